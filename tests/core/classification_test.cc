@@ -1,0 +1,188 @@
+#include "watcher/core/classification.h"
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/core/golden_file.h"
+#include "watcher/core/classification_rules.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kWindow = absl::Minutes(10);
+
+// One value of one kind of evidence, and its name in the truth table.
+struct Value {
+  std::string name;
+  std::function<void(Evidence*)> set;
+};
+using Dimension = std::vector<Value>;
+
+void SetReason(Evidence* evidence, ShutdownReason reason) {
+  evidence->shutdown = ShutdownFact{.reason = reason};
+}
+
+Dimension Reasons() {
+  Dimension values = {{"none", [](Evidence*) {}}};
+  const std::pair<const char*, ShutdownReason> reasons[] = {
+      {"host-error", ShutdownReason::kHostError},
+      {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
+      {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
+      {"host-signal", ShutdownReason::kHostSignal},
+      {"host-ui", ShutdownReason::kHostUi},
+      {"guest-shutdown", ShutdownReason::kGuestShutdown},
+      {"guest-reset", ShutdownReason::kGuestReset},
+      {"guest-panic", ShutdownReason::kGuestPanic},
+      {"missing", ShutdownReason::kMissing},
+      {"unknown", ShutdownReason::kOther},
+  };
+  for (const auto& [name, reason] : reasons) {
+    values.push_back({name, [reason = reason](Evidence* e) { SetReason(e, reason); }});
+  }
+  return values;
+}
+
+// Sets a part of the SHUTDOWN, where there is one.
+Value OfShutdown(std::string name, std::function<void(ShutdownFact*)> set) {
+  return {std::move(name), [set = std::move(set)](Evidence* evidence) {
+            if (evidence->shutdown.has_value()) set(&*evidence->shutdown);
+          }};
+}
+
+std::vector<Dimension> OtherDimensions() {
+  return {
+      {OfShutdown("guest:-", [](ShutdownFact*) {}),
+       OfShutdown("guest:false", [](ShutdownFact* fact) { fact->guest = false; }),
+       OfShutdown("guest:true", [](ShutdownFact* fact) { fact->guest = true; })},
+      {OfShutdown("powerdown:no", [](ShutdownFact*) {}),
+       OfShutdown("powerdown:in", [](ShutdownFact* fact) { fact->powerdown_age = kWindow; }),
+       OfShutdown("powerdown:out",
+                  [](ShutdownFact* fact) {
+                    fact->powerdown_age = kWindow + absl::Nanoseconds(1);
+                  })},
+      {OfShutdown("paused:no", [](ShutdownFact*) {}),
+       OfShutdown("paused:yes", [](ShutdownFact* fact) { fact->while_paused = true; })},
+      {{"hibernating:no", [](Evidence*) {}},
+       {"hibernating:yes", [](Evidence* e) { e->hibernating = true; }}},
+      {{"monitored:no", [](Evidence*) {}},
+       {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
+  };
+}
+
+std::string RuleOf(const Value& reason, const std::vector<Dimension>& dimensions,
+                   const std::vector<size_t>& choice) {
+  Evidence evidence;
+  reason.set(&evidence);
+  for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+  return std::string(Classify(evidence, kWindow).rule);
+}
+
+// Calls `visit` with each combination of one value a dimension.
+void ForEachChoice(const std::vector<Dimension>& dimensions,
+                   const std::function<void(const std::vector<size_t>&)>& visit) {
+  std::vector<size_t> choice(dimensions.size(), 0);
+  while (true) {
+    visit(choice);
+    size_t d = dimensions.size();
+    while (d > 0 && ++choice[d - 1] == dimensions[d - 1].size()) choice[--d] = 0;
+    if (d == 0) return;
+  }
+}
+
+bool Matters(const Value& reason, const std::vector<Dimension>& dimensions, size_t dimension) {
+  bool matters = false;
+  ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+    std::vector<size_t> first = choice;
+    first[dimension] = 0;
+    if (RuleOf(reason, dimensions, choice) != RuleOf(reason, dimensions, first)) matters = true;
+  });
+  return matters;
+}
+
+// Every combination of a SHUTDOWN and what surrounds it; evidence that does not matter for a
+// reason is left out of its lines.
+std::string TruthTable() {
+  std::string table;
+  const std::vector<Dimension> dimensions = OtherDimensions();
+  for (const Value& reason : Reasons()) {
+    std::vector<bool> matters;
+    for (size_t d = 0; d < dimensions.size(); ++d) {
+      matters.push_back(Matters(reason, dimensions, d));
+    }
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      std::vector<std::string> words = {absl::StrCat("shutdown:", reason.name)};
+      for (size_t d = 0; d < dimensions.size(); ++d) {
+        if (!matters[d] && choice[d] != 0) return;
+        if (matters[d]) words.push_back(dimensions[d][choice[d]].name);
+      }
+      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ",
+                      RuleOf(reason, dimensions, choice), "\n");
+    });
+  }
+  return table;
+}
+
+TEST(ClassificationTest, TheTruthTableIsAsItWasAgreed) {
+  EXPECT_EQ(TruthTable(), ReadSourceFile("tests/golden/classification.txt"));
+}
+
+TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
+  const std::vector<Dimension> dimensions = OtherDimensions();
+  for (const Value& reason : Reasons()) {
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      for (int bits = 1; bits < 16; ++bits) {
+        Evidence evidence;
+        reason.set(&evidence);
+        for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+        evidence.migrated = (bits & 1) != 0;
+        evidence.guest_panicked = (bits & 2) != 0;
+        evidence.watchdog_expired = (bits & 4) != 0;
+        evidence.down_before_attach = (bits & 8) != 0;
+        const char* expected = evidence.migrated           ? "migrated-away"
+                               : evidence.guest_panicked   ? "guest-panic"
+                               : evidence.watchdog_expired ? "watchdog"
+                                                           : "down-before-attach";
+        ASSERT_EQ(Classify(evidence, kWindow).rule, expected) << reason.name << " " << bits;
+        ASSERT_TRUE(IsDecided(evidence));
+      }
+    });
+  }
+}
+
+TEST(ClassificationTest, IsUndecidedWithoutAnyEvidenceOfAnEnd) {
+  Evidence evidence;
+  evidence.monitored = true;
+  evidence.hibernating = true;
+  EXPECT_FALSE(IsDecided(evidence));
+}
+
+TEST(ClassificationTest, RuleIdsAreUnique) {
+  std::set<std::string> ids;
+  for (const Rule& rule : kClassificationRules) {
+    EXPECT_TRUE(ids.insert(rule.id).second) << rule.id;
+  }
+}
+
+TEST(ClassificationTest, EveryReasonOfQemuIsKnown) {
+  // qapi/run-state.json of QEMU 7.2, without those that end no VM.
+  for (const char* reason : {"host-error", "host-qmp-quit", "host-qmp-system-reset", "host-signal",
+                             "host-ui", "guest-shutdown", "guest-reset", "guest-panic"}) {
+    EXPECT_NE(ParseShutdownReason(reason), ShutdownReason::kOther) << reason;
+  }
+  EXPECT_EQ(ParseShutdownReason(""), ShutdownReason::kMissing);
+  EXPECT_EQ(ParseShutdownReason("snapshot-load"), ShutdownReason::kOther);
+}
+
+TEST(ClassificationTest, TheDocumentIsGeneratedFromTheTable) {
+  EXPECT_EQ(ClassificationDocument(), ReadSourceFile("docs/classification.md"))
+      << "run ./dev docs";
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,102 @@
+#include "watcher/core/names.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+TEST(EscapeNonUtf8Test, LeavesUtf8AsItIs) {
+  const std::string text = "web1.example.org \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x98\x80\n";
+  EXPECT_EQ(EscapeNonUtf8(text), text);
+}
+
+TEST(EscapeNonUtf8Test, EscapesEachByteOfNoValidSequence) {
+  EXPECT_EQ(EscapeNonUtf8("a\xFFz"), "a\\xffz");
+  EXPECT_EQ(EscapeNonUtf8("\xC3"), "\\xc3");                   // cut short
+  EXPECT_EQ(EscapeNonUtf8("\xC0\xAF"), "\\xc0\\xaf");          // overlong
+  EXPECT_EQ(EscapeNonUtf8("\xED\xA0\x80"), "\\xed\\xa0\\x80");  // a surrogate
+  EXPECT_EQ(EscapeNonUtf8("\xF4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+}
+
+struct GlobCase {
+  const char* pattern;
+  const char* text;
+  bool matches;
+};
+
+class GlobTest : public ::testing::TestWithParam<GlobCase> {};
+
+TEST_P(GlobTest, Matches) {
+  EXPECT_EQ(GlobMatches(GetParam().pattern, GetParam().text), GetParam().matches)
+      << GetParam().pattern << " against " << GetParam().text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, GlobTest,
+    ::testing::Values(GlobCase{"web1", "web1", true}, GlobCase{"web1", "web10", false},
+                      GlobCase{"web*", "web", true}, GlobCase{"web*", "web10", true},
+                      GlobCase{"*", "", true}, GlobCase{"", "", true}, GlobCase{"", "a", false},
+                      GlobCase{"?", "", false}, GlobCase{"w?b*", "web1.example", true},
+                      GlobCase{"*.example.org", "a.b.example.org", true},
+                      GlobCase{"*a*b*c", "xxaxxbxxc", true}, GlobCase{"*a*b*c", "xxcxxbxxa", false},
+                      GlobCase{"db[1-3]", "db2", true}, GlobCase{"db[1-3]", "db4", false},
+                      GlobCase{"db[!1-3]", "db4", true}, GlobCase{"db[]]", "db]", true},
+                      GlobCase{"db[", "db[", true}, GlobCase{"a[-z]", "a-", true},
+                      GlobCase{"[a-", "[a-", true}));
+
+TEST(GlobTest, AHostilePatternIsCheap) {
+  std::string pattern;
+  for (int i = 0; i < 200; ++i) pattern += "a*";
+  EXPECT_FALSE(GlobMatches(pattern + "b", std::string(2000, 'a')));
+}
+
+RunIdentity Qemu() {
+  return {.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab",
+          .monitor_path = "/run/ctrl/web1.kvmd",
+          .pid = 4711,
+          .start_ticks = 183920,
+          .socket_inode = 17,
+          .socket_ctime_ns = 99};
+}
+
+TEST(RunIdTest, IsTheSameForTheSameRun) {
+  // Spelled out, because the id must not change from one version of the program to the next.
+  EXPECT_EQ(MakeRunId(Qemu()), "3f2a9c1e5b6d4e0f-4711-183920-e197b9aef007ebdb");
+}
+
+TEST(RunIdTest, DoesNotDependOnTheSocketFileOfAVisibleProcess) {
+  RunIdentity again = Qemu();
+  again.socket_inode = 18;
+  EXPECT_EQ(MakeRunId(again), MakeRunId(Qemu()));
+}
+
+TEST(RunIdTest, DiffersInEveryPartThatMakesARun) {
+  RunIdentity other = Qemu();
+  other.boot_id[0] = '4';
+  EXPECT_NE(MakeRunId(other), MakeRunId(Qemu()));
+  other = Qemu();
+  other.pid = 4712;
+  EXPECT_NE(MakeRunId(other), MakeRunId(Qemu()));
+  other = Qemu();
+  other.start_ticks = 183921;
+  EXPECT_NE(MakeRunId(other), MakeRunId(Qemu()));
+  other = Qemu();
+  other.monitor_path = "/run/other/web1.kvmd";
+  EXPECT_NE(MakeRunId(other), MakeRunId(Qemu()));
+}
+
+TEST(RunIdTest, TheSocketFileStandsForAnInvisibleProcess) {
+  RunIdentity hidden = Qemu();
+  hidden.pid = 0;
+  RunIdentity next = hidden;
+  next.socket_inode = 18;
+  EXPECT_NE(MakeRunId(hidden), MakeRunId(next));
+  next = hidden;
+  next.socket_ctime_ns = 100;
+  EXPECT_NE(MakeRunId(hidden), MakeRunId(next));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,127 @@
+#ifndef VMEVENTD_TESTS_CORE_SESSION_DRIVER_H_
+#define VMEVENTD_TESTS_CORE_SESSION_DRIVER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "watcher/core/vm_session.h"
+
+namespace vmeventd {
+
+// Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
+// published. Time moves only by Advance().
+class SessionDriver {
+ public:
+  explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true)
+      : options_(options) {
+    RunInfo run;
+    run.name = "web1";
+    run.run_id = "boot-1-2-3";
+    run.monitor_path = "/run/ctrl/web1.kvmd";
+    run.pid = process_tracked ? 4711 : 0;
+    run.process_tracked = process_tracked;
+    session_ = std::make_unique<VmSession>(run, &options_, now_);
+  }
+
+  void Advance(absl::Duration time) {
+    now_.wall += time;
+    now_.monotonic += time;
+    if (session_->NextTick() <= now_.monotonic) Apply(session_->OnTick(now_));
+  }
+  void Ready(const std::string& run_state = "running") {
+    Apply(session_->OnMonitorReady({"7.2.22", run_state, "uuid-1", "web1"}, now_));
+  }
+  // An event as QEMU would send it; `data` is JSON.
+  void Event(const std::string& name, const std::string& data = "") {
+    const std::string line =
+        data.empty() ? absl::StrCat(R"({"event": ")", name, R"("})")
+                     : absl::StrCat(R"({"event": ")", name, R"(", "data": )", data, "}");
+    Line(line);
+  }
+  void Line(absl::string_view line) {
+    absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
+    ASSERT_TRUE(message.ok()) << line << message.status();
+    if (const QmpEvent* event = std::get_if<QmpEvent>(&*message)) {
+      Apply(session_->OnQmpEvent(*event, now_));
+    }
+  }
+  void Shutdown(const std::string& reason) {
+    const bool guest = reason.rfind("guest", 0) == 0;
+    Event("SHUTDOWN", absl::StrCat(R"({"guest": )", guest ? "true" : "false", R"(, "reason": ")",
+                                   reason, R"("})"));
+  }
+  void RunState(const std::string& state) { Apply(session_->OnRunState(state, now_)); }
+  void Held() { Apply(session_->OnMonitorHeld(now_)); }
+  void Closed(const std::string& why = "EOF") { Apply(session_->OnMonitorClosed(why, now_)); }
+  void Gone() { Apply(session_->OnProcessGone(now_)); }
+  void End() {
+    Closed();
+    Gone();
+  }
+
+  // What was published, as the names of the event types.
+  std::vector<EventType> Types() const {
+    std::vector<EventType> types;
+    for (const VmEvent& event : events) types.push_back(event.type);
+    return types;
+  }
+  const VmEvent& Last() const { return events.back(); }
+  const ShutdownDetail& Stopped() const {
+    EXPECT_FALSE(events.empty());
+    EXPECT_EQ(events.back().type, EventType::kStopped);
+    EXPECT_TRUE(done);
+    return *events.back().shutdown;
+  }
+  VmStatus Status() const { return session_->Status(); }
+  VmSession& session() { return *session_; }
+  Instant now() const { return now_; }
+
+  std::vector<VmEvent> events;
+  std::vector<VmStatus> statuses;          // one for each update, with an event or without
+  std::vector<std::string> log;            // "file+", "file-", "STOPPED": their order
+  std::vector<absl::Duration> queries;     // delays of the query-status asked for
+  absl::Status file_status;                // what the shutdown file's step answers
+  std::optional<bool> file;                // as it stands; unset: never touched
+  bool done = false;
+
+ private:
+  void Apply(Effects effects) {
+    for (Effect& effect : effects) {
+      ASSERT_FALSE(done) << "an effect after Done";
+      if (Publish* publish = std::get_if<Publish>(&effect)) {
+        if (publish->update.status.has_value()) statuses.push_back(*publish->update.status);
+        if (publish->update.event.has_value()) {
+          if (publish->update.event->type == EventType::kStopped) log.push_back("STOPPED");
+          events.push_back(*std::move(publish->update.event));
+        }
+      } else if (std::holds_alternative<WriteShutdownFile>(effect)) {
+        FileStep(true);
+      } else if (std::holds_alternative<RemoveShutdownFile>(effect)) {
+        FileStep(false);
+      } else if (const QueryRunState* query = std::get_if<QueryRunState>(&effect)) {
+        queries.push_back(query->delay);
+      } else {
+        done = true;
+      }
+    }
+  }
+  void FileStep(bool write) {
+    log.push_back(write ? "file+" : "file-");
+    if (file_status.ok()) file = write;
+    Apply(session_->OnShutdownFileDone(file_status, now_));
+  }
+
+  SessionOptions options_;
+  Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  std::unique_ptr<VmSession> session_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_CORE_SESSION_DRIVER_H_

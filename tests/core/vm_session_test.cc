@@ -1,0 +1,687 @@
+#include "watcher/core/vm_session.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/core/session_driver.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class, ShutdownCause cause) {
+  const ShutdownDetail& detail = vm.Stopped();
+  EXPECT_EQ(detail.shutdown_class, shutdown_class) << vm.Last().message;
+  EXPECT_EQ(detail.cause, cause) << vm.Last().message;
+  EXPECT_THAT(detail.evidence, Not(IsEmpty()));
+  EXPECT_EQ(std::count(vm.log.begin(), vm.log.end(), "STOPPED"), 1);
+  if (shutdown_class != ShutdownClass::kUnknown) {
+    EXPECT_EQ(vm.file, shutdown_class == ShutdownClass::kUser);
+  }
+}
+
+// The rows of docs/qemu.md that are no transcript.
+
+TEST(VmSessionEndTest, GuestPoweroffIsUser) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_EQ(vm.Last().qmp_event, "SHUTDOWN");
+  EXPECT_EQ(vm.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+  EXPECT_EQ(vm.Last().message,
+            "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
+            "closed, process gone.");
+  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+}
+
+TEST(VmSessionEndTest, APowerdownInItsWindowIsAdmin) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Minutes(10));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(10));
+}
+
+TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
+  SessionDriver vm(SessionOptions{.powerdown_window = absl::Seconds(3)});
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Milliseconds(3001));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Milliseconds(3001));
+}
+
+TEST(VmSessionEndTest, TheLastPowerdownCounts) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int press = 0; press < 12; ++press) {
+    vm.Event("POWERDOWN");
+    vm.Advance(absl::Minutes(1));
+  }
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(1));
+}
+
+TEST(VmSessionEndTest, AResetAfterAPowerdownClearsIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm.Stopped().powerdown_age, std::nullopt);
+  EXPECT_EQ(vm.Stopped().evidence.front().what, "RESET (clears: POWERDOWN)");
+}
+
+TEST(VmSessionEndTest, TheClocksStepDoesNotMatter) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
+  vm.Line(
+      R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
+      R"("data":{"guest":true,"reason":"guest-shutdown"}})");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+}
+
+TEST(VmSessionEndTest, PanicPausedThenQuitIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.RunState("guest-panicked");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, PanicWithoutActionUnderNoRebootIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "run"})");
+  vm.Shutdown("guest-reset");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, AResetClearsAPanic) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "run"})");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+  vm.Event("STOP");
+  vm.Event("RESUME");
+  vm.Shutdown("host-signal");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, SystemResetUnderNoRebootIsAdmin) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("host-qmp-system-reset");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit);
+}
+
+TEST(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
+  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  vm.Event("RESUME");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  vm.Shutdown("host-signal");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+}
+
+TEST(VmSessionEndTest, ResumeAloneClearsAShutdown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Event("RESUME");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+TEST(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "poweroff"})");
+  vm.Closed();
+  EXPECT_EQ(vm.file, false) << "decided at EOF already";
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+}
+
+TEST(VmSessionEndTest, WatchdogShutdownIsNoPressByTheAdmin) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "shutdown"})");
+  vm.Event("POWERDOWN");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+}
+
+TEST(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
+  for (const char* action : {"none", "debug", "inject-nmi"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Event("WATCHDOG", absl::StrCat(R"({"action": ")", action, R"("})"));
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  }
+}
+
+TEST(VmSessionEndTest, AWatchdogResetIsAliveAgain) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "reset"})");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionEndTest, HibernationIsUser) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("SUSPEND_DISK");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestHibernate);
+  EXPECT_THAT(vm.Types(), Contains(EventType::kHibernating));
+}
+
+TEST(VmSessionEndTest, PostmigrateIsMigratedAway) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("STOP");
+  EXPECT_THAT(vm.queries, ElementsAre(absl::ZeroDuration()));
+  vm.RunState("finish-migrate");
+  vm.RunState("finish-migrate");
+  EXPECT_THAT(vm.queries, SizeIs(3));
+  vm.RunState("postmigrate");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
+}
+
+TEST(VmSessionEndTest, AMigrationThatWentOnHereIsForgotten) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("STOP");
+  vm.RunState("postmigrate");
+  vm.Event("RESUME");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+TEST(VmSessionEndTest, NoWordAndGoneIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+}
+
+TEST(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
+  SessionDriver vm;
+  vm.Held();
+  EXPECT_EQ(vm.Types(), std::vector<EventType>{EventType::kStarted});
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("held by another client")));
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm.file, std::nullopt) << "UNKNOWN touches no file";
+}
+
+TEST(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
+  SessionDriver vm;
+  vm.Ready("shutdown");
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
+  SessionDriver vm;
+  vm.Ready("guest-panicked");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+// QEMU before 4.0 and before 2.10.
+
+TEST(VmSessionLegacyTest, GuestDecidesWhereTheReasonIsMissing) {
+  SessionDriver user;
+  user.Ready();
+  user.Event("SHUTDOWN", R"({"guest": true})");
+  user.End();
+  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+
+  SessionDriver admin;
+  admin.Ready();
+  admin.Event("SHUTDOWN", R"({"guest": false})");
+  admin.End();
+  ExpectVerdict(admin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+}
+
+TEST(VmSessionLegacyTest, WhatCameBeforeDecidesWhereBothAreMissing) {
+  SessionDriver user;
+  user.Ready();
+  user.Event("SHUTDOWN");
+  user.End();
+  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+
+  SessionDriver pressed;
+  pressed.Ready();
+  pressed.Event("POWERDOWN");
+  pressed.Event("SHUTDOWN");
+  pressed.End();
+  ExpectVerdict(pressed, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+
+  SessionDriver stopped;
+  stopped.Ready();
+  stopped.Event("STOP");
+  stopped.Event("SHUTDOWN");
+  stopped.End();
+  ExpectVerdict(stopped, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+}
+
+TEST(VmSessionLegacyTest, AReasonFromTheFutureIsReadByItsName) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("SHUTDOWN", R"({"reason": "host-new-thing"})");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+}
+
+// The order of things at the end.
+
+TEST(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  EXPECT_EQ(vm.file, std::nullopt) << "QEMU may stay (-no-shutdown)";
+  vm.Closed();
+  EXPECT_EQ(vm.file, true);
+  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kStopped)));
+  vm.Advance(absl::Seconds(3));
+  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kMonitorLost)));
+  vm.Gone();
+  EXPECT_THAT(vm.log, ElementsAre("file+", "STOPPED"));
+}
+
+TEST(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  EXPECT_EQ(vm.file, std::nullopt);
+  vm.Gone();
+  EXPECT_THAT(vm.log, ElementsAre("file-", "STOPPED"));
+}
+
+TEST(VmSessionOrderTest, AFileThatCannotBeWrittenDelaysNothingAndIsTold) {
+  SessionDriver vm;
+  vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
+  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm.statuses.back().problems, ElementsAre(HasSubstr("Permission denied")));
+}
+
+TEST(VmSessionOrderTest, ShutdownFilesCanBeOff) {
+  SessionDriver vm(SessionOptions{.shutdown_files = false});
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm.log, ElementsAre("STOPPED"));
+}
+
+TEST(VmSessionOrderTest, TheFirstShutdownWins) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Advance(absl::Hours(1));
+  vm.Shutdown("host-signal");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Seconds(5));
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Advance(absl::Hours(5));
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(5));
+}
+
+// The monitor.
+
+TEST(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
+  SessionDriver vm;
+  vm.Ready("paused");
+  ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  EXPECT_EQ(vm.statuses[0].ref.uuid, "uuid-1");
+  EXPECT_EQ(vm.statuses[0].ref.pid, 4711);
+  EXPECT_EQ(vm.statuses[0].state, VmState::kPaused);
+  EXPECT_EQ(vm.statuses[0].qemu_version, "7.2.22");
+}
+
+TEST(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
+  SessionDriver vm;
+  vm.Event("POWERDOWN");
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested));
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  EXPECT_EQ(vm.statuses.back().ref.uuid, "uuid-1");
+}
+
+TEST(VmSessionMonitorTest, AShutdownBeforeTheRepliesCounts) {
+  SessionDriver vm;
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+}
+
+TEST(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Milliseconds(999));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  vm.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  vm.Ready();
+  EXPECT_EQ(vm.Last().type, EventType::kMonitorRestored);
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+}
+
+TEST(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed("a line that is not JSON");
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
+                                      EventType::kMonitorRestored));
+  EXPECT_THAT(vm.events[1].message, HasSubstr("not JSON"));
+}
+
+TEST(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Seconds(1));
+  vm.Ready("paused");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kGap,
+                                      EventType::kMonitorRestored));
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+}
+
+TEST(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  EXPECT_EQ(vm.file, true);
+  vm.Advance(absl::Seconds(5));
+  EXPECT_EQ(vm.Last().type, EventType::kMonitorLost);
+  vm.Ready("running");
+  EXPECT_EQ(vm.file, false);
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.file, true);
+  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+}
+
+TEST(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
+  SessionDriver vm;
+  vm.Held();
+  vm.Held();
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorRestored));
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kProcessExited);
+}
+
+TEST(VmSessionMonitorTest, TheEofOfAnUntrackedProcessIsTheEndAndSaysSo) {
+  SessionDriver vm(SessionOptions(), /*process_tracked=*/false);
+  vm.Ready();
+  vm.Shutdown("host-signal");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostSignal);
+  EXPECT_THAT(vm.Stopped().evidence.back().what, HasSubstr("not tracked"));
+}
+
+TEST(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
+  vm.Event("STOP");
+  vm.RunState("io-error");
+  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("I/O error")));
+  vm.Event("RESUME");
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+}
+
+// Events and their types.
+
+struct TypeCase {
+  const char* name;
+  const char* data;
+  EventType type;
+};
+
+class EventTypeTest : public ::testing::TestWithParam<TypeCase> {};
+
+TEST_P(EventTypeTest, IsPublishedWithItsData) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Line(absl::StrCat(R"({"event": ")", GetParam().name, R"(", "data": )", GetParam().data,
+                       R"(, "timestamp": {"seconds": 1795157127, "microseconds": 5}})"));
+  ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted, GetParam().type));
+  EXPECT_EQ(vm.Last().qmp_event, GetParam().name);
+  EXPECT_EQ(vm.Last().detail_json, GetParam().data);
+  EXPECT_EQ(vm.Last().qemu_time, absl::FromUnixMicros(1795157127000005));
+  EXPECT_THAT(vm.Last().message, Not(IsEmpty()));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, EventTypeTest,
+    ::testing::Values(TypeCase{"POWERDOWN", "{}", EventType::kPowerdownRequested},
+                      TypeCase{"RESET", R"({"guest":true})", EventType::kReset},
+                      TypeCase{"STOP", "{}", EventType::kPaused},
+                      TypeCase{"SUSPEND", "{}", EventType::kSuspended},
+                      TypeCase{"WAKEUP", "{}", EventType::kWoken},
+                      TypeCase{"SUSPEND_DISK", "{}", EventType::kHibernating},
+                      TypeCase{"GUEST_PANICKED", R"({"action":"run"})", EventType::kGuestPanicked},
+                      TypeCase{"GUEST_CRASHLOADED", R"({"action":"run"})",
+                               EventType::kGuestPanicked},
+                      TypeCase{"WATCHDOG", R"({"action":"none"})", EventType::kWatchdogExpired},
+                      TypeCase{"BLOCK_IO_ERROR", R"({"device":"d"})", EventType::kIoError},
+                      TypeCase{"BLOCK_JOB_ERROR", R"({"device":"d"})", EventType::kIoError},
+                      TypeCase{"BLOCK_IMAGE_CORRUPTED", R"({"device":"d"})", EventType::kIoError},
+                      TypeCase{"MEMORY_FAILURE", R"({"recipient":"guest"})",
+                               EventType::kMemoryFailure},
+                      TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("RTC_CHANGE", R"({"offset": 78})");
+  vm.Event("NIC_RX_FILTER_CHANGED");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST(VmSessionEventTest, OneRebootIsOneReset) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 3; ++i) {
+    vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+    vm.Advance(absl::Milliseconds(25));
+  }
+  vm.Advance(absl::Seconds(20));
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kReset, EventType::kReset));
+}
+
+TEST(VmSessionEventTest, StopAndContAreTwoEventsAndTwoStates) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  vm.Event("RESUME");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
+}
+
+TEST(VmSessionEventTest, TheFirstResumeOfAStartingQemuIsNoNews) {
+  SessionDriver vm;
+  vm.Event("RESUME");
+  vm.Ready("running");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST(VmSessionEventTest, SuspendAndWakeupAreStates) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("SUSPEND");
+  EXPECT_EQ(vm.Status().state, VmState::kSuspended);
+  vm.Event("WAKEUP");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+}
+
+TEST(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
+  EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
+  vm.Advance(absl::Seconds(1));
+  ASSERT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
+  EXPECT_EQ(vm.Last().type, EventType::kGap);
+  EXPECT_THAT(vm.Last().message, HasSubstr("800 events"));
+  vm.Advance(absl::Hours(1));
+  EXPECT_EQ(vm.Last().type, EventType::kGap);
+  EXPECT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
+}
+
+TEST(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE");
+  vm.Event("POWERDOWN");
+  EXPECT_EQ(vm.Last().type, EventType::kPowerdownRequested);
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap) << "told before the last event";
+}
+
+TEST(VmSessionFloodTest, AGuestCannotFloodWithPanics) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("GUEST_PANICKED", R"({"action": "run"})");
+  EXPECT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
+  EXPECT_THAT(vm.Stopped().evidence, SizeIs(3)) << "a repetition is one line of evidence";
+}
+
+TEST(VmSessionFloodTest, EvidenceIsBounded) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) {
+    vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
+  }
+  vm.End();
+  EXPECT_LE(vm.Stopped().evidence.size(), 20u);
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const SessionOptions options;
+  RunInfo run;
+  run.name = "web1";
+  run.run_id = "r";
+  run.process_start = now.wall - absl::Hours(1);
+  VmSession session(run, &options, now);
+  session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
+  session.OnProcessGone(now);
+  const Effects effects = session.OnShutdownFileDone(absl::OkStatus(), now);
+  const VmEvent& stopped = *std::get<Publish>(effects[0]).update.event;
+  EXPECT_THAT(stopped.shutdown->evidence.front().what, HasSubstr("attached 1h"));
+}
+
+}  // namespace
+}  // namespace vmeventd

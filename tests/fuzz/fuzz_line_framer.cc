@@ -1,0 +1,39 @@
+// However a stream is cut into pieces, its lines are the same.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "watcher/core/line_framer.h"
+
+namespace {
+
+std::vector<std::string> Lines(absl::string_view bytes, size_t piece) {
+  std::vector<std::string> lines;
+  vmeventd::LineFramer framer;
+  while (!bytes.empty()) {
+    const absl::string_view part = bytes.substr(0, piece);
+    bytes.remove_prefix(part.size());
+    const absl::Status status = framer.Feed(part, [&](absl::string_view line) {
+      lines.emplace_back(line);
+      return absl::OkStatus();
+    });
+    if (!status.ok()) std::abort();
+  }
+  return lines;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 1) return 0;
+  const size_t piece = data[0] + 1;
+  const absl::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::vector<std::string> lines = Lines(bytes, bytes.size() + 1);
+  if (lines != Lines(bytes, piece)) std::abort();
+  for (const std::string& line : lines) {
+    if (line.empty() || line.find('\n') != std::string::npos) std::abort();
+  }
+  return 0;
+}

@@ -1,0 +1,24 @@
+// Whatever a line holds, parsing it ends in a message or an error, and what an event hands on is
+// bounded and can be parsed again.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <variant>
+
+#include "watcher/core/names.h"
+#include "watcher/core/qmp_message.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto message =
+      vmeventd::ParseQmpMessage(absl::string_view(reinterpret_cast<const char*>(data), size));
+  if (!message.ok()) return 0;
+  if (const auto* event = std::get_if<vmeventd::QmpEvent>(&*message)) {
+    constexpr size_t kMaxBytes = 256;
+    const std::string detail = vmeventd::DetailJson(*event, kMaxBytes);
+    if (detail.size() > kMaxBytes) std::abort();
+    if (vmeventd::EscapeNonUtf8(detail) != detail) std::abort();
+    if (!detail.empty() && !nlohmann::json::accept(detail)) std::abort();
+  }
+  return 0;
+}

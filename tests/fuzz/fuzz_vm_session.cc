@@ -1,0 +1,119 @@
+// Whatever comes in, and in whatever order: STARTED is the first event of a run, STOPPED the last
+// and only one, and nothing follows Done.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "watcher/core/vm_session.h"
+
+namespace {
+
+using vmeventd::Effects;
+using vmeventd::EventType;
+using vmeventd::Instant;
+using vmeventd::VmSession;
+
+class Run {
+ public:
+  Run(const vmeventd::SessionOptions* options, bool tracked)
+      : session_(MakeRun(tracked), options, now_) {}
+
+  bool done() const { return done_; }
+
+  void Step(uint8_t input, uint8_t argument) {
+    static constexpr const char* kEvents[] = {
+        "SHUTDOWN", "POWERDOWN", "RESET", "STOP",      "RESUME", "GUEST_PANICKED", "WATCHDOG",
+        "SUSPEND",  "WAKEUP",    "SUSPEND_DISK", "MIGRATION", "BLOCK_IO_ERROR"};
+    static constexpr const char* kData[] = {
+        "null",
+        R"({"guest":true,"reason":"guest-shutdown"})",
+        R"({"guest":false,"reason":"host-signal"})",
+        R"({"guest":true})",
+        R"({"action":"pause"})",
+        R"({"action":"poweroff","status":"completed"})",
+        R"({"reason":7,"guest":"x","action":[]})"};
+    static constexpr const char* kRunStates[] = {"running",     "paused", "shutdown",
+                                                 "postmigrate", "",       "finish-migrate",
+                                                 "suspended",   "guest-panicked"};
+    switch (input % 8) {
+      case 0: {
+        vmeventd::QmpEvent event;
+        event.name = kEvents[argument % std::size(kEvents)];
+        event.data = vmeventd::QmpObject::parse(kData[(argument / 16) % std::size(kData)]);
+        return Apply(session_.OnQmpEvent(event, now_));
+      }
+      case 1:
+        return Apply(session_.OnMonitorReady(
+            {"7.2.0", kRunStates[argument % std::size(kRunStates)], "", ""}, now_));
+      case 2:
+        return Apply(session_.OnMonitorHeld(now_));
+      case 3:
+        return Apply(session_.OnMonitorClosed("EOF", now_));
+      case 4:
+        now_.wall += absl::Milliseconds(argument * 40);
+        now_.monotonic += absl::Milliseconds(argument * 40);
+        return Apply(session_.OnTick(now_));
+      case 5:
+        return Apply(session_.OnRunState(kRunStates[argument % std::size(kRunStates)], now_));
+      case 6:
+        return Apply(session_.OnMonitorProblem("a problem", now_));
+      default:
+        if (argument % 4 == 0) Apply(session_.OnProcessGone(now_));
+    }
+  }
+
+  void End() {
+    if (!done_) Apply(session_.OnProcessGone(now_));
+    if (!done_ || stopped_ != 1) std::abort();
+  }
+
+ private:
+  static vmeventd::RunInfo MakeRun(bool tracked) {
+    vmeventd::RunInfo run;
+    run.name = "vm";
+    run.run_id = "run";
+    run.process_tracked = tracked;
+    return run;
+  }
+
+  void Apply(Effects effects) {
+    for (const vmeventd::Effect& effect : effects) {
+      if (done_) std::abort();
+      if (const auto* publish = std::get_if<vmeventd::Publish>(&effect)) {
+        if (publish->update.event.has_value()) Check(*publish->update.event);
+      } else if (std::holds_alternative<vmeventd::Done>(effect)) {
+        done_ = true;
+      } else if (!std::holds_alternative<vmeventd::QueryRunState>(effect)) {
+        Apply(session_.OnShutdownFileDone(absl::OkStatus(), now_));
+      }
+    }
+  }
+
+  void Check(const vmeventd::VmEvent& event) {
+    if (stopped_ > 0) std::abort();
+    if ((event.type == EventType::kStarted) != (events_ == 0)) std::abort();
+    if (event.type == EventType::kStopped) ++stopped_;
+    ++events_;
+  }
+
+  Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1)};
+  VmSession session_;
+  int events_ = 0;
+  int stopped_ = 0;
+  bool done_ = false;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 1) return 0;
+  vmeventd::SessionOptions options;
+  options.shutdown_files = (data[0] & 1) != 0;
+  Run run(&options, (data[0] & 2) != 0);
+  for (size_t i = 1; i + 1 < size && !run.done(); i += 2) run.Step(data[i], data[i + 1]);
+  run.End();
+  return 0;
+}

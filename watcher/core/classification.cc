@@ -1,0 +1,139 @@
+#include "watcher/core/classification.h"
+
+#include "absl/strings/str_cat.h"
+#include "watcher/core/classification_rules.h"
+
+namespace vmeventd {
+namespace {
+
+struct ReasonName {
+  absl::string_view name;
+  ShutdownReason reason;
+};
+
+// qapi/run-state.json. `none`, `subsystem-reset` and `snapshot-load` do not end a VM; should one
+// come with a SHUTDOWN all the same, its `guest` decides.
+constexpr ReasonName kReasonNames[] = {
+    {"host-error", ShutdownReason::kHostError},
+    {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
+    {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
+    {"host-signal", ShutdownReason::kHostSignal},
+    {"host-ui", ShutdownReason::kHostUi},
+    {"guest-shutdown", ShutdownReason::kGuestShutdown},
+    {"guest-reset", ShutdownReason::kGuestReset},
+    {"guest-panic", ShutdownReason::kGuestPanic},
+};
+
+constexpr absl::string_view kDocumentHead = R"(# Why a VM stopped: the rules
+
+This page is generated from `watcher/core/classification_rules.h`; `./dev docs` writes it, and a
+test compares them. The first rule that matches decides. Every `STOPPED` event names its rule in
+`shutdown.rule` and lists what the rule saw in `shutdown.evidence`, so that a reader can check the
+verdict.
+
+*The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
+be to count as the cause of a guest's poweroff. A guest reset clears a panic, a watchdog, a
+POWERDOWN, a SHUTDOWN and a hibernation; RESUME clears a STOP, a SHUTDOWN, a watchdog and a
+migration. Of several SHUTDOWNs the first that is not cleared counts.
+
+| rule | when | class | cause |
+|---|---|---|---|
+)";
+
+}  // namespace
+
+ShutdownReason ParseShutdownReason(absl::string_view reason) {
+  if (reason.empty()) return ShutdownReason::kMissing;
+  for (const ReasonName& entry : kReasonNames) {
+    if (entry.name == reason) return entry.reason;
+  }
+  return ShutdownReason::kOther;
+}
+
+Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
+  const bool in_window = evidence.shutdown.has_value() &&
+                         evidence.shutdown->powerdown_age.has_value() &&
+                         *evidence.shutdown->powerdown_age <= powerdown_window;
+  const RuleInput input{evidence, in_window};
+  const Rule* rule = kClassificationRules;
+  while (!rule->holds(input)) ++rule;  // the last one always holds
+  return {rule->shutdown_class, rule->cause, rule->id};
+}
+
+bool IsDecided(const Evidence& evidence) {
+  return evidence.shutdown.has_value() || evidence.guest_panicked || evidence.watchdog_expired ||
+         evidence.migrated || evidence.down_before_attach;
+}
+
+std::string ClassificationDocument() {
+  std::string document(kDocumentHead);
+  for (const Rule& rule : kClassificationRules) {
+    absl::StrAppend(&document, "| `", rule.id, "` | ", rule.condition, " | ",
+                    ShutdownClassName(rule.shutdown_class), " | ", ShutdownCauseName(rule.cause),
+                    ": ", CauseSentence(rule.cause), " |\n");
+  }
+  return document;
+}
+
+absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {
+  switch (shutdown_class) {
+    case ShutdownClass::kUser:
+      return "USER";
+    case ShutdownClass::kAdmin:
+      return "ADMIN";
+    case ShutdownClass::kCrash:
+      return "CRASH";
+    case ShutdownClass::kUnknown:
+      return "UNKNOWN";
+  }
+  return "";
+}
+
+namespace {
+
+struct CauseText {
+  ShutdownCause cause;
+  absl::string_view name;
+  absl::string_view sentence;
+};
+
+constexpr CauseText kCauseTexts[] = {
+    {ShutdownCause::kGuestPoweroff, "GUEST_POWEROFF", "the guest powered itself off"},
+    {ShutdownCause::kGuestRebootExit, "GUEST_REBOOT_EXIT",
+     "the guest rebooted, and QEMU runs with -no-reboot"},
+    {ShutdownCause::kGuestHibernate, "GUEST_HIBERNATE", "the guest hibernated (suspend to disk)"},
+    {ShutdownCause::kHostPowerdown, "HOST_POWERDOWN",
+     "the host pressed the power button and the guest obeyed"},
+    {ShutdownCause::kHostQuit, "HOST_QUIT", "the host told QEMU to quit"},
+    {ShutdownCause::kHostSignal, "HOST_SIGNAL",
+     "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"},
+    {ShutdownCause::kHostUi, "HOST_UI", "QEMU's window was closed on the host"},
+    {ShutdownCause::kHostResetExit, "HOST_RESET_EXIT",
+     "the host reset the VM, and QEMU runs with -no-reboot"},
+    {ShutdownCause::kMigratedAway, "MIGRATED_AWAY",
+     "the VM was migrated away and lives on elsewhere"},
+    {ShutdownCause::kGuestPanic, "GUEST_PANIC", "the guest's kernel panicked"},
+    {ShutdownCause::kWatchdog, "WATCHDOG", "the guest stopped feeding its watchdog"},
+    {ShutdownCause::kHostError, "HOST_ERROR", "QEMU met an error on the host"},
+    {ShutdownCause::kProcessExited, "PROCESS_EXITED",
+     "QEMU went without a word: killed or crashed"},
+    {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
+    {ShutdownCause::kHostRequest, "HOST_REQUEST",
+     "the host ended it; this QEMU does not say how"},
+    {ShutdownCause::kGuestRequest, "GUEST_REQUEST",
+     "the guest ended itself; this QEMU does not say how"},
+};
+
+const CauseText& TextOf(ShutdownCause cause) {
+  const CauseText* text = kCauseTexts;
+  while (text->cause != cause) ++text;
+  return *text;
+}
+
+}  // namespace
+
+absl::string_view ShutdownCauseName(ShutdownCause cause) { return TextOf(cause).name; }
+
+absl::string_view CauseSentence(ShutdownCause cause) { return TextOf(cause).sentence; }
+
+}  // namespace vmeventd

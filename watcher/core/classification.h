@@ -1,0 +1,73 @@
+#ifndef VMEVENTD_WATCHER_CORE_CLASSIFICATION_H_
+#define VMEVENTD_WATCHER_CORE_CLASSIFICATION_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it tells who
+// asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know.
+enum class ShutdownReason {
+  kMissing,
+  kHostError,
+  kHostQmpQuit,
+  kHostQmpSystemReset,
+  kHostSignal,
+  kHostUi,
+  kGuestShutdown,
+  kGuestReset,
+  kGuestPanic,
+  kOther,
+};
+
+ShutdownReason ParseShutdownReason(absl::string_view reason);
+
+// The first SHUTDOWN that nothing has cleared.
+struct ShutdownFact {
+  ShutdownReason reason = ShutdownReason::kMissing;
+  std::optional<bool> guest;                    // unset: QEMU before 2.10
+  std::optional<absl::Duration> powerdown_age;  // of the last uncleared POWERDOWN; unset if none
+  bool while_paused = false;                    // a STOP stood uncleared when it came
+};
+
+// Everything that a verdict rests on: what stands, uncleared, when the run ends.
+struct Evidence {
+  std::optional<ShutdownFact> shutdown;
+  bool guest_panicked = false;
+  bool watchdog_expired = false;  // with an action that ends or stops the guest
+  bool hibernating = false;       // SUSPEND_DISK
+  bool migrated = false;          // run state postmigrate, or MIGRATION completed
+  bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
+  bool monitored = false;           // the monitor was ours, and no other client has it since
+};
+
+struct Verdict {
+  ShutdownClass shutdown_class;
+  ShutdownCause cause;
+  absl::string_view rule;  // lives for ever
+};
+
+// The one table of classification_rules.h: the first row that matches. `powerdown_window` is how
+// old a POWERDOWN may be to count as the cause of a guest's poweroff.
+Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
+
+// Whether the class is known before the process is gone: later evidence cannot change it.
+bool IsDecided(const Evidence& evidence);
+
+// docs/classification.md.
+std::string ClassificationDocument();
+
+absl::string_view ShutdownClassName(ShutdownClass shutdown_class);  // "USER"
+absl::string_view ShutdownCauseName(ShutdownCause cause);           // "GUEST_POWEROFF"
+
+// One sentence for people: "the guest powered itself off".
+absl::string_view CauseSentence(ShutdownCause cause);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_CLASSIFICATION_H_

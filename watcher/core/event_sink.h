@@ -1,0 +1,24 @@
+#ifndef VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
+#define VMEVENTD_WATCHER_CORE_EVENT_SINK_H_
+
+#include <vector>
+
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// Where the watcher puts what it sees. Called on the watcher's loop thread; must never block.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+
+  // Takes one step, in the order in which things happened.
+  virtual void Push(VmUpdate update) = 0;
+
+  // Tells the watched directories as they are now; called whenever one of them changes.
+  virtual void SetDirectories(std::vector<WatchedDirectory> directories) = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_EVENT_SINK_H_

@@ -1,0 +1,139 @@
+#include "watcher/core/names.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+
+namespace vmeventd {
+namespace {
+
+// The length of the valid UTF-8 sequence that `s` starts with; 0 if there is none (RFC 3629: no
+// overlong form, no surrogate, nothing above U+10FFFF).
+size_t Utf8SequenceLength(absl::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  size_t length = 0;
+  unsigned char low = 0x80;
+  unsigned char high = 0xBF;
+  if (lead >= 0xC2 && lead <= 0xDF) {
+    length = 2;
+  } else if (lead >= 0xE0 && lead <= 0xEF) {
+    length = 3;
+    if (lead == 0xE0) low = 0xA0;
+    if (lead == 0xED) high = 0x9F;
+  } else if (lead >= 0xF0 && lead <= 0xF4) {
+    length = 4;
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F;
+  } else {
+    return 0;
+  }
+  if (s.size() < length || byte(1) < low || byte(1) > high) return 0;
+  for (size_t i = 2; i < length; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xBF) return 0;
+  }
+  return length;
+}
+
+// A bracket expression at the start of `pattern`: whether `c` is in it, and how long it is.
+// Length 0: the bracket never closes.
+struct BracketMatch {
+  bool matches = false;
+  size_t length = 0;
+};
+
+BracketMatch MatchBracket(absl::string_view pattern, char c) {
+  size_t i = 1;
+  const bool negated = i < pattern.size() && (pattern[i] == '!' || pattern[i] == '^');
+  if (negated) ++i;
+  bool found = false;
+  for (const size_t first = i; i < pattern.size(); ++i) {
+    if (pattern[i] == ']' && i > first) return {found != negated, i + 1};
+    if (i + 2 < pattern.size() && pattern[i + 1] == '-' && pattern[i + 2] != ']') {
+      if (pattern[i] <= c && c <= pattern[i + 2]) found = true;
+      i += 2;
+    } else if (pattern[i] == c) {
+      found = true;
+    }
+  }
+  return {};
+}
+
+// Matches one pattern element at `pattern` (not a star) against `c`: its length, 0 if it does not
+// match.
+size_t MatchOne(absl::string_view pattern, char c) {
+  if (pattern[0] == '?') return 1;
+  if (pattern[0] == '[') {
+    const BracketMatch bracket = MatchBracket(pattern, c);
+    if (bracket.length > 0) return bracket.matches ? bracket.length : 0;
+  }
+  return pattern[0] == c ? 1 : 0;
+}
+
+// FNV-1a, 64 bits: stable across builds and versions, as a run id must be.
+uint64_t StableHash(absl::string_view text) {
+  uint64_t hash = 14695981039346656037U;
+  for (const char c : text) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  }
+  return hash;
+}
+
+}  // namespace
+
+std::string EscapeNonUtf8(absl::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const size_t length = Utf8SequenceLength(bytes);
+    if (length == 0) {
+      absl::StrAppendFormat(&text, "\\x%02x", static_cast<unsigned char>(bytes[0]));
+      bytes.remove_prefix(1);
+    } else {
+      text.append(bytes.data(), length);
+      bytes.remove_prefix(length);
+    }
+  }
+  return text;
+}
+
+bool GlobMatches(absl::string_view pattern, absl::string_view text) {
+  size_t p = 0;
+  size_t t = 0;
+  // After a star: where the pattern goes on, and how much text the star has taken so far. Only the
+  // last star is ever tried again, which keeps hostile patterns cheap.
+  size_t star = absl::string_view::npos;
+  size_t star_text = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = ++p;
+      star_text = t;
+      continue;
+    }
+    const size_t step = p < pattern.size() ? MatchOne(pattern.substr(p), text[t]) : 0;
+    if (step > 0) {
+      p += step;
+      ++t;
+    } else if (star != absl::string_view::npos) {
+      p = star;
+      t = ++star_text;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+std::string MakeRunId(const RunIdentity& identity) {
+  const std::string boot = absl::StrReplaceAll(identity.boot_id, {{"-", ""}}).substr(0, 16);
+  const uint64_t path = StableHash(identity.monitor_path);
+  if (identity.pid != 0) {
+    return absl::StrFormat("%s-%d-%d-%016x", boot, identity.pid, identity.start_ticks, path);
+  }
+  return absl::StrFormat("%s-s%d-%d-%016x", boot, identity.socket_inode, identity.socket_ctime_ns,
+                         path);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,33 @@
+#ifndef VMEVENTD_WATCHER_CORE_NAMES_H_
+#define VMEVENTD_WATCHER_CORE_NAMES_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// `bytes` as UTF-8: each byte that is part of no valid sequence becomes the text "\xNN".
+std::string EscapeNonUtf8(absl::string_view bytes);
+
+// Whether `text` as a whole matches a shell pattern: * ? [set] [!set]. A bracket that never closes
+// stands for itself. Linear in the text for each star, whatever the pattern.
+bool GlobMatches(absl::string_view pattern, absl::string_view text);
+
+// What names one run of one QEMU process.
+struct RunIdentity {
+  std::string boot_id;       // /proc/sys/kernel/random/boot_id
+  std::string monitor_path;  // two sockets of one process are two runs
+  int64_t pid = 0;           // 0: the process cannot be seen, the socket file stands for it
+  uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
+  uint64_t socket_inode = 0;
+  int64_t socket_ctime_ns = 0;
+};
+
+// The id of a run: the same whenever it is computed for the same run, and never again for another.
+std::string MakeRunId(const RunIdentity& identity);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_NAMES_H_

@@ -1,0 +1,136 @@
+#ifndef VMEVENTD_WATCHER_CORE_VM_EVENT_H_
+#define VMEVENTD_WATCHER_CORE_VM_EVENT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+// What the watcher says of VMs. These types mirror the messages of vm_events.proto, whose comments
+// explain each value; the numbers are the same, and the server checks that at compile time. All
+// text is valid UTF-8.
+
+namespace vmeventd {
+
+enum class ShutdownClass { kUser = 1, kAdmin = 2, kCrash = 3, kUnknown = 4 };
+
+enum class ShutdownCause {
+  kGuestPoweroff = 1,
+  kGuestRebootExit = 2,
+  kGuestHibernate = 3,
+  kHostPowerdown = 4,
+  kHostQuit = 5,
+  kHostSignal = 6,
+  kHostUi = 7,
+  kHostResetExit = 8,
+  kMigratedAway = 9,
+  kGuestPanic = 10,
+  kWatchdog = 11,
+  kHostError = 12,
+  kProcessExited = 16,
+  kUnobserved = 17,
+  kHostRequest = 18,
+  kGuestRequest = 19,
+};
+
+enum class EventType {
+  kStarted = 1,
+  kStopped = 2,
+  kGuestShutdown = 3,
+  kPowerdownRequested = 4,
+  kReset = 5,
+  kPaused = 6,
+  kResumed = 7,
+  kSuspended = 8,
+  kWoken = 9,
+  kHibernating = 10,
+  kGuestPanicked = 11,
+  kWatchdogExpired = 12,
+  kIoError = 13,
+  kMemoryFailure = 14,
+  kMigration = 15,
+  kMonitorLost = 16,
+  kMonitorRestored = 17,
+  kGap = 20,
+};
+
+enum class VmState {
+  kRunning = 1,
+  kPaused = 2,
+  kSuspended = 3,
+  kGuestDown = 4,
+  kUnreachable = 5,
+  kStopped = 6,
+};
+
+// One life of one QEMU process.
+struct VmRef {
+  std::string name;
+  std::string run_id;  // empty while no process has been seen behind the socket
+  std::string uuid;    // empty if QEMU has none, or it is not known yet
+  int64_t pid = 0;     // 0 if it cannot be seen
+};
+
+// One thing that was seen, as a person would say it.
+struct EvidenceEntry {
+  absl::Time time;
+  std::string what;
+};
+
+struct ShutdownDetail {
+  ShutdownClass shutdown_class = ShutdownClass::kUnknown;
+  ShutdownCause cause = ShutdownCause::kUnobserved;
+  std::string rule;                             // the classification rule's id
+  std::optional<absl::Duration> powerdown_age;  // last POWERDOWN to shutdown
+  std::vector<EvidenceEntry> evidence;          // oldest first
+  bool shutdown_file_written = false;
+};
+
+struct VmEvent {
+  EventType type = EventType::kGap;
+  absl::Time observe_time;
+  std::optional<absl::Time> qemu_time;
+  std::optional<ShutdownDetail> shutdown;
+  std::string qmp_event;
+  std::string detail_json;
+  std::string message;
+};
+
+// A VM as it is now.
+struct VmStatus {
+  VmRef ref;
+  VmState state = VmState::kUnreachable;
+  absl::Time state_time;
+  absl::Time start_time = absl::InfinitePast();  // the process's; InfinitePast: not known
+  std::string qemu_version;
+  std::string monitor_path;
+  std::optional<ShutdownDetail> shutdown;
+  std::vector<std::string> problems;
+};
+
+// One step of what is known: an event, the VM's status after it, or both.
+//   status and event   the event happened to that VM, which is now as `status` says
+//   status alone       something changed that is no event (a problem came or went)
+//   event alone        an event of the node as a whole (a GAP)
+// A status without a run_id stands for a socket behind which no process could be seen yet (no
+// descriptor left, permission denied). It is keyed by its monitor_path and replaced by the first
+// status with a run_id for that path; `forget` says that it is to be dropped.
+struct VmUpdate {
+  std::optional<VmStatus> status;
+  std::optional<VmEvent> event;
+  bool forget = false;
+};
+
+// The state of one --watch.
+struct WatchedDirectory {
+  std::string path;
+  std::string pattern;
+  bool present = false;
+  int sockets = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_VM_EVENT_H_

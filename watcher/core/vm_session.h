@@ -1,0 +1,174 @@
+#ifndef VMEVENTD_WATCHER_CORE_VM_SESSION_H_
+#define VMEVENTD_WATCHER_CORE_VM_SESSION_H_
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "watcher/core/classification.h"
+#include "watcher/core/event_limiter.h"
+#include "watcher/core/instant.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+struct SessionOptions {
+  absl::Duration powerdown_window = absl::Minutes(10);
+  bool shutdown_files = true;
+};
+
+// What is known of a run when its process is first seen. Text is UTF-8 already.
+struct RunInfo {
+  std::string name;
+  std::string run_id;
+  std::string monitor_path;
+  int64_t pid = 0;              // 0: not visible
+  bool process_tracked = true;  // false: the monitor's EOF is the end of the run
+  absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
+};
+
+// What the handshake on the monitor told. Text is UTF-8 already; empty where QEMU did not say.
+struct MonitorInfo {
+  std::string qemu_version;
+  std::string run_state;  // query-status
+  std::string uuid;       // query-uuid; the null UUID is given as ""
+  std::string qemu_name;  // query-name
+};
+
+// What a session wants done, in this order.
+struct Publish {
+  VmUpdate update;
+};
+// Create or remove NAME.shutdown, then call OnShutdownFileDone.
+struct WriteShutdownFile {};
+struct RemoveShutdownFile {};
+// Send query-status after `delay`, then call OnRunState with the answer.
+struct QueryRunState {
+  absl::Duration delay;
+};
+// The run is over and told: drop the session.
+struct Done {};
+using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState, Done>;
+using Effects = std::vector<Effect>;
+
+// One run of one QEMU process, from the first sight of the process to its end, as a pure state
+// machine: inputs carry their time, effects are returned for the caller to carry out in order.
+// It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
+// After Done it takes no more input. No thread of its own.
+class VmSession {
+ public:
+  // `options` outlives the session.
+  VmSession(RunInfo run, const SessionOptions* options, Instant now);
+
+  // The handshake is complete: for the first time, or again after the monitor was lost.
+  Effects OnMonitorReady(const MonitorInfo& info, Instant now);
+  // Connected, but no greeting came in time: another client holds the monitor. May be called for
+  // each attempt.
+  Effects OnMonitorHeld(Instant now);
+  // `problem` stands in the VM's problems until the next OnMonitorReady.
+  Effects OnMonitorProblem(absl::string_view problem, Instant now);
+  Effects OnRunState(absl::string_view run_state, Instant now);
+  Effects OnQmpEvent(const QmpEvent& event, Instant now);
+  // The connection ended; `why` is for people ("EOF", "a line of more than 10 MiB").
+  Effects OnMonitorClosed(absl::string_view why, Instant now);
+  // The process is gone. All that the monitor still had to say has been handed in before.
+  Effects OnProcessGone(Instant now);
+  Effects OnShutdownFileDone(const absl::Status& status, Instant now);
+  Effects OnTick(Instant now);
+
+  // When OnTick is due, on the monotonic clock; InfiniteDuration: never.
+  absl::Duration NextTick() const;
+
+  // As published last, with `problems` as they are.
+  VmStatus Status() const;
+  const RunInfo& run() const { return run_; }
+
+ private:
+  enum class Monitor {
+    kNone,    // no greeting yet
+    kReady,   // ours, and it answers
+    kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
+    kLost,    // ended while the process lives on, and said so
+  };
+  enum class FileStep { kUndone, kRequested, kDone };
+
+  // Publishes a QMP event; `limited` ones pass the rate limit first.
+  Effects Handle(EventType type, absl::string_view message, bool limited, const QmpEvent& event,
+                 Instant now);
+  Effects OnShutdown(const QmpEvent& event, Instant now);
+  Effects OnPowerdown(const QmpEvent& event, Instant now);
+  Effects OnReset(const QmpEvent& event, Instant now);
+  Effects OnStop(const QmpEvent& event, Instant now);
+  Effects OnResume(const QmpEvent& event, Instant now);
+  Effects OnPanic(const QmpEvent& event, Instant now);
+  Effects OnWatchdog(const QmpEvent& event, Instant now);
+  Effects OnSuspendDisk(const QmpEvent& event, Instant now);
+  Effects OnOther(const QmpEvent& event, Instant now);
+
+  // What of `run_state` is evidence or state.
+  void ApplyRunState(absl::string_view run_state, Instant now);
+  void SetState(VmState state, Instant now);
+  // Adds to the evidence's timeline; a repetition of the last entry renews it.
+  void Saw(std::string what, Instant now);
+  // What cleared the evidence replaces it in the timeline.
+  void Forget(absl::string_view by, Instant now);
+
+  VmEvent MakeEvent(EventType type, std::string message, Instant now) const;
+  // Appends STARTED before the first event, and a GAP for what the limiter dropped.
+  void EnsureStarted(Instant now, Effects* effects);
+  void FlushDropped(Instant now, Effects* effects);
+  void Emit(VmEvent event, Instant now, Effects* effects);
+  Publish StatusUpdate() const;
+
+  void Restore(const MonitorInfo& info, Instant now, Effects* effects);
+  void DeclareLost(Instant now, Effects* effects);
+  ShutdownDetail MakeDetail() const;
+  // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
+  bool RequestShutdownFile(Effects* effects);
+  void Finish(Instant now, Effects* effects);
+
+  RunInfo run_;
+  const SessionOptions* options_;
+  const Instant attached_at_;
+
+  VmState state_ = VmState::kUnreachable;
+  absl::Time state_time_;
+  std::string uuid_;
+  std::string qemu_version_;
+  std::string qemu_name_;
+  std::string monitor_problem_;
+  std::string run_problem_;
+  std::string file_problem_;
+
+  Monitor monitor_ = Monitor::kNone;
+  Instant closed_at_;
+  VmState state_before_loss_ = VmState::kUnreachable;
+  std::string close_reason_;
+  bool started_ = false;
+  bool gone_ = false;
+
+  Evidence evidence_;
+  std::vector<EvidenceEntry> timeline_;
+  std::optional<Instant> powerdown_at_;
+  bool paused_ = false;
+  // Of the first uncleared SHUTDOWN, for STOPPED.
+  std::optional<absl::Time> shutdown_qemu_time_;
+  std::string shutdown_json_;
+
+  FileStep file_step_ = FileStep::kUndone;
+  bool file_written_ = false;
+
+  absl::Duration last_reset_ = -absl::InfiniteDuration();
+  absl::Duration migration_poll_ = absl::ZeroDuration();
+  EventLimiter limiter_;
+  absl::Duration first_drop_ = absl::InfiniteDuration();
+  absl::Duration last_drop_ = absl::InfiniteDuration();
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_VM_SESSION_H_

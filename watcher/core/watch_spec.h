@@ -1,0 +1,31 @@
+#ifndef VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
+#define VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// One --watch DIR[:PATTERN]: the sockets of a directory whose file names match a pattern.
+struct WatchSpec {
+  std::string directory;  // absolute, without "." or ".." or a trailing slash
+  std::string prefix;     // the pattern's text before its one '*'
+  std::string suffix;     // and after it
+  std::string pattern() const { return prefix + "*" + suffix; }
+
+  // The VM's name: the file name without the pattern's prefix and suffix. Unset where the name
+  // does not match or nothing would be left of it. Raw bytes: the caller escapes.
+  std::optional<std::string> VmName(absl::string_view file_name) const;
+};
+
+inline constexpr absl::string_view kDefaultWatchPattern = "*.kvmd";
+
+// Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
+absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_WATCH_SPEC_H_
