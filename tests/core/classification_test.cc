@@ -62,10 +62,9 @@ std::vector<Dimension> OtherDimensions() {
        OfShutdown("guest:true", [](ShutdownFact* fact) { fact->guest = true; })},
       {OfShutdown("powerdown:no", [](ShutdownFact*) {}),
        OfShutdown("powerdown:in", [](ShutdownFact* fact) { fact->powerdown_age = kWindow; }),
-       OfShutdown("powerdown:out",
-                  [](ShutdownFact* fact) {
-                    fact->powerdown_age = kWindow + absl::Nanoseconds(1);
-                  })},
+       OfShutdown(
+           "powerdown:out",
+           [](ShutdownFact* fact) { fact->powerdown_age = kWindow + absl::Nanoseconds(1); })},
       {OfShutdown("paused:no", [](ShutdownFact*) {}),
        OfShutdown("paused:yes", [](ShutdownFact* fact) { fact->while_paused = true; })},
       {{"hibernating:no", [](Evidence*) {}},
@@ -121,8 +120,8 @@ std::string TruthTable() {
         if (!matters[d] && choice[d] != 0) return;
         if (matters[d]) words.push_back(dimensions[d][choice[d]].name);
       }
-      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ",
-                      RuleOf(reason, dimensions, choice), "\n");
+      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ", RuleOf(reason, dimensions, choice),
+                      "\n");
     });
   }
   return table;
@@ -180,8 +179,7 @@ TEST(ClassificationTest, EveryReasonOfQemuIsKnown) {
 }
 
 TEST(ClassificationTest, TheDocumentIsGeneratedFromTheTable) {
-  EXPECT_EQ(ClassificationDocument(), ReadSourceFile("docs/classification.md"))
-      << "run ./dev docs";
+  EXPECT_EQ(ClassificationDocument(), ReadSourceFile("docs/classification.md")) << "run ./dev docs";
 }
 
 }  // namespace

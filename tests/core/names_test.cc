@@ -14,8 +14,8 @@ TEST(EscapeNonUtf8Test, LeavesUtf8AsItIs) {
 
 TEST(EscapeNonUtf8Test, EscapesEachByteOfNoValidSequence) {
   EXPECT_EQ(EscapeNonUtf8("a\xFFz"), "a\\xffz");
-  EXPECT_EQ(EscapeNonUtf8("\xC3"), "\\xc3");                   // cut short
-  EXPECT_EQ(EscapeNonUtf8("\xC0\xAF"), "\\xc0\\xaf");          // overlong
+  EXPECT_EQ(EscapeNonUtf8("\xC3"), "\\xc3");                    // cut short
+  EXPECT_EQ(EscapeNonUtf8("\xC0\xAF"), "\\xc0\\xaf");           // overlong
   EXPECT_EQ(EscapeNonUtf8("\xED\xA0\x80"), "\\xed\\xa0\\x80");  // a surrogate
   EXPECT_EQ(EscapeNonUtf8("\xF4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
 }

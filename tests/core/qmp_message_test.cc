@@ -58,10 +58,10 @@ TEST(QmpMessageTest, AnEventMayHaveNoDataAndNoTime) {
   EXPECT_EQ(event.time, std::nullopt);
   EXPECT_EQ(DetailJson(event, 4096), "");
   EXPECT_EQ(Parse<QmpEvent>(R"({"event": "STOP", "timestamp": 5})").time, std::nullopt);
-  EXPECT_EQ(Parse<QmpEvent>(
-                R"({"event": "STOP", "timestamp": {"seconds": 1e30, "microseconds": 0}})")
-                .time,
-            std::nullopt);
+  EXPECT_EQ(
+      Parse<QmpEvent>(R"({"event": "STOP", "timestamp": {"seconds": 1e30, "microseconds": 0}})")
+          .time,
+      std::nullopt);
   EXPECT_EQ(Parse<QmpEvent>(
                 R"({"event":"STOP","timestamp":{"seconds":9223372036854775807,"microseconds":0}})")
                 .time,
@@ -99,15 +99,15 @@ TEST(QmpMessageTest, RefusesWhatIsNotQmp) {
 }
 
 TEST(DetailJsonTest, KeepsMembersInQemusOrder) {
-  EXPECT_EQ(DetailJson(Parse<QmpEvent>(R"({"event":"E","data":{"z": 1, "a": {"y": 2, "b": 3}}})"),
-                       4096),
-            R"({"z":1,"a":{"y":2,"b":3}})");
+  EXPECT_EQ(
+      DetailJson(Parse<QmpEvent>(R"({"event":"E","data":{"z": 1, "a": {"y": 2, "b": 3}}})"), 4096),
+      R"({"z":1,"a":{"y":2,"b":3}})");
 }
 
 TEST(DetailJsonTest, LeavesOutWhatDoesNotFitAndSaysSo) {
   const std::string big(5000, 'x');
-  const auto event = Parse<QmpEvent>(
-      absl::StrCat(R"({"event":"E","data":{"a":1,"big":")", big, R"(","z":2}})"));
+  const auto event =
+      Parse<QmpEvent>(absl::StrCat(R"({"event":"E","data":{"a":1,"big":")", big, R"(","z":2}})"));
   EXPECT_EQ(DetailJson(event, 4096), R"({"_truncated":true,"a":1,"z":2})");
 }
 

@@ -65,6 +65,14 @@ class SessionDriver {
     Gone();
   }
 
+  // The daemon is started again: all that is left is what was kept of the run.
+  void Restart(absl::Duration away = absl::Seconds(30)) {
+    Advance(away);
+    absl::StatusOr<std::unique_ptr<VmSession>> restored = VmSession::Restore(kept, &options_, now_);
+    ASSERT_TRUE(restored.ok()) << restored.status();
+    session_ = *std::move(restored);
+  }
+
   // What was published, as the names of the event types.
   std::vector<EventType> Types() const {
     std::vector<EventType> types;
@@ -83,11 +91,12 @@ class SessionDriver {
   Instant now() const { return now_; }
 
   std::vector<VmEvent> events;
-  std::vector<VmStatus> statuses;          // one for each update, with an event or without
-  std::vector<std::string> log;            // "file+", "file-", "STOPPED": their order
-  std::vector<absl::Duration> queries;     // delays of the query-status asked for
-  absl::Status file_status;                // what the shutdown file's step answers
-  std::optional<bool> file;                // as it stands; unset: never touched
+  std::vector<VmStatus> statuses;       // one for each update, with an event or without
+  std::vector<std::string> log;         // "file+", "file-", "STOPPED": their order
+  std::vector<absl::Duration> queries;  // delays of the query-status asked for
+  absl::Status file_status;             // what the shutdown file's step answers
+  std::optional<bool> file;             // as it stands; unset: never touched
+  std::string kept;                     // VmSession::Save() as published last
   bool done = false;
 
  private:
@@ -95,6 +104,7 @@ class SessionDriver {
     for (Effect& effect : effects) {
       ASSERT_FALSE(done) << "an effect after Done";
       if (Publish* publish = std::get_if<Publish>(&effect)) {
+        kept = publish->update.saved_run.value();
         if (publish->update.status.has_value()) statuses.push_back(*publish->update.status);
         if (publish->update.event.has_value()) {
           if (publish->update.event->type == EventType::kStopped) log.push_back("STOPPED");

@@ -98,9 +98,8 @@ TEST(VmSessionEndTest, TheClocksStepDoesNotMatter) {
   SessionDriver vm;
   vm.Ready();
   vm.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
-  vm.Line(
-      R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
-      R"("data":{"guest":true,"reason":"guest-shutdown"}})");
+  vm.Line(R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
+          R"("data":{"guest":true,"reason":"guest-shutdown"}})");
   vm.End();
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 }
@@ -480,8 +479,9 @@ TEST(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
   vm.Closed();
   vm.Advance(absl::Seconds(1));
   vm.Ready("paused");
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kGap,
-                                      EventType::kMonitorRestored));
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
+                          EventType::kGap, EventType::kPaused));
   EXPECT_EQ(vm.Status().state, VmState::kPaused);
 }
 
@@ -556,22 +556,21 @@ TEST_P(EventTypeTest, IsPublishedWithItsData) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, EventTypeTest,
-    ::testing::Values(TypeCase{"POWERDOWN", "{}", EventType::kPowerdownRequested},
-                      TypeCase{"RESET", R"({"guest":true})", EventType::kReset},
-                      TypeCase{"STOP", "{}", EventType::kPaused},
-                      TypeCase{"SUSPEND", "{}", EventType::kSuspended},
-                      TypeCase{"WAKEUP", "{}", EventType::kWoken},
-                      TypeCase{"SUSPEND_DISK", "{}", EventType::kHibernating},
-                      TypeCase{"GUEST_PANICKED", R"({"action":"run"})", EventType::kGuestPanicked},
-                      TypeCase{"GUEST_CRASHLOADED", R"({"action":"run"})",
-                               EventType::kGuestPanicked},
-                      TypeCase{"WATCHDOG", R"({"action":"none"})", EventType::kWatchdogExpired},
-                      TypeCase{"BLOCK_IO_ERROR", R"({"device":"d"})", EventType::kIoError},
-                      TypeCase{"BLOCK_JOB_ERROR", R"({"device":"d"})", EventType::kIoError},
-                      TypeCase{"BLOCK_IMAGE_CORRUPTED", R"({"device":"d"})", EventType::kIoError},
-                      TypeCase{"MEMORY_FAILURE", R"({"recipient":"guest"})",
-                               EventType::kMemoryFailure},
-                      TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
+    ::testing::Values(
+        TypeCase{"POWERDOWN", "{}", EventType::kPowerdownRequested},
+        TypeCase{"RESET", R"({"guest":true})", EventType::kReset},
+        TypeCase{"STOP", "{}", EventType::kPaused},
+        TypeCase{"SUSPEND", "{}", EventType::kSuspended},
+        TypeCase{"WAKEUP", "{}", EventType::kWoken},
+        TypeCase{"SUSPEND_DISK", "{}", EventType::kHibernating},
+        TypeCase{"GUEST_PANICKED", R"({"action":"run"})", EventType::kGuestPanicked},
+        TypeCase{"GUEST_CRASHLOADED", R"({"action":"run"})", EventType::kGuestPanicked},
+        TypeCase{"WATCHDOG", R"({"action":"none"})", EventType::kWatchdogExpired},
+        TypeCase{"BLOCK_IO_ERROR", R"({"device":"d"})", EventType::kIoError},
+        TypeCase{"BLOCK_JOB_ERROR", R"({"device":"d"})", EventType::kIoError},
+        TypeCase{"BLOCK_IMAGE_CORRUPTED", R"({"device":"d"})", EventType::kIoError},
+        TypeCase{"MEMORY_FAILURE", R"({"recipient":"guest"})", EventType::kMemoryFailure},
+        TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
     [](const auto& test) { return test.param.name; });
 
 TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
@@ -666,6 +665,103 @@ TEST(VmSessionFloodTest, EvidenceIsBounded) {
   vm.End();
   EXPECT_LE(vm.Stopped().evidence.size(), 20u);
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
+}
+
+// The daemon's restart.
+
+TEST(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Restart();
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
+      << "nothing happened meanwhile";
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(30));
+  EXPECT_THAT(vm.Last().message, HasSubstr("vmeventd was started again"));
+}
+
+TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
+  SessionDriver known;
+  known.Ready();
+  known.Shutdown("guest-shutdown");
+  known.Restart();
+  known.Gone();
+  ExpectVerdict(known, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(known.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+
+  SessionDriver unknown;
+  unknown.Ready();
+  unknown.Event("POWERDOWN");
+  unknown.Restart();
+  unknown.Gone();
+  ExpectVerdict(unknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(unknown.file, std::nullopt);
+}
+
+TEST(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Ready("paused");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
+  vm.Restart();
+  vm.Ready("running");
+  EXPECT_EQ(vm.Last().type, EventType::kResumed);
+}
+
+TEST(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Ready("shutdown");
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kGap, EventType::kGuestShutdown));
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Seconds(1));
+  vm.Restart();
+  vm.Ready();
+  EXPECT_EQ(vm.Last().type, EventType::kMonitorRestored);
+}
+
+TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "pause"})");
+  vm.Event("STOP");
+  vm.Event("SUSPEND_DISK");
+  const std::string before = vm.kept;
+  vm.Restart();
+  EXPECT_EQ(vm.session().Save(), before);
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  EXPECT_EQ(vm.Status().ref.uuid, "uuid-1");
+}
+
+TEST(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
+  SessionDriver vm;
+  vm.Ready();
+  EXPECT_THAT(vm.kept, Not(IsEmpty()));
+  vm.End();
+  EXPECT_EQ(vm.kept, "");
+}
+
+TEST(VmSessionRestartTest, WhatIsNoSavedRunIsRefused) {
+  const SessionOptions options;
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  for (const char* text : {"", "garbage", "{}", R"({"format": 2})", R"({"format": 1, "run": 7})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(VmSession::Restore(text, &options, now).status())) << text;
+  }
 }
 
 TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {

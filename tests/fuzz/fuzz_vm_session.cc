@@ -25,19 +25,18 @@ class Run {
 
   void Step(uint8_t input, uint8_t argument) {
     static constexpr const char* kEvents[] = {
-        "SHUTDOWN", "POWERDOWN", "RESET", "STOP",      "RESUME", "GUEST_PANICKED", "WATCHDOG",
-        "SUSPEND",  "WAKEUP",    "SUSPEND_DISK", "MIGRATION", "BLOCK_IO_ERROR"};
-    static constexpr const char* kData[] = {
-        "null",
-        R"({"guest":true,"reason":"guest-shutdown"})",
-        R"({"guest":false,"reason":"host-signal"})",
-        R"({"guest":true})",
-        R"({"action":"pause"})",
-        R"({"action":"poweroff","status":"completed"})",
-        R"({"reason":7,"guest":"x","action":[]})"};
-    static constexpr const char* kRunStates[] = {"running",     "paused", "shutdown",
-                                                 "postmigrate", "",       "finish-migrate",
-                                                 "suspended",   "guest-panicked"};
+        "SHUTDOWN", "POWERDOWN", "RESET",  "STOP",         "RESUME",    "GUEST_PANICKED",
+        "WATCHDOG", "SUSPEND",   "WAKEUP", "SUSPEND_DISK", "MIGRATION", "BLOCK_IO_ERROR"};
+    static constexpr const char* kData[] = {"null",
+                                            R"({"guest":true,"reason":"guest-shutdown"})",
+                                            R"({"guest":false,"reason":"host-signal"})",
+                                            R"({"guest":true})",
+                                            R"({"action":"pause"})",
+                                            R"({"action":"poweroff","status":"completed"})",
+                                            R"({"reason":7,"guest":"x","action":[]})"};
+    static constexpr const char* kRunStates[] = {
+        "running", "paused",         "shutdown",  "postmigrate",
+        "",        "finish-migrate", "suspended", "guest-panicked"};
     switch (input % 8) {
       case 0: {
         vmeventd::QmpEvent event;

@@ -11,18 +11,19 @@
 namespace vmeventd {
 
 // QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it tells who
-// asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know.
+// asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know. The numbers stand
+// in journals.
 enum class ShutdownReason {
-  kMissing,
-  kHostError,
-  kHostQmpQuit,
-  kHostQmpSystemReset,
-  kHostSignal,
-  kHostUi,
-  kGuestShutdown,
-  kGuestReset,
-  kGuestPanic,
-  kOther,
+  kMissing = 0,
+  kHostError = 1,
+  kHostQmpQuit = 2,
+  kHostQmpSystemReset = 3,
+  kHostSignal = 4,
+  kHostUi = 5,
+  kGuestShutdown = 6,
+  kGuestReset = 7,
+  kGuestPanic = 8,
+  kOther = 9,
 };
 
 ShutdownReason ParseShutdownReason(absl::string_view reason);
@@ -39,9 +40,9 @@ struct ShutdownFact {
 struct Evidence {
   std::optional<ShutdownFact> shutdown;
   bool guest_panicked = false;
-  bool watchdog_expired = false;  // with an action that ends or stops the guest
-  bool hibernating = false;       // SUSPEND_DISK
-  bool migrated = false;          // run state postmigrate, or MIGRATION completed
+  bool watchdog_expired = false;    // with an action that ends or stops the guest
+  bool hibernating = false;         // SUSPEND_DISK
+  bool migrated = false;            // run state postmigrate, or MIGRATION completed
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor was ours, and no other client has it since
 };

@@ -42,7 +42,8 @@ inline constexpr Rule kClassificationRules[] = {
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
      [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
      ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
-    {"watchdog", "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET or RESUME since",
+    {"watchdog",
+     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET or RESUME since",
      [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
      ShutdownClass::kCrash, ShutdownCause::kWatchdog},
     {"down-before-attach", "the guest was down already when its monitor was attached",
@@ -112,7 +113,8 @@ inline constexpr Rule kClassificationRules[] = {
     {"process-exited", "no SHUTDOWN, and the process of a VM that was followed is gone",
      [](const RuleInput& in) { return in.evidence.monitored; },  //
      ShutdownClass::kCrash, ShutdownCause::kProcessExited},
-    {"unobserved", "the monitor gave no greeting or went to another client: nobody here saw the end",
+    {"unobserved",
+     "the monitor gave no greeting or went to another client: nobody here saw the end",
      [](const RuleInput&) { return true; },  //
      ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
 };

@@ -32,7 +32,7 @@ struct QmpError {
 
 struct QmpEvent {
   std::string name;
-  QmpObject data;                 // an object; null if the event has none
+  QmpObject data;                  // an object; null if the event has none
   std::optional<absl::Time> time;  // unset if QEMU could not tell ({-1, -1})
 };
 

@@ -120,18 +120,18 @@ Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
 
   if (monitor_ == Monitor::kNone) {
     monitor_ = Monitor::kReady;
-    if (info.run_state == "shutdown" && !IsDecided(evidence_)) evidence_.down_before_attach = true;
     ApplyRunState(info.run_state, now);
-    if (started_) effects.push_back(StatusUpdate());  // an event came before the last reply
+    if (started_) effects.push_back(Update(std::nullopt));  // an event came before the last reply
     EnsureStarted(now, &effects);
     return effects;
   }
   if (monitor_ == Monitor::kClosed) DeclareLost(now, &effects);
-  if (monitor_ == Monitor::kLost) Restore(info, now, &effects);
+  if (monitor_ == Monitor::kUnseen) ResumeAfterRestart(info, now, &effects);
+  if (monitor_ == Monitor::kLost) Regain(info, now, &effects);
   return effects;
 }
 
-void VmSession::Restore(const MonitorInfo& info, Instant now, Effects* effects) {
+void VmSession::Regain(const MonitorInfo& info, Instant now, Effects* effects) {
   monitor_ = Monitor::kReady;
   monitor_problem_.clear();
   const VmState before = state_before_loss_;
@@ -142,16 +142,45 @@ void VmSession::Restore(const MonitorInfo& info, Instant now, Effects* effects) 
     if (file_written_ && !IsDecided(evidence_)) effects->push_back(RemoveShutdownFile{});
     file_written_ = false;
   }
-  if (before != VmState::kUnreachable && before != state_) {
-    Emit(MakeEvent(EventType::kGap,
-                   absl::StrCat("the VM was ", StateWord(before), " when its monitor was lost and is ",
-                                StateWord(state_), " now: the events between were not seen"),
-                   now),
-         now, effects);
-  }
   Emit(MakeEvent(EventType::kMonitorRestored,
                  absl::StrCat("the monitor is ours; the VM is ", StateWord(state_)), now),
        now, effects);
+  if (before != VmState::kUnreachable && before != state_) {
+    Emit(MakeEvent(
+             EventType::kGap,
+             absl::StrCat("the VM was ", StateWord(before), " when its monitor was lost and is ",
+                          StateWord(state_), " now: the events between were not seen"),
+             now),
+         now, effects);
+    EmitState(now, effects);
+  }
+}
+
+void VmSession::ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects* effects) {
+  monitor_ = Monitor::kReady;
+  const VmState before = state_;
+  Saw("vmeventd was started again: what happened while it was away was not seen", now);
+  ApplyRunState(info.run_state, now);
+  if (before == state_ || info.run_state.empty()) {
+    effects->push_back(Update(std::nullopt));
+    return;
+  }
+  Emit(MakeEvent(EventType::kGap,
+                 absl::StrCat("the VM was ", StateWord(before), " when vmeventd stopped and is ",
+                              StateWord(state_), " now: the events between were not seen"),
+                 now),
+       now, effects);
+  EmitState(now, effects);
+}
+
+void VmSession::EmitState(Instant now, Effects* effects) {
+  EventType type = EventType::kResumed;
+  if (state_ == VmState::kPaused) type = EventType::kPaused;
+  if (state_ == VmState::kSuspended) type = EventType::kSuspended;
+  if (state_ == VmState::kGuestDown) type = EventType::kGuestShutdown;
+  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateWord(state_)), now);
+  if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
+  Emit(std::move(event), now, effects);
 }
 
 Effects VmSession::OnMonitorHeld(Instant now) {
@@ -163,7 +192,7 @@ Effects VmSession::OnMonitorHeld(Instant now) {
     monitor_ = Monitor::kLost;
     EnsureStarted(now, &effects);
   } else if (changed) {
-    effects.push_back(StatusUpdate());
+    effects.push_back(Update(std::nullopt));
   }
   return effects;
 }
@@ -175,7 +204,7 @@ Effects VmSession::OnMonitorProblem(absl::string_view problem, Instant now) {
   if (!started_) {
     EnsureStarted(now, &effects);
   } else {
-    effects.push_back(StatusUpdate());
+    effects.push_back(Update(std::nullopt));
   }
   return effects;
 }
@@ -186,8 +215,7 @@ Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
     effects.push_back(QueryRunState{migration_poll_});
-    migration_poll_ =
-        std::min(kMigrationPollMax, std::max(kMigrationPollMin, migration_poll_ * 2));
+    migration_poll_ = std::min(kMigrationPollMax, std::max(kMigrationPollMin, migration_poll_ * 2));
     return effects;
   }
   const bool knew_migrated = evidence_.migrated;
@@ -197,13 +225,15 @@ Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
     evidence_.migrated = true;
     if (!knew_migrated) Saw("query-status postmigrate", now);
   }
-  if (started_ && run_problem_ != old_problem) effects.push_back(StatusUpdate());
+  if (started_ && (run_problem_ != old_problem || evidence_.migrated != knew_migrated)) {
+    effects.push_back(Update(std::nullopt));
+  }
   return effects;
 }
 
 Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
   Effects effects;
-  if (monitor_ == Monitor::kClosed || monitor_ == Monitor::kLost) return effects;
+  if (monitor_ != Monitor::kReady && monitor_ != Monitor::kNone) return effects;
   if (monitor_ == Monitor::kNone) {
     monitor_ = Monitor::kLost;
     return OnMonitorProblem(absl::StrCat("monitor closed before it was ready: ", why), now);
@@ -298,7 +328,7 @@ Effects VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   }
   Saw(std::move(what), now);
   SetState(VmState::kGuestDown, now);
-  if (started_) effects.push_back(StatusUpdate());
+  if (started_) effects.push_back(Update(std::nullopt));
   return effects;
 }
 
@@ -320,7 +350,7 @@ Effects VmSession::OnReset(const QmpEvent& event, Instant now) {
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
   last_reset_ = now.monotonic;
-  if (repeated) return started_ ? Effects{StatusUpdate()} : Effects{};
+  if (repeated) return started_ ? Effects{Update(std::nullopt)} : Effects{};
   return Handle(EventType::kReset, "the VM was reset", false, event, now);
 }
 
@@ -329,8 +359,8 @@ Effects VmSession::OnStop(const QmpEvent& event, Instant now) {
   migration_poll_ = absl::ZeroDuration();
   Effects effects;
   if (evidence_.shutdown.has_value()) {
-    effects = Handle(EventType::kGuestShutdown,
-                     "the guest is down and QEMU stays (-no-shutdown)", false, event, now);
+    effects = Handle(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)",
+                     false, event, now);
   } else {
     Saw("STOP", now);
     SetState(evidence_.guest_panicked ? VmState::kGuestDown : VmState::kPaused, now);
@@ -425,8 +455,8 @@ Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
     return effects;
   }
   file_step_ = FileStep::kDone;
-  const bool user = Classify(evidence_, options_->powerdown_window).shutdown_class ==
-                    ShutdownClass::kUser;
+  const bool user =
+      Classify(evidence_, options_->powerdown_window).shutdown_class == ShutdownClass::kUser;
   file_written_ = user && status.ok();
   file_problem_ = status.ok() ? "" : std::string(status.message());
   if (gone_) Finish(now, &effects);
@@ -479,8 +509,9 @@ ShutdownDetail VmSession::MakeDetail() const {
   const absl::Duration late = attached_at_.wall - run_.process_start;
   if (late >= kLateAttach && late < absl::InfiniteDuration()) {
     detail.evidence.push_back(
-        {attached_at_.wall, absl::StrCat("monitor attached ", Seconds(absl::Trunc(late, absl::Seconds(1))),
-                                         " after QEMU started, what came before was not seen")});
+        {attached_at_.wall,
+         absl::StrCat("monitor attached ", Seconds(absl::Trunc(late, absl::Seconds(1))),
+                      " after QEMU started, what came before was not seen")});
   }
   detail.evidence.insert(detail.evidence.end(), timeline_.begin(), timeline_.end());
   detail.shutdown_file_written = file_written_;
@@ -538,7 +569,8 @@ void VmSession::ApplyRunState(absl::string_view run_state, Instant now) {
   } else if (run_state == "postmigrate" && !evidence_.migrated) {
     evidence_.migrated = true;
     Saw("query-status postmigrate", now);
-  } else if (run_state == "shutdown" && evidence_.down_before_attach) {
+  } else if (run_state == "shutdown" && !IsDecided(evidence_)) {
+    evidence_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
     Saw("query-status shutdown", now);
   }
   if (state != VmState::kUnreachable) SetState(state, now);
@@ -587,7 +619,7 @@ void VmSession::EnsureStarted(Instant now, Effects* effects) {
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   absl::StrAppend(&message, ", ", StateWord(state_));
   if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_);
-  effects->push_back(Publish{{Status(), MakeEvent(EventType::kStarted, message, now)}});
+  effects->push_back(Update(MakeEvent(EventType::kStarted, message, now)));
 }
 
 void VmSession::FlushDropped(Instant now, Effects* effects) {
@@ -595,19 +627,20 @@ void VmSession::FlushDropped(Instant now, Effects* effects) {
   first_drop_ = last_drop_ = absl::InfiniteDuration();
   VmEvent gap = MakeEvent(
       EventType::kGap,
-      absl::StrCat(limiter_.TakeDropped(),
-                   " events of this VM were left out: it sent more than ", EventLimiter::kBurst,
-                   " at once and ", EventLimiter::kPerSecond, " a second"),
+      absl::StrCat(limiter_.TakeDropped(), " events of this VM were left out: it sent more than ",
+                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond, " a second"),
       now);
-  effects->push_back(Publish{{Status(), std::move(gap)}});
+  effects->push_back(Update(std::move(gap)));
 }
 
 void VmSession::Emit(VmEvent event, Instant now, Effects* effects) {
   EnsureStarted(now, effects);
-  effects->push_back(Publish{{Status(), std::move(event)}});
+  effects->push_back(Update(std::move(event)));
 }
 
-Publish VmSession::StatusUpdate() const { return Publish{{Status(), std::nullopt}}; }
+Publish VmSession::Update(std::optional<VmEvent> event) const {
+  return Publish{{Status(), std::move(event), /*forget=*/false, Save()}};
+}
 
 VmStatus VmSession::Status() const {
   VmStatus status;

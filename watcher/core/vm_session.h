@@ -1,12 +1,14 @@
 #ifndef VMEVENTD_WATCHER_CORE_VM_SESSION_H_
 #define VMEVENTD_WATCHER_CORE_VM_SESSION_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "watcher/core/classification.h"
 #include "watcher/core/event_limiter.h"
@@ -27,6 +29,9 @@ struct RunInfo {
   std::string run_id;
   std::string monitor_path;
   int64_t pid = 0;              // 0: not visible
+  uint64_t start_ticks = 0;     // of the process: field 22 of /proc/PID/stat; 0: not known
+  std::string boot_id;          // of the kernel that it runs under
+  std::string raw_path;         // of the monitor's socket, as the kernel knows it
   bool process_tracked = true;  // false: the monitor's EOF is the end of the run
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
 };
@@ -64,6 +69,17 @@ class VmSession {
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
 
+  // A run as Save() wrote it, for a daemon that was started again: its evidence stands, its monitor
+  // is not attached. What happened since nobody saw: OnMonitorReady tells a GAP where the run state
+  // shows it, and a process that is gone by then ended unobserved unless the evidence tells more.
+  // INVALID_ARGUMENT: not a text of Save().
+  static absl::StatusOr<std::unique_ptr<VmSession>> Restore(absl::string_view saved,
+                                                            const SessionOptions* options,
+                                                            Instant now);
+  // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
+  // STOPPED: there is no open run then.
+  std::string Save() const;
+
   // The handshake is complete: for the first time, or again after the monitor was lost.
   Effects OnMonitorReady(const MonitorInfo& info, Instant now);
   // Connected, but no greeting came in time: another client holds the monitor. May be called for
@@ -93,6 +109,7 @@ class VmSession {
     kReady,   // ours, and it answers
     kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
     kLost,    // ended while the process lives on, and said so
+    kUnseen,  // not attached since the daemon's restart
   };
   enum class FileStep { kUndone, kRequested, kDone };
 
@@ -122,9 +139,12 @@ class VmSession {
   void EnsureStarted(Instant now, Effects* effects);
   void FlushDropped(Instant now, Effects* effects);
   void Emit(VmEvent event, Instant now, Effects* effects);
-  Publish StatusUpdate() const;
+  Publish Update(std::optional<VmEvent> event) const;
 
-  void Restore(const MonitorInfo& info, Instant now, Effects* effects);
+  void Regain(const MonitorInfo& info, Instant now, Effects* effects);
+  void ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects* effects);
+  // The event that tells `state_` after a GAP.
+  void EmitState(Instant now, Effects* effects);
   void DeclareLost(Instant now, Effects* effects);
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
@@ -133,7 +153,7 @@ class VmSession {
 
   RunInfo run_;
   const SessionOptions* options_;
-  const Instant attached_at_;
+  Instant attached_at_;
 
   VmState state_ = VmState::kUnreachable;
   absl::Time state_time_;

@@ -40,8 +40,9 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   }
   const std::vector<absl::string_view> halves = absl::StrSplit(pattern, '*');
   if (halves.size() != 2) {
-    return Invalid(text, "the pattern must have exactly one '*', which stands for the VM's name, "
-                         "as in *.kvmd");
+    return Invalid(text,
+                   "the pattern must have exactly one '*', which stands for the VM's name, "
+                   "as in *.kvmd");
   }
   if (absl::StrContains(pattern, '?') || absl::StrContains(pattern, '[')) {
     return Invalid(text, "the pattern knows '*' alone: no '?' and no '['");
