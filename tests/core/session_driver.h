@@ -67,6 +67,7 @@ class SessionDriver {
 
   // The daemon is started again: all that is left is what was kept of the run.
   void Restart(absl::Duration away = absl::Seconds(30)) {
+    const std::string kept = session_->Save();
     Advance(away);
     absl::StatusOr<std::unique_ptr<VmSession>> restored = VmSession::Restore(kept, &options_, now_);
     ASSERT_TRUE(restored.ok()) << restored.status();
@@ -96,7 +97,6 @@ class SessionDriver {
   std::vector<absl::Duration> queries;  // delays of the query-status asked for
   absl::Status file_status;             // what the shutdown file's step answers
   std::optional<bool> file;             // as it stands; unset: never touched
-  std::string kept;                     // VmSession::Save() as published last
   bool done = false;
 
  private:
@@ -104,7 +104,6 @@ class SessionDriver {
     for (Effect& effect : effects) {
       ASSERT_FALSE(done) << "an effect after Done";
       if (Publish* publish = std::get_if<Publish>(&effect)) {
-        kept = publish->update.saved_run.value();
         if (publish->update.status.has_value()) statuses.push_back(*publish->update.status);
         if (publish->update.event.has_value()) {
           if (publish->update.event->type == EventType::kStopped) log.push_back("STOPPED");

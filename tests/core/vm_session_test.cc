@@ -248,9 +248,10 @@ TEST(VmSessionEndTest, PostmigrateIsMigratedAway) {
   vm.Ready();
   vm.Event("STOP");
   EXPECT_THAT(vm.queries, ElementsAre(absl::ZeroDuration()));
-  vm.RunState("finish-migrate");
-  vm.RunState("finish-migrate");
-  EXPECT_THAT(vm.queries, SizeIs(3));
+  for (int i = 0; i < 6000; ++i) vm.RunState("finish-migrate");
+  EXPECT_THAT(vm.queries, SizeIs(6001));
+  EXPECT_EQ(vm.queries[1], absl::ZeroDuration()) << "the manager may be quick";
+  EXPECT_GT(vm.queries.back(), absl::ZeroDuration()) << "but one that hangs is not pestered";
   vm.RunState("postmigrate");
   vm.Shutdown("host-qmp-quit");
   vm.End();
@@ -741,7 +742,7 @@ TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
   vm.Event("WATCHDOG", R"({"action": "pause"})");
   vm.Event("STOP");
   vm.Event("SUSPEND_DISK");
-  const std::string before = vm.kept;
+  const std::string before = vm.session().Save();
   vm.Restart();
   EXPECT_EQ(vm.session().Save(), before);
   EXPECT_EQ(vm.Status().state, VmState::kPaused);
@@ -751,9 +752,9 @@ TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
 TEST(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
   SessionDriver vm;
   vm.Ready();
-  EXPECT_THAT(vm.kept, Not(IsEmpty()));
+  EXPECT_THAT(vm.session().Save(), Not(IsEmpty()));
   vm.End();
-  EXPECT_EQ(vm.kept, "");
+  EXPECT_EQ(vm.session().Save(), "");
 }
 
 TEST(VmSessionRestartTest, WhatIsNoSavedRunIsRefused) {

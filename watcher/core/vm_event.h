@@ -121,9 +121,6 @@ struct VmUpdate {
   std::optional<VmStatus> status;
   std::optional<VmEvent> event;
   bool forget = false;
-  // The run of `status` as it is to be kept across restarts: VmSession::Save(), "" once it is over.
-  // Unset: nothing of it changed.
-  std::optional<std::string> saved_run = std::nullopt;
 };
 
 // The state of one --watch.

@@ -25,9 +25,11 @@ constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 constexpr absl::Duration kDropQuiet = absl::Seconds(1);
 constexpr absl::Duration kDropReport = absl::Seconds(10);
 
-// How often to ask whether a migration has completed: `finish-migrate` lasts for the downtime.
-constexpr absl::Duration kMigrationPollMin = absl::Milliseconds(5);
-constexpr absl::Duration kMigrationPollMax = absl::Milliseconds(500);
+// Whether a migration has completed is asked again as soon as QEMU has answered: `finish-migrate`
+// lasts for the downtime, which is short, and the manager may end QEMU as soon as it is over. A
+// migration that hangs there is asked less often.
+constexpr int kEagerMigrationPolls = 5000;
+constexpr absl::Duration kMigrationPoll = absl::Milliseconds(10);
 
 // A monitor attached this long after its process started may have missed something worth knowing.
 constexpr absl::Duration kLateAttach = absl::Seconds(10);
@@ -214,8 +216,8 @@ Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   if (run_state == "finish-migrate") {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
-    effects.push_back(QueryRunState{migration_poll_});
-    migration_poll_ = std::min(kMigrationPollMax, std::max(kMigrationPollMin, migration_poll_ * 2));
+    const bool eager = ++migration_polls_ <= kEagerMigrationPolls;
+    effects.push_back(QueryRunState{eager ? absl::ZeroDuration() : kMigrationPoll});
     return effects;
   }
   const bool knew_migrated = evidence_.migrated;
@@ -356,7 +358,7 @@ Effects VmSession::OnReset(const QmpEvent& event, Instant now) {
 
 Effects VmSession::OnStop(const QmpEvent& event, Instant now) {
   paused_ = true;
-  migration_poll_ = absl::ZeroDuration();
+  migration_polls_ = 0;
   Effects effects;
   if (evidence_.shutdown.has_value()) {
     effects = Handle(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)",
@@ -639,7 +641,7 @@ void VmSession::Emit(VmEvent event, Instant now, Effects* effects) {
 }
 
 Publish VmSession::Update(std::optional<VmEvent> event) const {
-  return Publish{{Status(), std::move(event), /*forget=*/false, Save()}};
+  return Publish{{Status(), std::move(event)}};
 }
 
 VmStatus VmSession::Status() const {

@@ -183,7 +183,7 @@ class VmSession {
   bool file_written_ = false;
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
-  absl::Duration migration_poll_ = absl::ZeroDuration();
+  int migration_polls_ = 0;  // since the last STOP
   EventLimiter limiter_;
   absl::Duration first_drop_ = absl::InfiniteDuration();
   absl::Duration last_drop_ = absl::InfiniteDuration();

@@ -1,0 +1,141 @@
+#include "watcher/io/event_queue.h"
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+VmUpdate Update(const std::string& run_id, std::optional<EventType> type,
+                VmState state = VmState::kRunning) {
+  VmUpdate update;
+  update.status.emplace();
+  update.status->ref.run_id = run_id;
+  update.status->state = state;
+  if (type.has_value()) {
+    update.event.emplace();
+    update.event->type = *type;
+  }
+  return update;
+}
+
+std::vector<std::string> Texts(const EventQueue::Batch& batch) {
+  std::vector<std::string> texts;
+  for (const VmUpdate& update : batch.updates) {
+    std::string text = update.status.has_value() ? update.status->ref.run_id : "node";
+    if (update.event.has_value())
+      text += " " + std::to_string(static_cast<int>(update.event->type));
+    texts.push_back(text);
+  }
+  return texts;
+}
+
+TEST(EventQueueTest, GivesUpdatesInOrder) {
+  EventQueue queue(10);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("b", EventType::kReset));
+  EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "b 5"));
+  EXPECT_THAT(queue.Pop(absl::ZeroDuration()).updates, IsEmpty());
+}
+
+TEST(EventQueueTest, WakeAndDirectoriesEndAWait) {
+  EventQueue queue(10);
+  queue.Wake();
+  EXPECT_THAT(queue.Pop(absl::InfiniteDuration()).updates, IsEmpty());
+  queue.SetDirectories({{"/d", "*", true, 3}});
+  EXPECT_THAT(queue.Pop(absl::InfiniteDuration()).directories, SizeIs(1));
+}
+
+TEST(EventQueueTest, EveryBatchTellsTheDirectories) {
+  EventQueue queue(10);
+  queue.SetDirectories({{"/d", "*", true, 3}});
+  queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(queue.Pop(absl::ZeroDuration()).directories, SizeIs(1));
+}
+
+TEST(EventQueueTest, CloseIsToldForEver) {
+  EventQueue queue(10);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Close();
+  const EventQueue::Batch batch = queue.Pop(absl::InfiniteDuration());
+  EXPECT_TRUE(batch.closed);
+  EXPECT_THAT(batch.updates, SizeIs(1));
+  EXPECT_TRUE(queue.Pop(absl::InfiniteDuration()).closed);
+}
+
+TEST(EventQueueTest, AFullQueueDropsWhatIsNoEvidenceAndSaysSo) {
+  EventQueue queue(2);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("a", EventType::kReset));
+  queue.Push(Update("a", EventType::kReset));
+  queue.Push(Update("b", EventType::kPaused));
+  queue.Push(Update("a", EventType::kStopped));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("a 1", "a 5", "a", "b", "a 2", "node 20"));
+  EXPECT_THAT(batch.updates.back().event->message, HasSubstr("2 events"));
+  EXPECT_EQ(queue.dropped_events(), 2u);
+  EXPECT_THAT(queue.Pop(absl::ZeroDuration()).updates, IsEmpty());
+}
+
+TEST(EventQueueTest, AFullQueueKeepsOnlyTheNewestStatusOfAVm) {
+  EventQueue queue(1);
+  queue.Push(Update("a", EventType::kStarted));
+  for (int i = 0; i < 1000; ++i) queue.Push(Update("a", EventType::kReset));
+  queue.Push(Update("a", std::nullopt, VmState::kPaused));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("a 1", "a", "node 20"));
+  EXPECT_EQ(batch.updates[1].status->state, VmState::kPaused);
+}
+
+TEST(EventQueueTest, AStatusDoesNotMoveBeforeAnEventThatIsKept) {
+  EventQueue queue(1);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("a", std::nullopt, VmState::kPaused));
+  queue.Push(Update("a", EventType::kGuestShutdown, VmState::kGuestDown));
+  queue.Push(Update("a", std::nullopt, VmState::kRunning));
+  EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "a", "a 3", "a"));
+}
+
+TEST(EventQueueTest, AFullQueueKeepsThatAVmIsForgotten) {
+  EventQueue queue(1);
+  queue.Push(Update("a", EventType::kStarted));
+  VmUpdate forget;
+  forget.status.emplace();
+  forget.status->monitor_path = "/d/x.kvmd";
+  forget.forget = true;
+  queue.Push(forget);
+  EXPECT_TRUE(queue.Pop(absl::ZeroDuration()).updates.back().forget);
+}
+
+TEST(EventQueueTest, PassesUpdatesBetweenThreads) {
+  constexpr int kUpdates = 10000;
+  EventQueue queue(kUpdates);
+  std::thread pusher([&queue] {
+    for (int i = 0; i < kUpdates; ++i) queue.Push(Update(std::to_string(i), EventType::kReset));
+    queue.Close();
+  });
+  int next = 0;
+  bool in_order = true;
+  for (bool closed = false; !closed;) {
+    const EventQueue::Batch batch = queue.Pop(absl::InfiniteDuration());
+    for (const VmUpdate& update : batch.updates) {
+      in_order = in_order && update.status->ref.run_id == std::to_string(next++);
+    }
+    closed = batch.closed;
+  }
+  pusher.join();
+  EXPECT_TRUE(in_order);
+  EXPECT_EQ(next, kUpdates);
+}
+
+}  // namespace
+}  // namespace vmeventd

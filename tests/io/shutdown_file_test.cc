@@ -1,0 +1,105 @@
+#include "watcher/io/shutdown_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/io/test_util.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::HasSubstr;
+
+class ShutdownFileTest : public testing::Test {
+ protected:
+  struct stat Stat(const std::string& name) {
+    struct stat status {};
+    EXPECT_EQ(lstat(directory_.Path(name).c_str(), &status), 0);
+    return status;
+  }
+  absl::Status Create(const std::string& name) {
+    return CreateShutdownFile(directory_.path(), name);
+  }
+  absl::Status Delete(const std::string& name) {
+    return DeleteShutdownFile(directory_.path(), name);
+  }
+
+  TempDir directory_;
+};
+
+TEST_F(ShutdownFileTest, IsCreatedEmptyAndReadableForAllWhateverTheUmask) {
+  const mode_t umask_before = umask(0777);
+  const absl::Status status = Create("vm");
+  umask(umask_before);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Stat("vm.shutdown").st_mode, static_cast<mode_t>(S_IFREG | 0644));
+  EXPECT_EQ(Stat("vm.shutdown").st_size, 0);
+}
+
+TEST_F(ShutdownFileTest, ThatIsThereGetsNewTimesAndKeepsTheRest) {
+  ASSERT_TRUE(Create("vm").ok());
+  const std::string path = directory_.Path("vm.shutdown");
+  const timespec old_times[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), old_times, 0), 0);
+  ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+  ASSERT_EQ(truncate(path.c_str(), 5), 0);
+  ASSERT_TRUE(Create("vm").ok());
+  EXPECT_GT(Stat("vm.shutdown").st_mtime, 1000);
+  EXPECT_EQ(Stat("vm.shutdown").st_mode & 0777, 0600u);
+  EXPECT_EQ(Stat("vm.shutdown").st_size, 5);
+}
+
+TEST_F(ShutdownFileTest, ALinkInItsPlaceIsNotFollowed) {
+  ASSERT_EQ(symlink(directory_.Path("target").c_str(), directory_.Path("vm.shutdown").c_str()), 0);
+  EXPECT_THAT(std::string(Create("vm").message()), HasSubstr("vm.shutdown"));
+  EXPECT_FALSE(FileExists(directory_.Path("target")));
+  WriteFile(directory_.Path("target"));
+  EXPECT_FALSE(Create("vm").ok());
+}
+
+TEST_F(ShutdownFileTest, AFifoInItsPlaceIsRefusedAtOnce) {
+  ASSERT_EQ(mkfifo(directory_.Path("vm.shutdown").c_str(), 0600), 0);
+  EXPECT_FALSE(Create("vm").ok());
+  // With a reader the open succeeds: its kind is looked at as well.
+  const int reader = open(directory_.Path("vm.shutdown").c_str(), O_RDONLY | O_NONBLOCK);
+  EXPECT_THAT(std::string(Create("vm").message()), HasSubstr("no regular file"));
+  close(reader);
+}
+
+TEST_F(ShutdownFileTest, ADirectoryInItsPlaceIsRefused) {
+  directory_.MakeDirectory("vm.shutdown");
+  EXPECT_FALSE(Create("vm").ok());
+  EXPECT_FALSE(Delete("vm").ok());
+}
+
+TEST_F(ShutdownFileTest, IsRemoved) {
+  ASSERT_TRUE(Create("vm").ok());
+  ASSERT_TRUE(Delete("vm").ok());
+  EXPECT_FALSE(FileExists(directory_.Path("vm.shutdown")));
+}
+
+TEST_F(ShutdownFileTest, ToRemoveWhatIsNotThereIsSuccess) {
+  EXPECT_TRUE(Delete("vm").ok());
+  EXPECT_TRUE(DeleteShutdownFile(directory_.Path("no directory"), "vm").ok());
+}
+
+TEST_F(ShutdownFileTest, NamesAreRawBytes) {
+  const std::string name = "a\nb\xff";
+  ASSERT_TRUE(Create(name).ok());
+  EXPECT_TRUE(FileExists(directory_.Path(name + ".shutdown")));
+  EXPECT_TRUE(Delete(name).ok());
+}
+
+TEST_F(ShutdownFileTest, AnErrorNamesTheFileAndTheReason) {
+  const absl::Status status = CreateShutdownFile(directory_.Path("missing"), "v\nm");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("missing/v\\nm.shutdown"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("No such file"));
+}
+
+}  // namespace
+}  // namespace vmeventd

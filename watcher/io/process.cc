@@ -1,0 +1,129 @@
+#include "watcher/io/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <ctime>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; Debian 12's headers lack it
+
+bool OutOfDescriptors(int error) { return error == EMFILE || error == ENFILE; }
+
+// A small file of /proc in one piece.
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  std::array<char, 4096> buffer;
+  const ssize_t size = read(file.get(), buffer.data(), buffer.size());
+  if (size < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
+  return std::string(buffer.data(), static_cast<size_t>(size));
+}
+
+// 0 if the file cannot be read (the process has ended, or /proc hides it); RESOURCE_EXHAUSTED
+// without a descriptor, for then the start time is there and would be had later.
+absl::StatusOr<uint64_t> ReadStartTicks(int64_t pid) {
+  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
+  if (!stat.ok()) {
+    if (absl::IsResourceExhausted(stat.status())) return stat.status();
+    return 0;
+  }
+  return ParseStatStartTicks(*stat).value_or(0);
+}
+
+bool HasEnded(int pidfd) {
+  pollfd poll_pidfd{pidfd, POLLIN, 0};
+  return poll(&poll_pidfd, 1, 0) == 1;
+}
+
+// `pidfd` stands for the process, so that what is read of the number is of that process as long
+// as it has not ended afterwards.
+absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
+  const absl::StatusOr<uint64_t> start_ticks = ReadStartTicks(pid);
+  if (!start_ticks.ok()) return start_ticks.status();
+  const auto kind = HasEnded(pidfd.get()) ? PeerProcess::Kind::kGone : PeerProcess::Kind::kTracked;
+  return PeerProcess{kind, pid, *start_ticks, std::move(pidfd)};
+}
+
+PeerProcess Gone(int64_t pid) { return {PeerProcess::Kind::kGone, pid, 0, UniqueFd()}; }
+
+}  // namespace
+
+absl::StatusOr<PeerProcess> IdentifyPeer(int socket) {
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return absl::ErrnoToStatus(errno, "SO_PEERCRED");
+  }
+  if (credentials.pid <= 0) return PeerProcess{};
+
+  int pidfd = -1;
+  size = sizeof(pidfd);
+  if (getsockopt(socket, SOL_SOCKET, kSoPeerPidfd, &pidfd, &size) == 0) {
+    return WithPidfd(credentials.pid, UniqueFd(pidfd));
+  }
+  if (OutOfDescriptors(errno)) return absl::ResourceExhaustedError("SO_PEERPIDFD");
+  // EINVAL and, since Linux 6.9, ESRCH: the process was reaped already.
+  if (errno == EINVAL || errno == ESRCH) return Gone(credentials.pid);
+  return IdentifyByPid(credentials.pid);
+}
+
+absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid) {
+  const absl::StatusOr<uint64_t> before = ReadStartTicks(pid);
+  if (!before.ok()) return before.status();
+  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) {
+    if (OutOfDescriptors(errno)) return absl::ResourceExhaustedError("pidfd_open");
+    if (errno == ESRCH) return Gone(pid);
+    return PeerProcess{};  // a kernel before 5.3, or one that forbids it
+  }
+  absl::StatusOr<PeerProcess> peer = WithPidfd(pid, std::move(pidfd));
+  // Another process took the number before the pidfd was had.
+  if (peer.ok() && peer->start_ticks != *before) return Gone(pid);
+  return peer;
+}
+
+std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
+  const size_t name_end = stat.rfind(')');
+  if (name_end == absl::string_view::npos) return std::nullopt;
+  const std::vector<absl::string_view> fields =
+      absl::StrSplit(stat.substr(name_end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  constexpr size_t kStartTime = 22 - 3;  // the first field after the name is number 3
+  uint64_t ticks = 0;
+  if (fields.size() <= kStartTime || !absl::SimpleAtoi(fields[kStartTime], &ticks)) {
+    return std::nullopt;
+  }
+  return ticks;
+}
+
+absl::Time ProcessStartTime(uint64_t start_ticks) {
+  // The start time counts from boot, on the clock that goes on while the node sleeps.
+  timespec wall{};
+  timespec since_boot{};
+  clock_gettime(CLOCK_REALTIME, &wall);
+  clock_gettime(CLOCK_BOOTTIME, &since_boot);
+  const absl::Duration ticks =
+      absl::Seconds(static_cast<double>(start_ticks)) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return absl::TimeFromTimespec(wall) - absl::DurationFromTimespec(since_boot) + ticks;
+}
+
+std::string ReadBootId() {
+  const absl::StatusOr<std::string> text = ReadSmallFile("/proc/sys/kernel/random/boot_id");
+  return text.ok() ? std::string(absl::StripAsciiWhitespace(*text)) : "";
+}
+
+}  // namespace vmeventd

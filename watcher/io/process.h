@@ -1,0 +1,48 @@
+#ifndef VMEVENTD_WATCHER_IO_PROCESS_H_
+#define VMEVENTD_WATCHER_IO_PROCESS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/io/unique_fd.h"
+
+namespace vmeventd {
+
+// Who is at the other end of a connected Unix socket: the process that called listen().
+struct PeerProcess {
+  enum class Kind {
+    kTracked,    // `pidfd` becomes readable when the process ends
+    kUntracked,  // it cannot be seen (a foreign PID namespace), or the kernel has no pidfds
+    kGone,       // it has ended already; a zombie counts as ended
+  };
+  Kind kind = Kind::kUntracked;
+  int64_t pid = 0;           // 0 if untracked
+  uint64_t start_ticks = 0;  // field 22 of its stat file; 0 if that cannot be read
+  UniqueFd pidfd;            // valid if tracked
+};
+
+// Identifies the peer of `socket`. RESOURCE_EXHAUSTED: no descriptor left. Other errors name the
+// call that failed. Never blocks.
+absl::StatusOr<PeerProcess> IdentifyPeer(int socket);
+
+// The same without SO_PEERPIDFD, as on kernels before 6.5: for the process `pid`, of which another
+// may have taken the number at any time.
+absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
+
+// Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
+// name within may hold anything, ") " included.
+std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
+
+// When a process with that start time was started, by the node's clock.
+absl::Time ProcessStartTime(uint64_t start_ticks);
+
+// The kernel's boot id; empty if it cannot be read.
+std::string ReadBootId();
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_IO_PROCESS_H_

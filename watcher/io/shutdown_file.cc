@@ -1,0 +1,68 @@
+#include "watcher/io/shutdown_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "watcher/io/unique_fd.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr mode_t kMode = 0644;
+// O_NONBLOCK: to open a FIFO at the file's place must not wait for a reader.
+constexpr int kOpenFlags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+
+UniqueFd OpenDirectory(const std::string& directory) {
+  return UniqueFd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+absl::Status Failed(absl::string_view verb, const std::string& directory, const std::string& file,
+                    int error) {
+  return absl::ErrnoToStatus(error,
+                             absl::StrCat("cannot ", verb, " the shutdown file ",
+                                          absl::CHexEscape(absl::StrCat(directory, "/", file))));
+}
+
+}  // namespace
+
+absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name) {
+  const std::string name = vm_name + ".shutdown";
+  const UniqueFd parent = OpenDirectory(directory);
+  if (!parent.valid()) return Failed("create", directory, name, errno);
+
+  UniqueFd file(openat(parent.get(), name.c_str(), kOpenFlags | O_CREAT | O_EXCL, kMode));
+  if (file.valid()) {
+    if (fchmod(file.get(), kMode) != 0) return Failed("create", directory, name, errno);
+    return absl::OkStatus();
+  }
+  if (errno != EEXIST) return Failed("create", directory, name, errno);
+
+  file = UniqueFd(openat(parent.get(), name.c_str(), kOpenFlags));
+  if (!file.valid()) return Failed("renew", directory, name, errno);
+  struct stat status;
+  if (fstat(file.get(), &status) != 0) return Failed("renew", directory, name, errno);
+  if (!S_ISREG(status.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot create the shutdown file ", absl::CHexEscape(absl::StrCat(directory, "/", name)),
+        ": something that is no regular file is in its place"));
+  }
+  if (futimens(file.get(), nullptr) != 0) return Failed("renew", directory, name, errno);
+  return absl::OkStatus();
+}
+
+absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name) {
+  const std::string name = vm_name + ".shutdown";
+  const UniqueFd parent = OpenDirectory(directory);
+  if (parent.valid() ? unlinkat(parent.get(), name.c_str(), 0) == 0 : false) {
+    return absl::OkStatus();
+  }
+  if (errno == ENOENT) return absl::OkStatus();
+  return Failed("remove", directory, name, errno);
+}
+
+}  // namespace vmeventd

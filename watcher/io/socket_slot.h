@@ -1,0 +1,47 @@
+#ifndef VMEVENTD_WATCHER_IO_SOCKET_SLOT_H_
+#define VMEVENTD_WATCHER_IO_SOCKET_SLOT_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "watcher/io/event_loop.h"
+
+namespace vmeventd {
+
+class VmRun;
+
+using InodeKey = std::pair<dev_t, ino_t>;
+
+// What the watcher keeps of one socket path: while the socket is there, and while a run that was
+// found at it lives.
+struct SocketSlot {
+  std::string path;  // raw bytes
+  int spec = 0;
+  bool present = false;
+  bool tried = false;  // a first connect was made
+
+  // The run that a connection at this path belongs to: the newest of those found here. An older
+  // one, whose socket was replaced, lives on without being it.
+  VmRun* run = nullptr;
+  int runs = 0;  // that were found here and live
+
+  TimerId retry;
+  absl::Duration backoff;  // the last wait; zero: none yet
+
+  // The socket's inode as seen last, and whether this slot is the one that follows it.
+  InodeKey inode;
+  bool claims_inode = false;
+  bool awaits_inode = false;
+
+  // How many untracked runs ended at this path; tells apart those behind one socket.
+  int ended_runs = 0;
+  std::string problem;  // told of the socket while no run could be seen behind it
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_IO_SOCKET_SLOT_H_

@@ -1,0 +1,264 @@
+#include "watcher/io/vm_run.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+#include "watcher/io/shutdown_file.h"
+
+namespace vmeventd {
+namespace {
+
+// How long QEMU may take for each step of the handshake before its VM has a problem.
+constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
+
+// How long a QEMU that has greeted may be silent before it is nudged, each time.
+constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
+
+std::string ForLog(const std::string& text) { return absl::Utf8SafeCHexEscape(text); }
+
+}  // namespace
+
+VmRun::VmRun(RunContext* context, Owner* owner, RunInfo info, const std::string* directory,
+             std::string vm_name, UniqueFd pidfd)
+    : context_(context),
+      owner_(owner),
+      directory_(directory),
+      vm_name_(std::move(vm_name)),
+      session_(std::move(info), &context->options->session, context->loop->Now()),
+      pidfd_(std::move(pidfd)) {
+  if (pidfd_.valid()) ++context_->vm_descriptors;
+}
+
+VmRun::~VmRun() {
+  RetireConnection();
+  ReleasePidfd();
+  context_->loop->CancelTimer(&tick_timer_);
+  context_->loop->CancelTimer(&query_timer_);
+}
+
+absl::Status VmRun::Track() { return context_->loop->Add(pidfd_.get(), EPOLLIN, this); }
+
+absl::Status VmRun::Attach(UniqueFd socket) {
+  if (connection_ != nullptr) DrainAndClose("its socket was replaced");
+  if (over_) return absl::FailedPreconditionError("the run is over");
+  auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
+                                                        &context_->buffer, this);
+  if (absl::Status status = connection->Start(); !status.ok()) return status;
+  connection_ = std::move(connection);
+  ++context_->vm_descriptors;
+  monitor_timer_ = context_->loop->AddTimer(
+      context_->loop->Now().monotonic + context_->options->greeting_timeout,
+      [this] { OnGreetingTimeout(); });
+  return absl::OkStatus();
+}
+
+void VmRun::ReportHeld() { Apply(session_.OnMonitorHeld(context_->loop->Now())); }
+
+void VmRun::ReportProblem(absl::string_view problem) {
+  Apply(session_.OnMonitorProblem(problem, context_->loop->Now()));
+}
+
+void VmRun::End() { Apply(session_.OnProcessGone(context_->loop->Now())); }
+
+void VmRun::OnFdReady(uint32_t) {
+  ReleasePidfd();
+  ending_ = true;
+  DrainAndClose("the process is gone");
+  End();
+}
+
+void VmRun::DrainAndClose(absl::string_view why) {
+  if (connection_ == nullptr) return;
+  const bool was_ending = std::exchange(ending_, true);
+  connection_->Drain();
+  if (connection_ != nullptr) {  // a child of QEMU may hold its end open
+    RetireConnection();
+    Apply(session_.OnMonitorClosed(why, context_->loop->Now()));
+  }
+  ending_ = was_ending;
+}
+
+void VmRun::RetireConnection() {
+  context_->loop->CancelTimer(&monitor_timer_);
+  ready_since_ = absl::InfiniteDuration();
+  greeted_ = false;
+  if (connection_ == nullptr) return;
+  connection_->Close();
+  --context_->vm_descriptors;
+  context_->graveyard.push_back(std::move(connection_));
+}
+
+void VmRun::ReleasePidfd() {
+  if (!pidfd_.valid()) return;
+  context_->loop->Remove(pidfd_.get());
+  pidfd_.Reset();
+  --context_->vm_descriptors;
+}
+
+// The monitor
+
+void VmRun::OnGreeting() {
+  greeted_ = true;
+  context_->loop->CancelTimer(&monitor_timer_);
+  reply_deadline_ = context_->loop->Now().monotonic + kReplyTimeout;
+  ArmNudge();
+}
+
+void VmRun::ArmNudge() {
+  monitor_timer_ = context_->loop->AddTimer(context_->loop->Now().monotonic + kNudgeInterval,
+                                            [this] { OnReplyLate(); });
+}
+
+void VmRun::OnReady(const MonitorInfo& info) {
+  context_->loop->CancelTimer(&monitor_timer_);
+  const Instant now = context_->loop->Now();
+  ready_since_ = now.monotonic;
+  owner_->OnMonitorReady(this, info.uuid);
+  Apply(session_.OnMonitorReady(info, now));
+}
+
+void VmRun::OnEvent(const QmpEvent& event) {
+  Apply(session_.OnQmpEvent(event, context_->loop->Now()));
+}
+
+void VmRun::OnRunStateReply(absl::string_view run_state) {
+  Apply(session_.OnRunState(run_state, context_->loop->Now()));
+}
+
+void VmRun::OnClosed(absl::string_view why, bool protocol_error) {
+  const std::string reason(why);
+  const bool greeted = greeted_;
+  const Instant now = context_->loop->Now();
+  const absl::Duration answered_for = std::max(absl::ZeroDuration(), now.monotonic - ready_since_);
+  RetireConnection();
+  if (protocol_error) {
+    ++context_->counters.protocol_errors;
+    spdlog::warn("the monitor of {} is closed: {}", ForLog(info().name), reason);
+  } else if (!tracked() && !greeted && !published_) {
+    // The socket took the connection and QEMU went away before it looked at it: nothing was seen.
+    over_ = true;
+    owner_->OnOver(this);
+    return;
+  }
+  Apply(session_.OnMonitorClosed(reason, now));
+  if (protocol_error) {
+    Apply(
+        session_.OnMonitorProblem(absl::StrCat("the monitor sent what is not QMP: ", reason), now));
+  } else if (!tracked()) {
+    End();
+    return;
+  }
+  if (!ending_) {
+    owner_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
+                           answered_for);
+  }
+}
+
+void VmRun::OnGreetingTimeout() {
+  monitor_timer_ = {};
+  // Our place in QEMU's queue may be the manager's: it is given up for a while.
+  RetireConnection();
+  ReportHeld();
+  owner_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
+}
+
+// A QEMU that gets its connection while it starts may take it on its monitor thread and have its
+// main thread wait in accept(2) for another one, with the whole VM (measured: docs/qemu.md). One
+// more connection sets it free, and is closed at once: it takes nobody's place.
+void VmRun::OnReplyLate() {
+  monitor_timer_ = {};
+  SocketFile file;
+  UniqueFd nudge;
+  if (OpenSocketFile(info().monitor_path, &file) == 0) ConnectTo(file, &nudge);
+  if (context_->loop->Now().monotonic < reply_deadline_) return ArmNudge();
+  spdlog::warn("QEMU does not answer on the monitor of {}", ForLog(info().name));
+  ReportProblem("QEMU does not answer on its monitor");
+}
+
+// Effects
+
+void VmRun::Apply(Effects effects) {
+  for (Effect& effect : effects) {
+    if (over_) return;
+    std::visit([this](auto& known) { Carry(known); }, effect);
+  }
+  if (!over_) ArmTick();
+}
+
+void VmRun::Carry(Publish& effect) {
+  published_ = true;
+  owner_->OnPublish(this, std::move(effect.update));
+}
+
+void VmRun::Carry(const WriteShutdownFile&) {
+  FinishShutdownFile(
+      context_->spares.Do([this] { return CreateShutdownFile(*directory_, vm_name_); }));
+}
+
+void VmRun::Carry(const RemoveShutdownFile&) {
+  FinishShutdownFile(
+      context_->spares.Do([this] { return DeleteShutdownFile(*directory_, vm_name_); }));
+}
+
+void VmRun::FinishShutdownFile(const absl::Status& status) {
+  if (!status.ok()) {
+    ++context_->counters.shutdown_file_errors;
+    const std::string problem(status.message());
+    spdlog::warn("{}", problem);
+  }
+  Apply(session_.OnShutdownFileDone(status, context_->loop->Now()));
+}
+
+void VmRun::Carry(const QueryRunState& effect) {
+  if (effect.delay <= absl::ZeroDuration()) {
+    if (connection_ != nullptr) connection_->RequestRunState();
+    return;
+  }
+  const absl::Duration deadline = context_->loop->Now().monotonic + effect.delay;
+  if (query_timer_.serial == 0) {
+    ArmQuery(deadline);
+  } else {
+    next_query_ = deadline;  // the answer to the earlier one may come too early for this
+  }
+}
+
+void VmRun::ArmQuery(absl::Duration deadline) {
+  query_timer_ = context_->loop->AddTimer(deadline, [this] {
+    query_timer_ = {};
+    const absl::Duration next = std::exchange(next_query_, absl::InfiniteDuration());
+    if (next < absl::InfiniteDuration()) ArmQuery(next);
+    if (connection_ != nullptr) connection_->RequestRunState();
+  });
+}
+
+void VmRun::Carry(const Done&) {
+  over_ = true;
+  context_->loop->CancelTimer(&tick_timer_);
+  context_->loop->CancelTimer(&query_timer_);
+  RetireConnection();
+  owner_->OnOver(this);
+}
+
+void VmRun::ArmTick() {
+  const absl::Duration next = session_.NextTick();
+  const bool never = next == absl::InfiniteDuration();
+  if (never
+          ? tick_timer_.serial == 0
+          : tick_timer_.serial != 0 && tick_timer_.deadline_ns == absl::ToInt64Nanoseconds(next)) {
+    return;
+  }
+  context_->loop->CancelTimer(&tick_timer_);
+  if (never) return;
+  tick_timer_ = context_->loop->AddTimer(next, [this] {
+    tick_timer_ = {};
+    Apply(session_.OnTick(context_->loop->Now()));
+  });
+}
+
+}  // namespace vmeventd

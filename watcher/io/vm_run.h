@@ -1,0 +1,132 @@
+#ifndef VMEVENTD_WATCHER_IO_VM_RUN_H_
+#define VMEVENTD_WATCHER_IO_VM_RUN_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/io/event_loop.h"
+#include "watcher/io/monitor_connection.h"
+#include "watcher/io/node_watcher.h"
+#include "watcher/io/spare_descriptors.h"
+#include "watcher/io/unique_fd.h"
+
+namespace vmeventd {
+
+// What all runs of one watcher share. Outlives them.
+struct RunContext {
+  EventLoop* loop = nullptr;
+  const WatcherOptions* options = nullptr;
+  WatcherCounters counters;
+  std::vector<char> buffer;  // what connections read into
+  SpareDescriptors spares;
+  int vm_descriptors = 0;  // held by runs
+  // What may still be on the call stack; emptied after each turn of the loop.
+  std::vector<std::unique_ptr<FdHandler>> graveyard;
+};
+
+// One VmSession with what it needs of the outside: the process's pidfd, the monitor's connection
+// while there is one, timers, and the shutdown file. Hands inputs to the session and carries out
+// its effects, in order. Which socket to connect to, and when, is its owner's business. Loop
+// thread.
+class VmRun : public FdHandler, public MonitorConnection::Delegate {
+ public:
+  enum class MonitorEnd {
+    kLost,      // the peer closed it
+    kHeld,      // no greeting in time
+    kProtocol,  // what came is not QMP
+  };
+
+  // Told from within any method that hands an input to the session, and from the loop.
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    virtual void OnPublish(VmRun* run, VmUpdate update) = 0;
+    virtual void OnMonitorReady(VmRun* run, const std::string& uuid) = 0;
+    // The connection is closed and the run goes on: connect again. `answered_for` is how long QEMU
+    // had answered on it, zero if it never did.
+    virtual void OnMonitorEnded(VmRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
+    // The run is over and told; it takes no more input. The owner puts it into the graveyard.
+    virtual void OnOver(VmRun* run) = 0;
+  };
+
+  // `vm_name` is the raw name, for the shutdown file in `directory`. `pidfd` is valid if the
+  // process is tracked. `owner` and `context` outlive the run.
+  VmRun(RunContext* context, Owner* owner, RunInfo info, const std::string* directory,
+        std::string vm_name, UniqueFd pidfd);
+  ~VmRun() override;
+
+  // Begins to wait for the process's end.
+  absl::Status Track();
+  // Takes over a new connection, and closes the one it has.
+  absl::Status Attach(UniqueFd socket);
+
+  // The monitor cannot be had for now, and why.
+  void ReportHeld();
+  void ReportProblem(absl::string_view problem);
+  // The end of a run that is not tracked.
+  void End();
+
+  const RunInfo& info() const { return session_.run(); }
+  VmStatus Status() const { return session_.Status(); }
+  bool tracked() const { return info().process_tracked; }
+  bool connected() const { return connection_ != nullptr; }
+  // Whether the sink knows of it.
+  bool published() const { return published_; }
+
+  // The process has ended.
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  void OnGreeting() override;
+  void OnReady(const MonitorInfo& info) override;
+  void OnEvent(const QmpEvent& event) override;
+  void OnRunStateReply(absl::string_view run_state) override;
+  void OnClosed(absl::string_view why, bool protocol_error) override;
+
+  void OnGreetingTimeout();
+  void ArmNudge();
+  void OnReplyLate();
+  // Reads what the connection still has, then closes it and tells the session `why`.
+  void DrainAndClose(absl::string_view why);
+  // Lets go of the connection, whose object may be on the call stack.
+  void RetireConnection();
+  void ReleasePidfd();
+
+  void Apply(Effects effects);
+  void Carry(const WriteShutdownFile& effect);
+  void Carry(const RemoveShutdownFile& effect);
+  void Carry(const QueryRunState& effect);
+  void Carry(const Done& effect);
+  void Carry(Publish& effect);
+  void FinishShutdownFile(const absl::Status& status);
+  void ArmTick();
+  void ArmQuery(absl::Duration deadline);
+
+  RunContext* const context_;
+  Owner* const owner_;
+  const std::string* const directory_;
+  const std::string vm_name_;
+  VmSession session_;
+  UniqueFd pidfd_;
+  std::unique_ptr<MonitorConnection> connection_;
+  absl::Duration ready_since_ = absl::InfiniteDuration();     // InfiniteDuration: not yet
+  absl::Duration reply_deadline_ = absl::InfiniteDuration();  // of the handshake
+  TimerId monitor_timer_;  // for the greeting, then for the replies
+  TimerId tick_timer_;
+  TimerId query_timer_;
+  // When to ask once more after query_timer_; InfiniteDuration: not at all.
+  absl::Duration next_query_ = absl::InfiniteDuration();
+  bool greeted_ = false;
+  bool published_ = false;
+  bool ending_ = false;  // what is read now is the last: no new connection is wanted
+  bool over_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_IO_VM_RUN_H_
