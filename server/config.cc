@@ -1,0 +1,300 @@
+#include "server/config.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/quote.h"
+#include "server/version.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
+
+constexpr char kExamples[] = R"(Examples:
+  vmeventd
+      follow the VMs of a Ganeti node, and serve the node's own users on a Unix socket
+  vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock --listen 127.0.0.1:7070
+      follow every socket NAME.qmp in /run/vms, and serve loopback TCP too
+  vmeventd --watch /tmp/vms --listen unix:/tmp/vmeventd.sock --state-dir /tmp/vmeventd
+      a trial without root
+A configuration file holds the same names, and the command line wins:
+  watch = ["/run/vms:*.qmp", "/srv/vms"]
+  powerdown-window = "5m"
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.)";
+
+// The flags as text, each with its default.
+struct Texts {
+  std::vector<std::string> watch;
+  std::vector<std::string> listen;
+  std::string state_dir;
+  std::string powerdown_window = "10m";
+  std::string process_tracking = "auto";
+  std::string shutdown_files = "on";
+  std::string log_level = "info";
+  std::string log_format = "text";
+  bool check_config = false;
+};
+
+// Relative to the user's own directories where the daemon is not root's.
+Texts DefaultTexts(const Environment& environment) {
+  Texts texts;
+  texts.watch = {absl::StrCat(kGanetiControlDirectory, ":", std::string(kDefaultWatchPattern))};
+  if (environment.root) {
+    texts.listen = {"unix:/run/vmeventd/vmeventd.sock"};
+    texts.state_dir = "/var/lib/vmeventd";
+    return texts;
+  }
+  std::string runtime = environment.variable("XDG_RUNTIME_DIR");
+  if (runtime.empty()) runtime = absl::StrCat("/run/user/", environment.uid);
+  std::string state = environment.variable("XDG_STATE_HOME");
+  if (state.empty()) state = absl::StrCat(environment.variable("HOME"), "/.local/state");
+  texts.listen = {absl::StrCat("unix:", runtime, "/vmeventd/vmeventd.sock")};
+  texts.state_dir = absl::StrCat(state, "/vmeventd");
+  return texts;
+}
+
+absl::Status Invalid(absl::string_view flag, absl::string_view message) {
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": ", message));
+}
+
+void DefineFlags(CLI::App* app, const Texts& defaults, Texts* texts) {
+  app->set_version_flag("--version", absl::StrCat("vmeventd ", kVersion));
+  app->set_config("--config", "", "Read settings from FILE (TOML or INI, named like the flags)");
+  app->get_config_ptr()->option_text("FILE");
+  app->allow_config_extras(CLI::config_extras_mode::error);
+  const auto add = [app](const std::string& name, auto& value, const std::string& text,
+                         const std::string& help) {
+    CLI::Option* const option = app->add_option(name, value, help)->option_text(text);
+    return option;
+  };
+  add("--watch", texts->watch, "DIR[:PATTERN]",
+      absl::StrCat("Follow the QMP sockets in DIR that match PATTERN, which has one * for the VM's "
+                   "name (",
+                   std::string(kDefaultWatchPattern), " if left out); repeatable. Default ",
+                   absl::StrJoin(defaults.watch, " ")))
+      ->allow_extra_args(false);
+  add("--listen", texts->listen, "unix:PATH|HOST:PORT",
+      absl::StrCat("Serve gRPC on a Unix socket or on a loopback address; repeatable. Default ",
+                   absl::StrJoin(defaults.listen, " ")))
+      ->allow_extra_args(false);
+  add("--state-dir", texts->state_dir, "DIR",
+      absl::StrCat("The daemon's own directory. Default ", defaults.state_dir));
+  add("--powerdown-window", texts->powerdown_window, "DURATION",
+      "A guest that powers off within this time of an ACPI powerdown was asked to by the host; as "
+      "in 3s, 10m, 1h30m. Default 10m");
+  add("--process-tracking", texts->process_tracking, "auto|off",
+      "off: a monitor's end of file is the end of the VM, whatever its process does. Default auto");
+  add("--shutdown-files", texts->shutdown_files, "on|off",
+      "Write Ganeti's NAME.shutdown files beside the sockets. Default on");
+  add("--log-level", texts->log_level, "LEVEL", "trace, debug, info, warn or error. Default info");
+  add("--log-format", texts->log_format, "text|json", "json: one object a line. Default text");
+  app->add_flag("--check-config", texts->check_config,
+                "Check the flags and the configuration file, print what they mean, and exit")
+      ->configurable(false);
+  app->get_formatter()->column_width(36);
+  app->footer(kExamples);
+}
+
+absl::Status CheckDirectory(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(Quote(path), " exists and is not a directory"));
+  }
+  return absl::OkStatus();  // a missing one is waited for
+}
+
+absl::Status ReadWatches(const Texts& texts, Config* config) {
+  for (const std::string& text : texts.watch) {
+    absl::StatusOr<WatchSpec> watch = ParseWatchSpec(text);
+    if (!watch.ok()) return Invalid("--watch", watch.status().message());
+    if (absl::Status status = CheckDirectory(watch->directory); !status.ok()) {
+      return Invalid("--watch", status.message());
+    }
+    const auto same = [&watch](const WatchSpec& other) {
+      return other.directory == watch->directory && other.pattern() == watch->pattern();
+    };
+    if (std::any_of(config->watches.begin(), config->watches.end(), same)) {
+      return Invalid("--watch", absl::StrCat(Quote(text), " is given twice"));
+    }
+    config->watches.push_back(*std::move(watch));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadListens(const Texts& texts, Config* config) {
+  for (const std::string& text : texts.listen) {
+    absl::StatusOr<ListenAddress> listen = ParseListenAddress(text);
+    if (!listen.ok()) return Invalid("--listen", listen.status().message());
+    const bool repeated =
+        std::find(config->listens.begin(), config->listens.end(), *listen) != config->listens.end();
+    if (repeated && (listen->is_unix() || listen->port != 0)) {
+      return Invalid("--listen", absl::StrCat(Quote(text), " is given twice"));
+    }
+    config->listens.push_back(*std::move(listen));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadStateDir(const std::string& text, Config* config) {
+  if (text.empty()) return Invalid("--state-dir", "\"\" must not be empty");
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::absolute(text, error);
+  if (error) {
+    return Invalid("--state-dir",
+                   absl::StrCat(Quote(text), " cannot be made absolute: ", error.message()));
+  }
+  config->state_dir = path.lexically_normal().string();
+  while (config->state_dir.size() > 1 && config->state_dir.back() == '/') {
+    config->state_dir.pop_back();
+  }
+  const absl::Status status = CheckDirectory(config->state_dir);
+  return status.ok() ? status : Invalid("--state-dir", status.message());
+}
+
+absl::Status ReadDuration(absl::string_view flag, const std::string& text, absl::Duration* out) {
+  const bool ok = absl::ParseDuration(text, out) && *out > absl::ZeroDuration() &&
+                  *out < absl::InfiniteDuration();
+  if (ok) return absl::OkStatus();
+  return Invalid(flag, absl::StrCat(Quote(text),
+                                    " is not a time of more than 0 with its unit, such as 500ms, "
+                                    "3s, 10m or 1h30m"));
+}
+
+// One of a few words; their order is that of the values.
+absl::Status ReadWord(absl::string_view flag, const std::string& text,
+                      const std::vector<std::string>& words, int* index) {
+  const auto found = std::find(words.begin(), words.end(), text);
+  if (found == words.end()) {
+    return Invalid(flag, absl::StrCat(Quote(text), " is not one of ", absl::StrJoin(words, ", ")));
+  }
+  *index = static_cast<int>(found - words.begin());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Config> ReadTexts(const Texts& texts) {
+  Config config;
+  int process_tracking = 0;
+  int shutdown_files = 0;
+  int log_level = 0;
+  int log_format = 0;
+  absl::Status status = ReadWatches(texts, &config);
+  status.Update(ReadListens(texts, &config));
+  status.Update(ReadStateDir(texts.state_dir, &config));
+  status.Update(
+      ReadDuration("--powerdown-window", texts.powerdown_window, &config.powerdown_window));
+  status.Update(
+      ReadWord("--process-tracking", texts.process_tracking, {"auto", "off"}, &process_tracking));
+  status.Update(ReadWord("--shutdown-files", texts.shutdown_files, {"on", "off"}, &shutdown_files));
+  status.Update(ReadWord("--log-level", texts.log_level,
+                         {"trace", "debug", "info", "warn", "error"}, &log_level));
+  status.Update(ReadWord("--log-format", texts.log_format, {"text", "json"}, &log_format));
+  if (!status.ok()) return status;
+  config.process_tracking = process_tracking == 0;
+  config.shutdown_files = shutdown_files == 0;
+  config.log_level = static_cast<LogLevel>(log_level);
+  config.log_format = static_cast<LogFormat>(log_format);
+  return config;
+}
+
+// As a configuration file that means the same.
+std::string Describe(const Config& config, const Texts& texts) {
+  std::string out = "# The configuration is valid:\n";
+  const auto list = [](const auto& items, auto text) {
+    return absl::StrJoin(items, ", ", [&text](std::string* to, const auto& item) {
+      absl::StrAppend(to, Quote(text(item)));
+    });
+  };
+  absl::StrAppend(&out, "watch = [",
+                  list(config.watches,
+                       [](const WatchSpec& watch) {
+                         return absl::StrCat(watch.directory, ":", watch.pattern());
+                       }),
+                  "]\n");
+  absl::StrAppend(
+      &out, "listen = [",
+      list(config.listens, [](const ListenAddress& address) { return address.ToString(); }), "]\n");
+  absl::StrAppend(&out, "state-dir = ", Quote(config.state_dir), "\n");
+  absl::StrAppend(&out, "powerdown-window = ", Quote(absl::FormatDuration(config.powerdown_window)),
+                  "\n");
+  absl::StrAppend(&out, "process-tracking = ", Quote(texts.process_tracking), "\n");
+  absl::StrAppend(&out, "shutdown-files = ", Quote(texts.shutdown_files), "\n");
+  absl::StrAppend(&out, "log-level = ", Quote(texts.log_level), "\n");
+  absl::StrAppend(&out, "log-format = ", Quote(texts.log_format), "\n");
+  return out;
+}
+
+ParsedConfig UsageError(absl::string_view message) {
+  return {std::nullopt, kUsageError,
+          absl::StrCat("vmeventd: ", message, "\nTry vmeventd --help.\n")};
+}
+
+std::string Explain(const CLI::ParseError& error) {
+  const std::string message = error.what();
+  constexpr absl::string_view kExtras = "INI was not able to parse ";
+  if (absl::StartsWith(message, kExtras)) {
+    if (absl::EndsWith(message, ".++")) {  // what CLI11 makes of [name]
+      return "--config: the file has a [section]; settings stand outside of any";
+    }
+    return absl::StrCat("--config: ", Quote(message.substr(kExtras.size())),
+                        " is not a setting; settings are named like the flags, without --");
+  }
+  if (dynamic_cast<const CLI::FileError*>(&error) != nullptr) {
+    return absl::StrCat("--config: ", message);
+  }
+  return message;
+}
+
+}  // namespace
+
+Environment SystemEnvironment() {
+  Environment environment;
+  environment.uid = geteuid();
+  environment.root = environment.uid == 0;
+  environment.variable = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  return environment;
+}
+
+ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
+                         const Environment& environment) {
+  const Texts defaults = DefaultTexts(environment);
+  Texts texts = defaults;
+  texts.watch.clear();
+  texts.listen.clear();
+  CLI::App app(
+      "vmeventd follows the QMP sockets of the QEMUs on this node and says who ended each VM",
+      "vmeventd");
+  DefineFlags(&app, defaults, &texts);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(),
+                                       arguments.rend()));  // CLI11 takes the last first
+  } catch (const CLI::CallForHelp&) {
+    return {std::nullopt, 0, app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return {std::nullopt, 0, absl::StrCat(version.what(), "\n")};
+  } catch (const CLI::ParseError& error) {
+    return UsageError(Explain(error));
+  }
+  if (texts.watch.empty()) texts.watch = defaults.watch;
+  if (texts.listen.empty()) texts.listen = defaults.listen;
+  absl::StatusOr<Config> config = ReadTexts(texts);
+  if (!config.ok()) return UsageError(config.status().message());
+  if (texts.check_config) return {std::nullopt, 0, Describe(*config, texts)};
+  return {*std::move(config), 0, ""};
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,51 @@
+#ifndef VMEVENTD_SERVER_CONFIG_H_
+#define VMEVENTD_SERVER_CONFIG_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/listen_address.h"
+#include "watcher/core/watch_spec.h"
+
+namespace vmeventd {
+
+enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
+enum class LogFormat { kText, kJson };
+
+// What the flags and the configuration file say, checked. The help text explains each field.
+struct Config {
+  std::vector<WatchSpec> watches;
+  std::vector<ListenAddress> listens;
+  std::string state_dir;  // absolute
+  absl::Duration powerdown_window = absl::Minutes(10);
+  bool process_tracking = true;
+  bool shutdown_files = true;
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+};
+
+// Where defaults come from.
+struct Environment {
+  bool root = true;
+  unsigned uid = 0;
+  std::function<std::string(const char*)> variable;  // empty if not set
+};
+Environment SystemEnvironment();
+
+// A configuration to run with; or, where it is unset, what to print, and to exit with: 0 for what
+// was asked for (--help, --version, --check-config), 2 for an error, which names the flag, the
+// value and the rule.
+struct ParsedConfig {
+  std::optional<Config> config;
+  int exit_code = 0;
+  std::string text;
+};
+
+ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_CONFIG_H_

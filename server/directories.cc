@@ -1,0 +1,45 @@
+#include "server/directories.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "server/errno_status.h"
+
+namespace vmeventd {
+namespace {
+
+absl::Status MakeMissing(const std::string& path, mode_t mode) {
+  if (mkdir(path.c_str(), mode) == 0) return absl::OkStatus();
+  if (errno == EEXIST) return absl::OkStatus();  // or no directory: the caller looks
+  if (errno != ENOENT) return ErrnoStatus(path, "cannot be created", errno);
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos || slash == 0) {
+    return ErrnoStatus(path, "cannot be created", ENOENT);
+  }
+  if (absl::Status status = MakeMissing(path.substr(0, slash), 0755); !status.ok()) return status;
+  if (mkdir(path.c_str(), mode) == 0 || errno == EEXIST) return absl::OkStatus();
+  return ErrnoStatus(path, "cannot be created", errno);
+}
+
+}  // namespace
+
+absl::Status MakeOwnDirectory(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) {
+    if (errno != ENOENT) return ErrnoStatus(path, "cannot be looked at", errno);
+    if (absl::Status status = MakeMissing(path, 0750); !status.ok()) return status;
+    if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  }
+  if (!S_ISDIR(info.st_mode)) return ErrnoStatus(path, "cannot be used", ENOTDIR);
+  // Effective ids, as the files that follow are made with.
+  if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+    return ErrnoStatus(path, "is not writable for this user", errno);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,60 @@
+#include "server/event_log.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace vmeventd {
+
+void EventLog::Append(EventBlockPtr block) {
+  newest_ = block->last_sequence();
+  memory_ += block->memory();
+  blocks_.push_back(std::move(block));
+  while (blocks_.size() > 1 &&
+         (memory_ > options_.max_bytes || newest_ - oldest() + 1 > options_.max_events)) {
+    memory_ -= blocks_.front()->memory();
+    evicted_latest_ = std::max(evicted_latest_, blocks_.front()->latest_time());
+    blocks_.pop_front();
+  }
+}
+
+size_t EventLog::IndexOf(uint64_t sequence) const {
+  const auto after = std::upper_bound(
+      blocks_.begin(), blocks_.end(), sequence,
+      [](uint64_t value, const EventBlockPtr& block) { return value < block->first_sequence(); });
+  return after == blocks_.begin() ? 0 : static_cast<size_t>(after - blocks_.begin()) - 1;
+}
+
+std::vector<EventBlockPtr> EventLog::BlocksFrom(uint64_t sequence, size_t max_bytes) const {
+  std::vector<EventBlockPtr> out;
+  if (sequence > newest_ || blocks_.empty()) return out;
+  size_t bytes = 0;
+  for (size_t i = IndexOf(sequence); i < blocks_.size() && (out.empty() || bytes < max_bytes);
+       ++i) {
+    bytes += blocks_[i]->memory();
+    out.push_back(blocks_[i]);
+  }
+  return out;
+}
+
+std::vector<EventBlockPtr> EventLog::BlocksBackFrom(uint64_t sequence, size_t max_bytes) const {
+  std::vector<EventBlockPtr> out;
+  if (sequence < oldest() || blocks_.empty()) return out;
+  size_t bytes = 0;
+  for (size_t i = IndexOf(sequence) + 1; i-- > 0 && (out.empty() || bytes < max_bytes);) {
+    bytes += blocks_[i]->memory();
+    out.push_back(blocks_[i]);
+  }
+  return out;
+}
+
+uint64_t EventLog::FirstSince(absl::Time time) const {
+  for (const EventBlockPtr& block : blocks_) {
+    if (block->latest_time() < time) continue;
+    for (size_t i = 0; i < block->size(); ++i) {
+      if (block->at(i).observe_time >= time) return block->first_sequence() + i;
+    }
+  }
+  return newest_ + 1;
+}
+
+}  // namespace vmeventd

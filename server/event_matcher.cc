@@ -1,0 +1,46 @@
+#include "server/event_matcher.h"
+
+#include <algorithm>
+
+#include "watcher/core/names.h"
+
+namespace vmeventd {
+namespace {
+
+static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64, "one bit a value");
+
+bool HasWildcard(const std::string& pattern) {
+  return pattern.find_first_of("*?[") != std::string::npos;
+}
+
+}  // namespace
+
+NameMatcher::NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
+  for (const std::string& pattern : patterns) {
+    if (HasWildcard(pattern)) {
+      globs_.push_back(pattern);
+    } else {
+      exact_.insert(pattern);
+    }
+  }
+}
+
+bool NameMatcher::Matches(absl::string_view name) const {
+  if (matches_all() || exact_.contains(name)) return true;
+  return std::any_of(globs_.begin(), globs_.end(),
+                     [name](const std::string& glob) { return GlobMatches(glob, name); });
+}
+
+EventMatcher::EventMatcher(const v1::EventFilter& filter) : names_(filter.vm_names()) {
+  for (const int type : filter.types()) types_ |= uint64_t{1} << type;
+  for (const int shutdown_class : filter.classes()) classes_ |= uint64_t{1} << shutdown_class;
+}
+
+bool EventMatcher::Matches(const EventBlock::Entry& entry) const {
+  if (entry.vm_name.empty()) return true;  // what a GAP of the node says is missing may have passed
+  if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
+  if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
+  return names_.Matches(entry.vm_name);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,114 @@
+#ifndef VMEVENTD_SERVER_JOURNAL_H_
+#define VMEVENTD_SERVER_JOURNAL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/sqlite.h"
+
+namespace vmeventd {
+
+struct JournalOptions {
+  std::string path;  // of the database; its directory exists
+  absl::Duration retention_age = absl::Hours(24 * 30);
+  int64_t retention_events = 1'000'000;
+};
+
+// One event as it is kept. The views live for the call.
+struct JournalEvent {
+  uint64_t sequence = 0;
+  absl::Time observe_time;
+  absl::string_view vm_name;
+  absl::string_view run_id;
+  int type = 0;
+  int shutdown_class = 0;
+  absl::string_view payload;  // the bytes of one `events` field of WatchEventsResponse
+};
+
+// One open run as it is kept; an empty payload says that it is over.
+struct JournalSession {
+  std::string run_id;
+  std::string payload;
+};
+
+// The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose
+// format is in docs/journal.md. This is its one writer; JournalReader reads beside it. One thread.
+class Journal {
+ public:
+  // What is written at once, or not at all.
+  struct Batch {
+    std::vector<JournalEvent> events;  // sequences follow newest() without a gap
+    std::vector<JournalSession> sessions;
+  };
+  // A corrupt database was moved to `moved_to`; empty: none was.
+  struct Opened {
+    std::unique_ptr<Journal> journal;
+    std::string moved_to;
+    std::string moved_because;
+  };
+
+  // Opens the database, or makes it. A corrupt one is moved aside under a dated name, and a new one
+  // made. FAILED_PRECONDITION: it was written by a newer version. Else see SqliteDatabase.
+  static absl::StatusOr<Opened> Open(JournalOptions options, absl::Time now);
+  // Moves what is there aside, whatever it is, and makes a new one.
+  static absl::StatusOr<Opened> OpenNew(JournalOptions options, std::string because,
+                                        absl::Time now);
+
+  // Which journal this is: sequences mean something only together with it.
+  const std::string& journal_id() const { return journal_id_; }
+  // The key that page tokens are signed with: they outlive a restart.
+  const std::string& token_key() const { return token_key_; }
+  // The newest sequence ever written, 0 if none was. It stays while retention deletes.
+  uint64_t newest() const { return newest_; }
+  // The oldest that is kept; newest() + 1 if none is.
+  uint64_t oldest() const { return oldest_; }
+  // The newest observe_time that retention has deleted; InfinitePast if it deleted none.
+  absl::Time deleted_until() const { return deleted_until_; }
+
+  // The open runs, as they were written last.
+  absl::StatusOr<std::vector<JournalSession>> LoadSessions();
+
+  // Durable when it returns OK. After UNAVAILABLE nothing of the batch is written and the same
+  // batch may be tried again.
+  absl::Status Append(const Batch& batch);
+
+  // Deletes some of what is too old or too many, never the newest event; a few milliseconds of
+  // work. True: there is more to delete.
+  absl::StatusOr<bool> RetainStep(absl::Time now);
+
+ private:
+  Journal(JournalOptions options, SqliteDatabase database)
+      : options_(std::move(options)), database_(std::move(database)) {}
+
+  static absl::StatusOr<std::unique_ptr<Journal>> TryOpen(const JournalOptions& options);
+  absl::Status CreateIfNew();
+  absl::Status LoadMeta();
+  absl::Status PrepareStatements();
+  absl::Status AppendInTransaction(const Batch& batch);
+
+  const JournalOptions options_;
+  SqliteDatabase database_;
+  std::unique_ptr<SqliteStatement> insert_event_;
+  std::unique_ptr<SqliteStatement> put_session_;
+  std::unique_ptr<SqliteStatement> delete_session_;
+  std::string journal_id_;
+  std::string token_key_;
+  uint64_t newest_ = 0;
+  uint64_t oldest_ = 1;
+  absl::Time deleted_until_ = absl::InfinitePast();
+};
+
+// What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
+// of the row's other columns, docs/journal.md.
+uint32_t Checksum(const JournalEvent& event);
+uint32_t Checksum(const JournalSession& session);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_JOURNAL_H_

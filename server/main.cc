@@ -1,0 +1,32 @@
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "server/config.h"
+#include "server/daemon.h"
+#include "server/logging.h"
+#include "server/signal_watcher.h"
+#include "spdlog/spdlog.h"
+#include "watcher/io/clock.h"
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const vmeventd::ParsedConfig parsed =
+      vmeventd::ParseConfig(arguments, vmeventd::SystemEnvironment());
+  if (!parsed.config.has_value()) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  vmeventd::BlockStopSignals();
+  vmeventd::SetUpLogging(parsed.config->log_level, parsed.config->log_format);
+  const vmeventd::SystemClock clock;
+  absl::StatusOr<std::unique_ptr<vmeventd::Daemon>> daemon =
+      vmeventd::Daemon::Create(*parsed.config, &clock);
+  if (!daemon.ok()) {
+    spdlog::error("cannot start: {}", std::string(daemon.status().message()));
+    return 1;
+  }
+  const vmeventd::SignalWatcher signals([&daemon] { (*daemon)->RequestStop(); });
+  (*daemon)->Run();
+  return 0;
+}

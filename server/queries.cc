@@ -1,0 +1,169 @@
+#include "server/queries.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/event_codec.h"
+#include "server/event_listing.h"
+#include "server/quote.h"
+#include "server/request_checks.h"
+
+namespace vmeventd {
+namespace {
+
+// Room for the fields of a response that are not its list.
+constexpr size_t kReservedBytes = 8 * 1024;
+
+// The same text for the same question, whatever page of it is asked for.
+template <typename Request>
+std::string QuestionOf(Request request) {
+  request.clear_page_token();
+  request.clear_page_size();
+  std::string text = absl::StrCat(Request::descriptor()->name(), "\n");
+  google::protobuf::io::StringOutputStream stream(&text);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  request.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return text;
+}
+
+// What a ListVms request lets through.
+class VmMatcher {
+ public:
+  explicit VmMatcher(const v1::ListVmsRequest& request)
+      : names_(request.vm_names()), stopped_(request.include_stopped()) {
+    for (const int state : request.states()) states_ |= 1u << state;
+    if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
+  }
+
+  bool Matches(const VmRecord& vm) const {
+    if (vm.stopped() && !stopped_) return false;
+    if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
+    return names_.Matches(vm.name());
+  }
+
+ private:
+  const NameMatcher names_;
+  bool stopped_;
+  unsigned states_ = 0;  // a bit a value; 0: all
+};
+
+// A key as a token's position. No name or path holds a zero byte.
+std::string PositionOf(const VmRecord& vm) {
+  const VmKey key = vm.key();
+  return absl::StrJoin({key.name, key.run_id, key.path}, absl::string_view("\0", 1));
+}
+
+// Which of several entries of one name is meant, where no run id says so.
+absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const std::string& name) {
+  std::vector<VmRecordPtr> running;
+  VmRecordPtr unseen;   // a socket behind which no process was seen yet
+  VmRecordPtr stopped;  // the newest
+  for (const VmRecordPtr& vm : named) {
+    if (vm->stopped()) {
+      if (stopped == nullptr || vm->last_sequence() > stopped->last_sequence()) stopped = vm;
+    } else if (vm->run_id().empty()) {
+      if (unseen == nullptr) unseen = vm;
+    } else {
+      running.push_back(vm);
+    }
+  }
+  if (running.size() == 1) return running.front();
+  if (running.size() > 1) {
+    constexpr size_t kMaxListed = 10;
+    const size_t listed = std::min(running.size(), kMaxListed);
+    std::vector<absl::string_view> ids;
+    for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id());
+    return absl::FailedPreconditionError(absl::StrCat(
+        "name: ", running.size(), " VMs named ", Quote(name), " run; set run_id to one of ",
+        absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : ""));
+  }
+  if (unseen != nullptr) return unseen;
+  if (stopped != nullptr) return stopped;
+  return absl::NotFoundError(absl::StrCat("name: no VM named ", Quote(name), " is known"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> Queries::ListEvents(const v1::ListEventsRequest& request) const {
+  const absl::StatusOr<ListEventsBounds> bounds = CheckListEvents(request);
+  if (!bounds.ok()) return bounds.status();
+  const std::string question = QuestionOf(request);
+  uint64_t from = 0;
+  if (!request.page_token().empty()) {
+    const absl::StatusOr<std::string> position = tokens_.Read(question, request.page_token());
+    if (!position.ok()) return position.status();
+    if (!absl::SimpleAtoi(*position, &from)) return absl::InternalError("page_token: unreadable");
+  }
+  absl::StatusOr<EventListing> page =
+      ListEventsFrom(*store_, EventMatcher(request.filter()), *bounds, request.newest_first(), from,
+                     kMaxResponseBytes - kReservedBytes);
+  if (!page.ok()) return page.status();
+  v1::ListEventsResponse rest;
+  if (page->next != 0) rest.set_next_page_token(tokens_.Make(question, absl::StrCat(page->next)));
+  return absl::StrCat(page->events, rest.SerializeAsString());
+}
+
+absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
+  const absl::StatusOr<int> page_size = CheckListVms(request);
+  if (!page_size.ok()) return page_size.status();
+  const std::string question = QuestionOf(request);
+  std::string position;
+  VmKey after;
+  if (!request.page_token().empty()) {
+    absl::StatusOr<std::string> read = tokens_.Read(question, request.page_token());
+    if (!read.ok()) return read.status();
+    position = *std::move(read);
+    const std::vector<absl::string_view> parts = absl::StrSplit(position, '\0');
+    if (parts.size() != 3) return absl::InternalError("page_token: unreadable");
+    after = {parts[0], parts[1], parts[2]};
+  }
+
+  const VmMatcher matcher(request);
+  const EventStore::VmPage all =
+      store_->ListVmsAfter(position.empty() ? nullptr : &after, SIZE_MAX);
+  std::string out;
+  v1::ListVmsResponse rest;
+  const VmRecord* last = nullptr;
+  int count = 0;
+  for (const VmRecordPtr& vm : all.vms) {
+    if (!matcher.Matches(*vm)) continue;
+    const bool room =
+        count == 0 || out.size() + vm->encoded().size() <= kMaxResponseBytes - kReservedBytes;
+    if (count == *page_size || !room) {
+      rest.set_next_page_token(tokens_.Make(question, PositionOf(*last)));
+      break;
+    }
+    out += ListedVmField(vm->encoded());
+    last = vm.get();
+    ++count;
+  }
+  rest.set_sequence(all.sequence);
+  rest.set_journal_id(store_->journal_id());
+  return out + rest.SerializeAsString();
+}
+
+absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) const {
+  if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
+  static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
+                int{v1::ListVmsResponse::kVmsFieldNumber});
+  if (!request.run_id().empty()) {
+    const VmRecordPtr vm = store_->FindVm({request.name(), request.run_id(), ""});
+    if (vm != nullptr) return ListedVmField(vm->encoded());
+    return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id()),
+                                            " of a VM named ", Quote(request.name()), " is known"));
+  }
+  const absl::StatusOr<VmRecordPtr> vm = PickVm(store_->VmsNamed(request.name()), request.name());
+  if (!vm.ok()) return vm.status();
+  return ListedVmField((*vm)->encoded());
+}
+
+}  // namespace vmeventd

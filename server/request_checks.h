@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_SERVER_REQUEST_CHECKS_H_
+#define VMEVENTD_SERVER_REQUEST_CHECKS_H_
+
+#include <cstddef>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/event_store.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// What a request must be, apart from what is known or retained. An error is INVALID_ARGUMENT and
+// names the field, its value and the rule. Pure; any thread.
+
+namespace vmeventd {
+
+inline constexpr int kMaxListEntries = 1'000;   // of each list of a filter
+inline constexpr size_t kMaxNameBytes = 1'024;  // of a name or a pattern
+inline constexpr int kDefaultPageSize = 100;
+inline constexpr int kMaxPageSize = 1'000;
+
+struct WatchRequest {
+  WatchStart start;
+  std::optional<absl::Duration> progress_interval;  // unset: the server's default
+};
+absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
+
+// The times that are listed: [start, end).
+struct ListEventsBounds {
+  absl::Time start = absl::InfinitePast();
+  absl::Time end = absl::InfiniteFuture();
+  int page_size = kDefaultPageSize;
+};
+absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& request);
+
+// The page size.
+absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);
+
+absl::Status CheckGetVm(const v1::GetVmRequest& request);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_REQUEST_CHECKS_H_

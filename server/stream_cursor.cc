@@ -1,0 +1,128 @@
+#include "server/stream_cursor.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/event_codec.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+namespace {
+
+// After so many comparisons without a full message the stream reports its progress instead, so that
+// a filter that matches nothing holds no thread for long.
+constexpr size_t kMaxScanCost = 2'000'000;
+
+grpc::ByteBuffer ToBuffer(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+}  // namespace
+
+struct StreamCursor::Batch {
+  std::vector<grpc::Slice> slices;
+  size_t bytes = 0;
+  size_t scan_cost = 0;
+  bool caught_up = false;
+};
+
+StreamCursor::StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher,
+                           bool snapshot)
+    : store_(store),
+      matcher_(std::move(matcher)),
+      sequence_(begin.cursor),
+      with_snapshot_(snapshot),
+      snapshot_(std::move(begin.snapshot)) {}
+
+absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time now, bool beat) {
+  switch (phase_) {
+    case Phase::kOpening:
+      phase_ = with_snapshot_ ? Phase::kSnapshot : Phase::kEvents;
+      return ProgressMessage(now);
+    case Phase::kSnapshot:
+      if (snapshot_next_ < snapshot_.size()) return SnapshotMessage();
+      snapshot_ = {};
+      phase_ = Phase::kSnapshotDone;
+      [[fallthrough]];
+    case Phase::kSnapshotDone: {
+      phase_ = Phase::kEvents;
+      v1::WatchEventsResponse response;
+      response.mutable_snapshot_done()->set_sequence(sequence_);
+      response.mutable_snapshot_done()->set_journal_id(store_->journal_id());
+      *response.mutable_snapshot_done()->mutable_time() = ToTimestamp(now);
+      return ToBuffer(response.SerializeAsString());
+    }
+    case Phase::kEvents:
+      break;
+  }
+  Batch batch;
+  const absl::Status status = Collect(&batch);
+  if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
+  if (!status.ok()) return status;
+  if (beat || !batch.caught_up) return ProgressMessage(now);
+  return std::nullopt;
+}
+
+grpc::ByteBuffer StreamCursor::ProgressMessage(absl::Time now) const {
+  v1::WatchEventsResponse response;
+  response.mutable_progress()->set_sequence(sequence_);
+  response.mutable_progress()->set_journal_id(store_->journal_id());
+  *response.mutable_progress()->mutable_time() = ToTimestamp(now);
+  return ToBuffer(response.SerializeAsString());
+}
+
+grpc::ByteBuffer StreamCursor::SnapshotMessage() {
+  std::string bytes;
+  do {
+    bytes += snapshot_[snapshot_next_]->encoded();
+    snapshot_[snapshot_next_++].reset();
+  } while (snapshot_next_ < snapshot_.size() &&
+           bytes.size() + snapshot_[snapshot_next_]->encoded().size() <= kMaxMessageBytes);
+  return ToBuffer(bytes);
+}
+
+bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
+  size_t i = sequence_ + 1 - block.first_sequence();
+  size_t run = i;  // events [run, i) match and are not taken yet
+  bool room = true;
+  for (; i < block.size(); ++i) {
+    const EventBlock::Entry entry = block.at(i);
+    batch->scan_cost += matcher_.names().cost();
+    if (!matcher_.Matches(entry)) {
+      if (run < i) batch->slices.push_back(block.Encoded(run, i));
+      run = i + 1;
+      continue;
+    }
+    // One event always fits: it may be larger than a message should be.
+    room = batch->bytes == 0 || batch->bytes + entry.bytes <= kMaxMessageBytes;
+    if (!room) break;
+    batch->bytes += entry.bytes;
+  }
+  if (run < i) batch->slices.push_back(block.Encoded(run, i));
+  sequence_ = block.first_sequence() + i - 1;
+  return room;
+}
+
+absl::Status StreamCursor::Collect(Batch* batch) {
+  while (batch->scan_cost < kMaxScanCost) {
+    const EventStore::Page page = store_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
+    if (sequence_ + 1 < page.range.oldest) {
+      return absl::OutOfRangeError(
+          absl::StrCat("sequence ", sequence_ + 1,
+                       " is no longer retained, the stream was too slow: the oldest retained "
+                       "sequence is ",
+                       page.range.oldest));
+    }
+    if (page.blocks.empty()) {
+      batch->caught_up = true;
+      return absl::OkStatus();
+    }
+    for (const EventBlockPtr& block : page.blocks) {
+      if (!TakeBlock(*block, batch)) return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,161 @@
+#include "server/stream_hub.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "server/grpc_status.h"
+#include "server/raw_message.h"
+
+namespace vmeventd {
+namespace {
+
+// A call that was refused.
+class FinishedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit FinishedStream(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Open(grpc::CallbackServerContext* context,
+                                                            const grpc::ByteBuffer& request) {
+  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request);
+  if (stream.ok()) return *stream;
+  return new FinishedStream(ToGrpcStatus(stream.status()));
+}
+
+absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer& request) {
+  v1::WatchEventsRequest message;
+  if (absl::Status status = ParseMessage(request, &message); !status.ok()) return status;
+  absl::StatusOr<WatchRequest> checked = CheckWatchEvents(message);
+  if (!checked.ok()) return checked.status();
+
+  EventMatcher matcher(message.filter());
+  absl::StatusOr<StreamBegin> begin = store_->Begin(checked->start, matcher.names());
+  if (!begin.ok()) return begin.status();
+  const absl::Duration interval = checked->progress_interval.value_or(options_.progress_interval);
+  auto stream = std::make_shared<WatchStream>(
+      context,
+      StreamCursor(store_, *std::move(begin), std::move(matcher),
+                   std::holds_alternative<FromSnapshot>(checked->start)),
+      interval, options_.write_timeout, clock_, this);
+  const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
+  if (absl::Status status = Register(stream, due); !status.ok()) return status;
+  // gRPC keeps the first write until the reactor has been returned to it. From here on the stream
+  // may be cancelled, but not be done: that takes the return.
+  stream->Wake();
+  return stream.get();
+}
+
+absl::Status StreamHub::Register(std::shared_ptr<WatchStream> stream, absl::Duration due) {
+  WatchStream* const key = stream.get();
+  const MutexLock lock(&mutex_);
+  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
+  if (streams_.size() >= static_cast<size_t>(options_.max_streams)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));
+  }
+  streams_.emplace(key, Entry{std::move(stream), due});
+  if (due_.emplace(due, key).first == due_.begin()) changed_.NotifyAll();
+  return absl::OkStatus();
+}
+
+void StreamHub::StreamDone(WatchStream* stream) {
+  std::shared_ptr<WatchStream> released;  // destroyed without the lock
+  const MutexLock lock(&mutex_);
+  const auto found = streams_.find(stream);
+  if (found == streams_.end()) return;
+  due_.erase({found->second.due, stream});
+  released = std::move(found->second.stream);
+  streams_.erase(found);
+  if (streams_.empty()) changed_.NotifyAll();
+}
+
+std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
+  std::vector<std::shared_ptr<WatchStream>> out;
+  const MutexLock lock(&mutex_);
+  out.reserve(streams_.size());
+  for (const auto& [key, entry] : streams_) out.push_back(entry.stream);
+  return out;
+}
+
+void StreamHub::WakeStreams() {
+  for (const auto& stream : Streams()) stream->Wake();
+}
+
+absl::Duration StreamHub::CheckDeadlines() {
+  const absl::Duration now = clock_->Now().monotonic;
+  std::vector<std::shared_ptr<WatchStream>> due;
+  {
+    const MutexLock lock(&mutex_);
+    for (auto it = due_.begin(); it != due_.end() && it->first <= now; ++it) {
+      due.push_back(streams_.at(it->second).stream);
+    }
+  }
+  for (const auto& stream : due) {
+    const absl::Duration next = stream->CheckDeadline(now);
+    const MutexLock lock(&mutex_);
+    const auto found = streams_.find(stream.get());
+    if (found == streams_.end()) continue;  // it ended meanwhile
+    due_.erase({found->second.due, stream.get()});
+    found->second.due = next;
+    due_.emplace(next, stream.get());
+  }
+  const MutexLock lock(&mutex_);
+  return due_.empty() ? absl::InfiniteDuration() : due_.begin()->first - clock_->Now().monotonic;
+}
+
+void StreamHub::Run() {
+  for (;;) {
+    CheckDeadlines();
+    const MutexLock lock(&mutex_);
+    if (stopped_) return;
+    // Read again under the lock: a stream may have been opened since.
+    const absl::Duration wait =
+        due_.empty() ? absl::InfiniteDuration() : due_.begin()->first - clock_->Now().monotonic;
+    if (wait > absl::ZeroDuration()) changed_.WaitFor(&mutex_, wait);
+  }
+}
+
+void StreamHub::Stop() {
+  const MutexLock lock(&mutex_);
+  stopped_ = true;
+  changed_.NotifyAll();
+}
+
+void StreamHub::WaitUntilEmpty(absl::Duration timeout) {
+  // Time that passes in earnest, whatever clock_ says.
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point end = Steady::now() + absl::ToChronoNanoseconds(timeout);
+  const MutexLock lock(&mutex_);
+  while (!streams_.empty()) {
+    const absl::Duration left = absl::FromChrono(end - Steady::now());
+    if (left <= absl::ZeroDuration()) return;
+    changed_.WaitFor(&mutex_, left);
+  }
+}
+
+void StreamHub::Drain(absl::Duration timeout) {
+  {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+  }
+  for (const auto& stream : Streams()) stream->Drain();
+  WaitUntilEmpty(timeout);
+  for (const auto& stream : Streams()) {
+    stream->Cut(absl::UnavailableError(
+        "vmeventd is shutting down and the client did not read in time; resume after the last "
+        "sequence received"));
+  }
+  WaitUntilEmpty(absl::Milliseconds(200));
+}
+
+int StreamHub::stream_count() const {
+  const MutexLock lock(&mutex_);
+  return static_cast<int>(streams_.size());
+}
+
+}  // namespace vmeventd

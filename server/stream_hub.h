@@ -1,0 +1,80 @@
+#ifndef VMEVENTD_SERVER_STREAM_HUB_H_
+#define VMEVENTD_SERVER_STREAM_HUB_H_
+
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "grpcpp/grpcpp.h"
+#include "server/event_store.h"
+#include "server/request_checks.h"
+#include "server/watch_stream.h"
+#include "watcher/io/clock.h"
+#include "watcher/io/mutex.h"
+
+namespace vmeventd {
+
+// Every open WatchEvents stream. Owns them; outlives the gRPC server. Methods are for any thread
+// where they do not say otherwise. Calls gRPC without holding its lock.
+class StreamHub : public WatchStreamOwner {
+ public:
+  // Both outlive the hub.
+  StreamHub(const EventStore* store, const Clock* clock, StreamOptions options)
+      : store_(store), clock_(clock), options_(options) {}
+  ~StreamHub() override = default;
+
+  // Answers one call. Never null: a call that is refused gets a reactor that has finished with the
+  // reason.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer& request);
+
+  // Lets each stream look for new events. Pump thread.
+  void WakeStreams();
+
+  // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite
+  // where no stream is open. Hub thread.
+  absl::Duration CheckDeadlines();
+  // CheckDeadlines in time, until Stop.
+  void Run();
+  void Stop();
+
+  // Nothing more will be published: refuses new streams, and ends each one after its last event.
+  // What has not ended after `timeout` is cut. Returns when no stream is open, or soon after.
+  void Drain(absl::Duration timeout);
+
+  int stream_count() const;
+
+  void StreamDone(WatchStream* stream) override;
+
+ private:
+  struct Entry {
+    std::shared_ptr<WatchStream> stream;
+    absl::Duration due;
+  };
+
+  absl::StatusOr<WatchStream*> OpenStream(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer& request);
+  absl::Status Register(std::shared_ptr<WatchStream> stream, absl::Duration due);
+  std::vector<std::shared_ptr<WatchStream>> Streams() const;
+  void WaitUntilEmpty(absl::Duration timeout);
+
+  const EventStore* const store_;
+  const Clock* const clock_;
+  const StreamOptions options_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  absl::flat_hash_map<WatchStream*, Entry> streams_ ABSL_GUARDED_BY(mutex_);
+  // When each of streams_ is to be checked, soonest first.
+  std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_STREAM_HUB_H_

@@ -1,0 +1,7 @@
+#include "server/version.h"
+
+namespace vmeventd {
+
+const char kVersion[] = VMEVENTD_VERSION;
+
+}  // namespace vmeventd

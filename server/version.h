@@ -1,0 +1,11 @@
+#ifndef VMEVENTD_SERVER_VERSION_H_
+#define VMEVENTD_SERVER_VERSION_H_
+
+namespace vmeventd {
+
+// As the project says in the top CMakeLists.txt.
+extern const char kVersion[];
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_VERSION_H_

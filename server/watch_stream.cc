@@ -1,0 +1,154 @@
+#include "server/watch_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "grpc/grpc.h"
+#include "server/grpc_status.h"
+
+namespace vmeventd {
+
+WatchStream::WatchStream(grpc::CallbackServerContext* context, StreamCursor cursor,
+                         absl::Duration progress_interval, absl::Duration write_timeout,
+                         const Clock* clock, WatchStreamOwner* owner)
+    : context_(context),
+      progress_interval_(progress_interval),
+      write_timeout_(write_timeout),
+      clock_(clock),
+      owner_(owner),
+      cursor_(std::move(cursor)),
+      since_(clock->Now().monotonic) {}
+
+void WatchStream::Wake() { Advance(); }
+
+void WatchStream::Drain() {
+  {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+  }
+  Advance();
+}
+
+void WatchStream::Advance() {
+  while (AdvanceOnce()) {
+  }
+}
+
+std::optional<absl::Status> WatchStream::TakeEnd() {
+  if (!end_.has_value()) return std::nullopt;
+  state_ = State::kFinished;
+  return end_;
+}
+
+bool WatchStream::AdvanceOnce() {
+  bool beat = false;
+  std::optional<absl::Status> finish;
+  {
+    const MutexLock lock(&mutex_);
+    again_ = true;
+    if (state_ != State::kIdle || cutting_ > 0) return false;
+    again_ = false;
+    finish = TakeEnd();
+    if (!finish.has_value()) {
+      state_ = State::kBuilding;
+      beat = std::exchange(beat_, false);
+    }
+  }
+  if (finish.has_value()) {
+    Finish(ToGrpcStatus(*finish));
+    return false;
+  }
+
+  const Instant now = clock_->Now();
+  absl::StatusOr<std::optional<grpc::ByteBuffer>> next = cursor_.Next(now.wall, beat);
+  const bool write = next.ok() && next->has_value();
+  if (write) message_ = *std::move(*next);
+  {
+    const MutexLock lock(&mutex_);
+    if (write) {
+      state_ = State::kWriting;
+      since_ = now.monotonic;
+    } else {
+      state_ = State::kIdle;
+      if (!next.ok() && !end_.has_value()) end_ = next.status();
+      if (draining_ && !again_ && !end_.has_value()) {
+        end_ = absl::UnavailableError(
+            absl::StrCat("vmeventd is shutting down; resume after sequence ", cursor_.sequence()));
+      }
+      return again_ || end_.has_value();
+    }
+  }
+  StartWrite(&message_);
+  return false;
+}
+
+void WatchStream::OnWriteDone(bool ok) {
+  message_.Clear();
+  {
+    const MutexLock lock(&mutex_);
+    state_ = State::kIdle;
+    since_ = clock_->Now().monotonic;
+    if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
+  }
+  Advance();
+}
+
+void WatchStream::OnCancel() {
+  {
+    const MutexLock lock(&mutex_);
+    if (!end_.has_value()) end_ = absl::CancelledError("the call was cancelled");
+  }
+  Advance();
+}
+
+void WatchStream::OnDone() { owner_->StreamDone(this); }
+
+void WatchStream::Cut(const absl::Status& status) {
+  {
+    const MutexLock lock(&mutex_);
+    if (state_ == State::kFinished) return;
+    if (!end_.has_value()) end_ = status;
+    ++cutting_;  // keeps the call, and so the context, until the cancellation has returned
+  }
+  // As TryCancel does, but with the reason: a cancellation goes past what waits to be read.
+  const grpc_call_error error =
+      grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
+                                   std::string(status.message()).c_str(), nullptr);
+  static_cast<void>(error);  // fails only where the call has ended already, which is what we want
+  {
+    const MutexLock lock(&mutex_);
+    --cutting_;
+  }
+  Advance();
+}
+
+absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
+  bool beat = false;
+  {
+    const MutexLock lock(&mutex_);
+    if (state_ == State::kFinished) return absl::InfiniteDuration();
+    if (state_ == State::kWriting) {
+      if (now < since_ + write_timeout_) {
+        // It may be done in a moment, and a beat is due an interval after that.
+        return std::min(since_ + write_timeout_, now + progress_interval_);
+      }
+    } else {
+      if (now < since_ + progress_interval_) {
+        // A write may begin meanwhile, and must be checked in time.
+        return std::min(since_ + progress_interval_, now + write_timeout_);
+      }
+      beat = beat_ = true;
+    }
+  }
+  if (beat) {
+    Advance();
+  } else {
+    Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
+                                                  absl::FormatDuration(write_timeout_),
+                                                  "; resume after the last sequence received")));
+  }
+  return now + std::min(progress_interval_, write_timeout_);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,86 @@
+#ifndef VMEVENTD_SERVER_WATCH_STREAM_H_
+#define VMEVENTD_SERVER_WATCH_STREAM_H_
+
+#include <memory>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpcpp/grpcpp.h"
+#include "server/stream_cursor.h"
+#include "watcher/io/clock.h"
+#include "watcher/io/mutex.h"
+
+namespace vmeventd {
+
+struct StreamOptions {
+  int max_streams = 10'000;
+  absl::Duration progress_interval = absl::Seconds(10);  // where the client asks for none
+  absl::Duration write_timeout = absl::Seconds(60);      // one write pending for longer ends it
+};
+
+// What a stream tells its owner.
+class WatchStreamOwner {
+ public:
+  virtual ~WatchStreamOwner() = default;
+  // gRPC has let go of the stream: the last call that it makes. It is the owner's to destroy.
+  virtual void StreamDone(class WatchStream* stream) = 0;
+};
+
+// One WatchEvents call. It has one write in flight, or waits for a Wake. Calls gRPC without a lock,
+// from one thread at a time, and Finishes once. Any thread.
+class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  // `context` is the call's; the others outlive the stream. Nothing happens before Wake.
+  WatchStream(grpc::CallbackServerContext* context, StreamCursor cursor,
+              absl::Duration progress_interval, absl::Duration write_timeout, const Clock* clock,
+              WatchStreamOwner* owner);
+
+  // There may be something to send.
+  void Wake();
+  // The log is complete: send the rest, then end with UNAVAILABLE.
+  void Drain();
+  // Ends at once, whatever is pending. The client gets `status` even if it does not read.
+  void Cut(const absl::Status& status);
+  // Sends a beat or cuts a write that is pending for too long, if either is due. Returns when to
+  // ask again, on the monotonic clock.
+  absl::Duration CheckDeadline(absl::Duration now);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  // kBuilding and kWriting: a thread or a write has the stream, and goes on by itself afterwards.
+  enum class State { kIdle, kBuilding, kWriting, kFinished };
+
+  // Goes as far as it can: builds and writes a message, finishes, or waits.
+  void Advance();
+  // One turn of Advance. False: nothing is left to do now.
+  bool AdvanceOnce();
+  // The status to finish with, if the stream is free and has ended.
+  std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  grpc::CallbackServerContext* const context_;
+  const absl::Duration progress_interval_;
+  const absl::Duration write_timeout_;
+  const Clock* const clock_;
+  WatchStreamOwner* const owner_;
+
+  StreamCursor cursor_;       // of the thread that made the state kBuilding
+  grpc::ByteBuffer message_;  // in flight
+
+  Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
+  bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
+  bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that use context_: no Finish meanwhile
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // when the state became what it is
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_WATCH_STREAM_H_

@@ -1,0 +1,160 @@
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+
+#include "tests/server/temporary_directory.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+Environment Root() {
+  return {true, 0, [](const char*) { return std::string(); }};
+}
+
+ParsedConfig Parse(const std::vector<std::string>& arguments) {
+  return ParseConfig(arguments, Root());
+}
+
+Config Good(const std::vector<std::string>& arguments) {
+  const ParsedConfig parsed = Parse(arguments);
+  EXPECT_TRUE(parsed.config.has_value()) << parsed.text;
+  return parsed.config.value_or(Config());
+}
+
+TEST(Config, HasDefaultsForRoot) {
+  const Config config = Good({});
+  ASSERT_EQ(config.watches.size(), 1);
+  EXPECT_EQ(config.watches[0].directory, "/var/run/ganeti/kvm-hypervisor/ctrl");
+  EXPECT_EQ(config.watches[0].pattern(), "*.kvmd");
+  ASSERT_EQ(config.listens.size(), 1);
+  EXPECT_EQ(config.listens[0].ToString(), "unix:/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(config.state_dir, "/var/lib/vmeventd");
+  EXPECT_EQ(config.powerdown_window, absl::Minutes(10));
+  EXPECT_TRUE(config.process_tracking);
+  EXPECT_TRUE(config.shutdown_files);
+  EXPECT_EQ(config.log_level, LogLevel::kInfo);
+  EXPECT_EQ(config.log_format, LogFormat::kText);
+}
+
+TEST(Config, HasDefaultsForAnyone) {
+  std::map<std::string, std::string> variables = {{"HOME", "/home/u"}};
+  const Environment user = {false, 1000,
+                            [&variables](const char* name) { return variables[name]; }};
+  Config config = *ParseConfig({}, user).config;
+  EXPECT_EQ(config.listens[0].path, "/run/user/1000/vmeventd/vmeventd.sock");
+  EXPECT_EQ(config.state_dir, "/home/u/.local/state/vmeventd");
+  variables["XDG_RUNTIME_DIR"] = "/xdg/run";
+  variables["XDG_STATE_HOME"] = "/xdg/state";
+  config = *ParseConfig({}, user).config;
+  EXPECT_EQ(config.listens[0].path, "/xdg/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(config.state_dir, "/xdg/state/vmeventd");
+}
+
+TEST(Config, TakesEveryFlag) {
+  const Config config =
+      Good({"--watch", "/nowhere/a:*.qmp", "--watch=/nowhere/b", "--listen", "unix:/x/y.sock",
+            "--listen", "127.0.0.1:7070", "--state-dir", "/x/state/", "--powerdown-window", "1h30m",
+            "--process-tracking", "off", "--shutdown-files", "off", "--log-level", "debug",
+            "--log-format", "json"});
+  ASSERT_EQ(config.watches.size(), 2);
+  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
+  ASSERT_EQ(config.listens.size(), 2);
+  EXPECT_EQ(config.listens[1].port, 7070);
+  EXPECT_EQ(config.state_dir, "/x/state");
+  EXPECT_EQ(config.powerdown_window, absl::Minutes(90));
+  EXPECT_FALSE(config.process_tracking);
+  EXPECT_FALSE(config.shutdown_files);
+  EXPECT_EQ(config.log_level, LogLevel::kDebug);
+  EXPECT_EQ(config.log_format, LogFormat::kJson);
+}
+
+TEST(Config, ReadsAFileWhichTheCommandLineOverrides) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "conf") << "# a comment\n"
+                                       "watch = [\"/nowhere/a:*.qmp\", \"/nowhere/b\"]\n"
+                                       "powerdown-window = \"500ms\"\n"
+                                       "state-dir = /x\n"
+                                       "log-format = \"json\"\n";
+  const Config config = Good({"--config", directory / "conf", "--state-dir", "/y"});
+  ASSERT_EQ(config.watches.size(), 2);
+  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.powerdown_window, absl::Milliseconds(500));
+  EXPECT_EQ(config.state_dir, "/y");
+  EXPECT_EQ(config.log_format, LogFormat::kJson);
+}
+
+TEST(Config, ErrorsNameFlagValueAndRule) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "file";
+  std::ofstream(file) << "unknown-setting = 1\n";
+  const struct {
+    std::vector<std::string> arguments;
+    std::vector<std::string> says;
+  } rows[] = {
+      {{"--unknown"}, {"--unknown"}},
+      {{"stray"}, {"stray"}},
+      {{"--watch"}, {"--watch"}},
+      {{"--watch", ""}, {"--watch"}},
+      {{"--watch", file}, {"--watch", file, "not a directory"}},
+      {{"--watch", "/nowhere", "--watch", "/nowhere:*.kvmd"}, {"--watch", "given twice"}},
+      {{"--listen", "0.0.0.0:1"}, {"--listen", "0.0.0.0:1", "TLS"}},
+      {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
+      {{"--state-dir", ""}, {"--state-dir", "empty"}},
+      {{"--state-dir", file}, {"--state-dir", file, "not a directory"}},
+      {{"--powerdown-window", "0s"}, {"--powerdown-window", "\"0s\"", "more than 0"}},
+      {{"--powerdown-window", "10"}, {"--powerdown-window", "\"10\"", "unit"}},
+      {{"--powerdown-window=-3s"}, {"--powerdown-window", "\"-3s\"", "more than 0"}},
+      {{"--powerdown-window", "inf"}, {"--powerdown-window", "\"inf\""}},
+      {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
+      {{"--shutdown-files", "yes"}, {"--shutdown-files", "\"yes\"", "on, off"}},
+      {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
+      {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
+      {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
+      {{"--config", directory / "missing"}, {"--config", "missing"}},
+      {{"--config", directory.path()}, {"--config", directory.path()}},
+      {{"--state-dir", "/a", "--state-dir", "/b"}, {"--state-dir"}},
+  };
+  for (const auto& row : rows) {
+    const ParsedConfig parsed = Parse(row.arguments);
+    EXPECT_FALSE(parsed.config.has_value()) << row.arguments.back();
+    EXPECT_EQ(parsed.exit_code, 2);
+    for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
+  }
+}
+
+TEST(Config, AnswersHelpVersionAndCheck) {
+  const ParsedConfig help = Parse({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* flag : {"--watch", "--listen", "--state-dir", "--powerdown-window",
+                           "--process-tracking", "--shutdown-files", "--log-level", "--log-format",
+                           "--config", "--version", "--check-config", "Examples:"}) {
+    EXPECT_THAT(help.text, HasSubstr(flag));
+  }
+  EXPECT_THAT(Parse({"--version"}).text, ::testing::StartsWith("vmeventd "));
+  const ParsedConfig check = Parse({"--check-config", "--powerdown-window", "90m"});
+  EXPECT_EQ(check.exit_code, 0);
+  EXPECT_FALSE(check.config.has_value());
+  EXPECT_THAT(check.text, HasSubstr("powerdown-window = \"1h30m\""));
+  EXPECT_EQ(Parse({"--check-config", "--log-level", "x"}).exit_code, 2);
+}
+
+TEST(Config, WhatCheckConfigPrintsIsAConfigurationFile) {
+  const TemporaryDirectory directory;
+  const std::vector<std::string> flags = {"--watch",        "/nowhere/a", "--watch",
+                                          "/nowhere/b:x*y", "--listen",   "127.0.0.1:1"};
+  std::vector<std::string> check = flags;
+  check.push_back("--check-config");
+  const std::string text = Parse(check).text;
+  std::ofstream(directory / "conf") << text;
+  EXPECT_EQ(Parse({"--check-config", "--config", directory / "conf"}).text, text);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,211 @@
+// The RPCs, the server around them, and the whole daemon.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "server/daemon.h"
+#include "tests/server/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kHealthCheck[] = "/grpc.health.v1.Health/Check";
+
+// "SERVING", "NOT_SERVING" or the call's error, as the health service says.
+std::string Health(const TestServer& server, const std::string& service) {
+  std::string request;
+  if (!service.empty()) {
+    request = absl::StrCat("\x0a", std::string(1, static_cast<char>(service.size())), service);
+  }
+  std::string response;
+  const grpc::Status status = RawCall(server.NewChannel(), kHealthCheck, request, &response);
+  if (!status.ok()) return absl::StrCat("error ", status.error_code());
+  if (response == "\x08\x01") return "SERVING";
+  return response == "\x08\x02" ? "NOT_SERVING" : "unknown";
+}
+
+TEST(VmEventService, AnswersEveryQuestion) {
+  TestServer server;
+  server.Push({Update("a", EventType::kStarted)});
+  server.pumped().queue().SetDirectories({{"/run/vms", "*.kvmd", true, 1}});
+  server.pumped().pump().RunOnce(absl::ZeroDuration());
+  const auto stub = server.NewStub();
+
+  grpc::ClientContext info_context;
+  v1::GetServerInfoResponse info;
+  ASSERT_TRUE(stub->GetServerInfo(&info_context, {}, &info).ok());
+  EXPECT_EQ(info.version(), "1.2.3");
+  EXPECT_EQ(info.node(), "node7");
+  EXPECT_EQ(info.journal_id(), kJournal);
+  EXPECT_EQ(info.oldest_sequence(), 1);
+  EXPECT_EQ(info.newest_sequence(), 1);
+  EXPECT_EQ(info.start_time().seconds(), absl::ToUnixSeconds(At(0)));
+  ASSERT_EQ(info.directories_size(), 1);
+  EXPECT_EQ(info.directories(0).pattern(), "*.kvmd");
+  EXPECT_EQ(info.vms(), 1);
+  EXPECT_EQ(info.streams(), 0);
+  EXPECT_FALSE(info.journal_writable());
+  EXPECT_EQ(info.exit_status_source(), "none");
+
+  grpc::ClientContext vms_context;
+  v1::ListVmsResponse vms;
+  ASSERT_TRUE(stub->ListVms(&vms_context, {}, &vms).ok());
+  EXPECT_EQ(vms.vms(0).ref().name(), "a");
+  grpc::ClientContext events_context;
+  v1::ListEventsResponse events;
+  ASSERT_TRUE(stub->ListEvents(&events_context, {}, &events).ok());
+  EXPECT_EQ(events.events(0).type(), v1::EVENT_TYPE_STARTED);
+  grpc::ClientContext vm_context;
+  v1::GetVmRequest get;
+  get.set_name("a");
+  v1::GetVmResponse vm;
+  ASSERT_TRUE(stub->GetVm(&vm_context, get, &vm).ok());
+  EXPECT_EQ(vm.vm().ref().run_id(), "run-a");
+}
+
+TEST(Reflection, KnowsEveryServiceThatItLists) {
+  const TestServer server;
+  for (const char* service : {"vmeventd.v1.VmEventService", "grpc.health.v1.Health",
+                              "grpc.channelz.v1.Channelz"}) {
+    EXPECT_NE(google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service),
+              nullptr)
+        << service;
+  }
+}
+
+TEST(VmEventService, TakesNoIntentsYet) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  grpc::ClientContext declare_context;
+  v1::DeclareIntentResponse declared;
+  const grpc::Status declare = stub->DeclareIntent(&declare_context, {}, &declared);
+  EXPECT_EQ(declare.error_code(), grpc::UNIMPLEMENTED);
+  EXPECT_THAT(declare.error_message(), HasSubstr("intents"));
+  grpc::ClientContext withdraw_context;
+  v1::WithdrawIntentResponse withdrawn;
+  EXPECT_EQ(stub->WithdrawIntent(&withdraw_context, {}, &withdrawn).error_code(),
+            grpc::UNIMPLEMENTED);
+}
+
+TEST(VmEventService, RefusesBytesThatAreNoRequest) {
+  TestServer server;
+  for (const char* method :
+       {"ListEvents", "ListVms", "GetVm", "DeclareIntent", "WithdrawIntent", "GetServerInfo"}) {
+    std::string response;
+    const grpc::Status status =
+        RawCall(server.NewChannel(), absl::StrCat("/vmeventd.v1.VmEventService/", method),
+                "\x0a\xff", &response);
+    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT) << method;
+    EXPECT_THAT(status.error_message(), HasSubstr(absl::StrCat(method, "Request")));
+  }
+  std::string response;
+  const grpc::Status not_utf8 =
+      RawCall(server.NewChannel(), "/vmeventd.v1.VmEventService/GetVm", "\x0a\x01\xff", &response);
+  EXPECT_EQ(not_utf8.error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(VmEventService, RefusesARequestOfMoreThanAMebibyte) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  grpc::ClientContext context;
+  v1::GetVmRequest request;
+  request.set_name(std::string((1 << 20) + 1, 'x'));
+  v1::GetVmResponse response;
+  EXPECT_EQ(stub->GetVm(&context, request, &response).error_code(), grpc::RESOURCE_EXHAUSTED);
+}
+
+TEST(GrpcServer, HealthFollowsTheDaemon) {
+  TestServer server;
+  EXPECT_EQ(Health(server, ""), "NOT_SERVING");
+  EXPECT_EQ(Health(server, "vmeventd.v1.VmEventService"), "NOT_SERVING");
+  server.server().SetServing(true);
+  EXPECT_EQ(Health(server, ""), "SERVING");
+  EXPECT_EQ(Health(server, "vmeventd.v1.VmEventService"), "SERVING");
+  EXPECT_EQ(Health(server, "other"), absl::StrCat("error ", grpc::NOT_FOUND));
+}
+
+TEST(GrpcServer, ShipsChannelz) {
+  TestServer server;
+  std::string response;
+  EXPECT_TRUE(
+      RawCall(server.NewChannel(), "/grpc.channelz.v1.Channelz/GetServers", "", &response).ok());
+  EXPECT_FALSE(response.empty());
+}
+
+TEST(GrpcServer, ItsSocketIsForItsGroupOnly) {
+  TestServer server;
+  struct stat info {};
+  ASSERT_EQ(stat(server.server().addresses()[0].path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0660);
+}
+
+TEST(GrpcServer, SharesNoAddress) {
+  const TemporaryDirectory directory;
+  v1::VmEventService::Service service;
+  const ListenAddress socket = ParseListenAddress("unix:" + (directory / "own/s p%c")).value();
+  const ListenAddress any_port = ParseListenAddress("127.0.0.1:0").value();
+  absl::StatusOr<std::unique_ptr<GrpcServer>> first =
+      GrpcServer::Start({socket, any_port}, &service);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const ListenAddress port = (*first)->addresses()[1];
+  EXPECT_NE(port.port, 0);
+
+  const absl::Status same_socket = GrpcServer::Start({socket}, &service).status();
+  EXPECT_THAT(std::string(same_socket.message()), HasSubstr("another vmeventd holds this lock"));
+  EXPECT_THAT(std::string(same_socket.message()), HasSubstr(absl::StrCat("pid ", getpid())));
+  const absl::Status same_port = GrpcServer::Start({port}, &service).status();
+  EXPECT_THAT(std::string(same_port.message()), HasSubstr(port.ToString()));
+  EXPECT_EQ(access(socket.path.c_str(), F_OK), 0) << "the first one's socket is still there";
+
+  first->reset();
+  EXPECT_NE(access(socket.path.c_str(), F_OK), 0) << "it takes its socket with it";
+  EXPECT_TRUE(GrpcServer::Start({socket, port}, &service).ok());
+}
+
+Config DaemonConfig(const TemporaryDirectory& directory) {
+  Config config;
+  config.watches = {ParseWatchSpec(directory / "vms").value()};
+  config.listens = {ParseListenAddress("unix:" + (directory / "run/s")).value()};
+  config.state_dir = directory / "state";
+  return config;
+}
+
+TEST(Daemon, ServesAndStopsWhenAsked) {
+  const TemporaryDirectory directory;
+  const SystemClock clock;
+  absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Create(DaemonConfig(directory), &clock);
+  ASSERT_TRUE(daemon.ok()) << daemon.status();
+  std::thread run([&daemon] { (*daemon)->Run(); });
+
+  const auto stub = v1::VmEventService::NewStub(
+      grpc::CreateChannel("unix:" + (directory / "run/s"), grpc::InsecureChannelCredentials()));
+  TestStream stream(stub.get(), {});
+  EXPECT_TRUE(stream.Next().has_progress());
+  (*daemon)->RequestStop();
+  const grpc::Status status = stream.End();
+  run.join();
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "vmeventd is shutting down; resume after sequence 0");
+  EXPECT_NE(access((directory / "run/s").c_str(), F_OK), 0);
+}
+
+TEST(Daemon, IsAloneInItsStateDirectory) {
+  const TemporaryDirectory directory;
+  const SystemClock clock;
+  const Config config = DaemonConfig(directory);
+  const absl::StatusOr<std::unique_ptr<Daemon>> first = Daemon::Create(config, &clock);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const absl::Status second = Daemon::Create(config, &clock).status();
+  EXPECT_THAT(std::string(second.message()), HasSubstr(config.state_dir + "/lock"));
+  EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("pid ", getpid())));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,310 @@
+#include "server/journal.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/journal_reader.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+const absl::Time kNow = absl::FromUnixSeconds(1795157000);
+
+class JournalTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "journal-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    options_.path = directory_ + "/journal.db";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  Journal::Opened Open() {
+    absl::StatusOr<Journal::Opened> opened = Journal::Open(options_, kNow);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    return opened.ok() ? *std::move(opened) : Journal::Opened{};
+  }
+
+  // Appends events [first, first + count), a minute apart, with "payload N" in each.
+  void Fill(Journal* journal, uint64_t first, int count, absl::Time start = kNow) {
+    std::vector<std::string> payloads;
+    for (int i = 0; i < count; ++i) payloads.push_back(absl::StrCat("web1 payload ", first + i));
+    Journal::Batch batch;
+    for (int i = 0; i < count; ++i) {
+      batch.events.push_back({.sequence = first + i,
+                              .observe_time = start + absl::Minutes(i),
+                              .vm_name = "web1",
+                              .run_id = "run-1",
+                              .type = 2,
+                              .shutdown_class = 1,
+                              .payload = payloads[i]});
+    }
+    ASSERT_TRUE(journal->Append(batch).ok());
+  }
+
+  absl::StatusOr<std::vector<std::string>> Read(uint64_t from, uint64_t last,
+                                                size_t max_bytes = 1 << 20) {
+    absl::StatusOr<std::unique_ptr<JournalReader>> reader = JournalReader::Open(options_.path);
+    if (!reader.ok()) return reader.status();
+    auto blocks = (*reader)->ReadFrom(from, last, max_bytes);
+    if (!blocks.ok()) return blocks.status();
+    std::vector<std::string> payloads;
+    for (const EventBlockPtr& block : *blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        const grpc::Slice bytes = block->Encoded(i, i + 1);
+        payloads.emplace_back(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+        EXPECT_EQ(block->at(i).vm_name, "web1");
+        EXPECT_EQ(block->at(i).sequence, block->first_sequence() + i);
+      }
+    }
+    return payloads;
+  }
+
+  void Overwrite(off_t at, const std::string& bytes) {
+    std::fstream file(options_.path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at);
+    file << bytes;
+  }
+
+  // Changes one character of a stored text, wherever it stands in the file.
+  void FlipIn(const std::string& text) {
+    std::ifstream in(options_.path, std::ios::binary);
+    const std::string content((std::istreambuf_iterator<char>(in)), {});
+    const size_t at = content.find(text);
+    ASSERT_NE(at, std::string::npos);
+    Overwrite(static_cast<off_t>(at), std::string(1, static_cast<char>(text[0] ^ 1)));
+  }
+
+  std::string directory_;
+  JournalOptions options_;
+};
+
+TEST_F(JournalTest, ANewOneIsEmptyAndHasAnId) {
+  const Journal::Opened opened = Open();
+  EXPECT_EQ(opened.journal->newest(), 0u);
+  EXPECT_EQ(opened.journal->oldest(), 1u);
+  EXPECT_THAT(opened.journal->journal_id(), SizeIs(36));
+  EXPECT_THAT(opened.journal->token_key(), SizeIs(32));
+  EXPECT_THAT(opened.moved_to, IsEmpty());
+}
+
+TEST_F(JournalTest, IsNotReadableByOthers) {
+  Open();
+  struct stat status;
+  ASSERT_EQ(stat(options_.path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0007, 0u);
+}
+
+TEST_F(JournalTest, KeepsEventsAndItsIdAcrossARestart) {
+  std::string id;
+  std::string key;
+  {
+    const Journal::Opened opened = Open();
+    id = opened.journal->journal_id();
+    key = opened.journal->token_key();
+    Fill(opened.journal.get(), 1, 3);
+  }
+  const Journal::Opened again = Open();
+  EXPECT_EQ(again.journal->journal_id(), id);
+  EXPECT_EQ(again.journal->token_key(), key);
+  EXPECT_EQ(again.journal->newest(), 3u);
+  EXPECT_EQ(again.journal->oldest(), 1u);
+  EXPECT_THAT(*Read(1, 3), ElementsAre("web1 payload 1", "web1 payload 2", "web1 payload 3"));
+  EXPECT_THAT(*Read(2, 2), ElementsAre("web1 payload 2"));
+}
+
+TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
+  const Journal::Opened opened = Open();
+  Fill(opened.journal.get(), 1, 1000);
+  EXPECT_THAT(*Read(1, 1000, 1), SizeIs(1)) << "one event at the least";
+  EXPECT_THAT(*Read(1, 1000), SizeIs(1000));
+  EXPECT_THAT(*Read(1001, 2000), IsEmpty());
+}
+
+TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
+  {
+    const Journal::Opened opened = Open();
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one"}, {"run-2", "two"}}}).ok());
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one more"}, {"run-2", ""}}}).ok());
+  }
+  const Journal::Opened again = Open();
+  const auto sessions = again.journal->LoadSessions();
+  ASSERT_TRUE(sessions.ok()) << sessions.status();
+  ASSERT_THAT(*sessions, SizeIs(1));
+  EXPECT_EQ((*sessions)[0].run_id, "run-1");
+  EXPECT_EQ((*sessions)[0].payload, "one more");
+}
+
+TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
+  const Journal::Opened opened = Open();
+  Fill(opened.journal.get(), 1, 1);
+  Journal::Batch batch;
+  batch.events.push_back({.sequence = 2, .observe_time = kNow, .payload = "new"});
+  batch.events.push_back({.sequence = 1, .observe_time = kNow, .payload = "taken already"});
+  EXPECT_FALSE(opened.journal->Append(batch).ok());
+  EXPECT_EQ(opened.journal->newest(), 1u);
+  EXPECT_THAT(*Read(1, 10), SizeIs(1));
+  Fill(opened.journal.get(), 2, 1);
+  EXPECT_EQ(opened.journal->newest(), 2u);
+}
+
+TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
+  options_.retention_events = 100;
+  const Journal::Opened opened = Open();
+  Fill(opened.journal.get(), 1, 2000);
+  int steps = 1;
+  while (*opened.journal->RetainStep(kNow)) ++steps;
+  EXPECT_GT(steps, 2);
+  EXPECT_EQ(opened.journal->oldest(), 1901u);
+  EXPECT_EQ(opened.journal->newest(), 2000u);
+  EXPECT_EQ(opened.journal->deleted_until(), kNow + absl::Minutes(1899));
+  EXPECT_THAT(*Read(1, 2000), SizeIs(100));
+}
+
+TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
+  options_.retention_age = absl::Hours(1);
+  {
+    const Journal::Opened opened = Open();
+    Fill(opened.journal.get(), 1, 10);
+    EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(30)));
+    EXPECT_EQ(opened.journal->oldest(), 1u);
+    EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(65)));
+    EXPECT_EQ(opened.journal->oldest(), 6u);
+    EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Hours(1000)));
+    EXPECT_EQ(opened.journal->oldest(), 10u);
+  }
+  const Journal::Opened again = Open();
+  EXPECT_EQ(again.journal->newest(), 10u) << "sequences go on where they were";
+  EXPECT_EQ(again.journal->deleted_until(), kNow + absl::Minutes(8));
+}
+
+TEST_F(JournalTest, FindsTheFirstEventSinceATime) {
+  const Journal::Opened opened = Open();
+  Fill(opened.journal.get(), 1, 10);
+  const auto reader = JournalReader::Open(options_.path);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(4)), 5u);
+  EXPECT_EQ(*(*reader)->FirstSince(kNow - absl::Hours(4)), 1u);
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Hours(4)), 0u);
+}
+
+TEST_F(JournalTest, WhatIsNoDatabaseIsMovedAside) {
+  std::ofstream(options_.path) << std::string(5000, 'x');
+  const Journal::Opened opened = Open();
+  EXPECT_THAT(opened.moved_to, HasSubstr("journal.db.corrupt-20261120T"));
+  EXPECT_TRUE(std::filesystem::exists(opened.moved_to));
+  Fill(opened.journal.get(), 1, 1);
+}
+
+TEST_F(JournalTest, ATruncatedOneIsMovedAside) {
+  std::string id;
+  {
+    const Journal::Opened opened = Open();
+    id = opened.journal->journal_id();
+    Fill(opened.journal.get(), 1, 2000);
+  }
+  std::filesystem::resize_file(options_.path, std::filesystem::file_size(options_.path) / 2);
+  const Journal::Opened again = Open();
+  EXPECT_THAT(again.moved_to, Not(IsEmpty()));
+  EXPECT_NE(again.journal->journal_id(), id);
+}
+
+TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
+  for (int i = 0; i < 2; ++i) {
+    std::ofstream(options_.path, std::ios::trunc) << std::string(5000, 'x');
+    std::filesystem::remove(options_.path + "-wal");
+    EXPECT_THAT(Open().moved_to, Not(IsEmpty()));
+  }
+  int kept = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    const std::string name = entry.path().filename();
+    if (name.find(".corrupt-") != std::string::npos && name.find("-wal") == std::string::npos &&
+        name.find("-shm") == std::string::npos) {
+      ++kept;
+    }
+  }
+  EXPECT_EQ(kept, 2);
+}
+
+TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
+  {
+    const Journal::Opened opened = Open();
+    Fill(opened.journal.get(), 1, 3);
+  }
+  FlipIn("payload 2");
+  const Journal::Opened again = Open();
+  EXPECT_THAT(again.moved_to, IsEmpty());
+  const auto read = Read(1, 3);
+  EXPECT_TRUE(absl::IsDataLoss(read.status())) << read.status();
+  EXPECT_THAT(std::string(read.status().message()), HasSubstr("event 2"));
+}
+
+TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
+  {
+    const Journal::Opened opened = Open();
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence"}}}).ok());
+  }
+  FlipIn("evidence");
+  const Journal::Opened again = Open();
+  EXPECT_THAT(again.moved_because, HasSubstr("session run-1"));
+}
+
+TEST_F(JournalTest, ANewerSchemaIsRefused) {
+  Open();
+  auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
+  ASSERT_TRUE(database->Execute("PRAGMA user_version = 2").ok());
+  const auto opened = Journal::Open(options_, kNow);
+  EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
+  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("newer vmeventd"));
+}
+
+TEST_F(JournalTest, AForeignDatabaseIsRefusedAndLeftAlone) {
+  {
+    auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    ASSERT_TRUE(database->Execute("CREATE TABLE t(x)").ok());
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(Journal::Open(options_, kNow).status()));
+}
+
+TEST_F(JournalTest, AMissingDirectoryIsNamed) {
+  options_.path = directory_ + "/missing/journal.db";
+  const auto opened = Journal::Open(options_, kNow);
+  EXPECT_TRUE(absl::IsPermissionDenied(opened.status()));
+  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("No such file"));
+}
+
+TEST_F(JournalTest, ALinkInItsPlaceIsNotFollowed) {
+  std::ofstream(directory_ + "/target") << "";
+  ASSERT_EQ(symlink((directory_ + "/target").c_str(), options_.path.c_str()), 0);
+  EXPECT_FALSE(Journal::Open(options_, kNow).ok());
+}
+
+TEST_F(JournalTest, CanBeReadByTheSqliteShellMeanwhile) {
+  const Journal::Opened opened = Open();
+  Fill(opened.journal.get(), 1, 3);
+  auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READONLY);
+  ASSERT_TRUE(database.ok()) << database.status();
+  auto count = database->Prepare("SELECT count(*) FROM events");
+  ASSERT_TRUE(*count->Step());
+  EXPECT_EQ(count->Int(0), 3);
+}
+
+}  // namespace
+}  // namespace vmeventd

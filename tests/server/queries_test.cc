@@ -1,0 +1,284 @@
+#include "server/queries.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "tests/server/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class QueriesTest : public ::testing::Test {
+ protected:
+  explicit QueriesTest(EventStoreOptions options = {}) : pumped_(options) {}
+
+  v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
+    return Parsed<v1::ListEventsResponse>(queries_.ListEvents(request));
+  }
+  v1::ListVmsResponse Vms(const v1::ListVmsRequest& request) {
+    return Parsed<v1::ListVmsResponse>(queries_.ListVms(request));
+  }
+  v1::Vm Vm(const std::string& name, const std::string& run_id = "") {
+    return Parsed<v1::GetVmResponse>(Get(name, run_id)).vm();
+  }
+  absl::StatusOr<std::string> Get(const std::string& name, const std::string& run_id = "") {
+    v1::GetVmRequest request;
+    request.set_name(name);
+    request.set_run_id(run_id);
+    return queries_.GetVm(request);
+  }
+
+  template <typename Response>
+  Response Parsed(const absl::StatusOr<std::string>& bytes) {
+    Response response;
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    EXPECT_TRUE(bytes.ok() && response.ParseFromString(*bytes));
+    return response;
+  }
+
+  PumpedStore pumped_;
+  Queries queries_{&pumped_.store(), "a secret key"};
+};
+
+class SmallLogQueriesTest : public QueriesTest {
+ protected:
+  SmallLogQueriesTest() : QueriesTest(Options()) {}
+  static EventStoreOptions Options() {
+    EventStoreOptions options;
+    options.log.max_events = 5;
+    return options;
+  }
+};
+
+std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
+  std::vector<uint64_t> out;
+  for (const v1::Event& event : response.events()) out.push_back(event.sequence());
+  return out;
+}
+
+std::vector<std::string> Names(const v1::ListVmsResponse& response) {
+  std::vector<std::string> out;
+  for (const v1::Vm& vm : response.vms()) {
+    out.push_back(absl::StrCat(vm.ref().name(), "/", vm.ref().run_id()));
+  }
+  return out;
+}
+
+TEST_F(QueriesTest, ListsEventsInBothOrders) {
+  pumped_.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
+  pumped_.PushEach("a", 1);
+  v1::ListEventsRequest request;
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Events(request).next_page_token(), IsEmpty());
+  request.set_newest_first(true);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 2, 1));
+}
+
+TEST_F(QueriesTest, AnEmptyLogHasAnEmptyPage) {
+  v1::ListEventsRequest request;
+  EXPECT_THAT(Sequences(Events(request)), IsEmpty());
+  request.set_newest_first(true);
+  EXPECT_THAT(Sequences(Events(request)), IsEmpty());
+}
+
+TEST_F(QueriesTest, ListsATimeRangeWithoutItsEnd) {
+  for (int i = 1; i <= 5; ++i) pumped_.Push({Update("a", EventType::kReset, At(i))});
+  v1::ListEventsRequest request;
+  request.mutable_start_time()->set_seconds(absl::ToUnixSeconds(At(2)));
+  request.mutable_end_time()->set_seconds(absl::ToUnixSeconds(At(4)));
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(2, 3));
+  request.set_newest_first(true);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 2));
+}
+
+TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
+  for (const bool newest_first : {false, true}) {
+    pumped_.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
+    const uint64_t newest = pumped_.store().range().newest;
+    v1::ListEventsRequest request;
+    request.set_newest_first(newest_first);
+    request.set_page_size(3);
+    std::set<uint64_t> seen;
+    int pages = 0;
+    do {
+      const v1::ListEventsResponse page = Events(request);
+      for (const uint64_t sequence : Sequences(page)) EXPECT_TRUE(seen.insert(sequence).second);
+      request.set_page_token(page.next_page_token());
+      if (++pages < 3) pumped_.PushEach("b", 1);
+    } while (!request.page_token().empty());
+    for (uint64_t sequence = 1; sequence <= newest; ++sequence) EXPECT_EQ(seen.count(sequence), 1);
+  }
+}
+
+TEST_F(QueriesTest, ThereIsNoTokenForAPageThatWouldBeEmpty) {
+  pumped_.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
+                Update("b", EventType::kReset)});
+  v1::ListEventsRequest request;
+  request.mutable_filter()->add_vm_names("a");
+  request.set_page_size(2);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(1, 2));
+  EXPECT_THAT(Events(request).next_page_token(), IsEmpty());
+  request.set_page_size(1);
+  EXPECT_FALSE(Events(request).next_page_token().empty());
+}
+
+TEST_F(QueriesTest, RefusesTokensThatAreForgedOrOfAnotherQuestion) {
+  pumped_.PushEach("a", 5);
+  v1::ListEventsRequest request;
+  request.set_page_size(2);
+  const std::string token = Events(request).next_page_token();
+  request.set_page_size(1);
+  request.set_page_token(token);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3)) << "the page size may change";
+
+  const auto refused = [this](const v1::ListEventsRequest& bad) {
+    const absl::Status status = queries_.ListEvents(bad).status();
+    EXPECT_THAT(std::string(status.message()), HasSubstr("page_token"));
+    return absl::IsInvalidArgument(status);
+  };
+  v1::ListEventsRequest other = request;
+  other.mutable_filter()->add_vm_names("a");
+  EXPECT_TRUE(refused(other));
+  other = request;
+  other.set_newest_first(true);
+  EXPECT_TRUE(refused(other));
+  for (const char* forged : {"x", "!!!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
+    other = request;
+    other.set_page_token(forged);
+    EXPECT_TRUE(refused(other)) << forged;
+  }
+  for (size_t i = 0; i < token.size(); i += 3) {
+    other = request;
+    other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
+    EXPECT_TRUE(refused(other)) << i;
+  }
+  const Queries other_journal(&pumped_.store(), "another key");
+  EXPECT_TRUE(absl::IsInvalidArgument(other_journal.ListEvents(request).status()));
+}
+
+TEST_F(QueriesTest, ATokenIsOfOneMethod) {
+  pumped_.PushEach("a", 2);
+  v1::ListEventsRequest events;
+  events.set_page_size(1);
+  v1::ListVmsRequest vms;
+  vms.set_page_token(Events(events).next_page_token());
+  EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(vms).status()));
+}
+
+TEST_F(SmallLogQueriesTest, SaysWhenAPageIsNoLongerRetained) {
+  pumped_.PushEach("a", 5);
+  v1::ListEventsRequest forward;
+  forward.set_page_size(2);
+  v1::ListEventsRequest backward = forward;
+  backward.set_newest_first(true);
+  forward.set_page_token(Events(forward).next_page_token());    // at 3
+  backward.set_page_token(Events(backward).next_page_token());  // at 3
+  pumped_.PushEach("a", 2);
+  EXPECT_THAT(Sequences(Events(forward)), ElementsAre(3, 4));
+  EXPECT_THAT(Sequences(Events(backward)), ElementsAre(3));
+  pumped_.PushEach("a", 1);
+  for (const v1::ListEventsRequest& request : {forward, backward}) {
+    const absl::Status status = queries_.ListEvents(request).status();
+    EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("oldest retained sequence is 4"));
+  }
+}
+
+TEST_F(QueriesTest, CutsAPageBeforeItIsTooLong) {
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  large.status->problems = {std::string(4000, 'p')};
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 600; ++i) {
+    updates.push_back(large);
+    updates.back().status->ref.run_id = absl::StrCat("run-", i);
+  }
+  pumped_.Push(std::move(updates));
+  v1::ListEventsRequest events;
+  v1::ListVmsRequest vms;
+  events.set_page_size(1000);
+  vms.set_page_size(1000);
+  EXPECT_LE(queries_.ListEvents(events)->size(), Queries::kMaxResponseBytes);
+  EXPECT_LE(queries_.ListVms(vms)->size(), Queries::kMaxResponseBytes);
+  int listed = 0;
+  do {
+    const v1::ListVmsResponse page = Vms(vms);
+    listed += page.vms_size();
+    vms.set_page_token(page.next_page_token());
+  } while (!vms.page_token().empty());
+  EXPECT_EQ(listed, 600);
+}
+
+TEST_F(QueriesTest, ListsVmsByNameAndSaysAsOfWhen) {
+  pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
+                Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});
+  v1::ListVmsRequest request;
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
+  EXPECT_EQ(Vms(request).sequence(), 4);
+  EXPECT_EQ(Vms(request).journal_id(), kJournal);
+  request.set_include_stopped(true);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "b/run-b", "c/run-c"));
+  request.add_states(v1::VM_STATE_RUNNING);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
+  request.clear_include_stopped();
+  request.set_states(0, v1::VM_STATE_STOPPED);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b"));
+  request.clear_states();
+  request.add_vm_names("[ab]");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a"));
+}
+
+TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
+  for (const char* name : {"a", "c", "e"}) pumped_.Push({Update(name, EventType::kStarted)});
+  v1::ListVmsRequest request;
+  request.set_page_size(1);
+  const v1::ListVmsResponse first = Vms(request);
+  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser), Update("b", EventType::kStarted)});
+  request.set_page_token(first.next_page_token());
+  request.set_page_size(10);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
+}
+
+TEST_F(QueriesTest, GetsAVmByItsName) {
+  pumped_.Push({Update("a", EventType::kStarted)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-a");
+  EXPECT_EQ(Vm("a", "run-a").state(), v1::VM_STATE_RUNNING);
+  EXPECT_TRUE(absl::IsNotFound(Get("x").status()));
+  EXPECT_TRUE(absl::IsNotFound(Get("a*").status())) << "a name, not a pattern";
+  EXPECT_THAT(std::string(Get("a", "run-x").status().message()), HasSubstr("run_id"));
+}
+
+TEST_F(QueriesTest, AsksWhichRunIsMeantWhereTwoRun) {
+  VmUpdate second = Update("a", EventType::kStarted);
+  second.status->ref.run_id = "run-2";
+  pumped_.Push({Update("a", EventType::kStarted), second});
+  const absl::Status status = Get("a").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("run-2, run-a"));
+  EXPECT_EQ(Vm("a", "run-2").ref().run_id(), "run-2");
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-2");
+  pumped_.Push({Stopped("a", "run-2", ShutdownClass::kCrash)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-2") << "the one that stopped last";
+  EXPECT_EQ(Vm("a").shutdown().evidence_size(), 1);
+}
+
+TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
+  for (int i = 0; i < 500; ++i) {
+    VmUpdate update = Update("a", EventType::kStarted);
+    update.status->ref.run_id = absl::StrCat("run-", i);
+    pumped_.Push({update});
+  }
+  EXPECT_LT(Get("a").status().message().size(), 1000);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,54 @@
+#include "tests/server/test_events.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+
+absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
+
+VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
+  VmStatus status;
+  status.ref = {.name = name, .run_id = run_id, .uuid = "", .pid = 4711};
+  status.state = state;
+  status.state_time = At(0);
+  status.start_time = At(-60);
+  status.qemu_version = "7.2.22";
+  status.monitor_path = absl::StrCat("/run/vms/", name, ".kvmd");
+  return status;
+}
+
+VmUpdate Update(const std::string& name, EventType type, absl::Time time) {
+  VmUpdate update;
+  update.status = Status(name, absl::StrCat("run-", name));
+  update.event.emplace();
+  update.event->type = type;
+  update.event->observe_time = time;
+  update.event->message = "something happened";
+  return update;
+}
+
+VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class) {
+  VmUpdate update = Update(name, EventType::kStopped);
+  update.status = Status(name, run_id, VmState::kStopped);
+  ShutdownDetail detail;
+  detail.shutdown_class = shutdown_class;
+  detail.cause = ShutdownCause::kGuestPoweroff;
+  detail.rule = "guest-shutdown";
+  detail.evidence.push_back({At(1), "SHUTDOWN reason=guest-shutdown"});
+  update.status->shutdown = detail;
+  update.event->shutdown = detail;
+  return update;
+}
+
+void PumpedStore::Push(std::vector<VmUpdate> updates) {
+  for (VmUpdate& update : updates) queue_.Push(std::move(update));
+  pump_.RunOnce(absl::ZeroDuration());
+}
+
+void PumpedStore::PushEach(const std::string& name, int count) {
+  for (int i = 0; i < count; ++i) Push({Update(name, EventType::kReset)});
+}
+
+}  // namespace vmeventd

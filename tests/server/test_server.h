@@ -1,0 +1,79 @@
+#ifndef VMEVENTD_TESTS_SERVER_TEST_SERVER_H_
+#define VMEVENTD_TESTS_SERVER_TEST_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "grpcpp/grpcpp.h"
+#include "server/grpc_server.h"
+#include "server/queries.h"
+#include "server/stream_hub.h"
+#include "server/vm_event_service.h"
+#include "tests/server/temporary_directory.h"
+#include "tests/server/test_events.h"
+
+namespace vmeventd {
+
+// Everything of the daemon but the watcher, on a Unix socket. The test is the watcher, the pump's
+// thread, the hub's thread and the clock.
+class TestServer {
+ public:
+  explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {});
+  ~TestServer();
+
+  void Push(std::vector<VmUpdate> updates) { pumped_.Push(std::move(updates)); }
+  void PushEach(const std::string& name, int count) { pumped_.PushEach(name, count); }
+  // Lets time pass, and does what is then due.
+  void Pass(absl::Duration time);
+
+  FakeClock& clock() { return clock_; }
+  PumpedStore& pumped() { return pumped_; }
+  StreamHub& hub() { return hub_; }
+  GrpcServer& server() { return *server_; }
+  std::string address() const { return server_->addresses()[0].ToString(); }
+  // With a connection of its own.
+  std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
+  std::shared_ptr<grpc::Channel> NewChannel() const;
+
+ private:
+  TemporaryDirectory directory_;
+  FakeClock clock_;
+  PumpedStore pumped_;
+  StreamHub hub_;
+  Queries queries_{&pumped_.store(), "a secret key"};
+  VmEventServiceImpl service_;
+  std::unique_ptr<GrpcServer> server_;
+};
+
+// One WatchEvents call, read by the test's thread.
+class TestStream {
+ public:
+  TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request);
+  ~TestStream();  // cancels it
+
+  // The next message. A test that waits in vain fails by the call's deadline.
+  v1::WatchEventsResponse Next();
+  // The sequences of the next `count` events; skips everything else.
+  std::vector<uint64_t> NextSequences(size_t count);
+  // Reads to the end.
+  grpc::Status End();
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
+  bool finished_ = false;
+};
+
+// Waits until `condition`; false after 30 s without it.
+bool Eventually(const std::function<bool()>& condition);
+
+// One unary call with any bytes; returns the response's bytes.
+grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                     const std::string& request, std::string* response);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SERVER_TEST_SERVER_H_
