@@ -1,0 +1,58 @@
+#ifndef VMEVENTD_CLIENT_COMMANDS_H_
+#define VMEVENTD_CLIENT_COMMANDS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "client/formatter.h"
+#include "client/output.h"
+#include "client/rpc_failure.h"
+#include "client/server_address.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+// The commands that ask and end. Each prints what the server answers and returns nothing, or why it
+// could not. They block for kRequestTimeout a request at most. An output whose reader has gone is
+// no failure.
+
+namespace vmeventd::client {
+
+struct EventsCommand {
+  v1::EventFilter filter;
+  std::optional<absl::Time> since;
+  std::optional<absl::Time> until;
+  bool newest_first = false;
+  std::optional<uint64_t> limit;  // at least 1
+};
+
+struct VmsCommand {
+  std::vector<std::string> names;  // globs
+  std::vector<v1::VmState> states;
+  bool include_stopped = false;
+};
+
+struct VmCommand {
+  std::string name;
+  std::string run_id;  // empty: the one run of that name
+};
+
+struct InfoCommand {};
+
+// Whom to ask and where to print. All must outlive the call.
+struct CommandContext {
+  ServerAddress address;
+  v1::VmEventService::StubInterface* stub = nullptr;
+  Formatter* formatter = nullptr;
+  Output* output = nullptr;
+};
+
+std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_COMMANDS_H_

@@ -1,0 +1,18 @@
+#ifndef VMEVENTD_CLIENT_EXIT_CODE_H_
+#define VMEVENTD_CLIENT_EXIT_CODE_H_
+
+namespace vmeventd::client {
+
+// What `vmevents` exits with. Scripts rely on the numbers.
+enum class ExitCode {
+  kOk = 0,
+  kFailed = 1,
+  kUsage = 2,
+  kNotFound = 3,
+  kUnreachable = 4,
+  kInterrupted = 130,  // `watch --count N`, interrupted before the N events had come
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_EXIT_CODE_H_

@@ -1,0 +1,46 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/run.h"
+
+namespace {
+
+std::string Variable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// A standard descriptor that the caller left closed would be taken by the next socket, and output
+// would go there. In its place stands one that cannot be written.
+void OccupyStandardDescriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // The lowest free descriptor is taken, which is this one.
+    if (fcntl(descriptor, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  OccupyStandardDescriptors();
+  // A reader that goes away is told by write(); gRPC's own log is not for users.
+  signal(SIGPIPE, SIG_IGN);
+  setenv("GRPC_VERBOSITY", "NONE", 0);
+
+  vmeventd::client::OptionContext context;
+  context.server_variable = Variable("VMEVENTS_SERVER");
+  context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
+  context.uid = geteuid();
+  context.now = absl::Now();
+  context.zone = absl::LocalTimeZone();
+  const bool color_allowed = Variable("NO_COLOR").empty() && Variable("TERM") != "dumb";
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  return static_cast<int>(vmeventd::client::Run(arguments, context, color_allowed));
+}

@@ -1,0 +1,128 @@
+#include "client/option_values.h"
+
+#include <algorithm>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/enum_names.h"
+#include "client/terminal_text.h"
+#include "client/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
+}
+
+absl::Status Wrong(absl::string_view option, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(option, ": ", what));
+}
+
+// Calls `add` with each parsed name of the comma-separated `texts`.
+template <typename Parse, typename Add>
+absl::Status ForEachName(absl::string_view option, const std::vector<std::string>& texts,
+                         Parse parse, Add add) {
+  for (const std::string& text : texts) {
+    for (const absl::string_view name : absl::StrSplit(text, ',')) {
+      const auto value = parse(name);
+      if (!value.ok()) return Wrong(option, value.status().message());
+      add(*value);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<WatchStart> ParseFrom(const std::string& from, absl::Time now, absl::TimeZone zone) {
+  if (from.empty() || from == "now") return FromNow{};
+  if (from == "oldest") return FromOldest{};
+  if (from == "snapshot") return FromSnapshot{};
+  if (IsNumber(from)) {
+    uint64_t sequence = 0;
+    if (absl::SimpleAtoi(from, &sequence)) return FromSequence{sequence, ""};
+    return Wrong("--from", absl::StrCat("the sequence ", from, " is larger than any can be"));
+  }
+  const absl::StatusOr<absl::Time> time = ParseTimeText(from, now, zone);
+  if (!time.ok()) {
+    return Wrong("--from", absl::StrCat(time.status().message(),
+                                        "; or a sequence number, oldest or snapshot"));
+  }
+  return FromTime{*time};
+}
+
+}  // namespace
+
+absl::StatusOr<WatchStart> ParseWatchStart(const std::string& from, const std::string& journal,
+                                           absl::Time now, absl::TimeZone zone) {
+  absl::StatusOr<WatchStart> start = ParseFrom(from, now, zone);
+  if (!start.ok() || journal.empty()) return start;
+  auto* sequence = std::get_if<FromSequence>(&*start);
+  if (sequence == nullptr) {
+    return Wrong("--journal", "says where a sequence comes from; give that with --from SEQUENCE");
+  }
+  const absl::Status text = CheckText("--journal", journal);
+  if (!text.ok()) return text;
+  sequence->journal_id = journal;
+  return start;
+}
+
+absl::StatusOr<std::optional<uint64_t>> ParseCount(absl::string_view option, bool given,
+                                                   absl::string_view text) {
+  if (!given) return std::optional<uint64_t>();
+  uint64_t number = 0;
+  if (!IsNumber(text) || !absl::SimpleAtoi(text, &number) || number == 0) {
+    return Wrong(option,
+                 absl::StrCat("\"", text, "\" is not a number of events; give one of at least 1"));
+  }
+  return std::optional<uint64_t>(number);
+}
+
+absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view option, bool given,
+                                                          absl::string_view text, absl::Time now,
+                                                          absl::TimeZone zone) {
+  if (!given) return std::optional<absl::Time>();
+  const absl::StatusOr<absl::Time> time = ParseTimeText(text, now, zone);
+  if (!time.ok()) return Wrong(option, time.status().message());
+  return std::optional<absl::Time>(*time);
+}
+
+absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
+                                            const std::vector<std::string>& types,
+                                            const std::vector<std::string>& classes) {
+  v1::EventFilter filter;
+  for (const std::string& glob : globs) {
+    const absl::Status text = CheckText("--vm", glob);
+    if (!text.ok()) return text;
+    filter.add_vm_names(glob);
+  }
+  absl::Status status = ForEachName("--type", types, ParseEventType,
+                                    [&filter](v1::EventType type) { filter.add_types(type); });
+  if (!status.ok()) return status;
+  status = ForEachName("--class", classes, ParseShutdownClass,
+                       [&filter](v1::ShutdownClass one) { filter.add_classes(one); });
+  if (!status.ok()) return status;
+  return filter;
+}
+
+absl::StatusOr<std::vector<v1::VmState>> ParseStates(const std::vector<std::string>& states) {
+  std::vector<v1::VmState> parsed;
+  const absl::Status status = ForEachName(
+      "--state", states, ParseVmState, [&parsed](v1::VmState state) { parsed.push_back(state); });
+  if (!status.ok()) return status;
+  return parsed;
+}
+
+absl::Status CheckText(absl::string_view option, absl::string_view text) {
+  if (text.empty()) return Wrong(option, "the text is empty; give one");
+  if (!IsValidUtf8(text)) {
+    return Wrong(option, absl::StrCat("\"", text,
+                                      "\" is not UTF-8; write the name as "
+                                      "`vmevents vms -o json` shows it"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vmeventd::client

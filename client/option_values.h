@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_CLIENT_OPTION_VALUES_H_
+#define VMEVENTD_CLIENT_OPTION_VALUES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/watch_cursor.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// From the text of one option to its value. Pure. INVALID_ARGUMENT names the option, what is wrong
+// and what would be right.
+
+namespace vmeventd::client {
+
+// --from and --journal; both empty where not given.
+absl::StatusOr<WatchStart> ParseWatchStart(const std::string& from, const std::string& journal,
+                                           absl::Time now, absl::TimeZone zone);
+
+// A whole number of at least 1; none where `text` is empty and the option was not `given`.
+absl::StatusOr<std::optional<uint64_t>> ParseCount(absl::string_view option, bool given,
+                                                   absl::string_view text);
+
+absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view option, bool given,
+                                                          absl::string_view text, absl::Time now,
+                                                          absl::TimeZone zone);
+
+// --vm, --type and --class. Types and classes may be several in one text, with commas between.
+absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
+                                            const std::vector<std::string>& types,
+                                            const std::vector<std::string>& classes);
+
+absl::StatusOr<std::vector<v1::VmState>> ParseStates(const std::vector<std::string>& states);
+
+// A text that is sent to the server: not empty and UTF-8, which is all that its protocol can carry.
+absl::Status CheckText(absl::string_view option, absl::string_view text);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_OPTION_VALUES_H_

@@ -1,0 +1,333 @@
+#include "client/options.h"
+
+#include <algorithm>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "client/option_values.h"
+#include "client/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr char kProgramHelp[] =
+    "Shows who ended the virtual machines of this node, and how vmeventd knows.";
+constexpr char kProgramFooter[] =
+    R"(ADDR is unix:PATH or HOST:PORT. Without --server it is $VMEVENTS_SERVER, else root's
+unix:/run/vmeventd/vmeventd.sock or the user's unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock.
+
+Examples:
+  vmevents watch                          what happens from now on
+  vmevents vms                            the VMs that are there
+  vmevents vm web1                        one VM in full, with the verdict on its end
+  vmevents events --since 1h --class crash
+  vmevents -o json watch --from oldest    one JSON object a line, for programs
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable.)";
+constexpr char kWatchFooter[] =
+    R"(START as a time is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), or how long ago:
+10m, 2d. It goes on by itself when the daemon comes back, with nothing lost or repeated; where that
+cannot be, it says GAP on standard error. Ctrl-C ends it with 0, or with 130 where --count was not
+reached.
+
+Examples:
+  vmevents watch --from snapshot          the VMs as they are, then what follows
+  vmevents watch --vm 'web*' --type stopped --class user,admin
+  vmevents watch --from 10m               what happened in the last ten minutes, and on
+  vmevents watch --vm web1 --type stopped --count 1    wait until web1 has ended
+  vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
+constexpr char kEventsFooter[] =
+    R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), or how long ago: 10m, 2d.
+
+Examples:
+  vmevents events --since 1d --type stopped
+  vmevents events --newest-first --limit 20
+  vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 2026-07-02T00:00:00Z)";
+constexpr char kVmsFooter[] =
+    R"(Examples:
+  vmevents vms --all                      those that have stopped as well
+  vmevents vms --state paused --state unreachable
+  vmevents -o json vms --vm 'web*')";
+constexpr char kVmFooter[] =
+    R"(Examples:
+  vmevents vm web1
+  vmevents vm web1 --run RUN_ID           an earlier run, or one of two of that name)";
+constexpr char kInfoFooter[] =
+    R"(Example:
+  vmevents -o json info)";
+
+constexpr char kCommands[] = "watch, events, vms, vm and info";
+
+// The options as they were typed.
+struct RawOptions {
+  std::string server;
+  std::string output = "table";
+  std::string color = "auto";
+  std::vector<std::string> vms;
+  std::vector<std::string> types;
+  std::vector<std::string> classes;
+  std::vector<std::string> states;
+  std::string from;
+  std::string journal;
+  std::string count;
+  bool no_resume = false;
+  bool wait = false;
+  std::string since;
+  std::string until;
+  bool newest_first = false;
+  std::string limit;
+  bool all = false;
+  std::string name;
+  std::string run_id;
+};
+
+void AddList(CLI::App* app, const char* option, std::vector<std::string>* values,
+             const char* value_name, const char* help) {
+  app->add_option(option, *values, help)->allow_extra_args(false)->type_name(value_name);
+}
+
+void AddText(CLI::App* app, const char* option, std::string* value, const char* value_name,
+             const char* help) {
+  app->add_option(option, *value, help)->type_name(value_name);
+}
+
+CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
+  CLI::App* command = app->add_subcommand(name, help);
+  command->fallthrough();  // --server and -o may come after the command as well
+  command->footer(
+      absl::StrCat("--server, -o and --color go before or after the command.\n\n", footer));
+  return command;
+}
+
+void AddFilter(CLI::App* command, RawOptions* raw) {
+  AddList(command, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
+  AddList(command, "--type", &raw->types, "TYPE",
+          "only events of this type, as started or stopped; may be repeated");
+  AddList(command, "--class", &raw->classes, "CLASS",
+          "only ends by user, admin, crash or unknown; may be repeated");
+}
+
+void AddWatch(CLI::App* app, RawOptions* raw) {
+  CLI::App* watch = AddCommand(app, "watch", "Follow events as they happen", kWatchFooter);
+  AddText(watch, "--from", &raw->from, "START",
+          "after a sequence number, oldest, snapshot, or a time; without it, now");
+  AddText(watch, "--journal", &raw->journal, "ID",
+          "the journal of that number; without it, the server's present one");
+  AddFilter(watch, raw);
+  AddText(watch, "--count", &raw->count, "N", "end after N events");
+  watch->add_flag("--no-resume", raw->no_resume, "end when the daemon goes away");
+  watch->add_flag("--wait", raw->wait, "wait for a daemon that cannot be reached yet");
+}
+
+void AddEvents(CLI::App* app, RawOptions* raw) {
+  CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
+  AddText(events, "--since", &raw->since, "TIME", "only events at or after this time");
+  AddText(events, "--until", &raw->until, "TIME", "only events before this time");
+  AddFilter(events, raw);
+  events->add_flag("--newest-first", raw->newest_first, "the newest at the top");
+  AddText(events, "--limit", &raw->limit, "N", "at most N events");
+}
+
+void AddVms(CLI::App* app, RawOptions* raw) {
+  CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
+  AddList(vms, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
+  AddList(vms, "--state", &raw->states, "STATE",
+          "only VMs in this state, as running or stopped; may be repeated");
+  vms->add_flag("--all", raw->all, "those that have stopped as well");
+  CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
+  vm->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
+  AddText(vm, "--run", &raw->run_id, "RUN_ID", "which run, where a name stands for several");
+}
+
+void Define(CLI::App* app, RawOptions* raw) {
+  app->footer(kProgramFooter);
+  app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
+  AddText(app, "--server", &raw->server, "ADDR", "where vmeventd listens");
+  AddText(app, "-o,--output", &raw->output, "FORMAT",
+          "table for people, json for programs; without it, table");
+  AddText(app, "--color", &raw->color, "WHEN",
+          "auto, always or never; auto is on a terminal and without $NO_COLOR");
+  app->require_subcommand(0, 1);  // that there is one is checked with the commands' names at hand
+  AddWatch(app, raw);
+  AddEvents(app, raw);
+  AddVms(app, raw);
+  AddCommand(app, "info", "Show what vmeventd says of itself", kInfoFooter);
+}
+
+absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
+
+absl::Status SetServer(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
+                       CommandLine* line) {
+  const bool given = app.count("--server") > 0;
+  if (!given && context.server_variable.empty()) {
+    line->server = DefaultServerAddress(context.uid, context.xdg_runtime_dir);
+    return absl::OkStatus();
+  }
+  const auto address = ParseServerAddress(given ? raw.server : context.server_variable);
+  if (!address.ok()) {
+    return Wrong(
+        absl::StrCat(given ? "--server" : "$VMEVENTS_SERVER", ": ", address.status().message()));
+  }
+  line->server = *address;
+  return absl::OkStatus();
+}
+
+absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
+  if (raw.output == "json") {
+    line->format = OutputFormat::kJson;
+  } else if (raw.output != "table") {
+    return Wrong(absl::StrCat("-o: \"", raw.output, "\" is no format; write table or json"));
+  }
+  if (raw.color == "always") {
+    line->color = ColorMode::kAlways;
+  } else if (raw.color == "never") {
+    line->color = ColorMode::kNever;
+  } else if (raw.color != "auto") {
+    return Wrong(
+        absl::StrCat("--color: \"", raw.color, "\" is no choice; write auto, always or never"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<WatchCommand> MakeWatch(const CLI::App& app, const RawOptions& raw,
+                                       const OptionContext& context) {
+  if (app.count("--from") > 0 && raw.from.empty()) {
+    return Wrong("--from: the text is empty; give a sequence number, oldest, snapshot or a time");
+  }
+  if (app.count("--journal") > 0 && raw.journal.empty()) {
+    return Wrong("--journal: the text is empty; `vmevents info` shows the journal's id");
+  }
+  const auto start = ParseWatchStart(raw.from, raw.journal, context.now, context.zone);
+  if (!start.ok()) return start.status();
+  const auto filter = ParseFilter(raw.vms, raw.types, raw.classes);
+  if (!filter.ok()) return filter.status();
+  const auto count = ParseCount("--count", app.count("--count") > 0, raw.count);
+  if (!count.ok()) return count.status();
+  WatchCommand command;
+  command.start = *start;
+  command.filter = *filter;
+  command.count = *count;
+  command.resume = !raw.no_resume;
+  command.wait = raw.wait;
+  return command;
+}
+
+absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& raw,
+                                         const OptionContext& context) {
+  const auto filter = ParseFilter(raw.vms, raw.types, raw.classes);
+  if (!filter.ok()) return filter.status();
+  const auto since =
+      ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
+  if (!since.ok()) return since.status();
+  const auto until =
+      ParseTimeOption("--until", app.count("--until") > 0, raw.until, context.now, context.zone);
+  if (!until.ok()) return until.status();
+  if (*since && *until && **since >= **until) {
+    return Wrong("--since is not before --until, so that no event fits; exchange the two");
+  }
+  const auto limit = ParseCount("--limit", app.count("--limit") > 0, raw.limit);
+  if (!limit.ok()) return limit.status();
+  EventsCommand command;
+  command.filter = *filter;
+  command.since = *since;
+  command.until = *until;
+  command.newest_first = raw.newest_first;
+  command.limit = *limit;
+  return command;
+}
+
+absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
+  const auto globs = ParseFilter(raw.vms, {}, {});
+  if (!globs.ok()) return globs.status();
+  const auto states = ParseStates(raw.states);
+  if (!states.ok()) return states.status();
+  VmsCommand command;
+  command.names = raw.vms;
+  command.states = *states;
+  // Who asks for stopped VMs wants to see them.
+  command.include_stopped =
+      raw.all || std::find(states->begin(), states->end(), v1::VM_STATE_STOPPED) != states->end();
+  return command;
+}
+
+absl::StatusOr<VmCommand> MakeVm(const CLI::App& app, const RawOptions& raw) {
+  const absl::Status name = CheckText("NAME", raw.name);
+  if (!name.ok()) return name;
+  if (app.count("--run") > 0) {
+    const absl::Status run = CheckText("--run", raw.run_id);
+    if (!run.ok()) return run;
+  }
+  return VmCommand{raw.name, raw.run_id};
+}
+
+template <typename Command>
+absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
+  if (!command.ok()) return command.status();
+  line->command = *std::move(command);
+  return absl::OkStatus();
+}
+
+absl::Status Convert(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
+                     CommandLine* line) {
+  absl::Status status = SetServer(app, raw, context, line);
+  if (status.ok()) status = SetStyle(raw, line);
+  if (!status.ok()) return status;
+  const CLI::App& command = *app.get_subcommands().front();
+  if (command.get_name() == "watch") return Store(MakeWatch(command, raw, context), line);
+  if (command.get_name() == "events") return Store(MakeEvents(command, raw, context), line);
+  if (command.get_name() == "vms") return Store(MakeVms(raw), line);
+  if (command.get_name() == "vm") return Store(MakeVm(command, raw), line);
+  line->command = InfoCommand{};
+  return absl::OkStatus();
+}
+
+Answered Complain(const CLI::App& app, absl::string_view what) {
+  const auto commands = app.get_subcommands();
+  const std::string command = commands.empty() ? "" : absl::StrCat(" ", commands[0]->get_name());
+  const absl::string_view sentence = absl::StripTrailingAsciiWhitespace(what);
+  return {ExitCode::kUsage, "",
+          absl::StrCat(EscapeForTerminal(sentence), " (see vmevents", command, " --help)")};
+}
+
+// CLI11's own words where they are good enough.
+std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> extras = app.remaining(true);
+  const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (!has_extras || extras.empty()) return error.what();
+  const bool has_command = !app.get_subcommands().empty();
+  return absl::StrCat("\"", extras.front(), "\" is not known here",
+                      has_command ? "" : absl::StrCat("; the commands are ", kCommands));
+}
+
+}  // namespace
+
+std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
+                                                     const OptionContext& context) {
+  RawOptions raw;
+  CLI::App app(kProgramHelp, "vmevents");
+  Define(&app, &raw);
+  try {
+    // CLI11 takes the arguments from the back.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, error));
+    std::ostringstream out;
+    std::ostringstream ignored;
+    app.exit(error, out, ignored);
+    return Answered{ExitCode::kOk, out.str(), ""};
+  }
+  if (app.get_subcommands().empty()) {
+    return Complain(app, absl::StrCat("no command is given; there are ", kCommands));
+  }
+  CommandLine line;
+  const absl::Status status = Convert(app, raw, context, &line);
+  if (!status.ok()) return Complain(app, status.message());
+  return line;
+}
+
+}  // namespace vmeventd::client

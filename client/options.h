@@ -1,0 +1,49 @@
+#ifndef VMEVENTD_CLIENT_OPTIONS_H_
+#define VMEVENTD_CLIENT_OPTIONS_H_
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "client/commands.h"
+#include "client/exit_code.h"
+#include "client/server_address.h"
+#include "client/watch_loop.h"
+
+namespace vmeventd::client {
+
+enum class OutputFormat { kTable, kJson };
+enum class ColorMode { kAuto, kAlways, kNever };
+
+// What the command line asks for, checked.
+struct CommandLine {
+  ServerAddress server;
+  OutputFormat format = OutputFormat::kTable;
+  ColorMode color = ColorMode::kAuto;
+  std::variant<WatchCommand, EventsCommand, VmsCommand, VmCommand, InfoCommand> command;
+};
+
+// The command line is answered already: by --help, --version, or a complaint.
+struct Answered {
+  ExitCode code = ExitCode::kOk;
+  std::string out;  // for standard output
+  std::string err;  // for standard error: a sentence, safe for a terminal
+};
+
+// What the options depend on besides the arguments.
+struct OptionContext {
+  std::string server_variable;  // $VMEVENTS_SERVER, empty: not set
+  std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
+  unsigned uid = 0;
+  absl::Time now;
+  absl::TimeZone zone;
+};
+
+// `arguments` without the program's name. Pure.
+std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
+                                                     const OptionContext& context);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_OPTIONS_H_

@@ -1,0 +1,36 @@
+#ifndef VMEVENTD_CLIENT_SERVER_ADDRESS_H_
+#define VMEVENTD_CLIENT_SERVER_ADDRESS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+// Where the daemon listens. Pure.
+
+namespace vmeventd::client {
+
+struct ServerAddress {
+  std::string path;  // of the Unix socket; empty: TCP
+  std::string host;  // without the brackets of an IPv6 address
+  std::string port;
+
+  bool is_unix() const { return !path.empty(); }
+};
+
+// unix:PATH, HOST:PORT or [IPV6]:PORT. INVALID_ARGUMENT says what is wrong and what would be right.
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
+
+// unix:/run/vmeventd/vmeventd.sock for root, else vmeventd/vmeventd.sock in the runtime directory
+// of the user: `xdg_runtime_dir`, or /run/user/UID where that is empty.
+ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_dir);
+
+// As a user writes it, made safe for a terminal.
+std::string ToText(const ServerAddress& address);
+
+// As gRPC wants it.
+std::string ToGrpcTarget(const ServerAddress& address);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_SERVER_ADDRESS_H_

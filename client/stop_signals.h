@@ -1,0 +1,38 @@
+#ifndef VMEVENTD_CLIENT_STOP_SIGNALS_H_
+#define VMEVENTD_CLIENT_STOP_SIGNALS_H_
+
+#include <memory>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "client/stop_source.h"
+
+namespace vmeventd::client {
+
+// While it lives, SIGINT, SIGTERM and SIGHUP stop `stop`, and so does the reader of standard output
+// when it goes away, even while nothing is written. A second signal ends the process at once.
+//
+// Made before any other thread, because it blocks the signals for the threads that follow. It has
+// one thread of its own.
+class StopSignals {
+ public:
+  // `stop` and `output_descriptor` must live longer.
+  static absl::StatusOr<std::unique_ptr<StopSignals>> Create(StopSource* stop,
+                                                             int output_descriptor);
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+ private:
+  StopSignals(int signals, int done, int output, StopSource* stop);
+  void Wait(StopSource* stop) const;
+
+  const int signals_;  // signalfd
+  const int done_;     // eventfd: the destructor's word to the thread
+  const int output_;
+  std::thread thread_;
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_STOP_SIGNALS_H_

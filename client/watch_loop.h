@@ -1,0 +1,91 @@
+#ifndef VMEVENTD_CLIENT_WATCH_LOOP_H_
+#define VMEVENTD_CLIENT_WATCH_LOOP_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/exit_code.h"
+#include "client/formatter.h"
+#include "client/output.h"
+#include "client/rpc_failure.h"
+#include "client/server_address.h"
+#include "client/stop_source.h"
+#include "client/watch_cursor.h"
+#include "grpcpp/client_context.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd::client {
+
+// What `vmevents watch` was asked for.
+struct WatchCommand {
+  WatchStart start;  // a FromSequence without a journal_id: the server's journal of now
+  v1::EventFilter filter;
+  std::optional<uint64_t> count;  // ends after that many events
+  bool resume = true;             // goes on when the daemon comes back
+  bool wait = false;              // waits for a daemon that is not there yet
+};
+
+// Prints events as they come, over as many streams as it takes. One thread, which it blocks; it
+// ends by the StopSource.
+class WatchLoop {
+ public:
+  // The world around it. All must live longer.
+  struct Environment {
+    ServerAddress address;
+    Formatter* formatter = nullptr;
+    Output* output = nullptr;
+    StopSource* stop = nullptr;
+    // Tells people something, for stderr: a sentence, safe for a terminal.
+    std::function<void(const std::string&)> note;
+    // Waits before the next attempt; returns whether to stop instead.
+    std::function<bool(absl::Duration)> wait;
+  };
+
+  WatchLoop(WatchCommand command, Environment environment);
+
+  // Returns when the count is reached, when stopped, when the output's reader has gone (all of them
+  // kOk but for a count that was not reached: kInterrupted), or with what cannot be retried, after
+  // a note that says what.
+  ExitCode Run();
+
+ private:
+  // Why a stream is read no further.
+  enum class StreamEnd { kServer, kCountReached, kOutput, kLocalFailure };
+
+  std::optional<ExitCode> RunStream();
+  StreamEnd ReadStream(grpc::ClientReaderInterface<v1::WatchEventsResponse>* reader);
+  std::optional<StreamEnd> Handle(v1::WatchEventsResponse* response);
+  std::optional<StreamEnd> HandleSnapshot(v1::WatchEventsResponse* response);
+  std::optional<StreamEnd> HandleEvents(v1::WatchEventsResponse* response);
+  void HandleProgress(const v1::Progress& progress);
+  std::optional<StreamEnd> Print(const absl::StatusOr<std::string>& text);
+
+  grpc::Status ResolveJournal(v1::VmEventService::StubInterface* stub);
+  std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
+  void HandleOutOfRange(const grpc::Status& status);
+  void NoteEstablished();
+  ExitCode StoppedCode() const;
+
+  const WatchCommand command_;
+  const Environment env_;
+  std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
+  uint64_t printed_ = 0;
+  google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // what has come of an incomplete one
+  absl::Status output_status_;
+  absl::Duration backoff_;
+  bool ever_established_ = false;
+  bool stream_established_ = false;  // the present stream has said something
+  bool told_of_loss_ = false;
+  bool retry_at_once_ = false;
+  bool heading_printed_ = false;
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_WATCH_LOOP_H_

@@ -1,0 +1,175 @@
+#include "client/commands.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/connection.h"
+#include "client/format_json.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/client/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class CommandsTest : public testing::Test {
+ protected:
+  CommandsTest() { server_.Start(); }
+
+  template <typename Command>
+  std::optional<Failure> Run(const Command& command) {
+    const auto stub = Connect(server_.address());
+    return RunCommand(command, {server_.address(), stub.get(), &formatter_, &output_});
+  }
+  size_t Lines() const {
+    return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
+  }
+
+  // Serves the events 1 to `newest` in pages of the size asked for.
+  void ServeEvents(uint64_t newest) {
+    server_.service().list_events = [this, newest](const v1::ListEventsRequest& request,
+                                                   v1::ListEventsResponse* response) {
+      requests_.push_back(request);
+      uint64_t next = request.page_token().empty() ? 1 : std::stoull(request.page_token());
+      for (int i = 0; i < request.page_size() && next <= newest; ++i, ++next) {
+        *response->add_events() = MakeEvent(next);
+      }
+      if (next <= newest) response->set_next_page_token(std::to_string(next));
+      return grpc::Status::OK;
+    };
+  }
+
+  FakeServer server_;
+  JsonFormatter formatter_;
+  StringOutput output_;
+  std::vector<v1::ListEventsRequest> requests_;
+};
+
+TEST_F(CommandsTest, EventsReadsAllPages) {
+  ServeEvents(2500);
+  EXPECT_FALSE(Run(EventsCommand{}).has_value());
+  EXPECT_EQ(Lines(), 2500U);
+  EXPECT_THAT(requests_, SizeIs(3));
+}
+
+TEST_F(CommandsTest, EventsStopsAtTheLimit) {
+  ServeEvents(5000);
+  EventsCommand command;
+  command.limit = 1200;
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_EQ(Lines(), 1200U);
+  ASSERT_THAT(requests_, SizeIs(2));
+  EXPECT_EQ(requests_[0].page_size(), 1000);
+  EXPECT_EQ(requests_[1].page_size(), 200);
+}
+
+TEST_F(CommandsTest, EventsSendsWhatItWasAskedFor) {
+  ServeEvents(1);
+  EventsCommand command;
+  command.since = absl::FromUnixSeconds(5);
+  command.until = absl::FromUnixSeconds(9);
+  command.newest_first = true;
+  command.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  Run(command);
+  EXPECT_EQ(requests_[0].start_time().seconds(), 5);
+  EXPECT_EQ(requests_[0].end_time().seconds(), 9);
+  EXPECT_TRUE(requests_[0].newest_first());
+  EXPECT_THAT(requests_[0].filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+}
+
+TEST_F(CommandsTest, AReaderThatHasGoneEndsTheListQuietly) {
+  ServeEvents(5000);
+  output_.after_write = [this] {
+    if (!output_.text.empty()) output_.status = absl::CancelledError("gone");
+  };
+  EXPECT_FALSE(Run(EventsCommand{}).has_value());
+  EXPECT_THAT(requests_, SizeIs(2));
+}
+
+TEST_F(CommandsTest, VmsReadsAllPages) {
+  server_.service().list_vms = [](const v1::ListVmsRequest& request,
+                                  v1::ListVmsResponse* response) {
+    EXPECT_TRUE(request.include_stopped());
+    EXPECT_THAT(request.states(), ElementsAre(v1::VM_STATE_STOPPED));
+    EXPECT_THAT(request.vm_names(), ElementsAre("web*"));
+    *response->add_vms() = MakeVm(request.page_token().empty() ? "web1" : "web2");
+    if (request.page_token().empty()) response->set_next_page_token("more");
+    return grpc::Status::OK;
+  };
+  VmsCommand command;
+  command.names = {"web*"};
+  command.states = {v1::VM_STATE_STOPPED};
+  command.include_stopped = true;
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_EQ(Lines(), 2U);
+}
+
+TEST_F(CommandsTest, VmAsksForTheRun) {
+  server_.service().get_vm = [](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
+    EXPECT_EQ(request.name(), "web1");
+    EXPECT_EQ(request.run_id(), "run-7");
+    *response->mutable_vm() = MakeVm("web1");
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(VmCommand{"web1", "run-7"}).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
+}
+
+TEST_F(CommandsTest, AVmThatIsNotKnownIsNotFound) {
+  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
+  };
+  const auto failure = Run(VmCommand{"we\nb", ""});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("no VM \"we\\x0ab\" is known"));
+}
+
+TEST_F(CommandsTest, ANameOfTwoVmsSaysHowToChoose) {
+  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2");
+  };
+  const auto failure = Run(VmCommand{"web1", ""});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence, HasSubstr("run-1 and run-2; choose one with --run RUN_ID"));
+}
+
+TEST_F(CommandsTest, InfoPrintsOneObject) {
+  server_.service().info.set_node("node1");
+  EXPECT_FALSE(Run(InfoCommand{}).has_value());
+  EXPECT_EQ(Lines(), 1U);
+  EXPECT_THAT(output_.text, HasSubstr("\"node\":\"node1\""));
+}
+
+TEST_F(CommandsTest, AServerThatIsNotThereIsUnreachable) {
+  server_.Stop();
+  const auto failure = Run(InfoCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUnreachable);
+}
+
+TEST_F(CommandsTest, ARefusedArgumentIsWrongUsage) {
+  server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "end_time: before start_time");
+  };
+  const auto failure = Run(EventsCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUsage);
+  EXPECT_THAT(failure->sentence, HasSubstr("end_time: before start_time"));
+}
+
+TEST_F(CommandsTest, OtherFailuresAreFailures) {
+  server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, "the journal cannot be read");
+  };
+  EXPECT_EQ(Run(EventsCommand{})->code, ExitCode::kFailed);
+}
+
+}  // namespace
+}  // namespace vmeventd::client

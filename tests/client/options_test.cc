@@ -1,0 +1,172 @@
+#include "client/options.h"
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+OptionContext Context() {
+  OptionContext context;
+  context.now = absl::FromUnixSeconds(1782907200);
+  context.zone = absl::UTCTimeZone();
+  return context;
+}
+
+CommandLine Parsed(const std::vector<std::string>& arguments,
+                   const OptionContext& context = Context()) {
+  auto parsed = ParseCommandLine(arguments, context);
+  if (const auto* answered = std::get_if<Answered>(&parsed)) {
+    ADD_FAILURE() << answered->err << answered->out;
+    return {};
+  }
+  return std::get<CommandLine>(parsed);
+}
+
+Answered Answer(const std::vector<std::string>& arguments,
+                const OptionContext& context = Context()) {
+  auto parsed = ParseCommandLine(arguments, context);
+  if (auto* answered = std::get_if<Answered>(&parsed)) return *answered;
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+std::string Complaint(const std::vector<std::string>& arguments) {
+  const Answered answered = Answer(arguments);
+  EXPECT_EQ(answered.code, ExitCode::kUsage);
+  EXPECT_EQ(answered.out, "");
+  return answered.err;
+}
+
+TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
+  const CommandLine line =
+      Parsed({"watch", "--from", "7", "--journal", "j", "--vm", "a*", "--vm", "[b]c", "--type",
+              "stopped", "--class", "user", "--count", "5", "--no-resume", "--wait"});
+  const auto& watch = std::get<WatchCommand>(line.command);
+  EXPECT_EQ(std::get<FromSequence>(watch.start).sequence, 7U);
+  EXPECT_EQ(std::get<FromSequence>(watch.start).journal_id, "j");
+  EXPECT_THAT(watch.filter.vm_names(), ElementsAre("a*", "[b]c"));
+  EXPECT_THAT(watch.filter.types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_THAT(watch.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER));
+  EXPECT_EQ(watch.count, 5U);
+  EXPECT_FALSE(watch.resume);
+  EXPECT_TRUE(watch.wait);
+}
+
+TEST(ParseCommandLine, WatchBeginsNowAndResumesByItself) {
+  const CommandLine line = Parsed({"watch"});
+  const auto& watch = std::get<WatchCommand>(line.command);
+  EXPECT_TRUE(std::holds_alternative<FromNow>(watch.start));
+  EXPECT_TRUE(watch.resume);
+  EXPECT_FALSE(watch.wait);
+  EXPECT_EQ(watch.count, std::nullopt);
+}
+
+TEST(ParseCommandLine, EventsTakesAllOfItsOptions) {
+  const CommandLine line = Parsed({"events", "--since", "1h", "--until", "10m", "--vm", "a",
+                                   "--newest-first", "--limit", "3", "--class", "crash"});
+  const auto& events = std::get<EventsCommand>(line.command);
+  EXPECT_EQ(*events.until - *events.since, absl::Minutes(50));
+  EXPECT_TRUE(events.newest_first);
+  EXPECT_EQ(events.limit, 3U);
+}
+
+TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
+  EXPECT_FALSE(std::get<VmsCommand>(Parsed({"vms"}).command).include_stopped);
+  EXPECT_FALSE(std::get<VmsCommand>(Parsed({"vms", "--state", "paused"}).command).include_stopped);
+  EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--all"}).command).include_stopped);
+  EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--state", "stopped"}).command).include_stopped);
+}
+
+TEST(ParseCommandLine, AVmMayBeCalledLikeACommandOrAnOption) {
+  EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "watch"}).command).name, "watch");
+  EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "--", "-x"}).command).name, "-x");
+  EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "web1", "--run", "r"}).command).run_id, "r");
+}
+
+TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"--server", "node1:80", "-o", "json", "--color", "never", "info"},
+           {"info", "--server", "node1:80", "-o", "json", "--color", "never"},
+           {"--server=node1:80", "info", "--output=json", "--color=never"}}) {
+    const CommandLine line = Parsed(arguments);
+    EXPECT_EQ(line.server.host, "node1");
+    EXPECT_EQ(line.format, OutputFormat::kJson);
+    EXPECT_EQ(line.color, ColorMode::kNever);
+  }
+}
+
+TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
+  OptionContext context = Context();
+  EXPECT_EQ(Parsed({"info"}, context).server.path, "/run/vmeventd/vmeventd.sock");
+  context.uid = 1000;
+  context.xdg_runtime_dir = "/tmp/rt";
+  EXPECT_EQ(Parsed({"info"}, context).server.path, "/tmp/rt/vmeventd/vmeventd.sock");
+  context.server_variable = "unix:/tmp/v.sock";
+  EXPECT_EQ(Parsed({"info"}, context).server.path, "/tmp/v.sock");
+  EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server.path, "/tmp/o.sock");
+}
+
+TEST(ParseCommandLine, SaysWhereAMalformedServerComesFrom) {
+  OptionContext context = Context();
+  context.server_variable = "nonsense";
+  EXPECT_THAT(Answer({"info"}, context).err, StartsWith("$VMEVENTS_SERVER: "));
+  EXPECT_THAT(Complaint({"--server", "nonsense", "info"}), StartsWith("--server: "));
+  EXPECT_THAT(Complaint({"--server", "", "info"}), HasSubstr("is empty"));
+}
+
+TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
+  EXPECT_EQ(Complaint({}),
+            "no command is given; there are watch, events, vms, vm and info (see vmevents --help)");
+  EXPECT_THAT(Complaint({"frobnicate"}),
+              AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
+  EXPECT_THAT(Complaint({"watch", "--bogus"}),
+              AllOf(HasSubstr("\"--bogus\""), HasSubstr("(see vmevents watch --help)")));
+  EXPECT_THAT(Complaint({"watch", "extra"}), HasSubstr("\"extra\""));
+  EXPECT_THAT(Complaint({"vm"}), HasSubstr("NAME is required"));
+  EXPECT_THAT(Complaint({"vm", ""}), HasSubstr("NAME: "));
+  EXPECT_THAT(Complaint({"vm", "a", "b"}), HasSubstr("\"b\""));
+  EXPECT_THAT(Complaint({"watch", "--from"}), HasSubstr("--from"));
+  EXPECT_THAT(Complaint({"watch", "--from", ""}), HasSubstr("--from"));
+  EXPECT_THAT(Complaint({"watch", "--count", "0"}), HasSubstr("--count"));
+  EXPECT_THAT(Complaint({"events", "--limit", "x"}), HasSubstr("--limit"));
+  EXPECT_THAT(Complaint({"events", "--since", "x"}), HasSubstr("--since"));
+  EXPECT_THAT(Complaint({"events", "--since", "1h", "--until", "2h"}), HasSubstr("not before"));
+  EXPECT_THAT(Complaint({"vms", "--state", "dead"}), HasSubstr("--state"));
+  EXPECT_THAT(Complaint({"-o", "xml", "info"}), HasSubstr("table or json"));
+  EXPECT_THAT(Complaint({"--color", "red", "info"}), HasSubstr("auto, always or never"));
+  EXPECT_THAT(Complaint({"info", "info"}), HasSubstr("\"info\""));
+  EXPECT_THAT(Complaint({"intent"}), HasSubstr("\"intent\""));
+}
+
+TEST(ParseCommandLine, ComplaintsCannotDriveTheTerminal) {
+  EXPECT_THAT(Complaint({"watch", "\x1b[2J"}), HasSubstr("\\x1b[2J"));
+}
+
+TEST(ParseCommandLine, HelpHasExamplesForEachCommand) {
+  EXPECT_THAT(Answer({"--help"}).out,
+              AllOf(HasSubstr("Examples:"), HasSubstr("watch"), HasSubstr("Exit codes: 0")));
+  for (const char* command : {"watch", "events", "vms", "vm", "info"}) {
+    const Answered answered = Answer({command, "--help"});
+    EXPECT_EQ(answered.code, ExitCode::kOk);
+    EXPECT_EQ(answered.err, "");
+    EXPECT_THAT(answered.out, AllOf(HasSubstr("Example"), HasSubstr("vmevents")));
+  }
+}
+
+TEST(ParseCommandLine, VersionIsOneLine) {
+  const Answered answered = Answer({"--version"});
+  EXPECT_EQ(answered.code, ExitCode::kOk);
+  EXPECT_THAT(answered.out, testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,69 @@
+#include "client/stop_signals.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "gtest/gtest.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr absl::Duration kDeadline = absl::Seconds(60);
+
+// A process of its own for each signal, because other tests leave threads behind that would take
+// it.
+void ExitZeroWhenStoppedBy(int signal) {
+  StopSource stop;
+  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  kill(getpid(), signal);
+  _exit(signals.ok() && stop.WaitFor(kDeadline) ? 0 : 1);
+}
+
+class StopSignalsTest : public testing::TestWithParam<int> {};
+
+TEST_P(StopSignalsTest, ASignalStops) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(ExitZeroWhenStoppedBy(GetParam()), testing::ExitedWithCode(0), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(EachSignal, StopSignalsTest, testing::Values(SIGINT, SIGTERM, SIGHUP));
+
+void TakeASignalTwice() {
+  StopSource stop;
+  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  kill(getpid(), SIGINT);
+  if (!signals.ok() || !stop.WaitFor(kDeadline)) _exit(1);
+  kill(getpid(), SIGINT);
+  StopSource never;
+  never.WaitFor(kDeadline);
+  _exit(1);
+}
+
+TEST(StopSignals, ASecondSignalEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(TakeASignalTwice(), testing::KilledBySignal(SIGINT), "");
+}
+
+TEST(StopSignals, StopsWhenTheReaderOfTheOutputGoes) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  StopSource stop;
+  const auto signals = StopSignals::Create(&stop, ends[1]);
+  ASSERT_TRUE(signals.ok());
+  EXPECT_FALSE(stop.stopped());
+  close(ends[0]);
+  EXPECT_TRUE(stop.WaitFor(kDeadline));
+  close(ends[1]);
+}
+
+TEST(StopSignals, EndsWithoutHavingStopped) {
+  StopSource stop;
+  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  EXPECT_TRUE(signals.ok());
+}
+
+}  // namespace
+}  // namespace vmeventd::client

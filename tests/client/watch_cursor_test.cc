@@ -1,0 +1,179 @@
+#include "client/watch_cursor.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/client/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+v1::WatchEventsRequest NextRequest(const WatchCursor& cursor) {
+  v1::WatchEventsRequest request;
+  cursor.FillRequest(&request);
+  return request;
+}
+
+TEST(WatchCursor, BeginsWhereItIsTold) {
+  EXPECT_EQ(NextRequest(WatchCursor(FromNow{})).start_case(),
+            v1::WatchEventsRequest::START_NOT_SET);
+  EXPECT_TRUE(NextRequest(WatchCursor(FromOldest{})).from_oldest());
+  EXPECT_TRUE(NextRequest(WatchCursor(FromSnapshot{})).snapshot());
+  EXPECT_EQ(NextRequest(WatchCursor(FromTime{absl::FromUnixSeconds(5)})).since().seconds(), 5);
+  const auto request = NextRequest(WatchCursor(FromSequence{7, "journal-a"}));
+  EXPECT_EQ(request.after_sequence(), 7U);
+  EXPECT_EQ(request.journal_id(), "journal-a");
+}
+
+TEST(WatchCursor, SequenceZeroIsAStartOfItsOwn) {
+  EXPECT_EQ(NextRequest(WatchCursor(FromSequence{0, "journal-a"})).start_case(),
+            v1::WatchEventsRequest::kAfterSequence);
+}
+
+TEST(WatchCursor, ResumesAfterTheLastEvent) {
+  WatchCursor cursor(FromNow{});
+  EXPECT_TRUE(cursor.OnProgress(MakeProgress(10)));
+  EXPECT_TRUE(cursor.OnEvent(12));
+  const auto request = NextRequest(cursor);
+  EXPECT_EQ(request.after_sequence(), 12U);
+  EXPECT_EQ(request.journal_id(), "journal-a");
+}
+
+TEST(WatchCursor, ResumesAfterProgressThatIsNewerThanTheLastEvent) {
+  WatchCursor cursor(FromOldest{});
+  cursor.OnProgress(MakeProgress(0));
+  cursor.OnEvent(3);
+  cursor.OnProgress(MakeProgress(90));
+  EXPECT_EQ(NextRequest(cursor).after_sequence(), 90U);
+}
+
+TEST(WatchCursor, ProgressOfThePastTakesNothingBack) {
+  WatchCursor cursor(FromSequence{50, "journal-a"});
+  cursor.OnEvent(51);
+  cursor.OnProgress(MakeProgress(50));
+  EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
+}
+
+TEST(WatchCursor, DropsWhatHasCome) {
+  WatchCursor cursor(FromNow{});
+  cursor.OnProgress(MakeProgress(10));
+  EXPECT_TRUE(cursor.OnEvent(11));
+  EXPECT_FALSE(cursor.OnEvent(11));
+  EXPECT_FALSE(cursor.OnEvent(10));
+  EXPECT_TRUE(cursor.OnEvent(12));
+}
+
+TEST(WatchCursor, AStreamThatBrokeOffBeforeItsFirstProgressIsAskedForAgain) {
+  WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
+  EXPECT_TRUE(NextRequest(cursor).has_since());
+  EXPECT_TRUE(NextRequest(cursor).has_since());
+}
+
+TEST(WatchCursor, AnIncompleteSnapshotIsAskedForAgain) {
+  WatchCursor cursor(FromSnapshot{});
+  cursor.OnProgress(MakeProgress(40));
+  EXPECT_TRUE(NextRequest(cursor).snapshot());
+  cursor.OnSnapshotDone(MakeProgress(41));
+  EXPECT_EQ(NextRequest(cursor).after_sequence(), 41U);
+}
+
+TEST(WatchCursor, AnotherJournalIsAGapAndItsLowerSequencesCount) {
+  WatchCursor cursor(FromSequence{50, "journal-a"});
+  cursor.OnEvent(51);
+  EXPECT_FALSE(cursor.OnProgress(MakeProgress(2, "journal-b")));
+  EXPECT_TRUE(cursor.OnEvent(3));
+  const auto request = NextRequest(cursor);
+  EXPECT_EQ(request.after_sequence(), 3U);
+  EXPECT_EQ(request.journal_id(), "journal-b");
+}
+
+TEST(WatchCursor, OutOfRangeContinuesWithTheOldestAndForgetsTheOldJournal) {
+  WatchCursor cursor(FromSequence{50, "journal-a"});
+  EXPECT_TRUE(cursor.OnOutOfRange());
+  EXPECT_TRUE(NextRequest(cursor).from_oldest());
+  EXPECT_EQ(NextRequest(cursor).journal_id(), "");
+  EXPECT_TRUE(cursor.OnProgress(MakeProgress(0, "journal-b")));
+  EXPECT_TRUE(cursor.OnEvent(1));
+  EXPECT_EQ(NextRequest(cursor).journal_id(), "journal-b");
+}
+
+TEST(WatchCursor, OutOfRangeIsSaidOnce) {
+  WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
+  EXPECT_TRUE(cursor.OnOutOfRange());
+  EXPECT_FALSE(cursor.OnOutOfRange());
+  cursor.OnProgress(MakeProgress(7));
+  EXPECT_TRUE(cursor.OnOutOfRange());
+}
+
+// A server that keeps the contract over a log of `matching` sequences, with `newest` the newest of
+// all, and streams that break off after `messages` messages.
+class ContractServer {
+ public:
+  explicit ContractServer(std::mt19937* random) : random_(random) {}
+
+  void Append() {
+    ++newest_;
+    if (Draw(3) == 0) matching_.push_back(newest_);
+  }
+
+  // One stream. Returns the events that the cursor let through.
+  std::vector<uint64_t> Stream(WatchCursor* cursor, int messages) {
+    const auto request = NextRequest(*cursor);
+    uint64_t sent = request.from_oldest() ? 0 : newest_;
+    if (request.start_case() == v1::WatchEventsRequest::kAfterSequence) {
+      sent = request.after_sequence();
+    }
+    std::vector<uint64_t> delivered;
+    if (messages == 0) return delivered;
+    EXPECT_TRUE(cursor->OnProgress(MakeProgress(sent)));
+    for (int i = 1; i < messages; ++i) {
+      if (Draw(2) == 0) Append();
+      const auto next = std::upper_bound(matching_.begin(), matching_.end(), sent);
+      if (next == matching_.end()) {
+        sent = newest_;
+        EXPECT_TRUE(cursor->OnProgress(MakeProgress(sent)));
+        continue;
+      }
+      sent = *next;
+      if (cursor->OnEvent(sent)) delivered.push_back(sent);
+    }
+    return delivered;
+  }
+
+  const std::vector<uint64_t>& matching() const { return matching_; }
+
+ private:
+  int Draw(int below) { return std::uniform_int_distribution<int>(0, below - 1)(*random_); }
+
+  std::mt19937* const random_;
+  std::vector<uint64_t> matching_;
+  uint64_t newest_ = 0;
+};
+
+TEST(WatchCursor, LosesAndRepeatsNothingWhereverStreamsBreakOff) {
+  for (unsigned seed = 0; seed < 500; ++seed) {
+    std::mt19937 random(seed);
+    ContractServer server(&random);
+    for (int i = 0; i < 20; ++i) server.Append();
+    WatchCursor cursor(FromOldest{});
+    std::vector<uint64_t> delivered;
+    for (int stream = 0; stream < 30; ++stream) {
+      const auto part = server.Stream(&cursor, std::uniform_int_distribution<int>(0, 6)(random));
+      delivered.insert(delivered.end(), part.begin(), part.end());
+      for (int i = 0; i < 3; ++i) server.Append();
+    }
+    const auto rest = server.Stream(&cursor, 2000);
+    delivered.insert(delivered.end(), rest.begin(), rest.end());
+    // The last few were appended while the last stream ended.
+    ASSERT_GE(delivered.size() + 2, server.matching().size()) << "seed " << seed;
+    ASSERT_TRUE(std::equal(delivered.begin(), delivered.end(), server.matching().begin()))
+        << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd::client
