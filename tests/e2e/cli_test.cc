@@ -1,0 +1,127 @@
+// vmevents against a running daemon, as a script uses it.
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tests/e2e/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class CliTest : public E2eTest {
+ protected:
+  // A daemon that has seen vm1 start and be quit, and vm2 start.
+  void SetUp() override {
+    StartDaemonAndStream();
+    const auto guest = StartEmptyGuest("vm1");
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    guest->manager().Execute("quit");
+    stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+    running_ = StartEmptyGuest("vm2");
+    stream().Wait("vm2", v1::EVENT_TYPE_STARTED);
+  }
+
+  CommandResult Vmevents(const std::vector<std::string>& arguments) {
+    ChildOptions child;
+    child.arguments = {VMEVENTS_BINARY, "--server", "unix:" + Options().socket};
+    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
+    return RunCommand(child);
+  }
+  // Runs it with -o json; each line of its output is one object.
+  std::vector<nlohmann::json> VmeventsJson(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"-o", "json"});
+    const CommandResult result = Vmevents(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.error;
+    std::vector<nlohmann::json> objects;
+    for (const auto line : absl::StrSplit(result.output, '\n', absl::SkipEmpty())) {
+      objects.push_back(nlohmann::json::parse(std::string(line)));
+    }
+    return objects;
+  }
+  static std::vector<std::string> Types(const std::vector<nlohmann::json>& events) {
+    std::vector<std::string> types;
+    for (const nlohmann::json& event : events) types.push_back(event["type"]);
+    return types;
+  }
+
+ private:
+  std::unique_ptr<Guest> running_;
+};
+
+TEST_F(CliTest, WatchEndsAfterCountEvents) {
+  const auto events = VmeventsJson({"watch", "--from", "oldest", "--count", "3"});
+  EXPECT_THAT(Types(events),
+              ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
+  EXPECT_EQ(events.at(1)["shutdown"]["class"], "SHUTDOWN_CLASS_ADMIN");
+  EXPECT_EQ(events.at(1)["vm"]["name"], "vm1");
+}
+
+TEST_F(CliTest, WatchFilters) {
+  const auto events = VmeventsJson(
+      {"watch", "--from", "oldest", "--vm", "vm?", "--class", "admin", "--count", "1"});
+  EXPECT_THAT(Types(events), ElementsAre("EVENT_TYPE_STOPPED"));
+}
+
+TEST_F(CliTest, EventsOfThePast) {
+  EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm1", "--newest-first"})),
+              ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
+}
+
+TEST_F(CliTest, Vms) {
+  const auto running = VmeventsJson({"vms"});
+  ASSERT_THAT(running, SizeIs(1));
+  EXPECT_EQ(running[0]["ref"]["name"], "vm2");
+  EXPECT_EQ(running[0]["state"], "VM_STATE_RUNNING");
+  EXPECT_THAT(VmeventsJson({"vms", "--all"}), SizeIs(2));
+  const CommandResult table = Vmevents({"vms", "--all"});
+  EXPECT_EQ(table.exit_code, 0);
+  EXPECT_THAT(table.output, HasSubstr("vm1"));
+  EXPECT_THAT(table.output, HasSubstr("ADMIN"));
+}
+
+TEST_F(CliTest, OneVm) {
+  const CommandResult result = Vmevents({"vm", "vm1"});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(result.output, HasSubstr("host-qmp-quit")) << "the evidence";
+}
+
+TEST_F(CliTest, Info) {
+  const auto info = VmeventsJson({"info"});
+  ASSERT_THAT(info, SizeIs(1));
+  EXPECT_EQ(info[0]["directories"][0]["path"], watch_dir());
+}
+
+TEST_F(CliTest, ExitCodes) {
+  const CommandResult unknown = Vmevents({"vm", "nobody"});
+  EXPECT_EQ(unknown.exit_code, 3);
+  EXPECT_THAT(unknown.error, HasSubstr("nobody"));
+  EXPECT_EQ(Vmevents({"watch", "--type", "nothing"}).exit_code, 2);
+  EXPECT_EQ(Vmevents({}).exit_code, 2);
+  StopDaemon();
+  const CommandResult alone = Vmevents({"vms"});
+  EXPECT_EQ(alone.exit_code, 4);
+  EXPECT_THAT(alone.error, HasSubstr(Options().socket));
+}
+
+TEST_F(CliTest, WatchGoesOnWithTheNextDaemon) {
+  ChildOptions child;
+  child.arguments = {VMEVENTS_BINARY, "--server", daemon().server_address(), "-o", "json", "watch",
+                     "--from",        "oldest"};
+  child.error_file = dir() / "watch-errors";
+  ChildProcess watch(child);
+  watch.ReadUntil("\"vm2\"");
+  StopDaemon();
+  StartDaemon();
+  const auto guest = StartEmptyGuest("vm3");
+  watch.ReadUntil("\"vm3\"");
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

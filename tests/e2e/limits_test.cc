@@ -1,0 +1,101 @@
+// A daemon that lacks something: descriptors, permissions.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "gmock/gmock.h"
+#include "tests/e2e/e2e_test.h"
+#include "tests/e2e/wait.h"
+#include "tests/fakes/fake_qemu.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class LimitsTest : public E2eTest {
+ protected:
+  int CountVms(bool with_problems) {
+    const auto vms = daemon().ListVms(false);
+    return static_cast<int>(std::count_if(vms.begin(), vms.end(), [&](const v1::Vm& vm) {
+      return (vm.problems_size() > 0) == with_problems;
+    }));
+  }
+};
+
+TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedOnceThereIsRoom) {
+  constexpr int kVms = 80;
+  FakeQemu qemu;
+  for (int i = 0; i < kVms; ++i) {
+    qemu.AddMonitor(watch_dir() + "/vm" + std::to_string(i) + ".kvmd");
+  }
+  DaemonOptions options = Options();
+  options.max_descriptors = 64;
+  StartDaemon(options);
+  WaitUntil("all are listed", [&] { return CountVms(false) + CountVms(true) == kVms; });
+  EXPECT_GT(CountVms(false), 0);
+  EXPECT_GT(CountVms(true), 0);
+
+  // Room for all: the sockets go, each with its connection, until the rest fits.
+  for (int i = 0; i < kVms; ++i) {
+    if (CountVms(true) == 0) break;
+    qemu.CloseListener(i);
+    qemu.CloseClient(i);
+    qemu.Unlink(i);
+  }
+  WaitUntil("the rest is attached", [&] { return CountVms(true) == 0; });
+}
+
+// As root the test runs the daemon as nobody: root may read everything.
+class PermissionsTest : public LimitsTest {
+ protected:
+  void SetUp() override {
+    options_ = Options();
+    options_.socket = dir() / "nobody/run/vmeventd.sock";
+    options_.state_dir = dir() / "nobody/state";
+    fs::create_directory(dir() / "nobody");
+    if (geteuid() != 0) return;
+    for (const std::string& path : {dir().path(), watch_dir(), dir() / "nobody"}) {
+      chmod(path.c_str(), path == dir() / "nobody" ? 0777 : 0755);
+    }
+    options_.wrapper = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    ChildOptions probe;
+    probe.arguments = options_.wrapper;
+    probe.arguments.insert(probe.arguments.end(), {"test", "-x", VMEVENTD_BINARY});
+    if (RunCommand(probe).exit_code != 0) {
+      GTEST_SKIP() << "nobody may not run " << VMEVENTD_BINARY;
+    }
+  }
+  DaemonOptions options_;
+};
+
+TEST_F(PermissionsTest, DirectoryThatCannotBeReadIsPickedUpWhenItCan) {
+  chmod(watch_dir().c_str(), 0);
+  StartDaemon(options_);
+  EXPECT_NE(daemon().GetServerInfo().version(), "");
+  chmod(watch_dir().c_str(), 0755);
+  OpenStream();
+  const auto guest = StartEmptyGuest("vm1");
+  chmod(guest->socket_path().c_str(), 0777);
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+}
+
+TEST_F(PermissionsTest, SocketThatMayNotBeOpenedIsListedAndAttachedWhenItMay) {
+  const auto guest = StartEmptyGuest("vm1");
+  chmod(guest->socket_path().c_str(), 0);
+  StartDaemon(options_);
+  OpenStream();
+  WaitUntil("the VM is listed with a problem", [&] { return CountVms(true) == 1; });
+  EXPECT_THAT(daemon().ListVms(false).at(0).problems(0), HasSubstr("ermission denied"));
+  chmod(guest->socket_path().c_str(), 0777);
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EXPECT_THAT(daemon().GetVm("vm1").problems(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e
