@@ -47,6 +47,7 @@ class CliTest : public E2eTest {
   }
   static std::vector<std::string> Types(const std::vector<nlohmann::json>& events) {
     std::vector<std::string> types;
+    types.reserve(events.size());
     for (const nlohmann::json& event : events) types.push_back(event["type"]);
     return types;
   }

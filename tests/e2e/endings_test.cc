@@ -37,9 +37,9 @@ struct Ending {
   v1::ShutdownClass shutdown_class;
   v1::ShutdownCause cause;
   std::function<void(const Scene&)> steps;
-  std::string between = "";  // the events after STARTED and before STOPPED
+  std::string between;  // the events after STARTED and before STOPPED
   std::vector<std::string> qemu_arguments = {};
-  std::string kernel_arguments = "";
+  std::string kernel_arguments;
   Boot boot = Boot::kLinux;
 };
 

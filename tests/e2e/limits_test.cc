@@ -29,26 +29,28 @@ class LimitsTest : public E2eTest {
 };
 
 TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedOnceThereIsRoom) {
-  constexpr int kVms = 80;
-  FakeQemu qemu;
-  for (int i = 0; i < kVms; ++i) {
-    qemu.AddMonitor(watch_dir() + "/vm" + std::to_string(i) + ".kvmd");
+  constexpr int kLeaving = 70;
+  constexpr int kStaying = 10;
+  FakeQemu leaving;
+  FakeQemu staying;
+  for (int i = 0; i < kLeaving; ++i) {
+    leaving.AddMonitor(watch_dir() + "/leaving" + std::to_string(i) + ".kvmd");
+  }
+  for (int i = 0; i < kStaying; ++i) {
+    staying.AddMonitor(watch_dir() + "/staying" + std::to_string(i) + ".kvmd");
   }
   DaemonOptions options = Options();
   options.max_descriptors = 64;
   StartDaemon(options);
-  WaitUntil("all are listed", [&] { return CountVms(false) + CountVms(true) == kVms; });
+  WaitUntil("all are listed",
+            [&] { return CountVms(false) + CountVms(true) == kLeaving + kStaying; });
   EXPECT_GT(CountVms(false), 0);
   EXPECT_GT(CountVms(true), 0);
 
-  // Room for all: the sockets go, each with its connection, until the rest fits.
-  for (int i = 0; i < kVms; ++i) {
-    if (CountVms(true) == 0) break;
-    qemu.CloseListener(i);
-    qemu.CloseClient(i);
-    qemu.Unlink(i);
-  }
-  WaitUntil("the rest is attached", [&] { return CountVms(true) == 0; });
+  leaving.Exit();
+  leaving.Reap();
+  WaitUntil("the rest is attached",
+            [&] { return CountVms(false) == kStaying && CountVms(true) == 0; });
 }
 
 // As root the test runs the daemon as nobody: root may read everything.

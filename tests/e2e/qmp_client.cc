@@ -41,7 +41,7 @@ nlohmann::json QmpClient::WaitEvent(const std::string& name) {
     const auto found = std::find_if(events_.begin(), events_.end(),
                                     [&](const auto& event) { return event["event"] == name; });
     if (found != events_.end()) {
-      const nlohmann::json event = *found;
+      nlohmann::json event = *found;
       events_.erase(found);
       return event;
     }
@@ -66,7 +66,7 @@ nlohmann::json QmpClient::ReadMessage() {
     if (count <= 0) Fail("the control monitor is gone");
     unread_.append(buffer.data(), static_cast<size_t>(count));
   }
-  const auto message = nlohmann::json::parse(unread_.substr(0, end));
+  auto message = nlohmann::json::parse(unread_.substr(0, end));
   unread_.erase(0, end + 1);
   return message;
 }

@@ -175,7 +175,7 @@ void VmRun::OnReplyLate() {
   monitor_timer_ = {};
   SocketFile file;
   UniqueFd nudge;
-  if (OpenSocketFile(info().monitor_path, &file) == 0) ConnectTo(file, &nudge);
+  if (OpenSocketFile(info().raw_path, &file) == 0) ConnectTo(file, &nudge);
   if (context_->loop->Now().monotonic < reply_deadline_) return ArmNudge();
   spdlog::warn("QEMU does not answer on the monitor of {}", ForLog(info().name));
   ReportProblem("QEMU does not answer on its monitor");
