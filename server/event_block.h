@@ -72,7 +72,7 @@ using EventBlockPtr = std::shared_ptr<const EventBlock>;
 class EventBlockBuilder {
  public:
   // A block takes no more events once it has this many bytes.
-  static constexpr size_t kFullBytes = 64 * 1024;
+  static constexpr size_t kFullBytes = size_t{64} << 10;
 
   bool empty() const { return block_->keys_.empty(); }
   bool full() const { return bytes_.size() >= kFullBytes; }

@@ -133,14 +133,14 @@ uint32_t Checksum(const JournalSession& session) {
   return Crc().Add(session.run_id).Add(session.payload).value();
 }
 
-absl::StatusOr<Journal::Opened> Journal::Open(JournalOptions options, absl::Time now) {
+absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
   absl::StatusOr<std::unique_ptr<Journal>> journal = TryOpen(options);
   if (journal.ok()) return Opened{*std::move(journal), "", ""};
   if (!absl::IsDataLoss(journal.status())) return journal.status();
-  return OpenNew(std::move(options), std::string(journal.status().message()), now);
+  return OpenNew(options, std::string(journal.status().message()), now);
 }
 
-absl::StatusOr<Journal::Opened> Journal::OpenNew(JournalOptions options, std::string because,
+absl::StatusOr<Journal::Opened> Journal::OpenNew(const JournalOptions& options, std::string because,
                                                  absl::Time now) {
   absl::StatusOr<std::string> moved_to = MoveAside(options.path, now);
   if (!moved_to.ok()) return moved_to.status();

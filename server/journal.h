@@ -55,9 +55,9 @@ class Journal {
 
   // Opens the database, or makes it. A corrupt one is moved aside under a dated name, and a new one
   // made. FAILED_PRECONDITION: it was written by a newer version. Else see SqliteDatabase.
-  static absl::StatusOr<Opened> Open(JournalOptions options, absl::Time now);
+  static absl::StatusOr<Opened> Open(const JournalOptions& options, absl::Time now);
   // Moves what is there aside, whatever it is, and makes a new one.
-  static absl::StatusOr<Opened> OpenNew(JournalOptions options, std::string because,
+  static absl::StatusOr<Opened> OpenNew(const JournalOptions& options, std::string because,
                                         absl::Time now);
 
   // Which journal this is: sequences mean something only together with it.

@@ -19,7 +19,7 @@ namespace vmeventd {
 // time.
 class StreamCursor {
  public:
-  static constexpr size_t kMaxMessageBytes = 256 * 1024;
+  static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
 
   // `store` outlives the cursor. `snapshot`: the stream begins with begin.snapshot.
   StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher, bool snapshot);

@@ -43,11 +43,17 @@ void SendJson(int channel, const json& message) {
 }
 
 json ToJson(const FakeMonitor& monitor) {
-  return {{"listen", monitor.listen},     {"greet", monitor.greet},
-          {"answer", monitor.answer},     {"split", monitor.split},
-          {"greeting", monitor.greeting}, {"before_replies", monitor.before_replies},
-          {"replies", monitor.replies},   {"status", monitor.status},
-          {"uuid", monitor.uuid},         {"name", monitor.name}};
+  return {{"listen", monitor.listen},
+          {"greet", monitor.greet},
+          {"answer", monitor.answer},
+          {"split", monitor.split},
+          {"stuck", monitor.stuck},
+          {"greeting", monitor.greeting},
+          {"before_replies", monitor.before_replies},
+          {"replies", monitor.replies},
+          {"status", monitor.status},
+          {"uuid", monitor.uuid},
+          {"name", monitor.name}};
 }
 
 FakeMonitor FromJson(const json& value) {
@@ -56,6 +62,7 @@ FakeMonitor FromJson(const json& value) {
   value.at("greet").get_to(monitor.greet);
   value.at("answer").get_to(monitor.answer);
   value.at("split").get_to(monitor.split);
+  value.at("stuck").get_to(monitor.stuck);
   value.at("greeting").get_to(monitor.greeting);
   value.at("before_replies").get_to(monitor.before_replies);
   value.at("replies").get_to(monitor.replies);
@@ -99,6 +106,7 @@ class Monitor {
   }
   void CloseClient() {
     if (client_ >= 0) close(std::exchange(client_, -1));
+    stuck_ = false;
     input_.clear();
     output_.clear();
   }
@@ -113,21 +121,28 @@ class Monitor {
 
   // What to wait for. QEMU takes no second client before the first is gone.
   pollfd Poll() const {
-    if (client_ < 0) return {listening_ ? listener_ : -1, POLLIN, 0};
+    if (client_ < 0 || stuck_) return {listening_ ? listener_ : -1, POLLIN, 0};
     return {client_, static_cast<short>(POLLIN | (output_.empty() ? 0 : POLLOUT)), 0};
   }
 
   void Handle(short events) {
     if (events == 0) return;
-    if (client_ < 0) return Accept();
+    if (client_ < 0 || stuck_) return Accept();
     if (events & POLLOUT) Flush();
     if (events & (POLLIN | POLLHUP | POLLERR)) ReadClient();
   }
 
  private:
   void Accept() {
-    client_ = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (client_ >= 0 && behavior_.greet) Queue(behavior_.greeting);
+    const int connection = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (connection < 0) return;
+    if (std::exchange(stuck_, false)) {
+      close(connection);
+      return;
+    }
+    client_ = connection;
+    stuck_ = behavior_.stuck;
+    if (behavior_.greet) Queue(behavior_.greeting);
   }
 
   void ReadClient() {
@@ -174,6 +189,7 @@ class Monitor {
   int listener_ = -1;
   int client_ = -1;
   bool listening_ = false;
+  bool stuck_ = false;
   std::string input_;
   std::string output_;
   std::vector<std::string> commands_;

@@ -17,6 +17,9 @@ struct FakeMonitor {
   bool greet = true;   // false: the connection is taken and nothing is said
   bool answer = true;  // false: commands are read and not answered
   bool split = false;  // every byte is written alone
+  // After the greeting nothing is read until another connection comes, and is dropped: a QEMU whose
+  // main thread waits in accept(2), docs/qemu.md.
+  bool stuck = false;
   std::string greeting =
       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
       "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";

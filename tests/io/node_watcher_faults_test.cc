@@ -95,6 +95,21 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
 }
 
+TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.stuck = true;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  StartWithManualClock();
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  ASSERT_TRUE(Until([&] {
+    manual_clock_.Advance(absl::Milliseconds(100));
+    return sink_.Latest("vm1") != nullptr;
+  }));
+  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kRunning);
+  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+}
+
 TEST_F(NodeWatcherFaultsTest, GarbageClosesThatMonitorAndNoOther) {
   FakeQemu qemu;
   FakeQemu bystander;
