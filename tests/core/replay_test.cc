@@ -35,7 +35,7 @@ TEST_P(ReplayTest, EndsInItsClass) {
   const std::vector<std::string> head = absl::StrSplit(line, absl::ByAnyChar(" ;"));
   ASSERT_GE(head.size(), 3u);
   ASSERT_EQ(head[1], "class") << line;
-  const std::string expected = head[2];
+  const std::string& expected = head[2];
 
   SessionDriver vm;
   vm.Ready();

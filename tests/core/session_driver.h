@@ -106,7 +106,7 @@ class SessionDriver {
       if (Publish* publish = std::get_if<Publish>(&effect)) {
         if (publish->update.status.has_value()) statuses.push_back(*publish->update.status);
         if (publish->update.event.has_value()) {
-          if (publish->update.event->type == EventType::kStopped) log.push_back("STOPPED");
+          if (publish->update.event->type == EventType::kStopped) log.emplace_back("STOPPED");
           events.push_back(*std::move(publish->update.event));
         }
       } else if (std::holds_alternative<WriteShutdownFile>(effect)) {
@@ -121,7 +121,7 @@ class SessionDriver {
     }
   }
   void FileStep(bool write) {
-    log.push_back(write ? "file+" : "file-");
+    log.emplace_back(write ? "file+" : "file-");
     if (file_status.ok()) file = write;
     Apply(session_->OnShutdownFileDone(file_status, now_));
   }

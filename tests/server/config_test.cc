@@ -150,7 +150,7 @@ TEST(Config, WhatCheckConfigPrintsIsAConfigurationFile) {
   const std::vector<std::string> flags = {"--watch",        "/nowhere/a", "--watch",
                                           "/nowhere/b:x*y", "--listen",   "127.0.0.1:1"};
   std::vector<std::string> check = flags;
-  check.push_back("--check-config");
+  check.emplace_back("--check-config");
   const std::string text = Parse(check).text;
   std::ofstream(directory / "conf") << text;
   EXPECT_EQ(Parse({"--check-config", "--config", directory / "conf"}).text, text);

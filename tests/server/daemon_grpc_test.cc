@@ -72,8 +72,8 @@ TEST(VmEventService, AnswersEveryQuestion) {
 
 TEST(Reflection, KnowsEveryServiceThatItLists) {
   const TestServer server;
-  for (const char* service : {"vmeventd.v1.VmEventService", "grpc.health.v1.Health",
-                              "grpc.channelz.v1.Channelz"}) {
+  for (const char* service :
+       {"vmeventd.v1.VmEventService", "grpc.health.v1.Health", "grpc.channelz.v1.Channelz"}) {
     EXPECT_NE(google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service),
               nullptr)
         << service;

@@ -1,8 +1,7 @@
 #ifndef VMEVENTD_TESTS_SERVER_TEMPORARY_DIRECTORY_H_
 #define VMEVENTD_TESTS_SERVER_TEMPORARY_DIRECTORY_H_
 
-#include <stdlib.h>
-
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
