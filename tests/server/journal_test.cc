@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/journal_reader.h"
+#include "tests/server/temporary_directory.h"
 
 namespace vmeventd {
 namespace {
@@ -28,13 +28,7 @@ const absl::Time kNow = absl::FromUnixSeconds(1795157000);
 
 class JournalTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "journal-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    options_.path = directory_ + "/journal.db";
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
+  JournalTest() { options_.path = directory_ / "journal.db"; }
 
   Journal::Opened Open() {
     absl::StatusOr<Journal::Opened> opened = Journal::Open(options_, kNow);
@@ -92,7 +86,7 @@ class JournalTest : public ::testing::Test {
     Overwrite(static_cast<off_t>(at), std::string(1, static_cast<char>(text[0] ^ 1)));
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
   JournalOptions options_;
 };
 
@@ -233,7 +227,7 @@ TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
     EXPECT_THAT(Open().moved_to, Not(IsEmpty()));
   }
   int kept = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
     const std::string name = entry.path().filename();
     if (name.find(".corrupt-") != std::string::npos && name.find("-wal") == std::string::npos &&
         name.find("-shm") == std::string::npos) {
@@ -284,15 +278,15 @@ TEST_F(JournalTest, AForeignDatabaseIsRefusedAndLeftAlone) {
 }
 
 TEST_F(JournalTest, AMissingDirectoryIsNamed) {
-  options_.path = directory_ + "/missing/journal.db";
+  options_.path = directory_ / "missing/journal.db";
   const auto opened = Journal::Open(options_, kNow);
   EXPECT_TRUE(absl::IsPermissionDenied(opened.status()));
   EXPECT_THAT(std::string(opened.status().message()), HasSubstr("No such file"));
 }
 
 TEST_F(JournalTest, ALinkInItsPlaceIsNotFollowed) {
-  std::ofstream(directory_ + "/target") << "";
-  ASSERT_EQ(symlink((directory_ + "/target").c_str(), options_.path.c_str()), 0);
+  std::ofstream(directory_ / "target") << "";
+  ASSERT_EQ(symlink((directory_ / "target").c_str(), options_.path.c_str()), 0);
   EXPECT_FALSE(Journal::Open(options_, kNow).ok());
 }
 

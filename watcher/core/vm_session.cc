@@ -148,13 +148,7 @@ void VmSession::Regain(const MonitorInfo& info, Instant now, Effects* effects) {
                  absl::StrCat("the monitor is ours; the VM is ", StateWord(state_)), now),
        now, effects);
   if (before != VmState::kUnreachable && before != state_) {
-    Emit(MakeEvent(
-             EventType::kGap,
-             absl::StrCat("the VM was ", StateWord(before), " when its monitor was lost and is ",
-                          StateWord(state_), " now: the events between were not seen"),
-             now),
-         now, effects);
-    EmitState(now, effects);
+    TellUnseenChange(before, "its monitor was lost", now, effects);
   }
 }
 
@@ -167,15 +161,16 @@ void VmSession::ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects
     effects->push_back(Update(std::nullopt));
     return;
   }
+  TellUnseenChange(before, "vmeventd stopped", now, effects);
+}
+
+void VmSession::TellUnseenChange(VmState before, absl::string_view since, Instant now,
+                                 Effects* effects) {
   Emit(MakeEvent(EventType::kGap,
-                 absl::StrCat("the VM was ", StateWord(before), " when vmeventd stopped and is ",
+                 absl::StrCat("the VM was ", StateWord(before), " when ", since, " and is ",
                               StateWord(state_), " now: the events between were not seen"),
                  now),
        now, effects);
-  EmitState(now, effects);
-}
-
-void VmSession::EmitState(Instant now, Effects* effects) {
   EventType type = EventType::kResumed;
   if (state_ == VmState::kPaused) type = EventType::kPaused;
   if (state_ == VmState::kSuspended) type = EventType::kSuspended;
@@ -223,10 +218,7 @@ Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   const bool knew_migrated = evidence_.migrated;
   const std::string old_problem = run_problem_;
   run_problem_ = ProblemOf(run_state);
-  if (run_state == "postmigrate") {
-    evidence_.migrated = true;
-    if (!knew_migrated) Saw("query-status postmigrate", now);
-  }
+  if (run_state == "postmigrate") NoteMigrated(now);
   if (started_ && (run_problem_ != old_problem || evidence_.migrated != knew_migrated)) {
     effects.push_back(Update(std::nullopt));
   }
@@ -568,14 +560,17 @@ void VmSession::ApplyRunState(absl::string_view run_state, Instant now) {
   } else if (run_state == "watchdog" && !evidence_.watchdog_expired) {
     evidence_.watchdog_expired = true;
     Saw("query-status watchdog", now);
-  } else if (run_state == "postmigrate" && !evidence_.migrated) {
-    evidence_.migrated = true;
-    Saw("query-status postmigrate", now);
+  } else if (run_state == "postmigrate") {
+    NoteMigrated(now);
   } else if (run_state == "shutdown" && !IsDecided(evidence_)) {
     evidence_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
     Saw("query-status shutdown", now);
   }
   if (state != VmState::kUnreachable) SetState(state, now);
+}
+
+void VmSession::NoteMigrated(Instant now) {
+  if (!std::exchange(evidence_.migrated, true)) Saw("query-status postmigrate", now);
 }
 
 void VmSession::SetState(VmState state, Instant now) {

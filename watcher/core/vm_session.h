@@ -128,6 +128,7 @@ class VmSession {
 
   // What of `run_state` is evidence or state.
   void ApplyRunState(absl::string_view run_state, Instant now);
+  void NoteMigrated(Instant now);
   void SetState(VmState state, Instant now);
   // Adds to the evidence's timeline; a repetition of the last entry renews it.
   void Saw(std::string what, Instant now);
@@ -143,8 +144,8 @@ class VmSession {
 
   void Regain(const MonitorInfo& info, Instant now, Effects* effects);
   void ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects* effects);
-  // The event that tells `state_` after a GAP.
-  void EmitState(Instant now, Effects* effects);
+  // A GAP, and then the event that tells `state_`: it was `before` at the time that `since` names.
+  void TellUnseenChange(VmState before, absl::string_view since, Instant now, Effects* effects);
   void DeclareLost(Instant now, Effects* effects);
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.

@@ -95,6 +95,8 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   void EndUntrackedRun(SocketSlot* slot);
   FollowedRun& Followed(const VmRun* run);
+  // The entry of a socket behind which no process was seen.
+  VmStatus SocketStatus(const SocketSlot& slot) const;
   void TellProblem(SocketSlot* slot, const std::string& problem);
   void ForgetProblem(SocketSlot* slot);
   void Republish(const std::vector<VmRun*>& runs);
@@ -349,15 +351,20 @@ void NodeWatcherImpl::EndUntrackedRun(SocketSlot* slot) {
 
 // Problems of sockets without a run
 
+VmStatus NodeWatcherImpl::SocketStatus(const SocketSlot& slot) const {
+  VmStatus status;
+  status.ref.name = EscapeNonUtf8(RawVmName(slot));
+  status.state_time = loop_->Now().wall;
+  status.monitor_path = EscapeNonUtf8(slot.path);
+  return status;
+}
+
 void NodeWatcherImpl::TellProblem(SocketSlot* slot, const std::string& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
   if (slot->problem == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", ForLog(slot->path), problem);
-  VmStatus status;
-  status.ref.name = EscapeNonUtf8(RawVmName(*slot));
-  status.state_time = loop_->Now().wall;
-  status.monitor_path = EscapeNonUtf8(slot->path);
+  VmStatus status = SocketStatus(*slot);
   status.problems = {problem};
   sink_->Push({std::move(status), std::nullopt, false});
 }
@@ -365,11 +372,7 @@ void NodeWatcherImpl::TellProblem(SocketSlot* slot, const std::string& problem) 
 void NodeWatcherImpl::ForgetProblem(SocketSlot* slot) {
   if (slot->problem.empty()) return;
   slot->problem.clear();
-  VmStatus status;
-  status.ref.name = EscapeNonUtf8(RawVmName(*slot));
-  status.state_time = loop_->Now().wall;
-  status.monitor_path = EscapeNonUtf8(slot->path);
-  sink_->Push({std::move(status), std::nullopt, true});
+  sink_->Push({SocketStatus(*slot), std::nullopt, true});
 }
 
 // Runs
