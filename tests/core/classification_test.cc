@@ -69,6 +69,8 @@ std::vector<Dimension> OtherDimensions() {
        OfShutdown("paused:yes", [](ShutdownFact* fact) { fact->while_paused = true; })},
       {{"hibernating:no", [](Evidence*) {}},
        {"hibernating:yes", [](Evidence* e) { e->hibernating = true; }}},
+      {{"file:no", [](Evidence*) {}},
+       {"file:found", [](Evidence* e) { e->shutdown_file_found = true; }}},
       {{"monitored:no", [](Evidence*) {}},
        {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
   };
@@ -135,7 +137,7 @@ TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
   const std::vector<Dimension> dimensions = OtherDimensions();
   for (const Value& reason : Reasons()) {
     ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
-      for (int bits = 1; bits < 16; ++bits) {
+      for (int bits = 1; bits < 32; ++bits) {
         Evidence evidence;
         reason.set(&evidence);
         for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
@@ -143,12 +145,14 @@ TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
         evidence.guest_panicked = (bits & 2) != 0;
         evidence.watchdog_expired = (bits & 4) != 0;
         evidence.down_before_attach = (bits & 8) != 0;
-        const char* expected = evidence.migrated           ? "migrated-away"
+        evidence.host_rebooted = (bits & 16) != 0;
+        const char* expected = evidence.host_rebooted      ? "host-rebooted"
+                               : evidence.migrated         ? "migrated-away"
                                : evidence.guest_panicked   ? "guest-panic"
                                : evidence.watchdog_expired ? "watchdog"
                                                            : "down-before-attach";
         ASSERT_EQ(Classify(evidence, kWindow).rule, expected) << reason.name << " " << bits;
-        ASSERT_TRUE(IsDecided(evidence));
+        ASSERT_TRUE(IsDecided(evidence) || bits == 16);
       }
     });
   }

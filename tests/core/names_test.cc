@@ -58,7 +58,7 @@ RunIdentity Qemu() {
           .pid = 4711,
           .start_ticks = 183920,
           .socket_inode = 17,
-          .socket_ctime_ns = 99};
+          .first_seen_ns = 99};
 }
 
 TEST(RunIdTest, IsTheSameForTheSameRun) {
@@ -94,7 +94,7 @@ TEST(RunIdTest, TheSocketFileStandsForAnInvisibleProcess) {
   next.socket_inode = 18;
   EXPECT_NE(MakeRunId(hidden), MakeRunId(next));
   next = hidden;
-  next.socket_ctime_ns = 100;
+  next.first_seen_ns = 100;
   EXPECT_NE(MakeRunId(hidden), MakeRunId(next));
 }
 

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_TESTS_CORE_SESSION_DRIVER_H_
 #define VMEVENTD_TESTS_CORE_SESSION_DRIVER_H_
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,7 +16,8 @@
 namespace vmeventd {
 
 // Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
-// published. Time moves only by Advance().
+// published. Time moves only by Advance(). After each input what was told to be kept of the run
+// must be what Save() says.
 class SessionDriver {
  public:
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true)
@@ -24,6 +26,9 @@ class SessionDriver {
     run.name = "web1";
     run.run_id = "boot-1-2-3";
     run.monitor_path = "/run/ctrl/web1.kvmd";
+    run.raw_path = run.monitor_path;
+    run.raw_name = run.name;
+    run.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
     session_ = std::make_unique<VmSession>(run, &options_, now_);
@@ -65,11 +70,20 @@ class SessionDriver {
     Gone();
   }
 
+  void Tick() { Apply(session_->OnTick(now_)); }
+  void FoundShutdownFile(absl::Time written) {
+    file = true;
+    Apply(session_->OnShutdownFileFound(written, now_));
+  }
+  void Rebooted() { Apply(session_->OnHostRebooted(now_)); }
+  void TrackingLost() { Apply(session_->OnTrackingLost()); }
+
   // The daemon is started again: all that is left is what was kept of the run.
   void Restart(absl::Duration away = absl::Seconds(30)) {
-    const std::string kept = session_->Save();
-    Advance(away);
-    absl::StatusOr<std::unique_ptr<VmSession>> restored = VmSession::Restore(kept, &options_, now_);
+    now_.wall += away;
+    now_.monotonic += away;
+    absl::StatusOr<std::unique_ptr<VmSession>> restored =
+        VmSession::Restore(saved, &options_, now_);
     ASSERT_TRUE(restored.ok()) << restored.status();
     session_ = *std::move(restored);
   }
@@ -96,15 +110,22 @@ class SessionDriver {
   std::vector<std::string> log;         // "file+", "file-", "STOPPED": their order
   std::vector<absl::Duration> queries;  // delays of the query-status asked for
   absl::Status file_status;             // what the shutdown file's step answers
+  bool file_is_of_another = false;      // the name belongs to a later run
   std::optional<bool> file;             // as it stands; unset: never touched
+  std::string saved;                    // as told last
   bool done = false;
 
  private:
   void Apply(Effects effects) {
+    CarryOut(std::move(effects));
+    EXPECT_EQ(saved, session_->Save());
+  }
+  void CarryOut(Effects effects) {
     for (Effect& effect : effects) {
       ASSERT_FALSE(done) << "an effect after Done";
       if (Publish* publish = std::get_if<Publish>(&effect)) {
         if (publish->update.status.has_value()) statuses.push_back(*publish->update.status);
+        if (publish->update.saved_run.has_value()) saved = *publish->update.saved_run;
         if (publish->update.event.has_value()) {
           if (publish->update.event->type == EventType::kStopped) log.emplace_back("STOPPED");
           events.push_back(*std::move(publish->update.event));
@@ -121,15 +142,28 @@ class SessionDriver {
     }
   }
   void FileStep(bool write) {
+    if (file_is_of_another) return CarryOut(session_->OnShutdownFileLeft(now_));
     log.emplace_back(write ? "file+" : "file-");
     if (file_status.ok()) file = write;
-    Apply(session_->OnShutdownFileDone(file_status, now_));
+    CarryOut(session_->OnShutdownFileDone(file_status, now_));
   }
 
   SessionOptions options_;
   Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   std::unique_ptr<VmSession> session_;
 };
+
+inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
+                          ShutdownCause cause) {
+  const ShutdownDetail& detail = vm.Stopped();
+  EXPECT_EQ(detail.shutdown_class, shutdown_class) << vm.Last().message;
+  EXPECT_EQ(detail.cause, cause) << vm.Last().message;
+  EXPECT_FALSE(detail.evidence.empty());
+  EXPECT_EQ(std::count(vm.log.begin(), vm.log.end(), "STOPPED"), 1);
+  if (shutdown_class != ShutdownClass::kUnknown) {
+    EXPECT_EQ(vm.file, shutdown_class == ShutdownClass::kUser);
+  }
+}
 
 }  // namespace vmeventd
 

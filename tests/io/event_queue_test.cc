@@ -96,6 +96,25 @@ TEST(EventQueueTest, AFullQueueKeepsOnlyTheNewestStatusOfAVm) {
   EXPECT_EQ(batch.updates[1].status->state, VmState::kPaused);
 }
 
+TEST(EventQueueTest, AFullQueueLosesNothingThatIsToBeKeptOfARun) {
+  EventQueue queue(1);
+  const auto saved = [](VmUpdate update, const std::string& text) {
+    update.saved_run = text;
+    return update;
+  };
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(saved(Update("a", EventType::kReset), "reset"));
+  queue.Push(Update("a", std::nullopt));
+  queue.Push(saved(Update("b", std::nullopt), "old"));
+  queue.Push(saved(Update("b", EventType::kPowerdownRequested), "new"));
+  queue.Push(saved(Update("a", EventType::kStopped), ""));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  ASSERT_THAT(Texts(batch), ElementsAre("a 1", "a", "b", "a 2", "node 20"));
+  EXPECT_EQ(batch.updates[1].saved_run, "reset") << "a later status has none: it stands";
+  EXPECT_EQ(batch.updates[2].saved_run, "new");
+  EXPECT_EQ(batch.updates[3].saved_run, "");
+}
+
 TEST(EventQueueTest, AStatusDoesNotMoveBeforeAnEventThatIsKept) {
   EventQueue queue(1);
   queue.Push(Update("a", EventType::kStarted));

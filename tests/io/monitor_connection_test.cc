@@ -39,6 +39,28 @@ TEST(OpenSocketFileTest, TellsWhyItIsNoSocket) {
   EXPECT_EQ(OpenSocketFile(directory.Path("socket"), &file), 0);
 }
 
+TEST(LookAtSocketFileTest, TellsOneSocketFromTheNextAtItsPath) {
+  TempDir directory;
+  FakeQemu qemu;
+  const std::string path = directory.Path("socket");
+  SocketIdentity identity;
+  EXPECT_EQ(LookAtSocketFile(path, &identity), ENOENT);
+  qemu.AddMonitor(path);
+  SocketFile file;
+  ASSERT_EQ(OpenSocketFile(path, &file), 0);
+  ASSERT_EQ(LookAtSocketFile(path, &identity), 0);
+  EXPECT_EQ(identity, file.identity);
+  file.fd.Reset();
+  ASSERT_TRUE(StepUntil([] {}, [&] {  // its inode may be used again, and its time in one tick
+    EXPECT_EQ(unlink(path.c_str()), 0);
+    qemu.AddMonitor(path);
+    EXPECT_EQ(LookAtSocketFile(path, &identity), 0);
+    return !(identity == file.identity);
+  }));
+  ASSERT_EQ(symlink(path.c_str(), directory.Path("link").c_str()), 0);
+  EXPECT_EQ(LookAtSocketFile(directory.Path("link"), &identity), ENOTSOCK);
+}
+
 TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
   TempDir directory;
   FakeQemu qemu;

@@ -5,8 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <string>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
@@ -109,6 +111,41 @@ TEST(ProcessTest, WhatIsNoUnixSocketIsAnError) {
   close(ends[0]);
   close(ends[1]);
 }
+
+TEST(ProcessTest, FindsAProcessAgainByItsStartTime) {
+  FakeQemu qemu;
+  const uint64_t start_ticks = IdentifyByPid(qemu.pid())->start_ticks;
+  ASSERT_NE(start_ticks, 0u);
+  const absl::StatusOr<PeerProcess> found = IdentifyAgain(qemu.pid(), start_ticks);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->kind, PeerProcess::Kind::kTracked);
+  EXPECT_EQ(IdentifyAgain(qemu.pid(), start_ticks + 1)->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyAgain(qemu.pid(), 0)->kind, PeerProcess::Kind::kTracked) << "not known then";
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(Readable(found->pidfd));
+  EXPECT_EQ(IdentifyAgain(qemu.pid(), start_ticks)->kind, PeerProcess::Kind::kGone) << "a zombie";
+  const pid_t pid = qemu.pid();
+  qemu.Reap();
+  EXPECT_EQ(IdentifyAgain(pid, start_ticks)->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyAgain(-7, start_ticks)->kind, PeerProcess::Kind::kGone);
+}
+
+TEST(ProcessTest, AThreadsNumberIsNoProcess) {
+  std::atomic<pid_t> number = 0;
+  std::atomic<bool> over = false;
+  std::thread thread([&] {
+    number = gettid();
+    number.notify_all();
+    over.wait(false);
+  });
+  number.wait(0);
+  EXPECT_EQ(IdentifyAgain(number, 1)->kind, PeerProcess::Kind::kGone);
+  over = true;
+  over.notify_all();
+  thread.join();
+}
+
+TEST(ProcessTest, ThePidNamespaceHasANumber) { EXPECT_NE(ReadPidNamespace(), 0u); }
 
 }  // namespace
 }  // namespace vmeventd

@@ -101,5 +101,32 @@ TEST_F(ShutdownFileTest, AnErrorNamesTheFileAndTheReason) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("No such file"));
 }
 
+TEST_F(ShutdownFileTest, TellsWhenItWasWrittenByUs) {
+  EXPECT_EQ(OwnShutdownFileTime(directory_.path(), "vm"), std::nullopt);
+  ASSERT_TRUE(Create("vm").ok());
+  const std::optional<absl::Time> written = OwnShutdownFileTime(directory_.path(), "vm");
+  ASSERT_TRUE(written.has_value());
+  EXPECT_EQ(*written, absl::TimeFromTimespec(Stat("vm.shutdown").st_ctim));
+  // A chmod later is no writing.
+  ASSERT_TRUE(StepUntil([] {},
+                        [&] {
+                          chmod(directory_.Path("vm.shutdown").c_str(), 0600);
+                          return absl::TimeFromTimespec(Stat("vm.shutdown").st_ctim) > *written;
+                        }));
+  EXPECT_EQ(OwnShutdownFileTime(directory_.path(), "vm"), written);
+}
+
+TEST_F(ShutdownFileTest, WhatIsNoFileOfOursHasNoTime) {
+  ASSERT_EQ(symlink("vm.shutdown", directory_.Path("link.shutdown").c_str()), 0);
+  directory_.MakeDirectory("dir.shutdown");
+  ASSERT_TRUE(Create("vm").ok());
+  for (const char* name : {"link", "dir", "missing"}) {
+    EXPECT_EQ(OwnShutdownFileTime(directory_.path(), name), std::nullopt) << name;
+  }
+  if (geteuid() != 0) return;
+  ASSERT_EQ(chown(directory_.Path("vm.shutdown").c_str(), 65534, 65534), 0);
+  EXPECT_EQ(OwnShutdownFileTime(directory_.path(), "vm"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace vmeventd

@@ -34,7 +34,8 @@ verdict.
 *The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
 be to count as the cause of a guest's poweroff. A guest reset clears a panic, a watchdog, a
 POWERDOWN, a SHUTDOWN and a hibernation; RESUME clears a STOP, a SHUTDOWN, a watchdog and a
-migration. Of several SHUTDOWNs the first that is not cleared counts.
+migration. Of several SHUTDOWNs the first that is not cleared counts. What was seen before a restart
+of vmeventd counts after it.
 
 | rule | when | class | cause |
 |---|---|---|---|
@@ -62,7 +63,7 @@ Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
 
 bool IsDecided(const Evidence& evidence) {
   return evidence.shutdown.has_value() || evidence.guest_panicked || evidence.watchdog_expired ||
-         evidence.migrated || evidence.down_before_attach;
+         evidence.migrated || evidence.down_before_attach || evidence.shutdown_file_found;
 }
 
 std::string ClassificationDocument() {
@@ -118,8 +119,7 @@ constexpr CauseText kCauseTexts[] = {
      "QEMU went without a word: killed or crashed"},
     {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
     {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
-    {ShutdownCause::kGuestRequest, "GUEST_REQUEST",
-     "the guest ended itself; this QEMU does not say how"},
+    {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
 };
 
 const CauseText& TextOf(ShutdownCause cause) {

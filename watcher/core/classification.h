@@ -45,6 +45,9 @@ struct Evidence {
   bool migrated = false;            // run state postmigrate, or MIGRATION completed
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor was ours, and no other client has it since
+  // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
+  bool shutdown_file_found = false;
+  bool host_rebooted = false;  // since the run was seen last
 };
 
 struct Verdict {
@@ -57,7 +60,8 @@ struct Verdict {
 // old a POWERDOWN may be to count as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
 
-// Whether the class is known before the process is gone: later evidence cannot change it.
+// Whether the class is known before the process is gone: later evidence cannot change it, unless
+// the VM comes to life again.
 bool IsDecided(const Evidence& evidence);
 
 // docs/classification.md.

@@ -36,6 +36,9 @@ struct Rule {
 
 inline constexpr Rule kClassificationRules[] = {
     // What decides whatever else was said.
+    {"host-rebooted", "the host was rebooted while the run was open: its end was not seen",
+     [](const RuleInput& in) { return in.evidence.host_rebooted; },  //
+     ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
     {"migrated-away", "the run state was `postmigrate`, not resumed since",
      [](const RuleInput& in) { return in.evidence.migrated; },  //
      ShutdownClass::kAdmin, ShutdownCause::kMigratedAway},
@@ -109,7 +112,12 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.unexplained(); },  //
      ShutdownClass::kUser, ShutdownCause::kGuestRequest},
 
-    // No SHUTDOWN at all.
+    // No SHUTDOWN that is known of. vmeventd creates the file as soon as it has seen a USER's
+    // shutdown; what it saw may not have been kept when it was killed.
+    {"shutdown-file-found",
+     "vmeventd was started again and found NAME.shutdown as it had written it during this run",
+     [](const RuleInput& in) { return in.evidence.shutdown_file_found; },  //
+     ShutdownClass::kUser, ShutdownCause::kGuestRequest},
     {"process-exited", "no SHUTDOWN, and the process of a VM that was followed is gone",
      [](const RuleInput& in) { return in.evidence.monitored; },  //
      ShutdownClass::kCrash, ShutdownCause::kProcessExited},

@@ -132,7 +132,7 @@ std::string MakeRunId(const RunIdentity& identity) {
   if (identity.pid != 0) {
     return absl::StrFormat("%s-%d-%d-%016x", boot, identity.pid, identity.start_ticks, path);
   }
-  return absl::StrFormat("%s-s%d-%d-%016x", boot, identity.socket_inode, identity.socket_ctime_ns,
+  return absl::StrFormat("%s-s%d-%d-%016x", boot, identity.socket_inode, identity.first_seen_ns,
                          path);
 }
 

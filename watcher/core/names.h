@@ -21,11 +21,14 @@ struct RunIdentity {
   std::string monitor_path;  // two sockets of one process are two runs
   int64_t pid = 0;           // 0: the process cannot be seen, the socket file stands for it
   uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
+  // Where the process cannot be seen: nothing but the moment tells apart what is found behind one
+  // socket, time after time.
   uint64_t socket_inode = 0;
-  int64_t socket_ctime_ns = 0;
+  int64_t first_seen_ns = 0;  // since 1970
 };
 
-// The id of a run: the same whenever it is computed for the same run, and never again for another.
+// The id of a run: never the same for two, and of a process that can be seen the same whenever it
+// is computed.
 std::string MakeRunId(const RunIdentity& identity);
 
 }  // namespace vmeventd

@@ -121,6 +121,9 @@ struct VmUpdate {
   std::optional<VmStatus> status;
   std::optional<VmEvent> event;
   bool forget = false;
+  // The run of `status` as VmSession::Save() writes it, to be kept until the next one: empty says
+  // that the run is over. Unset: unchanged.
+  std::optional<std::string> saved_run = std::nullopt;
 };
 
 // The state of one --watch.

@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_WATCHER_CORE_VM_SESSION_H_
 #define VMEVENTD_WATCHER_CORE_VM_SESSION_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,7 +25,18 @@ struct SessionOptions {
   bool shutdown_files = true;
 };
 
-// What is known of a run when its process is first seen. Text is UTF-8 already.
+// Which socket file it is: a path may be bound anew by another process, and an inode used again.
+struct SocketIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  int64_t made_ns = 0;  // when the file was made, since 1970
+
+  bool operator==(const SocketIdentity& other) const {
+    return device == other.device && inode == other.inode && made_ns == other.made_ns;
+  }
+};
+
+// What is known of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
 struct RunInfo {
   std::string name;
   std::string run_id;
@@ -31,7 +44,10 @@ struct RunInfo {
   int64_t pid = 0;              // 0: not visible
   uint64_t start_ticks = 0;     // of the process: field 22 of /proc/PID/stat; 0: not known
   std::string boot_id;          // of the kernel that it runs under
+  uint64_t pid_namespace = 0;   // in which `pid` was read; 0: not known
   std::string raw_path;         // of the monitor's socket, as the kernel knows it
+  std::string raw_name;         // `name` before it was escaped
+  SocketIdentity socket;        // that was connected to last
   bool process_tracked = true;  // false: the monitor's EOF is the end of the run
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
 };
@@ -63,6 +79,8 @@ using Effects = std::vector<Effect>;
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
 // It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
+// What Save() says is told with the updates, as VmUpdate::saved_run, whenever it has changed; the
+// last update that an input leads to has it, and one is made for it where there would be none.
 // After Done it takes no more input. No thread of its own.
 class VmSession {
  public:
@@ -72,6 +90,7 @@ class VmSession {
   // A run as Save() wrote it, for a daemon that was started again: its evidence stands, its monitor
   // is not attached. What happened since nobody saw: OnMonitorReady tells a GAP where the run state
   // shows it, and a process that is gone by then ended unobserved unless the evidence tells more.
+  // A monitor that stays away is lost after a while.
   // INVALID_ARGUMENT: not a text of Save().
   static absl::StatusOr<std::unique_ptr<VmSession>> Restore(absl::string_view saved,
                                                             const SessionOptions* options,
@@ -79,6 +98,15 @@ class VmSession {
   // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
   // STOPPED: there is no open run then.
   std::string Save() const;
+
+  // The shutdown file is there and vmeventd wrote it, at `written`, during this restored run.
+  Effects OnShutdownFileFound(absl::Time written, Instant now);
+  // The run was restored under another kernel than it ran under: that is its end.
+  Effects OnHostRebooted(Instant now);
+  // The process cannot be followed any more: the monitor's EOF is the end of the run from now on.
+  Effects OnTrackingLost();
+  // The monitor is about to be attached by `socket`.
+  Effects OnSocket(const SocketIdentity& socket);
 
   // The handshake is complete: for the first time, or again after the monitor was lost.
   Effects OnMonitorReady(const MonitorInfo& info, Instant now);
@@ -94,6 +122,8 @@ class VmSession {
   // The process is gone. All that the monitor still had to say has been handed in before.
   Effects OnProcessGone(Instant now);
   Effects OnShutdownFileDone(const absl::Status& status, Instant now);
+  // The same, of a file that was left as it is: its name belongs to a later run.
+  Effects OnShutdownFileLeft(Instant now);
   Effects OnTick(Instant now);
 
   // When OnTick is due, on the monotonic clock; InfiniteDuration: never.
@@ -102,6 +132,9 @@ class VmSession {
   // As published last, with `problems` as they are.
   VmStatus Status() const;
   const RunInfo& run() const { return run_; }
+  Instant attached_at() const { return attached_at_; }
+  // Restored, and its monitor was not attached since.
+  bool away() const { return away_; }
 
  private:
   enum class Monitor {
@@ -111,7 +144,17 @@ class VmSession {
     kLost,    // ended while the process lives on, and said so
     kUnseen,  // not attached since the daemon's restart
   };
+  static constexpr size_t kMaxTimelineEntries = 16;
   enum class FileStep { kUndone, kRequested, kDone };
+
+  // The inputs of the same names but for what they have kept.
+  void MonitorReady(const MonitorInfo& info, Instant now, Effects* effects);
+  void MonitorHeld(Instant now, Effects* effects);
+  void MonitorProblem(absl::string_view problem, Instant now, Effects* effects);
+  void RunState(absl::string_view run_state, Instant now, Effects* effects);
+  // Has the last update of `effects` tell Save() if it has changed.
+  void Keep(Effects* effects);
+  Effects Kept(Effects effects);
 
   // Publishes a QMP event; `limited` ones pass the rate limit first.
   Effects Handle(EventType type, absl::string_view message, bool limited, const QmpEvent& event,
@@ -132,6 +175,7 @@ class VmSession {
   void SetState(VmState state, Instant now);
   // Adds to the evidence's timeline; a repetition of the last entry renews it.
   void Saw(std::string what, Instant now);
+  void SawRestart(Instant now);
   // What cleared the evidence replaces it in the timeline.
   void Forget(absl::string_view by, Instant now);
 
@@ -147,9 +191,13 @@ class VmSession {
   // A GAP, and then the event that tells `state_`: it was `before` at the time that `since` names.
   void TellUnseenChange(VmState before, absl::string_view since, Instant now, Effects* effects);
   void DeclareLost(Instant now, Effects* effects);
+  // A restored run whose monitor did not come back.
+  void DeclareAway(Instant now, Effects* effects);
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile(Effects* effects);
+  // Removes the file of an end that was none.
+  void TakeShutdownFileBack(Effects* effects);
   void Finish(Instant now, Effects* effects);
 
   RunInfo run_;
@@ -171,6 +219,8 @@ class VmSession {
   std::string close_reason_;
   bool started_ = false;
   bool gone_ = false;
+  bool away_ = false;
+  size_t kept_ = 0;  // the hash of what Save() said when it was told last
 
   Evidence evidence_;
   std::vector<EvidenceEntry> timeline_;

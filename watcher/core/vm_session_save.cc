@@ -1,6 +1,7 @@
 // How a run is kept across restarts of the daemon: one JSON object, docs/journal.md.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "watcher/core/vm_session.h"
 
 namespace vmeventd {
@@ -17,72 +19,180 @@ using Json = nlohmann::json;
 
 constexpr int kFormat = 1;
 
-Json ToJson(absl::Time time) { return absl::ToUnixNanos(time); }
-Json ToJson(const std::optional<absl::Time>& time) {
-  return time.has_value() ? ToJson(*time) : Json();
+// Writes JSON with the few forms that a saved run has. The watcher saves a run with each step that
+// changes it: this takes a fifth of the time of building a document first. Keys are plain words,
+// text is UTF-8.
+class JsonWriter {
+ public:
+  void Begin(absl::string_view key = "") {
+    if (key.empty()) {
+      Comma();
+    } else {
+      Key(key);
+    }
+    text_ += '{';
+    first_ = true;
+  }
+  void End() {
+    text_ += '}';
+    first_ = false;
+  }
+  void BeginList(absl::string_view key) {
+    Key(key);
+    text_ += '[';
+    first_ = true;
+  }
+  void EndList() {
+    text_ += ']';
+    first_ = false;
+  }
+  template <typename Number>
+  void Item(Number number) {
+    Comma();
+    absl::StrAppend(&text_, number);
+  }
+  void Item(const EvidenceEntry& entry) {
+    Comma();
+    absl::StrAppend(&text_, "[", absl::ToUnixNanos(entry.time), ",");
+    Quote(entry.what);
+    text_ += ']';
+  }
+  template <typename Number>
+  void Put(absl::string_view key, Number number) {
+    Key(key);
+    absl::StrAppend(&text_, number);
+  }
+  void Put(absl::string_view key, absl::Time time) { Put(key, absl::ToUnixNanos(time)); }
+  void Put(absl::string_view key, absl::Duration duration) {
+    Put(key, absl::ToInt64Nanoseconds(duration));
+  }
+  void Put(absl::string_view key, Instant instant) {
+    Key(key);
+    absl::StrAppend(&text_, "[", absl::ToUnixNanos(instant.wall), ",",
+                    absl::ToInt64Nanoseconds(instant.monotonic), "]");
+  }
+  void Put(absl::string_view key, const std::string& text) {
+    Key(key);
+    Quote(text);
+  }
+  // Members that are false or empty are left out.
+  void PutIf(absl::string_view key, bool flag) {
+    if (!flag) return;
+    Key(key);
+    text_ += "true";
+  }
+  void PutIf(absl::string_view key, const std::string& text) {
+    if (!text.empty()) Put(key, text);
+  }
+  template <typename T>
+  void PutIf(absl::string_view key, const std::optional<T>& value) {
+    if (value.has_value()) Put(key, *value);
+  }
+
+  std::string Take() { return std::move(text_); }
+
+ private:
+  void Comma() {
+    if (!first_) text_ += ',';
+    first_ = false;
+  }
+  void Key(absl::string_view key) {
+    Comma();
+    absl::StrAppend(&text_, "\"", key, "\":");
+  }
+  void Quote(absl::string_view text) {
+    text_ += '"';
+    for (const char c : text) {
+      if (c == '"' || c == '\\') {
+        text_ += '\\';
+        text_ += c;
+      } else if (static_cast<unsigned char>(c) < 0x20) {
+        absl::StrAppendFormat(&text_, "\\u%04x", static_cast<unsigned char>(c));
+      } else {
+        text_ += c;
+      }
+    }
+    text_ += '"';
+  }
+
+  std::string text_;
+  bool first_ = true;
+};
+
+void Write(const RunInfo& run, JsonWriter* json) {
+  json->Begin("run");
+  json->Put("name", run.name);
+  json->Put("run_id", run.run_id);
+  json->Put("monitor_path", run.monitor_path);
+  // Raw bytes that are UTF-8 were not changed by escaping.
+  if (run.raw_path != run.monitor_path) json->Put("raw_path", absl::Base64Escape(run.raw_path));
+  if (run.raw_name != run.name) json->Put("raw_name", absl::Base64Escape(run.raw_name));
+  json->PutIf("process_tracked", run.process_tracked);
+  json->Put("pid", run.pid);
+  json->Put("start_ticks", run.start_ticks);
+  json->Put("pid_namespace", run.pid_namespace);
+  json->Put("boot_id", run.boot_id);
+  if (run.process_start != absl::InfinitePast()) json->Put("process_start", run.process_start);
+  json->BeginList("socket");
+  json->Item(run.socket.device);
+  json->Item(run.socket.inode);
+  json->Item(run.socket.made_ns);
+  json->EndList();
+  json->End();
 }
-Json ToJson(Instant instant) {
-  return Json::array(
-      {absl::ToUnixNanos(instant.wall), absl::ToInt64Nanoseconds(instant.monotonic)});
+
+void Write(const Evidence& evidence, JsonWriter* json) {
+  json->Begin("evidence");
+  if (evidence.shutdown.has_value()) {
+    const ShutdownFact& fact = *evidence.shutdown;
+    json->Begin("shutdown");
+    json->Put("reason", static_cast<int>(fact.reason));
+    if (fact.guest.has_value()) json->Put("guest", *fact.guest ? 1 : 0);
+    json->PutIf("powerdown_age", fact.powerdown_age);
+    json->PutIf("while_paused", fact.while_paused);
+    json->End();
+  }
+  json->PutIf("panicked", evidence.guest_panicked);
+  json->PutIf("watchdog", evidence.watchdog_expired);
+  json->PutIf("hibernating", evidence.hibernating);
+  json->PutIf("migrated", evidence.migrated);
+  json->PutIf("down_before_attach", evidence.down_before_attach);
+  json->PutIf("shutdown_file_found", evidence.shutdown_file_found);
+  json->End();
 }
-Json ToJson(absl::Duration duration) { return absl::ToInt64Nanoseconds(duration); }
 
 absl::Time TimeFrom(const Json& json) { return absl::FromUnixNanos(json.get<int64_t>()); }
+
 Instant InstantFrom(const Json& json) {
-  return {absl::FromUnixNanos(json.at(0).get<int64_t>()),
-          absl::Nanoseconds(json.at(1).get<int64_t>())};
+  return {TimeFrom(json.at(0)), absl::Nanoseconds(json.at(1).get<int64_t>())};
 }
 
-Json ToJson(const ShutdownFact& fact) {
-  Json json = {{"reason", static_cast<int>(fact.reason)}, {"while_paused", fact.while_paused}};
-  if (fact.guest.has_value()) json["guest"] = *fact.guest;
-  if (fact.powerdown_age.has_value()) json["powerdown_age"] = ToJson(*fact.powerdown_age);
-  return json;
+// The member `key`; T() if there is none.
+template <typename T>
+T ValueOf(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  return it == json.end() ? T() : it->template get<T>();
 }
 
-ShutdownFact ShutdownFactFrom(const Json& json) {
-  ShutdownFact fact;
-  fact.reason = static_cast<ShutdownReason>(json.at("reason").get<int>());
-  fact.while_paused = json.at("while_paused").get<bool>();
-  if (json.contains("guest")) fact.guest = json.at("guest").get<bool>();
-  if (json.contains("powerdown_age")) {
-    fact.powerdown_age = absl::Nanoseconds(json.at("powerdown_age").get<int64_t>());
+// An enum's number; throws if it is not one of `first` to `last`.
+template <typename Enum>
+Enum EnumFrom(const Json& json, Enum first, Enum last) {
+  const auto number = json.get<int64_t>();
+  if (number < static_cast<int64_t>(first) || number > static_cast<int64_t>(last)) {
+    throw Json::other_error::create(501, absl::StrCat("no such number: ", number), nullptr);
   }
-  return fact;
+  return static_cast<Enum>(number);
 }
 
-Json ToJson(const Evidence& evidence) {
-  Json json = {{"panicked", evidence.guest_panicked},
-               {"watchdog", evidence.watchdog_expired},
-               {"hibernating", evidence.hibernating},
-               {"migrated", evidence.migrated},
-               {"down_before_attach", evidence.down_before_attach}};
-  if (evidence.shutdown.has_value()) json["shutdown"] = ToJson(*evidence.shutdown);
-  return json;
-}
-
-Evidence EvidenceFrom(const Json& json) {
-  Evidence evidence;
-  evidence.guest_panicked = json.at("panicked").get<bool>();
-  evidence.watchdog_expired = json.at("watchdog").get<bool>();
-  evidence.hibernating = json.at("hibernating").get<bool>();
-  evidence.migrated = json.at("migrated").get<bool>();
-  evidence.down_before_attach = json.at("down_before_attach").get<bool>();
-  if (json.contains("shutdown")) evidence.shutdown = ShutdownFactFrom(json.at("shutdown"));
-  return evidence;
-}
-
-Json ToJson(const RunInfo& run) {
-  Json json = {{"name", run.name},
-               {"run_id", run.run_id},
-               {"monitor_path", run.monitor_path},
-               {"pid", run.pid},
-               {"start_ticks", run.start_ticks},
-               {"boot_id", run.boot_id},
-               {"raw_path", absl::Base64Escape(run.raw_path)},
-               {"process_tracked", run.process_tracked}};
-  if (run.process_start != absl::InfinitePast()) json["process_start"] = ToJson(run.process_start);
-  return json;
+// The raw bytes of `escaped`: another text only where they are not UTF-8.
+std::string RawBytes(const Json& json, const char* key, const std::string& escaped) {
+  const auto it = json.find(key);
+  if (it == json.end()) return escaped;
+  std::string raw;
+  if (!absl::Base64Unescape(it->get_ref<const std::string&>(), &raw)) {
+    throw Json::other_error::create(501, absl::StrCat(key, " is not base64"), nullptr);
+  }
+  return raw;
 }
 
 RunInfo RunInfoFrom(const Json& json) {
@@ -90,39 +200,83 @@ RunInfo RunInfoFrom(const Json& json) {
   run.name = json.at("name").get<std::string>();
   run.run_id = json.at("run_id").get<std::string>();
   run.monitor_path = json.at("monitor_path").get<std::string>();
+  run.raw_path = RawBytes(json, "raw_path", run.monitor_path);
+  run.raw_name = RawBytes(json, "raw_name", run.name);
+  run.process_tracked = ValueOf<bool>(json, "process_tracked");
   run.pid = json.at("pid").get<int64_t>();
   run.start_ticks = json.at("start_ticks").get<uint64_t>();
+  run.pid_namespace = json.at("pid_namespace").get<uint64_t>();
   run.boot_id = json.at("boot_id").get<std::string>();
-  absl::Base64Unescape(json.at("raw_path").get<std::string>(), &run.raw_path);
-  run.process_tracked = json.at("process_tracked").get<bool>();
   if (json.contains("process_start")) run.process_start = TimeFrom(json.at("process_start"));
+  const Json& socket = json.at("socket");
+  run.socket = {socket.at(0).get<uint64_t>(), socket.at(1).get<uint64_t>(),
+                socket.at(2).get<int64_t>()};
   return run;
+}
+
+// What of a run would lead the watcher to somewhere else than to that run; "" if nothing.
+absl::string_view WrongWith(const RunInfo& run) {
+  if (run.run_id.empty()) return "it has no run_id";
+  if (run.raw_path.empty() || run.raw_path.front() != '/') return "its monitor_path is no path";
+  if (run.raw_path.find('\0') != std::string::npos) return "its monitor_path is no path";
+  constexpr char kNotInNames[] = {'/', '\0'};
+  if (run.raw_name.empty() ||
+      run.raw_name.find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
+    return "its name is no file name";
+  }
+  if (run.process_tracked && run.pid <= 0) return "it has no pid";
+  return "";
+}
+
+ShutdownFact ShutdownFactFrom(const Json& json) {
+  ShutdownFact fact;
+  fact.reason = EnumFrom(json.at("reason"), ShutdownReason::kMissing, ShutdownReason::kOther);
+  if (json.contains("guest")) fact.guest = json.at("guest").get<int>() != 0;
+  if (json.contains("powerdown_age")) {
+    fact.powerdown_age = absl::Nanoseconds(json.at("powerdown_age").get<int64_t>());
+  }
+  fact.while_paused = ValueOf<bool>(json, "while_paused");
+  return fact;
+}
+
+Evidence EvidenceFrom(const Json& json) {
+  Evidence evidence;
+  if (json.contains("shutdown")) evidence.shutdown = ShutdownFactFrom(json.at("shutdown"));
+  evidence.guest_panicked = ValueOf<bool>(json, "panicked");
+  evidence.watchdog_expired = ValueOf<bool>(json, "watchdog");
+  evidence.hibernating = ValueOf<bool>(json, "hibernating");
+  evidence.migrated = ValueOf<bool>(json, "migrated");
+  evidence.down_before_attach = ValueOf<bool>(json, "down_before_attach");
+  evidence.shutdown_file_found = ValueOf<bool>(json, "shutdown_file_found");
+  return evidence;
 }
 
 }  // namespace
 
 std::string VmSession::Save() const {
   if (!started_ || state_ == VmState::kStopped) return "";
-  Json timeline = Json::array();
-  for (const EvidenceEntry& entry : timeline_) {
-    timeline.push_back(Json::array({ToJson(entry.time), entry.what}));
+  JsonWriter json;
+  json.Begin();
+  json.Put("format", kFormat);
+  Write(run_, &json);
+  json.Put("attached_at", attached_at_);
+  json.Put("state", static_cast<int>(state_));
+  json.Put("state_time", state_time_);
+  if (monitor_ == Monitor::kLost) {
+    json.Put("state_before_loss", static_cast<int>(state_before_loss_));
   }
-  Json json = {{"format", kFormat},
-               {"run", ToJson(run_)},
-               {"attached_at", ToJson(attached_at_)},
-               {"state", static_cast<int>(state_)},
-               {"state_time", ToJson(state_time_)},
-               {"state_before_loss", static_cast<int>(state_before_loss_)},
-               {"lost", monitor_ == Monitor::kLost},
-               {"uuid", uuid_},
-               {"qemu_version", qemu_version_},
-               {"evidence", ToJson(evidence_)},
-               {"timeline", std::move(timeline)},
-               {"paused", paused_},
-               {"shutdown_json", shutdown_json_},
-               {"shutdown_qemu_time", ToJson(shutdown_qemu_time_)}};
-  if (powerdown_at_.has_value()) json["powerdown_at"] = ToJson(*powerdown_at_);
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  json.PutIf("uuid", uuid_);
+  json.PutIf("qemu_version", qemu_version_);
+  json.PutIf("paused", paused_);
+  json.PutIf("powerdown_at", powerdown_at_);
+  json.PutIf("shutdown_json", shutdown_json_);
+  json.PutIf("shutdown_qemu_time", shutdown_qemu_time_);
+  Write(evidence_, &json);
+  json.BeginList("timeline");
+  for (const EvidenceEntry& entry : timeline_) json.Item(entry);
+  json.EndList();
+  json.End();
+  return json.Take();
 }
 
 absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view saved,
@@ -132,25 +286,35 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   if (json.at("format").get<int>() != kFormat) {
     return absl::InvalidArgumentError("a saved run of another format");
   }
-  auto session = std::make_unique<VmSession>(RunInfoFrom(json.at("run")), options, now);
-  session->attached_at_ = InstantFrom(json.at("attached_at"));
-  session->state_ = static_cast<VmState>(json.at("state").get<int>());
-  session->state_time_ = TimeFrom(json.at("state_time"));
-  session->state_before_loss_ = static_cast<VmState>(json.at("state_before_loss").get<int>());
-  session->monitor_ = json.at("lost").get<bool>() ? Monitor::kLost : Monitor::kUnseen;
-  session->uuid_ = json.at("uuid").get<std::string>();
-  session->qemu_version_ = json.at("qemu_version").get<std::string>();
-  session->evidence_ = EvidenceFrom(json.at("evidence"));
-  for (const Json& entry : json.at("timeline")) {
-    session->timeline_.push_back({TimeFrom(entry.at(0)), entry.at(1).get<std::string>()});
+  RunInfo run = RunInfoFrom(json.at("run"));
+  if (const absl::string_view wrong = WrongWith(run); !wrong.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", wrong));
   }
-  session->paused_ = json.at("paused").get<bool>();
-  session->shutdown_json_ = json.at("shutdown_json").get<std::string>();
-  if (!json.at("shutdown_qemu_time").is_null()) {
+  auto session = std::make_unique<VmSession>(std::move(run), options, now);
+  session->attached_at_ = InstantFrom(json.at("attached_at"));
+  session->state_ = EnumFrom(json.at("state"), VmState::kRunning, VmState::kUnreachable);
+  session->state_time_ = TimeFrom(json.at("state_time"));
+  session->monitor_ = Monitor::kUnseen;
+  if (const auto before = json.find("state_before_loss"); before != json.end()) {
+    session->monitor_ = Monitor::kLost;
+    session->state_before_loss_ = EnumFrom(*before, VmState::kRunning, VmState::kUnreachable);
+  }
+  session->uuid_ = ValueOf<std::string>(json, "uuid");
+  session->qemu_version_ = ValueOf<std::string>(json, "qemu_version");
+  session->paused_ = ValueOf<bool>(json, "paused");
+  if (json.contains("powerdown_at")) session->powerdown_at_ = InstantFrom(json.at("powerdown_at"));
+  session->shutdown_json_ = ValueOf<std::string>(json, "shutdown_json");
+  if (json.contains("shutdown_qemu_time")) {
     session->shutdown_qemu_time_ = TimeFrom(json.at("shutdown_qemu_time"));
   }
-  if (json.contains("powerdown_at")) session->powerdown_at_ = InstantFrom(json.at("powerdown_at"));
+  session->evidence_ = EvidenceFrom(json.at("evidence"));
+  for (const Json& entry : json.at("timeline")) {
+    if (session->timeline_.size() == kMaxTimelineEntries) break;
+    session->timeline_.push_back({TimeFrom(entry.at(0)), entry.at(1).get<std::string>()});
+  }
   session->started_ = true;
+  session->away_ = true;
+  session->kept_ = std::hash<std::string>()(std::string(saved));
   return session;
 } catch (const Json::exception& error) {
   return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));

@@ -53,7 +53,9 @@ void EventQueue::PushWhenFull(VmUpdate update) {
   if (keep) {
     waiting_status_.erase(key);
   } else if (const auto [it, added] = waiting_status_.try_emplace(key, updates_.size()); !added) {
-    updates_[it->second] = std::move(update);
+    VmUpdate& waiting = updates_[it->second];
+    if (!update.saved_run.has_value()) update.saved_run = std::move(waiting.saved_run);
+    waiting = std::move(update);
     return;
   }
   updates_.push_back(std::move(update));

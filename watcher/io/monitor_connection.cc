@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -41,20 +42,34 @@ std::string TextMember(const QmpObject* value, const char* name) {
   return text.size() <= kMaxTextBytes ? text : "";
 }
 
+// The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
+// changed by a chmod as the ctime is.
+int Identify(int directory, const char* path, int flags, SocketIdentity* identity) {
+  struct statx status {};
+  if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
+  if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
+  const statx_timestamp& made =
+      (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_ctime;
+  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+  identity->inode = status.stx_ino;
+  identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
+  return 0;
+}
+
 }  // namespace
 
 int OpenSocketFile(const std::string& path, SocketFile* file) {
   UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno;
-  struct stat status;
-  if (fstat(fd.get(), &status) != 0) return errno;
-  if (!S_ISSOCK(status.st_mode)) return ENOTSOCK;
+  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity); error != 0) {
+    return error;
+  }
   file->fd = std::move(fd);
-  file->device = status.st_dev;
-  file->inode = status.st_ino;
-  file->ctime_ns =
-      static_cast<int64_t>(status.st_ctim.tv_sec) * 1'000'000'000 + status.st_ctim.tv_nsec;
   return 0;
+}
+
+int LookAtSocketFile(const std::string& path, SocketIdentity* identity) {
+  return Identify(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, identity);
 }
 
 int ConnectTo(const SocketFile& file, UniqueFd* connection) {

@@ -1,8 +1,6 @@
 #ifndef VMEVENTD_WATCHER_IO_MONITOR_CONNECTION_H_
 #define VMEVENTD_WATCHER_IO_MONITOR_CONNECTION_H_
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -21,14 +19,15 @@ namespace vmeventd {
 // A socket's file, as opened for a connect that follows no link and knows no limit of 108 bytes.
 struct SocketFile {
   UniqueFd fd;  // O_PATH
-  dev_t device = 0;
-  ino_t inode = 0;
-  int64_t ctime_ns = 0;
+  SocketIdentity identity;
 };
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
 // anything but a socket, links included.
 int OpenSocketFile(const std::string& path, SocketFile* file);
+
+// Which socket is at `path`, without opening it; the same errors.
+int LookAtSocketFile(const std::string& path, SocketIdentity* identity);
 
 // Connects to it without waiting. Returns 0 or the errno.
 int ConnectTo(const SocketFile& file, UniqueFd* connection);

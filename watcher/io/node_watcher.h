@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,9 @@ struct WatcherOptions {
   bool process_tracking = true;
   SessionOptions session;
   absl::Duration greeting_timeout = absl::Seconds(3);
+  // The open runs of the daemon before this one, as VmUpdate::saved_run told them. The first turns
+  // of the loop tell of each that it goes on (its status) or has ended (STOPPED).
+  std::vector<std::string> saved_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
 };
@@ -32,6 +36,7 @@ struct WatcherCounters {
   uint64_t monitors_lost = 0;
   uint64_t protocol_errors = 0;
   uint64_t shutdown_file_errors = 0;
+  uint64_t unreadable_runs = 0;  // of WatcherOptions::saved_runs
 };
 
 // Follows every QEMU whose monitor socket appears in the watched directories, and tells `sink`
@@ -40,7 +45,8 @@ struct WatcherCounters {
 class NodeWatcher {
  public:
   // `clock` and `sink` outlive the watcher. The watches are set and the directories scanned by the
-  // first RunOnce. An error names the system resource that could not be had.
+  // first RunOnce that has no saved run left to look after. An error names the system resource that
+  // could not be had.
   static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(WatcherOptions options,
                                                              const Clock* clock, EventSink* sink);
   virtual ~NodeWatcher() = default;
@@ -50,6 +56,11 @@ class NodeWatcher {
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
 
+  // Has the loop push every open run's status with its saved_run once more, for a sink that lost
+  // what it kept. Any thread.
+  virtual void TellRunsAgain() = 0;
+
+  // Every saved run was restored or has ended, and every socket that was there was tried.
   virtual bool first_scan_done() const = 0;
   virtual WatcherCounters counters() const = 0;
 };

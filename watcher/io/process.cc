@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -97,6 +98,25 @@ absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid) {
   return peer;
 }
 
+absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {
+  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) {
+    if (OutOfDescriptors(errno) || errno == ENOMEM) {
+      return absl::ResourceExhaustedError("pidfd_open");
+    }
+    // EINVAL, ENOENT: the number is that of a thread by now.
+    if (errno == ESRCH || errno == EINVAL || errno == ENOENT) return Gone(pid);
+    return PeerProcess{};  // a kernel before 5.3, or one that forbids it
+  }
+  absl::StatusOr<PeerProcess> found = WithPidfd(pid, std::move(pidfd));
+  // A start time that cannot be read tells nothing: then the number has to do.
+  if (found.ok() && found->start_ticks != start_ticks && found->start_ticks != 0 &&
+      start_ticks != 0) {
+    return Gone(pid);
+  }
+  return found;
+}
+
 std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
   const size_t name_end = stat.rfind(')');
   if (name_end == absl::string_view::npos) return std::nullopt;
@@ -119,6 +139,11 @@ absl::Time ProcessStartTime(uint64_t start_ticks) {
   const absl::Duration ticks =
       absl::Seconds(static_cast<double>(start_ticks)) / static_cast<double>(sysconf(_SC_CLK_TCK));
   return absl::TimeFromTimespec(wall) - absl::DurationFromTimespec(since_boot) + ticks;
+}
+
+uint64_t ReadPidNamespace() {
+  struct stat status;
+  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
 }
 
 std::string ReadBootId() {

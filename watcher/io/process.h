@@ -33,6 +33,11 @@ absl::StatusOr<PeerProcess> IdentifyPeer(int socket);
 // may have taken the number at any time.
 absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 
+// The process that was `pid` and had been started at `start_ticks` when it was seen earlier under
+// this boot, in this PID namespace: kGone if another has the number by now. `start_ticks` 0 was not
+// known. Errors as above.
+absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
+
 // Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
 // name within may hold anything, ") " included.
 std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
@@ -42,6 +47,9 @@ absl::Time ProcessStartTime(uint64_t start_ticks);
 
 // The kernel's boot id; empty if it cannot be read.
 std::string ReadBootId();
+
+// Names the PID namespace of this process; 0 if it cannot be read.
+uint64_t ReadPidNamespace();
 
 }  // namespace vmeventd
 

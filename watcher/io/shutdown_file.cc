@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/escaping.h"
@@ -63,6 +64,17 @@ absl::Status DeleteShutdownFile(const std::string& directory, const std::string&
   }
   if (errno == ENOENT) return absl::OkStatus();
   return Failed("remove", directory, name, errno);
+}
+
+std::optional<absl::Time> OwnShutdownFileTime(const std::string& directory,
+                                              const std::string& vm_name) {
+  struct stat status;
+  if (lstat(absl::StrCat(directory, "/", vm_name, ".shutdown").c_str(), &status) != 0 ||
+      !S_ISREG(status.st_mode) || status.st_uid != geteuid()) {
+    return std::nullopt;
+  }
+  // The ctime cannot be set, and the mtime is not changed by a chmod.
+  return std::min(absl::TimeFromTimespec(status.st_ctim), absl::TimeFromTimespec(status.st_mtim));
 }
 
 }  // namespace vmeventd

@@ -1,9 +1,11 @@
 #ifndef VMEVENTD_WATCHER_IO_SHUTDOWN_FILE_H_
 #define VMEVENTD_WATCHER_IO_SHUTDOWN_FILE_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace vmeventd {
 
@@ -18,6 +20,11 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
 
 // Removes the file; that there is none is success.
 absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name);
+
+// When the file was written or renewed last, if it is there, is a regular file and belongs to this
+// process's user: so it was vmeventd that wrote it. Unset otherwise. Needs no descriptor.
+std::optional<absl::Time> OwnShutdownFileTime(const std::string& directory,
+                                              const std::string& vm_name);
 
 }  // namespace vmeventd
 

@@ -20,9 +20,9 @@ using InodeKey = std::pair<dev_t, ino_t>;
 // found at it lives.
 struct SocketSlot {
   std::string path;  // raw bytes
-  int spec = 0;
+  int spec = -1;     // -1: known from a run of an earlier daemon only
   bool present = false;
-  bool tried = false;  // a first connect was made
+  bool untried = false;  // found by the first scan, and not connected to yet
 
   // The run that a connection at this path belongs to: the newest of those found here. An older
   // one, whose socket was replaced, lives on without being it.
@@ -37,8 +37,6 @@ struct SocketSlot {
   bool claims_inode = false;
   bool awaits_inode = false;
 
-  // How many untracked runs ended at this path; tells apart those behind one socket.
-  int ended_runs = 0;
   std::string problem;  // told of the socket while no run could be seen behind it
 };
 

@@ -24,16 +24,8 @@ std::string ForLog(const std::string& text) { return absl::Utf8SafeCHexEscape(te
 
 }  // namespace
 
-VmRun::VmRun(RunContext* context, Owner* owner, RunInfo info, const std::string* directory,
-             std::string vm_name, UniqueFd pidfd)
-    : context_(context),
-      owner_(owner),
-      directory_(directory),
-      vm_name_(std::move(vm_name)),
-      session_(std::move(info), &context->options->session, context->loop->Now()),
-      pidfd_(std::move(pidfd)) {
-  if (pidfd_.valid()) ++context_->vm_descriptors;
-}
+VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
+    : context_(context), owner_(owner), session_(std::move(session)), published_(session_.away()) {}
 
 VmRun::~VmRun() {
   RetireConnection();
@@ -42,9 +34,16 @@ VmRun::~VmRun() {
   context_->loop->CancelTimer(&query_timer_);
 }
 
-absl::Status VmRun::Track() { return context_->loop->Add(pidfd_.get(), EPOLLIN, this); }
+absl::Status VmRun::Track(UniqueFd pidfd) {
+  if (absl::Status status = context_->loop->Add(pidfd.get(), EPOLLIN, this); !status.ok()) {
+    return status;
+  }
+  pidfd_ = std::move(pidfd);
+  ++context_->vm_descriptors;
+  return absl::OkStatus();
+}
 
-absl::Status VmRun::Attach(UniqueFd socket) {
+absl::Status VmRun::Attach(UniqueFd socket, const SocketIdentity& identity) {
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over_) return absl::FailedPreconditionError("the run is over");
   auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
@@ -55,7 +54,25 @@ absl::Status VmRun::Attach(UniqueFd socket) {
   monitor_timer_ = context_->loop->AddTimer(
       context_->loop->Now().monotonic + context_->options->greeting_timeout,
       [this] { OnGreetingTimeout(); });
+  Apply(session_.OnSocket(identity));
   return absl::OkStatus();
+}
+
+void VmRun::Resume() {
+  owner_->OnPublish(this, {Status(), std::nullopt, false});
+  ArmTick();
+}
+
+void VmRun::LoseTracking() { Apply(session_.OnTrackingLost()); }
+
+void VmRun::EndWithHost() { Apply(session_.OnHostRebooted(context_->loop->Now())); }
+
+void VmRun::NoteShutdownFile(absl::Time written) {
+  Apply(session_.OnShutdownFileFound(written, context_->loop->Now()));
+}
+
+std::string VmRun::Directory() const {
+  return info().raw_path.substr(0, std::max<size_t>(info().raw_path.rfind('/'), 1));
 }
 
 void VmRun::ReportHeld() { Apply(session_.OnMonitorHeld(context_->loop->Now())); }
@@ -196,17 +213,23 @@ void VmRun::Carry(Publish& effect) {
   owner_->OnPublish(this, std::move(effect.update));
 }
 
-void VmRun::Carry(const WriteShutdownFile&) {
-  FinishShutdownFile(
-      context_->spares.Do([this] { return CreateShutdownFile(*directory_, vm_name_); }));
+void VmRun::Carry(const WriteShutdownFile&) { TouchShutdownFile(CreateShutdownFile); }
+
+void VmRun::Carry(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdownFile); }
+
+bool VmRun::OwnsShutdownFile() const {
+  if (!owner_->OwnsName(this)) return false;
+  if (!session_.away()) return true;
+  // A later run may be there and not be known yet.
+  SocketIdentity there;
+  return LookAtSocketFile(info().raw_path, &there) != 0 || there == info().socket;
 }
 
-void VmRun::Carry(const RemoveShutdownFile&) {
-  FinishShutdownFile(
-      context_->spares.Do([this] { return DeleteShutdownFile(*directory_, vm_name_); }));
-}
-
-void VmRun::FinishShutdownFile(const absl::Status& status) {
+template <typename Operation>
+void VmRun::TouchShutdownFile(Operation operation) {
+  if (!OwnsShutdownFile()) return Apply(session_.OnShutdownFileLeft(context_->loop->Now()));
+  const absl::Status status =
+      context_->spares.Do([&] { return operation(Directory(), info().raw_name); });
   if (!status.ok()) {
     ++context_->counters.shutdown_file_errors;
     const std::string problem(status.message());

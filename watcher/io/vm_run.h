@@ -50,30 +50,42 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
     // The connection is closed and the run goes on: connect again. `answered_for` is how long QEMU
     // had answered on it, zero if it never did.
     virtual void OnMonitorEnded(VmRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
+    // Whether no later run has the VM's name: its shutdown file is that run's then.
+    virtual bool OwnsName(const VmRun* run) const = 0;
     // The run is over and told; it takes no more input. The owner puts it into the graveyard.
     virtual void OnOver(VmRun* run) = 0;
   };
 
-  // `vm_name` is the raw name, for the shutdown file in `directory`. `pidfd` is valid if the
-  // process is tracked. `owner` and `context` outlive the run.
-  VmRun(RunContext* context, Owner* owner, RunInfo info, const std::string* directory,
-        std::string vm_name, UniqueFd pidfd);
+  // `owner` and `context` outlive the run.
+  VmRun(RunContext* context, Owner* owner, VmSession session);
   ~VmRun() override;
 
-  // Begins to wait for the process's end.
-  absl::Status Track();
-  // Takes over a new connection, and closes the one it has.
-  absl::Status Attach(UniqueFd socket);
+  // Begins to wait for the end of the process that `pidfd` stands for.
+  absl::Status Track(UniqueFd pidfd);
+  // Takes over a new connection, to the socket `identity`, and closes the one it has.
+  absl::Status Attach(UniqueFd socket, const SocketIdentity& identity);
+
+  // Of a restored run: it goes on, its process cannot be followed any more, it ended with its host,
+  // its shutdown file was written then.
+  void Resume();
+  void LoseTracking();
+  void EndWithHost();
+  void NoteShutdownFile(absl::Time written);
 
   // The monitor cannot be had for now, and why.
   void ReportHeld();
   void ReportProblem(absl::string_view problem);
-  // The end of a run that is not tracked.
+  // The end of a run that is not tracked, or was restored and has no process any more.
   void End();
 
   const RunInfo& info() const { return session_.run(); }
+  Instant attached_at() const { return session_.attached_at(); }
+  // Of its socket and its shutdown file.
+  std::string Directory() const;
   VmStatus Status() const { return session_.Status(); }
+  std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
+  bool followed() const { return pidfd_.valid(); }
   bool connected() const { return connection_ != nullptr; }
   // Whether the sink knows of it.
   bool published() const { return published_; }
@@ -103,14 +115,14 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
   void Carry(const QueryRunState& effect);
   void Carry(const Done& effect);
   void Carry(Publish& effect);
-  void FinishShutdownFile(const absl::Status& status);
+  bool OwnsShutdownFile() const;
+  template <typename Operation>
+  void TouchShutdownFile(Operation operation);
   void ArmTick();
   void ArmQuery(absl::Duration deadline);
 
   RunContext* const context_;
   Owner* const owner_;
-  const std::string* const directory_;
-  const std::string vm_name_;
   VmSession session_;
   UniqueFd pidfd_;
   std::unique_ptr<MonitorConnection> connection_;

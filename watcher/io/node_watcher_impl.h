@@ -1,0 +1,164 @@
+#ifndef VMEVENTD_WATCHER_IO_NODE_WATCHER_IMPL_H_
+#define VMEVENTD_WATCHER_IO_NODE_WATCHER_IMPL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/io/directory_watcher.h"
+#include "watcher/io/event_loop.h"
+#include "watcher/io/inode_claims.h"
+#include "watcher/io/monitor_connection.h"
+#include "watcher/io/node_watcher.h"
+#include "watcher/io/process.h"
+#include "watcher/io/socket_slot.h"
+#include "watcher/io/uuid_index.h"
+#include "watcher/io/vm_run.h"
+
+// The inside of NodeWatcher, for its own files alone.
+
+namespace vmeventd {
+
+inline constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
+inline constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// A socket file that a killed QEMU left refuses for ever.
+inline constexpr absl::Duration kMaxRefusedRetry = absl::Seconds(60);
+// After the end of a monitor that worked: mostly its process is about to go.
+inline constexpr absl::Duration kFirstReconnect = absl::Milliseconds(100);
+inline constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
+// A monitor that answered for so long has earned a quick reconnect.
+inline constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
+
+inline constexpr char kOutOfDescriptors[] =
+    "out of file descriptors: the VM is not followed; raise LimitNOFILE of the service";
+
+inline std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
+
+// A run, and what the watcher knows of it beyond its session.
+struct FollowedRun {
+  std::unique_ptr<VmRun> run;
+  SocketSlot* slot = nullptr;  // where it was found
+  std::optional<Uuid> uuid;
+};
+
+// Connects to the sockets (node_watcher.cc), and knows the runs behind them
+// (node_watcher_runs.cc) and those that a daemon before this one left (node_watcher_restore.cc).
+class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, public VmRun::Owner {
+ public:
+  NodeWatcherImpl(WatcherOptions options, std::vector<std::string> saved_runs, EventSink* sink,
+                  std::unique_ptr<EventLoop> loop);
+  absl::Status WatchDirectories();
+
+  void RunOnce(absl::Duration timeout) override;
+  void Wake() override { loop_->Wake(); }
+  void TellRunsAgain() override;
+  bool first_scan_done() const override { return first_scan_done_; }
+  WatcherCounters counters() const override;
+
+ private:
+  void OnSocket(int spec, const std::string& file_name) override;
+  void OnSocketGone(int spec, const std::string& file_name) override;
+  void OnDirectories(std::vector<WatchedDirectory> directories) override;
+
+  void OnPublish(VmRun* run, VmUpdate update) override;
+  void OnMonitorReady(VmRun* run, const std::string& uuid) override;
+  void OnMonitorEnded(VmRun* run, VmRun::MonitorEnd end, absl::Duration answered_for) override;
+  bool OwnsName(const VmRun* run) const override;
+  void OnOver(VmRun* run) override;
+
+  std::string PathOf(int spec, const std::string& file_name) const;
+  // The --watch that `path` belongs to; -1 without one.
+  int SpecOf(const std::string& path) const;
+  // Finds the slot of that path, or makes it.
+  SocketSlot* SlotAt(std::string path);
+  void DropSlotIfUnused(SocketSlot* slot);
+  std::string RawVmName(const SocketSlot& slot) const;
+
+  void Schedule(SocketSlot* slot, absl::Duration delay);
+  void ScheduleAll(const std::vector<SocketSlot*>& slots);
+  // Schedules with twice the last wait, at least `first` and at most `limit`.
+  void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
+  void TryConnect(SocketSlot* slot);
+  void OnConnectError(SocketSlot* slot, int error);
+  void Attach(SocketSlot* slot, const SocketFile& file, UniqueFd socket);
+  void OnListenerGone(SocketSlot* slot);
+  void ClaimInode(SocketSlot* slot, const SocketIdentity& socket);
+  // Null: the process cannot be followed.
+  VmRun* FindOrMakeRun(SocketSlot* slot, const SocketIdentity& socket, PeerProcess peer);
+  VmRun* FindRun(const SocketSlot& slot, const SocketIdentity& socket, const PeerProcess& peer);
+  std::string NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
+                       const PeerProcess& peer);
+  VmRun* AddRun(SocketSlot* slot, std::unique_ptr<VmRun> run);
+  // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
+  void EndUntrackedRun(SocketSlot* slot);
+  FollowedRun& Followed(const VmRun* run);
+  // The entry of a socket behind which no process was seen.
+  VmStatus SocketStatus(const SocketSlot& slot) const;
+  void TellProblem(SocketSlot* slot, const std::string& problem);
+  void ForgetProblem(SocketSlot* slot);
+  void Republish(const std::vector<VmRun*>& runs);
+  std::string UuidProblem(const VmRun* run) const;
+  void TellAllRuns();
+
+  // The runs that the daemon before this one left open. Reads them all, then finds out what became
+  // of each, some a turn; returns whether that is done.
+  bool RestoreSome();
+  void ReadSavedRuns();
+  void RefuseSavedRun(absl::string_view why, absl::string_view text);
+  // Finds out whether `run` goes on. `next_attached`: when the next run at its path was.
+  void Settle(VmRun* run, absl::Time next_attached);
+  // Looks for its process; false if that takes a descriptor and there is none.
+  bool FindProcess(VmRun* run);
+  void FindProcesses();
+  void FindProcessesLater();
+  // The run goes on.
+  void Resume(VmRun* run);
+  // Ends the untracked runs to whose sockets no way leads back: those that the directories, which
+  // have been scanned, do not have.
+  void EndUnreachableRuns();
+
+  const WatcherOptions options_;
+  EventSink* const sink_;
+  const std::unique_ptr<EventLoop> loop_;
+  const std::string boot_id_;
+  const uint64_t pid_namespace_;
+  RunContext context_;
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>>
+      slots_;                                               // by SocketSlot::path
+  std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
+  InodeClaims claims_;
+  absl::flat_hash_map<absl::string_view, FollowedRun> runs_;  // by RunInfo::run_id
+  UuidIndex uuids_;
+  std::unique_ptr<DirectoryWatcher> directories_;
+  int64_t last_first_seen_ns_ = 0;  // of the untracked runs: no two have the same
+
+  // What is still to be restored: texts, then the run ids that they hold, oldest first, with the
+  // time when the next run at the same path was attached.
+  std::vector<std::string> saved_runs_;
+  std::vector<std::pair<std::string, absl::Time>> unsettled_;
+  size_t settled_ = 0;
+  // Runs whose processes are looked for again, for want of descriptors.
+  std::vector<std::string> without_process_;
+  TimerId find_process_timer_;
+  absl::Duration find_process_backoff_;
+
+  bool runs_to_reach_ = false;  // untracked ones are left whose directories could not be scanned
+
+  int untried_slots_ = 0;
+  bool scanned_ = false;
+  bool first_scan_done_ = false;
+  std::atomic<bool> tell_runs_again_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_IO_NODE_WATCHER_IMPL_H_
