@@ -11,8 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "server/quote.h"
 #include "server/version.h"
 
@@ -40,6 +42,8 @@ struct Texts {
   std::vector<std::string> listen;
   std::string state_dir;
   std::string powerdown_window = "10m";
+  std::string retention_age = "30d";
+  std::string retention_events = "1000000";
   std::string process_tracking = "auto";
   std::string shutdown_files = "on";
   std::string log_level = "info";
@@ -90,10 +94,15 @@ void DefineFlags(CLI::App* app, const Texts& defaults, Texts* texts) {
                    absl::StrJoin(defaults.listen, " ")))
       ->allow_extra_args(false);
   add("--state-dir", texts->state_dir, "DIR",
-      absl::StrCat("The daemon's own directory. Default ", defaults.state_dir));
+      absl::StrCat("The daemon's own directory, which holds the journal. Default ",
+                   defaults.state_dir));
   add("--powerdown-window", texts->powerdown_window, "DURATION",
       "A guest that powers off within this time of an ACPI powerdown was asked to by the host; as "
       "in 3s, 10m, 1h30m. Default 10m");
+  add("--retention-age", texts->retention_age, "DURATION",
+      "Keep events in the journal for this time; as in 12h, 30d. Default 30d");
+  add("--retention-events", texts->retention_events, "NUMBER",
+      "Keep at most so many events in the journal. Default 1000000");
   add("--process-tracking", texts->process_tracking, "auto|off",
       "off: a monitor's end of file is the end of the VM, whatever its process does. Default auto");
   add("--shutdown-files", texts->shutdown_files, "on|off",
@@ -163,13 +172,30 @@ absl::Status ReadStateDir(const std::string& text, Config* config) {
   return status.ok() ? status : Invalid("--state-dir", status.message());
 }
 
+// What absl::ParseDuration takes, and whole days.
+bool ParseTime(absl::string_view text, absl::Duration* out) {
+  absl::string_view days = text;
+  uint32_t count = 0;
+  if (absl::ConsumeSuffix(&days, "d") && absl::SimpleAtoi(days, &count)) {
+    *out = absl::Hours(24) * count;
+    return true;
+  }
+  return absl::ParseDuration(text, out);
+}
+
 absl::Status ReadDuration(absl::string_view flag, const std::string& text, absl::Duration* out) {
-  const bool ok = absl::ParseDuration(text, out) && *out > absl::ZeroDuration() &&
-                  *out < absl::InfiniteDuration();
+  const bool ok =
+      ParseTime(text, out) && *out > absl::ZeroDuration() && *out < absl::InfiniteDuration();
   if (ok) return absl::OkStatus();
   return Invalid(flag, absl::StrCat(Quote(text),
                                     " is not a time of more than 0 with its unit, such as 500ms, "
-                                    "3s, 10m or 1h30m"));
+                                    "3s, 10m, 1h30m or 30d"));
+}
+
+absl::Status ReadCount(absl::string_view flag, const std::string& text, int64_t* out) {
+  constexpr int64_t kMax = 1'000'000'000'000;
+  if (absl::SimpleAtoi(text, out) && *out > 0 && *out <= kMax) return absl::OkStatus();
+  return Invalid(flag, absl::StrCat(Quote(text), " is not a number in 1 to ", kMax));
 }
 
 // One of a few words; their order is that of the values.
@@ -194,6 +220,8 @@ absl::StatusOr<Config> ReadTexts(const Texts& texts) {
   status.Update(ReadStateDir(texts.state_dir, &config));
   status.Update(
       ReadDuration("--powerdown-window", texts.powerdown_window, &config.powerdown_window));
+  status.Update(ReadDuration("--retention-age", texts.retention_age, &config.retention_age));
+  status.Update(ReadCount("--retention-events", texts.retention_events, &config.retention_events));
   status.Update(
       ReadWord("--process-tracking", texts.process_tracking, {"auto", "off"}, &process_tracking));
   status.Update(ReadWord("--shutdown-files", texts.shutdown_files, {"on", "off"}, &shutdown_files));
@@ -228,6 +256,9 @@ std::string Describe(const Config& config, const Texts& texts) {
   absl::StrAppend(&out, "state-dir = ", Quote(config.state_dir), "\n");
   absl::StrAppend(&out, "powerdown-window = ", Quote(absl::FormatDuration(config.powerdown_window)),
                   "\n");
+  absl::StrAppend(&out, "retention-age = ", Quote(absl::FormatDuration(config.retention_age)),
+                  "\n");
+  absl::StrAppend(&out, "retention-events = ", config.retention_events, "\n");
   absl::StrAppend(&out, "process-tracking = ", Quote(texts.process_tracking), "\n");
   absl::StrAppend(&out, "shutdown-files = ", Quote(texts.shutdown_files), "\n");
   absl::StrAppend(&out, "log-level = ", Quote(texts.log_level), "\n");

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_CONFIG_H_
 #define VMEVENTD_SERVER_CONFIG_H_
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@ struct Config {
   std::vector<ListenAddress> listens;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
+  absl::Duration retention_age = absl::Hours(24 * 30);
+  int64_t retention_events = 1'000'000;
   bool process_tracking = true;
   bool shutdown_files = true;
   LogLevel log_level = LogLevel::kInfo;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <utility>
 #include <vector>
@@ -10,7 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "server/descriptor_limit.h"
 #include "server/directories.h"
-#include "server/random.h"
+#include "server/event_codec.h"
 #include "server/version.h"
 #include "spdlog/spdlog.h"
 
@@ -18,7 +19,6 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxQueuedUpdates = 100'000;
-constexpr size_t kTokenKeyBytes = 32;
 
 std::string HostName() {
   char name[HOST_NAME_MAX + 1] = {};
@@ -49,42 +49,121 @@ void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
       absl::StrJoin(addresses, ", ", address), config.state_dir, journal_id);
 }
 
+EventPump::LastSequences LastSequencesOf(const std::vector<JournalSession>& sessions) {
+  EventPump::LastSequences last_sequences;
+  for (const JournalSession& session : sessions) {
+    last_sequences[session.run_id] = session.last_sequence;
+  }
+  return last_sequences;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock) {
-  if (absl::Status status = MakeOwnDirectory(config.state_dir); !status.ok()) return status;
+  absl::Status status = MakeOwnDirectory(config.state_dir);
+  if (status.ok()) status = CheckOwner(config.state_dir);
+  if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(config.state_dir + "/lock");
   if (!lock.ok()) return lock.status();
-  const absl::StatusOr<std::string> journal_id = RandomUuid();
-  if (!journal_id.ok()) return journal_id.status();
-  const absl::StatusOr<std::string> token_key = RandomBytes(kTokenKeyBytes);
-  if (!token_key.ok()) return token_key.status();
+  const JournalOptions journal_options = {.path = config.state_dir + "/journal.db",
+                                          .retention_age = config.retention_age,
+                                          .retention_events = config.retention_events};
+  absl::StatusOr<Kept> kept =
+      OpenJournal(journal_options, config.state_dir + "/sequence", clock->Now().wall);
+  if (!kept.ok()) return kept.status();
+  WatcherOptions watcher_options = ToWatcherOptions(config);
+  for (JournalSession& session : kept->sessions) {
+    watcher_options.saved_runs.push_back(std::move(session.payload));
+  }
 
+  const bool tell_runs_again = kept->replaced;
   std::unique_ptr<Daemon> daemon(
-      new Daemon(clock, *std::move(lock), *journal_id, *token_key,
+      new Daemon(journal_options, clock, *std::move(lock), *std::move(kept),
                  {.version = kVersion, .node = HostName(), .start_time = clock->Now().wall}));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(ToWatcherOptions(config), clock, &daemon->queue_);
+      NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
+  if (tell_runs_again) daemon->watcher_->TellRunsAgain();
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start(config.listens, &daemon->service_);
   if (!server.ok()) return server.status();
   daemon->server_ = *std::move(server);
-  LogStart(config, daemon->server_->addresses(), *journal_id);
+  LogStart(config, daemon->server_->addresses(), daemon->store_.journal_id());
   return daemon;
 }
 
-Daemon::Daemon(const Clock* clock, std::unique_ptr<LockFile> state_lock, std::string journal_id,
-               std::string token_key, ServerFacts facts)
+absl::StatusOr<Daemon::Kept> Daemon::OpenJournal(const JournalOptions& options,
+                                                 const std::string& mark, absl::Time now) {
+  absl::StatusOr<std::unique_ptr<SequenceMark>> opened_mark = SequenceMark::Open(mark);
+  if (!opened_mark.ok()) return opened_mark.status();
+  absl::StatusOr<Journal::Opened> opened =
+      Journal::Open(options, now, [&opened_mark](const std::string& journal_id) {
+        return (*opened_mark)->Of(journal_id).committed;
+      });
+  if (!opened.ok()) return opened.status();
+  Kept kept{.journal = std::move(opened->journal),
+            .mark = *std::move(opened_mark),
+            .sessions = std::move(opened->sessions),
+            .stops = std::move(opened->stops)};
+  if (!opened->moved_to.empty()) {
+    kept.replaced = true;
+    spdlog::error("{}: the journal is corrupt and was moved to {}; a new one begins",
+                  opened->moved_because, opened->moved_to);
+    kept.gaps.push_back(absl::StrCat("the journal was corrupt and was moved to ", opened->moved_to,
+                                     "; the events before this one are there"));
+  }
+  const uint64_t committed = kept.journal->newest();
+  kept.newest = std::max(committed, kept.mark->Of(kept.journal->journal_id()).published);
+  if (kept.newest > committed) {
+    kept.gaps.push_back(absl::StrCat("the events ", committed + 1, " to ", kept.newest,
+                                     " were told as not durable and are lost: vmeventd ended "
+                                     "before the journal could be written again"));
+  }
+  return kept;
+}
+
+Daemon::Daemon(const JournalOptions& options, const Clock* clock,
+               std::unique_ptr<LockFile> state_lock, Kept kept, ServerFacts facts)
     : clock_(clock),
       state_lock_(std::move(state_lock)),
       queue_(kMaxQueuedUpdates),
-      store_(EventStoreOptions(), std::move(journal_id)),
-      hub_(&store_, clock, StreamOptions()),
-      pump_(&queue_, &store_, [this] { hub_.WakeStreams(); }),
-      queries_(&store_, std::move(token_key)),
-      service_(std::move(facts), &store_, &queries_, &hub_) {}
+      store_(EventStoreOptions(), {kept.journal->journal_id(), kept.journal->token_key()},
+             {kept.journal->oldest(), kept.journal->deleted_until()}, kept.newest),
+      history_(options.path, &store_,
+               [this](const std::string& journal_id, const absl::Status& found) {
+                 pump_.ReportCorrupt(journal_id, found);
+               }),
+      hub_(&store_, &history_, clock, StreamOptions()),
+      journal_(options, std::move(kept.journal), std::move(kept.mark)),
+      pump_(&queue_, &store_, &journal_, clock, LastSequencesOf(kept.sessions),
+            {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
+             [this] { watcher_->TellRunsAgain(); }}),
+      queries_(&store_),
+      service_(std::move(facts), &store_, &queries_, &history_, &hub_) {
+  TellKept(kept);
+}
+
+void Daemon::TellKept(const Kept& kept) {
+  EventStore::Step step;
+  step.retained = {journal_.journal().oldest(), journal_.journal().deleted_until()};
+  for (const JournalStop& stop : kept.stops) {
+    step.vms.push_back({std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)), {}});
+  }
+  store_.Publish(std::move(step));
+  for (const std::string& message : kept.gaps) {
+    VmEvent gap;
+    gap.type = EventType::kGap;
+    gap.observe_time = clock_->Now().wall;
+    gap.message = message;
+    queue_.Push({std::nullopt, std::move(gap), false});
+  }
+}
+
+void Daemon::OnJournalWritable(bool writable) {
+  server_->SetJournalServing(writable);
+  hub_.WakeStreams();
+}
 
 Daemon::~Daemon() {
   // First of all: open streams use the rest.
@@ -117,6 +196,7 @@ void Daemon::WaitForStop() {
 
 void Daemon::Run() {
   pump_thread_ = std::thread([this] { pump_.Run(); });
+  history_thread_ = std::thread([this] { history_.Run(); });
   hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   if (!WaitForScanOrStop()) {
@@ -149,7 +229,13 @@ void Daemon::Stop() {
   server_->Shutdown((end - clock_->Now().monotonic) / 2);
   hub_.Stop();
   hub_thread_.join();
+  history_.Stop();
+  history_thread_.join();
   server_.reset();
+  if (!journal_.writable()) {
+    spdlog::error(
+        "events that were told as not durable are lost: the journal is still not writable");
+  }
   spdlog::info("stopped at sequence {}", store_.range().newest);
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -12,8 +13,12 @@
 #include "server/event_pump.h"
 #include "server/event_store.h"
 #include "server/grpc_server.h"
+#include "server/history.h"
+#include "server/journal.h"
+#include "server/journal_writer.h"
 #include "server/lock_file.h"
 #include "server/queries.h"
+#include "server/sequence_mark.h"
 #include "server/stream_hub.h"
 #include "server/vm_event_service.h"
 #include "watcher/io/clock.h"
@@ -23,8 +28,8 @@
 
 namespace vmeventd {
 
-// The whole daemon, put together. Its threads: the watcher's loop, the pump, the hub's deadlines,
-// and gRPC's own.
+// The whole daemon, put together. Its threads: the watcher's loop, the pump (which writes the
+// journal), the history (which reads it), the hub's deadlines, and gRPC's own.
 class Daemon {
  public:
   // From RequestStop to the return of Run.
@@ -41,9 +46,24 @@ class Daemon {
   void RequestStop();
 
  private:
-  Daemon(const Clock* clock, std::unique_ptr<LockFile> state_lock, std::string journal_id,
-         std::string token_key, ServerFacts facts);
+  // What was kept of the daemon before this one.
+  struct Kept {
+    std::unique_ptr<Journal> journal;
+    std::unique_ptr<SequenceMark> mark;
+    uint64_t newest = 0;  // the newest sequence that was given
+    std::vector<JournalSession> sessions;
+    std::vector<JournalStop> stops;
+    std::vector<std::string> gaps;  // what to tell as GAP
+    bool replaced = false;          // the journal is new and holds no sessions
+  };
 
+  Daemon(const JournalOptions& options, const Clock* clock, std::unique_ptr<LockFile> state_lock,
+         Kept kept, ServerFacts facts);
+
+  static absl::StatusOr<Kept> OpenJournal(const JournalOptions& options, const std::string& mark,
+                                          absl::Time now);
+  void TellKept(const Kept& kept);
+  void OnJournalWritable(bool writable);
   void WatcherLoop();
   // Waits for the first scan or for RequestStop; true: for RequestStop.
   bool WaitForScanOrStop();
@@ -54,7 +74,9 @@ class Daemon {
   const std::unique_ptr<LockFile> state_lock_;
   EventQueue queue_;
   EventStore store_;
+  History history_;
   StreamHub hub_;
+  JournalWriter journal_;
   EventPump pump_;
   Queries queries_;
   VmEventServiceImpl service_;
@@ -63,6 +85,7 @@ class Daemon {
 
   std::thread watcher_thread_;
   std::thread pump_thread_;
+  std::thread history_thread_;
   std::thread hub_thread_;
 
   Mutex mutex_;

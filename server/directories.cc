@@ -42,4 +42,19 @@ absl::Status MakeOwnDirectory(const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::Status CheckOwner(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  if (info.st_uid != geteuid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": belongs to the user with the id ", info.st_uid, ", and vmeventd runs as ",
+        geteuid(), ": give it to that user, or name another directory"));
+  }
+  if ((info.st_mode & S_IWOTH) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace vmeventd

@@ -11,6 +11,10 @@ namespace vmeventd {
 // mode 0750, its missing parents with 0755. The error names the directory and why.
 absl::Status MakeOwnDirectory(const std::string& path);
 
+// FAILED_PRECONDITION: the directory belongs to another user than the one that this process runs
+// as, or everybody may write there. What is kept in such a one cannot be trusted.
+absl::Status CheckOwner(const std::string& path);
+
 }  // namespace vmeventd
 
 #endif  // VMEVENTD_SERVER_DIRECTORIES_H_

@@ -154,6 +154,16 @@ void AppendEventField(const v1::Event& event, std::string* out) {
   AppendField(v1::WatchEventsResponse::kEventsFieldNumber, event, out);
 }
 
+v1::Event DecodeEventField(absl::string_view event_field) {
+  v1::ListEventsResponse list;
+  v1::Event out;
+  if (list.ParseFromArray(event_field.data(), static_cast<int>(event_field.size())) &&
+      list.events_size() == 1) {
+    out = std::move(*list.mutable_events(0));
+  }
+  return out;
+}
+
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {
   std::string out;
   AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm, &out);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -22,6 +23,9 @@ v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 // The bytes of one `events` field (tag, length, message). The field has the same number in
 // WatchEventsResponse and ListEventsResponse, so that the same bytes serve both.
 void AppendEventField(const v1::Event& event, std::string* out);
+
+// The event of such bytes; an empty one if they are none.
+v1::Event DecodeEventField(absl::string_view event_field);
 
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.
 std::string EncodeSnapshotVmField(const v1::Vm& vm);

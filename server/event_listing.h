@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "server/event_matcher.h"
 #include "server/event_store.h"
+#include "server/journal_reader.h"
 #include "server/request_checks.h"
 
 namespace vmeventd {
@@ -19,9 +20,11 @@ struct EventListing {
 };
 
 // Lists what passes `matcher` and `bounds`, beginning at sequence `from` (0: at the end that the
-// order begins with). A page also ends at `max_bytes`, and where the search took long; then it may
-// be empty though another follows. OUT_OF_RANGE: `from` is no longer retained. Any thread.
-absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, const EventMatcher& matcher,
+// order begins with): of the ring, and of the journal what is older. A page also ends at
+// `max_bytes`, and where the search took long; then it may be empty though another follows.
+// OUT_OF_RANGE: `from` is no longer retained. History thread.
+absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
+                                            const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,
                                             uint64_t from, size_t max_bytes);
 

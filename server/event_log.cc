@@ -17,6 +17,15 @@ void EventLog::Append(EventBlockPtr block) {
   }
 }
 
+void EventLog::Replace(EventBlockPtr block) {
+  if (blocks_.empty() || block->first_sequence() < oldest()) return;
+  EventBlockPtr& there = blocks_[IndexOf(block->first_sequence())];
+  if (there->first_sequence() != block->first_sequence() || there->size() != block->size()) return;
+  memory_ += block->memory();
+  memory_ -= there->memory();
+  there = std::move(block);
+}
+
 size_t EventLog::IndexOf(uint64_t sequence) const {
   const auto after = std::upper_bound(
       blocks_.begin(), blocks_.end(), sequence,

@@ -20,14 +20,19 @@ struct EventLogOptions {
 // the newest always stays. Not synchronised: its owner is.
 class EventLog {
  public:
-  // Sequences begin at 1.
-  explicit EventLog(EventLogOptions options) : options_(options) {}
+  // Begins empty, after the sequence `newest`.
+  explicit EventLog(EventLogOptions options, uint64_t newest = 0)
+      : options_(options),
+        newest_(newest),
+        evicted_latest_(newest == 0 ? absl::InfinitePast() : absl::InfiniteFuture()) {}
 
   // `block` begins at newest() + 1.
   void Append(EventBlockPtr block);
+  // Puts `block` in the place of the one with the same sequences, if that is still here.
+  void Replace(EventBlockPtr block);
 
-  // The newest sequence ever appended, 0 if none; and the oldest that is still here, newest() + 1
-  // if none is.
+  // The newest sequence ever appended, or what it began after; and the oldest that is still here,
+  // newest() + 1 if none is.
   uint64_t newest() const { return newest_; }
   uint64_t oldest() const {
     return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
@@ -42,7 +47,7 @@ class EventLog {
 
   // The first event observed at `time` or later; newest() + 1 if there is none.
   uint64_t FirstSince(absl::Time time) const;
-  // Whether an event observed at `time` or later has been evicted already.
+  // Whether an event observed at `time` or later may have been evicted, or was never here.
   bool EvictedSince(absl::Time time) const { return evicted_latest_ >= time; }
 
  private:
@@ -51,9 +56,9 @@ class EventLog {
 
   const EventLogOptions options_;
   std::deque<EventBlockPtr> blocks_;
-  uint64_t newest_ = 0;
+  uint64_t newest_;
   size_t memory_ = 0;
-  absl::Time evicted_latest_ = absl::InfinitePast();
+  absl::Time evicted_latest_;
 };
 
 }  // namespace vmeventd

@@ -23,6 +23,9 @@ class NameMatcher {
   // What one Matches costs, in comparisons.
   size_t cost() const { return 1 + globs_.size(); }
   bool matches_all() const { return exact_.empty() && globs_.empty(); }
+  // The patterns without a wildcard, and the others.
+  const absl::flat_hash_set<std::string>& exact() const { return exact_; }
+  const std::vector<std::string>& globs() const { return globs_; }
 
  private:
   absl::flat_hash_set<std::string> exact_;
@@ -39,12 +42,15 @@ class EventMatcher {
 
   bool Matches(const EventBlock::Entry& entry) const;
   const NameMatcher& names() const { return names_; }
+  // A bit a value that passes; 0: all.
+  uint64_t types() const { return types_; }
+  uint64_t classes() const { return classes_; }
   bool matches_all() const { return names_.matches_all() && types_ == 0 && classes_ == 0; }
 
  private:
   NameMatcher names_;
-  uint64_t types_ = 0;    // a bit a value; 0: all
-  uint64_t classes_ = 0;  // likewise
+  uint64_t types_ = 0;
+  uint64_t classes_ = 0;
 };
 
 }  // namespace vmeventd

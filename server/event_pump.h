@@ -6,22 +6,43 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "server/event_store.h"
+#include "server/journal_writer.h"
+#include "watcher/io/clock.h"
 #include "watcher/io/event_queue.h"
+#include "watcher/io/mutex.h"
 
 namespace vmeventd {
 
-// Takes what the watcher saw from the queue, gives each event its sequence, encodes it, makes it
-// public in the store, and then says so. Every method is for one thread, the pump thread, which is
-// the store's only writer.
+// Takes what the watcher saw from the queue, gives each event its sequence, encodes it, commits it
+// to the journal together with the runs that it changed, makes it public in the store, and then
+// says so. What waits together is committed together. Where the journal cannot be written the
+// events are public all the same, as not durable. Every method but ReportCorrupt is for one thread,
+// the pump thread, which is the only writer of the store and the journal.
 class EventPump {
  public:
-  // All outlive the pump. `published` is called after each step that made events public; it may
-  // call gRPC.
-  EventPump(EventQueue* queue, EventStore* store, std::function<void()> published)
-      : queue_(queue), store_(store), published_(std::move(published)) {}
+  // What the pump tells. Each may call gRPC.
+  struct Listener {
+    std::function<void()> published;             // a step made events public
+    std::function<void(bool)> journal_writable;  // whether it can be written has changed
+    std::function<void()> journal_replaced;      // a new one knows nothing of the open runs
+  };
+  // By run_id: the newest event of each run that goes on from before.
+  using LastSequences = absl::flat_hash_map<std::string, uint64_t>;
+
+  // All outlive the pump. Sequences go on where the store is.
+  EventPump(EventQueue* queue, EventStore* store, JournalWriter* journal, const Clock* clock,
+            LastSequences last_sequences, Listener listener)
+      : queue_(queue),
+        store_(store),
+        journal_(journal),
+        clock_(clock),
+        listener_(std::move(listener)),
+        newest_(store->range().newest),
+        last_before_(std::move(last_sequences)) {}
 
   // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed and all
   // of it is public.
@@ -29,19 +50,37 @@ class EventPump {
   // RunOnce until the queue is closed.
   void Run();
 
+  // A reader has found that journal corrupt. Any thread.
+  void ReportCorrupt(const std::string& journal_id, const absl::Status& found);
+
  private:
   void Take(const VmUpdate& update);
+  void AddEvent(const VmEvent& event, const VmRef* vm);
+  // A GAP of the node as a whole.
+  void TellGap(const std::string& message);
   // The newest event of that run, 0 if it has none.
-  uint64_t LastSequenceOf(const VmStatus& status) const;
+  uint64_t LastSequenceOf(const VmStatus& status);
   void Flush();
+  void TendJournal();
+  void ReplaceCorruptJournal();
+  Retained RetainedNow() const;
 
   EventQueue* const queue_;
   EventStore* const store_;
-  const std::function<void()> published_;
-  uint64_t newest_ = 0;
+  JournalWriter* const journal_;
+  const Clock* const clock_;
+  const Listener listener_;
+  uint64_t newest_;
+  LastSequences last_before_;  // of runs that have not been heard of yet
+  bool told_writable_ = true;
+
   EventBlockBuilder builder_;
   EventStore::Step step_;
-  absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of the events in step_ and builder_
+  JournalWriter::Change change_;                            // of step_
+  absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_
+
+  Mutex mutex_;
+  std::pair<std::string, absl::Status> found_corrupt_ ABSL_GUARDED_BY(mutex_);  // by a reader
 };
 
 }  // namespace vmeventd

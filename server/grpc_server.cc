@@ -112,6 +112,7 @@ absl::Status GrpcServer::Listen(grpc::Service* service) {
     }
   }
   SetServing(false);
+  SetJournalServing(true);
   return absl::OkStatus();
 }
 
@@ -119,6 +120,10 @@ void GrpcServer::SetServing(bool serving) {
   grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
   health->SetServingStatus("", serving);
   health->SetServingStatus(v1::VmEventService::service_full_name(), serving);
+}
+
+void GrpcServer::SetJournalServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus("journal", serving);
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {

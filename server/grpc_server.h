@@ -29,6 +29,8 @@ class GrpcServer {
 
   // What the health service says of the daemon and of its service.
   void SetServing(bool serving);
+  // And of the service "journal": whether what is told is durable.
+  void SetJournalServing(bool serving);
 
   // Stops listening and ends what is still open, at the latest after `timeout`.
   void Shutdown(absl::Duration timeout);

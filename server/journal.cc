@@ -1,6 +1,7 @@
 #include "server/journal.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -23,6 +24,9 @@ constexpr int64_t kSchemaVersion = 1;
 // One step of retention: short enough to come between two appends unnoticed.
 constexpr int64_t kRetainRows = 500;
 
+// How many of the VMs that stopped last are kept for the answers about VMs.
+constexpr int64_t kMaxStops = 10'000;
+
 constexpr char kSchema[] = R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE events(
@@ -33,21 +37,41 @@ constexpr char kSchema[] = R"sql(
     type INTEGER NOT NULL,
     class INTEGER NOT NULL,
     payload BLOB NOT NULL,
-    checksum INTEGER NOT NULL);
+    checksum INTEGER NOT NULL,
+    latest_time INTEGER);
+  CREATE INDEX events_by_vm ON events(vm_name);
+  CREATE INDEX clock_steps ON events(sequence) WHERE latest_time IS NOT NULL;
   CREATE TABLE sessions(
     run_id TEXT PRIMARY KEY,
     payload BLOB NOT NULL,
+    last_sequence INTEGER NOT NULL,
     checksum INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE stops(
+    sequence INTEGER PRIMARY KEY,
+    vm BLOB NOT NULL,
+    checksum INTEGER NOT NULL);
 )sql";
 
 // SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
 absl::Status CreateFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
+  const int fd =
+      open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
   if (fd < 0) {
     return absl::PermissionDeniedError(
         absl::StrCat(path, ": cannot open the journal: ", std::strerror(errno)));
   }
+  struct stat info {};
+  const bool known = fstat(fd, &info) == 0;
   close(fd);
+  if (!known || !S_ISREG(info.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": this is no regular file; move it away"));
+  }
+  if (info.st_uid != geteuid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": belongs to the user with the id ", info.st_uid, ", and vmeventd runs as ",
+        geteuid(), ": give it to that user, or run vmeventd as its owner"));
+  }
   return absl::OkStatus();
 }
 
@@ -89,6 +113,7 @@ class Crc {
   }
   Crc& Add(absl::string_view text) {
     Add(text.size());
+    if (text.empty()) return *this;  // zlib takes a null pointer for a wish to begin anew
     crc_ = crc32_z(crc_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
     return *this;
   }
@@ -100,6 +125,9 @@ class Crc {
 
 // Moves the database and what belongs to it out of the way. Returns the new name.
 absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) == 0 && info.st_size == 0)
+    unlink(path.c_str());  // nothing to keep
   const std::string stamp = absl::FormatTime("%Y%m%dT%H%M%S", now, absl::UTCTimeZone());
   std::string target = absl::StrCat(path, ".corrupt-", stamp);
   for (int i = 1; access(target.c_str(), F_OK) == 0; ++i) {
@@ -113,6 +141,34 @@ absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
     }
   }
   return target;
+}
+
+// The open runs, up to the first that cannot be read.
+absl::Status ReadSessions(SqliteDatabase* database, std::vector<JournalSession>* sessions) {
+  absl::StatusOr<SqliteStatement> statement = database->Prepare(
+      "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");
+  if (!statement.ok()) return statement.status();
+  while (true) {
+    absl::StatusOr<bool> row = statement->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+    JournalSession session{std::string(statement->Bytes(0)), std::string(statement->Bytes(1)),
+                           static_cast<uint64_t>(statement->Int(2))};
+    if (Checksum(session) != statement->Int(3)) {
+      return absl::DataLossError(
+          absl::StrCat("the journal's checksum of session ", session.run_id, " is wrong"));
+    }
+    sessions->push_back(std::move(session));
+  }
+}
+
+// What a corrupt database still tells of the open runs, so that their evidence is not lost with it.
+std::vector<JournalSession> SalvageSessions(const std::string& path) {
+  std::vector<JournalSession> sessions;
+  absl::StatusOr<SqliteDatabase> database =
+      SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+  if (database.ok()) ReadSessions(&*database, &sessions).IgnoreError();
+  return sessions;
 }
 
 }  // namespace
@@ -130,14 +186,39 @@ uint32_t Checksum(const JournalEvent& event) {
 }
 
 uint32_t Checksum(const JournalSession& session) {
-  return Crc().Add(session.run_id).Add(session.payload).value();
+  return Crc().Add(session.run_id).Add(session.payload).Add(session.last_sequence).value();
 }
 
-absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
+uint32_t Checksum(const JournalStop& stop) { return Crc().Add(stop.sequence).Add(stop.vm).value(); }
+
+absl::StatusOr<Journal::Opened> Journal::Open(
+    const JournalOptions& options, absl::Time now,
+    const std::function<uint64_t(const std::string&)>& newest_durable) {
+  absl::StatusOr<Opened> opened = TryLoad(options, newest_durable);
+  if (!absl::IsDataLoss(opened.status())) return opened;
+  return OpenNew(options, std::string(opened.status().message()), now);
+}
+
+absl::StatusOr<Journal::Opened> Journal::TryLoad(
+    const JournalOptions& options,
+    const std::function<uint64_t(const std::string&)>& newest_durable) {
   absl::StatusOr<std::unique_ptr<Journal>> journal = TryOpen(options);
-  if (journal.ok()) return Opened{*std::move(journal), "", ""};
-  if (!absl::IsDataLoss(journal.status())) return journal.status();
-  return OpenNew(options, std::string(journal.status().message()), now);
+  if (!journal.ok()) return journal.status();
+  const uint64_t must_hold = newest_durable((*journal)->journal_id());
+  if (must_hold > (*journal)->newest()) {
+    return absl::DataLossError(absl::StrCat(options.path, ": its newest event is ",
+                                            (*journal)->newest(), ", but events up to ", must_hold,
+                                            " had been committed"));
+  }
+  Opened opened;
+  if (absl::Status status = ReadSessions(&(*journal)->database_, &opened.sessions); !status.ok()) {
+    return status;
+  }
+  absl::StatusOr<std::vector<JournalStop>> stops = (*journal)->LoadStops();
+  if (!stops.ok()) return stops.status();
+  opened.stops = *std::move(stops);
+  opened.journal = *std::move(journal);
+  return opened;
 }
 
 absl::StatusOr<Journal::Opened> Journal::OpenNew(const JournalOptions& options, std::string because,
@@ -146,7 +227,7 @@ absl::StatusOr<Journal::Opened> Journal::OpenNew(const JournalOptions& options, 
   if (!moved_to.ok()) return moved_to.status();
   absl::StatusOr<std::unique_ptr<Journal>> journal = TryOpen(options);
   if (!journal.ok()) return journal.status();
-  return Opened{*std::move(journal), *std::move(moved_to), std::move(because)};
+  return Opened{*std::move(journal), *moved_to, std::move(because), SalvageSessions(*moved_to), {}};
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::TryOpen(const JournalOptions& options) {
@@ -164,7 +245,6 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::TryOpen(const JournalOptions& 
   if (status.ok()) status = journal->CreateIfNew();
   if (status.ok()) status = journal->LoadMeta();
   if (status.ok()) status = journal->PrepareStatements();
-  if (status.ok()) status = journal->LoadSessions().status();
   if (!status.ok()) return status;
   return journal;
 }
@@ -226,6 +306,13 @@ absl::Status Journal::LoadMeta() {
   const absl::StatusOr<int64_t> oldest =
       QueryInt(&database_, "SELECT coalesce(min(sequence), 1) FROM events");
   if (!oldest.ok()) return oldest.status();
+  const absl::StatusOr<int64_t> latest = QueryInt(
+      &database_, "SELECT coalesce(latest_time, observe_time) FROM events ORDER BY sequence DESC");
+  if (!latest.ok()) return latest.status();
+  if (*newest != 0) latest_time_ = absl::FromUnixNanos(*latest);
+  const absl::StatusOr<int64_t> stops = QueryInt(&database_, "SELECT count(*) FROM stops");
+  if (!stops.ok()) return stops.status();
+  stops_ = *stops;
   newest_ = static_cast<uint64_t>(*newest);
   oldest_ = static_cast<uint64_t>(*oldest);
   return absl::OkStatus();
@@ -236,11 +323,19 @@ absl::Status Journal::PrepareStatements() {
     const char* sql;
     std::unique_ptr<SqliteStatement>* statement;
   } statements[] = {
-      {"INSERT INTO events(sequence, observe_time, vm_name, run_id, type, class, payload, checksum)"
-       " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+      {"INSERT INTO events(sequence, observe_time, vm_name, run_id, type, class, payload, checksum,"
+       " latest_time) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
        &insert_event_},
-      {"INSERT OR REPLACE INTO sessions(run_id, payload, checksum) VALUES(?, ?, ?)", &put_session_},
+      {"INSERT OR REPLACE INTO sessions(run_id, payload, last_sequence, checksum)"
+       " VALUES(?, ?, ?, ?)",
+       &put_session_},
       {"DELETE FROM sessions WHERE run_id = ?", &delete_session_},
+      {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},
+      {"DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)", &delete_stop_},
+      {"SELECT sequence, observe_time FROM events WHERE sequence >= ? ORDER BY sequence",
+       &times_from_},
+      {"INSERT OR REPLACE INTO meta(key, value) VALUES('deleted_until', ?)", &put_deleted_until_},
+      {"DELETE FROM events WHERE sequence < ?", &delete_events_},
   };
   for (const auto& [sql, statement] : statements) {
     absl::StatusOr<SqliteStatement> prepared = database_.Prepare(sql);
@@ -250,42 +345,57 @@ absl::Status Journal::PrepareStatements() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<JournalSession>> Journal::LoadSessions() {
+absl::StatusOr<std::vector<JournalStop>> Journal::LoadStops() {
   absl::StatusOr<SqliteStatement> statement =
-      database_.Prepare("SELECT run_id, payload, checksum FROM sessions ORDER BY run_id");
+      database_.Prepare("SELECT sequence, vm, checksum FROM stops ORDER BY sequence");
   if (!statement.ok()) return statement.status();
-  std::vector<JournalSession> sessions;
+  std::vector<JournalStop> stops;
   while (true) {
     absl::StatusOr<bool> row = statement->Step();
     if (!row.ok()) return row.status();
-    if (!*row) return sessions;
-    JournalSession session{std::string(statement->Bytes(0)), std::string(statement->Bytes(1))};
-    if (Checksum(session) != statement->Int(2)) {
+    if (!*row) return stops;
+    JournalStop stop{static_cast<uint64_t>(statement->Int(0)), std::string(statement->Bytes(1))};
+    if (Checksum(stop) != statement->Int(2)) {
       return absl::DataLossError(
-          absl::StrCat(options_.path, ": the checksum of session ", session.run_id, " is wrong"));
+          absl::StrCat(options_.path, ": the checksum of stop ", stop.sequence, " is wrong"));
     }
-    sessions.push_back(std::move(session));
+    stops.push_back(std::move(stop));
   }
 }
 
-absl::Status Journal::Append(const Batch& batch) {
+absl::Status Journal::Transact(const std::function<absl::Status(Bounds*)>& change) {
+  Bounds bounds{newest_, oldest_, latest_time_, deleted_until_, stops_};
   absl::Status status = database_.Execute("BEGIN IMMEDIATE");
-  if (status.ok()) status = AppendInTransaction(batch);
+  if (status.ok()) status = change(&bounds);
   if (status.ok()) status = database_.Execute("COMMIT");
   if (!status.ok()) {
     // Where this fails as well the connection has rolled back by itself.
     if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
     return status;
   }
-  if (!batch.events.empty()) {
-    if (newest_ < oldest_) oldest_ = batch.events.front().sequence;
-    newest_ = batch.events.back().sequence;
-  }
+  newest_ = bounds.newest;
+  oldest_ = bounds.oldest;
+  latest_time_ = bounds.latest_time;
+  deleted_until_ = bounds.deleted_until;
+  stops_ = bounds.stops;
   return absl::OkStatus();
 }
 
-absl::Status Journal::AppendInTransaction(const Batch& batch) {
+absl::Status Journal::Append(const Batch& batch, absl::Time now) {
+  return Transact([&](Bounds* bounds) {
+    absl::Status status = Insert(batch, bounds);
+    if (!status.ok()) return status;
+    return DeleteOld(now, 2 * static_cast<int64_t>(batch.events.size()), bounds);
+  });
+}
+
+absl::Status Journal::Insert(const Batch& batch, Bounds* bounds) {
   for (const JournalEvent& event : batch.events) {
+    bounds->latest_time = std::max(bounds->latest_time, event.observe_time);
+    if (event.observe_time <
+        bounds->latest_time) {  // otherwise it says the same, and takes no room
+      insert_event_->Bind(9, absl::ToUnixNanos(bounds->latest_time));
+    }
     absl::Status status = insert_event_->Bind(1, static_cast<int64_t>(event.sequence))
                               .Bind(2, absl::ToUnixNanos(event.observe_time))
                               .BindText(3, event.vm_name)
@@ -302,55 +412,64 @@ absl::Status Journal::AppendInTransaction(const Batch& batch) {
                               ? delete_session_->BindText(1, session.run_id).Run()
                               : put_session_->BindText(1, session.run_id)
                                     .BindBlob(2, session.payload)
-                                    .Bind(3, Checksum(session))
+                                    .Bind(3, static_cast<int64_t>(session.last_sequence))
+                                    .Bind(4, Checksum(session))
                                     .Run();
     if (!status.ok()) return status;
+  }
+  for (const JournalStop& stop : batch.stops) {
+    absl::Status status = insert_stop_->Bind(1, static_cast<int64_t>(stop.sequence))
+                              .BindBlob(2, stop.vm)
+                              .Bind(3, Checksum(stop))
+                              .Run();
+    if (status.ok() && ++bounds->stops > kMaxStops) {
+      --bounds->stops;
+      status = delete_stop_->Run();
+    }
+    if (!status.ok()) return status;
+  }
+  if (!batch.events.empty()) {
+    if (bounds->newest < bounds->oldest) bounds->oldest = batch.events.front().sequence;
+    bounds->newest = batch.events.back().sequence;
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
+absl::Status Journal::DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds) {
   const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
-  const int64_t excess = static_cast<int64_t>(newest_ + 1 - oldest_) - options_.retention_events;
-  const int64_t first = static_cast<int64_t>(oldest_);
-  const int64_t limit = std::min<int64_t>(first + kRetainRows, static_cast<int64_t>(newest_));
+  const int64_t newest = static_cast<int64_t>(bounds->newest);
+  const int64_t too_many = newest + 1 - options_.retention_events;
 
-  // How far this step goes: what is too many, and from there on what is too old. The clock may have
-  // stepped, so only a run of old events at the beginning goes.
-  int64_t until = std::clamp<int64_t>(first + excess, first, limit);
-  absl::StatusOr<SqliteStatement> old =
-      database_.Prepare("SELECT observe_time FROM events WHERE sequence >= ? ORDER BY sequence");
-  if (!old.ok()) return old.status();
-  old->Bind(1, until);
-  while (until < limit) {
-    absl::StatusOr<bool> row = old->Step();
+  // The clock may have stepped, so only old events at the beginning go.
+  int64_t until = static_cast<int64_t>(bounds->oldest);
+  absl::Time latest = bounds->deleted_until;
+  times_from_->Bind(1, until);
+  for (int64_t rows = 0;; ++rows) {
+    absl::StatusOr<bool> row = times_from_->Step();
     if (!row.ok()) return row.status();
-    if (!*row || old->Int(0) >= cutoff) break;
-    ++until;
+    if (!*row) break;
+    until = times_from_->Int(0);  // what stays begins here
+    const int64_t time = times_from_->Int(1);
+    if (rows == max_rows || until == newest || (until >= too_many && time >= cutoff)) break;
+    latest = std::max(latest, absl::FromUnixNanos(time));
   }
-  old->Reset();
-  if (until == first) return false;
+  times_from_->Reset();
+  if (until == static_cast<int64_t>(bounds->oldest)) return absl::OkStatus();
 
-  absl::Status status = database_.Execute("BEGIN IMMEDIATE");
-  absl::StatusOr<int64_t> latest = QueryInt(
-      &database_, absl::StrCat("SELECT max(observe_time) FROM events WHERE sequence < ", until));
-  if (status.ok()) status = latest.status();
-  const absl::Time deleted_until =
-      std::max(deleted_until_, absl::FromUnixNanos(latest.value_or(0)));
-  if (status.ok()) {
-    status = PutMeta(&database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(deleted_until)));
-  }
-  if (status.ok()) {
-    status = database_.Execute(absl::StrCat("DELETE FROM events WHERE sequence < ", until));
-  }
-  if (status.ok()) status = database_.Execute("COMMIT");
-  if (!status.ok()) {
-    if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
-    return status;
-  }
-  oldest_ = static_cast<uint64_t>(until);
-  deleted_until_ = deleted_until;
-  return until == limit && limit < static_cast<int64_t>(newest_);
+  absl::Status status =
+      put_deleted_until_->BindText(1, absl::StrCat(absl::ToUnixNanos(latest))).Run();
+  if (status.ok()) status = delete_events_->Bind(1, until).Run();
+  bounds->oldest = static_cast<uint64_t>(until);
+  bounds->deleted_until = latest;
+  return status;
+}
+
+absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
+  const uint64_t before = oldest_;
+  absl::Status status =
+      Transact([&](Bounds* bounds) { return DeleteOld(now, kRetainRows, bounds); });
+  if (!status.ok()) return status;
+  return oldest_ >= before + kRetainRows;
 }
 
 }  // namespace vmeventd

@@ -2,6 +2,7 @@
 #define VMEVENTD_SERVER_JOURNAL_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +36,13 @@ struct JournalEvent {
 struct JournalSession {
   std::string run_id;
   std::string payload;
+  uint64_t last_sequence = 0;  // the run's newest event
+};
+
+// A VM that has stopped, for the answers about VMs after a restart.
+struct JournalStop {
+  uint64_t sequence = 0;  // of its STOPPED
+  std::string vm;         // one `snapshot_vms` field of WatchEventsResponse
 };
 
 // The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose
@@ -43,22 +51,39 @@ class Journal {
  public:
   // What is written at once, or not at all.
   struct Batch {
-    std::vector<JournalEvent> events;  // sequences follow newest() without a gap
+    std::vector<JournalEvent> events;  // ascending, all beyond newest()
     std::vector<JournalSession> sessions;
+    std::vector<JournalStop> stops;
   };
-  // A corrupt database was moved to `moved_to`; empty: none was.
   struct Opened {
     std::unique_ptr<Journal> journal;
+    // A corrupt database was moved here, and why; empty: none was.
     std::string moved_to;
     std::string moved_because;
+    // The open runs: of the database, or what could still be read of the one that was moved.
+    std::vector<JournalSession> sessions;
+    // The VMs that stopped last, oldest first; none of one that was moved.
+    std::vector<JournalStop> stops;
   };
 
   // Opens the database, or makes it. A corrupt one is moved aside under a dated name, and a new one
-  // made. FAILED_PRECONDITION: it was written by a newer version. Else see SqliteDatabase.
-  static absl::StatusOr<Opened> Open(const JournalOptions& options, absl::Time now);
+  // made; so is one that holds less than `newest_durable` says it must. FAILED_PRECONDITION: it was
+  // written by a newer version, or is somebody else's. Else see SqliteDatabase.
+  // `newest_durable` takes the journal's id and gives the newest sequence known to be committed.
+  static absl::StatusOr<Opened> Open(
+      const JournalOptions& options, absl::Time now,
+      const std::function<uint64_t(const std::string&)>& newest_durable = [](const std::string&) {
+        return uint64_t{0};
+      });
   // Moves what is there aside, whatever it is, and makes a new one.
   static absl::StatusOr<Opened> OpenNew(const JournalOptions& options, std::string because,
                                         absl::Time now);
+
+  // For a new journal: its events begin after the sequence `newest`.
+  void BeginAfter(uint64_t newest) {
+    newest_ = newest;
+    oldest_ = newest + 1;
+  }
 
   // Which journal this is: sequences mean something only together with it.
   const std::string& journal_id() const { return journal_id_; }
@@ -71,12 +96,9 @@ class Journal {
   // The newest observe_time that retention has deleted; InfinitePast if it deleted none.
   absl::Time deleted_until() const { return deleted_until_; }
 
-  // The open runs, as they were written last.
-  absl::StatusOr<std::vector<JournalSession>> LoadSessions();
-
-  // Durable when it returns OK. After UNAVAILABLE nothing of the batch is written and the same
-  // batch may be tried again.
-  absl::Status Append(const Batch& batch);
+  // Durable when it returns OK. Otherwise nothing of the batch is written and the same batch may be
+  // tried again. Deletes about as much as it writes of what is too old or too many.
+  absl::Status Append(const Batch& batch, absl::Time now);
 
   // Deletes some of what is too old or too many, never the newest event; a few milliseconds of
   // work. True: there is more to delete.
@@ -87,27 +109,51 @@ class Journal {
       : options_(std::move(options)), database_(std::move(database)) {}
 
   static absl::StatusOr<std::unique_ptr<Journal>> TryOpen(const JournalOptions& options);
+  static absl::StatusOr<Opened> TryLoad(
+      const JournalOptions& options,
+      const std::function<uint64_t(const std::string&)>& newest_durable);
+  absl::StatusOr<std::vector<JournalStop>> LoadStops();
   absl::Status CreateIfNew();
   absl::Status LoadMeta();
   absl::Status PrepareStatements();
-  absl::Status AppendInTransaction(const Batch& batch);
+  // What one transaction changes here, once it is committed.
+  struct Bounds {
+    uint64_t newest;
+    uint64_t oldest;
+    absl::Time latest_time;
+    absl::Time deleted_until;
+    int64_t stops;
+  };
+  // Runs `change` in a transaction: all of it or nothing.
+  absl::Status Transact(const std::function<absl::Status(Bounds*)>& change);
+  absl::Status Insert(const Batch& batch, Bounds* bounds);
+  // Deletes at most `max_rows` events.
+  absl::Status DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
   std::unique_ptr<SqliteStatement> insert_event_;
   std::unique_ptr<SqliteStatement> put_session_;
   std::unique_ptr<SqliteStatement> delete_session_;
+  std::unique_ptr<SqliteStatement> insert_stop_;
+  std::unique_ptr<SqliteStatement> delete_stop_;
+  std::unique_ptr<SqliteStatement> times_from_;
+  std::unique_ptr<SqliteStatement> put_deleted_until_;
+  std::unique_ptr<SqliteStatement> delete_events_;
   std::string journal_id_;
   std::string token_key_;
   uint64_t newest_ = 0;
   uint64_t oldest_ = 1;
+  absl::Time latest_time_ = absl::InfinitePast();  // of all events up to newest_
   absl::Time deleted_until_ = absl::InfinitePast();
+  int64_t stops_ = 0;  // rows
 };
 
 // What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
 // of the row's other columns, docs/journal.md.
 uint32_t Checksum(const JournalEvent& event);
 uint32_t Checksum(const JournalSession& session);
+uint32_t Checksum(const JournalStop& stop);
 
 }  // namespace vmeventd
 

@@ -3,9 +3,65 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/journal.h"
 
 namespace vmeventd {
+namespace {
+
+constexpr size_t kSharedPages = 16;
+
+constexpr char kColumns[] =
+    "SELECT sequence, observe_time, vm_name, run_id, type, class, payload, checksum FROM events";
+
+// The row that `statement` stands at; its views live until the next step.
+absl::StatusOr<JournalEvent> ReadRow(const SqliteStatement& statement) {
+  const JournalEvent event = {.sequence = static_cast<uint64_t>(statement.Int(0)),
+                              .observe_time = absl::FromUnixNanos(statement.Int(1)),
+                              .vm_name = statement.Bytes(2),
+                              .run_id = statement.Bytes(3),
+                              .type = static_cast<int>(statement.Int(4)),
+                              .shutdown_class = static_cast<int>(statement.Int(5)),
+                              .payload = statement.Bytes(6)};
+  if (Checksum(event) != statement.Int(7)) {
+    return absl::DataLossError(
+        absl::StrCat("the journal's checksum of event ", event.sequence, " is wrong"));
+  }
+  return event;
+}
+
+EventBlock::Entry EntryOf(const JournalEvent& event) {
+  return {.sequence = event.sequence,
+          .vm_name = event.vm_name,
+          .run_id = event.run_id,
+          .type = static_cast<v1::EventType>(event.type),
+          .shutdown_class = static_cast<v1::ShutdownClass>(event.shutdown_class),
+          .observe_time = event.observe_time,
+          .bytes = event.payload.size()};
+}
+
+// The text of a selection. ?1 to ?6: the bounds of sequence and time, the bits of types and
+// classes; the names follow.
+std::string SelectSql(const JournalReader::Selection& selection) {
+  const NameMatcher& names = selection.matcher->names();
+  std::string sql = absl::StrCat(kColumns, " WHERE sequence BETWEEN ?1 AND ?2");
+  // Their bounds have been made bounds of the sequence: this is for where the clock stepped.
+  absl::StrAppend(&sql, " AND observe_time >= ?3 AND observe_time < ?4");
+  // An event of the node as a whole, which has no name, passes every filter.
+  absl::StrAppend(&sql,
+                  " AND (vm_name = '' OR ((?5 = 0 OR (1 << type) & ?5)"
+                  " AND (?6 = 0 OR (1 << class) & ?6)))");
+  if (!names.globs().empty()) {
+    absl::StrAppend(&sql, " AND (vm_name = '' OR name_matches(vm_name))");
+  } else if (!names.exact().empty()) {
+    absl::StrAppend(&sql, " AND vm_name IN (''");
+    for (size_t i = 0; i < names.exact().size(); ++i) absl::StrAppend(&sql, ",?", 7 + i);
+    absl::StrAppend(&sql, ")");
+  }
+  return absl::StrCat(sql, " ORDER BY sequence", selection.newest_first ? " DESC" : "");
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) {
   absl::StatusOr<SqliteDatabase> database =
@@ -14,16 +70,20 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   std::unique_ptr<JournalReader> reader(new JournalReader(*std::move(database)));
   absl::Status status = reader->database_.Execute(
       "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
+  if (status.ok()) {
+    status = reader->database_.AddPredicate("name_matches", &reader->name_matches_);
+  }
   if (!status.ok()) return status;
-  const struct {
-    const char* sql;
-    std::unique_ptr<SqliteStatement>* statement;
-  } statements[] = {
-      {"SELECT sequence, observe_time, vm_name, run_id, type, class, payload, checksum FROM events"
-       " WHERE sequence BETWEEN ? AND ? ORDER BY sequence",
+  const std::pair<std::string, std::unique_ptr<SqliteStatement>*> statements[] = {
+      {absl::StrCat(kColumns, " WHERE sequence BETWEEN ? AND ? ORDER BY sequence"),
        &reader->read_from_},
-      {"SELECT sequence FROM events WHERE observe_time >= ? ORDER BY sequence LIMIT 1",
-       &reader->first_since_},
+      {"SELECT min(sequence) FROM events", &reader->oldest_},
+      {"SELECT max(sequence) FROM events", &reader->newest_},
+      {"SELECT sequence, coalesce(latest_time, observe_time) FROM events WHERE sequence >= ?"
+       " ORDER BY sequence LIMIT 1",
+       &reader->time_at_},
+      {"SELECT sequence FROM events WHERE latest_time IS NOT NULL AND sequence >= ? LIMIT 1",
+       &reader->step_after_},
   };
   for (const auto& [sql, statement] : statements) {
     absl::StatusOr<SqliteStatement> prepared = reader->database_.Prepare(sql);
@@ -33,56 +93,128 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   return reader;
 }
 
-absl::StatusOr<std::vector<EventBlockPtr>> JournalReader::ReadFrom(uint64_t sequence, uint64_t last,
-                                                                   size_t max_bytes) {
-  std::vector<EventBlockPtr> blocks;
+absl::StatusOr<JournalReader::Page> JournalReader::ReadFrom(uint64_t first, uint64_t last,
+                                                            size_t max_bytes) {
+  Page page;
   EventBlockBuilder builder;
   size_t bytes = 0;
-  uint64_t expected = 0;
-  read_from_->Bind(1, static_cast<int64_t>(sequence)).Bind(2, static_cast<int64_t>(last));
+  const StatementUse use(read_from_.get());
+  read_from_->Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(last));
   while (bytes < max_bytes) {
     absl::StatusOr<bool> row = read_from_->Step();
     if (!row.ok()) return row.status();
     if (!*row) break;
-    const JournalEvent event = {.sequence = static_cast<uint64_t>(read_from_->Int(0)),
-                                .observe_time = absl::FromUnixNanos(read_from_->Int(1)),
-                                .vm_name = read_from_->Bytes(2),
-                                .run_id = read_from_->Bytes(3),
-                                .type = static_cast<int>(read_from_->Int(4)),
-                                .shutdown_class = static_cast<int>(read_from_->Int(5)),
-                                .payload = read_from_->Bytes(6)};
-    if (Checksum(event) != read_from_->Int(7)) {
-      read_from_->Reset();
-      return absl::DataLossError(
-          absl::StrCat("the journal's checksum of event ", event.sequence, " is wrong"));
+    const absl::StatusOr<JournalEvent> event = ReadRow(*read_from_);
+    if (!event.ok()) return event.status();
+    // A block holds consecutive sequences.
+    if (!builder.empty() && (builder.full() || event->sequence != page.through + 1)) {
+      page.blocks.push_back(builder.Finish());
     }
-    // A block holds consecutive sequences; events that were given up while the disk was full leave
-    // a hole.
-    if (!builder.empty() && (builder.full() || event.sequence != expected)) {
-      blocks.push_back(builder.Finish());
-    }
-    builder.AddEncoded({.sequence = event.sequence,
-                        .vm_name = event.vm_name,
-                        .run_id = event.run_id,
-                        .type = static_cast<v1::EventType>(event.type),
-                        .shutdown_class = static_cast<v1::ShutdownClass>(event.shutdown_class),
-                        .observe_time = event.observe_time},
-                       event.payload);
-    bytes += event.payload.size();
-    expected = event.sequence + 1;
+    builder.AddEncoded(EntryOf(*event), event->payload);
+    bytes += event->payload.size();
+    page.through = event->sequence;
   }
-  read_from_->Reset();
-  if (!builder.empty()) blocks.push_back(builder.Finish());
-  return blocks;
+  if (!builder.empty()) page.blocks.push_back(builder.Finish());
+  if (page.blocks.empty() || page.blocks.front()->first_sequence() != first) {
+    if (absl::Status status = CheckNotDeleted(first); !status.ok()) return status;
+  }
+  if (bytes < max_bytes) page.through = last;
+  return page;
+}
+
+absl::StatusOr<JournalReader::Page> JournalReader::ReadShared(uint64_t first, uint64_t last,
+                                                              size_t max_bytes) {
+  for (const SharedPage& shared : shared_) {
+    if (shared.first == first && shared.max_bytes == max_bytes && shared.page.through <= last) {
+      return shared.page;
+    }
+  }
+  absl::StatusOr<Page> page = ReadFrom(first, last, max_bytes);
+  if (page.ok() && page->through < last) {  // it ends because it is full: it will stay the same
+    if (shared_.size() == kSharedPages) shared_.pop_front();
+    shared_.push_back({first, max_bytes, *page});
+  }
+  return page;
+}
+
+absl::Status JournalReader::CheckNotDeleted(uint64_t first) {
+  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  if (!oldest.ok()) return oldest.status();
+  if (first >= *oldest) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat("sequence ", first,
+                                            " is no longer retained: the oldest retained sequence "
+                                            "is ",
+                                            *oldest));
+}
+
+absl::Status JournalReader::Select(const Selection& selection, const Take& take) {
+  absl::StatusOr<SqliteStatement> statement = database_.Prepare(SelectSql(selection));
+  if (!statement.ok()) return statement.status();
+  selecting_ = selection.matcher;
+  statement->Bind(1, static_cast<int64_t>(selection.first))
+      .Bind(2, static_cast<int64_t>(selection.last))
+      .Bind(3, absl::ToUnixNanos(selection.start))
+      .Bind(4, absl::ToUnixNanos(selection.end))
+      .Bind(5, static_cast<int64_t>(selection.matcher->types()))
+      .Bind(6, static_cast<int64_t>(selection.matcher->classes()));
+  if (selection.matcher->names().globs().empty()) {
+    int index = 7;
+    for (const std::string& name : selection.matcher->names().exact()) {
+      statement->BindText(index++, name);
+    }
+  }
+  while (true) {
+    absl::StatusOr<bool> row = statement->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+    const absl::StatusOr<JournalEvent> event = ReadRow(*statement);
+    if (!event.ok()) return event.status();
+    if (!take(EntryOf(*event), event->payload)) return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<uint64_t> JournalReader::Query(SqliteStatement* statement) {
+  const StatementUse use(statement);
+  absl::StatusOr<bool> row = statement->Step();
+  if (!row.ok()) return row.status();
+  return *row ? static_cast<uint64_t>(statement->Int(0)) : 0;  // NULL reads as 0
 }
 
 absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
-  first_since_->Bind(1, absl::ToUnixNanos(time));
-  absl::StatusOr<bool> row = first_since_->Step();
-  if (!row.ok()) return row.status();
-  const uint64_t sequence = *row ? static_cast<uint64_t>(first_since_->Int(0)) : 0;
-  first_since_->Reset();
-  return sequence;
+  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  if (!oldest.ok()) return oldest.status();
+  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  if (!newest.ok()) return newest.status();
+  // The latest time up to each event never falls, and rises to `time` just where the first event
+  // since then stands. All before `low` is earlier; `found` is not, if there is one.
+  uint64_t low = *oldest;
+  uint64_t found = 0;
+  for (uint64_t high = *newest + 1; low < high && *newest != 0;) {
+    const uint64_t middle = low + (high - low) / 2;
+    const StatementUse use(time_at_.get());
+    time_at_->Bind(1, static_cast<int64_t>(middle));
+    absl::StatusOr<bool> row = time_at_->Step();
+    if (!row.ok()) return row.status();
+    if (!*row || time_at_->Int(1) >= absl::ToUnixNanos(time)) {
+      if (*row) found = static_cast<uint64_t>(time_at_->Int(0));
+      high = middle;
+    } else {
+      low = static_cast<uint64_t>(time_at_->Int(0)) + 1;
+    }
+  }
+  return found;
+}
+
+absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
+  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  if (!newest.ok()) return newest.status();
+  const absl::StatusOr<uint64_t> since = FirstSince(time);
+  if (!since.ok() || *since == 0) return since.ok() ? *newest : since;
+  step_after_->Bind(1, static_cast<int64_t>(*since));
+  const absl::StatusOr<uint64_t> step = Query(step_after_.get());
+  if (!step.ok()) return step.status();
+  return *step == 0 ? *since - 1
+                    : *newest;  // where the clock stepped back earlier times may follow
 }
 
 }  // namespace vmeventd

@@ -12,6 +12,7 @@
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/event_codec.h"
 #include "server/event_listing.h"
+#include "server/page_token.h"
 #include "server/quote.h"
 #include "server/request_checks.h"
 
@@ -21,12 +22,12 @@ namespace {
 // Room for the fields of a response that are not its list.
 constexpr size_t kReservedBytes = 8 * 1024;
 
-// The same text for the same question, whatever page of it is asked for.
+// The same text for the same question to the same journal, whatever page of it is asked for.
 template <typename Request>
-std::string QuestionOf(Request request) {
+std::string QuestionOf(const JournalIdentity& identity, Request request) {
   request.clear_page_token();
   request.clear_page_size();
-  std::string text = absl::StrCat(Request::descriptor()->name(), "\n");
+  std::string text = absl::StrCat(identity.journal_id, "\n", Request::descriptor()->name(), "\n");
   google::protobuf::io::StringOutputStream stream(&text);
   google::protobuf::io::CodedOutputStream coded(&stream);
   coded.SetSerializationDeterministic(true);
@@ -93,33 +94,39 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const 
 
 }  // namespace
 
-absl::StatusOr<std::string> Queries::ListEvents(const v1::ListEventsRequest& request) const {
+absl::StatusOr<std::string> Queries::ListEvents(
+    const v1::ListEventsRequest& request, const absl::StatusOr<JournalReader*>& journal) const {
   const absl::StatusOr<ListEventsBounds> bounds = CheckListEvents(request);
   if (!bounds.ok()) return bounds.status();
-  const std::string question = QuestionOf(request);
+  const JournalIdentityPtr identity = store_->identity();
+  const PageTokens tokens(identity->token_key);
+  const std::string question = QuestionOf(*identity, request);
   uint64_t from = 0;
   if (!request.page_token().empty()) {
-    const absl::StatusOr<std::string> position = tokens_.Read(question, request.page_token());
+    const absl::StatusOr<std::string> position = tokens.Read(question, request.page_token());
     if (!position.ok()) return position.status();
     if (!absl::SimpleAtoi(*position, &from)) return absl::InternalError("page_token: unreadable");
   }
+  if (!journal.ok()) return journal.status();
   absl::StatusOr<EventListing> page =
-      ListEventsFrom(*store_, EventMatcher(request.filter()), *bounds, request.newest_first(), from,
-                     kMaxResponseBytes - kReservedBytes);
+      ListEventsFrom(*store_, *journal, EventMatcher(request.filter()), *bounds,
+                     request.newest_first(), from, kMaxResponseBytes - kReservedBytes);
   if (!page.ok()) return page.status();
   v1::ListEventsResponse rest;
-  if (page->next != 0) rest.set_next_page_token(tokens_.Make(question, absl::StrCat(page->next)));
+  if (page->next != 0) rest.set_next_page_token(tokens.Make(question, absl::StrCat(page->next)));
   return absl::StrCat(page->events, rest.SerializeAsString());
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
   const absl::StatusOr<int> page_size = CheckListVms(request);
   if (!page_size.ok()) return page_size.status();
-  const std::string question = QuestionOf(request);
+  const JournalIdentityPtr identity = store_->identity();
+  const PageTokens tokens(identity->token_key);
+  const std::string question = QuestionOf(*identity, request);
   std::string position;
   VmKey after;
   if (!request.page_token().empty()) {
-    absl::StatusOr<std::string> read = tokens_.Read(question, request.page_token());
+    absl::StatusOr<std::string> read = tokens.Read(question, request.page_token());
     if (!read.ok()) return read.status();
     position = *std::move(read);
     const std::vector<absl::string_view> parts = absl::StrSplit(position, '\0');
@@ -139,7 +146,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
     const bool room =
         count == 0 || out.size() + vm->encoded().size() <= kMaxResponseBytes - kReservedBytes;
     if (count == *page_size || !room) {
-      rest.set_next_page_token(tokens_.Make(question, PositionOf(*last)));
+      rest.set_next_page_token(tokens.Make(question, PositionOf(*last)));
       break;
     }
     out += ListedVmField(vm->encoded());
@@ -147,7 +154,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
     ++count;
   }
   rest.set_sequence(all.sequence);
-  rest.set_journal_id(store_->journal_id());
+  rest.set_journal_id(identity->journal_id);
   return out + rest.SerializeAsString();
 }
 

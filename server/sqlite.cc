@@ -32,6 +32,17 @@ absl::Status StatusOf(int code, const char* said, const std::string& path,
   }
 }
 
+void CallPredicate(sqlite3_context* context, int, sqlite3_value** values) {
+  const auto& predicate =
+      *static_cast<const std::function<bool(absl::string_view)>*>(sqlite3_user_data(context));
+  const void* const text = sqlite3_value_blob(values[0]);
+  const int size = sqlite3_value_bytes(values[0]);
+  const bool matches = predicate(text == nullptr ? absl::string_view()
+                                                 : absl::string_view(static_cast<const char*>(text),
+                                                                     static_cast<size_t>(size)));
+  sqlite3_result_int(context, matches ? 1 : 0);
+}
+
 }  // namespace
 
 absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int flags) {
@@ -61,6 +72,15 @@ absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(absl::string_view sql) {
     return ToStatus(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
   }
   return SqliteStatement(path_, statement);
+}
+
+absl::Status SqliteDatabase::AddPredicate(const char* name,
+                                          const std::function<bool(absl::string_view)>* predicate) {
+  return ToStatus(
+      sqlite3_create_function_v2(db_.get(), name, 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
+                                 const_cast<std::function<bool(absl::string_view)>*>(predicate),
+                                 CallPredicate, nullptr, nullptr, nullptr),
+      absl::StrCat("add the function ", name));
 }
 
 SqliteStatement& SqliteStatement::Bind(int index, int64_t value) {

@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,6 +31,9 @@ class SqliteDatabase {
   absl::Status Execute(const std::string& sql);
   // The statement must not outlive the connection.
   absl::StatusOr<SqliteStatement> Prepare(absl::string_view sql);
+  // Makes `predicate` a function of one text in the connection's SQL. It outlives the connection.
+  absl::Status AddPredicate(const char* name,
+                            const std::function<bool(absl::string_view)>* predicate);
   // Whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
@@ -78,6 +82,18 @@ class SqliteStatement {
   std::string path_;
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
   int bind_error_ = SQLITE_OK;
+};
+
+// Resets a statement where its use ends, however that is: one that stands at a row holds the log.
+class StatementUse {
+ public:
+  explicit StatementUse(SqliteStatement* statement) : statement_(statement) {}
+  ~StatementUse() { statement_->Reset(); }
+  StatementUse(const StatementUse&) = delete;
+  StatementUse& operator=(const StatementUse&) = delete;
+
+ private:
+  SqliteStatement* const statement_;
 };
 
 }  // namespace vmeventd

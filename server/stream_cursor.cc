@@ -1,5 +1,6 @@
 #include "server/stream_cursor.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +19,31 @@ grpc::ByteBuffer ToBuffer(const std::string& bytes) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
+void FillProgress(uint64_t sequence, const JournalIdentity& identity, absl::Time now,
+                  v1::Progress* progress) {
+  progress->set_sequence(sequence);
+  progress->set_journal_id(identity.journal_id);
+  *progress->mutable_time() = ToTimestamp(now);
+}
+
 }  // namespace
+
+absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
+                                                const HistoryRequest& request) {
+  HistoryAnswer answer;
+  if (request.since.has_value()) {
+    const absl::StatusOr<uint64_t> first = reader->FirstSince(*request.since);
+    if (!first.ok()) return first.status();
+    answer.since_sequence = *first;
+    return answer;
+  }
+  absl::StatusOr<JournalReader::Page> page =
+      reader->ReadShared(request.first, request.last, StreamCursor::kHistoryBytes);
+  if (!page.ok()) return page.status();
+  answer.blocks = std::move(page->blocks);
+  answer.through = page->through;
+  return answer;
+}
 
 struct StreamCursor::Batch {
   std::vector<grpc::Slice> slices;
@@ -32,11 +57,17 @@ StreamCursor::StreamCursor(const EventStore* store, StreamBegin begin, EventMatc
     : store_(store),
       matcher_(std::move(matcher)),
       sequence_(begin.cursor),
+      since_(begin.since),
+      phase_(since_.has_value() ? Phase::kLocating : Phase::kOpening),
+      identity_(store->identity()),
       with_snapshot_(snapshot),
       snapshot_(std::move(begin.snapshot)) {}
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time now, bool beat) {
   switch (phase_) {
+    case Phase::kLocating:
+      history_request_ = HistoryRequest{since_, 0, 0};
+      return std::nullopt;
     case Phase::kOpening:
       phase_ = with_snapshot_ ? Phase::kSnapshot : Phase::kEvents;
       return ProgressMessage(now);
@@ -48,27 +79,37 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
     case Phase::kSnapshotDone: {
       phase_ = Phase::kEvents;
       v1::WatchEventsResponse response;
-      response.mutable_snapshot_done()->set_sequence(sequence_);
-      response.mutable_snapshot_done()->set_journal_id(store_->journal_id());
-      *response.mutable_snapshot_done()->mutable_time() = ToTimestamp(now);
+      FillProgress(sequence_, *identity_, now, response.mutable_snapshot_done());
       return ToBuffer(response.SerializeAsString());
     }
     case Phase::kEvents:
       break;
   }
+  // What comes from here on belongs to another journal: to resume the client needs its id.
+  if (store_->identity() != identity_) return ProgressMessage(now);
   Batch batch;
   const absl::Status status = Collect(&batch);
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
-  if (beat || !batch.caught_up) return ProgressMessage(now);
+  if (beat || !(batch.caught_up || history_request_.has_value())) return ProgressMessage(now);
   return std::nullopt;
 }
 
-grpc::ByteBuffer StreamCursor::ProgressMessage(absl::Time now) const {
+void StreamCursor::Supply(HistoryAnswer answer) {
+  if (phase_ != Phase::kLocating) {
+    history_ = std::move(answer);
+    return;
+  }
+  // What the journal does not hold yet may be in the ring.
+  sequence_ =
+      (answer.since_sequence == 0 ? store_->FirstInRingSince(*since_) : answer.since_sequence) - 1;
+  phase_ = Phase::kOpening;
+}
+
+grpc::ByteBuffer StreamCursor::ProgressMessage(absl::Time now) {
+  identity_ = store_->identity();
   v1::WatchEventsResponse response;
-  response.mutable_progress()->set_sequence(sequence_);
-  response.mutable_progress()->set_journal_id(store_->journal_id());
-  *response.mutable_progress()->mutable_time() = ToTimestamp(now);
+  FillProgress(sequence_, *identity_, now, response.mutable_progress());
   return ToBuffer(response.SerializeAsString());
 }
 
@@ -104,15 +145,37 @@ bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
   return room;
 }
 
+void StreamCursor::TakeHistory(Batch* batch) {
+  while (!history_->blocks.empty()) {
+    const EventBlock& block = *history_->blocks.front();
+    // What is missing before it was given up while the disk was full, and a GAP follows.
+    sequence_ = std::max(sequence_, block.first_sequence() - 1);
+    if (!TakeBlock(block, batch)) return;
+    history_->blocks.erase(history_->blocks.begin());
+  }
+  sequence_ = std::max(sequence_, history_->through);
+  history_.reset();
+}
+
 absl::Status StreamCursor::Collect(Batch* batch) {
+  if (history_.has_value()) {
+    TakeHistory(batch);
+    if (!batch->slices.empty()) return absl::OkStatus();
+  }
   while (batch->scan_cost < kMaxScanCost) {
     const EventStore::Page page = store_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
-    if (sequence_ + 1 < page.range.oldest) {
-      return absl::OutOfRangeError(
-          absl::StrCat("sequence ", sequence_ + 1,
-                       " is no longer retained, the stream was too slow: the oldest retained "
-                       "sequence is ",
-                       page.range.oldest));
+    if (sequence_ + 1 < page.ring_oldest) {
+      if (sequence_ + 1 < page.range.oldest) {
+        return absl::OutOfRangeError(
+            absl::StrCat("sequence ", sequence_ + 1,
+                         " is no longer retained, the stream was too slow: the oldest retained "
+                         "sequence is ",
+                         page.range.oldest));
+      }
+      if (batch->slices.empty()) {
+        history_request_ = HistoryRequest{std::nullopt, sequence_ + 1, page.ring_oldest - 1};
+      }
+      return absl::OkStatus();
     }
     if (page.blocks.empty()) {
       batch->caught_up = true;

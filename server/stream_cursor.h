@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,8 +12,27 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "server/event_matcher.h"
 #include "server/event_store.h"
+#include "server/journal_reader.h"
 
 namespace vmeventd {
+
+// What a cursor needs of the journal before it can go on: the sequence that `since` means, or else
+// the events [first, last], as many of them as make a message.
+struct HistoryRequest {
+  std::optional<absl::Time> since;
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+struct HistoryAnswer {
+  uint64_t since_sequence = 0;        // the first event since then; 0: there is none
+  std::vector<EventBlockPtr> blocks;  // all that is kept of [first, through]
+  uint64_t through = 0;
+};
+
+// What the journal says to a request: about StreamCursor::kHistoryBytes of events. For the reader's
+// thread.
+absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
+                                                const HistoryRequest& request);
 
 // What one WatchEvents stream says next: its place in the log, and no more. It queues nothing, so
 // that a slow reader costs what one message costs. Knows nothing of the network. One thread at a
@@ -20,33 +40,45 @@ namespace vmeventd {
 class StreamCursor {
  public:
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
+  // What one HistoryAnswer should hold: it fits into one message, so that nothing of it waits.
+  static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
 
   // `store` outlives the cursor. `snapshot`: the stream begins with begin.snapshot.
   StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher, bool snapshot);
 
   // The next message, a WatchEventsResponse: a Progress first, then the snapshot, then events as
-  // they come. Unset when there is nothing to say; with `beat` that is a Progress instead.
-  // OUT_OF_RANGE: the log no longer holds what comes next.
+  // they come. Unset when there is nothing to say, or when TakeHistoryRequest has something; with
+  // `beat` that is a Progress instead. OUT_OF_RANGE: what comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
+  // What to ask the journal for, and to Supply, before Next is called again.
+  std::optional<HistoryRequest> TakeHistoryRequest() {
+    return std::exchange(history_request_, std::nullopt);
+  }
+  void Supply(HistoryAnswer answer);
 
   // Everything matching up to this sequence is in the messages so far.
   uint64_t sequence() const { return sequence_; }
 
  private:
-  enum class Phase { kOpening, kSnapshot, kSnapshotDone, kEvents };
+  enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
   struct Batch;
 
-  grpc::ByteBuffer ProgressMessage(absl::Time now) const;
+  grpc::ByteBuffer ProgressMessage(absl::Time now);
   grpc::ByteBuffer SnapshotMessage();
   // Takes what matches and fits out of one block. False: the message is full.
   bool TakeBlock(const EventBlock& block, Batch* batch);
-  // Fills `batch` from the log until it is full, the log ends or the scan was long enough.
+  // Fills `batch` from the ring until it is full, the ring ends or the scan was long enough.
   absl::Status Collect(Batch* batch);
+  void TakeHistory(Batch* batch);
 
   const EventStore* const store_;
   const EventMatcher matcher_;
   uint64_t sequence_;
-  Phase phase_ = Phase::kOpening;
+  std::optional<absl::Time> since_;  // while kLocating
+  Phase phase_;
+  std::optional<HistoryRequest> history_request_;
+  std::optional<HistoryAnswer> history_;
+  JournalIdentityPtr identity_;  // as the client was told last
   const bool with_snapshot_;
   std::vector<VmRecordPtr> snapshot_;
   size_t snapshot_next_ = 0;

@@ -41,7 +41,7 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
       context,
       StreamCursor(store_, *std::move(begin), std::move(matcher),
                    std::holds_alternative<FromSnapshot>(checked->start)),
-      interval, options_.write_timeout, clock_, this);
+      interval, options_.write_timeout, clock_, history_, this);
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
   if (absl::Status status = Register(stream, due); !status.ok()) return status;
   // gRPC keeps the first write until the reactor has been returned to it. From here on the stream

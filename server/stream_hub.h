@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "server/event_store.h"
+#include "server/history.h"
 #include "server/request_checks.h"
 #include "server/watch_stream.h"
 #include "watcher/io/clock.h"
@@ -22,9 +23,9 @@ namespace vmeventd {
 // where they do not say otherwise. Calls gRPC without holding its lock.
 class StreamHub : public WatchStreamOwner {
  public:
-  // Both outlive the hub.
-  StreamHub(const EventStore* store, const Clock* clock, StreamOptions options)
-      : store_(store), clock_(clock), options_(options) {}
+  // All outlive the hub.
+  StreamHub(const EventStore* store, History* history, const Clock* clock, StreamOptions options)
+      : store_(store), history_(history), clock_(clock), options_(options) {}
   ~StreamHub() override = default;
 
   // Answers one call. Never null: a call that is refused gets a reactor that has finished with the
@@ -63,6 +64,7 @@ class StreamHub : public WatchStreamOwner {
   void WaitUntilEmpty(absl::Duration timeout);
 
   const EventStore* const store_;
+  History* const history_;
   const Clock* const clock_;
   const StreamOptions options_;
 

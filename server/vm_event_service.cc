@@ -9,6 +9,17 @@
 namespace vmeventd {
 namespace {
 
+// Finishes a call with the bytes of its response, or why there are none.
+absl::Status FinishCall(const absl::StatusOr<std::string>& answered, grpc::ByteBuffer* response,
+                        grpc::ServerUnaryReactor* reactor) {
+  if (answered.ok()) {
+    const grpc::Slice slice(*answered);
+    *response = grpc::ByteBuffer(&slice, 1);
+  }
+  reactor->Finish(ToGrpcStatus(answered.status()));
+  return answered.status();
+}
+
 // Reads one request, answers it with `answer`, which returns the bytes of the response.
 template <typename Request, typename Answer>
 grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes,
@@ -16,15 +27,7 @@ grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const grpc
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   Request request;
   absl::Status status = ParseMessage(bytes, &request);
-  if (status.ok()) {
-    const absl::StatusOr<std::string> answered = answer(request);
-    status = answered.status();
-    if (answered.ok()) {
-      const grpc::Slice slice(*answered);
-      *response = grpc::ByteBuffer(&slice, 1);
-    }
-  }
-  reactor->Finish(ToGrpcStatus(status));
+  FinishCall(status.ok() ? answer(request) : status, response, reactor).IgnoreError();
   return reactor;
 }
 
@@ -37,8 +40,8 @@ absl::StatusOr<std::string> NoIntentsYet() {
 }  // namespace
 
 VmEventServiceImpl::VmEventServiceImpl(ServerFacts facts, const EventStore* store,
-                                       const Queries* queries, StreamHub* hub)
-    : facts_(std::move(facts)), store_(store), queries_(queries), hub_(hub) {}
+                                       const Queries* queries, History* history, StreamHub* hub)
+    : facts_(std::move(facts)), store_(store), queries_(queries), history_(history), hub_(hub) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* VmEventServiceImpl::WatchEvents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
@@ -48,9 +51,17 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* VmEventServiceImpl::WatchEvents(
 grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
-  return Unary<v1::ListEventsRequest>(
-      context, *request, response,
-      [this](const v1::ListEventsRequest& message) { return queries_->ListEvents(message); });
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  v1::ListEventsRequest message;
+  absl::Status status = ParseMessage(*request, &message);
+  if (status.ok()) {
+    status = history_->PostQuery([this, reactor, response, message = std::move(message)](
+                                     const absl::StatusOr<JournalReader*>& journal) {
+      return FinishCall(queries_->ListEvents(message, journal), response, reactor);
+    });
+  }
+  if (!status.ok()) reactor->Finish(ToGrpcStatus(status));
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::ListVms(grpc::CallbackServerContext* context,
@@ -111,7 +122,7 @@ v1::GetServerInfoResponse VmEventServiceImpl::Info() const {
   }
   info.set_vms(store_->vm_count());
   info.set_streams(hub_->stream_count());
-  info.set_journal_writable(false);  // there is no journal: events live in memory
+  info.set_journal_writable(store_->journal_writable());
   info.set_exit_status_source("none");
   return info;
 }

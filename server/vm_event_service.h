@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "server/event_store.h"
+#include "server/history.h"
 #include "server/queries.h"
 #include "server/stream_hub.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
@@ -36,7 +37,7 @@ class VmEventServiceImpl : public RawVmEventService {
  public:
   // All outlive the service.
   VmEventServiceImpl(ServerFacts facts, const EventStore* store, const Queries* queries,
-                     StreamHub* hub);
+                     History* history, StreamHub* hub);
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchEvents(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* request) override;
@@ -65,6 +66,7 @@ class VmEventServiceImpl : public RawVmEventService {
   const ServerFacts facts_;
   const EventStore* const store_;
   const Queries* const queries_;
+  History* const history_;
   StreamHub* const hub_;
 };
 

@@ -20,12 +20,15 @@ bool operator<(const VmKey& a, const VmKey& b) {
 }
 
 VmRecord::VmRecord(const VmStatus& status, uint64_t last_sequence)
-    : encoded_(EncodeSnapshotVmField(VmToProto(status, last_sequence))),
-      name_(ViewWithin(encoded_, status.ref.name)),
-      run_id_(ViewWithin(encoded_, status.ref.run_id)),
-      path_(ViewWithin(encoded_, status.monitor_path)),
-      state_(static_cast<v1::VmState>(status.state)),
-      last_sequence_(last_sequence) {}
+    : VmRecord(VmToProto(status, last_sequence)) {}
+
+VmRecord::VmRecord(const v1::Vm& vm)
+    : encoded_(EncodeSnapshotVmField(vm)),
+      name_(ViewWithin(encoded_, vm.ref().name())),
+      run_id_(ViewWithin(encoded_, vm.ref().run_id())),
+      path_(ViewWithin(encoded_, vm.monitor_path())),
+      state_(vm.state()),
+      last_sequence_(vm.last_sequence()) {}
 
 bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
   return std::make_tuple(a->last_sequence(), a.get()) <

@@ -28,6 +28,7 @@ bool operator<(const VmKey& a, const VmKey& b);
 class VmRecord {
  public:
   VmRecord(const VmStatus& status, uint64_t last_sequence);
+  explicit VmRecord(const v1::Vm& vm);
   VmRecord(const VmRecord&) = delete;
   VmRecord& operator=(const VmRecord&) = delete;
 

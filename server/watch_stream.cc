@@ -8,14 +8,14 @@
 #include "server/grpc_status.h"
 
 namespace vmeventd {
-
 WatchStream::WatchStream(grpc::CallbackServerContext* context, StreamCursor cursor,
                          absl::Duration progress_interval, absl::Duration write_timeout,
-                         const Clock* clock, WatchStreamOwner* owner)
+                         const Clock* clock, History* history, WatchStreamOwner* owner)
     : context_(context),
       progress_interval_(progress_interval),
       write_timeout_(write_timeout),
       clock_(clock),
+      history_(history),
       owner_(owner),
       cursor_(std::move(cursor)),
       since_(clock->Now().monotonic) {}
@@ -31,6 +31,7 @@ void WatchStream::Drain() {
 }
 
 void WatchStream::Advance() {
+  const auto self = shared_from_this();  // another thread may end the stream meanwhile
   while (AdvanceOnce()) {
   }
 }
@@ -44,15 +45,18 @@ std::optional<absl::Status> WatchStream::TakeEnd() {
 bool WatchStream::AdvanceOnce() {
   bool beat = false;
   std::optional<absl::Status> finish;
+  std::optional<absl::StatusOr<HistoryAnswer>> answer;
   {
     const MutexLock lock(&mutex_);
     again_ = true;
-    if (state_ != State::kIdle || cutting_ > 0) return false;
+    const bool free = state_ == State::kIdle || (state_ == State::kReading && end_.has_value());
+    if (!free || cutting_ > 0) return false;
     again_ = false;
     finish = TakeEnd();
     if (!finish.has_value()) {
       state_ = State::kBuilding;
       beat = std::exchange(beat_, false);
+      answer = std::exchange(answer_, std::nullopt);
     }
   }
   if (finish.has_value()) {
@@ -61,14 +65,23 @@ bool WatchStream::AdvanceOnce() {
   }
 
   const Instant now = clock_->Now();
-  absl::StatusOr<std::optional<grpc::ByteBuffer>> next = cursor_.Next(now.wall, beat);
+  if (answer.has_value() && answer->ok()) cursor_.Supply(**std::move(answer));
+  absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
+  if (answer.has_value() && !answer->ok()) {
+    next = answer->status();
+  } else {
+    next = cursor_.Next(now.wall, beat);
+  }
   const bool write = next.ok() && next->has_value();
   if (write) message_ = *std::move(*next);
+  const std::optional<HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
     if (write) {
       state_ = State::kWriting;
       since_ = now.monotonic;
+    } else if (request.has_value()) {
+      state_ = State::kReading;
     } else {
       state_ = State::kIdle;
       if (!next.ok() && !end_.has_value()) end_ = next.status();
@@ -79,8 +92,41 @@ bool WatchStream::AdvanceOnce() {
       return again_ || end_.has_value();
     }
   }
-  StartWrite(&message_);
+  if (write) {
+    StartWrite(&message_);
+  } else {
+    AskHistory(*request);
+    // An end that came before the state was kReading waits for nobody.
+    const MutexLock lock(&mutex_);
+    return end_.has_value() && state_ == State::kReading;
+  }
   return false;
+}
+
+void WatchStream::AskHistory(const HistoryRequest& request) {
+  history_->PostForStream([self = shared_from_this(),
+                           request](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
+    absl::StatusOr<HistoryAnswer> answer =
+        reader.ok() ? AnswerFromJournal(*reader, request) : reader.status();
+    const absl::Status status = answer.status();
+    self->OnHistory(std::move(answer));
+    return status;
+  });
+}
+
+void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
+  if (absl::IsDataLoss(answer.status())) {
+    answer = absl::OutOfRangeError(absl::StrCat(answer.status().message(),
+                                                ": the journal is replaced by a new one; start "
+                                                "from a snapshot"));
+  }
+  {
+    const MutexLock lock(&mutex_);
+    if (state_ != State::kReading) return;  // it has ended
+    answer_ = std::move(answer);
+    state_ = State::kIdle;
+  }
+  Advance();
 }
 
 void WatchStream::OnWriteDone(bool ok) {

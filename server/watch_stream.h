@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
+#include "server/history.h"
 #include "server/stream_cursor.h"
 #include "watcher/io/clock.h"
 #include "watcher/io/mutex.h"
@@ -28,14 +29,15 @@ class WatchStreamOwner {
   virtual void StreamDone(class WatchStream* stream) = 0;
 };
 
-// One WatchEvents call. It has one write in flight, or waits for a Wake. Calls gRPC without a lock,
-// from one thread at a time, and Finishes once. Any thread.
-class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+// One WatchEvents call. It has one write in flight, or one question to the journal, or waits for a
+// Wake. Calls gRPC without a lock, from one thread at a time, and Finishes once. Any thread.
+class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                    public std::enable_shared_from_this<WatchStream> {
  public:
   // `context` is the call's; the others outlive the stream. Nothing happens before Wake.
   WatchStream(grpc::CallbackServerContext* context, StreamCursor cursor,
               absl::Duration progress_interval, absl::Duration write_timeout, const Clock* clock,
-              WatchStreamOwner* owner);
+              History* history, WatchStreamOwner* owner);
 
   // There may be something to send.
   void Wake();
@@ -52,13 +54,17 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override;
 
  private:
-  // kBuilding and kWriting: a thread or a write has the stream, and goes on by itself afterwards.
-  enum class State { kIdle, kBuilding, kWriting, kFinished };
+  // kBuilding, kWriting and kReading: a thread, a write or the history has the stream, which goes
+  // on by itself afterwards.
+  enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
 
   // Goes as far as it can: builds and writes a message, finishes, or waits.
   void Advance();
   // One turn of Advance. False: nothing is left to do now.
   bool AdvanceOnce();
+  // Asks the history, on whose thread OnHistory is told.
+  void AskHistory(const HistoryRequest& request);
+  void OnHistory(absl::StatusOr<HistoryAnswer> answer);
   // The status to finish with, if the stream is free and has ended.
   std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -66,6 +72,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   const absl::Duration progress_interval_;
   const absl::Duration write_timeout_;
   const Clock* const clock_;
+  History* const history_;
   WatchStreamOwner* const owner_;
 
   StreamCursor cursor_;       // of the thread that made the state kBuilding
@@ -75,6 +82,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
   bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
   bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
+  std::optional<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that use context_: no Finish meanwhile
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);

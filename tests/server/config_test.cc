@@ -36,6 +36,8 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.listens[0].ToString(), "unix:/run/vmeventd/vmeventd.sock");
   EXPECT_EQ(config.state_dir, "/var/lib/vmeventd");
   EXPECT_EQ(config.powerdown_window, absl::Minutes(10));
+  EXPECT_EQ(config.retention_age, absl::Hours(30 * 24));
+  EXPECT_EQ(config.retention_events, 1'000'000);
   EXPECT_TRUE(config.process_tracking);
   EXPECT_TRUE(config.shutdown_files);
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
@@ -57,11 +59,29 @@ TEST(Config, HasDefaultsForAnyone) {
 }
 
 TEST(Config, TakesEveryFlag) {
-  const Config config =
-      Good({"--watch", "/nowhere/a:*.qmp", "--watch=/nowhere/b", "--listen", "unix:/x/y.sock",
-            "--listen", "127.0.0.1:7070", "--state-dir", "/x/state/", "--powerdown-window", "1h30m",
-            "--process-tracking", "off", "--shutdown-files", "off", "--log-level", "debug",
-            "--log-format", "json"});
+  const Config config = Good({"--watch",
+                              "/nowhere/a:*.qmp",
+                              "--watch=/nowhere/b",
+                              "--listen",
+                              "unix:/x/y.sock",
+                              "--listen",
+                              "127.0.0.1:7070",
+                              "--state-dir",
+                              "/x/state/",
+                              "--powerdown-window",
+                              "1h30m",
+                              "--process-tracking",
+                              "off",
+                              "--shutdown-files",
+                              "off",
+                              "--log-level",
+                              "debug",
+                              "--log-format",
+                              "json",
+                              "--retention-age",
+                              "7d",
+                              "--retention-events",
+                              "5000"});
   ASSERT_EQ(config.watches.size(), 2);
   EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
   EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
@@ -69,6 +89,8 @@ TEST(Config, TakesEveryFlag) {
   EXPECT_EQ(config.listens[1].port, 7070);
   EXPECT_EQ(config.state_dir, "/x/state");
   EXPECT_EQ(config.powerdown_window, absl::Minutes(90));
+  EXPECT_EQ(config.retention_age, absl::Hours(7 * 24));
+  EXPECT_EQ(config.retention_events, 5000);
   EXPECT_FALSE(config.process_tracking);
   EXPECT_FALSE(config.shutdown_files);
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
@@ -112,6 +134,11 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--powerdown-window", "10"}, {"--powerdown-window", "\"10\"", "unit"}},
       {{"--powerdown-window=-3s"}, {"--powerdown-window", "\"-3s\"", "more than 0"}},
       {{"--powerdown-window", "inf"}, {"--powerdown-window", "\"inf\""}},
+      {{"--retention-age", "30"}, {"--retention-age", "\"30\"", "30d"}},
+      {{"--retention-age", "-1d"}, {"--retention-age", "\"-1d\""}},
+      {{"--retention-age", "0d"}, {"--retention-age", "more than 0"}},
+      {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
+      {{"--retention-events", "many"}, {"--retention-events", "\"many\""}},
       {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
       {{"--shutdown-files", "yes"}, {"--shutdown-files", "\"yes\"", "on, off"}},
       {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
@@ -132,9 +159,10 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
 TEST(Config, AnswersHelpVersionAndCheck) {
   const ParsedConfig help = Parse({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* flag : {"--watch", "--listen", "--state-dir", "--powerdown-window",
-                           "--process-tracking", "--shutdown-files", "--log-level", "--log-format",
-                           "--config", "--version", "--check-config", "Examples:"}) {
+  for (const char* flag :
+       {"--watch", "--listen", "--state-dir", "--powerdown-window", "--retention-age",
+        "--retention-events", "--process-tracking", "--shutdown-files", "--log-level",
+        "--log-format", "--config", "--version", "--check-config", "Examples:"}) {
     EXPECT_THAT(help.text, HasSubstr(flag));
   }
   EXPECT_THAT(Parse({"--version"}).text, ::testing::StartsWith("vmeventd "));

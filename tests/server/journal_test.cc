@@ -50,17 +50,17 @@ class JournalTest : public ::testing::Test {
                               .shutdown_class = 1,
                               .payload = payloads[i]});
     }
-    ASSERT_TRUE(journal->Append(batch).ok());
+    ASSERT_TRUE(journal->Append(batch, kNow).ok());
   }
 
   absl::StatusOr<std::vector<std::string>> Read(uint64_t from, uint64_t last,
                                                 size_t max_bytes = 1 << 20) {
     absl::StatusOr<std::unique_ptr<JournalReader>> reader = JournalReader::Open(options_.path);
     if (!reader.ok()) return reader.status();
-    auto blocks = (*reader)->ReadFrom(from, last, max_bytes);
-    if (!blocks.ok()) return blocks.status();
+    auto page = (*reader)->ReadFrom(from, last, max_bytes);
+    if (!page.ok()) return page.status();
     std::vector<std::string> payloads;
-    for (const EventBlockPtr& block : *blocks) {
+    for (const EventBlockPtr& block : page->blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
         const grpc::Slice bytes = block->Encoded(i, i + 1);
         payloads.emplace_back(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
@@ -135,15 +135,14 @@ TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
 TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
   {
     const Journal::Opened opened = Open();
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one"}, {"run-2", "two"}}}).ok());
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one more"}, {"run-2", ""}}}).ok());
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one"}, {"run-2", "two"}}, {}}, kNow).ok());
+    ASSERT_TRUE(
+        opened.journal->Append({{}, {{"run-1", "one more"}, {"run-2", ""}}, {}}, kNow).ok());
   }
   const Journal::Opened again = Open();
-  const auto sessions = again.journal->LoadSessions();
-  ASSERT_TRUE(sessions.ok()) << sessions.status();
-  ASSERT_THAT(*sessions, SizeIs(1));
-  EXPECT_EQ((*sessions)[0].run_id, "run-1");
-  EXPECT_EQ((*sessions)[0].payload, "one more");
+  ASSERT_THAT(again.sessions, SizeIs(1));
+  EXPECT_EQ(again.sessions[0].run_id, "run-1");
+  EXPECT_EQ(again.sessions[0].payload, "one more");
 }
 
 TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
@@ -152,7 +151,7 @@ TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
   Journal::Batch batch;
   batch.events.push_back({.sequence = 2, .observe_time = kNow, .payload = "new"});
   batch.events.push_back({.sequence = 1, .observe_time = kNow, .payload = "taken already"});
-  EXPECT_FALSE(opened.journal->Append(batch).ok());
+  EXPECT_FALSE(opened.journal->Append(batch, kNow).ok());
   EXPECT_EQ(opened.journal->newest(), 1u);
   EXPECT_THAT(*Read(1, 10), SizeIs(1));
   Fill(opened.journal.get(), 2, 1);
@@ -160,16 +159,20 @@ TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
 }
 
 TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
+  {
+    const Journal::Opened opened = Open();
+    Fill(opened.journal.get(), 1, 2000);
+  }
   options_.retention_events = 100;
   const Journal::Opened opened = Open();
-  Fill(opened.journal.get(), 1, 2000);
   int steps = 1;
   while (*opened.journal->RetainStep(kNow)) ++steps;
   EXPECT_GT(steps, 2);
   EXPECT_EQ(opened.journal->oldest(), 1901u);
   EXPECT_EQ(opened.journal->newest(), 2000u);
   EXPECT_EQ(opened.journal->deleted_until(), kNow + absl::Minutes(1899));
-  EXPECT_THAT(*Read(1, 2000), SizeIs(100));
+  EXPECT_THAT(*Read(1901, 2000), SizeIs(100));
+  EXPECT_TRUE(absl::IsOutOfRange(Read(1900, 2000).status()));
 }
 
 TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
@@ -199,6 +202,32 @@ TEST_F(JournalTest, FindsTheFirstEventSinceATime) {
   EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Hours(4)), 0u);
 }
 
+TEST_F(JournalTest, FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp) {
+  {
+    const Journal::Opened opened = Open();
+    Fill(opened.journal.get(), 1, 10);                           // minutes 0 to 9
+    Fill(opened.journal.get(), 21, 5, kNow + absl::Minutes(4));  // minutes 4 to 8, after a hole
+  }
+  const Journal::Opened opened = Open();
+  Fill(opened.journal.get(), 26, 5, kNow + absl::Minutes(9));  // minutes 9 to 13
+  const auto reader = JournalReader::Open(options_.path);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(8)), 9u);
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Seconds(9 * 60 + 1)), 27u);
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(14)), 0u);
+  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(5)), 30u) << "some come after the step";
+  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(12)), 28u);
+  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(99)), 30u);
+}
+
+TEST_F(JournalTest, AnEmptyOneHasNoTimes) {
+  Open();
+  const auto reader = JournalReader::Open(options_.path);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ(*(*reader)->FirstSince(kNow), 0u);
+  EXPECT_EQ(*(*reader)->LastBefore(kNow), 0u);
+}
+
 TEST_F(JournalTest, WhatIsNoDatabaseIsMovedAside) {
   std::ofstream(options_.path) << std::string(5000, 'x');
   const Journal::Opened opened = Open();
@@ -218,6 +247,43 @@ TEST_F(JournalTest, ATruncatedOneIsMovedAside) {
   const Journal::Opened again = Open();
   EXPECT_THAT(again.moved_to, Not(IsEmpty()));
   EXPECT_NE(again.journal->journal_id(), id);
+}
+
+TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
+  {
+    const Journal::Opened opened = Open();
+    Fill(opened.journal.get(), 1, 5);
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence", 4}}, {}}, kNow).ok());
+  }
+  const auto again = Journal::Open(options_, kNow, [](const std::string&) { return uint64_t{6}; });
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_THAT(again->moved_because, HasSubstr("newest event is 5"));
+  EXPECT_EQ(again->journal->newest(), 0u);
+  ASSERT_THAT(again->sessions, SizeIs(1));
+  EXPECT_EQ(again->sessions[0].payload, "evidence");
+  EXPECT_EQ(again->sessions[0].last_sequence, 4u);
+}
+
+TEST_F(JournalTest, KeepsTheVmsThatStoppedLast) {
+  {
+    const Journal::Opened opened = Open();
+    Journal::Batch batch;
+    for (uint64_t i = 1; i <= 10'005; ++i) batch.stops.push_back({i, absl::StrCat("vm ", i)});
+    ASSERT_TRUE(opened.journal->Append(batch, kNow).ok());
+    ASSERT_TRUE(opened.journal->Append({{}, {}, {{10'006, "vm 10006"}}}, kNow).ok());
+  }
+  const Journal::Opened again = Open();
+  ASSERT_THAT(again.stops, SizeIs(10'000));
+  EXPECT_EQ(again.stops.front().sequence, 7u);
+  EXPECT_EQ(again.stops.back().vm, "vm 10006");
+}
+
+TEST_F(JournalTest, ADatabaseOfAnotherUserIsRefused) {
+  Open();
+  if (chown(options_.path.c_str(), 12345, 0) != 0) GTEST_SKIP() << "takes root";
+  const auto opened = Journal::Open(options_, kNow);
+  EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
+  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("user with the id 12345"));
 }
 
 TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
@@ -253,7 +319,7 @@ TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
 TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
   {
     const Journal::Opened opened = Open();
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence"}}}).ok());
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence"}}, {}}, kNow).ok());
   }
   FlipIn("evidence");
   const Journal::Opened again = Open();

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "server/event_codec.h"
 #include "tests/server/test_events.h"
 
 namespace vmeventd {
@@ -15,12 +16,19 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+EventStoreOptions RingOf(size_t events) {
+  EventStoreOptions options;
+  options.log.max_events = events;
+  return options;
+}
+
 class QueriesTest : public ::testing::Test {
  protected:
-  explicit QueriesTest(EventStoreOptions options = {}) : pumped_(options) {}
+  explicit QueriesTest(EventStoreOptions options = {}, JournalOptions journal = {})
+      : pumped_(options, std::move(journal)) {}
 
   v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
-    return Parsed<v1::ListEventsResponse>(queries_.ListEvents(request));
+    return Parsed<v1::ListEventsResponse>(queries_.ListEvents(request, pumped_.reader()));
   }
   v1::ListVmsResponse Vms(const v1::ListVmsRequest& request) {
     return Parsed<v1::ListVmsResponse>(queries_.ListVms(request));
@@ -44,17 +52,12 @@ class QueriesTest : public ::testing::Test {
   }
 
   PumpedStore pumped_;
-  Queries queries_{&pumped_.store(), "a secret key"};
+  Queries queries_{&pumped_.store()};
 };
 
 class SmallLogQueriesTest : public QueriesTest {
  protected:
-  SmallLogQueriesTest() : QueriesTest(Options()) {}
-  static EventStoreOptions Options() {
-    EventStoreOptions options;
-    options.log.max_events = 5;
-    return options;
-  }
+  SmallLogQueriesTest() : QueriesTest(RingOf(5), {.retention_events = 5}) {}
 };
 
 std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
@@ -139,7 +142,7 @@ TEST_F(QueriesTest, RefusesTokensThatAreForgedOrOfAnotherQuestion) {
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3)) << "the page size may change";
 
   const auto refused = [this](const v1::ListEventsRequest& bad) {
-    const absl::Status status = queries_.ListEvents(bad).status();
+    const absl::Status status = queries_.ListEvents(bad, pumped_.reader()).status();
     EXPECT_THAT(std::string(status.message()), HasSubstr("page_token"));
     return absl::IsInvalidArgument(status);
   };
@@ -159,8 +162,12 @@ TEST_F(QueriesTest, RefusesTokensThatAreForgedOrOfAnotherQuestion) {
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
     EXPECT_TRUE(refused(other)) << i;
   }
-  const Queries other_journal(&pumped_.store(), "another key");
-  EXPECT_TRUE(absl::IsInvalidArgument(other_journal.ListEvents(request).status()));
+  for (const JournalIdentity& identity :
+       {JournalIdentity{kJournal, "another key"}, JournalIdentity{"another", "a secret key"}}) {
+    const EventStore store({}, identity, {}, 0);
+    EXPECT_TRUE(
+        absl::IsInvalidArgument(Queries(&store).ListEvents(request, pumped_.reader()).status()));
+  }
 }
 
 TEST_F(QueriesTest, ATokenIsOfOneMethod) {
@@ -170,6 +177,92 @@ TEST_F(QueriesTest, ATokenIsOfOneMethod) {
   v1::ListVmsRequest vms;
   vms.set_page_token(Events(events).next_page_token());
   EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(vms).status()));
+}
+
+class SmallRingQueriesTest : public QueriesTest {
+ protected:
+  SmallRingQueriesTest() : QueriesTest(RingOf(5)) {}
+
+  // Every page of a listing, put together.
+  std::vector<uint64_t> All(v1::ListEventsRequest request) {
+    std::vector<uint64_t> out;
+    for (bool more = true; more && !HasFailure();) {
+      const v1::ListEventsResponse page = Events(request);
+      for (const uint64_t sequence : Sequences(page)) out.push_back(sequence);
+      request.set_page_token(page.next_page_token());
+      more = !page.next_page_token().empty();
+    }
+    return out;
+  }
+};
+
+TEST_F(SmallRingQueriesTest, ListsWhatOnlyTheJournalHasInBothOrdersAndAnyPageSize) {
+  for (int i = 0; i < 10; ++i) {
+    pumped_.Push({Update("a", EventType::kReset, At(i * 10)), Update("b", EventType::kPaused)});
+  }
+  for (const int page_size : {1, 3, 7, 100}) {
+    v1::ListEventsRequest request;
+    request.set_page_size(page_size);
+    std::vector<uint64_t> expected(20);
+    std::iota(expected.begin(), expected.end(), 1);
+    EXPECT_EQ(All(request), expected) << page_size;
+    request.set_newest_first(true);
+    std::reverse(expected.begin(), expected.end());
+    EXPECT_EQ(All(request), expected) << page_size;
+  }
+}
+
+TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
+  for (int i = 0; i < 5; ++i) {
+    pumped_.Push({Update("web1", EventType::kReset, At(i * 10)),
+                  Update("web2", EventType::kPaused, At(i * 10)),
+                  Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
+  }
+  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}, false});  // a GAP, at 16
+  pumped_.Push({});
+  pumped_.PushEach("other", 10);  // the ring has nothing else
+  const auto with = [this](const std::function<void(v1::ListEventsRequest*)>& set) {
+    v1::ListEventsRequest request;
+    request.set_page_size(2);
+    set(&request);
+    const std::vector<uint64_t> forward = All(request);
+    request.set_newest_first(true);
+    std::vector<uint64_t> backward = All(request);
+    std::reverse(backward.begin(), backward.end());
+    EXPECT_EQ(forward, backward);
+    return forward;
+  };
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web2"); }),
+              ElementsAre(2, 5, 8, 11, 14, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web?"); }),
+              ElementsAre(1, 2, 4, 5, 7, 8, 10, 11, 13, 14, 16));
+  EXPECT_THAT(with([](auto* r) {
+                r->mutable_filter()->add_vm_names("db[[]1]");
+                r->mutable_filter()->add_vm_names("web1");
+              }),
+              ElementsAre(1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_types(v1::EVENT_TYPE_PAUSED); }),
+              ElementsAre(2, 5, 8, 11, 14, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_CRASH); }),
+              ElementsAre(3, 6, 9, 12, 15, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_USER); }),
+              ElementsAre(16));
+  EXPECT_THAT(with([](auto* r) {
+                *r->mutable_start_time() = ToTimestamp(At(20));
+                *r->mutable_end_time() = ToTimestamp(At(40));
+              }),
+              ElementsAre(7, 8, 10, 11));
+  EXPECT_THAT(with([](auto* r) { *r->mutable_start_time() = ToTimestamp(At(99)); }), IsEmpty());
+  EXPECT_THAT(with([](auto* r) { *r->mutable_end_time() = ToTimestamp(At(-99)); }), IsEmpty());
+}
+
+TEST_F(SmallRingQueriesTest, ATokenOutlivesWhatTheRingForgets) {
+  pumped_.PushEach("a", 4);
+  v1::ListEventsRequest request;
+  request.set_page_size(2);
+  request.set_page_token(Events(request).next_page_token());  // at 3, in the ring
+  pumped_.PushEach("a", 10);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "of the journal";
 }
 
 TEST_F(SmallLogQueriesTest, SaysWhenAPageIsNoLongerRetained) {
@@ -185,7 +278,7 @@ TEST_F(SmallLogQueriesTest, SaysWhenAPageIsNoLongerRetained) {
   EXPECT_THAT(Sequences(Events(backward)), ElementsAre(3));
   pumped_.PushEach("a", 1);
   for (const v1::ListEventsRequest& request : {forward, backward}) {
-    const absl::Status status = queries_.ListEvents(request).status();
+    const absl::Status status = queries_.ListEvents(request, pumped_.reader()).status();
     EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("oldest retained sequence is 4"));
   }
@@ -205,7 +298,7 @@ TEST_F(QueriesTest, CutsAPageBeforeItIsTooLong) {
   v1::ListVmsRequest vms;
   events.set_page_size(1000);
   vms.set_page_size(1000);
-  EXPECT_LE(queries_.ListEvents(events)->size(), Queries::kMaxResponseBytes);
+  EXPECT_LE(queries_.ListEvents(events, pumped_.reader())->size(), Queries::kMaxResponseBytes);
   EXPECT_LE(queries_.ListVms(vms)->size(), Queries::kMaxResponseBytes);
   int listed = 0;
   do {

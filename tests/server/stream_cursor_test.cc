@@ -152,10 +152,104 @@ TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 
-TEST(StreamCursor, SaysWhenTheLogHasMovedPastIt) {
+EventStoreOptions RingOf(size_t events) {
   EventStoreOptions options;
-  options.log.max_events = 4;
-  PumpedStore pumped(options);
+  options.log.max_events = events;
+  return options;
+}
+
+// Answers the cursor's request from the journal.
+void Ask(PumpedStore* pumped, StreamCursor* cursor) {
+  const std::optional<HistoryRequest> request = cursor->TakeHistoryRequest();
+  ASSERT_TRUE(request.has_value());
+  absl::StatusOr<HistoryAnswer> answer = AnswerFromJournal(pumped->reader(), *request);
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  cursor->Supply(*std::move(answer));
+}
+
+TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
+  PumpedStore pumped(RingOf(3));
+  pumped.PushEach("a", 10);
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
+  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
+  pumped.PushEach("a", 2);  // the ring moves on meanwhile
+  Ask(&pumped, &cursor);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 2, 3, 4, 5, 6, 7));
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(8, 9));
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(10, 11, 12)) << "of the ring";
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_FALSE(cursor.TakeHistoryRequest().has_value());
+}
+
+TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
+  PumpedStore pumped(RingOf(1));
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  for (int i = 0; i < 30; ++i) pumped.Push(std::vector<VmUpdate>(20, large));
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  Next(&cursor);
+  uint64_t seen = 0;
+  while (SaysNothing(&cursor)) {
+    Ask(&pumped, &cursor);
+    const std::vector<uint64_t> sequences = Sequences(Next(&cursor));
+    ASSERT_FALSE(sequences.empty());
+    EXPECT_EQ(sequences.front(), seen + 1);
+    EXPECT_LT(sequences.size() * 4000, StreamCursor::kMaxMessageBytes);
+    seen = sequences.back();
+  }
+  EXPECT_GT(seen, 500);
+}
+
+TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
+  PumpedStore pumped(RingOf(2));
+  pumped.PushEach("a", 10);
+  v1::EventFilter filter;
+  filter.add_vm_names("b");
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{}, filter);
+  Next(&cursor);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_FALSE(cursor.TakeHistoryRequest().has_value()) << "it has caught up";
+  EXPECT_EQ(cursor.sequence(), 10);
+}
+
+TEST(StreamCursor, BeginsSinceATimeThatOnlyTheJournalKnows) {
+  PumpedStore pumped(RingOf(2));
+  for (int i = 1; i <= 9; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
+  StreamCursor cursor = Cursor(pumped.store(), Since{At(35)});
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 3);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(8, 9));
+}
+
+TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  Next(&cursor);
+  pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
+                              absl::DataLossError("a flipped bit"));
+  pumped.Push({});
+  EXPECT_EQ(pumped.told_replaced(), 1);
+  const v1::WatchEventsResponse progress = Next(&cursor);
+  EXPECT_EQ(progress.progress().sequence(), 2);
+  EXPECT_EQ(progress.progress().journal_id(), pumped.journal().journal().journal_id());
+  const v1::WatchEventsResponse gap = Next(&cursor);
+  ASSERT_THAT(Sequences(gap), ElementsAre(3));
+  EXPECT_EQ(gap.events(0).type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(pumped.store().range().oldest, 3);
+}
+
+TEST(StreamCursor, SaysWhenRetentionHasMovedPastIt) {
+  PumpedStore pumped(RingOf(4), {.retention_events = 4});
   StreamCursor cursor = Cursor(pumped.store(), FromNow{});
   Next(&cursor);
   pumped.PushEach("a", 10);

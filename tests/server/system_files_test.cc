@@ -84,6 +84,18 @@ TEST(Directories, AFileIsNone) {
               HasSubstr("Not a directory"));
 }
 
+TEST(Directories, AnotherUsersOrAnOpenOneIsRefused) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(CheckOwner(directory.path()).ok());
+  ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
+  ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
+  EXPECT_THAT(std::string(CheckOwner(directory / "open").message()), HasSubstr("chmod o-w"));
+  if (geteuid() != 0) return;  // only root can give a directory away
+  ASSERT_TRUE(MakeOwnDirectory(directory / "given").ok());
+  ASSERT_EQ(chown((directory / "given").c_str(), 12345, 0), 0);
+  EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("12345"));
+}
+
 TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   const TemporaryDirectory directory;
   const ListenAddress address = {.path = directory / "own/x.sock", .host = "", .port = 0};

@@ -2,12 +2,17 @@
 #define VMEVENTD_TESTS_SERVER_TEST_EVENTS_H_
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "server/event_pump.h"
 #include "server/event_store.h"
+#include "server/journal_reader.h"
+#include "server/journal_writer.h"
+#include "tests/server/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/io/clock.h"
@@ -45,10 +50,10 @@ class FakeClock : public Clock {
   Instant now_ ABSL_GUARDED_BY(mutex_) = {At(0), absl::Seconds(1000)};
 };
 
-// A queue, a pump and a store; the test is the watcher.
+// A queue, a pump, a journal and a store; the test is the watcher.
 class PumpedStore {
  public:
-  explicit PumpedStore(EventStoreOptions options = {}) : store_(options, kJournal) {}
+  explicit PumpedStore(EventStoreOptions options = {}, JournalOptions journal = {});
 
   // Pushes them, and pumps: one step, so that they share a block if they fit.
   void Push(std::vector<VmUpdate> updates);
@@ -58,13 +63,31 @@ class PumpedStore {
   EventQueue& queue() { return queue_; }
   EventPump& pump() { return pump_; }
   EventStore& store() { return store_; }
+  JournalWriter& journal() { return journal_; }
+  JournalReader* reader() { return reader_.get(); }
+  FakeClock& clock() { return clock_; }
+  const JournalOptions& journal_options() const { return options_; }
   void set_published(std::function<void()> published) { published_ = std::move(published); }
+  // What the pump said last of the journal.
+  bool told_writable() const { return told_writable_; }
+  int told_replaced() const { return told_replaced_; }
 
  private:
+  static JournalOptions WithPath(JournalOptions options, const std::string& path);
+  // A new journal, with the id kJournal.
+  static std::unique_ptr<Journal> MakeJournal(const JournalOptions& options);
+
+  const TemporaryDirectory directory_;
+  const JournalOptions options_;
+  FakeClock clock_;
   EventQueue queue_{100'000};
+  JournalWriter journal_;
+  std::unique_ptr<JournalReader> reader_;
   EventStore store_;
   std::function<void()> published_ = [] {};
-  EventPump pump_{&queue_, &store_, [this] { published_(); }};
+  bool told_writable_ = true;
+  int told_replaced_ = 0;
+  EventPump pump_;
 };
 
 }  // namespace vmeventd

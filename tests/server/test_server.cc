@@ -17,11 +17,16 @@ std::chrono::system_clock::time_point Deadline() {
 
 }  // namespace
 
-TestServer::TestServer(StreamOptions streams, EventStoreOptions events)
-    : pumped_(events),
-      hub_(&pumped_.store(), &clock_, streams),
+TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal)
+    : pumped_(events, std::move(journal)),
+      history_(pumped_.journal_options().path, &pumped_.store(),
+               [this](const std::string& journal_id, const absl::Status& found) {
+                 pumped_.pump().ReportCorrupt(journal_id, found);
+               }),
+      hub_(&pumped_.store(), &history_, &pumped_.clock(), streams),
       service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.store(),
-               &queries_, &hub_) {
+               &queries_, &history_, &hub_),
+      history_thread_([this] { history_.Run(); }) {
   pumped_.set_published([this] { hub_.WakeStreams(); });
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start({ParseListenAddress("unix:" + (directory_ / "s")).value()}, &service_);
@@ -29,10 +34,14 @@ TestServer::TestServer(StreamOptions streams, EventStoreOptions events)
   server_ = *std::move(server);
 }
 
-TestServer::~TestServer() { server_.reset(); }
+TestServer::~TestServer() {
+  server_.reset();
+  history_.Stop();
+  history_thread_.join();
+}
 
 void TestServer::Pass(absl::Duration time) {
-  clock_.Advance(time);
+  clock().Advance(time);
   hub_.CheckDeadlines();
 }
 

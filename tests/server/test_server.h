@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "grpcpp/grpcpp.h"
@@ -20,7 +21,8 @@ namespace vmeventd {
 // thread, the hub's thread and the clock.
 class TestServer {
  public:
-  explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {});
+  explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {},
+                      JournalOptions journal = {});
   ~TestServer();
 
   void Push(std::vector<VmUpdate> updates) { pumped_.Push(std::move(updates)); }
@@ -28,7 +30,7 @@ class TestServer {
   // Lets time pass, and does what is then due.
   void Pass(absl::Duration time);
 
-  FakeClock& clock() { return clock_; }
+  FakeClock& clock() { return pumped_.clock(); }
   PumpedStore& pumped() { return pumped_; }
   StreamHub& hub() { return hub_; }
   GrpcServer& server() { return *server_; }
@@ -39,11 +41,12 @@ class TestServer {
 
  private:
   TemporaryDirectory directory_;
-  FakeClock clock_;
   PumpedStore pumped_;
+  History history_;
   StreamHub hub_;
-  Queries queries_{&pumped_.store(), "a secret key"};
+  Queries queries_{&pumped_.store()};
   VmEventServiceImpl service_;
+  std::thread history_thread_;
   std::unique_ptr<GrpcServer> server_;
 };
 

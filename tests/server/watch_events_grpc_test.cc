@@ -54,6 +54,12 @@ std::vector<VmUpdate> LargeEvents(int count) {
   return updates;
 }
 
+EventStoreOptions RingOf(size_t events) {
+  EventStoreOptions options;
+  options.log.max_events = events;
+  return options;
+}
+
 TEST(WatchEvents, OpensWithProgressAndGoesOnLive) {
   TestServer server;
   server.PushEach("a", 2);
@@ -152,9 +158,7 @@ TEST(WatchEvents, BatchesWhatIsBehind) {
 }
 
 TEST(WatchEvents, RefusesWhatItCannotGive) {
-  EventStoreOptions options;
-  options.log.max_events = 3;
-  TestServer server({}, options);
+  TestServer server({}, RingOf(3), {.retention_events = 3});
   server.PushEach("a", 10);
   const auto stub = server.NewStub();
   const auto code = [&stub](const v1::WatchEventsRequest& request) {
@@ -217,10 +221,59 @@ TEST(WatchEvents, CutsAReaderThatDoesNotReadAndTellsItWhy) {
   EXPECT_THAT(status.error_message(), HasSubstr("read nothing for"));
 }
 
-TEST(WatchEvents, ASlowReaderIsToldWhenTheLogHasMovedPastIt) {
-  EventStoreOptions options;
-  options.log.max_events = 10;
-  TestServer server({}, options);
+TEST(WatchEvents, ASlowReaderGetsFromTheJournalWhatTheRingNoLongerHolds) {
+  TestServer server({}, RingOf(10));
+  const auto stub = server.NewStub();
+  TestStream slow(stub.get(), Live());
+  slow.Next();
+  for (int i = 0; i < 500; ++i) server.Push(LargeEvents(20));
+  EXPECT_EQ(slow.NextSequences(10'000), Range(1, 10'000));
+  server.PushEach("a", 3);
+  EXPECT_EQ(slow.NextSequences(3), Range(10'001, 10'003)) << "live again";
+}
+
+TEST(WatchEvents, ManyReplaysMeetTheLiveEventsWithoutAGapOrARepeat) {
+  TestServer server({}, RingOf(50));
+  for (int i = 0; i < 200; ++i) server.Push(LargeEvents(10));
+  const auto stub = server.NewStub();
+  std::vector<std::unique_ptr<TestStream>> streams;
+  for (int i = 0; i < 20; ++i) {
+    streams.push_back(std::make_unique<TestStream>(
+        stub.get(), i % 2 == 0 ? FromTheOldest() : After(static_cast<uint64_t>(i) * 100)));
+    server.PushEach("a", 5);
+  }
+  for (int i = 0; i < 20; ++i) {
+    const uint64_t first = i % 2 == 0 ? 1 : static_cast<uint64_t>(i) * 100 + 1;
+    EXPECT_EQ(streams[i]->NextSequences(2101 - first), Range(first, 2100)) << i;
+  }
+}
+
+TEST(WatchEvents, ACorruptEventEndsItsReplayAndTheLiveStreamGoesOn) {
+  TestServer server({}, RingOf(2));
+  server.PushEach("a", 5);
+  {
+    auto database =
+        SqliteDatabase::Open(server.pumped().journal_options().path, SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(database->Execute("UPDATE events SET class = 3 WHERE sequence = 2").ok());
+  }
+  const auto stub = server.NewStub();
+  TestStream live(stub.get(), Live());
+  live.Next();
+  TestStream replay(stub.get(), FromTheOldest());
+  const grpc::Status status = replay.End();
+  EXPECT_EQ(status.error_code(), grpc::OUT_OF_RANGE) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("checksum of event 2"));
+  EXPECT_TRUE(Eventually([&] {
+    server.Push({});
+    return server.pumped().told_replaced() == 1;
+  }));
+  EXPECT_EQ(live.NextSequences(1), Range(6, 6)) << "the GAP";
+  TestStream again(stub.get(), FromTheOldest());
+  EXPECT_EQ(again.NextSequences(1), Range(6, 6));
+}
+
+TEST(WatchEvents, ASlowReaderIsToldWhenRetentionHasMovedPastIt) {
+  TestServer server({}, RingOf(10), {.retention_events = 10});
   const auto stub = server.NewStub();
   TestStream slow(stub.get(), Live());
   slow.Next();

@@ -1,0 +1,163 @@
+#include "server/journal_writer.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
+constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// How often to look for events past their age while nothing happens.
+constexpr absl::Duration kRetainInterval = absl::Minutes(10);
+// Of the VMs that stopped while nothing can be written.
+constexpr size_t kMaxWaitingStops = 10'000;
+
+void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
+  for (size_t i = 0; i < block.size(); ++i) {
+    const EventBlock::Entry entry = block.at(i);
+    rows->push_back({.sequence = entry.sequence,
+                     .observe_time = entry.observe_time,
+                     .vm_name = entry.vm_name,
+                     .run_id = entry.run_id,
+                     .type = entry.type,
+                     .shutdown_class = entry.shutdown_class,
+                     .payload = block.EncodedView(i)});
+  }
+}
+
+}  // namespace
+
+bool JournalWriter::Append(Change change, Instant now) {
+  for (EventBlockPtr& block : change.blocks) {
+    published_ = block->last_sequence();
+    backlog_bytes_ += block->memory();
+    backlog_.push_back(std::move(block));
+  }
+  for (JournalSession& session : change.sessions) {
+    const std::string run_id = session.run_id;
+    sessions_[run_id] = std::move(session);
+  }
+  std::move(change.stops.begin(), change.stops.end(), std::back_inserter(stops_));
+  const bool durable = !waiting_ && WriteWaiting(now);
+  if (!durable) {
+    waiting_ = true;
+    GiveUpBeyondBound();
+  }
+  SetMark();
+  return durable;
+}
+
+void JournalWriter::Tick(Instant now) {
+  if (corrupt_) return;
+  if (waiting_ && now.monotonic >= retry_at_) {
+    std::vector<EventBlockPtr> late(backlog_.begin(), backlog_.end());
+    if (WriteWaiting(now)) {
+      waiting_ = false;
+      late_ = std::move(late);
+      SetMark();
+      spdlog::info("the journal is written again, {} blocks of events caught up", late_.size());
+    }
+  }
+  if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
+}
+
+absl::Duration JournalWriter::NextTick() const { return std::min(retry_at_, retain_at_); }
+
+bool JournalWriter::WriteWaiting(Instant now) {
+  const absl::Status status = corrupt_ ? absl::DataLossError(problem_) : AppendWaiting(now.wall);
+  if (status.ok()) {
+    retry_at_ = absl::InfiniteDuration();
+    retry_wait_ = absl::ZeroDuration();
+    return true;
+  }
+  if (absl::IsDataLoss(status)) {
+    ReportCorrupt(status);
+    return false;
+  }
+  if (!waiting_) {
+    spdlog::error("{}; events are kept in memory and tried again", std::string(status.message()));
+  }
+  RetryLater(now);
+  return false;
+}
+
+void JournalWriter::RetryLater(Instant now) {
+  retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
+  retry_at_ = now.monotonic + retry_wait_;
+}
+
+absl::Status JournalWriter::AppendWaiting(absl::Time now) {
+  // All of it in one transaction: a run's last event and the end of its session belong together.
+  Journal::Batch batch;
+  for (const EventBlockPtr& block : backlog_) AddRows(*block, &batch.events);
+  for (const auto& [run_id, session] : sessions_) batch.sessions.push_back(session);
+  batch.stops = stops_;
+  if (absl::Status status = journal_->Append(batch, now); !status.ok()) return status;
+  backlog_.clear();
+  backlog_bytes_ = 0;
+  sessions_.clear();
+  stops_.clear();
+  return absl::OkStatus();
+}
+
+void JournalWriter::GiveUpBeyondBound() {
+  while (backlog_bytes_ > kMaxBacklogBytes) {
+    given_up_ += backlog_.front()->size();
+    backlog_bytes_ -= backlog_.front()->memory();
+    backlog_.pop_front();
+  }
+  if (stops_.size() > kMaxWaitingStops) {
+    stops_.erase(stops_.begin(), stops_.end() - static_cast<ptrdiff_t>(kMaxWaitingStops));
+  }
+}
+
+void JournalWriter::Retain(Instant now) {
+  const absl::StatusOr<bool> more = journal_->RetainStep(now.wall);
+  if (absl::IsDataLoss(more.status())) {
+    ReportCorrupt(more.status());
+  } else if (!more.ok()) {
+    spdlog::warn("old events cannot be deleted now: {}", std::string(more.status().message()));
+  }
+  retain_at_ = now.monotonic + (more.value_or(false) ? absl::ZeroDuration() : kRetainInterval);
+}
+
+void JournalWriter::SetMark() {
+  const absl::Status status = mark_->Set({journal_->journal_id(), journal_->newest(), published_});
+  if (!status.ok() && !std::exchange(mark_failed_, true)) {
+    spdlog::error("{}", std::string(status.message()));
+  }
+}
+
+void JournalWriter::ReportCorrupt(const absl::Status& found) {
+  if (corrupt_) return;
+  corrupt_ = true;
+  problem_ = std::string(found.message());
+  retry_at_ = absl::ZeroDuration();
+}
+
+absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
+  // The old one stays open until there is a new one: this object is never without.
+  absl::StatusOr<Journal::Opened> opened = Journal::OpenNew(options_, problem_, now.wall);
+  if (!opened.ok()) {
+    RetryLater(now);
+    return opened.status();
+  }
+  journal_ = std::move(opened->journal);
+  journal_->BeginAfter(newest);
+  backlog_.clear();
+  backlog_bytes_ = 0;
+  sessions_.clear();
+  stops_.clear();
+  given_up_ = 0;
+  corrupt_ = waiting_ = false;
+  retry_at_ = absl::InfiniteDuration();
+  retry_wait_ = absl::ZeroDuration();
+  published_ = newest;
+  SetMark();
+  return opened->moved_to;
+}
+
+}  // namespace vmeventd

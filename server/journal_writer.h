@@ -1,0 +1,104 @@
+#ifndef VMEVENTD_SERVER_JOURNAL_WRITER_H_
+#define VMEVENTD_SERVER_JOURNAL_WRITER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/event_block.h"
+#include "server/journal.h"
+#include "server/sequence_mark.h"
+#include "watcher/core/instant.h"
+
+namespace vmeventd {
+
+// Keeps writing to a journal that may fail: what cannot be written waits in memory, in order and
+// within a bound, and is written as soon as it works again. One thread, the pump's.
+class JournalWriter {
+ public:
+  // What waits at the most; then the oldest events are given up. Less than the ring holds, so that
+  // what waits can still be read from there.
+  static constexpr size_t kMaxBacklogBytes = 32 << 20;
+
+  // What becomes durable in one transaction.
+  struct Change {
+    std::vector<EventBlockPtr> blocks;
+    std::vector<JournalSession> sessions;
+    std::vector<JournalStop> stops;
+  };
+
+  JournalWriter(JournalOptions options, std::unique_ptr<Journal> journal,
+                std::unique_ptr<SequenceMark> mark)
+      : options_(std::move(options)),
+        journal_(std::move(journal)),
+        mark_(std::move(mark)),
+        published_(mark_->Of(journal_->journal_id()).published) {}
+
+  const Journal& journal() const { return *journal_; }
+
+  // Writes a change, or keeps it for later. True: it is durable. Its events may be published now.
+  bool Append(Change change, Instant now);
+
+  // Tries again what waits, and deletes what is older than the retention, where either is due.
+  void Tick(Instant now);
+  // When Tick is due, on the monotonic clock.
+  absl::Duration NextTick() const;
+
+  // Whether everything is on disk.
+  bool writable() const { return !waiting_ && !corrupt_; }
+  // The events that became durable since the last call only after Append had said that they are
+  // not.
+  std::vector<EventBlockPtr> TakeLate() { return std::exchange(late_, {}); }
+  // How many events were given up since the last call, once it works again; 0 before.
+  uint64_t TakeGivenUp() { return writable() ? std::exchange(given_up_, 0) : 0; }
+
+  // The journal's file is damaged: it was found so by a write here, or a reader says so.
+  bool corrupt() const { return corrupt_; }
+  // Whether Replace is due: it was tried not long ago otherwise.
+  bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
+  void ReportCorrupt(const absl::Status& found);
+  // What was found.
+  const std::string& problem() const { return problem_; }
+  // Moves the damaged journal aside and begins a new one after the sequence `newest`. What waited
+  // is dropped with the old one. Returns where the old one is now.
+  absl::StatusOr<std::string> Replace(uint64_t newest, Instant now);
+
+ private:
+  // True: nothing waits any more.
+  bool WriteWaiting(Instant now);
+  absl::Status AppendWaiting(absl::Time now);
+  void GiveUpBeyondBound();
+  void Retain(Instant now);
+  void RetryLater(Instant now);
+  void SetMark();
+
+  const JournalOptions options_;
+  std::unique_ptr<Journal> journal_;
+  const std::unique_ptr<SequenceMark> mark_;
+  uint64_t published_;
+
+  bool waiting_ = false;  // an Append has failed, and what follows waits with it
+  std::deque<EventBlockPtr> backlog_;
+  size_t backlog_bytes_ = 0;
+  absl::flat_hash_map<std::string, JournalSession> sessions_;  // by run_id: the newest of each
+  std::vector<JournalStop> stops_;
+  absl::Duration retry_at_ = absl::InfiniteDuration();
+  absl::Duration retry_wait_ = absl::ZeroDuration();
+  absl::Duration retain_at_ = absl::ZeroDuration();
+  std::vector<EventBlockPtr> late_;
+  uint64_t given_up_ = 0;
+  std::string problem_;
+  bool corrupt_ = false;
+  bool mark_failed_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_JOURNAL_WRITER_H_

@@ -1,0 +1,327 @@
+// Measures the journal and its replay: what an event costs on disk, how long a large journal takes
+// to open, and how fast one subscriber gets all of it, as a ratio against a floor: a bare gRPC
+// server that sends the same bytes from memory in messages of the same size.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "server/event_codec.h"
+#include "server/journal.h"
+#include "server/journal_reader.h"
+#include "server/stream_cursor.h"
+#include "tests/e2e/child_process.h"
+#include "tests/e2e/temp_dir.h"
+#include "tests/e2e/wait.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd {
+namespace {
+
+double SecondsNow() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The story of one run as the daemon tells it, with evidence of the usual length.
+std::vector<VmEvent> Story(absl::Time start) {
+  const auto event = [&](EventType type, const std::string& qmp, const std::string& message) {
+    VmEvent out;
+    out.type = type;
+    out.observe_time = start;
+    if (!qmp.empty()) out.qemu_time = out.observe_time - absl::Microseconds(300);
+    out.qmp_event = qmp;
+    out.message = message;
+    return out;
+  };
+  std::vector<VmEvent> story = {
+      event(EventType::kStarted, "", "QEMU 7.2.22, pid 4711, named web1, running"),
+      event(EventType::kReset, "RESET", "the VM was reset"),
+      event(EventType::kPaused, "STOP", "the VM was paused"),
+      event(EventType::kResumed, "RESUME", "the VM runs again"),
+      event(EventType::kPowerdownRequested, "POWERDOWN", "the host pressed the power button"),
+      event(EventType::kStopped, "SHUTDOWN",
+            "ADMIN: the host pressed the power button and the guest obeyed. Seen: POWERDOWN, "
+            "SHUTDOWN reason=guest-shutdown, monitor closed, process gone.")};
+  ShutdownDetail detail;
+  detail.shutdown_class = ShutdownClass::kAdmin;
+  detail.cause = ShutdownCause::kHostPowerdown;
+  detail.rule = "powerdown-obeyed";
+  detail.powerdown_age = absl::Seconds(3);
+  for (const char* what :
+       {"POWERDOWN", "SHUTDOWN reason=guest-shutdown", "monitor closed", "process gone"}) {
+    detail.evidence.push_back({start + absl::Seconds(9), what});
+  }
+  story.back().shutdown = detail;
+  story.back().detail_json = R"({"guest":true,"reason":"guest-shutdown"})";
+  return story;
+}
+
+// The next `count` events, of 9,000 VMs in turn.
+EventBlockPtr NextEvents(int count, uint64_t* sequence) {
+  const absl::Time start = absl::Now() - absl::Hours(24);
+  EventBlockBuilder builder;
+  for (int done = 0; done < count;) {
+    const uint64_t vm = *sequence / 6;
+    const VmRef ref = {absl::StrCat("instance", vm % 9000, ".example.com"),
+                       absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
+                       absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711};
+    for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
+      v1::Event encoded = EventToProto(event, &ref, ++*sequence);
+      encoded.set_durable(true);
+      builder.Add(encoded);
+      ++done;
+    }
+  }
+  return builder.Finish();
+}
+
+// Appends `count` events in batches of `batch_size`. Returns the seconds that took.
+double Fill(Journal* journal, int count, int batch_size) {
+  double seconds = 0;
+  uint64_t sequence = journal->newest();
+  for (int done = 0; done < count; done += batch_size) {
+    const EventBlockPtr block = NextEvents(std::min(batch_size, count - done), &sequence);
+    Journal::Batch batch;
+    for (size_t i = 0; i < block->size(); ++i) {
+      const EventBlock::Entry entry = block->at(i);
+      batch.events.push_back({entry.sequence, entry.observe_time, entry.vm_name, entry.run_id,
+                              entry.type, entry.shutdown_class, block->EncodedView(i)});
+    }
+    const double before = SecondsNow();
+    if (const absl::Status status = journal->Append(batch, absl::Now()); !status.ok()) {
+      e2e::Fail(std::string(status.message()));
+    }
+    seconds += SecondsNow() - before;
+  }
+  return seconds;
+}
+
+double FileBytes(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) : 0;
+}
+
+// Counts the events of one message without decoding them.
+uint64_t CountEvents(const grpc::ByteBuffer& message) {
+  std::vector<grpc::Slice> slices;
+  if (!message.Dump(&slices).ok()) return 0;
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                            static_cast<int>(bytes.size()));
+  uint64_t count = 0;
+  constexpr uint32_t kEventsTag = v1::WatchEventsResponse::kEventsFieldNumber << 3 | 2;
+  for (uint32_t tag = in.ReadTag(); tag != 0; tag = in.ReadTag()) {
+    uint32_t size = 0;
+    if (!in.ReadVarint32(&size) || !in.Skip(static_cast<int>(size))) break;
+    count += tag == kEventsTag ? 1 : 0;
+  }
+  return count;
+}
+
+// A WatchEvents call from the oldest event, on a connection of its own.
+class RawStream {
+ public:
+  explicit RawStream(const std::string& address) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    stub_ = std::make_unique<grpc::GenericStub>(
+        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+    v1::WatchEventsRequest request;
+    request.set_from_oldest(true);
+    const std::string encoded = request.SerializeAsString();
+    const grpc::Slice slice(encoded);
+    context_.set_wait_for_ready(true);
+    call_ = stub_->PrepareCall(&context_, "/vmeventd.v1.VmEventService/WatchEvents", &queue_);
+    call_->StartCall(nullptr);
+    Wait();
+    call_->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
+    Wait();
+  }
+  ~RawStream() { context_.TryCancel(); }
+
+  // The events of the next message.
+  uint64_t Read() {
+    grpc::ByteBuffer message;
+    call_->Read(&message, nullptr);
+    if (!Wait()) e2e::Fail("the stream ended early");
+    return CountEvents(message);
+  }
+
+ private:
+  bool Wait() {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue_.Next(&tag, &ok) && ok;
+  }
+
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericStub> stub_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+};
+
+// Calls WatchEvents from the oldest event and reads `events` of them. Returns the seconds.
+double Replay(const std::string& address, uint64_t events) {
+  RawStream stream(address);
+  const double begin = SecondsNow();
+  for (uint64_t count = 0; count < events;) count += stream.Read();
+  return SecondsNow() - begin;
+}
+
+double ResidentKib(pid_t pid) {
+  const std::string status = e2e::ReadFile(absl::StrCat("/proc/", pid, "/status"));
+  const size_t at = status.find("VmRSS:");
+  return at == std::string::npos ? 0 : std::atof(status.c_str() + at + 6);
+}
+
+// What clients that open a stream over the whole journal and read no more than its first message
+// cost the daemon.
+void MeasureStalled(const std::string& address, pid_t daemon) {
+  constexpr int kStreams = 100;
+  const double before = ResidentKib(daemon);
+  std::vector<std::unique_ptr<RawStream>> stalled;
+  for (int i = 0; i < kStreams; ++i) {
+    stalled.push_back(std::make_unique<RawStream>(address));
+    stalled.back()->Read();
+  }
+  double now = ResidentKib(daemon);
+  for (int still = 0; still < 20;) {  // until it grows no more
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    const double next = ResidentKib(daemon);
+    still = next > now ? 0 : still + 1;
+    now = std::max(now, next);
+  }
+  std::printf("a stalled subscriber:      %.0f KiB of the daemon's memory (%d of them)\n",
+              (now - before) / kStreams, kStreams);
+}
+
+// The floor: the same messages from memory.
+class FloorStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit FloorStream(const std::vector<grpc::ByteBuffer>* messages) : messages_(messages) {
+    Send();
+  }
+  void OnWriteDone(bool ok) override { ok ? Send() : Finish(grpc::Status::CANCELLED); }
+  void OnDone() override { delete this; }
+
+ private:
+  void Send() {
+    if (next_ == messages_->size()) return Finish(grpc::Status::OK);
+    StartWrite(&(*messages_)[next_++]);
+  }
+  const std::vector<grpc::ByteBuffer>* const messages_;
+  size_t next_ = 0;
+};
+
+class FloorService
+    : public v1::VmEventService::WithRawCallbackMethod_WatchEvents<v1::VmEventService::Service> {
+ public:
+  explicit FloorService(const std::vector<grpc::ByteBuffer>* messages) : messages_(messages) {}
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchEvents(grpc::CallbackServerContext*,
+                                                          const grpc::ByteBuffer*) override {
+    return new FloorStream(messages_);
+  }
+
+ private:
+  const std::vector<grpc::ByteBuffer>* const messages_;
+};
+
+double Floor(const std::string& address, const std::string& path, uint64_t events) {
+  auto reader = JournalReader::Open(path);
+  if (!reader.ok()) e2e::Fail(std::string(reader.status().message()));
+  std::vector<grpc::ByteBuffer> messages;
+  for (uint64_t next = 1; next <= events;) {
+    const auto page = (*reader)->ReadFrom(next, events, StreamCursor::kHistoryBytes);
+    std::vector<grpc::Slice> slices;
+    for (const EventBlockPtr& block : page->blocks) {
+      slices.push_back(block->Encoded(0, block->size()));
+    }
+    messages.emplace_back(slices.data(), slices.size());
+    next = page->through + 1;
+  }
+  FloorService service(&messages);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service);
+  const auto server = builder.BuildAndStart();
+  Replay(address, events);  // warm
+  const double seconds = Replay(address, events);
+  server->Shutdown(std::chrono::system_clock::now());
+  return seconds;
+}
+
+void Measure(int events) {
+  const e2e::TempDir directory;
+  const std::string state = directory / "state";
+  mkdir(state.c_str(), 0700);
+  mkdir((directory / "vms").c_str(), 0700);
+  const JournalOptions options = {.path = state + "/journal.db"};
+  {
+    auto opened = Journal::Open(options, absl::Now());
+    const double seconds = Fill(opened->journal.get(), events, 6000);
+    std::printf("append, batches of 6,000:  %.0f events/s\n", events / seconds);
+  }
+  std::printf("on disk:                   %.0f bytes an event\n", FileBytes(options.path) / events);
+
+  const double before_open = SecondsNow();
+  {
+    auto opened = Journal::Open(options, absl::Now());
+    std::printf("open, cached:              %.1f ms\n", (SecondsNow() - before_open) * 1e3);
+  }
+  auto reader = JournalReader::Open(options.path);
+  const double before_read = SecondsNow();
+  for (uint64_t next = 1; next <= static_cast<uint64_t>(events);) {
+    next = (*reader)->ReadFrom(next, events, StreamCursor::kHistoryBytes)->through + 1;
+  }
+  std::printf("read in pages:             %.0f events/s\n", events / (SecondsNow() - before_read));
+
+  const std::string address = "unix:" + (directory / "s");
+  e2e::ChildProcess daemon(
+      {{VMEVENTD_BINARY, "--watch", directory / "vms", "--listen", address, "--state-dir", state},
+       {},
+       directory / "log",
+       std::nullopt});
+  Replay(address, events);  // warm
+  const double replay = Replay(address, events);
+  MeasureStalled(address, daemon.pid());
+  daemon.Signal(SIGTERM);
+  daemon.Wait();
+  const double floor = Floor("unix:" + (directory / "f"), options.path, events);
+  std::printf("replay to one subscriber:  %.0f events/s\n", events / replay);
+  std::printf("floor, from memory:        %.0f events/s; ratio %.2f\n", events / floor,
+              floor / replay);
+}
+
+}  // namespace
+}  // namespace vmeventd
+
+int main(int argc, char** argv) {
+  int events = 1'000'000;
+  if (argc > 1 && (!absl::SimpleAtoi(argv[1], &events) || events < 1)) {
+    std::fprintf(stderr, "usage: %s [EVENTS]\n", argv[0]);
+    return 2;
+  }
+  events -= events % 6;
+  std::printf("%d events of 9,000 VMs\n", events);
+  vmeventd::Measure(events);
+  return 0;
+}
