@@ -1,5 +1,6 @@
 #include "watcher/core/classification.h"
 
+#include <csignal>
 #include <functional>
 #include <set>
 #include <string>
@@ -73,15 +74,60 @@ std::vector<Dimension> OtherDimensions() {
        {"file:found", [](Evidence* e) { e->shutdown_file_found = true; }}},
       {{"monitored:no", [](Evidence*) {}},
        {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
+      {{"exit:-", [](Evidence*) {}},
+       {"exit:0",
+        [](Evidence* e) {
+          e->exit_status = {0, 0};
+        }},
+       {"exit:1",
+        [](Evidence* e) {
+          e->exit_status = {1, 0};
+        }},
+       {"exit:SIGHUP",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGHUP};
+        }},
+       {"exit:SIGINT",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGINT};
+        }},
+       {"exit:SIGTERM",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGTERM};
+        }},
+       {"exit:SIGKILL",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGKILL};
+        }},
+       {"exit:SIGKILL-oom",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGKILL};
+          e->oom_killed = true;
+        }},
+       {"exit:SIGABRT",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGABRT};
+        }},
+       {"exit:SIGSEGV",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGSEGV};
+        }}},
   };
 }
 
-std::string RuleOf(const Value& reason, const std::vector<Dimension>& dimensions,
-                   const std::vector<size_t>& choice) {
+// "rule CLASS, intended CLASS".
+std::string VerdictOf(const Value& reason, const std::vector<Dimension>& dimensions,
+                      const std::vector<size_t>& choice) {
   Evidence evidence;
   reason.set(&evidence);
   for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
-  return std::string(Classify(evidence, kWindow).rule);
+  const Verdict verdict = Classify(evidence, kWindow);
+  evidence.intended = true;
+  const Verdict intended = Classify(evidence, kWindow);
+  EXPECT_EQ(intended.rule, verdict.rule);
+  EXPECT_EQ(intended.cause, verdict.cause);
+  return absl::StrCat(verdict.rule, " ", ShutdownClassName(verdict.shutdown_class), ", intended ",
+                      ShutdownClassName(intended.shutdown_class));
 }
 
 // Calls `visit` with each combination of one value a dimension.
@@ -101,7 +147,9 @@ bool Matters(const Value& reason, const std::vector<Dimension>& dimensions, size
   ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
     std::vector<size_t> first = choice;
     first[dimension] = 0;
-    if (RuleOf(reason, dimensions, choice) != RuleOf(reason, dimensions, first)) matters = true;
+    if (VerdictOf(reason, dimensions, choice) != VerdictOf(reason, dimensions, first)) {
+      matters = true;
+    }
   });
   return matters;
 }
@@ -122,8 +170,8 @@ std::string TruthTable() {
         if (!matters[d] && choice[d] != 0) return;
         if (matters[d]) words.push_back(dimensions[d][choice[d]].name);
       }
-      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ", RuleOf(reason, dimensions, choice),
-                      "\n");
+      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ",
+                      VerdictOf(reason, dimensions, choice), "\n");
     });
   }
   return table;
@@ -163,6 +211,26 @@ TEST(ClassificationTest, IsUndecidedWithoutAnyEvidenceOfAnEnd) {
   evidence.monitored = true;
   evidence.hibernating = true;
   EXPECT_FALSE(IsDecided(evidence));
+}
+
+TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
+  for (const Rule& rule : kClassificationRules) {
+    const absl::string_view cause = ShutdownCauseName(rule.cause);
+    const bool accident = cause == "GUEST_PANIC" || cause == "WATCHDOG" || cause == "HOST_ERROR" ||
+                          cause == "QEMU_CRASHED" || cause == "OUT_OF_MEMORY";
+    EXPECT_TRUE(!accident || rule.shutdown_class == ShutdownClass::kCrash) << rule.id;
+    const bool unseen = rule.id == absl::string_view("host-rebooted") ||
+                        rule.id == absl::string_view("shutdown-file-found");
+    EXPECT_EQ(rule.intended_class, accident || unseen ? rule.shutdown_class : ShutdownClass::kAdmin)
+        << rule.id;
+  }
+}
+
+TEST(ClassificationTest, AnExitIsDescribedForPeople) {
+  EXPECT_EQ(DescribeExit({0, 0}), "exit code 0");
+  EXPECT_EQ(DescribeExit({3, 0}), "exit code 3");
+  EXPECT_EQ(DescribeExit({0, SIGKILL}), "exit signal 9 (SIGKILL)");
+  EXPECT_EQ(DescribeExit({0, 34}), "exit signal 34");
 }
 
 TEST(ClassificationTest, RuleIdsAreUnique) {

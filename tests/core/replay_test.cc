@@ -1,6 +1,8 @@
 // Replays what real QEMUs sent, and holds the verdict against the answer that stands in each
 // transcript's first line.
 
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -36,6 +38,11 @@ TEST_P(ReplayTest, EndsInItsClass) {
   ASSERT_GE(head.size(), 3u);
   ASSERT_EQ(head[1], "class") << line;
   const std::string& expected = head[2];
+  ProcessEnd end;
+  const size_t status_at = line.find("exit status ");
+  ASSERT_NE(status_at, std::string::npos) << line;
+  const int status = std::atoi(line.c_str() + status_at + std::strlen("exit status "));
+  end.status = status < 0 ? ExitStatus{0, -status} : ExitStatus{status, 0};
 
   SessionDriver vm;
   vm.Ready();
@@ -43,7 +50,7 @@ TEST_P(ReplayTest, EndsInItsClass) {
     vm.Line(line);
     vm.Advance(absl::Milliseconds(50));
   }
-  vm.End();
+  vm.End(end);
 
   EXPECT_EQ(ShutdownClassName(vm.Stopped().shutdown_class), expected) << vm.Last().message;
   EXPECT_EQ(vm.file, expected == "USER");

@@ -64,11 +64,20 @@ class SessionDriver {
   void RunState(const std::string& state) { Apply(session_->OnRunState(state, now_)); }
   void Held() { Apply(session_->OnMonitorHeld(now_)); }
   void Closed(const std::string& why = "EOF") { Apply(session_->OnMonitorClosed(why, now_)); }
-  void Gone() { Apply(session_->OnProcessGone(now_)); }
-  void End() {
+  void Gone(const ProcessEnd& end = {}) { Apply(session_->OnProcessGone(now_, end)); }
+  void End(const ProcessEnd& end = {}) {
     Closed();
-    Gone();
+    Gone(end);
   }
+  Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1") {
+    Intent intent{id, "ops", "maintenance", now_.wall + ttl};
+    Apply(session_->OnIntentDeclared(intent, now_));
+    return intent;
+  }
+  void Withdraw() { Apply(session_->OnIntentWithdrawn(now_)); }
+  void OomKills(uint64_t kills) { Apply(session_->OnOomKills(kills)); }
+  // The node's clock is set.
+  void StepClock(absl::Duration step) { now_.wall += step; }
 
   void Tick() { Apply(session_->OnTick(now_)); }
   void FoundShutdownFile(absl::Time written) {

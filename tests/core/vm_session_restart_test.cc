@@ -359,6 +359,7 @@ TEST(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
       {R"("name":"web1")", R"("raw_name":"%%%","name":"web1")"},
       {R"("socket":[0,0,0])", R"("socket":[0])"},
       {R"("timeline":[)", R"("timeline":[[],)"},
+      {R"("socket":[0,0,0])", R"("socket":[0,0,1e300])"},
   };
   for (const auto& [from, to] : changes) {
     std::string text = vm.saved;

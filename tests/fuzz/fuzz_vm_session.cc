@@ -60,8 +60,25 @@ class Run {
       case 6:
         return Apply(session_.OnMonitorProblem("a problem", now_));
       default:
-        if (argument % 4 == 0) Apply(session_.OnProcessGone(now_));
+        return MeddleWith(argument);
     }
+  }
+
+  // The end of the process, and what is intended with it.
+  void MeddleWith(uint8_t argument) {
+    const bool open = session_.open_intent() != nullptr;
+    if (argument % 4 == 0) {
+      vmeventd::ProcessEnd end;
+      if (argument >= 64) end.status = {argument % 3, argument % 16};
+      end.oom_killed = argument >= 128;
+      Apply(session_.OnProcessGone(now_, end));
+    } else if (argument % 4 == 1 && !open) {
+      Apply(session_.OnIntentDeclared({"id", "actor", "", now_.wall + absl::Seconds(argument)},
+                                      now_));
+    } else if (argument % 4 == 2) {
+      Apply(session_.OnIntentWithdrawn(now_));
+    }
+    if (!done_ && argument % 4 == 2 && session_.open_intent() != nullptr) std::abort();
   }
 
   void End() {

@@ -124,6 +124,26 @@ TEST(EventQueueTest, AStatusDoesNotMoveBeforeAnEventThatIsKept) {
   EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "a", "a 3", "a"));
 }
 
+TEST(EventQueueTest, AFullQueueKeepsWhatSomebodyWaitsFor) {
+  EventQueue queue(1);
+  int told = 0;
+  const auto awaited = [&told](VmUpdate update) {
+    update.told = [&told] { ++told; };
+    return update;
+  };
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("a", EventType::kIntentDeclared));
+  queue.Push(awaited(Update("a", EventType::kIntentWithdrawn)));
+  queue.Push(awaited(Update("a", EventType::kReset)));
+  queue.Push(Update("a", std::nullopt));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("a 1", "a 18", "a 19", "a 5", "a"));
+  for (const VmUpdate& update : batch.updates) {
+    if (update.told != nullptr) update.told();
+  }
+  EXPECT_EQ(told, 2);
+}
+
 TEST(EventQueueTest, AFullQueueKeepsThatAVmIsForgotten) {
   EventQueue queue(1);
   queue.Push(Update("a", EventType::kStarted));

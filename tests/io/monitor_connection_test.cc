@@ -150,8 +150,8 @@ TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
   EXPECT_EQ(info_->uuid, behavior.uuid);
   EXPECT_EQ(info_->qemu_name, "guest");
   EXPECT_THAT(qemu_.Commands(monitor_),
-              ElementsAre("{\"execute\":\"qmp_capabilities\"}", "{\"execute\":\"query-status\"}",
-                          "{\"execute\":\"query-uuid\"}", "{\"execute\":\"query-name\"}"));
+              ElementsAre("{\"execute\":\"qmp_capabilities\"}", "{\"execute\":\"query-uuid\"}",
+                          "{\"execute\":\"query-name\"}", "{\"execute\":\"query-status\"}"));
 }
 
 TEST_F(MonitorConnectionTest, TheNullUuidIsNone) {

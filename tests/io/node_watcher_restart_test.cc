@@ -80,16 +80,20 @@ TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
 TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
   for (const bool reaped : {false, true}) {
     FakeQemu qemu;
-    const std::string vm = reaped ? "reaped" : "zombie";
-    WriteFile(ShutdownFile(vm));  // of an earlier run
+    const std::string vm = reaped ? "reaped" : "zombie";  // that ended well: that says nothing
+    WriteFile(ShutdownFile(vm));                          // of an earlier run
     const int monitor = qemu.AddMonitor(Socket(vm));
     Start();
     ASSERT_TRUE(UntilState(vm, VmState::kRunning));
     qemu.Send(monitor, EventLine("POWERDOWN"));
     ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, reaped ? 2 : 1));
     Die();
-    qemu.Kill(SIGKILL);
-    if (reaped) qemu.Reap();
+    if (reaped) {
+      qemu.Kill(SIGKILL);
+      qemu.Reap();
+    } else {
+      qemu.Exit();
+    }
     Restart();
     ASSERT_TRUE(UntilCount(EventType::kStopped, reaped ? 2 : 1));
     EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
@@ -110,7 +114,7 @@ TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   qemu.Kill(SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
 }
 
 TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {

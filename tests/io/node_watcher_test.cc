@@ -311,8 +311,8 @@ TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {
   ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 5; }));
   EXPECT_THAT(
       qemu.Commands(monitor),
-      ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-status"), HasSubstr("query-uuid"),
-                  HasSubstr("query-name"), HasSubstr("query-status")));
+      ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-uuid"), HasSubstr("query-name"),
+                  HasSubstr("query-status"), HasSubstr("query-status")));
 }
 
 class UntrackedTest : public NodeWatcherFixture {

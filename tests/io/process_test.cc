@@ -39,6 +39,13 @@ TEST(ParseStatStartTicksTest, RefusesOtherText) {
   EXPECT_EQ(ParseStatStartTicks(text), std::nullopt);
 }
 
+TEST(ParseStatExitCodeTest, ReadsField52) {
+  std::string text = "1 (a) b) Z";
+  for (int field = 4; field <= 51; ++field) text += " " + std::to_string(field);
+  EXPECT_EQ(ParseStatExitCode(text + " 768\n"), 768);
+  EXPECT_EQ(ParseStatExitCode(text), std::nullopt) << "a kernel before 3.5";
+}
+
 TEST(ProcessTest, TheBootIdIsAUuid) { EXPECT_EQ(ReadBootId().size(), 36u); }
 
 // Connects to a fake; `file` keeps nothing.

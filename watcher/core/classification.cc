@@ -1,5 +1,7 @@
 #include "watcher/core/classification.h"
 
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
 #include "watcher/core/classification_rules.h"
 
@@ -37,8 +39,21 @@ POWERDOWN, a SHUTDOWN and a hibernation; RESUME clears a STOP, a SHUTDOWN, a wat
 migration. Of several SHUTDOWNs the first that is not cleared counts. What was seen before a restart
 of vmeventd counts after it.
 
-| rule | when | class | cause |
-|---|---|---|---|
+*An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is
+about to end. The class is then the one of the column *intended*, whatever was used to end the VM;
+the cause stays the one that the evidence tells. What nobody would intend stays a CRASH: a guest
+that panics or hangs, a QEMU that crashes or gives up, memory that runs out. An intent counts if it
+was open when what decides was seen: the SHUTDOWN, the panic, or else the end of the process. An end
+that vmeventd did not see counts as intended if the intent had not expired when the process was found
+gone. An intent that was declared after that changes nothing, and neither does the expiry or the
+withdrawal of one that counted.
+
+The exit status is the kernel's word, and so counts even where another client held the monitor to the
+end. A QEMU that runs handles SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the
+process they were sent while it started up.
+
+| rule | when | class | intended | cause |
+|---|---|---|---|---|
 )";
 
 }  // namespace
@@ -58,7 +73,7 @@ Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const RuleInput input{evidence, in_window};
   const Rule* rule = kClassificationRules;
   while (!rule->holds(input)) ++rule;  // the last one always holds
-  return {rule->shutdown_class, rule->cause, rule->id};
+  return {evidence.intended ? rule->intended_class : rule->shutdown_class, rule->cause, rule->id};
 }
 
 bool IsDecided(const Evidence& evidence) {
@@ -70,7 +85,8 @@ std::string ClassificationDocument() {
   std::string document(kDocumentHead);
   for (const Rule& rule : kClassificationRules) {
     absl::StrAppend(&document, "| `", rule.id, "` | ", rule.condition, " | ",
-                    ShutdownClassName(rule.shutdown_class), " | ", ShutdownCauseName(rule.cause),
+                    ShutdownClassName(rule.shutdown_class), " | ",
+                    ShutdownClassName(rule.intended_class), " | ", ShutdownCauseName(rule.cause),
                     ": ", CauseSentence(rule.cause), " |\n");
   }
   return document;
@@ -115,8 +131,11 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kGuestPanic, "GUEST_PANIC", "the guest's kernel panicked"},
     {ShutdownCause::kWatchdog, "WATCHDOG", "the guest stopped feeding its watchdog"},
     {ShutdownCause::kHostError, "HOST_ERROR", "QEMU met an error on the host"},
-    {ShutdownCause::kProcessExited, "PROCESS_EXITED",
-     "QEMU went without a word: killed or crashed"},
+    {ShutdownCause::kQemuKilled, "QEMU_KILLED", "QEMU was killed (SIGKILL), by whom is not known"},
+    {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or gave up with an error"},
+    {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY",
+     "the kernel killed QEMU because its memory ran out"},
+    {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU went without a word"},
     {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
     {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
     {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
@@ -133,5 +152,12 @@ const CauseText& TextOf(ShutdownCause cause) {
 absl::string_view ShutdownCauseName(ShutdownCause cause) { return TextOf(cause).name; }
 
 absl::string_view CauseSentence(ShutdownCause cause) { return TextOf(cause).sentence; }
+
+std::string DescribeExit(const ExitStatus& status) {
+  if (status.signal == 0) return absl::StrCat("exit code ", status.code);
+  const char* const name = sigabbrev_np(status.signal);
+  const std::string text = absl::StrCat("exit signal ", status.signal);
+  return name == nullptr ? text : absl::StrCat(text, " (SIG", name, ")");
+}
 
 }  // namespace vmeventd

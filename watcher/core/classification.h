@@ -48,11 +48,17 @@ struct Evidence {
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
   bool shutdown_file_found = false;
   bool host_rebooted = false;  // since the run was seen last
+  // How the process ended, as far as the kernel told it.
+  std::optional<ExitStatus> exit_status;
+  bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
+  // Somebody had declared the intent to end the run: when what decides it was seen, or, where
+  // nothing but the end of the process decides, then.
+  bool intended = false;
 };
 
 struct Verdict {
   ShutdownClass shutdown_class;
-  ShutdownCause cause;
+  ShutdownCause cause;     // of the rule, with an intent as without
   absl::string_view rule;  // lives for ever
 };
 
@@ -72,6 +78,9 @@ absl::string_view ShutdownCauseName(ShutdownCause cause);           // "GUEST_PO
 
 // One sentence for people: "the guest powered itself off".
 absl::string_view CauseSentence(ShutdownCause cause);
+
+// "exit code 1", "exit signal 9 (SIGKILL)".
+std::string DescribeExit(const ExitStatus& status);
 
 }  // namespace vmeventd
 

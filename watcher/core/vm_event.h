@@ -2,6 +2,7 @@
 #define VMEVENTD_WATCHER_CORE_VM_EVENT_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +30,9 @@ enum class ShutdownCause {
   kGuestPanic = 10,
   kWatchdog = 11,
   kHostError = 12,
+  kQemuKilled = 13,
+  kQemuCrashed = 14,
+  kOutOfMemory = 15,
   kProcessExited = 16,
   kUnobserved = 17,
   kHostRequest = 18,
@@ -53,6 +57,8 @@ enum class EventType {
   kMigration = 15,
   kMonitorLost = 16,
   kMonitorRestored = 17,
+  kIntentDeclared = 18,
+  kIntentWithdrawn = 19,
   kGap = 20,
 };
 
@@ -79,6 +85,20 @@ struct EvidenceEntry {
   std::string what;
 };
 
+// What an orchestrator said beforehand: who is about to end a run, and why.
+struct Intent {
+  std::string intent_id;
+  std::string actor;
+  std::string reason;
+  absl::Time expire_time;
+};
+
+// How a process ended, as the kernel tells it.
+struct ExitStatus {
+  int code = 0;    // valid if signal is 0
+  int signal = 0;  // that ended it; 0: none
+};
+
 struct ShutdownDetail {
   ShutdownClass shutdown_class = ShutdownClass::kUnknown;
   ShutdownCause cause = ShutdownCause::kUnobserved;
@@ -86,6 +106,8 @@ struct ShutdownDetail {
   std::optional<absl::Duration> powerdown_age;  // last POWERDOWN to shutdown
   std::vector<EvidenceEntry> evidence;          // oldest first
   bool shutdown_file_written = false;
+  std::optional<ExitStatus> exit_status;  // unset: not known
+  std::optional<Intent> intent;           // that was open when the run ended
 };
 
 struct VmEvent {
@@ -96,6 +118,7 @@ struct VmEvent {
   std::string qmp_event;
   std::string detail_json;
   std::string message;
+  std::optional<Intent> intent;  // with INTENT_*
 };
 
 // A VM as it is now.
@@ -108,6 +131,7 @@ struct VmStatus {
   std::string monitor_path;
   std::optional<ShutdownDetail> shutdown;
   std::vector<std::string> problems;
+  std::optional<Intent> intent;  // that is open
 };
 
 // One step of what is known: an event, the VM's status after it, or both.
@@ -124,6 +148,9 @@ struct VmUpdate {
   // The run of `status` as VmSession::Save() writes it, to be kept until the next one: empty says
   // that the run is over. Unset: unchanged.
   std::optional<std::string> saved_run = std::nullopt;
+  // Called once, on the sink's thread, when the step is public (and durable, if the journal can be
+  // written). Unset: nobody waits for that.
+  std::function<void()> told = nullptr;
 };
 
 // The state of one --watch.

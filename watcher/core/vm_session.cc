@@ -17,6 +17,10 @@ constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 // And how long it may take a daemon that was started again to reach the monitors that it had.
 constexpr absl::Duration kAwayGrace = absl::Seconds(10);
 
+// A QEMU that takes longer to exit has a problem, which is told again each time that it is twice as
+// old.
+constexpr absl::Duration kExitReport = absl::Seconds(10);
+
 // One GAP tells of a flood: once it has paused for kDropQuiet, or has gone on for kDropReport.
 constexpr absl::Duration kDropQuiet = absl::Seconds(1);
 constexpr absl::Duration kDropReport = absl::Seconds(10);
@@ -77,6 +81,11 @@ Effects VmSession::OnTrackingLost() {
   return Kept({Update(std::nullopt)});
 }
 
+Effects VmSession::OnOomKills(uint64_t kills) {
+  run_.oom_kills = kills;
+  return Kept({});
+}
+
 // The monitor
 
 Effects VmSession::OnSocket(const SocketIdentity& socket) {
@@ -91,11 +100,16 @@ Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   return effects;
 }
 
-void VmSession::MonitorReady(const MonitorInfo& info, Instant now, Effects* effects) {
+void VmSession::MonitorReady(MonitorInfo info, Instant now, Effects* effects) {
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
   qemu_name_ = info.qemu_name;
   monitor_problem_ = info.run_state.empty() ? "QEMU did not tell its run state" : "";
+  // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
+  // is a RESET or a RESUME.
+  if (std::exchange(down_in_handshake_, false) && evidence_.shutdown.has_value()) {
+    info.run_state.clear();
+  }
   evidence_.monitored = true;
 
   SawRestart(now);
@@ -115,6 +129,7 @@ void VmSession::MonitorReady(const MonitorInfo& info, Instant now, Effects* effe
 void VmSession::Regain(const MonitorInfo& info, Instant now, Effects* effects) {
   monitor_ = Monitor::kReady;
   monitor_problem_.clear();
+  ForgetExit();  // a QEMU that answers does not hang
   const VmState before = state_before_loss_;
   ApplyRunState(info.run_state, now);
   // It was taken for ending and lives: the shutdown file is decided anew at its next end.
@@ -130,6 +145,7 @@ void VmSession::Regain(const MonitorInfo& info, Instant now, Effects* effects) {
 
 void VmSession::ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects* effects) {
   monitor_ = Monitor::kReady;
+  ForgetExit();
   const VmState before = state_;
   ApplyRunState(info.run_state, now);
   TakeShutdownFileBack(effects);
@@ -268,6 +284,7 @@ void VmSession::DeclareAway(Instant now, Effects* effects) {
 Effects VmSession::OnTick(Instant now) {
   Effects effects;
   if (now.monotonic < NextTick()) return effects;
+  ExpireIntent(now, &effects);
   if (limiter_.has_dropped()) FlushDropped(now, &effects);
   if (monitor_ == Monitor::kClosed && !gone_ && run_.process_tracked) {
     const absl::Duration grace = IsDecided(evidence_) ? kLostGraceAfterShutdown : kLostGrace;
@@ -276,6 +293,13 @@ Effects VmSession::OnTick(Instant now) {
   if (monitor_ == Monitor::kUnseen && run_.process_tracked &&
       now.monotonic >= closed_at_.monotonic + kAwayGrace) {
     DeclareAway(now, &effects);
+  }
+  if (exiting_since_.has_value() && now.monotonic >= exiting_since_->monotonic + exit_report_) {
+    const absl::Duration waited = now.monotonic - exiting_since_->monotonic;
+    while (exit_report_ <= waited) exit_report_ *= 2;
+    exit_problem_ = absl::StrCat("QEMU has not exited for ", absl::ToInt64Seconds(waited),
+                                 " s after its shutdown");
+    effects.push_back(Update(std::nullopt));
   }
   Keep(&effects);
   return effects;
@@ -289,6 +313,8 @@ absl::Duration VmSession::NextTick() const {
   if (monitor_ == Monitor::kUnseen && !gone_ && run_.process_tracked) {
     next = closed_at_.monotonic + kAwayGrace;
   }
+  if (intent_.has_value()) next = std::min(next, intent_->deadline);
+  if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
   if (limiter_.has_dropped()) {
     next = std::min({next, last_drop_ + kDropQuiet, first_drop_ + kDropReport});
   }
@@ -314,6 +340,8 @@ void VmSession::ApplyRunState(absl::string_view run_state, Instant now) {
     evidence_.migrated = false;
     evidence_.down_before_attach = false;
     evidence_.shutdown_file_found = false;
+    WeighIntent();
+    ForgetExit();
   } else if (run_state == "guest-panicked" && !evidence_.guest_panicked) {
     evidence_.guest_panicked = true;
     Saw("query-status guest-panicked", now);
@@ -331,6 +359,17 @@ void VmSession::ApplyRunState(absl::string_view run_state, Instant now) {
 
 void VmSession::NoteMigrated(Instant now) {
   if (!std::exchange(evidence_.migrated, true)) Saw("query-status postmigrate", now);
+}
+
+void VmSession::BeginExit(Instant now) {
+  if (exiting_since_.has_value()) return;
+  exiting_since_ = now;
+  exit_report_ = kExitReport;
+}
+
+void VmSession::ForgetExit() {
+  exiting_since_.reset();
+  exit_problem_.clear();
 }
 
 void VmSession::SetState(VmState state, Instant now) {
@@ -435,10 +474,12 @@ VmStatus VmSession::Status() const {
   status.start_time = run_.process_start;
   status.qemu_version = qemu_version_;
   status.monitor_path = run_.monitor_path;
-  for (const std::string* problem : {&monitor_problem_, &run_problem_, &file_problem_}) {
+  for (const std::string* problem :
+       {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_}) {
     if (!problem->empty()) status.problems.push_back(*problem);
   }
   if (state_ == VmState::kGuestDown || state_ == VmState::kStopped) status.shutdown = MakeDetail();
+  if (intent_.has_value() && state_ != VmState::kStopped) status.intent = intent_->intent;
   return status;
 }
 

@@ -50,6 +50,16 @@ struct RunInfo {
   SocketIdentity socket;        // that was connected to last
   bool process_tracked = true;  // false: the monitor's EOF is the end of the run
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
+  // The file that counts the OOM kills in the process's cgroup, and what it said while the process
+  // lived. Empty: not known.
+  std::string oom_file;
+  uint64_t oom_kills = 0;
+};
+
+// What the kernel tells of a process that is gone.
+struct ProcessEnd {
+  std::optional<ExitStatus> status;  // unset: not known
+  bool oom_killed = false;           // its cgroup counts an OOM kill that is put down to it
 };
 
 // What the handshake on the monitor told. Text is UTF-8 already; empty where QEMU did not say.
@@ -105,6 +115,8 @@ class VmSession {
   Effects OnHostRebooted(Instant now);
   // The process cannot be followed any more: the monitor's EOF is the end of the run from now on.
   Effects OnTrackingLost();
+  // RunInfo::oom_kills, read anew while the process lives.
+  Effects OnOomKills(uint64_t kills);
   // The monitor is about to be attached by `socket`.
   Effects OnSocket(const SocketIdentity& socket);
 
@@ -120,10 +132,15 @@ class VmSession {
   // The connection ended; `why` is for people ("EOF", "a line of more than 10 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
   // The process is gone. All that the monitor still had to say has been handed in before.
-  Effects OnProcessGone(Instant now);
+  Effects OnProcessGone(Instant now, const ProcessEnd& end = {});
   Effects OnShutdownFileDone(const absl::Status& status, Instant now);
   // The same, of a file that was left as it is: its name belongs to a later run.
   Effects OnShutdownFileLeft(Instant now);
+  // Somebody is about to end the run; there must be no open intent. It expires by the monotonic
+  // clock, as long after `now` as its expire_time is.
+  Effects OnIntentDeclared(Intent intent, Instant now);
+  // The open intent is taken back; nothing happens without one.
+  Effects OnIntentWithdrawn(Instant now);
   Effects OnTick(Instant now);
 
   // When OnTick is due, on the monotonic clock; InfiniteDuration: never.
@@ -133,6 +150,8 @@ class VmSession {
   VmStatus Status() const;
   const RunInfo& run() const { return run_; }
   Instant attached_at() const { return attached_at_; }
+  // Null without one.
+  const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
 
@@ -146,9 +165,14 @@ class VmSession {
   };
   static constexpr size_t kMaxTimelineEntries = 16;
   enum class FileStep { kUndone, kRequested, kDone };
+  struct DeclaredIntent {
+    Intent intent;
+    absl::Time declared;
+    absl::Duration deadline;  // on the monotonic clock
+  };
 
   // The inputs of the same names but for what they have kept.
-  void MonitorReady(const MonitorInfo& info, Instant now, Effects* effects);
+  void MonitorReady(MonitorInfo info, Instant now, Effects* effects);
   void MonitorHeld(Instant now, Effects* effects);
   void MonitorProblem(absl::string_view problem, Instant now, Effects* effects);
   void RunState(absl::string_view run_state, Instant now, Effects* effects);
@@ -168,6 +192,19 @@ class VmSession {
   Effects OnWatchdog(const QmpEvent& event, Instant now);
   Effects OnSuspendDisk(const QmpEvent& event, Instant now);
   Effects OnOther(const QmpEvent& event, Instant now);
+
+  // Closes an open intent whose time is over.
+  void ExpireIntent(Instant now, Effects* effects);
+  void CloseIntent(std::string message, Instant now, Effects* effects);
+  // To be called when an intent comes or goes and when evidence is cleared: as long as nothing
+  // decides the run's class, an open intent counts.
+  void WeighIntent();
+  // The one that counts, else the one that is open; null without any.
+  const DeclaredIntent* IntentOfTheEnd() const;
+
+  // QEMU was seen to begin its exit, or not to exit after all.
+  void BeginExit(Instant now);
+  void ForgetExit();
 
   // What of `run_state` is evidence or state.
   void ApplyRunState(absl::string_view run_state, Instant now);
@@ -212,6 +249,7 @@ class VmSession {
   std::string monitor_problem_;
   std::string run_problem_;
   std::string file_problem_;
+  std::string exit_problem_;
 
   Monitor monitor_ = Monitor::kNone;
   Instant closed_at_;
@@ -224,11 +262,18 @@ class VmSession {
 
   Evidence evidence_;
   std::vector<EvidenceEntry> timeline_;
+  std::optional<DeclaredIntent> intent_;          // that is open
+  std::optional<DeclaredIntent> counted_intent_;  // closed since, and evidence_.intended by it
   std::optional<Instant> powerdown_at_;
   bool paused_ = false;
+  bool down_in_handshake_ = false;  // SHUTDOWN came before the handshake was complete
   // Of the first uncleared SHUTDOWN, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time_;
   std::string shutdown_json_;
+
+  // Since when QEMU is expected to go, and after how long that is the next time told.
+  std::optional<Instant> exiting_since_;
+  absl::Duration exit_report_ = absl::InfiniteDuration();
 
   FileStep file_step_ = FileStep::kUndone;
   bool file_written_ = false;

@@ -1,5 +1,6 @@
 // How a run ends: the shutdown file, the verdict, STOPPED.
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,10 +22,11 @@ std::string Seconds(absl::Duration age) {
 
 }  // namespace
 
-Effects VmSession::OnProcessGone(Instant now) {
+Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
   Effects effects;
   if (gone_) return effects;
   EnsureStarted(now, &effects);
+  ExpireIntent(now, &effects);
   gone_ = true;
   SawRestart(now);
   if (!run_.process_tracked) {
@@ -32,6 +34,14 @@ Effects VmSession::OnProcessGone(Instant now) {
   } else {
     if (monitor_ == Monitor::kClosed) Saw("monitor closed", closed_at_);
     Saw("process gone", now);
+    evidence_.exit_status = end.status;
+    evidence_.oom_killed = end.oom_killed;
+    if (end.status.has_value()) {
+      Saw(DescribeExit(*end.status), now);
+    } else if (!IsDecided(evidence_)) {
+      Saw("exit status not known", now);
+    }
+    if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
   }
   if (file_step_ == FileStep::kUndone && RequestShutdownFile(&effects)) return effects;
   if (file_step_ != FileStep::kRequested) Finish(now, &effects);
@@ -108,6 +118,7 @@ void VmSession::Finish(Instant now, Effects* effects) {
   SetState(VmState::kStopped, now);
   monitor_problem_.clear();
   run_problem_.clear();
+  ForgetExit();
   ShutdownDetail detail = MakeDetail();
   std::vector<std::string> seen;
   for (const EvidenceEntry& entry : detail.evidence) seen.push_back(entry.what);
@@ -142,6 +153,15 @@ ShutdownDetail VmSession::MakeDetail() const {
                       " after QEMU started, what came before was not seen")});
   }
   detail.evidence.insert(detail.evidence.end(), timeline_.begin(), timeline_.end());
+  if (const DeclaredIntent* intent = IntentOfTheEnd(); intent != nullptr) {
+    detail.intent = intent->intent;
+    const auto later =
+        std::find_if(detail.evidence.begin(), detail.evidence.end(),
+                     [&](const EvidenceEntry& entry) { return entry.time > intent->declared; });
+    detail.evidence.insert(
+        later, {intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)});
+  }
+  detail.exit_status = evidence_.exit_status;
   detail.shutdown_file_written = file_written_;
   return detail;
 }

@@ -1,5 +1,7 @@
 // What each QMP event means for a run: docs/qemu.md.
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -64,10 +66,16 @@ Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
       {"SUSPEND_DISK", &VmSession::OnSuspendDisk},
   };
   evidence_.monitored = true;
-  for (const Entry& entry : kHandlers) {
-    if (entry.name == event.name) return Kept((this->*entry.handler)(event, now));
+  Effects effects;
+  ExpireIntent(now, &effects);
+  const auto* const entry =
+      std::find_if(std::begin(kHandlers), std::end(kHandlers),
+                   [&](const Entry& known) { return known.name == event.name; });
+  const bool known = entry != std::end(kHandlers);
+  for (Effect& effect : known ? (this->*entry->handler)(event, now) : OnOther(event, now)) {
+    effects.push_back(std::move(effect));
   }
-  return OnOther(event, now);
+  return known ? Kept(std::move(effects)) : effects;
 }
 
 Effects VmSession::Handle(EventType type, absl::string_view message, bool limited,
@@ -89,6 +97,7 @@ Effects VmSession::Handle(EventType type, absl::string_view message, bool limite
 
 Effects VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   Effects effects;
+  BeginExit(now);
   // The first cause wins.
   if (evidence_.shutdown.has_value() || evidence_.shutdown_file_found) return effects;
   const std::string reason = TextMember(event.data, "reason");
@@ -101,6 +110,7 @@ Effects VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   fact.while_paused = paused_;
   if (powerdown_at_.has_value()) fact.powerdown_age = now.monotonic - powerdown_at_->monotonic;
   evidence_.shutdown = fact;
+  down_in_handshake_ = monitor_ != Monitor::kReady;
   shutdown_qemu_time_ = event.time;
   shutdown_json_ = DetailJson(event, kMaxDetailBytes);
 
@@ -130,6 +140,8 @@ Effects VmSession::OnReset(const QmpEvent& event, Instant now) {
   powerdown_at_.reset();
   evidence_ = Evidence();
   evidence_.monitored = true;
+  WeighIntent();
+  ForgetExit();
   if (state_ != VmState::kRunning) SetState(paused_ ? VmState::kPaused : VmState::kRunning, now);
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
@@ -149,6 +161,7 @@ Effects VmSession::OnStop(const QmpEvent& event, Instant now) {
   migration_polls_ = 0;
   Effects effects;
   if (evidence_.shutdown.has_value()) {
+    ForgetExit();
     effects = Handle(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)",
                      false, event, now);
   } else {

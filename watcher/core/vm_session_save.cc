@@ -138,6 +138,10 @@ void Write(const RunInfo& run, JsonWriter* json) {
   json->Item(run.socket.inode);
   json->Item(run.socket.made_ns);
   json->EndList();
+  if (!run.oom_file.empty()) {
+    json->Put("oom_file", run.oom_file);
+    json->Put("oom_kills", run.oom_kills);
+  }
   json->End();
 }
 
@@ -158,13 +162,35 @@ void Write(const Evidence& evidence, JsonWriter* json) {
   json->PutIf("migrated", evidence.migrated);
   json->PutIf("down_before_attach", evidence.down_before_attach);
   json->PutIf("shutdown_file_found", evidence.shutdown_file_found);
+  json->PutIf("intended", evidence.intended);
   json->End();
 }
 
-absl::Time TimeFrom(const Json& json) { return absl::FromUnixNanos(json.get<int64_t>()); }
+void WriteIntent(absl::string_view key, const Intent& intent, absl::Time declared,
+                 absl::Duration deadline, JsonWriter* json) {
+  json->Begin(key);
+  json->Put("intent_id", intent.intent_id);
+  json->Put("actor", intent.actor);
+  json->Put("reason", intent.reason);
+  json->Put("expire_time", intent.expire_time);
+  json->Put("declared", declared);
+  json->Put("deadline", deadline);
+  json->End();
+}
+
+// Throws if it is no whole number: another one may be beyond all whole ones.
+template <typename Number>
+Number NumberFrom(const Json& json) {
+  if (!json.is_number_integer()) {
+    throw Json::other_error::create(501, "not a whole number", nullptr);
+  }
+  return json.get<Number>();
+}
+
+absl::Time TimeFrom(const Json& json) { return absl::FromUnixNanos(NumberFrom<int64_t>(json)); }
 
 Instant InstantFrom(const Json& json) {
-  return {TimeFrom(json.at(0)), absl::Nanoseconds(json.at(1).get<int64_t>())};
+  return {TimeFrom(json.at(0)), absl::Nanoseconds(NumberFrom<int64_t>(json.at(1)))};
 }
 
 // The member `key`; T() if there is none.
@@ -177,7 +203,7 @@ T ValueOf(const Json& json, const char* key) {
 // An enum's number; throws if it is not one of `first` to `last`.
 template <typename Enum>
 Enum EnumFrom(const Json& json, Enum first, Enum last) {
-  const auto number = json.get<int64_t>();
+  const auto number = NumberFrom<int64_t>(json);
   if (number < static_cast<int64_t>(first) || number > static_cast<int64_t>(last)) {
     throw Json::other_error::create(501, absl::StrCat("no such number: ", number), nullptr);
   }
@@ -203,14 +229,16 @@ RunInfo RunInfoFrom(const Json& json) {
   run.raw_path = RawBytes(json, "raw_path", run.monitor_path);
   run.raw_name = RawBytes(json, "raw_name", run.name);
   run.process_tracked = ValueOf<bool>(json, "process_tracked");
-  run.pid = json.at("pid").get<int64_t>();
-  run.start_ticks = json.at("start_ticks").get<uint64_t>();
-  run.pid_namespace = json.at("pid_namespace").get<uint64_t>();
+  run.pid = NumberFrom<int64_t>(json.at("pid"));
+  run.start_ticks = NumberFrom<uint64_t>(json.at("start_ticks"));
+  run.pid_namespace = NumberFrom<uint64_t>(json.at("pid_namespace"));
   run.boot_id = json.at("boot_id").get<std::string>();
   if (json.contains("process_start")) run.process_start = TimeFrom(json.at("process_start"));
   const Json& socket = json.at("socket");
-  run.socket = {socket.at(0).get<uint64_t>(), socket.at(1).get<uint64_t>(),
-                socket.at(2).get<int64_t>()};
+  run.socket = {NumberFrom<uint64_t>(socket.at(0)), NumberFrom<uint64_t>(socket.at(1)),
+                NumberFrom<int64_t>(socket.at(2))};
+  run.oom_file = ValueOf<std::string>(json, "oom_file");
+  if (!run.oom_file.empty()) run.oom_kills = NumberFrom<uint64_t>(json.at("oom_kills"));
   return run;
 }
 
@@ -228,12 +256,17 @@ absl::string_view WrongWith(const RunInfo& run) {
   return "";
 }
 
+Intent IntentFrom(const Json& json) {
+  return {json.at("intent_id").get<std::string>(), json.at("actor").get<std::string>(),
+          json.at("reason").get<std::string>(), TimeFrom(json.at("expire_time"))};
+}
+
 ShutdownFact ShutdownFactFrom(const Json& json) {
   ShutdownFact fact;
   fact.reason = EnumFrom(json.at("reason"), ShutdownReason::kMissing, ShutdownReason::kOther);
-  if (json.contains("guest")) fact.guest = json.at("guest").get<int>() != 0;
+  if (json.contains("guest")) fact.guest = NumberFrom<int>(json.at("guest")) != 0;
   if (json.contains("powerdown_age")) {
-    fact.powerdown_age = absl::Nanoseconds(json.at("powerdown_age").get<int64_t>());
+    fact.powerdown_age = absl::Nanoseconds(NumberFrom<int64_t>(json.at("powerdown_age")));
   }
   fact.while_paused = ValueOf<bool>(json, "while_paused");
   return fact;
@@ -248,6 +281,7 @@ Evidence EvidenceFrom(const Json& json) {
   evidence.migrated = ValueOf<bool>(json, "migrated");
   evidence.down_before_attach = ValueOf<bool>(json, "down_before_attach");
   evidence.shutdown_file_found = ValueOf<bool>(json, "shutdown_file_found");
+  evidence.intended = ValueOf<bool>(json, "intended");
   return evidence;
 }
 
@@ -269,9 +303,17 @@ std::string VmSession::Save() const {
   json.PutIf("qemu_version", qemu_version_);
   json.PutIf("paused", paused_);
   json.PutIf("powerdown_at", powerdown_at_);
+  json.PutIf("exiting_since", exiting_since_);
   json.PutIf("shutdown_json", shutdown_json_);
   json.PutIf("shutdown_qemu_time", shutdown_qemu_time_);
   Write(evidence_, &json);
+  if (intent_.has_value()) {
+    WriteIntent("intent", intent_->intent, intent_->declared, intent_->deadline, &json);
+  }
+  if (counted_intent_.has_value()) {
+    WriteIntent("counted_intent", counted_intent_->intent, counted_intent_->declared,
+                counted_intent_->deadline, &json);
+  }
   json.BeginList("timeline");
   for (const EvidenceEntry& entry : timeline_) json.Item(entry);
   json.EndList();
@@ -283,7 +325,7 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
                                                               const SessionOptions* options,
                                                               Instant now) try {
   const Json json = Json::parse(saved.begin(), saved.end());
-  if (json.at("format").get<int>() != kFormat) {
+  if (NumberFrom<int>(json.at("format")) != kFormat) {
     return absl::InvalidArgumentError("a saved run of another format");
   }
   RunInfo run = RunInfoFrom(json.at("run"));
@@ -303,11 +345,22 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   session->qemu_version_ = ValueOf<std::string>(json, "qemu_version");
   session->paused_ = ValueOf<bool>(json, "paused");
   if (json.contains("powerdown_at")) session->powerdown_at_ = InstantFrom(json.at("powerdown_at"));
+  if (const auto since = json.find("exiting_since"); since != json.end()) {
+    session->BeginExit(InstantFrom(*since));
+  }
   session->shutdown_json_ = ValueOf<std::string>(json, "shutdown_json");
   if (json.contains("shutdown_qemu_time")) {
     session->shutdown_qemu_time_ = TimeFrom(json.at("shutdown_qemu_time"));
   }
   session->evidence_ = EvidenceFrom(json.at("evidence"));
+  const auto read_intent = [&json](const char* key, std::optional<DeclaredIntent>* intent) {
+    const auto it = json.find(key);
+    if (it == json.end()) return;
+    *intent = DeclaredIntent{IntentFrom(*it), TimeFrom(it->at("declared")),
+                             absl::Nanoseconds(NumberFrom<int64_t>(it->at("deadline")))};
+  };
+  read_intent("intent", &session->intent_);
+  read_intent("counted_intent", &session->counted_intent_);
   for (const Json& entry : json.at("timeline")) {
     if (session->timeline_.size() == kMaxTimelineEntries) break;
     session->timeline_.push_back({TimeFrom(entry.at(0)), entry.at(1).get<std::string>()});

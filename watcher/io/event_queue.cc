@@ -11,7 +11,8 @@ namespace {
 // The events that are kept whatever happens: without them a run's story would be wrong.
 bool MustKeep(const VmEvent& event) {
   return event.type == EventType::kStarted || event.type == EventType::kStopped ||
-         event.type == EventType::kGuestShutdown || event.type == EventType::kGap;
+         event.type == EventType::kGuestShutdown || event.type == EventType::kIntentDeclared ||
+         event.type == EventType::kIntentWithdrawn || event.type == EventType::kGap;
 }
 
 // A VM without a run_id is known by its monitor_path, as VmUpdate says.
@@ -36,7 +37,8 @@ void EventQueue::Push(VmUpdate update) {
 }
 
 void EventQueue::PushWhenFull(VmUpdate update) {
-  const bool keep = update.forget || (update.event.has_value() && MustKeep(*update.event));
+  const bool keep = update.forget || update.told != nullptr ||
+                    (update.event.has_value() && MustKeep(*update.event));
   if (update.event.has_value() && !keep) {
     ++dropped_;
     ++dropped_untold_;

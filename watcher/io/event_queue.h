@@ -18,9 +18,10 @@ namespace vmeventd {
 // pump thread, which pops.
 //
 // Bounded: at `max_updates` waiting updates, an update whose event is not STARTED, STOPPED,
-// GUEST_SHUTDOWN or GAP loses its event but keeps its status and its saved_run, of which only the
-// newest of a VM wait; the losses are counted, and told by one GAP event (without a VM) at the end
-// of the next batch. What is never dropped is bounded by the number of runs.
+// GUEST_SHUTDOWN, INTENT_* or GAP loses its event but keeps its status and its saved_run, of which
+// only the newest of a VM wait; the losses are counted, and told by one GAP event (without a VM) at
+// the end of the next batch. What is never dropped is bounded by the number of runs, and of
+// requests about intents.
 class EventQueue : public EventSink {
  public:
   explicit EventQueue(size_t max_updates) : max_updates_(max_updates) {}

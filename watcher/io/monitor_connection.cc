@@ -167,10 +167,6 @@ void MonitorConnection::OnReply(const QmpObject* value) {
     case Phase::kGreeting:
       return;  // nothing was asked
     case Phase::kCapabilities:
-      phase_ = Phase::kStatus;
-      return Send(kStatusCommand);
-    case Phase::kStatus:
-      info_->run_state = TextMember(value, "status");
       phase_ = Phase::kUuid;
       return Send(kUuidCommand);
     case Phase::kUuid:
@@ -178,8 +174,12 @@ void MonitorConnection::OnReply(const QmpObject* value) {
       if (info_->uuid == kNullUuid) info_->uuid.clear();
       phase_ = Phase::kName;
       return Send(kNameCommand);
-    case Phase::kName: {
+    case Phase::kName:
       info_->qemu_name = TextMember(value, "name");
+      phase_ = Phase::kStatus;
+      return Send(kStatusCommand);
+    case Phase::kStatus: {
+      info_->run_state = TextMember(value, "status");
       phase_ = Phase::kReady;
       const std::unique_ptr<MonitorInfo> info = std::move(info_);
       return delegate_->OnReady(*info);

@@ -32,9 +32,9 @@ int LookAtSocketFile(const std::string& path, SocketIdentity* identity);
 // Connects to it without waiting. Returns 0 or the errno.
 int ConnectTo(const SocketFile& file, UniqueFd* connection);
 
-// Our end of one QMP connection. Leads the handshake (capabilities, query-status, query-uuid,
-// query-name; one command at a time) and then reads for ever. It sends no other command: it
-// observes. Holds no buffer while no line is incomplete. Loop thread.
+// Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
+// query-status; one command at a time) and then reads for ever. The status comes last, so that no
+// event stands between its reply and OnReady. It sends no other command: it observes. Holds no buffer while no line is incomplete. Loop thread.
 class MonitorConnection : public FdHandler {
  public:
   // Told from within OnFdReady and Drain. None of these may destroy the connection.
@@ -74,7 +74,7 @@ class MonitorConnection : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
-  enum class Phase : uint8_t { kGreeting, kCapabilities, kStatus, kUuid, kName, kReady };
+  enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
 
   void Read(size_t max_bytes, bool to_the_end);
   absl::Status OnLine(absl::string_view line);

@@ -45,10 +45,23 @@ NodeWatcherImpl::NodeWatcherImpl(WatcherOptions options, std::vector<std::string
       loop_(std::move(loop)),
       boot_id_(ReadBootId()),
       pid_namespace_(ReadPidNamespace()),
+      exit_statuses_(ExitStatusReader::Create(loop_.get(), options_.exit_status_source)),
       saved_runs_(std::move(saved_runs)) {
   context_.loop = loop_.get();
   context_.options = &options_;
+  context_.exit_statuses = exit_statuses_.get();
+  context_.oom_counters = &oom_counters_;
   context_.buffer.resize(kReadBufferBytes);
+}
+
+NodeWatcherImpl::~NodeWatcherImpl() {
+  for (const IntentTask& task : TakeIntentTasks()) {
+    task.done(absl::UnavailableError("the watcher has ended"));
+  }
+}
+
+std::string NodeWatcherImpl::exit_status_source() const {
+  return ExitStatusSourceName(exit_statuses_->source());
 }
 
 absl::Status NodeWatcherImpl::WatchDirectories() {
@@ -75,6 +88,7 @@ void NodeWatcherImpl::RunOnce(absl::Duration timeout) {
   if (!scanned_) return;
   if (tell_runs_again_.exchange(false)) TellAllRuns();
   if (untried_slots_ == 0) first_scan_done_ = true;
+  if (first_scan_done_) HandleIntents();
 }
 
 void NodeWatcherImpl::TellRunsAgain() {
@@ -86,6 +100,7 @@ WatcherCounters NodeWatcherImpl::counters() const {
   WatcherCounters counters = context_.counters;
   counters.inotify_overflows = directories_->counters().overflows;
   counters.rescans = directories_->counters().rescans;
+  counters.exit_statuses_lost = exit_statuses_->overflows();
   return counters;
 }
 

@@ -2,7 +2,9 @@
 #define VMEVENTD_WATCHER_IO_NODE_WATCHER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "watcher/core/vm_session.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/io/clock.h"
+#include "watcher/io/exit_status_source.h"
 
 namespace vmeventd {
 
@@ -25,6 +28,8 @@ struct WatcherOptions {
   std::vector<std::string> saved_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
+  // The only source of exit statuses to try, for tests. Unset: the best that there is.
+  std::optional<ExitStatusSource> exit_status_source;
 };
 
 // What the watcher has met, since it was made; each only grows.
@@ -36,7 +41,21 @@ struct WatcherCounters {
   uint64_t monitors_lost = 0;
   uint64_t protocol_errors = 0;
   uint64_t shutdown_file_errors = 0;
-  uint64_t unreadable_runs = 0;  // of WatcherOptions::saved_runs
+  uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
+  uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
+};
+
+// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
+inline constexpr int kMaxIntentRequests = 1000;
+
+// What DeclareIntent takes. Texts are UTF-8 and within their limits.
+struct IntentRequest {
+  std::string vm_name;
+  std::string run_id;  // empty: the one run of that name
+  std::string intent_id;
+  std::string actor;
+  std::string reason;
+  absl::Duration ttl;
 };
 
 // Follows every QEMU whose monitor socket appears in the watched directories, and tells `sink`
@@ -59,6 +78,23 @@ class NodeWatcher {
   // Has the loop push every open run's status with its saved_run once more, for a sink that lost
   // what it kept. Any thread.
   virtual void TellRunsAgain() = 0;
+
+  // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the
+  // loop thread or the sink's: with the intent after its INTENT_DECLARED is public, or with
+  //   NOT_FOUND            no such VM, or no such run, runs
+  //   FAILED_PRECONDITION  several VMs of that name run; the message lists their run ids
+  //   ALREADY_EXISTS       the run has an open intent; the message names it
+  //   RESOURCE_EXHAUSTED   kMaxIntentRequests wait for their answers
+  //   UNAVAILABLE          the watcher was destroyed before
+  // Handled once first_scan_done. Any thread.
+  virtual void DeclareIntent(IntentRequest request,
+                             std::function<void(absl::StatusOr<Intent>)> done) = 0;
+  // Takes one back. NOT_FOUND: it was withdrawn, has expired, or its run has ended, or it never
+  // was. Otherwise as above, after INTENT_WITHDRAWN is public.
+  virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
+  // Where exit statuses come from, as found when the watcher was made: "pidfd", "proc-connector" or
+  // "none". Any thread.
+  virtual std::string exit_status_source() const = 0;
 
   // Every saved run was restored or has ended, and every socket that was there was tried.
   virtual bool first_scan_done() const = 0;

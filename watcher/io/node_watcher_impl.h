@@ -3,12 +3,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
@@ -16,9 +18,12 @@
 #include "absl/time/time.h"
 #include "watcher/io/directory_watcher.h"
 #include "watcher/io/event_loop.h"
+#include "watcher/io/exit_status_reader.h"
 #include "watcher/io/inode_claims.h"
 #include "watcher/io/monitor_connection.h"
+#include "watcher/io/mutex.h"
 #include "watcher/io/node_watcher.h"
+#include "watcher/io/oom_counters.h"
 #include "watcher/io/process.h"
 #include "watcher/io/socket_slot.h"
 #include "watcher/io/uuid_index.h"
@@ -51,16 +56,22 @@ struct FollowedRun {
 };
 
 // Connects to the sockets (node_watcher.cc), and knows the runs behind them
-// (node_watcher_runs.cc) and those that a daemon before this one left (node_watcher_restore.cc).
+// (node_watcher_runs.cc), what somebody intends with them (node_watcher_intents.cc), and those that
+// a daemon before this one left (node_watcher_restore.cc).
 class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, public VmRun::Owner {
  public:
   NodeWatcherImpl(WatcherOptions options, std::vector<std::string> saved_runs, EventSink* sink,
                   std::unique_ptr<EventLoop> loop);
+  ~NodeWatcherImpl() override;
   absl::Status WatchDirectories();
 
   void RunOnce(absl::Duration timeout) override;
   void Wake() override { loop_->Wake(); }
   void TellRunsAgain() override;
+  void DeclareIntent(IntentRequest request,
+                     std::function<void(absl::StatusOr<Intent>)> done) override;
+  void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) override;
+  std::string exit_status_source() const override;
   bool first_scan_done() const override { return first_scan_done_; }
   WatcherCounters counters() const override;
 
@@ -73,6 +84,7 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   void OnMonitorReady(VmRun* run, const std::string& uuid) override;
   void OnMonitorEnded(VmRun* run, VmRun::MonitorEnd end, absl::Duration answered_for) override;
   bool OwnsName(const VmRun* run) const override;
+  void OnOomKill(VmRun* run) override;
   void OnOver(VmRun* run) override;
 
   std::string PathOf(int spec, const std::string& file_name) const;
@@ -101,6 +113,7 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   void EndUntrackedRun(SocketSlot* slot);
   FollowedRun& Followed(const VmRun* run);
+  void ForgetName(VmRun* run);
   // The entry of a socket behind which no process was seen.
   VmStatus SocketStatus(const SocketSlot& slot) const;
   void TellProblem(SocketSlot* slot, const std::string& problem);
@@ -108,6 +121,21 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   void Republish(const std::vector<VmRun*>& runs);
   std::string UuidProblem(const VmRun* run) const;
   void TellAllRuns();
+
+  // Intents (node_watcher_intents.cc). `done` gets an empty intent where one was withdrawn.
+  using IntentDone = std::function<void(absl::StatusOr<Intent>)>;
+  struct IntentTask {
+    std::optional<IntentRequest> declare;
+    std::string withdraw;  // the id of the one to withdraw, if none is to be declared
+    IntentDone done;
+  };
+  void AddIntentTask(IntentTask task);
+  std::vector<IntentTask> TakeIntentTasks();
+  void HandleIntents();
+  void Declare(const IntentRequest& request, const IntentDone& done);
+  void Withdraw(const std::string& intent_id, const IntentDone& done);
+  // The run that `request` means, if it lives.
+  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
 
   // The runs that the daemon before this one left open. Reads them all, then finds out what became
   // of each, some a turn; returns whether that is done.
@@ -131,12 +159,16 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   const std::unique_ptr<EventLoop> loop_;
   const std::string boot_id_;
   const uint64_t pid_namespace_;
+  const OomCounters oom_counters_;
+  const std::unique_ptr<ExitStatusReader> exit_statuses_;
   RunContext context_;
   absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>>
       slots_;                                               // by SocketSlot::path
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
   InodeClaims claims_;
-  absl::flat_hash_map<absl::string_view, FollowedRun> runs_;  // by RunInfo::run_id
+  absl::flat_hash_map<absl::string_view, FollowedRun> runs_;                  // by RunInfo::run_id
+  absl::flat_hash_map<absl::string_view, std::vector<VmRun*>> runs_by_name_;  // RunInfo::name
+  absl::flat_hash_map<std::string, VmRun*> intents_;  // by the id of a run's open intent
   UuidIndex uuids_;
   std::unique_ptr<DirectoryWatcher> directories_;
   int64_t last_first_seen_ns_ = 0;  // of the untracked runs: no two have the same
@@ -157,6 +189,11 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   bool scanned_ = false;
   bool first_scan_done_ = false;
   std::atomic<bool> tell_runs_again_ = false;
+
+  Mutex intents_mutex_;
+  std::vector<IntentTask> intent_tasks_ ABSL_GUARDED_BY(intents_mutex_);
+  // Outlives the watcher with what the sink has not told yet.
+  const std::shared_ptr<std::atomic<int>> unanswered_ = std::make_shared<std::atomic<int>>(0);
 };
 
 }  // namespace vmeventd

@@ -120,12 +120,17 @@ bool NodeWatcherImpl::FindProcess(VmRun* run) {
   switch (found->kind) {
     case PeerProcess::Kind::kTracked:
       if (context_.vm_descriptors >= options_.max_vm_descriptors) return false;
-      return run->Track(std::move(found->pidfd)).ok();
+      return run->TrackAgain(std::move(found->pidfd)).ok();
     case PeerProcess::Kind::kUntracked:
       run->LoseTracking();
       return true;
     case PeerProcess::Kind::kGone:
-      run->End();
+      if (found->pidfd.valid() && found->start_ticks != 0 &&
+          found->start_ticks == run->info().start_ticks) {
+        run->EndWithZombie(*found);
+      } else {
+        run->End();
+      }
       return true;
   }
   return true;

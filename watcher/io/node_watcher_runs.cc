@@ -33,6 +33,14 @@ VmRun* NodeWatcherImpl::FindOrMakeRun(SocketSlot* slot, const SocketIdentity& so
   info.process_tracked = tracked;
   info.socket = socket;
   if (peer.start_ticks != 0) info.process_start = ProcessStartTime(peer.start_ticks);
+  if (tracked) {
+    const std::optional<OomCounters::Count> ooms = oom_counters_.Find(peer.pid);
+    // A path that is not UTF-8 cannot be kept.
+    if (ooms.has_value() && EscapeNonUtf8(ooms->file) == ooms->file) {
+      info.oom_file = ooms->file;
+      info.oom_kills = ooms->kills;
+    }
+  }
   spdlog::debug("following {}, {}", ForLog(slot->path),
                 tracked ? absl::StrCat("pid ", peer.pid) : "its process is not tracked");
 
@@ -73,6 +81,10 @@ std::string NodeWatcherImpl::NewRunId(const SocketSlot& slot, const SocketIdenti
 VmRun* NodeWatcherImpl::AddRun(SocketSlot* slot, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
   runs_[added->info().run_id] = {std::move(run), slot, std::nullopt};
+  runs_by_name_[added->info().name].push_back(added);
+  if (const Intent* intent = added->open_intent(); intent != nullptr) {
+    intents_[intent->intent_id] = added;
+  }
   ++slot->runs;
   return added;
 }
@@ -89,6 +101,12 @@ FollowedRun& NodeWatcherImpl::Followed(const VmRun* run) {
 void NodeWatcherImpl::OnPublish(VmRun* run, VmUpdate update) {
   if (update.event.has_value() && update.event->type == EventType::kMonitorLost) {
     ++context_.counters.monitors_lost;
+  }
+  if (update.event.has_value() && update.event->type == EventType::kIntentDeclared) {
+    intents_[update.event->intent->intent_id] = run;
+  }
+  if (update.event.has_value() && update.event->type == EventType::kIntentWithdrawn) {
+    intents_.erase(update.event->intent->intent_id);
   }
   if (update.status.has_value()) {
     SocketSlot* const slot = Followed(run).slot;
@@ -156,10 +174,29 @@ void NodeWatcherImpl::TellAllRuns() {
   }
 }
 
+void NodeWatcherImpl::OnOomKill(VmRun* run) {
+  for (const auto& [run_id, followed] : runs_) {
+    VmRun* const other = followed.run.get();
+    if (other != run && other->info().oom_file == run->info().oom_file) other->DiscountOomKill();
+  }
+}
+
+void NodeWatcherImpl::ForgetName(VmRun* run) {
+  const auto it = runs_by_name_.find(run->info().name);
+  std::vector<VmRun*> others = std::move(it->second);
+  runs_by_name_.erase(it);  // its key was this run's
+  others.erase(std::find(others.begin(), others.end(), run));
+  if (!others.empty()) runs_by_name_[others.front()->info().name] = std::move(others);
+}
+
 void NodeWatcherImpl::OnOver(VmRun* run) {
   const auto it = runs_.find(run->info().run_id);
   FollowedRun followed = std::move(it->second);
   runs_.erase(it);
+  if (const Intent* intent = run->open_intent(); intent != nullptr) {
+    intents_.erase(intent->intent_id);
+  }
+  ForgetName(run);
   if (followed.uuid.has_value()) Republish(uuids_.Remove(*followed.uuid, run));
   SocketSlot* const slot = followed.slot;
   spdlog::debug("{} has ended", ForLog(slot->path));

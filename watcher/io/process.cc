@@ -1,13 +1,11 @@
 #include "watcher/io/process.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <ctime>
 #include <vector>
@@ -17,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "watcher/io/small_file.h"
 
 namespace vmeventd {
 namespace {
@@ -24,16 +23,6 @@ namespace {
 constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; Debian 12's headers lack it
 
 bool OutOfDescriptors(int error) { return error == EMFILE || error == ENFILE; }
-
-// A small file of /proc in one piece.
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
-  std::array<char, 4096> buffer;
-  const ssize_t size = read(file.get(), buffer.data(), buffer.size());
-  if (size < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
-  return std::string(buffer.data(), static_cast<size_t>(size));
-}
 
 // 0 if the file cannot be read (the process has ended, or /proc hides it); RESOURCE_EXHAUSTED
 // without a descriptor, for then the start time is there and would be had later.
@@ -46,11 +35,6 @@ absl::StatusOr<uint64_t> ReadStartTicks(int64_t pid) {
   return ParseStatStartTicks(*stat).value_or(0);
 }
 
-bool HasEnded(int pidfd) {
-  pollfd poll_pidfd{pidfd, POLLIN, 0};
-  return poll(&poll_pidfd, 1, 0) == 1;
-}
-
 // `pidfd` stands for the process, so that what is read of the number is of that process as long
 // as it has not ended afterwards.
 absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
@@ -58,6 +42,21 @@ absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
   if (!start_ticks.ok()) return start_ticks.status();
   const auto kind = HasEnded(pidfd.get()) ? PeerProcess::Kind::kGone : PeerProcess::Kind::kTracked;
   return PeerProcess{kind, pid, *start_ticks, std::move(pidfd)};
+}
+
+// The number in a field of the text of /proc/PID/stat, counted from 1 as proc(5) does.
+template <typename Number>
+std::optional<Number> StatField(absl::string_view stat, size_t field) {
+  const size_t name_end = stat.rfind(')');
+  if (name_end == absl::string_view::npos) return std::nullopt;
+  const std::vector<absl::string_view> fields =
+      absl::StrSplit(stat.substr(name_end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  constexpr size_t kFirst = 3;  // after the name
+  Number number = 0;
+  if (fields.size() <= field - kFirst || !absl::SimpleAtoi(fields[field - kFirst], &number)) {
+    return std::nullopt;
+  }
+  return number;
 }
 
 PeerProcess Gone(int64_t pid) { return {PeerProcess::Kind::kGone, pid, 0, UniqueFd()}; }
@@ -117,18 +116,16 @@ absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {
   return found;
 }
 
-std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
-  const size_t name_end = stat.rfind(')');
-  if (name_end == absl::string_view::npos) return std::nullopt;
-  const std::vector<absl::string_view> fields =
-      absl::StrSplit(stat.substr(name_end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
-  constexpr size_t kStartTime = 22 - 3;  // the first field after the name is number 3
-  uint64_t ticks = 0;
-  if (fields.size() <= kStartTime || !absl::SimpleAtoi(fields[kStartTime], &ticks)) {
-    return std::nullopt;
-  }
-  return ticks;
+bool HasEnded(int pidfd) {
+  pollfd poll_pidfd{pidfd, POLLIN, 0};
+  return poll(&poll_pidfd, 1, 0) == 1;
 }
+
+std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
+  return StatField<uint64_t>(stat, 22);
+}
+
+std::optional<int> ParseStatExitCode(absl::string_view stat) { return StatField<int>(stat, 52); }
 
 absl::Time ProcessStartTime(uint64_t start_ticks) {
   // The start time counts from boot, on the clock that goes on while the node sleeps.

@@ -38,9 +38,15 @@ absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 // known. Errors as above.
 absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
 
+// Whether the process of `pidfd` has ended; a zombie has.
+bool HasEnded(int pidfd);
+
 // Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
 // name within may hold anything, ") " included.
 std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
+
+// Field 52, exit_code, likewise: encoded as wait(2) does. 0 as well where the reader may not know.
+std::optional<int> ParseStatExitCode(absl::string_view stat);
 
 // When a process with that start time was started, by the node's clock.
 absl::Time ProcessStartTime(uint64_t start_ticks);

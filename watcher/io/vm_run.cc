@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <csignal>
 #include <utility>
 #include <variant>
 
@@ -20,18 +21,29 @@ constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
 // How long a QEMU that has greeted may be silent before it is nudged, each time.
 constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
 
+// How long the end of a run waits for its exit status, where the kernel does not have it yet: a
+// parent that reaps does so within that. The status of a zombie that this process may not read is
+// not known.
+constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
+constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
+
 std::string ForLog(const std::string& text) { return absl::Utf8SafeCHexEscape(text); }
 
 }  // namespace
 
 VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
-    : context_(context), owner_(owner), session_(std::move(session)), published_(session_.away()) {}
+    : context_(context),
+      owner_(owner),
+      session_(std::move(session)),
+      oom_kills_(info().oom_kills),
+      published_(session_.away()) {}
 
 VmRun::~VmRun() {
   RetireConnection();
   ReleasePidfd();
   context_->loop->CancelTimer(&tick_timer_);
   context_->loop->CancelTimer(&query_timer_);
+  context_->loop->CancelTimer(&status_timer_);
 }
 
 absl::Status VmRun::Track(UniqueFd pidfd) {
@@ -40,6 +52,19 @@ absl::Status VmRun::Track(UniqueFd pidfd) {
   }
   pidfd_ = std::move(pidfd);
   ++context_->vm_descriptors;
+  context_->exit_statuses->Follow(info().pid);
+  return absl::OkStatus();
+}
+
+absl::Status VmRun::TrackAgain(UniqueFd pidfd) {
+  if (absl::Status status = Track(std::move(pidfd)); !status.ok()) return status;
+  if (info().oom_file.empty()) return absl::OkStatus();
+  // What was killed there while vmeventd was away was not this process, if it lives now.
+  const std::optional<uint64_t> kills = context_->oom_counters->Read(info().oom_file);
+  if (kills.has_value() && !HasEnded(pidfd_.get())) {
+    oom_kills_ = *kills;
+    Apply(session_.OnOomKills(*kills));
+  }
   return absl::OkStatus();
 }
 
@@ -81,13 +106,75 @@ void VmRun::ReportProblem(absl::string_view problem) {
   Apply(session_.OnMonitorProblem(problem, context_->loop->Now()));
 }
 
-void VmRun::End() { Apply(session_.OnProcessGone(context_->loop->Now())); }
+void VmRun::End(const ProcessEnd& end) {
+  Apply(session_.OnProcessGone(context_->loop->Now(), end));
+}
+
+void VmRun::EndWithZombie(const PeerProcess& zombie) {
+  End(EndOf(
+      context_->exit_statuses->Ask(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status));
+}
 
 void VmRun::OnFdReady(uint32_t) {
-  ReleasePidfd();
+  context_->loop->Remove(pidfd_.get());
+  process_gone_ = true;
   ending_ = true;
   DrainAndClose("the process is gone");
-  End();
+  status_deadline_ = context_->loop->Now().monotonic + kStatusWait;
+  status_backoff_ = kFirstStatusWait;
+  AskExitStatus();
+}
+
+void VmRun::AskExitStatus() {
+  const ExitStatusReader::Answer answer =
+      context_->exit_statuses->Ask(pidfd_.get(), info().pid, info().start_ticks);
+  const absl::Duration now = context_->loop->Now().monotonic;
+  if (!answer.final && now < status_deadline_) {
+    status_timer_ = context_->loop->AddTimer(std::min(now + status_backoff_, status_deadline_),
+                                             [this] { AskExitStatus(); });
+    status_backoff_ *= 2;
+    return;
+  }
+  status_timer_ = {};
+  ReleasePidfd();
+  End(EndOf(answer.status));
+}
+
+ProcessEnd VmRun::EndOf(const std::optional<ExitStatus>& status) {
+  ProcessEnd end{status, false};
+  if (!status.has_value() || status->signal != SIGKILL || info().oom_file.empty()) return end;
+  const std::optional<uint64_t> kills = context_->oom_counters->Read(info().oom_file);
+  end.oom_killed = kills.has_value() && *kills > oom_kills_;
+  if (end.oom_killed) owner_->OnOomKill(this);
+  return end;
+}
+
+// Intents
+
+bool VmRun::Lives() {
+  if (connection_ != nullptr) connection_->Drain();
+  return !over_ && !process_gone_ && !(pidfd_.valid() && HasEnded(pidfd_.get()));
+}
+
+void VmRun::DeclareIntent(Intent intent, std::function<void()> told) {
+  ApplyTold(session_.OnIntentDeclared(std::move(intent), context_->loop->Now()),
+            EventType::kIntentDeclared, std::move(told));
+}
+
+void VmRun::WithdrawIntent(std::function<void()> told) {
+  ApplyTold(session_.OnIntentWithdrawn(context_->loop->Now()), EventType::kIntentWithdrawn,
+            std::move(told));
+}
+
+void VmRun::ApplyTold(Effects effects, EventType type, std::function<void()> told) {
+  for (Effect& effect : effects) {
+    Publish* const publish = std::get_if<Publish>(&effect);
+    if (publish == nullptr || !publish->update.event.has_value()) continue;
+    if (publish->update.event->type != type) continue;
+    publish->update.told = std::move(told);
+    break;
+  }
+  Apply(std::move(effects));
 }
 
 void VmRun::DrainAndClose(absl::string_view why) {
@@ -113,9 +200,10 @@ void VmRun::RetireConnection() {
 
 void VmRun::ReleasePidfd() {
   if (!pidfd_.valid()) return;
-  context_->loop->Remove(pidfd_.get());
+  if (!process_gone_) context_->loop->Remove(pidfd_.get());
   pidfd_.Reset();
   --context_->vm_descriptors;
+  context_->exit_statuses->Unfollow(info().pid);
 }
 
 // The monitor

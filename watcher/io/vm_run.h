@@ -1,7 +1,10 @@
 #ifndef VMEVENTD_WATCHER_IO_VM_RUN_H_
 #define VMEVENTD_WATCHER_IO_VM_RUN_H_
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +13,11 @@
 #include "absl/time/time.h"
 #include "watcher/core/vm_session.h"
 #include "watcher/io/event_loop.h"
+#include "watcher/io/exit_status_reader.h"
 #include "watcher/io/monitor_connection.h"
 #include "watcher/io/node_watcher.h"
+#include "watcher/io/oom_counters.h"
+#include "watcher/io/process.h"
 #include "watcher/io/spare_descriptors.h"
 #include "watcher/io/unique_fd.h"
 
@@ -21,6 +27,8 @@ namespace vmeventd {
 struct RunContext {
   EventLoop* loop = nullptr;
   const WatcherOptions* options = nullptr;
+  ExitStatusReader* exit_statuses = nullptr;
+  const OomCounters* oom_counters = nullptr;
   WatcherCounters counters;
   std::vector<char> buffer;  // what connections read into
   SpareDescriptors spares;
@@ -52,6 +60,8 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
     virtual void OnMonitorEnded(VmRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
     // Whether no later run has the VM's name: its shutdown file is that run's then.
     virtual bool OwnsName(const VmRun* run) const = 0;
+    // An OOM kill that its cgroup counted is put down to `run`, and so to no other run there.
+    virtual void OnOomKill(VmRun* run) = 0;
     // The run is over and told; it takes no more input. The owner puts it into the graveyard.
     virtual void OnOver(VmRun* run) = 0;
   };
@@ -62,6 +72,8 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
 
   // Begins to wait for the end of the process that `pidfd` stands for.
   absl::Status Track(UniqueFd pidfd);
+  // The same for a restored run, whose process lives.
+  absl::Status TrackAgain(UniqueFd pidfd);
   // Takes over a new connection, to the socket `identity`, and closes the one it has.
   absl::Status Attach(UniqueFd socket, const SocketIdentity& identity);
 
@@ -76,7 +88,20 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
   void ReportHeld();
   void ReportProblem(absl::string_view problem);
   // The end of a run that is not tracked, or was restored and has no process any more.
-  void End();
+  void End(const ProcessEnd& end = {});
+  // The same where `zombie` is what is left of the process.
+  void EndWithZombie(const PeerProcess& zombie);
+
+  // Whether the process has not ended. All that QEMU has said by now has been handed in then.
+  bool Lives();
+  // For a run without an open intent. `told` is called when that is public.
+  void DeclareIntent(Intent intent, std::function<void()> told);
+  // For a run with one.
+  void WithdrawIntent(std::function<void()> told);
+  const Intent* open_intent() const { return session_.open_intent(); }
+
+  // An OOM kill that its cgroup counts was of another process.
+  void DiscountOomKill() { ++oom_kills_; }
 
   const RunInfo& info() const { return session_.run(); }
   Instant attached_at() const { return session_.attached_at(); }
@@ -103,6 +128,11 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
   void OnGreetingTimeout();
   void ArmNudge();
   void OnReplyLate();
+  // The process is gone: finds out how it ended, at once or after a moment.
+  void AskExitStatus();
+  ProcessEnd EndOf(const std::optional<ExitStatus>& status);
+  // Carries out `effects`; the first event of `type` among them has `told` called.
+  void ApplyTold(Effects effects, EventType type, std::function<void()> told);
   // Reads what the connection still has, then closes it and tells the session `why`.
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
@@ -125,16 +155,21 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
   Owner* const owner_;
   VmSession session_;
   UniqueFd pidfd_;
+  uint64_t oom_kills_;  // of RunInfo::oom_file, that were of others
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();     // InfiniteDuration: not yet
   absl::Duration reply_deadline_ = absl::InfiniteDuration();  // of the handshake
   TimerId monitor_timer_;  // for the greeting, then for the replies
   TimerId tick_timer_;
   TimerId query_timer_;
+  TimerId status_timer_;  // for the exit status
+  absl::Duration status_deadline_ = absl::InfiniteDuration();
+  absl::Duration status_backoff_;
   // When to ask once more after query_timer_; InfiniteDuration: not at all.
   absl::Duration next_query_ = absl::InfiniteDuration();
   bool greeted_ = false;
   bool published_ = false;
+  bool process_gone_ = false;
   bool ending_ = false;  // what is read now is the last: no new connection is wanted
   bool over_ = false;
 };
