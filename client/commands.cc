@@ -31,17 +31,17 @@ v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   return request;
 }
 
-Failure ExplainVmFailure(const VmCommand& command, const CommandContext& context,
-                         const grpc::Status& status) {
-  const std::string name = EscapeForTerminal(command.name);
+// Of a call that names a VM. `known`: what the VM is not, "is known".
+Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
+                         absl::string_view known, absl::string_view list,
+                         const CommandContext& context, const grpc::Status& status) {
+  const std::string name = EscapeForTerminal(vm_name);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     const std::string run =
-        command.run_id.empty()
-            ? ""
-            : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
+        run_id.empty() ? "" : absl::StrCat(" with the run \"", EscapeForTerminal(run_id), "\"");
     return {ExitCode::kNotFound,
-            absl::StrCat("no VM \"", name, "\"", run, " is known to vmeventd at ",
-                         ToText(context.address), "; `vmevents vms --all` lists those that are")};
+            absl::StrCat("no VM \"", name, "\"", run, " ", known, " to vmeventd at ",
+                         ToText(context.address), "; `", list, "` lists those that are")};
   }
   if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
     return {ExitCode::kFailed, absl::StrCat("the name \"", name, "\" stands for more than one VM: ",
@@ -99,8 +99,47 @@ std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext
   SetRequestDeadline(&call);
   v1::GetVmResponse response;
   const grpc::Status status = context.stub->GetVm(&call, request, &response);
-  if (!status.ok()) return ExplainVmFailure(command, context, status);
+  if (!status.ok())
+    return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all", context,
+                            status);
   return FromPrint(Print(context, context.formatter->FormatVm(response.vm())));
+}
+
+std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
+                                  const CommandContext& context) {
+  v1::DeclareIntentRequest request;
+  request.set_vm_name(command.name);
+  request.set_run_id(command.run_id);
+  request.set_actor(command.actor);
+  request.set_reason(command.reason);
+  if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::DeclareIntentResponse response;
+  const grpc::Status status = context.stub->DeclareIntent(&call, request, &response);
+  if (!status.ok()) {
+    return ExplainVmFailure(command.name, command.run_id, "runs, as known", "vmevents vms", context,
+                            status);
+  }
+  return FromPrint(Print(context, context.formatter->FormatIntent(response.intent())));
+}
+
+std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
+                                  const CommandContext& context) {
+  v1::WithdrawIntentRequest request;
+  request.set_intent_id(command.intent_id);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::WithdrawIntentResponse response;
+  const grpc::Status status = context.stub->WithdrawIntent(&call, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("no intent \"", EscapeForTerminal(command.intent_id),
+                                "\" is open: it was withdrawn, has expired or its VM has ended, or "
+                                "it never was")};
+  }
+  if (!status.ok()) return ExplainFailure(context.address, status);
+  return std::nullopt;
 }
 
 std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandContext& context) {

@@ -38,6 +38,19 @@ struct VmCommand {
   std::string run_id;  // empty: the one run of that name
 };
 
+// Without a time to live it is the server's default.
+struct DeclareIntentCommand {
+  std::string name;
+  std::string run_id;  // empty: the one run of that name
+  std::string actor;
+  std::string reason;
+  std::optional<absl::Duration> ttl;
+};
+
+struct WithdrawIntentCommand {
+  std::string intent_id;
+};
+
 struct InfoCommand {};
 
 // Whom to ask and where to print. All must outlive the call.
@@ -51,6 +64,10 @@ struct CommandContext {
 std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
+                                  const CommandContext& context);
+std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
+                                  const CommandContext& context);
 std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
 
 }  // namespace vmeventd::client

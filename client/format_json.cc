@@ -47,6 +47,9 @@ absl::StatusOr<std::string> JsonFormatter::FormatEvents(const Events& events) {
 }
 absl::StatusOr<std::string> JsonFormatter::FormatVms(const Vms& vms) { return Lines(vms); }
 absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm) { return Line(vm); }
+absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
+  return Line(intent);
+}
 absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   return Line(info);
 }

@@ -260,6 +260,15 @@ absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm) {
   return facts.Take();
 }
 
+absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& intent) {
+  FactList facts(painter_);
+  facts.Add("intent", EscapeForTerminal(intent.intent_id()), Color::kBold);
+  facts.Add("actor", EscapeForTerminal(intent.actor()));
+  facts.Add("reason", EscapeForTerminal(intent.reason()));
+  facts.Add("expires", TimeOrDash(intent.has_expire_time(), intent.expire_time(), zone_));
+  return facts.Take();
+}
+
 absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   FactList facts(painter_);
   facts.Add("version", EscapeForTerminal(info.version()));

@@ -19,6 +19,7 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatEvents(const Events& events) override;
   absl::StatusOr<std::string> FormatVms(const Vms& vms) override;
   absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
 
  private:

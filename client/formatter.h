@@ -26,6 +26,8 @@ class Formatter {
   virtual absl::StatusOr<std::string> FormatVms(const Vms& vms) = 0;
   // One VM in full.
   virtual absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) = 0;
+  // An intent that was declared.
+  virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
 };
 

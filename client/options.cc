@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/option_values.h"
 #include "client/terminal_text.h"
+#include "client/time_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -57,11 +58,25 @@ constexpr char kVmFooter[] =
     R"(Examples:
   vmevents vm web1
   vmevents vm web1 --run RUN_ID           an earlier run, or one of two of that name)";
+constexpr char kIntentFooter[] =
+    R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop that follows is then an
+admin's, whatever way it takes. It ends with the run, when its time is over, or when it is withdrawn.
+
+Examples:
+  vmevents intent declare web1 --actor alice --reason 'node is emptied for maintenance'
+  vmevents intent withdraw INTENT_ID)";
+constexpr char kDeclareFooter[] =
+    R"(Example:
+  vmevents intent declare web1 --actor orchestrator --reason 'migration to node7' --ttl 5m)";
+constexpr char kWithdrawFooter[] =
+    R"(Example:
+  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001)";
 constexpr char kInfoFooter[] =
     R"(Example:
   vmevents -o json info)";
 
-constexpr char kCommands[] = "watch, events, vms, vm and info";
+constexpr char kCommands[] = "watch, events, vms, vm, intent and info";
+constexpr char kIntentCommands[] = "intent declare and intent withdraw";
 
 // The options as they were typed.
 struct RawOptions {
@@ -84,6 +99,10 @@ struct RawOptions {
   bool all = false;
   std::string name;
   std::string run_id;
+  std::string actor;
+  std::string reason;
+  std::string ttl;
+  std::string intent_id;
 };
 
 void AddList(CLI::App* app, const char* option, std::vector<std::string>* values,
@@ -144,6 +163,24 @@ void AddVms(CLI::App* app, RawOptions* raw) {
   AddText(vm, "--run", &raw->run_id, "RUN_ID", "which run, where a name stands for several");
 }
 
+void AddIntent(CLI::App* app, RawOptions* raw) {
+  CLI::App* intent =
+      AddCommand(app, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
+  intent->require_subcommand(0, 1);
+  CLI::App* declare = AddCommand(intent, "declare", "Declare an intent for a VM", kDeclareFooter);
+  declare->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
+  AddText(declare, "--actor", &raw->actor, "WHO", "the person or the system that acts");
+  AddText(declare, "--reason", &raw->reason, "WHY", "one sentence for people");
+  AddText(declare, "--ttl", &raw->ttl, "DURATION",
+          "how long it stands, as 5m; without it, 10m; at most 24h");
+  AddText(declare, "--run", &raw->run_id, "RUN_ID", "which run, where a name stands for several");
+  CLI::App* withdraw =
+      AddCommand(intent, "withdraw", "Take a declared intent back", kWithdrawFooter);
+  withdraw->add_option("INTENT_ID", raw->intent_id, "as declare has shown it")
+      ->required()
+      ->type_name("");
+}
+
 void Define(CLI::App* app, RawOptions* raw) {
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
@@ -156,6 +193,7 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddWatch(app, raw);
   AddEvents(app, raw);
   AddVms(app, raw);
+  AddIntent(app, raw);
   AddCommand(app, "info", "Show what vmeventd says of itself", kInfoFooter);
 }
 
@@ -265,11 +303,44 @@ absl::StatusOr<VmCommand> MakeVm(const CLI::App& app, const RawOptions& raw) {
   return VmCommand{raw.name, raw.run_id};
 }
 
+absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw) {
+  absl::Status status = CheckText("NAME", raw.name);
+  // CLI11's own "required" would name one of them at a time, without saying what it is for.
+  if (status.ok() && app.count("--actor") == 0) status = Wrong("--actor: say who is about to act");
+  if (status.ok()) status = CheckText("--actor", raw.actor);
+  if (status.ok() && app.count("--reason") == 0) status = Wrong("--reason: say why");
+  if (status.ok()) status = CheckText("--reason", raw.reason);
+  if (status.ok() && app.count("--run") > 0) status = CheckText("--run", raw.run_id);
+  if (!status.ok()) return status;
+  DeclareIntentCommand command = {raw.name, raw.run_id, raw.actor, raw.reason, std::nullopt};
+  if (app.count("--ttl") > 0) {
+    const absl::StatusOr<absl::Duration> ttl = ParseDurationText(raw.ttl);
+    if (!ttl.ok()) return Wrong(absl::StrCat("--ttl: ", ttl.status().message()));
+    command.ttl = *ttl;
+  }
+  return command;
+}
+
+absl::StatusOr<WithdrawIntentCommand> MakeWithdrawIntent(const RawOptions& raw) {
+  const absl::Status id = CheckText("INTENT_ID", raw.intent_id);
+  if (!id.ok()) return id;
+  return WithdrawIntentCommand{raw.intent_id};
+}
+
 template <typename Command>
 absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
   if (!command.ok()) return command.status();
   line->command = *std::move(command);
   return absl::OkStatus();
+}
+
+absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, CommandLine* line) {
+  if (intent.get_subcommands().empty()) {
+    return Wrong(absl::StrCat("intent: what to do is not given; there are ", kIntentCommands));
+  }
+  const CLI::App& command = *intent.get_subcommands().front();
+  if (command.get_name() == "declare") return Store(MakeDeclareIntent(command, raw), line);
+  return Store(MakeWithdrawIntent(raw), line);
 }
 
 absl::Status Convert(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
@@ -282,6 +353,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, const OptionCon
   if (command.get_name() == "events") return Store(MakeEvents(command, raw, context), line);
   if (command.get_name() == "vms") return Store(MakeVms(raw), line);
   if (command.get_name() == "vm") return Store(MakeVm(command, raw), line);
+  if (command.get_name() == "intent") return ConvertIntent(command, raw, line);
   line->command = InfoCommand{};
   return absl::OkStatus();
 }

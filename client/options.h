@@ -21,7 +21,9 @@ struct CommandLine {
   ServerAddress server;
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;
-  std::variant<WatchCommand, EventsCommand, VmsCommand, VmCommand, InfoCommand> command;
+  std::variant<WatchCommand, EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand,
+               WithdrawIntentCommand, InfoCommand>
+      command;
 };
 
 // The command line is answered already: by --help, --version, or a complaint.

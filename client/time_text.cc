@@ -40,8 +40,7 @@ std::optional<absl::Duration> TakeTerm(absl::string_view* text) {
   return std::nullopt;
 }
 
-std::optional<absl::Duration> ParseAge(absl::string_view text) {
-  absl::ConsumeSuffix(&text, " ago");
+std::optional<absl::Duration> ParseTerms(absl::string_view text) {
   if (text.empty()) return std::nullopt;
   absl::Duration sum;
   while (!text.empty()) {
@@ -50,6 +49,11 @@ std::optional<absl::Duration> ParseAge(absl::string_view text) {
     sum += *term;
   }
   return sum;
+}
+
+std::optional<absl::Duration> ParseAge(absl::string_view text) {
+  absl::ConsumeSuffix(&text, " ago");
+  return ParseTerms(text);
 }
 
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
@@ -100,6 +104,15 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
   return *time;
 }
 
+absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
+  const std::optional<absl::Duration> duration = ParseTerms(text);
+  if (duration && *duration > absl::ZeroDuration() && *duration < absl::Hours(24 * 36525)) {
+    return *duration;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is not a length of time; write 30s, 10m, 1h30m"));
+}
+
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
 }
@@ -135,6 +148,13 @@ google::protobuf::Timestamp ToProto(absl::Time time) {
   timestamp.set_nanos(
       static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
   return timestamp;
+}
+
+google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration out;
+  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return out;
 }
 
 }  // namespace vmeventd::client

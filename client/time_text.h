@@ -22,6 +22,9 @@ namespace vmeventd::client {
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone);
 
+// A length of time: 10m, 1h30m, 2d (units w d h m s ms). INVALID_ARGUMENT with what would be right.
+absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
+
 // "2026-07-01 12:00:00.123" in `zone`.
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone);
 
@@ -32,6 +35,7 @@ absl::Time FromProto(const google::protobuf::Timestamp& timestamp);
 absl::Duration FromProto(const google::protobuf::Duration& duration);
 // `time` lies within the years 1 to 9999.
 google::protobuf::Timestamp ToProto(absl::Time time);
+google::protobuf::Duration ToProto(absl::Duration duration);
 
 }  // namespace vmeventd::client
 

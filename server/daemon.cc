@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <utility>
 #include <vector>
@@ -49,13 +50,42 @@ void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
       absl::StrJoin(addresses, ", ", address), config.state_dir, journal_id);
 }
 
-EventPump::LastSequences LastSequencesOf(const std::vector<JournalSession>& sessions) {
-  EventPump::LastSequences last_sequences;
-  for (const JournalSession& session : sessions) {
-    last_sequences[session.run_id] = session.last_sequence;
+// Ends the process where a stop takes longer than it may. Everything is in the journal and was sent
+// or given up by then; what hangs is gRPC, which waits for a client that does not read (1.51).
+class StopDeadline {
+ public:
+  explicit StopDeadline(absl::Duration timeout) : thread_([this, timeout] { Wait(timeout); }) {}
+  ~StopDeadline() {
+    {
+      const MutexLock lock(&mutex_);
+      stopped_ = true;
+      changed_.NotifyAll();
+    }
+    thread_.join();
   }
-  return last_sequences;
-}
+  StopDeadline(const StopDeadline&) = delete;
+  StopDeadline& operator=(const StopDeadline&) = delete;
+
+ private:
+  void Wait(absl::Duration timeout) {
+    const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
+    const MutexLock lock(&mutex_);
+    while (!stopped_) {
+      const absl::Duration left = absl::FromChrono(end - std::chrono::steady_clock::now());
+      if (left <= absl::ZeroDuration()) {
+        spdlog::warn("a client holds its connection up: exiting without it");
+        spdlog::shutdown();
+        _exit(0);
+      }
+      changed_.WaitFor(&mutex_, left);
+    }
+  }
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // last: it uses the rest
+};
 
 }  // namespace
 
@@ -72,8 +102,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       OpenJournal(journal_options, config.state_dir + "/sequence", clock->Now().wall);
   if (!kept.ok()) return kept.status();
   WatcherOptions watcher_options = ToWatcherOptions(config);
-  for (JournalSession& session : kept->sessions) {
-    watcher_options.saved_runs.push_back(std::move(session.payload));
+  for (const JournalSession& session : kept->sessions) {
+    watcher_options.saved_runs.push_back(session.payload);
   }
 
   const bool tell_runs_again = kept->replaced;
@@ -84,6 +114,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
+  daemon->service_.SetWatcher(daemon->watcher_.get());
   if (tell_runs_again) daemon->watcher_->TellRunsAgain();
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start(config.listens, &daemon->service_);
@@ -113,6 +144,13 @@ absl::StatusOr<Daemon::Kept> Daemon::OpenJournal(const JournalOptions& options,
     kept.gaps.push_back(absl::StrCat("the journal was corrupt and was moved to ", opened->moved_to,
                                      "; the events before this one are there"));
   }
+  const std::string& before = kept.mark->value().journal_id;
+  if (opened->moved_to.empty() && !before.empty() && before != kept.journal->journal_id() &&
+      kept.mark->value().committed > 0) {
+    spdlog::error("{}: the journal {} is gone; another one begins", options.path, before);
+    kept.gaps.push_back(
+        absl::StrCat("the journal ", before, " is gone, and the events and open runs in it"));
+  }
   const uint64_t committed = kept.journal->newest();
   kept.newest = std::max(committed, kept.mark->Of(kept.journal->journal_id()).published);
   if (kept.newest > committed) {
@@ -136,7 +174,7 @@ Daemon::Daemon(const JournalOptions& options, const Clock* clock,
                }),
       hub_(&store_, &history_, clock, StreamOptions()),
       journal_(options, std::move(kept.journal), std::move(kept.mark)),
-      pump_(&queue_, &store_, &journal_, clock, LastSequencesOf(kept.sessions),
+      pump_(&queue_, &store_, &journal_, clock,
             {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->TellRunsAgain(); }}),
       queries_(&store_),
@@ -149,6 +187,15 @@ void Daemon::TellKept(const Kept& kept) {
   step.retained = {journal_.journal().oldest(), journal_.journal().deleted_until()};
   for (const JournalStop& stop : kept.stops) {
     step.vms.push_back({std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)), {}});
+  }
+  // The runs that were open stand in the first snapshot already: the watcher tells of them later.
+  const SessionOptions session_options;
+  for (const JournalSession& session : kept.sessions) {
+    const absl::StatusOr<std::unique_ptr<VmSession>> run =
+        VmSession::Restore(session.payload, &session_options, clock_->Now());
+    if (!run.ok()) continue;  // the watcher says so
+    step.vms.push_back(
+        {std::make_shared<const VmRecord>((*run)->Status(), session.last_sequence), {}});
   }
   store_.Publish(std::move(step));
   for (const std::string& message : kept.gaps) {
@@ -218,15 +265,19 @@ void Daemon::RequestStop() {
 
 void Daemon::Stop() {
   const absl::Duration end = clock_->Now().monotonic + kStopTimeout;
+  const StopDeadline deadline(kStopTimeout);
   spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
   server_->SetServing(false);
+  service_.StopIntents();
   watcher_thread_.join();
+  watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   queue_.Close();
   pump_thread_.join();
-  // What remains is for the transport and for calls that are no streams.
+  // What remains is for the transport and for calls that are no streams. A connection without any
+  // call is closed at its end too, for its client may not read.
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
-  server_->Shutdown((end - clock_->Now().monotonic) / 2);
+  server_->Shutdown(kShutdownTime / 2);
   hub_.Stop();
   hub_thread_.join();
   history_.Stop();

@@ -37,6 +37,9 @@ static_assert(Same(ShutdownCause::kMigratedAway, v1::SHUTDOWN_CAUSE_MIGRATED_AWA
 static_assert(Same(ShutdownCause::kGuestPanic, v1::SHUTDOWN_CAUSE_GUEST_PANIC));
 static_assert(Same(ShutdownCause::kWatchdog, v1::SHUTDOWN_CAUSE_WATCHDOG));
 static_assert(Same(ShutdownCause::kHostError, v1::SHUTDOWN_CAUSE_HOST_ERROR));
+static_assert(Same(ShutdownCause::kQemuKilled, v1::SHUTDOWN_CAUSE_QEMU_KILLED));
+static_assert(Same(ShutdownCause::kQemuCrashed, v1::SHUTDOWN_CAUSE_QEMU_CRASHED));
+static_assert(Same(ShutdownCause::kOutOfMemory, v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY));
 static_assert(Same(ShutdownCause::kProcessExited, v1::SHUTDOWN_CAUSE_PROCESS_EXITED));
 static_assert(Same(ShutdownCause::kUnobserved, v1::SHUTDOWN_CAUSE_UNOBSERVED));
 static_assert(Same(ShutdownCause::kHostRequest, v1::SHUTDOWN_CAUSE_HOST_REQUEST));
@@ -59,6 +62,8 @@ static_assert(Same(EventType::kMemoryFailure, v1::EVENT_TYPE_MEMORY_FAILURE));
 static_assert(Same(EventType::kMigration, v1::EVENT_TYPE_MIGRATION));
 static_assert(Same(EventType::kMonitorLost, v1::EVENT_TYPE_MONITOR_LOST));
 static_assert(Same(EventType::kMonitorRestored, v1::EVENT_TYPE_MONITOR_RESTORED));
+static_assert(Same(EventType::kIntentDeclared, v1::EVENT_TYPE_INTENT_DECLARED));
+static_assert(Same(EventType::kIntentWithdrawn, v1::EVENT_TYPE_INTENT_WITHDRAWN));
 static_assert(Same(EventType::kGap, v1::EVENT_TYPE_GAP));
 
 static_assert(Same(VmState::kRunning, v1::VM_STATE_RUNNING));
@@ -82,6 +87,13 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
   return out;
 }
 
+void FillIntent(const Intent& intent, v1::Intent* out) {
+  out->set_intent_id(intent.intent_id);
+  out->set_actor(intent.actor);
+  out->set_reason(intent.reason);
+  *out->mutable_expire_time() = ToTimestamp(intent.expire_time);
+}
+
 void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   out->set_class_(static_cast<v1::ShutdownClass>(detail.shutdown_class));
   out->set_cause(static_cast<v1::ShutdownCause>(detail.cause));
@@ -95,6 +107,12 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
     evidence->set_what(entry.what);
   }
   out->set_shutdown_file_written(detail.shutdown_file_written);
+  if (detail.exit_status.has_value()) {
+    out->set_exit_status_known(true);
+    out->set_exit_code(detail.exit_status->code);
+    out->set_exit_signal(detail.exit_status->signal);
+  }
+  if (detail.intent.has_value()) FillIntent(*detail.intent, out->mutable_intent());
 }
 
 void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
@@ -129,6 +147,7 @@ v1::Event EventToProto(const VmEvent& event, const VmRef* vm, uint64_t sequence)
   out.set_qmp_event(event.qmp_event);
   out.set_detail_json(event.detail_json);
   out.set_message(event.message);
+  if (event.intent.has_value()) FillIntent(*event.intent, out.mutable_intent());
   return out;
 }
 
@@ -144,7 +163,14 @@ v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
   out.set_monitor_path(status.monitor_path);
   out.set_last_sequence(last_sequence);
   if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out.mutable_shutdown());
+  if (status.intent.has_value()) FillIntent(*status.intent, out.mutable_intent());
   for (const std::string& problem : status.problems) out.add_problems(problem);
+  return out;
+}
+
+v1::Intent IntentToProto(const Intent& intent) {
+  v1::Intent out;
+  FillIntent(intent, &out);
   return out;
 }
 

@@ -20,6 +20,8 @@ v1::Event EventToProto(const VmEvent& event, const VmRef* vm, uint64_t sequence)
 // `last_sequence` is the newest event of that run, 0 if it has none.
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 
+v1::Intent IntentToProto(const Intent& intent);
+
 // The bytes of one `events` field (tag, length, message). The field has the same number in
 // WatchEventsResponse and ListEventsResponse, so that the same bytes serve both.
 void AppendEventField(const v1::Event& event, std::string* out);

@@ -112,8 +112,8 @@ absl::Status ListForward(const EventStore& store, JournalReader* journal,
   bool narrowed = false;
   for (uint64_t next = from;;) {
     const EventStore::Page page = store.ReadFrom(next, kReadBytes);
+    if (next != 0 && next == from && next < page.range.oldest) return Deleted(next, page.range);
     if (next < page.ring_oldest) {
-      if (from != 0 && next < page.range.oldest) return Deleted(next, page.range);
       uint64_t first = std::max(next, page.range.oldest);
       uint64_t last = page.ring_oldest - 1;
       next = page.ring_oldest;
@@ -134,8 +134,9 @@ absl::Status ListForward(const EventStore& store, JournalReader* journal,
     }
     if (page.blocks.empty()) return absl::OkStatus();
     for (const EventBlockPtr& block : page.blocks) {
-      for (uint64_t at = std::max(next, block->first_sequence()); at <= block->last_sequence();
-           ++at) {
+      // The ring may still hold what retention has deleted.
+      for (uint64_t at = std::max({next, block->first_sequence(), page.range.oldest});
+           at <= block->last_sequence(); ++at) {
         if (!lister->Take(*block, at - block->first_sequence())) return absl::OkStatus();
       }
       next = block->last_sequence() + 1;
@@ -168,11 +169,12 @@ absl::Status ListBackward(const EventStore& store, JournalReader* journal,
       return ListJournalBackward(journal, bounds, page.range.oldest, next, lister);
     }
     for (const EventBlockPtr& block : page.blocks) {
-      for (uint64_t at = std::min(next, block->last_sequence()); at >= block->first_sequence();
-           --at) {
+      for (uint64_t at = std::min(next, block->last_sequence());
+           at >= std::max(block->first_sequence(), page.range.oldest); --at) {
         if (!lister->Take(*block, at - block->first_sequence())) return absl::OkStatus();
       }
       next = block->first_sequence() - 1;
+      if (next < page.range.oldest) return absl::OkStatus();
     }
   }
   return absl::OkStatus();

@@ -71,6 +71,7 @@ void EventPump::AddEvent(const VmEvent& event, const VmRef* vm) {
 }
 
 void EventPump::Take(const VmUpdate& update) {
+  if (update.told) told_.push_back(update.told);
   if (update.event.has_value()) {
     AddEvent(*update.event, update.status.has_value() ? &update.status->ref : nullptr);
   }
@@ -88,17 +89,12 @@ void EventPump::Take(const VmUpdate& update) {
   step_.vms.push_back({std::move(record), {}});
 }
 
-uint64_t EventPump::LastSequenceOf(const VmStatus& status) {
+uint64_t EventPump::LastSequenceOf(const VmStatus& status) const {
   if (status.ref.run_id.empty()) return 0;
-  const auto before = last_before_.find(status.ref.run_id);
-  const uint64_t last_before = before == last_before_.end() ? 0 : before->second;
-  if (before != last_before_.end()) last_before_.erase(before);
   const auto pending = last_of_run_.find(status.ref.run_id);
   if (pending != last_of_run_.end()) return pending->second;
   const VmRecordPtr record = store_->FindVm({status.ref.name, status.ref.run_id, ""});
-  if (record != nullptr) return record->last_sequence();
-  if (last_before != 0) last_of_run_[status.ref.run_id] = last_before;  // for the rest of the step
-  return last_before;
+  return record == nullptr ? 0 : record->last_sequence();
 }
 
 Retained EventPump::RetainedNow() const {
@@ -119,6 +115,7 @@ void EventPump::Flush() {
   store_->Publish(std::exchange(step_, {}));
   last_of_run_.clear();
   if (events) listener_.published();
+  for (const std::function<void()>& told : std::exchange(told_, {})) told();
 }
 
 void EventPump::TendJournal() {

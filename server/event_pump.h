@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -30,19 +31,15 @@ class EventPump {
     std::function<void(bool)> journal_writable;  // whether it can be written has changed
     std::function<void()> journal_replaced;      // a new one knows nothing of the open runs
   };
-  // By run_id: the newest event of each run that goes on from before.
-  using LastSequences = absl::flat_hash_map<std::string, uint64_t>;
-
   // All outlive the pump. Sequences go on where the store is.
   EventPump(EventQueue* queue, EventStore* store, JournalWriter* journal, const Clock* clock,
-            LastSequences last_sequences, Listener listener)
+            Listener listener)
       : queue_(queue),
         store_(store),
         journal_(journal),
         clock_(clock),
         listener_(std::move(listener)),
-        newest_(store->range().newest),
-        last_before_(std::move(last_sequences)) {}
+        newest_(store->range().newest) {}
 
   // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed and all
   // of it is public.
@@ -59,7 +56,7 @@ class EventPump {
   // A GAP of the node as a whole.
   void TellGap(const std::string& message);
   // The newest event of that run, 0 if it has none.
-  uint64_t LastSequenceOf(const VmStatus& status);
+  uint64_t LastSequenceOf(const VmStatus& status) const;
   void Flush();
   void TendJournal();
   void ReplaceCorruptJournal();
@@ -71,12 +68,12 @@ class EventPump {
   const Clock* const clock_;
   const Listener listener_;
   uint64_t newest_;
-  LastSequences last_before_;  // of runs that have not been heard of yet
   bool told_writable_ = true;
 
   EventBlockBuilder builder_;
   EventStore::Step step_;
   JournalWriter::Change change_;                            // of step_
+  std::vector<std::function<void()>> told_;                 // of step_
   absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_
 
   Mutex mutex_;

@@ -71,6 +71,9 @@ absl::StatusOr<JournalReader*> History::Reader() {
     journal_id_ = current;
     absl::StatusOr<std::unique_ptr<JournalReader>> reader = JournalReader::Open(path_);
     if (!reader.ok()) return reader.status();
+    if ((*reader)->journal_id() != current) {
+      return absl::UnavailableError("the journal is being replaced; try again");
+    }
     reader_ = *std::move(reader);
   }
   return reader_.get();

@@ -46,6 +46,7 @@ constexpr char kSchema[] = R"sql(
     payload BLOB NOT NULL,
     last_sequence INTEGER NOT NULL,
     checksum INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE holes(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
   CREATE TABLE stops(
     sequence INTEGER PRIMARY KEY,
     vm BLOB NOT NULL,
@@ -237,43 +238,49 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::TryOpen(const JournalOptions& 
   if (!database.ok()) return database.status();
   std::unique_ptr<Journal> journal(new Journal(options, *std::move(database)));
   // `cell_size_check` finds more corruption, `trusted_schema` runs nothing that a foreign file
-  // brings along. The limit keeps the log small after a burst.
+  // brings along. The limit keeps the log small after a burst. Nothing is changed in a file that is
+  // not ours.
   absl::Status status = journal->database_.Execute(
-      "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;"
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "
-      "16777216;");
+      "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
+  if (status.ok()) status = journal->CheckOurs();
+  if (status.ok()) {
+    status = journal->database_.Execute(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "
+        "16777216;");
+  }
+  if (status.ok()) status = journal->database_.KeepLogFile();
   if (status.ok()) status = journal->CreateIfNew();
   if (status.ok()) status = journal->LoadMeta();
   if (status.ok()) status = journal->PrepareStatements();
+  // The identity is ours and the version is known: a table or column that is not there was lost.
+  if (absl::IsInternal(status)) return absl::DataLossError(status.message());
   if (!status.ok()) return status;
   return journal;
 }
 
-absl::Status Journal::CreateIfNew() {
+absl::Status Journal::CheckOurs() {
   const absl::StatusOr<int64_t> tables = QueryInt(&database_, "SELECT count(*) FROM sqlite_schema");
   if (!tables.ok()) return tables.status();
+  if (*tables == 0) return absl::OkStatus();
   const absl::StatusOr<int64_t> version = QueryInt(&database_, "PRAGMA user_version");
   if (!version.ok()) return version.status();
   const absl::StatusOr<int64_t> application = QueryInt(&database_, "PRAGMA application_id");
   if (!application.ok()) return application.status();
-  if (*tables == 0) {
-    const absl::StatusOr<std::string> journal_id = RandomUuid();
-    if (!journal_id.ok()) return journal_id.status();
-    const absl::StatusOr<std::string> token_key = RandomBytes(32);
-    if (!token_key.ok()) return token_key.status();
-    absl::Status status = database_.Execute(
-        absl::StrCat("BEGIN IMMEDIATE;", kSchema, "PRAGMA user_version = ", kSchemaVersion,
-                     "; PRAGMA application_id = ", kApplicationId, ";"));
-    if (status.ok()) status = PutMeta(&database_, "journal_id", *journal_id);
-    if (status.ok()) status = PutMeta(&database_, "token_key", *token_key);
-    if (status.ok()) status = database_.Execute("COMMIT");
-    return status;
-  }
-  if (*application != kApplicationId) {
+  const absl::StatusOr<int64_t> ours =
+      QueryInt(&database_,
+               "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('meta', "
+               "'events', 'sessions', 'holes', 'stops')");
+  if (!ours.ok()) return ours.status();
+  if (*application != kApplicationId && *ours < 5) {
     return absl::FailedPreconditionError(
         absl::StrCat(options_.path,
                      ": this is a database, but not vmeventd's; move it away, or name another "
                      "--state-dir"));
+  }
+  if (*application != kApplicationId || *version < kSchemaVersion) {
+    return absl::DataLossError(
+        absl::StrCat(options_.path, ": the file's header says application_id ", *application,
+                     " and user_version ", *version, ", which no vmeventd has written"));
   }
   if (*version > kSchemaVersion) {
     return absl::FailedPreconditionError(
@@ -282,6 +289,23 @@ absl::Status Journal::CreateIfNew() {
                      "; run the newer vmeventd that wrote it, or name another --state-dir"));
   }
   return absl::OkStatus();
+}
+
+absl::Status Journal::CreateIfNew() {
+  const absl::StatusOr<int64_t> tables = QueryInt(&database_, "SELECT count(*) FROM sqlite_schema");
+  if (!tables.ok()) return tables.status();
+  if (*tables != 0) return absl::OkStatus();
+  const absl::StatusOr<std::string> journal_id = RandomUuid();
+  if (!journal_id.ok()) return journal_id.status();
+  const absl::StatusOr<std::string> token_key = RandomBytes(32);
+  if (!token_key.ok()) return token_key.status();
+  absl::Status status = database_.Execute(
+      absl::StrCat("BEGIN IMMEDIATE;", kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                   "; PRAGMA application_id = ", kApplicationId, ";"));
+  if (status.ok()) status = PutMeta(&database_, "journal_id", *journal_id);
+  if (status.ok()) status = PutMeta(&database_, "token_key", *token_key);
+  if (status.ok()) status = database_.Execute("COMMIT");
+  return status;
 }
 
 absl::Status Journal::LoadMeta() {
@@ -336,6 +360,7 @@ absl::Status Journal::PrepareStatements() {
        &times_from_},
       {"INSERT OR REPLACE INTO meta(key, value) VALUES('deleted_until', ?)", &put_deleted_until_},
       {"DELETE FROM events WHERE sequence < ?", &delete_events_},
+      {"INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)", &insert_hole_},
   };
   for (const auto& [sql, statement] : statements) {
     absl::StatusOr<SqliteStatement> prepared = database_.Prepare(sql);
@@ -391,6 +416,15 @@ absl::Status Journal::Append(const Batch& batch, absl::Time now) {
 
 absl::Status Journal::Insert(const Batch& batch, Bounds* bounds) {
   for (const JournalEvent& event : batch.events) {
+    // What is missing was given up, and not lost later.
+    if (event.sequence != bounds->newest + 1) {
+      absl::Status status = insert_hole_->Bind(1, static_cast<int64_t>(bounds->newest + 1))
+                                .Bind(2, static_cast<int64_t>(event.sequence) - 1)
+                                .Run();
+      if (!status.ok()) return status;
+    }
+    if (bounds->newest < bounds->oldest) bounds->oldest = event.sequence;
+    bounds->newest = event.sequence;
     bounds->latest_time = std::max(bounds->latest_time, event.observe_time);
     if (event.observe_time <
         bounds->latest_time) {  // otherwise it says the same, and takes no room
@@ -427,10 +461,6 @@ absl::Status Journal::Insert(const Batch& batch, Bounds* bounds) {
       status = delete_stop_->Run();
     }
     if (!status.ok()) return status;
-  }
-  if (!batch.events.empty()) {
-    if (bounds->newest < bounds->oldest) bounds->oldest = batch.events.front().sequence;
-    bounds->newest = batch.events.back().sequence;
   }
   return absl::OkStatus();
 }

@@ -113,6 +113,8 @@ class Journal {
       const JournalOptions& options,
       const std::function<uint64_t(const std::string&)>& newest_durable);
   absl::StatusOr<std::vector<JournalStop>> LoadStops();
+  // FAILED_PRECONDITION: the database is another program's, or a newer version's.
+  absl::Status CheckOurs();
   absl::Status CreateIfNew();
   absl::Status LoadMeta();
   absl::Status PrepareStatements();
@@ -140,6 +142,7 @@ class Journal {
   std::unique_ptr<SqliteStatement> times_from_;
   std::unique_ptr<SqliteStatement> put_deleted_until_;
   std::unique_ptr<SqliteStatement> delete_events_;
+  std::unique_ptr<SqliteStatement> insert_hole_;
   std::string journal_id_;
   std::string token_key_;
   uint64_t newest_ = 0;

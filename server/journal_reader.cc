@@ -79,6 +79,7 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
        &reader->read_from_},
       {"SELECT min(sequence) FROM events", &reader->oldest_},
       {"SELECT max(sequence) FROM events", &reader->newest_},
+      {"SELECT max(last) FROM holes WHERE first <= ?", &reader->hole_to_},
       {"SELECT sequence, coalesce(latest_time, observe_time) FROM events WHERE sequence >= ?"
        " ORDER BY sequence LIMIT 1",
        &reader->time_at_},
@@ -90,12 +91,19 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
     if (!prepared.ok()) return prepared.status();
     *statement = std::make_unique<SqliteStatement>(*std::move(prepared));
   }
+  absl::StatusOr<SqliteStatement> identity =
+      reader->database_.Prepare("SELECT value FROM meta WHERE key = 'journal_id'");
+  if (!identity.ok()) return identity.status();
+  absl::StatusOr<bool> row = identity->Step();
+  if (!row.ok()) return row.status();
+  if (*row) reader->journal_id_ = std::string(identity->Bytes(0));
   return reader;
 }
 
 absl::StatusOr<JournalReader::Page> JournalReader::ReadFrom(uint64_t first, uint64_t last,
                                                             size_t max_bytes) {
   Page page;
+  page.through = first - 1;
   EventBlockBuilder builder;
   size_t bytes = 0;
   const StatementUse use(read_from_.get());
@@ -106,19 +114,23 @@ absl::StatusOr<JournalReader::Page> JournalReader::ReadFrom(uint64_t first, uint
     if (!*row) break;
     const absl::StatusOr<JournalEvent> event = ReadRow(*read_from_);
     if (!event.ok()) return event.status();
-    // A block holds consecutive sequences.
-    if (!builder.empty() && (builder.full() || event->sequence != page.through + 1)) {
-      page.blocks.push_back(builder.Finish());
+    const bool follows = event->sequence == page.through + 1;
+    if (!follows) {
+      absl::Status status = CheckMissing(page.through + 1, event->sequence - 1);
+      if (!status.ok()) return status;
     }
+    // A block holds consecutive sequences.
+    if (!builder.empty() && (builder.full() || !follows)) page.blocks.push_back(builder.Finish());
     builder.AddEncoded(EntryOf(*event), event->payload);
     bytes += event->payload.size();
     page.through = event->sequence;
   }
   if (!builder.empty()) page.blocks.push_back(builder.Finish());
-  if (page.blocks.empty() || page.blocks.front()->first_sequence() != first) {
-    if (absl::Status status = CheckNotDeleted(first); !status.ok()) return status;
+  if (bytes >= max_bytes) return page;
+  if (page.through < last) {
+    if (absl::Status status = CheckMissing(page.through + 1, last); !status.ok()) return status;
   }
-  if (bytes < max_bytes) page.through = last;
+  page.through = last;
   return page;
 }
 
@@ -137,14 +149,24 @@ absl::StatusOr<JournalReader::Page> JournalReader::ReadShared(uint64_t first, ui
   return page;
 }
 
-absl::Status JournalReader::CheckNotDeleted(uint64_t first) {
+absl::Status JournalReader::CheckMissing(uint64_t first, uint64_t last) {
   const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
   if (!oldest.ok()) return oldest.status();
-  if (first >= *oldest) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat("sequence ", first,
-                                            " is no longer retained: the oldest retained sequence "
-                                            "is ",
-                                            *oldest));
+  if (first < *oldest) {
+    return absl::OutOfRangeError(absl::StrCat("sequence ", first,
+                                              " is no longer retained: the oldest retained "
+                                              "sequence is ",
+                                              *oldest));
+  }
+  const absl::StatusOr<uint64_t> newest = Query(newest_.get());
+  if (!newest.ok()) return newest.status();
+  if (first > *newest) return absl::OkStatus();
+  hole_to_->Bind(1, static_cast<int64_t>(first));
+  const absl::StatusOr<uint64_t> hole = Query(hole_to_.get());
+  if (!hole.ok()) return hole.status();
+  if (*hole >= last) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("the journal's events ", first, " to ", last, " are missing"));
 }
 
 absl::Status JournalReader::Select(const Selection& selection, const Take& take) {
@@ -163,14 +185,31 @@ absl::Status JournalReader::Select(const Selection& selection, const Take& take)
       statement->BindText(index++, name);
     }
   }
+  // Where all is asked for, all must come.
+  const bool all = selection.matcher->matches_all() && selection.start == absl::InfinitePast() &&
+                   selection.end == absl::InfiniteFuture();
+  uint64_t expected = selection.newest_first ? selection.last : selection.first;
   while (true) {
     absl::StatusOr<bool> row = statement->Step();
     if (!row.ok()) return row.status();
-    if (!*row) return absl::OkStatus();
+    if (!*row) break;
     const absl::StatusOr<JournalEvent> event = ReadRow(*statement);
     if (!event.ok()) return event.status();
+    if (all && event->sequence != expected) {
+      absl::Status status = selection.newest_first ? CheckMissing(event->sequence + 1, expected)
+                                                   : CheckMissing(expected, event->sequence - 1);
+      if (!status.ok()) return status;
+    }
     if (!take(EntryOf(*event), event->payload)) return absl::OkStatus();
+    expected = selection.newest_first ? event->sequence - 1 : event->sequence + 1;
   }
+  if (all && !selection.newest_first && expected <= selection.last) {
+    return CheckMissing(expected, selection.last);
+  }
+  if (all && selection.newest_first && expected >= selection.first && expected > 0) {
+    return CheckMissing(selection.first, expected);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> JournalReader::Query(SqliteStatement* statement) {

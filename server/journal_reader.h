@@ -23,6 +23,9 @@ class JournalReader {
  public:
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
+  // Which journal it reads: its file may have been replaced just before it was opened.
+  const std::string& journal_id() const { return journal_id_; }
+
   // Events in order from `first` on, none past `last`, as blocks of about `max_bytes` together (at
   // least one event if there is one). What was given up while the disk was full is missing.
   // OUT_OF_RANGE: retention has deleted some of them.
@@ -59,8 +62,9 @@ class JournalReader {
 
   // The number that `statement` gives, 0 for none.
   static absl::StatusOr<uint64_t> Query(SqliteStatement* statement);
-  // OUT_OF_RANGE: `first`, which was not found, is older than what is kept.
-  absl::Status CheckNotDeleted(uint64_t first);
+  // For events [first, last] that were not found: OK where they were given up, or are yet to come;
+  // OUT_OF_RANGE where retention has deleted `first`; DATA_LOSS otherwise.
+  absl::Status CheckMissing(uint64_t first, uint64_t last);
 
   struct SharedPage {
     uint64_t first = 0;
@@ -76,9 +80,11 @@ class JournalReader {
     return selecting_->names().Matches(name);
   };
   SqliteDatabase database_;
+  std::string journal_id_;
   std::unique_ptr<SqliteStatement> read_from_;
   std::unique_ptr<SqliteStatement> oldest_;
   std::unique_ptr<SqliteStatement> newest_;
+  std::unique_ptr<SqliteStatement> hole_to_;
   std::unique_ptr<SqliteStatement> time_at_;
   std::unique_ptr<SqliteStatement> step_after_;
 };

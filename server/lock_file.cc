@@ -9,7 +9,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "server/errno_status.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -33,13 +35,13 @@ bool SameFile(const std::string& path, int fd) {
          by_fd.st_dev == by_path.st_dev && by_fd.st_ino == by_path.st_ino;
 }
 
-absl::Status WritePid(const std::string& path, int fd) {
-  const std::string text = absl::StrCat(getpid(), "\n");
-  if (ftruncate(fd, 0) != 0 ||
-      pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    return ErrnoStatus(path, "cannot write the pid", errno);
+// For people who find the lock held. Of one length, so that it needs no new room on the disk; where
+// there is none at all the lock holds without it.
+void WritePid(const std::string& path, int fd) {
+  const std::string text = absl::StrFormat("%-10d\n", getpid());
+  if (pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    spdlog::warn("{}", std::string(ErrnoStatus(path, "cannot write the pid", errno).message()));
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -59,7 +61,7 @@ absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::string& p
       return ErrnoStatus(path, "the lock file cannot be locked", errno);
     }
     if (!SameFile(path, fd)) continue;
-    if (absl::Status status = WritePid(path, fd); !status.ok()) return status;
+    WritePid(path, fd);
     return lock;
   }
 }

@@ -1,7 +1,9 @@
 #include "server/request_checks.h"
 
+#include <algorithm>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "server/quote.h"
 
@@ -85,26 +87,62 @@ absl::StatusOr<absl::Time> CheckTime(const std::string& field,
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
-absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
-    const v1::WatchEventsRequest& request) {
-  if (!request.has_progress_interval()) return std::nullopt;
-  const google::protobuf::Duration& interval = request.progress_interval();
-  const std::string value = absl::StrCat(interval.seconds(), " s ", interval.nanos(), " ns");
-  if (interval.seconds() < -kMaxDurationSeconds || interval.seconds() > kMaxDurationSeconds ||
-      interval.nanos() < -kMaxNanos || interval.nanos() > kMaxNanos ||
-      (interval.seconds() > 0 && interval.nanos() < 0) ||
-      (interval.seconds() < 0 && interval.nanos() > 0)) {
-    return Invalid("progress_interval", value,
+std::string ValueOf(const google::protobuf::Duration& duration) {
+  return absl::StrCat(duration.seconds(), " s ", duration.nanos(), " ns");
+}
+
+absl::StatusOr<absl::Duration> CheckDuration(const std::string& field,
+                                             const google::protobuf::Duration& duration) {
+  if (duration.seconds() < -kMaxDurationSeconds || duration.seconds() > kMaxDurationSeconds ||
+      duration.nanos() < -kMaxNanos || duration.nanos() > kMaxNanos ||
+      (duration.seconds() > 0 && duration.nanos() < 0) ||
+      (duration.seconds() < 0 && duration.nanos() > 0)) {
+    return Invalid(field, ValueOf(duration),
                    "is not a valid Duration: at most 315576000000 s either way, nanos within "
                    "999999999 either way and of the same sign");
   }
-  const absl::Duration duration =
-      absl::Seconds(interval.seconds()) + absl::Nanoseconds(interval.nanos());
-  if (duration == absl::ZeroDuration()) return std::nullopt;
-  if (duration < absl::Seconds(1)) {
-    return Invalid("progress_interval", value, "must be 0 (the default) or at least 1 s");
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
+    const v1::WatchEventsRequest& request) {
+  if (!request.has_progress_interval()) return std::nullopt;
+  const absl::StatusOr<absl::Duration> interval =
+      CheckDuration("progress_interval", request.progress_interval());
+  if (!interval.ok()) return interval.status();
+  if (*interval == absl::ZeroDuration()) return std::nullopt;
+  if (*interval < absl::Seconds(1)) {
+    return Invalid("progress_interval", ValueOf(request.progress_interval()),
+                   "must be 0 (the default) or at least 1 s");
   }
-  return duration;
+  return *interval;
+}
+
+// A text for people. Line breaks and other control characters would forge log lines.
+absl::Status CheckText(const std::string& field, const std::string& text, size_t max_bytes) {
+  if (absl::StripAsciiWhitespace(text).empty()) {
+    return Invalid(field, Quote(text), "must not be empty: it is what people will read");
+  }
+  if (text.size() > max_bytes) {
+    return Invalid(field, absl::StrCat(text.size(), " bytes"),
+                   absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));
+  }
+  const auto control = [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); };
+  if (std::any_of(text.begin(), text.end(), control)) {
+    return Invalid(field, Quote(text), "must not hold line breaks or other control characters");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::Duration> CheckTtl(const v1::DeclareIntentRequest& request) {
+  const absl::StatusOr<absl::Duration> ttl = CheckDuration("ttl", request.ttl());
+  if (!ttl.ok()) return ttl.status();
+  if (*ttl == absl::ZeroDuration()) return kDefaultIntentTtl;
+  if (*ttl < absl::ZeroDuration() || *ttl > kMaxIntentTtl) {
+    return Invalid("ttl", ValueOf(request.ttl()),
+                   "is not in 0 (the default, 10 minutes) to 24 hours");
+  }
+  return *ttl;
 }
 
 absl::StatusOr<WatchStart> CheckStart(const v1::WatchEventsRequest& request) {
@@ -189,6 +227,25 @@ absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
   if (status.ok()) status = CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState");
   if (!status.ok()) return status;
   return CheckPageSize(request.page_size());
+}
+
+absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request) {
+  absl::Status status = CheckName("vm_name", request.vm_name());
+  if (status.ok()) status = CheckText("actor", request.actor(), kMaxActorBytes);
+  if (status.ok()) status = CheckText("reason", request.reason(), kMaxReasonBytes);
+  if (!status.ok()) return status;
+  const absl::StatusOr<absl::Duration> ttl = CheckTtl(request);
+  if (!ttl.ok()) return ttl.status();
+  return IntentRequest{.vm_name = request.vm_name(),
+                       .run_id = request.run_id(),
+                       .intent_id = "",
+                       .actor = request.actor(),
+                       .reason = request.reason(),
+                       .ttl = *ttl};
+}
+
+absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {
+  return CheckName("intent_id", request.intent_id());
 }
 
 absl::Status CheckGetVm(const v1::GetVmRequest& request) {

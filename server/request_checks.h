@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "server/event_store.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/io/node_watcher.h"
 
 // What a request must be, apart from what is known or retained. An error is INVALID_ARGUMENT and
 // names the field, its value and the rule. Pure; any thread.
@@ -19,6 +20,10 @@ inline constexpr int kMaxListEntries = 1'000;   // of each list of a filter
 inline constexpr size_t kMaxNameBytes = 1'024;  // of a name or a pattern
 inline constexpr int kDefaultPageSize = 100;
 inline constexpr int kMaxPageSize = 1'000;
+inline constexpr size_t kMaxActorBytes = 256;
+inline constexpr size_t kMaxReasonBytes = 1'024;
+inline constexpr absl::Duration kDefaultIntentTtl = absl::Minutes(10);
+inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 
 struct WatchRequest {
   WatchStart start;
@@ -38,6 +43,10 @@ absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& re
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);
 
 absl::Status CheckGetVm(const v1::GetVmRequest& request);
+
+// What to declare; its intent_id is not set.
+absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request);
+absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request);
 
 }  // namespace vmeventd
 

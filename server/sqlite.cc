@@ -83,6 +83,12 @@ absl::Status SqliteDatabase::AddPredicate(const char* name,
       absl::StrCat("add the function ", name));
 }
 
+absl::Status SqliteDatabase::KeepLogFile() {
+  int keep = 1;
+  return ToStatus(sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_PERSIST_WAL, &keep),
+                  "keep its log's file");
+}
+
 SqliteStatement& SqliteStatement::Bind(int index, int64_t value) {
   bind_error_ |= sqlite3_bind_int64(statement_.get(), index, value);
   return *this;

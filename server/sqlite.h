@@ -34,6 +34,9 @@ class SqliteDatabase {
   // Makes `predicate` a function of one text in the connection's SQL. It outlives the connection.
   absl::Status AddPredicate(const char* name,
                             const std::function<bool(absl::string_view)>* predicate);
+  // Leaves the write-ahead log's files, with their room on the disk, when the connection is closed:
+  // on a full disk they could not be made again.
+  absl::Status KeepLogFile();
   // Whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 

@@ -59,7 +59,8 @@ absl::Status StreamHub::Register(std::shared_ptr<WatchStream> stream, absl::Dura
         absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));
   }
   streams_.emplace(key, Entry{std::move(stream), due});
-  if (due_.emplace(due, key).first == due_.begin()) changed_.NotifyAll();
+  const auto entry = due_.emplace(due, key).first;  // begin() must not be looked at before this
+  if (entry == due_.begin()) changed_.NotifyAll();
   return absl::OkStatus();
 }
 

@@ -4,7 +4,9 @@
 
 #include "server/event_codec.h"
 #include "server/grpc_status.h"
+#include "server/random.h"
 #include "server/raw_message.h"
+#include "server/request_checks.h"
 
 namespace vmeventd {
 namespace {
@@ -29,12 +31,6 @@ grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const grpc
   absl::Status status = ParseMessage(bytes, &request);
   FinishCall(status.ok() ? answer(request) : status, response, reactor).IgnoreError();
   return reactor;
-}
-
-absl::StatusOr<std::string> NoIntentsYet() {
-  return absl::UnimplementedError(
-      "this version of vmeventd takes no declared intents; it tells who stopped a VM from what it "
-      "sees");
 }
 
 }  // namespace
@@ -80,18 +76,70 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::GetVm(grpc::CallbackServerContext*
       [this](const v1::GetVmRequest& message) { return queries_->GetVm(message); });
 }
 
+void VmEventServiceImpl::SetWatcher(NodeWatcher* watcher) {
+  const MutexLock lock(&mutex_);
+  watcher_ = watcher;
+}
+
+void VmEventServiceImpl::StopIntents() { SetWatcher(nullptr); }
+
+absl::Status VmEventServiceImpl::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
+  if (!store_->journal_writable()) {
+    return absl::UnavailableError(
+        "the journal cannot be written now, so that an intent would be lost with a restart of "
+        "vmeventd; try again later");
+  }
+  const MutexLock lock(&mutex_);
+  if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
+  use(watcher_);
+  return absl::OkStatus();
+}
+
 grpc::ServerUnaryReactor* VmEventServiceImpl::DeclareIntent(grpc::CallbackServerContext* context,
                                                             const grpc::ByteBuffer* request,
                                                             grpc::ByteBuffer* response) {
-  return Unary<v1::DeclareIntentRequest>(
-      context, *request, response, [](const v1::DeclareIntentRequest&) { return NoIntentsYet(); });
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const auto answer = [response, reactor](const absl::StatusOr<Intent>& declared) {
+    v1::DeclareIntentResponse message;
+    if (declared.ok()) *message.mutable_intent() = IntentToProto(*declared);
+    FinishCall(declared.ok() ? absl::StatusOr<std::string>(message.SerializeAsString())
+                             : declared.status(),
+               response, reactor)
+        .IgnoreError();
+  };
+  const auto declare = [&]() -> absl::Status {
+    v1::DeclareIntentRequest message;
+    if (absl::Status status = ParseMessage(*request, &message); !status.ok()) return status;
+    absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(message);
+    if (!checked.ok()) return checked.status();
+    absl::StatusOr<std::string> intent_id = RandomUuid();
+    if (!intent_id.ok()) return intent_id.status();
+    checked->intent_id = *std::move(intent_id);
+    return WithWatcher(
+        [&](NodeWatcher* watcher) { watcher->DeclareIntent(*std::move(checked), answer); });
+  };
+  if (absl::Status status = declare(); !status.ok()) answer(status);
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::WithdrawIntent(grpc::CallbackServerContext* context,
                                                              const grpc::ByteBuffer* request,
                                                              grpc::ByteBuffer* response) {
-  return Unary<v1::WithdrawIntentRequest>(
-      context, *request, response, [](const v1::WithdrawIntentRequest&) { return NoIntentsYet(); });
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const auto answer = [response, reactor](const absl::Status& withdrawn) {
+    FinishCall(withdrawn.ok() ? absl::StatusOr<std::string>("") : withdrawn, response, reactor)
+        .IgnoreError();
+  };
+  const auto withdraw = [&]() -> absl::Status {
+    v1::WithdrawIntentRequest message;
+    absl::Status status = ParseMessage(*request, &message);
+    if (status.ok()) status = CheckWithdrawIntent(message);
+    if (!status.ok()) return status;
+    return WithWatcher(
+        [&](NodeWatcher* watcher) { watcher->WithdrawIntent(message.intent_id(), answer); });
+  };
+  if (absl::Status status = withdraw(); !status.ok()) answer(status);
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::GetServerInfo(grpc::CallbackServerContext* context,
@@ -123,7 +171,8 @@ v1::GetServerInfoResponse VmEventServiceImpl::Info() const {
   info.set_vms(store_->vm_count());
   info.set_streams(hub_->stream_count());
   info.set_journal_writable(store_->journal_writable());
-  info.set_exit_status_source("none");
+  const MutexLock lock(&mutex_);
+  info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
   return info;
 }
 

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_VM_EVENT_SERVICE_H_
 #define VMEVENTD_SERVER_VM_EVENT_SERVICE_H_
 
+#include <functional>
 #include <string>
 
 #include "absl/time/time.h"
@@ -10,6 +11,8 @@
 #include "server/queries.h"
 #include "server/stream_hub.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/io/mutex.h"
+#include "watcher/io/node_watcher.h"
 
 namespace vmeventd {
 
@@ -60,14 +63,25 @@ class VmEventServiceImpl : public RawVmEventService {
                                           const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override;
 
+  // Where intents go to, from now on. `watcher` outlives the service, or StopIntents is called
+  // before it ends.
+  void SetWatcher(NodeWatcher* watcher);
+  // Refuses intents from now on; what the watcher has been given it still answers.
+  void StopIntents();
+
  private:
   v1::GetServerInfoResponse Info() const;
+  // Calls `use` with the watcher, unless intents cannot be taken now.
+  absl::Status WithWatcher(const std::function<void(NodeWatcher*)>& use);
 
   const ServerFacts facts_;
   const EventStore* const store_;
   const Queries* const queries_;
   History* const history_;
   StreamHub* const hub_;
+
+  mutable Mutex mutex_;
+  NodeWatcher* watcher_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 }  // namespace vmeventd

@@ -171,5 +171,51 @@ TEST_F(CommandsTest, OtherFailuresAreFailures) {
   EXPECT_EQ(Run(EventsCommand{})->code, ExitCode::kFailed);
 }
 
+TEST_F(CommandsTest, DeclaresAnIntentAndShowsIt) {
+  server_.service().declare_intent = [](const v1::DeclareIntentRequest& request,
+                                        v1::DeclareIntentResponse* response) {
+    EXPECT_EQ(request.vm_name(), "web1");
+    EXPECT_EQ(request.run_id(), "run-1");
+    EXPECT_EQ(request.ttl().seconds(), 300);
+    response->mutable_intent()->set_intent_id("intent-1");
+    response->mutable_intent()->set_actor(request.actor());
+    response->mutable_intent()->set_reason(request.reason());
+    return grpc::Status::OK;
+  };
+  const DeclareIntentCommand command = {"web1", "run-1", "alice", "maintenance", absl::Minutes(5)};
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("\"intent_id\":\"intent-1\""));
+  EXPECT_THAT(output_.text, HasSubstr("\"reason\":\"maintenance\""));
+}
+
+TEST_F(CommandsTest, SaysWhyAnIntentWasNotDeclared) {
+  grpc::Status answer;
+  server_.service().declare_intent = [&answer](const v1::DeclareIntentRequest&,
+                                               v1::DeclareIntentResponse*) { return answer; };
+  const DeclareIntentCommand command = {"web1", "", "alice", "maintenance", std::nullopt};
+  answer = grpc::Status(grpc::NOT_FOUND, "vm_name: no VM");
+  std::optional<Failure> failure = Run(command);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("\"web1\""));
+  answer = grpc::Status(grpc::ALREADY_EXISTS, "the run has the open intent intent-0");
+  failure = Run(command);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence, HasSubstr("intent-0"));
+}
+
+TEST_F(CommandsTest, WithdrawsAnIntent) {
+  server_.service().withdraw_intent = [](const v1::WithdrawIntentRequest& request) {
+    return request.intent_id() == "intent-1" ? grpc::Status::OK
+                                             : grpc::Status(grpc::NOT_FOUND, "no such intent");
+  };
+  EXPECT_FALSE(Run(WithdrawIntentCommand{"intent-1"}).has_value());
+  const std::optional<Failure> failure = Run(WithdrawIntentCommand{"other"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("\"other\""));
+}
+
 }  // namespace
 }  // namespace vmeventd::client

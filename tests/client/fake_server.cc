@@ -73,6 +73,18 @@ grpc::Status FakeService::GetVm(grpc::ServerContext* /*context*/, const v1::GetV
   return get_vm(*request, response);
 }
 
+grpc::Status FakeService::DeclareIntent(grpc::ServerContext* /*context*/,
+                                        const v1::DeclareIntentRequest* request,
+                                        v1::DeclareIntentResponse* response) {
+  return declare_intent(*request, response);
+}
+
+grpc::Status FakeService::WithdrawIntent(grpc::ServerContext* /*context*/,
+                                         const v1::WithdrawIntentRequest* request,
+                                         v1::WithdrawIntentResponse* /*response*/) {
+  return withdraw_intent(*request);
+}
+
 grpc::Status FakeService::GetServerInfo(grpc::ServerContext* /*context*/,
                                         const v1::GetServerInfoRequest* /*request*/,
                                         v1::GetServerInfoResponse* response) {

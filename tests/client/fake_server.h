@@ -46,6 +46,9 @@ class FakeService : public v1::VmEventService::Service {
   std::function<grpc::Status(const v1::ListEventsRequest&, v1::ListEventsResponse*)> list_events;
   std::function<grpc::Status(const v1::ListVmsRequest&, v1::ListVmsResponse*)> list_vms;
   std::function<grpc::Status(const v1::GetVmRequest&, v1::GetVmResponse*)> get_vm;
+  std::function<grpc::Status(const v1::DeclareIntentRequest&, v1::DeclareIntentResponse*)>
+      declare_intent;
+  std::function<grpc::Status(const v1::WithdrawIntentRequest&)> withdraw_intent;
   v1::GetServerInfoResponse info;
 
   // What the streams were asked for.
@@ -62,6 +65,11 @@ class FakeService : public v1::VmEventService::Service {
                        v1::ListVmsResponse* response) override;
   grpc::Status GetVm(grpc::ServerContext* context, const v1::GetVmRequest* request,
                      v1::GetVmResponse* response) override;
+  grpc::Status DeclareIntent(grpc::ServerContext* context, const v1::DeclareIntentRequest* request,
+                             v1::DeclareIntentResponse* response) override;
+  grpc::Status WithdrawIntent(grpc::ServerContext* context,
+                              const v1::WithdrawIntentRequest* request,
+                              v1::WithdrawIntentResponse* response) override;
   grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
                              v1::GetServerInfoResponse* response) override;
 

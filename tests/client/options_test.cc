@@ -92,6 +92,35 @@ TEST(ParseCommandLine, AVmMayBeCalledLikeACommandOrAnOption) {
   EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "web1", "--run", "r"}).command).run_id, "r");
 }
 
+TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
+  const CommandLine line = Parsed({"intent", "declare", "web1", "--actor", "alice", "--reason",
+                                   "out of order", "--ttl", "1h30m", "--run", "r1", "-o", "json"});
+  const auto& declare = std::get<DeclareIntentCommand>(line.command);
+  EXPECT_EQ(declare.name, "web1");
+  EXPECT_EQ(declare.run_id, "r1");
+  EXPECT_EQ(declare.actor, "alice");
+  EXPECT_EQ(declare.reason, "out of order");
+  EXPECT_EQ(declare.ttl, absl::Minutes(90));
+  EXPECT_EQ(line.format, OutputFormat::kJson);
+  const CommandLine short_line =
+      Parsed({"intent", "declare", "web1", "--actor", "alice", "--reason", "r"});
+  EXPECT_FALSE(std::get<DeclareIntentCommand>(short_line.command).ttl.has_value());
+  EXPECT_EQ(std::get<WithdrawIntentCommand>(Parsed({"intent", "withdraw", "i1"}).command).intent_id,
+            "i1");
+
+  EXPECT_THAT(Complaint({"intent"}), HasSubstr("intent declare and intent withdraw"));
+  EXPECT_THAT(Complaint({"intent", "declare"}), HasSubstr("NAME"));
+  EXPECT_THAT(Complaint({"intent", "declare", "web1", "--reason", "r"}), HasSubstr("--actor"));
+  EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "a"}), HasSubstr("--reason"));
+  EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "", "--reason", "r"}),
+              HasSubstr("--actor"));
+  EXPECT_THAT(
+      Complaint({"intent", "declare", "web1", "--actor", "a", "--reason", "r", "--ttl", "10"}),
+      AllOf(HasSubstr("--ttl"), HasSubstr("\"10\""), HasSubstr("10m")));
+  EXPECT_THAT(Complaint({"intent", "withdraw"}), HasSubstr("INTENT_ID"));
+  EXPECT_THAT(Complaint({"intent", "drop", "x"}), HasSubstr("\"drop\""));
+}
+
 TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
   for (const auto& arguments : std::vector<std::vector<std::string>>{
            {"--server", "node1:80", "-o", "json", "--color", "never", "info"},
@@ -125,7 +154,7 @@ TEST(ParseCommandLine, SaysWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({}),
-            "no command is given; there are watch, events, vms, vm and info (see vmevents --help)");
+            "no command is given; there are watch, events, vms, vm, intent and info (see vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
@@ -144,7 +173,7 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_THAT(Complaint({"-o", "xml", "info"}), HasSubstr("table or json"));
   EXPECT_THAT(Complaint({"--color", "red", "info"}), HasSubstr("auto, always or never"));
   EXPECT_THAT(Complaint({"info", "info"}), HasSubstr("\"info\""));
-  EXPECT_THAT(Complaint({"intent"}), HasSubstr("\"intent\""));
+  EXPECT_THAT(Complaint({"stop"}), HasSubstr("\"stop\""));
 }
 
 TEST(ParseCommandLine, ComplaintsCannotDriveTheTerminal) {

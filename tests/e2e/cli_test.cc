@@ -75,6 +75,26 @@ TEST_F(CliTest, EventsOfThePast) {
               ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
 }
 
+TEST_F(CliTest, DeclaresAndWithdrawsIntents) {
+  const auto declared = VmeventsJson({"intent", "declare", "vm2", "--actor", "alice", "--reason",
+                                      "the node is emptied", "--ttl", "1h"});
+  ASSERT_THAT(declared, SizeIs(1));
+  EXPECT_EQ(declared[0]["reason"], "the node is emptied");
+  const std::string intent_id = declared[0]["intent_id"];
+  EXPECT_EQ(VmeventsJson({"vm", "vm2"}).at(0)["intent"]["actor"], "alice");
+  EXPECT_THAT(Vmevents({"vm", "vm2"}).output, HasSubstr("the node is emptied"));
+  const CommandResult second =
+      Vmevents({"intent", "declare", "vm2", "--actor", "bob", "--reason", "me too"});
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_THAT(second.error, HasSubstr(intent_id));
+  EXPECT_EQ(Vmevents({"intent", "declare", "vm1", "--actor", "a", "--reason", "r"}).exit_code, 3);
+  EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 0);
+  EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 3);
+  EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm2"})),
+              ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_INTENT_DECLARED",
+                          "EVENT_TYPE_INTENT_WITHDRAWN"));
+}
+
 TEST_F(CliTest, Vms) {
   const auto running = VmeventsJson({"vms"});
   ASSERT_THAT(running, SizeIs(1));

@@ -51,11 +51,15 @@ ChildOptions DaemonCommand(const DaemonOptions& options) {
   return child;
 }
 
-Daemon::Daemon(const DaemonOptions& options)
-    : address_("unix:" + options.socket), process_(DaemonCommand(options)) {
-  WaitUntil("the daemon takes connections at " + options.socket, [&] {
-    if (process_.has_exited()) Fail("the daemon has ended: " + ReadFile(options.log_file));
-    const int connection = ConnectUnix(options.socket);
+Daemon::Daemon(const DaemonOptions& options, bool wait)
+    : options_(options), address_("unix:" + options.socket), process_(DaemonCommand(options)) {
+  if (wait) WaitReady();
+}
+
+void Daemon::WaitReady() {
+  WaitUntil("the daemon takes connections at " + options_.socket, [&] {
+    if (process_.has_exited()) Fail("the daemon has ended: " + ReadFile(options_.log_file));
+    const int connection = ConnectUnix(options_.socket);
     if (connection >= 0) close(connection);
     return connection >= 0;
   });
@@ -81,13 +85,18 @@ v1::Vm Daemon::GetVm(const std::string& name) {
 }
 
 std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {
-  grpc::ClientContext context;
-  context.set_deadline(Deadline());
+  std::vector<v1::Vm> vms;
   v1::ListVmsRequest request;
   request.set_include_stopped(include_stopped);
-  v1::ListVmsResponse response;
-  Check(stub_->ListVms(&context, request, &response), "ListVms");
-  return {response.vms().begin(), response.vms().end()};
+  do {
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    v1::ListVmsResponse response;
+    Check(stub_->ListVms(&context, request, &response), "ListVms");
+    vms.insert(vms.end(), response.vms().begin(), response.vms().end());
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return vms;
 }
 
 v1::GetServerInfoResponse Daemon::GetServerInfo() {

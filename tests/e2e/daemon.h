@@ -28,8 +28,10 @@ ChildOptions DaemonCommand(const DaemonOptions& options);
 // A running vmeventd.
 class Daemon {
  public:
-  // Returns once its health service says SERVING: the directories have been scanned.
-  explicit Daemon(const DaemonOptions& options);
+  // Returns once its health service says SERVING: the directories have been scanned. Without
+  // `wait` at once: then WaitReady comes before any call.
+  explicit Daemon(const DaemonOptions& options, bool wait = true);
+  void WaitReady();
 
   const std::string& server_address() const { return address_; }  // for gRPC and for vmevents
   std::shared_ptr<grpc::Channel> channel() const { return channel_; }
@@ -39,10 +41,13 @@ class Daemon {
   std::vector<v1::Vm> ListVms(bool include_stopped);
   v1::GetServerInfoResponse GetServerInfo();
 
+  pid_t pid() const { return process_.pid(); }
+  bool has_exited() { return process_.has_exited(); }
   void Signal(int signal) { process_.Signal(signal); }
   int WaitExit() { return process_.Wait(); }
 
  private:
+  const DaemonOptions options_;
   const std::string address_;
   ChildProcess process_;
   std::shared_ptr<grpc::Channel> channel_;

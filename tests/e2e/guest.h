@@ -46,6 +46,7 @@ class Guest {
   void WaitReady() { process_->ReadUntil("GUEST-READY"); }
   void WaitOutput(const std::string& text) { process_->ReadUntil(text); }
   void Signal(int signal) { process_->Signal(signal); }
+  bool has_exited() { return process_->has_exited(); }
   // Waits for the end and returns the wait status.
   int WaitExit() { return process_->Wait(); }
 

@@ -107,6 +107,7 @@ class Monitor {
   void CloseClient() {
     if (client_ >= 0) close(std::exchange(client_, -1));
     stuck_ = false;
+    client_commands_ = 0;
     input_.clear();
     output_.clear();
   }
@@ -118,6 +119,14 @@ class Monitor {
 
   bool has_client() const { return client_ >= 0; }
   const std::vector<std::string>& commands() const { return commands_; }
+  json Client() const {
+    ucred peer{};
+    socklen_t size = sizeof(peer);
+    if (client_ >= 0) getsockopt(client_, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+    const auto first = commands_.end() - static_cast<std::ptrdiff_t>(client_commands_);
+    return {{"pid", client_ >= 0 ? peer.pid : 0},
+            {"commands", std::vector<std::string>(first, commands_.end())}};
+  }
 
   // What to wait for. QEMU takes no second client before the first is gone.
   pollfd Poll() const {
@@ -156,6 +165,7 @@ class Monitor {
       const std::string line = input_.substr(0, end);
       input_.erase(0, end + 1);
       commands_.push_back(line);
+      ++client_commands_;
       if (behavior_.answer) Answer(json::parse(line).at("execute"));
     }
   }
@@ -193,6 +203,7 @@ class Monitor {
   std::string input_;
   std::string output_;
   std::vector<std::string> commands_;
+  size_t client_commands_ = 0;  // the last of them, which this client has sent
 };
 
 // The fake's process: serves its sockets, and does what comes on the channel.
@@ -241,7 +252,12 @@ class Server {
     if (what == "close client") monitor.CloseClient();
     if (what == "close listener") monitor.CloseListener();
     if (what == "unlink") monitor.Unlink();
+    if (what == "send and exit") {
+      monitor.Queue(request.at("bytes").get<std::string>());
+      _exit(0);
+    }
     if (what == "has client") return monitor.has_client();
+    if (what == "client") return monitor.Client();
     if (what == "commands") return monitor.commands();
     return json::object();
   }
@@ -264,7 +280,11 @@ class Server {
 
 }  // namespace
 
-FakeQemu::FakeQemu() {
+FakeQemu::FakeQemu() { Start(nullptr); }
+
+FakeQemu::FakeQemu(const std::string& program) { Start(program.c_str()); }
+
+void FakeQemu::Start(const char* program) {
   int ends[2];
   Check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
   int leash[2];
@@ -281,7 +301,9 @@ FakeQemu::FakeQemu() {
     const int leash_end = fcntl(leash[0], F_DUPFD, kLeash + 1);
     Check(dup2(channel, kChannel) == kChannel && dup2(leash_end, kLeash) == kLeash, "dup2");
     Check(close_range(kLeash + 1, ~0U, 0) == 0, "close_range");
-    Server(kChannel).Run();
+    if (program == nullptr) RunFakeQemu();
+    execl(program, program, nullptr);
+    Check(false, program);
   }
   close(leash[0]);
   leash_ = leash[1];
@@ -352,9 +374,18 @@ std::vector<std::string> FakeQemu::Commands(int monitor) {
   return Request({{"do", "commands"}, {"monitor", monitor}}).get<std::vector<std::string>>();
 }
 
+FakeClient FakeQemu::Client(int monitor) {
+  const json client = Request({{"do", "client"}, {"monitor", monitor}});
+  return {client.at("pid").get<pid_t>(), client.at("commands").get<std::vector<std::string>>()};
+}
+
 void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); }
 
 void FakeQemu::Exit() { SendRequest({{"do", "exit"}}); }
+
+void FakeQemu::SendAndExit(int monitor, const std::string& bytes) {
+  SendRequest({{"do", "send and exit"}, {"monitor", monitor}, {"bytes", bytes}});
+}
 
 void FakeQemu::Kill(int signal) const { kill(pid_, signal); }
 
@@ -364,5 +395,7 @@ void FakeQemu::Reap() {
   }
   pid_ = -1;
 }
+
+[[noreturn]] void RunFakeQemu() { Server(kChannel).Run(); }
 
 }  // namespace vmeventd

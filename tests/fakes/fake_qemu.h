@@ -30,6 +30,12 @@ struct FakeMonitor {
   std::string name;
 };
 
+// Who is connected to a fake monitor.
+struct FakeClient {
+  pid_t pid = 0;                      // 0: nobody
+  std::vector<std::string> commands;  // that it has sent
+};
+
 // A QEMU as far as its QMP sockets go: a process of its own, that serves one client at a time on
 // each of its sockets and does what the test tells it, step by step. Every method returns once the
 // process has done it; none needs the client to do anything. A failure of the fake itself ends the
@@ -38,6 +44,8 @@ class FakeQemu {
  public:
   // Starts the process, which dies with the test. Not while the test has other threads.
   FakeQemu();
+  // The same where the test has other threads: runs `program`, whose main is RunFakeQemu.
+  explicit FakeQemu(const std::string& program);
   // Kills and reaps it, if that is still to be done.
   ~FakeQemu();
   FakeQemu(const FakeQemu&) = delete;
@@ -61,17 +69,24 @@ class FakeQemu {
   // Whether a client is served, and the commands that it and those before it have sent.
   bool HasClient(int monitor);
   std::vector<std::string> Commands(int monitor);
+  // The one that is served now.
+  FakeClient Client(int monitor);
 
   // Has a child that keeps all sockets open, as the helpers of QEMU may; it dies with the test.
   void ForkHolder();
 
   // Ends by itself: its sockets close, their files stay. Not reaped.
   void Exit();
+  // Sends to the client and ends by itself, without serving anything between. Returns before that
+  // is done.
+  void SendAndExit(int monitor, const std::string& bytes);
   void Kill(int signal) const;
   // Waits for its end after Exit or Kill.
   void Reap();
 
  private:
+  // Starts the process; `program` is null for a copy of this one.
+  void Start(const char* program);
   void SendRequest(nlohmann::json request);
   nlohmann::json Request(nlohmann::json request);
 
@@ -81,6 +96,9 @@ class FakeQemu {
   int leash_ = -1;
   int requests_ = 0;
 };
+
+// The main of a program for FakeQemu(program).
+[[noreturn]] void RunFakeQemu();
 
 }  // namespace vmeventd
 

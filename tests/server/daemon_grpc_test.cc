@@ -80,18 +80,77 @@ TEST(Reflection, KnowsEveryServiceThatItLists) {
   }
 }
 
-TEST(VmEventService, TakesNoIntentsYet) {
+// A watcher that takes intents and answers as it is told.
+class IntentWatcher : public NodeWatcher {
+ public:
+  void RunOnce(absl::Duration) override {}
+  void Wake() override {}
+  void TellRunsAgain() override {}
+  void DeclareIntent(IntentRequest request,
+                     std::function<void(absl::StatusOr<Intent>)> done) override {
+    if (!answer.ok()) return done(answer);
+    done(Intent{request.intent_id, request.actor, request.reason, At(0) + request.ttl});
+  }
+  void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) override {
+    withdrawn = std::move(intent_id);
+    done(answer);
+  }
+  std::string exit_status_source() const override { return "pidfd"; }
+  bool first_scan_done() const override { return true; }
+  WatcherCounters counters() const override { return {}; }
+
+  absl::Status answer;
+  std::string withdrawn;
+};
+
+grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
+                     const std::string& vm_name = "web1") {
+  v1::DeclareIntentRequest request;
+  request.set_vm_name(vm_name);
+  request.set_actor("alice");
+  request.set_reason("maintenance");
+  grpc::ClientContext context;
+  return server.NewStub()->DeclareIntent(&context, request, response);
+}
+
+TEST(VmEventService, PassesIntentsOnAndAnswersWithWhatCameOfThem) {
   TestServer server;
-  const auto stub = server.NewStub();
-  grpc::ClientContext declare_context;
-  v1::DeclareIntentResponse declared;
-  const grpc::Status declare = stub->DeclareIntent(&declare_context, {}, &declared);
-  EXPECT_EQ(declare.error_code(), grpc::UNIMPLEMENTED);
-  EXPECT_THAT(declare.error_message(), HasSubstr("intents"));
-  grpc::ClientContext withdraw_context;
+  IntentWatcher watcher;
+  server.service().SetWatcher(&watcher);
+  v1::DeclareIntentResponse first;
+  v1::DeclareIntentResponse second;
+  ASSERT_TRUE(Declare(server, &first).ok());
+  ASSERT_TRUE(Declare(server, &second).ok());
+  EXPECT_EQ(first.intent().actor(), "alice");
+  EXPECT_EQ(first.intent().reason(), "maintenance");
+  EXPECT_EQ(first.intent().expire_time().seconds(), absl::ToUnixSeconds(At(600)));
+  EXPECT_EQ(first.intent().intent_id().size(), 36u);
+  EXPECT_NE(first.intent().intent_id(), second.intent().intent_id());
+
+  v1::WithdrawIntentRequest withdraw;
+  withdraw.set_intent_id(first.intent().intent_id());
   v1::WithdrawIntentResponse withdrawn;
-  EXPECT_EQ(stub->WithdrawIntent(&withdraw_context, {}, &withdrawn).error_code(),
-            grpc::UNIMPLEMENTED);
+  grpc::ClientContext context;
+  EXPECT_TRUE(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).ok());
+  EXPECT_EQ(watcher.withdrawn, first.intent().intent_id());
+
+  watcher.answer = absl::AlreadyExistsError("the run has the open intent 4711");
+  const grpc::Status refused = Declare(server, &first);
+  EXPECT_EQ(refused.error_code(), grpc::ALREADY_EXISTS);
+  EXPECT_THAT(refused.error_message(), HasSubstr("4711"));
+  EXPECT_EQ(Declare(server, &first, "").error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(VmEventService, TakesNoIntentThatItCouldNotKeep) {
+  TestServer server;
+  IntentWatcher watcher;
+  server.service().SetWatcher(&watcher);
+  v1::DeclareIntentResponse response;
+  server.pumped().store().SetJournalWritable(false);
+  EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
+  server.pumped().store().SetJournalWritable(true);
+  server.service().StopIntents();
+  EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
 }
 
 TEST(VmEventService, RefusesBytesThatAreNoRequest) {

@@ -148,6 +148,38 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
   ExpectRefused(CheckGetVm({}), {"", "name", "\"\"", "must not be empty"});
 }
 
+TEST(RequestChecks, IntentsNameFieldValueAndRule) {
+  const std::string names = "vm_name: 'web1' actor: 'alice' ";
+  const Bad rows[] = {
+      {"actor: 'a' reason: 'r'", "vm_name", "\"\"", "not be empty"},
+      {"vm_name: 'web1' reason: 'r'", "actor", "\"\"", "not be empty"},
+      {names, "reason", "\"\"", "not be empty"},
+      {names + "reason: ' \t'", "reason", "\" \\t\"", "not be empty"},
+      {"vm_name: 'web1' reason: 'r' actor: '" + std::string(257, 'x') + "'", "actor", "257 bytes",
+       "at most 256"},
+      {names + "reason: '" + std::string(1025, 'x') + "'", "reason", "1025 bytes", "at most 1024"},
+      {names + "reason: 'a\\nb'", "reason", "a\\nb", "line breaks"},
+      {names + "reason: 'r' ttl { seconds: -1 }", "ttl", "-1 s", "24 hours"},
+      {names + "reason: 'r' ttl { seconds: 86400 nanos: 1 }", "ttl", "86400 s 1 ns", "24 hours"},
+      {names + "reason: 'r' ttl { seconds: 1 nanos: -1 }", "ttl", "-1 ns", "same sign"},
+  };
+  for (const Bad& row : rows) {
+    ExpectRefused(CheckDeclareIntent(FromText<v1::DeclareIntentRequest>(row.request)).status(),
+                  row);
+  }
+  ExpectRefused(CheckWithdrawIntent({}), {"", "intent_id", "\"\"", "not be empty"});
+
+  const auto ttl = [&names](const std::string& text) {
+    return CheckDeclareIntent(FromText<v1::DeclareIntentRequest>(names + "reason: 'r' " + text))
+        .value()
+        .ttl;
+  };
+  EXPECT_EQ(ttl(""), absl::Minutes(10));
+  EXPECT_EQ(ttl("ttl {}"), absl::Minutes(10));
+  EXPECT_EQ(ttl("ttl { nanos: 1 }"), absl::Nanoseconds(1));
+  EXPECT_EQ(ttl("ttl { seconds: 86400 }"), absl::Hours(24));
+}
+
 TEST(Quote, KeepsMessagesShortAndOnOneLine) {
   EXPECT_EQ(Quote("a\nb\xff"), "\"a\\nb\\xff\"");
   EXPECT_LT(Quote(std::string(1 << 20, '\xff')).size(), 1000);

@@ -62,7 +62,7 @@ PumpedStore::PumpedStore(EventStoreOptions options, JournalOptions journal)
                SequenceMark::Open(directory_ / "sequence").value()),
       reader_(JournalReader::Open(options_.path).value()),
       store_(options, {journal_.journal().journal_id(), "a secret key"}, {}, 0),
-      pump_(&queue_, &store_, &journal_, &clock_, {},
+      pump_(&queue_, &store_, &journal_, &clock_,
             {[this] { published_(); }, [this](bool writable) { told_writable_ = writable; },
              [this] { ++told_replaced_; }}) {}
 

@@ -34,6 +34,7 @@ class TestServer {
   PumpedStore& pumped() { return pumped_; }
   StreamHub& hub() { return hub_; }
   GrpcServer& server() { return *server_; }
+  VmEventServiceImpl& service() { return service_; }
   std::string address() const { return server_->addresses()[0].ToString(); }
   // With a connection of its own.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
