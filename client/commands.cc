@@ -99,9 +99,10 @@ std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext
   SetRequestDeadline(&call);
   v1::GetVmResponse response;
   const grpc::Status status = context.stub->GetVm(&call, request, &response);
-  if (!status.ok())
+  if (!status.ok()) {
     return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all", context,
                             status);
+  }
   return FromPrint(Print(context, context.formatter->FormatVm(response.vm())));
 }
 

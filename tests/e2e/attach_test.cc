@@ -80,7 +80,12 @@ TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
   EXPECT_EQ(WaitStopped(guest->name()).shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
 }
 
-TEST_F(AttachTest, DaemonizedQemu) {
+// A QEMU that init has adopted ends by a signal that it handles, or by one that it does not.
+class DaemonizedTest : public AttachTest, public testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(By, DaemonizedTest, testing::Values(SIGTERM, SIGKILL));
+
+TEST_P(DaemonizedTest, QemuIsNoChildOfOurs) {
   StartDaemonAndStream();
   const std::string pid_file = dir() / "pid";
   ChildOptions qemu;
@@ -93,8 +98,16 @@ TEST_F(AttachTest, DaemonizedQemu) {
 
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   EXPECT_EQ(started.vm().pid(), pid);
-  kill(pid, SIGTERM);
-  EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL);
+  kill(pid, GetParam());
+  const v1::ShutdownDetail end = WaitStopped("vm1").shutdown();
+  EXPECT_TRUE(end.exit_status_known());
+  if (GetParam() == SIGTERM) {
+    EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL);
+    EXPECT_EQ(end.exit_signal(), 0) << "it ended in order";
+  } else {
+    EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+    EXPECT_EQ(end.exit_signal(), SIGKILL);
+  }
 }
 
 TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
