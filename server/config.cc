@@ -40,6 +40,7 @@ Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.)";
 struct Texts {
   std::vector<std::string> watch;
   std::vector<std::string> listen;
+  std::string metrics_listen;
   std::string state_dir;
   std::string powerdown_window = "10m";
   std::string retention_age = "30d";
@@ -93,6 +94,8 @@ void DefineFlags(CLI::App* app, const Texts& defaults, Texts* texts) {
       absl::StrCat("Serve gRPC on a Unix socket or on a loopback address; repeatable. Default ",
                    absl::StrJoin(defaults.listen, " ")))
       ->allow_extra_args(false);
+  add("--metrics-listen", texts->metrics_listen, "HOST:PORT",
+      "Serve Prometheus metrics by HTTP on a loopback address, at /metrics. Default none");
   add("--state-dir", texts->state_dir, "DIR",
       absl::StrCat("The daemon's own directory, which holds the journal. Default ",
                    defaults.state_dir));
@@ -153,6 +156,18 @@ absl::Status ReadListens(const Texts& texts, Config* config) {
     }
     config->listens.push_back(*std::move(listen));
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMetricsListen(const std::string& text, Config* config) {
+  if (text.empty()) return absl::OkStatus();
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
+  if (!address.ok()) return Invalid("--metrics-listen", address.status().message());
+  if (address->is_unix()) {
+    return Invalid("--metrics-listen",
+                   absl::StrCat(Quote(text), " is a Unix socket; write HOST:PORT"));
+  }
+  config->metrics_listen = *address;
   return absl::OkStatus();
 }
 
@@ -217,6 +232,7 @@ absl::StatusOr<Config> ReadTexts(const Texts& texts) {
   int log_format = 0;
   absl::Status status = ReadWatches(texts, &config);
   status.Update(ReadListens(texts, &config));
+  status.Update(ReadMetricsListen(texts.metrics_listen, &config));
   status.Update(ReadStateDir(texts.state_dir, &config));
   status.Update(
       ReadDuration("--powerdown-window", texts.powerdown_window, &config.powerdown_window));
@@ -253,6 +269,9 @@ std::string Describe(const Config& config, const Texts& texts) {
   absl::StrAppend(
       &out, "listen = [",
       list(config.listens, [](const ListenAddress& address) { return address.ToString(); }), "]\n");
+  if (config.metrics_listen.has_value()) {
+    absl::StrAppend(&out, "metrics-listen = ", Quote(config.metrics_listen->ToString()), "\n");
+  }
   absl::StrAppend(&out, "state-dir = ", Quote(config.state_dir), "\n");
   absl::StrAppend(&out, "powerdown-window = ", Quote(absl::FormatDuration(config.powerdown_window)),
                   "\n");
@@ -272,7 +291,7 @@ ParsedConfig UsageError(absl::string_view message) {
 }
 
 std::string Explain(const CLI::ParseError& error) {
-  const std::string message = error.what();
+  std::string message = error.what();
   constexpr absl::string_view kExtras = "INI was not able to parse ";
   if (absl::StartsWith(message, kExtras)) {
     if (absl::EndsWith(message, ".++")) {  // what CLI11 makes of [name]

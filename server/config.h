@@ -20,6 +20,7 @@ enum class LogFormat { kText, kJson };
 struct Config {
   std::vector<WatchSpec> watches;
   std::vector<ListenAddress> listens;
+  std::optional<ListenAddress> metrics_listen;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
   absl::Duration retention_age = absl::Hours(24 * 30);

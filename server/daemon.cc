@@ -120,6 +120,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       GrpcServer::Start(config.listens, &daemon->service_);
   if (!server.ok()) return server.status();
   daemon->server_ = *std::move(server);
+  if (config.metrics_listen.has_value()) {
+    absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = MetricsServer::Start(
+        *config.metrics_listen, {&daemon->store_, &daemon->hub_, &daemon->queue_, kVersion,
+                                 daemon->watcher_->exit_status_source()});
+    if (!metrics.ok()) return metrics.status();
+    daemon->metrics_ = *std::move(metrics);
+    spdlog::info("metrics at http://{}/metrics", daemon->metrics_->address().ToString());
+  }
   LogStart(config, daemon->server_->addresses(), daemon->store_.journal_id());
   return daemon;
 }

@@ -17,6 +17,7 @@
 #include "server/journal.h"
 #include "server/journal_writer.h"
 #include "server/lock_file.h"
+#include "server/metrics.h"
 #include "server/queries.h"
 #include "server/sequence_mark.h"
 #include "server/stream_hub.h"
@@ -82,6 +83,7 @@ class Daemon {
   VmEventServiceImpl service_;
   std::unique_ptr<NodeWatcher> watcher_;
   std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<MetricsServer> metrics_;  // null: not asked for
 
   std::thread watcher_thread_;
   std::thread pump_thread_;

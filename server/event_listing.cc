@@ -9,7 +9,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kReadBytes = 256 * 1024;
+constexpr size_t kReadBytes = size_t{256} << 10;
 constexpr size_t kMaxScanCost = 5'000'000;  // comparisons
 
 // The journal is searched in windows of so many sequences, each one statement; a page ends after so

@@ -20,7 +20,7 @@ namespace vmeventd {
 namespace {
 
 // Room for the fields of a response that are not its list.
-constexpr size_t kReservedBytes = 8 * 1024;
+constexpr size_t kReservedBytes = size_t{8} << 10;
 
 // The same text for the same question to the same journal, whatever page of it is asked for.
 template <typename Request>

@@ -65,11 +65,10 @@ bool WatchStream::AdvanceOnce() {
   }
 
   const Instant now = clock_->Now();
-  if (answer.has_value() && answer->ok()) cursor_.Supply(**std::move(answer));
   absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
-  if (answer.has_value() && !answer->ok()) {
-    next = answer->status();
-  } else {
+  if (answer.has_value() && !answer->ok()) next = answer->status();
+  if (next.ok()) {
+    if (answer.has_value()) cursor_.Supply(**std::move(answer));
     next = cursor_.Next(now.wall, beat);
   }
   const bool write = next.ok() && next->has_value();
@@ -108,7 +107,7 @@ void WatchStream::AskHistory(const HistoryRequest& request) {
                            request](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
     absl::StatusOr<HistoryAnswer> answer =
         reader.ok() ? AnswerFromJournal(*reader, request) : reader.status();
-    const absl::Status status = answer.status();
+    absl::Status status = answer.status();
     self->OnHistory(std::move(answer));
     return status;
   });

@@ -57,6 +57,23 @@ INSTANTIATE_TEST_SUITE_P(
         TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
     [](const auto& test) { return test.param.name; });
 
+TEST(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTold) {
+  SessionDriver vm;
+  vm.Shutdown("guest-shutdown");
+  vm.Ready("running");
+  EXPECT_EQ(vm.session().Status().state, VmState::kGuestDown);
+  vm.Gone();
+  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
+}
+
+TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
+  SessionDriver vm;
+  vm.Shutdown("guest-shutdown");
+  vm.Event("RESET", R"({"guest": false})");
+  vm.Ready("running");
+  EXPECT_EQ(vm.session().Status().state, VmState::kRunning);
+}
+
 TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
   SessionDriver vm;
   vm.Ready();

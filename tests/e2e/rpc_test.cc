@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "tests/e2e/e2e_test.h"
+#include "tests/e2e/wait.h"
 
 namespace vmeventd::e2e {
 namespace {
@@ -77,6 +78,21 @@ TEST_F(RpcTest, SnapshotThenWhatFollows) {
   ASSERT_THAT(snapshot.snapshot(), SizeIs(1));
   EXPECT_EQ(snapshot.snapshot()[0].ref().name(), "vm1");
   EXPECT_EQ(TypesOf(snapshot.events()), "PAUSED");
+}
+
+TEST_F(RpcTest, AnIdleStreamBeatsAtTheIntervalThatWasAskedFor) {
+  StartDaemon();
+  v1::WatchEventsRequest request;
+  request.mutable_progress_interval()->set_seconds(1);
+  grpc::ClientContext context;
+  const auto deadline = std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience);
+  context.set_deadline(deadline);
+  const auto reader = daemon().stub().WatchEvents(&context, request);
+  v1::WatchEventsResponse message;
+  for (int beat = 0; beat < 3; ++beat) {
+    ASSERT_TRUE(reader->Read(&message)) << reader->Finish().error_message();
+    EXPECT_TRUE(message.has_progress());
+  }
 }
 
 TEST_F(RpcTest, StreamIsResumedAfterASequence) {

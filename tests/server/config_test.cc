@@ -38,6 +38,7 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.powerdown_window, absl::Minutes(10));
   EXPECT_EQ(config.retention_age, absl::Hours(30 * 24));
   EXPECT_EQ(config.retention_events, 1'000'000);
+  EXPECT_FALSE(config.metrics_listen.has_value());
   EXPECT_TRUE(config.process_tracking);
   EXPECT_TRUE(config.shutdown_files);
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
@@ -78,6 +79,8 @@ TEST(Config, TakesEveryFlag) {
                               "debug",
                               "--log-format",
                               "json",
+                              "--metrics-listen",
+                              "127.0.0.1:9556",
                               "--retention-age",
                               "7d",
                               "--retention-events",
@@ -91,6 +94,8 @@ TEST(Config, TakesEveryFlag) {
   EXPECT_EQ(config.powerdown_window, absl::Minutes(90));
   EXPECT_EQ(config.retention_age, absl::Hours(7 * 24));
   EXPECT_EQ(config.retention_events, 5000);
+  ASSERT_TRUE(config.metrics_listen.has_value());
+  EXPECT_EQ(config.metrics_listen->port, 9556);
   EXPECT_FALSE(config.process_tracking);
   EXPECT_FALSE(config.shutdown_files);
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
@@ -137,6 +142,8 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--retention-age", "30"}, {"--retention-age", "\"30\"", "30d"}},
       {{"--retention-age", "-1d"}, {"--retention-age", "\"-1d\""}},
       {{"--retention-age", "0d"}, {"--retention-age", "more than 0"}},
+      {{"--metrics-listen", "unix:/x"}, {"--metrics-listen", "unix:/x", "HOST:PORT"}},
+      {{"--metrics-listen", "10.0.0.1:1"}, {"--metrics-listen", "10.0.0.1", "loopback"}},
       {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
       {{"--retention-events", "many"}, {"--retention-events", "\"many\""}},
       {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
@@ -161,8 +168,8 @@ TEST(Config, AnswersHelpVersionAndCheck) {
   EXPECT_EQ(help.exit_code, 0);
   for (const char* flag :
        {"--watch", "--listen", "--state-dir", "--powerdown-window", "--retention-age",
-        "--retention-events", "--process-tracking", "--shutdown-files", "--log-level",
-        "--log-format", "--config", "--version", "--check-config", "Examples:"}) {
+        "--retention-events", "--metrics-listen", "--process-tracking", "--shutdown-files",
+        "--log-level", "--log-format", "--config", "--version", "--check-config", "Examples:"}) {
     EXPECT_THAT(help.text, HasSubstr(flag));
   }
   EXPECT_THAT(Parse({"--version"}).text, ::testing::StartsWith("vmeventd "));

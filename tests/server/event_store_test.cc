@@ -34,6 +34,7 @@ std::vector<uint64_t> FirstSequences(const EventStore::Page& page) {
 
 std::vector<std::string> Names(const std::vector<VmRecordPtr>& vms) {
   std::vector<std::string> out;
+  out.reserve(vms.size());
   for (const VmRecordPtr& vm : vms) {
     out.push_back(absl::StrCat(vm->name(), "/", vm->run_id()));
   }
@@ -107,7 +108,7 @@ TEST(EventStore, ResumesWithinWhatIsRetained) {
 
 TEST(EventStore, BeginsAtATime) {
   PumpedStore pumped(SmallLog(3), {.retention_events = 3});
-  for (int i = 1; i <= 5; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
+  for (int64_t i = 1; i <= 5; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
   const EventStore& store = pumped.store();  // retains 3 (At(30)), 4, 5
   EXPECT_EQ(CursorOf(store, Since{At(40)}).value(), 3);
   EXPECT_EQ(CursorOf(store, Since{At(41)}).value(), 4);

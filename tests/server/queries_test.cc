@@ -197,7 +197,7 @@ class SmallRingQueriesTest : public QueriesTest {
 };
 
 TEST_F(SmallRingQueriesTest, ListsWhatOnlyTheJournalHasInBothOrdersAndAnyPageSize) {
-  for (int i = 0; i < 10; ++i) {
+  for (int64_t i = 0; i < 10; ++i) {
     pumped_.Push({Update("a", EventType::kReset, At(i * 10)), Update("b", EventType::kPaused)});
   }
   for (const int page_size : {1, 3, 7, 100}) {
@@ -213,7 +213,7 @@ TEST_F(SmallRingQueriesTest, ListsWhatOnlyTheJournalHasInBothOrdersAndAnyPageSiz
 }
 
 TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
-  for (int i = 0; i < 5; ++i) {
+  for (int64_t i = 0; i < 5; ++i) {
     pumped_.Push({Update("web1", EventType::kReset, At(i * 10)),
                   Update("web2", EventType::kPaused, At(i * 10)),
                   Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});

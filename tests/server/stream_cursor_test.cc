@@ -219,7 +219,7 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
 
 TEST(StreamCursor, BeginsSinceATimeThatOnlyTheJournalKnows) {
   PumpedStore pumped(RingOf(2));
-  for (int i = 1; i <= 9; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
+  for (int64_t i = 1; i <= 9; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
   StreamCursor cursor = Cursor(pumped.store(), Since{At(35)});
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
