@@ -246,7 +246,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::TryOpen(const JournalOptions& 
   if (status.ok()) {
     status = journal->database_.Execute(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "
-        "16777216;");
+        "4194304;");
   }
   if (status.ok()) status = journal->database_.KeepLogFile();
   if (status.ok()) status = journal->CreateIfNew();

@@ -1,6 +1,7 @@
 #include "server/journal_writer.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
@@ -14,6 +15,9 @@ constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 constexpr absl::Duration kRetainInterval = absl::Minutes(10);
 // Of the VMs that stopped while nothing can be written.
 constexpr size_t kMaxWaitingStops = 10'000;
+// What is written at once of what waits: on a small disk there may be no room for all of it twice,
+// in the log and in the database.
+constexpr size_t kMaxTransactionBytes = 1 << 20;
 
 void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
   for (size_t i = 0; i < block.size(); ++i) {
@@ -31,16 +35,16 @@ void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
 }  // namespace
 
 bool JournalWriter::Append(Change change, Instant now) {
-  for (EventBlockPtr& block : change.blocks) {
+  Waiting waiting{std::move(change), 0};
+  for (const EventBlockPtr& block : waiting.change.blocks) {
     published_ = block->last_sequence();
-    backlog_bytes_ += block->memory();
-    backlog_.push_back(std::move(block));
+    waiting.bytes += block->memory();
   }
-  for (JournalSession& session : change.sessions) {
-    const std::string run_id = session.run_id;
-    sessions_[run_id] = std::move(session);
+  for (const JournalSession& session : waiting.change.sessions) {
+    waiting.bytes += session.run_id.size() + session.payload.size();
   }
-  std::move(change.stops.begin(), change.stops.end(), std::back_inserter(stops_));
+  backlog_bytes_ += waiting.bytes;
+  backlog_.push_back(std::move(waiting));
   const bool durable = !waiting_ && WriteWaiting(now);
   if (!durable) {
     waiting_ = true;
@@ -53,13 +57,11 @@ bool JournalWriter::Append(Change change, Instant now) {
 void JournalWriter::Tick(Instant now) {
   if (corrupt_) return;
   if (waiting_ && now.monotonic >= retry_at_) {
-    std::vector<EventBlockPtr> late(backlog_.begin(), backlog_.end());
     if (WriteWaiting(now)) {
       waiting_ = false;
-      late_ = std::move(late);
-      SetMark();
-      spdlog::info("the journal is written again, {} blocks of events caught up", late_.size());
+      spdlog::info("the journal is written again and has caught up");
     }
+    SetMark();
   }
   if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
 }
@@ -90,27 +92,57 @@ void JournalWriter::RetryLater(Instant now) {
 }
 
 absl::Status JournalWriter::AppendWaiting(absl::Time now) {
-  // All of it in one transaction: a run's last event and the end of its session belong together.
+  while (!backlog_.empty()) {
+    size_t count = 0;
+    for (size_t bytes = 0; count < backlog_.size() && bytes < kMaxTransactionBytes; ++count) {
+      bytes += backlog_[count].bytes;
+    }
+    if (absl::Status status = AppendOldest(count, now); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
   Journal::Batch batch;
-  for (const EventBlockPtr& block : backlog_) AddRows(*block, &batch.events);
-  for (const auto& [run_id, session] : sessions_) batch.sessions.push_back(session);
-  batch.stops = stops_;
+  for (const auto& [run_id, session] : left_sessions_) batch.sessions.push_back(session);
+  batch.stops = left_stops_;
+  for (size_t i = 0; i < count; ++i) {
+    const Change& change = backlog_[i].change;
+    for (const EventBlockPtr& block : change.blocks) AddRows(*block, &batch.events);
+    batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
+    batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
+  }
   if (absl::Status status = journal_->Append(batch, now); !status.ok()) return status;
-  backlog_.clear();
-  backlog_bytes_ = 0;
-  sessions_.clear();
-  stops_.clear();
+  left_sessions_.clear();
+  left_stops_.clear();
+  for (; count > 0; --count) {
+    Waiting& written = backlog_.front();
+    backlog_bytes_ -= written.bytes;
+    if (waiting_) {
+      std::move(written.change.blocks.begin(), written.change.blocks.end(),
+                std::back_inserter(late_));
+    }
+    backlog_.pop_front();
+  }
   return absl::OkStatus();
 }
 
 void JournalWriter::GiveUpBeyondBound() {
   while (backlog_bytes_ > kMaxBacklogBytes) {
-    given_up_ += backlog_.front()->size();
-    backlog_bytes_ -= backlog_.front()->memory();
+    Waiting& oldest = backlog_.front();
+    for (const EventBlockPtr& block : oldest.change.blocks) given_up_ += block->size();
+    for (JournalSession& session : oldest.change.sessions) {
+      const std::string run_id = session.run_id;
+      left_sessions_[run_id] = std::move(session);
+    }
+    std::move(oldest.change.stops.begin(), oldest.change.stops.end(),
+              std::back_inserter(left_stops_));
+    backlog_bytes_ -= oldest.bytes;
     backlog_.pop_front();
   }
-  if (stops_.size() > kMaxWaitingStops) {
-    stops_.erase(stops_.begin(), stops_.end() - static_cast<ptrdiff_t>(kMaxWaitingStops));
+  if (left_stops_.size() > kMaxWaitingStops) {
+    left_stops_.erase(left_stops_.begin(),
+                      left_stops_.end() - static_cast<ptrdiff_t>(kMaxWaitingStops));
   }
 }
 
@@ -149,8 +181,8 @@ absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now)
   journal_->BeginAfter(newest);
   backlog_.clear();
   backlog_bytes_ = 0;
-  sessions_.clear();
-  stops_.clear();
+  left_sessions_.clear();
+  left_stops_.clear();
   given_up_ = 0;
   corrupt_ = waiting_ = false;
   retry_at_ = absl::InfiniteDuration();

@@ -71,9 +71,18 @@ class JournalWriter {
   absl::StatusOr<std::string> Replace(uint64_t newest, Instant now);
 
  private:
+  // A change that waits.
+  struct Waiting {
+    Change change;
+    size_t bytes = 0;
+  };
+
   // True: nothing waits any more.
   bool WriteWaiting(Instant now);
+  // Writes what waits, oldest first, in transactions of whole changes that need little room: a
+  // run's last event and the end of its session stay together.
   absl::Status AppendWaiting(absl::Time now);
+  absl::Status AppendOldest(size_t count, absl::Time now);
   void GiveUpBeyondBound();
   void Retain(Instant now);
   void RetryLater(Instant now);
@@ -85,10 +94,11 @@ class JournalWriter {
   uint64_t published_;
 
   bool waiting_ = false;  // an Append has failed, and what follows waits with it
-  std::deque<EventBlockPtr> backlog_;
+  std::deque<Waiting> backlog_;
   size_t backlog_bytes_ = 0;
-  absl::flat_hash_map<std::string, JournalSession> sessions_;  // by run_id: the newest of each
-  std::vector<JournalStop> stops_;
+  // Of changes whose events were given up: they are written with the oldest that is left.
+  absl::flat_hash_map<std::string, JournalSession> left_sessions_;  // by run_id
+  std::vector<JournalStop> left_stops_;
   absl::Duration retry_at_ = absl::InfiniteDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration retain_at_ = absl::ZeroDuration();

@@ -149,6 +149,32 @@ TEST(EventPump, GivesUpTheOldestBeyondItsBoundAndSaysSo) {
               HasSubstr(std::to_string(10'002 - kept.size()) + " events were told but could not"));
 }
 
+TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 1);
+  disk.Fail(SQLITE_FULL);
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  for (int i = 0; i < 20; ++i) pumped.Push(std::vector<VmUpdate>(100, large));  // 8 MB
+  disk.Fail(SQLITE_FULL, 1500);  // in the midst of it
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_FALSE(pumped.told_writable());
+  const size_t written = Journaled(pumped).size();
+  EXPECT_GT(written, 1u);
+  EXPECT_LT(written, 2001u);
+  pumped.PushEach("a", 1);
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_TRUE(pumped.told_writable());
+  const std::vector<v1::Event> kept = Journaled(pumped);
+  ASSERT_THAT(kept, AllOf(SizeIs(2002), Each(IsDurable(true))));
+  for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].sequence(), i + 1);
+  EXPECT_THAT(Public(pumped), AllOf(SizeIs(2002), Each(IsDurable(true))));
+}
+
 TEST(EventPump, ASequenceIsNeverGivenTwice) {
   FaultyDisk disk;
   PumpedStore pumped;
