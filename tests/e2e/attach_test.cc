@@ -166,6 +166,27 @@ TEST_F(AttachTest, NewQemuUnderTheNameOfAKilledOneIsANewRun) {
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), second.vm().run_id());
 }
 
+TEST_F(AttachTest, QemuOfTheSameNameWhileTheOldOneStillDiesIsARunOfItsOwn) {
+  StartDaemonAndStream();
+  const auto old = StartEmptyGuest("vm1");
+  const std::string old_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
+  old->Signal(SIGSTOP);  // it takes its time
+  std::filesystem::remove(watch_dir() + "/vm1.control");  // the test's own monitor
+  const auto next = StartEmptyGuest("vm1");
+  const std::string next_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
+  EXPECT_NE(next_run, old_run);
+
+  old->Signal(SIGKILL);
+  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(first.vm().run_id(), old_run);
+  EXPECT_EQ(first.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << first.message();
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), next_run);
+  next->manager().Execute("quit");
+  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED, 2);
+  EXPECT_EQ(second.vm().run_id(), next_run);
+  EXPECT_EQ(second.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT) << second.message();
+}
+
 TEST_F(AttachTest, SocketThatAKilledQemuLeftIsNoVmUntilItIsReplaced) {
   auto guest = StartEmptyGuest("vm1");
   guest->Signal(SIGKILL);
