@@ -1,5 +1,6 @@
 #include "server/daemon.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -246,6 +247,10 @@ bool Daemon::WaitForScanOrStop() {
 
 void Daemon::WaitForStop() {
   const MutexLock lock(&mutex_);
+  // To take up thousands of VMs leaves as much freed memory behind as they need themselves.
+  constexpr absl::Duration kSettleTime = absl::Seconds(10);
+  if (!stop_) changed_.WaitFor(&mutex_, kSettleTime);
+  malloc_trim(0);
   while (!stop_) changed_.Wait(&mutex_);
 }
 
