@@ -276,8 +276,8 @@ TEST_F(JournalFaultsTest, DamageThatAReplayFindsWhileItRuns) {
 TEST_F(JournalFaultsTest, RunsOfADamagedJournalGoOn) {
   MakeJournal(100, Where::kInDatabase);
   Overwrite(journal_path(), 0, std::string(100, 'x'));
-  StartDaemon();
-  const std::string run_id = daemon().GetVm("vm1").ref().run_id();
+  StartDaemonAndStream();
+  const std::string run_id = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
   EXPECT_EQ(run_id, events_.back().vm().run_id());
   KillDaemon();
   StartDaemon();
