@@ -41,7 +41,11 @@ class KvmdTest : public E2eTest, public testing::WithParamInterface<KvmdEnding> 
  protected:
   void SetUp() override {
     if (access(kKvmd, X_OK) != 0) GTEST_SKIP() << "takes Debian's package ganeti-haskell-3.0";
-    if (geteuid() != 0) GTEST_SKIP() << "takes root: kvmd gets a mount namespace";
+    ChildOptions mount;
+    mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
+    if (RunCommand(mount).exit_code != 0) {
+      GTEST_SKIP() << "takes the right to mount: kvmd gets a mount namespace";
+    }
   }
 
   std::string kvmd_dir() const { return dir() / "kvmd"; }
