@@ -24,7 +24,7 @@ class IntentTest : public E2eTest {
     request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
     grpc::ClientContext context;
     v1::DeclareIntentResponse response;
-    const grpc::Status status = daemon().stub().DeclareIntent(&context, request, &response);
+    grpc::Status status = daemon().stub().DeclareIntent(&context, request, &response);
     *intent = response.intent();
     return status;
   }
