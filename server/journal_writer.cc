@@ -66,12 +66,11 @@ void JournalWriter::Tick(Instant now) {
   if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
 }
 
-absl::Duration JournalWriter::NextTick() const { return std::min(retry_at_, retain_at_); }
+absl::Duration JournalWriter::NextTick() const { return writable() ? retain_at_ : retry_at_; }
 
 bool JournalWriter::WriteWaiting(Instant now) {
   const absl::Status status = corrupt_ ? absl::DataLossError(problem_) : AppendWaiting(now.wall);
   if (status.ok()) {
-    retry_at_ = absl::InfiniteDuration();
     retry_wait_ = absl::ZeroDuration();
     return true;
   }
@@ -185,7 +184,6 @@ absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now)
   left_stops_.clear();
   given_up_ = 0;
   corrupt_ = waiting_ = false;
-  retry_at_ = absl::InfiniteDuration();
   retry_wait_ = absl::ZeroDuration();
   published_ = newest;
   SetMark();

@@ -99,7 +99,7 @@ class JournalWriter {
   // Of changes whose events were given up: they are written with the oldest that is left.
   absl::flat_hash_map<std::string, JournalSession> left_sessions_;  // by run_id
   std::vector<JournalStop> left_stops_;
-  absl::Duration retry_at_ = absl::InfiniteDuration();
+  absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration retain_at_ = absl::ZeroDuration();
   std::vector<EventBlockPtr> late_;

@@ -175,6 +175,20 @@ TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
   EXPECT_THAT(Public(pumped), AllOf(SizeIs(2002), Each(IsDurable(true))));
 }
 
+TEST(EventPump, ALongOutageKeepsNobodyBusy) {
+  for (const int code : {SQLITE_FULL, SQLITE_CORRUPT}) {
+    FaultyDisk disk;
+    PumpedStore pumped;
+    pumped.PushEach("a", 1);
+    disk.Fail(code);
+    pumped.PushEach("a", 1);
+    pumped.clock().Advance(absl::Minutes(11));  // beyond the next look for old events
+    pumped.Push({});
+    EXPECT_FALSE(pumped.told_writable());
+    EXPECT_GT(pumped.journal().NextTick(), pumped.clock().Now().monotonic) << code;
+  }
+}
+
 TEST(EventPump, ASequenceIsNeverGivenTwice) {
   FaultyDisk disk;
   PumpedStore pumped;
