@@ -12,6 +12,11 @@ namespace {
 
 constexpr uint64_t kLargestPage = 1000;  // of ListEventsRequest.page_size
 
+// The patience with a server that limits the rate of pages: half a minute in all for one page.
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(2);
+constexpr absl::Duration kPatience = absl::Seconds(30);
+
 absl::Status Print(const CommandContext& context, const absl::StatusOr<std::string>& text) {
   return text.ok() ? context.output->Write(*text) : text.status();
 }
@@ -29,6 +34,21 @@ v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   if (command.until) *request.mutable_end_time() = ToProto(*command.until);
   request.set_newest_first(command.newest_first);
   return request;
+}
+
+grpc::Status ListPage(const CommandContext& context, const v1::ListEventsRequest& request,
+                      v1::ListEventsResponse* page) {
+  absl::Duration waited;
+  for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    grpc::Status status = context.stub->ListEvents(&call, request, page);
+    if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= kPatience) {
+      return status;
+    }
+    context.wait(pause);
+    waited += pause;
+  }
 }
 
 // Of a call that names a VM. `known`: what the VM is not, "is known".
@@ -59,10 +79,8 @@ std::optional<Failure> RunCommand(const EventsCommand& command, const CommandCon
   uint64_t left = command.limit.value_or(UINT64_MAX);
   while (printed.ok()) {
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
     v1::ListEventsResponse page;
-    const grpc::Status status = context.stub->ListEvents(&call, request, &page);
+    const grpc::Status status = ListPage(context, request, &page);
     if (!status.ok()) return ExplainFailure(context.address, status);
     printed = Print(context, context.formatter->FormatEvents(page.events()));
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
@@ -150,6 +168,32 @@ std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandC
   const grpc::Status status = context.stub->GetServerInfo(&call, {}, &response);
   if (!status.ok()) return ExplainFailure(context.address, status);
   return FromPrint(Print(context, context.formatter->FormatInfo(response)));
+}
+
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(command.service);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call, command.timeout);
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status = context.health->Check(&call, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
+                                EscapeForTerminal(command.service), "\": leave it out, or name ",
+                                v1::VmEventService::service_full_name(), " or journal")};
+  }
+  if (!status.ok()) return ExplainFailure(context.address, status);
+  std::optional<Failure> failure =
+      FromPrint(Print(context, context.formatter->FormatHealth(response)));
+  if (failure || response.status() == grpc::health::v1::HealthCheckResponse::SERVING) {
+    return failure;
+  }
+  const absl::string_view why = command.service == "journal"
+                                    ? " cannot write its journal, so that events are not durable"
+                                    : " does not serve now: it is starting or going down";
+  return Failure{ExitCode::kFailed,
+                 absl::StrCat("vmeventd at ", ToText(context.address), why, "; its log says more")};
 }
 
 }  // namespace vmeventd::client

@@ -2,20 +2,23 @@
 #define VMEVENTD_CLIENT_COMMANDS_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/formatter.h"
 #include "client/output.h"
 #include "client/rpc_failure.h"
 #include "client/server_address.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 // The commands that ask and end. Each prints what the server answers and returns nothing, or why it
-// could not. They block for kRequestTimeout a request at most. An output whose reader has gone is
-// no failure.
+// could not. They block for kRequestTimeout a request at most, or for what the command says. An
+// output whose reader has gone is no failure.
 
 namespace vmeventd::client {
 
@@ -53,12 +56,21 @@ struct WithdrawIntentCommand {
 
 struct InfoCommand {};
 
+// Whether the server serves, by gRPC's health checking protocol.
+struct HealthCommand {
+  std::string service;  // empty: the server as a whole
+  absl::Duration timeout = absl::Seconds(5);
+};
+
 // Whom to ask and where to print. All must outlive the call.
 struct CommandContext {
   ServerAddress address;
   v1::VmEventService::StubInterface* stub = nullptr;
+  grpc::health::v1::Health::StubInterface* health = nullptr;
   Formatter* formatter = nullptr;
   Output* output = nullptr;
+  // Waits before a request that the server had no room for is made again.
+  std::function<void(absl::Duration)> wait = absl::SleepFor;
 };
 
 std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context);
@@ -69,6 +81,7 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
 
 }  // namespace vmeventd::client
 

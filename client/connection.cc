@@ -2,14 +2,24 @@
 
 #include <chrono>
 
+#include "client/tls_files.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 
 namespace vmeventd::client {
 
-std::unique_ptr<v1::VmEventService::Stub> Connect(const ServerAddress& address) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address) {
   grpc::ChannelArguments arguments;
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (address.tls) {
+    const absl::StatusOr<TlsMaterial> material = LoadTlsFiles(*address.tls);
+    if (!material.ok()) return material.status();
+    credentials = grpc::SslCredentials({material->ca, material->key, material->certificate});
+    if (!address.tls->server_name.empty()) {
+      arguments.SetSslTargetNameOverride(address.tls->server_name);
+    }
+  }
   // A page of events with their evidence may be larger than gRPC's default of 4 MiB.
   arguments.SetMaxReceiveMessageSize(-1);
   // Each attempt is a connection of its own, so that gRPC's backoff does not add to the caller's.
@@ -20,13 +30,11 @@ std::unique_ptr<v1::VmEventService::Stub> Connect(const ServerAddress& address) 
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return v1::VmEventService::NewStub(grpc::CreateCustomChannel(
-      ToGrpcTarget(address), grpc::InsecureChannelCredentials(), arguments));
+  return grpc::CreateCustomChannel(ToGrpcTarget(address), credentials, arguments);
 }
 
-void SetRequestDeadline(grpc::ClientContext* context) {
-  context->set_deadline(std::chrono::system_clock::now() +
-                        absl::ToChronoNanoseconds(kRequestTimeout));
+void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout) {
+  context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
 }
 
 }  // namespace vmeventd::client

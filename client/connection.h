@@ -3,23 +3,25 @@
 
 #include <memory>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/server_address.h"
+#include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
-#include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd::client {
 
 // How long a request that answers once may take.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 
-// A stub on a connection of its own. Connects with its first request, which fails UNAVAILABLE if
-// that does not work at once: waiting is the caller's choice. A connection that went silent is
-// noticed within 40 s.
-std::unique_ptr<v1::VmEventService::Stub> Connect(const ServerAddress& address);
+// A connection of its own. Connects with its first request, which fails UNAVAILABLE if that does
+// not work at once: waiting is the caller's choice. A connection that went silent is noticed within
+// 40 s. The files of TLS are read now: a new connection speaks with what they hold then.
+// FAILED_PRECONDITION: one of them will not do; a sentence as LoadTlsFiles() has it.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address);
 
-// Gives a request kRequestTimeout from now on.
-void SetRequestDeadline(grpc::ClientContext* context);
+// Gives a request so long from now on.
+void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout = kRequestTimeout);
 
 }  // namespace vmeventd::client
 

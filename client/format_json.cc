@@ -53,5 +53,8 @@ absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent
 absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   return Line(info);
 }
+absl::StatusOr<std::string> JsonFormatter::FormatHealth(const Health& health) {
+  return Line(health);
+}
 
 }  // namespace vmeventd::client

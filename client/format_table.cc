@@ -294,4 +294,9 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
   return facts.Take();
 }
 
+absl::StatusOr<std::string> TableFormatter::FormatHealth(const Health& health) {
+  const std::string& name = Health::ServingStatus_Name(health.status());
+  return absl::StrCat(name.empty() ? absl::StrCat(health.status()) : name, "\n");
+}
+
 }  // namespace vmeventd::client

@@ -21,6 +21,7 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
 
  private:
   Painter painter_;

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_ptr_field.h"
+#include "grpc/health/v1/health.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -18,6 +19,7 @@ class Formatter {
 
   using Events = google::protobuf::RepeatedPtrField<v1::Event>;
   using Vms = google::protobuf::RepeatedPtrField<v1::Vm>;
+  using Health = grpc::health::v1::HealthCheckResponse;
 
   // What stands above events: asked for once, before the first of them is there.
   virtual std::string EventHeading() = 0;
@@ -29,6 +31,7 @@ class Formatter {
   // An intent that was declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
+  virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
 };
 
 }  // namespace vmeventd::client

@@ -36,6 +36,8 @@ int main(int argc, char** argv) {
 
   vmeventd::client::OptionContext context;
   context.server_variable = Variable("VMEVENTS_SERVER");
+  context.tls_variables = {Variable("VMEVENTS_TLS_CA"), Variable("VMEVENTS_TLS_CERT"),
+                           Variable("VMEVENTS_TLS_KEY"), Variable("VMEVENTS_TLS_SERVER_NAME")};
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
   context.uid = geteuid();
   context.now = absl::Now();

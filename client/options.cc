@@ -21,6 +21,8 @@ constexpr char kProgramHelp[] =
 constexpr char kProgramFooter[] =
     R"(ADDR is unix:PATH or HOST:PORT. Without --server it is $VMEVENTS_SERVER, else root's
 unix:/run/vmeventd/vmeventd.sock or the user's unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock.
+HOST:PORT with --tls-ca speaks TLS. $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME stand in for
+the --tls options where none of them is given.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -75,12 +77,22 @@ constexpr char kInfoFooter[] =
     R"(Example:
   vmevents -o json info)";
 
-constexpr char kCommands[] = "watch, events, vms, vm, intent and info";
+constexpr char kHealthFooter[] =
+    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether what happens is kept durably. Without it,
+the server as a whole. Exits with 0 where it is SERVING, 1 where it is not, 3 where there is no such
+service, 4 where the server is not reachable.
+
+Examples:
+  vmevents health
+  vmevents health --timeout 1s --server node1:9443 --tls-ca ca.pem)";
+
+constexpr char kCommands[] = "watch, events, vms, vm, intent, info and health";
 constexpr char kIntentCommands[] = "intent declare and intent withdraw";
 
 // The options as they were typed.
 struct RawOptions {
   std::string server;
+  TlsOptions tls;
   std::string output = "table";
   std::string color = "auto";
   std::vector<std::string> vms;
@@ -103,6 +115,8 @@ struct RawOptions {
   std::string reason;
   std::string ttl;
   std::string intent_id;
+  std::string service;
+  std::string timeout;
 };
 
 void AddList(CLI::App* app, const char* option, std::vector<std::string>* values,
@@ -118,8 +132,8 @@ void AddText(CLI::App* app, const char* option, std::string* value, const char* 
 CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
   CLI::App* command = app->add_subcommand(name, help);
   command->fallthrough();  // --server and -o may come after the command as well
-  command->footer(
-      absl::StrCat("--server, -o and --color go before or after the command.\n\n", footer));
+  command->footer(absl::StrCat(
+      "--server, --tls-*, -o and --color go before or after the command.\n\n", footer));
   return command;
 }
 
@@ -181,10 +195,27 @@ void AddIntent(CLI::App* app, RawOptions* raw) {
       ->type_name("");
 }
 
+void AddHealth(CLI::App* app, RawOptions* raw) {
+  CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
+  health->add_option("SERVICE", raw->service, "which of its services")->type_name("");
+  AddText(health, "--timeout", &raw->timeout, "DURATION",
+          "how long to wait for the answer, as 1s; without it, 5s");
+}
+
+void AddTls(CLI::App* app, TlsOptions* tls) {
+  AddText(app, "--tls-ca", &tls->ca_file, "FILE",
+          "speak TLS with a server whose certificate is of a CA in this PEM file");
+  AddText(app, "--tls-cert", &tls->cert_file, "FILE", "the certificate to show the server, PEM");
+  AddText(app, "--tls-key", &tls->key_file, "FILE", "that certificate's private key, PEM");
+  AddText(app, "--tls-server-name", &tls->server_name, "NAME",
+          "whom the server's certificate must name; without it, the host of --server");
+}
+
 void Define(CLI::App* app, RawOptions* raw) {
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   AddText(app, "--server", &raw->server, "ADDR", "where vmeventd listens");
+  AddTls(app, &raw->tls);
   AddText(app, "-o,--output", &raw->output, "FORMAT",
           "table for people, json for programs; without it, table");
   AddText(app, "--color", &raw->color, "WHEN",
@@ -195,6 +226,7 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddVms(app, raw);
   AddIntent(app, raw);
   AddCommand(app, "info", "Show what vmeventd says of itself", kInfoFooter);
+  AddHealth(app, raw);
 }
 
 absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
@@ -212,6 +244,41 @@ absl::Status SetServer(const CLI::App& app, const RawOptions& raw, const OptionC
         absl::StrCat(given ? "--server" : "$VMEVENTS_SERVER", ": ", address.status().message()));
   }
   line->server = *address;
+  return absl::OkStatus();
+}
+
+// The options that are given, or where there are none the variables, which do not trouble a socket
+// of Unix: they may be set for other servers.
+absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
+                    ServerAddress* server) {
+  std::string given;
+  for (const char* option : {"--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name"}) {
+    if (app.count(option) == 0) continue;
+    if (app.get_option(option)->as<std::string>().empty()) {
+      return Wrong(absl::StrCat(option, ": the text is empty"));
+    }
+    if (given.empty()) given = option;
+  }
+  if (!given.empty() && server->is_unix()) {
+    return Wrong(absl::StrCat(given, ": a Unix socket (", ToText(*server),
+                              ") has no TLS: leave it out, or name HOST:PORT with --server"));
+  }
+  const TlsOptions& tls = given.empty() ? context.tls_variables : raw.tls;
+  const bool any = !tls.ca_file.empty() || !tls.cert_file.empty() || !tls.key_file.empty() ||
+                   !tls.server_name.empty();
+  if (!any || server->is_unix()) return absl::OkStatus();
+  if (given.empty()) given = "$VMEVENTS_TLS_*";
+  if (tls.ca_file.empty()) {
+    return Wrong(absl::StrCat(
+        given, ": TLS needs --tls-ca FILE, the CA that the server's certificate is from"));
+  }
+  if (tls.cert_file.empty() != tls.key_file.empty()) {
+    return Wrong(tls.key_file.empty()
+                     ? "--tls-cert: its private key is missing: give --tls-key FILE"
+                     : "--tls-key: its certificate is missing: give --tls-cert "
+                       "FILE");
+  }
+  server->tls = tls;
   return absl::OkStatus();
 }
 
@@ -327,6 +394,21 @@ absl::StatusOr<WithdrawIntentCommand> MakeWithdrawIntent(const RawOptions& raw) 
   return WithdrawIntentCommand{raw.intent_id};
 }
 
+absl::StatusOr<HealthCommand> MakeHealth(const CLI::App& app, const RawOptions& raw) {
+  HealthCommand command;
+  command.service = raw.service;
+  if (!raw.service.empty()) {
+    const absl::Status service = CheckText("SERVICE", raw.service);
+    if (!service.ok()) return service;
+  }
+  if (app.count("--timeout") > 0) {
+    const absl::StatusOr<absl::Duration> timeout = ParseDurationText(raw.timeout);
+    if (!timeout.ok()) return Wrong(absl::StrCat("--timeout: ", timeout.status().message()));
+    command.timeout = *timeout;
+  }
+  return command;
+}
+
 template <typename Command>
 absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
   if (!command.ok()) return command.status();
@@ -346,6 +428,7 @@ absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, Comman
 absl::Status Convert(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
                      CommandLine* line) {
   absl::Status status = SetServer(app, raw, context, line);
+  if (status.ok()) status = SetTls(app, raw, context, &line->server);
   if (status.ok()) status = SetStyle(raw, line);
   if (!status.ok()) return status;
   const CLI::App& command = *app.get_subcommands().front();
@@ -354,6 +437,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, const OptionCon
   if (command.get_name() == "vms") return Store(MakeVms(raw), line);
   if (command.get_name() == "vm") return Store(MakeVm(command, raw), line);
   if (command.get_name() == "intent") return ConvertIntent(command, raw, line);
+  if (command.get_name() == "health") return Store(MakeHealth(command, raw), line);
   line->command = InfoCommand{};
   return absl::OkStatus();
 }

@@ -22,7 +22,7 @@ struct CommandLine {
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;
   std::variant<WatchCommand, EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand,
-               WithdrawIntentCommand, InfoCommand>
+               WithdrawIntentCommand, InfoCommand, HealthCommand>
       command;
 };
 
@@ -36,6 +36,7 @@ struct Answered {
 // What the options depend on besides the arguments.
 struct OptionContext {
   std::string server_variable;  // $VMEVENTS_SERVER, empty: not set
+  TlsOptions tls_variables;     // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
   unsigned uid = 0;
   absl::Time now;

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/terminal_text.h"
+#include "client/tls_probe.h"
 
 namespace vmeventd::client {
 namespace {
@@ -43,9 +44,26 @@ std::string GroupName(gid_t gid) {
   return found == nullptr ? absl::StrCat(gid) : found->gr_name;
 }
 
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+Descriptor NewSocket(const sockaddr* address) {
+  return Descriptor(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
 // The errno of connecting, 0 once somebody answered.
-int TryConnect(const sockaddr* address, socklen_t size) {
-  const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+int TryConnect(int fd, const sockaddr* address, socklen_t size) {
   if (fd < 0) return errno;
   int error = connect(fd, address, size) == 0 ? 0 : errno;
   if (error == EINPROGRESS) {
@@ -57,7 +75,6 @@ int TryConnect(const sockaddr* address, socklen_t size) {
       error = errno;
     }
   }
-  close(fd);
   return error;
 }
 
@@ -76,7 +93,9 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   memcpy(name.sun_path, address.path.data(), address.path.size());
-  result.error = TryConnect(reinterpret_cast<const sockaddr*>(&name), sizeof(name));
+  const auto* const target = reinterpret_cast<const sockaddr*>(&name);
+  const Descriptor socket = NewSocket(target);
+  result.error = TryConnect(socket.get(), target, sizeof(name));
   if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
   result.owner = absl::StrFormat("mode %04o, owner %s, group %s", info.st_mode & 07777,
                                  UserName(info.st_uid), GroupName(info.st_gid));
@@ -96,8 +115,15 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
   }
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, &freeaddrinfo);
   for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
-    result.error = TryConnect(one->ai_addr, one->ai_addrlen);
-    if (result.error == 0) return result;
+    const Descriptor socket = NewSocket(one->ai_addr);
+    result.error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
+    if (result.error != 0) continue;
+    if (address.tls) {
+      result.tls = ProbeTls(socket.get(), address, absl::Milliseconds(kProbeTimeoutMs));
+    } else if (SpeaksTls(socket.get(), absl::Milliseconds(kProbeTimeoutMs))) {
+      result.kind = ProbeResult::Kind::kOnlyTls;
+    }
+    return result;
   }
   result.kind = ProbeResult::Kind::kCannotConnect;
   return result;
@@ -158,8 +184,24 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
       return absl::StrCat("cannot connect to ", where, " (", strerror(result.error),
                           "): start vmeventd with --listen ", where,
                           ", or name its address with --server");
+    case ProbeResult::Kind::kOnlyTls:
+      return absl::StrCat(where, " speaks TLS: name the CA of its certificate with --tls-ca FILE");
     default:
+      if (result.tls.kind != TlsFinding::Kind::kNone) return ExplainTls(address, result.tls);
       return absl::StrCat("somebody listens on ", where, ", but does not answer as vmeventd does");
+  }
+}
+
+std::string ExplainTlsFault(const ServerAddress& address) {
+  if (address.is_unix()) return "";
+  const ProbeResult result = Probe(address);
+  switch (result.tls.kind) {
+    case TlsFinding::Kind::kNoTls:
+    case TlsFinding::Kind::kUntrusted:
+    case TlsFinding::Kind::kRefused:
+      return ExplainProbe(address, result);
+    default:
+      return result.kind == ProbeResult::Kind::kOnlyTls ? ExplainProbe(address, result) : "";
   }
 }
 

@@ -12,7 +12,8 @@ Failure ExplainUnavailable(const ServerAddress& address, const std::string& mess
   const ProbeResult probe = Probe(address);
   // gRPC's words for a server that takes the connection and does not speak HTTP/2.
   const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
-  if (no_answer || probe.kind != ProbeResult::Kind::kConnected) {
+  if (no_answer || probe.kind != ProbeResult::Kind::kConnected ||
+      probe.tls.kind != TlsFinding::Kind::kNone) {
     return {ExitCode::kUnreachable, ExplainProbe(address, probe)};
   }
   return {ExitCode::kUnreachable, absl::StrCat("vmeventd at ", ToText(address),
@@ -41,12 +42,26 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
                            " does not know this request: it is not vmeventd, or an older one")};
     case grpc::StatusCode::PERMISSION_DENIED:
     case grpc::StatusCode::UNAUTHENTICATED:
+      // vmeventd says itself who may and how to become one.
       return {ExitCode::kFailed,
-              absl::StrCat("vmeventd at ", where, " does not permit this: ", message)};
+              absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
+                           absl::StrContains(message, "operator")
+                               ? ""
+                               : "; it is for operators, whom --listen with role=operator or "
+                                 "--tls-operator of vmeventd make")};
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return {ExitCode::kFailed,
+              absl::StrCat("vmeventd at ", where, " is at one of its limits (", message,
+                           "): try again later, or raise --max-streams, --max-streams-per-peer or "
+                           "--list-rate of vmeventd")};
     default:
       return {ExitCode::kFailed,
               absl::StrCat("vmeventd at ", where, " could not do this: ", message)};
   }
+}
+
+Failure ExplainBadFiles(const absl::Status& status) {
+  return {ExitCode::kFailed, std::string(status.message())};
 }
 
 bool IsWorthRetrying(grpc::StatusCode code) {

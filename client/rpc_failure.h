@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "client/exit_code.h"
 #include "client/server_address.h"
@@ -17,8 +18,11 @@ struct Failure {
 };
 
 // Turns an RPC's status, which is not OK, into words. Where the server could not be reached it
-// looks at the address to say why, which takes at most 2 s.
+// looks at the address to say why, which takes at most 4 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
+
+// What a bad file of a connection means, of Connect().
+Failure ExplainBadFiles(const absl::Status& status);
 
 // Whether a stream that ended so may be tried again: the same request can succeed later.
 bool IsWorthRetrying(grpc::StatusCode code);

@@ -56,8 +56,15 @@ ExitCode RunLine(CommandLine line, Formatter* formatter) {
   if (auto* watch = std::get_if<WatchCommand>(&line.command)) {
     return RunWatch(std::move(*watch), line.server, formatter, &output);
   }
-  const auto stub = Connect(line.server);
-  const CommandContext context = {line.server, stub.get(), formatter, &output};
+  const auto channel = Connect(line.server);
+  if (!channel.ok()) {
+    const Failure failure = ExplainBadFiles(channel.status());
+    PrintNote(failure.sentence);
+    return failure.code;
+  }
+  const auto stub = v1::VmEventService::NewStub(*channel);
+  const auto health = grpc::health::v1::Health::NewStub(*channel);
+  const CommandContext context = {line.server, stub.get(), health.get(), formatter, &output};
   const auto run = [&context](const auto& command) -> std::optional<Failure> {
     if constexpr (std::is_same_v<std::decay_t<decltype(command)>, WatchCommand>) {
       return std::nullopt;  // done above

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_CLIENT_SERVER_ADDRESS_H_
 #define VMEVENTD_CLIENT_SERVER_ADDRESS_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -10,10 +11,19 @@
 
 namespace vmeventd::client {
 
+// How to speak TLS: paths of PEM files.
+struct TlsOptions {
+  std::string ca_file;      // the authorities that a server's certificate may be from
+  std::string cert_file;    // the client's own certificate; empty: it shows none
+  std::string key_file;     // its key; set where cert_file is
+  std::string server_name;  // whom the server's certificate must name; empty: the address's host
+};
+
 struct ServerAddress {
   std::string path;  // of the Unix socket; empty: TCP
   std::string host;  // without the brackets of an IPv6 address
   std::string port;
+  std::optional<TlsOptions> tls;  // of TCP alone; unset: no TLS
 
   bool is_unix() const { return !path.empty(); }
 };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/connection.h"
+#include "client/reachability.h"
 #include "client/terminal_text.h"
 
 namespace vmeventd::client {
@@ -52,7 +53,9 @@ ExitCode WatchLoop::StoppedCode() const {
 std::optional<ExitCode> WatchLoop::RunStream() {
   stream_established_ = false;
   snapshot_.Clear();
-  const auto stub = Connect(env_.address);
+  const auto channel = Connect(env_.address);
+  if (!channel.ok()) return HandleBadFiles(channel.status());
+  const auto stub = v1::VmEventService::NewStub(*channel);
   if (!cursor_) {
     const grpc::Status status = ResolveJournal(stub.get());
     if (!status.ok()) return HandleServerEnd(status);
@@ -101,6 +104,7 @@ void WatchLoop::NoteEstablished() {
   stream_established_ = true;
   ever_established_ = true;
   backoff_ = kFirstBackoff;
+  last_reason_.clear();
   if (std::exchange(told_of_loss_, false)) {
     env_.note(absl::StrCat("connected to vmeventd at ", ToText(env_.address), " again"));
   }
@@ -179,19 +183,12 @@ grpc::Status WatchLoop::ResolveJournal(v1::VmEventService::StubInterface* stub) 
 
 std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
   if (env_.stop->stopped()) return StoppedCode();
-  const bool unavailable = status.error_code() == grpc::StatusCode::UNAVAILABLE;
   if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE && command_.resume) {
     HandleOutOfRange(status);
     return std::nullopt;
   }
-  const bool may_retry = ever_established_ ? command_.resume : command_.wait && unavailable;
-  if (may_retry && IsWorthRetrying(status.error_code())) {
-    if (!std::exchange(told_of_loss_, true)) {
-      env_.note(ever_established_
-                    ? absl::StrCat("lost the stream of vmeventd at ", ToText(env_.address),
-                                   "; it goes on here when the daemon is back")
-                    : absl::StrCat(ExplainFailure(env_.address, status).sentence, " (waiting)"));
-    }
+  if (MayRetry(status.error_code())) {
+    NoteRetry(status);
     return std::nullopt;
   }
   if (status.ok()) {
@@ -199,6 +196,46 @@ std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
     return ExitCode::kFailed;
   }
   const Failure failure = ExplainFailure(env_.address, status);
+  env_.note(failure.sentence);
+  return failure.code;
+}
+
+bool WatchLoop::MayRetry(grpc::StatusCode code) const {
+  if (ever_established_) return command_.resume && IsWorthRetrying(code);
+  // A server that has no room for one more stream now is there, and will have room again.
+  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return command_.resume;
+  return command_.wait && code == grpc::StatusCode::UNAVAILABLE;
+}
+
+// Says why there is no stream now: once, and again where it is for another reason.
+void WatchLoop::NoteRetry(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+    NoteOnce(absl::StrCat(ExplainFailure(env_.address, status).sentence, " (trying again)"));
+  } else if (!ever_established_) {
+    NoteOnce(absl::StrCat(ExplainFailure(env_.address, status).sentence, " (waiting)"));
+  } else if (!told_of_loss_) {
+    NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(env_.address),
+                          "; it goes on here when the daemon is back"));
+  } else if (const std::string why = ExplainTlsFault(env_.address); !why.empty()) {
+    // The daemon is back, and it does not go on.
+    NoteOnce(absl::StrCat(why, " (trying again)"));
+  }
+}
+
+void WatchLoop::NoteOnce(const std::string& why) {
+  told_of_loss_ = true;
+  if (why == last_reason_) return;
+  last_reason_ = why;
+  env_.note(why);
+}
+
+// At the start they are the user's to mend; later they are being replaced.
+std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
+  const Failure failure = ExplainBadFiles(status);
+  if (ever_established_ && command_.resume) {
+    NoteOnce(absl::StrCat(failure.sentence, " (trying again)"));
+    return std::nullopt;
+  }
   env_.note(failure.sentence);
   return failure.code;
 }

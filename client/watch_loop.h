@@ -69,6 +69,10 @@ class WatchLoop {
   grpc::Status ResolveJournal(v1::VmEventService::StubInterface* stub);
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
+  std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
+  bool MayRetry(grpc::StatusCode code) const;
+  void NoteRetry(const grpc::Status& status);
+  void NoteOnce(const std::string& why);
   void NoteEstablished();
   ExitCode StoppedCode() const;
 
@@ -82,6 +86,7 @@ class WatchLoop {
   bool ever_established_ = false;
   bool stream_established_ = false;  // the present stream has said something
   bool told_of_loss_ = false;
+  std::string last_reason_;  // that was noted since the last stream
   bool retry_at_once_ = false;
   bool heading_printed_ = false;
 };

@@ -29,6 +29,9 @@ constexpr char kExamples[] = R"(Examples:
       follow the VMs of a Ganeti node, and serve the node's own users on a Unix socket
   vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock --listen 127.0.0.1:7070
       follow every socket NAME.qmp in /run/vms, and serve loopback TCP too
+  vmeventd --listen unix:/run/vmeventd/vmeventd.sock,group=ops --listen 0.0.0.0:7070
+      --tls-cert node.pem --tls-key node.key --tls-client-ca ca.pem --tls-operator mover.example
+      serve other hosts by mutual TLS, one of which may declare intents
   vmeventd --watch /tmp/vms --listen unix:/tmp/vmeventd.sock --state-dir /tmp/vmeventd
       a trial without root
 A configuration file holds the same names, and the command line wins:
@@ -41,6 +44,15 @@ struct Texts {
   std::vector<std::string> watch;
   std::vector<std::string> listen;
   std::string metrics_listen;
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
+  std::vector<std::string> tls_operator;
+  bool insecure_listen = false;
+  std::string max_connections = "4000";
+  std::string max_streams = "4000";
+  std::string max_streams_per_peer = "2000";
+  std::string list_rate = "200";
   std::string state_dir;
   std::string powerdown_window = "10m";
   std::string retention_age = "30d";
@@ -90,12 +102,37 @@ void DefineFlags(CLI::App* app, const Texts& defaults, Texts* texts) {
                    std::string(kDefaultWatchPattern), " if left out); repeatable. Default ",
                    absl::StrJoin(defaults.watch, " ")))
       ->allow_extra_args(false);
-  add("--listen", texts->listen, "unix:PATH|HOST:PORT",
-      absl::StrCat("Serve gRPC on a Unix socket or on a loopback address; repeatable. Default ",
+  add("--listen", texts->listen, "ADDRESS[,OPTION=VALUE...]",
+      absl::StrCat("Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (may "
+                   "watch and query) or role=operator (may declare intents too); of a Unix socket "
+                   "mode=0660 and group=NAME. Default ",
                    absl::StrJoin(defaults.listen, " ")))
       ->allow_extra_args(false);
+  add("--tls-cert", texts->tls_cert, "FILE",
+      "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The TLS "
+      "files may be replaced at any time: new connections use what they then hold");
+  add("--tls-key", texts->tls_key, "FILE", "The private key of --tls-cert (PEM, no password)");
+  add("--tls-client-ca", texts->tls_client_ca, "FILE",
+      "Take TLS connections of clients only that have a certificate of these authorities (PEM)");
+  add("--tls-operator", texts->tls_operator, "NAME",
+      "A client whose certificate has this subject alternative name (DNS, URI, email or IP) is an "
+      "operator, every other a reader; repeatable. Default none")
+      ->allow_extra_args(false);
+  app->add_flag("--insecure-listen", texts->insecure_listen,
+                "Permit --listen and --metrics-listen beyond loopback without TLS: whoever reaches "
+                "the port reads everything, on the way too");
+  add("--max-connections", texts->max_connections, "NUMBER",
+      "Hold at most so many connections open on each --listen, and of one peer half as many. "
+      "Default 4000");
+  add("--max-streams", texts->max_streams, "NUMBER",
+      "Serve at most so many WatchEvents streams. Default 4000");
+  add("--max-streams-per-peer", texts->max_streams_per_peer, "NUMBER",
+      "And of one peer so many: an IP address, or all users of a Unix socket. Default 2000");
+  add("--list-rate", texts->list_rate, "NUMBER",
+      "Answer at most so many ListEvents a second to one peer; five times as many may come at "
+      "once. Default 200");
   add("--metrics-listen", texts->metrics_listen, "HOST:PORT",
-      "Serve Prometheus metrics by HTTP on a loopback address, at /metrics. Default none");
+      "Serve Prometheus metrics by HTTP, at /metrics. Default none");
   add("--state-dir", texts->state_dir, "DIR",
       absl::StrCat("The daemon's own directory, which holds the journal. Default ",
                    defaults.state_dir));
@@ -150,7 +187,8 @@ absl::Status ReadListens(const Texts& texts, Config* config) {
     absl::StatusOr<ListenAddress> listen = ParseListenAddress(text);
     if (!listen.ok()) return Invalid("--listen", listen.status().message());
     const bool repeated =
-        std::find(config->listens.begin(), config->listens.end(), *listen) != config->listens.end();
+        std::any_of(config->listens.begin(), config->listens.end(),
+                    [&listen](const ListenAddress& other) { return other.SamePlace(*listen); });
     if (repeated && (listen->is_unix() || listen->port != 0)) {
       return Invalid("--listen", absl::StrCat(Quote(text), " is given twice"));
     }
@@ -167,7 +205,74 @@ absl::Status ReadMetricsListen(const std::string& text, Config* config) {
     return Invalid("--metrics-listen",
                    absl::StrCat(Quote(text), " is a Unix socket; write HOST:PORT"));
   }
+  if (address->role.has_value()) {
+    return Invalid("--metrics-listen", absl::StrCat(Quote(text), " takes no role="));
+  }
   config->metrics_listen = *address;
+  return absl::OkStatus();
+}
+
+absl::Status ReadTls(const Texts& texts, Config* config) {
+  const bool any_tcp = std::any_of(config->listens.begin(), config->listens.end(),
+                                   [](const ListenAddress& address) { return !address.is_unix(); });
+  if (texts.tls_cert.empty() != texts.tls_key.empty()) {
+    return texts.tls_key.empty() ? Invalid("--tls-cert", "needs --tls-key as well")
+                                 : Invalid("--tls-key", "needs --tls-cert as well");
+  }
+  if (texts.tls_cert.empty()) {
+    if (!texts.tls_client_ca.empty()) {
+      return Invalid("--tls-client-ca", "needs --tls-cert and --tls-key as well");
+    }
+    return texts.tls_operator.empty()
+               ? absl::OkStatus()
+               : Invalid("--tls-operator", "needs --tls-cert, --tls-key and --tls-client-ca");
+  }
+  if (!any_tcp) return Invalid("--tls-cert", "there is no --listen HOST:PORT to use it");
+  if (!texts.tls_operator.empty() && texts.tls_client_ca.empty()) {
+    return Invalid("--tls-operator",
+                   "needs --tls-client-ca: without it clients show no certificate");
+  }
+  if (std::find(texts.tls_operator.begin(), texts.tls_operator.end(), "") !=
+      texts.tls_operator.end()) {
+    return Invalid("--tls-operator", "\"\" must not be empty");
+  }
+  config->tls = TlsPaths{texts.tls_cert, texts.tls_key, texts.tls_client_ca};
+  config->tls_operators = texts.tls_operator;
+  return LoadTlsMaterial(*config->tls).status();
+}
+
+// What a TCP address may be, by who can reach it and whether it speaks TLS.
+absl::Status CheckAccess(const Texts& texts, const Config& config) {
+  constexpr absl::string_view kBeyond =
+      " is not a loopback address (127.0.0.0/8, [::1] or localhost): beyond the host all would "
+      "travel unencrypted, and everybody could ask; ";
+  for (const ListenAddress& address : config.listens) {
+    if (address.is_unix()) continue;
+    const std::string name = Quote(address.ToString());
+    if (!config.tls.has_value() && !address.is_loopback() && !texts.insecure_listen) {
+      return Invalid("--listen", absl::StrCat(name, kBeyond,
+                                              "give --tls-cert and --tls-key, or "
+                                              "--insecure-listen if you mean it"));
+    }
+    if (address.role != Role::kOperator) continue;
+    if (!config.tls.has_value() && !address.is_loopback()) {
+      return Invalid("--listen",
+                     absl::StrCat(name,
+                                  " with role=operator would let everybody who reaches it "
+                                  "declare intents; operators need TLS and --tls-operator"));
+    }
+    if (config.tls.has_value() && config.tls_operators.empty()) {
+      return Invalid("--listen", absl::StrCat(name,
+                                              " with role=operator needs --tls-client-ca and "
+                                              "--tls-operator, which say who that is"));
+    }
+  }
+  if (config.metrics_listen.has_value() && !config.metrics_listen->is_loopback() &&
+      !texts.insecure_listen) {
+    return Invalid("--metrics-listen",
+                   absl::StrCat(Quote(config.metrics_listen->ToString()), kBeyond,
+                                "give --insecure-listen if you mean it"));
+  }
   return absl::OkStatus();
 }
 
@@ -207,10 +312,9 @@ absl::Status ReadDuration(absl::string_view flag, const std::string& text, absl:
                                     "3s, 10m, 1h30m or 30d"));
 }
 
-absl::Status ReadCount(absl::string_view flag, const std::string& text, int64_t* out) {
-  constexpr int64_t kMax = 1'000'000'000'000;
-  if (absl::SimpleAtoi(text, out) && *out > 0 && *out <= kMax) return absl::OkStatus();
-  return Invalid(flag, absl::StrCat(Quote(text), " is not a number in 1 to ", kMax));
+absl::Status ReadCount(absl::string_view flag, const std::string& text, int64_t max, int64_t* out) {
+  if (absl::SimpleAtoi(text, out) && *out > 0 && *out <= max) return absl::OkStatus();
+  return Invalid(flag, absl::StrCat(Quote(text), " is not a number in 1 to ", max));
 }
 
 // One of a few words; their order is that of the values.
@@ -233,11 +337,22 @@ absl::StatusOr<Config> ReadTexts(const Texts& texts) {
   absl::Status status = ReadWatches(texts, &config);
   status.Update(ReadListens(texts, &config));
   status.Update(ReadMetricsListen(texts.metrics_listen, &config));
+  if (status.ok()) status = ReadTls(texts, &config);
+  if (status.ok()) status = CheckAccess(texts, config);
+  constexpr int64_t kMaxClients = 100'000;
+  status.Update(
+      ReadCount("--max-connections", texts.max_connections, kMaxClients, &config.max_connections));
+  status.Update(ReadCount("--max-streams", texts.max_streams, kMaxClients, &config.max_streams));
+  status.Update(ReadCount("--max-streams-per-peer", texts.max_streams_per_peer, kMaxClients,
+                          &config.max_streams_per_peer));
+  status.Update(ReadCount("--list-rate", texts.list_rate, kMaxClients, &config.list_rate));
   status.Update(ReadStateDir(texts.state_dir, &config));
   status.Update(
       ReadDuration("--powerdown-window", texts.powerdown_window, &config.powerdown_window));
   status.Update(ReadDuration("--retention-age", texts.retention_age, &config.retention_age));
-  status.Update(ReadCount("--retention-events", texts.retention_events, &config.retention_events));
+  constexpr int64_t kMaxEvents = 1'000'000'000'000;
+  status.Update(ReadCount("--retention-events", texts.retention_events, kMaxEvents,
+                          &config.retention_events));
   status.Update(
       ReadWord("--process-tracking", texts.process_tracking, {"auto", "off"}, &process_tracking));
   status.Update(ReadWord("--shutdown-files", texts.shutdown_files, {"on", "off"}, &shutdown_files));
@@ -268,7 +383,24 @@ std::string Describe(const Config& config, const Texts& texts) {
                   "]\n");
   absl::StrAppend(
       &out, "listen = [",
-      list(config.listens, [](const ListenAddress& address) { return address.ToString(); }), "]\n");
+      list(config.listens, [](const ListenAddress& address) { return address.ToFlag(); }), "]\n");
+  if (config.tls.has_value()) {
+    absl::StrAppend(&out, "tls-cert = ", Quote(config.tls->cert), "\n");
+    absl::StrAppend(&out, "tls-key = ", Quote(config.tls->key), "\n");
+    if (!config.tls->client_ca.empty()) {
+      absl::StrAppend(&out, "tls-client-ca = ", Quote(config.tls->client_ca), "\n");
+    }
+    if (!config.tls_operators.empty()) {
+      absl::StrAppend(&out, "tls-operator = [",
+                      list(config.tls_operators, [](const std::string& name) { return name; }),
+                      "]\n");
+    }
+  }
+  if (texts.insecure_listen) absl::StrAppend(&out, "insecure-listen = true\n");
+  absl::StrAppend(&out, "max-connections = ", config.max_connections, "\n");
+  absl::StrAppend(&out, "max-streams = ", config.max_streams, "\n");
+  absl::StrAppend(&out, "max-streams-per-peer = ", config.max_streams_per_peer, "\n");
+  absl::StrAppend(&out, "list-rate = ", config.list_rate, "\n");
   if (config.metrics_listen.has_value()) {
     absl::StrAppend(&out, "metrics-listen = ", Quote(config.metrics_listen->ToString()), "\n");
   }

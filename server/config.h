@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "server/listen_address.h"
+#include "server/tls_files.h"
 #include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
@@ -21,6 +22,12 @@ struct Config {
   std::vector<WatchSpec> watches;
   std::vector<ListenAddress> listens;
   std::optional<ListenAddress> metrics_listen;
+  std::optional<TlsPaths> tls;  // for every TCP listener; unset: they are plain
+  std::vector<std::string> tls_operators;
+  int64_t max_connections = 4'000;
+  int64_t max_streams = 4'000;
+  int64_t max_streams_per_peer = 2'000;
+  int64_t list_rate = 200;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
   absl::Duration retention_age = absl::Hours(24 * 30);

@@ -14,6 +14,8 @@
 #include "server/descriptor_limit.h"
 #include "server/directories.h"
 #include "server/event_codec.h"
+#include "server/privileges.h"
+#include "server/service_manager.h"
 #include "server/version.h"
 #include "spdlog/spdlog.h"
 
@@ -27,14 +29,31 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
-WatcherOptions ToWatcherOptions(const Config& config) {
+WatcherOptions ToWatcherOptions(const Config& config, int vm_descriptors) {
   WatcherOptions options;
   options.watches = config.watches;
   options.process_tracking = config.process_tracking;
   options.session.powerdown_window = config.powerdown_window;
   options.session.shutdown_files = config.shutdown_files;
-  options.max_vm_descriptors = VmDescriptors(RaiseDescriptorLimit());
+  options.max_vm_descriptors = vm_descriptors;
   return options;
+}
+
+JournalOptions ToJournalOptions(const Config& config) {
+  return {.path = config.state_dir + "/journal.db",
+          .retention_age = config.retention_age,
+          .retention_events = config.retention_events};
+}
+
+StreamOptions ToStreamOptions(const Config& config) {
+  StreamOptions options;
+  options.max_streams = static_cast<int>(config.max_streams);
+  options.max_streams_per_peer = static_cast<int>(config.max_streams_per_peer);
+  return options;
+}
+
+int WantedConnections(const Config& config) {
+  return static_cast<int>(config.max_connections * static_cast<int64_t>(config.listens.size()));
 }
 
 void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
@@ -96,41 +115,73 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(config.state_dir + "/lock");
   if (!lock.ok()) return lock.status();
-  const JournalOptions journal_options = {.path = config.state_dir + "/journal.db",
-                                          .retention_age = config.retention_age,
-                                          .retention_events = config.retention_events};
+  std::unique_ptr<TlsFiles> tls;
+  if (config.tls.has_value()) {
+    absl::StatusOr<std::unique_ptr<TlsFiles>> opened = TlsFiles::Open(*config.tls, clock);
+    if (!opened.ok()) return opened.status();
+    tls = *std::move(opened);
+  }
   absl::StatusOr<Kept> kept =
-      OpenJournal(journal_options, config.state_dir + "/sequence", clock->Now().wall);
+      OpenJournal(ToJournalOptions(config), config.state_dir + "/sequence", clock->Now().wall);
   if (!kept.ok()) return kept.status();
-  WatcherOptions watcher_options = ToWatcherOptions(config);
+  const DescriptorShares descriptors =
+      ShareDescriptors(RaiseDescriptorLimit(), WantedConnections(config));
+  WatcherOptions watcher_options = ToWatcherOptions(config, descriptors.vms);
   for (const JournalSession& session : kept->sessions) {
     watcher_options.saved_runs.push_back(session.payload);
   }
 
   const bool tell_runs_again = kept->replaced;
   std::unique_ptr<Daemon> daemon(
-      new Daemon(journal_options, clock, *std::move(lock), *std::move(kept),
-                 {.version = kVersion, .node = HostName(), .start_time = clock->Now().wall}));
+      new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(kept)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
-  daemon->service_.SetWatcher(daemon->watcher_.get());
+  daemon->backend_.SetWatcher(daemon->watcher_.get());
   if (tell_runs_again) daemon->watcher_->TellRunsAgain();
-  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-      GrpcServer::Start(config.listens, &daemon->service_);
-  if (!server.ok()) return server.status();
-  daemon->server_ = *std::move(server);
-  if (config.metrics_listen.has_value()) {
-    absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = MetricsServer::Start(
-        *config.metrics_listen, {&daemon->store_, &daemon->hub_, &daemon->queue_, kVersion,
-                                 daemon->watcher_->exit_status_source()});
-    if (!metrics.ok()) return metrics.status();
-    daemon->metrics_ = *std::move(metrics);
-    spdlog::info("metrics at http://{}/metrics", daemon->metrics_->address().ToString());
-  }
+  status = daemon->StartServer(config, descriptors.connections);
+  if (!status.ok()) return status;
+  if (status = daemon->StartMetrics(config); !status.ok()) return status;
   LogStart(config, daemon->server_->addresses(), daemon->store_.journal_id());
+  for (const std::string& right : MissingRights(daemon->watcher_->exit_status_source())) {
+    spdlog::warn("{}", right);
+  }
   return daemon;
+}
+
+absl::Status Daemon::StartServer(const Config& config, int max_connections) {
+  if (max_connections < WantedConnections(config)) {
+    spdlog::warn(
+        "the limit of open descriptors leaves {} for connections, instead of {}: raise it "
+        "(LimitNOFILE=, ulimit -n)",
+        max_connections, WantedConnections(config));
+  }
+  const auto listeners = static_cast<int>(config.listens.size());
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start({.addresses = config.listens,
+                         .tls = tls_.get(),
+                         .operators = config.tls_operators,
+                         .max_connections = std::max(1, max_connections / listeners),
+                         .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer),
+                         .list_rate = static_cast<double>(config.list_rate)},
+                        &backend_, clock_);
+  if (!server.ok()) return server.status();
+  server_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartMetrics(const Config& config) {
+  if (!config.metrics_listen.has_value()) return absl::OkStatus();
+  metrics_ = std::make_unique<Metrics>(
+      Metrics::Sources{&store_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
+                       server_.get(), tls_.get(), ToJournalOptions(config).path, kVersion});
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
+      MetricsServer::Start(*config.metrics_listen, metrics_.get());
+  if (!server.ok()) return server.status();
+  metrics_server_ = *std::move(server);
+  spdlog::info("metrics at http://{}/metrics", metrics_server_->address().ToString());
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Daemon::Kept> Daemon::OpenJournal(const JournalOptions& options,
@@ -170,24 +221,26 @@ absl::StatusOr<Daemon::Kept> Daemon::OpenJournal(const JournalOptions& options,
   return kept;
 }
 
-Daemon::Daemon(const JournalOptions& options, const Clock* clock,
-               std::unique_ptr<LockFile> state_lock, Kept kept, ServerFacts facts)
+Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
+               std::unique_ptr<TlsFiles> tls, Kept kept)
     : clock_(clock),
       state_lock_(std::move(state_lock)),
+      tls_(std::move(tls)),
       queue_(kMaxQueuedUpdates),
       store_(EventStoreOptions(), {kept.journal->journal_id(), kept.journal->token_key()},
              {kept.journal->oldest(), kept.journal->deleted_until()}, kept.newest),
-      history_(options.path, &store_,
+      history_(ToJournalOptions(config).path, &store_,
                [this](const std::string& journal_id, const absl::Status& found) {
                  pump_.ReportCorrupt(journal_id, found);
                }),
-      hub_(&store_, &history_, clock, StreamOptions()),
-      journal_(options, std::move(kept.journal), std::move(kept.mark)),
+      hub_(&store_, &history_, clock, ToStreamOptions(config), &refusals_),
+      journal_(ToJournalOptions(config), std::move(kept.journal), std::move(kept.mark)),
       pump_(&queue_, &store_, &journal_, clock,
             {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->TellRunsAgain(); }}),
       queries_(&store_),
-      service_(std::move(facts), &store_, &queries_, &history_, &hub_) {
+      backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall}, &store_,
+               &queries_, &history_, &hub_, &refusals_) {
   TellKept(kept);
 }
 
@@ -222,7 +275,8 @@ void Daemon::OnJournalWritable(bool writable) {
 }
 
 Daemon::~Daemon() {
-  // First of all: open streams use the rest.
+  // First of all: scrapes and open streams use the rest.
+  metrics_server_.reset();
   server_.reset();
 }
 
@@ -235,6 +289,10 @@ void Daemon::WatcherLoop() {
       changed_.NotifyAll();
     }
     stop = stop_;
+    if (watcher_answered_ != asked_) {
+      watcher_answered_ = asked_;
+      changed_.NotifyAll();
+    }
   }
   watcher_->RunOnce(absl::ZeroDuration());  // what came until now
 }
@@ -245,25 +303,77 @@ bool Daemon::WaitForScanOrStop() {
   return stop_;
 }
 
-void Daemon::WaitForStop() {
+std::string Daemon::StatusText() const {
+  return absl::StrCat("following ", store_.vm_count(), " VMs for ", hub_.stream_count(), " streams",
+                      store_.journal_writable() ? "" : "; the journal cannot be written");
+}
+
+void Daemon::PumpLoop() {
+  for (bool more = true; more;) {
+    more = pump_.RunOnce(absl::InfiniteDuration());
+    const MutexLock lock(&mutex_);
+    if (pump_answered_ == asked_) continue;
+    pump_answered_ = asked_;
+    changed_.NotifyAll();
+  }
+}
+
+bool Daemon::LoopsAnswer(absl::Duration timeout) {
+  const absl::Duration end = clock_->Now().monotonic + timeout;
   const MutexLock lock(&mutex_);
-  // To take up thousands of VMs leaves as much freed memory behind as they need themselves.
-  constexpr absl::Duration kSettleTime = absl::Seconds(10);
-  if (!stop_) changed_.WaitFor(&mutex_, kSettleTime);
-  malloc_trim(0);
-  while (!stop_) changed_.Wait(&mutex_);
+  ++asked_;
+  watcher_->Wake();
+  queue_.Wake();
+  const auto answered = [this] {
+    return watcher_answered_ == asked_ && (pump_answered_ == asked_ || journal_.writing());
+  };
+  for (;;) {
+    if (stop_ || answered()) return true;
+    const absl::Duration left = end - clock_->Now().monotonic;
+    if (left <= absl::ZeroDuration()) return false;
+    changed_.WaitFor(&mutex_, left);
+  }
+}
+
+bool Daemon::WaitForStop(absl::Duration timeout) {
+  const absl::Duration end = clock_->Now().monotonic + timeout;
+  const MutexLock lock(&mutex_);
+  while (!stop_) {
+    const absl::Duration left = end - clock_->Now().monotonic;
+    if (left <= absl::ZeroDuration()) return false;
+    changed_.WaitFor(&mutex_, left);
+  }
+  return true;
+}
+
+void Daemon::WaitForStopAndTellAlive() {
+  const absl::Duration interval = WatchdogInterval() / 3;
+  while (!WaitForStop(interval)) {
+    if (LoopsAnswer(interval)) {
+      TellAlive(StatusText());
+    } else {
+      spdlog::error("the watcher or the pump has not answered for {}",
+                    absl::FormatDuration(interval));
+    }
+  }
 }
 
 void Daemon::Run() {
-  pump_thread_ = std::thread([this] { pump_.Run(); });
+  pump_thread_ = std::thread([this] { PumpLoop(); });
   history_thread_ = std::thread([this] { history_.Run(); });
   hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   if (!WaitForScanOrStop()) {
     server_->SetServing(true);
     spdlog::info("the first scan is done: serving");
-    WaitForStop();
+    TellReady(StatusText());
+    // To take up thousands of VMs leaves as much freed memory behind as they need themselves.
+    constexpr absl::Duration kSettleTime = absl::Seconds(10);
+    WaitForStop(std::min(kSettleTime, WatchdogInterval() / 3));
+    malloc_trim(0);
+    WaitForStopAndTellAlive();
   }
+  TellStopping("sending what was observed");
   Stop();
 }
 
@@ -276,12 +386,22 @@ void Daemon::RequestStop() {
   watcher_->Wake();
 }
 
+void Daemon::Reload() {
+  TellReloading();
+  if (tls_ == nullptr) {
+    spdlog::info("nothing to read again: there is no TLS");
+  } else {
+    tls_->Reload().IgnoreError();  // it has been logged
+  }
+  TellReady(StatusText());
+}
+
 void Daemon::Stop() {
   const absl::Duration end = clock_->Now().monotonic + kStopTimeout;
   const StopDeadline deadline(kStopTimeout);
   spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
   server_->SetServing(false);
-  service_.StopIntents();
+  backend_.StopIntents();
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   queue_.Close();
@@ -295,6 +415,7 @@ void Daemon::Stop() {
   hub_thread_.join();
   history_.Stop();
   history_thread_.join();
+  metrics_server_.reset();
   server_.reset();
   if (!journal_.writable()) {
     spdlog::error(

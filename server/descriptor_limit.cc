@@ -15,10 +15,14 @@ uint64_t RaiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
-int VmDescriptors(uint64_t limit) {
-  const uint64_t reserve = std::clamp<uint64_t>(limit / 4, 32, 1024);
-  const uint64_t left = limit > reserve ? limit - reserve : 0;
-  return static_cast<int>(std::min<uint64_t>(left, 1 << 20));
+DescriptorShares ShareDescriptors(uint64_t limit, int wanted_connections) {
+  constexpr uint64_t kOwn = 64;  // files, sockets and timers of the daemon itself
+  const uint64_t reserve = std::min<uint64_t>(static_cast<uint64_t>(wanted_connections) + kOwn,
+                                              std::max<uint64_t>(limit / 4, 32));
+  const uint64_t vms = limit > reserve ? limit - reserve : 0;
+  return {.vms = static_cast<int>(std::min<uint64_t>(vms, 1 << 20)),
+          .connections = std::min(wanted_connections,
+                                  static_cast<int>(reserve - std::min(kOwn, reserve / 2)))};
 }
 
 }  // namespace vmeventd

@@ -8,8 +8,13 @@ namespace vmeventd {
 // Raises this process's limit of open descriptors as far as it may. Returns what it is now.
 uint64_t RaiseDescriptorLimit();
 
-// How many of `limit` descriptors VMs may hold together: some are kept for the clients.
-int VmDescriptors(uint64_t limit);
+// Who may hold how many of `limit` descriptors: all that is not needed for connections is the VMs',
+// and never less than three quarters, so that a low limit costs connections first.
+struct DescriptorShares {
+  int vms;
+  int connections;
+};
+DescriptorShares ShareDescriptors(uint64_t limit, int wanted_connections);
 
 }  // namespace vmeventd
 

@@ -25,6 +25,17 @@ absl::Status MakeMissing(const std::string& path, mode_t mode) {
   return ErrnoStatus(path, "cannot be created", errno);
 }
 
+absl::Status BelongsToAnother(const std::string& path, uid_t owner) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": belongs to the user with the id ", owner, ", and vmeventd runs as ",
+                   geteuid(), ": give it to that user, or name another directory"));
+}
+
+absl::Status OpenToAll(const std::string& path) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
+}
+
 }  // namespace
 
 absl::Status MakeOwnDirectory(const std::string& path) {
@@ -45,16 +56,16 @@ absl::Status MakeOwnDirectory(const std::string& path) {
 absl::Status CheckOwner(const std::string& path) {
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
-  if (info.st_uid != geteuid()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, ": belongs to the user with the id ", info.st_uid, ", and vmeventd runs as ",
-        geteuid(), ": give it to that user, or name another directory"));
-  }
-  if ((info.st_mode & S_IWOTH) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
-  }
-  return absl::OkStatus();
+  if (info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
+  return (info.st_mode & S_IWOTH) != 0 ? OpenToAll(path) : absl::OkStatus();
+}
+
+absl::Status CheckNobodyElseReplaces(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  if (info.st_uid != 0 && info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
+  const bool open = (info.st_mode & S_IWOTH) != 0 && (info.st_mode & S_ISVTX) == 0;
+  return open ? OpenToAll(path) : absl::OkStatus();
 }
 
 }  // namespace vmeventd

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_EVENT_BLOCK_H_
 #define VMEVENTD_SERVER_EVENT_BLOCK_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,6 +36,14 @@ class EventBlock {
   size_t size() const { return keys_.size(); }
   // The newest observe_time in the block.
   absl::Time latest_time() const { return latest_time_; }
+  // When the block became public, on the monotonic clock, for the time that its way to a client
+  // takes. Zero: not known, it was read from the journal. Set by the pump.
+  absl::Duration published() const {
+    return absl::Nanoseconds(published_ns_.load(std::memory_order_relaxed));
+  }
+  void SetPublished(absl::Duration at) const {
+    published_ns_.store(absl::ToInt64Nanoseconds(at), std::memory_order_relaxed);
+  }
   // What the block costs in memory, about.
   size_t memory() const;
 
@@ -64,6 +73,7 @@ class EventBlock {
   absl::Time latest_time_ = absl::InfinitePast();
   grpc::Slice bytes_;
   std::vector<Key> keys_;
+  mutable std::atomic<int64_t> published_ns_{0};
 };
 
 using EventBlockPtr = std::shared_ptr<const EventBlock>;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/event_codec.h"
+#include "server/stop_log.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -40,11 +41,6 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   return !batch.closed;
 }
 
-void EventPump::Run() {
-  while (RunOnce(absl::InfiniteDuration())) {
-  }
-}
-
 void EventPump::ReportCorrupt(const std::string& journal_id, const absl::Status& found) {
   {
     const MutexLock lock(&mutex_);
@@ -66,6 +62,9 @@ void EventPump::AddEvent(const VmEvent& event, const VmRef* vm) {
   v1::Event encoded = EventToProto(event, vm, ++newest_);
   encoded.set_durable(true);  // it is public after its commit
   builder_.Add(encoded);
+  meters_.Count(event);
+  if (event.type == EventType::kStopped && vm != nullptr) LogStop(event, *vm, newest_);
+  if (event.observe_monotonic.has_value()) observed_.push_back(*event.observe_monotonic);
   if (builder_.full()) step_.blocks.push_back(builder_.Finish());
   if (vm != nullptr && !vm->run_id.empty()) last_of_run_[vm->run_id] = newest_;
 }
@@ -106,9 +105,16 @@ void EventPump::Flush() {
   const bool events = !step_.blocks.empty();
   if (events || !change_.sessions.empty()) {
     change_.blocks = step_.blocks;
-    if (!journal_->Append(std::exchange(change_, {}), clock_->Now())) {
-      for (EventBlockPtr& block : step_.blocks) block = NotDurable(*block);
+    const bool durable = journal_->Append(std::exchange(change_, {}), clock_->Now());
+    const absl::Duration now = clock_->Now().monotonic;
+    for (EventBlockPtr& block : step_.blocks) {
+      if (!durable) block = NotDurable(*block);
+      block->SetPublished(now);
     }
+    if (durable) {
+      for (const absl::Duration at : observed_) meters_.observed_to_durable.Observe(now - at);
+    }
+    observed_.clear();
   }
   if (!events && step_.vms.empty()) return;
   step_.retained = RetainedNow();

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "server/event_meters.h"
 #include "server/event_store.h"
 #include "server/journal_writer.h"
 #include "watcher/io/clock.h"
@@ -44,11 +45,11 @@ class EventPump {
   // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed and all
   // of it is public.
   bool RunOnce(absl::Duration timeout);
-  // RunOnce until the queue is closed.
-  void Run();
 
   // A reader has found that journal corrupt. Any thread.
   void ReportCorrupt(const std::string& journal_id, const absl::Status& found);
+  // Any thread.
+  const EventMeters& meters() const { return meters_; }
 
  private:
   void Take(const VmUpdate& update);
@@ -75,6 +76,8 @@ class EventPump {
   JournalWriter::Change change_;                            // of step_
   std::vector<std::function<void()>> told_;                 // of step_
   absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_
+  std::vector<absl::Duration> observed_;                    // when the events of step_ were
+  EventMeters meters_;
 
   Mutex mutex_;
   std::pair<std::string, absl::Status> found_corrupt_ ABSL_GUARDED_BY(mutex_);  // by a reader

@@ -170,6 +170,16 @@ int EventStore::vm_count() const {
   return static_cast<int>(vms_.running_count());
 }
 
+VmCounts EventStore::vm_counts() const {
+  const MutexLock lock(&mutex_);
+  return vms_.counts();
+}
+
+EventStore::RingSize EventStore::ring_size() const {
+  const MutexLock lock(&mutex_);
+  return {log_.newest() + 1 - log_.oldest(), log_.memory()};
+}
+
 std::vector<WatchedDirectory> EventStore::directories() const {
   const MutexLock lock(&mutex_);
   return directories_;

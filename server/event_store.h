@@ -127,6 +127,13 @@ class EventStore {
 
   Range range() const;
   int vm_count() const;
+  VmCounts vm_counts() const;
+  // What the ring holds.
+  struct RingSize {
+    uint64_t events = 0;
+    size_t bytes = 0;
+  };
+  RingSize ring_size() const;
   std::vector<WatchedDirectory> directories() const;
 
  private:

@@ -330,6 +330,9 @@ absl::Status Journal::LoadMeta() {
   const absl::StatusOr<int64_t> oldest =
       QueryInt(&database_, "SELECT coalesce(min(sequence), 1) FROM events");
   if (!oldest.ok()) return oldest.status();
+  const absl::StatusOr<int64_t> oldest_time =
+      QueryInt(&database_, "SELECT observe_time FROM events ORDER BY sequence LIMIT 1");
+  if (!oldest_time.ok()) return oldest_time.status();
   const absl::StatusOr<int64_t> latest = QueryInt(
       &database_, "SELECT coalesce(latest_time, observe_time) FROM events ORDER BY sequence DESC");
   if (!latest.ok()) return latest.status();
@@ -339,6 +342,7 @@ absl::Status Journal::LoadMeta() {
   stops_ = *stops;
   newest_ = static_cast<uint64_t>(*newest);
   oldest_ = static_cast<uint64_t>(*oldest);
+  oldest_time_ = absl::FromUnixNanos(*oldest_time);
   return absl::OkStatus();
 }
 
@@ -389,7 +393,7 @@ absl::StatusOr<std::vector<JournalStop>> Journal::LoadStops() {
 }
 
 absl::Status Journal::Transact(const std::function<absl::Status(Bounds*)>& change) {
-  Bounds bounds{newest_, oldest_, latest_time_, deleted_until_, stops_};
+  Bounds bounds{newest_, oldest_, oldest_time_, latest_time_, deleted_until_, stops_};
   absl::Status status = database_.Execute("BEGIN IMMEDIATE");
   if (status.ok()) status = change(&bounds);
   if (status.ok()) status = database_.Execute("COMMIT");
@@ -400,6 +404,7 @@ absl::Status Journal::Transact(const std::function<absl::Status(Bounds*)>& chang
   }
   newest_ = bounds.newest;
   oldest_ = bounds.oldest;
+  oldest_time_ = bounds.oldest_time;
   latest_time_ = bounds.latest_time;
   deleted_until_ = bounds.deleted_until;
   stops_ = bounds.stops;
@@ -423,7 +428,10 @@ absl::Status Journal::Insert(const Batch& batch, Bounds* bounds) {
                                 .Run();
       if (!status.ok()) return status;
     }
-    if (bounds->newest < bounds->oldest) bounds->oldest = event.sequence;
+    if (bounds->newest < bounds->oldest) {
+      bounds->oldest = event.sequence;
+      bounds->oldest_time = event.observe_time;
+    }
     bounds->newest = event.sequence;
     bounds->latest_time = std::max(bounds->latest_time, event.observe_time);
     if (event.observe_time <
@@ -473,6 +481,7 @@ absl::Status Journal::DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds
   // The clock may have stepped, so only old events at the beginning go.
   int64_t until = static_cast<int64_t>(bounds->oldest);
   absl::Time latest = bounds->deleted_until;
+  absl::Time until_time = bounds->oldest_time;
   times_from_->Bind(1, until);
   for (int64_t rows = 0;; ++rows) {
     absl::StatusOr<bool> row = times_from_->Step();
@@ -480,6 +489,7 @@ absl::Status Journal::DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds
     if (!*row) break;
     until = times_from_->Int(0);  // what stays begins here
     const int64_t time = times_from_->Int(1);
+    until_time = absl::FromUnixNanos(time);
     if (rows == max_rows || until == newest || (until >= too_many && time >= cutoff)) break;
     latest = std::max(latest, absl::FromUnixNanos(time));
   }
@@ -490,6 +500,7 @@ absl::Status Journal::DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds
       put_deleted_until_->BindText(1, absl::StrCat(absl::ToUnixNanos(latest))).Run();
   if (status.ok()) status = delete_events_->Bind(1, until).Run();
   bounds->oldest = static_cast<uint64_t>(until);
+  bounds->oldest_time = until_time;
   bounds->deleted_until = latest;
   return status;
 }

@@ -93,6 +93,10 @@ class Journal {
   uint64_t newest() const { return newest_; }
   // The oldest that is kept; newest() + 1 if none is.
   uint64_t oldest() const { return oldest_; }
+  // When that one was observed; InfiniteFuture if none is.
+  absl::Time oldest_time() const {
+    return newest_ < oldest_ ? absl::InfiniteFuture() : oldest_time_;
+  }
   // The newest observe_time that retention has deleted; InfinitePast if it deleted none.
   absl::Time deleted_until() const { return deleted_until_; }
 
@@ -122,6 +126,7 @@ class Journal {
   struct Bounds {
     uint64_t newest;
     uint64_t oldest;
+    absl::Time oldest_time;
     absl::Time latest_time;
     absl::Time deleted_until;
     int64_t stops;
@@ -147,6 +152,7 @@ class Journal {
   std::string token_key_;
   uint64_t newest_ = 0;
   uint64_t oldest_ = 1;
+  absl::Time oldest_time_;                         // of the event oldest_, where there is one
   absl::Time latest_time_ = absl::InfinitePast();  // of all events up to newest_
   absl::Time deleted_until_ = absl::InfinitePast();
   int64_t stops_ = 0;  // rows

@@ -1,6 +1,7 @@
 #include "server/journal_writer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
@@ -35,21 +36,24 @@ void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
 }  // namespace
 
 bool JournalWriter::Append(Change change, Instant now) {
-  Waiting waiting{std::move(change), 0};
+  Waiting waiting{std::move(change)};
   for (const EventBlockPtr& block : waiting.change.blocks) {
     published_ = block->last_sequence();
     waiting.bytes += block->memory();
+    waiting.events += block->size();
   }
   for (const JournalSession& session : waiting.change.sessions) {
     waiting.bytes += session.run_id.size() + session.payload.size();
   }
   backlog_bytes_ += waiting.bytes;
+  backlog_events_ += waiting.events;
   backlog_.push_back(std::move(waiting));
   const bool durable = !waiting_ && WriteWaiting(now);
   if (!durable) {
     waiting_ = true;
     GiveUpBeyondBound();
   }
+  MeasureBacklog();
   SetMark();
   return durable;
 }
@@ -61,6 +65,7 @@ void JournalWriter::Tick(Instant now) {
       waiting_ = false;
       spdlog::info("the journal is written again and has caught up");
     }
+    MeasureBacklog();
     SetMark();
   }
   if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
@@ -111,12 +116,12 @@ absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
     batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
     batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
   }
-  if (absl::Status status = journal_->Append(batch, now); !status.ok()) return status;
+  if (absl::Status status = Commit(batch, now); !status.ok()) return status;
   left_sessions_.clear();
   left_stops_.clear();
   for (; count > 0; --count) {
     Waiting& written = backlog_.front();
-    backlog_bytes_ -= written.bytes;
+    Forget(written);
     if (waiting_) {
       std::move(written.change.blocks.begin(), written.change.blocks.end(),
                 std::back_inserter(late_));
@@ -129,14 +134,15 @@ absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
 void JournalWriter::GiveUpBeyondBound() {
   while (backlog_bytes_ > kMaxBacklogBytes) {
     Waiting& oldest = backlog_.front();
-    for (const EventBlockPtr& block : oldest.change.blocks) given_up_ += block->size();
+    given_up_ += oldest.events;
+    meters_.given_up_events.Add(oldest.events);
     for (JournalSession& session : oldest.change.sessions) {
       const std::string run_id = session.run_id;
       left_sessions_[run_id] = std::move(session);
     }
     std::move(oldest.change.stops.begin(), oldest.change.stops.end(),
               std::back_inserter(left_stops_));
-    backlog_bytes_ -= oldest.bytes;
+    Forget(oldest);
     backlog_.pop_front();
   }
   if (left_stops_.size() > kMaxWaitingStops) {
@@ -152,7 +158,40 @@ void JournalWriter::Retain(Instant now) {
   } else if (!more.ok()) {
     spdlog::warn("old events cannot be deleted now: {}", std::string(more.status().message()));
   }
+  MeasureOldest();
   retain_at_ = now.monotonic + (more.value_or(false) ? absl::ZeroDuration() : kRetainInterval);
+}
+
+absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) {
+  // Time that passes in earnest: `now` stands still for the whole of a step.
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point begin = Steady::now();
+  writing_ = true;
+  absl::Status status = journal_->Append(batch, now);
+  writing_ = false;
+  if (status.ok()) {
+    meters_.commits.Observe(absl::FromChrono(Steady::now() - begin));
+    MeasureOldest();
+  } else {
+    meters_.write_errors.Add();
+  }
+  return status;
+}
+
+void JournalWriter::Forget(const Waiting& oldest) {
+  backlog_bytes_ -= oldest.bytes;
+  backlog_events_ -= oldest.events;
+}
+
+void JournalWriter::MeasureBacklog() {
+  meters_.backlog_bytes.Set(backlog_bytes_);
+  meters_.backlog_events.Set(backlog_events_);
+}
+
+void JournalWriter::MeasureOldest() {
+  const absl::Time time = journal_->oldest_time();
+  meters_.oldest_event_ns.Set(
+      time == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(time)));
 }
 
 void JournalWriter::SetMark() {
@@ -178,8 +217,12 @@ absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now)
   }
   journal_ = std::move(opened->journal);
   journal_->BeginAfter(newest);
+  meters_.replacements.Add();
+  meters_.given_up_events.Add(backlog_events_);
+  MeasureOldest();
   backlog_.clear();
-  backlog_bytes_ = 0;
+  backlog_bytes_ = backlog_events_ = 0;
+  MeasureBacklog();
   left_sessions_.clear();
   left_stops_.clear();
   given_up_ = 0;

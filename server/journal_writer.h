@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_JOURNAL_WRITER_H_
 #define VMEVENTD_SERVER_JOURNAL_WRITER_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -14,6 +15,7 @@
 #include "absl/time/time.h"
 #include "server/event_block.h"
 #include "server/journal.h"
+#include "server/journal_meters.h"
 #include "server/sequence_mark.h"
 #include "watcher/core/instant.h"
 
@@ -39,9 +41,14 @@ class JournalWriter {
       : options_(std::move(options)),
         journal_(std::move(journal)),
         mark_(std::move(mark)),
-        published_(mark_->Of(journal_->journal_id()).published) {}
+        published_(mark_->Of(journal_->journal_id()).published) {
+    MeasureOldest();
+  }
 
   const Journal& journal() const { return *journal_; }
+  // Any thread.
+  bool writing() const { return writing_; }
+  const JournalMeters& meters() const { return meters_; }
 
   // Writes a change, or keeps it for later. True: it is durable. Its events may be published now.
   bool Append(Change change, Instant now);
@@ -75,6 +82,7 @@ class JournalWriter {
   struct Waiting {
     Change change;
     size_t bytes = 0;
+    size_t events = 0;
   };
 
   // True: nothing waits any more.
@@ -87,15 +95,23 @@ class JournalWriter {
   void Retain(Instant now);
   void RetryLater(Instant now);
   void SetMark();
+  // Journal::Append, and how long it took.
+  absl::Status Commit(const Journal::Batch& batch, absl::Time now);
+  void Forget(const Waiting& oldest);
+  void MeasureBacklog();
+  void MeasureOldest();
 
   const JournalOptions options_;
   std::unique_ptr<Journal> journal_;
   const std::unique_ptr<SequenceMark> mark_;
   uint64_t published_;
+  JournalMeters meters_;
+  std::atomic<bool> writing_{false};
 
   bool waiting_ = false;  // an Append has failed, and what follows waits with it
   std::deque<Waiting> backlog_;
   size_t backlog_bytes_ = 0;
+  size_t backlog_events_ = 0;
   // Of changes whose events were given up: they are written with the oldest that is left.
   absl::flat_hash_map<std::string, JournalSession> left_sessions_;  // by run_id
   std::vector<JournalStop> left_stops_;

@@ -2,18 +2,21 @@
 
 #include <grpc/support/log.h>
 
-#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/time.h"
 #include "nlohmann/json.hpp"
+#include "server/log_text.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
+
+constexpr char kGrpcLogger[] = "grpc";
+constexpr char kLimiterLogger[] = "limiter";  // with fields, as kStopLogger
 
 absl::string_view LevelName(spdlog::level::level_enum level) {
   switch (level) {
@@ -30,18 +33,10 @@ absl::string_view LevelName(spdlog::level::level_enum level) {
   }
 }
 
-// Control characters would make one message look like several.
-std::string OnOneLine(const spdlog::string_view_t& text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      absl::StrAppend(&out, absl::StrFormat("\\x%02x", byte));
-    } else {
-      out += c;
-    }
-  }
-  return out;
+absl::string_view View(const spdlog::string_view_t& text) { return {text.data(), text.size()}; }
+
+bool HasFields(const spdlog::details::log_msg& msg) {
+  return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
 }
 
 class LineFormatter : public spdlog::formatter {
@@ -51,15 +46,19 @@ class LineFormatter : public spdlog::formatter {
   void format(const spdlog::details::log_msg& msg, spdlog::memory_buf_t& dest) override {
     const std::string time =
         absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
+    nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
+    if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
     std::string line;
     if (format_ == LogFormat::kJson) {
-      const nlohmann::ordered_json object = {
-          {"time", time},
-          {"level", std::string(LevelName(msg.level))},
-          {"message", std::string(msg.payload.data(), msg.payload.size())}};
-      line = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      nlohmann::ordered_json object = {{"time", time},
+                                       {"level", std::string(LevelName(msg.level))}};
+      object.update(fields);
+      // In ASCII, so that it drives no terminal either.
+      line = object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     } else {
-      line = absl::StrFormat("%s %-5s %s", time, LevelName(msg.level), OnOneLine(msg.payload));
+      line = absl::StrFormat("%s %-5s %s%s", time, LevelName(msg.level),
+                             OnOneLine(fields["message"].get_ref<const std::string&>()),
+                             FieldsAsText(fields));
     }
     line += '\n';
     dest.append(line.data(), line.data() + line.size());
@@ -93,7 +92,19 @@ void LogOfGrpc(gpr_log_func_args* args) {
   const auto level = args->severity == GPR_LOG_SEVERITY_ERROR  ? spdlog::level::warn
                      : args->severity == GPR_LOG_SEVERITY_INFO ? spdlog::level::debug
                                                                : spdlog::level::trace;
-  spdlog::log(level, "gRPC: {}", args->message);
+  const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
+  if (logger != nullptr) logger->log(level, "gRPC: {}", args->message);
+}
+
+// "info", "stop warn"
+std::string KindOf(const spdlog::details::log_msg& msg) {
+  const absl::string_view logger = View(msg.logger_name);
+  return absl::StrCat(logger, logger.empty() ? "" : " ", LevelName(msg.level));
+}
+
+uint64_t LinesASecond(absl::string_view logger) {
+  if (logger == kStopLogger) return LimitedSink::kStopLinesASecond;
+  return logger == kGrpcLogger ? LimitedSink::kGrpcLinesASecond : LimitedSink::kLinesASecond;
 }
 
 }  // namespace
@@ -102,13 +113,88 @@ std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format) {
   return std::make_unique<LineFormatter>(format);
 }
 
-void SetUpLogging(LogLevel level, LogFormat format) {
-  auto logger =
-      std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_formatter(MakeLogFormatter(format));
+LimitedSink::LimitedSink(std::shared_ptr<spdlog::sinks::sink> out, LogFormat format,
+                         const Clock* clock)
+    : out_(std::move(out)), clock_(clock) {
+  out_->set_formatter(MakeLogFormatter(format));
+}
+
+void LimitedSink::log(const spdlog::details::log_msg& msg) {
+  {
+    const MutexLock lock(&mutex_);
+    if (!limiter_.Admit(KindOf(msg), LinesASecond(View(msg.logger_name)),
+                        clock_->Now().monotonic)) {
+      changed_.NotifyAll();
+      return;
+    }
+  }
+  out_->log(msg);
+}
+
+void LimitedSink::Tell(const std::vector<LogLimiter::LeftOut>& left_out) {
+  for (const LogLimiter::LeftOut& kind : left_out) {
+    const std::string payload =
+        nlohmann::ordered_json({{"message", "log lines were left out: there were too many at once"},
+                                {"kind", kind.kind},
+                                {"lines", kind.lines}})
+            .dump();
+    out_->log(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload));
+  }
+}
+
+void LimitedSink::Report() {
+  std::vector<LogLimiter::LeftOut> left_out;
+  {
+    const MutexLock lock(&mutex_);
+    left_out = limiter_.Take(clock_->Now().monotonic);
+  }
+  Tell(left_out);
+}
+
+void LimitedSink::Run() {
+  for (bool stopped = false; !stopped;) {
+    Report();
+    const MutexLock lock(&mutex_);
+    const absl::Duration wait = limiter_.NextTake() - clock_->Now().monotonic;
+    if (!stopped_ && wait > absl::ZeroDuration()) changed_.WaitFor(&mutex_, wait);
+    stopped = stopped_;
+  }
+  std::vector<LogLimiter::LeftOut> left_out;
+  {
+    const MutexLock lock(&mutex_);
+    left_out = limiter_.TakeAll();
+  }
+  Tell(left_out);
+}
+
+void LimitedSink::Stop() {
+  const MutexLock lock(&mutex_);
+  stopped_ = true;
+  changed_.NotifyAll();
+}
+
+Logging::Logging(LogLevel level, LogFormat format, const Clock* clock)
+    : sink_(std::make_shared<LimitedSink>(std::make_shared<spdlog::sinks::stderr_sink_mt>(), format,
+                                          clock)),
+      thread_([this] { sink_->Run(); }) {
+  spdlog::drop_all();
+  for (const char* name : {kStopLogger, kGrpcLogger}) {
+    auto logger = std::make_shared<spdlog::logger>(name, sink_);
+    logger->set_level(ToSpdlog(level));
+    spdlog::register_logger(std::move(logger));
+  }
+  auto logger = std::make_shared<spdlog::logger>("", sink_);
   logger->set_level(ToSpdlog(level));
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogOfGrpc);
+  // gRPC makes no text of what is not wanted.
+  if (level == LogLevel::kDebug) gpr_set_log_verbosity(GPR_LOG_SEVERITY_INFO);
+  if (level == LogLevel::kTrace) gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
+}
+
+Logging::~Logging() {
+  sink_->Stop();
+  thread_.join();
 }
 
 }  // namespace vmeventd

@@ -7,6 +7,7 @@
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/logging.h"
+#include "server/privileges.h"
 #include "server/signal_watcher.h"
 #include "spdlog/spdlog.h"
 #include "watcher/io/clock.h"
@@ -21,16 +22,19 @@ int main(int argc, char** argv) {
   }
   // An arena for each of gRPC's threads would cost more memory than the VMs do.
   mallopt(M_ARENA_MAX, 2);
-  vmeventd::BlockStopSignals();
-  vmeventd::SetUpLogging(parsed.config->log_level, parsed.config->log_format);
+  const bool dropped = vmeventd::DropCapabilities();
+  vmeventd::BlockSignals();
+  if (!dropped) spdlog::warn("the capabilities that are not needed cannot be given up");
   const vmeventd::SystemClock clock;
+  const vmeventd::Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
   absl::StatusOr<std::unique_ptr<vmeventd::Daemon>> daemon =
       vmeventd::Daemon::Create(*parsed.config, &clock);
   if (!daemon.ok()) {
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return 1;
   }
-  const vmeventd::SignalWatcher signals([&daemon] { (*daemon)->RequestStop(); });
+  const vmeventd::SignalWatcher signals([&daemon] { (*daemon)->RequestStop(); },
+                                        [&daemon] { (*daemon)->Reload(); });
   (*daemon)->Run();
   return 0;
 }

@@ -1,56 +1,63 @@
 #ifndef VMEVENTD_SERVER_METRICS_H_
 #define VMEVENTD_SERVER_METRICS_H_
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "prometheus/collectable.h"
-#include "prometheus/exposer.h"
+#include "prometheus/metric_family.h"
+#include "server/event_pump.h"
 #include "server/event_store.h"
-#include "server/listen_address.h"
+#include "server/grpc_server.h"
+#include "server/journal_writer.h"
+#include "server/metric_families.h"
+#include "server/refusals.h"
 #include "server/stream_hub.h"
+#include "server/tls_files.h"
 #include "watcher/io/event_queue.h"
+#include "watcher/io/node_watcher.h"
 
 namespace vmeventd {
 
-// What the daemon knows of itself, as Prometheus metrics (docs/operations.md lists them), read at
-// the moment they are asked for. Any thread.
+// What the daemon knows of itself, as Prometheus metrics (docs/metrics.md lists them), read at the
+// moment they are asked for: counters without a lock, what the store, the hub and the queue have
+// under their locks for as long as it takes to copy a few numbers, or one of each open stream. Any
+// thread.
 class Metrics : public prometheus::Collectable {
  public:
+  // All outlive the metrics.
   struct Sources {
-    const EventStore* store;  // all outlive the metrics
+    const EventStore* store;
+    const EventPump* pump;
+    const JournalWriter* journal;
     const StreamHub* hub;
     const EventQueue* queue;
+    const NodeWatcher* watcher;
+    const RefusalCounters* refusals;
+    GrpcServer* server = nullptr;   // null: nothing listens
+    const TlsFiles* tls = nullptr;  // null: no TLS
+    std::string journal_path;       // of the database
     std::string version;
-    std::string exit_status_source;
   };
 
-  explicit Metrics(Sources sources) : sources_(std::move(sources)) {}
+  explicit Metrics(Sources sources);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
+  void CollectInfo(MetricFamilies* out) const;
+  void CollectVms(MetricFamilies* out) const;
+  void CollectEvents(MetricFamilies* out) const;
+  void CollectJournal(MetricFamilies* out) const;
+  void CollectStreams(MetricFamilies* out) const;
+  void CollectAccess(MetricFamilies* out) const;
+  void CollectQueue(MetricFamilies* out) const;
+  void CollectWatcher(MetricFamilies* out) const;
+  void CollectProcess(MetricFamilies* out) const;
+
   const Sources sources_;
-};
-
-// Serves the metrics by HTTP at /metrics until it is destroyed.
-class MetricsServer {
- public:
-  // The error names the address and why nothing can be served there.
-  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(const ListenAddress& address,
-                                                              Metrics::Sources sources);
-
-  // Where it listens, with the port that the kernel chose.
-  const ListenAddress& address() const { return address_; }
-
- private:
-  MetricsServer(ListenAddress address, Metrics::Sources sources);
-
-  ListenAddress address_;
-  const std::shared_ptr<Metrics> metrics_;
-  std::unique_ptr<prometheus::Exposer> exposer_;  // after what it reads
+  const absl::Time process_start_;
 };
 
 }  // namespace vmeventd

@@ -7,24 +7,25 @@
 namespace vmeventd {
 namespace {
 
-sigset_t StopSignals() {
+sigset_t WatchedSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   return signals;
 }
 
 }  // namespace
 
-void BlockStopSignals() {
-  const sigset_t signals = StopSignals();
+void BlockSignals() {
+  const sigset_t signals = WatchedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 }
 
-SignalWatcher::SignalWatcher(std::function<void()> stop)
-    : stop_(std::move(stop)), thread_([this] { Run(); }) {}
+SignalWatcher::SignalWatcher(std::function<void()> stop, std::function<void()> reload)
+    : stop_(std::move(stop)), reload_(std::move(reload)), thread_([this] { Run(); }) {}
 
 SignalWatcher::~SignalWatcher() {
   done_ = true;
@@ -33,12 +34,17 @@ SignalWatcher::~SignalWatcher() {
 }
 
 void SignalWatcher::Run() {
-  const sigset_t signals = StopSignals();
-  for (bool first = true;; first = false) {
+  const sigset_t signals = WatchedSignals();
+  for (bool stopping = false;;) {
     int number = 0;
     sigwait(&signals, &number);
     if (done_) return;
-    if (!first) _exit(1);
+    if (number == SIGHUP) {
+      reload_();
+      continue;
+    }
+    if (stopping) _exit(1);
+    stopping = true;
     stop_();
   }
 }

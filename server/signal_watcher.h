@@ -8,15 +8,15 @@
 
 namespace vmeventd {
 
-// Blocks SIGTERM and SIGINT for this thread and those that it will start, and ignores SIGPIPE.
-// Call it in main before anything else starts a thread.
-void BlockStopSignals();
+// Blocks SIGTERM, SIGINT and SIGHUP for this thread and those that it will start, and ignores
+// SIGPIPE. Call it in main before anything else starts a thread.
+void BlockSignals();
 
-// Waits for SIGTERM and SIGINT on a thread of its own. The first calls `stop` there; the second
-// ends the process at once, with status 1.
+// Waits for signals on a thread of its own. SIGHUP calls `reload` there. The first SIGTERM or
+// SIGINT calls `stop`; the second ends the process at once, with status 1.
 class SignalWatcher {
  public:
-  explicit SignalWatcher(std::function<void()> stop);
+  SignalWatcher(std::function<void()> stop, std::function<void()> reload);
   ~SignalWatcher();
   SignalWatcher(const SignalWatcher&) = delete;
   SignalWatcher& operator=(const SignalWatcher&) = delete;
@@ -25,6 +25,7 @@ class SignalWatcher {
   void Run();
 
   const std::function<void()> stop_;
+  const std::function<void()> reload_;
   std::atomic<bool> done_{false};
   std::thread thread_;
 };

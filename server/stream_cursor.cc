@@ -64,6 +64,7 @@ StreamCursor::StreamCursor(const EventStore* store, StreamBegin begin, EventMatc
       snapshot_(std::move(begin.snapshot)) {}
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time now, bool beat) {
+  sent_ = {};
   switch (phase_) {
     case Phase::kLocating:
       history_request_ = HistoryRequest{since_, 0, 0};
@@ -127,6 +128,7 @@ bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
   size_t i = sequence_ + 1 - block.first_sequence();
   size_t run = i;  // events [run, i) match and are not taken yet
   bool room = true;
+  size_t matched = 0;
   for (; i < block.size(); ++i) {
     const EventBlock::Entry entry = block.at(i);
     batch->scan_cost += matcher_.names().cost();
@@ -139,9 +141,14 @@ bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
     room = batch->bytes == 0 || batch->bytes + entry.bytes <= kMaxMessageBytes;
     if (!room) break;
     batch->bytes += entry.bytes;
+    ++matched;
   }
   if (run < i) batch->slices.push_back(block.Encoded(run, i));
   sequence_ = block.first_sequence() + i - 1;
+  sent_.events += matched;
+  if (matched > 0 && block.published() != absl::ZeroDuration()) {
+    sent_.published = std::min(sent_.published, block.published());
+  }
   return room;
 }
 

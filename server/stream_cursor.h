@@ -56,6 +56,14 @@ class StreamCursor {
   }
   void Supply(HistoryAnswer answer);
 
+  // What the last message of Next holds.
+  struct Sent {
+    size_t events = 0;
+    // When the oldest of them became public (EventBlock::published); InfiniteDuration: not known.
+    absl::Duration published = absl::InfiniteDuration();
+  };
+  const Sent& sent() const { return sent_; }
+
   // Everything matching up to this sequence is in the messages so far.
   uint64_t sequence() const { return sequence_; }
 
@@ -74,6 +82,7 @@ class StreamCursor {
   const EventStore* const store_;
   const EventMatcher matcher_;
   uint64_t sequence_;
+  Sent sent_;
   std::optional<absl::Time> since_;  // while kLocating
   Phase phase_;
   std::optional<HistoryRequest> history_request_;

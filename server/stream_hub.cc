@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/grpc_status.h"
-#include "server/raw_message.h"
 
 namespace vmeventd {
 namespace {
@@ -20,20 +19,24 @@ class FinishedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Open(grpc::CallbackServerContext* context,
-                                                            const grpc::ByteBuffer& request) {
-  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request);
-  if (stream.ok()) return *stream;
-  return new FinishedStream(ToGrpcStatus(stream.status()));
+                                                            const v1::WatchEventsRequest& request,
+                                                            const std::string& peer) {
+  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request, peer);
+  return stream.ok() ? *stream : Refuse(stream.status());
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Refuse(const absl::Status& status) {
+  meters_.CountRefusal(status);
+  return new FinishedStream(ToGrpcStatus(status));
 }
 
 absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* context,
-                                                   const grpc::ByteBuffer& request) {
-  v1::WatchEventsRequest message;
-  if (absl::Status status = ParseMessage(request, &message); !status.ok()) return status;
-  absl::StatusOr<WatchRequest> checked = CheckWatchEvents(message);
+                                                   const v1::WatchEventsRequest& request,
+                                                   const std::string& peer) {
+  absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
   if (!checked.ok()) return checked.status();
 
-  EventMatcher matcher(message.filter());
+  EventMatcher matcher(request.filter());
   absl::StatusOr<StreamBegin> begin = store_->Begin(checked->start, matcher.names());
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = checked->progress_interval.value_or(options_.progress_interval);
@@ -41,24 +44,34 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
       context,
       StreamCursor(store_, *std::move(begin), std::move(matcher),
                    std::holds_alternative<FromSnapshot>(checked->start)),
-      interval, options_.write_timeout, clock_, history_, this);
+      interval, options_.write_timeout, clock_, history_, this, &meters_);
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
-  if (absl::Status status = Register(stream, due); !status.ok()) return status;
+  if (absl::Status status = Register(stream, due, peer); !status.ok()) return status;
+  meters_.opened.Add();
   // gRPC keeps the first write until the reactor has been returned to it. From here on the stream
   // may be cancelled, but not be done: that takes the return.
   stream->Wake();
   return stream.get();
 }
 
-absl::Status StreamHub::Register(std::shared_ptr<WatchStream> stream, absl::Duration due) {
+absl::Status StreamHub::Register(std::shared_ptr<WatchStream> stream, absl::Duration due,
+                                 const std::string& peer) {
   WatchStream* const key = stream.get();
   const MutexLock lock(&mutex_);
   if (draining_) return absl::UnavailableError("vmeventd is shutting down");
   if (streams_.size() >= static_cast<size_t>(options_.max_streams)) {
+    refusals_->Count(Refusal::kStreams);
     return absl::ResourceExhaustedError(
         absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));
   }
-  streams_.emplace(key, Entry{std::move(stream), due});
+  int& of_peer = peers_[peer];
+  if (of_peer >= options_.max_streams_per_peer) {
+    refusals_->Count(Refusal::kStreamsPerPeer);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "too many streams: at most ", options_.max_streams_per_peer, " may be open from ", peer));
+  }
+  ++of_peer;
+  streams_.emplace(key, Entry{std::move(stream), due, peer});
   const auto entry = due_.emplace(due, key).first;  // begin() must not be looked at before this
   if (entry == due_.begin()) changed_.NotifyAll();
   return absl::OkStatus();
@@ -71,6 +84,8 @@ void StreamHub::StreamDone(WatchStream* stream) {
   if (found == streams_.end()) return;
   due_.erase({found->second.due, stream});
   released = std::move(found->second.stream);
+  const auto peer = peers_.find(found->second.peer);
+  if (--peer->second == 0) peers_.erase(peer);
   streams_.erase(found);
   if (streams_.empty()) changed_.NotifyAll();
 }
@@ -157,6 +172,19 @@ void StreamHub::Drain(absl::Duration timeout) {
 int StreamHub::stream_count() const {
   const MutexLock lock(&mutex_);
   return static_cast<int>(streams_.size());
+}
+
+StreamLag StreamHub::Lag(uint64_t newest) const {
+  StreamLag lag;
+  const MutexLock lock(&mutex_);
+  for (const auto& [key, entry] : streams_) {
+    const uint64_t delivered = entry.stream->delivered();
+    if (delivered >= newest) continue;
+    ++lag.behind;
+    lag.summed_events += newest - delivered;
+    lag.max_events = std::max(lag.max_events, newest - delivered);
+  }
+  return lag;
 }
 
 }  // namespace vmeventd

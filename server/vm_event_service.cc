@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/event_codec.h"
 #include "server/grpc_status.h"
 #include "server/random.h"
@@ -10,6 +11,8 @@
 
 namespace vmeventd {
 namespace {
+
+constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // Finishes a call with the bytes of its response, or why there are none.
 absl::Status FinishCall(const absl::StatusOr<std::string>& answered, grpc::ByteBuffer* response,
@@ -22,26 +25,36 @@ absl::Status FinishCall(const absl::StatusOr<std::string>& answered, grpc::ByteB
   return answered.status();
 }
 
+}  // namespace
+
+template <typename Message>
+absl::Status VmEventServiceImpl::Parse(const grpc::ByteBuffer& bytes, Message* message) const {
+  if (bytes.Length() > kMaxRequestBytes) {
+    backend_->refusals()->Count(Refusal::kRequestSize);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the request has ", bytes.Length(), " bytes, at most ", kMaxRequestBytes, " are allowed"));
+  }
+  return ParseMessage(bytes, message);
+}
+
 // Reads one request, answers it with `answer`, which returns the bytes of the response.
 template <typename Request, typename Answer>
-grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes,
-                                grpc::ByteBuffer* response, Answer answer) {
+grpc::ServerUnaryReactor* VmEventServiceImpl::Unary(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer& bytes,
+                                                    grpc::ByteBuffer* response, Answer answer) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   Request request;
-  absl::Status status = ParseMessage(bytes, &request);
+  absl::Status status = Parse(bytes, &request);
   FinishCall(status.ok() ? answer(request) : status, response, reactor).IgnoreError();
   return reactor;
 }
 
-}  // namespace
-
-VmEventServiceImpl::VmEventServiceImpl(ServerFacts facts, const EventStore* store,
-                                       const Queries* queries, History* history, StreamHub* hub)
-    : facts_(std::move(facts)), store_(store), queries_(queries), history_(history), hub_(hub) {}
-
 grpc::ServerWriteReactor<grpc::ByteBuffer>* VmEventServiceImpl::WatchEvents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return hub_->Open(context, *request);
+  v1::WatchEventsRequest message;
+  const absl::Status status = Parse(*request, &message);
+  return status.ok() ? backend_->hub()->Open(context, message, guard_->Peer(*context))
+                     : backend_->hub()->Refuse(status);
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerContext* context,
@@ -49,11 +62,12 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerCon
                                                          grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   v1::ListEventsRequest message;
-  absl::Status status = ParseMessage(*request, &message);
+  absl::Status status = Parse(*request, &message);
+  if (status.ok()) status = guard_->CheckListRate(*context);
   if (status.ok()) {
-    status = history_->PostQuery([this, reactor, response, message = std::move(message)](
-                                     const absl::StatusOr<JournalReader*>& journal) {
-      return FinishCall(queries_->ListEvents(message, journal), response, reactor);
+    status = backend_->history()->PostQuery([this, reactor, response, message = std::move(message)](
+                                                const absl::StatusOr<JournalReader*>& journal) {
+      return FinishCall(backend_->queries().ListEvents(message, journal), response, reactor);
     });
   }
   if (!status.ok()) reactor->Finish(ToGrpcStatus(status));
@@ -65,7 +79,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListVms(grpc::CallbackServerContex
                                                       grpc::ByteBuffer* response) {
   return Unary<v1::ListVmsRequest>(
       context, *request, response,
-      [this](const v1::ListVmsRequest& message) { return queries_->ListVms(message); });
+      [this](const v1::ListVmsRequest& message) { return backend_->queries().ListVms(message); });
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::GetVm(grpc::CallbackServerContext* context,
@@ -73,26 +87,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::GetVm(grpc::CallbackServerContext*
                                                     grpc::ByteBuffer* response) {
   return Unary<v1::GetVmRequest>(
       context, *request, response,
-      [this](const v1::GetVmRequest& message) { return queries_->GetVm(message); });
-}
-
-void VmEventServiceImpl::SetWatcher(NodeWatcher* watcher) {
-  const MutexLock lock(&mutex_);
-  watcher_ = watcher;
-}
-
-void VmEventServiceImpl::StopIntents() { SetWatcher(nullptr); }
-
-absl::Status VmEventServiceImpl::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
-  if (!store_->journal_writable()) {
-    return absl::UnavailableError(
-        "the journal cannot be written now, so that an intent would be lost with a restart of "
-        "vmeventd; try again later");
-  }
-  const MutexLock lock(&mutex_);
-  if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
-  use(watcher_);
-  return absl::OkStatus();
+      [this](const v1::GetVmRequest& message) { return backend_->queries().GetVm(message); });
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::DeclareIntent(grpc::CallbackServerContext* context,
@@ -109,13 +104,15 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::DeclareIntent(grpc::CallbackServer
   };
   const auto declare = [&]() -> absl::Status {
     v1::DeclareIntentRequest message;
-    if (absl::Status status = ParseMessage(*request, &message); !status.ok()) return status;
+    absl::Status status = guard_->CheckOperator(*context);
+    if (status.ok()) status = Parse(*request, &message);
+    if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(message);
     if (!checked.ok()) return checked.status();
     absl::StatusOr<std::string> intent_id = RandomUuid();
     if (!intent_id.ok()) return intent_id.status();
     checked->intent_id = *std::move(intent_id);
-    return WithWatcher(
+    return backend_->WithWatcher(
         [&](NodeWatcher* watcher) { watcher->DeclareIntent(*std::move(checked), answer); });
   };
   if (absl::Status status = declare(); !status.ok()) answer(status);
@@ -132,10 +129,11 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::WithdrawIntent(grpc::CallbackServe
   };
   const auto withdraw = [&]() -> absl::Status {
     v1::WithdrawIntentRequest message;
-    absl::Status status = ParseMessage(*request, &message);
+    absl::Status status = guard_->CheckOperator(*context);
+    if (status.ok()) status = Parse(*request, &message);
     if (status.ok()) status = CheckWithdrawIntent(message);
     if (!status.ok()) return status;
-    return WithWatcher(
+    return backend_->WithWatcher(
         [&](NodeWatcher* watcher) { watcher->WithdrawIntent(message.intent_id(), answer); });
   };
   if (absl::Status status = withdraw(); !status.ok()) answer(status);
@@ -148,32 +146,8 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::GetServerInfo(grpc::CallbackServer
   return Unary<v1::GetServerInfoRequest>(
       context, *request, response,
       [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<std::string> {
-        return Info().SerializeAsString();
+        return backend_->Info().SerializeAsString();
       });
-}
-
-v1::GetServerInfoResponse VmEventServiceImpl::Info() const {
-  v1::GetServerInfoResponse info;
-  info.set_version(facts_.version);
-  info.set_node(facts_.node);
-  info.set_journal_id(store_->journal_id());
-  const EventStore::Range range = store_->range();
-  info.set_oldest_sequence(range.oldest);
-  info.set_newest_sequence(range.newest);
-  *info.mutable_start_time() = ToTimestamp(facts_.start_time);
-  for (const WatchedDirectory& directory : store_->directories()) {
-    v1::WatchedDirectory* out = info.add_directories();
-    out->set_path(directory.path);
-    out->set_pattern(directory.pattern);
-    out->set_present(directory.present);
-    out->set_sockets(directory.sockets);
-  }
-  info.set_vms(store_->vm_count());
-  info.set_streams(hub_->stream_count());
-  info.set_journal_writable(store_->journal_writable());
-  const MutexLock lock(&mutex_);
-  info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
-  return info;
 }
 
 }  // namespace vmeventd

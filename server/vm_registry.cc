@@ -28,6 +28,7 @@ VmRecord::VmRecord(const v1::Vm& vm)
       run_id_(ViewWithin(encoded_, vm.ref().run_id())),
       path_(ViewWithin(encoded_, vm.monitor_path())),
       state_(vm.state()),
+      has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
 
 bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
@@ -36,6 +37,8 @@ bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& 
 }
 
 void VmRegistry::Erase(Records::iterator at) {
+  --counts_.by_state[(*at)->state()];
+  if ((*at)->has_problems()) --counts_.with_problems;
   stopped_.erase(*at);
   records_.erase(at);
 }
@@ -44,6 +47,8 @@ void VmRegistry::Put(VmRecordPtr record) {
   Forget(record->key());
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
+  ++counts_.by_state[record->state()];
+  if (record->has_problems()) ++counts_.with_problems;
   if (record->stopped()) stopped_.insert(std::move(record));
   if (stopped_.size() > max_stopped_) Erase(records_.find(*stopped_.begin()));
 }

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_VM_REGISTRY_H_
 #define VMEVENTD_SERVER_VM_REGISTRY_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,7 @@ class VmRecord {
   absl::string_view path() const { return path_; }
   v1::VmState state() const { return state_; }
   bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
+  bool has_problems() const { return has_problems_; }
   uint64_t last_sequence() const { return last_sequence_; }
   // One `snapshot_vms` field of WatchEventsResponse.
   const std::string& encoded() const { return encoded_; }
@@ -48,10 +50,17 @@ class VmRecord {
   const absl::string_view run_id_;
   const absl::string_view path_;
   const v1::VmState state_;
+  const bool has_problems_;
   const uint64_t last_sequence_;
 };
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
+
+// How many VMs are known.
+struct VmCounts {
+  std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
+  size_t with_problems = 0;
+};
 
 // The VMs that are known: every one that is not stopped, and the `max_stopped` that stopped last.
 // Not synchronised: its owner is.
@@ -74,6 +83,7 @@ class VmRegistry {
   // Every VM that is not stopped, in order.
   std::vector<VmRecordPtr> Running() const;
   size_t running_count() const { return records_.size() - stopped_.size(); }
+  const VmCounts& counts() const { return counts_; }
 
  private:
   struct Order {
@@ -95,6 +105,7 @@ class VmRegistry {
   const size_t max_stopped_;
   Records records_;
   std::set<VmRecordPtr, StopOrder> stopped_;  // of records_
+  VmCounts counts_;
 };
 
 }  // namespace vmeventd

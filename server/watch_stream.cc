@@ -10,15 +10,19 @@
 namespace vmeventd {
 WatchStream::WatchStream(grpc::CallbackServerContext* context, StreamCursor cursor,
                          absl::Duration progress_interval, absl::Duration write_timeout,
-                         const Clock* clock, History* history, WatchStreamOwner* owner)
+                         const Clock* clock, History* history, WatchStreamOwner* owner,
+                         StreamMeters* meters)
     : context_(context),
       progress_interval_(progress_interval),
       write_timeout_(write_timeout),
       clock_(clock),
       history_(history),
       owner_(owner),
+      meters_(meters),
+      opened_at_(clock->Now().monotonic),
+      delivered_(cursor.sequence()),
       cursor_(std::move(cursor)),
-      since_(clock->Now().monotonic) {}
+      since_(opened_at_) {}
 
 void WatchStream::Wake() { Advance(); }
 
@@ -39,6 +43,7 @@ void WatchStream::Advance() {
 std::optional<absl::Status> WatchStream::TakeEnd() {
   if (!end_.has_value()) return std::nullopt;
   state_ = State::kFinished;
+  meters_->CountEnd(*end_);
   return end_;
 }
 
@@ -83,6 +88,7 @@ bool WatchStream::AdvanceOnce() {
       state_ = State::kReading;
     } else {
       state_ = State::kIdle;
+      delivered_.store(cursor_.sequence(), std::memory_order_relaxed);
       if (!next.ok() && !end_.has_value()) end_ = next.status();
       if (draining_ && !again_ && !end_.has_value()) {
         end_ = absl::UnavailableError(
@@ -128,10 +134,23 @@ void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
   Advance();
 }
 
+void WatchStream::CountMessage() {
+  meters_->sent_messages.Add();
+  meters_->sent_events.Add(cursor_.sent().events);
+  meters_->sent_bytes.Add(message_.Length());
+  // What is told of an earlier time was not late on its way.
+  const absl::Duration published = cursor_.sent().published;
+  if (published >= opened_at_ && published < absl::InfiniteDuration()) {
+    meters_->public_to_sent.Observe(clock_->Now().monotonic - published);
+  }
+  delivered_.store(cursor_.sequence(), std::memory_order_relaxed);
+}
+
 void WatchStream::OnWriteDone(bool ok) {
-  message_.Clear();
   {
     const MutexLock lock(&mutex_);
+    if (ok) CountMessage();
+    message_.Clear();
     state_ = State::kIdle;
     since_ = clock_->Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");

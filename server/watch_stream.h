@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_SERVER_WATCH_STREAM_H_
 #define VMEVENTD_SERVER_WATCH_STREAM_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 
@@ -10,13 +12,15 @@
 #include "grpcpp/grpcpp.h"
 #include "server/history.h"
 #include "server/stream_cursor.h"
+#include "server/stream_meters.h"
 #include "watcher/io/clock.h"
 #include "watcher/io/mutex.h"
 
 namespace vmeventd {
 
 struct StreamOptions {
-  int max_streams = 10'000;
+  int max_streams = 4'000;
+  int max_streams_per_peer = 2'000;
   absl::Duration progress_interval = absl::Seconds(10);  // where the client asks for none
   absl::Duration write_timeout = absl::Seconds(60);      // one write pending for longer ends it
 };
@@ -37,7 +41,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // `context` is the call's; the others outlive the stream. Nothing happens before Wake.
   WatchStream(grpc::CallbackServerContext* context, StreamCursor cursor,
               absl::Duration progress_interval, absl::Duration write_timeout, const Clock* clock,
-              History* history, WatchStreamOwner* owner);
+              History* history, WatchStreamOwner* owner, StreamMeters* meters);
 
   // There may be something to send.
   void Wake();
@@ -48,6 +52,9 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Sends a beat or cuts a write that is pending for too long, if either is due. Returns when to
   // ask again, on the monotonic clock.
   absl::Duration CheckDeadline(absl::Duration now);
+
+  // What is up to this sequence has been handed to the network, or does not match.
+  uint64_t delivered() const { return delivered_.load(std::memory_order_relaxed); }
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -65,6 +72,8 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Asks the history, on whose thread OnHistory is told.
   void AskHistory(const HistoryRequest& request);
   void OnHistory(absl::StatusOr<HistoryAnswer> answer);
+  // Measures the message that was written.
+  void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The status to finish with, if the stream is free and has ended.
   std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -74,6 +83,9 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const Clock* const clock_;
   History* const history_;
   WatchStreamOwner* const owner_;
+  StreamMeters* const meters_;
+  const absl::Duration opened_at_;  // on the monotonic clock
+  std::atomic<uint64_t> delivered_;
 
   StreamCursor cursor_;       // of the thread that made the state kBuilding
   grpc::ByteBuffer message_;  // in flight

@@ -1,5 +1,10 @@
 #include "client/commands.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -23,8 +28,11 @@ class CommandsTest : public testing::Test {
 
   template <typename Command>
   std::optional<Failure> Run(const Command& command) {
-    const auto stub = Connect(server_.address());
-    return RunCommand(command, {server_.address(), stub.get(), &formatter_, &output_});
+    const auto channel = Connect(server_.address());
+    const auto stub = v1::VmEventService::NewStub(*channel);
+    const auto health = grpc::health::v1::Health::NewStub(*channel);
+    return RunCommand(command, {server_.address(), stub.get(), health.get(), &formatter_, &output_,
+                                [this](absl::Duration pause) { pauses_.push_back(pause); }});
   }
   size_t Lines() const {
     return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
@@ -48,6 +56,7 @@ class CommandsTest : public testing::Test {
   JsonFormatter formatter_;
   StringOutput output_;
   std::vector<v1::ListEventsRequest> requests_;
+  std::vector<absl::Duration> pauses_;
 };
 
 TEST_F(CommandsTest, EventsReadsAllPages) {
@@ -145,6 +154,80 @@ TEST_F(CommandsTest, InfoPrintsOneObject) {
   EXPECT_FALSE(Run(InfoCommand{}).has_value());
   EXPECT_EQ(Lines(), 1U);
   EXPECT_THAT(output_.text, HasSubstr("\"node\":\"node1\""));
+}
+
+TEST_F(CommandsTest, HealthPrintsAWordAndFailsWhereItIsNotServing) {
+  EXPECT_FALSE(Run(HealthCommand{}).has_value());
+  EXPECT_EQ(output_.text, "{\"status\":\"SERVING\"}\n");
+  output_.text.clear();
+  server_.SetServing(false);
+  const auto failure = Run(HealthCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
+}
+
+TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {
+  const auto failure = Run(HealthCommand{"nothing", absl::Seconds(5)});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("vmeventd.v1.VmEventService"));
+}
+
+TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
+  // A socket that listens and whose connections nobody takes.
+  server_.Stop();
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  memcpy(name.sun_path, server_.address().path.data(), server_.address().path.size());
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
+  ASSERT_EQ(listen(fd, 8), 0);
+  const auto failure = Run(HealthCommand{"", absl::Milliseconds(50)});
+  close(fd);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUnreachable);
+  EXPECT_THAT(failure->sentence, HasSubstr("did not answer in time"));
+}
+
+TEST_F(CommandsTest, EventsIsPatientWithARateLimit) {
+  int refusals = 3;
+  ServeEvents(1500);
+  server_.service().list_events = [this, &refusals, serve = server_.service().list_events](
+                                      const v1::ListEventsRequest& request,
+                                      v1::ListEventsResponse* response) {
+    if (!requests_.empty() && refusals-- > 0) {
+      return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
+    }
+    return serve(request, response);
+  };
+  EXPECT_FALSE(Run(EventsCommand{}).has_value());
+  EXPECT_EQ(Lines(), 1500U);
+  EXPECT_THAT(pauses_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200),
+                                   absl::Milliseconds(400)));
+}
+
+TEST_F(CommandsTest, ALimitThatStaysIsToldWithItsFlags) {
+  server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
+    return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
+  };
+  const auto failure = Run(EventsCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence,
+              testing::AllOf(HasSubstr("too many requests"), HasSubstr("--list-rate")));
+}
+
+TEST_F(CommandsTest, ADeniedRequestSaysWhoMay) {
+  server_.service().declare_intent = [](const v1::DeclareIntentRequest&,
+                                        v1::DeclareIntentResponse*) {
+    return grpc::Status(grpc::PERMISSION_DENIED, "the peer may only read");
+  };
+  const auto failure = Run(DeclareIntentCommand{"web1", "", "a", "r", std::nullopt});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence,
+              testing::AllOf(HasSubstr("the peer may only read"), HasSubstr("role=operator")));
 }
 
 TEST_F(CommandsTest, AServerThatIsNotThereIsUnreachable) {

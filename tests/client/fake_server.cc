@@ -6,7 +6,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 
@@ -92,18 +92,35 @@ grpc::Status FakeService::GetServerInfo(grpc::ServerContext* /*context*/,
   return grpc::Status::OK;
 }
 
-FakeServer::FakeServer(const std::string& socket_name) {
+FakeServer::FakeServer(const std::string& socket_name)
+    : credentials_(grpc::InsecureServerCredentials()) {
   address_.path = absl::StrCat(directory_.path(), "/", socket_name);
 }
 
 FakeServer::~FakeServer() { Stop(); }
 
 void FakeServer::Start() {
+  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(ToGrpcTarget(address_), grpc::InsecureServerCredentials());
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  int port = 0;
+  builder.AddListeningPort(ToGrpcTarget(address_), credentials_, &port);
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();
   ASSERT_NE(server_, nullptr);
+  if (!address_.is_unix()) address_.port = std::to_string(port);
+}
+
+void FakeServer::UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials) {
+  credentials_ = std::move(credentials);
+  if (!address_.is_unix()) return;
+  address_.path.clear();
+  address_.host = "127.0.0.1";
+  address_.port = "0";
+}
+
+void FakeServer::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus("", serving);
 }
 
 void FakeServer::Stop() {

@@ -12,6 +12,7 @@
 
 #include "client/output.h"
 #include "client/server_address.h"
+#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -79,15 +80,19 @@ class FakeService : public v1::VmEventService::Service {
   std::vector<v1::WatchEventsRequest> watch_requests_;
 };
 
-// A FakeService on a Unix socket, which can be stopped and started again.
+// A FakeService on a Unix socket, which can be stopped and started again, with gRPC's health
+// service beside it.
 class FakeServer {
  public:
   // `socket_name` may hold any character that a file name can.
   explicit FakeServer(const std::string& socket_name = "fake.sock");
   ~FakeServer();
 
+  // From the next Start() on it listens on 127.0.0.1 instead, always on the same port.
+  void UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials);
   void Start();
   void Stop();
+  void SetServing(bool serving);
   const ServerAddress& address() const { return address_; }
   FakeService& service() { return service_; }
 
@@ -95,6 +100,7 @@ class FakeServer {
   TemporaryDirectory directory_;
   ServerAddress address_;
   FakeService service_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::Server> server_;
 };
 

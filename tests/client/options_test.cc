@@ -121,6 +121,61 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_THAT(Complaint({"intent", "drop", "x"}), HasSubstr("\"drop\""));
 }
 
+TEST(ParseCommandLine, Health) {
+  EXPECT_EQ(std::get<HealthCommand>(Parsed({"health"}).command).service, "");
+  EXPECT_EQ(std::get<HealthCommand>(Parsed({"health"}).command).timeout, absl::Seconds(5));
+  const auto health = std::get<HealthCommand>(Parsed({"health", "a.B", "--timeout", "1s"}).command);
+  EXPECT_EQ(health.service, "a.B");
+  EXPECT_EQ(health.timeout, absl::Seconds(1));
+  EXPECT_THAT(Complaint({"health", "--timeout", "5"}), HasSubstr("--timeout"));
+  EXPECT_THAT(Complaint({"health", "a", "b"}), HasSubstr("\"b\""));
+}
+
+TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
+  const CommandLine line =
+      Parsed({"--server", "node1:80", "info", "--tls-ca", "ca", "--tls-cert", "cert", "--tls-key",
+              "key", "--tls-server-name", "node1.example"});
+  ASSERT_TRUE(line.server.tls.has_value());
+  EXPECT_EQ(line.server.tls->ca_file, "ca");
+  EXPECT_EQ(line.server.tls->cert_file, "cert");
+  EXPECT_EQ(line.server.tls->key_file, "key");
+  EXPECT_EQ(line.server.tls->server_name, "node1.example");
+  EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).server.tls.has_value());
+}
+
+TEST(ParseCommandLine, TlsNeedsWhatBelongsTogether) {
+  const std::vector<std::string> start = {"info", "--server", "node1:80"};
+  const auto complaint = [&start](std::vector<std::string> options) {
+    options.insert(options.begin(), start.begin(), start.end());
+    return Complaint(options);
+  };
+  EXPECT_THAT(complaint({"--tls-cert", "c", "--tls-key", "k"}), HasSubstr("--tls-ca FILE"));
+  EXPECT_THAT(complaint({"--tls-server-name", "n"}), HasSubstr("--tls-ca FILE"));
+  EXPECT_THAT(complaint({"--tls-ca", "a", "--tls-cert", "c"}), HasSubstr("give --tls-key"));
+  EXPECT_THAT(complaint({"--tls-ca", "a", "--tls-key", "k"}), HasSubstr("give --tls-cert"));
+  EXPECT_THAT(complaint({"--tls-ca", ""}), HasSubstr("--tls-ca: the text is empty"));
+}
+
+TEST(ParseCommandLine, AUnixSocketHasNoTls) {
+  EXPECT_THAT(Complaint({"info", "--tls-ca", "a"}),
+              AllOf(HasSubstr("--tls-ca"), HasSubstr("Unix socket"), HasSubstr("HOST:PORT")));
+  EXPECT_THAT(Complaint({"info", "--server", "unix:/s", "--tls-server-name", "n"}),
+              HasSubstr("--tls-server-name: a Unix socket (unix:/s)"));
+}
+
+TEST(ParseCommandLine, TheVariablesOfTlsStandInForTheOptions) {
+  OptionContext context = Context();
+  context.tls_variables = {"ca", "cert", "key", "name"};
+  EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server.tls->key_file, "key");
+  const CommandLine given = Parsed({"info", "--server", "node1:80", "--tls-ca", "other"}, context);
+  EXPECT_EQ(given.server.tls->ca_file, "other");
+  EXPECT_EQ(given.server.tls->cert_file, "") << "all or none";
+  EXPECT_FALSE(Parsed({"info"}, context).server.tls.has_value());
+  context.tls_variables.ca_file.clear();
+  EXPECT_THAT(Answer({"info", "--server", "node1:80"}, context).err,
+              HasSubstr("$VMEVENTS_TLS_*: TLS needs --tls-ca"));
+}
+
 TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
   for (const auto& arguments : std::vector<std::vector<std::string>>{
            {"--server", "node1:80", "-o", "json", "--color", "never", "info"},
@@ -154,7 +209,9 @@ TEST(ParseCommandLine, SaysWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({}),
-            "no command is given; there are watch, events, vms, vm, intent and info (see vmevents --help)");
+            "no command is given; there are watch, events, vms, vm, intent, info and health (see "
+            "vmevents "
+            "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),

@@ -273,6 +273,34 @@ TEST_F(WatchLoopTest, ARefusedRequestIsNotTriedAgain) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("filter.vm_names: \"[\" is not a glob")));
 }
 
+TEST_F(WatchLoopTest, WaitsForRoomWhereTheServerHasNone) {
+  const grpc::Status full(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open");
+  Serve({}, full);
+  Serve({}, full);
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Run(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200)));
+  EXPECT_THAT(notes_,
+              ElementsAre(testing::AllOf(HasSubstr("1000 streams are open"),
+                                         HasSubstr("--max-streams"), HasSubstr("(trying again)")),
+                          HasSubstr("connected")));
+}
+
+TEST_F(WatchLoopTest, WithoutResumeAServerWithoutRoomIsTheEnd) {
+  Serve({}, {grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"});
+  WatchCommand command;
+  command.resume = false;
+  EXPECT_EQ(Run(command), ExitCode::kFailed);
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, AWatchThatIsDeniedIsTheEnd) {
+  Serve({}, {grpc::StatusCode::PERMISSION_DENIED, "not for you"});
+  EXPECT_EQ(Run({}), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("not for you")));
+}
+
 TEST_F(WatchLoopTest, AStopEndsAStreamThatSaysNothing) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.after_write = [this] {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 
+#include "tests/fakes/test_certificates.h"
 #include "tests/server/temporary_directory.h"
 
 namespace vmeventd {
@@ -131,7 +132,7 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--watch", ""}, {"--watch"}},
       {{"--watch", file}, {"--watch", file, "not a directory"}},
       {{"--watch", "/nowhere", "--watch", "/nowhere:*.kvmd"}, {"--watch", "given twice"}},
-      {{"--listen", "0.0.0.0:1"}, {"--listen", "0.0.0.0:1", "TLS"}},
+      {{"--listen", "0.0.0.0:1"}, {"--listen", "0.0.0.0:1", "--tls-cert", "--insecure-listen"}},
       {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
       {{"--state-dir", ""}, {"--state-dir", "empty"}},
       {{"--state-dir", file}, {"--state-dir", file, "not a directory"}},
@@ -144,6 +145,19 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--retention-age", "0d"}, {"--retention-age", "more than 0"}},
       {{"--metrics-listen", "unix:/x"}, {"--metrics-listen", "unix:/x", "HOST:PORT"}},
       {{"--metrics-listen", "10.0.0.1:1"}, {"--metrics-listen", "10.0.0.1", "loopback"}},
+      {{"--metrics-listen", "127.0.0.1:1,role=reader"}, {"--metrics-listen", "role="}},
+      {{"--listen", "unix:/a,mode=0666"}, {"--listen", "unix:/a,mode=0666", "role=reader"}},
+      {{"--tls-cert", file}, {"--tls-cert", "--tls-key"}},
+      {{"--tls-key", file}, {"--tls-key", "--tls-cert"}},
+      {{"--tls-client-ca", file}, {"--tls-client-ca", "--tls-cert"}},
+      {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
+      {{"--listen", "unix:/a", "--tls-cert", file, "--tls-key", file}, {"--tls-cert", "HOST:PORT"}},
+      {{"--listen", "10.0.0.1:1,role=operator", "--insecure-listen"},
+       {"--listen", "role=operator", "--tls-operator"}},
+      {{"--max-connections", "0"}, {"--max-connections", "\"0\""}},
+      {{"--max-streams", "-1"}, {"--max-streams", "\"-1\""}},
+      {{"--max-streams-per-peer", "x"}, {"--max-streams-per-peer", "\"x\""}},
+      {{"--list-rate", "0.5"}, {"--list-rate", "\"0.5\""}},
       {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
       {{"--retention-events", "many"}, {"--retention-events", "\"many\""}},
       {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
@@ -166,10 +180,30 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
 TEST(Config, AnswersHelpVersionAndCheck) {
   const ParsedConfig help = Parse({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* flag :
-       {"--watch", "--listen", "--state-dir", "--powerdown-window", "--retention-age",
-        "--retention-events", "--metrics-listen", "--process-tracking", "--shutdown-files",
-        "--log-level", "--log-format", "--config", "--version", "--check-config", "Examples:"}) {
+  for (const char* flag : {"--watch",
+                           "--listen",
+                           "--tls-cert",
+                           "--tls-key",
+                           "--tls-client-ca",
+                           "--tls-operator",
+                           "--insecure-listen",
+                           "--max-connections",
+                           "--max-streams",
+                           "--max-streams-per-peer",
+                           "--list-rate",
+                           "--state-dir",
+                           "--powerdown-window",
+                           "--retention-age",
+                           "--retention-events",
+                           "--metrics-listen",
+                           "--process-tracking",
+                           "--shutdown-files",
+                           "--log-level",
+                           "--log-format",
+                           "--config",
+                           "--version",
+                           "--check-config",
+                           "Examples:"}) {
     EXPECT_THAT(help.text, HasSubstr(flag));
   }
   EXPECT_THAT(Parse({"--version"}).text, ::testing::StartsWith("vmeventd "));
@@ -178,6 +212,82 @@ TEST(Config, AnswersHelpVersionAndCheck) {
   EXPECT_FALSE(check.config.has_value());
   EXPECT_THAT(check.text, HasSubstr("powerdown-window = \"1h30m\""));
   EXPECT_EQ(Parse({"--check-config", "--log-level", "x"}).exit_code, 2);
+}
+
+// A daemon's certificate, and the flags that go with it.
+class TlsConfig : public ::testing::Test {
+ protected:
+  std::vector<std::string> With(std::vector<std::string> more) const {
+    std::vector<std::string> out = {"--listen",          "0.0.0.0:7070", "--tls-cert",
+                                    server_.certificate, "--tls-key",    server_.key};
+    out.insert(out.end(), more.begin(), more.end());
+    return out;
+  }
+
+  const TemporaryDirectory directory_;
+  const std::unique_ptr<CertificateAuthority> authority_ =
+      MakeCertificateAuthority(directory_.path());
+  const CertificateFiles server_ = authority_->Issue(ServerCertificate());
+  const CertificateFiles other_ = authority_->Issue(ServerCertificate());
+};
+
+TEST_F(TlsConfig, OpensTheNetwork) {
+  const Config config = Good(
+      With({"--listen", "127.0.0.1:1,role=operator", "--tls-client-ca", authority_->certificate(),
+            "--tls-operator", "a.example", "--tls-operator", "spiffe://x/mover"}));
+  ASSERT_TRUE(config.tls.has_value());
+  EXPECT_EQ(config.tls->client_ca, authority_->certificate());
+  EXPECT_THAT(config.tls_operators, ::testing::ElementsAre("a.example", "spiffe://x/mover"));
+  EXPECT_EQ(Good(With({})).listens[0].host, "0.0.0.0");
+}
+
+TEST_F(TlsConfig, ErrorsNameFileAndCure) {
+  std::ofstream(directory_ / "garbage") << "-----BEGIN CERTIFICATE-----\nnot base64\n";
+  std::ofstream(directory_ / "empty");
+  const std::string ca = authority_->certificate();
+  const struct {
+    std::vector<std::string> more;
+    std::vector<std::string> says;
+  } rows[] = {
+      {{"--listen", "127.0.0.1:2,role=operator"}, {"--listen", "--tls-operator"}},
+      {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
+      {{"--tls-client-ca", ca, "--tls-operator", ""}, {"--tls-operator", "empty"}},
+      {{"--tls-client-ca", directory_ / "none"}, {"--tls-client-ca", "none", "No such file"}},
+      {{"--tls-client-ca", directory_ / "empty"}, {"--tls-client-ca", "empty", "PEM"}},
+      {{"--tls-client-ca", directory_.path()}, {"--tls-client-ca", "not a regular file"}},
+      {{"--metrics-listen", "0.0.0.0:2"}, {"--metrics-listen", "--insecure-listen"}},
+  };
+  for (const auto& row : rows) {
+    const ParsedConfig parsed = Parse(With(row.more));
+    EXPECT_EQ(parsed.exit_code, 2) << row.more.back();
+    for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
+  }
+  const auto says = [](const std::string& certificate, const std::string& key) {
+    return Parse({"--listen", "[::]:1", "--tls-cert", certificate, "--tls-key", key}).text;
+  };
+  EXPECT_THAT(says(server_.certificate, other_.key),
+              HasSubstr("is not the key of the certificate"));
+  EXPECT_THAT(says(directory_ / "garbage", server_.key), HasSubstr("no readable certificate"));
+  EXPECT_THAT(says(server_.certificate, server_.certificate), HasSubstr("no readable private key"));
+  EXPECT_THAT(says(server_.certificate, directory_ / "none"), HasSubstr("--tls-key"));
+}
+
+TEST_F(TlsConfig, InsecureListenSaysThatItIsMeant) {
+  const Config config =
+      Good({"--listen", "0.0.0.0:1", "--metrics-listen", "[::]:2", "--insecure-listen"});
+  EXPECT_EQ(config.listens[0].host, "0.0.0.0");
+  EXPECT_EQ(config.metrics_listen->host, "::");
+}
+
+TEST_F(TlsConfig, WhatCheckConfigPrintsIsAConfigurationFile) {
+  std::vector<std::string> check =
+      With({"--listen", "unix:/x,role=reader,mode=0666", "--tls-client-ca",
+            authority_->certificate(), "--tls-operator", "a", "--tls-operator", "b",
+            "--insecure-listen", "--max-streams", "7", "--check-config"});
+  const std::string text = Parse(check).text;
+  std::ofstream(directory_ / "conf") << text;
+  EXPECT_THAT(text, HasSubstr("\"unix:/x,role=reader,mode=0666\""));
+  EXPECT_EQ(Parse({"--check-config", "--config", directory_ / "conf"}).text, text);
 }
 
 TEST(Config, WhatCheckConfigPrintsIsAConfigurationFile) {

@@ -116,7 +116,7 @@ grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
 TEST(VmEventService, PassesIntentsOnAndAnswersWithWhatCameOfThem) {
   TestServer server;
   IntentWatcher watcher;
-  server.service().SetWatcher(&watcher);
+  server.backend().SetWatcher(&watcher);
   v1::DeclareIntentResponse first;
   v1::DeclareIntentResponse second;
   ASSERT_TRUE(Declare(server, &first).ok());
@@ -144,12 +144,12 @@ TEST(VmEventService, PassesIntentsOnAndAnswersWithWhatCameOfThem) {
 TEST(VmEventService, TakesNoIntentThatItCouldNotKeep) {
   TestServer server;
   IntentWatcher watcher;
-  server.service().SetWatcher(&watcher);
+  server.backend().SetWatcher(&watcher);
   v1::DeclareIntentResponse response;
   server.pumped().store().SetJournalWritable(false);
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
   server.pumped().store().SetJournalWritable(true);
-  server.service().StopIntents();
+  server.backend().StopIntents();
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
 }
 
@@ -206,26 +206,30 @@ TEST(GrpcServer, ItsSocketIsForItsGroupOnly) {
 }
 
 TEST(GrpcServer, SharesNoAddress) {
+  TestServer server;
   const TemporaryDirectory directory;
-  v1::VmEventService::Service service;
   const ListenAddress socket = ParseListenAddress("unix:" + (directory / "own/s p%c")).value();
   const ListenAddress any_port = ParseListenAddress("127.0.0.1:0").value();
-  absl::StatusOr<std::unique_ptr<GrpcServer>> first =
-      GrpcServer::Start({socket, any_port}, &service);
+  const auto start = [&server](std::vector<ListenAddress> addresses) {
+    return GrpcServer::Start({.addresses = std::move(addresses)}, &server.backend(),
+                             &server.clock());
+  };
+  absl::StatusOr<std::unique_ptr<GrpcServer>> first = start({socket, any_port});
   ASSERT_TRUE(first.ok()) << first.status();
   const ListenAddress port = (*first)->addresses()[1];
   EXPECT_NE(port.port, 0);
 
-  const absl::Status same_socket = GrpcServer::Start({socket}, &service).status();
+  const absl::Status same_socket = start({socket}).status();
   EXPECT_THAT(std::string(same_socket.message()), HasSubstr("another vmeventd holds this lock"));
   EXPECT_THAT(std::string(same_socket.message()), HasSubstr(absl::StrCat("pid ", getpid())));
-  const absl::Status same_port = GrpcServer::Start({port}, &service).status();
+  const absl::Status same_port = start({port}).status();
   EXPECT_THAT(std::string(same_port.message()), HasSubstr(port.ToString()));
+  EXPECT_THAT(std::string(same_port.message()), HasSubstr("another process listens on this port"));
   EXPECT_EQ(access(socket.path.c_str(), F_OK), 0) << "the first one's socket is still there";
 
   first->reset();
   EXPECT_NE(access(socket.path.c_str(), F_OK), 0) << "it takes its socket with it";
-  EXPECT_TRUE(GrpcServer::Start({socket, port}, &service).ok());
+  EXPECT_TRUE(start({socket, port}).ok());
 }
 
 Config DaemonConfig(const TemporaryDirectory& directory) {

@@ -96,36 +96,89 @@ TEST(Directories, AnotherUsersOrAnOpenOneIsRefused) {
   EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("12345"));
 }
 
+TEST(Directories, SomewhereOthersCouldReplaceASocketIsRefused) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
+  ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
+  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
+              HasSubstr("chmod o-w"));
+  ASSERT_EQ(chmod((directory / "open").c_str(), 01777), 0);
+  EXPECT_TRUE(CheckNobodyElseReplaces(directory / "open").ok()) << "as /tmp is";
+  if (geteuid() != 0) return;  // only root can give a directory away
+  ASSERT_EQ(chown((directory / "open").c_str(), 12345, 0), 0);
+  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
+              HasSubstr("12345"));
+}
+
+ListenAddress UnixAddress(const std::string& path, const std::string& options = "") {
+  return ParseListenAddress("unix:" + path + options).value();
+}
+
 TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   const TemporaryDirectory directory;
-  const ListenAddress address = {.path = directory / "own/x.sock", .host = "", .port = 0};
-  ASSERT_TRUE(MakeSocketDirectory(address).ok());
+  const std::string path = directory / "own/x.sock";
+  ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
   EXPECT_EQ(ModeOf(directory / "own") & ~0750u, 0);
-  EXPECT_TRUE(PrepareListenAddress(address).ok());
-  { const BoundSocket stale(address.path, false); }
-  EXPECT_TRUE(PrepareListenAddress(address).ok());
-  EXPECT_NE(access(address.path.c_str(), F_OK), 0);
+  EXPECT_NE(access(path.c_str(), F_OK), 0) << "it went with its socket";
+  { const BoundSocket stale(path, false); }
+  ASSERT_EQ(access(path.c_str(), F_OK), 0);
+  const auto socket = ListenSocket::Open(UnixAddress(path));
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  EXPECT_EQ(ModeOf(path), 0660);
+}
+
+TEST(ListenSocket, HasTheModeAndTheGroupWhateverTheUmask) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "s";
+  for (const mode_t mask : {0000, 0022, 0777}) {
+    const mode_t old = umask(mask);
+    const auto socket = ListenSocket::Open(UnixAddress(path, ",mode=0666,role=reader"));
+    umask(old);
+    ASSERT_TRUE(socket.ok()) << socket.status();
+    EXPECT_EQ(ModeOf(path), 0666);
+  }
+  if (geteuid() != 0) return;  // only root can give a file to any group
+  const auto socket = ListenSocket::Open(UnixAddress(path, ",mode=0620,group=54321"));
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  struct stat info {};
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_gid, 54321);
+  EXPECT_EQ(info.st_mode & 0777, 0620);
 }
 
 TEST(ListenSocket, LeavesAloneWhatBelongsToOthers) {
   const TemporaryDirectory directory;
-  const ListenAddress live = {.path = directory / "live", .host = "", .port = 0};
-  const BoundSocket listener(live.path, true);
-  EXPECT_THAT(std::string(PrepareListenAddress(live).message()),
+  const std::string live = directory / "live";
+  const BoundSocket listener(live, true);
+  EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(live)).status().message()),
               HasSubstr("another process listens"));
-  const ListenAddress file = {.path = directory / "file", .host = "", .port = 0};
-  std::ofstream(file.path) << "x";
-  EXPECT_THAT(std::string(PrepareListenAddress(file).message()), HasSubstr("not a socket"));
-  EXPECT_EQ(access(live.path.c_str(), F_OK), 0);
-  EXPECT_EQ(access(file.path.c_str(), F_OK), 0);
+  const std::string file = directory / "file";
+  std::ofstream(file) << "x";
+  EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(file)).status().message()),
+              HasSubstr("not a socket"));
+  EXPECT_EQ(access(live.c_str(), F_OK), 0);
+  EXPECT_EQ(access(file.c_str(), F_OK), 0);
 }
 
-TEST(DescriptorLimit, KeepsSomeForTheClients) {
-  EXPECT_EQ(VmDescriptors(64), 32);
-  EXPECT_EQ(VmDescriptors(16), 0);
-  EXPECT_EQ(VmDescriptors(1024), 768);
-  EXPECT_EQ(VmDescriptors(1'048'576), 1'048'576 - 1024);
-  EXPECT_EQ(VmDescriptors(UINT64_MAX), 1 << 20);
+TEST(DescriptorShares, KeepTheVmsFromTheClientsAndTheReverse) {
+  const struct {
+    uint64_t limit;
+    int wanted;
+    int vms;
+    int connections;
+  } rows[] = {
+      {16, 4000, 0, 16},
+      {64, 4000, 32, 16},
+      {1024, 4000, 768, 192},
+      {1024, 10, 950, 10},
+      {1'048'576, 4000, 1'048'576 - 4064, 4000},
+      {UINT64_MAX, 4000, 1 << 20, 4000},
+  };
+  for (const auto& row : rows) {
+    const DescriptorShares shares = ShareDescriptors(row.limit, row.wanted);
+    EXPECT_EQ(shares.vms, row.vms) << row.limit;
+    EXPECT_EQ(shares.connections, row.connections) << row.limit;
+  }
 }
 
 TEST(RandomUuid, IsAVersion4) {

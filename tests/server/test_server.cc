@@ -18,18 +18,28 @@ std::chrono::system_clock::time_point Deadline() {
 }  // namespace
 
 TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal)
+    : TestServer(streams, events, std::move(journal), {}) {}
+
+TestServer::TestServer(GrpcServerOptions listeners)
+    : TestServer({}, {}, {}, std::move(listeners)) {}
+
+TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal,
+                       GrpcServerOptions listeners)
     : pumped_(events, std::move(journal)),
       history_(pumped_.journal_options().path, &pumped_.store(),
                [this](const std::string& journal_id, const absl::Status& found) {
                  pumped_.pump().ReportCorrupt(journal_id, found);
                }),
-      hub_(&pumped_.store(), &history_, &pumped_.clock(), streams),
-      service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.store(),
-               &queries_, &history_, &hub_),
+      hub_(&pumped_.store(), &history_, &pumped_.clock(), streams, &refusals_),
+      backend_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.store(),
+               &queries_, &history_, &hub_, &refusals_),
       history_thread_([this] { history_.Run(); }) {
   pumped_.set_published([this] { hub_.WakeStreams(); });
+  if (listeners.addresses.empty()) {
+    listeners.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value()};
+  }
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-      GrpcServer::Start({ParseListenAddress("unix:" + (directory_ / "s")).value()}, &service_);
+      GrpcServer::Start(std::move(listeners), &backend_, &pumped_.clock());
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
 }
@@ -45,10 +55,13 @@ void TestServer::Pass(absl::Duration time) {
   hub_.CheckDeadlines();
 }
 
-std::shared_ptr<grpc::Channel> TestServer::NewChannel() const {
+std::shared_ptr<grpc::Channel> TestServer::NewChannel() const { return ChannelOfItsOwn(address()); }
+
+std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address(), grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(target, credentials, arguments);
 }
 
 std::unique_ptr<v1::VmEventService::Stub> TestServer::NewStub() const {

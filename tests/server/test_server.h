@@ -10,10 +10,11 @@
 #include "grpcpp/grpcpp.h"
 #include "server/grpc_server.h"
 #include "server/queries.h"
+#include "server/rpc_backend.h"
 #include "server/stream_hub.h"
-#include "server/vm_event_service.h"
 #include "tests/server/temporary_directory.h"
 #include "tests/server/test_events.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd {
 
@@ -23,6 +24,8 @@ class TestServer {
  public:
   explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {},
                       JournalOptions journal = {});
+  // With other listeners than a Unix socket.
+  explicit TestServer(GrpcServerOptions listeners);
   ~TestServer();
 
   void Push(std::vector<VmUpdate> updates) { pumped_.Push(std::move(updates)); }
@@ -34,19 +37,24 @@ class TestServer {
   PumpedStore& pumped() { return pumped_; }
   StreamHub& hub() { return hub_; }
   GrpcServer& server() { return *server_; }
-  VmEventServiceImpl& service() { return service_; }
+  RpcBackend& backend() { return backend_; }
+  RefusalCounters& refusals() { return refusals_; }
   std::string address() const { return server_->addresses()[0].ToString(); }
-  // With a connection of its own.
+  // With a connection of its own, to the first listener.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
  private:
+  TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal,
+             GrpcServerOptions listeners);
+
   TemporaryDirectory directory_;
   PumpedStore pumped_;
   History history_;
+  RefusalCounters refusals_;
   StreamHub hub_;
   Queries queries_{&pumped_.store()};
-  VmEventServiceImpl service_;
+  RpcBackend backend_;
   std::thread history_thread_;
   std::unique_ptr<GrpcServer> server_;
 };
@@ -70,6 +78,11 @@ class TestStream {
   std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
   bool finished_ = false;
 };
+
+// A channel that shares its connection with no other.
+std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
+                                   grpc::InsecureChannelCredentials());
 
 // Waits until `condition`; false after 30 s without it.
 bool Eventually(const std::function<bool()>& condition);

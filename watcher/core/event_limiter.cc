@@ -13,6 +13,7 @@ bool EventLimiter::Admit(absl::Duration now) {
   }
   if (tokens_ < 1) {
     ++dropped_;
+    ++dropped_total_;
     return false;
   }
   tokens_ -= 1;

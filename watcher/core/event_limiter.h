@@ -20,11 +20,14 @@ class EventLimiter {
   // How many were dropped since the last call.
   uint64_t TakeDropped();
   bool has_dropped() const { return dropped_ > 0; }
+  // How many were dropped ever.
+  uint64_t dropped_total() const { return dropped_total_; }
 
  private:
   double tokens_ = kBurst;
   absl::Duration refilled_at_ = -absl::InfiniteDuration();
   uint64_t dropped_ = 0;
+  uint64_t dropped_total_ = 0;
 };
 
 }  // namespace vmeventd

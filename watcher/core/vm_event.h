@@ -119,6 +119,9 @@ struct VmEvent {
   std::string detail_json;
   std::string message;
   std::optional<Intent> intent;  // with INTENT_*
+  // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
+  // known.
+  std::optional<absl::Duration> observe_monotonic;
 };
 
 // A VM as it is now.

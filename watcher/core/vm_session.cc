@@ -407,6 +407,7 @@ VmEvent VmSession::MakeEvent(EventType type, std::string message, Instant now) c
   VmEvent event;
   event.type = type;
   event.observe_time = now.wall;
+  event.observe_monotonic = now.monotonic;
   event.message = std::move(message);
   return event;
 }

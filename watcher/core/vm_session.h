@@ -154,6 +154,8 @@ class VmSession {
   const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
+  // How many events the rate limit has left out so far.
+  uint64_t rate_limited_events() const { return limiter_.dropped_total(); }
 
  private:
   enum class Monitor {

@@ -152,7 +152,7 @@ void DirectoryWatcher::Dispatch(absl::string_view bytes) {
     if (event.mask & IN_IGNORED) uses_.erase(it);  // the kernel has dropped the watch
   }
   if (overflow) {
-    ++counters_.overflows;
+    overflows_.Add();
     spdlog::warn("the inotify queue overflowed: reading all watched directories anew");
     EvaluateAll(true);
     return;
@@ -258,7 +258,7 @@ void DirectoryWatcher::ReplaceWay(int index, const Way& way) {
 
 void DirectoryWatcher::Scan(int index, std::string* problem) {
   Spec& spec = specs_[index];
-  if (spec.scanned) ++counters_.rescans;
+  if (spec.scanned) rescans_.Add();
   spec.scanned = true;
   DIR* const directory = opendir(spec.watch.directory.c_str());
   if (directory == nullptr) {

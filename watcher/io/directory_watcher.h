@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/core/watch_spec.h"
+#include "watcher/io/counter.h"
 #include "watcher/io/event_loop.h"
 #include "watcher/io/unique_fd.h"
 
@@ -61,7 +62,8 @@ class DirectoryWatcher {
   // Handles bytes as read from the inotify descriptor.
   void Dispatch(absl::string_view bytes);
 
-  const Counters& counters() const { return counters_; }
+  // Any thread.
+  Counters counters() const { return {overflows_.value(), rescans_.value()}; }
   // How many inotify watches are held.
   int watch_count() const { return static_cast<int>(uses_.size()); }
 
@@ -117,7 +119,8 @@ class DirectoryWatcher {
   absl::flat_hash_map<int, std::vector<Use>> uses_;  // by watch
   std::vector<WatchedDirectory> reported_;
   TimerId retry_timer_;
-  Counters counters_;
+  Counter overflows_;
+  Counter rescans_;
 };
 
 }  // namespace vmeventd

@@ -87,6 +87,7 @@ int EventLoop::WaitMilliseconds(absl::Duration timeout) const {
 void EventLoop::DispatchInput(int timeout_ms) {
   std::array<epoll_event, kMaxEvents> events;
   const int count = epoll_wait(epoll_.get(), events.data(), kMaxEvents, timeout_ms);
+  turn_began_ = clock_->Now().monotonic;
   for (int i = 0; i < count; ++i) {  // -1 is EINTR: a turn without input
     const int fd = static_cast<int>(events[i].data.u64 & 0xffffffff);
     const uint32_t serial = static_cast<uint32_t>(events[i].data.u64 >> 32);

@@ -61,6 +61,9 @@ class EventLoop {
   void Wake() const;
 
   Instant Now() const { return clock_->Now(); }
+  // When the turn that runs now, or the last one, had waited and began its work; on the monotonic
+  // clock.
+  absl::Duration turn_began() const { return turn_began_; }
 
  private:
   // A descriptor's number may be used anew while an event for its last use waits in the batch:
@@ -81,6 +84,7 @@ class EventLoop {
   const UniqueFd wake_;
   std::vector<Watch> watches_;  // by descriptor
   std::map<TimerId, std::function<void()>> timers_;
+  absl::Duration turn_began_;
   uint32_t last_watch_ = 0;
   uint64_t last_timer_ = 0;
 };

@@ -109,6 +109,11 @@ void EventQueue::Wake() {
   changed_.NotifyAll();
 }
 
+size_t EventQueue::depth() const {
+  MutexLock lock(&mutex_);
+  return updates_.size();
+}
+
 uint64_t EventQueue::dropped_events() const {
   MutexLock lock(&mutex_);
   return dropped_;

@@ -42,6 +42,9 @@ class EventQueue : public EventSink {
   // Makes a waiting Pop return, perhaps with nothing. Any thread.
   void Wake();
 
+  // The updates that wait now, and how many may wait before events are dropped. Any thread.
+  size_t depth() const;
+  size_t max_updates() const { return max_updates_; }
   uint64_t dropped_events() const;
 
  private:

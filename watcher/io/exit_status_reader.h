@@ -31,6 +31,7 @@ class ExitStatusReader {
                                                   std::optional<ExitStatusSource> only);
 
   ExitStatusSource source() const { return source_; }
+  // Any thread.
   uint64_t overflows() const { return connector_ == nullptr ? 0 : connector_->overflows(); }
 
   // `pid` lives, and its end will be asked for. Once for each Unfollow.

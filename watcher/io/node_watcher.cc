@@ -97,11 +97,20 @@ void NodeWatcherImpl::TellRunsAgain() {
 }
 
 WatcherCounters NodeWatcherImpl::counters() const {
-  WatcherCounters counters = context_.counters;
-  counters.inotify_overflows = directories_->counters().overflows;
-  counters.rescans = directories_->counters().rescans;
-  counters.exit_statuses_lost = exit_statuses_->overflows();
-  return counters;
+  const WatcherMeters& meters = context_.meters;
+  const DirectoryWatcher::Counters directories = directories_->counters();
+  return {.inotify_overflows = directories.overflows,
+          .rescans = directories.rescans,
+          .connect_retries = meters.connect_retries.value(),
+          .monitor_reconnects = meters.monitor_reconnects.value(),
+          .monitors_lost = meters.monitors_lost.value(),
+          .protocol_errors = meters.protocol_errors.value(),
+          .out_of_descriptors = meters.out_of_descriptors.value(),
+          .rate_limited_events = meters.rate_limited_events.value(),
+          .shutdown_file_errors = meters.shutdown_file_errors.value(),
+          .unreadable_runs = meters.unreadable_runs.value(),
+          .exit_statuses_lost = exit_statuses_->overflows(),
+          .shutdown_file_times = meters.shutdown_file_times.Read()};
 }
 
 // Sockets
@@ -229,18 +238,18 @@ void NodeWatcherImpl::OnConnectError(SocketSlot* slot, int error) {
   if (error == ENOENT || error == ENOTSOCK || error == ENOTDIR) {
     EndUntrackedRun(slot);  // inotify tells of what comes in its place
   } else if (error == ECONNREFUSED) {
-    ++context_.counters.connect_retries;
+    context_.meters.connect_retries.Add();
     EndUntrackedRun(slot);
     ForgetProblem(slot);
     BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
   } else if (error == EAGAIN) {
-    ++context_.counters.connect_retries;
+    context_.meters.connect_retries.Add();
     BackOff(slot, kFirstRetry, kMaxRetry);
     if (slot->backoff >= std::min(options_.greeting_timeout, kMaxRetry)) {
       TellProblem(slot, kQueueFull);
     }
   } else if (IsOutOfDescriptors(error)) {
-    ++context_.counters.out_of_descriptors;
+    context_.meters.out_of_descriptors.Add();
     BackOff(slot, kFirstRetry, kMaxRetry);
     TellProblem(slot, kOutOfDescriptors);
   } else {

@@ -15,6 +15,7 @@
 #include "watcher/core/watch_spec.h"
 #include "watcher/io/clock.h"
 #include "watcher/io/exit_status_source.h"
+#include "watcher/io/latency_histogram.h"
 
 namespace vmeventd {
 
@@ -36,13 +37,18 @@ struct WatcherOptions {
 struct WatcherCounters {
   uint64_t inotify_overflows = 0;
   uint64_t rescans = 0;
-  uint64_t connect_retries = 0;
-  uint64_t out_of_descriptors = 0;
+  uint64_t connect_retries = 0;     // of connections that were refused or found a full queue
+  uint64_t monitor_reconnects = 0;  // monitors that answered again after their connection had ended
   uint64_t monitors_lost = 0;
-  uint64_t protocol_errors = 0;
+  uint64_t protocol_errors = 0;  // connections that were closed because what came was not QMP
+  uint64_t out_of_descriptors = 0;
+  uint64_t rate_limited_events = 0;  // left out, each told by a GAP
   uint64_t shutdown_file_errors = 0;
   uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
+  // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
+  // was created or removed.
+  LatencyHistogram::Snapshot shutdown_file_times;
 };
 
 // Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
@@ -98,6 +104,7 @@ class NodeWatcher {
 
   // Every saved run was restored or has ended, and every socket that was there was tried.
   virtual bool first_scan_done() const = 0;
+  // Any thread.
   virtual WatcherCounters counters() const = 0;
 };
 

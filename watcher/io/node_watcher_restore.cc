@@ -86,7 +86,7 @@ void NodeWatcherImpl::ReadSavedRuns() {
 
 void NodeWatcherImpl::RefuseSavedRun(absl::string_view why, absl::string_view text) {
   constexpr size_t kMaxTextForLog = 200;
-  ++context_.counters.unreadable_runs;
+  context_.meters.unreadable_runs.Add();
   spdlog::error("a run of the daemon before this one is given up: {}: {}", ForLog(why),
                 ForLog(text.substr(0, kMaxTextForLog)));
 }
@@ -107,7 +107,7 @@ void NodeWatcherImpl::Settle(VmRun* run, absl::Time next_attached) {
     if (const auto it = runs_.find(run_id); it != runs_.end()) Resume(run);
     return;
   }
-  ++context_.counters.out_of_descriptors;
+  context_.meters.out_of_descriptors.Add();
   Resume(run);
   run->ReportProblem(kOutOfDescriptors);
   without_process_.push_back(run_id);

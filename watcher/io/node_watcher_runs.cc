@@ -100,7 +100,7 @@ FollowedRun& NodeWatcherImpl::Followed(const VmRun* run) {
 
 void NodeWatcherImpl::OnPublish(VmRun* run, VmUpdate update) {
   if (update.event.has_value() && update.event->type == EventType::kMonitorLost) {
-    ++context_.counters.monitors_lost;
+    context_.meters.monitors_lost.Add();
   }
   if (update.event.has_value() && update.event->type == EventType::kIntentDeclared) {
     intents_[update.event->intent->intent_id] = run;

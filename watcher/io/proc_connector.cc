@@ -164,7 +164,7 @@ void ProcConnector::Read(size_t max_messages) {
     if (message.has_value()) {
       OnMessage(*message);
     } else if (errno == ENOBUFS) {
-      ++overflows_;
+      overflows_.Add();
     } else if (errno != EINTR) {
       return;
     }

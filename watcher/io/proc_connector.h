@@ -10,6 +10,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "watcher/io/counter.h"
 #include "watcher/io/event_loop.h"
 #include "watcher/io/unique_fd.h"
 
@@ -33,7 +34,7 @@ class ProcConnector : public FdHandler {
   std::optional<int> WaitStatusOf(int64_t pid);
 
   // How often messages were thrown away.
-  uint64_t overflows() const { return overflows_; }
+  uint64_t overflows() const { return overflows_.value(); }
 
   void OnFdReady(uint32_t events) override;
 
@@ -53,7 +54,7 @@ class ProcConnector : public FdHandler {
   EventLoop* const loop_;
   const UniqueFd socket_;
   absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
-  uint64_t overflows_ = 0;
+  Counter overflows_;
 };
 
 }  // namespace vmeventd

@@ -224,12 +224,16 @@ void VmRun::OnReady(const MonitorInfo& info) {
   context_->loop->CancelTimer(&monitor_timer_);
   const Instant now = context_->loop->Now();
   ready_since_ = now.monotonic;
+  if (std::exchange(was_ready_, true)) context_->meters.monitor_reconnects.Add();
   owner_->OnMonitorReady(this, info.uuid);
   Apply(session_.OnMonitorReady(info, now));
 }
 
 void VmRun::OnEvent(const QmpEvent& event) {
-  Apply(session_.OnQmpEvent(event, context_->loop->Now()));
+  const uint64_t limited_before = session_.rate_limited_events();
+  Effects effects = session_.OnQmpEvent(event, context_->loop->Now());
+  context_->meters.rate_limited_events.Add(session_.rate_limited_events() - limited_before);
+  Apply(std::move(effects));
 }
 
 void VmRun::OnRunStateReply(absl::string_view run_state) {
@@ -243,7 +247,7 @@ void VmRun::OnClosed(absl::string_view why, bool protocol_error) {
   const absl::Duration answered_for = std::max(absl::ZeroDuration(), now.monotonic - ready_since_);
   RetireConnection();
   if (protocol_error) {
-    ++context_->counters.protocol_errors;
+    context_->meters.protocol_errors.Add();
     spdlog::warn("the monitor of {} is closed: {}", ForLog(info().name), reason);
   } else if (!tracked() && !greeted && !published_) {
     // The socket took the connection and QEMU went away before it looked at it: nothing was seen.
@@ -319,11 +323,13 @@ void VmRun::TouchShutdownFile(Operation operation) {
   const absl::Status status =
       context_->spares.Do([&] { return operation(Directory(), info().raw_name); });
   if (!status.ok()) {
-    ++context_->counters.shutdown_file_errors;
+    context_->meters.shutdown_file_errors.Add();
     const std::string problem(status.message());
     spdlog::warn("{}", problem);
   }
-  Apply(session_.OnShutdownFileDone(status, context_->loop->Now()));
+  const Instant now = context_->loop->Now();
+  context_->meters.shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
+  Apply(session_.OnShutdownFileDone(status, now));
 }
 
 void VmRun::Carry(const QueryRunState& effect) {

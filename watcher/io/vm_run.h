@@ -20,6 +20,7 @@
 #include "watcher/io/process.h"
 #include "watcher/io/spare_descriptors.h"
 #include "watcher/io/unique_fd.h"
+#include "watcher/io/watcher_meters.h"
 
 namespace vmeventd {
 
@@ -29,7 +30,7 @@ struct RunContext {
   const WatcherOptions* options = nullptr;
   ExitStatusReader* exit_statuses = nullptr;
   const OomCounters* oom_counters = nullptr;
-  WatcherCounters counters;
+  WatcherMeters meters;
   std::vector<char> buffer;  // what connections read into
   SpareDescriptors spares;
   int vm_descriptors = 0;  // held by runs
@@ -168,6 +169,7 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate {
   // When to ask once more after query_timer_; InfiniteDuration: not at all.
   absl::Duration next_query_ = absl::InfiniteDuration();
   bool greeted_ = false;
+  bool was_ready_ = false;  // a connection before this one was answered
   bool published_ = false;
   bool process_gone_ = false;
   bool ending_ = false;  // what is read now is the last: no new connection is wanted

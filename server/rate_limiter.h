@@ -1,0 +1,42 @@
+#ifndef VMEVENTD_SERVER_RATE_LIMITER_H_
+#define VMEVENTD_SERVER_RATE_LIMITER_H_
+
+#include <cstddef>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "watcher/io/mutex.h"
+
+namespace vmeventd {
+
+// A token bucket for each key: `per_second` in the long run, `burst` at once. Keeps at most
+// `max_keys` buckets; those beyond share one, so that many keys are no way around the limit. Any
+// thread.
+class RateLimiter {
+ public:
+  RateLimiter(double per_second, double burst, size_t max_keys)
+      : per_second_(per_second), burst_(burst), max_keys_(max_keys) {}
+
+  // Zero: it may happen now, and is counted. Else the time until it may. `now` is monotonic.
+  absl::Duration Take(const std::string& key, absl::Duration now);
+
+ private:
+  struct Bucket {
+    double tokens;
+    absl::Duration filled_at;
+  };
+  double TokensNow(const Bucket& bucket, absl::Duration now) const;
+  Bucket& Find(const std::string& key, absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const double per_second_;
+  const double burst_;
+  const size_t max_keys_;
+  Mutex mutex_;
+  absl::flat_hash_map<std::string, Bucket> buckets_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_RATE_LIMITER_H_

@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_SERVER_REFUSALS_H_
+#define VMEVENTD_SERVER_REFUSALS_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// Why a connection or a call was turned away.
+enum class Refusal {
+  kConnections,         // more on one listener than may be
+  kConnectionsPerPeer,  // more of one peer there
+  kDescriptors,         // none left in the process or the system
+  kStreams,             // more WatchEvents calls than may be
+  kStreamsPerPeer,      // more of one peer
+  kListRate,            // ListEvents too often
+  kRequestSize,         // a request of too many bytes
+  kRole,                // a reader asked for what operators may
+};
+inline constexpr std::array<absl::string_view, 8> kRefusalNames = {
+    "connections", "connections_per_peer", "descriptors", "streams", "streams_per_peer",
+    "list_rate",   "request_size",         "role"};
+
+// How often each was the reason since the start. Any thread.
+class RefusalCounters {
+ public:
+  void Count(Refusal reason) {
+    counts_[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_relaxed);
+  }
+  uint64_t value(Refusal reason) const {
+    return counts_[static_cast<size_t>(reason)].load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::array<std::atomic<uint64_t>, kRefusalNames.size()> counts_{};
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_REFUSALS_H_

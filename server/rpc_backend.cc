@@ -1,0 +1,61 @@
+#include "server/rpc_backend.h"
+
+#include <utility>
+
+#include "server/event_codec.h"
+
+namespace vmeventd {
+
+RpcBackend::RpcBackend(ServerFacts facts, const EventStore* store, const Queries* queries,
+                       History* history, StreamHub* hub, RefusalCounters* refusals)
+    : facts_(std::move(facts)),
+      store_(store),
+      queries_(queries),
+      history_(history),
+      hub_(hub),
+      refusals_(refusals) {}
+
+void RpcBackend::SetWatcher(NodeWatcher* watcher) {
+  const MutexLock lock(&mutex_);
+  watcher_ = watcher;
+}
+
+void RpcBackend::StopIntents() { SetWatcher(nullptr); }
+
+absl::Status RpcBackend::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
+  if (!store_->journal_writable()) {
+    return absl::UnavailableError(
+        "the journal cannot be written now, so that an intent would be lost with a restart of "
+        "vmeventd; try again later");
+  }
+  const MutexLock lock(&mutex_);
+  if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
+  use(watcher_);
+  return absl::OkStatus();
+}
+
+v1::GetServerInfoResponse RpcBackend::Info() const {
+  v1::GetServerInfoResponse info;
+  info.set_version(facts_.version);
+  info.set_node(facts_.node);
+  info.set_journal_id(store_->journal_id());
+  const EventStore::Range range = store_->range();
+  info.set_oldest_sequence(range.oldest);
+  info.set_newest_sequence(range.newest);
+  *info.mutable_start_time() = ToTimestamp(facts_.start_time);
+  for (const WatchedDirectory& directory : store_->directories()) {
+    v1::WatchedDirectory* out = info.add_directories();
+    out->set_path(directory.path);
+    out->set_pattern(directory.pattern);
+    out->set_present(directory.present);
+    out->set_sockets(directory.sockets);
+  }
+  info.set_vms(store_->vm_count());
+  info.set_streams(hub_->stream_count());
+  info.set_journal_writable(store_->journal_writable());
+  const MutexLock lock(&mutex_);
+  info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
+  return info;
+}
+
+}  // namespace vmeventd
