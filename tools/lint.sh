@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ./dev lint: formatting, shell scripts, the directions of includes, clang-tidy.
+# ./dev lint: formatting, shell scripts, the directions of includes, the wire contract, clang-tidy.
 #
 #   lint.sh BUILD_TREE JOBS
 #
@@ -27,11 +27,11 @@ say "formatting"
 clang-format --dry-run -Werror $sources || complain "not formatted; clang-format -i mends it"
 
 say "shell scripts"
-for script in dev .ci/run tests/e2e/guest/make_guest.sh tools/*.sh; do
+for script in dev .ci/run tests/e2e/guest/make_guest.sh tools/*.sh tools/contract/*.sh; do
   bash -n "$script" || complain "$script is no bash"
 done
 if command -v shellcheck >/dev/null; then
-  shellcheck dev .ci/run tests/e2e/guest/make_guest.sh tests/e2e/guest/init tools/*.sh ||
+  shellcheck dev .ci/run tests/e2e/guest/make_guest.sh tests/e2e/guest/init tools/*.sh tools/contract/*.sh ||
     complain "shellcheck found something"
 fi
 
@@ -51,6 +51,10 @@ forbid watcher/core '#include <(sys/|unistd|fcntl|thread|mutex|chrono)|absl::Now
 forbid watcher/core '#include "watcher/io/' "the core uses no box above it"
 forbid client '#include "(watcher|server|tests)/' "the client knows only proto/"
 forbid server '#include "(client|tests)/' "the server uses neither the client nor the tests"
+
+say "the wire contract"
+tools/contract/check.sh || complain "the wire contract is not as it must be"
+tools/api_reference.py --check docs/api.md || complain "docs/api.md is not the contract's; ./dev docs mends it"
 
 say "clang-tidy"
 # Each source that the tree compiles, generated code apart. --quiet still tells how many warnings

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""Keeps a record of all that happens to the VMs of a node: each event once, none left out.
+
+An example of a client that holds to the contract of vmeventd to the letter (the numbers in the
+comments are those of the contract's list, docs/api.md). Its record is an SQLite database; a real
+client does its own work in the place of Record.
+
+    follow_vms.py --server unix:/run/vmeventd/vmeventd.sock --record vms.db
+
+It may be killed at any time, and so may vmeventd: the next start goes on where the record ends.
+"""
+
+import argparse
+import contextlib
+import random
+import signal
+import sqlite3
+import sys
+import threading
+import time
+
+import grpc
+
+try:
+    from vmeventd.v1 import vm_events_pb2 as pb
+    from vmeventd.v1 import vm_events_pb2_grpc as rpc
+except ImportError as error:
+    sys.exit(f"{error}: make the stubs first and put them into PYTHONPATH, see README.md")
+
+PROGRESS_INTERVAL = 5  # seconds: so often an idle stream shows that it lives
+SILENCE_LIMIT = 3 * PROGRESS_INTERVAL
+CALL_TIMEOUT = 10  # of a call that answers once; a stream has no deadline
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+
+# What will not be answered otherwise however often it is asked. All else is tried again.
+FINAL = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class Record:
+    """What happened, and up to where it is known: both in one database, so that one transaction
+    changes both. Were the position kept elsewhere, a crash between the two would lose an event or
+    do it twice."""
+
+    SCHEMA = """
+        CREATE TABLE IF NOT EXISTS position (
+          id INTEGER PRIMARY KEY CHECK (id = 1), journal_id TEXT, sequence INTEGER);
+        CREATE TABLE IF NOT EXISTS events (
+          journal_id TEXT, sequence INTEGER, type TEXT, vm TEXT, run_id TEXT, class TEXT,
+          message TEXT, provisional INTEGER, PRIMARY KEY (journal_id, sequence));
+        CREATE TABLE IF NOT EXISTS vms (name TEXT, run_id TEXT PRIMARY KEY, state TEXT);
+        CREATE TABLE IF NOT EXISTS gaps (noticed REAL, why TEXT);
+    """
+
+    def __init__(self, path):
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + self.SCHEMA)
+
+    @contextlib.contextmanager
+    def transaction(self):
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def position(self):
+        """(journal_id, sequence), or None before the first."""
+        return self._db.execute("SELECT journal_id, sequence FROM position").fetchone()
+
+    def set_position(self, journal_id, sequence):
+        self._db.execute("INSERT OR REPLACE INTO position VALUES (1, ?, ?)", (journal_id, sequence))
+
+    def clear_position(self):
+        self._db.execute("DELETE FROM position")
+
+    def add_event(self, journal_id, event):
+        """False: it is there already. That happens only to what came behind an event that was not
+        durable, and after a start from the oldest event."""
+        before = self._db.total_changes
+        self._db.execute(
+            "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (journal_id, event.sequence, name_of(pb.EventType, event.type), event.vm.name,
+             event.vm.run_id, name_of(pb.ShutdownClass, getattr(event.shutdown, "class")),
+             event.message, not event.durable))
+        return self._db.total_changes > before
+
+    def drop_provisional(self):
+        self._db.execute("DELETE FROM events WHERE provisional")
+
+    def set_vms(self, vms):
+        self._db.execute("DELETE FROM vms")
+        self._db.executemany(
+            "INSERT INTO vms VALUES (?, ?, ?)",
+            [(vm.ref.name, vm.ref.run_id, name_of(pb.VmState, vm.state)) for vm in vms])
+
+    def add_gap(self, why):
+        self._db.execute("INSERT INTO gaps VALUES (?, ?)", (time.time(), why))
+        say(f"GAP: events may be missing: {why}")
+
+
+class ReadAgain(Exception):
+    """What was not durable can be read as durable now."""
+
+
+class Stream:
+    """One WatchEvents call. What is not in the record when it ends is asked for again by the
+    next."""
+
+    def __init__(self, record, options):
+        self._record = record
+        self._options = options
+        self._journal_id = None  # of the events that come
+        self._snapshot = []
+        self._await_snapshot = False
+        self._held_at = None  # the position does not pass the first event that is not durable
+        self._heard = time.monotonic()
+        self.answered = False
+
+    def run(self, stub):
+        call = stub.WatchEvents(self._request())
+        done = threading.Event()
+        threading.Thread(target=self._cancel_if_silent, args=(call, done), daemon=True).start()
+        try:
+            for response in call:
+                self._heard = time.monotonic()
+                self.answered = True
+                self._take(response)
+                if self._held_at is not None and self._is_durable_again(response, stub):
+                    raise ReadAgain
+        finally:
+            done.set()
+            call.cancel()
+
+    def _request(self):
+        request = pb.WatchEventsRequest()
+        request.filter.vm_names.extend(self._options.vm)
+        request.progress_interval.FromSeconds(PROGRESS_INTERVAL)
+        with self._record.transaction():
+            position = self._record.position()
+            # They come again, durable, or they are lost: both is better than a guess (3).
+            self._record.drop_provisional()
+        if position:
+            self._journal_id, request.after_sequence = position  # (1)
+            request.journal_id = self._journal_id
+        elif self._options.start == "snapshot":
+            request.snapshot = True
+            self._await_snapshot = True
+        else:
+            request.from_oldest = True
+        return request
+
+    def _cancel_if_silent(self, call, done):
+        # A connection may be dead without an end to be seen: a node without power, a firewall (6).
+        while not done.wait(1):
+            if time.monotonic() - self._heard > SILENCE_LIMIT:
+                call.cancel()
+                return
+
+    def _take(self, response):
+        added = []
+        with self._record.transaction():
+            if response.HasField("progress"):
+                self._take_progress(response.progress)
+            self._snapshot.extend(response.snapshot_vms)
+            if response.HasField("snapshot_done"):
+                self._record.set_vms(self._snapshot)
+                self._snapshot = []
+                self._await_snapshot = False
+                self._move(response.snapshot_done.sequence)
+            for event in response.events:
+                if self._record.add_event(self._journal_id, event):
+                    added.append(event)
+                if not event.durable and self._held_at is None:
+                    self._held_at = event.sequence - 1
+                self._move(event.sequence)
+        for event in added:
+            show(event)
+
+    def _take_progress(self, progress):
+        if self._journal_id not in (None, progress.journal_id):
+            self._record.add_gap(f"the journal was replaced by {progress.journal_id}")  # (4)
+        self._journal_id = progress.journal_id
+        # The first Progress of a snapshot is no position: a crash now would leave the VMs out.
+        if not self._await_snapshot:
+            self._move(progress.sequence)  # (2)
+
+    def _move(self, sequence):
+        if self._held_at is not None:
+            sequence = min(sequence, self._held_at)  # (3)
+        self._record.set_position(self._journal_id, sequence)
+
+    @staticmethod
+    def _is_durable_again(response, stub):
+        if response.events:
+            # The journal takes what waits before it takes anything new.
+            return response.events[-1].durable
+        info = stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=CALL_TIMEOUT)
+        return info.journal_writable
+
+
+def connect(options):
+    """A new channel for each stream: it takes its certificates from the files as they are now, and
+    gRPC's own pauses between attempts do not add to ours."""
+    arguments = [
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if not options.tls_ca:
+        return grpc.insecure_channel(options.server, arguments)
+    if options.tls_server_name:
+        arguments.append(("grpc.ssl_target_name_override", options.tls_server_name))
+    credentials = grpc.ssl_channel_credentials(
+        read(options.tls_ca), read(options.tls_key), read(options.tls_cert))
+    return grpc.secure_channel(options.server, credentials, arguments)
+
+
+def follow(record, options):
+    """Goes on for ever; returns the reason why it cannot."""
+    pause = FIRST_PAUSE
+    while True:
+        stream = Stream(record, options)
+        why = "the server ended the stream"
+        try:
+            with connect(options) as channel:
+                stream.run(rpc.VmEventServiceStub(channel))
+        except ReadAgain:
+            why = "what was not durable can be read again"
+        except OSError as error:  # a certificate that is being replaced
+            why = str(error)
+        except grpc.RpcError as error:
+            why = f"{error.code().name}: {error.details()}"
+            if error.code() in FINAL:
+                return why
+            if error.code() == grpc.StatusCode.OUT_OF_RANGE:  # (5)
+                with record.transaction():
+                    record.add_gap(error.details())
+                    record.clear_position()
+        if stream.answered:
+            pause = FIRST_PAUSE
+        # All clients of a daemon that restarts come back: not all at the same moment (6).
+        wait = pause * random.uniform(0.5, 1)
+        say(f"{why}; again in {wait:.1f} s")
+        time.sleep(wait)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def name_of(enum, number):
+    """The name of a value; a later vmeventd may know more of them than these stubs."""
+    return enum.Name(number) if number in enum.values() else str(number)
+
+
+def show(event):
+    kind = name_of(pb.EventType, event.type).replace("EVENT_TYPE_", "")
+    end = name_of(pb.ShutdownClass, getattr(event.shutdown, "class")).replace("SHUTDOWN_CLASS_", "")
+    verdict = f" by {end}" if event.HasField("shutdown") else ""
+    mark = "" if event.durable else " (not durable yet)"
+    # repr: the name of a VM cannot drive a terminal.
+    print(f"{event.sequence} {kind} {event.vm.name!r}{verdict}{mark}", flush=True)
+
+
+def say(text):
+    print(f"follow_vms: {text}", file=sys.stderr, flush=True)
+
+
+def read(path):
+    if not path:
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="Keeps a record of all that happens to VMs.")
+    parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock",
+                        help="unix:PATH or HOST:PORT")
+    parser.add_argument("--record", required=True, metavar="FILE", help="an SQLite database")
+    parser.add_argument("--start", choices=("snapshot", "oldest"), default="snapshot",
+                        help="where to begin without a position, or where it is of no use any more")
+    parser.add_argument("--vm", action="append", default=[], metavar="GLOB", help="only such VMs")
+    parser.add_argument("--tls-ca", metavar="FILE", help="speak TLS with a server of this CA")
+    parser.add_argument("--tls-cert", metavar="FILE", help="the client's certificate")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key")
+    parser.add_argument("--tls-server-name", metavar="NAME", help="whom the server's must name")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        sys.exit(follow(Record(options.record), options))
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()

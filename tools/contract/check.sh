@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Checks the wire contract with buf: its style, and that it breaks no client of the last release,
+# whose contract is tools/contract/released. Then checks the check: what would break a client must
+# fail.
+#
+#   check.sh             installs buf under build/buf first, which needs npm
+#   check.sh --optional  exits with 77 where buf is not there and cannot be installed
+set -euo pipefail
+
+option=${1:-}
+readonly option
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
+readonly tree=build/buf
+readonly buf=$PWD/$tree/node_modules/.bin/buf
+readonly released=tools/contract/released
+
+fail() {
+  echo "contract: $*" >&2
+  exit 1
+}
+
+# The lock file pins the versions and their hashes. --no-save: that it leaves out packages of other
+# platforms is no reason to write it anew.
+install_buf() {
+  if [[ -x $buf ]] && cmp -s tools/contract/package-lock.json "$tree/package-lock.json"; then
+    return 0
+  fi
+  command -v npm >/dev/null || { echo "contract: there is no npm to install buf with" >&2; return 1; }
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  (
+    cp tools/contract/package.json tools/contract/.npmrc "$tree"
+    cp tools/contract/package-lock.json "$tree/package-lock.json"
+    cd "$tree"
+    npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
+  ) || { echo "contract: npm cannot install buf; is its registry reachable?" >&2; return 1; }
+  # What does not have the hash of the lock file is left out by npm without a word.
+  "$buf" --version >/dev/null || { rm -rf "$tree"; return 1; }
+}
+
+# must_fail WHAT SED_SCRIPT CHECK...: the check has to object to a contract that is changed so.
+must_fail() {
+  local what=$1 change=$2 copy
+  shift 2
+  copy=$(mktemp -d)
+  cp -r buf.yaml proto "$copy"
+  sed -i -E "$change" "$copy/proto/vmeventd/v1/vm_events.proto"
+  if cmp -s "$copy/proto/vmeventd/v1/vm_events.proto" proto/vmeventd/v1/vm_events.proto; then
+    rm -r "$copy"
+    fail "the test of the check is out of date: nothing to change for: $what"
+  fi
+  if (cd "$copy" && "$@") >/dev/null 2>&1; then
+    rm -r "$copy"
+    fail "buf does not object to this: $what"
+  fi
+  rm -r "$copy"
+}
+
+if ! install_buf; then
+  [[ $option != --optional ]] || exit 77
+  fail "buf is needed: install the packages nodejs and npm"
+fi
+
+status=0
+"$buf" lint || { echo "contract: buf lint found something" >&2; status=1; }
+"$buf" breaking --against "$released" ||
+  { echo "contract: this breaks clients of the last release" >&2; status=1; }
+((status == 0)) || exit "$status"
+
+breaking=("$buf" breaking --against "$PWD/$released")
+must_fail "a field is removed" '/^  string qmp_event = 7;/d' "${breaking[@]}"
+must_fail "a field has another number" 's/ detail_json = 8;/ detail_json = 80;/' "${breaking[@]}"
+must_fail "a field has another type" 's/^  int64 pid = 4;/  string pid = 4;/' "${breaking[@]}"
+must_fail "a field has another name" 's/ run_id = 2;/ run = 2;/' "${breaking[@]}"
+must_fail "an enum's value is removed" '/SHUTDOWN_CAUSE_WATCHDOG = 11;/d' "${breaking[@]}"
+must_fail "a method is removed" '/rpc GetVm\(/d' "${breaking[@]}"
+must_fail "a stream becomes one answer" 's/returns \(stream /returns (/' "${breaking[@]}"
+must_fail "a name is not in the style" 's/ message = 9;/ messageText = 9;/' "$buf" lint
+must_fail "a method without a comment" '/ Takes a declared/,/may$|only read\.$/d' "$buf" lint
+echo "contract: buf lint and breaking are clean, and object where they must"
