@@ -27,11 +27,13 @@ say "formatting"
 clang-format --dry-run -Werror $sources || complain "not formatted; clang-format -i mends it"
 
 say "shell scripts"
-for script in dev .ci/run tests/e2e/guest/make_guest.sh tools/*.sh tools/contract/*.sh; do
+scripts=(dev .ci/run tests/e2e/guest/make_guest.sh tests/package/*.sh tools/*.sh tools/contract/*.sh
+  deploy/*.sh deploy/container/*.sh deploy/completions/*.bash)
+for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is no bash"
 done
 if command -v shellcheck >/dev/null; then
-  shellcheck dev .ci/run tests/e2e/guest/make_guest.sh tests/e2e/guest/init tools/*.sh tools/contract/*.sh ||
+  shellcheck "${scripts[@]}" tests/e2e/guest/init deploy/debian/{postinst,prerm,postrm} ||
     complain "shellcheck found something"
 fi
 

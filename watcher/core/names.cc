@@ -98,6 +98,27 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
   return text;
 }
 
+std::string EscapeName(absl::string_view bytes) {
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  std::string unambiguous;
+  unambiguous.reserve(bytes.size());
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    unambiguous.push_back(bytes[i]);
+    if (i + 3 < bytes.size() && bytes[i] == '\\' && bytes[i + 1] == 'x' && is_digit(bytes[i + 2]) &&
+        is_digit(bytes[i + 3])) {
+      unambiguous += "x5c";
+    }
+  }
+  return EscapeNonUtf8(unambiguous);
+}
+
+absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
 bool GlobMatches(absl::string_view pattern, absl::string_view text) {
   size_t p = 0;
   size_t t = 0;

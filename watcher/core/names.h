@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_WATCHER_CORE_NAMES_H_
 #define VMEVENTD_WATCHER_CORE_NAMES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -10,6 +11,13 @@ namespace vmeventd {
 
 // `bytes` as UTF-8: each byte that is part of no valid sequence becomes the text "\xNN".
 std::string EscapeNonUtf8(absl::string_view bytes);
+
+// A file's name as UTF-8: as above, and a backslash that could be taken for the start of such a
+// "\xNN" becomes "\x5c". No two names give the same text.
+std::string EscapeName(absl::string_view bytes);
+
+// The longest start of `text`, which is UTF-8, of at most `max_bytes` that cuts no character.
+absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes);
 
 // Whether `text` as a whole matches a shell pattern: * ? [set] [!set]. A bracket that never closes
 // stands for itself. Linear in the text for each star, whatever the pattern.

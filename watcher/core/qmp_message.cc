@@ -17,10 +17,15 @@ absl::Status Malformed(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("not QMP: ", what));
 }
 
-// The deepest nesting of `line`, without building anything.
-int NestingDepth(absl::string_view line) {
+struct Extent {
+  int depth = 0;   // of the deepest nesting
+  int values = 0;  // at least so many: each opens something or stands before a comma
+};
+
+// The extent of `line`, without building anything.
+Extent Measure(absl::string_view line) {
+  Extent extent;
   int depth = 0;
-  int deepest = 0;
   bool in_string = false;
   for (size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
@@ -33,12 +38,15 @@ int NestingDepth(absl::string_view line) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
+      extent.depth = std::max(extent.depth, ++depth);
+      ++extent.values;
     } else if (c == '}' || c == ']') {
       --depth;
+    } else if (c == ',') {
+      ++extent.values;
     }
   }
-  return deepest;
+  return extent;
 }
 
 // Makes bytes that are not UTF-8 readable: "\xNN", with its backslash escaped for JSON.
@@ -122,8 +130,12 @@ std::string Dump(const QmpObject& object) {
 }  // namespace
 
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
-  if (NestingDepth(line) > kMaxQmpDepth) {
+  const Extent extent = Measure(line);
+  if (extent.depth > kMaxQmpDepth) {
     return Malformed(absl::StrCat("nested deeper than ", kMaxQmpDepth));
+  }
+  if (extent.values > kMaxQmpValues) {
+    return Malformed(absl::StrCat("a line of more than ", kMaxQmpValues, " values"));
   }
   const std::string text = RepairUtf8(line);
   const QmpObject message = QmpObject::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -142,13 +154,13 @@ std::string DetailJson(const QmpEvent& event, size_t max_bytes) {
   if (!event.data.is_object()) return "";
   std::string whole = Dump(event.data);
   if (whole.size() <= max_bytes) return whole;
-  QmpObject kept = QmpObject::object();
-  kept[kTruncatedMember] = true;
+  std::string kept = absl::StrCat("{\"", kTruncatedMember, "\":true");
   for (const auto& [name, value] : event.data.items()) {
-    kept[name] = value;
-    if (Dump(kept).size() > max_bytes) kept.erase(name);
+    if (name == kTruncatedMember) continue;
+    const std::string member = absl::StrCat(",", Dump(name), ":", Dump(value));
+    if (kept.size() + member.size() < max_bytes) kept += member;
   }
-  return Dump(kept);
+  return kept + "}";
 }
 
 }  // namespace vmeventd

@@ -41,8 +41,12 @@ using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;
 // Deeper nesting is refused, before anything is built from it.
 inline constexpr int kMaxQmpDepth = 64;
 
+// More values and members than that in one line are refused likewise: QEMU's largest event has
+// some dozens, and the time to take them in grows with their square.
+inline constexpr int kMaxQmpValues = 4096;
+
 // Parses one line. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT says
-// what the line has wrong: not JSON, too deep, or not a QMP message.
+// what the line has wrong: not JSON, too deep, too many values, or not a QMP message.
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line);
 
 // The event's data as one line of JSON of at most `max_bytes`; "" if it has none. Members that do

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watcher/core/names.h"
 
 namespace vmeventd {
 namespace {
@@ -379,6 +380,11 @@ void VmSession::SetState(VmState state, Instant now) {
 }
 
 void VmSession::Saw(std::string what, Instant now) {
+  if (what.size() > kMaxEvidenceBytes) {
+    // Some of it is QEMU's own text, which a hostile one may make long.
+    what.resize(Utf8Prefix(what, kMaxEvidenceBytes).size());
+    what += "...";
+  }
   if (!timeline_.empty() && timeline_.back().what == what) {
     timeline_.back().time = now.wall;
     return;

@@ -166,6 +166,7 @@ class VmSession {
     kUnseen,  // not attached since the daemon's restart
   };
   static constexpr size_t kMaxTimelineEntries = 16;
+  static constexpr size_t kMaxEvidenceBytes = 512;  // of one entry
   enum class FileStep { kUndone, kRequested, kDone };
   struct DeclaredIntent {
     Intent intent;

@@ -76,7 +76,8 @@ bool PidfdTellsExits() {
 
 // Whether the number is still that of the process that `pidfd` stands for: not reaped.
 bool StillThere(int pidfd) {
-  return syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0 || errno == EPERM;
+  if (syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0) return true;
+  return errno == EPERM || errno == EACCES;  // by the process's user; by a security module
 }
 
 // Whether the kernel shows this process what stands behind ptrace access, field 52 among it.

@@ -286,7 +286,7 @@ void NodeWatcherImpl::OnListenerGone(SocketSlot* slot) {
 
 VmStatus NodeWatcherImpl::SocketStatus(const SocketSlot& slot) const {
   VmStatus status;
-  status.ref.name = EscapeNonUtf8(RawVmName(slot));
+  status.ref.name = EscapeName(RawVmName(slot));
   status.state_time = loop_->Now().wall;
   status.monitor_path = EscapeNonUtf8(slot.path);
   return status;

@@ -23,7 +23,7 @@ VmRun* NodeWatcherImpl::FindOrMakeRun(SocketSlot* slot, const SocketIdentity& so
   RunInfo info;
   info.run_id = NewRunId(*slot, socket, peer);
   info.raw_name = RawVmName(*slot);
-  info.name = EscapeNonUtf8(info.raw_name);
+  info.name = EscapeName(info.raw_name);
   info.raw_path = slot->path;
   info.monitor_path = EscapeNonUtf8(slot->path);
   info.boot_id = boot_id_;

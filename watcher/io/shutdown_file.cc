@@ -15,8 +15,6 @@ namespace vmeventd {
 namespace {
 
 constexpr mode_t kMode = 0644;
-// O_NONBLOCK: to open a FIFO at the file's place must not wait for a reader.
-constexpr int kOpenFlags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 
 UniqueFd OpenDirectory(const std::string& directory) {
   return UniqueFd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -29,6 +27,17 @@ absl::Status Failed(absl::string_view verb, const std::string& directory, const 
                                           absl::CHexEscape(absl::StrCat(directory, "/", file))));
 }
 
+// ALREADY_EXISTS where anything is in its place.
+absl::Status CreateIn(const UniqueFd& parent, const std::string& directory,
+                      const std::string& name) {
+  const UniqueFd file(openat(parent.get(), name.c_str(),
+                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
+  if (!file.valid() || fchmod(file.get(), kMode) != 0) {
+    return Failed("create", directory, name, errno);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name) {
@@ -36,23 +45,30 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
   const UniqueFd parent = OpenDirectory(directory);
   if (!parent.valid()) return Failed("create", directory, name, errno);
 
-  UniqueFd file(openat(parent.get(), name.c_str(), kOpenFlags | O_CREAT | O_EXCL, kMode));
-  if (file.valid()) {
-    if (fchmod(file.get(), kMode) != 0) return Failed("create", directory, name, errno);
-    return absl::OkStatus();
-  }
-  if (errno != EEXIST) return Failed("create", directory, name, errno);
+  absl::Status status = CreateIn(parent, directory, name);
+  if (!absl::IsAlreadyExists(status)) return status;
 
-  file = UniqueFd(openat(parent.get(), name.c_str(), kOpenFlags));
-  if (!file.valid()) return Failed("renew", directory, name, errno);
-  struct stat status;
-  if (fstat(file.get(), &status) != 0) return Failed("renew", directory, name, errno);
-  if (!S_ISREG(status.st_mode)) {
+  struct stat there;
+  if (fstatat(parent.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
+    return Failed("renew", directory, name, errno);
+  }
+  if (!S_ISREG(there.st_mode)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "cannot create the shutdown file ", absl::CHexEscape(absl::StrCat(directory, "/", name)),
         ": something that is no regular file is in its place"));
   }
-  if (futimens(file.get(), nullptr) != 0) return Failed("renew", directory, name, errno);
+  if (there.st_nlink > 1) {
+    // It is another file too, which is none of our business.
+    if (unlinkat(parent.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+      return Failed("replace", directory, name, errno);
+    }
+    return CreateIn(parent, directory, name);
+  }
+  // By its name, since to open what may be there by now could wait for somebody or set something
+  // off.
+  if (utimensat(parent.get(), name.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) != 0) {
+    return Failed("renew", directory, name, errno);
+  }
   return absl::OkStatus();
 }
 

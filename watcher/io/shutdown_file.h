@@ -15,7 +15,7 @@ namespace vmeventd {
 // file's place or waits for anything but the file system.
 
 // Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is
-// there. Refuses anything there that is no regular file.
+// there. Refuses anything there that is no regular file; a file that has another link is replaced.
 absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name);
 
 // Removes the file; that there is none is success.

@@ -1,0 +1,57 @@
+# The image of vmeventd; docs/containers.md tells how to build and run it.
+#
+#   docker build -t vmeventd .
+#
+# Any Debian 12 will do as the base; the tests give one that they made themselves.
+ARG BASE=docker.io/library/debian:bookworm-slim
+
+FROM ${BASE} AS build
+# Each of these is among the packages of ./dev; a test compares them.
+RUN apt-get -q update && \
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
+      ccache cmake g++ ninja-build pkg-config \
+      libabsl-dev libcap-ng-dev libcivetweb-dev libcli11-dev libgrpc++-dev libprotobuf-dev \
+      libspdlog-dev libsqlite3-dev libssl-dev libsystemd-dev nlohmann-json3-dev prometheus-cpp-dev \
+      protobuf-compiler protobuf-compiler-grpc zlib1g-dev && \
+    rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+# How many compilers at a time, each with up to 1.5 GiB of memory; empty: as many as processors.
+ARG JOBS=
+# /ccache is worth a volume where images are built often; the language is part of its keys.
+RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-8 && \
+    cmake --preset release -DBUILD_TESTING=OFF && \
+    ninja -C build/release ${JOBS:+-j "$JOBS"} vmeventd vmevents && \
+    install -D -s -t /image/bin build/release/bin/vmeventd build/release/bin/vmevents && \
+    deploy/container/runtime_packages.sh /image/bin/* >/image/packages
+
+FROM ${BASE}
+COPY --from=build /image/packages /tmp/packages
+# Beside the libraries: the user, and no file that lends its owner's rights.
+RUN apt-get -q update && \
+    DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages \
+      apt-get -q -y --no-install-recommends install && \
+    apt-get clean && \
+    rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/* \
+      /var/log/apt /var/log/dpkg.log /var/log/alternatives.log && \
+    groupadd --gid 65532 vmeventd && \
+    useradd --uid 65532 --gid vmeventd --home-dir /var/lib/vmeventd --no-create-home \
+      --no-log-init --shell /usr/sbin/nologin vmeventd && \
+    install -d -o vmeventd -g vmeventd -m 0750 /run/vmeventd /var/lib/vmeventd && \
+    find / -xdev -type f -perm /6000 -exec chmod a-s '{}' +
+COPY --from=build /image/bin/ /usr/bin/
+
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="vmeventd" \
+      org.opencontainers.image.description="Says who ended each QEMU of a node: user, admin or crash" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+
+# So that the defaults of daemon and client are /run/vmeventd/vmeventd.sock and /var/lib/vmeventd
+# for every user, as they are for root.
+ENV XDG_RUNTIME_DIR=/run XDG_STATE_HOME=/var/lib
+VOLUME ["/run/vmeventd", "/var/lib/vmeventd"]
+USER 65532:65532
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["vmevents", "health"]
+ENTRYPOINT ["vmeventd"]

@@ -1,0 +1,43 @@
+# vmeventd's flags for bash. A test compares them with --help.
+# shellcheck shell=bash
+
+_vmeventd() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  COMPREPLY=()
+  # Bash makes three words of --flag=value.
+  if [[ $current == = ]]; then
+    current=
+  elif [[ $previous == = ]]; then
+    previous=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+
+  local words=
+  case $previous in
+    --config | --tls-cert | --tls-key | --tls-client-ca)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      return
+      ;;
+    --watch | --state-dir)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -d -- "$current")
+      return
+      ;;
+    --process-tracking) words='auto off' ;;
+    --shutdown-files) words='on off' ;;
+    --log-level) words='trace debug info warn error' ;;
+    --log-format) words='text json' ;;
+    --listen | --metrics-listen | --tls-operator | --powerdown-window | --retention-age | \
+      --retention-events | --max-connections | --max-streams | --max-streams-per-peer | --list-rate)
+      return
+      ;;
+    *)
+      words='-h --help --version --config --check-config --watch --listen --metrics-listen
+        --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
+        --process-tracking --shutdown-files --tls-cert --tls-key --tls-client-ca --tls-operator
+        --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format'
+      ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -F _vmeventd vmeventd

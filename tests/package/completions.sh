@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# The shells' completions know the flags that --help prints, each command's own, and no others.
+#
+#   completions.sh BIN_DIR COMPLETION_DIR
+set -euo pipefail
+
+bin=$1
+completions=$2
+failures=0
+
+# same WHAT HELP COMPLETION: two lists of flags.
+same() {
+  local difference
+  difference=$(diff <(echo "$2" | sort -u) <(echo "$3" | sort -u) | grep '^[<>]' || true)
+  [[ -n $difference ]] || return 0
+  printf '%s: (<: only in --help, >: only in the completion)\n%s\n' "$1" "$difference" >&2
+  failures=$((failures + 1))
+}
+
+# Flags of a help text, one a line.
+flags_of() {
+  sed -nE 's/^ {1,4}(-[-a-z].*)/\1/p' | awk '{print $1}' | tr ',' '\n' | sort -u
+}
+
+# Commands of a help text, one a line.
+commands_of() {
+  sed -n '/^Subcommands:/,/^$/p' | sed -nE 's/^  ([a-z]+) .*/\1/p'
+}
+
+# What bash offers after the words, where a word is to be begun or a flag.
+bash_offers() {
+  bash -c '
+    set -u
+    source "$1"; shift
+    # No daemon is asked for the names of VMs.
+    _vmevents_names() { :; }
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    "_$1"
+    printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
+}
+
+# What zsh tells _arguments that there is.
+zsh_offers() {
+  zsh -f -c '
+    source_file=$1; shift
+    compdef() { : }
+    _arguments() { print -l -- "${@[2,-1]}" }
+    words=("$@" "") CURRENT=$(($# + 1))
+    source $source_file' zsh "$@" |
+    # (exclusions)*--flag=[text]:... , and -o+
+    sed -nE 's/^(\([^)]*\))?\*?(-[-a-z]*[a-z])[=+]*\[.*/\2/p'
+}
+
+check() {
+  local program=$1 words help
+  words=("$@")
+  help=$("$bin/$program" "${words[@]:1}" --help)
+  local flags
+  flags=$(flags_of <<<"$help")
+  # The client's global flags go after a command as well.
+  if [[ $program == vmevents && $# -gt 1 ]]; then
+    flags+=$'\n'$("$bin/vmevents" --help | flags_of | grep -v '^--version$')
+  fi
+  same "bash: ${words[*]}" "$flags" "$(bash_offers "$completions/$program.bash" "${words[@]}" -)"
+  local commands
+  commands=$(commands_of <<<"$help")
+  [[ -z $commands ]] || same "bash: commands of ${words[*]}" "$commands" \
+    "$(bash_offers "$completions/$program.bash" "${words[@]}" '' | grep -E '^[a-z]+$')"
+  if command -v zsh >/dev/null; then
+    same "zsh: ${words[*]}" "$flags" "$(zsh_offers "$completions/_$program" "${words[@]}")"
+  fi
+  local command
+  for command in $commands; do
+    check "${words[@]}" "$command"
+  done
+}
+
+command -v zsh >/dev/null || echo "there is no zsh here: its completions are not looked at"
+check vmeventd
+check vmevents
+((failures == 0))

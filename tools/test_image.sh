@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# ./dev test-image: builds the image of the Dockerfile and runs it beside real QEMU guests.
+#
+#   test_image.sh BIN_DIRECTORY GUEST_DIRECTORY WORK_DIRECTORY
+#
+# Needs root, buildah, mmdebstrap, runc, python3-yaml and qemu-system-x86, and no container engine:
+# the base image is made of Debian packages, buildah builds by chroot, runc runs the result. apt
+# within the build uses this machine's own sources, of which the image keeps nothing. WORK_DIRECTORY
+# keeps the base and the layers, so that the next run is quicker.
+set -euo pipefail
+
+[[ $# -eq 3 ]] || { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY WORK_DIRECTORY" >&2; exit 2; }
+[[ $EUID -eq 0 ]] || { echo "$0: must be root" >&2; exit 1; }
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+bin=$(cd "$1" && pwd)
+guest=$(cd "$2" && pwd)
+mkdir -p "$3"
+work=$(cd "$3" && pwd)
+readonly root bin guest work
+readonly base=localhost/vmeventd-base:latest image=localhost/vmeventd:latest
+readonly max_base_age=7  # days
+export TMPDIR=$work/tmp
+
+say() { printf '\n==> %s\n' "$*"; }
+
+container=''
+private=''
+
+clean_up() {
+  trap - EXIT INT TERM HUP
+  [[ -z $container ]] || build rm "$container" >/dev/null 2>&1 || true
+  rm -rf "$private" "$TMPDIR"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# buildah with a storage of its own.
+build() {
+  buildah --root "$work/storage" --runroot "$work/run" --storage-driver "$driver" \
+    --log-level error "$@"
+}
+
+# overlay keeps a layer as its difference; vfs copies it whole, and works on every file system.
+choose_driver() {
+  local probe=$private/probe
+  mkdir -p "$probe"/{lower,upper,work,merged}
+  if mount -t overlay overlay "$probe/merged" \
+       -o "lowerdir=$probe/lower,upperdir=$probe/upper,workdir=$probe/work" 2>/dev/null; then
+    umount "$probe/merged"
+    echo overlay
+  else
+    echo vfs
+  fi
+}
+
+# Where this machine's apt gets Debian 12 from, as lines of a sources.list.
+apt_sources() {
+  local suite
+  for suite in bookworm bookworm-updates bookworm-security; do
+    # shellcheck disable=SC2016  # apt-get's own variables
+    apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+      "Codename: $suite" 'Created-By: Packages'
+  done | grep ' main$' | sort -u
+}
+
+# This machine's way to its packages, for the time of the build: bound over /etc/apt.
+copy_apt_configuration() {
+  local certificates
+  cp -aL /etc/apt "$private/apt"
+  certificates=$(apt-config shell file Acquire::https::CAInfo | sed -E "s/^file='(.*)'\$/\1/")
+  certificates=${certificates:-/etc/ssl/certs/ca-certificates.crt}
+  if [[ -r $certificates ]]; then
+    cp -L "$certificates" "$private/apt/ca-certificates.crt"
+    echo 'Acquire::https::CAInfo "/etc/apt/ca-certificates.crt";' \
+      >"$private/apt/apt.conf.d/zz-certificates"
+  fi
+  # The user that apt downloads as must read them.
+  chmod 755 "$private" "$private/apt"
+}
+
+make_base() {
+  if [[ -n $(find "$work/base.tar" -mtime "-$max_base_age" 2>/dev/null) ]]; then
+    echo "image: the base in $work is at most $max_base_age days old"
+  else
+    say "making the base image, a minimal Debian 12"
+    apt_sources >"$private/sources.list"
+    apt-config dump | grep '^Acquire::' >"$private/apt.conf"
+    # shellcheck disable=SC2016  # the hook's own variable
+    mmdebstrap --quiet --mode=root --variant=minbase --format=tar --include=usr-is-merged \
+      --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt="$private/apt.conf" \
+      --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+      --dpkgopt='path-exclude=/usr/share/doc/*' \
+      --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+      --customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"' \
+      --customize-hook=': >"$1/etc/apt/sources.list"' \
+      bookworm "$work/base.tar.new" "$private/sources.list" 2>"$private/log" ||
+      { cat "$private/log" >&2; return 1; }
+    mv "$work/base.tar.new" "$work/base.tar"
+    build rmi --force "$base" >/dev/null 2>&1 || true
+  fi
+  if ! build inspect --type image "$base" >/dev/null 2>&1; then
+    container=$(build from scratch)
+    build add --quiet "$container" "$work/base.tar" / >/dev/null
+    build commit --quiet --format docker "$container" "$base" >/dev/null
+    build rm "$container" >/dev/null
+    container=''
+  fi
+}
+
+build_image() {
+  local ccache_dir=$work/ccache
+  if command -v ccache >/dev/null; then
+    ccache_dir=$(ccache --get-config cache_dir)
+  fi
+  mkdir -p "$ccache_dir"
+  build build --format docker --isolation chroot --layers --pull-never \
+    --signature-policy "$root/tests/image/policy.json" \
+    --build-arg "BASE=$base" --build-arg "JOBS=$(nproc)" \
+    --volume "$private/apt:/etc/apt:ro" --volume /usr/share/keyrings:/usr/share/keyrings:ro \
+    --volume "$ccache_dir:/ccache" \
+    "$@" "$root"
+}
+
+# Keeps the layers of this build for the next one, and no older ones.
+tidy_up() {
+  build_image --quiet --target build --tag localhost/vmeventd-build:latest >/dev/null
+  build rmi --prune >/dev/null
+}
+
+rm -rf "$TMPDIR"
+mkdir -p "$TMPDIR"
+private=$(mktemp -d "$work/private.XXXXXX")
+driver=$(choose_driver)
+# Under sudo ./dev gives its tree to the user: layers of other owners are no image any more.
+if [[ -d $work/storage && ! -d $work/storage/$driver || -n $(find "$work/storage" -maxdepth 0 \
+      ! -user root 2>/dev/null) ]]; then
+  rm -rf "$work/storage" "$work/run"
+fi
+# What a run that was killed has left.
+build rm --all >/dev/null
+copy_apt_configuration
+make_base
+say "building the image"
+build_image --tag "$image"
+tidy_up
+say "testing the image"
+/usr/bin/python3 -B "$root/tests/image/image_test.py" \
+  --storage "$work/storage" --runroot "$work/run" --driver "$driver" \
+  --image "$image" --base "$base" --bin "$bin" --guest "$guest"
