@@ -1,9 +1,9 @@
 #include "server/service_manager.h"
 
 #include <systemd/sd-daemon.h>
-#include <time.h>
 
 #include <cstdint>
+#include <ctime>
 
 #include "absl/strings/str_cat.h"
 

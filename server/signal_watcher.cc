@@ -1,8 +1,9 @@
 #include "server/signal_watcher.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
+
+#include <csignal>
 
 namespace vmeventd {
 namespace {
@@ -29,7 +30,7 @@ SignalWatcher::SignalWatcher(std::function<void()> stop, std::function<void()> r
 
 SignalWatcher::~SignalWatcher() {
   done_ = true;
-  pthread_kill(thread_.native_handle(), SIGTERM);
+  pthread_kill(thread_.native_handle(), SIGHUP);
   thread_.join();
 }
 
