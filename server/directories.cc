@@ -31,9 +31,19 @@ absl::Status BelongsToAnother(const std::string& path, uid_t owner) {
                    geteuid(), ": give it to that user, or name another directory"));
 }
 
-absl::Status OpenToAll(const std::string& path) {
-  return absl::FailedPreconditionError(
-      absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
+// Whoever may write to a directory may remove and replace what is in it. The process's own group is
+// let be: where each user has one, it is usual.
+absl::Status CheckWriters(const std::string& path, const struct stat& info) {
+  if ((info.st_mode & S_IWOTH) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
+  }
+  if ((info.st_mode & S_IWGRP) != 0 && info.st_gid != getegid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": the group with the id ", info.st_gid, " may write there, and vmeventd runs as ",
+        getegid(), ": take that away with chmod g-w"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -57,15 +67,14 @@ absl::Status CheckOwner(const std::string& path) {
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
   if (info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
-  return (info.st_mode & S_IWOTH) != 0 ? OpenToAll(path) : absl::OkStatus();
+  return CheckWriters(path, info);
 }
 
 absl::Status CheckNobodyElseReplaces(const std::string& path) {
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
   if (info.st_uid != 0 && info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
-  const bool open = (info.st_mode & S_IWOTH) != 0 && (info.st_mode & S_ISVTX) == 0;
-  return open ? OpenToAll(path) : absl::OkStatus();
+  return (info.st_mode & S_ISVTX) != 0 ? absl::OkStatus() : CheckWriters(path, info);
 }
 
 }  // namespace vmeventd

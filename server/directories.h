@@ -12,12 +12,13 @@ namespace vmeventd {
 absl::Status MakeOwnDirectory(const std::string& path);
 
 // FAILED_PRECONDITION: the directory belongs to another user than the one that this process runs
-// as, or everybody may write there. What is kept in such a one cannot be trusted.
+// as, or everybody or another group may write there. What is kept in such a one cannot be trusted.
 absl::Status CheckOwner(const std::string& path);
 
 // FAILED_PRECONDITION: the directory belongs to another user than root or the one that this process
-// runs as, or everybody may write there and replace what others have made (the sticky bit, as /tmp
-// has it, forbids that). A socket in such a one could be exchanged for somebody else's.
+// runs as, or everybody or another group may write there and replace what others have made (the
+// sticky bit, as /tmp has it, forbids that). A socket in such a one could be exchanged for somebody
+// else's.
 absl::Status CheckNobodyElseReplaces(const std::string& path);
 
 }  // namespace vmeventd

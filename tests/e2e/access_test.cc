@@ -20,6 +20,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 class AccessTest : public E2eTest {
  protected:
@@ -108,6 +109,26 @@ TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonGoesOn) {
   EXPECT_NE(Run(Command(tcp_, {"--tls-ca", authority_->certificate(), "info"})).exit_code, 0)
       << "no certificate";
   EXPECT_EQ(Run(TlsCommand(mover_, {"info"})).exit_code, 0);
+}
+
+TEST_F(AccessTest, TlsIs12OrNewer) {
+  StartTlsDaemon();
+  const auto handshake = [this](const std::string& version) {
+    ChildOptions client;
+    client.arguments = {"sh", "-c",
+                        absl::StrCat("openssl s_client -connect ", tcp_, " ", version,
+                                     " -alpn h2 -cipher ALL:@SECLEVEL=0 -cert ",
+                                     reader_.certificate, " -key ", reader_.key, " </dev/null")};
+    return RunCommand(client);
+  };
+  for (const char* version : {"-tls1", "-tls1_1"}) {
+    const CommandResult refused = handshake(version);
+    EXPECT_NE(refused.exit_code, 0) << version;
+    EXPECT_THAT(refused.error, Not(HasSubstr("no protocols"))) << "the client would have spoken it";
+  }
+  for (const char* version : {"-tls1_2", "-tls1_3"}) {
+    EXPECT_EQ(handshake(version).exit_code, 0) << version;
+  }
 }
 
 TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {

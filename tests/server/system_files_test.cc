@@ -92,6 +92,13 @@ TEST(Directories, AnotherUsersOrAnOpenOneIsRefused) {
   EXPECT_THAT(std::string(CheckOwner(directory / "open").message()), HasSubstr("chmod o-w"));
   if (geteuid() != 0) return;  // only root can give a directory away
   ASSERT_TRUE(MakeOwnDirectory(directory / "given").ok());
+  ASSERT_EQ(chown((directory / "given").c_str(), 0, 12345), 0);
+  ASSERT_EQ(chmod((directory / "given").c_str(), 0750), 0);
+  EXPECT_TRUE(CheckOwner(directory / "given").ok());
+  ASSERT_EQ(chmod((directory / "given").c_str(), 0770), 0);
+  EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("chmod g-w"));
+  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "given").message()),
+              HasSubstr("chmod g-w"));
   ASSERT_EQ(chown((directory / "given").c_str(), 12345, 0), 0);
   EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("12345"));
 }
