@@ -43,7 +43,7 @@ class NotifySocket {
   }
   std::string ReceiveUntil(const std::string& begin) const {
     for (;;) {
-      const std::string text = Receive();
+      std::string text = Receive();
       if (absl::StartsWith(text, begin)) return text;
     }
   }

@@ -243,7 +243,7 @@ TEST_F(TlsConfig, OpensTheNetwork) {
 
 TEST_F(TlsConfig, ErrorsNameFileAndCure) {
   std::ofstream(directory_ / "garbage") << "-----BEGIN CERTIFICATE-----\nnot base64\n";
-  std::ofstream(directory_ / "empty");
+  std::ofstream(directory_ / "empty") << "";
   const std::string ca = authority_->certificate();
   const struct {
     std::vector<std::string> more;
