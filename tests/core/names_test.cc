@@ -20,6 +20,23 @@ TEST(EscapeNonUtf8Test, EscapesEachByteOfNoValidSequence) {
   EXPECT_EQ(EscapeNonUtf8("\xF4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
 }
 
+TEST(EscapeNameTest, NoTwoNamesGiveTheSameText) {
+  EXPECT_EQ(EscapeName("web1\\old\\x"), "web1\\old\\x");
+  EXPECT_EQ(EscapeName("a\xFF"), "a\\xff");
+  EXPECT_EQ(EscapeName("a\\xff"), "a\\x5cxff");
+  EXPECT_EQ(EscapeName("a\\x5cxff"), "a\\x5cx5cxff");
+  EXPECT_EQ(EscapeName("\\xf\xFF"), "\\xf\\xff");
+  EXPECT_EQ(EscapeName("\\xFF\\x5"), "\\xFF\\x5");  // never an escape
+}
+
+TEST(Utf8PrefixTest, CutsNoCharacter) {
+  EXPECT_EQ(Utf8Prefix("abc", 3), "abc");
+  EXPECT_EQ(Utf8Prefix("abcd", 3), "abc");
+  EXPECT_EQ(Utf8Prefix("a\xE2\x82\xAC", 3), "a");
+  EXPECT_EQ(Utf8Prefix("a\xE2\x82\xAC", 4), "a\xE2\x82\xAC");
+  EXPECT_EQ(Utf8Prefix("\xE2\x82\xAC", 2), "");
+}
+
 struct GlobCase {
   const char* pattern;
   const char* text;

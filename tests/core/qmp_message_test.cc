@@ -85,6 +85,19 @@ TEST(QmpMessageTest, TakesTheGreatestDepthAndRefusesTheNext) {
   EXPECT_FALSE(ParseQmpMessage(std::string(1 << 20, '[')).ok());
 }
 
+TEST(QmpMessageTest, TakesTheMostValuesAndRefusesTheNext) {
+  const auto values = [](int count) {  // with the object and the list
+    std::string line = R"({"return": [0)";
+    for (int i = 0; i < count - 2; ++i) line += ",0";
+    return line + "]}";
+  };
+  EXPECT_TRUE(ParseQmpMessage(values(kMaxQmpValues)).ok());
+  EXPECT_THAT(std::string(ParseQmpMessage(values(kMaxQmpValues + 1)).status().message()),
+              HasSubstr("more than 4096 values"));
+  EXPECT_TRUE(
+      ParseQmpMessage(absl::StrCat(R"({"return": ")", std::string(10'000, ','), "\"}")).ok());
+}
+
 TEST(QmpMessageTest, BracketsInTextAreNoNesting) {
   const std::string text(1000, '[');
   EXPECT_TRUE(ParseQmpMessage(absl::StrCat(R"({"return": "\")", text, R"("})")).ok());
@@ -109,6 +122,9 @@ TEST(DetailJsonTest, LeavesOutWhatDoesNotFitAndSaysSo) {
   const auto event =
       Parse<QmpEvent>(absl::StrCat(R"({"event":"E","data":{"a":1,"big":")", big, R"(","z":2}})"));
   EXPECT_EQ(DetailJson(event, 4096), R"({"_truncated":true,"a":1,"z":2})");
+  const std::string all = R"({"_truncated":true,"a":1,"z":2})";
+  EXPECT_EQ(DetailJson(event, all.size()), all);
+  EXPECT_EQ(DetailJson(event, all.size() - 1), R"({"_truncated":true,"a":1})");
 }
 
 }  // namespace

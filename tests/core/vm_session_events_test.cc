@@ -57,6 +57,20 @@ INSTANTIATE_TEST_SUITE_P(
         TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
     [](const auto& test) { return test.param.name; });
 
+TEST(VmSessionEventTest, EvidenceQuotesNoLongText) {
+  SessionDriver vm;
+  vm.Ready();
+  std::string reason = "guest-";
+  for (int i = 0; i < 100'000; ++i) reason += "\xC3\xA4";
+  vm.Shutdown(reason);
+  vm.End();
+  ASSERT_TRUE(vm.Last().shutdown.has_value());
+  const std::string& what = vm.Last().shutdown->evidence.at(0).what;
+  EXPECT_THAT(what, testing::StartsWith("SHUTDOWN reason=guest-"));
+  EXPECT_THAT(what, testing::EndsWith("\xC3\xA4..."));
+  EXPECT_LE(what.size(), 515u);
+}
+
 TEST(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTold) {
   SessionDriver vm;
   vm.Shutdown("guest-shutdown");

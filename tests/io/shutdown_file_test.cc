@@ -77,6 +77,17 @@ TEST_F(ShutdownFileTest, ADirectoryInItsPlaceIsRefused) {
   EXPECT_FALSE(Delete("vm").ok());
 }
 
+TEST_F(ShutdownFileTest, AFileWithAnotherLinkIsReplacedAndTheOtherLeftAlone) {
+  WriteFile(directory_.Path("other"));
+  const timespec old_times[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, directory_.Path("other").c_str(), old_times, 0), 0);
+  ASSERT_EQ(link(directory_.Path("other").c_str(), directory_.Path("vm.shutdown").c_str()), 0);
+  ASSERT_TRUE(Create("vm").ok());
+  EXPECT_EQ(Stat("other").st_mtime, 1000);
+  EXPECT_EQ(Stat("other").st_nlink, 1u);
+  EXPECT_NE(Stat("vm.shutdown").st_ino, Stat("other").st_ino);
+}
+
 TEST_F(ShutdownFileTest, IsRemoved) {
   ASSERT_TRUE(Create("vm").ok());
   ASSERT_TRUE(Delete("vm").ok());

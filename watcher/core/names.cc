@@ -88,7 +88,10 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
   while (!bytes.empty()) {
     const size_t length = Utf8SequenceLength(bytes);
     if (length == 0) {
-      absl::StrAppendFormat(&text, "\\x%02x", static_cast<unsigned char>(bytes[0]));
+      // By hand: a hostile peer may send megabytes of such bytes.
+      constexpr char kDigits[] = "0123456789abcdef";
+      const auto byte = static_cast<unsigned char>(bytes[0]);
+      text.append({'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0xF]});
       bytes.remove_prefix(1);
     } else {
       text.append(bytes.data(), length);

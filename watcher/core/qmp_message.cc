@@ -51,7 +51,7 @@ Extent Measure(absl::string_view line) {
 
 // Makes bytes that are not UTF-8 readable: "\xNN", with its backslash escaped for JSON.
 std::string RepairUtf8(absl::string_view line) {
-  const std::string escaped = EscapeNonUtf8(line);
+  std::string escaped = EscapeNonUtf8(line);
   if (escaped.size() == line.size()) return escaped;
   std::string repaired;
   size_t at = 0;
