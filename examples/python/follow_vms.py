@@ -12,6 +12,7 @@ It may be killed at any time, and so may vmeventd: the next start goes on where 
 
 import argparse
 import contextlib
+import os
 import random
 import signal
 import sqlite3
@@ -295,11 +296,10 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        sys.exit(follow(Record(options.record), options))
-    except KeyboardInterrupt:
-        pass
+    # The record is whole at every moment, so there is nothing to finish.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
+    sys.exit(follow(Record(options.record), options))
 
 
 if __name__ == "__main__":
