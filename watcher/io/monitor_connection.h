@@ -34,7 +34,8 @@ int ConnectTo(const SocketFile& file, UniqueFd* connection);
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
 // query-status; one command at a time) and then reads for ever. The status comes last, so that no
-// event stands between its reply and OnReady. It sends no other command: it observes. Holds no buffer while no line is incomplete. Loop thread.
+// event stands between its reply and OnReady. It sends no other command: it observes. Holds no
+// buffer while no line is incomplete. Loop thread.
 class MonitorConnection : public FdHandler {
  public:
   // Told from within OnFdReady and Drain. None of these may destroy the connection.
