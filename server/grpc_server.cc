@@ -63,7 +63,8 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
 }  // namespace
 
 struct GrpcServer::Listener {
-  std::unique_ptr<ListenSocket> socket;
+  ListenAddress address;                 // with the port that the kernel chose
+  std::unique_ptr<ListenSocket> socket;  // null after Shutdown
   std::unique_ptr<CallGuard> guard;
   std::unique_ptr<VmEventServiceImpl> service;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
@@ -87,7 +88,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   std::vector<ConnectionAcceptor::Listener> sockets;
   for (const std::unique_ptr<Listener>& listener : out->listeners_) {
     sockets.push_back(
-        {listener->socket->fd(), listener->socket->address().ToString(),
+        {listener->socket->fd(), listener->address.ToString(),
          [connections = listener->connections.get()](int fd) {
            grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
            connection.fd = fd;
@@ -107,8 +108,9 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   absl::StatusOr<std::unique_ptr<ListenSocket>> socket = ListenSocket::Open(address);
   if (!socket.ok()) return socket.status();
   listener->socket = *std::move(socket);
-  listener->guard = std::make_unique<CallGuard>(listener->socket->address(), options_.operators,
-                                                &list_rate_, clock_, backend_->refusals());
+  listener->address = listener->socket->address();
+  listener->guard = std::make_unique<CallGuard>(listener->address, options_.operators, &list_rate_,
+                                                clock_, backend_->refusals());
   listener->service = std::make_unique<VmEventServiceImpl>(backend_, listener->guard.get());
 
   grpc::ServerBuilder builder;
@@ -129,7 +131,7 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
 
 std::vector<ListenAddress> GrpcServer::addresses() const {
   std::vector<ListenAddress> out;
-  for (const auto& listener : listeners_) out.push_back(listener->socket->address());
+  for (const auto& listener : listeners_) out.push_back(listener->address);
   return out;
 }
 

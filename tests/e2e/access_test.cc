@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <csignal>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -32,10 +31,7 @@ class AccessTest : public E2eTest {
         {"--listen", "127.0.0.1:0", "--tls-cert", server_.certificate, "--tls-key", server_.key,
          "--tls-client-ca", authority_->certificate(), "--tls-operator", "spiffe://site/mover"});
     StartDaemon(options_);
-    std::smatch found;
-    const std::string log = ReadFile(options_.log_file);
-    ASSERT_TRUE(std::regex_search(log, found, std::regex(R"(127\.0\.0\.1:\d+)"))) << log;
-    tcp_ = found.str();
+    tcp_ = LoopbackAddress();
   }
 
   static std::vector<std::string> Command(const std::string& server,

@@ -2,7 +2,10 @@
 
 #include <filesystem>
 #include <iostream>
+#include <regex>
 #include <utility>
+
+#include "tests/e2e/wait.h"
 
 namespace vmeventd::e2e {
 
@@ -27,6 +30,15 @@ DaemonOptions E2eTest::Options() const {
 
 void E2eTest::StartDaemon(const DaemonOptions& options) {
   daemon_ = std::make_unique<Daemon>(options);
+}
+
+std::string E2eTest::LoopbackAddress() const {
+  std::smatch found;
+  const std::string log = ReadFile(Options().log_file);
+  if (!std::regex_search(log, found, std::regex(R"(127\.0\.0\.1:\d+)"))) {
+    Fail("the log names no address: " + log);
+  }
+  return found.str();
 }
 
 void E2eTest::OpenStream() {

@@ -35,6 +35,8 @@ class E2eTest : public testing::Test {
   const TempDir& dir() const { return dir_; }
   Daemon& daemon() { return *daemon_; }
   void StopDaemon() { daemon_.reset(); }
+  // Where the daemon listens for an argument "--listen 127.0.0.1:0", as its log says.
+  std::string LoopbackAddress() const;
   EventStream& stream() { return *stream_; }
 
   std::unique_ptr<Guest> StartGuest(GuestOptions options) const;

@@ -254,6 +254,16 @@ TEST(Limits, RequestSize) {
   EXPECT_EQ(stub->GetVm(&again, request, &response).error_code(), grpc::RESOURCE_EXHAUSTED);
 }
 
+// A scrape of the metrics may come while the daemon stops.
+TEST(Limits, AreToldAfterTheEnd) {
+  TestServer server;
+  const std::string address = server.address();
+  EXPECT_TRUE(Info(server.NewChannel()).ok());
+  server.server().Shutdown(absl::ZeroDuration());
+  EXPECT_EQ(server.server().addresses()[0].ToString(), address);
+  EXPECT_EQ(server.server().open_connections().size(), 1);
+}
+
 TEST(Limits, Connections) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
