@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 class LimitsTest : public E2eTest {
  protected:
@@ -97,6 +98,17 @@ TEST_F(PermissionsTest, SocketThatMayNotBeOpenedIsListedAndAttachedWhenItMay) {
   chmod(guest->socket_path().c_str(), 0777);
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   EXPECT_THAT(daemon().GetVm("vm1").problems(), IsEmpty());
+}
+
+TEST_F(PermissionsTest, WhatTheDaemonWillNotSeeItSaysAtStart) {
+  StartDaemon(options_);
+  EXPECT_THAT(ReadFile(options_.log_file), HasSubstr("without CAP_DAC_OVERRIDE"));
+  if (geteuid() != 0) return;
+  StopDaemon();
+  DaemonOptions as_root = Options();
+  as_root.log_file = dir() / "root-log";
+  StartDaemon(as_root);
+  EXPECT_THAT(ReadFile(as_root.log_file), Not(HasSubstr("without CAP_DAC_OVERRIDE")));
 }
 
 }  // namespace
