@@ -58,9 +58,6 @@ absl::StatusOr<std::unique_ptr<ListenSocket>> ListenSocket::Open(const ListenAdd
   std::unique_ptr<ListenSocket> out(new ListenSocket(address));
   absl::Status status = address.is_unix() ? out->OpenUnix() : out->OpenTcp();
   if (!status.ok()) return status;
-  if (listen(out->fd(), SOMAXCONN) != 0) {
-    return ErrnoStatus(address.ToString(), "cannot be listened on", errno);
-  }
   return out;
 }
 
@@ -92,6 +89,9 @@ absl::Status ListenSocket::OpenUnix() {
   }
   if (chmod(path.c_str(), address_.mode) != 0) {
     return ErrnoStatus(path, "cannot set the socket's mode", errno);
+  }
+  if (listen(fd(), SOMAXCONN) != 0) {
+    return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
   }
   return absl::OkStatus();
 }

@@ -2,11 +2,11 @@
 #define VMEVENTD_SERVER_REFUSALS_H_
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
+#include "watcher/io/counter.h"
 
 namespace vmeventd {
 
@@ -28,15 +28,11 @@ inline constexpr std::array<absl::string_view, 8> kRefusalNames = {
 // How often each was the reason since the start. Any thread.
 class RefusalCounters {
  public:
-  void Count(Refusal reason) {
-    counts_[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_relaxed);
-  }
-  uint64_t value(Refusal reason) const {
-    return counts_[static_cast<size_t>(reason)].load(std::memory_order_relaxed);
-  }
+  void Count(Refusal reason) { counts_[static_cast<size_t>(reason)].Add(); }
+  uint64_t value(Refusal reason) const { return counts_[static_cast<size_t>(reason)].value(); }
 
  private:
-  std::array<std::atomic<uint64_t>, kRefusalNames.size()> counts_{};
+  std::array<Counter, kRefusalNames.size()> counts_;
 };
 
 }  // namespace vmeventd

@@ -155,10 +155,7 @@ std::string TlsFiles::Fingerprint() const {
 absl::Status TlsFiles::ReadLocked() {
   fingerprint_ = Fingerprint();  // before: what changes while they are read is read again
   absl::StatusOr<TlsMaterial> read = LoadTlsMaterial(paths_);
-  if (!read.ok()) {
-    ++reload_failures_;
-    return read.status();
-  }
+  if (!read.ok()) return read.status();
   material_ = std::make_shared<const TlsMaterial>(*std::move(read));
   const bool expired = material_->not_after <= clock_->Now().wall;
   spdlog::log(expired ? spdlog::level::err : spdlog::level::info, "TLS certificate {} of {} {} {}",
@@ -169,14 +166,19 @@ absl::Status TlsFiles::ReadLocked() {
   return absl::OkStatus();
 }
 
-absl::Status TlsFiles::Reload() {
-  const MutexLock lock(&mutex_);
+absl::Status TlsFiles::ReadAgainLocked() {
   absl::Status status = ReadLocked();
   if (!status.ok()) {
+    reload_failures_.Add();
     spdlog::error("{}; the certificate that was read before stays in use",
                   std::string(status.message()));
   }
   return status;
+}
+
+absl::Status TlsFiles::Reload() {
+  const MutexLock lock(&mutex_);
+  return ReadAgainLocked();
 }
 
 std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
@@ -184,12 +186,7 @@ std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
   const absl::Duration now = clock_->Now().monotonic;
   if (now - looked_at_ >= kLookInterval) {
     looked_at_ = now;
-    if (Fingerprint() != fingerprint_) {
-      if (const absl::Status status = ReadLocked(); !status.ok()) {
-        spdlog::error("{}; the certificate that was read before stays in use",
-                      std::string(status.message()));
-      }
-    }
+    if (Fingerprint() != fingerprint_) ReadAgainLocked().IgnoreError();  // it has been logged
   }
   return material_;
 }

@@ -1,7 +1,6 @@
 #ifndef VMEVENTD_SERVER_TLS_FILES_H_
 #define VMEVENTD_SERVER_TLS_FILES_H_
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "watcher/io/clock.h"
+#include "watcher/io/counter.h"
 #include "watcher/io/mutex.h"
 
 namespace vmeventd {
@@ -49,16 +49,18 @@ class TlsFiles {
 
   bool asks_clients() const { return !paths_.client_ca.empty(); }
   absl::Time not_after() const;
-  uint64_t reload_failures() const { return reload_failures_; }
+  uint64_t reload_failures() const { return reload_failures_.value(); }
 
  private:
   TlsFiles(TlsPaths paths, const Clock* clock) : paths_(std::move(paths)), clock_(clock) {}
   absl::Status ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts and logs where the old contents stay.
+  absl::Status ReadAgainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string Fingerprint() const;
 
   const TlsPaths paths_;
   const Clock* const clock_;
-  std::atomic<uint64_t> reload_failures_{0};
+  Counter reload_failures_;
   mutable Mutex mutex_;
   std::shared_ptr<const TlsMaterial> material_ ABSL_GUARDED_BY(mutex_);
   std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // of the files when they were read last
