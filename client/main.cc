@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -26,6 +27,11 @@ void OccupyStandardDescriptors() {
   }
 }
 
+// What a user may not look at is there for the members of its group.
+bool MayExist(const std::string& path) {
+  return access(path.c_str(), F_OK) == 0 || errno == EACCES;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -40,6 +46,7 @@ int main(int argc, char** argv) {
                            Variable("VMEVENTS_TLS_KEY"), Variable("VMEVENTS_TLS_SERVER_NAME")};
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
   context.uid = geteuid();
+  context.may_exist = MayExist;
   context.now = absl::Now();
   context.zone = absl::LocalTimeZone();
   const bool color_allowed = Variable("NO_COLOR").empty() && Variable("TERM") != "dumb";

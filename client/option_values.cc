@@ -7,9 +7,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/enum_names.h"
-#include "client/terminal_text.h"
-#include "client/time_text.h"
+#include "client/output/enum_names.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/watch_cursor.h"
+#include "client/commands/watch_cursor.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // From the text of one option to its value. Pure. INVALID_ARGUMENT names the option, what is wrong

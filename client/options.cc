@@ -10,8 +10,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "client/option_values.h"
-#include "client/terminal_text.h"
-#include "client/time_text.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -19,10 +19,11 @@ namespace {
 constexpr char kProgramHelp[] =
     "Shows who ended the virtual machines of this node, and how vmeventd knows.";
 constexpr char kProgramFooter[] =
-    R"(ADDR is unix:PATH or HOST:PORT. Without --server it is $VMEVENTS_SERVER, else root's
-unix:/run/vmeventd/vmeventd.sock or the user's unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock.
-HOST:PORT with --tls-ca speaks TLS. $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME stand in for
-the --tls options where none of them is given.
+    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555. Without --server it is
+$VMEVENTS_SERVER, else the user's unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that is there,
+else the system's unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS.
+$VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME stand in for the --tls options where none of them
+is given.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -84,7 +85,7 @@ service, 4 where the server is not reachable.
 
 Examples:
   vmevents health
-  vmevents health --timeout 1s --server node1:9443 --tls-ca ca.pem)";
+  vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
 
 constexpr char kCommands[] = "watch, events, vms, vm, intent, info and health";
 constexpr char kIntentCommands[] = "intent declare and intent withdraw";
@@ -235,7 +236,7 @@ absl::Status SetServer(const CLI::App& app, const RawOptions& raw, const OptionC
                        CommandLine* line) {
   const bool given = app.count("--server") > 0;
   if (!given && context.server_variable.empty()) {
-    line->server = DefaultServerAddress(context.uid, context.xdg_runtime_dir);
+    line->server = DefaultServerAddress(context.uid, context.xdg_runtime_dir, context.may_exist);
     return absl::OkStatus();
   }
   const auto address = ParseServerAddress(given ? raw.server : context.server_variable);

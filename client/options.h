@@ -1,15 +1,16 @@
 #ifndef VMEVENTD_CLIENT_OPTIONS_H_
 #define VMEVENTD_CLIENT_OPTIONS_H_
 
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
-#include "client/commands.h"
+#include "client/commands/commands.h"
+#include "client/commands/watch_loop.h"
+#include "client/connect/server_address.h"
 #include "client/exit_code.h"
-#include "client/server_address.h"
-#include "client/watch_loop.h"
 
 namespace vmeventd::client {
 
@@ -39,6 +40,8 @@ struct OptionContext {
   TlsOptions tls_variables;     // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
   unsigned uid = 0;
+  // Whether there is something at a path, or may be: as DefaultServerAddress() asks.
+  std::function<bool(const std::string& path)> may_exist;
   absl::Time now;
   absl::TimeZone zone;
 };

@@ -8,13 +8,14 @@
 #include <utility>
 #include <variant>
 
-#include "client/connection.h"
-#include "client/format_json.h"
-#include "client/format_table.h"
-#include "client/output.h"
+#include "absl/strings/str_cat.h"
+#include "client/commands/watch_loop.h"
+#include "client/connect/connection.h"
+#include "client/output/format_json.h"
+#include "client/output/format_table.h"
+#include "client/output/output.h"
 #include "client/stop_signals.h"
 #include "client/stop_source.h"
-#include "client/watch_loop.h"
 
 namespace vmeventd::client {
 namespace {
@@ -56,15 +57,19 @@ ExitCode RunLine(CommandLine line, Formatter* formatter) {
   if (auto* watch = std::get_if<WatchCommand>(&line.command)) {
     return RunWatch(std::move(*watch), line.server, formatter, &output);
   }
-  const auto channel = Connect(line.server);
-  if (!channel.ok()) {
-    const Failure failure = ExplainBadFiles(channel.status());
+  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(line.server, ResolveHost);
+  if (!connected.ok()) {
+    const Failure failure = ExplainBadFiles(connected.status());
     PrintNote(failure.sentence);
     return failure.code;
   }
-  const auto stub = v1::VmEventService::NewStub(*channel);
-  const auto health = grpc::health::v1::Health::NewStub(*channel);
-  const CommandContext context = {line.server, stub.get(), health.get(), formatter, &output};
+  if (connected->ambiguous) {
+    PrintNote(absl::StrCat(line.server.host, " stands for several addresses, which may be several ",
+                           "nodes: this is of ", ToText(connected->address), " alone"));
+  }
+  const auto stub = v1::VmEventService::NewStub(connected->channel);
+  const auto health = grpc::health::v1::Health::NewStub(connected->channel);
+  const CommandContext context = {connected->address, stub.get(), health.get(), formatter, &output};
   const auto run = [&context](const auto& command) -> std::optional<Failure> {
     if constexpr (std::is_same_v<std::decay_t<decltype(command)>, WatchCommand>) {
       return std::nullopt;  // done above

@@ -25,14 +25,16 @@ bool StopSource::WaitFor(absl::Duration duration) {
   return stopping_.wait_for(lock, absl::ToChronoNanoseconds(duration), [this] { return stopped_; });
 }
 
-void StopSource::SetCall(std::shared_ptr<grpc::ClientContext> call) {
+std::shared_ptr<grpc::ClientContext> StopSource::SetCall(
+    std::shared_ptr<grpc::ClientContext> call) {
   std::shared_ptr<grpc::ClientContext> cancelled;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_) cancelled = call;
-    call_ = std::move(call);
+    call_.swap(call);
   }
   if (cancelled != nullptr) cancelled->TryCancel();
+  return call;
 }
 
 }  // namespace vmeventd::client

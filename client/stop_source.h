@@ -20,8 +20,9 @@ class StopSource {
   // Waits for `duration`, or until stopped. Returns whether it was stopped.
   bool WaitFor(absl::Duration duration);
 
-  // The call that Stop() cancels from now on, at once if it has been called; null: none.
-  void SetCall(std::shared_ptr<grpc::ClientContext> call);
+  // The call that Stop() cancels from now on, at once if it has been called; null: none. Returns
+  // the one before it.
+  std::shared_ptr<grpc::ClientContext> SetCall(std::shared_ptr<grpc::ClientContext> call);
 
  private:
   mutable std::mutex mutex_;

@@ -4,18 +4,20 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/descriptor_limit.h"
-#include "server/directories.h"
-#include "server/event_codec.h"
-#include "server/privileges.h"
-#include "server/service_manager.h"
+#include "base/thread_name.h"
+#include "server/events/event_codec.h"
+#include "server/host/descriptor_limit.h"
+#include "server/host/directories.h"
+#include "server/host/node_id.h"
+#include "server/host/privileges.h"
+#include "server/host/service_manager.h"
+#include "server/host/stop_deadline.h"
 #include "server/version.h"
 #include "spdlog/spdlog.h"
 
@@ -29,12 +31,21 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
+// Empty where it cannot be found out, which is logged.
+std::string NodeIdOrNone(const std::string& state_dir) {
+  absl::StatusOr<std::string> id = NodeId(state_dir);
+  if (id.ok()) return *std::move(id);
+  spdlog::warn("node_id is not known: {}", std::string(id.status().message()));
+  return "";
+}
+
 WatcherOptions ToWatcherOptions(const Config& config, int vm_descriptors) {
   WatcherOptions options;
   options.watches = config.watches;
   options.process_tracking = config.process_tracking;
   options.session.powerdown_window = config.powerdown_window;
   options.session.shutdown_files = config.shutdown_files;
+  options.session.event_limits = config.event_limits;
   options.max_vm_descriptors = vm_descriptors;
   return options;
 }
@@ -70,46 +81,21 @@ void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
       absl::StrJoin(addresses, ", ", address), config.state_dir, journal_id);
 }
 
-// Ends the process where a stop takes longer than it may. Everything is in the journal and was sent
-// or given up by then; what hangs is gRPC, which waits for a client that does not read (1.51).
-class StopDeadline {
- public:
-  explicit StopDeadline(absl::Duration timeout) : thread_([this, timeout] { Wait(timeout); }) {}
-  ~StopDeadline() {
-    {
-      const MutexLock lock(&mutex_);
-      stopped_ = true;
-      changed_.NotifyAll();
-    }
-    thread_.join();
+// Ends the process where a stop takes longer than it may.
+void GiveUpStop(const StopDeadline::Step& hangs) {
+  if (hangs.exit_code == 0) {
+    spdlog::warn("the stop takes too long: {}; exiting without it", hangs.what);
+  } else {
+    spdlog::error("the stop takes too long: {}; exiting with {}", hangs.what, hangs.exit_code);
   }
-  StopDeadline(const StopDeadline&) = delete;
-  StopDeadline& operator=(const StopDeadline&) = delete;
-
- private:
-  void Wait(absl::Duration timeout) {
-    const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
-    const MutexLock lock(&mutex_);
-    while (!stopped_) {
-      const absl::Duration left = absl::FromChrono(end - std::chrono::steady_clock::now());
-      if (left <= absl::ZeroDuration()) {
-        spdlog::warn("a client holds its connection up: exiting without it");
-        spdlog::shutdown();
-        _exit(0);
-      }
-      changed_.WaitFor(&mutex_, left);
-    }
-  }
-
-  Mutex mutex_;
-  CondVar changed_;
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // last: it uses the rest
-};
+  spdlog::default_logger()->flush();
+  _exit(hangs.exit_code);
+}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock) {
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
+                                                       const LogMeters* log) {
   absl::Status status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
@@ -142,9 +128,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (tell_runs_again) daemon->watcher_->TellRunsAgain();
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
-  if (status = daemon->StartMetrics(config); !status.ok()) return status;
+  if (status = daemon->StartMetrics(config, log); !status.ok()) return status;
   LogStart(config, daemon->server_->addresses(), daemon->store_.journal_id());
-  for (const std::string& right : MissingRights(daemon->watcher_->exit_status_source())) {
+  const std::string exit_statuses =
+      config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
+  for (const std::string& right : MissingRights(exit_statuses)) {
     spdlog::warn("{}", right);
   }
   return daemon;
@@ -163,6 +151,7 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
                          .tls = tls_.get(),
                          .operators = config.tls_operators,
                          .max_connections = std::max(1, max_connections / listeners),
+                         .max_streams = static_cast<int>(config.max_streams),
                          .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer),
                          .list_rate = static_cast<double>(config.list_rate)},
                         &backend_, clock_);
@@ -171,13 +160,13 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::StartMetrics(const Config& config) {
+absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return absl::OkStatus();
   metrics_ = std::make_unique<Metrics>(
       Metrics::Sources{&store_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
-                       server_.get(), tls_.get(), ToJournalOptions(config).path, kVersion});
+                       server_.get(), tls_.get(), log, ToJournalOptions(config).path, kVersion});
   absl::StatusOr<std::unique_ptr<MetricsServer>> server =
-      MetricsServer::Start(*config.metrics_listen, metrics_.get());
+      MetricsServer::Start(*config.metrics_listen, metrics_.get(), &refusals_);
   if (!server.ok()) return server.status();
   metrics_server_ = *std::move(server);
   spdlog::info("metrics at http://{}/metrics", metrics_server_->address().ToString());
@@ -197,26 +186,44 @@ absl::StatusOr<Daemon::Kept> Daemon::OpenJournal(const JournalOptions& options,
             .mark = *std::move(opened_mark),
             .sessions = std::move(opened->sessions),
             .stops = std::move(opened->stops)};
-  if (!opened->moved_to.empty()) {
+  const SequenceMark::Value before = kept.mark->value();
+  if (!opened->moved_because.empty()) {
     kept.replaced = true;
     spdlog::error("{}: the journal is corrupt and was moved to {}; a new one begins",
                   opened->moved_because, opened->moved_to);
-    kept.gaps.push_back(absl::StrCat("the journal was corrupt and was moved to ", opened->moved_to,
-                                     "; the events before this one are there"));
-  }
-  const std::string& before = kept.mark->value().journal_id;
-  if (opened->moved_to.empty() && !before.empty() && before != kept.journal->journal_id() &&
-      kept.mark->value().committed > 0) {
-    spdlog::error("{}: the journal {} is gone; another one begins", options.path, before);
+    std::string message = absl::StrCat("the journal was corrupt and was moved to ",
+                                       opened->moved_to, "; the events before this one are there");
+    if (before.published > before.committed) {
+      absl::StrAppend(&message, " up to ", before.committed, ", those up to ", before.published,
+                      " were sent as not durable and are lost");
+    }
+    kept.gaps.push_back({std::move(message), std::nullopt});
+  } else if (!opened->restored_because.empty()) {
+    spdlog::error("{}: the journal is a copy that was restored; it goes on as the journal {}",
+                  opened->restored_because, kept.journal->journal_id());
     kept.gaps.push_back(
-        absl::StrCat("the journal ", before, " is gone, and the events and open runs in it"));
+        {absl::StrCat("the journal was restored from a copy, which ends with the event ",
+                      kept.journal->newest(), "; what was observed since then is missing"),
+         std::nullopt});
+  } else if (!before.journal_id.empty() && before.journal_id != kept.journal->journal_id() &&
+             before.published > 0) {
+    spdlog::error("{}: the journal {} is gone; another one begins", options.path,
+                  before.journal_id);
+    if (absl::Status status = kept.journal->SetDeletedUntil(now); !status.ok()) {
+      spdlog::warn("`since` reaches back beyond the new journal: {}",
+                   std::string(status.message()));
+    }
+    kept.gaps.push_back({absl::StrCat("the journal ", before.journal_id,
+                                      " is gone, and the events and open runs in it"),
+                         std::nullopt});
   }
   const uint64_t committed = kept.journal->newest();
   kept.newest = std::max(committed, kept.mark->Of(kept.journal->journal_id()).published);
   if (kept.newest > committed) {
-    kept.gaps.push_back(absl::StrCat("the events ", committed + 1, " to ", kept.newest,
-                                     " were told as not durable and are lost: vmeventd ended "
-                                     "before the journal could be written again"));
+    kept.gaps.push_back({absl::StrCat("the events ", committed + 1, " to ", kept.newest,
+                                      " were sent as not durable and are lost: vmeventd ended "
+                                      "before the journal could be written again"),
+                         EventPump::Missing{committed + 1, kept.newest}});
   }
   return kept;
 }
@@ -227,8 +234,10 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       queue_(kMaxQueuedUpdates),
-      store_(EventStoreOptions(), {kept.journal->journal_id(), kept.journal->token_key()},
-             {kept.journal->oldest(), kept.journal->deleted_until()}, kept.newest),
+      store_(
+          EventStoreOptions(),
+          {kept.journal->journal_id(), kept.journal->token_key(), NodeIdOrNone(config.state_dir)},
+          kept.journal->oldest(), kept.newest),
       history_(ToJournalOptions(config).path, &store_,
                [this](const std::string& journal_id, const absl::Status& found) {
                  pump_.ReportCorrupt(journal_id, found);
@@ -246,9 +255,9 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
 
 void Daemon::TellKept(const Kept& kept) {
   EventStore::Step step;
-  step.retained = {journal_.journal().oldest(), journal_.journal().deleted_until()};
+  step.oldest = journal_.journal().oldest();
   for (const JournalStop& stop : kept.stops) {
-    step.vms.push_back({std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)), {}});
+    step.vms.push_back(std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)));
   }
   // The runs that were open stand in the first snapshot already: the watcher tells of them later.
   const SessionOptions session_options;
@@ -256,17 +265,10 @@ void Daemon::TellKept(const Kept& kept) {
     const absl::StatusOr<std::unique_ptr<VmSession>> run =
         VmSession::Restore(session.payload, &session_options, clock_->Now());
     if (!run.ok()) continue;  // the watcher says so
-    step.vms.push_back(
-        {std::make_shared<const VmRecord>((*run)->Status(), session.last_sequence), {}});
+    step.vms.push_back(std::make_shared<const VmRecord>((*run)->Status(), session.last_sequence));
   }
   store_.Publish(std::move(step));
-  for (const std::string& message : kept.gaps) {
-    VmEvent gap;
-    gap.type = EventType::kGap;
-    gap.observe_time = clock_->Now().wall;
-    gap.message = message;
-    queue_.Push({std::nullopt, std::move(gap), false});
-  }
+  for (const Kept::Gap& gap : kept.gaps) pump_.PublishGap(gap.message, gap.missing);
 }
 
 void Daemon::OnJournalWritable(bool writable) {
@@ -281,6 +283,7 @@ Daemon::~Daemon() {
 }
 
 void Daemon::WatcherLoop() {
+  SetThreadName("watcher");
   for (bool scanned = false, stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
     const MutexLock lock(&mutex_);
@@ -309,6 +312,7 @@ std::string Daemon::StatusText() const {
 }
 
 void Daemon::PumpLoop() {
+  SetThreadName("pump");
   for (bool more = true; more;) {
     more = pump_.RunOnce(absl::InfiniteDuration());
     const MutexLock lock(&mutex_);
@@ -364,9 +368,11 @@ void Daemon::Run() {
   hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   if (!WaitForScanOrStop()) {
-    server_->SetServing(true);
     spdlog::info("the first scan is done: serving");
-    TellReady(StatusText());
+    // Who waits for the daemon to serve finds in the log what was said of its start.
+    spdlog::default_logger()->flush();
+    server_->SetServing(true);
+    TellFirstReady();
     // To take up thousands of VMs leaves as much freed memory behind as they need themselves.
     constexpr absl::Duration kSettleTime = absl::Seconds(10);
     WaitForStop(std::min(kSettleTime, WatchdogInterval() / 3));
@@ -375,6 +381,14 @@ void Daemon::Run() {
   }
   TellStopping("sending what was observed");
   Stop();
+}
+
+void Daemon::TellFirstReady() {
+  const std::string status = StatusText();
+  const MutexLock lock(&mutex_);
+  if (stop_) return;
+  ready_ = true;
+  TellReady(status);
 }
 
 void Daemon::RequestStop() {
@@ -387,35 +401,58 @@ void Daemon::RequestStop() {
 }
 
 void Daemon::Reload() {
-  TellReloading();
+  // The service manager hears of a reload only between READY and STOPPING: a READY before the first
+  // scan, or after the stop began, would not be true.
+  bool ready = false;
+  {
+    const MutexLock lock(&mutex_);
+    ready = ready_ && !stop_;
+    if (ready) TellReloading();
+  }
   if (tls_ == nullptr) {
     spdlog::info("nothing to read again: there is no TLS");
   } else {
     tls_->Reload().IgnoreError();  // it has been logged
   }
-  TellReady(StatusText());
+  if (!ready) return;
+  const std::string status = StatusText();
+  const MutexLock lock(&mutex_);
+  if (!stop_) TellReady(status);
 }
 
 void Daemon::Stop() {
   const absl::Duration end = clock_->Now().monotonic + kStopTimeout;
-  const StopDeadline deadline(kStopTimeout);
+  StopDeadline deadline(
+      kStopTimeout, {"the watcher hangs, in the file system of a watched directory or in /proc"},
+      GiveUpStop);
   spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
   server_->SetServing(false);
   backend_.StopIntents();
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   queue_.Close();
+  deadline.Enter(
+      {"the journal cannot be written, the disk of the state directory does not answer; events "
+       "that "
+       "were observed last are lost"});
   pump_thread_.join();
   // What remains is for the transport and for calls that are no streams. A connection without any
   // call is closed at its end too, for its client may not read.
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
+  deadline.Enter({"streams do not end"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
+  // Before the transport's shutdown, which waits for the queries that the history answers.
+  deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
+  history_.Stop();
+  history_thread_.join();
+  // By now everything is in the journal, and was sent or given up.
+  deadline.Enter({"a client holds its connection up", 0});
   server_->Shutdown(kShutdownTime / 2);
   hub_.Stop();
   hub_thread_.join();
-  history_.Stop();
-  history_thread_.join();
+  deadline.Enter({"a scrape of the metrics does not end", 0});
   metrics_server_.reset();
+  deadline.Enter({"a client holds its connection up", 0});
   server_.reset();
   if (!journal_.writable()) {
     spdlog::error(

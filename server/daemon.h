@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -10,26 +11,27 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/config.h"
-#include "server/event_pump.h"
-#include "server/event_store.h"
-#include "server/grpc_server.h"
-#include "server/history.h"
-#include "server/journal.h"
-#include "server/journal_writer.h"
-#include "server/lock_file.h"
-#include "server/metrics.h"
-#include "server/metrics_server.h"
-#include "server/queries.h"
-#include "server/refusals.h"
-#include "server/rpc_backend.h"
-#include "server/sequence_mark.h"
-#include "server/stream_hub.h"
-#include "server/tls_files.h"
-#include "watcher/io/clock.h"
-#include "watcher/io/event_queue.h"
-#include "watcher/io/mutex.h"
-#include "watcher/io/node_watcher.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "server/access/refusals.h"
+#include "server/config/config.h"
+#include "server/events/event_store.h"
+#include "server/host/lock_file.h"
+#include "server/journal/event_pump.h"
+#include "server/journal/history.h"
+#include "server/journal/journal.h"
+#include "server/journal/journal_writer.h"
+#include "server/journal/sequence_mark.h"
+#include "server/log/log_meters.h"
+#include "server/metrics/metrics.h"
+#include "server/metrics/metrics_server.h"
+#include "server/rpc/queries.h"
+#include "server/rpc/rpc_backend.h"
+#include "server/stream/stream_hub.h"
+#include "server/transport/grpc_server.h"
+#include "server/transport/tls_files.h"
+#include "watcher/loop/event_queue.h"
+#include "watcher/qmp/node_watcher.h"
 
 namespace vmeventd {
 
@@ -41,7 +43,10 @@ class Daemon {
   static constexpr absl::Duration kStopTimeout = absl::Seconds(5);
 
   // Takes the locks, sets up the watcher and listens. The error names what stands in the way.
-  static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock);
+  // `log`: for the metrics; null: the process's log is not counted. The pointers outlive the
+  // daemon.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
+                                                        const LogMeters* log = nullptr);
   ~Daemon();
 
   // Follows the VMs and serves until RequestStop, then drains: all that was observed is sent on
@@ -60,8 +65,12 @@ class Daemon {
     uint64_t newest = 0;  // the newest sequence that was given
     std::vector<JournalSession> sessions;
     std::vector<JournalStop> stops;
-    std::vector<std::string> gaps;  // what to tell as GAP
-    bool replaced = false;          // the journal is new and holds no sessions
+    struct Gap {
+      std::string message;
+      std::optional<EventPump::Missing> missing;
+    };
+    std::vector<Gap> gaps;  // what to publish as GAP
+    bool replaced = false;  // the journal is new and holds no sessions
   };
 
   Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
@@ -70,7 +79,7 @@ class Daemon {
   static absl::StatusOr<Kept> OpenJournal(const JournalOptions& options, const std::string& mark,
                                           absl::Time now);
   absl::Status StartServer(const Config& config, int max_connections);
-  absl::Status StartMetrics(const Config& config);
+  absl::Status StartMetrics(const Config& config, const LogMeters* log);
   void TellKept(const Kept& kept);
   void OnJournalWritable(bool writable);
   void WatcherLoop();
@@ -85,6 +94,8 @@ class Daemon {
   // Waits for RequestStop, at most `timeout`; true: it came.
   bool WaitForStop(absl::Duration timeout);
   void WaitForStopAndTellAlive();
+  // Tells the service manager that the daemon is ready, if it is not to stop already.
+  void TellFirstReady();
   void Stop();
 
   const Clock* const clock_;
@@ -113,6 +124,7 @@ class Daemon {
   CondVar changed_;
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager knows
   // Counts LoopsAnswer's questions; and which of them each loop has answered.
   uint64_t asked_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t watcher_answered_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "server/config.h"
+#include "base/clock.h"
+#include "server/config/config.h"
 #include "server/daemon.h"
-#include "server/logging.h"
-#include "server/privileges.h"
-#include "server/signal_watcher.h"
+#include "server/host/privileges.h"
+#include "server/host/signal_watcher.h"
+#include "server/log/logging.h"
 #include "spdlog/spdlog.h"
-#include "watcher/io/clock.h"
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   const vmeventd::SystemClock clock;
   const vmeventd::Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
   absl::StatusOr<std::unique_ptr<vmeventd::Daemon>> daemon =
-      vmeventd::Daemon::Create(*parsed.config, &clock);
+      vmeventd::Daemon::Create(*parsed.config, &clock, &logging.meters());
   if (!daemon.ok()) {
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return 1;

@@ -1,14 +1,23 @@
 #!/usr/bin/env bash
 # ./dev lint: formatting, shell scripts, the directions of includes, the wire contract, clang-tidy.
 #
-#   lint.sh BUILD_TREE JOBS
+#   lint.sh BUILD_TREE JOBS [--all | --since COMMIT]
 #
-# The build tree needs its compile_commands.json and the generated code of proto/.
+# clang-tidy is slow. It looks at what differs from COMMIT: by default from where HEAD and main part,
+# and at everything where nothing does or there is no main; --all: at everything. Everything else is
+# always checked as a whole. The build tree needs its compile_commands.json and the generated code of
+# proto/.
 set -euo pipefail
 
-[[ $# -eq 2 ]] || { echo "usage: $0 BUILD_TREE JOBS" >&2; exit 2; }
+usage() {
+  echo "usage: $0 BUILD_TREE JOBS [--all | --since COMMIT]" >&2
+  exit 2
+}
+
+[[ $# -ge 2 ]] || usage
 tree=$(cd "$1" && pwd)
 jobs=$2
+shift 2
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 readonly tree jobs
 failures=0
@@ -20,51 +29,47 @@ complain() {
   failures=$((failures + 1))
 }
 
-sources=$(find client proto server tests watcher \( -name '*.h' -o -name '*.cc' \) | LC_ALL=C sort)
+# Where HEAD and main part; nothing where that cannot be said or nothing has changed since.
+branch_point() {
+  local main point
+  for main in origin/main main; do
+    point=$(git merge-base HEAD "$main" 2>/dev/null) || continue
+    if [[ -n $(git diff --name-only "$point") || -n $(git ls-files --others --exclude-standard) ]]; then
+      echo "$point"
+    fi
+    return
+  done
+}
+
+case "$#:${1:-}" in
+  0:) since=$(branch_point) ;;
+  1:--all) since= ;;
+  2:--since) since=$2 ;;
+  *) usage ;;
+esac
 
 say "formatting"
-# shellcheck disable=SC2086  # no source has a blank in its name
-clang-format --dry-run -Werror $sources || complain "not formatted; clang-format -i mends it"
+find base client proto server tests watcher \( -name '*.h' -o -name '*.cc' \) -print0 |
+  xargs -0 -n 40 -P "$jobs" clang-format --dry-run -Werror || complain "not formatted: clang-format -i"
 
 say "shell scripts"
-scripts=(dev .ci/run tests/e2e/guest/make_guest.sh tests/package/*.sh tools/*.sh tools/contract/*.sh
+scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tools/*.sh tools/contract/*.sh
   deploy/*.sh deploy/container/*.sh deploy/completions/*.bash)
 for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is no bash"
 done
-if command -v shellcheck >/dev/null; then
-  shellcheck "${scripts[@]}" tests/e2e/guest/init deploy/debian/{postinst,prerm,postrm} ||
-    complain "shellcheck found something"
-fi
-
-# forbid DIRECTORY PATTERN WHY
-forbid() {
-  local found
-  found=$(grep -rnE --include='*.h' --include='*.cc' -- "$2" "$1" || true)
-  [[ -z $found ]] || complain "$1: $3"$'\n'"$found"
-}
+shellcheck "${scripts[@]}" tests/support/guest/init deploy/debian/{postinst,prerm,postrm} ||
+  complain "shellcheck found something"
 
 say "directions of includes"
-forbid watcher '#include.*(grpc|google/protobuf|\.pb\.h|sqlite)' \
-  "the watcher knows nothing of gRPC, protobuf and SQLite"
-forbid watcher '#include "(server|client|tests)/' "the watcher uses no box above it"
-forbid watcher/core '#include <(sys/|unistd|fcntl|thread|mutex|chrono)|absl::Now\(' \
-  "the core makes no system call, has no thread and reads no clock"
-forbid watcher/core '#include "watcher/io/' "the core uses no box above it"
-forbid client '#include "(watcher|server|tests)/' "the client knows only proto/"
-forbid server '#include "(client|tests)/' "the server uses neither the client nor the tests"
+tools/check_includes.py || complain "tools/include_rules.txt does not permit this"
 
 say "the wire contract"
 tools/contract/check.sh || complain "the wire contract is not as it must be"
-tools/api_reference.py --check docs/api.md || complain "docs/api.md is not the contract's; ./dev docs mends it"
+tools/api_reference.py --check docs/api.md || complain "docs/api.md is not the contract's: ./dev docs"
 
 say "clang-tidy"
-# Each source that the tree compiles, generated code apart. --quiet still tells how many warnings
-# were suppressed in other people's headers.
-run-clang-tidy -quiet -p "$tree" -j "$jobs" "^$PWD/(client|server|tests|watcher)/.*\.cc\$" \
-  >"$tree/clang-tidy.log" 2>&1 ||
-  { grep -vE '^(clang-tidy|[0-9]+ warnings? generated|Suppressed|Use -header-filter)' \
-      "$tree/clang-tidy.log" || true; complain "clang-tidy found something"; }
+tools/tidy.py "$tree" "$jobs" ${since:+--since "$since"} || complain "clang-tidy found something"
 
 if ((failures > 0)); then
   printf '\nlint: %d checks failed\n' "$failures"

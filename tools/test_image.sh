@@ -115,7 +115,7 @@ build_image() {
   fi
   mkdir -p "$ccache_dir"
   build build --format docker --isolation chroot --layers --pull-never \
-    --signature-policy "$root/tests/image/policy.json" \
+    --signature-policy "$root/tests/system/image/policy.json" \
     --build-arg "BASE=$base" --build-arg "JOBS=$(nproc)" \
     --volume "$private/apt:/etc/apt:ro" --volume /usr/share/keyrings:/usr/share/keyrings:ro \
     --volume "$ccache_dir:/ccache" \
@@ -145,6 +145,6 @@ say "building the image"
 build_image --tag "$image"
 tidy_up
 say "testing the image"
-/usr/bin/python3 -B "$root/tests/image/image_test.py" \
+/usr/bin/python3 -B "$root/tests/system/image/image_test.py" \
   --storage "$work/storage" --runroot "$work/run" --driver "$driver" \
   --image "$image" --base "$base" --bin "$bin" --guest "$guest"

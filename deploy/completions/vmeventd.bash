@@ -24,7 +24,7 @@ _vmeventd() {
       return
       ;;
     --process-tracking) words='auto off' ;;
-    --shutdown-files) words='on off' ;;
+    --shutdown-files | --event-limits) words='on off' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
     --listen | --metrics-listen | --tls-operator | --powerdown-window | --retention-age | \
@@ -34,7 +34,7 @@ _vmeventd() {
     *)
       words='-h --help --version --config --check-config --watch --listen --metrics-listen
         --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
-        --process-tracking --shutdown-files --tls-cert --tls-key --tls-client-ca --tls-operator
+        --process-tracking --shutdown-files --event-limits --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format'
       ;;
   esac

@@ -32,6 +32,7 @@ PROGRESS_INTERVAL = 5  # seconds: so often an idle stream shows that it lives
 SILENCE_LIMIT = 3 * PROGRESS_INTERVAL
 CALL_TIMEOUT = 10  # of a call that answers once; a stream has no deadline
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+MOST_READINGS = 5  # so many streams from one position find out whether an event became durable
 
 # What will not be answered otherwise however often it is asked. All else is tried again.
 FINAL = (
@@ -107,7 +108,7 @@ class Record:
 
 
 class ReadAgain(Exception):
-    """What was not durable can be read as durable now."""
+    """What was not durable can be read again: it is durable now, or lost."""
 
 
 class Stream:
@@ -121,6 +122,7 @@ class Stream:
         self._snapshot = []
         self._await_snapshot = False
         self._held_at = None  # the position does not pass the first event that is not durable
+        self._newest = 0  # of the events that came
         self._heard = time.monotonic()
         self.answered = False
 
@@ -178,6 +180,7 @@ class Stream:
             for event in response.events:
                 if self._record.add_event(self._journal_id, event):
                     added.append(event)
+                self._newest = event.sequence
                 if not event.durable and self._held_at is None:
                     self._held_at = event.sequence - 1
                 self._move(event.sequence)
@@ -196,6 +199,12 @@ class Stream:
         if self._held_at is not None:
             sequence = min(sequence, self._held_at)  # (3)
         self._record.set_position(self._journal_id, sequence)
+
+    def pass_held(self):
+        """Goes on behind what is still not durable though the journal has gone on: it is lost."""
+        with self._record.transaction():
+            self._record.add_gap(f"an event after {self._held_at} is not kept in the journal")
+            self._record.set_position(self._journal_id, self._newest)
 
     @staticmethod
     def _is_durable_again(response, stub):
@@ -227,6 +236,7 @@ def connect(options):
 def follow(record, options):
     """Goes on for ever; returns the reason why it cannot."""
     pause = FIRST_PAUSE
+    readings, read_from = 0, None
     while True:
         stream = Stream(record, options)
         why = "the server ended the stream"
@@ -235,6 +245,11 @@ def follow(record, options):
                 stream.run(rpc.VmEventServiceStub(channel))
         except ReadAgain:
             why = "what was not durable can be read again"
+            position = record.position()
+            readings = readings + 1 if position == read_from else 1
+            read_from = position
+            if readings > MOST_READINGS:
+                stream.pass_held()
         except OSError as error:  # a certificate that is being replaced
             why = str(error)
         except grpc.RpcError as error:

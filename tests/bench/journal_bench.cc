@@ -21,13 +21,13 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
-#include "server/event_codec.h"
-#include "server/journal.h"
-#include "server/journal_reader.h"
-#include "server/stream_cursor.h"
-#include "tests/e2e/child_process.h"
-#include "tests/e2e/temp_dir.h"
-#include "tests/e2e/wait.h"
+#include "server/events/event_codec.h"
+#include "server/journal/journal.h"
+#include "server/journal/journal_reader.h"
+#include "server/stream/stream_cursor.h"
+#include "tests/support/child_process.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd {
@@ -77,11 +77,12 @@ EventBlockPtr NextEvents(int count, uint64_t* sequence) {
   EventBlockBuilder builder;
   for (int done = 0; done < count;) {
     const uint64_t vm = *sequence / 6;
-    const VmRef ref = {absl::StrCat("instance", vm % 9000, ".example.com"),
-                       absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
-                       absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711};
+    VmStatus status;
+    status.ref = {absl::StrCat("instance", vm % 9000, ".example.com"),
+                  absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
+                  absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711};
     for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
-      v1::Event encoded = EventToProto(event, &ref, ++*sequence);
+      v1::Event encoded = EventToProto(event, &status, ++*sequence);
       encoded.set_durable(true);
       builder.Add(encoded);
       ++done;

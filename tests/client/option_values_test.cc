@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "client/enum_names.h"
+#include "client/output/enum_names.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

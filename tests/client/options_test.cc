@@ -199,11 +199,19 @@ TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
   EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server.path, "/tmp/o.sock");
 }
 
+TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
+  OptionContext context = Context();
+  context.uid = 1000;
+  context.xdg_runtime_dir = "/tmp/rt";
+  context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
+  EXPECT_EQ(Parsed({"info"}, context).server.path, "/run/vmeventd/vmeventd.sock");
+}
+
 TEST(ParseCommandLine, SaysWhereAMalformedServerComesFrom) {
   OptionContext context = Context();
-  context.server_variable = "nonsense";
+  context.server_variable = "/nonsense";
   EXPECT_THAT(Answer({"info"}, context).err, StartsWith("$VMEVENTS_SERVER: "));
-  EXPECT_THAT(Complaint({"--server", "nonsense", "info"}), StartsWith("--server: "));
+  EXPECT_THAT(Complaint({"--server", "/nonsense", "info"}), StartsWith("--server: "));
   EXPECT_THAT(Complaint({"--server", "", "info"}), HasSubstr("is empty"));
 }
 

@@ -25,15 +25,18 @@ class Run {
 
   void Step(uint8_t input, uint8_t argument) {
     static constexpr const char* kEvents[] = {
-        "SHUTDOWN", "POWERDOWN", "RESET",  "STOP",         "RESUME",    "GUEST_PANICKED",
-        "WATCHDOG", "SUSPEND",   "WAKEUP", "SUSPEND_DISK", "MIGRATION", "BLOCK_IO_ERROR"};
+        "SHUTDOWN",       "POWERDOWN",      "RESET",          "STOP",   "RESUME",
+        "GUEST_PANICKED", "WATCHDOG",       "SUSPEND",        "WAKEUP", "SUSPEND_DISK",
+        "MIGRATION",      "BLOCK_IO_ERROR", "VSERPORT_CHANGE"};
     static constexpr const char* kData[] = {"null",
                                             R"({"guest":true,"reason":"guest-shutdown"})",
                                             R"({"guest":false,"reason":"host-signal"})",
                                             R"({"guest":true})",
                                             R"({"action":"pause"})",
                                             R"({"action":"poweroff","status":"completed"})",
-                                            R"({"reason":7,"guest":"x","action":[]})"};
+                                            R"({"reason":7,"guest":"x","action":[]})",
+                                            R"({"id":"agent","open":true})",
+                                            R"({"id":"agent","open":false})"};
     static constexpr const char* kRunStates[] = {
         "running", "paused",         "shutdown",  "postmigrate",
         "",        "finish-migrate", "suspended", "guest-panicked"};
@@ -58,7 +61,9 @@ class Run {
       case 5:
         return Apply(session_.OnRunState(kRunStates[argument % std::size(kRunStates)], now_));
       case 6:
-        return Apply(session_.OnMonitorProblem("a problem", now_));
+        if (argument % 2 == 0) return Apply(session_.OnMonitorProblem("a problem", now_));
+        return Apply(session_.OnGuestAgent(
+            {(argument & 2) != 0, (argument & 4) != 0, (argument & 8) != 0, "agent", {}}, now_));
       default:
         return MeddleWith(argument);
     }
@@ -100,9 +105,11 @@ class Run {
       if (done_) std::abort();
       if (const auto* publish = std::get_if<vmeventd::Publish>(&effect)) {
         if (publish->update.event.has_value()) Check(*publish->update.event);
+        CheckStatus(publish->update);
       } else if (std::holds_alternative<vmeventd::Done>(effect)) {
         done_ = true;
-      } else if (!std::holds_alternative<vmeventd::QueryRunState>(effect)) {
+      } else if (!std::holds_alternative<vmeventd::QueryRunState>(effect) &&
+                 !std::holds_alternative<vmeventd::QueryGuestAgent>(effect)) {
         Apply(session_.OnShutdownFileDone(absl::OkStatus(), now_));
       }
     }
@@ -115,10 +122,18 @@ class Run {
     ++events_;
   }
 
+  // The state and the problems change with events only.
+  void CheckStatus(const vmeventd::VmUpdate& update) {
+    if (update.event.has_value()) told_ = *update.status;
+    if (update.status->state != told_.state) std::abort();
+    if (update.status->problems != told_.problems) std::abort();
+  }
+
   Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1)};
   VmSession session_;
   int events_ = 0;
   int stopped_ = 0;
+  vmeventd::VmStatus told_;
   bool done_ = false;
 };
 

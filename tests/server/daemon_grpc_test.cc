@@ -6,10 +6,11 @@
 #include <unistd.h>
 
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/daemon.h"
-#include "tests/server/test_server.h"
+#include "tests/support/test_server.h"
 
 namespace vmeventd {
 namespace {
@@ -80,27 +81,42 @@ TEST(Reflection, KnowsEveryServiceThatItLists) {
   }
 }
 
-// A watcher that takes intents and answers as it is told.
+// A watcher that takes intents and answers with `answer`: what it declares on another thread, as
+// the pump does.
 class IntentWatcher : public NodeWatcher {
  public:
+  ~IntentWatcher() override {
+    for (std::thread& thread : answering_) thread.join();
+  }
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
   void TellRunsAgain() override {}
   void DeclareIntent(IntentRequest request,
                      std::function<void(absl::StatusOr<Intent>)> done) override {
     if (!answer.ok()) return done(answer);
-    done(Intent{request.intent_id, request.actor, request.reason, At(0) + request.ttl});
+    answering_.emplace_back([this, request, done] {
+      before_answer();
+      done(Intent{request.intent_id, request.actor, request.reason, At(0) + request.ttl});
+    });
   }
   void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) override {
     withdrawn = std::move(intent_id);
+    if (answer.ok()) before_answer();
     done(answer);
   }
   std::string exit_status_source() const override { return "pidfd"; }
   bool first_scan_done() const override { return true; }
+  std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
   WatcherCounters counters() const override { return {}; }
 
   absl::Status answer;
   std::string withdrawn;
+  std::function<void()> before_answer = [] {};
+
+  std::vector<UnfollowedSocket> unfollowed_;
+
+ private:
+  std::vector<std::thread> answering_;
 };
 
 grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
@@ -151,6 +167,27 @@ TEST(VmEventService, TakesNoIntentThatItCouldNotKeep) {
   server.pumped().store().SetJournalWritable(true);
   server.backend().StopIntents();
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
+}
+
+TEST(VmEventService, ConfirmsNoIntentThatIsNotDurable) {
+  TestServer server;
+  IntentWatcher watcher;
+  server.backend().SetWatcher(&watcher);
+  // The journal fails just as the event is written.
+  watcher.before_answer = [&] { server.pumped().store().SetJournalWritable(false); };
+  v1::DeclareIntentResponse response;
+  const grpc::Status declared = Declare(server, &response);
+  EXPECT_EQ(declared.error_code(), grpc::UNAVAILABLE);
+  EXPECT_THAT(declared.error_message(), HasSubstr("the intent is withdrawn"));
+  EXPECT_EQ(watcher.withdrawn.size(), 36u) << "a restart and this daemon agree";
+
+  server.pumped().store().SetJournalWritable(true);
+  v1::WithdrawIntentRequest withdraw;
+  withdraw.set_intent_id("4711");
+  v1::WithdrawIntentResponse withdrawn;
+  grpc::ClientContext context;
+  EXPECT_EQ(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).error_code(),
+            grpc::UNAVAILABLE);
 }
 
 TEST(VmEventService, RefusesBytesThatAreNoRequest) {

@@ -34,6 +34,9 @@ struct ShutdownFact {
   std::optional<bool> guest;                    // unset: QEMU before 2.10
   std::optional<absl::Duration> powerdown_age;  // of the last uncleared POWERDOWN; unset if none
   bool while_paused = false;                    // a STOP stood uncleared when it came
+  // What a guest agent that was connected then leaves open: a host that asks through the agent
+  // leaves no trace on the monitor.
+  std::optional<ShutdownCaveat> caveat;
 };
 
 // Everything that a verdict rests on: what stands, uncleared, when the run ends.
@@ -41,10 +44,11 @@ struct Evidence {
   std::optional<ShutdownFact> shutdown;
   bool guest_panicked = false;
   bool watchdog_expired = false;    // with an action that ends or stops the guest
+  bool watchdog_paused = false;     // and the action was `pause`: RESUME clears it
   bool hibernating = false;         // SUSPEND_DISK
   bool migrated = false;            // run state postmigrate, or MIGRATION completed
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
-  bool monitored = false;           // the monitor was ours, and no other client has it since
+  bool monitored = false;           // the monitor is ours, or was until the process went
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
   bool shutdown_file_found = false;
   bool host_rebooted = false;  // since the run was seen last

@@ -59,7 +59,9 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
     {"watchdog",
-     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET or RESUME since",
+     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET since, nor, after a pause, "
+     "a "
+     "RESUME",
      [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kWatchdog},
     {"down-before-attach", "the guest was down already when its monitor was attached",
@@ -149,12 +151,14 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},
     {"process-exited",
-     "no SHUTDOWN, the process of a VM that was followed is gone, with 0 or not known how",
+     "no SHUTDOWN, the process of a VM that was followed to its end is gone, with 0 or not known "
+     "how",
      [](const RuleInput& in) { return in.evidence.monitored; },  //
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
     {"unobserved",
-     "the monitor gave no greeting or went to another client: nobody here saw the end, and the "
-     "exit status tells nothing",
+     "the monitor gave no greeting, went to another client or was lost: nobody here saw the end, "
+     "and "
+     "the exit status tells nothing",
      [](const RuleInput&) { return true; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 };

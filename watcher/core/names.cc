@@ -36,41 +36,6 @@ size_t Utf8SequenceLength(absl::string_view s) {
   return length;
 }
 
-// A bracket expression at the start of `pattern`: whether `c` is in it, and how long it is.
-// Length 0: the bracket never closes.
-struct BracketMatch {
-  bool matches = false;
-  size_t length = 0;
-};
-
-BracketMatch MatchBracket(absl::string_view pattern, char c) {
-  size_t i = 1;
-  const bool negated = i < pattern.size() && (pattern[i] == '!' || pattern[i] == '^');
-  if (negated) ++i;
-  bool found = false;
-  for (const size_t first = i; i < pattern.size(); ++i) {
-    if (pattern[i] == ']' && i > first) return {found != negated, i + 1};
-    if (i + 2 < pattern.size() && pattern[i + 1] == '-' && pattern[i + 2] != ']') {
-      if (pattern[i] <= c && c <= pattern[i + 2]) found = true;
-      i += 2;
-    } else if (pattern[i] == c) {
-      found = true;
-    }
-  }
-  return {};
-}
-
-// Matches one pattern element at `pattern` (not a star) against `c`: its length, 0 if it does not
-// match.
-size_t MatchOne(absl::string_view pattern, char c) {
-  if (pattern[0] == '?') return 1;
-  if (pattern[0] == '[') {
-    const BracketMatch bracket = MatchBracket(pattern, c);
-    if (bracket.length > 0) return bracket.matches ? bracket.length : 0;
-  }
-  return pattern[0] == c ? 1 : 0;
-}
-
 // FNV-1a, 64 bits: stable across builds and versions, as a run id must be.
 uint64_t StableHash(absl::string_view text) {
   uint64_t hash = 14695981039346656037U;
@@ -120,34 +85,6 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes) {
   size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
   return text.substr(0, end);
-}
-
-bool GlobMatches(absl::string_view pattern, absl::string_view text) {
-  size_t p = 0;
-  size_t t = 0;
-  // After a star: where the pattern goes on, and how much text the star has taken so far. Only the
-  // last star is ever tried again, which keeps hostile patterns cheap.
-  size_t star = absl::string_view::npos;
-  size_t star_text = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = ++p;
-      star_text = t;
-      continue;
-    }
-    const size_t step = p < pattern.size() ? MatchOne(pattern.substr(p), text[t]) : 0;
-    if (step > 0) {
-      p += step;
-      ++t;
-    } else if (star != absl::string_view::npos) {
-      p = star;
-      t = ++star_text;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
 }
 
 std::string MakeRunId(const RunIdentity& identity) {

@@ -19,10 +19,6 @@ std::string EscapeName(absl::string_view bytes);
 // The longest start of `text`, which is UTF-8, of at most `max_bytes` that cuts no character.
 absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes);
 
-// Whether `text` as a whole matches a shell pattern: * ? [set] [!set]. A bracket that never closes
-// stands for itself. Linear in the text for each star, whatever the pattern.
-bool GlobMatches(absl::string_view pattern, absl::string_view text);
-
 // What names one run of one QEMU process.
 struct RunIdentity {
   std::string boot_id;       // /proc/sys/kernel/random/boot_id

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "watcher/core/names.h"
@@ -49,11 +51,66 @@ Extent Measure(absl::string_view line) {
   return extent;
 }
 
+// A line of more than that has its long strings cut before anything is built from it, so that no
+// line takes long: what an event's data may have is far less.
+constexpr size_t kLongLineBytes = 64 << 10;
+constexpr size_t kMaxStringBytes = 8 << 10;
+// Of all strings together; what comes then is cut shorter.
+constexpr size_t kManyStringBytes = 256 << 10;
+constexpr size_t kShortStringBytes = 64;
+
+// `content` up to the run of backslashes that holds its last one.
+absl::string_view BeforeLastEscape(absl::string_view content) {
+  const size_t before = content.find_last_not_of('\\', content.rfind('\\'));
+  return content.substr(0, before == absl::string_view::npos ? 0 : before + 1);
+}
+
+// `content` of a JSON string without what is beyond `max_bytes`, without an escape that would be
+// cut in two, and without the first half of a pair of them that would lose its second.
+absl::string_view CutString(absl::string_view content, size_t max_bytes) {
+  constexpr size_t kEscape = 6;  // "\ud83d"
+  if (content.size() <= max_bytes) return content;
+  content = content.substr(0, max_bytes);
+  const size_t last = content.rfind('\\');
+  if (last != absl::string_view::npos && content.size() - last <= kEscape) {
+    content = BeforeLastEscape(content);
+  }
+  while (content.size() >= kEscape) {
+    const std::string end = absl::AsciiStrToLower(content.substr(content.size() - kEscape));
+    if (!absl::StartsWith(end, "\\ud") || end[3] < '8' || end[3] > 'b') break;
+    content = BeforeLastEscape(content);
+  }
+  return content;
+}
+
+std::string CutLongStrings(absl::string_view line) {
+  std::string cut;
+  while (true) {
+    const size_t begin = line.find('"');
+    if (begin == absl::string_view::npos) break;
+    size_t end = begin + 1;
+    while (end < line.size() && line[end] != '"') end += line[end] == '\\' ? 2 : 1;
+    if (end >= line.size()) {  // no JSON: the parser says so
+      line = line.substr(0, kMaxStringBytes);
+      break;
+    }
+    cut.append(line.data(), begin + 1);
+    const size_t max_bytes = cut.size() < kManyStringBytes ? kMaxStringBytes : kShortStringBytes;
+    const absl::string_view content = CutString(line.substr(begin + 1, end - begin - 1), max_bytes);
+    cut.append(content.data(), content.size());
+    cut.push_back('"');
+    line.remove_prefix(end + 1);
+  }
+  cut.append(line.data(), line.size());
+  return cut;
+}
+
 // Makes bytes that are not UTF-8 readable: "\xNN", with its backslash escaped for JSON.
 std::string RepairUtf8(absl::string_view line) {
   std::string escaped = EscapeNonUtf8(line);
   if (escaped.size() == line.size()) return escaped;
   std::string repaired;
+  repaired.reserve(escaped.size() + (escaped.size() - line.size()) / 3);
   size_t at = 0;
   for (const char c : line) {
     // EscapeNonUtf8 turned exactly the bytes that differ here into four characters.
@@ -61,7 +118,8 @@ std::string RepairUtf8(absl::string_view line) {
       repaired.push_back(c);
       ++at;
     } else {
-      absl::StrAppend(&repaired, "\\", escaped.substr(at, 4));
+      repaired.push_back('\\');
+      repaired.append(escaped, at, 4);
       at += 4;
     }
   }
@@ -111,7 +169,92 @@ std::optional<absl::Time> ParseTimestamp(const QmpObject& message) {
   return absl::FromUnixSeconds(*seconds) + absl::Microseconds(*micros);
 }
 
-absl::StatusOr<QmpMessage> ParseEvent(const QmpObject& message, const QmpObject& name) {
+bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+// Of well-formed JSON: the place after the string whose quote is at `at`.
+size_t AfterString(absl::string_view text, size_t at) {
+  for (++at; text[at] != '"'; ++at) {
+    if (text[at] == '\\') ++at;
+  }
+  return at + 1;
+}
+
+size_t AfterSpace(absl::string_view text, size_t at) {
+  while (at < text.size() && IsSpace(text[at])) ++at;
+  return at;
+}
+
+// And the place after the value that begins at `at`.
+size_t AfterValue(absl::string_view text, size_t at) {
+  int depth = 0;
+  while (at < text.size()) {
+    const char c = text[at];
+    if (c == '"') {
+      at = AfterString(text, at);
+      if (depth == 0) return at;
+      continue;
+    }
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') {
+      if (depth == 0) return at;  // that of what the value stands in
+      if (--depth == 0) return at + 1;
+    }
+    if (depth == 0 && (c == ',' || IsSpace(c))) return at;
+    ++at;
+  }
+  return at;
+}
+
+// Calls `use` with each member's name, in its quotes, and value, as they stand in the object.
+template <typename Use>
+void ForEachMember(absl::string_view object, Use use) {
+  size_t at = AfterSpace(object, AfterSpace(object, 0) + 1);
+  while (at < object.size() && object[at] == '"') {
+    const size_t name_end = AfterString(object, at);
+    const size_t value = AfterSpace(object, AfterSpace(object, name_end) + 1);  // after the colon
+    const size_t value_end = AfterValue(object, value);
+    use(object.substr(at, name_end - at), object.substr(value, value_end - value));
+    at = AfterSpace(object, AfterSpace(object, value_end) + 1);  // after the comma
+  }
+}
+
+// The last member `name` of a well-formed object, as it stands there; empty if there is none. Of
+// members of one name the parser takes the last as well.
+absl::string_view RawMember(absl::string_view object, absl::string_view name) {
+  absl::string_view found;
+  ForEachMember(object, [&](absl::string_view quoted, absl::string_view value) {
+    const bool plain = quoted.find('\\') == absl::string_view::npos;
+    const bool same = plain ? quoted.substr(1, quoted.size() - 2) == name
+                            : QmpObject::parse(quoted.begin(), quoted.end()) == std::string(name);
+    if (same) found = value;
+  });
+  return found;
+}
+
+// Appends `text` without the space between its tokens. False: `out` would be longer than
+// `max_bytes`, and is not changed.
+bool AppendCompact(absl::string_view text, size_t max_bytes, std::string* out) {
+  const size_t before = out->size();
+  for (size_t at = 0; at < text.size();) {
+    size_t end = at + 1;
+    if (text[at] == '"') {
+      end = AfterString(text, at);
+    } else if (IsSpace(text[at])) {
+      at = end;
+      continue;
+    }
+    if (out->size() + (end - at) > max_bytes) {
+      out->resize(before);
+      return false;
+    }
+    out->append(text.data() + at, end - at);
+    at = end;
+  }
+  return true;
+}
+
+absl::StatusOr<QmpMessage> ParseEvent(const QmpObject& message, const QmpObject& name,
+                                      absl::string_view text) {
   if (!name.is_string()) return Malformed("an event whose name is no string");
   QmpEvent event;
   event.name = name.get<std::string>();
@@ -119,12 +262,9 @@ absl::StatusOr<QmpMessage> ParseEvent(const QmpObject& message, const QmpObject&
   if (const QmpObject* data = Member(message, "data"); data != nullptr) {
     if (!data->is_object()) return Malformed("an event whose data is no object");
     event.data = *data;
+    event.detail_json = DetailJson(RawMember(text, "data"), kMaxDetailBytes);
   }
   return event;
-}
-
-std::string Dump(const QmpObject& object) {
-  return object.dump(-1, ' ', false, QmpObject::error_handler_t::replace);
 }
 
 }  // namespace
@@ -137,11 +277,12 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   if (extent.values > kMaxQmpValues) {
     return Malformed(absl::StrCat("a line of more than ", kMaxQmpValues, " values"));
   }
-  const std::string text = RepairUtf8(line);
+  const std::string text =
+      RepairUtf8(line.size() > kLongLineBytes ? CutLongStrings(line) : std::string(line));
   const QmpObject message = QmpObject::parse(text, nullptr, /*allow_exceptions=*/false);
   if (message.is_discarded()) return Malformed("a line that is not JSON");
   if (!message.is_object()) return Malformed("a line that is no JSON object");
-  if (const QmpObject* name = Member(message, "event")) return ParseEvent(message, *name);
+  if (const QmpObject* name = Member(message, "event")) return ParseEvent(message, *name, text);
   if (const QmpObject* value = Member(message, "return")) return QmpReturn{*value};
   if (const QmpObject* error = Member(message, "error")) {
     return QmpError{StringMember(*error, "class"), StringMember(*error, "desc")};
@@ -150,17 +291,21 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   return Malformed("an object that is no greeting, reply or event");
 }
 
-std::string DetailJson(const QmpEvent& event, size_t max_bytes) {
-  if (!event.data.is_object()) return "";
-  std::string whole = Dump(event.data);
-  if (whole.size() <= max_bytes) return whole;
-  std::string kept = absl::StrCat("{\"", kTruncatedMember, "\":true");
-  for (const auto& [name, value] : event.data.items()) {
-    if (name == kTruncatedMember) continue;
-    const std::string member = absl::StrCat(",", Dump(name), ":", Dump(value));
-    if (kept.size() + member.size() < max_bytes) kept += member;
-  }
-  return kept + "}";
+std::string DetailJson(absl::string_view data, size_t max_bytes) {
+  std::string detail;
+  if (AppendCompact(data, max_bytes, &detail)) return detail;
+  detail = absl::StrCat("{\"", kTruncatedMember, "\":true");
+  ForEachMember(data, [&](absl::string_view name, absl::string_view value) {
+    if (name.substr(1, name.size() - 2) == kTruncatedMember) return;
+    const size_t before = detail.size();
+    detail += ',';
+    // One byte stays for the bracket.
+    if (!AppendCompact(name, max_bytes - 1, &detail) ||
+        !AppendCompact(value, max_bytes - 1, &(detail += ':'))) {
+      detail.resize(before);
+    }
+  });
+  return detail + "}";
 }
 
 }  // namespace vmeventd

@@ -14,7 +14,7 @@
 
 namespace vmeventd {
 
-// Keeps members in QEMU's order, so that an event's data is passed on as it came.
+// Keeps members in QEMU's order.
 using QmpObject = nlohmann::ordered_json;
 
 struct QmpGreeting {
@@ -36,6 +36,7 @@ struct QmpEvent {
   std::string name;
   QmpObject data;                  // an object; null if the event has none
   std::optional<absl::Time> time;  // unset if QEMU could not tell ({-1, -1})
+  std::string detail_json{};       // DetailJson of `data`; empty if the event has none
 };
 
 using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;
@@ -47,13 +48,19 @@ inline constexpr int kMaxQmpDepth = 64;
 // some dozens, and the time to take them in grows with their square.
 inline constexpr int kMaxQmpValues = 4096;
 
-// Parses one line. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT says
-// what the line has wrong: not JSON, too deep, too many values, or not a QMP message.
+// Parses one line. Of a line of more than 64 KiB strings of more than 8 KiB are cut, and of 64
+// bytes once they are more than 256 KiB together. Bytes that are not UTF-8 are read as the text
+// "\xNN". INVALID_ARGUMENT says what the line has wrong: not JSON, too deep, too many values, or
+// not a QMP message.
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line);
 
-// The event's data as one line of JSON of at most `max_bytes`; "" if it has none. Members that do
-// not fit are left out, and "_truncated": true is added.
-std::string DetailJson(const QmpEvent& event, size_t max_bytes);
+// How much of an event's data is passed on.
+inline constexpr size_t kMaxDetailBytes = 4096;
+
+// `data`, a well-formed JSON object, without the white space between its tokens, which stay as they
+// are: Event.detail_json in vm_events.proto. Of one that has more than `max_bytes` then, members
+// that do not fit are left out, and "_truncated":true stands before the others.
+std::string DetailJson(absl::string_view data, size_t max_bytes);
 
 }  // namespace vmeventd
 

@@ -39,6 +39,12 @@ enum class ShutdownCause {
   kGuestRequest = 19,
 };
 
+// What a verdict cannot exclude.
+enum class ShutdownCaveat {
+  kGuestAgentConnected = 1,
+  kGuestAgentPossible = 2,
+};
+
 enum class EventType {
   kStarted = 1,
   kStopped = 2,
@@ -60,6 +66,14 @@ enum class EventType {
   kIntentDeclared = 18,
   kIntentWithdrawn = 19,
   kGap = 20,
+  kStateChanged = 21,
+  kProblemsChanged = 22,
+};
+
+// How an intent came to its end before the run did.
+enum class IntentEnd {
+  kWithdrawn = 1,
+  kExpired = 2,
 };
 
 enum class VmState {
@@ -91,6 +105,7 @@ struct Intent {
   std::string actor;
   std::string reason;
   absl::Time expire_time;
+  std::string request_id;  // of the declaration; empty: it had none
 };
 
 // How a process ended, as the kernel tells it.
@@ -108,6 +123,7 @@ struct ShutdownDetail {
   bool shutdown_file_written = false;
   std::optional<ExitStatus> exit_status;  // unset: not known
   std::optional<Intent> intent;           // that was open when the run ended
+  std::vector<ShutdownCaveat> caveats;
 };
 
 struct VmEvent {
@@ -118,7 +134,8 @@ struct VmEvent {
   std::string qmp_event;
   std::string detail_json;
   std::string message;
-  std::optional<Intent> intent;  // with INTENT_*
+  std::optional<Intent> intent;         // with INTENT_*
+  std::optional<IntentEnd> intent_end;  // with INTENT_WITHDRAWN
   // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
   // known.
   std::optional<absl::Duration> observe_monotonic;
@@ -141,13 +158,9 @@ struct VmStatus {
 //   status and event   the event happened to that VM, which is now as `status` says
 //   status alone       something changed that is no event (a problem came or went)
 //   event alone        an event of the node as a whole (a GAP)
-// A status without a run_id stands for a socket behind which no process could be seen yet (no
-// descriptor left, permission denied). It is keyed by its monitor_path and replaced by the first
-// status with a run_id for that path; `forget` says that it is to be dropped.
 struct VmUpdate {
   std::optional<VmStatus> status;
   std::optional<VmEvent> event;
-  bool forget = false;
   // The run of `status` as VmSession::Save() writes it, to be kept until the next one: empty says
   // that the run is over. Unset: unchanged.
   std::optional<std::string> saved_run = std::nullopt;

@@ -2,19 +2,24 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {
 namespace {
 
-// How long a monitor may be closed before it counts as lost: a QEMU that ends closes it some time
-// before its process is gone, after a SHUTDOWN sometimes long before (freeing a large memory).
-constexpr absl::Duration kLostGrace = absl::Seconds(1);
+// kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
 constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
+// A QEMU that stays for longer after a SHUTDOWN, without a STOP, counts as one that stays.
+constexpr absl::Duration kDownGrace = absl::Seconds(5);
+// How long what is to be kept may wait in a flood.
+constexpr absl::Duration kKeepDelay = absl::Milliseconds(100);
 // And how long it may take a daemon that was started again to reach the monitors that it had.
 constexpr absl::Duration kAwayGrace = absl::Seconds(10);
 
@@ -61,6 +66,19 @@ absl::string_view StateWord(VmState state) {
   return "";
 }
 
+// What of the timeline ends when the VM runs.
+bool EndsWhenRunning(absl::string_view what) {
+  constexpr absl::string_view kEnds[] = {"SHUTDOWN",
+                                         "STOP",
+                                         "WATCHDOG action=pause",
+                                         "query-status shutdown",
+                                         "query-status postmigrate",
+                                         "query-status watchdog",
+                                         "shutdown file found"};
+  return std::any_of(std::begin(kEnds), std::end(kEnds),
+                     [what](absl::string_view start) { return absl::StartsWith(what, start); });
+}
+
 std::string ProblemOf(absl::string_view run_state) {
   if (run_state == "io-error") return "paused by QEMU after an I/O error";
   if (run_state == "internal-error") return "paused by QEMU after an internal error";
@@ -74,30 +92,63 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
       options_(options),
       attached_at_(now),
       state_time_(now.wall),
-      closed_at_(now) {}
+      told_state_time_(now.wall),
+      closed_at_(now),
+      limiter_(options->node_events) {}
 
-Effects VmSession::OnTrackingLost() {
+Effects VmSession::OnTrackingLost(Instant now) {
   run_.process_tracked = false;
   run_.pid = 0;
-  return Kept({Update(std::nullopt)});
+  return Settled(now, {Update(std::nullopt)});
+}
+
+Effects VmSession::OnListenerGone(Instant now) {
+  Saw("the process that listened on the monitor's socket is gone, and QEMU still answers", now);
+  return OnTrackingLost(now);
+}
+
+Effects VmSession::OnProcessFound(const ProcessInfo& process, Instant now) {
+  run_.process_tracked = true;
+  run_.pid = process.pid;
+  run_.start_ticks = process.start_ticks;
+  run_.pidfd_inode = process.pidfd_inode;
+  run_.process_start = process.process_start;
+  run_.oom_file = process.oom_file;
+  run_.oom_kills = process.oom_kills;
+  if (!started_) return {};
+  return Settled(now, {Update(std::nullopt)});
 }
 
 Effects VmSession::OnOomKills(uint64_t kills) {
   run_.oom_kills = kills;
-  return Kept({});
+  Effects effects;
+  if (started_ && !gone_) KeepNow(&effects);
+  return effects;
+}
+
+Effects VmSession::OnSharedUuid(absl::string_view problem, Instant now) {
+  uuid_problem_ = std::string(problem);
+  return Settled(now, {});
 }
 
 // The monitor
 
 Effects VmSession::OnSocket(const SocketIdentity& socket) {
   run_.socket = socket;
-  return Kept({});
+  Effects effects;
+  if (started_ && !gone_) KeepNow(&effects);
+  return effects;
 }
 
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   Effects effects;
   MonitorReady(info, now, &effects);
-  Keep(&effects);
+  Settle(now, &effects);
+  if (info.run_state == "finish-migrate") {
+    migration_polls_ = 0;
+    effects.push_back(QueryRunState{absl::ZeroDuration()});
+  }
+  effects.push_back(QueryGuestAgent{});
   return effects;
 }
 
@@ -110,19 +161,18 @@ void VmSession::MonitorReady(MonitorInfo info, Instant now, Effects* effects) {
   // is a RESET or a RESUME.
   if (std::exchange(down_in_handshake_, false) && evidence_.shutdown.has_value()) {
     info.run_state.clear();
+    SetState(VmState::kGuestDown, now);
   }
-  evidence_.monitored = true;
-
   SawRestart(now);
   away_ = false;
+  if (monitor_ == Monitor::kClosed) DeclareLost(now, effects);
+  evidence_.monitored = true;
   if (monitor_ == Monitor::kNone) {
     monitor_ = Monitor::kReady;
-    ApplyRunState(info.run_state, now);
-    if (started_) effects->push_back(Update(std::nullopt));  // an event came before the last reply
+    ApplyRunState(info.run_state, absl::StrCat("query-status ", info.run_state), now);
     EnsureStarted(now, effects);
     return;
   }
-  if (monitor_ == Monitor::kClosed) DeclareLost(now, effects);
   if (monitor_ == Monitor::kUnseen) ResumeAfterRestart(info, now, effects);
   if (monitor_ == Monitor::kLost) Regain(info, now, effects);
 }
@@ -132,7 +182,7 @@ void VmSession::Regain(const MonitorInfo& info, Instant now, Effects* effects) {
   monitor_problem_.clear();
   ForgetExit();  // a QEMU that answers does not hang
   const VmState before = state_before_loss_;
-  ApplyRunState(info.run_state, now);
+  ApplyRunState(info.run_state, absl::StrCat("query-status ", info.run_state), now);
   // It was taken for ending and lives: the shutdown file is decided anew at its next end.
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   TakeShutdownFileBack(effects);
@@ -148,7 +198,8 @@ void VmSession::ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects
   monitor_ = Monitor::kReady;
   ForgetExit();
   const VmState before = state_;
-  ApplyRunState(info.run_state, now);
+  ApplyRunState(info.run_state, absl::StrCat("query-status ", info.run_state), now);
+  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   TakeShutdownFileBack(effects);
   if (before == state_ || before == VmState::kUnreachable || info.run_state.empty()) {
     effects->push_back(Update(std::nullopt));
@@ -176,43 +227,35 @@ void VmSession::TellUnseenChange(VmState before, absl::string_view since, Instan
 Effects VmSession::OnMonitorHeld(Instant now) {
   Effects effects;
   MonitorHeld(now, &effects);
-  Keep(&effects);
+  Settle(now, &effects);
   return effects;
 }
 
 void VmSession::MonitorHeld(Instant now, Effects* effects) {
-  const bool changed = monitor_problem_ != kHeldProblem;
   monitor_problem_ = kHeldProblem;
   evidence_.monitored = false;
-  if (!started_) {
-    monitor_ = Monitor::kLost;
-    EnsureStarted(now, effects);
-  } else if (changed) {
-    effects->push_back(Update(std::nullopt));
-  }
+  if (started_) return;
+  monitor_ = Monitor::kLost;
+  EnsureStarted(now, effects);
 }
 
 Effects VmSession::OnMonitorProblem(absl::string_view problem, Instant now) {
   Effects effects;
   MonitorProblem(problem, now, &effects);
-  Keep(&effects);
+  Settle(now, &effects);
   return effects;
 }
 
 void VmSession::MonitorProblem(absl::string_view problem, Instant now, Effects* effects) {
   if (monitor_problem_ == problem) return;
   monitor_problem_ = std::string(problem);
-  if (!started_) {
-    EnsureStarted(now, effects);
-  } else {
-    effects->push_back(Update(std::nullopt));
-  }
+  EnsureStarted(now, effects);
 }
 
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   Effects effects;
   RunState(run_state, now, &effects);
-  Keep(&effects);
+  if (run_state != "finish-migrate") Settle(now, &effects);
   return effects;
 }
 
@@ -224,34 +267,31 @@ void VmSession::RunState(absl::string_view run_state, Instant now, Effects* effe
     effects->push_back(QueryRunState{eager ? absl::ZeroDuration() : kMigrationPoll});
     return;
   }
-  const bool knew_migrated = evidence_.migrated;
-  const std::string old_problem = run_problem_;
   run_problem_ = ProblemOf(run_state);
   if (run_state == "postmigrate") NoteMigrated(now);
-  if (started_ && (run_problem_ != old_problem || evidence_.migrated != knew_migrated)) {
-    effects->push_back(Update(std::nullopt));
-  }
 }
 
 Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
   Effects effects;
-  if (monitor_ != Monitor::kReady && monitor_ != Monitor::kNone) return effects;
-  if (monitor_ == Monitor::kNone) {
+  if (gone_) return effects;
+  if (monitor_ == Monitor::kReady) {
+    monitor_ = Monitor::kClosed;
+    closed_at_ = now;
+    close_reason_ = std::string(why);
+  } else if (monitor_ == Monitor::kNone) {
     monitor_ = Monitor::kLost;
+    closed_at_ = now;
     MonitorProblem(absl::StrCat("monitor closed before it was ready: ", why), now, &effects);
-    Keep(&effects);
-    return effects;
   }
-  monitor_ = Monitor::kClosed;
-  closed_at_ = now;
-  close_reason_ = std::string(why);
-  // Ganeti reads the file as soon as the process is gone: it must be there before that.
+  // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
+  // in its handshake the connection ended.
   if (IsDecided(evidence_) && file_step_ == FileStep::kUndone) RequestShutdownFile(&effects);
-  return effects;
+  return Settled(now, std::move(effects));
 }
 
 void VmSession::DeclareLost(Instant now, Effects* effects) {
   monitor_ = Monitor::kLost;
+  evidence_.monitored = false;  // nobody listens: that no SHUTDOWN comes says nothing
   Saw(absl::StrCat("monitor closed (", close_reason_, ") while the process lives"), closed_at_);
   if (monitor_problem_.empty()) {
     monitor_problem_ = absl::StrCat("monitor lost: ", close_reason_);
@@ -263,7 +303,6 @@ void VmSession::DeclareLost(Instant now, Effects* effects) {
                               ") and QEMU's process lives on: this is no end"),
                  now),
        now, effects);
-  Keep(effects);
 }
 
 void VmSession::DeclareAway(Instant now, Effects* effects) {
@@ -286,7 +325,17 @@ Effects VmSession::OnTick(Instant now) {
   Effects effects;
   if (now.monotonic < NextTick()) return effects;
   ExpireIntent(now, &effects);
-  if (limiter_.has_dropped()) FlushDropped(now, &effects);
+  if (limiter_.has_dropped() &&
+      now.monotonic >= std::min(last_drop_ + kDropQuiet, first_drop_ + kDropReport)) {
+    FlushDropped(now, &effects);
+  }
+  if (now.monotonic >= DownReport()) {
+    SetState(VmState::kGuestDown, now);
+    VmEvent down =
+        MakeEvent(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
+    down.shutdown = MakeDetail();
+    Emit(std::move(down), now, &effects);
+  }
   if (monitor_ == Monitor::kClosed && !gone_ && run_.process_tracked) {
     const absl::Duration grace = IsDecided(evidence_) ? kLostGraceAfterShutdown : kLostGrace;
     if (now.monotonic >= closed_at_.monotonic + grace) DeclareLost(now, &effects);
@@ -300,10 +349,8 @@ Effects VmSession::OnTick(Instant now) {
     while (exit_report_ <= waited) exit_report_ *= 2;
     exit_problem_ = absl::StrCat("QEMU has not exited for ", absl::ToInt64Seconds(waited),
                                  " s after its shutdown");
-    effects.push_back(Update(std::nullopt));
   }
-  Keep(&effects);
-  return effects;
+  return Settled(now, std::move(effects));
 }
 
 absl::Duration VmSession::NextTick() const {
@@ -315,6 +362,7 @@ absl::Duration VmSession::NextTick() const {
     next = closed_at_.monotonic + kAwayGrace;
   }
   if (intent_.has_value()) next = std::min(next, intent_->deadline);
+  next = std::min({next, DownReport(), keep_at_});
   if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
   if (limiter_.has_dropped()) {
     next = std::min({next, last_drop_ + kDropQuiet, first_drop_ + kDropReport});
@@ -322,33 +370,43 @@ absl::Duration VmSession::NextTick() const {
   return next;
 }
 
+absl::Duration VmSession::DownReport() const {
+  if (gone_ || !started_ || !exiting_since_.has_value() || state_ == VmState::kGuestDown ||
+      !evidence_.shutdown.has_value()) {
+    return absl::InfiniteDuration();
+  }
+  return exiting_since_->monotonic + kDownGrace;
+}
+
 // Shared steps
 
-void VmSession::ApplyRunState(absl::string_view run_state, Instant now) {
+void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
   run_problem_ = ProblemOf(run_state);
   const VmState state = StateOf(run_state);
   paused_ = state == VmState::kPaused || state == VmState::kGuestDown;
   if (run_state == "running" || run_state == "suspended") {
-    // Alive again, whatever stood before; a panicked guest is not healed by being resumed.
-    if (evidence_.shutdown.has_value() || evidence_.watchdog_expired || evidence_.migrated ||
+    // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
+    // one whose watchdog has pressed the power button: it runs until it obeys.
+    if (evidence_.shutdown.has_value() || evidence_.watchdog_paused || evidence_.migrated ||
         evidence_.down_before_attach || evidence_.shutdown_file_found) {
-      Forget("RESUME", now);
+      ForgetDown(by, now);
     } else {
       std::erase_if(timeline_, [](const EvidenceEntry& entry) { return entry.what == "STOP"; });
     }
     evidence_.shutdown.reset();
-    evidence_.watchdog_expired = false;
+    if (std::exchange(evidence_.watchdog_paused, false)) evidence_.watchdog_expired = false;
     evidence_.migrated = false;
     evidence_.down_before_attach = false;
     evidence_.shutdown_file_found = false;
     WeighIntent();
     ForgetExit();
+    if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   } else if (run_state == "guest-panicked" && !evidence_.guest_panicked) {
     evidence_.guest_panicked = true;
     Saw("query-status guest-panicked", now);
-  } else if (run_state == "watchdog" && !evidence_.watchdog_expired) {
-    evidence_.watchdog_expired = true;
-    Saw("query-status watchdog", now);
+  } else if (run_state == "watchdog") {
+    evidence_.watchdog_paused = true;
+    if (!std::exchange(evidence_.watchdog_expired, true)) Saw("query-status watchdog", now);
   } else if (run_state == "postmigrate") {
     NoteMigrated(now);
   } else if (run_state == "shutdown" && !IsDecided(evidence_)) {
@@ -398,12 +456,24 @@ void VmSession::SawRestart(Instant now) {
   Saw("vmeventd was started again: what happened while it was away was not seen", now);
 }
 
-void VmSession::Forget(absl::string_view by, Instant now) {
+void VmSession::ForgetAll(absl::string_view by, Instant now) {
+  Forget(by, now, [](absl::string_view) { return true; });
+}
+
+void VmSession::ForgetDown(absl::string_view by, Instant now) { Forget(by, now, EndsWhenRunning); }
+
+template <typename Predicate>
+void VmSession::Forget(absl::string_view by, Instant now, Predicate is_cleared) {
   std::string cleared;
-  for (const EvidenceEntry& entry : timeline_) {
-    absl::StrAppend(&cleared, cleared.empty() ? "" : ", ", entry.what);
+  std::vector<EvidenceEntry> standing;
+  for (EvidenceEntry& entry : timeline_) {
+    if (is_cleared(entry.what)) {
+      absl::StrAppend(&cleared, cleared.empty() ? "" : ", ", entry.what);
+    } else {
+      standing.push_back(std::move(entry));
+    }
   }
-  timeline_.clear();
+  timeline_ = std::move(standing);
   constexpr size_t kMaxClearedText = 200;
   if (cleared.size() > kMaxClearedText) cleared = "earlier evidence";
   Saw(absl::StrCat(by, " (clears: ", cleared, ")"), now);
@@ -428,7 +498,7 @@ void VmSession::EnsureStarted(Instant now, Effects* effects) {
   absl::StrAppend(&message, ", ", StateWord(state_));
   if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_);
   effects->push_back(Update(MakeEvent(EventType::kStarted, message, now)));
-  Keep(effects);
+  if (!gone_) KeepNow(effects);
 }
 
 void VmSession::FlushDropped(Instant now, Effects* effects) {
@@ -437,22 +507,86 @@ void VmSession::FlushDropped(Instant now, Effects* effects) {
   VmEvent gap = MakeEvent(
       EventType::kGap,
       absl::StrCat(limiter_.TakeDropped(), " events of this VM were left out: it sent more than ",
-                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond, " a second"),
+                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond,
+                   " a second, or the node's VMs together more than they may"),
       now);
   effects->push_back(Update(std::move(gap)));
 }
 
+bool VmSession::Admit(EventType type, Instant now) {
+  if (!options_->event_limits || limiter_.Admit(type, now.monotonic)) return true;
+  if (first_drop_ == absl::InfiniteDuration()) first_drop_ = now.monotonic;
+  last_drop_ = now.monotonic;
+  return false;
+}
+
 void VmSession::Emit(VmEvent event, Instant now, Effects* effects) {
+  EnsureStarted(now, effects);
+  if (Admit(event.type, now)) effects->push_back(Update(std::move(event)));
+}
+
+void VmSession::EmitAlways(VmEvent event, Instant now, Effects* effects) {
   EnsureStarted(now, effects);
   effects->push_back(Update(std::move(event)));
 }
 
-Publish VmSession::Update(std::optional<VmEvent> event) const {
+Publish VmSession::Update(std::optional<VmEvent> event) {
+  if (event.has_value()) {
+    told_state_ = state_;
+    told_state_time_ = state_time_;
+    told_problems_ = Problems();
+  }
   return Publish{{Status(), std::move(event)}};
 }
 
-void VmSession::Keep(Effects* effects) {
-  if (!started_ || gone_) return;  // the end is told at once, and that nothing is to be kept
+void VmSession::Settle(Instant now, Effects* effects) {
+  if (!started_ || gone_) return;
+  // After a drop the GAP tells of both, when the flood is over.
+  if (!limiter_.has_dropped() && state_ != told_state_) {
+    const bool down = state_ == VmState::kGuestDown;
+    VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
+                              absl::StrCat("the VM is ", StateWord(state_)), now);
+    if (down) event.shutdown = MakeDetail();
+    Emit(std::move(event), now, effects);
+  }
+  if (!limiter_.has_dropped()) {
+    const std::vector<std::string> problems = Problems();
+    if (problems != told_problems_) {
+      Emit(MakeEvent(
+               EventType::kProblemsChanged,
+               problems.empty() ? "the VM has no problem any more" : absl::StrJoin(problems, "; "),
+               now),
+           now, effects);
+    }
+  }
+  Keep(now, effects);
+  // What the file's step answers comes after what is published here.
+  std::stable_partition(effects->begin(), effects->end(), [](const Effect& effect) {
+    return !std::holds_alternative<WriteShutdownFile>(effect) &&
+           !std::holds_alternative<RemoveShutdownFile>(effect);
+  });
+}
+
+Effects VmSession::Settled(Instant now, Effects effects) {
+  Settle(now, &effects);
+  return effects;
+}
+
+void VmSession::Keep(Instant now, Effects* effects) {
+  const bool has_event = std::any_of(effects->begin(), effects->end(), [](const Effect& effect) {
+    const Publish* const publish = std::get_if<Publish>(&effect);
+    return publish != nullptr && publish->update.event.has_value();
+  });
+  // An event is committed together with what it changed; the rest can wait for a moment.
+  if (!has_event && !keeps_.Take(now.monotonic)) {
+    keep_at_ = std::min(keep_at_, now.monotonic + kKeepDelay);
+    return;
+  }
+  KeepNow(effects);
+}
+
+void VmSession::KeepNow(Effects* effects) {
+  keep_at_ = absl::InfiniteDuration();
   std::string text = Save();
   const size_t hash = std::hash<std::string>()(text);
   if (hash == kept_) return;
@@ -468,25 +602,28 @@ void VmSession::Keep(Effects* effects) {
   }
 }
 
-Effects VmSession::Kept(Effects effects) {
-  Keep(&effects);
-  return effects;
+std::vector<std::string> VmSession::Problems() const {
+  std::vector<std::string> problems;
+  for (const std::string* problem :
+       {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_, &uuid_problem_}) {
+    if (!problem->empty()) problems.push_back(*problem);
+  }
+  return problems;
 }
 
 VmStatus VmSession::Status() const {
   VmStatus status;
   status.ref = {run_.name, run_.run_id, uuid_, run_.pid};
-  status.state = state_;
-  status.state_time = state_time_;
+  status.state = told_state_;
+  status.state_time = told_state_time_;
   status.start_time = run_.process_start;
   status.qemu_version = qemu_version_;
   status.monitor_path = run_.monitor_path;
-  for (const std::string* problem :
-       {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_}) {
-    if (!problem->empty()) status.problems.push_back(*problem);
+  status.problems = told_problems_;
+  if (told_state_ == VmState::kGuestDown || told_state_ == VmState::kStopped) {
+    status.shutdown = MakeDetail();
   }
-  if (state_ == VmState::kGuestDown || state_ == VmState::kStopped) status.shutdown = MakeDetail();
-  if (intent_.has_value() && state_ != VmState::kStopped) status.intent = intent_->intent;
+  if (intent_.has_value() && told_state_ != VmState::kStopped) status.intent = intent_->intent;
   return status;
 }
 

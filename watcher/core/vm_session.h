@@ -12,9 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/instant.h"
 #include "watcher/core/classification.h"
 #include "watcher/core/event_limiter.h"
-#include "watcher/core/instant.h"
+#include "watcher/core/guest_agent_probe.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/vm_event.h"
 
@@ -23,6 +24,8 @@ namespace vmeventd {
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
   bool shutdown_files = true;
+  bool event_limits = true;  // false: every event is published
+  NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
 
 // Which socket file it is: a path may be bound anew by another process, and an inode used again.
@@ -41,8 +44,9 @@ struct RunInfo {
   std::string name;
   std::string run_id;
   std::string monitor_path;
-  int64_t pid = 0;              // 0: not visible
+  int64_t pid = 0;              // 0: not visible, or of a foreign PID namespace
   uint64_t start_ticks = 0;     // of the process: field 22 of /proc/PID/stat; 0: not known
+  uint64_t pidfd_inode = 0;     // of the process: ProcessKey; 0: not known
   std::string boot_id;          // of the kernel that it runs under
   uint64_t pid_namespace = 0;   // in which `pid` was read; 0: not known
   std::string raw_path;         // of the monitor's socket, as the kernel knows it
@@ -52,6 +56,18 @@ struct RunInfo {
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
+  std::string oom_file;
+  uint64_t oom_kills = 0;
+  // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
+  uint32_t shutdown_file_mark = 0;
+};
+
+// A process as far as a run is concerned, with the members of RunInfo.
+struct ProcessInfo {
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;
+  uint64_t pidfd_inode = 0;
+  absl::Time process_start = absl::InfinitePast();
   std::string oom_file;
   uint64_t oom_kills = 0;
 };
@@ -81,16 +97,23 @@ struct RemoveShutdownFile {};
 struct QueryRunState {
   absl::Duration delay;
 };
+// Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
+struct QueryGuestAgent {};
 // The run is over and told: drop the session.
 struct Done {};
-using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState, Done>;
+using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
+                            QueryGuestAgent, Done>;
 using Effects = std::vector<Effect>;
 
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
 // It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
-// What Save() says is told with the updates, as VmUpdate::saved_run, whenever it has changed; the
-// last update that an input leads to has it, and one is made for it where there would be none.
+// The state and the problems of the VM as published change with an event, never without one; all
+// but STARTED, STOPPED and what is said of intents pass an EventLimiter, and one GAP counts what
+// that left out.
+// What Save() says is published with the updates, as VmUpdate::saved_run, whenever it has changed:
+// the last update that an input leads to has it, and one is made for it where there would be none.
+// An input that leads to no event may leave that to OnTick, if such ones come in a flood.
 // After Done it takes no more input. No thread of its own.
 class VmSession {
  public:
@@ -114,7 +137,14 @@ class VmSession {
   // The run was restored under another kernel than it ran under: that is its end.
   Effects OnHostRebooted(Instant now);
   // The process cannot be followed any more: the monitor's EOF is the end of the run from now on.
-  Effects OnTrackingLost();
+  Effects OnTrackingLost(Instant now);
+  // `problem` says which other VM has the same UUID; empty: none has.
+  Effects OnSharedUuid(absl::string_view problem, Instant now);
+  // The process that listened on the monitor's socket is gone and QEMU still answers there: it was
+  // not QEMU's, and which one is is not known.
+  Effects OnListenerGone(Instant now);
+  // `process` is QEMU's, and is followed from now on: none was known, or another's.
+  Effects OnProcessFound(const ProcessInfo& process, Instant now);
   // RunInfo::oom_kills, read anew while the process lives.
   Effects OnOomKills(uint64_t kills);
   // The monitor is about to be attached by `socket`.
@@ -128,6 +158,7 @@ class VmSession {
   // `problem` stands in the VM's problems until the next OnMonitorReady.
   Effects OnMonitorProblem(absl::string_view problem, Instant now);
   Effects OnRunState(absl::string_view run_state, Instant now);
+  Effects OnGuestAgent(const GuestAgentInfo& info, Instant now);
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
   // The connection ended; `why` is for people ("EOF", "a line of more than 10 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
@@ -136,8 +167,8 @@ class VmSession {
   Effects OnShutdownFileDone(const absl::Status& status, Instant now);
   // The same, of a file that was left as it is: its name belongs to a later run.
   Effects OnShutdownFileLeft(Instant now);
-  // Somebody is about to end the run; there must be no open intent. It expires by the monotonic
-  // clock, as long after `now` as its expire_time is.
+  // Somebody is about to end the run; CheckIntent() has said that it may be declared. It expires by
+  // the monotonic clock, as long after `now` as its expire_time is.
   Effects OnIntentDeclared(Intent intent, Instant now);
   // The open intent is taken back; nothing happens without one.
   Effects OnIntentWithdrawn(Instant now);
@@ -146,12 +177,20 @@ class VmSession {
   // When OnTick is due, on the monotonic clock; InfiniteDuration: never.
   absl::Duration NextTick() const;
 
-  // As published last, with `problems` as they are.
+  // As published with the last event.
   VmStatus Status() const;
+  // Whether Save() has changed since it was published: OnTick will publish it.
+  bool unsaved() const { return keep_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return run_; }
   Instant attached_at() const { return attached_at_; }
   // Null without one.
   const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
+  // The intent of that request_id, not empty, which is open or has counted for the end that is
+  // under way; null: none.
+  const Intent* IntentOfRequest(absl::string_view request_id) const;
+  // Whether an intent that is declared now could count. FAILED_PRECONDITION: what decides the end
+  // of the run was seen already; the message says what.
+  absl::Status CheckIntent() const;
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
   // How many events the rate limit has left out so far.
@@ -165,9 +204,18 @@ class VmSession {
     kLost,    // ended while the process lives on, and said so
     kUnseen,  // not attached since the daemon's restart
   };
+  // How long a monitor may be closed before it counts as lost: a QEMU that ends closes it some time
+  // before its process is gone.
+  static constexpr absl::Duration kLostGrace = absl::Seconds(1);
   static constexpr size_t kMaxTimelineEntries = 16;
   static constexpr size_t kMaxEvidenceBytes = 512;  // of one entry
   enum class FileStep { kUndone, kRequested, kDone };
+  // The guest agent's channel, as QEMU told it last.
+  struct GuestAgent {
+    GuestAgentInfo info;
+    std::optional<Instant> opened;  // when it was seen to be open
+    std::optional<Instant> closed;  // and when no longer, since then
+  };
   struct DeclaredIntent {
     Intent intent;
     absl::Time declared;
@@ -179,13 +227,16 @@ class VmSession {
   void MonitorHeld(Instant now, Effects* effects);
   void MonitorProblem(absl::string_view problem, Instant now, Effects* effects);
   void RunState(absl::string_view run_state, Instant now, Effects* effects);
-  // Has the last update of `effects` tell Save() if it has changed.
-  void Keep(Effects* effects);
-  Effects Kept(Effects effects);
+  // To be called at the end of each input: publishes a state and problems that no event told of,
+  // and then what is to be kept.
+  void Settle(Instant now, Effects* effects);
+  Effects Settled(Instant now, Effects effects);
+  // Has the last update of `effects` publish Save() if it has changed.
+  void Keep(Instant now, Effects* effects);
+  void KeepNow(Effects* effects);
 
-  // Publishes a QMP event; `limited` ones pass the rate limit first.
-  Effects Handle(EventType type, absl::string_view message, bool limited, const QmpEvent& event,
-                 Instant now);
+  // Publishes a QMP event.
+  Effects Handle(EventType type, absl::string_view message, const QmpEvent& event, Instant now);
   Effects OnShutdown(const QmpEvent& event, Instant now);
   Effects OnPowerdown(const QmpEvent& event, Instant now);
   Effects OnReset(const QmpEvent& event, Instant now);
@@ -193,12 +244,15 @@ class VmSession {
   Effects OnResume(const QmpEvent& event, Instant now);
   Effects OnPanic(const QmpEvent& event, Instant now);
   Effects OnWatchdog(const QmpEvent& event, Instant now);
+  Effects OnSuspend(const QmpEvent& event, Instant now);
+  Effects OnWakeup(const QmpEvent& event, Instant now);
   Effects OnSuspendDisk(const QmpEvent& event, Instant now);
+  Effects OnPortChange(const QmpEvent& event, Instant now);
   Effects OnOther(const QmpEvent& event, Instant now);
 
   // Closes an open intent whose time is over.
   void ExpireIntent(Instant now, Effects* effects);
-  void CloseIntent(std::string message, Instant now, Effects* effects);
+  void CloseIntent(IntentEnd end, Instant now, Effects* effects);
   // To be called when an intent comes or goes and when evidence is cleared: as long as nothing
   // decides the run's class, an open intent counts.
   void WeighIntent();
@@ -209,22 +263,37 @@ class VmSession {
   void BeginExit(Instant now);
   void ForgetExit();
 
-  // What of `run_state` is evidence or state.
-  void ApplyRunState(absl::string_view run_state, Instant now);
+  // What of `run_state` is evidence or state. `by` is what said it, for the evidence.
+  void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
+  void SetAgentOpen(bool open, Instant now);
+  // What the guest agent leaves open of a shutdown that is seen now.
+  std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
+  void DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const;
   void NoteMigrated(Instant now);
   void SetState(VmState state, Instant now);
   // Adds to the evidence's timeline; a repetition of the last entry renews it.
   void Saw(std::string what, Instant now);
   void SawRestart(Instant now);
-  // What cleared the evidence replaces it in the timeline.
-  void Forget(absl::string_view by, Instant now);
+  // What cleared the evidence replaces it in the timeline: all of it, or what ends when the VM
+  // runs.
+  void ForgetAll(absl::string_view by, Instant now);
+  void ForgetDown(absl::string_view by, Instant now);
+  template <typename Predicate>
+  void Forget(absl::string_view by, Instant now, Predicate is_cleared);
 
   VmEvent MakeEvent(EventType type, std::string message, Instant now) const;
   // Appends STARTED before the first event, and a GAP for what the limiter dropped.
   void EnsureStarted(Instant now, Effects* effects);
   void FlushDropped(Instant now, Effects* effects);
+  // Whether the rate limit lets an event pass.
+  bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now, Effects* effects);
-  Publish Update(std::optional<VmEvent> event) const;
+  // The same for what no limit holds back.
+  void EmitAlways(VmEvent event, Instant now, Effects* effects);
+  Publish Update(std::optional<VmEvent> event);
+  std::vector<std::string> Problems() const;
+  // When a guest that is down counts as staying so, its QEMU not having ended.
+  absl::Duration DownReport() const;
 
   void Regain(const MonitorInfo& info, Instant now, Effects* effects);
   void ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects* effects);
@@ -253,6 +322,11 @@ class VmSession {
   std::string run_problem_;
   std::string file_problem_;
   std::string exit_problem_;
+  std::string uuid_problem_;
+  // As the last event told them.
+  VmState told_state_ = VmState::kUnreachable;
+  absl::Time told_state_time_;
+  std::vector<std::string> told_problems_;
 
   Monitor monitor_ = Monitor::kNone;
   Instant closed_at_;
@@ -261,12 +335,16 @@ class VmSession {
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
-  size_t kept_ = 0;  // the hash of what Save() said when it was told last
+  size_t kept_ = 0;  // the hash of what Save() said when it was published last
+  // What is kept without an event, of which a hostile monitor can cause any number.
+  TokenBucket keeps_{50, 10};
+  absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
 
   Evidence evidence_;
   std::vector<EvidenceEntry> timeline_;
   std::optional<DeclaredIntent> intent_;          // that is open
   std::optional<DeclaredIntent> counted_intent_;  // closed since, and evidence_.intended by it
+  GuestAgent agent_;
   std::optional<Instant> powerdown_at_;
   bool paused_ = false;
   bool down_in_handshake_ = false;  // SHUTDOWN came before the handshake was complete

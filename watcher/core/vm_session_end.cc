@@ -20,6 +20,13 @@ std::string Seconds(absl::Duration age) {
   return absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1)));
 }
 
+void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* evidence) {
+  const auto later =
+      std::find_if(evidence->begin(), evidence->end(),
+                   [&](const EvidenceEntry& other) { return other.time > entry.time; });
+  evidence->insert(later, std::move(entry));
+}
+
 }  // namespace
 
 Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
@@ -28,6 +35,10 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
   EnsureStarted(now, &effects);
   ExpireIntent(now, &effects);
   gone_ = true;
+  keep_at_ = absl::InfiniteDuration();
+  if (monitor_ == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
+    evidence_.monitored = false;
+  }
   SawRestart(now);
   if (!run_.process_tracked) {
     Saw("monitor closed; the process is not tracked, so this is taken as its end", now);
@@ -66,7 +77,7 @@ Effects VmSession::OnShutdownFileFound(absl::Time written, Instant now) {
                      absl::FormatTime(absl::RFC3339_sec, written, absl::UTCTimeZone())),
         {written, now.monotonic});
   }
-  return Kept({});
+  return Settled(now, {});
 }
 
 Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
@@ -74,7 +85,7 @@ Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
   if (file_step_ != FileStep::kRequested) {
     // A file that was taken back because the VM lives.
     file_problem_ = status.ok() ? "" : std::string(status.message());
-    return effects;
+    return Settled(now, std::move(effects));
   }
   file_step_ = FileStep::kDone;
   const bool user =
@@ -82,7 +93,7 @@ Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
   file_written_ = user && status.ok();
   file_problem_ = status.ok() ? "" : std::string(status.message());
   if (gone_) Finish(now, &effects);
-  return effects;
+  return Settled(now, std::move(effects));
 }
 
 Effects VmSession::OnShutdownFileLeft(Instant now) {
@@ -118,6 +129,7 @@ void VmSession::Finish(Instant now, Effects* effects) {
   SetState(VmState::kStopped, now);
   monitor_problem_.clear();
   run_problem_.clear();
+  uuid_problem_.clear();
   ForgetExit();
   ShutdownDetail detail = MakeDetail();
   std::vector<std::string> seen;
@@ -133,7 +145,7 @@ void VmSession::Finish(Instant now, Effects* effects) {
     event.detail_json = shutdown_json_;
   }
   event.shutdown = std::move(detail);
-  Emit(std::move(event), now, effects);
+  EmitAlways(std::move(event), now, effects);
   std::get<Publish>(effects->back()).update.saved_run = "";
   effects->push_back(Done{});
 }
@@ -145,6 +157,12 @@ ShutdownDetail VmSession::MakeDetail() const {
   detail.cause = verdict.cause;
   detail.rule = std::string(verdict.rule);
   if (evidence_.shutdown.has_value()) detail.powerdown_age = evidence_.shutdown->powerdown_age;
+  if (verdict.shutdown_class == ShutdownClass::kUser) {
+    const std::optional<ShutdownCaveat> caveat = evidence_.shutdown.has_value()
+                                                     ? evidence_.shutdown->caveat
+                                                     : AgentCaveat(closed_at_.monotonic);
+    if (caveat.has_value()) detail.caveats.push_back(*caveat);
+  }
   const absl::Duration late = attached_at_.wall - run_.process_start;
   if (late >= kLateAttach && late < absl::InfiniteDuration()) {
     detail.evidence.push_back(
@@ -155,15 +173,32 @@ ShutdownDetail VmSession::MakeDetail() const {
   detail.evidence.insert(detail.evidence.end(), timeline_.begin(), timeline_.end());
   if (const DeclaredIntent* intent = IntentOfTheEnd(); intent != nullptr) {
     detail.intent = intent->intent;
-    const auto later =
-        std::find_if(detail.evidence.begin(), detail.evidence.end(),
-                     [&](const EvidenceEntry& entry) { return entry.time > intent->declared; });
-    detail.evidence.insert(
-        later, {intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)});
+    InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)},
+                 &detail.evidence);
   }
+  for (const ShutdownCaveat caveat : detail.caveats) DescribeAgent(caveat, &detail);
   detail.exit_status = evidence_.exit_status;
   detail.shutdown_file_written = file_written_;
   return detail;
+}
+
+void VmSession::DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+  if (caveat == ShutdownCaveat::kGuestAgentPossible) {
+    InsertByTime({attached_at_.wall,
+                  "the VM has a guest agent's port whose device has no id: QEMU does not report "
+                  "whether an agent is connected"},
+                 &detail->evidence);
+    return;
+  }
+  if (agent_.opened.has_value()) {
+    InsertByTime({agent_.opened->wall,
+                  "guest agent connected: the host can ask it for a shutdown, which leaves no "
+                  "trace on the monitor"},
+                 &detail->evidence);
+  }
+  if (agent_.closed.has_value()) {
+    InsertByTime({agent_.closed->wall, "guest agent disconnected"}, &detail->evidence);
+  }
 }
 
 }  // namespace vmeventd

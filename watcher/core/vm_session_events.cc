@@ -13,8 +13,6 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kMaxDetailBytes = 4096;
-
 // One guest reboot gives two or three RESET events within 50 ms (docs/qemu.md).
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 
@@ -63,7 +61,10 @@ Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
       {"GUEST_PANICKED", &VmSession::OnPanic},
       {"GUEST_CRASHLOADED", &VmSession::OnPanic},
       {"WATCHDOG", &VmSession::OnWatchdog},
+      {"SUSPEND", &VmSession::OnSuspend},
+      {"WAKEUP", &VmSession::OnWakeup},
       {"SUSPEND_DISK", &VmSession::OnSuspendDisk},
+      {"VSERPORT_CHANGE", &VmSession::OnPortChange},
   };
   evidence_.monitored = true;
   Effects effects;
@@ -75,23 +76,22 @@ Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
   for (Effect& effect : known ? (this->*entry->handler)(event, now) : OnOther(event, now)) {
     effects.push_back(std::move(effect));
   }
-  return known ? Kept(std::move(effects)) : effects;
+  // What is not followed changes nothing.
+  if (!known && effects.empty()) return effects;
+  return Settled(now, std::move(effects));
 }
 
-Effects VmSession::Handle(EventType type, absl::string_view message, bool limited,
-                          const QmpEvent& event, Instant now) {
+Effects VmSession::Handle(EventType type, absl::string_view message, const QmpEvent& event,
+                          Instant now) {
   Effects effects;
-  if (limited && !limiter_.Admit(now.monotonic)) {
-    if (first_drop_ == absl::InfiniteDuration()) first_drop_ = now.monotonic;
-    last_drop_ = now.monotonic;
-    return effects;
-  }
+  EnsureStarted(now, &effects);
+  if (!Admit(type, now)) return effects;
   VmEvent out = MakeEvent(type, std::string(message), now);
   out.qemu_time = event.time;
   out.qmp_event = event.name;
-  out.detail_json = DetailJson(event, kMaxDetailBytes);
+  out.detail_json = event.detail_json;
   if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
-  Emit(std::move(out), now, &effects);
+  effects.push_back(Update(std::move(out)));
   return effects;
 }
 
@@ -109,10 +109,11 @@ Effects VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
   fact.while_paused = paused_;
   if (powerdown_at_.has_value()) fact.powerdown_age = now.monotonic - powerdown_at_->monotonic;
+  fact.caveat = AgentCaveat(now.monotonic);
   evidence_.shutdown = fact;
   down_in_handshake_ = monitor_ != Monitor::kReady;
   shutdown_qemu_time_ = event.time;
-  shutdown_json_ = DetailJson(event, kMaxDetailBytes);
+  shutdown_json_ = event.detail_json;
 
   std::string what = "SHUTDOWN";
   if (!reason.empty()) {
@@ -121,23 +122,27 @@ Effects VmSession::OnShutdown(const QmpEvent& event, Instant now) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
   Saw(std::move(what), now);
-  SetState(VmState::kGuestDown, now);
-  if (started_) effects.push_back(Update(std::nullopt));
+  // Its QEMU mostly ends at once, which STOPPED tells. One that stays says so by STOP, or is found
+  // to by DownReport().
+  if (!started_) SetState(VmState::kGuestDown, now);
   return effects;
 }
 
 Effects VmSession::OnPowerdown(const QmpEvent& event, Instant now) {
   powerdown_at_ = now;
   Saw("POWERDOWN", now);
-  return Handle(EventType::kPowerdownRequested, "the host pressed the power button", false, event,
-                now);
+  return Handle(EventType::kPowerdownRequested, "the host pressed the power button", event, now);
 }
 
 Effects VmSession::OnReset(const QmpEvent& event, Instant now) {
   if (powerdown_at_.has_value() || IsDecided(evidence_) || evidence_.hibernating) {
-    Forget("RESET", now);
+    ForgetAll("RESET", now);
   }
   powerdown_at_.reset();
+  // The guest begins again without its agent; a port that is reported has said so itself.
+  agent_.closed.reset();
+  if (!agent_.info.reported) agent_.info.open = false;
+  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   evidence_ = Evidence();
   evidence_.monitored = true;
   WeighIntent();
@@ -148,9 +153,7 @@ Effects VmSession::OnReset(const QmpEvent& event, Instant now) {
   last_reset_ = now.monotonic;
   Effects effects;
   if (!repeated) {
-    effects = Handle(EventType::kReset, "the VM was reset", false, event, now);
-  } else if (started_) {
-    effects.push_back(Update(std::nullopt));
+    effects = Handle(EventType::kReset, "the VM was reset", event, now);
   }
   TakeShutdownFileBack(&effects);
   return effects;
@@ -162,13 +165,14 @@ Effects VmSession::OnStop(const QmpEvent& event, Instant now) {
   Effects effects;
   if (evidence_.shutdown.has_value()) {
     ForgetExit();
+    SetState(VmState::kGuestDown, now);
     effects = Handle(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)",
-                     false, event, now);
+                     event, now);
   } else {
     Saw("STOP", now);
     SetState(evidence_.guest_panicked ? VmState::kGuestDown : VmState::kPaused, now);
     // Before STARTED the state is all there is to tell: query-status will say it.
-    if (started_) effects = Handle(EventType::kPaused, "the VM was paused", false, event, now);
+    if (started_) effects = Handle(EventType::kPaused, "the VM was paused", event, now);
   }
   effects.push_back(QueryRunState{absl::ZeroDuration()});
   return effects;
@@ -176,22 +180,21 @@ Effects VmSession::OnStop(const QmpEvent& event, Instant now) {
 
 Effects VmSession::OnResume(const QmpEvent& event, Instant now) {
   const bool was_running = state_ == VmState::kRunning;
-  ApplyRunState("running", now);
+  ApplyRunState("running", "RESUME", now);
   Effects effects;
   if (started_ && !was_running) {
-    effects = Handle(EventType::kResumed, "the VM runs again", false, event, now);
+    effects = Handle(EventType::kResumed, "the VM runs again", event, now);
   }
   TakeShutdownFileBack(&effects);
   return effects;
 }
 
 Effects VmSession::OnPanic(const QmpEvent& event, Instant now) {
-  const bool repeated = evidence_.guest_panicked;
   const std::string action = TextMember(event.data, "action");
   evidence_.guest_panicked = true;
   Saw(absl::StrCat(event.name, action.empty() ? "" : " action=", action), now);
   if (action == "pause" || action == "poweroff") SetState(VmState::kGuestDown, now);
-  return Handle(EventType::kGuestPanicked, "the guest's kernel panicked", repeated, event, now);
+  return Handle(EventType::kGuestPanicked, "the guest's kernel panicked", event, now);
 }
 
 Effects VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
@@ -199,34 +202,78 @@ Effects VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
   // The other actions (debug, none, inject-nmi) leave the guest as it is.
   const bool ends_guest =
       action == "reset" || action == "shutdown" || action == "poweroff" || action == "pause";
-  const bool limited = !ends_guest || evidence_.watchdog_expired;
   if (ends_guest) {
     evidence_.watchdog_expired = true;
+    evidence_.watchdog_paused = action == "pause";
     Saw(absl::StrCat("WATCHDOG action=", action), now);
   }
-  return Handle(EventType::kWatchdogExpired, "the guest did not feed its watchdog", limited, event,
-                now);
+  return Handle(EventType::kWatchdogExpired, "the guest did not feed its watchdog", event, now);
+}
+
+Effects VmSession::OnSuspend(const QmpEvent& event, Instant now) {
+  SetState(VmState::kSuspended, now);
+  return Handle(EventType::kSuspended, "the guest sleeps", event, now);
+}
+
+Effects VmSession::OnWakeup(const QmpEvent& event, Instant now) {
+  SetState(paused_ ? VmState::kPaused : VmState::kRunning, now);
+  return Handle(EventType::kWoken, "the guest woke up", event, now);
 }
 
 Effects VmSession::OnSuspendDisk(const QmpEvent& event, Instant now) {
-  const bool repeated = evidence_.hibernating;
   evidence_.hibernating = true;
   Saw("SUSPEND_DISK", now);
-  return Handle(EventType::kHibernating, "the guest hibernates", repeated, event, now);
+  return Handle(EventType::kHibernating, "the guest hibernates", event, now);
+}
+
+// The guest has opened or closed a virtio-serial port whose device has an id.
+Effects VmSession::OnPortChange(const QmpEvent& event, Instant now) {
+  const std::string port = TextMember(event.data, "id");
+  const std::optional<bool> open = BoolMember(event.data, "open");
+  const GuestAgentInfo& known = agent_.info;
+  if (port.empty() || !open.has_value()) return {};
+  if (known.reported && port == known.port) {
+    SetAgentOpen(*open, now);
+    return {};
+  }
+  const auto& others = known.other_ports;
+  if (std::find(others.begin(), others.end(), port) != others.end()) return {};
+  return {QueryGuestAgent{}};  // it was plugged in since
+}
+
+Effects VmSession::OnGuestAgent(const GuestAgentInfo& info, Instant now) {
+  const bool was_open = agent_.info.open;
+  agent_.info = info;
+  agent_.info.open = was_open;
+  SetAgentOpen(info.open, now);
+  return Settled(now, {});
+}
+
+void VmSession::SetAgentOpen(bool open, Instant now) {
+  const bool was_open = std::exchange(agent_.info.open, open);
+  if (open && !was_open) {
+    agent_.opened = now;
+    agent_.closed.reset();
+  } else if (!open && was_open) {
+    agent_.closed = now;
+  }
+}
+
+// A host that asks the agent leaves no trace, and the agent is gone before its guest is down: so
+// one counts that was there as late as a press of the power button would.
+std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
+  if (agent_.info.open) return ShutdownCaveat::kGuestAgentConnected;
+  if (agent_.closed.has_value() && now - agent_.closed->monotonic <= options_->powerdown_window) {
+    return ShutdownCaveat::kGuestAgentConnected;
+  }
+  if (agent_.info.present && !agent_.info.reported) return ShutdownCaveat::kGuestAgentPossible;
+  return std::nullopt;
 }
 
 Effects VmSession::OnOther(const QmpEvent& event, Instant now) {
-  if (event.name == "SUSPEND") {
-    SetState(VmState::kSuspended, now);
-    return Kept(Handle(EventType::kSuspended, "the guest sleeps", true, event, now));
-  }
-  if (event.name == "WAKEUP") {
-    SetState(paused_ ? VmState::kPaused : VmState::kRunning, now);
-    return Kept(Handle(EventType::kWoken, "the guest woke up", true, event, now));
-  }
   for (const PlainEvent& plain : kPlainEvents) {
     if (plain.name != event.name) continue;
-    Effects effects = Handle(plain.type, plain.message, true, event, now);
+    Effects effects = Handle(plain.type, plain.message, event, now);
     // `completed` is said on both sides; only the source is then in `postmigrate`.
     if (plain.type == EventType::kMigration && TextMember(event.data, "status") == "completed") {
       effects.push_back(QueryRunState{absl::ZeroDuration()});

@@ -8,6 +8,25 @@
 
 namespace vmeventd {
 
+absl::Status VmSession::CheckIntent() const {
+  if (!IsDecided(evidence_)) return absl::OkStatus();
+  const Verdict verdict = Classify(evidence_, options_->powerdown_window);
+  return absl::FailedPreconditionError(absl::StrCat(
+      "vm_name: the intent would not count, because what decides the end of the run was seen "
+      "already: ",
+      CauseSentence(verdict.cause), " (rule ", verdict.rule,
+      "); declare an intent before the VM is asked to end"));
+}
+
+const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
+  for (const auto* intent : {&intent_, &counted_intent_}) {
+    if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
+      return &(*intent)->intent;
+    }
+  }
+  return nullptr;
+}
+
 Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
   Effects effects;
   const absl::Duration deadline = now.monotonic + (intent.expire_time - now.wall);
@@ -17,30 +36,34 @@ Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
   event.intent = intent;
   intent_ = {std::move(intent), now.wall, deadline};
   WeighIntent();
-  Emit(std::move(event), now, &effects);
-  return Kept(std::move(effects));
+  EmitAlways(std::move(event), now, &effects);
+  return Settled(now, std::move(effects));
 }
 
 Effects VmSession::OnIntentWithdrawn(Instant now) {
   Effects effects;
   if (!intent_.has_value()) return effects;
-  CloseIntent(absl::StrCat("the intent of ", intent_->intent.actor, " was withdrawn"), now,
-              &effects);
-  return Kept(std::move(effects));
+  CloseIntent(IntentEnd::kWithdrawn, now, &effects);
+  return Settled(now, std::move(effects));
 }
 
 void VmSession::ExpireIntent(Instant now, Effects* effects) {
   if (!intent_.has_value() || now.monotonic < intent_->deadline) return;
-  CloseIntent(absl::StrCat("the intent of ", intent_->intent.actor, " has expired"), now, effects);
+  CloseIntent(IntentEnd::kExpired, now, effects);
 }
 
-void VmSession::CloseIntent(std::string message, Instant now, Effects* effects) {
-  VmEvent event = MakeEvent(EventType::kIntentWithdrawn, std::move(message), now);
+void VmSession::CloseIntent(IntentEnd end, Instant now, Effects* effects) {
+  VmEvent event =
+      MakeEvent(EventType::kIntentWithdrawn,
+                absl::StrCat("the intent of ", intent_->intent.actor,
+                             end == IntentEnd::kExpired ? " has expired" : " was withdrawn"),
+                now);
   event.intent = intent_->intent;
+  event.intent_end = end;
   if (evidence_.intended && !counted_intent_.has_value()) counted_intent_ = std::move(intent_);
   intent_.reset();
   WeighIntent();
-  Emit(std::move(event), now, effects);
+  EmitAlways(std::move(event), now, effects);
 }
 
 void VmSession::WeighIntent() {

@@ -127,9 +127,11 @@ void Write(const RunInfo& run, JsonWriter* json) {
   // Raw bytes that are UTF-8 were not changed by escaping.
   if (run.raw_path != run.monitor_path) json->Put("raw_path", absl::Base64Escape(run.raw_path));
   if (run.raw_name != run.name) json->Put("raw_name", absl::Base64Escape(run.raw_name));
-  json->PutIf("process_tracked", run.process_tracked);
+  // A process without a number here is found again by its socket alone.
+  json->PutIf("process_tracked", run.process_tracked && run.pid > 0);
   json->Put("pid", run.pid);
   json->Put("start_ticks", run.start_ticks);
+  if (run.pidfd_inode != 0) json->Put("pidfd_inode", run.pidfd_inode);
   json->Put("pid_namespace", run.pid_namespace);
   json->Put("boot_id", run.boot_id);
   if (run.process_start != absl::InfinitePast()) json->Put("process_start", run.process_start);
@@ -142,6 +144,7 @@ void Write(const RunInfo& run, JsonWriter* json) {
     json->Put("oom_file", run.oom_file);
     json->Put("oom_kills", run.oom_kills);
   }
+  if (run.shutdown_file_mark != 0) json->Put("shutdown_file_mark", run.shutdown_file_mark);
   json->End();
 }
 
@@ -154,10 +157,12 @@ void Write(const Evidence& evidence, JsonWriter* json) {
     if (fact.guest.has_value()) json->Put("guest", *fact.guest ? 1 : 0);
     json->PutIf("powerdown_age", fact.powerdown_age);
     json->PutIf("while_paused", fact.while_paused);
+    if (fact.caveat.has_value()) json->Put("caveat", static_cast<int>(*fact.caveat));
     json->End();
   }
   json->PutIf("panicked", evidence.guest_panicked);
   json->PutIf("watchdog", evidence.watchdog_expired);
+  if (evidence.watchdog_expired) json->Put("watchdog_paused", evidence.watchdog_paused ? 1 : 0);
   json->PutIf("hibernating", evidence.hibernating);
   json->PutIf("migrated", evidence.migrated);
   json->PutIf("down_before_attach", evidence.down_before_attach);
@@ -173,6 +178,7 @@ void WriteIntent(absl::string_view key, const Intent& intent, absl::Time declare
   json->Put("actor", intent.actor);
   json->Put("reason", intent.reason);
   json->Put("expire_time", intent.expire_time);
+  json->PutIf("request_id", intent.request_id);
   json->Put("declared", declared);
   json->Put("deadline", deadline);
   json->End();
@@ -231,6 +237,9 @@ RunInfo RunInfoFrom(const Json& json) {
   run.process_tracked = ValueOf<bool>(json, "process_tracked");
   run.pid = NumberFrom<int64_t>(json.at("pid"));
   run.start_ticks = NumberFrom<uint64_t>(json.at("start_ticks"));
+  if (json.contains("pidfd_inode")) {
+    run.pidfd_inode = NumberFrom<uint64_t>(json.at("pidfd_inode"));
+  }
   run.pid_namespace = NumberFrom<uint64_t>(json.at("pid_namespace"));
   run.boot_id = json.at("boot_id").get<std::string>();
   if (json.contains("process_start")) run.process_start = TimeFrom(json.at("process_start"));
@@ -239,6 +248,9 @@ RunInfo RunInfoFrom(const Json& json) {
                 NumberFrom<int64_t>(socket.at(2))};
   run.oom_file = ValueOf<std::string>(json, "oom_file");
   if (!run.oom_file.empty()) run.oom_kills = NumberFrom<uint64_t>(json.at("oom_kills"));
+  if (json.contains("shutdown_file_mark")) {
+    run.shutdown_file_mark = NumberFrom<uint32_t>(json.at("shutdown_file_mark"));
+  }
   return run;
 }
 
@@ -258,7 +270,8 @@ absl::string_view WrongWith(const RunInfo& run) {
 
 Intent IntentFrom(const Json& json) {
   return {json.at("intent_id").get<std::string>(), json.at("actor").get<std::string>(),
-          json.at("reason").get<std::string>(), TimeFrom(json.at("expire_time"))};
+          json.at("reason").get<std::string>(), TimeFrom(json.at("expire_time")),
+          ValueOf<std::string>(json, "request_id")};
 }
 
 ShutdownFact ShutdownFactFrom(const Json& json) {
@@ -269,6 +282,10 @@ ShutdownFact ShutdownFactFrom(const Json& json) {
     fact.powerdown_age = absl::Nanoseconds(NumberFrom<int64_t>(json.at("powerdown_age")));
   }
   fact.while_paused = ValueOf<bool>(json, "while_paused");
+  if (json.contains("caveat")) {
+    fact.caveat = EnumFrom(json.at("caveat"), ShutdownCaveat::kGuestAgentConnected,
+                           ShutdownCaveat::kGuestAgentPossible);
+  }
   return fact;
 }
 
@@ -277,6 +294,9 @@ Evidence EvidenceFrom(const Json& json) {
   if (json.contains("shutdown")) evidence.shutdown = ShutdownFactFrom(json.at("shutdown"));
   evidence.guest_panicked = ValueOf<bool>(json, "panicked");
   evidence.watchdog_expired = ValueOf<bool>(json, "watchdog");
+  if (json.contains("watchdog_paused")) {
+    evidence.watchdog_paused = NumberFrom<int>(json.at("watchdog_paused")) != 0;
+  }
   evidence.hibernating = ValueOf<bool>(json, "hibernating");
   evidence.migrated = ValueOf<bool>(json, "migrated");
   evidence.down_before_attach = ValueOf<bool>(json, "down_before_attach");
@@ -296,6 +316,19 @@ std::string VmSession::Save() const {
   json.Put("attached_at", attached_at_);
   json.Put("state", static_cast<int>(state_));
   json.Put("state_time", state_time_);
+  if (told_state_ != state_) {
+    json.Put("told_state", static_cast<int>(told_state_));
+    json.Put("told_state_time", told_state_time_);
+  }
+  if (!Problems().empty()) {
+    json.Begin("problems");
+    json.PutIf("monitor", monitor_problem_);
+    json.PutIf("run", run_problem_);
+    json.PutIf("file", file_problem_);
+    json.PutIf("exit", exit_problem_);
+    json.PutIf("uuid", uuid_problem_);
+    json.End();
+  }
   if (monitor_ == Monitor::kLost) {
     json.Put("state_before_loss", static_cast<int>(state_before_loss_));
   }
@@ -313,6 +346,16 @@ std::string VmSession::Save() const {
   if (counted_intent_.has_value()) {
     WriteIntent("counted_intent", counted_intent_->intent, counted_intent_->declared,
                 counted_intent_->deadline, &json);
+  }
+  if (agent_.info.present || agent_.opened.has_value()) {
+    json.Begin("guest_agent");
+    json.PutIf("present", agent_.info.present);
+    json.PutIf("open", agent_.info.open);
+    json.PutIf("reported", agent_.info.reported);
+    json.PutIf("port", agent_.info.port);
+    json.PutIf("opened", agent_.opened);
+    json.PutIf("closed", agent_.closed);
+    json.End();
   }
   json.BeginList("timeline");
   for (const EvidenceEntry& entry : timeline_) json.Item(entry);
@@ -336,6 +379,19 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   session->attached_at_ = InstantFrom(json.at("attached_at"));
   session->state_ = EnumFrom(json.at("state"), VmState::kRunning, VmState::kUnreachable);
   session->state_time_ = TimeFrom(json.at("state_time"));
+  session->told_state_ = session->state_;
+  session->told_state_time_ = session->state_time_;
+  if (json.contains("told_state")) {
+    session->told_state_ =
+        EnumFrom(json.at("told_state"), VmState::kRunning, VmState::kUnreachable);
+    session->told_state_time_ = TimeFrom(json.at("told_state_time"));
+  }
+  if (const auto problems = json.find("problems"); problems != json.end()) {
+    session->monitor_problem_ = ValueOf<std::string>(*problems, "monitor");
+    session->run_problem_ = ValueOf<std::string>(*problems, "run");
+    session->file_problem_ = ValueOf<std::string>(*problems, "file");
+    session->uuid_problem_ = ValueOf<std::string>(*problems, "uuid");
+  }
   session->monitor_ = Monitor::kUnseen;
   if (const auto before = json.find("state_before_loss"); before != json.end()) {
     session->monitor_ = Monitor::kLost;
@@ -348,11 +404,27 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   if (const auto since = json.find("exiting_since"); since != json.end()) {
     session->BeginExit(InstantFrom(*since));
   }
+  if (const auto problems = json.find("problems"); problems != json.end()) {
+    session->exit_problem_ = ValueOf<std::string>(*problems, "exit");
+  }
+  session->told_problems_ = session->Problems();
   session->shutdown_json_ = ValueOf<std::string>(json, "shutdown_json");
   if (json.contains("shutdown_qemu_time")) {
     session->shutdown_qemu_time_ = TimeFrom(json.at("shutdown_qemu_time"));
   }
   session->evidence_ = EvidenceFrom(json.at("evidence"));
+  // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
+  if (!json.at("evidence").contains("watchdog_paused") && session->evidence_.watchdog_expired) {
+    session->evidence_.watchdog_paused = session->state_ == VmState::kPaused;
+  }
+  if (const auto agent = json.find("guest_agent"); agent != json.end()) {
+    session->agent_.info.present = ValueOf<bool>(*agent, "present");
+    session->agent_.info.open = ValueOf<bool>(*agent, "open");
+    session->agent_.info.reported = ValueOf<bool>(*agent, "reported");
+    session->agent_.info.port = ValueOf<std::string>(*agent, "port");
+    if (agent->contains("opened")) session->agent_.opened = InstantFrom(agent->at("opened"));
+    if (agent->contains("closed")) session->agent_.closed = InstantFrom(agent->at("closed"));
+  }
   const auto read_intent = [&json](const char* key, std::optional<DeclaredIntent>* intent) {
     const auto it = json.find(key);
     if (it == json.end()) return;

@@ -1,0 +1,31 @@
+#ifndef VMEVENTD_BASE_COUNTER_H_
+#define VMEVENTD_BASE_COUNTER_H_
+
+#include <atomic>
+#include <cstdint>
+
+namespace vmeventd {
+
+// How often something happened: only grows. Any thread; orders nothing else.
+class Counter {
+ public:
+  void Add(uint64_t count = 1) { value_.fetch_add(count, std::memory_order_relaxed); }
+  uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
+// How much of something there is now. Any thread; orders nothing else.
+class Level {
+ public:
+  void Set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }
+  uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_COUNTER_H_

@@ -1,0 +1,37 @@
+#ifndef VMEVENTD_BASE_LATENCY_HISTOGRAM_H_
+#define VMEVENTD_BASE_LATENCY_HISTOGRAM_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace vmeventd {
+
+// How long something took, each time, as counts in fixed buckets. Any thread, without a lock: a
+// reader may see a time in one of the two members of a Snapshot before the other.
+class LatencyHistogram {
+ public:
+  // The buckets' upper bounds in seconds, inclusive; one more bucket has what is beyond.
+  static constexpr std::array<double, 18> kBounds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+                                                     0.01,   0.025,   0.05,   0.1,   0.25,   0.5,
+                                                     1,      2.5,     5,      10,    30,     60};
+  struct Snapshot {
+    std::array<uint64_t, kBounds.size() + 1> counts{};  // of each bucket alone
+    absl::Duration sum;
+  };
+
+  // Counts one time, a negative one (a clock was set back) as zero.
+  void Observe(absl::Duration latency);
+  Snapshot Read() const;
+
+ private:
+  std::array<std::atomic<uint64_t>, kBounds.size() + 1> counts_{};
+  std::atomic<int64_t> sum_ns_{0};
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_LATENCY_HISTOGRAM_H_

@@ -1,0 +1,17 @@
+#ifndef VMEVENTD_BASE_SMALL_FILE_H_
+#define VMEVENTD_BASE_SMALL_FILE_H_
+
+#include <cstddef>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace vmeventd {
+
+// A file of the kernel's (/proc, a cgroup), at most `max_bytes` of it. Errors name the path;
+// RESOURCE_EXHAUSTED: no descriptor left.
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_SMALL_FILE_H_

@@ -1,0 +1,208 @@
+#include "client/commands/commands.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "client/connect/backoff.h"
+#include "client/connect/connection.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr uint64_t kLargestPage = 1000;  // of ListEventsRequest.page_size
+
+// The patience with a server that limits the rate of pages: half a minute in all for one page.
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(2);
+constexpr absl::Duration kPatience = absl::Seconds(30);
+
+absl::Status Print(const CommandContext& context, const absl::StatusOr<std::string>& text) {
+  return text.ok() ? context.output->Write(*text) : text.status();
+}
+
+// What a failed Print() means for the command.
+std::optional<Failure> FromPrint(const absl::Status& status) {
+  if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
+  return Failure{ExitCode::kFailed, std::string(status.message())};
+}
+
+v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
+  v1::ListEventsRequest request;
+  *request.mutable_filter() = command.filter;
+  if (command.since) *request.mutable_start_time() = ToProto(*command.since);
+  if (command.until) *request.mutable_end_time() = ToProto(*command.until);
+  request.set_newest_first(command.newest_first);
+  return request;
+}
+
+grpc::Status ListPage(const CommandContext& context, const v1::ListEventsRequest& request,
+                      v1::ListEventsResponse* page) {
+  absl::Duration waited;
+  Backoff backoff(kFirstPause, kLongestPause);
+  while (true) {
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    grpc::Status status = context.stub->ListEvents(&call, request, page);
+    if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= kPatience) {
+      return status;
+    }
+    const absl::Duration pause = backoff.Next(context.random());
+    context.wait(pause);
+    waited += pause;
+  }
+}
+
+// Of a call that names a VM. `known`: what the VM is not, "is known".
+Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
+                         absl::string_view known, absl::string_view list,
+                         const CommandContext& context, const grpc::Status& status) {
+  const std::string name = EscapeForTerminal(vm_name);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    const std::string run =
+        run_id.empty() ? "" : absl::StrCat(" with the run \"", EscapeForTerminal(run_id), "\"");
+    return {ExitCode::kNotFound,
+            absl::StrCat("no VM \"", name, "\"", run, " ", known, " to vmeventd at ",
+                         ToText(context.address), "; `", list, "` lists those that are")};
+  }
+  if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
+    return {ExitCode::kFailed, absl::StrCat("the name \"", name, "\" stands for more than one VM: ",
+                                            EscapeForTerminal(status.error_message()),
+                                            "; choose one with --run RUN_ID")};
+  }
+  return ExplainFailure(context.address, status);
+}
+
+}  // namespace
+
+std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context) {
+  v1::ListEventsRequest request = MakeRequest(command);
+  absl::Status printed = Print(context, context.formatter->EventHeading());
+  uint64_t left = command.limit.value_or(UINT64_MAX);
+  while (printed.ok()) {
+    request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
+    v1::ListEventsResponse page;
+    const grpc::Status status = ListPage(context, request, &page);
+    if (!status.ok()) return ExplainFailure(context.address, status);
+    printed = Print(context, context.formatter->FormatEvents(page.events()));
+    left -= std::min(left, static_cast<uint64_t>(page.events_size()));
+    if (left == 0 || page.next_page_token().empty()) break;
+    request.set_page_token(page.next_page_token());
+  }
+  return FromPrint(printed);
+}
+
+std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context) {
+  v1::ListVmsRequest request;
+  for (const std::string& name : command.names) request.add_vm_names(name);
+  for (const v1::VmState state : command.states) request.add_states(state);
+  request.set_include_stopped(command.include_stopped);
+  // All pages before the first row: a table's columns fit all of its rows.
+  google::protobuf::RepeatedPtrField<v1::Vm> vms;
+  do {
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    v1::ListVmsResponse page;
+    const grpc::Status status = context.stub->ListVms(&call, request, &page);
+    if (!status.ok()) return ExplainFailure(context.address, status);
+    for (v1::Vm& vm : *page.mutable_vms()) *vms.Add() = std::move(vm);
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return FromPrint(Print(context, context.formatter->FormatVms(vms)));
+}
+
+std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context) {
+  v1::GetVmRequest request;
+  request.set_name(command.name);
+  request.set_run_id(command.run_id);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::GetVmResponse response;
+  const grpc::Status status = context.stub->GetVm(&call, request, &response);
+  if (!status.ok()) {
+    return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all", context,
+                            status);
+  }
+  return FromPrint(Print(context, context.formatter->FormatVm(response.vm())));
+}
+
+std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
+                                  const CommandContext& context) {
+  v1::DeclareIntentRequest request;
+  request.set_vm_name(command.name);
+  request.set_run_id(command.run_id);
+  request.set_actor(command.actor);
+  request.set_reason(command.reason);
+  if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::DeclareIntentResponse response;
+  const grpc::Status status = context.stub->DeclareIntent(&call, request, &response);
+  if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
+    return Failure{ExitCode::kFailed,
+                   absl::StrCat(EscapeForTerminal(status.error_message()),
+                                "; leave it, or take it back first with `vmevents intent withdraw "
+                                "INTENT_ID`")};
+  }
+  if (!status.ok()) {
+    return ExplainVmFailure(command.name, command.run_id, "runs, as known", "vmevents vms", context,
+                            status);
+  }
+  return FromPrint(Print(context, context.formatter->FormatIntent(response.intent())));
+}
+
+std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
+                                  const CommandContext& context) {
+  v1::WithdrawIntentRequest request;
+  request.set_intent_id(command.intent_id);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::WithdrawIntentResponse response;
+  const grpc::Status status = context.stub->WithdrawIntent(&call, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("no intent \"", EscapeForTerminal(command.intent_id),
+                                "\" is open: it was withdrawn, has expired or its VM has ended, or "
+                                "it never was")};
+  }
+  if (!status.ok()) return ExplainFailure(context.address, status);
+  return std::nullopt;
+}
+
+std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandContext& context) {
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::GetServerInfoResponse response;
+  const grpc::Status status = context.stub->GetServerInfo(&call, {}, &response);
+  if (!status.ok()) return ExplainFailure(context.address, status);
+  return FromPrint(Print(context, context.formatter->FormatInfo(response)));
+}
+
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(command.service);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call, command.timeout);
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status = context.health->Check(&call, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
+                                EscapeForTerminal(command.service), "\": leave it out, or name ",
+                                v1::VmEventService::service_full_name(), " or journal")};
+  }
+  if (!status.ok()) return ExplainFailure(context.address, status);
+  std::optional<Failure> failure =
+      FromPrint(Print(context, context.formatter->FormatHealth(response)));
+  if (failure || response.status() == grpc::health::v1::HealthCheckResponse::SERVING) {
+    return failure;
+  }
+  const absl::string_view why = command.service == "journal"
+                                    ? " cannot write its journal, so that events are not durable"
+                                    : " does not serve now: it is starting or going down";
+  return Failure{ExitCode::kFailed,
+                 absl::StrCat("vmeventd at ", ToText(context.address), why, "; its log says more")};
+}
+
+}  // namespace vmeventd::client

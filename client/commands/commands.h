@@ -1,0 +1,91 @@
+#ifndef VMEVENTD_CLIENT_COMMANDS_COMMANDS_H_
+#define VMEVENTD_CLIENT_COMMANDS_COMMANDS_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/connect/backoff.h"
+#include "client/connect/rpc_failure.h"
+#include "client/connect/server_address.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+// The commands that ask and end. Each prints what the server answers and returns nothing, or why it
+// could not. They block for kRequestTimeout a request at most, or for what the command says. An
+// output whose reader has gone is no failure.
+
+namespace vmeventd::client {
+
+struct EventsCommand {
+  v1::EventFilter filter;
+  std::optional<absl::Time> since;
+  std::optional<absl::Time> until;
+  bool newest_first = false;
+  std::optional<uint64_t> limit;  // at least 1
+};
+
+struct VmsCommand {
+  std::vector<std::string> names;  // globs
+  std::vector<v1::VmState> states;
+  bool include_stopped = false;
+};
+
+struct VmCommand {
+  std::string name;
+  std::string run_id;  // empty: the one run of that name
+};
+
+// Without a time to live it is the server's default.
+struct DeclareIntentCommand {
+  std::string name;
+  std::string run_id;  // empty: the one run of that name
+  std::string actor;
+  std::string reason;
+  std::optional<absl::Duration> ttl;
+};
+
+struct WithdrawIntentCommand {
+  std::string intent_id;
+};
+
+struct InfoCommand {};
+
+// Whether the server serves, by gRPC's health checking protocol.
+struct HealthCommand {
+  std::string service;  // empty: the server as a whole
+  absl::Duration timeout = absl::Seconds(5);
+};
+
+// Whom to ask and where to print. All must outlive the call.
+struct CommandContext {
+  ServerAddress address;
+  v1::VmEventService::StubInterface* stub = nullptr;
+  grpc::health::v1::Health::StubInterface* health = nullptr;
+  Formatter* formatter = nullptr;
+  Output* output = nullptr;
+  // Waits before a request that the server had no room for is made again.
+  std::function<void(absl::Duration)> wait = absl::SleepFor;
+  // In [0, 1), for the random part of such a wait.
+  std::function<double()> random = RandomFraction;
+};
+
+std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
+                                  const CommandContext& context);
+std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
+                                  const CommandContext& context);
+std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_COMMANDS_COMMANDS_H_

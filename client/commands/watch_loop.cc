@@ -1,0 +1,331 @@
+#include "client/commands/watch_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/connect/connection.h"
+#include "client/connect/reachability.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
+constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
+
+// The call that the stop source cancels, for as long as it lives; then again the one before it.
+class CallRegistration {
+ public:
+  CallRegistration(StopSource* stop, std::shared_ptr<grpc::ClientContext> call)
+      : stop_(stop), before_(stop->SetCall(std::move(call))) {}
+  ~CallRegistration() { stop_->SetCall(before_); }
+  CallRegistration(const CallRegistration&) = delete;
+  CallRegistration& operator=(const CallRegistration&) = delete;
+
+ private:
+  StopSource* const stop_;
+  const std::shared_ptr<grpc::ClientContext> before_;
+};
+
+}  // namespace
+
+WatchLoop::WatchLoop(WatchCommand command, Environment environment)
+    : command_(std::move(command)),
+      env_(std::move(environment)),
+      pin_(env_.address, env_.resolve),
+      address_(env_.address),
+      backoff_(kFirstBackoff, kLongestBackoff) {
+  const auto* from = std::get_if<FromSequence>(&command_.start);
+  if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
+}
+
+ExitCode WatchLoop::Run() {
+  while (!env_.stop->stopped()) {
+    if (const std::optional<ExitCode> code = RunStream()) return *code;
+    if (std::exchange(retry_at_once_, false)) continue;
+    if (env_.wait(backoff_.Next(env_.random()))) break;
+  }
+  return StoppedCode();
+}
+
+ExitCode WatchLoop::StoppedCode() const {
+  return command_.count ? ExitCode::kInterrupted : ExitCode::kOk;
+}
+
+std::optional<ExitCode> WatchLoop::RunStream() {
+  stream_established_ = false;
+  snapshot_.Clear();
+  const absl::StatusOr<ServerAddress> address = pin_.Next();
+  address_ = address.ok() ? *address : env_.address;
+  if (!address.ok()) {
+    return HandleServerEnd(
+        {grpc::StatusCode::UNAVAILABLE, std::string(address.status().message())});
+  }
+  const auto channel = Connect(address_);
+  if (!channel.ok()) return HandleBadFiles(channel.status());
+  stub_ = v1::VmEventService::NewStub(*channel);
+  if (NeedsServerInfo()) {
+    v1::GetServerInfoResponse info;
+    const grpc::Status status = GetServerInfo(&info);
+    if (!status.ok()) return HandleNoAnswer(status);
+    bool follow = true;
+    const std::optional<ExitCode> code = HandleAnswer(info, &follow);
+    if (!follow) return code;
+  }
+  cursor_->OnStreamBegin();
+  const auto context = std::make_shared<grpc::ClientContext>();
+  const CallRegistration registration(env_.stop, context);
+  v1::WatchEventsRequest request;
+  *request.mutable_filter() = command_.filter;
+  *request.mutable_progress_interval() = ToProto(kProgressInterval);
+  cursor_->FillRequest(&request);
+  SilenceGuard guard(env_.silence_limit, context);
+  const auto reader = stub_->WatchEvents(context.get(), request);
+  const StreamEnd end = ReadStream(reader.get(), &guard);
+  if (end != StreamEnd::kServer) {
+    context->TryCancel();
+    v1::WatchEventsResponse dropped;
+    while (reader->Read(&dropped)) {
+    }
+  }
+  grpc::Status status = reader->Finish();
+  if (guard.fired()) {
+    status = {grpc::StatusCode::UNAVAILABLE,
+              absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))};
+  }
+  switch (end) {
+    case StreamEnd::kServer:
+      return HandleServerEnd(status);
+    case StreamEnd::kCountReached:
+      return ExitCode::kOk;
+    case StreamEnd::kReadAgain:
+      return std::nullopt;
+    case StreamEnd::kOutput:
+      if (absl::IsCancelled(output_status_)) return StoppedCode();
+      break;
+    case StreamEnd::kLocalFailure:
+      break;
+  }
+  const std::string why(output_status_.message());
+  env_.note(why);
+  return ExitCode::kFailed;
+}
+
+WatchLoop::StreamEnd WatchLoop::ReadStream(
+    grpc::ClientReaderInterface<v1::WatchEventsResponse>* reader, SilenceGuard* guard) {
+  v1::WatchEventsResponse response;
+  while (true) {
+    guard->Arm();
+    const bool came = reader->Read(&response);
+    guard->Disarm();
+    if (!came) return StreamEnd::kServer;
+    if (!stream_established_) NoteEstablished();
+    if (const std::optional<StreamEnd> end = Handle(&response)) return *end;
+  }
+}
+
+void WatchLoop::NoteEstablished() {
+  stream_established_ = true;
+  ever_established_ = true;
+  backoff_.Reset();
+  last_reason_.clear();
+  if (std::exchange(told_of_loss_, false)) {
+    env_.note(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
+  }
+}
+
+std::optional<WatchLoop::StreamEnd> WatchLoop::Handle(v1::WatchEventsResponse* response) {
+  if (const auto end = HandleSnapshot(response)) return end;
+  if (const auto end = HandleEvents(response)) return end;
+  if (response->has_progress()) HandleProgress(response->progress());
+  if (!IsToReadAgain(*response)) return std::nullopt;
+  if (cursor_->ReadAgain()) return StreamEnd::kReadAgain;
+  env_.note(absl::StrCat("GAP: events may be missing: what was shown as not durable is not in the ",
+                         "journal of vmeventd at ", ToText(address_)));
+  return std::nullopt;
+}
+
+// Whether what came of an event that was not durable can be read now.
+bool WatchLoop::IsToReadAgain(const v1::WatchEventsResponse& response) {
+  if (!command_.resume || !cursor_->held()) return false;
+  if (cursor_->can_read_again()) return true;
+  if (!response.has_progress() || !response.events().empty()) return false;
+  // Nothing more happens on the node: its journal may be writable all the same.
+  v1::GetServerInfoResponse info;
+  return GetServerInfo(&info).ok() && info.journal_writable();
+}
+
+// The VMs are kept until all have come, so that a stream which breaks off between prints none
+// twice.
+std::optional<WatchLoop::StreamEnd> WatchLoop::HandleSnapshot(v1::WatchEventsResponse* response) {
+  for (v1::Vm& vm : *response->mutable_snapshot_vms()) *snapshot_.Add() = std::move(vm);
+  if (!response->has_snapshot_done()) return std::nullopt;
+  cursor_->OnSnapshotDone(response->snapshot_done());
+  google::protobuf::RepeatedPtrField<v1::Vm> vms;
+  vms.Swap(&snapshot_);
+  return Print(env_.formatter->FormatVms(vms));
+}
+
+std::optional<WatchLoop::StreamEnd> WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
+  // The heading shows as soon as the stream is there; on a snapshot, after the VMs.
+  const bool in_snapshot = !cursor_->position() &&
+                           std::holds_alternative<FromSnapshot>(command_.start) &&
+                           response->events().empty();
+  if (!heading_printed_ && !in_snapshot) {
+    heading_printed_ = true;
+    if (const auto end = Print(env_.formatter->EventHeading())) return end;
+  }
+  google::protobuf::RepeatedPtrField<v1::Event> fresh;
+  bool complete = false;
+  for (v1::Event& event : *response->mutable_events()) {
+    if (!cursor_->OnEvent(event)) continue;
+    *fresh.Add() = std::move(event);
+    complete = command_.count && printed_ + static_cast<uint64_t>(fresh.size()) >= *command_.count;
+    if (complete) break;
+  }
+  if (fresh.empty()) return std::nullopt;
+  if (const auto end = Print(env_.formatter->FormatEvents(fresh))) return end;
+  printed_ += static_cast<uint64_t>(fresh.size());
+  return complete ? std::optional<StreamEnd>(StreamEnd::kCountReached) : std::nullopt;
+}
+
+void WatchLoop::HandleProgress(const v1::Progress& progress) {
+  if (cursor_->OnProgress(progress)) return;
+  env_.note(absl::StrCat("GAP: events may be missing: vmeventd at ", ToText(address_),
+                         " has begun the new journal ", EscapeForTerminal(progress.journal_id())));
+}
+
+std::optional<WatchLoop::StreamEnd> WatchLoop::Print(const absl::StatusOr<std::string>& text) {
+  if (!text.ok()) {
+    output_status_ = text.status();
+    return StreamEnd::kLocalFailure;
+  }
+  output_status_ = env_.output->Write(*text);
+  if (!output_status_.ok()) return StreamEnd::kOutput;
+  return std::nullopt;
+}
+
+// Who is there is asked of what has a name: a path is one daemon's.
+bool WatchLoop::NeedsServerInfo() const { return !cursor_ || !address_.is_unix(); }
+
+grpc::Status WatchLoop::GetServerInfo(v1::GetServerInfoResponse* info) {
+  const auto context = std::make_shared<grpc::ClientContext>();
+  SetRequestDeadline(context.get());
+  const CallRegistration registration(env_.stop, context);
+  return stub_->GetServerInfo(context.get(), {}, info);
+}
+
+std::optional<ExitCode> WatchLoop::HandleNoAnswer(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && pin_.has_more()) {
+    retry_at_once_ = true;  // by the next address
+    return std::nullopt;
+  }
+  return HandleServerEnd(status);
+}
+
+// `follow`: whether it is the node that this watch is of.
+std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse& info,
+                                                bool* follow) {
+  const bool first = !pin_.node().has_value();
+  *follow = pin_.OnAnswer(IdentityOf(info));
+  if (*follow) {
+    if (first && pin_.is_ambiguous()) {
+      env_.note(absl::StrCat(env_.address.host, " stands for several addresses, and each node has ",
+                             "events of its own: this follows the node ",
+                             EscapeForTerminal(info.node()), " at ", ToText(address_), " alone"));
+    }
+    if (!cursor_) {
+      FromSequence from = std::get<FromSequence>(command_.start);
+      from.journal_id = info.journal_id();
+      cursor_.emplace(std::move(from));
+    }
+    return std::nullopt;
+  }
+  if (pin_.has_more()) {
+    retry_at_once_ = true;
+    return std::nullopt;
+  }
+  const auto name = [](const NodeIdentity& node) {
+    return absl::StrCat("the node ", EscapeForTerminal(node.node), " with the journal ",
+                        EscapeForTerminal(node.journal_id));
+  };
+  const std::string why = absl::StrCat(ToText(address_), " is ", name(IdentityOf(info)),
+                                       " now, and this follows ", name(*pin_.node()));
+  if (!command_.resume) {
+    env_.note(why);
+    return ExitCode::kFailed;
+  }
+  NoteOnce(absl::StrCat(why, " (waiting for that one)"));
+  return std::nullopt;
+}
+
+std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
+  if (env_.stop->stopped()) return StoppedCode();
+  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE && command_.resume) {
+    HandleOutOfRange(status);
+    return std::nullopt;
+  }
+  if (MayRetry(status.error_code())) {
+    NoteRetry(status);
+    return std::nullopt;
+  }
+  if (status.ok()) {
+    env_.note(absl::StrCat("vmeventd at ", ToText(address_), " ended the stream"));
+    return ExitCode::kFailed;
+  }
+  const Failure failure = ExplainFailure(address_, status);
+  env_.note(failure.sentence);
+  return failure.code;
+}
+
+bool WatchLoop::MayRetry(grpc::StatusCode code) const {
+  if (ever_established_) return command_.resume && IsWorthRetrying(code);
+  // A server that has no room for one more stream now is there, and will have room again.
+  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return command_.resume;
+  return command_.wait && code == grpc::StatusCode::UNAVAILABLE;
+}
+
+// Says why there is no stream now: once, and again where it is for another reason.
+void WatchLoop::NoteRetry(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+    NoteOnce(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
+  } else if (!ever_established_) {
+    NoteOnce(absl::StrCat(ExplainFailure(address_, status).sentence, " (waiting)"));
+  } else if (!told_of_loss_) {
+    NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(address_),
+                          "; it goes on here when the daemon is back"));
+  } else if (const std::string why = ExplainTlsFault(address_); !why.empty()) {
+    // The daemon is back, and it does not go on.
+    NoteOnce(absl::StrCat(why, " (trying again)"));
+  }
+}
+
+void WatchLoop::NoteOnce(const std::string& why) {
+  told_of_loss_ = true;
+  if (why == last_reason_) return;
+  last_reason_ = why;
+  env_.note(why);
+}
+
+// At the start they are the user's to mend; later they are being replaced.
+std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
+  const Failure failure = ExplainBadFiles(status);
+  if (ever_established_ && command_.resume) {
+    NoteOnce(absl::StrCat(failure.sentence, " (trying again)"));
+    return std::nullopt;
+  }
+  env_.note(failure.sentence);
+  return failure.code;
+}
+
+void WatchLoop::HandleOutOfRange(const grpc::Status& status) {
+  if (!cursor_->OnOutOfRange()) return;
+  env_.note(absl::StrCat("GAP: events may be missing: ", EscapeForTerminal(status.error_message()),
+                         "; going on with the oldest event that vmeventd at ", ToText(address_),
+                         " still has"));
+  retry_at_once_ = true;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,117 @@
+#ifndef VMEVENTD_CLIENT_COMMANDS_WATCH_LOOP_H_
+#define VMEVENTD_CLIENT_COMMANDS_WATCH_LOOP_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/commands/watch_cursor.h"
+#include "client/connect/backoff.h"
+#include "client/connect/node_pin.h"
+#include "client/connect/resolver.h"
+#include "client/connect/rpc_failure.h"
+#include "client/connect/server_address.h"
+#include "client/connect/silence_guard.h"
+#include "client/exit_code.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
+#include "client/stop_source.h"
+#include "grpcpp/client_context.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd::client {
+
+// How often a stream that is idle says that it lives.
+constexpr absl::Duration kProgressInterval = absl::Seconds(10);
+
+// What `vmevents watch` was asked for.
+struct WatchCommand {
+  WatchStart start;  // a FromSequence without a journal_id: the server's journal of now
+  v1::EventFilter filter;
+  std::optional<uint64_t> count;  // ends after that many events
+  bool resume = true;             // goes on when the daemon comes back
+  bool wait = false;              // waits for a daemon that is not there yet
+};
+
+// Prints events as they come, over as many streams as it takes, of one node: where the address
+// stands for several it keeps to the first that answers. One thread, which it blocks; it ends by
+// the StopSource.
+class WatchLoop {
+ public:
+  // The world around it. All must live longer.
+  struct Environment {
+    ServerAddress address;
+    Formatter* formatter = nullptr;
+    Output* output = nullptr;
+    StopSource* stop = nullptr;
+    // Tells people something, for stderr: a sentence, safe for a terminal.
+    std::function<void(const std::string&)> note;
+    // Waits before the next attempt; returns whether to stop instead.
+    std::function<bool(absl::Duration)> wait;
+    // In [0, 1), for the random part of a pause.
+    std::function<double()> random = RandomFraction;
+    Resolver resolve = ResolveHost;
+    // How long nothing may come on a stream: three of its progress intervals.
+    absl::Duration silence_limit = 3 * kProgressInterval;
+  };
+
+  WatchLoop(WatchCommand command, Environment environment);
+
+  // Returns when the count is reached, when stopped, when the output's reader has gone (all of them
+  // kOk but for a count that was not reached: kInterrupted), or with what cannot be retried, after
+  // a note that says what.
+  ExitCode Run();
+
+ private:
+  // Why a stream is read no further.
+  enum class StreamEnd { kServer, kCountReached, kOutput, kLocalFailure, kReadAgain };
+
+  std::optional<ExitCode> RunStream();
+  std::optional<ExitCode> HandleNoAnswer(const grpc::Status& status);
+  std::optional<ExitCode> HandleAnswer(const v1::GetServerInfoResponse& info, bool* follow);
+  bool NeedsServerInfo() const;
+  grpc::Status GetServerInfo(v1::GetServerInfoResponse* info);
+  StreamEnd ReadStream(grpc::ClientReaderInterface<v1::WatchEventsResponse>* reader,
+                       SilenceGuard* guard);
+  std::optional<StreamEnd> Handle(v1::WatchEventsResponse* response);
+  std::optional<StreamEnd> HandleSnapshot(v1::WatchEventsResponse* response);
+  std::optional<StreamEnd> HandleEvents(v1::WatchEventsResponse* response);
+  void HandleProgress(const v1::Progress& progress);
+  bool IsToReadAgain(const v1::WatchEventsResponse& response);
+  std::optional<StreamEnd> Print(const absl::StatusOr<std::string>& text);
+
+  std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
+  void HandleOutOfRange(const grpc::Status& status);
+  std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
+  bool MayRetry(grpc::StatusCode code) const;
+  void NoteRetry(const grpc::Status& status);
+  void NoteOnce(const std::string& why);
+  void NoteEstablished();
+  ExitCode StoppedCode() const;
+
+  const WatchCommand command_;
+  const Environment env_;
+  NodePin pin_;
+  ServerAddress address_;  // of the present attempt
+  std::unique_ptr<v1::VmEventService::StubInterface> stub_;
+  std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
+  uint64_t printed_ = 0;
+  google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // what has come of an incomplete one
+  absl::Status output_status_;
+  Backoff backoff_;
+  bool ever_established_ = false;
+  bool stream_established_ = false;  // the present stream has said something
+  bool told_of_loss_ = false;
+  std::string last_reason_;  // that was noted since the last stream
+  bool retry_at_once_ = false;
+  bool heading_printed_ = false;
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_COMMANDS_WATCH_LOOP_H_

@@ -1,0 +1,42 @@
+#ifndef VMEVENTD_CLIENT_CONNECT_BACKOFF_H_
+#define VMEVENTD_CLIENT_CONNECT_BACKOFF_H_
+
+#include <algorithm>
+
+#include "absl/random/random.h"
+#include "absl/time/time.h"
+
+namespace vmeventd::client {
+
+// The pauses between attempts: each up to twice as long as the one before, up to a limit, and with
+// a random part, so that the clients of a daemon that restarts do not all return at one moment.
+// Pure.
+class Backoff {
+ public:
+  Backoff(absl::Duration first, absl::Duration longest)
+      : first_(first), longest_(longest), next_(first) {}
+
+  // The next pause: from half of what is due to all of it. `random` is in [0, 1).
+  absl::Duration Next(double random) {
+    const absl::Duration pause = next_ * (0.5 + random / 2);
+    next_ = std::min(2 * next_, longest_);
+    return pause;
+  }
+  // Begins with the first pause again.
+  void Reset() { next_ = first_; }
+
+ private:
+  const absl::Duration first_;
+  const absl::Duration longest_;
+  absl::Duration next_;
+};
+
+// A number in [0, 1) for Backoff::Next. One thread.
+inline double RandomFraction() {
+  static absl::BitGen generator;
+  return absl::Uniform(generator, 0.0, 1.0);
+}
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_CONNECT_BACKOFF_H_

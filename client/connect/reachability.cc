@@ -1,0 +1,215 @@
+#include "client/connect/reachability.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/connect/tls_probe.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr int kProbeTimeoutMs = 2000;
+
+// Sixteen kilobytes hold any entry of the user and group databases that a name is wanted of; where
+// they do not, the number is shown.
+constexpr size_t kNameBuffer = 16384;
+
+std::string UserName(uid_t uid) {
+  std::string buffer(kNameBuffer, '\0');
+  passwd entry{};
+  passwd* found = nullptr;
+  getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found);
+  return found == nullptr ? absl::StrCat(uid) : found->pw_name;
+}
+
+std::string GroupName(gid_t gid) {
+  std::string buffer(kNameBuffer, '\0');
+  group entry{};
+  group* found = nullptr;
+  getgrgid_r(gid, &entry, buffer.data(), buffer.size(), &found);
+  return found == nullptr ? absl::StrCat(gid) : found->gr_name;
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+Descriptor NewSocket(const sockaddr* address) {
+  return Descriptor(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+// The errno of connecting, 0 once somebody answered.
+int TryConnect(int fd, const sockaddr* address, socklen_t size) {
+  if (fd < 0) return errno;
+  int error = connect(fd, address, size) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) {
+    pollfd waiting = {fd, POLLOUT, 0};
+    socklen_t length = sizeof(error);
+    if (poll(&waiting, 1, kProbeTimeoutMs) <= 0) {
+      error = ETIMEDOUT;
+    } else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+      error = errno;
+    }
+  }
+  return error;
+}
+
+ProbeResult ProbeUnix(const ServerAddress& address) {
+  ProbeResult result;
+  struct stat info {};
+  if (stat(address.path.c_str(), &info) != 0) {
+    result.kind = ProbeResult::Kind::kCannotFind;
+    result.error = errno;
+    return result;
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    result.kind = ProbeResult::Kind::kNotASocket;
+    return result;
+  }
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  memcpy(name.sun_path, address.path.data(), address.path.size());
+  const auto* const target = reinterpret_cast<const sockaddr*>(&name);
+  const Descriptor socket = NewSocket(target);
+  result.error = TryConnect(socket.get(), target, sizeof(name));
+  if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
+  result.owner = absl::StrFormat("mode %04o, owner %s, group %s", info.st_mode & 07777,
+                                 UserName(info.st_uid), GroupName(info.st_gid));
+  return result;
+}
+
+ProbeResult ProbeTcp(const ServerAddress& address) {
+  ProbeResult result;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* first = nullptr;
+  const std::string& host = address.numeric.empty() ? address.host : address.numeric;
+  const int failure = getaddrinfo(host.c_str(), address.port.c_str(), &hints, &first);
+  if (failure != 0) {
+    result.kind = ProbeResult::Kind::kNoSuchHost;
+    result.detail = gai_strerror(failure);
+    return result;
+  }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, &freeaddrinfo);
+  for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
+    const Descriptor socket = NewSocket(one->ai_addr);
+    result.error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
+    if (result.error != 0) continue;
+    if (address.tls) {
+      result.tls = ProbeTls(socket.get(), address, absl::Milliseconds(kProbeTimeoutMs));
+    } else if (SpeaksTls(socket.get(), absl::Milliseconds(kProbeTimeoutMs))) {
+      result.kind = ProbeResult::Kind::kOnlyTls;
+    }
+    return result;
+  }
+  result.kind = ProbeResult::Kind::kCannotConnect;
+  return result;
+}
+
+// For a text to paste.
+std::string WithoutNumeric(ServerAddress address) {
+  address.numeric.clear();
+  return ToText(address);
+}
+
+std::string ExplainUnixConnect(const std::string& path, const ProbeResult& result) {
+  switch (result.error) {
+    case EACCES:
+    case EPERM:
+      return absl::StrCat("permission denied on the socket ", path, " (", result.owner,
+                          "): run vmevents as its owner or as a member of its group");
+    case ECONNREFUSED:
+      return absl::StrCat("nobody listens on the socket ", path,
+                          ": vmeventd has gone and left the file behind; start vmeventd");
+    default:
+      return absl::StrCat("cannot connect to the socket ", path, ": ", strerror(result.error));
+  }
+}
+
+std::string ExplainUnix(const ServerAddress& address, const ProbeResult& result) {
+  const std::string path = EscapeForTerminal(address.path);
+  switch (result.kind) {
+    case ProbeResult::Kind::kCannotFind:
+      if (result.error == ENOENT || result.error == ENOTDIR) {
+        return absl::StrCat("there is no socket ", path,
+                            ": start vmeventd, or name the socket of the one that runs with "
+                            "--server unix:PATH");
+      }
+      if (result.error == EACCES) {
+        return absl::StrCat("permission denied on a directory above the socket ", path,
+                            ": run vmevents as root or as a member of the directory's group");
+      }
+      return absl::StrCat("cannot look at the socket ", path, ": ", strerror(result.error));
+    case ProbeResult::Kind::kNotASocket:
+      return absl::StrCat(path, " is not a socket: name vmeventd's with --server unix:PATH");
+    case ProbeResult::Kind::kCannotConnect:
+      return ExplainUnixConnect(path, result);
+    default:
+      return absl::StrCat("somebody listens on the socket ", path,
+                          ", but does not answer as vmeventd does");
+  }
+}
+
+}  // namespace
+
+ProbeResult Probe(const ServerAddress& address) {
+  return address.is_unix() ? ProbeUnix(address) : ProbeTcp(address);
+}
+
+std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result) {
+  if (address.is_unix()) return ExplainUnix(address, result);
+  const std::string where = ToText(address);
+  switch (result.kind) {
+    case ProbeResult::Kind::kNoSuchHost:
+      return absl::StrCat("the host of ", where, " is not known (", result.detail,
+                          "): check the name given with --server");
+    case ProbeResult::Kind::kCannotConnect:
+      return absl::StrCat("cannot connect to ", where, " (", strerror(result.error),
+                          "): start vmeventd with --listen ", WithoutNumeric(address),
+                          ", or name its address with --server");
+    case ProbeResult::Kind::kOnlyTls:
+      return absl::StrCat(where, " speaks TLS: name the CA of its certificate with --tls-ca FILE");
+    default:
+      if (result.tls.kind != TlsFinding::Kind::kNone) return ExplainTls(address, result.tls);
+      return absl::StrCat("somebody listens on ", where, ", but does not answer as vmeventd does");
+  }
+}
+
+std::string ExplainTlsFault(const ServerAddress& address) {
+  if (address.is_unix()) return "";
+  const ProbeResult result = Probe(address);
+  switch (result.tls.kind) {
+    case TlsFinding::Kind::kNoTls:
+    case TlsFinding::Kind::kUntrusted:
+    case TlsFinding::Kind::kRefused:
+      return ExplainProbe(address, result);
+    default:
+      return result.kind == ProbeResult::Kind::kOnlyTls ? ExplainProbe(address, result) : "";
+  }
+}
+
+}  // namespace vmeventd::client

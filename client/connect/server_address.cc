@@ -1,0 +1,134 @@
+#include "client/connect/server_address.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr size_t kMaxSocketPath = 107;  // sun_path of unix(7), less its NUL
+constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
+
+absl::Status BadAddress(absl::string_view text, absl::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("the server address \"", text, "\" ", what,
+                   "; write unix:/run/vmeventd/vmeventd.sock, HOST or HOST:PORT"));
+}
+
+absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
+  absl::string_view path = absl::StripPrefix(text, "unix:");
+  if (absl::StartsWith(path, "///")) path.remove_prefix(2);  // the URI form unix:///path
+  if (path.empty()) return BadAddress(text, "names no path");
+  if (absl::StartsWith(path, "//")) return BadAddress(text, "names a host before the path");
+  if (absl::StrContains(path, '\0')) return BadAddress(text, "has a NUL in its path");
+  if (path.size() > kMaxSocketPath) {
+    return BadAddress(text, absl::StrCat("has a path of ", path.size(),
+                                         " bytes, a Unix socket's has at most ", kMaxSocketPath));
+  }
+  ServerAddress address;
+  address.path = std::string(path);
+  return address;
+}
+
+bool IsHostCharacter(char c) { return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_'; }
+bool IsIpv6Character(char c) {  // with a zone: fe80::1%eth0
+  return absl::ascii_isalnum(c) || absl::StrContains(":.%", c);
+}
+
+bool IsPort(absl::string_view port) {
+  uint32_t number = 0;
+  return !port.empty() && std::all_of(port.begin(), port.end(), absl::ascii_isdigit) &&
+         absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535;
+}
+
+std::string HostAndPort(absl::string_view host, absl::string_view port) {
+  const bool ipv6 = absl::StrContains(host, ':');
+  return absl::StrCat(ipv6 ? "[" : "", host, ipv6 ? "]" : "", ":", port);
+}
+
+bool IsUriPathCharacter(char c) { return absl::ascii_isalnum(c) || absl::StrContains("/-._~", c); }
+
+}  // namespace
+
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
+  if (absl::StartsWith(text, "unix:")) return ParseUnix(text);
+  if (text.empty()) return BadAddress(text, "is empty");
+  if (absl::StrContains(text, "://")) return BadAddress(text, "is a URL");
+  if (absl::StrContains(text, '/')) {
+    return BadAddress(text, "looks like a path, which needs unix: before it");
+  }
+  if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
+    return BadAddress(text, "is a number and names no host");
+  }
+  absl::string_view host = text;
+  absl::string_view port = kDefaultPort;
+  const size_t colon = text.rfind(':');
+  if (colon != absl::string_view::npos && text.back() != ']') {
+    host = text.substr(0, colon);
+    port = text.substr(colon + 1);
+  }
+  if (!IsPort(port)) return BadAddress(text, "has no port from 1 to 65535");
+  const bool bracketed = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]");
+  if (host.empty()) return BadAddress(text, "names no host");
+  if (!bracketed && absl::StrContains(host, ':')) {
+    return BadAddress(text, "has an IPv6 address without brackets around it");
+  }
+  const bool good =
+      std::all_of(host.begin(), host.end(), bracketed ? IsIpv6Character : IsHostCharacter);
+  if (!good) return BadAddress(text, "has a character that no host name has");
+  ServerAddress address;
+  address.host = std::string(host);
+  address.port = std::string(port);
+  return address;
+}
+
+ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_dir,
+                                   const std::function<bool(const std::string& path)>& may_exist) {
+  ServerAddress address;
+  address.path = kSystemSocket;
+  if (uid == 0) return address;
+  const std::string directory =
+      xdg_runtime_dir.empty() ? absl::StrCat("/run/user/", uid) : std::string(xdg_runtime_dir);
+  const std::string own = absl::StrCat(directory, "/vmeventd/vmeventd.sock");
+  const bool system = may_exist != nullptr && !may_exist(own) && may_exist(kSystemSocket);
+  if (!system) address.path = own;
+  return address;
+}
+
+std::string ToText(const ServerAddress& address) {
+  if (address.is_unix()) return absl::StrCat("unix:", EscapeForTerminal(address.path));
+  const bool says_more = !address.numeric.empty() && address.numeric != address.host;
+  return absl::StrCat(HostAndPort(address.host, address.port),
+                      says_more ? absl::StrCat(" (", address.numeric, ")") : "");
+}
+
+std::string ToGrpcTarget(const ServerAddress& address) {
+  // gRPC reads the target as a URI, so that what a URI gives a meaning to must be encoded.
+  if (!address.is_unix()) {
+    const std::string& host = address.numeric.empty() ? address.host : address.numeric;
+    return absl::StrCat("dns:///",
+                        absl::StrReplaceAll(HostAndPort(host, address.port), {{"%", "%25"}}));
+  }
+  std::string target = "unix:";
+  for (const char c : address.path) {
+    if (IsUriPathCharacter(c)) {
+      target += c;
+    } else {
+      absl::StrAppendFormat(&target, "%%%02X", static_cast<unsigned char>(c));
+    }
+  }
+  return target;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,46 @@
+#ifndef VMEVENTD_CLIENT_CONNECT_SILENCE_GUARD_H_
+#define VMEVENTD_CLIENT_CONNECT_SILENCE_GUARD_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "absl/time/time.h"
+#include "grpcpp/client_context.h"
+
+namespace vmeventd::client {
+
+// Cancels a stream on which nothing comes for too long: a server that hangs, or a connection that
+// is dead without an end. Only the time between Arm() and Disarm() counts, in which the caller
+// waits for a message. Methods of one thread; it has another of its own.
+class SilenceGuard {
+ public:
+  SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call);
+  ~SilenceGuard();
+  SilenceGuard(const SilenceGuard&) = delete;
+  SilenceGuard& operator=(const SilenceGuard&) = delete;
+
+  void Arm();
+  void Disarm();
+  // Whether it has cancelled the call.
+  bool fired() const;
+
+ private:
+  void Watch();
+
+  const std::chrono::nanoseconds limit_;
+  const std::shared_ptr<grpc::ClientContext> call_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::chrono::steady_clock::time_point deadline_;  // under mutex_, as are these
+  bool armed_ = false;
+  bool fired_ = false;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_CONNECT_SILENCE_GUARD_H_

@@ -1,0 +1,313 @@
+#include "client/connect/tls_probe.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "client/connect/openssl_ptr.h"
+#include "client/connect/tls_files.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+using Kind = TlsFinding::Kind;
+
+constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // as ALPN writes it
+constexpr size_t kMostNames = 8;                   // of a certificate that are shown
+
+std::string TextOf(const ASN1_STRING* text) {
+  return EscapeForTerminal(
+      absl::string_view(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                        static_cast<size_t>(ASN1_STRING_length(text))));
+}
+
+std::string AddressOf(const ASN1_STRING* octets) {
+  char text[INET6_ADDRSTRLEN] = "";
+  const int family = ASN1_STRING_length(octets) == sizeof(in_addr) ? AF_INET : AF_INET6;
+  const bool whole = family == AF_INET || ASN1_STRING_length(octets) == sizeof(in6_addr);
+  if (!whole || inet_ntop(family, ASN1_STRING_get0_data(octets), text, sizeof(text)) == nullptr) {
+    return "an unreadable address";
+  }
+  return text;
+}
+
+// The hosts that a certificate names.
+std::string NamesOf(X509* certificate) {
+  std::vector<std::string> texts;
+  const GeneralNamesPtr names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    int type = 0;
+    void* const value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names.get(), i), &type);
+    if (type == GEN_DNS) texts.push_back(TextOf(static_cast<ASN1_STRING*>(value)));
+    if (type == GEN_IPADD) texts.push_back(AddressOf(static_cast<ASN1_STRING*>(value)));
+  }
+  if (texts.empty()) return "no host at all";
+  const size_t left_out = texts.size() - std::min(texts.size(), kMostNames);
+  texts.resize(texts.size() - left_out);
+  return absl::StrCat(absl::StrJoin(texts, ", "),
+                      left_out == 0 ? "" : absl::StrCat(" and ", left_out, " more"));
+}
+
+std::string DateOf(const ASN1_TIME* time) {
+  tm fields{};
+  if (ASN1_TIME_to_tm(time, &fields) != 1) return "an unknown time";
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", absl::FromTM(fields, absl::UTCTimeZone()),
+                          absl::UTCTimeZone());
+}
+
+std::string CommonName(const X509_NAME* name) {
+  const int index = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
+  if (index < 0) return "an unnamed authority";
+  return absl::StrCat("\"", TextOf(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index))),
+                      "\"");
+}
+
+// What is to be said of a certificate that did not pass.
+std::string DetailOf(int error, X509* certificate) {
+  switch (error) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+      return DateOf(X509_get0_notAfter(certificate));
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return DateOf(X509_get0_notBefore(certificate));
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+      return NamesOf(certificate);
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+      return CommonName(X509_get_issuer_name(certificate));
+    default:
+      return X509_verify_cert_error_string(error);
+  }
+}
+
+// Keeps the first fault of the server's chain in the finding that belongs to the SSL_CTX.
+int NoteFault(int passed, X509_STORE_CTX* store) {
+  if (passed == 1) return 1;
+  const auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* finding = static_cast<TlsFinding*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  finding->kind = Kind::kUntrusted;
+  finding->error = X509_STORE_CTX_get_error(store);
+  finding->depth = X509_STORE_CTX_get_error_depth(store);
+  if (X509* const certificate = X509_STORE_CTX_get_current_cert(store)) {
+    finding->detail = DetailOf(finding->error, certificate);
+  } else {
+    finding->detail = X509_verify_cert_error_string(finding->error);
+  }
+  return 0;
+}
+
+void TrustAuthorities(SSL_CTX* context, const std::string& pem) {
+  const BioPtr reader(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  while (true) {
+    const X509Ptr certificate(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr));
+    if (certificate == nullptr) break;
+    X509_STORE_add_cert(SSL_CTX_get_cert_store(context), certificate.get());
+  }
+  ERR_clear_error();
+}
+
+// Called when the server asks for a certificate; `asked` is a bool.
+int NoteQuestion(SSL* /*ssl*/, void* asked) {
+  *static_cast<bool*>(asked) = true;
+  return 1;
+}
+
+bool IsInDate(const X509* certificate) {
+  return X509_cmp_current_time(X509_get0_notBefore(certificate)) < 0 &&
+         X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+}
+
+// Whether the server's list of authorities, which may be empty, has the one of the own chain.
+bool IsOfferedAuthority(SSL* ssl) {
+  const STACK_OF(X509_NAME)* const offered = SSL_get0_peer_CA_list(ssl);
+  if (sk_X509_NAME_num(offered) <= 0) return true;
+  std::vector<const X509_NAME*> issuers = {X509_get_issuer_name(SSL_get_certificate(ssl))};
+  STACK_OF(X509)* chain = nullptr;
+  SSL_CTX_get0_chain_certs(SSL_get_SSL_CTX(ssl), &chain);
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    issuers.push_back(X509_get_issuer_name(sk_X509_value(chain, i)));
+  }
+  for (int i = 0; i < sk_X509_NAME_num(offered); ++i) {
+    const X509_NAME* const one = sk_X509_NAME_value(offered, i);
+    const auto is_one = [one](const X509_NAME* name) { return X509_NAME_cmp(name, one) == 0; };
+    if (std::any_of(issuers.begin(), issuers.end(), is_one)) return true;
+  }
+  return false;
+}
+
+// Why a server that asked for a certificate has closed the connection: gRPC's server does so
+// without the alert that would tell.
+int LikelyAlert(SSL* ssl) {
+  const X509* const own = SSL_get_certificate(ssl);
+  if (own == nullptr) return SSL_AD_CERTIFICATE_REQUIRED;
+  if (!IsInDate(own)) return SSL_AD_CERTIFICATE_EXPIRED;
+  return IsOfferedAuthority(ssl) ? SSL_AD_CLOSE_NOTIFY : SSL_AD_UNKNOWN_CA;
+}
+
+// The material has been checked, so that what fails here fails in the handshake again.
+void UseOwnCertificate(SSL_CTX* context, const TlsMaterial& material) {
+  const BioPtr certificates(
+      BIO_new_mem_buf(material.certificate.data(), static_cast<int>(material.certificate.size())));
+  const X509Ptr own(PEM_read_bio_X509(certificates.get(), nullptr, nullptr, nullptr));
+  SSL_CTX_use_certificate(context, own.get());
+  while (true) {
+    const X509Ptr between(PEM_read_bio_X509(certificates.get(), nullptr, nullptr, nullptr));
+    if (between == nullptr) break;
+    SSL_CTX_add1_chain_cert(context, between.get());
+  }
+  const BioPtr keys(BIO_new_mem_buf(material.key.data(), static_cast<int>(material.key.size())));
+  const KeyPtr key(PEM_read_bio_PrivateKey(keys.get(), nullptr, nullptr, nullptr));
+  SSL_CTX_use_PrivateKey(context, key.get());
+  ERR_clear_error();
+}
+
+SslContextPtr MakeContext() {
+  SslContextPtr context(SSL_CTX_new(TLS_client_method()));
+  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+  SSL_CTX_set_alpn_protos(context.get(), kHttp2, sizeof(kHttp2));
+  return context;
+}
+
+// Whom the certificate must name, and whom the server is asked for.
+void ExpectName(SSL* ssl, const std::string& name) {
+  X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl);
+  if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) == 1) return;
+  ERR_clear_error();
+  X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size());
+  SSL_set_tlsext_host_name(ssl, name.c_str());
+}
+
+// Repeats a step of OpenSSL's until it is done. Empty: done.
+template <typename Step>
+std::optional<Kind> Drive(SSL* ssl, absl::Time deadline, Step step, unsigned long* error) {
+  while (true) {
+    ERR_clear_error();
+    errno = 0;
+    const int result = step();
+    if (result > 0) return std::nullopt;
+    const int wanted = SSL_get_error(ssl, result);
+    *error = ERR_peek_error();
+    if (wanted != SSL_ERROR_WANT_READ && wanted != SSL_ERROR_WANT_WRITE) {
+      const bool closed = wanted == SSL_ERROR_ZERO_RETURN || wanted == SSL_ERROR_SYSCALL ||
+                          ERR_GET_REASON(*error) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+      return closed ? Kind::kClosed : Kind::kFailed;
+    }
+    const auto left = absl::ToInt64Milliseconds(deadline - absl::Now());
+    pollfd waiting = {SSL_get_fd(ssl),
+                      static_cast<short>(wanted == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT), 0};
+    if (left <= 0 || poll(&waiting, 1, static_cast<int>(left)) == 0) return Kind::kSilent;
+  }
+}
+
+// OpenSSL's reason for an alert that the other end has sent is this and the alert's number.
+constexpr int kAlertOffset = SSL_AD_REASON_OFFSET;
+
+bool IsNotTls(unsigned long error) {
+  switch (ERR_GET_REASON(error)) {
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+    case SSL_R_PACKET_LENGTH_TOO_LONG:
+      return ERR_GET_LIB(error) == ERR_LIB_SSL;
+    default:
+      return false;
+  }
+}
+
+void Classify(Kind kind, unsigned long error, TlsFinding* finding) {
+  if (finding->kind != Kind::kNone) return;  // the certificate's fault is the cause
+  finding->kind = kind;
+  if (kind != Kind::kFailed) return;
+  const int reason = ERR_GET_REASON(error);
+  if (IsNotTls(error)) {
+    finding->kind = Kind::kNoTls;
+  } else if (ERR_GET_LIB(error) == ERR_LIB_SSL && reason >= kAlertOffset &&
+             reason < kAlertOffset + 256) {
+    finding->kind = Kind::kRefused;
+    finding->error = reason - kAlertOffset;
+  } else {
+    const char* const words = ERR_reason_error_string(error);
+    finding->detail = words == nullptr ? absl::StrCat("error ", error) : words;
+  }
+}
+
+}  // namespace
+
+TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  TlsFinding finding;
+  const absl::StatusOr<TlsMaterial> material = LoadTlsFiles(*address.tls);
+  if (!material.ok()) {
+    finding.kind = Kind::kBadFiles;
+    finding.detail = std::string(material.status().message());
+    return finding;
+  }
+  const SslContextPtr context = MakeContext();
+  SSL_CTX_set_app_data(context.get(), &finding);
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, NoteFault);
+  TrustAuthorities(context.get(), material->ca);
+  if (!material->certificate.empty()) UseOwnCertificate(context.get(), *material);
+  bool asked = false;
+  SSL_CTX_set_cert_cb(context.get(), NoteQuestion, &asked);
+  const SslPtr ssl(SSL_new(context.get()));
+  SSL_set_fd(ssl.get(), socket);
+  ExpectName(ssl.get(), address.tls->server_name.empty() ? address.host : address.tls->server_name);
+  unsigned long error = 0;
+  std::optional<Kind> fault = Drive(
+      ssl.get(), deadline, [&] { return SSL_connect(ssl.get()); }, &error);
+  if (!fault) {
+    // A server refuses a client of TLS 1.3 after the client thinks it is done; one that does not,
+    // greets with its HTTP/2 settings.
+    char byte = 0;
+    fault = Drive(
+        ssl.get(), deadline, [&] { return SSL_read(ssl.get(), &byte, 1); }, &error);
+    const unsigned char* protocol = nullptr;
+    unsigned protocol_size = 0;
+    SSL_get0_alpn_selected(ssl.get(), &protocol, &protocol_size);
+    if (protocol_size == 0 && fault != Kind::kFailed && !asked) fault = Kind::kNotHttp2;
+  }
+  if (fault) Classify(*fault, error, &finding);
+  if (finding.kind == Kind::kClosed && asked) {
+    finding.kind = Kind::kRefused;
+    finding.error = LikelyAlert(ssl.get());
+  }
+  ERR_clear_error();
+  return finding;
+}
+
+bool SpeaksTls(int socket, absl::Duration timeout) {
+  const SslContextPtr context = MakeContext();
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
+  const SslPtr ssl(SSL_new(context.get()));
+  SSL_set_fd(ssl.get(), socket);
+  unsigned long error = 0;
+  const auto fault = Drive(
+      ssl.get(), absl::Now() + timeout, [&] { return SSL_connect(ssl.get()); }, &error);
+  TlsFinding finding;
+  if (fault) Classify(*fault, error, &finding);
+  ERR_clear_error();
+  // An alert is TLS as well.
+  return !fault || finding.kind == Kind::kRefused;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,83 @@
+#include "client/output/enum_names.h"
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "google/protobuf/descriptor.h"
+
+namespace vmeventd::client {
+namespace {
+
+// How an enum of the contract is called: its values' prefix, and the word for people.
+struct EnumText {
+  absl::string_view prefix;
+  absl::string_view noun;
+};
+constexpr EnumText kTypeText = {"EVENT_TYPE_", "event type"};
+constexpr EnumText kClassText = {"SHUTDOWN_CLASS_", "shutdown class"};
+constexpr EnumText kCauseText = {"SHUTDOWN_CAUSE_", "shutdown cause"};
+constexpr EnumText kStateText = {"VM_STATE_", "VM state"};
+
+std::string Short(const std::string& full, const EnumText& text) {
+  return std::string(absl::StripPrefix(full, text.prefix));
+}
+
+std::string ShortNameOf(const google::protobuf::EnumDescriptor& descriptor, int number,
+                        const EnumText& text) {
+  const auto* value = descriptor.FindValueByNumber(number);
+  return value == nullptr ? absl::StrCat(number) : Short(value->name(), text);
+}
+
+absl::StatusOr<int> ParseName(const google::protobuf::EnumDescriptor& descriptor,
+                              absl::string_view name, const EnumText& text) {
+  const std::string wanted = absl::StrReplaceAll(absl::AsciiStrToUpper(name), {{"-", "_"}});
+  std::vector<std::string> known;
+  for (int i = 0; i < descriptor.value_count(); ++i) {
+    const auto* value = descriptor.value(i);
+    if (value->number() == 0) continue;
+    known.push_back(Short(value->name(), text));
+    if (wanted == known.back() || wanted == value->name()) return value->number();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", name, "\" is no ", text.noun, "; there are ", absl::StrJoin(known, ", ")));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::EventType> ParseEventType(absl::string_view name) {
+  const absl::StatusOr<int> number = ParseName(*v1::EventType_descriptor(), name, kTypeText);
+  if (!number.ok()) return number.status();
+  return static_cast<v1::EventType>(*number);
+}
+
+absl::StatusOr<v1::ShutdownClass> ParseShutdownClass(absl::string_view name) {
+  const absl::StatusOr<int> number = ParseName(*v1::ShutdownClass_descriptor(), name, kClassText);
+  if (!number.ok()) return number.status();
+  return static_cast<v1::ShutdownClass>(*number);
+}
+
+absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name) {
+  const absl::StatusOr<int> number = ParseName(*v1::VmState_descriptor(), name, kStateText);
+  if (!number.ok()) return number.status();
+  return static_cast<v1::VmState>(*number);
+}
+
+std::string ShortName(v1::EventType type) {
+  return ShortNameOf(*v1::EventType_descriptor(), type, kTypeText);
+}
+std::string ShortName(v1::ShutdownClass shutdown_class) {
+  return ShortNameOf(*v1::ShutdownClass_descriptor(), shutdown_class, kClassText);
+}
+std::string ShortName(v1::ShutdownCause cause) {
+  return ShortNameOf(*v1::ShutdownCause_descriptor(), cause, kCauseText);
+}
+std::string ShortName(v1::VmState state) {
+  return ShortNameOf(*v1::VmState_descriptor(), state, kStateText);
+}
+
+}  // namespace vmeventd::client

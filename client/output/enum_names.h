@@ -1,0 +1,28 @@
+#ifndef VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_
+#define VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// The contract's enum names without their prefixes: "STOPPED" for EVENT_TYPE_STOPPED.
+
+namespace vmeventd::client {
+
+// Take the short or the full name, in any case, "-" for "_" as well. INVALID_ARGUMENT lists the
+// names that there are; UNSPECIFIED is none of them.
+absl::StatusOr<v1::EventType> ParseEventType(absl::string_view name);
+absl::StatusOr<v1::ShutdownClass> ParseShutdownClass(absl::string_view name);
+absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name);
+
+// A value that this client does not know yet is shown as its number.
+std::string ShortName(v1::EventType type);
+std::string ShortName(v1::ShutdownClass shutdown_class);
+std::string ShortName(v1::ShutdownCause cause);
+std::string ShortName(v1::VmState state);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_

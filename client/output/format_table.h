@@ -1,0 +1,39 @@
+#ifndef VMEVENTD_CLIENT_OUTPUT_FORMAT_TABLE_H_
+#define VMEVENTD_CLIENT_OUTPUT_FORMAT_TABLE_H_
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "client/output/formatter.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+
+// Tables for people: aligned columns, times in `zone`, colour where it is wanted. All text of the
+// server is escaped for terminals.
+class TableFormatter : public Formatter {
+ public:
+  TableFormatter(bool color, absl::TimeZone zone);
+
+  std::string EventHeading() override;
+  absl::StatusOr<std::string> FormatEvents(const Events& events) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+
+ private:
+  Painter painter_;
+  absl::TimeZone zone_;
+  ColumnLayout event_layout_;
+  bool vms_shown_ = false;  // a table of VMs stands above the events
+};
+
+// How a VM ended and how the daemon knows, in a sentence, escaped: the cause's words, the event's
+// own sentence `message` where there is one, and the evidence unless that has told it.
+std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_OUTPUT_FORMAT_TABLE_H_

@@ -1,0 +1,160 @@
+#include "client/output/time_text.h"
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace vmeventd::client {
+namespace {
+
+struct Unit {
+  absl::string_view name;
+  absl::Duration length;
+};
+
+// "ms" stands before "m": the first name that fits is taken.
+const Unit kUnits[] = {
+    {"ms", absl::Milliseconds(1)}, {"w", absl::Hours(24 * 7)}, {"d", absl::Hours(24)},
+    {"h", absl::Hours(1)},         {"m", absl::Minutes(1)},    {"s", absl::Seconds(1)},
+};
+
+// Takes a number and its unit off the front of `text`.
+std::optional<absl::Duration> TakeTerm(absl::string_view* text) {
+  size_t digits = 0;
+  while (digits < text->size() &&
+         (absl::ascii_isdigit((*text)[digits]) || (*text)[digits] == '.')) {
+    ++digits;
+  }
+  double number = 0;
+  if (!absl::SimpleAtod(text->substr(0, digits), &number)) return std::nullopt;
+  text->remove_prefix(digits);
+  for (const Unit& unit : kUnits) {
+    if (absl::ConsumePrefix(text, unit.name)) return number * unit.length;
+  }
+  return std::nullopt;
+}
+
+std::optional<absl::Duration> ParseTerms(absl::string_view text) {
+  if (text.empty()) return std::nullopt;
+  absl::Duration sum;
+  while (!text.empty()) {
+    const std::optional<absl::Duration> term = TakeTerm(&text);
+    if (!term) return std::nullopt;
+    sum += *term;
+  }
+  return sum;
+}
+
+std::optional<absl::Duration> ParseAge(absl::string_view text) {
+  absl::ConsumeSuffix(&text, " ago");
+  return ParseTerms(text);
+}
+
+std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
+  // absl::ParseTime takes "infinite-past" too; a date begins with a digit.
+  if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
+  std::string upper(text);
+  absl::AsciiStrToUpper(&upper);  // RFC 3339 allows "t" and "z"
+  absl::Time time;
+  std::string ignored;
+  for (const char* format : {"%Y-%m-%d%ET%H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S%Ez"}) {
+    if (absl::ParseTime(format, upper, &time, &ignored)) return time;
+  }
+  for (const char* format :
+       {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"}) {
+    if (absl::ParseTime(format, upper, zone, &time, &ignored)) return time;
+  }
+  return std::nullopt;
+}
+
+bool FitsTimestamp(absl::Time time) {
+  static const absl::Time kFirst = absl::FromUnixSeconds(-62135596800);  // 0001-01-01
+  static const absl::Time kEnd = absl::FromUnixSeconds(253402300800);    // 10000-01-01
+  return time >= kFirst && time < kEnd;
+}
+
+}  // namespace
+
+absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
+                                         absl::TimeZone zone) {
+  std::optional<absl::Time> time;
+  if (text == "now") {
+    time = now;
+  } else if (const auto age = ParseAge(text)) {
+    time = now - *age;
+  } else {
+    time = ParseDate(text, zone);
+  }
+  if (!time) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text,
+                     "\" is not a time; write 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+                     "time), or how long ago: 10m, 1h30m, 2d"));
+  }
+  if (!FitsTimestamp(*time)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the time \"", text, "\" lies outside the years 1 to 9999"));
+  }
+  return *time;
+}
+
+absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
+  const std::optional<absl::Duration> duration = ParseTerms(text);
+  if (duration && *duration > absl::ZeroDuration() && *duration < absl::Hours(24 * 36525)) {
+    return *duration;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is not a length of time; write 30s, 10m, 1h30m"));
+}
+
+std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
+}
+
+std::string DurationText(absl::Duration duration) {
+  if (duration < absl::ZeroDuration()) return absl::StrCat("-", DurationText(-duration));
+  if (duration < absl::Seconds(1)) {
+    return absl::StrCat(absl::ToInt64Milliseconds(duration), "ms");
+  }
+  const int64_t seconds = absl::ToInt64Seconds(duration);
+  const auto two = [](int64_t first, const char* unit1, int64_t second, const char* unit2) {
+    return second == 0 ? absl::StrCat(first, unit1)
+                       : absl::StrCat(first, unit1, " ", second, unit2);
+  };
+  if (seconds < 60) return absl::StrCat(seconds, "s");
+  if (seconds < 3600) return two(seconds / 60, "m", seconds % 60, "s");
+  if (seconds < 86400) return two(seconds / 3600, "h", seconds / 60 % 60, "m");
+  return two(seconds / 86400, "d", seconds / 3600 % 24, "h");
+}
+
+absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
+  return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
+}
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+google::protobuf::Timestamp ToProto(absl::Time time) {
+  const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, as Timestamp wants it
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(seconds);
+  timestamp.set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+  return timestamp;
+}
+
+google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration out;
+  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return out;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,42 @@
+#ifndef VMEVENTD_CLIENT_OUTPUT_TIME_TEXT_H_
+#define VMEVENTD_CLIENT_OUTPUT_TIME_TEXT_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "google/protobuf/duration.pb.h"
+#include "google/protobuf/timestamp.pb.h"
+
+// Times as people write and read them. Pure: "now" and the time zone are given.
+
+namespace vmeventd::client {
+
+// The TIME of --from, --since and --until, one of
+//   RFC 3339                    2026-07-01T12:00:00Z, 2026-07-01T12:00:00.5+02:00
+//   as the tables show it       2026-07-01 12:00:00.123, in `zone`; seconds may be left out
+//   that long ago               10m, 1h30m, 2d, 500ms (units w d h m s ms)
+//   now
+// INVALID_ARGUMENT with what would be right. The result fits a protobuf Timestamp.
+absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
+                                         absl::TimeZone zone);
+
+// A length of time: 10m, 1h30m, 2d (units w d h m s ms). INVALID_ARGUMENT with what would be right.
+absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
+
+// "2026-07-01 12:00:00.123" in `zone`.
+std::string LocalTimeText(absl::Time time, absl::TimeZone zone);
+
+// "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": two units, nothing finer than what matters.
+std::string DurationText(absl::Duration duration);
+
+absl::Time FromProto(const google::protobuf::Timestamp& timestamp);
+absl::Duration FromProto(const google::protobuf::Duration& duration);
+// `time` lies within the years 1 to 9999.
+google::protobuf::Timestamp ToProto(absl::Time time);
+google::protobuf::Duration ToProto(absl::Duration duration);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_OUTPUT_TIME_TEXT_H_

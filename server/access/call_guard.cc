@@ -1,0 +1,105 @@
+#include "server/access/call_guard.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/quote.h"
+#include "grpc/grpc_security_constants.h"
+#include "server/access/operator_names.h"
+
+namespace vmeventd {
+namespace {
+
+struct CertificateName {
+  NameKind kind;
+  std::string name;
+};
+
+std::vector<CertificateName> CertificateNames(const grpc::CallbackServerContext& context) {
+  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
+  std::vector<CertificateName> out;
+  if (auth == nullptr || !auth->IsPeerAuthenticated()) return out;
+  for (const auto& [kind, property] : {std::pair(NameKind::kDns, GRPC_PEER_DNS_PROPERTY_NAME),
+                                       {NameKind::kUri, GRPC_PEER_URI_PROPERTY_NAME},
+                                       {NameKind::kEmail, GRPC_PEER_EMAIL_PROPERTY_NAME},
+                                       {NameKind::kIp, GRPC_PEER_IP_PROPERTY_NAME}}) {
+    for (const grpc::string_ref& name : auth->FindPropertyValues(property)) {
+      out.push_back({kind, std::string(name.data(), name.size())});
+    }
+  }
+  return out;
+}
+
+std::string NamesForPeople(const std::vector<CertificateName>& names) {
+  const auto append = [](std::string* out, const CertificateName& name) {
+    absl::StrAppend(out, NameKindText(name.kind), " ", name.name);
+  };
+  return names.empty() ? "it has none" : Quote(absl::StrJoin(names, ", ", append));
+}
+
+}  // namespace
+
+CallGuard::CallGuard(ListenAddress address, std::vector<std::string> operators,
+                     const Clients* clients, RateLimiter* list_rate, RateLimiter* vms_rate,
+                     const Clock* clock, RefusalCounters* refusals)
+    : address_(std::move(address)),
+      operators_(std::move(operators)),
+      clients_(clients),
+      list_rate_(list_rate),
+      vms_rate_(vms_rate),
+      clock_(clock),
+      refusals_(refusals) {}
+
+bool CallGuard::IsOperator(const grpc::CallbackServerContext& context) const {
+  if (address_.role == Role::kReader) return false;
+  if (address_.is_unix()) return true;
+  if (operators_.empty()) return address_.role == Role::kOperator;
+  const std::vector<CertificateName> names = CertificateNames(context);
+  return std::any_of(names.begin(), names.end(), [this](const CertificateName& own) {
+    return std::any_of(operators_.begin(), operators_.end(), [&own](const std::string& allowed) {
+      return IsOperatorName(allowed, own.kind, own.name);
+    });
+  });
+}
+
+absl::Status CallGuard::CheckOperator(const grpc::CallbackServerContext& context) const {
+  if (IsOperator(context)) return absl::OkStatus();
+  refusals_->Count(Refusal::kRole);
+  const std::string only = absl::StrCat("only an operator may declare or withdraw intents, and on ",
+                                        address_.ToString());
+  if (address_.is_unix() || operators_.empty()) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        only, " every caller is a reader; call on a listener of vmeventd that has role=operator"));
+  }
+  return absl::PermissionDeniedError(absl::StrCat(
+      only, " you are a reader: none of your certificate's names (",
+      NamesForPeople(CertificateNames(context)), ") is given to vmeventd by --tls-operator"));
+}
+
+absl::Status CallGuard::CheckListRate(const grpc::CallbackServerContext& context) const {
+  return CheckRate(context, list_rate_, Refusal::kListRate, "ListEvents");
+}
+
+absl::Status CallGuard::CheckVmsRate(const grpc::CallbackServerContext& context) const {
+  return CheckRate(context, vms_rate_, Refusal::kVmsRate, "ListVms");
+}
+
+absl::Status CallGuard::CheckRate(const grpc::CallbackServerContext& context, RateLimiter* rate,
+                                  Refusal reason, absl::string_view method) const {
+  const std::string peer = Peer(context);
+  const absl::Duration wait = rate->Take(peer, clock_->Now().monotonic);
+  if (wait == absl::ZeroDuration()) return absl::OkStatus();
+  refusals_->Count(reason);
+  return absl::ResourceExhaustedError(
+      absl::StrCat(method, " is called too often from ", peer, "; try again in ",
+                   absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
+                   ", or follow the events with WatchEvents"));
+}
+
+std::string CallGuard::Peer(const grpc::CallbackServerContext& context) const {
+  return clients_->PeerOf(context.peer());
+}
+
+}  // namespace vmeventd

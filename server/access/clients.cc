@@ -1,0 +1,149 @@
+#include "server/access/clients.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+namespace {
+
+std::string AddressText(int family, const void* address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  inet_ntop(family, address, text, sizeof(text));
+  return text;
+}
+
+}  // namespace
+
+std::string PeerOfIpv6(in6_addr address) {
+  if (IN6_IS_ADDR_V4MAPPED(&address)) return AddressText(AF_INET, &address.s6_addr[12]);
+  // A host has a whole /64 to choose its addresses from.
+  std::fill(std::begin(address.s6_addr) + 8, std::end(address.s6_addr), uint8_t{0});
+  return absl::StrCat(AddressText(AF_INET6, &address), "/64");
+}
+
+std::string PeerOfSocket(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  if (address.ss_family == AF_INET) {
+    return AddressText(AF_INET, &reinterpret_cast<sockaddr_in*>(&address)->sin_addr);
+  }
+  if (address.ss_family == AF_INET6) {
+    return PeerOfIpv6(reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr);
+  }
+  ucred user{};
+  size = sizeof(user);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &size) != 0) return "";
+  return absl::StrCat("user ", user.uid);
+}
+
+Clients::Clients(CallLimits limits, const Clock* clock, RefusalCounters* refusals)
+    : limits_(limits),
+      clock_(clock),
+      refusals_(refusals),
+      peer_resets_(limits.resets_of_peer.per_second, limits.resets_of_peer.burst, kMaxPeers) {}
+
+void Clients::Add(const std::string& name, std::string peer, std::function<void()> cut,
+                  std::shared_ptr<std::atomic<int64_t>> charges) {
+  const absl::Duration now = clock_->Now().monotonic;
+  const MutexLock lock(&mutex_);
+  connections_.insert_or_assign(name, Connection{std::move(peer), Budget(&limits_.resets, now),
+                                                 std::move(cut), std::move(charges)});
+}
+
+void Clients::Remove(const std::string& name) {
+  const MutexLock lock(&mutex_);
+  connections_.erase(name);
+}
+
+std::string Clients::PeerOf(absl::string_view name) const {
+  const MutexLock lock(&mutex_);
+  const auto found = connections_.find(name);
+  return found == connections_.end() ? "a closed connection" : found->second.peer;
+}
+
+absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name) {
+  const MutexLock lock(&mutex_);
+  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
+  const auto found = connections_.find(name);
+  if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
+  found->second.Charge(limits_.call_bytes);
+  const std::string& peer = found->second.peer;
+  if (open_calls_ >= limits_.calls) {
+    refusals_->Count(Refusal::kCalls);
+    found->second.Charge(limits_.refusal_bytes);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("too many calls: at most ", limits_.calls, " may be open"));
+  }
+  int& of_peer = calls_[peer];
+  if (of_peer >= limits_.calls_of_peer) {
+    refusals_->Count(Refusal::kCallsPerPeer);
+    found->second.Charge(limits_.refusal_bytes);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "too many calls: at most ", limits_.calls_of_peer, " may be open from ", peer));
+  }
+  ++of_peer;
+  ++open_calls_;
+  return Call(this, name, peer);
+}
+
+void Clients::End(const std::string& peer) {
+  bool last = false;
+  {
+    const MutexLock lock(&mutex_);
+    const auto found = calls_.find(peer);
+    if (--found->second == 0) calls_.erase(found);
+    last = --open_calls_ == 0;
+    if (last) changed_.NotifyAll();  // under the lock: who waits may destroy this
+  }
+}
+
+void Clients::CountReset(const std::string& name, const std::string& peer) {
+  const absl::Duration now = clock_->Now().monotonic;
+  const MutexLock lock(&mutex_);
+  const auto found = connections_.find(name);
+  if (found == connections_.end()) return;  // its end has reset all its calls
+  Connection& connection = found->second;
+  connection.Charge(limits_.reset_bytes);
+  const absl::Duration debt =
+      std::max(connection.resets.Spend(1, now), peer_resets_.Spend(peer, 1, now));
+  if (debt == absl::ZeroDuration() || connection.cut == nullptr) return;
+  refusals_->Count(Refusal::kResets);
+  connection.cut();
+  connection.cut = nullptr;
+}
+
+bool Clients::ResetsTooMany(const std::string& peer) {
+  return peer_resets_.Spend(peer, 0, clock_->Now().monotonic) > absl::ZeroDuration();
+}
+
+void Clients::Drain() {
+  const MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+void Clients::WaitUntilNoCalls(absl::Duration timeout) {
+  using Steady = std::chrono::steady_clock;  // time that passes, whatever clock_ says
+  const Steady::time_point end = Steady::now() + absl::ToChronoNanoseconds(timeout);
+  const MutexLock lock(&mutex_);
+  while (open_calls_ > 0) {
+    const absl::Duration left = absl::FromChrono(end - Steady::now());
+    if (left <= absl::ZeroDuration()) return;
+    changed_.WaitFor(&mutex_, left);
+  }
+}
+
+int Clients::open_calls() const {
+  const MutexLock lock(&mutex_);
+  return open_calls_;
+}
+
+}  // namespace vmeventd

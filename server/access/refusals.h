@@ -1,0 +1,65 @@
+#ifndef VMEVENTD_SERVER_ACCESS_REFUSALS_H_
+#define VMEVENTD_SERVER_ACCESS_REFUSALS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "base/counter.h"
+
+namespace vmeventd {
+
+// Why a connection or a call was turned away.
+enum class Refusal {
+  kConnections,         // more on one listener than may be
+  kConnectionsPerPeer,  // more of one peer there
+  kDescriptors,         // none left in the process or the system
+  kStreams,             // more WatchEvents calls than may be
+  kStreamsPerPeer,      // more of one peer
+  kListRate,            // ListEvents too often
+  kRequestSize,         // a request of too many bytes
+  kRole,                // a reader asked for what operators may
+  kInboundRate,         // a connection sent too much, and has to wait
+  kQueries,             // too many ListEvents wait for the journal
+  kFilterMemory,        // the filters of the open streams take too much memory
+  kSnapshotMemory,      // likewise the snapshots that streams still send
+  kCalls,               // more calls of any method than may be open
+  kCallsPerPeer,        // more of one peer
+  kRequestTime,         // a request that was not complete in time
+  kResets,              // a connection was cut: it reset too many calls
+  kVmsRate,             // ListVms too often
+  kScrapes,             // a connection of the metrics was closed to make room
+};
+inline constexpr std::array<absl::string_view, 18> kRefusalNames = {"connections",
+                                                                    "connections_per_peer",
+                                                                    "descriptors",
+                                                                    "streams",
+                                                                    "streams_per_peer",
+                                                                    "list_rate",
+                                                                    "request_size",
+                                                                    "role",
+                                                                    "inbound_rate",
+                                                                    "queries",
+                                                                    "filter_memory",
+                                                                    "snapshot_memory",
+                                                                    "calls",
+                                                                    "calls_per_peer",
+                                                                    "request_time",
+                                                                    "resets",
+                                                                    "vms_rate",
+                                                                    "scrapes"};
+
+// How often each was the reason since the start. Any thread.
+class RefusalCounters {
+ public:
+  void Count(Refusal reason) { counts_[static_cast<size_t>(reason)].Add(); }
+  uint64_t value(Refusal reason) const { return counts_[static_cast<size_t>(reason)].value(); }
+
+ private:
+  std::array<Counter, kRefusalNames.size()> counts_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_ACCESS_REFUSALS_H_

@@ -1,0 +1,63 @@
+#ifndef VMEVENTD_SERVER_CONFIG_CONFIG_H_
+#define VMEVENTD_SERVER_CONFIG_CONFIG_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/config/listen_address.h"
+#include "server/transport/tls_files.h"
+#include "watcher/core/watch_spec.h"
+
+namespace vmeventd {
+
+enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
+enum class LogFormat { kText, kJson };
+
+// What the flags and the configuration file say, checked. The help text explains each field.
+struct Config {
+  std::vector<WatchSpec> watches;
+  std::vector<ListenAddress> listens;
+  std::optional<ListenAddress> metrics_listen;
+  std::optional<TlsPaths> tls;  // for every TCP listener; unset: they are plain
+  std::vector<std::string> tls_operators;
+  int64_t max_connections = 4'000;
+  int64_t max_streams = 4'000;
+  int64_t max_streams_per_peer = 2'000;
+  int64_t list_rate = 200;
+  std::string state_dir;  // absolute
+  absl::Duration powerdown_window = absl::Minutes(10);
+  absl::Duration retention_age = absl::Hours(24 * 30);
+  int64_t retention_events = 1'000'000;
+  bool process_tracking = true;
+  bool shutdown_files = true;
+  bool event_limits = true;
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+};
+
+// Where defaults come from.
+struct Environment {
+  bool root = true;
+  unsigned uid = 0;
+  std::function<std::string(const char*)> variable;  // empty if not set
+};
+Environment SystemEnvironment();
+
+// A configuration to run with; or, where it is unset, what to print, and to exit with: 0 for what
+// was asked for (--help, --version, --check-config), 2 for an error, which names the flag, the
+// value and the rule.
+struct ParsedConfig {
+  std::optional<Config> config;
+  int exit_code = 0;
+  std::string text;
+};
+
+ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_CONFIG_CONFIG_H_

@@ -1,0 +1,189 @@
+#include "server/config/listen_address.h"
+
+#include <arpa/inet.h>
+#include <grp.h>
+#include <netinet/in.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "base/quote.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr mode_t kDefaultMode = 0660;
+constexpr mode_t kOthers = 0007;
+
+absl::Status Invalid(absl::string_view text, absl::string_view rule) {
+  return absl::InvalidArgumentError(absl::StrCat(Quote(text), " ", rule));
+}
+
+absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddress* address) {
+  if (absl::StartsWith(path, "///")) path.remove_prefix(2);  // unix:///PATH, as gRPC clients say
+  if (path.empty()) return Invalid(text, "has no path after unix:");
+  if (absl::EndsWith(path, "/")) {
+    return Invalid(text, "is the path of a directory, not of a socket");
+  }
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(std::string(path), error);
+  if (error) return Invalid(text, absl::StrCat("cannot be made absolute: ", error.message()));
+  address->path = absolute.lexically_normal().string();
+  if (address->path.size() > kMaxSocketPath) {
+    return Invalid(text, absl::StrCat("is too long for a Unix socket: ", address->path.size(),
+                                      " bytes, at most ", kMaxSocketPath, " fit"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,
+                             ListenAddress* address) {
+  const size_t colon = rest.rfind(':');
+  if (colon == absl::string_view::npos) {
+    return Invalid(text, "is neither unix:PATH nor HOST:PORT");
+  }
+  absl::string_view host = rest.substr(0, colon);
+  if (absl::ConsumePrefix(&host, "[")) {
+    if (!absl::ConsumeSuffix(&host, "]")) {
+      return Invalid(text, "has a [ without its ] before :PORT");
+    }
+  } else if (absl::StrContains(host, ":")) {
+    return Invalid(text, "is ambiguous: write an IPv6 address as [ADDRESS]:PORT");
+  }
+  if (host.empty()) {
+    return Invalid(text, "has no host: write 127.0.0.1:PORT, or 0.0.0.0:PORT for all addresses");
+  }
+  const absl::string_view port = rest.substr(colon + 1);
+  uint32_t number = 0;
+  if (port.find_first_not_of("0123456789") != absl::string_view::npos ||
+      !absl::SimpleAtoi(port, &number) || number > 65535) {
+    return Invalid(text,
+                   absl::StrCat("has the port ", Quote(port), ", which is not in 0 to 65535"));
+  }
+  address->host = host == "localhost" ? "127.0.0.1" : std::string(host);
+  address->port = static_cast<uint16_t>(number);
+  in6_addr parsed{};
+  if (inet_pton(AF_INET, address->host.c_str(), &parsed) != 1 &&
+      inet_pton(AF_INET6, address->host.c_str(), &parsed) != 1) {
+    return Invalid(text, absl::StrCat("has the host ", Quote(host),
+                                      ", which is no IP address; write one in digits, or "
+                                      "localhost"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadRole(absl::string_view text, absl::string_view value, ListenAddress* address) {
+  for (const Role role : {Role::kReader, Role::kOperator}) {
+    if (value == RoleName(role)) {
+      address->role = role;
+      return absl::OkStatus();
+    }
+  }
+  return Invalid(text, absl::StrCat("has the role ", Quote(value), "; write reader or operator"));
+}
+
+absl::Status ReadMode(absl::string_view text, absl::string_view value, ListenAddress* address) {
+  const bool octal = value.size() >= 3 && value.size() <= 4 &&
+                     value.find_first_not_of("01234567") == absl::string_view::npos;
+  const auto mode = octal
+                        ? static_cast<mode_t>(std::strtoul(std::string(value).c_str(), nullptr, 8))
+                        : mode_t{01000};
+  if (mode > 0777) {
+    return Invalid(text, absl::StrCat("has the mode ", Quote(value), "; write one such as 0660"));
+  }
+  address->mode = mode;
+  return absl::OkStatus();
+}
+
+absl::Status ReadGroup(absl::string_view text, absl::string_view value, ListenAddress* address) {
+  uint32_t number = 0;
+  address->group = std::string(value);
+  if (absl::SimpleAtoi(value, &number)) {
+    address->gid = number;
+    return absl::OkStatus();
+  }
+  const group* const found = value.empty() ? nullptr : getgrnam(address->group.c_str());
+  if (found == nullptr) {
+    return Invalid(text, absl::StrCat("has the group ", Quote(value), ", which does not exist"));
+  }
+  address->gid = found->gr_gid;
+  return absl::OkStatus();
+}
+
+// Takes the options off the end of `rest`. A comma without a = after it belongs to the path.
+absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, ListenAddress* address) {
+  const bool is_unix = absl::StartsWith(*rest, "unix:");
+  for (;;) {
+    const size_t comma = rest->rfind(',');
+    const size_t equals = rest->find('=', comma == absl::string_view::npos ? 0 : comma);
+    if (comma == absl::string_view::npos || equals == absl::string_view::npos) break;
+    const absl::string_view name = rest->substr(comma + 1, equals - comma - 1);
+    const absl::string_view value = rest->substr(equals + 1);
+    absl::Status status;
+    if (name == "role") {
+      status = ReadRole(text, value, address);
+    } else if (is_unix && name == "mode") {
+      status = ReadMode(text, value, address);
+    } else if (is_unix && name == "group") {
+      status = ReadGroup(text, value, address);
+    } else {
+      status = Invalid(text, absl::StrCat("has the option ", Quote(name), "; there is ",
+                                          is_unix ? "role=, mode= and group=" : "role="));
+    }
+    if (!status.ok()) return status;
+    *rest = rest->substr(0, comma);
+  }
+  if ((address->mode & kOthers) != 0 && address->role != Role::kReader) {
+    return Invalid(text,
+                   "lets every user of the host declare intents: take the last digit of the "
+                   "mode down to 0, or write role=reader");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::string_view RoleName(Role role) { return role == Role::kReader ? "reader" : "operator"; }
+
+bool ListenAddress::is_loopback() const {
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  in6_addr v6{};
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+bool ListenAddress::SamePlace(const ListenAddress& other) const {
+  return path == other.path && host == other.host && port == other.port;
+}
+
+std::string ListenAddress::ToString() const {
+  if (is_unix()) return absl::StrCat("unix:", path);
+  if (absl::StrContains(host, ":")) return absl::StrCat("[", host, "]:", port);
+  return absl::StrCat(host, ":", port);
+}
+
+std::string ListenAddress::ToFlag() const {
+  std::string out = ToString();
+  if (role.has_value()) absl::StrAppend(&out, ",role=", RoleName(*role));
+  if (mode != kDefaultMode) absl::StrAppend(&out, ",mode=", absl::StrFormat("%04o", mode));
+  if (gid.has_value()) absl::StrAppend(&out, ",group=", group);
+  return out;
+}
+
+absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
+  ListenAddress address;
+  absl::string_view rest = text;
+  absl::Status status = ReadOptions(text, &rest, &address);
+  if (!status.ok()) return status;
+  status = absl::ConsumePrefix(&rest, "unix:") ? ReadPath(text, rest, &address)
+                                               : ReadHostAndPort(text, rest, &address);
+  if (!status.ok()) return status;
+  return address;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,49 @@
+#ifndef VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_
+#define VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// What a caller may do: a reader watches and queries, an operator declares intents too.
+enum class Role { kReader, kOperator };
+absl::string_view RoleName(Role role);
+
+// Where the daemon listens, and for whom: one --listen.
+struct ListenAddress {
+  std::string path;          // of a Unix socket, absolute; empty: TCP
+  std::string host;          // an IP address in digits
+  uint16_t port = 0;         // 0: the kernel chooses
+  std::optional<Role> role;  // what every caller is; unset: CallGuard decides
+  mode_t mode = 0660;        // of a Unix socket
+  std::string group;         // who owns a Unix socket; empty: the process's own group
+  std::optional<gid_t> gid;  // of `group`
+
+  bool is_unix() const { return !path.empty(); }
+  bool is_loopback() const;  // TCP only
+  bool SamePlace(const ListenAddress& other) const;
+  // For people and for clients: unix:PATH, HOST:PORT or [HOST]:PORT.
+  std::string ToString() const;
+  // ToString and the options that are not the default, as --listen takes them.
+  std::string ToFlag() const;
+};
+
+// The longest path that fits into a sockaddr_un.
+inline constexpr size_t kMaxSocketPath = 107;
+
+// Reads unix:PATH[,role=ROLE][,mode=MODE][,group=GROUP] or HOST:PORT[,role=ROLE]. A relative path
+// is taken from the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the text and
+// the rule. Whether an address beyond loopback may be used is the caller's to decide.
+absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_CONFIG_LISTEN_ADDRESS_H_

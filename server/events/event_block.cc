@@ -1,0 +1,84 @@
+#include "server/events/event_block.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/events/event_codec.h"
+
+namespace vmeventd {
+namespace {
+
+// What the allocator, the slice and the shared pointer add to a block, about.
+constexpr size_t kBlockOverhead = 160;
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+}  // namespace
+
+size_t EventBlock::memory() const {
+  return kBlockOverhead + sizeof(EventBlock) + bytes_.size() + keys_.capacity() * sizeof(Key);
+}
+
+EventBlock::Entry EventBlock::at(size_t index) const {
+  const Key& key = keys_[index];
+  const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
+  return {.sequence = first_sequence_ + index,
+          .vm_name = absl::string_view(bytes + key.name_offset, key.name_size),
+          .run_id = absl::string_view(bytes + key.run_id_offset, key.run_id_size),
+          .type = static_cast<v1::EventType>(key.type),
+          .shutdown_class = static_cast<v1::ShutdownClass>(key.shutdown_class),
+          .observe_time = absl::FromUnixNanos(key.observe_ns),
+          .bytes = key.end - begin_of(index)};
+}
+
+grpc::Slice EventBlock::Encoded(size_t from, size_t to) const {
+  return bytes_.sub(begin_of(from), begin_of(to));
+}
+
+absl::string_view EventBlock::EncodedView(size_t index) const {
+  const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
+  const size_t begin = begin_of(index);
+  return {bytes + begin, keys_[index].end - begin};
+}
+
+void EventBlockBuilder::Add(const v1::Event& event) {
+  std::string encoded;
+  AppendEventField(event, &encoded);
+  AddEncoded({.sequence = event.sequence(),
+              .vm_name = event.vm().name(),
+              .run_id = event.vm().run_id(),
+              .type = event.type(),
+              .shutdown_class = event.shutdown().class_(),
+              .observe_time = TimeOf(event.observe_time())},
+             encoded);
+}
+
+void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_view encoded) {
+  if (empty()) block_->first_sequence_ = key.sequence;
+  const size_t begin = bytes_.size();
+  bytes_.append(encoded.data(), encoded.size());
+  // Both texts stand somewhere in the encoding: any place with those bytes serves as their copy.
+  const auto offset_of = [&](absl::string_view text) {
+    return static_cast<uint32_t>(begin + (text.empty() ? 0 : encoded.find(text)));
+  };
+  block_->latest_time_ = std::max(block_->latest_time_, key.observe_time);
+  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
+                           .end = static_cast<uint32_t>(bytes_.size()),
+                           .name_offset = offset_of(key.vm_name),
+                           .run_id_offset = offset_of(key.run_id),
+                           .name_size = static_cast<uint16_t>(key.vm_name.size()),
+                           .run_id_size = static_cast<uint16_t>(key.run_id.size()),
+                           .type = static_cast<uint8_t>(key.type),
+                           .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
+}
+
+EventBlockPtr EventBlockBuilder::Finish() {
+  block_->bytes_ = grpc::Slice(bytes_);
+  block_->keys_.shrink_to_fit();
+  bytes_.clear();
+  return std::exchange(block_, std::shared_ptr<EventBlock>(new EventBlock));
+}
+
+}  // namespace vmeventd

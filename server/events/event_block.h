@@ -1,0 +1,104 @@
+#ifndef VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_
+#define VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "grpcpp/support/slice.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+
+// A run of events with consecutive sequences, encoded once, side by side, so that a stream that
+// lacks all of them takes one piece of shared memory. Immutable, so that any thread reads it
+// without a lock.
+class EventBlock {
+ public:
+  // What a filter and a time range look at. The views live as long as the block.
+  struct Entry {
+    uint64_t sequence;
+    absl::string_view vm_name;  // empty: an event of the node as a whole
+    absl::string_view run_id;   // likewise
+    v1::EventType type;
+    v1::ShutdownClass shutdown_class;  // UNSPECIFIED where the event has none
+    absl::Time observe_time;
+    size_t bytes;
+  };
+
+  uint64_t first_sequence() const { return first_sequence_; }
+  uint64_t last_sequence() const { return first_sequence_ + size() - 1; }
+  size_t size() const { return keys_.size(); }
+  // The newest observe_time in the block.
+  absl::Time latest_time() const { return latest_time_; }
+  // When the block became public, on the monotonic clock, for the time that its way to a client
+  // takes. Zero: not known, it was read from the journal. Set by the pump.
+  absl::Duration published() const {
+    return absl::Nanoseconds(published_ns_.load(std::memory_order_relaxed));
+  }
+  void SetPublished(absl::Duration at) const {
+    published_ns_.store(absl::ToInt64Nanoseconds(at), std::memory_order_relaxed);
+  }
+  // What the block costs in memory, about.
+  size_t memory() const;
+
+  Entry at(size_t index) const;
+  // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
+  grpc::Slice Encoded(size_t from, size_t to) const;
+  // The same of one event; lives as long as the block.
+  absl::string_view EncodedView(size_t index) const;
+
+ private:
+  friend class EventBlockBuilder;
+  struct Key {
+    int64_t observe_ns;
+    uint32_t end;  // of its encoding, in bytes_
+    uint32_t name_offset;
+    uint32_t run_id_offset;
+    uint16_t name_size;
+    uint16_t run_id_size;
+    uint8_t type;
+    uint8_t shutdown_class;
+  };
+
+  EventBlock() = default;
+  size_t begin_of(size_t index) const { return index == 0 ? 0 : keys_[index - 1].end; }
+
+  uint64_t first_sequence_ = 0;
+  absl::Time latest_time_ = absl::InfinitePast();
+  grpc::Slice bytes_;
+  std::vector<Key> keys_;
+  mutable std::atomic<int64_t> published_ns_{0};
+};
+
+using EventBlockPtr = std::shared_ptr<const EventBlock>;
+
+// Collects events for one block. One thread.
+class EventBlockBuilder {
+ public:
+  // A block takes no more events once it has this many bytes.
+  static constexpr size_t kFullBytes = size_t{64} << 10;
+
+  bool empty() const { return block_->keys_.empty(); }
+  bool full() const { return bytes_.size() >= kFullBytes; }
+
+  // `event.sequence` is one more than that of the event before.
+  void Add(const v1::Event& event);
+  // The same for an event that was encoded before. `key.bytes` is not looked at.
+  void AddEncoded(const EventBlock::Entry& key, absl::string_view encoded);
+  // The block; the builder is empty again.
+  EventBlockPtr Finish();
+
+ private:
+  std::shared_ptr<EventBlock> block_{new EventBlock};
+  std::string bytes_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTS_EVENT_BLOCK_H_

@@ -1,0 +1,238 @@
+#include "server/events/event_codec.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/wire_format_lite.h"
+
+namespace vmeventd {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+
+constexpr int64_t kFirstSecond = -62135596800;  // 0001-01-01T00:00:00Z
+constexpr int64_t kLastSecond = 253402300799;   // 9999-12-31T23:59:59Z
+
+template <typename Core, typename Proto>
+constexpr bool Same(Core core, Proto proto) {
+  return static_cast<int>(core) == static_cast<int>(proto);
+}
+
+static_assert(Same(ShutdownClass::kUser, v1::SHUTDOWN_CLASS_USER));
+static_assert(Same(ShutdownClass::kAdmin, v1::SHUTDOWN_CLASS_ADMIN));
+static_assert(Same(ShutdownClass::kCrash, v1::SHUTDOWN_CLASS_CRASH));
+static_assert(Same(ShutdownClass::kUnknown, v1::SHUTDOWN_CLASS_UNKNOWN));
+
+static_assert(Same(ShutdownCause::kGuestPoweroff, v1::SHUTDOWN_CAUSE_GUEST_POWEROFF));
+static_assert(Same(ShutdownCause::kGuestRebootExit, v1::SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT));
+static_assert(Same(ShutdownCause::kGuestHibernate, v1::SHUTDOWN_CAUSE_GUEST_HIBERNATE));
+static_assert(Same(ShutdownCause::kHostPowerdown, v1::SHUTDOWN_CAUSE_HOST_POWERDOWN));
+static_assert(Same(ShutdownCause::kHostQuit, v1::SHUTDOWN_CAUSE_HOST_QUIT));
+static_assert(Same(ShutdownCause::kHostSignal, v1::SHUTDOWN_CAUSE_HOST_SIGNAL));
+static_assert(Same(ShutdownCause::kHostUi, v1::SHUTDOWN_CAUSE_HOST_UI));
+static_assert(Same(ShutdownCause::kHostResetExit, v1::SHUTDOWN_CAUSE_HOST_RESET_EXIT));
+static_assert(Same(ShutdownCause::kMigratedAway, v1::SHUTDOWN_CAUSE_MIGRATED_AWAY));
+static_assert(Same(ShutdownCause::kGuestPanic, v1::SHUTDOWN_CAUSE_GUEST_PANIC));
+static_assert(Same(ShutdownCause::kWatchdog, v1::SHUTDOWN_CAUSE_WATCHDOG));
+static_assert(Same(ShutdownCause::kHostError, v1::SHUTDOWN_CAUSE_HOST_ERROR));
+static_assert(Same(ShutdownCause::kQemuKilled, v1::SHUTDOWN_CAUSE_QEMU_KILLED));
+static_assert(Same(ShutdownCause::kQemuCrashed, v1::SHUTDOWN_CAUSE_QEMU_CRASHED));
+static_assert(Same(ShutdownCause::kOutOfMemory, v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY));
+static_assert(Same(ShutdownCause::kProcessExited, v1::SHUTDOWN_CAUSE_PROCESS_EXITED));
+static_assert(Same(ShutdownCause::kUnobserved, v1::SHUTDOWN_CAUSE_UNOBSERVED));
+static_assert(Same(ShutdownCause::kHostRequest, v1::SHUTDOWN_CAUSE_HOST_REQUEST));
+static_assert(Same(ShutdownCause::kGuestRequest, v1::SHUTDOWN_CAUSE_GUEST_REQUEST));
+
+static_assert(Same(EventType::kStarted, v1::EVENT_TYPE_STARTED));
+static_assert(Same(EventType::kStopped, v1::EVENT_TYPE_STOPPED));
+static_assert(Same(EventType::kGuestShutdown, v1::EVENT_TYPE_GUEST_SHUTDOWN));
+static_assert(Same(EventType::kPowerdownRequested, v1::EVENT_TYPE_POWERDOWN_REQUESTED));
+static_assert(Same(EventType::kReset, v1::EVENT_TYPE_RESET));
+static_assert(Same(EventType::kPaused, v1::EVENT_TYPE_PAUSED));
+static_assert(Same(EventType::kResumed, v1::EVENT_TYPE_RESUMED));
+static_assert(Same(EventType::kSuspended, v1::EVENT_TYPE_SUSPENDED));
+static_assert(Same(EventType::kWoken, v1::EVENT_TYPE_WOKEN));
+static_assert(Same(EventType::kHibernating, v1::EVENT_TYPE_HIBERNATING));
+static_assert(Same(EventType::kGuestPanicked, v1::EVENT_TYPE_GUEST_PANICKED));
+static_assert(Same(EventType::kWatchdogExpired, v1::EVENT_TYPE_WATCHDOG_EXPIRED));
+static_assert(Same(EventType::kIoError, v1::EVENT_TYPE_IO_ERROR));
+static_assert(Same(EventType::kMemoryFailure, v1::EVENT_TYPE_MEMORY_FAILURE));
+static_assert(Same(EventType::kMigration, v1::EVENT_TYPE_MIGRATION));
+static_assert(Same(EventType::kMonitorLost, v1::EVENT_TYPE_MONITOR_LOST));
+static_assert(Same(EventType::kMonitorRestored, v1::EVENT_TYPE_MONITOR_RESTORED));
+static_assert(Same(EventType::kIntentDeclared, v1::EVENT_TYPE_INTENT_DECLARED));
+static_assert(Same(EventType::kIntentWithdrawn, v1::EVENT_TYPE_INTENT_WITHDRAWN));
+static_assert(Same(EventType::kGap, v1::EVENT_TYPE_GAP));
+static_assert(Same(EventType::kStateChanged, v1::EVENT_TYPE_STATE_CHANGED));
+static_assert(Same(EventType::kProblemsChanged, v1::EVENT_TYPE_PROBLEMS_CHANGED));
+
+static_assert(Same(ShutdownCaveat::kGuestAgentConnected,
+                   v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
+static_assert(Same(ShutdownCaveat::kGuestAgentPossible, v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE));
+
+static_assert(Same(IntentEnd::kWithdrawn, v1::INTENT_END_WITHDRAWN));
+static_assert(Same(IntentEnd::kExpired, v1::INTENT_END_EXPIRED));
+
+static_assert(Same(VmState::kRunning, v1::VM_STATE_RUNNING));
+static_assert(Same(VmState::kPaused, v1::VM_STATE_PAUSED));
+static_assert(Same(VmState::kSuspended, v1::VM_STATE_SUSPENDED));
+static_assert(Same(VmState::kGuestDown, v1::VM_STATE_GUEST_DOWN));
+static_assert(Same(VmState::kUnreachable, v1::VM_STATE_UNREACHABLE));
+static_assert(Same(VmState::kStopped, v1::VM_STATE_STOPPED));
+
+void FillRef(const VmRef& ref, v1::VmRef* out) {
+  out->set_name(ref.name);
+  out->set_run_id(ref.run_id);
+  out->set_uuid(ref.uuid);
+  out->set_pid(ref.pid);
+}
+
+google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
+  google::protobuf::Duration out;
+  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return out;
+}
+
+void FillIntent(const Intent& intent, v1::Intent* out) {
+  out->set_intent_id(intent.intent_id);
+  out->set_actor(intent.actor);
+  out->set_reason(intent.reason);
+  *out->mutable_expire_time() = ToTimestamp(intent.expire_time);
+}
+
+void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
+  out->set_class_(static_cast<v1::ShutdownClass>(detail.shutdown_class));
+  out->set_cause(static_cast<v1::ShutdownCause>(detail.cause));
+  out->set_rule(detail.rule);
+  if (detail.powerdown_age.has_value()) {
+    *out->mutable_powerdown_age() = ToProtoDuration(*detail.powerdown_age);
+  }
+  for (const EvidenceEntry& entry : detail.evidence) {
+    v1::Evidence* evidence = out->add_evidence();
+    *evidence->mutable_time() = ToTimestamp(entry.time);
+    evidence->set_what(entry.what);
+  }
+  out->set_shutdown_file_written(detail.shutdown_file_written);
+  if (detail.exit_status.has_value()) {
+    out->set_exit_status_known(true);
+    out->set_exit_code(detail.exit_status->code);
+    out->set_exit_signal(detail.exit_status->signal);
+  }
+  if (detail.intent.has_value()) FillIntent(*detail.intent, out->mutable_intent());
+  for (const ShutdownCaveat caveat : detail.caveats) {
+    out->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
+  }
+}
+
+void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
+  google::protobuf::io::StringOutputStream stream(out);  // appends
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.WriteTag(WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+  coded.WriteVarint64(message.ByteSizeLong());
+  message.SerializeToCodedStream(&coded);
+}
+
+}  // namespace
+
+google::protobuf::Timestamp ToTimestamp(absl::Time time) {
+  static const absl::Time first = absl::FromUnixSeconds(kFirstSecond);
+  static const absl::Time last = absl::FromUnixSeconds(kLastSecond);
+  time = std::clamp(time, first, last);
+  google::protobuf::Timestamp out;
+  out.set_seconds(absl::ToUnixSeconds(time));
+  out.set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(out.seconds()))));
+  return out;
+}
+
+v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence) {
+  v1::Event out;
+  out.set_sequence(sequence);
+  *out.mutable_observe_time() = ToTimestamp(event.observe_time);
+  if (event.qemu_time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.qemu_time);
+  if (vm != nullptr) {
+    FillRef(vm->ref, out.mutable_vm());
+    out.set_state(static_cast<v1::VmState>(vm->state));
+    for (const std::string& problem : vm->problems) out.add_problems(problem);
+  }
+  out.set_type(static_cast<v1::EventType>(event.type));
+  if (event.shutdown.has_value()) FillShutdown(*event.shutdown, out.mutable_shutdown());
+  out.set_qmp_event(event.qmp_event);
+  out.set_detail_json(event.detail_json);
+  out.set_message(event.message);
+  if (event.intent.has_value()) FillIntent(*event.intent, out.mutable_intent());
+  if (event.intent_end.has_value()) {
+    out.set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
+  }
+  return out;
+}
+
+v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
+  v1::Vm out;
+  FillRef(status.ref, out.mutable_ref());
+  out.set_state(static_cast<v1::VmState>(status.state));
+  *out.mutable_state_time() = ToTimestamp(status.state_time);
+  if (status.start_time != absl::InfinitePast()) {
+    *out.mutable_start_time() = ToTimestamp(status.start_time);
+  }
+  out.set_qemu_version(status.qemu_version);
+  out.set_monitor_path(status.monitor_path);
+  out.set_last_sequence(last_sequence);
+  if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out.mutable_shutdown());
+  if (status.intent.has_value()) FillIntent(*status.intent, out.mutable_intent());
+  for (const std::string& problem : status.problems) out.add_problems(problem);
+  return out;
+}
+
+v1::Intent IntentToProto(const Intent& intent) {
+  v1::Intent out;
+  FillIntent(intent, &out);
+  return out;
+}
+
+void AppendEventField(const v1::Event& event, std::string* out) {
+  static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
+                int{v1::ListEventsResponse::kEventsFieldNumber});
+  AppendField(v1::WatchEventsResponse::kEventsFieldNumber, event, out);
+}
+
+v1::Event DecodeEventField(absl::string_view event_field) {
+  v1::ListEventsResponse list;
+  v1::Event out;
+  if (list.ParseFromArray(event_field.data(), static_cast<int>(event_field.size())) &&
+      list.events_size() == 1) {
+    out = std::move(*list.mutable_events(0));
+  }
+  return out;
+}
+
+std::string EncodeSnapshotVmField(const v1::Vm& vm) {
+  std::string out;
+  AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm, &out);
+  out.shrink_to_fit();
+  return out;
+}
+
+std::string ListedVmField(const std::string& snapshot_vm_field) {
+  // Both tags are one byte, so that only that byte differs.
+  static_assert(v1::ListVmsResponse::kVmsFieldNumber < 16);
+  static_assert(v1::WatchEventsResponse::kSnapshotVmsFieldNumber < 16);
+  std::string out = snapshot_vm_field;
+  out[0] = static_cast<char>(WireFormatLite::MakeTag(v1::ListVmsResponse::kVmsFieldNumber,
+                                                     WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+  return out;
+}
+
+v1::Vm DecodeSnapshotVmField(const std::string& snapshot_vm_field) {
+  v1::ListVmsResponse list;
+  v1::Vm out;
+  if (list.ParseFromString(ListedVmField(snapshot_vm_field)) && list.vms_size() == 1) {
+    out = std::move(*list.mutable_vms(0));
+  }
+  return out;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_SERVER_EVENTS_EVENT_CODEC_H_
+#define VMEVENTD_SERVER_EVENTS_EVENT_CODEC_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "google/protobuf/timestamp.pb.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/vm_event.h"
+
+// From the watcher's types to the wire contract. Pure; any thread.
+
+namespace vmeventd {
+
+// `vm` is the VM as it is after the event; null for an event of the node as a whole.
+v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence);
+
+// `last_sequence` is the newest event of that run, 0 if it has none.
+v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
+
+v1::Intent IntentToProto(const Intent& intent);
+
+// The bytes of one `events` field (tag, length, message). The field has the same number in
+// WatchEventsResponse and ListEventsResponse, so that the same bytes serve both.
+void AppendEventField(const v1::Event& event, std::string* out);
+
+// The event of such bytes; an empty one if they are none.
+v1::Event DecodeEventField(absl::string_view event_field);
+
+// The bytes of one `snapshot_vms` field of WatchEventsResponse.
+std::string EncodeSnapshotVmField(const v1::Vm& vm);
+
+// The same bytes as one `vms` field of ListVmsResponse, and as a message to read.
+std::string ListedVmField(const std::string& snapshot_vm_field);
+v1::Vm DecodeSnapshotVmField(const std::string& snapshot_vm_field);
+
+// Times outside of what a Timestamp can hold (years 1 to 9999) become its nearest end.
+google::protobuf::Timestamp ToTimestamp(absl::Time time);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTS_EVENT_CODEC_H_

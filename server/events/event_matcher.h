@@ -1,0 +1,67 @@
+#ifndef VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_
+#define VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/string_view.h"
+#include "server/events/event_block.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/glob.h"
+
+namespace vmeventd {
+
+// A list of name patterns, ready to be asked often. An empty list matches every name. Immutable;
+// any thread.
+class NameMatcher {
+ public:
+  NameMatcher() = default;
+  explicit NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns);
+
+  // Adds to `steps` what the answer cost, at least one: patterns without a wildcard cost one step
+  // together, each other one a step for each byte that it compares (Glob).
+  bool Matches(absl::string_view name, size_t* steps) const;
+  bool matches_all() const { return exact_.empty() && globs_.empty(); }
+  // The patterns without a wildcard, and the others.
+  const absl::flat_hash_set<std::string>& exact() const { return exact_; }
+  const std::vector<Glob>& globs() const { return globs_; }
+  // What the list costs in memory, about.
+  size_t memory() const;
+
+ private:
+  absl::flat_hash_set<std::string> exact_;
+  std::vector<Glob> globs_;
+};
+
+// Whether a name pattern has a wildcard.
+bool IsGlob(absl::string_view pattern);
+
+// A checked EventFilter: an event passes if it matches one entry of every list that is not empty.
+// An event of the node as a whole always passes.
+// Immutable after its making.
+class EventMatcher {
+ public:
+  EventMatcher() = default;
+  explicit EventMatcher(const v1::EventFilter& filter);
+
+  // See NameMatcher about `steps`.
+  bool Matches(const EventBlock::Entry& entry, size_t* steps) const;
+  const NameMatcher& names() const { return names_; }
+  // A bit a value that passes; 0: all.
+  uint64_t types() const { return types_; }
+  uint64_t classes() const { return classes_; }
+  bool matches_all() const { return names_.matches_all() && types_ == 0 && classes_ == 0; }
+  size_t memory() const { return sizeof(*this) + names_.memory(); }
+
+ private:
+  NameMatcher names_;
+  uint64_t types_ = 0;
+  uint64_t classes_ = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTS_EVENT_MATCHER_H_

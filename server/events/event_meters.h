@@ -1,0 +1,55 @@
+#ifndef VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_
+#define VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_
+
+#include <array>
+#include <cstddef>
+
+#include "base/counter.h"
+#include "base/latency_histogram.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// What the pump counts of the events that it makes public. The pump counts, any thread reads.
+class EventMeters {
+ public:
+  static constexpr size_t kTypes = static_cast<size_t>(EventType::kProblemsChanged) + 1;
+  static constexpr size_t kClasses = static_cast<size_t>(ShutdownClass::kUnknown) + 1;
+  static constexpr size_t kCauses = static_cast<size_t>(ShutdownCause::kGuestRequest) + 1;
+
+  void Count(const VmEvent& event) {
+    types_[static_cast<size_t>(event.type)].Add();
+    if (event.type == EventType::kStopped && event.shutdown.has_value()) {
+      At(event.shutdown->shutdown_class, event.shutdown->cause).Add();
+      return;  // QEMU's time in a STOPPED is that of an earlier event
+    }
+    if (event.qemu_time.has_value())
+      qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
+  }
+
+  uint64_t events(EventType type) const { return types_[static_cast<size_t>(type)].value(); }
+  uint64_t stops(ShutdownClass shutdown_class, ShutdownCause cause) const {
+    return stops_[Index(shutdown_class, cause)].value();
+  }
+
+  // By the node's wall clock, which QEMU stamps its events with: a step of the clock between the
+  // two shows here.
+  LatencyHistogram qemu_to_observed;
+  // By the monotonic clock.
+  LatencyHistogram observed_to_durable;
+
+ private:
+  static size_t Index(ShutdownClass shutdown_class, ShutdownCause cause) {
+    return static_cast<size_t>(shutdown_class) * kCauses + static_cast<size_t>(cause);
+  }
+  Counter& At(ShutdownClass shutdown_class, ShutdownCause cause) {
+    return stops_[Index(shutdown_class, cause)];
+  }
+
+  std::array<Counter, kTypes> types_;
+  std::array<Counter, kClasses * kCauses> stops_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTS_EVENT_METERS_H_

@@ -1,0 +1,201 @@
+#include "server/events/event_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/quote.h"
+
+namespace vmeventd {
+namespace {
+
+// Of the first events of a stream: what one message holds.
+constexpr size_t kFirstBytes = size_t{256} << 10;
+
+}  // namespace
+
+EventStore::EventStore(EventStoreOptions options, JournalIdentity identity,
+                       uint64_t oldest_retained, uint64_t newest)
+    : max_snapshot_bytes_(options.max_snapshot_bytes),
+      identity_(std::make_shared<const JournalIdentity>(std::move(identity))),
+      oldest_retained_(oldest_retained),
+      log_(options.log, newest),
+      vms_(options.max_stopped) {}
+
+void EventStore::Publish(Step step) {
+  const MutexLock lock(&mutex_);
+  oldest_retained_ = step.oldest;
+  for (EventBlockPtr& block : step.blocks) log_.Append(std::move(block));
+  if (!step.vms.empty()) ++vms_version_;
+  for (VmRecordPtr& vm : step.vms) vms_.Put(std::move(vm));
+}
+
+void EventStore::SetDirectories(std::vector<WatchedDirectory> directories) {
+  const MutexLock lock(&mutex_);
+  directories_ = std::move(directories);
+}
+
+void EventStore::Replace(std::vector<EventBlockPtr> blocks) {
+  const MutexLock lock(&mutex_);
+  for (EventBlockPtr& block : blocks) log_.Replace(std::move(block));
+}
+
+void EventStore::PutGap(uint64_t first, EventBlockPtr gap) {
+  const MutexLock lock(&mutex_);
+  log_.PutGap(first, std::move(gap));
+}
+
+void EventStore::ChangeJournal(JournalIdentity identity) {
+  const MutexLock lock(&mutex_);
+  identity_ = std::make_shared<const JournalIdentity>(std::move(identity));
+  oldest_retained_ = log_.newest() + 1;
+}
+
+void EventStore::SetJournalWritable(bool writable) {
+  const MutexLock lock(&mutex_);
+  journal_writable_ = writable;
+}
+
+void EventStore::SetOldestRetained(uint64_t oldest) {
+  const MutexLock lock(&mutex_);
+  oldest_retained_ = oldest;
+}
+
+JournalIdentityPtr EventStore::identity() const {
+  const MutexLock lock(&mutex_);
+  return identity_;
+}
+
+bool EventStore::journal_writable() const {
+  const MutexLock lock(&mutex_);
+  return journal_writable_;
+}
+
+absl::StatusOr<uint64_t> EventStore::CursorAfter(const AfterSequence& start) const {
+  const Range range = RangeLocked();
+  if (start.journal_id != identity_->journal_id) {
+    return absl::OutOfRangeError(absl::StrCat("journal_id: ", Quote(start.journal_id),
+                                              " is not this daemon's journal, ",
+                                              Quote(identity_->journal_id),
+                                              ": its sequences mean nothing here, where the "
+                                              "oldest retained sequence is ",
+                                              range.oldest, "; start from a snapshot"));
+  }
+  if (start.sequence > range.newest) {
+    return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
+                                              " is beyond the newest sequence, ", range.newest,
+                                              "; the oldest retained sequence is ", range.oldest));
+  }
+  if (start.sequence + 1 < range.oldest) {
+    return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
+                                              " is too old: the oldest retained sequence is ",
+                                              range.oldest));
+  }
+  return start.sequence;
+}
+
+void EventStore::BeginOldest(StreamBegin* begin) const {
+  // Retention may pass the oldest event before it is read, so that the first events come along.
+  const uint64_t oldest = RangeLocked().oldest;
+  if (oldest < log_.oldest()) {
+    begin->locate = absl::InfinitePast();
+    return;
+  }
+  begin->cursor = oldest - 1;
+  begin->blocks = log_.BlocksFrom(oldest, kFirstBytes);
+}
+
+absl::Status EventStore::BeginSnapshot(StreamBegin* begin) const {
+  const MutexLock snapshot_lock(&snapshot_mutex_);
+  begin->snapshot = snapshot_.lock();
+  const VmSnapshotPtr previous = begin->snapshot;
+  std::vector<VmRecordPtr> vms;
+  {
+    const MutexLock lock(&mutex_);
+    begin->cursor = log_.newest();
+    if (previous != nullptr && snapshot_version_ == vms_version_) return absl::OkStatus();
+    if (snapshots_.memory() > max_snapshot_bytes_) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("too many clients read their snapshots slowly: at most ",
+                       max_snapshot_bytes_, " bytes of snapshots are kept; try again later"));
+    }
+    snapshot_version_ = vms_version_;
+    vms = vms_.Running();
+  }
+  begin->snapshot = snapshots_.Make(vms, previous.get());
+  snapshot_ = begin->snapshot;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StreamBegin> EventStore::Begin(const WatchStart& start) const {
+  StreamBegin begin;
+  if (std::holds_alternative<FromSnapshot>(start)) {
+    if (absl::Status status = BeginSnapshot(&begin); !status.ok()) return status;
+    return begin;
+  }
+  const MutexLock lock(&mutex_);
+  begin.cursor = log_.newest();
+  if (const auto* after = std::get_if<AfterSequence>(&start)) {
+    const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
+    if (!cursor.ok()) return cursor.status();
+    begin.cursor = *cursor;
+  } else if (const auto* since = std::get_if<Since>(&start)) {
+    begin.locate = begin.since = since->time;
+  } else if (std::holds_alternative<FromOldest>(start)) {
+    BeginOldest(&begin);
+  }
+  return begin;
+}
+
+EventStore::Page EventStore::ReadFrom(uint64_t sequence, size_t max_bytes) const {
+  const MutexLock lock(&mutex_);
+  return {log_.BlocksFrom(sequence, max_bytes), RangeLocked(), log_.oldest()};
+}
+
+EventStore::Page EventStore::ReadBackFrom(uint64_t sequence, size_t max_bytes) const {
+  const MutexLock lock(&mutex_);
+  return {log_.BlocksBackFrom(sequence, max_bytes), RangeLocked(), log_.oldest()};
+}
+
+EventStore::VmPage EventStore::ListVmsAfter(const VmKey* after, size_t limit) const {
+  const MutexLock lock(&mutex_);
+  return {vms_.ListAfter(after, limit), log_.newest()};
+}
+
+std::vector<VmRecordPtr> EventStore::VmsNamed(absl::string_view name) const {
+  const MutexLock lock(&mutex_);
+  return vms_.Named(name);
+}
+
+VmRecordPtr EventStore::FindVm(const VmKey& key) const {
+  const MutexLock lock(&mutex_);
+  return vms_.Find(key);
+}
+
+EventStore::Range EventStore::range() const {
+  const MutexLock lock(&mutex_);
+  return RangeLocked();
+}
+
+int EventStore::vm_count() const {
+  const MutexLock lock(&mutex_);
+  return static_cast<int>(vms_.running_count());
+}
+
+VmCounts EventStore::vm_counts() const {
+  const MutexLock lock(&mutex_);
+  return vms_.counts();
+}
+
+EventStore::RingSize EventStore::ring_size() const {
+  const MutexLock lock(&mutex_);
+  return {log_.newest() + 1 - log_.oldest(), log_.memory()};
+}
+
+std::vector<WatchedDirectory> EventStore::directories() const {
+  const MutexLock lock(&mutex_);
+  return directories_;
+}
+
+}  // namespace vmeventd

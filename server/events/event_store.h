@@ -1,0 +1,170 @@
+#ifndef VMEVENTD_SERVER_EVENTS_EVENT_STORE_H_
+#define VMEVENTD_SERVER_EVENTS_EVENT_STORE_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "server/events/event_log.h"
+#include "server/events/vm_registry.h"
+#include "server/events/vm_snapshot.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+struct EventStoreOptions {
+  EventLogOptions log;
+  size_t max_stopped = 10'000;
+  // What snapshots may take in memory that streams still send, of different moments.
+  size_t max_snapshot_bytes = size_t{192} << 20;
+};
+
+// Where a stream or a listing begins.
+struct FromNow {};
+struct FromOldest {};
+struct FromSnapshot {};
+struct AfterSequence {
+  uint64_t sequence = 0;
+  std::string journal_id;
+};
+struct Since {
+  absl::Time time;
+};
+using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence, Since>;
+
+// What a stream begins with: everything up to `cursor` is behind it.
+struct StreamBegin {
+  uint64_t cursor = 0;
+  // What follows the cursor, where that might be gone from the ring and the journal when it is
+  // asked for next.
+  std::vector<EventBlockPtr> blocks;
+  // Set: the journal is to say which cursor that is, and `cursor` counts for nothing. InfinitePast:
+  // before the oldest event.
+  std::optional<absl::Time> locate;
+  absl::Time since = absl::InfinitePast();  // what was observed before is left out
+  VmSnapshotPtr snapshot;                   // as of `cursor`, where it was asked for
+};
+
+// Which journal sequences are of, and of which node that is.
+struct JournalIdentity {
+  std::string journal_id;
+  std::string token_key;  // what page tokens are signed with
+  std::string node_id;    // empty: not known
+};
+using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
+
+// The events and VMs that are public: the newest events in a ring, and the registry, under one
+// lock, so that an answer about VMs is as of one sequence. What the ring no longer holds is in the
+// journal. The pump writes, every thread reads. No call blocks for longer than it takes to copy
+// pointers.
+class EventStore {
+ public:
+  // What becomes public in one step.
+  struct Step {
+    std::vector<EventBlockPtr> blocks;
+    std::vector<VmRecordPtr> vms;  // in order
+    uint64_t oldest = 1;           // that the journal retains
+  };
+  // The bounds of what is retained, in the ring or in the journal.
+  struct Range {
+    uint64_t oldest = 1;  // newest + 1 if nothing is retained
+    uint64_t newest = 0;
+  };
+  struct Page {
+    std::vector<EventBlockPtr> blocks;
+    Range range;
+    uint64_t ring_oldest = 1;  // what is older is in the journal only
+  };
+  struct VmPage {
+    std::vector<VmRecordPtr> vms;
+    uint64_t sequence = 0;  // which they are as of
+  };
+
+  // Sequences go on after `newest`.
+  EventStore(EventStoreOptions options, JournalIdentity identity, uint64_t oldest_retained,
+             uint64_t newest);
+
+  // Pump thread.
+  void Publish(Step step);
+  void SetDirectories(std::vector<WatchedDirectory> directories);
+  // The same events as before, durable now.
+  void Replace(std::vector<EventBlockPtr> blocks);
+  // See EventLog::PutGap.
+  void PutGap(uint64_t first, EventBlockPtr gap);
+  // What follows is kept in another journal, and what was before it is no longer retained.
+  void ChangeJournal(JournalIdentity identity);
+  void SetJournalWritable(bool writable);
+  void SetOldestRetained(uint64_t oldest);
+
+  JournalIdentityPtr identity() const;
+  std::string journal_id() const { return identity()->journal_id; }
+  bool journal_writable() const;
+
+  // OUT_OF_RANGE names what is retained. RESOURCE_EXHAUSTED: streams that read slowly hold so many
+  // different snapshots that there is no memory for one more.
+  absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
+
+  // See EventLog::BlocksFrom and BlocksBackFrom: of the ring. A `sequence` below range.oldest is no
+  // longer retained.
+  Page ReadFrom(uint64_t sequence, size_t max_bytes) const;
+  Page ReadBackFrom(uint64_t sequence, size_t max_bytes) const;
+
+  // See VmRegistry.
+  VmPage ListVmsAfter(const VmKey* after, size_t limit) const;
+  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
+  VmRecordPtr FindVm(const VmKey& key) const;
+
+  Range range() const;
+  int vm_count() const;
+  VmCounts vm_counts() const;
+  // What the ring holds.
+  struct RingSize {
+    uint64_t events = 0;
+    size_t bytes = 0;
+  };
+  RingSize ring_size() const;
+  std::vector<WatchedDirectory> directories() const;
+  // Of the snapshots that streams still send.
+  size_t snapshot_bytes() const { return snapshots_.memory(); }
+
+ private:
+  // The VMs that run, as of `begin->cursor`, which it sets.
+  absl::Status BeginSnapshot(StreamBegin* begin) const;
+
+  absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginOldest(StreamBegin* begin) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Range RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return {std::min(oldest_retained_, log_.newest() + 1), log_.newest()};
+  }
+
+  const size_t max_snapshot_bytes_;
+
+  // One snapshot is made at a time, so that streams that come together share it.
+  mutable Mutex snapshot_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  const SnapshotMaker snapshots_;
+  mutable std::weak_ptr<const VmSnapshot> snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);  // the latest
+  mutable uint64_t snapshot_version_ ABSL_GUARDED_BY(snapshot_mutex_) = 0;             // of vms_
+
+  mutable Mutex mutex_;
+  JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
+  uint64_t oldest_retained_ ABSL_GUARDED_BY(mutex_);
+  bool journal_writable_ ABSL_GUARDED_BY(mutex_) = true;
+  EventLog log_ ABSL_GUARDED_BY(mutex_);
+  VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
+  uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
+  std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTS_EVENT_STORE_H_

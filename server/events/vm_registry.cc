@@ -1,0 +1,91 @@
+#include "server/events/vm_registry.h"
+
+#include <tuple>
+#include <utility>
+
+#include "server/events/event_codec.h"
+
+namespace vmeventd {
+namespace {
+
+// Any place in `bytes` that holds `text` serves as its copy.
+absl::string_view ViewWithin(const std::string& bytes, const std::string& text) {
+  return absl::string_view(bytes).substr(bytes.find(text), text.size());
+}
+
+}  // namespace
+
+bool operator<(const VmKey& a, const VmKey& b) {
+  return std::tie(a.name, a.run_id, a.path) < std::tie(b.name, b.run_id, b.path);
+}
+
+VmRecord::VmRecord(const VmStatus& status, uint64_t last_sequence)
+    : VmRecord(VmToProto(status, last_sequence)) {}
+
+VmRecord::VmRecord(const v1::Vm& vm)
+    : encoded_(EncodeSnapshotVmField(vm)),
+      name_(ViewWithin(encoded_, vm.ref().name())),
+      run_id_(ViewWithin(encoded_, vm.ref().run_id())),
+      path_(ViewWithin(encoded_, vm.monitor_path())),
+      state_(vm.state()),
+      has_problems_(vm.problems_size() > 0),
+      last_sequence_(vm.last_sequence()) {}
+
+bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
+  return std::make_tuple(a->last_sequence(), a.get()) <
+         std::make_tuple(b->last_sequence(), b.get());
+}
+
+void VmRegistry::Erase(Records::iterator at) {
+  --counts_.by_state[(*at)->state()];
+  if ((*at)->has_problems()) --counts_.with_problems;
+  stopped_.erase(*at);
+  records_.erase(at);
+}
+
+void VmRegistry::Put(VmRecordPtr record) {
+  Forget(record->key());
+  if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
+  records_.insert(record);
+  ++counts_.by_state[record->state()];
+  if (record->has_problems()) ++counts_.with_problems;
+  if (record->stopped()) stopped_.insert(std::move(record));
+  if (stopped_.size() > max_stopped_) Erase(records_.find(*stopped_.begin()));
+}
+
+void VmRegistry::Forget(const VmKey& key) {
+  const auto found = records_.find(key);
+  if (found != records_.end()) Erase(found);
+}
+
+VmRecordPtr VmRegistry::Find(const VmKey& key) const {
+  const auto found = records_.find(key);
+  return found == records_.end() ? nullptr : *found;
+}
+
+std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
+  std::vector<VmRecordPtr> out;
+  for (auto it = records_.lower_bound(VmKey{name, "", ""});
+       it != records_.end() && (*it)->name() == name; ++it) {
+    out.push_back(*it);
+  }
+  return out;
+}
+
+std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after, size_t limit) const {
+  std::vector<VmRecordPtr> out;
+  auto it = after == nullptr ? records_.begin() : records_.upper_bound(*after);
+  for (; it != records_.end() && out.size() < limit; ++it) out.push_back(*it);
+  return out;
+}
+
+std::vector<VmRecordPtr> VmRegistry::Running() const {
+  std::vector<VmRecordPtr> out;
+  out.reserve(running_count());
+  for (const VmRecordPtr& record : records_) {
+    if (!record->stopped()) out.push_back(record);
+  }
+  return out;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,113 @@
+#ifndef VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
+#define VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// What names an entry, in the order in which VMs are listed. `path` tells apart what has no run_id
+// yet, and is empty otherwise.
+struct VmKey {
+  absl::string_view name;
+  absl::string_view run_id;
+  absl::string_view path;
+};
+bool operator<(const VmKey& a, const VmKey& b);
+
+// One VM as it was after one step: its encoding, and views into it of what queries look at.
+// Immutable, so that any thread reads it without a lock.
+class VmRecord {
+ public:
+  VmRecord(const VmStatus& status, uint64_t last_sequence);
+  explicit VmRecord(const v1::Vm& vm);
+  VmRecord(const VmRecord&) = delete;
+  VmRecord& operator=(const VmRecord&) = delete;
+
+  VmKey key() const { return {name_, run_id_, run_id_.empty() ? path_ : absl::string_view("")}; }
+  absl::string_view name() const { return name_; }
+  absl::string_view run_id() const { return run_id_; }
+  absl::string_view path() const { return path_; }
+  v1::VmState state() const { return state_; }
+  bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
+  bool has_problems() const { return has_problems_; }
+  uint64_t last_sequence() const { return last_sequence_; }
+  // One `snapshot_vms` field of WatchEventsResponse.
+  const std::string& encoded() const { return encoded_; }
+
+ private:
+  const std::string encoded_;
+  const absl::string_view name_;
+  const absl::string_view run_id_;
+  const absl::string_view path_;
+  const v1::VmState state_;
+  const bool has_problems_;
+  const uint64_t last_sequence_;
+};
+
+using VmRecordPtr = std::shared_ptr<const VmRecord>;
+
+// How many VMs are known.
+struct VmCounts {
+  std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
+  size_t with_problems = 0;
+};
+
+// The VMs that are known: every one that is not stopped, and the `max_stopped` that stopped last.
+// Not synchronised: its owner is.
+class VmRegistry {
+ public:
+  explicit VmRegistry(size_t max_stopped) : max_stopped_(max_stopped) {}
+
+  // Replaces the entry of the same run. The first record with a run_id also replaces what stood for
+  // its socket before.
+  void Put(VmRecordPtr record);
+  // Drops an entry, if there is one.
+  void Forget(const VmKey& key);
+
+  // Null: not known.
+  VmRecordPtr Find(const VmKey& key) const;
+  // Every entry of that name, in order.
+  std::vector<VmRecordPtr> Named(absl::string_view name) const;
+  // At most `limit` entries in order, beginning after `after` (null: at the first).
+  std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
+  // Every VM that is not stopped, in order.
+  std::vector<VmRecordPtr> Running() const;
+  size_t running_count() const { return records_.size() - stopped_.size(); }
+  const VmCounts& counts() const { return counts_; }
+
+ private:
+  struct Order {
+    using is_transparent = void;
+    bool operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
+      return a->key() < b->key();
+    }
+    bool operator()(const VmRecordPtr& a, const VmKey& b) const { return a->key() < b; }
+    bool operator()(const VmKey& a, const VmRecordPtr& b) const { return a < b->key(); }
+  };
+  // What stopped first goes first.
+  struct StopOrder {
+    bool operator()(const VmRecordPtr& a, const VmRecordPtr& b) const;
+  };
+  using Records = std::set<VmRecordPtr, Order>;
+
+  void Erase(Records::iterator at);
+
+  const size_t max_stopped_;
+  Records records_;
+  std::set<VmRecordPtr, StopOrder> stopped_;  // of records_
+  VmCounts counts_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_

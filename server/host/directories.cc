@@ -1,0 +1,99 @@
+#include "server/host/directories.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+
+namespace vmeventd {
+namespace {
+
+absl::Status MakeMissing(const std::string& path, mode_t mode) {
+  if (mkdir(path.c_str(), mode) == 0) return absl::OkStatus();
+  if (errno == EEXIST) return absl::OkStatus();  // or no directory: the caller looks
+  if (errno != ENOENT) return ErrnoStatus(path, "cannot be created", errno);
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos || slash == 0) {
+    return ErrnoStatus(path, "cannot be created", ENOENT);
+  }
+  if (absl::Status status = MakeMissing(path.substr(0, slash), 0755); !status.ok()) return status;
+  if (mkdir(path.c_str(), mode) == 0 || errno == EEXIST) return absl::OkStatus();
+  return ErrnoStatus(path, "cannot be created", errno);
+}
+
+// Of a directory that this process has just made, and no other that has taken its name.
+absl::Status GiveToGroup(const std::string& path, std::optional<gid_t> group) {
+  if (!group.has_value()) return absl::OkStatus();
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info {};
+  if (!fd.valid() || fstat(fd.get(), &info) != 0) {
+    return ErrnoStatus(path, "cannot be looked at", errno);
+  }
+  if (info.st_uid != geteuid()) return absl::OkStatus();  // the checks that follow judge it
+  // The umask may have taken the group's right to enter.
+  if (fchown(fd.get(), static_cast<uid_t>(-1), *group) != 0 || fchmod(fd.get(), 0750) != 0) {
+    return ErrnoStatus(path, absl::StrCat("cannot be given to the group with the id ", *group),
+                       errno);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BelongsToAnother(const std::string& path, uid_t owner) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": belongs to the user with the id ", owner, ", and vmeventd runs as ",
+                   geteuid(), ": give it to that user, or name another directory"));
+}
+
+// Whoever may write to a directory may remove and replace what is in it. The process's own group is
+// let be: where each user has one, it is usual.
+absl::Status CheckWriters(const std::string& path, const struct stat& info) {
+  if ((info.st_mode & S_IWOTH) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
+  }
+  if ((info.st_mode & S_IWGRP) != 0 && info.st_gid != getegid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": the group with the id ", info.st_gid, " may write there, and vmeventd runs as ",
+        getegid(), ": take that away with chmod g-w"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> group) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) {
+    if (errno != ENOENT) return ErrnoStatus(path, "cannot be looked at", errno);
+    if (absl::Status status = MakeMissing(path, 0750); !status.ok()) return status;
+    if (absl::Status status = GiveToGroup(path, group); !status.ok()) return status;
+    if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  }
+  if (!S_ISDIR(info.st_mode)) return ErrnoStatus(path, "cannot be used", ENOTDIR);
+  // Effective ids, as the files that follow are made with.
+  if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+    return ErrnoStatus(path, "is not writable for this user", errno);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOwner(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  if (info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
+  return CheckWriters(path, info);
+}
+
+absl::Status CheckNobodyElseReplaces(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  if (info.st_uid != 0 && info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
+  return (info.st_mode & S_ISVTX) != 0 ? absl::OkStatus() : CheckWriters(path, info);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,104 @@
+#include "server/host/node_id.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/random.h"
+#include "base/small_file.h"
+
+namespace vmeventd {
+namespace {
+
+// vmeventd's: `systemd-id128 machine-id --app-specific=cfa051b179e349de98d50d35ed0d0b37` gives the
+// same node id.
+constexpr char kApplicationId[] = "cfa051b179e349de98d50d35ed0d0b37";
+constexpr size_t kIdBytes = 16;
+
+std::string AsUuid(absl::string_view bytes) {
+  const std::string hex = absl::BytesToHexString(bytes);
+  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-",
+                      hex.substr(16, 4), "-", hex.substr(20));
+}
+
+bool IsUuid(absl::string_view text) {
+  if (text.size() != 36) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? text[i] != '-' : !absl::ascii_isxdigit(static_cast<unsigned char>(text[i]))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Makes the file, so that it is there as a whole or not at all.
+absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
+  absl::StatusOr<std::string> id = RandomUuid();
+  if (!id.ok()) return id.status();
+  const std::string text = absl::StrCat(*id, "\n");
+  const std::string made = absl::StrCat(path, ".new");
+  const int fd = open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+  if (fd < 0) return ErrnoStatus(made, "cannot be made", errno);
+  errno = ENOSPC;  // what a short write means
+  const bool written =
+      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
+  const int error = errno;
+  close(fd);
+  if (!written) return ErrnoStatus(made, "cannot be written", error);
+  if (rename(made.c_str(), path.c_str()) != 0) {
+    return ErrnoStatus(path, "cannot be made", errno);
+  }
+  return id;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id) {
+  const bool is_hex = machine_id.size() == 2 * kIdBytes &&
+                      std::all_of(machine_id.begin(), machine_id.end(), [](char c) {
+                        return absl::ascii_isxdigit(static_cast<unsigned char>(c));
+                      });
+  if (!is_hex || machine_id.find_first_not_of('0') == absl::string_view::npos) {
+    return absl::InvalidArgumentError("a machine id has 32 hexadecimal digits, not all of them 0");
+  }
+  const std::string key = absl::HexStringToBytes(machine_id);
+  const std::string data = absl::HexStringToBytes(kApplicationId);
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+       reinterpret_cast<const unsigned char*>(data.data()), data.size(), digest, &size);
+  std::string id(reinterpret_cast<const char*>(digest), kIdBytes);
+  // Version 4, and the variant of RFC 4122.
+  id[6] = static_cast<char>((id[6] & 0x0F) | 0x40);
+  id[8] = static_cast<char>((id[8] & 0x3F) | 0x80);
+  return AsUuid(id);
+}
+
+absl::StatusOr<std::string> NodeId(const std::string& state_dir,
+                                   const std::string& machine_id_file) {
+  // A missing or empty machine id is usual in a container.
+  const absl::StatusOr<std::string> machine = ReadSmallFile(machine_id_file);
+  if (machine.ok()) {
+    absl::StatusOr<std::string> id = NodeIdOfMachine(absl::StripAsciiWhitespace(*machine));
+    if (id.ok()) return id;
+  }
+  const std::string path = state_dir + "/node_id";
+  const absl::StatusOr<std::string> kept = ReadSmallFile(path);
+  if (kept.ok()) {
+    const absl::string_view id = absl::StripAsciiWhitespace(*kept);
+    if (IsUuid(id)) return std::string(id);
+  }
+  return MakeIdFile(path);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,39 @@
+#include "server/host/service_manager.h"
+
+#include <systemd/sd-daemon.h>
+
+#include <cstdint>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+namespace {
+
+// A service manager that cannot be reached is nothing that vmeventd could mend or should end for.
+void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
+
+}  // namespace
+
+void TellReady(const std::string& status) { Notify(absl::StrCat("READY=1\nSTATUS=", status)); }
+
+void TellReloading() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=",
+                      absl::ToInt64Microseconds(absl::DurationFromTimespec(now))));
+}
+
+void TellStopping(const std::string& status) {
+  Notify(absl::StrCat("STOPPING=1\nSTATUS=", status));
+}
+
+void TellAlive(const std::string& status) { Notify(absl::StrCat("WATCHDOG=1\nSTATUS=", status)); }
+
+absl::Duration WatchdogInterval() {
+  uint64_t microseconds = 0;
+  const bool on = sd_watchdog_enabled(0, &microseconds) > 0;
+  return on ? absl::Microseconds(microseconds) : absl::InfiniteDuration();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,24 @@
+#ifndef VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_
+#define VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_
+
+#include <string>
+
+#include "absl/time/time.h"
+
+// What systemd is told, where it started this process (sd_notify(3)); elsewhere nothing is done.
+// Any thread.
+
+namespace vmeventd {
+
+// The daemon is ready, or ready again. `status` is a line for people, as `systemctl status` shows.
+void TellReady(const std::string& status);
+void TellReloading();
+void TellStopping(const std::string& status);
+// The daemon is alive. Without this for WatchdogInterval, systemd kills it and starts it again.
+void TellAlive(const std::string& status);
+// Infinite: nobody waits for TellAlive.
+absl::Duration WatchdogInterval();
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_

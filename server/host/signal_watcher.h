@@ -1,0 +1,35 @@
+#ifndef VMEVENTD_SERVER_HOST_SIGNAL_WATCHER_H_
+#define VMEVENTD_SERVER_HOST_SIGNAL_WATCHER_H_
+
+#include <atomic>
+#include <functional>
+#include <thread>
+#include <utility>
+
+namespace vmeventd {
+
+// Blocks SIGTERM, SIGINT and SIGHUP for this thread and those that it will start, and ignores
+// SIGPIPE. Call it in main before anything else starts a thread.
+void BlockSignals();
+
+// Waits for signals on a thread of its own. SIGHUP calls `reload` there. The first SIGTERM or
+// SIGINT calls `stop`; the second ends the process at once, with status 1.
+class SignalWatcher {
+ public:
+  SignalWatcher(std::function<void()> stop, std::function<void()> reload);
+  ~SignalWatcher();
+  SignalWatcher(const SignalWatcher&) = delete;
+  SignalWatcher& operator=(const SignalWatcher&) = delete;
+
+ private:
+  void Run();
+
+  const std::function<void()> stop_;
+  const std::function<void()> reload_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_HOST_SIGNAL_WATCHER_H_

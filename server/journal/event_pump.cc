@@ -1,0 +1,193 @@
+#include "server/journal/event_pump.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+#include "server/log/stop_log.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+// What is committed at once at the most, so that a burst is on its way while it lasts.
+constexpr size_t kMaxBlocksAStep = 16;
+
+// The same events, marked as not durable.
+EventBlockPtr NotDurable(const EventBlock& block) {
+  EventBlockBuilder builder;
+  for (size_t i = 0; i < block.size(); ++i) {
+    v1::Event event = DecodeEventField(block.EncodedView(i));
+    event.set_durable(false);
+    builder.Add(event);
+  }
+  return builder.Finish();
+}
+
+}  // namespace
+
+bool EventPump::RunOnce(absl::Duration timeout) {
+  const absl::Duration until_tick =
+      std::max(absl::ZeroDuration(), journal_->NextTick() - clock_->Now().monotonic);
+  EventQueue::Batch batch = queue_->Pop(std::min(timeout, until_tick));
+  store_->SetDirectories(std::move(batch.directories));
+  for (const VmUpdate& update : batch.updates) {
+    Take(update);
+    if (step_.blocks.size() >= kMaxBlocksAStep) Flush();
+  }
+  Flush();
+  if (batch.closed) journal_->RetryNow();  // there is no later
+  TendJournal();
+  return !batch.closed;
+}
+
+void EventPump::ReportCorrupt(const std::string& journal_id, const absl::Status& found) {
+  {
+    const MutexLock lock(&mutex_);
+    found_corrupt_ = {journal_id, found};
+  }
+  queue_->Wake();
+}
+
+void EventPump::PublishGap(const std::string& message, std::optional<Missing> missing) {
+  VmEvent gap;
+  gap.type = EventType::kGap;
+  gap.observe_time = clock_->Now().wall;
+  gap.message = message;
+  AddEvent(gap, nullptr, missing);
+  Flush();
+}
+
+void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, std::optional<Missing> missing) {
+  v1::Event encoded = EventToProto(event, vm, ++newest_);
+  if (missing.has_value()) {
+    encoded.mutable_missing()->set_first(missing->first);
+    encoded.mutable_missing()->set_last(missing->last);
+  }
+  encoded.set_durable(true);  // it is public after its commit
+  builder_.Add(encoded);
+  meters_.Count(event);
+  if (event.type == EventType::kStopped && vm != nullptr) LogStop(event, vm->ref, newest_);
+  if (event.observe_monotonic.has_value()) observed_.push_back(*event.observe_monotonic);
+  if (builder_.full()) step_.blocks.push_back(builder_.Finish());
+  if (vm != nullptr && !vm->ref.run_id.empty()) last_of_run_[vm->ref.run_id] = newest_;
+}
+
+void EventPump::Take(const VmUpdate& update) {
+  if (update.told) told_.push_back(update.told);
+  if (update.event.has_value()) {
+    AddEvent(*update.event, update.status.has_value() ? &*update.status : nullptr);
+  }
+  if (!update.status.has_value()) return;
+  const uint64_t last_sequence = LastSequenceOf(*update.status);
+  auto record = std::make_shared<const VmRecord>(*update.status, last_sequence);
+  if (update.saved_run.has_value()) {
+    change_.sessions.push_back({update.status->ref.run_id, *update.saved_run, last_sequence});
+  }
+  if (record->stopped()) change_.stops.push_back({last_sequence, record->encoded()});
+  step_.vms.push_back(std::move(record));
+}
+
+uint64_t EventPump::LastSequenceOf(const VmStatus& status) const {
+  if (status.ref.run_id.empty()) return 0;
+  const auto pending = last_of_run_.find(status.ref.run_id);
+  if (pending != last_of_run_.end()) return pending->second;
+  const VmRecordPtr record = store_->FindVm({status.ref.name, status.ref.run_id, ""});
+  return record == nullptr ? 0 : record->last_sequence();
+}
+
+void EventPump::PutGap(const JournalWriter::GivenUp& given_up) {
+  VmEvent gap;
+  gap.type = EventType::kGap;
+  gap.observe_time = given_up.time;
+  gap.message = absl::StrCat(
+      given_up.events, " events up to ", given_up.last, ", which had been sent as not durable, ",
+      "are lost: the journal could not be written for too long, and more waited than ",
+      JournalWriter::kMaxBacklogBytes >> 20, " MiB");
+  v1::Event encoded = EventToProto(gap, nullptr, given_up.last);
+  encoded.mutable_missing()->set_first(given_up.first);
+  encoded.mutable_missing()->set_last(given_up.last);
+  encoded.set_durable(true);  // once it is in the journal
+  EventBlockBuilder builder;
+  builder.Add(encoded);
+  EventBlockPtr block = builder.Finish();
+  store_->PutGap(given_up.first, NotDurable(*block));
+  journal_->PutGap(std::move(block));
+}
+
+void EventPump::Flush() {
+  if (!builder_.empty()) step_.blocks.push_back(builder_.Finish());
+  const bool events = !step_.blocks.empty();
+  if (events || !change_.sessions.empty()) {
+    change_.blocks = step_.blocks;
+    const bool durable = journal_->Append(std::exchange(change_, {}), clock_->Now());
+    const absl::Duration now = clock_->Now().monotonic;
+    for (EventBlockPtr& block : step_.blocks) {
+      if (!durable) block = NotDurable(*block);
+      block->SetPublished(now);
+    }
+    if (durable) {
+      for (const absl::Duration at : observed_) meters_.observed_to_durable.Observe(now - at);
+    }
+    observed_.clear();
+  }
+  if (!events && step_.vms.empty()) return;
+  step_.oldest = journal_->journal().oldest();
+  store_->Publish(std::exchange(step_, {}));
+  last_of_run_.clear();
+  if (const auto given_up = journal_->TakeGivenUp(); given_up.has_value()) PutGap(*given_up);
+  if (events) listener_.published();
+  // These may ask whether their event is durable: that is, whether the journal is writable now.
+  store_->SetJournalWritable(journal_->writable());
+  for (const std::function<void()>& told : std::exchange(told_, {})) told();
+}
+
+void EventPump::TendJournal() {
+  {
+    const MutexLock lock(&mutex_);
+    const auto [journal_id, found] = std::exchange(found_corrupt_, {});
+    // A late report may be of the one that was replaced.
+    if (!found.ok() && journal_id == journal_->journal().journal_id()) {
+      journal_->ReportCorrupt(found);
+    }
+  }
+  journal_->Tick(clock_->Now());
+  store_->Replace(journal_->TakeLate());
+  if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();
+  store_->SetOldestRetained(journal_->journal().oldest());
+  const bool writable = journal_->writable();
+  if (writable != told_writable_) {
+    told_writable_ = writable;
+    store_->SetJournalWritable(writable);
+    listener_.journal_writable(writable);
+  }
+}
+
+void EventPump::ReplaceCorruptJournal() {
+  const std::string problem = journal_->problem();
+  const uint64_t committed = journal_->journal().newest();
+  const absl::StatusOr<std::string> moved_to = journal_->Replace(newest_, clock_->Now());
+  if (!moved_to.ok()) {
+    spdlog::error("the journal is corrupt ({}) and cannot be replaced: {}", problem,
+                  std::string(moved_to.status().message()));
+    return;
+  }
+  const std::string old_one =
+      moved_to->empty() ? "the journal's file is no longer in its place"
+                        : absl::StrCat("the journal was corrupt and was moved to ", *moved_to);
+  spdlog::error("{}: {}; a new one begins", problem, old_one);
+  store_->ChangeJournal({journal_->journal().journal_id(), journal_->journal().token_key(),
+                         store_->identity()->node_id});
+  listener_.journal_replaced();
+  const uint64_t published = newest_;
+  if (published == committed) {
+    PublishGap(absl::StrCat(old_one, "; the events before this one are there"));
+  } else {
+    PublishGap(absl::StrCat(old_one, "; the events up to ", committed,
+                            " are there, those after it were sent as not durable and are lost"),
+               Missing{committed + 1, published});
+  }
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,97 @@
+#ifndef VMEVENTD_SERVER_JOURNAL_EVENT_PUMP_H_
+#define VMEVENTD_SERVER_JOURNAL_EVENT_PUMP_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "server/events/event_meters.h"
+#include "server/events/event_store.h"
+#include "server/journal/journal_writer.h"
+#include "watcher/loop/event_queue.h"
+
+namespace vmeventd {
+
+// Takes what the watcher saw from the queue, gives each event its sequence, encodes it, commits it
+// to the journal together with the runs that it changed, makes it public in the store, and then
+// says so. What waits together is committed together. Where the journal cannot be written the
+// events are public all the same, as not durable. Every method but ReportCorrupt is for one thread,
+// the pump thread, which is the only writer of the store and the journal.
+class EventPump {
+ public:
+  // What the pump tells. Each may call gRPC.
+  struct Listener {
+    std::function<void()> published;             // a step made events public
+    std::function<void(bool)> journal_writable;  // whether it can be written has changed
+    std::function<void()> journal_replaced;      // a new one knows nothing of the open runs
+  };
+  // All outlive the pump. Sequences go on where the store is.
+  EventPump(EventQueue* queue, EventStore* store, JournalWriter* journal, const Clock* clock,
+            Listener listener)
+      : queue_(queue),
+        store_(store),
+        journal_(journal),
+        clock_(clock),
+        listener_(std::move(listener)),
+        newest_(store->range().newest) {}
+
+  // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed and all
+  // of it is public.
+  bool RunOnce(absl::Duration timeout);
+
+  // Publishes a GAP of the node as a whole. Pump thread, or before there is one. `missing`: the
+  // sequences that are lost, where they are known.
+  struct Missing {
+    uint64_t first;
+    uint64_t last;
+  };
+  void PublishGap(const std::string& message, std::optional<Missing> missing = std::nullopt);
+
+  // A reader has found that journal corrupt. Any thread.
+  void ReportCorrupt(const std::string& journal_id, const absl::Status& found);
+  // Any thread.
+  const EventMeters& meters() const { return meters_; }
+
+ private:
+  void Take(const VmUpdate& update);
+  void AddEvent(const VmEvent& event, const VmStatus* vm,
+                std::optional<Missing> missing = std::nullopt);
+  // The newest event of that run, 0 if it has none.
+  uint64_t LastSequenceOf(const VmStatus& status) const;
+  void Flush();
+  void TendJournal();
+  void ReplaceCorruptJournal();
+  // Puts a GAP in the place of what the journal's writer has just given up.
+  void PutGap(const JournalWriter::GivenUp& given_up);
+
+  EventQueue* const queue_;
+  EventStore* const store_;
+  JournalWriter* const journal_;
+  const Clock* const clock_;
+  const Listener listener_;
+  uint64_t newest_;
+  bool told_writable_ = true;
+
+  EventBlockBuilder builder_;
+  EventStore::Step step_;
+  JournalWriter::Change change_;                            // of step_
+  std::vector<std::function<void()>> told_;                 // of step_
+  absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_
+  std::vector<absl::Duration> observed_;                    // when the events of step_ were
+  EventMeters meters_;
+
+  Mutex mutex_;
+  std::pair<std::string, absl::Status> found_corrupt_ ABSL_GUARDED_BY(mutex_);  // by a reader
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_JOURNAL_EVENT_PUMP_H_

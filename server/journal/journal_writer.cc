@@ -1,0 +1,285 @@
+#include "server/journal/journal_writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
+constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// How often to look for events past their age while nothing happens.
+constexpr absl::Duration kRetainInterval = absl::Minutes(10);
+// Of the VMs that stopped while nothing can be written.
+constexpr size_t kMaxWaitingStops = 10'000;
+// What is written at once of what waits: on a small disk there may be no room for all of it twice,
+// in the log and in the database.
+constexpr size_t kMaxTransactionBytes = 1 << 20;
+
+void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
+  for (size_t i = 0; i < block.size(); ++i) {
+    const EventBlock::Entry entry = block.at(i);
+    rows->push_back({.sequence = entry.sequence,
+                     .observe_time = entry.observe_time,
+                     .vm_name = entry.vm_name,
+                     .run_id = entry.run_id,
+                     .type = entry.type,
+                     .shutdown_class = entry.shutdown_class,
+                     .payload = block.EncodedView(i)});
+  }
+}
+
+}  // namespace
+
+bool JournalWriter::Append(Change change, Instant now) {
+  Waiting waiting{std::move(change)};
+  for (const EventBlockPtr& block : waiting.change.blocks) {
+    published_ = block->last_sequence();
+    waiting.bytes += block->memory();
+    waiting.events += block->size();
+  }
+  for (const JournalSession& session : waiting.change.sessions) {
+    waiting.bytes += session.run_id.size() + session.payload.size();
+  }
+  backlog_bytes_ += waiting.bytes;
+  backlog_events_ += waiting.events;
+  backlog_.push_back(std::move(waiting));
+  const bool durable = !waiting_ && WriteWaiting(now);
+  if (!durable) {
+    waiting_ = true;
+    GiveUpBeyondBound();
+  }
+  MeasureBacklog();
+  SetMark();
+  return durable;
+}
+
+void JournalWriter::Tick(Instant now) {
+  if (corrupt_) return;
+  if (waiting_ && now.monotonic >= retry_at_) {
+    if (WriteWaiting(now)) {
+      waiting_ = false;
+      spdlog::info("the journal is written again and has caught up");
+    }
+    MeasureBacklog();
+    SetMark();
+  }
+  if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
+}
+
+absl::Duration JournalWriter::NextTick() const { return writable() ? retain_at_ : retry_at_; }
+
+bool JournalWriter::WriteWaiting(Instant now) {
+  const absl::Status status =
+      corrupt_ ? absl::DataLossError(problem_) : AppendWaiting(RetentionTime(now));
+  if (status.ok()) {
+    retry_wait_ = absl::ZeroDuration();
+    return true;
+  }
+  if (absl::IsDataLoss(status)) {
+    ReportCorrupt(status);
+    return false;
+  }
+  if (!waiting_) {
+    spdlog::error("{}; events are kept in memory and tried again", std::string(status.message()));
+  }
+  RetryLater(now);
+  return false;
+}
+
+void JournalWriter::RetryLater(Instant now) {
+  retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
+  retry_at_ = now.monotonic + retry_wait_;
+}
+
+absl::Status JournalWriter::AppendWaiting(absl::Time now) {
+  while (!backlog_.empty()) {
+    size_t count = 0;
+    for (size_t bytes = 0; count < backlog_.size() && bytes < kMaxTransactionBytes; ++count) {
+      bytes += backlog_[count].bytes;
+    }
+    if (absl::Status status = AppendOldest(count, now); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
+  Journal::Batch batch;
+  for (const auto& [run_id, session] : left_sessions_) batch.sessions.push_back(session);
+  batch.stops = left_stops_;
+  for (size_t i = 0; i < count; ++i) {
+    const Change& change = backlog_[i].change;
+    for (const EventBlockPtr& block : change.blocks) AddRows(*block, &batch.events);
+    batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
+    batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
+  }
+  if (absl::Status status = Commit(batch, now); !status.ok()) return status;
+  left_sessions_.clear();
+  left_stops_.clear();
+  for (; count > 0; --count) {
+    Waiting& written = backlog_.front();
+    Forget(written);
+    if (written.is_gap) given_up_ = {};
+    if (waiting_) {
+      std::move(written.change.blocks.begin(), written.change.blocks.end(),
+                std::back_inserter(late_));
+    }
+    backlog_.pop_front();
+  }
+  return absl::OkStatus();
+}
+
+void JournalWriter::GiveUpBeyondBound() {
+  if (backlog_bytes_ <= kMaxBacklogBytes) return;
+  // More than is needed, so that it is done once for many events; never the newest.
+  while (backlog_bytes_ > kMaxBacklogBytes / 4 * 3 && backlog_.size() > 1) {
+    Waiting& oldest = backlog_.front();
+    GiveUp(oldest);
+    for (JournalSession& session : oldest.change.sessions) {
+      const std::string run_id = session.run_id;
+      left_sessions_[run_id] = std::move(session);
+    }
+    std::move(oldest.change.stops.begin(), oldest.change.stops.end(),
+              std::back_inserter(left_stops_));
+    Forget(oldest);
+    backlog_.pop_front();
+  }
+  if (given_up_.last != 0) newly_given_up_ = given_up_;
+  if (left_stops_.size() > kMaxWaitingStops) {
+    left_stops_.erase(left_stops_.begin(),
+                      left_stops_.end() - static_cast<ptrdiff_t>(kMaxWaitingStops));
+  }
+}
+
+void JournalWriter::GiveUp(const Waiting& waiting) {
+  for (const EventBlockPtr& block : waiting.change.blocks) {
+    uint64_t first = block->first_sequence();
+    for (size_t i = 0; i < block->size(); ++i) {
+      if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
+      // What it says is missing is said by the one that takes its place.
+      const v1::Event gap = DecodeEventField(block->EncodedView(i));
+      if (gap.has_missing()) first = std::min(first, gap.missing().first());
+    }
+    given_up_.first = given_up_.first == 0 ? first : std::min(given_up_.first, first);
+    given_up_.last = block->last_sequence();
+    given_up_.time = block->at(block->size() - 1).observe_time;
+  }
+  if (waiting.is_gap) return;
+  given_up_.events += waiting.events;
+  meters_.given_up_events.Add(waiting.events);
+}
+
+void JournalWriter::PutGap(EventBlockPtr gap) {
+  Waiting waiting;
+  waiting.is_gap = true;
+  waiting.bytes = gap->memory();
+  waiting.events = gap->size();
+  waiting.change.blocks.push_back(std::move(gap));
+  backlog_bytes_ += waiting.bytes;
+  backlog_events_ += waiting.events;
+  backlog_.push_front(std::move(waiting));
+  MeasureBacklog();
+}
+
+void JournalWriter::Retain(Instant now) {
+  const absl::StatusOr<bool> more = journal_->RetainStep(RetentionTime(now));
+  if (absl::IsDataLoss(more.status())) {
+    ReportCorrupt(more.status());
+  } else if (!more.ok()) {
+    spdlog::warn("old events cannot be deleted now: {}", std::string(more.status().message()));
+  }
+  MeasureOldest();
+  retain_at_ = now.monotonic + (more.value_or(false) ? absl::ZeroDuration() : kRetainInterval);
+}
+
+absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) {
+  // Time that passes in earnest: `now` stands still for the whole of a step.
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point begin = Steady::now();
+  writing_ = true;
+  absl::Status status = journal_->Append(batch, now);
+  writing_ = false;
+  if (status.ok()) {
+    meters_.commits.Observe(absl::FromChrono(Steady::now() - begin));
+    MeasureOldest();
+  } else {
+    meters_.write_errors.Add();
+  }
+  return status;
+}
+
+void JournalWriter::Forget(const Waiting& oldest) {
+  backlog_bytes_ -= oldest.bytes;
+  backlog_events_ -= oldest.events;
+}
+
+void JournalWriter::MeasureBacklog() {
+  meters_.backlog_bytes.Set(backlog_bytes_);
+  meters_.backlog_events.Set(backlog_events_);
+}
+
+void JournalWriter::MeasureOldest() {
+  const absl::Time time = journal_->oldest_time();
+  meters_.oldest_event_ns.Set(
+      time == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(time)));
+}
+
+absl::Time JournalWriter::RetentionTime(Instant now) {
+  const absl::Time time = retention_clock_.Read(now);
+  if (const auto step = retention_clock_.TakeStep(); step.has_value()) {
+    spdlog::warn(
+        "the clock went ahead by {}: for {} events are deleted by age as if it had not; set it "
+        "right if it is wrong",
+        absl::FormatDuration(*step), absl::FormatDuration(RetentionClock::kHold));
+  }
+  return time;
+}
+
+void JournalWriter::SetMark() {
+  absl::Status status = mark_->Set({journal_->journal_id(), journal_->newest(), published_});
+  // What the journal does not hold, only this file keeps from being given again.
+  if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();
+  if (!status.ok() && !std::exchange(mark_failed_, true)) {
+    spdlog::error("{}", std::string(status.message()));
+  }
+}
+
+void JournalWriter::ReportCorrupt(const absl::Status& found) {
+  if (corrupt_) return;
+  corrupt_ = true;
+  problem_ = std::string(found.message());
+  retry_at_ = absl::ZeroDuration();
+}
+
+absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
+  // The old one stays open until there is a new one: this object is never without.
+  absl::StatusOr<Journal::Opened> opened =
+      Journal::OpenNew(options_, problem_, now.wall, newest, journal_.get());
+  if (!opened.ok()) {
+    RetryLater(now);
+    return opened.status();
+  }
+  journal_ = std::move(opened->journal);
+  meters_.replacements.Add();
+  meters_.given_up_events.Add(backlog_events_);
+  MeasureOldest();
+  backlog_.clear();
+  backlog_bytes_ = backlog_events_ = 0;
+  MeasureBacklog();
+  left_sessions_.clear();
+  left_stops_.clear();
+  given_up_ = {};
+  newly_given_up_.reset();
+  corrupt_ = waiting_ = false;
+  retry_wait_ = absl::ZeroDuration();
+  published_ = newest;
+  SetMark();
+  return opened->moved_to;
+}
+
+}  // namespace vmeventd

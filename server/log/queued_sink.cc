@@ -1,0 +1,140 @@
+#include "server/log/queued_sink.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include "base/thread_name.h"
+#include "nlohmann/json.hpp"
+#include "server/log/logging.h"
+
+namespace vmeventd {
+namespace {
+
+bool IsSocket(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+// Time that passes, whatever a test's clock says.
+absl::Time SteadyNow() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+}  // namespace
+
+QueuedSink::QueuedSink(int fd, LogMeters* meters, size_t max_bytes)
+    : fd_(fd), is_socket_(IsSocket(fd)), max_bytes_(max_bytes), meters_(meters), thread_([this] {
+        Run();
+      }) {}
+
+QueuedSink::~QueuedSink() { Stop(); }
+
+void QueuedSink::set_formatter(std::unique_ptr<spdlog::formatter> formatter) {
+  const MutexLock lock(&mutex_);
+  formatter_ = std::move(formatter);
+}
+
+void QueuedSink::log(const spdlog::details::log_msg& msg) {
+  spdlog::memory_buf_t line;
+  formatter_->format(msg, line);
+  const MutexLock lock(&mutex_);
+  if (stopped_ || waiting_.size() + writing_ + line.size() > max_bytes_) {
+    meters_->stalled_read.Add();
+    ++left_out_;
+    return;
+  }
+  waiting_.append(line.data(), line.size());
+  changed_.NotifyAll();
+}
+
+void QueuedSink::flush() {
+  const absl::Time end = SteadyNow() + kPatience;
+  const MutexLock lock(&mutex_);
+  while (!waiting_.empty() || writing_ > 0) {
+    const absl::Duration left = end - SteadyNow();
+    if (left <= absl::ZeroDuration()) return;
+    changed_.WaitFor(&mutex_, left);
+  }
+}
+
+void QueuedSink::Stop() {
+  {
+    const MutexLock lock(&mutex_);
+    if (!stopped_) give_up_ = SteadyNow() + kPatience;
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+bool QueuedSink::Take(std::string* lines) {
+  uint64_t left_out = 0;
+  {
+    const MutexLock lock(&mutex_);
+    writing_ = 0;
+    changed_.NotifyAll();
+    while (waiting_.empty() && left_out_ == 0 && !stopped_) changed_.Wait(&mutex_);
+    if (waiting_.empty() && left_out_ == 0) return false;
+    *lines = std::exchange(waiting_, {});
+    left_out = std::exchange(left_out_, 0);
+    writing_ = lines->size();
+  }
+  if (left_out == 0) return true;
+  const std::string payload =
+      nlohmann::ordered_json(
+          {{"message", "log lines were left out: the log was not read fast enough"},
+           {"lines", left_out}})
+          .dump();
+  spdlog::memory_buf_t line;
+  formatter_->format(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload), line);
+  lines->append(line.data(), line.size());
+  return true;
+}
+
+bool QueuedSink::WaitUntilWritable() {
+  constexpr int kPollMilliseconds = 100;
+  for (;;) {
+    {
+      const MutexLock lock(&mutex_);
+      if (SteadyNow() >= give_up_) return false;
+    }
+    pollfd writable = {fd_, POLLOUT, 0};
+    const int ready = poll(&writable, 1, kPollMilliseconds);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+  }
+}
+
+bool QueuedSink::Write(const std::string& lines) {
+  for (absl::string_view rest = lines; !rest.empty();) {
+    if (!WaitUntilWritable()) return false;
+    // A pipe that is writable takes so many bytes without waiting.
+    const size_t size = std::min<size_t>(rest.size(), PIPE_BUF);
+    const ssize_t written = is_socket_ ? send(fd_, rest.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                       : write(fd_, rest.data(), size);
+    if (written >= 0) {
+      rest.remove_prefix(static_cast<size_t>(written));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      return true;  // nobody reads: these lines are lost, and there is nowhere to say so
+    }
+  }
+  return true;
+}
+
+void QueuedSink::Run() {
+  SetThreadName("log-writer");
+  std::string lines;
+  while (Take(&lines)) {
+    if (!Write(lines)) return;
+  }
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,295 @@
+#include "server/metrics/metrics.h"
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "grpcpp/grpcpp.h"
+#include "server/metrics/process_usage.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/classification_rules.h"
+
+namespace vmeventd {
+namespace {
+
+double ToSeconds(absl::Time time) { return absl::ToDoubleSeconds(time - absl::UnixEpoch()); }
+
+// "RUNNING"
+std::string StateName(int state) {
+  return std::string(
+      absl::StripPrefix(v1::VmState_Name(static_cast<v1::VmState>(state)), "VM_STATE_"));
+}
+
+// "STARTED"
+std::string TypeName(EventType type) {
+  return std::string(
+      absl::StripPrefix(v1::EventType_Name(static_cast<v1::EventType>(type)), "EVENT_TYPE_"));
+}
+
+// Every class with every cause that a verdict may have.
+std::set<std::pair<ShutdownClass, ShutdownCause>> PossibleVerdicts() {
+  std::set<std::pair<ShutdownClass, ShutdownCause>> out;
+  for (const Rule& rule : kClassificationRules) {
+    out.emplace(rule.shutdown_class, rule.cause);
+    out.emplace(rule.intended_class, rule.cause);
+  }
+  return out;
+}
+
+// 0 if there is none.
+double FileBytes(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 ? static_cast<double>(status.st_size) : 0;
+}
+
+}  // namespace
+
+Metrics::Metrics(Sources sources)
+    : sources_(std::move(sources)), process_start_(ReadProcessStartTime()) {}
+
+std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  MetricFamilies out;
+  CollectInfo(&out);
+  CollectVms(&out);
+  CollectEvents(&out);
+  CollectJournal(&out);
+  CollectStreams(&out);
+  CollectAccess(&out);
+  CollectQueue(&out);
+  CollectWatcher(&out);
+  CollectLog(&out);
+  CollectProcess(&out);
+  return out.Take();
+}
+
+void Metrics::CollectInfo(MetricFamilies* out) const {
+  out->Gauge("vmeventd_build_info", "Always 1; the labels have the versions", 1,
+             {{"version", sources_.version}, {"grpc_version", grpc::Version()}});
+  out->Gauge("vmeventd_exit_status_source_info",
+             "Always 1; the label says where the exit statuses of QEMUs come from", 1,
+             {{"source", sources_.watcher->exit_status_source()}});
+}
+
+void Metrics::CollectVms(MetricFamilies* out) const {
+  const VmCounts counts = sources_.store->vm_counts();
+  for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
+    out->Gauge("vmeventd_vms", "VMs that have not stopped, by their state",
+               static_cast<double>(counts.by_state[state]), {{"state", StateName(state)}});
+  }
+  out->Gauge("vmeventd_stopped_vms", "Stopped VMs that are still listed",
+             static_cast<double>(counts.by_state[v1::VM_STATE_STOPPED]));
+  out->Gauge("vmeventd_vms_with_problems", "Listed VMs that have a problem",
+             static_cast<double>(counts.with_problems));
+  for (const WatchedDirectory& directory : sources_.store->directories()) {
+    const MetricFamilies::Labels labels = {{"directory", directory.path},
+                                           {"pattern", directory.pattern}};
+    out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch is there",
+               directory.present ? 1 : 0, labels);
+    out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
+               directory.sockets, labels);
+  }
+}
+
+void Metrics::CollectEvents(MetricFamilies* out) const {
+  const EventMeters& meters = sources_.pump->meters();
+  for (size_t type = 1; type < EventMeters::kTypes; ++type) {
+    const auto named = static_cast<EventType>(type);
+    out->Counter("vmeventd_events_total", "Events told, by their type",
+                 static_cast<double>(meters.events(named)), {{"type", TypeName(named)}});
+  }
+  for (const auto& [shutdown_class, cause] : PossibleVerdicts()) {
+    out->Counter("vmeventd_stops_total", "VMs that stopped, by class and cause",
+                 static_cast<double>(meters.stops(shutdown_class, cause)),
+                 {{"class", std::string(ShutdownClassName(shutdown_class))},
+                  {"cause", std::string(ShutdownCauseName(cause))}});
+  }
+  constexpr char kLatency[] = "vmeventd_event_latency_seconds";
+  constexpr char kLatencyHelp[] = "How long events take, by the leg of their way";
+  out->Histogram(kLatency, kLatencyHelp, meters.qemu_to_observed.Read(),
+                 {{"leg", "qemu_to_observed"}});
+  out->Histogram(kLatency, kLatencyHelp, meters.observed_to_durable.Read(),
+                 {{"leg", "observed_to_durable"}});
+  out->Histogram(kLatency, kLatencyHelp, sources_.hub->meters().public_to_sent.Read(),
+                 {{"leg", "public_to_sent"}});
+  const EventStore::RingSize ring = sources_.store->ring_size();
+  out->Gauge("vmeventd_ring_events", "Newest events that are kept in memory",
+             static_cast<double>(ring.events));
+  out->Gauge("vmeventd_ring_bytes", "Memory that the newest events take",
+             static_cast<double>(ring.bytes));
+}
+
+void Metrics::CollectJournal(MetricFamilies* out) const {
+  const JournalMeters& meters = sources_.journal->meters();
+  const EventStore::Range range = sources_.store->range();
+  out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
+             sources_.store->journal_writable() ? 1 : 0);
+  for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
+    out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
+               FileBytes(absl::StrCat(sources_.journal_path, suffix)), {{"file", file}});
+  }
+  out->Gauge("vmeventd_journal_events", "Events that are retained",
+             static_cast<double>(range.newest + 1 - range.oldest));
+  out->Gauge("vmeventd_journal_oldest_sequence", "The oldest event that is retained",
+             static_cast<double>(range.oldest));
+  out->Gauge("vmeventd_journal_newest_sequence", "The newest event",
+             static_cast<double>(range.newest));
+  if (const uint64_t oldest_ns = meters.oldest_event_ns.value(); oldest_ns != 0) {
+    out->Gauge("vmeventd_journal_oldest_event_timestamp_seconds",
+               "When the oldest event in the journal was observed",
+               static_cast<double>(oldest_ns) * 1e-9);
+  }
+  out->Histogram("vmeventd_journal_commit_duration_seconds",
+                 "Transactions of the journal, their sync to the disk included",
+                 meters.commits.Read());
+  out->Counter("vmeventd_journal_write_errors_total", "Transactions of the journal that failed",
+               static_cast<double>(meters.write_errors.value()));
+  out->Gauge("vmeventd_journal_backlog_events", "Events that wait to be written",
+             static_cast<double>(meters.backlog_events.value()));
+  out->Gauge("vmeventd_journal_backlog_bytes", "Memory of what waits to be written",
+             static_cast<double>(meters.backlog_bytes.value()));
+  out->Gauge("vmeventd_journal_backlog_limit_bytes",
+             "How much may wait to be written before the oldest is given up",
+             static_cast<double>(JournalWriter::kMaxBacklogBytes));
+  out->Counter("vmeventd_journal_given_up_events_total",
+               "Events that were told and will not be in the journal",
+               static_cast<double>(meters.given_up_events.value()));
+  out->Counter("vmeventd_journal_replacements_total", "Journals that were found corrupt in use",
+               static_cast<double>(meters.replacements.value()));
+}
+
+void Metrics::CollectStreams(MetricFamilies* out) const {
+  const StreamMeters& meters = sources_.hub->meters();
+  const StreamLag lag = sources_.hub->Lag(sources_.store->range().newest);
+  out->Gauge("vmeventd_streams", "Open WatchEvents streams", sources_.hub->stream_count());
+  out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
+             lag.behind);
+  out->Gauge("vmeventd_stream_lag_max_events", "How many events the slowest stream is behind",
+             static_cast<double>(lag.max_events));
+  out->Gauge("vmeventd_stream_lag_combined_events", "How many events all streams are behind",
+             static_cast<double>(lag.summed_events));
+  out->Counter("vmeventd_streams_opened_total", "WatchEvents streams that were opened",
+               static_cast<double>(meters.opened.value()));
+  for (size_t i = 0; i < kStreamEnds; ++i) {
+    const auto end = static_cast<StreamEnd>(i);
+    out->Counter("vmeventd_streams_ended_total", "WatchEvents calls that ended, by why",
+                 static_cast<double>(meters.ends(end)),
+                 {{"reason", std::string(StreamEndName(end))}});
+  }
+  out->Counter("vmeventd_stream_sent_events_total", "Events sent, to each stream anew",
+               static_cast<double>(meters.sent_events.value()));
+  out->Counter("vmeventd_stream_sent_messages_total", "Messages sent on streams",
+               static_cast<double>(meters.sent_messages.value()));
+  out->Counter("vmeventd_stream_sent_bytes_total", "Bytes of the messages sent on streams",
+               static_cast<double>(meters.sent_bytes.value()));
+}
+
+void Metrics::CollectAccess(MetricFamilies* out) const {
+  for (size_t i = 0; i < kRefusalNames.size(); ++i) {
+    out->Counter("vmeventd_refusals_total", "Connections and calls turned away, by the reason",
+                 static_cast<double>(sources_.refusals->value(static_cast<Refusal>(i))),
+                 {{"reason", std::string(kRefusalNames[i])}});
+  }
+  if (sources_.server == nullptr) return;
+  const std::vector<ListenAddress> addresses = sources_.server->addresses();
+  const std::vector<int> open = sources_.server->open_connections();
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    out->Gauge("vmeventd_connections", "Open connections of clients, by the address of --listen",
+               open[i], {{"listen", addresses[i].ToString()}});
+  }
+  if (sources_.tls == nullptr) return;
+  const std::shared_ptr<const TlsMaterial> certificate = sources_.tls->Current();
+  out->Gauge("vmeventd_tls_certificate_not_before_timestamp_seconds",
+             "From when on the certificate that new connections get is valid",
+             ToSeconds(certificate->not_before));
+  out->Gauge("vmeventd_tls_certificate_expiry_timestamp_seconds",
+             "When the certificate that new connections get expires",
+             ToSeconds(certificate->not_after));
+  out->Gauge(
+      "vmeventd_tls_files_usable",
+      "1 if the TLS files can be used as they are; 0 while what was read before them is in use",
+      sources_.tls->usable() ? 1 : 0);
+  out->Counter("vmeventd_tls_reload_failures_total",
+               "Times that the TLS files were changed and could not be used",
+               static_cast<double>(sources_.tls->reload_failures()));
+}
+
+void Metrics::CollectQueue(MetricFamilies* out) const {
+  out->Gauge("vmeventd_queue_updates", "Updates of VMs that wait to be recorded",
+             static_cast<double>(sources_.queue->depth()));
+  out->Gauge("vmeventd_queue_limit_updates", "How many may wait before events are left out",
+             static_cast<double>(sources_.queue->max_updates()));
+  out->Counter("vmeventd_queue_dropped_events_total",
+               "Events left out because too many waited to be recorded",
+               static_cast<double>(sources_.queue->dropped_events()));
+}
+
+void Metrics::CollectWatcher(MetricFamilies* out) const {
+  const WatcherCounters counters = sources_.watcher->counters();
+  const struct {
+    const char* name;
+    const char* help;
+    uint64_t value;
+  } rows[] = {
+      {"vmeventd_inotify_overflows_total", "Times that the kernel's inotify queue overflowed",
+       counters.inotify_overflows},
+      {"vmeventd_directory_rescans_total", "Directories that were read anew", counters.rescans},
+      {"vmeventd_monitor_connect_retries_total",
+       "Connections to monitors that were refused or found a full queue, and are tried again",
+       counters.connect_retries},
+      {"vmeventd_monitor_reconnects_total",
+       "Monitors that answered again after their connection had ended",
+       counters.monitor_reconnects},
+      {"vmeventd_monitors_lost_total", "MONITOR_LOST events", counters.monitors_lost},
+      {"vmeventd_protocol_errors_total",
+       "Connections to monitors that were closed because what came was not QMP",
+       counters.protocol_errors},
+      {"vmeventd_out_of_descriptors_total",
+       "Times that a VM could not be followed for want of a file descriptor",
+       counters.out_of_descriptors},
+      {"vmeventd_rate_limited_events_total",
+       "Events left out because one VM sent too many, each told by a GAP",
+       counters.rate_limited_events},
+      {"vmeventd_shutdown_file_errors_total", "Shutdown files that could not be written or removed",
+       counters.shutdown_file_errors},
+      {"vmeventd_unreadable_saved_runs_total",
+       "Open runs of the daemon before this one that could not be read", counters.unreadable_runs},
+      {"vmeventd_exit_status_overflows_total",
+       "Times that the kernel threw messages about ended processes away",
+       counters.exit_statuses_lost},
+  };
+  for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
+  out->Histogram("vmeventd_shutdown_file_duration_seconds",
+                 "From the sight of a VM's end to its shutdown file, written or removed",
+                 counters.shutdown_file_times);
+}
+
+void Metrics::CollectLog(MetricFamilies* out) const {
+  if (sources_.log == nullptr) return;
+  for (const auto& [reason, counter] : {std::pair("rate", &sources_.log->rate),
+                                        std::pair("stalled_read", &sources_.log->stalled_read)}) {
+    out->Counter("vmeventd_log_dropped_lines_total", "Lines of the log that were left out, by why",
+                 static_cast<double>(counter->value()), {{"reason", reason}});
+  }
+}
+
+void Metrics::CollectProcess(MetricFamilies* out) const {
+  const ProcessUsage usage = ReadProcessUsage();
+  out->Gauge("process_start_time_seconds", "When the process was started, since 1970",
+             ToSeconds(process_start_));
+  out->Counter("process_cpu_seconds_total", "User and system CPU time",
+               absl::ToDoubleSeconds(usage.cpu_time));
+  out->Gauge("process_resident_memory_bytes", "Resident memory",
+             static_cast<double>(usage.resident_bytes));
+  out->Gauge("process_virtual_memory_bytes", "Virtual memory",
+             static_cast<double>(usage.virtual_bytes));
+  out->Gauge("process_open_fds", "Open file descriptors",
+             static_cast<double>(usage.open_descriptors));
+  out->Gauge("process_max_fds", "The most file descriptors that may be open",
+             static_cast<double>(usage.max_descriptors));
+}
+
+}  // namespace vmeventd

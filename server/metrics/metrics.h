@@ -1,0 +1,68 @@
+#ifndef VMEVENTD_SERVER_METRICS_METRICS_H_
+#define VMEVENTD_SERVER_METRICS_METRICS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+#include "server/access/refusals.h"
+#include "server/events/event_store.h"
+#include "server/journal/event_pump.h"
+#include "server/journal/journal_writer.h"
+#include "server/log/log_meters.h"
+#include "server/metrics/metric_families.h"
+#include "server/stream/stream_hub.h"
+#include "server/transport/grpc_server.h"
+#include "server/transport/tls_files.h"
+#include "watcher/loop/event_queue.h"
+#include "watcher/qmp/node_watcher.h"
+
+namespace vmeventd {
+
+// What the daemon knows of itself, as Prometheus metrics (docs/metrics.md lists them), read at the
+// moment they are asked for: counters without a lock, what the store, the hub and the queue have
+// under their locks for as long as it takes to copy a few numbers, or one of each open stream. Any
+// thread.
+class Metrics : public prometheus::Collectable {
+ public:
+  // All outlive the metrics.
+  struct Sources {
+    const EventStore* store;
+    const EventPump* pump;
+    const JournalWriter* journal;
+    const StreamHub* hub;
+    const EventQueue* queue;
+    const NodeWatcher* watcher;
+    const RefusalCounters* refusals;
+    GrpcServer* server = nullptr;    // null: nothing listens
+    TlsFiles* tls = nullptr;         // null: no TLS. A scrape looks at the files
+    const LogMeters* log = nullptr;  // null: the process's log is not the daemon's
+    std::string journal_path;        // of the database
+    std::string version;
+  };
+
+  explicit Metrics(Sources sources);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  void CollectInfo(MetricFamilies* out) const;
+  void CollectVms(MetricFamilies* out) const;
+  void CollectEvents(MetricFamilies* out) const;
+  void CollectJournal(MetricFamilies* out) const;
+  void CollectStreams(MetricFamilies* out) const;
+  void CollectAccess(MetricFamilies* out) const;
+  void CollectQueue(MetricFamilies* out) const;
+  void CollectWatcher(MetricFamilies* out) const;
+  void CollectLog(MetricFamilies* out) const;
+  void CollectProcess(MetricFamilies* out) const;
+
+  const Sources sources_;
+  const absl::Time process_start_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_METRICS_METRICS_H_

@@ -1,0 +1,229 @@
+#include "server/metrics/metrics_server.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "base/thread_name.h"
+#include "prometheus/text_serializer.h"
+#include "server/access/clients.h"
+
+namespace vmeventd {
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+constexpr size_t kMaxRequestBytes = 8 << 10;
+constexpr size_t kMaxDrainedBytes = 64 << 10;
+constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
+constexpr absl::string_view kPlainText = "text/plain; charset=utf-8";
+
+std::string Response(absl::string_view status, absl::string_view headers, absl::string_view type,
+                     absl::string_view body, bool with_body) {
+  return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type,
+                      "\r\nContent-Length: ", body.size(),
+                      "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store"
+                      "\r\nConnection: close\r\n",
+                      headers, "\r\n", with_body ? body : "");
+}
+
+// The answer to a request, of which all headers are there.
+std::string Answer(absl::string_view request, const prometheus::Collectable& metrics) {
+  const absl::string_view line = request.substr(0, request.find("\r\n"));
+  const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
+  if (parts.size() != 3 || !absl::StartsWith(parts[2], "HTTP/1.") ||
+      !absl::StartsWith(parts[1], "/")) {
+    return Response("400 Bad Request", "", kPlainText, "not an HTTP/1.1 request\n", true);
+  }
+  const absl::string_view method = parts[0];
+  const bool head = method == "HEAD";
+  if (!head && method != "GET") {
+    return Response("405 Method Not Allowed", "Allow: GET, HEAD\r\n", kPlainText,
+                    "only GET and HEAD\n", true);
+  }
+  if (parts[1].substr(0, parts[1].find('?')) != "/metrics") {
+    return Response("404 Not Found", "", kPlainText, "metrics are at /metrics\n", !head);
+  }
+  return Response("200 OK", "", "text/plain; version=0.0.4; charset=utf-8",
+                  prometheus::TextSerializer().Serialize(metrics.Collect()), !head);
+}
+
+}  // namespace
+
+class MetricsServer::Loop {
+ public:
+  Loop(int listener, int stop, const prometheus::Collectable* metrics, RefusalCounters* refusals,
+       const MetricsServerLimits& limits)
+      : listener_(listener), stop_(stop), metrics_(metrics), refusals_(refusals), limits_(limits) {}
+
+  void Run() {
+    while (RunOnce()) {
+    }
+  }
+
+ private:
+  // Reads its request, then sends the answer, then waits for the client's end: to close before that
+  // may take the answer from it.
+  struct Connection {
+    UniqueFd fd;
+    std::string peer;
+    Steady::time_point end;
+    std::string request;
+    std::string answer;
+    size_t sent = 0;
+    size_t drained = 0;
+
+    bool answering() const { return !answer.empty(); }
+    bool sent_all() const { return answering() && sent == answer.size(); }
+  };
+  using Place = std::list<Connection>::iterator;
+
+  // False: it was stopped.
+  bool RunOnce() {
+    std::vector<pollfd> waiting = {{stop_, POLLIN, 0}, {listener_, POLLIN, 0}};
+    std::vector<Place> places;
+    for (auto it = connections_.begin(); it != connections_.end(); ++it) {
+      const bool writes = it->answering() && !it->sent_all();
+      waiting.push_back({it->fd.get(), static_cast<int16_t>(writes ? POLLOUT : POLLIN), 0});
+      places.push_back(it);
+    }
+    poll(waiting.data(), waiting.size(), Timeout());
+    if (waiting[0].revents != 0) return false;
+    for (size_t i = 0; i < places.size(); ++i) {
+      if (waiting[i + 2].revents != 0 && !Advance(&*places[i])) connections_.erase(places[i]);
+    }
+    const Steady::time_point now = Steady::now();
+    connections_.remove_if([now](const Connection& open) { return open.end <= now; });
+    if (waiting[1].revents != 0) Accept();
+    return true;
+  }
+
+  // In milliseconds, until the first connection has had its time. The oldest is the first.
+  int Timeout() const {
+    if (connections_.empty()) return -1;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(connections_.front().end - Steady::now());
+    return static_cast<int>(std::max<int64_t>(0, left.count()));
+  }
+
+  void Accept() {
+    UniqueFd fd(accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd.valid()) {
+      // Without a descriptor it would be reported for ever: one of ours has to go.
+      if ((errno == EMFILE || errno == ENFILE) && !connections_.empty()) {
+        Evict(connections_.begin());
+      }
+      return;
+    }
+    std::string peer = PeerOfSocket(fd.get());
+    MakeRoom(peer);
+    const auto time =
+        std::chrono::duration_cast<Steady::duration>(absl::ToChronoNanoseconds(limits_.time));
+    connections_.push_back({std::move(fd), std::move(peer), Steady::now() + time, "", ""});
+  }
+
+  // Closes the oldest connection where there are too many.
+  void MakeRoom(const std::string& peer) {
+    const auto same = [&peer](const Connection& open) { return open.peer == peer; };
+    const auto of_peer = std::count_if(connections_.begin(), connections_.end(), same);
+    if (of_peer >= limits_.connections_of_peer) {
+      Evict(std::find_if(connections_.begin(), connections_.end(), same));
+    } else if (static_cast<int>(connections_.size()) >= limits_.connections) {
+      Evict(connections_.begin());
+    }
+  }
+
+  void Evict(Place place) {
+    refusals_->Count(Refusal::kScrapes);
+    connections_.erase(place);
+  }
+
+  // Does what can be done now. False: the connection is to be closed.
+  bool Advance(Connection* connection) const {
+    if (!connection->answering() && !Read(connection)) return false;
+    if (connection->answering() && !connection->sent_all() && !Write(connection)) return false;
+    return !connection->sent_all() || Drain(connection);
+  }
+
+  bool Read(Connection* connection) const {
+    char bytes[4096];
+    const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
+    if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
+    connection->request.append(bytes, static_cast<size_t>(size));
+    if (connection->request.size() > kMaxRequestBytes) {
+      connection->answer = Response("431 Request Header Fields Too Large", "", kPlainText,
+                                    "the request has too many bytes\n", true);
+    } else if (absl::StrContains(connection->request, kEndOfHeaders)) {
+      connection->answer = Answer(connection->request, *metrics_);
+    }
+    return true;
+  }
+
+  static bool Write(Connection* connection) {
+    const absl::string_view rest = absl::string_view(connection->answer).substr(connection->sent);
+    const ssize_t size = send(connection->fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+    if (size < 0) return errno == EAGAIN || errno == EINTR;
+    connection->sent += static_cast<size_t>(size);
+    if (connection->sent_all()) shutdown(connection->fd.get(), SHUT_WR);
+    return true;
+  }
+
+  // Reads what comes behind the request. False: that was the end, or too much.
+  static bool Drain(Connection* connection) {
+    char bytes[4096];
+    const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
+    if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
+    connection->drained += static_cast<size_t>(size);
+    return connection->drained <= kMaxDrainedBytes;
+  }
+
+  const int listener_;
+  const int stop_;
+  const prometheus::Collectable* const metrics_;
+  RefusalCounters* const refusals_;
+  const MetricsServerLimits limits_;
+  std::list<Connection> connections_;  // oldest first
+};
+
+MetricsServer::MetricsServer(std::unique_ptr<ListenSocket> socket,
+                             const prometheus::Collectable* metrics, RefusalCounters* refusals,
+                             const MetricsServerLimits& limits)
+    : socket_(std::move(socket)),
+      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      loop_(std::make_unique<Loop>(socket_->fd(), stop_.get(), metrics, refusals, limits)),
+      thread_([loop = loop_.get()] {
+        SetThreadName("metrics");
+        loop->Run();
+      }) {}
+
+MetricsServer::~MetricsServer() {
+  // Fails only where it is set already.
+  static_cast<void>(eventfd_write(stop_.get(), 1));
+  thread_.join();
+}
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
+    const ListenAddress& address, const prometheus::Collectable* metrics, RefusalCounters* refusals,
+    const MetricsServerLimits& limits) {
+  absl::StatusOr<std::unique_ptr<ListenSocket>> socket = ListenSocket::Open(address);
+  if (!socket.ok()) {
+    return absl::UnavailableError(absl::StrCat(
+        address.ToString(), ": the metrics cannot be served here: ", socket.status().message()));
+  }
+  return std::unique_ptr<MetricsServer>(
+      new MetricsServer(*std::move(socket), metrics, refusals, limits));
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,55 @@
+#ifndef VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_
+#define VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_
+
+#include <memory>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "prometheus/collectable.h"
+#include "server/access/refusals.h"
+#include "server/config/listen_address.h"
+#include "server/transport/listen_socket.h"
+
+namespace vmeventd {
+
+struct MetricsServerLimits {
+  int connections = 64;
+  int connections_of_peer = 16;  // see Clients
+  // From the connection to the last byte of the answer, and to the client's end.
+  absl::Duration time = absl::Seconds(5);
+};
+
+// Answers GET and HEAD of /metrics by HTTP/1.1, in Prometheus' text format, until it is destroyed:
+// one request a connection. Everything else is 404, another method 405. One thread serves all and
+// waits for nobody: a connection that is too many closes the oldest, of its peer or of all, so that
+// clients that stall keep nobody out.
+class MetricsServer {
+ public:
+  // The pointers outlive the server; `metrics` is asked on its thread. The error names the address
+  // and why nothing can be served there.
+  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
+      const ListenAddress& address, const prometheus::Collectable* metrics,
+      RefusalCounters* refusals, const MetricsServerLimits& limits = {});
+  ~MetricsServer();
+  MetricsServer(const MetricsServer&) = delete;
+  MetricsServer& operator=(const MetricsServer&) = delete;
+
+  // Where it listens, with the port that the kernel chose.
+  const ListenAddress& address() const { return socket_->address(); }
+
+ private:
+  class Loop;
+  MetricsServer(std::unique_ptr<ListenSocket> socket, const prometheus::Collectable* metrics,
+                RefusalCounters* refusals, const MetricsServerLimits& limits);
+
+  const std::unique_ptr<ListenSocket> socket_;
+  const UniqueFd stop_;  // an eventfd
+  const std::unique_ptr<Loop> loop_;
+  std::thread thread_;  // last: it uses the rest
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_METRICS_METRICS_SERVER_H_

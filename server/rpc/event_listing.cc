@@ -1,0 +1,216 @@
+#include "server/rpc/event_listing.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr size_t kReadBytes = size_t{256} << 10;
+
+// A turn ends after so many steps of a matcher, where each row that is looked at counts as some,
+// ...
+constexpr size_t kTurnSteps = 1'000'000;
+constexpr size_t kRowSteps = 10;
+// ... and after so many windows of the journal's sequences, each of which is one statement: there
+// SQLite skips what does not pass, which takes a few milliseconds.
+constexpr uint64_t kWindow = 10'000;
+constexpr int kTurnWindows = 2;
+
+// Collects a turn's events, which come in one direction.
+class Lister {
+ public:
+  Lister(const EventMatcher& matcher, const ListEventsBounds& bounds, size_t max_bytes)
+      : matcher_(matcher), bounds_(bounds), max_bytes_(max_bytes) {}
+
+  // False: the turn is over, and its `next` is set.
+  bool Take(const EventBlock::Entry& entry, absl::string_view encoded) {
+    if (steps_ >= kTurnSteps) return EndTurn(entry.sequence);
+    steps_ += kRowSteps;
+    if (entry.observe_time < bounds_.start || entry.observe_time >= bounds_.end ||
+        !matcher_.Matches(entry, &steps_)) {
+      return true;
+    }
+    const bool room = turn_.count == 0 || turn_.events.size() + encoded.size() <= max_bytes_;
+    if (turn_.count == bounds_.page_size || !room) {
+      turn_.next = entry.sequence;
+      return false;
+    }
+    turn_.events.append(encoded.data(), encoded.size());
+    ++turn_.count;
+    return true;
+  }
+
+  // Takes what matches of the journal's events [first, last]. False: the turn is over.
+  absl::StatusOr<bool> TakeFrom(JournalReader* journal, uint64_t first, uint64_t last,
+                                bool newest_first) {
+    bool more = true;
+    const absl::Status status =
+        journal->Select({&matcher_, bounds_.start, bounds_.end, first, last, newest_first},
+                        [&](const EventBlock::Entry& entry, absl::string_view encoded) {
+                          return more = Take(entry, encoded);
+                        });
+    if (!status.ok()) return status;
+    ++windows_;
+    return more;
+  }
+
+  // Ends the page before `next`.
+  void EndAt(uint64_t next) { turn_.next = next; }
+
+  // Ends the turn before `next` where it has searched enough windows. False: it has not.
+  bool EndIfLong(uint64_t next) { return windows_ >= kTurnWindows && !EndTurn(next); }
+
+  EventListing turn() && { return std::move(turn_); }
+
+ private:
+  bool EndTurn(uint64_t next) {
+    turn_.next = next;
+    turn_.in_turn = false;
+    return false;
+  }
+
+  const EventMatcher& matcher_;
+  const ListEventsBounds& bounds_;
+  const size_t max_bytes_;
+  EventListing turn_;
+  size_t steps_ = 0;
+  int windows_ = 0;
+};
+
+absl::Status Deleted(uint64_t sequence, uint64_t oldest) {
+  return absl::OutOfRangeError(
+      absl::StrCat("page_token: sequence ", sequence,
+                   ", where this page begins, is no longer retained: the oldest retained sequence "
+                   "is ",
+                   oldest));
+}
+
+// Which of the journal's sequences can be of those times: [first, last].
+absl::Status NarrowToTimes(JournalReader* journal, const ListEventsBounds& bounds, uint64_t* first,
+                           uint64_t* last) {
+  if (bounds.start > absl::InfinitePast()) {
+    const absl::StatusOr<uint64_t> since = journal->FirstSince(bounds.start);
+    if (!since.ok()) return since.status();
+    *first = std::max(*first, *since == 0 ? *last + 1 : *since);
+  }
+  if (bounds.end < absl::InfiniteFuture()) {
+    const absl::StatusOr<uint64_t> before = journal->LastBefore(bounds.end);
+    if (!before.ok()) return before.status();
+    *last = std::min(*last, *before);
+  }
+  return absl::OkStatus();
+}
+
+// Lists of the journal what is from `from` on (0: from the oldest event) up to `last`; false: the
+// page is complete. All of it is read in one view, so that retention cannot come between. `begins`:
+// the page begins there.
+absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListEventsBounds& bounds,
+                                        uint64_t from, uint64_t last, bool begins, Lister* lister) {
+  const ReadSnapshot snapshot = journal->Snapshot();
+  if (!snapshot.status().ok()) return snapshot.status();
+  const absl::StatusOr<uint64_t> oldest = journal->Oldest();
+  if (!oldest.ok()) return oldest.status();
+  if (from != 0 && from < *oldest) {
+    if (begins) return Deleted(from, *oldest);
+    lister->EndAt(from);  // the next page says that it is gone
+    return false;
+  }
+  uint64_t first = std::max({from, *oldest, uint64_t{1}});
+  if (absl::Status status = NarrowToTimes(journal, bounds, &first, &last); !status.ok()) {
+    return status;
+  }
+  for (; first <= last; first += kWindow) {
+    const absl::StatusOr<bool> more =
+        lister->TakeFrom(journal, first, std::min(last, first + kWindow - 1), false);
+    if (!more.ok()) return more.status();
+    if (!*more || (first + kWindow <= last && lister->EndIfLong(first + kWindow))) return false;
+  }
+  return true;
+}
+
+absl::Status ListForward(const EventStore& store, JournalReader* journal,
+                         const ListEventsBounds& bounds, uint64_t from, Lister* lister) {
+  for (uint64_t next = from;;) {
+    const EventStore::Page page = store.ReadFrom(next, kReadBytes);
+    if (next != 0 && next == from && next < page.range.oldest)
+      return Deleted(next, page.range.oldest);
+    if (next < page.ring_oldest) {
+      const absl::StatusOr<bool> more =
+          ListJournalForward(journal, bounds, next, page.ring_oldest - 1, next == from, lister);
+      if (!more.ok() || !*more) return more.status();
+      next = page.ring_oldest;
+      continue;
+    }
+    if (page.blocks.empty()) return absl::OkStatus();
+    for (const EventBlockPtr& block : page.blocks) {
+      // The ring may still hold what retention has deleted.
+      for (uint64_t at = std::max({next, block->first_sequence(), page.range.oldest});
+           at <= block->last_sequence(); ++at) {
+        const size_t index = at - block->first_sequence();
+        if (!lister->Take(block->at(index), block->EncodedView(index))) return absl::OkStatus();
+      }
+      next = block->last_sequence() + 1;
+    }
+  }
+}
+
+absl::Status ListJournalBackward(JournalReader* journal, const ListEventsBounds& bounds,
+                                 uint64_t last, Lister* lister) {
+  const ReadSnapshot snapshot = journal->Snapshot();
+  if (!snapshot.status().ok()) return snapshot.status();
+  const absl::StatusOr<uint64_t> oldest = journal->Oldest();
+  if (!oldest.ok()) return oldest.status();
+  uint64_t first = std::max(*oldest, uint64_t{1});
+  if (absl::Status status = NarrowToTimes(journal, bounds, &first, &last); !status.ok()) {
+    return status;
+  }
+  while (first <= last && last != 0) {
+    const uint64_t window = std::max(first, last < kWindow ? 1 : last - kWindow + 1);
+    const absl::StatusOr<bool> more = lister->TakeFrom(journal, window, last, true);
+    if (!more.ok()) return more.status();
+    last = window - 1;
+    if (!*more || (first <= last && lister->EndIfLong(last))) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ListBackward(const EventStore& store, JournalReader* journal,
+                          const ListEventsBounds& bounds, uint64_t from, Lister* lister) {
+  const uint64_t begin = from == 0 ? store.range().newest : from;
+  for (uint64_t next = begin; next != 0;) {
+    const EventStore::Page page = store.ReadBackFrom(next, kReadBytes);
+    if (from != 0 && from < page.range.oldest) return Deleted(from, page.range.oldest);
+    if (page.blocks.empty()) {
+      return ListJournalBackward(journal, bounds, next, lister);
+    }
+    for (const EventBlockPtr& block : page.blocks) {
+      for (uint64_t at = std::min(next, block->last_sequence());
+           at >= std::max(block->first_sequence(), page.range.oldest); --at) {
+        const size_t index = at - block->first_sequence();
+        if (!lister->Take(block->at(index), block->EncodedView(index))) return absl::OkStatus();
+      }
+      next = block->first_sequence() - 1;
+      if (next < page.range.oldest) return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
+                                            const EventMatcher& matcher,
+                                            const ListEventsBounds& bounds, bool newest_first,
+                                            uint64_t from, size_t max_bytes) {
+  Lister lister(matcher, bounds, max_bytes);
+  const absl::Status status = newest_first ? ListBackward(store, journal, bounds, from, &lister)
+                                           : ListForward(store, journal, bounds, from, &lister);
+  if (!status.ok()) return status;
+  return std::move(lister).turn();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,174 @@
+#include "server/rpc/health_service.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "grpc/health/v1/health.pb.h"
+#include "server/rpc/raw_message.h"
+#include "server/stream/grpc_status.h"
+
+namespace vmeventd {
+namespace {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+constexpr size_t kMaxServiceName = 200;
+
+grpc::Status ShuttingDown() { return {grpc::UNAVAILABLE, "vmeventd is shutting down"}; }
+
+grpc::ByteBuffer Encode(int status) {
+  HealthCheckResponse response;
+  response.set_status(static_cast<HealthCheckResponse::ServingStatus>(status));
+  const grpc::Slice slice(response.SerializeAsString());
+  return {&slice, 1};
+}
+
+// The service that is asked for.
+absl::StatusOr<std::string> ServiceOf(const grpc::ByteBuffer& bytes) {
+  HealthCheckRequest request;
+  if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
+  if (request.service().size() > kMaxServiceName) {
+    return absl::InvalidArgumentError(
+        "service: the name is too long; it must have at most 200 bytes");
+  }
+  return request.service();
+}
+
+}  // namespace
+
+// One Health/Watch: sends each status that differs from the one before. Any thread.
+class Health::Watcher : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                        public std::enable_shared_from_this<Health::Watcher> {
+ public:
+  Watcher(Health* health, std::string service) : health_(health), service_(std::move(service)) {}
+
+  // The status may have changed, or the daemon stops.
+  void Wake() {
+    const auto self = shared_from_this();  // another thread may end the call meanwhile
+    std::optional<grpc::Status> finish;
+    {
+      const MutexLock lock(&mutex_);
+      if (writing_ || finished_) return;
+      const Current now = health_->Read(service_);
+      if (!cancelled_ && now.status != sent_) {
+        writing_ = true;
+        sent_ = now.status;
+        message_ = Encode(sent_);
+      } else if (cancelled_ || now.draining) {
+        finished_ = true;
+        finish = cancelled_ ? grpc::Status::CANCELLED : ShuttingDown();
+      } else {
+        return;
+      }
+    }
+    if (finish.has_value()) {
+      Finish(*finish);
+    } else {
+      StartWrite(&message_);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      const MutexLock lock(&mutex_);
+      writing_ = false;
+      if (!ok) cancelled_ = true;
+    }
+    Wake();
+  }
+  void OnCancel() override {
+    {
+      const MutexLock lock(&mutex_);
+      cancelled_ = true;
+    }
+    Wake();
+  }
+  void OnDone() override { health_->Forget(this); }
+
+ private:
+  Health* const health_;
+  const std::string service_;
+  grpc::ByteBuffer message_;  // in flight
+
+  Mutex mutex_;  // before that of health_
+  int sent_ ABSL_GUARDED_BY(mutex_) = -1;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+Health::Health() = default;
+Health::~Health() = default;
+
+Health::Current Health::Read(const std::string& service) const {
+  const MutexLock lock(&mutex_);
+  const auto found = serving_.find(service);
+  if (found == serving_.end()) return {HealthCheckResponse::SERVICE_UNKNOWN, draining_};
+  return {
+      found->second && !draining_ ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING,
+      draining_};
+}
+
+void Health::WakeWatchers() {
+  std::vector<std::shared_ptr<Watcher>> watchers;
+  {
+    const MutexLock lock(&mutex_);
+    for (const auto& [key, watcher] : watchers_) watchers.push_back(watcher);
+  }
+  for (const auto& watcher : watchers) watcher->Wake();
+}
+
+void Health::Set(const std::string& service, bool serving) {
+  {
+    const MutexLock lock(&mutex_);
+    serving_[service] = serving;
+  }
+  WakeWatchers();
+}
+
+void Health::Drain() {
+  {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+  }
+  WakeWatchers();
+}
+
+void Health::Check(IncomingCall* call) const {
+  const absl::StatusOr<std::string> service = ServiceOf(call->request());
+  if (!service.ok()) return call->Refuse(ToGrpcStatus(service.status()));
+  const int status = Read(*service).status;
+  if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
+    return call->Refuse({grpc::NOT_FOUND, "no service has this name"});
+  }
+  call->Answer(Encode(status));
+}
+
+void Health::Watch(IncomingCall* call) {
+  const absl::StatusOr<std::string> service = ServiceOf(call->request());
+  if (!service.ok()) return call->Refuse(ToGrpcStatus(service.status()));
+  const auto watcher = std::make_shared<Watcher>(this, *service);
+  {
+    const MutexLock lock(&mutex_);
+    watchers_.emplace(watcher.get(), watcher);
+  }
+  call->AnswerBy(watcher.get());
+  watcher->Wake();
+}
+
+void Health::Forget(Watcher* watcher) {
+  std::shared_ptr<Watcher> released;  // destroyed without the lock
+  const MutexLock lock(&mutex_);
+  const auto found = watchers_.find(watcher);
+  released = std::move(found->second);
+  watchers_.erase(found);
+}
+
+HealthService::HealthService(Health* health, CallGate* gate) : CallService(gate) {
+  Add("/grpc.health.v1.Health/Check", [health](IncomingCall* call) { health->Check(call); });
+  Add("/grpc.health.v1.Health/Watch", [health](IncomingCall* call) { health->Watch(call); });
+}
+
+}  // namespace vmeventd

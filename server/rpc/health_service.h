@@ -1,0 +1,54 @@
+#ifndef VMEVENTD_SERVER_RPC_HEALTH_SERVICE_H_
+#define VMEVENTD_SERVER_RPC_HEALTH_SERVICE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "base/mutex.h"
+#include "server/rpc/incoming_call.h"
+
+namespace vmeventd {
+
+// Which services are serving, and the Health/Watch calls of all listeners. Any thread.
+class Health {
+ public:
+  Health();
+  ~Health();
+
+  void Set(const std::string& service, bool serving);
+  // Everything is NOT_SERVING from now on; each watch ends with UNAVAILABLE once it has said so.
+  void Drain();
+
+  // Answers a Health/Check and a Health/Watch.
+  void Check(IncomingCall* call) const;
+  void Watch(IncomingCall* call);
+
+ private:
+  class Watcher;
+  struct Current {
+    int status;  // as HealthCheckResponse::ServingStatus
+    bool draining;
+  };
+  Current Read(const std::string& service) const;
+  void WakeWatchers();
+  void Forget(Watcher* watcher);
+
+  mutable Mutex mutex_;
+  absl::flat_hash_map<std::string, bool> serving_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Watcher*, std::shared_ptr<Watcher>> watchers_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// grpc.health.v1.Health on one listener. gRPC's own counts no calls and waits for a request for
+// ever.
+class HealthService : public CallService {
+ public:
+  // Both outlive the service.
+  HealthService(Health* health, CallGate* gate);
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_RPC_HEALTH_SERVICE_H_

@@ -1,0 +1,219 @@
+#include "server/rpc/queries.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/quote.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/events/event_codec.h"
+#include "server/rpc/event_listing.h"
+#include "server/rpc/page_token.h"
+
+namespace vmeventd {
+namespace {
+
+// Room for the fields of a response that are not its list.
+constexpr size_t kReservedBytes = size_t{8} << 10;
+// A page of ListVms ends after so many steps of a matcher, some milliseconds.
+constexpr size_t kMaxListSteps = 2'000'000;
+
+void ClearEmptyFilter(v1::ListEventsRequest* request) {
+  if (request->filter().ByteSizeLong() == 0) request->clear_filter();  // it means the same
+}
+void ClearEmptyFilter(v1::ListVmsRequest*) {}
+
+// The same text for the same question to the same journal, whatever page of it is asked for.
+template <typename Request>
+std::string QuestionOf(const JournalIdentity& identity, Request request) {
+  request.clear_page_token();
+  request.clear_page_size();
+  ClearEmptyFilter(&request);
+  std::string text = absl::StrCat(identity.journal_id, "\n", Request::descriptor()->name(), "\n");
+  google::protobuf::io::StringOutputStream stream(&text);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  request.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return text;
+}
+
+// What a ListVms request lets through.
+class VmMatcher {
+ public:
+  explicit VmMatcher(const v1::ListVmsRequest& request)
+      : names_(request.vm_names()), stopped_(request.include_stopped()) {
+    for (const int state : request.states()) states_ |= 1u << state;
+    if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
+  }
+
+  bool Matches(const VmRecord& vm, size_t* steps) const {
+    if (vm.stopped() && !stopped_) return false;
+    if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
+    return names_.Matches(vm.name(), steps);
+  }
+
+ private:
+  const NameMatcher names_;
+  bool stopped_;
+  unsigned states_ = 0;  // a bit a value; 0: all
+};
+
+// A key as a token's position. No name or path holds a zero byte.
+std::string PositionOf(const VmRecord& vm) {
+  const VmKey key = vm.key();
+  return absl::StrJoin({key.name, key.run_id, key.path}, absl::string_view("\0", 1));
+}
+
+// Which of several entries of one name is meant, where no run id says so.
+absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const std::string& name) {
+  std::vector<VmRecordPtr> running;
+  VmRecordPtr unseen;   // a socket behind which no process was seen yet
+  VmRecordPtr stopped;  // the newest
+  for (const VmRecordPtr& vm : named) {
+    if (vm->stopped()) {
+      if (stopped == nullptr || vm->last_sequence() > stopped->last_sequence()) stopped = vm;
+    } else if (vm->run_id().empty()) {
+      if (unseen == nullptr) unseen = vm;
+    } else {
+      running.push_back(vm);
+    }
+  }
+  if (running.size() == 1) return running.front();
+  if (running.size() > 1) {
+    constexpr size_t kMaxListed = 10;
+    const size_t listed = std::min(running.size(), kMaxListed);
+    std::vector<absl::string_view> ids;
+    for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id());
+    return absl::FailedPreconditionError(absl::StrCat(
+        "name: ", running.size(), " VMs named ", Quote(name), " run; set run_id to one of ",
+        absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : ""));
+  }
+  if (unseen != nullptr) return unseen;
+  if (stopped != nullptr) return stopped;
+  return absl::NotFoundError(absl::StrCat("name: no VM named ", Quote(name), " is known"));
+}
+
+}  // namespace
+
+std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
+    const absl::StatusOr<JournalReader*>& journal) {
+  if (!journal.ok()) return journal.status();
+  if (store_->identity() != identity_) {
+    return absl::UnavailableError("the journal was replaced meanwhile; try again");
+  }
+  const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
+  absl::StatusOr<EventListing> found =
+      ListEventsFrom(*store_, *journal, matcher_, bounds_, newest_first_, from_, room);
+  if (!found.ok()) {
+    // What was found stands. Retention has passed where it would go on, which the next page says.
+    if (events_.empty() || !absl::IsOutOfRange(found.status())) return found.status();
+    return Response();
+  }
+  if (events_.empty()) {
+    events_ = std::move(found->events);
+  } else if (found->events.size() <= room) {
+    events_ += found->events;
+  } else {
+    return Response();  // one event that is larger than the room: it begins the next page
+  }
+  from_ = found->next;
+  bounds_.page_size -= found->count;
+  if (found->in_turn || bounds_.page_size == 0 || ++turns_ == kMaxTurns) return Response();
+  return std::nullopt;
+}
+
+std::string EventsQuery::Response() const {
+  v1::ListEventsResponse rest;
+  if (from_ != 0) {
+    rest.set_next_page_token(PageTokens(identity_->token_key, identity_->journal_id)
+                                 .Make(question_, absl::StrCat(from_)));
+  }
+  return absl::StrCat(events_, rest.SerializeAsString());
+}
+
+absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
+    const v1::ListEventsRequest& request) const {
+  const absl::StatusOr<ListEventsBounds> bounds = CheckListEvents(request);
+  if (!bounds.ok()) return bounds.status();
+  JournalIdentityPtr identity = store_->identity();
+  std::string question = QuestionOf(*identity, request);
+  uint64_t from = 0;
+  if (!request.page_token().empty()) {
+    const absl::StatusOr<std::string> position =
+        PageTokens(identity->token_key, identity->journal_id).Read(question, request.page_token());
+    if (!position.ok()) return position.status();
+    if (!absl::SimpleAtoi(*position, &from)) return absl::InternalError("page_token: unreadable");
+  }
+  return std::unique_ptr<EventsQuery>(
+      new EventsQuery(store_, std::move(identity), std::move(question),
+                      EventMatcher(request.filter()), *bounds, request.newest_first(), from));
+}
+
+absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
+  const absl::StatusOr<int> page_size = CheckListVms(request);
+  if (!page_size.ok()) return page_size.status();
+  const JournalIdentityPtr identity = store_->identity();
+  const PageTokens tokens(identity->token_key, identity->journal_id);
+  const std::string question = QuestionOf(*identity, request);
+  std::string position;
+  VmKey after;
+  if (!request.page_token().empty()) {
+    absl::StatusOr<std::string> read = tokens.Read(question, request.page_token());
+    if (!read.ok()) return read.status();
+    position = *std::move(read);
+    const std::vector<absl::string_view> parts = absl::StrSplit(position, '\0');
+    if (parts.size() != 3) return absl::InternalError("page_token: unreadable");
+    after = {parts[0], parts[1], parts[2]};
+  }
+
+  const VmMatcher matcher(request);
+  const EventStore::VmPage all =
+      store_->ListVmsAfter(position.empty() ? nullptr : &after, SIZE_MAX);
+  std::string out;
+  v1::ListVmsResponse rest;
+  const VmRecord* last = nullptr;
+  int count = 0;
+  size_t steps = 0;
+  for (const VmRecordPtr& vm : all.vms) {
+    if (steps >= kMaxListSteps) {
+      rest.set_next_page_token(tokens.Make(question, PositionOf(*last)));
+      break;
+    }
+    const VmRecord* const before = std::exchange(last, vm.get());
+    if (!matcher.Matches(*vm, &steps)) continue;
+    const bool room =
+        count == 0 || out.size() + vm->encoded().size() <= kMaxResponseBytes - kReservedBytes;
+    if (count == *page_size || !room) {
+      rest.set_next_page_token(tokens.Make(question, PositionOf(*before)));
+      break;
+    }
+    out += ListedVmField(vm->encoded());
+    ++count;
+  }
+  rest.set_sequence(all.sequence);
+  rest.set_journal_id(identity->journal_id);
+  return out + rest.SerializeAsString();
+}
+
+absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) const {
+  if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
+  static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
+                int{v1::ListVmsResponse::kVmsFieldNumber});
+  if (!request.run_id().empty()) {
+    const VmRecordPtr vm = store_->FindVm({request.name(), request.run_id(), ""});
+    if (vm != nullptr) return ListedVmField(vm->encoded());
+    return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id()),
+                                            " of a VM named ", Quote(request.name()), " is known"));
+  }
+  const absl::StatusOr<VmRecordPtr> vm = PickVm(store_->VmsNamed(request.name()), request.name());
+  if (!vm.ok()) return vm.status();
+  return ListedVmField((*vm)->encoded());
+}
+
+}  // namespace vmeventd

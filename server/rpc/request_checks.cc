@@ -1,0 +1,297 @@
+#include "server/rpc/request_checks.h"
+
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/quote.h"
+#include "server/events/event_matcher.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int64_t kFirstSecond = -62135596800;         // 0001-01-01T00:00:00Z
+constexpr int64_t kLastSecond = 253402300799;          // 9999-12-31T23:59:59Z
+constexpr int64_t kMaxDurationSeconds = 315576000000;  // as duration.proto says
+constexpr int32_t kMaxNanos = 999999999;
+
+absl::Status Invalid(const std::string& field, const std::string& value, const std::string& rule) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " ", rule));
+}
+
+std::string Element(const std::string& field, int index) {
+  return absl::StrCat(field, "[", index, "]");
+}
+
+absl::Status CheckCount(const std::string& field, int count) {
+  if (count <= kMaxListEntries) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(count, " entries"),
+                 absl::StrCat("are too many, at most ", kMaxListEntries, " are allowed"));
+}
+
+absl::Status CheckName(const std::string& field, const std::string& name) {
+  if (name.empty()) return Invalid(field, "\"\"", "must not be empty");
+  if (name.size() > kMaxNameBytes) {
+    return Invalid(field, Quote(name),
+                   absl::StrCat("is too long, at most ", kMaxNameBytes, " bytes are allowed"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNames(const std::string& field,
+                        const google::protobuf::RepeatedPtrField<std::string>& names) {
+  if (absl::Status status = CheckCount(field, names.size()); !status.ok()) return status;
+  int globs = 0;
+  size_t bytes = 0;
+  for (int i = 0; i < names.size(); ++i) {
+    if (absl::Status status = CheckName(Element(field, i), names[i]); !status.ok()) return status;
+    if (IsGlob(names[i])) ++globs;
+    bytes += names[i].size();
+  }
+  if (globs > kMaxGlobs) {
+    return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
+                   absl::StrCat("are too many, at most ", kMaxGlobs, " are allowed"));
+  }
+  if (bytes > kMaxPatternBytes) {
+    return Invalid(field, absl::StrCat(bytes, " bytes together"),
+                   absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+  }
+  return absl::OkStatus();
+}
+
+// `is_valid` is the enum's generated check; 0 is UNSPECIFIED in each.
+absl::Status CheckEnums(const std::string& field,
+                        const google::protobuf::RepeatedField<int>& values, bool (*is_valid)(int),
+                        const std::string& type) {
+  if (absl::Status status = CheckCount(field, values.size()); !status.ok()) return status;
+  for (int i = 0; i < values.size(); ++i) {
+    const std::string value = absl::StrCat(values[i]);
+    if (values[i] == 0) return Invalid(Element(field, i), value, "(UNSPECIFIED) is not allowed");
+    if (!is_valid(values[i])) {
+      return Invalid(Element(field, i), value, absl::StrCat("is not a known ", type));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFilter(const v1::EventFilter& filter) {
+  absl::Status status = CheckNames("filter.vm_names", filter.vm_names());
+  if (status.ok()) {
+    status = CheckEnums("filter.types", filter.types(), v1::EventType_IsValid, "EventType");
+  }
+  if (status.ok()) {
+    status =
+        CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass");
+  }
+  return status;
+}
+
+absl::StatusOr<absl::Time> CheckTime(const std::string& field,
+                                     const google::protobuf::Timestamp& time) {
+  if (time.seconds() < kFirstSecond || time.seconds() > kLastSecond) {
+    return Invalid(field + ".seconds", absl::StrCat(time.seconds()),
+                   "is not in the years 0001 to 9999");
+  }
+  if (time.nanos() < 0 || time.nanos() > kMaxNanos) {
+    return Invalid(field + ".nanos", absl::StrCat(time.nanos()),
+                   absl::StrCat("is not in 0 to ", kMaxNanos));
+  }
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+std::string ValueOf(const google::protobuf::Duration& duration) {
+  return absl::StrCat(duration.seconds(), " s ", duration.nanos(), " ns");
+}
+
+absl::StatusOr<absl::Duration> CheckDuration(const std::string& field,
+                                             const google::protobuf::Duration& duration) {
+  if (duration.seconds() < -kMaxDurationSeconds || duration.seconds() > kMaxDurationSeconds ||
+      duration.nanos() < -kMaxNanos || duration.nanos() > kMaxNanos ||
+      (duration.seconds() > 0 && duration.nanos() < 0) ||
+      (duration.seconds() < 0 && duration.nanos() > 0)) {
+    return Invalid(field, ValueOf(duration),
+                   "is not a valid Duration: at most 315576000000 s either way, nanos within "
+                   "999999999 either way and of the same sign");
+  }
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
+    const v1::WatchEventsRequest& request) {
+  if (!request.has_progress_interval()) return std::nullopt;
+  const absl::StatusOr<absl::Duration> interval =
+      CheckDuration("progress_interval", request.progress_interval());
+  if (!interval.ok()) return interval.status();
+  if (*interval == absl::ZeroDuration()) return std::nullopt;
+  if (*interval < absl::Seconds(1)) {
+    return Invalid("progress_interval", ValueOf(request.progress_interval()),
+                   "must be 0 (the default) or at least 1 s");
+  }
+  return *interval;
+}
+
+// A value that names something: it need not be set.
+absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
+  if (value.size() <= max_bytes) return absl::OkStatus();
+  return Invalid(field, Quote(value),
+                 absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
+}
+
+// Whether a text, which is UTF-8, holds a control character (C0, DEL, C1) or a line separator.
+bool HoldsControl(absl::string_view text) {
+  for (; !text.empty(); text.remove_prefix(1)) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(text[0]))) return true;
+    const auto next = text.size() < 2 ? 0 : static_cast<unsigned char>(text[1]);
+    if (text[0] == '\xc2' && next >= 0x80 && next <= 0x9f) return true;  // C1, as U+0085
+    if (absl::StartsWith(text, "\u2028") || absl::StartsWith(text, "\u2029")) return true;
+  }
+  return false;
+}
+
+// A text for people. Line breaks and other control characters would forge log lines.
+absl::Status CheckText(const std::string& field, const std::string& text, size_t max_bytes) {
+  if (absl::StripAsciiWhitespace(text).empty()) {
+    return Invalid(field, Quote(text), "must not be empty: it is what people will read");
+  }
+  if (text.size() > max_bytes) {
+    return Invalid(field, absl::StrCat(text.size(), " bytes"),
+                   absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));
+  }
+  if (HoldsControl(text)) {
+    return Invalid(field, Quote(text), "must not hold line breaks or other control characters");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::Duration> CheckTtl(const v1::DeclareIntentRequest& request) {
+  const absl::StatusOr<absl::Duration> ttl = CheckDuration("ttl", request.ttl());
+  if (!ttl.ok()) return ttl.status();
+  if (*ttl == absl::ZeroDuration()) return kDefaultIntentTtl;
+  if (*ttl < absl::ZeroDuration() || *ttl > kMaxIntentTtl) {
+    return Invalid("ttl", ValueOf(request.ttl()),
+                   "is not in 0 (the default, 10 minutes) to 24 hours");
+  }
+  return *ttl;
+}
+
+absl::StatusOr<WatchStart> CheckStart(const v1::WatchEventsRequest& request) {
+  using Case = v1::WatchEventsRequest::StartCase;
+  if (request.start_case() == Case::kAfterSequence) {
+    if (request.journal_id().empty()) {
+      return Invalid("journal_id", "\"\"",
+                     "must not be empty with after_sequence: it says where the sequence is from");
+    }
+    return AfterSequence{request.after_sequence(), request.journal_id()};
+  }
+  if (!request.journal_id().empty()) {
+    return Invalid("journal_id", Quote(request.journal_id()),
+                   "is allowed with after_sequence only");
+  }
+  switch (request.start_case()) {
+    case Case::kSince: {
+      const absl::StatusOr<absl::Time> since = CheckTime("since", request.since());
+      if (!since.ok()) return since.status();
+      return Since{*since};
+    }
+    case Case::kFromOldest:
+      if (!request.from_oldest()) {
+        return Invalid("from_oldest", "false", "must be true or not set");
+      }
+      return FromOldest{};
+    case Case::kSnapshot:
+      if (!request.snapshot()) return Invalid("snapshot", "false", "must be true or not set");
+      return FromSnapshot{};
+    default:
+      return FromNow{};
+  }
+}
+
+absl::StatusOr<int> CheckPageSize(int32_t page_size) {
+  if (page_size < 0 || page_size > kMaxPageSize) {
+    return Invalid(
+        "page_size", absl::StrCat(page_size),
+        absl::StrCat("is not in 0 (the default, ", kDefaultPageSize, ") to ", kMaxPageSize));
+  }
+  return page_size == 0 ? kDefaultPageSize : page_size;
+}
+
+}  // namespace
+
+absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request) {
+  absl::Status status = CheckFilter(request.filter());
+  if (status.ok()) status = CheckLength("journal_id", request.journal_id(), kMaxNameBytes);
+  if (!status.ok()) return status;
+  const absl::StatusOr<WatchStart> start = CheckStart(request);
+  if (!start.ok()) return start.status();
+  const absl::StatusOr<std::optional<absl::Duration>> interval = CheckProgressInterval(request);
+  if (!interval.ok()) return interval.status();
+  return WatchRequest{*start, *interval};
+}
+
+absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& request) {
+  if (absl::Status status = CheckFilter(request.filter()); !status.ok()) return status;
+  ListEventsBounds bounds;
+  if (request.has_start_time()) {
+    const absl::StatusOr<absl::Time> start = CheckTime("start_time", request.start_time());
+    if (!start.ok()) return start.status();
+    bounds.start = *start;
+  }
+  if (request.has_end_time()) {
+    const absl::StatusOr<absl::Time> end = CheckTime("end_time", request.end_time());
+    if (!end.ok()) return end.status();
+    bounds.end = *end;
+  }
+  if (bounds.start >= bounds.end) {
+    return Invalid(
+        "start_time", absl::FormatTime(absl::RFC3339_full, bounds.start, absl::UTCTimeZone()),
+        absl::StrCat("must be before end_time, ",
+                     absl::FormatTime(absl::RFC3339_full, bounds.end, absl::UTCTimeZone())));
+  }
+  const absl::StatusOr<int> page_size = CheckPageSize(request.page_size());
+  if (!page_size.ok()) return page_size.status();
+  bounds.page_size = *page_size;
+  absl::Status status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
+  if (!status.ok()) return status;
+  return bounds;
+}
+
+absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
+  absl::Status status = CheckNames("vm_names", request.vm_names());
+  if (status.ok()) status = CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState");
+  if (status.ok()) status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
+  if (!status.ok()) return status;
+  return CheckPageSize(request.page_size());
+}
+
+absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request) {
+  absl::Status status = CheckName("vm_name", request.vm_name());
+  if (status.ok()) status = CheckLength("run_id", request.run_id(), kMaxNameBytes);
+  if (status.ok()) status = CheckText("actor", request.actor(), kMaxActorBytes);
+  if (status.ok()) status = CheckText("reason", request.reason(), kMaxReasonBytes);
+  if (!status.ok()) return status;
+  const absl::StatusOr<absl::Duration> ttl = CheckTtl(request);
+  if (!ttl.ok()) return ttl.status();
+  if (!request.request_id().empty()) {
+    status = CheckText("request_id", request.request_id(), kMaxRequestIdBytes);
+    if (!status.ok()) return status;
+  }
+  return IntentRequest{.vm_name = request.vm_name(),
+                       .run_id = request.run_id(),
+                       .intent_id = "",
+                       .actor = request.actor(),
+                       .reason = request.reason(),
+                       .ttl = *ttl,
+                       .request_id = request.request_id()};
+}
+
+absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {
+  return CheckName("intent_id", request.intent_id());
+}
+
+absl::Status CheckGetVm(const v1::GetVmRequest& request) {
+  absl::Status status = CheckName("name", request.name());
+  return status.ok() ? CheckLength("run_id", request.run_id(), kMaxNameBytes) : status;
+}
+
+}  // namespace vmeventd

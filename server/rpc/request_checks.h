@@ -1,0 +1,59 @@
+#ifndef VMEVENTD_SERVER_RPC_REQUEST_CHECKS_H_
+#define VMEVENTD_SERVER_RPC_REQUEST_CHECKS_H_
+
+#include <cstddef>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/events/event_store.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/qmp/node_watcher.h"
+
+// What a request must be, apart from what is known or retained. An error is INVALID_ARGUMENT and
+// names the field, its value and the rule. Pure; any thread.
+
+namespace vmeventd {
+
+inline constexpr int kMaxListEntries = 1'000;   // of each list of a filter
+inline constexpr size_t kMaxNameBytes = 1'024;  // of a name or a pattern
+// Of the name patterns of one filter: those with a wildcard, each of which is compared with every
+// name; and the bytes of all, which a stream keeps for as long as it is open.
+inline constexpr int kMaxGlobs = 32;
+inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
+inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;
+inline constexpr int kDefaultPageSize = 100;
+inline constexpr int kMaxPageSize = 1'000;
+inline constexpr size_t kMaxActorBytes = 256;
+inline constexpr size_t kMaxReasonBytes = 1'024;
+inline constexpr size_t kMaxRequestIdBytes = 256;
+inline constexpr absl::Duration kDefaultIntentTtl = absl::Minutes(10);
+inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
+
+struct WatchRequest {
+  WatchStart start;
+  std::optional<absl::Duration> progress_interval;  // unset: the server's default
+};
+absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
+
+// The times that are listed: [start, end).
+struct ListEventsBounds {
+  absl::Time start = absl::InfinitePast();
+  absl::Time end = absl::InfiniteFuture();
+  int page_size = kDefaultPageSize;
+};
+absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& request);
+
+// The page size.
+absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);
+
+absl::Status CheckGetVm(const v1::GetVmRequest& request);
+
+// What to declare; its intent_id is not set.
+absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request);
+absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_RPC_REQUEST_CHECKS_H_

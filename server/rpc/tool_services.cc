@@ -1,0 +1,116 @@
+#include "server/rpc/tool_services.h"
+
+#include <chrono>
+#include <utility>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/ext/channelz_service_plugin.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr std::chrono::seconds kTimeout(5);  // for what is answered from memory
+constexpr char kReflection[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+constexpr const char* kChannelz[] = {
+    "/grpc.channelz.v1.Channelz/GetTopChannels", "/grpc.channelz.v1.Channelz/GetServers",
+    "/grpc.channelz.v1.Channelz/GetServer",      "/grpc.channelz.v1.Channelz/GetServerSockets",
+    "/grpc.channelz.v1.Channelz/GetChannel",     "/grpc.channelz.v1.Channelz/GetSubchannel",
+    "/grpc.channelz.v1.Channelz/GetSocket"};
+
+class RemovePlugins : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->clear();
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::ServerBuilderOption> WithoutPlugins() {
+  return std::make_unique<RemovePlugins>();
+}
+
+// One request under way. Owns itself.
+struct Tools::Forwarded {
+  Tools* tools;
+  IncomingCall* call;
+  bool streams;
+  std::string method;
+  grpc::ByteBuffer request;
+  grpc::ByteBuffer response;
+  grpc::ClientContext context;
+
+  void Done(const grpc::Status& status) {
+    --tools->waiting_;
+    if (!status.ok()) {
+      call->Refuse(status);
+    } else if (streams) {
+      call->AnswerAndReadNext(response);
+    } else {
+      call->Answer(response);
+    }
+    delete this;
+  }
+};
+
+Tools::Tools() = default;
+
+std::unique_ptr<Tools> Tools::Start() {
+  static const bool initialized = [] {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::channelz::experimental::InitChannelzService();
+    return true;
+  }();
+  static_cast<void>(initialized);
+  std::unique_ptr<Tools> out(new Tools());
+  out->named_.push_back(std::make_unique<v1::VmEventService::Service>());
+  out->named_.push_back(std::make_unique<grpc::health::v1::Health::Service>());
+  grpc::ServerBuilder builder;
+  for (const auto& service : out->named_) builder.RegisterService(service.get());
+  grpc::ResourceQuota quota("tools");
+  quota.SetMaxThreads(kMaxThreads);
+  builder.SetResourceQuota(quota);
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::CQ_TIMEOUT_MSEC, 3'600'000);
+  out->server_ = builder.BuildAndStart();
+  if (out->server_ == nullptr) return nullptr;
+  out->stub_ =
+      std::make_unique<grpc::GenericStub>(out->server_->InProcessChannel(grpc::ChannelArguments()));
+  return out;
+}
+
+Tools::~Tools() {
+  stub_.reset();
+  if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
+}
+
+void Tools::Forward(const std::string& method, bool streams, IncomingCall* call) {
+  if (++waiting_ > kMaxWaiting) {
+    --waiting_;
+    call->Refuse({grpc::RESOURCE_EXHAUSTED,
+                  "too many requests of reflection and channelz are under way; try again later"});
+    return;
+  }
+  auto* const forwarded = new Forwarded{this, call, streams, method, call->request(), {}, {}};
+  forwarded->context.set_deadline(std::chrono::system_clock::now() + kTimeout);
+  stub_->UnaryCall(&forwarded->context, forwarded->method, grpc::StubOptions(), &forwarded->request,
+                   &forwarded->response,
+                   [forwarded](const grpc::Status& status) { forwarded->Done(status); });
+}
+
+ToolService::ToolService(Tools* tools, CallGate* gate) : CallService(gate) {
+  const auto add = [this, tools](const std::string& method, bool streams) {
+    Add(method,
+        [tools, method, streams](IncomingCall* call) { tools->Forward(method, streams, call); });
+  };
+  add(kReflection, true);
+  for (const char* method : kChannelz) add(method, false);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,55 @@
+#ifndef VMEVENTD_SERVER_STREAM_FAN_OUT_H_
+#define VMEVENTD_SERVER_STREAM_FAN_OUT_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "base/fair_queue.h"
+#include "base/mutex.h"
+
+namespace vmeventd {
+
+// What has something to do now and then, for a few milliseconds at the most.
+class FanOutTask {
+ public:
+  virtual ~FanOutTask() = default;
+  // One turn, on a thread of the FanOut it was added to. Not twice at a time, where each task is
+  // added only once until its turn begins.
+  virtual void Turn() = 0;
+};
+
+// Threads that give tasks their turns, owner by owner, so that the caller of Add never does its
+// work. Its bound is its users': each task waits once at the most.
+class FanOut {
+ public:
+  // `add_all` adds every task that there is; called on these threads, without a lock.
+  FanOut(int threads, std::function<void()> add_all);
+  // Tasks that still wait do not get their turn.
+  ~FanOut();
+  FanOut(const FanOut&) = delete;
+  FanOut& operator=(const FanOut&) = delete;
+
+  // Any thread; never waits.
+  void Add(const std::string& owner, std::shared_ptr<FanOutTask> task);
+  // Has `add_all` called on one of the threads, once for all calls until then.
+  void AddAll();
+
+ private:
+  void Run();
+
+  const std::function<void()> add_all_;
+  Mutex mutex_;
+  CondVar changed_;
+  FairQueue<std::shared_ptr<FanOutTask>> tasks_ ABSL_GUARDED_BY(mutex_);
+  bool all_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;  // last: they use the rest
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_STREAM_FAN_OUT_H_

@@ -1,0 +1,217 @@
+#include "server/stream/stream_cursor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+namespace {
+
+// After so many steps of a matcher without a full message the stream reports its progress instead,
+// so that a filter that matches nothing holds no thread for long.
+constexpr size_t kMaxScanSteps = 500'000;
+
+grpc::ByteBuffer ToBuffer(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+void FillProgress(uint64_t sequence, const JournalIdentity& identity, absl::Time now,
+                  v1::Progress* progress) {
+  progress->set_sequence(sequence);
+  progress->set_journal_id(identity.journal_id);
+  progress->set_node_id(identity.node_id);
+  *progress->mutable_time() = ToTimestamp(now);
+}
+
+}  // namespace
+
+absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
+                                                const HistoryRequest& request, size_t max_bytes) {
+  if (request.locate.has_value()) {
+    absl::StatusOr<JournalReader::Start> start = reader->ReadSince(*request.locate, max_bytes);
+    if (!start.ok()) return start.status();
+    return HistoryAnswer{start->first, std::move(start->page.blocks), start->page.through};
+  }
+  absl::StatusOr<JournalReader::Page> page =
+      reader->ReadShared(request.first, request.last, max_bytes);
+  if (!page.ok()) return page.status();
+  return HistoryAnswer{request.first, std::move(page->blocks), page->through};
+}
+
+struct StreamCursor::Batch {
+  std::vector<grpc::Slice> slices;
+  size_t bytes = 0;
+  size_t steps = 0;
+  bool caught_up = false;
+};
+
+StreamCursor::StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher)
+    : store_(store),
+      matcher_(std::move(matcher)),
+      sequence_(begin.cursor),
+      locate_(begin.locate),
+      since_(begin.since),
+      phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
+      identity_(store->identity()),
+      snapshot_(std::move(begin.snapshot)) {
+  if (begin.blocks.empty()) return;
+  const uint64_t through = begin.blocks.back()->last_sequence();
+  history_ = HistoryAnswer{sequence_ + 1, std::move(begin.blocks), through};
+}
+
+absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time now, bool beat) {
+  sent_ = {};
+  more_ = false;
+  switch (phase_) {
+    case Phase::kLocating:
+      history_request_ = HistoryRequest{locate_, 0, 0};
+      return std::nullopt;
+    case Phase::kOpening:
+      phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
+      return ProgressMessage(now);
+    case Phase::kSnapshot:
+      if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
+      if (more_) return std::nullopt;
+      snapshot_.reset();
+      phase_ = Phase::kSnapshotDone;
+      [[fallthrough]];
+    case Phase::kSnapshotDone: {
+      phase_ = Phase::kEvents;
+      v1::WatchEventsResponse response;
+      FillProgress(sequence_, *identity_, now, response.mutable_snapshot_done());
+      return ToBuffer(response.SerializeAsString());
+    }
+    case Phase::kEvents:
+      break;
+  }
+  // What comes from here on belongs to another journal: to resume the client needs its id.
+  if (store_->identity() != identity_) return ProgressMessage(now);
+  Batch batch;
+  const absl::Status status = Collect(&batch);
+  if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
+  if (!status.ok()) return status;
+  if (beat || !(batch.caught_up || history_request_.has_value())) return ProgressMessage(now);
+  return std::nullopt;
+}
+
+void StreamCursor::Supply(HistoryAnswer answer) {
+  if (phase_ == Phase::kLocating) {
+    sequence_ = answer.first - 1;
+    phase_ = Phase::kOpening;
+  }
+  history_ = std::move(answer);
+}
+
+grpc::ByteBuffer StreamCursor::ProgressMessage(absl::Time now) {
+  identity_ = store_->identity();
+  v1::WatchEventsResponse response;
+  FillProgress(sequence_, *identity_, now, response.mutable_progress());
+  return ToBuffer(response.SerializeAsString());
+}
+
+std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
+  std::vector<grpc::Slice> slices;
+  size_t bytes = 0;
+  size_t steps = 0;
+  bool room = true;
+  while (room && !more_ && snapshot_chunk_ < snapshot_->chunks.size()) {
+    const SnapshotChunk& chunk = *snapshot_->chunks[snapshot_chunk_];
+    size_t i = snapshot_vm_;
+    size_t run = i;  // VMs [run, i) match and are not taken yet
+    for (; i < chunk.size(); ++i) {
+      const VmRecord& vm = *chunk.vms()[i];
+      more_ = steps >= kMaxScanSteps;
+      room = bytes == 0 || bytes + vm.encoded().size() <= kMaxMessageBytes;
+      if (more_ || !room) break;
+      if (matcher_.names().Matches(vm.name(), &steps)) {
+        bytes += vm.encoded().size();
+      } else {
+        if (run < i) slices.push_back(chunk.Encoded(run, i));
+        run = i + 1;
+      }
+    }
+    if (run < i) slices.push_back(chunk.Encoded(run, i));
+    const bool done = i == chunk.size();
+    snapshot_vm_ = done ? 0 : i;
+    if (done) ++snapshot_chunk_;
+  }
+  if (slices.empty()) return std::nullopt;
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
+  // What is missing before it was given up while the journal could not be written.
+  sequence_ = std::max(sequence_, block.first_sequence() - 1);
+  size_t i = sequence_ + 1 - block.first_sequence();
+  size_t run = i;  // events [run, i) match and are not taken yet
+  bool room = true;
+  size_t matched = 0;
+  for (; i < block.size(); ++i) {
+    const EventBlock::Entry entry = block.at(i);
+    if (batch->steps >= kMaxScanSteps) break;
+    if (entry.observe_time < since_) ++batch->steps;
+    if (entry.observe_time < since_ || !matcher_.Matches(entry, &batch->steps)) {
+      if (run < i) batch->slices.push_back(block.Encoded(run, i));
+      run = i + 1;
+      continue;
+    }
+    // One event always fits: it may be larger than a message should be.
+    room = batch->bytes == 0 || batch->bytes + entry.bytes <= kMaxMessageBytes;
+    if (!room) break;
+    batch->bytes += entry.bytes;
+    ++matched;
+  }
+  if (run < i) batch->slices.push_back(block.Encoded(run, i));
+  sequence_ = block.first_sequence() + i - 1;
+  sent_.events += matched;
+  if (matched > 0 && block.published() != absl::ZeroDuration()) {
+    sent_.published = std::min(sent_.published, block.published());
+  }
+  return room && i >= block.size();
+}
+
+void StreamCursor::TakeHistory(Batch* batch) {
+  while (!history_->blocks.empty()) {
+    if (!TakeBlock(*history_->blocks.front(), batch)) return;
+    history_->blocks.erase(history_->blocks.begin());
+  }
+  sequence_ = std::max(sequence_, history_->through);
+  history_.reset();
+}
+
+absl::Status StreamCursor::Collect(Batch* batch) {
+  if (history_.has_value()) {
+    TakeHistory(batch);
+    if (history_.has_value()) return absl::OkStatus();  // the message is full
+  }
+  while (batch->steps < kMaxScanSteps) {
+    const EventStore::Page page = store_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
+    if (sequence_ + 1 < page.ring_oldest) {
+      if (sequence_ + 1 < page.range.oldest) {
+        return absl::OutOfRangeError(
+            absl::StrCat("sequence ", sequence_ + 1,
+                         " is no longer retained, the stream was too slow: the oldest retained "
+                         "sequence is ",
+                         page.range.oldest));
+      }
+      if (batch->slices.empty()) {
+        history_request_ = HistoryRequest{std::nullopt, sequence_ + 1, page.ring_oldest - 1};
+      }
+      return absl::OkStatus();
+    }
+    if (page.blocks.empty()) {
+      batch->caught_up = true;
+      return absl::OkStatus();
+    }
+    for (const EventBlockPtr& block : page.blocks) {
+      if (!TakeBlock(*block, batch)) return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,105 @@
+#ifndef VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_
+#define VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "server/events/event_matcher.h"
+#include "server/events/event_store.h"
+#include "server/journal/journal_reader.h"
+
+namespace vmeventd {
+
+// What a cursor needs of the journal before it can go on: where what it asks for begins, with the
+// first events (see JournalReader::ReadSince), or else the events [first, last], as many of them as
+// make a message.
+struct HistoryRequest {
+  std::optional<absl::Time> locate;
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+struct HistoryAnswer {
+  uint64_t first = 0;                 // where the blocks begin
+  std::vector<EventBlockPtr> blocks;  // all that is kept of [first, through]
+  uint64_t through = 0;
+};
+
+// What the journal says to a request: about `max_bytes` of events, StreamCursor::kHistoryBytes at
+// the most. For the reader's thread.
+absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
+                                                const HistoryRequest& request, size_t max_bytes);
+
+// What one WatchEvents stream says next: its place in the log, and no more. It queues nothing, so
+// that a slow reader costs what one message costs. Knows nothing of the network. One thread at a
+// time. A call of Next takes some milliseconds at the most, whatever the filter.
+class StreamCursor {
+ public:
+  static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
+  // What one HistoryAnswer should hold: it fits into one message, so that nothing of it waits.
+  static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
+
+  // `store` outlives the cursor. The stream begins with what matches of begin.snapshot, if it is
+  // set.
+  StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher);
+
+  // The next message, a WatchEventsResponse: a Progress first, then the snapshot, then events as
+  // they come. Unset when there is nothing to say, or when TakeHistoryRequest has something; with
+  // `beat` that is a Progress instead. OUT_OF_RANGE: what comes next is no longer retained.
+  absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
+  // Whether Next said nothing only because its search took long: call it again, after others.
+  bool more() const { return more_; }
+  // What to ask the journal for, and to Supply, before Next is called again.
+  std::optional<HistoryRequest> TakeHistoryRequest() {
+    return std::exchange(history_request_, std::nullopt);
+  }
+  void Supply(HistoryAnswer answer);
+
+  // What the last message of Next holds.
+  struct Sent {
+    size_t events = 0;
+    // When the oldest of them became public (EventBlock::published); InfiniteDuration: not known.
+    absl::Duration published = absl::InfiniteDuration();
+  };
+  const Sent& sent() const { return sent_; }
+
+  // Everything matching up to this sequence is in the messages so far.
+  uint64_t sequence() const { return sequence_; }
+
+ private:
+  enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
+  struct Batch;
+
+  grpc::ByteBuffer ProgressMessage(absl::Time now);
+  // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
+  std::optional<grpc::ByteBuffer> SnapshotMessage();
+  // Takes what matches and fits out of one block. False: the message is full.
+  bool TakeBlock(const EventBlock& block, Batch* batch);
+  // Fills `batch` from the ring until it is full, the ring ends or the scan was long enough.
+  absl::Status Collect(Batch* batch);
+  void TakeHistory(Batch* batch);
+
+  const EventStore* const store_;
+  const EventMatcher matcher_;
+  uint64_t sequence_;
+  Sent sent_;
+  std::optional<absl::Time> locate_;  // while kLocating
+  absl::Time since_;
+  Phase phase_;
+  std::optional<HistoryRequest> history_request_;
+  std::optional<HistoryAnswer> history_;
+  JournalIdentityPtr identity_;  // as the client was told last
+  VmSnapshotPtr snapshot_;       // until it is sent; null: none is to be sent
+  size_t snapshot_chunk_ = 0;    // where it goes on: this chunk, this VM in it
+  size_t snapshot_vm_ = 0;
+  bool more_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_STREAM_STREAM_CURSOR_H_

@@ -1,0 +1,239 @@
+#include "server/stream/stream_hub.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "base/thread_name.h"
+#include "server/stream/grpc_status.h"
+
+namespace vmeventd {
+namespace {
+
+// A call that was refused.
+class FinishedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit FinishedStream(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Open(grpc::CallbackServerContext* context,
+                                                            const v1::WatchEventsRequest& request,
+                                                            const std::string& peer) {
+  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request, peer);
+  return stream.ok() ? *stream : Refuse(stream.status());
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Refuse(const absl::Status& status) {
+  meters_.CountRefusal(status);
+  return new FinishedStream(ToGrpcStatus(status));
+}
+
+absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* context,
+                                                   const v1::WatchEventsRequest& request,
+                                                   const std::string& peer) {
+  absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
+  if (!checked.ok()) return checked.status();
+
+  EventMatcher matcher(request.filter());
+  const absl::StatusOr<StreamBegin> begin = store_->Begin(checked->start);
+  if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
+  if (!begin.ok()) return begin.status();
+  const absl::Duration interval = checked->progress_interval.value_or(options_.progress_interval);
+  const size_t filter_bytes = matcher.memory();
+  StreamSurroundings surroundings = {
+      .context = context,
+      .peer = peer,
+      .progress_interval = interval,
+      .write_timeout = options_.write_timeout,
+      .clock = clock_,
+      .fan_out = matcher.names().globs().empty() ? &plain_ : &globs_,
+      .history = history_,
+      .owner = this,
+      .meters = &meters_,
+  };
+  const auto stream = std::make_shared<WatchStream>(
+      std::move(surroundings), StreamCursor(store_, *begin, std::move(matcher)));
+  const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
+  absl::Status status = Register({stream, due, peer, filter_bytes});
+  if (!status.ok()) return status;
+  meters_.opened.Add();
+  // gRPC keeps the first write until the reactor has been returned to it. From here on the stream
+  // may be cancelled, but not be done: that takes the return.
+  stream->Wake();
+  return stream.get();
+}
+
+absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes) const {
+  if (draining_) return absl::UnavailableError("vmeventd is shutting down");
+  if (streams_.size() >= static_cast<size_t>(options_.max_streams)) {
+    refusals_->Count(Refusal::kStreams);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));
+  }
+  const auto found = peers_.find(peer);
+  const Peer of_peer = found == peers_.end() ? Peer() : found->second;
+  if (of_peer.streams >= options_.max_streams_per_peer) {
+    refusals_->Count(Refusal::kStreamsPerPeer);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "too many streams: at most ", options_.max_streams_per_peer, " may be open from ", peer));
+  }
+  if (filter_bytes_ + filter_bytes > options_.max_filter_bytes ||
+      of_peer.filter_bytes + filter_bytes > options_.max_filter_bytes / 2) {
+    refusals_->Count(Refusal::kFilterMemory);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the filters of the open streams are too large: at most ",
+                     options_.max_filter_bytes, " bytes together, and half of it from ", peer));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamHub::Register(Entry entry) {
+  WatchStream* const key = entry.stream.get();
+  const absl::Duration due = entry.due;
+  const MutexLock lock(&mutex_);
+  absl::Status status = CheckLimits(entry.peer, entry.filter_bytes);
+  if (!status.ok()) return status;
+  Peer& of_peer = peers_[entry.peer];
+  ++of_peer.streams;
+  of_peer.filter_bytes += entry.filter_bytes;
+  filter_bytes_ += entry.filter_bytes;
+  streams_.emplace(key, std::move(entry));
+  const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
+  if (first == due_.begin()) changed_.NotifyAll();
+  return absl::OkStatus();
+}
+
+void StreamHub::StreamDone(WatchStream* stream) {
+  std::shared_ptr<WatchStream> released;  // destroyed without the lock
+  const MutexLock lock(&mutex_);
+  const auto found = streams_.find(stream);
+  if (found == streams_.end()) return;
+  due_.erase({found->second.due, stream});
+  released = std::move(found->second.stream);
+  const size_t filter_bytes = found->second.filter_bytes;
+  filter_bytes_ -= filter_bytes;
+  const auto peer = peers_.find(found->second.peer);
+  peer->second.filter_bytes -= filter_bytes;
+  if (--peer->second.streams == 0) peers_.erase(peer);
+  streams_.erase(found);
+  if (streams_.empty()) changed_.NotifyAll();
+}
+
+size_t StreamHub::HistoryBytes() const {
+  // Few sizes, so that streams that replay side by side share their pages.
+  constexpr size_t kAllBytes = size_t{112} << 20;
+  const MutexLock lock(&mutex_);
+  size_t bytes = StreamCursor::kHistoryBytes;
+  while (bytes * streams_.size() > kAllBytes) bytes /= 2;
+  return bytes;
+}
+
+std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
+  std::vector<std::shared_ptr<WatchStream>> out;
+  const MutexLock lock(&mutex_);
+  out.reserve(streams_.size());
+  for (const auto& [key, entry] : streams_) out.push_back(entry.stream);
+  return out;
+}
+
+void StreamHub::WakeStreams() {
+  plain_.AddAll();
+  globs_.AddAll();
+}
+
+void StreamHub::Wake(const FanOut* fan_out) const {
+  for (const auto& stream : Streams()) {
+    if (stream->fan_out() == fan_out) stream->Wake();
+  }
+}
+
+absl::Duration StreamHub::CheckDeadlines() {
+  const absl::Duration now = clock_->Now().monotonic;
+  std::vector<std::shared_ptr<WatchStream>> due;
+  {
+    const MutexLock lock(&mutex_);
+    for (auto it = due_.begin(); it != due_.end() && it->first <= now; ++it) {
+      due.push_back(streams_.at(it->second).stream);
+    }
+  }
+  for (const auto& stream : due) {
+    const absl::Duration next = stream->CheckDeadline(now);
+    const MutexLock lock(&mutex_);
+    const auto found = streams_.find(stream.get());
+    if (found == streams_.end()) continue;  // it ended meanwhile
+    due_.erase({found->second.due, stream.get()});
+    found->second.due = next;
+    due_.emplace(next, stream.get());
+  }
+  const MutexLock lock(&mutex_);
+  return due_.empty() ? absl::InfiniteDuration() : due_.begin()->first - clock_->Now().monotonic;
+}
+
+void StreamHub::Run() {
+  SetThreadName("hub");
+  for (;;) {
+    CheckDeadlines();
+    const MutexLock lock(&mutex_);
+    if (stopped_) return;
+    // Read again under the lock: a stream may have been opened since.
+    const absl::Duration wait =
+        due_.empty() ? absl::InfiniteDuration() : due_.begin()->first - clock_->Now().monotonic;
+    if (wait > absl::ZeroDuration()) changed_.WaitFor(&mutex_, wait);
+  }
+}
+
+void StreamHub::Stop() {
+  const MutexLock lock(&mutex_);
+  stopped_ = true;
+  changed_.NotifyAll();
+}
+
+void StreamHub::WaitUntilEmpty(absl::Duration timeout) {
+  // Time that passes in earnest, whatever clock_ says.
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point end = Steady::now() + absl::ToChronoNanoseconds(timeout);
+  const MutexLock lock(&mutex_);
+  while (!streams_.empty()) {
+    const absl::Duration left = absl::FromChrono(end - Steady::now());
+    if (left <= absl::ZeroDuration()) return;
+    changed_.WaitFor(&mutex_, left);
+  }
+}
+
+void StreamHub::Drain(absl::Duration timeout) {
+  {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+  }
+  for (const auto& stream : Streams()) stream->Drain();
+  WaitUntilEmpty(timeout);
+  for (const auto& stream : Streams()) {
+    stream->Cut(absl::UnavailableError(
+        "vmeventd is shutting down and the client did not read in time; resume after the last "
+        "sequence received"));
+  }
+  WaitUntilEmpty(absl::Milliseconds(200));
+}
+
+int StreamHub::stream_count() const {
+  const MutexLock lock(&mutex_);
+  return static_cast<int>(streams_.size());
+}
+
+StreamLag StreamHub::Lag(uint64_t newest) const {
+  StreamLag lag;
+  const MutexLock lock(&mutex_);
+  for (const auto& [key, entry] : streams_) {
+    const uint64_t delivered = entry.stream->delivered();
+    if (delivered >= newest) continue;
+    ++lag.behind;
+    lag.summed_events += newest - delivered;
+    lag.max_events = std::max(lag.max_events, newest - delivered);
+  }
+  return lag;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,125 @@
+#ifndef VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
+#define VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
+
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "grpcpp/grpcpp.h"
+#include "server/access/refusals.h"
+#include "server/events/event_store.h"
+#include "server/journal/history.h"
+#include "server/rpc/request_checks.h"
+#include "server/stream/fan_out.h"
+#include "server/stream/stream_meters.h"
+#include "server/stream/watch_stream.h"
+
+namespace vmeventd {
+
+// Every open WatchEvents stream. Owns them; outlives the gRPC server. Methods are for any thread
+// where they do not say otherwise. Calls gRPC without holding its lock.
+class StreamHub : public WatchStreamOwner {
+ public:
+  // All outlive the hub.
+  StreamHub(const EventStore* store, History* history, const Clock* clock, StreamOptions options,
+            RefusalCounters* refusals)
+      : store_(store),
+        history_(history),
+        clock_(clock),
+        options_(options),
+        refusals_(refusals),
+        plain_(kPlainThreads, [this] { Wake(&plain_); }),
+        globs_(kGlobThreads, [this] { Wake(&globs_); }) {}
+  ~StreamHub() override = default;
+
+  // Answers one call of `peer`, whose streams are counted together. Never null: a call that is
+  // refused gets a reactor that has finished with the reason.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context,
+                                                   const v1::WatchEventsRequest& request,
+                                                   const std::string& peer);
+  // The reactor of a call that is refused with `status`.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Refuse(const absl::Status& status);
+
+  // Has each stream look for new events, on other threads. Never waits. Pump thread.
+  void WakeStreams();
+
+  // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite
+  // where no stream is open. Hub thread.
+  absl::Duration CheckDeadlines();
+  // CheckDeadlines in time, until Stop.
+  void Run();
+  void Stop();
+
+  // Nothing more will be published: refuses new streams, and ends each one after its last event.
+  // What has not ended after `timeout` is cut. Returns when no stream is open, or soon after.
+  void Drain(absl::Duration timeout);
+
+  int stream_count() const;
+  // Of the open streams, `newest` being the newest event.
+  StreamLag Lag(uint64_t newest) const;
+  const StreamMeters& meters() const { return meters_; }
+
+  void StreamDone(WatchStream* stream) override;
+  size_t HistoryBytes() const override;
+
+ private:
+  struct Entry {
+    std::shared_ptr<WatchStream> stream;
+    absl::Duration due;
+    std::string peer;
+    size_t filter_bytes;
+  };
+  // What is counted of one peer.
+  struct Peer {
+    int streams = 0;
+    size_t filter_bytes = 0;
+  };
+  // Where streams match their filters: those with name patterns that have wildcards hold up only
+  // each other.
+  static constexpr int kPlainThreads = 2;
+  static constexpr int kGlobThreads = 1;
+
+  absl::StatusOr<WatchStream*> OpenStream(grpc::CallbackServerContext* context,
+                                          const v1::WatchEventsRequest& request,
+                                          const std::string& peer);
+  absl::Status Register(Entry entry);
+  // Whether one more stream of `peer`, with a filter of that size, may be open.
+  absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<std::shared_ptr<WatchStream>> Streams() const;
+  // The streams that match there.
+  void Wake(const FanOut* fan_out) const;
+  void WaitUntilEmpty(absl::Duration timeout);
+
+  const EventStore* const store_;
+  History* const history_;
+  const Clock* const clock_;
+  const StreamOptions options_;
+  RefusalCounters* const refusals_;
+  StreamMeters meters_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  absl::flat_hash_map<WatchStream*, Entry> streams_ ABSL_GUARDED_BY(mutex_);
+  // When each of streams_ is to be checked, soonest first.
+  std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);
+  size_t filter_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of streams_
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // Last: their threads use the rest.
+  FanOut plain_;
+  FanOut globs_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_STREAM_STREAM_HUB_H_

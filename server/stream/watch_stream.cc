@@ -1,0 +1,225 @@
+#include "server/stream/watch_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "grpc/grpc.h"
+#include "server/stream/grpc_status.h"
+
+namespace vmeventd {
+
+WatchStream::WatchStream(StreamSurroundings surroundings, StreamCursor cursor)
+    : context_(surroundings.context),
+      peer_(std::move(surroundings.peer)),
+      progress_interval_(surroundings.progress_interval),
+      write_timeout_(surroundings.write_timeout),
+      clock_(surroundings.clock),
+      fan_out_(surroundings.fan_out),
+      history_(surroundings.history),
+      owner_(surroundings.owner),
+      meters_(surroundings.meters),
+      opened_at_(clock_->Now().monotonic),
+      delivered_(cursor.sequence()),
+      cursor_(std::move(cursor)),
+      since_(opened_at_) {}
+
+void WatchStream::Wake() {
+  if (!waits_for_turn_.exchange(true)) fan_out_->Add(peer_, shared_from_this());
+}
+
+void WatchStream::Drain() {
+  {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+  }
+  Wake();
+}
+
+void WatchStream::Turn() {
+  waits_for_turn_ = false;
+  if (Advance()) Wake();
+}
+
+std::optional<absl::Status> WatchStream::TakeEnd() {
+  if (!end_.has_value() || cutting_ > 0) return std::nullopt;
+  if (state_ != State::kIdle && state_ != State::kReading) return std::nullopt;
+  state_ = State::kFinished;
+  meters_->CountEnd(*end_, draining_);
+  return end_;
+}
+
+void WatchStream::FinishIfEnded() {
+  std::optional<absl::Status> finish;
+  {
+    const MutexLock lock(&mutex_);
+    finish = TakeEnd();
+  }
+  if (finish.has_value()) Finish(ToGrpcStatus(*finish));
+}
+
+bool WatchStream::Advance() {
+  FinishIfEnded();
+  bool beat = false;
+  std::optional<absl::StatusOr<HistoryAnswer>> answer;
+  {
+    const MutexLock lock(&mutex_);
+    again_ = true;
+    if (state_ != State::kIdle || cutting_ > 0) return false;
+    again_ = false;
+    state_ = State::kBuilding;
+    beat = std::exchange(beat_, false);
+    answer = std::exchange(answer_, std::nullopt);
+  }
+
+  const Instant now = clock_->Now();
+  absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
+  if (answer.has_value() && !answer->ok()) next = answer->status();
+  if (next.ok()) {
+    if (answer.has_value()) cursor_.Supply(**std::move(answer));
+    next = cursor_.Next(now.wall, beat);
+  }
+  const bool write = next.ok() && next->has_value();
+  if (write) message_ = *std::move(*next);
+  const std::optional<HistoryRequest> request = cursor_.TakeHistoryRequest();
+  {
+    const MutexLock lock(&mutex_);
+    if (write) {
+      state_ = State::kWriting;
+      since_ = now.monotonic;
+    } else if (request.has_value()) {
+      state_ = State::kReading;
+    } else {
+      state_ = State::kIdle;
+      delivered_.store(cursor_.sequence(), std::memory_order_relaxed);
+      if (!next.ok() && !end_.has_value()) end_ = next.status();
+      again_ = again_ || cursor_.more();
+      if (draining_ && !again_ && !end_.has_value()) {
+        end_ = absl::UnavailableError(
+            absl::StrCat("vmeventd is shutting down; resume after sequence ", cursor_.sequence()));
+      }
+      return again_ || end_.has_value();
+    }
+  }
+  if (write) {
+    StartWrite(&message_);
+  } else {
+    AskHistory(*request);
+  }
+  // An end that came before the state was kReading waits for nobody.
+  FinishIfEnded();
+  return false;
+}
+
+void WatchStream::AskHistory(const HistoryRequest& request) {
+  history_->PostForStream(peer_,
+                          [self = shared_from_this(),
+                           request](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
+                            absl::StatusOr<HistoryAnswer> answer =
+                                reader.ok() ? AnswerFromJournal(*reader, request,
+                                                                self->owner_->HistoryBytes())
+                                            : reader.status();
+                            absl::Status status = answer.status();
+                            self->OnHistory(std::move(answer));
+                            return status;
+                          });
+}
+
+void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
+  if (absl::IsDataLoss(answer.status())) {
+    answer = absl::OutOfRangeError(absl::StrCat(answer.status().message(),
+                                                ": the journal is replaced by a new one; start "
+                                                "from a snapshot"));
+  }
+  {
+    const MutexLock lock(&mutex_);
+    if (state_ != State::kReading) return;  // it has ended
+    answer_ = std::move(answer);
+    state_ = State::kIdle;
+  }
+  Wake();
+}
+
+void WatchStream::CountMessage() {
+  meters_->sent_messages.Add();
+  meters_->sent_events.Add(cursor_.sent().events);
+  meters_->sent_bytes.Add(message_.Length());
+  // What is told of an earlier time was not late on its way.
+  const absl::Duration published = cursor_.sent().published;
+  if (published >= opened_at_ && published < absl::InfiniteDuration()) {
+    meters_->public_to_sent.Observe(clock_->Now().monotonic - published);
+  }
+  delivered_.store(cursor_.sequence(), std::memory_order_relaxed);
+}
+
+void WatchStream::OnWriteDone(bool ok) {
+  {
+    const MutexLock lock(&mutex_);
+    if (ok) CountMessage();
+    message_.Clear();
+    state_ = State::kIdle;
+    since_ = clock_->Now().monotonic;
+    if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
+  }
+  FinishIfEnded();
+  Wake();
+}
+
+void WatchStream::OnCancel() {
+  {
+    const MutexLock lock(&mutex_);
+    if (!end_.has_value()) end_ = absl::CancelledError("the call was cancelled");
+  }
+  FinishIfEnded();
+}
+
+void WatchStream::OnDone() { owner_->StreamDone(this); }
+
+void WatchStream::Cut(const absl::Status& status) {
+  {
+    const MutexLock lock(&mutex_);
+    if (state_ == State::kFinished) return;
+    if (!end_.has_value()) end_ = status;
+    ++cutting_;  // keeps the call, and so the context, until the cancellation has returned
+  }
+  // As TryCancel does, but with the reason: a cancellation goes past what waits to be read.
+  const grpc_call_error error =
+      grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
+                                   std::string(status.message()).c_str(), nullptr);
+  static_cast<void>(error);  // fails only where the call has ended already, which is what we want
+  {
+    const MutexLock lock(&mutex_);
+    --cutting_;
+  }
+  FinishIfEnded();
+}
+
+absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
+  bool beat = false;
+  {
+    const MutexLock lock(&mutex_);
+    if (state_ == State::kFinished) return absl::InfiniteDuration();
+    if (state_ == State::kWriting) {
+      if (now < since_ + write_timeout_) {
+        // It may be done in a moment, and a beat is due an interval after that.
+        return std::min(since_ + write_timeout_, now + progress_interval_);
+      }
+    } else {
+      if (now < since_ + progress_interval_) {
+        // A write may begin meanwhile, and must be checked in time.
+        return std::min(since_ + progress_interval_, now + write_timeout_);
+      }
+      beat = beat_ = true;
+    }
+  }
+  if (beat) {
+    Wake();
+  } else {
+    Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
+                                                  absl::FormatDuration(write_timeout_),
+                                                  "; resume after the last sequence received")));
+  }
+  return now + std::min(progress_interval_, write_timeout_);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,133 @@
+#ifndef VMEVENTD_SERVER_STREAM_WATCH_STREAM_H_
+#define VMEVENTD_SERVER_STREAM_WATCH_STREAM_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "grpcpp/grpcpp.h"
+#include "server/journal/history.h"
+#include "server/stream/fan_out.h"
+#include "server/stream/stream_cursor.h"
+#include "server/stream/stream_meters.h"
+
+namespace vmeventd {
+
+struct StreamOptions {
+  int max_streams = 4'000;
+  int max_streams_per_peer = 2'000;
+  // What all filters may take in memory, and those of one peer half of it.
+  size_t max_filter_bytes = size_t{64} << 20;
+  absl::Duration progress_interval = absl::Seconds(10);  // where the client asks for none
+  absl::Duration write_timeout = absl::Seconds(60);      // one write pending for longer ends it
+};
+
+// Who owns a stream. Any thread.
+class WatchStreamOwner {
+ public:
+  virtual ~WatchStreamOwner() = default;
+  // gRPC has let go of the stream: the last call that it makes. It is the owner's to destroy.
+  virtual void StreamDone(class WatchStream* stream) = 0;
+  // What one answer of the journal may hold: less where more streams are open, so that all together
+  // stay in bounds though none of their clients reads.
+  virtual size_t HistoryBytes() const = 0;
+};
+
+// What a stream works with. The pointers outlive it.
+struct StreamSurroundings {
+  grpc::CallbackServerContext* context = nullptr;  // the call's
+  std::string peer;
+  absl::Duration progress_interval;
+  absl::Duration write_timeout;
+  const Clock* clock = nullptr;
+  FanOut* fan_out = nullptr;  // where it searches what to send
+  History* history = nullptr;
+  WatchStreamOwner* owner = nullptr;
+  StreamMeters* meters = nullptr;
+};
+
+// One WatchEvents call. It has one write in flight, or one question to the journal, or waits for a
+// Wake. Matches its filter on the fan-out's threads only. Calls gRPC without a lock, from one
+// thread at a time, and Finishes once. Any thread.
+class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                    public FanOutTask,
+                    public std::enable_shared_from_this<WatchStream> {
+ public:
+  // Nothing happens before Wake.
+  WatchStream(StreamSurroundings surroundings, StreamCursor cursor);
+
+  // There may be something to send. Does no work itself.
+  void Wake();
+  // The log is complete: send the rest, then end with UNAVAILABLE.
+  void Drain();
+  // Ends at once, whatever is pending. The client gets `status` even if it does not read.
+  void Cut(const absl::Status& status);
+  // Sends a beat or cuts a write that is pending for too long, if either is due. Returns when to
+  // ask again, on the monotonic clock.
+  absl::Duration CheckDeadline(absl::Duration now);
+
+  // What is up to this sequence has been handed to the network, or does not match.
+  uint64_t delivered() const { return delivered_.load(std::memory_order_relaxed); }
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+  // Goes as far as it can: builds and writes a message, finishes, or waits. The fan-out's threads.
+  void Turn() override;
+
+  const FanOut* fan_out() const { return fan_out_; }
+
+ private:
+  // kBuilding, kWriting and kReading: a thread, a write or the history has the stream, which goes
+  // on by itself afterwards.
+  enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
+
+  // False: nothing is left to do now.
+  bool Advance();
+  // Finishes at once, if the stream is free and has ended.
+  void FinishIfEnded();
+  // Asks the history, on whose thread OnHistory is told.
+  void AskHistory(const HistoryRequest& request);
+  void OnHistory(absl::StatusOr<HistoryAnswer> answer);
+  // Measures the message that was written.
+  void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The status to finish with, if the stream is free and has ended.
+  std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  grpc::CallbackServerContext* const context_;
+  const std::string peer_;
+  const absl::Duration progress_interval_;
+  const absl::Duration write_timeout_;
+  const Clock* const clock_;
+  FanOut* const fan_out_;
+  History* const history_;
+  WatchStreamOwner* const owner_;
+  StreamMeters* const meters_;
+  const absl::Duration opened_at_;  // on the monotonic clock
+  std::atomic<uint64_t> delivered_;
+  std::atomic<bool> waits_for_turn_{false};
+
+  StreamCursor cursor_;       // of the thread that made the state kBuilding
+  grpc::ByteBuffer message_;  // in flight
+
+  Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
+  bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
+  bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
+  std::optional<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that use context_: no Finish meanwhile
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // when the state became what it is
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_STREAM_WATCH_STREAM_H_

@@ -1,0 +1,208 @@
+#include "server/transport/grpc_server.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/thread_name.h"
+#include "grpc/grpc.h"
+#include "server/access/call_guard.h"
+#include "server/rpc/vm_event_service.h"
+#include "server/transport/listen_socket.h"
+#include "server/transport/tls_credentials.h"
+
+namespace vmeventd {
+namespace {
+
+// The service's own limit is lower, and counted; this one is for what need not be read to its end.
+constexpr int kMaxMessageBytes = 4 << 20;
+constexpr double kListBurstSeconds = 5;  // so many seconds of the rate may come at once
+constexpr size_t kMaxListPeers = 1'024;
+// Of one peer, and of all, beside their streams.
+constexpr int kOtherCallsOfPeer = 500;
+constexpr int kOtherCalls = 1'000;
+// For clients to read what gRPC has sent, and to close, after it is shut down.
+constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
+// Of one connection, beside its streams.
+constexpr int kOtherCallsOfConnection = 100;
+
+CallLimits CallLimitsOf(const GrpcServerOptions& options) {
+  CallLimits limits;
+  limits.resets = options.resets;
+  limits.calls = options.max_streams + kOtherCalls;
+  limits.calls_of_peer = options.max_streams_per_peer + kOtherCallsOfPeer;
+  return limits;
+}
+
+// The methods of the service as calls.
+void AddEventService(VmEventServiceImpl* service, CallService* calls) {
+  using Context = grpc::CallbackServerContext;
+  using Bytes = grpc::ByteBuffer;
+  const std::string prefix = absl::StrCat("/", v1::VmEventService::service_full_name(), "/");
+  calls->AddStream(prefix + "WatchEvents", [service](Context* context, const Bytes* request) {
+    return service->WatchEvents(context, request);
+  });
+  using Unary = grpc::ServerUnaryReactor* (VmEventServiceImpl::*)(Context*, const Bytes*, Bytes*);
+  const std::pair<const char*, Unary> methods[] = {
+      {"ListEvents", &VmEventServiceImpl::ListEvents},
+      {"ListVms", &VmEventServiceImpl::ListVms},
+      {"GetVm", &VmEventServiceImpl::GetVm},
+      {"DeclareIntent", &VmEventServiceImpl::DeclareIntent},
+      {"WithdrawIntent", &VmEventServiceImpl::WithdrawIntent},
+      {"GetServerInfo", &VmEventServiceImpl::GetServerInfo}};
+  for (const auto& [name, method] : methods) {
+    calls->AddUnary(prefix + name, [service, method = method](
+                                       Context* context, const Bytes* request, Bytes* response) {
+      return (service->*method)(context, request, response);
+    });
+  }
+}
+
+void SetUpLibrary() {
+  static const bool done = [] {
+    // The last server that goes would shut down the library with it, and that waits up to 10 s for
+    // a poller of its own (gRPC 1.51, the backup poller of tcp_posix.cc): longer than a stop may
+    // take. So the library stays up until the process ends.
+    grpc_init();
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              options.max_streams_per_peer + kOtherCallsOfConnection);
+  // A connection that never says anything, or never asks anything, makes room for others.
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder->SetOption(WithoutPlugins());
+}
+
+std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
+  return std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout);
+}
+
+}  // namespace
+
+struct GrpcServer::Listener {
+  ListenAddress address;                 // with the port that the kernel chose
+  std::unique_ptr<ListenSocket> socket;  // null after Shutdown
+  std::unique_ptr<CallGuard> guard;
+  std::unique_ptr<VmEventServiceImpl> methods;
+  std::vector<std::unique_ptr<CallService>> services;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
+  std::unique_ptr<grpc::Server> server;  // first to go: it uses the others
+};
+
+GrpcServer::GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clock* clock)
+    : options_(std::move(options)),
+      backend_(backend),
+      clock_(clock),
+      list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
+      vms_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
+      clients_(CallLimitsOf(options_), clock, backend->refusals()),
+      gate_(&clients_, clock, backend->refusals()) {}
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options,
+                                                              RpcBackend* backend,
+                                                              const Clock* clock) {
+  SetUpLibrary();
+  std::unique_ptr<GrpcServer> out(new GrpcServer(std::move(options), backend, clock));
+  out->tools_ = Tools::Start();
+  if (out->tools_ == nullptr) {
+    return absl::InternalError("gRPC cannot start a server; the log above has the reason");
+  }
+  for (const ListenAddress& address : out->options_.addresses) {
+    if (absl::Status status = out->StartListener(address); !status.ok()) return status;
+  }
+  std::vector<ConnectionAcceptor::Listener> sockets;
+  for (const std::unique_ptr<Listener>& listener : out->listeners_) {
+    sockets.push_back(
+        {listener->socket->fd(), listener->address.ToString(),
+         [connections = listener->connections.get()](int fd) {
+           grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+           connection.fd = fd;
+           connections->HandleNewConnection(&connection);
+         }});
+  }
+  out->acceptor_ = std::make_unique<ConnectionAcceptor>(
+      std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
+      backend->refusals(), [gate = &out->gate_] { gate->EndOverdue(); });
+  out->SetServing(false);
+  out->SetJournalServing(true);
+  out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
+    SetThreadName("acceptor");
+    acceptor->Run();
+  });
+  return out;
+}
+
+absl::Status GrpcServer::StartListener(const ListenAddress& address) {
+  auto listener = std::make_unique<Listener>();
+  absl::StatusOr<std::unique_ptr<ListenSocket>> socket = ListenSocket::Open(address);
+  if (!socket.ok()) return socket.status();
+  listener->socket = *std::move(socket);
+  listener->address = listener->socket->address();
+  listener->guard =
+      std::make_unique<CallGuard>(listener->address, options_.operators, &clients_, &list_rate_,
+                                  &vms_rate_, clock_, backend_->refusals());
+  listener->methods = std::make_unique<VmEventServiceImpl>(backend_, listener->guard.get());
+  auto events = std::make_unique<CallService>(&gate_);
+  AddEventService(listener->methods.get(), events.get());
+  listener->services.push_back(std::move(events));
+  listener->services.push_back(std::make_unique<HealthService>(&health_, &gate_));
+  listener->services.push_back(std::make_unique<ToolService>(tools_.get(), &gate_));
+
+  grpc::ServerBuilder builder;
+  SetOptions(options_, &builder);
+  const bool plain = address.is_unix() || options_.tls == nullptr;
+  listener->connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      plain ? grpc::InsecureServerCredentials() : TlsServerCredentials(options_.tls));
+  for (const auto& service : listener->services) builder.RegisterService(service.get());
+  listener->server = builder.BuildAndStart();
+  if (listener->server == nullptr) {
+    return absl::InternalError(absl::StrCat(
+        address.ToString(), ": gRPC cannot start a server here; the log above has the reason"));
+  }
+  listeners_.push_back(std::move(listener));
+  return absl::OkStatus();
+}
+
+std::vector<ListenAddress> GrpcServer::addresses() const {
+  std::vector<ListenAddress> out;
+  for (const auto& listener : listeners_) out.push_back(listener->address);
+  return out;
+}
+
+void GrpcServer::SetServing(bool serving) {
+  health_.Set("", serving);
+  health_.Set(v1::VmEventService::service_full_name(), serving);
+}
+
+void GrpcServer::SetJournalServing(bool serving) { health_.Set("journal", serving); }
+
+void GrpcServer::Shutdown(absl::Duration timeout) {
+  if (acceptor_ != nullptr) acceptor_->StopAccepting();
+  for (const auto& listener : listeners_) listener->socket.reset();
+  health_.Drain();
+  gate_.Drain();
+  clients_.WaitUntilNoCalls(timeout);
+  // First the connections, then gRPC: it answers what comes while it shuts down, or is open after
+  // its deadline, with CANCELLED, which clients do not take for the end of the daemon.
+  if (acceptor_thread_.joinable()) {
+    acceptor_->Stop(kFlushTime);
+    acceptor_thread_.join();
+  }
+  for (const auto& listener : listeners_) listener->server->Shutdown(Deadline(kFlushTime));
+}
+
+GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
+
+}  // namespace vmeventd

@@ -1,0 +1,89 @@
+#ifndef VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
+#define VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "grpcpp/grpcpp.h"
+#include "server/access/clients.h"
+#include "server/access/rate_limiter.h"
+#include "server/access/refusals.h"
+#include "server/config/listen_address.h"
+#include "server/rpc/health_service.h"
+#include "server/rpc/incoming_call.h"
+#include "server/rpc/rpc_backend.h"
+#include "server/rpc/tool_services.h"
+#include "server/transport/connection_acceptor.h"
+#include "server/transport/tls_files.h"
+
+namespace vmeventd {
+
+struct GrpcServerOptions {
+  std::vector<ListenAddress> addresses;
+  TlsFiles* tls = nullptr;             // for every TCP address; null: they are plain
+  std::vector<std::string> operators;  // names in certificates; see CallGuard
+  int max_connections = 4'000;         // of each address
+  int max_streams = 4'000;             // as the hub has it
+  int max_streams_per_peer = 2'000;    // as the hub has it
+  double list_rate = 200;              // ListEvents a second and peer; and ListVms
+  RelayLimits relay;                   // what clients may send
+  TokenRate resets = CallLimits().resets;
+};
+
+// The listening gRPC server: the service of the backend, health, reflection and channelz on each
+// address. Removes the Unix sockets when it is shut down. Any thread.
+class GrpcServer {
+ public:
+  // Listens on all of the addresses, or on none: the error names the one that failed. The pointers,
+  // and options.tls, outlive the server. Health says NOT_SERVING at first.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
+                                                           RpcBackend* backend, const Clock* clock);
+  ~GrpcServer();
+  GrpcServer(const GrpcServer&) = delete;
+  GrpcServer& operator=(const GrpcServer&) = delete;
+
+  // What the health service says of the daemon and of its service.
+  void SetServing(bool serving);
+  // And of the service "journal": whether what is told is durable.
+  void SetJournalServing(bool serving);
+
+  // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
+  // still open after `timeout` and a little more.
+  void Shutdown(absl::Duration timeout);
+
+  // Where it listens, with the ports that the kernel chose.
+  std::vector<ListenAddress> addresses() const;
+  // The open connections of each of them.
+  std::vector<int> open_connections() { return acceptor_->open_connections(); }
+  // The calls that are open, of all methods.
+  int open_calls() const { return clients_.open_calls(); }
+
+ private:
+  // One address. A gRPC server each, for a call does not tell where it came in.
+  struct Listener;
+
+  GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clock* clock);
+  absl::Status StartListener(const ListenAddress& address);
+
+  const GrpcServerOptions options_;
+  RpcBackend* const backend_;
+  const Clock* const clock_;
+  RateLimiter list_rate_;
+  RateLimiter vms_rate_;
+  Clients clients_;
+  CallGate gate_;
+  Health health_;
+  std::unique_ptr<Tools> tools_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
+  std::thread acceptor_thread_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_

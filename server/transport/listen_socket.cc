@@ -1,0 +1,133 @@
+#include "server/transport/listen_socket.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "server/host/directories.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int kSocketFlags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+sockaddr_un UnixName(const std::string& path) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::memcpy(name.sun_path, path.data(), path.size());
+  return name;
+}
+
+// Removes a socket that nobody listens on.
+absl::Status RemoveStale(const std::string& path) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(path, "cannot be looked at", errno);
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": exists and is not a socket; it is left alone"));
+  }
+  const UniqueFd probe(socket(AF_UNIX, kSocketFlags, 0));
+  if (probe.get() < 0) return ErrnoStatus(path, "cannot make a socket", errno);
+  const sockaddr_un name = UnixName(path);
+  const int result = connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name));
+  if (result == 0 || errno == EAGAIN || errno == EPROTOTYPE) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": another process listens on this socket"));
+  }
+  if (errno != ECONNREFUSED) return ErrnoStatus(path, "cannot tell who listens there", errno);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(path, "the stale socket cannot be removed", errno);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ListenSocket>> ListenSocket::Open(const ListenAddress& address) {
+  std::unique_ptr<ListenSocket> out(new ListenSocket(address));
+  absl::Status status = address.is_unix() ? out->OpenUnix() : out->OpenTcp();
+  if (!status.ok()) return status;
+  return out;
+}
+
+absl::Status ListenSocket::OpenUnix() {
+  const std::string& path = address_.path;
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
+  absl::Status status = MakeOwnDirectory(directory, address_.gid);
+  if (status.ok()) status = CheckNobodyElseReplaces(directory);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(path + ".lock");
+  if (!lock.ok()) return lock.status();
+  lock_ = *std::move(lock);
+  if (status = RemoveStale(path); !status.ok()) return status;
+
+  fd_ = UniqueFd(socket(AF_UNIX, kSocketFlags, 0));
+  if (fd() < 0) return ErrnoStatus(path, "cannot make a socket", errno);
+  // The path is made with the mode of the socket's own inode, less the umask (unix(7)): so it is
+  // never open to more, and the chmod below gives what the umask took.
+  const sockaddr_un name = UnixName(path);
+  if (fchmod(fd(), address_.mode) != 0 ||
+      bind(fd(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) {
+    return ErrnoStatus(path, "cannot be bound", errno);
+  }
+  bound_ = true;
+  if (address_.gid.has_value() &&
+      lchown(path.c_str(), static_cast<uid_t>(-1), *address_.gid) != 0) {
+    return ErrnoStatus(path, absl::StrCat("cannot be given to the group ", address_.group), errno);
+  }
+  if (chmod(path.c_str(), address_.mode) != 0) {
+    return ErrnoStatus(path, "cannot set the socket's mode", errno);
+  }
+  if (listen(fd(), SOMAXCONN) != 0) {
+    return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ListenSocket::OpenTcp() {
+  sockaddr_in v4{};
+  sockaddr_in6 v6{};
+  const bool is_v4 = inet_pton(AF_INET, address_.host.c_str(), &v4.sin_addr) == 1;
+  if (!is_v4) inet_pton(AF_INET6, address_.host.c_str(), &v6.sin6_addr);
+  v4.sin_family = AF_INET;
+  v4.sin_port = htons(address_.port);
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(address_.port);
+  fd_ = UniqueFd(socket(is_v4 ? AF_INET : AF_INET6, kSocketFlags, 0));
+  if (fd() < 0) return ErrnoStatus(address_.ToString(), "cannot make a socket", errno);
+  const int one = 1;  // connections of the daemon before this one may linger
+  setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  int result = is_v4 ? bind(fd(), reinterpret_cast<sockaddr*>(&v4), sizeof(v4))
+                     : bind(fd(), reinterpret_cast<sockaddr*>(&v6), sizeof(v6));
+  // With SO_REUSEADDR it is listen that finds another listener.
+  if (result == 0) result = listen(fd(), SOMAXCONN);
+  if (result != 0 && errno == EADDRINUSE) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(address_.ToString(), ": another process listens on this port"));
+  }
+  if (result != 0) return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
+  socklen_t size = sizeof(v6);
+  if (getsockname(fd(), reinterpret_cast<sockaddr*>(&v6), &size) != 0) {
+    return ErrnoStatus(address_.ToString(), "cannot tell its port", errno);
+  }
+  address_.port = ntohs(v6.sin6_port);  // at the same place in both
+  return absl::OkStatus();
+}
+
+ListenSocket::~ListenSocket() {
+  if (bound_) unlink(address_.path.c_str());
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,75 @@
+#ifndef VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_
+#define VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/counter.h"
+#include "base/mutex.h"
+
+namespace vmeventd {
+
+// What --tls-cert, --tls-key and --tls-client-ca name; client_ca may be empty: clients need no
+// certificate then.
+struct TlsPaths {
+  std::string cert;
+  std::string key;
+  std::string client_ca;
+};
+
+// What they hold, checked: a certificate, the key that belongs to it, authorities for clients.
+struct TlsMaterial {
+  std::string cert;  // PEM, as are the others; with the chain
+  std::string key;
+  std::string client_ca;
+  std::string subject;  // of the certificate, for people
+  absl::Time not_before;
+  absl::Time not_after;
+};
+
+// The error names the file, what is wrong with it and what would be right. A certificate that has
+// expired is no error: whoever starts the daemon needs its other listeners all the same.
+absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
+
+// The newest valid contents of the files, which others replace while the daemon runs. No thread, no
+// timer: each handshake asks, and the files are read when they have changed. What is not valid (a
+// pair half replaced) is logged and the contents before it stay in use. Any thread.
+class TlsFiles {
+ public:
+  static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock);
+
+  // Never null. Looks at the files at most once a second.
+  std::shared_ptr<const TlsMaterial> Current();
+  // Looks at them now. The error says why the old contents stay.
+  absl::Status Reload();
+
+  bool asks_clients() const { return !paths_.client_ca.empty(); }
+  // Whether the files could be used when they were read last; else what was read before is in use.
+  bool usable() const;
+  uint64_t reload_failures() const { return reload_failures_.value(); }
+
+ private:
+  TlsFiles(TlsPaths paths, const Clock* clock) : paths_(std::move(paths)), clock_(clock) {}
+  absl::Status ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts and logs where the old contents stay.
+  absl::Status ReadAgainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string Fingerprint() const;
+
+  const TlsPaths paths_;
+  const Clock* const clock_;
+  Counter reload_failures_;
+  mutable Mutex mutex_;
+  std::shared_ptr<const TlsMaterial> material_ ABSL_GUARDED_BY(mutex_);
+  std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // of the files when they were read last
+  bool usable_ ABSL_GUARDED_BY(mutex_) = true;
+  absl::Duration looked_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_TRANSPORT_TLS_FILES_H_

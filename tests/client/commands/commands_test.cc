@@ -1,0 +1,328 @@
+#include "client/commands/commands.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/connect/connection.h"
+#include "client/output/format_json.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class CommandsTest : public testing::Test {
+ protected:
+  CommandsTest() { server_.Start(); }
+
+  template <typename Command>
+  std::optional<Failure> Run(const Command& command) {
+    const auto channel = Connect(server_.address());
+    const auto stub = v1::VmEventService::NewStub(*channel);
+    const auto health = grpc::health::v1::Health::NewStub(*channel);
+    return RunCommand(
+        command, {server_.address(), stub.get(), health.get(), &formatter_, &output_,
+                  [this](absl::Duration pause) { pauses_.push_back(pause); }, [] { return 1.0; }});
+  }
+  size_t Lines() const {
+    return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
+  }
+
+  // Serves the events 1 to `newest` in pages of the size asked for.
+  void ServeEvents(uint64_t newest) {
+    server_.service().list_events = [this, newest](const v1::ListEventsRequest& request,
+                                                   v1::ListEventsResponse* response) {
+      requests_.push_back(request);
+      uint64_t next = request.page_token().empty() ? 1 : std::stoull(request.page_token());
+      for (int i = 0; i < request.page_size() && next <= newest; ++i, ++next) {
+        *response->add_events() = MakeEvent(next);
+      }
+      if (next <= newest) response->set_next_page_token(std::to_string(next));
+      return grpc::Status::OK;
+    };
+  }
+
+  FakeServer server_;
+  JsonFormatter formatter_;
+  StringOutput output_;
+  std::vector<v1::ListEventsRequest> requests_;
+  std::vector<absl::Duration> pauses_;
+};
+
+TEST_F(CommandsTest, EventsReadsAllPages) {
+  ServeEvents(2500);
+  EXPECT_FALSE(Run(EventsCommand{}).has_value());
+  EXPECT_EQ(Lines(), 2500U);
+  EXPECT_THAT(requests_, SizeIs(3));
+}
+
+TEST_F(CommandsTest, EventsStopsAtTheLimit) {
+  ServeEvents(5000);
+  EventsCommand command;
+  command.limit = 1200;
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_EQ(Lines(), 1200U);
+  ASSERT_THAT(requests_, SizeIs(2));
+  EXPECT_EQ(requests_[0].page_size(), 1000);
+  EXPECT_EQ(requests_[1].page_size(), 200);
+}
+
+TEST_F(CommandsTest, EventsSendsWhatItWasAskedFor) {
+  ServeEvents(1);
+  EventsCommand command;
+  command.since = absl::FromUnixSeconds(5);
+  command.until = absl::FromUnixSeconds(9);
+  command.newest_first = true;
+  command.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  Run(command);
+  EXPECT_EQ(requests_[0].start_time().seconds(), 5);
+  EXPECT_EQ(requests_[0].end_time().seconds(), 9);
+  EXPECT_TRUE(requests_[0].newest_first());
+  EXPECT_THAT(requests_[0].filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+}
+
+TEST_F(CommandsTest, AReaderThatHasGoneEndsTheListQuietly) {
+  ServeEvents(5000);
+  output_.after_write = [this] {
+    if (!output_.text.empty()) output_.status = absl::CancelledError("gone");
+  };
+  EXPECT_FALSE(Run(EventsCommand{}).has_value());
+  EXPECT_THAT(requests_, SizeIs(2));
+}
+
+TEST_F(CommandsTest, VmsReadsAllPages) {
+  server_.service().list_vms = [](const v1::ListVmsRequest& request,
+                                  v1::ListVmsResponse* response) {
+    EXPECT_TRUE(request.include_stopped());
+    EXPECT_THAT(request.states(), ElementsAre(v1::VM_STATE_STOPPED));
+    EXPECT_THAT(request.vm_names(), ElementsAre("web*"));
+    *response->add_vms() = MakeVm(request.page_token().empty() ? "web1" : "web2");
+    if (request.page_token().empty()) response->set_next_page_token("more");
+    return grpc::Status::OK;
+  };
+  VmsCommand command;
+  command.names = {"web*"};
+  command.states = {v1::VM_STATE_STOPPED};
+  command.include_stopped = true;
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_EQ(Lines(), 2U);
+}
+
+TEST_F(CommandsTest, VmAsksForTheRun) {
+  server_.service().get_vm = [](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
+    EXPECT_EQ(request.name(), "web1");
+    EXPECT_EQ(request.run_id(), "run-7");
+    *response->mutable_vm() = MakeVm("web1");
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(VmCommand{"web1", "run-7"}).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
+}
+
+TEST_F(CommandsTest, AVmThatIsNotKnownIsNotFound) {
+  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
+  };
+  const auto failure = Run(VmCommand{"we\nb", ""});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("no VM \"we\\x0ab\" is known"));
+}
+
+TEST_F(CommandsTest, ANameOfTwoVmsSaysHowToChoose) {
+  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2");
+  };
+  const auto failure = Run(VmCommand{"web1", ""});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence, HasSubstr("run-1 and run-2; choose one with --run RUN_ID"));
+}
+
+TEST_F(CommandsTest, InfoPrintsOneObject) {
+  server_.service().info.set_node("node1");
+  EXPECT_FALSE(Run(InfoCommand{}).has_value());
+  EXPECT_EQ(Lines(), 1U);
+  EXPECT_THAT(output_.text, HasSubstr("\"node\":\"node1\""));
+}
+
+TEST_F(CommandsTest, HealthPrintsAWordAndFailsWhereItIsNotServing) {
+  EXPECT_FALSE(Run(HealthCommand{}).has_value());
+  EXPECT_EQ(output_.text, "{\"status\":\"SERVING\"}\n");
+  output_.text.clear();
+  server_.SetServing(false);
+  const auto failure = Run(HealthCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
+}
+
+TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {
+  const auto failure = Run(HealthCommand{"nothing", absl::Seconds(5)});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("vmeventd.v1.VmEventService"));
+}
+
+TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
+  // A socket that listens and whose connections nobody takes.
+  server_.Stop();
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  memcpy(name.sun_path, server_.address().path.data(), server_.address().path.size());
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
+  ASSERT_EQ(listen(fd, 8), 0);
+  const auto failure = Run(HealthCommand{"", absl::Milliseconds(50)});
+  close(fd);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUnreachable);
+  EXPECT_THAT(failure->sentence, HasSubstr("did not answer in time"));
+}
+
+TEST_F(CommandsTest, EventsIsPatientWithARateLimit) {
+  int refusals = 3;
+  ServeEvents(1500);
+  server_.service().list_events = [this, &refusals, serve = server_.service().list_events](
+                                      const v1::ListEventsRequest& request,
+                                      v1::ListEventsResponse* response) {
+    if (!requests_.empty() && refusals-- > 0) {
+      return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
+    }
+    return serve(request, response);
+  };
+  EXPECT_FALSE(Run(EventsCommand{}).has_value());
+  EXPECT_EQ(Lines(), 1500U);
+  EXPECT_THAT(pauses_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200),
+                                   absl::Milliseconds(400)));
+}
+
+TEST_F(CommandsTest, ALimitThatStaysIsToldWithItsFlags) {
+  server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
+    return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
+  };
+  const auto failure = Run(EventsCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence,
+              testing::AllOf(HasSubstr("too many requests"), HasSubstr("--list-rate")));
+}
+
+TEST_F(CommandsTest, ADeniedRequestSaysWhoMay) {
+  server_.service().declare_intent = [](const v1::DeclareIntentRequest&,
+                                        v1::DeclareIntentResponse*) {
+    return grpc::Status(grpc::PERMISSION_DENIED, "the peer may only read");
+  };
+  const auto failure = Run(DeclareIntentCommand{"web1", "", "a", "r", std::nullopt});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence,
+              testing::AllOf(HasSubstr("the peer may only read"), HasSubstr("role=operator")));
+}
+
+TEST_F(CommandsTest, AServerThatIsNotThereIsUnreachable) {
+  server_.Stop();
+  const auto failure = Run(InfoCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUnreachable);
+}
+
+TEST_F(CommandsTest, ARefusedArgumentIsWrongUsage) {
+  server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "end_time: before start_time");
+  };
+  const auto failure = Run(EventsCommand{});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUsage);
+  EXPECT_THAT(failure->sentence, HasSubstr("end_time: before start_time"));
+}
+
+TEST_F(CommandsTest, OtherFailuresAreFailures) {
+  server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, "the journal cannot be read");
+  };
+  EXPECT_EQ(Run(EventsCommand{})->code, ExitCode::kFailed);
+}
+
+TEST_F(CommandsTest, DeclaresAnIntentAndShowsIt) {
+  server_.service().declare_intent = [](const v1::DeclareIntentRequest& request,
+                                        v1::DeclareIntentResponse* response) {
+    EXPECT_EQ(request.vm_name(), "web1");
+    EXPECT_EQ(request.run_id(), "run-1");
+    EXPECT_EQ(request.ttl().seconds(), 300);
+    response->mutable_intent()->set_intent_id("intent-1");
+    response->mutable_intent()->set_actor(request.actor());
+    response->mutable_intent()->set_reason(request.reason());
+    return grpc::Status::OK;
+  };
+  const DeclareIntentCommand command = {"web1", "run-1", "alice", "maintenance", absl::Minutes(5)};
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("\"intent_id\":\"intent-1\""));
+  EXPECT_THAT(output_.text, HasSubstr("\"reason\":\"maintenance\""));
+}
+
+TEST_F(CommandsTest, SaysWhyAnIntentWasNotDeclared) {
+  grpc::Status answer;
+  server_.service().declare_intent = [&answer](const v1::DeclareIntentRequest&,
+                                               v1::DeclareIntentResponse*) { return answer; };
+  const DeclareIntentCommand command = {"web1", "", "alice", "maintenance", std::nullopt};
+  answer = grpc::Status(grpc::NOT_FOUND, "vm_name: no VM");
+  std::optional<Failure> failure = Run(command);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("\"web1\""));
+  answer = grpc::Status(grpc::ALREADY_EXISTS, "the run has the open intent intent-0");
+  failure = Run(command);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence,
+              testing::AllOf(HasSubstr("intent-0"), HasSubstr("vmevents intent withdraw")));
+}
+
+TEST_F(CommandsTest, WithdrawsAnIntent) {
+  server_.service().withdraw_intent = [](const v1::WithdrawIntentRequest& request) {
+    return request.intent_id() == "intent-1" ? grpc::Status::OK
+                                             : grpc::Status(grpc::NOT_FOUND, "no such intent");
+  };
+  EXPECT_FALSE(Run(WithdrawIntentCommand{"intent-1"}).has_value());
+  const std::optional<Failure> failure = Run(WithdrawIntentCommand{"other"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_THAT(failure->sentence, HasSubstr("\"other\""));
+}
+
+TEST(ConnectToOne, TakesTheFirstAddressThatAnswersAndSaysThatThereAreMore) {
+  FakeServer server;
+  server.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2");
+  server.Start();
+  const ServerAddress address = *ParseServerAddress("nodes:" + server.address().port);
+  const auto connected = ConnectToOne(address, [](const ServerAddress&) {
+    return std::vector<std::string>{"127.0.0.1", "127.0.0.2", "127.0.0.3"};
+  });
+  ASSERT_TRUE(connected.ok());
+  EXPECT_EQ(connected->address.numeric, "127.0.0.2");
+  EXPECT_TRUE(connected->ambiguous);
+}
+
+TEST(ConnectToOne, ANameThatIsNotKnownIsForTheFirstRequestToSay) {
+  const auto connected = ConnectToOne(*ParseServerAddress("nodes:1"), [](const ServerAddress&) {
+    return absl::StatusOr<std::vector<std::string>>(absl::UnavailableError("not known"));
+  });
+  ASSERT_TRUE(connected.ok());
+  EXPECT_EQ(connected->address.numeric, "");
+  EXPECT_FALSE(connected->ambiguous);
+}
+
+}  // namespace
+}  // namespace vmeventd::client

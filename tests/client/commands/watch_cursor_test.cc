@@ -1,0 +1,291 @@
+#include "client/commands/watch_cursor.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+v1::WatchEventsRequest NextRequest(const WatchCursor& cursor) {
+  v1::WatchEventsRequest request;
+  cursor.FillRequest(&request);
+  return request;
+}
+
+TEST(WatchCursor, BeginsWhereItIsTold) {
+  EXPECT_EQ(NextRequest(WatchCursor(FromNow{})).start_case(),
+            v1::WatchEventsRequest::START_NOT_SET);
+  EXPECT_TRUE(NextRequest(WatchCursor(FromOldest{})).from_oldest());
+  EXPECT_TRUE(NextRequest(WatchCursor(FromSnapshot{})).snapshot());
+  EXPECT_EQ(NextRequest(WatchCursor(FromTime{absl::FromUnixSeconds(5)})).since().seconds(), 5);
+  const auto request = NextRequest(WatchCursor(FromSequence{7, "journal-a"}));
+  EXPECT_EQ(request.after_sequence(), 7U);
+  EXPECT_EQ(request.journal_id(), "journal-a");
+}
+
+TEST(WatchCursor, SequenceZeroIsAStartOfItsOwn) {
+  EXPECT_EQ(NextRequest(WatchCursor(FromSequence{0, "journal-a"})).start_case(),
+            v1::WatchEventsRequest::kAfterSequence);
+}
+
+TEST(WatchCursor, ResumesAfterTheLastEvent) {
+  WatchCursor cursor(FromNow{});
+  EXPECT_TRUE(cursor.OnProgress(MakeProgress(10)));
+  EXPECT_TRUE(cursor.OnEvent(MakeEvent(12)));
+  const auto request = NextRequest(cursor);
+  EXPECT_EQ(request.after_sequence(), 12U);
+  EXPECT_EQ(request.journal_id(), "journal-a");
+}
+
+TEST(WatchCursor, ResumesAfterProgressThatIsNewerThanTheLastEvent) {
+  WatchCursor cursor(FromOldest{});
+  cursor.OnProgress(MakeProgress(0));
+  cursor.OnEvent(MakeEvent(3));
+  cursor.OnProgress(MakeProgress(90));
+  EXPECT_EQ(NextRequest(cursor).after_sequence(), 90U);
+}
+
+TEST(WatchCursor, ProgressOfThePastTakesNothingBack) {
+  WatchCursor cursor(FromSequence{50, "journal-a"});
+  cursor.OnEvent(MakeEvent(51));
+  cursor.OnProgress(MakeProgress(50));
+  EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
+}
+
+TEST(WatchCursor, DropsWhatHasCome) {
+  WatchCursor cursor(FromNow{});
+  cursor.OnProgress(MakeProgress(10));
+  EXPECT_TRUE(cursor.OnEvent(MakeEvent(11)));
+  EXPECT_FALSE(cursor.OnEvent(MakeEvent(11)));
+  EXPECT_FALSE(cursor.OnEvent(MakeEvent(10)));
+  EXPECT_TRUE(cursor.OnEvent(MakeEvent(12)));
+}
+
+TEST(WatchCursor, AStreamThatBrokeOffBeforeItsFirstProgressIsAskedForAgain) {
+  WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
+  EXPECT_TRUE(NextRequest(cursor).has_since());
+  EXPECT_TRUE(NextRequest(cursor).has_since());
+}
+
+TEST(WatchCursor, AnIncompleteSnapshotIsAskedForAgain) {
+  WatchCursor cursor(FromSnapshot{});
+  cursor.OnProgress(MakeProgress(40));
+  EXPECT_TRUE(NextRequest(cursor).snapshot());
+  cursor.OnSnapshotDone(MakeProgress(41));
+  EXPECT_EQ(NextRequest(cursor).after_sequence(), 41U);
+}
+
+TEST(WatchCursor, AnotherJournalIsAGapAndItsLowerSequencesCount) {
+  WatchCursor cursor(FromSequence{50, "journal-a"});
+  cursor.OnEvent(MakeEvent(51));
+  EXPECT_FALSE(cursor.OnProgress(MakeProgress(2, "journal-b")));
+  EXPECT_TRUE(cursor.OnEvent(MakeEvent(3)));
+  const auto request = NextRequest(cursor);
+  EXPECT_EQ(request.after_sequence(), 3U);
+  EXPECT_EQ(request.journal_id(), "journal-b");
+}
+
+TEST(WatchCursor, OutOfRangeContinuesWithTheOldestAndForgetsTheOldJournal) {
+  WatchCursor cursor(FromSequence{50, "journal-a"});
+  EXPECT_TRUE(cursor.OnOutOfRange());
+  EXPECT_TRUE(NextRequest(cursor).from_oldest());
+  EXPECT_EQ(NextRequest(cursor).journal_id(), "");
+  EXPECT_TRUE(cursor.OnProgress(MakeProgress(0, "journal-b")));
+  EXPECT_TRUE(cursor.OnEvent(MakeEvent(1)));
+  EXPECT_EQ(NextRequest(cursor).journal_id(), "journal-b");
+}
+
+TEST(WatchCursor, OutOfRangeIsSaidOnce) {
+  WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
+  EXPECT_TRUE(cursor.OnOutOfRange());
+  EXPECT_FALSE(cursor.OnOutOfRange());
+  cursor.OnProgress(MakeProgress(7));
+  EXPECT_TRUE(cursor.OnOutOfRange());
+}
+
+v1::Event NotDurable(uint64_t sequence) {
+  v1::Event event = MakeEvent(sequence);
+  event.set_durable(false);
+  return event;
+}
+
+v1::Event Gap(uint64_t sequence) {
+  v1::Event event = MakeEvent(sequence);
+  event.clear_vm();
+  event.set_type(v1::EVENT_TYPE_GAP);
+  return event;
+}
+
+// A watch whose position is 10, and which was shown 11 to 13, not durable.
+class HeldCursor : public testing::Test {
+ protected:
+  HeldCursor() {
+    cursor_.OnProgress(MakeProgress(10));
+    for (const uint64_t sequence : {11, 12, 13}) {
+      EXPECT_TRUE(cursor_.OnEvent(NotDurable(sequence)));
+    }
+  }
+  void NextStream() {
+    EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
+    cursor_.OnStreamBegin();
+    cursor_.OnProgress(MakeProgress(10));
+  }
+
+  WatchCursor cursor_{FromNow{}};
+};
+
+TEST_F(HeldCursor, ThePositionDoesNotPassWhatIsNotDurable) {
+  EXPECT_TRUE(cursor_.held());
+  EXPECT_FALSE(cursor_.can_read_again());
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
+  cursor_.OnProgress(MakeProgress(20));
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
+  EXPECT_TRUE(cursor_.OnEvent(MakeEvent(21)));
+  EXPECT_TRUE(cursor_.can_read_again());
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
+}
+
+TEST_F(HeldCursor, WhatComesAgainIsShownOnceAndItsDurableFormMovesThePosition) {
+  NextStream();
+  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(11)));
+  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(12)));
+  EXPECT_FALSE(cursor_.held());
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 12U);
+  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(13)));
+  EXPECT_TRUE(cursor_.OnEvent(MakeEvent(14)));
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 14U);
+}
+
+TEST_F(HeldCursor, TheGapInThePlaceOfALostEventIsShown) {
+  NextStream();
+  EXPECT_TRUE(cursor_.OnEvent(Gap(11)));
+  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(13)));
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 13U);
+}
+
+TEST_F(HeldCursor, ALostEventsSequenceMayBeAnotherEvents) {
+  NextStream();
+  v1::Event other = MakeEvent(12, "mail1");
+  EXPECT_TRUE(cursor_.OnEvent(other));
+}
+
+TEST_F(HeldCursor, WhatIsStillNotDurableHoldsThePositionOnTheNextStreamAsWell) {
+  NextStream();
+  EXPECT_FALSE(cursor_.OnEvent(MakeEvent(11)));
+  EXPECT_FALSE(cursor_.OnEvent(NotDurable(12)));
+  EXPECT_TRUE(cursor_.OnEvent(NotDurable(14)));
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 11U);
+}
+
+TEST_F(HeldCursor, WhatNeverBecomesDurableIsPassedInTheEnd) {
+  for (int i = 0; i < WatchCursor::kMostReadings; ++i) {
+    EXPECT_TRUE(cursor_.ReadAgain());
+    NextStream();
+    for (const uint64_t sequence : {11, 12, 13}) {
+      EXPECT_FALSE(cursor_.OnEvent(NotDurable(sequence)));
+    }
+    cursor_.OnEvent(MakeEvent(14));
+  }
+  EXPECT_FALSE(cursor_.ReadAgain());
+  EXPECT_FALSE(cursor_.held());
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 14U);
+}
+
+TEST_F(HeldCursor, ReadingsCountOnlyFromOnePosition) {
+  for (int i = 0; i < WatchCursor::kMostReadings; ++i) EXPECT_TRUE(cursor_.ReadAgain());
+  NextStream();
+  cursor_.OnEvent(MakeEvent(11));
+  cursor_.OnEvent(NotDurable(12));
+  EXPECT_TRUE(cursor_.ReadAgain());
+}
+
+TEST_F(HeldCursor, AnotherJournalForgetsWhatWasHeld) {
+  EXPECT_FALSE(cursor_.OnProgress(MakeProgress(20, "journal-b")));
+  EXPECT_FALSE(cursor_.held());
+  EXPECT_TRUE(cursor_.OnEvent(MakeEvent(21)));
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 21U);
+}
+
+TEST_F(HeldCursor, RemembersSoManyAndThenPassesTheOldest) {
+  for (uint64_t sequence = 14; sequence <= WatchCursor::kMostHeld + 10; ++sequence) {
+    cursor_.OnEvent(NotDurable(sequence));
+  }
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
+  cursor_.OnEvent(NotDurable(WatchCursor::kMostHeld + 11));
+  EXPECT_EQ(NextRequest(cursor_).after_sequence(), 11U);
+}
+
+// A server that keeps the contract over a log of `matching` sequences, with `newest` the newest of
+// all, and streams that break off after `messages` messages.
+class ContractServer {
+ public:
+  explicit ContractServer(std::mt19937* random) : random_(random) {}
+
+  void Append() {
+    ++newest_;
+    if (Draw(3) == 0) matching_.push_back(newest_);
+  }
+
+  // One stream. Returns the events that the cursor let through.
+  std::vector<uint64_t> Stream(WatchCursor* cursor, int messages) {
+    const auto request = NextRequest(*cursor);
+    uint64_t sent = request.from_oldest() ? 0 : newest_;
+    if (request.start_case() == v1::WatchEventsRequest::kAfterSequence) {
+      sent = request.after_sequence();
+    }
+    std::vector<uint64_t> delivered;
+    if (messages == 0) return delivered;
+    EXPECT_TRUE(cursor->OnProgress(MakeProgress(sent)));
+    for (int i = 1; i < messages; ++i) {
+      if (Draw(2) == 0) Append();
+      const auto next = std::upper_bound(matching_.begin(), matching_.end(), sent);
+      if (next == matching_.end()) {
+        sent = newest_;
+        EXPECT_TRUE(cursor->OnProgress(MakeProgress(sent)));
+        continue;
+      }
+      sent = *next;
+      if (cursor->OnEvent(MakeEvent(sent))) delivered.push_back(sent);
+    }
+    return delivered;
+  }
+
+  const std::vector<uint64_t>& matching() const { return matching_; }
+
+ private:
+  int Draw(int below) { return std::uniform_int_distribution<int>(0, below - 1)(*random_); }
+
+  std::mt19937* const random_;
+  std::vector<uint64_t> matching_;
+  uint64_t newest_ = 0;
+};
+
+TEST(WatchCursor, LosesAndRepeatsNothingWhereverStreamsBreakOff) {
+  for (unsigned seed = 0; seed < 500; ++seed) {
+    std::mt19937 random(seed);
+    ContractServer server(&random);
+    for (int i = 0; i < 20; ++i) server.Append();
+    WatchCursor cursor(FromOldest{});
+    std::vector<uint64_t> delivered;
+    for (int stream = 0; stream < 30; ++stream) {
+      const auto part = server.Stream(&cursor, std::uniform_int_distribution<int>(0, 6)(random));
+      delivered.insert(delivered.end(), part.begin(), part.end());
+      for (int i = 0; i < 3; ++i) server.Append();
+    }
+    const auto rest = server.Stream(&cursor, 2000);
+    delivered.insert(delivered.end(), rest.begin(), rest.end());
+    // The last few were appended while the last stream ended.
+    ASSERT_GE(delivered.size() + 2, server.matching().size()) << "seed " << seed;
+    ASSERT_TRUE(std::equal(delivered.begin(), delivered.end(), server.matching().begin()))
+        << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,616 @@
+#include "client/commands/watch_loop.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "client/output/format_json.h"
+#include "client/output/format_table.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/util/json_util.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+const grpc::Status kGoingDown(grpc::StatusCode::UNAVAILABLE, "the daemon is going down");
+const grpc::Status kOutOfRange(grpc::StatusCode::OUT_OF_RANGE,
+                               "after_sequence: 12 is older than the oldest retained event 40");
+
+// Runs a watch against a scripted server, in one thread: what happens while the watch waits between
+// two attempts is the test's `on_wait`.
+class WatchLoopTest : public testing::Test {
+ protected:
+  WatchLoopTest() { server_.Start(); }
+
+  void Serve(std::vector<v1::WatchEventsResponse> messages, grpc::Status end = kGoingDown) {
+    server_.service().streams.push_back({std::move(messages), std::move(end), false});
+  }
+  void ServeAndHoldOpen(std::vector<v1::WatchEventsResponse> messages) {
+    server_.service().streams.push_back({std::move(messages), grpc::Status::OK, true});
+  }
+
+  ExitCode Run(WatchCommand command) {
+    WatchLoop::Environment environment;
+    environment.address = server_.address();
+    environment.formatter = formatter_;
+    environment.output = &output_;
+    environment.stop = &stop_;
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.wait = [this](absl::Duration duration) {
+      waits_.push_back(duration);
+      return on_wait_();
+    };
+    environment.random = [this] { return random_; };
+    environment.silence_limit = silence_limit_;
+    return WatchLoop(std::move(command), std::move(environment)).Run();
+  }
+
+  // The sequences of the JSON lines that were printed.
+  std::vector<uint64_t> PrintedSequences() const {
+    std::vector<uint64_t> sequences;
+    for (const absl::string_view line : absl::StrSplit(output_.text, '\n', absl::SkipEmpty())) {
+      v1::Event event;
+      EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(std::string(line), &event).ok());
+      sequences.push_back(event.sequence());
+    }
+    return sequences;
+  }
+
+  FakeServer server_;
+  JsonFormatter json_;
+  TableFormatter table_{false, absl::UTCTimeZone()};
+  Formatter* formatter_ = &json_;
+  StringOutput output_;
+  StopSource stop_;
+  std::vector<std::string> notes_;
+  std::vector<absl::Duration> waits_;
+  double random_ = 1;  // the longest pauses
+  absl::Duration silence_limit_ = absl::Minutes(10);
+  std::function<bool()> on_wait_ = [] { return false; };
+};
+
+WatchCommand Count(uint64_t count) {
+  WatchCommand command;
+  command.count = count;
+  return command;
+}
+
+TEST_F(WatchLoopTest, EndsAfterTheCountInTheMiddleOfABatch) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13, 14})});
+  EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 13));
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  WatchCommand command = Count(1);
+  command.filter.add_vm_names("web*");
+  command.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  command.start = FromOldest{};
+  Run(command);
+  const auto requests = server_.service().WatchRequests();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_THAT(requests[0].filter().vm_names(), ElementsAre("web*"));
+  EXPECT_THAT(requests[0].filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_TRUE(requests[0].from_oldest());
+}
+
+TEST_F(WatchLoopTest, GoesOnWhenTheServerHasRestarted) {
+  Serve({ProgressMessage(10), EventsMessage({11, 12})});
+  ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13, 14})});
+  int waits = 0;
+  on_wait_ = [&] {
+    // Down for three attempts.
+    if (waits == 0) server_.Stop();
+    if (++waits == 4) server_.Start();
+    return false;
+  };
+  EXPECT_EQ(Run(Count(4)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 13, 14));
+  const auto requests = server_.service().WatchRequests();
+  ASSERT_THAT(requests, SizeIs(2));
+  EXPECT_EQ(requests[1].after_sequence(), 12U);
+  EXPECT_EQ(requests[1].journal_id(), "journal-a");
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200),
+                                  absl::Milliseconds(400), absl::Milliseconds(800)));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
+}
+
+TEST_F(WatchLoopTest, WaitsAtMostFiveSecondsBetweenAttempts) {
+  Serve({ProgressMessage(10)});
+  on_wait_ = [this] { return waits_.size() == 9; };
+  Run(Count(1));
+  EXPECT_EQ(waits_[5], absl::Milliseconds(3200));
+  EXPECT_EQ(waits_[6], absl::Seconds(5));
+  EXPECT_EQ(waits_[8], absl::Seconds(5));
+}
+
+TEST_F(WatchLoopTest, EachPauseHasARandomPart) {
+  Serve({ProgressMessage(10)});
+  random_ = 0;
+  on_wait_ = [this] {
+    random_ = 0.5;
+    return waits_.size() == 2;
+  };
+  Run(Count(1));
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(50), absl::Milliseconds(150)));
+}
+
+TEST_F(WatchLoopTest, ASuccessfulStreamResetsTheBackoff) {
+  Serve({ProgressMessage(10)});
+  on_wait_ = [this] {
+    if (waits_.size() == 3) Serve({ProgressMessage(10)});
+    return waits_.size() == 4;
+  };
+  Run(Count(1));
+  EXPECT_EQ(waits_[2], absl::Milliseconds(400));
+  EXPECT_EQ(waits_[3], absl::Milliseconds(100));
+}
+
+TEST_F(WatchLoopTest, RetriesWhenItWasTooSlow) {
+  Serve({ProgressMessage(10), EventsMessage({11})},
+        {grpc::StatusCode::RESOURCE_EXHAUSTED, "the client did not read for 60 s"});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+}
+
+TEST_F(WatchLoopTest, SaysGapAndGoesOnWithTheOldestWhenTheJournalIsAnother) {
+  Serve({ProgressMessage(10), EventsMessage({11, 12})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1, 2})});
+  EXPECT_EQ(Run(Count(4)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 1, 2));
+  EXPECT_TRUE(server_.service().WatchRequests()[2].from_oldest());
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"),
+                                  HasSubstr("GAP: events may be missing: after_sequence: 12"),
+                                  HasSubstr("again")));
+  EXPECT_THAT(waits_, SizeIs(1)) << "the gap itself is no reason to wait";
+}
+
+TEST_F(WatchLoopTest, SaysGapWhenTheServerMovedToAnotherJournalByItself) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 1));
+  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
+}
+
+TEST_F(WatchLoopTest, AServerThatIsOutOfRangeForEverIsAskedWithPauses) {
+  for (int i = 0; i < 5; ++i) Serve({}, kOutOfRange);
+  WatchCommand command = Count(1);
+  command.start = FromSequence{3, "journal-a"};
+  on_wait_ = [this] { return waits_.size() == 4; };
+  Run(command);
+  EXPECT_THAT(notes_, SizeIs(1));
+  EXPECT_THAT(waits_, SizeIs(4));
+}
+
+TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersOwn) {
+  server_.service().info.set_journal_id("journal-now");
+  ServeAndHoldOpen({ProgressMessage(7, "journal-now"), EventsMessage({8})});
+  WatchCommand command = Count(1);
+  command.start = FromSequence{7, ""};
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(server_.service().WatchRequests()[0].after_sequence(), 7U);
+  EXPECT_EQ(server_.service().WatchRequests()[0].journal_id(), "journal-now");
+}
+
+v1::WatchEventsResponse SnapshotMessage(const std::vector<std::string>& names) {
+  v1::WatchEventsResponse response;
+  for (const std::string& name : names) *response.add_snapshot_vms() = MakeVm(name);
+  return response;
+}
+
+v1::WatchEventsResponse SnapshotDone(uint64_t sequence) {
+  v1::WatchEventsResponse response;
+  *response.mutable_snapshot_done() = MakeProgress(sequence);
+  return response;
+}
+
+TEST_F(WatchLoopTest, PrintsTheSnapshotFirstAndOnceThoughItBrokeOff) {
+  Serve({ProgressMessage(10), SnapshotMessage({"a"})});
+  Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
+         EventsMessage({12})});
+  ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13})});
+  WatchCommand command = Count(2);
+  command.start = FromSnapshot{};
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(4));
+  EXPECT_THAT(lines[0], HasSubstr("\"name\":\"a\""));
+  EXPECT_THAT(lines[1], HasSubstr("\"name\":\"b\""));
+  EXPECT_THAT(lines[2], HasSubstr("\"sequence\":\"12\""));
+  EXPECT_THAT(lines[3], HasSubstr("\"sequence\":\"13\""));
+  EXPECT_TRUE(server_.service().WatchRequests()[1].snapshot());
+  EXPECT_EQ(server_.service().WatchRequests()[2].after_sequence(), 12U);
+}
+
+TEST_F(WatchLoopTest, TheTableHasOneHeadingAboveTheEvents) {
+  formatter_ = &table_;
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  Run(Count(2));
+  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_THAT(lines[0], testing::StartsWith("TIME"));
+}
+
+TEST_F(WatchLoopTest, AServerThatIsNotThereAtFirstIsAnError) {
+  server_.Stop();
+  EXPECT_EQ(Run({}), ExitCode::kUnreachable);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("socket " + server_.address().path)));
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, AServerThatIsNotThereAtFirstIsWaitedForWhereAsked) {
+  server_.Stop();
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    if (waits_.size() == 3) server_.Start();
+    return false;
+  };
+  WatchCommand command = Count(1);
+  command.wait = true;
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+}
+
+TEST_F(WatchLoopTest, WithoutResumeTheEndOfTheDaemonIsTheEnd) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  WatchCommand command;
+  command.resume = false;
+  EXPECT_EQ(Run(command), ExitCode::kUnreachable);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+}
+
+TEST_F(WatchLoopTest, WithoutResumeOutOfRangeIsTheEnd) {
+  Serve({}, kOutOfRange);
+  WatchCommand command;
+  command.resume = false;
+  EXPECT_EQ(Run(command), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("after_sequence: 12 is older")));
+}
+
+TEST_F(WatchLoopTest, ARefusedRequestIsNotTriedAgain) {
+  Serve({}, {grpc::StatusCode::INVALID_ARGUMENT, "filter.vm_names: \"[\" is not a glob"});
+  EXPECT_EQ(Run({}), ExitCode::kUsage);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("filter.vm_names: \"[\" is not a glob")));
+}
+
+TEST_F(WatchLoopTest, WaitsForRoomWhereTheServerHasNone) {
+  const grpc::Status full(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open");
+  Serve({}, full);
+  Serve({}, full);
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Run(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200)));
+  EXPECT_THAT(notes_,
+              ElementsAre(testing::AllOf(HasSubstr("1000 streams are open"),
+                                         HasSubstr("--max-streams"), HasSubstr("(trying again)")),
+                          HasSubstr("connected")));
+}
+
+TEST_F(WatchLoopTest, WithoutResumeAServerWithoutRoomIsTheEnd) {
+  Serve({}, {grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"});
+  WatchCommand command;
+  command.resume = false;
+  EXPECT_EQ(Run(command), ExitCode::kFailed);
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, AWatchThatIsDeniedIsTheEnd) {
+  Serve({}, {grpc::StatusCode::PERMISSION_DENIED, "not for you"});
+  EXPECT_EQ(Run({}), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("not for you")));
+}
+
+TEST_F(WatchLoopTest, AStopEndsAStreamThatSaysNothing) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.after_write = [this] {
+    if (!output_.text.empty()) stop_.Stop();
+  };
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, AStopBeforeTheCountTellsItByItsExitCode) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.after_write = [this] {
+    if (!output_.text.empty()) stop_.Stop();
+  };
+  EXPECT_EQ(Run(Count(2)), ExitCode::kInterrupted);
+}
+
+TEST_F(WatchLoopTest, AStopEndsTheWaitForTheDaemon) {
+  Serve({ProgressMessage(10)});
+  on_wait_ = [this] {
+    stop_.Stop();
+    return stop_.WaitFor(absl::Hours(1));
+  };
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+}
+
+TEST_F(WatchLoopTest, AReaderThatHasGoneEndsItQuietly) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.status = absl::CancelledError("gone");
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, AnOutputThatFailsIsAnError) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.status = absl::UnavailableError("cannot write to standard output: No space left");
+  EXPECT_EQ(Run({}), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre("cannot write to standard output: No space left"));
+}
+
+TEST_F(WatchLoopTest, WhatTheServerSaysCannotDriveTheTerminal) {
+  Serve({}, {grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"});
+  Run({});
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("bad \\x1b[2J")));
+}
+
+v1::WatchEventsResponse NotDurableMessage(const std::vector<uint64_t>& sequences) {
+  v1::WatchEventsResponse response = EventsMessage(sequences);
+  for (v1::Event& event : *response.mutable_events()) event.set_durable(false);
+  return response;
+}
+
+TEST_F(WatchLoopTest, ResumesBeforeWhatWasNotDurableAndShowsItOnce) {
+  Serve(
+      {ProgressMessage(10), EventsMessage({11}), NotDurableMessage({12, 13}), ProgressMessage(13)});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12, 13, 14})});
+  EXPECT_EQ(Run(Count(4)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 13, 14));
+  EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 11U);
+}
+
+TEST_F(WatchLoopTest, ReadsAgainWhatWasNotDurableAsSoonAsTheJournalGoesOn) {
+  ServeAndHoldOpen({ProgressMessage(10), NotDurableMessage({11, 12}), EventsMessage({13})});
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({12, 13, 14})});
+  EXPECT_EQ(Run(Count(4)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 13, 14));
+  EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 10U);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, AnIdleServerIsAskedWhetherItsJournalGoesOn) {
+  server_.service().info.set_journal_writable(true);
+  ServeAndHoldOpen({ProgressMessage(10), NotDurableMessage({11}), ProgressMessage(11)});
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+}
+
+TEST_F(WatchLoopTest, WhatNeverBecomesDurableIsNotReadForEver) {
+  const std::vector<v1::WatchEventsResponse> messages = {
+      ProgressMessage(10), NotDurableMessage({11}), EventsMessage({12, 13})};
+  for (int i = 0; i < WatchCursor::kMostReadings; ++i) ServeAndHoldOpen(messages);
+  Serve(messages);
+  on_wait_ = [this] { return waits_.size() > WatchCursor::kMostReadings; };
+  Run({});
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 13));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("GAP: events may be missing: what was shown"),
+                                  HasSubstr("lost the stream")));
+}
+
+TEST_F(WatchLoopTest, AStreamOnWhichNothingComesIsBegunAgain) {
+  silence_limit_ = absl::Milliseconds(200);
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  Serve({ProgressMessage(11), EventsMessage({12})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("connected")));
+  EXPECT_EQ(server_.service().WatchRequests()[1].progress_interval().seconds(), 10);
+}
+
+TEST_F(WatchLoopTest, TheTimeThatTheOutputTakesIsNoSilence) {
+  silence_limit_ = absl::Milliseconds(200);
+  output_.after_write = [this] { stop_.WaitFor(2 * silence_limit_); };
+  Serve({ProgressMessage(10), EventsMessage({11}), EventsMessage({12})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(WatchLoopTest, WithoutResumeNothingIsReadAgain) {
+  Serve({ProgressMessage(10), NotDurableMessage({11}), EventsMessage({12})});
+  WatchCommand command = Count(2);
+  command.resume = false;
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+}
+
+// Two nodes of one name and port, as the pods of a headless Service are.
+class TwoNodesTest : public WatchLoopTest {
+ protected:
+  TwoNodesTest() {
+    server_.Stop();
+    server_.UseTcp(grpc::InsecureServerCredentials());
+    server_.Start();
+    other_.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2", server_.address().port);
+    other_.Start();
+    Name(&server_, "node1", "journal-a");
+    Name(&other_, "node2", "journal-b");
+  }
+  static void Name(FakeServer* server, const std::string& node, const std::string& journal) {
+    server->service().info.set_node(node);
+    server->service().info.set_journal_id(journal);
+  }
+
+  ExitCode Follow(WatchCommand command) {
+    WatchLoop::Environment environment;
+    environment.address = *ParseServerAddress("nodes:" + server_.address().port);
+    environment.formatter = formatter_;
+    environment.output = &output_;
+    environment.stop = &stop_;
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.wait = [this](absl::Duration duration) {
+      waits_.push_back(duration);
+      return on_wait_();
+    };
+    environment.resolve = [this](const ServerAddress&) { return resolved_; };
+    return WatchLoop(std::move(command), std::move(environment)).Run();
+  }
+
+  FakeServer other_;
+  absl::StatusOr<std::vector<std::string>> resolved_ =
+      std::vector<std::string>{"127.0.0.1", "127.0.0.2"};
+};
+
+TEST_F(TwoNodesTest, KeepsToTheNodeThatItBeganWith) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  on_wait_ = [this] {
+    resolved_ = std::vector<std::string>{"127.0.0.2", "127.0.0.1"};
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+  EXPECT_THAT(notes_, ElementsAre(testing::AllOf(HasSubstr("several addresses"),
+                                                 HasSubstr("node1 at"), HasSubstr("127.0.0.1")),
+                                  HasSubstr("lost the stream"), HasSubstr("connected")));
+}
+
+TEST_F(TwoNodesTest, WaitsForItsNodeWhileTheOtherAnswers) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  on_wait_ = [this] {
+    if (waits_.size() == 1) server_.Stop();
+    if (waits_.size() == 3) server_.Start();
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+  EXPECT_THAT(notes_, testing::Contains(testing::AllOf(
+                          HasSubstr("is the node node2 with the journal journal-b now"),
+                          HasSubstr("follows the node node1 with the journal journal-a"))));
+}
+
+TEST_F(TwoNodesTest, AnotherServerOfTheSameNodeIsAnotherOne) {
+  Name(&other_, "node1", "journal-b");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.Stop();
+    return waits_.size() > 2;
+  };
+  Follow({});
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+}
+
+TEST_F(TwoNodesTest, FollowsItsNodeToAnotherAddress) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.Stop();
+    Name(&other_, "node1-again", "journal-a");
+    other_.service().streams.push_back(
+        {{ProgressMessage(11), EventsMessage({12})}, grpc::Status::OK, true});
+    return waits_.size() > 1;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+  EXPECT_EQ(other_.service().WatchRequests()[0].after_sequence(), 11U);
+}
+
+TEST_F(TwoNodesTest, TakesTheFirstAddressThatAnswers) {
+  server_.Stop();
+  other_.service().streams.push_back(
+      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
+  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("node2 at nodes:")));
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(TwoNodesTest, OneAddressOfEachFamilyIsOneNode) {
+  resolved_ = std::vector<std::string>{"::1", "127.0.0.1"};
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(TwoNodesTest, ANodeWithANewJournalIsTheSame) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-c"), EventsMessage({1})});
+  on_wait_ = [this] {
+    Name(&server_, "node1", "journal-c");
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 1));
+  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
+}
+
+TEST_F(TwoNodesTest, ANodeThatWasRenamedIsTheSame) {
+  server_.service().info.set_node_id("id-1");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(20, "journal-c"), EventsMessage({21})});
+  on_wait_ = [this] {
+    Name(&server_, "renamed", "journal-c");
+    return false;
+  };
+  EXPECT_EQ(Follow(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 21));
+}
+
+TEST_F(TwoNodesTest, AnotherNodeAtTheSameAddressIsNotFollowed) {
+  server_.service().info.set_node_id("id-1");
+  resolved_ = std::vector<std::string>{"127.0.0.1"};
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.service().info.set_node_id("id-2");
+    Name(&server_, "node2", "journal-b");
+    return waits_.size() > 2;
+  };
+  Follow({});
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11));
+  EXPECT_THAT(server_.service().WatchRequests(), SizeIs(1));
+}
+
+TEST_F(TwoNodesTest, ANameThatIsNotKnownIsWaitedForWhereAsked) {
+  resolved_ = absl::UnavailableError("the host nodes is not known");
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    resolved_ = std::vector<std::string>{"127.0.0.1"};
+    return false;
+  };
+  WatchCommand command = Count(1);
+  command.wait = true;
+  EXPECT_EQ(Follow(command), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));
+}
+
+TEST(WatchLoopAddress, ASocketPathMayHoldAnyCharacter) {
+  FakeServer server("a b%41?#ü.sock");
+  server.Start();
+  server.service().streams.push_back(
+      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
+  JsonFormatter formatter;
+  StringOutput output;
+  StopSource stop;
+  WatchLoop::Environment environment;
+  environment.address = server.address();
+  environment.formatter = &formatter;
+  environment.output = &output;
+  environment.stop = &stop;
+  environment.note = [](const std::string& note) { ADD_FAILURE() << note; };
+  environment.wait = [](absl::Duration) { return true; };
+  EXPECT_EQ(WatchLoop(Count(1), std::move(environment)).Run(), ExitCode::kOk);
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,124 @@
+#include "client/connect/reachability.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "client/connect/rpc_failure.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::HasSubstr;
+using Kind = ProbeResult::Kind;
+
+// A bound socket; listens where asked to.
+class BoundSocket {
+ public:
+  BoundSocket(const std::string& path, bool listening)
+      : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    memcpy(name.sun_path, path.data(), path.size());
+    EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
+    if (listening) {
+      EXPECT_EQ(listen(fd_, 1), 0);
+    }
+  }
+  ~BoundSocket() { close(fd_); }
+  BoundSocket(const BoundSocket&) = delete;
+  BoundSocket& operator=(const BoundSocket&) = delete;
+
+ private:
+  const int fd_;
+};
+
+class ReachabilityTest : public testing::Test {
+ protected:
+  ReachabilityTest() { address_.path = directory_.path() + "/s.sock"; }
+  std::string Explain() { return ExplainProbe(address_, Probe(address_)); }
+
+  TemporaryDirectory directory_;
+  ServerAddress address_;
+};
+
+TEST_F(ReachabilityTest, TellsAMissingSocket) {
+  EXPECT_EQ(Explain(), "there is no socket " + address_.path +
+                           ": start vmeventd, or name the socket of the one that runs with "
+                           "--server unix:PATH");
+}
+
+TEST_F(ReachabilityTest, TellsAFileThatIsNoSocket) {
+  std::ofstream(address_.path) << "x";
+  EXPECT_THAT(Explain(), HasSubstr("is not a socket"));
+}
+
+TEST_F(ReachabilityTest, TellsASocketThatWasLeftBehind) {
+  const BoundSocket bound(address_.path, false);
+  EXPECT_THAT(Explain(), HasSubstr("nobody listens on the socket"));
+}
+
+TEST_F(ReachabilityTest, TellsSomebodyElseWhoListens) {
+  const BoundSocket bound(address_.path, true);
+  EXPECT_THAT(Explain(), HasSubstr("does not answer as vmeventd does"));
+}
+
+TEST_F(ReachabilityTest, ARequestToSomebodyElseFailsWithoutTheWordsOfTheProtocol) {
+  const grpc::Status status(grpc::StatusCode::UNAVAILABLE,
+                            "failed to connect to all addresses; last error: UNKNOWN: timed out "
+                            "before receiving SETTINGS frame");
+  const BoundSocket bound(address_.path, true);
+  const Failure failure = ExplainFailure(address_, status);
+  EXPECT_EQ(failure.code, ExitCode::kUnreachable);
+  EXPECT_EQ(failure.sentence, "somebody listens on the socket " + address_.path +
+                                  ", but does not answer as vmeventd does");
+}
+
+TEST_F(ReachabilityTest, TellsPermissionDeniedOnTheSocketWithItsOwner) {
+  // Root passes every permission check, so that the result is made up here.
+  const ProbeResult denied = {Kind::kCannotConnect, EACCES, "", "mode 0660, owner root, group kvm"};
+  EXPECT_EQ(ExplainProbe(address_, denied),
+            "permission denied on the socket " + address_.path +
+                " (mode 0660, owner root, group kvm): run vmevents as its owner or as a member of "
+                "its group");
+}
+
+TEST_F(ReachabilityTest, TellsPermissionDeniedOnADirectory) {
+  const ProbeResult denied = {Kind::kCannotFind, EACCES, "", ""};
+  EXPECT_THAT(ExplainProbe(address_, denied), HasSubstr("permission denied on a directory above"));
+}
+
+TEST_F(ReachabilityTest, TellsARefusedPort) {
+  // A port that is bound and does not listen refuses, and nobody else can take it.
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(name);
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), size), 0);
+  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size), 0);
+  ServerAddress address;
+  address.host = "127.0.0.1";
+  address.port = std::to_string(ntohs(name.sin_port));
+  EXPECT_THAT(ExplainProbe(address, Probe(address)), HasSubstr("(Connection refused)"));
+  close(fd);
+}
+
+TEST_F(ReachabilityTest, TellsAnUnknownHost) {
+  ServerAddress address;
+  address.host = "nobody.invalid";
+  address.port = "80";
+  const ProbeResult unknown = {Kind::kNoSuchHost, 0, "Name or service not known", ""};
+  EXPECT_THAT(ExplainProbe(address, unknown), HasSubstr("the host of nobody.invalid:80"));
+}
+
+}  // namespace
+}  // namespace vmeventd::client

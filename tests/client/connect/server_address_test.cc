@@ -1,0 +1,98 @@
+#include "client/connect/server_address.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Complaint(const std::string& text) {
+  const auto address = ParseServerAddress(text);
+  return address.ok() ? "" : std::string(address.status().message());
+}
+
+TEST(ParseServerAddress, TakesUnixSockets) {
+  EXPECT_EQ(ParseServerAddress("unix:/run/x.sock")->path, "/run/x.sock");
+  EXPECT_EQ(ParseServerAddress("unix:///run/x.sock")->path, "/run/x.sock");
+  EXPECT_EQ(ParseServerAddress("unix:here.sock")->path, "here.sock");
+  EXPECT_TRUE(ParseServerAddress("unix:" + std::string(107, 'x')).ok());
+}
+
+TEST(ParseServerAddress, TakesHostAndPort) {
+  const auto address = ParseServerAddress("node1.example.org:7443");
+  EXPECT_FALSE(address->is_unix());
+  EXPECT_EQ(address->host, "node1.example.org");
+  EXPECT_EQ(address->port, "7443");
+  EXPECT_EQ(ParseServerAddress("[::1]:7443")->host, "::1");
+}
+
+TEST(ParseServerAddress, AHostWithoutAPortMeansTheDefaultPort) {
+  EXPECT_EQ(ToText(*ParseServerAddress("node7")), "node7:9555");
+  EXPECT_EQ(ToText(*ParseServerAddress("192.0.2.7")), "192.0.2.7:9555");
+  EXPECT_EQ(ToText(*ParseServerAddress("[2001:db8::7]")), "[2001:db8::7]:9555");
+}
+
+TEST(ParseServerAddress, SaysWhatIsWrong) {
+  EXPECT_THAT(Complaint(""), HasSubstr("is empty"));
+  EXPECT_THAT(Complaint("unix:"), HasSubstr("names no path"));
+  EXPECT_THAT(Complaint("unix://host/x"), HasSubstr("names a host before the path"));
+  EXPECT_THAT(Complaint("unix:" + std::string(108, 'x')), HasSubstr("at most 107"));
+  EXPECT_THAT(Complaint("/run/x.sock"), HasSubstr("needs unix: before it"));
+  EXPECT_THAT(Complaint("http://localhost:1"), HasSubstr("is a URL"));
+  EXPECT_THAT(Complaint("9555"), HasSubstr("names no host"));
+  EXPECT_THAT(Complaint("::1"), HasSubstr("without brackets"));
+  EXPECT_THAT(Complaint("::1:80"), HasSubstr("without brackets"));
+  EXPECT_THAT(Complaint(":80"), HasSubstr("names no host"));
+  EXPECT_THAT(Complaint("[]:80"), HasSubstr("names no host"));
+  EXPECT_THAT(Complaint("a b:80"), HasSubstr("no host name has"));
+  for (const char* port : {"host:", "host:0", "host:65536", "host:x", "host:+1", "host: 1"}) {
+    EXPECT_THAT(Complaint(port), HasSubstr("no port from 1 to 65535")) << port;
+  }
+}
+
+TEST(DefaultServerAddress, DependsOnTheUser) {
+  EXPECT_EQ(DefaultServerAddress(0, "/run/user/0").path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt").path, "/tmp/rt/vmeventd/vmeventd.sock");
+  EXPECT_EQ(DefaultServerAddress(1000, "").path, "/run/user/1000/vmeventd/vmeventd.sock");
+}
+
+TEST(DefaultServerAddress, IsTheSystemsWhereTheUserHasNone) {
+  const auto only = [](const std::string& there) {
+    return [there](const std::string& path) { return path == there; };
+  };
+  const std::string own = "/tmp/rt/vmeventd/vmeventd.sock";
+  const std::string system = "/run/vmeventd/vmeventd.sock";
+  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only(system)).path, system);
+  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only(own)).path, own);
+  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only("")).path, own);
+  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", [](const std::string&) { return true; }).path,
+            own);
+}
+
+TEST(ToGrpcTarget, EncodesWhatAUriGivesAMeaningTo) {
+  EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("unix:/run/a b%?#.sock")),
+            "unix:/run/a%20b%25%3F%23.sock");
+  EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("localhost:80")), "dns:///localhost:80");
+  EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("[fe80::1%eth0]:80")), "dns:///[fe80::1%25eth0]:80");
+}
+
+TEST(ToText, ShowsWhatAUserWouldWrite) {
+  EXPECT_EQ(ToText(*ParseServerAddress("unix:/run/x\n.sock")), "unix:/run/x\\x0a.sock");
+  EXPECT_EQ(ToText(*ParseServerAddress("[::1]:80")), "[::1]:80");
+}
+
+TEST(ToText, NamesTheOneAddressThatIsSpokenTo) {
+  ServerAddress address = *ParseServerAddress("node7:80");
+  address.numeric = "192.0.2.7";
+  EXPECT_EQ(ToText(address), "node7:80 (192.0.2.7)");
+  EXPECT_EQ(ToGrpcTarget(address), "dns:///192.0.2.7:80");
+  address.numeric = "fe80::1%eth0";
+  EXPECT_EQ(ToGrpcTarget(address), "dns:///[fe80::1%25eth0]:80");
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,279 @@
+// TLS between the client and a server: what works, and what each fault is called.
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/commands/commands.h"
+#include "client/commands/watch_loop.h"
+#include "client/connect/connection.h"
+#include "client/output/format_json.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+#include "tests/support/test_certificates.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class TlsTest : public testing::Test {
+ protected:
+  TlsTest()
+      : authority_(MakeCertificateAuthority(directory_.path(), "ca")),
+        others_(MakeCertificateAuthority(directory_.path(), "others")) {
+    signal(SIGPIPE, SIG_IGN);  // as main() does
+    tls_.ca_file = authority_->certificate();
+  }
+
+  // Serves with this certificate. With `client_ca` the client has to show one of that authority.
+  void Serve(const CertificateFiles& files, const std::string& client_ca = "") {
+    server_.Stop();
+    grpc::SslServerCredentialsOptions options(
+        client_ca.empty() ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                          : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    options.pem_key_cert_pairs.push_back({ReadAll(files.key), ReadAll(files.certificate)});
+    if (!client_ca.empty()) options.pem_root_certs = ReadAll(client_ca);
+    server_.UseTcp(grpc::SslServerCredentials(options));
+    server_.Start();
+  }
+  void ServePlain() {
+    server_.UseTcp(grpc::InsecureServerCredentials());
+    server_.Start();
+  }
+  void Show(const CertificateFiles& files) {
+    tls_.cert_file = files.certificate;
+    tls_.key_file = files.key;
+  }
+  ServerAddress Address() const {
+    ServerAddress address = server_.address();
+    address.tls = tls_;
+    return address;
+  }
+
+  std::optional<Failure> Ask(const ServerAddress& address) {
+    const auto channel = Connect(address);
+    if (!channel.ok()) return ExplainBadFiles(channel.status());
+    const auto stub = v1::VmEventService::NewStub(*channel);
+    return RunCommand(InfoCommand{}, {address, stub.get(), nullptr, &formatter_, &output_});
+  }
+  // How a request fails: the server cannot be reached, and this is why.
+  std::string Fault() { return Fault(Address()); }
+  std::string Fault(const ServerAddress& address) {
+    const std::optional<Failure> failure = Ask(address);
+    if (!failure) return "it did not fail";
+    EXPECT_EQ(failure->code, ExitCode::kUnreachable);
+    EXPECT_THAT(failure->sentence, HasSubstr(server_.address().port)) << "the address";
+    return failure->sentence;
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<CertificateAuthority> authority_;
+  std::unique_ptr<CertificateAuthority> others_;
+  FakeServer server_;
+  TlsOptions tls_;
+  JsonFormatter formatter_;
+  StringOutput output_;
+};
+
+TEST_F(TlsTest, AServerOfTheAuthorityIsSpokenTo) {
+  Serve(authority_->Issue(ServerCertificate()));
+  EXPECT_FALSE(Ask(Address()).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("\"node\""));
+}
+
+TEST_F(TlsTest, AServerThatWantsACertificateGetsIt) {
+  Serve(authority_->Issue(ServerCertificate()), others_->certificate());
+  Show(others_->Issue(ClientCertificate("spiffe://test/client")));
+  EXPECT_FALSE(Ask(Address()).has_value());
+}
+
+TEST_F(TlsTest, TheServersNameMayBeSaid) {
+  CertificateOptions options = ServerCertificate();
+  options.dns_names = {"node1.example"};
+  options.ip_addresses = {};
+  Serve(authority_->Issue(options));
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("is for node1.example and not for 127.0.0.1"),
+                             HasSubstr("--tls-server-name")));
+  tls_.server_name = "node1.example";
+  EXPECT_FALSE(Ask(Address()).has_value());
+  tls_.server_name = "node2.example";
+  EXPECT_THAT(Fault(), HasSubstr("and not for node2.example"));
+}
+
+TEST_F(TlsTest, TellsAServerOfAnotherAuthority) {
+  Serve(others_->Issue(ServerCertificate()));
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("comes from \"others\""), HasSubstr(tls_.ca_file)));
+}
+
+TEST_F(TlsTest, TellsAnExpiredCertificate) {
+  CertificateOptions options = ServerCertificate();
+  options.not_before = absl::FromUnixSeconds(1577836800);
+  options.not_after = absl::FromUnixSeconds(1609459200);
+  Serve(authority_->Issue(options));
+  EXPECT_THAT(Fault(), HasSubstr("expired at 2021-01-01 00:00:00 UTC: renew it"));
+}
+
+TEST_F(TlsTest, TellsACertificateOfTheFuture) {
+  CertificateOptions options = ServerCertificate();
+  options.not_before = absl::Now() + absl::Hours(10);
+  Serve(authority_->Issue(options));
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("is not valid before"), HasSubstr("clock")));
+}
+
+TEST_F(TlsTest, TellsACertificateThatIsNotForServers) {
+  CertificateOptions options = ServerCertificate();
+  options.server = false;
+  options.client = true;
+  Serve(authority_->Issue(options));
+  EXPECT_THAT(Fault(), HasSubstr("serverAuth"));
+}
+
+TEST_F(TlsTest, TellsThatTheServerWantsACertificate) {
+  Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("asks for a certificate of the client"),
+                             HasSubstr("--tls-cert and --tls-key")));
+}
+
+TEST_F(TlsTest, TellsThatTheServerRefusesTheCertificate) {
+  Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
+  Show(others_->Issue(ClientCertificate("spiffe://test/client")));
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("does not know who issued"), HasSubstr(tls_.cert_file),
+                             HasSubstr("--tls-client-ca")));
+  CertificateOptions expired = ClientCertificate("spiffe://test/client");
+  expired.not_before = absl::FromUnixSeconds(1577836800);
+  expired.not_after = absl::FromUnixSeconds(1609459200);
+  Show(authority_->Issue(expired));
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("expired"), HasSubstr(tls_.cert_file)));
+}
+
+TEST_F(TlsTest, TellsAServerWithoutTls) {
+  ServePlain();
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("does not speak TLS"), HasSubstr("--tls-ca")));
+}
+
+TEST_F(TlsTest, TellsAServerWithTlsToAClientWithout) {
+  Serve(authority_->Issue(ServerCertificate()));
+  EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
+  Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
+  EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
+}
+
+TEST_F(TlsTest, ARefusedConnectionIsToldAsWithoutTls) {
+  Serve(authority_->Issue(ServerCertificate()));
+  server_.Stop();
+  EXPECT_THAT(Fault(), HasSubstr("(Connection refused)"));
+}
+
+TEST_F(TlsTest, BadFilesAreToldBeforeConnecting) {
+  tls_.ca_file = directory_.path() + "/none";
+  const std::optional<Failure> failure = Ask(Address());
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kFailed);
+  EXPECT_THAT(failure->sentence, HasSubstr("does not exist"));
+}
+
+class TlsWatchTest : public TlsTest {
+ protected:
+  ExitCode Watch(uint64_t count) {
+    WatchCommand command;
+    command.count = count;
+    WatchLoop::Environment environment;
+    environment.address = Address();
+    environment.formatter = &formatter_;
+    environment.output = &output_;
+    environment.stop = &stop_;
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
+    return WatchLoop(std::move(command), std::move(environment)).Run();
+  }
+  void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {
+    server_.service().streams.push_back(
+        {{ProgressMessage(sequences.front() - 1), EventsMessage(sequences)},
+         {grpc::StatusCode::UNAVAILABLE, "going down"},
+         hold_open});
+  }
+
+  StopSource stop_;
+  std::vector<std::string> notes_;
+  int waits_ = 0;
+  std::function<bool(int)> on_wait_ = [](int) { return false; };
+};
+
+TEST_F(TlsWatchTest, GoesOnWithCertificatesThatWereReplaced) {
+  const CertificateFiles server_files = authority_->Issue(ServerCertificate());
+  const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://test/client"));
+  Show(own);
+  Serve(server_files, authority_->certificate());
+  ServeEvents({11}, false);
+  ServeEvents({12}, true);
+  on_wait_ = [&](int) {
+    // Server and client move to another authority, the server first.
+    Serve(others_->Issue(ServerCertificate()), others_->certificate());
+    ReplaceCertificate(others_->Issue(ClientCertificate("spiffe://test/client")), own);
+    ReplaceCertificate({others_->certificate(), own.key}, {tls_.ca_file, own.key});
+    return false;
+  };
+  EXPECT_EQ(Watch(2), ExitCode::kOk);
+  EXPECT_THAT(output_.text, HasSubstr("\"sequence\":\"12\""));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
+}
+
+TEST_F(TlsWatchTest, SaysOnceWhatKeepsItFromGoingOn) {
+  Serve(authority_->Issue(ServerCertificate()));
+  ServeEvents({11}, false);
+  ServeEvents({12}, true);
+  on_wait_ = [&](int wait) {
+    if (wait == 1) Serve(others_->Issue(ServerCertificate()));
+    if (wait == 4) Serve(authority_->Issue(ServerCertificate()));
+    return false;
+  };
+  EXPECT_EQ(Watch(2), ExitCode::kOk);
+  EXPECT_THAT(notes_,
+              ElementsAre(HasSubstr("lost the stream"),
+                          AllOf(HasSubstr("comes from \"others\""), HasSubstr("(trying again)")),
+                          HasSubstr("again")));
+}
+
+TEST_F(TlsWatchTest, OutlivesFilesThatAreHalfReplaced) {
+  const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://test/client"));
+  const CertificateFiles next = authority_->Issue(ClientCertificate("spiffe://test/client"));
+  const CertificateFiles kept = {own.certificate, directory_.path() + "/kept.key"};
+  std::filesystem::copy_file(own.key, kept.key);
+  Show(own);
+  Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
+  ServeEvents({11}, false);
+  ServeEvents({12}, true);
+  on_wait_ = [&](int wait) {
+    // First the certificate alone.
+    if (wait == 1) ReplaceCertificate({next.certificate, kept.key}, own);
+    if (wait == 2) ReplaceCertificate(next, own);
+    return false;
+  };
+  EXPECT_EQ(Watch(2), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("--tls-key"),
+                                  HasSubstr("again")));
+}
+
+TEST_F(TlsWatchTest, BadFilesAtTheStartAreTheEnd) {
+  Serve(authority_->Issue(ServerCertificate()));
+  tls_.ca_file += "-none";
+  EXPECT_EQ(Watch(1), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(Not(HasSubstr("again"))));
+}
+
+}  // namespace
+}  // namespace vmeventd::client

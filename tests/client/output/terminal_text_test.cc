@@ -1,0 +1,109 @@
+#include "client/output/terminal_text.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd::client {
+namespace {
+
+TEST(EscapeForTerminal, LeavesPlainAndForeignLettersAlone) {
+  EXPECT_EQ(EscapeForTerminal("web-1.example.org"), "web-1.example.org");
+  EXPECT_EQ(EscapeForTerminal("größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7"),
+            "größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7");
+  EXPECT_EQ(EscapeForTerminal("a\\b"), "a\\b");
+}
+
+TEST(EscapeForTerminal, ShowsControlCharacters) {
+  EXPECT_EQ(EscapeForTerminal("a\x1b[31mb"), "a\\x1b[31mb");
+  EXPECT_EQ(EscapeForTerminal("a\r\n\tb\x7f"), "a\\x0d\\x0a\\x09b\\x7f");
+  EXPECT_EQ(EscapeForTerminal(absl::string_view("a\0b", 3)), "a\\x00b");
+}
+
+TEST(EscapeForTerminal, ShowsC1Controls) {
+  EXPECT_EQ(EscapeForTerminal("\xc2\x9b"
+                              "31m"),
+            "\\u009b31m");  // CSI
+}
+
+TEST(EscapeForTerminal, ShowsBidirectionalAndInvisibleCharacters) {
+  EXPECT_EQ(EscapeForTerminal("a\xe2\x80\xae"
+                              "b"),
+            "a\\u202eb");  // right-to-left override
+  EXPECT_EQ(EscapeForTerminal("a\xe2\x81\xa6"
+                              "b"),
+            "a\\u2066b");  // left-to-right isolate
+  EXPECT_EQ(EscapeForTerminal("a\xe2\x80\x8b"
+                              "b"),
+            "a\\u200bb");  // zero-width space
+  EXPECT_EQ(EscapeForTerminal("a\xe2\x80\xa8"
+                              "b"),
+            "a\\u2028b");                                           // line separator
+  EXPECT_EQ(EscapeForTerminal("\xf3\xa0\x80\x81"), "\\U000e0001");  // language tag
+}
+
+TEST(EscapeForTerminal, ShowsBytesThatAreNotUtf8) {
+  EXPECT_EQ(EscapeForTerminal("a\xff"
+                              "b"),
+            "a\\xffb");
+  EXPECT_EQ(EscapeForTerminal("\xc3"), "\\xc3");                    // cut short
+  EXPECT_EQ(EscapeForTerminal("\xc0\x9b"), "\\xc0\\x9b");           // overlong ESC
+  EXPECT_EQ(EscapeForTerminal("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // surrogate
+  EXPECT_EQ(EscapeForTerminal("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+  EXPECT_EQ(EscapeForTerminal("\x9b"), "\\x9b");  // a bare C1 byte
+}
+
+TEST(EscapeForTerminal, LeavesNothingThatDrivesATerminalInAnyTwoBytes) {
+  for (int first = 0; first < 256; ++first) {
+    for (int second = 0; second < 256; ++second) {
+      const std::string text = {static_cast<char>(first), static_cast<char>(second)};
+      const std::string escaped = EscapeForTerminal(text);
+      ASSERT_TRUE(IsValidUtf8(escaped));
+      ASSERT_EQ(EscapeForTerminal(escaped), escaped) << "not stable for " << escaped;
+      for (const char c : escaped) ASSERT_FALSE(static_cast<unsigned char>(c) < 0x20 || c == 0x7f);
+    }
+  }
+}
+
+TEST(IsValidUtf8, TellsGoodFromBad) {
+  EXPECT_TRUE(IsValidUtf8(""));
+  EXPECT_TRUE(IsValidUtf8("größe"));
+  EXPECT_FALSE(
+      IsValidUtf8("gr\xf6\xdf"
+                  "e"));
+}
+
+TEST(DisplayWidth, CountsCharacters) {
+  EXPECT_EQ(DisplayWidth(""), 0U);
+  EXPECT_EQ(DisplayWidth("größe"), 5U);
+}
+
+TEST(Painter, PaintsOnlyWhereColourIsOn) {
+  EXPECT_EQ(Painter(true).Paint("CRASH", Color::kRed), "\x1b[1;31mCRASH\x1b[0m");
+  EXPECT_EQ(Painter(true).Paint("CRASH", Color::kNone), "CRASH");
+  EXPECT_EQ(Painter(true).Paint("", Color::kRed), "");
+  EXPECT_EQ(Painter(false).Paint("CRASH", Color::kRed), "CRASH");
+}
+
+TEST(ColumnLayout, AlignsColumnsAndEndsLinesWithoutBlanks) {
+  ColumnLayout layout({{"VM", 4}, {"STATE"}, {"DETAIL"}}, Painter(false));
+  layout.Fit({{"größer"}, {"x"}, {""}});
+  EXPECT_EQ(layout.Heading(), "VM      STATE  DETAIL\n");
+  EXPECT_EQ(layout.Line({{"größer"}, {"x"}, {""}}), "größer  x\n");
+  EXPECT_EQ(layout.Line({{"a"}, {""}, {"why"}}), "a              why\n");
+}
+
+TEST(ColumnLayout, ColourDoesNotCountAsWidth) {
+  ColumnLayout layout({{"A", 4}, {"B"}}, Painter(true));
+  EXPECT_EQ(layout.Line({{"x", Color::kBold}, {"y"}}), "\x1b[1mx\x1b[0m     y\n");
+}
+
+TEST(ColumnLayout, ATextThatIsTooWideMovesOnlyItsOwnRow) {
+  ColumnLayout layout({{"A", 2}, {"B"}}, Painter(false));
+  EXPECT_EQ(layout.Line({{"long"}, {"y"}}), "long  y\n");
+  EXPECT_EQ(layout.Line({{"x"}, {"y"}}), "x   y\n");
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,103 @@
+#include "client/output/time_text.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace vmeventd::client {
+namespace {
+
+const absl::Time kNow = absl::FromUnixSeconds(1782907200);  // 2026-07-01T12:00:00Z
+const absl::TimeZone kTwoEast = absl::FixedTimeZone(7200);
+
+std::string Parsed(const std::string& text) {
+  const auto time = ParseTimeText(text, kNow, kTwoEast);
+  if (!time.ok()) return "error";
+  return absl::FormatTime(absl::RFC3339_full, *time, absl::UTCTimeZone());
+}
+
+TEST(ParseTimeText, TakesRfc3339) {
+  EXPECT_EQ(Parsed("2026-07-01T12:00:00Z"), "2026-07-01T12:00:00+00:00");
+  EXPECT_EQ(Parsed("2026-07-01t12:00:00z"), "2026-07-01T12:00:00+00:00");
+  EXPECT_EQ(Parsed("2026-07-01T12:00:00.125+02:00"), "2026-07-01T10:00:00.125+00:00");
+  EXPECT_EQ(Parsed("2026-07-01 12:00:00-01:30"), "2026-07-01T13:30:00+00:00");
+}
+
+TEST(ParseTimeText, TakesWhatTheTablesShowAsLocalTime) {
+  EXPECT_EQ(Parsed("2026-07-01 12:00:00.123"), "2026-07-01T10:00:00.123+00:00");
+  EXPECT_EQ(Parsed("2026-07-01T12:00:00"), "2026-07-01T10:00:00+00:00");
+  EXPECT_EQ(Parsed("2026-07-01 12:00"), "2026-07-01T10:00:00+00:00");
+}
+
+TEST(ParseTimeText, TakesAnAge) {
+  EXPECT_EQ(Parsed("10m"), "2026-07-01T11:50:00+00:00");
+  EXPECT_EQ(Parsed("10m ago"), "2026-07-01T11:50:00+00:00");
+  EXPECT_EQ(Parsed("1h30m"), "2026-07-01T10:30:00+00:00");
+  EXPECT_EQ(Parsed("1.5h"), "2026-07-01T10:30:00+00:00");
+  EXPECT_EQ(Parsed("500ms"), "2026-07-01T11:59:59.5+00:00");
+  EXPECT_EQ(Parsed("2d"), "2026-06-29T12:00:00+00:00");
+  EXPECT_EQ(Parsed("1w"), "2026-06-24T12:00:00+00:00");
+  EXPECT_EQ(Parsed("0s"), "2026-07-01T12:00:00+00:00");
+  EXPECT_EQ(Parsed("now"), "2026-07-01T12:00:00+00:00");
+}
+
+TEST(ParseTimeText, RefusesTheRest) {
+  for (const char* text : {"",
+                           "x",
+                           "10",
+                           "10x",
+                           "m",
+                           "-10m",
+                           "10m5",
+                           ".",
+                           ".m",
+                           " ago",
+                           "ago",
+                           "inf",
+                           "infinite-past",
+                           "infinite-future",
+                           "2026-07-01",
+                           "2026-13-01T00:00:00Z",
+                           "2026-07-01T25:00:00Z",
+                           "2026-07-01T12:00:00Zx",
+                           "yesterday",
+                           "1e3s",
+                           "99999999999d",
+                           "0000-01-01T00:00:00Z",
+                           "10000-01-01T00:00:00Z",
+                           "999999999999999999999999999999w"}) {
+    EXPECT_EQ(Parsed(text), "error") << text;
+  }
+}
+
+TEST(ParseTimeText, SaysWhatWouldBeRight) {
+  const auto time = ParseTimeText("soon", kNow, kTwoEast);
+  EXPECT_EQ(time.status().message(),
+            "\"soon\" is not a time; write 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+            "time), or how long ago: 10m, 1h30m, 2d");
+}
+
+TEST(LocalTimeText, ShowsMillisecondsInTheZone) {
+  EXPECT_EQ(LocalTimeText(kNow + absl::Microseconds(123456), kTwoEast), "2026-07-01 14:00:00.123");
+}
+
+TEST(DurationText, ShowsTwoUnits) {
+  EXPECT_EQ(DurationText(absl::Milliseconds(350)), "350ms");
+  EXPECT_EQ(DurationText(absl::Milliseconds(42999)), "42s");
+  EXPECT_EQ(DurationText(absl::Seconds(185)), "3m 5s");
+  EXPECT_EQ(DurationText(absl::Seconds(180)), "3m");
+  EXPECT_EQ(DurationText(absl::Minutes(130)), "2h 10m");
+  EXPECT_EQ(DurationText(absl::Hours(102)), "4d 6h");
+  EXPECT_EQ(DurationText(-absl::Seconds(5)), "-5s");
+}
+
+TEST(ToProto, GoesThereAndBackBeforeTheEpochToo) {
+  for (const absl::Time time :
+       {kNow, kNow + absl::Nanoseconds(1), absl::FromUnixSeconds(-5) - absl::Nanoseconds(1)}) {
+    EXPECT_EQ(FromProto(ToProto(time)), time);
+    EXPECT_GE(ToProto(time).nanos(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,5 +1,0 @@
-// A fake QEMU as a program of its own, for tests with threads.
-
-#include "tests/fakes/fake_qemu.h"
-
-int main() { vmeventd::RunFakeQemu(); }

@@ -1,0 +1,38 @@
+// A pattern matches what its rules say, and no pattern makes a match long.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "watcher/core/glob.h"
+
+namespace {
+
+bool Matches(absl::string_view pattern, absl::string_view text) {
+  size_t steps = 0;
+  const bool matches = vmeventd::Glob(pattern).Matches(text, &steps);
+  if (steps < 1 || steps > text.size() * text.size() / 4 + text.size() + 1) std::abort();
+  return matches;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+  const size_t cut = input.find('\n');
+  if (cut == absl::string_view::npos) return 0;
+  const absl::string_view pattern = input.substr(0, cut);
+  const absl::string_view text = input.substr(cut + 1);
+  const bool matches = Matches(pattern, text);
+  // Without a wildcard a pattern is a name, and a star more at an end matches no less.
+  if (pattern.find_first_of("*?[") == absl::string_view::npos && matches != (pattern == text)) {
+    std::abort();
+  }
+  if (!Matches("*", text)) std::abort();
+  if (matches && !Matches("*" + std::string(pattern), text)) std::abort();
+  if (Matches("*" + std::string(pattern), text) && !Matches("**" + std::string(pattern), text)) {
+    std::abort();
+  }
+  return 0;
+}

@@ -1,0 +1,25 @@
+// What a row of the journal holds is an event or a VM, or it is none; neither ends the daemon, and
+// what was read is written as the same.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "server/events/event_codec.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string row(reinterpret_cast<const char*>(data), size);
+  const vmeventd::v1::Event event = vmeventd::DecodeEventField(row);
+  std::string written;
+  vmeventd::AppendEventField(event, &written);
+  const vmeventd::v1::Event again = vmeventd::DecodeEventField(written);
+  if (again.SerializeAsString() != event.SerializeAsString()) std::abort();
+
+  const vmeventd::v1::Vm vm = vmeventd::DecodeSnapshotVmField(row);
+  const std::string field = vmeventd::EncodeSnapshotVmField(vm);
+  if (vmeventd::DecodeSnapshotVmField(field).SerializeAsString() != vm.SerializeAsString()) {
+    std::abort();
+  }
+  if (vmeventd::ListedVmField(field).empty()) std::abort();
+  return 0;
+}

@@ -1,0 +1,40 @@
+// Whatever stands on the client's command line, it is a value or an error; a time that is shown is
+// read as the same.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/option_values.h"
+#include "client/output/time_text.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  namespace client = vmeventd::client;
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  const absl::Time now = absl::FromUnixSeconds(1'795'157'000);
+  const absl::TimeZone zone = absl::UTCTimeZone();
+
+  const auto time = client::ParseTimeText(text, now, zone);
+  if (time.ok()) {
+    // Of milliseconds: LocalTimeText shows no more.
+    const std::string shown = client::LocalTimeText(*time, zone);
+    const auto again = client::ParseTimeText(shown, now, zone);
+    if (!again.ok() || client::LocalTimeText(*again, zone) != shown) std::abort();
+    if (client::FromProto(client::ToProto(*time)) != *time) std::abort();
+  }
+  const auto duration = client::ParseDurationText(text);
+  if (duration.ok() && client::DurationText(*duration).empty()) std::abort();
+
+  const std::vector<std::string> words = absl::StrSplit(text, ' ');
+  const auto filter = client::ParseFilter(words, {}, {});
+  if (filter.ok() && filter->vm_names_size() != static_cast<int>(words.size())) std::abort();
+  (void)client::ParseFilter({}, words, {});
+  (void)client::ParseFilter({}, {}, words);
+  (void)client::ParseStates(words);
+  (void)client::ParseCount("--count", true, text);
+  (void)client::ParseWatchStart(words.front(), words.back(), now, zone);
+  client::CheckText("--actor", text).IgnoreError();
+  return 0;
+}

@@ -1,0 +1,23 @@
+// A token that was not made here is refused, and one that was gives its position for its question.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "server/rpc/page_token.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+  const vmeventd::PageTokens tokens("a key of the journal", "this journal");
+  const vmeventd::PageTokens others("a key of another one", "this journal");
+  if (tokens.Read("question", input).ok()) std::abort();
+  const absl::string_view question = input.substr(0, size / 2);
+  const absl::string_view position = input.substr(size / 2);
+  const std::string token = tokens.Make(question, position);
+  const auto read = tokens.Read(question, token);
+  if (!read.ok() || *read != position) std::abort();
+  if (others.Read(question, token).ok()) std::abort();
+  if (tokens.Read(std::string(question) + "x", token).ok()) std::abort();
+  return 0;
+}

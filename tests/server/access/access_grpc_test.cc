@@ -1,0 +1,295 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/security/credentials.h"
+#include "tests/support/test_certificates.h"
+#include "tests/support/test_server.h"
+
+// Who may call what, and how much of it, over live connections.
+
+namespace vmeventd {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::string ReadFile(const std::string& path) {
+  std::ostringstream out;
+  out << std::ifstream(path).rdbuf();
+  return out.str();
+}
+
+grpc::Status Declare(const std::shared_ptr<grpc::Channel>& channel) {
+  v1::DeclareIntentRequest request;
+  request.set_vm_name("web1");
+  request.set_actor("alice");
+  request.set_reason("maintenance");
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  v1::DeclareIntentResponse response;
+  return v1::VmEventService::NewStub(channel)->DeclareIntent(&context, request, &response);
+}
+
+grpc::Status Withdraw(const std::shared_ptr<grpc::Channel>& channel) {
+  v1::WithdrawIntentRequest request;
+  request.set_intent_id("4711");
+  grpc::ClientContext context;
+  v1::WithdrawIntentResponse response;
+  return v1::VmEventService::NewStub(channel)->WithdrawIntent(&context, request, &response);
+}
+
+grpc::Status Info(const std::shared_ptr<grpc::Channel>& channel) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  v1::GetServerInfoResponse response;
+  return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &response);
+}
+
+// TestServer has no watcher: an intent that may be declared is answered with UNAVAILABLE.
+void ExpectOperator(const std::shared_ptr<grpc::Channel>& channel) {
+  EXPECT_EQ(Declare(channel).error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(Withdraw(channel).error_code(), grpc::UNAVAILABLE);
+}
+
+void ExpectReader(const std::shared_ptr<grpc::Channel>& channel, const std::string& cure) {
+  for (const grpc::Status& status : {Declare(channel), Withdraw(channel)}) {
+    EXPECT_EQ(status.error_code(), grpc::PERMISSION_DENIED);
+    EXPECT_THAT(status.error_message(), HasSubstr(cure));
+  }
+  EXPECT_TRUE(Info(channel).ok());
+}
+
+ListenAddress Address(const std::string& text) { return ParseListenAddress(text).value(); }
+
+TEST(Roles, AreTheListeners) {
+  const TemporaryDirectory directory;
+  TestServer server({.addresses = {Address("unix:" + (directory / "all")),
+                                   Address("unix:" + (directory / "readers") + ",role=reader"),
+                                   Address("127.0.0.1:0"), Address("127.0.0.1:0,role=operator")}});
+  const auto addresses = server.server().addresses();
+  ExpectOperator(ChannelOfItsOwn(addresses[0].ToString()));
+  ExpectReader(ChannelOfItsOwn(addresses[1].ToString()), "role=operator");
+  ExpectReader(ChannelOfItsOwn(addresses[2].ToString()), "role=operator");
+  ExpectOperator(ChannelOfItsOwn(addresses[3].ToString()));
+  EXPECT_EQ(server.refusals().value(Refusal::kRole), 4);
+}
+
+TEST(Roles, AReaderWatchesAndAsks) {
+  const TemporaryDirectory directory;
+  TestServer server({.addresses = {Address("unix:" + (directory / "s") + ",role=reader")}});
+  server.PushEach("a", 3);
+  const auto stub = server.NewStub();
+  v1::WatchEventsRequest watch;
+  watch.set_from_oldest(true);
+  TestStream stream(stub.get(), watch);
+  EXPECT_EQ(stream.NextSequences(3).back(), 3);
+  grpc::ClientContext context;
+  v1::ListVmsResponse vms;
+  EXPECT_TRUE(stub->ListVms(&context, {}, &vms).ok());
+}
+
+// A server that speaks TLS with clients of an authority.
+class Tls : public ::testing::Test {
+ protected:
+  std::shared_ptr<grpc::ChannelCredentials> Credentials(const CertificateFiles* own) const {
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = ReadFile(authority_->certificate());
+    if (own != nullptr) {
+      options.pem_private_key = ReadFile(own->key);
+      options.pem_cert_chain = ReadFile(own->certificate);
+    }
+    return grpc::SslCredentials(options);
+  }
+  std::shared_ptr<grpc::Channel> Channel(const CertificateFiles* own) {
+    return ChannelOfItsOwn(server_.address(), Credentials(own));
+  }
+  std::shared_ptr<grpc::Channel> Channel(const CertificateOptions& options) {
+    const CertificateFiles own = authority_->Issue(options);
+    return Channel(&own);
+  }
+
+  const TemporaryDirectory directory_;
+  const std::unique_ptr<CertificateAuthority> authority_ =
+      MakeCertificateAuthority(directory_.path());
+  const CertificateFiles files_ = authority_->Issue(ServerCertificate());
+  FakeClock clock_;
+  const std::unique_ptr<TlsFiles> tls_ =
+      TlsFiles::Open({files_.certificate, files_.key, authority_->certificate()}, &clock_).value();
+  TestServer server_{GrpcServerOptions{
+      .addresses = {Address("127.0.0.1:0")},
+      .tls = tls_.get(),
+      .operators = {"spiffe://site/Mover", "mover.example", "ops@example.org", "192.0.2.7"}}};
+};
+
+TEST_F(Tls, AnOperatorIsNamedByItsCertificate) {
+  ExpectOperator(Channel(ClientCertificate("spiffe://site/Mover")));
+  CertificateOptions names;
+  names.client = true;
+  names.common_name = "someone";
+  names.dns_names = {"other.example", "MOVER.example"};
+  ExpectOperator(Channel(names));
+  names.dns_names.clear();
+  names.emails = {"ops@example.org"};
+  ExpectOperator(Channel(names));
+  names.emails.clear();
+  names.ip_addresses = {"192.0.2.7"};
+  ExpectOperator(Channel(names));
+}
+
+TEST_F(Tls, ANameOfAnotherKindMakesNoOperator) {
+  CertificateOptions names;
+  names.client = true;
+  names.common_name = "someone";
+  names.dns_names = {"spiffe://site/Mover", "ops@example.org", "192.0.2.7"};
+  ExpectReader(Channel(names), "DNS spiffe://site/Mover");
+  ExpectReader(Channel(ClientCertificate("mover.example")), "URI mover.example");
+}
+
+TEST_F(Tls, EverybodyElseIsAReader) {
+  ExpectReader(Channel(ClientCertificate("spiffe://site/mover")), "spiffe://site/mover");
+  ExpectReader(Channel(ClientCertificate("spiffe://site/Mover/x")), "--tls-operator");
+  CertificateOptions nameless;
+  nameless.client = true;
+  nameless.common_name = "mover.example";  // only the alternative names count
+  ExpectReader(Channel(nameless), "it has none");
+}
+
+TEST_F(Tls, RefusesStrangers) {
+  EXPECT_EQ(Info(Channel(nullptr)).error_code(), grpc::UNAVAILABLE);
+  const auto others = MakeCertificateAuthority(directory_.path(), "others");
+  const CertificateFiles foreign = others->Issue(ClientCertificate("spiffe://site/Mover"));
+  EXPECT_EQ(Info(Channel(&foreign)).error_code(), grpc::UNAVAILABLE);
+  CertificateOptions expired = ClientCertificate("spiffe://site/Mover");
+  expired.not_before = absl::Now() - absl::Hours(48);
+  expired.not_after = absl::Now() - absl::Hours(24);
+  EXPECT_EQ(Info(Channel(expired)).error_code(), grpc::UNAVAILABLE);
+  CertificateOptions server_only = ServerCertificate();
+  EXPECT_EQ(Info(Channel(server_only)).error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(Info(ChannelOfItsOwn(server_.address())).error_code(), grpc::UNAVAILABLE)
+      << "no TLS at all";
+  EXPECT_TRUE(Info(Channel(ClientCertificate("spiffe://any"))).ok());
+}
+
+TEST_F(Tls, WithoutAnAuthorityForClientsEverybodyIsAReader) {
+  const auto tls = TlsFiles::Open({files_.certificate, files_.key, ""}, &clock_).value();
+  const TestServer server({.addresses = {Address("127.0.0.1:0")}, .tls = tls.get()});
+  ExpectReader(ChannelOfItsOwn(server.address(), Credentials(nullptr)), "role=operator");
+  const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://site/Mover"));
+  ExpectReader(ChannelOfItsOwn(server.address(), Credentials(&own)), "role=operator");
+}
+
+TEST_F(Tls, ACertificateIsReplacedUnderAnOpenStream) {
+  const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://any"));
+  const auto stub = v1::VmEventService::NewStub(Channel(&own));
+  TestStream stream(stub.get(), {});
+  EXPECT_TRUE(stream.Next().has_progress());
+
+  const auto others = MakeCertificateAuthority(directory_.path(), "others");
+  ReplaceCertificate(others->Issue(ServerCertificate()), files_);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_EQ(Info(Channel(&own)).error_code(), grpc::UNAVAILABLE) << "the new one is not trusted";
+  server_.PushEach("a", 1);
+  EXPECT_EQ(stream.NextSequences(1).front(), 1) << "the stream goes on";
+
+  ReplaceCertificate(authority_->Issue(ServerCertificate()), files_);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_TRUE(Info(Channel(&own)).ok());
+}
+
+TEST(Limits, StreamsInAllAndOfAPeer) {
+  const TemporaryDirectory directory;
+  StreamOptions options;
+  options.max_streams = 3;
+  options.max_streams_per_peer = 2;
+  TestServer server(options);
+  const auto stub = server.NewStub();
+  TestStream first(stub.get(), {});
+  TestStream second(stub.get(), {});
+  first.Next();
+  second.Next();
+  TestStream third(stub.get(), {});
+  const grpc::Status refused = third.End();
+  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), AllOf(HasSubstr("at most 2"), HasSubstr("from user ")));
+  EXPECT_EQ(server.refusals().value(Refusal::kStreamsPerPeer), 1);
+  first.Cancel();
+  ASSERT_TRUE(Eventually([&server] { return server.hub().stream_count() == 1; }));
+  TestStream fourth(stub.get(), {});
+  EXPECT_TRUE(fourth.Next().has_progress());
+}
+
+TEST(Limits, ListEventsSoOften) {
+  const TemporaryDirectory directory;
+  TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
+                     .list_rate = 1});
+  const auto list = [](const ListenAddress& address) {
+    grpc::ClientContext context;
+    v1::ListEventsResponse response;
+    return v1::VmEventService::NewStub(ChannelOfItsOwn(address.ToString()))
+        ->ListEvents(&context, {}, &response);
+  };
+  const auto addresses = server.server().addresses();
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(list(addresses[0]).ok());
+  const grpc::Status refused = list(addresses[0]);
+  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("try again in 1s"));
+  EXPECT_EQ(server.refusals().value(Refusal::kListRate), 1);
+  EXPECT_TRUE(list(addresses[1]).ok()) << "another peer";
+  server.clock().Advance(absl::Seconds(1));
+  EXPECT_TRUE(list(addresses[0]).ok());
+}
+
+TEST(Limits, RequestSize) {
+  TestServer server;
+  v1::WatchEventsRequest large;
+  large.mutable_filter()->add_vm_names(std::string(1 << 20, 'x'));
+  const auto stub = server.NewStub();
+  TestStream stream(stub.get(), large);
+  EXPECT_EQ(stream.End().error_code(), grpc::RESOURCE_EXHAUSTED);
+  v1::GetVmRequest request;
+  request.set_name(std::string(1 << 20, 'x'));
+  grpc::ClientContext context;
+  v1::GetVmResponse response;
+  const grpc::Status refused = stub->GetVm(&context, request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("at most 1048576 are allowed"));
+  EXPECT_EQ(server.refusals().value(Refusal::kRequestSize), 2);
+  request.set_name(std::string(5 << 20, 'x'));
+  grpc::ClientContext again;
+  EXPECT_EQ(stub->GetVm(&again, request, &response).error_code(), grpc::RESOURCE_EXHAUSTED);
+}
+
+// A scrape of the metrics may come while the daemon stops.
+TEST(Limits, AreToldAfterTheEnd) {
+  TestServer server;
+  const std::string address = server.address();
+  EXPECT_TRUE(Info(server.NewChannel()).ok());
+  server.server().Shutdown(absl::ZeroDuration());
+  EXPECT_EQ(server.server().addresses()[0].ToString(), address);
+  EXPECT_EQ(server.server().open_connections().size(), 1);
+}
+
+TEST(Limits, Connections) {
+  const TemporaryDirectory directory;
+  TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
+                     .max_connections = 4});
+  const auto addresses = server.server().addresses();
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  for (int i = 0; i < 2; ++i) {
+    channels.push_back(ChannelOfItsOwn(addresses[1].ToString()));
+    EXPECT_TRUE(Info(channels.back()).ok());
+  }
+  EXPECT_EQ(Info(ChannelOfItsOwn(addresses[1].ToString())).error_code(), grpc::UNAVAILABLE);
+  EXPECT_TRUE(Info(ChannelOfItsOwn(addresses[0].ToString())).ok()) << "another listener";
+  EXPECT_GE(server.refusals().value(Refusal::kConnectionsPerPeer), 1);
+  channels.clear();
+  EXPECT_TRUE(Eventually([&server] { return server.server().open_connections()[1] == 0; }));
+  EXPECT_TRUE(Info(ChannelOfItsOwn(addresses[1].ToString())).ok());
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,173 @@
+#include "server/access/clients.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+// The peer of a connection from `from` to a listener on `to`, both of `family`.
+template <typename Address>
+std::string PeerOfConnection(Address from, Address to, sa_family_t family) {
+  const UniqueFd listener(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+  EXPECT_EQ(listen(listener.get(), 1), 0);
+  socklen_t size = sizeof(to);
+  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&to), &size), 0);
+  const UniqueFd client(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(bind(client.get(), reinterpret_cast<sockaddr*>(&from), sizeof(from)), 0);
+  EXPECT_EQ(connect(client.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+  const UniqueFd accepted(accept(listener.get(), nullptr, nullptr));
+  return PeerOfSocket(accepted.get());
+}
+
+TEST(PeerOfSocket, IsTheAddress) {
+  sockaddr_in from{};
+  from.sin_family = AF_INET;
+  sockaddr_in to = from;
+  ASSERT_EQ(inet_pton(AF_INET, "127.0.0.7", &from.sin_addr), 1);
+  ASSERT_EQ(inet_pton(AF_INET, "127.0.0.1", &to.sin_addr), 1);
+  EXPECT_EQ(PeerOfConnection(from, to, AF_INET), "127.0.0.7");
+}
+
+TEST(PeerOfAddress, IsTheNetworkOfAnIpv6Host) {
+  const auto peer = [](const char* text) {
+    in6_addr address{};
+    EXPECT_EQ(inet_pton(AF_INET6, text, &address), 1);
+    return PeerOfIpv6(address);
+  };
+  EXPECT_EQ(peer("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+  EXPECT_EQ(peer("2001:db8:1:2::1"), peer("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+  EXPECT_NE(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
+  EXPECT_EQ(peer("::1"), "::/64");
+  EXPECT_EQ(peer("::ffff:192.0.2.7"), "192.0.2.7") << "one host, whichever way it comes";
+}
+
+TEST(PeerOfSocket, IsTheUserOfAUnixSocket) {
+  int pair[2] = {-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd one(pair[0]);
+  const UniqueFd other(pair[1]);
+  EXPECT_EQ(PeerOfSocket(one.get()), absl::StrCat("user ", getuid()));
+}
+
+TEST(PeerOfSocket, IsEmptyWithoutAConnection) {
+  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(PeerOfSocket(fd.get()), "");
+}
+
+class ClientsTest : public ::testing::Test {
+ protected:
+  void Add(const std::string& name, const std::string& peer) {
+    clients_.Add(name, peer, [this, name] { cut_.push_back(name); });
+  }
+
+  FakeClock clock_;
+  RefusalCounters refusals_;
+  std::vector<std::string> cut_;
+  Clients clients_{{.calls = 4, .calls_of_peer = 2, .resets = {1, 10}, .resets_of_peer = {1, 15}},
+                   &clock_,
+                   &refusals_};
+};
+
+TEST_F(ClientsTest, AreKnownByTheNameOfTheirConnection) {
+  Add("a", "user 1");
+  Add("b", "192.0.2.7");
+  EXPECT_EQ(clients_.PeerOf("a"), "user 1");
+  EXPECT_EQ(clients_.PeerOf("b"), "192.0.2.7");
+  clients_.Remove("a");
+  EXPECT_EQ(clients_.PeerOf("a"), "a closed connection");
+  EXPECT_EQ(clients_.Begin("a").status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(ClientsTest, APeerHasItsShareOfTheCalls) {
+  Add("a", "user 1");
+  Add("b", "user 1");
+  Add("c", "user 2");
+  absl::StatusOr<Clients::Call> first = clients_.Begin("a");
+  ASSERT_TRUE(first.ok());
+  {
+    const absl::StatusOr<Clients::Call> second = clients_.Begin("b");
+    ASSERT_TRUE(second.ok());
+    EXPECT_EQ(std::string(clients_.Begin("a").status().message()),
+              "too many calls: at most 2 may be open from user 1");
+    EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
+    EXPECT_TRUE(clients_.Begin("c").ok());
+    EXPECT_EQ(clients_.open_calls(), 2);
+  }
+  EXPECT_TRUE(clients_.Begin("b").ok()) << "the second has ended";
+}
+
+TEST_F(ClientsTest, AllTogetherHaveALimit) {
+  std::vector<Clients::Call> open;
+  for (const char* name : {"a", "b", "c"}) {
+    Add(name, name);
+    for (int i = 0; i < 2 && open.size() < 4; ++i) {
+      absl::StatusOr<Clients::Call> call = clients_.Begin(name);
+      ASSERT_TRUE(call.ok());
+      open.push_back(*std::move(call));
+    }
+  }
+  EXPECT_EQ(std::string(clients_.Begin("c").status().message()),
+            "too many calls: at most 4 may be open");
+  EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
+}
+
+TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsCutOnce) {
+  Add("a", "user 1");
+  Add("b", "user 1");
+  Add("c", "user 2");
+  const auto reset = [this](const char* name, int times) {
+    absl::StatusOr<Clients::Call> call = clients_.Begin(name);
+    ASSERT_TRUE(call.ok());
+    for (int i = 0; i < times; ++i) call->CountReset();
+  };
+  reset("a", 10);
+  EXPECT_TRUE(cut_.empty());
+  reset("a", 2);
+  EXPECT_EQ(cut_, std::vector<std::string>{"a"});
+  EXPECT_EQ(refusals_.value(Refusal::kResets), 1);
+  EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
+  reset("b", 4);
+  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b"})) << "its peer has reset too many";
+  EXPECT_TRUE(clients_.ResetsTooMany("user 1"));
+  EXPECT_FALSE(clients_.ResetsTooMany("user 2"));
+  reset("c", 10);
+  EXPECT_EQ(cut_.size(), 2);
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
+}
+
+TEST_F(ClientsTest, TheEndOfAConnectionIsNoReset) {
+  Add("a", "user 1");
+  absl::StatusOr<Clients::Call> call = clients_.Begin("a");
+  ASSERT_TRUE(call.ok());
+  clients_.Remove("a");
+  for (int i = 0; i < 100; ++i) call->CountReset();
+  EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
+}
+
+TEST_F(ClientsTest, DrainRefusesWhatComes) {
+  Add("a", "user 1");
+  {
+    const absl::StatusOr<Clients::Call> open = clients_.Begin("a");
+    clients_.Drain();
+    EXPECT_EQ(clients_.Begin("a").status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(clients_.open_calls(), 1);
+  }
+  clients_.WaitUntilNoCalls(absl::Seconds(30));
+  EXPECT_EQ(clients_.open_calls(), 0);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,311 @@
+#include "server/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_certificates.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+Environment Root() {
+  return {true, 0, [](const char*) { return std::string(); }};
+}
+
+ParsedConfig Parse(const std::vector<std::string>& arguments) {
+  return ParseConfig(arguments, Root());
+}
+
+Config Good(const std::vector<std::string>& arguments) {
+  const ParsedConfig parsed = Parse(arguments);
+  EXPECT_TRUE(parsed.config.has_value()) << parsed.text;
+  return parsed.config.value_or(Config());
+}
+
+TEST(Config, HasDefaultsForRoot) {
+  const Config config = Good({});
+  ASSERT_EQ(config.watches.size(), 1);
+  EXPECT_EQ(config.watches[0].directory, "/var/run/ganeti/kvm-hypervisor/ctrl");
+  EXPECT_EQ(config.watches[0].pattern(), "*.kvmd");
+  ASSERT_EQ(config.listens.size(), 1);
+  EXPECT_EQ(config.listens[0].ToString(), "unix:/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(config.state_dir, "/var/lib/vmeventd");
+  EXPECT_EQ(config.powerdown_window, absl::Minutes(10));
+  EXPECT_EQ(config.retention_age, absl::Hours(30 * 24));
+  EXPECT_EQ(config.retention_events, 1'000'000);
+  EXPECT_FALSE(config.metrics_listen.has_value());
+  EXPECT_TRUE(config.process_tracking);
+  EXPECT_TRUE(config.shutdown_files);
+  EXPECT_TRUE(config.event_limits);
+  EXPECT_EQ(config.log_level, LogLevel::kInfo);
+  EXPECT_EQ(config.log_format, LogFormat::kText);
+}
+
+TEST(Config, HasDefaultsForAnyone) {
+  std::map<std::string, std::string> variables = {{"HOME", "/home/u"}};
+  const Environment user = {false, 1000,
+                            [&variables](const char* name) { return variables[name]; }};
+  Config config = *ParseConfig({}, user).config;
+  EXPECT_EQ(config.listens[0].path, "/run/user/1000/vmeventd/vmeventd.sock");
+  EXPECT_EQ(config.state_dir, "/home/u/.local/state/vmeventd");
+  variables["XDG_RUNTIME_DIR"] = "/xdg/run";
+  variables["XDG_STATE_HOME"] = "/xdg/state";
+  config = *ParseConfig({}, user).config;
+  EXPECT_EQ(config.listens[0].path, "/xdg/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(config.state_dir, "/xdg/state/vmeventd");
+}
+
+TEST(Config, TakesEveryFlag) {
+  const Config config = Good({"--watch",
+                              "/nowhere/a:*.qmp",
+                              "--watch=/nowhere/b",
+                              "--listen",
+                              "unix:/x/y.sock",
+                              "--listen",
+                              "127.0.0.1:7070",
+                              "--state-dir",
+                              "/x/state/",
+                              "--powerdown-window",
+                              "1h30m",
+                              "--process-tracking",
+                              "off",
+                              "--shutdown-files",
+                              "off",
+                              "--event-limits",
+                              "off",
+                              "--log-level",
+                              "debug",
+                              "--log-format",
+                              "json",
+                              "--metrics-listen",
+                              "127.0.0.1:9556",
+                              "--retention-age",
+                              "7d",
+                              "--retention-events",
+                              "5000"});
+  ASSERT_EQ(config.watches.size(), 2);
+  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
+  ASSERT_EQ(config.listens.size(), 2);
+  EXPECT_EQ(config.listens[1].port, 7070);
+  EXPECT_EQ(config.state_dir, "/x/state");
+  EXPECT_EQ(config.powerdown_window, absl::Minutes(90));
+  EXPECT_EQ(config.retention_age, absl::Hours(7 * 24));
+  EXPECT_EQ(config.retention_events, 5000);
+  ASSERT_TRUE(config.metrics_listen.has_value());
+  EXPECT_EQ(config.metrics_listen->port, 9556);
+  EXPECT_FALSE(config.process_tracking);
+  EXPECT_FALSE(config.shutdown_files);
+  EXPECT_FALSE(config.event_limits);
+  EXPECT_EQ(config.log_level, LogLevel::kDebug);
+  EXPECT_EQ(config.log_format, LogFormat::kJson);
+}
+
+TEST(Config, ReadsAFileWhichTheCommandLineOverrides) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "conf") << "# a comment\n"
+                                       "watch = [\"/nowhere/a:*.qmp\", \"/nowhere/b\"]\n"
+                                       "powerdown-window = \"500ms\"\n"
+                                       "state-dir = /x\n"
+                                       "log-format = \"json\"\n";
+  const Config config = Good({"--config", directory / "conf", "--state-dir", "/y"});
+  ASSERT_EQ(config.watches.size(), 2);
+  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.powerdown_window, absl::Milliseconds(500));
+  EXPECT_EQ(config.state_dir, "/y");
+  EXPECT_EQ(config.log_format, LogFormat::kJson);
+}
+
+TEST(Config, ErrorsNameFlagValueAndRule) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "file";
+  std::ofstream(file) << "unknown-setting = 1\n";
+  const struct {
+    std::vector<std::string> arguments;
+    std::vector<std::string> says;
+  } rows[] = {
+      {{"--unknown"}, {"--unknown"}},
+      {{"stray"}, {"stray"}},
+      {{"--watch"}, {"--watch"}},
+      {{"--watch", ""}, {"--watch"}},
+      {{"--watch", file}, {"--watch", file, "not a directory"}},
+      {{"--watch", "/nowhere", "--watch", "/nowhere:*.kvmd"}, {"--watch", "given twice"}},
+      {{"--listen", "0.0.0.0:1"}, {"--listen", "0.0.0.0:1", "--tls-cert", "--insecure-listen"}},
+      {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
+      {{"--state-dir", ""}, {"--state-dir", "empty"}},
+      {{"--state-dir", file}, {"--state-dir", file, "not a directory"}},
+      {{"--powerdown-window", "0s"}, {"--powerdown-window", "\"0s\"", "more than 0"}},
+      {{"--powerdown-window", "10"}, {"--powerdown-window", "\"10\"", "unit"}},
+      {{"--powerdown-window=-3s"}, {"--powerdown-window", "\"-3s\"", "more than 0"}},
+      {{"--powerdown-window", "inf"}, {"--powerdown-window", "\"inf\""}},
+      {{"--retention-age", "30"}, {"--retention-age", "\"30\"", "30d"}},
+      {{"--retention-age", "-1d"}, {"--retention-age", "\"-1d\""}},
+      {{"--retention-age", "0d"}, {"--retention-age", "more than 0"}},
+      {{"--metrics-listen", "unix:/x"}, {"--metrics-listen", "unix:/x", "HOST:PORT"}},
+      {{"--metrics-listen", "10.0.0.1:1"}, {"--metrics-listen", "10.0.0.1", "loopback"}},
+      {{"--metrics-listen", "127.0.0.1:1,role=reader"}, {"--metrics-listen", "role="}},
+      {{"--listen", "unix:/a,mode=0666"}, {"--listen", "unix:/a,mode=0666", "role=reader"}},
+      {{"--tls-cert", file}, {"--tls-cert", "--tls-key"}},
+      {{"--tls-key", file}, {"--tls-key", "--tls-cert"}},
+      {{"--tls-client-ca", file}, {"--tls-client-ca", "--tls-cert"}},
+      {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
+      {{"--listen", "unix:/a", "--tls-cert", file, "--tls-key", file}, {"--tls-cert", "HOST:PORT"}},
+      {{"--listen", "10.0.0.1:1,role=operator", "--insecure-listen"},
+       {"--listen", "role=operator", "--tls-operator"}},
+      {{"--max-connections", "0"}, {"--max-connections", "\"0\""}},
+      {{"--max-streams", "-1"}, {"--max-streams", "\"-1\""}},
+      {{"--max-streams-per-peer", "x"}, {"--max-streams-per-peer", "\"x\""}},
+      {{"--list-rate", "0.5"}, {"--list-rate", "\"0.5\""}},
+      {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
+      {{"--retention-events", "many"}, {"--retention-events", "\"many\""}},
+      {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
+      {{"--shutdown-files", "yes"}, {"--shutdown-files", "\"yes\"", "on, off"}},
+      {{"--event-limits", "yes"}, {"--event-limits", "\"yes\"", "on, off"}},
+      {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
+      {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
+      {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
+      {{"--config", directory / "missing"}, {"--config", "missing"}},
+      {{"--config", directory.path()}, {"--config", directory.path()}},
+      {{"--state-dir", "/a", "--state-dir", "/b"}, {"--state-dir"}},
+  };
+  for (const auto& row : rows) {
+    const ParsedConfig parsed = Parse(row.arguments);
+    EXPECT_FALSE(parsed.config.has_value()) << row.arguments.back();
+    EXPECT_EQ(parsed.exit_code, 2);
+    for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
+  }
+}
+
+TEST(Config, AnswersHelpVersionAndCheck) {
+  const ParsedConfig help = Parse({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* flag : {"--watch",
+                           "--listen",
+                           "--tls-cert",
+                           "--tls-key",
+                           "--tls-client-ca",
+                           "--tls-operator",
+                           "--insecure-listen",
+                           "--max-connections",
+                           "--max-streams",
+                           "--max-streams-per-peer",
+                           "--list-rate",
+                           "--state-dir",
+                           "--powerdown-window",
+                           "--retention-age",
+                           "--retention-events",
+                           "--metrics-listen",
+                           "--process-tracking",
+                           "--shutdown-files",
+                           "--event-limits",
+                           "--log-level",
+                           "--log-format",
+                           "--config",
+                           "--version",
+                           "--check-config",
+                           "Examples:"}) {
+    EXPECT_THAT(help.text, HasSubstr(flag));
+  }
+  EXPECT_THAT(Parse({"--version"}).text, ::testing::StartsWith("vmeventd "));
+  const ParsedConfig check = Parse({"--check-config", "--powerdown-window", "90m"});
+  EXPECT_EQ(check.exit_code, 0);
+  EXPECT_FALSE(check.config.has_value());
+  EXPECT_THAT(check.text, HasSubstr("powerdown-window = \"1h30m\""));
+  EXPECT_EQ(Parse({"--check-config", "--log-level", "x"}).exit_code, 2);
+}
+
+// A daemon's certificate, and the flags that go with it.
+class TlsConfig : public ::testing::Test {
+ protected:
+  std::vector<std::string> With(std::vector<std::string> more) const {
+    std::vector<std::string> out = {"--listen",          "0.0.0.0:7070", "--tls-cert",
+                                    server_.certificate, "--tls-key",    server_.key};
+    out.insert(out.end(), more.begin(), more.end());
+    return out;
+  }
+
+  const TemporaryDirectory directory_;
+  const std::unique_ptr<CertificateAuthority> authority_ =
+      MakeCertificateAuthority(directory_.path());
+  const CertificateFiles server_ = authority_->Issue(ServerCertificate());
+  const CertificateFiles other_ = authority_->Issue(ServerCertificate());
+};
+
+TEST_F(TlsConfig, OpensTheNetwork) {
+  const Config config = Good(
+      With({"--listen", "127.0.0.1:1,role=operator", "--tls-client-ca", authority_->certificate(),
+            "--tls-operator", "a.example", "--tls-operator", "spiffe://x/mover"}));
+  ASSERT_TRUE(config.tls.has_value());
+  EXPECT_EQ(config.tls->client_ca, authority_->certificate());
+  EXPECT_THAT(config.tls_operators, ::testing::ElementsAre("a.example", "spiffe://x/mover"));
+  EXPECT_EQ(Good(With({})).listens[0].host, "0.0.0.0");
+}
+
+TEST_F(TlsConfig, ErrorsNameFileAndCure) {
+  std::ofstream(directory_ / "garbage") << "-----BEGIN CERTIFICATE-----\nnot base64\n";
+  std::ofstream(directory_ / "empty") << "";
+  const std::string ca = authority_->certificate();
+  const struct {
+    std::vector<std::string> more;
+    std::vector<std::string> says;
+  } rows[] = {
+      {{"--listen", "127.0.0.1:2,role=operator"}, {"--listen", "--tls-operator"}},
+      {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
+      {{"--tls-client-ca", ca, "--tls-operator", ""}, {"--tls-operator", "empty"}},
+      {{"--tls-client-ca", directory_ / "none"}, {"--tls-client-ca", "none", "No such file"}},
+      {{"--tls-client-ca", directory_ / "empty"}, {"--tls-client-ca", "empty", "PEM"}},
+      {{"--tls-client-ca", directory_.path()}, {"--tls-client-ca", "not a regular file"}},
+      {{"--metrics-listen", "0.0.0.0:2"}, {"--metrics-listen", "--insecure-listen"}},
+  };
+  for (const auto& row : rows) {
+    const ParsedConfig parsed = Parse(With(row.more));
+    EXPECT_EQ(parsed.exit_code, 2) << row.more.back();
+    for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
+  }
+  const auto says = [](const std::string& certificate, const std::string& key) {
+    return Parse({"--listen", "[::]:1", "--tls-cert", certificate, "--tls-key", key}).text;
+  };
+  EXPECT_THAT(says(server_.certificate, other_.key),
+              HasSubstr("is not the key of the certificate"));
+  EXPECT_THAT(says(directory_ / "garbage", server_.key), HasSubstr("no readable certificate"));
+  EXPECT_THAT(says(server_.certificate, server_.certificate), HasSubstr("no readable private key"));
+  EXPECT_THAT(says(server_.certificate, directory_ / "none"), HasSubstr("--tls-key"));
+}
+
+TEST_F(TlsConfig, InsecureListenSaysThatItIsMeant) {
+  const Config config =
+      Good({"--listen", "0.0.0.0:1", "--metrics-listen", "[::]:2", "--insecure-listen"});
+  EXPECT_EQ(config.listens[0].host, "0.0.0.0");
+  EXPECT_EQ(config.metrics_listen->host, "::");
+}
+
+TEST_F(TlsConfig, WhatCheckConfigPrintsIsAConfigurationFile) {
+  std::vector<std::string> check =
+      With({"--listen", "unix:/x,role=reader,mode=0666", "--tls-client-ca",
+            authority_->certificate(), "--tls-operator", "a", "--tls-operator", "b",
+            "--insecure-listen", "--max-streams", "7", "--check-config"});
+  const std::string text = Parse(check).text;
+  std::ofstream(directory_ / "conf") << text;
+  EXPECT_THAT(text, HasSubstr("\"unix:/x,role=reader,mode=0666\""));
+  EXPECT_EQ(Parse({"--check-config", "--config", directory_ / "conf"}).text, text);
+}
+
+TEST(Config, WhatCheckConfigPrintsIsAConfigurationFile) {
+  const TemporaryDirectory directory;
+  const std::vector<std::string> flags = {"--watch",        "/nowhere/a", "--watch",
+                                          "/nowhere/b:x*y", "--listen",   "127.0.0.1:1"};
+  std::vector<std::string> check = flags;
+  check.emplace_back("--check-config");
+  const std::string text = Parse(check).text;
+  std::ofstream(directory / "conf") << text;
+  EXPECT_EQ(Parse({"--check-config", "--config", directory / "conf"}).text, text);
+}
+
+}  // namespace
+}  // namespace vmeventd

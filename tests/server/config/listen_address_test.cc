@@ -1,0 +1,107 @@
+#include "server/config/listen_address.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ListenAddress, ReadsWhatItMay) {
+  const struct {
+    std::string text;
+    std::string is;
+  } rows[] = {
+      {"unix:/run/x.sock", "unix:/run/x.sock"},
+      {"unix:///run/x.sock", "unix:/run/x.sock"},
+      {"unix:/run/../run//x.sock", "unix:/run/x.sock"},
+      {"127.0.0.1:7070", "127.0.0.1:7070"},
+      {"127.255.0.9:1", "127.255.0.9:1"},
+      {"localhost:65535", "127.0.0.1:65535"},
+      {"[::1]:80", "[::1]:80"},
+      {"127.0.0.1:0", "127.0.0.1:0"},
+      {"0.0.0.0:7070", "0.0.0.0:7070"},
+      {"[::]:7070", "[::]:7070"},
+      {"unix:/run/a,b.sock", "unix:/run/a,b.sock"},
+      {"unix:/run/a=b,c.sock,role=reader", "unix:/run/a=b,c.sock"},
+  };
+  for (const auto& row : rows) {
+    const absl::StatusOr<ListenAddress> address = ParseListenAddress(row.text);
+    ASSERT_TRUE(address.ok()) << row.text << ": " << address.status();
+    EXPECT_EQ(address->ToString(), row.is);
+  }
+}
+
+TEST(ListenAddress, RefusesTheRestAndSaysWhy) {
+  const struct {
+    std::string text;
+    std::string why;
+  } rows[] = {
+      {"", "neither"},
+      {"/run/x.sock", "neither"},
+      {"7070", "neither"},
+      {"unix:", "no path"},
+      {"unix:/run/", "directory"},
+      {"unix:/" + std::string(107, 'x'), "at most 107"},
+      {":7070", "no host"},
+      {"example.org:7070", "no IP address"},
+      {"*:7070", "no IP address"},
+      {"::1:7070", "write an IPv6 address as [ADDRESS]:PORT"},
+      {"[::1:7070", "without its ]"},
+      {"127.0.0.1:", "port"},
+      {"127.0.0.1:65536", "0 to 65535"},
+      {"127.0.0.1:-1", "0 to 65535"},
+      {"127.0.0.1:http", "0 to 65535"},
+      {"127.0.0.1: 80", "0 to 65535"},
+      {"127.1:80", "no IP address"},
+      {"unix:/x,role=admin", "write reader or operator"},
+      {"unix:/x,role=", "write reader or operator"},
+      {"unix:/x,rolle=reader", "there is role=, mode= and group="},
+      {"127.0.0.1:1,mode=0600", "there is role="},
+      {"unix:/x,mode=660u", "write one such as 0660"},
+      {"unix:/x,mode=66", "write one such as 0660"},
+      {"unix:/x,mode=4660", "write one such as 0660"},
+      {"unix:/x,mode=0666", "role=reader"},
+      {"unix:/x,mode=0662,role=operator", "role=reader"},
+      {"unix:/x,group=no-such-group", "does not exist"},
+      {"unix:/x,group=", "does not exist"},
+  };
+  for (const auto& row : rows) {
+    const absl::Status status = ParseListenAddress(row.text).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << row.text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(row.why)) << row.text;
+  }
+  EXPECT_TRUE(ParseListenAddress("unix:/" + std::string(106, 'x')).ok());
+}
+
+TEST(ListenAddress, ReadsItsOptions) {
+  const ListenAddress plain = ParseListenAddress("unix:/x").value();
+  EXPECT_EQ(plain.mode, 0660);
+  EXPECT_FALSE(plain.role.has_value());
+  EXPECT_FALSE(plain.gid.has_value());
+  EXPECT_EQ(plain.ToFlag(), "unix:/x");
+
+  const ListenAddress all = ParseListenAddress("unix:/x,mode=0666,group=root,role=reader").value();
+  EXPECT_EQ(all.path, "/x");
+  EXPECT_EQ(all.mode, 0666);
+  EXPECT_EQ(all.role, Role::kReader);
+  EXPECT_EQ(all.gid, 0);
+  EXPECT_EQ(all.ToString(), "unix:/x");
+  EXPECT_EQ(all.ToFlag(), "unix:/x,role=reader,mode=0666,group=root");
+  EXPECT_EQ(ParseListenAddress(all.ToFlag()).value().ToFlag(), all.ToFlag());
+
+  EXPECT_EQ(ParseListenAddress("[::1]:7,role=operator").value().role, Role::kOperator);
+  EXPECT_EQ(ParseListenAddress("unix:/x,group=54321").value().gid, 54321);
+}
+
+TEST(ListenAddress, KnowsLoopback) {
+  EXPECT_TRUE(ParseListenAddress("127.8.0.1:1").value().is_loopback());
+  EXPECT_TRUE(ParseListenAddress("[::1]:1").value().is_loopback());
+  EXPECT_FALSE(ParseListenAddress("0.0.0.0:1").value().is_loopback());
+  EXPECT_FALSE(ParseListenAddress("[::]:1").value().is_loopback());
+  EXPECT_FALSE(ParseListenAddress("10.0.0.1:1").value().is_loopback());
+}
+
+}  // namespace
+}  // namespace vmeventd

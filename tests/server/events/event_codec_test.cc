@@ -1,0 +1,143 @@
+#include "server/events/event_codec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/events/event_block.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+VmEvent FullEvent() {
+  VmEvent event;
+  event.type = EventType::kStopped;
+  event.observe_time = At(5) + absl::Nanoseconds(7);
+  event.qemu_time = At(4);
+  event.qmp_event = "SHUTDOWN";
+  event.detail_json = R"({"guest":true})";
+  event.message = "the guest powered itself off";
+  ShutdownDetail detail;
+  detail.shutdown_class = ShutdownClass::kAdmin;
+  detail.cause = ShutdownCause::kHostPowerdown;
+  detail.rule = "powerdown-obeyed";
+  detail.powerdown_age = absl::Milliseconds(1500);
+  detail.evidence = {{At(1), "POWERDOWN"}, {At(2), "SHUTDOWN reason=guest-shutdown"}};
+  detail.shutdown_file_written = true;
+  event.shutdown = detail;
+  return event;
+}
+
+TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
+  const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "u1", .pid = 42},
+                           .state = VmState::kGuestDown,
+                           .problems = {"monitor lost"}};
+  const v1::Event event = EventToProto(FullEvent(), &status, 9);
+  EXPECT_EQ(event.sequence(), 9);
+  EXPECT_EQ(event.observe_time().nanos(), 7);
+  EXPECT_EQ(event.qemu_time().seconds(), absl::ToUnixSeconds(At(4)));
+  EXPECT_EQ(event.vm().name(), "web1");
+  EXPECT_EQ(event.vm().run_id(), "r1");
+  EXPECT_EQ(event.vm().uuid(), "u1");
+  EXPECT_EQ(event.vm().pid(), 42);
+  EXPECT_EQ(event.type(), v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(event.qmp_event(), "SHUTDOWN");
+  EXPECT_EQ(event.detail_json(), R"({"guest":true})");
+  EXPECT_EQ(event.message(), "the guest powered itself off");
+  EXPECT_FALSE(event.durable());
+  EXPECT_EQ(event.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(event.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_POWERDOWN);
+  EXPECT_EQ(event.shutdown().rule(), "powerdown-obeyed");
+  EXPECT_EQ(event.shutdown().powerdown_age().seconds(), 1);
+  EXPECT_EQ(event.shutdown().powerdown_age().nanos(), 500'000'000);
+  ASSERT_EQ(event.shutdown().evidence_size(), 2);
+  EXPECT_EQ(event.shutdown().evidence(0).what(), "POWERDOWN");
+  EXPECT_TRUE(event.shutdown().shutdown_file_written());
+}
+
+TEST(EventCodec, LeavesUnsetWhatIsNotKnown) {
+  VmEvent gap;
+  gap.observe_time = At(0);
+  const v1::Event event = EventToProto(gap, nullptr, 1);
+  EXPECT_FALSE(event.has_vm());
+  EXPECT_FALSE(event.has_qemu_time());
+  EXPECT_FALSE(event.has_shutdown());
+  VmStatus status = Status("web1", "r1");
+  status.start_time = absl::InfinitePast();
+  EXPECT_FALSE(VmToProto(status, 1).has_start_time());
+  EXPECT_FALSE(VmToProto(status, 1).has_shutdown());
+}
+
+TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
+  EXPECT_EQ(ToTimestamp(absl::InfiniteFuture()).seconds(), 253402300799);
+  EXPECT_EQ(ToTimestamp(absl::InfinitePast()).seconds(), -62135596800);
+  const google::protobuf::Timestamp before_1970 =
+      ToTimestamp(absl::FromUnixSeconds(0) - absl::Nanoseconds(1));
+  EXPECT_EQ(before_1970.seconds(), -1);
+  EXPECT_EQ(before_1970.nanos(), 999999999);
+}
+
+TEST(EventCodec, AnEventFieldReadsInBothResponses) {
+  const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "", .pid = 1}};
+  std::string bytes;
+  AppendEventField(EventToProto(FullEvent(), &status, 1), &bytes);
+  AppendEventField(EventToProto(FullEvent(), &status, 2), &bytes);
+  v1::WatchEventsResponse watch;
+  v1::ListEventsResponse list;
+  ASSERT_TRUE(watch.ParseFromString(bytes));
+  ASSERT_TRUE(list.ParseFromString(bytes));
+  EXPECT_EQ(watch.events_size(), 2);
+  EXPECT_EQ(list.events(1).sequence(), 2);
+}
+
+TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
+  const std::string bytes = EncodeSnapshotVmField(VmToProto(Status("web1", "r1"), 3));
+  v1::WatchEventsResponse watch;
+  v1::ListVmsResponse list;
+  v1::GetVmResponse get;
+  ASSERT_TRUE(watch.ParseFromString(bytes));
+  ASSERT_TRUE(list.ParseFromString(ListedVmField(bytes)));
+  ASSERT_TRUE(get.ParseFromString(ListedVmField(bytes)));
+  EXPECT_EQ(watch.snapshot_vms(0).monitor_path(), "/run/vms/web1.kvmd");
+  EXPECT_EQ(list.vms(0).last_sequence(), 3);
+  EXPECT_EQ(get.vm().ref().run_id(), "r1");
+  EXPECT_EQ(get.vm().state(), v1::VM_STATE_RUNNING);
+}
+
+TEST(EventBlock, TellsWhatFiltersLookAt) {
+  EventBlockBuilder builder;
+  const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "", .pid = 1}};
+  VmEvent gap;
+  gap.observe_time = At(9);
+  builder.Add(EventToProto(FullEvent(), &status, 7));
+  builder.Add(EventToProto(gap, nullptr, 8));
+  const EventBlockPtr block = builder.Finish();
+  EXPECT_TRUE(builder.empty());
+  EXPECT_EQ(block->first_sequence(), 7);
+  EXPECT_EQ(block->last_sequence(), 8);
+  EXPECT_EQ(block->at(0).vm_name, "web1");
+  EXPECT_EQ(block->at(0).type, v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(block->at(0).shutdown_class, v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(block->at(0).observe_time, At(5) + absl::Nanoseconds(7));
+  EXPECT_EQ(block->at(1).vm_name, "");
+  EXPECT_EQ(block->at(1).shutdown_class, v1::SHUTDOWN_CLASS_UNSPECIFIED);
+  EXPECT_EQ(block->latest_time(), At(9));
+}
+
+TEST(EventBlock, GivesTheBytesOfARunOfEvents) {
+  EventBlockBuilder builder;
+  VmEvent event;
+  event.observe_time = At(0);
+  for (uint64_t sequence = 1; sequence <= 4; ++sequence) {
+    builder.Add(EventToProto(event, nullptr, sequence));
+  }
+  const grpc::Slice slice = builder.Finish()->Encoded(1, 3);
+  v1::WatchEventsResponse response;
+  ASSERT_TRUE(response.ParseFromArray(slice.begin(), static_cast<int>(slice.size())));
+  ASSERT_EQ(response.events_size(), 2);
+  EXPECT_EQ(response.events(0).sequence(), 2);
+  EXPECT_EQ(response.events(1).sequence(), 3);
+}
+
+}  // namespace
+}  // namespace vmeventd

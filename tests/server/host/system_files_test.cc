@@ -1,0 +1,217 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/random.h"
+#include "server/host/descriptor_limit.h"
+#include "server/host/directories.h"
+#include "server/host/lock_file.h"
+#include "server/transport/listen_socket.h"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info {};
+  EXPECT_EQ(stat(path.c_str(), &info), 0) << path;
+  return info.st_mode & 0777;
+}
+
+// A bound Unix socket, which listens where `listens`.
+class BoundSocket {
+ public:
+  BoundSocket(const std::string& path, bool listens) : fd_(socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::memcpy(name.sun_path, path.data(), path.size());
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&name), sizeof(name)), 0);
+    if (listens) {
+      EXPECT_EQ(listen(fd_, 1), 0);
+    }
+  }
+  ~BoundSocket() { close(fd_); }
+
+ private:
+  const int fd_;
+};
+
+TEST(LockFile, IsHeldByOneAndSaysByWhom) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "lock";
+  absl::StatusOr<std::unique_ptr<LockFile>> first = LockFile::Acquire(path);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(ModeOf(path) & ~0640u, 0);
+  const absl::Status second = LockFile::Acquire(path).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(second));
+  EXPECT_THAT(std::string(second.message()), HasSubstr(path));
+  EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("pid ", getpid())));
+  first->reset();
+  EXPECT_TRUE(LockFile::Acquire(path).ok()) << "the file that was left behind is no obstacle";
+}
+
+TEST(LockFile, FollowsNoLinkAndMakesNoDirectory) {
+  const TemporaryDirectory directory;
+  ASSERT_EQ(symlink("/dev/null", (directory / "lock").c_str()), 0);
+  EXPECT_THAT(std::string(LockFile::Acquire(directory / "lock").status().message()),
+              HasSubstr("symbolic link"));
+  EXPECT_TRUE(absl::IsNotFound(LockFile::Acquire(directory / "none/lock").status()));
+}
+
+TEST(Directories, AreMadeWithTheirParents) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(MakeOwnDirectory(directory / "a/b/c").ok());
+  EXPECT_EQ(ModeOf(directory / "a/b/c") & ~0750u, 0);
+  EXPECT_TRUE(MakeOwnDirectory(directory / "a/b/c").ok());
+}
+
+TEST(Directories, AFileIsNone) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "file") << "x";
+  EXPECT_THAT(std::string(MakeOwnDirectory(directory / "file").message()),
+              HasSubstr("Not a directory"));
+  EXPECT_THAT(std::string(MakeOwnDirectory(directory / "file/below").message()),
+              HasSubstr("Not a directory"));
+}
+
+TEST(Directories, AnotherUsersOrAnOpenOneIsRefused) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(CheckOwner(directory.path()).ok());
+  ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
+  ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
+  EXPECT_THAT(std::string(CheckOwner(directory / "open").message()), HasSubstr("chmod o-w"));
+  if (geteuid() != 0) return;  // only root can give a directory away
+  ASSERT_TRUE(MakeOwnDirectory(directory / "given").ok());
+  ASSERT_EQ(chown((directory / "given").c_str(), 0, 12345), 0);
+  ASSERT_EQ(chmod((directory / "given").c_str(), 0750), 0);
+  EXPECT_TRUE(CheckOwner(directory / "given").ok());
+  ASSERT_EQ(chmod((directory / "given").c_str(), 0770), 0);
+  EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("chmod g-w"));
+  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "given").message()),
+              HasSubstr("chmod g-w"));
+  ASSERT_EQ(chown((directory / "given").c_str(), 12345, 0), 0);
+  EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("12345"));
+}
+
+TEST(Directories, SomewhereOthersCouldReplaceASocketIsRefused) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
+  ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
+  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
+              HasSubstr("chmod o-w"));
+  ASSERT_EQ(chmod((directory / "open").c_str(), 01777), 0);
+  EXPECT_TRUE(CheckNobodyElseReplaces(directory / "open").ok()) << "as /tmp is";
+  if (geteuid() != 0) return;  // only root can give a directory away
+  ASSERT_EQ(chown((directory / "open").c_str(), 12345, 0), 0);
+  EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
+              HasSubstr("12345"));
+}
+
+ListenAddress UnixAddress(const std::string& path, const std::string& options = "") {
+  return ParseListenAddress("unix:" + path + options).value();
+}
+
+TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "own/x.sock";
+  ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
+  EXPECT_EQ(ModeOf(directory / "own") & ~0750u, 0);
+  EXPECT_NE(access(path.c_str(), F_OK), 0) << "it went with its socket";
+  { const BoundSocket stale(path, false); }
+  ASSERT_EQ(access(path.c_str(), F_OK), 0);
+  const auto socket = ListenSocket::Open(UnixAddress(path));
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  EXPECT_EQ(ModeOf(path), 0660);
+}
+
+TEST(ListenSocket, HasTheModeAndTheGroupWhateverTheUmask) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "s";
+  for (const mode_t mask : {0000, 0022, 0777}) {
+    const mode_t old = umask(mask);
+    const auto socket = ListenSocket::Open(UnixAddress(path, ",mode=0666,role=reader"));
+    umask(old);
+    ASSERT_TRUE(socket.ok()) << socket.status();
+    EXPECT_EQ(ModeOf(path), 0666);
+  }
+  if (geteuid() != 0) return;  // only root can give a file to any group
+  const auto socket = ListenSocket::Open(UnixAddress(path, ",mode=0620,group=54321"));
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  struct stat info {};
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_gid, 54321);
+  EXPECT_EQ(info.st_mode & 0777, 0620);
+}
+
+TEST(ListenSocket, TheGroupMayEnterTheDirectoryThatIsMadeForItsSocket) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a directory to any group";
+  const TemporaryDirectory directory;
+  const mode_t old = umask(0077);
+  const auto socket = ListenSocket::Open(UnixAddress(directory / "made/s", ",group=54321"));
+  ASSERT_TRUE(MakeOwnDirectory(directory / "kept").ok());
+  const auto beside = ListenSocket::Open(UnixAddress(directory / "kept/s", ",group=54321"));
+  umask(old);
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  ASSERT_TRUE(beside.ok()) << beside.status();
+  struct stat info {};
+  ASSERT_EQ(stat((directory / "made").c_str(), &info), 0);
+  EXPECT_EQ(info.st_gid, 54321);
+  EXPECT_EQ(info.st_mode & 07777, 0750);
+  ASSERT_EQ(stat((directory / "kept").c_str(), &info), 0);
+  EXPECT_EQ(info.st_gid, getegid()) << "what was there before is left as it is";
+}
+
+TEST(ListenSocket, LeavesAloneWhatBelongsToOthers) {
+  const TemporaryDirectory directory;
+  const std::string live = directory / "live";
+  const BoundSocket listener(live, true);
+  EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(live)).status().message()),
+              HasSubstr("another process listens"));
+  const std::string file = directory / "file";
+  std::ofstream(file) << "x";
+  EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(file)).status().message()),
+              HasSubstr("not a socket"));
+  EXPECT_EQ(access(live.c_str(), F_OK), 0);
+  EXPECT_EQ(access(file.c_str(), F_OK), 0);
+}
+
+TEST(DescriptorShares, KeepTheVmsFromTheClientsAndTheReverse) {
+  const struct {
+    uint64_t limit;
+    int wanted;
+    int vms;
+    int connections;
+  } rows[] = {
+      {16, 4000, 0, 5},
+      {64, 4000, 32, 5},
+      {1024, 4000, 768, 64},
+      {1024, 10, 930, 10},
+      {1'048'576, 4000, 1'048'576 - 12'064, 4000},
+      {UINT64_MAX, 4000, 1 << 20, 4000},
+  };
+  for (const auto& row : rows) {
+    const DescriptorShares shares = ShareDescriptors(row.limit, row.wanted);
+    EXPECT_EQ(shares.vms, row.vms) << row.limit;
+    EXPECT_EQ(shares.connections, row.connections) << row.limit;
+  }
+}
+
+TEST(RandomUuid, IsAVersion4) {
+  const std::string uuid = RandomUuid().value();
+  EXPECT_THAT(uuid, ::testing::MatchesRegex("[0-9a-f-]{36}"));
+  EXPECT_EQ(uuid[14], '4');
+  EXPECT_NE(uuid, RandomUuid().value());
+}
+
+}  // namespace
+}  // namespace vmeventd

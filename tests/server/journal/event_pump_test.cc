@@ -1,0 +1,407 @@
+#include "server/journal/event_pump.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+#include "tests/support/faulty_disk.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Property;
+using ::testing::SizeIs;
+
+std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
+  std::vector<v1::Event> out;
+  for (const EventBlockPtr& block : blocks) {
+    for (size_t i = 0; i < block->size(); ++i) {
+      out.push_back(DecodeEventField(block->EncodedView(i)));
+    }
+  }
+  return out;
+}
+
+std::vector<v1::Event> Public(PumpedStore& pumped) {
+  return EventsOf(pumped.store().ReadFrom(1, 1 << 30).blocks);
+}
+
+std::vector<v1::Event> Journaled(PumpedStore& pumped) {
+  return EventsOf(pumped.reader()->ReadFrom(1, 1'000'000, 1 << 30).value().blocks);
+}
+
+auto IsDurable(bool durable) { return Property(&v1::Event::durable, durable); }
+
+VmUpdate Saved(VmUpdate update, const std::string& saved_run) {
+  update.saved_run = saved_run;
+  return update;
+}
+
+// What the next start of a daemon would find.
+Journal::Opened OpenAgain(PumpedStore& pumped) {
+  return Journal::Open(pumped.journal_options(), At(0)).value();
+}
+
+TEST(EventPump, WhatIsPublicIsInTheJournal) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 3);
+  const std::vector<v1::Event> events = Public(pumped);
+  EXPECT_THAT(events, AllOf(SizeIs(3), Each(IsDurable(true))));
+  const std::vector<v1::Event> kept = Journaled(pumped);
+  ASSERT_THAT(kept, SizeIs(3));
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(events[i].SerializeAsString(), kept[i].SerializeAsString());
+  }
+}
+
+TEST(EventPump, KeepsOpenRunsWithTheirLastSequence) {
+  PumpedStore pumped;
+  pumped.Push({Saved(Update("a", EventType::kStarted), "{a}"),
+               Saved(Update("b", EventType::kStarted), "{b}")});
+  pumped.Push({Saved(Update("a", EventType::kReset), "{a reset}")});
+  VmUpdate stopped = Saved(Stopped("b", "run-b", ShutdownClass::kUser), "");
+  pumped.Push({stopped});
+  const Journal::Opened again = OpenAgain(pumped);
+  ASSERT_THAT(again.sessions, SizeIs(1));
+  EXPECT_EQ(again.sessions[0].payload, "{a reset}");
+  EXPECT_EQ(again.sessions[0].last_sequence, 3u);
+  ASSERT_THAT(again.stops, SizeIs(1));
+  EXPECT_EQ(again.stops[0].sequence, 4u);
+  EXPECT_EQ(DecodeSnapshotVmField(again.stops[0].vm).ref().name(), "b");
+}
+
+TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.Push({Saved(Update("a", EventType::kStarted), "{a}")});
+  disk.Fail(SQLITE_FULL);
+  pumped.PushEach("a", 2);
+  pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
+  EXPECT_FALSE(pumped.told_writable());
+  EXPECT_FALSE(pumped.store().journal_writable());
+  EXPECT_THAT(Public(pumped),
+              ElementsAre(IsDurable(true), IsDurable(false), IsDurable(false), IsDurable(false)));
+  EXPECT_THAT(Journaled(pumped), SizeIs(1));
+
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_FALSE(pumped.told_writable()) << "still full";
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_TRUE(pumped.told_writable());
+  EXPECT_TRUE(pumped.store().journal_writable());
+  EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
+  EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
+  EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
+  EXPECT_THAT(OpenAgain(pumped).stops, SizeIs(1));
+}
+
+TEST(EventPump, WhoWaitsForAnEventHearsWhetherItIsDurable) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  std::vector<bool> heard;
+  const auto awaited = [&](const std::string& saved_run) {
+    VmUpdate update = Saved(Update("a", EventType::kIntentDeclared), saved_run);
+    update.told = [&] { heard.push_back(pumped.store().journal_writable()); };
+    return update;
+  };
+  pumped.Push({awaited("{a}")});
+  disk.Fail(SQLITE_FULL);
+  pumped.Push({awaited("{a declared}")});
+  disk.Fail(SQLITE_OK);
+  pumped.Push({awaited("{a declared again}")});  // behind what waits
+  EXPECT_THAT(heard, ElementsAre(true, false, false));
+}
+
+TEST(EventPump, WhatWaitsIsWrittenAtTheStopWithoutWaitingForTheNextTry) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  disk.Fail(SQLITE_FULL);
+  pumped.PushEach("a", 3);
+  disk.Fail(SQLITE_OK);
+  ASSERT_GT(pumped.journal().NextTick(), pumped.clock().Now().monotonic) << "not due";
+  pumped.queue().Close();
+  EXPECT_FALSE(pumped.pump().RunOnce(absl::ZeroDuration()));
+  EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
+  EXPECT_THAT(Public(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
+}
+
+TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
+  for (const int code : {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC}) {
+    for (int after = 0; after < 12; ++after) {
+      FaultyDisk disk;
+      PumpedStore pumped;
+      pumped.Push({Saved(Update("a", EventType::kStarted), "{a}")});
+      disk.Fail(code, after);
+      pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
+      disk.Fail(SQLITE_OK);
+      const Journal::Opened now = OpenAgain(pumped);
+      EXPECT_EQ(now.sessions.size(), now.journal->newest() == 2 ? 0u : 1u) << code << " " << after;
+      pumped.clock().Advance(absl::Seconds(10));
+      pumped.PushEach("b", 1);
+      EXPECT_TRUE(pumped.told_writable());
+      EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
+      EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
+    }
+  }
+}
+
+// What cannot wait: 4 KB each, in steps of 1 MB.
+void PushLarge(PumpedStore& pumped, int steps) {
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  for (int i = 0; i < steps; ++i) pumped.Push(std::vector<VmUpdate>(250, large));
+}
+
+// All events are there, one after the other, but for those that the one GAP among them names.
+void ExpectOneGapInItsPlace(const std::vector<v1::Event>& events) {
+  uint64_t expected = 1;
+  int gaps = 0;
+  for (const v1::Event& event : events) {
+    if (event.has_missing()) {
+      EXPECT_EQ(event.type(), v1::EVENT_TYPE_GAP);
+      EXPECT_EQ(event.missing().first(), expected);
+      EXPECT_EQ(event.missing().last(), event.sequence());
+      EXPECT_THAT(event.message(), HasSubstr(absl::StrCat(event.sequence() - expected + 1,
+                                                          " events up to ", event.sequence())));
+      expected = event.sequence();
+      ++gaps;
+    }
+    ASSERT_EQ(event.sequence(), expected);
+    ++expected;
+  }
+  EXPECT_EQ(gaps, 1);
+}
+
+TEST(EventPump, WhatIsGivenUpLeavesAGapInItsPlace) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 1);
+  disk.Fail(SQLITE_FULL);
+  PushLarge(pumped, 40);
+  const std::vector<v1::Event> meanwhile = Public(pumped);
+  ExpectOneGapInItsPlace(meanwhile);
+  EXPECT_EQ(meanwhile.back().sequence(), 10'001u);
+  EXPECT_LT(meanwhile.size(), 9000u);
+  EXPECT_GT(meanwhile.size(), 5000u);
+  EXPECT_FALSE(meanwhile[1].durable());
+
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_TRUE(pumped.told_writable());
+  for (const std::vector<v1::Event>& events : {Journaled(pumped), Public(pumped)}) {
+    ExpectOneGapInItsPlace(events);
+    EXPECT_THAT(events, AllOf(SizeIs(meanwhile.size()), Each(IsDurable(true))));
+  }
+  EXPECT_EQ(pumped.journal().meters().given_up_events.value(), 10'001 - meanwhile.size() + 1);
+}
+
+TEST(EventPump, ALongOutageLeavesOneGap) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 1);
+  disk.Fail(SQLITE_FULL);
+  PushLarge(pumped, 120);
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  PushLarge(pumped, 1);
+  for (const std::vector<v1::Event>& events : {Journaled(pumped), Public(pumped)}) {
+    ExpectOneGapInItsPlace(events);
+    EXPECT_EQ(events.back().sequence(), 30'251u);
+  }
+  EXPECT_EQ(OpenAgain(pumped).journal->newest(), 30'251u);
+}
+
+TEST(EventPump, WhatAGapSaidIsSaidByTheOneThatTakesItsPlace) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 5);
+  disk.Fail(SQLITE_FULL);
+  pumped.pump().PublishGap("lost before", EventPump::Missing{4, 5});
+  PushLarge(pumped, 40);
+  const std::vector<v1::Event> events = Public(pumped);
+  ASSERT_GT(events.size(), 6u);
+  EXPECT_EQ(events[3].missing().first(), 4u);
+  EXPECT_EQ(events[3].missing().last(), events[3].sequence());
+}
+
+TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 1);
+  disk.Fail(SQLITE_FULL);
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  for (int i = 0; i < 20; ++i) pumped.Push(std::vector<VmUpdate>(100, large));  // 8 MB
+  disk.Fail(SQLITE_FULL, 1500);  // in the midst of it
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_FALSE(pumped.told_writable());
+  const size_t written = Journaled(pumped).size();
+  EXPECT_GT(written, 1u);
+  EXPECT_LT(written, 2001u);
+  pumped.PushEach("a", 1);
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_TRUE(pumped.told_writable());
+  const std::vector<v1::Event> kept = Journaled(pumped);
+  ASSERT_THAT(kept, AllOf(SizeIs(2002), Each(IsDurable(true))));
+  for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].sequence(), i + 1);
+  EXPECT_THAT(Public(pumped), AllOf(SizeIs(2002), Each(IsDurable(true))));
+}
+
+TEST(EventPump, ALongOutageKeepsNobodyBusy) {
+  for (const int code : {SQLITE_FULL, SQLITE_CORRUPT}) {
+    FaultyDisk disk;
+    PumpedStore pumped;
+    pumped.PushEach("a", 1);
+    disk.Fail(code);
+    pumped.PushEach("a", 1);
+    pumped.clock().Advance(absl::Minutes(11));  // beyond the next look for old events
+    pumped.Push({});
+    EXPECT_FALSE(pumped.told_writable());
+    EXPECT_GT(pumped.journal().NextTick(), pumped.clock().Now().monotonic) << code;
+  }
+}
+
+TEST(EventPump, ASequenceIsNeverGivenTwice) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  disk.Fail(SQLITE_FULL);
+  pumped.PushEach("a", 3);
+  const std::string mark_path =
+      pumped.journal_options().path.substr(0, pumped.journal_options().path.rfind('/')) +
+      "/sequence";
+  const auto mark = SequenceMark::Open(mark_path).value();
+  const std::string& id = pumped.journal().journal().journal_id();
+  EXPECT_EQ(mark->Of(id).committed, 2u);
+  EXPECT_EQ(mark->Of(id).published, 5u);
+  EXPECT_EQ(mark->Of("another").published, 0u);
+}
+
+TEST(EventPump, ACorruptJournalIsReplacedOnce) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  const std::string old_id = pumped.journal().journal().journal_id();
+  disk.Fail(SQLITE_CORRUPT);
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(pumped.told_replaced(), 0) << "no new one can be made now";
+  EXPECT_FALSE(pumped.told_writable());
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_EQ(pumped.told_replaced(), 1);
+  EXPECT_TRUE(pumped.told_writable());
+  const std::string new_id = pumped.journal().journal().journal_id();
+  EXPECT_NE(new_id, old_id);
+  EXPECT_EQ(pumped.store().journal_id(), new_id);
+
+  pumped.pump().ReportCorrupt(old_id, absl::DataLossError("a late report of the old one"));
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(pumped.told_replaced(), 1);
+  const Journal::Opened again = OpenAgain(pumped);
+  EXPECT_EQ(again.journal->oldest(), 4u) << "the GAP, after what the old one had";
+  EXPECT_EQ(again.journal->newest(), 5u);
+  EXPECT_EQ(pumped.store().range().oldest, 4u);
+}
+
+TEST(EventPump, AReplacedJournalSaysWhatOfTheOldOneIsLost) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  disk.Fail(SQLITE_CORRUPT);
+  pumped.PushEach("a", 3);
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  const v1::Event gap = Public(pumped).back();
+  EXPECT_EQ(gap.type(), v1::EVENT_TYPE_GAP);
+  EXPECT_THAT(gap.message(), HasSubstr("the events up to 2 are there"));
+  EXPECT_EQ(gap.missing().first(), 3u);
+  EXPECT_EQ(gap.missing().last(), 5u);
+}
+
+TEST(EventPump, AKillBeforeTheGapOfANewJournalCondemnsItNot) {
+  FaultyDisk disk;
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  pumped.journal().ReportCorrupt(absl::DataLossError("damaged"));
+  ASSERT_TRUE(pumped.journal().Replace(2, pumped.clock().Now()).ok());
+  const std::string id = pumped.journal().journal().journal_id();
+  const auto again = Journal::Open(pumped.journal_options(), At(0),
+                                   [](const std::string&) { return uint64_t{2}; });
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->moved_because, "");
+  EXPECT_EQ(again->journal->journal_id(), id);
+  EXPECT_EQ(again->journal->newest(), 2u);
+  EXPECT_EQ(again->journal->oldest(), 3u);
+}
+
+TEST(EventPump, AJournalThatIsMovedAwayInUseIsNoticedAtTheNextCommit) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  const std::string& path = pumped.journal_options().path;
+  ASSERT_EQ(std::rename(path.c_str(), (path + ".away").c_str()), 0);
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(pumped.told_replaced(), 1);
+  const std::vector<v1::Event> events = Public(pumped);
+  ASSERT_THAT(events, SizeIs(4));
+  EXPECT_FALSE(events[2].durable()) << "it is in a file that nobody finds again";
+  EXPECT_EQ(events[3].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_THAT(events[3].message(), HasSubstr("no longer in its place"));
+  pumped.PushEach("a", 1);
+  const Journal::Opened again = OpenAgain(pumped);
+  EXPECT_EQ(again.journal->oldest(), 4u);
+  EXPECT_EQ(again.journal->newest(), 5u);
+  // What was durable is where the file went.
+  JournalOptions away = pumped.journal_options();
+  away.path = path + ".away";
+  EXPECT_GE(Journal::Open(away, At(0)).value().journal->newest(), 2u);
+}
+
+TEST(EventPump, ATruncatedIndexOfTheLogIsMadeAgain) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 3);
+  EXPECT_THAT(Journaled(pumped), SizeIs(3));
+  const std::string index = pumped.journal_options().path + "-shm";
+  for (const off_t size : {0, 100, 4096, 20'000}) {
+    ASSERT_EQ(truncate(index.c_str(), size), 0);
+    EXPECT_FALSE(Journaled(pumped).empty()) << "a reader comes first";
+    ASSERT_EQ(truncate(index.c_str(), size), 0);
+    pumped.PushEach("a", 1);
+    EXPECT_EQ(Journaled(pumped).size(), Public(pumped).size());
+  }
+  EXPECT_EQ(pumped.told_replaced(), 0);
+  EXPECT_EQ(OpenAgain(pumped).journal->newest(), 7u);
+}
+
+TEST(EventPump, AJournalWhoseLogIsRemovedInUseIsNoticedAtTheNextCommit) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  ASSERT_EQ(unlink((pumped.journal_options().path + "-wal").c_str()), 0);
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(pumped.told_replaced(), 1);
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(OpenAgain(pumped).journal->newest(), 5u);
+}
+
+}  // namespace
+}  // namespace vmeventd

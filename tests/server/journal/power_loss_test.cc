@@ -1,0 +1,138 @@
+// The host's power fails at any moment of a commit, while the disk is well and while it is full.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+#include "tests/support/faulty_disk.h"
+#include "tests/support/power_loss_disk.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
+ protected:
+  PowerLossTest() : random_(GetParam()) {
+    disk_ = std::make_unique<PowerLossDisk>();
+    pumped_ = std::make_unique<PumpedStore>(EventStoreOptions{}, JournalOptions{});
+    directory_ = std::filesystem::path(pumped_->journal_options().path).parent_path();
+    disk_->set_before_change([this] {
+      if (!looking_ && random_() % 20 == 0) LookAfterPowerLoss();
+    });
+  }
+
+  // The journal is closed behind this, member by member.
+  void TearDown() override {
+    disk_->set_before_change([] {});
+  }
+
+  // What a client has seen by now.
+  std::vector<v1::Event> Seen() const {
+    std::vector<v1::Event> out;
+    for (const EventBlockPtr& block : pumped_->store().ReadFrom(1, 1 << 30).blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        out.push_back(DecodeEventField(block->EncodedView(i)));
+      }
+    }
+    return out;
+  }
+
+  // The next start finds what a client has seen as durable, and gives no sequence again.
+  void LookAfterPowerLoss() {
+    looking_ = true;
+    faults_.Pause(true);
+    ++losses_;
+    const std::string there = crashed_.path();
+    disk_->CutPower(directory_, there, random_);
+    JournalOptions options;
+    options.path = there + "/journal.db";
+    const absl::Status forgotten = ForgetOrigin(options.path);
+    ASSERT_TRUE(forgotten.ok()) << forgotten;
+    const auto mark = SequenceMark::Open(there + "/sequence").value();
+    {
+      const auto opened = Journal::Open(
+          options, At(0), [&](const std::string& id) { return mark->Of(id).committed; });
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      ASSERT_EQ(opened->moved_because, "");
+      const std::vector<v1::Event> seen = Seen();
+      const uint64_t last_seen = seen.empty() ? 0 : seen.back().sequence();
+      const std::string& id = opened->journal->journal_id();
+      ASSERT_EQ(id, kJournal);
+      EXPECT_GE(std::max(opened->journal->newest(), mark->Of(id).published), last_seen)
+          << "a sequence is given again";
+      ExpectKept(options.path, seen);
+    }
+    faults_.Pause(false);
+    looking_ = false;
+  }
+
+  static void ExpectKept(const std::string& path, const std::vector<v1::Event>& seen) {
+    const auto reader = JournalReader::Open(path);
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    const auto page = (*reader)->ReadFrom(1, 1'000'000, 1 << 30);
+    ASSERT_TRUE(page.ok()) << page.status();
+    std::vector<std::string> kept(1);
+    for (const EventBlockPtr& block : page->blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        const v1::Event event = DecodeEventField(block->EncodedView(i));
+        kept.resize(event.sequence() + 1);
+        kept[event.sequence()] = event.SerializeAsString();
+      }
+    }
+    for (const v1::Event& event : seen) {
+      if (!event.durable()) continue;
+      ASSERT_LT(event.sequence(), kept.size()) << "a durable event is lost";
+      EXPECT_EQ(kept[event.sequence()], event.SerializeAsString());
+    }
+  }
+
+  // The files stand elsewhere than they would: they are no copy.
+  static absl::Status ForgetOrigin(const std::string& path) {
+    absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
+    if (!database.ok()) return database.status();
+    return database->Execute("DELETE FROM meta WHERE key IN ('file', 'generations')");
+  }
+
+  std::mt19937_64 random_;
+  FaultyDisk faults_;
+  std::unique_ptr<PowerLossDisk> disk_;
+  std::unique_ptr<PumpedStore> pumped_;
+  std::string directory_;
+  const TemporaryDirectory crashed_;
+  bool looking_ = false;
+  int losses_ = 0;
+};
+
+TEST_P(PowerLossTest, LosesNothingDurableAndGivesNoSequenceAgain) {
+  for (int i = 0; i < 15 && !HasFatalFailure(); ++i) {
+    const uint64_t dice = random_() % 10;
+    if (dice == 0) faults_.Fail(SQLITE_FULL, static_cast<int>(random_() % 20));
+    if (dice >= 7) {
+      faults_.Fail(SQLITE_OK);
+      pumped_->clock().Advance(absl::Seconds(10));
+    }
+    VmUpdate update = Update("a", EventType::kReset);
+    update.event->detail_json = std::string(random_() % 3'000, 'x');
+    update.saved_run = std::string(random_() % 500, 'y');
+    pumped_->Push(std::vector<VmUpdate>(1 + random_() % 10, update));
+    LookAfterPowerLoss();
+  }
+  EXPECT_GT(losses_, 15);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, PowerLossTest, testing::Range(uint64_t{1}, uint64_t{9}),
+                         [](const auto& seed) { return absl::StrCat("Seed", seed.param); });
+
+}  // namespace
+}  // namespace vmeventd

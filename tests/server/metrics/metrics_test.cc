@@ -1,0 +1,309 @@
+#include "server/metrics/metrics.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sqlite3.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "prometheus/text_serializer.h"
+#include "server/metrics/metrics_server.h"
+#include "tests/support/faulty_disk.h"
+#include "tests/support/test_events.h"
+#include "watcher/core/classification.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+// A watcher that has counted what the test says.
+class CountingWatcher : public NodeWatcher {
+ public:
+  void RunOnce(absl::Duration) override {}
+  void Wake() override {}
+  void TellRunsAgain() override {}
+  void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}
+  void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
+  std::string exit_status_source() const override { return "pidfd"; }
+  bool first_scan_done() const override { return true; }
+  std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
+  WatcherCounters counters() const override { return counted; }
+
+  WatcherCounters counted;
+
+  std::vector<UnfollowedSocket> unfollowed_;
+};
+
+class MetricsTest : public testing::Test {
+ protected:
+  std::string Text() const { return prometheus::TextSerializer().Serialize(metrics_.Collect()); }
+
+  FaultyDisk disk_;  // before what opens a database
+  PumpedStore pumped_;
+  History history_{pumped_.journal_options().path, &pumped_.store(),
+                   [](const std::string&, const absl::Status&) {}};
+  RefusalCounters refusals_;
+  StreamHub hub_{&pumped_.store(), &history_, &pumped_.clock(), {}, &refusals_};
+  CountingWatcher watcher_;
+  Metrics metrics_{{.store = &pumped_.store(),
+                    .pump = &pumped_.pump(),
+                    .journal = &pumped_.journal(),
+                    .hub = &hub_,
+                    .queue = &pumped_.queue(),
+                    .watcher = &watcher_,
+                    .refusals = &refusals_,
+                    .journal_path = pumped_.journal_options().path,
+                    .version = "1.2.3"}};
+};
+
+TEST_F(MetricsTest, EverySeriesThatARateNeedsIsThereFromTheStart) {
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vmeventd_stops_total{class=\"USER\",cause=\"GUEST_POWEROFF\"} 0\n"));
+  EXPECT_THAT(text,
+              HasSubstr("vmeventd_stops_total{class=\"ADMIN\",cause=\"GUEST_POWEROFF\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_stops_total{class=\"UNKNOWN\",cause=\"UNOBSERVED\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_events_total{type=\"GAP\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_streams_ended_total{reason=\"stalled_write\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_event_latency_seconds_count{leg=\"public_to_sent\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_vms{state=\"RUNNING\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_build_info{version=\"1.2.3\",grpc_version=\"1."));
+}
+
+TEST_F(MetricsTest, CountsVmsByStateAndStopsByVerdict) {
+  VmUpdate paused = Update("b", EventType::kPaused);
+  paused.status->state = VmState::kPaused;
+  paused.status->problems = {"paused by QEMU after an I/O error"};
+  pumped_.Push({Update("a", EventType::kStarted), paused, Update("c", EventType::kStarted)});
+  pumped_.Push({Stopped("c", "run-c", ShutdownClass::kUser)});
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vmeventd_vms{state=\"RUNNING\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_vms{state=\"PAUSED\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_stopped_vms 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_vms_with_problems 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_events_total{type=\"STARTED\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_events_total{type=\"STOPPED\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_stops_total{class=\"USER\",cause=\"GUEST_POWEROFF\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_events 4\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_oldest_event_timestamp_seconds 1800000000\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_commit_duration_seconds_count 2\n"));
+}
+
+TEST_F(MetricsTest, NoNameOfAVmIsALabel) {
+  pumped_.Push({Update("a-name-to-find", EventType::kStarted)});
+  pumped_.Push({Stopped("a-name-to-find", "run-a", ShutdownClass::kCrash)});
+  EXPECT_THAT(Text(), Not(HasSubstr("a-name-to-find")));
+}
+
+TEST_F(MetricsTest, MeasuresTheLegsOfAnEventsWay) {
+  VmUpdate update = Update("a", EventType::kReset, At(10));
+  update.event->qemu_time = At(10) - absl::Milliseconds(3);
+  update.event->observe_monotonic = pumped_.clock().Now().monotonic - absl::Milliseconds(40);
+  pumped_.Push({update});
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("leg=\"qemu_to_observed\",le=\"0.0025\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("leg=\"qemu_to_observed\",le=\"0.005\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("leg=\"observed_to_durable\",le=\"0.025\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("leg=\"observed_to_durable\",le=\"0.05\"} 1\n"));
+}
+
+TEST_F(MetricsTest, ASteppedClockMakesNoNegativeTime) {
+  VmUpdate update = Update("a", EventType::kReset, At(10));
+  update.event->qemu_time = At(3600);
+  pumped_.Push({update});
+  EXPECT_THAT(Text(), AllOf(HasSubstr("_count{leg=\"qemu_to_observed\"} 1\n"),
+                            HasSubstr("_sum{leg=\"qemu_to_observed\"} 0\n")));
+}
+
+TEST_F(MetricsTest, AStoppedSaysNothingOfQemusTime) {
+  VmUpdate update = Stopped("a", "run-a", ShutdownClass::kUser);
+  update.event->qemu_time = At(-30);  // of its SHUTDOWN
+  pumped_.Push({update});
+  EXPECT_THAT(Text(), HasSubstr("_count{leg=\"qemu_to_observed\"} 0\n"));
+}
+
+TEST_F(MetricsTest, TellsWhatWaitsWhileTheDiskIsFull) {
+  pumped_.PushEach("a", 1);
+  disk_.Fail(SQLITE_FULL);
+  pumped_.PushEach("a", 3);
+  std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_writable 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_backlog_events 3\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_write_errors_total 1\n"));
+  EXPECT_THAT(text, Not(HasSubstr("vmeventd_journal_backlog_bytes 0\n")));
+  disk_.Fail(SQLITE_OK);
+  pumped_.clock().Advance(absl::Seconds(10));
+  pumped_.Push({});
+  text = Text();
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_writable 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_backlog_events 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_backlog_bytes 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_given_up_events_total 0\n"));
+}
+
+TEST_F(MetricsTest, TellsWhatTheWatcherHasCounted) {
+  watcher_.counted.inotify_overflows = 1;
+  watcher_.counted.rate_limited_events = 2;
+  watcher_.counted.monitor_reconnects = 3;
+  pumped_.queue().SetDirectories({{"/run/vms", "*.qmp", true, 5}});
+  pumped_.Push({});
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vmeventd_inotify_overflows_total 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_rate_limited_events_total 2\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_monitor_reconnects_total 3\n"));
+  EXPECT_THAT(text,
+              HasSubstr("vmeventd_watched_directory_sockets{directory=\"/run/vms\",pattern=\"*.qmp"
+                        "\"} 5\n"));
+}
+
+TEST_F(MetricsTest, TellsWhatTheProcessTakes) {
+  const std::string before = Text();
+  EXPECT_THAT(before, Not(HasSubstr("process_resident_memory_bytes 0\n")));
+  EXPECT_THAT(before, Not(HasSubstr("process_open_fds 0\n")));
+  EXPECT_THAT(before, Not(HasSubstr("process_start_time_seconds 0\n")));
+  const std::string line = "process_start_time_seconds ";
+  const auto start = [&](const std::string& text) {
+    return text.substr(text.rfind(line), 30 + line.size());
+  };
+  EXPECT_EQ(start(before), start(Text())) << "a restart is told by its change";
+}
+
+// How a client of the HTTP server fares.
+class MetricsServerTest : public MetricsTest {
+ protected:
+  int Connect() const {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(server_->address().port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const timeval timeout = {.tv_sec = 30};
+    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    return connection;
+  }
+  static void Send(int connection, const std::string& text) {
+    EXPECT_EQ(send(connection, text.data(), text.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(text.size()));
+  }
+  // What comes until the server closes the connection.
+  static std::string ReadAll(int connection) {
+    std::string answer;
+    char buffer[4096];
+    for (ssize_t size = 0; (size = read(connection, buffer, sizeof(buffer))) > 0;) {
+      answer.append(buffer, static_cast<size_t>(size));
+    }
+    close(connection);
+    return answer;
+  }
+  std::string Ask(const std::string& method_and_path) const {
+    const int connection = Connect();
+    Send(connection, absl::StrCat(method_and_path, " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    return ReadAll(connection);
+  }
+
+  std::unique_ptr<MetricsServer> server_ =
+      MetricsServer::Start(ParseListenAddress("127.0.0.1:0").value(), &metrics_, &refusals_)
+          .value();
+};
+
+TEST_F(MetricsServerTest, AnswersGetAndHeadOfItsOnePath) {
+  EXPECT_THAT(Ask("GET /metrics"),
+              AllOf(StartsWith("HTTP/1.1 200 OK\r\n"), HasSubstr("text/plain; version=0.0.4"),
+                    HasSubstr("\nvmeventd_journal_writable 1\n")));
+  EXPECT_THAT(Ask("GET /metrics?name=x"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(Ask("HEAD /metrics"), AllOf(StartsWith("HTTP/1.1 200 OK\r\n"),
+                                          Not(HasSubstr("vmeventd_journal_writable"))));
+  for (const char* path : {"/", "/metrics/", "/metrics/x", "/metricsx", "/x/../../etc/passwd"}) {
+    EXPECT_THAT(Ask(absl::StrCat("GET ", path)), StartsWith("HTTP/1.1 404 ")) << path;
+  }
+  EXPECT_THAT(Ask("POST /metrics"),
+              AllOf(StartsWith("HTTP/1.1 405 "), HasSubstr("Allow: GET, HEAD")));
+  EXPECT_THAT(Ask("DELETE /metrics"), StartsWith("HTTP/1.1 405 "));
+  EXPECT_THAT(Ask("GARBAGE \x01\x02"), Not(HasSubstr(" 200 ")));
+}
+
+TEST_F(MetricsServerTest, ServesScrapesAtOneTime) {
+  std::vector<std::string> answers(8);
+  std::vector<std::thread> threads;
+  threads.reserve(answers.size());
+  for (std::string& answer : answers) {
+    threads.emplace_back([this, &answer] { answer = Ask("GET /metrics"); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& answer : answers) EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
+TEST_F(MetricsServerTest, ConnectionsThatStallKeepNobodyOut) {
+  std::vector<int> stalled;
+  for (int i = 0; i < 200; ++i) {
+    stalled.push_back(Connect());
+    if (i % 2 == 1) Send(stalled.back(), "GET /metrics HTTP/1.1\r\nHost: ");
+  }
+  EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_GT(refusals_.value(Refusal::kScrapes), 0);
+  for (const int connection : stalled) close(connection);
+}
+
+TEST_F(MetricsServerTest, ARequestHasItsTimeAsAWhole) {
+  server_ = MetricsServer::Start(ParseListenAddress("127.0.0.1:0").value(), &metrics_, &refusals_,
+                                 {.time = absl::Milliseconds(200)})
+                .value();
+  const int slow = Connect();
+  // Never quiet for long, and never done.
+  while (send(slow, "x", 1, MSG_NOSIGNAL) == 1) {
+    pollfd closed = {slow, POLLIN, 0};
+    if (poll(&closed, 1, 10) == 1) break;
+  }
+  char byte = 0;
+  EXPECT_LE(recv(slow, &byte, 1, 0), 0);
+  close(slow);
+  EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
+TEST_F(MetricsServerTest, ARequestOfTooManyBytesIsRefused) {
+  EXPECT_THAT(Ask("GET /metrics?" + std::string(10'000, 'x')), StartsWith("HTTP/1.1 431 "));
+}
+
+TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotHoldUpTheEnd) {
+  std::vector<int> stalled;
+  for (int i = 0; i < 8; ++i) {
+    stalled.push_back(Connect());
+    Send(stalled.back(), i % 2 == 0 ? "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" : "GET /me");
+  }
+  server_.reset();
+  for (const int connection : stalled) close(connection);
+}
+
+TEST(MetricsServer, SaysWhereItCannotListen) {
+  const auto metrics = [] {
+    class Nothing : public prometheus::Collectable {
+      std::vector<prometheus::MetricFamily> Collect() const override { return {}; }
+    };
+    return std::make_unique<Nothing>();
+  }();
+  RefusalCounters refusals;
+  const auto first =
+      MetricsServer::Start(ParseListenAddress("127.0.0.1:0").value(), metrics.get(), &refusals)
+          .value();
+  const auto second = MetricsServer::Start(first->address(), metrics.get(), &refusals);
+  EXPECT_THAT(std::string(second.status().message()),
+              StartsWith(first->address().ToString() + ": the metrics cannot be served here"));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,73 @@
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "server/rpc/health_service.h"
+#include "tests/support/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+// A Health/Watch of one service.
+class HealthWatch {
+ public:
+  HealthWatch(const TestServer& server, const std::string& service)
+      : stub_(grpc::health::v1::Health::NewStub(server.NewChannel())) {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    HealthCheckRequest request;
+    request.set_service(service);
+    reader_ = stub_->Watch(&context_, request);
+  }
+  HealthCheckResponse::ServingStatus Next() {
+    HealthCheckResponse response;
+    EXPECT_TRUE(reader_->Read(&response));
+    return response.status();
+  }
+  grpc::Status End() {
+    HealthCheckResponse response;
+    while (reader_->Read(&response)) {
+    }
+    return reader_->Finish();
+  }
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  const std::unique_ptr<grpc::health::v1::Health::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<HealthCheckResponse>> reader_;
+};
+
+TEST(HealthService, AWatchTellsEachChange) {
+  TestServer server;
+  HealthWatch daemon(server, "");
+  HealthWatch journal(server, "journal");
+  HealthWatch other(server, "other");
+  EXPECT_EQ(daemon.Next(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(journal.Next(), HealthCheckResponse::SERVING);
+  EXPECT_EQ(other.Next(), HealthCheckResponse::SERVICE_UNKNOWN);
+  server.server().SetServing(true);
+  EXPECT_EQ(daemon.Next(), HealthCheckResponse::SERVING);
+  server.server().SetJournalServing(false);
+  EXPECT_EQ(journal.Next(), HealthCheckResponse::NOT_SERVING);
+  other.Cancel();
+  EXPECT_EQ(other.End().error_code(), grpc::CANCELLED);
+  EXPECT_TRUE(Eventually([&server] { return server.server().open_calls() == 2; }));
+}
+
+TEST(HealthService, AWatchSaysNotServingBeforeItEnds) {
+  TestServer server;
+  server.server().SetServing(true);
+  HealthWatch daemon(server, "");
+  EXPECT_EQ(daemon.Next(), HealthCheckResponse::SERVING);
+  server.server().Shutdown(absl::Seconds(5));
+  EXPECT_EQ(daemon.Next(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(daemon.End().error_code(), grpc::UNAVAILABLE);
+}
+
+}  // namespace
+}  // namespace vmeventd

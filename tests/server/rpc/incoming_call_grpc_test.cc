@@ -1,0 +1,241 @@
+// Calls from their headers on: how many there may be, and how long they may take to arrive.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "server/rpc/incoming_call.h"
+#include "tests/support/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kListVms[] = "/vmeventd.v1.VmEventService/ListVms";
+constexpr char kWatchEvents[] = "/vmeventd.v1.VmEventService/WatchEvents";
+constexpr char kHealthWatch[] = "/grpc.health.v1.Health/Watch";
+constexpr char kReflection[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+constexpr char kChannelz[] = "/grpc.channelz.v1.Channelz/GetServers";
+
+// A call of which the test sends each part.
+class OpenCall {
+ public:
+  OpenCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
+      : stub_(channel) {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    stream_ = stub_.PrepareCall(&context_, method, &queue_);
+    stream_->StartCall(this);
+    Next();
+  }
+  ~OpenCall() {
+    if (!finished_) {
+      context_.TryCancel();
+      Finish();
+    }
+    queue_.Shutdown();
+  }
+
+  bool Write(const std::string& message) {
+    const grpc::Slice slice(message);
+    stream_->Write(grpc::ByteBuffer(&slice, 1), this);
+    return Next();
+  }
+  bool Read() {
+    grpc::ByteBuffer message;
+    stream_->Read(&message, this);
+    return Next();
+  }
+  bool WritesDone() {
+    stream_->WritesDone(this);
+    return Next();
+  }
+  grpc::Status Finish() {
+    grpc::Status status;
+    stream_->Finish(&status, this);
+    Next();
+    finished_ = true;
+    return status;
+  }
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  bool Next() {
+    void* tag = nullptr;
+    bool ok = false;
+    queue_.Next(&tag, &ok);
+    return ok;
+  }
+
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
+  bool finished_ = false;
+};
+
+TEST(IncomingCall, ARequestThatDoesNotComeEndsTheCall) {
+  TestServer server;
+  const auto channel = server.NewChannel();
+  std::vector<std::unique_ptr<OpenCall>> calls;
+  for (const char* method : {kListVms, kWatchEvents, kHealthWatch, kReflection, kChannelz}) {
+    calls.push_back(std::make_unique<OpenCall>(channel, method));
+  }
+  ASSERT_TRUE(Eventually([&] { return server.server().open_calls() == 5; }));
+  server.clock().Advance(CallGate::kRequestTime);
+  for (const auto& call : calls) {
+    const grpc::Status status = call->Finish();
+    EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
+    EXPECT_THAT(status.error_message(), HasSubstr("the request was not complete within 10s"));
+  }
+  EXPECT_EQ(server.refusals().value(Refusal::kRequestTime), 5);
+  EXPECT_TRUE(Eventually([&] { return server.server().open_calls() == 0; }));
+}
+
+TEST(IncomingCall, AStreamThatHasItsRequestGoesOn) {
+  TestServer server;
+  OpenCall call(server.NewChannel(), kWatchEvents);
+  ASSERT_TRUE(call.Write(""));
+  ASSERT_TRUE(call.Read()) << "its first progress";
+  server.clock().Advance(CallGate::kRequestTime + absl::Seconds(10));
+  OpenCall late(server.NewChannel(), kListVms);
+  ASSERT_TRUE(Eventually([&] { return server.server().open_calls() == 2; }));
+  server.clock().Advance(CallGate::kRequestTime);
+  EXPECT_EQ(late.Finish().error_code(), grpc::DEADLINE_EXCEEDED);
+  server.PushEach("a", 1);
+  EXPECT_TRUE(call.Read());
+}
+
+TEST(IncomingCall, WithoutARequestIsRefused) {
+  TestServer server;
+  OpenCall call(server.NewChannel(), kListVms);
+  ASSERT_TRUE(call.WritesDone());
+  EXPECT_EQ(call.Finish().error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(IncomingCall, OfAnyMethodCountsForItsPeer) {
+  const TemporaryDirectory directory;
+  // 500 beside the streams.
+  TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value(),
+                                   ParseListenAddress("127.0.0.1:0").value()},
+                     .max_streams_per_peer = 1});
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  std::vector<std::unique_ptr<OpenCall>> calls;
+  for (int i = 0; i < 501; ++i) {
+    if (i % 100 == 0) channels.push_back(server.NewChannel());  // 101 on one connection
+    calls.push_back(std::make_unique<OpenCall>(
+        channels.back(), std::vector{kHealthWatch, kListVms, kReflection}[i % 3]));
+  }
+  ASSERT_TRUE(Eventually([&] { return server.server().open_calls() == 501; }));
+  OpenCall refused(server.NewChannel(), kListVms);
+  const grpc::Status status = refused.Finish();
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("at most 501 may be open from user "));
+  EXPECT_EQ(server.refusals().value(Refusal::kCallsPerPeer), 1);
+
+  std::string response;
+  EXPECT_TRUE(
+      RawCall(ChannelOfItsOwn(server.server().addresses()[1].ToString()), kListVms, "", &response)
+          .ok())
+      << "another peer";
+  calls.pop_back();
+  EXPECT_TRUE(Eventually([&] {
+    std::string answer;
+    return RawCall(server.NewChannel(), kListVms, "", &answer).ok();
+  })) << "one that ended makes room";
+}
+
+TEST(IncomingCall, AConnectionThatResetsTooManyIsCut) {
+  const TemporaryDirectory directory;
+  TestServer server(
+      {.addresses = {ParseListenAddress("unix:" + (directory / "s")).value()}, .resets = {1, 10}});
+  const auto channel = server.NewChannel();
+  OpenCall stays(channel, kWatchEvents);
+  OpenCall of_another(server.NewChannel(), kWatchEvents);
+  ASSERT_TRUE(stays.Write(""));
+  ASSERT_TRUE(stays.Read());
+  ASSERT_TRUE(of_another.Write(""));
+  ASSERT_TRUE(of_another.Read());
+  EXPECT_TRUE(Eventually([&] {
+    OpenCall reset(channel, kWatchEvents);
+    reset.Write("");
+    reset.Read();
+    return server.refusals().value(Refusal::kResets) > 0;
+  }));
+  EXPECT_FALSE(stays.Read());
+  EXPECT_EQ(stays.Finish().error_code(), grpc::UNAVAILABLE);
+  server.PushEach("a", 1);
+  EXPECT_TRUE(of_another.Read()) << "the others go on";
+}
+
+TEST(Tools, AnswerSeveralRequestsOnOneCall) {
+  TestServer server;
+  OpenCall call(server.NewChannel(), kReflection);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(call.Write(std::string("\x3a\x00", 2)));
+    ASSERT_TRUE(call.Read());
+  }
+  ASSERT_TRUE(call.WritesDone());
+  EXPECT_FALSE(call.Read());
+  EXPECT_TRUE(call.Finish().ok());
+}
+
+// Every call that is open when the server stops, or comes meanwhile, ends with UNAVAILABLE.
+TEST(Shutdown, EveryCallEndsWithUnavailable) {
+  for (int round = 0; round < 3; ++round) {
+    TestServer server;
+    server.server().SetServing(true);
+    std::atomic<bool> stop = false;
+    std::atomic<int> answered = 0;
+    std::vector<grpc::Status> ends[4];
+    std::vector<std::thread> threads;
+    for (auto& own : ends) {
+      threads.emplace_back([&] {
+        const auto channel = server.NewChannel();
+        while (!stop) {
+          std::string response;
+          const grpc::Status status = RawCall(channel, kListVms, "", &response);
+          if (!status.ok()) {
+            own.push_back(status);
+            return;
+          }
+          ++answered;
+        }
+      });
+    }
+    const auto channel = server.NewChannel();
+    std::vector<std::unique_ptr<OpenCall>> open;
+    for (int i = 0; i < 20; ++i) {
+      open.push_back(std::make_unique<OpenCall>(
+          channel, std::vector{kWatchEvents, kHealthWatch, kListVms, kReflection}[i % 4]));
+      if (i % 4 < 2) {
+        ASSERT_TRUE(open.back()->Write(""));
+        ASSERT_TRUE(open.back()->Read());
+      }
+    }
+    ASSERT_TRUE(Eventually([&] { return answered > 10; }));
+    server.hub().Drain(absl::Seconds(5));
+    server.server().Shutdown(absl::Seconds(5));
+    stop = true;
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& call : open) {
+      while (call->Read()) {
+      }
+      EXPECT_EQ(call->Finish().error_code(), grpc::UNAVAILABLE);
+    }
+    for (const auto& own : ends) {
+      for (const grpc::Status& status : own) {
+        EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE) << status.error_message();
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,527 @@
+#include "server/rpc/queries.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+#include "server/rpc/event_listing.h"
+#include "server/rpc/page_token.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+EventStoreOptions RingOf(size_t events) {
+  EventStoreOptions options;
+  options.log.max_events = events;
+  return options;
+}
+
+// All turns of one ListEvents call.
+absl::StatusOr<std::string> List(const Queries& queries, const v1::ListEventsRequest& request,
+                                 JournalReader* journal) {
+  const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries.ListEvents(request);
+  if (!query.ok()) return query.status();
+  for (;;) {
+    std::optional<absl::StatusOr<std::string>> answer = (*query)->Continue(journal);
+    if (answer.has_value()) return *std::move(answer);
+  }
+}
+
+class QueriesTest : public ::testing::Test {
+ protected:
+  explicit QueriesTest(EventStoreOptions options = {}, JournalOptions journal = {})
+      : pumped_(options, std::move(journal)) {}
+
+  v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
+    return Parsed<v1::ListEventsResponse>(List(queries_, request, pumped_.reader()));
+  }
+  v1::ListVmsResponse Vms(const v1::ListVmsRequest& request) {
+    return Parsed<v1::ListVmsResponse>(queries_.ListVms(request));
+  }
+  v1::Vm Vm(const std::string& name, const std::string& run_id = "") {
+    return Parsed<v1::GetVmResponse>(Get(name, run_id)).vm();
+  }
+  absl::StatusOr<std::string> Get(const std::string& name, const std::string& run_id = "") {
+    v1::GetVmRequest request;
+    request.set_name(name);
+    request.set_run_id(run_id);
+    return queries_.GetVm(request);
+  }
+
+  template <typename Response>
+  Response Parsed(const absl::StatusOr<std::string>& bytes) {
+    Response response;
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    EXPECT_TRUE(bytes.ok() && response.ParseFromString(*bytes));
+    return response;
+  }
+
+  PumpedStore pumped_;
+  Queries queries_{&pumped_.store()};
+};
+
+class SmallLogQueriesTest : public QueriesTest {
+ protected:
+  SmallLogQueriesTest() : QueriesTest(RingOf(5), {.retention_events = 5}) {}
+};
+
+std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
+  std::vector<uint64_t> out;
+  for (const v1::Event& event : response.events()) out.push_back(event.sequence());
+  return out;
+}
+
+std::vector<std::string> Names(const v1::ListVmsResponse& response) {
+  std::vector<std::string> out;
+  for (const v1::Vm& vm : response.vms()) {
+    out.push_back(absl::StrCat(vm.ref().name(), "/", vm.ref().run_id()));
+  }
+  return out;
+}
+
+TEST_F(QueriesTest, ListsEventsInBothOrders) {
+  pumped_.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
+  pumped_.PushEach("a", 1);
+  v1::ListEventsRequest request;
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(1, 2, 3));
+  EXPECT_THAT(Events(request).next_page_token(), IsEmpty());
+  request.set_newest_first(true);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 2, 1));
+}
+
+TEST_F(QueriesTest, AnEmptyLogHasAnEmptyPage) {
+  v1::ListEventsRequest request;
+  EXPECT_THAT(Sequences(Events(request)), IsEmpty());
+  request.set_newest_first(true);
+  EXPECT_THAT(Sequences(Events(request)), IsEmpty());
+}
+
+TEST_F(QueriesTest, ListsATimeRangeWithoutItsEnd) {
+  for (int i = 1; i <= 5; ++i) pumped_.Push({Update("a", EventType::kReset, At(i))});
+  v1::ListEventsRequest request;
+  request.mutable_start_time()->set_seconds(absl::ToUnixSeconds(At(2)));
+  request.mutable_end_time()->set_seconds(absl::ToUnixSeconds(At(4)));
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(2, 3));
+  request.set_newest_first(true);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 2));
+}
+
+TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
+  for (const bool newest_first : {false, true}) {
+    pumped_.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
+    const uint64_t newest = pumped_.store().range().newest;
+    v1::ListEventsRequest request;
+    request.set_newest_first(newest_first);
+    request.set_page_size(3);
+    std::set<uint64_t> seen;
+    int pages = 0;
+    do {
+      const v1::ListEventsResponse page = Events(request);
+      for (const uint64_t sequence : Sequences(page)) EXPECT_TRUE(seen.insert(sequence).second);
+      request.set_page_token(page.next_page_token());
+      if (++pages < 3) pumped_.PushEach("b", 1);
+    } while (!request.page_token().empty());
+    for (uint64_t sequence = 1; sequence <= newest; ++sequence) EXPECT_EQ(seen.count(sequence), 1);
+  }
+}
+
+TEST_F(QueriesTest, ThereIsNoTokenForAPageThatWouldBeEmpty) {
+  pumped_.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
+                Update("b", EventType::kReset)});
+  v1::ListEventsRequest request;
+  request.mutable_filter()->add_vm_names("a");
+  request.set_page_size(2);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(1, 2));
+  EXPECT_THAT(Events(request).next_page_token(), IsEmpty());
+  request.set_page_size(1);
+  EXPECT_FALSE(Events(request).next_page_token().empty());
+}
+
+TEST_F(QueriesTest, RefusesTokensThatAreForgedOrOfAnotherQuestion) {
+  pumped_.PushEach("a", 5);
+  v1::ListEventsRequest request;
+  request.set_page_size(2);
+  const std::string token = Events(request).next_page_token();
+  request.set_page_size(1);
+  request.set_page_token(token);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3)) << "the page size may change";
+
+  const auto refused = [this](const v1::ListEventsRequest& bad) {
+    const absl::Status status = List(queries_, bad, pumped_.reader()).status();
+    EXPECT_THAT(std::string(status.message()), HasSubstr("page_token"));
+    return absl::IsInvalidArgument(status);
+  };
+  v1::ListEventsRequest other = request;
+  other.mutable_filter()->add_vm_names("a");
+  EXPECT_TRUE(refused(other));
+  other = request;
+  other.set_newest_first(true);
+  EXPECT_TRUE(refused(other));
+  for (const char* forged : {"x", "!!!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
+    other = request;
+    other.set_page_token(forged);
+    EXPECT_TRUE(refused(other)) << forged;
+  }
+  for (size_t i = 0; i < token.size(); i += 3) {
+    other = request;
+    other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
+    EXPECT_TRUE(refused(other)) << i;
+  }
+  const EventStore other_key({}, JournalIdentity{kJournal, "another key", kNode}, 1, 0);
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(List(Queries(&other_key), request, pumped_.reader()).status()));
+  const EventStore other_id({}, JournalIdentity{"another", "a secret key", kNode}, 1, 0);
+  EXPECT_TRUE(absl::IsOutOfRange(List(Queries(&other_id), request, pumped_.reader()).status()));
+}
+
+TEST_F(QueriesTest, AnUnsetFilterAndAnEmptyOneAreTheSameQuestion) {
+  pumped_.PushEach("a", 3);
+  v1::ListEventsRequest request;
+  request.set_page_size(1);
+  request.set_page_token(Events(request).next_page_token());
+  request.mutable_filter();
+  const v1::ListEventsResponse second = Events(request);
+  EXPECT_THAT(Sequences(second), ElementsAre(2));
+  request.set_page_token(second.next_page_token());
+  request.clear_filter();
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3));
+}
+
+TEST_F(QueriesTest, ATokenOfAJournalThatWasReplacedIsOutOfRange) {
+  pumped_.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted)});
+  v1::ListEventsRequest events;
+  events.set_page_size(1);
+  events.set_page_token(Events(events).next_page_token());
+  v1::ListVmsRequest vms;
+  vms.set_page_size(1);
+  vms.set_page_token(Vms(vms).next_page_token());
+  pumped_.pump().ReportCorrupt(pumped_.journal().journal().journal_id(),
+                               absl::DataLossError("a flipped bit"));
+  pumped_.Push({});
+  ASSERT_EQ(pumped_.told_replaced(), 1);
+  pumped_.ReadReplaced();
+  const absl::Status status = List(queries_, events, pumped_.reader()).status();
+  EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("page_token"));
+  EXPECT_TRUE(absl::IsOutOfRange(queries_.ListVms(vms).status()));
+  for (const char* garbage : {"x", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
+    events.set_page_token(garbage);
+    EXPECT_TRUE(absl::IsInvalidArgument(List(queries_, events, pumped_.reader()).status()))
+        << garbage;
+  }
+}
+
+TEST(PageTokens, ReadsThoseOfVersionsThatNamedNoJournal) {
+  // Of the key "key", the question "question" and the position "17".
+  EXPECT_EQ(PageTokens("key", "journal").Read("question", "aSNcwvDiBM2bI_9vOVtQEzE3").value(),
+            "17");
+}
+
+TEST_F(QueriesTest, ATokenIsOfOneMethod) {
+  pumped_.PushEach("a", 2);
+  v1::ListEventsRequest events;
+  events.set_page_size(1);
+  v1::ListVmsRequest vms;
+  vms.set_page_token(Events(events).next_page_token());
+  EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(vms).status()));
+}
+
+class SmallRingQueriesTest : public QueriesTest {
+ protected:
+  SmallRingQueriesTest() : QueriesTest(RingOf(5)) {}
+
+  // Every page of a listing, put together.
+  std::vector<uint64_t> All(v1::ListEventsRequest request) {
+    std::vector<uint64_t> out;
+    for (bool more = true; more && !HasFailure();) {
+      const v1::ListEventsResponse page = Events(request);
+      for (const uint64_t sequence : Sequences(page)) out.push_back(sequence);
+      request.set_page_token(page.next_page_token());
+      more = !page.next_page_token().empty();
+    }
+    return out;
+  }
+};
+
+TEST_F(SmallRingQueriesTest, ListsWhatOnlyTheJournalHasInBothOrdersAndAnyPageSize) {
+  for (int64_t i = 0; i < 10; ++i) {
+    pumped_.Push({Update("a", EventType::kReset, At(i * 10)), Update("b", EventType::kPaused)});
+  }
+  for (const int page_size : {1, 3, 7, 100}) {
+    v1::ListEventsRequest request;
+    request.set_page_size(page_size);
+    std::vector<uint64_t> expected(20);
+    std::iota(expected.begin(), expected.end(), 1);
+    EXPECT_EQ(All(request), expected) << page_size;
+    request.set_newest_first(true);
+    std::reverse(expected.begin(), expected.end());
+    EXPECT_EQ(All(request), expected) << page_size;
+  }
+}
+
+TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
+  for (int64_t i = 0; i < 5; ++i) {
+    pumped_.Push({Update("web1", EventType::kReset, At(i * 10)),
+                  Update("web2", EventType::kPaused, At(i * 10)),
+                  Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
+  }
+  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
+  pumped_.Push({});
+  pumped_.PushEach("other", 10);  // the ring has nothing else
+  const auto with = [this](const std::function<void(v1::ListEventsRequest*)>& set) {
+    v1::ListEventsRequest request;
+    request.set_page_size(2);
+    set(&request);
+    const std::vector<uint64_t> forward = All(request);
+    request.set_newest_first(true);
+    std::vector<uint64_t> backward = All(request);
+    std::reverse(backward.begin(), backward.end());
+    EXPECT_EQ(forward, backward);
+    return forward;
+  };
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web2"); }),
+              ElementsAre(2, 5, 8, 11, 14, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_vm_names("web?"); }),
+              ElementsAre(1, 2, 4, 5, 7, 8, 10, 11, 13, 14, 16));
+  EXPECT_THAT(with([](auto* r) {
+                r->mutable_filter()->add_vm_names("db[[]1]");
+                r->mutable_filter()->add_vm_names("web1");
+              }),
+              ElementsAre(1, 3, 4, 6, 7, 9, 10, 12, 13, 15, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_types(v1::EVENT_TYPE_PAUSED); }),
+              ElementsAre(2, 5, 8, 11, 14, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_CRASH); }),
+              ElementsAre(3, 6, 9, 12, 15, 16));
+  EXPECT_THAT(with([](auto* r) { r->mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_USER); }),
+              ElementsAre(16));
+  EXPECT_THAT(with([](auto* r) {
+                *r->mutable_start_time() = ToTimestamp(At(20));
+                *r->mutable_end_time() = ToTimestamp(At(40));
+              }),
+              ElementsAre(7, 8, 10, 11));
+  EXPECT_THAT(with([](auto* r) { *r->mutable_start_time() = ToTimestamp(At(99)); }), IsEmpty());
+  EXPECT_THAT(with([](auto* r) { *r->mutable_end_time() = ToTimestamp(At(-99)); }), IsEmpty());
+}
+
+TEST_F(SmallRingQueriesTest, ATokenOutlivesWhatTheRingForgets) {
+  pumped_.PushEach("a", 4);
+  v1::ListEventsRequest request;
+  request.set_page_size(2);
+  request.set_page_token(Events(request).next_page_token());  // at 3, in the ring
+  pumped_.PushEach("a", 10);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "of the journal";
+}
+
+TEST_F(SmallRingQueriesTest, RetentionThatThePublicBoundsDoNotShowYetRefusesNothing) {
+  pumped_.PushEach("a", 40);
+  // As between a commit and the step that makes its bounds public.
+  auto database = SqliteDatabase::Open(pumped_.journal_options().path, SQLITE_OPEN_READWRITE);
+  ASSERT_TRUE(database->Execute("DELETE FROM events WHERE sequence <= 30").ok());
+  ASSERT_EQ(pumped_.store().range().oldest, 1);
+  v1::ListEventsRequest request;
+  request.set_page_size(3);
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(31, 32, 33));
+  request.set_newest_first(true);
+  request.set_page_size(100);
+  EXPECT_EQ(Sequences(Events(request)).back(), 31u);
+}
+
+TEST_F(SmallLogQueriesTest, SaysWhenAPageIsNoLongerRetained) {
+  pumped_.PushEach("a", 5);
+  v1::ListEventsRequest forward;
+  forward.set_page_size(2);
+  v1::ListEventsRequest backward = forward;
+  backward.set_newest_first(true);
+  forward.set_page_token(Events(forward).next_page_token());    // at 3
+  backward.set_page_token(Events(backward).next_page_token());  // at 3
+  pumped_.PushEach("a", 2);
+  EXPECT_THAT(Sequences(Events(forward)), ElementsAre(3, 4));
+  EXPECT_THAT(Sequences(Events(backward)), ElementsAre(3));
+  pumped_.PushEach("a", 1);
+  for (const v1::ListEventsRequest& request : {forward, backward}) {
+    const absl::Status status = List(queries_, request, pumped_.reader()).status();
+    EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("oldest retained sequence is 4"));
+  }
+}
+
+TEST_F(QueriesTest, CutsAPageBeforeItIsTooLong) {
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  large.status->problems = {std::string(4000, 'p')};
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 600; ++i) {
+    updates.push_back(large);
+    updates.back().status->ref.run_id = absl::StrCat("run-", i);
+  }
+  pumped_.Push(std::move(updates));
+  v1::ListEventsRequest events;
+  v1::ListVmsRequest vms;
+  events.set_page_size(1000);
+  vms.set_page_size(1000);
+  EXPECT_LE(List(queries_, events, pumped_.reader())->size(), Queries::kMaxResponseBytes);
+  EXPECT_LE(queries_.ListVms(vms)->size(), Queries::kMaxResponseBytes);
+  int listed = 0;
+  do {
+    const v1::ListVmsResponse page = Vms(vms);
+    listed += page.vms_size();
+    vms.set_page_token(page.next_page_token());
+  } while (!vms.page_token().empty());
+  EXPECT_EQ(listed, 600);
+}
+
+// Patterns that compare as many bytes as they can with names of nothing but "a".
+std::vector<std::string> CostlyPatterns() {
+  std::vector<std::string> out;
+  for (int i = 0; i < 32; ++i)
+    out.push_back("*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*");
+  return out;
+}
+
+TEST_F(QueriesTest, AFilterThatCostsMuchIsSearchedInTurnsThatEachMoveOn) {
+  const std::string name(240, 'a');
+  pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
+  v1::ListEventsRequest request;
+  for (const std::string& pattern : CostlyPatterns())
+    request.mutable_filter()->add_vm_names(pattern);
+  const EventMatcher matcher(request.filter());
+  uint64_t from = 1;
+  int turns = 0;
+  while (from != 0) {
+    const absl::StatusOr<EventListing> turn = ListEventsFrom(
+        pumped_.store(), pumped_.reader(), matcher, {}, false, from, Queries::kMaxResponseBytes);
+    ASSERT_TRUE(turn.ok()) << turn.status();
+    EXPECT_EQ(turn->count, 0);
+    EXPECT_EQ(turn->in_turn, turn->next == 0);
+    ASSERT_TRUE(turn->next == 0 || turn->next > from);
+    from = turn->next;
+    ++turns;
+  }
+  EXPECT_GT(turns, 10);
+  // The page is answered nevertheless, and ends before it has taken too many.
+  const v1::ListEventsResponse page = Events(request);
+  EXPECT_THAT(Sequences(page), IsEmpty());
+  EXPECT_FALSE(page.next_page_token().empty());
+}
+
+TEST_F(SmallRingQueriesTest, ACostlyFilterFindsTheSameInTheJournal) {
+  const std::string name(240, 'a');
+  pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
+  pumped_.Push({Update(name + "b", EventType::kReset)});
+  pumped_.PushEach("other", 10);
+  v1::ListEventsRequest request;
+  for (const std::string& pattern : CostlyPatterns())
+    request.mutable_filter()->add_vm_names(pattern);
+  EXPECT_THAT(All(request), ElementsAre(101));
+  request.set_newest_first(true);
+  EXPECT_THAT(All(request), ElementsAre(101));
+}
+
+TEST_F(QueriesTest, APageThatTheJournalsReplacementCutsIsToBeAskedForAgain) {
+  pumped_.PushEach("a", 3);
+  const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries_.ListEvents({});
+  ASSERT_TRUE(query.ok());
+  pumped_.pump().ReportCorrupt(kJournal, absl::DataLossError("a flipped bit"));
+  pumped_.Push({});
+  const auto answer = (*query)->Continue(pumped_.reader());
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_TRUE(absl::IsUnavailable(answer->status())) << answer->status();
+}
+
+TEST_F(QueriesTest, AListOfVmsThatCostsMuchComesInPages) {
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 300; ++i) {
+    updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
+  }
+  updates.push_back(Update("z", EventType::kStarted));
+  pumped_.Push(std::move(updates));
+  v1::ListVmsRequest request;
+  for (const std::string& pattern : CostlyPatterns()) request.add_vm_names(pattern);
+  request.add_vm_names("z");
+  int pages = 0;
+  std::vector<std::string> names;
+  do {
+    const v1::ListVmsResponse page = Vms(request);
+    for (const std::string& name : Names(page)) names.push_back(name);
+    request.set_page_token(page.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_THAT(names, ElementsAre("z/run-z"));
+  EXPECT_GT(pages, 1);
+}
+
+TEST_F(QueriesTest, ListsVmsByNameAndSaysAsOfWhen) {
+  pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
+                Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});
+  v1::ListVmsRequest request;
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
+  EXPECT_EQ(Vms(request).sequence(), 4);
+  EXPECT_EQ(Vms(request).journal_id(), kJournal);
+  request.set_include_stopped(true);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "b/run-b", "c/run-c"));
+  request.add_states(v1::VM_STATE_RUNNING);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
+  request.clear_include_stopped();
+  request.set_states(0, v1::VM_STATE_STOPPED);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b"));
+  request.clear_states();
+  request.add_vm_names("[ab]");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a"));
+}
+
+TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
+  for (const char* name : {"a", "c", "e"}) pumped_.Push({Update(name, EventType::kStarted)});
+  v1::ListVmsRequest request;
+  request.set_page_size(1);
+  const v1::ListVmsResponse first = Vms(request);
+  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser), Update("b", EventType::kStarted)});
+  request.set_page_token(first.next_page_token());
+  request.set_page_size(10);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
+}
+
+TEST_F(QueriesTest, GetsAVmByItsName) {
+  pumped_.Push({Update("a", EventType::kStarted)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-a");
+  EXPECT_EQ(Vm("a", "run-a").state(), v1::VM_STATE_RUNNING);
+  EXPECT_TRUE(absl::IsNotFound(Get("x").status()));
+  EXPECT_TRUE(absl::IsNotFound(Get("a*").status())) << "a name, not a pattern";
+  EXPECT_THAT(std::string(Get("a", "run-x").status().message()), HasSubstr("run_id"));
+}
+
+TEST_F(QueriesTest, AsksWhichRunIsMeantWhereTwoRun) {
+  VmUpdate second = Update("a", EventType::kStarted);
+  second.status->ref.run_id = "run-2";
+  pumped_.Push({Update("a", EventType::kStarted), second});
+  const absl::Status status = Get("a").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("run-2, run-a"));
+  EXPECT_EQ(Vm("a", "run-2").ref().run_id(), "run-2");
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-2");
+  pumped_.Push({Stopped("a", "run-2", ShutdownClass::kCrash)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-2") << "the one that stopped last";
+  EXPECT_EQ(Vm("a").shutdown().evidence_size(), 1);
+}
+
+TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
+  for (int i = 0; i < 500; ++i) {
+    VmUpdate update = Update("a", EventType::kStarted);
+    update.status->ref.run_id = absl::StrCat("run-", i);
+    pumped_.Push({update});
+  }
+  EXPECT_LT(Get("a").status().message().size(), 1000);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,250 @@
+#include "server/rpc/request_checks.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/quote.h"
+#include "server/rpc/raw_message.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+template <typename Request>
+Request FromText(const std::string& text) {
+  Request request;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &request)) << text;
+  return request;
+}
+
+// A request that must be refused, and what the message must say of it.
+struct Bad {
+  std::string request;
+  std::string field;
+  std::string value;
+  std::string rule;
+};
+
+void ExpectRefused(const absl::Status& status, const Bad& row) {
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << row.request << ": " << status;
+  const std::string message(status.message());
+  EXPECT_THAT(message, ::testing::StartsWith(row.field + ": ")) << row.request;
+  EXPECT_THAT(message, HasSubstr(row.value)) << row.request;
+  EXPECT_THAT(message, HasSubstr(row.rule)) << row.request;
+}
+
+std::string Repeated(const std::string& text, int count) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += text;
+  return out;
+}
+
+TEST(RequestChecks, WatchEventsNamesFieldValueAndRule) {
+  const Bad rows[] = {
+      {"after_sequence: 5", "journal_id", "\"\"", "must not be empty with after_sequence"},
+      {"journal_id: 'j'", "journal_id", "\"j\"", "with after_sequence only"},
+      {"snapshot: true journal_id: 'j'", "journal_id", "\"j\"", "with after_sequence only"},
+      {"from_oldest: false", "from_oldest", "false", "must be true"},
+      {"snapshot: false", "snapshot", "false", "must be true"},
+      {"since { seconds: -62135596801 }", "since.seconds", "-62135596801", "0001 to 9999"},
+      {"since { seconds: 253402300800 }", "since.seconds", "253402300800", "0001 to 9999"},
+      {"since { nanos: -1 }", "since.nanos", "-1", "0 to 999999999"},
+      {"since { nanos: 1000000000 }", "since.nanos", "1000000000", "0 to 999999999"},
+      {"progress_interval { seconds: -1 }", "progress_interval", "-1 s", "at least 1 s"},
+      {"progress_interval { nanos: 999999999 }", "progress_interval", "999999999", "at least 1 s"},
+      {"progress_interval { seconds: 2 nanos: -1 }", "progress_interval", "-1 ns", "same sign"},
+      {"progress_interval { nanos: 1000000000 }", "progress_interval", "1000000000", "Duration"},
+      {"progress_interval { seconds: 315576000001 }", "progress_interval", "315576000001",
+       "Duration"},
+      {"progress_interval { seconds: -9223372036854775808 }", "progress_interval", "-9223372036854",
+       "Duration"},
+      {"filter { vm_names: 'a' vm_names: '' }", "filter.vm_names[1]", "\"\"", "not be empty"},
+      {"filter { vm_names: '" + std::string(1025, 'x') + "' }", "filter.vm_names[0]", "1025 bytes",
+       "at most 1024"},
+      {"filter { " + Repeated("vm_names: 'a' ", 1001) + "}", "filter.vm_names", "1001 entries",
+       "at most 1000"},
+      {"filter { vm_names: 'a*' " + Repeated("vm_names: '[ab]' ", 32) + "}", "filter.vm_names",
+       "33 entries with a wildcard", "at most 32"},
+      {"filter { " + Repeated("vm_names: '" + std::string(1000, 'x') + "' ", 66) + "}",
+       "filter.vm_names", "66000 bytes", "at most 65536"},
+      {"journal_id: '" + std::string(1025, 'x') + "' after_sequence: 1", "journal_id", "1025 bytes",
+       "at most 1024"},
+      {"filter { types: EVENT_TYPE_UNSPECIFIED }", "filter.types[0]", "0", "UNSPECIFIED"},
+      {"filter { " + Repeated("types: EVENT_TYPE_RESET ", 1001) + "}", "filter.types",
+       "1001 entries", "at most 1000"},
+      {"filter { classes: SHUTDOWN_CLASS_UNSPECIFIED }", "filter.classes[0]", "0", "UNSPECIFIED"},
+      {"filter { " + Repeated("classes: SHUTDOWN_CLASS_USER ", 1001) + "}", "filter.classes",
+       "1001 entries", "at most 1000"},
+  };
+  for (const Bad& row : rows) {
+    ExpectRefused(CheckWatchEvents(FromText<v1::WatchEventsRequest>(row.request)).status(), row);
+  }
+}
+
+TEST(RequestChecks, EnumValuesMustBeKnown) {
+  v1::WatchEventsRequest request;
+  request.mutable_filter()->mutable_types()->Add(99);
+  ExpectRefused(CheckWatchEvents(request).status(),
+                {"99", "filter.types[0]", "99", "not a known EventType"});
+  request.mutable_filter()->set_types(0, static_cast<v1::EventType>(-1));
+  ExpectRefused(CheckWatchEvents(request).status(),
+                {"-1", "filter.types[0]", "-1", "not a known EventType"});
+  request.mutable_filter()->clear_types();
+  request.mutable_filter()->mutable_classes()->Add(5);
+  ExpectRefused(CheckWatchEvents(request).status(),
+                {"5", "filter.classes[0]", "5", "not a known ShutdownClass"});
+  v1::ListVmsRequest vms;
+  vms.mutable_states()->Add(77);
+  ExpectRefused(CheckListVms(vms).status(), {"77", "states[0]", "77", "not a known VmState"});
+}
+
+TEST(RequestChecks, WatchEventsTakesEachStart) {
+  const auto start = [](const std::string& text) {
+    return CheckWatchEvents(FromText<v1::WatchEventsRequest>(text)).value().start;
+  };
+  EXPECT_TRUE(std::holds_alternative<FromNow>(start("")));
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(start("from_oldest: true")));
+  EXPECT_TRUE(std::holds_alternative<FromSnapshot>(start("snapshot: true")));
+  EXPECT_EQ(std::get<AfterSequence>(start("after_sequence: 0 journal_id: 'j'")).journal_id, "j");
+  EXPECT_EQ(std::get<Since>(start("since { seconds: 5 nanos: 7 }")).time,
+            absl::FromUnixSeconds(5) + absl::Nanoseconds(7));
+}
+
+TEST(RequestChecks, ProgressIntervalOfZeroIsTheDefault) {
+  const auto interval = [](const std::string& text) {
+    return CheckWatchEvents(FromText<v1::WatchEventsRequest>(text)).value().progress_interval;
+  };
+  EXPECT_FALSE(interval("").has_value());
+  EXPECT_FALSE(interval("progress_interval {}").has_value());
+  EXPECT_EQ(interval("progress_interval { seconds: 1 }"), absl::Seconds(1));
+}
+
+TEST(RequestChecks, ListEventsNamesFieldValueAndRule) {
+  const Bad rows[] = {
+      {"start_time { seconds: 5 } end_time { seconds: 5 }", "start_time", "1970",
+       "before end_time"},
+      {"start_time { seconds: 6 } end_time { seconds: 5 }", "start_time", "1970",
+       "before end_time"},
+      {"start_time { nanos: -1 }", "start_time.nanos", "-1", "0 to 999999999"},
+      {"end_time { seconds: 253402300800 }", "end_time.seconds", "253402300800", "0001 to 9999"},
+      {"page_size: -1", "page_size", "-1", "to 1000"},
+      {"page_token: '" + std::string(8193, 'x') + "'", "page_token", "8193 bytes", "at most 8192"},
+      {"page_size: 1001", "page_size", "1001", "to 1000"},
+      {"filter { vm_names: '' }", "filter.vm_names[0]", "\"\"", "not be empty"},
+  };
+  for (const Bad& row : rows) {
+    ExpectRefused(CheckListEvents(FromText<v1::ListEventsRequest>(row.request)).status(), row);
+  }
+  EXPECT_EQ(CheckListEvents({}).value().page_size, 100);
+}
+
+TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
+  const Bad list[] = {
+      {"vm_names: ''", "vm_names[0]", "\"\"", "not be empty"},
+      {"states: VM_STATE_UNSPECIFIED", "states[0]", "0", "UNSPECIFIED"},
+      {"page_size: -5", "page_size", "-5", "to 1000"},
+  };
+  for (const Bad& row : list) {
+    ExpectRefused(CheckListVms(FromText<v1::ListVmsRequest>(row.request)).status(), row);
+  }
+  ExpectRefused(CheckGetVm({}), {"", "name", "\"\"", "must not be empty"});
+  v1::GetVmRequest get;
+  get.set_name("web1");
+  get.set_run_id(std::string(1025, 'x'));
+  ExpectRefused(CheckGetVm(get), {"", "run_id", "1025 bytes", "at most 1024"});
+}
+
+TEST(RequestChecks, IntentsNameFieldValueAndRule) {
+  const std::string names = "vm_name: 'web1' actor: 'alice' ";
+  const Bad rows[] = {
+      {"actor: 'a' reason: 'r'", "vm_name", "\"\"", "not be empty"},
+      {"vm_name: 'web1' reason: 'r'", "actor", "\"\"", "not be empty"},
+      {names, "reason", "\"\"", "not be empty"},
+      {names + "reason: ' \t'", "reason", "\" \\t\"", "not be empty"},
+      {"vm_name: 'web1' reason: 'r' actor: '" + std::string(257, 'x') + "'", "actor", "257 bytes",
+       "at most 256"},
+      {names + "reason: '" + std::string(1025, 'x') + "'", "reason", "1025 bytes", "at most 1024"},
+      {names + "reason: 'a\\nb'", "reason", "a\\nb", "line breaks"},
+      {names + "reason: 'a\u0085b'", "reason", "\\xc2\\x85", "line breaks"},
+      {names + "reason: 'a\u009bb'", "reason", "\\xc2\\x9b", "control characters"},
+      {names + "reason: 'a\u2028b'", "reason", "\\xe2\\x80\\xa8", "line breaks"},
+      {names + "reason: '\u2029'", "reason", "\\xe2\\x80\\xa9", "line breaks"},
+      {names + "reason: 'r\\177'", "reason", "\\x7f", "control characters"},
+      {names + "reason: 'r' request_id: '" + std::string(257, 'x') + "'", "request_id", "257 bytes",
+       "at most 256"},
+      {names + "reason: 'r' request_id: 'a\\nb'", "request_id", "a\\nb", "line breaks"},
+      {names + "reason: 'r' ttl { seconds: -1 }", "ttl", "-1 s", "24 hours"},
+      {names + "reason: 'r' ttl { seconds: 86400 nanos: 1 }", "ttl", "86400 s 1 ns", "24 hours"},
+      {names + "reason: 'r' ttl { seconds: 1 nanos: -1 }", "ttl", "-1 ns", "same sign"},
+  };
+  for (const Bad& row : rows) {
+    ExpectRefused(CheckDeclareIntent(FromText<v1::DeclareIntentRequest>(row.request)).status(),
+                  row);
+  }
+  ExpectRefused(CheckWithdrawIntent({}), {"", "intent_id", "\"\"", "not be empty"});
+
+  const auto ttl = [&names](const std::string& text) {
+    return CheckDeclareIntent(FromText<v1::DeclareIntentRequest>(names + "reason: 'r' " + text))
+        .value()
+        .ttl;
+  };
+  EXPECT_EQ(ttl(""), absl::Minutes(10));
+  EXPECT_EQ(ttl("ttl {}"), absl::Minutes(10));
+  EXPECT_EQ(ttl("ttl { nanos: 1 }"), absl::Nanoseconds(1));
+  EXPECT_EQ(ttl("ttl { seconds: 86400 }"), absl::Hours(24));
+}
+
+TEST(RequestChecks, ATextMayHoldEveryOtherCharacter) {
+  v1::DeclareIntentRequest request;
+  request.set_vm_name("web1");
+  request.set_actor("gr\u00fc\u00dfe \u00a0\u2027\u202a\u6f22");
+  request.set_reason("r");
+  EXPECT_TRUE(CheckDeclareIntent(request).ok());
+}
+
+grpc::ByteBuffer Bytes(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+TEST(ParseMessage, NamesFieldValueAndRuleOfATextThatIsNotUtf8) {
+  v1::GetVmRequest get;
+  ExpectRefused(ParseMessage(Bytes("\x0a\x03"
+                                   "a\xff"
+                                   "b"),
+                             &get),
+                {"a name", "name", "\"a\\xff", "UTF-8"});
+  v1::WatchEventsRequest watch;
+  const std::string names =
+      "\x0a\x01"
+      "a\x0a\x01\xc3";
+  ExpectRefused(ParseMessage(Bytes(absl::StrCat(
+                                 "\x0a", std::string(1, static_cast<char>(names.size())), names)),
+                             &watch),
+                {"a pattern", "filter.vm_names[1]", "\\xc3", "UTF-8"});
+}
+
+TEST(ParseMessage, SaysWhereBytesAreNoMessage) {
+  v1::GetVmRequest get;
+  for (const char* bytes : {"\x0a\x05\xff", "\x0a", "\xff\xff\xff"}) {
+    const absl::Status status = ParseMessage(Bytes(bytes), &get);
+    EXPECT_TRUE(absl::IsInvalidArgument(status));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("vmeventd.v1.GetVmRequest: malformed"));
+  }
+  EXPECT_TRUE(ParseMessage(Bytes("\x0a\x02\xc3\xa4"), &get).ok());
+  EXPECT_EQ(get.name(), "\u00e4");
+}
+
+TEST(Quote, KeepsMessagesShortAndOnOneLine) {
+  EXPECT_EQ(Quote("a\nb\xff"), "\"a\\nb\\xff\"");
+  EXPECT_LT(Quote(std::string(1 << 20, '\xff')).size(), 1000);
+}
+
+}  // namespace
+}  // namespace vmeventd

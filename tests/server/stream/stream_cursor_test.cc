@@ -1,0 +1,420 @@
+#include "server/stream/stream_cursor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/raw_message.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+StreamCursor Cursor(const EventStore& store, const WatchStart& start,
+                    const v1::EventFilter& filter = {}) {
+  return StreamCursor(&store, store.Begin(start).value(), EventMatcher(filter));
+}
+
+v1::WatchEventsResponse Next(StreamCursor* cursor, bool beat = false) {
+  const absl::StatusOr<std::optional<grpc::ByteBuffer>> message = cursor->Next(At(0), beat);
+  v1::WatchEventsResponse response;
+  EXPECT_TRUE(message.ok()) << message.status();
+  EXPECT_TRUE(message.ok() && message->has_value()) << "nothing to say";
+  if (message.ok() && message->has_value()) {
+    EXPECT_TRUE(ParseMessage(**message, &response).ok());
+  }
+  return response;
+}
+
+bool SaysNothing(StreamCursor* cursor) {
+  const absl::StatusOr<std::optional<grpc::ByteBuffer>> message = cursor->Next(At(0), false);
+  return message.ok() && !message->has_value();
+}
+
+std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {
+  std::vector<uint64_t> out;
+  for (const v1::Event& event : response.events()) out.push_back(event.sequence());
+  return out;
+}
+
+TEST(StreamCursor, OpensWithItsPlace) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 3);
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  const v1::WatchEventsResponse first = Next(&cursor);
+  EXPECT_EQ(first.progress().sequence(), 3);
+  EXPECT_EQ(first.progress().journal_id(), kJournal);
+  EXPECT_EQ(first.progress().node_id(), kNode);
+  EXPECT_TRUE(SaysNothing(&cursor));
+}
+
+TEST(StreamCursor, SaysWhatIsNewInOneMessage) {
+  PumpedStore pumped;
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  Next(&cursor);
+  pumped.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
+  pumped.PushEach("b", 2);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 2, 3, 4));
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_EQ(cursor.sequence(), 4);
+}
+
+TEST(StreamCursor, ResumesInTheMiddleOfABlock) {
+  PumpedStore pumped;
+  pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
+               Update("a", EventType::kReset)});
+  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{1, kJournal});
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 1);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 3));
+}
+
+TEST(StreamCursor, BeatsOnlyWhenAsked) {
+  PumpedStore pumped;
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  Next(&cursor);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_TRUE(Next(&cursor, true).has_progress());
+}
+
+TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
+  PumpedStore pumped;
+  v1::EventFilter filter;
+  filter.add_vm_names("web*");
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{}, filter);
+  Next(&cursor);
+  pumped.PushEach("db", 5);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_EQ(Next(&cursor, true).progress().sequence(), 5);
+  pumped.Push({Update("db", EventType::kReset), Update("web1", EventType::kReset),
+               Update("db", EventType::kReset), Update("web2", EventType::kReset)});
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(7, 9));
+}
+
+TEST(StreamCursor, KeepsMessagesBelowTheirLimit) {
+  PumpedStore pumped;
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 500; ++i) {
+    updates.push_back(Update("a", EventType::kReset));
+    updates.back().event->detail_json = std::string(3000, 'x');
+  }
+  pumped.Push(std::move(updates));
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  Next(&cursor);
+  uint64_t expected = 1;
+  while (expected <= 500) {
+    const v1::WatchEventsResponse message = Next(&cursor);
+    ASSERT_GT(message.events_size(), 0);
+    EXPECT_LE(message.ByteSizeLong(), StreamCursor::kMaxMessageBytes);
+    if (expected < 400) {
+      EXPECT_GT(message.ByteSizeLong(), StreamCursor::kMaxMessageBytes - 4000);
+    }
+    for (const v1::Event& event : message.events()) EXPECT_EQ(event.sequence(), expected++);
+  }
+}
+
+TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
+  PumpedStore pumped;
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 3000; ++i) {
+    updates.push_back(Update(absl::StrCat("vm", i), EventType::kStarted));
+    updates.back().status->problems = {std::string(200, 'p')};
+  }
+  pumped.Push(std::move(updates));
+  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
+  pumped.PushEach("late", 1);
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 3000);
+  int vms = 0;
+  int messages = 0;
+  v1::WatchEventsResponse message = Next(&cursor);
+  for (; !message.has_snapshot_done(); message = Next(&cursor)) {
+    EXPECT_LE(message.ByteSizeLong(), StreamCursor::kMaxMessageBytes);
+    vms += message.snapshot_vms_size();
+    ++messages;
+  }
+  EXPECT_EQ(vms, 3000);
+  EXPECT_GT(messages, 2);
+  EXPECT_EQ(message.snapshot_done().sequence(), 3000);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3001));
+}
+
+TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
+  PumpedStore pumped;
+  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  EXPECT_TRUE(Next(&cursor).has_snapshot_done());
+  EXPECT_TRUE(SaysNothing(&cursor));
+}
+
+EventStoreOptions RingOf(size_t events) {
+  EventStoreOptions options;
+  options.log.max_events = events;
+  return options;
+}
+
+// Answers the cursor's request from the journal.
+void Ask(PumpedStore* pumped, StreamCursor* cursor) {
+  const std::optional<HistoryRequest> request = cursor->TakeHistoryRequest();
+  ASSERT_TRUE(request.has_value());
+  absl::StatusOr<HistoryAnswer> answer =
+      AnswerFromJournal(pumped->reader(), *request, StreamCursor::kHistoryBytes);
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  cursor->Supply(*std::move(answer));
+}
+
+TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
+  PumpedStore pumped(RingOf(3));
+  pumped.PushEach("a", 10);
+  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{0, kJournal});
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
+  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
+  pumped.PushEach("a", 2);  // the ring moves on meanwhile
+  Ask(&pumped, &cursor);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 2, 3, 4, 5, 6, 7));
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(8, 9, 10, 11, 12)) << "with the ring's";
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_FALSE(cursor.TakeHistoryRequest().has_value());
+}
+
+TEST(StreamCursor, TheOldestEventIsFoundWhereItIsRead) {
+  PumpedStore pumped(RingOf(3), {.retention_events = 8});
+  pumped.PushEach("a", 10);
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
+  pumped.PushEach("a", 5);  // retention moves on meanwhile
+  Ask(&pumped, &cursor);
+  pumped.PushEach("a", 5);  // and again before it is sent
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 7);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(8, 9, 10, 11, 12, 13, 14, 15));
+}
+
+TEST(StreamCursor, TheOldestEventOfTheRingIsThereWhateverRetentionDoes) {
+  PumpedStore pumped(RingOf(3), {.retention_events = 3});
+  pumped.PushEach("a", 5);
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 2);
+  pumped.PushEach("a", 2);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3, 4, 5, 6, 7));
+}
+
+TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
+  PumpedStore pumped(RingOf(1));
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(4000, 'x');
+  for (int i = 0; i < 30; ++i) pumped.Push(std::vector<VmUpdate>(20, large));
+  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{0, kJournal});
+  Next(&cursor);
+  uint64_t seen = 0;
+  while (seen < 600) {
+    ASSERT_TRUE(SaysNothing(&cursor));
+    Ask(&pumped, &cursor);
+    const std::vector<uint64_t> sequences = Sequences(Next(&cursor));
+    ASSERT_FALSE(sequences.empty());
+    EXPECT_EQ(sequences.front(), seen + 1);
+    EXPECT_LT(sequences.size() * 4000, StreamCursor::kMaxMessageBytes);
+    seen = sequences.back();
+  }
+}
+
+TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
+  PumpedStore pumped(RingOf(2));
+  pumped.PushEach("a", 10);
+  v1::EventFilter filter;
+  filter.add_vm_names("b");
+  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{0, kJournal}, filter);
+  Next(&cursor);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  EXPECT_FALSE(cursor.TakeHistoryRequest().has_value()) << "it has caught up";
+  EXPECT_EQ(cursor.sequence(), 10);
+}
+
+// Where a stream since `time` begins, and what it is sent of what is there now.
+std::vector<uint64_t> SentSince(PumpedStore* pumped, absl::Time time) {
+  StreamCursor cursor = Cursor(pumped->store(), Since{time});
+  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
+  Ask(pumped, &cursor);
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  std::vector<uint64_t> out;
+  for (;;) {
+    const auto message = cursor.Next(At(0), false);
+    EXPECT_TRUE(message.ok()) << message.status();
+    if (!message.ok() || !message->has_value()) return out;
+    v1::WatchEventsResponse response;
+    EXPECT_TRUE(ParseMessage(**message, &response).ok());
+    for (const uint64_t sequence : Sequences(response)) out.push_back(sequence);
+  }
+}
+
+// Why there is no such stream.
+absl::Status WhyNotSince(PumpedStore* pumped, absl::Time time) {
+  StreamCursor cursor = Cursor(pumped->store(), Since{time});
+  EXPECT_TRUE(SaysNothing(&cursor));
+  return AnswerFromJournal(pumped->reader(), *cursor.TakeHistoryRequest(),
+                           StreamCursor::kHistoryBytes)
+      .status();
+}
+
+TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
+  PumpedStore pumped(RingOf(2));
+  for (int64_t i = 1; i <= 9; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
+  pumped.Push({Update("a", EventType::kReset, At(15))});  // the clock was set back
+  pumped.Push({Update("a", EventType::kReset, At(50))});
+  EXPECT_THAT(SentSince(&pumped, At(75)), ElementsAre(8, 9));
+  EXPECT_THAT(SentSince(&pumped, At(50)), ElementsAre(5, 6, 7, 8, 9, 11));
+  EXPECT_THAT(SentSince(&pumped, At(-1)), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+}
+
+TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 3);
+  StreamCursor cursor = Cursor(pumped.store(), Since{At(3600)});
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 3);
+  pumped.Push({Update("a", EventType::kReset, At(3599))});
+  EXPECT_TRUE(SaysNothing(&cursor));
+  pumped.Push({Update("a", EventType::kReset, At(3600))});
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(5));
+}
+
+TEST(StreamCursor, SinceReachesAsFarBackAsAnyRetainedEvent) {
+  PumpedStore pumped({}, {.retention_events = 3});
+  pumped.clock().Advance(absl::Seconds(100));
+  pumped.Push({Update("a", EventType::kReset, At(400 * 86'400))});  // the clock is a year ahead
+  for (int64_t i = 1; i <= 5; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
+  ASSERT_EQ(pumped.store().range().oldest, 4);  // At(30)
+  EXPECT_THAT(SentSince(&pumped, At(30)), ElementsAre(4, 5, 6));
+  EXPECT_THAT(SentSince(&pumped, At(50)), ElementsAre(6));
+  const absl::Status old = WhyNotSince(&pumped, At(20));
+  EXPECT_TRUE(absl::IsOutOfRange(old)) << old;
+  EXPECT_THAT(std::string(old.message()), HasSubstr("oldest retained sequence is 4"));
+}
+
+TEST(StreamCursor, SinceBeforeAJournalWasReplacedIsTooOld) {
+  PumpedStore pumped;
+  pumped.Push({Update("a", EventType::kReset, At(-20))});
+  pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
+                              absl::DataLossError("a flipped bit"));
+  pumped.Push({});  // the GAP, At(0)
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({Update("a", EventType::kReset, At(10))});
+  pumped.ReadReplaced();
+  EXPECT_TRUE(absl::IsOutOfRange(WhyNotSince(&pumped, At(-10))));
+  EXPECT_THAT(SentSince(&pumped, At(0)), ElementsAre(2, 3));
+  EXPECT_THAT(SentSince(&pumped, At(5)), ElementsAre(3));
+}
+
+TEST(StreamCursor, GoesOverWhatWasGivenUpToItsGap) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 6);
+  v1::Event gap;
+  gap.set_sequence(4);
+  gap.set_type(v1::EVENT_TYPE_GAP);
+  EventBlockBuilder builder;
+  builder.Add(gap);
+  StreamCursor at_start = Cursor(pumped.store(), AfterSequence{0, kJournal});
+  StreamCursor within = Cursor(pumped.store(), AfterSequence{2, kJournal});
+  StreamCursor behind = Cursor(pumped.store(), AfterSequence{4, kJournal});
+  pumped.store().PutGap(2, builder.Finish());
+  for (StreamCursor* cursor : {&at_start, &within, &behind}) Next(cursor);
+  EXPECT_THAT(Sequences(Next(&at_start)), ElementsAre(1, 4, 5, 6));
+  EXPECT_THAT(Sequences(Next(&within)), ElementsAre(4, 5, 6));
+  EXPECT_THAT(Sequences(Next(&behind)), ElementsAre(5, 6));
+}
+
+TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
+  PumpedStore pumped;
+  pumped.PushEach("a", 2);
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  Next(&cursor);
+  pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
+                              absl::DataLossError("a flipped bit"));
+  pumped.Push({});
+  EXPECT_EQ(pumped.told_replaced(), 1);
+  const v1::WatchEventsResponse progress = Next(&cursor);
+  EXPECT_EQ(progress.progress().sequence(), 2);
+  EXPECT_EQ(progress.progress().journal_id(), pumped.journal().journal().journal_id());
+  const v1::WatchEventsResponse gap = Next(&cursor);
+  ASSERT_THAT(Sequences(gap), ElementsAre(3));
+  EXPECT_EQ(gap.events(0).type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(pumped.store().range().oldest, 3);
+}
+
+TEST(StreamCursor, SaysWhenRetentionHasMovedPastIt) {
+  PumpedStore pumped(RingOf(4), {.retention_events = 4});
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  Next(&cursor);
+  pumped.PushEach("a", 10);
+  const absl::Status status = cursor.Next(At(0), false).status();
+  EXPECT_TRUE(absl::IsOutOfRange(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("oldest retained sequence is 7"));
+}
+
+// Patterns that compare as many bytes as they can with a name of nothing but "a".
+v1::EventFilter CostlyFilter() {
+  v1::EventFilter filter;
+  for (int i = 0; i < 32; ++i) {
+    filter.add_vm_names("*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*");
+  }
+  return filter;
+}
+
+TEST(StreamCursor, ReportsProgressWhileItSearchesALongLog) {
+  PumpedStore pumped;
+  pumped.Push(std::vector<VmUpdate>(100, Update(std::string(240, 'a'), EventType::kReset)));
+  StreamCursor cursor = Cursor(pumped.store(), FromOldest{}, CostlyFilter());
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
+  uint64_t between = Next(&cursor).progress().sequence();
+  EXPECT_GT(between, 0);
+  EXPECT_LT(between, 20);
+  while (between < 100) {
+    const uint64_t next = Next(&cursor).progress().sequence();
+    ASSERT_GT(next, between);
+    between = next;
+  }
+  EXPECT_TRUE(SaysNothing(&cursor));
+}
+
+TEST(StreamCursor, SearchesASnapshotInTurns) {
+  PumpedStore pumped;
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 100; ++i) {
+    updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
+  }
+  updates.push_back(Update(std::string(240, 'a') + "b", EventType::kStarted));
+  pumped.Push(std::move(updates));
+  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{}, CostlyFilter());
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  int turns = 0;
+  while (SaysNothing(&cursor)) {
+    ASSERT_TRUE(cursor.more());
+    ++turns;
+  }
+  EXPECT_GT(turns, 5);
+  EXPECT_FALSE(cursor.more());
+}
+
+TEST(StreamCursor, FindsInASnapshotWhatMatches) {
+  PumpedStore pumped;
+  for (const char* name : {"a", "b", "c", "d"}) pumped.Push({Update(name, EventType::kStarted)});
+  v1::EventFilter filter;
+  filter.add_vm_names("[bd]");
+  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{}, filter);
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  const v1::WatchEventsResponse vms = Next(&cursor);
+  ASSERT_EQ(vms.snapshot_vms_size(), 2);
+  EXPECT_EQ(vms.snapshot_vms(0).ref().name(), "b");
+  EXPECT_EQ(vms.snapshot_vms(1).ref().name(), "d");
+  EXPECT_TRUE(Next(&cursor).has_snapshot_done());
+}
+
+}  // namespace
+}  // namespace vmeventd

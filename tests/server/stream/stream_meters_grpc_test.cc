@@ -1,0 +1,96 @@
+// What the hub counts of its streams.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/support/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+v1::WatchEventsRequest Live() { return {}; }
+
+v1::WatchEventsRequest FromTheOldest() {
+  v1::WatchEventsRequest request;
+  request.set_from_oldest(true);
+  return request;
+}
+
+uint64_t Timed(TestServer& server) {
+  const auto counts = server.hub().meters().public_to_sent.Read().counts;
+  return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+}
+
+TEST(StreamMeters, CountWhatIsSentAndTimeWhatIsLive) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  TestStream live(stub.get(), Live());
+  live.Next();
+  server.PushEach("a", 3);
+  live.NextSequences(3);
+  const StreamMeters& meters = server.hub().meters();
+  EXPECT_TRUE(Eventually([&] { return meters.sent_events.value() == 3; }));
+  const uint64_t timed = Timed(server);
+  EXPECT_GE(timed, 1u);
+  EXPECT_LE(timed, 3u);
+
+  server.clock().Advance(absl::Seconds(1));
+  TestStream replay(stub.get(), FromTheOldest());
+  replay.NextSequences(3);
+  EXPECT_TRUE(Eventually([&] { return meters.sent_events.value() == 6; }));
+  EXPECT_EQ(Timed(server), timed) << "what was public before was not late";
+  EXPECT_EQ(meters.opened.value(), 2u);
+  EXPECT_GT(meters.sent_bytes.value(), 0u);
+  EXPECT_TRUE(Eventually([&] { return server.hub().Lag(3).behind == 0; }));
+}
+
+TEST(StreamMeters, TellHowFarAStreamIsBehindAndWhyItEnded) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  TestStream slow(stub.get(), Live());
+  slow.Next();
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 10'000; ++i) {
+    updates.push_back(Update("a", EventType::kReset));
+    updates.back().event->detail_json = std::string(1000, 'x');
+  }
+  server.Push(std::move(updates));
+  const StreamLag lag = server.hub().Lag(10'000);
+  EXPECT_EQ(lag.behind, 1);
+  EXPECT_GT(lag.max_events, 0u);
+  EXPECT_EQ(lag.max_events, lag.summed_events);
+  EXPECT_TRUE(Eventually([&] {
+    server.Pass(absl::Seconds(61));
+    return server.hub().meters().ends(StreamEnd::kStalledWrite) == 1;
+  }));
+  EXPECT_EQ(server.hub().meters().ends(StreamEnd::kClient), 0u);
+}
+
+TEST(StreamMeters, TellRefusalsByTheirReason) {
+  StreamOptions options;
+  options.max_streams = 1;
+  TestServer server(options);
+  const auto stub = server.NewStub();
+  TestStream first(stub.get(), Live());
+  first.Next();
+  EXPECT_EQ(TestStream(stub.get(), Live()).End().error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(server.hub().meters().ends(StreamEnd::kLimit), 1u);
+  v1::WatchEventsRequest beyond;
+  beyond.set_after_sequence(1000);
+  beyond.set_journal_id(kJournal);
+  EXPECT_EQ(TestStream(stub.get(), beyond).End().error_code(), grpc::OUT_OF_RANGE);
+  EXPECT_EQ(server.hub().meters().ends(StreamEnd::kOutOfRange), 1u);
+  first.Cancel();
+  EXPECT_TRUE(Eventually([&] { return server.hub().meters().ends(StreamEnd::kClient) == 1; }));
+  server.hub().Drain(absl::Seconds(5));
+  EXPECT_EQ(TestStream(stub.get(), Live()).End().error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(server.hub().meters().ends(StreamEnd::kShutdown), 1u);
+}
+
+}  // namespace
+}  // namespace vmeventd

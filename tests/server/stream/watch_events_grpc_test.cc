@@ -1,0 +1,412 @@
+// WatchEvents over a real gRPC server.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "server/stream/stream_cursor.h"
+#include "tests/support/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::WatchEventsRequest Live() { return {}; }
+
+v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id = kJournal) {
+  v1::WatchEventsRequest request;
+  request.set_after_sequence(sequence);
+  request.set_journal_id(journal_id);
+  return request;
+}
+
+v1::WatchEventsRequest FromTheOldest() {
+  v1::WatchEventsRequest request;
+  request.set_from_oldest(true);
+  return request;
+}
+
+std::vector<uint64_t> Range(uint64_t first, uint64_t last) {
+  std::vector<uint64_t> out(last - first + 1);
+  std::iota(out.begin(), out.end(), first);
+  return out;
+}
+
+// No write takes too long, however fast the test's time passes.
+StreamOptions WithPatience() {
+  StreamOptions options;
+  options.write_timeout = absl::Hours(100'000);
+  return options;
+}
+
+// Events of which few hundred fill a megabyte.
+std::vector<VmUpdate> LargeEvents(int count) {
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < count; ++i) {
+    updates.push_back(Update("a", EventType::kReset));
+    updates.back().event->detail_json = std::string(4000, 'x');
+  }
+  return updates;
+}
+
+EventStoreOptions RingOf(size_t events) {
+  EventStoreOptions options;
+  options.log.max_events = events;
+  return options;
+}
+
+TEST(WatchEvents, OpensWithProgressAndGoesOnLive) {
+  TestServer server;
+  server.PushEach("a", 2);
+  const auto stub = server.NewStub();
+  TestStream stream(stub.get(), Live());
+  const v1::WatchEventsResponse first = stream.Next();
+  EXPECT_EQ(first.progress().sequence(), 2);
+  EXPECT_EQ(first.progress().journal_id(), kJournal);
+  server.PushEach("a", 3);
+  EXPECT_EQ(stream.NextSequences(3), Range(3, 5));
+}
+
+TEST(WatchEvents, ResumesWithoutGapOrRepeat) {
+  TestServer server;
+  server.PushEach("a", 10);
+  const auto stub = server.NewStub();
+  TestStream stream(stub.get(), After(4));
+  EXPECT_EQ(stream.Next().progress().sequence(), 4);
+  server.PushEach("a", 5);
+  EXPECT_EQ(stream.NextSequences(11), Range(5, 15));
+}
+
+TEST(WatchEvents, BeginsAtTheOldestOrAtATime) {
+  TestServer server;
+  for (int i = 1; i <= 5; ++i) server.Push({Update("a", EventType::kReset, At(i))});
+  const auto stub = server.NewStub();
+  TestStream oldest(stub.get(), FromTheOldest());
+  EXPECT_EQ(oldest.NextSequences(5), Range(1, 5));
+  v1::WatchEventsRequest request;
+  request.mutable_since()->set_seconds(absl::ToUnixSeconds(At(4)));
+  TestStream since(stub.get(), request);
+  EXPECT_EQ(since.NextSequences(2), Range(4, 5));
+}
+
+TEST(WatchEvents, GivesASnapshotFirst) {
+  TestServer server;
+  server.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted),
+               Stopped("b", "run-b", ShutdownClass::kUser)});
+  const auto stub = server.NewStub();
+  v1::WatchEventsRequest request;
+  request.set_snapshot(true);
+  TestStream stream(stub.get(), request);
+  EXPECT_TRUE(stream.Next().has_progress());
+  const v1::WatchEventsResponse vms = stream.Next();
+  ASSERT_EQ(vms.snapshot_vms_size(), 1);
+  EXPECT_EQ(vms.snapshot_vms(0).ref().name(), "a");
+  EXPECT_EQ(stream.Next().snapshot_done().sequence(), 3);
+  server.PushEach("a", 1);
+  EXPECT_EQ(stream.NextSequences(1), Range(4, 4));
+}
+
+TEST(WatchEvents, BeatsWhenIdleWithTheSequenceThatAFilterReached) {
+  TestServer server(WithPatience());
+  const auto stub = server.NewStub();
+  v1::WatchEventsRequest request;
+  request.mutable_filter()->add_vm_names("web*");
+  request.mutable_progress_interval()->set_seconds(3);
+  TestStream stream(stub.get(), request);
+  EXPECT_EQ(stream.Next().progress().sequence(), 0);
+  server.PushEach("db", 7);
+  // The write of the first message may still be on its way to being done.
+  std::atomic<bool> beaten{false};
+  std::thread time([&] {
+    while (!beaten) server.Pass(absl::Seconds(3));
+  });
+  EXPECT_EQ(stream.Next().progress().sequence(), 7);
+  beaten = true;
+  time.join();
+}
+
+TEST(WatchEvents, IsNotBusyWithoutStreams) {
+  TestServer server;
+  EXPECT_EQ(server.hub().CheckDeadlines(), absl::InfiniteDuration());
+  const auto stub = server.NewStub();
+  {
+    TestStream stream(stub.get(), Live());
+    stream.Next();
+    EXPECT_LE(server.hub().CheckDeadlines(), absl::Seconds(10));
+  }
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 0; }));
+  EXPECT_EQ(server.hub().CheckDeadlines(), absl::InfiniteDuration());
+}
+
+TEST(WatchEvents, BatchesWhatIsBehind) {
+  TestServer server;
+  server.Push(LargeEvents(1000));
+  const auto stub = server.NewStub();
+  TestStream stream(stub.get(), FromTheOldest());
+  int messages = 0;
+  for (uint64_t sequence = 0; sequence < 1000; ++messages) {
+    const v1::WatchEventsResponse message = stream.Next();
+    EXPECT_LE(message.ByteSizeLong(), StreamCursor::kMaxMessageBytes);
+    for (const v1::Event& event : message.events()) EXPECT_EQ(event.sequence(), ++sequence);
+  }
+  EXPECT_LT(messages, 25);
+}
+
+TEST(WatchEvents, RefusesWhatItCannotGive) {
+  TestServer server({}, RingOf(3), {.retention_events = 3});
+  server.PushEach("a", 10);
+  const auto stub = server.NewStub();
+  const auto code = [&stub](const v1::WatchEventsRequest& request) {
+    return TestStream(stub.get(), request).End().error_code();
+  };
+  EXPECT_EQ(code(After(6)), grpc::OUT_OF_RANGE);
+  EXPECT_EQ(code(After(11)), grpc::OUT_OF_RANGE);
+  EXPECT_EQ(code(After(10, "another")), grpc::OUT_OF_RANGE);
+  v1::WatchEventsRequest invalid;
+  invalid.set_after_sequence(10);
+  EXPECT_EQ(code(invalid), grpc::INVALID_ARGUMENT);
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 0; }));
+}
+
+TEST(WatchEvents, RefusesBytesThatAreNoRequest) {
+  TestServer server;
+  std::string response;
+  const grpc::Status status = RawCall(
+      server.NewChannel(), "/vmeventd.v1.VmEventService/WatchEvents", "\xff\xff\xff", &response);
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT) << status.error_message();
+}
+
+TEST(WatchEvents, RefusesMoreStreamsThanItsLimit) {
+  StreamOptions options;
+  options.max_streams = 2;
+  TestServer server(options);
+  const auto stub = server.NewStub();
+  TestStream first(stub.get(), Live());
+  first.Next();
+  {
+    TestStream second(stub.get(), Live());
+    second.Next();
+    const grpc::Status status = TestStream(stub.get(), Live()).End();
+    EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(status.error_message(), HasSubstr("at most 2"));
+  }
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 1; }));
+  TestStream third(stub.get(), Live());
+  EXPECT_TRUE(third.Next().has_progress());
+}
+
+TEST(WatchEvents, RefusesFiltersThatTakeTooMuchMemory) {
+  StreamOptions options;
+  options.max_filter_bytes = 200'000;
+  TestServer server(options);
+  const auto stub = server.NewStub();
+  v1::WatchEventsRequest large;
+  for (int i = 0; i < 500; ++i) {
+    large.mutable_filter()->add_vm_names(absl::StrCat(std::string(60, 'x'), i));
+  }
+  {
+    TestStream first(stub.get(), large);
+    first.Next();
+    const grpc::Status status = TestStream(stub.get(), large).End();
+    EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(status.error_message(), HasSubstr("at most 200000 bytes"));
+    EXPECT_EQ(server.refusals().value(Refusal::kFilterMemory), 1u);
+    TestStream small(stub.get(), Live());
+    EXPECT_TRUE(small.Next().has_progress());
+  }
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 0; }));
+  TestStream again(stub.get(), large);
+  EXPECT_TRUE(again.Next().has_progress()) << "what is closed counts no longer";
+}
+
+TEST(WatchEvents, CostlyFiltersLoseNothingAndHoldUpNobody) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  v1::WatchEventsRequest costly;
+  for (int i = 0; i < 32; ++i) {
+    costly.mutable_filter()->add_vm_names("*" + std::string(100, 'a') + "b" + std::string(i, '?') +
+                                          "*");
+  }
+  TestStream live(stub.get(), Live());
+  live.Next();
+  std::vector<std::unique_ptr<TestStream>> streams;
+  for (int i = 0; i < 10; ++i) {
+    streams.push_back(std::make_unique<TestStream>(stub.get(), costly));
+    streams.back()->Next();
+  }
+  const std::string name(240, 'a');
+  server.Push(std::vector<VmUpdate>(50, Update(name, EventType::kReset)));
+  server.Push({Update(name + "b", EventType::kReset)});
+  EXPECT_EQ(live.NextSequences(51), Range(1, 51));
+  for (const auto& stream : streams) EXPECT_EQ(stream->NextSequences(1), Range(51, 51));
+}
+
+TEST(WatchEvents, CutsAReaderThatDoesNotReadAndTellsItWhy) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  TestStream slow(stub.get(), Live());
+  slow.Next();
+  {
+    TestStream other(stub.get(), Live());
+    other.Next();
+    server.Push(LargeEvents(10'000));
+    EXPECT_EQ(other.NextSequences(10'000), Range(1, 10'000)) << "who reads is not held up";
+  }
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 1; }));
+  EXPECT_TRUE(Eventually([&] {
+    server.Pass(absl::Seconds(61));
+    return server.hub().stream_count() == 0;
+  }));
+  const grpc::Status status = slow.End();
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("read nothing for"));
+}
+
+TEST(WatchEvents, ASlowReaderGetsFromTheJournalWhatTheRingNoLongerHolds) {
+  TestServer server({}, RingOf(10));
+  const auto stub = server.NewStub();
+  TestStream slow(stub.get(), Live());
+  slow.Next();
+  for (int i = 0; i < 500; ++i) server.Push(LargeEvents(20));
+  EXPECT_EQ(slow.NextSequences(10'000), Range(1, 10'000));
+  server.PushEach("a", 3);
+  EXPECT_EQ(slow.NextSequences(3), Range(10'001, 10'003)) << "live again";
+}
+
+TEST(WatchEvents, ManyReplaysMeetTheLiveEventsWithoutAGapOrARepeat) {
+  TestServer server({}, RingOf(50));
+  for (int i = 0; i < 200; ++i) server.Push(LargeEvents(10));
+  const auto stub = server.NewStub();
+  std::vector<std::unique_ptr<TestStream>> streams;
+  for (int i = 0; i < 20; ++i) {
+    streams.push_back(std::make_unique<TestStream>(
+        stub.get(), i % 2 == 0 ? FromTheOldest() : After(static_cast<uint64_t>(i) * 100)));
+    server.PushEach("a", 5);
+  }
+  for (int i = 0; i < 20; ++i) {
+    const uint64_t first = i % 2 == 0 ? 1 : static_cast<uint64_t>(i) * 100 + 1;
+    EXPECT_EQ(streams[i]->NextSequences(2101 - first), Range(first, 2100)) << i;
+  }
+}
+
+TEST(WatchEvents, ACorruptEventEndsItsReplayAndTheLiveStreamGoesOn) {
+  TestServer server({}, RingOf(2));
+  server.PushEach("a", 5);
+  {
+    auto database =
+        SqliteDatabase::Open(server.pumped().journal_options().path, SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(database->Execute("UPDATE events SET class = 3 WHERE sequence = 2").ok());
+  }
+  const auto stub = server.NewStub();
+  TestStream live(stub.get(), Live());
+  live.Next();
+  TestStream replay(stub.get(), FromTheOldest());
+  const grpc::Status status = replay.End();
+  EXPECT_EQ(status.error_code(), grpc::OUT_OF_RANGE) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("checksum of event 2"));
+  EXPECT_TRUE(Eventually([&] {
+    server.Push({});
+    return server.pumped().told_replaced() == 1;
+  }));
+  EXPECT_EQ(live.NextSequences(1), Range(6, 6)) << "the GAP";
+  TestStream again(stub.get(), FromTheOldest());
+  EXPECT_EQ(again.NextSequences(1), Range(6, 6));
+}
+
+TEST(WatchEvents, ASlowReaderIsToldWhenRetentionHasMovedPastIt) {
+  TestServer server({}, RingOf(10), {.retention_events = 10});
+  const auto stub = server.NewStub();
+  TestStream slow(stub.get(), Live());
+  slow.Next();
+  for (int i = 0; i < 500; ++i) server.Push(LargeEvents(20));
+  const grpc::Status status = slow.End();
+  EXPECT_EQ(status.error_code(), grpc::OUT_OF_RANGE) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("oldest retained sequence is"));
+}
+
+TEST(WatchEvents, DrainSendsEverythingAndThenSaysWhereToResume) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  TestStream stream(stub.get(), Live());
+  stream.Next();
+  server.Push(LargeEvents(400));
+  std::thread drain([&server] { server.hub().Drain(absl::Seconds(30)); });
+  EXPECT_EQ(stream.NextSequences(400), Range(1, 400));
+  const grpc::Status status = stream.End();
+  drain.join();
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "vmeventd is shutting down; resume after sequence 400");
+  EXPECT_EQ(server.hub().stream_count(), 0);
+  EXPECT_EQ(TestStream(stub.get(), Live()).End().error_code(), grpc::UNAVAILABLE);
+}
+
+TEST(WatchEvents, DrainCutsWhoDoesNotRead) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  TestStream slow(stub.get(), Live());
+  slow.Next();
+  server.Push(LargeEvents(10'000));
+  server.hub().Drain(absl::Milliseconds(50));
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 0; }));
+  EXPECT_EQ(slow.End().error_code(), grpc::UNAVAILABLE);
+}
+
+TEST(WatchEvents, TwoHundredStreamsGetTheSame) {
+  constexpr int kStreams = 200;
+  constexpr uint64_t kEvents = 2000;
+  TestServer server;
+  std::vector<std::unique_ptr<v1::VmEventService::Stub>> stubs;
+  for (int i = 0; i < 4; ++i) stubs.push_back(server.NewStub());
+  std::atomic<int> open{0};
+  std::atomic<int> complete{0};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < kStreams; ++i) {
+    readers.emplace_back([&, i] {
+      TestStream stream(stubs[i % stubs.size()].get(), Live());
+      stream.Next();
+      ++open;
+      if (stream.NextSequences(kEvents) == Range(1, kEvents)) ++complete;
+    });
+  }
+  EXPECT_TRUE(Eventually([&] { return open == kStreams; }));
+  EXPECT_EQ(server.hub().stream_count(), kStreams);
+  for (uint64_t i = 0; i < kEvents; i += 10) {
+    server.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
+  }
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(complete, kStreams);
+}
+
+TEST(WatchEvents, StreamsComeAndGoWhileEventsFlow) {
+  TestServer server(WithPatience());
+  std::atomic<bool> stop{false};
+  std::thread events([&] {
+    while (!stop) {
+      server.PushEach("a", 5);
+      server.Pass(absl::Seconds(1));
+    }
+  });
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&server] {
+      const auto stub = server.NewStub();
+      for (int round = 0; round < 50; ++round) {
+        TestStream stream(stub.get(), round % 2 == 0 ? Live() : FromTheOldest());
+        if (round % 3 != 0) stream.Next();
+        stream.Cancel();
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  stop = true;
+  events.join();
+  EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 0; }));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,241 @@
+#include "server/transport/connection_acceptor.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "server/transport/listen_socket.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+// An acceptor with a Unix socket and a TCP port, and who takes the connections.
+class ConnectionAcceptorTest : public ::testing::Test {
+ protected:
+  void Open(int max_connections) {
+    std::vector<ConnectionAcceptor::Listener> listeners;
+    for (const std::string& address : {"unix:" + (directory_ / "s"), std::string("127.0.0.1:0")}) {
+      sockets_.push_back(ListenSocket::Open(ParseListenAddress(address).value()).value());
+      listeners.push_back(
+          {sockets_.back()->fd(), address, [this](int fd) { taken_.emplace_back(fd); }});
+    }
+    acceptor_ = std::make_unique<ConnectionAcceptor>(std::move(listeners), max_connections,
+                                                     RelayLimits(), &clock_, &clients_, &refusals_);
+  }
+
+  UniqueFd ConnectTcp(const char* from) {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in own{};
+    own.sin_family = AF_INET;
+    EXPECT_EQ(inet_pton(AF_INET, from, &own.sin_addr), 1);
+    EXPECT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&own), sizeof(own)), 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(sockets_[1]->address().port);
+    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    return fd;
+  }
+
+  UniqueFd ConnectUnix() {
+    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    std::strncpy(to.sun_path, sockets_[0]->address().path.c_str(), sizeof(to.sun_path) - 1);
+    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    return fd;
+  }
+
+  // Accepts and relays until nothing waits.
+  void Accept() {
+    for (int i = 0; i < 20; ++i) acceptor_->RunOnce(absl::ZeroDuration());
+  }
+
+  // Whether the other side has closed it.
+  static bool Closed(const UniqueFd& fd) {
+    char byte = 0;
+    return recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
+  }
+
+  const TemporaryDirectory directory_;
+  FakeClock clock_;
+  RefusalCounters refusals_;
+  Clients clients_{CallLimits(), &clock_, &refusals_};
+  std::vector<std::unique_ptr<ListenSocket>> sockets_;
+  std::vector<UniqueFd> taken_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
+};
+
+TEST_F(ConnectionAcceptorTest, HandsEachOn) {
+  Open(10);
+  const UniqueFd by_unix = ConnectUnix();
+  const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
+  Accept();
+  EXPECT_EQ(taken_.size(), 2);
+  EXPECT_FALSE(Closed(by_unix));
+  EXPECT_FALSE(Closed(by_tcp));
+  EXPECT_EQ(acceptor_->open_connections(), (std::vector<int>{1, 1}));
+}
+
+TEST_F(ConnectionAcceptorTest, OnePeerHasHalf) {
+  Open(4);
+  const UniqueFd own[] = {ConnectTcp("127.0.0.2"), ConnectTcp("127.0.0.2"),
+                          ConnectTcp("127.0.0.2")};
+  Accept();
+  EXPECT_TRUE(Closed(own[2]));
+  EXPECT_FALSE(Closed(own[1]));
+  EXPECT_EQ(refusals_.value(Refusal::kConnectionsPerPeer), 1);
+  const UniqueFd other = ConnectTcp("127.0.0.3");
+  Accept();
+  EXPECT_FALSE(Closed(other));
+}
+
+TEST_F(ConnectionAcceptorTest, AFullListenerLeavesTheOthersAlone) {
+  Open(4);
+  std::vector<UniqueFd> own;
+  for (const char* from : {"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6"}) {
+    own.push_back(ConnectTcp(from));
+    Accept();
+  }
+  EXPECT_TRUE(Closed(own[4]));
+  EXPECT_EQ(refusals_.value(Refusal::kConnections), 1);
+  const UniqueFd by_unix = ConnectUnix();
+  Accept();
+  EXPECT_FALSE(Closed(by_unix));
+  EXPECT_EQ(acceptor_->open_connections(), (std::vector<int>{1, 4}));
+}
+
+TEST_F(ConnectionAcceptorTest, AClosedConnectionMakesRoom) {
+  Open(2);
+  UniqueFd first = ConnectUnix();
+  Accept();
+  const UniqueFd refused = ConnectUnix();
+  Accept();
+  EXPECT_TRUE(Closed(refused));
+  first.Reset();
+  Accept();
+  const UniqueFd next = ConnectUnix();
+  Accept();
+  EXPECT_FALSE(Closed(next));
+  EXPECT_EQ(acceptor_->open_connections()[0], 1);
+}
+
+TEST_F(ConnectionAcceptorTest, AConnectionThatGrpcClosesIsClosed) {
+  Open(2);
+  UniqueFd first = ConnectUnix();
+  Accept();
+  taken_.clear();
+  Accept();
+  EXPECT_TRUE(Closed(first));
+  first.Reset();
+  Accept();
+  EXPECT_EQ(acceptor_->open_connections()[0], 0);
+}
+
+TEST_F(ConnectionAcceptorTest, KnowsWhoseEachConnectionIs) {
+  Open(10);
+  const UniqueFd own[] = {ConnectTcp("127.0.0.2"), ConnectTcp("127.0.0.3")};
+  Accept();
+  ASSERT_EQ(taken_.size(), 2);
+  std::vector<std::string> peers;
+  for (const UniqueFd& fd : taken_) {
+    sockaddr_un name{};
+    socklen_t size = sizeof(name);
+    ASSERT_EQ(getpeername(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+    peers.push_back(clients_.PeerOf(
+        "unix-abstract:" +
+        std::string(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1)));
+  }
+  EXPECT_EQ(peers, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
+}
+
+TEST_F(ConnectionAcceptorTest, AConnectionThatResetsTooManyCallsIsCut) {
+  Open(10);
+  UniqueFd first = ConnectUnix();
+  Accept();
+  sockaddr_un name{};
+  socklen_t size = sizeof(name);
+  ASSERT_EQ(getpeername(taken_[0].get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+  Clients::Call call =
+      clients_
+          .Begin("unix-abstract:" +
+                 std::string(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1))
+          .value();
+  for (int i = 0; i <= CallLimits().resets.burst; ++i) call.CountReset();
+  Accept();
+  EXPECT_TRUE(Closed(first));
+  EXPECT_EQ(refusals_.value(Refusal::kResets), 1);
+  const UniqueFd second = ConnectUnix();
+  Accept();
+  EXPECT_FALSE(Closed(second)) << "one connection alone does not lock its peer out";
+}
+
+TEST_F(ConnectionAcceptorTest, WaitsWhereNoDescriptorIsLeft) {
+  Open(10);
+  const UniqueFd waiting = ConnectUnix();
+  rlimit old{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  const UniqueFd lowest(dup(0));
+  const rlimit none = {static_cast<rlim_t>(lowest.get()) + 1, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  Accept();
+  Accept();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_TRUE(taken_.empty());
+  EXPECT_FALSE(Closed(waiting));
+  EXPECT_GE(refusals_.value(Refusal::kDescriptors), 1);
+  Accept();
+  Accept();
+  EXPECT_EQ(taken_.size(), 1) << "it is taken as soon as there is one";
+}
+
+TEST_F(ConnectionAcceptorTest, StopsFromAnotherThread) {
+  Open(2);
+  std::thread thread([this] { acceptor_->Run(); });
+  acceptor_->Stop(absl::ZeroDuration());
+  thread.join();
+  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration()));
+}
+
+TEST_F(ConnectionAcceptorTest, AfterTheStopConnectionsGoOnUntilTheirEndOrTheDeadline) {
+  Open(4);
+  UniqueFd first = ConnectUnix();
+  Accept();
+  acceptor_->StopAccepting();
+  const UniqueFd late = ConnectUnix();
+  Accept();
+  EXPECT_EQ(taken_.size(), 1);
+  acceptor_->Stop(absl::Hours(1));
+  ASSERT_EQ(send(taken_[0].get(), "x", 1, 0), 1);
+  Accept();
+  char byte = 0;
+  EXPECT_EQ(recv(first.get(), &byte, 1, MSG_DONTWAIT), 1);
+  first.Reset();
+  Accept();
+  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration())) << "none is left";
+}
+
+TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotHoldUpTheStop) {
+  Open(4);
+  const UniqueFd first = ConnectUnix();
+  Accept();
+  acceptor_->Stop(absl::ZeroDuration());
+  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration()));
+  EXPECT_TRUE(Closed(first));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,281 @@
+#include "server/transport/relay.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+// A relay; the test is the clients and the server.
+class RelayTest : public ::testing::Test {
+ protected:
+  // Both ends of a relayed connection.
+  struct Connected {
+    UniqueFd client;
+    UniqueFd server;
+    Relay::Id id;
+    std::string name;
+  };
+
+  void Open(RelayLimits limits = {}) {
+    relay_ = std::make_unique<Relay>(limits, &clock_, &refusals_,
+                                     [this](Relay::Id id) { ended_.push_back(id); });
+  }
+
+  Connected Connect(const std::string& peer = "user 1") {
+    int pair[2] = {-1, -1};
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    absl::StatusOr<Relay::Added> added = relay_->Add(UniqueFd(pair[0]), peer);
+    EXPECT_TRUE(added.ok()) << added.status();
+    return {UniqueFd(pair[1]), std::move(added->server), added->id, added->name};
+  }
+
+  // Until nothing is left to do at this time.
+  void Turn() {
+    for (int i = 0; i < 1'000; ++i) relay_->RunOnce(absl::ZeroDuration());
+  }
+
+  // As much of `size` bytes as is taken now.
+  static size_t Send(const UniqueFd& fd, size_t size) {
+    const std::string bytes(size, 'x');
+    const ssize_t sent = send(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent < 0 ? 0 : static_cast<size_t>(sent);
+  }
+  // As much as is taken until the sender has to wait.
+  size_t SendAll(const UniqueFd& fd) {
+    size_t sum = 0;
+    for (size_t sent = 1; sent > 0; sum += sent) {
+      sent = Send(fd, 1 << 16);
+      Turn();
+    }
+    return sum;
+  }
+  // What has come; nullopt: only the end has.
+  static std::optional<size_t> Receive(const UniqueFd& fd) {
+    char bytes[4096];
+    size_t sum = 0;
+    for (;;) {
+      const ssize_t size = recv(fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
+      if (size < 0) return sum;
+      if (size == 0) return sum == 0 ? std::nullopt : std::optional(sum);
+      sum += static_cast<size_t>(size);
+    }
+  }
+  // Reads until nothing more comes at this time.
+  size_t ReceiveAll(const UniqueFd& fd) {
+    size_t sum = 0;
+    for (size_t got = 1; got > 0; sum += got) {
+      Turn();
+      got = Receive(fd).value_or(0);
+    }
+    return sum;
+  }
+
+  FakeClock clock_;
+  RefusalCounters refusals_;
+  std::vector<Relay::Id> ended_;
+  std::unique_ptr<Relay> relay_;
+};
+
+TEST_F(RelayTest, MovesBothWays) {
+  Open();
+  const Connected one = Connect();
+  const Connected other = Connect();
+  Send(one.client, 10);
+  Send(other.server, 20);
+  Turn();
+  EXPECT_EQ(Receive(one.server), 10);
+  EXPECT_EQ(Receive(other.client), 20);
+  EXPECT_EQ(Receive(one.client), 0);
+  EXPECT_EQ(Receive(other.server), 0);
+}
+
+TEST_F(RelayTest, EachConnectionHasANameThatItsServerSees) {
+  Open();
+  const Connected one = Connect();
+  const Connected other = Connect();
+  EXPECT_NE(one.name, other.name);
+  sockaddr_un address{};
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(getpeername(one.server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  EXPECT_EQ(address.sun_path[0], '\0');
+  EXPECT_EQ("unix-abstract:" +
+                std::string(address.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1),
+            one.name);
+}
+
+TEST_F(RelayTest, AClientThatSendsTooMuchWaits) {
+  constexpr size_t kSecond = 100'000;
+  constexpr size_t kPiece = 4 << 10;
+  Open({.connection = {kSecond, 50'000}});
+  const Connected flood = Connect();
+  size_t came = 0;
+  const auto pass = [&] {
+    for (size_t moved = 1; moved > 0; came += moved) {
+      Send(flood.client, 1 << 20);
+      moved = ReceiveAll(flood.server);
+    }
+  };
+  pass();
+  EXPECT_LE(came, 50'000 + kPiece);
+  EXPECT_GE(came, 50'000);
+  EXPECT_GE(refusals_.value(Refusal::kInboundRate), 1);
+  for (int i = 0; i < 100; ++i) {
+    clock_.Advance(absl::Milliseconds(100));
+    pass();
+  }
+  EXPECT_LE(came, 50'000 + 10 * kSecond + kPiece);
+  EXPECT_GE(came, 10 * kSecond);
+  EXPECT_TRUE(ended_.empty()) << "it is not closed";
+  Send(flood.server, 10);
+  Turn();
+  EXPECT_EQ(Receive(flood.client), 10) << "the other way goes on";
+}
+
+TEST_F(RelayTest, WhatIsChargedCountsAsSent) {
+  Open({.connection = {1'000, 50'000}});
+  int pair[2] = {-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd client(pair[1]);
+  const Relay::Added added = relay_->Add(UniqueFd(pair[0]), "user 1").value();
+  *added.charges += 51'000;
+  Send(client, 10);
+  EXPECT_EQ(ReceiveAll(added.server), 0);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_EQ(ReceiveAll(added.server), 10);
+}
+
+TEST_F(RelayTest, ThePeerOfAFloodHasTheSameBudgetOnAllConnections) {
+  Open({.connection = {1e6, 1e6}, .peer = {1e5, 1e5}, .always = {100, 1000}});
+  std::vector<Connected> floods;
+  for (int i = 0; i < 10; ++i) floods.push_back(Connect("user 1"));
+  const auto pass = [&floods, this] {
+    size_t came = 0;
+    for (const Connected& flood : floods) {
+      Send(flood.client, 1 << 20);
+      came += ReceiveAll(flood.server);
+    }
+    return came;
+  };
+  size_t came = pass() + pass();
+  EXPECT_LE(came, 1e5 + 10 * 1000 + (16 << 10));
+  const Connected calm = Connect("user 1");
+  Send(calm.client, 500);
+  EXPECT_EQ(ReceiveAll(calm.server), 500) << "a quiet client of the same peer is heard";
+  const Connected other = Connect("user 2");
+  Send(other.client, 10'000);
+  EXPECT_EQ(ReceiveAll(other.server), 10'000) << "another peer notices nothing";
+}
+
+TEST_F(RelayTest, AClientThatDoesNotReadHoldsUpTheServer) {
+  Open();
+  const Connected one = Connect();
+  const size_t sent = SendAll(one.server);
+  EXPECT_LT(sent, 2 << 20);
+  EXPECT_EQ(Send(one.server, 1), 0);
+  EXPECT_EQ(ReceiveAll(one.client), sent) << "nothing is lost";
+  EXPECT_GT(Send(one.server, 1), 0);
+}
+
+TEST_F(RelayTest, AServerThatDoesNotReadHoldsUpTheClient) {
+  Open({.connection = {1e9, 1e9}, .peer = {1e9, 1e9}});
+  const Connected one = Connect();
+  const size_t sent = SendAll(one.client);
+  EXPECT_LT(sent, 2 << 20);
+  EXPECT_EQ(ReceiveAll(one.server), sent) << "nothing is lost";
+}
+
+TEST_F(RelayTest, WhatTheServerSentLastArrivesBeforeTheEnd) {
+  Open();
+  Connected one = Connect();
+  const size_t sent = SendAll(one.server);
+  one.server.Reset();
+  Turn();
+  EXPECT_TRUE(ended_.empty());
+  EXPECT_EQ(ReceiveAll(one.client), sent);
+  EXPECT_EQ(Receive(one.client), std::nullopt);
+  one.client.Reset();
+  Turn();
+  EXPECT_EQ(ended_, std::vector<Relay::Id>{one.id});
+  EXPECT_EQ(relay_->size(), 0);
+}
+
+TEST_F(RelayTest, AClientMayNotStayForeverAfterTheServersEnd) {
+  Open();
+  Connected deaf = Connect();
+  Connected silent = Connect();
+  SendAll(deaf.server);
+  deaf.server.Reset();
+  silent.server.Reset();
+  Turn();
+  EXPECT_TRUE(ended_.empty());
+  clock_.Advance(absl::Seconds(10));
+  Turn();
+  EXPECT_EQ(ended_.size(), 2);
+}
+
+TEST_F(RelayTest, AClientsEndReachesTheServer) {
+  Open();
+  Connected gone = Connect();
+  Connected half = Connect();
+  gone.client.Reset();
+  Send(half.client, 10);
+  shutdown(half.client.get(), SHUT_WR);
+  Turn();
+  EXPECT_EQ(ended_, std::vector<Relay::Id>{gone.id});
+  EXPECT_EQ(Receive(gone.server), std::nullopt);
+  EXPECT_EQ(Receive(half.server), 10);
+  EXPECT_EQ(Receive(half.server), std::nullopt);
+  Send(half.server, 10);
+  Turn();
+  EXPECT_EQ(Receive(half.client), 10) << "it can still be answered";
+  half.server.Reset();
+  Turn();
+  EXPECT_EQ(ended_.size(), 2);
+}
+
+TEST_F(RelayTest, IsCutFromAnyThread) {
+  Open();
+  const Connected one = Connect();
+  const Connected other = Connect();
+  std::thread([&] { relay_->Cut(one.id); }).join();
+  Turn();
+  EXPECT_EQ(ended_, std::vector<Relay::Id>{one.id});
+  EXPECT_EQ(Receive(one.client), std::nullopt);
+  relay_->Cut(one.id);
+  Turn();
+  EXPECT_EQ(relay_->size(), 1);
+}
+
+TEST_F(RelayTest, WatchesOtherDescriptors) {
+  Open();
+  int pair[2] = {-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd ours(pair[0]);
+  const UniqueFd theirs(pair[1]);
+  int calls = 0;
+  relay_->Watch(ours.get(), [&calls] { ++calls; });
+  Send(theirs, 1);
+  relay_->RunOnce(absl::ZeroDuration());
+  EXPECT_EQ(calls, 1);
+  relay_->SetWatching(false);
+  relay_->RunOnce(absl::ZeroDuration());
+  EXPECT_EQ(calls, 1);
+  relay_->SetWatching(true);
+  relay_->RunOnce(absl::ZeroDuration());
+  EXPECT_EQ(calls, 2);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,58 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_CHILD_PROCESS_H_
+#define VMEVENTD_TESTS_SUPPORT_CHILD_PROCESS_H_
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vmeventd::e2e {
+
+struct ChildOptions {
+  std::vector<std::string> arguments;       // the program first, with its path or found in $PATH
+  std::vector<std::string> environment;     // "NAME=value", in addition to the test's own
+  std::string error_file;                   // where its standard error goes; empty: with its output
+  std::optional<unsigned> max_descriptors;  // RLIMIT_NOFILE, soft and hard
+};
+
+// A program that a test runs. It dies with the test, whatever way that ends, and leaves no core
+// file.
+class ChildProcess {
+ public:
+  explicit ChildProcess(const ChildOptions& options);
+  ~ChildProcess();  // kills and reaps it
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  pid_t pid() const { return pid_; }
+  void Write(std::string_view input);
+  // Reads on until its output has `text` after what earlier calls returned; returns up to there.
+  std::string ReadUntil(std::string_view text);
+  void Signal(int signal);
+
+  bool has_exited();
+  // Waits for the end and returns the wait status.
+  int Wait();
+
+ private:
+  pid_t pid_ = -1;
+  int input_ = -1;
+  int output_ = -1;
+  std::string unread_;
+  std::optional<int> status_;
+};
+
+struct CommandResult {
+  int exit_code = -1;  // -1: ended by a signal
+  std::string output;
+  std::string error;
+};
+
+// Runs a program to its end.
+CommandResult RunCommand(ChildOptions options);
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_CHILD_PROCESS_H_

@@ -1,0 +1,153 @@
+#include "tests/support/daemon.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <utility>
+
+#include "grpcpp/generic/generic_stub.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+// grpc.health.v1.HealthCheckResponse with status SERVING.
+constexpr char kServing[] = "\x08\x01";
+
+std::chrono::system_clock::time_point Deadline() {
+  return std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience);
+}
+
+void Check(const grpc::Status& status, const std::string& method) {
+  if (!status.ok()) Fail(method + ": " + status.error_message());
+}
+
+std::string Bytes(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  if (!buffer.Dump(&slices).ok()) Fail("a response that cannot be read");
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+ChildOptions DaemonCommand(const DaemonOptions& options) {
+  ChildOptions child;
+  child.arguments = options.wrapper;
+  child.arguments.insert(
+      child.arguments.end(),
+      {options.program, "--listen", "unix:" + options.socket, "--state-dir", options.state_dir});
+  for (const std::string& watch : options.watches) {
+    child.arguments.insert(child.arguments.end(), {"--watch", watch});
+  }
+  if (!options.event_limits) {
+    child.arguments.insert(child.arguments.end(), {"--event-limits", "off"});
+  }
+  child.arguments.insert(child.arguments.end(), options.arguments.begin(), options.arguments.end());
+  child.error_file = options.log_file;
+  child.max_descriptors = options.max_descriptors;
+  return child;
+}
+
+std::string CopyProgram(const std::string& directory) {
+  const std::string copy = directory + "/vmeventd";
+  std::filesystem::copy_file(VMEVENTD_BINARY, copy);
+  std::filesystem::permissions(copy, std::filesystem::perms(0755));
+  return copy;
+}
+
+Daemon::Daemon(const DaemonOptions& options, bool wait)
+    : options_(options), address_("unix:" + options.socket), process_(DaemonCommand(options)) {
+  if (wait) WaitReady();
+}
+
+void Daemon::WaitReady() {
+  WaitUntil("the daemon takes connections at " + options_.socket, [&] {
+    if (process_.has_exited()) Fail("the daemon has ended: " + ReadFile(options_.log_file));
+    const int connection = ConnectUnix(options_.socket);
+    if (connection >= 0) close(connection);
+    return connection >= 0;
+  });
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 50);
+  // Each daemon of a test has channels of its own.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
+  stub_ = v1::VmEventService::NewStub(channel_);
+  WaitUntil("the daemon is ready",
+            [&] { return CallRaw(channel_, "/grpc.health.v1.Health/Check", "") == kServing; });
+}
+
+v1::Vm Daemon::GetVm(const std::string& name) {
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  v1::GetVmRequest request;
+  request.set_name(name);
+  v1::GetVmResponse response;
+  Check(stub_->GetVm(&context, request, &response), "GetVm " + name);
+  return response.vm();
+}
+
+std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {
+  std::vector<v1::Vm> vms;
+  v1::ListVmsRequest request;
+  request.set_include_stopped(include_stopped);
+  do {
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    v1::ListVmsResponse response;
+    Check(stub_->ListVms(&context, request, &response), "ListVms");
+    vms.insert(vms.end(), response.vms().begin(), response.vms().end());
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return vms;
+}
+
+v1::GetServerInfoResponse Daemon::GetServerInfo() {
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  v1::GetServerInfoResponse response;
+  Check(stub_->GetServerInfo(&context, {}, &response), "GetServerInfo");
+  return response;
+}
+
+std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                    const std::string& request) {
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  // As a stream in both directions, which serves methods of every kind.
+  const auto call = stub.PrepareCall(&context, method, &queue);
+  const auto done = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue.Next(&tag, &ok) && ok;
+  };
+  const grpc::Slice slice(request);
+  grpc::ByteBuffer response;
+  call->StartCall(nullptr);
+  bool ok = done();
+  if (ok) {
+    call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
+    ok = done();
+  }
+  if (ok) {
+    call->Read(&response, nullptr);
+    ok = done();
+  }
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  done();
+  if (!ok) Fail(method + ": " + status.error_message());
+  return Bytes(response);
+}
+
+}  // namespace vmeventd::e2e

@@ -1,0 +1,69 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_DAEMON_H_
+#define VMEVENTD_TESTS_SUPPORT_DAEMON_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grpcpp/grpcpp.h"
+#include "tests/support/child_process.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd::e2e {
+
+struct DaemonOptions {
+  std::vector<std::string> watches;  // --watch
+  std::string socket;                // --listen unix:...
+  std::string state_dir;             // --state-dir
+  std::string log_file;
+  std::vector<std::string> arguments;  // in addition
+  std::vector<std::string> wrapper;    // a command that runs the daemon: setpriv and its options
+  std::optional<unsigned> max_descriptors;
+  std::string program = VMEVENTD_BINARY;
+  bool event_limits = true;  // false: for tests whose subject is many events, not their bound
+};
+
+// A copy of vmeventd in `directory` that every user may run, wherever the build tree lies.
+std::string CopyProgram(const std::string& directory);
+
+// What starts the daemon of these options.
+ChildOptions DaemonCommand(const DaemonOptions& options);
+
+// A running vmeventd.
+class Daemon {
+ public:
+  // Returns once its health service says SERVING: the directories have been scanned. Without
+  // `wait` at once: then WaitReady comes before any call.
+  explicit Daemon(const DaemonOptions& options, bool wait = true);
+  void WaitReady();
+
+  const std::string& server_address() const { return address_; }  // for gRPC and for vmevents
+  std::shared_ptr<grpc::Channel> channel() const { return channel_; }
+  v1::VmEventService::Stub& stub() { return *stub_; }
+
+  v1::Vm GetVm(const std::string& name);
+  std::vector<v1::Vm> ListVms(bool include_stopped);
+  v1::GetServerInfoResponse GetServerInfo();
+
+  pid_t pid() const { return process_.pid(); }
+  bool has_exited() { return process_.has_exited(); }
+  void Signal(int signal) { process_.Signal(signal); }
+  int WaitExit() { return process_.Wait(); }
+
+ private:
+  const DaemonOptions options_;
+  const std::string address_;
+  ChildProcess process_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::VmEventService::Stub> stub_;
+};
+
+// Calls a method that this repository has no generated code for, with the wire encoding of its
+// request; returns that of the first response.
+std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                    const std::string& request);
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_DAEMON_H_

@@ -1,0 +1,118 @@
+#include "tests/support/event_stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+
+EventStream::EventStream(const std::shared_ptr<grpc::Channel>& channel,
+                         const v1::WatchEventsRequest& request, Listener listener)
+    : stub_(v1::VmEventService::NewStub(channel)),
+      listener_(std::move(listener)),
+      reader_(stub_->WatchEvents(&context_, request)),
+      thread_([this] { Read(); }) {}
+
+EventStream::~EventStream() {
+  context_.TryCancel();
+  thread_.join();
+}
+
+void EventStream::Read() {
+  v1::WatchEventsResponse response;
+  while (reader_->Read(&response)) {
+    if (listener_) {
+      for (const v1::Event& event : response.events()) listener_(event);
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::copy(response.events().begin(), response.events().end(), std::back_inserter(events_));
+    std::copy(response.snapshot_vms().begin(), response.snapshot_vms().end(),
+              std::back_inserter(snapshot_));
+    if (response.has_progress()) progress_.push_back(response.progress());
+    changed_.notify_all();
+  }
+  const grpc::Status status = reader_->Finish();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  status_ = status;
+  ended_ = true;
+  changed_.notify_all();
+}
+
+template <typename Condition>
+void EventStream::WaitFor(const std::string& what, const Condition& condition) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  // An ended stream will bring nothing more.
+  changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience),
+                    [&] { return ended_ || condition(); });
+  if (condition()) return;
+  Fail(absl::StrCat("the stream has not brought ", what, " but ", events_.size(), " events: ",
+                    TypesOf(events_), ended_ ? "; it ended: " : "", status_.error_message()));
+}
+
+v1::Event EventStream::Wait(const std::string& what, const Predicate& predicate) {
+  v1::Event found;
+  WaitFor(what, [&] {
+    const auto event = std::find_if(events_.begin(), events_.end(), predicate);
+    if (event == events_.end()) return false;
+    found = *event;
+    return true;
+  });
+  return found;
+}
+
+v1::Event EventStream::Wait(const std::string& vm_name, v1::EventType type, int nth) {
+  int seen = 0;
+  v1::Event found;
+  WaitFor(absl::StrCat(v1::EventType_Name(type), " of ", vm_name), [&] {
+    seen = 0;
+    return std::any_of(events_.begin(), events_.end(), [&](const v1::Event& event) {
+      if (event.vm().name() != vm_name || event.type() != type || ++seen != nth) return false;
+      found = event;
+      return true;
+    });
+  });
+  return found;
+}
+
+v1::Progress EventStream::WaitProgress() {
+  WaitFor("a position", [&] { return !progress_.empty(); });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return progress_.front();
+}
+
+grpc::Status EventStream::WaitEnd() {
+  WaitFor("its end", [&] { return ended_; });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return status_;
+}
+
+std::vector<v1::Event> EventStream::events() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return events_;
+}
+
+std::vector<v1::Event> EventStream::EventsOf(const std::string& vm_name) const {
+  std::vector<v1::Event> found;
+  for (const v1::Event& event : events()) {
+    if (event.vm().name() == vm_name) found.push_back(event);
+  }
+  return found;
+}
+
+std::vector<v1::Vm> EventStream::snapshot() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return snapshot_;
+}
+
+std::string TypesOf(const std::vector<v1::Event>& events) {
+  return absl::StrJoin(events, " ", [](std::string* out, const v1::Event& event) {
+    absl::StrAppend(out, absl::StripPrefix(v1::EventType_Name(event.type()), "EVENT_TYPE_"));
+  });
+}
+
+}  // namespace vmeventd::e2e

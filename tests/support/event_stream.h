@@ -1,0 +1,67 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_EVENT_STREAM_H_
+#define VMEVENTD_TESTS_SUPPORT_EVENT_STREAM_H_
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "grpcpp/grpcpp.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd::e2e {
+
+// One WatchEvents stream, read by a thread of its own until the server ends it.
+class EventStream {
+ public:
+  using Predicate = std::function<bool(const v1::Event&)>;
+  using Listener = std::function<void(const v1::Event&)>;
+
+  // `listener` hears each event the moment it arrives, on the reading thread.
+  EventStream(const std::shared_ptr<grpc::Channel>& channel, const v1::WatchEventsRequest& request,
+              Listener listener = {});
+  ~EventStream();  // cancels it
+  EventStream(const EventStream&) = delete;
+  EventStream& operator=(const EventStream&) = delete;
+
+  // Waits for an event that has come or will come. Throws, with all that came, if none does.
+  v1::Event Wait(const std::string& what, const Predicate& predicate);
+  // The same for the `nth` event of a VM and type, from 1 on.
+  v1::Event Wait(const std::string& vm_name, v1::EventType type, int nth = 1);
+  // Waits for the first message of the stream, its position: what happens from now on is seen.
+  v1::Progress WaitProgress();
+  // Waits until the server ends the stream.
+  grpc::Status WaitEnd();
+
+  std::vector<v1::Event> events() const;
+  std::vector<v1::Event> EventsOf(const std::string& vm_name) const;
+  std::vector<v1::Vm> snapshot() const;
+
+ private:
+  void Read();
+  template <typename Condition>
+  void WaitFor(const std::string& what, const Condition& condition);
+
+  std::unique_ptr<v1::VmEventService::Stub> stub_;
+  grpc::ClientContext context_;
+  const Listener listener_;
+  std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<v1::Event> events_;  // under mutex_, as all below
+  std::vector<v1::Vm> snapshot_;
+  std::vector<v1::Progress> progress_;
+  bool ended_ = false;
+  grpc::Status status_;
+  std::thread thread_;
+};
+
+// "STARTED PAUSED STOPPED"
+std::string TypesOf(const std::vector<v1::Event>& events);
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_EVENT_STREAM_H_

@@ -1,0 +1,438 @@
+#include "tests/support/fake_qemu.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace vmeventd {
+namespace {
+
+using nlohmann::json;
+
+// Descriptors of the fake's process.
+constexpr int kChannel = 3;
+constexpr int kLeash = 4;
+
+constexpr size_t kMaxRequestBytes = 128 << 10;
+constexpr size_t kSendPieceBytes = 64 << 10;
+
+void Check(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "fake QEMU: %s: %s\n", what, std::strerror(errno));
+  std::abort();
+}
+
+// CBOR, unlike JSON text, takes bytes that are not UTF-8.
+void SendJson(int channel, const json& message) {
+  const std::vector<uint8_t> bytes = json::to_cbor(message);
+  Check(
+      send(channel, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()),
+      "send on the channel");
+}
+
+json ToJson(const FakeMonitor& monitor) {
+  return {{"listen", monitor.listen},
+          {"greet", monitor.greet},
+          {"answer", monitor.answer},
+          {"split", monitor.split},
+          {"stuck", monitor.stuck},
+          {"greeting", monitor.greeting},
+          {"before_replies", monitor.before_replies},
+          {"replies", monitor.replies},
+          {"status", monitor.status},
+          {"uuid", monitor.uuid},
+          {"name", monitor.name}};
+}
+
+FakeMonitor FromJson(const json& value) {
+  FakeMonitor monitor;
+  value.at("listen").get_to(monitor.listen);
+  value.at("greet").get_to(monitor.greet);
+  value.at("answer").get_to(monitor.answer);
+  value.at("split").get_to(monitor.split);
+  value.at("stuck").get_to(monitor.stuck);
+  value.at("greeting").get_to(monitor.greeting);
+  value.at("before_replies").get_to(monitor.before_replies);
+  value.at("replies").get_to(monitor.replies);
+  value.at("status").get_to(monitor.status);
+  value.at("uuid").get_to(monitor.uuid);
+  value.at("name").get_to(monitor.name);
+  return monitor;
+}
+
+// One socket, in the fake's process.
+class Monitor {
+ public:
+  Monitor(std::string path, FakeMonitor behavior)
+      : path_(std::move(path)), behavior_(std::move(behavior)) {
+    listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    Check(listener_ >= 0, "socket");
+    // Through the directory, so that the path may be longer than an address.
+    const size_t slash = path_.rfind('/');
+    const int directory = open(path_.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    Check(directory >= 0, "open the socket's directory");
+    const std::string short_path =
+        "/proc/self/fd/" + std::to_string(directory) + path_.substr(slash);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    Check(short_path.size() < sizeof(address.sun_path), "the socket's name is too long");
+    std::memcpy(address.sun_path, short_path.c_str(), short_path.size() + 1);
+    Check(bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0, "bind");
+    close(directory);
+    if (behavior_.listen) Listen();
+  }
+
+  void Listen() {
+    Check(listen(listener_, 1) == 0, "listen");
+    listening_ = true;
+  }
+  void SetBehavior(FakeMonitor behavior) { behavior_ = std::move(behavior); }
+  void Queue(const std::string& bytes) {
+    if (client_ < 0) return;
+    output_ += bytes;
+    Flush();
+  }
+  void CloseClient() {
+    if (client_ >= 0) close(std::exchange(client_, -1));
+    stuck_ = false;
+    client_commands_ = 0;
+    input_.clear();
+    output_.clear();
+  }
+  void CloseListener() {
+    close(std::exchange(listener_, -1));
+    listening_ = false;
+  }
+  void Unlink() { Check(unlink(path_.c_str()) == 0, "unlink"); }
+
+  // False once the client has closed.
+  bool Flood(const std::string& bytes) const {
+    pollfd client{client_, POLLOUT, 0};
+    poll(&client, 1, 100);
+    return send(client_, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0 || errno == EAGAIN;
+  }
+
+  bool has_client() const { return client_ >= 0; }
+  const std::vector<std::string>& commands() const { return commands_; }
+  json Client() const {
+    ucred peer{};
+    socklen_t size = sizeof(peer);
+    if (client_ >= 0) getsockopt(client_, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+    const auto first = commands_.end() - static_cast<std::ptrdiff_t>(client_commands_);
+    return {{"pid", client_ >= 0 ? peer.pid : 0},
+            {"commands", std::vector<std::string>(first, commands_.end())}};
+  }
+
+  // What to wait for. QEMU takes no second client before the first is gone.
+  pollfd Poll() const {
+    if (client_ < 0 || stuck_) return {listening_ ? listener_ : -1, POLLIN, 0};
+    return {client_, static_cast<short>(POLLIN | (output_.empty() ? 0 : POLLOUT)), 0};
+  }
+
+  void Handle(short events) {
+    if (events == 0) return;
+    if (client_ < 0 || stuck_) return Accept();
+    if (events & POLLOUT) Flush();
+    if (events & (POLLIN | POLLHUP | POLLERR)) ReadClient();
+  }
+
+ private:
+  void Accept() {
+    const int connection = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (connection < 0) return;
+    if (std::exchange(stuck_, false)) {
+      close(connection);
+      return;
+    }
+    client_ = connection;
+    stuck_ = behavior_.stuck;
+    if (behavior_.greet) Queue(behavior_.greeting);
+  }
+
+  void ReadClient() {
+    char buffer[4096];
+    const ssize_t size = recv(client_, buffer, sizeof(buffer), 0);
+    if (size < 0 && errno == EAGAIN) return;
+    if (size <= 0) return CloseClient();
+    input_.append(buffer, static_cast<size_t>(size));
+    size_t end;
+    while ((end = input_.find('\n')) != std::string::npos) {
+      const std::string line = input_.substr(0, end);
+      input_.erase(0, end + 1);
+      commands_.push_back(line);
+      ++client_commands_;
+      if (behavior_.answer) Answer(json::parse(line).at("execute"));
+    }
+  }
+
+  void Answer(const std::string& command) {
+    Queue(behavior_.before_replies);
+    if (const auto it = behavior_.replies.find(command); it != behavior_.replies.end()) {
+      return Queue(it->second);
+    }
+    json value = json::object();
+    if (command == "query-status") value = {{"status", behavior_.status}, {"running", true}};
+    if (command == "query-uuid") value = {{"UUID", behavior_.uuid}};
+    if (command == "query-name" && !behavior_.name.empty()) value = {{"name", behavior_.name}};
+    Queue(json{{"return", value}}.dump() + "\r\n");
+  }
+
+  void Flush() {
+    while (!output_.empty() && client_ >= 0) {
+      const size_t piece = behavior_.split ? 1 : output_.size();
+      const ssize_t size = send(client_, output_.data(), piece, MSG_NOSIGNAL);
+      if (size < 0) {
+        if (errno != EAGAIN) CloseClient();
+        return;
+      }
+      output_.erase(0, static_cast<size_t>(size));
+    }
+  }
+
+  const std::string path_;
+  FakeMonitor behavior_;
+  int listener_ = -1;
+  int client_ = -1;
+  bool listening_ = false;
+  bool stuck_ = false;
+  std::string input_;
+  std::string output_;
+  std::vector<std::string> commands_;
+  size_t client_commands_ = 0;  // the last of them, which this client has sent
+};
+
+// The fake's process: serves its sockets, and does what comes on the channel.
+class Server {
+ public:
+  explicit Server(int channel) : channel_(channel) {}
+
+  [[noreturn]] void Run() {
+    while (true) {
+      std::vector<pollfd> polls = {{channel_, POLLIN, 0}};
+      for (const Monitor& monitor : monitors_) polls.push_back(monitor.Poll());
+      if (poll(polls.data(), polls.size(), -1) < 0) continue;
+      for (size_t i = 1; i < polls.size(); ++i) monitors_[i - 1].Handle(polls[i].revents);
+      if (polls[0].revents != 0) HandleRequest();
+    }
+  }
+
+ private:
+  void HandleRequest() {
+    std::vector<uint8_t> buffer(kMaxRequestBytes);
+    const ssize_t size = recv(channel_, buffer.data(), buffer.size(), 0);
+    if (size <= 0) _exit(0);
+    buffer.resize(static_cast<size_t>(size));
+    const json request = json::from_cbor(buffer);
+    SendJson(channel_, {{"number", request.at("number")}, {"result", Do(request)}});
+  }
+
+  json Do(const json& request) {
+    const std::string& what = request.at("do").get_ref<const std::string&>();
+    if (what == "exit") _exit(0);
+    if (what == "fork") return Fork();
+    if (what == "hand over") return HandOver(request.at("stay").get<bool>());
+    if (what == "add") {
+      monitors_.emplace_back(request.at("path").get<std::string>(),
+                             FromJson(request.at("behavior")));
+      return monitors_.size() - 1;
+    }
+    Monitor& monitor = monitors_.at(request.at("monitor").get<size_t>());
+    if (what == "flood") return ForkFlooder(monitor, request.at("bytes").get<std::string>());
+    if (what == "listen") monitor.Listen();
+    if (what == "behave") monitor.SetBehavior(FromJson(request.at("behavior")));
+    if (what == "send") monitor.Queue(request.at("bytes").get<std::string>());
+    if (what == "send long") {
+      monitor.Queue("{\"event\": \"LONG\", \"data\": {\"text\": \"" +
+                    std::string(request.at("size").get<size_t>(), 'x') +
+                    "\"}, \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n");
+    }
+    if (what == "close client") monitor.CloseClient();
+    if (what == "close listener") monitor.CloseListener();
+    if (what == "unlink") monitor.Unlink();
+    if (what == "send and exit") {
+      monitor.Queue(request.at("bytes").get<std::string>());
+      _exit(0);
+    }
+    if (what == "has client") return monitor.has_client();
+    if (what == "client") return monitor.Client();
+    if (what == "commands") return monitor.commands();
+    return json::object();
+  }
+
+  // The child answers.
+  static json HandOver(bool stay) {
+    const pid_t child = fork();
+    Check(child >= 0, "fork");
+    if (child == 0) return getpid();
+    if (stay) waitpid(child, nullptr, 0);
+    _exit(0);
+  }
+
+  json ForkFlooder(const Monitor& monitor, const std::string& bytes) const {
+    const pid_t child = fork();
+    Check(child >= 0, "fork");
+    if (child > 0) return child;
+    close(channel_);
+    pollfd leash{kLeash, POLLIN, 0};
+    while (poll(&leash, 1, 0) == 0 && monitor.Flood(bytes)) {
+    }
+    _exit(0);
+  }
+
+  json Fork() const {
+    const pid_t child = fork();
+    Check(child >= 0, "fork");
+    if (child > 0) return child;
+    close(channel_);
+    // The test's end closes the leash.
+    pollfd leash{kLeash, POLLIN, 0};
+    while (poll(&leash, 1, -1) != 1) {
+    }
+    _exit(0);
+  }
+
+  const int channel_;
+  std::vector<Monitor> monitors_;
+};
+
+}  // namespace
+
+FakeQemu::FakeQemu() { Start(nullptr); }
+
+FakeQemu::FakeQemu(const std::string& program) { Start(program.c_str()); }
+
+void FakeQemu::Start(const char* program) {
+  int ends[2];
+  Check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+  int leash[2];
+  Check(pipe2(leash, O_CLOEXEC) == 0, "pipe2");
+  const pid_t parent = getpid();
+  pid_ = fork();
+  Check(pid_ >= 0, "fork");
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0);
+    // The test's other descriptors must not live on here: their peers wait for their ends. Both
+    // are moved out of the way first, so that neither lands on the other.
+    const int channel = fcntl(ends[1], F_DUPFD, kLeash + 1);
+    const int leash_end = fcntl(leash[0], F_DUPFD, kLeash + 1);
+    Check(dup2(channel, kChannel) == kChannel && dup2(leash_end, kLeash) == kLeash, "dup2");
+    Check(close_range(kLeash + 1, ~0U, 0) == 0, "close_range");
+    if (program == nullptr) RunFakeQemu();
+    execl(program, program, nullptr);
+    Check(false, program);
+  }
+  close(leash[0]);
+  leash_ = leash[1];
+  close(ends[1]);
+  channel_ = ends[0];
+}
+
+FakeQemu::~FakeQemu() {
+  if (holder_ > 0) kill(holder_, SIGKILL);
+  if (pid_ > 0) {
+    kill(pid_, SIGKILL);
+    Reap();
+  }
+  close(channel_);
+  close(leash_);
+}
+
+void FakeQemu::SendRequest(json request) {
+  request["number"] = ++requests_;
+  SendJson(channel_, request);
+}
+
+json FakeQemu::Request(json request) {
+  SendRequest(std::move(request));
+  std::vector<uint8_t> buffer(kMaxRequestBytes);
+  const ssize_t size = recv(channel_, buffer.data(), buffer.size(), 0);
+  Check(size > 0, "no answer on the channel");
+  buffer.resize(static_cast<size_t>(size));
+  json answer = json::from_cbor(buffer);
+  Check(answer.at("number") == requests_, "the answer to another request");
+  return std::move(answer.at("result"));
+}
+
+int FakeQemu::AddMonitor(const std::string& path, const FakeMonitor& monitor) {
+  return Request({{"do", "add"}, {"path", path}, {"behavior", ToJson(monitor)}}).get<int>();
+}
+
+void FakeQemu::Listen(int monitor) { Request({{"do", "listen"}, {"monitor", monitor}}); }
+
+void FakeQemu::SetBehavior(int monitor, const FakeMonitor& behavior) {
+  Request({{"do", "behave"}, {"monitor", monitor}, {"behavior", ToJson(behavior)}});
+}
+
+void FakeQemu::Send(int monitor, const std::string& bytes) {
+  for (size_t begin = 0; begin < bytes.size(); begin += kSendPieceBytes) {
+    Request(
+        {{"do", "send"}, {"monitor", monitor}, {"bytes", bytes.substr(begin, kSendPieceBytes)}});
+  }
+}
+
+void FakeQemu::SendLongEvent(int monitor, size_t size) {
+  Request({{"do", "send long"}, {"monitor", monitor}, {"size", size}});
+}
+
+void FakeQemu::CloseClient(int monitor) { Request({{"do", "close client"}, {"monitor", monitor}}); }
+
+void FakeQemu::CloseListener(int monitor) {
+  Request({{"do", "close listener"}, {"monitor", monitor}});
+}
+
+void FakeQemu::Unlink(int monitor) { Request({{"do", "unlink"}, {"monitor", monitor}}); }
+
+bool FakeQemu::HasClient(int monitor) {
+  return Request({{"do", "has client"}, {"monitor", monitor}}).get<bool>();
+}
+
+std::vector<std::string> FakeQemu::Commands(int monitor) {
+  return Request({{"do", "commands"}, {"monitor", monitor}}).get<std::vector<std::string>>();
+}
+
+FakeClient FakeQemu::Client(int monitor) {
+  const json client = Request({{"do", "client"}, {"monitor", monitor}});
+  return {client.at("pid").get<pid_t>(), client.at("commands").get<std::vector<std::string>>()};
+}
+
+void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); }
+
+void FakeQemu::ForkFlooder(int monitor, const std::string& bytes) {
+  holder_ = Request({{"do", "flood"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
+}
+
+pid_t FakeQemu::HandOver(bool stay) {
+  return Request({{"do", "hand over"}, {"stay", stay}}).get<pid_t>();
+}
+
+void FakeQemu::Exit() { SendRequest({{"do", "exit"}}); }
+
+void FakeQemu::SendAndExit(int monitor, const std::string& bytes) {
+  SendRequest({{"do", "send and exit"}, {"monitor", monitor}, {"bytes", bytes}});
+}
+
+void FakeQemu::Kill(int signal) const { kill(pid_, signal); }
+
+void FakeQemu::Reap() {
+  int status;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+}
+
+[[noreturn]] void RunFakeQemu() { Server(kChannel).Run(); }
+
+}  // namespace vmeventd

@@ -1,0 +1,179 @@
+#include "tests/support/fake_server.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server_builder.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd::client {
+
+TemporaryDirectory::TemporaryDirectory() {
+  std::string pattern = testing::TempDir() + "vmevents-XXXXXX";
+  path_ = mkdtemp(pattern.data());
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;  // what cannot be removed stays for the system's cleaning
+  std::filesystem::remove_all(path_, ignored);
+}
+
+std::vector<v1::WatchEventsRequest> FakeService::WatchRequests() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return watch_requests_;
+}
+
+void FakeService::Release() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    released_ = true;
+  }
+  released_changed_.notify_all();
+}
+
+grpc::Status FakeService::WatchEvents(grpc::ServerContext* /*context*/,
+                                      const v1::WatchEventsRequest* request,
+                                      grpc::ServerWriter<v1::WatchEventsResponse>* writer) {
+  StreamScript script;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    watch_requests_.push_back(*request);
+    if (streams.empty()) return {grpc::StatusCode::UNAVAILABLE, "no script is left"};
+    script = streams.front();
+    streams.pop_front();
+  }
+  for (const v1::WatchEventsResponse& message : script.messages) {
+    if (!writer->Write(message)) return grpc::Status::CANCELLED;
+  }
+  if (script.hold_open) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    released_changed_.wait(lock, [this] { return released_; });
+  }
+  return script.end;
+}
+
+grpc::Status FakeService::ListEvents(grpc::ServerContext* /*context*/,
+                                     const v1::ListEventsRequest* request,
+                                     v1::ListEventsResponse* response) {
+  return list_events(*request, response);
+}
+
+grpc::Status FakeService::ListVms(grpc::ServerContext* /*context*/,
+                                  const v1::ListVmsRequest* request,
+                                  v1::ListVmsResponse* response) {
+  return list_vms(*request, response);
+}
+
+grpc::Status FakeService::GetVm(grpc::ServerContext* /*context*/, const v1::GetVmRequest* request,
+                                v1::GetVmResponse* response) {
+  return get_vm(*request, response);
+}
+
+grpc::Status FakeService::DeclareIntent(grpc::ServerContext* /*context*/,
+                                        const v1::DeclareIntentRequest* request,
+                                        v1::DeclareIntentResponse* response) {
+  return declare_intent(*request, response);
+}
+
+grpc::Status FakeService::WithdrawIntent(grpc::ServerContext* /*context*/,
+                                         const v1::WithdrawIntentRequest* request,
+                                         v1::WithdrawIntentResponse* /*response*/) {
+  return withdraw_intent(*request);
+}
+
+grpc::Status FakeService::GetServerInfo(grpc::ServerContext* /*context*/,
+                                        const v1::GetServerInfoRequest* /*request*/,
+                                        v1::GetServerInfoResponse* response) {
+  *response = info;
+  return grpc::Status::OK;
+}
+
+FakeServer::FakeServer(const std::string& socket_name)
+    : credentials_(grpc::InsecureServerCredentials()) {
+  address_.path = absl::StrCat(directory_.path(), "/", socket_name);
+}
+
+FakeServer::~FakeServer() { Stop(); }
+
+void FakeServer::Start() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  int port = 0;
+  builder.AddListeningPort(ToGrpcTarget(address_), credentials_, &port);
+  builder.RegisterService(&service_);
+  server_ = builder.BuildAndStart();
+  ASSERT_NE(server_, nullptr);
+  if (!address_.is_unix()) address_.port = std::to_string(port);
+}
+
+void FakeServer::UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
+                        const std::string& host, const std::string& port) {
+  credentials_ = std::move(credentials);
+  if (!address_.is_unix()) return;
+  address_.path.clear();
+  address_.host = host;
+  address_.port = port;
+}
+
+void FakeServer::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus("", serving);
+}
+
+void FakeServer::Stop() {
+  if (server_ == nullptr) return;
+  service_.Release();
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_->Wait();
+  server_.reset();
+}
+
+absl::Status StringOutput::Write(absl::string_view added) {
+  if (!status.ok()) return status;
+  absl::StrAppend(&text, added);
+  after_write();
+  return absl::OkStatus();
+}
+
+v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name) {
+  v1::Event event;
+  event.set_sequence(sequence);
+  event.mutable_observe_time()->set_seconds(1782907200);  // 2026-07-01T12:00:00Z
+  event.mutable_observe_time()->set_nanos(123000000);
+  event.mutable_vm()->set_name(vm_name);
+  event.set_type(v1::EVENT_TYPE_STARTED);
+  event.set_durable(true);
+  return event;
+}
+
+v1::Progress MakeProgress(uint64_t sequence, const std::string& journal_id) {
+  v1::Progress progress;
+  progress.set_sequence(sequence);
+  progress.set_journal_id(journal_id);
+  return progress;
+}
+
+v1::Vm MakeVm(const std::string& name) {
+  v1::Vm vm;
+  vm.mutable_ref()->set_name(name);
+  vm.set_state(v1::VM_STATE_RUNNING);
+  return vm;
+}
+
+v1::WatchEventsResponse ProgressMessage(uint64_t sequence, const std::string& journal_id) {
+  v1::WatchEventsResponse response;
+  *response.mutable_progress() = MakeProgress(sequence, journal_id);
+  return response;
+}
+
+v1::WatchEventsResponse EventsMessage(const std::vector<uint64_t>& sequences) {
+  v1::WatchEventsResponse response;
+  for (const uint64_t sequence : sequences) *response.add_events() = MakeEvent(sequence);
+  return response;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,128 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_SERVER_H_
+#define VMEVENTD_TESTS_SUPPORT_FAKE_SERVER_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "client/connect/server_address.h"
+#include "client/output/output.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd::client {
+
+// A directory of its own under the system's temporary one, removed with all in it.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// What a fake server says on one WatchEvents stream.
+struct StreamScript {
+  std::vector<v1::WatchEventsResponse> messages;
+  grpc::Status end;  // after the last message
+  bool hold_open =
+      false;  // stays open after the last message until the client or the server ends it
+};
+
+// A VmEventService that follows scripts. Its settings may be changed while no call is in progress.
+class FakeService : public v1::VmEventService::Service {
+ public:
+  // The scripts of the streams to come, one each. Where none is left the stream is UNAVAILABLE.
+  std::deque<StreamScript> streams;
+  std::function<grpc::Status(const v1::ListEventsRequest&, v1::ListEventsResponse*)> list_events;
+  std::function<grpc::Status(const v1::ListVmsRequest&, v1::ListVmsResponse*)> list_vms;
+  std::function<grpc::Status(const v1::GetVmRequest&, v1::GetVmResponse*)> get_vm;
+  std::function<grpc::Status(const v1::DeclareIntentRequest&, v1::DeclareIntentResponse*)>
+      declare_intent;
+  std::function<grpc::Status(const v1::WithdrawIntentRequest&)> withdraw_intent;
+  v1::GetServerInfoResponse info;
+
+  // What the streams were asked for.
+  std::vector<v1::WatchEventsRequest> WatchRequests() const;
+  // Lets streams go that are held open.
+  void Release();
+
+ private:
+  grpc::Status WatchEvents(grpc::ServerContext* context, const v1::WatchEventsRequest* request,
+                           grpc::ServerWriter<v1::WatchEventsResponse>* writer) override;
+  grpc::Status ListEvents(grpc::ServerContext* context, const v1::ListEventsRequest* request,
+                          v1::ListEventsResponse* response) override;
+  grpc::Status ListVms(grpc::ServerContext* context, const v1::ListVmsRequest* request,
+                       v1::ListVmsResponse* response) override;
+  grpc::Status GetVm(grpc::ServerContext* context, const v1::GetVmRequest* request,
+                     v1::GetVmResponse* response) override;
+  grpc::Status DeclareIntent(grpc::ServerContext* context, const v1::DeclareIntentRequest* request,
+                             v1::DeclareIntentResponse* response) override;
+  grpc::Status WithdrawIntent(grpc::ServerContext* context,
+                              const v1::WithdrawIntentRequest* request,
+                              v1::WithdrawIntentResponse* response) override;
+  grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
+                             v1::GetServerInfoResponse* response) override;
+
+  mutable std::mutex mutex_;
+  std::condition_variable released_changed_;
+  bool released_ = false;
+  std::vector<v1::WatchEventsRequest> watch_requests_;
+};
+
+// A FakeService on a Unix socket, which can be stopped and started again, with gRPC's health
+// service beside it.
+class FakeServer {
+ public:
+  // `socket_name` may hold any character that a file name can.
+  explicit FakeServer(const std::string& socket_name = "fake.sock");
+  ~FakeServer();
+
+  // From the next Start() on it listens on `host` instead, always on the same port; "0": any.
+  void UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
+              const std::string& host = "127.0.0.1", const std::string& port = "0");
+  void Start();
+  void Stop();
+  void SetServing(bool serving);
+  const ServerAddress& address() const { return address_; }
+  FakeService& service() { return service_; }
+
+ private:
+  TemporaryDirectory directory_;
+  ServerAddress address_;
+  FakeService service_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// Keeps what is written.
+class StringOutput : public Output {
+ public:
+  absl::Status Write(absl::string_view added) override;
+
+  std::string text;
+  absl::Status status;  // what Write() answers
+  std::function<void()> after_write = [] {};
+};
+
+// Short ways to say what a server says.
+v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name = "web1");
+v1::Progress MakeProgress(uint64_t sequence, const std::string& journal_id = "journal-a");
+v1::Vm MakeVm(const std::string& name);
+v1::WatchEventsResponse ProgressMessage(uint64_t sequence,
+                                        const std::string& journal_id = "journal-a");
+v1::WatchEventsResponse EventsMessage(const std::vector<uint64_t>& sequences);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_SERVER_H_

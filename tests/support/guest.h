@@ -1,0 +1,65 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_GUEST_H_
+#define VMEVENTD_TESTS_SUPPORT_GUEST_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/support/child_process.h"
+#include "tests/support/qmp_client.h"
+
+namespace vmeventd::e2e {
+
+enum class Boot {
+  kLinux,          // the test guest: a shell on the serial line
+  kLinuxFromBios,  // the same, slower, and able to wake up from suspend to RAM
+  kNothing,        // a machine without memory and processor: a QEMU that costs next to nothing
+};
+
+struct GuestOptions {
+  std::string name = "vm1";
+  std::string directory;  // where NAME.kvmd, the monitor that is followed, is made
+  Boot boot = Boot::kLinux;
+  std::vector<std::string> arguments;  // QEMU's, in addition
+  std::string kernel_arguments;        // "ignore_powerdown", "panic=-1"
+  bool wait_until_ready = true;        // for the guest's shell
+};
+
+// A real QEMU under TCG. It has the monitor that vmeventd follows and one of its own for the test,
+// which stands for the manager.
+class Guest {
+ public:
+  explicit Guest(GuestOptions options);
+
+  const std::string& name() const { return options_.name; }
+  const std::string& uuid() const { return uuid_; }
+  pid_t pid() const { return process_->pid(); }
+  std::string socket_path() const { return options_.directory + "/" + name() + ".kvmd"; }
+  std::string shutdown_file() const { return options_.directory + "/" + name() + ".shutdown"; }
+
+  QmpClient& manager() { return *manager_; }
+  // Runs a command line in the guest's shell.
+  void Type(const std::string& command) { process_->Write(command + "\n"); }
+  // Waits until the guest has booted, once more after a reset.
+  void WaitReady() { process_->ReadUntil("GUEST-READY"); }
+  void WaitOutput(const std::string& text) { process_->ReadUntil(text); }
+  void Signal(int signal) { process_->Signal(signal); }
+  bool has_exited() { return process_->has_exited(); }
+  // Waits for the end and returns the wait status.
+  int WaitExit() { return process_->Wait(); }
+
+ private:
+  const GuestOptions options_;
+  const std::string uuid_;
+  std::unique_ptr<ChildProcess> process_;
+  std::unique_ptr<QmpClient> manager_;
+};
+
+// The command line of such a QEMU, without monitors, serial line and uuid.
+std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments);
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_GUEST_H_

@@ -1,0 +1,330 @@
+"""A real vmeventd with fake QEMUs, for tests in Python."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import grpc
+
+from fake_qemu import FakeQemu
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PROTO = ROOT / "proto/vmeventd/v1/vm_events.proto"
+PATIENCE = 30  # seconds until what has to happen has not happened
+STUBS = tempfile.TemporaryDirectory()
+
+
+def _make_stubs():
+    subprocess.run(
+        ["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}",
+         f"--grpc_python_out={STUBS.name}",
+         f"--plugin=protoc-gen-grpc_python={shutil.which('grpc_python_plugin')}",
+         "vmeventd/v1/vm_events.proto", "grpc/health/v1/health.proto"], check=True)
+    # grpc/health would hide the package grpc: its module is loaded by itself.
+    os.rename(f"{STUBS.name}/grpc/health/v1/health_pb2.py", f"{STUBS.name}/health_pb2.py")
+    shutil.rmtree(f"{STUBS.name}/grpc")
+    sys.path.insert(0, STUBS.name)
+
+
+_make_stubs()
+
+# pylint: disable=wrong-import-position,import-error
+import health_pb2  # noqa: E402
+from google.protobuf import duration_pb2, timestamp_pb2  # noqa: E402,F401
+from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
+from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402
+
+PROGRAMS = {}  # vmeventd, fake_qemu: set by the test program
+
+
+class Timeout(AssertionError):
+    """What had to happen did not."""
+
+
+class Impossible(Exception):
+    """This machine or user cannot do what the test needs."""
+
+
+def wait_until(what, condition):
+    """The first true value of `condition`, called until it has one."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Timeout(f"waited in vain until {what}")
+        time.sleep(0.005)
+
+
+def qmp(name, data=None, seconds=1):
+    """A QMP event's line."""
+    event = {"event": name, "timestamp": {"seconds": seconds, "microseconds": 2}}
+    if data is not None:
+        event["data"] = data
+    return json.dumps(event) + "\r\n"
+
+
+def type_name(event):
+    return pb.EventType.Name(event.type).removeprefix("EVENT_TYPE_")
+
+
+class Stream:
+    """A WatchEvents stream, which keeps all that it got."""
+
+    def __init__(self, world, request, channel=None):
+        self.messages = []
+        self.events = []
+        self.error = None
+        self._changed = threading.Condition()
+        stub = vm_events_pb2_grpc.VmEventServiceStub(channel) if channel else world.stub
+        self.call = stub.WatchEvents(request)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        try:
+            for message in self.call:
+                with self._changed:
+                    self.messages.append(message)
+                    self.events.extend(message.events)
+                    self._changed.notify_all()
+        except grpc.RpcError as error:
+            with self._changed:
+                self.error = error
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, what, condition):
+        """The first true value of `condition()`; fails where the stream has ended before."""
+        with self._changed:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                value = condition()
+                if value:
+                    return value
+                left = deadline - time.monotonic()
+                if left <= 0 or (self.error and not condition()):
+                    raise Timeout(f"waited in vain until {what}; events: "
+                                  f"{[type_name(e) + ' ' + e.vm.name for e in self.events]}, "
+                                  f"error: {self.error}")
+                self._changed.wait(left)
+
+    def wait_event(self, kind, name="vm1", nth=1):
+        def find():
+            found = [e for e in self.events if type_name(e) == kind and e.vm.name == name]
+            return found[nth - 1] if len(found) >= nth else None
+        return self.wait(f"event {nth} of the type {kind} of {name} comes", find)
+
+    def wait_end(self):
+        self._reader.join(PATIENCE)
+        assert not self._reader.is_alive(), "the stream goes on"
+        return self.error.code() if self.error else grpc.StatusCode.OK
+
+    def types(self, name="vm1"):
+        return [type_name(e) for e in self.events if e.vm.name == name]
+
+    def close(self):
+        self.call.cancel()
+        self._reader.join(PATIENCE)
+
+
+class World:
+    """A directory of monitors, the daemon that watches it, and what a check started."""
+
+    def __init__(self):
+        self._directory = tempfile.TemporaryDirectory(prefix="vmc-")
+        self.path = pathlib.Path(self._directory.name)
+        self.monitors = self.path / "ctrl"
+        self.monitors.mkdir()
+        self.state = self.path / "state"
+        self.socket = self.path / "sock"
+        self.watches = [f"{self.monitors}:*.kvmd"]
+        self.arguments = []
+        self._closing = []
+        self._mounted = False
+        self._daemon = None
+        self.stub = None
+        self.channel = None
+
+    # The daemon.
+
+    def start(self, *arguments):
+        """Starts the daemon with these in addition, and waits until it serves."""
+        self.arguments = list(arguments)
+        command = [PROGRAMS["vmeventd"], "--state-dir", str(self.state)]
+        for watch in self.watches:
+            command += ["--watch", watch]
+        if "--listen" not in arguments:
+            command += ["--listen", f"unix:{self.socket}"]
+        command += [str(argument) for argument in arguments]
+        with open(self.path / "log", "ab") as log:
+            self._daemon = subprocess.Popen(command, stderr=log, stdout=log)
+        self.channel = self.connect()
+        self.stub = vm_events_pb2_grpc.VmEventServiceStub(self.channel)
+        wait_until(f"the daemon serves; its log: {self.log()}", lambda: self.health("") == "SERVING")
+        return self
+
+    def small_disk(self):
+        """Gives the state directory, before the daemon starts, a disk of 1 MiB."""
+        self.state.mkdir(mode=0o750)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0750", "tmpfs", self.state],
+                              check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Impossible(done.stderr.strip())
+        self._mounted = True
+
+    def fill_disk(self):
+        with open(self.state / "filler", "wb", buffering=0) as filler:
+            for size in (4096, 1):
+                try:
+                    while True:
+                        filler.write(b"x" * size)
+                except OSError:
+                    pass
+
+    def empty_disk(self):
+        (self.state / "filler").unlink()
+
+    def log(self):
+        return (self.path / "log").read_text(errors="replace")
+
+    def connect(self, address=None, options=()):
+        channel = grpc.insecure_channel(
+            address or f"unix:{self.socket}",
+            options=[("grpc.use_local_subchannel_pool", 1),
+                     ("grpc.initial_reconnect_backoff_ms", 50),
+                     ("grpc.max_reconnect_backoff_ms", 50), *options])
+        self._closing.append(channel)
+        return channel
+
+    def health(self, service):
+        check = self.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString)
+        try:
+            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+        except grpc.RpcError as error:
+            return error.code().name
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+    @property
+    def pid(self):
+        return self._daemon.pid
+
+    def stop(self, number=signal.SIGTERM):
+        if self._daemon is not None:
+            self._daemon.send_signal(number)
+            self._daemon.wait(PATIENCE)
+            self._daemon = None
+
+    def restart(self, number=signal.SIGTERM):
+        arguments = self.arguments
+        self.stop(number)
+        self.start(*arguments)
+
+    # VMs.
+
+    def vm(self, name="vm1", directory=None, **behavior):
+        """A fake QEMU with a monitor that is followed."""
+        qemu = FakeQemu(PROGRAMS["fake_qemu"])
+        self._closing.append(qemu)
+        qemu.path = str(pathlib.Path(directory or self.monitors) / f"{name}.kvmd")
+        # What a QEMU that is gone has left there, as QEMU itself does.
+        pathlib.Path(qemu.path).unlink(missing_ok=True)
+        qemu.add_monitor(qemu.path, **behavior)
+        return qemu
+
+    def started_vm(self, stream, name="vm1", **behavior):
+        qemu = self.vm(name, **behavior)
+        nth = stream.types(name).count("STARTED") + 1
+        stream.wait_event("STARTED", name, nth)
+        wait_until("the monitor is attached", lambda: self.get(name).qemu_version)
+        return qemu
+
+    # Calls.
+
+    def watch(self, channel=None, **request):
+        stream = Stream(self, pb.WatchEventsRequest(**request), channel)
+        self._closing.append(stream)
+        return stream
+
+    def oldest(self, **request):
+        return self.watch(from_oldest=True, **request)
+
+    def call(self, method, request=None, **fields):
+        """The answer, or the RpcError of a call."""
+        kind = getattr(pb, method + "Request")
+        try:
+            return getattr(self.stub, method)(request or kind(**fields), timeout=PATIENCE)
+        except grpc.RpcError as error:
+            return error
+
+    def call_raw(self, method, request):
+        """The same with the bytes of a request; the answer is bytes."""
+        try:
+            return self.channel.unary_unary(f"/vmeventd.v1.VmEventService/{method}")(
+                request, timeout=PATIENCE)
+        except grpc.RpcError as error:
+            return error
+
+    def get(self, name="vm1", **fields):
+        answer = self.call("GetVm", name=name, **fields)
+        return pb.Vm() if isinstance(answer, grpc.RpcError) else answer.vm
+
+    def declare(self, name="vm1", actor="who", reason="why", **fields):
+        """The intent that was declared."""
+        answer = self.call("DeclareIntent", vm_name=name, actor=actor, reason=reason, **fields)
+        assert code(answer) == "OK", answer
+        return answer.intent
+
+    def refused(self, status, method, **fields):
+        """The message of a call that answers with this status."""
+        answer = self.call(method, **fields)
+        assert code(answer) == status, f"{method} {fields}: {code(answer)}, not {status}: {answer}"
+        return answer.details()
+
+    def info(self):
+        return self.call("GetServerInfo")
+
+    def events(self, **fields):
+        """All events that ListEvents has, page by page."""
+        found = []
+        token = ""
+        while True:
+            page = self.call("ListEvents", page_token=token, **fields)
+            if isinstance(page, grpc.RpcError):
+                raise AssertionError(page)
+            found += page.events
+            token = page.next_page_token
+            if not token:
+                return found
+
+    def close(self):
+        for thing in reversed(self._closing):
+            thing.close()
+        self.stop(signal.SIGKILL)
+        if self._mounted:
+            subprocess.run(["umount", self.state], check=True)
+        self._directory.cleanup()
+
+
+def code(answer):
+    """The name of the status of what World.call returned."""
+    return answer.code().name if isinstance(answer, grpc.RpcError) else "OK"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

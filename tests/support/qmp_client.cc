@@ -1,0 +1,74 @@
+#include "tests/support/qmp_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "absl/time/clock.h"
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+
+QmpClient::QmpClient(const std::string& path) : path_(path) {
+  WaitUntil(path + " takes a connection", [&] {
+    socket_ = ConnectUnix(path);
+    return socket_ >= 0;
+  });
+  if (!ReadMessage().contains("QMP")) Fail("no greeting at " + path);
+  Execute("qmp_capabilities");
+}
+
+QmpClient::~QmpClient() { close(socket_); }
+
+nlohmann::json QmpClient::Execute(const std::string& command, const nlohmann::json& arguments) {
+  const std::string line =
+      nlohmann::json{{"execute", command}, {"arguments", arguments}}.dump() + "\n";
+  if (send(socket_, line.data(), line.size(), MSG_NOSIGNAL) < 0) FailErrno(command);
+  while (true) {
+    const nlohmann::json message = ReadMessage();
+    if (message.contains("return")) return message["return"];
+    if (message.contains("error")) Fail(command + ": " + message.dump());
+    if (message.contains("event")) events_.push_back(message);
+  }
+}
+
+nlohmann::json QmpClient::WaitEvent(const std::string& name) {
+  while (true) {
+    const auto found = std::find_if(events_.begin(), events_.end(),
+                                    [&](const auto& event) { return event["event"] == name; });
+    if (found != events_.end()) {
+      nlohmann::json event = *found;
+      events_.erase(found);
+      return event;
+    }
+    events_.push_back(ReadMessage());
+  }
+}
+
+nlohmann::json QmpClient::ReadMessage() {
+  constexpr int kNudgeMs = 1000;
+  const absl::Time deadline = absl::Now() + kPatience;
+  size_t end = 0;
+  while ((end = unread_.find('\n')) == std::string::npos) {
+    pollfd readable{socket_, POLLIN, 0};
+    if (poll(&readable, 1, kNudgeMs) == 0) {
+      if (absl::Now() > deadline) Fail("the control monitor is silent");
+      // A QEMU that was connected to while it started may wait for one more (docs/qemu.md).
+      close(ConnectUnix(path_));
+      continue;
+    }
+    std::array<char, 4096> buffer{};
+    const ssize_t count = recv(socket_, buffer.data(), buffer.size(), 0);
+    if (count <= 0) Fail("the control monitor is gone");
+    unread_.append(buffer.data(), static_cast<size_t>(count));
+  }
+  auto message = nlohmann::json::parse(unread_.substr(0, end));
+  unread_.erase(0, end + 1);
+  return message;
+}
+
+}  // namespace vmeventd::e2e

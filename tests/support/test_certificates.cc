@@ -1,0 +1,203 @@
+#include "tests/support/test_certificates.h"
+
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+namespace vmeventd {
+namespace {
+
+void Check(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "test certificates: %s failed\n", what);
+  ERR_print_errors_fp(stderr);
+  std::abort();
+}
+
+template <auto Free>
+struct Deleter {
+  template <typename T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
+using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
+using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
+using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
+
+Key MakeKey() {
+  Key key(EVP_EC_gen("P-256"));
+  Check(key != nullptr, "making a key");
+  return key;
+}
+
+// Written beside and renamed, so that no reader sees half of it.
+template <typename Write>
+void WriteFile(const std::string& path, std::filesystem::perms mode, Write write) {
+  const std::string beside = path + ".new";
+  const std::unique_ptr<BIO, Deleter<BIO_free>> file(BIO_new_file(beside.c_str(), "w"));
+  Check(file != nullptr, beside.c_str());
+  std::filesystem::permissions(beside, mode);
+  Check(write(file.get()) == 1 && BIO_flush(file.get()) == 1, beside.c_str());
+  std::filesystem::rename(beside, path);
+}
+
+void WriteCertificate(const std::string& path, X509* certificate) {
+  WriteFile(path, std::filesystem::perms{0644},
+            [certificate](BIO* file) { return PEM_write_bio_X509(file, certificate); });
+}
+
+void WriteKey(const std::string& path, EVP_PKEY* key) {
+  WriteFile(path, std::filesystem::perms{0600}, [key](BIO* file) {
+    return PEM_write_bio_PKCS8PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr);
+  });
+}
+
+void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& value) {
+  X509V3_CTX context;
+  X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
+  const Extension extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
+  Check(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
+}
+
+void AddName(GENERAL_NAMES* names, int type, ASN1_STRING* value) {
+  GENERAL_NAME* const name = GENERAL_NAME_new();
+  Check(name != nullptr && value != nullptr, "making a name");
+  GENERAL_NAME_set0_value(name, type, value);
+  Check(sk_GENERAL_NAME_push(names, name) > 0, "adding a name");
+}
+
+void AddTexts(GENERAL_NAMES* names, int type, const std::vector<std::string>& texts) {
+  for (const std::string& text : texts) {
+    ASN1_IA5STRING* const value = ASN1_IA5STRING_new();
+    Check(ASN1_STRING_set(value, text.data(), static_cast<int>(text.size())) == 1, text.c_str());
+    AddName(names, type, value);
+  }
+}
+
+void AddAlternativeNames(const CertificateOptions& options, X509* certificate) {
+  const Names names(GENERAL_NAMES_new());
+  AddTexts(names.get(), GEN_DNS, options.dns_names);
+  AddTexts(names.get(), GEN_URI, options.uris);
+  AddTexts(names.get(), GEN_EMAIL, options.emails);
+  for (const std::string& address : options.ip_addresses) {
+    AddName(names.get(), GEN_IPADD, a2i_IPADDRESS(address.c_str()));
+  }
+  if (sk_GENERAL_NAME_num(names.get()) == 0) return;
+  Check(X509_add1_ext_i2d(certificate, NID_subject_alt_name, names.get(), 0, 0) == 1,
+        "adding the subject alternative names");
+}
+
+// A certificate for `key`, without extensions, not signed.
+Certificate MakeCertificate(const CertificateOptions& options, EVP_PKEY* key, X509_NAME* issuer) {
+  Certificate certificate(X509_new());
+  const std::unique_ptr<BIGNUM, Deleter<BN_free>> serial(BN_new());
+  Check(BN_rand(serial.get(), 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1, "a serial number");
+  X509_set_version(certificate.get(), X509_VERSION_3);
+  BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(certificate.get()));
+  ASN1_TIME_set(X509_getm_notBefore(certificate.get()), absl::ToTimeT(options.not_before));
+  ASN1_TIME_set(X509_getm_notAfter(certificate.get()), absl::ToTimeT(options.not_after));
+  X509_NAME* const subject = X509_get_subject_name(certificate.get());
+  Check(
+      X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+                                 reinterpret_cast<const unsigned char*>(options.common_name.data()),
+                                 static_cast<int>(options.common_name.size()), -1, 0) == 1,
+      "the common name");
+  Check(X509_set_issuer_name(certificate.get(), issuer == nullptr ? subject : issuer) == 1 &&
+            X509_set_pubkey(certificate.get(), key) == 1,
+        "the certificate's fields");
+  return certificate;
+}
+
+}  // namespace
+
+struct CertificateAuthority::State {
+  Key key;
+  Certificate certificate;
+  int issued = 0;
+};
+
+CertificateAuthority::CertificateAuthority(const std::string& directory,
+                                           const std::string& common_name)
+    : certificate_(directory + "/" + common_name + ".pem"), state_(std::make_unique<State>()) {
+  CertificateOptions options;
+  options.common_name = common_name;
+  options.not_before = absl::Now() - absl::Hours(24 * 365);
+  options.not_after = absl::Now() + absl::Hours(24 * 365);
+  state_->key = MakeKey();
+  state_->certificate = MakeCertificate(options, state_->key.get(), nullptr);
+  X509* const own = state_->certificate.get();
+  AddExtension(own, own, NID_basic_constraints, "critical,CA:TRUE");
+  AddExtension(own, own, NID_key_usage, "critical,keyCertSign,cRLSign");
+  AddExtension(own, own, NID_subject_key_identifier, "hash");
+  Check(X509_sign(own, state_->key.get(), EVP_sha256()) > 0, "signing the authority's certificate");
+  WriteCertificate(certificate_, own);
+}
+
+CertificateAuthority::~CertificateAuthority() = default;
+
+CertificateFiles CertificateAuthority::Issue(const CertificateOptions& options) {
+  X509* const issuer = state_->certificate.get();
+  const Key key = MakeKey();
+  const Certificate certificate =
+      MakeCertificate(options, key.get(), X509_get_subject_name(issuer));
+  AddExtension(certificate.get(), issuer, NID_basic_constraints, "critical,CA:FALSE");
+  AddExtension(certificate.get(), issuer, NID_key_usage, "critical,digitalSignature");
+  const std::string usages = options.server && options.client ? "serverAuth,clientAuth"
+                             : options.server                 ? "serverAuth"
+                                                              : "clientAuth";
+  if (options.server || options.client) {
+    AddExtension(certificate.get(), issuer, NID_ext_key_usage, usages);
+  }
+  AddExtension(certificate.get(), issuer, NID_subject_key_identifier, "hash");
+  AddExtension(certificate.get(), issuer, NID_authority_key_identifier, "keyid");
+  AddAlternativeNames(options, certificate.get());
+  Check(X509_sign(certificate.get(), state_->key.get(), EVP_sha256()) > 0, "signing");
+  const std::string stem = certificate_.substr(0, certificate_.size() - 4) + "-issued-" +
+                           std::to_string(++state_->issued);
+  CertificateFiles files = {stem + ".pem", stem + ".key"};
+  WriteCertificate(files.certificate, certificate.get());
+  WriteKey(files.key, key.get());
+  return files;
+}
+
+std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(const std::string& directory,
+                                                               const std::string& common_name) {
+  return std::unique_ptr<CertificateAuthority>(new CertificateAuthority(directory, common_name));
+}
+
+CertificateOptions ServerCertificate() {
+  CertificateOptions options;
+  options.common_name = "localhost";
+  options.dns_names = {"localhost"};
+  options.ip_addresses = {"127.0.0.1", "::1"};
+  options.server = true;
+  return options;
+}
+
+CertificateOptions ClientCertificate(const std::string& uri) {
+  CertificateOptions options;
+  options.common_name = "client";
+  options.uris = {uri};
+  options.client = true;
+  return options;
+}
+
+void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to) {
+  for (const auto& [source, target] :
+       {std::pair(from.certificate, to.certificate), std::pair(from.key, to.key)}) {
+    const std::string beside = target + ".new";
+    std::filesystem::copy_file(source, beside, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::rename(beside, target);
+  }
+}
+
+}  // namespace vmeventd

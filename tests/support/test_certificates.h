@@ -1,0 +1,73 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_TEST_CERTIFICATES_H_
+#define VMEVENTD_TESTS_SUPPORT_TEST_CERTIFICATES_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+// A certificate authority of a test, and what it issues: EC P-256 keys, PEM files (a key is PKCS #8
+// of mode 0600). A failure ends the test program.
+
+namespace vmeventd {
+
+struct CertificateFiles {
+  std::string certificate;  // path of the certificate
+  std::string key;          // path of its private key
+};
+
+struct CertificateOptions {
+  std::string common_name;
+  // The subject alternative names.
+  std::vector<std::string> dns_names;
+  std::vector<std::string> uris;
+  std::vector<std::string> emails;
+  std::vector<std::string> ip_addresses;  // in digits, of IPv4 or IPv6
+  absl::Time not_before = absl::Now() - absl::Hours(1);
+  absl::Time not_after = absl::Now() + absl::Hours(24);
+  // The extended key usages. Without both the certificate is not restricted.
+  bool server = false;
+  bool client = false;
+};
+
+// A self-signed authority. One thread.
+class CertificateAuthority {
+ public:
+  ~CertificateAuthority();
+  CertificateAuthority(const CertificateAuthority&) = delete;
+  CertificateAuthority& operator=(const CertificateAuthority&) = delete;
+
+  // The path of its own certificate, which is what its users trust.
+  const std::string& certificate() const { return certificate_; }
+
+  // Issues a certificate for a new key, in files of names not used before in the directory.
+  CertificateFiles Issue(const CertificateOptions& options);
+
+ private:
+  friend std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
+      const std::string& directory, const std::string& common_name);
+  struct State;
+  CertificateAuthority(const std::string& directory, const std::string& common_name);
+
+  const std::string certificate_;
+  std::unique_ptr<State> state_;
+};
+
+// Writes into `directory`, which exists. Authorities in one directory have different common names
+// without a slash.
+std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
+    const std::string& directory, const std::string& common_name = "test-ca");
+
+// Short ways to the usual certificates: of a server that is localhost, 127.0.0.1 and ::1, and of a
+// client that is known by one URI.
+CertificateOptions ServerCertificate();
+CertificateOptions ClientCertificate(const std::string& uri);
+
+// Puts copies of `from` in the place of `to`, each by a rename, so that no reader sees half a file.
+void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_TEST_CERTIFICATES_H_

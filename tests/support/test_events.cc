@@ -1,0 +1,78 @@
+#include "tests/support/test_events.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+
+absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
+
+VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
+  VmStatus status;
+  status.ref = {.name = name, .run_id = run_id, .uuid = "", .pid = 4711};
+  status.state = state;
+  status.state_time = At(0);
+  status.start_time = At(-60);
+  status.qemu_version = "7.2.22";
+  status.monitor_path = absl::StrCat("/run/vms/", name, ".kvmd");
+  return status;
+}
+
+VmUpdate Update(const std::string& name, EventType type, absl::Time time) {
+  VmUpdate update;
+  update.status = Status(name, absl::StrCat("run-", name));
+  update.event.emplace();
+  update.event->type = type;
+  update.event->observe_time = time;
+  update.event->message = "something happened";
+  return update;
+}
+
+VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class) {
+  VmUpdate update = Update(name, EventType::kStopped);
+  update.status = Status(name, run_id, VmState::kStopped);
+  ShutdownDetail detail;
+  detail.shutdown_class = shutdown_class;
+  detail.cause = ShutdownCause::kGuestPoweroff;
+  detail.rule = "guest-shutdown";
+  detail.evidence.push_back({At(1), "SHUTDOWN reason=guest-shutdown"});
+  update.status->shutdown = detail;
+  update.event->shutdown = detail;
+  return update;
+}
+
+JournalOptions PumpedStore::WithPath(JournalOptions options, const std::string& path) {
+  options.path = path;
+  return options;
+}
+
+std::unique_ptr<Journal> PumpedStore::MakeJournal(const JournalOptions& options) {
+  Journal::Open(options, At(0)).value();
+  SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE)
+      ->Execute(absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
+                             "' AS BLOB) WHERE key = 'journal_id'"))
+      .IgnoreError();
+  return Journal::Open(options, At(0)).value().journal;
+}
+
+PumpedStore::PumpedStore(EventStoreOptions options, JournalOptions journal)
+    : options_(WithPath(std::move(journal), directory_ / "journal.db")),
+      journal_(options_, MakeJournal(options_),
+               SequenceMark::Open(directory_ / "sequence").value()),
+      reader_(JournalReader::Open(options_.path).value()),
+      store_(options, {journal_.journal().journal_id(), "a secret key", kNode}, 1, 0),
+      pump_(&queue_, &store_, &journal_, &clock_,
+            {[this] { published_(); }, [this](bool writable) { told_writable_ = writable; },
+             [this] { ++told_replaced_; }}) {}
+
+void PumpedStore::Push(std::vector<VmUpdate> updates) {
+  for (VmUpdate& update : updates) queue_.Push(std::move(update));
+  pump_.RunOnce(absl::ZeroDuration());
+}
+
+void PumpedStore::PushEach(const std::string& name, int count) {
+  for (int i = 0; i < count; ++i) Push({Update(name, EventType::kReset)});
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,142 @@
+#include "tests/support/test_server.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "grpcpp/generic/generic_stub.h"
+
+namespace vmeventd {
+namespace {
+
+std::chrono::system_clock::time_point Deadline() {
+  return std::chrono::system_clock::now() + std::chrono::seconds(60);
+}
+
+}  // namespace
+
+TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal)
+    : TestServer(streams, events, std::move(journal), {}) {}
+
+TestServer::TestServer(GrpcServerOptions listeners)
+    : TestServer({}, {}, {}, std::move(listeners)) {}
+
+TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal,
+                       GrpcServerOptions listeners)
+    : pumped_(events, std::move(journal)),
+      history_(pumped_.journal_options().path, &pumped_.store(),
+               [this](const std::string& journal_id, const absl::Status& found) {
+                 pumped_.pump().ReportCorrupt(journal_id, found);
+               }),
+      hub_(&pumped_.store(), &history_, &pumped_.clock(), streams, &refusals_),
+      backend_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.store(),
+               &queries_, &history_, &hub_, &refusals_),
+      history_thread_([this] { history_.Run(); }) {
+  pumped_.set_published([this] { hub_.WakeStreams(); });
+  if (listeners.addresses.empty()) {
+    listeners.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value()};
+  }
+  // The clock stands still, and would let nobody send more than a burst.
+  constexpr TokenRate kAnyRate = {1e12, 1e12};
+  listeners.relay = {kAnyRate, kAnyRate, kAnyRate};
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start(std::move(listeners), &backend_, &pumped_.clock());
+  EXPECT_TRUE(server.ok()) << server.status();
+  server_ = *std::move(server);
+}
+
+TestServer::~TestServer() {
+  server_.reset();
+  history_.Stop();
+  history_thread_.join();
+}
+
+void TestServer::Pass(absl::Duration time) {
+  clock().Advance(time);
+  hub_.CheckDeadlines();
+}
+
+std::shared_ptr<grpc::Channel> TestServer::NewChannel() const { return ChannelOfItsOwn(address()); }
+
+std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(target, credentials, arguments);
+}
+
+std::unique_ptr<v1::VmEventService::Stub> TestServer::NewStub() const {
+  return v1::VmEventService::NewStub(NewChannel());
+}
+
+TestStream::TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request) {
+  context_.set_deadline(Deadline());
+  reader_ = stub->WatchEvents(&context_, request);
+}
+
+TestStream::~TestStream() {
+  if (finished_) return;
+  context_.TryCancel();
+  End();
+}
+
+v1::WatchEventsResponse TestStream::Next() {
+  v1::WatchEventsResponse response;
+  EXPECT_TRUE(reader_->Read(&response)) << End().error_message();
+  return response;
+}
+
+std::vector<uint64_t> TestStream::NextSequences(size_t count) {
+  std::vector<uint64_t> out;
+  while (out.size() < count && !::testing::Test::HasFailure()) {
+    const v1::WatchEventsResponse message = Next();
+    for (const v1::Event& event : message.events()) out.push_back(event.sequence());
+  }
+  return out;
+}
+
+grpc::Status TestStream::End() {
+  if (finished_) return grpc::Status::OK;
+  v1::WatchEventsResponse response;
+  while (reader_->Read(&response)) {
+  }
+  finished_ = true;
+  return reader_->Finish();
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                     const std::string& request, std::string* response) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(request);
+  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  std::vector<grpc::Slice> slices;
+  if (status.ok() && answer.Dump(&slices).ok()) {
+    for (const grpc::Slice& part : slices) {
+      response->append(reinterpret_cast<const char*>(part.begin()), part.size());
+    }
+  }
+  return status;
+}
+
+}  // namespace vmeventd

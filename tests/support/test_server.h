@@ -1,0 +1,96 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_TEST_SERVER_H_
+#define VMEVENTD_TESTS_SUPPORT_TEST_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "grpcpp/grpcpp.h"
+#include "server/rpc/queries.h"
+#include "server/rpc/rpc_backend.h"
+#include "server/stream/stream_hub.h"
+#include "server/transport/grpc_server.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_events.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+namespace vmeventd {
+
+// Everything of the daemon but the watcher, on a Unix socket. The test is the watcher, the pump's
+// thread, the hub's thread and the clock.
+class TestServer {
+ public:
+  explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {},
+                      JournalOptions journal = {});
+  // With other listeners than a Unix socket.
+  explicit TestServer(GrpcServerOptions listeners);
+  ~TestServer();
+
+  void Push(std::vector<VmUpdate> updates) { pumped_.Push(std::move(updates)); }
+  void PushEach(const std::string& name, int count) { pumped_.PushEach(name, count); }
+  // Lets time pass, and does what is then due.
+  void Pass(absl::Duration time);
+
+  FakeClock& clock() { return pumped_.clock(); }
+  PumpedStore& pumped() { return pumped_; }
+  StreamHub& hub() { return hub_; }
+  GrpcServer& server() { return *server_; }
+  RpcBackend& backend() { return backend_; }
+  RefusalCounters& refusals() { return refusals_; }
+  std::string address() const { return server_->addresses()[0].ToString(); }
+  // With a connection of its own, to the first listener.
+  std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
+  std::shared_ptr<grpc::Channel> NewChannel() const;
+
+ private:
+  TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal,
+             GrpcServerOptions listeners);
+
+  TemporaryDirectory directory_;
+  PumpedStore pumped_;
+  History history_;
+  RefusalCounters refusals_;
+  StreamHub hub_;
+  Queries queries_{&pumped_.store()};
+  RpcBackend backend_;
+  std::thread history_thread_;
+  std::unique_ptr<GrpcServer> server_;
+};
+
+// One WatchEvents call, read by the test's thread.
+class TestStream {
+ public:
+  TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request);
+  ~TestStream();  // cancels it
+
+  // The next message. A test that waits in vain fails by the call's deadline.
+  v1::WatchEventsResponse Next();
+  // The sequences of the next `count` events; skips everything else.
+  std::vector<uint64_t> NextSequences(size_t count);
+  // Reads to the end.
+  grpc::Status End();
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
+  bool finished_ = false;
+};
+
+// A channel that shares its connection with no other.
+std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
+                                   grpc::InsecureChannelCredentials());
+
+// Waits until `condition`; false after 30 s without it.
+bool Eventually(const std::function<bool()>& condition);
+
+// One unary call with any bytes; returns the response's bytes.
+grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                     const std::string& request, std::string* response);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_TEST_SERVER_H_

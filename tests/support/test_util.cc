@@ -1,0 +1,118 @@
+#include "tests/support/test_util.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+
+TempDir::TempDir() {
+  std::string path = testing::TempDir() + "vmeventd-io-XXXXXX";
+  if (mkdtemp(path.data()) == nullptr) std::abort();
+  // Without links, so that paths compare.
+  path_ = std::filesystem::canonical(path);
+}
+
+TempDir::~TempDir() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+std::string TempDir::MakeDirectory(const std::string& name) const {
+  std::string path = Path(name);
+  std::filesystem::create_directories(path);
+  return path;
+}
+
+void RecordingSink::Push(VmUpdate update) {
+  bool shutdown_file = false;
+  if (update.status.has_value()) {
+    const std::string& path = update.status->monitor_path;
+    const std::string directory = path.substr(0, path.rfind('/'));
+    shutdown_file = FileExists(directory + "/" + update.status->ref.name + ".shutdown");
+  }
+  entries_.push_back({std::move(update), shutdown_file});
+}
+
+void RecordingSink::SetDirectories(std::vector<WatchedDirectory> directories) {
+  directories_ = std::move(directories);
+}
+
+std::vector<EventType> RecordingSink::Types(const std::string& name) const {
+  std::vector<EventType> types;
+  for (const Entry& entry : entries_) {
+    if (!entry.update.event.has_value()) continue;
+    if (!name.empty() &&
+        (!entry.update.status.has_value() || entry.update.status->ref.name != name)) {
+      continue;
+    }
+    types.push_back(entry.update.event->type);
+  }
+  return types;
+}
+
+int RecordingSink::Count(EventType type) const {
+  int count = 0;
+  for (const EventType each : Types()) count += each == type ? 1 : 0;
+  return count;
+}
+
+const VmStatus* RecordingSink::Latest(const std::string& name) const {
+  const VmStatus* latest = nullptr;
+  for (const Entry& entry : entries_) {
+    const std::optional<VmStatus>& status = entry.update.status;
+    if (status.has_value() && status->ref.name == name) latest = &*status;
+  }
+  return latest;
+}
+
+const RecordingSink::Entry* RecordingSink::Last(EventType type) const {
+  const Entry* last = nullptr;
+  for (const Entry& entry : entries_) {
+    if (entry.update.event.has_value() && entry.update.event->type == type) last = &entry;
+  }
+  return last;
+}
+
+FullDescriptorTable::FullDescriptorTable() {
+  getrlimit(RLIMIT_NOFILE, &before_);
+  rlimit limit = before_;
+  limit.rlim_cur = 256;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  while (true) {
+    UniqueFd fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!fd.valid()) return;
+    taken_.push_back(std::move(fd));
+  }
+}
+
+FullDescriptorTable::~FullDescriptorTable() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+bool FileExists(const std::string& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0;
+}
+
+void WriteFile(const std::string& path) {
+  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) std::abort();
+  close(file);
+}
+
+bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  while (!done()) {
+    if (absl::Now() > deadline) return false;
+    step();
+  }
+  return true;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,16 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_UNIX_SOCKET_H_
+#define VMEVENTD_TESTS_SUPPORT_UNIX_SOCKET_H_
+
+#include <string>
+
+namespace vmeventd::e2e {
+
+// A connection to the stream socket at `path`, or -1.
+int ConnectUnix(const std::string& path);
+
+// A stream socket that listens at `path`.
+int ListenUnix(const std::string& path);
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_UNIX_SOCKET_H_

@@ -1,0 +1,160 @@
+// Who may do what on which listener, with the programs as operators run them.
+
+#include <sys/stat.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/test_certificates.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class AccessTest : public E2eTest {
+ protected:
+  // A daemon that serves mutual TLS on a port beside its socket.
+  void StartTlsDaemon() {
+    options_ = Options();
+    options_.arguments.insert(
+        options_.arguments.end(),
+        {"--listen", "127.0.0.1:0", "--tls-cert", server_.certificate, "--tls-key", server_.key,
+         "--tls-client-ca", authority_->certificate(), "--tls-operator", "spiffe://site/mover"});
+    StartDaemon(options_);
+    tcp_ = LoopbackAddress();
+  }
+
+  static std::vector<std::string> Command(const std::string& server,
+                                          const std::vector<std::string>& arguments) {
+    std::vector<std::string> out = {VMEVENTS_BINARY, "--server", server};
+    out.insert(out.end(), arguments.begin(), arguments.end());
+    return out;
+  }
+  std::vector<std::string> TlsCommand(const CertificateFiles& own,
+                                      std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), {"--tls-ca", authority_->certificate(), "--tls-cert",
+                                         own.certificate, "--tls-key", own.key});
+    return Command(tcp_, arguments);
+  }
+  static CommandResult Run(const std::vector<std::string>& arguments) {
+    ChildOptions child;
+    child.arguments = arguments;
+    return RunCommand(child);
+  }
+
+  const std::unique_ptr<CertificateAuthority> authority_ = MakeCertificateAuthority(dir().path());
+  const CertificateFiles server_ = authority_->Issue(ServerCertificate());
+  const CertificateFiles mover_ = authority_->Issue(ClientCertificate("spiffe://site/mover"));
+  const CertificateFiles reader_ = authority_->Issue(ClientCertificate("spiffe://site/reader"));
+  const std::vector<std::string> declare_ = {"intent", "declare",  "vm1",    "--actor",
+                                             "alice",  "--reason", "upgrade"};
+  DaemonOptions options_;
+  std::string tcp_;
+};
+
+TEST_F(AccessTest, ACertificateMakesAnOperator) {
+  StartTlsDaemon();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
+  EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
+  const CommandResult refused = Run(TlsCommand(reader_, declare_));
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.error, AllOf(HasSubstr("operator"), HasSubstr("spiffe://site/reader")));
+  const CommandResult declared = Run(TlsCommand(mover_, declare_));
+  EXPECT_EQ(declared.exit_code, 0) << declared.error;
+}
+
+TEST_F(AccessTest, AListenerForReaders) {
+  options_ = Options();
+  const std::string readers = dir() / "readers.sock";
+  options_.arguments.insert(options_.arguments.end(),
+                            {"--listen", "unix:" + readers + ",role=reader,mode=0666"});
+  StartDaemon(options_);
+  struct stat info {};
+  ASSERT_EQ(stat(readers.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0666);
+  EXPECT_EQ(Run(Command("unix:" + readers, {"vms"})).exit_code, 0);
+  const CommandResult refused = Run(Command("unix:" + readers, declare_));
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.error, HasSubstr("role=operator"));
+  EXPECT_EQ(Run(Command(daemon().server_address(), declare_)).exit_code, 3) << "no such VM";
+}
+
+TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonGoesOn) {
+  StartTlsDaemon();
+  const auto others = MakeCertificateAuthority(dir().path(), "others");
+  CertificateOptions expired = ClientCertificate("spiffe://site/mover");
+  expired.not_before = absl::Now() - absl::Hours(48);
+  expired.not_after = absl::Now() - absl::Hours(1);
+  for (const CertificateFiles& own :
+       {others->Issue(ClientCertificate("spiffe://site/mover")), authority_->Issue(expired)}) {
+    EXPECT_NE(Run(TlsCommand(own, {"info"})).exit_code, 0);
+  }
+  EXPECT_NE(Run(Command(tcp_, {"info"})).exit_code, 0) << "no TLS";
+  EXPECT_NE(Run(Command(tcp_, {"--tls-ca", authority_->certificate(), "info"})).exit_code, 0)
+      << "no certificate";
+  EXPECT_EQ(Run(TlsCommand(mover_, {"info"})).exit_code, 0);
+}
+
+TEST_F(AccessTest, TlsIs12OrNewer) {
+  StartTlsDaemon();
+  const auto handshake = [this](const std::string& version) {
+    ChildOptions client;
+    client.arguments = {"sh", "-c",
+                        absl::StrCat("openssl s_client -connect ", tcp_, " ", version,
+                                     " -alpn h2 -cipher ALL:@SECLEVEL=0 -cert ",
+                                     reader_.certificate, " -key ", reader_.key, " </dev/null")};
+    return RunCommand(client);
+  };
+  for (const char* version : {"-tls1", "-tls1_1"}) {
+    const CommandResult refused = handshake(version);
+    EXPECT_NE(refused.exit_code, 0) << version;
+    EXPECT_THAT(refused.error, Not(HasSubstr("no protocols"))) << "the client would have spoken it";
+  }
+  for (const char* version : {"-tls1_2", "-tls1_3"}) {
+    EXPECT_EQ(handshake(version).exit_code, 0) << version;
+  }
+}
+
+TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
+  StartTlsDaemon();
+  ChildOptions watch;
+  watch.arguments = TlsCommand(reader_, {"-o", "json", "watch"});
+  ChildProcess watching(watch);
+  WaitUntil("the stream is open", [&] { return daemon().GetServerInfo().streams() == 1; });
+
+  // Half a replacement first: the old pair stays in use.
+  CertificateOptions next = ServerCertificate();
+  next.common_name = "next";
+  const CertificateFiles replacement = authority_->Issue(next);
+  ReplaceCertificate({replacement.certificate, server_.key}, server_);
+  daemon().Signal(SIGHUP);
+  WaitUntil("the log says so", [&] {
+    return absl::StrContains(ReadFile(options_.log_file), "is not the key of the certificate");
+  });
+  EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
+
+  ReplaceCertificate(replacement, server_);
+  daemon().Signal(SIGHUP);
+  WaitUntil("it is in use",
+            [&] { return absl::StrContains(ReadFile(options_.log_file), "/CN=next of"); });
+  EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  watching.ReadUntil("EVENT_TYPE_STARTED");
+  EXPECT_EQ(daemon().GetServerInfo().streams(), 1) << "the stream is still the first";
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

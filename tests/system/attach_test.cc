@@ -1,0 +1,263 @@
+// Whose monitor is attached when, and what is known of a run that began before the daemon did.
+
+#include <csignal>
+#include <filesystem>
+
+#include "gmock/gmock.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class AttachTest : public E2eTest {
+ protected:
+  v1::Event WaitStopped(const std::string& name) {
+    return stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+  }
+  v1::VmState StateOf(const std::string& name) { return daemon().GetVm(name).state(); }
+};
+
+TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
+  const auto first = StartEmptyGuest("vm1");
+  const auto second = StartEmptyGuest("vm2");
+  GuestOptions options;
+  options.name = "linux";
+  const auto linux_guest = StartGuest(options);
+  StartDaemonAndStream();
+  for (const char* name : {"vm1", "vm2", "linux"}) stream().Wait(name, v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(StateOf("linux"), v1::VM_STATE_RUNNING);
+
+  first->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  second->Signal(SIGKILL);
+  EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH);
+  linux_guest->Type("poweroff -f");
+  EXPECT_EQ(WaitStopped("linux").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+}
+
+TEST_F(AttachTest, VmThatWasPausedBefore) {
+  const auto guest = StartEmptyGuest("vm1");
+  guest->manager().Execute("stop");
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(StateOf("vm1"), v1::VM_STATE_PAUSED);
+}
+
+TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsLeftAlone) {
+  GuestOptions options;
+  options.arguments = {"-no-shutdown"};
+  const auto guest = StartGuest(options);
+  guest->Type("poweroff -f");
+  guest->manager().WaitEvent("STOP");
+  Touch(guest->shutdown_file());
+  StartDaemonAndStream();
+  stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(StateOf(guest->name()), v1::VM_STATE_GUEST_DOWN);
+
+  guest->manager().Execute("quit");
+  const v1::Event stopped = WaitStopped(guest->name());
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_UNOBSERVED);
+  EXPECT_TRUE(FileAtStop(guest->name()));
+}
+
+TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
+  GuestOptions options;
+  options.arguments = {"-device", "pvpanic", "-action", "panic=pause"};
+  const auto guest = StartGuest(options);
+  guest->Type("echo c > /proc/sysrq-trigger");
+  guest->manager().WaitEvent("STOP");
+  StartDaemonAndStream();
+  stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(StateOf(guest->name()), v1::VM_STATE_GUEST_DOWN);
+
+  guest->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped(guest->name()).shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
+}
+
+// A QEMU that init has adopted ends by a signal that it handles, or by one that it does not.
+class DaemonizedTest : public AttachTest, public testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(By, DaemonizedTest, testing::Values(SIGTERM, SIGKILL));
+
+TEST_P(DaemonizedTest, QemuIsNoChildOfOurs) {
+  StartDaemonAndStream();
+  const std::string pid_file = dir() / "pid";
+  ChildOptions qemu;
+  qemu.arguments = QemuCommand(Boot::kNothing, "");
+  qemu.arguments.insert(qemu.arguments.end(),
+                        {"-daemonize", "-pidfile", pid_file, "-qmp",
+                         "unix:" + watch_dir() + "/vm1.kvmd,server=on,wait=off"});
+  ASSERT_EQ(RunCommand(qemu).exit_code, 0);
+  const pid_t pid = std::stoi(ReadFile(pid_file));
+
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(started.vm().pid(), pid);
+  kill(pid, GetParam());
+  const v1::ShutdownDetail end = WaitStopped("vm1").shutdown();
+  EXPECT_TRUE(end.exit_status_known());
+  if (GetParam() == SIGTERM) {
+    EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL);
+    EXPECT_EQ(end.exit_signal(), 0) << "it ended in order";
+  } else {
+    EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+    EXPECT_EQ(end.exit_signal(), SIGKILL);
+  }
+}
+
+TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
+  const auto guest = StartEmptyGuest("vm1");
+  auto other = std::make_unique<QmpClient>(guest->socket_path());
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const v1::Vm held = daemon().GetVm("vm1");
+  EXPECT_EQ(held.state(), v1::VM_STATE_UNREACHABLE);
+  EXPECT_THAT(held.problems(), Contains(HasSubstr("held by another client")));
+
+  other.reset();
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED);
+  const v1::Vm restored = daemon().GetVm("vm1");
+  EXPECT_EQ(restored.state(), v1::VM_STATE_RUNNING);
+  EXPECT_THAT(restored.problems(), IsEmpty());
+  guest->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT);
+}
+
+TEST_F(AttachTest, MonitorThatIsHeldToTheEndIsUnknown) {
+  const auto guest = StartEmptyGuest("vm1");
+  const QmpClient other(guest->socket_path());
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  guest->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
+}
+
+TEST_F(AttachTest, RunIsTheSameAfterARestartOfTheDaemon) {
+  const auto guest = StartEmptyGuest("vm1");
+  StartDaemon();
+  WaitUntil("the VM is attached", [&] { return daemon().ListVms(false).size() == 1; });
+  const std::string run_id = daemon().GetVm("vm1").ref().run_id();
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(daemon().WaitExit(), 0);
+
+  StartDaemonAndStream();
+  WaitUntil("the VM is attached", [&] { return daemon().ListVms(false).size() == 1; });
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), run_id);
+  guest->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped("vm1").vm().run_id(), run_id);
+}
+
+TEST_F(AttachTest, NewQemuUnderTheNameOfAKilledOneIsANewRun) {
+  StartDaemonAndStream();
+  auto guest = StartEmptyGuest("vm1");
+  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  guest->Signal(SIGKILL);
+  guest->WaitExit();
+  guest = StartEmptyGuest("vm1");  // over the socket file that the first has left
+  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
+
+  EXPECT_NE(first.vm().run_id(), second.vm().run_id());
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED STOPPED STARTED");
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), second.vm().run_id());
+}
+
+TEST_F(AttachTest, QemuOfTheSameNameWhileTheOldOneStillDiesIsARunOfItsOwn) {
+  StartDaemonAndStream();
+  const auto old = StartEmptyGuest("vm1");
+  const std::string old_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
+  old->Signal(SIGSTOP);  // it takes its time
+  const auto next = StartEmptyGuest("vm1");
+  const std::string next_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
+  EXPECT_NE(next_run, old_run);
+
+  old->Signal(SIGKILL);
+  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(first.vm().run_id(), old_run);
+  EXPECT_EQ(first.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << first.message();
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), next_run);
+  next->manager().Execute("quit");
+  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED, 2);
+  EXPECT_EQ(second.vm().run_id(), next_run);
+  EXPECT_EQ(second.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT) << second.message();
+}
+
+TEST_F(AttachTest, SocketThatAKilledQemuLeftIsNoVmUntilItIsReplaced) {
+  auto guest = StartEmptyGuest("vm1");
+  guest->Signal(SIGKILL);
+  guest->WaitExit();
+  StartDaemonAndStream();
+  EXPECT_THAT(stream().events(), IsEmpty());
+  guest = StartEmptyGuest("vm1");
+  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().pid(), guest->pid());
+}
+
+TEST_F(AttachTest, NameWithDots) {
+  StartDaemonAndStream();
+  const auto guest = StartEmptyGuest("web1.example.org");
+  stream().Wait("web1.example.org", v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(daemon().GetVm("web1.example.org").monitor_path(), guest->socket_path());
+}
+
+TEST_F(AttachTest, OneNameInTwoDirectories) {
+  const std::string other_dir = dir() / "other";
+  std::filesystem::create_directory(other_dir);
+  DaemonOptions options = Options();
+  options.watches.push_back(other_dir);
+  StartDaemon(options);
+  OpenStream();
+  const auto first = StartEmptyGuest("vm1");
+  GuestOptions second_options;
+  second_options.boot = Boot::kNothing;
+  second_options.directory = other_dir;
+  const auto second = StartGuest(second_options);
+  const std::string first_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
+  const std::string second_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
+
+  grpc::ClientContext context;
+  v1::GetVmRequest request;
+  request.set_name("vm1");
+  v1::GetVmResponse response;
+  const grpc::Status status = daemon().stub().GetVm(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr(first_run));
+  EXPECT_THAT(status.error_message(), HasSubstr(second_run));
+  grpc::ClientContext second_context;
+  request.set_run_id(second_run);
+  EXPECT_TRUE(daemon().stub().GetVm(&second_context, request, &response).ok());
+  EXPECT_EQ(response.vm().ref().run_id(), second_run);
+}
+
+TEST_F(AttachTest, WithoutProcessTrackingTheMonitorsEndIsTheEnd) {
+  DaemonOptions options = Options();
+  options.arguments.insert(options.arguments.end(), {"--process-tracking", "off"});
+  StartDaemon(options);
+  OpenStream();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  guest->manager().Execute("quit");
+  const v1::ShutdownDetail detail = WaitStopped("vm1").shutdown();
+  EXPECT_EQ(detail.cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT);
+  EXPECT_THAT(detail.ShortDebugString(), HasSubstr("process"));
+}
+
+TEST_F(AttachTest, ShutdownFilesOff) {
+  DaemonOptions options = Options();
+  options.arguments.insert(options.arguments.end(), {"--shutdown-files", "off"});
+  StartDaemon(options);
+  OpenStream();
+  const auto guest = StartGuest({});
+  stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
+  guest->Type("poweroff -f");
+  const v1::Event stopped = WaitStopped(guest->name());
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_FALSE(stopped.shutdown().shutdown_file_written());
+  EXPECT_FALSE(FileAtStop(guest->name()));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

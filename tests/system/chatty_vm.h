@@ -1,0 +1,37 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_CHATTY_VM_H_
+#define VMEVENTD_TESTS_SYSTEM_CHATTY_VM_H_
+
+#include <string>
+
+#include "tests/support/fake_qemu.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+
+// A fake QEMU that gives as many events as a test wants, all of a kind that no rate limit holds
+// back.
+class ChattyVm {
+ public:
+  ChattyVm(const std::string& directory, const std::string& name)
+      : qemu_(VMEVENTD_FAKE_QEMU), monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
+
+  // Waits for the daemon's connection, and gives `count` events POWERDOWN_REQUESTED.
+  void Speak(int count) {
+    constexpr size_t kHandshake = 4;
+    WaitUntil("the daemon is attached",
+              [&] { return qemu_.Client(monitor_).commands.size() >= kHandshake; });
+    const std::string event =
+        "{\"event\": \"POWERDOWN\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
+    std::string burst;
+    for (int i = 0; i < count; ++i) burst += event;
+    qemu_.Send(monitor_, burst);
+  }
+
+ private:
+  FakeQemu qemu_;
+  const int monitor_;
+};
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SYSTEM_CHATTY_VM_H_

@@ -1,0 +1,229 @@
+// vmevents against a running daemon, as a script uses it.
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class CliTest : public E2eTest {
+ protected:
+  // A daemon that has seen vm1 start and be quit, and vm2 start.
+  void SetUp() override {
+    StartDaemonAndStream();
+    const auto guest = StartEmptyGuest("vm1");
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    guest->manager().Execute("quit");
+    stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+    running_ = StartEmptyGuest("vm2");
+    stream().Wait("vm2", v1::EVENT_TYPE_STARTED);
+  }
+
+  CommandResult Vmevents(const std::vector<std::string>& arguments) {
+    ChildOptions child;
+    child.arguments = {VMEVENTS_BINARY, "--server", "unix:" + Options().socket};
+    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
+    return RunCommand(child);
+  }
+  // Runs it with -o json; each line of its output is one object.
+  std::vector<nlohmann::json> VmeventsJson(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"-o", "json"});
+    const CommandResult result = Vmevents(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.error;
+    std::vector<nlohmann::json> objects;
+    for (const auto line : absl::StrSplit(result.output, '\n', absl::SkipEmpty())) {
+      objects.push_back(nlohmann::json::parse(std::string(line)));
+    }
+    return objects;
+  }
+  static std::vector<std::string> Types(const std::vector<nlohmann::json>& events) {
+    std::vector<std::string> types;
+    types.reserve(events.size());
+    for (const nlohmann::json& event : events) types.push_back(event["type"]);
+    return types;
+  }
+
+ private:
+  std::unique_ptr<Guest> running_;
+};
+
+TEST_F(CliTest, WatchEndsAfterCountEvents) {
+  const auto events = VmeventsJson({"watch", "--from", "oldest", "--count", "3"});
+  EXPECT_THAT(Types(events),
+              ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
+  EXPECT_EQ(events.at(1)["shutdown"]["class"], "SHUTDOWN_CLASS_ADMIN");
+  EXPECT_EQ(events.at(1)["vm"]["name"], "vm1");
+}
+
+TEST_F(CliTest, WatchFilters) {
+  const auto events = VmeventsJson(
+      {"watch", "--from", "oldest", "--vm", "vm?", "--class", "admin", "--count", "1"});
+  EXPECT_THAT(Types(events), ElementsAre("EVENT_TYPE_STOPPED"));
+}
+
+TEST_F(CliTest, EventsOfThePast) {
+  EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm1", "--newest-first"})),
+              ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
+}
+
+TEST_F(CliTest, DeclaresAndWithdrawsIntents) {
+  const auto declared = VmeventsJson({"intent", "declare", "vm2", "--actor", "alice", "--reason",
+                                      "the node is emptied", "--ttl", "1h"});
+  ASSERT_THAT(declared, SizeIs(1));
+  EXPECT_EQ(declared[0]["reason"], "the node is emptied");
+  const std::string intent_id = declared[0]["intent_id"];
+  EXPECT_EQ(VmeventsJson({"vm", "vm2"}).at(0)["intent"]["actor"], "alice");
+  EXPECT_THAT(Vmevents({"vm", "vm2"}).output, HasSubstr("the node is emptied"));
+  const CommandResult second =
+      Vmevents({"intent", "declare", "vm2", "--actor", "bob", "--reason", "me too"});
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_THAT(second.error, HasSubstr(intent_id));
+  EXPECT_EQ(Vmevents({"intent", "declare", "vm1", "--actor", "a", "--reason", "r"}).exit_code, 3);
+  EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 0);
+  EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 3);
+  EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm2"})),
+              ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_INTENT_DECLARED",
+                          "EVENT_TYPE_INTENT_WITHDRAWN"));
+}
+
+TEST_F(CliTest, Vms) {
+  const auto running = VmeventsJson({"vms"});
+  ASSERT_THAT(running, SizeIs(1));
+  EXPECT_EQ(running[0]["ref"]["name"], "vm2");
+  EXPECT_EQ(running[0]["state"], "VM_STATE_RUNNING");
+  EXPECT_THAT(VmeventsJson({"vms", "--all"}), SizeIs(2));
+  const CommandResult table = Vmevents({"vms", "--all"});
+  EXPECT_EQ(table.exit_code, 0);
+  EXPECT_THAT(table.output, HasSubstr("vm1"));
+  EXPECT_THAT(table.output, HasSubstr("ADMIN"));
+}
+
+TEST_F(CliTest, OneVm) {
+  const CommandResult result = Vmevents({"vm", "vm1"});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(result.output, HasSubstr("host-qmp-quit")) << "the evidence";
+}
+
+TEST_F(CliTest, Info) {
+  const auto info = VmeventsJson({"info"});
+  ASSERT_THAT(info, SizeIs(1));
+  EXPECT_EQ(info[0]["directories"][0]["path"], watch_dir());
+}
+
+TEST_F(CliTest, ExitCodes) {
+  const CommandResult unknown = Vmevents({"vm", "nobody"});
+  EXPECT_EQ(unknown.exit_code, 3);
+  EXPECT_THAT(unknown.error, HasSubstr("nobody"));
+  EXPECT_EQ(Vmevents({"watch", "--type", "nothing"}).exit_code, 2);
+  EXPECT_EQ(Vmevents({}).exit_code, 2);
+  StopDaemon();
+  const CommandResult alone = Vmevents({"vms"});
+  EXPECT_EQ(alone.exit_code, 4);
+  EXPECT_THAT(alone.error, HasSubstr(Options().socket));
+}
+
+TEST_F(CliTest, WatchGoesOnWithTheNextDaemon) {
+  ChildOptions child;
+  child.arguments = {VMEVENTS_BINARY, "--server", daemon().server_address(), "-o", "json", "watch",
+                     "--from",        "oldest"};
+  child.error_file = dir() / "watch-errors";
+  ChildProcess watch(child);
+  watch.ReadUntil("\"vm2\"");
+  StopDaemon();
+  StartDaemon();
+  const auto guest = StartEmptyGuest("vm3");
+  watch.ReadUntil("\"vm3\"");
+}
+
+// Two daemons behind one name, as the pods of a headless Service are.
+class TwoNodesTest : public E2eTest {
+ protected:
+  void SetUp() override {
+    ChildOptions mount;
+    mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
+    if (RunCommand(mount).exit_code != 0) {
+      GTEST_SKIP() << "takes the right to mount: vmevents gets an /etc/hosts of its own";
+    }
+  }
+
+  static DaemonOptions Listening(DaemonOptions options, const std::string& address) {
+    options.arguments.insert(options.arguments.end(), {"--listen", address});
+    return options;
+  }
+  DaemonOptions OtherNode() const {
+    DaemonOptions options = Options();
+    options.watches = {other_dir() + ":*.kvmd"};
+    options.socket = dir() / "other.sock";
+    options.state_dir = dir() / "other-state";
+    options.log_file = dir() / "other-log";
+    return options;
+  }
+  std::string other_dir() const { return dir() / "other"; }
+  std::string errors() const { return dir() / "watch-errors"; }
+
+  std::unique_ptr<ChildProcess> Watch(const std::string& port) {
+    const std::string hosts = dir() / "hosts";
+    std::ofstream(hosts) << "127.0.0.1 nodes\n127.0.0.2 nodes\n";
+    ChildOptions child;
+    child.arguments = {"unshare",
+                       "-m",
+                       "sh",
+                       "-c",
+                       "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
+                       hosts,
+                       VMEVENTS_BINARY,
+                       "--server",
+                       "nodes:" + port,
+                       "-o",
+                       "json",
+                       "watch",
+                       "--from",
+                       "oldest"};
+    child.error_file = errors();
+    return std::make_unique<ChildProcess>(child);
+  }
+};
+
+TEST_F(TwoNodesTest, AWatchKeepsToTheNodeThatItBeganWith) {
+  StartDaemon(Listening(Options(), "127.0.0.1:0"));
+  std::smatch address;
+  const std::string log = ReadFile(Options().log_file);
+  ASSERT_TRUE(std::regex_search(log, address, std::regex(R"(127\.0\.0\.1:([1-9]\d+))"))) << log;
+  const std::string port = address[1];
+  std::filesystem::create_directory(other_dir());
+  Daemon other(Listening(OtherNode(), "127.0.0.2:" + port));
+  const ChattyVm alien(other_dir(), "alien");
+  WaitUntil("the other node has an event",
+            [&] { return other.GetServerInfo().newest_sequence() > 0; });
+
+  const ChattyVm one(watch_dir(), "vm1");
+  const auto watch = Watch(port);
+  std::string shown = watch->ReadUntil("\"vm1\"");
+  StopDaemon();
+  WaitUntil("it has found the other node", [this] {
+    return ReadFile(errors()).find("(127.0.0.2) is the node") != std::string::npos;
+  });
+  StartDaemon(Listening(Options(), "127.0.0.1:" + port));
+  const ChattyVm two(watch_dir(), "vm2");
+  shown += watch->ReadUntil("\"vm2\"");
+  EXPECT_THAT(shown, testing::Not(HasSubstr("alien")));
+  EXPECT_THAT(ReadFile(errors()), testing::Not(HasSubstr("GAP")));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,484 @@
+"""The unary calls about VMs, intents and the server."""
+
+import socket
+import time
+
+from promises import elsewhere, headline, promise
+from world import code, pb, qmp, wait_until
+
+headline("GetVm", "Shows one VM.")
+headline("GetVmRequest", "Which VM to show.")
+headline("GetVmResponse", "The VM.")
+headline("DeclareIntentRequest", "Who is about to stop which VM, and why.")
+headline("DeclareIntentResponse", "The intent as it stands.")
+headline("WithdrawIntentRequest", "Which intent to take back.")
+headline("WithdrawIntentResponse", "It is taken back.")
+headline("GetServerInfoRequest", "Nothing is to be said.")
+headline("GetServerInfoResponse", "The daemon as it is now.")
+headline("WatchedDirectory", "A directory of QMP sockets.")
+headline("Intent", "What somebody is about to do to a VM.")
+
+
+def two_of_one_name(world):
+    other = world.path / "other"
+    other.mkdir()
+    world.watches.append(f"{other}:*.kvmd")
+    world.start()
+    qemus = [world.vm(), world.vm(directory=other)]
+    wait_until("both are listed", lambda: len(world.call("ListVms").vms) == 2)
+    return qemus, [vm.ref.run_id for vm in world.call("ListVms").vms]
+
+
+@promise("GetVm", "NOT_FOUND: no VM of that name is known.")
+@promise("GetVmRequest.name", "exactly, not a pattern; at most 1 KiB")
+def get_vm_by_name(world):
+    world.start()
+    world.started_vm(world.oldest())
+    assert world.get("vm1").ref.name == "vm1"
+    for name in ("vm2", "vm*", "VM1"):
+        assert name in world.refused("NOT_FOUND", "GetVm", name=name)
+    assert "1025 bytes" in world.refused("INVALID_ARGUMENT", "GetVm", name="x" * 1025)
+
+
+@promise("GetVm", "FAILED_PRECONDITION: more than one runs under that name (two watched "
+                  "directories); the message lists their run ids.")
+@promise("GetVmRequest.run_id", "optional: which run, where a name stands for more than one; at most 1 KiB")
+def get_vm_of_two(world):
+    _, runs = two_of_one_name(world)
+    message = world.refused("FAILED_PRECONDITION", "GetVm", name="vm1")
+    for run in runs:
+        assert run in message, message
+        assert world.get("vm1", run_id=run).ref.run_id == run
+    world.refused("INVALID_ARGUMENT", "GetVm", name="vm1", run_id="x" * 1025)
+
+
+@promise("GetVmResponse.vm", "the run of that name that runs, else the one that stopped last")
+def get_vm_prefers_what_runs(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream).exit()
+    first = stream.wait_event("STOPPED").vm.run_id
+    assert world.get().ref.run_id == first
+    second = world.started_vm(stream)
+    run = stream.wait_event("STARTED", nth=2).vm.run_id
+    assert world.get().ref.run_id == run
+    second.exit()
+    stream.wait_event("STOPPED", nth=2)
+    assert world.get().ref.run_id == run
+
+
+@promise("DeclareIntent",
+         "Says beforehand who is about to stop a VM and why, so that the stop is not a guess.")
+@promise("DeclareIntentResponse.intent", "with its id")
+@promise("Intent.intent_id", "unique for ever")
+def declared_intents(world):
+    world.start()
+    stream = world.oldest()
+    ids = set()
+    for name in ("a", "b", "c"):
+        qemu = world.started_vm(stream, name)
+        intent = world.declare(name, "an actor", "a reason")
+        assert (intent.actor, intent.reason) == ("an actor", "a reason")
+        ids.add(intent.intent_id)
+        qemu.kill()
+        assert stream.wait_event("STOPPED", name).shutdown.intent == intent
+    assert len(ids) == 3 and "" not in ids
+
+
+@promise("DeclareIntent",
+         "The stop that follows is of the class ADMIN, whatever way it takes, with these exceptions:",
+         "CRASH a guest's panic, an expired watchdog, an error of the host that QEMU gave up on, a "
+         "crash of QEMU, and a kill because the memory ran out stay what they are;",
+         "The cause is the one that the evidence tells, with an intent as without.",
+         "An intent counts if it is open when what decides the end is seen: the SHUTDOWN, the panic, "
+         "the watchdog, the migration, or else the end of the process.")
+def what_an_intent_decides(world):
+    world.start()
+    stream = world.oldest()
+    endings = {
+        "poweroff": (qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}), None, "ADMIN"),
+        "silent": ("", None, "ADMIN"),
+        "killed": ("", 9, "ADMIN"),
+        "panic": (qmp("GUEST_PANICKED", {"action": "poweroff"}), None, "CRASH"),
+        "watchdog": (qmp("WATCHDOG", {"action": "poweroff"}), None, "CRASH"),
+        "error": (qmp("SHUTDOWN", {"guest": False, "reason": "host-error"}), None, "CRASH"),
+        "crash": ("", 11, "CRASH"),
+    }
+    for name, (said, number, expected) in endings.items():
+        qemu = world.started_vm(stream, name)
+        world.declare(name)
+        qemu.send(said)
+        qemu.exit() if number is None else qemu.kill(number)
+        detail = stream.wait_event("STOPPED", name).shutdown
+        assert pb.ShutdownClass.Name(getattr(detail, "class")).endswith(expected), (name, detail)
+
+
+elsewhere("tests/watcher/core/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
+          "DeclareIntent", "UNKNOWN an end with the host's reboot stays one: nobody saw it;")
+elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
+          "VmSessionIntentTest.AFileThatWasWrittenSaysThatTheShutdownCameFirst",
+          "DeclareIntent",
+          "USER an end that only the shutdown file tells of (rule shutdown-file-found) stays one: the "
+          "file was written because no intent counted. docs/classification.md has the class under an "
+          "intent for every rule.")
+elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
+          "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
+          "DeclareIntent", "That it expires or is withdrawn afterwards changes nothing.")
+
+
+@promise("DeclareIntent", "It ends with its run.")
+def an_intent_ends_with_its_run(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    intent = world.declare()
+    qemu.exit()
+    stream.wait_event("STOPPED")
+    world.refused("NOT_FOUND", "WithdrawIntent", intent_id=intent.intent_id)
+
+
+@promise("DeclareIntentRequest.request_id",
+         "Optional, at most 256 bytes of one line: names this declaration, so that a retry after a "
+         "lost answer finds its own intent.",
+         "While the run's intent of that request_id is open, or has counted for the end that is under "
+         "way, the answer is that intent as it was declared, and nothing changes.",
+         "One with another actor or reason answers ALREADY_EXISTS.")
+def a_retry_finds_its_own_intent(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    request = {"vm_name": "vm1", "actor": "a", "reason": "r", "request_id": "request-1"}
+    first = world.call("DeclareIntent", **request)
+    assert code(first) == "OK"
+    qemu.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
+    stream.wait_event("GUEST_SHUTDOWN")
+    again = world.call("DeclareIntent", **request)
+    assert again.intent == first.intent, again
+    world.refused("ALREADY_EXISTS", "DeclareIntent", **{**request, "reason": "another"})
+    for wrong in ("x" * 257, "a\nb"):
+        world.refused("INVALID_ARGUMENT", "DeclareIntent", **{**request, "request_id": wrong})
+    assert stream.types().count("INTENT_DECLARED") == 1
+
+
+@promise("DeclareIntent", "NOT_FOUND: no running VM of that name.")
+@promise("DeclareIntentRequest.vm_name", "exactly, not a pattern; at most 1 KiB")
+def an_intent_takes_a_running_vm(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream).exit()
+    stream.wait_event("STOPPED")
+    world.started_vm(stream, "vm2")
+    for name in ("vm1", "vm", "vm*"):
+        world.refused("NOT_FOUND", "DeclareIntent", vm_name=name, actor="a", reason="r")
+
+
+@promise("DeclareIntent",
+         "FAILED_PRECONDITION: more than one runs under that name; or what decides the end of the run "
+         "was seen already (a SHUTDOWN, a panic, ...), so that the intent would not count: it is not "
+         "declared.")
+@promise("DeclareIntentRequest.run_id", "optional, as in GetVmRequest")
+def an_intent_of_two(world):
+    _, runs = two_of_one_name(world)
+    world.refused("FAILED_PRECONDITION", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    world.declare(run_id=runs[0])
+    assert world.get(run_id=runs[0]).HasField("intent")
+    assert not world.get(run_id=runs[1]).HasField("intent")
+    stream = world.oldest()
+    world.started_vm(stream, "down").send(
+        qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
+    stream.wait_event("GUEST_SHUTDOWN", "down")
+    world.refused("FAILED_PRECONDITION", "DeclareIntent", vm_name="down", actor="a", reason="r")
+    assert not world.get(name="down").HasField("intent")
+
+
+@promise("DeclareIntent", "ALREADY_EXISTS: the run has an open intent, which the message "
+         "names, of another request_id.")
+def one_intent_a_run(world):
+    world.start()
+    world.started_vm(world.oldest())
+    intent = world.declare()
+    message = world.refused("ALREADY_EXISTS", "DeclareIntent", vm_name="vm1", actor="b", reason="r")
+    assert intent.intent_id in message, message
+
+
+@promise("DeclareIntent", "PERMISSION_DENIED: the peer may only read.")
+@promise("WithdrawIntent", "PERMISSION_DENIED: the peer may only read.")
+@promise("VmEventService",
+         "Roles: every method that asks is for readers and operators; DeclareIntent and "
+         "WithdrawIntent are for operators, and answer PERMISSION_DENIED to others.",
+         "The role comes with the listener, or over TLS with the client's certificate.")
+def roles(world):
+    reader = world.path / "reader"
+    world.start("--listen", f"unix:{world.socket},role=operator", "--listen",
+                f"unix:{reader},role=reader")
+    world.started_vm(world.oldest())
+    intent = world.declare()
+    operators = world.stub
+    world.stub = type(operators)(world.connect(f"unix:{reader}"))
+    world.refused("PERMISSION_DENIED", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    world.refused("PERMISSION_DENIED", "WithdrawIntent", intent_id=intent.intent_id)
+    for method, fields in (("ListVms", {}), ("ListEvents", {}), ("GetServerInfo", {}),
+                           ("GetVm", {"name": "vm1"})):
+        assert code(world.call(method, **fields)) == "OK"
+    world.oldest().wait_event("STARTED")
+
+
+@promise("DeclareIntentRequest.actor",
+         "A person or a system, at most 256 bytes of one line: without control characters (C0, DEL, "
+         "C1) and the line separators U+2028 and U+2029.")
+@promise("DeclareIntentRequest.reason", "at most 1024 bytes of one line, likewise")
+@promise("DeclareIntentRequest.ttl", "0: 10 minutes; at most 24 h")
+@promise("Intent.actor", "who: a person or a system, at most 256 bytes")
+@promise("Intent.reason", "why, at most 1024 bytes")
+def the_bounds_of_an_intent(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream)
+    for fields in ({"actor": ""}, {"actor": "a" * 257}, {"actor": "a\nb"}, {"reason": "r" * 1025},
+                   {"reason": "a\rb"}, {"reason": "a\x7f"}, {"actor": "a\u0085"},
+                   {"actor": "a\u009b"}, {"reason": "a\u2028"}, {"actor": "a\u2029"},
+                   {"vm_name": "x" * 1025}, {"ttl": {"seconds": 24 * 3600 + 1}}, {"ttl": {"seconds": -1}}):
+        request = {"vm_name": "vm1", "actor": "a", "reason": "r", **fields}
+        message = world.refused("INVALID_ARGUMENT", "DeclareIntent", **request)
+        assert next(iter(fields)) in message, (fields, message)
+    before = time.time()
+    intent = world.declare(actor="a" * 256, reason="r" * 1024)
+    assert 599 <= intent.expire_time.ToNanoseconds() / 1e9 - before <= 600 + time.time() - before
+    world.call("WithdrawIntent", intent_id=intent.intent_id)
+    stream.wait_event("INTENT_WITHDRAWN")
+    assert world.declare(ttl={"seconds": 24 * 3600}).intent_id
+
+
+@promise("WithdrawIntent", "Takes a declared intent back.")
+@promise("WithdrawIntentRequest.intent_id", "as DeclareIntent answered; at most 1 KiB")
+@promise("WithdrawIntent", "NOT_FOUND: it ended or never was.")
+def withdrawal(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    intent = world.declare()
+    assert code(world.call("WithdrawIntent", intent_id=intent.intent_id)) == "OK"
+    for gone in (intent.intent_id, "00000000-0000-0000-0000-000000000000"):
+        world.refused("NOT_FOUND", "WithdrawIntent", intent_id=gone)
+    qemu.kill()
+    stopped = stream.wait_event("STOPPED")
+    assert getattr(stopped.shutdown, "class") == pb.SHUTDOWN_CLASS_CRASH
+
+
+elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
+          "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsToldThen", "Intent.expire_time",
+          "The ttl itself is counted by the monotonic clock: setting the node's clock neither shortens "
+          "nor prolongs it, and it stands still while the host is suspended.")
+
+
+@promise("Intent.expire_time",
+         "When its ttl is over, by the node's clock as it was at the declaration.")
+@promise("IntentEnd.INTENT_END_EXPIRED", "its ttl was over")
+def expiry(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    intent = world.declare(ttl={"nanos": 1_000_000})
+    ended = stream.wait_event("INTENT_WITHDRAWN")
+    assert ended.observe_time.ToNanoseconds() >= intent.expire_time.ToNanoseconds()
+    assert ended.intent_end == pb.INTENT_END_EXPIRED
+    qemu.kill()
+    stopped = stream.wait_event("STOPPED")
+    assert getattr(stopped.shutdown, "class") == pb.SHUTDOWN_CLASS_CRASH
+
+
+@promise("GetServerInfo",
+         "Says who the server is, what it retains and watches, and whether its journal can be "
+         "written.")
+@promise("GetServerInfoResponse.version", "of vmeventd")
+@promise("GetServerInfoResponse.node", "the host's name")
+@promise("GetServerInfoResponse.start_time", "the daemon's")
+@promise("GetServerInfoResponse.journal_writable", "false: events are not durable now")
+@promise("GetServerInfoResponse.exit_status_source", "\"pidfd\", \"proc-connector\" or \"none\"")
+@promise("GetServerInfoResponse.directories", "one a --watch")
+@promise("WatchedDirectory.path", "as --watch names it")
+@promise("WatchedDirectory.pattern", "of the sockets' file names")
+@promise("WatchedDirectory.present", "whether it exists now")
+@promise("WatchedDirectory.sockets", "in it that match")
+def server_info(world):
+    before = time.time_ns()
+    missing = world.path / "missing"
+    world.watches.append(f"{missing}:*.qmp")
+    world.start()
+    world.started_vm(world.oldest())
+    (world.monitors / "no-socket.txt").touch()
+    info = world.info()
+    assert f"vmeventd {info.version} started" in world.log(), info
+    assert info.node == socket.gethostname()
+    assert before <= info.start_time.ToNanoseconds() <= time.time_ns()
+    assert info.journal_writable and info.journal_id
+    assert info.exit_status_source in ("pidfd", "proc-connector", "none")
+    here, there = info.directories
+    assert (here.path, here.pattern, here.present, here.sockets) == (
+        str(world.monitors), "*.kvmd", True, 1), info
+    assert (there.path, there.pattern, there.present) == (str(missing), "*.qmp", False), info
+    missing.mkdir()
+    wait_until("the directory is there", lambda: world.info().directories[1].present)
+
+
+elsewhere("tests/server/host/node_id_test.cc:NodeId.IsKeptInTheStateDirectoryOtherwise",
+          "GetServerInfoResponse.node_id",
+          "It is made from /etc/machine-id and does not reveal that; where there is none, it is kept "
+          "in the state directory.")
+
+
+@promise("GetServerInfoResponse.node_id",
+         "A UUID of the node that stays when the host is renamed, the journal is replaced or "
+         "vmeventd is installed again.")
+@promise("Progress.node_id", "GetServerInfoResponse.node_id")
+def node_id(world):
+    world.start()
+    first = world.info().node_id
+    assert len(first) == 36
+    world.stop()
+    for part in world.state.glob("journal.db*"):
+        part.unlink()
+    world.start()
+    assert world.info().node_id == first
+    stream = world.oldest()
+    stream.wait("a Progress comes", lambda: stream.messages)
+    assert stream.messages[0].progress.node_id == first
+
+
+@promise("GetServerInfoResponse.unfollowed_sockets",
+         "The sockets in watched directories behind which no VM is followed, by path; at most "
+         "1,000.")
+@promise("UnfollowedSocket",
+         "A socket in a watched directory that is no VM yet: it takes no connection, nobody answers "
+         "there, no descriptor is left.",
+         "It is not listed as a VM and has no events.")
+@promise("UnfollowedSocket.path", "of the socket")
+@promise("UnfollowedSocket.name", "that its VM would have")
+@promise("UnfollowedSocket.problem", "for people")
+@promise("UnfollowedSocket.since", "the problem's")
+def sockets_without_a_vm(world):
+    world.start()
+    stream = world.oldest()
+    before = time.time_ns()
+    paths = [world.monitors / f"{name}.kvmd" for name in ("b", "a")]
+    bound = []
+    for path in paths:
+        bound.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        bound[-1].bind(str(path))
+    wait_until("both are listed", lambda: len(world.info().unfollowed_sockets) == 2)
+    listed = world.info().unfollowed_sockets
+    assert [one.path for one in listed] == sorted(str(path) for path in paths), listed
+    assert [one.name for one in listed] == ["a", "b"], listed
+    for one in listed:
+        assert one.problem, listed
+        assert before <= one.since.ToNanoseconds() <= time.time_ns(), listed
+    assert not world.call("ListVms").vms
+    for path in paths:
+        path.unlink()
+    wait_until("none is listed", lambda: not world.info().unfollowed_sockets)
+    world.started_vm(stream)
+    assert {event.vm.name for event in stream.events} == {"vm1"}
+
+
+@promise("GetServerInfoResponse.oldest_sequence", "of those retained")
+@promise("GetServerInfoResponse.newest_sequence", "0: there has been no event yet")
+@promise("GetServerInfoResponse.vms", "that have not stopped")
+@promise("GetServerInfoResponse.streams", "of WatchEvents that are open")
+def what_the_server_counts(world):
+    world.start()
+    assert world.info().newest_sequence == 0
+    assert world.info().streams == 0
+    stream = world.oldest()
+    world.started_vm(stream, "a").exit()
+    stream.wait_event("STOPPED", "a")
+    world.started_vm(stream, "b")
+    info = world.info()
+    assert (info.vms, info.streams, info.oldest_sequence, info.newest_sequence) == (1, 1, 1, 3), info
+    stream.close()
+    wait_until("the stream is closed", lambda: world.info().streams == 0)
+
+
+@promise("VmEventService",
+         "INVALID_ARGUMENT a field is not what it must be; the message names it, its value, the "
+         "rule;")
+def invalid_arguments(world):
+    world.start()
+    for method, fields, names in (
+            ("ListEvents", {"page_size": -1}, ("page_size", "-1")),
+            ("ListEvents", {"page_size": 1001}, ("page_size", "1001", "1000")),
+            ("ListVms", {"page_token": "no token"}, ("page_token", "no token")),
+            ("GetVm", {"name": ""}, ("name",)),
+            ("DeclareIntent", {"vm_name": "vm1", "actor": "a\nb", "reason": "r"}, ("actor", "line")),
+            ("WithdrawIntent", {"intent_id": ""}, ("intent_id",))):
+        message = world.refused("INVALID_ARGUMENT", method, **fields)
+        for name in names:
+            assert name in message, (method, message)
+
+
+@promise("VmEventService", "A string that is not UTF-8 is INVALID_ARGUMENT.")
+def texts_are_utf8(world):
+    world.start()
+    for method, request, field in (("GetVm", b"\n\x01\xff", "name: "),
+                                   ("ListEvents", b"\n\x03\n\x01\xc3", "filter.vm_names[0]: ")):
+        answer = world.call_raw(method, request)
+        assert code(answer) == "INVALID_ARGUMENT", answer
+        assert field in answer.details() and "UTF-8" in answer.details(), answer.details()
+
+
+@promise("VmEventService", "UNAVAILABLE the daemon cannot be reached, or is going down.")
+def unavailable(world):
+    world.start()
+    world.stop()
+    world.refused("UNAVAILABLE", "GetServerInfo")
+
+
+@promise("VmEventService",
+         "The standard service grpc.health.v1.Health tells whether the daemon has made its first "
+         "scan and is not going down, for the services \"\" and \"vmeventd.v1.VmEventService\"; and "
+         "for the service \"journal\" whether what happens is kept durably.")
+def health(world):
+    world.start()
+    for service in ("", "vmeventd.v1.VmEventService", "journal"):
+        assert world.health(service) == "SERVING", service
+    assert world.health("no service") == "NOT_FOUND"
+
+
+# What came after 0.1.0, and the field that it came with.
+CAPABILITIES = {
+    "event-state": ("Event", "state"),
+    "event-problems": ("Event", "problems"),
+    "intent-end": ("Event", "intent_end"),
+    "intent-request-id": ("DeclareIntentRequest", "request_id"),
+    "missing-ranges": ("Event", "missing"),
+    "node-id": ("GetServerInfoResponse", "node_id"),
+    "shutdown-caveats": ("ShutdownDetail", "caveats"),
+    "unfollowed-sockets": ("GetServerInfoResponse", "unfollowed_sockets"),
+}
+
+
+@promise("GetServerInfoResponse.capabilities",
+         "Names of what this server can do that 0.1.0 could not, as \"event-state\".",
+         "A name keeps its meaning for ever.",
+         "A client asks for a name, not for a version; a server that has none sends none.")
+def capabilities(world):
+    world.start()
+    expected = sorted(name for name, (message, field) in CAPABILITIES.items()
+                      if field in getattr(pb, message).DESCRIPTOR.fields_by_name)
+    assert list(world.info().capabilities) == expected, (world.info().capabilities, expected)
+
+
+@promise("VmEventService",
+         "A client that comes back asks GetServerInfo: a journal_id that changed means that the "
+         "journal was replaced, lost with a reinstallation, or restored from a copy; capabilities "
+         "say what the server can do, which after an upgrade is more and after a rollback may be "
+         "less.")
+def a_reinstallation(world):
+    world.start()
+    journal_id = world.info().journal_id
+    world.restart()
+    assert world.info().journal_id == journal_id
+    world.stop()
+    for path in world.state.iterdir():
+        path.unlink()
+    world.start()
+    assert world.info().journal_id != journal_id

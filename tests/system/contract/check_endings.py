@@ -1,0 +1,259 @@
+"""Who ended a VM and how: ShutdownClass, ShutdownCause, ShutdownDetail."""
+
+import signal
+
+from promises import elsewhere, headline, promise
+from world import pb, qmp
+
+USER, ADMIN, CRASH, UNKNOWN = "USER", "ADMIN", "CRASH", "UNKNOWN"
+
+
+def shutdown(guest, reason):
+    return qmp("SHUTDOWN", {"guest": guest, "reason": reason})
+
+
+def end(world, events="", number=None, name="vm1", before=None, arguments=()):
+    """The STOPPED of a VM whose QEMU says `events` and then exits, or is killed by `number`."""
+    world.start(*arguments)
+    stream = world.oldest()
+    qemu = world.started_vm(stream, name)
+    if before:
+        before(stream, qemu)
+    qemu.send(events)
+    if number is None:
+        qemu.exit()
+    else:
+        qemu.kill(number)
+    return stream.wait_event("STOPPED", name)
+
+
+def expect(stopped, class_name, cause):
+    assert pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")) == f"SHUTDOWN_CLASS_{class_name}", stopped
+    assert pb.ShutdownCause.Name(stopped.shutdown.cause) == f"SHUTDOWN_CAUSE_{cause}", stopped
+
+
+headline("ShutdownClass", "Who ended a VM.")
+headline("ShutdownCause", "How it ended, in detail.")
+headline("ShutdownDetail", "How a VM ended, who ended it, and how that is known.")
+headline("Evidence", "One fact that a verdict follows from.")
+elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
+          "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY",
+          "SIGKILL while the cgroup's oom_kill count rose")
+
+
+@promise("ShutdownClass.SHUTDOWN_CLASS_USER", "from inside the guest, in order")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_POWEROFF", "the guest shut itself down, in order")
+def guest_poweroff(world):
+    expect(end(world, shutdown(True, "guest-shutdown")), USER, "GUEST_POWEROFF")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT", "guest reboot under -no-reboot")
+def guest_reboot_exit(world):
+    expect(end(world, shutdown(True, "guest-reset")), USER, "GUEST_REBOOT_EXIT")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_HIBERNATE", "suspend to disk")
+def guest_hibernate(world):
+    expect(end(world, qmp("SUSPEND_DISK") + shutdown(True, "guest-shutdown")), USER, "GUEST_HIBERNATE")
+
+
+@promise("ShutdownClass.SHUTDOWN_CLASS_ADMIN", "from the host, in order or by a declared intent")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_POWERDOWN",
+         "ACPI power button pressed by the host, guest obeyed")
+@promise("ShutdownDetail.powerdown_age", "last POWERDOWN to shutdown; unset if none")
+def host_powerdown(world):
+    world.start()
+    stream = world.oldest()
+    pressed = world.started_vm(stream, "pressed")
+    alone = world.started_vm(stream, "alone")
+    intended = world.started_vm(stream, "intended")
+    world.declare("intended")
+    pressed.send(qmp("POWERDOWN") + shutdown(True, "guest-shutdown"))
+    for qemu in (alone, intended):
+        qemu.send(shutdown(True, "guest-shutdown"))
+    for qemu in (pressed, alone, intended):
+        qemu.exit()
+    stopped = stream.wait_event("STOPPED", "pressed")
+    expect(stopped, ADMIN, "HOST_POWERDOWN")
+    assert stopped.shutdown.HasField("powerdown_age")
+    stopped = stream.wait_event("STOPPED", "alone")
+    expect(stopped, USER, "GUEST_POWEROFF")
+    assert not stopped.shutdown.HasField("powerdown_age")
+    expect(stream.wait_event("STOPPED", "intended"), ADMIN, "GUEST_POWEROFF")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_QUIT", "QMP or HMP quit")
+def host_quit(world):
+    expect(end(world, shutdown(False, "host-qmp-quit")), ADMIN, "HOST_QUIT")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_SIGNAL", "SIGTERM, SIGINT or SIGHUP")
+def host_signal(world):
+    expect(end(world, shutdown(False, "host-signal")), ADMIN, "HOST_SIGNAL")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_UI", "the window of QEMU was closed")
+def host_ui(world):
+    expect(end(world, shutdown(False, "host-ui")), ADMIN, "HOST_UI")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_RESET_EXIT", "system_reset under -no-reboot")
+def host_reset_exit(world):
+    expect(end(world, shutdown(False, "host-qmp-system-reset")), ADMIN, "HOST_RESET_EXIT")
+
+
+elsewhere("tests/system/migration_test.cc:MigrationTest.SourceHasMigratedAwayAndTheVmLivesOnAtItsDestination",
+          "ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY",
+          "the VM lives on elsewhere; this process was its source")
+
+
+@promise("ShutdownClass.SHUTDOWN_CLASS_CRASH",
+         "nobody asked: guest panic, watchdog, QEMU died or was killed")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_PANIC", "the guest's kernel panicked and told QEMU")
+def guest_panic(world):
+    expect(end(world, qmp("GUEST_PANICKED", {"action": "poweroff"}) + shutdown(True, "guest-panic")),
+           CRASH, "GUEST_PANIC")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_WATCHDOG", "the guest no longer fed its watchdog")
+def watchdog(world):
+    expect(end(world, qmp("WATCHDOG", {"action": "poweroff"}) + shutdown(True, "guest-shutdown")),
+           CRASH, "WATCHDOG")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_ERROR", "QEMU gave up after an error of the host")
+def host_error(world):
+    expect(end(world, shutdown(False, "host-error")), CRASH, "HOST_ERROR")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED", "SIGKILL; by whom is not known")
+@promise("ShutdownDetail.exit_signal", "what killed the process; 0 if it exited")
+def qemu_killed(world):
+    stopped = end(world, number=signal.SIGKILL)
+    expect(stopped, CRASH, "QEMU_KILLED")
+    assert stopped.shutdown.exit_signal == signal.SIGKILL, stopped
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_CRASHED",
+         "SIGSEGV, SIGABRT, SIGBUS, ... or a non-zero exit")
+def qemu_crashed(world):
+    world.start()
+    stream = world.oldest()
+    numbers = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+    for number in numbers:
+        world.started_vm(stream, number.name).kill(number)
+        stopped = stream.wait_event("STOPPED", number.name)
+        expect(stopped, CRASH, "QEMU_CRASHED")
+        assert stopped.shutdown.exit_signal == number, stopped
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED",
+         "gone without a word, and its status could not be had")
+def process_exited(world):
+    expect(end(world), CRASH, "PROCESS_EXITED")
+
+
+@promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "it ended unobserved, and no trace tells more")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "while no daemon watched, and no trace is left")
+def unobserved(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    world.stop()
+    qemu.exit()
+    world.start()
+    expect(world.oldest().wait_event("STOPPED"), UNKNOWN, "UNOBSERVED")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_REQUEST",
+         "from the host; QEMU (before 4.0) did not say how")
+def host_request(world):
+    expect(end(world, qmp("SHUTDOWN", {"guest": False})), ADMIN, "HOST_REQUEST")
+
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_REQUEST",
+         "from the guest; QEMU (before 4.0) did not say how")
+def guest_request(world):
+    expect(end(world, qmp("SHUTDOWN", {"guest": True})), USER, "GUEST_REQUEST")
+
+
+@promise("ShutdownCause", "Each cause belongs to one class, except where an intent overrides it.")
+def one_class_a_cause(world):
+    world.start()
+    stream = world.oldest()
+    for name, intended in (("free", False), ("intended", True)):
+        qemu = world.started_vm(stream, name)
+        if intended:
+            world.declare(name)
+        qemu.kill()
+        expect(stream.wait_event("STOPPED", name), ADMIN if intended else CRASH, "QEMU_KILLED")
+
+
+@promise("ShutdownClass.SHUTDOWN_CLASS_UNSPECIFIED", "never sent")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_UNSPECIFIED", "never sent")
+@promise("ShutdownDetail.class", "who")
+@promise("ShutdownDetail.cause", "how")
+@promise("ShutdownDetail.rule", "id of the classification rule that matched")
+def every_verdict_is_whole(world):
+    world.start()
+    stream = world.oldest()
+    rules = []
+    for name, said in (("a", shutdown(True, "guest-shutdown")), ("b", ""),
+                       ("c", shutdown(True, "a reason that no QEMU has")), ("d", shutdown(False, "none"))):
+        qemu = world.started_vm(stream, name)
+        qemu.send(said)
+        qemu.exit()
+        detail = stream.wait_event("STOPPED", name).shutdown
+        assert getattr(detail, "class") and detail.cause, detail
+        rules.append(detail.rule)
+    assert rules == ["guest-poweroff", "process-exited", "legacy-guest", "legacy-host"], rules
+
+
+@promise("ShutdownDetail.exit_status_known", "whether the kernel told how the process ended")
+@promise("ShutdownDetail.exit_code", "valid if exit_status_known and exit_signal = 0")
+def exit_status(world):
+    world.start()
+    known = world.info().exit_status_source != "none"
+    stream = world.oldest()
+    world.started_vm(stream).exit()
+    detail = stream.wait_event("STOPPED").shutdown
+    assert detail.exit_status_known == known, detail
+    assert (detail.exit_code, detail.exit_signal) == (0, 0), detail
+
+
+@promise("ShutdownDetail.intent", "the intent that was open, if any")
+def the_intent_of_an_end(world):
+    world.start()
+    stream = world.oldest()
+    intended = world.started_vm(stream, "intended")
+    free = world.started_vm(stream, "free")
+    intent = world.declare("intended")
+    intended.kill()
+    free.kill()
+    assert stream.wait_event("STOPPED", "intended").shutdown.intent == intent
+    assert not stream.wait_event("STOPPED", "free").shutdown.HasField("intent")
+
+
+@promise("ShutdownDetail.evidence", "what the rule saw, oldest first")
+@promise("Evidence.time", "when it was observed, by the node's clock")
+@promise("Evidence.what", "as \"SHUTDOWN reason=guest-shutdown\" or \"exit signal 9\"")
+def evidence(world):
+    stopped = end(world, qmp("POWERDOWN") + shutdown(True, "guest-shutdown"), signal.SIGKILL)
+    what = [entry.what for entry in stopped.shutdown.evidence]
+    assert "SHUTDOWN reason=guest-shutdown" in what, what
+    assert what.index("POWERDOWN") < what.index("SHUTDOWN reason=guest-shutdown"), what
+    assert any(entry.startswith("exit signal 9") for entry in what), what
+    times = [entry.time.ToNanoseconds() for entry in stopped.shutdown.evidence]
+    assert times == sorted(times) and times[-1] <= stopped.observe_time.ToNanoseconds(), times
+
+
+@promise("ShutdownDetail.shutdown_file_written", "the legacy file")
+def shutdown_file_written(world):
+    world.start()
+    stream = world.oldest()
+    for name, reason, written in (("user", "guest-shutdown", True), ("admin", "host-qmp-quit", False)):
+        qemu = world.started_vm(stream, name)
+        qemu.send(shutdown(written, reason))
+        qemu.exit()
+        assert stream.wait_event("STOPPED", name).shutdown.shutdown_file_written == written
+        assert (world.monitors / f"{name}.shutdown").exists() == written

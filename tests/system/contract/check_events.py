@@ -1,0 +1,440 @@
+"""What happens to VMs: EventType, VmState, VmRef, Event, Vm."""
+
+import json
+import shutil
+import time
+
+from promises import elsewhere, headline, promise
+from world import pb, qmp, type_name, wait_until
+
+headline("EventType", "What happened.",
+         "A client ignores types that it does not know: later versions may add some.")
+headline("VmState", "What a VM does now.")
+headline("Event", "One thing that happened.")
+
+
+def events_of(world, *said):
+    """The types of events that these lines of a QEMU make, between STARTED and the last."""
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    before = len(stream.types())
+    qemu.send("".join(said) + qmp("POWERDOWN"))
+    stream.wait_event("POWERDOWN_REQUESTED")
+    return [event for event in stream.events if event.vm.name == "vm1"][before:-1]
+
+
+def expect_type(world, name, *said):
+    found = events_of(world, *said)
+    assert [pb.EventType.Name(e.type) for e in found] == [f"EVENT_TYPE_{name}"], found
+    return found[0]
+
+
+@promise("EventType.EVENT_TYPE_UNSPECIFIED", "never sent")
+@promise("VmState.VM_STATE_UNSPECIFIED", "never sent")
+@promise("Event.type", "what happened")
+@promise("Event.message", "one sentence for people")
+def every_event_has_type_and_message(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    assert world.get().state
+    qemu.send(qmp("STOP") + qmp("RESUME") + qmp("AN_EVENT_OF_TOMORROW") + qmp("POWERDOWN"))
+    qemu.exit()
+    stream.wait_event("STOPPED")
+    for event in stream.events:
+        assert event.type and event.message and "\n" not in event.message, event
+
+
+@promise("EventType.EVENT_TYPE_STARTED", "a QEMU process was seen for the first time: a new run")
+@promise("EventType.EVENT_TYPE_STOPPED",
+         "its process is gone: last event of the run, exactly one")
+@promise("VmRef", "One life of one QEMU process.",
+         "A VM that is started again has the same name and a new run.")
+@promise("VmState.VM_STATE_STOPPED", "its process is gone")
+def a_run_starts_and_stops_once(world):
+    world.start()
+    stream = world.oldest()
+    runs = []
+    for nth in (1, 2):
+        qemu = world.started_vm(stream)
+        qemu.send(qmp("STOP") + qmp("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}))
+        qemu.exit()
+        runs.append(stream.wait_event("STOPPED", nth=nth).vm)
+        assert world.get().state == pb.VM_STATE_STOPPED
+    assert runs[0].name == runs[1].name and runs[0].run_id != runs[1].run_id
+    for run in runs:
+        types = [pb.EventType.Name(e.type) for e in stream.events if e.vm.run_id == run.run_id]
+        assert types[0] == "EVENT_TYPE_STARTED" and types[-1] == "EVENT_TYPE_STOPPED", types
+        assert types.count("EVENT_TYPE_STOPPED") == types.count("EVENT_TYPE_STARTED") == 1, types
+
+
+@promise("EventType.EVENT_TYPE_GUEST_SHUTDOWN",
+         "the guest is down and QEMU is still there: it stays (-no-shutdown), or has not ended within "
+         "5 s")
+@promise("Event.shutdown", "with STOPPED and GUEST_SHUTDOWN")
+@promise("VmState.VM_STATE_GUEST_DOWN", "shut down or panicked, QEMU still there")
+@promise("Vm.shutdown", "once it is down")
+def guest_shutdown(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    assert not world.get().HasField("shutdown")
+    # Under -no-shutdown QEMU pauses the guest and stays.
+    qemu.behave(status="shutdown")
+    qemu.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
+    down = stream.wait_event("GUEST_SHUTDOWN")
+    assert down.HasField("shutdown")
+    assert world.get().state == pb.VM_STATE_GUEST_DOWN and world.get().HasField("shutdown")
+    qemu.exit()
+    stopped = stream.wait_event("STOPPED")
+    for event in stream.events:
+        assert event.HasField("shutdown") == (event in (down, stopped)), event
+
+
+@promise("EventType.EVENT_TYPE_POWERDOWN_REQUESTED", "the host pressed the ACPI power button")
+@promise("Event.qmp_event", "the QMP event's name, where one caused this")
+@promise("Event.qemu_time", "from the QMP event; unset where it has none")
+@promise("Event.observe_time", "the node's clock")
+def powerdown_requested(world):
+    before = time.time_ns()
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.send(qmp("POWERDOWN", seconds=1234))
+    event = stream.wait_event("POWERDOWN_REQUESTED")
+    assert event.qmp_event == "POWERDOWN" and event.qemu_time.ToNanoseconds() == 1234_000_002_000
+    started = stream.wait_event("STARTED")
+    assert not started.qmp_event and not started.HasField("qemu_time")
+    for observed in (started, event):
+        assert before <= observed.observe_time.ToNanoseconds() <= time.time_ns()
+
+
+@promise("EventType.EVENT_TYPE_RESET", "the VM was reset, by whomever detail_json says")
+def reset(world):
+    event = expect_type(world, "RESET", qmp("RESET", {"guest": True, "reason": "guest-reset"}))
+    assert '"guest-reset"' in event.detail_json, event
+
+
+@promise("EventType.EVENT_TYPE_PAUSED", "its processors stand still")
+@promise("EventType.EVENT_TYPE_RESUMED", "and run again")
+@promise("EventType.EVENT_TYPE_SUSPENDED", "the guest suspended to memory")
+@promise("EventType.EVENT_TYPE_WOKEN", "and woke up")
+@promise("VmState.VM_STATE_RUNNING", "as far as QEMU has said")
+@promise("VmState.VM_STATE_PAUSED", "its processors stand still")
+@promise("VmState.VM_STATE_SUSPENDED", "the guest suspended to memory")
+@promise("Vm.state", "what it does")
+@promise("Vm.state_time", "since when")
+def pauses_and_suspensions(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    assert world.get().state == pb.VM_STATE_RUNNING
+    for said, kind, state in (("STOP", "PAUSED", pb.VM_STATE_PAUSED),
+                              ("RESUME", "RESUMED", pb.VM_STATE_RUNNING),
+                              ("SUSPEND", "SUSPENDED", pb.VM_STATE_SUSPENDED),
+                              ("WAKEUP", "WOKEN", pb.VM_STATE_RUNNING)):
+        qemu.send(qmp(said))
+        event = stream.wait_event(kind)
+        vm = world.get()
+        assert vm.state == state, vm
+        assert vm.state_time == event.observe_time, (vm, event)
+
+
+@promise("EventType.EVENT_TYPE_HIBERNATING", "the guest suspends to disk; its end follows")
+def hibernating(world):
+    expect_type(world, "HIBERNATING", qmp("SUSPEND_DISK"))
+
+
+@promise("EventType.EVENT_TYPE_GUEST_PANICKED", "the guest's kernel panicked")
+def guest_panicked(world):
+    expect_type(world, "GUEST_PANICKED", qmp("GUEST_PANICKED", {"action": "run"}))
+
+
+@promise("EventType.EVENT_TYPE_WATCHDOG_EXPIRED", "the guest no longer fed its watchdog")
+def watchdog_expired(world):
+    expect_type(world, "WATCHDOG_EXPIRED", qmp("WATCHDOG", {"action": "none"}))
+
+
+@promise("EventType.EVENT_TYPE_IO_ERROR", "a disk of the VM failed")
+def io_error(world):
+    expect_type(world, "IO_ERROR", qmp("BLOCK_IO_ERROR", {"device": "d", "action": "report"}))
+
+
+@promise("EventType.EVENT_TYPE_MEMORY_FAILURE", "the host's memory failed under the VM")
+def memory_failure(world):
+    expect_type(world, "MEMORY_FAILURE", qmp("MEMORY_FAILURE", {"action": "ignore"}))
+
+
+@promise("EventType.EVENT_TYPE_MIGRATION", "a migration changed its state, see detail_json")
+def migration(world):
+    event = expect_type(world, "MIGRATION", qmp("MIGRATION", {"status": "setup"}))
+    assert '"setup"' in event.detail_json
+
+
+@promise("EventType.EVENT_TYPE_MONITOR_LOST", "the QMP connection ended while the process lives")
+@promise("EventType.EVENT_TYPE_MONITOR_RESTORED", "there is a QMP connection again")
+@promise("VmState.VM_STATE_UNREACHABLE", "process alive, monitor lost or held by another client")
+def monitor_lost_and_restored(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.behave(greet=False)
+    qemu.close_client()
+    stream.wait_event("MONITOR_LOST")
+    assert world.get().state == pb.VM_STATE_UNREACHABLE
+    qemu.behave()
+    qemu.close_client()
+    stream.wait_event("MONITOR_RESTORED")
+    assert world.get().state == pb.VM_STATE_RUNNING
+    assert "STOPPED" not in stream.types()
+
+
+@promise("EventType.EVENT_TYPE_INTENT_DECLARED",
+         "somebody said that the VM is about to be stopped")
+@promise("EventType.EVENT_TYPE_INTENT_WITHDRAWN",
+         "and took it back, or its time was over: see intent_end")
+@promise("Event.intent_end", "with INTENT_WITHDRAWN")
+@promise("IntentEnd.INTENT_END_WITHDRAWN", "by WithdrawIntent")
+@promise("Event.intent", "with INTENT_*")
+@promise("Vm.intent", "while one is open")
+def intents_are_events(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream)
+    intent = world.declare()
+    assert world.get().intent == intent
+    world.call("WithdrawIntent", intent_id=intent.intent_id)
+    for kind in ("INTENT_DECLARED", "INTENT_WITHDRAWN"):
+        assert stream.wait_event(kind).intent.intent_id == intent.intent_id
+    assert not world.get().HasField("intent")
+    assert not stream.wait_event("STARTED").HasField("intent")
+    assert stream.wait_event("INTENT_WITHDRAWN").intent_end == pb.INTENT_END_WITHDRAWN
+
+
+headline("ShutdownCaveat", "What the class of a stop cannot exclude.",
+         "A client ignores values that it does not know.")
+headline("ShutdownCaveat.SHUTDOWN_CAVEAT_UNSPECIFIED", "never sent")
+headline("IntentEnd", "How an intent came to its end before the run did.")
+headline("IntentEnd.INTENT_END_UNSPECIFIED", "an event of a version that did not say")
+elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.ConnectedWhileTheVmIsFollowedIsACaveat",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED",
+          "A host that asks the guest for a shutdown through the agent, as libvirt and Proxmox VE do "
+          "where one is configured, leaves no trace on the monitor: the stop may be an admin's.")
+elsewhere("tests/watcher/core/vm_session_agent_test.cc:VmSessionAgentTest.AnIntentSettlesIt",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED", "A declared intent settles it.")
+elsewhere("tests/watcher/core/vm_session_agent_test.cc:"
+          "VmSessionAgentTest.OneThatLeftWithinTheWindowCountsAndNoOlderOne",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED",
+          "A guest agent (qemu-guest-agent on the port org.qemu.guest_agent.0) was connected at the "
+          "guest's shutdown, or at most --powerdown-window before it.")
+elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.OnAPortThatQemuDoesNotReportItIsPossible",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE",
+          "The VM has the agent's port, whose device has no id: QEMU then reports no change of it, and "
+          "an agent may have been connected.")
+elsewhere("tests/watcher/core/vm_session_agent_test.cc:VmSessionAgentTest.WhatIsNotTheUsersHasNoCaveat",
+          "ShutdownDetail.caveats", "with the class USER")
+elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+          "VmSessionStateTest.WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent",
+          "EventType.EVENT_TYPE_STATE_CHANGED",
+          "the VM's state changed, and no other event says why")
+elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+          "VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents",
+          "EventType.EVENT_TYPE_PROBLEMS_CHANGED", "its problems changed, and nothing else did")
+elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+          "VmSessionFloodTest.WhatAFloodLeavesOutTheGapMakesGood",
+          "Event.state",
+          "No change of state is without an event, so that a snapshot and the events that follow it "
+          "give the state at every sequence; after a GAP of the node as a whole, which has none, ask "
+          "ListVms.")
+elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+          "VmSessionStateTest.AProblemThatComesWithAnEventHasNoneOfItsOwn",
+          "Event.problems", "They change with events only, as the state does.")
+headline("Event.state", "UNSPECIFIED: a version before this field.")
+elsewhere("tests/watcher/core/qmp_message_test.cc:QmpMessageTest.BytesThatAreNotUtf8AreEscaped",
+          "Event.detail_json", "A byte that is not UTF-8 is the text \\\\xNN.")
+
+
+@promise("Event.state", "The VM's state after this event.")
+@promise("Event.problems", "The VM's problems after this event, as in Vm.")
+def an_event_has_the_state_and_the_problems_after_it(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.send(qmp("STOP") + qmp("RESUME"))
+    for kind, state in (("STARTED", pb.VM_STATE_RUNNING), ("PAUSED", pb.VM_STATE_PAUSED),
+                        ("RESUMED", pb.VM_STATE_RUNNING)):
+        event = stream.wait_event(kind)
+        assert event.state == state and not event.problems, event
+    qemu.kill()
+    assert stream.wait_event("STOPPED").state == pb.VM_STATE_STOPPED
+    world.vm("held", greet=False)
+    held = stream.wait_event("STARTED", "held")
+    assert held.state == pb.VM_STATE_UNREACHABLE and "held" in held.problems[0], held
+
+
+@promise("EventType.EVENT_TYPE_GAP", "events may be missing before this one; says why")
+def gap(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    world.stop()
+    qemu.behave(status="paused")
+    world.start()
+    event = world.oldest().wait_event("GAP")
+    assert event.message, event
+
+
+@promise("VmRef.name", "what the \"*\" of --watch stands for in the socket's file name")
+@promise("VmRef.uuid", "QEMU's -uuid; empty if it has none")
+@promise("Vm", "A VM, or more exactly one run of it, as it is now.")
+@promise("Vm.ref", "which")
+@promise("Vm.qemu_version", "as QEMU greets; empty: it has not yet")
+@promise("Vm.monitor_path", "the QMP socket that is followed")
+def who_a_vm_is(world):
+    other = world.path / "other"
+    other.mkdir()
+    world.watches.append(f"{other}:mon-*.kvmd")
+    world.start()
+    world.vm("mon-web", directory=other)
+    stream = world.oldest()
+    uuid = "12345678-9abc-def0-1234-56789abcdef0"
+    with_uuid = world.started_vm(stream, "with", uuid=uuid)
+    world.started_vm(stream, "without")
+    world.vm("silent", greet=False)
+    stream.wait_event("STARTED", "silent")
+    vm = world.get("with")
+    assert (vm.ref.name, vm.ref.uuid, vm.monitor_path) == ("with", uuid, with_uuid.path), vm
+    assert vm.qemu_version.startswith("7.2.22"), vm
+    assert world.get("without").ref.uuid == ""
+    stream.wait_event("STARTED", "web")
+    assert world.get("silent").qemu_version == ""
+    assert vm.ref.run_id == stream.wait_event("STARTED", "with").vm.run_id
+
+
+@promise("VmRef.pid", "0 if the daemon cannot see it (a foreign PID namespace)")
+@promise("Vm.start_time", "the process's")
+def which_process_it_is(world):
+    world.start()
+    stream = world.oldest()
+    before = time.time_ns() - 2 * 10**9  # in ticks of the boot clock, which is coarse
+    qemu = world.started_vm(stream)
+    assert world.get().ref.pid == qemu.pid == stream.wait_event("STARTED").vm.pid
+    assert before <= world.get().start_time.ToNanoseconds() <= time.time_ns()
+
+
+@promise("VmRef.run_id", "unique for ever; the same across restarts of the daemon")
+def run_ids(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    run_id = world.get().ref.run_id
+    world.restart()
+    assert world.get().ref.run_id == run_id
+    qemu.exit()
+    stream = world.oldest()
+    stream.wait_event("STOPPED")
+    world.vm()
+    assert stream.wait_event("STARTED", nth=2).vm.run_id != run_id
+
+
+@promise("Event.sequence", "its place in the journal; from 1 on")
+@promise("Vm.last_sequence", "its newest event; 0 if none is known")
+def sequences(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.send(qmp("STOP"))
+    paused = stream.wait_event("PAUSED")
+    assert [event.sequence for event in stream.events] == [1, 2]
+    assert world.get().last_sequence == paused.sequence
+
+
+@promise("Event", "It never changes once it is durable.")
+@promise("Event.durable", "Whether it is in the journal.")
+def a_durable_event_stays(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.send(qmp("STOP") + qmp("RESUME"))
+    stream.wait_event("RESUMED")
+    told = list(stream.events)
+    assert all(event.durable for event in told)
+    assert world.events() == told
+    world.restart()
+    again = world.oldest()
+    again.wait_event("RESUMED")
+    assert again.events[:len(told)] == told
+    assert world.events()[:len(told)] == told
+
+
+@promise("Event.vm", "unset: it is of the node as a whole, a GAP")
+def a_gap_of_the_node(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream)
+    journal_id = world.info().journal_id
+    world.stop()
+    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (world.state / name).unlink(missing_ok=True)
+    world.start()
+    assert world.info().journal_id != journal_id
+    stream = world.oldest()
+    event = stream.wait("a GAP of the node comes",
+                        lambda: next((e for e in stream.events if e.type == pb.EVENT_TYPE_GAP
+                                      and not e.HasField("vm")), None))
+    assert event.message
+
+
+@promise("GetServerInfoResponse.journal_id",
+         "A new one where the journal was replaced, and where its files were restored from a copy.")
+def a_restored_copy(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    journal_id = world.info().journal_id
+    world.stop()
+    copy = world.path / "copy"
+    shutil.copytree(world.state, copy)
+    world.start()
+    assert world.info().journal_id == journal_id
+    stream = world.oldest()
+    stream.wait_event("STARTED")
+    qemu.send(qmp("STOP"))
+    stream.wait_event("PAUSED")
+    world.stop()
+    shutil.rmtree(world.state)
+    shutil.copytree(copy, world.state)
+    world.start()
+    assert world.info().journal_id != journal_id
+    stream = world.oldest()
+    stream.wait("a GAP of the node comes",
+                lambda: next((e for e in stream.events if e.type == pb.EVENT_TYPE_GAP
+                              and not e.HasField("vm")), None))
+    assert type_name(stream.events[0]) == "STARTED", "what the copy holds is there"
+
+
+@promise("Vm.problems", "for people: \"monitor held by another client\", ...")
+def problems(world):
+    world.start()
+    world.vm(greet=False)
+    wait_until("a problem is listed", lambda: world.get().problems)
+
+
+@promise("Event.detail_json",
+         "Its \"data\" object as QEMU sent it, but without the white space between its tokens: "
+         "numbers, escapes and the order of members, repeated ones too, stay as they are.",
+         "Of one that would be longer than 4 KiB, \"_truncated\":true stands first, and whole members "
+         "follow in their order as far as they fit.",
+         "Empty: the event has no data.")
+def detail_json(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.send(qmp("BLOCK_IO_ERROR", {"device": "disk0", "action": "report"}))
+    qemu.send(qmp("BLOCK_IO_ERROR", {"device": "disk0", "pad": "x" * 6000}))
+    short = stream.wait_event("IO_ERROR")
+    assert json.loads(short.detail_json) == {"device": "disk0", "action": "report"}
+    long = stream.wait_event("IO_ERROR", nth=2)
+    assert len(long.detail_json) <= 4096 and json.loads(long.detail_json)["_truncated"]

@@ -1,0 +1,86 @@
+"""What the contract says of a journal that cannot be written."""
+
+from promises import elsewhere, promise
+from world import code, pb, qmp, wait_until
+
+
+elsewhere("tests/server/journal/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
+          "VmEventService",
+          "Then a GAP stands at their end, and its `missing` names them.",
+          "The GAP may have the sequence of the last event that is lost;")
+elsewhere("tests/server/journal/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
+          "Event.missing",
+          "With a GAP: the events of these sequences are lost, as far as is known which.",
+          "They had been sent with durable = false.")
+for element, sentence in (("SequenceRange", "Sequences from `first` to `last`, both included."),
+                          ("SequenceRange.first", "at least 1"),
+                          ("SequenceRange.last", "at least `first`")):
+    elsewhere(
+        "tests/server/journal/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
+        element, sentence)
+
+
+
+def fill(world):
+    """A VM under a daemon whose disk is full, and the stream that sees both."""
+    world.small_disk()
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    world.fill_disk()
+    # What the journal has room for still is durable.
+    number = 0
+    while world.info().journal_writable:
+        number += 1
+        qemu.send(qmp("BLOCK_IO_ERROR", {"pad": "x" * 3000}))
+        stream.wait_event("IO_ERROR", nth=number)
+    return stream, qemu
+
+
+@promise("VmEventService",
+         "3. does not move it past an event with durable = false: such an event may be lost in a "
+         "crash.",
+         "It is kept in the journal as soon as that can be written, with the same sequence, and a "
+         "new stream from the position reads it then; or it is lost, and that stream gets a GAP "
+         "whose `missing` has its sequence.")
+@promise("VmEventService",
+         "A position that rule 3 holds moves on when a stream from it delivers the event with "
+         "durable = true, or a GAP in its place.",
+         "A Progress may pass events that are not durable, and says nothing of that: it moves no "
+         "position that rule 3 holds.")
+@promise("Event.durable",
+         "False only while that cannot be written: then the event may be lost, and a client that "
+         "must not lose events reads it again later, under the same sequence.")
+def not_durable_and_then_it_is(world):
+    stream, qemu = fill(world)
+    qemu.send(qmp("STOP"))
+    paused = stream.wait_event("PAUSED")
+    assert not paused.durable and world.health("journal") == "NOT_SERVING"
+    live = world.watch(progress_interval={"seconds": 1})
+    live.wait("a Progress passes it",
+              lambda: any(m.progress.sequence >= paused.sequence for m in live.messages))
+    position = max(event.sequence for event in stream.events if event.durable)
+    world.empty_disk()
+    wait_until("the journal can be written", lambda: world.info().journal_writable)
+    again = world.watch(after_sequence=position, journal_id=world.info().journal_id)
+    read = again.wait_event("PAUSED")
+    assert read.durable and read.sequence == paused.sequence
+    assert all(event.durable for event in world.events())
+    assert [e.sequence for e in world.events()] == [e.sequence for e in stream.events]
+
+
+@promise("DeclareIntent",
+         "UNAVAILABLE: the journal cannot be written, so that a restart would lose the intent: it "
+         "was not declared, or is withdrawn again.")
+@promise("WithdrawIntent",
+         "UNAVAILABLE: the journal cannot be written, so that a restart would bring the intent back; "
+         "whether it stands until then, GetVm shows.")
+def no_intent_that_would_be_lost(world):
+    fill(world)
+    world.refused("UNAVAILABLE", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    world.refused("UNAVAILABLE", "WithdrawIntent", intent_id="any")
+    world.empty_disk()
+    wait_until("the journal can be written", lambda: world.info().journal_writable)
+    wait_until("an intent can be declared", lambda: code(
+        world.call("DeclareIntent", vm_name="vm1", actor="a", reason="r")) in ("OK", "ALREADY_EXISTS"))
+    assert world.get().state == pb.VM_STATE_RUNNING

@@ -1,0 +1,221 @@
+"""ListEvents and ListVms, and the patterns of names."""
+
+import grpc
+from check_streams import lives
+from promises import elsewhere, headline, promise
+from world import code, pb, qmp, wait_until
+
+headline("ListEvents", "Pages through retained events.")
+headline("ListEventsRequest", "Which events to list.")
+headline("ListEventsResponse", "One page.")
+headline("ListVmsResponse", "One page.")
+elsewhere("tests/server/rpc/queries_test.cc:QueriesTest.AListOfVmsThatCostsMuchComesInPages",
+          "ListVmsResponse",
+          "It may hold fewer VMs than asked for, even none, and not be the last, as one of ListEvents.")
+
+
+def page_by_page(world, method, field, **fields):
+    """The pages' lengths and everything on them."""
+    lengths, found, token = [], [], ""
+    while True:
+        page = world.call(method, page_token=token, **fields)
+        assert code(page) == "OK", page
+        lengths.append(len(getattr(page, field)))
+        found += getattr(page, field)
+        token = page.next_page_token
+        if not token:
+            return lengths, found
+
+
+@promise("ListEventsRequest.filter", "unset: all events")
+@promise("ListEventsRequest.page_size", "0: 100; at most 1000")
+@promise("ListEventsRequest.newest_first", "otherwise the oldest is first")
+@promise("ListEventsResponse.events", "in the order asked for")
+@promise("ListEventsResponse.next_page_token", "empty: there are no more")
+@promise("ListEventsResponse",
+         "It may hold fewer events than asked for, even none, and not be the last: a page ends at "
+         "1 MiB, and where the search takes long.")
+def pages_of_events(world):
+    world.start()
+    stream = lives(world, "a")
+    qemu = world.started_vm(stream, "b")
+    for _ in range(60):
+        qemu.send(qmp("STOP") + qmp("RESUME"))
+    qemu.send(qmp("POWERDOWN"))
+    stream.wait_event("POWERDOWN_REQUESTED", "b")
+    every = list(stream.events)
+    assert len(every) > 100
+    assert len(world.call("ListEvents").events) == 100
+    assert len(world.call("ListEvents", page_size=1000).events) == len(every)
+    world.refused("INVALID_ARGUMENT", "ListEvents", page_size=1001)
+    for newest_first in (False, True):
+        lengths, found = page_by_page(world, "ListEvents", "events", page_size=7,
+                                      newest_first=newest_first)
+        assert found == (every[::-1] if newest_first else every)
+        assert max(lengths) <= 7
+    no_match = world.call("ListEvents", filter={"vm_names": ["no such VM"]})
+    assert not no_match.events and not no_match.next_page_token
+    assert world.events(filter={}) == world.events() == every
+
+
+@promise("ListEventsRequest.page_token", "of the page before, with the other fields as there")
+@promise("ListVmsRequest.page_token", "of the page before, with the other fields as there")
+def page_tokens(world):
+    world.start()
+    lives(world, "abc")
+    page = world.call("ListEvents", page_size=2)
+    other = {"page_token": page.next_page_token}
+    for fields in ({"newest_first": True}, {"filter": {"vm_names": ["a"]}},
+                   {"start_time": page.events[0].observe_time}):
+        world.refused("INVALID_ARGUMENT", "ListEvents", page_size=2, **other, **fields)
+    assert code(world.call("ListEvents", page_size=2, **other)) == "OK"
+    page = world.call("ListVms", page_size=1, include_stopped=True)
+    other = {"page_token": page.next_page_token}
+    world.refused("INVALID_ARGUMENT", "ListVms", page_size=1, **other)
+    assert code(world.call("ListVms", page_size=1, include_stopped=True, **other)) == "OK"
+    for method in ("ListEvents", "ListVms"):
+        world.refused("INVALID_ARGUMENT", method, page_token="forged")
+
+
+@promise("ListEventsRequest.start_time",
+         "Only those retained that were observed at or after it, as by WatchEventsRequest.since; "
+         "never OUT_OF_RANGE, however early it is.")
+@promise("ListEventsRequest.end_time", "only those observed before it")
+def times(world):
+    world.start()
+    every = list(lives(world, "abc").events)
+    for middle in every:
+        at = middle.observe_time.ToNanoseconds()
+        assert world.events(start_time=middle.observe_time) == [
+            e for e in every if e.observe_time.ToNanoseconds() >= at]
+        assert world.events(end_time=middle.observe_time) == [
+            e for e in every if e.observe_time.ToNanoseconds() < at]
+
+
+@promise("ListEvents", "INVALID_ARGUMENT: the token was given for other fields, or is none.",
+         "An unset filter and an empty one are the same.")
+def an_empty_filter(world):
+    world.start()
+    lives(world, "a")
+    page = world.call("ListEvents", page_size=1)
+    empty = world.call("ListEvents", page_size=1, filter={}, page_token=page.next_page_token)
+    assert code(empty) == "OK", empty
+    assert code(world.call("ListEvents", page_size=1, page_token=empty.next_page_token)) == "OK"
+
+
+@promise("ListVms", "OUT_OF_RANGE: page_token is from before the journal was replaced.",
+         "Begin without a token.")
+def a_token_of_a_replaced_journal(world):
+    world.start()
+    lives(world, "ab")
+    events = world.call("ListEvents", page_size=1).next_page_token
+    vms = world.call("ListVms", page_size=1, include_stopped=True).next_page_token
+    world.stop()
+    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (world.state / name).unlink(missing_ok=True)
+    world.start()
+    world.refused("OUT_OF_RANGE", "ListEvents", page_size=1, page_token=events)
+    world.refused("OUT_OF_RANGE", "ListVms", page_size=1, include_stopped=True, page_token=vms)
+    assert code(world.call("ListEvents", page_size=1)) == "OK"
+
+
+@promise("ListEvents", "OUT_OF_RANGE: retention has passed the place where the page of page_token "
+                       "begins, or the token is of a journal that was replaced.",
+         "Begin without a token.")
+def retention_passes_a_page(world):
+    world.start("--retention-events", "4")
+    stream = lives(world, "a")
+    page = world.call("ListEvents", page_size=1)
+    assert page.next_page_token
+    lives(world, "bcd", stream)
+    wait_until("retention has passed the page",
+               lambda: world.info().oldest_sequence > page.events[0].sequence + 1)
+    world.refused("OUT_OF_RANGE", "ListEvents", page_size=1, page_token=page.next_page_token)
+
+
+@promise("ListVms", "Lists the VMs now known, and with include_stopped those that have stopped.")
+@promise("ListVmsRequest",
+         "Which VMs to list: those that match one entry of every list that is not empty.")
+@promise("ListVmsRequest.include_stopped", "those that have stopped as well, the latest 10,000")
+@promise("ListVmsRequest.states", "at most 1000")
+@promise("ListVmsRequest.page_size", "0: 100; at most 1000")
+@promise("ListVmsResponse.vms", "by name")
+@promise("ListVmsResponse.next_page_token", "empty: there are no more")
+@promise("ListVmsResponse.sequence", "the state is as of this event")
+@promise("ListVmsResponse.journal_id", "which the sequence belongs to")
+def lists_of_vms(world):
+    world.start()
+    stream = world.oldest()
+    qemus = {name: world.started_vm(stream, name) for name in ("web2", "db1", "web1")}
+    qemus["web1"].send(qmp("STOP"))
+    stream.wait_event("PAUSED", "web1")
+    qemus["db1"].exit()
+    stopped = stream.wait_event("STOPPED", "db1")
+
+    def names(**fields):
+        return [vm.ref.name for vm in world.call("ListVms", **fields).vms]
+    assert names() == ["web1", "web2"]
+    assert names(include_stopped=True) == ["db1", "web1", "web2"]
+    assert names(states=[pb.VM_STATE_PAUSED]) == ["web1"]
+    assert names(states=[pb.VM_STATE_PAUSED, pb.VM_STATE_RUNNING], vm_names=["*2"]) == ["web2"]
+    answer = world.call("ListVms")
+    assert answer.sequence == stopped.sequence and answer.journal_id == world.info().journal_id
+    lengths, vms = page_by_page(world, "ListVms", "vms", page_size=1, include_stopped=True)
+    assert [vm.ref.name for vm in vms] == ["db1", "web1", "web2"] and max(lengths) == 1
+    world.refused("INVALID_ARGUMENT", "ListVms", page_size=1001)
+    world.refused("INVALID_ARGUMENT", "ListVms", states=[pb.VM_STATE_PAUSED] * 1001)
+
+
+@promise("ListVmsResponse",
+         "A WatchEvents stream after `sequence` of the first page misses no change.")
+def from_a_list_to_a_stream(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    answer = world.call("ListVms")
+    qemu.send(qmp("STOP"))
+    follower = world.watch(after_sequence=answer.sequence, journal_id=answer.journal_id)
+    follower.wait_event("PAUSED")
+    assert follower.types() == ["PAUSED"]
+
+
+@promise("EventFilter",
+         "A GAP of the node as a whole (its vm is unset) passes every filter: what it says is "
+         "missing may have matched.")
+def a_gap_passes_every_filter(world):
+    world.start()
+    world.started_vm(world.oldest())
+    world.stop()
+    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (world.state / name).unlink(missing_ok=True)
+    world.start()
+    fields = {"vm_names": ["no such VM"], "types": [pb.EVENT_TYPE_STOPPED]}
+    stream = world.oldest(filter=fields)
+    stream.wait("the GAP passes", lambda: stream.events)
+    assert all(e.type == pb.EVENT_TYPE_GAP and not e.HasField("vm") for e in stream.events)
+    assert world.events(filter=fields) == stream.events
+
+
+@promise("EventFilter.vm_names",
+         "Names, or glob patterns of them: * ? [a-z] [!a-z], where ? and a bracket stand for one "
+         "byte.",
+         "At most 1000, of 1 KiB each and 64 KiB together, and at most 32 with a wildcard.")
+@promise("ListVmsRequest.vm_names", "glob patterns, as in EventFilter")
+def patterns(world):
+    world.start()
+    stream = world.oldest()
+    for name in ("web1", "web2", "webx", "db"):
+        world.started_vm(stream, name)
+    for pattern, expected in (
+            ("*", ["db", "web1", "web2", "webx"]), ("web?", ["web1", "web2", "webx"]),
+            ("web[0-9]", ["web1", "web2"]), ("web[!0-9]", ["webx"]), ("web", []), ("*b", ["db"])):
+        listed = [vm.ref.name for vm in world.call("ListVms", vm_names=[pattern]).vms]
+        assert listed == expected, (pattern, listed)
+        seen = {event.vm.name for event in world.events(filter={"vm_names": [pattern]})}
+        assert seen == set(expected), (pattern, seen)
+    assert world.call("ListVms", vm_names=["web1"] + ["x"] * 967 + ["web2*"] * 32).vms
+    for names in (["x"] * 1001, ["x" * 1025], ["x" * 1000] * 66, ["x*"] * 33):
+        world.refused("INVALID_ARGUMENT", "ListVms", vm_names=names)
+        world.refused("INVALID_ARGUMENT", "ListEvents", filter={"vm_names": names})

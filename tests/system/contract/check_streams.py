@@ -1,0 +1,417 @@
+"""WatchEvents: what a stream promises, how it starts, and what a client does with it."""
+
+import signal
+import time
+
+import grpc
+from promises import elsewhere, headline, promise
+from world import Stream, pb, qmp, type_name, wait_until
+
+headline("file", "The public contract of vmeventd: VM lifecycle events of one hypervisor node.")
+elsewhere("tests/system/contract/CMakeLists.txt:NAME.contract_check", "file",
+          "Field numbers and names are stable within v1: fields are only added.")
+elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageThatAReplayFindsWhileItRuns", "VmEventService",
+          "On a stream that goes on over the change, sequences go on as well;")
+headline("VmEventService", "Events and state of the VMs on one node.",
+         "Guarantees of WatchEvents, for one journal_id:",
+         "Every method answers", "Try again later.")
+headline("WatchEventsRequest", "Where a stream starts and what it leaves out.")
+headline("WatchEventsRequest.start", "Where to start.")
+
+
+def lives(world, names, stream=None):
+    """VMs that start and end; the events of the last one are there."""
+    stream = stream or world.oldest()
+    for name in names:
+        qemu = world.started_vm(stream, name)
+        qemu.send(qmp("STOP") + qmp("RESUME"))
+        qemu.exit()
+        stream.wait_event("STOPPED", name)
+    return stream
+
+
+def sequences(stream):
+    return [event.sequence for event in stream.events]
+
+
+@promise("VmEventService", "ordered sequence numbers strictly increase on a stream;",
+         "unique an event is delivered once on a stream;",
+         "reliable no matching event between two delivered ones is left out;")
+@promise("WatchEvents",
+         "Streams events: history first where asked for, then live, without a gap or a repeat "
+         "between.")
+@promise("WatchEventsRequest.from_oldest", "the oldest event that is retained")
+@promise("WatchEventsRequest.filter", "unset: all events")
+def ordered_unique_reliable(world):
+    world.start()
+    lives(world, "ab")
+    stream = world.oldest()  # history, and live from here
+    lives(world, "cd", stream)
+    assert sequences(stream) == list(range(1, 17)), sequences(stream)
+    assert [event.sequence for event in world.events()] == list(range(1, 17))
+
+
+@promise("VmEventService",
+         "resumable a stream started after sequence N continues with the first matching event > N;")
+@promise("WatchEventsRequest.after_sequence", "with journal_id, to resume")
+@promise("WatchEventsRequest.journal_id", "where the sequence comes from; required with it")
+@promise("Progress.sequence", "resume after it")
+@promise("Progress.journal_id", "which the sequence belongs to")
+def resumable(world):
+    world.start()
+    lives(world, "ab")
+    journal_id = world.info().journal_id
+    for after in range(9):
+        stream = world.watch(after_sequence=after, journal_id=journal_id)
+        if after < 8:
+            stream.wait("the last is there", lambda s=stream: sequences(s)[-1:] == [8])
+        assert sequences(stream) == list(range(after + 1, 9))
+    stream = world.watch(after_sequence=0, journal_id=journal_id,
+                         filter={"types": [pb.EVENT_TYPE_STOPPED]})
+    stream.wait("both ends are there", lambda: len(stream.events) == 2)
+    assert world.watch(after_sequence=1).wait_end() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@promise("VmEventService",
+         "durable an event that any client has seen survives a crash of the daemon and of the "
+         "host, unless it says durable = false.")
+def durable(world):
+    world.start()
+    stream = lives(world, "ab")
+    told = list(stream.events)
+    world.restart(signal.SIGKILL)
+    assert world.events()[:len(told)] == told
+
+
+@promise("VmEventService",
+         "Numbers that are missing between two sequences mean nothing: a filter left them out, or "
+         "their events were lost because the journal could not be written.")
+@promise("EventFilter", "An event passes if it matches one entry of every list that is not empty.")
+@promise("EventFilter.types", "at most 1000")
+@promise("EventFilter.classes", "passes events with such a ShutdownDetail; at most 1000")
+def filters(world):
+    world.start()
+    lives(world, ["web1", "web2", "db1"])
+    crash, user = pb.SHUTDOWN_CLASS_CRASH, pb.SHUTDOWN_CLASS_USER
+    stopped, paused = pb.EVENT_TYPE_STOPPED, pb.EVENT_TYPE_PAUSED
+    for fields, expected in (
+            ({"types": [stopped]}, ["web1 STOPPED", "web2 STOPPED", "db1 STOPPED"]),
+            ({"types": [stopped, paused], "vm_names": ["db*"]}, ["db1 PAUSED", "db1 STOPPED"]),
+            ({"classes": [crash], "vm_names": ["db1", "web2"]}, ["web2 STOPPED", "db1 STOPPED"]),
+            ({"classes": [user]}, [])):
+        listed = [f"{e.vm.name} {type_name(e)}" for e in world.events(filter=fields)]
+        assert listed == expected, (fields, listed)
+        stream = world.oldest(filter=fields, progress_interval={"seconds": 1})
+        stream.wait("the stream is idle", lambda s=stream: sum(m.HasField("progress") for m in s.messages) > 1)
+        assert [f"{e.vm.name} {type_name(e)}" for e in stream.events] == expected
+    for field, values in (("types", [stopped] * 1001), ("classes", [crash] * 1001)):
+        message = world.refused("INVALID_ARGUMENT", "ListEvents", filter={field: values})
+        assert field in message and "1001" in message, message
+
+
+@promise("VmEventService",
+         "A client that must lose nothing and do nothing twice keeps a position, journal_id and "
+         "sequence, together with what it did (in one transaction of its own), and",
+         "1. starts its streams with after_sequence and journal_id of that position; without one, "
+         "with snapshot or from_oldest;",
+         "2. moves the position on with every event, and with every Progress, which also moves it "
+         "past events that the filter left out;")
+@promise("Progress", "Everything matching up to this sequence has been sent.")
+@promise("WatchEventsRequest.progress_interval", "0: the server's default; at least 1 s")
+@promise("WatchEventsResponse.progress",
+         "first message of every stream, then at the interval when idle")
+def a_position_moves_on(world):
+    world.start()
+    only_ends = {"types": [pb.EVENT_TYPE_STOPPED]}
+    stream = world.oldest(filter=only_ends, progress_interval={"seconds": 1})
+    qemu = world.vm()
+    qemu.send("")
+    wait_until("the VM is followed", lambda: world.get().qemu_version)
+    newest = world.info().newest_sequence
+    assert newest > 0
+    stream.wait("a Progress passes what the filter left out",
+                lambda: any(m.progress.sequence == newest for m in stream.messages))
+    assert not stream.events
+    assert world.watch(progress_interval={"nanos": 999_999_999}).wait_end() == \
+        grpc.StatusCode.INVALID_ARGUMENT
+    position = stream.messages[-1].progress
+    stream.close()
+    qemu.exit()
+    resumed = world.watch(after_sequence=position.sequence, journal_id=position.journal_id,
+                          filter=only_ends)
+    resumed.wait_event("STOPPED")
+    assert len(resumed.events) == 1
+
+
+@promise("WatchEvents",
+         "The first message is a Progress, and on a stream that is idle one comes at each interval.")
+@promise("WatchEventsRequest.(oneof)", "none: from now on")
+@promise("Progress.time", "the node's clock as this was sent")
+def progress(world):
+    world.start()
+    lives(world, "a")
+    for fields in ({}, {"from_oldest": True}, {"snapshot": True}):
+        before = time.time_ns()
+        stream = world.watch(progress_interval={"seconds": 1}, **fields)
+        stream.wait("two Progresses came",
+                    lambda s=stream: sum(m.HasField("progress") for m in s.messages) >= 3)
+        first = stream.messages[0]
+        assert first.HasField("progress") and not first.events
+        assert first.progress.journal_id == world.info().journal_id
+        times = [m.progress.time.ToNanoseconds() for m in stream.messages if m.HasField("progress")]
+        assert before <= times[0] and times == sorted(times) and times[-1] <= time.time_ns()
+        if not fields:
+            assert not stream.events
+
+
+@promise("VmEventService",
+         "4. takes another journal_id in a Progress as a GAP: the journal was replaced.",
+         "5. on OUT_OF_RANGE starts anew, with snapshot or from_oldest, and knows that events may "
+         "be missing between its position and there;")
+@promise("WatchEvents",
+         "OUT_OF_RANGE: the start is older than the oldest retained event, beyond the newest one, "
+         "or from another journal; or the client was so slow that retention has passed it.")
+def out_of_range(world):
+    world.start("--retention-events", "4")
+    lives(world, "abc")
+    wait_until("retention has deleted something", lambda: world.info().oldest_sequence > 2)
+    info = world.info()
+    for after, journal_id in ((1, info.journal_id), (info.newest_sequence + 1, info.journal_id),
+                              (info.newest_sequence, "00000000-0000-0000-0000-000000000000")):
+        stream = world.watch(after_sequence=after, journal_id=journal_id)
+        assert stream.wait_end() == grpc.StatusCode.OUT_OF_RANGE, (after, journal_id)
+    oldest = world.oldest()
+    oldest.wait("the oldest is there", lambda: oldest.events)
+    assert oldest.events[0].sequence == world.info().oldest_sequence
+
+
+@promise("WatchEvents",
+         "UNAVAILABLE: the daemon is going down; every event up to the last one sent is complete.")
+@promise("VmEventService",
+         "6. on UNAVAILABLE, RESOURCE_EXHAUSTED, a lost connection, or a stream on which nothing "
+         "came for three progress intervals, starts again from the position, after a pause that "
+         "grows with each failure and has a random part. examples/python is such a client.")
+def going_down(world):
+    world.start()
+    stream = lives(world, "ab")
+    world.stop()
+    assert stream.wait_end() == grpc.StatusCode.UNAVAILABLE
+    seen = sequences(stream)
+    world.start()
+    assert [event.sequence for event in world.events()][:len(seen)] == seen
+
+
+@promise("VmEventService",
+         "A client sends HTTP/2 keep-alive pings every 10 s at the most.",
+         "The server closes the connection of one that sends them more often (GOAWAY, "
+         "\"too_many_pings\"), and its calls end with UNAVAILABLE.")
+def too_many_pings(world):
+    world.start()
+    hasty = world.connect(options=[("grpc.keepalive_time_ms", 1000),
+                                   ("grpc.http2.max_pings_without_data", 0)])
+    patient = world.connect(options=[("grpc.keepalive_time_ms", 10000),
+                                     ("grpc.http2.max_pings_without_data", 0)])
+    streams = [world.watch(channel) for channel in (hasty, patient)]
+    assert streams[0].wait_end() == grpc.StatusCode.UNAVAILABLE
+    assert not streams[1].error
+
+
+@promise("VmEventService",
+         "Bounds: a request has at most 1 MiB, and so has the answer to a call that is no stream; a "
+         "message of a stream has at most 256 KiB.")
+def bounds(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    qemu.send("".join(qmp("GUEST_PANICKED", {"info": "x" * 3000}) for _ in range(150)))
+    qemu.exit()
+    stream.wait_event("STOPPED")
+    again = world.oldest()
+    again.wait_event("STOPPED")
+    for message in stream.messages + again.messages:
+        assert message.ByteSize() <= 256 << 10
+    assert world.call("ListEvents", page_size=1000).ByteSize() <= 1 << 20
+    world.refused("RESOURCE_EXHAUSTED", "GetVm", name="x" * (1 << 20))
+
+
+@promise("VmEventService",
+         "RESOURCE_EXHAUSTED the request is too large, or one of the server's limits is reached: "
+         "streams in all or of one peer, the memory of their filters, ListEvents a second of one "
+         "peer, or waiting for the journal.", "Try again later;")
+@promise("WatchEvents",
+         "RESOURCE_EXHAUSTED: too many streams, or the client did not read for too long: resume "
+         "after the last sequence that was received.")
+@promise("ListEvents",
+         "RESOURCE_EXHAUSTED: this peer lists too often; WatchEvents is the way to wait for events.")
+def exhausted(world):
+    world.start("--max-streams", "2", "--list-rate", "1")
+    streams = [world.watch(), world.watch()]
+    for stream in streams:
+        stream.wait("it has begun", lambda s=stream: s.messages)
+    assert world.watch().wait_end() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    streams[0].close()
+
+    def another():
+        stream = Stream(world, pb.WatchEventsRequest())
+        try:
+            stream.wait("it has begun or ended", lambda: stream.messages or stream.error)
+            return bool(stream.messages)
+        finally:
+            stream.close()
+    wait_until("there is room again", another)
+    answers = [world.call("ListEvents") for _ in range(20)]
+    assert any(isinstance(a, grpc.RpcError) and a.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+               for a in answers)
+    too_large = {"vm_names": ["x" * 1024] * 1000 + ["y" * (4 << 20)]}
+    world.refused("RESOURCE_EXHAUSTED", "ListVms", **too_large)
+
+
+elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceIsEveryEventObservedAtThatTimeOrLater",
+          "WatchEventsRequest.since",
+          "The times are observe_time, by the node's clock, which may be set back: an event then has "
+          "an earlier time than the one before it, and a client that must not miss it resumes by "
+          "sequence.")
+
+
+@promise("WatchEventsRequest.since",
+         "The events observed at or after this time, those that are retained and those to come: "
+         "what was observed before it is left out, as by ListEventsRequest.start_time.")
+def since(world):
+    world.start()
+    stream = lives(world, "abc")
+    for event in stream.events:
+        later = world.watch(since=event.observe_time)
+        expected = [e.sequence for e in stream.events
+                    if e.observe_time.ToNanoseconds() >= event.observe_time.ToNanoseconds()]
+        later.wait("all are there", lambda s=later, n=len(expected): len(s.events) >= n)
+        assert sequences(later) == expected
+
+
+@promise("WatchEventsRequest.since", "It may be in the future.")
+def since_a_time_to_come(world):
+    world.start()
+    stream = lives(world, "a")
+    request = stream.events[-1].observe_time
+    future = type(request)(seconds=request.seconds + 3)
+    later = world.watch(since=future, progress_interval={"seconds": 1})
+    later.wait("it is there", lambda: later.messages)
+    lives(world, "b", stream)
+    wait_until("the time has come", lambda: time.time() > future.seconds)
+    lives(world, "c", stream)
+    expected = [e.sequence for e in stream.events
+                if e.observe_time.ToNanoseconds() >= future.ToNanoseconds()]
+    later.wait("all are there", lambda: len(later.events) >= len(expected))
+    assert sequences(later) == expected
+
+
+@promise("WatchEventsRequest.since",
+         "OUT_OF_RANGE: it is before the time of every retained event, and events that were "
+         "observed then or later have been deleted, or were in a journal that was replaced.")
+def since_too_long_ago(world):
+    world.start("--retention-events", "4")
+    stream = lives(world, "abcd")
+    wait_until("retention is done", lambda: len(world.events()) == 4)
+    first, old = world.events()[0], stream.events[0]
+    assert world.watch(since=old.observe_time).wait_end() == grpc.StatusCode.OUT_OF_RANGE
+    retained = world.watch(since=first.observe_time)
+    retained.wait("all are there", lambda: len(retained.events) >= 4)
+    world.stop()
+    (world.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (world.state / name).unlink(missing_ok=True)
+    world.start()
+    assert world.watch(since=first.observe_time).wait_end() == grpc.StatusCode.OUT_OF_RANGE
+
+
+@promise("WatchEventsRequest.snapshot", "the VMs as they are, then what follows")
+@promise("WatchEventsResponse.snapshot_vms",
+         "After the first Progress, on a stream started with snapshot; in as many messages as "
+         "needed.")
+@promise("WatchEventsResponse.snapshot_done", "after the last of them")
+def snapshot(world):
+    world.start()
+    stream = world.oldest()
+    qemus = {name: world.started_vm(stream, name) for name in ("a", "b")}
+    qemus["a"].send(qmp("STOP"))
+    stream.wait_event("PAUSED", "a")
+    fresh = world.watch(snapshot=True)
+    fresh.wait("the snapshot is done",
+               lambda: any(m.HasField("snapshot_done") for m in fresh.messages))
+    done = next(i for i, m in enumerate(fresh.messages) if m.HasField("snapshot_done"))
+    assert fresh.messages[0].HasField("progress")
+    vms = [vm for message in fresh.messages[:done + 1] for vm in message.snapshot_vms]
+    assert {vm.ref.name: vm.state for vm in vms} == {
+        "a": pb.VM_STATE_PAUSED, "b": pb.VM_STATE_RUNNING}
+    position = fresh.messages[done].snapshot_done.sequence
+    qemus["b"].exit()
+    fresh.wait_event("STOPPED", "b")
+    assert min(sequences(fresh)) > position and "STARTED" not in fresh.types("b")
+
+
+@promise("WatchEventsResponse",
+         "On the wire a batch is its events' encodings one after another, so that a server can "
+         "encode an event once and share it between all streams.")
+@promise("WatchEventsResponse.events",
+         "In order; more than one where the stream is behind; at most 256 KiB.")
+def batches(world):
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream)
+    pad = "x" * 3000
+    for _ in range(60):
+        qemu.send(qmp("BLOCK_IO_ERROR", {"pad": pad}) * 3)
+    qemu.send(qmp("POWERDOWN"))
+    stream.wait_event("POWERDOWN_REQUESTED")
+    behind = world.oldest()
+    behind.wait_event("POWERDOWN_REQUESTED")
+    assert behind.events == stream.events
+    assert max(len(message.events) for message in behind.messages) > 1
+    for message in behind.messages:
+        assert message.ByteSize() <= 256 << 10
+        parts = b"".join(pb.WatchEventsResponse(events=[e]).SerializeToString()
+                         for e in message.events)
+        assert pb.WatchEventsResponse.FromString(parts).events == message.events
+
+
+headline("VmEventService",
+         "Between VMs the order is that in which the daemon observed them: it does not say which of "
+         "two happened first.")
+elsewhere("tests/server/journal/journal_test.cc:"
+          "JournalTest.FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp", "VmEventService",
+          "Every time is by the node's wall clock, which may be set forward and back: only sequences "
+          "order events.")
+elsewhere("tests/watcher/core/vm_session_test.cc:VmSessionEndTest.TheClocksStepDoesNotMatter",
+          "VmEventService",
+          "The age of a POWERDOWN, and with it --powerdown-window, is by a clock that is never set.")
+
+
+@promise("VmEventService",
+         "The events of one run are in the order in which its QEMU reported them.")
+def the_order_of_a_run(world):
+    world.start()
+    stream = world.oldest()
+    qemus = {name: world.started_vm(stream, name) for name in ("a", "b")}
+    said = ["STOP", "RESUME", "SUSPEND", "WAKEUP", "POWERDOWN"]
+    for what in said:
+        for qemu in qemus.values():
+            qemu.send(qmp(what))
+    for name in qemus:
+        stream.wait_event("POWERDOWN_REQUESTED", name)
+        assert [e.qmp_event for e in stream.events if e.vm.name == name and e.qmp_event] == said
+
+
+@promise("EventFilter",
+         "Of a snapshot, vm_names choose the VMs; types and classes leave none out.")
+def what_a_filter_does_to_a_snapshot(world):
+    world.start()
+    stream = world.oldest()
+    for name in ("a1", "a2", "b1"):
+        world.started_vm(stream, name)
+    for fields, expected in (({"vm_names": ["a*"]}, {"a1", "a2"}), ({"vm_names": ["b1"]}, {"b1"}),
+                             ({"types": [pb.EVENT_TYPE_STOPPED]}, {"a1", "a2", "b1"}),
+                             ({"classes": [pb.SHUTDOWN_CLASS_USER]}, {"a1", "a2", "b1"})):
+        fresh = world.watch(snapshot=True, filter=fields)
+        fresh.wait("the snapshot is done",
+                   lambda s=fresh: any(m.HasField("snapshot_done") for m in s.messages))
+        names = {vm.ref.name for message in fresh.messages for vm in message.snapshot_vms}
+        assert names == expected, (fields, names)

@@ -1,0 +1,49 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_CHECKS_H_
+#define VMEVENTD_TESTS_SYSTEM_CRASH_CHECKS_H_
+
+#include <string>
+#include <vector>
+
+#include "tests/system/crash/history.h"
+
+// What must hold of a history, whatever was killed when. Each check returns what it found wrong,
+// one text a finding; none changes anything or looks outside its argument.
+
+namespace vmeventd::crash {
+
+using Findings = std::vector<std::string>;
+
+// Every durable event that a client received is in the journal, with the same bytes.
+Findings CheckNothingIsLost(const History& history);
+// On each stream the sequences increase, and nothing that matches was left out between its first
+// and its last position.
+Findings CheckStreamsAreComplete(const History& history);
+// A client that resumes was never refused, began each stream where the last one ended, and got
+// nothing twice.
+Findings CheckResumption(const History& history);
+// A snapshot lists just the runs that were open as of its sequence.
+Findings CheckSnapshots(const History& history);
+// The journal is numbered without a hole, its events are durable, and ListEvents tells the same in
+// both orders.
+Findings CheckJournal(const History& history);
+// Every run has one STARTED, first, and one STOPPED, last; it is one process of the harness, which
+// has no second run; every process that was told of has its run.
+Findings CheckRuns(const History& history);
+// Each STOPPED has a class that truth.h allows.
+Findings CheckClasses(const History& history);
+// The shutdown files are as the STOPPED say, and STOPPED says whether it was written.
+Findings CheckFiles(const History& history);
+// ListVms of the last daemon tells all runs as stopped.
+Findings CheckListing(const History& history);
+// The probes were answered as they have to be.
+Findings CheckProbes(const History& history);
+
+// All of the above.
+Findings CheckAll(const History& history);
+
+// Whether an event passes a filter, by the contract's words.
+bool Passes(const v1::Event& event, const v1::EventFilter& filter);
+
+}  // namespace vmeventd::crash
+
+#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_CHECKS_H_

@@ -1,0 +1,399 @@
+#include "tests/system/crash/harness.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
+#include "tests/system/crash/journal_file.h"
+
+namespace vmeventd::crash {
+namespace {
+
+using e2e::Exists;
+using e2e::WaitUntil;
+
+// So short that no sleep is exact enough.
+void Spin(absl::Duration duration) {
+  const absl::Time end = absl::Now() + duration;
+  while (absl::Now() < end) {
+  }
+}
+
+// Part of what is tried, not a way to wait for something.
+void Idle(absl::Duration duration) {
+  poll(nullptr, 0, static_cast<int>(absl::ToInt64Milliseconds(duration)));
+}
+
+v1::EventFilter Filter(const std::vector<std::string>& names,
+                       const std::vector<v1::EventType>& types,
+                       const std::vector<v1::ShutdownClass>& classes) {
+  v1::EventFilter filter;
+  for (const std::string& name : names) filter.add_vm_names(name);
+  for (const v1::EventType type : types) filter.add_types(type);
+  for (const v1::ShutdownClass value : classes) filter.add_classes(value);
+  return filter;
+}
+
+}  // namespace
+
+Harness::Harness(HarnessOptions options) : options_(std::move(options)), random_(options_.seed) {
+  const std::string& dir = options_.directory;
+  std::filesystem::create_directory(dir + "/ctrl");
+  daemon_options_.watches = {dir + "/ctrl:*.kvmd"};
+  daemon_options_.socket = dir + "/run/vmeventd.sock";
+  daemon_options_.state_dir = dir + "/state";
+  daemon_options_.log_file = dir + "/log";
+  daemon_options_.arguments = {"--log-level", "debug"};
+  for (int i = 0; i < options_.fakes; ++i) slots_.push_back({absl::StrCat("fake", i)});
+  for (int i = 0; i < options_.real; ++i) slots_.push_back({absl::StrCat("real", i), true});
+}
+
+std::string Harness::FileOf(const Slot& slot) const {
+  return options_.directory + "/ctrl/" + slot.name + ".shutdown";
+}
+
+History Harness::Run() {
+  StartClients();
+  for (round_ = 1; round_ <= options_.rounds; ++round_) Round();
+  EndEverything();
+  for (const auto& client : clients_) history_.clients.push_back(client->Stop());
+  EndDaemon(SIGKILL, "kill -9 with nothing to lose");
+  AskLastDaemon();
+  return std::move(history_);
+}
+
+void Harness::StartClients() {
+  const std::string address = "unix:" + daemon_options_.socket;
+  const auto start = [&](SubscriberOptions options) {
+    options.address = address;
+    clients_.push_back(std::make_unique<Subscriber>(std::move(options), &sightings_));
+  };
+  start({.name = "slow", .pause = absl::Milliseconds(15)});
+  start({.name = "slower", .pause = absl::Milliseconds(150)});
+  start({.name = "of some names", .filter = Filter({"fake1*", "real?"}, {}, {})});
+  start({.name = "of ends",
+         .filter = Filter({}, {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED}, {})});
+  start({.name = "of users' ends", .filter = Filter({"fake*"}, {}, {v1::SHUTDOWN_CLASS_USER})});
+  start({.name = "from the oldest", .start = StreamStart::kOldest});
+  start({.name = "by snapshot", .start = StreamStart::kSnapshot});
+  do {
+    start({.name = absl::StrCat("resuming ", clients_.size())});
+  } while (clients_.size() < static_cast<size_t>(options_.subscribers));
+}
+
+// The daemon
+
+void Harness::StartDaemon(bool wait) {
+  history_.lives.push_back({absl::Now()});
+  daemon_ = std::make_unique<e2e::Daemon>(daemon_options_, wait);
+  now_ = {daemon_->pid(), static_cast<int>(history_.lives.size()) - 1, history_.lives.back().begin};
+}
+
+void Harness::EndDaemon(int signal, const std::string& how) {
+  if (daemon_->has_exited()) e2e::Fail("the daemon has ended by itself");
+  daemon_->Signal(signal);
+  WaitUntil("the daemon has ended after " + how, [&] { return daemon_->has_exited(); });
+  const int status = daemon_->WaitExit();
+  if (signal == SIGTERM && status != 0) {
+    e2e::Fail(absl::StrCat("after SIGTERM the daemon ended with wait status ", status));
+  }
+  daemon_.reset();
+  history_.lives.back().end = absl::Now();
+  history_.lives.back().how = absl::StrCat(how, " in round ", round_);
+  now_ = DaemonNow();
+}
+
+// Rounds
+
+void Harness::Round() {
+  StartUp();
+  constexpr uint64_t kMaxDeeds = 14;
+  const uint64_t deeds = 2 + random_.Below(kMaxDeeds);
+  for (uint64_t i = 0; i < deeds; ++i) {
+    DoSomething();
+    if (random_.Percent(30)) Idle(absl::Milliseconds(random_.Below(6)));
+  }
+  KillSomehow();
+  WorkWhileDown();
+}
+
+void Harness::StartUp() {
+  // Up to the end of the first scan takes some tens of milliseconds.
+  constexpr uint64_t kMaxStartMicros = 60'000;
+  while (random_.Percent(20)) {
+    StartDaemon(false);
+    if (random_.Percent(50)) DoSomething();
+    Spin(absl::Microseconds(random_.Below(kMaxStartMicros)));
+    EndDaemon(SIGKILL, "kill -9 while it started");
+  }
+  if (random_.Percent(85)) return StartDaemon(true);
+  StartDaemon(false);  // and things happen while it starts
+  DoSomething();
+  DoSomething();
+  daemon_->WaitReady();
+}
+
+void Harness::WorkWhileDown() {
+  if (random_.Percent(50)) return;
+  constexpr uint64_t kMaxDeeds = 4;
+  const uint64_t deeds = 1 + random_.Below(kMaxDeeds);
+  for (uint64_t i = 0; i < deeds; ++i) DoSomething();
+}
+
+void Harness::KillSomehow() {
+  const uint64_t dice = random_.Below(100);
+  if (dice < 30) return KillAfterEnd();
+  if (dice < 45) return KillAtShutdownFile();
+  if (dice < 55) return KillAtStopped();
+  if (dice < 70) return KillInBurst();
+  if (dice < 85) return KillAtIdle();
+  Drain();
+}
+
+void Harness::KillAtIdle() {
+  constexpr uint64_t kMaxIdleMs = 40;
+  Idle(absl::Milliseconds(random_.Below(kMaxIdleMs)));
+  EndDaemon(SIGKILL, "kill -9 at idle");
+}
+
+void Harness::KillAfterEnd() {
+  Slot* const slot = BeginSomeEnd({});
+  static const std::vector<uint64_t> kMaxMicros = {1, 100, 400, 1000, 4000};
+  Spin(absl::Microseconds(random_.Below(random_.Pick(kMaxMicros))));
+  EndDaemon(SIGKILL, "kill -9 just after an end");
+  if (slot != nullptr) FinishEnd(slot);
+}
+
+// Between the file and the event.
+void Harness::KillAtShutdownFile() {
+  Slot* const slot = BeginSomeEnd({Deed::kGuestShutdown, Deed::kGuestReset});
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(50);
+  while (slot != nullptr && !Exists(FileOf(*slot)) && absl::Now() < deadline) {
+  }
+  EndDaemon(SIGKILL, "kill -9 at the shutdown file");
+  if (slot != nullptr) FinishEnd(slot);
+}
+
+void Harness::KillAtStopped() {
+  Slot* const slot = BeginSomeEnd({});
+  if (slot != nullptr) {
+    const int64_t pid = slot->vm->history().pid;
+    if (slot->vm->lingers()) FinishEnd(slot);
+    sightings_.WaitStopped(slot->name, pid, absl::Milliseconds(200));
+  }
+  EndDaemon(SIGKILL, "kill -9 at a STOPPED");
+  if (slot != nullptr && slot->vm != nullptr) FinishEnd(slot);
+}
+
+void Harness::KillInBurst() {
+  for (Slot* slot : Running(true)) slot->vm->Chat(&random_, now_);
+  constexpr uint64_t kMaxMicros = 3000;
+  Spin(absl::Microseconds(random_.Below(kMaxMicros)));
+  EndDaemon(SIGKILL, "kill -9 in a burst");
+}
+
+void Harness::Drain() {
+  if (random_.Percent(50)) {
+    for (Slot* slot : Running(true)) slot->vm->Chat(&random_, now_);
+  }
+  if (random_.Percent(70)) return EndDaemon(SIGTERM, "SIGTERM");
+  daemon_->Signal(SIGTERM);
+  constexpr uint64_t kMaxMicros = 20'000;
+  Spin(absl::Microseconds(random_.Below(kMaxMicros)));
+  if (daemon_->has_exited()) {
+    daemon_->WaitExit();
+    daemon_.reset();
+    history_.lives.back().end = absl::Now();
+    history_.lives.back().how = "SIGTERM";
+    now_ = DaemonNow();
+    return;
+  }
+  EndDaemon(SIGKILL, "kill -9 while it drained");
+}
+
+// VMs
+
+std::vector<Harness::Slot*> Harness::Running(bool followed) {
+  std::vector<Slot*> running;
+  for (Slot& slot : slots_) {
+    if (slot.vm == nullptr || slot.vm->ended()) continue;
+    if (!followed || slot.vm->Witness(now_) >= 0) running.push_back(&slot);
+  }
+  return running;
+}
+
+void Harness::DoSomething() {
+  Slot* const slot = &slots_[random_.Below(slots_.size())];
+  if (slot->vm == nullptr) return StartVm(slot);
+  if (slot->vm->lingers()) return FinishEnd(slot);
+  slot->vm->set_round(round_);
+  const uint64_t dice = random_.Below(100);
+  // A run of many deeds is of no more use than several runs.
+  constexpr size_t kMaxDeeds = 6;
+  const std::vector<Deed> deeds = slot->vm->Deeds();
+  if (dice < 45) return slot->vm->Chat(&random_, now_);
+  if (dice < 70 && !deeds.empty() && slot->vm->history().acts.size() < kMaxDeeds) {
+    return slot->vm->Do(random_.Pick(deeds), now_);
+  }
+  slot->vm->BeginEnd(random_.Pick(slot->vm->Ends()), random_.Percent(25), now_);
+  if (!slot->vm->lingers()) FinishEnd(slot);
+}
+
+bool Harness::Settle(Slot* slot) {
+  if (!slot->used) return true;
+  const RunHistory& last = history_.runs[slot->last_run];
+  const bool can_wait = daemon_ != nullptr && sightings_.started(last.name, last.pid);
+  if (can_wait && random_.Percent(60)) {
+    if (!sightings_.WaitStopped(last.name, last.pid, e2e::kPatience)) {
+      e2e::Fail(
+          absl::StrCat("no STOPPED of ", last.name, "/", last.pid, " has come: ", last.log.back()));
+    }
+  }
+  return sightings_.stopped(last.name, last.pid);
+}
+
+void Harness::StartVm(Slot* slot) {
+  const std::string file = FileOf(*slot);
+  const bool settled = Settle(slot);
+  if (slot->used && settled && history_.runs[slot->last_run].file_before.has_value()) {
+    history_.runs[slot->last_run].file_after = Exists(file);
+  }
+  if (random_.Percent(80)) unlink(file.c_str());  // as Ganeti does
+  const bool exists = Exists(file);
+  if (slot->used) history_.runs[slot->last_run].next_began = absl::Now();
+  slot->vm = slot->real ? MakeRealVm(slot->name, options_.directory + "/ctrl", &sightings_, round_)
+                        : MakeFakeVm(slot->name, options_.directory + "/ctrl",
+                                     options_.fake_program, round_);
+  if (settled) slot->vm->history().file_before = exists;
+}
+
+Harness::Slot* Harness::BeginSomeEnd(const std::vector<Deed>& deeds) {
+  std::vector<Slot*> candidates = Running(true);
+  if (candidates.empty()) candidates = Running(false);
+  if (candidates.empty()) return nullptr;
+  Slot* const slot = random_.Pick(candidates);
+  const std::vector<Deed> ends = slot->vm->Ends();
+  Deed deed = random_.Pick(ends);
+  if (!deeds.empty() && std::find(ends.begin(), ends.end(), deeds.front()) != ends.end()) {
+    deed = random_.Pick(deeds);
+  }
+  slot->vm->set_round(round_);
+  slot->vm->BeginEnd(deed, random_.Percent(25), now_);
+  return slot;
+}
+
+void Harness::FinishEnd(Slot* slot) {
+  slot->vm->set_round(round_);
+  slot->vm->FinishEnd();
+  slot->used = true;
+  slot->last_run = history_.runs.size();
+  history_.runs.push_back(std::move(slot->vm->history()));
+  slot->vm.reset();
+}
+
+// The end
+
+void Harness::EndEverything() {
+  StartDaemon(true);
+  for (Slot& slot : slots_) {
+    if (slot.vm == nullptr) continue;
+    slot.vm->set_round(round_);
+    const RunHistory& run = slot.vm->history();
+    if (!slot.vm->ended()) {
+      WaitUntil(run.name + " is told of", [&] { return sightings_.started(run.name, run.pid); });
+      slot.vm->BeginEnd(random_.Pick(slot.vm->Ends()), false, now_);
+    }
+    FinishEnd(&slot);
+  }
+  for (RunHistory& run : history_.runs) {
+    run.must_be_told = sightings_.started(run.name, run.pid);
+    if (run.must_be_told && !sightings_.WaitStopped(run.name, run.pid, e2e::kPatience)) {
+      e2e::Fail(absl::StrCat("no STOPPED of ", run.name, "/", run.pid, ": ", run.log.back()));
+    }
+  }
+  WaitForClients();
+  for (const Slot& slot : slots_) {
+    if (slot.used) history_.runs[slot.last_run].file_after = Exists(FileOf(slot));
+  }
+}
+
+void Harness::WaitForClients() {
+  const uint64_t newest = daemon_->GetServerInfo().newest_sequence();
+  for (const auto& client : clients_) client->HurryUp();
+  for (const auto& client : clients_) {
+    WaitUntil(absl::StrCat("client ", client->name(), " has everything up to ", newest),
+              [&] { return client->HasReached(newest); });
+  }
+}
+
+void Harness::AskLastDaemon() {
+  StartDaemon(true);
+  const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
+  history_.vms = daemon_->ListVms(true);
+  history_.listed = ListEvents(false);
+  history_.listed_newest_first = ListEvents(true);
+  ProbeCursors(info.journal_id(), info.newest_sequence());
+  EndDaemon(SIGTERM, "SIGTERM");
+  ReadJournalFile(daemon_options_.state_dir + "/journal.db", &history_);
+}
+
+std::vector<v1::Event> Harness::ListEvents(bool newest_first) {
+  std::vector<v1::Event> events;
+  v1::ListEventsRequest request;
+  request.set_newest_first(newest_first);
+  request.set_page_size(1000);
+  do {
+    grpc::ClientContext context;
+    v1::ListEventsResponse response;
+    const grpc::Status status = daemon_->stub().ListEvents(&context, request, &response);
+    if (!status.ok()) e2e::Fail("ListEvents: " + status.error_message());
+    events.insert(events.end(), response.events().begin(), response.events().end());
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return events;
+}
+
+void Harness::ProbeCursors(const std::string& journal_id, uint64_t newest) {
+  const auto probe = [&](uint64_t after, const std::string& journal, bool good) {
+    v1::WatchEventsRequest request;
+    request.set_after_sequence(after);
+    request.set_journal_id(journal);
+    grpc::ClientContext context;
+    const auto reader = daemon_->stub().WatchEvents(&context, request);
+    v1::WatchEventsResponse response;
+    Probe result{
+        absl::StrCat("a stream after ", after, " of journal ", journal, ", newest ", newest),
+        good ? grpc::StatusCode::CANCELLED : grpc::StatusCode::OUT_OF_RANGE};
+    if (reader->Read(&response)) context.TryCancel();
+    while (reader->Read(&response)) {
+    }
+    const grpc::Status status = reader->Finish();
+    result.answer = status.error_code();
+    result.message = status.error_message();
+    history_.probes.push_back(std::move(result));
+  };
+  for (const ClientHistory& client : history_.clients) {
+    for (const StreamHistory& stream : client.streams) {
+      const bool placed =
+          stream.start != StreamStart::kSnapshot || stream.snapshot_sequence.has_value();
+      if (placed && random_.Percent(20)) probe(stream.position, stream.journal_id, true);
+    }
+  }
+  probe(0, journal_id, true);
+  probe(newest, journal_id, true);
+  constexpr uint64_t kFar = 1'000'000;
+  probe(newest + 1, journal_id, false);
+  probe(newest + kFar, journal_id, false);
+  probe(UINT64_MAX, journal_id, false);
+  probe(1, "00000000-0000-4000-8000-000000000000", false);
+}
+
+}  // namespace vmeventd::crash

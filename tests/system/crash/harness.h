@@ -1,0 +1,100 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_HARNESS_H_
+#define VMEVENTD_TESTS_SYSTEM_CRASH_HARNESS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tests/support/daemon.h"
+#include "tests/system/crash/history.h"
+#include "tests/system/crash/random.h"
+#include "tests/system/crash/sightings.h"
+#include "tests/system/crash/subscriber.h"
+#include "tests/system/crash/test_vm.h"
+
+namespace vmeventd::crash {
+
+struct HarnessOptions {
+  uint64_t seed = 1;
+  int rounds = 25;
+  int fakes = 12;
+  int real = 2;
+  int subscribers = 9;       // at least; one of each kind, and the rest of the plain one
+  std::string directory;     // empty; all that is made is in it
+  std::string fake_program;  // the fake QEMU's
+};
+
+// Kills the daemon again and again while VMs start, speak and end and clients follow. Random
+// choices come from the seed; what the kernel makes of them is its own choice. The main thread.
+class Harness {
+ public:
+  explicit Harness(HarnessOptions options);
+
+  // All rounds, the end of all VMs and the questions to the last daemon. Throws where it cannot go
+  // on, for example when the daemon does not start or ends by itself.
+  History Run();
+
+  int round() const { return round_; }
+
+ private:
+  // A place for one VM after another of the same name.
+  struct Slot {
+    std::string name;
+    bool real = false;
+    std::unique_ptr<TestVm> vm;
+    bool used = false;  // history_.runs has at least one run of that name
+    size_t last_run = 0;
+  };
+
+  std::string FileOf(const Slot& slot) const;
+  void StartClients();
+
+  void StartDaemon(bool wait);
+  void EndDaemon(int signal, const std::string& how);
+
+  void Round();
+  void StartUp();
+  void WorkWhileDown();
+  void KillSomehow();
+  void KillAtIdle();
+  void KillAfterEnd();
+  void KillAtShutdownFile();
+  void KillAtStopped();
+  void KillInBurst();
+  void Drain();
+
+  // One random thing to one random slot.
+  void DoSomething();
+  void StartVm(Slot* slot);
+  // Waits for what is still to be told of the slot's last run, where that can be; true: nothing
+  // more will come of it.
+  bool Settle(Slot* slot);
+  // Begins an end of a VM that runs, one that is followed if there is any; null: none runs.
+  Slot* BeginSomeEnd(const std::vector<Deed>& deeds);
+  // Puts the run away once its process is gone.
+  void FinishEnd(Slot* slot);
+  std::vector<Slot*> Running(bool followed);
+
+  void EndEverything();
+  void WaitForClients();
+  void AskLastDaemon();
+  void ProbeCursors(const std::string& journal_id, uint64_t newest);
+  std::vector<v1::Event> ListEvents(bool newest_first);
+
+  const HarnessOptions options_;
+  e2e::DaemonOptions daemon_options_;
+  Random random_;
+  Sightings sightings_;
+  std::vector<Slot> slots_;
+  std::vector<std::unique_ptr<Subscriber>> clients_;
+  std::unique_ptr<e2e::Daemon> daemon_;
+  DaemonNow now_;
+  History history_;
+  int round_ = 0;
+};
+
+}  // namespace vmeventd::crash
+
+#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_HARNESS_H_

@@ -1,0 +1,105 @@
+// The crash harness as a program:
+//
+//   crash_test [--seed N] [--rounds N] [--fakes N] [--real N] [--subscribers N]
+//
+// Rounds beyond kRoundsAtOnce are played as several games, each with a seed and a journal of its
+// own. Exits 0 if every check held.
+
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <random>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "tests/support/temp_dir.h"
+#include "tests/system/crash/checks.h"
+#include "tests/system/crash/harness.h"
+
+namespace vmeventd::crash {
+namespace {
+
+constexpr int kRoundsAtOnce = 100;
+constexpr size_t kMaxTold = 30;
+
+// Keeps the daemon's log and its journal for the developer.
+void Keep(const std::string& directory, uint64_t seed) {
+  const std::string kept = absl::StrCat("/tmp/vmeventd-crash-", seed);
+  std::filesystem::remove_all(kept);
+  std::filesystem::create_directory(kept);
+  for (const char* part : {"log", "state"}) {
+    std::error_code error;
+    std::filesystem::copy(directory + "/" + part, kept + "/" + part,
+                          std::filesystem::copy_options::recursive, error);
+  }
+  std::cout << "the daemon's log and state are in " << kept << std::endl;
+}
+
+std::string Summary(const History& history) {
+  size_t streams = 0;
+  size_t deliveries = 0;
+  for (const ClientHistory& client : history.clients) {
+    streams += client.streams.size();
+    for (const StreamHistory& stream : client.streams) deliveries += stream.deliveries.size();
+  }
+  return absl::StrCat(history.lives.size(), " lives of the daemon, ", history.runs.size(),
+                      " runs, ", history.journal.size(), " events, ", streams, " streams, ",
+                      deliveries, " deliveries");
+}
+
+bool Play(HarnessOptions options) {
+  const e2e::TempDir directory;
+  options.directory = directory.path();
+  std::cout << "crash_test --seed " << options.seed << " --rounds " << options.rounds << " --fakes "
+            << options.fakes << " --real " << options.real << " --subscribers "
+            << options.subscribers << std::endl;
+  Harness harness(options);
+  Findings findings;
+  try {
+    const History history = harness.Run();
+    std::cout << Summary(history) << std::endl;
+    findings = CheckAll(history);
+  } catch (const std::exception& error) {
+    findings.push_back(absl::StrCat("in round ", harness.round(), ": ", error.what()));
+  }
+  if (findings.empty()) return true;
+  std::cout << "seed " << options.seed << ": " << findings.size() << " findings" << std::endl;
+  for (size_t i = 0; i < findings.size() && i < kMaxTold; ++i) {
+    std::cout << "  " << findings[i] << std::endl;
+  }
+  Keep(directory.path(), options.seed);
+  return false;
+}
+
+int Main(int argc, char** argv) {
+  HarnessOptions options;
+  options.seed = std::random_device()();
+  options.fake_program = VMEVENTD_FAKE_QEMU;
+  int rounds = 25;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    const char* const value = i + 1 < argc ? argv[i + 1] : "";
+    const bool known = (name == "--seed" && absl::SimpleAtoi(value, &options.seed)) ||
+                       (name == "--rounds" && absl::SimpleAtoi(value, &rounds)) ||
+                       (name == "--fakes" && absl::SimpleAtoi(value, &options.fakes)) ||
+                       (name == "--real" && absl::SimpleAtoi(value, &options.real)) ||
+                       (name == "--subscribers" && absl::SimpleAtoi(value, &options.subscribers));
+    if (known) continue;
+    std::cerr << "usage: " << argv[0]
+              << " [--seed N] [--rounds N] [--fakes N] [--real N] [--subscribers N]\n";
+    return 2;
+  }
+  bool good = true;
+  for (; rounds > 0; rounds -= kRoundsAtOnce, ++options.seed) {
+    options.rounds = std::min(rounds, kRoundsAtOnce);
+    good = Play(options) && good;
+  }
+  return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+}  // namespace vmeventd::crash
+
+int main(int argc, char** argv) { return vmeventd::crash::Main(argc, argv); }

@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_CRASH_SIGHTINGS_H_
+#define VMEVENTD_TESTS_SYSTEM_CRASH_SIGHTINGS_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::crash {
+
+// What any client has been told so far, for the harness to wait on. Any thread.
+class Sightings {
+ public:
+  void Add(const v1::Event& event);
+
+  bool started(const std::string& name, int64_t pid) const;
+  bool stopped(const std::string& name, int64_t pid) const;
+  // When the daemon last observed something that came through the VM's monitor.
+  absl::Time heard_of(const std::string& name, int64_t pid) const;
+
+  // False: it has not come within `patience`.
+  bool WaitStopped(const std::string& name, int64_t pid, absl::Duration patience) const;
+
+ private:
+  struct Seen {
+    bool started = false;
+    bool stopped = false;
+    absl::Time heard_of = absl::InfinitePast();
+  };
+  Seen Get(const std::string& name, int64_t pid) const;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::map<std::pair<std::string, int64_t>, Seen> seen_;  // under mutex_
+};
+
+}  // namespace vmeventd::crash
+
+#endif  // VMEVENTD_TESTS_SYSTEM_CRASH_SIGHTINGS_H_

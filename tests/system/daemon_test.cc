@@ -1,0 +1,95 @@
+// The daemon as a process: one at a time, how it ends, what it refuses.
+
+#include <sys/stat.h>
+
+#include <csignal>
+
+#include "gmock/gmock.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+
+class DaemonTest : public E2eTest {
+ protected:
+  static CommandResult RunDaemon(std::vector<std::string> arguments) {
+    ChildOptions child;
+    child.arguments = std::move(arguments);
+    child.arguments.insert(child.arguments.begin(), VMEVENTD_BINARY);
+    return RunCommand(child);
+  }
+};
+
+TEST_F(DaemonTest, SecondOneOnTheSameSocketIsRefused) {
+  StartDaemon();
+  DaemonOptions second = Options();
+  second.state_dir = dir() / "other-state";
+  const CommandResult result = RunCommand(DaemonCommand(second));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.error, HasSubstr(second.socket));
+  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one goes on";
+}
+
+TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
+  StartDaemon();
+  DaemonOptions second = Options();
+  second.socket = dir() / "other-run/vmeventd.sock";
+  const CommandResult result = RunCommand(DaemonCommand(second));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.error, HasSubstr(second.state_dir));
+  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one goes on";
+}
+
+TEST_F(DaemonTest, SocketAndStateOfAKilledOneAreTakenOver) {
+  StartDaemon();
+  daemon().Signal(SIGKILL);
+  daemon().WaitExit();
+  StartDaemon();
+  EXPECT_NE(daemon().GetServerInfo().version(), "");
+}
+
+TEST_F(DaemonTest, SigtermSendsWhatWasSeenAndEndsStreamsAsUnavailable) {
+  StartDaemonAndStream();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const uint64_t newest = daemon().GetServerInfo().newest_sequence();
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(stream().events().back().sequence(), newest);
+  EXPECT_EQ(daemon().WaitExit(), 0);
+}
+
+TEST_F(DaemonTest, SocketIsForItsGroupInADirectoryOfItsOwn) {
+  StartDaemon();
+  struct stat info {};
+  ASSERT_EQ(stat(Options().socket.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0660u);
+  ASSERT_EQ(stat((dir() / "run").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0750u);
+}
+
+TEST_F(DaemonTest, VersionAndCheckedConfiguration) {
+  const CommandResult version = RunDaemon({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_THAT(version.output, HasSubstr("vmeventd"));
+  const CommandResult good = RunDaemon({"--check-config", "--watch", watch_dir() + ":*.qmp"});
+  EXPECT_EQ(good.exit_code, 0) << good.error;
+  EXPECT_THAT(good.output, HasSubstr(watch_dir()));
+}
+
+TEST_F(DaemonTest, WrongFlagsAreNamed) {
+  const CommandResult unknown = RunDaemon({"--wacht", "/run"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.error, HasSubstr("--wacht"));
+  const CommandResult window = RunDaemon({"--powerdown-window", "soon"});
+  EXPECT_EQ(window.exit_code, 2);
+  EXPECT_THAT(window.error, HasSubstr("--powerdown-window"));
+  const CommandResult address = RunDaemon({"--listen", "192.0.2.1:7000"});
+  EXPECT_EQ(address.exit_code, 2);
+  EXPECT_THAT(address.error, HasSubstr("192.0.2.1:7000"));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,85 @@
+#include "tests/system/e2e_test.h"
+
+#include <filesystem>
+#include <iostream>
+#include <regex>
+#include <utility>
+
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+
+E2eTest::E2eTest() { std::filesystem::create_directory(watch_dir()); }
+
+E2eTest::~E2eTest() {
+  stream_.reset();
+  daemon_.reset();
+  if (!HasFailure()) return;
+  std::cerr << "the daemon's log:\n" << ReadFile(Options().log_file) << std::endl;
+}
+
+DaemonOptions E2eTest::Options() const {
+  DaemonOptions options;
+  options.watches = {watch_dir() + ":*.kvmd"};
+  options.socket = dir_ / "run/vmeventd.sock";
+  options.state_dir = dir_ / "state";
+  options.log_file = dir_ / "log";
+  options.arguments = {"--log-level", "debug"};
+  options.event_limits = event_limits_;
+  return options;
+}
+
+void E2eTest::StartDaemon(const DaemonOptions& options) {
+  daemon_ = std::make_unique<Daemon>(options);
+}
+
+std::string E2eTest::LoopbackAddress() const {
+  std::smatch found;
+  const std::string log = ReadFile(Options().log_file);
+  if (!std::regex_search(log, found, std::regex(R"(127\.0\.0\.1:\d+)"))) {
+    Fail("the log names no address: " + log);
+  }
+  return found.str();
+}
+
+void E2eTest::OpenStream() {
+  stream_.reset();
+  stream_ = std::make_unique<EventStream>(
+      daemon_->channel(), FromOldest(), [this](const v1::Event& event) {
+        if (event.type() != v1::EVENT_TYPE_STOPPED) return;
+        const std::string& name = event.vm().name();
+        const bool exists = Exists(watch_dir() + "/" + name + ".shutdown");
+        const std::lock_guard<std::mutex> lock(mutex_);
+        file_at_stop_[name] = exists;
+      });
+}
+
+void E2eTest::StartDaemonAndStream() {
+  StartDaemon();
+  OpenStream();
+}
+
+std::unique_ptr<Guest> E2eTest::StartGuest(GuestOptions options) const {
+  if (options.directory.empty()) options.directory = watch_dir();
+  return std::make_unique<Guest>(std::move(options));
+}
+
+std::unique_ptr<Guest> E2eTest::StartEmptyGuest(const std::string& name) const {
+  GuestOptions options;
+  options.name = name;
+  options.boot = Boot::kNothing;
+  return StartGuest(std::move(options));
+}
+
+bool E2eTest::FileAtStop(const std::string& name) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return file_at_stop_.at(name);
+}
+
+v1::WatchEventsRequest FromOldest() {
+  v1::WatchEventsRequest request;
+  request.set_from_oldest(true);
+  return request;
+}
+
+}  // namespace vmeventd::e2e

@@ -1,0 +1,359 @@
+// examples/python/follow_vms.py: whatever befalls it and the daemon, its record is the journal.
+
+#include <sqlite3.h>
+#include <sys/mount.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <regex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/support/fake_server.h"
+#include "tests/support/test_certificates.h"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/journal_test_base.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+using Rows = std::vector<std::vector<std::string>>;
+
+class FollowVmsTest : public JournalTestBase {
+ protected:
+  ~FollowVmsTest() override {
+    follower_.reset();
+    if (HasFailure()) std::cerr << "the follower says:\n" << ReadFile(errors()) << std::endl;
+  }
+
+  std::string record() const { return dir() / "record.db"; }
+  std::string errors() const { return dir() / "follower-errors"; }
+
+  void StartFollower(std::vector<std::string> options = {"--start", "oldest"},
+                     std::string server = "") {
+    if (server.empty()) server = "unix:" + Options().socket;
+    ChildOptions child;
+    // Debian's Python, which has the packages. Nobody reads what it prints.
+    child.arguments = {"sh",
+                       "-c",
+                       "exec \"$0\" \"$@\" >/dev/null",
+                       "/usr/bin/python3",
+                       absl::StrCat(VMEVENTD_EXAMPLES, "/python/follow_vms.py"),
+                       "--server",
+                       server,
+                       "--record",
+                       record()};
+    child.arguments.insert(child.arguments.end(), options.begin(), options.end());
+    child.environment = {absl::StrCat("PYTHONPATH=", VMEVENTD_PYTHON_STUBS),
+                         "PYTHONDONTWRITEBYTECODE=1"};
+    child.error_file = errors();
+    follower_ = std::make_unique<ChildProcess>(child);
+  }
+  ChildProcess& follower() { return *follower_; }
+  void KillFollower() {
+    follower_->Signal(SIGKILL);
+    follower_->Wait();
+    follower_.reset();
+  }
+
+  // What the record holds; nothing where it is not there yet.
+  Rows Query(const std::string& sql) const {
+    Rows rows;
+    sqlite3* database = nullptr;
+    sqlite3_open_v2(record().c_str(), &database, SQLITE_OPEN_READWRITE, nullptr);
+    sqlite3_busy_timeout(database, 5000);
+    const auto add_row = [](void* out, int columns, char** values, char** /*names*/) {
+      std::vector<std::string> row;
+      row.reserve(static_cast<size_t>(columns));
+      for (int i = 0; i < columns; ++i) row.emplace_back(values[i] == nullptr ? "" : values[i]);
+      static_cast<Rows*>(out)->push_back(std::move(row));
+      return 0;
+    };
+    sqlite3_exec(database, sql.c_str(), add_row, &rows, nullptr);
+    sqlite3_close(database);
+    return rows;
+  }
+  uint64_t Recorded() const {
+    const Rows rows = Query("SELECT count(*) FROM events");
+    return rows.empty() ? 0 : std::stoull(rows[0][0]);
+  }
+  Rows Gaps() const { return Query("SELECT why FROM gaps"); }
+  // The record has got as far as the daemon.
+  void WaitCaughtUp() {
+    WaitUntil("the follower has caught up", [this] {
+      const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+      return Query("SELECT journal_id, sequence FROM position") ==
+             Rows{{info.journal_id(), absl::StrCat(info.newest_sequence())}};
+    });
+  }
+  // Each event of the daemon's journal is in the record, once, and no other of that journal.
+  void ExpectRecordIsTheJournal() {
+    Rows expected;
+    for (const v1::Event& event : ListEvents()) {
+      expected.push_back({absl::StrCat(event.sequence()), v1::EventType_Name(event.type()),
+                          event.vm().run_id(), "0"});
+    }
+    const Rows recorded = Query(
+        absl::StrCat("SELECT sequence, type, run_id, provisional FROM events WHERE journal_id = '",
+                     daemon().GetServerInfo().journal_id(), "' ORDER BY sequence"));
+    ASSERT_EQ(recorded.size(), expected.size());
+    for (size_t i = 0; i < recorded.size(); ++i) ASSERT_EQ(recorded[i], expected[i]);
+  }
+
+ private:
+  std::unique_ptr<ChildProcess> follower_;
+};
+
+TEST_F(FollowVmsTest, ARestartOfTheDaemonLeavesNothingOutAndRepeatsNothing) {
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon();
+  StartFollower();
+  vm.Speak(200);
+  WaitUntil("it is in the middle", [this] { return Recorded() > 0; });
+  KillDaemon();
+  StartDaemon();
+  vm.Speak(200);
+  WaitCaughtUp();
+  daemon().Signal(SIGTERM);
+  daemon().WaitExit();
+  StartDaemon();
+  vm.Speak(200);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 400; });
+  WaitCaughtUp();
+  ExpectRecordIsTheJournal();
+  EXPECT_THAT(Gaps(), IsEmpty());
+}
+
+TEST_F(FollowVmsTest, AFollowerThatIsKilledGoesOnWhereItWas) {
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon();
+  for (int round = 0; round < 5; ++round) {
+    const uint64_t before = Recorded();
+    vm.Speak(1000);
+    StartFollower();
+    WaitUntil("it is in the middle", [&] { return Recorded() > before; });
+    KillFollower();
+  }
+  StartFollower();
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 5000; });
+  WaitCaughtUp();
+  ExpectRecordIsTheJournal();
+  EXPECT_THAT(Gaps(), IsEmpty());
+}
+
+TEST_F(FollowVmsTest, AReplacedJournalIsAGap) {
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon();
+  StartFollower();
+  vm.Speak(10);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitCaughtUp();
+  const std::string old_journal = daemon().GetServerInfo().journal_id();
+  KillDaemon();
+  fs::remove_all(Options().state_dir);
+  StartDaemon();
+  vm.Speak(10);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitCaughtUp();
+  ExpectRecordIsTheJournal();
+  EXPECT_THAT(Gaps(), SizeIs(1));
+  EXPECT_THAT(Query("SELECT 1 FROM events WHERE journal_id = '" + old_journal + "'"), SizeIs(11));
+}
+
+TEST_F(FollowVmsTest, WhatRetentionHasDeletedIsAGap) {
+  DaemonOptions options = Options();
+  options.arguments.insert(options.arguments.end(), {"--retention-events", "100"});
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon(options);
+  StartFollower();
+  vm.Speak(10);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitCaughtUp();
+  KillFollower();
+  vm.Speak(1000);
+  WaitUntil("most is deleted", [this] {
+    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+    return info.newest_sequence() > 1000 && info.oldest_sequence() > 900;
+  });
+  StartFollower();
+  WaitCaughtUp();
+  ASSERT_THAT(Gaps(), SizeIs(1));
+  EXPECT_THAT(Gaps()[0][0], HasSubstr("is too old"));
+  // What was there before stays, and each event that is left is there.
+  const auto kept = ListEvents();
+  EXPECT_EQ(Recorded(), 11 + kept.size());
+  EXPECT_THAT(Query(absl::StrCat("SELECT count(*) FROM events WHERE sequence >= ",
+                                 kept.front().sequence())),
+              ElementsAre(ElementsAre(absl::StrCat(kept.size()))));
+}
+
+TEST_F(FollowVmsTest, ASnapshotIsTheVmsAndThenWhatFollows) {
+  ChattyVm one(watch_dir(), "vm1");
+  ChattyVm two(watch_dir(), "vm2");
+  StartDaemon();
+  one.Speak(10);
+  two.Speak(1);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() >= 13; });
+  StartFollower({"--start", "snapshot"});
+  WaitCaughtUp();
+  EXPECT_THAT(
+      Query("SELECT name, state FROM vms ORDER BY name"),
+      ElementsAre(ElementsAre("vm1", "VM_STATE_RUNNING"), ElementsAre("vm2", "VM_STATE_RUNNING")));
+  EXPECT_EQ(Recorded(), 0u);
+  one.Speak(3);
+  WaitUntil("what follows", [this] { return Recorded() == 3; });
+}
+
+TEST_F(FollowVmsTest, TheFilterIsNoReasonToFallBehind) {
+  ChattyVm one(watch_dir(), "vm1");
+  ChattyVm two(watch_dir(), "vm2");
+  StartDaemon();
+  StartFollower({"--start", "oldest", "--vm", "vm2"});
+  WaitUntil("it follows vm2", [this] { return Recorded() == 1; });
+  one.Speak(100);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 100; });
+  WaitCaughtUp();
+  EXPECT_EQ(Recorded(), 1u);
+}
+
+TEST_F(FollowVmsTest, StopsWithoutATraceback) {
+  StartDaemon();
+  StartFollower();
+  WaitUntil("it has begun", [this] { return !Query("SELECT 1 FROM position").empty(); });
+  follower().Signal(SIGTERM);
+  EXPECT_EQ(follower().Wait(), 0);
+  EXPECT_EQ(ReadFile(errors()), "");
+}
+
+TEST_F(FollowVmsTest, GivesUpWhatWillNeverBeAnswered) {
+  StartDaemon();
+  StartFollower({"--vm", ""});
+  EXPECT_EQ(WEXITSTATUS(follower().Wait()), 1);
+  EXPECT_THAT(ReadFile(errors()), HasSubstr("INVALID_ARGUMENT: filter.vm_names"));
+}
+
+TEST_F(FollowVmsTest, SpeaksTlsWithACertificateOfItsOwn) {
+  const auto authority = MakeCertificateAuthority(dir() / "");
+  const CertificateFiles server = authority->Issue(ServerCertificate());
+  const CertificateFiles own = authority->Issue(ClientCertificate("spiffe://test/follower"));
+  DaemonOptions options = Options();
+  options.arguments.insert(options.arguments.end(),
+                           {"--listen", "127.0.0.1:0", "--tls-cert", server.certificate,
+                            "--tls-key", server.key, "--tls-client-ca", authority->certificate()});
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon(options);
+  std::smatch address;
+  const std::string log = ReadFile(options.log_file);
+  ASSERT_TRUE(std::regex_search(log, address, std::regex(R"(127\.0\.0\.1:[1-9]\d+)"))) << log;
+  // The key is not there at first, as while the files are replaced.
+  fs::rename(own.key, own.key + ".later");
+  StartFollower({"--start", "oldest", "--tls-ca", authority->certificate(), "--tls-cert",
+                 own.certificate, "--tls-key", own.key},
+                address.str());
+  WaitUntil("it misses the key",
+            [&] { return ReadFile(errors()).find("No such file") != std::string::npos; });
+  fs::rename(own.key + ".later", own.key);
+  vm.Speak(10);
+  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitCaughtUp();
+  ExpectRecordIsTheJournal();
+}
+
+// A server whose event 11 never becomes durable, though 12 is.
+TEST_F(FollowVmsTest, WhatIsNeverKeptIsNotReadForEver) {
+  client::FakeServer server;
+  v1::WatchEventsResponse lost = client::EventsMessage({11});
+  lost.mutable_events(0)->set_durable(false);
+  const client::StreamScript in_vain = {
+      {client::ProgressMessage(10), lost, client::EventsMessage({12})}, grpc::Status::OK, true};
+  for (int i = 0; i < 6; ++i) server.service().streams.push_back(in_vain);
+  server.service().streams.push_back(
+      {{client::ProgressMessage(12), client::EventsMessage({13})}, grpc::Status::OK, true});
+  server.Start();
+  StartFollower({"--start", "oldest"}, "unix:" + server.address().path);
+  WaitUntil("it goes on",
+            [this] { return Query("SELECT sequence FROM position") == Rows{{"13"}}; });
+  EXPECT_EQ(Query("SELECT sequence FROM events ORDER BY sequence"), (Rows{{"12"}, {"13"}}));
+  EXPECT_THAT(Gaps(), ElementsAre(ElementsAre(HasSubstr("after 10 is not kept"))));
+  EXPECT_EQ(server.service().WatchRequests().back().after_sequence(), 12u);
+  KillFollower();
+}
+
+// The state directory on a file system that gets full.
+class FollowVmsFullDiskTest : public FollowVmsTest {
+ protected:
+  FollowVmsFullDiskTest() {
+    fs::create_directory(Options().state_dir);
+    mounted_ = mount("tmpfs", Options().state_dir.c_str(), "tmpfs", 0, "size=8m,mode=0750") == 0;
+    error_ = errno;
+  }
+  ~FollowVmsFullDiskTest() override {
+    StopDaemon();
+    if (mounted_) umount2(Options().state_dir.c_str(), MNT_DETACH);
+  }
+  void SetUp() override {
+    if (!mounted_) GTEST_SKIP() << "a tmpfs may not be mounted here: " << std::strerror(error_);
+  }
+
+  std::string filler() const { return Options().state_dir + "/filler"; }
+  // Fills it up until the journal cannot be written, and the follower was told of such an event.
+  void FillUntilNotDurable(ChattyVm* vm) {
+    WaitUntil("something is not durable", [&] {
+      std::ofstream(filler(), std::ios::app) << std::string(1 << 20, 'x');
+      vm->Speak(100);
+      return !Query("SELECT 1 FROM events WHERE provisional LIMIT 1").empty();
+    });
+  }
+
+ private:
+  bool mounted_ = false;
+  int error_ = 0;
+};
+
+TEST_F(FollowVmsFullDiskTest, WhatWasNotDurableIsReadAgainOnceItIs) {
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon();
+  StartFollower();
+  FillUntilNotDurable(&vm);
+  EXPECT_EQ(Query("SELECT (SELECT sequence + 1 FROM position) = "
+                  "(SELECT min(sequence) FROM events WHERE provisional)"),
+            (Rows{{"1"}}))
+      << "the position is just before it";
+  fs::remove(filler());
+  WaitUntil("the journal is written again",
+            [this] { return daemon().GetServerInfo().journal_writable(); });
+  WaitCaughtUp();
+  ExpectRecordIsTheJournal();
+  EXPECT_THAT(Gaps(), IsEmpty());
+}
+
+TEST_F(FollowVmsFullDiskTest, WhatWasLostInACrashIsNotInTheRecord) {
+  ChattyVm vm(watch_dir(), "vm1");
+  StartDaemon();
+  StartFollower();
+  FillUntilNotDurable(&vm);
+  KillDaemon();
+  fs::remove(filler());
+  StartDaemon();
+  WaitCaughtUp();
+  ExpectRecordIsTheJournal();
+  EXPECT_THAT(Query("SELECT 1 FROM events WHERE type = 'EVENT_TYPE_GAP' AND vm = ''"),
+              testing::Not(IsEmpty()));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

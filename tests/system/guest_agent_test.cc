@@ -1,0 +1,90 @@
+// A guest agent by which the host can shut the guest down without a trace on the monitor.
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
+  std::vector<std::string> texts;
+  for (const v1::Evidence& evidence : stopped.shutdown().evidence()) {
+    texts.push_back(evidence.what());
+  }
+  return texts;
+}
+
+class GuestAgentTest : public E2eTest {
+ protected:
+  // `device` is what the agent's port has beside its chardev and its name.
+  std::unique_ptr<Guest> StartGuestWithPort(const std::string& device = ",id=channel0") {
+    GuestOptions options;
+    options.arguments = {
+        "-device",  "virtio-serial",
+        "-chardev", "null,id=qga",
+        "-chardev", "null,id=other",
+        "-device",  "virtserialport,chardev=other,name=com.example.0,id=channel1",
+        "-device",  "virtserialport,chardev=qga,name=org.qemu.guest_agent.0" + device};
+    return StartGuest(options);
+  }
+  // As qemu-guest-agent does. The first port is reserved, the second is the other one.
+  static void OpenPort(Guest* guest, const std::string& port = "vport0p2") {
+    guest->Type("exec 5<>/dev/" + port + "; echo OP\"\"EN");
+    guest->WaitOutput("OPEN");
+  }
+  v1::Event PowerOff(Guest* guest) {
+    guest->Type("poweroff -f");
+    v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+    return stopped;
+  }
+};
+
+TEST_F(GuestAgentTest, ConnectedWhileTheVmIsFollowedIsACaveat) {
+  StartDaemonAndStream();
+  const auto guest = StartGuestWithPort();
+  OpenPort(guest.get());
+  const v1::Event stopped = PowerOff(guest.get());
+  EXPECT_THAT(stopped.shutdown().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("guest agent connected")));
+}
+
+TEST_F(GuestAgentTest, ConnectedBeforeTheDaemonCameIsACaveat) {
+  const auto guest = StartGuestWithPort();
+  OpenPort(guest.get());
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const v1::Event stopped = PowerOff(guest.get());
+  EXPECT_THAT(stopped.shutdown().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
+}
+
+TEST_F(GuestAgentTest, NotConnectedOrOnAnotherPortIsNone) {
+  StartDaemonAndStream();
+  const auto guest = StartGuestWithPort();
+  OpenPort(guest.get(), "vport0p1");
+  const v1::Event stopped = PowerOff(guest.get());
+  EXPECT_THAT(stopped.shutdown().caveats(), IsEmpty());
+  EXPECT_THAT(EvidenceOf(stopped), Not(Contains(HasSubstr("agent"))));
+}
+
+TEST_F(GuestAgentTest, OnAPortThatQemuDoesNotReportItIsPossible) {
+  StartDaemonAndStream();
+  const auto guest = StartGuestWithPort("");
+  OpenPort(guest.get());
+  const v1::Event stopped = PowerOff(guest.get());
+  EXPECT_THAT(stopped.shutdown().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,423 @@
+// A local user who may write to the watched directory and means no good.
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+#include "tests/system/hostile/hostile_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+sockaddr_un AddressOf(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) Fail("too long for a Unix socket: " + path);
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+// A socket of that type at `path`, which nobody listens on.
+UniqueFd BindUnix(const std::string& path, int type) {
+  UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = AddressOf(path);
+  if (!fd.valid() ||
+      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    FailErrno("binding " + path);
+  }
+  return fd;
+}
+
+class HostileLocalTest : public HostileTest {
+ protected:
+  std::string PathOf(const std::string& name) const { return watch_dir() + "/" + name; }
+
+  int Sockets() { return daemon().GetServerInfo().directories(0).sockets(); }
+  size_t Descriptors() {
+    const fs::directory_iterator all(absl::StrCat("/proc/", daemon().pid(), "/fd"));
+    return static_cast<size_t>(std::distance(begin(all), end(all)));
+  }
+
+  // Everything but sockets, under names that match. `victim` is a monitor elsewhere.
+  void PlantWhatIsNoSocket(const std::string& victim) {
+    fs::create_directory(dir() / "elsewhere");
+    fs::create_symlink(victim, PathOf("link-to-socket.kvmd"));
+    fs::create_symlink("/dev/zero", PathOf("link-to-zero.kvmd"));
+    fs::create_symlink("link-to-itself.kvmd", PathOf("link-to-itself.kvmd"));
+    fs::create_symlink("nothing", PathOf("link-to-nothing.kvmd"));
+    fs::create_symlink(dir() / "elsewhere", PathOf("link-to-directory.kvmd"));
+    ASSERT_EQ(mkfifo(PathOf("fifo.kvmd").c_str(), 0666), 0);
+    fs::create_directory(PathOf("directory.kvmd"));
+    std::ofstream(PathOf("file.kvmd")) << "{\"QMP\": {}}\n";
+    if (geteuid() != 0) return;
+    // As root, where that is permitted: /dev/zero and a block device that nobody has.
+    mknod(PathOf("zero.kvmd").c_str(), S_IFCHR | 0666, makedev(1, 5));
+    mknod(PathOf("block.kvmd").c_str(), S_IFBLK | 0666, makedev(240, 77));
+  }
+};
+
+TEST_F(HostileLocalTest, WhatIsNoSocketIsLeftAlone) {
+  FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
+  const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
+  PlantWhatIsNoSocket(dir() / "victim.sock");
+  StartDaemonAndStream();
+  ExpectServes("vm1");
+  EXPECT_THAT(daemon().ListVms(false), IsEmpty());
+  EXPECT_FALSE(elsewhere.HasClient(victim)) << "a link to a socket is not followed";
+}
+
+TEST_F(HostileLocalTest, WhatIsNoSocketAndComesLaterIsLeftAlone) {
+  FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
+  const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
+  StartDaemonAndStream();
+  PlantWhatIsNoSocket(dir() / "victim.sock");
+  ExpectServes("vm1");
+  EXPECT_THAT(daemon().ListVms(false), IsEmpty());
+  EXPECT_FALSE(elsewhere.HasClient(victim)) << "a link to a socket is not followed";
+}
+
+// What takes a followed socket's place does not take the VM along.
+TEST_F(HostileLocalTest, SocketThatIsReplacedByALinkIsFollowedToItsEnd) {
+  StartDaemonAndStream();
+  FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
+  const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  fs::create_symlink(dir() / "victim.sock", PathOf("link"));
+  fs::rename(PathOf("link"), PathOf("vm1.kvmd"));
+  ExpectServes("vm2");
+  EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_RUNNING);
+  qemu.SendAndExit(monitor, kGuestShutdown);
+  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STOPPED).shutdown().class_(),
+            v1::SHUTDOWN_CLASS_USER);
+  EXPECT_FALSE(elsewhere.HasClient(victim));
+  qemu.Reap();
+}
+
+TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedApartWithAProblem) {
+  StartDaemonAndStream();
+  const UniqueFd datagram = BindUnix(PathOf("datagram.kvmd"), SOCK_DGRAM);
+  const UniqueFd seqpacket = BindUnix(PathOf("seqpacket.kvmd"), SOCK_SEQPACKET);
+  ASSERT_EQ(listen(seqpacket.get(), 1), 0);
+  const UniqueFd nobody = BindUnix(PathOf("nobody.kvmd"), SOCK_STREAM);
+  // One that accepts nobody, with a full queue.
+  const UniqueFd deaf = BindUnix(PathOf("deaf.kvmd"), SOCK_STREAM);
+  ASSERT_EQ(listen(deaf.get(), 0), 0);
+  const UniqueFd first(ConnectUnix(PathOf("deaf.kvmd")));
+  ASSERT_TRUE(first.valid());
+  // And one without a file.
+  sockaddr_un abstract = AddressOf(PathOf("abstract.kvmd"));
+  abstract.sun_path[0] = '\0';
+  const UniqueFd no_file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(no_file.get(), reinterpret_cast<sockaddr*>(&abstract), sizeof(abstract)), 0);
+  ASSERT_EQ(listen(no_file.get(), 1), 0);
+
+  ExpectServes("vm1");
+  const auto problem_of = [&](const std::string& name) -> std::string {
+    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+    for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
+      if (socket.name() == name) return socket.problem();
+    }
+    return "";
+  };
+  for (const char* name : {"datagram", "seqpacket"}) {
+    WaitUntil(absl::StrCat(name, " has its problem"), [&] { return !problem_of(name).empty(); });
+    EXPECT_THAT(problem_of(name), HasSubstr("wrong type")) << name;
+  }
+  WaitUntil("the one that accepts nobody has its problem",
+            [&] { return !problem_of("deaf").empty(); });
+  EXPECT_THAT(problem_of("deaf"), HasSubstr("queue of connections is full"));
+  EXPECT_THAT(stream().EventsOf("datagram"), IsEmpty());
+  EXPECT_THAT(daemon().ListVms(false), IsEmpty());
+  EXPECT_THAT(Vmevents({"info"}), HasSubstr(PathOf("deaf.kvmd")));
+  ExpectServes("vm2");
+}
+
+TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
+  StartDaemonAndStream();
+  ExpectServes("vm1");
+  const size_t before = Descriptors();
+  FakeQemu crowd(VMEVENTD_FAKE_QEMU);
+  for (int i = 0; i < 2'000; ++i) {
+    FakeMonitor behavior;
+    behavior.listen = i % 2 == 0;
+    const int monitor = crowd.AddMonitor(PathOf(absl::StrCat("crowd", i % 100, ".kvmd")), behavior);
+    crowd.CloseListener(monitor);
+    crowd.Unlink(monitor);
+    if (i == 1'000) ExpectServes("vm2");
+  }
+  ExpectServes("vm3");
+  crowd.Kill(SIGKILL);
+  crowd.Reap();
+  WaitUntil("nothing is left of them", [&] { return daemon().ListVms(false).empty(); });
+  WaitUntil("their descriptors are free", [&] { return Descriptors() <= before; });
+  EXPECT_EQ(Sockets(), 3) << "of vm1, vm2 and vm3 the files are left";
+  // Each that was seen started and ended once.
+  std::set<std::string> runs;
+  for (const v1::Event& event : stream().events()) {
+    if (event.type() == v1::EVENT_TYPE_STARTED) {
+      EXPECT_TRUE(runs.insert(event.vm().run_id()).second);
+    } else if (event.type() == v1::EVENT_TYPE_STOPPED) {
+      EXPECT_EQ(runs.erase(event.vm().run_id()), 1u);
+    }
+  }
+  EXPECT_THAT(runs, IsEmpty());
+}
+
+// A link on the way to a watched directory is followed (watcher/qmp/directory_watcher.h): who may
+// replace the directory may name another one.
+TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
+  StartDaemonAndStream();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const std::string elsewhere = dir() / "elsewhere";
+  fs::create_directory(elsewhere);
+  std::ofstream(elsewhere + "/vm1.shutdown") << "kept";
+  fs::create_directory_symlink(elsewhere, dir() / "link");
+  fs::rename(watch_dir(), dir() / "away");
+  fs::rename(dir() / "link", watch_dir());
+
+  ExpectServes("vm2");  // in the new place
+  qemu.SendAndExit(monitor, kGuestShutdown);
+  const v1::Event end = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(ReadFile(elsewhere + "/vm1.shutdown"), "kept");
+  qemu.Reap();
+
+  // A ring of links instead: the directory is gone, and comes back.
+  fs::remove(watch_dir());
+  fs::create_symlink("ctrl", watch_dir());
+  WaitUntil("the directory is gone",
+            [&] { return !daemon().GetServerInfo().directories(0).present(); });
+  fs::remove(watch_dir());
+  fs::create_directory(watch_dir());
+  ExpectServes("vm3");
+}
+
+// Shutdown files
+
+enum class Ending { kUser, kAdmin };
+
+class HostileShutdownFileTest : public HostileLocalTest,
+                                public testing::WithParamInterface<Ending> {
+ protected:
+  void SetUp() override {
+    StartDaemonAndStream();
+    std::ofstream(Outside()) << "kept";
+    ASSERT_EQ(chmod(Outside().c_str(), 0600), 0);
+    const timespec long_ago[2] = {{1000, 0}, {1000, 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, Outside().c_str(), long_ago, 0), 0);
+  }
+  std::string Outside() const { return dir() / "outside"; }
+  std::string ShutdownFile() const { return PathOf("vm1.shutdown"); }
+
+  // Starts vm1, has `plant` run and ends it. Neither the file outside nor another VM is changed.
+  v1::ShutdownDetail EndAfter(const std::function<void()>& plant) {
+    FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+    const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    plant();
+    qemu.SendAndExit(monitor, GetParam() == Ending::kUser
+                                  ? kGuestShutdown
+                                  : "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, "
+                                    "\"reason\": \"host-qmp-quit\"}}\r\n");
+    const v1::Event end = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+    EXPECT_EQ(end.shutdown().class_(),
+              GetParam() == Ending::kUser ? v1::SHUTDOWN_CLASS_USER : v1::SHUTDOWN_CLASS_ADMIN);
+    qemu.Reap();
+    ExpectServes("vm2");
+    struct stat status {};
+    EXPECT_EQ(stat(Outside().c_str(), &status), 0);
+    EXPECT_EQ(ReadFile(Outside()), "kept");
+    EXPECT_EQ(status.st_mode & 07777, 0600u);
+    EXPECT_EQ(status.st_mtime, 1000);
+    return end.shutdown();
+  }
+  bool user() const { return GetParam() == Ending::kUser; }
+};
+
+TEST_P(HostileShutdownFileTest, ALinkIsNotFollowed) {
+  const auto shutdown = EndAfter([&] { fs::create_symlink(Outside(), ShutdownFile()); });
+  EXPECT_FALSE(shutdown.shutdown_file_written());
+  EXPECT_EQ(fs::is_symlink(ShutdownFile()), user()) << "only the link itself is removed";
+}
+
+TEST_P(HostileShutdownFileTest, ALinkToNothingMakesNothing) {
+  const auto shutdown = EndAfter([&] { fs::create_symlink(dir() / "new", ShutdownFile()); });
+  EXPECT_FALSE(shutdown.shutdown_file_written());
+  EXPECT_FALSE(Exists(dir() / "new"));
+}
+
+TEST_P(HostileShutdownFileTest, ADirectoryStays) {
+  const auto shutdown = EndAfter([&] {
+    fs::create_directory(ShutdownFile());
+    Touch(ShutdownFile() + "/file");
+  });
+  EXPECT_FALSE(shutdown.shutdown_file_written());
+  EXPECT_TRUE(Exists(ShutdownFile() + "/file"));
+}
+
+TEST_P(HostileShutdownFileTest, AFifoHoldsNobodyUp) {
+  const auto shutdown = EndAfter([&] { ASSERT_EQ(mkfifo(ShutdownFile().c_str(), 0666), 0); });
+  EXPECT_FALSE(shutdown.shutdown_file_written());
+  EXPECT_EQ(fs::is_fifo(ShutdownFile()), user());
+}
+
+TEST_P(HostileShutdownFileTest, AHardLinkLeavesTheOtherFileAlone) {
+  const auto shutdown = EndAfter([&] { fs::create_hard_link(Outside(), ShutdownFile()); });
+  EXPECT_EQ(shutdown.shutdown_file_written(), user());
+  EXPECT_EQ(Exists(ShutdownFile()), user());
+  if (user()) {
+    EXPECT_EQ(fs::file_size(ShutdownFile()), 0u) << "it is a file of its own";
+  }
+}
+
+TEST_P(HostileShutdownFileTest, ADeviceIsNotOpened) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root makes device nodes";
+  bool made = false;
+  // The terminal of whoever opens it; nobody's here.
+  const auto shutdown =
+      EndAfter([&] { made = mknod(ShutdownFile().c_str(), S_IFCHR | 0666, makedev(5, 0)) == 0; });
+  if (!made) GTEST_SKIP() << "device nodes are not permitted here";
+  EXPECT_FALSE(shutdown.shutdown_file_written());
+}
+
+INSTANTIATE_TEST_SUITE_P(Endings, HostileShutdownFileTest,
+                         testing::Values(Ending::kUser, Ending::kAdmin),
+                         [](const testing::TestParamInfo<Ending>& ending) {
+                           return ending.param == Ending::kUser ? "User" : "Admin";
+                         });
+
+// Names
+
+struct HostileName {
+  std::string raw;
+  std::string told;  // as events and queries have it
+};
+
+std::vector<HostileName> HostileNames() {
+  std::vector<HostileName> names = {
+      {"a\xff", "a\\xff"},
+      {"a\\xff", "a\\x5cxff"},  // what the one before is told as
+      {"a\\x5cxff", "a\\x5cx5cxff"},
+      {"\xc0\xaf\xed\xa0\x80\xf8", "\\xc0\\xaf\\xed\\xa0\\x80\\xf8"},
+      {"cut\xe2\x82", "cut\\xe2\\x82"},
+      {std::string(250, 'n'), std::string(250, 'n')},
+      {std::string(248, '\xfe') + "xy", ""},
+  };
+  for (int i = 0; i < 248; ++i) names.back().told += "\\xfe";
+  names.back().told += "xy";
+  for (const char* text : {"new\nline",
+                           "\n",
+                           "cr\rback",
+                           "tab\tstop",
+                           "\x1b[2J\x1b]0;owned\x07",
+                           "\x7f",
+                           "bell\x07",
+                           "csi\xc2\x9b[31m",
+                           "quote\"'`$(reboot);",
+                           "back\\slash",
+                           "\\",
+                           "{\"vm\":1}",
+                           "vm=other class=ADMIN",
+                           "rtl\xe2\x80\xaegpj.exe",
+                           "zero\xe2\x80\x8bwidth",
+                           "isolate\xe2\x81\xa7",
+                           "line\xe2\x80\xa8sep",
+                           "%s%n%08x",
+                           "{}",
+                           "-rf",
+                           "--help",
+                           " ",
+                           "..",
+                           "*",
+                           "?",
+                           "[a-z]",
+                           "\xf0\x9f\x98\x80"}) {
+    names.push_back({text, text});
+  }
+  return names;
+}
+
+class HostileNameTest : public HostileLocalTest, public testing::WithParamInterface<const char*> {
+ protected:
+  // A socket's address is shorter than a name may be: it is made under another name first, which
+  // does not match.
+  int AddMonitor(FakeQemu* qemu, const std::string& name) {
+    const int monitor = qemu->AddMonitor(PathOf("new"));
+    fs::rename(PathOf("new"), PathOf(name + ".kvmd"));
+    return monitor;
+  }
+};
+
+TEST_P(HostileNameTest, AreEscapedEverywhereAndFoundAgain) {
+  const std::string format = GetParam();
+  DaemonOptions options = Options();
+  options.arguments.insert(options.arguments.end(), {"--log-format", format});
+  StartDaemon(options);
+  OpenStream();
+  std::vector<std::unique_ptr<FakeQemu>> qemus;
+  std::vector<int> monitors;
+  for (const HostileName& name : HostileNames()) {
+    qemus.push_back(std::make_unique<FakeQemu>(VMEVENTD_FAKE_QEMU));
+    monitors.push_back(AddMonitor(qemus.back().get(), name.raw));
+  }
+  std::set<std::string> told;
+  for (const HostileName& name : HostileNames()) {
+    stream().Wait(name.told, v1::EVENT_TYPE_STARTED);
+    EXPECT_TRUE(told.insert(name.told).second);
+    const v1::Vm vm = daemon().GetVm(name.told);
+    EXPECT_EQ(vm.ref().name(), name.told);
+    EXPECT_EQ(vm.state(), v1::VM_STATE_RUNNING);
+  }
+  EXPECT_THAT(daemon().ListVms(false), SizeIs(told.size()));
+
+  for (size_t i = 0; i < qemus.size(); ++i) {
+    qemus[i]->SendAndExit(monitors[i], kGuestShutdown);
+    qemus[i]->Reap();
+  }
+  for (const HostileName& name : HostileNames()) {
+    const v1::Event end = stream().Wait(name.told, v1::EVENT_TYPE_STOPPED);
+    EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+    // A name may have 255 bytes, the file's as well.
+    const bool fits = name.raw.size() + std::strlen(".shutdown") <= NAME_MAX;
+    EXPECT_EQ(end.shutdown().shutdown_file_written(), fits) << name.told;
+    EXPECT_EQ(Exists(PathOf(name.raw + ".shutdown")), fits) << name.told;
+  }
+  ExpectServes("vm1");
+  ExpectHarmlessOutput({told.begin(), told.end()});
+  ExpectHarmlessLog(format == "json");
+}
+
+INSTANTIATE_TEST_SUITE_P(LogFormats, HostileNameTest, testing::Values("text", "json"),
+                         [](const testing::TestParamInfo<const char*>& format) {
+                           return std::string(format.param);
+                         });
+
+}  // namespace
+}  // namespace vmeventd::e2e

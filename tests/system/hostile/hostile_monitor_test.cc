@@ -1,0 +1,406 @@
+// What a hostile QEMU, or whoever passes for one, and a hostile guest can send by a monitor.
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "tests/support/wait.h"
+#include "tests/system/hostile/hostile_test.h"
+#include "tests/system/hostile/rogue_monitor.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+using testing::Lt;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryIsExact = false;
+#else
+constexpr bool kMemoryIsExact = true;
+#endif
+
+constexpr size_t kMiB = 1 << 20;
+
+std::string Event(const std::string& name, const std::string& more = "") {
+  return absl::StrCat(R"({"timestamp": {"seconds": 1, "microseconds": 2}, "event": ")", name, "\"",
+                      more, "}\r\n");
+}
+
+std::string Repeat(const std::string& text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+std::string Noise(size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::string bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  return bytes;
+}
+
+// Members "m0": 0, "m1": 0, ...
+std::string Members(int count) {
+  std::string out;
+  for (int i = 0; i < count; ++i) absl::StrAppend(&out, i == 0 ? "" : ",", "\"m", i, "\":0");
+  return out;
+}
+
+// How many events of a VM are told of by its GAPs only.
+int64_t CountLost(const std::vector<v1::Event>& events) {
+  int64_t lost = 0;
+  for (const v1::Event& event : events) {
+    if (event.type() != v1::EVENT_TYPE_GAP) continue;
+    int64_t count = 0;
+    const std::vector<std::string> words = absl::StrSplit(event.message(), absl::MaxSplits(' ', 1));
+    EXPECT_TRUE(absl::SimpleAtoi(words[0], &count)) << event.message();
+    lost += count;
+  }
+  return lost;
+}
+
+int64_t CountTold(const std::vector<v1::Event>& events, v1::EventType type) {
+  return std::count_if(events.begin(), events.end(),
+                       [type](const v1::Event& event) { return event.type() == type; });
+}
+
+class HostileMonitorTest : public HostileTest {
+ protected:
+  std::string PathOf(const std::string& vm_name) const {
+    return watch_dir() + "/" + vm_name + ".kvmd";
+  }
+
+  // VmRSS or VmHWM, in bytes.
+  size_t DaemonMemory(const std::string& field) {
+    const std::string status = ReadFile(absl::StrCat("/proc/", daemon().pid(), "/status"));
+    const size_t at = status.find(field + ":");
+    if (at == std::string::npos) Fail("no " + field);
+    return std::stoul(status.substr(at + field.size() + 1)) << 10;
+  }
+  void ExpectMemoryGivenBack(size_t before) {
+    if (!kMemoryIsExact) return;
+    WaitUntil(absl::StrCat("the memory is given back, of ", DaemonMemory("VmRSS") >> 20, " MiB"),
+              [&] { return DaemonMemory("VmRSS") < before + 32 * kMiB; });
+  }
+};
+
+struct Said {
+  const char* name;
+  std::string bytes;
+};
+
+// What ends the connection it comes on.
+std::vector<Said> Unbearable() {
+  return {
+      {"noise", Noise(1 * kMiB, 1)},
+      {"http", "HTTP/1.1 400 Bad Request\r\n\r\n"},
+      {"a-list", "[1, 2]\n"},
+      {"a-number", "42\n"},
+      {"null", "null\n"},
+      {"nothing", "{}\n"},
+      {"another-object", "{\"foo\": {\"event\": \"STOP\"}}\n"},
+      {"half", "{\"event\": \"STOP\", \n"},
+      {"two-on-a-line", "{\"return\": {}} {\"return\": {}}\n"},
+      {"not-a-number", "{\"event\": \"STOP\", \"timestamp\": NaN}\n"},
+      {"half-a-surrogate", "{\"event\": \"\\ud800\"}\n"},
+      {"name-is-a-number", "{\"event\": 5}\n"},
+      {"name-is-null", "{\"event\": null}\n"},
+      {"name-is-an-object", "{\"event\": {\"event\": \"STOP\"}}\n"},
+      {"data-is-null", "{\"event\": \"STOP\", \"data\": null}\n"},
+      {"data-is-a-list", "{\"event\": \"STOP\", \"data\": [{}]}\n"},
+      {"data-is-text", "{\"event\": \"STOP\", \"data\": \"{}\"}\n"},
+      {"too-deep",
+       Event("STOP", ", \"data\": {\"x\": " + std::string(65, '[') + std::string(65, ']') + "}")},
+      {"open-brackets", std::string(9 * kMiB, '[') + "\n"},
+      {"too-long", Event("STOP", ", \"data\": {\"x\": \"" + std::string(10 * kMiB, 'x') + "\"}")},
+      {"without-end", std::string(64 * kMiB, 'x')},
+      {"spaces-without-end", std::string(64 * kMiB, ' ')},
+      {"many-members", Event("BLOCK_IO_ERROR", ", \"data\": {" + Members(500'000) + "}")},
+      {"many-values", "{\"return\": [" + Repeat("{},", 2'000'000) + "{}]}\n"},
+  };
+}
+
+// What is odd and no reason to end it.
+std::vector<Said> Bearable() {
+  return {
+      {"huge-timestamp", R"({"event": "X", "timestamp": {"seconds": 99999999999999999999999, )"
+                         "\"microseconds\": 1e300}}\n"
+                         R"({"event": "WAKEUP", "timestamp": {"seconds": 9223372036854775807, )"
+                         "\"microseconds\": 999999}}\n"},
+      {"negative-timestamp", R"({"event": "WAKEUP", "timestamp": {"seconds": -5, )"
+                             "\"microseconds\": -9223372036854775808}}\n"},
+      {"timestamp-of-other-types",
+       "{\"event\": \"WAKEUP\", \"timestamp\": []}\n"
+       "{\"event\": \"WAKEUP\", \"timestamp\": {\"seconds\": \"1\", \"microseconds\": null}}\n"
+       "{\"event\": \"WAKEUP\", \"timestamp\": {\"seconds\": 1.5, \"microseconds\": 2}}\n"},
+      {"error-of-floats", "{\"error\": {\"class\": 1.5, \"desc\": [1e308]}}\n{\"error\": null}\n"},
+      {"greeting-again",
+       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 1.5, \"minor\": {}, "
+       "\"major\": -9}}}}\n{\"QMP\": 7}\n{\"QMP\": null}\n"},
+      {"replies-nobody-asked-for", Repeat("{\"return\": {\"status\": \"shutdown\"}}\r\n", 5'000)},
+      {"errors-nobody-asked-for", Repeat("{\"error\": {\"class\": \"X\"}}\r\n", 5'000)},
+      {"empty-lines", Repeat("\r\n", 100'000)},
+      {"not-utf-8", "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {\"de\xffvice\": \"\xc0\xaf\"}}\n"},
+      {"control-characters",
+       "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {\"device\": "
+       "\"\\u0000\\u001b[2J\\n\\u009b31m\\u202e\"}}\n"},
+      {"event-nobody-knows", "{\"event\": \"\\u001b]0;x\\u0007\", \"data\": {}}\n"},
+      {"members-of-other-types",
+       "{\"event\": \"MIGRATION\", \"data\": {\"status\": [\"completed\"]}}\n"
+       "{\"event\": \"WATCHDOG\", \"data\": {\"action\": {\"reset\": 1}}}\n"
+       "{\"event\": \"SUSPEND_DISK\", \"data\": {\"x\": 1}}\n"
+       "{\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": 1e308}}\n"
+       "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": \"yes\", \"reason\": {}}}\n"
+       "{\"event\": \"RESET\", \"data\": {\"guest\": 1, \"reason\": []}}\n"},
+      {"the-deepest",
+       Event("STOP", ", \"data\": {\"x\": " + std::string(62, '[') + std::string(62, ']') + "}") +
+           Event("RESUME")},
+      {"nearly-too-long",
+       Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(9 * kMiB, 'x') + "\"}")},
+      {"nearly-too-long-and-not-utf-8",
+       Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(9 * kMiB, '\xff') + "\"}")},
+      {"as-many-members-as-may-be",
+       Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {" + Members(4'000) + "}"), 50)},
+  };
+}
+
+TEST_F(HostileMonitorTest, WhatIsNoQmpEndsItsConnectionAloneAndIsTriedAgain) {
+  StartDaemonAndStream();
+  ExpectServes("vm1");
+  const size_t before = DaemonMemory("VmRSS");
+  const std::vector<Said> all = Unbearable();
+  std::vector<std::unique_ptr<RogueMonitor>> rogues;
+  rogues.reserve(all.size());
+  for (const Said& said : all) {
+    rogues.push_back(std::make_unique<RogueMonitor>(
+        PathOf(said.name), [&said](const RogueMonitor::Peer& peer, int number) {
+          if (peer.Handshake() && number == 1) peer.Send(said.bytes);
+        }));
+  }
+  ExpectServes("vm2");
+  for (const Said& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_LOST);
+  for (const Said& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_RESTORED);
+  for (const Said& said : all) {
+    const auto events = stream().EventsOf(said.name);
+    EXPECT_EQ(TypesOf(events), "STARTED PROBLEMS_CHANGED MONITOR_LOST MONITOR_RESTORED") << said.name;
+    EXPECT_THAT(events.at(2).message(), testing::AnyOf(HasSubstr("not QMP"), HasSubstr("10 MiB")));
+  }
+  ExpectMemoryGivenBack(before);
+  ExpectServes("vm3");
+  ExpectHarmlessLog(false);
+}
+
+TEST_F(HostileMonitorTest, WhatIsOddIsTaken) {
+  StartDaemonAndStream();
+  ExpectServes("vm1");
+  const size_t before = DaemonMemory("VmRSS");
+  const std::vector<Said> all = Bearable();
+  std::vector<std::unique_ptr<RogueMonitor>> rogues;
+  rogues.reserve(all.size());
+  for (const Said& said : all) {
+    rogues.push_back(std::make_unique<RogueMonitor>(PathOf(said.name),
+                                                    [&said](const RogueMonitor::Peer& peer, int) {
+                                                      if (peer.Handshake() && peer.Send(said.bytes))
+                                                        peer.Send(Event("POWERDOWN"));
+                                                    }));
+  }
+  ExpectServes("vm2");
+  std::vector<std::string> names;
+  for (const Said& said : all) {
+    stream().Wait(said.name, v1::EVENT_TYPE_POWERDOWN_REQUESTED);
+    EXPECT_EQ(daemon().GetVm(said.name).state(), v1::VM_STATE_RUNNING) << said.name;
+    for (const v1::Event& event : stream().EventsOf(said.name)) {
+      EXPECT_NE(event.type(), v1::EVENT_TYPE_MONITOR_LOST) << event.message();
+      EXPECT_LE(event.detail_json().size(), 4096u);
+    }
+    names.emplace_back(said.name);
+  }
+  ExpectMemoryGivenBack(before);
+  ExpectServes("vm3");
+  ExpectHarmlessOutput(names);
+  ExpectHarmlessLog(false);
+}
+
+TEST_F(HostileMonitorTest, OddHandshakes) {
+  StartDaemonAndStream();
+  std::vector<std::unique_ptr<FakeQemu>> others;
+  const auto add = [&](const std::string& name, const FakeMonitor& behavior) {
+    others.push_back(std::make_unique<FakeQemu>(VMEVENTD_FAKE_QEMU));
+    others.back()->AddMonitor(PathOf(name), behavior);
+  };
+  FakeMonitor pieces;
+  pieces.split = true;
+  add("one-byte-pieces", pieces);
+  FakeMonitor odd;
+  odd.greeting = "\r\n{\"QMP\": {\"version\": {\"qemu\": [7, 2, 22]}}}\r\n";
+  odd.replies = {{"query-uuid", "{\"return\": {\"UUID\": [\"x\"]}}\r\n"},
+                 {"query-name", "{\"return\": []}\r\n"},
+                 {"query-status", "{\"return\": {\"status\": \"\\u001b[2Jrunning\\n\"}}\r\n"}};
+  add("odd-replies", odd);
+  FakeMonitor steering;
+  steering.uuid = "\x1b[31m\nclass=ADMIN\xe2\x80\xae";
+  steering.name = "\x1b]0;owned\x07";
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int steering_monitor = qemu.AddMonitor(PathOf("steering"), steering);
+  FakeMonitor chatty;  // before each reply a greeting, an error and an event
+  chatty.before_replies = chatty.greeting + Event("X");
+  add("chatty", chatty);
+  FakeMonitor noise;
+  noise.greeting = Noise(100'000, 2) + "\n";
+  add("noise", noise);
+  FakeMonitor replies;  // none of which was asked for
+  replies.greeting = Repeat("{\"return\": {}}\r\n", 5'000) + replies.greeting;
+  add("replies-first", replies);
+
+  for (const char* name :
+       {"one-byte-pieces", "odd-replies", "steering", "chatty", "noise", "replies-first"}) {
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+  }
+  ExpectServes("vm1");
+  for (const char* name : {"one-byte-pieces", "steering", "chatty", "replies-first"}) {
+    EXPECT_EQ(daemon().GetVm(name).state(), v1::VM_STATE_RUNNING) << name;
+  }
+  EXPECT_THAT(daemon().GetVm("noise").problems(0), HasSubstr("not QMP"));
+  qemu.SendAndExit(
+      steering_monitor,
+      Event("SHUTDOWN", R"(, "data": {"guest": true, "reason": "\u001b[2J\nrm\u202e"})"));
+  stream().Wait("steering", v1::EVENT_TYPE_STOPPED);
+  qemu.Reap();
+  others.clear();
+  stream().Wait("noise", v1::EVENT_TYPE_STOPPED);
+  ExpectHarmlessOutput({"odd-replies", "steering", "noise"});
+  ExpectHarmlessLog(false);
+}
+
+// A verdict's evidence quotes QEMU: not without end.
+TEST_F(HostileMonitorTest, LongTextsDoNotMakeAnEndThatNobodyCanRead) {
+  StartDaemonAndStream();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(PathOf("wordy"));
+  stream().Wait("wordy", v1::EVENT_TYPE_STARTED);
+  for (char c = 'a'; c < 'i'; ++c) {
+    qemu.Send(monitor, Event("GUEST_PANICKED", absl::StrCat(", \"data\": {\"action\": \"",
+                                                            std::string(kMiB, c), "\"}")));
+  }
+  qemu.Send(monitor, Event("SHUTDOWN", absl::StrCat(", \"data\": {\"reason\": \"guest-",
+                                                    Repeat("\xc3\xa4", 300'000), "\"}")));
+  qemu.Send(monitor, Event("POWERDOWN"));
+  stream().Wait("wordy", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
+  qemu.Exit();
+  qemu.Reap();
+  const v1::Event end = stream().Wait("wordy", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << "it panicked";
+  EXPECT_THAT(end.ByteSizeLong(), Lt(32u << 10));
+  ExpectServes("vm1");
+  ExpectHarmlessOutput({"wordy"});
+  ExpectHarmlessLog(false);
+}
+
+TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsTold) {
+  constexpr int kFlood = 200'000;
+  StartDaemonAndStream();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(PathOf("flood"));
+  stream().Wait("flood", v1::EVENT_TYPE_STARTED);
+  qemu.Send(monitor, Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {\"device\": \"hd0\"}"), kFlood));
+  ExpectServes("vm1");
+  qemu.Send(monitor, Event("STOP") + Event("RESUME"));
+  stream().Wait("flood", v1::EVENT_TYPE_RESUMED);  // all has been read
+  qemu.SendAndExit(monitor, kGuestShutdown);
+  const v1::Event end = stream().Wait("flood", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_TRUE(FileAtStop("flood"));
+  qemu.Reap();
+  const auto events = stream().EventsOf("flood");
+  EXPECT_EQ(events.back().type(), v1::EVENT_TYPE_STOPPED);
+  EXPECT_GE(CountTold(events, v1::EVENT_TYPE_GAP), 1);
+  EXPECT_EQ(CountTold(events, v1::EVENT_TYPE_IO_ERROR) + CountLost(events), kFlood);
+  ExpectServes("vm2");
+}
+
+// It goes on for as long as the test does.
+TEST_F(HostileMonitorTest, AFloodWithoutEndHoldsNobodyElseUp) {
+  StartDaemonAndStream();
+  ExpectServes("vm1");
+  const size_t before = DaemonMemory("VmRSS");
+  // Shared with the processes of the monitors.
+  const auto counter = SharedCounter();
+  std::atomic<int>& pieces = *counter;
+  const std::string piece =
+      Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {\"device\": \"hd0\"}"), 1'000);
+  const auto flood = [&](const RogueMonitor::Peer& peer, int) {
+    if (!peer.Handshake()) return;
+    while (peer.Send(piece)) ++pieces;
+  };
+  std::vector<std::unique_ptr<RogueMonitor>> rogues;
+  rogues.reserve(3);
+  for (int i = 0; i < 3; ++i) {
+    rogues.push_back(std::make_unique<RogueMonitor>(PathOf(absl::StrCat("flood", i)), flood));
+  }
+  for (int i = 0; i < 5; ++i) {
+    const int seen = pieces;
+    WaitUntil("it floods", [&] { return pieces > seen + 10; });
+    ExpectServes(absl::StrCat("other", i));
+  }
+  EXPECT_EQ(daemon().GetVm("flood1").state(), v1::VM_STATE_RUNNING);
+  ExpectMemoryGivenBack(before);
+}
+
+// A real guest, without an operating system: it writes to pvpanic as often as it can. (Of what a
+// guest can cause, QEMU limits RTC_CHANGE, BALLOON_CHANGE, VSERPORT_CHANGE and WATCHDOG to one a
+// second by itself, and GUEST_PANICKED not at all.)
+TEST_F(HostileMonitorTest, AGuestThatFloodsIsCountedAndItsEndIsTold) {
+  constexpr int kFlood = 20'000;
+  const unsigned char program[] = {
+      0xba, 0x05, 0x05,  // mov dx, 0x505: pvpanic
+      0xb0, 0x01,        // mov al, 1: panicked
+      0xb9, 0x20, 0x4e,  // mov cx, 20000
+      0xee,              // again: out dx, al
+      0xe2, 0xfd,        // loop again
+      0xf4, 0xeb, 0xfd,  // stop: hlt; jmp stop
+  };
+  std::string image(512, '\0');
+  std::copy(std::begin(program), std::end(program), image.begin());
+  image[510] = '\x55';
+  image[511] = '\xaa';
+  std::ofstream(dir() / "boot.img", std::ios::binary) << image;
+
+  StartDaemonAndStream();
+  GuestOptions options;
+  options.name = "guest";
+  options.boot = Boot::kNothing;
+  options.arguments = {"-machine",  "pc",      "-m",
+                       "16",        "-drive",  "if=ide,format=raw,file=" + (dir() / "boot.img"),
+                       "-device",   "pvpanic", "-action",
+                       "panic=none"};
+  const auto guest = StartGuest(options);
+  stream().Wait("guest", v1::EVENT_TYPE_GUEST_PANICKED);
+  ExpectServes("vm1");
+  // A QEMU that exits throws away what it has not sent yet, so that is waited for.
+  WaitUntil("all is told or counted", [&] {
+    const auto events = stream().EventsOf("guest");
+    return CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events) >= kFlood;
+  });
+  guest->Signal(SIGTERM);
+  const v1::Event end = stream().Wait("guest", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(end.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC) << end.DebugString();
+  const auto events = stream().EventsOf("guest");
+  EXPECT_EQ(CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events), kFlood);
+  EXPECT_GE(CountTold(events, v1::EVENT_TYPE_GAP), 1);
+  EXPECT_EQ(events.back().type(), v1::EVENT_TYPE_STOPPED);
+  ExpectServes("vm2");
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

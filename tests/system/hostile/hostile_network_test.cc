@@ -1,0 +1,458 @@
+// Peers that mean no good: the daemon goes on following VMs and serving everybody else.
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+// What an HTTP/2 client begins with: its preface and empty SETTINGS.
+const std::string kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x4\0\0\0\0\0", 33);
+
+std::string Frame(int type, int flags, uint32_t stream, const std::string& payload) {
+  const auto byte = [](uint32_t value, int shift) { return static_cast<char>(value >> shift); };
+  const auto size = static_cast<uint32_t>(payload.size());
+  return std::string{
+             byte(size, 16),           byte(size, 8),    byte(size, 0),    static_cast<char>(type),
+             static_cast<char>(flags), byte(stream, 24), byte(stream, 16), byte(stream, 8),
+             byte(stream, 0)} +
+         payload;
+}
+
+// The header block of a call, every field literal and not indexed.
+std::string CallHeaders(const std::string& path) {
+  std::string out;
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, std::string>>{{":method", "POST"},
+                                                        {":scheme", "http"},
+                                                        {":path", path},
+                                                        {":authority", "localhost"},
+                                                        {"content-type", "application/grpc"},
+                                                        {"te", "trailers"}}) {
+    absl::StrAppend(&out, std::string(1, '\0'), std::string(1, static_cast<char>(name.size())),
+                    name, std::string(1, static_cast<char>(value.size())), value);
+  }
+  return out;
+}
+
+// How long a flood goes on: long enough to have ended a daemon without a relay, and a minute or
+// more for a soak.
+std::chrono::seconds FloodTime() {
+  const char* seconds = std::getenv("VMEVENTD_FLOOD_SECONDS");
+  return std::chrono::seconds(seconds == nullptr ? 15 : std::atoi(seconds));
+}
+
+// Sends the same bytes again and again, on each of several connections, until it is destroyed.
+class Flood {
+ public:
+  Flood(std::vector<UniqueFd> connections, std::string bytes)
+      : connections_(std::move(connections)), bytes_(std::move(bytes)) {
+    for (const UniqueFd& connection : connections_) {
+      threads_.emplace_back([this, fd = connection.get()] { Send(fd); });
+      threads_.emplace_back([fd = connection.get()] {
+        char answer[65536];
+        while (recv(fd, answer, sizeof(answer), 0) > 0) {
+        }
+      });
+    }
+  }
+  ~Flood() {
+    stop_ = true;
+    for (const UniqueFd& connection : connections_) shutdown(connection.get(), SHUT_RDWR);
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Flood(const Flood&) = delete;
+  Flood& operator=(const Flood&) = delete;
+
+ private:
+  void Send(int fd) {
+    while (!stop_ && send(fd, bytes_.data(), bytes_.size(), MSG_NOSIGNAL) > 0) {
+    }
+  }
+
+  const std::vector<UniqueFd> connections_;
+  const std::string bytes_;
+  std::atomic<bool> stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+class HostileNetworkTest : public E2eTest {
+ protected:
+  void SetUp() override {
+    DaemonOptions options = Options();
+    options.arguments.insert(options.arguments.end(), {"--listen", "127.0.0.1:0"});
+    StartDaemon(options);
+    OpenStream();
+    const std::string address = LoopbackAddress();
+    port_ = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
+  }
+
+  // A connection from an address of the host's own; another one counts as another peer.
+  UniqueFd Connect(const char* from = "127.0.0.1") const {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd.valid()) FailErrno("socket");
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    inet_pton(AF_INET, from, &address.sin_addr);
+    if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      FailErrno("bind");
+    }
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port_);
+    if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      FailErrno("connect");
+    }
+    return fd;
+  }
+
+  // Sends, where the daemon has not closed the connection for what came before.
+  static bool Send(const UniqueFd& fd, const std::string& bytes) {
+    size_t sent = 0;
+    while (sent < bytes.size()) {
+      const ssize_t size = send(fd.get(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+      if (size < 0) return false;
+      sent += static_cast<size_t>(size);
+    }
+    return true;
+  }
+
+  static bool Closed(const UniqueFd& fd) {
+    char bytes[4096];
+    for (;;) {
+      const ssize_t size = recv(fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
+      if (size == 0 || (size < 0 && errno != EAGAIN)) return true;
+      if (size < 0) return false;
+    }
+  }
+
+  UniqueFd ConnectToUnixSocket() {
+    const int fd = ConnectUnix(Options().socket);
+    if (fd < 0) Fail("the daemon's socket is gone");
+    return UniqueFd(fd);
+  }
+
+  // Resident memory of the daemon.
+  size_t MemoryMiB() {
+    std::ifstream file(absl::StrCat("/proc/", daemon().pid(), "/statm"));
+    size_t pages = 0;
+    file >> pages >> pages;
+    return pages * static_cast<size_t>(getpagesize()) >> 20;
+  }
+
+  // While `flood` goes on others are served, in bounded memory. How long their calls take is
+  // recorded, for it says as much of the machine as of the daemon.
+  void ExpectHoldsOut(std::vector<UniqueFd> connections, const std::string& flood) {
+    for (const UniqueFd& connection : connections) ASSERT_TRUE(Send(connection, kPreface));
+    const size_t before = MemoryMiB();
+    size_t most = before;
+    std::vector<std::chrono::microseconds> times;
+    {
+      const Flood flooding(std::move(connections), flood);
+      using Steady = std::chrono::steady_clock;
+      const Steady::time_point end = Steady::now() + FloodTime();
+      while (Steady::now() < end) {
+        const Steady::time_point begin = Steady::now();
+        daemon().GetServerInfo();
+        times.push_back(
+            std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - begin));
+        most = std::max(most, MemoryMiB());
+        ASSERT_FALSE(daemon().has_exited());
+      }
+      ExpectServes("vm1");
+      EXPECT_TRUE(AnswersTcp());
+    }
+    EXPECT_LE(most, before + 64);
+    std::sort(times.begin(), times.end());
+    RecordProperty("calls", static_cast<int>(times.size()));
+    RecordProperty("call_p99_us", static_cast<int>(times[times.size() * 99 / 100].count()));
+    RecordProperty("call_max_us", static_cast<int>(times.back().count()));
+    RecordProperty("memory_growth_mib", static_cast<int>(most - before));
+  }
+
+  size_t Descriptors() {
+    const std::filesystem::directory_iterator all(absl::StrCat("/proc/", daemon().pid(), "/fd"));
+    return static_cast<size_t>(std::distance(begin(all), end(all)));
+  }
+
+  // The daemon follows a VM to its end, tells it on the stream, and answers a new TCP client.
+  void ExpectServes(const std::string& vm_name) {
+    FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+    qemu.AddMonitor(watch_dir() + "/" + vm_name + ".kvmd");
+    stream().Wait(vm_name, v1::EVENT_TYPE_STARTED);
+    qemu.Kill(SIGKILL);
+    qemu.Reap();
+    stream().Wait(vm_name, v1::EVENT_TYPE_STOPPED);
+  }
+  bool AnswersTcp() const {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    const auto channel = grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port_),
+                                                   grpc::InsecureChannelCredentials(), arguments);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    v1::GetServerInfoResponse info;
+    return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &info).ok();
+  }
+
+  // How a call from this address is answered.
+  int AnswerTo(const char* from) const {
+    const UniqueFd connection = Connect(from);
+    const timeval patience = {.tv_sec = 20};
+    setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/grpc.health.v1.Health/Check")) +
+                         Frame(0, 1, 1, std::string("\0\0\0\0\0", 5)));
+    // The trailers are literal, and name the status as text.
+    const std::string name = "grpc-status";
+    std::string answer;
+    char bytes[4096];
+    for (;;) {
+      const size_t found = answer.find(name);
+      if (found != std::string::npos && answer.size() > found + name.size() + 1) {
+        const size_t begin = found + name.size() + 1;  // behind the length of the value
+        return std::atoi(answer.substr(begin, static_cast<size_t>(answer[begin - 1])).c_str());
+      }
+      const ssize_t size = recv(connection.get(), bytes, sizeof(bytes), 0);
+      if (size <= 0) return -1;
+      answer.append(bytes, static_cast<size_t>(size));
+    }
+  }
+
+  uint16_t port_ = 0;
+};
+
+TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t wanted = 10'500;
+  if (limit.rlim_max < wanted) GTEST_SKIP() << "at most " << limit.rlim_max << " descriptors here";
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  const size_t before = Descriptors();
+
+  std::vector<UniqueFd> crowd;
+  crowd.reserve(10'000);
+  for (int i = 0; i < 10'000; ++i) crowd.push_back(Connect("127.0.0.9"));
+  constexpr size_t kHalf = 2'000;  // of --max-connections
+  WaitUntil("those beyond one peer's share are closed", [&] {
+    return static_cast<size_t>(std::count_if(crowd.begin(), crowd.end(), Closed)) >=
+           crowd.size() - kHalf;
+  });
+  constexpr size_t kPerConnection = 3;  // the client's, and the relay's pair
+  EXPECT_LE(Descriptors(), before + kPerConnection * kHalf + 20);
+  ExpectServes("vm1");
+  EXPECT_TRUE(AnswersTcp()) << "another peer is let in";
+  crowd.clear();
+  WaitUntil("the descriptors are free again", [&] { return Descriptors() <= before + 20; });
+  EXPECT_TRUE(AnswersTcp());
+}
+
+TEST_F(HostileNetworkTest, HalfOpenConnectionsAreClosed) {
+  std::vector<UniqueFd> silent;
+  for (const std::string& begin :
+       {std::string(), std::string("PRI * HTTP/2.0\r\n"), std::string("\x16\x03\x01", 3)}) {
+    silent.push_back(Connect());
+    ASSERT_TRUE(Send(silent.back(), begin));
+  }
+  ExpectServes("vm1");
+  WaitUntil("all are closed", [&] { return std::all_of(silent.begin(), silent.end(), Closed); });
+}
+
+TEST_F(HostileNetworkTest, Garbage) {
+  std::mt19937 random(20'181);
+  std::vector<std::string> inputs = {
+      "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+      "\r\n\r\n\r\n",
+      std::string(100'000, '\0'),
+      kPreface + std::string(1'000, '\xff'),
+      kPreface + Frame(1, 4, 1, std::string(16'384, '\xff')),  // headers: no HPACK
+      kPreface + Frame(1, 4, 0, CallHeaders("/x")),            // on stream 0
+      kPreface + Frame(1, 4, 2, CallHeaders("/x")),            // on an even one
+      kPreface + Frame(9, 4, 1, CallHeaders("/x")),            // nothing to continue
+      kPreface + Frame(0, 1, 77, "data of no stream"),
+      kPreface + Frame(8, 0, 0, std::string(4, '\0')),                     // no window
+      kPreface + Frame(4, 0, 0, std::string("\0\x4\xff\xff\xff\xff", 6)),  // a window too large
+      kPreface + Frame(1, 5, 1, CallHeaders("/no/such/method")),
+      // A message of 4 GiB is announced, and none follows.
+      kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/WatchEvents")) +
+          Frame(0, 0, 1, std::string("\0\xff\xff\xff\xff", 5)),
+      // Compressed, which nobody agreed on.
+      kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
+          Frame(0, 1, 1, std::string("\x1\0\0\0\x2zz", 7)),
+      // A header list without end.
+      kPreface + Frame(1, 0, 1, CallHeaders("/x")) + Frame(9, 0, 1, std::string(16'000, '\0')) +
+          Frame(9, 0, 1, std::string(16'000, '\0')),
+  };
+  for (int i = 0; i < 50; ++i) {
+    std::string bytes(1 + random() % 3'000, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    inputs.push_back(i % 2 == 0 ? bytes : kPreface + bytes);
+  }
+  std::vector<UniqueFd> connections;
+  for (const std::string& input : inputs) {
+    connections.push_back(Connect());
+    Send(connections.back(), input);
+    const int unix_socket = ConnectUnix(Options().socket);
+    if (unix_socket < 0) Fail("the daemon's socket is gone");
+    connections.emplace_back(unix_socket);
+    Send(connections.back(), input);
+  }
+  ExpectServes("vm1");
+  EXPECT_TRUE(AnswersTcp());
+  connections.clear();
+  EXPECT_FALSE(daemon().has_exited());
+}
+
+// Calls that are reset as soon as they are made, which cost the client next to nothing
+// (CVE-2023-44487). The connection is cut; each is made on a new one then.
+TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
+  const std::string headers = CallHeaders("/vmeventd.v1.VmEventService/WatchEvents");
+  const std::string message("\0\0\0\0\0", 5);
+  const std::string cancel("\0\0\0\x8", 4);
+  constexpr int kCalls = 300'000;
+  constexpr uint32_t kCallsAtOnce = 100;
+  size_t most = 0;
+  int cuts = 0;
+  for (int calls = 0; calls < kCalls;) {
+    const UniqueFd connection = Connect("127.0.0.9");
+    bool open = Send(connection, kPreface);
+    for (uint32_t stream = 1; open && calls < kCalls; calls += kCallsAtOnce) {
+      std::string bytes;
+      for (uint32_t i = 0; i < kCallsAtOnce; ++i, stream += 2) {
+        bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message) +
+                 Frame(3, 0, stream, cancel);
+      }
+      open = Send(connection, bytes);
+      most = std::max(most, MemoryMiB());
+    }
+    if (!open && ++cuts == 20) break;  // it is cut whenever it goes on: enough has been seen
+  }
+  EXPECT_GT(cuts, 0);
+  EXPECT_LE(most, 256);
+  RecordProperty("memory_mib", static_cast<int>(most));
+  ExpectServes("vm1");
+  EXPECT_TRUE(AnswersTcp());
+  WaitUntil("no stream is left but the test's own",
+            [&] { return daemon().GetServerInfo().streams() == 1; });
+}
+
+// On many connections of one peer, so that no limit of a connection counts.
+TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
+  const size_t before = MemoryMiB();
+  const std::string headers = CallHeaders("/grpc.health.v1.Health/Watch");
+  const std::string message("\0\0\0\0\0", 5);
+  std::vector<UniqueFd> connections;
+  for (int i = 0; i < 42; ++i) {
+    connections.push_back(Connect("127.0.0.9"));
+    std::string bytes = kPreface;
+    for (uint32_t stream = 1; stream < 4'000; stream += 2) {
+      bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message);
+    }
+    Send(connections.back(), bytes);
+    EXPECT_LE(MemoryMiB(), before + 256);
+  }
+  ExpectServes("vm1");
+  EXPECT_TRUE(AnswersTcp());
+  EXPECT_LE(MemoryMiB(), before + 256);
+  // What the peer sends is read at a bounded rate.
+  WaitUntil("the peer has no call left",
+            [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
+  EXPECT_LE(MemoryMiB(), before + 256);
+  connections.clear();
+  WaitUntil("the peer may call again", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
+}
+
+TEST_F(HostileNetworkTest, RequestsThatNeverComeEnd) {
+  const size_t before = MemoryMiB();
+  const std::string methods[] = {
+      "/vmeventd.v1.VmEventService/GetVm", "/vmeventd.v1.VmEventService/WatchEvents",
+      "/grpc.health.v1.Health/Check", "/grpc.channelz.v1.Channelz/GetServers",
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
+  std::vector<UniqueFd> connections;
+  for (int i = 0; i < 20; ++i) {
+    connections.push_back(Connect("127.0.0.9"));
+    std::string bytes = kPreface;
+    for (uint32_t stream = 1; stream < 4'000; stream += 2) {
+      bytes += Frame(1, 4, stream, CallHeaders(methods[stream / 2 % 5]));
+    }
+    Send(connections.back(), bytes);
+  }
+  WaitUntil("the peer has no call left",
+            [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
+  ExpectServes("vm1");
+  EXPECT_TRUE(AnswersTcp());
+  WaitUntil("the calls have ended", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
+  EXPECT_LE(MemoryMiB(), before + 256);
+}
+
+// Frames that cost their sender nothing and ask for nothing, as fast as they can be sent.
+std::string ManyFrames(int type, const std::string& payload) {
+  const std::string frame = Frame(type, 0, type == 6 ? 0 : 1, payload);
+  std::string out;
+  while (out.size() < 1 << 20) out += frame;
+  return out;
+}
+
+TEST_F(HostileNetworkTest, FramesOfUnknownTypeWithoutEnd) {
+  std::vector<UniqueFd> connections;
+  connections.push_back(Connect("127.0.0.9"));
+  connections.push_back(ConnectToUnixSocket());
+  ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
+}
+
+TEST_F(HostileNetworkTest, PriorityFramesWithoutEnd) {
+  std::vector<UniqueFd> connections;
+  connections.push_back(Connect("127.0.0.9"));
+  connections.push_back(ConnectToUnixSocket());
+  ExpectHoldsOut(std::move(connections), ManyFrames(2, std::string(5, '\0')));
+}
+
+TEST_F(HostileNetworkTest, FramesWithoutEndOnManyConnections) {
+  std::vector<UniqueFd> connections;
+  for (int i = 0; i < 50; ++i) connections.push_back(Connect("127.0.0.9"));
+  ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
+}
+
+// A subscriber that asks for everything and reads nothing.
+TEST_F(HostileNetworkTest, SubscribersThatNeverRead) {
+  std::vector<UniqueFd> deaf;
+  for (int i = 0; i < 100; ++i) {
+    deaf.push_back(Connect());
+    ASSERT_TRUE(Send(deaf.back(), kPreface +
+                                      Frame(1, 4, 1,
+                                            CallHeaders("/vmeventd.v1.VmEventService/"
+                                                        "WatchEvents")) +
+                                      Frame(0, 1, 1, std::string("\0\0\0\0\0", 5))));
+  }
+  WaitUntil("all have their stream", [&] { return daemon().GetServerInfo().streams() == 101; });
+  for (int i = 0; i < 5; ++i) ExpectServes(absl::StrCat("vm", i));
+  deaf.clear();
+  WaitUntil("the streams are gone", [&] { return daemon().GetServerInfo().streams() == 1; });
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,92 @@
+#include "tests/system/hostile/rogue_monitor.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <new>
+
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+
+bool RogueMonitor::Peer::Send(const std::string& bytes) const {
+  size_t sent = 0;
+  while (sent < bytes.size()) {
+    const ssize_t size = send(fd_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+    if (size <= 0) return false;
+    sent += static_cast<size_t>(size);
+  }
+  return true;
+}
+
+bool RogueMonitor::Peer::ReadCommand() const {
+  for (char byte = '\0'; byte != '\n';) {
+    if (recv(fd_, &byte, 1, 0) != 1) return false;
+  }
+  return true;
+}
+
+bool RogueMonitor::Peer::Handshake() const {
+  if (!Send("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+            "\"package\": \"\"}, \"capabilities\": []}}\r\n")) {
+    return false;
+  }
+  for (const char* reply : {"{}", "{}", "{}", R"({"status": "running", "running": true})"}) {
+    if (!ReadCommand() || !Send(std::string("{\"return\": ") + reply + "}\r\n")) return false;
+  }
+  return true;
+}
+
+RogueMonitor::RogueMonitor(const std::string& path, const Script& script) {
+  int ready[2];
+  if (pipe2(ready, O_CLOEXEC) != 0) FailErrno("pipe2");
+  const pid_t parent = getpid();
+  pid_ = fork();
+  if (pid_ < 0) FailErrno("fork");
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0);
+    // The test's other descriptors must not live on here: their peers wait for their ends.
+    constexpr int kReady = 3;
+    if (dup2(ready[1], kReady) < 0 || close_range(kReady + 1, ~0U, 0) != 0) _exit(1);
+    const UniqueFd listener(ListenUnix(path));
+    close(kReady);
+    Serve(listener, script);
+  }
+  close(ready[1]);
+  char byte;
+  if (read(ready[0], &byte, 1) != 0) Fail("a rogue monitor speaks before it is asked");
+  close(ready[0]);
+}
+
+RogueMonitor::~RogueMonitor() {
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+void RogueMonitor::Serve(const UniqueFd& listener, const Script& script) {
+  for (int number = 1;; ++number) {
+    const UniqueFd peer(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!peer.valid()) _exit(1);
+    script(Peer(peer.get()), number);
+    char bytes[4096];
+    while (recv(peer.get(), bytes, sizeof(bytes), 0) > 0) {
+    }
+  }
+}
+
+std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> SharedCounter() {
+  void* const memory = mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) FailErrno("mmap");
+  return {new (memory) std::atomic<int>(0),
+          [](std::atomic<int>* counter) { munmap(counter, sizeof(*counter)); }};
+}
+
+}  // namespace vmeventd::e2e

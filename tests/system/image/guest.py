@@ -1,0 +1,81 @@
+"""Real QEMUs, as tests/support/guest.h boots them, run by a user of their own."""
+
+import json
+import pathlib
+import selectors
+import socket
+import subprocess
+import time
+
+PATIENCE = 180  # seconds, for any one step on a slow machine
+
+
+class Guest:
+    """A QEMU with a monitor at each of `monitors`, and a manager's own at `control`."""
+
+    def __init__(self, name, monitors, control, user, kernel_dir=None):
+        self.name = name
+        self.control = str(control)
+        command = ['qemu-system-x86_64', '-name', name, '-accel', 'tcg', '-nodefaults',
+                   '-no-user-config', '-display', 'none', '-serial', 'stdio']
+        for path in [*monitors, control]:
+            command += ['-qmp', f'unix:{path},server=on,wait=off']
+        if kernel_dir is None:  # a machine without a processor, which costs next to nothing
+            command += ['-machine', 'none']
+        else:
+            command += ['-machine', 'pc', '-m', '192', '-kernel', f'{kernel_dir}/vmlinux',
+                        '-initrd', f'{kernel_dir}/initrd',
+                        '-append', 'console=ttyS0 quiet nokaslr mitigations=off']
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, user=user, group=user,
+                                        extra_groups=[], umask=0o077)
+
+    def wait_ready(self):
+        """Until the guest's shell has said so on the serial line."""
+        seen = b''
+        deadline = time.monotonic() + PATIENCE
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b'GUEST-READY' not in seen:
+                if not selector.select(deadline - time.monotonic()):
+                    raise TimeoutError(f'{self.name} does not boot: {seen!r}')
+                data = self.process.stdout.read1()
+                if not data:
+                    raise RuntimeError(f'{self.name}: QEMU has ended: {seen!r}')
+                seen += data
+
+    def type(self, command):
+        self.process.stdin.write(command.encode() + b'\n')
+        self.process.stdin.flush()
+
+    def manage(self, command):
+        """Sends a QMP command as a manager does."""
+        deadline = time.monotonic() + PATIENCE
+        while not pathlib.Path(self.control).is_socket():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'{self.name} has no monitor')
+            time.sleep(0.01)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(self.control)
+            with connection.makefile('rw') as lines:
+                lines.readline()
+                for name in ('qmp_capabilities', command):
+                    lines.write(json.dumps({'execute': name}) + '\n')
+                    lines.flush()
+                    while 'return' not in json.loads(lines.readline()):
+                        pass
+
+    def kill(self):
+        """kill -9. The process stays a zombie until reap()."""
+        self.process.kill()
+
+    def reap(self):
+        self.process.wait(PATIENCE)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()

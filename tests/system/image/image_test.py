@@ -1,0 +1,459 @@
+#!/usr/bin/python3
+"""Checks the built image, and runs it beside real QEMU guests; tools/test_image.sh calls this.
+
+Says PASS or FAIL for each check; its exit code is 1 if any failed.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+import yaml
+
+from container import Container
+from guest import PATIENCE, Guest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+MAX_BYTES_OVER_BASE = 80 << 20
+STOP_SECONDS = 5
+STRANGER = 64055  # a user whose QEMUs the daemon's own user may not reach
+# Names that a compiler, an assembler or a build tool goes by.
+COMPILERS = ('as', 'c++', 'c89', 'c99', 'cc', 'ccache', 'clang', 'cmake', 'cpp', 'g++', 'gcc', 'go',
+             'ld', 'make', 'ninja', 'protoc', 'rustc', 'x86_64-linux-gnu-gcc')
+# The way of each guest to its end, and what is to be said of it with and without its process.
+ENDS = {
+    'user': ('SHUTDOWN_CLASS_USER', 'SHUTDOWN_CAUSE_GUEST_POWEROFF',
+             'SHUTDOWN_CAUSE_GUEST_POWEROFF'),
+    'admin': ('SHUTDOWN_CLASS_ADMIN', 'SHUTDOWN_CAUSE_HOST_POWERDOWN',
+              'SHUTDOWN_CAUSE_HOST_POWERDOWN'),
+    'crash': ('SHUTDOWN_CLASS_CRASH', 'SHUTDOWN_CAUSE_QEMU_KILLED',
+              'SHUTDOWN_CAUSE_PROCESS_EXITED'),
+}
+
+
+class Report:
+    def __init__(self):
+        self.failures = 0
+
+    def check(self, passed, what, seen=''):
+        print(('PASS  ' if passed else 'FAIL  ') + what, flush=True)
+        if not passed:
+            self.failures += 1
+            if seen != '':
+                print('      ' + str(seen).strip().replace('\n', '\n      '), flush=True)
+
+
+class Storage:
+    """buildah's."""
+
+    def __init__(self, options):
+        self.command = ['buildah', '--root', options.storage, '--runroot', options.runroot,
+                        '--storage-driver', options.driver, '--log-level', 'error']
+
+    def run(self, *arguments):
+        return subprocess.run([*self.command, *arguments], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout.strip()
+
+    @contextlib.contextmanager
+    def mounted(self, image):
+        """A container of the image that is never run by buildah; its root directory."""
+        container = self.run('from', '--pull-never', image)
+        try:
+            yield pathlib.Path(self.run('mount', container))
+        finally:
+            self.run('umount', container)
+            self.run('rm', container)
+
+    def inspect(self, image):
+        return json.loads(self.run('inspect', '--type', 'image', image))
+
+
+def files_of(root):
+    """(path within, status) of each file, links not followed."""
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(directory, name)
+            yield '/' + os.path.relpath(path, root), os.lstat(path)
+
+
+def size_of(root):
+    seen = set()
+    total = 0
+    for _, status in files_of(root):
+        if status.st_ino not in seen:
+            seen.add(status.st_ino)
+            total += status.st_size
+    return total
+
+
+def check_contents(report, root, base):
+    over = size_of(root) - size_of(base)
+    report.check(over <= MAX_BYTES_OVER_BASE,
+                 f'size: {over / 2**20:.1f} MiB over the base (at most 80)')
+    files = dict(files_of(root))
+    found = [path for path in files if os.path.basename(path) in COMPILERS]
+    found += [path for path in files if path.endswith(('.h', '.o', '.a', '/cc1', '/cc1plus'))
+              and path.startswith('/usr/') and not os.path.lexists(str(base) + path)]
+    report.check(not found, 'no compiler, header or object file', found[:10])
+    lent = [path for path, status in files.items()
+            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_ISUID | stat.S_ISGID)]
+    report.check(not lent, 'no setuid or setgid file', lent)
+    writable = [path for path, status in files.items()
+                if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IWOTH]
+    report.check(not writable, 'no file that everybody may write', writable)
+    kept = [path for path in files if path.startswith('/var/lib/apt/lists/') and
+            path.count('/') == 5 and not path.endswith('/lock')]
+    kept += [path for path in files if path.endswith('.deb') or path.startswith('/src')]
+    report.check(not kept, 'no package list, package or source', kept[:10])
+    differs = subprocess.run(['diff', '-r', root / 'etc/apt', base / 'etc/apt'], text=True,
+                             capture_output=True, check=False).stdout
+    report.check(differs == '', "apt's configuration is the base's own", differs)
+
+
+def check_configuration(report, description, version):
+    image = description['Docker']['config']
+    user = image.get('User', '')
+    report.check(user.replace(':', '').isdigit() and not user.startswith('0'),
+                 f'runs as a user by number that is not root: {user}')
+    report.check(image.get('Entrypoint') == ['vmeventd'], 'the entry point is vmeventd',
+                 image.get('Entrypoint'))
+    report.check((image.get('Healthcheck') or {}).get('Test') == ['CMD', 'vmevents', 'health'],
+                 'the health check asks by vmevents', image.get('Healthcheck'))
+    report.check('/var/lib/vmeventd' in (image.get('Volumes') or {}), 'the state is a volume',
+                 image.get('Volumes'))
+    report.check(image.get('StopSignal') == 'SIGTERM', 'is stopped by SIGTERM',
+                 image.get('StopSignal'))
+    labels = image.get('Labels') or {}
+    wanted = ('title', 'description', 'licenses', 'version')
+    report.check(all(labels.get('org.opencontainers.image.' + name) for name in wanted),
+                 'has its OCI labels', labels)
+    report.check(labels.get('org.opencontainers.image.version') == version,
+                 f'the label has the version of vmeventd: {version}', labels)
+    told = json.dumps([image, description['OCIv1'].get('history')])
+    report.check('://' not in told and 'proxy' not in told.lower(),
+                 'neither mirror nor proxy in configuration and history', told)
+
+
+class Node:
+    """A directory for this run: watched directories, the daemons' sockets and states, QEMUs."""
+
+    def __init__(self, stack, options, rootfs, image):
+        self.stack = stack
+        self.options = options
+        self.rootfs = rootfs
+        self.image = image
+        self.user = int(image['User'].split(':')[0])
+        self.path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(
+            prefix='vmeventd-image.', dir='/tmp')))
+        self.path.chmod(0o755)
+        self.kernel = self.directory('kernel')
+        for name in ('vmlinux', 'initrd'):  # where every user may read them
+            shutil.copy(pathlib.Path(options.guest) / name, self.kernel)
+
+    def directory(self, name, user=0):
+        path = self.path / name
+        path.mkdir(mode=0o755)
+        os.chown(path, user, user)
+        return path
+
+    def container(self, name, binds, arguments, user=None, **settings):
+        """A container that runs, with a directory here for its socket and one for its state."""
+        owner = int(user.split(':')[0]) if user else self.user
+        run, state = (self.directory(f'{name}.{kind}', owner) for kind in ('run', 'state'))
+        binds = {'/run/vmeventd': run, '/var/lib/vmeventd': state, **binds}
+        container = Container(name, self.path, self.rootfs, self.image, arguments, binds,
+                              user=user, state_dir=self.path / 'runc', **settings)
+        self.stack.callback(container.remove)
+        container.start()
+        return container
+
+    def socket(self, container):
+        return f'unix:{self.path}/{container.name}.run/vmeventd.sock'
+
+    def guest(self, name, directories, user, boot=True):
+        control = self.path / f'{name}.control.d'
+        if not control.exists():
+            self.directory(control.name, user)
+        guest = Guest(name, [directory / f'{name}.qmp' for directory in directories],
+                      control / 'control', user, self.kernel if boot else None)
+        self.stack.callback(guest.close)
+        return guest
+
+    def outside(self, container, *arguments):
+        """The command line of this machine's own client."""
+        return [f'{self.options.bin}/vmevents', '--server', self.socket(container), *arguments]
+
+
+def wait_for(what, condition):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise TimeoutError(f'waited in vain until {what}')
+        time.sleep(0.05)
+
+
+def wait_healthy(container):
+    def healthy():
+        if container.process.poll() is not None:
+            raise RuntimeError(f'{container.name} has ended: {container.log()}')
+        return container.exec('vmevents', 'health').returncode == 0
+
+    wait_for(f'{container.name} is healthy', healthy)
+
+
+def vms(node, container):
+    output = subprocess.run(node.outside(container, '-o', 'json', 'vms', '--all'), text=True,
+                            capture_output=True, check=True, timeout=PATIENCE).stdout
+    return {vm['ref']['name']: vm for vm in map(json.loads, output.splitlines())}
+
+
+class Watch:
+    """A live view: `vmevents watch` for as many events as are expected."""
+
+    COMMAND = ('-o', 'json', 'watch', '--from', 'oldest', '--type', 'started', '--type', 'stopped')
+
+    def __init__(self, command, count):
+        self.process = subprocess.Popen([*command, '--count', str(count)], text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def events(self):
+        """{(type, name): event}"""
+        try:
+            output, _ = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            output, _ = self.process.communicate()
+        events = map(json.loads, output.splitlines())
+        return {(event['type'], event['vm']['name']): event for event in events}
+
+
+def check_events(report, where, events, with_pids):
+    for name, (wanted_class, cause, cause_without) in ENDS.items():
+        started = events.get(('EVENT_TYPE_STARTED', name), {})
+        stopped = events.get(('EVENT_TYPE_STOPPED', name), {})
+        pid = int(started.get('vm', {}).get('pid', 0))
+        report.check(bool(started) and (pid > 0) == with_pids,
+                     f'{where}: STARTED of {name}, its pid {"known" if with_pids else "0"}',
+                     started)
+        shutdown = stopped.get('shutdown', {})
+        wanted = (wanted_class, cause if with_pids else cause_without)
+        report.check((shutdown.get('class'), shutdown.get('cause')) == wanted,
+                     f'{where}: STOPPED of {name}: {", ".join(wanted)}', stopped)
+        seen = [evidence['what'] for evidence in shutdown.get('evidence', [])]
+        gone = any('process gone' in what for what in seen)
+        closed = any('monitor closed' in what for what in seen)
+        report.check(closed and gone == with_pids,
+                     f'{where}: {name}: the evidence has the end of the '
+                     f'{"process" if with_pids else "monitor alone"}', seen)
+
+
+def check_stop(report, container):
+    container.signal('TERM')
+    started = time.monotonic()
+    try:
+        code = container.wait(STOP_SECONDS)
+        took = time.monotonic() - started
+        report.check(code == 0, f'{container.name}: SIGTERM stops it with 0, after {took:.1f} s',
+                     f'{code}\n{container.log()}')
+    except subprocess.TimeoutExpired:
+        report.check(False, f'{container.name}: SIGTERM stops it within {STOP_SECONDS} s',
+                     container.log())
+
+
+def check_guests(report, node):
+    """Three guests, each followed by two containers: with and without the host's processes."""
+    shared, own = node.directory('shared', node.user), node.directory('own', node.user)
+    watch_vms = ['--watch', '/vms:*.qmp']
+    with_pids = node.container('with-host-pids', {'/vms': shared}, watch_vms, host_pids=True)
+    without = node.container('without-host-pids', {'/vms': own}, watch_vms, host_pids=False)
+    containers = {with_pids: True, without: False}
+    for container in containers:
+        wait_healthy(container)
+    guests = {name: node.guest(name, [shared, own], node.user) for name in ENDS}
+    watches = []
+    for container in containers:
+        for where, command in (('inside', container.exec_command('vmevents', *Watch.COMMAND)),
+                               ('outside', node.outside(container, *Watch.COMMAND))):
+            watches.append((f'{container.name}, seen {where}', container,
+                            Watch(command, 2 * len(ENDS))))
+    for guest in guests.values():
+        guest.wait_ready()
+    for container in containers:
+        wait_for(f'{container.name} follows all guests', lambda container=container: len(
+            [vm for vm in vms(node, container).values()
+             if vm['state'] == 'VM_STATE_RUNNING']) == len(ENDS))
+    guests['user'].type('poweroff -f')
+    guests['admin'].manage('system_powerdown')
+    guests['crash'].kill()
+    for guest in guests.values():
+        guest.reap()
+    for where, container, watch in watches:
+        check_events(report, where, watch.events(), containers[container])
+    for container, directory in ((with_pids, shared), (without, own)):
+        files = sorted(path.name for path in directory.glob('*.shutdown'))
+        report.check(files == ['user.shutdown'],
+                     f"{container.name}: the user's shutdown file and no other", files)
+        check_inside(report, node, container)
+        check_stop(report, container)
+
+
+def check_inside(report, node, container):
+    test = node.image['Healthcheck']['Test'][1:]
+    answer = container.exec(*test)
+    report.check(answer.returncode == 0, f'{container.name}: the health check passes',
+                 answer.stdout + answer.stderr)
+    answer = container.exec('sh', '-c', 'touch /x || exit 7')
+    report.check(answer.returncode == 7 and 'Read-only' in answer.stderr,
+                 f'{container.name}: has a shell, and a root that is read-only',
+                 answer.stdout + answer.stderr)
+    # The last process was the shell's: a daemon that is gone is not healthy.
+    answer = container.exec('vmevents', '--server', 'unix:/run/nobody', 'health')
+    report.check(answer.returncode != 0, f'{container.name}: the health check of nobody fails')
+
+
+def followed(node, container):
+    return [vm for vm in vms(node, container).values()
+            if vm['state'] == 'VM_STATE_RUNNING' and int(vm['ref'].get('pid', 0))]
+
+
+def check_strangers(report, node):
+    """The image's own user beside QEMUs of another."""
+    directory = node.directory('qemu', STRANGER)
+    node.guest('stranger', [directory], STRANGER, boot=False)
+    wait_for('the QEMU has its monitor', (directory / 'stranger.qmp').is_socket)
+    container = node.container('non-root', {'/vms': directory}, ['--watch', '/vms:*.qmp'],
+                               host_pids=True)
+    wait_healthy(container)
+    problems = wait_for('its problem is told', lambda: [
+        problem for vm in vms(node, container).values() for problem in vm.get('problems', [])])
+    report.check(any('Permission denied' in problem for problem in problems),
+                 'non-root: says which QEMUs it may not follow', problems)
+    check_stop(report, container)
+
+
+def make_certificate(directory, name, subject_name):
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
+                    'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=test',
+                    '-addext', f'subjectAltName=DNS:{subject_name}',
+                    '-keyout', directory / f'{name}.key', '-out', directory / f'{name}.crt'],
+                   check=True, capture_output=True)
+
+
+def put_secret(secret, version):
+    """The TLS files as the kubelet puts them: links to a directory that is replaced as one."""
+    data = secret / version
+    data.mkdir()
+    make_certificate(data, 'tls', 'vmeventd.vmeventd.svc')
+    make_certificate(data, 'client', 'orchestrator.vmeventd.svc')
+    shutil.copy(data / 'client.crt', data / 'ca.crt')  # signed by itself
+    link = secret / '..new'
+    link.symlink_to(version)
+    link.rename(secret / '..data')
+    for name in ('tls.crt', 'tls.key', 'ca.crt', 'client.crt', 'client.key'):
+        if not (secret / name).is_symlink():
+            (secret / name).symlink_to(f'..data/{name}')
+
+
+def check_network(report, container, secret):
+    """By the network: mutual TLS, a new certificate, metrics."""
+    files = '/etc/vmeventd-tls'
+
+    def declare(*identity):
+        return container.exec('vmevents', '--server', 'localhost:9555', '--tls-ca',
+                              f'{files}/tls.crt', '--tls-server-name', 'vmeventd.vmeventd.svc',
+                              *identity, 'intent', 'declare', 'reaped', '--actor', 'test',
+                              '--reason', 'test', '--ttl', '1s')
+
+    client = ('--tls-cert', f'{files}/client.crt', '--tls-key', f'{files}/client.key')
+    answer = declare()
+    report.check(answer.returncode != 0, 'daemonset: TLS without a certificate is refused', answer)
+    answer = declare(*client)
+    report.check(answer.returncode == 0, 'daemonset: an operator is known by its certificate',
+                 answer)
+    put_secret(secret, '..second')  # the old certificates are trusted by nobody any more
+    wait_for('the new certificates are in use', lambda: declare(*client).returncode == 0)
+    report.check(True, 'daemonset: a new Secret is taken without a restart')
+    answer = container.exec('bash', '-c', 'exec 3<>/dev/tcp/127.0.0.1/9556 && '
+                            "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3")
+    report.check('vmeventd_build_info' in answer.stdout, 'daemonset: metrics at their port',
+                 answer.stdout + answer.stderr)
+
+
+def check_daemonset(report, node):
+    """The DaemonSet's container, with its own rights, mounts and configuration."""
+    manifest = yaml.safe_load((ROOT / 'deploy/kubernetes/base/daemonset.yaml').read_text())
+    specification = manifest['spec']['template']['spec']['containers'][0]
+    security = specification['securityContext']
+    sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
+               'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None}
+    put_secret(sources['tls'], '..first')
+    binds = {mount['mountPath'] + (':ro' if mount.get('readOnly') else ''): sources[mount['name']]
+             for mount in specification['volumeMounts'] if sources[mount['name']]}
+    guests = {name: node.guest(name, [sources['qemu']], STRANGER, boot=False)
+              for name in ('reaped', 'zombie')}
+    container = node.container(
+        'daemonset', binds, specification['args'], host_pids=True,
+        user=f"{security['runAsUser']}:{security['runAsGroup']}",
+        capabilities=security['capabilities']['add'])
+    wait_healthy(container)
+    wait_for('the QEMUs are followed', lambda: len(followed(node, container)) == len(guests))
+    report.check(True, 'daemonset: follows QEMUs of another user, with '
+                 f'{", ".join(security["capabilities"]["add"])}')
+    check_network(report, container, sources['tls'])
+    watch = Watch(node.outside(container, *Watch.COMMAND), 2 * len(guests))
+    for guest in guests.values():
+        guest.kill()
+    guests['reaped'].reap()
+    events = watch.events()  # while the other is a zombie still
+    for name in guests:
+        shutdown = events.get(('EVENT_TYPE_STOPPED', name), {}).get('shutdown', {})
+        report.check(shutdown.get('exit_signal') == 9,
+                     f'daemonset: how a QEMU ended that is {name}: signal 9', shutdown)
+    check_stop(report, container)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ('driver', 'storage', 'runroot', 'image', 'base', 'bin', 'guest'):
+        parser.add_argument('--' + name, required=True)
+    options = parser.parse_args()
+    # An end by a signal cleans up too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))
+    report = Report()
+    storage = Storage(options)
+    version = subprocess.run([f'{options.bin}/vmeventd', '--version'], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout.split()[-1]
+    description = storage.inspect(options.image)
+    check_configuration(report, description, version)
+    with storage.mounted(options.image) as rootfs:
+        with storage.mounted(options.base) as base:
+            check_contents(report, rootfs, base)
+        for scenario in (check_guests, check_strangers, check_daemonset):
+            with contextlib.ExitStack() as stack:
+                node = Node(stack, options, rootfs, description['Docker']['config'])
+                try:
+                    scenario(report, node)
+                except Exception:  # the other checks go on
+                    report.check(False, scenario.__doc__.strip(), traceback.format_exc())
+                    for log in node.path.glob('*/log'):
+                        print(f'      {log}:\n' + log.read_text(errors='replace'))
+    print(f'\nimage: {report.failures} checks failed' if report.failures else '\nimage: all passed')
+    return 1 if report.failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

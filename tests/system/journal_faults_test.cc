@@ -1,0 +1,410 @@
+// A journal that is damaged, or that is not for this daemon.
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/journal_test_base.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AnyOf;
+using testing::Eq;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class JournalFaultsTest : public JournalTestBase {
+ protected:
+  JournalFaultsTest() : vm_(watch_dir(), "vm1") {}
+
+  std::string state_dir() const { return Options().state_dir; }
+  std::string pristine() const { return dir() / "pristine"; }
+
+  enum class Where { kInDatabase, kInLog };
+
+  // Makes a journal with `events` events, and keeps a copy of all that belongs to it. `where` the
+  // newest of them are.
+  void MakeJournal(int events, Where where) {
+    StartDaemon();
+    vm_.Speak(events);
+    WaitUntil("all is published", [&] {
+      return daemon().GetServerInfo().newest_sequence() >= static_cast<uint64_t>(events);
+    });
+    journal_id_ = daemon().GetServerInfo().journal_id();
+    events_ = ListEvents();
+    KillDaemon();
+    if (where == Where::kInDatabase) RunSql("PRAGMA wal_checkpoint(TRUNCATE)");
+    fs::copy(state_dir(), pristine());
+    fs::create_hard_link(journal_path(), same_file());
+  }
+
+  void RunSql(const char* sql) const {
+    sqlite3* database = nullptr;
+    EXPECT_EQ(sqlite3_open(journal_path().c_str(), &database), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(database, sql, nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(database);
+    sqlite3_close(database);
+  }
+
+  // The journal is again as it was, in the same file: it is damaged, and no copy.
+  void RestoreJournal() {
+    fs::remove_all(state_dir());
+    fs::copy(pristine(), state_dir());
+    fs::remove(journal_path());
+    fs::create_hard_link(same_file(), journal_path());
+    fs::copy_file(pristine() + "/journal.db", journal_path(), fs::copy_options::overwrite_existing);
+  }
+  std::string same_file() const { return dir() / "journal-file"; }
+
+  static void FlipBit(const std::string& path, uint64_t bit) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const auto offset = static_cast<std::streamoff>(bit / 8);
+    char byte = 0;
+    file.seekg(offset).get(byte);
+    file.seekp(offset).put(static_cast<char>(byte ^ (1 << (bit % 8))));
+  }
+  static void Overwrite(const std::string& path, uint64_t offset, const std::string& bytes) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(offset))
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  }
+
+  // All that is kept is read, which finds what is damaged; a listing that ran into the damage is
+  // made again.
+  std::vector<v1::Event> ReadAll() {
+    std::vector<v1::Event> events;
+    WaitUntil("the journal is read", [&] {
+      try {
+        events = ListEvents();
+        return true;
+      } catch (const std::exception&) {
+        return false;
+      }
+    });
+    return events;
+  }
+
+  bool Replaced() { return daemon().GetServerInfo().journal_id() != journal_id_; }
+
+  // The damaged journal is out of the way, and a new one began with a GAP. Where nothing at all was
+  // left of it there is nothing to keep.
+  void ExpectNewJournal(const std::string& damage) {
+    EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(testing::Le(1))) << damage;
+    EXPECT_EQ(TryCursor(events_.back().sequence(), journal_id_).error_code(),
+              grpc::StatusCode::OUT_OF_RANGE)
+        << damage;
+    WaitUntil("the GAP is told", [&] { return CountGaps(ListEvents()) > 0; });
+    EXPECT_EQ(CountGaps(ListEvents()), 1u) << damage;
+  }
+
+  // Starts the daemon on what is there; it has to serve, and to tell nothing that is not so.
+  // Returns whether it began a new journal.
+  bool CheckServes(const std::string& damage) {
+    StartDaemon();
+    ReadAll();
+    vm_.Speak(1);  // what no read finds a write may find
+    std::vector<v1::Event> kept;
+    WaitUntil("what the VM says is kept, here or in a new journal", [&] {
+      kept = ReadAll();
+      const bool is_kept = kept.size() > events_.size() && kept.back().durable();
+      // A journal that is being replaced is moved first.
+      return Replaced() || (is_kept && CorruptJournals(state_dir()).empty());
+    });
+    WaitUntil("the journal is written",
+              [&] { return daemon().GetServerInfo().journal_writable(); });
+    const bool replaced = Replaced();
+    const size_t moved = CorruptJournals(state_dir()).size();
+    if (replaced) {
+      ExpectNewJournal(damage);
+    } else {
+      EXPECT_GE(kept.size(), events_.size()) << damage;
+      for (size_t i = 0; i < std::min(kept.size(), events_.size()); ++i) {
+        EXPECT_EQ(kept[i].SerializeAsString(), events_[i].SerializeAsString()) << damage;
+      }
+      EXPECT_EQ(moved, 0u) << damage;
+    }
+    // The daemon's work goes on.
+    const auto info = daemon().GetServerInfo();
+    EventStream live(daemon().channel(), After(info.newest_sequence(), info.journal_id()));
+    live.WaitProgress();
+    vm_.Speak(1);
+    EXPECT_TRUE(live.Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED).durable()) << damage;
+    // And it starts again, on the same journal.
+    KillDaemon();
+    StartDaemon();
+    EXPECT_EQ(daemon().GetServerInfo().journal_id(), info.journal_id()) << damage;
+    EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(moved)) << damage;
+    KillDaemon();
+    return replaced;
+  }
+
+  void ExpectRefused(const DaemonOptions& options, const std::vector<std::string>& words) {
+    const CommandResult result = RunCommand(DaemonCommand(options));
+    EXPECT_EQ(result.exit_code, 1);
+    for (const std::string& word : words) EXPECT_THAT(result.error, HasSubstr(word));
+    EXPECT_THAT(result.error, HasSubstr(options.state_dir));
+  }
+
+  ChattyVm vm_;
+  std::string journal_id_;
+  std::vector<v1::Event> events_;
+};
+
+TEST_F(JournalFaultsTest, TruncatedDatabase) {
+  MakeJournal(3000, Where::kInDatabase);
+  const uint64_t size = fs::file_size(journal_path());
+  int found = 0;
+  for (const uint64_t length :
+       {uint64_t{0}, uint64_t{1}, uint64_t{99}, uint64_t{100}, uint64_t{512}, uint64_t{4095},
+        uint64_t{4096}, uint64_t{8192}, size / 3, size / 2, size - 4096, size - 1}) {
+    RestoreJournal();
+    fs::resize_file(journal_path(), length);
+    found += CheckServes(absl::StrCat("cut to ", length, " of ", size, " bytes")) ? 1 : 0;
+  }
+  EXPECT_GE(found, 10) << "a cut is found by its first read, but for what holds nothing";
+}
+
+TEST_F(JournalFaultsTest, TruncatedLog) {
+  MakeJournal(300, Where::kInLog);
+  const std::string log = journal_path() + "-wal";
+  const uint64_t size = fs::file_size(log);
+  ASSERT_GT(size, 0u);
+  for (const uint64_t length : {uint64_t{0}, uint64_t{31}, uint64_t{32}, uint64_t{100}, size / 3,
+                                size / 2, size - 4096, size - 1}) {
+    RestoreJournal();
+    fs::resize_file(log, length);
+    CheckServes(absl::StrCat("the log cut to ", length, " of ", size, " bytes"));
+  }
+}
+
+TEST_F(JournalFaultsTest, MissingParts) {
+  MakeJournal(300, Where::kInLog);
+  for (const char* part : {"journal.db", "journal.db-wal", "journal.db-shm"}) {
+    RestoreJournal();
+    fs::remove(state_dir() + "/" + part);
+    StartDaemon();
+    ReadAll();
+    KillDaemon();
+  }
+}
+
+TEST_F(JournalFaultsTest, FlippedBits) {
+  MakeJournal(2000, Where::kInDatabase);
+  const uint64_t bits = 8 * fs::file_size(journal_path());
+  std::mt19937_64 random(20);
+  constexpr int kFlips = 40;
+  for (int i = 0; i < kFlips; ++i) {
+    RestoreJournal();
+    // Half of them in the first page, where the header and the schema are.
+    constexpr uint64_t kFirstPageBits = uint64_t{8} * 4096;
+    const uint64_t bit = random() % (i % 2 == 0 ? kFirstPageBits : bits);
+    FlipBit(journal_path(), bit);
+    CheckServes(absl::StrCat("bit ", bit % 8, " of byte ", bit / 8, " flipped"));
+    if (HasFailure()) break;
+  }
+}
+
+TEST_F(JournalFaultsTest, FlippedBitsInTheLog) {
+  MakeJournal(200, Where::kInLog);
+  const std::string log = journal_path() + "-wal";
+  const uint64_t bits = 8 * fs::file_size(log);
+  std::mt19937_64 random(21);
+  constexpr int kFlips = 20;
+  for (int i = 0; i < kFlips; ++i) {
+    RestoreJournal();
+    const uint64_t bit = random() % bits;
+    FlipBit(log, bit);
+    CheckServes(absl::StrCat("bit ", bit % 8, " of byte ", bit / 8, " of the log flipped"));
+    if (HasFailure()) break;
+  }
+}
+
+TEST_F(JournalFaultsTest, OverwrittenPages) {
+  MakeJournal(2000, Where::kInDatabase);
+  const uint64_t pages = fs::file_size(journal_path()) / 4096;
+  std::mt19937_64 random(22);
+  constexpr int kTries = 15;
+  for (int i = 0; i < kTries; ++i) {
+    RestoreJournal();
+    const uint64_t page = random() % pages;
+    Overwrite(journal_path(), page * 4096, std::string(4096, static_cast<char>(random())));
+    CheckServes(absl::StrCat("page ", page, " overwritten"));
+    if (HasFailure()) break;
+  }
+}
+
+TEST_F(JournalFaultsTest, WhatIsNoDatabaseIsMovedAside) {
+  MakeJournal(10, Where::kInDatabase);
+  std::ofstream(journal_path(), std::ios::trunc) << std::string(20'000, 'x');
+  EXPECT_TRUE(CheckServes("text"));
+  EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(1));
+}
+
+TEST_F(JournalFaultsTest, DamageThatAReplayFindsWhileItRuns) {
+  MakeJournal(5000, Where::kInDatabase);
+  StartDaemon();
+  const uint64_t newest = daemon().GetServerInfo().newest_sequence();
+  EventStream live(daemon().channel(), After(newest, journal_id_));
+  live.WaitProgress();
+  // Everything but the first page.
+  Overwrite(journal_path(), 4096, std::string(fs::file_size(journal_path()) - 4096, 'x'));
+  EventStream replay(daemon().channel(), FromOldest());
+  const grpc::Status end = replay.WaitEnd();
+  EXPECT_THAT(end.error_code(),
+              AnyOf(Eq(grpc::StatusCode::OUT_OF_RANGE), Eq(grpc::StatusCode::DATA_LOSS),
+                    Eq(grpc::StatusCode::UNAVAILABLE)))
+      << end.error_message();
+  for (size_t i = 0; i < replay.events().size(); ++i) {
+    EXPECT_EQ(replay.events()[i].SerializeAsString(), events_[i].SerializeAsString());
+  }
+  WaitUntil("a new journal is there", [&] { return Replaced(); });
+  ExpectNewJournal("overwritten while it runs");
+  EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(1));
+  vm_.Speak(1);
+  const auto info = daemon().GetServerInfo();
+  EXPECT_TRUE(TryCursor(info.newest_sequence(), info.journal_id()).ok());
+  live.Wait("the GAP", [](const v1::Event& event) { return event.type() == v1::EVENT_TYPE_GAP; });
+  live.Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
+}
+
+TEST_F(JournalFaultsTest, RunsOfADamagedJournalGoOn) {
+  MakeJournal(100, Where::kInDatabase);
+  Overwrite(journal_path(), 0, std::string(100, 'x'));
+  StartDaemonAndStream();
+  const std::string run_id = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
+  EXPECT_EQ(run_id, events_.back().vm().run_id());
+  KillDaemon();
+  StartDaemon();
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), run_id);
+}
+
+// A back-up that is restored has forgotten sequences that clients have seen.
+TEST_F(JournalFaultsTest, RestoredBackupBeginsANewJournal) {
+  for (const bool in_place : {false, true}) {
+    fs::remove_all(state_dir());
+    fs::remove_all(pristine());
+    StartDaemon();
+    vm_.Speak(50);
+    WaitUntil("all is published", [&] { return daemon().GetServerInfo().newest_sequence() >= 50; });
+    const std::string node_id = daemon().GetServerInfo().node_id();
+    EXPECT_THAT(node_id, SizeIs(36));
+    journal_id_ = daemon().GetServerInfo().journal_id();
+    KillDaemon();
+    fs::copy(state_dir(), pristine());
+    StartDaemon();
+    EXPECT_EQ(daemon().GetServerInfo().journal_id(), journal_id_);
+    vm_.Speak(50);
+    WaitUntil("more is published",
+              [&] { return daemon().GetServerInfo().newest_sequence() >= 100; });
+    const uint64_t seen = daemon().GetServerInfo().newest_sequence();
+    KillDaemon();
+
+    if (!in_place) fs::remove_all(state_dir());
+    fs::copy(pristine(), state_dir(),
+             fs::copy_options::overwrite_existing | fs::copy_options::recursive);
+    StartDaemon();
+    EXPECT_TRUE(Replaced());
+    EXPECT_EQ(daemon().GetServerInfo().node_id(), node_id);
+    const std::string restored_id = daemon().GetServerInfo().journal_id();
+    WaitUntil("the numbers are given again", [&] {
+      vm_.Speak(100);
+      return daemon().GetServerInfo().newest_sequence() > seen;
+    });
+    EXPECT_EQ(TryCursor(seen, journal_id_).error_code(), grpc::StatusCode::OUT_OF_RANGE);
+    const auto kept = ListEvents();
+    EXPECT_EQ(kept.front().sequence(), 1u) << "what the back-up has is there";
+    EXPECT_EQ(CountGaps(kept), 1u);
+    KillDaemon();
+    StartDaemon();
+    EXPECT_EQ(daemon().GetServerInfo().journal_id(), restored_id);
+    EXPECT_EQ(CountGaps(ListEvents()), 1u);
+    KillDaemon();
+  }
+}
+
+// Who tidies up in the state directory.
+TEST_F(JournalFaultsTest, JournalThatIsMovedAwayInUseIsReplaced) {
+  StartDaemon();
+  journal_id_ = daemon().GetServerInfo().journal_id();
+  vm_.Speak(10);
+  WaitUntil("all is published", [&] { return daemon().GetServerInfo().newest_sequence() >= 10; });
+  EventStream live(daemon().channel(), FromOldest());
+  live.WaitProgress();
+  fs::rename(journal_path(), journal_path() + ".away");
+  vm_.Speak(1);
+  WaitUntil("a new journal is there", [&] { return Replaced(); });
+  live.Wait("the GAP", [](const v1::Event& event) { return event.type() == v1::EVENT_TYPE_GAP; });
+  vm_.Speak(1);
+  const v1::Event last = live.Wait("what is kept again", [](const v1::Event& event) {
+    return event.type() == v1::EVENT_TYPE_POWERDOWN_REQUESTED && event.sequence() > 12;
+  });
+  EXPECT_TRUE(last.durable());
+  KillDaemon();
+  StartDaemon();
+  EXPECT_EQ(ListEvents().back().SerializeAsString(), last.SerializeAsString());
+}
+
+TEST_F(JournalFaultsTest, NewerSchemaIsRefusedAndLeftAlone) {
+  MakeJournal(10, Where::kInDatabase);
+  RunSql("PRAGMA user_version = 99");
+  const std::string before = ReadFile(journal_path());
+  ExpectRefused(Options(), {"99", "newer"});
+  EXPECT_TRUE(ReadFile(journal_path()) == before);
+  EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(0));
+}
+
+TEST_F(JournalFaultsTest, DatabaseOfAnotherProgramIsRefusedAndLeftAlone) {
+  fs::create_directory(state_dir());
+  RunSql("CREATE TABLE theirs(x)");
+  chmod(state_dir().c_str(), 0750);
+  const std::string before = ReadFile(journal_path());
+  ExpectRefused(Options(), {"not vmeventd's"});
+  EXPECT_TRUE(ReadFile(journal_path()) == before);
+}
+
+// The state directory's owner and mode.
+class StateDirectoryTest : public JournalFaultsTest {
+ protected:
+  void SetUp() override {
+    fs::create_directory(state_dir());
+    chmod(state_dir().c_str(), 0750);
+  }
+};
+
+TEST_F(StateDirectoryTest, EverybodysIsRefused) {
+  chmod(state_dir().c_str(), 0777);
+  ExpectRefused(Options(), {"chmod o-w"});
+}
+
+TEST_F(StateDirectoryTest, AnothersIsRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may give a directory away";
+  ASSERT_EQ(chown(state_dir().c_str(), 65534, 65534), 0);
+  ExpectRefused(Options(), {"65534", "belongs"});
+}
+
+TEST_F(StateDirectoryTest, ReadOnlyIsRefused) {
+  DaemonOptions options = Options();
+  if (geteuid() == 0) {  // who may write everywhere
+    options.wrapper = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    chmod(dir().path().c_str(), 0755);
+    ASSERT_EQ(chown(state_dir().c_str(), 65534, 65534), 0);
+    options.program = CopyProgram(dir().path());
+  }
+  chmod(state_dir().c_str(), 0550);
+  ExpectRefused(options, {"not writable"});
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,120 @@
+// A daemon that lacks something: descriptors, permissions.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+class LimitsTest : public E2eTest {
+ protected:
+  int CountVms(bool with_problems) {
+    const auto vms = daemon().ListVms(false);
+    return static_cast<int>(std::count_if(vms.begin(), vms.end(), [&](const v1::Vm& vm) {
+      return (vm.problems_size() > 0) == with_problems;
+    }));
+  }
+};
+
+TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedOnceThereIsRoom) {
+  constexpr int kLeaving = 70;
+  constexpr int kStaying = 10;
+  std::vector<std::unique_ptr<FakeQemu>> leaving;
+  std::vector<std::unique_ptr<FakeQemu>> staying;
+  for (int i = 0; i < kLeaving; ++i) {
+    leaving.push_back(std::make_unique<FakeQemu>());
+    leaving.back()->AddMonitor(watch_dir() + "/leaving" + std::to_string(i) + ".kvmd");
+  }
+  for (int i = 0; i < kStaying; ++i) {
+    staying.push_back(std::make_unique<FakeQemu>());
+    staying.back()->AddMonitor(watch_dir() + "/staying" + std::to_string(i) + ".kvmd");
+  }
+  DaemonOptions options = Options();
+  options.max_descriptors = 64;
+  StartDaemon(options);
+  const auto unfollowed = [&] { return daemon().GetServerInfo().unfollowed_sockets_size(); };
+  WaitUntil("all are listed",
+            [&] { return CountVms(false) + unfollowed() == kLeaving + kStaying; });
+  EXPECT_GT(CountVms(false), 0);
+  EXPECT_GT(unfollowed(), 0);
+
+  for (const auto& qemu : leaving) {
+    qemu->Exit();
+    qemu->Reap();
+  }
+  WaitUntil("the rest is attached",
+            [&] { return CountVms(false) == kStaying && unfollowed() == 0; });
+}
+
+// As root the test runs the daemon as nobody: root may read everything.
+class PermissionsTest : public LimitsTest {
+ protected:
+  void SetUp() override {
+    options_ = Options();
+    options_.socket = dir() / "nobody/run/vmeventd.sock";
+    options_.state_dir = dir() / "nobody/state";
+    fs::create_directory(dir() / "nobody");
+    if (geteuid() != 0) return;
+    for (const std::string& path : {dir().path(), watch_dir(), dir() / "nobody"}) {
+      chmod(path.c_str(), path == dir() / "nobody" ? 0777 : 0755);
+    }
+    options_.wrapper = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    options_.program = CopyProgram(dir().path());
+  }
+  DaemonOptions options_;
+};
+
+TEST_F(PermissionsTest, DirectoryThatCannotBeReadIsPickedUpWhenItCan) {
+  chmod(watch_dir().c_str(), 0);
+  StartDaemon(options_);
+  EXPECT_NE(daemon().GetServerInfo().version(), "");
+  chmod(watch_dir().c_str(), 0755);
+  OpenStream();
+  const auto guest = StartEmptyGuest("vm1");
+  chmod(guest->socket_path().c_str(), 0777);
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+}
+
+TEST_F(PermissionsTest, SocketThatMayNotBeOpenedIsListedAndAttachedWhenItMay) {
+  const auto guest = StartEmptyGuest("vm1");
+  chmod(guest->socket_path().c_str(), 0);
+  StartDaemon(options_);
+  OpenStream();
+  const auto unfollowed = [&] { return daemon().GetServerInfo().unfollowed_sockets(); };
+  WaitUntil("the socket is listed with a problem", [&] { return unfollowed().size() == 1; });
+  EXPECT_THAT(unfollowed().at(0).problem(), HasSubstr("ermission denied"));
+  EXPECT_THAT(daemon().ListVms(false), IsEmpty());
+  chmod(guest->socket_path().c_str(), 0777);
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EXPECT_THAT(daemon().GetVm("vm1").problems(), IsEmpty());
+}
+
+TEST_F(PermissionsTest, WhatTheDaemonWillNotSeeItSaysAtStart) {
+  StartDaemon(options_);
+  EXPECT_THAT(ReadFile(options_.log_file), HasSubstr("without CAP_DAC_OVERRIDE"));
+  if (geteuid() != 0) return;
+  StopDaemon();
+  DaemonOptions as_root = Options();
+  as_root.log_file = dir() / "root-log";
+  StartDaemon(as_root);
+  EXPECT_THAT(ReadFile(as_root.log_file), Not(HasSubstr("without CAP_DAC_OVERRIDE")));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

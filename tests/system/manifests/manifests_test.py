@@ -1,0 +1,309 @@
+#!/usr/bin/python3
+"""Whether what deploy/ tells Kubernetes, compose and docker is valid, and fits vmeventd.
+
+  manifests_test.py VMEVENTD VMEVENTS [UNITTEST-ARGUMENT...]
+
+Exits with 77 where every test was skipped.
+"""
+
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import jsonschema
+import yaml
+
+import kubernetes_schema
+import kustomize
+import strict_yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+KUBERNETES = ROOT / 'deploy/kubernetes'
+OVERLAYS = sorted((KUBERNETES / 'overlays').iterdir())
+VARIANTS = ['base', *(f'overlays/{path.name}' for path in OVERLAYS)]
+PROGRAMS = {}
+# What may be asked for at all: each is explained where it is added.
+CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'NET_ADMIN'}
+
+
+def run(*command):
+    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
+
+
+def flags_of(program):
+    return set(re.findall(r'--[a-z][-a-z]*', run(PROGRAMS[program], '--help').stdout))
+
+
+def built(variant):
+    """{kind: manifest}; there is one of each."""
+    return {manifest['kind']: manifest for manifest in kustomize.build(KUBERNETES / variant)}
+
+
+def pod_of(manifests):
+    return manifests['DaemonSet']['spec']['template']['spec']
+
+
+def check_config(text):
+    """Runs the daemon's own check on a configuration whose TLS files are made for it."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, key in (('tls.crt', 'tls.key'), ('ca.crt', 'ca.key')):
+            made = run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
+                       'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=test',
+                       '-keyout', f'{directory}/{key}', '-out', f'{directory}/{name}')
+            assert made.returncode == 0, made.stderr
+        path = pathlib.Path(directory) / 'vmeventd.conf'
+        path.write_text(text.replace('/etc/vmeventd-tls', directory), encoding='utf-8')
+        return run(PROGRAMS['vmeventd'], '--check-config', '--config', str(path))
+
+
+class Kubernetes(unittest.TestCase):
+    def each(self):
+        for variant in VARIANTS:
+            with self.subTest(variant):
+                yield built(variant)
+
+    def test_manifests_are_valid(self):
+        for variant in VARIANTS:
+            for manifest in kustomize.build(KUBERNETES / variant):
+                with self.subTest(variant=variant, kind=manifest['kind']):
+                    self.assertEqual(kubernetes_schema.errors(manifest), [])
+
+    def test_faults_are_found(self):
+        for path, value in ((('spec', 'templat'), {}), (('spec', 'minReadySeconds'), '5'),
+                            (('metadata', 'name'), 'No Name'), (('kind',), 'DaemonSets'),
+                            (('spec', 'updateStrategy', 'type'), 'Never')):
+            manifest = built('base')['DaemonSet']
+            node = manifest
+            for key in path[:-1]:
+                node = node[key]
+            node[path[-1]] = value
+            self.assertNotEqual(kubernetes_schema.errors(manifest), [], path)
+        manifest = built('base')['DaemonSet']
+        del manifest['spec']['selector']
+        self.assertNotEqual(kubernetes_schema.errors(manifest), [])
+
+    def test_every_file_is_used(self):
+        used = {KUBERNETES / variant / 'kustomization.yaml' for variant in VARIANTS}
+        for path in list(used):
+            settings = strict_yaml.load(path)
+            used |= {path.parent / name for name in settings['resources']}
+            used |= {path.parent / patch['path'] for patch in settings.get('patches', [])}
+        self.assertEqual({path.resolve() for path in KUBERNETES.rglob('*.yaml')} -
+                         {path.resolve() for path in used}, set())
+
+    def test_the_names_fit(self):
+        for manifests in self.each():
+            pod = pod_of(manifests)
+            labels = manifests['DaemonSet']['spec']['template']['metadata']['labels']
+            selectors = (manifests['DaemonSet']['spec']['selector']['matchLabels'],
+                         manifests['Service']['spec']['selector'],
+                         manifests['NetworkPolicy']['spec']['podSelector']['matchLabels'])
+            for selector in selectors:
+                self.assertLessEqual(selector.items(), labels.items())
+            self.assertEqual(pod['serviceAccountName'],
+                             manifests['ServiceAccount']['metadata']['name'])
+            volumes = {volume['name']: volume for volume in pod['volumes']}
+            mounts = [mount['name'] for mount in pod['containers'][0]['volumeMounts']]
+            self.assertEqual(sorted(volumes), sorted(mounts))
+            self.assertEqual(volumes['config']['configMap']['name'],
+                             manifests['ConfigMap']['metadata']['name'])
+            namespaces = {manifest['metadata'].get('namespace') for manifest in manifests.values()
+                          if manifest['kind'] != 'Namespace'}
+            self.assertEqual(namespaces, {manifests['Namespace']['metadata']['name']})
+
+    def test_the_ports_fit(self):
+        for manifests in self.each():
+            ports = {port['name']: port['containerPort']
+                     for port in pod_of(manifests)['containers'][0]['ports']}
+            for port in manifests['Service']['spec']['ports']:
+                self.assertEqual(port['targetPort'], port['name'])
+                self.assertEqual(port['port'], ports[port['name']])
+            admitted = [port['port'] for rule in manifests['NetworkPolicy']['spec']['ingress']
+                        for port in rule['ports']]
+            self.assertEqual(sorted(admitted), sorted(ports))
+            config = manifests['ConfigMap']['data']['vmeventd.conf']
+            self.assertIn(f':{ports["grpc"]}"', re.search(r'^listen = .*', config, re.M)[0])
+            self.assertIn(f':{ports["metrics"]}"',
+                          re.search(r'^metrics-listen = .*', config, re.M)[0])
+
+    def test_only_named_peers_come_in_and_nothing_goes_out(self):
+        for manifests in self.each():
+            policy = manifests['NetworkPolicy']['spec']
+            self.assertEqual(policy['policyTypes'], ['Ingress', 'Egress'])
+            self.assertEqual(policy['egress'], [])
+            for rule in policy['ingress']:
+                for peer in rule['from']:
+                    self.assertTrue(peer['podSelector']['matchLabels'])
+
+    def test_the_configuration_is_valid(self):
+        config = built('base')['ConfigMap']['data']['vmeventd.conf']
+        result = check_config(config)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotEqual(check_config(config + 'no-such-flag = 1\n').returncode, 0)
+
+    def test_the_configuration_names_what_is_mounted(self):
+        for manifests in self.each():
+            config = manifests['ConfigMap']['data']['vmeventd.conf']
+            mounts = {mount['mountPath']: mount
+                      for mount in pod_of(manifests)['containers'][0]['volumeMounts']}
+            for path in re.findall(r'"(?:unix:)?(/[^":,]*)', config):
+                holders = [mount for mount in mounts if (path + '/').startswith(mount + '/')]
+                self.assertTrue(holders, path)
+            if 'shutdown-files = "off"' not in config:
+                self.assertFalse(mounts['/run/qemu'].get('readOnly'))
+
+    def test_the_flags_exist(self):
+        container = pod_of(built('base'))['containers'][0]
+        flags = {argument for argument in container['args'] if argument.startswith('--')}
+        self.assertLessEqual(flags, flags_of('vmeventd'))
+        for probe in ('startupProbe', 'readinessProbe', 'livenessProbe'):
+            program, command = container[probe]['exec']['command']
+            self.assertEqual(program, 'vmevents')
+            self.assertEqual(run(PROGRAMS['vmevents'], command, '--help').returncode, 0)
+
+    def test_the_pod_has_no_more_than_it_needs(self):
+        for manifests in self.each():
+            pod = pod_of(manifests)
+            self.assertIs(pod['automountServiceAccountToken'], False)
+            self.assertIs(manifests['ServiceAccount']['automountServiceAccountToken'], False)
+            self.assertEqual(pod['securityContext']['seccompProfile'], {'type': 'RuntimeDefault'})
+            self.assertIs(pod['hostPID'], True)
+            self.assertNotIn('hostIPC', pod)
+            security = pod['containers'][0]['securityContext']
+            self.assertIs(security['allowPrivilegeEscalation'], False)
+            self.assertIs(security['readOnlyRootFilesystem'], True)
+            self.assertNotIn('privileged', security)
+            self.assertEqual(security['capabilities']['drop'], ['ALL'])
+            added = set(security['capabilities'].get('add', []))
+            self.assertLessEqual(added, CAPABILITIES)
+            if security['runAsUser'] != 0:
+                self.assertEqual(added, set())
+                self.assertIs(pod['securityContext']['runAsNonRoot'], True)
+            resources = pod['containers'][0]['resources']
+            self.assertIn('memory', resources['limits'])
+            self.assertIn('cpu', resources['requests'])
+
+    def test_each_capability_has_its_reason(self):
+        files = [*KUBERNETES.rglob('*.yaml'), ROOT / 'deploy/compose.yaml']
+        for path in files:
+            lines = path.read_text(encoding='utf-8').splitlines()
+            for number, line in enumerate(lines):
+                if re.fullmatch(r'\s*(- |value: )(%s)' % '|'.join(CAPABILITIES), line):
+                    before = lines[max(0, number - 3):number]
+                    self.assertTrue(any('#' in other for other in before), f'{path}: {line}')
+
+    def test_one_memory_limit_everywhere(self):
+        unit = (ROOT / 'deploy/systemd/vmeventd.service').read_text(encoding='utf-8')
+        self.assertIn('\nMemoryMax=1G\n', unit)
+        compose = (ROOT / 'deploy/compose.yaml').read_text(encoding='utf-8')
+        self.assertIn(' mem_limit: 1g\n', compose)
+        pod = (KUBERNETES / 'base/daemonset.yaml').read_text(encoding='utf-8')
+        self.assertRegex(pod, r'limits:\n\s+memory: 1Gi\n')
+        operations = (ROOT / 'docs/operations.md').read_text(encoding='utf-8')
+        self.assertIn("`MemoryMax=1G` in the unit, and 1 GiB as the containers' limit", operations)
+
+    def test_the_version_is_ours(self):
+        image = pod_of(built('base'))['containers'][0]['image']
+        version = run(PROGRAMS['vmeventd'], '--version').stdout.split()[-1]
+        self.assertEqual(image.rsplit(':', 1)[1], version)
+
+
+class Compose(unittest.TestCase):
+    def setUp(self):
+        self.file = strict_yaml.load(ROOT / 'deploy/compose.yaml')
+        self.service = self.file['services']['vmeventd']
+        self.schema = strict_yaml.load(HERE / 'compose_schema.json')
+
+    def test_it_is_valid(self):
+        validator = jsonschema.Draft201909Validator(self.schema)
+        self.assertEqual([error.message for error in validator.iter_errors(self.file)], [])
+
+    def test_faults_are_found(self):
+        validator = jsonschema.Draft201909Validator(self.schema)
+        self.service['cap-add'] = []
+        self.assertFalse(validator.is_valid(self.file))
+
+    def test_the_flags_exist(self):
+        flags = {word for word in self.service['command'] if word.startswith('--')}
+        self.assertLessEqual(flags, flags_of('vmeventd'))
+        result = run(PROGRAMS['vmeventd'], *self.service['command'], '--check-config')
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_it_has_no_more_than_it_needs(self):
+        self.assertEqual(self.service['cap_drop'], ['ALL'])
+        self.assertLessEqual(set(self.service['cap_add']), CAPABILITIES)
+        self.assertIs(self.service['read_only'], True)
+        self.assertIn('no-new-privileges:true', self.service['security_opt'])
+        self.assertNotIn('privileged', self.service)
+
+    def test_the_volumes_are_there(self):
+        targets = {volume['target'] for volume in self.service['volumes']}
+        self.assertEqual(targets, {'/run/qemu', '/run/vmeventd', '/var/lib/vmeventd'})
+        # A named one would be the image's user's, and this runs as root.
+        self.assertEqual({volume['type'] for volume in self.service['volumes']}, {'bind'})
+
+
+class Image(unittest.TestCase):
+    def setUp(self):
+        text = (ROOT / 'Dockerfile').read_text(encoding='utf-8')
+        self.text = text.replace('\\\n', ' ')
+
+    def test_its_packages_are_those_of_dev(self):
+        dev = (ROOT / 'dev').read_text(encoding='utf-8')
+        packages = re.search(r'^readonly packages=\((.*?)^\)', dev, re.M | re.S)
+        ours = set(packages[1].split())
+        install = re.search(r'--no-install-recommends install (.*?) &&', self.text)[1]
+        self.assertLessEqual(set(install.split()), ours)
+
+    def test_its_health_check_is_the_compose_files(self):
+        test = re.search(r'^HEALTHCHECK .*CMD (\[.*\])', self.text, re.M)[1]
+        compose = strict_yaml.load(ROOT / 'deploy/compose.yaml')['services']['vmeventd']
+        self.assertEqual(['CMD', *re.findall(r'"([^"]*)"', test)], compose['healthcheck']['test'])
+
+    def test_no_address_is_in_it(self):
+        for path in (ROOT / 'Dockerfile', ROOT / 'tools/test_image.sh'):
+            self.assertNotRegex(path.read_text(encoding='utf-8'), r'https?://')
+
+
+class Kustomize(unittest.TestCase):
+    """A ctest test of its own, so that its absence shows."""
+
+    def test_kustomize_builds_the_same(self):
+        about = ''
+        if shutil.which('kubectl'):
+            about = run('kubectl', 'version', '--client', '-o', 'json').stdout
+        if 'kustomizeVersion' not in about:
+            self.skipTest('there is no kubectl with a kustomize of version 4 or newer')
+        for variant in VARIANTS:
+            text = run('kubectl', 'kustomize', str(KUBERNETES / variant)).stdout
+            theirs = {manifest['kind']: manifest for manifest in yaml.safe_load_all(text)}
+            ours = built(variant)
+            # The two hash the content in different ways.
+            name = theirs['ConfigMap']['metadata']['name']
+            text = text.replace(name, ours['ConfigMap']['metadata']['name'])
+            theirs = {manifest['kind']: manifest for manifest in yaml.safe_load_all(text)}
+            self.assertEqual(ours, theirs, variant)
+
+
+class Documents(unittest.TestCase):
+    def test_the_flags_exist(self):
+        known = flags_of('vmeventd') | flags_of('vmevents')
+        for path in (ROOT / 'docs/containers.md', KUBERNETES / 'README.md'):
+            text = path.read_text(encoding='utf-8').replace('\\\n', ' ')
+            for line in text.splitlines():
+                # What stands after the image's name is vmeventd's.
+                for arguments in re.findall(r'\bvmeventd:0\.1\.0 (.*)', line):
+                    flags = {word for word in shlex.split(arguments) if word.startswith('--')}
+                    self.assertLessEqual(flags, known, line)
+
+
+if __name__ == '__main__':
+    PROGRAMS['vmeventd'], PROGRAMS['vmevents'] = sys.argv[1:3]
+    result = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2, exit=False).result
+    sys.exit(1 if not result.wasSuccessful() else 77 if len(result.skipped) == result.testsRun else 0)

@@ -1,0 +1,176 @@
+// Prometheus' view of the daemon.
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+
+class MetricsTest : public E2eTest {
+ protected:
+  DaemonOptions MetricsOptions() const {
+    DaemonOptions options = Options();
+    options.arguments.insert(options.arguments.end(), {"--metrics-listen", "127.0.0.1:0"});
+    return options;
+  }
+  // A connection to where the daemon's log says that its metrics are.
+  int Connect() const {
+    const std::string log = ReadFile(Options().log_file);
+    const std::string text = "metrics at http://127.0.0.1:";
+    const size_t at = log.find(text);
+    if (at == std::string::npos) Fail("the daemon did not say where its metrics are");
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(std::atoi(log.c_str() + at + text.size())));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      FailErrno("connecting to the metrics");
+    }
+    return connection;
+  }
+  static void Send(int connection, const std::string& request) {
+    if (write(connection, request.data(), request.size()) < 0) FailErrno("asking for metrics");
+  }
+  // What GET /metrics answers.
+  std::string Scrape() const {
+    const int connection = Connect();
+    Send(connection, "GET /metrics HTTP/1.0\r\n\r\n");
+    std::string answer;
+    char buffer[4096];
+    for (ssize_t size = 0; (size = read(connection, buffer, sizeof(buffer))) > 0;) {
+      answer.append(buffer, static_cast<size_t>(size));
+    }
+    close(connection);
+    return answer;
+  }
+  // Scrapes until there is `text`.
+  std::string ScrapeUntil(const std::string& text) const {
+    std::string answer;
+    WaitUntil("the metrics say " + text, [&] {
+      answer = Scrape();
+      return answer.find(text) != std::string::npos;
+    });
+    return answer;
+  }
+  // The log's lines, each an object, that have this message.
+  std::vector<nlohmann::json> Lines(const std::string& message) const {
+    std::vector<nlohmann::json> out;
+    const std::string log = ReadFile(Options().log_file);
+    for (const absl::string_view line : absl::StrSplit(log, '\n', absl::SkipEmpty())) {
+      nlohmann::json object = nlohmann::json::parse(line);
+      if (object["message"] == message) out.push_back(std::move(object));
+    }
+    return out;
+  }
+};
+
+TEST_F(MetricsTest, TellWhatTheDaemonKnows) {
+  StartDaemon(MetricsOptions());
+  OpenStream();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const std::string metrics = ScrapeUntil("vmeventd_stream_sent_events_total 1\n");
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_build_info{version=\""));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_exit_status_source_info{source=\"" +
+                                 daemon().GetServerInfo().exit_status_source() + "\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_vms{state=\"RUNNING\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_streams 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_stream_lag_max_events 0\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_journal_writable 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_events_total{type=\"STARTED\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("pattern=\"*.kvmd\"} 1\n"));
+  EXPECT_THAT(metrics, Not(HasSubstr("vm1")));
+}
+
+TEST_F(MetricsTest, FollowAVmToItsEnd) {
+  StartDaemon(MetricsOptions());
+  OpenStream();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  guest->Signal(SIGTERM);
+  stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  const std::string metrics = ScrapeUntil("vmeventd_stream_sent_events_total 2\n");
+  EXPECT_THAT(metrics,
+              HasSubstr("vmeventd_stops_total{class=\"ADMIN\",cause=\"HOST_SIGNAL\"} 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_vms{state=\"RUNNING\"} 0\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_stopped_vms 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("_count{leg=\"observed_to_durable\"} 2\n"));
+  EXPECT_THAT(metrics, HasSubstr("_count{leg=\"public_to_sent\"} 2\n"));
+  EXPECT_THAT(metrics, HasSubstr("vmeventd_shutdown_file_duration_seconds_count 1\n"));
+  EXPECT_THAT(metrics, Not(HasSubstr("vmeventd_journal_size_bytes{file=\"db\"} 0\n")));
+}
+
+TEST_F(MetricsTest, SayWhyStreamsEnded) {
+  StartDaemon(MetricsOptions());
+  v1::WatchEventsRequest request;
+  request.set_after_sequence(1'000'000);
+  request.set_journal_id(daemon().GetServerInfo().journal_id());
+  EventStream(daemon().channel(), request).WaitEnd();
+  ScrapeUntil("vmeventd_streams_ended_total{reason=\"out_of_range\"} 1\n");
+  {
+    EventStream cancelled(daemon().channel(), FromOldest());
+    cancelled.WaitProgress();
+  }
+  ScrapeUntil("vmeventd_streams_ended_total{reason=\"client\"} 1\n");
+}
+
+TEST_F(MetricsTest, ClientsThatDoNotReadHoldUpNeitherScrapesNorTheEnd) {
+  StartDaemon(MetricsOptions());
+  std::vector<int> connections;
+  for (int i = 0; i < 12; ++i) {
+    connections.push_back(Connect());
+    if (i % 2 == 0) Send(connections.back(), "GET /metrics HTT");
+  }
+  EXPECT_THAT(Scrape(), HasSubstr("vmeventd_build_info"));
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(daemon().WaitExit(), 0);
+  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("stopped at sequence"));
+  for (const int connection : connections) close(connection);
+}
+
+TEST_F(MetricsTest, TheLogHasALineOfEachStop) {
+  DaemonOptions options = MetricsOptions();
+  options.arguments.insert(options.arguments.end(), {"--log-format", "json"});
+  StartDaemon(options);
+  OpenStream();
+  const auto guest = StartEmptyGuest("vm1");
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  guest->Signal(SIGKILL);
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  const std::vector<nlohmann::json> lines = Lines("VM stopped");
+  ASSERT_THAT(lines, SizeIs(1));
+  EXPECT_EQ(lines[0]["level"], "warn");
+  EXPECT_EQ(lines[0]["vm"], "vm1");
+  EXPECT_EQ(lines[0]["run_id"], started.vm().run_id());
+  EXPECT_EQ(lines[0]["class"], "CRASH");
+  EXPECT_EQ("SHUTDOWN_CAUSE_" + lines[0]["cause"].get<std::string>(),
+            v1::ShutdownCause_Name(stopped.shutdown().cause()));
+  EXPECT_EQ(lines[0]["rule"], stopped.shutdown().rule());
+  EXPECT_EQ(lines[0]["sequence"], stopped.sequence());
+  ASSERT_EQ(lines[0]["evidence"].size(), static_cast<size_t>(stopped.shutdown().evidence_size()));
+  for (int i = 0; i < stopped.shutdown().evidence_size(); ++i) {
+    EXPECT_EQ(lines[0]["evidence"][i], stopped.shutdown().evidence(i).what());
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,83 @@
+// A VM that moves from one QEMU to another.
+
+#include <unistd.h>
+
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+class MigrationTest : public E2eTest {};
+
+TEST_F(MigrationTest, SourceHasMigratedAwayAndTheVmLivesOnAtItsDestination) {
+  StartDaemonAndStream();
+  GuestOptions options;
+  options.name = "source";
+  const auto source = StartGuest(options);
+  const std::string channel = "unix:" + dir() / "migration";
+  options.name = "destination";
+  options.arguments = {"-incoming", channel};
+  options.wait_until_ready = false;
+  const auto destination = StartGuest(options);
+  stream().Wait("source", v1::EVENT_TYPE_STARTED);
+  stream().Wait("destination", v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(daemon().GetVm("destination").state(), v1::VM_STATE_PAUSED);
+
+  source->manager().Execute("migrate", {{"uri", channel}});
+  stream().Wait("destination", v1::EVENT_TYPE_RESUMED);
+  EXPECT_EQ(daemon().GetVm("destination").state(), v1::VM_STATE_RUNNING);
+  WaitUntil("the migration is complete",
+            [&] { return source->manager().Execute("query-migrate")["status"] == "completed"; });
+  source->manager().Execute("quit");
+  const v1::Event gone = stream().Wait("source", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(gone.shutdown().cause(), v1::SHUTDOWN_CAUSE_MIGRATED_AWAY);
+  EXPECT_FALSE(FileAtStop("source"));
+
+  destination->Type("poweroff -f");
+  const v1::Event stopped = stream().Wait("destination", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_TRUE(FileAtStop("destination"));
+}
+
+TEST_F(MigrationTest, IncomingVmThatFailsBeforeItRanIsACrashWithItsExitCode) {
+  StartDaemonAndStream();
+  GuestOptions options;
+  options.name = "destination";
+  const std::string channel = dir() / "migration";
+  options.arguments = {"-incoming", "unix:" + channel};
+  options.wait_until_ready = false;
+  const auto destination = StartGuest(options);
+  stream().Wait("destination", v1::EVENT_TYPE_STARTED);
+  const int connection = ConnectUnix(channel);
+  ASSERT_GE(connection, 0);
+  const std::string garbage(64, 'x');  // no migration stream
+  EXPECT_EQ(write(connection, garbage.data(), garbage.size()), 64);
+  close(connection);
+  EXPECT_NE(destination->WaitExit(), 0);
+  const v1::Event stopped = stream().Wait("destination", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_CRASHED);
+  EXPECT_TRUE(stopped.shutdown().exit_status_known());
+  EXPECT_EQ(stopped.shutdown().exit_code(), 1);
+}
+
+TEST_F(MigrationTest, CancelledMigrationChangesNothing) {
+  StartDaemonAndStream();
+  const auto source = StartGuest({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  // Nobody listens there; one that does is cancelled.
+  source->manager().Execute("migrate-set-parameters", {{"max-bandwidth", 1}});
+  source->manager().Execute("migrate", {{"uri", "exec:cat >/dev/null"}});
+  source->manager().Execute("migrate_cancel");
+  WaitUntil("the migration is cancelled",
+            [&] { return source->manager().Execute("query-migrate")["status"] == "cancelled"; });
+  source->Type("poweroff -f");
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Checks what Prometheus and Grafana are given.
+
+  rules    the alert rules, their unit tests and the dashboard's queries, with promtool; each
+           alert has a section in docs/alerts.md
+  metrics  what a running daemon answers to a scrape, with promtool
+  names    each metric that a rule, the dashboard or docs/metrics.md names is one that a running
+           daemon exposes, with the labels that are used, and docs/metrics.md names them all
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+METRIC = re.compile(r"\b((?:vmeventd|process)_[a-z0-9_]+)\b")
+# What a histogram's series add to its name.
+SUFFIXES = ("_bucket", "_count", "_sum")
+# Words that look like metrics and are none.
+NO_METRICS = {"process_tracking"}
+
+
+class Daemon:
+    """A vmeventd with every part that has metrics, TLS among them."""
+
+    def __init__(self, binary):
+        self.directory = tempfile.TemporaryDirectory(prefix="vme-", dir="/tmp")
+        path = pathlib.Path(self.directory.name)
+        (path / "vms").mkdir()
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-keyout", path / "key.pem", "-out", path / "cert.pem", "-days", "30",
+             "-subj", "/CN=localhost"],
+            check=True, capture_output=True)
+        # A journal that is none is moved aside, which is told by an event: there is one then.
+        (path / "state").mkdir(mode=0o700)
+        (path / "state/journal.db").write_text("no database", encoding="utf-8")
+        (path / "state/journal.db").chmod(0o600)
+        self.log = path / "log"
+        with open(self.log, "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [binary, "--watch", f"{path}/vms:*.qmp", "--listen", f"unix:{path}/run/s.sock",
+                 "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
+                 f"{path}/key.pem", "--tls-client-ca", f"{path}/cert.pem",
+                 "--metrics-listen", "127.0.0.1:0", "--state-dir",
+                 f"{path}/state"],
+                stderr=log, stdout=log)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        self.directory.cleanup()
+
+    def scrape(self):
+        """The text of a scrape, once the first scan is done and the event is in the journal."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            text = self.log.read_text(encoding="utf-8")
+            found = re.search(r"metrics at (http://\S+)", text)
+            if found and "the first scan is done" in text:
+                with urllib.request.urlopen(found[1], timeout=10) as answer:
+                    metrics = answer.read().decode()
+                if "vmeventd_journal_oldest_event_timestamp_seconds" in metrics:
+                    return metrics
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        sys.exit("the daemon did not serve metrics:\n" + self.log.read_text(encoding="utf-8"))
+
+
+def promtool(options, *arguments, text=None):
+    done = subprocess.run([options.promtool, *arguments], input=text, text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout
+
+
+def check_rules(options):
+    problems = []
+    rules = options.source / "deploy/prometheus/vmeventd.rules.yml"
+    tests = options.source / "deploy/prometheus/vmeventd.rules.test.yml"
+    for arguments in (("check", "rules", rules), ("test", "rules", tests)):
+        code, output = promtool(options, *arguments)
+        if code != 0:
+            problems.append(output)
+    alerts = re.findall(r"- alert: (\w+)", rules.read_text(encoding="utf-8"))
+    tested = tests.read_text(encoding="utf-8")
+    problems += [f"no unit test names the alert {name}" for name in alerts if name not in tested]
+    for part in rules.read_text(encoding="utf-8").split("- alert: ")[1:]:
+        name = part.split()[0]
+        for key in ("severity:", "summary:", "description:", "runbook:", "runbook_url:"):
+            if key not in part:
+                problems.append(f"the alert {name} has no {key}")
+        if not re.search(r"severity: (critical|warning)\n", part):
+            problems.append(f"the alert {name} is neither critical nor a warning")
+        if f"/alerts.md#{name.lower()}\n" not in part:
+            problems.append(f"the runbook_url of {name} leads elsewhere than to its section")
+    sections = re.findall(r"^## (\w+)$", (options.source / "docs/alerts.md").read_text("utf-8"), re.M)
+    if sections != alerts:
+        problems.append(f"docs/alerts.md has not the sections of the alerts: {sections}, {alerts}")
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as queries:
+        # JSON is YAML; a query that is one by itself is one in a rule.
+        json.dump({"groups": [{"name": "dashboard", "rules": [
+            {"record": f"query:{number}", "expr": query}
+            for number, query in enumerate(dashboard_queries(options))]}]}, queries)
+        queries.flush()
+        code, output = promtool(options, "check", "rules", queries.name)
+        if code != 0:
+            problems.append(f"the dashboard: {output}")
+    return problems
+
+
+def dashboard(options):
+    return json.loads((options.source / "deploy/grafana/vmeventd.json").read_text("utf-8"))
+
+
+def dashboard_queries(options):
+    """The queries of all panels, with values for the variables."""
+    out = []
+    for panel in dashboard(options)["panels"]:
+        for target in panel.get("targets", []):
+            query = target["expr"]
+            for variable, value in (("$node", ".*"), ("$__rate_interval", "5m"),
+                                    ("$__range", "1h")):
+                query = query.replace(variable, value)
+            out.append(query)
+    return out
+
+
+def check_metrics(options):
+    with Daemon(options.daemon) as daemon:
+        code, output = promtool(options, "check", "metrics", text=daemon.scrape())
+    return [output] if code != 0 or output.strip() else []
+
+
+def exposed(text):
+    """Metric by name, with the labels that it has."""
+    metrics = {name: set() for name in re.findall(r"^# TYPE (\S+)", text, re.M)}
+    for name, labels in re.findall(r"^([a-z0-9_]+)\{(.*)\} ", text, re.M):
+        metrics[base_name(name, metrics)].update(re.findall(r'(\w+)="', labels))
+    return metrics
+
+
+def base_name(name, metrics):
+    for suffix in SUFFIXES:
+        if name.endswith(suffix) and name[: -len(suffix)] in metrics:
+            return name[: -len(suffix)]
+    return name
+
+
+def check_names(options):
+    problems = []
+    with Daemon(options.daemon) as daemon:
+        metrics = exposed(daemon.scrape())
+
+    rules = (options.source / "deploy/prometheus/vmeventd.rules.yml").read_text(encoding="utf-8")
+    document = (options.source / "docs/metrics.md").read_text(encoding="utf-8")
+    board = dashboard(options)
+    queries = dashboard_queries(options)
+    queries += [variable["query"]["query"] for variable in board["templating"]["list"]
+                if variable["type"] == "query"]
+    # Where the rows of tables are, not the prose between them.
+    rows = re.findall(r"^\| `((?:vmeventd|process)_\w+)` \|", document, re.M)
+
+    for where, text in (("the alert rules", rules), ("the dashboard", "\n".join(queries)),
+                        ("docs/metrics.md", document)):
+        for name in set(METRIC.findall(text)) - NO_METRICS:
+            if base_name(name, metrics) not in metrics:
+                problems.append(f"{where}: the daemon has no metric {name}")
+        for name, selector in re.findall(r"\b((?:vmeventd|process)_\w+)\{([^}]*)\}", text):
+            known = metrics.get(base_name(name, metrics), set()) | {"instance", "job", "le"}
+            for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector):
+                if label not in known:
+                    problems.append(f"{where}: {name} has no label {label}")
+    problems += [f"docs/metrics.md does not list {name}" for name in metrics if name not in rows]
+    problems += [f"docs/metrics.md lists {name} twice" for name in set(rows)
+                 if rows.count(name) > 1]
+
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    if len({panel["id"] for panel in board["panels"]}) != len(board["panels"]):
+        problems.append("the dashboard: two panels have one id")
+    for panel in panels:
+        if panel["datasource"]["uid"] != "${datasource}" or not panel["targets"]:
+            problems.append(f"the dashboard: {panel['title']} has no data source or no query")
+    return problems
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("check", choices=("rules", "metrics", "names"))
+    parser.add_argument("--source", type=pathlib.Path, required=True)
+    parser.add_argument("--promtool", required=True)
+    parser.add_argument("--daemon", required=True)
+    options = parser.parse_args()
+    checks = {"rules": check_rules, "metrics": check_metrics, "names": check_names}
+    problems = checks[options.check](options)
+    for problem in problems:
+        print(problem)
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+#!/bin/bash
+# The package under a real systemd, as a service of a booted system: what its unit lets the daemon do,
+# and what systemd does for it.
+# shellcheck source=tests/system/package/inside.sh
+source /root/inside.sh
+daemon_log() { journalctl --no-pager -q -u vmeventd.service; }
+
+service() { systemctl show --value -p "$1" vmeventd.service; }
+
+# Of the process that runs now.
+status_line() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(service MainPID)/status"; }
+
+readonly page=/usr/share/doc/vmeventd/ganeti.md
+
+# Runs the Nth block of commands of the page on Ganeti, as it is written there.
+follow() {
+  local commands
+  commands=$(awk -v wanted="$1" '/^ *```sh$/ {n++; on = 1; next} /^ *```$/ {on = 0}
+    on && n == wanted' "$page")
+  [[ -n $commands ]] || fail "the page has no block $1"
+  printf '%s\n' "$commands"
+  bash -e -c "$commands" || fail "the block $1 of the page"
+}
+
+# As Ganeti's watcher does, and the start of an instance, where Ganeti has no units.
+ganeti_starts_kvmd() {
+  start-stop-daemon --start --quiet --oknodo --pidfile /run/ganeti/ganeti-kvmd.pid \
+    --startas /usr/sbin/ganeti-kvmd --chuid root:root
+}
+
+kvmd_is_there() { start-stop-daemon --stop --test --quiet --name ganeti-kvmd; }
+kvmd_is_gone() { ! kvmd_is_there; }
+end_kvmd() {
+  start-stop-daemon --stop --quiet --oknodo --retry 5 --name ganeti-kvmd
+  wait_for "kvmd is gone" kvmd_is_gone
+}
+
+# What the package says of itself as it is installed again over the configuration that there is.
+install_again() {
+  apt-get "${apt_options[@]}" remove vmeventd >/dev/null
+  install ./vmeventd.deb
+}
+
+check_nothing_configured() {
+  step "nothing is configured"
+  same "the service" "$(systemctl is-active vmeventd.service || true)" inactive
+  same "at boot" "$(systemctl is-enabled vmeventd.service || true)" disabled
+  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  install ./vmeventd.deb
+  grep -q 'is not started: no directory is configured' /root/apt.log || fail "it does not say why"
+  same "the service" "$(systemctl is-active vmeventd.service || true)" inactive
+}
+
+check_beside_kvmd() {
+  step "beside a kvmd"
+  command install -m 0755 fake_kvmd.pl /usr/sbin/ganeti-kvmd
+  ganeti_starts_kvmd
+  wait_for "kvmd is there" kvmd_is_there
+  start_qemu "$monitors" web0
+  local kept=/root/vmeventd.conf
+  cp /etc/vmeventd/vmeventd.conf "$kept"
+  echo 'watch = ["/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd"]' >>/etc/vmeventd/vmeventd.conf
+  install_again
+  grep -q 'is not started: ganeti-kvmd is active' /root/apt.log || fail "it does not say why"
+  same "the service" "$(systemctl is-active vmeventd.service || true)" inactive
+  kvmd_is_there || fail "kvmd was ended"
+  cp "$kept" /etc/vmeventd/vmeventd.conf
+}
+
+# The page, on a Debian 12 whose kvmd is Ganeti's own child, and back.
+check_ganeti_without_units() {
+  step "the page, without units"
+  follow 1
+  follow 3
+  wait_for "the VM is followed" vm_says web0 RUNNING
+  kvmd_is_gone || fail "a kvmd is there beside vmeventd"
+  ganeti_starts_kvmd
+  kvmd_is_gone || fail "Ganeti starts a second one"
+  systemctl restart vmeventd.service
+  ganeti_starts_kvmd
+  kvmd_is_gone || fail "Ganeti starts a second one after a restart"
+  same "who shows itself" "$(cat /run/ganeti/ganeti-kvmd.pid)" "$(service MainPID)"
+  step "it was away, and Ganeti has started kvmd"
+  systemctl stop vmeventd.service
+  ganeti_starts_kvmd
+  wait_for "kvmd is there" kvmd_is_there
+  systemctl start vmeventd.service
+  wait_for "the VM is followed" vm_says web0 RUNNING
+  kvmd_is_gone || fail "a kvmd is there beside vmeventd"
+  step "back"
+  follow 4
+  ganeti_starts_kvmd
+  wait_for "kvmd is there" kvmd_is_there
+  end_kvmd
+}
+
+# The page, with the unit of Ganeti's own.
+check_ganeti_with_units() {
+  step "the page, with units"
+  printf '[Service]\nType=simple\nExecStart=/usr/sbin/ganeti-kvmd -f\nRestart=on-failure\n' \
+    >/etc/systemd/system/ganeti-kvmd.service
+  systemctl daemon-reload
+  systemctl start ganeti-kvmd.service
+  wait_for "kvmd is there" kvmd_is_there
+  install_again
+  same "the service" "$(systemctl is-active vmeventd.service || true)" inactive
+  sed -i '/^watch/d' /etc/vmeventd/vmeventd.conf
+  follow 1
+  follow 2
+  follow 3
+  wait_for "the VM is followed" vm_says web0 RUNNING
+  kvmd_is_gone || fail "a kvmd is there beside vmeventd"
+  same "what Ganeti asks" "$(systemctl show --value -p ActiveState ganeti-kvmd.service)" active
+  systemctl start ganeti-kvmd.service
+  kvmd_is_gone || fail "Ganeti starts a second one"
+  same "the socket's directory" "$(stat -c '%U:%G %a' /run/vmeventd)" "vmeventd:vmeventd 750"
+  step "an upgrade in the place of kvmd"
+  local pid
+  pid=$(service MainPID)
+  make_newer
+  install ./newer.deb
+  [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
+  wait_for "the VM is followed" vm_says web0 RUNNING
+  step "back"
+  follow 4
+  systemctl restart ganeti-kvmd.service
+  wait_for "kvmd is there" kvmd_is_there
+  systemctl stop ganeti-kvmd.service
+  rm /etc/systemd/system/ganeti-kvmd.service
+  rm -r /etc/systemd/system/ganeti-kvmd.service.d
+  systemctl daemon-reload
+  kill "${qemu:?}"
+  rm "$monitors/web0.kvmd" /run/ganeti/ganeti-kvmd.pid
+  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+}
+
+# Configured before, and no kvmd: it starts as it is installed.
+check_service() {
+  step "the service"
+  mkdir -p /etc/vmeventd
+  echo 'watch = ["/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd"]' >/etc/vmeventd/vmeventd.conf
+  apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install ./vmeventd.deb \
+    >/root/apt.log 2>&1 || fail "$(cat /root/apt.log)"
+  same "at boot" "$(systemctl is-enabled vmeventd.service)" enabled
+  # systemd knows it as ready, because it has said so.
+  wait_for "the service is up" systemctl is-active vmeventd.service
+  vmevents info >/dev/null
+  same "the user" "$(stat -c %U "/proc/$(service MainPID)")" vmeventd
+  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN.
+  local set
+  for set in CapPrm CapEff CapBnd; do
+    same "$set" "$(status_line "$set")" 0000000000001002
+  done
+  same "a system call filter" "$(status_line Seccomp)" 2
+  same "no new privileges" "$(status_line NoNewPrivs)" 1
+}
+
+check_shutdown_file() {
+  step "a VM, whose directory came after the daemon"
+  start_qemu "$monitors" web1
+  wait_for "the VM is followed" vm_says web1 RUNNING
+  kill -USR1 "${qemu:?}"
+  wait_for "the shutdown file" test -f "$monitors/web1.shutdown"
+  wait_for "the verdict" vm_says web1 USER
+}
+
+check_drop_in() {
+  step "another directory, by a drop-in"
+  local other=/run/vms
+  mkdir -p "$other" "/etc/systemd/system/vmeventd.service.d"
+  echo 'watch = ["/run/vms:*.kvmd"]' >/etc/vmeventd/vmeventd.conf
+  printf '[Service]\nReadWritePaths=%s\n' "$other" \
+    >/etc/systemd/system/vmeventd.service.d/directories.conf
+  systemctl daemon-reload
+  systemctl restart vmeventd.service
+  start_qemu "$other" web2
+  wait_for "the VM is followed" vm_says web2 RUNNING
+  kill -USR1 "$qemu"
+  wait_for "the shutdown file" test -f "$other/web2.shutdown"
+}
+
+check_signals() {
+  step "reload, stop, start"
+  local pid
+  pid=$(service MainPID)
+  systemctl reload vmeventd.service
+  wait_for "the service is up" systemctl is-active vmeventd.service
+  same "the process after a reload" "$(service MainPID)" "$pid"
+  systemctl stop vmeventd.service
+  same "how it stopped" "$(service Result) $(service ExecMainStatus)" "success 0"
+  systemctl start vmeventd.service
+}
+
+# A normal user's own daemon, with that user's service manager, beside the system's.
+check_user_instance() {
+  step "a user's instance"
+  useradd --create-home --uid 1000 alice
+  command install -d -o alice -m 0700 /run/user/1000 /home/alice/.config/vmeventd
+  printf 'watch = ["/run/user/1000/vms:*.kvmd"]\n' >/home/alice/.config/vmeventd/vmeventd.conf
+  local as_alice=(setpriv --reuid=1000 --regid=1000 --clear-groups
+    env -i HOME=/home/alice XDG_RUNTIME_DIR=/run/user/1000)
+  systemd-run --quiet --unit=alice --uid=1000 -p Delegate=yes -E HOME=/home/alice \
+    -E XDG_RUNTIME_DIR=/run/user/1000 /lib/systemd/systemd --user
+  wait_for "the user's manager is there" \
+    "${as_alice[@]}" systemctl --user is-system-running --wait
+  "${as_alice[@]}" systemctl --user start vmeventd.service
+  local system user
+  system=$(vmevents -o json info)
+  user=$("${as_alice[@]}" vmevents -o json info)
+  [[ $system == *journal_id* && $user == *journal_id* && $user != "$system" ]] ||
+    fail "not two daemons: $system and $user"
+  systemctl stop alice.service
+}
+
+# Waits for the watchdog, which is shorter here.
+check_watchdog() {
+  step "a daemon that hangs"
+  printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\nRestartSec=100ms\n' \
+    >/etc/systemd/system/vmeventd.service.d/watchdog.conf
+  systemctl daemon-reload
+  systemctl restart vmeventd.service
+  local pid
+  pid=$(service MainPID)
+  kill -STOP "$pid"
+  wait_for "systemd has killed it" test ! -e "/proc/$pid"
+  wait_for "the service is up" systemctl is-active vmeventd.service
+  vmevents info >/dev/null
+}
+
+check_upgrade_and_purge() {
+  step "upgrade"
+  local pid
+  pid=$(service MainPID)
+  make_newer
+  install ./newer.deb
+  systemctl is-active --quiet vmeventd.service
+  [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
+  step "purge"
+  pid=$(service MainPID)
+  rm -r "$monitors"
+  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  [[ ! -e /proc/$pid ]] || fail "the daemon still runs"
+  rm -r /etc/systemd/system/vmeventd.service.d
+  check_purged
+}
+
+check_nothing_configured
+check_beside_kvmd
+check_ganeti_without_units
+check_ganeti_with_units
+check_service
+check_shutdown_file
+check_drop_in
+check_signals
+check_user_instance
+check_watchdog
+check_upgrade_and_purge
+step "all well"

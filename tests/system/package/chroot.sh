@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# The package in a clean Debian: lifecycle.sh in a chroot, or boot.sh in a system that is booted.
+#
+#   chroot.sh lifecycle|boot PACKAGE_DIR CACHE_DIR
+#
+# CACHE_DIR keeps the bare system and the packages that were downloaded. All mounts are of a mount
+# namespace, and all processes of a PID namespace, that end with this script, however it ends.
+set -euo pipefail
+
+readonly skipped=77
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+what=$1
+package_dir=$(readlink -f "$2")
+cache=$3
+readonly here what package_dir
+
+skip() {
+  echo "skipped: $*"
+  exit "$skipped"
+}
+
+# apt's lines of the sources of Debian 12 that this machine uses.
+sources() {
+  # shellcheck disable=SC2016  # apt-get's own variables
+  apt-get indextargets --format '$(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+    'Created-By: Packages' 'Origin: Debian' |
+    awk '$1 ~ /^bookworm(-updates|-security)?$/ {print "deb", $2, $3, $4}' | sort -u
+}
+
+# What this machine tells apt of proxies and of its mirror's age.
+apt_options() {
+  apt-config dump |
+    grep -E '^Acquire::((http|https)::(Proxy|Pipeline-Depth)|Check-Valid-Until|Check-Date|Retries)' |
+    sed 's/^/--aptopt=/'
+}
+
+# A system with nothing but apt, in $cache/base-KEY.tar; KEY names what it was made of.
+make_base() {
+  local lines options key
+  lines=$(sources)
+  [[ -n $lines ]] || { echo "apt-get knows no source of bookworm" >&2; exit 1; }
+  mapfile -t options < <(apt_options)
+  key=$(sha256sum <<<"$lines ${options[*]}" | cut -c1-16)
+  base=$cache/base-$key.tar
+  [[ ! -f $base ]] || return 0
+  echo "making $base"
+  local release
+  release=$(mktemp -d -p "$cache" making.XXXX)
+  trap 'rm -rf "$release"' EXIT
+  TMPDIR=$release mmdebstrap --quiet --mode=root --variant=apt --skip=cleanup/apt/lists \
+    --dpkgopt=force-unsafe-io --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
+    "${options[@]}" bookworm "$release/base.tar" - <<<"$lines"
+  mv "$release/base.tar" "$base"
+  rm -rf "$release"
+  trap - EXIT
+}
+
+# In memory: nothing of it is left.
+unpack_base() {
+  root=$cache/root
+  mkdir -p "$root"
+  mount -t tmpfs -o mode=0755,size=2g none "$root"
+  tar -x -f "$base" -C "$root"
+  mount -t proc proc "$root/proc"
+  mount --bind "$cache/archives" "$root/var/cache/apt/archives"
+  cp /etc/resolv.conf "$root/etc/resolv.conf"
+  ! [[ -f /etc/hosts ]] || cp /etc/hosts "$root/etc/hosts"
+  cp "$package_dir"/*.deb "$root/root/vmeventd.deb"
+  cp "$here"/{inside.sh,lifecycle.sh,boot.sh,fake_qemu.pl,fake_kvmd.pl} "$root/root/"
+}
+
+in_chroot() {
+  env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root \
+    chroot "$root" "$@"
+}
+
+# What systemd-nspawn makes and does not take away.
+nspawn_cgroups() {
+  find /sys/fs/cgroup -maxdepth 4 -type d \( -name payload -o -name supervisor \) 2>/dev/null | sort || true
+}
+
+# Boots the system, in which a unit runs boot.sh and then ends it.
+boot() {
+  command -v systemd-nspawn >/dev/null || skip "there is no systemd-nspawn (systemd-container) here"
+  # shellcheck disable=SC2016  # for that shell
+  in_chroot bash -c 'source /root/inside.sh; daemon_log() { :; }; install ./vmeventd.deb'
+  cat >"$root/etc/systemd/system/boot-checks.service" <<'UNIT'
+[Unit]
+After=vmeventd.service
+[Service]
+Type=oneshot
+Environment=HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+StandardOutput=append:/root/output
+StandardError=inherit
+ExecStart=/root/boot.sh
+ExecStart=/bin/touch /root/passed
+ExecStopPost=/bin/systemctl --force poweroff
+UNIT
+  ln -s ../boot-checks.service "$root/etc/systemd/system/multi-user.target.wants/"
+  umount "$root/proc"
+  # What it leaves there is left here.
+  mount -t tmpfs none /run
+  local before cgroup
+  before=$(nspawn_cgroups)
+  timeout --signal=KILL 600 systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
+    --bind="$cache/archives:/var/cache/apt/archives" --capability=all --console=pipe \
+    /lib/systemd/systemd </dev/null >"$cache/boot.log" 2>&1 || true
+  for cgroup in $(comm -13 <(echo "$before") <(nspawn_cgroups)); do
+    find "$cgroup" -depth -type d -exec rmdir {} + || true
+  done
+  if [[ ! -f $root/root/output ]]; then
+    cat "$cache/boot.log"
+    skip "systemd-nspawn boots no system on this machine"
+  fi
+  cat "$root/root/output"
+  [[ -f $root/root/passed ]]
+}
+
+if [[ ${VMEVENTD_IN_NAMESPACE:-} != yes ]]; then
+  ((EUID == 0)) || skip "only root can make a chroot"
+  unshare --mount --pid --fork -- mount -t tmpfs none /tmp 2>/dev/null ||
+    skip "this machine allows root no mounts (CAP_SYS_ADMIN)"
+  mkdir -p "$cache/archives/partial"
+  exec 9>"$cache/lock"
+  flock 9
+  VMEVENTD_IN_NAMESPACE=yes exec unshare --mount --propagation private --pid --fork --kill-child \
+    -- "$0" "$what" "$package_dir" "$(readlink -f "$cache")"
+fi
+
+mount -t proc proc /proc
+make_base
+unpack_base
+case $what in
+  lifecycle) in_chroot /root/lifecycle.sh ;;
+  boot) boot ;;
+esac

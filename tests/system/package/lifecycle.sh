@@ -1,0 +1,190 @@
+#!/bin/bash
+# The life of the package on a bare Debian, in /root/vmeventd.deb: installed, checked, run as its unit
+# runs it, upgraded, removed, purged. Runs as the first process of a PID namespace, in a chroot.
+# shellcheck source=tests/system/package/inside.sh
+source /root/inside.sh
+readonly log=/root/vmeventd.log
+daemon_log() { cat "$log"; }
+
+# As setpriv writes a set of capabilities: "CAP_A CAP_B" is -all,+a,+b.
+capability_set() {
+  local capability set=-all
+  for capability in $1; do
+    capability=${capability,,}
+    set+=,+${capability#cap_}
+  done
+  echo "$set"
+}
+
+# start CAPABILITIES: the daemon as the unit starts it, with these. Sets daemon to its pid.
+start() {
+  local capabilities environment command
+  capabilities=$(capability_set "$1")
+  read -ra environment < <(setting Environment | sed 's|%t|/run|g; s|%S|/var/lib|g')
+  read -ra command < <(setting ExecStart)
+  (
+    umask "$(setting UMask)"
+    exec env -i "${environment[@]}" setpriv --reuid="$(setting User)" --regid="$(setting Group)" \
+      --init-groups --no-new-privs --bounding-set="$capabilities" --inh-caps="$capabilities" \
+      --ambient-caps="$capabilities" "${command[@]}"
+  ) >"$log" 2>&1 &
+  daemon=$!
+  wait_for "the daemon answers" vmevents info
+}
+
+stop() {
+  kill -TERM "$daemon"
+  wait "$daemon" || fail "the daemon ended with $?"
+}
+
+journal_id() { vmevents -o json info | grep -o '"journal_id":"[^"]*"'; }
+
+check_files() {
+  step "files"
+  local file
+  for file in /usr/sbin/vmeventd /usr/bin/vmevents "$unit" /usr/lib/systemd/user/vmeventd.service \
+    /usr/lib/sysusers.d/vmeventd.conf /usr/lib/tmpfiles.d/vmeventd.conf \
+    /etc/vmeventd/vmeventd.conf /usr/share/man/man8/vmeventd.8.gz \
+    /usr/share/man/man1/vmevents.1.gz /usr/share/bash-completion/completions/vmeventd \
+    /usr/share/bash-completion/completions/vmevents \
+    /usr/share/zsh/vendor-completions/_vmeventd /usr/share/zsh/vendor-completions/_vmevents \
+    /usr/share/doc/vmeventd/copyright /usr/share/doc/vmeventd/changelog.Debian.gz \
+    /usr/share/doc/vmeventd/vmeventd.rules.yml /usr/share/doc/vmeventd/vmeventd.dashboard.json; do
+    dpkg -L vmeventd | grep -qx "$file" || fail "the package has no $file"
+  done
+  # What the files of the package send their readers to, and no path of the source's tree.
+  local named
+  for file in "$unit" /usr/lib/systemd/user/vmeventd.service /etc/vmeventd/vmeventd.conf \
+    /usr/share/vmeventd/ganeti/*.conf /var/lib/dpkg/info/vmeventd.postinst; do
+    while read -r named; do
+      [[ -f $named ]] || fail "$file names $named, which the package has not"
+    done < <(grep -oE '/usr/share/[a-z/.-]*[a-z]' "$file")
+    ! grep -E '(^|[^/a-z])docs/' "$file" || fail "$file names a file of the source's tree"
+  done
+  for file in /usr/share/doc/vmeventd/*.md; do
+    while read -r named; do
+      [[ -f /usr/share/doc/vmeventd/$named ]] || fail "$file links $named, which the package has not"
+    done < <(grep -oE '\]\([a-z/0-9A-Z-]+\.md' "$file" | sed 's/](//')
+  done
+  same "conffiles" "$(dpkg-query -W -f '${Conffiles}' vmeventd | awk '{print $1}' | xargs)" \
+    /etc/vmeventd/vmeventd.conf
+  getent passwd vmeventd | grep -q ':/usr/sbin/nologin$' || fail "no user vmeventd without a shell"
+  same "/run/vmeventd" "$(stat -c '%U:%G %a' /run/vmeventd)" "vmeventd:vmeventd 750"
+  same "/var/lib/vmeventd" "$(stat -c '%U:%G %a' /var/lib/vmeventd)" "vmeventd:vmeventd 700"
+  same "the unit at boot, as long as nothing is configured" \
+    "$(systemctl is-enabled vmeventd.service || true)" disabled
+  grep -q 'vmeventd is not started: no directory is configured' /root/apt.log ||
+    fail "the installation does not say why nothing is started"
+  vmeventd --check-config --config /etc/vmeventd/vmeventd.conf >/dev/null ||
+    fail "the conffile is not valid"
+}
+
+check_units() {
+  step "units"
+  local complaints
+  complaints=$(systemd-analyze verify --man=no "$unit" 2>&1
+    XDG_RUNTIME_DIR=/run systemd-analyze verify --man=no --user /usr/lib/systemd/user/vmeventd.service 2>&1) || true
+  same "systemd-analyze verify" "$complaints" ""
+  systemd-analyze security --offline=yes --no-pager --threshold=20 "$unit" | tail -n 1
+}
+
+check_daemon() {
+  step "the daemon as the unit runs it"
+  start_qemu "$monitors" web1
+  start "$(setting AmbientCapabilities)"
+  same "the user" "$(stat -c %U "/proc/$daemon")" vmeventd
+  same "the socket" "$(stat -c '%U:%G %a' /run/vmeventd/vmeventd.sock)" "vmeventd:vmeventd 660"
+  same "the journal" "$(stat -c %U /var/lib/vmeventd/journal.db)" vmeventd
+  setpriv --reuid="$nobody" --regid="$nobody" --groups="$(getent group vmeventd | cut -d: -f3)" \
+    vmevents --server unix:/run/vmeventd/vmeventd.sock info >/dev/null ||
+    fail "a member of the group is not served"
+  ! setpriv --reuid="$nobody" --regid="$nobody" --clear-groups \
+    vmevents --server unix:/run/vmeventd/vmeventd.sock info >/dev/null 2>&1 ||
+    fail "everybody is served"
+  wait_for "the VM is followed" vm_says web1 RUNNING
+  stop
+
+  step "the same without capabilities"
+  start ""
+  wait_for "the VM's monitor may not be opened" vm_says web1 'Permission denied'
+  stop
+
+  step "the end of the VM"
+  start "$(setting AmbientCapabilities)"
+  wait_for "the VM is followed" vm_says web1 RUNNING
+  kill -USR1 "${qemu:?}"
+  wait_for "the shutdown file" test -f "$monitors/web1.shutdown"
+  wait_for "the verdict" vm_says web1 USER
+  same "the shutdown file" "$(stat -c '%U %a' "$monitors/web1.shutdown")" "vmeventd 644"
+  stop
+}
+
+check_group() {
+  step "a user of the group"
+  useradd --create-home --groups vmeventd alice
+  start "$(setting AmbientCapabilities)"
+  # Without a daemon of alice's own, vmevents finds the system's.
+  setpriv --reuid=alice --regid=alice --init-groups env -i HOME=/home/alice \
+    XDG_RUNTIME_DIR=/home/alice /usr/bin/vmevents info >/dev/null || fail "alice is not served"
+  ! setpriv --reuid="$nobody" --regid="$nobody" --clear-groups env -i \
+    /usr/bin/vmevents info 2>/root/denied || fail "everybody is served"
+  grep -q 'permission denied on a directory above the socket /run/vmeventd/vmeventd.sock' /root/denied ||
+    fail "who is not of the group hears: $(cat /root/denied)"
+  stop
+}
+
+# A configuration that was there before the package, as a management of configurations makes it.
+check_configured() {
+  step "an installation that is configured"
+  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  mkdir -p /etc/vmeventd
+  echo 'watch = ["/run/vms:*.qmp"]' >/etc/vmeventd/vmeventd.conf
+  apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install ./vmeventd.deb \
+    >/root/apt.log 2>&1 || fail "$(cat /root/apt.log)"
+  ! grep 'is not started' /root/apt.log || fail "it is configured"
+  same "the unit at boot" "$(systemctl is-enabled vmeventd.service)" enabled
+}
+
+check_upgrade() {
+  step "upgrade"
+  echo 'log-level = "debug"' >>/etc/vmeventd/vmeventd.conf
+  local before after journal
+  start "$(setting AmbientCapabilities)"
+  journal=$(journal_id)
+  stop
+  before=$(sha256sum /etc/vmeventd/vmeventd.conf)
+  make_newer
+  systemctl disable vmeventd.service 2>/dev/null
+  install ./newer.deb
+  [[ $(dpkg-query -W -f '${Version}' vmeventd) == *+newer ]] || fail "it was not upgraded"
+  after=$(sha256sum /etc/vmeventd/vmeventd.conf)
+  same "the changed conffile" "$after" "$before"
+  same "the unit that was disabled" "$(systemctl is-enabled vmeventd.service || true)" disabled
+  [[ -f /var/lib/vmeventd/journal.db ]] || fail "the journal is gone"
+  start "$(setting AmbientCapabilities)"
+  same "the journal" "$(journal_id)" "$journal"
+  stop
+}
+
+check_removal() {
+  step "remove"
+  apt-get "${apt_options[@]}" remove vmeventd >/dev/null
+  ! [[ -e /usr/sbin/vmeventd || -e $unit ]] || fail "remove leaves programs"
+  [[ -f /etc/vmeventd/vmeventd.conf && -f /var/lib/vmeventd/journal.db ]] ||
+    fail "remove takes configuration or state"
+  step "purge"
+  rm -r "$monitors"
+  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  check_purged
+}
+
+step "install"
+install ./vmeventd.deb
+check_files
+check_units
+check_daemon
+check_group
+check_configured
+check_upgrade
+check_removal
+step "all well"

@@ -1,0 +1,446 @@
+// The daemon goes and comes back: what it knew, what it missed, what its clients see of that.
+
+#include <csignal>
+#include <functional>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Each;
+using testing::ElementsAre;
+using testing::SizeIs;
+
+// Once for each way in which the daemon goes: the parameter is a signal.
+class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
+ protected:
+  void Begin() {
+    StartDaemon();
+    OpenStream();
+  }
+  void EndDaemon() {
+    daemon().Signal(GetParam());
+    const int status = daemon().WaitExit();
+    EXPECT_EQ(status, GetParam() == SIGTERM ? 0 : SIGKILL);
+    StopDaemon();
+  }
+  void Restart() {
+    EndDaemon();
+    Begin();
+  }
+  // Has the VM say something that the daemon hears only with its monitor attached.
+  void WaitAttached(Guest* guest, int nth) {
+    guest->manager().Execute("stop");
+    stream().Wait(guest->name(), v1::EVENT_TYPE_PAUSED, nth);
+    guest->manager().Execute("cont");
+    stream().Wait(guest->name(), v1::EVENT_TYPE_RESUMED, nth);
+  }
+  static std::vector<std::string> RunIds(const std::vector<v1::Event>& events) {
+    std::vector<std::string> ids;
+    ids.reserve(events.size());
+    for (const v1::Event& event : events) ids.push_back(event.vm().run_id());
+    return ids;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(By, RestartTest, testing::Values(SIGKILL, SIGTERM),
+                         [](const testing::TestParamInfo<int>& way) {
+                           return way.param == SIGKILL ? "Kill" : "Term";
+                         });
+
+TEST_P(RestartTest, RunGoesOnUnderItsIdAndStartsOnce) {
+  Begin();
+  const auto guest = StartEmptyGuest("vm1");
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  Restart();
+  guest->manager().Execute("stop");
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), started.vm().run_id());
+  guest->manager().Execute("quit");
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  const auto events = stream().EventsOf("vm1");
+  EXPECT_THAT(RunIds(events), Each(started.vm().run_id()));
+  EXPECT_THAT(TypesOf(events), testing::MatchesRegex("STARTED (GAP )?PAUSED STOPPED"));
+  EXPECT_EQ(events.front().SerializeAsString(), started.SerializeAsString());
+}
+
+TEST_P(RestartTest, PowerdownBeforeItAndStopAfterItIsAdmin) {
+  Begin();
+  GuestOptions options;
+  options.kernel_arguments = "ignore_powerdown";
+  const auto guest = StartGuest(options);
+  guest->manager().Execute("system_powerdown");
+  stream().Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
+  Restart();
+  WaitAttached(guest.get(), 1);
+  guest->Type("poweroff -f");
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_POWERDOWN);
+  EXPECT_TRUE(stopped.shutdown().has_powerdown_age());
+  EXPECT_FALSE(FileAtStop("vm1"));
+}
+
+TEST_P(RestartTest, PoweroffAfterItIsUsers) {
+  Begin();
+  const auto guest = StartGuest({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  Restart();
+  WaitAttached(guest.get(), 1);
+  guest->Type("poweroff -f");
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+  EXPECT_TRUE(FileAtStop("vm1"));
+}
+
+TEST_P(RestartTest, EndThatNobodySawIsUnknown) {
+  Begin();
+  GuestOptions options;
+  const auto user = StartGuest(options);
+  const auto quit = StartEmptyGuest("vm2");
+  const auto killed = StartEmptyGuest("vm3");
+  for (const char* name : {"vm1", "vm2", "vm3"}) stream().Wait(name, v1::EVENT_TYPE_STARTED);
+  EndDaemon();
+  user->Type("poweroff -f");
+  quit->manager().Execute("quit");
+  killed->Signal(SIGKILL);
+  for (Guest* guest : {user.get(), quit.get(), killed.get()}) guest->WaitExit();
+  Begin();
+  for (const char* name : {"vm1", "vm2", "vm3"}) {
+    const v1::Event stopped = stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+    EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_UNOBSERVED);
+    EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED");
+    EXPECT_FALSE(Exists(watch_dir() + "/" + name + ".shutdown"));
+  }
+  Restart();
+  EXPECT_EQ(stream().Wait("vm3", v1::EVENT_TYPE_STOPPED).shutdown().class_(),
+            v1::SHUTDOWN_CLASS_UNKNOWN);
+  for (const char* name : {"vm1", "vm2", "vm3"}) {
+    EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED") << "still once";
+  }
+}
+
+TEST_P(RestartTest, ShutdownFileStaysAsItWasWhereNobodySaw) {
+  Begin();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EndDaemon();
+  Touch(guest->shutdown_file());
+  guest->manager().Execute("quit");
+  guest->WaitExit();
+  Begin();
+  stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_TRUE(Exists(guest->shutdown_file()));
+}
+
+TEST_P(RestartTest, StateThatChangedUnseenIsToldBehindAGap) {
+  Begin();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EndDaemon();
+  guest->manager().Execute("stop");
+  Begin();
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED GAP PAUSED");
+  EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_PAUSED);
+}
+
+TEST_P(RestartTest, VmThatStartedUnseenIsFound) {
+  Begin();
+  EndDaemon();
+  const auto guest = StartEmptyGuest("vm1");
+  Begin();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+}
+
+TEST_P(RestartTest, NewRunOfTheSameNameIsNotTheOldOne) {
+  Begin();
+  auto guest = StartEmptyGuest("vm1");
+  const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EndDaemon();
+  guest->manager().Execute("quit");
+  guest->WaitExit();
+  guest = StartEmptyGuest("vm1");
+  Begin();
+  const v1::Event second = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
+  EXPECT_NE(second.vm().run_id(), first.vm().run_id());
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.vm().run_id(), first.vm().run_id());
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
+}
+
+TEST_P(RestartTest, ClientsCursorGoesOn) {
+  Begin();
+  const auto guest = StartEmptyGuest("vm1");
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const std::string journal_id = daemon().GetServerInfo().journal_id();
+  Restart();
+  EXPECT_EQ(daemon().GetServerInfo().journal_id(), journal_id);
+  guest->manager().Execute("quit");
+  v1::WatchEventsRequest request;
+  request.set_after_sequence(started.sequence());
+  request.set_journal_id(journal_id);
+  EventStream resumed(daemon().channel(), request);
+  const v1::Event stopped = resumed.Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(TypesOf(resumed.events()), "STOPPED");
+  EXPECT_GT(stopped.sequence(), started.sequence());
+  EXPECT_EQ(resumed.WaitProgress().journal_id(), journal_id);
+}
+
+TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
+  Begin();
+  ChildOptions child;
+  child.arguments = {
+      VMEVENTS_BINARY, "--server", daemon().server_address(), "-o",      "json", "watch", "--from",
+      "oldest",        "--type",   "started,stopped",         "--count", "6"};
+  child.error_file = dir() / "watch-errors";
+  ChildProcess watch(child);
+  std::string output;
+  for (int i = 1; i <= 3; ++i) {
+    const auto guest = StartEmptyGuest(absl::StrCat("vm", i));
+    output += watch.ReadUntil("EVENT_TYPE_STARTED");
+    guest->manager().Execute("quit");
+    output += watch.ReadUntil("EVENT_TYPE_STOPPED");
+    if (i < 3) Restart();
+  }
+  output += watch.ReadUntil("\n");
+  EXPECT_EQ(watch.Wait(), 0);
+  std::vector<std::string> told;
+  uint64_t last = 0;
+  for (const auto line : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
+    const auto event = nlohmann::json::parse(std::string(line));
+    told.push_back(absl::StrCat(event["vm"]["name"].get<std::string>(), " ",
+                                event["type"].get<std::string>().substr(sizeof("EVENT_TYPE"))));
+    const uint64_t sequence = std::stoull(event["sequence"].get<std::string>());
+    EXPECT_GT(sequence, last);
+    last = sequence;
+  }
+  EXPECT_THAT(told, ElementsAre("vm1 STARTED", "vm1 STOPPED", "vm2 STARTED", "vm2 STOPPED",
+                                "vm3 STARTED", "vm3 STOPPED"));
+}
+
+TEST_P(RestartTest, PageTokenGoesOnAndAForgedOneIsRefused) {
+  Begin();
+  for (const char* name : {"vm1", "vm2"}) {
+    const auto guest = StartEmptyGuest(name);
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    guest->manager().Execute("quit");
+    stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+  }
+  v1::ListEventsRequest request;
+  request.set_page_size(1);
+  const auto list = [&](v1::ListEventsResponse* response) {
+    grpc::ClientContext context;
+    return daemon().stub().ListEvents(&context, request, response);
+  };
+  std::vector<v1::Event> listed;
+  for (int page = 0; page < 4; ++page) {
+    v1::ListEventsResponse response;
+    const grpc::Status status = list(&response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_THAT(response.events(), SizeIs(1));
+    listed.push_back(response.events(0));
+    request.set_page_token(response.next_page_token());
+    ASSERT_EQ(request.page_token().empty(), page == 3);
+    if (page == 1) {
+      Restart();
+      v1::ListEventsResponse none;
+      const std::string good = request.page_token();
+      request.mutable_page_token()->at(0) = good[0] == 'A' ? 'B' : 'A';
+      EXPECT_EQ(list(&none).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+      request.set_page_token(good);
+      request.set_newest_first(true);
+      EXPECT_EQ(list(&none).error_code(), grpc::StatusCode::INVALID_ARGUMENT)
+          << "a token of another question";
+      request.set_newest_first(false);
+    }
+  }
+  EXPECT_EQ(TypesOf(listed), "STARTED STOPPED STARTED STOPPED");
+}
+
+TEST_P(RestartTest, StoppedVmsAreStillListed) {
+  Begin();
+  for (const char* name : {"vm1", "vm2"}) {
+    const auto guest = StartEmptyGuest(name);
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    guest->manager().Execute("quit");
+    stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+  }
+  const auto before = daemon().ListVms(true);
+  Restart();
+  const auto after = daemon().ListVms(true);
+  ASSERT_THAT(after, SizeIs(2));
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(after[i].ShortDebugString(), before[i].ShortDebugString());
+    EXPECT_EQ(after[i].state(), v1::VM_STATE_STOPPED);
+    EXPECT_EQ(after[i].shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  }
+  EXPECT_THAT(daemon().ListVms(false), SizeIs(0));
+  EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_STOPPED);
+}
+
+// What a monitor says while it is attached is newer than its run state, which is asked for before.
+TEST_P(RestartTest, EndThatBeganWhileTheMonitorWasAttachedIsSeen) {
+  FakeMonitor monitor;
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int number = qemu.AddMonitor(watch_dir() + "/vm1.kvmd", monitor);
+  Begin();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EndDaemon();
+  monitor.replies["query-name"] =
+      R"({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}, )"
+      R"("timestamp": {"seconds": 1, "microseconds": 2}})"
+      "\r\n{\"return\": {}}\r\n";
+  qemu.SetBehavior(number, monitor);
+  Begin();
+  WaitUntil("the monitor is attached", [&] {
+    const FakeClient client = qemu.Client(number);
+    return client.pid == daemon().pid() && client.commands.size() >= 4;
+  });
+  qemu.Exit();
+  qemu.Reap();
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
+}
+
+// A VM that floods; and streams whose clients do not read before they are told to.
+class DrainTest : public E2eTest {
+ protected:
+  DrainTest() : vm_(watch_dir(), "vm1") { LimitEvents(false); }
+
+  struct Stream {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader;
+    std::vector<uint64_t> sequences;
+    grpc::Status status;
+    // Reads to the end of the stream.
+    void Read() {
+      v1::WatchEventsResponse response;
+      while (reader->Read(&response)) {
+        for (const v1::Event& event : response.events()) sequences.push_back(event.sequence());
+      }
+      status = reader->Finish();
+    }
+  };
+  std::unique_ptr<Stream> OpenUnread() {
+    // A connection of its own, so that its window is its own.
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    auto stream = std::make_unique<Stream>();
+    const auto stub = v1::VmEventService::NewStub(grpc::CreateCustomChannel(
+        daemon().server_address(), grpc::InsecureChannelCredentials(), arguments));
+    stream->reader = stub->WatchEvents(&stream->context, FromOldest());
+    v1::WatchEventsResponse response;
+    EXPECT_TRUE(stream->reader->Read(&response));
+    for (const v1::Event& event : response.events()) stream->sequences.push_back(event.sequence());
+    return stream;
+  }
+
+  // A `vmevents watch` for STARTED and one burst that reads nothing until it gets SIGCONT.
+  std::unique_ptr<ChildProcess> StartStoppedWatch() {
+    ChildOptions child;
+    child.arguments = {"/bin/sh",
+                       "-c",
+                       "exec \"$@\" >\"$0\"",
+                       watch_output(),
+                       VMEVENTS_BINARY,
+                       "--server",
+                       daemon().server_address(),
+                       "-o",
+                       "json",
+                       "watch",
+                       "--from",
+                       "oldest",
+                       "--count",
+                       absl::StrCat(kBurst + 1)};
+    child.error_file = watch_errors();
+    auto watch = std::make_unique<ChildProcess>(child);
+    WaitUntil("its first event is there", [&] { return !ReadFile(watch_output()).empty(); });
+    watch->Signal(SIGSTOP);
+    return watch;
+  }
+  std::string watch_output() const { return dir() / "watch-output"; }
+  std::string watch_errors() const { return dir() / "watch-errors"; }
+
+  static constexpr int kBurst = 20'000;  // some MiB: far more than a connection buffers
+
+  ChattyVm vm_;
+};
+
+TEST_F(DrainTest, EveryStreamGetsAllThatWasSeenAndThenUnavailable) {
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  constexpr int kStreams = 8;
+  std::vector<std::unique_ptr<Stream>> streams;
+  streams.reserve(kStreams);
+  for (int i = 0; i < kStreams; ++i) streams.push_back(OpenUnread());
+  vm_.Speak(kBurst);
+  WaitUntil("a part is published",
+            [&] { return daemon().GetServerInfo().newest_sequence() > kBurst / 4; });
+  daemon().Signal(SIGTERM);
+  std::vector<std::thread> readers;
+  readers.reserve(kStreams);
+  for (const auto& stream : streams) readers.emplace_back([&stream] { stream->Read(); });
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(daemon().WaitExit(), 0);
+  StopDaemon();
+
+  StartDaemon();
+  const uint64_t newest = daemon().GetServerInfo().newest_sequence();
+  EXPECT_GT(newest, kBurst / 4u);
+  std::vector<uint64_t> all(newest);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = i + 1;
+  for (const auto& stream : streams) {
+    EXPECT_EQ(stream->status.error_code(), grpc::StatusCode::UNAVAILABLE)
+        << stream->status.error_message();
+    EXPECT_EQ(stream->sequences.size(), all.size());
+    EXPECT_TRUE(stream->sequences == all);
+  }
+}
+
+TEST_F(DrainTest, StopDoesNotWaitForAClientThatNeverReads) {
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const auto watch = StartStoppedWatch();
+  vm_.Speak(kBurst);
+  stream().Wait("the burst", [](const v1::Event& event) { return event.sequence() > kBurst; });
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(daemon().WaitExit(), 0);  // while that client still does not read
+  EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(DrainTest, ClientThatWasCutResumesWhereItWas) {
+  StartDaemonAndStream();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const auto watch = StartStoppedWatch();
+  vm_.Speak(kBurst);
+  stream().Wait("the burst", [](const v1::Event& event) { return event.sequence() > kBurst; });
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(daemon().WaitExit(), 0);
+  StopDaemon();
+  StartDaemon();
+  watch->Signal(SIGCONT);
+  EXPECT_EQ(watch->Wait(), 0) << ReadFile(watch_errors());
+  uint64_t expected = 1;
+  for (const absl::string_view line :
+       absl::StrSplit(ReadFile(watch_output()), '\n', absl::SkipEmpty())) {
+    const auto event = nlohmann::json::parse(std::string(line));
+    ASSERT_EQ(event["sequence"].get<std::string>(), absl::StrCat(expected));
+    ++expected;
+  }
+  EXPECT_EQ(expected, kBurst + 2u);
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,170 @@
+// The daemon as a service manager sees it.
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "tests/support/child_process.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+// The service manager's side of sd_notify(3).
+class NotifySocket {
+ public:
+  explicit NotifySocket(const std::string& path)
+      : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::strncpy(name.sun_path, path.c_str(), sizeof(name.sun_path) - 1);
+    if (bind(fd_.get(), reinterpret_cast<sockaddr*>(&name), sizeof(name)) != 0) FailErrno("bind");
+    const timeval patience{absl::ToInt64Seconds(kPatience), 0};
+    setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  }
+
+  std::string Receive() const {
+    char text[4096];
+    const ssize_t size = recv(fd_.get(), text, sizeof(text), 0);
+    if (size < 0) FailErrno("no notification came");
+    return {text, static_cast<size_t>(size)};
+  }
+  // The next notification that has come; empty: none has.
+  std::string ReceiveNow() const {
+    char text[4096];
+    const ssize_t size = recv(fd_.get(), text, sizeof(text), MSG_DONTWAIT);
+    return size < 0 ? std::string() : std::string(text, static_cast<size_t>(size));
+  }
+  std::string ReceiveUntil(const std::string& begin) const {
+    for (;;) {
+      std::string text = Receive();
+      if (absl::StartsWith(text, begin)) return text;
+    }
+  }
+
+ private:
+  const UniqueFd fd_;
+};
+
+class ServiceTest : public E2eTest {
+ protected:
+  std::unique_ptr<ChildProcess> Start(const std::vector<std::string>& environment = {}) {
+    ChildOptions options = DaemonCommand(Options());
+    options.environment = {absl::StrCat("NOTIFY_SOCKET=", dir() / "notify"),
+                           "WATCHDOG_USEC=3000000"};
+    options.environment.insert(options.environment.end(), environment.begin(), environment.end());
+    return std::make_unique<ChildProcess>(options);
+  }
+  // A daemon whose disk hangs while hang() is there.
+  std::unique_ptr<ChildProcess> StartOnHungDisk() {
+    return Start({absl::StrCat("LD_PRELOAD=", VMEVENTD_HUNG_DISK),
+                  absl::StrCat("HUNG_DISK_WHILE=", hang())});
+  }
+  std::string hang() const { return dir() / "hang"; }
+  void WaitUntilItWaits() const {
+    WaitUntil("the daemon waits for its disk",
+              [this] { return access((hang() + ".waits").c_str(), F_OK) == 0; });
+  }
+  std::string Log() const { return ReadFile(Options().log_file); }
+
+  const NotifySocket manager_{dir() / "notify"};
+};
+
+TEST_F(ServiceTest, TellsWhenItIsReadyReloadsAndStops) {
+  const auto process = Start();
+  EXPECT_THAT(manager_.Receive(), StartsWith("READY=1\nSTATUS=following 0 VMs"));
+  process->Signal(SIGHUP);
+  EXPECT_THAT(manager_.ReceiveUntil("RELOADING=1"), HasSubstr("MONOTONIC_USEC="));
+  manager_.ReceiveUntil("READY=1");
+  process->Signal(SIGTERM);
+  manager_.ReceiveUntil("STOPPING=1");
+  EXPECT_EQ(process->Wait(), 0);
+}
+
+TEST_F(ServiceTest, AReloadWhileItStopsSaysNothing) {
+  const auto process = StartOnHungDisk();
+  EXPECT_THAT(manager_.Receive(), StartsWith("READY=1"));
+  std::ofstream(hang()).close();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  WaitUntilItWaits();
+  process->Signal(SIGTERM);
+  manager_.ReceiveUntil("STOPPING=1");
+  process->Signal(SIGHUP);
+  WaitUntil("the reload", [&] { return absl::StrContains(Log(), "nothing to read again"); });
+  std::filesystem::remove(hang());
+  EXPECT_EQ(process->Wait(), 0);
+  EXPECT_EQ(manager_.ReceiveNow(), "");
+}
+
+TEST_F(ServiceTest, AStopThatADiskHoldsUpFailsAndNamesTheDisk) {
+  const auto process = StartOnHungDisk();
+  manager_.ReceiveUntil("READY=1");
+  std::ofstream(hang()).close();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  WaitUntilItWaits();
+  process->Signal(SIGTERM);
+  const int status = process->Wait();
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_THAT(Log(), HasSubstr("the disk of the state directory does not answer"));
+  EXPECT_THAT(Log(), Not(HasSubstr("a client")));
+}
+
+TEST_F(ServiceTest, SaysThatItIsAliveAsLongAsItIs) {
+  const auto process = Start();
+  manager_.ReceiveUntil("WATCHDOG=1");
+  manager_.ReceiveUntil("WATCHDOG=1");
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
+TEST_F(ServiceTest, EveryThreadHasAName) {
+  StartDaemonAndStream();  // so that gRPC has its threads
+  const std::string tasks = absl::StrCat("/proc/", daemon().pid(), "/task");
+  std::vector<std::string> names;
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    const bool main = task.path().filename() == absl::StrCat(daemon().pid());
+    const std::string name = ReadFile(task.path().string() + "/comm");
+    EXPECT_EQ(main, name == "vmeventd\n") << name;
+    names.push_back(name);
+  }
+  for (const char* name : {"watcher\n", "pump\n", "history\n", "hub\n", "fan-out\n", "signals\n",
+                           "log\n", "log-writer\n"}) {
+    EXPECT_THAT(names, testing::Contains(name));
+  }
+}
+
+TEST_F(ServiceTest, KeepsNoCapabilityThatItDoesNotNeed) {
+  StartDaemon();
+  const std::string status = ReadFile(absl::StrCat("/proc/", daemon().pid(), "/status"));
+  // CHOWN 0, DAC_OVERRIDE 1, NET_BIND_SERVICE 10, NET_ADMIN 12, SYS_PTRACE 19
+  constexpr uint64_t kKept = 0x81403;
+  for (const char* set : {"CapEff:", "CapPrm:"}) {
+    const uint64_t held = std::stoull(status.substr(status.find(set) + 8), nullptr, 16);
+    EXPECT_EQ(held & ~kKept, 0) << set;
+  }
+  EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,76 @@
+#include "watcher/core/glob.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+bool GlobMatches(const std::string& pattern, const std::string& text) {
+  size_t steps = 0;
+  return Glob(pattern).Matches(text, &steps);
+}
+
+struct GlobCase {
+  const char* pattern;
+  const char* text;
+  bool matches;
+};
+
+class GlobTest : public ::testing::TestWithParam<GlobCase> {};
+
+TEST_P(GlobTest, Matches) {
+  EXPECT_EQ(GlobMatches(GetParam().pattern, GetParam().text), GetParam().matches)
+      << GetParam().pattern << " against " << GetParam().text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, GlobTest,
+    ::testing::Values(GlobCase{"web1", "web1", true}, GlobCase{"web1", "web10", false},
+                      GlobCase{"web*", "web", true}, GlobCase{"web*", "web10", true},
+                      GlobCase{"*", "", true}, GlobCase{"", "", true}, GlobCase{"", "a", false},
+                      GlobCase{"?", "", false}, GlobCase{"w?b*", "web1.example", true},
+                      GlobCase{"*.example.org", "a.b.example.org", true},
+                      GlobCase{"*a*b*c", "xxaxxbxxc", true}, GlobCase{"*a*b*c", "xxcxxbxxa", false},
+                      GlobCase{"db[1-3]", "db2", true}, GlobCase{"db[1-3]", "db4", false},
+                      GlobCase{"db[!1-3]", "db4", true}, GlobCase{"db[]]", "db]", true},
+                      GlobCase{"db[", "db[", true}, GlobCase{"a[-z]", "a-", true},
+                      GlobCase{"[a-", "[a-", true}, GlobCase{"[[[", "[[[", true},
+                      GlobCase{"[]", "[]", true}, GlobCase{"[!]a]b", "xb", true},
+                      GlobCase{"[!]a]b", "]b", false}, GlobCase{"[^a]", "b", true},
+                      GlobCase{"[z-a]", "m", false}, GlobCase{"**a**", "bab", true},
+                      GlobCase{"ab*ba", "aba", false}, GlobCase{"ab*ba", "abba", true},
+                      GlobCase{"*ab", "aab", true}, GlobCase{"*a?b*", "aaxb", true},
+                      GlobCase{"[\xc3-\xc5]", "\xc4", true}, GlobCase{"[a-\xff]", "\xc4", true},
+                      GlobCase{"?", "\xc3\xa4", false}, GlobCase{"??", "\xc3\xa4", true}));
+
+// The most that the header promises.
+size_t MostSteps(size_t text) { return text * text / 4 + text + 1; }
+
+TEST(GlobTest, NoPatternComparesMoreThanItPromises) {
+  const std::string text(255, 'a');
+  std::string stars;
+  for (int i = 0; i < 200; ++i) stars += "a*";
+  const std::string half(128, 'a');
+  const std::string sets = "[ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab]";
+  for (const std::string& pattern :
+       {stars + "b", "*" + half + "b*", "*" + half + "b", "*" + half + "*" + half + "b",
+        "*" + sets + sets + sets + "b*", std::string(1024, '*') + "b", std::string(1024, '?'),
+        std::string(1024, '[')}) {
+    size_t steps = 0;
+    EXPECT_FALSE(Glob(pattern).Matches(text, &steps)) << pattern;
+    EXPECT_GE(steps, 1u);
+    EXPECT_LE(steps, MostSteps(text.size())) << pattern;
+  }
+}
+
+TEST(GlobTest, KnowsWhatItCostsInMemory) {
+  EXPECT_LT(Glob("web*").memory(), 500u);
+  std::string sets;
+  for (char c = 'a'; c <= 'z'; ++c) sets += std::string("[") + c + "]";
+  EXPECT_GT(Glob(sets).memory(), 26 * 32u);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,183 @@
+#include "watcher/core/qmp_message.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+template <typename T>
+T Parse(absl::string_view line) {
+  absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
+  if (!message.ok() || !std::holds_alternative<T>(*message)) {
+    ADD_FAILURE() << "another message: " << line << " " << message.status();
+    return T();
+  }
+  return std::get<T>(*message);
+}
+
+TEST(QmpMessageTest, ReadsTheGreetingsVersion) {
+  const auto greeting = Parse<QmpGreeting>(
+      R"({"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""},)"
+      R"( "capabilities": ["oob"]}})");
+  EXPECT_EQ(greeting.qemu_version, "7.2.22");
+}
+
+TEST(QmpMessageTest, AGreetingWithoutAVersionIsAGreeting) {
+  EXPECT_EQ(Parse<QmpGreeting>(R"({"QMP": {}})").qemu_version, "");
+  EXPECT_EQ(Parse<QmpGreeting>(R"({"QMP": {"version": {"qemu": {"major": "7"}}}})").qemu_version,
+            "");
+}
+
+TEST(QmpMessageTest, ReadsReplies) {
+  EXPECT_EQ(Parse<QmpReturn>(R"({"return": {"status": "running"}, "id": 7})").value["status"],
+            "running");
+  const auto error =
+      Parse<QmpError>(R"({"error": {"class": "CommandNotFound", "desc": "not found"}})");
+  EXPECT_EQ(error.error_class, "CommandNotFound");
+  EXPECT_EQ(error.description, "not found");
+}
+
+TEST(QmpMessageTest, ReadsAnEvent) {
+  const auto event = Parse<QmpEvent>(
+      R"({"timestamp": {"seconds": 1795157127, "microseconds": 418552}, "event": "SHUTDOWN",)"
+      R"( "data": {"guest": true, "reason": "guest-shutdown", "new_member": [1]}})");
+  EXPECT_EQ(event.name, "SHUTDOWN");
+  EXPECT_EQ(event.time, absl::FromUnixMicros(1795157127418552));
+  EXPECT_EQ(event.data["reason"], "guest-shutdown");
+}
+
+TEST(QmpMessageTest, AnEventMayHaveNoDataAndNoTime) {
+  const auto event =
+      Parse<QmpEvent>(R"({"timestamp": {"seconds": -1, "microseconds": -1}, "event": "STOP"})");
+  EXPECT_EQ(event.time, std::nullopt);
+  EXPECT_EQ(event.detail_json, "");
+  EXPECT_EQ(Parse<QmpEvent>(R"({"event": "STOP", "timestamp": 5})").time, std::nullopt);
+  EXPECT_EQ(
+      Parse<QmpEvent>(R"({"event": "STOP", "timestamp": {"seconds": 1e30, "microseconds": 0}})")
+          .time,
+      std::nullopt);
+  EXPECT_EQ(Parse<QmpEvent>(
+                R"({"event":"STOP","timestamp":{"seconds":9223372036854775807,"microseconds":0}})")
+                .time,
+            std::nullopt);
+}
+
+TEST(QmpMessageTest, BytesThatAreNotUtf8AreEscaped) {
+  const auto event = Parse<QmpEvent>("{\"event\": \"X\", \"data\": {\"device\": \"a\xFFz\"}}");
+  EXPECT_EQ(event.data["device"], "a\\xffz");
+  EXPECT_EQ(event.detail_json, R"({"device":"a\\xffz"})");
+}
+
+TEST(QmpMessageTest, TakesTheGreatestDepthAndRefusesTheNext) {
+  const auto nested = [](int depth) {
+    return absl::StrCat(R"({"return": )", std::string(depth - 1, '['), std::string(depth - 1, ']'),
+                        "}");
+  };
+  EXPECT_TRUE(ParseQmpMessage(nested(kMaxQmpDepth)).ok());
+  EXPECT_THAT(std::string(ParseQmpMessage(nested(kMaxQmpDepth + 1)).status().message()),
+              HasSubstr("nested deeper than 64"));
+  EXPECT_FALSE(ParseQmpMessage(std::string(1 << 20, '[')).ok());
+}
+
+TEST(QmpMessageTest, TakesTheMostValuesAndRefusesTheNext) {
+  const auto values = [](int count) {  // with the object and the list
+    std::string line = R"({"return": [0)";
+    for (int i = 0; i < count - 2; ++i) line += ",0";
+    return line + "]}";
+  };
+  EXPECT_TRUE(ParseQmpMessage(values(kMaxQmpValues)).ok());
+  EXPECT_THAT(std::string(ParseQmpMessage(values(kMaxQmpValues + 1)).status().message()),
+              HasSubstr("more than 4096 values"));
+  EXPECT_TRUE(
+      ParseQmpMessage(absl::StrCat(R"({"return": ")", std::string(10'000, ','), "\"}")).ok());
+}
+
+// What is cut of a long line leaves JSON behind, wherever an escape stands.
+TEST(QmpMessageTest, LongStringsOfALongLineAreCut) {
+  constexpr size_t kLong = 100'000;
+  for (const char* piece :
+       {"x", "\xff", "\\\\", "\\n", "\\u00e4", "\\ud83d\\ude00", "\xc3\xa4", "[{,"}) {
+    for (size_t before = 0; before < 14; ++before) {
+      std::string text(before, 'x');
+      while (text.size() < kLong) text += piece;
+      const auto event = Parse<QmpEvent>(absl::StrCat(
+          R"({"event": "X", "data": {"first": "f", "text": ")", text, R"(", "last": [1, "l"]}})"));
+      EXPECT_EQ(event.data["first"], "f");
+      EXPECT_EQ(event.data["last"][1], "l");
+      EXPECT_LT(event.data["text"].get<std::string>().size(), 40'000u);
+    }
+  }
+}
+
+TEST(QmpMessageTest, ManyStringsOfALongLineAreCutShorter) {
+  std::string members;
+  for (int i = 0; i < 1000; ++i) {
+    absl::StrAppend(&members, ",\"m", i, "\":\"", std::string(8000, '\xff'), "\"");
+  }
+  const auto event = Parse<QmpEvent>(R"({"event": "X", "data": {"first": "f")" + members + "}}");
+  EXPECT_EQ(event.data.size(), 1001u);
+  EXPECT_EQ(event.data["m0"].get<std::string>().size(), 4 * 8000u);
+  EXPECT_EQ(event.data["m999"].get<std::string>().size(), 4 * 64u);
+}
+
+TEST(QmpMessageTest, BracketsInTextAreNoNesting) {
+  const std::string text(1000, '[');
+  EXPECT_TRUE(ParseQmpMessage(absl::StrCat(R"({"return": "\")", text, R"("})")).ok());
+}
+
+TEST(QmpMessageTest, RefusesWhatIsNotQmp) {
+  for (const char* line :
+       {"garbage", "{", "[]", "7", "null", "{}", R"({"event": 7})", R"({"event":"A","data":[]})",
+        R"({"other": 1})", "{\"return\": 1} trailing", "\xFF", R"({"return": "\ud800"})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseQmpMessage(line).status())) << line;
+  }
+}
+
+std::string DetailOf(absl::string_view data) {
+  return Parse<QmpEvent>(absl::StrCat(R"({"event": "E", "data": )", data, R"(, "timestamp": 0})"))
+      .detail_json;
+}
+
+TEST(DetailJsonTest, KeepsMembersInQemusOrderWithoutSpaceBetween) {
+  EXPECT_EQ(DetailOf(R"({"z": 1, "a": { "y" :2, "b":	[3 , 4]} })"),
+            R"({"z":1,"a":{"y":2,"b":[3,4]}})");
+  EXPECT_EQ(DetailOf("{ }"), "{}");
+}
+
+TEST(DetailJsonTest, KeepsEveryTokenAsQemuSentIt) {
+  for (const char* data : {R"({"n":1.10,"e":1E+2,"i":12345678901234567890123,"m":-0,"f":-0.0})",
+                           R"({"twice":1,"twice":{"a":[]},"twice":null})",
+                           R"({"s":"a  b \u00e9\/\"}],: é"})", R"({"d\u0061ta":{"data":1}})"}) {
+    EXPECT_EQ(DetailOf(data), data);
+  }
+}
+
+TEST(DetailJsonTest, IsOfTheMemberThatTheParserTakes) {
+  EXPECT_EQ(Parse<QmpEvent>(R"({"x": {"data": {"no": 1}}, "data": {"a": 1}, "event": "E",)"
+                            R"( "s": "\"data\": {}", "d\u0061ta" : {"b": 2}})")
+                .detail_json,
+            R"({"b":2})");
+}
+
+TEST(DetailJsonTest, LeavesOutWhatDoesNotFitAndSaysSo) {
+  const std::string big(5000, 'x');
+  const std::string data =
+      absl::StrCat(R"({"a" : 1, "big": ")", big, R"(", "_truncated": 7, "z": 2.50})");
+  const std::string all = R"({"_truncated":true,"a":1,"z":2.50})";
+  EXPECT_EQ(DetailOf(data), all);
+  EXPECT_EQ(DetailJson(data, all.size()), all);
+  EXPECT_EQ(DetailJson(data, all.size() - 1), R"({"_truncated":true,"a":1})");
+  const std::string fits =
+      absl::StrCat(R"({"big":")", std::string(kMaxDetailBytes - 10, 'x'), "\"}");
+  EXPECT_EQ(fits.size(), kMaxDetailBytes);
+  EXPECT_EQ(DetailOf(fits), fits);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,229 @@
+#include "watcher/loop/event_queue.h"
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+VmUpdate Update(const std::string& run_id, std::optional<EventType> type,
+                VmState state = VmState::kRunning) {
+  VmUpdate update;
+  update.status.emplace();
+  update.status->ref.run_id = run_id;
+  update.status->state = state;
+  if (type.has_value()) {
+    update.event.emplace();
+    update.event->type = *type;
+  }
+  return update;
+}
+
+std::vector<std::string> Texts(const EventQueue::Batch& batch) {
+  std::vector<std::string> texts;
+  for (const VmUpdate& update : batch.updates) {
+    std::string text = update.status.has_value() ? update.status->ref.run_id : "node";
+    if (update.event.has_value())
+      text += " " + std::to_string(static_cast<int>(update.event->type));
+    texts.push_back(text);
+  }
+  return texts;
+}
+
+TEST(EventQueueTest, GivesUpdatesInOrder) {
+  EventQueue queue(10);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("b", EventType::kReset));
+  EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "b 5"));
+  EXPECT_THAT(queue.Pop(absl::ZeroDuration()).updates, IsEmpty());
+}
+
+TEST(EventQueueTest, WakeAndDirectoriesEndAWait) {
+  EventQueue queue(10);
+  queue.Wake();
+  EXPECT_THAT(queue.Pop(absl::InfiniteDuration()).updates, IsEmpty());
+  queue.SetDirectories({{"/d", "*", true, 3}});
+  EXPECT_THAT(queue.Pop(absl::InfiniteDuration()).directories, SizeIs(1));
+}
+
+TEST(EventQueueTest, EveryBatchTellsTheDirectories) {
+  EventQueue queue(10);
+  queue.SetDirectories({{"/d", "*", true, 3}});
+  queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(queue.Pop(absl::ZeroDuration()).directories, SizeIs(1));
+}
+
+TEST(EventQueueTest, CloseIsToldForEver) {
+  EventQueue queue(10);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Close();
+  const EventQueue::Batch batch = queue.Pop(absl::InfiniteDuration());
+  EXPECT_TRUE(batch.closed);
+  EXPECT_THAT(batch.updates, SizeIs(1));
+  EXPECT_TRUE(queue.Pop(absl::InfiniteDuration()).closed);
+}
+
+TEST(EventQueueTest, AFullQueueDropsWhatIsNoEvidenceAndSaysSo) {
+  EventQueue queue(2);
+  queue.Push(Update("a", EventType::kPaused));
+  queue.Push(Update("a", EventType::kReset));
+  queue.Push(Update("a", EventType::kReset));
+  queue.Push(Update("b", EventType::kPaused));
+  queue.Push(Update("a", EventType::kStopped));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("a 6", "a 5", "a", "b", "a 2", "node 20"));
+  EXPECT_THAT(batch.updates.back().event->message, HasSubstr("2 events"));
+  EXPECT_EQ(queue.dropped_events(), 2u);
+  EXPECT_THAT(queue.Pop(absl::ZeroDuration()).updates, IsEmpty());
+}
+
+TEST(EventQueueTest, AFullQueueKeepsOnlyTheNewestStatusOfAVm) {
+  EventQueue queue(1);
+  queue.Push(Update("a", EventType::kStarted));
+  for (int i = 0; i < 1000; ++i) queue.Push(Update("a", EventType::kReset));
+  queue.Push(Update("a", std::nullopt, VmState::kPaused));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("a 1", "a", "node 20"));
+  EXPECT_EQ(batch.updates[1].status->state, VmState::kPaused);
+}
+
+TEST(EventQueueTest, AFullQueueLosesNothingThatIsToBeKeptOfARun) {
+  EventQueue queue(1);
+  const auto saved = [](VmUpdate update, const std::string& text) {
+    update.saved_run = text;
+    return update;
+  };
+  queue.Push(Update("a", EventType::kPaused));
+  queue.Push(saved(Update("a", EventType::kReset), "reset"));
+  queue.Push(Update("a", std::nullopt));
+  queue.Push(saved(Update("b", std::nullopt), "old"));
+  queue.Push(saved(Update("b", EventType::kPowerdownRequested), "new"));
+  queue.Push(saved(Update("a", EventType::kStopped), ""));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  ASSERT_THAT(Texts(batch), ElementsAre("a 6", "a", "b", "a 2", "node 20"));
+  EXPECT_EQ(batch.updates[1].saved_run, "reset") << "a later status has none: it stands";
+  EXPECT_EQ(batch.updates[2].saved_run, "new");
+  EXPECT_EQ(batch.updates[3].saved_run, "");
+}
+
+TEST(EventQueueTest, AStatusDoesNotMoveBeforeAnEventThatIsKept) {
+  EventQueue queue(1);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("a", std::nullopt, VmState::kPaused));
+  VmUpdate kept = Update("a", EventType::kIntentDeclared, VmState::kGuestDown);
+  queue.Push(kept);
+  queue.Push(Update("a", std::nullopt, VmState::kRunning));
+  EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "a", "a 18", "a"));
+}
+
+TEST(EventQueueTest, AFullQueueKeepsWhatSomebodyWaitsFor) {
+  EventQueue queue(1);
+  int told = 0;
+  const auto awaited = [&told](VmUpdate update) {
+    update.told = [&told] { ++told; };
+    return update;
+  };
+  queue.Push(Update("a", EventType::kStarted));
+  queue.Push(Update("a", EventType::kIntentDeclared));
+  queue.Push(awaited(Update("a", EventType::kIntentWithdrawn)));
+  queue.Push(awaited(Update("a", EventType::kReset)));
+  queue.Push(Update("a", std::nullopt));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("a 1", "a 18", "a 19", "a 5", "a"));
+  for (const VmUpdate& update : batch.updates) {
+    if (update.told != nullptr) update.told();
+  }
+  EXPECT_EQ(told, 2);
+}
+
+VmUpdate Large(const std::string& run_id, EventType type) {
+  VmUpdate update = Update(run_id, type);
+  update.event->detail_json = std::string(4096, 'x');
+  update.event->shutdown.emplace();
+  for (int i = 0; i < 16; ++i) {
+    update.event->shutdown->evidence.push_back({absl::UnixEpoch(), std::string(512, 'e')});
+  }
+  update.status->shutdown = update.event->shutdown;
+  update.saved_run = std::string(20'000, 's');
+  return update;
+}
+
+TEST(EventQueueTest, NoKindOfEventFillsMoreThanItsBytes) {
+  constexpr size_t kMaxBytes = 1 << 20;
+  for (int type = 1; type <= static_cast<int>(EventType::kGap); ++type) {
+    const auto event = static_cast<EventType>(type);
+    // Of those that are kept a run has one, or somebody asked for it.
+    if (event == EventType::kStarted || event == EventType::kStopped ||
+        event == EventType::kIntentDeclared || event == EventType::kIntentWithdrawn) {
+      continue;
+    }
+    EventQueue queue(100'000, kMaxBytes);
+    for (int i = 0; i < 10'000; ++i) queue.Push(Large(std::to_string(i % 4), event));
+    EXPECT_LT(queue.bytes(), 2 * kMaxBytes) << type;
+    EXPECT_GT(queue.dropped_events(), 9'000u) << type;
+    const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+    EXPECT_EQ(batch.updates.back().event->type, EventType::kGap);
+    EXPECT_EQ(queue.bytes(), 0u);
+  }
+}
+
+TEST(EventQueueTest, RunsThatBeginAndEndInAFullQueueAreLeftOutAsAWhole) {
+  EventQueue queue(1);
+  queue.Push(Update("public", EventType::kPaused));
+  for (int i = 0; i < 10'000; ++i) {
+    const std::string run = std::to_string(i);
+    queue.Push(Update(run, EventType::kStarted));
+    queue.Push(Update(run, EventType::kReset));
+    queue.Push(Update(run, EventType::kStopped));
+    EXPECT_EQ(queue.depth(), 1u);
+  }
+  queue.Push(Update("public", EventType::kStopped));
+  queue.Push(Update("lives", EventType::kStarted));
+  const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
+  EXPECT_THAT(Texts(batch), ElementsAre("public 6", "public 2", "lives 1", "node 20"));
+  EXPECT_THAT(batch.updates.back().event->message, HasSubstr("30000 events"));
+  EXPECT_EQ(queue.dropped_events(), 30'000u);
+}
+
+TEST(EventQueueTest, ARunThatSomebodyAskedAboutIsNotLeftOut) {
+  EventQueue queue(1);
+  queue.Push(Update("a", EventType::kStarted));
+  VmUpdate awaited = Update("a", EventType::kIntentDeclared);
+  awaited.told = [] {};
+  queue.Push(awaited);
+  queue.Push(Update("a", EventType::kStopped));
+  EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "a 18", "a 2"));
+}
+
+TEST(EventQueueTest, PassesUpdatesBetweenThreads) {
+  constexpr int kUpdates = 10000;
+  EventQueue queue(kUpdates);
+  std::thread pusher([&queue] {
+    for (int i = 0; i < kUpdates; ++i) queue.Push(Update(std::to_string(i), EventType::kReset));
+    queue.Close();
+  });
+  int next = 0;
+  bool in_order = true;
+  for (bool closed = false; !closed;) {
+    const EventQueue::Batch batch = queue.Pop(absl::InfiniteDuration());
+    for (const VmUpdate& update : batch.updates) {
+      in_order = in_order && update.status->ref.run_id == std::to_string(next++);
+    }
+    closed = batch.closed;
+  }
+  pusher.join();
+  EXPECT_TRUE(in_order);
+  EXPECT_EQ(next, kUpdates);
+}
+
+}  // namespace
+}  // namespace vmeventd

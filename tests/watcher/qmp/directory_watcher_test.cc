@@ -1,0 +1,371 @@
+#include "watcher/qmp/directory_watcher.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/test_util.h"
+#include "watcher/qmp/inotify_events.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+TEST(InotifyEventsTest, CutsWhatTheKernelWrites) {
+  const std::string bytes = EncodeInotifyEvent({3, IN_CREATE, "a\nb"}) +
+                            EncodeInotifyEvent({-1, IN_Q_OVERFLOW, ""}) +
+                            EncodeInotifyEvent({4, IN_DELETE | IN_ISDIR, "d"});
+  const std::vector<InotifyEvent> events = ParseInotifyEvents(bytes);
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0].watch, 3);
+  EXPECT_EQ(events[0].name, "a\nb");
+  EXPECT_EQ(events[1].mask, static_cast<uint32_t>(IN_Q_OVERFLOW));
+  EXPECT_EQ(events[1].name, "");
+  EXPECT_EQ(events[2].name, "d");
+}
+
+TEST(InotifyEventsTest, IgnoresARecordThatIsCutOff) {
+  const std::string bytes = EncodeInotifyEvent({3, IN_CREATE, "name"});
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_THAT(ParseInotifyEvents(bytes.substr(0, size)), IsEmpty()) << size;
+  }
+}
+
+// A bound socket; its file stays when it is closed.
+UniqueFd BindSocket(const std::string& path) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    std::abort();
+  }
+  return socket;
+}
+
+class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Delegate {
+ protected:
+  void OnSocket(int spec, const std::string& name) override {
+    present_[spec].insert(name);
+    ++tellings_;
+  }
+  void OnSocketGone(int spec, const std::string& name) override { present_[spec].erase(name); }
+  void OnDirectories(std::vector<WatchedDirectory> directories) override {
+    directories_ = std::move(directories);
+    ++reports_;
+  }
+
+  void Watch(const std::vector<std::string>& directories) {
+    std::vector<WatchSpec> specs;
+    specs.reserve(directories.size());
+    for (const std::string& directory : directories) specs.push_back({directory, "", ".kvmd"});
+    watcher_ = DirectoryWatcher::Create(loop_.get(), specs, this).value();
+    watcher_->Start();
+  }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+  bool UntilPresent(const std::set<std::string>& names, int spec = 0) {
+    return Until([&] { return present_[spec] == names; });
+  }
+  // Handles all that is pending: what is done afterwards has come by the end.
+  void Settle() {
+    const std::string name = "settle" + std::to_string(++settled_) + ".kvmd";
+    BindSocket(directory_.Path("watched/" + name));
+    ASSERT_TRUE(Until([&] { return present_[0].count(name) > 0; }));
+    unlink(directory_.Path("watched/" + name).c_str());
+    ASSERT_TRUE(Until([&] { return present_[0].count(name) == 0; }));
+  }
+  std::string Watched() const { return directory_.Path("watched"); }
+
+  TempDir directory_;
+  SystemClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::map<int, std::set<std::string>> present_;
+  std::vector<WatchedDirectory> directories_;
+  std::unique_ptr<DirectoryWatcher> watcher_;
+  int tellings_ = 0;
+  int reports_ = 0;
+  int settled_ = 0;
+};
+
+TEST_F(DirectoryWatcherTest, FindsSocketsThatAreThere) {
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/a.kvmd");
+  BindSocket(Watched() + "/b.kvmd");
+  BindSocket(Watched() + "/c.qmp");
+  Watch({Watched()});
+  EXPECT_THAT(present_[0], UnorderedElementsAre("a.kvmd", "b.kvmd"));
+  ASSERT_EQ(directories_.size(), 1u);
+  EXPECT_EQ(directories_[0].path, Watched());
+  EXPECT_EQ(directories_[0].pattern, "*.kvmd");
+  EXPECT_TRUE(directories_[0].present);
+  EXPECT_EQ(directories_[0].sockets, 2);
+  EXPECT_EQ(watcher_->counters().rescans, 0u);
+}
+
+TEST_F(DirectoryWatcherTest, FollowsSocketsAsTheyComeAndGo) {
+  directory_.MakeDirectory("watched");
+  Watch({Watched()});
+  EXPECT_EQ(directories_[0].sockets, 0);
+  BindSocket(Watched() + "/a.kvmd");
+  EXPECT_TRUE(UntilPresent({"a.kvmd"}));
+  BindSocket(directory_.Path("moved"));
+  ASSERT_EQ(rename(directory_.Path("moved").c_str(), (Watched() + "/b.kvmd").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"a.kvmd", "b.kvmd"}));
+  EXPECT_EQ(directories_[0].sockets, 2);
+  ASSERT_EQ(rename((Watched() + "/b.kvmd").c_str(), (Watched() + "/c.kvmd").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"a.kvmd", "c.kvmd"}));
+  unlink((Watched() + "/a.kvmd").c_str());
+  EXPECT_TRUE(UntilPresent({"c.kvmd"}));
+  EXPECT_EQ(directories_[0].sockets, 1);
+}
+
+TEST_F(DirectoryWatcherTest, TakesSocketsOnlyAndFollowsNoLink) {
+  directory_.MakeDirectory("watched");
+  BindSocket(directory_.Path("real"));
+  for (const bool later : {false, true}) {
+    const std::string prefix = Watched() + (later ? "/later-" : "/");
+    WriteFile(prefix + "file.kvmd");
+    ASSERT_EQ(mkfifo((prefix + "fifo.kvmd").c_str(), 0600), 0);
+    ASSERT_EQ(mkdir((prefix + "directory.kvmd").c_str(), 0700), 0);
+    ASSERT_EQ(symlink(directory_.Path("real").c_str(), (prefix + "link.kvmd").c_str()), 0);
+    if (!later) Watch({Watched()});
+  }
+  Settle();
+  EXPECT_THAT(present_[0], IsEmpty());
+}
+
+TEST_F(DirectoryWatcherTest, NamesAreRawBytes) {
+  directory_.MakeDirectory("watched");
+  Watch({Watched()});
+  BindSocket(Watched() + "/new\nline.kvmd");
+  BindSocket(Watched() + "/\xff\xfe.kvmd");
+  EXPECT_TRUE(UntilPresent({"new\nline.kvmd", "\xff\xfe.kvmd"}));
+}
+
+TEST_F(DirectoryWatcherTest, PicksUpADirectoryThatAppearsWithItsParents) {
+  const std::string deep = directory_.Path("a/b/c");
+  Watch({deep});
+  EXPECT_FALSE(directories_[0].present);
+  directory_.MakeDirectory("a");
+  Until([] { return true; });
+  directory_.MakeDirectory("a/b/c");
+  BindSocket(deep + "/x.kvmd");
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
+  EXPECT_TRUE(directories_[0].present);
+}
+
+TEST_F(DirectoryWatcherTest, NoticesTheRemovalOfADirectoryWhoseSocketIsStillBound) {
+  directory_.MakeDirectory("watched");
+  const UniqueFd bound = BindSocket(Watched() + "/x.kvmd");  // pins the directory
+  Watch({Watched()});
+  unlink((Watched() + "/x.kvmd").c_str());
+  ASSERT_EQ(rmdir(Watched().c_str()), 0);
+  EXPECT_TRUE(Until([&] { return !directories_[0].present; }));
+  EXPECT_THAT(present_[0], IsEmpty());
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/y.kvmd");
+  EXPECT_TRUE(UntilPresent({"y.kvmd"}));
+  EXPECT_EQ(watcher_->counters().rescans, 1u);
+}
+
+TEST_F(DirectoryWatcherTest, FollowsTheNameNotTheDirectoryWhenItIsRenamed) {
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/x.kvmd");
+  Watch({Watched()});
+  ASSERT_EQ(rename(Watched().c_str(), directory_.Path("away").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({}));
+  BindSocket(directory_.Path("away") + "/y.kvmd");
+  ASSERT_EQ(rename(directory_.Path("away").c_str(), Watched().c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"x.kvmd", "y.kvmd"}));
+}
+
+TEST_F(DirectoryWatcherTest, SeesThatADirectoryWasReplacedInOneStep) {
+  directory_.MakeDirectory("watched");
+  directory_.MakeDirectory("other");
+  BindSocket(Watched() + "/old.kvmd");
+  BindSocket(directory_.Path("other/new.kvmd"));
+  Watch({Watched()});
+  ASSERT_EQ(renameat2(AT_FDCWD, Watched().c_str(), AT_FDCWD, directory_.Path("other").c_str(),
+                      RENAME_EXCHANGE),
+            0);
+  EXPECT_TRUE(UntilPresent({"new.kvmd"}));
+  BindSocket(directory_.Path("other/ignored.kvmd"));
+  Settle();
+  EXPECT_THAT(present_[0], ElementsAre("new.kvmd"));
+}
+
+TEST_F(DirectoryWatcherTest, NoticesTheRenameOfAParent) {
+  const std::string deep = directory_.MakeDirectory("a/b/c");
+  BindSocket(deep + "/x.kvmd");
+  Watch({deep});
+  ASSERT_EQ(rename(directory_.Path("a").c_str(), directory_.Path("z").c_str()), 0);
+  EXPECT_TRUE(Until([&] { return !directories_[0].present; }));
+  ASSERT_EQ(rename(directory_.Path("z").c_str(), directory_.Path("a").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
+}
+
+TEST_F(DirectoryWatcherTest, ADirectoryMayBeReachedThroughALinkWhoseTargetComesAndGoes) {
+  ASSERT_EQ(symlink("../target/deep", directory_.MakeDirectory("links").append("/l").c_str()), 0);
+  Watch({directory_.Path("links/l/watched")});
+  EXPECT_FALSE(directories_[0].present);
+  directory_.MakeDirectory("target/deep/watched");
+  BindSocket(directory_.Path("target/deep/watched/x.kvmd"));
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
+  ASSERT_EQ(rename(directory_.Path("target").c_str(), directory_.Path("gone").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({}));
+}
+
+TEST_F(DirectoryWatcherTest, LinksInACircleAreNoDirectory) {
+  ASSERT_EQ(symlink("b", directory_.Path("a").c_str()), 0);
+  ASSERT_EQ(symlink("a", directory_.Path("b").c_str()), 0);
+  Watch({directory_.Path("a")});
+  EXPECT_FALSE(directories_[0].present);
+}
+
+TEST_F(DirectoryWatcherTest, AFileInTheDirectorysPlaceIsNoDirectory) {
+  WriteFile(Watched());
+  Watch({Watched()});
+  EXPECT_FALSE(directories_[0].present);
+  unlink(Watched().c_str());
+  directory_.MakeDirectory("watched");
+  EXPECT_TRUE(Until([&] { return directories_[0].present; }));
+}
+
+TEST_F(DirectoryWatcherTest, WatchesAreSharedAndDroppedWhenNoSpecNeedsThem) {
+  directory_.MakeDirectory("watched/inner");
+  Watch({Watched()});
+  const int alone = watcher_->watch_count();
+  watcher_.reset();
+  Watch({Watched(), Watched(), Watched() + "/inner"});
+  EXPECT_EQ(watcher_->watch_count(), alone + 1);
+  EXPECT_EQ(rmdir((Watched() + "/inner").c_str()), 0);
+  EXPECT_TRUE(Until([&] { return !directories_[2].present; }));
+  EXPECT_TRUE(Until([&] { return watcher_->watch_count() == alone; }));
+  BindSocket(Watched() + "/x.kvmd");
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}, 0));
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}, 1));
+}
+
+TEST_F(DirectoryWatcherTest, AnOverflowLeadsToARescanOfEverything) {
+  directory_.MakeDirectory("watched");
+  Watch({Watched()});
+  BindSocket(Watched() + "/x.kvmd");
+  watcher_->Dispatch(EncodeInotifyEvent({-1, IN_Q_OVERFLOW, ""}));
+  EXPECT_THAT(present_[0], ElementsAre("x.kvmd"));
+  EXPECT_EQ(watcher_->counters().overflows, 1u);
+  EXPECT_EQ(watcher_->counters().rescans, 1u);
+}
+
+TEST_F(DirectoryWatcherTest, ARealOverflowLosesNothing) {
+  int limit = 0;
+  std::ifstream("/proc/sys/fs/inotify/max_queued_events") >> limit;
+  if (limit == 0 || limit > 100'000) GTEST_SKIP() << "the queue holds " << limit << " events";
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/old.kvmd");
+  Watch({Watched()});
+  for (int i = 0; i <= limit / 2; ++i) {  // each round is two events
+    WriteFile(Watched() + "/file");
+    unlink((Watched() + "/file").c_str());
+  }
+  unlink((Watched() + "/old.kvmd").c_str());
+  BindSocket(Watched() + "/new.kvmd");
+  EXPECT_TRUE(UntilPresent({"new.kvmd"}));
+  EXPECT_EQ(watcher_->counters().overflows, 1u);
+}
+
+TEST_F(DirectoryWatcherTest, EventsOfOtherNamesOnTheWayChangeNothing) {
+  directory_.MakeDirectory("watched");
+  Watch({Watched()});
+  const int reports = reports_;
+  directory_.MakeDirectory("elsewhere");
+  WriteFile(directory_.Path("watched.old"));
+  Until([] { return true; });
+  EXPECT_EQ(reports_, reports);
+  EXPECT_EQ(watcher_->counters().rescans, 0u);
+}
+
+TEST_F(DirectoryWatcherTest, AttribOfASocketTellsOfItAgain) {
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/x.kvmd");
+  Watch({Watched()});
+  const int tellings = tellings_;
+  ASSERT_EQ(chmod((Watched() + "/x.kvmd").c_str(), 0600), 0);
+  EXPECT_TRUE(Until([&] { return tellings_ > tellings; }));
+}
+
+// Works as an unprivileged user for its lifetime, where the test runs as root.
+class Unprivileged {
+ public:
+  Unprivileged() { was_root_ = geteuid() == 0 && seteuid(65534) == 0; }
+  ~Unprivileged() {
+    if (was_root_ && seteuid(0) != 0) std::abort();
+  }
+
+ private:
+  bool was_root_ = false;
+};
+
+TEST_F(DirectoryWatcherTest, AnUnreadableDirectoryIsPickedUpOnceItCanBeRead) {
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0755), 0);
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/x.kvmd");
+  ASSERT_EQ(chmod(Watched().c_str(), 0), 0);
+  {
+    Unprivileged unprivileged;
+    Watch({Watched()});
+  }
+  EXPECT_FALSE(directories_[0].present);
+  EXPECT_THAT(present_[0], IsEmpty());
+  ASSERT_EQ(chmod(Watched().c_str(), 0755), 0);
+  Unprivileged unprivileged;
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
+  EXPECT_TRUE(directories_[0].present);
+}
+
+TEST_F(DirectoryWatcherTest, ADirectoryBehindAParentThatMayOnlyBePassedIsWatched) {
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0711), 0);
+  directory_.MakeDirectory("watched");
+  Unprivileged unprivileged;
+  Watch({Watched()});
+  EXPECT_TRUE(directories_[0].present);
+}
+
+TEST_F(DirectoryWatcherTest, NoticesWhatIsMountedOverTheDirectory) {
+  if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    GTEST_SKIP() << "may not mount";
+  }
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/below.kvmd");
+  Watch({Watched()});
+  EXPECT_THAT(present_[0], ElementsAre("below.kvmd"));
+  ASSERT_EQ(mount("none", Watched().c_str(), "tmpfs", 0, nullptr), 0);
+  EXPECT_TRUE(UntilPresent({}));
+  BindSocket(Watched() + "/above.kvmd");
+  EXPECT_TRUE(UntilPresent({"above.kvmd"}));
+  ASSERT_EQ(umount(Watched().c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"below.kvmd"}));
+}
+
+}  // namespace
+}  // namespace vmeventd

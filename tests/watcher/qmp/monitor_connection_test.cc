@@ -1,0 +1,336 @@
+#include "watcher/qmp/monitor_connection.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/test_util.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr char kEvent[] =
+    "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"X\"}\r\n";
+
+TEST(OpenSocketFileTest, TellsWhyItIsNoSocket) {
+  TempDir directory;
+  SocketFile file;
+  EXPECT_EQ(OpenSocketFile(directory.Path("missing"), &file), ENOENT);
+  WriteFile(directory.Path("file"));
+  EXPECT_EQ(OpenSocketFile(directory.Path("file"), &file), ENOTSOCK);
+  ASSERT_EQ(mkfifo(directory.Path("fifo").c_str(), 0600), 0);
+  EXPECT_EQ(OpenSocketFile(directory.Path("fifo"), &file), ENOTSOCK);
+  FakeQemu qemu;
+  qemu.AddMonitor(directory.Path("socket"));
+  ASSERT_EQ(symlink(directory.Path("socket").c_str(), directory.Path("link").c_str()), 0);
+  EXPECT_EQ(OpenSocketFile(directory.Path("link"), &file), ENOTSOCK);
+  EXPECT_EQ(OpenSocketFile(directory.Path("socket"), &file), 0);
+}
+
+TEST(LookAtSocketFileTest, TellsOneSocketFromTheNextAtItsPath) {
+  TempDir directory;
+  FakeQemu qemu;
+  const std::string path = directory.Path("socket");
+  SocketIdentity identity;
+  EXPECT_EQ(LookAtSocketFile(path, &identity), ENOENT);
+  qemu.AddMonitor(path);
+  SocketFile file;
+  ASSERT_EQ(OpenSocketFile(path, &file), 0);
+  ASSERT_EQ(LookAtSocketFile(path, &identity), 0);
+  EXPECT_EQ(identity, file.identity);
+  file.fd.Reset();
+  ASSERT_TRUE(StepUntil([] {}, [&] {  // its inode may be used again, and its time in one tick
+    EXPECT_EQ(unlink(path.c_str()), 0);
+    qemu.AddMonitor(path);
+    EXPECT_EQ(LookAtSocketFile(path, &identity), 0);
+    return !(identity == file.identity);
+  }));
+  ASSERT_EQ(symlink(path.c_str(), directory.Path("link").c_str()), 0);
+  EXPECT_EQ(LookAtSocketFile(directory.Path("link"), &identity), ENOTSOCK);
+}
+
+TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
+  TempDir directory;
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.listen = false;
+  qemu.AddMonitor(directory.Path("socket"), behavior);
+  SocketFile file;
+  UniqueFd connection;
+  ASSERT_EQ(OpenSocketFile(directory.Path("socket"), &file), 0);
+  EXPECT_EQ(ConnectTo(file, &connection), ECONNREFUSED);
+}
+
+TEST(ConnectToTest, KnowsNoLimitOfThePathsLength) {
+  TempDir directory;
+  std::string path = directory.path();
+  while (path.size() < 400) {
+    path += "/" + std::string(50, 'd');
+    ASSERT_EQ(mkdir(path.c_str(), 0700), 0);
+  }
+  path += "/socket";
+  FakeQemu qemu;
+  qemu.AddMonitor(path);
+  SocketFile file;
+  UniqueFd connection;
+  ASSERT_EQ(OpenSocketFile(path, &file), 0);
+  EXPECT_EQ(ConnectTo(file, &connection), 0);
+}
+
+class MonitorConnectionTest : public testing::Test, public MonitorConnection::Delegate {
+ protected:
+  void OnGreeting() override { ++greetings_; }
+  void OnReady(const MonitorInfo& info) override { info_ = info; }
+  void OnEvent(const QmpEvent& event) override {
+    events_.push_back(event.name);
+    ready_at_event_ = info_.has_value();
+  }
+  void OnRunStateReply(absl::string_view state) override { states_.emplace_back(state); }
+  void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
+  void OnDrained() override { ++drained_; }
+  void OnClosed(absl::string_view why, bool protocol_error) override {
+    closed_.emplace(why.data(), why.size());
+    protocol_error_ = protocol_error;
+  }
+
+  void Connect(const FakeMonitor& behavior = {}) {
+    monitor_ = qemu_.AddMonitor(directory_.Path("m"), behavior);
+    SocketFile file;
+    UniqueFd socket;
+    ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
+    ASSERT_EQ(ConnectTo(file, &socket), 0);
+    connection_ =
+        std::make_unique<MonitorConnection>(loop_.get(), std::move(socket), &buffer_, this);
+    ASSERT_TRUE(connection_->Start().ok());
+  }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+  bool UntilReady() {
+    return Until([this] { return info_.has_value(); });
+  }
+
+  TempDir directory_;
+  FakeQemu qemu_;
+  SystemClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::vector<char> buffer_ = std::vector<char>(64 << 10);
+  std::unique_ptr<MonitorConnection> connection_;
+  int monitor_ = -1;
+
+  int greetings_ = 0;
+  int drained_ = 0;
+  std::optional<MonitorInfo> info_;
+  std::vector<std::string> events_;
+  bool ready_at_event_ = false;
+  std::vector<std::string> states_;
+  std::vector<GuestAgentInfo> agents_;
+  std::optional<std::string> closed_;
+  bool protocol_error_ = false;
+};
+
+TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
+  FakeMonitor behavior;
+  behavior.status = "paused";
+  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  behavior.name = "guest";
+  Connect(behavior);
+  ASSERT_TRUE(UntilReady());
+  EXPECT_EQ(greetings_, 1);
+  EXPECT_EQ(info_->qemu_version, "7.2.22");
+  EXPECT_EQ(info_->run_state, "paused");
+  EXPECT_EQ(info_->uuid, behavior.uuid);
+  EXPECT_EQ(info_->qemu_name, "guest");
+  EXPECT_THAT(qemu_.Commands(monitor_),
+              ElementsAre("{\"execute\":\"qmp_capabilities\"}", "{\"execute\":\"query-uuid\"}",
+                          "{\"execute\":\"query-name\"}", "{\"execute\":\"query-status\"}"));
+}
+
+TEST_F(MonitorConnectionTest, TheNullUuidIsNone) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  EXPECT_EQ(info_->uuid, "");
+  EXPECT_EQ(info_->qemu_name, "");
+}
+
+TEST_F(MonitorConnectionTest, ReadsLinesThatComeInPieces) {
+  FakeMonitor behavior;
+  behavior.split = true;
+  behavior.greeting = "";
+  Connect(behavior);
+  const std::string greeting = FakeMonitor().greeting;
+  for (size_t i = 0; i < greeting.size(); i += 10) {
+    EXPECT_EQ(greetings_, 0);
+    qemu_.Send(monitor_, greeting.substr(i, 10));
+    loop_->RunOnce(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(UntilReady());
+}
+
+TEST_F(MonitorConnectionTest, HandsOnEventsBetweenTheReplies) {
+  FakeMonitor behavior;
+  behavior.before_replies = kEvent;
+  Connect(behavior);
+  ASSERT_TRUE(UntilReady());
+  EXPECT_THAT(events_, ElementsAre("X", "X", "X", "X"));
+  EXPECT_FALSE(ready_at_event_);
+}
+
+TEST_F(MonitorConnectionTest, AnErrorInPlaceOfAReplyLeavesItsFieldEmpty) {
+  FakeMonitor behavior;
+  const std::string error =
+      "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"not here\"}}\r\n";
+  for (const char* command : {"qmp_capabilities", "query-status", "query-uuid", "query-name"}) {
+    behavior.replies[command] = error;
+  }
+  Connect(behavior);
+  ASSERT_TRUE(UntilReady());
+  EXPECT_EQ(info_->run_state, "");
+  EXPECT_EQ(info_->qemu_version, "7.2.22");
+}
+
+TEST_F(MonitorConnectionTest, ARepliesShapeMayBeAny) {
+  FakeMonitor behavior;
+  behavior.replies = {{"query-status", "{\"return\": [1, 2]}\n"},
+                      {"query-uuid", "{\"return\": {\"UUID\": 17}}\n"},
+                      {"query-name", "{\"return\": \"text\"}\n"}};
+  Connect(behavior);
+  ASSERT_TRUE(UntilReady());
+  EXPECT_EQ(info_->run_state + info_->uuid + info_->qemu_name, "");
+}
+
+// As a QEMU with one port, the agent's, answers.
+FakeMonitor WithAgentPort() {
+  FakeMonitor behavior;
+  behavior.replies = {
+      {"qom-list", "{\"return\": [{\"name\": \"ch\", \"type\": \"child<virtserialport>\"}]}\r\n"},
+      {"qom-get", "{\"return\": \"org.qemu.guest_agent.0\"}\r\n"},
+      {"query-chardev",
+       "{\"return\": [{\"label\": \"org.qemu.guest_agent.0\", "
+       "\"frontend-open\": true}]}\r\n"}};
+  return behavior;
+}
+
+TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
+  Connect(WithAgentPort());
+  ASSERT_TRUE(UntilReady());
+  connection_->RequestGuestAgent();
+  connection_->RequestGuestAgent();
+  connection_->RequestRunState();
+  ASSERT_TRUE(Until([&] { return agents_.size() == 2 && states_.size() == 1; }));
+  EXPECT_TRUE(agents_[0].present);
+  EXPECT_TRUE(agents_[0].open);
+  EXPECT_EQ(agents_[0].port, "ch");
+}
+
+TEST_F(MonitorConnectionTest, AQemuThatCannotTellOfAnAgentHasNone) {
+  Connect();  // its answers have no such shape
+  ASSERT_TRUE(UntilReady());
+  connection_->RequestGuestAgent();
+  ASSERT_TRUE(Until([&] { return agents_.size() == 1; }));
+  EXPECT_FALSE(agents_[0].present);
+}
+
+TEST_F(MonitorConnectionTest, RequestsOfTheRunStateBecomeOneWhileOneIsOut) {
+  Connect();
+  connection_->RequestRunState();  // too early: the handshake asks anyway
+  ASSERT_TRUE(UntilReady());
+  for (int i = 0; i < 5; ++i) connection_->RequestRunState();
+  ASSERT_TRUE(Until([&] { return states_.size() == 2; }));
+  EXPECT_THAT(states_, ElementsAre("running", "running"));
+  EXPECT_EQ(qemu_.Commands(monitor_).size(), 6u);
+}
+
+TEST_F(MonitorConnectionTest, TellsOfTheEnd) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  qemu_.Send(monitor_, kEvent);
+  qemu_.CloseClient(monitor_);
+  ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
+  EXPECT_THAT(events_, ElementsAre("X"));
+  EXPECT_EQ(*closed_, "EOF");
+  EXPECT_FALSE(protocol_error_);
+  EXPECT_FALSE(connection_->open());
+}
+
+TEST_F(MonitorConnectionTest, DrainReadsToTheEnd) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  qemu_.Send(monitor_, kEvent);
+  connection_->Drain(absl::Seconds(1));
+  EXPECT_THAT(events_, ElementsAre("X"));
+  EXPECT_TRUE(connection_->open());
+  qemu_.Send(monitor_, kEvent);
+  qemu_.CloseClient(monitor_);
+  connection_->Drain(absl::Seconds(1));
+  EXPECT_THAT(events_, ElementsAre("X", "X"));
+  EXPECT_TRUE(closed_.has_value());
+}
+
+TEST_F(MonitorConnectionTest, WhatIsNoQmpClosesIt) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  qemu_.Send(monitor_, std::string(kEvent) + "SSH-2.0-OpenSSH\r\n" + kEvent);
+  ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
+  EXPECT_TRUE(protocol_error_);
+  EXPECT_THAT(events_, ElementsAre("X"));
+}
+
+TEST_F(MonitorConnectionTest, DeepNestingClosesIt) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  qemu_.Send(monitor_, "{\"return\": " + std::string(100000, '[') + "\r\n");
+  ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
+  EXPECT_TRUE(protocol_error_);
+}
+
+TEST_F(MonitorConnectionTest, ALongLineIsFineUpToTheLimit) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  qemu_.SendLongEvent(monitor_, 1 << 20);
+  ASSERT_TRUE(Until([&] { return !events_.empty(); }));
+  EXPECT_FALSE(closed_.has_value());
+  qemu_.SendLongEvent(monitor_, LineFramer::kMaxLineBytes);
+  ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
+  EXPECT_TRUE(protocol_error_);
+  EXPECT_THAT(*closed_, HasSubstr("10 MiB"));
+}
+
+TEST_F(MonitorConnectionTest, AFloodIsReadInBoundedTurns) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  std::string flood;
+  while (flood.size() < (3 << 20)) flood += kEvent;
+  const size_t total = flood.size() / (sizeof(kEvent) - 1);
+  qemu_.Send(monitor_, flood);
+  const size_t per_turn = (256 << 10) / (sizeof(kEvent) - 1) + 1;
+  while (events_.size() < total) {
+    const size_t before = events_.size();
+    loop_->RunOnce(absl::Seconds(10));
+    ASSERT_LE(events_.size() - before, per_turn);
+    ASSERT_FALSE(closed_.has_value());
+  }
+}
+
+TEST_F(MonitorConnectionTest, ClosedByUsItTellsNothing) {
+  Connect();
+  ASSERT_TRUE(UntilReady());
+  connection_->Close();
+  EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor_); }));
+  EXPECT_FALSE(closed_.has_value());
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,186 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/qmp/node_watcher.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+
+class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
+ protected:
+  std::string Ctrl() const { return directory_.Path("ctrl"); }
+  bool UntilDirectory(bool present) {
+    return Until(
+        [&] { return !sink_.directories().empty() && sink_.directories()[0].present == present; });
+  }
+};
+
+TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
+  ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
+  Start();
+  ASSERT_TRUE(UntilDirectory(false));
+  EXPECT_TRUE(watcher_->first_scan_done());
+  directory_.MakeDirectory("ctrl");
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
+}
+
+TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBack) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  qemu.Unlink(monitor);
+  ASSERT_EQ(rmdir(Ctrl().c_str()), 0);  // the bound socket keeps its inode alive
+  ASSERT_TRUE(UntilDirectory(false));
+  qemu.Send(monitor, EventLine("RESET"));
+  EXPECT_TRUE(UntilCount(EventType::kReset, 1));
+
+  directory_.MakeDirectory("ctrl");
+  FakeQemu second;
+  second.AddMonitor(Socket("vm2"));
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
+  qemu.Kill(SIGKILL);
+  EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kRunning);
+}
+
+TEST_F(NodeWatcherDirectoriesTest, ADirectoryThatIsRenamedAwayAndBackChangesNoRun) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  ASSERT_EQ(std::rename(Ctrl().c_str(), directory_.Path("away").c_str()), 0);
+  ASSERT_TRUE(UntilDirectory(false));
+  ASSERT_EQ(std::rename(directory_.Path("away").c_str(), Ctrl().c_str()), 0);
+  ASSERT_TRUE(UntilDirectory(true));
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
+}
+
+TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameName) {
+  FakeQemu old_qemu;
+  FakeQemu new_qemu;
+  const int old_monitor = old_qemu.AddMonitor(Socket("vm1"));
+  directory_.MakeDirectory("other");
+  new_qemu.AddMonitor(directory_.Path("other/vm1.kvmd"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const std::string old_run = sink_.Latest("vm1")->ref.run_id;
+  ASSERT_EQ(renameat2(AT_FDCWD, Ctrl().c_str(), AT_FDCWD, directory_.Path("other").c_str(),
+                      RENAME_EXCHANGE),
+            0);
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_NE(sink_.Latest("vm1")->ref.run_id, old_run);
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, new_qemu.pid());
+  old_qemu.Send(old_monitor, kQuitLine);
+  old_qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+}
+
+TEST_F(NodeWatcherDirectoriesTest, AParentMayBeRemovedAndComeBack) {
+  const std::string deep = directory_.MakeDirectory("a/b");
+  options_.watches = {{deep, "", ".kvmd"}};
+  Start();
+  ASSERT_TRUE(UntilDirectory(true));
+  ASSERT_EQ(rmdir(deep.c_str()), 0);
+  ASSERT_EQ(rmdir(directory_.Path("a").c_str()), 0);
+  ASSERT_TRUE(UntilDirectory(false));
+  directory_.MakeDirectory("a/b");
+  FakeQemu qemu;
+  qemu.AddMonitor(deep + "/vm1.kvmd");
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
+}
+
+TEST_F(NodeWatcherDirectoriesTest, WhatIsNoSocketIsIgnored) {
+  FakeQemu qemu;
+  qemu.AddMonitor(directory_.Path("elsewhere"));
+  WriteFile(Socket("file"));
+  ASSERT_EQ(mkfifo(Socket("fifo").c_str(), 0600), 0);
+  ASSERT_EQ(symlink(directory_.Path("elsewhere").c_str(), Socket("link").c_str()), 0);
+  qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  ASSERT_EQ(symlink(directory_.Path("elsewhere").c_str(), Socket("link2").c_str()), 0);
+  FakeQemu second;
+  second.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  for (const char* name : {"file", "fifo", "link", "link2"}) {
+    EXPECT_EQ(sink_.Latest(name), nullptr) << name;
+  }
+}
+
+TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {
+  directory_.MakeDirectory("other");
+  options_.watches.push_back(Spec("other"));
+  FakeQemu qemu;
+  FakeQemu other;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  other.AddMonitor(directory_.Path("other/vm1.kvmd"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->monitor_path, Socket("vm1"));
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+  EXPECT_FALSE(FileExists(directory_.Path("other/vm1.shutdown")));
+}
+
+TEST_F(NodeWatcherDirectoriesTest, ASocketThatTwoSpecsMatchIsFollowedOnce) {
+  options_.watches.push_back({Ctrl(), "vm", ".kvmd"});
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  FakeQemu second;
+  second.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  const std::vector<std::string> commands = qemu.Commands(monitor);
+  EXPECT_EQ(std::count_if(commands.begin(), commands.end(),
+                          [](const std::string& command) {
+                            return command.find("qmp_capabilities") != std::string::npos;
+                          }),
+            1);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce) {
+  ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
+  options_.watches.push_back(Spec("alias"));
+  options_.greeting_timeout = absl::Milliseconds(50);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(sink_.directories()[1].sockets, 1);
+
+  // The other name is taken once this one is gone.
+  qemu.Unlink(monitor);
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  FakeQemu next;
+  next.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,275 @@
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/node_watcher.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::IsEmpty;
+using testing::Not;
+
+class NodeWatcherFaultsTest : public NodeWatcherFixture {
+ protected:
+  // Another client, such as the VM's manager.
+  UniqueFd ConnectAsOther(const std::string& path) {
+    SocketFile file;
+    UniqueFd connection;
+    EXPECT_EQ(OpenSocketFile(path, &file), 0);
+    EXPECT_EQ(ConnectTo(file, &connection), 0);
+    return connection;
+  }
+};
+
+TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsFree) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  UniqueFd other = ConnectAsOther(Socket("vm1"));
+  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu.HasClient(monitor); }));
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  other.Reset();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(NodeWatcherFaultsTest, TheEndIsSeenThroughAHeldMonitor) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greet = false;
+  qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  std::vector<UniqueFd> others;
+  others.push_back(ConnectAsOther(Socket("vm1")));
+  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu.HasClient(monitor); }));
+  for (int i = 0; i < 2; ++i) others.push_back(ConnectAsOther(Socket("vm1")));
+  Start();
+  ASSERT_TRUE(UntilUnfollowed("vm1", "queue of connections is full"));
+  EXPECT_GT(watcher_->unfollowed_sockets()[0].since, absl::UnixEpoch());
+  EXPECT_EQ(sink_.Latest("vm1"), nullptr) << "it is no VM yet";
+  others.clear();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_TRUE(IsUnfollowed("vm1", ""));
+  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+}
+
+TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.answer = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  StartWithManualClock();
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 1; }));
+  manual_clock_.Advance(absl::Seconds(9));
+  Turn();
+  EXPECT_THAT(sink_.entries(), IsEmpty());
+  manual_clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(UntilProblem("vm1", "does not answer"));
+  EXPECT_TRUE(qemu.HasClient(monitor));
+  qemu.SetBehavior(monitor, FakeMonitor());
+  qemu.Send(monitor, "{\"return\": {}}\r\n");
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+}
+
+TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.stuck = true;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  StartWithManualClock();
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  ASSERT_TRUE(Until([&] {
+    manual_clock_.Advance(absl::Milliseconds(100));
+    return sink_.Latest("vm1") != nullptr;
+  }));
+  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kRunning);
+  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+}
+
+TEST_F(NodeWatcherFaultsTest, GarbageClosesThatMonitorAndNoOther) {
+  FakeQemu qemu;
+  FakeQemu bystander;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int other = bystander.AddMonitor(Socket("vm2"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  qemu.Send(monitor, "\x01\x02 garbage\r\n");
+  ASSERT_TRUE(UntilProblem("vm1", "not QMP"));
+  EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
+  manual_clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
+  bystander.Send(other, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_FALSE(qemu.HasClient(monitor));
+  manual_clock_.Advance(absl::Seconds(5));
+  EXPECT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+}
+
+TEST_F(NodeWatcherFaultsTest, ASocketThatDoesNotSpeakQmpIsListedWithAProblem) {
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greeting = "220 mail.example.com ESMTP\r\n";
+  qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  EXPECT_TRUE(UntilProblem("vm1", "not QMP"));
+}
+
+TEST_F(NodeWatcherFaultsTest, ALineOverTheLimitClosesTheMonitorAndALongOneDoesNot) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.SendLongEvent(monitor, 1 << 20);
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  qemu.SendLongEvent(monitor, 11 << 20);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
+  EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
+}
+
+TEST_F(NodeWatcherFaultsTest, EofAfterAnyStepOfTheHandshakeIsNoEnd) {
+  const FakeMonitor usual;
+  for (size_t cut = 0; cut <= usual.greeting.size(); cut += usual.greeting.size() / 4) {
+    FakeQemu qemu;
+    FakeMonitor behavior;
+    behavior.greeting = usual.greeting.substr(0, cut);
+    behavior.answer = false;
+    const std::string vm = "vm" + std::to_string(cut);
+    const int monitor = qemu.AddMonitor(Socket(vm), behavior);
+    if (watcher_ == nullptr) Start();
+    ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+    qemu.SetBehavior(monitor, usual);
+    qemu.CloseClient(monitor);
+    ASSERT_TRUE(UntilState(vm, VmState::kRunning));
+    EXPECT_THAT(sink_.Types(vm), Contains(EventType::kStarted).Times(1));
+    EXPECT_THAT(sink_.Types(vm), Not(Contains(EventType::kStopped)));
+  }
+}
+
+TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLater) {
+  options_.max_vm_descriptors = 2;
+  FakeQemu first;
+  FakeQemu second;
+  const int monitor = first.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const int second_monitor = second.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(UntilUnfollowed("vm2", "LimitNOFILE"));
+  EXPECT_EQ(sink_.Latest("vm2"), nullptr);
+  EXPECT_GT(watcher_->counters().out_of_descriptors, 0u);
+
+  // The one that is followed loses nothing by it.
+  first.Send(monitor, kGuestShutdownLine);
+  first.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  EXPECT_THAT(sink_.Latest("vm2")->problems, IsEmpty());
+  EXPECT_TRUE(second.HasClient(second_monitor));
+}
+
+TEST_F(NodeWatcherFaultsTest, ASocketWithoutARunIsForgottenWhenItIsGone) {
+  options_.max_vm_descriptors = 0;
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilUnfollowed("vm1", "LimitNOFILE"));
+  qemu.Unlink(monitor);
+  ASSERT_TRUE(UntilUnfollowed("vm1", ""));
+  EXPECT_THAT(sink_.entries(), IsEmpty());
+}
+
+TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEventAndNoShutdownFile) {
+  FakeQemu first;
+  FakeQemu second;
+  const int monitor = first.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  {
+    const FullDescriptorTable full;
+    second.AddMonitor(Socket("vm2"));
+    ASSERT_TRUE(UntilUnfollowed("vm2", "LimitNOFILE"));
+    first.Send(monitor, kGuestShutdownLine);
+    first.CloseListener(monitor);
+    first.CloseClient(monitor);
+    ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
+    EXPECT_EQ(watcher_->counters().shutdown_file_errors, 0u);
+  }
+  EXPECT_TRUE(UntilState("vm2", VmState::kRunning));
+}
+
+TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReason) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to give it up";
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0755), 0);
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  ASSERT_EQ(chmod(Socket("vm1").c_str(), 0600), 0);
+  Start();
+  ASSERT_EQ(seteuid(65534), 0);
+  EXPECT_TRUE(UntilUnfollowed("vm1", "Permission denied"));
+  ASSERT_EQ(seteuid(0), 0);
+  ASSERT_EQ(chmod(Socket("vm1").c_str(), 0666), 0);
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
+TEST_F(NodeWatcherFaultsTest, AShutdownFileThatCannotBeWrittenIsAProblemAndCounted) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  directory_.MakeDirectory("ctrl/vm1.shutdown");
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(watcher_->counters().shutdown_file_errors, 1u);
+  EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_file_written);
+  EXPECT_TRUE(HasProblem("vm1", "vm1.shutdown"));
+}
+
+TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
+  {
+    FakeQemu qemu;
+    qemu.AddMonitor(Socket("vm1"));
+    qemu.Kill(SIGKILL);
+    qemu.Reap();
+  }
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries >= 3; }));
+  EXPECT_THAT(sink_.entries(), IsEmpty());
+  EXPECT_EQ(sink_.directories()[0].sockets, 1);
+}
+
+TEST_F(NodeWatcherFaultsTest, WakeEndsAWait) {
+  Start();
+  Turn();
+  watcher_->Wake();
+  watcher_->RunOnce(absl::InfiniteDuration());
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,335 @@
+// A run is one process, by whatever sockets it is reached, and QEMU is the process that answers.
+
+#include <sched.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/restart_fixture.h"
+#include "watcher/qmp/run_limiter.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class NodeWatcherProcessTest : public RestartTest {
+ protected:
+  static size_t OpenDescriptors() {
+    const std::filesystem::directory_iterator all("/proc/self/fd");
+    return static_cast<size_t>(std::distance(begin(all), end(all)));
+  }
+  void Rename(const std::string& from, const std::string& to) {
+    ASSERT_EQ(std::rename(Socket(from).c_str(), Socket(to).c_str()), 0);
+  }
+  // Turns in which nothing is due any more.
+  void Turns() {
+    for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
+  }
+};
+
+TEST_F(NodeWatcherProcessTest, TheListenersEndIsNoEndOfAQemuThatAnswers) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  const pid_t real = qemu.HandOver();
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == real; }));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
+  // From now on that process is the run's: a closed monitor is no end, and its end is one.
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+}
+
+TEST_F(NodeWatcherProcessTest, WhatTheQemuSaidBeforeItsListenerEndedCounts) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const pid_t real = qemu.HandOver();
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == real; }));
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
+}
+
+TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu.HandOver();
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+}
+
+TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu.HandOver(true);
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  EXPECT_NE(real, qemu.pid());
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDelaysTheEndAndDoesNotHideIt) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.ForkHolder();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  for (int i = 0; i < 20; ++i) Turn();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "QEMU may be another process, and busy";
+  manual_clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+}
+
+TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorDoesNotHideTheEnd) {
+  FakeQemu qemu;
+  FakeQemu other;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const int other_monitor = other.AddMonitor(Socket("vm2"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  std::string flood;
+  for (int i = 0; i < 500; ++i) flood += EventLine("BLOCK_IO_ERROR");
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.ForkFlooder(monitor, flood);
+  qemu.Kill(SIGKILL);
+  other.Send(other_monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  Rename("vm1", "vm2");
+  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 1; }));
+  Turns();
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  // The new name is the way back to it.
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Latest("vm2"), nullptr);
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+  EXPECT_FALSE(FileExists(ShutdownFile("vm2")));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(NodeWatcherProcessTest, ASocketThatWasRenamedWhileNobodyWatchedIsTheSameRun) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  const auto kept = Kept();
+  Die();
+  Rename("vm1", "vm2");
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
+  qemu.Send(0, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
+  FakeQemu qemu;
+  const int first = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const int second = qemu.AddMonitor(Socket("vm1-more"));
+  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
+  Turns();
+  EXPECT_FALSE(qemu.HasClient(second)) << "it stays free for others";
+  qemu.CloseListener(first);
+  qemu.Unlink(first);
+  qemu.CloseClient(first);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_TRUE(qemu.HasClient(second));
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(NodeWatcherProcessTest, SocketsThatComeAndGoLeaveNothingBehind) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm0"));
+  Start();
+  ASSERT_TRUE(UntilState("vm0", VmState::kRunning));
+  const size_t before = OpenDescriptors();
+  for (int i = 1; i <= 300; ++i) {
+    const int monitor = qemu.AddMonitor(Socket("vm" + std::to_string(i)));
+    Turn();
+    qemu.Unlink(monitor);
+    qemu.CloseListener(monitor);
+  }
+  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 1; }));
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_LE(OpenDescriptors(), before);
+  FakeQemu honest;
+  honest.AddMonitor(Socket("honest"));
+  ASSERT_TRUE(UntilState("honest", VmState::kRunning));
+}
+
+TEST_F(NodeWatcherProcessTest, OneOwnersRunsLeaveDescriptorsToOthers) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to give a socket away";
+  options_.max_vm_descriptors = 8;
+  std::vector<std::unique_ptr<FakeQemu>> qemus;
+  Start();
+  for (int i = 0; i < 4; ++i) {
+    qemus.push_back(std::make_unique<FakeQemu>());
+    qemus.back()->AddMonitor(Socket("vm" + std::to_string(i)));
+    if (i == 3) break;
+    ASSERT_TRUE(UntilCount(EventType::kStarted, i + 1));
+  }
+  ASSERT_TRUE(UntilUnfollowed("vm3", "three quarters"));
+  FakeQemu others;
+  others.AddMonitor(Socket("new"));
+  ASSERT_EQ(chown(Socket("new").c_str(), 65534, 65534), 0);
+  ASSERT_TRUE(UntilState("new", VmState::kRunning));
+  qemus[0]->Kill(SIGKILL);
+  ASSERT_TRUE(UntilState("vm3", VmState::kRunning));
+}
+
+TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverMoreSeldom) {
+  options_.process_tracking = false;
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  for (int i = 0; i < 1000; ++i) {  // ten minutes
+    manual_clock_.Advance(absl::Milliseconds(600));
+    watcher_->RunOnce(absl::ZeroDuration());
+    if (sink_.Count(EventType::kStarted) > sink_.Count(EventType::kStopped)) {
+      qemu.CloseClient(monitor);
+    }
+  }
+  EXPECT_GT(sink_.Count(EventType::kStarted), 3);
+  EXPECT_LT(sink_.Count(EventType::kStarted), 30);
+}
+
+TEST(RunLimiterTest, EachOwnerHasABurstAndThenARate) {
+  RunLimiter limiter;
+  const absl::Duration start = absl::Seconds(1000);
+  for (int i = 0; i < static_cast<int>(RunLimiter::kBurst); ++i) {
+    ASSERT_TRUE(limiter.Admit(1, start));
+  }
+  EXPECT_FALSE(limiter.Admit(1, start));
+  EXPECT_TRUE(limiter.Admit(2, start));
+  int admitted = 0;
+  for (int i = 0; i < 1000; ++i) admitted += limiter.Admit(1, start + absl::Seconds(1)) ? 1 : 0;
+  EXPECT_EQ(admitted, static_cast<int>(RunLimiter::kPerSecond));
+}
+
+TEST(RunLimiterTest, ItsTableIsBounded) {
+  RunLimiter limiter;
+  const absl::Duration start = absl::Seconds(1000);
+  int admitted = 0;
+  for (uint32_t owner = 0; owner < 100'000; ++owner)
+    admitted += limiter.Admit(owner, start) ? 1 : 0;
+  EXPECT_EQ(admitted, static_cast<int>(RunLimiter::kMaxOwners + RunLimiter::kBurst));
+}
+
+// A watcher in a PID namespace of its own, where the QEMU has no number.
+class ForeignNamespaceTest : public NodeWatcherProcessTest {
+ protected:
+  // Runs `body` there; it returns 0 if all was well.
+  static int RunApart(const std::function<int()>& body) {
+    const pid_t helper = fork();
+    if (helper == 0) {
+      if (unshare(CLONE_NEWPID) != 0) _exit(77);
+      const pid_t child = fork();
+      if (child == 0) _exit(body());
+      int status = 0;
+      waitpid(child, &status, 0);
+      _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 78);
+    }
+    int status = 0;
+    waitpid(helper, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 78;
+  }
+};
+
+TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsFollowedAllTheSame) {
+  FakeQemu qemu;
+  FakeQemu second;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  second.AddMonitor(Socket("vm2"));
+  const int result = RunApart([&] {
+    Start();
+    if (!UntilCount(EventType::kStarted, 2)) return 1;
+    if (sink_.Latest("vm1")->ref.pid != 0) return 2;
+    // A lost monitor is no end.
+    qemu.CloseClient(monitor);
+    if (!UntilCount(EventType::kMonitorRestored, 1)) return 3;
+    if (sink_.Count(EventType::kStopped) != 0) return 4;
+    const int more = qemu.AddMonitor(Socket("vm1-more"));
+    if (!Until([&] { return sink_.directories()[0].sockets == 3; })) return 5;
+    Turns();
+    if (sink_.Count(EventType::kStarted) != 2) return 6;
+    qemu.Unlink(more);
+    // The daemon is started again: its socket leads to it.
+    Restart();
+    if (!UntilScanned()) return 7;
+    const auto handshakes = [&] {
+      const auto commands = qemu.Commands(monitor);
+      return std::count(commands.begin(), commands.end(), "{\"execute\":\"query-status\"}");
+    };
+    if (!Until([&] { return handshakes() == 3; })) return 8;
+    qemu.Send(monitor, EventLine("RESET"));
+    if (!UntilCount(EventType::kReset, 1)) return 9;
+    qemu.CloseClient(monitor);
+    if (!UntilCount(EventType::kMonitorRestored, 2)) return 10;
+    if (sink_.Count(EventType::kStarted) != 2) return 11;
+    qemu.Send(monitor, kGuestShutdownLine);
+    qemu.Exit();
+    if (!UntilCount(EventType::kStopped, 1)) return 12;
+    if (LastClass() != ShutdownClass::kUser) return 13;
+    return 0;
+  });
+  if (result == 77) GTEST_SKIP() << "needs the right to make a PID namespace";
+  EXPECT_EQ(result, 0);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,140 @@
+#include <csignal>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/restart_fixture.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+using RestartFaultsTest = RestartTest;
+
+TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string kept = KeptRun();
+  StartWith({"", "garbage \xff", kept, kept.substr(0, kept.size() / 2), "{}",
+             WithNumber(kept, "format", "2"), kept});
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  EXPECT_EQ(watcher_->counters().unreadable_runs, 6u);
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
+  constexpr int kRuns = 1000;
+  options_.process_tracking = false;  // one process stands for all
+  FakeQemu qemu;
+  for (int i = 0; i < kRuns; ++i) qemu.AddMonitor(Socket("vm" + std::to_string(i)));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(kRuns - 1); }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), kRuns);
+  Die();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
+  EXPECT_THAT(Kept(), IsEmpty());
+}
+
+TEST_F(RestartFaultsTest, AFullDescriptorTableEndsNoRun) {
+  FakeQemu lives;
+  FakeQemu ends;
+  const int monitor = lives.AddMonitor(Socket("vm1"));
+  ends.AddMonitor(Socket("vm2"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
+  StartWithManualClock();
+  {
+    const FullDescriptorTable full;
+    Turn();
+    EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE"));
+    EXPECT_TRUE(HasProblem("vm2", "LimitNOFILE"));
+    EXPECT_TRUE(watcher_->first_scan_done());
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+    ends.Kill(SIGKILL);
+  }
+  const auto advancing = [&](const std::function<bool()>& done) {
+    return Until([&] {
+      manual_clock_.Advance(absl::Milliseconds(100));
+      return done();
+    });
+  };
+  ASSERT_TRUE(advancing([&] { return sink_.Count(EventType::kStopped) == 1; }));
+  EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kStopped);
+  ASSERT_TRUE(advancing([&] { return lives.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(UntilProblem("vm1", ""));
+  lives.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(RestartFaultsTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
+  FakeQemu first;
+  FakeQemu second;
+  first.AddMonitor(Socket("vm1"));
+  second.AddMonitor(Socket("vm2"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  Die();
+  options_.max_vm_descriptors = 1;
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE") || HasProblem("vm2", "LimitNOFILE"));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  first.Kill(SIGKILL);
+  ASSERT_TRUE(UntilState("vm1", VmState::kStopped));
+  second.Kill(SIGKILL);
+  ASSERT_TRUE(UntilState("vm2", VmState::kStopped));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 2);
+}
+
+TEST_F(RestartFaultsTest, TellRunsAgainTellsEachOpenRunOnce) {
+  FakeMonitor behavior;
+  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeQemu qemu;
+  FakeQemu second;
+  qemu.AddMonitor(Socket("vm1"), behavior);
+  second.AddMonitor(Socket("vm2"), behavior);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "its UUID"));
+  ASSERT_TRUE(UntilProblem("vm2", "its UUID"));
+  for (const bool restarted : {false, true}) {
+    if (restarted) Restart();
+    const auto kept = Kept();
+    const size_t before = sink_.entries().size();
+    watcher_->TellRunsAgain();
+    Turn();
+    std::map<std::string, std::string> told;
+    for (size_t i = before; i < sink_.entries().size(); ++i) {
+      const VmUpdate& update = sink_.entries()[i].update;
+      if (!update.saved_run.has_value()) continue;
+      EXPECT_FALSE(update.event.has_value());
+      EXPECT_TRUE(told.emplace(update.status->ref.run_id, *update.saved_run).second);
+      EXPECT_THAT(update.status->problems, Contains(HasSubstr("its UUID")));
+    }
+    EXPECT_EQ(told, kept);
+    if (!restarted) {
+      const size_t after = sink_.entries().size();
+      Turn();
+      EXPECT_EQ(sink_.entries().size(), after);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

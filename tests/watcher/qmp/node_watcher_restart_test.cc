@@ -1,0 +1,330 @@
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/restart_fixture.h"
+#include "watcher/runs/process.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  Die();
+  const size_t before = sink_.entries().size();
+  Restart();
+  watcher_->RunOnce(absl::InfiniteDuration());
+  ASSERT_GT(sink_.entries().size(), before) << "it is known at once";
+  EXPECT_EQ(sink_.entries()[before].update.status->ref.run_id, run_id);
+  EXPECT_EQ(sink_.entries()[before].update.status->state, VmState::kRunning);
+
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  EXPECT_TRUE(watcher_->first_scan_done());
+}
+
+TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, EventLine("POWERDOWN"));
+  ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
+  const size_t commands = qemu.Commands(monitor).size();
+  Restart();
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == commands + 4; }));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kAdmin, "powerdown-obeyed");
+  EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was started again"));
+}
+
+TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Die();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  ASSERT_FALSE(FileExists(ShutdownFile("vm1")));
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
+  EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
+  for (const bool reaped : {false, true}) {
+    FakeQemu qemu;
+    const std::string vm = reaped ? "reaped" : "zombie";  // that ended well: that says nothing
+    WriteFile(ShutdownFile(vm));                          // of an earlier run
+    const int monitor = qemu.AddMonitor(Socket(vm));
+    Start();
+    ASSERT_TRUE(UntilState(vm, VmState::kRunning));
+    qemu.Send(monitor, EventLine("POWERDOWN"));
+    ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, reaped ? 2 : 1));
+    Die();
+    if (reaped) {
+      qemu.Kill(SIGKILL);
+      qemu.Reap();
+    } else {
+      qemu.Exit();
+    }
+    Restart();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, reaped ? 2 : 1));
+    EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
+    EXPECT_EQ(Stopped().cause, ShutdownCause::kUnobserved);
+    EXPECT_THAT(EvidenceText(), HasSubstr("POWERDOWN"));
+    EXPECT_TRUE(FileExists(ShutdownFile(vm)));
+  }
+}
+
+TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.CloseListener(monitor);
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
+}
+
+TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
+  FakeQemu old_qemu;
+  FakeQemu new_qemu;
+  const int monitor = old_qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string old_run = RunId("vm1");
+  old_qemu.Send(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Die();
+  old_qemu.Unlink(monitor);
+  old_qemu.Kill(SIGKILL);
+  old_qemu.Reap();
+  new_qemu.AddMonitor(Socket("vm1"));
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_FALSE(Stopped().shutdown_file_written);
+  EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
+  EXPECT_NE(RunId("vm1"), old_run);
+}
+
+TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
+  FakeQemu old_qemu;
+  FakeQemu new_qemu;
+  const int monitor = old_qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  old_qemu.Send(monitor, kQuitLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Die();
+  old_qemu.Unlink(monitor);
+  old_qemu.Kill(SIGKILL);
+  old_qemu.Reap();
+  new_qemu.AddMonitor(Socket("vm1"));
+  WriteFile(ShutdownFile("vm1"));
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+}
+
+TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
+  FakeQemu old_qemu;
+  FakeQemu new_qemu;
+  const int old_monitor = old_qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string old_run = RunId("vm1");
+  old_qemu.Send(old_monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  old_qemu.Unlink(old_monitor);
+  const int new_monitor = new_qemu.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  const std::string new_run = RunId("vm1");
+  const auto kept = Kept();
+  ASSERT_THAT(kept, SizeIs(2));
+
+  // Both have ended.
+  Die();
+  new_qemu.Send(new_monitor, kQuitLine);
+  new_qemu.Kill(SIGKILL);
+  old_qemu.Kill(SIGKILL);
+  old_qemu.Reap();
+  new_qemu.Reap();
+  for (const bool turned : {false, true}) {
+    std::vector<std::string> texts = {kept.at(old_run), kept.at(new_run)};
+    if (turned) std::swap(texts[0], texts[1]);
+    StartWith(texts);
+    ASSERT_TRUE(UntilScanned());
+    EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
+    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, new_run);
+    EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+  }
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 4);
+}
+
+TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Die();
+  FakeMonitor paused;
+  paused.status = "paused";
+  qemu.SetBehavior(monitor, paused);
+  Restart();
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  EXPECT_THAT(sink_.Types("vm1"),
+              ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
+  Restart();
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 12; }));
+  Turn();
+  EXPECT_THAT(sink_.Types("vm1"), SizeIs(3)) << "once";
+}
+
+// Identity.
+
+TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Die();
+  const std::string kept = KeptRun();
+  const std::string kept_id = RunId("vm1");
+  const std::string old_boot = "00000000-1111-4222-8333-444444444444";
+  for (const std::string& boot : {old_boot, std::string()}) {
+    const std::string run_id = "0000000011114222-1-" + std::to_string(boot.size());
+    StartWith({Replaced(Replaced(kept, ReadBootId(), boot), kept_id, run_id)});
+    watcher_->RunOnce(absl::ZeroDuration());
+    const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
+    ASSERT_NE(stopped, nullptr);
+    EXPECT_EQ(stopped->update.status->ref.run_id, run_id);
+    EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+    EXPECT_EQ(Stopped().cause, ShutdownCause::kUnobserved);
+    EXPECT_THAT(EvidenceText(), HasSubstr("SHUTDOWN reason=guest-shutdown"));
+    EXPECT_THAT(EvidenceText(), HasSubstr("rebooted"));
+    EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
+    Die();
+  }
+}
+
+TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  Die();
+  StartWith({WithNumber(Replaced(KeptRun(), run_id, "earlier"), "start_ticks", "17")});
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, "earlier");
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
+}
+
+TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  Die();
+  StartWith({WithNumber(WithNumber(KeptRun(), "pid_namespace", "1"), "pid", "999999999")});
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+}
+
+TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Die();
+  directory_.MakeDirectory("other");
+  options_.watches = {Spec("other")};
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_FALSE(qemu.HasClient(monitor));
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+}
+
+TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
+  ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
+  options_.watches.push_back(Spec("alias"));
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Die();
+  std::swap(options_.watches[0], options_.watches[1]);
+  Restart();
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(UntilScanned());
+  qemu.Send(monitor, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
+  EXPECT_EQ(sink_.Latest("vm1")->monitor_path, Socket("vm1"));
+}
+
+TEST_F(RestartTest, RawNamesComeBack) {
+  FakeQemu qemu;
+  const std::string raw = "a\nb\xff";
+  const int monitor = qemu.AddMonitor(Socket(raw));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  qemu.Send(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Restart();
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+}  // namespace
+}  // namespace vmeventd

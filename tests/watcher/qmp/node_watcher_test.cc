@@ -1,0 +1,382 @@
+#include "watcher/qmp/node_watcher.h"
+
+#include <csignal>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/node_watcher_fixture.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+using NodeWatcherTest = NodeWatcherFixture;
+
+TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  EXPECT_TRUE(watcher_->first_scan_done());
+  const VmStatus* status = sink_.Latest("vm1");
+  EXPECT_EQ(status->state, VmState::kRunning);
+  EXPECT_EQ(status->ref.pid, qemu.pid());
+  EXPECT_EQ(status->ref.uuid, behavior.uuid);
+  EXPECT_THAT(status->ref.run_id, Not(IsEmpty()));
+  EXPECT_EQ(status->qemu_version, "7.2.22");
+  EXPECT_EQ(status->monitor_path, Socket("vm1"));
+  EXPECT_NE(status->start_time, absl::InfinitePast());
+  EXPECT_THAT(status->problems, IsEmpty());
+  ASSERT_EQ(sink_.directories().size(), 1u);
+  EXPECT_EQ(sink_.directories()[0].sockets, 1);
+}
+
+TEST_F(NodeWatcherTest, TheFirstTurnScansAndDoesNotWait) {
+  Start();
+  EXPECT_FALSE(watcher_->first_scan_done());
+  watcher_->RunOnce(absl::InfiniteDuration());
+  EXPECT_TRUE(watcher_->first_scan_done());
+}
+
+TEST_F(NodeWatcherTest, FollowsASocketThatAppears) {
+  Start();
+  Turn();
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
+}
+
+TEST_F(NodeWatcherTest, TriesAgainUntilTheSocketListens) {
+  Start();
+  Turn();
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.listen = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries >= 3; }));
+  EXPECT_THAT(sink_.entries(), IsEmpty());
+  qemu.Listen(monitor);
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
+}
+
+TEST_F(NodeWatcherTest, TellsEventsAsTheyCome) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, EventLine("POWERDOWN") + EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_THAT(sink_.Types("vm1"),
+              ElementsAre(EventType::kStarted, EventType::kPowerdownRequested, EventType::kReset));
+}
+
+TEST_F(NodeWatcherTest, EventsBeforeTheRepliesAreNotLost) {
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greeting += kGuestShutdownLine;
+  behavior.status = "shutdown";
+  qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(NodeWatcherTest, TheShutdownFileIsThereBeforeStoppedIsTold) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
+  EXPECT_TRUE(stopped->shutdown_file);
+  EXPECT_TRUE(stopped->update.event->shutdown->shutdown_file_written);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_THAT(sink_.Types("vm1"), ElementsAre(EventType::kStarted, EventType::kStopped));
+}
+
+TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.CloseListener(monitor);
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  qemu.Kill(SIGKILL);
+  EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+TEST_F(NodeWatcherTest, AnAdminsStopRemovesTheShutdownFileBeforeStoppedIsTold) {
+  WriteFile(ShutdownFile("vm1"));
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Send(monitor, kQuitLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+  EXPECT_FALSE(sink_.Last(EventType::kStopped)->shutdown_file);
+}
+
+TEST_F(NodeWatcherTest, AKilledProcessIsACrashReapedOrNot) {
+  FakeQemu reaped;
+  FakeQemu zombie;
+  reaped.AddMonitor(Socket("reaped"));
+  zombie.AddMonitor(Socket("zombie"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  reaped.Kill(SIGKILL);
+  reaped.Reap();
+  zombie.Kill(SIGSEGV);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  for (const char* vm : {"reaped", "zombie"}) {
+    EXPECT_EQ(sink_.Latest(vm)->shutdown->shutdown_class, ShutdownClass::kCrash) << vm;
+    EXPECT_EQ(sink_.Latest(vm)->state, VmState::kStopped) << vm;
+  }
+}
+
+TEST_F(NodeWatcherTest, AChildThatHoldsTheMonitorOpenDoesNotHideTheEnd) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.ForkHolder();
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = sink_.Latest("vm1")->ref.run_id;
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_THAT(sink_.Types("vm1"), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
+                                              EventType::kMonitorRestored));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
+  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kRunning);
+  EXPECT_EQ(watcher_->counters().monitors_lost, 1u);
+}
+
+TEST_F(NodeWatcherTest, AMonitorThatStaysAwayIsLostAndTheProcessIsStillFollowed) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.CloseListener(monitor);
+  qemu.Unlink(monitor);
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+}
+
+TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.Unlink(monitor);
+  qemu.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_TRUE(Until([&] { return !qemu.HasClient(monitor); }));
+}
+
+TEST_F(NodeWatcherTest, ANewProcessAtTheSamePathIsANewRun) {
+  std::set<std::string> run_ids;
+  Start();
+  for (int run = 1; run <= 3; ++run) {
+    FakeQemu qemu;
+    const int monitor = qemu.AddMonitor(Socket("vm1"));
+    ASSERT_TRUE(UntilCount(EventType::kStarted, run));
+    run_ids.insert(sink_.Latest("vm1")->ref.run_id);
+    qemu.Send(monitor, kQuitLine);
+    qemu.Unlink(monitor);
+    qemu.Exit();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, run));
+  }
+  EXPECT_EQ(run_ids.size(), 3u);
+}
+
+TEST_F(NodeWatcherTest, ANewProcessMayTakeThePathWhileTheOldOneStillDies) {
+  FakeQemu old_qemu;
+  FakeQemu new_qemu;
+  const int old_monitor = old_qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const std::string old_run = sink_.Latest("vm1")->ref.run_id;
+  old_qemu.Unlink(old_monitor);
+  new_qemu.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  const std::string new_run = sink_.Latest("vm1")->ref.run_id;
+  EXPECT_NE(old_run, new_run);
+
+  // The old one is still heard, and its end is its own.
+  old_qemu.Send(old_monitor, kGuestShutdownLine);
+  old_qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  new_qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, new_run);
+  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+}
+
+TEST_F(NodeWatcherTest, NamesAreEscapedAndTheShutdownFileHasTheRawOne) {
+  FakeQemu qemu;
+  const std::string raw = "a\nb\xff";
+  const int monitor = qemu.AddMonitor(Socket(raw));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  const VmStatus* status = sink_.Latest("a\nb\\xff");
+  ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name;
+  EXPECT_THAT(status->monitor_path, EndsWith("a\nb\\xff.kvmd"));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_TRUE(FileExists(ShutdownFile(raw)));
+}
+
+TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
+  constexpr int kSockets = 1000;
+  options_.process_tracking = false;  // one process stands for all
+  FakeQemu qemu;
+  std::vector<int> monitors;
+  monitors.reserve(kSockets);
+  for (int i = 0; i < kSockets; ++i) {
+    monitors.push_back(qemu.AddMonitor(Socket("vm" + std::to_string(i))));
+  }
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, kSockets));
+  EXPECT_EQ(sink_.directories()[0].sockets, kSockets);
+  for (const int monitor : monitors) qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, kSockets));
+  std::set<std::string> run_ids;
+  for (const RecordingSink::Entry& entry : sink_.entries()) {
+    if (!entry.update.event.has_value() || entry.update.event->type != EventType::kStopped)
+      continue;
+    EXPECT_TRUE(entry.shutdown_file);
+    run_ids.insert(entry.update.status->ref.run_id);
+  }
+  EXPECT_EQ(run_ids.size(), static_cast<size_t>(kSockets));
+}
+
+TEST_F(NodeWatcherTest, TwoRunsWithOneUuidHaveAProblemUntilOneEnds) {
+  FakeMonitor behavior;
+  behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  FakeQemu first;
+  FakeQemu second;
+  first.AddMonitor(Socket("vm1"), behavior);
+  second.AddMonitor(Socket("vm2"), behavior);
+  Start();
+  EXPECT_TRUE(UntilProblem("vm1", "running VM vm2"));
+  EXPECT_TRUE(UntilProblem("vm2", "running VM vm1"));
+  second.Kill(SIGKILL);
+  EXPECT_TRUE(UntilProblem("vm1", ""));
+  EXPECT_THAT(sink_.Latest("vm2")->problems, IsEmpty());
+}
+
+TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 6; }));
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() >= 7; }));
+  EXPECT_THAT(qemu.Commands(monitor),
+              ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-uuid"),
+                          HasSubstr("query-name"), HasSubstr("query-status"), HasSubstr("qom-list"),
+                          HasSubstr("qom-list"), HasSubstr("query-status")));
+}
+
+class UntrackedTest : public NodeWatcherFixture {
+ protected:
+  UntrackedTest() { options_.process_tracking = false; }
+};
+
+TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.CloseListener(monitor);
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+  EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
+  const auto& evidence = sink_.Last(EventType::kStopped)->update.event->shutdown->evidence;
+  EXPECT_THAT(evidence.back().what, HasSubstr("not tracked"));
+}
+
+TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string first_run = sink_.Latest("vm1")->ref.run_id;
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_NE(sink_.Latest("vm1")->ref.run_id, first_run);
+}
+
+TEST_F(UntrackedTest, AHeldMonitorWhoseSocketGoesAwayEnds) {
+  options_.greeting_timeout = absl::Milliseconds(20);
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greet = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(Until([&] { return !qemu.HasClient(monitor); }));
+  qemu.Unlink(monitor);
+  EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(UntrackedTest, AConnectionThatEndsUnansweredIsNoRun) {
+  options_.greeting_timeout = absl::Seconds(20);
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greet = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  qemu.CloseClient(monitor);
+  qemu.SetBehavior(monitor, FakeMonitor());
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
+}
+
+}  // namespace
+}  // namespace vmeventd

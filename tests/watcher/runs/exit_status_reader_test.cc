@@ -1,0 +1,193 @@
+#include "watcher/runs/exit_status_reader.h"
+
+#include <poll.h>
+
+#include <csignal>
+#include <memory>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/support/test_util.h"
+#include "tests/watcher/runs/child.h"
+#include "watcher/runs/process.h"
+
+namespace vmeventd {
+namespace {
+
+class ExitStatusReaderTest : public testing::TestWithParam<ExitStatusSource> {
+ protected:
+  void SetUp() override {
+    reader_ = ExitStatusReader::Create(loop_.get(), GetParam());
+    if (reader_->source() != GetParam()) {
+      GTEST_SKIP() << "this kernel or this user's rights do not allow "
+                   << ExitStatusSourceName(GetParam());
+    }
+  }
+
+  ExitStatusReader::Answer Ask(const Child& child, const UniqueFd& pidfd, pid_t pid = 0) {
+    if (pid == 0) pid = child.pid();
+    return reader_->Ask(pidfd.get(), pid, 0);
+  }
+  // Asks until that can tell no more.
+  std::optional<ExitStatus> Learn(const UniqueFd& pidfd, pid_t pid) {
+    ExitStatusReader::Answer answer;
+    StepUntil([&] { answer = reader_->Ask(pidfd.get(), pid, 0); }, [&] { return answer.final; });
+    answer = reader_->Ask(pidfd.get(), pid, 0);
+    StepUntil([&] { answer = reader_->Ask(pidfd.get(), pid, 0); }, [&] { return answer.final; });
+    return answer.status;
+  }
+  bool TellsReaped() const { return GetParam() != ExitStatusSource::kNone; }
+
+  SystemClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::unique_ptr<ExitStatusReader> reader_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Sources, ExitStatusReaderTest,
+                         testing::Values(ExitStatusSource::kPidfd, ExitStatusSource::kProcConnector,
+                                         ExitStatusSource::kNone),
+                         [](const auto& test) {
+                           std::string name = ExitStatusSourceName(test.param);
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+TEST_P(ExitStatusReaderTest, AParentThatReapsAtOnceHidesNothing) {
+  for (const int signal : {SIGKILL, SIGABRT, SIGTERM}) {
+    Child child(Sleep);
+    const pid_t pid = child.pid();
+    const UniqueFd pidfd = child.OpenPidfd();
+    reader_->Follow(pid);
+    kill(pid, signal);
+    child.Reap();
+    const std::optional<ExitStatus> status = Learn(pidfd, pid);
+    reader_->Unfollow(pid);
+    ASSERT_EQ(status.has_value(), TellsReaped());
+    EXPECT_EQ(status.value_or(ExitStatus{0, signal}).signal, signal);
+  }
+}
+
+TEST_P(ExitStatusReaderTest, CodesAreToldAsWell) {
+  for (const int code : {0, 3, 255}) {
+    int go[2];
+    ASSERT_EQ(pipe(go), 0);
+    Child child([&go, code] {
+      char byte;
+      return read(go[0], &byte, 1) == 1 ? code : 99;
+    });
+    const pid_t pid = child.pid();
+    const UniqueFd pidfd = child.OpenPidfd();
+    reader_->Follow(pid);
+    ASSERT_EQ(write(go[1], "x", 1), 1);
+    close(go[0]);
+    close(go[1]);
+    child.Reap();
+    const std::optional<ExitStatus> status = Learn(pidfd, pid);
+    reader_->Unfollow(pid);
+    ASSERT_EQ(status.has_value(), TellsReaped());
+    if (!status.has_value()) continue;
+    EXPECT_EQ(status->signal, 0);
+    EXPECT_EQ(status->code, code);
+  }
+}
+
+TEST_P(ExitStatusReaderTest, AZombiesStatusIsHadAtOnce) {
+  for (const bool well : {true, false}) {
+    Child child([well] { return well ? 0 : Sleep(); });
+    const UniqueFd pidfd = child.OpenPidfd();
+    if (!well) kill(child.pid(), SIGABRT);
+    child.AwaitEnd();
+    const ExitStatusReader::Answer answer = Ask(child, pidfd);
+    EXPECT_TRUE(answer.final);
+    ASSERT_TRUE(answer.status.has_value()) << "the same user may read it";
+    EXPECT_EQ(answer.status->signal, well ? 0 : SIGABRT);
+    EXPECT_EQ(answer.status->code, 0);
+  }
+}
+
+TEST_P(ExitStatusReaderTest, AnotherUsersZombieTellsNothingBeforeItIsReaped) {
+  Child child(Sleep);
+  const pid_t pid = child.pid();
+  const UniqueFd pidfd = child.OpenPidfd();
+  kill(pid, SIGKILL);
+  child.AwaitEnd();
+  const AsNobody nobody;
+  if (!nobody.possible()) GTEST_SKIP() << "needs root";
+  // Not followed, so that a connector does not know it either.
+  ExitStatusReader::Answer answer = Ask(child, pidfd);
+  EXPECT_FALSE(answer.status.has_value()) << "0 is what it sees, and no status";
+  EXPECT_EQ(answer.final, !TellsReaped());
+  child.Reap();
+  answer = Ask(child, pidfd, pid);
+  if (GetParam() != ExitStatusSource::kPidfd) return;
+  ASSERT_TRUE(answer.status.has_value());
+  EXPECT_EQ(answer.status->signal, SIGKILL);
+}
+
+TEST_P(ExitStatusReaderTest, ANumberThatIsAnothersByNowTellsNothing) {
+  Child gone(Sleep);
+  const UniqueFd pidfd = gone.OpenPidfd();
+  reader_->Follow(gone.pid());
+  const pid_t pid = gone.pid();
+  kill(pid, SIGKILL);
+  gone.Reap();
+  Child other([] { return 7; });
+  other.AwaitEnd();
+  // As if the number had been given to `other`, which is a zombie.
+  const ExitStatusReader::Answer answer = Ask(other, pidfd);
+  EXPECT_FALSE(answer.status.has_value() && answer.status->code == 7);
+  reader_->Unfollow(pid);
+}
+
+TEST(ExitStatusReaderZombieTest, AStartTimeThatIsAnothersTellsNothing) {
+  const SystemClock clock;
+  const auto loop = EventLoop::Create(&clock).value();
+  const auto reader = ExitStatusReader::Create(loop.get(), ExitStatusSource::kNone);
+  Child child([] { return 7; });
+  const UniqueFd pidfd = child.OpenPidfd();
+  child.AwaitEnd();
+  const uint64_t started = IdentifyByPid(child.pid())->start_ticks;
+  EXPECT_FALSE(reader->Ask(pidfd.get(), child.pid(), started + 1).status.has_value());
+  EXPECT_EQ(reader->Ask(pidfd.get(), child.pid(), started).status->code, 7);
+}
+
+TEST_P(ExitStatusReaderTest, AProcessWhoseParentIsGoneIsNoDifference) {
+  // As QEMU with -daemonize: its parent is init.
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Child parent([&ends] {
+    const pid_t daemon = fork();
+    if (daemon == 0) return Sleep();
+    return write(ends[1], &daemon, sizeof(daemon)) == sizeof(daemon) ? 0 : 1;
+  });
+  pid_t daemon = 0;
+  ASSERT_EQ(read(ends[0], &daemon, sizeof(daemon)), static_cast<ssize_t>(sizeof(daemon)));
+  close(ends[0]);
+  close(ends[1]);
+  parent.Reap();
+  const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, daemon, 0)));
+  reader_->Follow(daemon);
+  kill(daemon, SIGKILL);
+  pollfd ended{pidfd.get(), POLLIN, 0};
+  ASSERT_EQ(poll(&ended, 1, 30'000), 1);
+  const std::optional<ExitStatus> status = Learn(pidfd, daemon);
+  reader_->Unfollow(daemon);
+  if (TellsReaped()) {
+    ASSERT_TRUE(status.has_value());
+    EXPECT_EQ(status->signal, SIGKILL);
+  }
+}
+
+TEST(ExitStatusSourceTest, TheBestIsTakenWhereNoneIsForced) {
+  const SystemClock clock;
+  const auto loop = EventLoop::Create(&clock).value();
+  const auto source = [&](std::optional<ExitStatusSource> only) {
+    return ExitStatusReader::Create(loop.get(), only)->source();
+  };
+  ExitStatusSource expected = source(ExitStatusSource::kPidfd);
+  if (expected == ExitStatusSource::kNone) expected = source(ExitStatusSource::kProcConnector);
+  EXPECT_EQ(source(std::nullopt), expected);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,158 @@
+#include "watcher/runs/process.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <string>
+#include <thread>
+
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/test_util.h"
+#include "watcher/qmp/monitor_connection.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr char kTail[] =
+    " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 170 11 18446744073709551615 1\n";
+
+TEST(ParseStatStartTicksTest, ReadsField22) {
+  EXPECT_EQ(ParseStatStartTicks("1 (init)" + std::string(kTail)), 12345u);
+}
+
+TEST(ParseStatStartTicksTest, TheNameMayHoldBracketsSpacesAndNewlines) {
+  EXPECT_EQ(ParseStatStartTicks("7 (a) S 1 (b\n) ) 9" + ("x)" + std::string(kTail))), 12345u);
+}
+
+TEST(ParseStatStartTicksTest, RefusesOtherText) {
+  EXPECT_EQ(ParseStatStartTicks(""), std::nullopt);
+  EXPECT_EQ(ParseStatStartTicks("1 (init) S 1 2 3"), std::nullopt);
+  EXPECT_EQ(ParseStatStartTicks("1 init S 1 2 3"), std::nullopt);
+  std::string text = "1 (init)" + std::string(kTail);
+  text.replace(text.find("12345"), 5, "12x45");
+  EXPECT_EQ(ParseStatStartTicks(text), std::nullopt);
+}
+
+TEST(ParseStatExitCodeTest, ReadsField52) {
+  std::string text = "1 (a) b) Z";
+  for (int field = 4; field <= 51; ++field) text += " " + std::to_string(field);
+  EXPECT_EQ(ParseStatExitCode(text + " 768\n"), 768);
+  EXPECT_EQ(ParseStatExitCode(text), std::nullopt) << "a kernel before 3.5";
+}
+
+TEST(ProcessTest, TheBootIdIsAUuid) { EXPECT_EQ(ReadBootId().size(), 36u); }
+
+// Connects to a fake; `file` keeps nothing.
+UniqueFd ConnectToFake(const std::string& path) {
+  SocketFile file;
+  UniqueFd connection;
+  EXPECT_EQ(OpenSocketFile(path, &file), 0);
+  EXPECT_EQ(ConnectTo(file, &connection), 0);
+  return connection;
+}
+
+bool Readable(const UniqueFd& fd) {
+  pollfd poll_fd{fd.get(), POLLIN, 0};
+  return poll(&poll_fd, 1, 30'000) == 1;
+}
+
+TEST(ProcessTest, IdentifiesTheProcessBehindASocket) {
+  TempDir directory;
+  FakeQemu qemu;
+  qemu.AddMonitor(directory.Path("m"));
+  const UniqueFd connection = ConnectToFake(directory.Path("m"));
+  const auto peer = IdentifyPeer(connection.get());
+  ASSERT_TRUE(peer.ok()) << peer.status();
+  EXPECT_EQ(peer->kind, PeerProcess::Kind::kTracked);
+  EXPECT_EQ(peer->pid, qemu.pid());
+  const absl::Duration age = absl::Now() - ProcessStartTime(peer->start_ticks);
+  EXPECT_LT(absl::AbsDuration(age), absl::Minutes(5));
+
+  qemu.Kill(SIGKILL);
+  EXPECT_TRUE(Readable(peer->pidfd));
+}
+
+TEST(ProcessTest, TheFallbackFindsTheSame) {
+  FakeQemu qemu;
+  const auto peer = IdentifyByPid(qemu.pid());
+  ASSERT_TRUE(peer.ok()) << peer.status();
+  EXPECT_EQ(peer->kind, PeerProcess::Kind::kTracked);
+  EXPECT_EQ(peer->pid, qemu.pid());
+  EXPECT_NE(peer->start_ticks, 0u);
+}
+
+TEST(ProcessTest, AZombieIsGone) {
+  TempDir directory;
+  FakeQemu qemu;
+  qemu.AddMonitor(directory.Path("m"));
+  const UniqueFd connection = ConnectToFake(directory.Path("m"));
+  qemu.Kill(SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_EQ(IdentifyPeer(connection.get())->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyByPid(qemu.pid())->kind, PeerProcess::Kind::kGone);
+}
+
+TEST(ProcessTest, AReapedProcessIsGone) {
+  TempDir directory;
+  FakeQemu qemu;
+  qemu.AddMonitor(directory.Path("m"));
+  const UniqueFd connection = ConnectToFake(directory.Path("m"));
+  const pid_t pid = qemu.pid();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  EXPECT_EQ(IdentifyPeer(connection.get())->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyByPid(pid)->kind, PeerProcess::Kind::kGone);
+}
+
+TEST(ProcessTest, WhatIsNoUnixSocketIsAnError) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_FALSE(IdentifyPeer(ends[0]).ok());
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(ProcessTest, FindsAProcessAgainByItsStartTime) {
+  FakeQemu qemu;
+  const uint64_t start_ticks = IdentifyByPid(qemu.pid())->start_ticks;
+  ASSERT_NE(start_ticks, 0u);
+  const absl::StatusOr<PeerProcess> found = IdentifyAgain(qemu.pid(), start_ticks);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->kind, PeerProcess::Kind::kTracked);
+  EXPECT_EQ(IdentifyAgain(qemu.pid(), start_ticks + 1)->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyAgain(qemu.pid(), 0)->kind, PeerProcess::Kind::kTracked) << "not known then";
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(Readable(found->pidfd));
+  EXPECT_EQ(IdentifyAgain(qemu.pid(), start_ticks)->kind, PeerProcess::Kind::kGone) << "a zombie";
+  const pid_t pid = qemu.pid();
+  qemu.Reap();
+  EXPECT_EQ(IdentifyAgain(pid, start_ticks)->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyAgain(-7, start_ticks)->kind, PeerProcess::Kind::kGone);
+}
+
+TEST(ProcessTest, AThreadsNumberIsNoProcess) {
+  std::atomic<pid_t> number = 0;
+  std::atomic<bool> over = false;
+  std::thread thread([&] {
+    number = gettid();
+    number.notify_all();
+    over.wait(false);
+  });
+  number.wait(0);
+  EXPECT_EQ(IdentifyAgain(number, 1)->kind, PeerProcess::Kind::kGone);
+  over = true;
+  over.notify_all();
+  thread.join();
+}
+
+TEST(ProcessTest, ThePidNamespaceHasANumber) { EXPECT_NE(ReadPidNamespace(), 0u); }
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy on what changed, and remembers what was clean.
+
+  tidy.py BUILD_TREE JOBS [--since COMMIT]
+
+Checks every source that the tree compiles, or with --since those that differ from COMMIT in the
+working tree. A changed header is checked with the source of the same name, else with one that
+includes it. A clean source is remembered by its content, that of the project's headers that it
+includes, its command line, .clang-tidy and the installed compiler and libraries; build/tidy-cache
+holds one empty file for each.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = ROOT / "build/tidy-cache"
+KEEP_SECONDS = 60 * 24 * 3600  # what was not used for so long is removed
+PROJECT = ("base/", "client/", "server/", "tests/", "watcher/")
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+NOISE = re.compile(r"^(\d+ warnings? generated|Suppressed |Use -header-filter|Use -system-headers)")
+
+
+def output_of(*command):
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Sources:
+    """The project's own files that a source consists of, and their hashes."""
+
+    def __init__(self):
+        self.includes = {}
+        self.hashes = {}
+
+    def includes_of(self, path):
+        if path not in self.includes:
+            text = (ROOT / path).read_bytes()
+            self.hashes[path] = hashlib.sha256(text).hexdigest()
+            found = INCLUDE.findall(text.decode())
+            # The generated code is what the contract makes it.
+            found = [re.sub(r"(\.grpc)?\.pb\.h$", ".proto", name) for name in found]
+            found = ["proto/" + name if name.endswith(".proto") else name for name in found]
+            self.includes[path] = [name for name in found if (ROOT / name).is_file()]
+        return self.includes[path]
+
+    def closure(self, path):
+        """The path itself and everything of the project that it includes."""
+        found = set()
+        waiting = [path]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(self.includes_of(name))
+        return found
+
+    def key(self, path, common, command):
+        digest = hashlib.sha256(common.encode())
+        digest.update("\0".join(command).encode())
+        for name in sorted(self.closure(path)):
+            digest.update(f"\0{name}\0{self.hashes[name]}".encode())
+        return digest.hexdigest()
+
+
+def compile_commands(tree):
+    """Path to arguments, of the project's own sources."""
+    commands = {}
+    for entry in json.loads((tree / "compile_commands.json").read_text()):
+        path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
+        if path.startswith(PROJECT) and path not in commands:
+            # The same in every clone.
+            command = entry["command"].replace(str(ROOT), "")
+            commands[path] = shlex.split(command)
+    return commands
+
+
+def changed_since(commit):
+    changed = output_of("git", "diff", "--name-only", "--diff-filter=d", "-z", commit, "--", *PROJECT)
+    new = output_of("git", "ls-files", "--others", "--exclude-standard", "-z", "--", *PROJECT)
+    return {name for name in (changed + new).split("\0") if name}
+
+
+def to_check(sources, commands, changed):
+    """The sources to check for these changed files."""
+    chosen = {name for name in changed if name in commands}
+    for header in sorted(name for name in changed if name.endswith(".h")):
+        own = header[:-2] + ".cc"
+        if own in commands:
+            chosen.add(own)
+            continue
+        users = sorted(path for path in commands if header in sources.closure(path))
+        if users and not chosen.intersection(users):
+            chosen.add(users[0])
+    return chosen
+
+
+def toolchain():
+    packages = output_of(
+        "dpkg-query", "-W", "-f", "${Package} ${Version}\n", "clang-tidy*", "g++*", "lib*-dev",
+        "nlohmann-json3-dev", "prometheus-cpp-dev")
+    return packages + (ROOT / ".clang-tidy").read_text()
+
+
+def check(tree, path):
+    """What clang-tidy says of a source; empty where it is clean."""
+    done = subprocess.run(
+        ["clang-tidy", "-quiet", "-p", str(tree), str(ROOT / path)],
+        cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stdout.splitlines() if not NOISE.match(line)]
+    return "\n".join(lines) or f"{path}: clang-tidy ended with status {done.returncode}"
+
+
+def trim_cache():
+    oldest = time.time() - KEEP_SECONDS
+    for entry in CACHE.iterdir():
+        if entry.stat().st_mtime < oldest:
+            entry.unlink()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tree", type=pathlib.Path)
+    parser.add_argument("jobs", type=int)
+    parser.add_argument("--since", metavar="COMMIT")
+    arguments = parser.parse_args()
+
+    sources = Sources()
+    commands = compile_commands(arguments.tree)
+    chosen = set(commands)
+    if arguments.since:
+        chosen = to_check(sources, commands, changed_since(arguments.since))
+    CACHE.mkdir(parents=True, exist_ok=True)
+    common = toolchain()
+    keys = {path: sources.key(path, common, commands[path]) for path in chosen}
+    waiting = []
+    for path in sorted(chosen):
+        remembered = CACHE / keys[path]
+        if remembered.exists():
+            remembered.touch()
+        else:
+            waiting.append(path)
+    print(f"clang-tidy: {len(chosen)} of {len(commands)} sources, "
+          f"{len(chosen) - len(waiting)} of them known to be clean", flush=True)
+
+    def look(path):
+        complaint = check(arguments.tree, path)
+        if not complaint:
+            (CACHE / keys[path]).touch()
+        return complaint
+
+    complaints = 0
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for complaint in pool.map(look, waiting):
+            if complaint:
+                complaints += 1
+                print(complaint, flush=True)
+    trim_cache()
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

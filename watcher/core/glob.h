@@ -1,0 +1,55 @@
+#ifndef VMEVENTD_WATCHER_CORE_GLOB_H_
+#define VMEVENTD_WATCHER_CORE_GLOB_H_
+
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// A shell pattern, ready to be asked often: * ? [set] [!set], of bytes. A bracket that never closes
+// stands for itself. Immutable; any thread.
+//
+// A match compares at most n * n / 4 + n bytes of a text of n bytes, whatever the pattern: each
+// part between two stars takes the first place where it fits, and is never tried again.
+class Glob {
+ public:
+  explicit Glob(absl::string_view pattern);
+
+  // Whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at least one.
+  bool Matches(absl::string_view text, size_t* steps) const;
+  // What the pattern costs in memory, about.
+  size_t memory() const;
+
+ private:
+  // One byte of text: that very byte, any one, or one of a set.
+  struct Element {
+    enum class Kind : uint8_t { kByte, kAny, kSet };
+    Kind kind;
+    uint8_t byte;  // kByte
+    uint16_t set;  // kSet: index in sets_
+  };
+  // Elements that stand side by side, between stars: [begin, end) of elements_.
+  struct Part {
+    uint16_t begin;
+    uint16_t end;
+    size_t size() const { return size_t{end} - begin; }
+  };
+  using Set = std::bitset<256>;
+
+  // The length of the bracket expression at the start of `pattern`, whose set it adds; 0: it never
+  // closes.
+  size_t AddBracket(absl::string_view pattern);
+  bool Fits(const Part& part, absl::string_view text, size_t* steps) const;
+
+  std::vector<Element> elements_;
+  std::vector<Part> parts_;  // one more than there are stars; the first and last may be empty
+  std::vector<Set> sets_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_GLOB_H_

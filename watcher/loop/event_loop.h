@@ -1,0 +1,95 @@
+#ifndef VMEVENTD_WATCHER_LOOP_EVENT_LOOP_H_
+#define VMEVENTD_WATCHER_LOOP_EVENT_LOOP_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/unique_fd.h"
+
+namespace vmeventd {
+
+// Takes what epoll says of a descriptor.
+class FdHandler {
+ public:
+  virtual ~FdHandler() = default;
+  // `events` are EPOLLIN and so on, level-triggered. May add and remove any descriptor or timer.
+  virtual void OnFdReady(uint32_t events) = 0;
+};
+
+// Names a timer. Stays harmless once the timer has fired or was cancelled.
+struct TimerId {
+  int64_t deadline_ns = 0;
+  uint64_t serial = 0;  // 0: no timer
+
+  bool operator<(const TimerId& other) const {
+    return std::pair(deadline_ns, serial) < std::pair(other.deadline_ns, other.serial);
+  }
+};
+
+// epoll, timers on the monotonic clock, and a wake-up from elsewhere; stepped by its owner. Costs
+// no wake-up while nothing is due. Every method but Wake is for one thread.
+class EventLoop {
+ public:
+  // `clock` outlives the loop. The error names the call that failed.
+  static absl::StatusOr<std::unique_ptr<EventLoop>> Create(const Clock* clock);
+  ~EventLoop();
+
+  // Watches `fd`, which stays the caller's. `handler` must live until Remove.
+  absl::Status Add(int fd, uint32_t events, FdHandler* handler);
+  // To be called before the descriptor is closed. Input of this turn that `handler` has not been
+  // given yet is not given to it, nor to the next user of the number. Nothing happens if it is not
+  // watched, as after an Add that failed.
+  void Remove(int fd);
+
+  // Calls `callback` once, in the first turn at or after `deadline` (Clock's monotonic). Timers
+  // with the same deadline fire in the order in which they were added.
+  TimerId AddTimer(absl::Duration deadline, std::function<void()> callback);
+  // Clears `id` as well. Nothing happens if the timer has fired or never was.
+  void CancelTimer(TimerId* id);
+
+  // Waits for input, a timer or Wake, at most `timeout`, then handles what is due: of a very long
+  // list a part, so that neither input nor timers wait for the other.
+  void RunOnce(absl::Duration timeout);
+  // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
+  void Wake() const;
+
+  Instant Now() const { return clock_->Now(); }
+  // When the turn that runs now, or the last one, had waited and began its work; on the monotonic
+  // clock.
+  absl::Duration turn_began() const { return turn_began_; }
+
+ private:
+  // A descriptor's number may be used anew while an event for its last use waits in the batch:
+  // the serial tells them apart.
+  struct Watch {
+    FdHandler* handler = nullptr;
+    uint32_t serial = 0;
+  };
+
+  EventLoop(const Clock* clock, UniqueFd epoll, UniqueFd wake)
+      : clock_(clock), epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+  int WaitMilliseconds(absl::Duration timeout) const;
+  void DispatchInput(int timeout_ms);
+  void FireTimers();
+
+  const Clock* const clock_;
+  const UniqueFd epoll_;
+  const UniqueFd wake_;
+  std::vector<Watch> watches_;  // by descriptor
+  std::map<TimerId, std::function<void()>> timers_;
+  absl::Duration turn_began_;
+  uint32_t last_watch_ = 0;
+  uint64_t last_timer_ = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_LOOP_EVENT_LOOP_H_

@@ -1,0 +1,367 @@
+#include "watcher/qmp/directory_watcher.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <functional>
+#include <system_error>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "spdlog/spdlog.h"
+#include "watcher/core/names.h"
+#include "watcher/qmp/inotify_events.h"
+
+namespace vmeventd {
+namespace {
+
+// One mask for all: a directory may be on the way of one spec and the directory of another, and
+// the kernel keeps one mask for each inode.
+constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF |
+                           IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR | IN_DONT_FOLLOW;
+constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
+constexpr absl::Duration kRetryInterval = absl::Seconds(5);
+constexpr int kMaxLinks = 40;  // as the kernel's own limit
+constexpr size_t kReadBytes = 64 << 10;
+
+std::string Join(const std::string& directory, const std::string& name) {
+  return absl::StrCat(absl::StripSuffix(directory, "/"), "/", name);
+}
+
+// The components of `path`, the last first.
+std::vector<std::string> ReversedComponents(absl::string_view path) {
+  std::vector<std::string> components;
+  for (const absl::string_view component : absl::StrSplit(path, '/', absl::SkipEmpty())) {
+    if (component != ".") components.emplace_back(component);
+  }
+  std::reverse(components.begin(), components.end());
+  return components;
+}
+
+std::string Parent(const std::string& directory) {
+  const size_t slash = directory.rfind('/');
+  return slash == 0 ? "/" : directory.substr(0, slash);
+}
+
+bool IsMissing(int error) { return error == ENOENT || error == ENOTDIR; }
+
+std::string ErrnoText(absl::string_view what, const std::string& path, int error) {
+  return absl::StrCat("cannot ", what, " ", absl::CHexEscape(path), ": ",
+                      std::generic_category().message(error));
+}
+
+// Null at the end, with errno 0, and after an error, with another one.
+const dirent* NextEntry(DIR* directory) {
+  errno = 0;
+  return readdir(directory);
+}
+
+bool IsSocket(int directory, const std::string& path) {
+  struct stat status;
+  return fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+         S_ISSOCK(status.st_mode);
+}
+
+}  // namespace
+
+// Leads a descriptor's input to a method.
+class DirectoryWatcher::Input : public FdHandler {
+ public:
+  explicit Input(std::function<void()> on_ready) : on_ready_(std::move(on_ready)) {}
+  void OnFdReady(uint32_t) override { on_ready_(); }
+
+ private:
+  const std::function<void()> on_ready_;
+};
+
+absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
+    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate) {
+  UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  if (!inotify.valid()) {
+    return absl::ErrnoToStatus(
+        errno, "cannot create an inotify instance (see fs.inotify.max_user_instances)");
+  }
+  UniqueFd mounts(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+  if (!mounts.valid()) spdlog::warn("cannot read /proc/self/mountinfo: mounts will go unnoticed");
+
+  std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
+      loop, std::move(specs), delegate, std::move(inotify), std::move(mounts)));
+  if (absl::Status status =
+          loop->Add(watcher->inotify_.get(), EPOLLIN, watcher->inotify_input_.get());
+      !status.ok()) {
+    return status;
+  }
+  if (watcher->mounts_.valid()) {
+    // Polling it says, and clears, whether the mounts have changed since the last poll.
+    if (absl::Status status =
+            loop->Add(watcher->mounts_.get(), EPOLLPRI, watcher->mounts_input_.get());
+        !status.ok()) {
+      return status;
+    }
+  }
+  return watcher;
+}
+
+DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
+                                   Delegate* delegate, UniqueFd inotify, UniqueFd mounts)
+    : loop_(loop),
+      delegate_(delegate),
+      inotify_(std::move(inotify)),
+      mounts_(std::move(mounts)),
+      inotify_input_(std::make_unique<Input>([this] { ReadInotify(); })),
+      mounts_input_(std::make_unique<Input>([this] {
+        if (started_) EvaluateAll(false);  // Start looks at everything anyway
+      })) {
+  for (WatchSpec& spec : specs) {
+    specs_.emplace_back();
+    specs_.back().watch = std::move(spec);
+  }
+}
+
+DirectoryWatcher::~DirectoryWatcher() {
+  loop_->CancelTimer(&retry_timer_);
+  loop_->Remove(inotify_.get());
+  if (mounts_.valid()) loop_->Remove(mounts_.get());
+}
+
+void DirectoryWatcher::Start() {
+  started_ = true;
+  EvaluateAll(true);
+}
+
+void DirectoryWatcher::ReadInotify() {
+  std::array<char, kReadBytes> buffer;
+  const ssize_t size = read(inotify_.get(), buffer.data(), buffer.size());
+  if (size > 0) Dispatch(absl::string_view(buffer.data(), static_cast<size_t>(size)));
+}
+
+void DirectoryWatcher::Dispatch(absl::string_view bytes) {
+  absl::flat_hash_set<int> changed;
+  bool overflow = false;
+  for (const InotifyEvent& event : ParseInotifyEvents(bytes)) {
+    if (event.mask & IN_Q_OVERFLOW) overflow = true;
+    const auto it = uses_.find(event.watch);
+    if (it == uses_.end()) continue;  // of a watch that is not needed any more
+    for (const Use& use : it->second) {
+      if ((event.mask & kSelfMask) || event.name.empty()) {
+        changed.insert(use.spec);
+      } else if (!use.next_name.empty()) {
+        if (event.name == use.next_name) changed.insert(use.spec);
+      } else if (!(event.mask & IN_ISDIR)) {
+        Look(use.spec, event.name);
+      }
+    }
+    if (event.mask & IN_IGNORED) uses_.erase(it);  // the kernel has dropped the watch
+  }
+  if (overflow) {
+    overflows_.Add();
+    spdlog::warn("the inotify queue overflowed: reading all watched directories anew");
+    EvaluateAll(true);
+    return;
+  }
+  for (const int spec : changed) Evaluate(spec, false);
+  ArmRetry();
+  ReportDirectories();
+}
+
+void DirectoryWatcher::EvaluateAll(bool scan_always) {
+  for (size_t spec = 0; spec < specs_.size(); ++spec) {
+    Evaluate(static_cast<int>(spec), scan_always);
+  }
+  ArmRetry();
+  ReportDirectories();
+}
+
+void DirectoryWatcher::Evaluate(int index, bool scan_always) {
+  Spec& spec = specs_[index];
+  spec.needs_retry = false;
+  std::string problem;
+  Way way;
+  const int directory = WalkTo(index, &way, &problem);
+  ReplaceWay(index, way);
+  const bool changed = directory != spec.directory_watch;
+  spec.directory_watch = directory;
+  if (directory < 0) {
+    if (changed) spdlog::info("{} is not there", absl::CHexEscape(spec.watch.directory));
+    DropSockets(index, {});
+  } else if (changed || scan_always) {
+    Scan(index, &problem);
+  }
+  SetProblem(index, std::move(problem));
+}
+
+int DirectoryWatcher::WalkTo(int index, Way* way, std::string* problem) {
+  Spec& spec = specs_[index];
+  std::vector<std::string> ahead = ReversedComponents(spec.watch.directory);
+  std::string current = "/";
+  int links = 0;
+  while (true) {
+    const std::string next = ahead.empty() ? "" : ahead.back();
+    if (next == "..") {  // only out of a link's target; `current` holds no link
+      current = Parent(current);
+      ahead.pop_back();
+      continue;
+    }
+    const int watch = inotify_add_watch(inotify_.get(), current.c_str(), kMask);
+    if (watch >= 0) {
+      way->push_back({watch, next});
+    } else if (IsMissing(errno)) {
+      return -1;  // removed since it was looked at: an event of its parent waits
+    } else {
+      // A parent that may be passed but not read can only be looked at from time to time.
+      *problem = ErrnoText("watch", current, errno);
+      spec.needs_retry = true;
+    }
+    if (ahead.empty()) return watch;
+    ahead.pop_back();
+
+    const std::string path = Join(current, next);
+    struct stat status;
+    if (lstat(path.c_str(), &status) != 0) {
+      if (IsMissing(errno)) return -1;
+      *problem = ErrnoText("look at", path, errno);
+      spec.needs_retry = true;
+      return -1;
+    }
+    if (S_ISLNK(status.st_mode)) {
+      std::array<char, PATH_MAX> target;
+      const ssize_t size = readlink(path.c_str(), target.data(), target.size());
+      if (size <= 0 || ++links > kMaxLinks) return -1;
+      const absl::string_view text(target.data(), static_cast<size_t>(size));
+      for (std::string& name : ReversedComponents(text)) ahead.push_back(std::move(name));
+      if (text.front() == '/') current = "/";
+    } else if (S_ISDIR(status.st_mode)) {
+      current = path;
+    } else {
+      return -1;
+    }
+  }
+}
+
+void DirectoryWatcher::ReplaceWay(int index, const Way& way) {
+  Spec& spec = specs_[index];
+  const auto is_own = [index](const Use& use) { return use.spec == index; };
+  for (const int watch : spec.watches) {
+    const auto it = uses_.find(watch);
+    if (it != uses_.end()) std::erase_if(it->second, is_own);
+  }
+  const std::vector<int> old_watches = std::exchange(spec.watches, {});
+  for (const auto& [watch, next_name] : way) {
+    uses_[watch].push_back({index, next_name});
+    spec.watches.push_back(watch);
+  }
+  for (const int watch : old_watches) {
+    const auto it = uses_.find(watch);
+    if (it == uses_.end() || !it->second.empty()) continue;
+    uses_.erase(it);
+    inotify_rm_watch(inotify_.get(), watch);  // EINVAL: the kernel was first
+  }
+}
+
+void DirectoryWatcher::Scan(int index, std::string* problem) {
+  Spec& spec = specs_[index];
+  if (spec.scanned) rescans_.Add();
+  spec.scanned = true;
+  DIR* const directory = opendir(spec.watch.directory.c_str());
+  if (directory == nullptr) {
+    // What was there stays known: a full descriptor table removes no socket.
+    const int error = errno;
+    *problem = ErrnoText("read", spec.watch.directory, error);
+    spec.needs_retry = true;
+    spec.directory_watch = -1;  // so that the retry scans
+    return;
+  }
+  absl::flat_hash_set<std::string> found;
+  while (const dirent* entry = NextEntry(directory)) {
+    const std::string name = entry->d_name;
+    if (!spec.watch.VmName(name).has_value()) continue;
+    if (entry->d_type == DT_SOCK ||
+        (entry->d_type == DT_UNKNOWN && IsSocket(dirfd(directory), name))) {
+      found.insert(name);
+    }
+  }
+  if (const int error = errno; error != 0) {
+    // What was not listed may be there all the same.
+    *problem = ErrnoText("read all of", spec.watch.directory, error);
+    spec.needs_retry = true;
+    spec.directory_watch = -1;  // so that the retry scans
+    spec.sockets.insert(found.begin(), found.end());
+  } else {
+    DropSockets(index, found);
+    spec.sockets = found;
+  }
+  closedir(directory);
+  for (const std::string& name : found) delegate_->OnSocket(index, name);
+}
+
+void DirectoryWatcher::DropSockets(int index, const absl::flat_hash_set<std::string>& except) {
+  Spec& spec = specs_[index];
+  std::vector<std::string> gone;
+  for (const std::string& name : spec.sockets) {
+    if (!except.contains(name)) gone.push_back(name);
+  }
+  for (const std::string& name : gone) {
+    spec.sockets.erase(name);
+    delegate_->OnSocketGone(index, name);
+  }
+}
+
+void DirectoryWatcher::Look(int index, const std::string& name) {
+  Spec& spec = specs_[index];
+  if (!spec.watch.VmName(name).has_value()) return;
+  // What is there now counts, whatever the event said: later events are in the queue.
+  if (IsSocket(AT_FDCWD, Join(spec.watch.directory, name))) {
+    spec.sockets.insert(name);
+    delegate_->OnSocket(index, name);
+  } else if (spec.sockets.erase(name) > 0) {
+    delegate_->OnSocketGone(index, name);
+  }
+}
+
+void DirectoryWatcher::SetProblem(int index, std::string problem) {
+  Spec& spec = specs_[index];
+  if (problem == spec.problem) return;
+  if (!problem.empty()) {
+    spdlog::warn("watching {}: {}; trying again", absl::CHexEscape(spec.watch.directory), problem);
+  }
+  spec.problem = std::move(problem);
+}
+
+void DirectoryWatcher::ArmRetry() {
+  if (retry_timer_.serial != 0) return;
+  const auto needs_retry = [](const Spec& spec) { return spec.needs_retry; };
+  if (std::none_of(specs_.begin(), specs_.end(), needs_retry)) return;
+  retry_timer_ = loop_->AddTimer(loop_->Now().monotonic + kRetryInterval, [this, needs_retry] {
+    retry_timer_ = {};
+    for (size_t spec = 0; spec < specs_.size(); ++spec) {
+      if (needs_retry(specs_[spec])) Evaluate(static_cast<int>(spec), false);
+    }
+    ArmRetry();
+    ReportDirectories();
+  });
+}
+
+void DirectoryWatcher::ReportDirectories() {
+  std::vector<WatchedDirectory> now;
+  for (const Spec& spec : specs_) {
+    now.push_back({EscapeNonUtf8(spec.watch.directory), EscapeNonUtf8(spec.watch.pattern()),
+                   spec.directory_watch >= 0, static_cast<int>(spec.sockets.size())});
+  }
+  const auto same = [](const WatchedDirectory& a, const WatchedDirectory& b) {
+    return a.present == b.present && a.sockets == b.sockets;
+  };
+  if (std::equal(now.begin(), now.end(), reported_.begin(), reported_.end(), same)) return;
+  reported_ = now;
+  delegate_->OnDirectories(std::move(now));
+}
+
+}  // namespace vmeventd

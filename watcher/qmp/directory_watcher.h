@@ -1,0 +1,130 @@
+#ifndef VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_
+#define VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/counter.h"
+#include "base/unique_fd.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/core/watch_spec.h"
+#include "watcher/loop/event_loop.h"
+
+namespace vmeventd {
+
+// Follows the sockets in the directories of all --watch flags, with one inotify descriptor.
+//
+// A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
+// time, and so may its parents. Therefore every directory on the way to it is watched as well, for
+// changes of the next name on the way; a symbolic link on the way is followed the same way, by
+// its target's directories. QEMU's bound socket pins its directory, so that a directory that was
+// removed does not say so itself: its parent does. No directory is held open for that reason.
+// A mount over a watched directory gives no inotify event: /proc/self/mountinfo tells of it.
+//
+// Loop thread.
+class DirectoryWatcher {
+ public:
+  class Delegate {
+   public:
+    virtual ~Delegate() = default;
+    // A socket of spec number `spec` is there: new, replaced, changed, or seen by a scan. May be
+    // told again of a socket that it knows.
+    virtual void OnSocket(int spec, const std::string& file_name) = 0;
+    // It is not there any more.
+    virtual void OnSocketGone(int spec, const std::string& file_name) = 0;
+    // The directories as they are now, in the order of the specs; `present` or `sockets` of one of
+    // them differs from what was told before.
+    virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
+  };
+
+  struct Counters {
+    uint64_t overflows = 0;
+    uint64_t rescans = 0;  // directory scans after the first of each spec
+  };
+
+  // `loop` and `delegate` outlive the watcher. The error names the call that failed.
+  static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(EventLoop* loop,
+                                                                  std::vector<WatchSpec> specs,
+                                                                  Delegate* delegate);
+  ~DirectoryWatcher();
+
+  // Sets all watches, then scans all directories, and calls the delegate, which hears of nothing
+  // before. Once, at the start.
+  void Start();
+
+  // Handles bytes as read from the inotify descriptor.
+  void Dispatch(absl::string_view bytes);
+
+  // Any thread.
+  Counters counters() const { return {overflows_.value(), rescans_.value()}; }
+  // How many inotify watches are held.
+  int watch_count() const { return static_cast<int>(uses_.size()); }
+
+ private:
+  class Input;
+
+  // What a watch is for: a spec, and the name in that directory that is the next one on its way;
+  // empty for the spec's directory itself.
+  struct Use {
+    int spec;
+    std::string next_name;
+  };
+  struct Spec {
+    WatchSpec watch;
+    std::vector<int> watches;  // on the way to the directory, and its own
+    int directory_watch = -1;  // the kernel gives each inode one, and never one number twice
+    bool scanned = false;
+    bool needs_retry = false;  // a watch on the way could not be set
+    std::string problem;       // as logged last
+    absl::flat_hash_set<std::string> sockets;
+  };
+
+  DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
+                   UniqueFd inotify, UniqueFd mounts);
+
+  // The watches to a directory, each with the name that is the next one there.
+  using Way = std::vector<std::pair<int, std::string>>;
+
+  void ReadInotify();
+  void EvaluateAll(bool scan_always);
+  // Of spec number `index`. Rebuilds the watches on its way; scans if its directory is another than
+  // before.
+  void Evaluate(int index, bool scan_always);
+  // Walks from "/" to the directory, watching each directory before it looks into it. Returns the
+  // directory's watch, -1 if it is not there or may not be watched.
+  int WalkTo(int index, Way* way, std::string* problem);
+  void ReplaceWay(int index, const Way& way);
+  void Scan(int index, std::string* problem);
+  // Forgets the spec's sockets but those in `except`.
+  void DropSockets(int index, const absl::flat_hash_set<std::string>& except);
+  void Look(int index, const std::string& name);
+  void SetProblem(int index, std::string problem);
+  void ArmRetry();
+  void ReportDirectories();
+
+  EventLoop* const loop_;
+  Delegate* const delegate_;
+  const UniqueFd inotify_;
+  const UniqueFd mounts_;  // /proc/self/mountinfo; invalid where there is none
+  std::unique_ptr<Input> inotify_input_;
+  std::unique_ptr<Input> mounts_input_;
+  std::vector<Spec> specs_;
+  absl::flat_hash_map<int, std::vector<Use>> uses_;  // by watch
+  std::vector<WatchedDirectory> reported_;
+  TimerId retry_timer_;
+  bool started_ = false;
+  Counter overflows_;
+  Counter rescans_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_DIRECTORY_WATCHER_H_

@@ -1,0 +1,371 @@
+#include "watcher/qmp/monitor_connection.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+// What one connection may hand in before the others have their turn.
+constexpr size_t kMaxBytesPerTurn = 256 << 10;
+constexpr absl::Duration kMaxPause = absl::Milliseconds(250);
+constexpr size_t kMaxTextBytes = 4096;
+
+constexpr char kCapabilitiesCommand[] = "{\"execute\":\"qmp_capabilities\"}\n";
+constexpr char kStatusCommand[] = "{\"execute\":\"query-status\"}\n";
+constexpr char kUuidCommand[] = "{\"execute\":\"query-uuid\"}\n";
+constexpr char kNameCommand[] = "{\"execute\":\"query-name\"}\n";
+
+constexpr char kNullUuid[] = "00000000-0000-0000-0000-000000000000";
+
+// The text member `name` of a reply; empty if there is none or it is of an unlikely length, or the
+// reply was an error.
+std::string TextMember(const QmpObject* value, const char* name) {
+  if (value == nullptr || !value->is_object()) return "";
+  const auto it = value->find(name);
+  if (it == value->end() || !it->is_string()) return "";
+  const std::string& text = it->get_ref<const std::string&>();
+  return text.size() <= kMaxTextBytes ? text : "";
+}
+
+// The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
+// changed by a chmod as the ctime is.
+int Identify(int directory, const char* path, int flags, SocketIdentity* identity,
+             uint32_t* owner = nullptr) {
+  struct statx status {};
+  if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
+  if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
+  const statx_timestamp& made =
+      (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_ctime;
+  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+  identity->inode = status.stx_ino;
+  identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
+  if (owner != nullptr) *owner = status.stx_uid;
+  return 0;
+}
+
+}  // namespace
+
+int OpenSocketFile(const std::string& path, SocketFile* file) {
+  UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return errno;
+  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
+      error != 0) {
+    return error;
+  }
+  file->fd = std::move(fd);
+  return 0;
+}
+
+int LookAtSocketFile(const std::string& path, SocketIdentity* identity) {
+  return Identify(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, identity);
+}
+
+int ConnectTo(const SocketFile& file, UniqueFd* connection) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return errno;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file.fd.get());
+  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return errno;
+  }
+  // Has each message name its sender. Not before the connect, which would then bind the socket to a
+  // name; at once, before a greeting is sent. If it fails, the speaker is not known.
+  const int on = 1;
+  setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+  *connection = std::move(socket);
+  return 0;
+}
+
+MonitorConnection::MonitorConnection(EventLoop* loop, UniqueFd socket, std::vector<char>* buffer,
+                                     Delegate* delegate)
+    : loop_(loop),
+      delegate_(delegate),
+      buffer_(buffer),
+      socket_(std::move(socket)),
+      info_(std::make_unique<MonitorInfo>()) {}
+
+MonitorConnection::~MonitorConnection() { Close(); }
+
+absl::Status MonitorConnection::Start() {
+  absl::Status status = loop_->Add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
+  if (!status.ok()) socket_.Reset();
+  return status;
+}
+
+void MonitorConnection::Close() {
+  if (!socket_.valid()) return;
+  loop_->CancelTimer(&pause_);
+  loop_->Remove(socket_.get());
+  socket_.Reset();
+}
+
+void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
+  if (!socket_.valid()) return;
+  Close();
+  delegate_->OnClosed(why, protocol_error);
+}
+
+void MonitorConnection::OnFdReady(uint32_t events) {
+  Turn((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+}
+
+void MonitorConnection::Turn(bool to_the_end) {
+  const absl::Duration began = loop_->Now().monotonic;
+  if (drain_left_.has_value()) {
+    DrainSlice();
+  } else {
+    Read(kMaxBytesPerTurn, began + kSlice, to_the_end);
+  }
+  if (!socket_.valid() || pause_.serial != 0) return;
+  const absl::Duration worked = loop_->Now().monotonic - began;
+  if (worked >= kSlice || !unhandled_.empty()) Pause(std::min(worked * kPausePerWork, kMaxPause));
+}
+
+void MonitorConnection::Pause(absl::Duration pause) {
+  loop_->Remove(socket_.get());
+  pause_ = loop_->AddTimer(loop_->Now().monotonic + pause, [this] { Unpause(); });
+}
+
+void MonitorConnection::Unpause() {
+  pause_ = {};
+  if (const absl::Status status = loop_->Add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
+      !status.ok()) {
+    return Fail(status.message(), false);
+  }
+  Turn(true);
+}
+
+void MonitorConnection::Drain(absl::Duration limit) {
+  int waiting = 0;
+  if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
+  // One byte more, to meet the end.
+  const size_t bytes = std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1;
+  Read(bytes, loop_->Now().monotonic + limit, true);
+  if (socket_.valid() && !unhandled_.empty() && pause_.serial == 0) Pause(absl::ZeroDuration());
+}
+
+void MonitorConnection::StartDrain() {
+  int waiting = 0;
+  if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
+  drain_left_ = std::min(static_cast<size_t>(waiting), kMaxDrainBytes);
+  drain_deadline_ = loop_->Now().monotonic + kMaxDrainTime;
+  if (pause_.serial != 0) return;  // the pause's end goes on
+  Turn(true);
+}
+
+void MonitorConnection::DrainSlice() {
+  const absl::Duration now = loop_->Now().monotonic;
+  Read(*drain_left_, now + kSlice, true);
+  if (!socket_.valid()) return;
+  const bool late = loop_->Now().monotonic >= drain_deadline_;
+  const bool done = unhandled_.empty() && *drain_left_ == 0;
+  if (!done && !late) return;
+  if (!done) {
+    spdlog::warn(
+        "what a process sent on its monitor before it ended is not read to its end: it "
+        "takes longer than {} s",
+        absl::ToInt64Seconds(kMaxDrainTime));
+    unhandled_.clear();
+  }
+  drain_left_.reset();
+  char next = 0;
+  const ssize_t size = recv(socket_.get(), &next, 1, MSG_DONTWAIT | MSG_PEEK);
+  if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) return Fail("EOF", false);
+  delegate_->OnDrained();
+}
+
+ssize_t MonitorConnection::Receive(size_t max_bytes) {
+  iovec data{buffer_->data(), std::min(max_bytes, buffer_->size())};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t size = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (size <= 0) return size;
+  for (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(header))) {
+    if (header->cmsg_level != SOL_SOCKET) continue;
+    if (header->cmsg_type == SCM_CREDENTIALS) {
+      ucred sender{};
+      std::memcpy(&sender, CMSG_DATA(header), sizeof(sender));
+      if (sender.pid > 0) speaker_ = sender.pid;
+    } else if (header->cmsg_type == SCM_RIGHTS) {  // nobody asked for descriptors
+      for (size_t at = CMSG_LEN(0); at + sizeof(int) <= header->cmsg_len; at += sizeof(int)) {
+        int fd = -1;
+        std::memcpy(&fd, reinterpret_cast<const char*>(header) + at, sizeof(fd));
+        close(fd);
+      }
+    }
+  }
+  return size;
+}
+
+void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_the_end) {
+  if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return;
+  size_t total = 0;
+  while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
+    const ssize_t size = Receive(max_bytes - total);
+    if (size < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) {
+        if (drain_left_.has_value()) drain_left_ = 0;
+        return;
+      }
+      // A peer that had not read all of our commands when it ended.
+      if (errno == ECONNRESET) return Fail("EOF", false);
+      return Fail(std::generic_category().message(errno), false);
+    }
+    if (size == 0) return Fail("EOF", false);
+    const auto bytes = static_cast<size_t>(size);
+    if (drain_left_.has_value()) *drain_left_ -= std::min(*drain_left_, bytes);
+    total += bytes;
+    if (!HandleLines(absl::string_view(buffer_->data(), bytes), deadline)) return;
+    if (loop_->Now().monotonic >= deadline) return;
+    // A short read has emptied the socket: epoll tells of what follows.
+    if (bytes < buffer_->size() && !to_the_end) return;
+  }
+}
+
+bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration deadline) {
+  const auto on_line = [this](absl::string_view line) { return OnLine(line); };
+  while (socket_.valid() && !bytes.empty()) {
+    const size_t end = bytes.find('\n');
+    const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
+    if (const absl::Status status = framer_.Feed(bytes.substr(0, size), on_line); !status.ok()) {
+      Fail(status.message(), true);
+      return false;
+    }
+    bytes.remove_prefix(size);
+    if (!bytes.empty() && loop_->Now().monotonic >= deadline) {
+      unhandled_.assign(bytes.data(), bytes.size());
+      return true;
+    }
+  }
+  return true;
+}
+
+absl::Status MonitorConnection::OnLine(absl::string_view line) {
+  if (!socket_.valid()) return absl::OkStatus();  // closed by the line before
+  absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
+  if (!message.ok()) return message.status();
+  if (const auto* event = std::get_if<QmpEvent>(&*message)) {
+    delegate_->OnEvent(*event);
+  } else if (const auto* greeting = std::get_if<QmpGreeting>(&*message)) {
+    if (phase_ != Phase::kGreeting) return absl::OkStatus();
+    info_->qemu_version = greeting->qemu_version;
+    phase_ = Phase::kCapabilities;
+    delegate_->OnGreeting();
+    Send(kCapabilitiesCommand);
+  } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
+    OnReply(&reply->value);
+  } else {
+    OnReply(nullptr);
+  }
+  return absl::OkStatus();
+}
+
+// `value` is null for an error: what was asked for is then not known, and the rest goes on.
+void MonitorConnection::OnReply(const QmpObject* value) {
+  switch (phase_) {
+    case Phase::kGreeting:
+      return;  // nothing was asked
+    case Phase::kCapabilities:
+      phase_ = Phase::kUuid;
+      return Send(kUuidCommand);
+    case Phase::kUuid:
+      info_->uuid = TextMember(value, "UUID");
+      if (info_->uuid == kNullUuid) info_->uuid.clear();
+      phase_ = Phase::kName;
+      return Send(kNameCommand);
+    case Phase::kName:
+      info_->qemu_name = TextMember(value, "name");
+      phase_ = Phase::kStatus;
+      return Send(kStatusCommand);
+    case Phase::kStatus: {
+      info_->run_state = TextMember(value, "status");
+      phase_ = Phase::kReady;
+      const std::unique_ptr<MonitorInfo> info = std::move(info_);
+      return delegate_->OnReady(*info);
+    }
+    case Phase::kReady:
+      return OnReadyReply(value);
+  }
+}
+
+void MonitorConnection::OnReadyReply(const QmpObject* value) {
+  last_ = std::exchange(outstanding_, Query::kNone);
+  if (last_ == Query::kStatus) {
+    if (value != nullptr) delegate_->OnRunStateReply(TextMember(value, "status"));
+  } else if (last_ == Query::kAgent) {
+    probe_->OnReply(value);
+    if (!probe_->NextCommand().has_value()) {
+      const std::unique_ptr<GuestAgentProbe> probe = std::move(probe_);
+      delegate_->OnGuestAgentReply(probe->Take());
+    }
+  }
+  SendNextQuery();
+}
+
+void MonitorConnection::RequestRunState() {
+  if (phase_ != Phase::kReady) return;
+  status_wanted_ = true;
+  SendNextQuery();
+}
+
+void MonitorConnection::RequestGuestAgent() {
+  if (phase_ != Phase::kReady) return;
+  agent_wanted_ = true;
+  SendNextQuery();
+}
+
+// In turns, where both wait: a migration is asked about without a pause.
+void MonitorConnection::SendNextQuery() {
+  if (!socket_.valid() || outstanding_ != Query::kNone) return;
+  const bool agent_waits = probe_ != nullptr || agent_wanted_;
+  if (agent_waits && (last_ != Query::kAgent || !status_wanted_)) {
+    if (probe_ == nullptr) {
+      agent_wanted_ = false;
+      probe_ = std::make_unique<GuestAgentProbe>();
+    }
+    outstanding_ = Query::kAgent;
+    Send(absl::StrCat(*probe_->NextCommand(), "\n"));
+  } else if (std::exchange(status_wanted_, false)) {
+    outstanding_ = Query::kStatus;
+    Send(kStatusCommand);
+  }
+}
+
+void MonitorConnection::Send(absl::string_view command) {
+  if (!socket_.valid()) return;
+  const ssize_t size =
+      send(socket_.get(), command.data(), command.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (size == static_cast<ssize_t>(command.size())) return;
+  // A peer that has closed may have left things to read, whose end tells of the close. One that
+  // reads nothing has room for our few commands all the same.
+  if (size < 0 && (errno == EPIPE || errno == ECONNRESET)) return;
+  Fail("QEMU does not read its monitor", false);
+}
+
+}  // namespace vmeventd

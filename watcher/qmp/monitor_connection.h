@@ -1,0 +1,156 @@
+#ifndef VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
+#define VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "watcher/core/guest_agent_probe.h"
+#include "watcher/core/line_framer.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/loop/event_loop.h"
+
+namespace vmeventd {
+
+// A socket's file, as opened for a connect that follows no link and knows no limit of 108 bytes.
+struct SocketFile {
+  UniqueFd fd;  // O_PATH
+  SocketIdentity identity;
+  uint32_t owner = 0;  // the file's user
+};
+
+// Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
+// anything but a socket, links included.
+int OpenSocketFile(const std::string& path, SocketFile* file);
+
+// Which socket is at `path`, without opening it; the same errors.
+int LookAtSocketFile(const std::string& path, SocketIdentity* identity);
+
+// Connects to it without waiting. Returns 0 or the errno.
+int ConnectTo(const SocketFile& file, UniqueFd* connection);
+
+// Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
+// query-status; one command at a time) and then reads for ever. The status comes last, so that no
+// event stands between its reply and OnReady. Afterwards it sends what it is asked to ask, again
+// one command at a time. It sends no other command: it observes.
+//
+// One peer cannot take the loop from the others: a turn ends after kSlice, or a little later where
+// one line takes longer, and what was read by then waits for a later turn. The peer that used its
+// slice up pauses for kPausePerWork times as long as it had. Holds no buffer while no line is
+// incomplete or waits. Loop thread.
+class MonitorConnection : public FdHandler {
+ public:
+  static constexpr absl::Duration kSlice = absl::Milliseconds(2);
+  static constexpr int kPausePerWork = 3;
+  // For what a process left behind in its socket.
+  static constexpr absl::Duration kMaxDrainTime = absl::Seconds(2);
+  static constexpr size_t kMaxDrainBytes = 64 << 20;
+
+  // Called from within OnFdReady, StartDrain, Drain and the loop. None of these may destroy the
+  // connection.
+  class Delegate {
+   public:
+    virtual ~Delegate() = default;
+    virtual void OnGreeting() = 0;
+    virtual void OnReady(const MonitorInfo& info) = 0;
+    virtual void OnEvent(const QmpEvent& event) = 0;
+    virtual void OnRunStateReply(absl::string_view run_state) = 0;
+    virtual void OnGuestAgentReply(const GuestAgentInfo& info) = 0;
+    // What StartDrain was called for was handed in, and the peer still holds its end open.
+    virtual void OnDrained() = 0;
+    // The connection has ended and is closed; the last call. `protocol_error`: by what came, not
+    // by the peer. `why` is for people.
+    virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
+  };
+
+  // `loop`, `delegate` and `buffer`, which all connections of a loop share, outlive it.
+  MonitorConnection(EventLoop* loop, UniqueFd socket, std::vector<char>* buffer,
+                    Delegate* delegate);
+  ~MonitorConnection() override;
+
+  // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
+  absl::Status Start();
+  // Who is called from now on.
+  void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
+  Delegate* delegate() const { return delegate_; }
+
+  // Asks query-status once more, if the handshake is over. While an answer is awaited, further
+  // requests become one.
+  void RequestRunState();
+  // The same for what GuestAgentProbe finds out.
+  void RequestGuestAgent();
+
+  // Hands on what can be read now, within `limit`, to the end if it is there.
+  void Drain(absl::Duration limit);
+  // The same for all that the peer has sent by now and nothing that comes later, a slice a turn,
+  // for kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
+  void StartDrain();
+
+  // Closes without OnClosed.
+  void Close();
+
+  bool open() const { return socket_.valid(); }
+  bool ready() const { return phase_ == Phase::kReady; }
+  // The process that sent what was read last, which need not be the one that listened; 0: not
+  // known. Any process with this socket open may send.
+  int64_t speaker() const { return speaker_; }
+
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
+
+  // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.
+  void Read(size_t max_bytes, absl::Duration deadline, bool to_the_end);
+  // One slice, and what follows of the time that it took.
+  void Turn(bool to_the_end);
+  void DrainSlice();
+  void Pause(absl::Duration pause);
+  void Unpause();
+  // recv(2) that notes who sent it.
+  ssize_t Receive(size_t max_bytes);
+  // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
+  // the connection is closed.
+  bool HandleLines(absl::string_view bytes, absl::Duration deadline);
+  absl::Status OnLine(absl::string_view line);
+  void OnReply(const QmpObject* value);
+  void OnReadyReply(const QmpObject* value);
+  void SendNextQuery();
+  void Send(absl::string_view command);
+  void Fail(absl::string_view why, bool protocol_error);
+
+  EventLoop* const loop_;
+  Delegate* delegate_;
+  std::vector<char>* const buffer_;
+  UniqueFd socket_;
+  LineFramer framer_;
+  std::string unhandled_;              // that was read
+  std::unique_ptr<MonitorInfo> info_;  // during the handshake
+  TimerId pause_;                      // while it runs, the loop does not watch the socket
+  // While draining: what of the peer's bytes is to be read still, and until when.
+  std::optional<size_t> drain_left_;
+  absl::Duration drain_deadline_;
+  int64_t speaker_ = 0;
+  Phase phase_ = Phase::kGreeting;
+  // Once ready: what is asked now, and what is to be asked.
+  enum class Query : uint8_t { kNone, kStatus, kAgent };
+  Query outstanding_ = Query::kNone;
+  Query last_ = Query::kNone;  // that was answered
+  bool status_wanted_ = false;
+  bool agent_wanted_ = false;
+  std::unique_ptr<GuestAgentProbe> probe_;  // that has begun
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_

@@ -1,0 +1,124 @@
+#ifndef VMEVENTD_WATCHER_QMP_NODE_WATCHER_H_
+#define VMEVENTD_WATCHER_QMP_NODE_WATCHER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/latency_histogram.h"
+#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/core/watch_spec.h"
+#include "watcher/runs/exit_status_source.h"
+
+namespace vmeventd {
+
+struct WatcherOptions {
+  std::vector<WatchSpec> watches;
+  bool process_tracking = true;
+  SessionOptions session;
+  absl::Duration greeting_timeout = absl::Seconds(3);
+  // The open runs of the daemon before this one, as VmUpdate::saved_run told them. The first turns
+  // of the loop tell of each that it goes on (its status) or has ended (STOPPED).
+  std::vector<std::string> saved_runs;
+  // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
+  int max_vm_descriptors = 1 << 20;
+  // The only source of exit statuses to try, for tests. Unset: the best that there is.
+  std::optional<ExitStatusSource> exit_status_source;
+};
+
+// What the watcher has met, since it was made; each only grows.
+struct WatcherCounters {
+  uint64_t inotify_overflows = 0;
+  uint64_t rescans = 0;
+  uint64_t connect_retries = 0;     // of connections that were refused or found a full queue
+  uint64_t monitor_reconnects = 0;  // monitors that answered again after their connection had ended
+  uint64_t monitors_lost = 0;
+  uint64_t protocol_errors = 0;  // connections that were closed because what came was not QMP
+  uint64_t out_of_descriptors = 0;
+  uint64_t rate_limited_events = 0;  // left out, each told by a GAP
+  uint64_t shutdown_file_errors = 0;
+  uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
+  uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
+  // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
+  // was created or removed.
+  LatencyHistogram::Snapshot shutdown_file_times;
+};
+
+// A socket in a watched directory behind which no run is followed, and why. Text is UTF-8.
+struct UnfollowedSocket {
+  std::string path;
+  std::string name;  // that a VM there would have
+  std::string problem;
+  absl::Time since;
+};
+
+// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
+inline constexpr int kMaxIntentRequests = 1000;
+
+// What DeclareIntent takes. Texts are UTF-8 and within their limits.
+struct IntentRequest {
+  std::string vm_name;
+  std::string run_id;  // empty: the one run of that name
+  std::string intent_id;
+  std::string actor;
+  std::string reason;
+  absl::Duration ttl;
+  std::string request_id;  // empty: a retry is another declaration
+};
+
+// Follows every QEMU whose monitor socket appears in the watched directories, and tells `sink`
+// what happens to each. Owns all sessions, connections and watches. Every method but Wake is for
+// one thread, the loop thread; none blocks but RunOnce, for its timeout at the most.
+class NodeWatcher {
+ public:
+  // `clock` and `sink` outlive the watcher. The watches are set and the directories scanned by the
+  // first RunOnce that has no saved run left to look after. An error names the system resource that
+  // could not be had.
+  static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(WatcherOptions options,
+                                                             const Clock* clock, EventSink* sink);
+  virtual ~NodeWatcher() = default;
+
+  // Waits for input or a timer, at most `timeout`, and handles all that is due.
+  virtual void RunOnce(absl::Duration timeout) = 0;
+  // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
+  virtual void Wake() = 0;
+
+  // Has the loop push every open run's status with its saved_run once more, for a sink that lost
+  // what it kept. Any thread.
+  virtual void TellRunsAgain() = 0;
+
+  // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the
+  // loop thread or the sink's: with the intent after its INTENT_DECLARED is public, or with
+  //   NOT_FOUND            no such VM, or no such run, runs
+  //   FAILED_PRECONDITION  several VMs of that name run; the message lists their run ids
+  //   ALREADY_EXISTS       the run has an open intent, of another request_id; the message names it
+  //   RESOURCE_EXHAUSTED   kMaxIntentRequests wait for their answers
+  //   UNAVAILABLE          the watcher was destroyed before
+  // Handled once first_scan_done. Any thread.
+  virtual void DeclareIntent(IntentRequest request,
+                             std::function<void(absl::StatusOr<Intent>)> done) = 0;
+  // Takes one back. NOT_FOUND: it was withdrawn, has expired, or its run has ended, or it never
+  // was. Otherwise as above, after INTENT_WITHDRAWN is public.
+  virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
+  // Where exit statuses come from, as found when the watcher was made: "pidfd", "proc-connector" or
+  // "none", as always where processes are not tracked. Any thread.
+  virtual std::string exit_status_source() const = 0;
+
+  // Every saved run was restored or has ended, and every socket that was there was tried.
+  virtual bool first_scan_done() const = 0;
+  // Any thread.
+  virtual WatcherCounters counters() const = 0;
+  // By path, the first 1,000. Any thread.
+  virtual std::vector<UnfollowedSocket> unfollowed_sockets() const = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_NODE_WATCHER_H_

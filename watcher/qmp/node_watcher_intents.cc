@@ -1,0 +1,129 @@
+// What somebody intends with the runs: requests that come from other threads.
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "watcher/qmp/node_watcher_impl.h"
+
+namespace vmeventd {
+namespace {
+
+// What came from outside, for a message.
+std::string Quote(absl::string_view value) {
+  constexpr size_t kMaxBytes = 120;
+  return absl::StrCat("\"", absl::CHexEscape(value.substr(0, kMaxBytes)),
+                      value.size() > kMaxBytes ? "...\"" : "\"");
+}
+
+absl::Status Ambiguous(const std::string& name, const std::vector<VmRun*>& runs) {
+  constexpr size_t kMaxListed = 10;
+  std::vector<absl::string_view> ids;
+  for (const VmRun* run : runs) {
+    if (ids.size() < kMaxListed) ids.emplace_back(run->info().run_id);
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "vm_name: ", runs.size(), " VMs named ", Quote(name), " run; set run_id to one of ",
+      absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : ""));
+}
+
+}  // namespace
+
+void NodeWatcherImpl::DeclareIntent(IntentRequest request,
+                                    std::function<void(absl::StatusOr<Intent>)> done) {
+  AddIntentTask({std::move(request), "", std::move(done)});
+}
+
+void NodeWatcherImpl::WithdrawIntent(std::string intent_id,
+                                     std::function<void(absl::Status)> done) {
+  AddIntentTask({std::nullopt, std::move(intent_id),
+                 [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
+                   done(withdrawn.status());
+                 }});
+}
+
+void NodeWatcherImpl::AddIntentTask(IntentTask task) {
+  if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
+    --*unanswered_;
+    return task.done(absl::ResourceExhaustedError(
+        absl::StrCat(kMaxIntentRequests, " requests about intents wait already")));
+  }
+  task.done = [unanswered = unanswered_, done = std::move(task.done)](absl::StatusOr<Intent> said) {
+    --*unanswered;
+    done(std::move(said));
+  };
+  {
+    MutexLock lock(&intents_mutex_);
+    intent_tasks_.push_back(std::move(task));
+  }
+  Wake();
+}
+
+std::vector<NodeWatcherImpl::IntentTask> NodeWatcherImpl::TakeIntentTasks() {
+  MutexLock lock(&intents_mutex_);
+  return std::exchange(intent_tasks_, {});
+}
+
+void NodeWatcherImpl::HandleIntents() {
+  for (const IntentTask& task : TakeIntentTasks()) {
+    if (task.declare.has_value()) {
+      Declare(*task.declare, task.done);
+    } else {
+      Withdraw(task.withdraw, task.done);
+    }
+  }
+}
+
+absl::StatusOr<VmRun*> NodeWatcherImpl::RunFor(const IntentRequest& request) {
+  const auto named = runs_by_name_.find(request.vm_name);
+  std::vector<VmRun*> candidates;
+  if (named != runs_by_name_.end()) candidates = named->second;
+  std::vector<VmRun*> runs;
+  for (VmRun* run : candidates) {
+    const bool meant = request.run_id.empty() || run->info().run_id == request.run_id;
+    if (meant && run->Lives() && run->published()) runs.push_back(run);
+  }
+  if (runs.size() == 1) return runs.front();
+  if (runs.size() > 1) return Ambiguous(request.vm_name, runs);
+  if (request.run_id.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("vm_name: no VM named ", Quote(request.vm_name), " runs"));
+  }
+  return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id),
+                                          " of a VM named ", Quote(request.vm_name), " is open"));
+}
+
+void NodeWatcherImpl::Declare(const IntentRequest& request, const IntentDone& done) {
+  const absl::StatusOr<VmRun*> run = RunFor(request);
+  if (!run.ok()) return done(run.status());
+  if (const Intent* own = (*run)->IntentOfRequest(request.request_id); own != nullptr) {
+    if (own->actor == request.actor && own->reason == request.reason) {
+      return (*run)->Confirm([done, intent = *own] { done(intent); });
+    }
+    return done(absl::AlreadyExistsError(
+        absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
+                     own->intent_id, ", of another actor or reason: use a new one")));
+  }
+  if (const Intent* open = (*run)->open_intent(); open != nullptr) {
+    return done(absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
+                                                      open->intent_id, ", declared by ",
+                                                      Quote(open->actor))));
+  }
+  if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
+  Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,
+                request.request_id};
+  (*run)->DeclareIntent(intent, [done, intent] { done(intent); });
+}
+
+void NodeWatcherImpl::Withdraw(const std::string& intent_id, const IntentDone& done) {
+  const auto it = intents_.find(intent_id);
+  if (it == intents_.end()) {
+    return done(
+        absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open")));
+  }
+  it->second->WithdrawIntent([done] { done(Intent()); });
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,45 @@
+#ifndef VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
+#define VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "watcher/loop/event_loop.h"
+
+namespace vmeventd {
+
+class VmRun;
+
+using InodeKey = std::pair<dev_t, ino_t>;
+
+// What the watcher keeps of one socket path: while the socket is there, and while a run that was
+// found at it lives.
+struct SocketSlot {
+  std::string path;  // raw bytes
+  int spec = -1;     // -1: known from a run of an earlier daemon only
+  bool present = false;
+  bool untried = false;  // found by the first scan, and not connected to yet
+
+  // The run that this path is a way to: the newest of those found here. An older one, whose socket
+  // was replaced, lives on without being it.
+  VmRun* run = nullptr;
+  int runs = 0;  // that were found here and live
+
+  TimerId retry;
+  absl::Duration backoff;  // the last wait; zero: none yet
+
+  // The socket's inode as seen last, and whether this slot is the one that follows it.
+  InodeKey inode;
+  bool claims_inode = false;
+  bool awaits_inode = false;
+
+  std::string problem;  // while no run is seen behind the socket; as it was reported
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_

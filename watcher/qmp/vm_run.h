@@ -1,0 +1,232 @@
+#ifndef VMEVENTD_WATCHER_QMP_VM_RUN_H_
+#define VMEVENTD_WATCHER_QMP_VM_RUN_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/node_watcher.h"
+#include "watcher/runs/exit_status_reader.h"
+#include "watcher/runs/oom_counters.h"
+#include "watcher/runs/oom_watch.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/spare_descriptors.h"
+#include "watcher/runs/watcher_meters.h"
+
+namespace vmeventd {
+
+// What all runs of one watcher share. Outlives them.
+struct RunContext {
+  EventLoop* loop = nullptr;
+  const WatcherOptions* options = nullptr;
+  ExitStatusReader* exit_statuses = nullptr;
+  const OomCounters* oom_counters = nullptr;
+  OomWatch* oom_watch = nullptr;
+  WatcherMeters meters;
+  std::vector<char> buffer;  // what connections read into
+  SpareDescriptors spares;
+  int vm_descriptors = 0;  // held by runs
+  // What may still be on the call stack; emptied after each turn of the loop.
+  std::vector<std::unique_ptr<FdHandler>> graveyard;
+};
+
+// What a run needs to know of `process`, which is tracked.
+ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
+
+// One VmSession with what it needs of the outside: the process's pidfd, the monitor's connection
+// while there is one, timers, and the shutdown file. Hands inputs to the session and carries out
+// its effects, in order. Which socket to connect to, and when, is its owner's business. Loop
+// thread.
+class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWatch::User {
+ public:
+  enum class MonitorEnd {
+    kLost,      // the peer closed it
+    kHeld,      // no greeting in time
+    kProtocol,  // what came is not QMP
+  };
+
+  // Called from within any method that hands an input to the session, and from the loop.
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    virtual void OnPublish(VmRun* run, VmUpdate update) = 0;
+    virtual void OnMonitorReady(VmRun* run, const std::string& uuid) = 0;
+    // The connection is closed and the run goes on: connect again. `answered_for` is how long QEMU
+    // had answered on it, zero if it never did.
+    virtual void OnMonitorEnded(VmRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
+    // The process `pid` speaks on the monitor of `run`, which is followed by another process or by
+    // none. True: the connection is another run's now, and this run is over.
+    virtual bool OnSpeaker(VmRun* run, int64_t pid) = 0;
+    // `run` is followed by the process `key` from now on, or no longer.
+    virtual void OnFollowed(VmRun* run, const ProcessKey& key) = 0;
+    virtual void OnUnfollowed(VmRun* run, const ProcessKey& key) = 0;
+    // Whether no later run has the VM's name: its shutdown file is that run's then.
+    virtual bool OwnsName(const VmRun* run) const = 0;
+    // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
+    virtual void OnOomKill(VmRun* run, uint64_t kills) = 0;
+    // The run is over, and its end published if its start was; it takes no more input. The owner
+    // puts it into the graveyard.
+    virtual void OnOver(VmRun* run) = 0;
+  };
+
+  // `owner` and `context` outlive the run.
+  VmRun(RunContext* context, Owner* owner, VmSession session);
+  ~VmRun() override;
+
+  // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
+  absl::Status Track(PeerProcess process);
+  // The same for a restored run, whose process lives.
+  absl::Status TrackAgain(PeerProcess process);
+  // The same in place of the process that it followed, if any.
+  absl::Status TrackInstead(PeerProcess process);
+  // Takes over a new connection, to the socket `identity`, and closes the one it has.
+  absl::Status Attach(UniqueFd socket, const SocketIdentity& identity);
+  // Gives its connection away, and takes one that has just greeted over.
+  std::unique_ptr<MonitorConnection> TakeConnection();
+  void Adopt(std::unique_ptr<MonitorConnection> connection, const SocketIdentity& identity);
+  // The process that listened is gone: whatever greets is another one, and without a greeting there
+  // is no run.
+  void ExpectSpeaker() { needs_speaker_ = !published_; }
+  // Ends a run that nobody has heard of.
+  void Discard();
+
+  // Of a restored run: it goes on, its process cannot be followed any more, it ended with its host,
+  // its shutdown file was written then.
+  void Resume();
+  void LoseTracking();
+  void EndWithHost();
+  void NoteShutdownFile(absl::Time written);
+
+  // Which other run has the same UUID, as a problem; empty: none.
+  void SetUuidProblem(absl::string_view problem);
+
+  // The monitor cannot be had for now, and why.
+  void ReportHeld();
+  void ReportProblem(absl::string_view problem);
+  // The end of a run that is not tracked, or was restored and has no process any more.
+  void End(const ProcessEnd& end = {});
+  // The same where `zombie` is what is left of the process.
+  void EndWithZombie(const PeerProcess& zombie);
+
+  // Whether the process has not ended. All that QEMU has said by now has been handed in then.
+  bool Lives();
+  const Intent* IntentOfRequest(absl::string_view request_id) const {
+    return session_.IntentOfRequest(request_id);
+  }
+  absl::Status CheckIntent() const { return session_.CheckIntent(); }
+  // Calls `told` when all that was published of the run by now is public.
+  void Confirm(std::function<void()> told);
+  // For a run for which CheckIntent() is OK and no intent is open. `told` is called when that is
+  // public.
+  void DeclareIntent(Intent intent, std::function<void()> told);
+  // For a run with one.
+  void WithdrawIntent(std::function<void()> told);
+  const Intent* open_intent() const { return session_.open_intent(); }
+
+  // One of the `kills` that its cgroup counts was of another process.
+  void DiscountOomKill(uint64_t kills) { oom_kills_ = std::min(oom_kills_ + 1, kills); }
+  // Its cgroup's count may have risen: what was counted while this process lives was another's.
+  void OnOomCountChanged() override;
+
+  const RunInfo& info() const { return session_.run(); }
+  Instant attached_at() const { return session_.attached_at(); }
+  // Of its socket and its shutdown file.
+  std::string Directory() const;
+  VmStatus Status() const { return session_.Status(); }
+  std::string Save() const { return session_.Save(); }
+  bool tracked() const { return info().process_tracked; }
+  bool followed() const { return pidfd_.valid(); }
+  bool needs_speaker() const { return needs_speaker_; }
+  // Whether the process that it follows has ended.
+  bool process_ended() const { return process_gone_ || (pidfd_.valid() && HasEnded(pidfd_.get())); }
+  bool connected() const { return connection_ != nullptr; }
+  // Whether the sink knows of it.
+  bool published() const { return published_; }
+
+  // The process has ended.
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  void OnGreeting() override;
+  void OnReady(const MonitorInfo& info) override;
+  void OnEvent(const QmpEvent& event) override;
+  void OnRunStateReply(absl::string_view run_state) override;
+  void OnGuestAgentReply(const GuestAgentInfo& info) override;
+  void OnDrained() override;
+  void OnClosed(absl::string_view why, bool protocol_error) override;
+
+  void OnGreetingTimeout();
+  void AwaitReplies();
+  // Whether the connection was given to another run, by who speaks on it.
+  bool HandedOver();
+  // QEMU answers after the process that was followed had ended: it was not QEMU's.
+  void Survive();
+  void ArmNudge();
+  void OnReplyLate();
+  // The process is gone: finds out how it ended, at once or after a moment.
+  void AwaitExitStatus();
+  void AskExitStatus();
+  ProcessEnd EndOf(const std::optional<ExitStatus>& status);
+  // Carries out `effects`; the first event of `type` among them has `told` called.
+  void ApplyTold(Effects effects, EventType type, std::function<void()> told);
+  // Reads what the connection still has, then closes it and tells the session `why`.
+  void DrainAndClose(absl::string_view why);
+  // Lets go of the connection, whose object may be on the call stack.
+  void RetireConnection();
+  void ReleasePidfd();
+
+  void Apply(Effects effects);
+  void Carry(const WriteShutdownFile& effect);
+  void Carry(const RemoveShutdownFile& effect);
+  void Carry(const QueryRunState& effect);
+  void Carry(const QueryGuestAgent& effect);
+  void Carry(const Done& effect);
+  void Carry(Publish& effect);
+  bool OwnsShutdownFile() const;
+  template <typename Operation>
+  void TouchShutdownFile(Operation operation);
+  void ArmTick();
+  void ArmQuery(absl::Duration deadline);
+
+  RunContext* const context_;
+  Owner* const owner_;
+  VmSession session_;
+  UniqueFd pidfd_;
+  std::optional<ProcessKey> process_;  // of pidfd_
+  uint64_t oom_kills_;                 // of RunInfo::oom_file, that were of others
+  std::unique_ptr<MonitorConnection> connection_;
+  absl::Duration ready_since_ = absl::InfiniteDuration();     // InfiniteDuration: not yet
+  absl::Duration reply_deadline_ = absl::InfiniteDuration();  // of the handshake
+  TimerId monitor_timer_;  // for the greeting, then for the replies
+  TimerId tick_timer_;
+  TimerId query_timer_;
+  TimerId answer_timer_;  // for an answer after the process's end
+  TimerId status_timer_;  // for the exit status
+  absl::Duration status_deadline_ = absl::InfiniteDuration();
+  absl::Duration status_backoff_;
+  // When to ask once more after query_timer_; InfiniteDuration: not at all.
+  absl::Duration next_query_ = absl::InfiniteDuration();
+  uint64_t limited_events_ = 0;  // of the session, that were counted
+  bool greeted_ = false;
+  bool was_ready_ = false;  // a connection before this one was answered
+  bool published_ = false;
+  bool process_gone_ = false;
+  bool needs_speaker_ = false;
+  bool ending_ = false;  // what is read now is the last: no new connection is wanted
+  bool over_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_VM_RUN_H_

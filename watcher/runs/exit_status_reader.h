@@ -1,0 +1,62 @@
+#ifndef VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_
+#define VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "watcher/core/vm_event.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/runs/exit_status_source.h"
+#include "watcher/runs/proc_connector.h"
+
+namespace vmeventd {
+
+// Finds out how processes have ended that are no children of this one. Loop thread.
+//
+// A zombie is gone: its memory is released, its files and so its disks are closed, and nobody can
+// say when its parent will reap it, if ever. Its run ends at once. The kernel tells the status of a
+// zombie and of a reaped process in different places, and the parent decides which of them is there
+// when one looks: so both are asked.
+//   zombie   field 52 of its stat file, for a reader with ptrace access (the same user, or root)
+//   reaped   the source
+// Only for a zombie that may not be read, and for the message of a connector that is on its way,
+// there is something to wait for.
+class ExitStatusReader {
+ public:
+  // Finds the source that this kernel and this process's rights allow: pidfd, else the connector,
+  // else none. With `only` that one or none. May take 100 ms. `loop` outlives the reader.
+  static std::unique_ptr<ExitStatusReader> Create(EventLoop* loop,
+                                                  std::optional<ExitStatusSource> only);
+
+  ExitStatusSource source() const { return source_; }
+  // Any thread.
+  uint64_t overflows() const { return connector_ == nullptr ? 0 : connector_->overflows(); }
+
+  // `pid` lives, and its end will be asked for. Once for each Unfollow.
+  void Follow(int64_t pid);
+  void Unfollow(int64_t pid);
+
+  struct Answer {
+    std::optional<ExitStatus> status;
+    bool final = true;  // false: asked again later it may tell more
+  };
+  // Of the process that `pidfd`, which is readable, stands for. `start_ticks` as in PeerProcess.
+  // Never blocks.
+  Answer Ask(int pidfd, int64_t pid, uint64_t start_ticks);
+
+ private:
+  ExitStatusReader(ExitStatusSource source, std::unique_ptr<ProcConnector> connector)
+      : source_(source), connector_(std::move(connector)) {}
+
+  const ExitStatusSource source_;
+  const std::unique_ptr<ProcConnector> connector_;  // null with another source
+};
+
+// "pidfd", "proc-connector", "none".
+std::string ExitStatusSourceName(ExitStatusSource source);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_EXIT_STATUS_READER_H_

@@ -1,0 +1,48 @@
+#ifndef VMEVENTD_WATCHER_RUNS_OOM_COUNTERS_H_
+#define VMEVENTD_WATCHER_RUNS_OOM_COUNTERS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace vmeventd {
+
+// The counts of OOM kills that the kernel keeps for each cgroup with a memory controller:
+// `oom_kill` in memory.events (cgroup v2; those of the cgroups below count as well) or in
+// memory.oom_control (v1, Linux 4.13). A process that the kernel kills for want of memory, be it
+// the cgroup's or the node's, is counted in its own cgroup.
+class OomCounters {
+ public:
+  // Reads the mounts. `root` stands before every path, for tests.
+  explicit OomCounters(std::string root = "");
+
+  struct Count {
+    std::string file;  // that has it
+    uint64_t kills = 0;
+  };
+  // The count that the end of `pid` would raise; unset: not known. Two small reads, and one failing
+  // open for each cgroup of v2 above the process that has no memory controller of its own.
+  std::optional<Count> Find(int64_t pid) const;
+
+  // Reads `file` again. Unset: it cannot be read; the cgroup may be gone, for whoever made it may
+  // remove it as soon as it is empty. Its parent's count would not do in its place: it is that of
+  // all the VMs beside it.
+  std::optional<uint64_t> Read(const std::string& file) const;
+
+ private:
+  struct Mount {
+    std::string root;  // the path within the hierarchy that is mounted
+    std::string directory;
+  };
+  // Where `cgroup`, a path within the hierarchy, is to be found; unset if it is not below `mount`.
+  static std::optional<std::string> DirectoryOf(const std::optional<Mount>& mount,
+                                                const std::string& cgroup);
+
+  const std::string root_;
+  std::optional<Mount> v1_memory_;
+  std::optional<Mount> v2_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_OOM_COUNTERS_H_

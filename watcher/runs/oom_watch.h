@@ -1,0 +1,72 @@
+#ifndef VMEVENTD_WATCHER_RUNS_OOM_WATCH_H_
+#define VMEVENTD_WATCHER_RUNS_OOM_WATCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "watcher/loop/event_loop.h"
+
+namespace vmeventd {
+
+// Follows the files that count the OOM kills of cgroups (OomCounters), so that a kill is noticed
+// while it is fresh: who lives on after it was not its victim. The kernel counts a kill a moment
+// before it sends the signal, so that the users of a file hear of its change kSettle later, and at
+// most once in kInterval. A file that inotify does not follow (cgroup v1, or no watch left) is
+// looked at every kPoll. Loop thread.
+class OomWatch : public FdHandler {
+ public:
+  static constexpr absl::Duration kSettle = absl::Milliseconds(100);
+  static constexpr absl::Duration kInterval = absl::Seconds(1);
+  static constexpr absl::Duration kPoll = absl::Seconds(10);
+
+  class User {
+   public:
+    virtual ~User() = default;
+    // May follow and unfollow nothing.
+    virtual void OnOomCountChanged() = 0;
+  };
+
+  // `loop` outlives it. `root` stands before every path, for tests. The error names the call that
+  // failed.
+  static absl::StatusOr<std::unique_ptr<OomWatch>> Create(EventLoop* loop, std::string root = "");
+  ~OomWatch() override;
+
+  // `user` lives until Unfollow. Once for each user.
+  void Follow(const std::string& file, User* user);
+  // Nothing happens if it does not follow it.
+  void Unfollow(const std::string& file, User* user);
+
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  struct File {
+    std::vector<User*> users;
+    int watch = -1;  // -1: looked at from time to time
+    TimerId check;
+    absl::Duration checked = -absl::InfiniteDuration();
+  };
+
+  OomWatch(EventLoop* loop, UniqueFd inotify, std::string root)
+      : loop_(loop), inotify_(std::move(inotify)), root_(std::move(root)) {}
+  void OnChange(const std::string& path);
+  void Check(const std::string& path);
+  void ArmPoll();
+
+  EventLoop* const loop_;
+  const UniqueFd inotify_;
+  const std::string root_;
+  absl::flat_hash_map<std::string, File> files_;  // by path
+  absl::flat_hash_map<int, std::string> paths_;   // by watch
+  TimerId poll_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_OOM_WATCH_H_

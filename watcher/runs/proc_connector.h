@@ -1,0 +1,62 @@
+#ifndef VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_
+#define VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/counter.h"
+#include "base/unique_fd.h"
+#include "watcher/loop/event_loop.h"
+
+namespace vmeventd {
+
+// What the kernel's process connector (Linux, Documentation/driver-api/connector.rst) tells of
+// processes that end. Keeps it for the processes that are followed alone, so that it needs no more
+// room than they do. The kernel throws messages away when they are not read fast enough. Loop
+// thread.
+class ProcConnector : public FdHandler {
+ public:
+  // Subscribes. An error if the kernel does not answer at once: it has no connector, CAP_NET_ADMIN
+  // is missing, or this is not the host's network or PID namespace. `loop` outlives it.
+  static absl::StatusOr<std::unique_ptr<ProcConnector>> Create(EventLoop* loop);
+  ~ProcConnector() override;
+
+  // Begins to listen for the end of `pid`, which lives now. Once for each Unfollow.
+  void Follow(int64_t pid);
+  void Unfollow(int64_t pid);
+  // As wait(2) would tell it; unset: not told, yet or ever.
+  std::optional<int> WaitStatusOf(int64_t pid);
+
+  // How often messages were thrown away.
+  uint64_t overflows() const { return overflows_.value(); }
+
+  void OnFdReady(uint32_t events) override;
+
+  // One message as it comes from the socket. Public for tests.
+  void OnMessage(absl::string_view message);
+
+ private:
+  struct Followed {
+    int users = 0;
+    std::optional<int> wait_status;
+  };
+
+  ProcConnector(EventLoop* loop, UniqueFd socket) : loop_(loop), socket_(std::move(socket)) {}
+  // Takes what waits in the socket, at most `max_messages`.
+  void Read(size_t max_messages);
+
+  EventLoop* const loop_;
+  const UniqueFd socket_;
+  absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
+  Counter overflows_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_PROC_CONNECTOR_H_

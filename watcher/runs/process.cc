@@ -1,0 +1,185 @@
+#include "watcher/runs/process.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/small_file.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; Debian 12's headers lack it
+constexpr unsigned long kPidFsMagic = 0x50494446;  // PID_FS_MAGIC of Linux 6.9
+constexpr unsigned kExiting = 4;                   // PF_EXITING
+
+bool OutOfDescriptors(int error) { return error == EMFILE || error == ENFILE; }
+
+// 0 if the file cannot be read (the process has ended, or /proc hides it); RESOURCE_EXHAUSTED
+// without a descriptor, for then the start time is there and would be had later.
+absl::StatusOr<uint64_t> ReadStartTicks(int64_t pid) {
+  if (pid == 0) return 0;
+  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
+  if (!stat.ok()) {
+    if (absl::IsResourceExhausted(stat.status())) return stat.status();
+    return 0;
+  }
+  return ParseStatStartTicks(*stat).value_or(0);
+}
+
+// `pidfd` stands for the process, so that what is read of the number is of that process as long
+// as it has not ended afterwards.
+absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
+  const absl::StatusOr<uint64_t> start_ticks = ReadStartTicks(pid);
+  if (!start_ticks.ok()) return start_ticks.status();
+  const auto kind = HasEnded(pidfd.get()) ? PeerProcess::Kind::kGone : PeerProcess::Kind::kTracked;
+  return PeerProcess{kind, pid, *start_ticks, std::move(pidfd)};
+}
+
+// The number in a field of the text of /proc/PID/stat, counted from 1 as proc(5) does.
+template <typename Number>
+std::optional<Number> StatField(absl::string_view stat, size_t field) {
+  const size_t name_end = stat.rfind(')');
+  if (name_end == absl::string_view::npos) return std::nullopt;
+  const std::vector<absl::string_view> fields =
+      absl::StrSplit(stat.substr(name_end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  constexpr size_t kFirst = 3;  // after the name
+  Number number = 0;
+  if (fields.size() <= field - kFirst || !absl::SimpleAtoi(fields[field - kFirst], &number)) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+PeerProcess Gone(int64_t pid) { return {PeerProcess::Kind::kGone, pid, 0, UniqueFd()}; }
+
+}  // namespace
+
+absl::StatusOr<PeerProcess> IdentifyPeer(int socket) {
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return absl::ErrnoToStatus(errno, "SO_PEERCRED");
+  }
+  // In a foreign PID namespace the process has no number here, and a pidfd all the same.
+  int pidfd = -1;
+  size = sizeof(pidfd);
+  if (getsockopt(socket, SOL_SOCKET, kSoPeerPidfd, &pidfd, &size) == 0) {
+    return WithPidfd(credentials.pid, UniqueFd(pidfd));
+  }
+  if (OutOfDescriptors(errno)) return absl::ResourceExhaustedError("SO_PEERPIDFD");
+  // EINVAL and, since Linux 6.9, ESRCH: the process was reaped already.
+  if (errno == EINVAL || errno == ESRCH) return Gone(credentials.pid);
+  if (credentials.pid <= 0) return PeerProcess{};
+  return IdentifyByPid(credentials.pid);
+}
+
+absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid) {
+  const absl::StatusOr<uint64_t> before = ReadStartTicks(pid);
+  if (!before.ok()) return before.status();
+  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) {
+    if (OutOfDescriptors(errno)) return absl::ResourceExhaustedError("pidfd_open");
+    if (errno == ESRCH) return Gone(pid);
+    return PeerProcess{};  // a kernel before 5.3, or one that forbids it
+  }
+  absl::StatusOr<PeerProcess> peer = WithPidfd(pid, std::move(pidfd));
+  // Another process took the number before the pidfd was had.
+  if (peer.ok() && peer->start_ticks != *before) return Gone(pid);
+  return peer;
+}
+
+absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {
+  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) {
+    if (OutOfDescriptors(errno) || errno == ENOMEM) {
+      return absl::ResourceExhaustedError("pidfd_open");
+    }
+    // EINVAL, ENOENT: the number is that of a thread by now.
+    if (errno == ESRCH || errno == EINVAL || errno == ENOENT) return Gone(pid);
+    return PeerProcess{};  // a kernel before 5.3, or one that forbids it
+  }
+  absl::StatusOr<PeerProcess> found = WithPidfd(pid, std::move(pidfd));
+  // A start time that cannot be read tells nothing: then the number has to do.
+  if (found.ok() && found->start_ticks != start_ticks && found->start_ticks != 0 &&
+      start_ticks != 0) {
+    return Gone(pid);
+  }
+  return found;
+}
+
+std::optional<ProcessKey> KeyOf(const PeerProcess& process) {
+  struct statfs file_system {};
+  struct stat status {};
+  if (process.pidfd.valid() && fstatfs(process.pidfd.get(), &file_system) == 0 &&
+      static_cast<unsigned long>(file_system.f_type) == kPidFsMagic &&
+      fstat(process.pidfd.get(), &status) == 0) {
+    return ProcessKey{.pidfd_inode = status.st_ino};
+  }
+  if (process.pid == 0) return std::nullopt;
+  return ProcessKey{.pid = process.pid, .start_ticks = process.start_ticks};
+}
+
+bool IsDying(int64_t pid) {
+  const std::string directory = absl::StrCat("/proc/", pid);
+  const absl::StatusOr<std::string> stat = ReadSmallFile(directory + "/stat");
+  if (stat.ok() && (StatField<unsigned>(*stat, 9).value_or(0) & kExiting) != 0) return true;
+  const absl::StatusOr<std::string> status = ReadSmallFile(directory + "/status");
+  if (!status.ok()) return false;
+  for (absl::string_view line : absl::StrSplit(*status, '\n')) {
+    if (!absl::ConsumePrefix(&line, "SigPnd:\t") && !absl::ConsumePrefix(&line, "ShdPnd:\t")) {
+      continue;
+    }
+    uint64_t pending = 0;
+    if (absl::SimpleHexAtoi(line, &pending) && (pending & (1 << (SIGKILL - 1))) != 0) return true;
+  }
+  return false;
+}
+
+bool HasEnded(int pidfd) {
+  pollfd poll_pidfd{pidfd, POLLIN, 0};
+  return poll(&poll_pidfd, 1, 0) == 1;
+}
+
+std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
+  return StatField<uint64_t>(stat, 22);
+}
+
+std::optional<int> ParseStatExitCode(absl::string_view stat) { return StatField<int>(stat, 52); }
+
+absl::Time ProcessStartTime(uint64_t start_ticks) {
+  // The start time counts from boot, on the clock that goes on while the node sleeps.
+  timespec wall{};
+  timespec since_boot{};
+  clock_gettime(CLOCK_REALTIME, &wall);
+  clock_gettime(CLOCK_BOOTTIME, &since_boot);
+  const absl::Duration ticks =
+      absl::Seconds(static_cast<double>(start_ticks)) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return absl::TimeFromTimespec(wall) - absl::DurationFromTimespec(since_boot) + ticks;
+}
+
+uint64_t ReadPidNamespace() {
+  struct stat status;
+  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+}
+
+std::string ReadBootId() {
+  const absl::StatusOr<std::string> text = ReadSmallFile("/proc/sys/kernel/random/boot_id");
+  return text.ok() ? std::string(absl::StripAsciiWhitespace(*text)) : "";
+}
+
+}  // namespace vmeventd

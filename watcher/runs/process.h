@@ -1,0 +1,84 @@
+#ifndef VMEVENTD_WATCHER_RUNS_PROCESS_H_
+#define VMEVENTD_WATCHER_RUNS_PROCESS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+
+namespace vmeventd {
+
+// Who is at the other end of a connected Unix socket: the process that called listen().
+struct PeerProcess {
+  enum class Kind {
+    kTracked,    // `pidfd` becomes readable when the process ends
+    kUntracked,  // the kernel gives no pidfd for it
+    kGone,       // it has ended already; a zombie counts as ended
+  };
+  Kind kind = Kind::kUntracked;
+  int64_t pid = 0;           // 0 if untracked, or of a foreign PID namespace
+  uint64_t start_ticks = 0;  // field 22 of its stat file; 0 if that cannot be read
+  UniqueFd pidfd;            // valid if tracked
+};
+
+// Names one process for as long as the kernel runs.
+struct ProcessKey {
+  uint64_t pidfd_inode = 0;  // of pidfs (Linux 6.9), which gives each process one; then that is all
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;
+
+  bool operator==(const ProcessKey&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H hash, const ProcessKey& key) {
+    return H::combine(std::move(hash), key.pidfd_inode, key.pid, key.start_ticks);
+  }
+};
+
+// The key of a tracked process. Unset where two processes could not be told apart: one of a foreign
+// PID namespace before Linux 6.9.
+std::optional<ProcessKey> KeyOf(const PeerProcess& process);
+
+// Identifies the peer of `socket`. RESOURCE_EXHAUSTED: no descriptor left. Other errors name the
+// call that failed. Never blocks.
+absl::StatusOr<PeerProcess> IdentifyPeer(int socket);
+
+// The same without SO_PEERPIDFD, as on kernels before 6.5: for the process `pid`, of which another
+// may have taken the number at any time.
+absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
+
+// The process that was `pid` and had been started at `start_ticks` when it was seen earlier under
+// this boot, in this PID namespace: kGone if another has the number by now. `start_ticks` 0 was not
+// known. Errors as above.
+absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
+
+// Whether the process of `pidfd` has ended; a zombie has.
+bool HasEnded(int pidfd);
+
+// Whether `pid` is about to end: it exits, or a SIGKILL waits for it. False where that cannot be
+// read.
+bool IsDying(int64_t pid);
+
+// Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
+// name within may hold anything, ") " included.
+std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
+
+// Field 52, exit_code, likewise: encoded as wait(2) does. 0 as well where the reader may not know.
+std::optional<int> ParseStatExitCode(absl::string_view stat);
+
+// When a process with that start time was started, by the node's clock.
+absl::Time ProcessStartTime(uint64_t start_ticks);
+
+// The kernel's boot id; empty if it cannot be read.
+std::string ReadBootId();
+
+// Names the PID namespace of this process; 0 if it cannot be read.
+uint64_t ReadPidNamespace();
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_PROCESS_H_

@@ -1,0 +1,43 @@
+#ifndef VMEVENTD_WATCHER_RUNS_SPARE_DESCRIPTORS_H_
+#define VMEVENTD_WATCHER_RUNS_SPARE_DESCRIPTORS_H_
+
+#include <fcntl.h>
+
+#include <array>
+
+#include "absl/status/status.h"
+#include "base/unique_fd.h"
+
+namespace vmeventd {
+
+// A few descriptors held back, so that a full descriptor table does not keep a short and important
+// operation, such as writing a shutdown file, from being done.
+class SpareDescriptors {
+ public:
+  SpareDescriptors() { Take(); }
+
+  // Does `operation` (it returns an absl::Status), and once more with the spare descriptors given
+  // back to the process if it was RESOURCE_EXHAUSTED.
+  template <typename Operation>
+  absl::Status Do(Operation operation) {
+    absl::Status status = operation();
+    if (!absl::IsResourceExhausted(status)) return status;
+    for (UniqueFd& spare : spares_) spare.Reset();
+    status = operation();
+    Take();
+    return status;
+  }
+
+ private:
+  void Take() {
+    for (UniqueFd& spare : spares_) {
+      if (!spare.valid()) spare = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    }
+  }
+
+  std::array<UniqueFd, 4> spares_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_SPARE_DESCRIPTORS_H_
