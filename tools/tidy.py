@@ -24,6 +24,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build/tidy-cache"
+DATABASE = ROOT / "build/tidy"
+PRECOMPILED = re.compile(r"-Winvalid-pch -include \S+cmake_pch\.hxx ")
 KEEP_SECONDS = 60 * 24 * 3600  # what was not used for so long is removed
 PROJECT = ("base/", "client/", "server/", "tests/", "watcher/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
@@ -72,14 +74,19 @@ class Sources:
 
 
 def compile_commands(tree):
-    """Path to arguments, of the project's own sources."""
+    """Path to arguments, of the project's own sources; written to DATABASE for clang-tidy as well."""
     commands = {}
-    for entry in json.loads((tree / "compile_commands.json").read_text()):
+    entries = json.loads((tree / "compile_commands.json").read_text())
+    for entry in entries:
+        # Clang cannot read GCC's precompiled headers, and each source has to include what it uses.
+        entry["command"] = PRECOMPILED.sub("", entry["command"])
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
         if path.startswith(PROJECT) and path not in commands:
             # The same in every clone.
             command = entry["command"].replace(str(ROOT), "")
             commands[path] = shlex.split(command)
+    DATABASE.mkdir(parents=True, exist_ok=True)
+    (DATABASE / "compile_commands.json").write_text(json.dumps(entries))
     return commands
 
 
@@ -110,10 +117,10 @@ def toolchain():
     return packages + (ROOT / ".clang-tidy").read_text()
 
 
-def check(tree, path):
+def check(path):
     """What clang-tidy says of a source; empty where it is clean."""
     done = subprocess.run(
-        ["clang-tidy", "-quiet", "-p", str(tree), str(ROOT / path)],
+        ["clang-tidy", "-quiet", "-p", str(DATABASE), str(ROOT / path)],
         cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode == 0:
         return ""
@@ -154,7 +161,7 @@ def main():
           f"{len(chosen) - len(waiting)} of them known to be clean", flush=True)
 
     def look(path):
-        complaint = check(arguments.tree, path)
+        complaint = check(path)
         if not complaint:
             (CACHE / keys[path]).touch()
         return complaint
