@@ -36,7 +36,7 @@ bool MayExist(const std::string& path) {
 
 int main(int argc, char** argv) {
   OccupyStandardDescriptors();
-  // A reader that goes away is told by write(); gRPC's own log is not for users.
+  // write() reports a reader that goes away; gRPC's own log is not for users.
   signal(SIGPIPE, SIG_IGN);
   setenv("GRPC_VERBOSITY", "NONE", 0);
 

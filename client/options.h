@@ -9,8 +9,8 @@
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
 #include "client/commands/watch_loop.h"
+#include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
-#include "client/exit_code.h"
 
 namespace vmeventd::client {
 

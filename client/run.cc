@@ -11,11 +11,12 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
+#include "client/connect/resolver.h"
+#include "client/connect/stop_source.h"
 #include "client/output/format_json.h"
 #include "client/output/format_table.h"
 #include "client/output/output.h"
 #include "client/stop_signals.h"
-#include "client/stop_source.h"
 
 namespace vmeventd::client {
 namespace {
@@ -48,6 +49,7 @@ ExitCode RunWatch(WatchCommand command, const ServerAddress& address, Formatter*
   environment.output = output;
   environment.stop = &stop;
   environment.note = PrintNote;
+  environment.resolve = StoppableResolver(ResolveHost, stop.token());
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   return WatchLoop(std::move(command), std::move(environment)).Run();
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "client/exit_code.h"
+#include "client/connect/exit_code.h"
 #include "client/options.h"
 
 namespace vmeventd::client {

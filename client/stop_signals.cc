@@ -54,7 +54,7 @@ StopSignals::~StopSignals() {
 }
 
 void StopSignals::Wait(StopSource* stop) const {
-  // No event is asked of the output: poll() then tells of its reader's end alone.
+  // No event is asked of the output: poll() then reports its reader's end alone.
   pollfd watched[] = {{signals_, POLLIN, 0}, {done_, POLLIN, 0}, {output_, 0, 0}};
   while (poll(watched, std::size(watched), -1) < 0 && errno == EINTR) {
   }

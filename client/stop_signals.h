@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "absl/status/statusor.h"
-#include "client/stop_source.h"
+#include "client/connect/stop_source.h"
 
 namespace vmeventd::client {
 

@@ -131,7 +131,7 @@ void WatchLoop::NoteEstablished() {
   ever_established_ = true;
   backoff_.Reset();
   last_reason_.clear();
-  if (std::exchange(told_of_loss_, false)) {
+  if (std::exchange(loss_noted_, false)) {
     env_.note(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
   }
 }
@@ -275,9 +275,17 @@ std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
     env_.note(absl::StrCat("vmeventd at ", ToText(address_), " ended the stream"));
     return ExitCode::kFailed;
   }
-  const Failure failure = ExplainFailure(address_, status);
+  const Failure failure = Explain(status);
   env_.note(failure.sentence);
   return failure.code;
+}
+
+bool WatchLoop::IsResolved() const { return address_.is_unix() || !address_.numeric.empty(); }
+
+Failure WatchLoop::Explain(const grpc::Status& status) const {
+  // To probe the address would resolve the name once more, and nothing could stop that.
+  return IsResolved() ? ExplainFailure(address_, status)
+                      : ExplainUnknownHost(address_, status.error_message());
 }
 
 bool WatchLoop::MayRetry(grpc::StatusCode code) const {
@@ -290,26 +298,28 @@ bool WatchLoop::MayRetry(grpc::StatusCode code) const {
 // Says why there is no stream now: once, and again where it is for another reason.
 void WatchLoop::NoteRetry(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
-    NoteOnce(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
+    NoteOnce(absl::StrCat(Explain(status).sentence, " (trying again)"));
   } else if (!ever_established_) {
-    NoteOnce(absl::StrCat(ExplainFailure(address_, status).sentence, " (waiting)"));
-  } else if (!told_of_loss_) {
+    NoteOnce(absl::StrCat(Explain(status).sentence, " (waiting)"));
+  } else if (!loss_noted_) {
     NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(address_),
                           "; it goes on here when the daemon is back"));
-  } else if (const std::string why = ExplainTlsFault(address_); !why.empty()) {
-    // The daemon is back, and it does not go on.
-    NoteOnce(absl::StrCat(why, " (trying again)"));
+  } else if (IsResolved()) {
+    // The daemon may be back while its certificate is still wrong.
+    if (const std::string why = ExplainTlsFault(address_); !why.empty()) {
+      NoteOnce(absl::StrCat(why, " (trying again)"));
+    }
   }
 }
 
 void WatchLoop::NoteOnce(const std::string& why) {
-  told_of_loss_ = true;
+  loss_noted_ = true;
   if (why == last_reason_) return;
   last_reason_ = why;
   env_.note(why);
 }
 
-// At the start they are the user's to mend; later they are being replaced.
+// At the start the user has to correct them; later they are being replaced.
 std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
   const Failure failure = ExplainBadFiles(status);
   if (ever_established_ && command_.resume) {

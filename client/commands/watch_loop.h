@@ -12,15 +12,15 @@
 #include "absl/time/time.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/backoff.h"
+#include "client/connect/exit_code.h"
 #include "client/connect/node_pin.h"
 #include "client/connect/resolver.h"
 #include "client/connect/rpc_failure.h"
 #include "client/connect/server_address.h"
 #include "client/connect/silence_guard.h"
-#include "client/exit_code.h"
+#include "client/connect/stop_source.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
-#include "client/stop_source.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -49,7 +49,7 @@ class WatchLoop {
     Formatter* formatter = nullptr;
     Output* output = nullptr;
     StopSource* stop = nullptr;
-    // Tells people something, for stderr: a sentence, safe for a terminal.
+    // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
@@ -88,6 +88,9 @@ class WatchLoop {
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
   std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
+  // Whether the name of the present attempt's host could be resolved.
+  bool IsResolved() const;
+  Failure Explain(const grpc::Status& status) const;
   bool MayRetry(grpc::StatusCode code) const;
   void NoteRetry(const grpc::Status& status);
   void NoteOnce(const std::string& why);
@@ -106,7 +109,7 @@ class WatchLoop {
   Backoff backoff_;
   bool ever_established_ = false;
   bool stream_established_ = false;  // the present stream has said something
-  bool told_of_loss_ = false;
+  bool loss_noted_ = false;
   std::string last_reason_;  // that was noted since the last stream
   bool retry_at_once_ = false;
   bool heading_printed_ = false;

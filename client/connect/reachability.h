@@ -6,8 +6,8 @@
 #include "client/connect/server_address.h"
 #include "client/connect/tls_finding.h"
 
-// Why a server cannot be reached, in a sentence: gRPC's own words do not tell a missing socket from
-// a forbidden one.
+// Why a server cannot be reached, in a sentence: gRPC's own words do not distinguish a missing
+// socket from a forbidden one.
 
 namespace vmeventd::client {
 

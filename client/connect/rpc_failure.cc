@@ -60,6 +60,13 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
   }
 }
 
+Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason) {
+  ProbeResult result;
+  result.kind = ProbeResult::Kind::kNoSuchHost;
+  result.detail = reason;
+  return {ExitCode::kUnreachable, ExplainProbe(address, result)};
+}
+
 Failure ExplainBadFiles(const absl::Status& status) {
   return {ExitCode::kFailed, std::string(status.message())};
 }

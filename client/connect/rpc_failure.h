@@ -5,8 +5,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
-#include "client/exit_code.h"
 #include "grpcpp/support/status.h"
 
 namespace vmeventd::client {
@@ -20,6 +20,9 @@ struct Failure {
 // Turns an RPC's status, which is not OK, into words. Where the server could not be reached it
 // looks at the address to say why, which takes at most 4 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
+
+// A host whose name could not be resolved; `reason` is the resolver's.
+Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
 
 // What a bad file of a connection means, of Connect().
 Failure ExplainBadFiles(const absl::Status& status);

@@ -11,7 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/connect/openssl_ptr.h"
+#include "base/openssl_ptr.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -44,7 +44,7 @@ std::string OpenFault(int error) {
 }
 
 absl::StatusOr<std::string> ReadPem(const PemFile& file) {
-  // Non-blocking: a FIFO in the file's place is told and not waited for.
+  // Non-blocking: a FIFO in the file's place is reported and not waited for.
   const int fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return Wrong(file, OpenFault(errno));
   struct stat info {};

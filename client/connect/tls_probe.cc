@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "client/connect/openssl_ptr.h"
+#include "base/openssl_ptr.h"
 #include "client/connect/tls_files.h"
 #include "client/output/terminal_text.h"
 

@@ -193,12 +193,12 @@ std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_vi
   absl::ConsumePrefix(&message, absl::StrCat(ShortName(shutdown.class_()), ": "));
   if (!message.empty()) absl::StrAppend(&sentence, ": ", EscapeForTerminal(message));
   std::vector<std::string> seen;
-  bool told = true;  // the message names all that was seen
+  bool named = true;  // the message names all that was seen
   for (const v1::Evidence& evidence : shutdown.evidence()) {
     seen.push_back(EscapeForTerminal(evidence.what()));
-    told = told && absl::StrContains(message, evidence.what());
+    named = named && absl::StrContains(message, evidence.what());
   }
-  if (told) return sentence;
+  if (named) return sentence;
   return absl::StrCat(sentence, " (seen: ", absl::StrJoin(seen, ", then "), ")");
 }
 

@@ -31,7 +31,7 @@ class TableFormatter : public Formatter {
 };
 
 // How a VM ended and how the daemon knows, in a sentence, escaped: the cause's words, the event's
-// own sentence `message` where there is one, and the evidence unless that has told it.
+// own sentence `message` where there is one, and the evidence unless that sentence names it.
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
 
 }  // namespace vmeventd::client

@@ -5,55 +5,16 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/duration_text.h"
 
 namespace vmeventd::client {
 namespace {
 
-struct Unit {
-  absl::string_view name;
-  absl::Duration length;
-};
-
-// "ms" stands before "m": the first name that fits is taken.
-const Unit kUnits[] = {
-    {"ms", absl::Milliseconds(1)}, {"w", absl::Hours(24 * 7)}, {"d", absl::Hours(24)},
-    {"h", absl::Hours(1)},         {"m", absl::Minutes(1)},    {"s", absl::Seconds(1)},
-};
-
-// Takes a number and its unit off the front of `text`.
-std::optional<absl::Duration> TakeTerm(absl::string_view* text) {
-  size_t digits = 0;
-  while (digits < text->size() &&
-         (absl::ascii_isdigit((*text)[digits]) || (*text)[digits] == '.')) {
-    ++digits;
-  }
-  double number = 0;
-  if (!absl::SimpleAtod(text->substr(0, digits), &number)) return std::nullopt;
-  text->remove_prefix(digits);
-  for (const Unit& unit : kUnits) {
-    if (absl::ConsumePrefix(text, unit.name)) return number * unit.length;
-  }
-  return std::nullopt;
-}
-
-std::optional<absl::Duration> ParseTerms(absl::string_view text) {
-  if (text.empty()) return std::nullopt;
-  absl::Duration sum;
-  while (!text.empty()) {
-    const std::optional<absl::Duration> term = TakeTerm(&text);
-    if (!term) return std::nullopt;
-    sum += *term;
-  }
-  return sum;
-}
-
 std::optional<absl::Duration> ParseAge(absl::string_view text) {
   absl::ConsumeSuffix(&text, " ago");
-  return ParseTerms(text);
+  return ParseDuration(text);
 }
 
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
@@ -105,7 +66,7 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
 }
 
 absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
-  const std::optional<absl::Duration> duration = ParseTerms(text);
+  const std::optional<absl::Duration> duration = ParseDuration(text);
   if (duration && *duration > absl::ZeroDuration() && *duration < absl::Hours(24 * 36525)) {
     return *duration;
   }

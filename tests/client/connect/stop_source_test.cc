@@ -1,4 +1,4 @@
-#include "client/stop_source.h"
+#include "client/connect/stop_source.h"
 
 #include <thread>
 

@@ -1,36 +1,32 @@
-#include "client/stop_source.h"
+#include "client/connect/stop_source.h"
 
 #include <utility>
 
 namespace vmeventd::client {
 
 void StopSource::Stop() {
+  source_.request_stop();
   std::shared_ptr<grpc::ClientContext> call;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    stopped_ = true;
     call = call_;
   }
-  stopping_.notify_all();
   if (call != nullptr) call->TryCancel();
-}
-
-bool StopSource::stopped() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return stopped_;
 }
 
 bool StopSource::WaitFor(absl::Duration duration) {
   std::unique_lock<std::mutex> lock(mutex_);
-  return stopping_.wait_for(lock, absl::ToChronoNanoseconds(duration), [this] { return stopped_; });
+  stopping_.wait_for(lock, token(), absl::ToChronoNanoseconds(duration), [] { return false; });
+  return stopped();
 }
 
 std::shared_ptr<grpc::ClientContext> StopSource::SetCall(
     std::shared_ptr<grpc::ClientContext> call) {
   std::shared_ptr<grpc::ClientContext> cancelled;
   {
+    // Stop() reads the call after it has stopped: one of the two sees the other's.
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopped_) cancelled = call;
+    if (stopped()) cancelled = call;
     call_.swap(call);
   }
   if (cancelled != nullptr) cancelled->TryCancel();

@@ -1,9 +1,10 @@
-#ifndef VMEVENTD_CLIENT_STOP_SOURCE_H_
-#define VMEVENTD_CLIENT_STOP_SOURCE_H_
+#ifndef VMEVENTD_CLIENT_CONNECT_STOP_SOURCE_H_
+#define VMEVENTD_CLIENT_CONNECT_STOP_SOURCE_H_
 
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
@@ -15,7 +16,9 @@ class StopSource {
  public:
   // For good. The second call does nothing.
   void Stop();
-  bool stopped() const;
+  bool stopped() const { return token().stop_requested(); }
+  // For waits on something else.
+  std::stop_token token() const { return source_.get_token(); }
 
   // Waits for `duration`, or until stopped. Returns whether it was stopped.
   bool WaitFor(absl::Duration duration);
@@ -25,12 +28,12 @@ class StopSource {
   std::shared_ptr<grpc::ClientContext> SetCall(std::shared_ptr<grpc::ClientContext> call);
 
  private:
-  mutable std::mutex mutex_;
-  std::condition_variable stopping_;
-  bool stopped_ = false;                       // under mutex_
+  std::stop_source source_;
+  std::mutex mutex_;
+  std::condition_variable_any stopping_;
   std::shared_ptr<grpc::ClientContext> call_;  // under mutex_
 };
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_STOP_SOURCE_H_
+#endif  // VMEVENTD_CLIENT_CONNECT_STOP_SOURCE_H_

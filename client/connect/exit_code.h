@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_EXIT_CODE_H_
-#define VMEVENTD_CLIENT_EXIT_CODE_H_
+#ifndef VMEVENTD_CLIENT_CONNECT_EXIT_CODE_H_
+#define VMEVENTD_CLIENT_CONNECT_EXIT_CODE_H_
 
 namespace vmeventd::client {
 
@@ -15,4 +15,4 @@ enum class ExitCode {
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_EXIT_CODE_H_
+#endif  // VMEVENTD_CLIENT_CONNECT_EXIT_CODE_H_

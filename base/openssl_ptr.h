@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_OPENSSL_PTR_H_
-#define VMEVENTD_CLIENT_CONNECT_OPENSSL_PTR_H_
+#ifndef VMEVENTD_BASE_OPENSSL_PTR_H_
+#define VMEVENTD_BASE_OPENSSL_PTR_H_
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
@@ -8,9 +8,9 @@
 
 #include <memory>
 
-// OpenSSL's objects with their owners.
+// Owners of OpenSSL objects.
 
-namespace vmeventd::client {
+namespace vmeventd {
 
 template <auto Free>
 struct OpensslDeleter {
@@ -27,6 +27,6 @@ using SslContextPtr = std::unique_ptr<SSL_CTX, OpensslDeleter<SSL_CTX_free>>;
 using SslPtr = std::unique_ptr<SSL, OpensslDeleter<SSL_free>>;
 using GeneralNamesPtr = std::unique_ptr<GENERAL_NAMES, OpensslDeleter<GENERAL_NAMES_free>>;
 
-}  // namespace vmeventd::client
+}  // namespace vmeventd
 
-#endif  // VMEVENTD_CLIENT_CONNECT_OPENSSL_PTR_H_
+#endif  // VMEVENTD_BASE_OPENSSL_PTR_H_
