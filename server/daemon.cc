@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/thread_name.h"
+#include "server/config/version.h"
 #include "server/events/event_codec.h"
 #include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
@@ -18,7 +19,6 @@
 #include "server/host/privileges.h"
 #include "server/host/service_manager.h"
 #include "server/host/stop_deadline.h"
-#include "server/version.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -102,8 +102,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(config.state_dir + "/lock");
   if (!lock.ok()) return lock.status();
   std::unique_ptr<TlsFiles> tls;
-  if (config.tls.has_value()) {
-    absl::StatusOr<std::unique_ptr<TlsFiles>> opened = TlsFiles::Open(*config.tls, clock);
+  if (config.tls().has_value()) {
+    absl::StatusOr<std::unique_ptr<TlsFiles>> opened = TlsFiles::Open(*config.tls(), clock);
     if (!opened.ok()) return opened.status();
     tls = *std::move(opened);
   }
@@ -277,7 +277,7 @@ void Daemon::OnJournalWritable(bool writable) {
 }
 
 Daemon::~Daemon() {
-  // First of all: scrapes and open streams use the rest.
+  // First, because scrapes and open streams use the rest.
   metrics_server_.reset();
   server_.reset();
 }
@@ -297,7 +297,7 @@ void Daemon::WatcherLoop() {
       changed_.NotifyAll();
     }
   }
-  watcher_->RunOnce(absl::ZeroDuration());  // what came until now
+  watcher_->RunOnce(absl::ZeroDuration());  // handles what has come until now
 }
 
 bool Daemon::WaitForScanOrStop() {
@@ -350,11 +350,11 @@ bool Daemon::WaitForStop(absl::Duration timeout) {
   return true;
 }
 
-void Daemon::WaitForStopAndTellAlive() {
+void Daemon::RunWatchdog() {
   const absl::Duration interval = WatchdogInterval() / 3;
   while (!WaitForStop(interval)) {
     if (LoopsAnswer(interval)) {
-      TellAlive(StatusText());
+      NotifyAlive(StatusText());
     } else {
       spdlog::error("the watcher or the pump has not answered for {}",
                     absl::FormatDuration(interval));
@@ -369,26 +369,26 @@ void Daemon::Run() {
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   if (!WaitForScanOrStop()) {
     spdlog::info("the first scan is done: serving");
-    // Who waits for the daemon to serve finds in the log what was said of its start.
+    // A program that waits for SERVING then finds all lines of the start in the log.
     spdlog::default_logger()->flush();
     server_->SetServing(true);
-    TellFirstReady();
-    // To take up thousands of VMs leaves as much freed memory behind as they need themselves.
+    NotifyFirstReady();
+    // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
     constexpr absl::Duration kSettleTime = absl::Seconds(10);
     WaitForStop(std::min(kSettleTime, WatchdogInterval() / 3));
     malloc_trim(0);
-    WaitForStopAndTellAlive();
+    RunWatchdog();
   }
-  TellStopping("sending what was observed");
+  NotifyStopping("sending what was observed");
   Stop();
 }
 
-void Daemon::TellFirstReady() {
+void Daemon::NotifyFirstReady() {
   const std::string status = StatusText();
   const MutexLock lock(&mutex_);
   if (stop_) return;
   ready_ = true;
-  TellReady(status);
+  NotifyReady(status);
 }
 
 void Daemon::RequestStop() {
@@ -407,7 +407,7 @@ void Daemon::Reload() {
   {
     const MutexLock lock(&mutex_);
     ready = ready_ && !stop_;
-    if (ready) TellReloading();
+    if (ready) NotifyReloading();
   }
   if (tls_ == nullptr) {
     spdlog::info("nothing to read again: there is no TLS");
@@ -417,7 +417,7 @@ void Daemon::Reload() {
   if (!ready) return;
   const std::string status = StatusText();
   const MutexLock lock(&mutex_);
-  if (!stop_) TellReady(status);
+  if (!stop_) NotifyReady(status);
 }
 
 void Daemon::Stop() {
@@ -433,11 +433,10 @@ void Daemon::Stop() {
   queue_.Close();
   deadline.Enter(
       {"the journal cannot be written, the disk of the state directory does not answer; events "
-       "that "
-       "were observed last are lost"});
+       "that were observed last are lost"});
   pump_thread_.join();
-  // What remains is for the transport and for calls that are no streams. A connection without any
-  // call is closed at its end too, for its client may not read.
+  // The rest of the time is for the transport and for other calls. Connections without a call are
+  // closed too, because their clients may not read.
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
   deadline.Enter({"streams do not end"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
@@ -445,7 +444,7 @@ void Daemon::Stop() {
   deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
   history_.Stop();
   history_thread_.join();
-  // By now everything is in the journal, and was sent or given up.
+  // Everything is in the journal now, and was sent or given up.
   deadline.Enter({"a client holds its connection up", 0});
   server_->Shutdown(kShutdownTime / 2);
   hub_.Stop();

@@ -89,13 +89,13 @@ class Daemon {
   // A line for people.
   std::string StatusText() const;
   // Whether the watcher's loop and the pump do their turn in time. A pump that waits for the disk
-  // counts as doing so: to kill it would lose what it holds, and not mend the disk.
+  // counts as doing so: to kill it would lose what it holds, and not repair the disk.
   bool LoopsAnswer(absl::Duration timeout);
   // Waits for RequestStop, at most `timeout`; true: it came.
   bool WaitForStop(absl::Duration timeout);
-  void WaitForStopAndTellAlive();
-  // Tells the service manager that the daemon is ready, if it is not to stop already.
-  void TellFirstReady();
+  void RunWatchdog();
+  // Notifies the service manager that the daemon is ready, unless it is to stop already.
+  void NotifyFirstReady();
   void Stop();
 
   const Clock* const clock_;

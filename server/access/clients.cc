@@ -70,40 +70,57 @@ std::string Clients::PeerOf(absl::string_view name) const {
   return found == connections_.end() ? "a closed connection" : found->second.peer;
 }
 
-absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name) {
+std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCalls of_peer) {
+  const bool other = kind == CallKind::kOther;
+  const struct {
+    bool reached;
+    Refusal reason;
+    int limit;
+    const char* what;
+    std::string from;
+  } rows[] = {{open_calls_.all >= limits_.calls, Refusal::kCalls, limits_.calls, "", ""},
+              {other && open_calls_.others >= limits_.other_calls, Refusal::kCalls,
+               limits_.other_calls, " beside WatchEvents", ""},
+              {of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer, limits_.calls_of_peer,
+               "", absl::StrCat(" from ", peer)},
+              {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
+               limits_.other_calls_of_peer, " beside WatchEvents", absl::StrCat(" from ", peer)}};
+  for (const auto& row : rows) {
+    if (!row.reached) continue;
+    refusals_->Count(row.reason);
+    return absl::StrCat("too many calls", row.what, ": at most ", row.limit, " may be open",
+                        row.from);
+  }
+  return "";
+}
+
+absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind kind) {
   const MutexLock lock(&mutex_);
   if (draining_) return absl::UnavailableError("vmeventd is shutting down");
   const auto found = connections_.find(name);
   if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
   found->second.Charge(limits_.call_bytes);
   const std::string& peer = found->second.peer;
-  if (open_calls_ >= limits_.calls) {
-    refusals_->Count(Refusal::kCalls);
+  const auto of_peer = calls_.find(peer);
+  const std::string excess =
+      FindExcess(peer, kind, of_peer == calls_.end() ? OpenCalls() : of_peer->second);
+  if (!excess.empty()) {
     found->second.Charge(limits_.refusal_bytes);
-    return absl::ResourceExhaustedError(
-        absl::StrCat("too many calls: at most ", limits_.calls, " may be open"));
+    return absl::ResourceExhaustedError(excess);
   }
-  int& of_peer = calls_[peer];
-  if (of_peer >= limits_.calls_of_peer) {
-    refusals_->Count(Refusal::kCallsPerPeer);
-    found->second.Charge(limits_.refusal_bytes);
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "too many calls: at most ", limits_.calls_of_peer, " may be open from ", peer));
-  }
-  ++of_peer;
-  ++open_calls_;
-  return Call(this, name, peer);
+  calls_[peer].Add(kind, 1);
+  open_calls_.Add(kind, 1);
+  return Call(this, kind, name, peer);
 }
 
-void Clients::End(const std::string& peer) {
-  bool last = false;
-  {
-    const MutexLock lock(&mutex_);
-    const auto found = calls_.find(peer);
-    if (--found->second == 0) calls_.erase(found);
-    last = --open_calls_ == 0;
-    if (last) changed_.NotifyAll();  // under the lock: who waits may destroy this
-  }
+void Clients::End(const std::string& peer, CallKind kind) {
+  const MutexLock lock(&mutex_);
+  const auto found = calls_.find(peer);
+  found->second.Add(kind, -1);
+  if (found->second.all == 0) calls_.erase(found);
+  open_calls_.Add(kind, -1);
+  // Under the lock: the thread that waits may destroy this.
+  if (open_calls_.all == 0) changed_.NotifyAll();
 }
 
 void Clients::CountReset(const std::string& name, const std::string& peer) {
@@ -134,7 +151,7 @@ void Clients::WaitUntilNoCalls(absl::Duration timeout) {
   using Steady = std::chrono::steady_clock;  // time that passes, whatever clock_ says
   const Steady::time_point end = Steady::now() + absl::ToChronoNanoseconds(timeout);
   const MutexLock lock(&mutex_);
-  while (open_calls_ > 0) {
+  while (open_calls_.all > 0) {
     const absl::Duration left = absl::FromChrono(end - Steady::now());
     if (left <= absl::ZeroDuration()) return;
     changed_.WaitFor(&mutex_, left);
@@ -143,7 +160,7 @@ void Clients::WaitUntilNoCalls(absl::Duration timeout) {
 
 int Clients::open_calls() const {
   const MutexLock lock(&mutex_);
-  return open_calls_;
+  return open_calls_.all;
 }
 
 }  // namespace vmeventd

@@ -23,7 +23,11 @@
 
 namespace vmeventd {
 
-// How many calls there may be, of all methods together.
+// WatchEvents calls stay open, and the hub bounds them as streams. A peer needs few others at once,
+// and gRPC 1.51 keeps some 20 KB for each that is open.
+enum class CallKind { kStream, kOther };
+
+// How many calls may be open.
 struct CallLimits {
   // What a call costs, and in addition one that its client resets or that is refused, of the bytes
   // that its connection may send: gRPC 1.51 takes calls up faster than it gets through them, at 20
@@ -32,8 +36,10 @@ struct CallLimits {
   int reset_bytes = 2'000;
   int refusal_bytes = 2'000;
 
-  int calls = 5'000;
+  int calls = 5'000;  // of all methods together
   int calls_of_peer = 2'500;
+  int other_calls = 1'000;  // of these, all but WatchEvents
+  int other_calls_of_peer = 500;
   // Calls that a client resets before they are answered. Where there are more the connection is
   // cut: gRPC 1.51 spends far more on each than the client.
   TokenRate resets = {100, 500};  // of one connection
@@ -65,26 +71,31 @@ class Clients {
    public:
     Call(Call&& other) noexcept
         : clients_(std::exchange(other.clients_, nullptr)),
+          kind_(other.kind_),
           connection_(std::move(other.connection_)),
           peer_(std::move(other.peer_)) {}
     Call& operator=(Call&&) = delete;
     ~Call() {
-      if (clients_ != nullptr) clients_->End(peer_);
+      if (clients_ != nullptr) clients_->End(peer_, kind_);
     }
     // The client has reset it before it was answered.
     void CountReset() { clients_->CountReset(connection_, peer_); }
 
    private:
     friend class Clients;
-    Call(Clients* clients, std::string connection, std::string peer)
-        : clients_(clients), connection_(std::move(connection)), peer_(std::move(peer)) {}
+    Call(Clients* clients, CallKind kind, std::string connection, std::string peer)
+        : clients_(clients),
+          kind_(kind),
+          connection_(std::move(connection)),
+          peer_(std::move(peer)) {}
     Clients* clients_;
+    CallKind kind_;
     std::string connection_;
     std::string peer_;
   };
   // Counts a call of the connection `name`. RESOURCE_EXHAUSTED, counted: there are too many;
   // UNAVAILABLE: the connection has ended, or Drain was called.
-  absl::StatusOr<Call> Begin(const std::string& name);
+  absl::StatusOr<Call> Begin(const std::string& name, CallKind kind);
 
   // Whether this peer resets so many calls that it should not open another connection now.
   bool ResetsTooMany(const std::string& peer);
@@ -105,7 +116,18 @@ class Clients {
       if (charges != nullptr) charges->fetch_add(bytes, std::memory_order_relaxed);
     }
   };
-  void End(const std::string& peer);
+  struct OpenCalls {
+    int all = 0;
+    int others = 0;  // than WatchEvents
+    void Add(CallKind kind, int count) {
+      all += count;
+      if (kind == CallKind::kOther) others += count;
+    }
+  };
+  // What one more call of this kind would exceed; empty: nothing.
+  std::string FindExcess(const std::string& peer, CallKind kind, OpenCalls of_peer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void End(const std::string& peer, CallKind kind);
   void CountReset(const std::string& name, const std::string& peer);
 
   const CallLimits limits_;
@@ -116,8 +138,8 @@ class Clients {
   mutable Mutex mutex_;
   CondVar changed_;
   absl::flat_hash_map<std::string, Connection> connections_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, int> calls_ ABSL_GUARDED_BY(mutex_);  // open ones of each peer
-  int open_calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<std::string, OpenCalls> calls_ ABSL_GUARDED_BY(mutex_);  // of each peer
+  OpenCalls open_calls_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

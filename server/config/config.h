@@ -9,7 +9,7 @@
 
 #include "absl/time/time.h"
 #include "server/config/listen_address.h"
-#include "server/transport/tls_files.h"
+#include "server/config/tls_material.h"
 #include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
@@ -17,13 +17,17 @@ namespace vmeventd {
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 
-// What the flags and the configuration file say, checked. The help text explains each field.
+// What the flags and the configuration file say, checked. Each field is one flag's, which flags.h
+// explains; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   std::vector<ListenAddress> listens;
   std::optional<ListenAddress> metrics_listen;
-  std::optional<TlsPaths> tls;  // for every TCP listener; unset: they are plain
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
   std::vector<std::string> tls_operators;
+  bool insecure_listen = false;
   int64_t max_connections = 4'000;
   int64_t max_streams = 4'000;
   int64_t max_streams_per_peer = 2'000;
@@ -37,19 +41,23 @@ struct Config {
   bool event_limits = true;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
+
+  // For every TCP listener; nullopt: they are plain.
+  std::optional<TlsPaths> tls() const;
 };
 
-// Where defaults come from.
+// Where the defaults of watches, listens and state_dir come from.
 struct Environment {
   bool root = true;
   unsigned uid = 0;
-  std::function<std::string(const char*)> variable;  // empty if not set
+  std::function<std::string(const char*)> variable;  // its value is empty if not set
 };
 Environment SystemEnvironment();
+Config DefaultConfig(const Environment& environment);
 
-// A configuration to run with; or, where it is unset, what to print, and to exit with: 0 for what
-// was asked for (--help, --version, --check-config), 2 for an error, which names the flag, the
-// value and the rule.
+// A configuration to run with; or, where it is unset, the text to print and the exit code: 0 for
+// --help, --version and --check-config, 2 for an error, which names the flag, the value and the
+// rule.
 struct ParsedConfig {
   std::optional<Config> config;
   int exit_code = 0;

@@ -22,7 +22,7 @@ struct ListenAddress {
   std::string path;          // of a Unix socket, absolute; empty: TCP
   std::string host;          // an IP address in digits
   uint16_t port = 0;         // 0: the kernel chooses
-  std::optional<Role> role;  // what every caller is; unset: CallGuard decides
+  std::optional<Role> role;  // what every caller is; unset: AccessPolicy decides
   mode_t mode = 0660;        // of a Unix socket
   std::string group;         // who owns a Unix socket; empty: the process's own group
   std::optional<gid_t> gid;  // of `group`

@@ -49,8 +49,8 @@ absl::Status BelongsToAnother(const std::string& path, uid_t owner) {
                    geteuid(), ": give it to that user, or name another directory"));
 }
 
-// Whoever may write to a directory may remove and replace what is in it. The process's own group is
-// let be: where each user has one, it is usual.
+// A user who may write to a directory may remove and replace what is in it. The process's own group
+// is accepted: where each user has a group of their own, it is usual.
 absl::Status CheckWriters(const std::string& path, const struct stat& info) {
   if ((info.st_mode & S_IWOTH) != 0) {
     return absl::FailedPreconditionError(

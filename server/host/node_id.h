@@ -11,7 +11,7 @@
 namespace vmeventd {
 
 // The UUID that vmeventd derives from the 32 hex digits of a machine id, as
-// sd_id128_get_machine_app_specific(3) does: nobody can tell the machine id from it.
+// sd_id128_get_machine_app_specific(3) does: the machine id cannot be derived from it.
 // INVALID_ARGUMENT: they are no machine id.
 absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id);
 

@@ -10,25 +10,25 @@
 namespace vmeventd {
 namespace {
 
-// A service manager that cannot be reached is nothing that vmeventd could mend or should end for.
+// vmeventd cannot correct a service manager that is out of reach, and need not end for it.
 void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
 
 }  // namespace
 
-void TellReady(const std::string& status) { Notify(absl::StrCat("READY=1\nSTATUS=", status)); }
+void NotifyReady(const std::string& status) { Notify(absl::StrCat("READY=1\nSTATUS=", status)); }
 
-void TellReloading() {
+void NotifyReloading() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=",
                       absl::ToInt64Microseconds(absl::DurationFromTimespec(now))));
 }
 
-void TellStopping(const std::string& status) {
+void NotifyStopping(const std::string& status) {
   Notify(absl::StrCat("STOPPING=1\nSTATUS=", status));
 }
 
-void TellAlive(const std::string& status) { Notify(absl::StrCat("WATCHDOG=1\nSTATUS=", status)); }
+void NotifyAlive(const std::string& status) { Notify(absl::StrCat("WATCHDOG=1\nSTATUS=", status)); }
 
 absl::Duration WatchdogInterval() {
   uint64_t microseconds = 0;

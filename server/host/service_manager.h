@@ -5,18 +5,18 @@
 
 #include "absl/time/time.h"
 
-// What systemd is told, where it started this process (sd_notify(3)); elsewhere nothing is done.
-// Any thread.
+// Notifications for systemd, where it started this process (sd_notify(3)); elsewhere they do
+// nothing. Any thread.
 
 namespace vmeventd {
 
 // The daemon is ready, or ready again. `status` is a line for people, as `systemctl status` shows.
-void TellReady(const std::string& status);
-void TellReloading();
-void TellStopping(const std::string& status);
+void NotifyReady(const std::string& status);
+void NotifyReloading();
+void NotifyStopping(const std::string& status);
 // The daemon is alive. Without this for WatchdogInterval, systemd kills it and starts it again.
-void TellAlive(const std::string& status);
-// Infinite: nobody waits for TellAlive.
+void NotifyAlive(const std::string& status);
+// Infinite: nobody waits for NotifyAlive.
 absl::Duration WatchdogInterval();
 
 }  // namespace vmeventd

@@ -170,7 +170,7 @@ void LimitedSink::log(const spdlog::details::log_msg& msg) {
   out_->log(msg);
 }
 
-void LimitedSink::Tell(const std::vector<LogLimiter::LeftOut>& left_out) {
+void LimitedSink::Report(const std::vector<LogLimiter::LeftOut>& left_out) {
   for (const LogLimiter::LeftOut& kind : left_out) {
     const std::string payload =
         nlohmann::ordered_json({{"message", "log lines were left out: there were too many at once"},
@@ -187,7 +187,7 @@ void LimitedSink::Report() {
     const MutexLock lock(&mutex_);
     left_out = limiter_.Take(clock_->Now().monotonic);
   }
-  Tell(left_out);
+  Report(left_out);
 }
 
 void LimitedSink::Run() {
@@ -204,7 +204,7 @@ void LimitedSink::Run() {
     const MutexLock lock(&mutex_);
     left_out = limiter_.TakeAll();
   }
-  Tell(left_out);
+  Report(left_out);
 }
 
 void LimitedSink::Stop() {

@@ -59,7 +59,7 @@ class LimitedSink : public spdlog::sinks::sink {
   void Stop();
 
  private:
-  void Tell(const std::vector<LogLimiter::LeftOut>& left_out);
+  void Report(const std::vector<LogLimiter::LeftOut>& left_out);
 
   const std::shared_ptr<spdlog::sinks::sink> out_;
   const Clock* const clock_;
@@ -77,7 +77,7 @@ class Logging {
  public:
   // `clock` outlives it.
   Logging(LogLevel level, LogFormat format, const Clock* clock);
-  // Says what was left out and not told yet, and writes what waits. Later lines are lost.
+  // Logs what was left out and not yet reported, and writes what waits. Later lines are lost.
   ~Logging();
 
   const LogMeters& meters() const { return meters_; }

@@ -26,6 +26,8 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr size_t kMaxRequestBytes = 8 << 10;
+// How long nothing is accepted once the process is out of descriptors.
+constexpr std::chrono::milliseconds kDescriptorPause(100);
 constexpr size_t kMaxDrainedBytes = 64 << 10;
 constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
 constexpr absl::string_view kPlainText = "text/plain; charset=utf-8";
@@ -92,7 +94,9 @@ class MetricsServer::Loop {
 
   // False: it was stopped.
   bool RunOnce() {
-    std::vector<pollfd> waiting = {{stop_, POLLIN, 0}, {listener_, POLLIN, 0}};
+    const bool accepts = accept_at_ <= Steady::now();
+    std::vector<pollfd> waiting = {{stop_, POLLIN, 0},
+                                   {listener_, static_cast<int16_t>(accepts ? POLLIN : 0), 0}};
     std::vector<Place> places;
     for (auto it = connections_.begin(); it != connections_.end(); ++it) {
       const bool writes = it->answering() && !it->sent_all();
@@ -110,20 +114,29 @@ class MetricsServer::Loop {
     return true;
   }
 
-  // In milliseconds, until the first connection has had its time. The oldest is the first.
+  // In milliseconds, until the oldest connection, which is the first, has had its time, or
+  // accepting goes on.
   int Timeout() const {
-    if (connections_.empty()) return -1;
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(connections_.front().end - Steady::now());
+    const Steady::time_point now = Steady::now();
+    Steady::time_point next = Steady::time_point::max();
+    if (!connections_.empty()) next = connections_.front().end;
+    if (accept_at_ > now) next = std::min(next, accept_at_);
+    if (next == Steady::time_point::max()) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now);
     return static_cast<int>(std::max<int64_t>(0, left.count()));
   }
 
   void Accept() {
     UniqueFd fd(accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) {
-      // Without a descriptor it would be reported for ever: one of ours has to go.
-      if ((errno == EMFILE || errno == ENFILE) && !connections_.empty()) {
+      if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
+      // poll would report it at once for ever. One of our connections makes room; without any, it
+      // waits.
+      refusals_->Count(Refusal::kDescriptors);
+      if (!connections_.empty()) {
         Evict(connections_.begin());
+      } else {
+        accept_at_ = Steady::now() + kDescriptorPause;
       }
       return;
     }
@@ -195,6 +208,7 @@ class MetricsServer::Loop {
   RefusalCounters* const refusals_;
   const MetricsServerLimits limits_;
   std::list<Connection> connections_;  // oldest first
+  Steady::time_point accept_at_ = Steady::time_point::min();
 };
 
 MetricsServer::MetricsServer(std::unique_ptr<ListenSocket> socket,

@@ -95,10 +95,10 @@ class IncomingCall::Writer : public grpc::ServerCallbackWriter<grpc::ByteBuffer>
   grpc::ServerWriteReactor<grpc::ByteBuffer>* const inner_;
 };
 
-IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, const Handler* handler,
-                                  CallGate* gate) {
+IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
+                                  const Handler* handler, CallGate* gate) {
   auto* const call = new IncomingCall(context, handler, gate);  // destroyed by OnDone
-  absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer());
+  absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer(), kind);
   if (counted.ok()) {
     call->counted_.emplace(*std::move(counted));
     call->ReadRequest();
@@ -141,7 +141,7 @@ void IncomingCall::OnReadDone(bool ok) {
   } else if (answered_) {
     Refuse(grpc::Status::OK);
   } else {
-    CountReset();  // it may be told before the cancellation
+    CountReset();  // gRPC may report it before the cancellation
     Refuse({grpc::INVALID_ARGUMENT, "the call has no request"});
   }
 }
@@ -222,16 +222,16 @@ void IncomingCall::OnDone() {
   delete this;
 }
 
-void CallService::Add(const std::string& path, IncomingCall::Handler handler) {
-  const Method& method = methods_.emplace_back(Method{path, std::move(handler)});
+void CallService::Add(const std::string& path, IncomingCall::Handler handler, CallKind kind) {
+  const Method& method = methods_.emplace_back(Method{path, std::move(handler), kind});
   AddMethod(new grpc::internal::RpcServiceMethod(
       method.path.c_str(), grpc::internal::RpcMethod::BIDI_STREAMING, nullptr));
-  MarkMethodRawCallback(
-      static_cast<int>(methods_.size()) - 1,
-      new grpc::internal::CallbackBidiHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-          [handler = &method.handler, gate = gate_](grpc::CallbackServerContext* context) {
-            return IncomingCall::Start(context, handler, gate);
-          }));
+  MarkMethodRawCallback(static_cast<int>(methods_.size()) - 1,
+                        new grpc::internal::CallbackBidiHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+                            [method = &method, gate = gate_](grpc::CallbackServerContext* context) {
+                              return IncomingCall::Start(context, method->kind, &method->handler,
+                                                         gate);
+                            }));
 }
 
 void CallService::AddUnary(const std::string& path, UnaryMethod method) {
@@ -241,9 +241,12 @@ void CallService::AddUnary(const std::string& path, UnaryMethod method) {
 }
 
 void CallService::AddStream(const std::string& path, StreamMethod method) {
-  Add(path, [method = std::move(method)](IncomingCall* call) {
-    call->AnswerBy(method(call->context(), &call->request()));
-  });
+  Add(
+      path,
+      [method = std::move(method)](IncomingCall* call) {
+        call->AnswerBy(method(call->context(), &call->request()));
+      },
+      CallKind::kStream);
 }
 
 }  // namespace vmeventd

@@ -66,8 +66,8 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   using Handler = std::function<void(IncomingCall*)>;
 
   // Begins to read the request, or refuses the call. `handler` and `gate` outlive the call.
-  static IncomingCall* Start(grpc::CallbackServerContext* context, const Handler* handler,
-                             CallGate* gate);
+  static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
+                             const Handler* handler, CallGate* gate);
 
   grpc::CallbackServerContext* context() const { return context_; }
   const grpc::ByteBuffer& request() const { return request_; }
@@ -101,7 +101,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void ReadRequest();
   // True, once: the caller is to end a call that still waits for its request.
   bool TakeWhileReading();
-  // From now on `reactor` is told what happens. Within OnReadDone.
+  // From now on `reactor` gets the call's reactions. Within OnReadDone.
   void SetInner(grpc::internal::ServerReactor* reactor);
   // Once a call.
   void CountReset();
@@ -135,7 +135,8 @@ class CallService : public grpc::Service {
   // `gate` outlives the service.
   explicit CallService(CallGate* gate) : gate_(gate) {}
 
-  void Add(const std::string& path, IncomingCall::Handler handler);
+  void Add(const std::string& path, IncomingCall::Handler handler,
+           CallKind kind = CallKind::kOther);
 
   // As gRPC's raw callback methods of these two kinds.
   using UnaryMethod = std::function<grpc::ServerUnaryReactor*(
@@ -143,12 +144,13 @@ class CallService : public grpc::Service {
   using StreamMethod = std::function<grpc::ServerWriteReactor<grpc::ByteBuffer>*(
       grpc::CallbackServerContext*, const grpc::ByteBuffer*)>;
   void AddUnary(const std::string& path, UnaryMethod method);
-  void AddStream(const std::string& path, StreamMethod method);
+  void AddStream(const std::string& path, StreamMethod method);  // counts as CallKind::kStream
 
  private:
   struct Method {
     std::string path;
     IncomingCall::Handler handler;
+    CallKind kind;
   };
   CallGate* const gate_;
   std::list<Method> methods_;  // gRPC keeps pointers to the paths

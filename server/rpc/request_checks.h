@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/events/event_store.h"
+#include "server/stream/watch_request.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/qmp/node_watcher.h"
 
@@ -31,10 +31,6 @@ inline constexpr size_t kMaxRequestIdBytes = 256;
 inline constexpr absl::Duration kDefaultIntentTtl = absl::Minutes(10);
 inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 
-struct WatchRequest {
-  WatchStart start;
-  std::optional<absl::Duration> progress_interval;  // unset: the server's default
-};
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
 
 // The times that are listed: [start, end).

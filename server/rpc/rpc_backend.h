@@ -18,7 +18,7 @@
 
 namespace vmeventd {
 
-// What GetServerInfo tells that never changes.
+// The part of GetServerInfo that never changes.
 struct ServerFacts {
   std::string version;
   std::string node;

@@ -69,8 +69,10 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* VmEventServiceImpl::WatchEvents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   v1::WatchEventsRequest message;
   const absl::Status status = Parse(*request, &message);
-  return status.ok() ? backend_->hub()->Open(context, message, guard_->Peer(*context))
-                     : backend_->hub()->Refuse(status);
+  if (!status.ok()) return backend_->hub()->Refuse(status);
+  const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(message);
+  if (!checked.ok()) return backend_->hub()->Refuse(checked.status());
+  return backend_->hub()->Open(context, *checked, message.filter(), policy_->Peer(*context));
 }
 
 grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerContext* context,
@@ -80,7 +82,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerCon
   const auto begin = [&]() -> absl::StatusOr<std::shared_ptr<EventsQuery>> {
     v1::ListEventsRequest message;
     absl::Status status = Parse(*request, &message);
-    if (status.ok()) status = guard_->CheckListRate(*context);
+    if (status.ok()) status = policy_->CheckListRate(*context);
     if (!status.ok()) return status;
     return backend_->queries().ListEvents(message);
   };
@@ -99,7 +101,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerCon
     return true;
   };
   const auto cancelled = [cancelled = call->cancelled()] { return cancelled->load(); };
-  backend_->history()->PostQuery(guard_->Peer(*context), {turn, cancelled});
+  backend_->history()->PostQuery(policy_->Peer(*context), {turn, cancelled});
   return call;
 }
 
@@ -109,7 +111,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListVms(grpc::CallbackServerContex
   return Unary<v1::ListVmsRequest>(
       context, *request, response,
       [this, context](const v1::ListVmsRequest& message) -> absl::StatusOr<std::string> {
-        if (absl::Status status = guard_->CheckVmsRate(*context); !status.ok()) return status;
+        if (absl::Status status = policy_->CheckVmsRate(*context); !status.ok()) return status;
         return backend_->queries().ListVms(message);
       });
 }
@@ -136,7 +138,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::DeclareIntent(grpc::CallbackServer
   };
   const auto declare = [&]() -> absl::Status {
     v1::DeclareIntentRequest message;
-    absl::Status status = guard_->CheckOperator(*context);
+    absl::Status status = policy_->CheckOperator(*context);
     if (status.ok()) status = Parse(*request, &message);
     if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(message);
@@ -169,7 +171,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::WithdrawIntent(grpc::CallbackServe
   };
   const auto withdraw = [&]() -> absl::Status {
     v1::WithdrawIntentRequest message;
-    absl::Status status = guard_->CheckOperator(*context);
+    absl::Status status = policy_->CheckOperator(*context);
     if (status.ok()) status = Parse(*request, &message);
     if (status.ok()) status = CheckWithdrawIntent(message);
     if (!status.ok()) return status;

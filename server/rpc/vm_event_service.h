@@ -3,7 +3,7 @@
 
 #include "absl/status/status.h"
 #include "grpcpp/grpcpp.h"
-#include "server/access/call_guard.h"
+#include "server/access/access_policy.h"
 #include "server/rpc/rpc_backend.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -20,13 +20,13 @@ using RawVmEventService = v1::VmEventService::WithRawCallbackMethod_WatchEvents<
                         v1::VmEventService::WithRawCallbackMethod_GetServerInfo<
                             v1::VmEventService::Service>>>>>>>;
 
-// The RPCs as one listener offers them: thin; who may call is the guard's to say, and the backend
+// The RPCs as one listener offers them: thin; the policy decides who may call, and the backend
 // answers. gRPC's threads; no method blocks.
 class VmEventServiceImpl : public RawVmEventService {
  public:
   // Both outlive the service.
-  VmEventServiceImpl(RpcBackend* backend, const CallGuard* guard)
-      : backend_(backend), guard_(guard) {}
+  VmEventServiceImpl(RpcBackend* backend, const AccessPolicy* policy)
+      : backend_(backend), policy_(policy) {}
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchEvents(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* request) override;
@@ -59,7 +59,7 @@ class VmEventServiceImpl : public RawVmEventService {
                                   Answer answer);
 
   RpcBackend* const backend_;
-  const CallGuard* const guard_;
+  const AccessPolicy* const policy_;
 };
 
 }  // namespace vmeventd

@@ -20,9 +20,10 @@ class FinishedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Open(grpc::CallbackServerContext* context,
-                                                            const v1::WatchEventsRequest& request,
+                                                            const WatchRequest& request,
+                                                            const v1::EventFilter& filter,
                                                             const std::string& peer) {
-  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request, peer);
+  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request, filter, peer);
   return stream.ok() ? *stream : Refuse(stream.status());
 }
 
@@ -32,16 +33,14 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Refuse(const absl::Status
 }
 
 absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* context,
-                                                   const v1::WatchEventsRequest& request,
+                                                   const WatchRequest& request,
+                                                   const v1::EventFilter& filter,
                                                    const std::string& peer) {
-  absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
-  if (!checked.ok()) return checked.status();
-
-  EventMatcher matcher(request.filter());
-  const absl::StatusOr<StreamBegin> begin = store_->Begin(checked->start);
+  EventMatcher matcher(filter);
+  const absl::StatusOr<StreamBegin> begin = store_->Begin(request.start);
   if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
-  const absl::Duration interval = checked->progress_interval.value_or(options_.progress_interval);
+  const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
   const size_t filter_bytes = matcher.memory();
   StreamSurroundings surroundings = {
       .context = context,

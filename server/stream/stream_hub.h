@@ -16,9 +16,9 @@
 #include "server/access/refusals.h"
 #include "server/events/event_store.h"
 #include "server/journal/history.h"
-#include "server/rpc/request_checks.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/stream_meters.h"
+#include "server/stream/watch_request.h"
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {
@@ -42,7 +42,8 @@ class StreamHub : public WatchStreamOwner {
   // Answers one call of `peer`, whose streams are counted together. Never null: a call that is
   // refused gets a reactor that has finished with the reason.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context,
-                                                   const v1::WatchEventsRequest& request,
+                                                   const WatchRequest& request,
+                                                   const v1::EventFilter& filter,
                                                    const std::string& peer);
   // The reactor of a call that is refused with `status`.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Refuse(const absl::Status& status);
@@ -87,8 +88,8 @@ class StreamHub : public WatchStreamOwner {
   static constexpr int kGlobThreads = 1;
 
   absl::StatusOr<WatchStream*> OpenStream(grpc::CallbackServerContext* context,
-                                          const v1::WatchEventsRequest& request,
-                                          const std::string& peer);
+                                          const WatchRequest& request,
+                                          const v1::EventFilter& filter, const std::string& peer);
   absl::Status Register(Entry entry);
   // Whether one more stream of `peer`, with a filter of that size, may be open.
   absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
 #include "grpc/grpc.h"
-#include "server/access/call_guard.h"
+#include "server/access/access_policy.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/transport/listen_socket.h"
 #include "server/transport/tls_credentials.h"
@@ -18,9 +18,6 @@ namespace {
 constexpr int kMaxMessageBytes = 4 << 20;
 constexpr double kListBurstSeconds = 5;  // so many seconds of the rate may come at once
 constexpr size_t kMaxListPeers = 1'024;
-// Of one peer, and of all, beside their streams.
-constexpr int kOtherCallsOfPeer = 500;
-constexpr int kOtherCalls = 1'000;
 // For clients to read what gRPC has sent, and to close, after it is shut down.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
 // Of one connection, beside its streams.
@@ -29,8 +26,8 @@ constexpr int kOtherCallsOfConnection = 100;
 CallLimits CallLimitsOf(const GrpcServerOptions& options) {
   CallLimits limits;
   limits.resets = options.resets;
-  limits.calls = options.max_streams + kOtherCalls;
-  limits.calls_of_peer = options.max_streams_per_peer + kOtherCallsOfPeer;
+  limits.calls = options.max_streams + limits.other_calls;
+  limits.calls_of_peer = options.max_streams_per_peer + limits.other_calls_of_peer;
   return limits;
 }
 
@@ -93,7 +90,7 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 struct GrpcServer::Listener {
   ListenAddress address;                 // with the port that the kernel chose
   std::unique_ptr<ListenSocket> socket;  // null after Shutdown
-  std::unique_ptr<CallGuard> guard;
+  std::unique_ptr<AccessPolicy> policy;
   std::unique_ptr<VmEventServiceImpl> methods;
   std::vector<std::unique_ptr<CallService>> services;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
@@ -149,10 +146,10 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   if (!socket.ok()) return socket.status();
   listener->socket = *std::move(socket);
   listener->address = listener->socket->address();
-  listener->guard =
-      std::make_unique<CallGuard>(listener->address, options_.operators, &clients_, &list_rate_,
-                                  &vms_rate_, clock_, backend_->refusals());
-  listener->methods = std::make_unique<VmEventServiceImpl>(backend_, listener->guard.get());
+  listener->policy =
+      std::make_unique<AccessPolicy>(listener->address, options_.operators, &clients_, &list_rate_,
+                                     &vms_rate_, clock_, backend_->refusals());
+  listener->methods = std::make_unique<VmEventServiceImpl>(backend_, listener->policy.get());
   auto events = std::make_unique<CallService>(&gate_);
   AddEventService(listener->methods.get(), events.get());
   listener->services.push_back(std::move(events));

@@ -26,7 +26,7 @@ namespace vmeventd {
 struct GrpcServerOptions {
   std::vector<ListenAddress> addresses;
   TlsFiles* tls = nullptr;             // for every TCP address; null: they are plain
-  std::vector<std::string> operators;  // names in certificates; see CallGuard
+  std::vector<std::string> operators;  // names in certificates; see AccessPolicy
   int max_connections = 4'000;         // of each address
   int max_streams = 4'000;             // as the hub has it
   int max_streams_per_peer = 2'000;    // as the hub has it
@@ -49,7 +49,7 @@ class GrpcServer {
 
   // What the health service says of the daemon and of its service.
   void SetServing(bool serving);
-  // And of the service "journal": whether what is told is durable.
+  // And of the service "journal": whether published events are durable.
   void SetJournalServing(bool serving);
 
   // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
@@ -64,7 +64,8 @@ class GrpcServer {
   int open_calls() const { return clients_.open_calls(); }
 
  private:
-  // One address. A gRPC server each, for a call does not tell where it came in.
+  // One address. Each has its own gRPC server, because a call does not say which listener it came
+  // by.
   struct Listener;
 
   GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clock* clock);

@@ -45,7 +45,7 @@ absl::Status RemoveStale(const std::string& path) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, ": another process listens on this socket"));
   }
-  if (errno != ECONNREFUSED) return ErrnoStatus(path, "cannot tell who listens there", errno);
+  if (errno != ECONNREFUSED) return ErrnoStatus(path, "cannot be checked for a listener", errno);
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     return ErrnoStatus(path, "the stale socket cannot be removed", errno);
   }
@@ -120,7 +120,7 @@ absl::Status ListenSocket::OpenTcp() {
   if (result != 0) return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
   socklen_t size = sizeof(v6);
   if (getsockname(fd(), reinterpret_cast<sockaddr*>(&v6), &size) != 0) {
-    return ErrnoStatus(address_.ToString(), "cannot tell its port", errno);
+    return ErrnoStatus(address_.ToString(), "its port cannot be read", errno);
   }
   address_.port = ntohs(v6.sin6_port);  // at the same place in both
   return absl::OkStatus();

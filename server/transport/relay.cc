@@ -64,7 +64,7 @@ void Consume(std::string* waiting, size_t sent) {
   }
 }
 
-// Gives the socket a name of the kernel's choice, and returns it as gRPC tells it.
+// Gives the socket a name of the kernel's choice, and returns it as gRPC writes it.
 absl::StatusOr<std::string> BindToUniqueName(int fd) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -241,7 +241,7 @@ void Relay::HandleClient(Connection* connection, uint32_t events) {
 
 void Relay::HandleServer(Connection* connection, uint32_t events) {
   if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !connection->server_hung_up) {
-    // It would be reported for ever. The client's descriptor tells when to go on.
+    // epoll would report it for ever. The client's descriptor says when to go on.
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->server.get(), nullptr);
     connection->server_hung_up = true;
     connection->to_server = std::string();
@@ -344,7 +344,7 @@ void Relay::MoveOut(Connection* connection) {
       return;
     }
     waiting = std::string(bytes.substr(static_cast<size_t>(sent)));
-    // Less than it could be: nothing more waits, and epoll tells of what comes.
+    // Less than the buffer: nothing more waits now, and epoll reports what comes later.
     if (bytes.size() < buffer_.size() / 2 && !connection->server_hung_up) break;
   }
   UpdateInterest(connection);

@@ -11,30 +11,9 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/mutex.h"
+#include "server/config/tls_material.h"
 
 namespace vmeventd {
-
-// What --tls-cert, --tls-key and --tls-client-ca name; client_ca may be empty: clients need no
-// certificate then.
-struct TlsPaths {
-  std::string cert;
-  std::string key;
-  std::string client_ca;
-};
-
-// What they hold, checked: a certificate, the key that belongs to it, authorities for clients.
-struct TlsMaterial {
-  std::string cert;  // PEM, as are the others; with the chain
-  std::string key;
-  std::string client_ca;
-  std::string subject;  // of the certificate, for people
-  absl::Time not_before;
-  absl::Time not_after;
-};
-
-// The error names the file, what is wrong with it and what would be right. A certificate that has
-// expired is no error: whoever starts the daemon needs its other listeners all the same.
-absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 
 // The newest valid contents of the files, which others replace while the daemon runs. No thread, no
 // timer: each handshake asks, and the files are read when they have changed. What is not valid (a

@@ -2,10 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <sstream>
+#include <tuple>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/credentials.h"
+#include "tests/support/open_call.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_server.h"
 
@@ -174,6 +178,19 @@ TEST_F(Tls, RefusesStrangers) {
   EXPECT_TRUE(Info(Channel(ClientCertificate("spiffe://any"))).ok());
 }
 
+TEST_F(Tls, ARequestThatDoesNotComeEndsTheCall) {
+  const auto channel = Channel(ClientCertificate("spiffe://site/Reader"));
+  std::vector<std::unique_ptr<OpenCall>> calls;
+  for (const char* method : {"/vmeventd.v1.VmEventService/GetVm", "/grpc.health.v1.Health/Check",
+                             "/grpc.channelz.v1.Channelz/GetServers",
+                             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}) {
+    calls.push_back(std::make_unique<OpenCall>(channel, method));
+  }
+  ASSERT_TRUE(Eventually([&] { return server_.server().open_calls() == 4; }));
+  server_.clock().Advance(CallGate::kRequestTime);
+  for (const auto& call : calls) EXPECT_EQ(call->Finish().error_code(), grpc::DEADLINE_EXCEEDED);
+}
+
 TEST_F(Tls, WithoutAnAuthorityForClientsEverybodyIsAReader) {
   const auto tls = TlsFiles::Open({files_.certificate, files_.key, ""}, &clock_).value();
   const TestServer server({.addresses = {Address("127.0.0.1:0")}, .tls = tls.get()});
@@ -222,25 +239,38 @@ TEST(Limits, StreamsInAllAndOfAPeer) {
   EXPECT_TRUE(fourth.Next().has_progress());
 }
 
-TEST(Limits, ListEventsSoOften) {
+// Of each method so often, from each peer.
+TEST(Limits, ListEventsAndListVmsSoOften) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
                      .list_rate = 1});
-  const auto list = [](const ListenAddress& address) {
-    grpc::ClientContext context;
+  using Call = std::function<grpc::Status(v1::VmEventService::Stub*, grpc::ClientContext*)>;
+  const Call list_events = [](v1::VmEventService::Stub* stub, grpc::ClientContext* context) {
     v1::ListEventsResponse response;
-    return v1::VmEventService::NewStub(ChannelOfItsOwn(address.ToString()))
-        ->ListEvents(&context, {}, &response);
+    return stub->ListEvents(context, {}, &response);
+  };
+  const Call list_vms = [](v1::VmEventService::Stub* stub, grpc::ClientContext* context) {
+    v1::ListVmsResponse response;
+    return stub->ListVms(context, {}, &response);
   };
   const auto addresses = server.server().addresses();
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(list(addresses[0]).ok());
-  const grpc::Status refused = list(addresses[0]);
-  EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.error_message(), HasSubstr("try again in 1s"));
-  EXPECT_EQ(server.refusals().value(Refusal::kListRate), 1);
-  EXPECT_TRUE(list(addresses[1]).ok()) << "another peer";
-  server.clock().Advance(absl::Seconds(1));
-  EXPECT_TRUE(list(addresses[0]).ok());
+  for (const auto& [name, method, reason] :
+       {std::tuple("ListEvents", list_events, Refusal::kListRate),
+        {"ListVms", list_vms, Refusal::kVmsRate}}) {
+    const auto call = [&method = method](const ListenAddress& address) {
+      grpc::ClientContext context;
+      return method(v1::VmEventService::NewStub(ChannelOfItsOwn(address.ToString())).get(),
+                    &context);
+    };
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(call(addresses[0]).ok()) << name;
+    const grpc::Status refused = call(addresses[0]);
+    EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(refused.error_message(), AllOf(HasSubstr(name), HasSubstr("try again in 1s")));
+    EXPECT_EQ(server.refusals().value(reason), 1) << name;
+    EXPECT_TRUE(call(addresses[1]).ok()) << "another peer";
+    server.clock().Advance(absl::Seconds(1));
+    EXPECT_TRUE(call(addresses[0]).ok());
+  }
 }
 
 TEST(Limits, RequestSize) {

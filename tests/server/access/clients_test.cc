@@ -75,7 +75,12 @@ class ClientsTest : public ::testing::Test {
   FakeClock clock_;
   RefusalCounters refusals_;
   std::vector<std::string> cut_;
-  Clients clients_{{.calls = 4, .calls_of_peer = 2, .resets = {1, 10}, .resets_of_peer = {1, 15}},
+  Clients clients_{{.calls = 4,
+                    .calls_of_peer = 2,
+                    .other_calls = 2,
+                    .other_calls_of_peer = 1,
+                    .resets = {1, 10},
+                    .resets_of_peer = {1, 15}},
                    &clock_,
                    &refusals_};
 };
@@ -87,25 +92,44 @@ TEST_F(ClientsTest, AreKnownByTheNameOfTheirConnection) {
   EXPECT_EQ(clients_.PeerOf("b"), "192.0.2.7");
   clients_.Remove("a");
   EXPECT_EQ(clients_.PeerOf("a"), "a closed connection");
-  EXPECT_EQ(clients_.Begin("a").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(clients_.Begin("a", CallKind::kStream).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(ClientsTest, APeerHasItsShareOfTheCalls) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
-  absl::StatusOr<Clients::Call> first = clients_.Begin("a");
+  absl::StatusOr<Clients::Call> first = clients_.Begin("a", CallKind::kStream);
   ASSERT_TRUE(first.ok());
   {
-    const absl::StatusOr<Clients::Call> second = clients_.Begin("b");
+    const absl::StatusOr<Clients::Call> second = clients_.Begin("b", CallKind::kStream);
     ASSERT_TRUE(second.ok());
-    EXPECT_EQ(std::string(clients_.Begin("a").status().message()),
+    EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kStream).status().message()),
               "too many calls: at most 2 may be open from user 1");
     EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
-    EXPECT_TRUE(clients_.Begin("c").ok());
+    EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
     EXPECT_EQ(clients_.open_calls(), 2);
   }
-  EXPECT_TRUE(clients_.Begin("b").ok()) << "the second has ended";
+  EXPECT_TRUE(clients_.Begin("b", CallKind::kStream).ok()) << "the second has ended";
+}
+
+TEST_F(ClientsTest, OtherCallsThanStreamsHaveALowerLimit) {
+  for (const char* name : {"a", "b", "c"}) Add(name, absl::StrCat("user ", name));
+  const absl::StatusOr<Clients::Call> of_a = clients_.Begin("a", CallKind::kOther);
+  ASSERT_TRUE(of_a.ok());
+  EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kOther).status().message()),
+            "too many calls beside WatchEvents: at most 1 may be open from user a");
+  EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
+  EXPECT_TRUE(clients_.Begin("a", CallKind::kStream).ok());
+  {
+    const absl::StatusOr<Clients::Call> of_b = clients_.Begin("b", CallKind::kOther);
+    ASSERT_TRUE(of_b.ok());
+    EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kOther).status().message()),
+              "too many calls beside WatchEvents: at most 2 may be open");
+    EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
+    EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
+  }
+  EXPECT_TRUE(clients_.Begin("c", CallKind::kOther).ok()) << "that of b has ended";
 }
 
 TEST_F(ClientsTest, AllTogetherHaveALimit) {
@@ -113,12 +137,12 @@ TEST_F(ClientsTest, AllTogetherHaveALimit) {
   for (const char* name : {"a", "b", "c"}) {
     Add(name, name);
     for (int i = 0; i < 2 && open.size() < 4; ++i) {
-      absl::StatusOr<Clients::Call> call = clients_.Begin(name);
+      absl::StatusOr<Clients::Call> call = clients_.Begin(name, CallKind::kStream);
       ASSERT_TRUE(call.ok());
       open.push_back(*std::move(call));
     }
   }
-  EXPECT_EQ(std::string(clients_.Begin("c").status().message()),
+  EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kStream).status().message()),
             "too many calls: at most 4 may be open");
   EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
 }
@@ -128,7 +152,7 @@ TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsCutOnce) {
   Add("b", "user 1");
   Add("c", "user 2");
   const auto reset = [this](const char* name, int times) {
-    absl::StatusOr<Clients::Call> call = clients_.Begin(name);
+    absl::StatusOr<Clients::Call> call = clients_.Begin(name, CallKind::kStream);
     ASSERT_TRUE(call.ok());
     for (int i = 0; i < times; ++i) call->CountReset();
   };
@@ -150,7 +174,7 @@ TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsCutOnce) {
 
 TEST_F(ClientsTest, TheEndOfAConnectionIsNoReset) {
   Add("a", "user 1");
-  absl::StatusOr<Clients::Call> call = clients_.Begin("a");
+  absl::StatusOr<Clients::Call> call = clients_.Begin("a", CallKind::kStream);
   ASSERT_TRUE(call.ok());
   clients_.Remove("a");
   for (int i = 0; i < 100; ++i) call->CountReset();
@@ -160,9 +184,10 @@ TEST_F(ClientsTest, TheEndOfAConnectionIsNoReset) {
 TEST_F(ClientsTest, DrainRefusesWhatComes) {
   Add("a", "user 1");
   {
-    const absl::StatusOr<Clients::Call> open = clients_.Begin("a");
+    const absl::StatusOr<Clients::Call> open = clients_.Begin("a", CallKind::kStream);
     clients_.Drain();
-    EXPECT_EQ(clients_.Begin("a").status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(clients_.Begin("a", CallKind::kStream).status().code(),
+              absl::StatusCode::kUnavailable);
     EXPECT_EQ(clients_.open_calls(), 1);
   }
   clients_.WaitUntilNoCalls(absl::Seconds(30));

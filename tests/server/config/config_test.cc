@@ -5,7 +5,9 @@
 
 #include <fstream>
 #include <map>
+#include <sstream>
 
+#include "server/config/flags.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 
@@ -182,6 +184,56 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
   }
 }
 
+TEST(Config, RefusesANulInASetting) {
+  const TemporaryDirectory directory;
+  const struct {
+    std::string line;
+    std::vector<std::string> says;
+  } rows[] = {
+      {std::string("listen = [\"unix:/a\0b\"]\n", 23), {"--listen", "unix:/a\\x00", "NUL"}},
+      {std::string("state-dir = \"/a\0b\"\n", 19), {"--state-dir", "/a\\x00", "NUL"}},
+      {std::string("watch = [\"/a\0b\"]\n", 17), {"--watch", "/a\\x00", "NUL"}},
+      {std::string("tls-cert = \"/a\0b\"\n", 18), {"--tls-cert", "/a\\x00", "NUL"}},
+      {std::string("tls-operator = [\"a\0b\"]\n", 23), {"--tls-operator", "a\\x00", "NUL"}},
+  };
+  for (const auto& row : rows) {
+    std::ofstream(directory / "conf") << row.line;
+    const ParsedConfig parsed = Parse({"--config", directory / "conf"});
+    EXPECT_EQ(parsed.exit_code, 2) << row.says[0];
+    for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
+  }
+}
+
+// Wherever a flag is written down stands what --help says.
+TEST(Config, EveryFlagIsInTheManualTheTableAndTheExample) {
+  const auto read = [](const std::string& path) {
+    std::ostringstream out;
+    out << std::ifstream(VMEVENTD_SOURCE_DIR + path).rdbuf();
+    return out.str();
+  };
+  const std::string manual = read("/docs/vmeventd.8");
+  const std::string table = read("/docs/operations.md");
+  const std::string example = read("/deploy/vmeventd.conf");
+  const std::string bash = read("/deploy/completions/vmeventd.bash");
+  const std::string zsh = read("/deploy/completions/_vmeventd");
+  const Config defaults = DefaultConfig(Root());
+  for (const Flag& flag : Flags()) {
+    EXPECT_THAT(manual, HasSubstr("Fl -" + flag.name)) << flag.name;
+    EXPECT_THAT(table, HasSubstr("`--" + flag.name)) << flag.name;
+    EXPECT_THAT(bash, HasSubstr("--" + flag.name)) << flag.name;
+    EXPECT_THAT(zsh, HasSubstr("--" + flag.name)) << flag.name;
+    const std::vector<std::string> values = flag.print(defaults);
+    if (values.empty()) {
+      EXPECT_THAT(example, HasSubstr(flag.name + " = ")) << flag.name;
+      continue;
+    }
+    EXPECT_THAT(example, HasSubstr("#" + flag.name + " = " + ConfigFileValue(flag, defaults)))
+        << flag.name;
+    EXPECT_THAT(table, HasSubstr("`" + values.front() + "`")) << flag.name;
+    EXPECT_THAT(Parse({"--help"}).text, HasSubstr(values.front())) << flag.name;
+  }
+}
+
 TEST(Config, AnswersHelpVersionAndCheck) {
   const ParsedConfig help = Parse({"--help"});
   EXPECT_EQ(help.exit_code, 0);
@@ -241,8 +293,8 @@ TEST_F(TlsConfig, OpensTheNetwork) {
   const Config config = Good(
       With({"--listen", "127.0.0.1:1,role=operator", "--tls-client-ca", authority_->certificate(),
             "--tls-operator", "a.example", "--tls-operator", "spiffe://x/mover"}));
-  ASSERT_TRUE(config.tls.has_value());
-  EXPECT_EQ(config.tls->client_ca, authority_->certificate());
+  ASSERT_TRUE(config.tls().has_value());
+  EXPECT_EQ(config.tls()->client_ca, authority_->certificate());
   EXPECT_THAT(config.tls_operators, ::testing::ElementsAre("a.example", "spiffe://x/mover"));
   EXPECT_EQ(Good(With({})).listens[0].host, "0.0.0.0");
 }

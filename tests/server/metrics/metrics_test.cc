@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -273,6 +274,25 @@ TEST_F(MetricsServerTest, ARequestHasItsTimeAsAWhole) {
   EXPECT_LE(recv(slow, &byte, 1, 0), 0);
   close(slow);
   EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
+TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceThereIsOne) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(server_->address().port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  rlimit old{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  const rlimit none = {0, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const int connected = connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  // Counted twice: it is tried again without another client's doing.
+  while (refusals_.value(Refusal::kDescriptors) < 2) std::this_thread::yield();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+  ASSERT_EQ(connected, 0);
+  Send(connection, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_THAT(ReadAll(connection), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
 TEST_F(MetricsServerTest, ARequestOfTooManyBytesIsRefused) {

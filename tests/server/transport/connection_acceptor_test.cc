@@ -172,7 +172,8 @@ TEST_F(ConnectionAcceptorTest, AConnectionThatResetsTooManyCallsIsCut) {
   Clients::Call call =
       clients_
           .Begin("unix-abstract:" +
-                 std::string(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1))
+                     std::string(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1),
+                 CallKind::kStream)
           .value();
   for (int i = 0; i <= CallLimits().resets.burst; ++i) call.CountReset();
   Accept();

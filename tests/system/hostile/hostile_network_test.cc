@@ -27,45 +27,10 @@
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/hostile/http2_frames.h"
 
 namespace vmeventd::e2e {
 namespace {
-
-// What an HTTP/2 client begins with: its preface and empty SETTINGS.
-const std::string kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x4\0\0\0\0\0", 33);
-
-std::string Frame(int type, int flags, uint32_t stream, const std::string& payload) {
-  const auto byte = [](uint32_t value, int shift) { return static_cast<char>(value >> shift); };
-  const auto size = static_cast<uint32_t>(payload.size());
-  return std::string{
-             byte(size, 16),           byte(size, 8),    byte(size, 0),    static_cast<char>(type),
-             static_cast<char>(flags), byte(stream, 24), byte(stream, 16), byte(stream, 8),
-             byte(stream, 0)} +
-         payload;
-}
-
-// The header block of a call, every field literal and not indexed.
-std::string CallHeaders(const std::string& path) {
-  std::string out;
-  for (const auto& [name, value] :
-       std::vector<std::pair<std::string, std::string>>{{":method", "POST"},
-                                                        {":scheme", "http"},
-                                                        {":path", path},
-                                                        {":authority", "localhost"},
-                                                        {"content-type", "application/grpc"},
-                                                        {"te", "trailers"}}) {
-    absl::StrAppend(&out, std::string(1, '\0'), std::string(1, static_cast<char>(name.size())),
-                    name, std::string(1, static_cast<char>(value.size())), value);
-  }
-  return out;
-}
-
-// How long a flood goes on: long enough to have ended a daemon without a relay, and a minute or
-// more for a soak.
-std::chrono::seconds FloodTime() {
-  const char* seconds = std::getenv("VMEVENTD_FLOOD_SECONDS");
-  return std::chrono::seconds(seconds == nullptr ? 15 : std::atoi(seconds));
-}
 
 // Sends the same bytes again and again, on each of several connections, until it is destroyed.
 class Flood {
@@ -373,15 +338,15 @@ TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
       bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message);
     }
     Send(connections.back(), bytes);
-    EXPECT_LE(MemoryMiB(), before + 256);
+    EXPECT_LE(MemoryMiB(), before + 64);
   }
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
-  EXPECT_LE(MemoryMiB(), before + 256);
+  EXPECT_LE(MemoryMiB(), before + 64);
   // What the peer sends is read at a bounded rate.
   WaitUntil("the peer has no call left",
             [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
-  EXPECT_LE(MemoryMiB(), before + 256);
+  EXPECT_LE(MemoryMiB(), before + 64);
   connections.clear();
   WaitUntil("the peer may call again", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
 }
@@ -406,15 +371,7 @@ TEST_F(HostileNetworkTest, RequestsThatNeverComeEnd) {
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
   WaitUntil("the calls have ended", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
-  EXPECT_LE(MemoryMiB(), before + 256);
-}
-
-// Frames that cost their sender nothing and ask for nothing, as fast as they can be sent.
-std::string ManyFrames(int type, const std::string& payload) {
-  const std::string frame = Frame(type, 0, type == 6 ? 0 : 1, payload);
-  std::string out;
-  while (out.size() < 1 << 20) out += frame;
-  return out;
+  EXPECT_LE(MemoryMiB(), before + 64);
 }
 
 TEST_F(HostileNetworkTest, FramesOfUnknownTypeWithoutEnd) {

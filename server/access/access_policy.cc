@@ -1,4 +1,4 @@
-#include "server/access/call_guard.h"
+#include "server/access/access_policy.h"
 
 #include <algorithm>
 #include <utility>
@@ -41,9 +41,9 @@ std::string NamesForPeople(const std::vector<CertificateName>& names) {
 
 }  // namespace
 
-CallGuard::CallGuard(ListenAddress address, std::vector<std::string> operators,
-                     const Clients* clients, RateLimiter* list_rate, RateLimiter* vms_rate,
-                     const Clock* clock, RefusalCounters* refusals)
+AccessPolicy::AccessPolicy(ListenAddress address, std::vector<std::string> operators,
+                           const Clients* clients, RateLimiter* list_rate, RateLimiter* vms_rate,
+                           const Clock* clock, RefusalCounters* refusals)
     : address_(std::move(address)),
       operators_(std::move(operators)),
       clients_(clients),
@@ -52,7 +52,7 @@ CallGuard::CallGuard(ListenAddress address, std::vector<std::string> operators,
       clock_(clock),
       refusals_(refusals) {}
 
-bool CallGuard::IsOperator(const grpc::CallbackServerContext& context) const {
+bool AccessPolicy::IsOperator(const grpc::CallbackServerContext& context) const {
   if (address_.role == Role::kReader) return false;
   if (address_.is_unix()) return true;
   if (operators_.empty()) return address_.role == Role::kOperator;
@@ -64,7 +64,7 @@ bool CallGuard::IsOperator(const grpc::CallbackServerContext& context) const {
   });
 }
 
-absl::Status CallGuard::CheckOperator(const grpc::CallbackServerContext& context) const {
+absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& context) const {
   if (IsOperator(context)) return absl::OkStatus();
   refusals_->Count(Refusal::kRole);
   const std::string only = absl::StrCat("only an operator may declare or withdraw intents, and on ",
@@ -78,16 +78,16 @@ absl::Status CallGuard::CheckOperator(const grpc::CallbackServerContext& context
       NamesForPeople(CertificateNames(context)), ") is given to vmeventd by --tls-operator"));
 }
 
-absl::Status CallGuard::CheckListRate(const grpc::CallbackServerContext& context) const {
+absl::Status AccessPolicy::CheckListRate(const grpc::CallbackServerContext& context) const {
   return CheckRate(context, list_rate_, Refusal::kListRate, "ListEvents");
 }
 
-absl::Status CallGuard::CheckVmsRate(const grpc::CallbackServerContext& context) const {
+absl::Status AccessPolicy::CheckVmsRate(const grpc::CallbackServerContext& context) const {
   return CheckRate(context, vms_rate_, Refusal::kVmsRate, "ListVms");
 }
 
-absl::Status CallGuard::CheckRate(const grpc::CallbackServerContext& context, RateLimiter* rate,
-                                  Refusal reason, absl::string_view method) const {
+absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context, RateLimiter* rate,
+                                     Refusal reason, absl::string_view method) const {
   const std::string peer = Peer(context);
   const absl::Duration wait = rate->Take(peer, clock_->Now().monotonic);
   if (wait == absl::ZeroDuration()) return absl::OkStatus();
@@ -98,7 +98,7 @@ absl::Status CallGuard::CheckRate(const grpc::CallbackServerContext& context, Ra
                    ", or follow the events with WatchEvents"));
 }
 
-std::string CallGuard::Peer(const grpc::CallbackServerContext& context) const {
+std::string AccessPolicy::Peer(const grpc::CallbackServerContext& context) const {
   return clients_->PeerOf(context.peer());
 }
 

@@ -1,4 +1,4 @@
-#include "server/version.h"
+#include "server/config/version.h"
 
 namespace vmeventd {
 

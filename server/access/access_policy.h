@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_ACCESS_CALL_GUARD_H_
-#define VMEVENTD_SERVER_ACCESS_CALL_GUARD_H_
+#ifndef VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_
+#define VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_
 
 #include <string>
 #include <vector>
@@ -19,12 +19,12 @@ namespace vmeventd {
 // The role is the listener's, where it has one. Else: on a Unix socket every caller is an operator,
 // for the socket's mode chose them; over TLS an operator is whose certificate has one of
 // `operators` among its subject alternative names; everybody else is a reader.
-class CallGuard {
+class AccessPolicy {
  public:
-  // The pointers outlive the guard.
-  CallGuard(ListenAddress address, std::vector<std::string> operators, const Clients* clients,
-            RateLimiter* list_rate, RateLimiter* vms_rate, const Clock* clock,
-            RefusalCounters* refusals);
+  // The pointers outlive the policy.
+  AccessPolicy(ListenAddress address, std::vector<std::string> operators, const Clients* clients,
+               RateLimiter* list_rate, RateLimiter* vms_rate, const Clock* clock,
+               RefusalCounters* refusals);
 
   // PERMISSION_DENIED, counted, for a reader; the message says who may and how to become one.
   absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
@@ -51,4 +51,4 @@ class CallGuard {
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_ACCESS_CALL_GUARD_H_
+#endif  // VMEVENTD_SERVER_ACCESS_ACCESS_POLICY_H_

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_VERSION_H_
-#define VMEVENTD_SERVER_VERSION_H_
+#ifndef VMEVENTD_SERVER_CONFIG_VERSION_H_
+#define VMEVENTD_SERVER_CONFIG_VERSION_H_
 
 namespace vmeventd {
 
@@ -8,4 +8,4 @@ extern const char kVersion[];
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_VERSION_H_
+#endif  // VMEVENTD_SERVER_CONFIG_VERSION_H_

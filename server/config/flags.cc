@@ -1,0 +1,314 @@
+#include "server/config/flags.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <initializer_list>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/duration_text.h"
+#include "base/quote.h"
+
+namespace vmeventd {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+constexpr int64_t kMaxClients = 100'000;
+constexpr int64_t kMaxEvents = 1'000'000'000'000;
+
+absl::Status Invalid(absl::string_view value, absl::string_view rule) {
+  return absl::InvalidArgumentError(absl::StrCat(Quote(value), " ", rule));
+}
+
+absl::Status CheckDirectory(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
+    return Invalid(path, "exists and is not a directory");
+  }
+  return absl::OkStatus();  // the daemon waits for a missing one
+}
+
+Flag Switch(std::string name, bool Config::*field, std::string help) {
+  return {
+      .name = std::move(name),
+      .help = std::move(help),
+      .kind = Flag::Kind::kSwitch,
+      .read =
+          [field](const Texts& texts, Config* config) {
+            config->*field = texts.front() == "true";
+            return absl::OkStatus();
+          },
+      .print = [field](const Config& config) { return config.*field ? Texts{"true"} : Texts{}; }};
+}
+
+Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string help) {
+  return {.name = std::move(name),
+          .argument = "NUMBER",
+          .help = std::move(help),
+          .kind = Flag::Kind::kNumber,
+          .read =
+              [field, max](const Texts& texts, Config* config) {
+                int64_t& out = config->*field;
+                if (absl::SimpleAtoi(texts.front(), &out) && out > 0 && out <= max) {
+                  return absl::OkStatus();
+                }
+                return Invalid(texts.front(), absl::StrCat("is not a number in 1 to ", max));
+              },
+          .print = [field](const Config& config) { return Texts{absl::StrCat(config.*field)}; }};
+}
+
+Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
+  return {.name = std::move(name),
+          .argument = "DURATION",
+          .help = std::move(help),
+          .read =
+              [field](const Texts& texts, Config* config) {
+                const auto duration = ParseDuration(texts.front());
+                if (!duration.has_value() || *duration <= absl::ZeroDuration() ||
+                    *duration >= absl::InfiniteDuration()) {
+                  return Invalid(texts.front(),
+                                 "is not a time of more than 0 with its unit, such as 500ms, 3s, "
+                                 "10m, 1h30m or 30d");
+                }
+                config->*field = *duration;
+                return absl::OkStatus();
+              },
+          .print = [field](const Config& config) { return Texts{PrintDuration(config.*field)}; }};
+}
+
+// One of a few words, each with its value.
+template <typename Value>
+Flag Word(std::string name, std::string argument, Value Config::*field,
+          std::initializer_list<std::pair<const char*, Value>> words, std::string help) {
+  const std::vector<std::pair<const char*, Value>> table = words;
+  return {.name = std::move(name),
+          .argument = std::move(argument),
+          .help = std::move(help),
+          .read =
+              [field, table](const Texts& texts, Config* config) {
+                for (const auto& [word, value] : table) {
+                  if (texts.front() != word) continue;
+                  config->*field = value;
+                  return absl::OkStatus();
+                }
+                return Invalid(
+                    texts.front(),
+                    absl::StrCat("is not one of ",
+                                 absl::StrJoin(table, ", ", [](std::string* out, const auto& row) {
+                                   absl::StrAppend(out, row.first);
+                                 })));
+              },
+          .print =
+              [field, table](const Config& config) {
+                for (const auto& [word, value] : table) {
+                  if (config.*field == value) return Texts{word};
+                }
+                return Texts{};
+              }};
+}
+
+// A text that `ParseConfig` checks together with others; empty: there is none.
+Flag Text(std::string name, std::string argument, std::string Config::*field, std::string help) {
+  return {.name = std::move(name),
+          .argument = std::move(argument),
+          .help = std::move(help),
+          .read =
+              [field](const Texts& texts, Config* config) {
+                config->*field = texts.front();
+                return absl::OkStatus();
+              },
+          .print =
+              [field](const Config& config) {
+                return (config.*field).empty() ? Texts{} : Texts{config.*field};
+              }};
+}
+
+absl::Status ReadWatches(const Texts& texts, Config* config) {
+  config->watches.clear();
+  for (const std::string& text : texts) {
+    absl::StatusOr<WatchSpec> watch = ParseWatchSpec(text);
+    if (!watch.ok()) return watch.status();
+    if (absl::Status status = CheckDirectory(watch->directory); !status.ok()) return status;
+    const auto same = [&watch](const WatchSpec& other) {
+      return other.directory == watch->directory && other.pattern() == watch->pattern();
+    };
+    if (std::any_of(config->watches.begin(), config->watches.end(), same)) {
+      return Invalid(text, "is given twice");
+    }
+    config->watches.push_back(*std::move(watch));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadListens(const Texts& texts, Config* config) {
+  config->listens.clear();
+  for (const std::string& text : texts) {
+    absl::StatusOr<ListenAddress> listen = ParseListenAddress(text);
+    if (!listen.ok()) return listen.status();
+    const bool repeated =
+        std::any_of(config->listens.begin(), config->listens.end(),
+                    [&listen](const ListenAddress& other) { return other.SamePlace(*listen); });
+    if (repeated && (listen->is_unix() || listen->port != 0)) {
+      return Invalid(text, "is given twice");
+    }
+    config->listens.push_back(*std::move(listen));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMetricsListen(const Texts& texts, Config* config) {
+  const std::string& text = texts.front();
+  config->metrics_listen.reset();
+  if (text.empty()) return absl::OkStatus();
+  absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
+  if (!address.ok()) return address.status();
+  if (address->is_unix()) return Invalid(text, "is a Unix socket; write HOST:PORT");
+  if (address->role.has_value()) return Invalid(text, "takes no role=");
+  config->metrics_listen = *std::move(address);
+  return absl::OkStatus();
+}
+
+absl::Status ReadOperators(const Texts& texts, Config* config) {
+  if (std::find(texts.begin(), texts.end(), "") != texts.end()) {
+    return Invalid("", "must not be empty");
+  }
+  config->tls_operators = texts;
+  return absl::OkStatus();
+}
+
+absl::Status ReadStateDir(const Texts& texts, Config* config) {
+  const std::string& text = texts.front();
+  if (text.empty()) return Invalid(text, "must not be empty");
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::absolute(text, error);
+  if (error) return Invalid(text, absl::StrCat("cannot be made absolute: ", error.message()));
+  std::string directory = path.lexically_normal().string();
+  while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
+  config->state_dir = directory;
+  return CheckDirectory(directory);
+}
+
+std::vector<Flag> MakeFlags() {
+  return {
+      {.name = "watch",
+       .argument = "DIR[:PATTERN]",
+       .help = absl::StrCat("Follow the QMP sockets in DIR that match PATTERN, which has one * for "
+                            "the VM's name (",
+                            std::string(kDefaultWatchPattern), " if left out); repeatable"),
+       .repeatable = true,
+       .read = ReadWatches,
+       .print =
+           [](const Config& config) {
+             Texts out;
+             for (const WatchSpec& watch : config.watches) {
+               out.push_back(absl::StrCat(watch.directory, ":", watch.pattern()));
+             }
+             return out;
+           }},
+      {.name = "listen",
+       .argument = "ADDRESS[,OPTION=VALUE...]",
+       .help = "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (may "
+               "watch and query) or role=operator (may declare intents too); of a Unix socket "
+               "mode=0660 and group=NAME",
+       .repeatable = true,
+       .read = ReadListens,
+       .print =
+           [](const Config& config) {
+             Texts out;
+             for (const ListenAddress& listen : config.listens) out.push_back(listen.ToFlag());
+             return out;
+           }},
+      Text("tls-cert", "FILE", &Config::tls_cert,
+           "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The "
+           "TLS files may be replaced at any time: new connections use what they then hold"),
+      Text("tls-key", "FILE", &Config::tls_key, "The private key of --tls-cert (PEM, no password)"),
+      Text("tls-client-ca", "FILE", &Config::tls_client_ca,
+           "Accept TLS connections only from clients with a certificate of these authorities "
+           "(PEM)"),
+      {.name = "tls-operator",
+       .argument = "NAME",
+       .help = "A client whose certificate has this subject alternative name (DNS, URI, email or "
+               "IP) is an operator, every other a reader; repeatable",
+       .repeatable = true,
+       .read = ReadOperators,
+       .print = [](const Config& config) { return config.tls_operators; }},
+      Switch("insecure-listen", &Config::insecure_listen,
+             "Permit --listen and --metrics-listen beyond loopback without TLS: everybody who "
+             "reaches the port can read everything, and so can everybody on the way"),
+      Number("max-connections", &Config::max_connections, kMaxClients,
+             "Hold at most this many connections open on each --listen, and half as many from one "
+             "peer"),
+      Number("max-streams", &Config::max_streams, kMaxClients,
+             "Serve at most this many WatchEvents streams"),
+      Number("max-streams-per-peer", &Config::max_streams_per_peer, kMaxClients,
+             "And this many of one peer: an IPv4 address, the /64 network of an IPv6 address, or a "
+             "user of a Unix socket"),
+      Number("list-rate", &Config::list_rate, kMaxClients,
+             "Answer at most this many ListEvents a second from one peer, and as many ListVms; "
+             "five times as many may come at once"),
+      {.name = "metrics-listen",
+       .argument = "HOST:PORT",
+       .help = "Serve Prometheus metrics by HTTP, at /metrics",
+       .read = ReadMetricsListen,
+       .print =
+           [](const Config& config) {
+             return config.metrics_listen.has_value() ? Texts{config.metrics_listen->ToString()}
+                                                      : Texts{};
+           }},
+      {.name = "state-dir",
+       .argument = "DIR",
+       .help = "The daemon's own directory, which holds the journal",
+       .read = ReadStateDir,
+       .print = [](const Config& config) { return Texts{config.state_dir}; }},
+      Time("powerdown-window", &Config::powerdown_window,
+           "A guest that powers off within this time of an ACPI powerdown was asked to by the "
+           "host; as in 3s, 10m, 1h30m"),
+      Time("retention-age", &Config::retention_age,
+           "Keep events in the journal for this time; as in 12h, 30d"),
+      Number("retention-events", &Config::retention_events, kMaxEvents,
+             "Keep at most this many events in the journal"),
+      Word<bool>("process-tracking", "auto|off", &Config::process_tracking,
+                 {{"auto", true}, {"off", false}},
+                 "off: the end of the monitor's connection is the end of the VM, whatever its "
+                 "process does"),
+      Word<bool>("shutdown-files", "on|off", &Config::shutdown_files,
+                 {{"on", true}, {"off", false}},
+                 "Write Ganeti's NAME.shutdown files beside the sockets"),
+      Word<bool>("event-limits", "on|off", &Config::event_limits, {{"on", true}, {"off", false}},
+                 "off: publish every event of a VM, however many it sends"),
+      Word<LogLevel>("log-level", "LEVEL", &Config::log_level,
+                     {{"trace", LogLevel::kTrace},
+                      {"debug", LogLevel::kDebug},
+                      {"info", LogLevel::kInfo},
+                      {"warn", LogLevel::kWarn},
+                      {"error", LogLevel::kError}},
+                     "trace, debug, info, warn or error"),
+      Word<LogFormat>("log-format", "text|json", &Config::log_format,
+                      {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
+                      "json: one object a line"),
+  };
+}
+
+}  // namespace
+
+const std::vector<Flag>& Flags() {
+  static const auto* const flags = new std::vector<Flag>(MakeFlags());
+  return *flags;
+}
+
+std::string ConfigFileValue(const Flag& flag, const Config& config) {
+  const Texts values = flag.print(config);
+  if (values.empty()) return "";
+  if (flag.kind != Flag::Kind::kText) return values.front();
+  const std::string texts = absl::StrJoin(values, ", ", [](std::string* out, const auto& value) {
+    absl::StrAppend(out, Quote(value));
+  });
+  return flag.repeatable ? absl::StrCat("[", texts, "]") : texts;
+}
+
+}  // namespace vmeventd

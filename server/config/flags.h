@@ -1,0 +1,40 @@
+#ifndef VMEVENTD_SERVER_CONFIG_FLAGS_H_
+#define VMEVENTD_SERVER_CONFIG_FLAGS_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/config/config.h"
+
+namespace vmeventd {
+
+// One row of the table of flags, the only place that knows a flag: --help, the configuration file
+// and --check-config are made of it, and tests compare the manual page, docs/operations.md, the
+// example of a configuration file and the completions with it. Defaults are those of Config.
+struct Flag {
+  enum class Kind { kText, kNumber, kSwitch };  // how a configuration file writes it
+
+  std::string name;      // without --
+  std::string argument;  // what --help calls its value; empty: a switch
+  std::string help;      // sentences, without the default
+  Kind kind = Kind::kText;
+  bool repeatable = false;
+
+  // Replaces what `config` has. `texts` is not empty; it has one element where the flag is not
+  // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
+  std::function<absl::Status(const std::vector<std::string>& texts, Config* config)> read;
+  // What `read` would take; empty where there is no value.
+  std::function<std::vector<std::string>(const Config&)> print;
+};
+
+// In the order of --help.
+const std::vector<Flag>& Flags();
+
+// The value as a configuration file writes it; empty where `config` has none.
+std::string ConfigFileValue(const Flag& flag, const Config& config);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_CONFIG_FLAGS_H_

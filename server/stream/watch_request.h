@@ -1,0 +1,19 @@
+#ifndef VMEVENTD_SERVER_STREAM_WATCH_REQUEST_H_
+#define VMEVENTD_SERVER_STREAM_WATCH_REQUEST_H_
+
+#include <optional>
+
+#include "absl/time/time.h"
+#include "server/events/event_store.h"
+
+namespace vmeventd {
+
+// What a WatchEventsRequest asks for, beside its filter, once it has been checked.
+struct WatchRequest {
+  WatchStart start;
+  std::optional<absl::Duration> progress_interval;  // unset: the server's default
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_STREAM_WATCH_REQUEST_H_

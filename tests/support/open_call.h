@@ -1,0 +1,71 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_OPEN_CALL_H_
+#define VMEVENTD_TESTS_SUPPORT_OPEN_CALL_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+
+namespace vmeventd {
+
+// A call of which the test sends each part.
+class OpenCall {
+ public:
+  OpenCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
+      : stub_(channel) {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    stream_ = stub_.PrepareCall(&context_, method, &queue_);
+    stream_->StartCall(this);
+    Next();
+  }
+  ~OpenCall() {
+    if (!finished_) {
+      context_.TryCancel();
+      Finish();
+    }
+    queue_.Shutdown();
+  }
+
+  bool Write(const std::string& message) {
+    const grpc::Slice slice(message);
+    stream_->Write(grpc::ByteBuffer(&slice, 1), this);
+    return Next();
+  }
+  bool Read() {
+    grpc::ByteBuffer message;
+    stream_->Read(&message, this);
+    return Next();
+  }
+  bool WritesDone() {
+    stream_->WritesDone(this);
+    return Next();
+  }
+  grpc::Status Finish() {
+    grpc::Status status;
+    stream_->Finish(&status, this);
+    Next();
+    finished_ = true;
+    return status;
+  }
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  bool Next() {
+    void* tag = nullptr;
+    bool ok = false;
+    queue_.Next(&tag, &ok);
+    return ok;
+  }
+
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
+  bool finished_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_OPEN_CALL_H_

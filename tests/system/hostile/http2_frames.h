@@ -1,0 +1,64 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
+#define VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+// What attacks on the HTTP/2 server are made of.
+
+namespace vmeventd::e2e {
+
+// What an HTTP/2 client begins with: its preface and empty SETTINGS.
+inline const std::string kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x4\0\0\0\0\0", 33);
+
+// One frame.
+inline std::string Frame(int type, int flags, uint32_t stream, const std::string& payload) {
+  const auto byte = [](uint32_t value, int shift) { return static_cast<char>(value >> shift); };
+  const auto size = static_cast<uint32_t>(payload.size());
+  return std::string{
+             byte(size, 16),           byte(size, 8),    byte(size, 0),    static_cast<char>(type),
+             static_cast<char>(flags), byte(stream, 24), byte(stream, 16), byte(stream, 8),
+             byte(stream, 0)} +
+         payload;
+}
+
+// The header block of a call, every field literal and not indexed.
+inline std::string CallHeaders(const std::string& path) {
+  std::string out;
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, std::string>>{{":method", "POST"},
+                                                        {":scheme", "http"},
+                                                        {":path", path},
+                                                        {":authority", "localhost"},
+                                                        {"content-type", "application/grpc"},
+                                                        {"te", "trailers"}}) {
+    absl::StrAppend(&out, std::string(1, '\0'), std::string(1, static_cast<char>(name.size())),
+                    name, std::string(1, static_cast<char>(value.size())), value);
+  }
+  return out;
+}
+
+// How long a flood goes on: long enough to have ended a daemon without a relay, and a minute or
+// more for a soak.
+inline std::chrono::seconds FloodTime() {
+  const char* seconds = std::getenv("VMEVENTD_FLOOD_SECONDS");
+  return std::chrono::seconds(seconds == nullptr ? 15 : std::atoi(seconds));
+}
+
+// Frames that cost their sender nothing and ask for nothing, as fast as they can be sent.
+inline std::string ManyFrames(int type, const std::string& payload) {
+  const std::string frame = Frame(type, 0, type == 6 ? 0 : 1, payload);
+  std::string out;
+  while (out.size() < 1 << 20) out += frame;
+  return out;
+}
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SYSTEM_HOSTILE_HTTP2_FRAMES_H_
