@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/thread_name.h"
+#include "base/wait_until.h"
 #include "server/config/version.h"
 #include "server/events/event_codec.h"
 #include "server/host/descriptor_limit.h"
@@ -302,7 +303,7 @@ void Daemon::WatcherLoop() {
 
 bool Daemon::WaitForScanOrStop() {
   const MutexLock lock(&mutex_);
-  while (!scanned_ && !stop_) changed_.Wait(&mutex_);
+  WaitUntil(&changed_, &mutex_, absl::InfiniteDuration(), [this] { return scanned_ || stop_; });
   return stop_;
 }
 
@@ -323,31 +324,19 @@ void Daemon::PumpLoop() {
 }
 
 bool Daemon::LoopsAnswer(absl::Duration timeout) {
-  const absl::Duration end = clock_->Now().monotonic + timeout;
   const MutexLock lock(&mutex_);
   ++asked_;
   watcher_->Wake();
   queue_.Wake();
-  const auto answered = [this] {
-    return watcher_answered_ == asked_ && (pump_answered_ == asked_ || journal_.writing());
-  };
-  for (;;) {
-    if (stop_ || answered()) return true;
-    const absl::Duration left = end - clock_->Now().monotonic;
-    if (left <= absl::ZeroDuration()) return false;
-    changed_.WaitFor(&mutex_, left);
-  }
+  return WaitUntil(&changed_, &mutex_, timeout, [this] {
+    return stop_ ||
+           (watcher_answered_ == asked_ && (pump_answered_ == asked_ || journal_.writing()));
+  });
 }
 
 bool Daemon::WaitForStop(absl::Duration timeout) {
-  const absl::Duration end = clock_->Now().monotonic + timeout;
   const MutexLock lock(&mutex_);
-  while (!stop_) {
-    const absl::Duration left = end - clock_->Now().monotonic;
-    if (left <= absl::ZeroDuration()) return false;
-    changed_.WaitFor(&mutex_, left);
-  }
-  return true;
+  return WaitUntil(&changed_, &mutex_, timeout, [this] { return stop_; });
 }
 
 void Daemon::RunWatchdog() {

@@ -5,11 +5,11 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/wait_until.h"
 
 namespace vmeventd {
 namespace {
@@ -148,14 +148,8 @@ void Clients::Drain() {
 }
 
 void Clients::WaitUntilNoCalls(absl::Duration timeout) {
-  using Steady = std::chrono::steady_clock;  // time that passes, whatever clock_ says
-  const Steady::time_point end = Steady::now() + absl::ToChronoNanoseconds(timeout);
   const MutexLock lock(&mutex_);
-  while (open_calls_.all > 0) {
-    const absl::Duration left = absl::FromChrono(end - Steady::now());
-    if (left <= absl::ZeroDuration()) return;
-    changed_.WaitFor(&mutex_, left);
-  }
+  WaitUntil(&changed_, &mutex_, timeout, [this] { return open_calls_.all == 0; });
 }
 
 int Clients::open_calls() const {

@@ -1,9 +1,9 @@
 #include "server/host/stop_deadline.h"
 
-#include <chrono>
 #include <utility>
 
 #include "base/thread_name.h"
+#include "base/wait_until.h"
 
 namespace vmeventd {
 
@@ -28,16 +28,10 @@ void StopDeadline::Enter(Step step) {
 
 void StopDeadline::Wait(absl::Duration timeout) {
   SetThreadName("stop-deadline");
-  const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
   Step hangs;
   {
     const MutexLock lock(&mutex_);
-    while (!stopped_) {
-      const absl::Duration left = absl::FromChrono(end - std::chrono::steady_clock::now());
-      if (left <= absl::ZeroDuration()) break;
-      changed_.WaitFor(&mutex_, left);
-    }
-    if (stopped_) return;
+    if (WaitUntil(&changed_, &mutex_, timeout, [this] { return stopped_; })) return;
     hangs = step_;
   }
   give_up_(hangs);

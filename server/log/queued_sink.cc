@@ -13,6 +13,7 @@
 
 #include "absl/strings/string_view.h"
 #include "base/thread_name.h"
+#include "base/wait_until.h"
 #include "nlohmann/json.hpp"
 #include "server/log/logging.h"
 
@@ -57,13 +58,8 @@ void QueuedSink::log(const spdlog::details::log_msg& msg) {
 }
 
 void QueuedSink::flush() {
-  const absl::Time end = SteadyNow() + kPatience;
   const MutexLock lock(&mutex_);
-  while (!waiting_.empty() || writing_ > 0) {
-    const absl::Duration left = end - SteadyNow();
-    if (left <= absl::ZeroDuration()) return;
-    changed_.WaitFor(&mutex_, left);
-  }
+  WaitUntil(&changed_, &mutex_, kPatience, [this] { return waiting_.empty() && writing_ == 0; });
 }
 
 void QueuedSink::Stop() {

@@ -1,0 +1,29 @@
+#ifndef VMEVENTD_BASE_WAIT_UNTIL_H_
+#define VMEVENTD_BASE_WAIT_UNTIL_H_
+
+#include <chrono>
+
+#include "absl/time/time.h"
+#include "base/mutex.h"
+
+namespace vmeventd {
+
+// Waits until `condition()`, which is called with `mutex` held, is true, but no longer than
+// `timeout`, which may be infinite. Returns whether it is true. Each change of what it reads is
+// notified by `changed`. Real time, whatever a test's clock says.
+template <typename Condition>
+bool WaitUntil(CondVar* changed, Mutex* mutex, absl::Duration timeout, Condition condition)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point begin = Steady::now();
+  while (!condition()) {
+    const absl::Duration left = timeout - absl::FromChrono(Steady::now() - begin);
+    if (left <= absl::ZeroDuration()) return false;
+    changed->WaitFor(mutex, left);
+  }
+  return true;
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_WAIT_UNTIL_H_
