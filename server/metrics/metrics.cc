@@ -260,8 +260,19 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
       {"vmeventd_exit_status_overflows_total",
        "Times that the kernel threw messages about ended processes away",
        counters.exit_statuses_lost},
+      {"vmeventd_drains_cut_short_total",
+       "Processes whose last messages on their monitors were not all read within 2 s",
+       counters.drains_cut_short},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
+  for (const auto& [limit, value] :
+       {std::pair("process", counters.sockets_over_process_limit),
+        std::pair("owner", counters.sockets_over_owner_limit),
+        std::pair("directory", counters.sockets_over_directory_limit)}) {
+    out->Counter("vmeventd_sockets_left_out_total",
+                 "Times that a socket was left out because of a limit", static_cast<double>(value),
+                 {{"limit", limit}});
+  }
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From the sight of a VM's end to its shutdown file, written or removed",
                  counters.shutdown_file_times);

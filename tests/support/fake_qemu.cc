@@ -43,17 +43,12 @@ void SendJson(int channel, const json& message) {
 }
 
 json ToJson(const FakeMonitor& monitor) {
-  return {{"listen", monitor.listen},
-          {"greet", monitor.greet},
-          {"answer", monitor.answer},
-          {"split", monitor.split},
-          {"stuck", monitor.stuck},
-          {"greeting", monitor.greeting},
-          {"before_replies", monitor.before_replies},
-          {"replies", monitor.replies},
-          {"status", monitor.status},
-          {"uuid", monitor.uuid},
-          {"name", monitor.name}};
+  return {{"listen", monitor.listen},     {"greet", monitor.greet},
+          {"answer", monitor.answer},     {"split", monitor.split},
+          {"stuck", monitor.stuck},       {"proxy", monitor.proxy},
+          {"greeting", monitor.greeting}, {"before_replies", monitor.before_replies},
+          {"replies", monitor.replies},   {"status", monitor.status},
+          {"uuid", monitor.uuid},         {"name", monitor.name}};
 }
 
 FakeMonitor FromJson(const json& value) {
@@ -63,6 +58,7 @@ FakeMonitor FromJson(const json& value) {
   value.at("answer").get_to(monitor.answer);
   value.at("split").get_to(monitor.split);
   value.at("stuck").get_to(monitor.stuck);
+  value.at("proxy").get_to(monitor.proxy);
   value.at("greeting").get_to(monitor.greeting);
   value.at("before_replies").get_to(monitor.before_replies);
   value.at("replies").get_to(monitor.replies);
@@ -156,9 +152,31 @@ class Monitor {
       close(connection);
       return;
     }
+    if (behavior_.proxy) return ForkProxy(connection);
     client_ = connection;
     stuck_ = behavior_.stuck;
     if (behavior_.greet) Queue(behavior_.greeting);
+  }
+
+  void ForkProxy(int connection) {
+    signal(SIGCHLD, SIG_IGN);  // the kernel reaps
+    const pid_t child = fork();
+    Check(child >= 0, "fork");
+    if (child > 0) {
+      close(connection);
+      return;
+    }
+    close(listener_);
+    close(kChannel);
+    client_ = connection;
+    if (behavior_.greet) Queue(behavior_.greeting);
+    while (client_ >= 0) {
+      pollfd polls[] = {{kLeash, POLLIN, 0}, Poll()};
+      poll(polls, 2, -1);
+      if (polls[0].revents != 0) break;
+      Handle(polls[1].revents);
+    }
+    _exit(0);
   }
 
   void ReadClient() {

@@ -20,6 +20,9 @@ struct FakeMonitor {
   // After the greeting nothing is read until another connection comes, and is dropped: a QEMU whose
   // main thread waits in accept(2), docs/qemu.md.
   bool stuck = false;
+  // Each client is served by a child of its own, which ends with the connection: a proxy such as
+  // `socat UNIX-LISTEN:...,fork`. The fake's other methods do not reach these clients.
+  bool proxy = false;
   std::string greeting =
       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
       "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";

@@ -102,8 +102,10 @@ Effects VmSession::OnTrackingLost(Instant now) {
   return Settled(now, {Update(std::nullopt)});
 }
 
-Effects VmSession::OnListenerGone(Instant now) {
-  Saw("the process that listened on the monitor's socket is gone, and QEMU still answers", now);
+Effects VmSession::OnListenerGone(bool answers, Instant now) {
+  Saw(absl::StrCat("the process that listened on the monitor's socket is gone, and ",
+                   answers ? "QEMU still answers" : "the socket still accepts connections"),
+      now);
   return OnTrackingLost(now);
 }
 

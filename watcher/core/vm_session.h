@@ -24,7 +24,7 @@ namespace vmeventd {
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
   bool shutdown_files = true;
-  bool event_limits = true;  // false: every event is published
+  bool event_limits = true;                 // false: every event is published
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
 
@@ -140,9 +140,9 @@ class VmSession {
   Effects OnTrackingLost(Instant now);
   // `problem` says which other VM has the same UUID; empty: none has.
   Effects OnSharedUuid(absl::string_view problem, Instant now);
-  // The process that listened on the monitor's socket is gone and QEMU still answers there: it was
-  // not QEMU's, and which one is is not known.
-  Effects OnListenerGone(Instant now);
+  // The process that listened on the monitor's socket is gone, and another one serves the socket,
+  // of which nothing is known. `answers`: it has answered as QEMU does.
+  Effects OnListenerGone(bool answers, Instant now);
   // `process` is QEMU's, and is followed from now on: none was known, or another's.
   Effects OnProcessFound(const ProcessInfo& process, Instant now);
   // RunInfo::oom_kills, read anew while the process lives.

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <climits>
 #include <functional>
+#include <optional>
 #include <system_error>
 
 #include "absl/strings/escaping.h"
@@ -65,10 +66,14 @@ const dirent* NextEntry(DIR* directory) {
   return readdir(directory);
 }
 
-bool IsSocket(int directory, const std::string& path) {
+// The user that the socket at `path` belongs to; unset where no socket is there.
+std::optional<uint32_t> SocketOwner(int directory, const std::string& path) {
   struct stat status;
-  return fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-         S_ISSOCK(status.st_mode);
+  if (fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+      !S_ISSOCK(status.st_mode)) {
+    return std::nullopt;
+  }
+  return status.st_uid;
 }
 
 }  // namespace
@@ -84,7 +89,7 @@ class DirectoryWatcher::Input : public FdHandler {
 };
 
 absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
-    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate) {
+    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, SocketSet::Limits limits) {
   UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) {
     return absl::ErrnoToStatus(
@@ -94,7 +99,7 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
   if (!mounts.valid()) spdlog::warn("cannot read /proc/self/mountinfo: mounts will go unnoticed");
 
   std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
-      loop, std::move(specs), delegate, std::move(inotify), std::move(mounts)));
+      loop, std::move(specs), delegate, limits, std::move(inotify), std::move(mounts)));
   if (absl::Status status =
           loop->Add(watcher->inotify_.get(), EPOLLIN, watcher->inotify_input_.get());
       !status.ok()) {
@@ -112,7 +117,8 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 }
 
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
-                                   Delegate* delegate, UniqueFd inotify, UniqueFd mounts)
+                                   Delegate* delegate, const SocketSet::Limits& limits,
+                                   UniqueFd inotify, UniqueFd mounts)
     : loop_(loop),
       delegate_(delegate),
       inotify_(std::move(inotify)),
@@ -121,10 +127,7 @@ DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs
       mounts_input_(std::make_unique<Input>([this] {
         if (started_) EvaluateAll(false);  // Start looks at everything anyway
       })) {
-  for (WatchSpec& spec : specs) {
-    specs_.emplace_back();
-    specs_.back().watch = std::move(spec);
-  }
+  for (WatchSpec& spec : specs) specs_.emplace_back(std::move(spec), limits);
 }
 
 DirectoryWatcher::~DirectoryWatcher() {
@@ -164,7 +167,7 @@ void DirectoryWatcher::Dispatch(absl::string_view bytes) {
   }
   if (overflow) {
     overflows_.Add();
-    spdlog::warn("the inotify queue overflowed: reading all watched directories anew");
+    spdlog::warn("the inotify queue overflowed: reading all watched directories again");
     EvaluateAll(true);
     return;
   }
@@ -192,8 +195,9 @@ void DirectoryWatcher::Evaluate(int index, bool scan_always) {
   spec.directory_watch = directory;
   if (directory < 0) {
     if (changed) spdlog::info("{} is not there", absl::CHexEscape(spec.watch.directory));
+    spec.left_out = spec.needs_scan = false;
     DropSockets(index, {});
-  } else if (changed || scan_always) {
+  } else if (changed || scan_always || spec.needs_scan) {
     Scan(index, &problem);
   }
   SetProblem(index, std::move(problem));
@@ -271,6 +275,7 @@ void DirectoryWatcher::Scan(int index, std::string* problem) {
   Spec& spec = specs_[index];
   if (spec.scanned) rescans_.Add();
   spec.scanned = true;
+  spec.needs_scan = false;
   DIR* const directory = opendir(spec.watch.directory.c_str());
   if (directory == nullptr) {
     // What was there stays known: a full descriptor table removes no socket.
@@ -280,13 +285,19 @@ void DirectoryWatcher::Scan(int index, std::string* problem) {
     spec.directory_watch = -1;  // so that the retry scans
     return;
   }
-  absl::flat_hash_set<std::string> found;
+  spec.left_out = false;
+  absl::flat_hash_set<std::string> known;
+  SocketSet fresh(spec.sockets.limits());
   while (const dirent* entry = NextEntry(directory)) {
     const std::string name = entry->d_name;
     if (!spec.watch.VmName(name).has_value()) continue;
-    if (entry->d_type == DT_SOCK ||
-        (entry->d_type == DT_UNKNOWN && IsSocket(dirfd(directory), name))) {
-      found.insert(name);
+    if (entry->d_type != DT_SOCK && entry->d_type != DT_UNKNOWN) continue;
+    const auto owner = SocketOwner(dirfd(directory), name);
+    if (!owner.has_value()) continue;
+    if (spec.sockets.contains(name)) {
+      known.insert(name);
+    } else {
+      AddSocket(index, &fresh, name, *owner);
     }
   }
   if (const int error = errno; error != 0) {
@@ -294,36 +305,60 @@ void DirectoryWatcher::Scan(int index, std::string* problem) {
     *problem = ErrnoText("read all of", spec.watch.directory, error);
     spec.needs_retry = true;
     spec.directory_watch = -1;  // so that the retry scans
-    spec.sockets.insert(found.begin(), found.end());
   } else {
-    DropSockets(index, found);
-    spec.sockets = found;
+    DropSockets(index, known);
   }
   closedir(directory);
-  for (const std::string& name : found) delegate_->OnSocket(index, name);
+  for (const std::string& name : known) delegate_->OnSocket(index, name);
+  for (const auto& [name, owner] : fresh.owners()) {
+    if (AddSocket(index, &spec.sockets, name, owner)) delegate_->OnSocket(index, name);
+  }
+  if (spec.left_out && problem->empty()) {
+    *problem = "there are more sockets than are followed";
+  }
+}
+
+bool DirectoryWatcher::AddSocket(int index, SocketSet* sockets, const std::string& name,
+                                 uint32_t owner) {
+  switch (sockets->Add(name, owner)) {
+    case SocketSet::Result::kAdded:
+      return true;
+    case SocketSet::Result::kOwnerFull:
+      over_owner_limit_.Add();
+      break;
+    case SocketSet::Result::kDirectoryFull:
+      over_directory_limit_.Add();
+      break;
+  }
+  specs_[index].left_out = true;
+  return false;
+}
+
+void DirectoryWatcher::RemoveSocket(int index, const std::string& name) {
+  Spec& spec = specs_[index];
+  if (!spec.sockets.Remove(name)) return;
+  if (spec.left_out) spec.needs_retry = spec.needs_scan = true;  // there is room for another
+  delegate_->OnSocketGone(index, name);
 }
 
 void DirectoryWatcher::DropSockets(int index, const absl::flat_hash_set<std::string>& except) {
-  Spec& spec = specs_[index];
   std::vector<std::string> gone;
-  for (const std::string& name : spec.sockets) {
+  for (const auto& [name, owner] : specs_[index].sockets.owners()) {
     if (!except.contains(name)) gone.push_back(name);
   }
-  for (const std::string& name : gone) {
-    spec.sockets.erase(name);
-    delegate_->OnSocketGone(index, name);
-  }
+  for (const std::string& name : gone) RemoveSocket(index, name);
 }
 
 void DirectoryWatcher::Look(int index, const std::string& name) {
   Spec& spec = specs_[index];
   if (!spec.watch.VmName(name).has_value()) return;
   // What is there now counts, whatever the event said: later events are in the queue.
-  if (IsSocket(AT_FDCWD, Join(spec.watch.directory, name))) {
-    spec.sockets.insert(name);
+  const auto owner = SocketOwner(AT_FDCWD, Join(spec.watch.directory, name));
+  if (!owner.has_value()) return RemoveSocket(index, name);
+  if (AddSocket(index, &spec.sockets, name, *owner)) {
     delegate_->OnSocket(index, name);
-  } else if (spec.sockets.erase(name) > 0) {
-    delegate_->OnSocketGone(index, name);
+  } else {
+    SetProblem(index, "there are more sockets than are followed");
   }
 }
 

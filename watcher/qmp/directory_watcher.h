@@ -17,6 +17,7 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/qmp/socket_set.h"
 
 namespace vmeventd {
 
@@ -36,35 +37,43 @@ class DirectoryWatcher {
    public:
     virtual ~Delegate() = default;
     // A socket of spec number `spec` is there: new, replaced, changed, or seen by a scan. May be
-    // told again of a socket that it knows.
+    // called again for a socket that the delegate knows.
     virtual void OnSocket(int spec, const std::string& file_name) = 0;
     // It is not there any more.
     virtual void OnSocketGone(int spec, const std::string& file_name) = 0;
     // The directories as they are now, in the order of the specs; `present` or `sockets` of one of
-    // them differs from what was told before.
+    // them differs from the last call.
     virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
   };
 
   struct Counters {
     uint64_t overflows = 0;
     uint64_t rescans = 0;  // directory scans after the first of each spec
+    // Times that a socket was left out because its owner or its directory had as many as it may.
+    uint64_t over_owner_limit = 0;
+    uint64_t over_directory_limit = 0;
   };
 
-  // `loop` and `delegate` outlive the watcher. The error names the call that failed.
+  // `loop` and `delegate` outlive the watcher. A socket beyond `limits` is left out, and found by a
+  // scan once others are gone. The error names the call that failed.
   static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(EventLoop* loop,
                                                                   std::vector<WatchSpec> specs,
-                                                                  Delegate* delegate);
+                                                                  Delegate* delegate,
+                                                                  SocketSet::Limits limits = {});
   ~DirectoryWatcher();
 
-  // Sets all watches, then scans all directories, and calls the delegate, which hears of nothing
-  // before. Once, at the start.
+  // Sets all watches, then scans all directories, and calls the delegate, not before. Once, at the
+  // start.
   void Start();
 
   // Handles bytes as read from the inotify descriptor.
   void Dispatch(absl::string_view bytes);
 
   // Any thread.
-  Counters counters() const { return {overflows_.value(), rescans_.value()}; }
+  Counters counters() const {
+    return {overflows_.value(), rescans_.value(), over_owner_limit_.value(),
+            over_directory_limit_.value()};
+  }
   // How many inotify watches are held.
   int watch_count() const { return static_cast<int>(uses_.size()); }
 
@@ -78,17 +87,22 @@ class DirectoryWatcher {
     std::string next_name;
   };
   struct Spec {
+    Spec(WatchSpec watch_spec, const SocketSet::Limits& limits)
+        : watch(std::move(watch_spec)), sockets(limits) {}
+
     WatchSpec watch;
     std::vector<int> watches;  // on the way to the directory, and its own
     int directory_watch = -1;  // the kernel gives each inode one, and never one number twice
     bool scanned = false;
     bool needs_retry = false;  // a watch on the way could not be set
+    bool needs_scan = false;   // by the retry
+    bool left_out = false;     // sockets are there that are not in `sockets`
     std::string problem;       // as logged last
-    absl::flat_hash_set<std::string> sockets;
+    SocketSet sockets;
   };
 
   DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
-                   UniqueFd inotify, UniqueFd mounts);
+                   const SocketSet::Limits& limits, UniqueFd inotify, UniqueFd mounts);
 
   // The watches to a directory, each with the name that is the next one there.
   using Way = std::vector<std::pair<int, std::string>>;
@@ -103,6 +117,9 @@ class DirectoryWatcher {
   int WalkTo(int index, Way* way, std::string* problem);
   void ReplaceWay(int index, const Way& way);
   void Scan(int index, std::string* problem);
+  // To a set of that spec's. False: it is left out.
+  bool AddSocket(int index, SocketSet* sockets, const std::string& name, uint32_t owner);
+  void RemoveSocket(int index, const std::string& name);
   // Forgets the spec's sockets but those in `except`.
   void DropSockets(int index, const absl::flat_hash_set<std::string>& except);
   void Look(int index, const std::string& name);
@@ -123,6 +140,8 @@ class DirectoryWatcher {
   bool started_ = false;
   Counter overflows_;
   Counter rescans_;
+  Counter over_owner_limit_;
+  Counter over_directory_limit_;
 };
 
 }  // namespace vmeventd

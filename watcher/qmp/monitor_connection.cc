@@ -19,7 +19,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -181,11 +180,8 @@ void MonitorConnection::DrainSlice() {
   const bool done = unhandled_.empty() && *drain_left_ == 0;
   if (!done && !late) return;
   if (!done) {
-    spdlog::warn(
-        "what a process sent on its monitor before it ended is not read to its end: it "
-        "takes longer than {} s",
-        absl::ToInt64Seconds(kMaxDrainTime));
     unhandled_.clear();
+    delegate_->OnDrainCutShort();
   }
   drain_left_.reset();
   char next = 0;

@@ -66,6 +66,9 @@ class MonitorConnection : public FdHandler {
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
     virtual void OnGuestAgentReply(const GuestAgentInfo& info) = 0;
+    // What StartDrain was called for takes longer than kMaxDrainTime: the rest is not read.
+    // OnDrained or OnClosed follows.
+    virtual void OnDrainCutShort() = 0;
     // What StartDrain was called for was handed in, and the peer still holds its end open.
     virtual void OnDrained() = 0;
     // The connection has ended and is closed; the last call. `protocol_error`: by what came, not

@@ -23,10 +23,6 @@ WatcherOptions WithNodeEvents(WatcherOptions options, NodeEventLimiter* node_eve
   return options;
 }
 
-bool IsOutOfDescriptors(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions options,
@@ -121,6 +117,10 @@ WatcherCounters NodeWatcherImpl::counters() const {
           .shutdown_file_errors = meters.shutdown_file_errors.value(),
           .unreadable_runs = meters.unreadable_runs.value(),
           .exit_statuses_lost = exit_statuses_->overflows(),
+          .drains_cut_short = meters.drains_cut_short.value(),
+          .sockets_over_process_limit = meters.sockets_over_process_limit.value(),
+          .sockets_over_owner_limit = directories.over_owner_limit,
+          .sockets_over_directory_limit = directories.over_directory_limit,
           .shutdown_file_times = meters.shutdown_file_times.Read()};
 }
 

@@ -46,6 +46,12 @@ struct WatcherCounters {
   uint64_t shutdown_file_errors = 0;
   uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
+  uint64_t drains_cut_short = 0;    // runs whose last messages were not all read
+  // Times that a socket was left out because its process, its owner or its directory had as many as
+  // they may have.
+  uint64_t sockets_over_process_limit = 0;
+  uint64_t sockets_over_owner_limit = 0;
+  uint64_t sockets_over_directory_limit = 0;
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
   // was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;

@@ -2,6 +2,7 @@
 #define VMEVENTD_WATCHER_QMP_NODE_WATCHER_IMPL_H_
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -59,6 +60,11 @@ inline constexpr char kTooManyNewRuns[] =
 // Sockets of one process beside the one that it is followed by.
 inline constexpr size_t kMaxWays = 8;
 
+// Of an errno.
+inline bool IsOutOfDescriptors(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
 inline std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
 
 // A run, and what the watcher knows of it beyond its session.
@@ -103,6 +109,8 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   void OnMonitorReady(VmRun* run, const std::string& uuid) override;
   void OnMonitorEnded(VmRun* run, VmRun::MonitorEnd end, absl::Duration answered_for) override;
   bool OnSpeaker(VmRun* run, int64_t pid) override;
+  VmRun::Listener ConnectAgain(const VmRun* run, UniqueFd* connection,
+                               SocketIdentity* identity) override;
   void OnFollowed(VmRun* run, const ProcessKey& key) override;
   void OnUnfollowed(VmRun* run, const ProcessKey& key) override;
   bool OwnsName(const VmRun* run) const override;

@@ -102,7 +102,13 @@ bool NodeWatcherImpl::FindProcess(VmRun* run) {
     case PeerProcess::Kind::kUntracked:
       run->LoseTracking();
       return true;
-    case PeerProcess::Kind::kGone:
+    case PeerProcess::Kind::kGone: {
+      UniqueFd unused;
+      SocketIdentity there;
+      if (ConnectAgain(run, &unused, &there) != VmRun::Listener::kNone) {
+        run->LoseListener();
+        return true;
+      }
       if (found->pidfd.valid() && found->start_ticks != 0 &&
           found->start_ticks == run->info().start_ticks) {
         run->EndWithZombie(*found);
@@ -110,6 +116,7 @@ bool NodeWatcherImpl::FindProcess(VmRun* run) {
         run->End();
       }
       return true;
+    }
   }
   return true;
 }

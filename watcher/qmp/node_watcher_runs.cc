@@ -1,6 +1,7 @@
 // The runs that a NodeWatcher follows.
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -118,7 +119,10 @@ void NodeWatcherImpl::SetRun(SocketSlot* slot, VmRun* run) {
   followed.ways.push_back(slot);
   if (run->published()) ForgetProblem(slot);
   // One of many: the oldest but the first is not used any more.
-  if (followed.ways.size() > kMaxWays) SetRun(followed.ways[1], nullptr);
+  if (followed.ways.size() > kMaxWays) {
+    context_.meters.sockets_over_process_limit.Add();
+    SetRun(followed.ways[1], nullptr);
+  }
 }
 
 bool NodeWatcherImpl::HasShare(const SocketSlot& slot, uint32_t owner) const {
@@ -162,6 +166,38 @@ bool NodeWatcherImpl::OnSpeaker(VmRun* run, int64_t pid) {
   NoteSocket(real, slot, file);
   real->Adopt(std::move(connection), file.identity);
   return true;
+}
+
+VmRun::Listener NodeWatcherImpl::ConnectAgain(const VmRun* run, UniqueFd* connection,
+                                              SocketIdentity* identity) {
+  const FollowedRun& followed = Followed(run);
+  std::vector<const SocketSlot*> slots(followed.ways.begin(), followed.ways.end());
+  if (std::find(slots.begin(), slots.end(), followed.slot) == slots.end()) {
+    slots.push_back(followed.slot);
+  }
+  bool unknown = false;
+  for (const SocketSlot* slot : slots) {
+    SocketFile file;
+    int error = 0;
+    context_.spares
+        .Do([&] {
+          error = OpenSocketFile(slot->path, &file);
+          const InodeKey inode(file.identity.device, file.identity.inode);
+          const bool same =
+              file.identity == run->info().socket || (slot->run == run && slot->inode == inode);
+          if (error == 0) error = same ? ConnectTo(file, connection) : ENOENT;
+          return IsOutOfDescriptors(error) ? absl::ResourceExhaustedError("connect")
+                                           : absl::OkStatus();
+        })
+        .IgnoreError();
+    if (error == 0) {
+      *identity = file.identity;
+      return VmRun::Listener::kConnected;
+    }
+    // Any other error is an answer: nobody listens, or nobody can be asked.
+    unknown = unknown || error == EAGAIN || IsOutOfDescriptors(error);
+  }
+  return unknown ? VmRun::Listener::kUnknown : VmRun::Listener::kNone;
 }
 
 void NodeWatcherImpl::OnFollowed(VmRun* run, const ProcessKey& key) {

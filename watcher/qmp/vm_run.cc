@@ -94,6 +94,7 @@ absl::Status VmRun::TrackAgain(PeerProcess process) {
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   ReleasePidfd();
   process_gone_ = false;
+  is_last_try_ = false;
   context_->loop->CancelTimer(&answer_timer_);
   ending_ = false;
   const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
@@ -106,7 +107,7 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
 
 void VmRun::OnOomCountChanged() {
   if (info().oom_file.empty() || !pidfd_.valid()) return;
-  const std::optional<uint64_t> kills = context_->oom_counters->Read(info().oom_file);
+  const std::optional<uint64_t> kills = OomKills();
   // A process that was killed lives on until it has exited.
   if (!kills.has_value() || *kills == oom_kills_ || IsDying(info().pid) || HasEnded(pidfd_.get())) {
     return;
@@ -119,14 +120,19 @@ absl::Status VmRun::Attach(UniqueFd socket, const SocketIdentity& identity) {
   if (process_gone_) return absl::FailedPreconditionError("its process is gone");
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over_) return absl::FailedPreconditionError("the run is over");
+  if (absl::Status status = Connect(std::move(socket), identity); !status.ok()) return status;
+  monitor_timer_ = context_->loop->AddTimer(
+      context_->loop->Now().monotonic + context_->options->greeting_timeout,
+      [this] { OnGreetingTimeout(); });
+  return absl::OkStatus();
+}
+
+absl::Status VmRun::Connect(UniqueFd socket, const SocketIdentity& identity) {
   auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
                                                         &context_->buffer, this);
   if (absl::Status status = connection->Start(); !status.ok()) return status;
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  monitor_timer_ = context_->loop->AddTimer(
-      context_->loop->Now().monotonic + context_->options->greeting_timeout,
-      [this] { OnGreetingTimeout(); });
   Apply(session_.OnSocket(identity));
   return absl::OkStatus();
 }
@@ -159,6 +165,8 @@ void VmRun::Resume() {
 
 void VmRun::LoseTracking() { Apply(session_.OnTrackingLost(context_->loop->Now())); }
 
+void VmRun::LoseListener() { Apply(session_.OnListenerGone(false, context_->loop->Now())); }
+
 void VmRun::EndWithHost() { Apply(session_.OnHostRebooted(context_->loop->Now())); }
 
 void VmRun::NoteShutdownFile(absl::Time written) {
@@ -184,8 +192,31 @@ void VmRun::End(const ProcessEnd& end) {
 }
 
 void VmRun::EndWithZombie(const PeerProcess& zombie) {
-  End(EndOf(
-      context_->exit_statuses->Ask(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status));
+  End(EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status));
+}
+
+ExitStatusReader::Answer VmRun::ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
+  ExitStatusReader::Answer answer;
+  // A descriptor that is missing still makes an answer, if a poorer one.
+  context_->spares
+      .Do([&] {
+        answer = context_->exit_statuses->Ask(pidfd, pid, start_ticks);
+        return answer.out_of_descriptors ? absl::ResourceExhaustedError("exit status")
+                                         : absl::OkStatus();
+      })
+      .IgnoreError();
+  return answer;
+}
+
+std::optional<uint64_t> VmRun::OomKills() {
+  absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
+  context_->spares
+      .Do([&] {
+        kills = context_->oom_counters->Read(info().oom_file);
+        return kills.status();
+      })
+      .IgnoreError();
+  return kills.ok() ? std::optional(*kills) : std::nullopt;
 }
 
 void VmRun::OnFdReady(uint32_t) {
@@ -193,21 +224,61 @@ void VmRun::OnFdReady(uint32_t) {
   process_gone_ = true;
   ending_ = true;
   if (connection_ != nullptr) return connection_->StartDrain();
-  AwaitExitStatus();
+  LookForSuccessor();
 }
 
-// All that the process has said was handed in, and somebody still has the monitor open. A child
+void VmRun::OnDrainCutShort() {
+  context_->meters.drains_cut_short.Add();
+  spdlog::warn(
+      "{}: what its process sent on its monitor before it ended is not read to the end: "
+      "that takes longer than {} s",
+      ForLog(info().name), absl::ToInt64Seconds(MonitorConnection::kMaxDrainTime));
+}
+
+// All that the process has said was handed in, and another process has the monitor open. A child
 // that only inherited it says nothing. An answer comes from a QEMU, which then is another process
-// than the one that listened on the socket.
+// than the one that listened on the socket. Without a greeting nothing is known: another client may
+// be served, and the greeting's time-out decides.
 void VmRun::OnDrained() {
-  if (!greeted_ && !published_) return;  // nobody greets: as with any connection
+  if (!greeted_) return;
   connection_->RequestRunState();
+  AwaitAnswer();
+}
+
+void VmRun::AwaitAnswer() {
   answer_timer_ = context_->loop->AddTimer(context_->loop->Now().monotonic + kAnswerWait, [this] {
     answer_timer_ = {};
     RetireConnection();
     Apply(session_.OnMonitorClosed("the process is gone", context_->loop->Now()));
-    AwaitExitStatus();
+    if (!over_) AwaitExitStatus();
   });
+}
+
+// The process may not have been QEMU's: a launcher that handed its listening socket over, or a
+// proxy's child. Then its socket is still listened on. A monitor that answered until now is asked
+// again, and 2 s of silence are its end. One that did not, because another client holds it, cannot
+// be asked.
+void VmRun::LookForSuccessor() {
+  UniqueFd socket;
+  SocketIdentity identity;
+  switch (is_last_try_ ? Listener::kNone : owner_->ConnectAgain(this, &socket, &identity)) {
+    case Listener::kNone:
+      return AwaitExitStatus();
+    case Listener::kUnknown:
+      return GoOnUnserved();
+    case Listener::kConnected:
+      break;
+  }
+  if (!answers_) return GoOnUnserved();
+  is_last_try_ = true;
+  if (!Connect(std::move(socket), identity).ok()) return GoOnUnserved();
+  AwaitAnswer();
+}
+
+void VmRun::GoOnUnserved() {
+  GoOnUntracked(false);
+  ReportHeld();
+  owner_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
 void VmRun::Survive() {
@@ -220,15 +291,20 @@ void VmRun::Survive() {
       if (TrackInstead(*std::move(process)).ok()) return;
     }
   }
+  GoOnUntracked(true);
+}
+
+void VmRun::GoOnUntracked(bool answers) {
   context_->loop->CancelTimer(&answer_timer_);
   ReleasePidfd();
   process_gone_ = false;
+  is_last_try_ = false;
   ending_ = false;
   spdlog::warn(
-      "{}: the process that listened on its socket is gone, QEMU answers and its process "
-      "is not known: the end of its monitor will count as its end",
+      "{}: the process that listened on its socket is gone, another one serves the socket and is "
+      "not known: the end of the monitor will count as the VM's end",
       ForLog(info().name));
-  Apply(session_.OnListenerGone(context_->loop->Now()));
+  Apply(session_.OnListenerGone(answers, context_->loop->Now()));
 }
 
 void VmRun::AwaitExitStatus() {
@@ -239,7 +315,7 @@ void VmRun::AwaitExitStatus() {
 
 void VmRun::AskExitStatus() {
   const ExitStatusReader::Answer answer =
-      context_->exit_statuses->Ask(pidfd_.get(), info().pid, info().start_ticks);
+      ExitStatusOf(pidfd_.get(), info().pid, info().start_ticks);
   const absl::Duration now = context_->loop->Now().monotonic;
   if (!answer.final && now < status_deadline_) {
     status_timer_ = context_->loop->AddTimer(std::min(now + status_backoff_, status_deadline_),
@@ -255,7 +331,7 @@ void VmRun::AskExitStatus() {
 ProcessEnd VmRun::EndOf(const std::optional<ExitStatus>& status) {
   ProcessEnd end{status, false};
   if (!status.has_value() || status->signal != SIGKILL || info().oom_file.empty()) return end;
-  const std::optional<uint64_t> kills = context_->oom_counters->Read(info().oom_file);
+  const std::optional<uint64_t> kills = OomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
   if (end.oom_killed) owner_->OnOomKill(this, *kills);
   return end;
@@ -363,6 +439,7 @@ void VmRun::OnReady(const MonitorInfo& info) {
   if (process_gone_) Survive();
   const Instant now = context_->loop->Now();
   ready_since_ = now.monotonic;
+  answers_ = true;
   if (std::exchange(was_ready_, true)) context_->meters.monitor_reconnects.Add();
   owner_->OnMonitorReady(this, info.uuid);
   Apply(session_.OnMonitorReady(info, now));
@@ -391,7 +468,7 @@ void VmRun::OnClosed(absl::string_view why, bool protocol_error) {
   if (process_gone_) {
     context_->loop->CancelTimer(&answer_timer_);
     Apply(session_.OnMonitorClosed(reason, now));
-    if (!over_) AwaitExitStatus();
+    if (!over_) LookForSuccessor();
     return;
   }
   if (protocol_error) {
@@ -420,8 +497,12 @@ void VmRun::OnClosed(absl::string_view why, bool protocol_error) {
 void VmRun::OnGreetingTimeout() {
   monitor_timer_ = {};
   if (needs_speaker_ && !published_) return Discard();
-  if (process_gone_) return OnClosed("no greeting", false);
+  if (process_gone_) {
+    RetireConnection();
+    return GoOnUnserved();
+  }
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
+  answers_ = false;
   RetireConnection();
   ReportHeld();
   owner_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());

@@ -55,6 +55,12 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
     kHeld,      // no greeting in time
     kProtocol,  // what came is not QMP
   };
+  // Who listens on the sockets of a run whose process has ended.
+  enum class Listener {
+    kNone,
+    kConnected,  // somebody, and the connection is made
+    kUnknown,    // somebody whose queue of connections is full, or no descriptor was left to try
+  };
 
   // Called from within any method that hands an input to the session, and from the loop.
   class Owner {
@@ -68,6 +74,9 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
     // The process `pid` speaks on the monitor of `run`, which is followed by another process or by
     // none. True: the connection is another run's now, and this run is over.
     virtual bool OnSpeaker(VmRun* run, int64_t pid) = 0;
+    // Connects to a socket of `run` once more, without waiting.
+    virtual Listener ConnectAgain(const VmRun* run, UniqueFd* connection,
+                                  SocketIdentity* identity) = 0;
     // `run` is followed by the process `key` from now on, or no longer.
     virtual void OnFollowed(VmRun* run, const ProcessKey& key) = 0;
     virtual void OnUnfollowed(VmRun* run, const ProcessKey& key) = 0;
@@ -105,6 +114,8 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   // its shutdown file was written then.
   void Resume();
   void LoseTracking();
+  // The same where another process listens on its socket.
+  void LoseListener();
   void EndWithHost();
   void NoteShutdownFile(absl::Time written);
 
@@ -163,6 +174,7 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   void OnEvent(const QmpEvent& event) override;
   void OnRunStateReply(absl::string_view run_state) override;
   void OnGuestAgentReply(const GuestAgentInfo& info) override;
+  void OnDrainCutShort() override;
   void OnDrained() override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
@@ -170,13 +182,26 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   void AwaitReplies();
   // Whether the connection was given to another run, by who speaks on it.
   bool HandedOver();
+  // The process is gone and nothing is connected: finds out whether another process serves the
+  // monitor.
+  void LookForSuccessor();
+  absl::Status Connect(UniqueFd socket, const SocketIdentity& identity);
+  // Waits kAnswerWait for an answer, without which the run has ended.
+  void AwaitAnswer();
   // QEMU answers after the process that was followed had ended: it was not QEMU's.
   void Survive();
+  // Another process listens on the monitor: the run goes on, and no process is known for it.
+  void GoOnUntracked(bool answers);
+  // The same where that process does not serve us.
+  void GoOnUnserved();
   void ArmNudge();
   void OnReplyLate();
   // The process is gone: finds out how it ended, at once or after a moment.
   void AwaitExitStatus();
   void AskExitStatus();
+  // Both with the spare descriptors, if no other is left.
+  ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks);
+  std::optional<uint64_t> OomKills();
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
   // Carries out `effects`; the first event of `type` among them has `told` called.
   void ApplyTold(Effects effects, EventType type, std::function<void()> told);
@@ -220,8 +245,10 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   uint64_t limited_events_ = 0;  // of the session, that were counted
   bool greeted_ = false;
   bool was_ready_ = false;  // a connection before this one was answered
+  bool answers_ = false;    // the last connection that was not closed at once was answered
   bool published_ = false;
   bool process_gone_ = false;
+  bool is_last_try_ = false;  // the connection was made after the process had ended
   bool needs_speaker_ = false;
   bool ending_ = false;  // what is read now is the last: no new connection is wanted
   bool over_ = false;

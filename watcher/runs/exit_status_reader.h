@@ -40,7 +40,8 @@ class ExitStatusReader {
 
   struct Answer {
     std::optional<ExitStatus> status;
-    bool final = true;  // false: asked again later it may tell more
+    bool final = true;  // false: a later call may find more
+    bool out_of_descriptors = false;
   };
   // Of the process that `pidfd`, which is readable, stands for. `start_ticks` as in PeerProcess.
   // Never blocks.

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -65,7 +66,7 @@ std::optional<OomCounters::Count> OomCounters::Find(int64_t pid) const {
   }
   if (v1.has_value()) {
     std::string file = *v1 + "/memory.oom_control";
-    if (const auto kills = Read(file); kills.has_value()) return Count{std::move(file), *kills};
+    if (const auto kills = Read(file); kills.ok()) return Count{std::move(file), *kills};
   }
   if (!v2.has_value()) return std::nullopt;
   // A cgroup without a memory controller of its own (a threaded one, or one below a parent that
@@ -73,19 +74,19 @@ std::optional<OomCounters::Count> OomCounters::Find(int64_t pid) const {
   for (std::string directory = *v2; directory.size() >= v2_->directory.size();
        directory.resize(directory.rfind('/'))) {
     std::string file = directory + "/memory.events";
-    if (const auto kills = Read(file); kills.has_value()) return Count{std::move(file), *kills};
+    if (const auto kills = Read(file); kills.ok()) return Count{std::move(file), *kills};
   }
   return std::nullopt;
 }
 
-std::optional<uint64_t> OomCounters::Read(const std::string& file) const {
+absl::StatusOr<uint64_t> OomCounters::Read(const std::string& file) const {
   const absl::StatusOr<std::string> text = ReadSmallFile(root_ + file);
-  if (!text.ok()) return std::nullopt;
+  if (!text.ok()) return text.status();
   for (absl::string_view line : absl::StrSplit(*text, '\n')) {
     uint64_t kills = 0;
     if (absl::ConsumePrefix(&line, "oom_kill ") && absl::SimpleAtoi(line, &kills)) return kills;
   }
-  return std::nullopt;
+  return absl::NotFoundError(absl::StrCat(file, " counts no OOM kills"));
 }
 
 std::optional<std::string> OomCounters::DirectoryOf(const std::optional<Mount>& mount,

@@ -5,12 +5,14 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
+
 namespace vmeventd {
 
 // The counts of OOM kills that the kernel keeps for each cgroup with a memory controller:
 // `oom_kill` in memory.events (cgroup v2; those of the cgroups below count as well) or in
-// memory.oom_control (v1, Linux 4.13). A process that the kernel kills for want of memory, be it
-// the cgroup's or the node's, is counted in its own cgroup.
+// memory.oom_control (v1, Linux 4.13). A process that the kernel kills because the
+// cgroup or the node is out of memory is counted in its own cgroup.
 class OomCounters {
  public:
   // Reads the mounts. `root` stands before every path, for tests.
@@ -24,10 +26,10 @@ class OomCounters {
   // open for each cgroup of v2 above the process that has no memory controller of its own.
   std::optional<Count> Find(int64_t pid) const;
 
-  // Reads `file` again. Unset: it cannot be read; the cgroup may be gone, for whoever made it may
-  // remove it as soon as it is empty. Its parent's count would not do in its place: it is that of
-  // all the VMs beside it.
-  std::optional<uint64_t> Read(const std::string& file) const;
+  // Reads `file` again. RESOURCE_EXHAUSTED: no descriptor is left. Any other error: it cannot be
+  // read, because the cgroup was removed, which its manager may do as soon as it is empty. The
+  // parent's count does not replace it: that one counts all the VMs beside it.
+  absl::StatusOr<uint64_t> Read(const std::string& file) const;
 
  private:
   struct Mount {

@@ -17,6 +17,8 @@ struct WatcherMeters {
   Counter rate_limited_events;
   Counter shutdown_file_errors;
   Counter unreadable_runs;
+  Counter drains_cut_short;
+  Counter sockets_over_process_limit;
   LatencyHistogram shutdown_file_times;
 };
 

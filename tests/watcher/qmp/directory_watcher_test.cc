@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -20,6 +21,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/support/test_util.h"
 #include "watcher/qmp/inotify_events.h"
 
@@ -74,11 +76,12 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
     ++reports_;
   }
 
-  void Watch(const std::vector<std::string>& directories) {
+  void UseManualClock() { loop_ = EventLoop::Create(&manual_clock_).value(); }
+  void Watch(const std::vector<std::string>& directories, SocketSet::Limits limits = {}) {
     std::vector<WatchSpec> specs;
     specs.reserve(directories.size());
     for (const std::string& directory : directories) specs.push_back({directory, "", ".kvmd"});
-    watcher_ = DirectoryWatcher::Create(loop_.get(), specs, this).value();
+    watcher_ = DirectoryWatcher::Create(loop_.get(), specs, this, limits).value();
     watcher_->Start();
   }
   bool Until(const std::function<bool()>& done) {
@@ -99,6 +102,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
 
   TempDir directory_;
   SystemClock clock_;
+  ManualClock manual_clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::map<int, std::set<std::string>> present_;
   std::vector<WatchedDirectory> directories_;
@@ -275,6 +279,61 @@ TEST_F(DirectoryWatcherTest, AnOverflowLeadsToARescanOfEverything) {
   EXPECT_THAT(present_[0], ElementsAre("x.kvmd"));
   EXPECT_EQ(watcher_->counters().overflows, 1u);
   EXPECT_EQ(watcher_->counters().rescans, 1u);
+}
+
+TEST_F(DirectoryWatcherTest, AReadErrorIsNotTheEndOfAListing) {
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/x.kvmd");
+  BindSocket(Watched() + "/y.kvmd");
+  Watch({Watched()});
+  ASSERT_THAT(present_[0], ElementsAre("x.kvmd", "y.kvmd"));
+  const FaultyReaddir faulty(1);
+  watcher_->Dispatch(EncodeInotifyEvent({-1, IN_Q_OVERFLOW, ""}));
+  EXPECT_EQ(watcher_->counters().rescans, 1u);
+  EXPECT_THAT(present_[0], ElementsAre("x.kvmd", "y.kvmd"));
+}
+
+TEST_F(DirectoryWatcherTest, SocketsBeyondTheDirectorysLimitAreFoundOnceOthersAreGone) {
+  directory_.MakeDirectory("watched");
+  for (const char* name : {"/a.kvmd", "/b.kvmd", "/c.kvmd"}) BindSocket(Watched() + name);
+  UseManualClock();
+  Watch({Watched()}, {.directory = 2, .owner = 2});
+  ASSERT_EQ(present_[0].size(), 2u);
+  EXPECT_EQ(watcher_->counters().over_directory_limit, 1u);
+  BindSocket(Watched() + "/d.kvmd");
+  ASSERT_TRUE(Until([&] { return watcher_->counters().over_directory_limit == 2; }));
+  const std::set<std::string> first = present_[0];
+  for (const std::string& name : first) unlink((Watched() + "/" + name).c_str());
+  ASSERT_TRUE(Until([&] { return present_[0].empty(); }));
+  manual_clock_.Advance(absl::Seconds(5));
+  ASSERT_TRUE(Until([&] { return present_[0].size() == 2; }));
+  for (const std::string& name : present_[0]) EXPECT_EQ(first.count(name), 0u);
+}
+
+TEST_F(DirectoryWatcherTest, OneOwnersSocketsLeaveRoomForOthers) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to give a socket away";
+  directory_.MakeDirectory("watched");
+  for (const char* name : {"/a.kvmd", "/b.kvmd", "/c.kvmd"}) BindSocket(Watched() + name);
+  Watch({Watched()}, {.directory = 3, .owner = 2});
+  EXPECT_EQ(present_[0].size(), 2u);
+  EXPECT_GE(watcher_->counters().over_owner_limit, 1u);
+  BindSocket(Watched() + "/new");
+  ASSERT_EQ(chown((Watched() + "/new").c_str(), 65534, 65534), 0);
+  ASSERT_EQ(rename((Watched() + "/new").c_str(), (Watched() + "/new.kvmd").c_str()), 0);
+  EXPECT_TRUE(Until([&] { return present_[0].count("new.kvmd") == 1; }));
+  EXPECT_EQ(watcher_->counters().over_directory_limit, 0u);
+}
+
+TEST_F(DirectoryWatcherTest, AFullDirectoryForgetsNoSocketThatItKnows) {
+  directory_.MakeDirectory("watched");
+  BindSocket(Watched() + "/known.kvmd");
+  Watch({Watched()}, {.directory = 2, .owner = 2});
+  for (int i = 0; i < 20; ++i) BindSocket(Watched() + "/" + std::to_string(i) + ".kvmd");
+  ASSERT_TRUE(Until([&] { return watcher_->counters().over_directory_limit >= 19; }));
+  const std::set<std::string> before = present_[0];
+  watcher_->Dispatch(EncodeInotifyEvent({-1, IN_Q_OVERFLOW, ""}));
+  EXPECT_EQ(present_[0], before);
+  EXPECT_EQ(before.count("known.kvmd"), 1u);
 }
 
 TEST_F(DirectoryWatcherTest, ARealOverflowLosesNothing) {

@@ -99,6 +99,7 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
   }
   void OnRunStateReply(absl::string_view state) override { states_.emplace_back(state); }
   void OnGuestAgentReply(const GuestAgentInfo& info) override { agents_.push_back(info); }
+  void OnDrainCutShort() override {}
   void OnDrained() override { ++drained_; }
   void OnClosed(absl::string_view why, bool protocol_error) override {
     closed_.emplace(why.data(), why.size());

@@ -219,6 +219,24 @@ TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
+TEST_F(NodeWatcherExitTest, AFullDescriptorTableHidesNoExitStatus) {
+  options_.exit_status_source = ExitStatusSource::kNone;  // the zombie's stat file is what is left
+  options_.greeting_timeout = absl::Milliseconds(20);
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greet = false;
+  qemu.AddMonitor(Socket("vm1"), behavior);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  {
+    const FullDescriptorTable full;
+    qemu.Kill(SIGABRT);
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  }
+  ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
+  ExpectSignal(SIGABRT);
+}
+
 TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
   std::vector<std::unique_ptr<FakeQemu>> qemus;
   for (int i = 0; i < 20; ++i) {

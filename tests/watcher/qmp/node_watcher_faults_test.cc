@@ -1,6 +1,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/node_watcher.h"
@@ -234,6 +236,19 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReas
   EXPECT_TRUE(UntilUnfollowed("vm1", "Permission denied"));
   ASSERT_EQ(seteuid(0), 0);
   ASSERT_EQ(chmod(Socket("vm1").c_str(), 0666), 0);
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
+TEST_F(NodeWatcherFaultsTest, APeerThatCannotBeIdentifiedIsListedWithTheReason) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  {
+    const FaultyPeerCredentials faulty(EIO);
+    Start();
+    ASSERT_TRUE(UntilUnfollowed("vm1", "cannot identify the process"));
+    EXPECT_FALSE(IsUnfollowed("vm1", "LimitNOFILE"));
+    EXPECT_EQ(watcher_->counters().out_of_descriptors, 0u);
+  }
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
 }
 

@@ -1,7 +1,12 @@
+#include <sched.h>
+#include <sys/mount.h>
+
 #include <csignal>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -48,6 +53,54 @@ TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
   ASSERT_TRUE(UntilScanned());
   EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
   EXPECT_THAT(Kept(), IsEmpty());
+}
+
+TEST_F(RestartFaultsTest, AMountWhileManyRunsAreRestoredIsSeenAfterThem) {
+  constexpr int kRuns = 600;  // more than are restored in one turn
+  options_.process_tracking = false;
+  FakeQemu qemu;
+  for (int i = 0; i < kRuns; ++i) qemu.AddMonitor(Socket("vm" + std::to_string(i)));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
+  Die();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  directory_.MakeDirectory("elsewhere");
+  if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    GTEST_SKIP() << "may not mount";
+  }
+  Restart();
+  ASSERT_EQ(mount("none", directory_.Path("elsewhere").c_str(), "tmpfs", 0, nullptr), 0);
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(umount(directory_.Path("elsewhere").c_str()), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
+}
+
+TEST_F(RestartFaultsTest, SocketsThatGoBeforeTheyAreTriedDoNotHoldTheFirstScanUp) {
+  constexpr int kVms = 8;
+  constexpr int kLeftovers = 900;  // a turn tries 256
+  std::vector<std::unique_ptr<FakeQemu>> qemus;
+  for (int i = 0; i < kVms; ++i) {
+    qemus.push_back(std::make_unique<FakeQemu>());
+    qemus.back()->AddMonitor(Socket("vm" + std::to_string(i)));
+  }
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, kVms));
+  Die();
+  {
+    FakeQemu leftovers;
+    FakeMonitor behavior;
+    behavior.listen = false;
+    for (int i = 0; i < kLeftovers; ++i) {
+      leftovers.AddMonitor(Socket("left" + std::to_string(i)), behavior);
+    }
+  }
+  Restart();
+  Turn();
+  ASSERT_FALSE(watcher_->first_scan_done());
+  for (const auto& qemu : qemus) qemu->Unlink(0);
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "their processes live";
 }
 
 TEST_F(RestartFaultsTest, AFullDescriptorTableEndsNoRun) {

@@ -350,6 +350,25 @@ TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
   EXPECT_NE(sink_.Latest("vm1")->ref.run_id, first_run);
 }
 
+TEST_F(UntrackedTest, NothingTellsExitStatuses) {
+  Start();
+  EXPECT_EQ(watcher_->exit_status_source(), "none");
+}
+
+TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
+  options_.watches = {{directory_.Path("ctrl"), "mon-", ".sock"}};
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(directory_.Path("ctrl/mon-web.sock"));
+  qemu.AddMonitor(directory_.Path("ctrl/web.sock"));  // not of the pattern
+  Start();
+  ASSERT_TRUE(UntilState("web", VmState::kRunning));
+  qemu.Send(monitor, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_TRUE(FileExists(ShutdownFile("web")));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
 TEST_F(UntrackedTest, AHeldMonitorWhoseSocketGoesAwayEnds) {
   options_.greeting_timeout = absl::Milliseconds(20);
   FakeQemu qemu;

@@ -104,9 +104,9 @@ TEST_F(OomCountersTest, ACgroupThatIsGoneIsNotKnown) {
   Put("/sys/fs/cgroup/vm1/memory.events", "oom_kill 1\n");
   const std::string file = Find()->file;
   const OomCounters counters(root_.path());
-  EXPECT_EQ(counters.Read(file), 1u);
+  EXPECT_EQ(counters.Read(file).value(), 1u);
   fs::remove_all(root_.path() + "/sys/fs/cgroup/vm1");
-  EXPECT_EQ(counters.Read(file), std::nullopt);
+  EXPECT_FALSE(counters.Read(file).ok());
 }
 
 }  // namespace

@@ -1,0 +1,48 @@
+#include "tests/support/faulty_calls.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace {
+
+// Of the test's own thread; -1 and 0: the calls work.
+thread_local int entries_left = -1;
+thread_local int peer_error = 0;
+
+template <typename Function>
+Function Next(const char* name) {
+  return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+extern "C" dirent* readdir(DIR* directory) {
+  static const auto next = Next<dirent* (*)(DIR*)>("readdir");
+  if (entries_left == 0) {
+    errno = EIO;
+    return nullptr;
+  }
+  if (entries_left > 0) --entries_left;
+  return next(directory);
+}
+
+extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
+  static const auto next = Next<int (*)(int, int, int, void*, socklen_t*)>("getsockopt");
+  if (peer_error != 0 && level == SOL_SOCKET && name == SO_PEERCRED) {
+    errno = peer_error;
+    return -1;
+  }
+  return next(fd, level, name, value, size);
+}
+
+namespace vmeventd {
+
+FaultyReaddir::FaultyReaddir(int entries) { entries_left = entries; }
+FaultyReaddir::~FaultyReaddir() { entries_left = -1; }
+FaultyPeerCredentials::FaultyPeerCredentials(int error) { peer_error = error; }
+FaultyPeerCredentials::~FaultyPeerCredentials() { peer_error = 0; }
+
+}  // namespace vmeventd

@@ -1,0 +1,29 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_
+#define VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_
+
+namespace vmeventd {
+
+// System calls of this process that fail while an object of these lives, in the way that a disk or
+// a security module makes them fail. Linked into a test program, they take the place of libc's.
+
+// readdir(3) fails with EIO after `entries` entries.
+class FaultyReaddir {
+ public:
+  explicit FaultyReaddir(int entries);
+  ~FaultyReaddir();
+  FaultyReaddir(const FaultyReaddir&) = delete;
+  FaultyReaddir& operator=(const FaultyReaddir&) = delete;
+};
+
+// getsockopt(2) fails with `error` for SO_PEERCRED.
+class FaultyPeerCredentials {
+ public:
+  explicit FaultyPeerCredentials(int error);
+  ~FaultyPeerCredentials();
+  FaultyPeerCredentials(const FaultyPeerCredentials&) = delete;
+  FaultyPeerCredentials& operator=(const FaultyPeerCredentials&) = delete;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_

@@ -1,0 +1,163 @@
+// How long one monitor may keep the loop, by a clock that only the handling of lines moves.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/test_util.h"
+#include "watcher/qmp/monitor_connection.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr char kEvent[] =
+    "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"X\"}\r\n";
+constexpr absl::Duration kCost = absl::Milliseconds(1);
+// What fits into a slice, and the line at which it is seen that it is used up.
+const int kLinesOfASlice = static_cast<int>(MonitorConnection::kSlice / kCost) + 1;
+
+std::string Events(int count) {
+  std::string events;
+  for (int i = 0; i < count; ++i) events += kEvent;
+  return events;
+}
+
+// A fake QEMU and our end of its monitor. Each event that is handled takes `cost`.
+class Monitor : public MonitorConnection::Delegate {
+ public:
+  Monitor(EventLoop* loop, ManualClock* clock, std::vector<char>* buffer, const std::string& path,
+          absl::Duration cost)
+      : clock_(clock), cost_(cost) {
+    monitor_ = qemu_.AddMonitor(path);
+    SocketFile file;
+    UniqueFd socket;
+    EXPECT_EQ(OpenSocketFile(path, &file), 0);
+    EXPECT_EQ(ConnectTo(file, &socket), 0);
+    connection_ = std::make_unique<MonitorConnection>(loop, std::move(socket), buffer, this);
+    EXPECT_TRUE(connection_->Start().ok());
+  }
+
+  // Is in the socket, or waits in the fake for room there, when it returns.
+  void Send(int count) { qemu_.Send(monitor_, Events(count)); }
+  void StartDrain() { connection_->StartDrain(); }
+
+  bool ready = false;
+  int events = 0;
+  int cut_short = 0;
+  int drained = 0;
+
+ private:
+  void OnGreeting() override {}
+  void OnReady(const MonitorInfo&) override { ready = true; }
+  void OnEvent(const QmpEvent&) override {
+    ++events;
+    clock_->Advance(cost_);
+  }
+  void OnRunStateReply(absl::string_view) override {}
+  void OnGuestAgentReply(const GuestAgentInfo&) override {}
+  void OnDrainCutShort() override { ++cut_short; }
+  void OnDrained() override { ++drained; }
+  void OnClosed(absl::string_view, bool) override {}
+
+  ManualClock* const clock_;
+  const absl::Duration cost_;
+  FakeQemu qemu_;
+  int monitor_ = -1;
+  std::unique_ptr<MonitorConnection> connection_;
+};
+
+class MonitorSlicesTest : public testing::Test {
+ protected:
+  std::unique_ptr<Monitor> Connect(absl::Duration cost) {
+    const std::string path = directory_.Path("m" + std::to_string(++monitors_));
+    auto monitor = std::make_unique<Monitor>(loop_.get(), &clock_, &buffer_, path, cost);
+    EXPECT_TRUE(StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); },
+                          [&] { return monitor->ready; }));
+    return monitor;
+  }
+  // One turn; time passes in it for what it handles, or a millisecond for nothing.
+  void Turn() {
+    const absl::Duration before = Now();
+    loop_->RunOnce(absl::ZeroDuration());
+    if (Now() == before) clock_.Advance(absl::Milliseconds(1));
+  }
+  absl::Duration Now() const { return clock_.Now().monotonic; }
+
+  TempDir directory_;
+  ManualClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::vector<char> buffer_ = std::vector<char>(64 << 10);
+  int monitors_ = 0;
+};
+
+TEST_F(MonitorSlicesTest, AFloodIsHandledInSlicesBetweenWhichItPauses) {
+  constexpr int kFlood = 1000;
+  const auto monitor = Connect(kCost);
+  const absl::Duration began = Now();
+  monitor->Send(kFlood);
+  ASSERT_TRUE(StepUntil(
+      [&] {
+        const int before = monitor->events;
+        Turn();
+        ASSERT_LE(monitor->events - before, kLinesOfASlice);
+      },
+      [&] { return monitor->events == kFlood; }));
+  const int parts = MonitorConnection::kPausePerWork;  // of the time, for one of work
+  EXPECT_GE(Now() - began, kFlood * kCost * parts);
+}
+
+TEST_F(MonitorSlicesTest, ADrainIsHandledInSlicesToItsEnd) {
+  constexpr int kFlood = 300;  // takes 1.2 s with its pauses
+  const auto monitor = Connect(kCost);
+  monitor->Send(kFlood);
+  monitor->StartDrain();
+  EXPECT_LE(monitor->events, kLinesOfASlice);
+  ASSERT_TRUE(StepUntil(
+      [&] {
+        const int before = monitor->events;
+        Turn();
+        ASSERT_LE(monitor->events - before, kLinesOfASlice);
+      },
+      [&] { return monitor->drained == 1; }));
+  EXPECT_EQ(monitor->events, kFlood);
+  EXPECT_EQ(monitor->cut_short, 0);
+}
+
+TEST_F(MonitorSlicesTest, ADrainThatTakesTooLongIsCutShort) {
+  constexpr int kFlood = 1000;
+  const auto monitor = Connect(kCost);
+  monitor->Send(kFlood);
+  const absl::Duration began = Now();
+  monitor->StartDrain();
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return monitor->drained == 1; }));
+  EXPECT_EQ(monitor->cut_short, 1);
+  EXPECT_LT(monitor->events, kFlood);
+  const absl::Duration slice = kLinesOfASlice * kCost;
+  EXPECT_LE(Now() - began, MonitorConnection::kMaxDrainTime +
+                               slice * (1 + MonitorConnection::kPausePerWork) +
+                               absl::Milliseconds(1));
+}
+
+TEST_F(MonitorSlicesTest, BesideFiveFloodsAnEventIsHandledWithin50Milliseconds) {
+  std::vector<std::unique_ptr<Monitor>> hostile;
+  for (int i = 0; i < 5; ++i) hostile.push_back(Connect(kCost));
+  const auto honest = Connect(absl::ZeroDuration());
+  for (const auto& monitor : hostile) monitor->Send(2000);
+  absl::Duration latest;
+  for (int round = 1; round <= 50; ++round) {
+    for (int i = 0; i < 7; ++i) Turn();
+    honest->Send(1);
+    const absl::Duration sent = Now();
+    ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return honest->events == round; }));
+    latest = std::max(latest, Now() - sent);
+  }
+  EXPECT_LE(latest, absl::Milliseconds(50));
+  for (const auto& monitor : hostile) EXPECT_GT(monitor->events, 100) << "it is served, too";
+}
+
+}  // namespace
+}  // namespace vmeventd
