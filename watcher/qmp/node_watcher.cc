@@ -90,7 +90,8 @@ void NodeWatcherImpl::RunOnce(absl::Duration timeout) {
     }
   }
   loop_->RunOnce(timeout);
-  const auto dead_handlers = std::exchange(context_.graveyard, {});
+  ended_runs_.clear();
+  context_.closed_connections.clear();
   dropped_slots_.clear();
   if (!scanned_) return;
   if (tell_runs_again_.exchange(false)) TellAllRuns();

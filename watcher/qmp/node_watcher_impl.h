@@ -205,6 +205,7 @@ class NodeWatcherImpl : public NodeWatcher, public DirectoryWatcher::Delegate, p
   // The run of each process that is followed.
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
   RunContext context_;
+  std::vector<std::unique_ptr<VmRun>> ended_runs_;  // may be on the call stack
   absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>>
       slots_;                                               // by SocketSlot::path
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack

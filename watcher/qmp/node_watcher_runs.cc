@@ -158,7 +158,7 @@ bool NodeWatcherImpl::OnSpeaker(VmRun* run, int64_t pid) {
   --slot->runs;
   if (real == nullptr || real->connected()) {
     connection->Close();
-    context_.graveyard.push_back(std::move(connection));
+    context_.closed_connections.push_back(std::move(connection));
     DropSlotIfUnused(slot);
     return true;
   }
@@ -376,7 +376,7 @@ void NodeWatcherImpl::OnOver(VmRun* run) {
     }
     if (slot != home) DropSlotIfUnused(slot);
   }
-  context_.graveyard.push_back(std::move(followed.run));
+  ended_runs_.push_back(std::move(followed.run));
   DropSlotIfUnused(home);
 }
 

@@ -1,9 +1,6 @@
 #include "watcher/qmp/vm_run.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
-#include <csignal>
 #include <utility>
 #include <variant>
 
@@ -22,12 +19,6 @@ constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
 // How long a QEMU that has greeted may be silent before it is nudged, each time.
 constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
 
-// How long the end of a run waits for its exit status, where the kernel does not have it yet: a
-// parent that reaps does so within that. The status of a zombie that this process may not read is
-// not known.
-constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
-constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
-
 // How long QEMU may take for an answer once the process that was followed is gone. A child that
 // only holds the monitor open never answers, and delays the run's end by that.
 constexpr absl::Duration kAnswerWait = absl::Seconds(2);
@@ -39,85 +30,60 @@ std::string ForLog(const std::string& text) { return absl::Utf8SafeCHexEscape(te
 
 }  // namespace
 
-ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters) {
-  ProcessInfo info{.pid = process.pid, .start_ticks = process.start_ticks};
-  if (const std::optional<ProcessKey> key = KeyOf(process); key.has_value()) {
-    info.pidfd_inode = key->pidfd_inode;
-  }
-  if (process.start_ticks != 0) info.process_start = ProcessStartTime(process.start_ticks);
-  if (process.pid == 0) return info;
-  const std::optional<OomCounters::Count> ooms = oom_counters.Find(process.pid);
-  // A path that is not UTF-8 cannot be kept.
-  if (ooms.has_value() && EscapeNonUtf8(ooms->file) == ooms->file) {
-    info.oom_file = ooms->file;
-    info.oom_kills = ooms->kills;
-  }
-  return info;
-}
-
 VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
     : context_(context),
       owner_(owner),
       session_(std::move(session)),
-      oom_kills_(info().oom_kills),
+      process_(context, this,
+               {.pid = info().pid,
+                .start_ticks = info().start_ticks,
+                .oom_file = info().oom_file,
+                .oom_kills = info().oom_kills}),
       published_(session_.away()) {}
 
 VmRun::~VmRun() {
   RetireConnection();
-  ReleasePidfd();
+  process_.Reset({});
   context_->loop->CancelTimer(&tick_timer_);
   context_->loop->CancelTimer(&query_timer_);
   context_->loop->CancelTimer(&answer_timer_);
-  context_->loop->CancelTimer(&status_timer_);
 }
 
 absl::Status VmRun::Track(PeerProcess process) {
-  if (absl::Status status = context_->loop->Add(process.pidfd.get(), EPOLLIN, this); !status.ok()) {
-    return status;
-  }
-  process_ = KeyOf(process);
-  pidfd_ = std::move(process.pidfd);
-  ++context_->vm_descriptors;
-  context_->exit_statuses->Follow(info().pid);
-  if (!info().oom_file.empty()) context_->oom_watch->Follow(info().oom_file, this);
-  if (process_.has_value()) owner_->OnFollowed(this, *process_);
+  if (absl::Status status = process_.Follow(std::move(process)); !status.ok()) return status;
+  if (process_.key().has_value()) owner_->OnFollowed(this, *process_.key());
   return absl::OkStatus();
 }
 
 absl::Status VmRun::TrackAgain(PeerProcess process) {
   if (absl::Status status = Track(std::move(process)); !status.ok()) return status;
   // What was killed there while vmeventd was away was not this process, if it lives now.
-  OnOomCountChanged();
+  process_.OnOomCountChanged();
   return absl::OkStatus();
 }
 
 absl::Status VmRun::TrackInstead(PeerProcess process) {
-  ReleasePidfd();
-  process_gone_ = false;
+  const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
+  process_.Reset(info);
   is_last_try_ = false;
   context_->loop->CancelTimer(&answer_timer_);
   ending_ = false;
-  const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
-  oom_kills_ = info.oom_kills;
   Apply(session_.OnProcessFound(info, context_->loop->Now()));
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
 }
 
-void VmRun::OnOomCountChanged() {
-  if (info().oom_file.empty() || !pidfd_.valid()) return;
-  const std::optional<uint64_t> kills = OomKills();
-  // A process that was killed lives on until it has exited.
-  if (!kills.has_value() || *kills == oom_kills_ || IsDying(info().pid) || HasEnded(pidfd_.get())) {
-    return;
-  }
-  oom_kills_ = *kills;
-  Apply(session_.OnOomKills(*kills));
+void VmRun::OnOomKillsOfOthers(uint64_t kills) { Apply(session_.OnOomKills(kills)); }
+
+void VmRun::OnOomKilled(uint64_t kills) { owner_->OnOomKill(this, kills); }
+
+void VmRun::OnReleased() {
+  if (process_.key().has_value()) owner_->OnUnfollowed(this, *process_.key());
 }
 
 absl::Status VmRun::Attach(UniqueFd socket, const SocketIdentity& identity) {
-  if (process_gone_) return absl::FailedPreconditionError("its process is gone");
+  if (process_.gone()) return absl::FailedPreconditionError("its process is gone");
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over_) return absl::FailedPreconditionError("the run is over");
   if (absl::Status status = Connect(std::move(socket), identity); !status.ok()) return status;
@@ -191,41 +157,15 @@ void VmRun::End(const ProcessEnd& end) {
   Apply(session_.OnProcessGone(context_->loop->Now(), end));
 }
 
-void VmRun::EndWithZombie(const PeerProcess& zombie) {
-  End(EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status));
-}
+void VmRun::EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
-ExitStatusReader::Answer VmRun::ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
-  ExitStatusReader::Answer answer;
-  // A descriptor that is missing still makes an answer, if a poorer one.
-  context_->spares
-      .Do([&] {
-        answer = context_->exit_statuses->Ask(pidfd, pid, start_ticks);
-        return answer.out_of_descriptors ? absl::ResourceExhaustedError("exit status")
-                                         : absl::OkStatus();
-      })
-      .IgnoreError();
-  return answer;
-}
-
-std::optional<uint64_t> VmRun::OomKills() {
-  absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
-  context_->spares
-      .Do([&] {
-        kills = context_->oom_counters->Read(info().oom_file);
-        return kills.status();
-      })
-      .IgnoreError();
-  return kills.ok() ? std::optional(*kills) : std::nullopt;
-}
-
-void VmRun::OnFdReady(uint32_t) {
-  context_->loop->Remove(pidfd_.get());
-  process_gone_ = true;
+void VmRun::OnProcessGone() {
   ending_ = true;
   if (connection_ != nullptr) return connection_->StartDrain();
   LookForSuccessor();
 }
+
+void VmRun::OnProcessEnd(const ProcessEnd& end) { End(end); }
 
 void VmRun::OnDrainCutShort() {
   context_->meters.drains_cut_short.Add();
@@ -250,7 +190,7 @@ void VmRun::AwaitAnswer() {
     answer_timer_ = {};
     RetireConnection();
     Apply(session_.OnMonitorClosed("the process is gone", context_->loop->Now()));
-    if (!over_) AwaitExitStatus();
+    if (!over_) process_.AwaitEnd();
   });
 }
 
@@ -263,7 +203,7 @@ void VmRun::LookForSuccessor() {
   SocketIdentity identity;
   switch (is_last_try_ ? Listener::kNone : owner_->ConnectAgain(this, &socket, &identity)) {
     case Listener::kNone:
-      return AwaitExitStatus();
+      return process_.AwaitEnd();
     case Listener::kUnknown:
       return GoOnUnserved();
     case Listener::kConnected:
@@ -296,8 +236,7 @@ void VmRun::Survive() {
 
 void VmRun::GoOnUntracked(bool answers) {
   context_->loop->CancelTimer(&answer_timer_);
-  ReleasePidfd();
-  process_gone_ = false;
+  process_.Reset({});
   is_last_try_ = false;
   ending_ = false;
   spdlog::warn(
@@ -307,41 +246,11 @@ void VmRun::GoOnUntracked(bool answers) {
   Apply(session_.OnListenerGone(answers, context_->loop->Now()));
 }
 
-void VmRun::AwaitExitStatus() {
-  status_deadline_ = context_->loop->Now().monotonic + kStatusWait;
-  status_backoff_ = kFirstStatusWait;
-  AskExitStatus();
-}
-
-void VmRun::AskExitStatus() {
-  const ExitStatusReader::Answer answer =
-      ExitStatusOf(pidfd_.get(), info().pid, info().start_ticks);
-  const absl::Duration now = context_->loop->Now().monotonic;
-  if (!answer.final && now < status_deadline_) {
-    status_timer_ = context_->loop->AddTimer(std::min(now + status_backoff_, status_deadline_),
-                                             [this] { AskExitStatus(); });
-    status_backoff_ *= 2;
-    return;
-  }
-  status_timer_ = {};
-  ReleasePidfd();
-  End(EndOf(answer.status));
-}
-
-ProcessEnd VmRun::EndOf(const std::optional<ExitStatus>& status) {
-  ProcessEnd end{status, false};
-  if (!status.has_value() || status->signal != SIGKILL || info().oom_file.empty()) return end;
-  const std::optional<uint64_t> kills = OomKills();
-  end.oom_killed = kills.has_value() && *kills > oom_kills_;
-  if (end.oom_killed) owner_->OnOomKill(this, *kills);
-  return end;
-}
-
 // Intents
 
 bool VmRun::Lives() {
   if (connection_ != nullptr) connection_->Drain(kMaxDrain);
-  return !over_ && !process_gone_ && !(pidfd_.valid() && HasEnded(pidfd_.get()));
+  return !over_ && !process_.ended();
 }
 
 void VmRun::Confirm(std::function<void()> told) {
@@ -389,17 +298,7 @@ void VmRun::RetireConnection() {
   if (connection_ == nullptr) return;
   connection_->Close();
   --context_->vm_descriptors;
-  context_->graveyard.push_back(std::move(connection_));
-}
-
-void VmRun::ReleasePidfd() {
-  if (!pidfd_.valid()) return;
-  if (!process_gone_) context_->loop->Remove(pidfd_.get());
-  pidfd_.Reset();
-  --context_->vm_descriptors;
-  context_->exit_statuses->Unfollow(info().pid);
-  if (!info().oom_file.empty()) context_->oom_watch->Unfollow(info().oom_file, this);
-  if (process_.has_value()) owner_->OnUnfollowed(this, *std::exchange(process_, std::nullopt));
+  context_->closed_connections.push_back(std::move(connection_));
 }
 
 // The monitor
@@ -436,7 +335,7 @@ void VmRun::OnReady(const MonitorInfo& info) {
     if (connection->open()) connection->delegate()->OnReady(info);
     return;
   }
-  if (process_gone_) Survive();
+  if (process_.gone()) Survive();
   const Instant now = context_->loop->Now();
   ready_since_ = now.monotonic;
   answers_ = true;
@@ -465,7 +364,7 @@ void VmRun::OnClosed(absl::string_view why, bool protocol_error) {
   const Instant now = context_->loop->Now();
   const absl::Duration answered_for = std::max(absl::ZeroDuration(), now.monotonic - ready_since_);
   RetireConnection();
-  if (process_gone_) {
+  if (process_.gone()) {
     context_->loop->CancelTimer(&answer_timer_);
     Apply(session_.OnMonitorClosed(reason, now));
     if (!over_) LookForSuccessor();
@@ -497,7 +396,7 @@ void VmRun::OnClosed(absl::string_view why, bool protocol_error) {
 void VmRun::OnGreetingTimeout() {
   monitor_timer_ = {};
   if (needs_speaker_ && !published_) return Discard();
-  if (process_gone_) {
+  if (process_.gone()) {
     RetireConnection();
     return GoOnUnserved();
   }

@@ -1,7 +1,6 @@
 #ifndef VMEVENTD_WATCHER_QMP_VM_RUN_H_
 #define VMEVENTD_WATCHER_QMP_VM_RUN_H_
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -17,38 +16,26 @@
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/node_watcher.h"
-#include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/oom_counters.h"
-#include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/spare_descriptors.h"
+#include "watcher/runs/process_watch.h"
 #include "watcher/runs/watcher_meters.h"
 
 namespace vmeventd {
 
 // What all runs of one watcher share. Outlives them.
-struct RunContext {
-  EventLoop* loop = nullptr;
+struct RunContext : ProcessContext {
   const WatcherOptions* options = nullptr;
-  ExitStatusReader* exit_statuses = nullptr;
-  const OomCounters* oom_counters = nullptr;
-  OomWatch* oom_watch = nullptr;
   WatcherMeters meters;
   std::vector<char> buffer;  // what connections read into
-  SpareDescriptors spares;
-  int vm_descriptors = 0;  // held by runs
   // What may still be on the call stack; emptied after each turn of the loop.
-  std::vector<std::unique_ptr<FdHandler>> graveyard;
+  std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
 };
 
-// What a run needs to know of `process`, which is tracked.
-ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
-
-// One VmSession with what it needs of the outside: the process's pidfd, the monitor's connection
-// while there is one, timers, and the shutdown file. Hands inputs to the session and carries out
-// its effects, in order. Which socket to connect to, and when, is its owner's business. Loop
-// thread.
-class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWatch::User {
+// One VmSession with what it needs of the outside: the watch of its process, the monitor's
+// connection while there is one, timers, and the shutdown file. Hands inputs to the session and
+// carries out its effects, in order. Which socket to connect to, and when, is its owner's business.
+// Loop thread.
+class VmRun : public MonitorConnection::Delegate, public ProcessWatch::Delegate {
  public:
   enum class MonitorEnd {
     kLost,      // the peer closed it
@@ -85,7 +72,7 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
     // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
     virtual void OnOomKill(VmRun* run, uint64_t kills) = 0;
     // The run is over, and its end published if its start was; it takes no more input. The owner
-    // puts it into the graveyard.
+    // keeps the object until the turn of the loop is over.
     virtual void OnOver(VmRun* run) = 0;
   };
 
@@ -146,9 +133,7 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   const Intent* open_intent() const { return session_.open_intent(); }
 
   // One of the `kills` that its cgroup counts was of another process.
-  void DiscountOomKill(uint64_t kills) { oom_kills_ = std::min(oom_kills_ + 1, kills); }
-  // Its cgroup's count may have risen: what was counted while this process lives was another's.
-  void OnOomCountChanged() override;
+  void DiscountOomKill(uint64_t kills) { process_.DiscountOomKill(kills); }
 
   const RunInfo& info() const { return session_.run(); }
   Instant attached_at() const { return session_.attached_at(); }
@@ -157,18 +142,21 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   VmStatus Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
-  bool followed() const { return pidfd_.valid(); }
+  bool followed() const { return process_.followed(); }
   bool needs_speaker() const { return needs_speaker_; }
   // Whether the process that it follows has ended.
-  bool process_ended() const { return process_gone_ || (pidfd_.valid() && HasEnded(pidfd_.get())); }
+  bool process_ended() const { return process_.ended(); }
   bool connected() const { return connection_ != nullptr; }
   // Whether the sink knows of it.
   bool published() const { return published_; }
 
-  // The process has ended.
-  void OnFdReady(uint32_t events) override;
-
  private:
+  void OnProcessGone() override;
+  void OnProcessEnd(const ProcessEnd& end) override;
+  void OnOomKillsOfOthers(uint64_t kills) override;
+  void OnOomKilled(uint64_t kills) override;
+  void OnReleased() override;
+
   void OnGreeting() override;
   void OnReady(const MonitorInfo& info) override;
   void OnEvent(const QmpEvent& event) override;
@@ -196,20 +184,12 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   void GoOnUnserved();
   void ArmNudge();
   void OnReplyLate();
-  // The process is gone: finds out how it ended, at once or after a moment.
-  void AwaitExitStatus();
-  void AskExitStatus();
-  // Both with the spare descriptors, if no other is left.
-  ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks);
-  std::optional<uint64_t> OomKills();
-  ProcessEnd EndOf(const std::optional<ExitStatus>& status);
   // Carries out `effects`; the first event of `type` among them has `told` called.
   void ApplyTold(Effects effects, EventType type, std::function<void()> told);
   // Reads what the connection still has, then closes it and tells the session `why`.
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
   void RetireConnection();
-  void ReleasePidfd();
 
   void Apply(Effects effects);
   void Carry(const WriteShutdownFile& effect);
@@ -227,9 +207,7 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   RunContext* const context_;
   Owner* const owner_;
   VmSession session_;
-  UniqueFd pidfd_;
-  std::optional<ProcessKey> process_;  // of pidfd_
-  uint64_t oom_kills_;                 // of RunInfo::oom_file, that were of others
+  ProcessWatch process_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();     // InfiniteDuration: not yet
   absl::Duration reply_deadline_ = absl::InfiniteDuration();  // of the handshake
@@ -237,9 +215,6 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   TimerId tick_timer_;
   TimerId query_timer_;
   TimerId answer_timer_;  // for an answer after the process's end
-  TimerId status_timer_;  // for the exit status
-  absl::Duration status_deadline_ = absl::InfiniteDuration();
-  absl::Duration status_backoff_;
   // When to ask once more after query_timer_; InfiniteDuration: not at all.
   absl::Duration next_query_ = absl::InfiniteDuration();
   uint64_t limited_events_ = 0;  // of the session, that were counted
@@ -247,7 +222,6 @@ class VmRun : public FdHandler, public MonitorConnection::Delegate, public OomWa
   bool was_ready_ = false;  // a connection before this one was answered
   bool answers_ = false;    // the last connection that was not closed at once was answered
   bool published_ = false;
-  bool process_gone_ = false;
   bool is_last_try_ = false;  // the connection was made after the process had ended
   bool needs_speaker_ = false;
   bool ending_ = false;  // what is read now is the last: no new connection is wanted

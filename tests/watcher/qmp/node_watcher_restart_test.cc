@@ -251,7 +251,9 @@ TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   const std::string run_id = RunId("vm1");
   Die();
-  StartWith({WithNumber(Replaced(KeptRun(), run_id, "earlier"), "start_ticks", "17")});
+  // Its socket was another one, too.
+  StartWith({WithNumber(WithNumber(Replaced(KeptRun(), run_id, "earlier"), "start_ticks", "17"),
+                        "socket", "[0")});
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, "earlier");
   EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);

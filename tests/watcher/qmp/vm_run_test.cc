@@ -32,7 +32,7 @@ class VmRunOomTest : public testing::Test, public VmRun::Owner {
   }
   ~VmRunOomTest() override {
     run_.reset();
-    context_.graveyard.clear();
+    context_.closed_connections.clear();
   }
 
   void OnPublish(VmRun*, VmUpdate update) override {

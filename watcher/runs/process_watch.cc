@@ -1,0 +1,150 @@
+#include "watcher/runs/process_watch.h"
+
+#include <sys/epoll.h>
+
+#include <csignal>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "watcher/core/names.h"
+
+namespace vmeventd {
+namespace {
+
+// How long the end of a run waits for its exit status, where the kernel does not have it yet: a
+// parent that reaps does so within that. The status of a zombie that this process may not read is
+// not known.
+constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
+constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
+
+}  // namespace
+
+ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters) {
+  ProcessInfo info{.pid = process.pid, .start_ticks = process.start_ticks};
+  if (const std::optional<ProcessKey> key = KeyOf(process); key.has_value()) {
+    info.pidfd_inode = key->pidfd_inode;
+  }
+  if (process.start_ticks != 0) info.process_start = ProcessStartTime(process.start_ticks);
+  if (process.pid == 0) return info;
+  const std::optional<OomCounters::Count> ooms = oom_counters.Find(process.pid);
+  // A path that is not UTF-8 cannot be kept.
+  if (ooms.has_value() && EscapeNonUtf8(ooms->file) == ooms->file) {
+    info.oom_file = ooms->file;
+    info.oom_kills = ooms->kills;
+  }
+  return info;
+}
+
+ProcessWatch::ProcessWatch(ProcessContext* context, Delegate* delegate, ProcessInfo info)
+    : context_(context), delegate_(delegate), info_(std::move(info)), oom_kills_(info_.oom_kills) {}
+
+ProcessWatch::~ProcessWatch() {
+  context_->loop->CancelTimer(&status_timer_);
+  Release();
+}
+
+absl::Status ProcessWatch::Follow(PeerProcess process) {
+  if (absl::Status status = context_->loop->Add(process.pidfd.get(), EPOLLIN, this); !status.ok()) {
+    return status;
+  }
+  key_ = KeyOf(process);
+  pidfd_ = std::move(process.pidfd);
+  ++context_->vm_descriptors;
+  context_->exit_statuses->Follow(info_.pid);
+  if (!info_.oom_file.empty()) context_->oom_watch->Follow(info_.oom_file, this);
+  return absl::OkStatus();
+}
+
+void ProcessWatch::Reset(ProcessInfo info) {
+  Release();
+  gone_ = false;
+  info_ = std::move(info);
+  oom_kills_ = info_.oom_kills;
+}
+
+void ProcessWatch::Release() {
+  if (!pidfd_.valid()) return;
+  if (!gone_) context_->loop->Remove(pidfd_.get());
+  pidfd_.Reset();
+  --context_->vm_descriptors;
+  context_->exit_statuses->Unfollow(info_.pid);
+  if (!info_.oom_file.empty()) context_->oom_watch->Unfollow(info_.oom_file, this);
+  delegate_->OnReleased();
+  key_.reset();
+}
+
+void ProcessWatch::OnFdReady(uint32_t) {
+  context_->loop->Remove(pidfd_.get());
+  gone_ = true;
+  delegate_->OnProcessGone();
+}
+
+void ProcessWatch::OnOomCountChanged() {
+  if (info_.oom_file.empty() || !pidfd_.valid()) return;
+  const std::optional<uint64_t> kills = ReadOomKills();
+  // A process that was killed lives on until it has exited.
+  if (!kills.has_value() || *kills == oom_kills_ || IsDying(info_.pid) || HasEnded(pidfd_.get())) {
+    return;
+  }
+  oom_kills_ = *kills;
+  delegate_->OnOomKillsOfOthers(*kills);
+}
+
+void ProcessWatch::AwaitEnd() {
+  status_deadline_ = context_->loop->Now().monotonic + kStatusWait;
+  status_backoff_ = kFirstStatusWait;
+  AskExitStatus();
+}
+
+void ProcessWatch::AskExitStatus() {
+  const ExitStatusReader::Answer answer = ExitStatusOf(pidfd_.get(), info_.pid, info_.start_ticks);
+  const absl::Duration now = context_->loop->Now().monotonic;
+  if (!answer.final && now < status_deadline_) {
+    status_timer_ = context_->loop->AddTimer(std::min(now + status_backoff_, status_deadline_),
+                                             [this] { AskExitStatus(); });
+    status_backoff_ *= 2;
+    return;
+  }
+  status_timer_ = {};
+  Release();
+  delegate_->OnProcessEnd(EndOf(answer.status));
+}
+
+ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
+  return EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
+}
+
+ExitStatusReader::Answer ProcessWatch::ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
+  ExitStatusReader::Answer answer;
+  // A descriptor that is missing still makes an answer, if a poorer one.
+  context_->spares
+      .Do([&] {
+        answer = context_->exit_statuses->Ask(pidfd, pid, start_ticks);
+        return answer.out_of_descriptors ? absl::ResourceExhaustedError("exit status")
+                                         : absl::OkStatus();
+      })
+      .IgnoreError();
+  return answer;
+}
+
+std::optional<uint64_t> ProcessWatch::ReadOomKills() {
+  absl::StatusOr<uint64_t> kills = absl::UnknownError("not read");
+  context_->spares
+      .Do([&] {
+        kills = context_->oom_counters->Read(info_.oom_file);
+        return kills.status();
+      })
+      .IgnoreError();
+  return kills.ok() ? std::optional(*kills) : std::nullopt;
+}
+
+ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
+  ProcessEnd end{status, false};
+  if (!status.has_value() || status->signal != SIGKILL || info_.oom_file.empty()) return end;
+  const std::optional<uint64_t> kills = ReadOomKills();
+  end.oom_killed = kills.has_value() && *kills > oom_kills_;
+  if (end.oom_killed) delegate_->OnOomKilled(*kills);
+  return end;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,107 @@
+#ifndef VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
+#define VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/runs/exit_status_reader.h"
+#include "watcher/runs/oom_counters.h"
+#include "watcher/runs/oom_watch.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/spare_descriptors.h"
+
+namespace vmeventd {
+
+// What all process watches of one loop share. Outlives them.
+struct ProcessContext {
+  EventLoop* loop = nullptr;
+  ExitStatusReader* exit_statuses = nullptr;
+  const OomCounters* oom_counters = nullptr;
+  OomWatch* oom_watch = nullptr;
+  SpareDescriptors spares;
+  int vm_descriptors = 0;  // that runs hold
+};
+
+// What a run needs to know of `process`, which is tracked.
+ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
+
+// Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
+// kernel killed it because its cgroup was out of memory. Loop thread.
+class ProcessWatch : public FdHandler, public OomWatch::User {
+ public:
+  // Called from the loop, and OnProcessEnd from within AwaitEnd as well. Each may destroy nothing.
+  class Delegate {
+   public:
+    virtual ~Delegate() = default;
+    // The process has ended. A zombie has.
+    virtual void OnProcessGone() = 0;
+    // AwaitEnd has its answer; the watch holds no descriptor any more.
+    virtual void OnProcessEnd(const ProcessEnd& end) = 0;
+    // The cgroup of the process, which lives, counts `kills` by now: all were of others.
+    virtual void OnOomKillsOfOthers(uint64_t kills) = 0;
+    // One of the `kills` that the cgroup counts was this process, and so no other one there.
+    virtual void OnOomKilled(uint64_t kills) = 0;
+    // The watch is about to let go of the process.
+    virtual void OnReleased() = 0;
+  };
+
+  // `info` is the process that is to be followed, or was by a daemon before this one. `context` and
+  // `delegate` outlive the watch.
+  ProcessWatch(ProcessContext* context, Delegate* delegate, ProcessInfo info);
+  ~ProcessWatch() override;
+
+  // Begins to wait for the end of `process`, which is tracked and is that of `info`. An error names
+  // the system call that failed; nothing is followed then.
+  absl::Status Follow(PeerProcess process);
+  // Lets go of the process, and takes another one's facts in its place.
+  void Reset(ProcessInfo info);
+
+  // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
+  void AwaitEnd();
+  // How the process ended of which `zombie` is left.
+  ProcessEnd EndOfZombie(const PeerProcess& zombie);
+
+  // Reads the OOM count of the process's cgroup while it lives: what was counted was another's.
+  void OnOomCountChanged() override;
+  // One of the `kills` that its cgroup counts was of another process.
+  void DiscountOomKill(uint64_t kills) { oom_kills_ = std::min(oom_kills_ + 1, kills); }
+
+  // A process is followed, or has ended and its end was not found out yet.
+  bool followed() const { return pidfd_.valid(); }
+  // OnProcessGone was called.
+  bool gone() const { return gone_; }
+  // The process has ended, whether or not the loop has noticed.
+  bool ended() const { return gone_ || (pidfd_.valid() && HasEnded(pidfd_.get())); }
+  const std::optional<ProcessKey>& key() const { return key_; }
+
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  void Release();
+  void AskExitStatus();
+  // Both with the spare descriptors, if no other is left.
+  ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks);
+  std::optional<uint64_t> ReadOomKills();
+  ProcessEnd EndOf(const std::optional<ExitStatus>& status);
+
+  ProcessContext* const context_;
+  Delegate* const delegate_;
+  ProcessInfo info_;
+  uint64_t oom_kills_;  // of the cgroup's, that were of others
+  UniqueFd pidfd_;
+  std::optional<ProcessKey> key_;  // of pidfd_
+  bool gone_ = false;
+  TimerId status_timer_;
+  absl::Duration status_deadline_ = absl::InfiniteDuration();
+  absl::Duration status_backoff_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_PROCESS_WATCH_H_
