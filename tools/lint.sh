@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# ./dev lint: formatting, shell scripts, the directions of includes, the wire contract, clang-tidy.
+# ./dev lint: formatting, shell scripts, the directions of includes, documents, the wire contract,
+# clang-tidy.
 #
 #   lint.sh BUILD_TREE JOBS [--all | --since COMMIT]
 #
 # clang-tidy is slow. It looks at what differs from COMMIT: by default from where HEAD and main part,
-# and at everything where nothing does or there is no main; --all: at everything. Everything else is
-# always checked as a whole. The build tree needs its compile_commands.json and the generated code of
-# proto/.
+# and where HEAD is main's, from the commit before; --all: at everything. Everything else is always
+# checked as a whole. The build tree needs its compile_commands.json and the generated code of proto/.
 set -euo pipefail
 
 usage() {
@@ -29,16 +29,17 @@ complain() {
   failures=$((failures + 1))
 }
 
-# Where HEAD and main part; nothing where that cannot be said or nothing has changed since.
+# Where HEAD and main part; where nothing has changed since, or there is no main, the commit before.
 branch_point() {
   local main point
   for main in origin/main main; do
     point=$(git merge-base HEAD "$main" 2>/dev/null) || continue
     if [[ -n $(git diff --name-only "$point") || -n $(git ls-files --others --exclude-standard) ]]; then
       echo "$point"
+      return
     fi
-    return
   done
+  git rev-parse --verify --quiet HEAD~1 || true
 }
 
 case "$#:${1:-}" in
@@ -63,6 +64,9 @@ shellcheck "${scripts[@]}" tests/support/guest/init deploy/debian/{postinst,prer
 
 say "directions of includes"
 tools/check_includes.py || complain "tools/include_rules.txt does not permit this"
+
+say "documents"
+tools/check_documents.py || complain "a document names what does not exist"
 
 say "the wire contract"
 tools/contract/check.sh || complain "the wire contract is not as it must be"

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include "grpcpp/generic/generic_stub.h"
@@ -93,6 +94,18 @@ v1::Vm Daemon::GetVm(const std::string& name) {
   v1::GetVmResponse response;
   Check(stub_->GetVm(&context, request, &response), "GetVm " + name);
   return response.vm();
+}
+
+size_t Daemon::ResidentMiB() const {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return 0;
+#else
+  std::ifstream file(absl::StrCat("/proc/", pid(), "/statm"));
+  size_t pages = 0;
+  file >> pages >> pages;
+  if (pages == 0) Fail("the daemon's memory cannot be read");
+  return pages * static_cast<size_t>(getpagesize()) >> 20;
+#endif
 }
 
 std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {

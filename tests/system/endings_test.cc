@@ -1,6 +1,7 @@
 // Every way for a VM to end that docs/qemu.md lists and that can be produced, on real QEMU, and
 // what vmeventd says of it.
 
+#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <string>
@@ -364,8 +365,13 @@ class EndingTest : public E2eTest, public testing::WithParamInterface<Ending> {
     daemon().Signal(SIGTERM);
     EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
     const std::string between = GetParam().between;
-    EXPECT_EQ(TypesOf(stream().EventsOf(name)),
-              "STARTED " + (between.empty() ? "" : between + " ") + "STOPPED");
+    std::vector<v1::Event> events = stream().EventsOf(name);
+    // The firmware may reset the machine once more after a reset of the guest (docs/qemu.md).
+    const auto both_resets = [](const v1::Event& a, const v1::Event& b) {
+      return a.type() == v1::EVENT_TYPE_RESET && b.type() == v1::EVENT_TYPE_RESET;
+    };
+    events.erase(std::unique(events.begin(), events.end(), both_resets), events.end());
+    EXPECT_EQ(TypesOf(events), "STARTED " + (between.empty() ? "" : between + " ") + "STOPPED");
   }
 };
 

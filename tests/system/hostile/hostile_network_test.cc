@@ -14,7 +14,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <random>
 #include <string>
 #include <thread>
@@ -121,19 +120,11 @@ class HostileNetworkTest : public E2eTest {
     return UniqueFd(fd);
   }
 
-  // Resident memory of the daemon.
-  size_t MemoryMiB() {
-    std::ifstream file(absl::StrCat("/proc/", daemon().pid(), "/statm"));
-    size_t pages = 0;
-    file >> pages >> pages;
-    return pages * static_cast<size_t>(getpagesize()) >> 20;
-  }
-
   // While `flood` goes on others are served, in bounded memory. How long their calls take is
   // recorded, for it says as much of the machine as of the daemon.
   void ExpectHoldsOut(std::vector<UniqueFd> connections, const std::string& flood) {
     for (const UniqueFd& connection : connections) ASSERT_TRUE(Send(connection, kPreface));
-    const size_t before = MemoryMiB();
+    const size_t before = daemon().ResidentMiB();
     size_t most = before;
     std::vector<std::chrono::microseconds> times;
     {
@@ -145,7 +136,7 @@ class HostileNetworkTest : public E2eTest {
         daemon().GetServerInfo();
         times.push_back(
             std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - begin));
-        most = std::max(most, MemoryMiB());
+        most = std::max(most, daemon().ResidentMiB());
         ASSERT_FALSE(daemon().has_exited());
       }
       ExpectServes("vm1");
@@ -312,7 +303,7 @@ TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
                  Frame(3, 0, stream, cancel);
       }
       open = Send(connection, bytes);
-      most = std::max(most, MemoryMiB());
+      most = std::max(most, daemon().ResidentMiB());
     }
     if (!open && ++cuts == 20) break;  // it is cut whenever it goes on: enough has been seen
   }
@@ -327,7 +318,7 @@ TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
 
 // On many connections of one peer, so that no limit of a connection counts.
 TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
-  const size_t before = MemoryMiB();
+  const size_t before = daemon().ResidentMiB();
   const std::string headers = CallHeaders("/grpc.health.v1.Health/Watch");
   const std::string message("\0\0\0\0\0", 5);
   std::vector<UniqueFd> connections;
@@ -338,21 +329,21 @@ TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
       bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message);
     }
     Send(connections.back(), bytes);
-    EXPECT_LE(MemoryMiB(), before + 64);
+    EXPECT_LE(daemon().ResidentMiB(), before + 64);
   }
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
-  EXPECT_LE(MemoryMiB(), before + 64);
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
   // What the peer sends is read at a bounded rate.
   WaitUntil("the peer has no call left",
             [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
-  EXPECT_LE(MemoryMiB(), before + 64);
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
   connections.clear();
   WaitUntil("the peer may call again", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
 }
 
 TEST_F(HostileNetworkTest, RequestsThatNeverComeEnd) {
-  const size_t before = MemoryMiB();
+  const size_t before = daemon().ResidentMiB();
   const std::string methods[] = {
       "/vmeventd.v1.VmEventService/GetVm", "/vmeventd.v1.VmEventService/WatchEvents",
       "/grpc.health.v1.Health/Check", "/grpc.channelz.v1.Channelz/GetServers",
@@ -371,7 +362,7 @@ TEST_F(HostileNetworkTest, RequestsThatNeverComeEnd) {
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
   WaitUntil("the calls have ended", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
-  EXPECT_LE(MemoryMiB(), before + 64);
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
 }
 
 TEST_F(HostileNetworkTest, FramesOfUnknownTypeWithoutEnd) {

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -130,13 +129,6 @@ class HostileTlsTest : public E2eTest {
     port_ = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
   }
 
-  size_t MemoryMiB() {
-    std::ifstream file(absl::StrCat("/proc/", daemon().pid(), "/statm"));
-    size_t pages = 0;
-    file >> pages >> pages;
-    return pages * static_cast<size_t>(getpagesize()) >> 20;
-  }
-
   // Another client, of another peer, with a connection of its own.
   std::unique_ptr<v1::VmEventService::Stub> NewClient() const {
     const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://site/other"));
@@ -161,7 +153,7 @@ class HostileTlsTest : public E2eTest {
   void ExpectHoldsOut(int floods, const std::function<std::string(bool)>& next) {
     const auto other = NewClient();
     ASSERT_TRUE(Answers(other.get()));
-    const size_t before = MemoryMiB();
+    const size_t before = daemon().ResidentMiB();
     size_t most = before;
     std::vector<std::chrono::microseconds> times;
     std::vector<std::unique_ptr<TlsFlood>> running;
@@ -175,7 +167,7 @@ class HostileTlsTest : public E2eTest {
       const Steady::time_point begin = Steady::now();
       ASSERT_TRUE(Answers(other.get()));
       times.push_back(std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - begin));
-      most = std::max(most, MemoryMiB());
+      most = std::max(most, daemon().ResidentMiB());
       ASSERT_FALSE(daemon().has_exited());
     }
     FakeQemu qemu(VMEVENTD_FAKE_QEMU);

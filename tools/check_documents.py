@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Checks that the documents name only files and tests that exist.
+
+Looked at are README.md, CONTRIBUTING.md and docs/, in each the links to files of the repository and
+what stands in backticks: paths below a folder of the repository and tests (`Suite.Test`, and after
+it on the same line `.Other` of the same suite; both may have * in them). Decisions (docs/adr/) may name what was there when they were taken, but not link to it.
+"""
+
+import fnmatch
+import glob
+import os
+import re
+import sys
+
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+CODE = re.compile(r"`([^`\n]+)`")
+TEST = re.compile(r"[A-Z]\w*\*?\.[A-Z*][\w*]*")
+# TEST(Suite, Name), also with its arguments on the next line.
+DEFINED = re.compile(r"\b(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)")
+FOLDERS = ("base", "client", "deploy", "dev", "docs", "examples", "proto", "server", "tests", "tools", "watcher")
+
+
+def defined_tests():
+    names = set()
+    for path in glob.glob("tests/**/*.cc", recursive=True):
+        with open(path, encoding="utf-8") as source:
+            names.update(f"{suite}.{name}" for suite, name in DEFINED.findall(source.read()))
+    return names
+
+
+def exists(path):
+    # `server/log/log_queue.*` and `{h,cc}` are both files of a pair.
+    path = re.sub(r"\{[^}]*\}", "*", path)
+    return bool(glob.glob(path))
+
+
+def is_path(word):
+    return "/" in word and word.split("/", 1)[0] in FOLDERS and re.fullmatch(r"[\w./*{},-]+", word)
+
+
+def problems_of(path, tests):
+    is_decision = path.startswith("docs/adr/")
+    with open(path, encoding="utf-8") as document:
+        lines = document.read().splitlines()
+    in_block = False
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("```"):
+            in_block = not in_block
+            continue
+        if in_block:
+            continue
+        for target in LINK.findall(line):
+            if "://" not in target and not target.startswith("mailto:"):
+                if not os.path.exists(os.path.join(os.path.dirname(path), target)):
+                    yield number, f"links to {target}, which does not exist"
+        if is_decision:
+            continue
+        suite = ""
+        for word in CODE.findall(line):
+            word = word.rstrip("/")
+            if is_path(word) and not exists(word):
+                yield number, f"names {word}, which does not exist"
+            if re.fullmatch(r"\.[A-Z]\w+", word):
+                word = suite + word  # `Suite.One`, `.Two`
+            if TEST.fullmatch(word):
+                suite = word.split(".")[0]
+                if not fnmatch.filter(tests, word):
+                    yield number, f"names the test {word}, which does not exist"
+
+
+def main():
+    os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+    tests = defined_tests()
+    documents = ["README.md", "CONTRIBUTING.md", *sorted(glob.glob("docs/**/*.md", recursive=True))]
+    count = 0
+    for path in documents:
+        for number, problem in problems_of(path, tests):
+            print(f"{path}:{number}: {problem}", file=sys.stderr)
+            count += 1
+    print(f"{len(documents)} documents, {count} problems")
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
