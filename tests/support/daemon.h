@@ -47,8 +47,8 @@ class Daemon {
   v1::GetServerInfoResponse GetServerInfo();
 
   pid_t pid() const { return process_.pid(); }
-  // Resident memory; 0 under a sanitizer, which keeps what is freed for a while: bounds of memory are
-  // checked in the release tree.
+  // Resident memory; 0 under a sanitizer, which keeps what is freed for a while: bounds of memory
+  // are checked in the release tree.
   size_t ResidentMiB() const;
   bool has_exited() { return process_.has_exited(); }
   void Signal(int signal) { process_.Signal(signal); }

@@ -179,7 +179,8 @@ TEST_F(HostileMonitorTest, WhatIsNoQmpEndsItsConnectionAloneAndIsTriedAgain) {
   for (const Said& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_RESTORED);
   for (const Said& said : all) {
     const auto events = stream().EventsOf(said.name);
-    EXPECT_EQ(TypesOf(events), "STARTED PROBLEMS_CHANGED MONITOR_LOST MONITOR_RESTORED") << said.name;
+    EXPECT_EQ(TypesOf(events), "STARTED PROBLEMS_CHANGED MONITOR_LOST MONITOR_RESTORED")
+        << said.name;
     EXPECT_THAT(events.at(2).message(), testing::AnyOf(HasSubstr("not QMP"), HasSubstr("10 MiB")));
   }
   ExpectMemoryGivenBack(before);
