@@ -24,6 +24,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_certificates.h"
+#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/system/hostile/http2_frames.h"
 
