@@ -10,11 +10,11 @@ headline("GetVm", "Shows one VM.")
 headline("GetVmRequest", "Which VM to show.")
 headline("GetVmResponse", "The VM.")
 headline("DeclareIntentRequest", "Who is about to stop which VM, and why.")
-headline("DeclareIntentResponse", "The intent as it stands.")
-headline("WithdrawIntentRequest", "Which intent to take back.")
-headline("WithdrawIntentResponse", "It is taken back.")
-headline("GetServerInfoRequest", "Nothing is to be said.")
-headline("GetServerInfoResponse", "The daemon as it is now.")
+headline("DeclareIntentResponse", "The declared intent.")
+headline("WithdrawIntentRequest", "Which intent to withdraw.")
+headline("WithdrawIntentResponse", "The intent is withdrawn.")
+headline("GetServerInfoRequest", "The request has no parameters.")
+headline("GetServerInfoResponse", "The present state of the daemon.")
 headline("WatchedDirectory", "A directory of QMP sockets.")
 headline("Intent", "What somebody is about to do to a VM.")
 
@@ -30,7 +30,7 @@ def two_of_one_name(world):
 
 
 @promise("GetVm", "NOT_FOUND: no VM of that name is known.")
-@promise("GetVmRequest.name", "exactly, not a pattern; at most 1 KiB")
+@promise("GetVmRequest.name", "exact, not a pattern; at most 1 KiB")
 def get_vm_by_name(world):
     world.start()
     world.started_vm(world.oldest())
@@ -40,9 +40,10 @@ def get_vm_by_name(world):
     assert "1025 bytes" in world.refused("INVALID_ARGUMENT", "GetVm", name="x" * 1025)
 
 
-@promise("GetVm", "FAILED_PRECONDITION: more than one runs under that name (two watched "
+@promise("GetVm", "FAILED_PRECONDITION: more than one runs under that name (in two watched "
                   "directories); the message lists their run ids.")
-@promise("GetVmRequest.run_id", "optional: which run, where a name stands for more than one; at most 1 KiB")
+@promise("GetVmRequest.run_id", "optional: which run, if more than one has the name; at most 1 "
+                                "KiB")
 def get_vm_of_two(world):
     _, runs = two_of_one_name(world)
     message = world.refused("FAILED_PRECONDITION", "GetVm", name="vm1")
@@ -52,7 +53,7 @@ def get_vm_of_two(world):
     world.refused("INVALID_ARGUMENT", "GetVm", name="vm1", run_id="x" * 1025)
 
 
-@promise("GetVmResponse.vm", "the run of that name that runs, else the one that stopped last")
+@promise("GetVmResponse.vm", "the live run of that name, else the one that stopped last")
 def get_vm_prefers_what_runs(world):
     world.start()
     stream = world.oldest()
@@ -68,9 +69,10 @@ def get_vm_prefers_what_runs(world):
 
 
 @promise("DeclareIntent",
-         "Says beforehand who is about to stop a VM and why, so that the stop is not a guess.")
+         "Declares who is about to stop a VM and why, so that the class of the stop is not a "
+         "guess.")
 @promise("DeclareIntentResponse.intent", "with its id")
-@promise("Intent.intent_id", "unique for ever")
+@promise("Intent.intent_id", "unique forever")
 def declared_intents(world):
     world.start()
     stream = world.oldest()
@@ -86,12 +88,12 @@ def declared_intents(world):
 
 
 @promise("DeclareIntent",
-         "The stop that follows is of the class ADMIN, whatever way it takes, with these exceptions:",
-         "CRASH a guest's panic, an expired watchdog, an error of the host that QEMU gave up on, a "
-         "crash of QEMU, and a kill because the memory ran out stay what they are;",
-         "The cause is the one that the evidence tells, with an intent as without.",
-         "An intent counts if it is open when what decides the end is seen: the SHUTDOWN, the panic, "
-         "the watchdog, the migration, or else the end of the process.")
+         "The stop that follows has the class ADMIN, however it happens, with these exceptions:",
+         "CRASH a guest's panic, an expired watchdog, a host error on which QEMU gave up, a "
+         "crash of QEMU, and a kill because memory ran out stay CRASH;",
+         "The cause always follows from the evidence, with or without an intent.",
+         "An intent counts if it is open when the daemon sees what decides the end: the "
+         "SHUTDOWN, the panic, the watchdog, the migration, or else the end of the process.")
 def what_an_intent_decides(world):
     world.start()
     stream = world.oldest()
@@ -114,16 +116,16 @@ def what_an_intent_decides(world):
 
 
 elsewhere("tests/watcher/core/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
-          "DeclareIntent", "UNKNOWN an end with the host's reboot stays one: nobody saw it;")
+          "DeclareIntent", "UNKNOWN an end with the host's reboot stays UNKNOWN: nobody saw it;")
 elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
           "VmSessionIntentTest.AFileThatWasWrittenSaysThatTheShutdownCameFirst",
           "DeclareIntent",
-          "USER an end that only the shutdown file tells of (rule shutdown-file-found) stays one: the "
-          "file was written because no intent counted. docs/classification.md has the class under an "
-          "intent for every rule.")
+          "USER an end that only the shutdown file shows (rule shutdown-file-found) stays USER: "
+          "the file was written because no intent counted. docs/classification.md lists the "
+          "class under an intent for every rule.")
 elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
-          "DeclareIntent", "That it expires or is withdrawn afterwards changes nothing.")
+          "DeclareIntent", "If it expires or is withdrawn later, it still counts.")
 
 
 @promise("DeclareIntent", "It ends with its run.")
@@ -138,11 +140,11 @@ def an_intent_ends_with_its_run(world):
 
 
 @promise("DeclareIntentRequest.request_id",
-         "Optional, at most 256 bytes of one line: names this declaration, so that a retry after a "
-         "lost answer finds its own intent.",
-         "While the run's intent of that request_id is open, or has counted for the end that is under "
-         "way, the answer is that intent as it was declared, and nothing changes.",
-         "One with another actor or reason answers ALREADY_EXISTS.")
+         "Optional, at most 256 bytes of one line: identifies this declaration, so that a retry "
+         "after a lost answer finds its own intent.",
+         "While the run's intent with that request_id is open, or has counted for an end in "
+         "progress, the answer is that intent as it was declared, and nothing changes.",
+         "The same request_id with another actor or reason gets ALREADY_EXISTS.")
 def a_retry_finds_its_own_intent(world):
     world.start()
     stream = world.oldest()
@@ -160,8 +162,8 @@ def a_retry_finds_its_own_intent(world):
     assert stream.types().count("INTENT_DECLARED") == 1
 
 
-@promise("DeclareIntent", "NOT_FOUND: no running VM of that name.")
-@promise("DeclareIntentRequest.vm_name", "exactly, not a pattern; at most 1 KiB")
+@promise("DeclareIntent", "NOT_FOUND: no running VM has that name.")
+@promise("DeclareIntentRequest.vm_name", "exact, not a pattern; at most 1 KiB")
 def an_intent_takes_a_running_vm(world):
     world.start()
     stream = world.oldest()
@@ -173,9 +175,9 @@ def an_intent_takes_a_running_vm(world):
 
 
 @promise("DeclareIntent",
-         "FAILED_PRECONDITION: more than one runs under that name; or what decides the end of the run "
-         "was seen already (a SHUTDOWN, a panic, ...), so that the intent would not count: it is not "
-         "declared.")
+         "FAILED_PRECONDITION: more than one runs under that name; or the daemon has already "
+         "seen what decides the end of the run (a SHUTDOWN, a panic, ...), so that the intent "
+         "would not count: it is not declared.")
 @promise("DeclareIntentRequest.run_id", "optional, as in GetVmRequest")
 def an_intent_of_two(world):
     _, runs = two_of_one_name(world)
@@ -191,8 +193,8 @@ def an_intent_of_two(world):
     assert not world.get(name="down").HasField("intent")
 
 
-@promise("DeclareIntent", "ALREADY_EXISTS: the run has an open intent, which the message "
-         "names, of another request_id.")
+@promise("DeclareIntent", "ALREADY_EXISTS: the run has an open intent with another request_id; "
+                          "the message names the intent.")
 def one_intent_a_run(world):
     world.start()
     world.started_vm(world.oldest())
@@ -204,9 +206,9 @@ def one_intent_a_run(world):
 @promise("DeclareIntent", "PERMISSION_DENIED: the peer may only read.")
 @promise("WithdrawIntent", "PERMISSION_DENIED: the peer may only read.")
 @promise("VmEventService",
-         "Roles: every method that asks is for readers and operators; DeclareIntent and "
-         "WithdrawIntent are for operators, and answer PERMISSION_DENIED to others.",
-         "The role comes with the listener, or over TLS with the client's certificate.")
+         "Roles: readers and operators may call every method that only reads; only operators may "
+         "call DeclareIntent and WithdrawIntent, and others get PERMISSION_DENIED.",
+         "The role comes with the listener or, over TLS, with the client's certificate.")
 def roles(world):
     reader = world.path / "reader"
     world.start("--listen", f"unix:{world.socket},role=operator", "--listen",
@@ -249,9 +251,9 @@ def the_bounds_of_an_intent(world):
     assert world.declare(ttl={"seconds": 24 * 3600}).intent_id
 
 
-@promise("WithdrawIntent", "Takes a declared intent back.")
-@promise("WithdrawIntentRequest.intent_id", "as DeclareIntent answered; at most 1 KiB")
-@promise("WithdrawIntent", "NOT_FOUND: it ended or never was.")
+@promise("WithdrawIntent", "Withdraws a declared intent.")
+@promise("WithdrawIntentRequest.intent_id", "from DeclareIntent's answer; at most 1 KiB")
+@promise("WithdrawIntent", "NOT_FOUND: it has ended or never existed.")
 def withdrawal(world):
     world.start()
     stream = world.oldest()
@@ -267,13 +269,13 @@ def withdrawal(world):
 
 elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsToldThen", "Intent.expire_time",
-          "The ttl itself is counted by the monotonic clock: setting the node's clock neither shortens "
+          "The ttl itself runs on the monotonic clock: setting the node's clock neither shortens "
           "nor prolongs it, and it stands still while the host is suspended.")
 
 
 @promise("Intent.expire_time",
-         "When its ttl is over, by the node's clock as it was at the declaration.")
-@promise("IntentEnd.INTENT_END_EXPIRED", "its ttl was over")
+         "When its ttl runs out, by the node's clock as it was at the declaration.")
+@promise("IntentEnd.INTENT_END_EXPIRED", "its ttl ran out")
 def expiry(world):
     world.start()
     stream = world.oldest()
@@ -288,18 +290,18 @@ def expiry(world):
 
 
 @promise("GetServerInfo",
-         "Says who the server is, what it retains and watches, and whether its journal can be "
-         "written.")
+         "Describes the server: who it is, what it retains and watches, and whether it can write "
+         "its journal.")
 @promise("GetServerInfoResponse.version", "of vmeventd")
 @promise("GetServerInfoResponse.node", "the host's name")
-@promise("GetServerInfoResponse.start_time", "the daemon's")
+@promise("GetServerInfoResponse.start_time", "when the daemon started")
 @promise("GetServerInfoResponse.journal_writable", "false: events are not durable now")
 @promise("GetServerInfoResponse.exit_status_source", "\"pidfd\", \"proc-connector\" or \"none\"")
-@promise("GetServerInfoResponse.directories", "one a --watch")
-@promise("WatchedDirectory.path", "as --watch names it")
+@promise("GetServerInfoResponse.directories", "one per --watch")
+@promise("WatchedDirectory.path", "as given to --watch")
 @promise("WatchedDirectory.pattern", "of the sockets' file names")
 @promise("WatchedDirectory.present", "whether it exists now")
-@promise("WatchedDirectory.sockets", "in it that match")
+@promise("WatchedDirectory.sockets", "number of matching sockets in it")
 def server_info(world):
     before = time.time_ns()
     missing = world.path / "missing"
@@ -323,13 +325,13 @@ def server_info(world):
 
 elsewhere("tests/server/host/node_id_test.cc:NodeId.IsKeptInTheStateDirectoryOtherwise",
           "GetServerInfoResponse.node_id",
-          "It is made from /etc/machine-id and does not reveal that; where there is none, it is kept "
-          "in the state directory.")
+          "It is derived from /etc/machine-id without revealing it; on a host that has none, it "
+          "is kept in the state directory.")
 
 
 @promise("GetServerInfoResponse.node_id",
-         "A UUID of the node that stays when the host is renamed, the journal is replaced or "
-         "vmeventd is installed again.")
+         "A UUID of the node that stays the same when the host is renamed, the journal is "
+         "replaced or vmeventd is installed again.")
 @promise("Progress.node_id", "GetServerInfoResponse.node_id")
 def node_id(world):
     world.start()
@@ -349,13 +351,13 @@ def node_id(world):
          "The sockets in watched directories behind which no VM is followed, by path; at most "
          "1,000.")
 @promise("UnfollowedSocket",
-         "A socket in a watched directory that is no VM yet: it takes no connection, nobody answers "
-         "there, no descriptor is left.",
+         "A socket in a watched directory that is no VM yet: it accepts no connection, nothing "
+         "answers there, or the daemon is out of descriptors.",
          "It is not listed as a VM and has no events.")
 @promise("UnfollowedSocket.path", "of the socket")
-@promise("UnfollowedSocket.name", "that its VM would have")
+@promise("UnfollowedSocket.name", "the name that its VM would have")
 @promise("UnfollowedSocket.problem", "for people")
-@promise("UnfollowedSocket.since", "the problem's")
+@promise("UnfollowedSocket.since", "when the problem began")
 def sockets_without_a_vm(world):
     world.start()
     stream = world.oldest()
@@ -380,10 +382,10 @@ def sockets_without_a_vm(world):
     assert {event.vm.name for event in stream.events} == {"vm1"}
 
 
-@promise("GetServerInfoResponse.oldest_sequence", "of those retained")
+@promise("GetServerInfoResponse.oldest_sequence", "of the retained events")
 @promise("GetServerInfoResponse.newest_sequence", "0: there has been no event yet")
-@promise("GetServerInfoResponse.vms", "that have not stopped")
-@promise("GetServerInfoResponse.streams", "of WatchEvents that are open")
+@promise("GetServerInfoResponse.vms", "number of VMs that have not stopped")
+@promise("GetServerInfoResponse.streams", "number of open WatchEvents streams")
 def what_the_server_counts(world):
     world.start()
     assert world.info().newest_sequence == 0
@@ -399,7 +401,7 @@ def what_the_server_counts(world):
 
 
 @promise("VmEventService",
-         "INVALID_ARGUMENT a field is not what it must be; the message names it, its value, the "
+         "INVALID_ARGUMENT a field breaks a rule; the message names the field, its value and the "
          "rule;")
 def invalid_arguments(world):
     world.start()
@@ -415,7 +417,7 @@ def invalid_arguments(world):
             assert name in message, (method, message)
 
 
-@promise("VmEventService", "A string that is not UTF-8 is INVALID_ARGUMENT.")
+@promise("VmEventService", "A string that is not UTF-8 gets INVALID_ARGUMENT.")
 def texts_are_utf8(world):
     world.start()
     for method, request, field in (("GetVm", b"\n\x01\xff", "name: "),
@@ -425,7 +427,7 @@ def texts_are_utf8(world):
         assert field in answer.details() and "UTF-8" in answer.details(), answer.details()
 
 
-@promise("VmEventService", "UNAVAILABLE the daemon cannot be reached, or is going down.")
+@promise("VmEventService", "UNAVAILABLE the daemon cannot be reached, or is shutting down.")
 def unavailable(world):
     world.start()
     world.stop()
@@ -433,9 +435,10 @@ def unavailable(world):
 
 
 @promise("VmEventService",
-         "The standard service grpc.health.v1.Health tells whether the daemon has made its first "
-         "scan and is not going down, for the services \"\" and \"vmeventd.v1.VmEventService\"; and "
-         "for the service \"journal\" whether what happens is kept durably.")
+         "The standard service grpc.health.v1.Health reports whether the daemon has made its "
+         "first scan and is not shutting down, for the services \"\" and "
+         "\"vmeventd.v1.VmEventService\"; and for the service \"journal\" whether new events are "
+         "kept durably.")
 def health(world):
     world.start()
     for service in ("", "vmeventd.v1.VmEventService", "journal"):
@@ -457,9 +460,9 @@ CAPABILITIES = {
 
 
 @promise("GetServerInfoResponse.capabilities",
-         "Names of what this server can do that 0.1.0 could not, as \"event-state\".",
-         "A name keeps its meaning for ever.",
-         "A client asks for a name, not for a version; a server that has none sends none.")
+         "Names of the features that 0.1.0 did not have, as \"event-state\".",
+         "A name keeps its meaning forever.",
+         "A client checks for a name, not for a version; a server that has none sends none.")
 def capabilities(world):
     world.start()
     expected = sorted(name for name, (message, field) in CAPABILITIES.items()
@@ -468,10 +471,10 @@ def capabilities(world):
 
 
 @promise("VmEventService",
-         "A client that comes back asks GetServerInfo: a journal_id that changed means that the "
-         "journal was replaced, lost with a reinstallation, or restored from a copy; capabilities "
-         "say what the server can do, which after an upgrade is more and after a rollback may be "
-         "less.")
+         "A client that reconnects calls GetServerInfo: a changed journal_id means that the "
+         "journal was replaced, lost with a reinstallation, or restored from a copy; "
+         "capabilities list what the server can do, which may grow with an upgrade and shrink "
+         "with a rollback.")
 def a_reinstallation(world):
     world.start()
     journal_id = world.info().journal_id

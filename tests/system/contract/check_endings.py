@@ -33,9 +33,9 @@ def expect(stopped, class_name, cause):
 
 
 headline("ShutdownClass", "Who ended a VM.")
-headline("ShutdownCause", "How it ended, in detail.")
+headline("ShutdownCause", "How a VM ended.")
 headline("ShutdownDetail", "How a VM ended, who ended it, and how that is known.")
-headline("Evidence", "One fact that a verdict follows from.")
+headline("Evidence", "One fact behind a verdict.")
 elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY",
           "SIGKILL while the cgroup's oom_kill count rose")
@@ -59,7 +59,7 @@ def guest_hibernate(world):
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_ADMIN", "from the host, in order or by a declared intent")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_POWERDOWN",
-         "ACPI power button pressed by the host, guest obeyed")
+         "the host pressed the ACPI power button, the guest obeyed")
 @promise("ShutdownDetail.powerdown_age", "last POWERDOWN to shutdown; unset if none")
 def host_powerdown(world):
     world.start()
@@ -92,7 +92,7 @@ def host_signal(world):
     expect(end(world, shutdown(False, "host-signal")), ADMIN, "HOST_SIGNAL")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_UI", "the window of QEMU was closed")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_UI", "QEMU's window was closed")
 def host_ui(world):
     expect(end(world, shutdown(False, "host-ui")), ADMIN, "HOST_UI")
 
@@ -104,18 +104,19 @@ def host_reset_exit(world):
 
 elsewhere("tests/system/migration_test.cc:MigrationTest.SourceHasMigratedAwayAndTheVmLivesOnAtItsDestination",
           "ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY",
-          "the VM lives on elsewhere; this process was its source")
+          "the VM runs elsewhere; this process was the source")
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_CRASH",
          "nobody asked: guest panic, watchdog, QEMU died or was killed")
-@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_PANIC", "the guest's kernel panicked and told QEMU")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_PANIC", "the guest's kernel panicked and reported "
+                                                     "it to QEMU")
 def guest_panic(world):
     expect(end(world, qmp("GUEST_PANICKED", {"action": "poweroff"}) + shutdown(True, "guest-panic")),
            CRASH, "GUEST_PANIC")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_WATCHDOG", "the guest no longer fed its watchdog")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_WATCHDOG", "the guest stopped feeding its watchdog")
 def watchdog(world):
     expect(end(world, qmp("WATCHDOG", {"action": "poweroff"}) + shutdown(True, "guest-shutdown")),
            CRASH, "WATCHDOG")
@@ -126,7 +127,7 @@ def host_error(world):
     expect(end(world, shutdown(False, "host-error")), CRASH, "HOST_ERROR")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED", "SIGKILL; by whom is not known")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED", "SIGKILL from an unknown sender")
 @promise("ShutdownDetail.exit_signal", "what killed the process; 0 if it exited")
 def qemu_killed(world):
     stopped = end(world, number=signal.SIGKILL)
@@ -148,13 +149,14 @@ def qemu_crashed(world):
 
 
 @promise("ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED",
-         "gone without a word, and its status could not be had")
+         "gone silently, and its exit status is unavailable")
 def process_exited(world):
     expect(end(world), CRASH, "PROCESS_EXITED")
 
 
-@promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "it ended unobserved, and no trace tells more")
-@promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "while no daemon watched, and no trace is left")
+@promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "it ended unobserved and left no evidence")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone while no daemon watched, without "
+                                                    "evidence")
 def unobserved(world):
     world.start()
     stream = world.oldest()
@@ -166,18 +168,18 @@ def unobserved(world):
 
 
 @promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_REQUEST",
-         "from the host; QEMU (before 4.0) did not say how")
+         "from the host; QEMU before 4.0 does not report how")
 def host_request(world):
     expect(end(world, qmp("SHUTDOWN", {"guest": False})), ADMIN, "HOST_REQUEST")
 
 
 @promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_REQUEST",
-         "from the guest; QEMU (before 4.0) did not say how")
+         "from the guest; QEMU before 4.0 does not report how")
 def guest_request(world):
     expect(end(world, qmp("SHUTDOWN", {"guest": True})), USER, "GUEST_REQUEST")
 
 
-@promise("ShutdownCause", "Each cause belongs to one class, except where an intent overrides it.")
+@promise("ShutdownCause", "Each cause belongs to one class, unless an intent overrides the class.")
 def one_class_a_cause(world):
     world.start()
     stream = world.oldest()
@@ -209,7 +211,7 @@ def every_verdict_is_whole(world):
     assert rules == ["guest-poweroff", "process-exited", "legacy-guest", "legacy-host"], rules
 
 
-@promise("ShutdownDetail.exit_status_known", "whether the kernel told how the process ended")
+@promise("ShutdownDetail.exit_status_known", "whether the kernel reported how the process ended")
 @promise("ShutdownDetail.exit_code", "valid if exit_status_known and exit_signal = 0")
 def exit_status(world):
     world.start()

@@ -8,9 +8,9 @@ from promises import elsewhere, headline, promise
 from world import pb, qmp, type_name, wait_until
 
 headline("EventType", "What happened.",
-         "A client ignores types that it does not know: later versions may add some.")
-headline("VmState", "What a VM does now.")
-headline("Event", "One thing that happened.")
+         "A client ignores unknown types: later versions may add some.")
+headline("VmState", "The state of a VM.")
+headline("Event", "Something that happened.")
 
 
 def events_of(world, *said):
@@ -70,10 +70,10 @@ def a_run_starts_and_stops_once(world):
 
 
 @promise("EventType.EVENT_TYPE_GUEST_SHUTDOWN",
-         "the guest is down and QEMU is still there: it stays (-no-shutdown), or has not ended within "
-         "5 s")
+         "the guest is down and QEMU still runs: it stays (-no-shutdown), or has not ended "
+         "within 5 s")
 @promise("Event.shutdown", "with STOPPED and GUEST_SHUTDOWN")
-@promise("VmState.VM_STATE_GUEST_DOWN", "shut down or panicked, QEMU still there")
+@promise("VmState.VM_STATE_GUEST_DOWN", "the guest shut down or panicked, QEMU still runs")
 @promise("Vm.shutdown", "once it is down")
 def guest_shutdown(world):
     world.start()
@@ -93,9 +93,9 @@ def guest_shutdown(world):
 
 
 @promise("EventType.EVENT_TYPE_POWERDOWN_REQUESTED", "the host pressed the ACPI power button")
-@promise("Event.qmp_event", "the QMP event's name, where one caused this")
-@promise("Event.qemu_time", "from the QMP event; unset where it has none")
-@promise("Event.observe_time", "the node's clock")
+@promise("Event.qmp_event", "name of the QMP event that caused this, if any")
+@promise("Event.qemu_time", "from the QMP event; unset if there is none")
+@promise("Event.observe_time", "by the node's clock")
 def powerdown_requested(world):
     before = time.time_ns()
     world.start()
@@ -110,20 +110,20 @@ def powerdown_requested(world):
         assert before <= observed.observe_time.ToNanoseconds() <= time.time_ns()
 
 
-@promise("EventType.EVENT_TYPE_RESET", "the VM was reset, by whomever detail_json says")
+@promise("EventType.EVENT_TYPE_RESET", "the VM was reset; detail_json says by whom")
 def reset(world):
     event = expect_type(world, "RESET", qmp("RESET", {"guest": True, "reason": "guest-reset"}))
     assert '"guest-reset"' in event.detail_json, event
 
 
-@promise("EventType.EVENT_TYPE_PAUSED", "its processors stand still")
-@promise("EventType.EVENT_TYPE_RESUMED", "and run again")
+@promise("EventType.EVENT_TYPE_PAUSED", "the VM's CPUs stopped")
+@promise("EventType.EVENT_TYPE_RESUMED", "the VM's CPUs run again")
 @promise("EventType.EVENT_TYPE_SUSPENDED", "the guest suspended to memory")
-@promise("EventType.EVENT_TYPE_WOKEN", "and woke up")
-@promise("VmState.VM_STATE_RUNNING", "as far as QEMU has said")
-@promise("VmState.VM_STATE_PAUSED", "its processors stand still")
+@promise("EventType.EVENT_TYPE_WOKEN", "the guest woke up")
+@promise("VmState.VM_STATE_RUNNING", "as far as QEMU has reported")
+@promise("VmState.VM_STATE_PAUSED", "its CPUs are stopped")
 @promise("VmState.VM_STATE_SUSPENDED", "the guest suspended to memory")
-@promise("Vm.state", "what it does")
+@promise("Vm.state", "its state")
 @promise("Vm.state_time", "since when")
 def pauses_and_suspensions(world):
     world.start()
@@ -151,7 +151,7 @@ def guest_panicked(world):
     expect_type(world, "GUEST_PANICKED", qmp("GUEST_PANICKED", {"action": "run"}))
 
 
-@promise("EventType.EVENT_TYPE_WATCHDOG_EXPIRED", "the guest no longer fed its watchdog")
+@promise("EventType.EVENT_TYPE_WATCHDOG_EXPIRED", "the guest stopped feeding its watchdog")
 def watchdog_expired(world):
     expect_type(world, "WATCHDOG_EXPIRED", qmp("WATCHDOG", {"action": "none"}))
 
@@ -172,9 +172,10 @@ def migration(world):
     assert '"setup"' in event.detail_json
 
 
-@promise("EventType.EVENT_TYPE_MONITOR_LOST", "the QMP connection ended while the process lives")
+@promise("EventType.EVENT_TYPE_MONITOR_LOST", "the QMP connection ended, but the process lives")
 @promise("EventType.EVENT_TYPE_MONITOR_RESTORED", "there is a QMP connection again")
-@promise("VmState.VM_STATE_UNREACHABLE", "process alive, monitor lost or held by another client")
+@promise("VmState.VM_STATE_UNREACHABLE", "the process lives, the monitor is lost or held by "
+                                         "another client")
 def monitor_lost_and_restored(world):
     world.start()
     stream = world.oldest()
@@ -191,9 +192,9 @@ def monitor_lost_and_restored(world):
 
 
 @promise("EventType.EVENT_TYPE_INTENT_DECLARED",
-         "somebody said that the VM is about to be stopped")
+         "somebody declared a stop of the VM")
 @promise("EventType.EVENT_TYPE_INTENT_WITHDRAWN",
-         "and took it back, or its time was over: see intent_end")
+         "the intent was withdrawn or expired, see intent_end")
 @promise("Event.intent_end", "with INTENT_WITHDRAWN")
 @promise("IntentEnd.INTENT_END_WITHDRAWN", "by WithdrawIntent")
 @promise("Event.intent", "with INTENT_*")
@@ -212,26 +213,26 @@ def intents_are_events(world):
     assert stream.wait_event("INTENT_WITHDRAWN").intent_end == pb.INTENT_END_WITHDRAWN
 
 
-headline("ShutdownCaveat", "What the class of a stop cannot exclude.",
-         "A client ignores values that it does not know.")
+headline("ShutdownCaveat", "A possibility that the class of a stop cannot exclude.",
+         "A client ignores unknown values.")
 headline("ShutdownCaveat.SHUTDOWN_CAVEAT_UNSPECIFIED", "never sent")
-headline("IntentEnd", "How an intent came to its end before the run did.")
-headline("IntentEnd.INTENT_END_UNSPECIFIED", "an event of a version that did not say")
+headline("IntentEnd", "How an intent ended before its run did.")
+headline("IntentEnd.INTENT_END_UNSPECIFIED", "the event is from a version without this field")
 elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.ConnectedWhileTheVmIsFollowedIsACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED",
-          "A host that asks the guest for a shutdown through the agent, as libvirt and Proxmox VE do "
-          "where one is configured, leaves no trace on the monitor: the stop may be an admin's.")
+          "A host that requests the shutdown through the agent, as libvirt and Proxmox VE do if "
+          "one is configured, leaves no trace on the monitor: the stop may be an admin's.")
 elsewhere("tests/watcher/core/vm_session_agent_test.cc:VmSessionAgentTest.AnIntentSettlesIt",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED", "A declared intent settles it.")
 elsewhere("tests/watcher/core/vm_session_agent_test.cc:"
           "VmSessionAgentTest.OneThatLeftWithinTheWindowCountsAndNoOlderOne",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED",
-          "A guest agent (qemu-guest-agent on the port org.qemu.guest_agent.0) was connected at the "
-          "guest's shutdown, or at most --powerdown-window before it.")
+          "A guest agent (qemu-guest-agent on the port org.qemu.guest_agent.0) was connected "
+          "when the guest shut down, or at most --powerdown-window earlier.")
 elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.OnAPortThatQemuDoesNotReportItIsPossible",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE",
-          "The VM has the agent's port, whose device has no id: QEMU then reports no change of it, and "
-          "an agent may have been connected.")
+          "The VM has the agent's port, but the port's device has no id: QEMU then reports no "
+          "change of it, and an agent may have been connected.")
 elsewhere("tests/watcher/core/vm_session_agent_test.cc:VmSessionAgentTest.WhatIsNotTheUsersHasNoCaveat",
           "ShutdownDetail.caveats", "with the class USER")
 elsewhere("tests/watcher/core/vm_session_events_test.cc:"
@@ -240,19 +241,19 @@ elsewhere("tests/watcher/core/vm_session_events_test.cc:"
           "the VM's state changed, and no other event says why")
 elsewhere("tests/watcher/core/vm_session_events_test.cc:"
           "VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents",
-          "EventType.EVENT_TYPE_PROBLEMS_CHANGED", "its problems changed, and nothing else did")
+          "EventType.EVENT_TYPE_PROBLEMS_CHANGED", "only the VM's problems changed")
 elsewhere("tests/watcher/core/vm_session_events_test.cc:"
           "VmSessionFloodTest.WhatAFloodLeavesOutTheGapMakesGood",
           "Event.state",
-          "No change of state is without an event, so that a snapshot and the events that follow it "
-          "give the state at every sequence; after a GAP of the node as a whole, which has none, ask "
-          "ListVms.")
+          "The state changes only with an event, so that a snapshot and the events after it give "
+          "the state at every sequence; a GAP of the whole node has no state: call ListVms after "
+          "it.")
 elsewhere("tests/watcher/core/vm_session_events_test.cc:"
           "VmSessionStateTest.AProblemThatComesWithAnEventHasNoneOfItsOwn",
-          "Event.problems", "They change with events only, as the state does.")
-headline("Event.state", "UNSPECIFIED: a version before this field.")
+          "Event.problems", "They change only with an event, as the state does.")
+headline("Event.state", "UNSPECIFIED: the event is from a version without this field.")
 elsewhere("tests/watcher/core/qmp_message_test.cc:QmpMessageTest.BytesThatAreNotUtf8AreEscaped",
-          "Event.detail_json", "A byte that is not UTF-8 is the text \\\\xNN.")
+          "Event.detail_json", "A byte that is not UTF-8 becomes the text \\\\xNN.")
 
 
 @promise("Event.state", "The VM's state after this event.")
@@ -273,7 +274,7 @@ def an_event_has_the_state_and_the_problems_after_it(world):
     assert held.state == pb.VM_STATE_UNREACHABLE and "held" in held.problems[0], held
 
 
-@promise("EventType.EVENT_TYPE_GAP", "events may be missing before this one; says why")
+@promise("EventType.EVENT_TYPE_GAP", "events may be missing before this one; message says why")
 def gap(world):
     world.start()
     stream = world.oldest()
@@ -285,12 +286,12 @@ def gap(world):
     assert event.message, event
 
 
-@promise("VmRef.name", "what the \"*\" of --watch stands for in the socket's file name")
+@promise("VmRef.name", "the part of the socket's file name that the \"*\" of --watch matches")
 @promise("VmRef.uuid", "QEMU's -uuid; empty if it has none")
-@promise("Vm", "A VM, or more exactly one run of it, as it is now.")
-@promise("Vm.ref", "which")
-@promise("Vm.qemu_version", "as QEMU greets; empty: it has not yet")
-@promise("Vm.monitor_path", "the QMP socket that is followed")
+@promise("Vm", "The present state of a VM, or more exactly of one run of it.")
+@promise("Vm.ref", "which run")
+@promise("Vm.qemu_version", "from QEMU's greeting; empty before it")
+@promise("Vm.monitor_path", "its QMP socket")
 def who_a_vm_is(world):
     other = world.path / "other"
     other.mkdir()
@@ -313,7 +314,7 @@ def who_a_vm_is(world):
 
 
 @promise("VmRef.pid", "0 if the daemon cannot see it (a foreign PID namespace)")
-@promise("Vm.start_time", "the process's")
+@promise("Vm.start_time", "when its process started")
 def which_process_it_is(world):
     world.start()
     stream = world.oldest()
@@ -323,7 +324,7 @@ def which_process_it_is(world):
     assert before <= world.get().start_time.ToNanoseconds() <= time.time_ns()
 
 
-@promise("VmRef.run_id", "unique for ever; the same across restarts of the daemon")
+@promise("VmRef.run_id", "unique forever; the same across restarts of the daemon")
 def run_ids(world):
     world.start()
     stream = world.oldest()
@@ -351,7 +352,7 @@ def sequences(world):
 
 
 @promise("Event", "It never changes once it is durable.")
-@promise("Event.durable", "Whether it is in the journal.")
+@promise("Event.durable", "Whether the event is in the journal.")
 def a_durable_event_stays(world):
     world.start()
     stream = world.oldest()
@@ -368,7 +369,7 @@ def a_durable_event_stays(world):
     assert world.events()[:len(told)] == told
 
 
-@promise("Event.vm", "unset: it is of the node as a whole, a GAP")
+@promise("Event.vm", "unset: the event concerns the whole node, a GAP")
 def a_gap_of_the_node(world):
     world.start()
     stream = world.oldest()
@@ -388,7 +389,7 @@ def a_gap_of_the_node(world):
 
 
 @promise("GetServerInfoResponse.journal_id",
-         "A new one where the journal was replaced, and where its files were restored from a copy.")
+         "It changes when the journal is replaced, and when its files are restored from a copy.")
 def a_restored_copy(world):
     world.start()
     stream = world.oldest()
@@ -424,9 +425,9 @@ def problems(world):
 
 @promise("Event.detail_json",
          "Its \"data\" object as QEMU sent it, but without the white space between its tokens: "
-         "numbers, escapes and the order of members, repeated ones too, stay as they are.",
-         "Of one that would be longer than 4 KiB, \"_truncated\":true stands first, and whole members "
-         "follow in their order as far as they fit.",
+         "numbers, escapes, the order of members and repeated members stay as they are.",
+         "If the text would exceed 4 KiB, it starts with \"_truncated\":true, and as many whole "
+         "members as fit follow in their order.",
          "Empty: the event has no data.")
 def detail_json(world):
     world.start()

@@ -6,12 +6,12 @@ from world import code, pb, qmp, wait_until
 
 elsewhere("tests/server/journal/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
           "VmEventService",
-          "Then a GAP stands at their end, and its `missing` names them.",
-          "The GAP may have the sequence of the last event that is lost;")
+          "If they were lost, a GAP stands at the end of the jump, and its `missing` names them.",
+          "The GAP may have the sequence of the last lost event;")
 elsewhere("tests/server/journal/event_pump_test.cc:EventPump.WhatIsGivenUpLeavesAGapInItsPlace",
           "Event.missing",
-          "With a GAP: the events of these sequences are lost, as far as is known which.",
-          "They had been sent with durable = false.")
+          "With a GAP: the sequences of the lost events, as far as they are known.",
+          "The events had been sent with durable = false.")
 for element, sentence in (("SequenceRange", "Sequences from `first` to `last`, both included."),
                           ("SequenceRange.first", "at least 1"),
                           ("SequenceRange.last", "at least `first`")):
@@ -38,19 +38,19 @@ def fill(world):
 
 
 @promise("VmEventService",
-         "3. does not move it past an event with durable = false: such an event may be lost in a "
-         "crash.",
-         "It is kept in the journal as soon as that can be written, with the same sequence, and a "
-         "new stream from the position reads it then; or it is lost, and that stream gets a GAP "
-         "whose `missing` has its sequence.")
+         "3. does not advance it past an event with durable = false, because a crash may lose "
+         "that event.",
+         "The daemon writes the event to the journal as soon as it can, with the same sequence, "
+         "and a new stream from the position then delivers it; or the event is lost, and that "
+         "stream delivers a GAP whose `missing` has its sequence.")
 @promise("VmEventService",
-         "A position that rule 3 holds moves on when a stream from it delivers the event with "
+         "A position held back by rule 3 advances when a stream from it delivers the event with "
          "durable = true, or a GAP in its place.",
-         "A Progress may pass events that are not durable, and says nothing of that: it moves no "
-         "position that rule 3 holds.")
+         "A Progress may pass events that are not durable without saying so: it does not advance "
+         "a position held back by rule 3.")
 @promise("Event.durable",
-         "False only while that cannot be written: then the event may be lost, and a client that "
-         "must not lose events reads it again later, under the same sequence.")
+         "False only while the journal cannot be written: the event may then be lost, and a "
+         "client that must not lose events reads it again later, under the same sequence.")
 def not_durable_and_then_it_is(world):
     stream, qemu = fill(world)
     qemu.send(qmp("STOP"))
@@ -70,11 +70,11 @@ def not_durable_and_then_it_is(world):
 
 
 @promise("DeclareIntent",
-         "UNAVAILABLE: the journal cannot be written, so that a restart would lose the intent: it "
-         "was not declared, or is withdrawn again.")
+         "UNAVAILABLE: the journal cannot be written, so that a restart would lose the intent: "
+         "it was not declared, or has been withdrawn again.")
 @promise("WithdrawIntent",
-         "UNAVAILABLE: the journal cannot be written, so that a restart would bring the intent back; "
-         "whether it stands until then, GetVm shows.")
+         "UNAVAILABLE: the journal cannot be written, so that a restart would bring the intent "
+         "back; GetVm shows whether it is open until then.")
 def no_intent_that_would_be_lost(world):
     fill(world)
     world.refused("UNAVAILABLE", "DeclareIntent", vm_name="vm1", actor="a", reason="r")

@@ -11,7 +11,8 @@ headline("ListEventsResponse", "One page.")
 headline("ListVmsResponse", "One page.")
 elsewhere("tests/server/rpc/queries_test.cc:QueriesTest.AListOfVmsThatCostsMuchComesInPages",
           "ListVmsResponse",
-          "It may hold fewer VMs than asked for, even none, and not be the last, as one of ListEvents.")
+          "It may hold fewer VMs than requested, even none, without being the last, like a page "
+          "of ListEvents.")
 
 
 def page_by_page(world, method, field, **fields):
@@ -29,12 +30,12 @@ def page_by_page(world, method, field, **fields):
 
 @promise("ListEventsRequest.filter", "unset: all events")
 @promise("ListEventsRequest.page_size", "0: 100; at most 1000")
-@promise("ListEventsRequest.newest_first", "otherwise the oldest is first")
-@promise("ListEventsResponse.events", "in the order asked for")
+@promise("ListEventsRequest.newest_first", "false: oldest first")
+@promise("ListEventsResponse.events", "in the requested order")
 @promise("ListEventsResponse.next_page_token", "empty: there are no more")
 @promise("ListEventsResponse",
-         "It may hold fewer events than asked for, even none, and not be the last: a page ends at "
-         "1 MiB, and where the search takes long.")
+         "It may hold fewer events than requested, even none, without being the last: a page "
+         "ends at 1 MiB, or when the search takes long.")
 def pages_of_events(world):
     world.start()
     stream = lives(world, "a")
@@ -58,8 +59,8 @@ def pages_of_events(world):
     assert world.events(filter={}) == world.events() == every
 
 
-@promise("ListEventsRequest.page_token", "of the page before, with the other fields as there")
-@promise("ListVmsRequest.page_token", "of the page before, with the other fields as there")
+@promise("ListEventsRequest.page_token", "from the previous page, with the same other fields")
+@promise("ListVmsRequest.page_token", "from the previous page, with the same other fields")
 def page_tokens(world):
     world.start()
     lives(world, "abc")
@@ -78,9 +79,9 @@ def page_tokens(world):
 
 
 @promise("ListEventsRequest.start_time",
-         "Only those retained that were observed at or after it, as by WatchEventsRequest.since; "
+         "Only retained events observed at or after this time, as by WatchEventsRequest.since; "
          "never OUT_OF_RANGE, however early it is.")
-@promise("ListEventsRequest.end_time", "only those observed before it")
+@promise("ListEventsRequest.end_time", "only events observed before this time")
 def times(world):
     world.start()
     every = list(lives(world, "abc").events)
@@ -92,7 +93,7 @@ def times(world):
             e for e in every if e.observe_time.ToNanoseconds() < at]
 
 
-@promise("ListEvents", "INVALID_ARGUMENT: the token was given for other fields, or is none.",
+@promise("ListEvents", "INVALID_ARGUMENT: the token was issued for other fields, or is no token.",
          "An unset filter and an empty one are the same.")
 def an_empty_filter(world):
     world.start()
@@ -104,7 +105,7 @@ def an_empty_filter(world):
 
 
 @promise("ListVms", "OUT_OF_RANGE: page_token is from before the journal was replaced.",
-         "Begin without a token.")
+         "Start again without a token.")
 def a_token_of_a_replaced_journal(world):
     world.start()
     lives(world, "ab")
@@ -120,9 +121,9 @@ def a_token_of_a_replaced_journal(world):
     assert code(world.call("ListEvents", page_size=1)) == "OK"
 
 
-@promise("ListEvents", "OUT_OF_RANGE: retention has passed the place where the page of page_token "
-                       "begins, or the token is of a journal that was replaced.",
-         "Begin without a token.")
+@promise("ListEvents", "OUT_OF_RANGE: retention has deleted the events where the page of "
+                       "page_token begins, or the token belongs to a journal that was replaced.",
+         "Start again without a token.")
 def retention_passes_a_page(world):
     world.start("--retention-events", "4")
     stream = lives(world, "a")
@@ -134,16 +135,16 @@ def retention_passes_a_page(world):
     world.refused("OUT_OF_RANGE", "ListEvents", page_size=1, page_token=page.next_page_token)
 
 
-@promise("ListVms", "Lists the VMs now known, and with include_stopped those that have stopped.")
+@promise("ListVms", "Lists the known VMs, with include_stopped also those that have stopped.")
 @promise("ListVmsRequest",
          "Which VMs to list: those that match one entry of every list that is not empty.")
-@promise("ListVmsRequest.include_stopped", "those that have stopped as well, the latest 10,000")
+@promise("ListVmsRequest.include_stopped", "also those that have stopped, the latest 10,000")
 @promise("ListVmsRequest.states", "at most 1000")
 @promise("ListVmsRequest.page_size", "0: 100; at most 1000")
 @promise("ListVmsResponse.vms", "by name")
 @promise("ListVmsResponse.next_page_token", "empty: there are no more")
 @promise("ListVmsResponse.sequence", "the state is as of this event")
-@promise("ListVmsResponse.journal_id", "which the sequence belongs to")
+@promise("ListVmsResponse.journal_id", "the journal of the sequence")
 def lists_of_vms(world):
     world.start()
     stream = world.oldest()
@@ -181,8 +182,8 @@ def from_a_list_to_a_stream(world):
 
 
 @promise("EventFilter",
-         "A GAP of the node as a whole (its vm is unset) passes every filter: what it says is "
-         "missing may have matched.")
+         "A GAP of the whole node (its vm is unset) passes every filter: the missing events may "
+         "have matched.")
 def a_gap_passes_every_filter(world):
     world.start()
     world.started_vm(world.oldest())
@@ -199,8 +200,7 @@ def a_gap_passes_every_filter(world):
 
 
 @promise("EventFilter.vm_names",
-         "Names, or glob patterns of them: * ? [a-z] [!a-z], where ? and a bracket stand for one "
-         "byte.",
+         "Names or glob patterns: * ? [a-z] [!a-z], where ? and a bracket match one byte.",
          "At most 1000, of 1 KiB each and 64 KiB together, and at most 32 with a wildcard.")
 @promise("ListVmsRequest.vm_names", "glob patterns, as in EventFilter")
 def patterns(world):

@@ -11,7 +11,8 @@ headline("file", "The public contract of vmeventd: VM lifecycle events of one hy
 elsewhere("tests/system/contract/CMakeLists.txt:NAME.contract_check", "file",
           "Field numbers and names are stable within v1: fields are only added.")
 elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageThatAReplayFindsWhileItRuns", "VmEventService",
-          "On a stream that goes on over the change, sequences go on as well;")
+          "If a stream stays open while the journal is replaced, its sequences continue to "
+          "increase;")
 headline("VmEventService", "Events and state of the VMs on one node.",
          "Guarantees of WatchEvents, for one journal_id:",
          "Every method answers", "Try again later.")
@@ -35,12 +36,12 @@ def sequences(stream):
 
 
 @promise("VmEventService", "ordered sequence numbers strictly increase on a stream;",
-         "unique an event is delivered once on a stream;",
-         "reliable no matching event between two delivered ones is left out;")
+         "unique a stream delivers an event once;",
+         "reliable a stream leaves out no matching event between two that it delivers;")
 @promise("WatchEvents",
-         "Streams events: history first where asked for, then live, without a gap or a repeat "
-         "between.")
-@promise("WatchEventsRequest.from_oldest", "the oldest event that is retained")
+         "Streams events: history first if requested, then live, without a gap or a repeat "
+         "between them.")
+@promise("WatchEventsRequest.from_oldest", "the oldest retained event")
 @promise("WatchEventsRequest.filter", "unset: all events")
 def ordered_unique_reliable(world):
     world.start()
@@ -54,9 +55,9 @@ def ordered_unique_reliable(world):
 @promise("VmEventService",
          "resumable a stream started after sequence N continues with the first matching event > N;")
 @promise("WatchEventsRequest.after_sequence", "with journal_id, to resume")
-@promise("WatchEventsRequest.journal_id", "where the sequence comes from; required with it")
+@promise("WatchEventsRequest.journal_id", "the journal of after_sequence; required with it")
 @promise("Progress.sequence", "resume after it")
-@promise("Progress.journal_id", "which the sequence belongs to")
+@promise("Progress.journal_id", "the journal of the sequence")
 def resumable(world):
     world.start()
     lives(world, "ab")
@@ -74,7 +75,7 @@ def resumable(world):
 
 @promise("VmEventService",
          "durable an event that any client has seen survives a crash of the daemon and of the "
-         "host, unless it says durable = false.")
+         "host, unless it has durable = false.")
 def durable(world):
     world.start()
     stream = lives(world, "ab")
@@ -84,8 +85,8 @@ def durable(world):
 
 
 @promise("VmEventService",
-         "Numbers that are missing between two sequences mean nothing: a filter left them out, or "
-         "their events were lost because the journal could not be written.")
+         "A jump between two sequences alone means nothing: a filter left events out, or events "
+         "were lost because the journal could not be written.")
 @promise("EventFilter", "An event passes if it matches one entry of every list that is not empty.")
 @promise("EventFilter.types", "at most 1000")
 @promise("EventFilter.classes", "passes events with such a ShutdownDetail; at most 1000")
@@ -110,13 +111,13 @@ def filters(world):
 
 
 @promise("VmEventService",
-         "A client that must lose nothing and do nothing twice keeps a position, journal_id and "
-         "sequence, together with what it did (in one transaction of its own), and",
-         "1. starts its streams with after_sequence and journal_id of that position; without one, "
-         "with snapshot or from_oldest;",
-         "2. moves the position on with every event, and with every Progress, which also moves it "
-         "past events that the filter left out;")
-@promise("Progress", "Everything matching up to this sequence has been sent.")
+         "A client that must lose nothing and do nothing twice stores a position, journal_id and "
+         "sequence, together with its own work (in one transaction), and",
+         "1. starts its streams with after_sequence and journal_id of that position, or with "
+         "snapshot or from_oldest if it has none;",
+         "2. advances the position with every event and every Progress; a Progress also passes "
+         "events that the filter left out;")
+@promise("Progress", "The stream has sent every matching event up to this sequence.")
 @promise("WatchEventsRequest.progress_interval", "0: the server's default; at least 1 s")
 @promise("WatchEventsResponse.progress",
          "first message of every stream, then at the interval when idle")
@@ -144,9 +145,9 @@ def a_position_moves_on(world):
 
 
 @promise("WatchEvents",
-         "The first message is a Progress, and on a stream that is idle one comes at each interval.")
+         "The first message is a Progress, and an idle stream delivers another at each interval.")
 @promise("WatchEventsRequest.(oneof)", "none: from now on")
-@promise("Progress.time", "the node's clock as this was sent")
+@promise("Progress.time", "when this was sent, by the node's clock")
 def progress(world):
     world.start()
     lives(world, "a")
@@ -165,12 +166,13 @@ def progress(world):
 
 
 @promise("VmEventService",
-         "4. takes another journal_id in a Progress as a GAP: the journal was replaced.",
-         "5. on OUT_OF_RANGE starts anew, with snapshot or from_oldest, and knows that events may "
-         "be missing between its position and there;")
+         "4. treats another journal_id in a Progress as a GAP: the journal was replaced.",
+         "5. on OUT_OF_RANGE starts again, with snapshot or from_oldest, and knows that events "
+         "may be missing between its position and there;")
 @promise("WatchEvents",
-         "OUT_OF_RANGE: the start is older than the oldest retained event, beyond the newest one, "
-         "or from another journal; or the client was so slow that retention has passed it.")
+         "OUT_OF_RANGE: the start is older than the oldest retained event, beyond the newest "
+         "one, or from another journal; or retention deleted events before a slow client had "
+         "read them.")
 def out_of_range(world):
     world.start("--retention-events", "4")
     lives(world, "abc")
@@ -186,11 +188,12 @@ def out_of_range(world):
 
 
 @promise("WatchEvents",
-         "UNAVAILABLE: the daemon is going down; every event up to the last one sent is complete.")
+         "UNAVAILABLE: the daemon is shutting down; the stream is complete up to the last event "
+         "sent.")
 @promise("VmEventService",
-         "6. on UNAVAILABLE, RESOURCE_EXHAUSTED, a lost connection, or a stream on which nothing "
-         "came for three progress intervals, starts again from the position, after a pause that "
-         "grows with each failure and has a random part. examples/python is such a client.")
+         "6. on UNAVAILABLE, RESOURCE_EXHAUSTED, a lost connection, or a stream that is silent "
+         "for three progress intervals, starts again from the position, after a pause that grows "
+         "with each failure and has a random part. examples/python is such a client.")
 def going_down(world):
     world.start()
     stream = lives(world, "ab")
@@ -202,8 +205,8 @@ def going_down(world):
 
 
 @promise("VmEventService",
-         "A client sends HTTP/2 keep-alive pings every 10 s at the most.",
-         "The server closes the connection of one that sends them more often (GOAWAY, "
+         "A client sends HTTP/2 keep-alive pings at most every 10 s.",
+         "The server closes the connection of a client that sends them more often (GOAWAY, "
          "\"too_many_pings\"), and its calls end with UNAVAILABLE.")
 def too_many_pings(world):
     world.start()
@@ -217,7 +220,7 @@ def too_many_pings(world):
 
 
 @promise("VmEventService",
-         "Bounds: a request has at most 1 MiB, and so has the answer to a call that is no stream; a "
+         "Sizes: a request and the answer to a call that is no stream have at most 1 MiB each; a "
          "message of a stream has at most 256 KiB.")
 def bounds(world):
     world.start()
@@ -235,14 +238,14 @@ def bounds(world):
 
 
 @promise("VmEventService",
-         "RESOURCE_EXHAUSTED the request is too large, or one of the server's limits is reached: "
-         "streams in all or of one peer, the memory of their filters, ListEvents a second of one "
-         "peer, or waiting for the journal.", "Try again later;")
+         "RESOURCE_EXHAUSTED the request is too large, or a limit of the server is reached: "
+         "streams in total or per peer, the memory of their filters, ListEvents calls per second "
+         "and peer, or calls waiting for the journal.", "Try again later;")
 @promise("WatchEvents",
          "RESOURCE_EXHAUSTED: too many streams, or the client did not read for too long: resume "
          "after the last sequence that was received.")
 @promise("ListEvents",
-         "RESOURCE_EXHAUSTED: this peer lists too often; WatchEvents is the way to wait for events.")
+         "RESOURCE_EXHAUSTED: this peer lists too often; use WatchEvents to wait for events.")
 def exhausted(world):
     world.start("--max-streams", "2", "--list-rate", "1")
     streams = [world.watch(), world.watch()]
@@ -268,14 +271,14 @@ def exhausted(world):
 
 elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceIsEveryEventObservedAtThatTimeOrLater",
           "WatchEventsRequest.since",
-          "The times are observe_time, by the node's clock, which may be set back: an event then has "
-          "an earlier time than the one before it, and a client that must not miss it resumes by "
-          "sequence.")
+          "The times are observe_time, by the node's clock, which may be set back: an event may "
+          "then have an earlier time than the one before it, and a client that must not miss it "
+          "resumes by sequence.")
 
 
 @promise("WatchEventsRequest.since",
-         "The events observed at or after this time, those that are retained and those to come: "
-         "what was observed before it is left out, as by ListEventsRequest.start_time.")
+         "The events observed at or after this time, retained and future ones; earlier events "
+         "are left out, as by ListEventsRequest.start_time.")
 def since(world):
     world.start()
     stream = lives(world, "abc")
@@ -323,7 +326,7 @@ def since_too_long_ago(world):
     assert world.watch(since=first.observe_time).wait_end() == grpc.StatusCode.OUT_OF_RANGE
 
 
-@promise("WatchEventsRequest.snapshot", "the VMs as they are, then what follows")
+@promise("WatchEventsRequest.snapshot", "the VMs as they are, then the events that follow")
 @promise("WatchEventsResponse.snapshot_vms",
          "After the first Progress, on a stream started with snapshot; in as many messages as "
          "needed.")
@@ -352,7 +355,7 @@ def snapshot(world):
          "On the wire a batch is its events' encodings one after another, so that a server can "
          "encode an event once and share it between all streams.")
 @promise("WatchEventsResponse.events",
-         "In order; more than one where the stream is behind; at most 256 KiB.")
+         "In order; more than one if the stream is behind; at most 256 KiB.")
 def batches(world):
     world.start()
     stream = world.oldest()
@@ -374,12 +377,12 @@ def batches(world):
 
 
 headline("VmEventService",
-         "Between VMs the order is that in which the daemon observed them: it does not say which of "
-         "two happened first.")
+         "Events of different VMs are in the order in which the daemon observed them, which does "
+         "not show which happened first.")
 elsewhere("tests/server/journal/journal_test.cc:"
           "JournalTest.FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp", "VmEventService",
-          "Every time is by the node's wall clock, which may be set forward and back: only sequences "
-          "order events.")
+          "Every time is by the node's wall clock, which may be set forward or back: only "
+          "sequences order events.")
 elsewhere("tests/watcher/core/vm_session_test.cc:VmSessionEndTest.TheClocksStepDoesNotMatter",
           "VmEventService",
           "The age of a POWERDOWN, and with it --powerdown-window, is by a clock that is never set.")
@@ -401,7 +404,7 @@ def the_order_of_a_run(world):
 
 
 @promise("EventFilter",
-         "Of a snapshot, vm_names choose the VMs; types and classes leave none out.")
+         "In a snapshot, vm_names selects the VMs; types and classes leave none out.")
 def what_a_filter_does_to_a_snapshot(world):
     world.start()
     stream = world.oldest()
