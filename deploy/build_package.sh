@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Debian package out of what is built, in BUILD_TREE/package.
+# Makes the Debian package from the built files, in BUILD_TREE/package.
 #
 #   build_package.sh BUILD_TREE CPACK
 set -euo pipefail

@@ -1,5 +1,5 @@
-# What Debian hardens programs with, and all symbols bound at start. In builds that are optimised and
-# not sanitized: fortified functions need the one and disturb the other.
+# Debian's hardening flags, and binding of all symbols at start. Only in optimised builds without
+# sanitizers: fortified functions need optimisation and disturb sanitizers.
 if(CMAKE_BUILD_TYPE MATCHES "^(Release|RelWithDebInfo)$" AND NOT VMEVENTD_SANITIZE)
   add_compile_definitions(_FORTIFY_SOURCE=2)
   add_compile_options(-fPIE -fstack-protector-strong -fstack-clash-protection)
