@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Keeps a record of all that happens to the VMs of a node: each event once, none left out.
+"""Records every event of a node's VMs: each event once, none left out.
 
-An example of a client that holds to the contract of vmeventd to the letter (the numbers in the
-comments are those of the contract's list, docs/api.md). Its record is an SQLite database; a real
-client does its own work in the place of Record.
+An example of a client that follows the contract of vmeventd to the letter (the numbers in the comments
+are those of the contract's list, docs/api.md). Its record is an SQLite database; a real client does its
+own work instead of Record.
 
     follow_vms.py --server unix:/run/vmeventd/vmeventd.sock --record vms.db
 
-It may be killed at any time, and so may vmeventd: the next start goes on where the record ends.
+It may be killed at any time, and so may vmeventd: the next start continues where the record ends.
 """
 
 import argparse
@@ -26,15 +26,15 @@ try:
     from vmeventd.v1 import vm_events_pb2 as pb
     from vmeventd.v1 import vm_events_pb2_grpc as rpc
 except ImportError as error:
-    sys.exit(f"{error}: make the stubs first and put them into PYTHONPATH, see README.md")
+    sys.exit(f"{error}: generate the stubs first and put them into PYTHONPATH, see README.md")
 
-PROGRESS_INTERVAL = 5  # seconds: so often an idle stream shows that it lives
+PROGRESS_INTERVAL = 5  # seconds between messages on an idle stream
 SILENCE_LIMIT = 3 * PROGRESS_INTERVAL
-CALL_TIMEOUT = 10  # of a call that answers once; a stream has no deadline
+CALL_TIMEOUT = 10  # of a unary call; a stream has no deadline
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
-MOST_READINGS = 5  # so many streams from one position find out whether an event became durable
+MOST_READINGS = 5  # streams from one position that check whether an event became durable
 
-# What will not be answered otherwise however often it is asked. All else is tried again.
+# Retrying these is useless. All other errors are retried.
 FINAL = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.PERMISSION_DENIED,
@@ -44,9 +44,8 @@ FINAL = (
 
 
 class Record:
-    """What happened, and up to where it is known: both in one database, so that one transaction
-    changes both. Were the position kept elsewhere, a crash between the two would lose an event or
-    do it twice."""
+    """The events and the position, in one database, so that one transaction changes both. If the
+    position were stored elsewhere, a crash between the two would lose or repeat an event."""
 
     SCHEMA = """
         CREATE TABLE IF NOT EXISTS position (
@@ -83,8 +82,8 @@ class Record:
         self._db.execute("DELETE FROM position")
 
     def add_event(self, journal_id, event):
-        """False: it is there already. That happens only to what came behind an event that was not
-        durable, and after a start from the oldest event."""
+        """Returns False if the event is there already. That happens only to events after one that was
+        not durable, and after a start from the oldest event."""
         before = self._db.total_changes
         self._db.execute(
             "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -108,21 +107,20 @@ class Record:
 
 
 class ReadAgain(Exception):
-    """What was not durable can be read again: it is durable now, or lost."""
+    """Events that were not durable can be read again: they are durable now, or lost."""
 
 
 class Stream:
-    """One WatchEvents call. What is not in the record when it ends is asked for again by the
-    next."""
+    """One WatchEvents call. The next call reads again what is not in the record when it ends."""
 
     def __init__(self, record, options):
         self._record = record
         self._options = options
-        self._journal_id = None  # of the events that come
+        self._journal_id = None  # of the incoming events
         self._snapshot = []
         self._await_snapshot = False
-        self._held_at = None  # the position does not pass the first event that is not durable
-        self._newest = 0  # of the events that came
+        self._held_at = None  # the position stays before the first event that is not durable
+        self._newest = 0  # of the received events
         self._heard = time.monotonic()
         self.answered = False
 
@@ -147,7 +145,7 @@ class Stream:
         request.progress_interval.FromSeconds(PROGRESS_INTERVAL)
         with self._record.transaction():
             position = self._record.position()
-            # They come again, durable, or they are lost: both is better than a guess (3).
+            # The server sends them again as durable, or they are lost (3).
             self._record.drop_provisional()
         if position:
             self._journal_id, request.after_sequence = position  # (1)
@@ -160,7 +158,7 @@ class Stream:
         return request
 
     def _cancel_if_silent(self, call, done):
-        # A connection may be dead without an end to be seen: a node without power, a firewall (6).
+        # A dead connection may not report its end: a node without power, a firewall (6).
         while not done.wait(1):
             if time.monotonic() - self._heard > SILENCE_LIMIT:
                 call.cancel()
@@ -191,7 +189,7 @@ class Stream:
         if self._journal_id not in (None, progress.journal_id):
             self._record.add_gap(f"the journal was replaced by {progress.journal_id}")  # (4)
         self._journal_id = progress.journal_id
-        # The first Progress of a snapshot is no position: a crash now would leave the VMs out.
+        # The first Progress of a snapshot is not a position: after a crash now, the VMs would be missing.
         if not self._await_snapshot:
             self._move(progress.sequence)  # (2)
 
@@ -201,7 +199,8 @@ class Stream:
         self._record.set_position(self._journal_id, sequence)
 
     def pass_held(self):
-        """Goes on behind what is still not durable though the journal has gone on: it is lost."""
+        """Continues after an event that is still not durable though the journal works again: it is
+        lost."""
         with self._record.transaction():
             self._record.add_gap(f"an event after {self._held_at} is not kept in the journal")
             self._record.set_position(self._journal_id, self._newest)
@@ -209,15 +208,15 @@ class Stream:
     @staticmethod
     def _is_durable_again(response, stub):
         if response.events:
-            # The journal takes what waits before it takes anything new.
+            # The journal writes waiting events before new ones.
             return response.events[-1].durable
         info = stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=CALL_TIMEOUT)
         return info.journal_writable
 
 
 def connect(options):
-    """A new channel for each stream: it takes its certificates from the files as they are now, and
-    gRPC's own pauses between attempts do not add to ours."""
+    """Opens a new channel for each stream: it reads the certificates' files again, and gRPC's pauses
+    between attempts do not add to ours."""
     arguments = [
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
@@ -234,7 +233,7 @@ def connect(options):
 
 
 def follow(record, options):
-    """Goes on for ever; returns the reason why it cannot."""
+    """Runs forever; returns the reason if it cannot continue."""
     pause = FIRST_PAUSE
     readings, read_from = 0, None
     while True:
@@ -244,7 +243,7 @@ def follow(record, options):
             with connect(options) as channel:
                 stream.run(rpc.VmEventServiceStub(channel))
         except ReadAgain:
-            why = "what was not durable can be read again"
+            why = "events that were not durable can be read again"
             position = record.position()
             readings = readings + 1 if position == read_from else 1
             read_from = position
@@ -262,15 +261,15 @@ def follow(record, options):
                     record.clear_position()
         if stream.answered:
             pause = FIRST_PAUSE
-        # All clients of a daemon that restarts come back: not all at the same moment (6).
+        # All clients of a restarted daemon reconnect, but not all at the same moment (6).
         wait = pause * random.uniform(0.5, 1)
-        say(f"{why}; again in {wait:.1f} s")
+        say(f"{why}; retrying in {wait:.1f} s")
         time.sleep(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def name_of(enum, number):
-    """The name of a value; a later vmeventd may know more of them than these stubs."""
+    """The name of a value; a later vmeventd may have values that these stubs lack."""
     return enum.Name(number) if number in enum.values() else str(number)
 
 
@@ -279,7 +278,7 @@ def show(event):
     end = name_of(pb.ShutdownClass, getattr(event.shutdown, "class")).replace("SHUTDOWN_CLASS_", "")
     verdict = f" by {end}" if event.HasField("shutdown") else ""
     mark = "" if event.durable else " (not durable yet)"
-    # repr: the name of a VM cannot drive a terminal.
+    # repr: the name of a VM cannot control a terminal.
     print(f"{event.sequence} {kind} {event.vm.name!r}{verdict}{mark}", flush=True)
 
 
@@ -295,23 +294,23 @@ def read(path):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description="Keeps a record of all that happens to VMs.")
+    parser = argparse.ArgumentParser(description="Records every event of a node's VMs.")
     parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock",
                         help="unix:PATH or HOST:PORT")
     parser.add_argument("--record", required=True, metavar="FILE", help="an SQLite database")
     parser.add_argument("--start", choices=("snapshot", "oldest"), default="snapshot",
-                        help="where to begin without a position, or where it is of no use any more")
+                        help="where to start without a position, or after OUT_OF_RANGE")
     parser.add_argument("--vm", action="append", default=[], metavar="GLOB", help="only such VMs")
-    parser.add_argument("--tls-ca", metavar="FILE", help="speak TLS with a server of this CA")
+    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS with a server of this CA")
     parser.add_argument("--tls-cert", metavar="FILE", help="the client's certificate")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key")
-    parser.add_argument("--tls-server-name", metavar="NAME", help="whom the server's must name")
+    parser.add_argument("--tls-server-name", metavar="NAME", help="the name in the server's certificate")
     return parser.parse_args()
 
 
 def main():
     options = parse_arguments()
-    # The record is whole at every moment, so there is nothing to finish.
+    # The record is always consistent, so there is nothing to finish.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
     sys.exit(follow(Record(options.record), options))
