@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Writes docs/api.md from the comments of the wire contract.
 
-  api_reference.py               to standard output
-  api_reference.py --check FILE  exits with 1 if FILE is not what it would write
+  api_reference.py               writes to standard output
+  api_reference.py --check FILE  exits with 1 if FILE is out of date
 
 Needs protoc and python3-protobuf. Exits with 1 where a part of the contract has no comment.
 """
@@ -27,7 +27,7 @@ SCALARS = {
     for name, value in descriptor_pb2.FieldDescriptorProto.Type.items()
 }
 
-# Numbers of fields in descriptor.proto: how a SourceCodeInfo path names what it is about.
+# Numbers of fields in descriptor.proto, which make up the paths of SourceCodeInfo.
 MESSAGE, ENUM, SERVICE = 4, 5, 6
 FIELD, VALUE, METHOD, ONEOF = 2, 2, 2, 8
 
@@ -42,7 +42,7 @@ def load():
 
 
 class Comments:
-    """The comments by path, and what has none."""
+    """The comments by path, and the names of elements without one."""
 
     def __init__(self, file):
         self._locations = {tuple(l.path): l for l in file.source_code_info.location}
@@ -56,7 +56,7 @@ class Comments:
         return re.sub(r"(?m)^ ", "", text).strip("\n")
 
     def of_file(self):
-        detached = self._locations[(12,)].leading_comments  # of the line that says the syntax
+        detached = self._locations[(12,)].leading_comments  # of the "syntax" line
         return re.sub(r"(?m)^ ", "", detached).strip("\n")
 
 
@@ -84,7 +84,7 @@ def prose(text):
 
 
 def out_indent(out):
-    """How far a list item goes on to the right of its mark, less two."""
+    """The indent of a list item's continuation lines, less two."""
     mark = next(line for line in reversed(out) if line and line[0] != " ")
     return 1 if mark[0].isdigit() else 0
 
@@ -199,7 +199,7 @@ def main(arguments):
         sys.exit("api_reference: without a comment: " + ", ".join(comments.missing))
     if arguments[:1] == ["--check"]:
         if pathlib.Path(arguments[1]).read_text(encoding="utf-8") != text:
-            sys.exit(f"api_reference: {arguments[1]} is out of date: ./dev docs writes it anew")
+            sys.exit(f"api_reference: {arguments[1]} is out of date: run ./dev docs")
     else:
         sys.stdout.write(text)
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Checks that the documents name only files and tests that exist.
 
-Looked at are README.md, CONTRIBUTING.md and docs/, in each the links to files of the repository and
-what stands in backticks: paths below a folder of the repository and tests (`Suite.Test`, and after
-it on the same line `.Other` of the same suite; both may have * in them). Decisions (docs/adr/) may name what was there when they were taken, but not link to it.
+It checks README.md, CONTRIBUTING.md and docs/: links to files of the repository, and in backticks paths
+below a folder of the repository and tests (`Suite.Test`, and after it on the same line `.Other` of the
+same suite; both may have * in them). Decisions (docs/adr/) may name files and tests that no longer
+exist, but not link to them.
 """
 
 import fnmatch

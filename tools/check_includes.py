@@ -15,7 +15,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
 class Rules:
-    """The table: per folder what it may use, and what it may not; and the exceptions."""
+    """The table: what each folder may and may not include, and the exceptions."""
 
     def __init__(self, text):
         self.uses = {}
@@ -43,7 +43,7 @@ class Rules:
         return name.split("/")[0] in TREES
 
     def may_use(self, folder):
-        """The folders and libraries that `folder` may use, itself included."""
+        """The folders and libraries that `folder` may use, including itself."""
         found = set()
         waiting = [folder]
         while waiting:

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Compares the tests that were skipped with those that may be.
+"""Compares the skipped tests with those that may be skipped.
 
   check_skips.py PERMITTED JUNIT...
 
-PERMITTED is tests/permitted_skips.txt, which says what its lines are; each JUNIT is what ctest
---output-junit wrote. Fails where a test was skipped that may not be, and where an entry names no
-test of all these.
+PERMITTED is tests/permitted_skips.txt, which explains its format; each JUNIT is output of ctest
+--output-junit. Fails if a test was skipped that may not be, or if an entry matches none of the tests.
 """
 
 import fnmatch
@@ -18,7 +17,7 @@ ENTRY = re.compile(r"(not-root )?(\S+): (\S.*)")
 
 
 def permitted(path):
-    """Patterns of tests that may be skipped, to the line where each is and whether it counts here."""
+    """Maps the patterns of tests that may be skipped to their line and whether they apply here."""
     entries = {}
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):

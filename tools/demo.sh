@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# ./dev demo: six real QEMU guests are ended in six ways, and vmeventd says who it was.
+# ./dev demo: ends six real QEMU guests in six ways, and vmeventd reports who ended each.
 #
 #   demo.sh BIN_DIRECTORY GUEST_DIRECTORY
 #
-# Takes half a minute. Needs neither KVM, nor root, nor a terminal. Leaves nothing behind.
+# Takes half a minute. Needs neither KVM, root nor a terminal. Leaves no files or processes.
 set -euo pipefail
 
 [[ $# -eq 2 ]] || { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY" >&2; exit 2; }
@@ -32,7 +32,7 @@ fail() {
   exit 1
 }
 
-# Ends all that was started: QEMUs, the daemon, the live view.
+# Ends everything that was started: QEMUs, the daemon, the live view.
 clean_up() {
   trap - EXIT INT TERM HUP
   local pids
@@ -46,7 +46,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# In the background and waited for, so that Ctrl-C is heard at once.
+# Runs in the background and is waited for, so that Ctrl-C works at once.
 vmevents() {
   timeout "$patience" "$bin/vmevents" --server "$server" "$@" &
   wait $!
@@ -65,7 +65,7 @@ start_daemon() {
   done
 }
 
-# boot NAME [QEMU ARGUMENT...]: returns when the guest is up. Sets $qemu, $serial and $monitor.
+# boot NAME [QEMU ARGUMENT...]: boots a guest and waits for it. Sets $qemu, $serial and $monitor.
 boot() {
   local name=$1 line
   shift
@@ -78,13 +78,13 @@ boot() {
     -serial "pipe:$dir/$name.serial" -monitor "pipe:$dir/$name.monitor" \
     -qmp "unix:$dir/vms/$name.kvmd,server=on,wait=off" "$@" >>"$dir/log" 2>&1 &
   qemu=$!
-  disown "$qemu"  # or the shell would comment on its end
+  disown "$qemu"  # otherwise the shell prints a message at its end
   until [[ ${line:-} == *GUEST-READY* ]]; do
     read -r -t "$patience" -u "$output" line || fail "$name does not boot"
   done
 }
 
-# Waits until the end of NAME has been told, and for the live view to show it.
+# Waits until vmeventd has published the end of NAME, and for the live view to show it.
 expect_end() {
   vmevents watch --from oldest --vm "$1" --type stopped --count 1 >/dev/null ||
     fail "the end of $1 was not seen"
@@ -107,7 +107,7 @@ manager_says() { echo "$1" >&"$monitor"; }
 signal_qemu() { kill "-$1" "$qemu"; }
 
 start_daemon
-say "vmeventd follows $dir/vms; what it tells live is from: vmevents watch"
+say "vmeventd follows $dir/vms; vmevents watch prints its events live"
 "$bin/vmevents" --server "$server" watch --from oldest &
 
 boot web1
@@ -116,7 +116,7 @@ boot web2
 act web2 "the host presses the power button (ACPI), and the guest obeys" \
   manager_says system_powerdown
 boot db1
-act db1 "the host's administrator tells QEMU to quit" manager_says quit
+act db1 "the host's administrator sends QEMU quit" manager_says quit
 boot db2
 act db2 "SIGTERM to QEMU, as when the host goes down" signal_qemu TERM
 boot mail1
@@ -127,5 +127,5 @@ act mail2 "the guest's kernel panics" guest_types "echo c > /proc/sysrq-trigger"
 say "vmevents vms --all"
 vmevents vms --all
 echo
-say "shutdown files, which tell Ganeti that the user wanted the VM down"
+say "shutdown files, which show Ganeti that the user wanted the VM down"
 (cd "$dir/vms" && ls -l -- *.shutdown)

@@ -4,9 +4,10 @@
 #
 #   lint.sh BUILD_TREE JOBS [--all | --since COMMIT]
 #
-# clang-tidy is slow. It looks at what differs from COMMIT: by default from where HEAD and main part,
-# and where HEAD is main's, from the commit before; --all: at everything. Everything else is always
-# checked as a whole. The build tree needs its compile_commands.json and the generated code of proto/.
+# clang-tidy is slow. It checks what differs from COMMIT: by default from the merge base of HEAD and
+# main, and if HEAD is main's, from the previous commit; with --all it checks everything. The other
+# checks always cover the whole tree. The build tree needs its compile_commands.json and the generated
+# code of proto/.
 set -euo pipefail
 
 usage() {
@@ -29,7 +30,7 @@ complain() {
   failures=$((failures + 1))
 }
 
-# Where HEAD and main part; where nothing has changed since, or there is no main, the commit before.
+# The merge base of HEAD and main; if nothing has changed since, or there is no main, the previous commit.
 branch_point() {
   local main point
   for main in origin/main main; do
@@ -57,20 +58,20 @@ say "shell scripts"
 scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tools/*.sh tools/contract/*.sh
   deploy/*.sh deploy/container/*.sh deploy/completions/*.bash)
 for script in "${scripts[@]}"; do
-  bash -n "$script" || complain "$script is no bash"
+  bash -n "$script" || complain "$script is not valid bash"
 done
 shellcheck "${scripts[@]}" tests/support/guest/init deploy/debian/{postinst,prerm,postrm} ||
   complain "shellcheck found something"
 
 say "directions of includes"
-tools/check_includes.py || complain "tools/include_rules.txt does not permit this"
+tools/check_includes.py || complain "tools/include_rules.txt does not permit these includes"
 
 say "documents"
-tools/check_documents.py || complain "a document names what does not exist"
+tools/check_documents.py || complain "a document names a file or test that does not exist"
 
 say "the wire contract"
-tools/contract/check.sh || complain "the wire contract is not as it must be"
-tools/api_reference.py --check docs/api.md || complain "docs/api.md is not the contract's: ./dev docs"
+tools/contract/check.sh || complain "the wire contract breaks a rule"
+tools/api_reference.py --check docs/api.md || complain "docs/api.md is out of date: run ./dev docs"
 
 say "clang-tidy"
 tools/tidy.py "$tree" "$jobs" ${since:+--since "$since"} || complain "clang-tidy found something"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Puts Debian's promtool into DIRECTORY/promtool, taken out of the package of Prometheus without
-# installing it: that would make a user and start a server.
+# Puts Debian's promtool into DIRECTORY/promtool. It extracts promtool from the package of Prometheus
+# without installing the package, which would create a user and start a server.
 #
 #   promtool.sh DIRECTORY
 #
-# Does nothing when it is there already. Needs apt's package lists; not root.
+# Does nothing if promtool is there already. Needs apt's package lists, but not root.
 set -euo pipefail
 
 [[ $# -eq 1 ]] || { echo "usage: $0 DIRECTORY" >&2; exit 2; }
@@ -20,7 +20,7 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-chmod 755 "$work"  # apt's own user looks in
+chmod 755 "$work"  # apt's user reads it
 echo "promtool: downloading the package prometheus"
 (cd "$work" && apt-get -q=2 -o APT::Sandbox::User="$(id -un)" download prometheus)
 dpkg-deb --fsys-tarfile "$work"/prometheus_*.deb | tar -xO ./usr/bin/promtool >"$work/promtool"

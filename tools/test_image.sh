@@ -3,10 +3,10 @@
 #
 #   test_image.sh BIN_DIRECTORY GUEST_DIRECTORY WORK_DIRECTORY
 #
-# Needs root, buildah, mmdebstrap, runc, python3-yaml and qemu-system-x86, and no container engine:
-# the base image is made of Debian packages, buildah builds by chroot, runc runs the result. apt
-# within the build uses this machine's own sources, of which the image keeps nothing. WORK_DIRECTORY
-# keeps the base and the layers, so that the next run is quicker.
+# Needs root, buildah, mmdebstrap, runc, python3-yaml and qemu-system-x86, but no container engine: it
+# makes the base image from Debian packages, builds with buildah in a chroot, and runs the result with
+# runc. apt in the build uses this machine's sources, which the image does not keep. WORK_DIRECTORY
+# keeps the base and the layers, so that the next run is faster.
 set -euo pipefail
 
 [[ $# -eq 3 ]] || { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY WORK_DIRECTORY" >&2; exit 2; }
@@ -35,7 +35,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# buildah with a storage of its own.
+# buildah with separate storage.
 build() {
   buildah --root "$work/storage" --runroot "$work/run" --storage-driver "$driver" \
     --log-level error "$@"
@@ -54,7 +54,7 @@ choose_driver() {
   fi
 }
 
-# Where this machine's apt gets Debian 12 from, as lines of a sources.list.
+# Prints this machine's apt sources of Debian 12, as lines of a sources.list.
 apt_sources() {
   local suite
   for suite in bookworm bookworm-updates bookworm-security; do
@@ -64,7 +64,7 @@ apt_sources() {
   done | grep ' main$' | sort -u
 }
 
-# This machine's way to its packages, for the time of the build: bound over /etc/apt.
+# Copies this machine's apt configuration, which is bound over /etc/apt during the build.
 copy_apt_configuration() {
   local certificates
   cp -aL /etc/apt "$private/apt"
@@ -75,7 +75,7 @@ copy_apt_configuration() {
     echo 'Acquire::https::CAInfo "/etc/apt/ca-certificates.crt";' \
       >"$private/apt/apt.conf.d/zz-certificates"
   fi
-  # The user that apt downloads as must read them.
+  # apt's download user must be able to read them.
   chmod 755 "$private" "$private/apt"
 }
 
@@ -122,7 +122,7 @@ build_image() {
     "$@" "$root"
 }
 
-# Keeps the layers of this build for the next one, and no older ones.
+# Keeps the layers of this build for the next one, and removes older ones.
 tidy_up() {
   build_image --quiet --target build --tag localhost/vmeventd-build:latest >/dev/null
   build rmi --prune >/dev/null
@@ -132,12 +132,12 @@ rm -rf "$TMPDIR"
 mkdir -p "$TMPDIR"
 private=$(mktemp -d "$work/private.XXXXXX")
 driver=$(choose_driver)
-# Under sudo ./dev gives its tree to the user: layers of other owners are no image any more.
+# Under sudo, ./dev changes the owner of its tree to the user, which makes the layers unusable.
 if [[ -d $work/storage && ! -d $work/storage/$driver || -n $(find "$work/storage" -maxdepth 0 \
       ! -user root 2>/dev/null) ]]; then
   rm -rf "$work/storage" "$work/run"
 fi
-# What a run that was killed has left.
+# Remove containers that a killed run has left.
 build rm --all >/dev/null
 copy_apt_configuration
 make_base

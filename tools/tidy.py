@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy on what changed, and remembers what was clean.
+"""Runs clang-tidy on changed sources, and remembers which were clean.
 
   tidy.py BUILD_TREE JOBS [--since COMMIT]
 
 Checks every source that the tree compiles, or with --since those that differ from COMMIT in the
-working tree. A changed header is checked with the source of the same name, else with one that
-includes it. A clean source is remembered by its content, that of the project's headers that it
+working tree. A changed header is checked through the source of the same name, or else through one that
+includes it. The key of a clean source covers its content, that of the project's headers that it
 includes, its command line, .clang-tidy and the installed compiler and libraries; build/tidy-cache
-holds one empty file for each.
+has one empty file for each key.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build/tidy-cache"
 DATABASE = ROOT / "build/tidy"
 PRECOMPILED = re.compile(r"-Winvalid-pch -include \S+cmake_pch\.hxx ")
-KEEP_SECONDS = 60 * 24 * 3600  # what was not used for so long is removed
+KEEP_SECONDS = 60 * 24 * 3600  # entries unused for so long are removed
 PROJECT = ("base/", "client/", "server/", "tests/", "watcher/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 NOISE = re.compile(r"^(\d+ warnings? generated|Suppressed |Use -header-filter|Use -system-headers)")
@@ -37,7 +37,7 @@ def output_of(*command):
 
 
 class Sources:
-    """The project's own files that a source consists of, and their hashes."""
+    """The project's files that make up a source, and their hashes."""
 
     def __init__(self):
         self.includes = {}
@@ -48,14 +48,14 @@ class Sources:
             text = (ROOT / path).read_bytes()
             self.hashes[path] = hashlib.sha256(text).hexdigest()
             found = INCLUDE.findall(text.decode())
-            # The generated code is what the contract makes it.
+            # Generated code depends only on the contract.
             found = [re.sub(r"(\.grpc)?\.pb\.h$", ".proto", name) for name in found]
             found = ["proto/" + name if name.endswith(".proto") else name for name in found]
             self.includes[path] = [name for name in found if (ROOT / name).is_file()]
         return self.includes[path]
 
     def closure(self, path):
-        """The path itself and everything of the project that it includes."""
+        """The path itself and all files of the project that it includes."""
         found = set()
         waiting = [path]
         while waiting:
@@ -74,15 +74,15 @@ class Sources:
 
 
 def compile_commands(tree):
-    """Path to arguments, of the project's own sources; written to DATABASE for clang-tidy as well."""
+    """Maps the project's sources to their arguments; also writes them to DATABASE for clang-tidy."""
     commands = {}
     entries = json.loads((tree / "compile_commands.json").read_text())
     for entry in entries:
-        # Clang cannot read GCC's precompiled headers, and each source has to include what it uses.
+        # Clang cannot read GCC's precompiled headers, and each source must include what it uses.
         entry["command"] = PRECOMPILED.sub("", entry["command"])
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
         if path.startswith(PROJECT) and path not in commands:
-            # The same in every clone.
+            # Independent of the clone's path.
             command = entry["command"].replace(str(ROOT), "")
             commands[path] = shlex.split(command)
     DATABASE.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def changed_since(commit):
 
 
 def to_check(sources, commands, changed):
-    """The sources to check for these changed files."""
+    """Returns the sources to check for these changed files."""
     chosen = {name for name in changed if name in commands}
     for header in sorted(name for name in changed if name.endswith(".h")):
         own = header[:-2] + ".cc"
@@ -118,7 +118,7 @@ def toolchain():
 
 
 def check(path):
-    """What clang-tidy says of a source; empty where it is clean."""
+    """Returns clang-tidy's complaints about a source; empty if it is clean."""
     done = subprocess.run(
         ["clang-tidy", "-quiet", "-p", str(DATABASE), str(ROOT / path)],
         cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

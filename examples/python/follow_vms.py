@@ -189,7 +189,7 @@ class Stream:
         if self._journal_id not in (None, progress.journal_id):
             self._record.add_gap(f"the journal was replaced by {progress.journal_id}")  # (4)
         self._journal_id = progress.journal_id
-        # The first Progress of a snapshot is not a position: after a crash now, the VMs would be missing.
+        # The first Progress of a snapshot is not a position: a crash now would leave the VMs out.
         if not self._await_snapshot:
             self._move(progress.sequence)  # (2)
 
@@ -304,7 +304,8 @@ def parse_arguments():
     parser.add_argument("--tls-ca", metavar="FILE", help="use TLS with a server of this CA")
     parser.add_argument("--tls-cert", metavar="FILE", help="the client's certificate")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key")
-    parser.add_argument("--tls-server-name", metavar="NAME", help="the name in the server's certificate")
+    parser.add_argument("--tls-server-name", metavar="NAME",
+                        help="the name in the server's certificate")
     return parser.parse_args()
 
 
