@@ -1,8 +1,8 @@
-# The image of vmeventd; docs/containers.md tells how to build and run it.
+# The image of vmeventd; docs/containers.md explains how to build and run it.
 #
 #   docker build -t vmeventd .
 #
-# Any Debian 12 will do as the base; the tests give one that they made themselves.
+# Any Debian 12 works as the base; the tests make their own.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -16,9 +16,9 @@ RUN apt-get -q update && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# How many compilers at a time, each with up to 1.5 GiB of memory; empty: as many as processors.
+# The number of parallel compilers, each with up to 1.5 GiB of memory; empty: one per CPU.
 ARG JOBS=
-# /ccache is worth a volume where images are built often; the language is part of its keys.
+# If you build images often, mount a volume at /ccache; the locale is part of its keys.
 RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-8 && \
     cmake --preset release -DBUILD_TESTING=OFF && \
     ninja -C build/release ${JOBS:+-j "$JOBS"} vmeventd vmevents && \
@@ -27,7 +27,7 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
 
 FROM ${BASE}
 COPY --from=build /image/packages /tmp/packages
-# Beside the libraries: the user, and no file that lends its owner's rights.
+# Installs the libraries, creates the user, and clears all setuid and setgid bits.
 RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages \
       apt-get -q -y --no-install-recommends install && \
@@ -47,8 +47,8 @@ LABEL org.opencontainers.image.title="vmeventd" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 
-# So that the defaults of daemon and client are /run/vmeventd/vmeventd.sock and /var/lib/vmeventd
-# for every user, as they are for root.
+# Makes /run/vmeventd/vmeventd.sock and /var/lib/vmeventd the defaults of daemon and client for every
+# user, as they are for root.
 ENV XDG_RUNTIME_DIR=/run XDG_STATE_HOME=/var/lib
 VOLUME ["/run/vmeventd", "/var/lib/vmeventd"]
 USER 65532:65532
