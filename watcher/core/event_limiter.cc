@@ -1,6 +1,5 @@
 #include "watcher/core/event_limiter.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace vmeventd {
@@ -30,22 +29,6 @@ bool IsEvidenceOrState(EventType type) {
 
 }  // namespace
 
-bool TokenBucket::Has(absl::Duration now) {
-  if (now > refilled_at_) {
-    tokens_ = std::min(burst_, tokens_ + absl::ToDoubleSeconds(now - refilled_at_) * per_second_);
-    refilled_at_ = now;
-  }
-  return tokens_ >= 1;
-}
-
-void TokenBucket::Spend() { tokens_ = std::max(-burst_, tokens_ - 1); }
-
-bool TokenBucket::Take(absl::Duration now) {
-  if (!Has(now)) return false;
-  Spend();
-  return true;
-}
-
 EventLimiter::EventLimiter(NodeEventLimiter* node) : node_(node) {
   admitted_at_.fill(-absl::InfiniteDuration());
 }
@@ -61,11 +44,11 @@ bool EventLimiter::Admit(EventType type, absl::Duration now) {
     return false;
   }
   admitted_at = now;
-  vm_.Spend();
+  vm_.Spend(now);
   if (quiet) {
-    quiet_.Spend();
+    quiet_.Spend(now);
   } else if (node_ != nullptr) {
-    node_->bucket().Spend();
+    node_->bucket().Spend(now);
   }
   return true;
 }

@@ -6,30 +6,10 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "base/token_bucket.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
-
-// `burst` at once, `per_second` in the long run. Times are on the monotonic clock. No thread of its
-// own.
-class TokenBucket {
- public:
-  TokenBucket(double burst, double per_second)
-      : burst_(burst), per_second_(per_second), tokens_(burst) {}
-
-  // Whether a token is there.
-  bool Has(absl::Duration now);
-  // Takes one. Where none is there, it is owed: what is earned pays for that first, up to `burst`.
-  void Spend();
-  // Both: takes one if it is there.
-  bool Take(absl::Duration now);
-
- private:
-  double burst_;
-  double per_second_;
-  double tokens_;
-  absl::Duration refilled_at_ = -absl::InfiniteDuration();
-};
 
 // What all VMs of a node share: the events that go beyond what a quiet VM sends. It bounds how fast
 // many VMs that flood, or one that is started again and again, push the history of the others out

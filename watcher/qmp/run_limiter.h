@@ -1,12 +1,12 @@
 #ifndef VMEVENTD_WATCHER_QMP_RUN_LIMITER_H_
 #define VMEVENTD_WATCHER_QMP_RUN_LIMITER_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "base/token_bucket.h"
 
 namespace vmeventd {
 
@@ -21,23 +21,15 @@ class RunLimiter {
 
   // Whether `owner` may begin one at `now`, which never goes back.
   bool Admit(uint32_t owner, absl::Duration now) {
-    Allowance& allowance =
-        owners_.size() < kMaxOwners || owners_.contains(owner) ? owners_[owner] : others_;
-    const double earned = absl::ToDoubleSeconds(now - allowance.at) * kPerSecond;
-    allowance.left = std::min(kBurst, allowance.left + earned);
-    allowance.at = now;
-    if (allowance.left < 1) return false;
-    allowance.left -= 1;
-    return true;
+    const bool is_own = owners_.size() < kMaxOwners || owners_.contains(owner);
+    TokenBucket& bucket =
+        is_own ? owners_.try_emplace(owner, kBurst, kPerSecond).first->second : others_;
+    return bucket.Take(now);
   }
 
  private:
-  struct Allowance {
-    double left = kBurst;
-    absl::Duration at;
-  };
-  absl::flat_hash_map<uint32_t, Allowance> owners_;
-  Allowance others_;
+  absl::flat_hash_map<uint32_t, TokenBucket> owners_;
+  TokenBucket others_{kBurst, kPerSecond};
 };
 
 }  // namespace vmeventd
