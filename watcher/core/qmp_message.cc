@@ -308,4 +308,17 @@ std::string DetailJson(absl::string_view data, size_t max_bytes) {
   return detail + "}";
 }
 
+std::string QmpText(const QmpObject& object, const char* name) {
+  if (!object.is_object()) return "";
+  const auto it = object.find(name);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
+  if (!object.is_object()) return std::nullopt;
+  const auto it = object.find(name);
+  if (it == object.end() || !it->is_boolean()) return std::nullopt;
+  return it->get<bool>();
+}
+
 }  // namespace vmeventd

@@ -39,6 +39,11 @@ struct QmpEvent {
   std::string detail_json{};       // DetailJson of `data`; empty if the event has none
 };
 
+// Members of an event's data or a reply's value; empty or unset for one that is not there or of
+// another type.
+std::string QmpText(const QmpObject& object, const char* name);
+std::optional<bool> QmpBool(const QmpObject& object, const char* name);
+
 using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;
 
 // Deeper nesting is refused, before anything is built from it.

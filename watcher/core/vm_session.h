@@ -6,17 +6,21 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <variant>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
+#include "base/token_bucket.h"
 #include "watcher/core/classification.h"
 #include "watcher/core/event_limiter.h"
+#include "watcher/core/evidence_log.h"
 #include "watcher/core/guest_agent_probe.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/session_effects.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -28,101 +32,23 @@ struct SessionOptions {
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
 
-// Which socket file it is: a path may be bound anew by another process, and an inode used again.
-struct SocketIdentity {
-  uint64_t device = 0;
-  uint64_t inode = 0;
-  int64_t made_ns = 0;  // when the file was made, since 1970
-
-  bool operator==(const SocketIdentity& other) const {
-    return device == other.device && inode == other.inode && made_ns == other.made_ns;
-  }
-};
-
-// What is known of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
-struct RunInfo {
-  std::string name;
-  std::string run_id;
-  std::string monitor_path;
-  int64_t pid = 0;              // 0: not visible, or of a foreign PID namespace
-  uint64_t start_ticks = 0;     // of the process: field 22 of /proc/PID/stat; 0: not known
-  uint64_t pidfd_inode = 0;     // of the process: ProcessKey; 0: not known
-  std::string boot_id;          // of the kernel that it runs under
-  uint64_t pid_namespace = 0;   // in which `pid` was read; 0: not known
-  std::string raw_path;         // of the monitor's socket, as the kernel knows it
-  std::string raw_name;         // `name` before it was escaped
-  SocketIdentity socket;        // that was connected to last
-  bool process_tracked = true;  // false: the monitor's EOF is the end of the run
-  absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
-  // The file that counts the OOM kills in the process's cgroup, and what it said while the process
-  // lived. Empty: not known.
-  std::string oom_file;
-  uint64_t oom_kills = 0;
-  // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
-  uint32_t shutdown_file_mark = 0;
-};
-
-// A process as far as a run is concerned, with the members of RunInfo.
-struct ProcessInfo {
-  int64_t pid = 0;
-  uint64_t start_ticks = 0;
-  uint64_t pidfd_inode = 0;
-  absl::Time process_start = absl::InfinitePast();
-  std::string oom_file;
-  uint64_t oom_kills = 0;
-};
-
-// What the kernel tells of a process that is gone.
-struct ProcessEnd {
-  std::optional<ExitStatus> status;  // unset: not known
-  bool oom_killed = false;           // its cgroup counts an OOM kill that is put down to it
-};
-
-// What the handshake on the monitor told. Text is UTF-8 already; empty where QEMU did not say.
-struct MonitorInfo {
-  std::string qemu_version;
-  std::string run_state;  // query-status
-  std::string uuid;       // query-uuid; the null UUID is given as ""
-  std::string qemu_name;  // query-name
-};
-
-// What a session wants done, in this order.
-struct Publish {
-  VmUpdate update;
-};
-// Create or remove NAME.shutdown, then call OnShutdownFileDone.
-struct WriteShutdownFile {};
-struct RemoveShutdownFile {};
-// Send query-status after `delay`, then call OnRunState with the answer.
-struct QueryRunState {
-  absl::Duration delay;
-};
-// Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
-struct QueryGuestAgent {};
-// The run is over and told: drop the session.
-struct Done {};
-using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
-                            QueryGuestAgent, Done>;
-using Effects = std::vector<Effect>;
-
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
 // It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
-// The state and the problems of the VM as published change with an event, never without one; all
-// but STARTED, STOPPED and what is said of intents pass an EventLimiter, and one GAP counts what
-// that left out.
-// What Save() says is published with the updates, as VmUpdate::saved_run, whenever it has changed:
-// the last update that an input leads to has it, and one is made for it where there would be none.
-// An input that leads to no event may leave that to OnTick, if such ones come in a flood.
-// After Done it takes no more input. No thread of its own.
+// The published state and problems of the VM change with an event, never without one. All events
+// but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that left out.
+// Whenever Save() has changed, the last update that an input leads to has it as
+// VmUpdate::saved_run; an input that leads to no update gets one for it. In a flood of inputs
+// without an event, OnTick publishes it. After Done it takes no more input. No thread of its own.
 class VmSession {
  public:
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
 
   // A run as Save() wrote it, for a daemon that was started again: its evidence stands, its monitor
-  // is not attached. What happened since nobody saw: OnMonitorReady tells a GAP where the run state
-  // shows it, and a process that is gone by then ended unobserved unless the evidence tells more.
+  // is not attached. What happened since nobody saw: OnMonitorReady publishes a GAP where the run
+  // state shows it, and a process that is gone by then ended unobserved unless the evidence says
+  // more.
   // A monitor that stays away is lost after a while.
   // INVALID_ARGUMENT: not a text of Save().
   static absl::StatusOr<std::unique_ptr<VmSession>> Restore(absl::string_view saved,
@@ -145,7 +71,7 @@ class VmSession {
   Effects OnListenerGone(bool answers, Instant now);
   // `process` is QEMU's, and is followed from now on: none was known, or another's.
   Effects OnProcessFound(const ProcessInfo& process, Instant now);
-  // RunInfo::oom_kills, read anew while the process lives.
+  // RunInfo::oom_kills, read again while the process lives.
   Effects OnOomKills(uint64_t kills);
   // The monitor is about to be attached by `socket`.
   Effects OnSocket(const SocketIdentity& socket);
@@ -207,10 +133,8 @@ class VmSession {
   // How long a monitor may be closed before it counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
-  static constexpr size_t kMaxTimelineEntries = 16;
-  static constexpr size_t kMaxEvidenceBytes = 512;  // of one entry
   enum class FileStep { kUndone, kRequested, kDone };
-  // The guest agent's channel, as QEMU told it last.
+  // The guest agent's channel, as QEMU reported it last.
   struct GuestAgent {
     GuestAgentInfo info;
     std::optional<Instant> opened;  // when it was seen to be open
@@ -222,40 +146,53 @@ class VmSession {
     absl::Duration deadline;  // on the monotonic clock
   };
 
-  // The inputs of the same names but for what they have kept.
-  void MonitorReady(MonitorInfo info, Instant now, Effects* effects);
-  void MonitorHeld(Instant now, Effects* effects);
-  void MonitorProblem(absl::string_view problem, Instant now, Effects* effects);
-  void RunState(absl::string_view run_state, Instant now, Effects* effects);
-  // To be called at the end of each input: publishes a state and problems that no event told of,
-  // and then what is to be kept.
-  void Settle(Instant now, Effects* effects);
-  Effects Settled(Instant now, Effects effects);
-  // Has the last update of `effects` publish Save() if it has changed.
-  void Keep(Instant now, Effects* effects);
-  void KeepNow(Effects* effects);
+  // One input: closes an intent whose time is over, does `body`, and then publishes what the body
+  // has changed and no event has said, and what is to be kept. Every input but OnSocket and
+  // OnOomKills is one step. What is wanted is added to `effects_` in it.
+  template <typename Body>
+  Effects Step(Instant now, Body body) {
+    if (!gone_) ExpireIntent(now);
+    body();
+    PublishChanges(now);
+    return std::exchange(effects_, {});
+  }
+  // Publishes a state and problems that no event has said, and then what is to be kept.
+  void PublishChanges(Instant now);
+  // Has the last update publish Save() if it has changed; within a bound, or else later.
+  void Keep(Instant now);
+  void KeepNow();
+  // What is kept at once, without an event: after a restart the run is found again by it.
+  Effects KeptAtOnce();
 
+  // QMP events.
+  using Handler = void (VmSession::*)(const QmpEvent&, Instant);
+  static Handler HandlerOf(absl::string_view event);
   // Publishes a QMP event.
-  Effects Handle(EventType type, absl::string_view message, const QmpEvent& event, Instant now);
-  Effects OnShutdown(const QmpEvent& event, Instant now);
-  Effects OnPowerdown(const QmpEvent& event, Instant now);
-  Effects OnReset(const QmpEvent& event, Instant now);
-  Effects OnStop(const QmpEvent& event, Instant now);
-  Effects OnResume(const QmpEvent& event, Instant now);
-  Effects OnPanic(const QmpEvent& event, Instant now);
-  Effects OnWatchdog(const QmpEvent& event, Instant now);
-  Effects OnSuspend(const QmpEvent& event, Instant now);
-  Effects OnWakeup(const QmpEvent& event, Instant now);
-  Effects OnSuspendDisk(const QmpEvent& event, Instant now);
-  Effects OnPortChange(const QmpEvent& event, Instant now);
-  Effects OnOther(const QmpEvent& event, Instant now);
+  void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now);
+  void OnShutdown(const QmpEvent& event, Instant now);
+  void OnPowerdown(const QmpEvent& event, Instant now);
+  void OnReset(const QmpEvent& event, Instant now);
+  void OnStop(const QmpEvent& event, Instant now);
+  void OnResume(const QmpEvent& event, Instant now);
+  void OnPanic(const QmpEvent& event, Instant now);
+  void OnWatchdog(const QmpEvent& event, Instant now);
+  void OnSuspend(const QmpEvent& event, Instant now);
+  void OnWakeup(const QmpEvent& event, Instant now);
+  void OnSuspendDisk(const QmpEvent& event, Instant now);
+  void OnPortChange(const QmpEvent& event, Instant now);
+  void OnDiskError(const QmpEvent& event, Instant now);
+  void OnBlockJobError(const QmpEvent& event, Instant now);
+  void OnImageCorrupted(const QmpEvent& event, Instant now);
+  void OnMemoryFailure(const QmpEvent& event, Instant now);
+  void OnMigration(const QmpEvent& event, Instant now);
 
-  // Closes an open intent whose time is over.
-  void ExpireIntent(Instant now, Effects* effects);
-  void CloseIntent(IntentEnd end, Instant now, Effects* effects);
+  // Intents.
+  bool IntentIsOver(Instant now) const;
+  void ExpireIntent(Instant now);
+  void CloseIntent(IntentEnd end, Instant now);
   // To be called when an intent comes or goes and when evidence is cleared: as long as nothing
   // decides the run's class, an open intent counts.
-  void WeighIntent();
+  void ReconsiderIntent();
   // The one that counts, else the one that is open; null without any.
   const DeclaredIntent* IntentOfTheEnd() const;
 
@@ -263,55 +200,69 @@ class VmSession {
   void BeginExit(Instant now);
   void ForgetExit();
 
+  // The monitor.
+  void BecomeReady(const MonitorInfo& info, Instant now);
+  void SetMonitorProblem(absl::string_view problem, Instant now);
   // What of `run_state` is evidence or state. `by` is what said it, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
+  void Regain(absl::string_view run_state, Instant now);
+  void ResumeAfterRestart(absl::string_view run_state, Instant now);
+  // The VM lives after what looked like its end: the next one decides about the shutdown file.
+  void ReopenShutdownFile();
+  // A GAP, and then an event for `state_`: it was `before` at the time that `since` names.
+  void PublishUnseenChange(VmState before, absl::string_view since, Instant now);
+  void DeclareLost(Instant now);
+  // A restored run whose monitor did not come back.
+  void DeclareAway(Instant now);
+  // Both: the monitor is lost, and `message` says why.
+  void LoseMonitor(std::string message, Instant now);
+  absl::Duration LostGrace() const;
+
+  // The guest agent.
   void SetAgentOpen(bool open, Instant now);
-  // What the guest agent leaves open of a shutdown that is seen now.
+  // What it leaves open of a shutdown that is seen now.
   std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
   void DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const;
-  void NoteMigrated(Instant now);
-  void SetState(VmState state, Instant now);
-  // Adds to the evidence's timeline; a repetition of the last entry renews it.
-  void Saw(std::string what, Instant now);
-  void SawRestart(Instant now);
-  // What cleared the evidence replaces it in the timeline: all of it, or what ends when the VM
-  // runs.
-  void ForgetAll(absl::string_view by, Instant now);
-  void ForgetDown(absl::string_view by, Instant now);
-  template <typename Predicate>
-  void Forget(absl::string_view by, Instant now, Predicate is_cleared);
 
-  VmEvent MakeEvent(EventType type, std::string message, Instant now) const;
-  // Appends STARTED before the first event, and a GAP for what the limiter dropped.
-  void EnsureStarted(Instant now, Effects* effects);
-  void FlushDropped(Instant now, Effects* effects);
+  void SetState(VmState state, Instant now);
+  void SawRestart(Instant now);
+
+  // Publishing.
+  static VmEvent MakeEvent(EventType type, std::string message, Instant now);
+  // STARTED comes before the first event.
+  void EnsureStarted(Instant now);
+  // A GAP for what the limiter left out.
+  void FlushDropped(Instant now);
   // Whether the rate limit lets an event pass.
   bool Admit(EventType type, Instant now);
-  void Emit(VmEvent event, Instant now, Effects* effects);
+  void Emit(VmEvent event, Instant now);
   // The same for what no limit holds back.
-  void EmitAlways(VmEvent event, Instant now, Effects* effects);
-  Publish Update(std::optional<VmEvent> event);
+  void EmitAlways(VmEvent event, Instant now);
+  // The status alone.
+  void PublishStatus();
+  void PublishEvent(VmEvent event);
   std::vector<std::string> Problems() const;
+  static absl::string_view StateText(VmState state);
   // When a guest that is down counts as staying so, its QEMU not having ended.
   absl::Duration DownReport() const;
 
-  void Regain(const MonitorInfo& info, Instant now, Effects* effects);
-  void ResumeAfterRestart(const MonitorInfo& info, Instant now, Effects* effects);
-  // A GAP, and then the event that tells `state_`: it was `before` at the time that `since` names.
-  void TellUnseenChange(VmState before, absl::string_view since, Instant now, Effects* effects);
-  void DeclareLost(Instant now, Effects* effects);
-  // A restored run whose monitor did not come back.
-  void DeclareAway(Instant now, Effects* effects);
+  // The end.
+  Verdict CurrentVerdict() const;
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
-  bool RequestShutdownFile(Effects* effects);
+  bool RequestShutdownFile();
   // Removes the file of an end that was none.
-  void TakeShutdownFileBack(Effects* effects);
-  void Finish(Instant now, Effects* effects);
+  void TakeShutdownFileBack();
+  void Finish(Instant now);
+
+  // Lists each field that Save() keeps, for writing and for reading (vm_session_save.cc).
+  template <typename Archive, typename Session>
+  static void ArchiveFields(Archive* archive, Session* session);
 
   RunInfo run_;
   const SessionOptions* options_;
   Instant attached_at_;
+  Effects effects_;  // of the step that is under way
 
   VmState state_ = VmState::kUnreachable;
   absl::Time state_time_;
@@ -323,10 +274,10 @@ class VmSession {
   std::string file_problem_;
   std::string exit_problem_;
   std::string uuid_problem_;
-  // As the last event told them.
-  VmState told_state_ = VmState::kUnreachable;
-  absl::Time told_state_time_;
-  std::vector<std::string> told_problems_;
+  // As the last event published them.
+  VmState published_state_ = VmState::kUnreachable;
+  absl::Time published_state_time_;
+  std::vector<std::string> published_problems_;
 
   Monitor monitor_ = Monitor::kNone;
   Instant closed_at_;
@@ -340,19 +291,14 @@ class VmSession {
   TokenBucket keeps_{50, 10};
   absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
 
-  Evidence evidence_;
-  std::vector<EvidenceEntry> timeline_;
-  std::optional<DeclaredIntent> intent_;          // that is open
-  std::optional<DeclaredIntent> counted_intent_;  // closed since, and evidence_.intended by it
+  EvidenceLog evidence_;
+  std::optional<DeclaredIntent> intent_;  // that is open
+  std::optional<DeclaredIntent>
+      counted_intent_;  // closed since, and the evidence is intended by it
   GuestAgent agent_;
-  std::optional<Instant> powerdown_at_;
-  bool paused_ = false;
   bool down_in_handshake_ = false;  // SHUTDOWN came before the handshake was complete
-  // Of the first uncleared SHUTDOWN, for STOPPED.
-  std::optional<absl::Time> shutdown_qemu_time_;
-  std::string shutdown_json_;
 
-  // Since when QEMU is expected to go, and after how long that is the next time told.
+  // Since when QEMU is expected to go, and after how long that is reported next.
   std::optional<Instant> exiting_since_;
   absl::Duration exit_report_ = absl::InfiniteDuration();
 

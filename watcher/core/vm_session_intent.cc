@@ -9,8 +9,8 @@
 namespace vmeventd {
 
 absl::Status VmSession::CheckIntent() const {
-  if (!IsDecided(evidence_)) return absl::OkStatus();
-  const Verdict verdict = Classify(evidence_, options_->powerdown_window);
+  if (!evidence_.decided()) return absl::OkStatus();
+  const Verdict verdict = CurrentVerdict();
   return absl::FailedPreconditionError(absl::StrCat(
       "vm_name: the intent would not count, because what decides the end of the run was seen "
       "already: ",
@@ -28,31 +28,33 @@ const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
 }
 
 Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
-  Effects effects;
-  const absl::Duration deadline = now.monotonic + (intent.expire_time - now.wall);
-  VmEvent event =
-      MakeEvent(EventType::kIntentDeclared,
-                absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
-  event.intent = intent;
-  intent_ = {std::move(intent), now.wall, deadline};
-  WeighIntent();
-  EmitAlways(std::move(event), now, &effects);
-  return Settled(now, std::move(effects));
+  return Step(now, [&] {
+    const absl::Duration deadline = now.monotonic + (intent.expire_time - now.wall);
+    VmEvent event =
+        MakeEvent(EventType::kIntentDeclared,
+                  absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
+    event.intent = intent;
+    intent_ = {std::move(intent), now.wall, deadline};
+    ReconsiderIntent();
+    EmitAlways(std::move(event), now);
+  });
 }
 
 Effects VmSession::OnIntentWithdrawn(Instant now) {
-  Effects effects;
-  if (!intent_.has_value()) return effects;
-  CloseIntent(IntentEnd::kWithdrawn, now, &effects);
-  return Settled(now, std::move(effects));
+  return Step(now, [&] {
+    if (intent_.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
+  });
 }
 
-void VmSession::ExpireIntent(Instant now, Effects* effects) {
-  if (!intent_.has_value() || now.monotonic < intent_->deadline) return;
-  CloseIntent(IntentEnd::kExpired, now, effects);
+bool VmSession::IntentIsOver(Instant now) const {
+  return intent_.has_value() && now.monotonic >= intent_->deadline;
 }
 
-void VmSession::CloseIntent(IntentEnd end, Instant now, Effects* effects) {
+void VmSession::ExpireIntent(Instant now) {
+  if (IntentIsOver(now)) CloseIntent(IntentEnd::kExpired, now);
+}
+
+void VmSession::CloseIntent(IntentEnd end, Instant now) {
   VmEvent event =
       MakeEvent(EventType::kIntentWithdrawn,
                 absl::StrCat("the intent of ", intent_->intent.actor,
@@ -60,15 +62,17 @@ void VmSession::CloseIntent(IntentEnd end, Instant now, Effects* effects) {
                 now);
   event.intent = intent_->intent;
   event.intent_end = end;
-  if (evidence_.intended && !counted_intent_.has_value()) counted_intent_ = std::move(intent_);
+  if (evidence_.facts().intended && !counted_intent_.has_value()) {
+    counted_intent_ = std::move(intent_);
+  }
   intent_.reset();
-  WeighIntent();
-  EmitAlways(std::move(event), now, effects);
+  ReconsiderIntent();
+  EmitAlways(std::move(event), now);
 }
 
-void VmSession::WeighIntent() {
-  if (IsDecided(evidence_)) return;  // what came first stands
-  evidence_.intended = intent_.has_value();
+void VmSession::ReconsiderIntent() {
+  if (evidence_.decided()) return;  // what came first stands
+  evidence_.SetIntended(intent_.has_value());
   counted_intent_.reset();
 }
 

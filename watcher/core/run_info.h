@@ -1,0 +1,74 @@
+#ifndef VMEVENTD_WATCHER_CORE_RUN_INFO_H_
+#define VMEVENTD_WATCHER_CORE_RUN_INFO_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "watcher/core/vm_event.h"
+
+// What a session is given: the run, its process and its monitor.
+
+namespace vmeventd {
+
+// Which socket file it is: another process may bind the path again, and an inode may be used again.
+struct SocketIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  int64_t made_ns = 0;  // when the file was made, since 1970
+
+  bool operator==(const SocketIdentity&) const = default;
+};
+
+// What is known of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
+struct RunInfo {
+  std::string name;
+  std::string run_id;
+  std::string monitor_path;
+  int64_t pid = 0;              // 0: not visible, or of a foreign PID namespace
+  uint64_t start_ticks = 0;     // of the process: field 22 of /proc/PID/stat; 0: not known
+  uint64_t pidfd_inode = 0;     // of the process: ProcessKey; 0: not known
+  std::string boot_id;          // of the kernel that it runs under
+  uint64_t pid_namespace = 0;   // in which `pid` was read; 0: not known
+  std::string raw_path;         // of the monitor's socket, as the kernel knows it
+  std::string raw_name;         // `name` before it was escaped
+  SocketIdentity socket;        // that was connected to last
+  bool process_tracked = true;  // false: the monitor's EOF is the end of the run
+  absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
+  // The file that counts the OOM kills in the process's cgroup, and what it said while the process
+  // lived. Empty: not known.
+  std::string oom_file;
+  uint64_t oom_kills = 0;
+  // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
+  uint32_t shutdown_file_mark = 0;
+};
+
+// A process as far as a run is concerned, with the members of RunInfo.
+struct ProcessInfo {
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;
+  uint64_t pidfd_inode = 0;
+  absl::Time process_start = absl::InfinitePast();
+  std::string oom_file;
+  uint64_t oom_kills = 0;
+};
+
+// What the kernel reports of a process that is gone.
+struct ProcessEnd {
+  std::optional<ExitStatus> status;  // unset: not known
+  bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
+};
+
+// What QEMU answered in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did
+// not say.
+struct MonitorInfo {
+  std::string qemu_version;
+  std::string run_state;  // query-status
+  std::string uuid;       // query-uuid; the null UUID is given as ""
+  std::string qemu_name;  // query-name
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_RUN_INFO_H_
