@@ -4,7 +4,6 @@
 #include <variant>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -16,10 +15,8 @@ struct Publish {
 // Create or remove NAME.shutdown, then call OnShutdownFileDone.
 struct WriteShutdownFile {};
 struct RemoveShutdownFile {};
-// Send query-status after `delay`, then call OnRunState with the answer.
-struct QueryRunState {
-  absl::Duration delay;
-};
+// Send query-status, then call OnRunState with the answer.
+struct QueryRunState {};
 // Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
 struct QueryGuestAgent {};
 // The run is over and its end published: drop the session.

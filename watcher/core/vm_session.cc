@@ -87,6 +87,7 @@ Effects VmSession::OnSharedUuid(absl::string_view problem, Instant now) {
 Effects VmSession::OnTick(Instant now) {
   if (now.monotonic < NextTick()) return {};
   return Step(now, [&] {
+    if (now.monotonic >= poll_at_) PollRunState(now);
     if (limiter_.has_dropped() &&
         now.monotonic >= std::min(last_drop_ + kDropQuiet, first_drop_ + kDropReport)) {
       FlushDropped(now);
@@ -124,7 +125,7 @@ absl::Duration VmSession::NextTick() const {
     next = closed_at_.monotonic + kAwayGrace;
   }
   if (intent_.has_value()) next = std::min(next, intent_->deadline);
-  next = std::min({next, DownReport(), keep_at_});
+  next = std::min({next, DownReport(), keep_at_, poll_at_});
   if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
   if (limiter_.has_dropped()) {
     next = std::min({next, last_drop_ + kDropQuiet, first_drop_ + kDropReport});

@@ -27,7 +27,7 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
   return Step(now, [&] {
     EnsureStarted(now);
     gone_ = true;
-    keep_at_ = absl::InfiniteDuration();
+    keep_at_ = poll_at_ = absl::InfiniteDuration();
     if (monitor_ == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
       evidence_.SetMonitored(false);
     }

@@ -131,7 +131,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
     // Before STARTED the state is all there is to report: query-status will say it.
     if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
   }
-  effects_.push_back(QueryRunState{absl::ZeroDuration()});
+  effects_.push_back(QueryRunState{});
 }
 
 void VmSession::OnResume(const QmpEvent& event, Instant now) {
@@ -188,7 +188,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   Report(EventType::kMigration, "the migration's status changed", event, now);
   // `completed` is said on both sides; only the source is then in `postmigrate`.
   if (QmpText(event.data, "status") == "completed") {
-    effects_.push_back(QueryRunState{absl::ZeroDuration()});
+    effects_.push_back(QueryRunState{});
   }
 }
 

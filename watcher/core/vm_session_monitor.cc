@@ -17,6 +17,8 @@ constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 // migration that hangs there is asked less often.
 constexpr int kEagerMigrationPolls = 5000;
 constexpr absl::Duration kMigrationPoll = absl::Milliseconds(10);
+// QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
+constexpr absl::Duration kPausedPoll = absl::Seconds(1);
 
 constexpr char kHeldProblem[] =
     "monitor held by another client: QEMU serves one at a time and sent no greeting";
@@ -40,12 +42,30 @@ std::string ProblemOf(absl::string_view run_state) {
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   return Step(now, [&] {
     BecomeReady(info, now);
-    if (info.run_state == "finish-migrate") {
-      migration_polls_ = 0;
-      effects_.push_back(QueryRunState{absl::ZeroDuration()});
-    }
+    migration_polls_ = 0;
+    FollowMigration(info.run_state, now);
     effects_.push_back(QueryGuestAgent{});
   });
+}
+
+void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
+  poll_at_ = absl::InfiniteDuration();
+  if (run_state == "finish-migrate") {
+    // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
+    // arrived, and QEMU sends no event for it.
+    if (++migration_polls_ <= kEagerMigrationPolls) {
+      effects_.push_back(QueryRunState{});
+    } else {
+      poll_at_ = now.monotonic + kMigrationPoll;
+    }
+  } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
+    poll_at_ = now.monotonic + kPausedPoll;
+  }
+}
+
+void VmSession::PollRunState(Instant now) {
+  effects_.push_back(QueryRunState{});
+  poll_at_ = now.monotonic + kPausedPoll;  // should no answer come
 }
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
@@ -145,13 +165,8 @@ void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
 
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   return Step(now, [&] {
-    if (run_state == "finish-migrate") {
-      // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
-      // arrived, and QEMU sends no event for it.
-      const bool eager = ++migration_polls_ <= kEagerMigrationPolls;
-      effects_.push_back(QueryRunState{eager ? absl::ZeroDuration() : kMigrationPoll});
-      return;
-    }
+    FollowMigration(run_state, now);
+    if (run_state == "finish-migrate") return;
     run_problem_ = ProblemOf(run_state);
     if (run_state == "postmigrate") evidence_.SawMigration(now);
   });
@@ -160,6 +175,7 @@ Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
 Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
   if (gone_) return {};
   return Step(now, [&] {
+    poll_at_ = absl::InfiniteDuration();
     if (monitor_ == Monitor::kReady) {
       monitor_ = Monitor::kClosed;
       closed_at_ = now;
@@ -213,6 +229,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   evidence_.SawRunState(run_state, by, now);
   const VmState state = StateOf(run_state);
   if (state == VmState::kRunning || state == VmState::kSuspended) {
+    poll_at_ = absl::InfiniteDuration();
     ReconsiderIntent();
     ForgetExit();
     if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;

@@ -45,7 +45,6 @@ VmRun::~VmRun() {
   RetireConnection();
   process_.Reset({});
   context_->loop->CancelTimer(&tick_timer_);
-  context_->loop->CancelTimer(&query_timer_);
   context_->loop->CancelTimer(&answer_timer_);
 }
 
@@ -468,36 +467,17 @@ void VmRun::TouchShutdownFile(Operation operation) {
   Apply(session_.OnShutdownFileDone(status, now));
 }
 
-void VmRun::Carry(const QueryRunState& effect) {
-  if (effect.delay <= absl::ZeroDuration()) {
-    if (connection_ != nullptr) connection_->RequestRunState();
-    return;
-  }
-  const absl::Duration deadline = context_->loop->Now().monotonic + effect.delay;
-  if (query_timer_.serial == 0) {
-    ArmQuery(deadline);
-  } else {
-    next_query_ = deadline;  // the answer to the earlier one may come too early for this
-  }
+void VmRun::Carry(const QueryRunState&) {
+  if (connection_ != nullptr) connection_->RequestRunState();
 }
 
 void VmRun::Carry(const QueryGuestAgent&) {
   if (connection_ != nullptr) connection_->RequestGuestAgent();
 }
 
-void VmRun::ArmQuery(absl::Duration deadline) {
-  query_timer_ = context_->loop->AddTimer(deadline, [this] {
-    query_timer_ = {};
-    const absl::Duration next = std::exchange(next_query_, absl::InfiniteDuration());
-    if (next < absl::InfiniteDuration()) ArmQuery(next);
-    if (connection_ != nullptr) connection_->RequestRunState();
-  });
-}
-
 void VmRun::Carry(const Done&) {
   over_ = true;
   context_->loop->CancelTimer(&tick_timer_);
-  context_->loop->CancelTimer(&query_timer_);
   context_->loop->CancelTimer(&answer_timer_);
   RetireConnection();
   owner_->OnOver(this);

@@ -202,7 +202,6 @@ class VmRun : public MonitorConnection::Delegate, public ProcessWatch::Delegate 
   template <typename Operation>
   void TouchShutdownFile(Operation operation);
   void ArmTick();
-  void ArmQuery(absl::Duration deadline);
 
   RunContext* const context_;
   Owner* const owner_;
@@ -213,10 +212,7 @@ class VmRun : public MonitorConnection::Delegate, public ProcessWatch::Delegate 
   absl::Duration reply_deadline_ = absl::InfiniteDuration();  // of the handshake
   TimerId monitor_timer_;  // for the greeting, then for the replies
   TimerId tick_timer_;
-  TimerId query_timer_;
-  TimerId answer_timer_;  // for an answer after the process's end
-  // When to ask once more after query_timer_; InfiniteDuration: not at all.
-  absl::Duration next_query_ = absl::InfiniteDuration();
+  TimerId answer_timer_;         // for an answer after the process's end
   uint64_t limited_events_ = 0;  // of the session, that were counted
   bool greeted_ = false;
   bool was_ready_ = false;  // a connection before this one was answered

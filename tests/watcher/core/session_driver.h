@@ -123,9 +123,9 @@ class SessionDriver {
   Instant now() const { return now_; }
 
   std::vector<VmEvent> events;
-  std::vector<VmStatus> statuses;       // one for each update, with an event or without
-  std::vector<std::string> log;         // "file+", "file-", "STOPPED": their order
-  std::vector<absl::Duration> queries;  // delays of the query-status asked for
+  std::vector<VmStatus> statuses;  // one for each update, with an event or without
+  std::vector<std::string> log;    // "file+", "file-", "STOPPED": their order
+  int queries = 0;                 // how often query-status was asked for
   int agent_queries = 0;
   absl::Status file_status;         // what the shutdown file's step answers
   bool file_is_of_another = false;  // the name belongs to a later run
@@ -165,8 +165,8 @@ class SessionDriver {
         FileStep(true);
       } else if (std::holds_alternative<RemoveShutdownFile>(effect)) {
         FileStep(false);
-      } else if (const QueryRunState* query = std::get_if<QueryRunState>(&effect)) {
-        queries.push_back(query->delay);
+      } else if (std::holds_alternative<QueryRunState>(effect)) {
+        ++queries;
       } else if (std::holds_alternative<QueryGuestAgent>(effect)) {
         ++agent_queries;
       } else {
