@@ -9,9 +9,9 @@ namespace {
 constexpr absl::string_view kDocumentHead = R"(# Why a VM stopped: the rules
 
 This page is generated from the tables in `watcher/core/classification_rules.h` and
-`watcher/core/evidence_log.cc`; `./dev docs` writes it, and a test compares them. The first rule that matches decides. Every `STOPPED` event names its rule in
-`shutdown.rule` and lists what the rule saw in `shutdown.evidence`, so that a reader can check the
-verdict.
+`watcher/core/evidence_log.cc`; `./dev docs` writes it, and a test compares them. The first rule that
+matches decides. Every `STOPPED` event names its rule in `shutdown.rule` and lists what the rule saw
+in `shutdown.evidence`, so that a reader can check the verdict.
 
 *The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
 be to count as the cause of a guest's poweroff. Evidence counts until something clears it: the table

@@ -1,13 +1,9 @@
 #include "watcher/qmp/monitor_connection.h"
 
-#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
@@ -18,7 +14,6 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 namespace vmeventd {
 namespace {
@@ -45,55 +40,7 @@ std::string TextMember(const QmpObject* value, const char* name) {
   return text.size() <= kMaxTextBytes ? text : "";
 }
 
-// The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
-// changed by a chmod as the ctime is.
-int Identify(int directory, const char* path, int flags, SocketIdentity* identity,
-             uint32_t* owner = nullptr) {
-  struct statx status {};
-  if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
-  if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
-  const statx_timestamp& made =
-      (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_ctime;
-  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
-  identity->inode = status.stx_ino;
-  identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
-  if (owner != nullptr) *owner = status.stx_uid;
-  return 0;
-}
-
 }  // namespace
-
-int OpenSocketFile(const std::string& path, SocketFile* file) {
-  UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd.valid()) return errno;
-  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
-      error != 0) {
-    return error;
-  }
-  file->fd = std::move(fd);
-  return 0;
-}
-
-int LookAtSocketFile(const std::string& path, SocketIdentity* identity) {
-  return Identify(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, identity);
-}
-
-int ConnectTo(const SocketFile& file, UniqueFd* connection) {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return errno;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file.fd.get());
-  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return errno;
-  }
-  // Has each message name its sender. Not before the connect, which would then bind the socket to a
-  // name; at once, before a greeting is sent. If it fails, the speaker is not known.
-  const int on = 1;
-  setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
-  *connection = std::move(socket);
-  return 0;
-}
 
 MonitorConnection::MonitorConnection(EventLoop* loop, UniqueFd socket, std::vector<char>* buffer,
                                      Delegate* delegate)
@@ -105,14 +52,37 @@ MonitorConnection::MonitorConnection(EventLoop* loop, UniqueFd socket, std::vect
 
 MonitorConnection::~MonitorConnection() { Close(); }
 
-absl::Status MonitorConnection::Start() {
+absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   absl::Status status = loop_->Add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
-  if (!status.ok()) socket_.Reset();
+  if (!status.ok()) {
+    socket_.Reset();
+  } else if (greeting_timeout < absl::InfiniteDuration()) {
+    handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + greeting_timeout, [this] {
+      handshake_timer_ = {};
+      delegate_->OnGreetingLate();
+    });
+  }
   return status;
+}
+
+void MonitorConnection::AwaitReplies() {
+  loop_->CancelTimer(&handshake_timer_);
+  reply_deadline_ = loop_->Now().monotonic + kReplyTimeout;
+  ArmReplyTimer();
+}
+
+void MonitorConnection::ArmReplyTimer() {
+  handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + kNudgeInterval, [this] {
+    handshake_timer_ = {};
+    const bool given_up = loop_->Now().monotonic >= reply_deadline_;
+    if (!given_up) ArmReplyTimer();
+    delegate_->OnReplyLate(given_up);
+  });
 }
 
 void MonitorConnection::Close() {
   if (!socket_.valid()) return;
+  loop_->CancelTimer(&handshake_timer_);
   loop_->CancelTimer(&pause_);
   loop_->Remove(socket_.get());
   socket_.Reset();
@@ -272,6 +242,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     if (phase_ != Phase::kGreeting) return absl::OkStatus();
     info_->qemu_version = greeting->qemu_version;
     phase_ = Phase::kCapabilities;
+    AwaitReplies();
     delegate_->OnGreeting();
     Send(kCapabilitiesCommand);
   } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
@@ -302,6 +273,7 @@ void MonitorConnection::OnReply(const QmpObject* value) {
     case Phase::kStatus: {
       info_->run_state = TextMember(value, "status");
       phase_ = Phase::kReady;
+      loop_->CancelTimer(&handshake_timer_);
       const std::unique_ptr<MonitorInfo> info = std::move(info_);
       return delegate_->OnReady(*info);
     }

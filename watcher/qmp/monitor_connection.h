@@ -17,27 +17,10 @@
 #include "watcher/core/guest_agent_probe.h"
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/core/vm_session.h"
+#include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
 
 namespace vmeventd {
-
-// A socket's file, as opened for a connect that follows no link and knows no limit of 108 bytes.
-struct SocketFile {
-  UniqueFd fd;  // O_PATH
-  SocketIdentity identity;
-  uint32_t owner = 0;  // the file's user
-};
-
-// Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
-// anything but a socket, links included.
-int OpenSocketFile(const std::string& path, SocketFile* file);
-
-// Which socket is at `path`, without opening it; the same errors.
-int LookAtSocketFile(const std::string& path, SocketIdentity* identity);
-
-// Connects to it without waiting. Returns 0 or the errno.
-int ConnectTo(const SocketFile& file, UniqueFd* connection);
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
 // query-status; one command at a time) and then reads for ever. The status comes last, so that no
@@ -52,6 +35,10 @@ class MonitorConnection : public FdHandler {
  public:
   static constexpr absl::Duration kSlice = absl::Milliseconds(2);
   static constexpr int kPausePerWork = 3;
+  // How long QEMU may take for all answers of the handshake, and how long it may be silent before
+  // it is reported late.
+  static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
+  static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
   // For what a process left behind in its socket.
   static constexpr absl::Duration kMaxDrainTime = absl::Seconds(2);
   static constexpr size_t kMaxDrainBytes = 64 << 20;
@@ -62,6 +49,11 @@ class MonitorConnection : public FdHandler {
    public:
     virtual ~Delegate() = default;
     virtual void OnGreeting() = 0;
+    // No greeting came within the time that Start() was given.
+    virtual void OnGreetingLate() = 0;
+    // During the handshake, each kNudgeInterval in which no answer comes; `given_up`: for the last
+    // time, after kReplyTimeout.
+    virtual void OnReplyLate(bool given_up) = 0;
     virtual void OnReady(const MonitorInfo& info) = 0;
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
@@ -82,7 +74,7 @@ class MonitorConnection : public FdHandler {
   ~MonitorConnection() override;
 
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
-  absl::Status Start();
+  absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
   // Who is called from now on.
   void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
   Delegate* delegate() const { return delegate_; }
@@ -103,6 +95,7 @@ class MonitorConnection : public FdHandler {
   void Close();
 
   bool open() const { return socket_.valid(); }
+  bool greeted() const { return phase_ != Phase::kGreeting; }
   bool ready() const { return phase_ == Phase::kReady; }
   // The process that sent what was read last, which need not be the one that listened; 0: not
   // known. Any process with this socket open may send.
@@ -118,6 +111,8 @@ class MonitorConnection : public FdHandler {
   // One slice, and what follows of the time that it took.
   void Turn(bool to_the_end);
   void DrainSlice();
+  void AwaitReplies();
+  void ArmReplyTimer();
   void Pause(absl::Duration pause);
   void Unpause();
   // recv(2) that notes who sent it.
@@ -139,7 +134,9 @@ class MonitorConnection : public FdHandler {
   LineFramer framer_;
   std::string unhandled_;              // that was read
   std::unique_ptr<MonitorInfo> info_;  // during the handshake
-  TimerId pause_;                      // while it runs, the loop does not watch the socket
+  TimerId handshake_timer_;            // for the greeting, then for the answers
+  absl::Duration reply_deadline_ = absl::InfiniteDuration();
+  TimerId pause_;  // while it runs, the loop does not watch the socket
   // While draining: what of the peer's bytes is to be read still, and until when.
   std::optional<size_t> drain_left_;
   absl::Duration drain_deadline_;

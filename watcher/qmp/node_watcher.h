@@ -15,7 +15,9 @@
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_session.h"
 #include "watcher/core/watch_spec.h"
+#include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/exit_status_source.h"
+#include "watcher/runs/intents.h"
 
 namespace vmeventd {
 
@@ -24,8 +26,8 @@ struct WatcherOptions {
   bool process_tracking = true;
   SessionOptions session;
   absl::Duration greeting_timeout = absl::Seconds(3);
-  // The open runs of the daemon before this one, as VmUpdate::saved_run told them. The first turns
-  // of the loop tell of each that it goes on (its status) or has ended (STOPPED).
+  // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
+  // of the loop publish of each that it goes on (its status) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
@@ -42,7 +44,7 @@ struct WatcherCounters {
   uint64_t monitors_lost = 0;
   uint64_t protocol_errors = 0;  // connections that were closed because what came was not QMP
   uint64_t out_of_descriptors = 0;
-  uint64_t rate_limited_events = 0;  // left out, each told by a GAP
+  uint64_t rate_limited_events = 0;  // left out, each counted by a GAP
   uint64_t shutdown_file_errors = 0;
   uint64_t unreadable_runs = 0;     // of WatcherOptions::saved_runs
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
@@ -57,31 +59,9 @@ struct WatcherCounters {
   LatencyHistogram::Snapshot shutdown_file_times;
 };
 
-// A socket in a watched directory behind which no run is followed, and why. Text is UTF-8.
-struct UnfollowedSocket {
-  std::string path;
-  std::string name;  // that a VM there would have
-  std::string problem;
-  absl::Time since;
-};
-
-// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
-inline constexpr int kMaxIntentRequests = 1000;
-
-// What DeclareIntent takes. Texts are UTF-8 and within their limits.
-struct IntentRequest {
-  std::string vm_name;
-  std::string run_id;  // empty: the one run of that name
-  std::string intent_id;
-  std::string actor;
-  std::string reason;
-  absl::Duration ttl;
-  std::string request_id;  // empty: a retry is another declaration
-};
-
-// Follows every QEMU whose monitor socket appears in the watched directories, and tells `sink`
-// what happens to each. Owns all sessions, connections and watches. Every method but Wake is for
-// one thread, the loop thread; none blocks but RunOnce, for its timeout at the most.
+// Follows every QEMU whose monitor socket appears in the watched directories, and pushes what
+// happens to each to `sink`. Owns all sessions, connections and watches. Every method but Wake is
+// for one thread, the loop thread; none blocks but RunOnce, for its timeout at the most.
 class NodeWatcher {
  public:
   // `clock` and `sink` outlive the watcher. The watches are set and the directories scanned by the

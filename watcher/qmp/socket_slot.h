@@ -1,20 +1,15 @@
 #ifndef VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
 #define VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
 
-#include <sys/types.h>
-
-#include <cstdint>
 #include <string>
-#include <utility>
 
 #include "absl/time/time.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 
-class VmRun;
-
-using InodeKey = std::pair<dev_t, ino_t>;
+class QmpRun;
 
 // What the watcher keeps of one socket path: while the socket is there, and while a run that was
 // found at it lives.
@@ -26,7 +21,7 @@ struct SocketSlot {
 
   // The run that this path is a way to: the newest of those found here. An older one, whose socket
   // was replaced, lives on without being it.
-  VmRun* run = nullptr;
+  QmpRun* run = nullptr;
   int runs = 0;  // that were found here and live
 
   TimerId retry;

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
+#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
@@ -39,26 +40,26 @@ TEST(OpenSocketFileTest, TellsWhyItIsNoSocket) {
   EXPECT_EQ(OpenSocketFile(directory.Path("socket"), &file), 0);
 }
 
-TEST(LookAtSocketFileTest, TellsOneSocketFromTheNextAtItsPath) {
+TEST(IdentifySocketTest, TellsOneSocketFromTheNextAtItsPath) {
   TempDir directory;
   FakeQemu qemu;
   const std::string path = directory.Path("socket");
   SocketIdentity identity;
-  EXPECT_EQ(LookAtSocketFile(path, &identity), ENOENT);
+  EXPECT_EQ(IdentifySocket(path, &identity), ENOENT);
   qemu.AddMonitor(path);
   SocketFile file;
   ASSERT_EQ(OpenSocketFile(path, &file), 0);
-  ASSERT_EQ(LookAtSocketFile(path, &identity), 0);
+  ASSERT_EQ(IdentifySocket(path, &identity), 0);
   EXPECT_EQ(identity, file.identity);
   file.fd.Reset();
   ASSERT_TRUE(StepUntil([] {}, [&] {  // its inode may be used again, and its time in one tick
     EXPECT_EQ(unlink(path.c_str()), 0);
     qemu.AddMonitor(path);
-    EXPECT_EQ(LookAtSocketFile(path, &identity), 0);
+    EXPECT_EQ(IdentifySocket(path, &identity), 0);
     return !(identity == file.identity);
   }));
   ASSERT_EQ(symlink(path.c_str(), directory.Path("link").c_str()), 0);
-  EXPECT_EQ(LookAtSocketFile(directory.Path("link"), &identity), ENOTSOCK);
+  EXPECT_EQ(IdentifySocket(directory.Path("link"), &identity), ENOTSOCK);
 }
 
 TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
@@ -92,6 +93,8 @@ TEST(ConnectToTest, KnowsNoLimitOfThePathsLength) {
 class MonitorConnectionTest : public testing::Test, public MonitorConnection::Delegate {
  protected:
   void OnGreeting() override { ++greetings_; }
+  void OnGreetingLate() override {}
+  void OnReplyLate(bool) override {}
   void OnReady(const MonitorInfo& info) override { info_ = info; }
   void OnEvent(const QmpEvent& event) override {
     events_.push_back(event.name);

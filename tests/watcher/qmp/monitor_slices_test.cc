@@ -10,6 +10,7 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
@@ -52,6 +53,8 @@ class Monitor : public MonitorConnection::Delegate {
 
  private:
   void OnGreeting() override {}
+  void OnGreetingLate() override {}
+  void OnReplyLate(bool) override {}
   void OnReady(const MonitorInfo&) override { ready = true; }
   void OnEvent(const QmpEvent&) override {
     ++events;

@@ -11,8 +11,8 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/node_watcher.h"
+#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {

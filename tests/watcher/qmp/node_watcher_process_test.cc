@@ -1,45 +1,23 @@
 // A run is one process, by whatever sockets it is reached, and QEMU is the process that answers.
 
 #include <sched.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/restart_fixture.h"
-#include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/run_limiter.h"
+#include "tests/watcher/qmp/process_fixture.h"
 
 namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
-
-class NodeWatcherProcessTest : public RestartTest {
- protected:
-  static size_t OpenDescriptors() {
-    const std::filesystem::directory_iterator all("/proc/self/fd");
-    return static_cast<size_t>(std::distance(begin(all), end(all)));
-  }
-  void Rename(const std::string& from, const std::string& to) {
-    ASSERT_EQ(std::rename(Socket(from).c_str(), Socket(to).c_str()), 0);
-  }
-  // Turns in which nothing is due any more.
-  void Turns() {
-    for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
-  }
-};
 
 TEST_F(NodeWatcherProcessTest, TheListenersEndIsNoEndOfAQemuThatAnswers) {
   FakeQemu qemu;
@@ -125,197 +103,6 @@ TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorDoesNotHideTheEnd) {
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-}
-
-// A launcher may hand over its listening socket while another client holds the monitor.
-class ListenerTest : public NodeWatcherProcessTest {
- protected:
-  // Has another client, such as the VM's manager, be served by `monitor` of `qemu` at "vm1".
-  UniqueFd HoldMonitor(FakeQemu* qemu, int monitor) const {
-    SocketFile file;
-    UniqueFd other;
-    EXPECT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
-    EXPECT_EQ(ConnectTo(file, &other), 0);
-    EXPECT_TRUE(StepUntil([] {}, [&] { return qemu->HasClient(monitor); }));
-    return other;
-  }
-  bool UntilPid(int64_t pid) {
-    return Until([&] { return sink_.Latest("vm1")->ref.pid == pid; });
-  }
-  static void AwaitEnd(pid_t pid) {
-    siginfo_t info;
-    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
-  }
-};
-
-TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  const std::string run_id = RunId("vm1");
-  const pid_t real = qemu.HandOver();
-  ASSERT_TRUE(UntilPid(0)) << "it is not known who listens now";
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  other.Reset();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  ASSERT_TRUE(UntilPid(real));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu, monitor);
-  StartWithManualClock();
-  Turns();
-  manual_clock_.Advance(absl::Seconds(4));  // no greeting: held
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  manual_clock_.Advance(absl::Seconds(2));  // connected again, and waiting
-  Turns();
-  qemu.HandOver();
-  AwaitEnd(qemu.pid());
-  for (int i = 0; i < 20; ++i) {
-    manual_clock_.Advance(absl::Milliseconds(500));
-    Turns();
-  }
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  other.Reset();
-  ASSERT_TRUE(Until([&] {
-    manual_clock_.Advance(absl::Milliseconds(100));
-    return sink_.Latest("vm1")->state == VmState::kRunning;
-  }));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  std::vector<UniqueFd> others;
-  others.push_back(HoldMonitor(&qemu, monitor));
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  SocketFile file;
-  ASSERT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
-  UniqueFd more;
-  while (ConnectTo(file, &more) == 0) others.push_back(std::move(more));
-  qemu.HandOver();
-  ASSERT_TRUE(UntilPid(0));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  others.clear();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  const UniqueFd other = HoldMonitor(&qemu, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  const pid_t real = qemu.HandOver();
-  ASSERT_TRUE(UntilPid(0));
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
-}
-
-TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
-  UniqueFd other = HoldMonitor(&qemu, monitor);
-  Start();
-  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  const std::string run_id = RunId("vm1");
-  Die();
-  const pid_t real = qemu.HandOver();
-  AwaitEnd(qemu.pid());
-  Restart();
-  ASSERT_TRUE(UntilScanned());
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  other.Reset();
-  ASSERT_TRUE(UntilPid(real));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-// Beside QEMU's own socket, a process that forks a child for each connection.
-class ProxyTest : public ListenerTest {
- protected:
-  ProxyTest() { behavior_.proxy = true; }
-  // Follows `proxy` as "vm1". Returns the child that serves the connection.
-  pid_t Follow(FakeQemu* proxy) {
-    proxy->AddMonitor(Socket("vm1"), behavior_);
-    Start();
-    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-    const auto child = static_cast<pid_t>(sink_.Latest("vm1")->ref.pid);
-    EXPECT_NE(child, proxy->pid()) << "it is followed by who speaks";
-    return child;
-  }
-
-  FakeMonitor behavior_;
-};
-
-TEST_F(ProxyTest, TheEndOfAChildIsNoEnd) {
-  FakeQemu proxy;
-  const pid_t child = Follow(&proxy);
-  const std::string run_id = RunId("vm1");
-  kill(child, SIGKILL);
-  ASSERT_TRUE(Until([&] {
-    const int64_t pid = sink_.Latest("vm1")->ref.pid;
-    return pid != child && pid != 0;
-  }));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ProxyTest, ARestartOfTheDaemonIsNoEnd) {
-  FakeQemu proxy;
-  const pid_t child = Follow(&proxy);
-  Die();
-  ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));
-  Restart();
-  ASSERT_TRUE(Until([&] {
-    const int64_t pid = sink_.Latest("vm1")->ref.pid;
-    return pid != child && pid != 0;
-  }));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(ProxyTest, TheEndOfAllOfItIsTheEnd) {
-  FakeQemu proxy;
-  const pid_t child = Follow(&proxy);
-  proxy.Kill(SIGKILL);
-  proxy.Reap();
-  Turns();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "the child serves on";
-  kill(child, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-}
-
-TEST_F(ProxyTest, WithoutAQemuBehindItTheEndIsSeen) {
-  FakeQemu proxy;
-  proxy.AddMonitor(Socket("vm1"), behavior_);
-  StartWithManualClock();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  behavior_.greet = false;
-  proxy.SetBehavior(0, behavior_);
-  kill(static_cast<pid_t>(sink_.Latest("vm1")->ref.pid), SIGKILL);
-  for (int i = 0; i < 20; ++i) Turn();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "somebody listens, and may answer yet";
-  manual_clock_.Advance(absl::Seconds(2));
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
 }
 
 TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
@@ -442,28 +229,6 @@ TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverM
   }
   EXPECT_GT(sink_.Count(EventType::kStarted), 3);
   EXPECT_LT(sink_.Count(EventType::kStarted), 30);
-}
-
-TEST(RunLimiterTest, EachOwnerHasABurstAndThenARate) {
-  RunLimiter limiter;
-  const absl::Duration start = absl::Seconds(1000);
-  for (int i = 0; i < static_cast<int>(RunLimiter::kBurst); ++i) {
-    ASSERT_TRUE(limiter.Admit(1, start));
-  }
-  EXPECT_FALSE(limiter.Admit(1, start));
-  EXPECT_TRUE(limiter.Admit(2, start));
-  int admitted = 0;
-  for (int i = 0; i < 1000; ++i) admitted += limiter.Admit(1, start + absl::Seconds(1)) ? 1 : 0;
-  EXPECT_EQ(admitted, static_cast<int>(RunLimiter::kPerSecond));
-}
-
-TEST(RunLimiterTest, ItsTableIsBounded) {
-  RunLimiter limiter;
-  const absl::Duration start = absl::Seconds(1000);
-  int admitted = 0;
-  for (uint32_t owner = 0; owner < 100'000; ++owner)
-    admitted += limiter.Admit(owner, start) ? 1 : 0;
-  EXPECT_EQ(admitted, static_cast<int>(RunLimiter::kMaxOwners + RunLimiter::kBurst));
 }
 
 // A watcher in a PID namespace of its own, where the QEMU has no number.

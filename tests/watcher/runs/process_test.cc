@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
-#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {

@@ -1,4 +1,4 @@
-#include "watcher/qmp/uuid_index.h"
+#include "watcher/runs/uuid_index.h"
 
 #include "absl/strings/ascii.h"
 

@@ -1,4 +1,4 @@
-// What somebody intends with the runs: requests that come from other threads.
+#include "watcher/runs/intents.h"
 
 #include <utility>
 
@@ -6,7 +6,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "watcher/qmp/node_watcher_impl.h"
 
 namespace vmeventd {
 namespace {
@@ -31,20 +30,23 @@ absl::Status Ambiguous(const std::string& name, const std::vector<VmRun*>& runs)
 
 }  // namespace
 
-void NodeWatcherImpl::DeclareIntent(IntentRequest request,
-                                    std::function<void(absl::StatusOr<Intent>)> done) {
-  AddIntentTask({std::move(request), "", std::move(done)});
+IntentRequests::~IntentRequests() {
+  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has ended"));
 }
 
-void NodeWatcherImpl::WithdrawIntent(std::string intent_id,
-                                     std::function<void(absl::Status)> done) {
-  AddIntentTask({std::nullopt, std::move(intent_id),
-                 [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
-                   done(withdrawn.status());
-                 }});
+void IntentRequests::Declare(IntentRequest request,
+                             std::function<void(absl::StatusOr<Intent>)> done) {
+  Add({std::move(request), "", std::move(done)});
 }
 
-void NodeWatcherImpl::AddIntentTask(IntentTask task) {
+void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::Status)> done) {
+  Add({std::nullopt, std::move(intent_id),
+       [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
+         done(withdrawn.status());
+       }});
+}
+
+void IntentRequests::Add(Task task) {
   if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
     --*unanswered_;
     return task.done(absl::ResourceExhaustedError(
@@ -55,33 +57,31 @@ void NodeWatcherImpl::AddIntentTask(IntentTask task) {
     done(std::move(said));
   };
   {
-    MutexLock lock(&intents_mutex_);
-    intent_tasks_.push_back(std::move(task));
+    MutexLock lock(&mutex_);
+    tasks_.push_back(std::move(task));
   }
-  Wake();
+  loop_->Wake();
 }
 
-std::vector<NodeWatcherImpl::IntentTask> NodeWatcherImpl::TakeIntentTasks() {
-  MutexLock lock(&intents_mutex_);
-  return std::exchange(intent_tasks_, {});
+std::vector<IntentRequests::Task> IntentRequests::Take() {
+  MutexLock lock(&mutex_);
+  return std::exchange(tasks_, {});
 }
 
-void NodeWatcherImpl::HandleIntents() {
-  for (const IntentTask& task : TakeIntentTasks()) {
+void IntentRequests::Handle() {
+  for (const Task& task : Take()) {
     if (task.declare.has_value()) {
-      Declare(*task.declare, task.done);
+      HandleDeclare(*task.declare, task.done);
     } else {
-      Withdraw(task.withdraw, task.done);
+      HandleWithdraw(task.withdraw, task.done);
     }
   }
 }
 
-absl::StatusOr<VmRun*> NodeWatcherImpl::RunFor(const IntentRequest& request) {
-  const auto named = runs_by_name_.find(request.vm_name);
-  std::vector<VmRun*> candidates;
-  if (named != runs_by_name_.end()) candidates = named->second;
+absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
   std::vector<VmRun*> runs;
-  for (VmRun* run : candidates) {
+  // Lives() may end a run, and with it its entry in the table.
+  for (VmRun* run : runs_->Named(request.vm_name)) {
     const bool meant = request.run_id.empty() || run->info().run_id == request.run_id;
     if (meant && run->Lives() && run->published()) runs.push_back(run);
   }
@@ -95,7 +95,7 @@ absl::StatusOr<VmRun*> NodeWatcherImpl::RunFor(const IntentRequest& request) {
                                           " of a VM named ", Quote(request.vm_name), " is open"));
 }
 
-void NodeWatcherImpl::Declare(const IntentRequest& request, const IntentDone& done) {
+void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
   const absl::StatusOr<VmRun*> run = RunFor(request);
   if (!run.ok()) return done(run.status());
   if (const Intent* own = (*run)->IntentOfRequest(request.request_id); own != nullptr) {
@@ -117,13 +117,13 @@ void NodeWatcherImpl::Declare(const IntentRequest& request, const IntentDone& do
   (*run)->DeclareIntent(intent, [done, intent] { done(intent); });
 }
 
-void NodeWatcherImpl::Withdraw(const std::string& intent_id, const IntentDone& done) {
-  const auto it = intents_.find(intent_id);
-  if (it == intents_.end()) {
+void IntentRequests::HandleWithdraw(const std::string& intent_id, const Done& done) {
+  VmRun* const run = runs_->FindByIntent(intent_id);
+  if (run == nullptr) {
     return done(
         absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open")));
   }
-  it->second->WithdrawIntent([done] { done(Intent()); });
+  run->WithdrawIntent([done] { done(Intent()); });
 }
 
 }  // namespace vmeventd

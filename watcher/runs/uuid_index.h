@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_WATCHER_QMP_UUID_INDEX_H_
-#define VMEVENTD_WATCHER_QMP_UUID_INDEX_H_
+#ifndef VMEVENTD_WATCHER_RUNS_UUID_INDEX_H_
+#define VMEVENTD_WATCHER_RUNS_UUID_INDEX_H_
 
 #include <cstdint>
 #include <optional>
@@ -41,4 +41,4 @@ class UuidIndex {
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_WATCHER_QMP_UUID_INDEX_H_
+#endif  // VMEVENTD_WATCHER_RUNS_UUID_INDEX_H_

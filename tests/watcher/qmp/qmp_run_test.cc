@@ -1,6 +1,6 @@
 // To which process an OOM kill in a cgroup is attributed, with a cgroup of the test's own making.
 
-#include "watcher/qmp/vm_run.h"
+#include "watcher/qmp/qmp_run.h"
 
 #include <csignal>
 #include <fstream>
@@ -13,16 +13,16 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
-#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr char kOomFile[] = "/memory.events";
 
-class VmRunOomTest : public testing::Test, public VmRun::Owner {
+class QmpRunOomTest : public testing::Test, public VmRun::Owner, public QmpRun::Source {
  protected:
-  VmRunOomTest() {
+  QmpRunOomTest() {
     context_.loop = loop_.get();
     context_.options = &options_;
     context_.exit_statuses = exit_statuses_.get();
@@ -30,7 +30,7 @@ class VmRunOomTest : public testing::Test, public VmRun::Owner {
     context_.oom_watch = oom_watch_.get();
     context_.buffer.resize(64 << 10);
   }
-  ~VmRunOomTest() override {
+  ~QmpRunOomTest() override {
     run_.reset();
     context_.closed_connections.clear();
   }
@@ -39,11 +39,11 @@ class VmRunOomTest : public testing::Test, public VmRun::Owner {
     if (update.told != nullptr) update.told();
     sink_.Push(std::move(update));
   }
-  void OnMonitorReady(VmRun*, const std::string&) override {}
-  void OnMonitorEnded(VmRun*, VmRun::MonitorEnd, absl::Duration) override {}
-  bool OnSpeaker(VmRun*, int64_t) override { return false; }
-  VmRun::Listener ConnectAgain(const VmRun*, UniqueFd*, SocketIdentity*) override {
-    return VmRun::Listener::kNone;
+  void OnMonitorReady(QmpRun*, const std::string&) override {}
+  void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
+  bool OnSpeaker(QmpRun*, int64_t) override { return false; }
+  QmpRun::Listener ConnectAgain(const QmpRun*, UniqueFd*, SocketIdentity*) override {
+    return QmpRun::Listener::kNone;
   }
   void OnFollowed(VmRun*, const ProcessKey&) override {}
   void OnUnfollowed(VmRun*, const ProcessKey&) override {}
@@ -75,8 +75,8 @@ class VmRunOomTest : public testing::Test, public VmRun::Owner {
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(info.raw_path, &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
-    run_ = std::make_unique<VmRun>(&context_, this,
-                                   VmSession(std::move(info), &options_.session, clock_.Now()));
+    run_ = std::make_unique<QmpRun>(&context_, this, this,
+                                    VmSession(std::move(info), &options_.session, clock_.Now()));
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
     ASSERT_TRUE(run_->Attach(std::move(socket), file.identity).ok());
     ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kStarted) == 1; }));
@@ -106,11 +106,11 @@ class VmRunOomTest : public testing::Test, public VmRun::Owner {
       ExitStatusReader::Create(loop_.get(), std::nullopt);
   OomCounters oom_counters_{root_.path()};
   std::unique_ptr<OomWatch> oom_watch_ = OomWatch::Create(loop_.get(), root_.path()).value();
-  RunContext context_;
-  std::unique_ptr<VmRun> run_;
+  QmpContext context_;
+  std::unique_ptr<QmpRun> run_;
 };
 
-TEST_F(VmRunOomTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACrash) {
+TEST_F(QmpRunOomTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACrash) {
   SetOomKills(0);
   Follow();
   SetOomKills(1);  // the helper: QEMU lives on
@@ -120,7 +120,7 @@ TEST_F(VmRunOomTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACras
   EXPECT_EQ(KillAndJudge(), ShutdownClass::kAdmin);
 }
 
-TEST_F(VmRunOomTest, AKillThatIsCountedAsItEndsIsItsOwn) {
+TEST_F(QmpRunOomTest, AKillThatIsCountedAsItEndsIsItsOwn) {
   SetOomKills(0);
   Follow();
   DeclareIntent();

@@ -1,0 +1,207 @@
+// The process that listens on the monitor and the QEMU that answers may be two.
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/process_fixture.h"
+#include "watcher/qmp/socket_file.h"
+
+namespace vmeventd {
+namespace {
+
+// A launcher may hand over its listening socket while another client holds the monitor.
+class ListenerTest : public NodeWatcherProcessTest {
+ protected:
+  // Has another client, such as the VM's manager, be served by `monitor` of `qemu` at "vm1".
+  UniqueFd HoldMonitor(FakeQemu* qemu, int monitor) const {
+    SocketFile file;
+    UniqueFd other;
+    EXPECT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
+    EXPECT_EQ(ConnectTo(file, &other), 0);
+    EXPECT_TRUE(StepUntil([] {}, [&] { return qemu->HasClient(monitor); }));
+    return other;
+  }
+  bool UntilPid(int64_t pid) {
+    return Until([&] { return sink_.Latest("vm1")->ref.pid == pid; });
+  }
+  static void AwaitEnd(pid_t pid) {
+    siginfo_t info;
+    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  }
+};
+
+TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const std::string run_id = RunId("vm1");
+  const pid_t real = qemu.HandOver();
+  ASSERT_TRUE(UntilPid(0)) << "it is not known who listens now";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  other.Reset();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(UntilPid(real));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu, monitor);
+  StartWithManualClock();
+  Turns();
+  manual_clock_.Advance(absl::Seconds(4));  // no greeting: held
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  manual_clock_.Advance(absl::Seconds(2));  // connected again, and waiting
+  Turns();
+  qemu.HandOver();
+  AwaitEnd(qemu.pid());
+  for (int i = 0; i < 20; ++i) {
+    manual_clock_.Advance(absl::Milliseconds(500));
+    Turns();
+  }
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  other.Reset();
+  ASSERT_TRUE(Until([&] {
+    manual_clock_.Advance(absl::Milliseconds(100));
+    return sink_.Latest("vm1")->state == VmState::kRunning;
+  }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  std::vector<UniqueFd> others;
+  others.push_back(HoldMonitor(&qemu, monitor));
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  SocketFile file;
+  ASSERT_EQ(OpenSocketFile(Socket("vm1"), &file), 0);
+  UniqueFd more;
+  while (ConnectTo(file, &more) == 0) others.push_back(std::move(more));
+  qemu.HandOver();
+  ASSERT_TRUE(UntilPid(0));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  others.clear();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ListenerTest, AfterItTheEndOfAQemuThatAnotherClientHoldsIsSeenByItsSocket) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&qemu, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const pid_t real = qemu.HandOver();
+  ASSERT_TRUE(UntilPid(0));
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+}
+
+TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const std::string run_id = RunId("vm1");
+  Die();
+  const pid_t real = qemu.HandOver();
+  AwaitEnd(qemu.pid());
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  other.Reset();
+  ASSERT_TRUE(UntilPid(real));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+// Beside QEMU's own socket, a process that forks a child for each connection.
+class ProxyTest : public ListenerTest {
+ protected:
+  ProxyTest() { behavior_.proxy = true; }
+  // Follows `proxy` as "vm1". Returns the child that serves the connection.
+  pid_t Follow(FakeQemu* proxy) {
+    proxy->AddMonitor(Socket("vm1"), behavior_);
+    Start();
+    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+    const auto child = static_cast<pid_t>(sink_.Latest("vm1")->ref.pid);
+    EXPECT_NE(child, proxy->pid()) << "it is followed by who speaks";
+    return child;
+  }
+
+  FakeMonitor behavior_;
+};
+
+TEST_F(ProxyTest, TheEndOfAChildIsNoEnd) {
+  FakeQemu proxy;
+  const pid_t child = Follow(&proxy);
+  const std::string run_id = RunId("vm1");
+  kill(child, SIGKILL);
+  ASSERT_TRUE(Until([&] {
+    const int64_t pid = sink_.Latest("vm1")->ref.pid;
+    return pid != child && pid != 0;
+  }));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ProxyTest, ARestartOfTheDaemonIsNoEnd) {
+  FakeQemu proxy;
+  const pid_t child = Follow(&proxy);
+  Die();
+  ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));
+  Restart();
+  ASSERT_TRUE(Until([&] {
+    const int64_t pid = sink_.Latest("vm1")->ref.pid;
+    return pid != child && pid != 0;
+  }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ProxyTest, TheEndOfAllOfItIsTheEnd) {
+  FakeQemu proxy;
+  const pid_t child = Follow(&proxy);
+  proxy.Kill(SIGKILL);
+  proxy.Reap();
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "the child serves on";
+  kill(child, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+TEST_F(ProxyTest, WithoutAQemuBehindItTheEndIsSeen) {
+  FakeQemu proxy;
+  proxy.AddMonitor(Socket("vm1"), behavior_);
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  behavior_.greet = false;
+  proxy.SetBehavior(0, behavior_);
+  kill(static_cast<pid_t>(sink_.Latest("vm1")->ref.pid), SIGKILL);
+  for (int i = 0; i < 20; ++i) Turn();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "somebody listens, and may answer yet";
+  manual_clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+}  // namespace
+}  // namespace vmeventd

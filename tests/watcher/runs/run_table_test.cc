@@ -1,0 +1,166 @@
+// The runs of a source that is not QMP's: what RunTable and RunRestorer ask of any source.
+
+#include "watcher/runs/run_table.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_replace.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/test_util.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/runs/exit_status_reader.h"
+#include "watcher/runs/oom_counters.h"
+#include "watcher/runs/oom_watch.h"
+#include "watcher/runs/run_restorer.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// A run whose monitor is a test.
+class FakeRun : public VmRun {
+ public:
+  using VmRun::VmRun;
+  void BecomeReady() { Apply(session().OnMonitorReady({"7.2", "running", "", ""}, Now())); }
+  void SeeEvent(const std::string& name) { Apply(session().OnQmpEvent({.name = name}, Now())); }
+
+  bool connected() const override { return true; }
+  int agent_questions = 0;
+  bool disconnected = false;
+
+ private:
+  void OnProcessGone() override { process().AwaitEnd(); }
+  void AskRunState() override {}
+  void AskGuestAgent() override { ++agent_questions; }
+  void ReadNow(absl::Duration) override {}
+  void OnProcessReplaced() override {}
+  void Disconnect() override { disconnected = true; }
+};
+
+class RunTableTest : public testing::Test, public RunSource {
+ protected:
+  RunTableTest() {
+    context_.loop = loop_.get();
+    context_.exit_statuses = exit_statuses_.get();
+    context_.oom_counters = &oom_counters_;
+    context_.oom_watch = oom_watch_.get();
+    context_.boot_id = "boot-1";
+    context_.max_vm_descriptors = 100;
+  }
+
+  void Start() override {}
+  bool first_scan_done() const override { return true; }
+  void EndTurn() override {}
+  VmRun* Restore(std::unique_ptr<VmSession> session) override {
+    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
+  }
+  void OnRestored(VmRun* run) override { restored_.push_back(run->info().name); }
+  bool IsServed(const VmRun*) override { return false; }
+  void EndUnreachableRuns() override {}
+  void OnPublished(VmRun*) override { ++published_; }
+  bool OwnsName(const VmRun*) const override { return true; }
+  void OnOver(VmRun* run) override { over_.push_back(run->info().name); }
+
+  FakeRun* Add(const std::string& name, const std::string& run_id) {
+    RunInfo info;
+    info.name = info.raw_name = name;
+    info.run_id = run_id;
+    info.raw_path = info.monitor_path = directory_.Path(name + ".sock");
+    info.boot_id = "boot-1";
+    info.process_tracked = false;
+    auto run = std::make_unique<FakeRun>(&context_, &table_,
+                                         VmSession(std::move(info), &options_, clock_.Now()));
+    FakeRun* const added = run.get();
+    table_.Add(this, std::move(run));
+    added->BecomeReady();
+    return added;
+  }
+  std::vector<std::string> ProblemsOf(const std::string& name) const {
+    return sink_.Latest(name)->problems;
+  }
+  void Restore(std::vector<std::string> saved) {
+    RunRestorer restorer(&context_, &options_, &table_, this, std::move(saved));
+    while (!restorer.RestoreSome()) {
+    }
+  }
+
+  TempDir directory_;
+  ManualClock clock_;
+  RecordingSink sink_;
+  SessionOptions options_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::unique_ptr<ExitStatusReader> exit_statuses_ =
+      ExitStatusReader::Create(loop_.get(), ExitStatusSource::kNone);
+  OomCounters oom_counters_{directory_.path()};
+  std::unique_ptr<OomWatch> oom_watch_ = OomWatch::Create(loop_.get(), directory_.path()).value();
+  RunContext context_;
+  RunTable table_{&sink_, &context_.meters};
+  std::vector<std::string> restored_;
+  std::vector<std::string> over_;
+  int published_ = 0;
+};
+
+TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
+  FakeRun* const run = Add("vm1", "run-1");
+  FakeRun* const other = Add("vm1", "run-2");
+  EXPECT_EQ(table_.Find("run-1"), run);
+  EXPECT_EQ(table_.Find("run-3"), nullptr);
+  EXPECT_THAT(table_.Named("vm1"), ElementsAre(run, other));
+  table_.OnFollowed(run, {.pidfd_inode = 7});
+  EXPECT_EQ(table_.FindByProcess({.pidfd_inode = 7}), run);
+  run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
+  EXPECT_EQ(table_.FindByIntent("intent-1"), run);
+  EXPECT_EQ(run->agent_questions, 1);
+  EXPECT_GT(published_, 0);
+}
+
+TEST_F(RunTableTest, ARunThatIsOverLeavesItAtOnceAndIsDestroyedLater) {
+  FakeRun* const run = Add("vm1", "run-1");
+  table_.OnFollowed(run, {.pidfd_inode = 7});
+  run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
+  run->End();
+  EXPECT_TRUE(run->disconnected);
+  EXPECT_THAT(over_, ElementsAre("vm1"));
+  EXPECT_EQ(table_.Find("run-1"), nullptr);
+  EXPECT_THAT(table_.Named("vm1"), IsEmpty());
+  EXPECT_EQ(table_.FindByIntent("intent-1"), nullptr);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  table_.EndTurn();
+}
+
+TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {
+  constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
+  table_.SetUuid(Add("vm1", "run-1"), kUuid);
+  FakeRun* const second = Add("vm2", "run-2");
+  table_.SetUuid(second, kUuid);
+  EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
+  table_.ReportSharedUuids();
+  EXPECT_THAT(ProblemsOf("vm1"), ElementsAre(HasSubstr("the running VM vm2")));
+  second->End();
+  EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
+}
+
+TEST_F(RunTableTest, WhatADaemonLeftGoesOnOrEndsWhateverItsSource) {
+  const std::string saved = Add("vm1", "run-1")->Save();
+  FakeRun* const other = Add("vm2", "run-2");
+  const std::string rebooted = absl::StrReplaceAll(other->Save(), {{"boot-1", "boot-0"}});
+  for (const char* id : {"run-1", "run-2"}) table_.Find(id)->End();
+  table_.EndTurn();
+  const int ends = sink_.Count(EventType::kStopped);
+  Restore({saved, rebooted, saved, "no run"});
+  EXPECT_THAT(restored_, ElementsAre("vm1"));
+  EXPECT_NE(table_.Find("run-1"), nullptr);
+  EXPECT_EQ(table_.Find("run-2"), nullptr);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), ends + 1);
+  EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,358 @@
+#include "watcher/qmp/socket_connector.h"
+
+#include <algorithm>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+#include "watcher/core/names.h"
+#include "watcher/core/watch_spec.h"
+#include "watcher/qmp/socket_retries.h"
+
+// Slots and connections; socket_runs.cc has the runs behind them.
+
+namespace vmeventd {
+namespace {
+
+constexpr char kQueueFull[] =
+    "monitor held by another client: the socket's queue of connections is full";
+constexpr char kOutOfShare[] =
+    "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
+    "VM is not followed; raise LimitNOFILE of the service";
+
+std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(QmpContext* context,
+                                                                         RunTable* table,
+                                                                         EventSink* sink) {
+  std::unique_ptr<SocketConnector> connector(new SocketConnector(context, table, sink));
+  absl::StatusOr<std::unique_ptr<DirectoryWatcher>> directories =
+      DirectoryWatcher::Create(context->loop, context->options->watches, connector.get());
+  if (!directories.ok()) return directories.status();
+  connector->directories_ = *std::move(directories);
+  return connector;
+}
+
+SocketConnector::SocketConnector(QmpContext* context, RunTable* table, EventSink* sink)
+    : context_(context),
+      table_(table),
+      sink_(sink),
+      watches_(context->options->watches),
+      shares_(context->max_vm_descriptors, watches_.size()) {}
+
+void SocketConnector::Start() {
+  directories_->Start();
+  started_ = true;
+  EndUnreachableRuns();
+}
+
+void SocketConnector::EndTurn() {
+  context_->closed_connections.clear();
+  dropped_slots_.clear();
+  if (started_ && untried_slots_ == 0) first_scan_done_ = true;
+}
+
+// Slots
+
+std::string SocketConnector::PathOf(int spec, const std::string& file_name) const {
+  const std::string& directory = watches_[spec].directory;
+  return absl::StrCat(directory, directory == "/" ? "" : "/", file_name);
+}
+
+std::string SocketConnector::RawVmName(const SocketSlot& slot) const {
+  const std::string file_name = slot.path.substr(slot.path.rfind('/') + 1);
+  return watches_[slot.spec].VmName(file_name).value_or(file_name);
+}
+
+int SocketConnector::SpecOf(const std::string& path) const {
+  const std::string file_name = path.substr(path.rfind('/') + 1);
+  for (int spec = 0; spec < static_cast<int>(watches_.size()); ++spec) {
+    if (watches_[spec].VmName(file_name).has_value() && PathOf(spec, file_name) == path) {
+      return spec;
+    }
+  }
+  return -1;
+}
+
+SocketSlot* SocketConnector::SlotAt(std::string path) {
+  const auto it = slots_.find(path);
+  if (it != slots_.end()) return it->second.get();
+  auto made = std::make_unique<SocketSlot>();
+  made->path = std::move(path);
+  const absl::string_view key = made->path;
+  return slots_.emplace(key, std::move(made)).first->second.get();
+}
+
+void SocketConnector::ForgetUntried(SocketSlot* slot) {
+  if (std::exchange(slot->untried, false)) --untried_slots_;
+}
+
+void SocketConnector::OnSocket(int spec, const std::string& file_name) {
+  SocketSlot* const slot = SlotAt(PathOf(spec, file_name));
+  if (slot->spec < 0) slot->spec = spec;
+  const bool is_new = !std::exchange(slot->present, true);
+  if (slot->run != nullptr && slot->run->connected()) {
+    SocketIdentity socket;
+    if (IdentifySocket(slot->path, &socket) != 0) return;  // its removal will be reported
+    if (InodeOf(socket) == slot->inode) return;
+    // Another socket in its place. The old one's run goes on by its connection and its process.
+    SetRun(slot, nullptr);
+  }
+  if (!first_scan_done_ && is_new && !std::exchange(slot->untried, true)) ++untried_slots_;
+  slot->backoff = absl::ZeroDuration();
+  Schedule(slot, absl::ZeroDuration());
+}
+
+void SocketConnector::OnSocketGone(int spec, const std::string& file_name) {
+  const auto it = slots_.find(PathOf(spec, file_name));
+  if (it == slots_.end()) return;
+  SocketSlot* const slot = it->second.get();
+  slot->present = false;
+  ForgetUntried(slot);
+  context_->loop->CancelTimer(&slot->retry);
+  ScheduleAll(claims_.Release(slot));
+  ForgetProblem(slot);
+  EndUntrackedRun(slot);
+  DropSlotIfUnused(slot);
+}
+
+void SocketConnector::OnDirectories(std::vector<WatchedDirectory> directories) {
+  sink_->SetDirectories(std::move(directories));
+  if (runs_to_reach_) EndUnreachableRuns();
+}
+
+void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
+  if (slot->present || slot->runs > 0) return;
+  SetRun(slot, nullptr);
+  ForgetUntried(slot);
+  context_->loop->CancelTimer(&slot->retry);
+  ScheduleAll(claims_.Release(slot));
+  const auto it = slots_.find(slot->path);
+  if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
+  dropped_slots_.push_back(std::move(it->second));
+  slots_.erase(it);
+}
+
+void SocketConnector::ClaimInode(SocketSlot* slot, const SocketIdentity& socket) {
+  std::vector<SocketSlot*> freed;
+  claims_.Claim(InodeOf(socket), slot, &freed);
+  ScheduleAll(freed);
+}
+
+void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
+  if (slot->run != nullptr) return slot->run->ReportProblem(problem);
+  if (slot->problem == problem) return;
+  slot->problem = problem;
+  spdlog::warn("{}: {}", ForLog(slot->path), problem);
+  unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),
+                               .name = EscapeName(RawVmName(*slot)),
+                               .problem = problem,
+                               .since = context_->loop->Now().wall});
+}
+
+void SocketConnector::ForgetProblem(SocketSlot* slot) {
+  if (slot->problem.empty()) return;
+  slot->problem.clear();
+  unfollowed_.Remove(slot->path);
+}
+
+// Connecting
+
+void SocketConnector::Schedule(SocketSlot* slot, absl::Duration delay) {
+  context_->loop->CancelTimer(&slot->retry);
+  slot->retry = context_->loop->AddTimer(context_->loop->Now().monotonic + delay, [this, slot] {
+    slot->retry = {};
+    TryConnect(slot);
+  });
+}
+
+void SocketConnector::ScheduleAll(const std::vector<SocketSlot*>& slots) {
+  for (SocketSlot* slot : slots) Schedule(slot, absl::ZeroDuration());
+}
+
+void SocketConnector::BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit) {
+  slot->backoff = std::min(std::max(slot->backoff * 2, first), limit);
+  Schedule(slot, slot->backoff);
+}
+
+bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
+  return slot.backoff >= std::min(context_->options->greeting_timeout, kMaxRetry);
+}
+
+void SocketConnector::TryConnect(SocketSlot* slot) {
+  ForgetUntried(slot);
+  if (slot->run != nullptr && slot->run->connected()) return;
+  SocketFile file;
+  if (const int error = OpenSocketFile(slot->path, &file); error != 0) {
+    return OnNotConnected(slot, error);
+  }
+  if (slot->run != nullptr && !(slot->run->info().socket == file.identity)) EndUntrackedRun(slot);
+  ClaimInode(slot, file.identity);
+  if (!slot->claims_inode) return EndUntrackedRun(slot);
+  if (QmpRun* const run = RunAttachedBy(file.identity); run != nullptr) {
+    return SetRun(slot, run);  // the socket was renamed
+  }
+
+  const int needed = slot->run != nullptr ? 1 : RunShares::kDescriptorsOfRun;
+  if (slot->run == nullptr && !shares_.HasRoom(file.owner, slot->spec)) {
+    context_->meters.out_of_descriptors.Add();
+    BackOff(slot, kFirstRetry, kMaxRetry);
+    return ReportProblem(slot, kOutOfShare);
+  }
+  if (context_->vm_descriptors + needed > context_->max_vm_descriptors) {
+    return OnNotConnected(slot, ConnectOutcome::kOutOfDescriptors);
+  }
+  UniqueFd socket;
+  if (const int error = ConnectTo(file, &socket); error != 0) return OnNotConnected(slot, error);
+  Attach(slot, file, std::move(socket));
+}
+
+void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
+  OnNotConnected(slot, ConnectOutcomeOf(error), std::generic_category().message(error));
+}
+
+void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
+                                     absl::string_view why) {
+  switch (outcome) {
+    case ConnectOutcome::kConnected:
+      return;
+    case ConnectOutcome::kNoSocket:
+      return EndUntrackedRun(slot);  // inotify reports what comes in its place
+    case ConnectOutcome::kRefused:
+      context_->meters.connect_retries.Add();
+      EndUntrackedRun(slot);
+      ForgetProblem(slot);
+      return BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
+    case ConnectOutcome::kQueueFull:
+      context_->meters.connect_retries.Add();
+      BackOff(slot, kFirstRetry, kMaxRetry);
+      if (TriedForLong(*slot)) ReportProblem(slot, kQueueFull);
+      return;
+    case ConnectOutcome::kOutOfDescriptors:
+      context_->meters.out_of_descriptors.Add();
+      BackOff(slot, kFirstRetry, kMaxRetry);
+      return ReportProblem(slot, kOutOfDescriptorsProblem);
+    case ConnectOutcome::kFailed:
+      BackOff(slot, kFirstRetry, kMaxRetry);
+      return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", why));
+  }
+}
+
+void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, UniqueFd socket) {
+  PeerProcess peer;
+  if (context_->options->process_tracking) {
+    absl::StatusOr<PeerProcess> identified = IdentifyPeer(socket.get());
+    if (absl::IsResourceExhausted(identified.status())) {
+      return OnNotConnected(slot, ConnectOutcome::kOutOfDescriptors);
+    }
+    if (!identified.ok()) {
+      BackOff(slot, kFirstRetry, kMaxRetry);
+      return ReportProblem(slot, absl::StrCat("cannot identify the process behind the monitor: ",
+                                              identified.status().message()));
+    }
+    peer = *std::move(identified);
+  }
+  const bool listener_gone = peer.kind == PeerProcess::Kind::kGone;
+  if (listener_gone) {
+    if (slot->run != nullptr && slot->run->process_ended()) return OnListenerGone(slot);
+    peer = PeerProcess();
+  }
+  QmpRun* const run = FindOrMakeRun(slot, file, std::move(peer));
+  if (run == nullptr) return;
+  SetRun(slot, run);
+  if (listener_gone) run->ExpectSpeaker();
+  // Another way to the same run: its monitor is ours already.
+  const RunSockets& sockets = SocketsOf(run);
+  if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
+  NoteSocket(run, slot, file);
+  if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
+    return OnNotConnected(slot, ConnectOutcome::kFailed, status.message());
+  }
+  context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
+}
+
+void SocketConnector::OnListenerGone(SocketSlot* slot) {
+  // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
+  BackOff(slot, kFirstRetry, kMaxRetry);
+  ReportListenerGone(slot);
+}
+
+void SocketConnector::ReportListenerGone(SocketSlot* slot) {
+  if (!TriedForLong(*slot)) return;
+  ReportProblem(slot,
+                "the process that listened on the monitor's socket is gone, and the socket still "
+                "accepts");
+}
+
+void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
+                                     absl::Duration answered_for) {
+  bool has_way = false;
+  for (SocketSlot* slot : SocketsOf(run).ways) {
+    if (!slot->present) continue;
+    has_way = true;
+    switch (end) {
+      case QmpRun::MonitorEnd::kLost:
+        if (answered_for >= kSteadyMonitor) slot->backoff = absl::ZeroDuration();
+        BackOff(slot, kFirstReconnect, kMaxRetry);
+        break;
+      case QmpRun::MonitorEnd::kHeld:
+        BackOff(slot, kFirstHeldRetry, kMaxRetry);
+        break;
+      case QmpRun::MonitorEnd::kProtocol:
+        BackOff(slot, kMaxRetry, kMaxRetry);
+        break;
+    }
+  }
+  // No way leads back to its monitor. The process's end will be seen, if it is tracked.
+  if (!has_way && !run->tracked()) run->End();
+}
+
+QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, UniqueFd* connection,
+                                               SocketIdentity* identity) {
+  const RunSockets& sockets = SocketsOf(run);
+  std::vector<const SocketSlot*> slots(sockets.ways.begin(), sockets.ways.end());
+  if (std::find(slots.begin(), slots.end(), sockets.home) == slots.end()) {
+    slots.push_back(sockets.home);
+  }
+  bool unknown = false;
+  for (const SocketSlot* slot : slots) {
+    SocketFile file;
+    ConnectOutcome outcome = ConnectOutcome::kNoSocket;
+    context_->spares
+        .Do([&] {
+          outcome = ConnectOutcomeOf(OpenSocketFile(slot->path, &file));
+          if (outcome == ConnectOutcome::kConnected) {
+            // Where the file system keeps no birth time, a chmod makes another identity of it.
+            const bool same = file.identity == run->info().socket ||
+                              (slot->run == run && slot->inode == InodeOf(file.identity));
+            outcome =
+                same ? ConnectOutcomeOf(ConnectTo(file, connection)) : ConnectOutcome::kNoSocket;
+          }
+          return outcome == ConnectOutcome::kOutOfDescriptors
+                     ? absl::ResourceExhaustedError("connect")
+                     : absl::OkStatus();
+        })
+        .IgnoreError();
+    if (outcome == ConnectOutcome::kConnected) {
+      *identity = file.identity;
+      return QmpRun::Listener::kConnected;
+    }
+    // Any other outcome is an answer: nobody listens, or nobody can be asked.
+    unknown = unknown || outcome == ConnectOutcome::kQueueFull ||
+              outcome == ConnectOutcome::kOutOfDescriptors;
+  }
+  return unknown ? QmpRun::Listener::kUnknown : QmpRun::Listener::kNone;
+}
+
+bool SocketConnector::IsServed(const VmRun* run) {
+  UniqueFd unused;
+  SocketIdentity there;
+  return ConnectAgain(static_cast<const QmpRun*>(run), &unused, &there) != QmpRun::Listener::kNone;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,157 @@
+#ifndef VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
+#define VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "watcher/core/event_sink.h"
+#include "watcher/core/run_info.h"
+#include "watcher/qmp/directory_watcher.h"
+#include "watcher/qmp/inode_claims.h"
+#include "watcher/qmp/qmp_run.h"
+#include "watcher/qmp/run_limiter.h"
+#include "watcher/qmp/run_shares.h"
+#include "watcher/qmp/socket_file.h"
+#include "watcher/qmp/socket_slot.h"
+#include "watcher/qmp/unfollowed_sockets.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/run_source.h"
+#include "watcher/runs/run_table.h"
+
+namespace vmeventd {
+
+// The source "QMP sockets": connects to each socket in the watched directories, finds out which
+// process it belongs to, and hands the connection to the run of that process. A slot is a socket's
+// path, a run is a process; several slots may be ways to one run. Loop thread.
+class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, public QmpRun::Source {
+ public:
+  // All outlive the connector. An error names the system resource that could not be had.
+  static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(QmpContext* context,
+                                                                 RunTable* table, EventSink* sink);
+
+  void Start() override;
+  bool first_scan_done() const override { return first_scan_done_; }
+  void EndTurn() override;
+
+  VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  void OnRestored(VmRun* run) override;
+  bool IsServed(const VmRun* run) override;
+  void EndUnreachableRuns() override;
+
+  void OnPublished(VmRun* run) override;
+  bool OwnsName(const VmRun* run) const override;
+  void OnOver(VmRun* run) override;
+
+  // Any thread.
+  DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
+  std::vector<UnfollowedSocket> unfollowed_sockets() const { return unfollowed_.List(); }
+
+ private:
+  // The sockets of a run.
+  struct RunSockets {
+    QmpRun* run = nullptr;
+    SocketSlot* home = nullptr;  // where it was found first: that names it
+    // The slots whose `run` it is, and the one of them that it was attached by last, if that is
+    // left.
+    std::vector<SocketSlot*> ways;
+    SocketSlot* attached_by = nullptr;
+    uint32_t owner = 0;  // the user whose socket it was found at
+    int spec = -1;       // that the socket belongs to
+  };
+
+  SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
+
+  void OnSocket(int spec, const std::string& file_name) override;
+  void OnSocketGone(int spec, const std::string& file_name) override;
+  void OnDirectories(std::vector<WatchedDirectory> directories) override;
+
+  void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
+  void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
+  bool OnSpeaker(QmpRun* run, int64_t pid) override;
+  QmpRun::Listener ConnectAgain(const QmpRun* run, UniqueFd* connection,
+                                SocketIdentity* identity) override;
+
+  // Slots.
+  std::string PathOf(int spec, const std::string& file_name) const;
+  // The --watch that `path` belongs to; -1 without one.
+  int SpecOf(const std::string& path) const;
+  // Finds the slot of that path, or makes it.
+  SocketSlot* SlotAt(std::string path);
+  void DropSlotIfUnused(SocketSlot* slot);
+  void ForgetUntried(SocketSlot* slot);
+  std::string RawVmName(const SocketSlot& slot) const;
+  void ClaimInode(SocketSlot* slot, const SocketIdentity& socket);
+  void ReportProblem(SocketSlot* slot, const std::string& problem);
+  void ForgetProblem(SocketSlot* slot);
+
+  // Connecting.
+  void Schedule(SocketSlot* slot, absl::Duration delay);
+  void ScheduleAll(const std::vector<SocketSlot*>& slots);
+  // Schedules with twice the last wait, at least `first` and at most `limit`.
+  void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
+  // Whether it has been tried for so long that its problem is to be reported.
+  bool TriedForLong(const SocketSlot& slot) const;
+  void TryConnect(SocketSlot* slot);
+  // `why` says more of kFailed.
+  void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");
+  void OnNotConnected(SocketSlot* slot, int error);
+  void Attach(SocketSlot* slot, const SocketFile& file, UniqueFd socket);
+  void OnListenerGone(SocketSlot* slot);
+  void ReportListenerGone(SocketSlot* slot);
+
+  // Runs.
+  RunSockets& SocketsOf(const VmRun* run) { return *sockets_.find(run)->second; }
+  const RunSockets& SocketsOf(const VmRun* run) const { return *sockets_.find(run)->second; }
+  // `run`, if it is this source's.
+  QmpRun* Own(VmRun* run) const;
+  // Null: the process cannot be followed.
+  QmpRun* FindOrMakeRun(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
+  // The run that is connected by that very socket; null without one.
+  QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
+  QmpRun* FindRun(const SocketSlot& slot, const SocketIdentity& socket, const PeerProcess& peer);
+  RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
+  std::string NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
+                       const PeerProcess& peer);
+  QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
+  // Makes `slot` a way to `run`, or to none.
+  void SetRun(SocketSlot* slot, QmpRun* run);
+  // Notes by which socket the run is about to be attached.
+  void NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file);
+  void ForgetSocket(const QmpRun* run);
+  // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
+  void EndUntrackedRun(SocketSlot* slot);
+  // Whether the socket by which `run` was attached last is still at the slot's path.
+  static bool IsAt(const SocketSlot& slot, const VmRun& run);
+
+  QmpContext* const context_;
+  RunTable* const table_;
+  EventSink* const sink_;
+  const std::vector<WatchSpec>& watches_;
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>>
+      slots_;                                               // by SocketSlot::path
+  std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
+  InodeClaims claims_;
+  absl::flat_hash_map<const VmRun*, std::unique_ptr<RunSockets>> sockets_;
+  // The run that was attached by each socket last.
+  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
+  RunShares shares_;
+  RunLimiter new_runs_;
+  UnfollowedSockets unfollowed_;
+  int64_t last_first_seen_ns_ = 0;  // of the untracked runs: no two have the same
+  bool runs_to_reach_ = false;      // untracked ones whose directories could not be scanned
+  int untried_slots_ = 0;
+  bool started_ = false;
+  bool first_scan_done_ = false;
+  std::unique_ptr<DirectoryWatcher> directories_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_

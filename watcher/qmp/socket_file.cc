@@ -1,0 +1,88 @@
+#include "watcher/qmp/socket_file.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_format.h"
+
+namespace vmeventd {
+namespace {
+
+// The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
+// changed by a chmod as the ctime is.
+int Identify(int directory, const char* path, int flags, SocketIdentity* identity,
+             uint32_t* owner = nullptr) {
+  struct statx status {};
+  if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
+  if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
+  const statx_timestamp& made =
+      (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_ctime;
+  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+  identity->inode = status.stx_ino;
+  identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
+  if (owner != nullptr) *owner = status.stx_uid;
+  return 0;
+}
+
+}  // namespace
+
+int OpenSocketFile(const std::string& path, SocketFile* file) {
+  UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return errno;
+  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
+      error != 0) {
+    return error;
+  }
+  file->fd = std::move(fd);
+  return 0;
+}
+
+int IdentifySocket(const std::string& path, SocketIdentity* identity) {
+  return Identify(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, identity);
+}
+
+int ConnectTo(const SocketFile& file, UniqueFd* connection) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return errno;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file.fd.get());
+  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return errno;
+  }
+  // Has each message name its sender. Not before the connect, which would then bind the socket to a
+  // name; at once, before a greeting is sent. If it fails, the speaker is not known.
+  const int on = 1;
+  setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+  *connection = std::move(socket);
+  return 0;
+}
+
+ConnectOutcome ConnectOutcomeOf(int error) {
+  switch (error) {
+    case 0:
+      return ConnectOutcome::kConnected;
+    case ENOENT:
+    case ENOTSOCK:
+    case ENOTDIR:
+      return ConnectOutcome::kNoSocket;
+    case ECONNREFUSED:
+      return ConnectOutcome::kRefused;
+    case EAGAIN:
+      return ConnectOutcome::kQueueFull;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+      return ConnectOutcome::kOutOfDescriptors;
+    default:
+      return ConnectOutcome::kFailed;
+  }
+}
+
+}  // namespace vmeventd

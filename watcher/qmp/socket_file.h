@@ -1,0 +1,51 @@
+#ifndef VMEVENTD_WATCHER_QMP_SOCKET_FILE_H_
+#define VMEVENTD_WATCHER_QMP_SOCKET_FILE_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "base/unique_fd.h"
+#include "watcher/core/run_info.h"
+
+namespace vmeventd {
+
+// Names a file while it exists. Two files that exist at different times may have the same.
+using InodeKey = std::pair<dev_t, ino_t>;
+
+inline InodeKey InodeOf(const SocketIdentity& socket) { return {socket.device, socket.inode}; }
+
+// A socket's file, as opened for a connect that follows no link and knows no limit of 108 bytes.
+struct SocketFile {
+  UniqueFd fd;  // O_PATH
+  SocketIdentity identity;
+  uint32_t owner = 0;  // the file's user
+};
+
+// Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
+// anything but a socket, links included.
+int OpenSocketFile(const std::string& path, SocketFile* file);
+
+// Which socket is at `path`, without opening it; the same errors.
+int IdentifySocket(const std::string& path, SocketIdentity* identity);
+
+// Connects to it without waiting. Returns 0 or the errno.
+int ConnectTo(const SocketFile& file, UniqueFd* connection);
+
+// What became of an attempt to connect.
+enum class ConnectOutcome {
+  kConnected,
+  kNoSocket,          // nothing is there, or no socket
+  kRefused,           // nobody listens
+  kQueueFull,         // somebody listens, and its queue of connections is full
+  kOutOfDescriptors,  // or out of memory
+  kFailed,            // anything else
+};
+
+ConnectOutcome ConnectOutcomeOf(int error);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_SOCKET_FILE_H_

@@ -1,0 +1,312 @@
+// The runs behind the sockets of a SocketConnector.
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+#include "watcher/core/names.h"
+#include "watcher/qmp/socket_connector.h"
+#include "watcher/qmp/socket_retries.h"
+#include "watcher/runs/shutdown_file.h"
+
+namespace vmeventd {
+namespace {
+
+// Sockets of one process beside the one that it is followed by.
+constexpr size_t kMaxWays = 8;
+
+// Of a run until it is attached.
+constexpr uint32_t kUnknownOwner = ~0U;
+
+constexpr char kTooManyNewRuns[] =
+    "too many VMs of this socket's user started: the VM is followed later";
+
+std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
+
+}  // namespace
+
+QmpRun* SocketConnector::Own(VmRun* run) const {
+  return sockets_.contains(run) ? static_cast<QmpRun*>(run) : nullptr;
+}
+
+QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file, PeerProcess peer) {
+  const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
+  if (QmpRun* const known = FindRun(*slot, file.identity, peer); known != nullptr) {
+    if (!tracked || known->followed()) return known;
+    // Without a descriptor it is as before: its process is looked for again, or stays unknown.
+    if (known->tracked()) {
+      known->Track(std::move(peer)).IgnoreError();
+    } else {
+      known->TrackInstead(std::move(peer)).IgnoreError();
+    }
+    return known;
+  }
+  EndUntrackedRun(slot);
+  if (!new_runs_.Admit(file.owner, context_->loop->Now().monotonic)) {
+    BackOff(slot, kFirstHeldRetry, kMaxRetry);
+    ReportProblem(slot, kTooManyNewRuns);
+    return nullptr;
+  }
+  spdlog::debug("following {}, {}", ForLog(slot->path),
+                tracked ? absl::StrCat("pid ", peer.pid) : "its process is not tracked");
+  auto run = std::make_unique<QmpRun>(
+      context_, table_, this,
+      VmSession(Describe(*slot, file, peer), &context_->options->session, context_->loop->Now()));
+  if (tracked) {
+    if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
+      OnNotConnected(slot, ConnectOutcome::kFailed, status.message());
+      return nullptr;
+    }
+  }
+  return AddRun(slot, file.owner, std::move(run));
+}
+
+RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,
+                                  const PeerProcess& peer) {
+  const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
+  const ProcessInfo process =
+      tracked ? DescribeProcess(peer, *context_->oom_counters) : ProcessInfo();
+  RunInfo info;
+  info.run_id = NewRunId(slot, file.identity, peer);
+  info.raw_name = RawVmName(slot);
+  info.name = EscapeName(info.raw_name);
+  info.raw_path = slot.path;
+  info.monitor_path = EscapeNonUtf8(slot.path);
+  info.boot_id = context_->boot_id;
+  info.pid_namespace = context_->pid_namespace;
+  info.pid = process.pid;
+  info.start_ticks = process.start_ticks;
+  info.pidfd_inode = process.pidfd_inode;
+  info.process_tracked = tracked;
+  info.socket = file.identity;
+  info.process_start = process.process_start;
+  info.oom_file = process.oom_file;
+  info.oom_kills = process.oom_kills;
+  info.shutdown_file_mark = NewShutdownFileMark();
+  return info;
+}
+
+QmpRun* SocketConnector::FindRun(const SocketSlot& slot, const SocketIdentity& socket,
+                                 const PeerProcess& peer) {
+  const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
+  if (const std::optional<ProcessKey> key = KeyOf(peer); tracked && key.has_value()) {
+    if (QmpRun* const known = Own(table_->FindByProcess(*key)); known != nullptr) return known;
+  }
+  if (slot.run != nullptr) {
+    // What one of the two does not know of the process, the socket says.
+    const bool both_followed = tracked && slot.run->tracked() && slot.run->followed();
+    if (!both_followed && slot.run->info().socket == socket) return slot.run;
+  }
+  if (peer.start_ticks == 0) return nullptr;
+  return Own(table_->Find(NewRunId(slot, socket, peer)));
+}
+
+QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
+  const auto it = by_socket_.find(InodeOf(socket));
+  if (it == by_socket_.end()) return nullptr;
+  QmpRun* const run = it->second;
+  return run->connected() && run->info().socket == socket ? run : nullptr;
+}
+
+void SocketConnector::ForgetSocket(const QmpRun* run) {
+  const auto it = by_socket_.find(InodeOf(run->info().socket));
+  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
+}
+
+void SocketConnector::NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file) {
+  ForgetSocket(run);
+  by_socket_[InodeOf(file.identity)] = run;
+  RunSockets& sockets = SocketsOf(run);
+  sockets.attached_by = slot;
+  if (sockets.owner == file.owner) return;
+  // A restored run, whose owner was not known.
+  shares_.Count(sockets.owner, sockets.spec, -1);
+  sockets.owner = file.owner;
+  shares_.Count(sockets.owner, sockets.spec, 1);
+}
+
+void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
+  if (slot->run == run) return;
+  if (slot->run != nullptr) {
+    RunSockets& before = SocketsOf(slot->run);
+    std::erase(before.ways, slot);
+    if (before.attached_by == slot) before.attached_by = nullptr;
+  }
+  slot->run = run;
+  if (run == nullptr) return;
+  RunSockets& sockets = SocketsOf(run);
+  sockets.ways.push_back(slot);
+  if (run->published()) ForgetProblem(slot);
+  // One of many: the oldest but the first is not used any more.
+  if (sockets.ways.size() > kMaxWays) {
+    context_->meters.sockets_over_process_limit.Add();
+    SetRun(sockets.ways[1], nullptr);
+  }
+}
+
+bool SocketConnector::OnSpeaker(QmpRun* run, int64_t pid) {
+  absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
+  if (!speaker.ok() || speaker->kind != PeerProcess::Kind::kTracked) return false;
+  if (run->published()) {
+    // Its run id stands. A process that has a run already keeps that.
+    const std::optional<ProcessKey> key = KeyOf(*speaker);
+    const bool has_run = key.has_value() && table_->FindByProcess(*key) != nullptr;
+    if (!has_run) run->TrackInstead(*std::move(speaker)).IgnoreError();
+    return false;
+  }
+  const RunSockets& sockets = SocketsOf(run);
+  SocketSlot* const slot = sockets.attached_by != nullptr ? sockets.attached_by : sockets.home;
+  const SocketFile file{UniqueFd(), run->info().socket, sockets.owner};
+  std::unique_ptr<MonitorConnection> connection = run->TakeConnection();
+  ++slot->runs;  // it outlives the run that is discarded
+  run->Discard();
+  slot->backoff = absl::ZeroDuration();
+  QmpRun* const real = FindOrMakeRun(slot, file, *std::move(speaker));
+  if (real != nullptr) SetRun(slot, real);
+  --slot->runs;
+  if (real == nullptr || real->connected()) {
+    connection->Close();
+    context_->closed_connections.push_back(std::move(connection));
+    DropSlotIfUnused(slot);
+    return true;
+  }
+  context_->loop->CancelTimer(&slot->retry);
+  NoteSocket(real, slot, file);
+  real->Adopt(std::move(connection), file.identity);
+  return true;
+}
+
+std::string SocketConnector::NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
+                                      const PeerProcess& peer) {
+  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = slot.path};
+  if (peer.start_ticks != 0) {
+    identity.pid = peer.pid;
+    identity.start_ticks = peer.start_ticks;
+  } else {
+    last_first_seen_ns_ =
+        std::max(absl::ToUnixNanos(context_->loop->Now().wall), last_first_seen_ns_ + 1);
+    identity.socket_inode = socket.inode;
+    identity.first_seen_ns = last_first_seen_ns_;
+  }
+  return MakeRunId(identity);
+}
+
+QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
+  QmpRun* const added = run.get();
+  auto sockets = std::make_unique<RunSockets>();
+  sockets->run = added;
+  sockets->home = slot;
+  sockets->owner = owner;
+  sockets->spec = slot->spec;
+  sockets_[added] = std::move(sockets);
+  shares_.Count(owner, slot->spec, 1);
+  ++slot->runs;
+  table_->Add(this, std::move(run));
+  return added;
+}
+
+void SocketConnector::EndUntrackedRun(SocketSlot* slot) {
+  QmpRun* const run = slot->run;
+  if (run != nullptr && !run->tracked() && !run->connected()) run->End();
+}
+
+void SocketConnector::OnMonitorReady(QmpRun* run, const std::string& uuid) {
+  table_->SetUuid(run, uuid);
+}
+
+// Runs that a daemon before this one left
+
+VmRun* SocketConnector::Restore(std::unique_ptr<VmSession> session) {
+  SocketSlot* const slot = SlotAt(session->run().raw_path);
+  slot->spec = SpecOf(slot->path);
+  QmpRun* const run = AddRun(slot, kUnknownOwner,
+                             std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+  SetRun(slot, run);
+  return run;
+}
+
+bool SocketConnector::IsAt(const SocketSlot& slot, const VmRun& run) {
+  SocketIdentity there;
+  return IdentifySocket(slot.path, &there) == 0 && there == run.info().socket;
+}
+
+void SocketConnector::OnRestored(VmRun* run) {
+  // The path by which it was followed has the first claim on its socket.
+  SocketSlot* const slot = SocketsOf(run).home;
+  if (slot->run == run && slot->spec >= 0 && IsAt(*slot, *run)) {
+    ClaimInode(slot, run->info().socket);
+  }
+}
+
+void SocketConnector::EndUnreachableRuns() {
+  if (!started_) return;
+  std::vector<QmpRun*> unreachable;
+  runs_to_reach_ = false;
+  for (const auto& [key, sockets] : sockets_) {
+    SocketSlot* const slot = sockets->home;
+    QmpRun* const run = sockets->run;
+    if (!slot->present) ScheduleAll(claims_.Release(slot));
+    const auto is_present = [](const SocketSlot* way) { return way->present; };
+    if (run->tracked() || run->connected() ||
+        std::any_of(sockets->ways.begin(), sockets->ways.end(), is_present)) {
+      continue;
+    }
+    // The socket may be there, and its directory not be read yet: no descriptor was left.
+    if (slot->spec >= 0 && slot->run == run && IsAt(*slot, *run)) {
+      runs_to_reach_ = true;
+    } else {
+      unreachable.push_back(run);
+    }
+  }
+  for (QmpRun* run : unreachable) run->End();
+}
+
+// What the table reports
+
+void SocketConnector::OnPublished(VmRun* run) {
+  // The run's status says more.
+  for (SocketSlot* slot : SocketsOf(run).ways) ForgetProblem(slot);
+}
+
+bool SocketConnector::OwnsName(const VmRun* run) const {
+  const SocketSlot& home = *SocketsOf(run).home;
+  if (home.run != nullptr && home.run != run) return false;
+  if (!run->away()) return true;
+  // A later run may be there and not be known yet.
+  SocketIdentity there;
+  return IdentifySocket(home.path, &there) != 0 || there == run->info().socket;
+}
+
+void SocketConnector::OnOver(VmRun* over) {
+  auto* const run = static_cast<QmpRun*>(over);
+  const auto it = sockets_.find(run);
+  const std::unique_ptr<RunSockets> sockets = std::move(it->second);
+  sockets_.erase(it);
+  ForgetSocket(run);
+  shares_.Count(sockets->owner, sockets->spec, -1);
+  SocketSlot* const home = sockets->home;
+  spdlog::debug("{} has ended", ForLog(home->path));
+  --home->runs;
+  // One that begins and ends again and again is tried ever more seldom.
+  const bool lasted =
+      run->tracked() ||
+      context_->loop->Now().monotonic - run->attached_at().monotonic >= kSteadyMonitor;
+  for (SocketSlot* slot : sockets->ways) slot->run = nullptr;
+  for (SocketSlot* slot : sockets->ways) {
+    // The file may stay, and be listened on once more.
+    if (lasted) slot->backoff = absl::ZeroDuration();
+    if (slot->present && !run->published() && slot != sockets->attached_by) {
+      Schedule(slot, absl::ZeroDuration());  // it was taken for another way to the same process
+    } else if (slot->present) {
+      BackOff(slot, kFirstReconnect, run->needs_speaker() ? kMaxRetry : kMaxRefusedRetry);
+    }
+    if (run->needs_speaker()) ReportListenerGone(slot);
+    if (slot != home) DropSlotIfUnused(slot);
+  }
+  DropSlotIfUnused(home);
+}
+
+}  // namespace vmeventd

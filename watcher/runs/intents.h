@@ -1,0 +1,78 @@
+#ifndef VMEVENTD_WATCHER_RUNS_INTENTS_H_
+#define VMEVENTD_WATCHER_RUNS_INTENTS_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/runs/run_table.h"
+
+namespace vmeventd {
+
+// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
+inline constexpr int kMaxIntentRequests = 1000;
+
+// What DeclareIntent takes. Texts are UTF-8 and within their limits.
+struct IntentRequest {
+  std::string vm_name;
+  std::string run_id;  // empty: the one run of that name
+  std::string intent_id;
+  std::string actor;
+  std::string reason;
+  absl::Duration ttl;
+  std::string request_id;  // empty: a retry is another declaration
+};
+
+// What somebody intends with the runs: requests that come from other threads, and are carried out
+// on the loop thread. NodeWatcher::DeclareIntent says what `done` gets. Those that wait when this
+// is destroyed get UNAVAILABLE.
+class IntentRequests {
+ public:
+  // Both outlive this.
+  IntentRequests(EventLoop* loop, RunTable* runs) : loop_(loop), runs_(runs) {}
+  ~IntentRequests();
+
+  // Any thread.
+  void Declare(IntentRequest request, std::function<void(absl::StatusOr<Intent>)> done);
+  void Withdraw(std::string intent_id, std::function<void(absl::Status)> done);
+
+  // Carries out what has come by now. Loop thread.
+  void Handle();
+
+ private:
+  // Gets an empty intent where one was withdrawn.
+  using Done = std::function<void(absl::StatusOr<Intent>)>;
+  struct Task {
+    std::optional<IntentRequest> declare;
+    std::string withdraw;  // the id of the one to withdraw, if none is to be declared
+    Done done;
+  };
+
+  void Add(Task task);
+  std::vector<Task> Take();
+  void HandleDeclare(const IntentRequest& request, const Done& done);
+  void HandleWithdraw(const std::string& intent_id, const Done& done);
+  // The run that `request` means, if it lives.
+  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
+
+  EventLoop* const loop_;
+  RunTable* const runs_;
+  Mutex mutex_;
+  std::vector<Task> tasks_ ABSL_GUARDED_BY(mutex_);
+  // Outlives this with what the sink has not answered yet.
+  const std::shared_ptr<std::atomic<int>> unanswered_ = std::make_shared<std::atomic<int>>(0);
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_INTENTS_H_

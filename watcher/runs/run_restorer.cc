@@ -1,0 +1,159 @@
+#include "watcher/runs/run_restorer.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "spdlog/spdlog.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/shutdown_file.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr size_t kRunsATurn = 500;
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
+constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+
+std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
+
+}  // namespace
+
+RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_options,
+                         RunTable* table, RunSource* source, std::vector<std::string> saved_runs)
+    : context_(context),
+      session_options_(session_options),
+      table_(table),
+      source_(source),
+      saved_runs_(std::move(saved_runs)) {}
+
+RunRestorer::~RunRestorer() { context_->loop->CancelTimer(&retry_); }
+
+bool RunRestorer::RestoreSome() {
+  if (!saved_runs_.empty()) ReadSavedRuns();
+  const size_t end = std::min(resolved_ + kRunsATurn, unresolved_.size());
+  for (; resolved_ < end; ++resolved_) {
+    VmRun* const run = table_->Find(unresolved_[resolved_]);
+    if (run != nullptr) ResolveRestored(run);
+  }
+  if (resolved_ < unresolved_.size()) return false;
+  unresolved_ = {};
+  resolved_ = 0;
+  return true;
+}
+
+void RunRestorer::ReadSavedRuns() {
+  std::vector<std::unique_ptr<VmSession>> sessions;
+  for (const std::string& text : std::exchange(saved_runs_, {})) {
+    absl::StatusOr<std::unique_ptr<VmSession>> session =
+        VmSession::Restore(text, session_options_, context_->loop->Now());
+    if (session.ok()) {
+      sessions.push_back(*std::move(session));
+    } else {
+      Refuse(session.status().message(), text);
+    }
+  }
+  std::stable_sort(sessions.begin(), sessions.end(), [](const auto& a, const auto& b) {
+    return a->attached_at().wall < b->attached_at().wall;
+  });
+  for (std::unique_ptr<VmSession>& session : sessions) {
+    const std::string run_id = session->run().run_id;
+    if (table_->Find(run_id) != nullptr) {
+      Refuse("a run that was kept twice", run_id);
+      continue;
+    }
+    unresolved_.push_back(run_id);
+    source_->Restore(std::move(session));
+  }
+}
+
+void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
+  constexpr size_t kMaxTextForLog = 200;
+  context_->meters.unreadable_runs.Add();
+  spdlog::error("a run of the daemon before this one is given up: {}: {}", ForLog(why),
+                ForLog(text.substr(0, kMaxTextForLog)));
+}
+
+void RunRestorer::ResolveRestored(VmRun* run) {
+  const RunInfo& info = run->info();
+  if (context_->boot_id.empty() || info.boot_id != context_->boot_id) return run->EndWithHost();
+  // Of this very run: a file of another one, renamed or not, has another mark.
+  const std::optional<absl::Time> written =
+      OwnShutdownFileTime(run->Directory(), info.raw_name, info.shutdown_file_mark);
+  if (written.has_value()) run->NoteShutdownFile(*written);
+  // Its process is known again by that even where it has no number here.
+  if (info.pidfd_inode != 0) table_->OnFollowed(run, {.pidfd_inode = info.pidfd_inode});
+  if (!info.process_tracked) return Resume(run);  // its socket decides
+  const uint64_t here = context_->pid_namespace;
+  if (info.pid_namespace != 0 && here != 0 && info.pid_namespace != here) {
+    run->LoseTracking();  // the number means another process here
+    return Resume(run);
+  }
+  const std::string run_id = info.run_id;
+  if (FindProcess(run)) {
+    if (table_->Find(run_id) != nullptr) Resume(run);
+    return;
+  }
+  context_->meters.out_of_descriptors.Add();
+  Resume(run);
+  run->ReportProblem(kOutOfDescriptorsProblem);
+  without_process_.push_back(run_id);
+  FindProcessesLater();
+}
+
+bool RunRestorer::FindProcess(VmRun* run) {
+  absl::StatusOr<PeerProcess> found = IdentifyAgain(run->info().pid, run->info().start_ticks);
+  if (!found.ok()) return false;
+  switch (found->kind) {
+    case PeerProcess::Kind::kTracked:
+      if (context_->vm_descriptors >= context_->max_vm_descriptors) return false;
+      return run->TrackAgain(*std::move(found)).ok();
+    case PeerProcess::Kind::kUntracked:
+      run->LoseTracking();
+      return true;
+    case PeerProcess::Kind::kGone:
+      if (source_->IsServed(run)) {
+        run->LoseListener();
+      } else if (found->pidfd.valid() && found->start_ticks != 0 &&
+                 found->start_ticks == run->info().start_ticks) {
+        run->EndWithZombie(*found);
+      } else {
+        run->End();
+      }
+      return true;
+  }
+  return true;
+}
+
+void RunRestorer::FindProcessesLater() {
+  if (retry_.serial != 0) return;
+  backoff_ = std::min(std::max(backoff_ * 2, kFirstRetry), kMaxRetry);
+  retry_ = context_->loop->AddTimer(context_->loop->Now().monotonic + backoff_,
+                                    [this] { FindProcesses(); });
+}
+
+void RunRestorer::FindProcesses() {
+  retry_ = {};
+  for (const std::string& run_id : std::exchange(without_process_, {})) {
+    VmRun* const run = table_->Find(run_id);
+    // A new connection may have brought its process in the meantime.
+    if (run == nullptr || !run->tracked() || run->followed()) continue;
+    if (!FindProcess(run)) {
+      without_process_.push_back(run_id);
+    } else if (table_->Find(run_id) != nullptr && !run->connected()) {
+      run->ReportProblem("");
+    }
+  }
+  if (!without_process_.empty()) FindProcessesLater();
+  source_->EndUnreachableRuns();
+}
+
+void RunRestorer::Resume(VmRun* run) {
+  table_->SetUuid(run, run->Status().ref.uuid);
+  run->Resume();
+  source_->OnRestored(run);
+}
+
+}  // namespace vmeventd

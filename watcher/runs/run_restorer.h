@@ -1,0 +1,58 @@
+#ifndef VMEVENTD_WATCHER_RUNS_RUN_RESTORER_H_
+#define VMEVENTD_WATCHER_RUNS_RUN_RESTORER_H_
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/runs/run_source.h"
+#include "watcher/runs/run_table.h"
+
+namespace vmeventd {
+
+// The runs that the daemon before this one left open: finds out of each whether it goes on or has
+// ended. Loop thread.
+class RunRestorer {
+ public:
+  // `saved_runs` are texts of VmSession::Save(). The rest outlives the restorer.
+  RunRestorer(RunContext* context, const SessionOptions* session_options, RunTable* table,
+              RunSource* source, std::vector<std::string> saved_runs);
+  ~RunRestorer();
+
+  // Restores some of them, all texts at the first call. Returns whether all are done.
+  bool RestoreSome();
+
+ private:
+  void ReadSavedRuns();
+  void Refuse(absl::string_view why, absl::string_view text);
+  // Finds out whether `run` goes on.
+  void ResolveRestored(VmRun* run);
+  // Looks for its process; false if that takes a descriptor and there is none.
+  bool FindProcess(VmRun* run);
+  void FindProcesses();
+  void FindProcessesLater();
+  // The run goes on.
+  void Resume(VmRun* run);
+
+  RunContext* const context_;
+  const SessionOptions* const session_options_;
+  RunTable* const table_;
+  RunSource* const source_;
+
+  // What is still to be restored: texts, then the run ids that they hold, oldest first.
+  std::vector<std::string> saved_runs_;
+  std::vector<std::string> unresolved_;
+  size_t resolved_ = 0;
+  // Runs whose processes are looked for again: no descriptor was left.
+  std::vector<std::string> without_process_;
+  TimerId retry_;
+  absl::Duration backoff_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_RUN_RESTORER_H_

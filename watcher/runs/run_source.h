@@ -1,0 +1,43 @@
+#ifndef VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_
+#define VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_
+
+#include <memory>
+
+#include "watcher/core/vm_session.h"
+#include "watcher/runs/vm_run.h"
+
+namespace vmeventd {
+
+// Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
+// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp). Loop thread.
+class RunSource {
+ public:
+  virtual ~RunSource() = default;
+
+  // Begins to look for runs. Those that a daemon before this one left are in the table.
+  virtual void Start() = 0;
+  // Everything that was there at the start was tried.
+  virtual bool first_scan_done() const = 0;
+  // To be called after each turn of the loop: drops what was on the call stack.
+  virtual void EndTurn() = 0;
+
+  // Makes a run of the session, which a daemon before this one left, and adds it to the table.
+  // Before Start().
+  virtual VmRun* Restore(std::unique_ptr<VmSession> session) = 0;
+  // A restored run goes on, as far as its process says.
+  virtual void OnRestored(VmRun* run) = 0;
+  // Whether somebody serves the run's monitor, where its process is gone.
+  virtual bool IsServed(const VmRun* run) = 0;
+  // Ends the untracked runs that no monitor leads back to.
+  virtual void EndUnreachableRuns() = 0;
+
+  // What the table says of this source's runs. `run` is in the table:
+  virtual void OnPublished(VmRun* run) = 0;
+  virtual bool OwnsName(const VmRun* run) const = 0;
+  // and is not any more.
+  virtual void OnOver(VmRun* run) = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_RUN_SOURCE_H_

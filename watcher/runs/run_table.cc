@@ -1,0 +1,141 @@
+#include "watcher/runs/run_table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+
+VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
+  VmRun* const added = run.get();
+  Entry& entry = runs_[added->info().run_id];
+  entry.source = source;
+  entry.run = std::move(run);
+  by_name_[added->info().name].push_back(added);
+  if (const Intent* intent = added->open_intent(); intent != nullptr) {
+    intents_[intent->intent_id] = added;
+  }
+  return added;
+}
+
+VmRun* RunTable::Find(absl::string_view run_id) const {
+  const auto it = runs_.find(run_id);
+  return it != runs_.end() ? it->second.run.get() : nullptr;
+}
+
+VmRun* RunTable::FindByProcess(const ProcessKey& key) const {
+  const auto it = by_process_.find(key);
+  return it != by_process_.end() ? it->second : nullptr;
+}
+
+VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
+  const auto it = intents_.find(intent_id);
+  return it != intents_.end() ? it->second : nullptr;
+}
+
+std::vector<VmRun*> RunTable::Named(const std::string& name) const {
+  const auto it = by_name_.find(name);
+  return it != by_name_.end() ? it->second : std::vector<VmRun*>();
+}
+
+void RunTable::OnPublish(VmRun* run, VmUpdate update) {
+  if (update.event.has_value()) {
+    if (update.event->type == EventType::kMonitorLost) meters_->monitors_lost.Add();
+    if (update.event->type == EventType::kIntentDeclared) {
+      intents_[update.event->intent->intent_id] = run;
+    }
+    if (update.event->type == EventType::kIntentWithdrawn) {
+      intents_.erase(update.event->intent->intent_id);
+    }
+  }
+  if (update.status.has_value()) runs_.find(run->info().run_id)->second.source->OnPublished(run);
+  sink_->Push(std::move(update));
+}
+
+void RunTable::PublishAll() {
+  for (auto& [run_id, entry] : runs_) {
+    VmRun* const run = entry.run.get();
+    if (run->published()) OnPublish(run, {run->Status(), std::nullopt, run->Save()});
+  }
+}
+
+void RunTable::OnFollowed(VmRun* run, const ProcessKey& key) { by_process_.try_emplace(key, run); }
+
+void RunTable::OnUnfollowed(VmRun* run, const ProcessKey& key) {
+  const auto it = by_process_.find(key);
+  if (it != by_process_.end() && it->second == run) by_process_.erase(it);
+}
+
+bool RunTable::OwnsName(const VmRun* run) const {
+  return runs_.find(run->info().run_id)->second.source->OwnsName(run);
+}
+
+void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
+  for (const auto& [run_id, entry] : runs_) {
+    VmRun* const other = entry.run.get();
+    if (other != run && other->info().oom_file == run->info().oom_file) {
+      other->DiscountOomKill(kills);
+    }
+  }
+}
+
+void RunTable::ForgetName(VmRun* run) {
+  const auto it = by_name_.find(run->info().name);
+  std::vector<VmRun*> others = std::move(it->second);
+  by_name_.erase(it);  // its key was this run's
+  others.erase(std::find(others.begin(), others.end(), run));
+  if (!others.empty()) by_name_[others.front()->info().name] = std::move(others);
+}
+
+void RunTable::OnOver(VmRun* run) {
+  const auto it = runs_.find(run->info().run_id);
+  Entry entry = std::move(it->second);
+  runs_.erase(it);
+  if (const Intent* intent = run->open_intent(); intent != nullptr) {
+    intents_.erase(intent->intent_id);
+  }
+  ForgetName(run);
+  if (entry.uuid.has_value()) UpdateUuidProblems(uuids_.Remove(*entry.uuid, run));
+  OnUnfollowed(run, {.pidfd_inode = run->info().pidfd_inode});
+  entry.source->OnOver(run);
+  ended_.push_back(std::move(entry.run));
+}
+
+// UUIDs
+
+void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
+  Entry& entry = runs_.find(run->info().run_id)->second;
+  const std::optional<Uuid> parsed = ParseUuid(uuid);
+  if (parsed == entry.uuid) return;
+  std::vector<VmRun*> changed;
+  const auto add = [&changed](const std::vector<VmRun*>& runs) {
+    changed.insert(changed.end(), runs.begin(), runs.end());
+  };
+  if (entry.uuid.has_value()) add(uuids_.Remove(*entry.uuid, run));
+  if (parsed.has_value()) add(uuids_.Add(*parsed, run));
+  entry.uuid = parsed;
+  changed.push_back(run);
+  UpdateUuidProblems(changed);
+}
+
+void RunTable::ReportSharedUuids() {
+  reports_shared_uuids_ = true;
+  for (const auto& [run_id, entry] : runs_) UpdateUuidProblems({entry.run.get()});
+}
+
+std::string RunTable::UuidProblem(const VmRun* run) const {
+  const std::optional<Uuid>& uuid = runs_.find(run->info().run_id)->second.uuid;
+  if (!uuid.has_value() || uuids_.UserCount(*uuid) < 2) return "";
+  const VmRun* const other = uuids_.OtherUser(*uuid, run);
+  if (other == nullptr) return "its UUID is used by several other running VMs as well";
+  return absl::StrCat("its UUID is used by the running VM ", other->info().name, " (",
+                      other->info().monitor_path, ") as well");
+}
+
+void RunTable::UpdateUuidProblems(const std::vector<VmRun*>& runs) {
+  if (!reports_shared_uuids_) return;
+  for (VmRun* run : runs) run->SetUuidProblem(UuidProblem(run));
+}
+
+}  // namespace vmeventd

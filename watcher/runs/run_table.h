@@ -1,0 +1,79 @@
+#ifndef VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_
+#define VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "watcher/core/event_sink.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/run_source.h"
+#include "watcher/runs/uuid_index.h"
+#include "watcher/runs/vm_run.h"
+#include "watcher/runs/watcher_meters.h"
+
+namespace vmeventd {
+
+// The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
+// publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
+// EndTurn(). Loop thread.
+class RunTable : public VmRun::Owner {
+ public:
+  // Both outlive the table.
+  RunTable(EventSink* sink, WatcherMeters* meters) : sink_(sink), meters_(meters) {}
+
+  // Of a run id that is not in the table. `source` outlives the table's use.
+  VmRun* Add(RunSource* source, std::unique_ptr<VmRun> run);
+
+  // Null without one.
+  VmRun* Find(absl::string_view run_id) const;
+  VmRun* FindByProcess(const ProcessKey& key) const;
+  VmRun* FindByIntent(const std::string& intent_id) const;
+  // The runs of VMs of that name.
+  std::vector<VmRun*> Named(const std::string& name) const;
+
+  // The UUID that QEMU reported; "" or another text that is none: it has none.
+  void SetUuid(VmRun* run, absl::string_view uuid);
+  // Reports from now on which runs share a UUID. Before, others of a UUID may still be missing.
+  void ReportSharedUuids();
+
+  // Pushes every open run's status and what is kept of it once more.
+  void PublishAll();
+  void EndTurn() { ended_.clear(); }
+
+  void OnPublish(VmRun* run, VmUpdate update) override;
+  void OnFollowed(VmRun* run, const ProcessKey& key) override;
+  void OnUnfollowed(VmRun* run, const ProcessKey& key) override;
+  bool OwnsName(const VmRun* run) const override;
+  void OnOomKill(VmRun* run, uint64_t kills) override;
+  void OnOver(VmRun* run) override;
+
+ private:
+  struct Entry {
+    RunSource* source = nullptr;
+    std::unique_ptr<VmRun> run;
+    std::optional<Uuid> uuid;
+  };
+
+  void ForgetName(VmRun* run);
+  void UpdateUuidProblems(const std::vector<VmRun*>& runs);
+  std::string UuidProblem(const VmRun* run) const;
+
+  EventSink* const sink_;
+  WatcherMeters* const meters_;
+  bool reports_shared_uuids_ = false;
+  UuidIndex uuids_;
+  absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
+  absl::flat_hash_map<std::string, VmRun*> intents_;  // by the id of a run's open intent
+  absl::flat_hash_map<absl::string_view, std::vector<VmRun*>> by_name_;  // RunInfo::name
+  absl::flat_hash_map<absl::string_view, Entry> runs_;                   // by RunInfo::run_id
+  std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_RUN_TABLE_H_

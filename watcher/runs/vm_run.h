@@ -1,0 +1,175 @@
+#ifndef VMEVENTD_WATCHER_RUNS_VM_RUN_H_
+#define VMEVENTD_WATCHER_RUNS_VM_RUN_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
+#include "watcher/runs/watcher_meters.h"
+
+namespace vmeventd {
+
+// What all runs of one watcher share. Outlives them.
+struct RunContext : ProcessContext {
+  WatcherMeters meters;
+  std::string boot_id;         // of the kernel; empty: not known
+  uint64_t pid_namespace = 0;  // of this process; 0: not known
+  int max_vm_descriptors = 0;  // that runs may hold together
+};
+
+inline constexpr char kOutOfDescriptorsProblem[] =
+    "out of file descriptors: the VM is not followed; raise LimitNOFILE of the service";
+
+// One VmSession with what it needs of the outside, whatever its source is: the watch of its
+// process, a timer, and the shutdown file. Carries out the session's effects, in order. A source
+// derives from it, asks QEMU what the session wants to know, and hands in what QEMU says. Loop
+// thread.
+class VmRun : public ProcessWatch::Delegate {
+ public:
+  // Called from within any method that hands an input to the session, and from the loop.
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    virtual void OnPublish(VmRun* run, VmUpdate update) = 0;
+    // `run` is followed by the process `key` from now on, or no longer.
+    virtual void OnFollowed(VmRun* run, const ProcessKey& key) = 0;
+    virtual void OnUnfollowed(VmRun* run, const ProcessKey& key) = 0;
+    // Whether no later run has the VM's name: its shutdown file is that run's then.
+    virtual bool OwnsName(const VmRun* run) const = 0;
+    // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
+    virtual void OnOomKill(VmRun* run, uint64_t kills) = 0;
+    // The run is over, and its end published if its start was; it takes no more input. The owner
+    // keeps the object until the turn of the loop is over.
+    virtual void OnOver(VmRun* run) = 0;
+  };
+
+  // `owner` and `context` outlive the run.
+  VmRun(RunContext* context, Owner* owner, VmSession session);
+  ~VmRun() override;
+
+  // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
+  absl::Status Track(PeerProcess process);
+  // The same for a restored run, whose process lives.
+  absl::Status TrackAgain(PeerProcess process);
+  // The same in place of the process that it followed, if any.
+  absl::Status TrackInstead(PeerProcess process);
+  // Ends a run of which nothing was published.
+  void Discard();
+
+  // Of a restored run: it goes on, its process cannot be followed any more, another process listens
+  // on its socket, it ended with its host, its shutdown file was written then.
+  void Resume();
+  void LoseTracking();
+  void LoseListener();
+  void EndWithHost();
+  void NoteShutdownFile(absl::Time written);
+
+  // Which other run has the same UUID, as a problem; empty: none.
+  void SetUuidProblem(absl::string_view problem);
+
+  // The monitor cannot be had for now, and why.
+  void ReportHeld();
+  void ReportProblem(absl::string_view problem);
+  // The end of a run that is not tracked, or was restored and has no process any more.
+  void End(const ProcessEnd& end = {});
+  // The same where `zombie` is what is left of the process.
+  void EndWithZombie(const PeerProcess& zombie);
+
+  // Whether the process has not ended. All that QEMU has said by now has been handed in then.
+  bool Lives();
+  const Intent* IntentOfRequest(absl::string_view request_id) const {
+    return session_.IntentOfRequest(request_id);
+  }
+  absl::Status CheckIntent() const { return session_.CheckIntent(); }
+  // Calls `done` when all that was published of the run by now is public.
+  void Confirm(std::function<void()> done);
+  // For a run for which CheckIntent() is OK and no intent is open. `done` is called when that is
+  // public.
+  void DeclareIntent(Intent intent, std::function<void()> done);
+  // For a run with one.
+  void WithdrawIntent(std::function<void()> done);
+  const Intent* open_intent() const { return session_.open_intent(); }
+
+  // One of the `kills` that its cgroup counts was of another process.
+  void DiscountOomKill(uint64_t kills) { process_.DiscountOomKill(kills); }
+
+  const RunInfo& info() const { return session_.run(); }
+  Instant attached_at() const { return session_.attached_at(); }
+  // Restored, and its monitor was not attached since.
+  bool away() const { return session_.away(); }
+  // Of its socket and its shutdown file.
+  std::string Directory() const;
+  VmStatus Status() const { return session_.Status(); }
+  std::string Save() const { return session_.Save(); }
+  bool tracked() const { return info().process_tracked; }
+  bool followed() const { return process_.followed(); }
+  // Whether the process that it follows has ended.
+  bool process_ended() const { return process_.ended(); }
+  // Whether the sink knows of it.
+  bool published() const { return published_; }
+
+  // Whether a connection to its monitor is there.
+  virtual bool connected() const = 0;
+
+ protected:
+  // What the source does. OnProcessGone() is the source's as well: it hands in what QEMU said
+  // before its end, and then has process() find out how it ended, or replaces it.
+
+  // Asks QEMU, where it can be asked, for what is then handed in as OnRunState and OnGuestAgent.
+  virtual void AskRunState() = 0;
+  virtual void AskGuestAgent() = 0;
+  // Hands in what QEMU has said by now, within `limit`.
+  virtual void ReadNow(absl::Duration limit) = 0;
+  // The run is followed by another process, or by none, from now on.
+  virtual void OnProcessReplaced() = 0;
+  // The run is over: closes what it has.
+  virtual void Disconnect() = 0;
+
+  // Lets go of the process: another one serves the monitor, and is not known.
+  void GoOnUntracked(bool answers);
+  void Apply(Effects effects);
+
+  VmSession& session() { return session_; }
+  const VmSession& session() const { return session_; }
+  ProcessWatch& process() { return process_; }
+  Instant Now() const { return context_->loop->Now(); }
+  bool over() const { return over_; }
+
+ private:
+  void OnProcessEnd(const ProcessEnd& end) override;
+  void OnOomKillsOfOthers(uint64_t kills) override;
+  void OnOomKilled(uint64_t kills) override;
+  void OnReleased() override;
+
+  // Carries out `effects`; the first event of `type` among them has `done` called.
+  void ApplyThen(Effects effects, EventType type, std::function<void()> done);
+  void Execute(Publish& effect);
+  void Execute(const WriteShutdownFile& effect);
+  void Execute(const RemoveShutdownFile& effect);
+  void Execute(const QueryRunState& effect);
+  void Execute(const QueryGuestAgent& effect);
+  void Execute(const Done& effect);
+  template <typename Operation>
+  void TouchShutdownFile(Operation operation);
+  void ArmTick();
+
+  RunContext* const context_;
+  Owner* const owner_;
+  VmSession session_;
+  ProcessWatch process_;
+  TimerId tick_timer_;
+  uint64_t limited_events_ = 0;  // of the session, that were counted
+  bool published_ = false;
+  bool over_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_VM_RUN_H_
