@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it tells who
+// QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it says who
 // asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know. The numbers stand
 // in journals.
 enum class ShutdownReason {
@@ -52,7 +52,7 @@ struct Evidence {
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
   bool shutdown_file_found = false;
   bool host_rebooted = false;  // since the run was seen last
-  // How the process ended, as far as the kernel told it.
+  // How the process ended, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
   // Somebody had declared the intent to end the run: when what decides it was seen, or, where

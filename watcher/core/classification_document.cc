@@ -21,7 +21,7 @@ says nothing then.
 
 *An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is
 about to end. The class is then the one of the column *intended*, whatever was used to end the VM;
-the cause stays the one that the evidence tells. What nobody would intend stays a CRASH: a guest
+the cause stays the one that the evidence shows. What nobody would intend stays a CRASH: a guest
 that panics or hangs, a QEMU that crashes or gives up, memory that runs out. An intent counts if it
 was open when what decides was seen: the SHUTDOWN, the panic, or else the end of the process. An end
 that vmeventd did not see counts as intended if the intent had not expired when the process was found
@@ -30,7 +30,7 @@ withdrawal of one that counted changes anything.
 
 *A guest agent* is a way past the monitor: a host that asks the guest for a shutdown through
 qemu-guest-agent, as libvirt and Proxmox VE do where an agent is configured, causes no POWERDOWN, and
-QEMU reports the guest's own shutdown. vmeventd cannot tell the two apart, and says so: where an agent
+QEMU reports the guest's own shutdown. vmeventd cannot distinguish the two, and says so: where an agent
 was connected at a SHUTDOWN that counts as the USER's, or left at most the window before it, the
 verdict has the caveat `GUEST_AGENT_CONNECTED` in `shutdown.caveats`, and the evidence says since when.
 Whether one is connected is asked at each attach (the virtio-serial port `org.qemu.guest_agent.0`, and

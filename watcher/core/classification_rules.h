@@ -135,7 +135,7 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.evidence.shutdown_file_found; },  //
      ShutdownClass::kUser, ShutdownClass::kUser, ShutdownCause::kGuestRequest},
 
-    // No SHUTDOWN, and the process is gone: how it ended, as the kernel tells.
+    // No SHUTDOWN, and the process is gone: how it ended, as the kernel says.
     {"out-of-memory", "no SHUTDOWN, exit by SIGKILL, and the OOM kills of its cgroup rose",
      [](const RuleInput& in) { return in.killed() && in.evidence.oom_killed; },
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
@@ -158,7 +158,7 @@ inline constexpr Rule kClassificationRules[] = {
     {"unobserved",
      "the monitor gave no greeting, went to another client or was lost: nobody here saw the end, "
      "and "
-     "the exit status tells nothing",
+     "the exit status says nothing",
      [](const RuleInput&) { return true; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 };

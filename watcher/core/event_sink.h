@@ -15,7 +15,7 @@ class EventSink {
   // Takes one step, in the order in which things happened.
   virtual void Push(VmUpdate update) = 0;
 
-  // Tells the watched directories as they are now; called whenever one of them changes.
+  // Sets the watched directories as they are now; called whenever one of them changes.
   virtual void SetDirectories(std::vector<WatchedDirectory> directories) = 0;
 };
 

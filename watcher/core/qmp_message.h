@@ -35,7 +35,7 @@ struct QmpError {
 struct QmpEvent {
   std::string name;
   QmpObject data;                  // an object; null if the event has none
-  std::optional<absl::Time> time;  // unset if QEMU could not tell ({-1, -1})
+  std::optional<absl::Time> time;  // unset if QEMU did not know ({-1, -1})
   std::string detail_json{};       // DetailJson of `data`; empty if the event has none
 };
 

@@ -108,7 +108,7 @@ struct Intent {
   std::string request_id;  // of the declaration; empty: it had none
 };
 
-// How a process ended, as the kernel tells it.
+// How a process ended, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
   int signal = 0;  // that ended it; 0: none

@@ -67,8 +67,8 @@ class EventLoop {
   absl::Duration turn_began() const { return turn_began_; }
 
  private:
-  // A descriptor's number may be used anew while an event for its last use waits in the batch:
-  // the serial tells them apart.
+  // A descriptor's number may be used again while an event for its last use waits in the batch:
+  // the serial distinguishes them.
   struct Watch {
     FdHandler* handler = nullptr;
     uint32_t serial = 0;

@@ -28,7 +28,7 @@ namespace vmeventd {
 // changes of the next name on the way; a symbolic link on the way is followed the same way, by
 // its target's directories. QEMU's bound socket pins its directory, so that a directory that was
 // removed does not say so itself: its parent does. No directory is held open for that reason.
-// A mount over a watched directory gives no inotify event: /proc/self/mountinfo tells of it.
+// A mount over a watched directory gives no inotify event: /proc/self/mountinfo shows it.
 //
 // Loop thread.
 class DirectoryWatcher {

@@ -209,7 +209,7 @@ void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
     total += bytes;
     if (!HandleLines(absl::string_view(buffer_->data(), bytes), deadline)) return;
     if (loop_->Now().monotonic >= deadline) return;
-    // A short read has emptied the socket: epoll tells of what follows.
+    // A short read has emptied the socket: epoll reports what follows.
     if (bytes < buffer_->size() && !to_the_end) return;
   }
 }
@@ -330,7 +330,7 @@ void MonitorConnection::Send(absl::string_view command) {
   const ssize_t size =
       send(socket_.get(), command.data(), command.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (size == static_cast<ssize_t>(command.size())) return;
-  // A peer that has closed may have left things to read, whose end tells of the close. One that
+  // A peer that has closed may have left things to read, whose end reports the close. One that
   // reads nothing has room for our few commands all the same.
   if (size < 0 && (errno == EPIPE || errno == ECONNRESET)) return;
   Fail("QEMU does not read its monitor", false);

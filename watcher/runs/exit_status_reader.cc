@@ -47,7 +47,7 @@ ExitStatus Decoded(int wait_status) {
   return {0, WTERMSIG(wait_status)};
 }
 
-// Unset: it has not been reaped, or the kernel does not tell.
+// Unset: it has not been reaped, or the kernel does not say.
 std::optional<int> WaitStatusFromPidfd(int pidfd) {
   PidfdInfo info{};
   info.mask = kPidfdInfoExit;
@@ -59,7 +59,7 @@ std::optional<int> WaitStatusFromPidfd(int pidfd) {
 
 // Kernels since 6.13 take the question, and those since 6.15 answer it, once the process was
 // reaped: so one is made that has nothing to do. It borrows this process's memory for the moment,
-// which costs no copy, and tells nobody of its end (no SIGCHLD), so that only this waits for it.
+// which costs no copy, and sends nobody a SIGCHLD at its end, so that only this waits for it.
 bool PidfdTellsExits() {
   constexpr int kExitCode = 3;
   alignas(16) std::array<char, 16 << 10> stack;

@@ -3,7 +3,7 @@
 
 namespace vmeventd {
 
-// Who tells how a process has ended that is no child of this one, once its parent has reaped it.
+// Who reports how a process has ended that is no child of this one, once its parent has reaped it.
 enum class ExitStatusSource {
   kNone,
   kPidfd,          // PIDFD_GET_INFO with PIDFD_INFO_EXIT: Linux 6.15, no privilege

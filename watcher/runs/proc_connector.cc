@@ -64,7 +64,7 @@ std::optional<proc_event> EventOf(absl::string_view message) {
   return event;
 }
 
-// One datagram of the kernel's; empty for one that another process sent. Unset: errno tells.
+// One datagram of the kernel's; empty for one that another process sent. Unset: errno says why.
 std::optional<std::string> Receive(int socket) {
   std::array<char, 1024> buffer;
   sockaddr_nl sender{};

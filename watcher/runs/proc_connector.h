@@ -16,7 +16,7 @@
 
 namespace vmeventd {
 
-// What the kernel's process connector (Linux, Documentation/driver-api/connector.rst) tells of
+// What the kernel's process connector (Linux, Documentation/driver-api/connector.rst) reports of
 // processes that end. Keeps it for the processes that are followed alone, so that it needs no more
 // room than they do. The kernel throws messages away when they are not read fast enough. Loop
 // thread.
@@ -30,7 +30,7 @@ class ProcConnector : public FdHandler {
   // Begins to listen for the end of `pid`, which lives now. Once for each Unfollow.
   void Follow(int64_t pid);
   void Unfollow(int64_t pid);
-  // As wait(2) would tell it; unset: not told, yet or ever.
+  // As wait(2) would report it; unset: not known, yet or ever.
   std::optional<int> WaitStatusOf(int64_t pid);
 
   // How often messages were thrown away.

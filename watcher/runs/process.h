@@ -39,8 +39,8 @@ struct ProcessKey {
   }
 };
 
-// The key of a tracked process. Unset where two processes could not be told apart: one of a foreign
-// PID namespace before Linux 6.9.
+// The key of a tracked process. Unset where two processes could not be distinguished: one of a
+// foreign PID namespace before Linux 6.9.
 std::optional<ProcessKey> KeyOf(const PeerProcess& process);
 
 // Identifies the peer of `socket`. RESOURCE_EXHAUSTED: no descriptor left. Other errors name the

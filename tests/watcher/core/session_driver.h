@@ -16,8 +16,8 @@
 namespace vmeventd {
 
 // Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
-// published. Time moves only by Advance(). After each input what was told to be kept of the run
-// must be what Save() says.
+// published. Time moves only by Advance(). After each input what was published to be kept of the
+// run must be what Save() says.
 class SessionDriver {
  public:
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true)
@@ -130,7 +130,7 @@ class SessionDriver {
   absl::Status file_status;         // what the shutdown file's step answers
   bool file_is_of_another = false;  // the name belongs to a later run
   std::optional<bool> file;         // as it stands; unset: never touched
-  std::string saved;                // as told last
+  std::string saved;                // as published last
   bool done = false;
 
  private:
@@ -143,11 +143,11 @@ class SessionDriver {
   // The state and the problems change with events only.
   void CheckStatus(const VmUpdate& update) {
     if (update.event.has_value()) {
-      told_state_ = update.status->state;
-      told_problems_ = update.status->problems;
+      published_state_ = update.status->state;
+      published_problems_ = update.status->problems;
     }
-    EXPECT_EQ(update.status->state, told_state_);
-    EXPECT_EQ(update.status->problems, told_problems_);
+    EXPECT_EQ(update.status->state, published_state_);
+    EXPECT_EQ(update.status->problems, published_problems_);
   }
   void CarryOut(Effects effects) {
     for (Effect& effect : effects) {
@@ -184,8 +184,8 @@ class SessionDriver {
   SessionOptions options_;
   Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   std::unique_ptr<VmSession> session_;
-  VmState told_state_ = VmState::kUnreachable;
-  std::vector<std::string> told_problems_;
+  VmState published_state_ = VmState::kUnreachable;
+  std::vector<std::string> published_problems_;
 };
 
 inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
