@@ -5,7 +5,7 @@
 
 namespace vmeventd {
 
-// Where the time comes from, so that a test can hold it in its hand.
+// The source of the time, which tests replace.
 class Clock {
  public:
   virtual ~Clock() = default;

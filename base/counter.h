@@ -6,7 +6,7 @@
 
 namespace vmeventd {
 
-// How often something happened: only grows. Any thread; orders nothing else.
+// A count that only grows. Any thread; orders no other memory access.
 class Counter {
  public:
   void Add(uint64_t count = 1) { value_.fetch_add(count, std::memory_order_relaxed); }
@@ -16,7 +16,7 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
-// How much of something there is now. Any thread; orders nothing else.
+// A value that goes up and down. Any thread; orders no other memory access.
 class Level {
  public:
   void Set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }

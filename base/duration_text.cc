@@ -18,7 +18,7 @@ struct Unit {
   absl::Duration length;
 };
 
-// The first name that fits is taken, so "ms" stands before "m".
+// The first match wins, so "ms" stands before "m".
 const Unit kUnits[] = {
     {"ms", absl::Milliseconds(1)},
     {"us", absl::Microseconds(1)},

@@ -9,11 +9,12 @@
 
 namespace vmeventd {
 
-// A length of time as flags take it: 10m, 1h30m, 2d, 0.5s; units w d h m s ms us ns. Not negative.
-// nullopt: the text is none.
+// Parses a duration as flags take it: 10m, 1h30m, 2d, 0.5s; units w d h m s ms us ns. The result is
+// not negative. nullopt: `text` is not a duration.
 std::optional<absl::Duration> ParseDuration(absl::string_view text);
 
-// As ParseDuration takes it: "30d", "1h30m", "500ms". Not negative, finite.
+// Formats a duration so that ParseDuration reads it back: "30d", "1h30m", "500ms". `duration` is
+// finite and not negative.
 std::string PrintDuration(absl::Duration duration);
 
 }  // namespace vmeventd

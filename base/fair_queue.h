@@ -12,9 +12,9 @@
 
 namespace vmeventd {
 
-// A queue in which each owner has a line of its own: items of one owner leave in the order in which
-// they came, and owners take turns, so that one with many items holds nobody else up. Not
-// synchronised, and not bounded: both are its owner's.
+// A queue that is fair between owners: the items of one owner leave in the order they came, and
+// owners take turns, so that an owner with many items does not delay the others. Neither
+// synchronised nor bounded: the caller does both.
 template <typename Item>
 class FairQueue {
  public:
@@ -27,7 +27,7 @@ class FairQueue {
     ++size_;
   }
 
-  // The next item. The queue is not empty.
+  // Takes the next item. The queue must not be empty.
   Item Pop() {
     const auto line = turns_.begin();
     Item item = std::move(line->items.front());
@@ -41,7 +41,7 @@ class FairQueue {
     return item;
   }
 
-  // The latest item of the owner that has the most. The queue is not empty.
+  // Takes the newest item of the owner with the most items. The queue must not be empty.
   Item PopFromLongest() {
     const auto line = std::max_element(
         turns_.begin(), turns_.end(),
@@ -72,7 +72,7 @@ class FairQueue {
     turns_.erase(line);
   }
 
-  Turns turns_;  // whose turn is next stands first; no line is empty
+  Turns turns_;  // the next owner first; no line is empty
   absl::flat_hash_map<std::string, typename Turns::iterator> lines_;
   size_t size_ = 0;
 };

@@ -5,9 +5,9 @@
 
 namespace vmeventd {
 
-// One moment, read from both clocks by the caller: the core never asks for the time.
-// `wall` is what people and other nodes read; `monotonic` is for ages and deadlines, so that a
-// stepped clock changes no verdict.
+// One moment, read from both clocks by the caller: the core never reads a clock. People and other
+// nodes read `wall`; ages and deadlines use `monotonic`, so that setting the clock changes no
+// verdict.
 struct Instant {
   absl::Time wall;
   absl::Duration monotonic;  // since an arbitrary origin (CLOCK_MONOTONIC)

@@ -10,20 +10,20 @@
 
 namespace vmeventd {
 
-// How long something took, each time, as counts in fixed buckets. Any thread, without a lock: a
-// reader may see a time in one of the two members of a Snapshot before the other.
+// Latencies, counted in fixed buckets. Any thread, without a lock: a Snapshot may hold a latency in
+// one of its members and not yet in the other.
 class LatencyHistogram {
  public:
-  // The buckets' upper bounds in seconds, inclusive; one more bucket has what is beyond.
+  // The buckets' inclusive upper bounds, in seconds; one more bucket counts what exceeds them.
   static constexpr std::array<double, 18> kBounds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
                                                      0.01,   0.025,   0.05,   0.1,   0.25,   0.5,
                                                      1,      2.5,     5,      10,    30,     60};
   struct Snapshot {
-    std::array<uint64_t, kBounds.size() + 1> counts{};  // of each bucket alone
+    std::array<uint64_t, kBounds.size() + 1> counts{};  // per bucket, not cumulative
     absl::Duration sum;
   };
 
-  // Counts one time, a negative one (a clock was set back) as zero.
+  // Counts one latency. A negative one (a clock was set back) counts as zero.
   void Observe(absl::Duration latency);
   Snapshot Read() const;
 

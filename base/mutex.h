@@ -41,7 +41,7 @@ class CondVar {
     WaitFor(mutex, absl::InfiniteDuration());
   }
 
-  // Returns after a notification, after `timeout`, or for no reason: check the condition.
+  // Returns after a notification, after `timeout`, or spuriously: check the condition.
   void WaitFor(Mutex* mutex, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
     if (timeout >= absl::Hours(24 * 365)) {

@@ -7,8 +7,8 @@
 
 namespace vmeventd {
 
-// A value that came from outside, for a message: in quotes, on one line, in ASCII, and cut where it
-// is long. A status travels in a header, whose size is limited.
+// Quotes a value from outside for a message: in ASCII, on one line, truncated after 120 bytes. A
+// status travels in a header, whose size is limited.
 std::string Quote(absl::string_view value);
 
 }  // namespace vmeventd

@@ -8,8 +8,8 @@
 
 namespace vmeventd {
 
-// A file of the kernel's (/proc, a cgroup), at most `max_bytes` of it. Errors name the path;
-// RESOURCE_EXHAUSTED: no descriptor left.
+// Reads a file of the kernel (/proc, a cgroup), at most `max_bytes` of it. Errors name the path;
+// RESOURCE_EXHAUSTED: out of descriptors.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
 
 }  // namespace vmeventd

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// Owns one file descriptor, or none (-1), and closes it at its end.
+// Owns one file descriptor, or none (-1), and closes it on destruction.
 class UniqueFd {
  public:
   UniqueFd() = default;
@@ -26,11 +26,11 @@ class UniqueFd {
 
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
-  // Gives the descriptor to the caller, who closes it.
+  // Passes the descriptor to the caller, who must close it.
   int Release() { return std::exchange(fd_, -1); }
 
-  // Closes the descriptor. The error is dropped: nothing here writes through a cache whose loss
-  // close() would tell.
+  // Closes the descriptor. Drops the error of close(): no descriptor here has cached writes that
+  // close() could report as lost.
   void Reset() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
   }

@@ -8,9 +8,9 @@
 
 namespace vmeventd {
 
-// Waits until `condition()`, which is called with `mutex` held, is true, but no longer than
-// `timeout`, which may be infinite. Returns whether it is true. Each change of what it reads is
-// notified by `changed`. Real time, whatever a test's clock says.
+// Waits until `condition()` is true, at most `timeout`, which may be infinite, and returns whether
+// it is true. `condition` is called with `mutex` held; each change of its inputs must notify
+// `changed`. Measures real time, not a test's clock.
 template <typename Condition>
 bool WaitUntil(CondVar* changed, Mutex* mutex, absl::Duration timeout, Condition condition)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {

@@ -41,7 +41,7 @@ absl::Status Invalid(absl::string_view flag, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(flag, ": ", message));
 }
 
-// What was given for one flag, as CLI11 stores it.
+// The values given for one flag, as CLI11 stores them.
 struct Given {
   std::vector<std::string> list;  // of a repeatable flag
   std::string text;
@@ -113,11 +113,11 @@ absl::Status CheckTls(const Config& config) {
   return LoadTlsMaterial(*config.tls()).status();
 }
 
-// Which TCP addresses are permitted, by who can reach them and whether they speak TLS.
+// Checks which TCP addresses are permitted: by who can reach them and whether they use TLS.
 absl::Status CheckAccess(const Config& config) {
   constexpr absl::string_view kBeyond =
-      " is not a loopback address (127.0.0.0/8, [::1] or localhost): beyond the host everything "
-      "would travel unencrypted, and everybody could ask; ";
+      " is not a loopback address (127.0.0.0/8, [::1] or localhost): other hosts could "
+      "connect without authentication and read the traffic; ";
   const bool has_tls = config.tls().has_value();
   for (const ListenAddress& address : config.listens) {
     if (address.is_unix()) continue;
@@ -131,13 +131,13 @@ absl::Status CheckAccess(const Config& config) {
     if (!has_tls && !address.is_loopback()) {
       return Invalid("--listen",
                      absl::StrCat(name,
-                                  " with role=operator would let everybody who reaches it "
+                                  " with role=operator would let every client that reaches it "
                                   "declare intents; operators need TLS and --tls-operator"));
     }
     if (has_tls && config.tls_operators.empty()) {
       return Invalid("--listen", absl::StrCat(name,
                                               " with role=operator needs --tls-client-ca and "
-                                              "--tls-operator, which say who that is"));
+                                              "--tls-operator, which name the operators"));
     }
   }
   if (config.metrics_listen.has_value() && !config.metrics_listen->is_loopback() &&
@@ -152,13 +152,14 @@ absl::Status CheckAccess(const Config& config) {
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   for (const Flag& flag : Flags()) {
     std::vector<std::string> values = given.at(flag.name).Values(flag);
-    if (values.empty()) values = flag.print(config);  // the default has to be possible, too
+    if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
     const std::string name = absl::StrCat("--", flag.name);
     for (const std::string& value : values) {
-      // The system's calls would take the text before it, which is another path.
+      // System calls would stop at the NUL and use another path.
       if (absl::StrContains(value, '\0')) {
-        return Invalid(name, absl::StrCat(Quote(value), " has a NUL, which no setting may have"));
+        return Invalid(
+            name, absl::StrCat(Quote(value), " contains a NUL byte, which no setting may contain"));
       }
     }
     absl::Status status = flag.read(values, &config);
@@ -170,7 +171,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   return config;
 }
 
-// As a configuration file that means the same.
+// The configuration, as a configuration file with the same meaning.
 std::string Describe(const Config& config) {
   std::string out = "# The configuration is valid:\n";
   for (const Flag& flag : Flags()) {
@@ -190,7 +191,7 @@ std::string Explain(const CLI::ParseError& error) {
   constexpr absl::string_view kExtras = "INI was not able to parse ";
   if (absl::StartsWith(message, kExtras)) {
     if (absl::EndsWith(message, ".++")) {  // what CLI11 makes of [name]
-      return "--config: the file has a [section]; settings stand outside of any";
+      return "--config: the file has a [section]; settings must not be in a section";
     }
     return absl::StrCat("--config: ", Quote(message.substr(kExtras.size())),
                         " is not a setting; settings are named like the flags, without --");
@@ -214,7 +215,7 @@ Environment SystemEnvironment() {
   return environment;
 }
 
-// Relative to the user's own directories where the daemon does not run as root.
+// Uses the user's own directories if the daemon does not run as root.
 Config DefaultConfig(const Environment& environment) {
   std::string runtime = "/run";
   Config config;

@@ -17,8 +17,8 @@ namespace vmeventd {
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 
-// What the flags and the configuration file say, checked. Each field is one flag's, which flags.h
-// explains; its initializer is the flag's default.
+// The flags and the configuration file, checked. Each field belongs to one flag, which flags.h
+// describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   std::vector<ListenAddress> listens;
@@ -42,11 +42,11 @@ struct Config {
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
 
-  // For every TCP listener; nullopt: they are plain.
+  // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.
   std::optional<TlsPaths> tls() const;
 };
 
-// Where the defaults of watches, listens and state_dir come from.
+// The source of the defaults of watches, listens and state_dir.
 struct Environment {
   bool root = true;
   unsigned uid = 0;
@@ -55,9 +55,8 @@ struct Environment {
 Environment SystemEnvironment();
 Config DefaultConfig(const Environment& environment);
 
-// A configuration to run with; or, where it is unset, the text to print and the exit code: 0 for
-// --help, --version and --check-config, 2 for an error, which names the flag, the value and the
-// rule.
+// Either a configuration to run with, or the text to print and the exit code: 0 for --help,
+// --version and --check-config, 2 for an error, whose text names the flag, the value and the rule.
 struct ParsedConfig {
   std::optional<Config> config;
   int exit_code = 0;

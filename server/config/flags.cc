@@ -57,7 +57,7 @@ Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string h
                 if (absl::SimpleAtoi(texts.front(), &out) && out > 0 && out <= max) {
                   return absl::OkStatus();
                 }
-                return Invalid(texts.front(), absl::StrCat("is not a number in 1 to ", max));
+                return Invalid(texts.front(), absl::StrCat("is not a number from 1 to ", max));
               },
           .print = [field](const Config& config) { return Texts{absl::StrCat(config.*field)}; }};
 }
@@ -72,7 +72,7 @@ Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
                 if (!duration.has_value() || *duration <= absl::ZeroDuration() ||
                     *duration >= absl::InfiniteDuration()) {
                   return Invalid(texts.front(),
-                                 "is not a time of more than 0 with its unit, such as 500ms, 3s, "
+                                 "is not a positive duration with a unit, such as 500ms, 3s, "
                                  "10m, 1h30m or 30d");
                 }
                 config->*field = *duration;
@@ -112,7 +112,7 @@ Flag Word(std::string name, std::string argument, Value Config::*field,
               }};
 }
 
-// A text that `ParseConfig` checks together with others; empty: there is none.
+// A text that `ParseConfig` checks together with others; empty: not set.
 Flag Text(std::string name, std::string argument, std::string Config::*field, std::string help) {
   return {.name = std::move(name),
           .argument = std::move(argument),
@@ -238,16 +238,17 @@ std::vector<Flag> MakeFlags() {
        .read = ReadOperators,
        .print = [](const Config& config) { return config.tls_operators; }},
       Switch("insecure-listen", &Config::insecure_listen,
-             "Permit --listen and --metrics-listen beyond loopback without TLS: everybody who "
-             "reaches the port can read everything, and so can everybody on the way"),
+             "Permit --listen and --metrics-listen beyond loopback without TLS: anyone who can "
+             "reach the port, or listens on the path to it, can read everything"),
       Number("max-connections", &Config::max_connections, kMaxClients,
              "Hold at most this many connections open on each --listen, and half as many from one "
              "peer"),
       Number("max-streams", &Config::max_streams, kMaxClients,
              "Serve at most this many WatchEvents streams"),
-      Number("max-streams-per-peer", &Config::max_streams_per_peer, kMaxClients,
-             "And this many of one peer: an IPv4 address, the /64 network of an IPv6 address, or a "
-             "user of a Unix socket"),
+      Number(
+          "max-streams-per-peer", &Config::max_streams_per_peer, kMaxClients,
+          "Serve at most this many streams to one peer: an IPv4 address, an IPv6 /64 network, or "
+          "a user of a Unix socket"),
       Number("list-rate", &Config::list_rate, kMaxClients,
              "Answer at most this many ListEvents a second from one peer, and as many ListVms; "
              "five times as many may come at once"),
@@ -266,21 +267,21 @@ std::vector<Flag> MakeFlags() {
        .read = ReadStateDir,
        .print = [](const Config& config) { return Texts{config.state_dir}; }},
       Time("powerdown-window", &Config::powerdown_window,
-           "A guest that powers off within this time of an ACPI powerdown was asked to by the "
-           "host; as in 3s, 10m, 1h30m"),
+           "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
+           "host; such as 3s, 10m or 1h30m"),
       Time("retention-age", &Config::retention_age,
-           "Keep events in the journal for this time; as in 12h, 30d"),
+           "Keep events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,
              "Keep at most this many events in the journal"),
       Word<bool>("process-tracking", "auto|off", &Config::process_tracking,
                  {{"auto", true}, {"off", false}},
-                 "off: the end of the monitor's connection is the end of the VM, whatever its "
+                 "off: a VM counts as ended when its monitor's connection ends, whatever its "
                  "process does"),
       Word<bool>("shutdown-files", "on|off", &Config::shutdown_files,
                  {{"on", true}, {"off", false}},
                  "Write Ganeti's NAME.shutdown files beside the sockets"),
       Word<bool>("event-limits", "on|off", &Config::event_limits, {{"on", true}, {"off", false}},
-                 "off: publish every event of a VM, however many it sends"),
+                 "off: publish every event of a VM, however many there are"),
       Word<LogLevel>("log-level", "LEVEL", &Config::log_level,
                      {{"trace", LogLevel::kTrace},
                       {"debug", LogLevel::kDebug},

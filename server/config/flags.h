@@ -11,8 +11,8 @@
 namespace vmeventd {
 
 // One row of the table of flags, the only place that knows a flag: --help, the configuration file
-// and --check-config are made of it, and tests compare the manual page, docs/operations.md, the
-// example of a configuration file and the completions with it. Defaults are those of Config.
+// and --check-config are generated from it, and tests compare the manual page, docs/operations.md,
+// the example configuration and the completions with it. Defaults are those of Config.
 struct Flag {
   enum class Kind { kText, kNumber, kSwitch };  // how a configuration file writes it
 
@@ -22,10 +22,10 @@ struct Flag {
   Kind kind = Kind::kText;
   bool repeatable = false;
 
-  // Replaces what `config` has. `texts` is not empty; it has one element where the flag is not
+  // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
   // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
   std::function<absl::Status(const std::vector<std::string>& texts, Config* config)> read;
-  // What `read` would take; empty where there is no value.
+  // The field as `read` takes it; empty: no value.
   std::function<std::vector<std::string>(const Config&)> print;
 };
 

@@ -50,7 +50,7 @@ absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,
   absl::string_view host = rest.substr(0, colon);
   if (absl::ConsumePrefix(&host, "[")) {
     if (!absl::ConsumeSuffix(&host, "]")) {
-      return Invalid(text, "has a [ without its ] before :PORT");
+      return Invalid(text, "has a [ without a ] before :PORT");
     }
   } else if (absl::StrContains(host, ":")) {
     return Invalid(text, "is ambiguous: write an IPv6 address as [ADDRESS]:PORT");
@@ -84,7 +84,7 @@ absl::Status ReadRole(absl::string_view text, absl::string_view value, ListenAdd
       return absl::OkStatus();
     }
   }
-  return Invalid(text, absl::StrCat("has the role ", Quote(value), "; write reader or operator"));
+  return Invalid(text, absl::StrCat("has the role ", Quote(value), "; use reader or operator"));
 }
 
 absl::Status ReadMode(absl::string_view text, absl::string_view value, ListenAddress* address) {
@@ -94,7 +94,7 @@ absl::Status ReadMode(absl::string_view text, absl::string_view value, ListenAdd
                         ? static_cast<mode_t>(std::strtoul(std::string(value).c_str(), nullptr, 8))
                         : mode_t{01000};
   if (mode > 0777) {
-    return Invalid(text, absl::StrCat("has the mode ", Quote(value), "; write one such as 0660"));
+    return Invalid(text, absl::StrCat("has the mode ", Quote(value), "; use one such as 0660"));
   }
   address->mode = mode;
   return absl::OkStatus();
@@ -115,7 +115,7 @@ absl::Status ReadGroup(absl::string_view text, absl::string_view value, ListenAd
   return absl::OkStatus();
 }
 
-// Takes the options off the end of `rest`. A comma without a = after it belongs to the path.
+// Removes the options from the end of `rest`. A comma without a = after it belongs to the path.
 absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, ListenAddress* address) {
   const bool is_unix = absl::StartsWith(*rest, "unix:");
   for (;;) {
@@ -140,8 +140,8 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
   }
   if ((address->mode & kOthers) != 0 && address->role != Role::kReader) {
     return Invalid(text,
-                   "lets every user of the host declare intents: take the last digit of the "
-                   "mode down to 0, or write role=reader");
+                   "lets every user of the host declare intents: end "
+                   "mode= with 0, or use role=reader");
   }
   return absl::OkStatus();
 }

@@ -17,7 +17,7 @@ namespace vmeventd {
 enum class Role { kReader, kOperator };
 absl::string_view RoleName(Role role);
 
-// Where the daemon listens, and for whom: one --listen.
+// Where the daemon listens, and who may do what there: one --listen.
 struct ListenAddress {
   std::string path;          // of a Unix socket, absolute; empty: TCP
   std::string host;          // an IP address in digits
@@ -30,18 +30,18 @@ struct ListenAddress {
   bool is_unix() const { return !path.empty(); }
   bool is_loopback() const;  // TCP only
   bool SamePlace(const ListenAddress& other) const;
-  // For people and for clients: unix:PATH, HOST:PORT or [HOST]:PORT.
+  // The address for people and clients: unix:PATH, HOST:PORT or [HOST]:PORT.
   std::string ToString() const;
-  // ToString and the options that are not the default, as --listen takes them.
+  // ToString plus the options that differ from the default, as --listen takes them.
   std::string ToFlag() const;
 };
 
 // The longest path that fits into a sockaddr_un.
 inline constexpr size_t kMaxSocketPath = 107;
 
-// Reads unix:PATH[,role=ROLE][,mode=MODE][,group=GROUP] or HOST:PORT[,role=ROLE]. A relative path
-// is taken from the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the text and
-// the rule. Whether an address beyond loopback may be used is the caller's to decide.
+// Parses unix:PATH[,role=ROLE][,mode=MODE][,group=GROUP] or HOST:PORT[,role=ROLE]. A relative path
+// is resolved against the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the
+// text and the rule. The caller decides whether an address beyond loopback is allowed.
 absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
 
 }  // namespace vmeventd

@@ -43,7 +43,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& flag, const std::string&
   return out;
 }
 
-// Every certificate in a PEM text; empty where there is none or one cannot be read.
+// Reads every certificate in a PEM text; empty if there is none or one is unreadable.
 std::vector<X509Ptr> ReadCertificates(const std::string& pem) {
   const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   std::vector<X509Ptr> out;

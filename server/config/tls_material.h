@@ -8,15 +8,15 @@
 
 namespace vmeventd {
 
-// What --tls-cert, --tls-key and --tls-client-ca name; client_ca may be empty: clients need no
-// certificate then.
+// The files of --tls-cert, --tls-key and --tls-client-ca. An empty client_ca: clients need no
+// certificate.
 struct TlsPaths {
   std::string cert;
   std::string key;
   std::string client_ca;
 };
 
-// What they hold, checked: a certificate, the key that belongs to it, authorities for clients.
+// The contents of those files, checked: a certificate, its key, the authorities for clients.
 struct TlsMaterial {
   std::string cert;  // PEM, as are the others; with the chain
   std::string key;
@@ -26,8 +26,9 @@ struct TlsMaterial {
   absl::Time not_after;
 };
 
-// INVALID_ARGUMENT, or the error of reading: names the flag, the file, what is wrong with it and
-// what would be right. An expired certificate is no error: the daemon's other listeners still work.
+// Reads and checks the files. INVALID_ARGUMENT or the error of reading names the flag, the file,
+// the fault and the rule. An expired certificate is no error: the daemon's other listeners still
+// work.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 
 }  // namespace vmeventd

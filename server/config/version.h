@@ -3,7 +3,7 @@
 
 namespace vmeventd {
 
-// As the project says in the top CMakeLists.txt.
+// The project's version in the top CMakeLists.txt.
 extern const char kVersion[];
 
 }  // namespace vmeventd

@@ -5,11 +5,12 @@
 
 namespace vmeventd {
 
-// Raises this process's limit of open descriptors as far as it may. Returns what it is now.
+// Raises this process's soft limit of open descriptors to the hard limit, if allowed. Returns the
+// limit then in force.
 uint64_t RaiseDescriptorLimit();
 
-// Who may hold how many of `limit` descriptors: all that is not needed for connections is the VMs',
-// and never less than three quarters, so that a low limit costs connections first.
+// How `limit` descriptors are shared: VMs get what connections do not need, and at least three
+// quarters, so that a low limit costs connections first.
 struct DescriptorShares {
   int vms;
   int connections;

@@ -15,7 +15,7 @@ namespace {
 
 absl::Status MakeMissing(const std::string& path, mode_t mode) {
   if (mkdir(path.c_str(), mode) == 0) return absl::OkStatus();
-  if (errno == EEXIST) return absl::OkStatus();  // or no directory: the caller looks
+  if (errno == EEXIST) return absl::OkStatus();  // or not a directory: the caller checks
   if (errno != ENOENT) return ErrnoStatus(path, "cannot be created", errno);
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos || slash == 0) {
@@ -26,16 +26,17 @@ absl::Status MakeMissing(const std::string& path, mode_t mode) {
   return ErrnoStatus(path, "cannot be created", errno);
 }
 
-// Of a directory that this process has just made, and no other that has taken its name.
+// Gives the directory that this process has just created to `group`, and no other directory that
+// has taken its name.
 absl::Status GiveToGroup(const std::string& path, std::optional<gid_t> group) {
   if (!group.has_value()) return absl::OkStatus();
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat info {};
   if (!fd.valid() || fstat(fd.get(), &info) != 0) {
-    return ErrnoStatus(path, "cannot be looked at", errno);
+    return ErrnoStatus(path, "cannot be examined", errno);
   }
-  if (info.st_uid != geteuid()) return absl::OkStatus();  // the checks that follow judge it
-  // The umask may have taken the group's right to enter.
+  if (info.st_uid != geteuid()) return absl::OkStatus();  // the caller checks the owner
+  // The umask may have removed the group's right to enter.
   if (fchown(fd.get(), static_cast<uid_t>(-1), *group) != 0 || fchmod(fd.get(), 0750) != 0) {
     return ErrnoStatus(path, absl::StrCat("cannot be given to the group with the id ", *group),
                        errno);
@@ -49,17 +50,17 @@ absl::Status BelongsToAnother(const std::string& path, uid_t owner) {
                    geteuid(), ": give it to that user, or name another directory"));
 }
 
-// A user who may write to a directory may remove and replace what is in it. The process's own group
-// is accepted: where each user has a group of their own, it is usual.
+// A user who may write to a directory may remove and replace its files. The process's own group is
+// accepted: systems that give each user a private group use it so.
 absl::Status CheckWriters(const std::string& path, const struct stat& info) {
   if ((info.st_mode & S_IWOTH) != 0) {
     return absl::FailedPreconditionError(
-        absl::StrCat(path, ": everybody may write there: take that away with chmod o-w"));
+        absl::StrCat(path, ": everybody may write there: revoke that with chmod o-w"));
   }
   if ((info.st_mode & S_IWGRP) != 0 && info.st_gid != getegid()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, ": the group with the id ", info.st_gid, " may write there, and vmeventd runs as ",
-        getegid(), ": take that away with chmod g-w"));
+    return absl::FailedPreconditionError(absl::StrCat(path, ": the group with the id ", info.st_gid,
+                                                      " may write there, and vmeventd runs as ",
+                                                      getegid(), ": revoke that with chmod g-w"));
   }
   return absl::OkStatus();
 }
@@ -69,13 +70,13 @@ absl::Status CheckWriters(const std::string& path, const struct stat& info) {
 absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> group) {
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) {
-    if (errno != ENOENT) return ErrnoStatus(path, "cannot be looked at", errno);
+    if (errno != ENOENT) return ErrnoStatus(path, "cannot be examined", errno);
     if (absl::Status status = MakeMissing(path, 0750); !status.ok()) return status;
     if (absl::Status status = GiveToGroup(path, group); !status.ok()) return status;
-    if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+    if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be examined", errno);
   }
   if (!S_ISDIR(info.st_mode)) return ErrnoStatus(path, "cannot be used", ENOTDIR);
-  // Effective ids, as the files that follow are made with.
+  // Checks with the effective ids, which the files are created with.
   if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
     return ErrnoStatus(path, "is not writable for this user", errno);
   }
@@ -84,14 +85,14 @@ absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> grou
 
 absl::Status CheckOwner(const std::string& path) {
   struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be examined", errno);
   if (info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
   return CheckWriters(path, info);
 }
 
 absl::Status CheckNobodyElseReplaces(const std::string& path) {
   struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be looked at", errno);
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be examined", errno);
   if (info.st_uid != 0 && info.st_uid != geteuid()) return BelongsToAnother(path, info.st_uid);
   return (info.st_mode & S_ISVTX) != 0 ? absl::OkStatus() : CheckWriters(path, info);
 }

@@ -10,19 +10,18 @@
 
 namespace vmeventd {
 
-// Makes sure that `path` is a directory that this process can write. A missing one is created with
-// mode 0750, and given to `group` where that is set; its missing parents with 0755. The error names
-// the directory and why.
+// Ensures that `path` is a directory that this process can write to. A missing one is created with
+// mode 0750, for `group` if that is set; missing parents with 0755. The error names the directory
+// and the cause.
 absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> group = std::nullopt);
 
-// FAILED_PRECONDITION: the directory belongs to another user than the one that this process runs
-// as, or everybody or another group may write there. What is kept in such a one cannot be trusted.
+// FAILED_PRECONDITION: the directory belongs to another user than this process's, or others or
+// another group may write to it. Its contents cannot be trusted then.
 absl::Status CheckOwner(const std::string& path);
 
-// FAILED_PRECONDITION: the directory belongs to another user than root or the one that this process
-// runs as, or everybody or another group may write there and replace what others have made (the
-// sticky bit, as /tmp has it, forbids that). A socket in such a one could be exchanged for somebody
-// else's.
+// FAILED_PRECONDITION: the directory belongs to neither root nor this process's user, or others or
+// another group may replace its files (the sticky bit, as on /tmp, forbids that). A socket in such
+// a directory could be replaced by another user's.
 absl::Status CheckNobodyElseReplaces(const std::string& path);
 
 }  // namespace vmeventd

@@ -27,7 +27,7 @@ absl::Status HeldByAnother(const std::string& path, int fd) {
                    number ? std::string(pid) : std::string("unknown"), ")"));
 }
 
-// Whether `path` still names the file behind `fd`: it may have been replaced before it was locked.
+// Whether `path` still names the file behind `fd`: it may have been replaced before the lock.
 bool SameFile(const std::string& path, int fd) {
   struct stat by_fd {};
   struct stat by_path {};
@@ -35,8 +35,8 @@ bool SameFile(const std::string& path, int fd) {
          by_fd.st_dev == by_path.st_dev && by_fd.st_ino == by_path.st_ino;
 }
 
-// For people who find the lock held. Of one length, so that it needs no new room on the disk; where
-// there is none at all the lock holds without it.
+// Records the pid for people who find the lock held. Its length is fixed, so that rewriting needs
+// no disk space; if the disk is full, the lock holds without it.
 void WritePid(const std::string& path, int fd) {
   const std::string text = absl::StrFormat("%-10d\n", getpid());
   if (pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {

@@ -8,8 +8,8 @@
 
 namespace vmeventd {
 
-// Holds a file's flock until it is destroyed or the process ends, however it ends. The file tells
-// the holder's pid and stays where it is: what counts is the lock.
+// Holds a file's flock until destroyed or until the process ends in any way. The file holds the
+// owner's pid and is never removed: only the lock counts.
 class LockFile {
  public:
   // FAILED_PRECONDITION: another process holds it; the message names the file and the pid.

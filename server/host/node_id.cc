@@ -19,16 +19,10 @@
 namespace vmeventd {
 namespace {
 
-// vmeventd's: `systemd-id128 machine-id --app-specific=cfa051b179e349de98d50d35ed0d0b37` gives the
-// same node id.
+// vmeventd's own: `systemd-id128 machine-id --app-specific=cfa051b179e349de98d50d35ed0d0b37` prints
+// the same node id.
 constexpr char kApplicationId[] = "cfa051b179e349de98d50d35ed0d0b37";
 constexpr size_t kIdBytes = 16;
-
-std::string AsUuid(absl::string_view bytes) {
-  const std::string hex = absl::BytesToHexString(bytes);
-  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-",
-                      hex.substr(16, 4), "-", hex.substr(20));
-}
 
 bool IsUuid(absl::string_view text) {
   if (text.size() != 36) return false;
@@ -41,22 +35,22 @@ bool IsUuid(absl::string_view text) {
   return true;
 }
 
-// Makes the file, so that it is there as a whole or not at all.
+// Creates the file atomically: it exists complete or not at all.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
   absl::StatusOr<std::string> id = RandomUuid();
   if (!id.ok()) return id.status();
   const std::string text = absl::StrCat(*id, "\n");
   const std::string made = absl::StrCat(path, ".new");
   const int fd = open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
-  if (fd < 0) return ErrnoStatus(made, "cannot be made", errno);
-  errno = ENOSPC;  // what a short write means
+  if (fd < 0) return ErrnoStatus(made, "cannot be created", errno);
+  errno = ENOSPC;  // a short write means this
   const bool written =
       write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
   const int error = errno;
   close(fd);
   if (!written) return ErrnoStatus(made, "cannot be written", error);
   if (rename(made.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(path, "cannot be made", errno);
+    return ErrnoStatus(path, "cannot be created", errno);
   }
   return id;
 }
@@ -77,11 +71,7 @@ absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id) {
   unsigned int size = 0;
   HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
        reinterpret_cast<const unsigned char*>(data.data()), data.size(), digest, &size);
-  std::string id(reinterpret_cast<const char*>(digest), kIdBytes);
-  // Version 4, and the variant of RFC 4122.
-  id[6] = static_cast<char>((id[6] & 0x0F) | 0x40);
-  id[8] = static_cast<char>((id[8] & 0x3F) | 0x80);
-  return AsUuid(id);
+  return UuidFromBytes(std::string(reinterpret_cast<const char*>(digest), kIdBytes));
 }
 
 absl::StatusOr<std::string> NodeId(const std::string& state_dir,

@@ -6,17 +6,17 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-// Which node this is, whatever it is called.
+// The node's identity, which does not change with its name.
 
 namespace vmeventd {
 
-// The UUID that vmeventd derives from the 32 hex digits of a machine id, as
-// sd_id128_get_machine_app_specific(3) does: the machine id cannot be derived from it.
-// INVALID_ARGUMENT: they are no machine id.
+// Derives the node's UUID from the 32 hex digits of a machine id, as
+// sd_id128_get_machine_app_specific(3) does: the machine id cannot be recovered from it.
+// INVALID_ARGUMENT: not a machine id.
 absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id);
 
-// The node's id, a UUID that stays: from `machine_id_file`, /etc/machine-id of the node, or where
-// that holds none, of the file `state_dir`/node_id, which is made. An error names the file.
+// Returns the node's permanent id, a UUID: derived from `machine_id_file`, or if that holds no
+// machine id, kept in `state_dir`/node_id, which is created if missing. An error names the file.
 absl::StatusOr<std::string> NodeId(const std::string& state_dir,
                                    const std::string& machine_id_file = "/etc/machine-id");
 

@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-// vmeventd cannot correct a service manager that is out of reach, and need not end for it.
+// An unreachable service manager is not vmeventd's to fix, and no reason to stop: ignore errors.
 void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
 
 }  // namespace

@@ -5,18 +5,18 @@
 
 #include "absl/time/time.h"
 
-// Notifications for systemd, where it started this process (sd_notify(3)); elsewhere they do
-// nothing. Any thread.
+// Notifies systemd if it started this process (sd_notify(3)); otherwise does nothing. Any thread.
 
 namespace vmeventd {
 
-// The daemon is ready, or ready again. `status` is a line for people, as `systemctl status` shows.
+// The daemon is ready, or ready again after a reload. `systemctl status` shows `status`, one line
+// for people.
 void NotifyReady(const std::string& status);
 void NotifyReloading();
 void NotifyStopping(const std::string& status);
-// The daemon is alive. Without this for WatchdogInterval, systemd kills it and starts it again.
+// The daemon is alive. If this is not called for WatchdogInterval, systemd kills and restarts it.
 void NotifyAlive(const std::string& status);
-// Infinite: nobody waits for NotifyAlive.
+// Infinite: there is no watchdog.
 absl::Duration WatchdogInterval();
 
 }  // namespace vmeventd

@@ -8,8 +8,8 @@
 
 namespace vmeventd {
 
-// Blocks SIGTERM, SIGINT and SIGHUP for this thread and those that it will start, and ignores
-// SIGPIPE. Call it in main before anything else starts a thread.
+// Blocks SIGTERM, SIGINT and SIGHUP in this thread and in those it starts later, and ignores
+// SIGPIPE. Call it in main before any thread starts.
 void BlockSignals();
 
 // Waits for signals on a thread of its own. SIGHUP calls `reload` there. The first SIGTERM or

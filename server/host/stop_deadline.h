@@ -11,19 +11,19 @@
 
 namespace vmeventd {
 
-// Ends a stop that takes longer than it may, and says what it waited for. Made by the thread that
-// stops, which enters one step after the other and destroys it at the end.
+// Ends a stop that exceeds its deadline, and reports the step that hung. The stopping thread
+// creates it, enters each step in turn, and destroys it at the end.
 class StopDeadline {
  public:
-  // What the stop waits for, and the process's exit code where that hangs.
+  // What the stop waits for, and the exit code if that hangs.
   struct Step {
     std::string what;
     int exit_code = 1;
   };
-  // Ends the process; called once at the most, on a thread of its own.
+  // Ends the process. Called at most once, on a thread of its own.
   using GiveUp = std::function<void(const Step& hangs)>;
 
-  // `timeout` passes by the steady clock, from now on. The stop is in `step`.
+  // `timeout` counts from now on the steady clock. The stop begins in `step`.
   StopDeadline(absl::Duration timeout, Step step, GiveUp give_up);
   ~StopDeadline();
   StopDeadline(const StopDeadline&) = delete;

@@ -12,32 +12,33 @@
 
 namespace vmeventd {
 
-// How many lines of each kind may be written in a second, so that no storm fills the disk of the
-// log or holds a thread up, and no kind crowds out another. Times are on the monotonic clock. Not
-// synchronised: its owner is.
+// Bounds how many lines of each kind are written per second, so that no burst fills the log's disk
+// or blocks a thread, and no kind crowds out another. Times are on the monotonic clock. Not
+// synchronised: the caller locks.
 class LogLimiter {
  public:
-  // What was left out of one kind, in a second or since the last Take.
+  // How many lines of one kind were left out, in one second or since the last Take.
   struct LeftOut {
     std::string kind;
     uint64_t lines = 0;
   };
 
-  // Whether one more line of `kind` may be written, of which `per_second` may; else it is counted.
+  // Whether another line of `kind` may be written; its limit is `per_second`. A refused line is
+  // counted.
   bool Admit(absl::string_view kind, uint64_t per_second, absl::Duration now);
 
-  // What was left out in the seconds that are over, once each.
+  // The lines left out in the seconds that are over; reports each once.
   std::vector<LeftOut> Take(absl::Duration now);
-  // The same of every second, over or not.
+  // The same for every second, including the current one.
   std::vector<LeftOut> TakeAll() { return Take(absl::InfiniteDuration()); }
-  // When Take has something next; InfiniteDuration: never, as it stands.
+  // When Take next has something to return; InfiniteDuration: never, as things stand.
   absl::Duration NextTake() const;
 
  private:
   struct Second {
     absl::Duration begin = -absl::InfiniteDuration();
     uint64_t lines = 0;
-    uint64_t left_out = 0;   // that was not taken yet
+    uint64_t left_out = 0;   // not yet taken
     absl::Duration take_at;  // if any
   };
 

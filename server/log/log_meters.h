@@ -5,7 +5,7 @@
 
 namespace vmeventd {
 
-// Log lines that were left out, by why. Any thread.
+// Counts of log lines that were left out, by reason. Any thread.
 struct LogMeters {
   Counter rate;          // too many of one kind in a second
   Counter stalled_read;  // the reader of the log did not keep up

@@ -10,11 +10,11 @@
 
 namespace vmeventd {
 
-// `text` with every byte that is part of a control character, of one that turns the direction of
-// the text or cannot be seen, or of no valid UTF-8, written as \xNN.
+// `text` with the bytes of each control character, each invisible or direction-changing character
+// and all invalid UTF-8 written as \xNN.
 std::string OnOneLine(absl::string_view text);
 
-// " key=value" for each member of `fields` but "message": a value in quotes where it needs them, a
+// " key=value" for each member of `fields` except "message": a value in quotes if needed, a
 // list with "; " between its entries.
 std::string FieldsAsText(const nlohmann::ordered_json& fields);
 

@@ -44,7 +44,7 @@ bool HasFields(const spdlog::details::log_msg& msg) {
   return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
 }
 
-// As sd-daemon(3) has it: the priorities of syslog.
+// The priorities of syslog, as sd-daemon(3) describes.
 absl::string_view PriorityPrefix(spdlog::level::level_enum level) {
   switch (level) {
     case spdlog::level::trace:
@@ -73,7 +73,7 @@ class LineFormatter : public spdlog::formatter {
       nlohmann::ordered_json object = {{"time", time},
                                        {"level", std::string(LevelName(msg.level))}};
       object.update(fields);
-      // In ASCII, so that it drives no terminal either.
+      // In ASCII, so that it cannot affect a terminal.
       line += object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     } else {
       if (reader_ != LogReader::kJournal) absl::StrAppend(&line, time, " ");
@@ -117,11 +117,11 @@ void LogOfGrpc(gpr_log_func_args* args) {
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
   if (logger == nullptr) return;
   logger->log(level, "gRPC: {}", args->message);
-  // gRPC ends the process next, and what waits to be written with it.
+  // gRPC then aborts the process, and with it the queued lines.
   if (absl::StartsWith(args->message, "assertion failed")) logger->flush();
 }
 
-// Its own handler writes to stderr.
+// Replaces protobuf's own handler, which writes to stderr.
 void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
   if (logger != nullptr) logger->warn("protobuf: {}", message);
@@ -173,7 +173,7 @@ void LimitedSink::log(const spdlog::details::log_msg& msg) {
 void LimitedSink::Report(const std::vector<LogLimiter::LeftOut>& left_out) {
   for (const LogLimiter::LeftOut& kind : left_out) {
     const std::string payload =
-        nlohmann::ordered_json({{"message", "log lines were left out: there were too many at once"},
+        nlohmann::ordered_json({{"message", "log lines were left out: too many at once"},
                                 {"kind", kind.kind},
                                 {"lines", kind.lines}})
             .dump();
@@ -229,7 +229,7 @@ Logging::Logging(LogLevel level, LogFormat format, const Clock* clock)
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogOfGrpc);
   google::protobuf::SetLogHandler(LogOfProtobuf);
-  // gRPC makes no text of what is not wanted.
+  // gRPC does not format messages that nobody wants.
   if (level == LogLevel::kDebug) gpr_set_log_verbosity(GPR_LOG_SEVERITY_INFO);
   if (level == LogLevel::kTrace) gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
 }

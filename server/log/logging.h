@@ -21,40 +21,40 @@
 
 namespace vmeventd {
 
-// The logger of lines with fields: its payloads are JSON objects, with a "message" before all else.
+// The logger of lines with fields: its payloads are JSON objects whose first member is "message".
 inline constexpr char kStopLogger[] = "stop";
-// Likewise, for what the log says of itself.
+// The logger of the log's reports about itself, with payloads of the same kind.
 inline constexpr char kLimiterLogger[] = "limiter";
 
-// Who reads the log.
+// The program that reads the log.
 enum class LogReader {
   kAnybody,
-  kJournal,  // systemd's: it takes a line's priority from a prefix, and keeps its time
+  kJournal,  // systemd's: reads a line's priority from its prefix, and stores the time itself
 };
-// The one that reads what is written to `fd`, by the variable JOURNAL_STREAM as systemd.exec(5)
-// says; null: not set.
+// The reader of `fd`, according to the variable JOURNAL_STREAM, as systemd.exec(5) describes. Null:
+// not set.
 LogReader ReaderOf(int fd, const char* journal_stream);
 
-// Where all lines go through: at most so many of one kind in a second, and afterwards a line that
-// says how many were left out. A kind is a logger and a level. Any thread.
+// Passes all lines on, up to a limit per second and kind, and then reports how many it left out. A
+// kind is a logger and a level. Any thread.
 class LimitedSink : public spdlog::sinks::sink {
  public:
   static constexpr uint64_t kLinesASecond = 50;
   static constexpr uint64_t kStopLinesASecond = 100;
   static constexpr uint64_t kGrpcLinesASecond = 5;
 
-  // `clock` and `meters` outlive the sink. `out` gets its formatter here.
+  // `clock` and `meters` must outlive the sink. Sets the formatter of `out`.
   LimitedSink(std::shared_ptr<spdlog::sinks::sink> out, LogFormat format, LogReader reader,
               const Clock* clock, LogMeters* meters);
 
   void log(const spdlog::details::log_msg& msg) override;
   void flush() override { out_->flush(); }
-  void set_pattern(const std::string&) override {}  // MakeLogFormatter's alone
+  void set_pattern(const std::string&) override {}  // only MakeLogFormatter's is used
   void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
 
-  // Writes how many lines were left out in the seconds that are over.
+  // Reports how many lines were left out in the seconds that are over.
   void Report();
-  // Report in time until Stop, which has it report all. Wakes up only where lines were left out.
+  // Reports in time until Stop, which reports the rest. Wakes up only if lines were left out.
   void Run();
   void Stop();
 
@@ -70,14 +70,14 @@ class LimitedSink : public spdlog::sinks::sink {
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// The process's log: spdlog's default logger and kStopLogger write to stderr, a line a message,
-// whatever the message holds, by a queue, so that no thread waits for its reader. gRPC's own
-// messages go the same way, its errors as warnings. One at a time, made before any other thread.
+// The process's log: spdlog's default logger and kStopLogger write one line per message to stderr,
+// through a queue, so that no thread waits for the log's reader. gRPC's own messages go the same
+// way, its errors as warnings. Create at most one, before any other thread.
 class Logging {
  public:
-  // `clock` outlives it.
+  // `clock` must outlive the log.
   Logging(LogLevel level, LogFormat format, const Clock* clock);
-  // Logs what was left out and not yet reported, and writes what waits. Later lines are lost.
+  // Reports what was left out and writes the queued lines. Later lines are lost.
   ~Logging();
 
   const LogMeters& meters() const { return meters_; }
@@ -89,12 +89,12 @@ class Logging {
   std::thread thread_;
 };
 
-// How lines are written:
+// The format of lines:
 //   text  2026-01-31T12:00:00.123Z info  message key=value key="a value"
 //   json  {"time":"2026-01-31T12:00:00.123Z","level":"info","message":"message","key":"value"}
-// For the journal each begins with its priority, as <4>, and text has no time.
-// Neither has a line break, another control character or one that turns the direction of the text,
-// but as an escape.
+// For the journal each line begins with its priority, such as <4>, and text has no time. In both
+// formats line breaks, other control characters and those that change the direction of text are
+// escaped.
 std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader);
 
 }  // namespace vmeventd

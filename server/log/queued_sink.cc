@@ -25,7 +25,7 @@ bool IsSocket(int fd) {
   return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
-// Time that passes, whatever a test's clock says.
+// Real time, not a test's clock.
 absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
@@ -87,8 +87,7 @@ bool QueuedSink::Take(std::string* lines) {
   if (left_out == 0) return true;
   const std::string payload =
       nlohmann::ordered_json(
-          {{"message", "log lines were left out: the log was not read fast enough"},
-           {"lines", left_out}})
+          {{"message", "log lines were left out: its reader is too slow"}, {"lines", left_out}})
           .dump();
   spdlog::memory_buf_t line;
   formatter_->format(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload), line);
@@ -112,14 +111,14 @@ bool QueuedSink::WaitUntilWritable() {
 bool QueuedSink::Write(const std::string& lines) {
   for (absl::string_view rest = lines; !rest.empty();) {
     if (!WaitUntilWritable()) return false;
-    // A pipe that is writable takes so many bytes without waiting.
+    // A writable pipe accepts this many bytes without blocking.
     const size_t size = std::min<size_t>(rest.size(), PIPE_BUF);
     const ssize_t written = is_socket_ ? send(fd_, rest.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL)
                                        : write(fd_, rest.data(), size);
     if (written >= 0) {
       rest.remove_prefix(static_cast<size_t>(written));
     } else if (errno != EINTR && errno != EAGAIN) {
-      return true;  // nobody reads: these lines are lost, and there is nowhere to say so
+      return true;  // no reader: these lines are lost, and cannot be reported
     }
   }
   return true;

@@ -16,38 +16,38 @@
 
 namespace vmeventd {
 
-// Writes lines to a descriptor on a thread of its own, so that no caller waits for the program that
-// reads the log. Past its bound lines are left out, counted, and reported in one line as soon as
-// there is room again. Any thread.
+// Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
+// Lines beyond the bound are left out, counted, and reported in one line once there is room again.
+// Any thread.
 class QueuedSink : public spdlog::sinks::sink {
  public:
   static constexpr size_t kMaxBytes = size_t{1} << 20;
-  // How long a flush, and the end, wait for a reader that does not read.
+  // How long a flush, and the destructor, wait for a stalled reader.
   static constexpr absl::Duration kPatience = absl::Seconds(1);
 
-  // `fd` and `meters` outlive the sink. `max_bytes`: of the lines that wait.
+  // `fd` and `meters` must outlive the sink. `max_bytes` bounds the queued lines.
   QueuedSink(int fd, LogMeters* meters, size_t max_bytes = kMaxBytes);
   // As Stop.
   ~QueuedSink() override;
 
-  // Never waits.
+  // Never blocks.
   void log(const spdlog::details::log_msg& msg) override;
-  // Returns when what was logged before is written, or after kPatience.
+  // Returns when all earlier lines are written, or after kPatience.
   void flush() override;
-  void set_pattern(const std::string&) override {}  // the formatter's alone
-  // Before the first line.
+  void set_pattern(const std::string&) override {}  // only the formatter is used
+  // Call it before the first line.
   void set_formatter(std::unique_ptr<spdlog::formatter> formatter) override;
 
-  // Writes what waits, for kPatience at the most. Later lines are left out.
+  // Writes the queued lines, for at most kPatience. Later lines are left out.
   void Stop();
 
  private:
   void Run();
-  // Takes what is to be written next, lines that were left out before it. False: it is the end.
+  // Takes the lines to write next, preceded by a report of lines left out. False: the sink ends.
   bool Take(std::string* lines);
-  // Writes as the descriptor takes it. False: it does not, and the sink is to end.
+  // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
   bool Write(const std::string& lines);
-  // Returns when the descriptor takes more. False: it does not, and the sink is to end.
+  // Returns when the descriptor accepts more. False: the sink ends first.
   bool WaitUntilWritable();
 
   const int fd_;
@@ -59,7 +59,7 @@ class QueuedSink : public spdlog::sinks::sink {
   Mutex mutex_;
   CondVar changed_;
   std::string waiting_ ABSL_GUARDED_BY(mutex_);
-  size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes that the thread has taken
+  size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes taken by the thread
   uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // lines, since they were last reported
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time give_up_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // after Stop

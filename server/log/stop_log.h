@@ -8,10 +8,10 @@
 
 namespace vmeventd {
 
-// What the log says of a STOPPED: which VM, its class and cause, and how the daemon knows.
+// The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
 nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);
 
-// Writes that to kStopLogger, if there is one: as a warning where somebody should look at it (CRASH
+// Logs a STOPPED to kStopLogger, if it exists; as a warning if an operator should look at it (CRASH
 // and UNKNOWN).
 void LogStop(const VmEvent& event, const VmRef& vm, uint64_t sequence);
 

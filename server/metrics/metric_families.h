@@ -10,9 +10,9 @@
 
 namespace vmeventd {
 
-// The answer to one scrape, as it is put together: a line for each value. Families are in the order
-// in which they were named first; the values of one, which differ in their labels, may come in any
-// order. Labels are never names of VMs or clients: their number is bounded.
+// Collects the answer to one scrape. Families keep the order in which they were first added; the
+// values of one family, which differ in their labels, may come in any order. Labels never hold
+// names of VMs or clients, so their number is bounded.
 class MetricFamilies {
  public:
   using Labels = std::vector<prometheus::ClientMetric::Label>;

@@ -40,7 +40,7 @@ std::set<std::pair<ShutdownClass, ShutdownCause>> PossibleVerdicts() {
   return out;
 }
 
-// 0 if there is none.
+// 0 if the file is missing.
 double FileBytes(const std::string& path) {
   struct stat status {};
   return stat(path.c_str(), &status) == 0 ? static_cast<double>(status.st_size) : 0;
@@ -67,10 +67,10 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
 }
 
 void Metrics::CollectInfo(MetricFamilies* out) const {
-  out->Gauge("vmeventd_build_info", "Always 1; the labels have the versions", 1,
+  out->Gauge("vmeventd_build_info", "Always 1; the labels hold the versions", 1,
              {{"version", sources_.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
-             "Always 1; the label says where the exit statuses of QEMUs come from", 1,
+             "Always 1; the label names the source of QEMU exit statuses", 1,
              {{"source", sources_.watcher->exit_status_source()}});
 }
 
@@ -82,12 +82,12 @@ void Metrics::CollectVms(MetricFamilies* out) const {
   }
   out->Gauge("vmeventd_stopped_vms", "Stopped VMs that are still listed",
              static_cast<double>(counts.by_state[v1::VM_STATE_STOPPED]));
-  out->Gauge("vmeventd_vms_with_problems", "Listed VMs that have a problem",
+  out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem",
              static_cast<double>(counts.with_problems));
   for (const WatchedDirectory& directory : sources_.store->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
-    out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch is there",
+    out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
                directory.present ? 1 : 0, labels);
     out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
                directory.sockets, labels);
@@ -98,7 +98,7 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
   const EventMeters& meters = sources_.pump->meters();
   for (size_t type = 1; type < EventMeters::kTypes; ++type) {
     const auto named = static_cast<EventType>(type);
-    out->Counter("vmeventd_events_total", "Events told, by their type",
+    out->Counter("vmeventd_events_total", "Events published, by type",
                  static_cast<double>(meters.events(named)), {{"type", TypeName(named)}});
   }
   for (const auto& [shutdown_class, cause] : PossibleVerdicts()) {
@@ -108,7 +108,7 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
                   {"cause", std::string(ShutdownCauseName(cause))}});
   }
   constexpr char kLatency[] = "vmeventd_event_latency_seconds";
-  constexpr char kLatencyHelp[] = "How long events take, by the leg of their way";
+  constexpr char kLatencyHelp[] = "Latency of events, by stage";
   out->Histogram(kLatency, kLatencyHelp, meters.qemu_to_observed.Read(),
                  {{"leg", "qemu_to_observed"}});
   out->Histogram(kLatency, kLatencyHelp, meters.observed_to_durable.Read(),
@@ -116,10 +116,9 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
   out->Histogram(kLatency, kLatencyHelp, sources_.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
   const EventStore::RingSize ring = sources_.store->ring_size();
-  out->Gauge("vmeventd_ring_events", "Newest events that are kept in memory",
+  out->Gauge("vmeventd_ring_events", "Newest events kept in memory",
              static_cast<double>(ring.events));
-  out->Gauge("vmeventd_ring_bytes", "Memory that the newest events take",
-             static_cast<double>(ring.bytes));
+  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", static_cast<double>(ring.bytes));
 }
 
 void Metrics::CollectJournal(MetricFamilies* out) const {
@@ -131,9 +130,9 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(sources_.journal_path, suffix)), {{"file", file}});
   }
-  out->Gauge("vmeventd_journal_events", "Events that are retained",
+  out->Gauge("vmeventd_journal_events", "Retained events",
              static_cast<double>(range.newest + 1 - range.oldest));
-  out->Gauge("vmeventd_journal_oldest_sequence", "The oldest event that is retained",
+  out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event",
              static_cast<double>(range.oldest));
   out->Gauge("vmeventd_journal_newest_sequence", "The newest event",
              static_cast<double>(range.newest));
@@ -143,21 +142,21 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
                static_cast<double>(oldest_ns) * 1e-9);
   }
   out->Histogram("vmeventd_journal_commit_duration_seconds",
-                 "Transactions of the journal, their sync to the disk included",
+                 "Duration of the journal's transactions, including the sync to disk",
                  meters.commits.Read());
   out->Counter("vmeventd_journal_write_errors_total", "Transactions of the journal that failed",
                static_cast<double>(meters.write_errors.value()));
-  out->Gauge("vmeventd_journal_backlog_events", "Events that wait to be written",
+  out->Gauge("vmeventd_journal_backlog_events", "Events waiting to be written",
              static_cast<double>(meters.backlog_events.value()));
-  out->Gauge("vmeventd_journal_backlog_bytes", "Memory of what waits to be written",
+  out->Gauge("vmeventd_journal_backlog_bytes", "Memory of the events waiting to be written",
              static_cast<double>(meters.backlog_bytes.value()));
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
-             "How much may wait to be written before the oldest is given up",
+             "Limit of the backlog; beyond it the oldest events are given up",
              static_cast<double>(JournalWriter::kMaxBacklogBytes));
   out->Counter("vmeventd_journal_given_up_events_total",
-               "Events that were told and will not be in the journal",
+               "Published events that will never be in the journal",
                static_cast<double>(meters.given_up_events.value()));
-  out->Counter("vmeventd_journal_replacements_total", "Journals that were found corrupt in use",
+  out->Counter("vmeventd_journal_replacements_total", "Journals found corrupt while in use",
                static_cast<double>(meters.replacements.value()));
 }
 
@@ -171,15 +170,15 @@ void Metrics::CollectStreams(MetricFamilies* out) const {
              static_cast<double>(lag.max_events));
   out->Gauge("vmeventd_stream_lag_combined_events", "How many events all streams are behind",
              static_cast<double>(lag.summed_events));
-  out->Counter("vmeventd_streams_opened_total", "WatchEvents streams that were opened",
+  out->Counter("vmeventd_streams_opened_total", "WatchEvents streams opened",
                static_cast<double>(meters.opened.value()));
   for (size_t i = 0; i < kStreamEnds; ++i) {
     const auto end = static_cast<StreamEnd>(i);
-    out->Counter("vmeventd_streams_ended_total", "WatchEvents calls that ended, by why",
+    out->Counter("vmeventd_streams_ended_total", "WatchEvents calls that ended, by reason",
                  static_cast<double>(meters.ends(end)),
                  {{"reason", std::string(StreamEndName(end))}});
   }
-  out->Counter("vmeventd_stream_sent_events_total", "Events sent, to each stream anew",
+  out->Counter("vmeventd_stream_sent_events_total", "Events sent, counted once per stream",
                static_cast<double>(meters.sent_events.value()));
   out->Counter("vmeventd_stream_sent_messages_total", "Messages sent on streams",
                static_cast<double>(meters.sent_messages.value()));
@@ -189,7 +188,7 @@ void Metrics::CollectStreams(MetricFamilies* out) const {
 
 void Metrics::CollectAccess(MetricFamilies* out) const {
   for (size_t i = 0; i < kRefusalNames.size(); ++i) {
-    out->Counter("vmeventd_refusals_total", "Connections and calls turned away, by the reason",
+    out->Counter("vmeventd_refusals_total", "Connections and calls refused, by reason",
                  static_cast<double>(sources_.refusals->value(static_cast<Refusal>(i))),
                  {{"reason", std::string(kRefusalNames[i])}});
   }
@@ -203,24 +202,21 @@ void Metrics::CollectAccess(MetricFamilies* out) const {
   if (sources_.tls == nullptr) return;
   const std::shared_ptr<const TlsMaterial> certificate = sources_.tls->Current();
   out->Gauge("vmeventd_tls_certificate_not_before_timestamp_seconds",
-             "From when on the certificate that new connections get is valid",
+             "When the certificate of new connections becomes valid",
              ToSeconds(certificate->not_before));
   out->Gauge("vmeventd_tls_certificate_expiry_timestamp_seconds",
-             "When the certificate that new connections get expires",
-             ToSeconds(certificate->not_after));
-  out->Gauge(
-      "vmeventd_tls_files_usable",
-      "1 if the TLS files can be used as they are; 0 while what was read before them is in use",
-      sources_.tls->usable() ? 1 : 0);
-  out->Counter("vmeventd_tls_reload_failures_total",
-               "Times that the TLS files were changed and could not be used",
+             "When the certificate of new connections expires", ToSeconds(certificate->not_after));
+  out->Gauge("vmeventd_tls_files_usable",
+             "1 if the TLS files are usable; 0 while their previous contents are in use",
+             sources_.tls->usable() ? 1 : 0);
+  out->Counter("vmeventd_tls_reload_failures_total", "Times that changed TLS files were not usable",
                static_cast<double>(sources_.tls->reload_failures()));
 }
 
 void Metrics::CollectQueue(MetricFamilies* out) const {
-  out->Gauge("vmeventd_queue_updates", "Updates of VMs that wait to be recorded",
+  out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded",
              static_cast<double>(sources_.queue->depth()));
-  out->Gauge("vmeventd_queue_limit_updates", "How many may wait before events are left out",
+  out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are left out",
              static_cast<double>(sources_.queue->max_updates()));
   out->Counter("vmeventd_queue_dropped_events_total",
                "Events left out because too many waited to be recorded",
@@ -236,30 +232,28 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
   } rows[] = {
       {"vmeventd_inotify_overflows_total", "Times that the kernel's inotify queue overflowed",
        counters.inotify_overflows},
-      {"vmeventd_directory_rescans_total", "Directories that were read anew", counters.rescans},
+      {"vmeventd_directory_rescans_total", "Directories read again", counters.rescans},
       {"vmeventd_monitor_connect_retries_total",
-       "Connections to monitors that were refused or found a full queue, and are tried again",
+       "Connections to monitors that were refused or found a full queue, and will be retried",
        counters.connect_retries},
       {"vmeventd_monitor_reconnects_total",
-       "Monitors that answered again after their connection had ended",
-       counters.monitor_reconnects},
+       "Monitors that answered again after their connection ended", counters.monitor_reconnects},
       {"vmeventd_monitors_lost_total", "MONITOR_LOST events", counters.monitors_lost},
       {"vmeventd_protocol_errors_total",
-       "Connections to monitors that were closed because what came was not QMP",
+       "Connections to monitors that were closed because they sent something other than QMP",
        counters.protocol_errors},
       {"vmeventd_out_of_descriptors_total",
-       "Times that a VM could not be followed for want of a file descriptor",
+       "Times that a VM could not be followed for lack of a file descriptor",
        counters.out_of_descriptors},
       {"vmeventd_rate_limited_events_total",
-       "Events left out because one VM sent too many, each told by a GAP",
+       "Events left out because one VM sent too many, reported by GAPs",
        counters.rate_limited_events},
       {"vmeventd_shutdown_file_errors_total", "Shutdown files that could not be written or removed",
        counters.shutdown_file_errors},
       {"vmeventd_unreadable_saved_runs_total",
-       "Open runs of the daemon before this one that could not be read", counters.unreadable_runs},
+       "Open runs of the previous daemon that could not be read", counters.unreadable_runs},
       {"vmeventd_exit_status_overflows_total",
-       "Times that the kernel threw messages about ended processes away",
-       counters.exit_statuses_lost},
+       "Times that the kernel dropped messages about ended processes", counters.exit_statuses_lost},
       {"vmeventd_drains_cut_short_total",
        "Processes whose last messages on their monitors were not all read within 2 s",
        counters.drains_cut_short},
@@ -274,7 +268,7 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
                  {{"limit", limit}});
   }
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
-                 "From the sight of a VM's end to its shutdown file, written or removed",
+                 "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
 }
 
@@ -282,14 +276,14 @@ void Metrics::CollectLog(MetricFamilies* out) const {
   if (sources_.log == nullptr) return;
   for (const auto& [reason, counter] : {std::pair("rate", &sources_.log->rate),
                                         std::pair("stalled_read", &sources_.log->stalled_read)}) {
-    out->Counter("vmeventd_log_dropped_lines_total", "Lines of the log that were left out, by why",
+    out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason",
                  static_cast<double>(counter->value()), {{"reason", reason}});
   }
 }
 
 void Metrics::CollectProcess(MetricFamilies* out) const {
   const ProcessUsage usage = ReadProcessUsage();
-  out->Gauge("process_start_time_seconds", "When the process was started, since 1970",
+  out->Gauge("process_start_time_seconds", "Start of the process, in seconds since 1970",
              ToSeconds(process_start_));
   out->Counter("process_cpu_seconds_total", "User and system CPU time",
                absl::ToDoubleSeconds(usage.cpu_time));
@@ -299,7 +293,7 @@ void Metrics::CollectProcess(MetricFamilies* out) const {
              static_cast<double>(usage.virtual_bytes));
   out->Gauge("process_open_fds", "Open file descriptors",
              static_cast<double>(usage.open_descriptors));
-  out->Gauge("process_max_fds", "The most file descriptors that may be open",
+  out->Gauge("process_max_fds", "Limit of open file descriptors",
              static_cast<double>(usage.max_descriptors));
 }
 

@@ -21,13 +21,12 @@
 
 namespace vmeventd {
 
-// What the daemon knows of itself, as Prometheus metrics (docs/metrics.md lists them), read at the
-// moment they are asked for: counters without a lock, what the store, the hub and the queue have
-// under their locks for as long as it takes to copy a few numbers, or one of each open stream. Any
-// thread.
+// The daemon's Prometheus metrics (docs/metrics.md lists them), read when scraped: counters without
+// a lock; the state of store, hub and queue under their locks, held while a few numbers, or one per
+// open stream, are copied. Any thread.
 class Metrics : public prometheus::Collectable {
  public:
-  // All outlive the metrics.
+  // All pointers must outlive the metrics.
   struct Sources {
     const EventStore* store;
     const EventPump* pump;
@@ -37,7 +36,7 @@ class Metrics : public prometheus::Collectable {
     const NodeWatcher* watcher;
     const RefusalCounters* refusals;
     GrpcServer* server = nullptr;    // null: nothing listens
-    TlsFiles* tls = nullptr;         // null: no TLS. A scrape looks at the files
+    TlsFiles* tls = nullptr;         // null: no TLS. A scrape checks the files
     const LogMeters* log = nullptr;  // null: the process's log is not the daemon's
     std::string journal_path;        // of the database
     std::string version;

@@ -26,7 +26,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr size_t kMaxRequestBytes = 8 << 10;
-// How long nothing is accepted once the process is out of descriptors.
+// How long accepting pauses when the process is out of descriptors.
 constexpr std::chrono::milliseconds kDescriptorPause(100);
 constexpr size_t kMaxDrainedBytes = 64 << 10;
 constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
@@ -41,7 +41,7 @@ std::string Response(absl::string_view status, absl::string_view headers, absl::
                       headers, "\r\n", with_body ? body : "");
 }
 
-// The answer to a request, of which all headers are there.
+// The answer to a request whose headers are complete.
 std::string Answer(absl::string_view request, const prometheus::Collectable& metrics) {
   const absl::string_view line = request.substr(0, request.find("\r\n"));
   const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
@@ -76,8 +76,8 @@ class MetricsServer::Loop {
   }
 
  private:
-  // Reads its request, then sends the answer, then waits for the client's end: to close before that
-  // may take the answer from it.
+  // Reads its request, sends the answer, then waits for the client to close: closing first could
+  // discard the answer.
   struct Connection {
     UniqueFd fd;
     std::string peer;
@@ -92,7 +92,7 @@ class MetricsServer::Loop {
   };
   using Place = std::list<Connection>::iterator;
 
-  // False: it was stopped.
+  // False: the server was stopped.
   bool RunOnce() {
     const bool accepts = accept_at_ <= Steady::now();
     std::vector<pollfd> waiting = {{stop_, POLLIN, 0},
@@ -114,8 +114,8 @@ class MetricsServer::Loop {
     return true;
   }
 
-  // In milliseconds, until the oldest connection, which is the first, has had its time, or
-  // accepting goes on.
+  // In milliseconds, until the oldest connection, which is the first, times out, or accepting
+  // resumes.
   int Timeout() const {
     const Steady::time_point now = Steady::now();
     Steady::time_point next = Steady::time_point::max();
@@ -130,8 +130,8 @@ class MetricsServer::Loop {
     UniqueFd fd(accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) {
       if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
-      // poll would report it at once for ever. One of our connections makes room; without any, it
-      // waits.
+      // poll would report the listening socket forever. Closing one of our connections makes room;
+      // without any, pause accepting.
       refusals_->Count(Refusal::kDescriptors);
       if (!connections_.empty()) {
         Evict(connections_.begin());
@@ -147,7 +147,7 @@ class MetricsServer::Loop {
     connections_.push_back({std::move(fd), std::move(peer), Steady::now() + time, "", ""});
   }
 
-  // Closes the oldest connection where there are too many.
+  // Closes the oldest connection if there are too many.
   void MakeRoom(const std::string& peer) {
     const auto same = [&peer](const Connection& open) { return open.peer == peer; };
     const auto of_peer = std::count_if(connections_.begin(), connections_.end(), same);
@@ -163,7 +163,7 @@ class MetricsServer::Loop {
     connections_.erase(place);
   }
 
-  // Does what can be done now. False: the connection is to be closed.
+  // Makes what progress is possible now. False: close the connection.
   bool Advance(Connection* connection) const {
     if (!connection->answering() && !Read(connection)) return false;
     if (connection->answering() && !connection->sent_all() && !Write(connection)) return false;
@@ -193,7 +193,7 @@ class MetricsServer::Loop {
     return true;
   }
 
-  // Reads what comes behind the request. False: that was the end, or too much.
+  // Discards what follows the request. False: the client closed or sent too much.
   static bool Drain(Connection* connection) {
     char bytes[4096];
     const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
@@ -223,7 +223,7 @@ MetricsServer::MetricsServer(std::unique_ptr<ListenSocket> socket,
       }) {}
 
 MetricsServer::~MetricsServer() {
-  // Fails only where it is set already.
+  // Fails only if it is already set.
   static_cast<void>(eventfd_write(stop_.get(), 1));
   thread_.join();
 }

@@ -17,18 +17,18 @@ namespace vmeventd {
 struct MetricsServerLimits {
   int connections = 64;
   int connections_of_peer = 16;  // see Clients
-  // From the connection to the last byte of the answer, and to the client's end.
+  // From accepting the connection to the client's close after the last byte of the answer.
   absl::Duration time = absl::Seconds(5);
 };
 
-// Answers GET and HEAD of /metrics by HTTP/1.1, in Prometheus' text format, until it is destroyed:
-// one request a connection. Everything else is 404, another method 405. One thread serves all and
-// waits for nobody: a connection that is too many closes the oldest, of its peer or of all, so that
-// clients that stall keep nobody out.
+// Serves GET and HEAD of /metrics over HTTP/1.1, in Prometheus' text format, until destroyed: one
+// request a connection. Other paths get 404, other methods 405. One thread serves all and never
+// blocks on a client: a connection beyond a limit closes the oldest, of its peer or of all, so that
+// stalled clients lock nobody out.
 class MetricsServer {
  public:
-  // The pointers outlive the server; `metrics` is asked on its thread. The error names the address
-  // and why nothing can be served there.
+  // The pointers must outlive the server; its thread reads `metrics`. The error names the address
+  // and the cause.
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
       const ListenAddress& address, const prometheus::Collectable* metrics,
       RefusalCounters* refusals, const MetricsServerLimits& limits = {});
@@ -36,7 +36,7 @@ class MetricsServer {
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;
 
-  // Where it listens, with the port that the kernel chose.
+  // The listening address, with the port that the kernel chose.
   const ListenAddress& address() const { return socket_->address(); }
 
  private:

@@ -18,7 +18,7 @@ namespace vmeventd {
 namespace {
 
 uint64_t CountDescriptors() {
-  // Linux 6.2 and later have the number at hand.
+  // Linux 6.2 and later report the number as the directory's size.
   struct stat status {};
   if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) {
     return static_cast<uint64_t>(status.st_size);

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// What this process takes of the node, as the kernel says; zero where it does not.
+// The resources that this process uses, according to the kernel; zero if unknown.
 struct ProcessUsage {
   absl::Duration cpu_time;  // of all its threads, in user and kernel mode
   uint64_t resident_bytes = 0;
@@ -16,7 +16,7 @@ struct ProcessUsage {
   uint64_t max_descriptors = 0;  // the soft limit
 };
 
-// When this process was started, by the node's clock as it is set now: to be asked once.
+// When this process started, by the node's clock as it is set now. Call it once.
 absl::Time ReadProcessStartTime();
 
 // Reads /proc. Before Linux 6.2 that takes some microseconds for each open descriptor. Any thread.

@@ -11,22 +11,21 @@ namespace {
 
 constexpr size_t kReadBytes = size_t{256} << 10;
 
-// A turn ends after so many steps of a matcher, where each row that is looked at counts as some,
-// ...
+// A turn ends after this many steps of a matcher; each row that is examined counts as kRowSteps ...
 constexpr size_t kTurnSteps = 1'000'000;
 constexpr size_t kRowSteps = 10;
-// ... and after so many windows of the journal's sequences, each of which is one statement: there
-// SQLite skips what does not pass, which takes a few milliseconds.
+// ... and after this many windows of the journal's sequences. Each window is one statement, in
+// which SQLite skips what does not match; that takes a few milliseconds.
 constexpr uint64_t kWindow = 10'000;
 constexpr int kTurnWindows = 2;
 
-// Collects a turn's events, which come in one direction.
+// Collects a turn's events, which arrive in one direction.
 class Lister {
  public:
   Lister(const EventMatcher& matcher, const ListEventsBounds& bounds, size_t max_bytes)
       : matcher_(matcher), bounds_(bounds), max_bytes_(max_bytes) {}
 
-  // False: the turn is over, and its `next` is set.
+  // False: the turn is over, and `next` is set.
   bool Take(const EventBlock::Entry& entry, absl::string_view encoded) {
     if (steps_ >= kTurnSteps) return EndTurn(entry.sequence);
     steps_ += kRowSteps;
@@ -44,7 +43,7 @@ class Lister {
     return true;
   }
 
-  // Takes what matches of the journal's events [first, last]. False: the turn is over.
+  // Takes the matching events of the journal in [first, last]. False: the turn is over.
   absl::StatusOr<bool> TakeFrom(JournalReader* journal, uint64_t first, uint64_t last,
                                 bool newest_first) {
     bool more = true;
@@ -61,7 +60,7 @@ class Lister {
   // Ends the page before `next`.
   void EndAt(uint64_t next) { turn_.next = next; }
 
-  // Ends the turn before `next` where it has searched enough windows. False: it has not.
+  // Ends the turn before `next` if it has searched enough windows. False: it has not.
   bool EndIfLong(uint64_t next) { return windows_ >= kTurnWindows && !EndTurn(next); }
 
   EventListing turn() && { return std::move(turn_); }
@@ -89,7 +88,7 @@ absl::Status Deleted(uint64_t sequence, uint64_t oldest) {
                    oldest));
 }
 
-// Which of the journal's sequences can be of those times: [first, last].
+// Narrows [first, last] to the journal's sequences that can lie within the bounds' times.
 absl::Status NarrowToTimes(JournalReader* journal, const ListEventsBounds& bounds, uint64_t* first,
                            uint64_t* last) {
   if (bounds.start > absl::InfinitePast()) {
@@ -105,9 +104,8 @@ absl::Status NarrowToTimes(JournalReader* journal, const ListEventsBounds& bound
   return absl::OkStatus();
 }
 
-// Lists of the journal what is from `from` on (0: from the oldest event) up to `last`; false: the
-// page is complete. All of it is read in one view, so that retention cannot come between. `begins`:
-// the page begins there.
+// Lists the journal from `from` (0: the oldest event) up to `last`. False: the page is complete.
+// Reads in one view, so that retention cannot interfere. `begins`: the page begins at `from`.
 absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListEventsBounds& bounds,
                                         uint64_t from, uint64_t last, bool begins, Lister* lister) {
   const ReadSnapshot snapshot = journal->Snapshot();
@@ -116,7 +114,7 @@ absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListEvents
   if (!oldest.ok()) return oldest.status();
   if (from != 0 && from < *oldest) {
     if (begins) return Deleted(from, *oldest);
-    lister->EndAt(from);  // the next page says that it is gone
+    lister->EndAt(from);  // the next page reports the loss
     return false;
   }
   uint64_t first = std::max({from, *oldest, uint64_t{1}});
@@ -147,7 +145,7 @@ absl::Status ListForward(const EventStore& store, JournalReader* journal,
     }
     if (page.blocks.empty()) return absl::OkStatus();
     for (const EventBlockPtr& block : page.blocks) {
-      // The ring may still hold what retention has deleted.
+      // The ring may still hold events that retention has deleted.
       for (uint64_t at = std::max({next, block->first_sequence(), page.range.oldest});
            at <= block->last_sequence(); ++at) {
         const size_t index = at - block->first_sequence();

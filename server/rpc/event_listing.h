@@ -13,18 +13,18 @@
 
 namespace vmeventd {
 
-// What one turn of a listing found.
+// The result of one turn of a listing.
 struct EventListing {
-  std::string events;   // their encodings, as `events` fields
-  int count = 0;        // of them
-  uint64_t next = 0;    // where to go on; 0: there are no more
-  bool in_turn = true;  // false: the turn was over before `page_size` or `max_bytes` was reached
+  std::string events;   // encoded, as `events` fields
+  int count = 0;        // of events
+  uint64_t next = 0;    // where to continue; 0: there are no more
+  bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
 };
 
-// Lists what passes `matcher` and `bounds`, beginning at sequence `from` (0: at the end that the
-// order begins with): of the ring, and of the journal what is older. A turn is some milliseconds of
-// search at the most, whatever the filter, and moves on by one event at least.
-// OUT_OF_RANGE: `from` is no longer retained. History thread.
+// Lists the events that pass `matcher` and `bounds`, starting at sequence `from` (0: where the
+// order begins): newer ones from the ring, older ones from the journal. A turn searches for at most
+// some milliseconds, whatever the filter, and advances by at least one event. OUT_OF_RANGE: `from`
+// is no longer retained. History thread.
 absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
                                             const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,

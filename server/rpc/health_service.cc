@@ -25,7 +25,7 @@ grpc::ByteBuffer Encode(int status) {
   return {&slice, 1};
 }
 
-// The service that is asked for.
+// The service named in a request.
 absl::StatusOr<std::string> ServiceOf(const grpc::ByteBuffer& bytes) {
   HealthCheckRequest request;
   if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
@@ -38,15 +38,15 @@ absl::StatusOr<std::string> ServiceOf(const grpc::ByteBuffer& bytes) {
 
 }  // namespace
 
-// One Health/Watch: sends each status that differs from the one before. Any thread.
+// One Health/Watch: sends each status that differs from the last one sent. Any thread.
 class Health::Watcher : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                         public std::enable_shared_from_this<Health::Watcher> {
  public:
   Watcher(Health* health, std::string service) : health_(health), service_(std::move(service)) {}
 
-  // The status may have changed, or the daemon stops.
+  // Call it when the status may have changed, or the daemon stops.
   void Wake() {
-    const auto self = shared_from_this();  // another thread may end the call meanwhile
+    const auto self = shared_from_this();  // another thread may end the call in the meantime
     std::optional<grpc::Status> finish;
     {
       const MutexLock lock(&mutex_);
@@ -92,7 +92,7 @@ class Health::Watcher : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const std::string service_;
   grpc::ByteBuffer message_;  // in flight
 
-  Mutex mutex_;  // before that of health_
+  Mutex mutex_;  // acquired before the lock of health_
   int sent_ ABSL_GUARDED_BY(mutex_) = -1;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -11,17 +11,17 @@
 
 namespace vmeventd {
 
-// Which services are serving, and the Health/Watch calls of all listeners. Any thread.
+// Which services are serving, and the open Health/Watch calls of all listeners. Any thread.
 class Health {
  public:
   Health();
   ~Health();
 
   void Set(const std::string& service, bool serving);
-  // Everything is NOT_SERVING from now on; each watch ends with UNAVAILABLE once it has said so.
+  // Sets everything to NOT_SERVING for good; each watch sends that and ends with UNAVAILABLE.
   void Drain();
 
-  // Answers a Health/Check and a Health/Watch.
+  // Answer a Health/Check and a Health/Watch.
   void Check(IncomingCall* call) const;
   void Watch(IncomingCall* call);
 
@@ -41,8 +41,8 @@ class Health {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// grpc.health.v1.Health on one listener. gRPC's own counts no calls and waits for a request for
-// ever.
+// grpc.health.v1.Health on one listener. Replaces gRPC's own, which counts no calls and waits
+// forever for a request.
 class HealthService : public CallService {
  public:
   // Both outlive the service.

@@ -22,7 +22,8 @@ void CallGate::Remove(Place place) {
 }
 
 int CallGate::EndUntil(absl::Duration time, const grpc::Status& status) {
-  // No call in the list can go while the lock is held; one that was taken cannot before its end.
+  // No call in the list can end while the lock is held, nor one that was taken before it is ended
+  // here.
   std::vector<IncomingCall*> taken;
   {
     const MutexLock lock(&mutex_);
@@ -48,7 +49,7 @@ void CallGate::Drain() {
   EndUntil(absl::InfiniteDuration(), {grpc::UNAVAILABLE, "vmeventd is shutting down"});
 }
 
-// What gRPC's unary reactors answer to.
+// The reactor of methods written for gRPC's unary calls.
 class IncomingCall::Unary : public grpc::ServerCallbackUnary {
  public:
   Unary(IncomingCall* call, grpc::ServerUnaryReactor* inner) : call_(call), inner_(inner) {}
@@ -63,13 +64,13 @@ class IncomingCall::Unary : public grpc::ServerCallbackUnary {
 
  private:
   grpc::internal::ServerReactor* reactor() override { return inner_; }
-  void CallOnDone() override {}  // IncomingCall::OnDone calls it
+  void CallOnDone() override {}  // called by IncomingCall::OnDone
 
   IncomingCall* const call_;
   grpc::ServerUnaryReactor* const inner_;
 };
 
-// And its streaming ones.
+// The reactor of methods written for gRPC's server streams.
 class IncomingCall::Writer : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
  public:
   Writer(IncomingCall* call, grpc::ServerWriteReactor<grpc::ByteBuffer>* inner)
@@ -89,7 +90,7 @@ class IncomingCall::Writer : public grpc::ServerCallbackWriter<grpc::ByteBuffer>
 
  private:
   grpc::internal::ServerReactor* reactor() override { return inner_; }
-  void CallOnDone() override {}  // IncomingCall::OnDone calls it
+  void CallOnDone() override {}  // called by IncomingCall::OnDone
 
   IncomingCall* const call_;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* const inner_;
@@ -97,7 +98,7 @@ class IncomingCall::Writer : public grpc::ServerCallbackWriter<grpc::ByteBuffer>
 
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
                                   const Handler* handler, CallGate* gate) {
-  auto* const call = new IncomingCall(context, handler, gate);  // destroyed by OnDone
+  auto* const call = new IncomingCall(context, handler, gate);  // OnDone deletes it
   absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer(), kind);
   if (counted.ok()) {
     call->counted_.emplace(*std::move(counted));
@@ -135,7 +136,7 @@ void IncomingCall::MarkEnded() {
 
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
-  if (!TakeWhileReading()) return;  // it took too long, and is ended
+  if (!TakeWhileReading()) return;  // it took too long and was ended
   if (ok) {
     (*handler_)(this);
   } else if (answered_) {

@@ -21,19 +21,19 @@ namespace vmeventd {
 
 class IncomingCall;
 
-// What all calls of all listeners have in common: who may open how many, and how long a request may
-// take to arrive. Any thread.
+// The limits that all calls of all listeners share: how many each peer may open, and how long a
+// request may take to arrive. Any thread.
 class CallGate {
  public:
   static constexpr absl::Duration kRequestTime = absl::Seconds(10);
 
-  // All outlive the gate, and the gate every call.
+  // The pointers must outlive the gate, and the gate every call.
   CallGate(Clients* clients, const Clock* clock, RefusalCounters* refusals)
       : clients_(clients), clock_(clock), refusals_(refusals) {}
 
-  // Ends the calls whose request has not come in kRequestTime. To be called about every second.
+  // Ends the calls whose request has not arrived within kRequestTime. Call it about every second.
   void EndOverdue();
-  // Refuses every call from now on with UNAVAILABLE, and ends those whose request has not come.
+  // Refuses every new call with UNAVAILABLE, and ends those whose request has not arrived.
   void Drain();
 
  private:
@@ -46,7 +46,7 @@ class CallGate {
 
   Place Add(IncomingCall* call);
   void Remove(Place place);
-  // Ends the calls that may wait until `time` or less; returns how many.
+  // Ends the calls whose limit is `time` or earlier; returns how many.
   int EndUntil(absl::Duration time, const grpc::Status& status);
 
   Clients* const clients_;
@@ -56,33 +56,34 @@ class CallGate {
   std::list<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);  // for their request, oldest first
 };
 
-// One call, from its headers on. gRPC 1.51 shows a unary call to its method only when the request
-// is complete, keeps it for as long as it is not, and counts it nowhere. So every method here is
-// one that streams both ways, which is the same on the wire: the call is counted at its headers,
-// and its request is read within kRequestTime or not at all. Owns itself.
+// One call, from its headers on. gRPC 1.51 shows a unary call to its method only once the request
+// is complete, keeps an incomplete call forever, and does not count it. So every method here
+// streams in both directions, which is the same on the wire: the call is counted when its headers
+// arrive, and its request must arrive within kRequestTime. Owns itself.
 class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // Gets a call whose request is complete, on gRPC's thread. Calls one of the methods below once.
+  // Receives a call whose request is complete, on a gRPC thread. Must call one of the methods below
+  // exactly once.
   using Handler = std::function<void(IncomingCall*)>;
 
-  // Begins to read the request, or refuses the call. `handler` and `gate` outlive the call.
+  // Starts to read the request, or refuses the call. `handler` and `gate` must outlive the call.
   static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
                              const Handler* handler, CallGate* gate);
 
   grpc::CallbackServerContext* context() const { return context_; }
   const grpc::ByteBuffer& request() const { return request_; }
 
-  // Lets a method that is written for gRPC's own unary or streaming kind answer: `reactor` is what
-  // it has returned. Its response is `response()`.
+  // Lets a method written for gRPC's own unary or streaming calls answer: `reactor` is what the
+  // method returned; it writes its response to `response()`.
   void AnswerBy(grpc::ServerUnaryReactor* reactor);
   void AnswerBy(grpc::ServerWriteReactor<grpc::ByteBuffer>* reactor);
   grpc::ByteBuffer* response() { return &response_; }
 
-  // Sends `response` and ends the call; or, without one, ends it.
+  // Sends `response` and ends the call.
   void Answer(const grpc::ByteBuffer& response);
   void Refuse(const grpc::Status& status);
-  // Sends `response` and hands the next request to the same handler. Where no more come the call
-  // ends with OK.
+  // Sends `response` and passes the next request to the same handler. The call ends with OK when no
+  // more requests come.
   void AnswerAndReadNext(const grpc::ByteBuffer& response);
 
  private:
@@ -99,13 +100,13 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnDone() override;
 
   void ReadRequest();
-  // True, once: the caller is to end a call that still waits for its request.
+  // True, once: the caller must end the call, which still waits for its request.
   bool TakeWhileReading();
-  // From now on `reactor` gets the call's reactions. Within OnReadDone.
+  // Sends the call's further reactions to `reactor`. Call it within OnReadDone.
   void SetInner(grpc::internal::ServerReactor* reactor);
-  // Once a call.
+  // Counts at most once per call.
   void CountReset();
-  // Before the call is ended, whichever way.
+  // Call it before any end of the call.
   void MarkEnded();
 
   grpc::CallbackServerContext* const context_;
@@ -116,7 +117,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::ByteBuffer response_;
   CallGate::Place place_;  // while it reads
   std::atomic<bool> reset_counted_ = false;
-  bool answered_ = false;    // a request has been
+  bool answered_ = false;    // at least one request was
   bool reads_next_ = false;  // after the write
   std::unique_ptr<Unary> unary_;
   std::unique_ptr<Writer> writer_;
@@ -129,7 +130,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::internal::ServerReactor* inner_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// A service whose methods are IncomingCalls. The paths are as "/package.Service/Method".
+// A service whose methods are IncomingCalls. Paths have the form "/package.Service/Method".
 class CallService : public grpc::Service {
  public:
   // `gate` outlives the service.
@@ -138,7 +139,7 @@ class CallService : public grpc::Service {
   void Add(const std::string& path, IncomingCall::Handler handler,
            CallKind kind = CallKind::kOther);
 
-  // As gRPC's raw callback methods of these two kinds.
+  // gRPC's raw callback methods of these two kinds.
   using UnaryMethod = std::function<grpc::ServerUnaryReactor*(
       grpc::CallbackServerContext*, const grpc::ByteBuffer*, grpc::ByteBuffer*)>;
   using StreamMethod = std::function<grpc::ServerWriteReactor<grpc::ByteBuffer>*(

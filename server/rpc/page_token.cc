@@ -18,12 +18,12 @@ namespace {
 
 constexpr size_t kSignatureBytes = 16;
 
-// What a position begins with that names its journal: a byte that no position of earlier versions
-// begins with, which named none, and a digest of the journal's id.
+// First byte of a position that names its journal, followed by a digest of the journal's id. No
+// position of earlier versions, which named no journal, begins with it.
 constexpr char kNamesJournal = '\x01';
 constexpr size_t kJournalBytes = 8;
-// At the end of a token that names its journal: without the other journal's key this alone tells it
-// from one that was altered.
+// Follows a token that names its journal. A token of another journal, whose key is unknown, can be
+// distinguished from an altered one by this alone.
 constexpr size_t kChecksumBytes = 4;
 
 std::string Digest(absl::string_view bytes, size_t length) {
@@ -33,7 +33,7 @@ std::string Digest(absl::string_view bytes, size_t length) {
   return std::string(reinterpret_cast<const char*>(digest), length);
 }
 
-// Takes off the checksum, if that is right.
+// Removes the checksum if it is right.
 bool ConsumeChecksum(absl::string_view* bytes) {
   if (bytes->size() < kChecksumBytes) return false;
   const absl::string_view rest = bytes->substr(0, bytes->size() - kChecksumBytes);
@@ -48,7 +48,7 @@ PageTokens::PageTokens(std::string key, absl::string_view journal_id)
     : key_(std::move(key)), journal_(kNamesJournal + Digest(journal_id, kJournalBytes)) {}
 
 std::string PageTokens::Sign(absl::string_view question, absl::string_view position) const {
-  // The length keeps apart what would read the same put together.
+  // The length separates pairs whose concatenation would be the same.
   const std::string text = absl::StrCat(question.size(), ":", question, position);
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
@@ -76,19 +76,19 @@ absl::StatusOr<std::string> PageTokens::Read(absl::string_view question,
       if (names_journal) absl::ConsumePrefix(&position, journal_);
       return std::string(position);
     }
-    // What another journal signed cannot be checked here; nothing depends on it.
+    // The signature of another journal cannot be checked; nothing depends on it.
     const absl::string_view journal = position.substr(0, journal_.size());
     if (names_journal && journal.size() == journal_.size() && journal[0] == kNamesJournal &&
         journal != journal_) {
       return absl::OutOfRangeError(
           absl::StrCat("page_token: ", Quote(token),
-                       " is of another journal than this daemon's, which was replaced or restored; "
-                       "begin again without a token"));
+                       " belongs to another journal: this daemon's was replaced or restored; "
+                       "start again without a token"));
     }
   }
   return absl::InvalidArgumentError(
       absl::StrCat("page_token: ", Quote(token),
-                   " was not given by this daemon for these fields; only page_size may differ "
+                   " was not issued by this daemon for these fields; only page_size may differ "
                    "between the pages of one listing"));
 }
 

@@ -8,17 +8,18 @@
 
 namespace vmeventd {
 
-// Makes and reads page tokens: a position, signed together with the question that it belongs to, so
-// that a token that was forged, or taken from another question, is refused. It names its journal in
-// clear, so that one of a journal that was replaced is known as such. Immutable; any thread.
+// Makes and reads page tokens: a position, signed together with the question it belongs to, so that
+// a forged token or one of another question is refused. A token names its journal in clear text, so
+// that a token of a replaced journal is recognised. Immutable; any thread.
 class PageTokens {
  public:
-  // `key`: secret, of the journal `journal_id`.
+  // `key` is the secret of the journal `journal_id`.
   PageTokens(std::string key, absl::string_view journal_id);
 
-  // `question` is everything that decides what is listed, in what order.
+  // `question` is everything that determines what is listed and in which order.
   std::string Make(absl::string_view question, absl::string_view position) const;
-  // The position. INVALID_ARGUMENT: not made for this question. OUT_OF_RANGE: of another journal.
+  // Returns the position. INVALID_ARGUMENT: not made for this question. OUT_OF_RANGE: of another
+  // journal.
   absl::StatusOr<std::string> Read(absl::string_view question, absl::string_view token) const;
 
  private:

@@ -18,17 +18,18 @@
 namespace vmeventd {
 namespace {
 
-// Room for the fields of a response that are not its list.
+// Room for the response's fields other than its list.
 constexpr size_t kReservedBytes = size_t{8} << 10;
-// A page of ListVms ends after so many steps of a matcher, some milliseconds.
+// A page of ListVms ends after this many steps of a matcher, which take some milliseconds.
 constexpr size_t kMaxListSteps = 2'000'000;
 
 void ClearEmptyFilter(v1::ListEventsRequest* request) {
-  if (request->filter().ByteSizeLong() == 0) request->clear_filter();  // it means the same
+  if (request->filter().ByteSizeLong() == 0)
+    request->clear_filter();  // an empty filter means the same
 }
 void ClearEmptyFilter(v1::ListVmsRequest*) {}
 
-// The same text for the same question to the same journal, whatever page of it is asked for.
+// A text that is the same for all pages of one question to one journal.
 template <typename Request>
 std::string QuestionOf(const JournalIdentity& identity, Request request) {
   request.clear_page_token();
@@ -43,7 +44,7 @@ std::string QuestionOf(const JournalIdentity& identity, Request request) {
   return text;
 }
 
-// What a ListVms request lets through.
+// Decides which VMs a ListVms request selects.
 class VmMatcher {
  public:
   explicit VmMatcher(const v1::ListVmsRequest& request)
@@ -64,16 +65,16 @@ class VmMatcher {
   unsigned states_ = 0;  // a bit a value; 0: all
 };
 
-// A key as a token's position. No name or path holds a zero byte.
+// A key as a token's position. No name or path contains a zero byte.
 std::string PositionOf(const VmRecord& vm) {
   const VmKey key = vm.key();
   return absl::StrJoin({key.name, key.run_id, key.path}, absl::string_view("\0", 1));
 }
 
-// Which of several entries of one name is meant, where no run id says so.
+// Picks the entry that a name without a run id means.
 absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const std::string& name) {
   std::vector<VmRecordPtr> running;
-  VmRecordPtr unseen;   // a socket behind which no process was seen yet
+  VmRecordPtr unseen;   // a socket whose process was not seen yet
   VmRecordPtr stopped;  // the newest
   for (const VmRecordPtr& vm : named) {
     if (vm->stopped()) {
@@ -105,13 +106,14 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
     const absl::StatusOr<JournalReader*>& journal) {
   if (!journal.ok()) return journal.status();
   if (store_->identity() != identity_) {
-    return absl::UnavailableError("the journal was replaced meanwhile; try again");
+    return absl::UnavailableError("the journal was replaced during the query; try again");
   }
   const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
   absl::StatusOr<EventListing> found =
       ListEventsFrom(*store_, *journal, matcher_, bounds_, newest_first_, from_, room);
   if (!found.ok()) {
-    // What was found stands. Retention has passed where it would go on, which the next page says.
+    // Keep what was found. Retention has deleted where it would continue; the next page reports
+    // that.
     if (events_.empty() || !absl::IsOutOfRange(found.status())) return found.status();
     return Response();
   }
@@ -120,7 +122,7 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
   } else if (found->events.size() <= room) {
     events_ += found->events;
   } else {
-    return Response();  // one event that is larger than the room: it begins the next page
+    return Response();  // an event larger than the room left begins the next page
   }
   from_ = found->next;
   bounds_.page_size -= found->count;

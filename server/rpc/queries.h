@@ -17,15 +17,15 @@
 
 namespace vmeventd {
 
-// One ListEvents call on its way: it is answered in turns of some milliseconds, between which
-// others may have theirs.
+// A ListEvents call in progress: answered in turns of some milliseconds, so that others get theirs
+// in between.
 class EventsQuery {
  public:
-  // A page ends after so many turns, so that it may hold nothing though another follows.
+  // A page ends after this many turns, so it may be empty though another page follows.
   static constexpr int kMaxTurns = 15;
 
-  // Goes on for a turn. The bytes of the response; unset: call it again. History thread, whose
-  // reader it gets.
+  // Runs one turn. Returns the bytes of the response; unset: call it again. History thread, with
+  // its reader.
   std::optional<absl::StatusOr<std::string>> Continue(
       const absl::StatusOr<JournalReader*>& journal);
 
@@ -44,25 +44,24 @@ class EventsQuery {
   std::string Response() const;
 
   const EventStore* const store_;
-  const JournalIdentityPtr identity_;  // of the journal that `from_` is of
+  const JournalIdentityPtr identity_;  // of the journal of `from_`
   const std::string question_;
   const EventMatcher matcher_;
-  ListEventsBounds bounds_;  // its page_size is what the page still lacks
+  ListEventsBounds bounds_;  // page_size is what the page still lacks
   const bool newest_first_;
   uint64_t from_;
   std::string events_;
   int turns_ = 0;
 };
 
-// The questions about events and VMs, each answered by the bytes of its response message: what is
-// stored encoded is not encoded again. Checks its requests. Any thread, where nothing
-// else is said.
+// Answers the queries about events and VMs with the bytes of their responses: stored encodings are
+// not encoded again. Checks its requests. Any thread, unless stated otherwise.
 class Queries {
  public:
-  // No answer is longer: a page ends early instead.
+  // The largest response: a page ends early to stay below it.
   static constexpr size_t kMaxResponseBytes = 1 << 20;
 
-  // `store` outlives it.
+  // `store` must outlive it.
   explicit Queries(const EventStore* store) : store_(store) {}
 
   absl::StatusOr<std::unique_ptr<EventsQuery>> ListEvents(

@@ -9,11 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/quote.h"
+#include "base/utf8.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "grpcpp/support/proto_buffer_reader.h"
-#include "watcher/core/names.h"
 
 namespace vmeventd {
 namespace {
@@ -23,17 +23,15 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-constexpr int kMaxDepth = 10;  // no request is nested as deep
+constexpr int kMaxDepth = 10;  // no request is nested this deep
 
-// A field whose text is not UTF-8.
+// A text field that is not UTF-8.
 struct BadText {
   std::string field;  // as "filter.vm_names[2]"
   std::string value;
 };
 
-bool IsUtf8(const std::string& text) { return EscapeNonUtf8(text) == text; }
-
-// The first text in the encoding of a message that is not UTF-8; unset: there is none, or the
+// The first text field of an encoded message that is not UTF-8; unset: there is none, or the
 // encoding is malformed before it.
 std::optional<BadText> FindBadText(const std::string& bytes, const Descriptor& type,
                                    const std::string& prefix, int depth) {
@@ -57,7 +55,7 @@ std::optional<BadText> FindBadText(const std::string& bytes, const Descriptor& t
     }
     std::string name = absl::StrCat(prefix, field->name());
     if (field->is_repeated()) absl::StrAppend(&name, "[", counts[field->number()]++, "]");
-    if (is_text && !IsUtf8(value)) return BadText{std::move(name), std::move(value)};
+    if (is_text && !IsValidUtf8(value)) return BadText{std::move(name), std::move(value)};
     if (is_message && depth < kMaxDepth) {
       std::optional<BadText> bad =
           FindBadText(value, *field->message_type(), absl::StrCat(name, "."), depth + 1);
@@ -80,13 +78,13 @@ std::string ToString(const grpc::ByteBuffer& bytes) {
 }  // namespace
 
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
-  // Before protobuf does, which refuses such a text as well, and names neither field nor value.
+  // Check first: protobuf refuses such a text as well, but names neither field nor value.
   const std::optional<BadText> bad = FindBadText(ToString(bytes), *message->GetDescriptor(), "", 0);
   if (bad.has_value()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(bad->field, ": ", Quote(bad->value), " is not UTF-8, as every text must be"));
+        absl::StrCat(bad->field, ": ", Quote(bad->value), " is not UTF-8"));
   }
-  grpc::ByteBuffer copy = bytes;  // shares the memory; the reader wants to own it
+  grpc::ByteBuffer copy = bytes;  // shares the memory; the reader takes ownership
   grpc::ProtoBufferReader reader(&copy);
   if (reader.status().ok() && message->ParseFromZeroCopyStream(&reader)) return absl::OkStatus();
   return absl::InvalidArgumentError(

@@ -7,8 +7,8 @@
 
 namespace vmeventd {
 
-// Reads a request that came as bytes. INVALID_ARGUMENT where it is no message of that type; of a
-// text that is not UTF-8 the error names field, value and rule.
+// Parses a request from bytes. INVALID_ARGUMENT if they are no such message; for a text that is not
+// UTF-8 the error names field, value and rule.
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 }  // namespace vmeventd

@@ -60,7 +60,7 @@ absl::Status CheckNames(const std::string& field,
   return absl::OkStatus();
 }
 
-// `is_valid` is the enum's generated check; 0 is UNSPECIFIED in each.
+// `is_valid` is the enum's generated check; 0 is UNSPECIFIED in every enum.
 absl::Status CheckEnums(const std::string& field,
                         const google::protobuf::RepeatedField<int>& values, bool (*is_valid)(int),
                         const std::string& type) {
@@ -131,14 +131,14 @@ absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
   return *interval;
 }
 
-// A value that names something: it need not be set.
+// Checks a value that names something and may be empty.
 absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
   if (value.size() <= max_bytes) return absl::OkStatus();
   return Invalid(field, Quote(value),
                  absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
 }
 
-// Whether a text, which is UTF-8, holds a control character (C0, DEL, C1) or a line separator.
+// Whether a UTF-8 text contains a control character (C0, DEL, C1) or a line separator.
 bool HoldsControl(absl::string_view text) {
   for (; !text.empty(); text.remove_prefix(1)) {
     if (absl::ascii_iscntrl(static_cast<unsigned char>(text[0]))) return true;
@@ -149,17 +149,17 @@ bool HoldsControl(absl::string_view text) {
   return false;
 }
 
-// A text for people. Line breaks and other control characters would forge log lines.
+// Checks a text for people. Line breaks and other control characters could forge log lines.
 absl::Status CheckText(const std::string& field, const std::string& text, size_t max_bytes) {
   if (absl::StripAsciiWhitespace(text).empty()) {
-    return Invalid(field, Quote(text), "must not be empty: it is what people will read");
+    return Invalid(field, Quote(text), "must not be empty: people read it");
   }
   if (text.size() > max_bytes) {
     return Invalid(field, absl::StrCat(text.size(), " bytes"),
                    absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));
   }
   if (HoldsControl(text)) {
-    return Invalid(field, Quote(text), "must not hold line breaks or other control characters");
+    return Invalid(field, Quote(text), "must not contain line breaks or other control characters");
   }
   return absl::OkStatus();
 }
@@ -180,13 +180,13 @@ absl::StatusOr<WatchStart> CheckStart(const v1::WatchEventsRequest& request) {
   if (request.start_case() == Case::kAfterSequence) {
     if (request.journal_id().empty()) {
       return Invalid("journal_id", "\"\"",
-                     "must not be empty with after_sequence: it says where the sequence is from");
+                     "is required with after_sequence: it names the journal of the sequence");
     }
     return AfterSequence{request.after_sequence(), request.journal_id()};
   }
   if (!request.journal_id().empty()) {
     return Invalid("journal_id", Quote(request.journal_id()),
-                   "is allowed with after_sequence only");
+                   "is allowed only with after_sequence");
   }
   switch (request.start_case()) {
     case Case::kSince: {

@@ -11,15 +11,15 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/qmp/node_watcher.h"
 
-// What a request must be, apart from what is known or retained. An error is INVALID_ARGUMENT and
-// names the field, its value and the rule. Pure; any thread.
+// Checks requests against the contract, without regard to what is known or retained. An error is
+// INVALID_ARGUMENT and names the field, its value and the rule. Pure; any thread.
 
 namespace vmeventd {
 
 inline constexpr int kMaxListEntries = 1'000;   // of each list of a filter
 inline constexpr size_t kMaxNameBytes = 1'024;  // of a name or a pattern
-// Of the name patterns of one filter: those with a wildcard, each of which is compared with every
-// name; and the bytes of all, which a stream keeps for as long as it is open.
+// Limits of the name patterns of one filter: patterns with a wildcard, each of which is compared
+// with every name; and the bytes of all, which a stream keeps while it is open.
 inline constexpr int kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
 inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;
@@ -33,7 +33,7 @@ inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
 
-// The times that are listed: [start, end).
+// The requested times: [start, end).
 struct ListEventsBounds {
   absl::Time start = absl::InfinitePast();
   absl::Time end = absl::InfiniteFuture();
@@ -41,12 +41,12 @@ struct ListEventsBounds {
 };
 absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& request);
 
-// The page size.
+// Returns the page size.
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);
 
 absl::Status CheckGetVm(const v1::GetVmRequest& request);
 
-// What to declare; its intent_id is not set.
+// Returns the intent to declare; its intent_id is not set.
 absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request);
 absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request);
 

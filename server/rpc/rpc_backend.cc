@@ -8,7 +8,7 @@
 namespace vmeventd {
 namespace {
 
-// GetServerInfoResponse.capabilities: what came to the contract after 0.1.0, in order.
+// GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
     "event-problems", "event-state", "intent-end",       "intent-request-id",
     "missing-ranges", "node-id",     "shutdown-caveats", "unfollowed-sockets",
@@ -35,8 +35,8 @@ void RpcBackend::StopIntents() { SetWatcher(nullptr); }
 absl::Status RpcBackend::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
   if (!store_->journal_writable()) {
     return absl::UnavailableError(
-        "the journal cannot be written now, so that an intent would be lost with a restart of "
-        "vmeventd; try again later");
+        "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
+        "try again later");
   }
   const MutexLock lock(&mutex_);
   if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
@@ -47,7 +47,7 @@ absl::Status RpcBackend::WithWatcher(const std::function<void(NodeWatcher*)>& us
 absl::Status RpcBackend::CheckDurable(absl::string_view what) const {
   if (store_->journal_writable()) return absl::OkStatus();
   return absl::UnavailableError(
-      absl::StrCat("the journal cannot be written now, so that a restart of vmeventd would undo "
+      absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
                    "this: ",
                    what, "; try again later"));
 }

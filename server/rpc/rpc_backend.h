@@ -28,7 +28,7 @@ struct ServerFacts {
 // What the services of all listeners answer from. Any thread.
 class RpcBackend {
  public:
-  // All outlive the backend.
+  // All pointers must outlive the backend.
   RpcBackend(ServerFacts facts, const EventStore* store, const Queries* queries, History* history,
              StreamHub* hub, RefusalCounters* refusals);
 
@@ -37,19 +37,19 @@ class RpcBackend {
   StreamHub* hub() const { return hub_; }
   RefusalCounters* refusals() const { return refusals_; }
 
-  // Where intents go to, from now on. `watcher` outlives the backend, or StopIntents is called
-  // before it ends.
+  // From now on, intents go to `watcher`, which must outlive the backend unless StopIntents is
+  // called first.
   void SetWatcher(NodeWatcher* watcher);
-  // Refuses intents from now on; what the watcher has been given it still answers.
+  // Refuses intents from now on. The watcher still answers those it already has.
   void StopIntents();
-  // Calls `use` with the watcher, unless intents cannot be taken now. Nothing that `use` calls may
-  // come back here: what the watcher answers at once is an error.
+  // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call
+  // back into the backend; an answer the watcher gives at once is an error.
   absl::Status WithWatcher(const std::function<void(NodeWatcher*)>& use);
-  // For the answer about an intent whose event was just published, on the publishing thread: OK if
-  // that is durable, else UNAVAILABLE with `what` was done.
+  // Checks the event of an intent that was just published; called on the publishing thread. OK if
+  // it is durable, else UNAVAILABLE, saying that `what` was done.
   absl::Status CheckDurable(absl::string_view what) const;
-  // Withdraws an intent that is not durable, so that what a client hears is true after a restart
-  // too. Does not wait.
+  // Withdraws an intent that is not durable, so that the client's answer stays true after a
+  // restart. Does not block.
   void TakeBackIntent(const std::string& intent_id);
 
   v1::GetServerInfoResponse Info() const;

@@ -12,7 +12,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr std::chrono::seconds kTimeout(5);  // for what is answered from memory
+constexpr std::chrono::seconds kTimeout(5);  // their answers come from memory
 constexpr char kReflection[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 constexpr const char* kChannelz[] = {
     "/grpc.channelz.v1.Channelz/GetTopChannels", "/grpc.channelz.v1.Channelz/GetServers",
@@ -34,7 +34,7 @@ std::unique_ptr<grpc::ServerBuilderOption> WithoutPlugins() {
   return std::make_unique<RemovePlugins>();
 }
 
-// One request under way. Owns itself.
+// One request in progress. Owns itself.
 struct Tools::Forwarded {
   Tools* tools;
   IncomingCall* call;

@@ -12,28 +12,29 @@
 
 namespace vmeventd {
 
-// gRPC's own services for tools, reflection and channelz, on a server of the process that no client
-// reaches. They are of the kind that holds a thread for each open call, so that here they only get
-// requests that are complete. Any thread.
+// gRPC's own services for tools, reflection and channelz, on an in-process server that no client
+// reaches directly. They block a thread for each open call, so they only get complete requests. Any
+// thread.
 class Tools {
  public:
   static constexpr int kMaxThreads = 8;
   static constexpr int kMaxWaiting = 16;  // requests under way; more get RESOURCE_EXHAUSTED
 
-  // Null: gRPC cannot start a server; its log has the reason.
+  // Null: gRPC cannot start a server; its log states the cause.
   static std::unique_ptr<Tools> Start();
   ~Tools();
   Tools(const Tools&) = delete;
   Tools& operator=(const Tools&) = delete;
 
-  // Lets `method` answer the request. `streams`: the client may ask again on the same call.
+  // Lets `method` answer the request. `streams`: the client may send more requests on the same
+  // call.
   void Forward(const std::string& method, bool streams, IncomingCall* call);
 
  private:
   struct Forwarded;
   Tools();
 
-  std::vector<std::unique_ptr<grpc::Service>> named_;  // only for reflection to list
+  std::vector<std::unique_ptr<grpc::Service>> named_;  // listed by reflection only
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::GenericStub> stub_;
   std::atomic<int> waiting_ = 0;
@@ -42,11 +43,11 @@ class Tools {
 // Reflection and channelz on one listener.
 class ToolService : public CallService {
  public:
-  // Both outlive the service.
+  // Both must outlive the service.
   ToolService(Tools* tools, CallGate* gate);
 };
 
-// For a ServerBuilder of listeners: without the services that Tools has.
+// For the ServerBuilder of a listener: removes the services that Tools provides.
 std::unique_ptr<grpc::ServerBuilderOption> WithoutPlugins();
 
 }  // namespace vmeventd

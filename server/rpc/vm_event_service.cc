@@ -17,7 +17,7 @@ namespace {
 
 constexpr size_t kMaxRequestBytes = 1 << 20;
 
-// Finishes a call with the bytes of its response, or why there are none.
+// Finishes a call with the bytes of its response, or returns the error.
 absl::Status FinishCall(const absl::StatusOr<std::string>& answered, grpc::ByteBuffer* response,
                         grpc::ServerUnaryReactor* reactor) {
   if (answered.ok()) {
@@ -31,7 +31,7 @@ absl::Status FinishCall(const absl::StatusOr<std::string>& answered, grpc::ByteB
 // A ListEvents call, which may be cancelled while it waits for its turn.
 class ListEventsCall : public grpc::ServerUnaryReactor {
  public:
-  // Whether the client has gone. Outlives the call.
+  // Whether the client has cancelled. Outlives the call.
   std::shared_ptr<const std::atomic<bool>> cancelled() const { return cancelled_; }
 
   void OnCancel() override { *cancelled_ = true; }
@@ -53,7 +53,7 @@ absl::Status VmEventServiceImpl::Parse(const grpc::ByteBuffer& bytes, Message* m
   return ParseMessage(bytes, message);
 }
 
-// Reads one request, answers it with `answer`, which returns the bytes of the response.
+// Parses a request and answers it with `answer`, which returns the bytes of the response.
 template <typename Request, typename Answer>
 grpc::ServerUnaryReactor* VmEventServiceImpl::Unary(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer& bytes,
@@ -78,7 +78,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* VmEventServiceImpl::WatchEvents(
 grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
-  auto* const call = new ListEventsCall;  // deletes itself when it is done
+  auto* const call = new ListEventsCall;  // deletes itself when done
   const auto begin = [&]() -> absl::StatusOr<std::shared_ptr<EventsQuery>> {
     v1::ListEventsRequest message;
     absl::Status status = Parse(*request, &message);
@@ -93,7 +93,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerCon
   }
   const auto turn = [this, call, response, query = *query](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-    // Of all that the journal answers only the queue of its readers gives this code.
+    // Among the journal's errors, only its reader queue returns this code.
     if (absl::IsResourceExhausted(journal.status())) backend_->refusals()->Count(Refusal::kQueries);
     const std::optional<absl::StatusOr<std::string>> answer = query->Continue(journal);
     if (!answer.has_value()) return false;

@@ -9,8 +9,8 @@
 
 namespace vmeventd {
 
-// Every method takes and gives bytes: streams share what was encoded once, and a request that is no
-// message can be answered with INVALID_ARGUMENT (gRPC itself would say UNIMPLEMENTED).
+// Every method takes and returns bytes: streams share what was encoded once, and a request that
+// cannot be parsed gets INVALID_ARGUMENT (gRPC itself would answer UNIMPLEMENTED).
 using RawVmEventService = v1::VmEventService::WithRawCallbackMethod_WatchEvents<
     v1::VmEventService::WithRawCallbackMethod_ListEvents<
         v1::VmEventService::WithRawCallbackMethod_ListVms<
@@ -20,11 +20,11 @@ using RawVmEventService = v1::VmEventService::WithRawCallbackMethod_WatchEvents<
                         v1::VmEventService::WithRawCallbackMethod_GetServerInfo<
                             v1::VmEventService::Service>>>>>>>;
 
-// The RPCs as one listener offers them: thin; the policy decides who may call, and the backend
-// answers. gRPC's threads; no method blocks.
+// The RPCs of one listener: a thin layer. The policy decides who may call; the backend answers.
+// Runs on gRPC's threads; no method blocks.
 class VmEventServiceImpl : public RawVmEventService {
  public:
-  // Both outlive the service.
+  // Both must outlive the service.
   VmEventServiceImpl(RpcBackend* backend, const AccessPolicy* policy)
       : backend_(backend), policy_(policy) {}
 

@@ -19,14 +19,14 @@ TEST(ParseDuration, AddsItsTerms) {
   EXPECT_EQ(ParseDuration("0s"), absl::ZeroDuration());
 }
 
-TEST(ParseDuration, RefusesWhatIsNone) {
+TEST(ParseDuration, RefusesOtherText) {
   for (const char* text : {"", "+", "10", "s", "-3s", "1h-3m", "inf", "1 h", "1..5s", "1e3s", "1x",
                            "nan", "1h30", " 1h"}) {
     EXPECT_EQ(ParseDuration(text), std::nullopt) << text;
   }
 }
 
-TEST(PrintDuration, WritesWhatParseDurationTakes) {
+TEST(PrintDuration, PrintsWhatParseDurationReads) {
   EXPECT_EQ(PrintDuration(absl::Hours(24 * 30)), "30d");
   EXPECT_EQ(PrintDuration(absl::Minutes(90)), "1h30m");
   EXPECT_EQ(PrintDuration(absl::Milliseconds(500)), "500ms");

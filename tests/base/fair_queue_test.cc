@@ -29,7 +29,7 @@ TEST(FairQueue, OwnersTakeTurnsAndEachKeepsItsOrder) {
   EXPECT_EQ(queue.size_of("a"), 0u);
 }
 
-TEST(FairQueue, WhoComesBackStandsAtTheEnd) {
+TEST(FairQueue, AReturningOwnerGoesToTheEnd) {
   FairQueue<std::string> queue;
   queue.Push("a", "a1");
   queue.Push("b", "b1");
@@ -38,7 +38,7 @@ TEST(FairQueue, WhoComesBackStandsAtTheEnd) {
   EXPECT_THAT(PopAll(&queue), ElementsAre("b1", "a2"));
 }
 
-TEST(FairQueue, TakesTheLatestFromTheLongestLine) {
+TEST(FairQueue, TakesTheNewestFromTheLongestLine) {
   FairQueue<std::string> queue;
   queue.Push("a", "a1");
   for (const char* item : {"b1", "b2", "b3"}) queue.Push("b", item);

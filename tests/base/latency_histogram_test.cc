@@ -7,7 +7,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(LatencyHistogram, CountsEachTimeInTheBucketOfTheNextBound) {
+TEST(LatencyHistogram, CountsEachLatencyInTheBucketOfTheNextBound) {
   LatencyHistogram histogram;
   histogram.Observe(absl::ZeroDuration());
   histogram.Observe(absl::Microseconds(100));
@@ -23,7 +23,7 @@ TEST(LatencyHistogram, CountsEachTimeInTheBucketOfTheNextBound) {
   EXPECT_EQ(snapshot.sum, absl::Hours(1) + absl::Seconds(60) + absl::Microseconds(201));
 }
 
-TEST(LatencyHistogram, AClockThatWasSetBackCountsAsNoTime) {
+TEST(LatencyHistogram, AClockSetBackCountsAsZero) {
   LatencyHistogram histogram;
   histogram.Observe(-absl::Hours(1));
   EXPECT_EQ(histogram.Read().counts.front(), 1u);

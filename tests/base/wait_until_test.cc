@@ -7,7 +7,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(WaitUntil, ReturnsAtOnceWhereTheConditionHolds) {
+TEST(WaitUntil, ReturnsAtOnceIfTheConditionHolds) {
   Mutex mutex;
   CondVar changed;
   const MutexLock lock(&mutex);
@@ -22,7 +22,7 @@ TEST(WaitUntil, GivesUpAtItsTimeout) {
   EXPECT_FALSE(WaitUntil(&changed, &mutex, -absl::Seconds(1), [] { return false; }));
 }
 
-TEST(WaitUntil, SeesWhatAnotherThreadChanges) {
+TEST(WaitUntil, SeesChangesOfAnotherThread) {
   Mutex mutex;
   CondVar changed;
   int value = 0;

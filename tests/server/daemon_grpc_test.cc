@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 constexpr char kHealthCheck[] = "/grpc.health.v1.Health/Check";
 
-// "SERVING", "NOT_SERVING" or the call's error, as the health service says.
+// "SERVING", "NOT_SERVING" or the call's error, from the health service.
 std::string Health(const TestServer& server, const std::string& service) {
   std::string request;
   if (!service.empty()) {
@@ -71,7 +71,7 @@ TEST(VmEventService, AnswersEveryQuestion) {
   EXPECT_EQ(vm.vm().ref().run_id(), "run-a");
 }
 
-TEST(Reflection, KnowsEveryServiceThatItLists) {
+TEST(Reflection, DescribesEveryServiceThatItLists) {
   const TestServer server;
   for (const char* service :
        {"vmeventd.v1.VmEventService", "grpc.health.v1.Health", "grpc.channelz.v1.Channelz"}) {
@@ -81,8 +81,8 @@ TEST(Reflection, KnowsEveryServiceThatItLists) {
   }
 }
 
-// A watcher that takes intents and answers with `answer`: what it declares on another thread, as
-// the pump does.
+// A watcher that accepts intents and answers with `answer`; it answers declarations on another
+// thread, as the pump does.
 class IntentWatcher : public NodeWatcher {
  public:
   ~IntentWatcher() override {
@@ -129,7 +129,7 @@ grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
   return server.NewStub()->DeclareIntent(&context, request, response);
 }
 
-TEST(VmEventService, PassesIntentsOnAndAnswersWithWhatCameOfThem) {
+TEST(VmEventService, PassesIntentsOnAndAnswersWithTheResult) {
   TestServer server;
   IntentWatcher watcher;
   server.backend().SetWatcher(&watcher);
@@ -157,7 +157,7 @@ TEST(VmEventService, PassesIntentsOnAndAnswersWithWhatCameOfThem) {
   EXPECT_EQ(Declare(server, &first, "").error_code(), grpc::INVALID_ARGUMENT);
 }
 
-TEST(VmEventService, TakesNoIntentThatItCouldNotKeep) {
+TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
   TestServer server;
   IntentWatcher watcher;
   server.backend().SetWatcher(&watcher);
@@ -169,7 +169,7 @@ TEST(VmEventService, TakesNoIntentThatItCouldNotKeep) {
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
 }
 
-TEST(VmEventService, ConfirmsNoIntentThatIsNotDurable) {
+TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   TestServer server;
   IntentWatcher watcher;
   server.backend().SetWatcher(&watcher);
@@ -190,7 +190,7 @@ TEST(VmEventService, ConfirmsNoIntentThatIsNotDurable) {
             grpc::UNAVAILABLE);
 }
 
-TEST(VmEventService, RefusesBytesThatAreNoRequest) {
+TEST(VmEventService, RefusesMalformedRequests) {
   TestServer server;
   for (const char* method :
        {"ListEvents", "ListVms", "GetVm", "DeclareIntent", "WithdrawIntent", "GetServerInfo"}) {
@@ -262,10 +262,10 @@ TEST(GrpcServer, SharesNoAddress) {
   const absl::Status same_port = start({port}).status();
   EXPECT_THAT(std::string(same_port.message()), HasSubstr(port.ToString()));
   EXPECT_THAT(std::string(same_port.message()), HasSubstr("another process listens on this port"));
-  EXPECT_EQ(access(socket.path.c_str(), F_OK), 0) << "the first one's socket is still there";
+  EXPECT_EQ(access(socket.path.c_str(), F_OK), 0) << "the first server's socket still exists";
 
   first->reset();
-  EXPECT_NE(access(socket.path.c_str(), F_OK), 0) << "it takes its socket with it";
+  EXPECT_NE(access(socket.path.c_str(), F_OK), 0) << "it removes its socket";
   EXPECT_TRUE(start({socket, port}).ok());
 }
 
@@ -296,7 +296,7 @@ TEST(Daemon, ServesAndStopsWhenAsked) {
   EXPECT_NE(access((directory / "run/s").c_str(), F_OK), 0);
 }
 
-TEST(Daemon, IsAloneInItsStateDirectory) {
+TEST(Daemon, LocksItsStateDirectory) {
   const TemporaryDirectory directory;
   const SystemClock clock;
   const Config config = DaemonConfig(directory);

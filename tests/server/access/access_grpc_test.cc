@@ -13,7 +13,7 @@
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_server.h"
 
-// Who may call what, and how much of it, over live connections.
+// Who may call which methods, and how often, over live connections.
 
 namespace vmeventd {
 namespace {
@@ -53,7 +53,7 @@ grpc::Status Info(const std::shared_ptr<grpc::Channel>& channel) {
   return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &response);
 }
 
-// TestServer has no watcher: an intent that may be declared is answered with UNAVAILABLE.
+// TestServer has no watcher: an operator's intent is answered with UNAVAILABLE.
 void ExpectOperator(const std::shared_ptr<grpc::Channel>& channel) {
   EXPECT_EQ(Declare(channel).error_code(), grpc::UNAVAILABLE);
   EXPECT_EQ(Withdraw(channel).error_code(), grpc::UNAVAILABLE);
@@ -82,7 +82,7 @@ TEST(Roles, AreTheListeners) {
   EXPECT_EQ(server.refusals().value(Refusal::kRole), 4);
 }
 
-TEST(Roles, AReaderWatchesAndAsks) {
+TEST(Roles, AReaderMayWatchAndQuery) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s") + ",role=reader")}});
   server.PushEach("a", 3);
@@ -96,7 +96,7 @@ TEST(Roles, AReaderWatchesAndAsks) {
   EXPECT_TRUE(stub->ListVms(&context, {}, &vms).ok());
 }
 
-// A server that speaks TLS with clients of an authority.
+// A server with mutual TLS.
 class Tls : public ::testing::Test {
  protected:
   std::shared_ptr<grpc::ChannelCredentials> Credentials(const CertificateFiles* own) const {
@@ -153,7 +153,7 @@ TEST_F(Tls, ANameOfAnotherKindMakesNoOperator) {
   ExpectReader(Channel(ClientCertificate("mover.example")), "URI mover.example");
 }
 
-TEST_F(Tls, EverybodyElseIsAReader) {
+TEST_F(Tls, EveryOtherClientIsAReader) {
   ExpectReader(Channel(ClientCertificate("spiffe://site/mover")), "spiffe://site/mover");
   ExpectReader(Channel(ClientCertificate("spiffe://site/Mover/x")), "--tls-operator");
   CertificateOptions nameless;
@@ -178,7 +178,7 @@ TEST_F(Tls, RefusesStrangers) {
   EXPECT_TRUE(Info(Channel(ClientCertificate("spiffe://any"))).ok());
 }
 
-TEST_F(Tls, ARequestThatDoesNotComeEndsTheCall) {
+TEST_F(Tls, AMissingRequestEndsTheCall) {
   const auto channel = Channel(ClientCertificate("spiffe://site/Reader"));
   std::vector<std::unique_ptr<OpenCall>> calls;
   for (const char* method : {"/vmeventd.v1.VmEventService/GetVm", "/grpc.health.v1.Health/Check",
@@ -191,7 +191,7 @@ TEST_F(Tls, ARequestThatDoesNotComeEndsTheCall) {
   for (const auto& call : calls) EXPECT_EQ(call->Finish().error_code(), grpc::DEADLINE_EXCEEDED);
 }
 
-TEST_F(Tls, WithoutAnAuthorityForClientsEverybodyIsAReader) {
+TEST_F(Tls, WithoutAClientAuthorityEveryClientIsAReader) {
   const auto tls = TlsFiles::Open({files_.certificate, files_.key, ""}, &clock_).value();
   const TestServer server({.addresses = {Address("127.0.0.1:0")}, .tls = tls.get()});
   ExpectReader(ChannelOfItsOwn(server.address(), Credentials(nullptr)), "role=operator");
@@ -210,14 +210,14 @@ TEST_F(Tls, ACertificateIsReplacedUnderAnOpenStream) {
   clock_.Advance(absl::Seconds(2));
   EXPECT_EQ(Info(Channel(&own)).error_code(), grpc::UNAVAILABLE) << "the new one is not trusted";
   server_.PushEach("a", 1);
-  EXPECT_EQ(stream.NextSequences(1).front(), 1) << "the stream goes on";
+  EXPECT_EQ(stream.NextSequences(1).front(), 1) << "the stream continues";
 
   ReplaceCertificate(authority_->Issue(ServerCertificate()), files_);
   clock_.Advance(absl::Seconds(2));
   EXPECT_TRUE(Info(Channel(&own)).ok());
 }
 
-TEST(Limits, StreamsInAllAndOfAPeer) {
+TEST(Limits, StreamsInTotalAndPerPeer) {
   const TemporaryDirectory directory;
   StreamOptions options;
   options.max_streams = 3;
@@ -239,8 +239,8 @@ TEST(Limits, StreamsInAllAndOfAPeer) {
   EXPECT_TRUE(fourth.Next().has_progress());
 }
 
-// Of each method so often, from each peer.
-TEST(Limits, ListEventsAndListVmsSoOften) {
+// Each method has its own limit, per peer.
+TEST(Limits, ListEventsAndListVmsPerSecond) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "s")), Address("127.0.0.1:0")},
                      .list_rate = 1});
@@ -294,7 +294,7 @@ TEST(Limits, RequestSize) {
 }
 
 // A scrape of the metrics may come while the daemon stops.
-TEST(Limits, AreToldAfterTheEnd) {
+TEST(Limits, RefusalsAreReadableAfterTheEnd) {
   TestServer server;
   const std::string address = server.address();
   EXPECT_TRUE(Info(server.NewChannel()).ok());

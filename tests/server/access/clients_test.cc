@@ -50,7 +50,7 @@ TEST(PeerOfAddress, IsTheNetworkOfAnIpv6Host) {
   EXPECT_EQ(peer("2001:db8:1:2::1"), peer("2001:db8:1:2:ffff:ffff:ffff:ffff"));
   EXPECT_NE(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
   EXPECT_EQ(peer("::1"), "::/64");
-  EXPECT_EQ(peer("::ffff:192.0.2.7"), "192.0.2.7") << "one host, whichever way it comes";
+  EXPECT_EQ(peer("::ffff:192.0.2.7"), "192.0.2.7") << "the same host by IPv4";
 }
 
 TEST(PeerOfSocket, IsTheUserOfAUnixSocket) {
@@ -85,7 +85,7 @@ class ClientsTest : public ::testing::Test {
                    &refusals_};
 };
 
-TEST_F(ClientsTest, AreKnownByTheNameOfTheirConnection) {
+TEST_F(ClientsTest, AreIdentifiedByTheNameOfTheirConnection) {
   Add("a", "user 1");
   Add("b", "192.0.2.7");
   EXPECT_EQ(clients_.PeerOf("a"), "user 1");
@@ -95,7 +95,7 @@ TEST_F(ClientsTest, AreKnownByTheNameOfTheirConnection) {
   EXPECT_EQ(clients_.Begin("a", CallKind::kStream).status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(ClientsTest, APeerHasItsShareOfTheCalls) {
+TEST_F(ClientsTest, APeerHasALimitOfCalls) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
@@ -113,7 +113,7 @@ TEST_F(ClientsTest, APeerHasItsShareOfTheCalls) {
   EXPECT_TRUE(clients_.Begin("b", CallKind::kStream).ok()) << "the second has ended";
 }
 
-TEST_F(ClientsTest, OtherCallsThanStreamsHaveALowerLimit) {
+TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
   for (const char* name : {"a", "b", "c"}) Add(name, absl::StrCat("user ", name));
   const absl::StatusOr<Clients::Call> of_a = clients_.Begin("a", CallKind::kOther);
   ASSERT_TRUE(of_a.ok());
@@ -147,7 +147,7 @@ TEST_F(ClientsTest, AllTogetherHaveALimit) {
   EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
 }
 
-TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsCutOnce) {
+TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsClosedOnce) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
@@ -172,7 +172,7 @@ TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsCutOnce) {
   EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
 }
 
-TEST_F(ClientsTest, TheEndOfAConnectionIsNoReset) {
+TEST_F(ClientsTest, ClosingAConnectionIsNoReset) {
   Add("a", "user 1");
   absl::StatusOr<Clients::Call> call = clients_.Begin("a", CallKind::kStream);
   ASSERT_TRUE(call.ok());
@@ -181,7 +181,7 @@ TEST_F(ClientsTest, TheEndOfAConnectionIsNoReset) {
   EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
 }
 
-TEST_F(ClientsTest, DrainRefusesWhatComes) {
+TEST_F(ClientsTest, DrainRefusesNewCalls) {
   Add("a", "user 1");
   {
     const absl::StatusOr<Clients::Call> open = clients_.Begin("a", CallKind::kStream);

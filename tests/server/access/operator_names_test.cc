@@ -5,7 +5,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(KindOfOperator, IsKnownByTheForm) {
+TEST(KindOfOperator, FollowsFromTheForm) {
   EXPECT_EQ(KindOfOperator("mover.example"), NameKind::kDns);
   EXPECT_EQ(KindOfOperator("localhost"), NameKind::kDns);
   EXPECT_EQ(KindOfOperator("spiffe://site/mover"), NameKind::kUri);

@@ -9,17 +9,17 @@ namespace {
 
 constexpr absl::Duration kNow = absl::Hours(1);
 
-TEST(RateLimiter, LetsABurstThroughAndThenTheRate) {
+TEST(RateLimiter, PassesABurstAndThenTheRate) {
   RateLimiter limiter(10, 3, 100);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(limiter.Take("a", kNow), absl::ZeroDuration());
   EXPECT_EQ(limiter.Take("a", kNow), absl::Milliseconds(100));
-  EXPECT_EQ(limiter.Take("b", kNow), absl::ZeroDuration()) << "each key for itself";
+  EXPECT_EQ(limiter.Take("b", kNow), absl::ZeroDuration()) << "each key has its own bucket";
   EXPECT_EQ(limiter.Take("a", kNow + absl::Milliseconds(50)), absl::Milliseconds(50));
   EXPECT_EQ(limiter.Take("a", kNow + absl::Milliseconds(100)), absl::ZeroDuration());
   EXPECT_GT(limiter.Take("a", kNow + absl::Milliseconds(100)), absl::ZeroDuration());
 }
 
-TEST(RateLimiter, SavesNoMoreThanABurst) {
+TEST(RateLimiter, AccumulatesAtMostABurst) {
   RateLimiter limiter(10, 2, 100);
   limiter.Take("a", kNow);
   const absl::Duration later = kNow + absl::Hours(5);
@@ -28,7 +28,7 @@ TEST(RateLimiter, SavesNoMoreThanABurst) {
   EXPECT_GT(limiter.Take("a", later), absl::ZeroDuration());
 }
 
-TEST(RateLimiter, ManyKeysAreNoWayAroundIt) {
+TEST(RateLimiter, ManyKeysDoNotBypassIt) {
   RateLimiter limiter(1, 5, 10);
   for (int i = 0; i < 10; ++i) limiter.Take(absl::StrCat("key", i), kNow);
   int through = 0;
@@ -37,7 +37,7 @@ TEST(RateLimiter, ManyKeysAreNoWayAroundIt) {
   }
   EXPECT_EQ(through, 5) << "they share one bucket";
   EXPECT_EQ(limiter.Take("new", kNow + absl::Seconds(10)), absl::ZeroDuration())
-      << "those of long ago have made room";
+      << "idle keys have made room";
 }
 
 }  // namespace

@@ -142,13 +142,13 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
       {{"--state-dir", ""}, {"--state-dir", "empty"}},
       {{"--state-dir", file}, {"--state-dir", file, "not a directory"}},
-      {{"--powerdown-window", "0s"}, {"--powerdown-window", "\"0s\"", "more than 0"}},
+      {{"--powerdown-window", "0s"}, {"--powerdown-window", "\"0s\"", "positive duration"}},
       {{"--powerdown-window", "10"}, {"--powerdown-window", "\"10\"", "unit"}},
-      {{"--powerdown-window=-3s"}, {"--powerdown-window", "\"-3s\"", "more than 0"}},
+      {{"--powerdown-window=-3s"}, {"--powerdown-window", "\"-3s\"", "positive duration"}},
       {{"--powerdown-window", "inf"}, {"--powerdown-window", "\"inf\""}},
       {{"--retention-age", "30"}, {"--retention-age", "\"30\"", "30d"}},
       {{"--retention-age", "-1d"}, {"--retention-age", "\"-1d\""}},
-      {{"--retention-age", "0d"}, {"--retention-age", "more than 0"}},
+      {{"--retention-age", "0d"}, {"--retention-age", "positive duration"}},
       {{"--metrics-listen", "unix:/x"}, {"--metrics-listen", "unix:/x", "HOST:PORT"}},
       {{"--metrics-listen", "10.0.0.1:1"}, {"--metrics-listen", "10.0.0.1", "loopback"}},
       {{"--metrics-listen", "127.0.0.1:1,role=reader"}, {"--metrics-listen", "role="}},
@@ -204,7 +204,7 @@ TEST(Config, RefusesANulInASetting) {
   }
 }
 
-// Wherever a flag is written down stands what --help says.
+// Every flag is documented everywhere as --help describes it.
 TEST(Config, EveryFlagIsInTheManualTheTableAndTheExample) {
   const auto read = [](const std::string& path) {
     std::ostringstream out;
@@ -272,7 +272,7 @@ TEST(Config, AnswersHelpVersionAndCheck) {
   EXPECT_EQ(Parse({"--check-config", "--log-level", "x"}).exit_code, 2);
 }
 
-// A daemon's certificate, and the flags that go with it.
+// A daemon's certificate, and the flags for it.
 class TlsConfig : public ::testing::Test {
  protected:
   std::vector<std::string> With(std::vector<std::string> more) const {
@@ -330,7 +330,7 @@ TEST_F(TlsConfig, ErrorsNameFileAndCure) {
   EXPECT_THAT(says(server_.certificate, directory_ / "none"), HasSubstr("--tls-key"));
 }
 
-TEST_F(TlsConfig, InsecureListenSaysThatItIsMeant) {
+TEST_F(TlsConfig, InsecureListenOpensTheNetworkWithoutTls) {
   const Config config =
       Good({"--listen", "0.0.0.0:1", "--metrics-listen", "[::]:2", "--insecure-listen"});
   EXPECT_EQ(config.listens[0].host, "0.0.0.0");

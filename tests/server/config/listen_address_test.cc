@@ -8,7 +8,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(ListenAddress, ReadsWhatItMay) {
+TEST(ListenAddress, ParsesValidAddresses) {
   const struct {
     std::string text;
     std::string is;
@@ -33,7 +33,7 @@ TEST(ListenAddress, ReadsWhatItMay) {
   }
 }
 
-TEST(ListenAddress, RefusesTheRestAndSaysWhy) {
+TEST(ListenAddress, RefusesTheRestWithAReason) {
   const struct {
     std::string text;
     std::string why;
@@ -48,20 +48,20 @@ TEST(ListenAddress, RefusesTheRestAndSaysWhy) {
       {"example.org:7070", "no IP address"},
       {"*:7070", "no IP address"},
       {"::1:7070", "write an IPv6 address as [ADDRESS]:PORT"},
-      {"[::1:7070", "without its ]"},
+      {"[::1:7070", "without a ]"},
       {"127.0.0.1:", "port"},
       {"127.0.0.1:65536", "0 to 65535"},
       {"127.0.0.1:-1", "0 to 65535"},
       {"127.0.0.1:http", "0 to 65535"},
       {"127.0.0.1: 80", "0 to 65535"},
       {"127.1:80", "no IP address"},
-      {"unix:/x,role=admin", "write reader or operator"},
-      {"unix:/x,role=", "write reader or operator"},
+      {"unix:/x,role=admin", "use reader or operator"},
+      {"unix:/x,role=", "use reader or operator"},
       {"unix:/x,rolle=reader", "there is role=, mode= and group="},
       {"127.0.0.1:1,mode=0600", "there is role="},
-      {"unix:/x,mode=660u", "write one such as 0660"},
-      {"unix:/x,mode=66", "write one such as 0660"},
-      {"unix:/x,mode=4660", "write one such as 0660"},
+      {"unix:/x,mode=660u", "use one such as 0660"},
+      {"unix:/x,mode=66", "use one such as 0660"},
+      {"unix:/x,mode=4660", "use one such as 0660"},
       {"unix:/x,mode=0666", "role=reader"},
       {"unix:/x,mode=0662,role=operator", "role=reader"},
       {"unix:/x,group=no-such-group", "does not exist"},

@@ -24,7 +24,7 @@ TEST(NodeId, IsWhatSystemdDerivesFromTheMachineId) {
             "6887eb09-e18d-4dd0-aeeb-24ea58ad1a67");
 }
 
-TEST(NodeId, RefusesWhatIsNoMachineId) {
+TEST(NodeId, RefusesAnInvalidMachineId) {
   for (const char* text :
        {"", "uninitialized", "3d1219c7c4c5404aaa1f6d2a48adfda",
         "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4", "00000000000000000000000000000000"}) {
@@ -32,7 +32,7 @@ TEST(NodeId, RefusesWhatIsNoMachineId) {
   }
 }
 
-TEST(NodeId, ComesFromTheMachineWhereThatHasAnId) {
+TEST(NodeId, ComesFromTheMachineIdIfThereIsOne) {
   const TemporaryDirectory directory;
   std::ofstream(directory / "machine-id") << "3d1219c7c4c5404aaa1f6d2a48adfda4\n";
   EXPECT_EQ(NodeId(directory.path(), directory / "machine-id").value(),
@@ -51,7 +51,7 @@ TEST(NodeId, IsKeptInTheStateDirectoryOtherwise) {
   }
 }
 
-TEST(NodeId, ADamagedFileIsMadeAgain) {
+TEST(NodeId, ADamagedFileIsReplaced) {
   const TemporaryDirectory directory;
   std::ofstream(directory / "node_id") << "garbage";
   const std::string id = NodeId(directory.path(), directory / "missing").value();
@@ -59,7 +59,7 @@ TEST(NodeId, ADamagedFileIsMadeAgain) {
   EXPECT_EQ(NodeId(directory.path(), directory / "missing").value(), id);
 }
 
-TEST(NodeId, NamesTheFileThatCannotBeMade) {
+TEST(NodeId, NamesTheFileThatCannotBeCreated) {
   const TemporaryDirectory directory;
   const auto id = NodeId(directory / "missing", directory / "missing");
   EXPECT_THAT(std::string(id.status().message()), HasSubstr("missing/node_id"));

@@ -16,7 +16,7 @@ TEST(StopDeadline, NamesTheStepThatHangsAndItsExitCode) {
   EXPECT_EQ(hangs.exit_code, 1);
 }
 
-TEST(StopDeadline, AStopInTimeIsLeftAlone) {
+TEST(StopDeadline, AStopInTimeIsNotEnded) {
   bool gave_up = false;
   {
     StopDeadline deadline(absl::Hours(1), {"the watcher hangs"},

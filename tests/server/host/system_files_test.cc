@@ -28,7 +28,7 @@ mode_t ModeOf(const std::string& path) {
   return info.st_mode & 0777;
 }
 
-// A bound Unix socket, which listens where `listens`.
+// A bound Unix socket, which listens if `listens`.
 class BoundSocket {
  public:
   BoundSocket(const std::string& path, bool listens) : fd_(socket(AF_UNIX, SOCK_STREAM, 0)) {
@@ -46,7 +46,7 @@ class BoundSocket {
   const int fd_;
 };
 
-TEST(LockFile, IsHeldByOneAndSaysByWhom) {
+TEST(LockFile, IsHeldByOneProcessAndNamesIt) {
   const TemporaryDirectory directory;
   const std::string path = directory / "lock";
   absl::StatusOr<std::unique_ptr<LockFile>> first = LockFile::Acquire(path);
@@ -57,10 +57,10 @@ TEST(LockFile, IsHeldByOneAndSaysByWhom) {
   EXPECT_THAT(std::string(second.message()), HasSubstr(path));
   EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("pid ", getpid())));
   first->reset();
-  EXPECT_TRUE(LockFile::Acquire(path).ok()) << "the file that was left behind is no obstacle";
+  EXPECT_TRUE(LockFile::Acquire(path).ok()) << "a file left behind does not matter";
 }
 
-TEST(LockFile, FollowsNoLinkAndMakesNoDirectory) {
+TEST(LockFile, FollowsNoLinkAndCreatesNoDirectory) {
   const TemporaryDirectory directory;
   ASSERT_EQ(symlink("/dev/null", (directory / "lock").c_str()), 0);
   EXPECT_THAT(std::string(LockFile::Acquire(directory / "lock").status().message()),
@@ -75,7 +75,7 @@ TEST(Directories, AreMadeWithTheirParents) {
   EXPECT_TRUE(MakeOwnDirectory(directory / "a/b/c").ok());
 }
 
-TEST(Directories, AFileIsNone) {
+TEST(Directories, AFileIsRefused) {
   const TemporaryDirectory directory;
   std::ofstream(directory / "file") << "x";
   EXPECT_THAT(std::string(MakeOwnDirectory(directory / "file").message()),
@@ -84,7 +84,7 @@ TEST(Directories, AFileIsNone) {
               HasSubstr("Not a directory"));
 }
 
-TEST(Directories, AnotherUsersOrAnOpenOneIsRefused) {
+TEST(Directories, OneThatOthersOwnOrMayWriteIsRefused) {
   const TemporaryDirectory directory;
   EXPECT_TRUE(CheckOwner(directory.path()).ok());
   ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
@@ -103,14 +103,14 @@ TEST(Directories, AnotherUsersOrAnOpenOneIsRefused) {
   EXPECT_THAT(std::string(CheckOwner(directory / "given").message()), HasSubstr("12345"));
 }
 
-TEST(Directories, SomewhereOthersCouldReplaceASocketIsRefused) {
+TEST(Directories, OneWhereOthersCouldReplaceASocketIsRefused) {
   const TemporaryDirectory directory;
   ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
   ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
   EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
               HasSubstr("chmod o-w"));
   ASSERT_EQ(chmod((directory / "open").c_str(), 01777), 0);
-  EXPECT_TRUE(CheckNobodyElseReplaces(directory / "open").ok()) << "as /tmp is";
+  EXPECT_TRUE(CheckNobodyElseReplaces(directory / "open").ok()) << "like /tmp";
   if (geteuid() != 0) return;  // only root can give a directory away
   ASSERT_EQ(chown((directory / "open").c_str(), 12345, 0), 0);
   EXPECT_THAT(std::string(CheckNobodyElseReplaces(directory / "open").message()),
@@ -126,7 +126,7 @@ TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   const std::string path = directory / "own/x.sock";
   ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
   EXPECT_EQ(ModeOf(directory / "own") & ~0750u, 0);
-  EXPECT_NE(access(path.c_str(), F_OK), 0) << "it went with its socket";
+  EXPECT_NE(access(path.c_str(), F_OK), 0) << "removed with its socket";
   { const BoundSocket stale(path, false); }
   ASSERT_EQ(access(path.c_str(), F_OK), 0);
   const auto socket = ListenSocket::Open(UnixAddress(path));
@@ -134,7 +134,7 @@ TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   EXPECT_EQ(ModeOf(path), 0660);
 }
 
-TEST(ListenSocket, HasTheModeAndTheGroupWhateverTheUmask) {
+TEST(ListenSocket, HasTheModeAndTheGroupDespiteTheUmask) {
   const TemporaryDirectory directory;
   const std::string path = directory / "s";
   for (const mode_t mask : {0000, 0022, 0777}) {
@@ -153,7 +153,7 @@ TEST(ListenSocket, HasTheModeAndTheGroupWhateverTheUmask) {
   EXPECT_EQ(info.st_mode & 0777, 0620);
 }
 
-TEST(ListenSocket, TheGroupMayEnterTheDirectoryThatIsMadeForItsSocket) {
+TEST(ListenSocket, TheGroupMayEnterTheDirectoryCreatedForItsSocket) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give a directory to any group";
   const TemporaryDirectory directory;
   const mode_t old = umask(0077);
@@ -168,10 +168,10 @@ TEST(ListenSocket, TheGroupMayEnterTheDirectoryThatIsMadeForItsSocket) {
   EXPECT_EQ(info.st_gid, 54321);
   EXPECT_EQ(info.st_mode & 07777, 0750);
   ASSERT_EQ(stat((directory / "kept").c_str(), &info), 0);
-  EXPECT_EQ(info.st_gid, getegid()) << "what was there before is left as it is";
+  EXPECT_EQ(info.st_gid, getegid()) << "an existing directory keeps its group";
 }
 
-TEST(ListenSocket, LeavesAloneWhatBelongsToOthers) {
+TEST(ListenSocket, KeepsFilesOfOthers) {
   const TemporaryDirectory directory;
   const std::string live = directory / "live";
   const BoundSocket listener(live, true);
@@ -185,7 +185,7 @@ TEST(ListenSocket, LeavesAloneWhatBelongsToOthers) {
   EXPECT_EQ(access(file.c_str(), F_OK), 0);
 }
 
-TEST(DescriptorShares, KeepTheVmsFromTheClientsAndTheReverse) {
+TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {
   const struct {
     uint64_t limit;
     int wanted;

@@ -18,8 +18,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-TEST(Logging, GrpcsErrorsAreWarningsAndItsChatterIsNotShown) {
-  grpc_init();  // which sets what gRPC says at all
+TEST(Logging, GrpcErrorsAreWarningsAndItsInfoIsNotLogged) {
+  grpc_init();  // sets gRPC's verbosity
   const auto before = spdlog::default_logger();
   FakeClock clock;
   testing::internal::CaptureStderr();

@@ -44,7 +44,7 @@ TEST(Logging, WritesTextOnOneLine) {
   EXPECT_EQ(Line(LogFormat::kText, "a\nb"), "2026-01-31T12:00:00.123Z warn  a\\x0ab\n");
 }
 
-TEST(Logging, WritesOneObjectALineWhateverTheMessageHolds) {
+TEST(Logging, WritesOneObjectALineForAnyMessage) {
   const std::string line = Line(LogFormat::kJson, "a\n\"b\"\x01 \xff {}");
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
   const nlohmann::json object = nlohmann::json::parse(line);
@@ -66,7 +66,7 @@ TEST(Logging, FieldsAreFieldsInJsonAndPairsInText) {
   EXPECT_THAT(object["evidence"], ElementsAre("a=1", "b"));
 }
 
-TEST(Logging, NoTextDrivesATerminal) {
+TEST(Logging, NoTextControlsATerminal) {
   const std::string hostile[] = {"\x1b[31m",     "\r",           "\x7f",         "\xc2\x9b",
                                  "\xe2\x80\xae", "\xe2\x80\xa8", "\xe2\x81\xa6", "\xef\xbb\xbf",
                                  "\xd8\x9c",     "\xff"};
@@ -89,7 +89,7 @@ TEST(Logging, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
   EXPECT_EQ(nlohmann::json::parse(json.substr(3))["message"], "a");
 }
 
-TEST(Logging, KnowsTheJournalByDeviceAndInode) {
+TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   const UniqueFd out(ends[0]);
@@ -112,7 +112,7 @@ VmEvent StoppedBySignal() {
   return event;
 }
 
-TEST(StopLog, TellsWhoEndedItAndHowThatIsKnown) {
+TEST(StopLog, LogsTheVerdictAndItsEvidence) {
   const VmRef vm{.name = "web1", .run_id = "r1", .uuid = "", .pid = 42};
   const nlohmann::ordered_json fields = StopFields(StoppedBySignal(), vm, 7);
   EXPECT_EQ(fields["vm"], "web1");
@@ -137,7 +137,7 @@ TEST(StopLog, ANameForgesNeitherALineNorAField) {
   EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"], vm.name);
 }
 
-// A log whose time the test holds in its hand.
+// A log whose time the test controls.
 class LimitedSinkTest : public testing::Test {
  protected:
   std::vector<std::string> Lines() const {
@@ -159,7 +159,7 @@ class LimitedSinkTest : public testing::Test {
   spdlog::logger stops_{kStopLogger, sink_};
 };
 
-TEST_F(LimitedSinkTest, AStormOfStopsIsCutAndCounted) {
+TEST_F(LimitedSinkTest, AStormOfStopsIsLimitedAndCounted) {
   const VmRef vm{.name = "a"};
   const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
   for (int i = 0; i < 9000; ++i) stops_.warn(payload);
@@ -185,7 +185,7 @@ TEST_F(LimitedSinkTest, NoKindCrowdsOutAnother) {
   EXPECT_EQ(Count("the disk is full"), 1);
 }
 
-TEST_F(LimitedSinkTest, ALongStormIsToldOfEachSecond) {
+TEST_F(LimitedSinkTest, ALongStormIsReportedEverySecond) {
   for (int second = 0; second < 3; ++second) {
     for (int i = 0; i < 60; ++i) logger_.info("chatter");
     clock_.Advance(absl::Seconds(1));
@@ -195,14 +195,14 @@ TEST_F(LimitedSinkTest, ALongStormIsToldOfEachSecond) {
   EXPECT_EQ(Count("kind=info lines=10"), 3);
 }
 
-TEST_F(LimitedSinkTest, TheEndTellsWhatIsLeft) {
+TEST_F(LimitedSinkTest, TheEndReportsTheRest) {
   for (int i = 0; i < 51; ++i) logger_.info("chatter");
   sink_->Stop();
   sink_->Run();
   EXPECT_EQ(Count("kind=info lines=1"), 1);
 }
 
-TEST(LogLimiter, WakesNobodyWhileNothingIsLeftOut) {
+TEST(LogLimiter, DoesNotWakeUpWhileNothingIsLeftOut) {
   LogLimiter limiter;
   EXPECT_TRUE(limiter.Admit("a", 1, absl::Seconds(5)));
   EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());

@@ -24,7 +24,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// A log whose reader is the test.
+// A log that the test reads.
 class QueuedSinkTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -39,7 +39,7 @@ class QueuedSinkTest : public ::testing::Test {
     sink_->set_formatter(MakeLogFormatter(LogFormat::kText, LogReader::kAnybody));
     logger_ = std::make_unique<spdlog::logger>("", sink_);
   }
-  // All that comes until the sink's end is closed.
+  // Everything until the sink's end is closed.
   std::vector<std::string> ReadAll() {
     std::string text;
     char bytes[4096];
@@ -78,8 +78,8 @@ TEST_F(QueuedSinkTest, AFlushReturnsWhenAllIsWritten) {
   EXPECT_GT(read(out_.get(), bytes, sizeof(bytes)), 0);
 }
 
-// Logs more than pipe and queue hold, which must return though nobody reads; then reads all.
-TEST_F(QueuedSinkTest, AReaderThatStallsHoldsNobodyUpAndGetsOneLineOfWhatWasLeftOut) {
+// Logs more than pipe and queue hold, which must return without a reader; then reads everything.
+TEST_F(QueuedSinkTest, AStalledReaderBlocksNoCallerAndGetsAReportOfLostLines) {
   constexpr int kLines = 10'000;
   const std::string text(100, 'x');
   for (int i = 0; i < kLines; ++i) logger_->info("{}", text);
@@ -87,25 +87,25 @@ TEST_F(QueuedSinkTest, AReaderThatStallsHoldsNobodyUpAndGetsOneLineOfWhatWasLeft
   EXPECT_GT(left_out, 0u);
   std::vector<std::string> lines;
   std::thread reader([&] { lines = ReadAll(); });
-  for (int i = 0; i < 10; ++i) logger_->flush();  // each waits for a second at the most
-  logger_->info("it goes on");
+  for (int i = 0; i < 10; ++i) logger_->flush();  // each waits for at most a second
+  logger_->info("more text");
   End();
   reader.join();
-  // Mostly one line; another one where the first of the lot could be written at once.
+  // Usually one report; another one if the first left-out line was reported at once.
   uint64_t reported = 0;
   size_t summaries = 0;
   for (const std::string& line : lines) {
-    if (line.find("not read fast enough") == std::string::npos) continue;
+    if (line.find("its reader is too slow") == std::string::npos) continue;
     ++summaries;
     reported += std::stoull(line.substr(line.find("lines=") + 6));
   }
   EXPECT_EQ(reported, left_out);
   EXPECT_LE(summaries, 2u);
   EXPECT_EQ(lines.size(), kLines - left_out + summaries + 1);
-  EXPECT_THAT(lines.back(), HasSubstr("it goes on"));
+  EXPECT_THAT(lines.back(), HasSubstr("more text"));
 }
 
-TEST_F(QueuedSinkTest, EndsThoughNobodyReads) {
+TEST_F(QueuedSinkTest, EndsWithAStalledReader) {
   for (int i = 0; i < 10'000; ++i) logger_->info("{}", std::string(100, 'x'));
   sink_->Stop();
   logger_->info("too late");
@@ -125,7 +125,7 @@ TEST_F(QueuedSinkTest, WritesToASocketAsWell) {
   EXPECT_THAT(lines, SizeIs(1000));
 }
 
-TEST_F(QueuedSinkTest, AReaderThatIsGoneHoldsNobodyUp) {
+TEST_F(QueuedSinkTest, AClosedReaderBlocksNoCaller) {
   signal(SIGPIPE, SIG_IGN);
   out_.Reset();
   logger_->info("nobody");

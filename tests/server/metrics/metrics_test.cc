@@ -32,7 +32,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// A watcher that has counted what the test says.
+// A watcher with the counters that the test sets.
 class CountingWatcher : public NodeWatcher {
  public:
   void RunOnce(absl::Duration) override {}
@@ -54,7 +54,7 @@ class MetricsTest : public testing::Test {
  protected:
   std::string Text() const { return prometheus::TextSerializer().Serialize(metrics_.Collect()); }
 
-  FaultyDisk disk_;  // before what opens a database
+  FaultyDisk disk_;  // before any database is opened
   PumpedStore pumped_;
   History history_{pumped_.journal_options().path, &pumped_.store(),
                    [](const std::string&, const absl::Status&) {}};
@@ -72,7 +72,7 @@ class MetricsTest : public testing::Test {
                     .version = "1.2.3"}};
 };
 
-TEST_F(MetricsTest, EverySeriesThatARateNeedsIsThereFromTheStart) {
+TEST_F(MetricsTest, EverySeriesThatARateNeedsExistsFromTheStart) {
   const std::string text = Text();
   EXPECT_THAT(text, HasSubstr("vmeventd_stops_total{class=\"USER\",cause=\"GUEST_POWEROFF\"} 0\n"));
   EXPECT_THAT(text,
@@ -110,7 +110,7 @@ TEST_F(MetricsTest, NoNameOfAVmIsALabel) {
   EXPECT_THAT(Text(), Not(HasSubstr("a-name-to-find")));
 }
 
-TEST_F(MetricsTest, MeasuresTheLegsOfAnEventsWay) {
+TEST_F(MetricsTest, MeasuresTheStagesOfAnEvent) {
   VmUpdate update = Update("a", EventType::kReset, At(10));
   update.event->qemu_time = At(10) - absl::Milliseconds(3);
   update.event->observe_monotonic = pumped_.clock().Now().monotonic - absl::Milliseconds(40);
@@ -122,7 +122,7 @@ TEST_F(MetricsTest, MeasuresTheLegsOfAnEventsWay) {
   EXPECT_THAT(text, HasSubstr("leg=\"observed_to_durable\",le=\"0.05\"} 1\n"));
 }
 
-TEST_F(MetricsTest, ASteppedClockMakesNoNegativeTime) {
+TEST_F(MetricsTest, ASteppedClockMakesNoNegativeLatency) {
   VmUpdate update = Update("a", EventType::kReset, At(10));
   update.event->qemu_time = At(3600);
   pumped_.Push({update});
@@ -130,14 +130,14 @@ TEST_F(MetricsTest, ASteppedClockMakesNoNegativeTime) {
                             HasSubstr("_sum{leg=\"qemu_to_observed\"} 0\n")));
 }
 
-TEST_F(MetricsTest, AStoppedSaysNothingOfQemusTime) {
+TEST_F(MetricsTest, AStoppedHasNoLatencyFromQemu) {
   VmUpdate update = Stopped("a", "run-a", ShutdownClass::kUser);
   update.event->qemu_time = At(-30);  // of its SHUTDOWN
   pumped_.Push({update});
   EXPECT_THAT(Text(), HasSubstr("_count{leg=\"qemu_to_observed\"} 0\n"));
 }
 
-TEST_F(MetricsTest, TellsWhatWaitsWhileTheDiskIsFull) {
+TEST_F(MetricsTest, ReportsTheBacklogWhileTheDiskIsFull) {
   pumped_.PushEach("a", 1);
   disk_.Fail(SQLITE_FULL);
   pumped_.PushEach("a", 3);
@@ -156,7 +156,7 @@ TEST_F(MetricsTest, TellsWhatWaitsWhileTheDiskIsFull) {
   EXPECT_THAT(text, HasSubstr("vmeventd_journal_given_up_events_total 0\n"));
 }
 
-TEST_F(MetricsTest, TellsWhatTheWatcherHasCounted) {
+TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   watcher_.counted.inotify_overflows = 1;
   watcher_.counted.rate_limited_events = 2;
   watcher_.counted.monitor_reconnects = 3;
@@ -171,7 +171,7 @@ TEST_F(MetricsTest, TellsWhatTheWatcherHasCounted) {
                         "\"} 5\n"));
 }
 
-TEST_F(MetricsTest, TellsWhatTheProcessTakes) {
+TEST_F(MetricsTest, ReportsTheProcessesResources) {
   const std::string before = Text();
   EXPECT_THAT(before, Not(HasSubstr("process_resident_memory_bytes 0\n")));
   EXPECT_THAT(before, Not(HasSubstr("process_open_fds 0\n")));
@@ -180,10 +180,10 @@ TEST_F(MetricsTest, TellsWhatTheProcessTakes) {
   const auto start = [&](const std::string& text) {
     return text.substr(text.rfind(line), 30 + line.size());
   };
-  EXPECT_EQ(start(before), start(Text())) << "a restart is told by its change";
+  EXPECT_EQ(start(before), start(Text())) << "a change means a restart";
 }
 
-// How a client of the HTTP server fares.
+// The HTTP server, seen by its clients.
 class MetricsServerTest : public MetricsTest {
  protected:
   int Connect() const {
@@ -201,7 +201,7 @@ class MetricsServerTest : public MetricsTest {
     EXPECT_EQ(send(connection, text.data(), text.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(text.size()));
   }
-  // What comes until the server closes the connection.
+  // Reads until the server closes the connection.
   static std::string ReadAll(int connection) {
     std::string answer;
     char buffer[4096];
@@ -238,7 +238,7 @@ TEST_F(MetricsServerTest, AnswersGetAndHeadOfItsOnePath) {
   EXPECT_THAT(Ask("GARBAGE \x01\x02"), Not(HasSubstr(" 200 ")));
 }
 
-TEST_F(MetricsServerTest, ServesScrapesAtOneTime) {
+TEST_F(MetricsServerTest, ServesConcurrentScrapes) {
   std::vector<std::string> answers(8);
   std::vector<std::thread> threads;
   threads.reserve(answers.size());
@@ -249,7 +249,7 @@ TEST_F(MetricsServerTest, ServesScrapesAtOneTime) {
   for (const std::string& answer : answers) EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
-TEST_F(MetricsServerTest, ConnectionsThatStallKeepNobodyOut) {
+TEST_F(MetricsServerTest, StalledConnectionsLockNobodyOut) {
   std::vector<int> stalled;
   for (int i = 0; i < 200; ++i) {
     stalled.push_back(Connect());
@@ -260,12 +260,12 @@ TEST_F(MetricsServerTest, ConnectionsThatStallKeepNobodyOut) {
   for (const int connection : stalled) close(connection);
 }
 
-TEST_F(MetricsServerTest, ARequestHasItsTimeAsAWhole) {
+TEST_F(MetricsServerTest, ARequestHasOneDeadlineInTotal) {
   server_ = MetricsServer::Start(ParseListenAddress("127.0.0.1:0").value(), &metrics_, &refusals_,
                                  {.time = absl::Milliseconds(200)})
                 .value();
   const int slow = Connect();
-  // Never quiet for long, and never done.
+  // Sends often, but never completes the request.
   while (send(slow, "x", 1, MSG_NOSIGNAL) == 1) {
     pollfd closed = {slow, POLLIN, 0};
     if (poll(&closed, 1, 10) == 1) break;
@@ -276,7 +276,7 @@ TEST_F(MetricsServerTest, ARequestHasItsTimeAsAWhole) {
   EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
-TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceThereIsOne) {
+TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(server_->address().port);
@@ -284,10 +284,10 @@ TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceThereIsOne) {
   const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   rlimit old{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
-  const rlimit none = {3, old.rlim_max};  // those are open; poll takes no more descriptors either
+  const rlimit none = {3, old.rlim_max};  // 0 to 2 are open; poll needs no other descriptor
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   const int connected = connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address));
-  // Counted twice: it is tried again without another client's doing.
+  // Counted twice: it retries without any action of another client.
   while (refusals_.value(Refusal::kDescriptors) < 2) std::this_thread::yield();
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
   ASSERT_EQ(connected, 0);
@@ -299,7 +299,7 @@ TEST_F(MetricsServerTest, ARequestOfTooManyBytesIsRefused) {
   EXPECT_THAT(Ask("GET /metrics?" + std::string(10'000, 'x')), StartsWith("HTTP/1.1 431 "));
 }
 
-TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotHoldUpTheEnd) {
+TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotDelayTheEnd) {
   std::vector<int> stalled;
   for (int i = 0; i < 8; ++i) {
     stalled.push_back(Connect());
@@ -309,7 +309,7 @@ TEST_F(MetricsServerTest, AClientThatDoesNotReadDoesNotHoldUpTheEnd) {
   for (const int connection : stalled) close(connection);
 }
 
-TEST(MetricsServer, SaysWhereItCannotListen) {
+TEST(MetricsServer, NamesTheAddressThatCannotBeServed) {
   const auto metrics = [] {
     class Nothing : public prometheus::Collectable {
       std::vector<prometheus::MetricFamily> Collect() const override { return {}; }

@@ -42,7 +42,7 @@ class HealthWatch {
   std::unique_ptr<grpc::ClientReader<HealthCheckResponse>> reader_;
 };
 
-TEST(HealthService, AWatchTellsEachChange) {
+TEST(HealthService, AWatchReportsEachChange) {
   TestServer server;
   HealthWatch daemon(server, "");
   HealthWatch journal(server, "journal");
@@ -59,7 +59,7 @@ TEST(HealthService, AWatchTellsEachChange) {
   EXPECT_TRUE(Eventually([&server] { return server.server().open_calls() == 2; }));
 }
 
-TEST(HealthService, AWatchSaysNotServingBeforeItEnds) {
+TEST(HealthService, AWatchReportsNotServingBeforeItEnds) {
   TestServer server;
   server.server().SetServing(true);
   HealthWatch daemon(server, "");

@@ -1,4 +1,4 @@
-// Calls from their headers on: how many there may be, and how long they may take to arrive.
+// Calls from their headers on: limits on their number, and on the time their request may take.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ constexpr char kHealthWatch[] = "/grpc.health.v1.Health/Watch";
 constexpr char kReflection[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 constexpr char kChannelz[] = "/grpc.channelz.v1.Channelz/GetServers";
 
-TEST(IncomingCall, ARequestThatDoesNotComeEndsTheCall) {
+TEST(IncomingCall, AMissingRequestEndsTheCall) {
   TestServer server;
   const auto channel = server.NewChannel();
   std::vector<std::unique_ptr<OpenCall>> calls;
@@ -42,7 +42,7 @@ TEST(IncomingCall, ARequestThatDoesNotComeEndsTheCall) {
   EXPECT_TRUE(Eventually([&] { return server.server().open_calls() == 0; }));
 }
 
-TEST(IncomingCall, AStreamThatHasItsRequestGoesOn) {
+TEST(IncomingCall, AStreamWithItsRequestContinues) {
   TestServer server;
   OpenCall call(server.NewChannel(), kWatchEvents);
   ASSERT_TRUE(call.Write(""));
@@ -63,7 +63,7 @@ TEST(IncomingCall, WithoutARequestIsRefused) {
   EXPECT_EQ(call.Finish().error_code(), grpc::INVALID_ARGUMENT);
 }
 
-TEST(IncomingCall, OfAnyMethodCountsForItsPeer) {
+TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value(),
                                    ParseListenAddress("127.0.0.1:0").value()},
@@ -83,7 +83,7 @@ TEST(IncomingCall, OfAnyMethodCountsForItsPeer) {
   EXPECT_EQ(server.refusals().value(Refusal::kCallsPerPeer), 1);
   OpenCall stream(server.NewChannel(), kWatchEvents);
   ASSERT_TRUE(stream.Write(""));
-  EXPECT_TRUE(stream.Read()) << "streams are counted apart";
+  EXPECT_TRUE(stream.Read()) << "streams are counted separately";
 
   std::string response;
   EXPECT_TRUE(
@@ -97,7 +97,7 @@ TEST(IncomingCall, OfAnyMethodCountsForItsPeer) {
   })) << "one that ended makes room";
 }
 
-TEST(IncomingCall, AConnectionThatResetsTooManyIsCut) {
+TEST(IncomingCall, AConnectionThatResetsTooManyIsClosed) {
   const TemporaryDirectory directory;
   TestServer server(
       {.addresses = {ParseListenAddress("unix:" + (directory / "s")).value()}, .resets = {1, 10}});
@@ -117,7 +117,7 @@ TEST(IncomingCall, AConnectionThatResetsTooManyIsCut) {
   EXPECT_FALSE(stays.Read());
   EXPECT_EQ(stays.Finish().error_code(), grpc::UNAVAILABLE);
   server.PushEach("a", 1);
-  EXPECT_TRUE(of_another.Read()) << "the others go on";
+  EXPECT_TRUE(of_another.Read()) << "the others continue";
 }
 
 TEST(Tools, AnswerSeveralRequestsOnOneCall) {
@@ -132,7 +132,7 @@ TEST(Tools, AnswerSeveralRequestsOnOneCall) {
   EXPECT_TRUE(call.Finish().ok());
 }
 
-// Every call that is open when the server stops, or comes meanwhile, ends with UNAVAILABLE.
+// Every call that is open when the server stops, or arrives during the stop, ends with UNAVAILABLE.
 TEST(Shutdown, EveryCallEndsWithUnavailable) {
   for (int round = 0; round < 3; ++round) {
     TestServer server;

@@ -25,7 +25,7 @@ EventStoreOptions RingOf(size_t events) {
   return options;
 }
 
-// All turns of one ListEvents call.
+// Runs all turns of one ListEvents call.
 absl::StatusOr<std::string> List(const Queries& queries, const v1::ListEventsRequest& request,
                                  JournalReader* journal) {
   const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries.ListEvents(request);
@@ -146,7 +146,7 @@ TEST_F(QueriesTest, ThereIsNoTokenForAPageThatWouldBeEmpty) {
   EXPECT_FALSE(Events(request).next_page_token().empty());
 }
 
-TEST_F(QueriesTest, RefusesTokensThatAreForgedOrOfAnotherQuestion) {
+TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
   pumped_.PushEach("a", 5);
   v1::ListEventsRequest request;
   request.set_page_size(2);
@@ -196,7 +196,7 @@ TEST_F(QueriesTest, AnUnsetFilterAndAnEmptyOneAreTheSameQuestion) {
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3));
 }
 
-TEST_F(QueriesTest, ATokenOfAJournalThatWasReplacedIsOutOfRange) {
+TEST_F(QueriesTest, ATokenOfAReplacedJournalIsOutOfRange) {
   pumped_.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted)});
   v1::ListEventsRequest events;
   events.set_page_size(1);
@@ -220,13 +220,13 @@ TEST_F(QueriesTest, ATokenOfAJournalThatWasReplacedIsOutOfRange) {
   }
 }
 
-TEST(PageTokens, ReadsThoseOfVersionsThatNamedNoJournal) {
+TEST(PageTokens, ReadsTokensOfVersionsThatNamedNoJournal) {
   // Of the key "key", the question "question" and the position "17".
   EXPECT_EQ(PageTokens("key", "journal").Read("question", "aSNcwvDiBM2bI_9vOVtQEzE3").value(),
             "17");
 }
 
-TEST_F(QueriesTest, ATokenIsOfOneMethod) {
+TEST_F(QueriesTest, ATokenIsValidForOneMethod) {
   pumped_.PushEach("a", 2);
   v1::ListEventsRequest events;
   events.set_page_size(1);
@@ -239,7 +239,7 @@ class SmallRingQueriesTest : public QueriesTest {
  protected:
   SmallRingQueriesTest() : QueriesTest(RingOf(5)) {}
 
-  // Every page of a listing, put together.
+  // Lists every page and concatenates them.
   std::vector<uint64_t> All(v1::ListEventsRequest request) {
     std::vector<uint64_t> out;
     for (bool more = true; more && !HasFailure();) {
@@ -252,7 +252,7 @@ class SmallRingQueriesTest : public QueriesTest {
   }
 };
 
-TEST_F(SmallRingQueriesTest, ListsWhatOnlyTheJournalHasInBothOrdersAndAnyPageSize) {
+TEST_F(SmallRingQueriesTest, ListsTheJournalInBothOrdersAndAnyPageSize) {
   for (int64_t i = 0; i < 10; ++i) {
     pumped_.Push({Update("a", EventType::kReset, At(i * 10)), Update("b", EventType::kPaused)});
   }
@@ -276,7 +276,7 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
   }
   pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
   pumped_.Push({});
-  pumped_.PushEach("other", 10);  // the ring has nothing else
+  pumped_.PushEach("other", 10);  // the ring then holds nothing else
   const auto with = [this](const std::function<void(v1::ListEventsRequest*)>& set) {
     v1::ListEventsRequest request;
     request.set_page_size(2);
@@ -312,18 +312,18 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
   EXPECT_THAT(with([](auto* r) { *r->mutable_end_time() = ToTimestamp(At(-99)); }), IsEmpty());
 }
 
-TEST_F(SmallRingQueriesTest, ATokenOutlivesWhatTheRingForgets) {
+TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
   pumped_.PushEach("a", 4);
   v1::ListEventsRequest request;
   request.set_page_size(2);
   request.set_page_token(Events(request).next_page_token());  // at 3, in the ring
   pumped_.PushEach("a", 10);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "of the journal";
+  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "from the journal";
 }
 
-TEST_F(SmallRingQueriesTest, RetentionThatThePublicBoundsDoNotShowYetRefusesNothing) {
+TEST_F(SmallRingQueriesTest, RetentionNotYetPublishedRefusesNothing) {
   pumped_.PushEach("a", 40);
-  // As between a commit and the step that makes its bounds public.
+  // The state between a commit and the publication of its bounds.
   auto database = SqliteDatabase::Open(pumped_.journal_options().path, SQLITE_OPEN_READWRITE);
   ASSERT_TRUE(database->Execute("DELETE FROM events WHERE sequence <= 30").ok());
   ASSERT_EQ(pumped_.store().range().oldest, 1);
@@ -335,7 +335,7 @@ TEST_F(SmallRingQueriesTest, RetentionThatThePublicBoundsDoNotShowYetRefusesNoth
   EXPECT_EQ(Sequences(Events(request)).back(), 31u);
 }
 
-TEST_F(SmallLogQueriesTest, SaysWhenAPageIsNoLongerRetained) {
+TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
   pumped_.PushEach("a", 5);
   v1::ListEventsRequest forward;
   forward.set_page_size(2);
@@ -354,7 +354,7 @@ TEST_F(SmallLogQueriesTest, SaysWhenAPageIsNoLongerRetained) {
   }
 }
 
-TEST_F(QueriesTest, CutsAPageBeforeItIsTooLong) {
+TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
   large.status->problems = {std::string(4000, 'p')};
@@ -379,7 +379,7 @@ TEST_F(QueriesTest, CutsAPageBeforeItIsTooLong) {
   EXPECT_EQ(listed, 600);
 }
 
-// Patterns that compare as many bytes as they can with names of nothing but "a".
+// Patterns that compare as many bytes as possible with names that consist of "a".
 std::vector<std::string> CostlyPatterns() {
   std::vector<std::string> out;
   for (int i = 0; i < 32; ++i)
@@ -387,7 +387,7 @@ std::vector<std::string> CostlyPatterns() {
   return out;
 }
 
-TEST_F(QueriesTest, AFilterThatCostsMuchIsSearchedInTurnsThatEachMoveOn) {
+TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
   const std::string name(240, 'a');
   pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
   v1::ListEventsRequest request;
@@ -407,7 +407,7 @@ TEST_F(QueriesTest, AFilterThatCostsMuchIsSearchedInTurnsThatEachMoveOn) {
     ++turns;
   }
   EXPECT_GT(turns, 10);
-  // The page is answered nevertheless, and ends before it has taken too many.
+  // The page is answered nevertheless, and ends after its limit of turns.
   const v1::ListEventsResponse page = Events(request);
   EXPECT_THAT(Sequences(page), IsEmpty());
   EXPECT_FALSE(page.next_page_token().empty());
@@ -426,7 +426,7 @@ TEST_F(SmallRingQueriesTest, ACostlyFilterFindsTheSameInTheJournal) {
   EXPECT_THAT(All(request), ElementsAre(101));
 }
 
-TEST_F(QueriesTest, APageThatTheJournalsReplacementCutsIsToBeAskedForAgain) {
+TEST_F(QueriesTest, APageCutShortByAJournalReplacementIsToBeRetried) {
   pumped_.PushEach("a", 3);
   const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries_.ListEvents({});
   ASSERT_TRUE(query.ok());
@@ -437,7 +437,7 @@ TEST_F(QueriesTest, APageThatTheJournalsReplacementCutsIsToBeAskedForAgain) {
   EXPECT_TRUE(absl::IsUnavailable(answer->status())) << answer->status();
 }
 
-TEST_F(QueriesTest, AListOfVmsThatCostsMuchComesInPages) {
+TEST_F(QueriesTest, ACostlyListOfVmsComesInPages) {
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 300; ++i) {
     updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
@@ -459,7 +459,7 @@ TEST_F(QueriesTest, AListOfVmsThatCostsMuchComesInPages) {
   EXPECT_GT(pages, 1);
 }
 
-TEST_F(QueriesTest, ListsVmsByNameAndSaysAsOfWhen) {
+TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
   pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
                 Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});
   v1::ListVmsRequest request;
@@ -499,7 +499,7 @@ TEST_F(QueriesTest, GetsAVmByItsName) {
   EXPECT_THAT(std::string(Get("a", "run-x").status().message()), HasSubstr("run_id"));
 }
 
-TEST_F(QueriesTest, AsksWhichRunIsMeantWhereTwoRun) {
+TEST_F(QueriesTest, AnAmbiguousNameListsTheRuns) {
   VmUpdate second = Update("a", EventType::kStarted);
   second.status->ref.run_id = "run-2";
   pumped_.Push({Update("a", EventType::kStarted), second});

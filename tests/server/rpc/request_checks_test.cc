@@ -23,7 +23,7 @@ Request FromText(const std::string& text) {
   return request;
 }
 
-// A request that must be refused, and what the message must say of it.
+// A request that must be refused, and what the message must contain.
 struct Bad {
   std::string request;
   std::string field;
@@ -47,9 +47,9 @@ std::string Repeated(const std::string& text, int count) {
 
 TEST(RequestChecks, WatchEventsNamesFieldValueAndRule) {
   const Bad rows[] = {
-      {"after_sequence: 5", "journal_id", "\"\"", "must not be empty with after_sequence"},
-      {"journal_id: 'j'", "journal_id", "\"j\"", "with after_sequence only"},
-      {"snapshot: true journal_id: 'j'", "journal_id", "\"j\"", "with after_sequence only"},
+      {"after_sequence: 5", "journal_id", "\"\"", "is required with after_sequence"},
+      {"journal_id: 'j'", "journal_id", "\"j\"", "only with after_sequence"},
+      {"snapshot: true journal_id: 'j'", "journal_id", "\"j\"", "only with after_sequence"},
       {"from_oldest: false", "from_oldest", "false", "must be true"},
       {"snapshot: false", "snapshot", "false", "must be true"},
       {"since { seconds: -62135596801 }", "since.seconds", "-62135596801", "0001 to 9999"},
@@ -200,7 +200,7 @@ TEST(RequestChecks, IntentsNameFieldValueAndRule) {
   EXPECT_EQ(ttl("ttl { seconds: 86400 }"), absl::Hours(24));
 }
 
-TEST(RequestChecks, ATextMayHoldEveryOtherCharacter) {
+TEST(RequestChecks, ATextMayContainEveryOtherCharacter) {
   v1::DeclareIntentRequest request;
   request.set_vm_name("web1");
   request.set_actor("gr\u00fc\u00dfe \u00a0\u2027\u202a\u6f22");
@@ -230,7 +230,7 @@ TEST(ParseMessage, NamesFieldValueAndRuleOfATextThatIsNotUtf8) {
                 {"a pattern", "filter.vm_names[1]", "\\xc3", "UTF-8"});
 }
 
-TEST(ParseMessage, SaysWhereBytesAreNoMessage) {
+TEST(ParseMessage, ReportsMalformedMessages) {
   v1::GetVmRequest get;
   for (const char* bytes : {"\x0a\x05\xff", "\x0a", "\xff\xff\xff"}) {
     const absl::Status status = ParseMessage(Bytes(bytes), &get);

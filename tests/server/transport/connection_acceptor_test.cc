@@ -22,7 +22,7 @@
 namespace vmeventd {
 namespace {
 
-// An acceptor with a Unix socket and a TCP port, and who takes the connections.
+// An acceptor with a Unix socket and a TCP port; the test takes the connections.
 class ConnectionAcceptorTest : public ::testing::Test {
  protected:
   void Open(int max_connections) {
@@ -59,12 +59,12 @@ class ConnectionAcceptorTest : public ::testing::Test {
     return fd;
   }
 
-  // Accepts and relays until nothing waits.
+  // Accepts and relays until nothing is pending.
   void Accept() {
     for (int i = 0; i < 20; ++i) acceptor_->RunOnce(absl::ZeroDuration());
   }
 
-  // Whether the other side has closed it.
+  // Whether the peer has closed it.
   static bool Closed(const UniqueFd& fd) {
     char byte = 0;
     return recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
@@ -79,7 +79,7 @@ class ConnectionAcceptorTest : public ::testing::Test {
   std::unique_ptr<ConnectionAcceptor> acceptor_;
 };
 
-TEST_F(ConnectionAcceptorTest, HandsEachOn) {
+TEST_F(ConnectionAcceptorTest, PassesEachConnectionOn) {
   Open(10);
   const UniqueFd by_unix = ConnectUnix();
   const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
@@ -90,7 +90,7 @@ TEST_F(ConnectionAcceptorTest, HandsEachOn) {
   EXPECT_EQ(acceptor_->open_connections(), (std::vector<int>{1, 1}));
 }
 
-TEST_F(ConnectionAcceptorTest, OnePeerHasHalf) {
+TEST_F(ConnectionAcceptorTest, APeerMayHaveHalfOfTheConnections) {
   Open(4);
   const UniqueFd own[] = {ConnectTcp("127.0.0.2"), ConnectTcp("127.0.0.2"),
                           ConnectTcp("127.0.0.2")};
@@ -103,7 +103,7 @@ TEST_F(ConnectionAcceptorTest, OnePeerHasHalf) {
   EXPECT_FALSE(Closed(other));
 }
 
-TEST_F(ConnectionAcceptorTest, AFullListenerLeavesTheOthersAlone) {
+TEST_F(ConnectionAcceptorTest, AFullListenerDoesNotAffectOthers) {
   Open(4);
   std::vector<UniqueFd> own;
   for (const char* from : {"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6"}) {
@@ -145,7 +145,7 @@ TEST_F(ConnectionAcceptorTest, AConnectionThatGrpcClosesIsClosed) {
   EXPECT_EQ(acceptor_->open_connections()[0], 0);
 }
 
-TEST_F(ConnectionAcceptorTest, KnowsWhoseEachConnectionIs) {
+TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
   Open(10);
   const UniqueFd own[] = {ConnectTcp("127.0.0.2"), ConnectTcp("127.0.0.3")};
   Accept();
@@ -162,7 +162,7 @@ TEST_F(ConnectionAcceptorTest, KnowsWhoseEachConnectionIs) {
   EXPECT_EQ(peers, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
 }
 
-TEST_F(ConnectionAcceptorTest, AConnectionThatResetsTooManyCallsIsCut) {
+TEST_F(ConnectionAcceptorTest, AConnectionThatResetsTooManyCallsIsClosed) {
   Open(10);
   UniqueFd first = ConnectUnix();
   Accept();
@@ -181,10 +181,10 @@ TEST_F(ConnectionAcceptorTest, AConnectionThatResetsTooManyCallsIsCut) {
   EXPECT_EQ(refusals_.value(Refusal::kResets), 1);
   const UniqueFd second = ConnectUnix();
   Accept();
-  EXPECT_FALSE(Closed(second)) << "one connection alone does not lock its peer out";
+  EXPECT_FALSE(Closed(second)) << "one connection does not lock its peer out";
 }
 
-TEST_F(ConnectionAcceptorTest, WaitsWhereNoDescriptorIsLeft) {
+TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
   Open(10);
   const UniqueFd waiting = ConnectUnix();
   rlimit old{};
@@ -200,7 +200,7 @@ TEST_F(ConnectionAcceptorTest, WaitsWhereNoDescriptorIsLeft) {
   EXPECT_GE(refusals_.value(Refusal::kDescriptors), 1);
   Accept();
   Accept();
-  EXPECT_EQ(taken_.size(), 1) << "it is taken as soon as there is one";
+  EXPECT_EQ(taken_.size(), 1) << "accepted as soon as one is free";
 }
 
 TEST_F(ConnectionAcceptorTest, StopsFromAnotherThread) {
@@ -211,7 +211,7 @@ TEST_F(ConnectionAcceptorTest, StopsFromAnotherThread) {
   EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration()));
 }
 
-TEST_F(ConnectionAcceptorTest, AfterTheStopConnectionsGoOnUntilTheirEndOrTheDeadline) {
+TEST_F(ConnectionAcceptorTest, AfterTheStopConnectionsLastUntilTheirEndOrTheDeadline) {
   Open(4);
   UniqueFd first = ConnectUnix();
   Accept();
@@ -226,10 +226,10 @@ TEST_F(ConnectionAcceptorTest, AfterTheStopConnectionsGoOnUntilTheirEndOrTheDead
   EXPECT_EQ(recv(first.get(), &byte, 1, MSG_DONTWAIT), 1);
   first.Reset();
   Accept();
-  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration())) << "none is left";
+  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration())) << "no connection is left";
 }
 
-TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotHoldUpTheStop) {
+TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
   Open(4);
   const UniqueFd first = ConnectUnix();
   Accept();

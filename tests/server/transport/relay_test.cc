@@ -17,7 +17,7 @@
 namespace vmeventd {
 namespace {
 
-// A relay; the test is the clients and the server.
+// A relay whose clients and server are the test.
 class RelayTest : public ::testing::Test {
  protected:
   // Both ends of a relayed connection.
@@ -41,18 +41,18 @@ class RelayTest : public ::testing::Test {
     return {UniqueFd(pair[1]), std::move(added->server), added->id, added->name};
   }
 
-  // Until nothing is left to do at this time.
+  // Runs until nothing is left to do now.
   void Turn() {
     for (int i = 0; i < 1'000; ++i) relay_->RunOnce(absl::ZeroDuration());
   }
 
-  // As much of `size` bytes as is taken now.
+  // Sends as many of `size` bytes as are accepted now.
   static size_t Send(const UniqueFd& fd, size_t size) {
     const std::string bytes(size, 'x');
     const ssize_t sent = send(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent < 0 ? 0 : static_cast<size_t>(sent);
   }
-  // As much as is taken until the sender has to wait.
+  // Sends until the sender would block.
   size_t SendAll(const UniqueFd& fd) {
     size_t sum = 0;
     for (size_t sent = 1; sent > 0; sum += sent) {
@@ -61,7 +61,7 @@ class RelayTest : public ::testing::Test {
     }
     return sum;
   }
-  // What has come; nullopt: only the end has.
+  // Reads what has arrived; nullopt: the peer has closed.
   static std::optional<size_t> Receive(const UniqueFd& fd) {
     char bytes[4096];
     size_t sum = 0;
@@ -72,7 +72,7 @@ class RelayTest : public ::testing::Test {
       sum += static_cast<size_t>(size);
     }
   }
-  // Reads until nothing more comes at this time.
+  // Reads until nothing more arrives now.
   size_t ReceiveAll(const UniqueFd& fd) {
     size_t sum = 0;
     for (size_t got = 1; got > 0; sum += got) {
@@ -101,7 +101,7 @@ TEST_F(RelayTest, MovesBothWays) {
   EXPECT_EQ(Receive(other.server), 0);
 }
 
-TEST_F(RelayTest, EachConnectionHasANameThatItsServerSees) {
+TEST_F(RelayTest, EachConnectionHasANameKnownToItsServer) {
   Open();
   const Connected one = Connect();
   const Connected other = Connect();
@@ -140,10 +140,10 @@ TEST_F(RelayTest, AClientThatSendsTooMuchWaits) {
   EXPECT_TRUE(ended_.empty()) << "it is not closed";
   Send(flood.server, 10);
   Turn();
-  EXPECT_EQ(Receive(flood.client), 10) << "the other way goes on";
+  EXPECT_EQ(Receive(flood.client), 10) << "the other direction continues";
 }
 
-TEST_F(RelayTest, WhatIsChargedCountsAsSent) {
+TEST_F(RelayTest, ChargedBytesCountAsSent) {
   Open({.connection = {1'000, 50'000}});
   int pair[2] = {-1, -1};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -156,7 +156,7 @@ TEST_F(RelayTest, WhatIsChargedCountsAsSent) {
   EXPECT_EQ(ReceiveAll(added.server), 10);
 }
 
-TEST_F(RelayTest, ThePeerOfAFloodHasTheSameBudgetOnAllConnections) {
+TEST_F(RelayTest, AFloodingPeerHasOneBudgetForAllConnections) {
   Open({.connection = {1e6, 1e6}, .peer = {1e5, 1e5}, .always = {100, 1000}});
   std::vector<Connected> floods;
   for (int i = 0; i < 10; ++i) floods.push_back(Connect("user 1"));
@@ -172,13 +172,13 @@ TEST_F(RelayTest, ThePeerOfAFloodHasTheSameBudgetOnAllConnections) {
   EXPECT_LE(came, 1e5 + 10 * 1000 + (16 << 10));
   const Connected calm = Connect("user 1");
   Send(calm.client, 500);
-  EXPECT_EQ(ReceiveAll(calm.server), 500) << "a quiet client of the same peer is heard";
+  EXPECT_EQ(ReceiveAll(calm.server), 500) << "a quiet client of the same peer is served";
   const Connected other = Connect("user 2");
   Send(other.client, 10'000);
-  EXPECT_EQ(ReceiveAll(other.server), 10'000) << "another peer notices nothing";
+  EXPECT_EQ(ReceiveAll(other.server), 10'000) << "another peer is unaffected";
 }
 
-TEST_F(RelayTest, AClientThatDoesNotReadHoldsUpTheServer) {
+TEST_F(RelayTest, AClientThatDoesNotReadBlocksItsServer) {
   Open();
   const Connected one = Connect();
   const size_t sent = SendAll(one.server);
@@ -188,7 +188,7 @@ TEST_F(RelayTest, AClientThatDoesNotReadHoldsUpTheServer) {
   EXPECT_GT(Send(one.server, 1), 0);
 }
 
-TEST_F(RelayTest, AServerThatDoesNotReadHoldsUpTheClient) {
+TEST_F(RelayTest, AServerThatDoesNotReadBlocksItsClient) {
   Open({.connection = {1e9, 1e9}, .peer = {1e9, 1e9}});
   const Connected one = Connect();
   const size_t sent = SendAll(one.client);
@@ -196,7 +196,7 @@ TEST_F(RelayTest, AServerThatDoesNotReadHoldsUpTheClient) {
   EXPECT_EQ(ReceiveAll(one.server), sent) << "nothing is lost";
 }
 
-TEST_F(RelayTest, WhatTheServerSentLastArrivesBeforeTheEnd) {
+TEST_F(RelayTest, TheServersLastBytesArriveBeforeTheEnd) {
   Open();
   Connected one = Connect();
   const size_t sent = SendAll(one.server);
@@ -245,7 +245,7 @@ TEST_F(RelayTest, AClientsEndReachesTheServer) {
   EXPECT_EQ(ended_.size(), 2);
 }
 
-TEST_F(RelayTest, IsCutFromAnyThread) {
+TEST_F(RelayTest, ClosesAConnectionFromAnyThread) {
   Open();
   const Connected one = Connect();
   const Connected other = Connect();

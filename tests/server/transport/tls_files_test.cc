@@ -27,7 +27,7 @@ class TlsFilesTest : public ::testing::Test {
     return TlsFiles::Open({in_use_.certificate, in_use_.key, authority_->certificate()}, &clock_)
         .value();
   }
-  // The subject of what a handshake would get a while later.
+  // The certificate's subject that a handshake would get a while later.
   std::string Subject(TlsFiles* files) {
     clock_.Advance(absl::Seconds(2));
     return files->Current()->subject;
@@ -42,7 +42,7 @@ class TlsFilesTest : public ::testing::Test {
   const CertificateFiles in_use_ = Issue("first", end_);
 };
 
-TEST_F(TlsFilesTest, HandsOutWhatTheFilesHold) {
+TEST_F(TlsFilesTest, ServesTheContentsOfTheFiles) {
   const auto files = Open();
   const auto material = files->Current();
   EXPECT_THAT(material->subject, HasSubstr("first"));
@@ -55,7 +55,7 @@ TEST_F(TlsFilesTest, HandsOutWhatTheFilesHold) {
   EXPECT_EQ(files->Current(), material) << "unchanged files are not read again";
 }
 
-TEST_F(TlsFilesTest, TakesUpAReplacement) {
+TEST_F(TlsFilesTest, LoadsAReplacement) {
   const auto files = Open();
   ReplaceCertificate(Issue("second", end_ + absl::Hours(1)), in_use_);
   EXPECT_THAT(Subject(files.get()), HasSubstr("second"));
@@ -63,7 +63,7 @@ TEST_F(TlsFilesTest, TakesUpAReplacement) {
   EXPECT_EQ(files->reload_failures(), 0);
 }
 
-TEST_F(TlsFilesTest, ReloadLooksAtOnce) {
+TEST_F(TlsFilesTest, ReloadChecksAtOnce) {
   const auto files = Open();
   files->Current();
   ReplaceCertificate(Issue("second", end_), in_use_);
@@ -71,7 +71,7 @@ TEST_F(TlsFilesTest, ReloadLooksAtOnce) {
   EXPECT_THAT(files->Current()->subject, HasSubstr("second"));
 }
 
-TEST_F(TlsFilesTest, HalfAReplacementIsNotTaken) {
+TEST_F(TlsFilesTest, HalfAReplacementIsNotLoaded) {
   const auto files = Open();
   const CertificateFiles second = Issue("second", end_);
   ReplaceCertificate({second.certificate, in_use_.key}, in_use_);
@@ -79,7 +79,7 @@ TEST_F(TlsFilesTest, HalfAReplacementIsNotTaken) {
   EXPECT_EQ(files->reload_failures(), 1);
   EXPECT_FALSE(files->usable());
   EXPECT_THAT(Subject(files.get()), HasSubstr("first"));
-  EXPECT_EQ(files->reload_failures(), 1) << "the same files are not tried for ever";
+  EXPECT_EQ(files->reload_failures(), 1) << "the same files are not retried forever";
   const absl::Status status = files->Reload();
   EXPECT_THAT(std::string(status.message()), HasSubstr("is not the key"));
   ReplaceCertificate(second, in_use_);
@@ -99,7 +99,7 @@ TEST_F(TlsFilesTest, MissingAndBrokenFilesChangeNothing) {
   EXPECT_THAT(std::string(opened.message()), HasSubstr(in_use_.key));
 }
 
-TEST_F(TlsFilesTest, AnExpiredCertificateIsTakenAndTold) {
+TEST_F(TlsFilesTest, AnExpiredCertificateIsLoadedAndReported) {
   ReplaceCertificate(Issue("old", absl::FromUnixSeconds(1'000'000)), in_use_);
   EXPECT_EQ(Open()->Current()->not_after, absl::FromUnixSeconds(1'000'000));
 }
