@@ -18,16 +18,16 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// A standard descriptor that the caller left closed would be taken by the next socket, and output
-// would go there. In its place stands one that cannot be written.
+// Occupies standard descriptors that the caller left closed: otherwise the next socket would take
+// one, and output would go there.
 void OccupyStandardDescriptors() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    // The lowest free descriptor is taken, which is this one.
+    // open() takes the lowest free descriptor, which is this one.
     if (fcntl(descriptor, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
   }
 }
 
-// What a user may not look at is there for the members of its group.
+// A path that the user may not examine counts as existing: members of its group may use it.
 bool MayExist(const std::string& path) {
   return access(path.c_str(), F_OK) == 0 || errno == EACCES;
 }
@@ -36,7 +36,7 @@ bool MayExist(const std::string& path) {
 
 int main(int argc, char** argv) {
   OccupyStandardDescriptors();
-  // write() reports a reader that goes away; gRPC's own log is not for users.
+  // write() reports a reader that has gone; gRPC's own log is not for users.
   signal(SIGPIPE, SIG_IGN);
   setenv("GRPC_VERBOSITY", "NONE", 0);
 

@@ -7,8 +7,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/utf8.h"
 #include "client/output/enum_names.h"
-#include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -43,7 +43,7 @@ absl::StatusOr<WatchStart> ParseFrom(const std::string& from, absl::Time now, ab
   if (IsNumber(from)) {
     uint64_t sequence = 0;
     if (absl::SimpleAtoi(from, &sequence)) return FromSequence{sequence, ""};
-    return Wrong("--from", absl::StrCat("the sequence ", from, " is larger than any can be"));
+    return Wrong("--from", absl::StrCat("the sequence ", from, " is larger than any sequence"));
   }
   const absl::StatusOr<absl::Time> time = ParseTimeText(from, now, zone);
   if (!time.ok()) {
@@ -61,7 +61,7 @@ absl::StatusOr<WatchStart> ParseWatchStart(const std::string& from, const std::s
   if (!start.ok() || journal.empty()) return start;
   auto* sequence = std::get_if<FromSequence>(&*start);
   if (sequence == nullptr) {
-    return Wrong("--journal", "says where a sequence comes from; give that with --from SEQUENCE");
+    return Wrong("--journal", "names the journal of a sequence; use it with --from SEQUENCE");
   }
   const absl::Status text = CheckText("--journal", journal);
   if (!text.ok()) return text;

@@ -12,8 +12,8 @@
 #include "client/commands/watch_cursor.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// From the text of one option to its value. Pure. INVALID_ARGUMENT names the option, what is wrong
-// and what would be right.
+// Parses the text of one option. Pure. INVALID_ARGUMENT names the option, the fault and the correct
+// form.
 
 namespace vmeventd::client {
 
@@ -21,7 +21,7 @@ namespace vmeventd::client {
 absl::StatusOr<WatchStart> ParseWatchStart(const std::string& from, const std::string& journal,
                                            absl::Time now, absl::TimeZone zone);
 
-// A whole number of at least 1; none where `text` is empty and the option was not `given`.
+// A whole number of at least 1; none if the option was not `given`.
 absl::StatusOr<std::optional<uint64_t>> ParseCount(absl::string_view option, bool given,
                                                    absl::string_view text);
 
@@ -29,14 +29,14 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
                                                           absl::string_view text, absl::Time now,
                                                           absl::TimeZone zone);
 
-// --vm, --type and --class. Types and classes may be several in one text, with commas between.
+// --vm, --type and --class. A text may list several types or classes, separated by commas.
 absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
                                             const std::vector<std::string>& types,
                                             const std::vector<std::string>& classes);
 
 absl::StatusOr<std::vector<v1::VmState>> ParseStates(const std::vector<std::string>& states);
 
-// A text that is sent to the server: not empty and UTF-8, which is all that its protocol can carry.
+// Checks a text that is sent to the server: not empty, and UTF-8, as the protocol requires.
 absl::Status CheckText(absl::string_view option, absl::string_view text);
 
 }  // namespace vmeventd::client

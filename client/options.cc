@@ -20,14 +20,13 @@ constexpr char kProgramHelp[] =
     "Shows who ended the virtual machines of this node, and how vmeventd knows.";
 constexpr char kProgramFooter[] =
     R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555. Without --server it is
-$VMEVENTS_SERVER, else the user's unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that is there,
+$VMEVENTS_SERVER, else the user's unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists,
 else the system's unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS.
-$VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME stand in for the --tls options where none of them
-is given.
+$VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME replace the --tls options if none of them is given.
 
 Examples:
   vmevents watch                          what happens from now on
-  vmevents vms                            the VMs that are there
+  vmevents vms                            the VMs that run
   vmevents vm web1                        one VM in full, with the verdict on its end
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
@@ -35,8 +34,8 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable.)";
 constexpr char kWatchFooter[] =
     R"(START as a time is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), or how long ago:
-10m, 2d. It goes on by itself when the daemon comes back, with nothing lost or repeated; where that
-cannot be, it says GAP on standard error. Ctrl-C ends it with 0, or with 130 where --count was not
+10m, 2d. It reconnects when the daemon comes back, with nothing lost or repeated; if events may be
+missing, it prints GAP on standard error. Ctrl-C ends it with 0, or with 130 if --count was not
 reached.
 
 Examples:
@@ -54,7 +53,7 @@ Examples:
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 2026-07-02T00:00:00Z)";
 constexpr char kVmsFooter[] =
     R"(Examples:
-  vmevents vms --all                      those that have stopped as well
+  vmevents vms --all                      include stopped VMs
   vmevents vms --state paused --state unreachable
   vmevents -o json vms --vm 'web*')";
 constexpr char kVmFooter[] =
@@ -63,7 +62,7 @@ constexpr char kVmFooter[] =
   vmevents vm web1 --run RUN_ID           an earlier run, or one of two of that name)";
 constexpr char kIntentFooter[] =
     R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop that follows is then an
-admin's, whatever way it takes. It ends with the run, when its time is over, or when it is withdrawn.
+admin's, however it happens. It ends with the run, when it expires, or when it is withdrawn.
 
 Examples:
   vmevents intent declare web1 --actor alice --reason 'node is emptied for maintenance'
@@ -79,9 +78,9 @@ constexpr char kInfoFooter[] =
   vmevents -o json info)";
 
 constexpr char kHealthFooter[] =
-    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether what happens is kept durably. Without it,
-the server as a whole. Exits with 0 where it is SERVING, 1 where it is not, 3 where there is no such
-service, 4 where the server is not reachable.
+    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable. Without it,
+the server as a whole. Exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such service,
+4 if the server is not reachable.
 
 Examples:
   vmevents health
@@ -90,7 +89,7 @@ Examples:
 constexpr char kCommands[] = "watch, events, vms, vm, intent, info and health";
 constexpr char kIntentCommands[] = "intent declare and intent withdraw";
 
-// The options as they were typed.
+// The options as typed.
 struct RawOptions {
   std::string server;
   TlsOptions tls;
@@ -132,7 +131,7 @@ void AddText(CLI::App* app, const char* option, std::string* value, const char* 
 
 CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
   CLI::App* command = app->add_subcommand(name, help);
-  command->fallthrough();  // --server and -o may come after the command as well
+  command->fallthrough();  // --server and -o may also follow the command
   command->footer(absl::StrCat(
       "--server, --tls-*, -o and --color go before or after the command.\n\n", footer));
   return command;
@@ -149,12 +148,12 @@ void AddFilter(CLI::App* command, RawOptions* raw) {
 void AddWatch(CLI::App* app, RawOptions* raw) {
   CLI::App* watch = AddCommand(app, "watch", "Follow events as they happen", kWatchFooter);
   AddText(watch, "--from", &raw->from, "START",
-          "after a sequence number, oldest, snapshot, or a time; without it, now");
+          "begin after a sequence number, or at oldest, snapshot or a time; default now");
   AddText(watch, "--journal", &raw->journal, "ID",
-          "the journal of that number; without it, the server's present one");
+          "the journal of that sequence number; default the server's present one");
   AddFilter(watch, raw);
   AddText(watch, "--count", &raw->count, "N", "end after N events");
-  watch->add_flag("--no-resume", raw->no_resume, "end when the daemon goes away");
+  watch->add_flag("--no-resume", raw->no_resume, "end when the daemon stops");
   watch->add_flag("--wait", raw->wait, "wait for a daemon that cannot be reached yet");
 }
 
@@ -172,10 +171,10 @@ void AddVms(CLI::App* app, RawOptions* raw) {
   AddList(vms, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
   AddList(vms, "--state", &raw->states, "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
-  vms->add_flag("--all", raw->all, "those that have stopped as well");
+  vms->add_flag("--all", raw->all, "include stopped VMs");
   CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
   vm->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
-  AddText(vm, "--run", &raw->run_id, "RUN_ID", "which run, where a name stands for several");
+  AddText(vm, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
 }
 
 void AddIntent(CLI::App* app, RawOptions* raw) {
@@ -187,20 +186,20 @@ void AddIntent(CLI::App* app, RawOptions* raw) {
   AddText(declare, "--actor", &raw->actor, "WHO", "the person or the system that acts");
   AddText(declare, "--reason", &raw->reason, "WHY", "one sentence for people");
   AddText(declare, "--ttl", &raw->ttl, "DURATION",
-          "how long it stands, as 5m; without it, 10m; at most 24h");
-  AddText(declare, "--run", &raw->run_id, "RUN_ID", "which run, where a name stands for several");
+          "how long it is valid, such as 5m; default 10m, at most 24h");
+  AddText(declare, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
   CLI::App* withdraw =
-      AddCommand(intent, "withdraw", "Take a declared intent back", kWithdrawFooter);
-  withdraw->add_option("INTENT_ID", raw->intent_id, "as declare has shown it")
+      AddCommand(intent, "withdraw", "Withdraw a declared intent", kWithdrawFooter);
+  withdraw->add_option("INTENT_ID", raw->intent_id, "as printed by declare")
       ->required()
       ->type_name("");
 }
 
 void AddHealth(CLI::App* app, RawOptions* raw) {
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
-  health->add_option("SERVICE", raw->service, "which of its services")->type_name("");
+  health->add_option("SERVICE", raw->service, "one of its services")->type_name("");
   AddText(health, "--timeout", &raw->timeout, "DURATION",
-          "how long to wait for the answer, as 1s; without it, 5s");
+          "how long to wait for the answer, such as 1s; default 5s");
 }
 
 void AddTls(CLI::App* app, TlsOptions* tls) {
@@ -209,7 +208,7 @@ void AddTls(CLI::App* app, TlsOptions* tls) {
   AddText(app, "--tls-cert", &tls->cert_file, "FILE", "the certificate to show the server, PEM");
   AddText(app, "--tls-key", &tls->key_file, "FILE", "that certificate's private key, PEM");
   AddText(app, "--tls-server-name", &tls->server_name, "NAME",
-          "whom the server's certificate must name; without it, the host of --server");
+          "the name in the server's certificate; default the host of --server");
 }
 
 void Define(CLI::App* app, RawOptions* raw) {
@@ -218,15 +217,15 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddText(app, "--server", &raw->server, "ADDR", "where vmeventd listens");
   AddTls(app, &raw->tls);
   AddText(app, "-o,--output", &raw->output, "FORMAT",
-          "table for people, json for programs; without it, table");
+          "table for people, json for programs; default table");
   AddText(app, "--color", &raw->color, "WHEN",
-          "auto, always or never; auto is on a terminal and without $NO_COLOR");
-  app->require_subcommand(0, 1);  // that there is one is checked with the commands' names at hand
+          "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
+  app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
   AddWatch(app, raw);
   AddEvents(app, raw);
   AddVms(app, raw);
   AddIntent(app, raw);
-  AddCommand(app, "info", "Show what vmeventd says of itself", kInfoFooter);
+  AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
   AddHealth(app, raw);
 }
 
@@ -248,8 +247,8 @@ absl::Status SetServer(const CLI::App& app, const RawOptions& raw, const OptionC
   return absl::OkStatus();
 }
 
-// The options that are given, or where there are none the variables, which do not trouble a socket
-// of Unix: they may be set for other servers.
+// Uses the options if any is given, otherwise the variables. A Unix socket ignores the variables,
+// which may be set for other servers.
 absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
                     ServerAddress* server) {
   std::string given;
@@ -262,7 +261,7 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
   }
   if (!given.empty() && server->is_unix()) {
     return Wrong(absl::StrCat(given, ": a Unix socket (", ToText(*server),
-                              ") has no TLS: leave it out, or name HOST:PORT with --server"));
+                              ") has no TLS: omit it, or name HOST:PORT with --server"));
   }
   const TlsOptions& tls = given.empty() ? context.tls_variables : raw.tls;
   const bool any = !tls.ca_file.empty() || !tls.cert_file.empty() || !tls.key_file.empty() ||
@@ -270,8 +269,8 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
   if (!any || server->is_unix()) return absl::OkStatus();
   if (given.empty()) given = "$VMEVENTS_TLS_*";
   if (tls.ca_file.empty()) {
-    return Wrong(absl::StrCat(
-        given, ": TLS needs --tls-ca FILE, the CA that the server's certificate is from"));
+    return Wrong(
+        absl::StrCat(given, ": TLS needs --tls-ca FILE, the CA of the server's certificate"));
   }
   if (tls.cert_file.empty() != tls.key_file.empty()) {
     return Wrong(tls.key_file.empty()
@@ -287,7 +286,7 @@ absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
   if (raw.output == "json") {
     line->format = OutputFormat::kJson;
   } else if (raw.output != "table") {
-    return Wrong(absl::StrCat("-o: \"", raw.output, "\" is no format; write table or json"));
+    return Wrong(absl::StrCat("-o: \"", raw.output, "\" is not a format; use table or json"));
   }
   if (raw.color == "always") {
     line->color = ColorMode::kAlways;
@@ -295,7 +294,7 @@ absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
     line->color = ColorMode::kNever;
   } else if (raw.color != "auto") {
     return Wrong(
-        absl::StrCat("--color: \"", raw.color, "\" is no choice; write auto, always or never"));
+        absl::StrCat("--color: \"", raw.color, "\" is not a choice; use auto, always or never"));
   }
   return absl::OkStatus();
 }
@@ -334,7 +333,7 @@ absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& 
       ParseTimeOption("--until", app.count("--until") > 0, raw.until, context.now, context.zone);
   if (!until.ok()) return until.status();
   if (*since && *until && **since >= **until) {
-    return Wrong("--since is not before --until, so that no event fits; exchange the two");
+    return Wrong("--since is not before --until, so no event can match; swap the two");
   }
   const auto limit = ParseCount("--limit", app.count("--limit") > 0, raw.limit);
   if (!limit.ok()) return limit.status();
@@ -355,7 +354,7 @@ absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
   VmsCommand command;
   command.names = raw.vms;
   command.states = *states;
-  // Who asks for stopped VMs wants to see them.
+  // A request for stopped VMs implies that they are listed.
   command.include_stopped =
       raw.all || std::find(states->begin(), states->end(), v1::VM_STATE_STOPPED) != states->end();
   return command;
@@ -373,7 +372,7 @@ absl::StatusOr<VmCommand> MakeVm(const CLI::App& app, const RawOptions& raw) {
 
 absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw) {
   absl::Status status = CheckText("NAME", raw.name);
-  // CLI11's own "required" would name one of them at a time, without saying what it is for.
+  // CLI11's own "required" would name only one of them, without saying what it is for.
   if (status.ok() && app.count("--actor") == 0) status = Wrong("--actor: say who is about to act");
   if (status.ok()) status = CheckText("--actor", raw.actor);
   if (status.ok() && app.count("--reason") == 0) status = Wrong("--reason: say why");
@@ -419,7 +418,7 @@ absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
 
 absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, CommandLine* line) {
   if (intent.get_subcommands().empty()) {
-    return Wrong(absl::StrCat("intent: what to do is not given; there are ", kIntentCommands));
+    return Wrong(absl::StrCat("intent: no action is given; the actions are ", kIntentCommands));
   }
   const CLI::App& command = *intent.get_subcommands().front();
   if (command.get_name() == "declare") return Store(MakeDeclareIntent(command, raw), line);
@@ -451,7 +450,7 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
           absl::StrCat(EscapeForTerminal(sentence), " (see vmevents", command, " --help)")};
 }
 
-// CLI11's own words where they are good enough.
+// Uses CLI11's own message if it is good enough.
 std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> extras = app.remaining(true);
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
@@ -469,7 +468,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   CLI::App app(kProgramHelp, "vmevents");
   Define(&app, &raw);
   try {
-    // CLI11 takes the arguments from the back.
+    // CLI11 takes the arguments in reverse order.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, error));
@@ -479,7 +478,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     return Answered{ExitCode::kOk, out.str(), ""};
   }
   if (app.get_subcommands().empty()) {
-    return Complain(app, absl::StrCat("no command is given; there are ", kCommands));
+    return Complain(app, absl::StrCat("no command is given; the commands are ", kCommands));
   }
   CommandLine line;
   const absl::Status status = Convert(app, raw, context, &line);

@@ -17,7 +17,7 @@ namespace vmeventd::client {
 enum class OutputFormat { kTable, kJson };
 enum class ColorMode { kAuto, kAlways, kNever };
 
-// What the command line asks for, checked.
+// The parsed and checked command line.
 struct CommandLine {
   ServerAddress server;
   OutputFormat format = OutputFormat::kTable;
@@ -27,7 +27,7 @@ struct CommandLine {
       command;
 };
 
-// The command line is answered already: by --help, --version, or a complaint.
+// The command line is already answered: by --help, --version or a complaint.
 struct Answered {
   ExitCode code = ExitCode::kOk;
   std::string out;  // for standard output
@@ -40,7 +40,7 @@ struct OptionContext {
   TlsOptions tls_variables;     // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
   unsigned uid = 0;
-  // Whether there is something at a path, or may be: as DefaultServerAddress() asks.
+  // Whether a path exists, or may exist: see DefaultServerAddress().
   std::function<bool(const std::string& path)> may_exist;
   absl::Time now;
   absl::TimeZone zone;

@@ -21,7 +21,7 @@
 namespace vmeventd::client {
 namespace {
 
-// `sentence` is safe for a terminal.
+// `sentence` must be safe for a terminal.
 void PrintNote(const std::string& sentence) {
   std::cerr << "vmevents: " + sentence + "\n" << std::flush;
 }
@@ -66,8 +66,8 @@ ExitCode RunLine(CommandLine line, Formatter* formatter) {
     return failure.code;
   }
   if (connected->ambiguous) {
-    PrintNote(absl::StrCat(line.server.host, " stands for several addresses, which may be several ",
-                           "nodes: this is of ", ToText(connected->address), " alone"));
+    PrintNote(absl::StrCat(line.server.host, " has several addresses, which may be several ",
+                           "nodes: asking ", ToText(connected->address), " only"));
   }
   const auto stub = v1::VmEventService::NewStub(connected->channel);
   const auto health = grpc::health::v1::Health::NewStub(connected->channel);

@@ -9,10 +9,10 @@
 
 namespace vmeventd::client {
 
-// The whole program behind main(): reads the arguments, does what they ask, prints to standard
-// output and error. `color_allowed`: the environment does not forbid colour on a terminal. SIGPIPE
-// must be ignored; called before any thread was made, because `watch` takes the signals that end
-// it.
+// The whole program behind main(): parses the arguments, runs the command, prints to standard
+// output and error. `color_allowed`: the environment permits colour on a terminal. The caller must
+// ignore SIGPIPE, and call this before any thread starts, because `watch` blocks the signals that
+// end it.
 ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context,
              bool color_allowed);
 

@@ -46,7 +46,7 @@ StopSignals::StopSignals(int signals, int done, int output, StopSource* stop)
 
 StopSignals::~StopSignals() {
   const uint64_t one = 1;
-  // An eventfd takes its first write always.
+  // An eventfd always accepts its first write.
   (void)!write(done_, &one, sizeof(one));
   thread_.join();
   close(signals_);
@@ -54,7 +54,7 @@ StopSignals::~StopSignals() {
 }
 
 void StopSignals::Wait(StopSource* stop) const {
-  // No event is asked of the output: poll() then reports its reader's end alone.
+  // Requests no event for the output: poll() then reports only that its reader has gone.
   pollfd watched[] = {{signals_, POLLIN, 0}, {done_, POLLIN, 0}, {output_, 0, 0}};
   while (poll(watched, std::size(watched), -1) < 0 && errno == EINTR) {
   }
@@ -64,7 +64,7 @@ void StopSignals::Wait(StopSource* stop) const {
     (void)!read(signals_, &taken, sizeof(taken));
   }
   stop->Stop();
-  // From here on this thread takes the signals as if nothing had been done about them.
+  // From here on this thread takes the signals with their default action.
   const sigset_t set = StoppingSignals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   pollfd last = {done_, POLLIN, 0};

@@ -9,14 +9,14 @@
 
 namespace vmeventd::client {
 
-// While it lives, SIGINT, SIGTERM and SIGHUP stop `stop`, and so does the reader of standard output
-// when it goes away, even while nothing is written. A second signal ends the process at once.
+// While it exists, SIGINT, SIGTERM and SIGHUP stop `stop`, and so does a reader of standard output
+// that goes away, even while nothing is written. A second signal ends the process at once.
 //
-// Made before any other thread, because it blocks the signals for the threads that follow. It has
-// one thread of its own.
+// Create it before any other thread: it blocks the signals for later threads. It runs one thread of
+// its own.
 class StopSignals {
  public:
-  // `stop` and `output_descriptor` must live longer.
+  // `stop` and `output_descriptor` must outlive it.
   static absl::StatusOr<std::unique_ptr<StopSignals>> Create(StopSource* stop,
                                                              int output_descriptor);
   ~StopSignals();
@@ -28,7 +28,7 @@ class StopSignals {
   void Wait(StopSource* stop) const;
 
   const int signals_;  // signalfd
-  const int done_;     // eventfd: the destructor's word to the thread
+  const int done_;     // eventfd: written by the destructor to end the thread
   const int output_;
   std::thread thread_;
 };

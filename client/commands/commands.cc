@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kLargestPage = 1000;  // of ListEventsRequest.page_size
 
-// The patience with a server that limits the rate of pages: half a minute in all for one page.
+// How long one page waits for a server that limits the rate of pages: half a minute in total.
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(2);
 constexpr absl::Duration kPatience = absl::Seconds(30);
@@ -54,7 +54,7 @@ grpc::Status ListPage(const CommandContext& context, const v1::ListEventsRequest
   }
 }
 
-// Of a call that names a VM. `known`: what the VM is not, "is known".
+// For a call that names a VM. `known` completes the sentence, such as "is known".
 Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
                          absl::string_view known, absl::string_view list,
                          const CommandContext& context, const grpc::Status& status) {
@@ -98,7 +98,7 @@ std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContex
   for (const std::string& name : command.names) request.add_vm_names(name);
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
-  // All pages before the first row: a table's columns fit all of its rows.
+  // Reads all pages before it prints, so that the table's columns fit every row.
   google::protobuf::RepeatedPtrField<v1::Vm> vms;
   do {
     grpc::ClientContext call;
@@ -142,7 +142,7 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
     return Failure{ExitCode::kFailed,
                    absl::StrCat(EscapeForTerminal(status.error_message()),
-                                "; leave it, or take it back first with `vmevents intent withdraw "
+                                "; keep it, or withdraw it first with `vmevents intent withdraw "
                                 "INTENT_ID`")};
   }
   if (!status.ok()) {
@@ -161,10 +161,11 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   v1::WithdrawIntentResponse response;
   const grpc::Status status = context.stub->WithdrawIntent(&call, request, &response);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("no intent \"", EscapeForTerminal(command.intent_id),
-                                "\" is open: it was withdrawn, has expired or its VM has ended, or "
-                                "it never was")};
+    return Failure{
+        ExitCode::kNotFound,
+        absl::StrCat("no intent \"", EscapeForTerminal(command.intent_id),
+                     "\" is open: it was withdrawn or never declared, has expired, or its "
+                     "VM has ended")};
   }
   if (!status.ok()) return ExplainFailure(context.address, status);
   return std::nullopt;
@@ -200,9 +201,9 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
   }
   const absl::string_view why = command.service == "journal"
                                     ? " cannot write its journal, so that events are not durable"
-                                    : " does not serve now: it is starting or going down";
+                                    : " does not serve now: it is starting or stopping";
   return Failure{ExitCode::kFailed,
-                 absl::StrCat("vmeventd at ", ToText(context.address), why, "; its log says more")};
+                 absl::StrCat("vmeventd at ", ToText(context.address), why, "; see its log")};
 }
 
 }  // namespace vmeventd::client

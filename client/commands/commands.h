@@ -17,9 +17,9 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
-// The commands that ask and end. Each prints what the server answers and returns nothing, or why it
-// could not. They block for kRequestTimeout a request at most, or for what the command says. An
-// output whose reader has gone is no failure.
+// The commands that ask one question. Each prints the server's answer and returns nothing, or the
+// failure. It blocks for at most kRequestTimeout per request, or as the command states. An output
+// whose reader has gone is no failure.
 
 namespace vmeventd::client {
 
@@ -42,7 +42,7 @@ struct VmCommand {
   std::string run_id;  // empty: the one run of that name
 };
 
-// Without a time to live it is the server's default.
+// Without a ttl the server's default applies.
 struct DeclareIntentCommand {
   std::string name;
   std::string run_id;  // empty: the one run of that name
@@ -63,14 +63,14 @@ struct HealthCommand {
   absl::Duration timeout = absl::Seconds(5);
 };
 
-// Whom to ask and where to print. All must outlive the call.
+// The server to ask and the output. All pointers must outlive the call.
 struct CommandContext {
   ServerAddress address;
   v1::VmEventService::StubInterface* stub = nullptr;
   grpc::health::v1::Health::StubInterface* health = nullptr;
   Formatter* formatter = nullptr;
   Output* output = nullptr;
-  // Waits before a request that the server had no room for is made again.
+  // Waits before it repeats a request that the server had no capacity for.
   std::function<void(absl::Duration)> wait = absl::SleepFor;
   // In [0, 1), for the random part of such a wait.
   std::function<double()> random = RandomFraction;

@@ -11,7 +11,7 @@ namespace {
 
 uint64_t Fingerprint(const v1::Event& event) {
   v1::Event copy = event;
-  copy.clear_durable();  // the one thing that changes of an event
+  copy.clear_durable();  // the only field of an event that changes
   return absl::HashOf(copy.SerializeAsString());
 }
 
@@ -48,7 +48,7 @@ void WatchCursor::OnStreamBegin() {
 bool WatchCursor::OnEvent(const v1::Event& event) {
   const uint64_t sequence = event.sequence();
   if (position_ && sequence <= position_->sequence) return false;
-  // What the position passes at once need not be remembered.
+  // An event that the position passes at once need not be remembered.
   const bool passes = position_ && event.durable() && !held() && shown_.empty();
   const bool fresh = passes || NoteShown(event);
   last_event_ = std::max(last_event_.value_or(0), sequence);
@@ -61,7 +61,7 @@ bool WatchCursor::OnEvent(const v1::Event& event) {
   return fresh;
 }
 
-// Whether it has not been shown before.
+// Returns whether the event has not been shown before.
 bool WatchCursor::NoteShown(const v1::Event& event) {
   const uint64_t fingerprint = Fingerprint(event);
   const auto place = std::lower_bound(
@@ -74,7 +74,7 @@ bool WatchCursor::NoteShown(const v1::Event& event) {
   return std::exchange(place->fingerprint, fingerprint) != fingerprint;
 }
 
-// Everything up to `sequence` has come.
+// Everything up to `sequence` has arrived.
 void WatchCursor::Move(uint64_t sequence) {
   if (shown_.size() > kMostHeld) {
     if (held_at_) held_at_ = std::max(*held_at_, shown_.front().sequence);
@@ -89,10 +89,10 @@ void WatchCursor::Move(uint64_t sequence) {
 }
 
 bool WatchCursor::OnProgress(const v1::Progress& progress) {
-  // The position of an incomplete snapshot is no position to resume at: the VMs would be lost.
+  // Do not resume at the position of an incomplete snapshot: its remaining VMs would be lost.
   if (AwaitsSnapshot()) return true;
   if (!position_) {
-    // Events that came before the first Progress count as well.
+    // Events that arrived before the first Progress count as well.
     position_ = Position{0, progress.journal_id()};
     Move(std::max(progress.sequence(), last_event_.value_or(0)));
     return true;

@@ -26,54 +26,53 @@ struct FromSequence {
 };
 using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, FromSequence>;
 
-// What to ask for next, given what was received: the state machine with which a watch goes on over
-// any number of streams, with nothing lost or repeated. Pure; one thread.
+// The state machine that continues a watch over any number of streams, with nothing lost or
+// repeated: it decides what to request next, given what was received. Pure; one thread.
 //
-// It follows the contract's rules: sequences of one journal increase on a stream; Progress says up
-// to where everything has been sent and in which journal; it opens every stream. A snapshot counts
-// once it is complete: until then it is asked for again. The position does not pass an event that
-// is not durable: the next stream begins before it, and of what comes again only what is new is
-// shown: an event that took the place of a lost one, or the GAP that says what was lost.
+// It relies on the contract: the sequences of one journal increase on a stream; Progress opens
+// every stream, names the journal, and says up to which sequence everything was sent. A snapshot
+// counts once it is complete; until then it is requested again. The position never passes an event
+// that is not durable: the next stream begins before that event, and shows only what is new: an
+// event in the place of a lost one, or the GAP that reports the loss.
 class WatchCursor {
  public:
   // The most events after the position that are remembered as shown, 16 bytes each. Beyond it the
-  // position passes the oldest. vmeventd itself keeps fewer for its journal before it gives up.
+  // position passes the oldest. vmeventd itself keeps fewer events while its journal fails.
   static constexpr size_t kMostHeld = 500'000;
-  // So many new streams from one position find out whether an event became durable.
+  // How many streams from one position may check whether an event became durable.
   static constexpr int kMostReadings = 5;
 
-  // A FromSequence comes with its journal_id.
+  // A FromSequence must have its journal_id.
   explicit WatchCursor(WatchStart start);
 
   // Fills in `start` and `journal_id` of the next stream's request.
   void FillRequest(v1::WatchEventsRequest* request) const;
 
-  // A new stream begins, with what FillRequest() asked for.
+  // A new stream begins, with the request of FillRequest().
   void OnStreamBegin();
 
-  // An event came. False: it was shown before, and is to be dropped.
+  // An event arrived. False: it was shown before; drop it.
   bool OnEvent(const v1::Event& event);
 
-  // A Progress came. False: the server is in another journal than the one asked for, so that events
-  // may be missing; the cursor has moved to the new one.
+  // A Progress arrived. False: the server has another journal than the one requested, so events may
+  // be missing; the cursor has moved to the new one.
   bool OnProgress(const v1::Progress& progress);
 
   // The snapshot is complete as of this Progress.
   void OnSnapshotDone(const v1::Progress& progress);
 
-  // The server answered OUT_OF_RANGE: what was asked for is gone. Continues from the oldest event
-  // that there is. False: that was what it had asked for already, so that nothing new is to be
-  // said.
+  // The server answered OUT_OF_RANGE: the requested start is gone. Continues from the oldest
+  // retained event. False: that was requested already, so there is nothing new to report.
   bool OnOutOfRange();
 
-  // Whether this stream has had an event that is not durable: the position stands before it.
+  // Whether this stream sent an event that is not durable: the position stays before it.
   bool held() const { return held_at_.has_value(); }
-  // Whether a durable event has followed it on this stream: the journal takes what waits before it
-  // takes anything new, so that a new stream from the position shows what became of it.
+  // Whether this stream then sent a durable event. The journal writes its backlog first, so a new
+  // stream from the position shows what became of the held event.
   bool can_read_again() const { return durable_after_held_; }
-  // The caller ends this stream to read again from the position. False: that has been done
-  // kMostReadings times, and the same event still is not durable, so that it never will be; the
-  // position has passed it.
+  // The caller ends this stream and reads again from the position. False: it did so kMostReadings
+  // times and the same event is still not durable; it never will be, and the position has passed
+  // it.
   bool ReadAgain();
 
   // The last sequence known to be complete and durable, in the journal that it belongs to; none
@@ -102,7 +101,7 @@ class WatchCursor {
   std::deque<Shown> shown_;             // by sequence; all after the position
   std::optional<uint64_t> held_at_;     // on this stream: just before what is not durable
   bool durable_after_held_ = false;     // on this stream
-  int readings_ = 0;                    // in vain, from the present position
+  int readings_ = 0;                    // from the present position, without progress
 };
 
 }  // namespace vmeventd::client

@@ -15,7 +15,7 @@ namespace {
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 
-// The call that the stop source cancels, for as long as it lives; then again the one before it.
+// Registers a call for the stop source to cancel; restores the previous one on destruction.
 class CallRegistration {
  public:
   CallRegistration(StopSource* stop, std::shared_ptr<grpc::ClientContext> call)
@@ -142,22 +142,22 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::Handle(v1::WatchEventsResponse* r
   if (response->has_progress()) HandleProgress(response->progress());
   if (!IsToReadAgain(*response)) return std::nullopt;
   if (cursor_->ReadAgain()) return StreamEnd::kReadAgain;
-  env_.note(absl::StrCat("GAP: events may be missing: what was shown as not durable is not in the ",
+  env_.note(absl::StrCat("GAP: events may be missing: events shown as not durable are not in the ",
                          "journal of vmeventd at ", ToText(address_)));
   return std::nullopt;
 }
 
-// Whether what came of an event that was not durable can be read now.
+// Whether an event that was not durable can be read again now.
 bool WatchLoop::IsToReadAgain(const v1::WatchEventsResponse& response) {
   if (!command_.resume || !cursor_->held()) return false;
   if (cursor_->can_read_again()) return true;
   if (!response.has_progress() || !response.events().empty()) return false;
-  // Nothing more happens on the node: its journal may be writable all the same.
+  // The node may be idle while its journal is writable again.
   v1::GetServerInfoResponse info;
   return GetServerInfo(&info).ok() && info.journal_writable();
 }
 
-// The VMs are kept until all have come, so that a stream which breaks off between prints none
+// Keeps the VMs until all have arrived, so that a stream that breaks off in between prints none
 // twice.
 std::optional<WatchLoop::StreamEnd> WatchLoop::HandleSnapshot(v1::WatchEventsResponse* response) {
   for (v1::Vm& vm : *response->mutable_snapshot_vms()) *snapshot_.Add() = std::move(vm);
@@ -169,7 +169,7 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::HandleSnapshot(v1::WatchEventsRes
 }
 
 std::optional<WatchLoop::StreamEnd> WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
-  // The heading shows as soon as the stream is there; on a snapshot, after the VMs.
+  // Prints the heading once the stream is established; with a snapshot, after the VMs.
   const bool in_snapshot = !cursor_->position() &&
                            std::holds_alternative<FromSnapshot>(command_.start) &&
                            response->events().empty();
@@ -207,7 +207,7 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::Print(const absl::StatusOr<std::s
   return std::nullopt;
 }
 
-// Who is there is asked of what has a name: a path is one daemon's.
+// Only a host needs the question which node answers: a socket's path belongs to one daemon.
 bool WatchLoop::NeedsServerInfo() const { return !cursor_ || !address_.is_unix(); }
 
 grpc::Status WatchLoop::GetServerInfo(v1::GetServerInfoResponse* info) {
@@ -219,22 +219,22 @@ grpc::Status WatchLoop::GetServerInfo(v1::GetServerInfoResponse* info) {
 
 std::optional<ExitCode> WatchLoop::HandleNoAnswer(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && pin_.has_more()) {
-    retry_at_once_ = true;  // by the next address
+    retry_at_once_ = true;  // with the next address
     return std::nullopt;
   }
   return HandleServerEnd(status);
 }
 
-// `follow`: whether it is the node that this watch is of.
+// Sets `follow` to whether the server is the node of this watch.
 std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse& info,
                                                 bool* follow) {
   const bool first = !pin_.node().has_value();
   *follow = pin_.OnAnswer(IdentityOf(info));
   if (*follow) {
     if (first && pin_.is_ambiguous()) {
-      env_.note(absl::StrCat(env_.address.host, " stands for several addresses, and each node has ",
-                             "events of its own: this follows the node ",
-                             EscapeForTerminal(info.node()), " at ", ToText(address_), " alone"));
+      env_.note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
+                             "own events: following only the node ", EscapeForTerminal(info.node()),
+                             " at ", ToText(address_)));
     }
     if (!cursor_) {
       FromSequence from = std::get<FromSequence>(command_.start);
@@ -252,7 +252,7 @@ std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse&
                         EscapeForTerminal(node.journal_id));
   };
   const std::string why = absl::StrCat(ToText(address_), " is ", name(IdentityOf(info)),
-                                       " now, and this follows ", name(*pin_.node()));
+                                       " now; following ", name(*pin_.node()));
   if (!command_.resume) {
     env_.note(why);
     return ExitCode::kFailed;
@@ -283,27 +283,26 @@ std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
 bool WatchLoop::IsResolved() const { return address_.is_unix() || !address_.numeric.empty(); }
 
 Failure WatchLoop::Explain(const grpc::Status& status) const {
-  // To probe the address would resolve the name once more, and nothing could stop that.
+  // A probe would resolve the name again, and nothing could stop that.
   return IsResolved() ? ExplainFailure(address_, status)
                       : ExplainUnknownHost(address_, status.error_message());
 }
 
 bool WatchLoop::MayRetry(grpc::StatusCode code) const {
   if (ever_established_) return command_.resume && IsWorthRetrying(code);
-  // A server that has no room for one more stream now is there, and will have room again.
+  // A server that has no capacity for another stream now will have some later.
   if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return command_.resume;
   return command_.wait && code == grpc::StatusCode::UNAVAILABLE;
 }
 
-// Says why there is no stream now: once, and again where it is for another reason.
+// Reports why there is no stream now: once, and again if the reason changes.
 void WatchLoop::NoteRetry(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
     NoteOnce(absl::StrCat(Explain(status).sentence, " (trying again)"));
   } else if (!ever_established_) {
     NoteOnce(absl::StrCat(Explain(status).sentence, " (waiting)"));
   } else if (!loss_noted_) {
-    NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(address_),
-                          "; it goes on here when the daemon is back"));
+    NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
   } else if (IsResolved()) {
     // The daemon may be back while its certificate is still wrong.
     if (const std::string why = ExplainTlsFault(address_); !why.empty()) {
@@ -319,7 +318,7 @@ void WatchLoop::NoteOnce(const std::string& why) {
   env_.note(why);
 }
 
-// At the start the user has to correct them; later they are being replaced.
+// At the start the user must correct the files; later they may be in the middle of a replacement.
 std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
   const Failure failure = ExplainBadFiles(status);
   if (ever_established_ && command_.resume) {
@@ -333,8 +332,8 @@ std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
 void WatchLoop::HandleOutOfRange(const grpc::Status& status) {
   if (!cursor_->OnOutOfRange()) return;
   env_.note(absl::StrCat("GAP: events may be missing: ", EscapeForTerminal(status.error_message()),
-                         "; going on with the oldest event that vmeventd at ", ToText(address_),
-                         " still has"));
+                         "; continuing with the oldest event that vmeventd at ", ToText(address_),
+                         " retains"));
   retry_at_once_ = true;
 }
 

@@ -26,24 +26,24 @@
 
 namespace vmeventd::client {
 
-// How often a stream that is idle says that it lives.
+// The progress interval that each stream requests.
 constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 
-// What `vmevents watch` was asked for.
+// What `vmevents watch` was asked to do.
 struct WatchCommand {
-  WatchStart start;  // a FromSequence without a journal_id: the server's journal of now
+  WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
   std::optional<uint64_t> count;  // ends after that many events
-  bool resume = true;             // goes on when the daemon comes back
+  bool resume = true;             // continues when the daemon comes back
   bool wait = false;              // waits for a daemon that is not there yet
 };
 
-// Prints events as they come, over as many streams as it takes, of one node: where the address
-// stands for several it keeps to the first that answers. One thread, which it blocks; it ends by
+// Prints the events of one node as they arrive, over as many streams as needed; if the address has
+// several nodes, it keeps to the first that answers. Blocks its one thread until done or stopped by
 // the StopSource.
 class WatchLoop {
  public:
-  // The world around it. All must live longer.
+  // The dependencies. All must outlive the loop.
   struct Environment {
     ServerAddress address;
     Formatter* formatter = nullptr;
@@ -56,19 +56,19 @@ class WatchLoop {
     // In [0, 1), for the random part of a pause.
     std::function<double()> random = RandomFraction;
     Resolver resolve = ResolveHost;
-    // How long nothing may come on a stream: three of its progress intervals.
+    // How long a stream may be silent: three progress intervals.
     absl::Duration silence_limit = 3 * kProgressInterval;
   };
 
   WatchLoop(WatchCommand command, Environment environment);
 
-  // Returns when the count is reached, when stopped, when the output's reader has gone (all of them
-  // kOk but for a count that was not reached: kInterrupted), or with what cannot be retried, after
-  // a note that says what.
+  // Returns when the count is reached, when stopped, or when the output's reader has gone: kOk, or
+  // kInterrupted if a count was not reached. Otherwise returns the code of a failure that cannot be
+  // retried, after a note about it.
   ExitCode Run();
 
  private:
-  // Why a stream is read no further.
+  // Why the loop stopped reading a stream.
   enum class StreamEnd { kServer, kCountReached, kOutput, kLocalFailure, kReadAgain };
 
   std::optional<ExitCode> RunStream();
@@ -88,7 +88,7 @@ class WatchLoop {
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
   std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
-  // Whether the name of the present attempt's host could be resolved.
+  // Whether the host of the present attempt could be resolved.
   bool IsResolved() const;
   Failure Explain(const grpc::Status& status) const;
   bool MayRetry(grpc::StatusCode code) const;
@@ -104,13 +104,13 @@ class WatchLoop {
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
   uint64_t printed_ = 0;
-  google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // what has come of an incomplete one
+  google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // the received part of an incomplete one
   absl::Status output_status_;
   Backoff backoff_;
   bool ever_established_ = false;
-  bool stream_established_ = false;  // the present stream has said something
+  bool stream_established_ = false;  // the present stream has sent something
   bool loss_noted_ = false;
-  std::string last_reason_;  // that was noted since the last stream
+  std::string last_reason_;  // last noted, since the last stream
   bool retry_at_once_ = false;
   bool heading_printed_ = false;
 };

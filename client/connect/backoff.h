@@ -8,21 +8,20 @@
 
 namespace vmeventd::client {
 
-// The pauses between attempts: each up to twice as long as the one before, up to a limit, and with
-// a random part, so that the clients of a daemon that restarts do not all return at one moment.
-// Pure.
+// Pauses between attempts: each up to twice the previous one, up to a limit, with a random part, so
+// that the clients of a restarting daemon do not all return at once. Pure.
 class Backoff {
  public:
   Backoff(absl::Duration first, absl::Duration longest)
       : first_(first), longest_(longest), next_(first) {}
 
-  // The next pause: from half of what is due to all of it. `random` is in [0, 1).
+  // The next pause: between half of the nominal pause and all of it. `random` is in [0, 1).
   absl::Duration Next(double random) {
     const absl::Duration pause = next_ * (0.5 + random / 2);
     next_ = std::min(2 * next_, longest_);
     return pause;
   }
-  // Begins with the first pause again.
+  // Restarts with the first pause.
   void Reset() { next_ = first_; }
 
  private:

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::chrono::seconds kConnectTimeout(5);
 
-// Makes the connection; false: the first attempt failed.
+// Connects. False: the first attempt failed.
 bool Connects(grpc::Channel* channel) {
   const auto deadline = std::chrono::system_clock::now() + kConnectTimeout;
   while (true) {
@@ -33,17 +33,17 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
     const absl::StatusOr<TlsMaterial> material = LoadTlsFiles(*address.tls);
     if (!material.ok()) return material.status();
     credentials = grpc::SslCredentials({material->ca, material->key, material->certificate});
-    // The certificate is one for the host that the user named, whatever address that stands for.
+    // The certificate must match the host that the user named, whichever address is used.
     const std::string& name =
         address.tls->server_name.empty() ? address.host : address.tls->server_name;
     if (name != address.host || !address.numeric.empty()) arguments.SetSslTargetNameOverride(name);
   }
   // A page of events with their evidence may be larger than gRPC's default of 4 MiB.
   arguments.SetMaxReceiveMessageSize(-1);
-  // Each attempt is a connection of its own, so that gRPC's backoff does not add to the caller's.
+  // Each attempt uses its own connection, so that gRPC's backoff does not add to the caller's.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // the time to connect, in truth
-  // The daemon is a node's own: a proxy of the environment is for the web.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // in effect, the connect timeout
+  // The daemon is local to a node: ignore proxies that the environment sets for the web.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
@@ -55,7 +55,7 @@ absl::StatusOr<PinnedChannel> ConnectToOne(const ServerAddress& address, const R
   NodePin pin(address, resolve);
   while (true) {
     const absl::StatusOr<ServerAddress> next = pin.Next();
-    // The first request says that the name is not known.
+    // If the name is unknown, the first request reports it.
     PinnedChannel out{next.ok() ? *next : address, nullptr, pin.is_ambiguous()};
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect(out.address);
     if (!channel.ok()) return channel.status();

@@ -12,26 +12,26 @@
 
 namespace vmeventd::client {
 
-// How long a request that answers once may take.
+// The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 
-// A connection of its own. Connects with its first request, which fails UNAVAILABLE if that does
-// not work at once: waiting is the caller's choice. A connection that went silent is noticed within
-// 40 s. The files of TLS are read now: a new connection speaks with what they hold then.
-// FAILED_PRECONDITION: one of them will not do; a sentence as LoadTlsFiles() has it.
+// Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
+// does not succeed at once: the caller decides whether to wait. A silent connection is detected
+// within 40 s. Reads the TLS files now; a new connection uses their new contents.
+// FAILED_PRECONDITION: a TLS file is unusable; the sentence of LoadTlsFiles().
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address);
 
 // A connection to one address of a host.
 struct PinnedChannel {
-  ServerAddress address;  // with the one that it is to
+  ServerAddress address;  // with the chosen address
   std::shared_ptr<grpc::Channel> channel;
-  bool ambiguous = false;  // the host stands for several addresses, which may be several nodes
+  bool ambiguous = false;  // the host has several addresses, which may be several nodes
 };
 
-// Connect() to the first of the host's addresses that can be connected to, or to the last of them.
+// Connects to the first reachable address of the host, or to the last one if none is reachable.
 absl::StatusOr<PinnedChannel> ConnectToOne(const ServerAddress& address, const Resolver& resolve);
 
-// Gives a request so long from now on.
+// Sets a request's deadline to `timeout` from now.
 void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout = kRequestTimeout);
 
 }  // namespace vmeventd::client

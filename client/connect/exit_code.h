@@ -3,14 +3,14 @@
 
 namespace vmeventd::client {
 
-// What `vmevents` exits with. Scripts rely on the numbers.
+// The exit codes of `vmevents`. Scripts rely on the numbers.
 enum class ExitCode {
   kOk = 0,
   kFailed = 1,
   kUsage = 2,
   kNotFound = 3,
   kUnreachable = 4,
-  kInterrupted = 130,  // `watch --count N`, interrupted before the N events had come
+  kInterrupted = 130,  // `watch --count N`, interrupted before N events arrived
 };
 
 }  // namespace vmeventd::client

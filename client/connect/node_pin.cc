@@ -32,7 +32,7 @@ absl::StatusOr<ServerAddress> NodePin::Next() {
   if (address_.is_unix()) return address_;
   if (untried_.empty()) {
     const absl::StatusOr<std::vector<std::string>> resolved = resolver_(address_);
-    // A node that is followed may be back before the name is.
+    // A followed node may return before its name does.
     if (!resolved.ok() && kept_.empty()) return resolved.status();
     if (!kept_.empty()) untried_.push_back(kept_);
     if (resolved.ok()) {

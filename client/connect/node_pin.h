@@ -13,7 +13,7 @@
 
 namespace vmeventd::client {
 
-// By what one node is known from another. What is empty is not known.
+// What distinguishes one node from another. Empty: unknown.
 struct NodeIdentity {
   std::string node_id;     // stays when the host is renamed
   std::string node;        // the host's name
@@ -21,32 +21,31 @@ struct NodeIdentity {
 };
 NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info);
 
-// Whether the server at an address goes on with the events of `known`. At the same address that is
-// so for the same journal, and for the same node, which may get a new one; at another address for
-// the same journal alone, because several servers may run on one node. Where there is nothing to
-// compare it is so.
+// Whether the server at an address continues the events of `known`. At the same address it does so
+// with the same journal, or as the same node with a new journal; at another address only with the
+// same journal, because one node may run several servers. If nothing can be compared, it does.
 bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address);
 
-// Keeps to one node where a name stands for several, as that of a headless Service of Kubernetes
-// does: each node has events and sequences of its own, and a client that went from one to the next
-// would mix them. The first address that answers is kept; another one only counts if the same node
-// answers there. One thread; calls out to the resolver alone.
+// Keeps to one node if a name has several, such as that of a headless Service of Kubernetes: each
+// node has its own events and sequences, and a client that switched nodes would mix them. Keeps the
+// first address that answers; accepts another only if the same node answers there. One thread;
+// calls only the resolver.
 class NodePin {
  public:
   NodePin(ServerAddress address, Resolver resolver);
 
-  // The address of the next attempt: the kept one first, then what the name stands for now.
-  // UNAVAILABLE: the name is not known.
+  // The address of the next attempt: the kept one first, then the name's present addresses.
+  // UNAVAILABLE: the name cannot be resolved.
   absl::StatusOr<ServerAddress> Next();
-  // Whether there are more addresses to try before the name is resolved again.
+  // Whether more addresses remain before the name is resolved again.
   bool has_more() const { return !untried_.empty(); }
 
-  // This node answered at the address of the last Next(). False: it is not the one that is kept to.
+  // A node answered at the address of the last Next(). False: it is not the followed node.
   bool OnAnswer(const NodeIdentity& identity);
 
-  // Whether the name stood for several addresses of one family, so that they may be several nodes.
+  // Whether the name had several addresses of one family, so that they may be several nodes.
   bool is_ambiguous() const { return ambiguous_; }
-  // The node that is kept to; unset before the first answer.
+  // The followed node; unset before the first answer.
   const std::optional<NodeIdentity>& node() const { return node_; }
 
  private:

@@ -24,8 +24,8 @@ namespace {
 
 constexpr int kProbeTimeoutMs = 2000;
 
-// Sixteen kilobytes hold any entry of the user and group databases that a name is wanted of; where
-// they do not, the number is shown.
+// 16 KiB hold any realistic entry of the user and group databases; for a larger one the number is
+// shown.
 constexpr size_t kNameBuffer = 16384;
 
 std::string UserName(uid_t uid) {
@@ -62,7 +62,7 @@ Descriptor NewSocket(const sockaddr* address) {
   return Descriptor(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
-// The errno of connecting, 0 once somebody answered.
+// The errno of connect(); 0: connected.
 int TryConnect(int fd, const sockaddr* address, socklen_t size) {
   if (fd < 0) return errno;
   int error = connect(fd, address, size) == 0 ? 0 : errno;
@@ -130,7 +130,7 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
   return result;
 }
 
-// For a text to paste.
+// The address as the user can paste it.
 std::string WithoutNumeric(ServerAddress address) {
   address.numeric.clear();
   return ToText(address);
@@ -144,7 +144,7 @@ std::string ExplainUnixConnect(const std::string& path, const ProbeResult& resul
                           "): run vmevents as its owner or as a member of its group");
     case ECONNREFUSED:
       return absl::StrCat("nobody listens on the socket ", path,
-                          ": vmeventd has gone and left the file behind; start vmeventd");
+                          ": vmeventd has ended and left the file behind; start vmeventd");
     default:
       return absl::StrCat("cannot connect to the socket ", path, ": ", strerror(result.error));
   }
@@ -156,21 +156,21 @@ std::string ExplainUnix(const ServerAddress& address, const ProbeResult& result)
     case ProbeResult::Kind::kCannotFind:
       if (result.error == ENOENT || result.error == ENOTDIR) {
         return absl::StrCat("there is no socket ", path,
-                            ": start vmeventd, or name the socket of the one that runs with "
+                            ": start vmeventd, or name the socket of a running one with "
                             "--server unix:PATH");
       }
       if (result.error == EACCES) {
         return absl::StrCat("permission denied on a directory above the socket ", path,
                             ": run vmevents as root or as a member of the directory's group");
       }
-      return absl::StrCat("cannot look at the socket ", path, ": ", strerror(result.error));
+      return absl::StrCat("cannot examine the socket ", path, ": ", strerror(result.error));
     case ProbeResult::Kind::kNotASocket:
-      return absl::StrCat(path, " is not a socket: name vmeventd's with --server unix:PATH");
+      return absl::StrCat(path, " is not a socket: name vmeventd's socket with --server unix:PATH");
     case ProbeResult::Kind::kCannotConnect:
       return ExplainUnixConnect(path, result);
     default:
-      return absl::StrCat("somebody listens on the socket ", path,
-                          ", but does not answer as vmeventd does");
+      return absl::StrCat("another program listens on the socket ", path,
+                          ", and does not answer as vmeventd does");
   }
 }
 
@@ -185,7 +185,7 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
   const std::string where = ToText(address);
   switch (result.kind) {
     case ProbeResult::Kind::kNoSuchHost:
-      return absl::StrCat("the host of ", where, " is not known (", result.detail,
+      return absl::StrCat("the host of ", where, " cannot be resolved (", result.detail,
                           "): check the name given with --server");
     case ProbeResult::Kind::kCannotConnect:
       return absl::StrCat("cannot connect to ", where, " (", strerror(result.error),
@@ -195,7 +195,8 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
       return absl::StrCat(where, " speaks TLS: name the CA of its certificate with --tls-ca FILE");
     default:
       if (result.tls.kind != TlsFinding::Kind::kNone) return ExplainTls(address, result.tls);
-      return absl::StrCat("somebody listens on ", where, ", but does not answer as vmeventd does");
+      return absl::StrCat("another program listens on ", where,
+                          ", and does not answer as vmeventd does");
   }
 }
 

@@ -6,18 +6,18 @@
 #include "client/connect/server_address.h"
 #include "client/connect/tls_finding.h"
 
-// Why a server cannot be reached, in a sentence: gRPC's own words do not distinguish a missing
-// socket from a forbidden one.
+// Explains in a sentence why a server cannot be reached: gRPC's own errors do not distinguish a
+// missing socket from a forbidden one.
 
 namespace vmeventd::client {
 
-// What a plain look at the address found.
+// The result of probing the address.
 struct ProbeResult {
   enum class Kind {
-    kConnected,      // somebody listens, and may not speak gRPC; `tls` says more where it was asked
-    kNoSuchHost,     // `detail` is the resolver's word
+    kConnected,      // a process listens, perhaps without gRPC; `tls` has the TLS result, if any
+    kNoSuchHost,     // `detail` is the resolver's error
     kCannotFind,     // stat() of the Unix socket's path failed with `error`
-    kNotASocket,     // there is something else at that path
+    kNotASocket,     // another kind of file is at that path
     kCannotConnect,  // connect() failed with `error`
     kOnlyTls,        // the server speaks TLS, and the client does not
   };
@@ -28,15 +28,15 @@ struct ProbeResult {
   TlsFinding tls;     // of an address with TLS
 };
 
-// Looks: stat() and connect(), and for TCP a TLS handshake, for at most 2 s each. SIGPIPE must be
-// ignored.
+// Probes with stat() and connect(), and for TCP a TLS handshake, each for at most 2 s. The caller
+// must ignore SIGPIPE.
 ProbeResult Probe(const ServerAddress& address);
 
-// One sentence without a full stop. Pure.
+// Returns one sentence without a full stop. Pure.
 std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result);
 
-// Probes a TCP address for a fault that does not pass by itself once the server is back: a
-// certificate, or TLS on one side alone. Empty: there is none.
+// Probes a TCP address for a fault that persists when the server is back: a bad certificate, or TLS
+// on one side only. Empty: no such fault.
 std::string ExplainTlsFault(const ServerAddress& address);
 
 }  // namespace vmeventd::client

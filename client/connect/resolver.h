@@ -11,16 +11,16 @@
 
 namespace vmeventd::client {
 
-// The addresses, in digits, that the host of a TCP address stands for now, the preferred first; at
+// The addresses, in digits, of the host of a TCP address, the preferred first; at
 // least one. UNAVAILABLE: the host is not known now; the message is the resolver's reason.
 using Resolver = std::function<absl::StatusOr<std::vector<std::string>>(const ServerAddress&)>;
 
-// As the system resolves names. Blocks for as long as the system's resolver takes.
+// The system's resolver. Blocks as long as the system does.
 absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address);
 
-// `resolver` on a thread of its own, so that a stop need not wait for it: CANCELLED once `stop` has
-// been requested. The thread then goes on until `resolver` returns, and its answer is dropped;
-// nothing that `resolver` uses may end before the process.
+// Runs `resolver` on its own thread, so that a stop need not wait for it: returns CANCELLED once
+// `stop` is requested. The thread then runs on until `resolver` returns, and drops the answer;
+// everything that `resolver` uses must live until the process ends.
 Resolver StoppableResolver(Resolver resolver, std::stop_token stop);
 
 }  // namespace vmeventd::client

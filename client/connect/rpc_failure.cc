@@ -10,7 +10,7 @@ namespace {
 
 Failure ExplainUnavailable(const ServerAddress& address, const std::string& message) {
   const ProbeResult probe = Probe(address);
-  // gRPC's words for a server that takes the connection and does not speak HTTP/2.
+  // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
   const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
   if (no_answer || probe.kind != ProbeResult::Kind::kConnected ||
       probe.tls.kind != TlsFinding::Kind::kNone) {
@@ -37,18 +37,20 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
       return {ExitCode::kUsage,
               absl::StrCat("vmeventd at ", where, " does not accept the request: ", message)};
     case grpc::StatusCode::UNIMPLEMENTED:
-      return {ExitCode::kFailed,
-              absl::StrCat("the server at ", where,
-                           " does not know this request: it is not vmeventd, or an older one")};
+      return {
+          ExitCode::kFailed,
+          absl::StrCat("the server at ", where,
+                       " does not support this request: it is not vmeventd, or an older version")};
     case grpc::StatusCode::PERMISSION_DENIED:
     case grpc::StatusCode::UNAUTHENTICATED:
-      // vmeventd says itself who may and how to become one.
-      return {ExitCode::kFailed,
-              absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
-                           absl::StrContains(message, "operator")
-                               ? ""
-                               : "; it is for operators, whom --listen with role=operator or "
-                                 "--tls-operator of vmeventd make")};
+      // vmeventd's message says who may call and how to get the right.
+      return {
+          ExitCode::kFailed,
+          absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
+                       absl::StrContains(message, "operator")
+                           ? ""
+                           : "; it requires an operator, as set by --listen with role=operator or "
+                             "--tls-operator of vmeventd")};
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return {ExitCode::kFailed,
               absl::StrCat("vmeventd at ", where, " is at one of its limits (", message,

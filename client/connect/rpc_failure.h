@@ -11,23 +11,23 @@
 
 namespace vmeventd::client {
 
-// How a command ends that could not do its work: one sentence for stderr, safe for a terminal.
+// How a failed command ends: the exit code, and one sentence for stderr, safe for a terminal.
 struct Failure {
   ExitCode code = ExitCode::kFailed;
   std::string sentence;
 };
 
-// Turns an RPC's status, which is not OK, into words. Where the server could not be reached it
-// looks at the address to say why, which takes at most 4 s.
+// Explains an RPC's status, which must not be OK. If the server could not be reached, it probes
+// the address for the cause, which takes at most 4 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
 
-// A host whose name could not be resolved; `reason` is the resolver's.
+// The failure of a host that could not be resolved; `reason` is the resolver's.
 Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
 
-// What a bad file of a connection means, of Connect().
+// The failure of unusable TLS files, from Connect()'s status.
 Failure ExplainBadFiles(const absl::Status& status);
 
-// Whether a stream that ended so may be tried again: the same request can succeed later.
+// Whether the same request can succeed later, so that a stream ended with `code` may be retried.
 bool IsWorthRetrying(grpc::StatusCode code);
 
 }  // namespace vmeventd::client

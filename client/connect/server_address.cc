@@ -34,7 +34,7 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
   if (absl::StrContains(path, '\0')) return BadAddress(text, "has a NUL in its path");
   if (path.size() > kMaxSocketPath) {
     return BadAddress(text, absl::StrCat("has a path of ", path.size(),
-                                         " bytes, a Unix socket's has at most ", kMaxSocketPath));
+                                         " bytes; a Unix socket's has at most ", kMaxSocketPath));
   }
   ServerAddress address;
   address.path = std::string(path);
@@ -69,7 +69,7 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
     return BadAddress(text, "looks like a path, which needs unix: before it");
   }
   if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    return BadAddress(text, "is a number and names no host");
+    return BadAddress(text, "is only a number and names no host");
   }
   absl::string_view host = text;
   absl::string_view port = kDefaultPort;
@@ -86,7 +86,7 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
   }
   const bool good =
       std::all_of(host.begin(), host.end(), bracketed ? IsIpv6Character : IsHostCharacter);
-  if (!good) return BadAddress(text, "has a character that no host name has");
+  if (!good) return BadAddress(text, "has a character that host names must not have");
   ServerAddress address;
   address.host = std::string(host);
   address.port = std::string(port);
@@ -114,7 +114,7 @@ std::string ToText(const ServerAddress& address) {
 }
 
 std::string ToGrpcTarget(const ServerAddress& address) {
-  // gRPC reads the target as a URI, so that what a URI gives a meaning to must be encoded.
+  // gRPC parses the target as a URI, so characters with a meaning there must be encoded.
   if (!address.is_unix()) {
     const std::string& host = address.numeric.empty() ? address.host : address.numeric;
     return absl::StrCat("dns:///",

@@ -8,48 +8,49 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-// Where the daemon listens. Pure.
+// The address of the daemon. Pure.
 
 namespace vmeventd::client {
 
-// How to speak TLS: paths of PEM files.
+// TLS options: paths of PEM files.
 struct TlsOptions {
-  std::string ca_file;      // the authorities that a server's certificate may be from
+  std::string ca_file;      // the authorities that may issue a server's certificate
   std::string cert_file;    // the client's own certificate; empty: it shows none
   std::string key_file;     // its key; set where cert_file is
-  std::string server_name;  // whom the server's certificate must name; empty: the address's host
+  std::string server_name;  // the name in the server's certificate; empty: the address's host
 };
 
 struct ServerAddress {
   std::string path;  // of the Unix socket; empty: TCP
   std::string host;  // without the brackets of an IPv6 address
   std::string port;
-  // Of TCP: the one address of the host, in digits, that is spoken to; empty: any of them.
+  // Of TCP: the host's chosen address, in digits; empty: any of them.
   std::string numeric;
   std::optional<TlsOptions> tls;  // of TCP alone; unset: no TLS
 
   bool is_unix() const { return !path.empty(); }
 };
 
-// The port of vmeventd where an address names none.
+// The port used if an address has none.
 inline constexpr char kDefaultPort[] = "9555";
 
-// unix:PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT says what is wrong and what would be
-// right.
+// Parses unix:PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the correct
+// form.
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
 
-// unix:/run/vmeventd/vmeventd.sock for root. For another user vmeventd/vmeventd.sock in the user's
-// runtime directory, which is `xdg_runtime_dir`, or /run/user/UID where that is empty; but the
-// system's socket where the user's is not there and the system's is, which `may_exist` says of a
-// path. It says yes also where it may not look.
+// unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in the user's
+// runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if only
+// that exists. `may_exist` says whether a path exists; it also returns true for a path it may not
+// examine.
 ServerAddress DefaultServerAddress(
     unsigned uid, absl::string_view xdg_runtime_dir,
     const std::function<bool(const std::string& path)>& may_exist = nullptr);
 
-// As a user writes it, made safe for a terminal; with `numeric` where that says more.
+// The address as a user writes it, safe for a terminal; includes `numeric` if that adds
+// information.
 std::string ToText(const ServerAddress& address);
 
-// As gRPC wants it.
+// The address in gRPC's form.
 std::string ToGrpcTarget(const ServerAddress& address);
 
 }  // namespace vmeventd::client

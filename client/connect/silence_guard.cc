@@ -19,7 +19,7 @@ SilenceGuard::~SilenceGuard() {
   thread_.join();
 }
 
-// The thread is not woken: it waits for a deadline that has only moved on.
+// The thread need not be woken: its deadline only moved later.
 void SilenceGuard::Arm() {
   const std::lock_guard<std::mutex> lock(mutex_);
   deadline_ = std::chrono::steady_clock::now() + limit_;

@@ -12,9 +12,9 @@
 
 namespace vmeventd::client {
 
-// Cancels a stream on which nothing comes for too long: a server that hangs, or a connection that
-// is dead without an end. Only the time between Arm() and Disarm() counts, in which the caller
-// waits for a message. Methods of one thread; it has another of its own.
+// Cancels a stream that is silent for too long: a server that hangs, or a dead connection. Only the
+// time between Arm() and Disarm() counts, while the caller waits for a message. Call its methods
+// from one thread; it runs a thread of its own.
 class SilenceGuard {
  public:
   SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call);
@@ -34,7 +34,7 @@ class SilenceGuard {
   const std::shared_ptr<grpc::ClientContext> call_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::chrono::steady_clock::time_point deadline_;  // under mutex_, as are these
+  std::chrono::steady_clock::time_point deadline_;  // guarded by mutex_, as are the next three
   bool armed_ = false;
   bool fired_ = false;
   bool done_ = false;

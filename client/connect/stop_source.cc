@@ -24,7 +24,7 @@ std::shared_ptr<grpc::ClientContext> StopSource::SetCall(
     std::shared_ptr<grpc::ClientContext> call) {
   std::shared_ptr<grpc::ClientContext> cancelled;
   {
-    // Stop() reads the call after it has stopped: one of the two sees the other's.
+    // Stop() reads the call after setting the stop: one of the two sees the other's write.
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped()) cancelled = call;
     call_.swap(call);

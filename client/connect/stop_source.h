@@ -11,20 +11,20 @@
 
 namespace vmeventd::client {
 
-// Ends a watch from outside: cancels the stream that is being read and every wait. Any thread.
+// Stops a watch from outside: cancels the stream being read and every wait. Any thread.
 class StopSource {
  public:
-  // For good. The second call does nothing.
+  // Stops permanently. A second call does nothing.
   void Stop();
   bool stopped() const { return token().stop_requested(); }
-  // For waits on something else.
+  // For other waits.
   std::stop_token token() const { return source_.get_token(); }
 
   // Waits for `duration`, or until stopped. Returns whether it was stopped.
   bool WaitFor(absl::Duration duration);
 
-  // The call that Stop() cancels from now on, at once if it has been called; null: none. Returns
-  // the one before it.
+  // Sets the call that Stop() cancels from now on, at once if already stopped; null: none. Returns
+  // the previous call.
   std::shared_ptr<grpc::ClientContext> SetCall(std::shared_ptr<grpc::ClientContext> call);
 
  private:

@@ -17,9 +17,9 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMaxFileBytes = 4 << 20;  // all authorities of a distribution take 250 KiB
+constexpr size_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
 
-// One file of an option.
+// The PEM file of one option.
 struct PemFile {
   const char* option;
   const std::string& path;
@@ -44,7 +44,7 @@ std::string OpenFault(int error) {
 }
 
 absl::StatusOr<std::string> ReadPem(const PemFile& file) {
-  // Non-blocking: a FIFO in the file's place is reported and not waited for.
+  // Non-blocking: a FIFO in the file's place is reported instead of waited for.
   const int fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return Wrong(file, OpenFault(errno));
   struct stat info {};
@@ -66,7 +66,7 @@ absl::StatusOr<std::string> ReadPem(const PemFile& file) {
   }
   close(fd);
   if (!status.ok()) return status;
-  if (text.empty()) return Wrong(file, "is empty: it is to hold PEM text");
+  if (text.empty()) return Wrong(file, "is empty: it must contain PEM text");
   return text;
 }
 
@@ -74,7 +74,7 @@ BioPtr Reader(const std::string& text) {
   return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-// The first of the text's certificates; null: there is none.
+// The text's first certificate; null: there is none.
 X509Ptr FirstCertificate(const std::string& text) {
   const BioPtr reader = Reader(text);
   X509Ptr certificate(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr));
@@ -86,7 +86,7 @@ bool HoldsKey(const std::string& text) { return absl::StrContains(text, "PRIVATE
 
 absl::Status NoCertificate(const PemFile& file, const std::string& text) {
   if (HoldsKey(text)) {
-    return Wrong(file, "holds a private key and no certificate: exchange the two files");
+    return Wrong(file, "holds a private key and no certificate: swap the two files");
   }
   if (absl::StrContains(text, "-----BEGIN CERTIFICATE-----")) {
     return Wrong(file, "holds a damaged certificate: copy the file again");
@@ -96,7 +96,7 @@ absl::Status NoCertificate(const PemFile& file, const std::string& text) {
                "-inform der -in FILE` makes PEM of DER");
 }
 
-// A key with a passphrase is not asked for it: the programs that run vmevents could not answer.
+// Never asks for a passphrase: programs that run vmevents could not answer.
 int RefusePassphrase(char* /*buffer*/, int /*size*/, int /*writing*/, void* asked) {
   *static_cast<bool*>(asked) = true;
   return -1;
@@ -115,7 +115,7 @@ absl::StatusOr<KeyPtr> ParseKey(const PemFile& file, const std::string& text) {
   }
   if (HoldsKey(text)) return Wrong(file, "holds a damaged private key: copy the file again");
   if (FirstCertificate(text) != nullptr) {
-    return Wrong(file, "holds a certificate and no private key: exchange the two files");
+    return Wrong(file, "holds a certificate and no private key: swap the two files");
   }
   return Wrong(file, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
 }

@@ -8,16 +8,16 @@
 
 namespace vmeventd::client {
 
-// What the files of TlsOptions hold, in PEM.
+// The contents of the files of TlsOptions, in PEM.
 struct TlsMaterial {
   std::string ca;
-  std::string certificate;  // and those between it and its authority; empty: none
+  std::string certificate;  // with its intermediates; empty: none
   std::string key;          // empty: none
 };
 
-// Reads the files and checks them: what gRPC would only call a failed handshake is found here.
-// FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, what is wrong
-// with it and the cure. That a certificate is in date and trusted is for the handshake to find.
+// Reads and checks the files, so that faults which gRPC reports only as a failed handshake are
+// found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
+// fault and the cure. Does not check validity dates or trust; the handshake does.
 absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options);
 
 }  // namespace vmeventd::client

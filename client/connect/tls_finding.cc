@@ -27,24 +27,24 @@ std::string ExplainUntrusted(const ServerAddress& address, const TlsFinding& fin
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
       return absl::StrCat(whose, " is for ", finding.detail, " and not for ",
                           EscapeForTerminal(name),
-                          ": write its name in --server, or say with --tls-server-name who the "
-                          "server is");
+                          ": use that name in --server, or give the server's name with "
+                          "--tls-server-name");
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-      // Which of the chain's certificates is unknown does not matter for the cure.
-      return absl::StrCat("the certificate of ", where, " comes from ", finding.detail,
-                          ", whom --tls-ca ", EscapeForTerminal(address.tls->ca_file),
-                          " does not know: name the CA file of that server");
+      // The cure is the same for whichever certificate of the chain is unknown.
+      return absl::StrCat("the certificate of ", where, " was issued by ", finding.detail,
+                          ", which --tls-ca ", EscapeForTerminal(address.tls->ca_file),
+                          " does not contain: name the CA file of that server");
     case X509_V_ERR_INVALID_PURPOSE:
       return absl::StrCat(whose,
                           " is not one for servers (its extended key usage): issue one "
                           "with serverAuth");
     default:
-      return absl::StrCat(whose, " is not to be trusted (", finding.detail, ")");
+      return absl::StrCat(whose, " is not trusted (", finding.detail, ")");
   }
 }
 
@@ -57,20 +57,20 @@ std::string ExplainRefused(const ServerAddress& address, int alert) {
       return absl::StrCat(where, " refuses the certificate of ", own,
                           ": it has expired, or is not valid yet; renew it");
     case SSL_AD_UNKNOWN_CA:
-      return absl::StrCat(where, " does not know who issued ", own,
+      return absl::StrCat(where, " does not know the issuer of ", own,
                           ": name a certificate of the CA that vmeventd has as --tls-client-ca");
     case SSL_AD_PROTOCOL_VERSION:
     case SSL_AD_INSUFFICIENT_SECURITY:
       return absl::StrCat(where, " speaks no version of TLS that vmevents accepts (1.2 or later)");
     case SSL_AD_UNRECOGNIZED_NAME:
       return absl::StrCat(where,
-                          " does not know the name it was asked for: say with "
-                          "--tls-server-name who the server is");
+                          " does not know the requested name: give the server's name with "
+                          "--tls-server-name");
     case SSL_AD_CLOSE_NOTIFY:
-      return absl::StrCat(where,
-                          " closed the connection after it had asked for the certificate of ", own,
-                          ": it is going down, or the certificate is not one for clients of the CA "
-                          "that vmeventd has as --tls-client-ca");
+      return absl::StrCat(
+          where, " closed the connection after asking for the certificate of ", own,
+          ": it is stopping, or the certificate is not a client certificate of the CA "
+          "that vmeventd has as --tls-client-ca");
     case SSL_AD_CERTIFICATE_REQUIRED:
     case SSL_AD_HANDSHAKE_FAILURE:
     case SSL_AD_BAD_CERTIFICATE:
@@ -84,7 +84,7 @@ std::string ExplainRefused(const ServerAddress& address, int alert) {
       }
       return absl::StrCat(where, " refuses the certificate of ", own, " (",
                           SSL_alert_desc_string_long(alert),
-                          "): name one for clients of the CA that vmeventd has as "
+                          "): name a client certificate of the CA that vmeventd has as "
                           "--tls-client-ca");
     default:
       return absl::StrCat(where, " refuses the TLS handshake (", SSL_alert_desc_string_long(alert),
@@ -108,13 +108,14 @@ std::string ExplainTls(const ServerAddress& address, const TlsFinding& finding) 
     case TlsFinding::Kind::kRefused:
       return ExplainRefused(address, finding.error);
     case TlsFinding::Kind::kNotHttp2:
-      return absl::StrCat("somebody speaks TLS on ", where, ", but not gRPC as vmeventd does");
+      return absl::StrCat("another program speaks TLS on ", where,
+                          ", but not gRPC as vmeventd does");
     case TlsFinding::Kind::kSilent:
       return absl::StrCat(where, " did not answer the TLS handshake in time: try again");
     case TlsFinding::Kind::kClosed:
       return absl::StrCat(where,
-                          " closed the connection within the TLS handshake: it is going "
-                          "down, has as many connections as it allows, or speaks no TLS");
+                          " closed the connection during the TLS handshake: it is "
+                          "stopping, is at its limit of connections, or does not speak TLS");
     default:
       return absl::StrCat("the TLS handshake with ", where, " failed (",
                           EscapeForTerminal(finding.detail), ")");

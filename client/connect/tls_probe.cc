@@ -26,8 +26,8 @@ namespace {
 
 using Kind = TlsFinding::Kind;
 
-constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // as ALPN writes it
-constexpr size_t kMostNames = 8;                   // of a certificate that are shown
+constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // in ALPN's encoding
+constexpr size_t kMostNames = 8;                   // the most names shown of a certificate
 
 std::string TextOf(const ASN1_STRING* text) {
   return EscapeForTerminal(
@@ -45,7 +45,7 @@ std::string AddressOf(const ASN1_STRING* octets) {
   return text;
 }
 
-// The hosts that a certificate names.
+// The hosts named in a certificate.
 std::string NamesOf(X509* certificate) {
   std::vector<std::string> texts;
   const GeneralNamesPtr names(static_cast<GENERAL_NAMES*>(
@@ -77,7 +77,7 @@ std::string CommonName(const X509_NAME* name) {
                       "\"");
 }
 
-// What is to be said of a certificate that did not pass.
+// The details about a certificate that failed verification.
 std::string DetailOf(int error, X509* certificate) {
   switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -99,7 +99,7 @@ std::string DetailOf(int error, X509* certificate) {
   }
 }
 
-// Keeps the first fault of the server's chain in the finding that belongs to the SSL_CTX.
+// Stores the first fault of the server's chain in the finding attached to the SSL_CTX.
 int NoteFault(int passed, X509_STORE_CTX* store) {
   if (passed == 1) return 1;
   const auto* ssl =
@@ -126,7 +126,7 @@ void TrustAuthorities(SSL_CTX* context, const std::string& pem) {
   ERR_clear_error();
 }
 
-// Called when the server asks for a certificate; `asked` is a bool.
+// Called when the server requests a certificate; `asked` points to a bool.
 int NoteQuestion(SSL* /*ssl*/, void* asked) {
   *static_cast<bool*>(asked) = true;
   return 1;
@@ -137,7 +137,7 @@ bool IsInDate(const X509* certificate) {
          X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
 }
 
-// Whether the server's list of authorities, which may be empty, has the one of the own chain.
+// Whether the server's list of authorities, which may be empty, contains our certificate's issuer.
 bool IsOfferedAuthority(SSL* ssl) {
   const STACK_OF(X509_NAME)* const offered = SSL_get0_peer_CA_list(ssl);
   if (sk_X509_NAME_num(offered) <= 0) return true;
@@ -155,8 +155,8 @@ bool IsOfferedAuthority(SSL* ssl) {
   return false;
 }
 
-// Why a server that asked for a certificate has closed the connection: gRPC's server does so
-// without the alert that would tell.
+// Guesses why a server that requested a certificate closed the connection: gRPC's server sends no
+// alert.
 int LikelyAlert(SSL* ssl) {
   const X509* const own = SSL_get_certificate(ssl);
   if (own == nullptr) return SSL_AD_CERTIFICATE_REQUIRED;
@@ -164,7 +164,7 @@ int LikelyAlert(SSL* ssl) {
   return IsOfferedAuthority(ssl) ? SSL_AD_CLOSE_NOTIFY : SSL_AD_UNKNOWN_CA;
 }
 
-// The material has been checked, so that what fails here fails in the handshake again.
+// The material was checked already; what fails here fails again in the handshake.
 void UseOwnCertificate(SSL_CTX* context, const TlsMaterial& material) {
   const BioPtr certificates(
       BIO_new_mem_buf(material.certificate.data(), static_cast<int>(material.certificate.size())));
@@ -188,7 +188,7 @@ SslContextPtr MakeContext() {
   return context;
 }
 
-// Whom the certificate must name, and whom the server is asked for.
+// Sets the name that the certificate must have, and requests it from the server (SNI).
 void ExpectName(SSL* ssl, const std::string& name) {
   X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl);
   if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) == 1) return;
@@ -197,7 +197,7 @@ void ExpectName(SSL* ssl, const std::string& name) {
   SSL_set_tlsext_host_name(ssl, name.c_str());
 }
 
-// Repeats a step of OpenSSL's until it is done. Empty: done.
+// Repeats an OpenSSL call until it completes. Empty: done.
 template <typename Step>
 std::optional<Kind> Drive(SSL* ssl, absl::Time deadline, Step step, unsigned long* error) {
   while (true) {
@@ -219,7 +219,7 @@ std::optional<Kind> Drive(SSL* ssl, absl::Time deadline, Step step, unsigned lon
   }
 }
 
-// OpenSSL's reason for an alert that the other end has sent is this and the alert's number.
+// The reason code of an alert that the peer sent is this plus the alert's number.
 constexpr int kAlertOffset = SSL_AD_REASON_OFFSET;
 
 bool IsNotTls(unsigned long error) {
@@ -235,7 +235,7 @@ bool IsNotTls(unsigned long error) {
 }
 
 void Classify(Kind kind, unsigned long error, TlsFinding* finding) {
-  if (finding->kind != Kind::kNone) return;  // the certificate's fault is the cause
+  if (finding->kind != Kind::kNone) return;  // the certificate's fault caused this
   finding->kind = kind;
   if (kind != Kind::kFailed) return;
   const int reason = ERR_GET_REASON(error);
@@ -276,8 +276,8 @@ TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration tim
   std::optional<Kind> fault = Drive(
       ssl.get(), deadline, [&] { return SSL_connect(ssl.get()); }, &error);
   if (!fault) {
-    // A server refuses a client of TLS 1.3 after the client thinks it is done; one that does not,
-    // greets with its HTTP/2 settings.
+    // With TLS 1.3 a server refuses the client after the client's handshake is complete; a server
+    // that accepts sends its HTTP/2 settings.
     char byte = 0;
     fault = Drive(
         ssl.get(), deadline, [&] { return SSL_read(ssl.get(), &byte, 1); }, &error);

@@ -5,16 +5,16 @@
 #include "client/connect/server_address.h"
 #include "client/connect/tls_finding.h"
 
-// Looks why TLS with a server fails: gRPC has OpenSSL's error numbers alone for it. SIGPIPE must be
-// ignored.
+// Finds out why TLS with a server fails: gRPC reports only OpenSSL's error numbers. The caller must
+// ignore SIGPIPE.
 
 namespace vmeventd::client {
 
-// Shakes hands as the client would, on a connected non-blocking socket, which it does not close.
-// Blocks at most until `timeout` has passed. `address` has TLS.
+// Does the client's handshake on a connected non-blocking socket, which stays open. Blocks for at
+// most `timeout`. `address` must have TLS.
 TlsFinding ProbeTls(int socket, const ServerAddress& address, absl::Duration timeout);
 
-// Whether a server that was spoken to without TLS speaks it. The same otherwise.
+// Whether a server that was contacted without TLS speaks it. Blocks likewise.
 bool SpeaksTls(int socket, absl::Duration timeout);
 
 }  // namespace vmeventd::client

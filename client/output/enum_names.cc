@@ -13,7 +13,7 @@
 namespace vmeventd::client {
 namespace {
 
-// How an enum of the contract is called: its values' prefix, and the word for people.
+// The names of an enum of the contract: its values' prefix, and the noun for people.
 struct EnumText {
   absl::string_view prefix;
   absl::string_view noun;
@@ -43,8 +43,8 @@ absl::StatusOr<int> ParseName(const google::protobuf::EnumDescriptor& descriptor
     known.push_back(Short(value->name(), text));
     if (wanted == known.back() || wanted == value->name()) return value->number();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", name, "\" is no ", text.noun, "; there are ", absl::StrJoin(known, ", ")));
+  return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is not a known ", text.noun,
+                                                 "; use one of ", absl::StrJoin(known, ", ")));
 }
 
 }  // namespace

@@ -11,13 +11,13 @@
 
 namespace vmeventd::client {
 
-// Take the short or the full name, in any case, "-" for "_" as well. INVALID_ARGUMENT lists the
-// names that there are; UNSPECIFIED is none of them.
+// Take the short or the full name, in any case, with "-" or "_". INVALID_ARGUMENT lists the valid
+// names, which do not include UNSPECIFIED.
 absl::StatusOr<v1::EventType> ParseEventType(absl::string_view name);
 absl::StatusOr<v1::ShutdownClass> ParseShutdownClass(absl::string_view name);
 absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name);
 
-// A value that this client does not know yet is shown as its number.
+// A value that this client does not know is shown as its number.
 std::string ShortName(v1::EventType type);
 std::string ShortName(v1::ShutdownClass shutdown_class);
 std::string ShortName(v1::ShutdownCause cause);

@@ -8,9 +8,8 @@
 namespace vmeventd::client {
 
 // One JSON object a line: protobuf's JSON mapping with the contract's field names, enums by name,
-// 64-bit numbers as strings. Fields that are zero or empty are there too, so that a script finds
-// each number, text and list without asking whether it exists; a message that is not set is left
-// out.
+// 64-bit numbers as strings. Includes zero and empty fields, so that a script finds each number,
+// text and list without testing for it; omits unset messages.
 class JsonFormatter : public Formatter {
  public:
   std::string EventHeading() override { return ""; }

@@ -189,11 +189,11 @@ std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {
   std::string sentence = CauseWords(shutdown.cause());
-  // The class has a column of its own.
+  // The class has its own column.
   absl::ConsumePrefix(&message, absl::StrCat(ShortName(shutdown.class_()), ": "));
   if (!message.empty()) absl::StrAppend(&sentence, ": ", EscapeForTerminal(message));
   std::vector<std::string> seen;
-  bool named = true;  // the message names all that was seen
+  bool named = true;  // the message names all evidence
   for (const v1::Evidence& evidence : shutdown.evidence()) {
     seen.push_back(EscapeForTerminal(evidence.what()));
     named = named && absl::StrContains(message, evidence.what());
@@ -202,7 +202,7 @@ std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_vi
   return absl::StrCat(sentence, " (seen: ", absl::StrJoin(seen, ", then "), ")");
 }
 
-// The widths fit what is usual, so that rows which come one by one are aligned.
+// The widths fit usual rows, so that rows printed one by one are aligned.
 TableFormatter::TableFormatter(bool color, absl::TimeZone zone)
     : painter_(color),
       zone_(zone),

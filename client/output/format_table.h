@@ -9,8 +9,8 @@
 
 namespace vmeventd::client {
 
-// Tables for people: aligned columns, times in `zone`, colour where it is wanted. All text of the
-// server is escaped for terminals.
+// Tables for people: aligned columns, times in `zone`, optional colour. Escapes all text of the
+// server for terminals.
 class TableFormatter : public Formatter {
  public:
   TableFormatter(bool color, absl::TimeZone zone);
@@ -27,11 +27,11 @@ class TableFormatter : public Formatter {
   Painter painter_;
   absl::TimeZone zone_;
   ColumnLayout event_layout_;
-  bool vms_shown_ = false;  // a table of VMs stands above the events
+  bool vms_shown_ = false;  // a table of VMs was printed above the events
 };
 
-// How a VM ended and how the daemon knows, in a sentence, escaped: the cause's words, the event's
-// own sentence `message` where there is one, and the evidence unless that sentence names it.
+// One escaped sentence about how a VM ended and how the daemon knows: the cause, the event's own
+// `message` if any, and the evidence unless the message names it.
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
 
 }  // namespace vmeventd::client

@@ -10,9 +10,9 @@
 
 namespace vmeventd::client {
 
-// Turns what the server says into text for standard output. Pure but for what a formatter remembers
-// of its own output (column widths); one thread. Each text is whole lines, or empty.
-// INTERNAL: a message cannot be shown; says which.
+// Turns the server's answers into text for standard output. Pure, except that a formatter remembers
+// its own output (column widths); one thread. Each text is whole lines, or empty. INTERNAL: a
+// message cannot be shown; names it.
 class Formatter {
  public:
   virtual ~Formatter() = default;
@@ -21,14 +21,14 @@ class Formatter {
   using Vms = google::protobuf::RepeatedPtrField<v1::Vm>;
   using Health = grpc::health::v1::HealthCheckResponse;
 
-  // What stands above events: asked for once, before the first of them is there.
+  // The heading above events: requested once, before the first event.
   virtual std::string EventHeading() = 0;
-  // Called again and again as events come, in order.
+  // Called repeatedly as events arrive, in order.
   virtual absl::StatusOr<std::string> FormatEvents(const Events& events) = 0;
   virtual absl::StatusOr<std::string> FormatVms(const Vms& vms) = 0;
-  // One VM in full.
+  // One VM with all details.
   virtual absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) = 0;
-  // An intent that was declared.
+  // An intent that was just declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
   virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;

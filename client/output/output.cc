@@ -19,7 +19,7 @@ absl::Status DescriptorOutput::Write(absl::string_view text) {
     }
     if (errno == EINTR) continue;
     if (errno == EAGAIN) {
-      // Somebody who shares the descriptor made it non-blocking.
+      // Another process that shares the descriptor may have made it non-blocking.
       pollfd waiting = {descriptor_, POLLOUT, 0};
       poll(&waiting, 1, -1);
       continue;

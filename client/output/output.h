@@ -6,17 +6,17 @@
 
 namespace vmeventd::client {
 
-// Where results go. One thread.
+// The destination of results. One thread.
 class Output {
  public:
   virtual ~Output() = default;
 
-  // Writes all of `text` through to the reader before it returns. CANCELLED: the reader has gone (a
-  // broken pipe), which is no error of this program; otherwise the message names what failed.
+  // Returns once all of `text` is written. CANCELLED: the reader has gone (a broken pipe), which is
+  // no failure of this program; the message of any other error names the fault.
   virtual absl::Status Write(absl::string_view text) = 0;
 };
 
-// Writes to a descriptor, which it does not own. SIGPIPE must be ignored.
+// Writes to a descriptor, which it does not own. The caller must ignore SIGPIPE.
 class DescriptorOutput : public Output {
  public:
   explicit DescriptorOutput(int descriptor) : descriptor_(descriptor) {}

@@ -18,7 +18,7 @@ std::optional<absl::Duration> ParseAge(absl::string_view text) {
 }
 
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
-  // absl::ParseTime takes "infinite-past" too; a date begins with a digit.
+  // absl::ParseTime also accepts "infinite-past"; a date begins with a digit.
   if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
   std::string upper(text);
   absl::AsciiStrToUpper(&upper);  // RFC 3339 allows "t" and "z"
@@ -55,7 +55,7 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
   if (!time) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text,
-                     "\" is not a time; write 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+                     "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
                      "time), or how long ago: 10m, 1h30m, 2d"));
   }
   if (!FitsTimestamp(*time)) {
@@ -71,7 +71,7 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
     return *duration;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("\"", text, "\" is not a length of time; write 30s, 10m, 1h30m"));
+      absl::StrCat("\"", text, "\" is not a duration; use 30s, 10m, 1h30m"));
 }
 
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
@@ -103,7 +103,7 @@ absl::Duration FromProto(const google::protobuf::Duration& duration) {
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {
-  const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, as Timestamp wants it
+  const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, as Timestamp requires
   google::protobuf::Timestamp timestamp;
   timestamp.set_seconds(seconds);
   timestamp.set_nanos(

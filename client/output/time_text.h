@@ -9,26 +9,26 @@
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 
-// Times as people write and read them. Pure: "now" and the time zone are given.
+// Parses and prints times for people. Pure: the caller passes "now" and the time zone.
 
 namespace vmeventd::client {
 
-// The TIME of --from, --since and --until, one of
+// Parses the TIME of --from, --since and --until, one of
 //   RFC 3339                    2026-07-01T12:00:00Z, 2026-07-01T12:00:00.5+02:00
-//   as the tables show it       2026-07-01 12:00:00.123, in `zone`; seconds may be left out
+//   as tables show it          2026-07-01 12:00:00.123, in `zone`; seconds may be left out
 //   that long ago               10m, 1h30m, 2d, 500ms (units w d h m s ms)
 //   now
-// INVALID_ARGUMENT with what would be right. The result fits a protobuf Timestamp.
+// INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp.
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone);
 
-// A length of time: 10m, 1h30m, 2d (units w d h m s ms). INVALID_ARGUMENT with what would be right.
+// Parses a duration: 10m, 1h30m, 2d (units w d h m s ms). INVALID_ARGUMENT names the correct form.
 absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 
 // "2026-07-01 12:00:00.123" in `zone`.
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone);
 
-// "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": two units, nothing finer than what matters.
+// "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": at most two units.
 std::string DurationText(absl::Duration duration);
 
 absl::Time FromProto(const google::protobuf::Timestamp& timestamp);

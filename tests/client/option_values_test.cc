@@ -18,7 +18,7 @@ absl::StatusOr<WatchStart> Start(const std::string& from, const std::string& jou
   return ParseWatchStart(from, journal, kNow, absl::UTCTimeZone());
 }
 
-TEST(ParseWatchStart, KnowsEachWayToBegin) {
+TEST(ParseWatchStart, ParsesEachStart) {
   EXPECT_TRUE(std::holds_alternative<FromNow>(*Start("")));
   EXPECT_TRUE(std::holds_alternative<FromOldest>(*Start("oldest")));
   EXPECT_TRUE(std::holds_alternative<FromSnapshot>(*Start("snapshot")));
@@ -31,7 +31,7 @@ TEST(ParseWatchStart, KnowsEachWayToBegin) {
 
 TEST(ParseWatchStart, RefusesTheRest) {
   EXPECT_THAT(std::string(Start("18446744073709551616").status().message()),
-              HasSubstr("larger than any can be"));
+              HasSubstr("larger than any sequence"));
   EXPECT_THAT(std::string(Start("-1").status().message()), HasSubstr("--from: \"-1\""));
   EXPECT_THAT(std::string(Start("oldest", "journal-a").status().message()),
               HasSubstr("--from SEQUENCE"));
@@ -56,8 +56,9 @@ TEST(ParseFilter, TakesShortAndFullNamesInAnyCase) {
 }
 
 TEST(ParseFilter, NamesTheOptionAndTheChoices) {
-  EXPECT_EQ(ParseFilter({}, {}, {"root"}).status().message(),
-            "--class: \"root\" is no shutdown class; there are USER, ADMIN, CRASH, UNKNOWN");
+  EXPECT_EQ(
+      ParseFilter({}, {}, {"root"}).status().message(),
+      "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN");
   EXPECT_FALSE(ParseFilter({}, {""}, {}).ok());
   EXPECT_FALSE(ParseFilter({}, {"unspecified"}, {}).ok());
   EXPECT_FALSE(ParseFilter({""}, {}, {}).ok());
@@ -70,7 +71,7 @@ TEST(ParseStates, TakesNames) {
   EXPECT_FALSE(ParseStates({"dead"}).ok());
 }
 
-TEST(ShortName, LeavesThePrefixOut) {
+TEST(ShortName, OmitsThePrefix) {
   EXPECT_EQ(ShortName(v1::EVENT_TYPE_STOPPED), "STOPPED");
   EXPECT_EQ(ShortName(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF), "GUEST_POWEROFF");
   EXPECT_EQ(ShortName(static_cast<v1::VmState>(77)), "77");

@@ -86,7 +86,7 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--state", "stopped"}).command).include_stopped);
 }
 
-TEST(ParseCommandLine, AVmMayBeCalledLikeACommandOrAnOption) {
+TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
   EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "watch"}).command).name, "watch");
   EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "--", "-x"}).command).name, "-x");
   EXPECT_EQ(std::get<VmCommand>(Parsed({"vm", "web1", "--run", "r"}).command).run_id, "r");
@@ -143,7 +143,7 @@ TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
   EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).server.tls.has_value());
 }
 
-TEST(ParseCommandLine, TlsNeedsWhatBelongsTogether) {
+TEST(ParseCommandLine, TlsOptionsThatBelongTogetherAreRequiredTogether) {
   const std::vector<std::string> start = {"info", "--server", "node1:80"};
   const auto complaint = [&start](std::vector<std::string> options) {
     options.insert(options.begin(), start.begin(), start.end());
@@ -163,7 +163,7 @@ TEST(ParseCommandLine, AUnixSocketHasNoTls) {
               HasSubstr("--tls-server-name: a Unix socket (unix:/s)"));
 }
 
-TEST(ParseCommandLine, TheVariablesOfTlsStandInForTheOptions) {
+TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
   OptionContext context = Context();
   context.tls_variables = {"ca", "cert", "key", "name"};
   EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server.tls->key_file, "key");
@@ -207,7 +207,7 @@ TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
   EXPECT_EQ(Parsed({"info"}, context).server.path, "/run/vmeventd/vmeventd.sock");
 }
 
-TEST(ParseCommandLine, SaysWhereAMalformedServerComesFrom) {
+TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
   OptionContext context = Context();
   context.server_variable = "/nonsense";
   EXPECT_THAT(Answer({"info"}, context).err, StartsWith("$VMEVENTS_SERVER: "));
@@ -216,10 +216,11 @@ TEST(ParseCommandLine, SaysWhereAMalformedServerComesFrom) {
 }
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
-  EXPECT_EQ(Complaint({}),
-            "no command is given; there are watch, events, vms, vm, intent, info and health (see "
-            "vmevents "
-            "--help)");
+  EXPECT_EQ(
+      Complaint({}),
+      "no command is given; the commands are watch, events, vms, vm, intent, info and health (see "
+      "vmevents "
+      "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
@@ -241,7 +242,7 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_THAT(Complaint({"stop"}), HasSubstr("\"stop\""));
 }
 
-TEST(ParseCommandLine, ComplaintsCannotDriveTheTerminal) {
+TEST(ParseCommandLine, ComplaintsCannotControlTheTerminal) {
   EXPECT_THAT(Complaint({"watch", "\x1b[2J"}), HasSubstr("\\x1b[2J"));
 }
 

@@ -13,8 +13,7 @@ namespace {
 
 constexpr absl::Duration kDeadline = absl::Seconds(60);
 
-// A process of its own for each signal, because other tests leave threads behind that would take
-// it.
+// Runs in its own process for each signal, because threads left by other tests could take it.
 void ExitZeroWhenStoppedBy(int signal) {
   StopSource stop;
   const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
@@ -47,7 +46,7 @@ TEST(StopSignals, ASecondSignalEndsTheProcess) {
   EXPECT_EXIT(TakeASignalTwice(), testing::KilledBySignal(SIGINT), "");
 }
 
-TEST(StopSignals, StopsWhenTheReaderOfTheOutputGoes) {
+TEST(StopSignals, StopsWhenTheReaderOfTheOutputHasGone) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   StopSource stop;
@@ -59,7 +58,7 @@ TEST(StopSignals, StopsWhenTheReaderOfTheOutputGoes) {
   close(ends[1]);
 }
 
-TEST(StopSignals, EndsWithoutHavingStopped) {
+TEST(StopSignals, EndsWithoutStopping) {
   StopSource stop;
   const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
   EXPECT_TRUE(signals.ok());

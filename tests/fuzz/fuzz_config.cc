@@ -1,5 +1,5 @@
-// Whatever the flags and the configuration file hold, they make a configuration or an error that
-// says something; what makes a configuration can be described.
+// Any flags and configuration file result in a configuration, or in an error with a message; any
+// configuration can be printed.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,7 +24,7 @@ const vmeventd::Environment& Nobody() {
   return *environment;
 }
 
-// A file with this text, which is there until it goes out of scope.
+// A file with this text, which exists while the object does.
 class MemoryFile {
  public:
   explicit MemoryFile(absl::string_view text) : fd_(memfd_create("config", MFD_CLOEXEC)) {
@@ -49,7 +49,7 @@ void Check(const ParsedConfig& parsed) {
 
 }  // namespace
 
-// The first byte says whether the rest is a file or flags, one a line.
+// The first byte decides whether the rest is a file, or flags, one a line.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const absl::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
@@ -59,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     arguments = {"--config", file.path()};
   } else {
     for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-      // No file of the system is the fuzzer's to read.
+      // The fuzzer must not read files of the system.
       if (line.find('/') != absl::string_view::npos &&
           line.find("config") != absl::string_view::npos) {
         return 0;

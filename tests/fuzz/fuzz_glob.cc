@@ -1,4 +1,4 @@
-// A pattern matches what its rules say, and no pattern makes a match long.
+// A pattern matches according to its rules, and no pattern makes a match slow.
 
 #include <cstdint>
 #include <cstdlib>
@@ -25,7 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view pattern = input.substr(0, cut);
   const absl::string_view text = input.substr(cut + 1);
   const bool matches = Matches(pattern, text);
-  // Without a wildcard a pattern is a name, and a star more at an end matches no less.
+  // A pattern without a wildcard is a name, and an additional star at an end matches no less.
   if (pattern.find_first_of("*?[") == absl::string_view::npos && matches != (pattern == text)) {
     std::abort();
   }

@@ -1,5 +1,5 @@
-// What a row of the journal holds is an event or a VM, or it is none; neither ends the daemon, and
-// what was read is written as the same.
+// Any row of the journal is read as an event, a VM, or neither; none crashes the daemon, and what
+// was read is written back unchanged.
 
 #include <cstdint>
 #include <cstdlib>

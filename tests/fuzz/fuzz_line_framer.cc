@@ -1,4 +1,4 @@
-// However a stream is cut into pieces, its lines are the same.
+// The lines of a stream do not depend on how it is split.
 
 #include <cstdint>
 #include <cstdlib>

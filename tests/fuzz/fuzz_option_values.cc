@@ -1,5 +1,5 @@
-// Whatever stands on the client's command line, it is a value or an error; a time that is shown is
-// read as the same.
+// Any text on the client's command line is a value or an error; a printed time is parsed as the
+// same time.
 
 #include <cstdint>
 #include <cstdlib>
@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   const auto time = client::ParseTimeText(text, now, zone);
   if (time.ok()) {
-    // Of milliseconds: LocalTimeText shows no more.
+    // In milliseconds, which is all that LocalTimeText shows.
     const std::string shown = client::LocalTimeText(*time, zone);
     const auto again = client::ParseTimeText(shown, now, zone);
     if (!again.ok() || client::LocalTimeText(*again, zone) != shown) std::abort();

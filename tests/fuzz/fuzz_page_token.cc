@@ -1,4 +1,4 @@
-// A token that was not made here is refused, and one that was gives its position for its question.
+// A forged token is refused; a token made here yields its position for its question.
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// Whatever a line holds, parsing it ends in a message or an error, and what an event hands on is
-// bounded and can be parsed again.
+// Parsing any line results in a message or an error; the event's data is bounded and can be parsed
+// again.
 
 #include <cstdint>
 #include <cstdlib>

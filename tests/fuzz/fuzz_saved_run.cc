@@ -1,5 +1,5 @@
-// A run that is read back from a journal, whatever is in it: it is refused, or it goes on and ends,
-// and what it says of itself is read back as the same.
+// A run restored from arbitrary journal data is refused, or it continues and ends, and what it
+// saves is restored unchanged.
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,23 +1,24 @@
-// Whatever the server sends, what goes to the terminal is one line of UTF-8 without controls.
+// Any text of the server is printed as one line of UTF-8 without control characters.
 
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
+#include "base/utf8.h"
 #include "client/output/terminal_text.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   namespace client = vmeventd::client;
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const std::string shown = client::EscapeForTerminal(input);
-  if (!client::IsValidUtf8(shown)) std::abort();
+  if (!vmeventd::IsValidUtf8(shown)) std::abort();
   for (const char c : shown) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) std::abort();
   }
   for (const char* control : {"\u0085", "\u009b", "\u2028", "\u2029", "\u202e", "\u200b"}) {
     if (shown.find(control) != std::string::npos) std::abort();
   }
-  // Printable ASCII without a backslash is left as it is.
+  // Printable ASCII without a backslash is unchanged.
   if (client::DisplayWidth(shown) > shown.size()) std::abort();
   client::ColumnLayout layout({{"NAME", 4}, {"TEXT"}}, client::Painter(false));
   layout.Fit({{shown}, {shown}});

@@ -1,5 +1,5 @@
-// Whatever comes in, and in whatever order: STARTED is the first event of a run, STOPPED the last
-// and only one, and nothing follows Done.
+// For any inputs in any order: STARTED is the first event of a run, STOPPED the last and only one,
+// and nothing follows Done.
 
 #include <cstdint>
 #include <cstdlib>
@@ -69,7 +69,7 @@ class Run {
     }
   }
 
-  // The end of the process, and what is intended with it.
+  // The end of the process, and intents.
   void MeddleWith(uint8_t argument) {
     const bool open = session_.open_intent() != nullptr;
     if (argument % 4 == 0) {
@@ -122,7 +122,7 @@ class Run {
     ++events_;
   }
 
-  // The state and the problems change with events only.
+  // State and problems change only with events.
   void CheckStatus(const vmeventd::VmUpdate& update) {
     if (update.event.has_value()) told_ = *update.status;
     if (update.status->state != told_.state) std::abort();

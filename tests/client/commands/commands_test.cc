@@ -39,7 +39,7 @@ class CommandsTest : public testing::Test {
     return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
   }
 
-  // Serves the events 1 to `newest` in pages of the size asked for.
+  // Serves the events 1 to `newest` in pages of the requested size.
   void ServeEvents(uint64_t newest) {
     server_.service().list_events = [this, newest](const v1::ListEventsRequest& request,
                                                    v1::ListEventsResponse* response) {
@@ -78,7 +78,7 @@ TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   EXPECT_EQ(requests_[1].page_size(), 200);
 }
 
-TEST_F(CommandsTest, EventsSendsWhatItWasAskedFor) {
+TEST_F(CommandsTest, EventsSendsItsOptions) {
   ServeEvents(1);
   EventsCommand command;
   command.since = absl::FromUnixSeconds(5);
@@ -130,7 +130,7 @@ TEST_F(CommandsTest, VmAsksForTheRun) {
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
 }
 
-TEST_F(CommandsTest, AVmThatIsNotKnownIsNotFound) {
+TEST_F(CommandsTest, AnUnknownVmIsNotFound) {
   server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
   };
@@ -140,7 +140,7 @@ TEST_F(CommandsTest, AVmThatIsNotKnownIsNotFound) {
   EXPECT_THAT(failure->sentence, HasSubstr("no VM \"we\\x0ab\" is known"));
 }
 
-TEST_F(CommandsTest, ANameOfTwoVmsSaysHowToChoose) {
+TEST_F(CommandsTest, AnAmbiguousNameExplainsHowToChoose) {
   server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "name: runs run-1 and run-2");
   };
@@ -157,7 +157,7 @@ TEST_F(CommandsTest, InfoPrintsOneObject) {
   EXPECT_THAT(output_.text, HasSubstr("\"node\":\"node1\""));
 }
 
-TEST_F(CommandsTest, HealthPrintsAWordAndFailsWhereItIsNotServing) {
+TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
   EXPECT_FALSE(Run(HealthCommand{}).has_value());
   EXPECT_EQ(output_.text, "{\"status\":\"SERVING\"}\n");
   output_.text.clear();
@@ -176,7 +176,7 @@ TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {
 }
 
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
-  // A socket that listens and whose connections nobody takes.
+  // A socket that listens and never accepts.
   server_.Stop();
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un name{};
@@ -191,7 +191,7 @@ TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
   EXPECT_THAT(failure->sentence, HasSubstr("did not answer in time"));
 }
 
-TEST_F(CommandsTest, EventsIsPatientWithARateLimit) {
+TEST_F(CommandsTest, EventsWaitsForARateLimit) {
   int refusals = 3;
   ServeEvents(1500);
   server_.service().list_events = [this, &refusals, serve = server_.service().list_events](
@@ -208,7 +208,7 @@ TEST_F(CommandsTest, EventsIsPatientWithARateLimit) {
                                    absl::Milliseconds(400)));
 }
 
-TEST_F(CommandsTest, ALimitThatStaysIsToldWithItsFlags) {
+TEST_F(CommandsTest, APersistentLimitIsReportedWithItsFlags) {
   server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
     return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
   };
@@ -231,7 +231,7 @@ TEST_F(CommandsTest, ADeniedRequestSaysWhoMay) {
               testing::AllOf(HasSubstr("the peer may only read"), HasSubstr("role=operator")));
 }
 
-TEST_F(CommandsTest, AServerThatIsNotThereIsUnreachable) {
+TEST_F(CommandsTest, AMissingServerIsUnreachable) {
   server_.Stop();
   const auto failure = Run(InfoCommand{});
   ASSERT_TRUE(failure.has_value());
@@ -272,7 +272,7 @@ TEST_F(CommandsTest, DeclaresAnIntentAndShowsIt) {
   EXPECT_THAT(output_.text, HasSubstr("\"reason\":\"maintenance\""));
 }
 
-TEST_F(CommandsTest, SaysWhyAnIntentWasNotDeclared) {
+TEST_F(CommandsTest, ExplainsWhyAnIntentWasNotDeclared) {
   grpc::Status answer;
   server_.service().declare_intent = [&answer](const v1::DeclareIntentRequest&,
                                                v1::DeclareIntentResponse*) { return answer; };
@@ -315,7 +315,7 @@ TEST(ConnectToOne, TakesTheFirstAddressThatAnswersAndSaysThatThereAreMore) {
   EXPECT_TRUE(connected->ambiguous);
 }
 
-TEST(ConnectToOne, ANameThatIsNotKnownIsForTheFirstRequestToSay) {
+TEST(ConnectToOne, AnUnknownNameIsReportedByTheFirstRequest) {
   const auto connected = ConnectToOne(*ParseServerAddress("nodes:1"), [](const ServerAddress&) {
     return absl::StatusOr<std::vector<std::string>>(absl::UnavailableError("not known"));
   });

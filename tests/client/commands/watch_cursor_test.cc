@@ -18,7 +18,7 @@ v1::WatchEventsRequest NextRequest(const WatchCursor& cursor) {
   return request;
 }
 
-TEST(WatchCursor, BeginsWhereItIsTold) {
+TEST(WatchCursor, BeginsAtTheRequestedStart) {
   EXPECT_EQ(NextRequest(WatchCursor(FromNow{})).start_case(),
             v1::WatchEventsRequest::START_NOT_SET);
   EXPECT_TRUE(NextRequest(WatchCursor(FromOldest{})).from_oldest());
@@ -51,14 +51,14 @@ TEST(WatchCursor, ResumesAfterProgressThatIsNewerThanTheLastEvent) {
   EXPECT_EQ(NextRequest(cursor).after_sequence(), 90U);
 }
 
-TEST(WatchCursor, ProgressOfThePastTakesNothingBack) {
+TEST(WatchCursor, OlderProgressMovesNothingBack) {
   WatchCursor cursor(FromSequence{50, "journal-a"});
   cursor.OnEvent(MakeEvent(51));
   cursor.OnProgress(MakeProgress(50));
   EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
 }
 
-TEST(WatchCursor, DropsWhatHasCome) {
+TEST(WatchCursor, DropsEventsThatWereShown) {
   WatchCursor cursor(FromNow{});
   cursor.OnProgress(MakeProgress(10));
   EXPECT_TRUE(cursor.OnEvent(MakeEvent(11)));
@@ -101,7 +101,7 @@ TEST(WatchCursor, OutOfRangeContinuesWithTheOldestAndForgetsTheOldJournal) {
   EXPECT_EQ(NextRequest(cursor).journal_id(), "journal-b");
 }
 
-TEST(WatchCursor, OutOfRangeIsSaidOnce) {
+TEST(WatchCursor, OutOfRangeIsReportedOnce) {
   WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
   EXPECT_TRUE(cursor.OnOutOfRange());
   EXPECT_FALSE(cursor.OnOutOfRange());
@@ -122,7 +122,7 @@ v1::Event Gap(uint64_t sequence) {
   return event;
 }
 
-// A watch whose position is 10, and which was shown 11 to 13, not durable.
+// A watch at position 10 that has shown 11 to 13, not durable.
 class HeldCursor : public testing::Test {
  protected:
   HeldCursor() {
@@ -151,7 +151,7 @@ TEST_F(HeldCursor, ThePositionDoesNotPassWhatIsNotDurable) {
   EXPECT_EQ(NextRequest(cursor_).after_sequence(), 10U);
 }
 
-TEST_F(HeldCursor, WhatComesAgainIsShownOnceAndItsDurableFormMovesThePosition) {
+TEST_F(HeldCursor, ARepeatedEventIsShownOnceAndItsDurableFormMovesThePosition) {
   NextStream();
   EXPECT_FALSE(cursor_.OnEvent(MakeEvent(11)));
   EXPECT_FALSE(cursor_.OnEvent(MakeEvent(12)));
@@ -175,7 +175,7 @@ TEST_F(HeldCursor, ALostEventsSequenceMayBeAnotherEvents) {
   EXPECT_TRUE(cursor_.OnEvent(other));
 }
 
-TEST_F(HeldCursor, WhatIsStillNotDurableHoldsThePositionOnTheNextStreamAsWell) {
+TEST_F(HeldCursor, AnEventThatIsStillNotDurableHoldsThePositionOnTheNextStream) {
   NextStream();
   EXPECT_FALSE(cursor_.OnEvent(MakeEvent(11)));
   EXPECT_FALSE(cursor_.OnEvent(NotDurable(12)));
@@ -183,7 +183,7 @@ TEST_F(HeldCursor, WhatIsStillNotDurableHoldsThePositionOnTheNextStreamAsWell) {
   EXPECT_EQ(NextRequest(cursor_).after_sequence(), 11U);
 }
 
-TEST_F(HeldCursor, WhatNeverBecomesDurableIsPassedInTheEnd) {
+TEST_F(HeldCursor, AnEventThatNeverBecomesDurableIsPassedEventually) {
   for (int i = 0; i < WatchCursor::kMostReadings; ++i) {
     EXPECT_TRUE(cursor_.ReadAgain());
     NextStream();
@@ -205,14 +205,14 @@ TEST_F(HeldCursor, ReadingsCountOnlyFromOnePosition) {
   EXPECT_TRUE(cursor_.ReadAgain());
 }
 
-TEST_F(HeldCursor, AnotherJournalForgetsWhatWasHeld) {
+TEST_F(HeldCursor, AnotherJournalForgetsHeldEvents) {
   EXPECT_FALSE(cursor_.OnProgress(MakeProgress(20, "journal-b")));
   EXPECT_FALSE(cursor_.held());
   EXPECT_TRUE(cursor_.OnEvent(MakeEvent(21)));
   EXPECT_EQ(NextRequest(cursor_).after_sequence(), 21U);
 }
 
-TEST_F(HeldCursor, RemembersSoManyAndThenPassesTheOldest) {
+TEST_F(HeldCursor, BeyondTheBoundPassesTheOldest) {
   for (uint64_t sequence = 14; sequence <= WatchCursor::kMostHeld + 10; ++sequence) {
     cursor_.OnEvent(NotDurable(sequence));
   }
@@ -221,8 +221,8 @@ TEST_F(HeldCursor, RemembersSoManyAndThenPassesTheOldest) {
   EXPECT_EQ(NextRequest(cursor_).after_sequence(), 11U);
 }
 
-// A server that keeps the contract over a log of `matching` sequences, with `newest` the newest of
-// all, and streams that break off after `messages` messages.
+// A server that keeps the contract, with a log of `matching` sequences whose newest is `newest`,
+// and streams that break off after `messages` messages.
 class ContractServer {
  public:
   explicit ContractServer(std::mt19937* random) : random_(random) {}
@@ -232,7 +232,7 @@ class ContractServer {
     if (Draw(3) == 0) matching_.push_back(newest_);
   }
 
-  // One stream. Returns the events that the cursor let through.
+  // Runs one stream. Returns the events that the cursor accepted.
   std::vector<uint64_t> Stream(WatchCursor* cursor, int messages) {
     const auto request = NextRequest(*cursor);
     uint64_t sent = request.from_oldest() ? 0 : newest_;
@@ -266,7 +266,7 @@ class ContractServer {
   uint64_t newest_ = 0;
 };
 
-TEST(WatchCursor, LosesAndRepeatsNothingWhereverStreamsBreakOff) {
+TEST(WatchCursor, LosesAndRepeatsNothingHoweverStreamsBreakOff) {
   for (unsigned seed = 0; seed < 500; ++seed) {
     std::mt19937 random(seed);
     ContractServer server(&random);

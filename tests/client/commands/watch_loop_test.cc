@@ -25,8 +25,8 @@ const grpc::Status kGoingDown(grpc::StatusCode::UNAVAILABLE, "the daemon is goin
 const grpc::Status kOutOfRange(grpc::StatusCode::OUT_OF_RANGE,
                                "after_sequence: 12 is older than the oldest retained event 40");
 
-// Runs a watch against a scripted server, in one thread: what happens while the watch waits between
-// two attempts is the test's `on_wait`.
+// Runs a watch against a scripted server, in one thread: between two attempts the test acts in
+// `on_wait`.
 class WatchLoopTest : public testing::Test {
  protected:
   WatchLoopTest() { server_.Start(); }
@@ -105,7 +105,7 @@ TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {
   EXPECT_TRUE(requests[0].from_oldest());
 }
 
-TEST_F(WatchLoopTest, GoesOnWhenTheServerHasRestarted) {
+TEST_F(WatchLoopTest, ContinuesAfterAServerRestart) {
   Serve({ProgressMessage(10), EventsMessage({11, 12})});
   ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13, 14})});
   int waits = 0;
@@ -157,7 +157,7 @@ TEST_F(WatchLoopTest, ASuccessfulStreamResetsTheBackoff) {
   EXPECT_EQ(waits_[3], absl::Milliseconds(100));
 }
 
-TEST_F(WatchLoopTest, RetriesWhenItWasTooSlow) {
+TEST_F(WatchLoopTest, RetriesAfterBeingTooSlow) {
   Serve({ProgressMessage(10), EventsMessage({11})},
         {grpc::StatusCode::RESOURCE_EXHAUSTED, "the client did not read for 60 s"});
   ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
@@ -165,7 +165,7 @@ TEST_F(WatchLoopTest, RetriesWhenItWasTooSlow) {
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
 }
 
-TEST_F(WatchLoopTest, SaysGapAndGoesOnWithTheOldestWhenTheJournalIsAnother) {
+TEST_F(WatchLoopTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChanged) {
   Serve({ProgressMessage(10), EventsMessage({11, 12})});
   Serve({}, kOutOfRange);
   ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1, 2})});
@@ -175,10 +175,10 @@ TEST_F(WatchLoopTest, SaysGapAndGoesOnWithTheOldestWhenTheJournalIsAnother) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"),
                                   HasSubstr("GAP: events may be missing: after_sequence: 12"),
                                   HasSubstr("again")));
-  EXPECT_THAT(waits_, SizeIs(1)) << "the gap itself is no reason to wait";
+  EXPECT_THAT(waits_, SizeIs(1)) << "a gap needs no wait";
 }
 
-TEST_F(WatchLoopTest, SaysGapWhenTheServerMovedToAnotherJournalByItself) {
+TEST_F(WatchLoopTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
   EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
@@ -186,7 +186,7 @@ TEST_F(WatchLoopTest, SaysGapWhenTheServerMovedToAnotherJournalByItself) {
   EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
 }
 
-TEST_F(WatchLoopTest, AServerThatIsOutOfRangeForEverIsAskedWithPauses) {
+TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
   for (int i = 0; i < 5; ++i) Serve({}, kOutOfRange);
   WatchCommand command = Count(1);
   command.start = FromSequence{3, "journal-a"};
@@ -196,7 +196,7 @@ TEST_F(WatchLoopTest, AServerThatIsOutOfRangeForEverIsAskedWithPauses) {
   EXPECT_THAT(waits_, SizeIs(4));
 }
 
-TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersOwn) {
+TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
   server_.service().info.set_journal_id("journal-now");
   ServeAndHoldOpen({ProgressMessage(7, "journal-now"), EventsMessage({8})});
   WatchCommand command = Count(1);
@@ -218,7 +218,7 @@ v1::WatchEventsResponse SnapshotDone(uint64_t sequence) {
   return response;
 }
 
-TEST_F(WatchLoopTest, PrintsTheSnapshotFirstAndOnceThoughItBrokeOff) {
+TEST_F(WatchLoopTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
   Serve({ProgressMessage(10), SnapshotMessage({"a"})});
   Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
          EventsMessage({12})});
@@ -246,14 +246,14 @@ TEST_F(WatchLoopTest, TheTableHasOneHeadingAboveTheEvents) {
   EXPECT_THAT(lines[0], testing::StartsWith("TIME"));
 }
 
-TEST_F(WatchLoopTest, AServerThatIsNotThereAtFirstIsAnError) {
+TEST_F(WatchLoopTest, AMissingServerAtTheStartIsAnError) {
   server_.Stop();
   EXPECT_EQ(Run({}), ExitCode::kUnreachable);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("socket " + server_.address().path)));
   EXPECT_THAT(waits_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AServerThatIsNotThereAtFirstIsWaitedForWhereAsked) {
+TEST_F(WatchLoopTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
   server_.Stop();
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   on_wait_ = [this] {
@@ -266,7 +266,7 @@ TEST_F(WatchLoopTest, AServerThatIsNotThereAtFirstIsWaitedForWhereAsked) {
   EXPECT_THAT(PrintedSequences(), ElementsAre(11));
 }
 
-TEST_F(WatchLoopTest, WithoutResumeTheEndOfTheDaemonIsTheEnd) {
+TEST_F(WatchLoopTest, WithoutResumeEndsWithTheDaemon) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   WatchCommand command;
   command.resume = false;
@@ -274,7 +274,7 @@ TEST_F(WatchLoopTest, WithoutResumeTheEndOfTheDaemonIsTheEnd) {
   EXPECT_THAT(PrintedSequences(), ElementsAre(11));
 }
 
-TEST_F(WatchLoopTest, WithoutResumeOutOfRangeIsTheEnd) {
+TEST_F(WatchLoopTest, WithoutResumeOutOfRangeEndsTheWatch) {
   Serve({}, kOutOfRange);
   WatchCommand command;
   command.resume = false;
@@ -282,13 +282,13 @@ TEST_F(WatchLoopTest, WithoutResumeOutOfRangeIsTheEnd) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("after_sequence: 12 is older")));
 }
 
-TEST_F(WatchLoopTest, ARefusedRequestIsNotTriedAgain) {
+TEST_F(WatchLoopTest, ARefusedRequestIsNotRetried) {
   Serve({}, {grpc::StatusCode::INVALID_ARGUMENT, "filter.vm_names: \"[\" is not a glob"});
   EXPECT_EQ(Run({}), ExitCode::kUsage);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("filter.vm_names: \"[\" is not a glob")));
 }
 
-TEST_F(WatchLoopTest, WaitsForRoomWhereTheServerHasNone) {
+TEST_F(WatchLoopTest, RetriesWhileTheServerIsFull) {
   const grpc::Status full(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open");
   Serve({}, full);
   Serve({}, full);
@@ -302,7 +302,7 @@ TEST_F(WatchLoopTest, WaitsForRoomWhereTheServerHasNone) {
                           HasSubstr("connected")));
 }
 
-TEST_F(WatchLoopTest, WithoutResumeAServerWithoutRoomIsTheEnd) {
+TEST_F(WatchLoopTest, WithoutResumeAFullServerEndsTheWatch) {
   Serve({}, {grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"});
   WatchCommand command;
   command.resume = false;
@@ -310,13 +310,13 @@ TEST_F(WatchLoopTest, WithoutResumeAServerWithoutRoomIsTheEnd) {
   EXPECT_THAT(waits_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AWatchThatIsDeniedIsTheEnd) {
+TEST_F(WatchLoopTest, ADeniedWatchEnds) {
   Serve({}, {grpc::StatusCode::PERMISSION_DENIED, "not for you"});
   EXPECT_EQ(Run({}), ExitCode::kFailed);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("not for you")));
 }
 
-TEST_F(WatchLoopTest, AStopEndsAStreamThatSaysNothing) {
+TEST_F(WatchLoopTest, AStopEndsASilentStream) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.after_write = [this] {
     if (!output_.text.empty()) stop_.Stop();
@@ -325,7 +325,7 @@ TEST_F(WatchLoopTest, AStopEndsAStreamThatSaysNothing) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AStopBeforeTheCountTellsItByItsExitCode) {
+TEST_F(WatchLoopTest, AStopBeforeTheCountHasItsOwnExitCode) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.after_write = [this] {
     if (!output_.text.empty()) stop_.Stop();
@@ -349,14 +349,14 @@ TEST_F(WatchLoopTest, AReaderThatHasGoneEndsItQuietly) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AnOutputThatFailsIsAnError) {
+TEST_F(WatchLoopTest, AFailingOutputIsAnError) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.status = absl::UnavailableError("cannot write to standard output: No space left");
   EXPECT_EQ(Run({}), ExitCode::kFailed);
   EXPECT_THAT(notes_, ElementsAre("cannot write to standard output: No space left"));
 }
 
-TEST_F(WatchLoopTest, WhatTheServerSaysCannotDriveTheTerminal) {
+TEST_F(WatchLoopTest, TheServersTextCannotControlTheTerminal) {
   Serve({}, {grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"});
   Run({});
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("bad \\x1b[2J")));
@@ -368,7 +368,7 @@ v1::WatchEventsResponse NotDurableMessage(const std::vector<uint64_t>& sequences
   return response;
 }
 
-TEST_F(WatchLoopTest, ResumesBeforeWhatWasNotDurableAndShowsItOnce) {
+TEST_F(WatchLoopTest, ResumesBeforeEventsThatAreNotDurableAndShowsThemOnce) {
   Serve(
       {ProgressMessage(10), EventsMessage({11}), NotDurableMessage({12, 13}), ProgressMessage(13)});
   ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12, 13, 14})});
@@ -377,7 +377,7 @@ TEST_F(WatchLoopTest, ResumesBeforeWhatWasNotDurableAndShowsItOnce) {
   EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 11U);
 }
 
-TEST_F(WatchLoopTest, ReadsAgainWhatWasNotDurableAsSoonAsTheJournalGoesOn) {
+TEST_F(WatchLoopTest, ReadsEventsThatWereNotDurableAgainOnceTheJournalIsWritable) {
   ServeAndHoldOpen({ProgressMessage(10), NotDurableMessage({11, 12}), EventsMessage({13})});
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({12, 13, 14})});
   EXPECT_EQ(Run(Count(4)), ExitCode::kOk);
@@ -386,7 +386,7 @@ TEST_F(WatchLoopTest, ReadsAgainWhatWasNotDurableAsSoonAsTheJournalGoesOn) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AnIdleServerIsAskedWhetherItsJournalGoesOn) {
+TEST_F(WatchLoopTest, AnIdleServerIsAskedWhetherItsJournalIsWritable) {
   server_.service().info.set_journal_writable(true);
   ServeAndHoldOpen({ProgressMessage(10), NotDurableMessage({11}), ProgressMessage(11)});
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12})});
@@ -394,7 +394,7 @@ TEST_F(WatchLoopTest, AnIdleServerIsAskedWhetherItsJournalGoesOn) {
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
 }
 
-TEST_F(WatchLoopTest, WhatNeverBecomesDurableIsNotReadForEver) {
+TEST_F(WatchLoopTest, AnEventThatNeverBecomesDurableIsNotReadForever) {
   const std::vector<v1::WatchEventsResponse> messages = {
       ProgressMessage(10), NotDurableMessage({11}), EventsMessage({12, 13})};
   for (int i = 0; i < WatchCursor::kMostReadings; ++i) ServeAndHoldOpen(messages);
@@ -402,11 +402,11 @@ TEST_F(WatchLoopTest, WhatNeverBecomesDurableIsNotReadForEver) {
   on_wait_ = [this] { return waits_.size() > WatchCursor::kMostReadings; };
   Run({});
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12, 13));
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("GAP: events may be missing: what was shown"),
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("GAP: events may be missing: events shown"),
                                   HasSubstr("lost the stream")));
 }
 
-TEST_F(WatchLoopTest, AStreamOnWhichNothingComesIsBegunAgain) {
+TEST_F(WatchLoopTest, ASilentStreamIsOpenedAgain) {
   silence_limit_ = absl::Milliseconds(200);
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   Serve({ProgressMessage(11), EventsMessage({12})});
@@ -416,7 +416,7 @@ TEST_F(WatchLoopTest, AStreamOnWhichNothingComesIsBegunAgain) {
   EXPECT_EQ(server_.service().WatchRequests()[1].progress_interval().seconds(), 10);
 }
 
-TEST_F(WatchLoopTest, TheTimeThatTheOutputTakesIsNoSilence) {
+TEST_F(WatchLoopTest, ASlowOutputIsNoSilence) {
   silence_limit_ = absl::Milliseconds(200);
   output_.after_write = [this] { stop_.WaitFor(2 * silence_limit_); };
   Serve({ProgressMessage(10), EventsMessage({11}), EventsMessage({12})});
@@ -432,7 +432,7 @@ TEST_F(WatchLoopTest, WithoutResumeNothingIsReadAgain) {
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
 }
 
-// Two nodes of one name and port, as the pods of a headless Service are.
+// Two nodes behind one name and port, such as the pods of a headless Service.
 class TwoNodesTest : public WatchLoopTest {
  protected:
   TwoNodesTest() {
@@ -469,7 +469,7 @@ class TwoNodesTest : public WatchLoopTest {
       std::vector<std::string>{"127.0.0.1", "127.0.0.2"};
 };
 
-TEST_F(TwoNodesTest, KeepsToTheNodeThatItBeganWith) {
+TEST_F(TwoNodesTest, KeepsToItsFirstNode) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
   on_wait_ = [this] {
@@ -497,10 +497,10 @@ TEST_F(TwoNodesTest, WaitsForItsNodeWhileTheOtherAnswers) {
   EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
   EXPECT_THAT(notes_, testing::Contains(testing::AllOf(
                           HasSubstr("is the node node2 with the journal journal-b now"),
-                          HasSubstr("follows the node node1 with the journal journal-a"))));
+                          HasSubstr("following the node node1 with the journal journal-a"))));
 }
 
-TEST_F(TwoNodesTest, AnotherServerOfTheSameNodeIsAnotherOne) {
+TEST_F(TwoNodesTest, AnotherServerOnTheSameNodeIsNotFollowed) {
   Name(&other_, "node1", "journal-b");
   Serve({ProgressMessage(10), EventsMessage({11})});
   on_wait_ = [this] {
@@ -581,7 +581,7 @@ TEST_F(TwoNodesTest, AnotherNodeAtTheSameAddressIsNotFollowed) {
   EXPECT_THAT(server_.service().WatchRequests(), SizeIs(1));
 }
 
-TEST_F(TwoNodesTest, ANameThatIsNotKnownIsWaitedForWhereAsked) {
+TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
   resolved_ = absl::UnavailableError("the host nodes is not known");
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   on_wait_ = [this] {

@@ -20,7 +20,7 @@ namespace {
 using testing::HasSubstr;
 using Kind = ProbeResult::Kind;
 
-// A bound socket; listens where asked to.
+// A bound socket, which listens if asked to.
 class BoundSocket {
  public:
   BoundSocket(const std::string& path, bool listening)
@@ -50,40 +50,40 @@ class ReachabilityTest : public testing::Test {
   ServerAddress address_;
 };
 
-TEST_F(ReachabilityTest, TellsAMissingSocket) {
+TEST_F(ReachabilityTest, ExplainsAMissingSocket) {
   EXPECT_EQ(Explain(), "there is no socket " + address_.path +
-                           ": start vmeventd, or name the socket of the one that runs with "
+                           ": start vmeventd, or name the socket of a running one with "
                            "--server unix:PATH");
 }
 
-TEST_F(ReachabilityTest, TellsAFileThatIsNoSocket) {
+TEST_F(ReachabilityTest, ExplainsAFileThatIsNoSocket) {
   std::ofstream(address_.path) << "x";
   EXPECT_THAT(Explain(), HasSubstr("is not a socket"));
 }
 
-TEST_F(ReachabilityTest, TellsASocketThatWasLeftBehind) {
+TEST_F(ReachabilityTest, ExplainsAStaleSocket) {
   const BoundSocket bound(address_.path, false);
   EXPECT_THAT(Explain(), HasSubstr("nobody listens on the socket"));
 }
 
-TEST_F(ReachabilityTest, TellsSomebodyElseWhoListens) {
+TEST_F(ReachabilityTest, ExplainsAnotherListener) {
   const BoundSocket bound(address_.path, true);
   EXPECT_THAT(Explain(), HasSubstr("does not answer as vmeventd does"));
 }
 
-TEST_F(ReachabilityTest, ARequestToSomebodyElseFailsWithoutTheWordsOfTheProtocol) {
+TEST_F(ReachabilityTest, ARequestToAnotherListenerFailsWithoutProtocolJargon) {
   const grpc::Status status(grpc::StatusCode::UNAVAILABLE,
                             "failed to connect to all addresses; last error: UNKNOWN: timed out "
                             "before receiving SETTINGS frame");
   const BoundSocket bound(address_.path, true);
   const Failure failure = ExplainFailure(address_, status);
   EXPECT_EQ(failure.code, ExitCode::kUnreachable);
-  EXPECT_EQ(failure.sentence, "somebody listens on the socket " + address_.path +
-                                  ", but does not answer as vmeventd does");
+  EXPECT_EQ(failure.sentence, "another program listens on the socket " + address_.path +
+                                  ", and does not answer as vmeventd does");
 }
 
-TEST_F(ReachabilityTest, TellsPermissionDeniedOnTheSocketWithItsOwner) {
-  // Root passes every permission check, so that the result is made up here.
+TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnTheSocketWithItsOwner) {
+  // Root passes every permission check, so this result is constructed.
   const ProbeResult denied = {Kind::kCannotConnect, EACCES, "", "mode 0660, owner root, group kvm"};
   EXPECT_EQ(ExplainProbe(address_, denied),
             "permission denied on the socket " + address_.path +
@@ -91,13 +91,13 @@ TEST_F(ReachabilityTest, TellsPermissionDeniedOnTheSocketWithItsOwner) {
                 "its group");
 }
 
-TEST_F(ReachabilityTest, TellsPermissionDeniedOnADirectory) {
+TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnADirectory) {
   const ProbeResult denied = {Kind::kCannotFind, EACCES, "", ""};
   EXPECT_THAT(ExplainProbe(address_, denied), HasSubstr("permission denied on a directory above"));
 }
 
-TEST_F(ReachabilityTest, TellsARefusedPort) {
-  // A port that is bound and does not listen refuses, and nobody else can take it.
+TEST_F(ReachabilityTest, ExplainsARefusedPort) {
+  // A port that is bound but does not listen refuses connections, and no other process can take it.
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in name{};
   name.sin_family = AF_INET;
@@ -112,7 +112,7 @@ TEST_F(ReachabilityTest, TellsARefusedPort) {
   close(fd);
 }
 
-TEST_F(ReachabilityTest, TellsAnUnknownHost) {
+TEST_F(ReachabilityTest, ExplainsAnUnknownHost) {
   ServerAddress address;
   address.host = "nobody.invalid";
   address.port = "80";

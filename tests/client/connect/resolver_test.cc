@@ -16,12 +16,12 @@ using ::testing::ElementsAre;
 
 const ServerAddress kAddress = ParseServerAddress("node1:9555").value();
 
-TEST(Resolver, ReportsWhatTheSystemSaysOfAnUnknownHost) {
+TEST(Resolver, ReportsTheSystemsErrorForAnUnknownHost) {
   const auto resolved = ResolveHost(ParseServerAddress("nobody.invalid:80").value());
   EXPECT_TRUE(absl::IsUnavailable(resolved.status())) << resolved.status();
 }
 
-TEST(StoppableResolver, HandsOnTheAnswer) {
+TEST(StoppableResolver, PassesTheAnswerOn) {
   const StopSource stop;
   const Resolver good = StoppableResolver(
       [](const ServerAddress& address) -> absl::StatusOr<std::vector<std::string>> {
@@ -57,7 +57,7 @@ TEST(StoppableResolver, AStopDoesNotWaitForTheSystem) {
   gone->get_future().wait();
 }
 
-TEST(StoppableResolver, AfterAStopNothingIsWaitedFor) {
+TEST(StoppableResolver, AfterAStopReturnsAtOnce) {
   StopSource stop;
   stop.Stop();
   const auto never = std::make_shared<std::promise<void>>();

@@ -48,7 +48,7 @@ TEST(ParseServerAddress, SaysWhatIsWrong) {
   EXPECT_THAT(Complaint("::1:80"), HasSubstr("without brackets"));
   EXPECT_THAT(Complaint(":80"), HasSubstr("names no host"));
   EXPECT_THAT(Complaint("[]:80"), HasSubstr("names no host"));
-  EXPECT_THAT(Complaint("a b:80"), HasSubstr("no host name has"));
+  EXPECT_THAT(Complaint("a b:80"), HasSubstr("host names must not have"));
   for (const char* port : {"host:", "host:0", "host:65536", "host:x", "host:+1", "host: 1"}) {
     EXPECT_THAT(Complaint(port), HasSubstr("no port from 1 to 65535")) << port;
   }
@@ -60,7 +60,7 @@ TEST(DefaultServerAddress, DependsOnTheUser) {
   EXPECT_EQ(DefaultServerAddress(1000, "").path, "/run/user/1000/vmeventd/vmeventd.sock");
 }
 
-TEST(DefaultServerAddress, IsTheSystemsWhereTheUserHasNone) {
+TEST(DefaultServerAddress, IsTheSystemsIfTheUserHasNone) {
   const auto only = [](const std::string& there) {
     return [there](const std::string& path) { return path == there; };
   };
@@ -73,7 +73,7 @@ TEST(DefaultServerAddress, IsTheSystemsWhereTheUserHasNone) {
             own);
 }
 
-TEST(ToGrpcTarget, EncodesWhatAUriGivesAMeaningTo) {
+TEST(ToGrpcTarget, EncodesCharactersWithAMeaningInUris) {
   EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("unix:/run/a b%?#.sock")),
             "unix:/run/a%20b%25%3F%23.sock");
   EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("localhost:80")), "dns:///localhost:80");
@@ -85,7 +85,7 @@ TEST(ToText, ShowsWhatAUserWouldWrite) {
   EXPECT_EQ(ToText(*ParseServerAddress("[::1]:80")), "[::1]:80");
 }
 
-TEST(ToText, NamesTheOneAddressThatIsSpokenTo) {
+TEST(ToText, NamesTheChosenAddress) {
   ServerAddress address = *ParseServerAddress("node7:80");
   address.numeric = "192.0.2.7";
   EXPECT_EQ(ToText(address), "node7:80 (192.0.2.7)");

@@ -7,7 +7,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(StopSource, AWaitThatIsNotStoppedEndsByItself) {
+TEST(StopSource, AWaitWithoutAStopTimesOut) {
   StopSource stop;
   EXPECT_FALSE(stop.WaitFor(absl::ZeroDuration()));
   EXPECT_FALSE(stop.stopped());

@@ -55,7 +55,7 @@ TEST_F(TlsFilesTest, GoodFilesAreReadWhole) {
   EXPECT_EQ(loaded->key, ReadAll(own_.key));
 }
 
-TEST_F(TlsFilesTest, WithoutAnOwnCertificateTheAuthorityIsEnough) {
+TEST_F(TlsFilesTest, WithoutAClientCertificateTheAuthorityIsEnough) {
   const auto loaded = LoadTlsFiles({options_.ca_file, "", "", ""});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->key, "");
@@ -67,7 +67,7 @@ TEST_F(TlsFilesTest, CertificateAndKeyMayShareAFile) {
   EXPECT_TRUE(LoadTlsFiles(options_).ok());
 }
 
-TEST_F(TlsFilesTest, TellsAMissingFile) {
+TEST_F(TlsFilesTest, ExplainsAMissingFile) {
   options_.ca_file = directory_.path() + "/none.pem";
   EXPECT_EQ(Fault(), "--tls-ca: " + options_.ca_file + " does not exist: check the path");
   options_.ca_file = authority_->certificate();
@@ -75,7 +75,7 @@ TEST_F(TlsFilesTest, TellsAMissingFile) {
   EXPECT_EQ(Fault(), "--tls-key: " + options_.key_file + " does not exist: check the path");
 }
 
-TEST_F(TlsFilesTest, TellsWhatIsNoFile) {
+TEST_F(TlsFilesTest, ExplainsWhatIsNotARegularFile) {
   options_.ca_file = directory_.path();
   EXPECT_THAT(Fault(), HasSubstr("is not a regular file"));
   options_.ca_file = directory_.path() + "/fifo";
@@ -83,12 +83,12 @@ TEST_F(TlsFilesTest, TellsWhatIsNoFile) {
   EXPECT_THAT(Fault(), HasSubstr("is not a regular file"));
 }
 
-TEST_F(TlsFilesTest, TellsAnEmptyFile) {
+TEST_F(TlsFilesTest, ExplainsAnEmptyFile) {
   options_.cert_file = Write("");
   EXPECT_THAT(Fault(), AllOf(HasSubstr("--tls-cert"), HasSubstr("is empty")));
 }
 
-TEST_F(TlsFilesTest, TellsAFileThatIsNotPem) {
+TEST_F(TlsFilesTest, ExplainsAFileThatIsNotPem) {
   options_.ca_file = Write("\x30\x82\x01\x0a");
   EXPECT_THAT(Fault(), AllOf(HasSubstr("--tls-ca"), HasSubstr("no certificate in PEM form"),
                              HasSubstr("openssl x509 -inform der")));
@@ -97,30 +97,30 @@ TEST_F(TlsFilesTest, TellsAFileThatIsNotPem) {
   EXPECT_THAT(Fault(), AllOf(HasSubstr("--tls-key"), HasSubstr("no private key in PEM form")));
 }
 
-TEST_F(TlsFilesTest, TellsADamagedFile) {
+TEST_F(TlsFilesTest, ExplainsADamagedFile) {
   std::string text = ReadAll(own_.certificate);
   text.replace(text.find('\n') + 10, 20, "AAAAAAAAAAAAAAAAAAAA");
   options_.cert_file = Write(text);
   EXPECT_THAT(Fault(), HasSubstr("damaged certificate"));
 }
 
-TEST_F(TlsFilesTest, TellsExchangedFiles) {
+TEST_F(TlsFilesTest, ExplainsSwappedFiles) {
   std::swap(options_.cert_file, options_.key_file);
   EXPECT_THAT(Fault(), AllOf(HasSubstr("--tls-cert"), HasSubstr("private key and no certificate"),
-                             HasSubstr("exchange the two files")));
+                             HasSubstr("swap the two files")));
   options_.cert_file = own_.certificate;
   options_.key_file = own_.certificate;
   EXPECT_THAT(Fault(), AllOf(HasSubstr("--tls-key"), HasSubstr("certificate and no private key")));
 }
 
-TEST_F(TlsFilesTest, TellsAKeyOfAnotherCertificate) {
+TEST_F(TlsFilesTest, ExplainsAKeyOfAnotherCertificate) {
   const CertificateFiles other = authority_->Issue(ClientCertificate("spiffe://test/other"));
   options_.key_file = other.key;
   EXPECT_THAT(Fault(), AllOf(HasSubstr("--tls-key: " + other.key),
                              HasSubstr("does not belong to the certificate " + own_.certificate)));
 }
 
-TEST_F(TlsFilesTest, TellsAKeyWithAPassphrase) {
+TEST_F(TlsFilesTest, ExplainsAKeyWithAPassphrase) {
   // Of `openssl genpkey -algorithm ED25519 -aes256 -pass pass:secret`.
   options_.key_file = Write(R"(-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjMsesLgONoogICCAAw
@@ -132,7 +132,7 @@ MVJ87OAwcSmhWnKF4Ck=
   EXPECT_THAT(Fault(), HasSubstr("passphrase"));
 }
 
-TEST_F(TlsFilesTest, WhatAPathSaysCannotDriveTheTerminal) {
+TEST_F(TlsFilesTest, APathCannotControlTheTerminal) {
   options_.ca_file = "/none\x1b[2J";
   EXPECT_THAT(Fault(), HasSubstr("/none\\x1b[2J"));
 }

@@ -1,4 +1,4 @@
-// TLS between the client and a server: what works, and what each fault is called.
+// TLS between the client and a server: what works, and how each fault is explained.
 
 #include <csignal>
 #include <filesystem>
@@ -39,7 +39,7 @@ class TlsTest : public testing::Test {
     tls_.ca_file = authority_->certificate();
   }
 
-  // Serves with this certificate. With `client_ca` the client has to show one of that authority.
+  // Serves with this certificate. With `client_ca` the client must show one of that authority.
   void Serve(const CertificateFiles& files, const std::string& client_ca = "") {
     server_.Stop();
     grpc::SslServerCredentialsOptions options(
@@ -70,7 +70,7 @@ class TlsTest : public testing::Test {
     const auto stub = v1::VmEventService::NewStub(*channel);
     return RunCommand(InfoCommand{}, {address, stub.get(), nullptr, &formatter_, &output_});
   }
-  // How a request fails: the server cannot be reached, and this is why.
+  // Why a request fails to reach the server.
   std::string Fault() { return Fault(Address()); }
   std::string Fault(const ServerAddress& address) {
     const std::optional<Failure> failure = Ask(address);
@@ -89,19 +89,19 @@ class TlsTest : public testing::Test {
   StringOutput output_;
 };
 
-TEST_F(TlsTest, AServerOfTheAuthorityIsSpokenTo) {
+TEST_F(TlsTest, AcceptsAServerOfTheAuthority) {
   Serve(authority_->Issue(ServerCertificate()));
   EXPECT_FALSE(Ask(Address()).has_value());
   EXPECT_THAT(output_.text, HasSubstr("\"node\""));
 }
 
-TEST_F(TlsTest, AServerThatWantsACertificateGetsIt) {
+TEST_F(TlsTest, SendsItsCertificateIfTheServerRequiresOne) {
   Serve(authority_->Issue(ServerCertificate()), others_->certificate());
   Show(others_->Issue(ClientCertificate("spiffe://test/client")));
   EXPECT_FALSE(Ask(Address()).has_value());
 }
 
-TEST_F(TlsTest, TheServersNameMayBeSaid) {
+TEST_F(TlsTest, TheServersNameMayBeGiven) {
   CertificateOptions options = ServerCertificate();
   options.dns_names = {"node1.example"};
   options.ip_addresses = {};
@@ -114,12 +114,12 @@ TEST_F(TlsTest, TheServersNameMayBeSaid) {
   EXPECT_THAT(Fault(), HasSubstr("and not for node2.example"));
 }
 
-TEST_F(TlsTest, TellsAServerOfAnotherAuthority) {
+TEST_F(TlsTest, ExplainsAServerOfAnotherAuthority) {
   Serve(others_->Issue(ServerCertificate()));
-  EXPECT_THAT(Fault(), AllOf(HasSubstr("comes from \"others\""), HasSubstr(tls_.ca_file)));
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("was issued by \"others\""), HasSubstr(tls_.ca_file)));
 }
 
-TEST_F(TlsTest, TellsAnExpiredCertificate) {
+TEST_F(TlsTest, ExplainsAnExpiredCertificate) {
   CertificateOptions options = ServerCertificate();
   options.not_before = absl::FromUnixSeconds(1577836800);
   options.not_after = absl::FromUnixSeconds(1609459200);
@@ -127,14 +127,14 @@ TEST_F(TlsTest, TellsAnExpiredCertificate) {
   EXPECT_THAT(Fault(), HasSubstr("expired at 2021-01-01 00:00:00 UTC: renew it"));
 }
 
-TEST_F(TlsTest, TellsACertificateOfTheFuture) {
+TEST_F(TlsTest, ExplainsACertificateThatIsNotYetValid) {
   CertificateOptions options = ServerCertificate();
   options.not_before = absl::Now() + absl::Hours(10);
   Serve(authority_->Issue(options));
   EXPECT_THAT(Fault(), AllOf(HasSubstr("is not valid before"), HasSubstr("clock")));
 }
 
-TEST_F(TlsTest, TellsACertificateThatIsNotForServers) {
+TEST_F(TlsTest, ExplainsACertificateThatIsNotForServers) {
   CertificateOptions options = ServerCertificate();
   options.server = false;
   options.client = true;
@@ -142,16 +142,16 @@ TEST_F(TlsTest, TellsACertificateThatIsNotForServers) {
   EXPECT_THAT(Fault(), HasSubstr("serverAuth"));
 }
 
-TEST_F(TlsTest, TellsThatTheServerWantsACertificate) {
+TEST_F(TlsTest, ExplainsThatTheServerRequiresACertificate) {
   Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
   EXPECT_THAT(Fault(), AllOf(HasSubstr("asks for a certificate of the client"),
                              HasSubstr("--tls-cert and --tls-key")));
 }
 
-TEST_F(TlsTest, TellsThatTheServerRefusesTheCertificate) {
+TEST_F(TlsTest, ExplainsThatTheServerRefusesTheCertificate) {
   Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
   Show(others_->Issue(ClientCertificate("spiffe://test/client")));
-  EXPECT_THAT(Fault(), AllOf(HasSubstr("does not know who issued"), HasSubstr(tls_.cert_file),
+  EXPECT_THAT(Fault(), AllOf(HasSubstr("does not know the issuer of"), HasSubstr(tls_.cert_file),
                              HasSubstr("--tls-client-ca")));
   CertificateOptions expired = ClientCertificate("spiffe://test/client");
   expired.not_before = absl::FromUnixSeconds(1577836800);
@@ -160,25 +160,25 @@ TEST_F(TlsTest, TellsThatTheServerRefusesTheCertificate) {
   EXPECT_THAT(Fault(), AllOf(HasSubstr("expired"), HasSubstr(tls_.cert_file)));
 }
 
-TEST_F(TlsTest, TellsAServerWithoutTls) {
+TEST_F(TlsTest, ExplainsAServerWithoutTls) {
   ServePlain();
   EXPECT_THAT(Fault(), AllOf(HasSubstr("does not speak TLS"), HasSubstr("--tls-ca")));
 }
 
-TEST_F(TlsTest, TellsAServerWithTlsToAClientWithout) {
+TEST_F(TlsTest, ExplainsAServerWithTlsToAClientWithout) {
   Serve(authority_->Issue(ServerCertificate()));
   EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
   Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
   EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
 }
 
-TEST_F(TlsTest, ARefusedConnectionIsToldAsWithoutTls) {
+TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {
   Serve(authority_->Issue(ServerCertificate()));
   server_.Stop();
   EXPECT_THAT(Fault(), HasSubstr("(Connection refused)"));
 }
 
-TEST_F(TlsTest, BadFilesAreToldBeforeConnecting) {
+TEST_F(TlsTest, BadFilesAreReportedBeforeConnecting) {
   tls_.ca_file = directory_.path() + "/none";
   const std::optional<Failure> failure = Ask(Address());
   ASSERT_TRUE(failure.has_value());
@@ -213,7 +213,7 @@ class TlsWatchTest : public TlsTest {
   std::function<bool(int)> on_wait_ = [](int) { return false; };
 };
 
-TEST_F(TlsWatchTest, GoesOnWithCertificatesThatWereReplaced) {
+TEST_F(TlsWatchTest, ContinuesWithReplacedCertificates) {
   const CertificateFiles server_files = authority_->Issue(ServerCertificate());
   const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://test/client"));
   Show(own);
@@ -232,7 +232,7 @@ TEST_F(TlsWatchTest, GoesOnWithCertificatesThatWereReplaced) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
 }
 
-TEST_F(TlsWatchTest, SaysOnceWhatKeepsItFromGoingOn) {
+TEST_F(TlsWatchTest, ReportsAFaultThatPreventsReconnectingOnce) {
   Serve(authority_->Issue(ServerCertificate()));
   ServeEvents({11}, false);
   ServeEvents({12}, true);
@@ -244,11 +244,11 @@ TEST_F(TlsWatchTest, SaysOnceWhatKeepsItFromGoingOn) {
   EXPECT_EQ(Watch(2), ExitCode::kOk);
   EXPECT_THAT(notes_,
               ElementsAre(HasSubstr("lost the stream"),
-                          AllOf(HasSubstr("comes from \"others\""), HasSubstr("(trying again)")),
+                          AllOf(HasSubstr("was issued by \"others\""), HasSubstr("(trying again)")),
                           HasSubstr("again")));
 }
 
-TEST_F(TlsWatchTest, OutlivesFilesThatAreHalfReplaced) {
+TEST_F(TlsWatchTest, SurvivesHalfReplacedFiles) {
   const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://test/client"));
   const CertificateFiles next = authority_->Issue(ClientCertificate("spiffe://test/client"));
   const CertificateFiles kept = {own.certificate, directory_.path() + "/kept.key"};
@@ -258,7 +258,7 @@ TEST_F(TlsWatchTest, OutlivesFilesThatAreHalfReplaced) {
   ServeEvents({11}, false);
   ServeEvents({12}, true);
   on_wait_ = [&](int wait) {
-    // First the certificate alone.
+    // First only the certificate.
     if (wait == 1) ReplaceCertificate({next.certificate, kept.key}, own);
     if (wait == 2) ReplaceCertificate(next, own);
     return false;
@@ -268,7 +268,7 @@ TEST_F(TlsWatchTest, OutlivesFilesThatAreHalfReplaced) {
                                   HasSubstr("again")));
 }
 
-TEST_F(TlsWatchTest, BadFilesAtTheStartAreTheEnd) {
+TEST_F(TlsWatchTest, BadFilesAtTheStartEndTheWatch) {
   Serve(authority_->Issue(ServerCertificate()));
   tls_.ca_file += "-none";
   EXPECT_EQ(Watch(1), ExitCode::kFailed);

@@ -48,7 +48,7 @@ TEST(JsonFormatter, HasNoHeading) { EXPECT_EQ(JsonFormatter().EventHeading(), ""
 
 TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}), ""); }
 
-TEST(JsonFormatter, SaysWhatCannotBeWritten) {
+TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_state_time()->set_seconds(INT64_MAX);
   const auto text = JsonFormatter().FormatVm(vm);

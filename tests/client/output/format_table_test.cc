@@ -41,7 +41,7 @@ std::string EventLine(const v1::Event& event, bool color = false) {
   return *TableFormatter(color, absl::UTCTimeZone()).FormatEvents(events);
 }
 
-TEST(TableFormatter, AStoppedRowTellsClassCauseAndEvidenceInASentence) {
+TEST(TableFormatter, AStoppedRowShowsClassCauseAndEvidenceInASentence) {
   EXPECT_EQ(EventLine(StoppedEvent()),
             "2026-07-01 12:00:00.123  42        web1              STOPPED             ADMIN    "
             "host powerdown: the host pressed the power button and the guest obeyed (seen: "
@@ -84,7 +84,7 @@ TEST(TableFormatter, ColoursTheClass) {
   EXPECT_THAT(EventLine(StoppedEvent(), false), Not(HasSubstr("\x1b")));
 }
 
-TEST(TableFormatter, NothingOfTheServersTextDrivesTheTerminal) {
+TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   const std::string evil = "x\x1b]0;owned\x07\n\xc2\x9b\xe2\x80\xae";
   v1::Event event = StoppedEvent();
   event.mutable_vm()->set_name(evil);
@@ -119,7 +119,7 @@ TEST(TableFormatter, NothingOfTheServersTextDrivesTheTerminal) {
   EXPECT_EQ(EventLine(event).find('\n'), EventLine(event).size() - 1);
 }
 
-TEST(TableFormatter, TheClassAndTheEvidenceAreToldOnce) {
+TEST(TableFormatter, TheClassAndTheEvidenceAreShownOnce) {
   v1::Event event = StoppedEvent();
   event.set_message("ADMIN: the guest obeyed. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown.");
   EXPECT_THAT(EventLine(event),
@@ -127,7 +127,7 @@ TEST(TableFormatter, TheClassAndTheEvidenceAreToldOnce) {
                                 "SHUTDOWN reason=guest-shutdown.\n"));
 }
 
-TEST(TableFormatter, AnEventTypeOfTheFutureIsShownAsItsNumber) {
+TEST(TableFormatter, AnUnknownEventTypeIsShownAsItsNumber) {
   v1::Event event = MakeEvent(1);
   event.set_type(static_cast<v1::EventType>(99));
   EXPECT_THAT(EventLine(event), HasSubstr("99"));

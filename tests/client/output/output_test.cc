@@ -29,7 +29,7 @@ TEST(DescriptorOutput, WritesAllThroughAFullPipe) {
   close(ends[0]);
 }
 
-TEST(DescriptorOutput, TellsThatTheReaderHasGone) {
+TEST(DescriptorOutput, ReportsThatTheReaderHasGone) {
   signal(SIGPIPE, SIG_IGN);
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);

@@ -2,13 +2,14 @@
 
 #include <string>
 
+#include "base/utf8.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {
 namespace {
 
-TEST(EscapeForTerminal, LeavesPlainAndForeignLettersAlone) {
+TEST(EscapeForTerminal, KeepsPlainAndNonAsciiLetters) {
   EXPECT_EQ(EscapeForTerminal("web-1.example.org"), "web-1.example.org");
   EXPECT_EQ(EscapeForTerminal("größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7"),
             "größe \xe6\xbc\xa2 \xf0\x9f\x90\xa7");
@@ -54,7 +55,7 @@ TEST(EscapeForTerminal, ShowsBytesThatAreNotUtf8) {
   EXPECT_EQ(EscapeForTerminal("\x9b"), "\\x9b");  // a bare C1 byte
 }
 
-TEST(EscapeForTerminal, LeavesNothingThatDrivesATerminalInAnyTwoBytes) {
+TEST(EscapeForTerminal, NoTwoBytesControlATerminal) {
   for (int first = 0; first < 256; ++first) {
     for (int second = 0; second < 256; ++second) {
       const std::string text = {static_cast<char>(first), static_cast<char>(second)};
@@ -64,14 +65,6 @@ TEST(EscapeForTerminal, LeavesNothingThatDrivesATerminalInAnyTwoBytes) {
       for (const char c : escaped) ASSERT_FALSE(static_cast<unsigned char>(c) < 0x20 || c == 0x7f);
     }
   }
-}
-
-TEST(IsValidUtf8, TellsGoodFromBad) {
-  EXPECT_TRUE(IsValidUtf8(""));
-  EXPECT_TRUE(IsValidUtf8("größe"));
-  EXPECT_FALSE(
-      IsValidUtf8("gr\xf6\xdf"
-                  "e"));
 }
 
 TEST(DisplayWidth, CountsCharacters) {

@@ -70,10 +70,10 @@ TEST(ParseTimeText, RefusesTheRest) {
   }
 }
 
-TEST(ParseTimeText, SaysWhatWouldBeRight) {
+TEST(ParseTimeText, NamesTheCorrectForms) {
   const auto time = ParseTimeText("soon", kNow, kTwoEast);
   EXPECT_EQ(time.status().message(),
-            "\"soon\" is not a time; write 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+            "\"soon\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
             "time), or how long ago: 10m, 1h30m, 2d");
 }
 
