@@ -26,7 +26,8 @@
 #include "server/journal/journal_reader.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/support/child_process.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/files.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -271,7 +272,7 @@ double Floor(const std::string& address, const std::string& path, uint64_t event
 }
 
 void Measure(int events) {
-  const e2e::TempDir directory;
+  const TemporaryDirectory directory;
   const std::string state = directory / "state";
   mkdir(state.c_str(), 0700);
   mkdir((directory / "vms").c_str(), 0700);

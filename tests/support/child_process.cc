@@ -11,7 +11,8 @@
 #include <csignal>
 
 #include "absl/time/clock.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/files.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -52,7 +53,7 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
   const Pipe output;
   const pid_t parent = getpid();
 
-  std::signal(SIGPIPE, SIG_IGN);  // a child that is gone fails Write, not the whole test program
+  std::signal(SIGPIPE, SIG_IGN);  // a dead child makes Write fail instead of the test program
   pid_ = fork();
   if (pid_ < 0) FailErrno("fork");
   if (pid_ == 0) {  // only async-signal-safe calls: the test has threads
@@ -110,7 +111,7 @@ std::string ChildProcess::ReadUntil(std::string_view text) {
                               ? read(output_, buffer.data(), buffer.size())
                               : 0;
     if (count <= 0) {
-      Fail("a child did not say \"" + std::string(text) + "\" but \"" + unread_ + "\"");
+      Fail("a child did not print \"" + std::string(text) + "\" but \"" + unread_ + "\"");
     }
     unread_.append(buffer.data(), static_cast<size_t>(count));
   }
@@ -132,9 +133,9 @@ int ChildProcess::Wait() {
 }
 
 CommandResult RunCommand(ChildOptions options) {
-  const TempDir dir;
+  const TemporaryDirectory dir;
   options.error_file = dir / "error";
-  // Through a file, so that output of any length fits.
+  // Uses a file, so that output of any length fits.
   const std::string output_file = dir / "output";
   options.arguments.insert(options.arguments.begin(),
                            {"/bin/sh", "-c", "exec \"$@\" >\"$0\"", output_file});

@@ -13,12 +13,11 @@ namespace vmeventd::e2e {
 struct ChildOptions {
   std::vector<std::string> arguments;       // the program first, with its path or found in $PATH
   std::vector<std::string> environment;     // "NAME=value", in addition to the test's own
-  std::string error_file;                   // where its standard error goes; empty: with its output
+  std::string error_file;                   // for its standard error; empty: into its output
   std::optional<unsigned> max_descriptors;  // RLIMIT_NOFILE, soft and hard
 };
 
-// A program that a test runs. It dies with the test, whatever way that ends, and leaves no core
-// file.
+// A program that a test runs. It dies with the test, however that ends, and leaves no core file.
 class ChildProcess {
  public:
   explicit ChildProcess(const ChildOptions& options);
@@ -28,12 +27,13 @@ class ChildProcess {
 
   pid_t pid() const { return pid_; }
   void Write(std::string_view input);
-  // Reads on until its output has `text` after what earlier calls returned; returns up to there.
+  // Reads until the output contains `text` after what earlier calls returned; returns everything up
+  // to there.
   std::string ReadUntil(std::string_view text);
   void Signal(int signal);
 
   bool has_exited();
-  // Waits for the end and returns the wait status.
+  // Waits until the program ends, and returns the wait status.
   int Wait();
 
  private:

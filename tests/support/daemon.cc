@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "grpcpp/generic/generic_stub.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/files.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
@@ -69,7 +69,7 @@ Daemon::Daemon(const DaemonOptions& options, bool wait)
 }
 
 void Daemon::WaitReady() {
-  WaitUntil("the daemon takes connections at " + options_.socket, [&] {
+  WaitUntil("the daemon accepts connections at " + options_.socket, [&] {
     if (process_.has_exited()) Fail("the daemon has ended: " + ReadFile(options_.log_file));
     const int connection = ConnectUnix(options_.socket);
     if (connection >= 0) close(connection);
@@ -78,7 +78,7 @@ void Daemon::WaitReady() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 50);
-  // Each daemon of a test has channels of its own.
+  // Each daemon of a test has its own channels.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
   stub_ = v1::VmEventService::NewStub(channel_);
@@ -137,7 +137,7 @@ std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::st
   grpc::CompletionQueue queue;
   grpc::ClientContext context;
   context.set_deadline(Deadline());
-  // As a stream in both directions, which serves methods of every kind.
+  // Called as a bidirectional stream, which works for methods of every kind.
   const auto call = stub.PrepareCall(&context, method, &queue);
   const auto done = [&queue] {
     void* tag = nullptr;

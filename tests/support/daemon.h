@@ -21,20 +21,20 @@ struct DaemonOptions {
   std::vector<std::string> wrapper;    // a command that runs the daemon: setpriv and its options
   std::optional<unsigned> max_descriptors;
   std::string program = VMEVENTD_BINARY;
-  bool event_limits = true;  // false: for tests whose subject is many events, not their bound
+  bool event_limits = true;  // false: for tests that need more events than the limits admit
 };
 
-// A copy of vmeventd in `directory` that every user may run, wherever the build tree lies.
+// A copy of vmeventd in `directory` that every user can execute, wherever the build tree is.
 std::string CopyProgram(const std::string& directory);
 
-// What starts the daemon of these options.
+// The command that starts a daemon with these options.
 ChildOptions DaemonCommand(const DaemonOptions& options);
 
 // A running vmeventd.
 class Daemon {
  public:
-  // Returns once its health service says SERVING: the directories have been scanned. Without
-  // `wait` at once: then WaitReady comes before any call.
+  // Returns once its health service reports SERVING: the directories have been scanned. Without
+  // `wait` it returns at once; call WaitReady before any RPC.
   explicit Daemon(const DaemonOptions& options, bool wait = true);
   void WaitReady();
 
@@ -47,8 +47,8 @@ class Daemon {
   v1::GetServerInfoResponse GetServerInfo();
 
   pid_t pid() const { return process_.pid(); }
-  // Resident memory; 0 under a sanitizer, which keeps what is freed for a while: bounds of memory
-  // are checked in the release tree.
+  // Resident memory; 0 under a sanitizer, which delays freeing: bounds of memory are checked in the
+  // release tree.
   size_t ResidentMiB() const;
   bool has_exited() { return process_.has_exited(); }
   void Signal(int signal) { process_.Signal(signal); }
@@ -62,8 +62,8 @@ class Daemon {
   std::unique_ptr<v1::VmEventService::Stub> stub_;
 };
 
-// Calls a method that this repository has no generated code for, with the wire encoding of its
-// request; returns that of the first response.
+// Calls a method for which this repository has no generated code, with an encoded request; returns
+// the first response, encoded.
 std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                     const std::string& request);
 

@@ -46,11 +46,11 @@ void EventStream::Read() {
 template <typename Condition>
 void EventStream::WaitFor(const std::string& what, const Condition& condition) {
   std::unique_lock<std::mutex> lock(mutex_);
-  // An ended stream will bring nothing more.
+  // Nothing more arrives once the stream has ended.
   changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience),
                     [&] { return ended_ || condition(); });
   if (condition()) return;
-  Fail(absl::StrCat("the stream has not brought ", what, " but ", events_.size(), " events: ",
+  Fail(absl::StrCat("the stream did not deliver ", what, " but ", events_.size(), " events: ",
                     TypesOf(events_), ended_ ? "; it ended: " : "", status_.error_message()));
 }
 

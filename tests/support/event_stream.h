@@ -14,24 +14,24 @@
 
 namespace vmeventd::e2e {
 
-// One WatchEvents stream, read by a thread of its own until the server ends it.
+// One WatchEvents stream, read by its own thread until the server ends it.
 class EventStream {
  public:
   using Predicate = std::function<bool(const v1::Event&)>;
   using Listener = std::function<void(const v1::Event&)>;
 
-  // `listener` hears each event the moment it arrives, on the reading thread.
+  // `listener` is called with each event as it arrives, on the reading thread.
   EventStream(const std::shared_ptr<grpc::Channel>& channel, const v1::WatchEventsRequest& request,
               Listener listener = {});
   ~EventStream();  // cancels it
   EventStream(const EventStream&) = delete;
   EventStream& operator=(const EventStream&) = delete;
 
-  // Waits for an event that has come or will come. Throws, with all that came, if none does.
+  // Waits for a past or future event. If none arrives, throws and lists all events.
   v1::Event Wait(const std::string& what, const Predicate& predicate);
   // The same for the `nth` event of a VM and type, from 1 on.
   v1::Event Wait(const std::string& vm_name, v1::EventType type, int nth = 1);
-  // Waits for the first message of the stream, its position: what happens from now on is seen.
+  // Waits for the first message of the stream, its position: events from now on are delivered.
   v1::Progress WaitProgress();
   // Waits until the server ends the stream.
   grpc::Status WaitEnd();
@@ -51,7 +51,7 @@ class EventStream {
   std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<v1::Event> events_;  // under mutex_, as all below
+  std::vector<v1::Event> events_;  // guarded by mutex_, as is all below
   std::vector<v1::Vm> snapshot_;
   std::vector<v1::Progress> progress_;
   bool ended_ = false;

@@ -34,7 +34,7 @@ void Check(bool condition, const char* what) {
   std::abort();
 }
 
-// CBOR, unlike JSON text, takes bytes that are not UTF-8.
+// CBOR, unlike JSON text, can carry bytes that are not UTF-8.
 void SendJson(int channel, const json& message) {
   const std::vector<uint8_t> bytes = json::to_cbor(message);
   Check(
@@ -68,14 +68,14 @@ FakeMonitor FromJson(const json& value) {
   return monitor;
 }
 
-// One socket, in the fake's process.
+// One socket of the fake's process.
 class Monitor {
  public:
   Monitor(std::string path, FakeMonitor behavior)
       : path_(std::move(path)), behavior_(std::move(behavior)) {
     listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     Check(listener_ >= 0, "socket");
-    // Through the directory, so that the path may be longer than an address.
+    // Binds relative to the directory, so that the path may be longer than an address.
     const size_t slash = path_.rfind('/');
     const int directory = open(path_.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
     Check(directory >= 0, "open the socket's directory");
@@ -131,7 +131,7 @@ class Monitor {
             {"commands", std::vector<std::string>(first, commands_.end())}};
   }
 
-  // What to wait for. QEMU takes no second client before the first is gone.
+  // What to poll. QEMU accepts no second client before the first is gone.
   pollfd Poll() const {
     if (client_ < 0 || stuck_) return {listening_ ? listener_ : -1, POLLIN, 0};
     return {client_, static_cast<short>(POLLIN | (output_.empty() ? 0 : POLLOUT)), 0};
@@ -228,10 +228,10 @@ class Monitor {
   std::string input_;
   std::string output_;
   std::vector<std::string> commands_;
-  size_t client_commands_ = 0;  // the last of them, which this client has sent
+  size_t client_commands_ = 0;  // how many of the last ones this client sent
 };
 
-// The fake's process: serves its sockets, and does what comes on the channel.
+// The fake's process: serves its sockets and executes the requests of the channel.
 class Server {
  public:
   explicit Server(int channel) : channel_(channel) {}
@@ -289,7 +289,7 @@ class Server {
     return json::object();
   }
 
-  // The child answers.
+  // The child answers the request.
   static json HandOver(bool stay) {
     const pid_t child = fork();
     Check(child >= 0, "fork");
@@ -314,7 +314,7 @@ class Server {
     Check(child >= 0, "fork");
     if (child > 0) return child;
     close(channel_);
-    // The test's end closes the leash.
+    // The test closes the leash when it ends.
     pollfd leash{kLeash, POLLIN, 0};
     while (poll(&leash, 1, -1) != 1) {
     }
@@ -342,8 +342,8 @@ void FakeQemu::Start(const char* program) {
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(0);
-    // The test's other descriptors must not live on here: their peers wait for their ends. Both
-    // are moved out of the way first, so that neither lands on the other.
+    // Close the test's other descriptors here, whose peers wait for their end. First move both
+    // out of the way, so that neither overwrites the other.
     const int channel = fcntl(ends[1], F_DUPFD, kLeash + 1);
     const int leash_end = fcntl(leash[0], F_DUPFD, kLeash + 1);
     Check(dup2(channel, kChannel) == kChannel && dup2(leash_end, kLeash) == kLeash, "dup2");

@@ -11,86 +11,86 @@
 
 namespace vmeventd {
 
-// How a fake monitor behaves. All text is sent as it stands, line ends included.
+// How a fake monitor behaves. All text is sent verbatim, including line ends.
 struct FakeMonitor {
   bool listen = true;  // false: bound only, until Listen()
-  bool greet = true;   // false: the connection is taken and nothing is said
+  bool greet = true;   // false: the connection is accepted without a greeting
   bool answer = true;  // false: commands are read and not answered
   bool split = false;  // every byte is written alone
-  // After the greeting nothing is read until another connection comes, and is dropped: a QEMU whose
-  // main thread waits in accept(2), docs/qemu.md.
+  // After the greeting it reads nothing until another connection comes, which it drops: a QEMU
+  // whose main thread waits in accept(2), docs/qemu.md.
   bool stuck = false;
-  // Each client is served by a child of its own, which ends with the connection: a proxy such as
-  // `socat UNIX-LISTEN:...,fork`. The fake's other methods do not reach these clients.
+  // Each client is served by its own child, which ends with the connection: a proxy such as `socat
+  // UNIX-LISTEN:...,fork`. The fake's other methods do not reach these clients.
   bool proxy = false;
   std::string greeting =
       "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
       "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
   std::string before_replies;                  // sent before each reply
-  std::map<std::string, std::string> replies;  // by command, in place of the usual one
+  std::map<std::string, std::string> replies;  // by command, instead of the default
   std::string status = "running";
   std::string uuid = "00000000-0000-0000-0000-000000000000";
   std::string name;
 };
 
-// Who is connected to a fake monitor.
+// The client of a fake monitor.
 struct FakeClient {
-  pid_t pid = 0;                      // 0: nobody
-  std::vector<std::string> commands;  // that it has sent
+  pid_t pid = 0;                      // 0: none
+  std::vector<std::string> commands;  // sent by it
 };
 
-// A QEMU as far as its QMP sockets go: a process of its own, that serves one client at a time on
-// each of its sockets and does what the test tells it, step by step. Every method returns once the
-// process has done it; none needs the client to do anything. A failure of the fake itself ends the
-// test program.
+// A QEMU as far as its QMP sockets go: a separate process that serves one client at a time on each
+// of its sockets and executes the test's requests step by step. Every method returns once the
+// process has executed it; none depends on the client. A failure of the fake itself ends the test
+// program.
 class FakeQemu {
  public:
-  // Starts the process, which dies with the test. Not while the test has other threads.
+  // Starts the process, which dies with the test. Call it only while the test has one thread.
   FakeQemu();
-  // The same where the test has other threads: runs `program`, whose main is RunFakeQemu.
+  // For a test with more threads: runs `program`, whose main is RunFakeQemu.
   explicit FakeQemu(const std::string& program);
-  // Kills and reaps it, if that is still to be done.
+  // Kills and reaps it unless that is done.
   ~FakeQemu();
   FakeQemu(const FakeQemu&) = delete;
   FakeQemu& operator=(const FakeQemu&) = delete;
 
   pid_t pid() const { return pid_; }
 
-  // Binds a socket, as long as its path may be, and returns its number.
+  // Binds a socket, whose path may be of any length, and returns its number.
   int AddMonitor(const std::string& path, const FakeMonitor& monitor = {});
   void Listen(int monitor);
-  // Changes what is done from now on.
+  // Changes the behavior from now on.
   void SetBehavior(int monitor, const FakeMonitor& behavior);
-  // Sends to the client, as soon as it reads.
+  // Sends to the client once it reads.
   void Send(int monitor, const std::string& bytes);
-  // The same for a line of `size` times 'x' in a member of a JSON object, without sending it here.
+  // Sends a line with `size` times 'x' in a member of a JSON object, without passing it through the
+  // channel.
   void SendLongEvent(int monitor, size_t size);
   void CloseClient(int monitor);
   void CloseListener(int monitor);
   void Unlink(int monitor);
 
-  // Whether a client is served, and the commands that it and those before it have sent.
+  // Whether a client is served.
   bool HasClient(int monitor);
   std::vector<std::string> Commands(int monitor);
-  // The one that is served now.
+  // The present client.
   FakeClient Client(int monitor);
 
-  // Has a child that keeps all sockets open, as the helpers of QEMU may; it dies with the test.
+  // Forks a child that keeps all sockets open, as helpers of QEMU may; it dies with the test.
   void ForkHolder();
-  // The same of one that floods the client that is connected.
+  // Forks a child that floods the connected client.
   void ForkFlooder(int monitor, const std::string& bytes);
 
-  // Has a child do all that this process did until now, and returns its pid: a launcher that
-  // listens and hands its sockets to QEMU. The launcher ends, but with `stay`.
+  // Moves the whole service to a child and returns its pid, like a launcher that listens and passes
+  // its sockets to QEMU. The launcher exits, unless `stay`.
   pid_t HandOver(bool stay = false);
 
-  // Ends by itself: its sockets close, their files stay. Not reaped.
+  // Exits: its sockets close, their files stay. Not reaped.
   void Exit();
-  // Sends to the client and ends by itself, without serving anything between. Returns before that
-  // is done.
+  // Sends to the client and exits without serving anything in between. Returns before that is done.
   void SendAndExit(int monitor, const std::string& bytes);
   void Kill(int signal) const;
-  // Waits for its end after Exit or Kill.
+  // Waits for the process to end after Exit or Kill.
   void Reap();
 
  private:
@@ -106,7 +106,7 @@ class FakeQemu {
   int requests_ = 0;
 };
 
-// The main of a program for FakeQemu(program).
+// The main function of a program for FakeQemu(program).
 [[noreturn]] void RunFakeQemu();
 
 }  // namespace vmeventd

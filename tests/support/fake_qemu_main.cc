@@ -1,4 +1,4 @@
-// A fake QEMU as a program of its own, for tests with threads.
+// A fake QEMU as a separate program, for tests with threads.
 
 #include "tests/support/fake_qemu.h"
 

@@ -1,9 +1,6 @@
 #include "tests/support/fake_server.h"
 
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -11,16 +8,6 @@
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {
-
-TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = testing::TempDir() + "vmevents-XXXXXX";
-  path_ = mkdtemp(pattern.data());
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;  // what cannot be removed stays for the system's cleaning
-  std::filesystem::remove_all(path_, ignored);
-}
 
 std::vector<v1::WatchEventsRequest> FakeService::WatchRequests() const {
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -14,24 +14,12 @@
 #include "client/output/output.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
+#include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd::client {
 
-// A directory of its own under the system's temporary one, removed with all in it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-// What a fake server says on one WatchEvents stream.
+// The messages of a fake server on one WatchEvents stream.
 struct StreamScript {
   std::vector<v1::WatchEventsResponse> messages;
   grpc::Status end;  // after the last message
@@ -39,10 +27,10 @@ struct StreamScript {
       false;  // stays open after the last message until the client or the server ends it
 };
 
-// A VmEventService that follows scripts. Its settings may be changed while no call is in progress.
+// A VmEventService that follows scripts. Change its settings only while no call is in progress.
 class FakeService : public v1::VmEventService::Service {
  public:
-  // The scripts of the streams to come, one each. Where none is left the stream is UNAVAILABLE.
+  // The scripts of the coming streams, one each. Without a script a stream is UNAVAILABLE.
   std::deque<StreamScript> streams;
   std::function<grpc::Status(const v1::ListEventsRequest&, v1::ListEventsResponse*)> list_events;
   std::function<grpc::Status(const v1::ListVmsRequest&, v1::ListVmsResponse*)> list_vms;
@@ -52,9 +40,9 @@ class FakeService : public v1::VmEventService::Service {
   std::function<grpc::Status(const v1::WithdrawIntentRequest&)> withdraw_intent;
   v1::GetServerInfoResponse info;
 
-  // What the streams were asked for.
+  // The requests of the streams.
   std::vector<v1::WatchEventsRequest> WatchRequests() const;
-  // Lets streams go that are held open.
+  // Ends the streams that are held open.
   void Release();
 
  private:
@@ -80,11 +68,10 @@ class FakeService : public v1::VmEventService::Service {
   std::vector<v1::WatchEventsRequest> watch_requests_;
 };
 
-// A FakeService on a Unix socket, which can be stopped and started again, with gRPC's health
-// service beside it.
+// A FakeService on a Unix socket, which can be stopped and restarted, with gRPC's health service.
 class FakeServer {
  public:
-  // `socket_name` may hold any character that a file name can.
+  // `socket_name` may contain any character that a file name can.
   explicit FakeServer(const std::string& socket_name = "fake.sock");
   ~FakeServer();
 
@@ -105,17 +92,17 @@ class FakeServer {
   std::unique_ptr<grpc::Server> server_;
 };
 
-// Keeps what is written.
+// Records what is written.
 class StringOutput : public Output {
  public:
   absl::Status Write(absl::string_view added) override;
 
   std::string text;
-  absl::Status status;  // what Write() answers
+  absl::Status status;  // what Write() returns
   std::function<void()> after_write = [] {};
 };
 
-// Short ways to say what a server says.
+// Makes the messages of a server.
 v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name = "web1");
 v1::Progress MakeProgress(uint64_t sequence, const std::string& journal_id = "journal-a");
 v1::Vm MakeVm(const std::string& name);

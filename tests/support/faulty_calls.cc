@@ -8,7 +8,7 @@
 
 namespace {
 
-// Of the test's own thread; -1 and 0: the calls work.
+// For the calling thread; -1 and 0: the calls work.
 thread_local int entries_left = -1;
 thread_local int peer_error = 0;
 

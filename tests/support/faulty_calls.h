@@ -3,8 +3,8 @@
 
 namespace vmeventd {
 
-// System calls of this process that fail while an object of these lives, in the way that a disk or
-// a security module makes them fail. Linked into a test program, they take the place of libc's.
+// System calls of this process that fail while one of these objects exists, as a disk or a security
+// module can make them fail. Linked into a test program, they replace libc's.
 
 // readdir(3) fails with EIO after `entries` entries.
 class FaultyReaddir {

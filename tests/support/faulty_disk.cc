@@ -101,7 +101,7 @@ int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int*
   return code;
 }
 
-// The other methods get the shim, which they do not look into.
+// The other methods receive the shim, which they do not inspect.
 sqlite3_vfs* Shim() {
   static sqlite3_vfs shim = [] {
     sqlite3_vfs* const real = sqlite3_vfs_find(nullptr);

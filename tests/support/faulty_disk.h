@@ -3,8 +3,8 @@
 
 namespace vmeventd {
 
-// A disk that fails on demand, for every database that is opened while this lives: SQLite's own
-// file layer with a shim in front of it. One at a time.
+// A disk that fails on demand, for every database opened while this exists: a shim in front of
+// SQLite's own file layer. One at a time.
 class FaultyDisk {
  public:
   FaultyDisk();
@@ -12,10 +12,10 @@ class FaultyDisk {
   FaultyDisk(const FaultyDisk&) = delete;
   FaultyDisk& operator=(const FaultyDisk&) = delete;
 
-  // What each write, sync and growth returns from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
-  // SQLITE_OK: it works again. The first `after` calls still work.
+  // The result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
+  // SQLITE_OK: it works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
-  // It works, for what the test itself does, and then goes on as before.
+  // While paused it works, for the test's own use; then it continues as before.
   void Pause(bool pause);
 };
 

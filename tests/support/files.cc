@@ -1,6 +1,5 @@
-#include "tests/support/temp_dir.h"
+#include "tests/support/files.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -9,17 +8,6 @@
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
-
-TempDir::TempDir() {
-  std::string path = "/tmp/vme-XXXXXX";
-  if (mkdtemp(path.data()) == nullptr) FailErrno("no temporary directory");
-  path_ = path;
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;  // what is left over in /tmp fails no test
-  std::filesystem::remove_all(path_, ignored);
-}
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path);
@@ -31,7 +19,7 @@ void Touch(const std::string& path) {
 }
 
 bool Exists(const std::string& path) {
-  std::error_code error;  // a name may be too long to be there
+  std::error_code error;  // a name may be too long to exist
   return std::filesystem::exists(path, error);
 }
 

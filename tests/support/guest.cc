@@ -36,7 +36,7 @@ std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_argume
 
 Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomUuid()) {
   const std::string control_path = options_.directory + "/" + name() + ".control";
-  // One that ran under this name may still be there, and not be the one to talk to.
+  // A QEMU that ran under this name may have left its socket behind.
   std::filesystem::remove(control_path);
   ChildOptions child;
   child.arguments = QemuCommand(options_.boot, options_.kernel_arguments);

@@ -15,20 +15,20 @@ namespace vmeventd::e2e {
 enum class Boot {
   kLinux,          // the test guest: a shell on the serial line
   kLinuxFromBios,  // the same, slower, and able to wake up from suspend to RAM
-  kNothing,        // a machine without memory and processor: a QEMU that costs next to nothing
+  kNothing,        // a machine without memory and processor: a cheap QEMU
 };
 
 struct GuestOptions {
   std::string name = "vm1";
-  std::string directory;  // where NAME.kvmd, the monitor that is followed, is made
+  std::string directory;  // the directory of NAME.kvmd, the followed monitor
   Boot boot = Boot::kLinux;
   std::vector<std::string> arguments;  // QEMU's, in addition
   std::string kernel_arguments;        // "ignore_powerdown", "panic=-1"
   bool wait_until_ready = true;        // for the guest's shell
 };
 
-// A real QEMU under TCG. It has the monitor that vmeventd follows and one of its own for the test,
-// which stands for the manager.
+// A real QEMU under TCG. It has the monitor that vmeventd follows, and another one for the test,
+// which acts as the manager.
 class Guest {
  public:
   explicit Guest(GuestOptions options);
@@ -42,12 +42,12 @@ class Guest {
   QmpClient& manager() { return *manager_; }
   // Runs a command line in the guest's shell.
   void Type(const std::string& command) { process_->Write(command + "\n"); }
-  // Waits until the guest has booted, once more after a reset.
+  // Waits until the guest has booted; call it again after a reset.
   void WaitReady() { process_->ReadUntil("GUEST-READY"); }
   void WaitOutput(const std::string& text) { process_->ReadUntil(text); }
   void Signal(int signal) { process_->Signal(signal); }
   bool has_exited() { return process_->has_exited(); }
-  // Waits for the end and returns the wait status.
+  // Waits until QEMU ends, and returns the wait status.
   int WaitExit() { return process_->Wait(); }
 
  private:

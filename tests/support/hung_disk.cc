@@ -1,6 +1,5 @@
-// A disk that does not answer: a program that preloads this waits in fdatasync(2) and fsync(2) for
-// as long as the file $HUNG_DISK_WHILE is there, and makes the file $HUNG_DISK_WHILE.waits when it
-// does.
+// A disk that does not answer: a program that preloads this waits in fdatasync(2) and fsync(2)
+// while the file $HUNG_DISK_WHILE exists, and creates $HUNG_DISK_WHILE.waits when it does.
 
 #include <dlfcn.h>
 #include <fcntl.h>

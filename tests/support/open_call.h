@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// A call of which the test sends each part.
+// A call whose parts the test sends one by one.
 class OpenCall {
  public:
   OpenCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)

@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// One change that was not synced: a write, or the new size of the file.
+// One change that is not synced: a write, or a new size of the file.
 struct Change {
   size_t offset = 0;
   std::string bytes;
@@ -54,7 +54,7 @@ void Apply(const Change& change, std::string* content) {
   }
 }
 
-// All of it, nothing, or some of its sectors.
+// Applies all of it, nothing, or some of its sectors.
 void ApplyPart(const Change& change, std::string* content, std::mt19937_64& random) {
   switch (random() % 3) {
     case 0:
@@ -79,7 +79,7 @@ void ApplyPart(const Change& change, std::string* content, std::mt19937_64& rand
 struct ShimFile {
   sqlite3_file base;
   sqlite3_file* real;
-  DiskFile* disk;  // null: of no interest
+  DiskFile* disk;  // null: not tracked
 };
 
 ShimFile* Shim(sqlite3_file* file) { return reinterpret_cast<ShimFile*>(file); }
@@ -227,8 +227,8 @@ void PowerLossDisk::CutPower(const std::string& from, const std::string& to,
 
 }  // namespace vmeventd
 
-// What the daemon's own files are synced by. SQLite's are synced as well, in front of whose layer
-// the shim stands.
+// Syncs the daemon's own files. SQLite's files are synced as well, but the shim stands in front of
+// their layer.
 extern "C" int fdatasync(int fd) {
   if (vmeventd::active) {
     std::error_code error;

@@ -14,7 +14,7 @@
 namespace vmeventd::e2e {
 
 QmpClient::QmpClient(const std::string& path) : path_(path) {
-  WaitUntil(path + " takes a connection", [&] {
+  WaitUntil(path + " accepts a connection", [&] {
     socket_ = ConnectUnix(path);
     return socket_ >= 0;
   });
@@ -57,7 +57,8 @@ nlohmann::json QmpClient::ReadMessage() {
     pollfd readable{socket_, POLLIN, 0};
     if (poll(&readable, 1, kNudgeMs) == 0) {
       if (absl::Now() > deadline) Fail("the control monitor is silent");
-      // A QEMU that was connected to while it started may wait for one more (docs/qemu.md).
+      // A QEMU that was connected to during its start may wait for another connection
+      // (docs/qemu.md).
       close(ConnectUnix(path_));
       continue;
     }

@@ -8,10 +8,10 @@
 
 namespace vmeventd::e2e {
 
-// A manager's side of a QMP monitor: what Ganeti or libvirt would be.
+// The manager's side of a QMP monitor, like Ganeti or libvirt.
 class QmpClient {
  public:
-  // Waits for the socket and for the greeting, and leaves negotiation mode.
+  // Waits for the socket and the greeting, and leaves negotiation mode.
   explicit QmpClient(const std::string& path);
   ~QmpClient();
   QmpClient(const QmpClient&) = delete;
@@ -20,7 +20,7 @@ class QmpClient {
   // Returns the command's "return" member. An error reply throws.
   nlohmann::json Execute(const std::string& command,
                          const nlohmann::json& arguments = nlohmann::json::object());
-  // Waits for the next event of that name which no earlier call has returned.
+  // Waits for the next event of that name that no earlier call has returned.
   nlohmann::json WaitEvent(const std::string& name);
 
  private:

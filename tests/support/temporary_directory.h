@@ -1,25 +1,42 @@
 #ifndef VMEVENTD_TESTS_SUPPORT_TEMPORARY_DIRECTORY_H_
 #define VMEVENTD_TESTS_SUPPORT_TEMPORARY_DIRECTORY_H_
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 namespace vmeventd {
 
-// A directory of the test's own, with a short path, for sockets. Gone with it.
+// A new directory under /tmp, removed with its contents at the end. Its path is canonical, and
+// short enough for Unix sockets, whose paths have at most 107 bytes.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string path = "/tmp/vmeventd-test-XXXXXX";
-    if (mkdtemp(path.data()) != nullptr) path_ = path;
+    std::string path = "/tmp/vme-XXXXXX";
+    if (mkdtemp(path.data()) == nullptr) {
+      std::perror("mkdtemp");
+      std::abort();
+    }
+    path_ = std::filesystem::canonical(path);
   }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+  ~TemporaryDirectory() {
+    std::error_code ignored;  // leftovers in /tmp fail no test
+    std::filesystem::remove_all(path_, ignored);
+  }
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
   const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  std::string operator/(const std::string& name) const { return Path(name); }
+  std::string Path(const std::string& name) const { return path_ + "/" + name; }
+  // Creates a directory inside, with its parents, and returns its path.
+  std::string MakeDirectory(const std::string& name) const {
+    std::string path = Path(name);
+    std::filesystem::create_directories(path);
+    return path;
+  }
 
  private:
   std::string path_;

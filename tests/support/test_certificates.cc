@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/openssl_ptr.h"
+
 namespace vmeventd {
 namespace {
 
@@ -21,29 +23,19 @@ void Check(bool condition, const char* what) {
   std::abort();
 }
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
-using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
+using ExtensionPtr = std::unique_ptr<X509_EXTENSION, OpensslDeleter<X509_EXTENSION_free>>;
 
-Key MakeKey() {
-  Key key(EVP_EC_gen("P-256"));
+KeyPtr MakeKey() {
+  KeyPtr key(EVP_EC_gen("P-256"));
   Check(key != nullptr, "making a key");
   return key;
 }
 
-// Written beside and renamed, so that no reader sees half of it.
+// Writes a new file and renames it, so that no reader sees half of it.
 template <typename Write>
 void WriteFile(const std::string& path, std::filesystem::perms mode, Write write) {
   const std::string beside = path + ".new";
-  const std::unique_ptr<BIO, Deleter<BIO_free>> file(BIO_new_file(beside.c_str(), "w"));
+  const BioPtr file(BIO_new_file(beside.c_str(), "w"));
   Check(file != nullptr, beside.c_str());
   std::filesystem::permissions(beside, mode);
   Check(write(file.get()) == 1 && BIO_flush(file.get()) == 1, beside.c_str());
@@ -64,7 +56,7 @@ void WriteKey(const std::string& path, EVP_PKEY* key) {
 void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  const Extension extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
+  const ExtensionPtr extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
   Check(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
 }
 
@@ -84,7 +76,7 @@ void AddTexts(GENERAL_NAMES* names, int type, const std::vector<std::string>& te
 }
 
 void AddAlternativeNames(const CertificateOptions& options, X509* certificate) {
-  const Names names(GENERAL_NAMES_new());
+  const GeneralNamesPtr names(GENERAL_NAMES_new());
   AddTexts(names.get(), GEN_DNS, options.dns_names);
   AddTexts(names.get(), GEN_URI, options.uris);
   AddTexts(names.get(), GEN_EMAIL, options.emails);
@@ -96,10 +88,10 @@ void AddAlternativeNames(const CertificateOptions& options, X509* certificate) {
         "adding the subject alternative names");
 }
 
-// A certificate for `key`, without extensions, not signed.
-Certificate MakeCertificate(const CertificateOptions& options, EVP_PKEY* key, X509_NAME* issuer) {
-  Certificate certificate(X509_new());
-  const std::unique_ptr<BIGNUM, Deleter<BN_free>> serial(BN_new());
+// Makes an unsigned certificate for `key`, without extensions.
+X509Ptr MakeCertificate(const CertificateOptions& options, EVP_PKEY* key, X509_NAME* issuer) {
+  X509Ptr certificate(X509_new());
+  const std::unique_ptr<BIGNUM, OpensslDeleter<BN_free>> serial(BN_new());
   Check(BN_rand(serial.get(), 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1, "a serial number");
   X509_set_version(certificate.get(), X509_VERSION_3);
   BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(certificate.get()));
@@ -120,8 +112,8 @@ Certificate MakeCertificate(const CertificateOptions& options, EVP_PKEY* key, X5
 }  // namespace
 
 struct CertificateAuthority::State {
-  Key key;
-  Certificate certificate;
+  KeyPtr key;
+  X509Ptr certificate;
   int issued = 0;
 };
 
@@ -146,9 +138,8 @@ CertificateAuthority::~CertificateAuthority() = default;
 
 CertificateFiles CertificateAuthority::Issue(const CertificateOptions& options) {
   X509* const issuer = state_->certificate.get();
-  const Key key = MakeKey();
-  const Certificate certificate =
-      MakeCertificate(options, key.get(), X509_get_subject_name(issuer));
+  const KeyPtr key = MakeKey();
+  const X509Ptr certificate = MakeCertificate(options, key.get(), X509_get_subject_name(issuer));
   AddExtension(certificate.get(), issuer, NID_basic_constraints, "critical,CA:FALSE");
   AddExtension(certificate.get(), issuer, NID_key_usage, "critical,digitalSignature");
   const std::string usages = options.server && options.client ? "serverAuth,clientAuth"

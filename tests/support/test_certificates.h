@@ -8,8 +8,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
-// A certificate authority of a test, and what it issues: EC P-256 keys, PEM files (a key is PKCS #8
-// of mode 0600). A failure ends the test program.
+// A test's certificate authority and the certificates it issues: EC P-256 keys, PEM files (a key is
+// PKCS #8 with mode 0600). A failure ends the test program.
 
 namespace vmeventd {
 
@@ -27,7 +27,7 @@ struct CertificateOptions {
   std::vector<std::string> ip_addresses;  // in digits, of IPv4 or IPv6
   absl::Time not_before = absl::Now() - absl::Hours(1);
   absl::Time not_after = absl::Now() + absl::Hours(24);
-  // The extended key usages. Without both the certificate is not restricted.
+  // The extended key usages. Without either, the certificate is not restricted.
   bool server = false;
   bool client = false;
 };
@@ -39,10 +39,10 @@ class CertificateAuthority {
   CertificateAuthority(const CertificateAuthority&) = delete;
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;
 
-  // The path of its own certificate, which is what its users trust.
+  // The path of its own certificate, which its users trust.
   const std::string& certificate() const { return certificate_; }
 
-  // Issues a certificate for a new key, in files of names not used before in the directory.
+  // Issues a certificate for a new key, in new files in the directory.
   CertificateFiles Issue(const CertificateOptions& options);
 
  private:
@@ -55,17 +55,17 @@ class CertificateAuthority {
   std::unique_ptr<State> state_;
 };
 
-// Writes into `directory`, which exists. Authorities in one directory have different common names
-// without a slash.
+// Writes into `directory`, which must exist. Authorities in one directory need different common
+// names without a slash.
 std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
     const std::string& directory, const std::string& common_name = "test-ca");
 
-// Short ways to the usual certificates: of a server that is localhost, 127.0.0.1 and ::1, and of a
-// client that is known by one URI.
+// The usual certificates: of a server that is localhost, 127.0.0.1 and ::1, and of a client
+// identified by one URI.
 CertificateOptions ServerCertificate();
 CertificateOptions ClientCertificate(const std::string& uri);
 
-// Puts copies of `from` in the place of `to`, each by a rename, so that no reader sees half a file.
+// Replaces `to` with copies of `from`, each by a rename, so that no reader sees half a file.
 void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to);
 
 }  // namespace vmeventd

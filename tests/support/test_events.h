@@ -24,16 +24,16 @@ namespace vmeventd {
 inline constexpr char kNode[] = "6e6f6465-0000-4c00-8000-000000000007";
 inline constexpr char kJournal[] = "6a6f7572-6e61-4c00-8000-000000000001";
 
-// A time with a name: `seconds` after the start of the tests' world.
+// A fixed time: `seconds` after the tests' epoch.
 absl::Time At(int64_t seconds);
 
-// What the watcher would say. Times are At(0) where none is given.
+// Updates as the watcher makes them. Times are At(0) unless given.
 VmStatus Status(const std::string& name, const std::string& run_id,
                 VmState state = VmState::kRunning);
 VmUpdate Update(const std::string& name, EventType type, absl::Time time = At(0));
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class);
 
-// A clock that stands still until it is moved. Any thread.
+// A clock that stands still until advanced. Any thread.
 class FakeClock : public Clock {
  public:
   Instant Now() const override {
@@ -51,14 +51,14 @@ class FakeClock : public Clock {
   Instant now_ ABSL_GUARDED_BY(mutex_) = {At(0), absl::Seconds(1000)};
 };
 
-// A queue, a pump, a journal and a store; the test is the watcher.
+// A queue, a pump, a journal and a store; the test acts as the watcher.
 class PumpedStore {
  public:
   explicit PumpedStore(EventStoreOptions options = {}, JournalOptions journal = {});
 
-  // Pushes them, and pumps: one step, so that they share a block if they fit.
+  // Pushes the updates and pumps once, so that they share a block if they fit.
   void Push(std::vector<VmUpdate> updates);
-  // Pushes and pumps `count` events of `name`, each in a block of its own.
+  // Pushes and pumps `count` events of `name`, each in its own block.
   void PushEach(const std::string& name, int count);
 
   EventQueue& queue() { return queue_; }
@@ -66,12 +66,12 @@ class PumpedStore {
   EventStore& store() { return store_; }
   JournalWriter& journal() { return journal_; }
   JournalReader* reader() { return reader_.get(); }
-  // Makes reader() read the journal that has replaced the first.
+  // Makes reader() read the journal that replaced the first.
   void ReadReplaced() { reader_ = JournalReader::Open(options_.path).value(); }
   FakeClock& clock() { return clock_; }
   const JournalOptions& journal_options() const { return options_; }
   void set_published(std::function<void()> published) { published_ = std::move(published); }
-  // What the pump said last of the journal.
+  // What the pump last reported about the journal.
   bool told_writable() const { return told_writable_; }
   int told_replaced() const { return told_replaced_; }
 

@@ -38,7 +38,7 @@ TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalO
   if (listeners.addresses.empty()) {
     listeners.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value()};
   }
-  // The clock stands still, and would let nobody send more than a burst.
+  // The clock stands still, so a real rate would admit only one burst.
   constexpr TokenRate kAnyRate = {1e12, 1e12};
   listeners.relay = {kAnyRate, kAnyRate, kAnyRate};
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =

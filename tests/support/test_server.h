@@ -18,19 +18,19 @@
 
 namespace vmeventd {
 
-// Everything of the daemon but the watcher, on a Unix socket. The test is the watcher, the pump's
+// The whole daemon except the watcher, on a Unix socket. The test acts as the watcher, the pump's
 // thread, the hub's thread and the clock.
 class TestServer {
  public:
   explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {},
                       JournalOptions journal = {});
-  // With other listeners than a Unix socket.
+  // With listeners other than a Unix socket.
   explicit TestServer(GrpcServerOptions listeners);
   ~TestServer();
 
   void Push(std::vector<VmUpdate> updates) { pumped_.Push(std::move(updates)); }
   void PushEach(const std::string& name, int count) { pumped_.PushEach(name, count); }
-  // Lets time pass, and does what is then due.
+  // Advances the clock, and does what is then due.
   void Pass(absl::Duration time);
 
   FakeClock& clock() { return pumped_.clock(); }
@@ -40,7 +40,7 @@ class TestServer {
   RpcBackend& backend() { return backend_; }
   RefusalCounters& refusals() { return refusals_; }
   std::string address() const { return server_->addresses()[0].ToString(); }
-  // With a connection of its own, to the first listener.
+  // Each has its own connection to the first listener.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
@@ -65,11 +65,11 @@ class TestStream {
   TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request);
   ~TestStream();  // cancels it
 
-  // The next message. A test that waits in vain fails by the call's deadline.
+  // The next message. A wait without a message fails at the call's deadline.
   v1::WatchEventsResponse Next();
-  // The sequences of the next `count` events; skips everything else.
+  // The sequences of the next `count` events; skips other messages.
   std::vector<uint64_t> NextSequences(size_t count);
-  // Reads to the end.
+  // Reads to the end of the stream.
   grpc::Status End();
   void Cancel() { context_.TryCancel(); }
 
@@ -84,10 +84,10 @@ std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
     const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
                                    grpc::InsecureChannelCredentials());
 
-// Waits until `condition`; false after 30 s without it.
+// Waits until `condition` is true; returns false after 30 s.
 bool Eventually(const std::function<bool()>& condition);
 
-// One unary call with any bytes; returns the response's bytes.
+// One unary call with an arbitrary request; returns the encoded response.
 grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                      const std::string& request, std::string* response);
 

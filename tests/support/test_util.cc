@@ -5,31 +5,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <utility>
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd {
-
-TempDir::TempDir() {
-  std::string path = testing::TempDir() + "vmeventd-io-XXXXXX";
-  if (mkdtemp(path.data()) == nullptr) std::abort();
-  // Without links, so that paths compare.
-  path_ = std::filesystem::canonical(path);
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::string TempDir::MakeDirectory(const std::string& name) const {
-  std::string path = Path(name);
-  std::filesystem::create_directories(path);
-  return path;
-}
 
 void RecordingSink::Push(VmUpdate update) {
   bool shutdown_file = false;

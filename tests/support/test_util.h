@@ -11,29 +11,15 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/unique_fd.h"
+#include "tests/support/temporary_directory.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 
-// A directory of the test's own, removed with all that is in it.
-class TempDir {
- public:
-  TempDir();
-  ~TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
+using TempDir = TemporaryDirectory;
 
-  const std::string& path() const { return path_; }
-  std::string Path(const std::string& name) const { return path_ + "/" + name; }
-  // Makes a directory within and returns its path.
-  std::string MakeDirectory(const std::string& name) const;
-
- private:
-  std::string path_;
-};
-
-// A clock that stands still between the test's own steps.
+// A clock that stands still until advanced.
 class ManualClock : public Clock {
  public:
   Instant Now() const override { return {absl::UnixEpoch() + now_, now_}; }
@@ -43,7 +29,7 @@ class ManualClock : public Clock {
   absl::Duration now_ = absl::Seconds(1000);
 };
 
-// Keeps what is pushed, and whether the VM's shutdown file was there at that moment.
+// Records what is pushed, and whether the VM's shutdown file existed at that moment.
 class RecordingSink : public EventSink {
  public:
   struct Entry {
@@ -57,12 +43,12 @@ class RecordingSink : public EventSink {
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<WatchedDirectory>& directories() const { return directories_; }
 
-  // The events of a VM, by name, in order; of all VMs without one.
+  // The types of a VM's events, by name, in order; without a name, of all VMs.
   std::vector<EventType> Types(const std::string& name = "") const;
   int Count(EventType type) const;
-  // The newest status of a VM; null without any.
+  // The newest status of a VM; null: none.
   const VmStatus* Latest(const std::string& name) const;
-  // The newest event of a kind; null without any.
+  // The newest event of a type; null: none.
   const Entry* Last(EventType type) const;
 
  private:
@@ -70,7 +56,7 @@ class RecordingSink : public EventSink {
   std::vector<WatchedDirectory> directories_;
 };
 
-// Takes every descriptor that the process may still have, for its lifetime.
+// Occupies every remaining descriptor of the process while it exists.
 class FullDescriptorTable {
  public:
   FullDescriptorTable();
@@ -86,7 +72,7 @@ class FullDescriptorTable {
 bool FileExists(const std::string& path);
 void WriteFile(const std::string& path);
 
-// Calls `step` until `done`, for half a minute at the most. Returns whether it came to be.
+// Calls `step` until `done`, for at most half a minute. Returns whether it was done.
 bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done);
 
 }  // namespace vmeventd

@@ -5,7 +5,7 @@
 
 namespace vmeventd::e2e {
 
-// A connection to the stream socket at `path`, or -1.
+// Connects to the stream socket at `path`; -1: failed.
 int ConnectUnix(const std::string& path);
 
 // A stream socket that listens at `path`.

@@ -13,7 +13,7 @@ void WaitUntil(const std::string& what, const std::function<bool()>& condition) 
   constexpr int kProbeMs = 10;
   const absl::Time deadline = absl::Now() + kPatience;
   while (!condition()) {
-    if (absl::Now() > deadline) Fail("waited in vain until " + what);
+    if (absl::Now() > deadline) Fail("timed out waiting until " + what);
     poll(nullptr, 0, kProbeMs);
   }
 }

@@ -7,20 +7,20 @@
 
 #include "absl/time/time.h"
 
-// How the end-to-end harness waits and fails. Its parts throw std::runtime_error where they cannot
-// go on, which GoogleTest reports as the test's failure after everything was cleaned up.
+// How the end-to-end tests wait and fail: by throwing std::runtime_error, which GoogleTest reports
+// as the test's failure after everything is cleaned up.
 
 namespace vmeventd::e2e {
 
-// How long anything may take before a test gives up. Only a broken test ever waits that long, so
-// it leaves room for a loaded machine.
+// How long a test waits before it fails. Only a broken test waits that long, so this leaves room
+// for a loaded machine.
 inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
-// Returns as soon as `condition` holds, and throws with `what` when kPatience has passed.
+// Returns once `condition` is true; throws with `what` after kPatience.
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
 
 [[noreturn]] void Fail(const std::string& what);
-// As Fail, with errno in words.
+// Like Fail, with errno in words.
 [[noreturn]] void FailErrno(const std::string& what);
 
 }  // namespace vmeventd::e2e

@@ -1,4 +1,4 @@
-// Who may do what on which listener, with the programs as operators run them.
+// Who may do what on which listener, using the programs as operators do.
 
 #include <sys/stat.h>
 
@@ -23,7 +23,7 @@ using testing::Not;
 
 class AccessTest : public E2eTest {
  protected:
-  // A daemon that serves mutual TLS on a port beside its socket.
+  // A daemon that serves mutual TLS on a port as well as its socket.
   void StartTlsDaemon() {
     options_ = Options();
     options_.arguments.insert(
@@ -91,7 +91,7 @@ TEST_F(AccessTest, AListenerForReaders) {
   EXPECT_EQ(Run(Command(daemon().server_address(), declare_)).exit_code, 3) << "no such VM";
 }
 
-TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonGoesOn) {
+TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
   StartTlsDaemon();
   const auto others = MakeCertificateAuthority(dir().path(), "others");
   CertificateOptions expired = ClientCertificate("spiffe://site/mover");
@@ -120,7 +120,7 @@ TEST_F(AccessTest, TlsIs12OrNewer) {
   for (const char* version : {"-tls1", "-tls1_1"}) {
     const CommandResult refused = handshake(version);
     EXPECT_NE(refused.exit_code, 0) << version;
-    EXPECT_THAT(refused.error, Not(HasSubstr("no protocols"))) << "the client would have spoken it";
+    EXPECT_THAT(refused.error, Not(HasSubstr("no protocols"))) << "the client supports it";
   }
   for (const char* version : {"-tls1_2", "-tls1_3"}) {
     EXPECT_EQ(handshake(version).exit_code, 0) << version;
@@ -134,13 +134,13 @@ TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
   ChildProcess watching(watch);
   WaitUntil("the stream is open", [&] { return daemon().GetServerInfo().streams() == 1; });
 
-  // Half a replacement first: the old pair stays in use.
+  // First half a replacement: the old pair stays in use.
   CertificateOptions next = ServerCertificate();
   next.common_name = "next";
   const CertificateFiles replacement = authority_->Issue(next);
   ReplaceCertificate({replacement.certificate, server_.key}, server_);
   daemon().Signal(SIGHUP);
-  WaitUntil("the log says so", [&] {
+  WaitUntil("the log reports it", [&] {
     return absl::StrContains(ReadFile(options_.log_file), "is not the key of the certificate");
   });
   EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);

@@ -1,4 +1,4 @@
-// Whose monitor is attached when, and what is known of a run that began before the daemon did.
+// When a monitor is attached, and what is known of a run that began before the daemon.
 
 #include <csignal>
 #include <filesystem>
@@ -48,7 +48,7 @@ TEST_F(AttachTest, VmThatWasPausedBefore) {
   EXPECT_EQ(StateOf("vm1"), v1::VM_STATE_PAUSED);
 }
 
-TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsLeftAlone) {
+TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
   GuestOptions options;
   options.arguments = {"-no-shutdown"};
   const auto guest = StartGuest(options);
@@ -80,12 +80,12 @@ TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
   EXPECT_EQ(WaitStopped(guest->name()).shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
 }
 
-// A QEMU that init has adopted ends by a signal that it handles, or by one that it does not.
+// A QEMU adopted by init ends by a signal that it handles, or by one that it does not.
 class DaemonizedTest : public AttachTest, public testing::WithParamInterface<int> {};
 
 INSTANTIATE_TEST_SUITE_P(By, DaemonizedTest, testing::Values(SIGTERM, SIGKILL));
 
-TEST_P(DaemonizedTest, QemuIsNoChildOfOurs) {
+TEST_P(DaemonizedTest, QemuIsNotOurChild) {
   StartDaemonAndStream();
   const std::string pid_file = dir() / "pid";
   ChildOptions qemu;
@@ -103,7 +103,7 @@ TEST_P(DaemonizedTest, QemuIsNoChildOfOurs) {
   EXPECT_TRUE(end.exit_status_known());
   if (GetParam() == SIGTERM) {
     EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL);
-    EXPECT_EQ(end.exit_signal(), 0) << "it ended in order";
+    EXPECT_EQ(end.exit_signal(), 0) << "it ended cleanly";
   } else {
     EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
     EXPECT_EQ(end.exit_signal(), SIGKILL);
@@ -166,11 +166,11 @@ TEST_F(AttachTest, NewQemuUnderTheNameOfAKilledOneIsANewRun) {
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), second.vm().run_id());
 }
 
-TEST_F(AttachTest, QemuOfTheSameNameWhileTheOldOneStillDiesIsARunOfItsOwn) {
+TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
   StartDaemonAndStream();
   const auto old = StartEmptyGuest("vm1");
   const std::string old_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().run_id();
-  old->Signal(SIGSTOP);  // it takes its time
+  old->Signal(SIGSTOP);  // it ends slowly
   const auto next = StartEmptyGuest("vm1");
   const std::string next_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
   EXPECT_NE(next_run, old_run);
@@ -186,7 +186,7 @@ TEST_F(AttachTest, QemuOfTheSameNameWhileTheOldOneStillDiesIsARunOfItsOwn) {
   EXPECT_EQ(second.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_QUIT) << second.message();
 }
 
-TEST_F(AttachTest, SocketThatAKilledQemuLeftIsNoVmUntilItIsReplaced) {
+TEST_F(AttachTest, StaleSocketIsNoVmUntilItIsReplaced) {
   auto guest = StartEmptyGuest("vm1");
   guest->Signal(SIGKILL);
   guest->WaitExit();
@@ -232,7 +232,7 @@ TEST_F(AttachTest, OneNameInTwoDirectories) {
   EXPECT_EQ(response.vm().ref().run_id(), second_run);
 }
 
-TEST_F(AttachTest, WithoutProcessTrackingTheMonitorsEndIsTheEnd) {
+TEST_F(AttachTest, WithoutProcessTrackingTheRunEndsWithTheMonitor) {
   DaemonOptions options = Options();
   options.arguments.insert(options.arguments.end(), {"--process-tracking", "off"});
   StartDaemon(options);

@@ -8,14 +8,13 @@
 
 namespace vmeventd::e2e {
 
-// A fake QEMU that gives as many events as a test wants, all of a kind that no rate limit holds
-// back.
+// A fake QEMU that sends as many events as a test wants, all of a type without a rate limit.
 class ChattyVm {
  public:
   ChattyVm(const std::string& directory, const std::string& name)
       : qemu_(VMEVENTD_FAKE_QEMU), monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
 
-  // Waits for the daemon's connection, and gives `count` events POWERDOWN_REQUESTED.
+  // Waits for the daemon's connection, and sends `count` POWERDOWN events.
   void Speak(int count) {
     constexpr size_t kHandshake = 4;
     WaitUntil("the daemon is attached",

@@ -1,4 +1,4 @@
-// vmevents against a running daemon, as a script uses it.
+// vmevents against a running daemon, as scripts use it.
 
 #include <filesystem>
 #include <fstream>
@@ -23,7 +23,7 @@ using testing::SizeIs;
 
 class CliTest : public E2eTest {
  protected:
-  // A daemon that has seen vm1 start and be quit, and vm2 start.
+  // A daemon that has seen vm1 start and quit, and vm2 start.
   void SetUp() override {
     StartDaemonAndStream();
     const auto guest = StartEmptyGuest("vm1");
@@ -40,7 +40,7 @@ class CliTest : public E2eTest {
     child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
     return RunCommand(child);
   }
-  // Runs it with -o json; each line of its output is one object.
+  // Runs it with -o json; each line of its output must be one object.
   std::vector<nlohmann::json> VmeventsJson(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"-o", "json"});
     const CommandResult result = Vmevents(arguments);
@@ -137,7 +137,7 @@ TEST_F(CliTest, ExitCodes) {
   EXPECT_THAT(alone.error, HasSubstr(Options().socket));
 }
 
-TEST_F(CliTest, WatchGoesOnWithTheNextDaemon) {
+TEST_F(CliTest, WatchContinuesWithTheNextDaemon) {
   ChildOptions child;
   child.arguments = {VMEVENTS_BINARY, "--server", daemon().server_address(), "-o", "json", "watch",
                      "--from",        "oldest"};
@@ -150,14 +150,14 @@ TEST_F(CliTest, WatchGoesOnWithTheNextDaemon) {
   watch.ReadUntil("\"vm3\"");
 }
 
-// Two daemons behind one name, as the pods of a headless Service are.
+// Two daemons behind one name, such as the pods of a headless Service.
 class TwoNodesTest : public E2eTest {
  protected:
   void SetUp() override {
     ChildOptions mount;
     mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
     if (RunCommand(mount).exit_code != 0) {
-      GTEST_SKIP() << "takes the right to mount: vmevents gets an /etc/hosts of its own";
+      GTEST_SKIP() << "needs the right to mount: vmevents gets its own /etc/hosts";
     }
   }
 
@@ -199,7 +199,7 @@ class TwoNodesTest : public E2eTest {
   }
 };
 
-TEST_F(TwoNodesTest, AWatchKeepsToTheNodeThatItBeganWith) {
+TEST_F(TwoNodesTest, AWatchKeepsToItsFirstNode) {
   StartDaemon(Listening(Options(), "127.0.0.1:0"));
   std::smatch address;
   const std::string log = ReadFile(Options().log_file);

@@ -1,4 +1,4 @@
-// The daemon as a process: one at a time, how it ends, what it refuses.
+// The daemon as a process: its locks, its end, its refusals.
 
 #include <sys/stat.h>
 
@@ -29,7 +29,7 @@ TEST_F(DaemonTest, SecondOneOnTheSameSocketIsRefused) {
   const CommandResult result = RunCommand(DaemonCommand(second));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.error, HasSubstr(second.socket));
-  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one goes on";
+  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one still serves";
 }
 
 TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
@@ -39,7 +39,7 @@ TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
   const CommandResult result = RunCommand(DaemonCommand(second));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.error, HasSubstr(second.state_dir));
-  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one goes on";
+  EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one still serves";
 }
 
 TEST_F(DaemonTest, SocketAndStateOfAKilledOneAreTakenOver) {
@@ -50,7 +50,7 @@ TEST_F(DaemonTest, SocketAndStateOfAKilledOneAreTakenOver) {
   EXPECT_NE(daemon().GetServerInfo().version(), "");
 }
 
-TEST_F(DaemonTest, SigtermSendsWhatWasSeenAndEndsStreamsAsUnavailable) {
+TEST_F(DaemonTest, SigtermSendsAllEventsAndEndsStreamsAsUnavailable) {
   StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -61,7 +61,7 @@ TEST_F(DaemonTest, SigtermSendsWhatWasSeenAndEndsStreamsAsUnavailable) {
   EXPECT_EQ(daemon().WaitExit(), 0);
 }
 
-TEST_F(DaemonTest, SocketIsForItsGroupInADirectoryOfItsOwn) {
+TEST_F(DaemonTest, SocketIsForItsGroupInItsOwnDirectory) {
   StartDaemon();
   struct stat info {};
   ASSERT_EQ(stat(Options().socket.c_str(), &info), 0);

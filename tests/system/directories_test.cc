@@ -36,7 +36,7 @@ class DirectoriesTest : public E2eTest {
   }
 };
 
-TEST_F(DirectoriesTest, DirectoryThatIsMadeLater) {
+TEST_F(DirectoriesTest, DirectoryThatIsCreatedLater) {
   const std::string later = dir() / "a/b/c";
   DaemonOptions options = Options();
   options.watches = {later};

@@ -9,13 +9,14 @@
 #include "gtest/gtest.h"
 #include "tests/support/daemon.h"
 #include "tests/support/event_stream.h"
+#include "tests/support/files.h"
 #include "tests/support/guest.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vmeventd::e2e {
 
-// A watched directory and all that a daemon needs, in one temporary directory. Shows the daemon's
-// log where a test failed.
+// A watched directory and everything that a daemon needs, in one temporary directory. Prints the
+// daemon's log if a test failed.
 class E2eTest : public testing::Test {
  protected:
   // False: the daemon publishes every event of a VM.
@@ -28,33 +29,33 @@ class E2eTest : public testing::Test {
   DaemonOptions Options() const;
   void StartDaemon() { StartDaemon(Options()); }
   void StartDaemon(const DaemonOptions& options);
-  // Opens a stream on the daemon from the oldest event on, and notes at each STOPPED whether the
-  // shutdown file was there.
+  // Opens a stream from the oldest event on, and records at each STOPPED whether the shutdown file
+  // existed.
   void OpenStream();
   // Both.
   void StartDaemonAndStream();
 
   std::string watch_dir() const { return dir_ / "ctrl"; }
-  const TempDir& dir() const { return dir_; }
+  const TemporaryDirectory& dir() const { return dir_; }
   Daemon& daemon() { return *daemon_; }
   void StopDaemon() { daemon_.reset(); }
-  // Where the daemon listens for an argument "--listen 127.0.0.1:0", as its log says.
+  // The address that the daemon chose for an argument "--listen 127.0.0.1:0", from its log.
   std::string LoopbackAddress() const;
   EventStream& stream() { return *stream_; }
 
   std::unique_ptr<Guest> StartGuest(GuestOptions options) const;
-  // One without memory and processor: enough where the guest does not matter.
+  // A guest without memory and processor: enough if the guest does not matter.
   std::unique_ptr<Guest> StartEmptyGuest(const std::string& name) const;
 
-  // Whether NAME.shutdown was there the moment that NAME's STOPPED arrived.
+  // Whether NAME.shutdown existed when NAME's STOPPED arrived.
   bool FileAtStop(const std::string& name);
 
  private:
-  const TempDir dir_;
+  const TemporaryDirectory dir_;
   bool event_limits_ = true;
   std::unique_ptr<Daemon> daemon_;
   std::mutex mutex_;
-  std::map<std::string, bool> file_at_stop_;  // under mutex_
+  std::map<std::string, bool> file_at_stop_;  // guarded by mutex_
   std::unique_ptr<EventStream> stream_;
 };
 

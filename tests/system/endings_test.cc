@@ -1,5 +1,5 @@
-// Every way for a VM to end that docs/qemu.md lists and that can be produced, on real QEMU, and
-// what vmeventd says of it.
+// Every end of a VM that docs/qemu.md lists and that can be produced, on real QEMU, and vmeventd's
+// verdict on it.
 
 #include <algorithm>
 #include <csignal>
@@ -14,7 +14,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-// What an ending's steps act on.
+// The objects that an ending's steps use.
 struct Scene {
   Guest& guest;
   EventStream& stream;
@@ -22,9 +22,9 @@ struct Scene {
 
   void Manager(const std::string& command) const { guest.manager().Execute(command); }
   void Panic() const { guest.Type("echo c > /proc/sysrq-trigger"); }
-  // Opens the watchdog and feeds it too seldom.
+  // Opens the watchdog and feeds it too rarely.
   void StarveWatchdog() const { guest.Type("watchdog -T 2 -t 100 -F /dev/watchdog"); }
-  // Waits for an event of the VM and checks the state that it has led to.
+  // Waits for an event of the VM and checks the state that follows from it.
   void Expect(v1::EventType type, v1::VmState state) const {
     const v1::Event event = stream.Wait(guest.name(), type);
     const v1::Vm vm = daemon.GetVm(guest.name());
@@ -101,7 +101,7 @@ void Migrate(const Scene& scene) {
   });
 }
 
-// One step after the other.
+// Runs one step after the other.
 template <typename... Steps>
 std::function<void(const Scene&)> Then(Steps... steps) {
   return [=](const Scene& scene) { (std::invoke(steps, scene), ...); };
@@ -337,7 +337,7 @@ const std::vector<Ending>& Endings() {
        Then(StarveAndWaitForPause, Quit), "WATCHDOG_EXPIRED PAUSED", WatchdogAction("pause")},
       {"WatchdogPausesThenContinueThenPoweroff", v1::SHUTDOWN_CLASS_USER,
        v1::SHUTDOWN_CAUSE_GUEST_POWEROFF,
-       // The shell is taken by the watchdog's feeder, the power button is not.
+       // The watchdog's feeder occupies the shell; the power button still works.
        [](const Scene& scene) {
          scene.guest.Type("(watchdog -T 2 -t 100 -F /dev/watchdog &) ; echo FE\"\"D");
          scene.guest.WaitOutput("FED");
@@ -359,14 +359,14 @@ const std::vector<Ending>& Endings() {
 
 class EndingTest : public E2eTest, public testing::WithParamInterface<Ending> {
  protected:
-  // Exactly one STOPPED, as the run's last event, after every event in its order. The daemon sends
-  // all that it has seen before it ends, so that what has not come then never will.
+  // Expects exactly one STOPPED, as the run's last event, and all events in order. The daemon sends
+  // everything it has seen before it ends, so what is missing then is lost.
   void ExpectWholeRun(const std::string& name) {
     daemon().Signal(SIGTERM);
     EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
     const std::string between = GetParam().between;
     std::vector<v1::Event> events = stream().EventsOf(name);
-    // The firmware may reset the machine once more after a reset of the guest (docs/qemu.md).
+    // The firmware may reset the machine again after a reset by the guest (docs/qemu.md).
     const auto both_resets = [](const v1::Event& a, const v1::Event& b) {
       return a.type() == v1::EVENT_TYPE_RESET && b.type() == v1::EVENT_TYPE_RESET;
     };
@@ -375,7 +375,7 @@ class EndingTest : public E2eTest, public testing::WithParamInterface<Ending> {
   }
 };
 
-TEST_P(EndingTest, IsJudgedRight) {
+TEST_P(EndingTest, HasTheRightVerdict) {
   const Ending& ending = GetParam();
   const bool by_user = ending.shutdown_class == v1::SHUTDOWN_CLASS_USER;
   DaemonOptions daemon_options = Options();
@@ -388,7 +388,7 @@ TEST_P(EndingTest, IsJudgedRight) {
   options.arguments = ending.qemu_arguments;
   options.kernel_arguments = ending.kernel_arguments;
   const auto guest = StartGuest(options);
-  if (!by_user) Touch(guest->shutdown_file());  // left by an earlier run: it must go
+  if (!by_user) Touch(guest->shutdown_file());  // left by an earlier run: it must be removed
   stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
 
   ending.steps({*guest, stream(), daemon()});

@@ -1,4 +1,4 @@
-// The state directory on a file system of 16 MiB, and that full.
+// The state directory on a full file system of 16 MiB.
 
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -44,7 +44,7 @@ class FullDiskTest : public JournalTestBase {
     if (!mounted_) GTEST_SKIP() << "a tmpfs may not be mounted here: " << std::strerror(error_);
   }
 
-  // Takes all the room there is.
+  // Fills all free space.
   void FillDisk() {
     const int file = open(filler().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (file < 0) FailErrno(filler());
@@ -57,7 +57,7 @@ class FullDiskTest : public JournalTestBase {
   void FreeDisk() { std::filesystem::remove(filler()); }
   std::string filler() const { return Options().state_dir + "/filler"; }
 
-  // The journal may use what it has set aside: fills up until nothing can be written any more.
+  // The journal has reserved space: fills the disk until nothing can be written any more.
   void FillUntilNotWritable(ChattyVm* vm) {
     FillDisk();
     WaitUntil("the journal cannot be written", [&] {
@@ -76,7 +76,7 @@ class FullDiskTest : public JournalTestBase {
   int error_ = 0;
 };
 
-TEST_F(FullDiskTest, LiveDeliveryGoesOnAndEverythingIsWrittenOnceThereIsRoom) {
+TEST_F(FullDiskTest, LiveDeliveryContinuesAndEverythingIsWrittenOnceThereIsSpace) {
   StartDaemonAndStream();
   ChattyVm vm(watch_dir(), "vm1");
   EXPECT_TRUE(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).durable());
@@ -85,8 +85,8 @@ TEST_F(FullDiskTest, LiveDeliveryGoesOnAndEverythingIsWrittenOnceThereIsRoom) {
   EXPECT_FALSE(Serving("journal"));
   EXPECT_TRUE(Serving("")) << "the daemon serves";
   vm.Speak(100);
-  const v1::Event told = stream().Wait("an event that is not durable",
-                                       [](const v1::Event& e) { return !e.durable(); });
+  const v1::Event not_durable = stream().Wait("an event that is not durable",
+                                              [](const v1::Event& e) { return !e.durable(); });
   const auto guest = StartEmptyGuest("vm2");
   EXPECT_FALSE(stream().Wait("vm2", v1::EVENT_TYPE_STARTED).durable());
 
@@ -97,10 +97,10 @@ TEST_F(FullDiskTest, LiveDeliveryGoesOnAndEverythingIsWrittenOnceThereIsRoom) {
   const auto kept = ListEvents();
   ExpectInOrder(kept);
   EXPECT_EQ(CountGaps(kept), 0u);
-  const auto told_events = stream().events();
-  ASSERT_GE(kept.size(), told_events.size());
-  for (size_t i = 0; i < told_events.size(); ++i) {
-    v1::Event expected = told_events[i];
+  const auto received = stream().events();
+  ASSERT_GE(kept.size(), received.size());
+  for (size_t i = 0; i < received.size(); ++i) {
+    v1::Event expected = received[i];
     expected.set_durable(true);
     ASSERT_EQ(kept[i].ShortDebugString(), expected.ShortDebugString());
   }
@@ -111,10 +111,10 @@ TEST_F(FullDiskTest, LiveDeliveryGoesOnAndEverythingIsWrittenOnceThereIsRoom) {
   for (size_t i = 0; i < kept.size(); ++i) {
     ASSERT_EQ(after[i].SerializeAsString(), kept[i].SerializeAsString());
   }
-  EXPECT_GE(told.sequence(), 1u);
+  EXPECT_GE(not_durable.sequence(), 1u);
 }
 
-TEST_F(FullDiskTest, KillWhileFullLeavesNoRepeatAndNoSilence) {
+TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   StartDaemonAndStream();
   ChattyVm vm(watch_dir(), "vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -148,10 +148,10 @@ TEST_F(FullDiskTest, KillWhileFullLeavesNoRepeatAndNoSilence) {
   EXPECT_TRUE(TryCursor(gap.sequence(), journal_id).ok());
   EventStream again(daemon().channel(), After(last.sequence(), journal_id));
   again.Wait("vm2", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(again.events().front().type(), v1::EVENT_TYPE_GAP) << "not silence";
+  EXPECT_EQ(again.events().front().type(), v1::EVENT_TYPE_GAP) << "the loss is reported";
 }
 
-TEST_F(FullDiskTest, StartsWithAFullDiskAfterItWasStoppedInOrder) {
+TEST_F(FullDiskTest, StartsWithAFullDiskAfterAnOrderlyStop) {
   StartDaemon();
   daemon().Signal(SIGTERM);
   EXPECT_EQ(daemon().WaitExit(), 0);
@@ -193,7 +193,7 @@ TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
                           [](const v1::Event& event) { return event.durable(); }));
 }
 
-// `vmevents watch` all the while, into a file.
+// Runs `vmevents watch` the whole time, with its output in a file.
 class WatchOnAFullDiskTest : public FullDiskTest {
  protected:
   void StartWatch() {
@@ -207,7 +207,7 @@ class WatchOnAFullDiskTest : public FullDiskTest {
   }
   std::string output() const { return dir() / "watched"; }
 
-  // How often each sequence was shown.
+  // How many times each sequence was shown.
   std::map<uint64_t, int> Shown() const {
     std::map<uint64_t, int> shown;
     std::ifstream file(output());
@@ -220,7 +220,7 @@ class WatchOnAFullDiskTest : public FullDiskTest {
     WaitUntil("something was shown that is not durable",
               [this] { return ReadFile(output()).find("\"durable\":false") != std::string::npos; });
   }
-  // Each event of the journal was shown once.
+  // Expects that each event of the journal was shown once.
   void ExpectShownOnce() {
     const auto events = ListEvents();
     WaitUntil("the newest is shown", [&] { return Shown().count(events.back().sequence()) > 0; });
@@ -234,7 +234,7 @@ class WatchOnAFullDiskTest : public FullDiskTest {
   std::unique_ptr<ChildProcess> watch_;
 };
 
-TEST_F(WatchOnAFullDiskTest, ShowsEachEventOnceThoughItReadsAgainWhatWasNotDurable) {
+TEST_F(WatchOnAFullDiskTest, ShowsEachEventOnceThoughItReadsSomeAgain) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   StartWatch();
@@ -246,7 +246,7 @@ TEST_F(WatchOnAFullDiskTest, ShowsEachEventOnceThoughItReadsAgainWhatWasNotDurab
   ExpectShownOnce();
 }
 
-TEST_F(WatchOnAFullDiskTest, ShowsWhatTookThePlaceOfWhatWasLostInACrash) {
+TEST_F(WatchOnAFullDiskTest, ShowsTheEventsInThePlaceOfThoseLostInACrash) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   StartWatch();

@@ -1,5 +1,5 @@
-// Stands in for ganeti-kvmd: the real one (Debian's ganeti-haskell-3.0) and vmeventd follow the
-// same QEMU, each by a monitor of its own, and must leave the same shutdown file wherever kvmd is
+// Compares with ganeti-kvmd: the real one (Debian's ganeti-haskell-3.0) and vmeventd follow the
+// same QEMU, each with its own monitor, and must leave the same shutdown file whenever kvmd is
 // right.
 
 #include <sys/stat.h>
@@ -21,8 +21,8 @@ namespace {
 
 constexpr char kKvmd[] = "/usr/lib/ganeti/3.0/usr/sbin/ganeti-kvmd";
 
-// kvmd watches one fixed path: it gets a mount namespace in which `directory` is there. What it
-// asks of its cluster are two files below $GANETI_ROOTDIR.
+// kvmd watches one fixed path: it runs in a mount namespace that has `directory` there. It reads
+// the two facts it needs of its cluster from files below $GANETI_ROOTDIR.
 constexpr char kRunKvmd[] = R"sh(
 mount -t tmpfs none /run &&
 mkdir -p /run/ganeti/kvm-hypervisor/ctrl &&
@@ -32,7 +32,7 @@ exec "$2" -f -d --no-user-checks)sh";
 struct KvmdEnding {
   std::string name;
   std::function<void(Guest& guest, EventStream& stream)> steps;
-  bool file;  // that kvmd leaves, and is right to
+  bool file;  // what kvmd leaves, rightly
 };
 
 void PrintTo(const KvmdEnding& ending, std::ostream* out) { *out << ending.name; }
@@ -40,11 +40,11 @@ void PrintTo(const KvmdEnding& ending, std::ostream* out) { *out << ending.name;
 class KvmdTest : public E2eTest, public testing::WithParamInterface<KvmdEnding> {
  protected:
   void SetUp() override {
-    if (access(kKvmd, X_OK) != 0) GTEST_SKIP() << "takes Debian's package ganeti-haskell-3.0";
+    if (access(kKvmd, X_OK) != 0) GTEST_SKIP() << "needs Debian's package ganeti-haskell-3.0";
     ChildOptions mount;
     mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
     if (RunCommand(mount).exit_code != 0) {
-      GTEST_SKIP() << "takes the right to mount: kvmd gets a mount namespace";
+      GTEST_SKIP() << "needs the right to mount: kvmd gets a mount namespace";
     }
   }
 
@@ -78,7 +78,7 @@ TEST_P(KvmdTest, BothLeaveTheSameFile) {
   const std::string monitor = dir() / "kvmd.monitor";
   options.arguments = {"-qmp", "unix:" + monitor + ",server=on,wait=off"};
   const auto guest = StartGuest(options);
-  // kvmd gives a VM up whose socket it finds between QEMU's bind and its listen.
+  // kvmd gives up a VM whose socket it finds between QEMU's bind and its listen.
   ASSERT_EQ(link(monitor.c_str(), (kvmd_dir() + "/vm1.kvmd").c_str()), 0);
   kvmd->ReadUntil("Receive QMP message: {\"return\"");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);

@@ -1,4 +1,4 @@
-// A guest agent by which the host can shut the guest down without a trace on the monitor.
+// A guest agent, through which the host can shut down the guest without a trace on the monitor.
 
 #include <string>
 #include <vector>
@@ -26,7 +26,7 @@ std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
 
 class GuestAgentTest : public E2eTest {
  protected:
-  // `device` is what the agent's port has beside its chardev and its name.
+  // `device`: properties of the agent's port besides its chardev and its name.
   std::unique_ptr<Guest> StartGuestWithPort(const std::string& device = ",id=channel0") {
     GuestOptions options;
     options.arguments = {
@@ -37,7 +37,7 @@ class GuestAgentTest : public E2eTest {
         "-device",  "virtserialport,chardev=qga,name=org.qemu.guest_agent.0" + device};
     return StartGuest(options);
   }
-  // As qemu-guest-agent does. The first port is reserved, the second is the other one.
+  // Opens the port like qemu-guest-agent. The first port is reserved, the second is the other one.
   static void OpenPort(Guest* guest, const std::string& port = "vport0p2") {
     guest->Type("exec 5<>/dev/" + port + "; echo OP\"\"EN");
     guest->WaitOutput("OPEN");
@@ -60,7 +60,7 @@ TEST_F(GuestAgentTest, ConnectedWhileTheVmIsFollowedIsACaveat) {
   EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("guest agent connected")));
 }
 
-TEST_F(GuestAgentTest, ConnectedBeforeTheDaemonCameIsACaveat) {
+TEST_F(GuestAgentTest, ConnectedBeforeTheDaemonIsACaveat) {
   const auto guest = StartGuestWithPort();
   OpenPort(guest.get());
   StartDaemonAndStream();
@@ -69,7 +69,7 @@ TEST_F(GuestAgentTest, ConnectedBeforeTheDaemonCameIsACaveat) {
   EXPECT_THAT(stopped.shutdown().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
 }
 
-TEST_F(GuestAgentTest, NotConnectedOrOnAnotherPortIsNone) {
+TEST_F(GuestAgentTest, NotConnectedOrOnAnotherPortIsNoCaveat) {
   StartDaemonAndStream();
   const auto guest = StartGuestWithPort();
   OpenPort(guest.get(), "vport0p1");

@@ -1,4 +1,4 @@
-// An orchestrator says beforehand what it is about to do.
+// An orchestrator declares what it is about to do.
 
 #include <csignal>
 #include <functional>
@@ -29,7 +29,7 @@ class IntentTest : public E2eTest {
     return status;
   }
 
-  // What comes of a VM that an intent was declared for and that `end` then ends.
+  // Declares an intent for a VM, runs `end`, and returns the STOPPED.
   v1::Event StoppedBy(const std::function<void(Guest&)>& end, GuestOptions options = {}) {
     StartDaemonAndStream();
     const auto guest = StartGuest(std::move(options));
@@ -74,7 +74,7 @@ TEST_F(IntentTest, ACrashOfQemuStaysACrash) {
   EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_CRASHED);
 }
 
-TEST_F(IntentTest, OutlivesAKillOfTheDaemon) {
+TEST_F(IntentTest, SurvivesAKillOfTheDaemon) {
   const v1::Event stopped = StoppedBy([this](Guest& guest) {
     daemon().Signal(SIGKILL);
     daemon().WaitExit();
@@ -87,7 +87,7 @@ TEST_F(IntentTest, OutlivesAKillOfTheDaemon) {
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
 }
 
-TEST_F(IntentTest, EndsWithItsTime) {
+TEST_F(IntentTest, EndsWhenItExpires) {
   StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -101,7 +101,7 @@ TEST_F(IntentTest, EndsWithItsTime) {
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
 }
 
-TEST_F(IntentTest, IsForAVmThatRunsAndOneAtATime) {
+TEST_F(IntentTest, NeedsARunningVmWithoutAnIntent) {
   StartDaemonAndStream();
   EXPECT_EQ(Declare("vm1", &intent_).error_code(), grpc::NOT_FOUND);
   const auto guest = StartEmptyGuest("vm1");

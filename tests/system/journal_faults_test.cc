@@ -1,4 +1,4 @@
-// A journal that is damaged, or that is not for this daemon.
+// A journal that is damaged, or not for this daemon.
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -34,8 +34,8 @@ class JournalFaultsTest : public JournalTestBase {
 
   enum class Where { kInDatabase, kInLog };
 
-  // Makes a journal with `events` events, and keeps a copy of all that belongs to it. `where` the
-  // newest of them are.
+  // Makes a journal with `events` events, and copies all its files. `where`: the place of the
+  // newest events.
   void MakeJournal(int events, Where where) {
     StartDaemon();
     vm_.Speak(events);
@@ -58,7 +58,7 @@ class JournalFaultsTest : public JournalTestBase {
     sqlite3_close(database);
   }
 
-  // The journal is again as it was, in the same file: it is damaged, and no copy.
+  // Restores the journal into the same file: it counts as damaged, not as a copy.
   void RestoreJournal() {
     fs::remove_all(state_dir());
     fs::copy(pristine(), state_dir());
@@ -81,8 +81,7 @@ class JournalFaultsTest : public JournalTestBase {
         .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   }
 
-  // All that is kept is read, which finds what is damaged; a listing that ran into the damage is
-  // made again.
+  // Reads everything that is retained, which finds damage; repeats a listing that hit it.
   std::vector<v1::Event> ReadAll() {
     std::vector<v1::Event> events;
     WaitUntil("the journal is read", [&] {
@@ -98,28 +97,28 @@ class JournalFaultsTest : public JournalTestBase {
 
   bool Replaced() { return daemon().GetServerInfo().journal_id() != journal_id_; }
 
-  // The damaged journal is out of the way, and a new one began with a GAP. Where nothing at all was
-  // left of it there is nothing to keep.
+  // Expects that the damaged journal was moved aside, and that a new one began with a GAP. If
+  // nothing was left of the old one, there is nothing to keep.
   void ExpectNewJournal(const std::string& damage) {
     EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(testing::Le(1))) << damage;
     EXPECT_EQ(TryCursor(events_.back().sequence(), journal_id_).error_code(),
               grpc::StatusCode::OUT_OF_RANGE)
         << damage;
-    WaitUntil("the GAP is told", [&] { return CountGaps(ListEvents()) > 0; });
+    WaitUntil("the GAP is published", [&] { return CountGaps(ListEvents()) > 0; });
     EXPECT_EQ(CountGaps(ListEvents()), 1u) << damage;
   }
 
-  // Starts the daemon on what is there; it has to serve, and to tell nothing that is not so.
-  // Returns whether it began a new journal.
+  // Starts the daemon on the present files; it must serve and publish nothing false. Returns
+  // whether it began a new journal.
   bool CheckServes(const std::string& damage) {
     StartDaemon();
     ReadAll();
-    vm_.Speak(1);  // what no read finds a write may find
+    vm_.Speak(1);  // a write may find what no read does
     std::vector<v1::Event> kept;
-    WaitUntil("what the VM says is kept, here or in a new journal", [&] {
+    WaitUntil("the VM's event is retained, here or in a new journal", [&] {
       kept = ReadAll();
       const bool is_kept = kept.size() > events_.size() && kept.back().durable();
-      // A journal that is being replaced is moved first.
+      // Damage in use: the journal is moved aside before it is replaced.
       return Replaced() || (is_kept && CorruptJournals(state_dir()).empty());
     });
     WaitUntil("the journal is written",
@@ -135,13 +134,13 @@ class JournalFaultsTest : public JournalTestBase {
       }
       EXPECT_EQ(moved, 0u) << damage;
     }
-    // The daemon's work goes on.
+    // The daemon still works.
     const auto info = daemon().GetServerInfo();
     EventStream live(daemon().channel(), After(info.newest_sequence(), info.journal_id()));
     live.WaitProgress();
     vm_.Speak(1);
     EXPECT_TRUE(live.Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED).durable()) << damage;
-    // And it starts again, on the same journal.
+    // It also starts again on the same journal.
     KillDaemon();
     StartDaemon();
     EXPECT_EQ(daemon().GetServerInfo().journal_id(), info.journal_id()) << damage;
@@ -207,7 +206,7 @@ TEST_F(JournalFaultsTest, FlippedBits) {
   constexpr int kFlips = 40;
   for (int i = 0; i < kFlips; ++i) {
     RestoreJournal();
-    // Half of them in the first page, where the header and the schema are.
+    // Half of them hit the first page, which holds the header and the schema.
     constexpr uint64_t kFirstPageBits = uint64_t{8} * 4096;
     const uint64_t bit = random() % (i % 2 == 0 ? kFirstPageBits : bits);
     FlipBit(journal_path(), bit);
@@ -245,14 +244,14 @@ TEST_F(JournalFaultsTest, OverwrittenPages) {
   }
 }
 
-TEST_F(JournalFaultsTest, WhatIsNoDatabaseIsMovedAside) {
+TEST_F(JournalFaultsTest, AnInvalidDatabaseIsMovedAside) {
   MakeJournal(10, Where::kInDatabase);
   std::ofstream(journal_path(), std::ios::trunc) << std::string(20'000, 'x');
   EXPECT_TRUE(CheckServes("text"));
   EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(1));
 }
 
-TEST_F(JournalFaultsTest, DamageThatAReplayFindsWhileItRuns) {
+TEST_F(JournalFaultsTest, DamageFoundByAReplay) {
   MakeJournal(5000, Where::kInDatabase);
   StartDaemon();
   const uint64_t newest = daemon().GetServerInfo().newest_sequence();
@@ -269,7 +268,7 @@ TEST_F(JournalFaultsTest, DamageThatAReplayFindsWhileItRuns) {
   for (size_t i = 0; i < replay.events().size(); ++i) {
     EXPECT_EQ(replay.events()[i].SerializeAsString(), events_[i].SerializeAsString());
   }
-  WaitUntil("a new journal is there", [&] { return Replaced(); });
+  WaitUntil("a new journal exists", [&] { return Replaced(); });
   ExpectNewJournal("overwritten while it runs");
   EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(1));
   vm_.Speak(1);
@@ -279,7 +278,7 @@ TEST_F(JournalFaultsTest, DamageThatAReplayFindsWhileItRuns) {
   live.Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
 }
 
-TEST_F(JournalFaultsTest, RunsOfADamagedJournalGoOn) {
+TEST_F(JournalFaultsTest, RunsOfADamagedJournalContinue) {
   MakeJournal(100, Where::kInDatabase);
   Overwrite(journal_path(), 0, std::string(100, 'x'));
   StartDaemonAndStream();
@@ -290,7 +289,7 @@ TEST_F(JournalFaultsTest, RunsOfADamagedJournalGoOn) {
   EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), run_id);
 }
 
-// A back-up that is restored has forgotten sequences that clients have seen.
+// A restored back-up lacks sequences that clients have seen.
 TEST_F(JournalFaultsTest, RestoredBackupBeginsANewJournal) {
   for (const bool in_place : {false, true}) {
     fs::remove_all(state_dir());
@@ -318,13 +317,13 @@ TEST_F(JournalFaultsTest, RestoredBackupBeginsANewJournal) {
     EXPECT_TRUE(Replaced());
     EXPECT_EQ(daemon().GetServerInfo().node_id(), node_id);
     const std::string restored_id = daemon().GetServerInfo().journal_id();
-    WaitUntil("the numbers are given again", [&] {
+    WaitUntil("the sequences are assigned again", [&] {
       vm_.Speak(100);
       return daemon().GetServerInfo().newest_sequence() > seen;
     });
     EXPECT_EQ(TryCursor(seen, journal_id_).error_code(), grpc::StatusCode::OUT_OF_RANGE);
     const auto kept = ListEvents();
-    EXPECT_EQ(kept.front().sequence(), 1u) << "what the back-up has is there";
+    EXPECT_EQ(kept.front().sequence(), 1u) << "the back-up's events exist";
     EXPECT_EQ(CountGaps(kept), 1u);
     KillDaemon();
     StartDaemon();
@@ -334,7 +333,7 @@ TEST_F(JournalFaultsTest, RestoredBackupBeginsANewJournal) {
   }
 }
 
-// Who tidies up in the state directory.
+// Someone cleans up the state directory.
 TEST_F(JournalFaultsTest, JournalThatIsMovedAwayInUseIsReplaced) {
   StartDaemon();
   journal_id_ = daemon().GetServerInfo().journal_id();
@@ -344,10 +343,10 @@ TEST_F(JournalFaultsTest, JournalThatIsMovedAwayInUseIsReplaced) {
   live.WaitProgress();
   fs::rename(journal_path(), journal_path() + ".away");
   vm_.Speak(1);
-  WaitUntil("a new journal is there", [&] { return Replaced(); });
+  WaitUntil("a new journal exists", [&] { return Replaced(); });
   live.Wait("the GAP", [](const v1::Event& event) { return event.type() == v1::EVENT_TYPE_GAP; });
   vm_.Speak(1);
-  const v1::Event last = live.Wait("what is kept again", [](const v1::Event& event) {
+  const v1::Event last = live.Wait("an event that is durable again", [](const v1::Event& event) {
     return event.type() == v1::EVENT_TYPE_POWERDOWN_REQUESTED && event.sequence() > 12;
   });
   EXPECT_TRUE(last.durable());
@@ -356,7 +355,7 @@ TEST_F(JournalFaultsTest, JournalThatIsMovedAwayInUseIsReplaced) {
   EXPECT_EQ(ListEvents().back().SerializeAsString(), last.SerializeAsString());
 }
 
-TEST_F(JournalFaultsTest, NewerSchemaIsRefusedAndLeftAlone) {
+TEST_F(JournalFaultsTest, NewerSchemaIsRefusedAndKept) {
   MakeJournal(10, Where::kInDatabase);
   RunSql("PRAGMA user_version = 99");
   const std::string before = ReadFile(journal_path());
@@ -365,7 +364,7 @@ TEST_F(JournalFaultsTest, NewerSchemaIsRefusedAndLeftAlone) {
   EXPECT_THAT(CorruptJournals(state_dir()), SizeIs(0));
 }
 
-TEST_F(JournalFaultsTest, DatabaseOfAnotherProgramIsRefusedAndLeftAlone) {
+TEST_F(JournalFaultsTest, DatabaseOfAnotherProgramIsRefusedAndKept) {
   fs::create_directory(state_dir());
   RunSql("CREATE TABLE theirs(x)");
   chmod(state_dir().c_str(), 0750);
@@ -383,12 +382,12 @@ class StateDirectoryTest : public JournalFaultsTest {
   }
 };
 
-TEST_F(StateDirectoryTest, EverybodysIsRefused) {
+TEST_F(StateDirectoryTest, WorldWritableIsRefused) {
   chmod(state_dir().c_str(), 0777);
   ExpectRefused(Options(), {"chmod o-w"});
 }
 
-TEST_F(StateDirectoryTest, AnothersIsRefused) {
+TEST_F(StateDirectoryTest, AnotherUsersIsRefused) {
   if (geteuid() != 0) GTEST_SKIP() << "only root may give a directory away";
   ASSERT_EQ(chown(state_dir().c_str(), 65534, 65534), 0);
   ExpectRefused(Options(), {"65534", "belongs"});
@@ -396,7 +395,7 @@ TEST_F(StateDirectoryTest, AnothersIsRefused) {
 
 TEST_F(StateDirectoryTest, ReadOnlyIsRefused) {
   DaemonOptions options = Options();
-  if (geteuid() == 0) {  // who may write everywhere
+  if (geteuid() == 0) {  // root may write everywhere
     options.wrapper = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
     chmod(dir().path().c_str(), 0755);
     ASSERT_EQ(chown(state_dir().c_str(), 65534, 65534), 0);

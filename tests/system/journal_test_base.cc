@@ -9,7 +9,7 @@
 namespace vmeventd::e2e {
 
 bool JournalTestBase::Serving(const std::string& service) {
-  // HealthCheckRequest with that service, HealthCheckResponse with status SERVING.
+  // A HealthCheckRequest for that service, and a HealthCheckResponse with status SERVING.
   const std::string request =
       service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
   return CallRaw(daemon().channel(), "/grpc.health.v1.Health/Check", request) == "\x08\x01";

@@ -9,23 +9,23 @@
 
 namespace vmeventd::e2e {
 
-// What the tests of the journal's troubles share.
+// Shared by the tests of journal failures.
 class JournalTestBase : public E2eTest {
  protected:
-  // A journal is filled by more events than the limits admit.
+  // Filling a journal takes more events than the limits admit.
   JournalTestBase() { LimitEvents(false); }
 
   std::string journal_path() const { return Options().state_dir + "/journal.db"; }
 
   // grpc.health.v1: whether the service is SERVING.
   bool Serving(const std::string& service);
-  // All events that ListEvents tells.
+  // All events of ListEvents.
   std::vector<v1::Event> ListEvents();
-  // How a stream with this start ends, if it does not begin.
+  // How a stream with this start ends, if it is refused.
   grpc::Status TryCursor(uint64_t after, const std::string& journal_id);
   void KillDaemon();
 
-  // Sequences increase, and are without a hole but where a GAP of the node follows it.
+  // Expects increasing sequences, with a hole only before a GAP of the node.
   static void ExpectInOrder(const std::vector<v1::Event>& events);
   static size_t CountGaps(const std::vector<v1::Event>& events);
 };
@@ -33,7 +33,7 @@ class JournalTestBase : public E2eTest {
 // A cursor of `journal_id`.
 v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id);
 
-// What a moved-aside journal is called, of all that lies in `directory`.
+// The names of moved-aside journals in `directory`.
 std::vector<std::string> CorruptJournals(const std::string& directory);
 
 }  // namespace vmeventd::e2e

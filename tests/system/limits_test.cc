@@ -32,7 +32,7 @@ class LimitsTest : public E2eTest {
   }
 };
 
-TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedOnceThereIsRoom) {
+TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedLater) {
   constexpr int kLeaving = 70;
   constexpr int kStaying = 10;
   std::vector<std::unique_ptr<FakeQemu>> leaving;
@@ -62,7 +62,7 @@ TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedOnceThereIsRoo
             [&] { return CountVms(false) == kStaying && unfollowed() == 0; });
 }
 
-// As root the test runs the daemon as nobody: root may read everything.
+// If the test runs as root, the daemon runs as nobody: root may read everything.
 class PermissionsTest : public LimitsTest {
  protected:
   void SetUp() override {
@@ -80,7 +80,7 @@ class PermissionsTest : public LimitsTest {
   DaemonOptions options_;
 };
 
-TEST_F(PermissionsTest, DirectoryThatCannotBeReadIsPickedUpWhenItCan) {
+TEST_F(PermissionsTest, DirectoryIsFollowedOnceItIsReadable) {
   chmod(watch_dir().c_str(), 0);
   StartDaemon(options_);
   EXPECT_NE(daemon().GetServerInfo().version(), "");
@@ -91,7 +91,7 @@ TEST_F(PermissionsTest, DirectoryThatCannotBeReadIsPickedUpWhenItCan) {
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
 }
 
-TEST_F(PermissionsTest, SocketThatMayNotBeOpenedIsListedAndAttachedWhenItMay) {
+TEST_F(PermissionsTest, SocketIsListedAndAttachedOnceItMayBeOpened) {
   const auto guest = StartEmptyGuest("vm1");
   chmod(guest->socket_path().c_str(), 0);
   StartDaemon(options_);
@@ -105,7 +105,7 @@ TEST_F(PermissionsTest, SocketThatMayNotBeOpenedIsListedAndAttachedWhenItMay) {
   EXPECT_THAT(daemon().GetVm("vm1").problems(), IsEmpty());
 }
 
-TEST_F(PermissionsTest, WhatTheDaemonWillNotSeeItSaysAtStart) {
+TEST_F(PermissionsTest, MissingRightsAreLoggedAtTheStart) {
   StartDaemon(options_);
   EXPECT_THAT(ReadFile(options_.log_file), HasSubstr("without CAP_DAC_OVERRIDE"));
   if (geteuid() != 0) return;

@@ -31,7 +31,7 @@ class MetricsTest : public E2eTest {
     options.arguments.insert(options.arguments.end(), {"--metrics-listen", "127.0.0.1:0"});
     return options;
   }
-  // A connection to where the daemon's log says that its metrics are.
+  // Connects to the metrics at the address in the daemon's log.
   int Connect() const {
     const std::string log = ReadFile(Options().log_file);
     const std::string text = "metrics at http://127.0.0.1:";
@@ -50,7 +50,7 @@ class MetricsTest : public E2eTest {
   static void Send(int connection, const std::string& request) {
     if (write(connection, request.data(), request.size()) < 0) FailErrno("asking for metrics");
   }
-  // What GET /metrics answers.
+  // The answer to GET /metrics.
   std::string Scrape() const {
     const int connection = Connect();
     Send(connection, "GET /metrics HTTP/1.0\r\n\r\n");
@@ -62,16 +62,16 @@ class MetricsTest : public E2eTest {
     close(connection);
     return answer;
   }
-  // Scrapes until there is `text`.
+  // Scrapes until the answer contains `text`.
   std::string ScrapeUntil(const std::string& text) const {
     std::string answer;
-    WaitUntil("the metrics say " + text, [&] {
+    WaitUntil("the metrics contain " + text, [&] {
       answer = Scrape();
       return answer.find(text) != std::string::npos;
     });
     return answer;
   }
-  // The log's lines, each an object, that have this message.
+  // The log's lines with this message; each must be an object.
   std::vector<nlohmann::json> Lines(const std::string& message) const {
     std::vector<nlohmann::json> out;
     const std::string log = ReadFile(Options().log_file);
@@ -83,7 +83,7 @@ class MetricsTest : public E2eTest {
   }
 };
 
-TEST_F(MetricsTest, TellWhatTheDaemonKnows) {
+TEST_F(MetricsTest, ReportTheDaemonsState) {
   StartDaemon(MetricsOptions());
   OpenStream();
   const auto guest = StartEmptyGuest("vm1");
@@ -119,7 +119,7 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
   EXPECT_THAT(metrics, Not(HasSubstr("vmeventd_journal_size_bytes{file=\"db\"} 0\n")));
 }
 
-TEST_F(MetricsTest, SayWhyStreamsEnded) {
+TEST_F(MetricsTest, ReportWhyStreamsEnded) {
   StartDaemon(MetricsOptions());
   v1::WatchEventsRequest request;
   request.set_after_sequence(1'000'000);
@@ -133,7 +133,7 @@ TEST_F(MetricsTest, SayWhyStreamsEnded) {
   ScrapeUntil("vmeventd_streams_ended_total{reason=\"client\"} 1\n");
 }
 
-TEST_F(MetricsTest, ClientsThatDoNotReadHoldUpNeitherScrapesNorTheEnd) {
+TEST_F(MetricsTest, ClientsThatDoNotReadDelayNeitherScrapesNorTheEnd) {
   StartDaemon(MetricsOptions());
   std::vector<int> connections;
   for (int i = 0; i < 12; ++i) {
@@ -147,7 +147,7 @@ TEST_F(MetricsTest, ClientsThatDoNotReadHoldUpNeitherScrapesNorTheEnd) {
   for (const int connection : connections) close(connection);
 }
 
-TEST_F(MetricsTest, TheLogHasALineOfEachStop) {
+TEST_F(MetricsTest, TheLogHasALineForEachStop) {
   DaemonOptions options = MetricsOptions();
   options.arguments.insert(options.arguments.end(), {"--log-format", "json"});
   StartDaemon(options);

@@ -11,7 +11,7 @@ namespace {
 
 class MigrationTest : public E2eTest {};
 
-TEST_F(MigrationTest, SourceHasMigratedAwayAndTheVmLivesOnAtItsDestination) {
+TEST_F(MigrationTest, SourceMigratesAndTheVmContinuesAtItsDestination) {
   StartDaemonAndStream();
   GuestOptions options;
   options.name = "source";
@@ -41,7 +41,7 @@ TEST_F(MigrationTest, SourceHasMigratedAwayAndTheVmLivesOnAtItsDestination) {
   EXPECT_TRUE(FileAtStop("destination"));
 }
 
-TEST_F(MigrationTest, IncomingVmThatFailsBeforeItRanIsACrashWithItsExitCode) {
+TEST_F(MigrationTest, AFailedIncomingMigrationIsACrashWithItsExitCode) {
   StartDaemonAndStream();
   GuestOptions options;
   options.name = "destination";
@@ -67,7 +67,7 @@ TEST_F(MigrationTest, CancelledMigrationChangesNothing) {
   StartDaemonAndStream();
   const auto source = StartGuest({});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  // Nobody listens there; one that does is cancelled.
+  // The destination is cancelled before anything listens.
   source->manager().Execute("migrate-set-parameters", {{"max-bandwidth", 1}});
   source->manager().Execute("migrate", {{"uri", "exec:cat >/dev/null"}});
   source->manager().Execute("migrate_cancel");

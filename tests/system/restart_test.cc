@@ -1,4 +1,4 @@
-// The daemon goes and comes back: what it knew, what it missed, what its clients see of that.
+// A restart of the daemon: what it knows, what it missed, and what its clients see.
 
 #include <csignal>
 #include <functional>
@@ -20,7 +20,7 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::SizeIs;
 
-// Once for each way in which the daemon goes: the parameter is a signal.
+// Once for each way to end the daemon: the parameter is a signal.
 class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
  protected:
   void Begin() {
@@ -37,7 +37,7 @@ class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
     EndDaemon();
     Begin();
   }
-  // Has the VM say something that the daemon hears only with its monitor attached.
+  // Makes the VM send an event that the daemon receives only through its monitor.
   void WaitAttached(Guest* guest, int nth) {
     guest->manager().Execute("stop");
     stream().Wait(guest->name(), v1::EVENT_TYPE_PAUSED, nth);
@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(By, RestartTest, testing::Values(SIGKILL, SIGTERM),
                            return way.param == SIGKILL ? "Kill" : "Term";
                          });
 
-TEST_P(RestartTest, RunGoesOnUnderItsIdAndStartsOnce) {
+TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
   Begin();
   const auto guest = StartEmptyGuest("vm1");
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -91,7 +91,7 @@ TEST_P(RestartTest, PowerdownBeforeItAndStopAfterItIsAdmin) {
   EXPECT_FALSE(FileAtStop("vm1"));
 }
 
-TEST_P(RestartTest, PoweroffAfterItIsUsers) {
+TEST_P(RestartTest, PoweroffAfterItIsTheUsers) {
   Begin();
   const auto guest = StartGuest({});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -103,7 +103,7 @@ TEST_P(RestartTest, PoweroffAfterItIsUsers) {
   EXPECT_TRUE(FileAtStop("vm1"));
 }
 
-TEST_P(RestartTest, EndThatNobodySawIsUnknown) {
+TEST_P(RestartTest, UnobservedEndIsUnknown) {
   Begin();
   GuestOptions options;
   const auto user = StartGuest(options);
@@ -127,11 +127,11 @@ TEST_P(RestartTest, EndThatNobodySawIsUnknown) {
   EXPECT_EQ(stream().Wait("vm3", v1::EVENT_TYPE_STOPPED).shutdown().class_(),
             v1::SHUTDOWN_CLASS_UNKNOWN);
   for (const char* name : {"vm1", "vm2", "vm3"}) {
-    EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED") << "still once";
+    EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED") << "still only once";
   }
 }
 
-TEST_P(RestartTest, ShutdownFileStaysAsItWasWhereNobodySaw) {
+TEST_P(RestartTest, ShutdownFileIsKeptAfterAnUnobservedEnd) {
   Begin();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -144,7 +144,7 @@ TEST_P(RestartTest, ShutdownFileStaysAsItWasWhereNobodySaw) {
   EXPECT_TRUE(Exists(guest->shutdown_file()));
 }
 
-TEST_P(RestartTest, StateThatChangedUnseenIsToldBehindAGap) {
+TEST_P(RestartTest, UnobservedChangeOfStateIsPublishedAfterAGap) {
   Begin();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -156,7 +156,7 @@ TEST_P(RestartTest, StateThatChangedUnseenIsToldBehindAGap) {
   EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_PAUSED);
 }
 
-TEST_P(RestartTest, VmThatStartedUnseenIsFound) {
+TEST_P(RestartTest, UnobservedStartIsFound) {
   Begin();
   EndDaemon();
   const auto guest = StartEmptyGuest("vm1");
@@ -164,7 +164,7 @@ TEST_P(RestartTest, VmThatStartedUnseenIsFound) {
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
 }
 
-TEST_P(RestartTest, NewRunOfTheSameNameIsNotTheOldOne) {
+TEST_P(RestartTest, NewRunOfTheSameNameIsNotMistakenForTheOldOne) {
   Begin();
   auto guest = StartEmptyGuest("vm1");
   const v1::Event first = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -180,7 +180,7 @@ TEST_P(RestartTest, NewRunOfTheSameNameIsNotTheOldOne) {
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
 }
 
-TEST_P(RestartTest, ClientsCursorGoesOn) {
+TEST_P(RestartTest, ClientsCursorStaysValid) {
   Begin();
   const auto guest = StartEmptyGuest("vm1");
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -216,21 +216,21 @@ TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
   }
   output += watch.ReadUntil("\n");
   EXPECT_EQ(watch.Wait(), 0);
-  std::vector<std::string> told;
+  std::vector<std::string> shown;
   uint64_t last = 0;
   for (const auto line : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
     const auto event = nlohmann::json::parse(std::string(line));
-    told.push_back(absl::StrCat(event["vm"]["name"].get<std::string>(), " ",
-                                event["type"].get<std::string>().substr(sizeof("EVENT_TYPE"))));
+    shown.push_back(absl::StrCat(event["vm"]["name"].get<std::string>(), " ",
+                                 event["type"].get<std::string>().substr(sizeof("EVENT_TYPE"))));
     const uint64_t sequence = std::stoull(event["sequence"].get<std::string>());
     EXPECT_GT(sequence, last);
     last = sequence;
   }
-  EXPECT_THAT(told, ElementsAre("vm1 STARTED", "vm1 STOPPED", "vm2 STARTED", "vm2 STOPPED",
-                                "vm3 STARTED", "vm3 STOPPED"));
+  EXPECT_THAT(shown, ElementsAre("vm1 STARTED", "vm1 STOPPED", "vm2 STARTED", "vm2 STOPPED",
+                                 "vm3 STARTED", "vm3 STOPPED"));
 }
 
-TEST_P(RestartTest, PageTokenGoesOnAndAForgedOneIsRefused) {
+TEST_P(RestartTest, PageTokenStaysValidAndAForgedOneIsRefused) {
   Begin();
   for (const char* name : {"vm1", "vm2"}) {
     const auto guest = StartEmptyGuest(name);
@@ -290,8 +290,9 @@ TEST_P(RestartTest, StoppedVmsAreStillListed) {
   EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_STOPPED);
 }
 
-// What a monitor says while it is attached is newer than its run state, which is asked for before.
-TEST_P(RestartTest, EndThatBeganWhileTheMonitorWasAttachedIsSeen) {
+// Events while the monitor is being attached are newer than its run state, which is queried
+// earlier.
+TEST_P(RestartTest, EndDuringTheHandshakeIsSeen) {
   FakeMonitor monitor;
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   const int number = qemu.AddMonitor(watch_dir() + "/vm1.kvmd", monitor);
@@ -314,7 +315,7 @@ TEST_P(RestartTest, EndThatBeganWhileTheMonitorWasAttachedIsSeen) {
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();
 }
 
-// A VM that floods; and streams whose clients do not read before they are told to.
+// A VM that floods, and streams whose clients do not read until asked to.
 class DrainTest : public E2eTest {
  protected:
   DrainTest() : vm_(watch_dir(), "vm1") { LimitEvents(false); }
@@ -334,7 +335,7 @@ class DrainTest : public E2eTest {
     }
   };
   std::unique_ptr<Stream> OpenUnread() {
-    // A connection of its own, so that its window is its own.
+    // Its own connection, so that it has its own window.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     auto stream = std::make_unique<Stream>();
@@ -347,7 +348,7 @@ class DrainTest : public E2eTest {
     return stream;
   }
 
-  // A `vmevents watch` for STARTED and one burst that reads nothing until it gets SIGCONT.
+  // Starts a `vmevents watch` for STARTED and one burst, which reads nothing until it gets SIGCONT.
   std::unique_ptr<ChildProcess> StartStoppedWatch() {
     ChildOptions child;
     child.arguments = {"/bin/sh",
@@ -366,7 +367,7 @@ class DrainTest : public E2eTest {
                        absl::StrCat(kBurst + 1)};
     child.error_file = watch_errors();
     auto watch = std::make_unique<ChildProcess>(child);
-    WaitUntil("its first event is there", [&] { return !ReadFile(watch_output()).empty(); });
+    WaitUntil("its first event is printed", [&] { return !ReadFile(watch_output()).empty(); });
     watch->Signal(SIGSTOP);
     return watch;
   }
@@ -378,7 +379,7 @@ class DrainTest : public E2eTest {
   ChattyVm vm_;
 };
 
-TEST_F(DrainTest, EveryStreamGetsAllThatWasSeenAndThenUnavailable) {
+TEST_F(DrainTest, EveryStreamGetsAllEventsAndThenUnavailable) {
   StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   constexpr int kStreams = 8;
@@ -420,7 +421,7 @@ TEST_F(DrainTest, StopDoesNotWaitForAClientThatNeverReads) {
   EXPECT_EQ(stream().WaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
-TEST_F(DrainTest, ClientThatWasCutResumesWhereItWas) {
+TEST_F(DrainTest, ClientThatWasCutOffResumesAtItsPosition) {
   StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const auto watch = StartStoppedWatch();

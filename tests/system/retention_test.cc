@@ -1,4 +1,4 @@
-// Retention while events come.
+// Retention while events arrive.
 
 #include <algorithm>
 
@@ -24,7 +24,7 @@ class RetentionTest : public JournalTestBase {
   uint64_t oldest() { return daemon().GetServerInfo().oldest_sequence(); }
 };
 
-TEST_F(RetentionTest, OldCursorsAreToldTheOldestAndLiveStreamsLoseNothing) {
+TEST_F(RetentionTest, OldCursorsGetTheOldestSequenceAndLiveStreamsLoseNothing) {
   constexpr uint64_t kKept = 2000;
   constexpr int kBursts = 20;
   constexpr int kBurst = 1000;
@@ -67,7 +67,7 @@ TEST_F(RetentionTest, OldCursorsAreToldTheOldestAndLiveStreamsLoseNothing) {
   EXPECT_EQ(CountGaps(seen), 0u);
 }
 
-TEST_F(RetentionTest, RestartKeepsWhatRetentionKeptAndTheNumbersGoOn) {
+TEST_F(RetentionTest, RestartKeepsRetainedEventsAndContinuesTheirSequence) {
   Start("--retention-events", "100");
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1000);

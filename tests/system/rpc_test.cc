@@ -1,4 +1,4 @@
-// What any gRPC client finds: reflection, health, channelz, and answers to wrong requests.
+// What any gRPC client sees: reflection, health, channelz, and answers to invalid requests.
 
 #include "gmock/gmock.h"
 #include "tests/support/wait.h"
@@ -12,7 +12,7 @@ using testing::SizeIs;
 
 class RpcTest : public E2eTest {
  protected:
-  // How a stream with this request ends at once.
+  // How a stream with this request is refused.
   grpc::Status Refusal(const v1::WatchEventsRequest& request) {
     return EventStream(daemon().channel(), request).WaitEnd();
   }
@@ -59,7 +59,7 @@ TEST_F(RpcTest, LoopbackTcp) {
   EXPECT_EQ(info.journal_id(), daemon().GetServerInfo().journal_id());
 }
 
-TEST_F(RpcTest, SnapshotThenWhatFollows) {
+TEST_F(RpcTest, SnapshotThenLaterEvents) {
   StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -74,7 +74,7 @@ TEST_F(RpcTest, SnapshotThenWhatFollows) {
   EXPECT_EQ(TypesOf(snapshot.events()), "PAUSED");
 }
 
-TEST_F(RpcTest, AnIdleStreamBeatsAtTheIntervalThatWasAskedFor) {
+TEST_F(RpcTest, AnIdleStreamSendsProgressAtTheRequestedInterval) {
   StartDaemon();
   v1::WatchEventsRequest request;
   request.mutable_progress_interval()->set_seconds(1);

@@ -1,4 +1,4 @@
-// The daemon as a service manager sees it.
+// The daemon under a service manager.
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -47,7 +47,7 @@ class NotifySocket {
     if (size < 0) FailErrno("no notification came");
     return {text, static_cast<size_t>(size)};
   }
-  // The next notification that has come; empty: none has.
+  // The next notification that has arrived; empty: none.
   std::string ReceiveNow() const {
     char text[4096];
     const ssize_t size = recv(fd_.get(), text, sizeof(text), MSG_DONTWAIT);
@@ -73,12 +73,12 @@ class ServiceTest : public E2eTest {
     options.environment.insert(options.environment.end(), environment.begin(), environment.end());
     return std::make_unique<ChildProcess>(options);
   }
-  // A daemon whose disk hangs while hang() is there.
+  // A daemon whose disk hangs while hang() exists.
   std::unique_ptr<ChildProcess> StartOnHungDisk() {
-    return Start({absl::StrCat("LD_PRELOAD=", VMEVENTD_HUNG_DISK),
-                  // The library comes before AddressSanitizer's, and has nothing to do with it.
-                  "ASAN_OPTIONS=verify_asan_link_order=0",
-                  absl::StrCat("HUNG_DISK_WHILE=", hang())});
+    return Start(
+        {absl::StrCat("LD_PRELOAD=", VMEVENTD_HUNG_DISK),
+         // The preloaded library comes before AddressSanitizer's, and is independent of it.
+         "ASAN_OPTIONS=verify_asan_link_order=0", absl::StrCat("HUNG_DISK_WHILE=", hang())});
   }
   std::string hang() const { return dir() / "hang"; }
   void WaitUntilItWaits() const {
@@ -90,7 +90,7 @@ class ServiceTest : public E2eTest {
   const NotifySocket manager_{dir() / "notify"};
 };
 
-TEST_F(ServiceTest, TellsWhenItIsReadyReloadsAndStops) {
+TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
   const auto process = Start();
   EXPECT_THAT(manager_.Receive(), StartsWith("READY=1\nSTATUS=following 0 VMs"));
   process->Signal(SIGHUP);
@@ -101,7 +101,7 @@ TEST_F(ServiceTest, TellsWhenItIsReadyReloadsAndStops) {
   EXPECT_EQ(process->Wait(), 0);
 }
 
-TEST_F(ServiceTest, AReloadWhileItStopsSaysNothing) {
+TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
   const auto process = StartOnHungDisk();
   EXPECT_THAT(manager_.Receive(), StartsWith("READY=1"));
   std::ofstream(hang()).close();
@@ -117,7 +117,7 @@ TEST_F(ServiceTest, AReloadWhileItStopsSaysNothing) {
   EXPECT_EQ(manager_.ReceiveNow(), "");
 }
 
-TEST_F(ServiceTest, AStopThatADiskHoldsUpFailsAndNamesTheDisk) {
+TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
   const auto process = StartOnHungDisk();
   manager_.ReceiveUntil("READY=1");
   std::ofstream(hang()).close();
@@ -132,7 +132,7 @@ TEST_F(ServiceTest, AStopThatADiskHoldsUpFailsAndNamesTheDisk) {
   EXPECT_THAT(Log(), Not(HasSubstr("a client")));
 }
 
-TEST_F(ServiceTest, SaysThatItIsAliveAsLongAsItIs) {
+TEST_F(ServiceTest, NotifiesTheWatchdogWhileItWorks) {
   const auto process = Start();
   manager_.ReceiveUntil("WATCHDOG=1");
   manager_.ReceiveUntil("WATCHDOG=1");
@@ -141,7 +141,7 @@ TEST_F(ServiceTest, SaysThatItIsAliveAsLongAsItIs) {
 }
 
 TEST_F(ServiceTest, EveryThreadHasAName) {
-  StartDaemonAndStream();  // so that gRPC has its threads
+  StartDaemonAndStream();  // so that gRPC's threads exist
   const std::string tasks = absl::StrCat("/proc/", daemon().pid(), "/task");
   std::vector<std::string> names;
   for (const auto& task : std::filesystem::directory_iterator(tasks)) {
@@ -156,7 +156,7 @@ TEST_F(ServiceTest, EveryThreadHasAName) {
   }
 }
 
-TEST_F(ServiceTest, KeepsNoCapabilityThatItDoesNotNeed) {
+TEST_F(ServiceTest, KeepsOnlyTheCapabilitiesItNeeds) {
   StartDaemon();
   const std::string status = ReadFile(absl::StrCat("/proc/", daemon().pid(), "/status"));
   // CHOWN 0, DAC_OVERRIDE 1, NET_BIND_SERVICE 10, NET_ADMIN 12, SYS_PTRACE 19

@@ -1,5 +1,5 @@
-// outw PORT VALUE: one 16-bit write to an I/O port. /dev/port writes single bytes, of which QEMU
-// 7.2 does not make a write to the high half of a register.
+// outw PORT VALUE: one 16-bit write to an I/O port. /dev/port writes single bytes, which QEMU 7.2
+// does not turn into a write to the high half of a register.
 
 #include <sys/io.h>
 

@@ -1,4 +1,4 @@
-"""Drives tests/support/fake_qemu, as FakeQemu of tests/support/fake_qemu.h does."""
+"""Drives tests/support/fake_qemu, like FakeQemu in tests/support/fake_qemu.h."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ BEHAVIOR = {
 
 
 def encode(value):
-    """CBOR, as far as the fake speaks it."""
+    """Encodes the subset of CBOR that the fake uses."""
     def head(major, number):
         if number < 24:
             return bytes([major << 5 | number])
@@ -37,7 +37,7 @@ def encode(value):
 
 
 def decode(data, at=0):
-    """The value at `at` of CBOR data, and where the next begins."""
+    """Returns the value at `at` of CBOR data, and the start of the next one."""
     major, low = data[at] >> 5, data[at] & 31
     at += 1
     if major == 7:
@@ -60,12 +60,12 @@ def decode(data, at=0):
 
 
 class FakeQemu:
-    """A process of its own, which serves QMP on its sockets and does what it is asked to."""
+    """A process that serves QMP on its sockets and executes requests."""
 
     def __init__(self, program):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         leash, self._leash = os.pipe()
-        # Out of the way of the descriptors 3 and 4, where the fake looks for them.
+        # Keeps the descriptors 3 and 4 free, which the fake uses.
         channel = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 64)
         leash_end = fcntl.fcntl(leash, fcntl.F_DUPFD_CLOEXEC, 64)
         self.pid = os.posix_spawn(program, [program], os.environ, file_actions=[

@@ -18,7 +18,7 @@ from fake_qemu import FakeQemu
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROTO = ROOT / "proto/vmeventd/v1/vm_events.proto"
-PATIENCE = 30  # seconds until what has to happen has not happened
+PATIENCE = 30  # seconds before a wait fails
 STUBS = tempfile.TemporaryDirectory()
 
 
@@ -46,7 +46,7 @@ PROGRAMS = {}  # vmeventd, fake_qemu: set by the test program
 
 
 class Timeout(AssertionError):
-    """What had to happen did not."""
+    """An expected condition did not come true."""
 
 
 class Impossible(Exception):
@@ -54,14 +54,14 @@ class Impossible(Exception):
 
 
 def wait_until(what, condition):
-    """The first true value of `condition`, called until it has one."""
+    """Calls `condition` until its value is true, and returns that."""
     deadline = time.monotonic() + PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise Timeout(f"waited in vain until {what}")
+            raise Timeout(f"timed out waiting until {what}")
         time.sleep(0.005)
 
 
@@ -78,7 +78,7 @@ def type_name(event):
 
 
 class Stream:
-    """A WatchEvents stream, which keeps all that it got."""
+    """A WatchEvents stream that records everything it receives."""
 
     def __init__(self, world, request, channel=None):
         self.messages = []
@@ -105,7 +105,7 @@ class Stream:
             self._changed.notify_all()
 
     def wait(self, what, condition):
-        """The first true value of `condition()`; fails where the stream has ended before."""
+        """Waits for a true value of `condition()` and returns it; fails if the stream ends first."""
         with self._changed:
             deadline = time.monotonic() + PATIENCE
             while True:
@@ -114,7 +114,7 @@ class Stream:
                     return value
                 left = deadline - time.monotonic()
                 if left <= 0 or (self.error and not condition()):
-                    raise Timeout(f"waited in vain until {what}; events: "
+                    raise Timeout(f"timed out waiting until {what}; events: "
                                   f"{[type_name(e) + ' ' + e.vm.name for e in self.events]}, "
                                   f"error: {self.error}")
                 self._changed.wait(left)
@@ -123,11 +123,11 @@ class Stream:
         def find():
             found = [e for e in self.events if type_name(e) == kind and e.vm.name == name]
             return found[nth - 1] if len(found) >= nth else None
-        return self.wait(f"event {nth} of the type {kind} of {name} comes", find)
+        return self.wait(f"event {nth} of the type {kind} of {name} arrives", find)
 
     def wait_end(self):
         self._reader.join(PATIENCE)
-        assert not self._reader.is_alive(), "the stream goes on"
+        assert not self._reader.is_alive(), "the stream did not end"
         return self.error.code() if self.error else grpc.StatusCode.OK
 
     def types(self, name="vm1"):
@@ -139,7 +139,7 @@ class Stream:
 
 
 class World:
-    """A directory of monitors, the daemon that watches it, and what a check started."""
+    """A directory of monitors, the daemon that watches it, and everything a check started."""
 
     def __init__(self):
         self._directory = tempfile.TemporaryDirectory(prefix="vmc-")
@@ -159,7 +159,7 @@ class World:
     # The daemon.
 
     def start(self, *arguments):
-        """Starts the daemon with these in addition, and waits until it serves."""
+        """Starts the daemon with additional arguments, and waits until it serves."""
         self.arguments = list(arguments)
         command = [PROGRAMS["vmeventd"], "--state-dir", str(self.state)]
         for watch in self.watches:
@@ -175,7 +175,7 @@ class World:
         return self
 
     def small_disk(self):
-        """Gives the state directory, before the daemon starts, a disk of 1 MiB."""
+        """Puts the state directory on a disk of 1 MiB, before the daemon starts."""
         self.state.mkdir(mode=0o750)
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0750", "tmpfs", self.state],
                               check=False, capture_output=True, text=True)
@@ -236,11 +236,11 @@ class World:
     # VMs.
 
     def vm(self, name="vm1", directory=None, **behavior):
-        """A fake QEMU with a monitor that is followed."""
+        """A fake QEMU with a followed monitor."""
         qemu = FakeQemu(PROGRAMS["fake_qemu"])
         self._closing.append(qemu)
         qemu.path = str(pathlib.Path(directory or self.monitors) / f"{name}.kvmd")
-        # What a QEMU that is gone has left there, as QEMU itself does.
+        # Removes a socket left by an earlier QEMU, as QEMU itself does.
         pathlib.Path(qemu.path).unlink(missing_ok=True)
         qemu.add_monitor(qemu.path, **behavior)
         return qemu
@@ -263,7 +263,7 @@ class World:
         return self.watch(from_oldest=True, **request)
 
     def call(self, method, request=None, **fields):
-        """The answer, or the RpcError of a call."""
+        """Calls a method; returns its answer or the RpcError."""
         kind = getattr(pb, method + "Request")
         try:
             return getattr(self.stub, method)(request or kind(**fields), timeout=PATIENCE)
@@ -271,7 +271,7 @@ class World:
             return error
 
     def call_raw(self, method, request):
-        """The same with the bytes of a request; the answer is bytes."""
+        """The same with an encoded request and answer."""
         try:
             return self.channel.unary_unary(f"/vmeventd.v1.VmEventService/{method}")(
                 request, timeout=PATIENCE)
@@ -283,13 +283,13 @@ class World:
         return pb.Vm() if isinstance(answer, grpc.RpcError) else answer.vm
 
     def declare(self, name="vm1", actor="who", reason="why", **fields):
-        """The intent that was declared."""
+        """Declares an intent and returns it."""
         answer = self.call("DeclareIntent", vm_name=name, actor=actor, reason=reason, **fields)
         assert code(answer) == "OK", answer
         return answer.intent
 
     def refused(self, status, method, **fields):
-        """The message of a call that answers with this status."""
+        """Checks that a call fails with this status, and returns its message."""
         answer = self.call(method, **fields)
         assert code(answer) == status, f"{method} {fields}: {code(answer)}, not {status}: {answer}"
         return answer.details()
@@ -298,7 +298,7 @@ class World:
         return self.call("GetServerInfo")
 
     def events(self, **fields):
-        """All events that ListEvents has, page by page."""
+        """All events of ListEvents, page by page."""
         found = []
         token = ""
         while True:
@@ -320,7 +320,7 @@ class World:
 
 
 def code(answer):
-    """The name of the status of what World.call returned."""
+    """The name of the status of a result of World.call."""
     return answer.code().name if isinstance(answer, grpc.RpcError) else "OK"
 
 

@@ -102,7 +102,7 @@ def host_reset_exit(world):
     expect(end(world, shutdown(False, "host-qmp-system-reset")), ADMIN, "HOST_RESET_EXIT")
 
 
-elsewhere("tests/system/migration_test.cc:MigrationTest.SourceHasMigratedAwayAndTheVmLivesOnAtItsDestination",
+elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmContinuesAtItsDestination",
           "ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY",
           "the VM runs elsewhere; this process was the source")
 

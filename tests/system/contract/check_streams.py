@@ -10,7 +10,7 @@ from world import Stream, pb, qmp, type_name, wait_until
 headline("file", "The public contract of vmeventd: VM lifecycle events of one hypervisor node.")
 elsewhere("tests/system/contract/CMakeLists.txt:NAME.contract_check", "file",
           "Field numbers and names are stable within v1: fields are only added.")
-elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageThatAReplayFindsWhileItRuns", "VmEventService",
+elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageFoundByAReplay", "VmEventService",
           "If a stream stays open while the journal is replaced, its sequences continue to "
           "increase;")
 headline("VmEventService", "Events and state of the VMs on one node.",

@@ -37,7 +37,7 @@ std::string StreamName(const ClientHistory& client, size_t stream) {
   return absl::StrCat("client ", client.name, ", stream ", stream, ": ");
 }
 
-// The journal by sequence.
+// The journal, indexed by sequence.
 class JournalIndex {
  public:
   explicit JournalIndex(const History& history) {
@@ -47,7 +47,7 @@ class JournalIndex {
     const auto found = events_.find(sequence);
     return found == events_.end() ? nullptr : found->second;
   }
-  // Those in (after, last].
+  // Visits the events in (after, last].
   template <typename Visitor>
   void ForEach(uint64_t after, uint64_t last, const Visitor& visitor) const {
     for (auto it = events_.upper_bound(after); it != events_.end() && it->first <= last; ++it) {
@@ -84,7 +84,7 @@ std::string Describe(const RunHistory& run, const std::vector<const v1::Event*>&
   return text;
 }
 
-// The life in which `time` lies, -1 if none.
+// The life of the daemon at `time`; -1: none.
 int LifeAt(const History& history, absl::Time time) {
   for (size_t i = history.lives.size(); i-- > 0;) {
     if (history.lives[i].begin <= time) {
@@ -105,13 +105,13 @@ std::string LifeText(const History& history, int life) {
                       history.lives[static_cast<size_t>(life)].how);
 }
 
-// Visits each run of the journal that belongs to a process of the harness and has ended.
+// Visits each ended run of the journal that belongs to a process of the harness.
 template <typename Visitor>
 void ForEachStopped(const History& history, const Visitor& visitor) {
   const auto processes = ByProcess(history);
   for (const auto& [run_id, events] : ByRun(history)) {
     const v1::Event& last = *events.back();
-    if (last.type() != v1::EVENT_TYPE_STOPPED) continue;  // CheckRuns tells
+    if (last.type() != v1::EVENT_TYPE_STOPPED) continue;  // CheckRuns reports it
     const auto process = processes.find({last.vm().name(), last.vm().pid()});
     if (process == processes.end() || process->second->acts.empty()) continue;  // likewise
     visitor(*process->second, events, last);
@@ -230,7 +230,7 @@ Findings CheckResumption(const History& history) {
           position = delivery.sequence;
         } else {
           findings.push_back(absl::StrCat(where, "event ", delivery.sequence,
-                                          " came again: all up to ", position, " had come"));
+                                          " was repeated: all up to ", position, " had arrived"));
         }
       }
       position = std::max(position, stream.position);
@@ -270,7 +270,7 @@ Findings CheckJournal(const History& history) {
   for (const v1::Event& event : history.journal) {
     if (event.sequence() != expected) {
       findings.push_back(
-          absl::StrCat("the journal goes on with ", Text(event), " where ", expected, " is due"));
+          absl::StrCat("the journal continues with ", Text(event), " where ", expected, " is due"));
     }
     if (!event.durable()) findings.push_back(Text(event) + " is in the journal as not durable");
     expected = event.sequence() + 1;
@@ -280,7 +280,7 @@ Findings CheckJournal(const History& history) {
   };
   if (!std::equal(history.journal.begin(), history.journal.end(), history.listed.begin(),
                   history.listed.end(), same)) {
-    findings.push_back(absl::StrCat("ListEvents tells ", history.listed.size(),
+    findings.push_back(absl::StrCat("ListEvents returns ", history.listed.size(),
                                     " events that are not the ", history.journal.size(),
                                     " of the journal"));
   }
@@ -294,7 +294,7 @@ Findings CheckJournal(const History& history) {
 Findings CheckRuns(const History& history) {
   Findings findings;
   const auto processes = ByProcess(history);
-  std::map<RunKey, std::string> told;
+  std::map<RunKey, std::string> seen;
   for (const auto& [run_id, events] : ByRun(history)) {
     const v1::VmRef& vm = events.front()->vm();
     const RunKey key{vm.name(), vm.pid()};
@@ -305,7 +305,7 @@ Findings CheckRuns(const History& history) {
       continue;
     }
     const std::string details = Describe(*process->second, events);
-    if (const auto [other, is_new] = told.emplace(key, run_id); !is_new) {
+    if (const auto [other, is_new] = seen.emplace(key, run_id); !is_new) {
       findings.push_back(absl::StrCat(where, "is run ", other->second, " already", details));
     }
     const auto count = [&events = events](v1::EventType type) {
@@ -322,9 +322,9 @@ Findings CheckRuns(const History& history) {
     }
   }
   for (const RunHistory& run : history.runs) {
-    if (!run.must_be_told || told.count({run.name, run.pid}) != 0) continue;
+    if (!run.must_be_published || seen.count({run.name, run.pid}) != 0) continue;
     findings.push_back(absl::StrCat(run.name, "/", run.pid,
-                                    " was told of and is not in the journal", Describe(run, {})));
+                                    " was published and is not in the journal", Describe(run, {})));
   }
   return findings;
 }
@@ -362,7 +362,7 @@ Findings CheckFiles(const History& history) {
       if (*run.file_after == user) return;
     } else {
       if (!run.file_before.has_value() || *run.file_after == *run.file_before) return;
-      // A life that knew the class, and could not tell it any more, had seen to the file.
+      // An earlier life that knew the class, but could not publish it, has handled the file.
       if (*run.file_after == (TrueClass(run) == v1::SHUTDOWN_CLASS_USER)) return;
     }
     findings.push_back(absl::StrCat(where, "STOPPED says ", Class(says), " and the file is ",

@@ -6,8 +6,8 @@
 
 #include "tests/system/crash/history.h"
 
-// What must hold of a history, whatever was killed when. Each check returns what it found wrong,
-// one text a finding; none changes anything or looks outside its argument.
+// What must hold for a history, whatever was killed when. Each check returns its findings, one text
+// each; none changes anything or reads anything but its argument.
 
 namespace vmeventd::crash {
 
@@ -15,33 +15,33 @@ using Findings = std::vector<std::string>;
 
 // Every durable event that a client received is in the journal, with the same bytes.
 Findings CheckNothingIsLost(const History& history);
-// On each stream the sequences increase, and nothing that matches was left out between its first
-// and its last position.
+// On each stream the sequences increase, and no matching event is missing between its first and its
+// last position.
 Findings CheckStreamsAreComplete(const History& history);
-// A client that resumes was never refused, began each stream where the last one ended, and got
+// A resuming client was never refused, began each stream where the last one ended, and received
 // nothing twice.
 Findings CheckResumption(const History& history);
-// A snapshot lists just the runs that were open as of its sequence.
+// A snapshot lists exactly the runs that were open as of its sequence.
 Findings CheckSnapshots(const History& history);
-// The journal is numbered without a hole, its events are durable, and ListEvents tells the same in
-// both orders.
+// The journal is numbered without a hole, its events are durable, and ListEvents returns the same
+// in both orders.
 Findings CheckJournal(const History& history);
 // Every run has one STARTED, first, and one STOPPED, last; it is one process of the harness, which
-// has no second run; every process that was told of has its run.
+// has no second run; every process that was published has its run.
 Findings CheckRuns(const History& history);
 // Each STOPPED has a class that truth.h allows.
 Findings CheckClasses(const History& history);
-// The shutdown files are as the STOPPED say, and STOPPED says whether it was written.
+// The shutdown files match the STOPPED events, and STOPPED states whether the file was written.
 Findings CheckFiles(const History& history);
-// ListVms of the last daemon tells all runs as stopped.
+// ListVms of the last daemon lists all runs as stopped.
 Findings CheckListing(const History& history);
-// The probes were answered as they have to be.
+// Every probe got the expected answer.
 Findings CheckProbes(const History& history);
 
 // All of the above.
 Findings CheckAll(const History& history);
 
-// Whether an event passes a filter, by the contract's words.
+// Whether an event passes a filter, according to the contract.
 bool Passes(const v1::Event& event, const v1::EventFilter& filter);
 
 }  // namespace vmeventd::crash

@@ -1,4 +1,4 @@
-// Each check finds what it looks for in a history that was good before.
+// Each check finds the fault that is put into a correct history.
 
 #include "tests/system/crash/checks.h"
 
@@ -38,10 +38,10 @@ class ChecksTest : public testing::Test {
     run.name = name;
     run.pid = pid;
     run.acts = {{end, 0}};
-    run.must_be_told = true;
+    run.must_be_published = true;
     run.file_before = false;
     run.file_after = file;
-    run.log = {"as the test says"};
+    run.log = {"made by the test"};
     history_.runs.push_back(run);
     v1::Vm vm;
     *vm.mutable_ref() = stopped.vm();
@@ -62,7 +62,7 @@ class ChecksTest : public testing::Test {
     return history_.journal.back();
   }
 
-  // A stream with the events (after, last].
+  // A stream that delivered the events (after, last].
   StreamHistory StreamOf(uint64_t after, uint64_t last) const {
     StreamHistory stream;
     stream.start = after == 0 ? StreamStart::kOldest : StreamStart::kAfter;
@@ -97,7 +97,7 @@ TEST_F(ChecksTest, EventThatTheJournalLacks) {
   EXPECT_THAT(CheckNothingIsLost(history_), ElementsAre(HasSubstr("does not have it")));
 }
 
-TEST_F(ChecksTest, EventThatTheJournalHasOtherwise) {
+TEST_F(ChecksTest, EventThatDiffersInTheJournal) {
   history_.journal[1].set_message("other");
   EXPECT_THAT(CheckNothingIsLost(history_), ElementsAre(HasSubstr("has sequence: 2")));
 }
@@ -108,7 +108,7 @@ TEST_F(ChecksTest, EventThatWasNotDurableMayBeLost) {
   EXPECT_THAT(CheckNothingIsLost(history_), IsEmpty());
 }
 
-TEST_F(ChecksTest, EventThatAStreamLeftOut) {
+TEST_F(ChecksTest, EventMissingOnAStream) {
   first_stream().deliveries.erase(first_stream().deliveries.begin());
   EXPECT_THAT(CheckStreamsAreComplete(history_),
               ElementsAre(HasSubstr("#1 STARTED vm1/11 was left out")));
@@ -131,7 +131,7 @@ TEST_F(ChecksTest, EventTwiceOnAStream) {
   EXPECT_THAT(CheckStreamsAreComplete(history_), ElementsAre(HasSubstr("event 2 came after 2")));
 }
 
-TEST_F(ChecksTest, EventThatTheFilterDoesNotLetThrough) {
+TEST_F(ChecksTest, EventThatTheFilterExcludes) {
   history_.clients[0].filter.add_vm_names("vm2");
   EXPECT_THAT(CheckStreamsAreComplete(history_),
               ElementsAre(HasSubstr("does not match"), HasSubstr("does not match")));
@@ -142,7 +142,7 @@ TEST_F(ChecksTest, EventAgainAfterAResumption) {
   second_stream().deliveries.insert(second_stream().deliveries.begin(),
                                     first_stream().deliveries.back());
   EXPECT_THAT(CheckResumption(history_),
-              ElementsAre(HasSubstr("began after 1"), HasSubstr("event 2 came again")));
+              ElementsAre(HasSubstr("began after 1"), HasSubstr("event 2 was repeated")));
 }
 
 TEST_F(ChecksTest, CursorThatIsRefused) {
@@ -178,11 +178,11 @@ TEST_F(ChecksTest, JournalWithAnEventThatIsNotDurable) {
   EXPECT_THAT(CheckJournal(history_), Contains(HasSubstr("not durable")));
 }
 
-TEST_F(ChecksTest, ListEventsThatTellsSomethingElse) {
+TEST_F(ChecksTest, ListEventsThatDiffers) {
   history_.listed.pop_back();
   std::swap(history_.listed_newest_first[0], history_.listed_newest_first[1]);
   EXPECT_THAT(CheckJournal(history_),
-              ElementsAre(HasSubstr("ListEvents tells 3"), HasSubstr("newest_first")));
+              ElementsAre(HasSubstr("ListEvents returns 3"), HasSubstr("newest_first")));
 }
 
 TEST_F(ChecksTest, RunThatStartsTwiceOrNotFirst) {
@@ -198,7 +198,7 @@ TEST_F(ChecksTest, RunThatStopsTwice) {
   EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("2 STOPPED")));
 }
 
-TEST_F(ChecksTest, RunThatGoesOnAfterItsEnd) {
+TEST_F(ChecksTest, RunThatContinuesAfterItsEnd) {
   AddEvent("vm1", 11, v1::EVENT_TYPE_RESET);
   EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("1 STOPPED, one is due, last")));
 }
@@ -216,7 +216,7 @@ TEST_F(ChecksTest, RunThatIsNoProcess) {
 
 TEST_F(ChecksTest, ProcessThatIsNotInTheJournal) {
   history_.journal.resize(2);
-  EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("vm2/12 was told of")));
+  EXPECT_THAT(CheckRuns(history_), ElementsAre(HasSubstr("vm2/12 was published")));
 }
 
 TEST_F(ChecksTest, WrongClass) {
@@ -225,7 +225,7 @@ TEST_F(ChecksTest, WrongClass) {
               ElementsAre(AllOf(HasSubstr("says CRASH"), HasSubstr("it may say USER"))));
 }
 
-TEST_F(ChecksTest, UnknownOnlyWhereTheEndMayHaveBeenMissed) {
+TEST_F(ChecksTest, UnknownOnlyIfTheEndMayHaveBeenMissed) {
   history_.journal[1].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_UNKNOWN);
   EXPECT_THAT(CheckClasses(history_), ElementsAre(HasSubstr("says UNKNOWN")));
   history_.runs[0].acts[0].seen_by = -1;
@@ -252,7 +252,7 @@ TEST_F(ChecksTest, FileThatAnUnknownEndTouched) {
   history_.runs[1].file_after = true;
   EXPECT_THAT(CheckFiles(history_), ElementsAre(HasSubstr("says UNKNOWN and the file is there")));
   history_.runs[1].acts[0].deed = Deed::kGuestShutdown;
-  EXPECT_THAT(CheckFiles(history_), IsEmpty()) << "an earlier life had seen to it";
+  EXPECT_THAT(CheckFiles(history_), IsEmpty()) << "an earlier life handled it";
 }
 
 TEST_F(ChecksTest, StoppedThatIsWrongAboutItsFile) {

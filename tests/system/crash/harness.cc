@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/files.h"
 #include "tests/support/wait.h"
 #include "tests/system/crash/journal_file.h"
 
@@ -20,14 +20,14 @@ namespace {
 using e2e::Exists;
 using e2e::WaitUntil;
 
-// So short that no sleep is exact enough.
+// Busy-waits: no sleep is exact enough.
 void Spin(absl::Duration duration) {
   const absl::Time end = absl::Now() + duration;
   while (absl::Now() < end) {
   }
 }
 
-// Part of what is tried, not a way to wait for something.
+// A pause that is part of the scenario, not a way to wait for something.
 void Idle(absl::Duration duration) {
   poll(nullptr, 0, static_cast<int>(absl::ToInt64Milliseconds(duration)));
 }
@@ -126,7 +126,7 @@ void Harness::Round() {
 }
 
 void Harness::StartUp() {
-  // Up to the end of the first scan takes some tens of milliseconds.
+  // The time up to the end of the first scan is some tens of milliseconds.
   constexpr uint64_t kMaxStartMicros = 60'000;
   while (random_.Percent(20)) {
     StartDaemon(false);
@@ -135,7 +135,7 @@ void Harness::StartUp() {
     EndDaemon(SIGKILL, "kill -9 while it started");
   }
   if (random_.Percent(85)) return StartDaemon(true);
-  StartDaemon(false);  // and things happen while it starts
+  StartDaemon(false);  // things happen while it starts
   DoSomething();
   DoSomething();
   daemon_->WaitReady();
@@ -172,7 +172,7 @@ void Harness::KillAfterEnd() {
   if (slot != nullptr) FinishEnd(slot);
 }
 
-// Between the file and the event.
+// Kills it between the file and the event.
 void Harness::KillAtShutdownFile() {
   Slot* const slot = BeginSomeEnd({Deed::kGuestShutdown, Deed::kGuestReset});
   const absl::Time deadline = absl::Now() + absl::Milliseconds(50);
@@ -236,7 +236,7 @@ void Harness::DoSomething() {
   if (slot->vm->lingers()) return FinishEnd(slot);
   slot->vm->set_round(round_);
   const uint64_t dice = random_.Below(100);
-  // A run of many deeds is of no more use than several runs.
+  // A run with many deeds is no more useful than several runs.
   constexpr size_t kMaxDeeds = 6;
   const std::vector<Deed> deeds = slot->vm->Deeds();
   if (dice < 45) return slot->vm->Chat(&random_, now_);
@@ -253,8 +253,8 @@ bool Harness::Settle(Slot* slot) {
   const bool can_wait = daemon_ != nullptr && sightings_.started(last.name, last.pid);
   if (can_wait && random_.Percent(60)) {
     if (!sightings_.WaitStopped(last.name, last.pid, e2e::kPatience)) {
-      e2e::Fail(
-          absl::StrCat("no STOPPED of ", last.name, "/", last.pid, " has come: ", last.log.back()));
+      e2e::Fail(absl::StrCat("no STOPPED of ", last.name, "/", last.pid,
+                             " has arrived: ", last.log.back()));
     }
   }
   return sightings_.stopped(last.name, last.pid);
@@ -308,14 +308,14 @@ void Harness::EndEverything() {
     slot.vm->set_round(round_);
     const RunHistory& run = slot.vm->history();
     if (!slot.vm->ended()) {
-      WaitUntil(run.name + " is told of", [&] { return sightings_.started(run.name, run.pid); });
+      WaitUntil(run.name + " is published", [&] { return sightings_.started(run.name, run.pid); });
       slot.vm->BeginEnd(random_.Pick(slot.vm->Ends()), false, now_);
     }
     FinishEnd(&slot);
   }
   for (RunHistory& run : history_.runs) {
-    run.must_be_told = sightings_.started(run.name, run.pid);
-    if (run.must_be_told && !sightings_.WaitStopped(run.name, run.pid, e2e::kPatience)) {
+    run.must_be_published = sightings_.started(run.name, run.pid);
+    if (run.must_be_published && !sightings_.WaitStopped(run.name, run.pid, e2e::kPatience)) {
       e2e::Fail(absl::StrCat("no STOPPED of ", run.name, "/", run.pid, ": ", run.log.back()));
     }
   }

@@ -21,25 +21,25 @@ struct HarnessOptions {
   int rounds = 25;
   int fakes = 12;
   int real = 2;
-  int subscribers = 9;       // at least; one of each kind, and the rest of the plain one
-  std::string directory;     // empty; all that is made is in it
+  int subscribers = 9;       // at least; one of each kind, the rest plain
+  std::string directory;     // must be empty; holds all files
   std::string fake_program;  // the fake QEMU's
 };
 
-// Kills the daemon again and again while VMs start, speak and end and clients follow. Random
-// choices come from the seed; what the kernel makes of them is its own choice. The main thread.
+// Kills the daemon again and again while VMs start, send events and end, and clients follow. The
+// seed determines all random choices; timing is up to the kernel. Main thread.
 class Harness {
  public:
   explicit Harness(HarnessOptions options);
 
-  // All rounds, the end of all VMs and the questions to the last daemon. Throws where it cannot go
-  // on, for example when the daemon does not start or ends by itself.
+  // Runs all rounds, ends all VMs and queries the last daemon. Throws if it cannot continue, for
+  // example when the daemon does not start or ends by itself.
   History Run();
 
   int round() const { return round_; }
 
  private:
-  // A place for one VM after another of the same name.
+  // Runs one VM after another of the same name.
   struct Slot {
     std::string name;
     bool real = false;
@@ -65,15 +65,14 @@ class Harness {
   void KillInBurst();
   void Drain();
 
-  // One random thing to one random slot.
+  // Does one random thing to one random slot.
   void DoSomething();
   void StartVm(Slot* slot);
-  // Waits for what is still to be told of the slot's last run, where that can be; true: nothing
-  // more will come of it.
+  // Waits for the outstanding events of the slot's last run, if possible; true: no more will come.
   bool Settle(Slot* slot);
-  // Begins an end of a VM that runs, one that is followed if there is any; null: none runs.
+  // Begins the end of a running VM, preferably a followed one; null: none runs.
   Slot* BeginSomeEnd(const std::vector<Deed>& deeds);
-  // Puts the run away once its process is gone.
+  // Archives the run once its process is gone.
   void FinishEnd(Slot* slot);
   std::vector<Slot*> Running(bool followed);
 

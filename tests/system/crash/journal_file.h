@@ -7,8 +7,8 @@
 
 namespace vmeventd::crash {
 
-// Reads the journal's file as anybody may, docs/journal.md, into history->journal and journal_id.
-// Throws where it cannot be read.
+// Reads the journal's file as docs/journal.md describes it, into history->journal and journal_id.
+// Throws if it cannot be read.
 void ReadJournalFile(const std::string& path, History* history);
 
 }  // namespace vmeventd::crash

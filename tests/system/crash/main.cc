@@ -2,8 +2,8 @@
 //
 //   crash_test [--seed N] [--rounds N] [--fakes N] [--real N] [--subscribers N]
 //
-// Rounds beyond kRoundsAtOnce are played as several games, each with a seed and a journal of its
-// own. Exits 0 if every check held.
+// More than kRoundsAtOnce rounds are split into several games, each with its own seed and journal.
+// Exits 0 if every check passed.
 
 #include <cstdlib>
 #include <exception>
@@ -14,7 +14,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/system/crash/checks.h"
 #include "tests/system/crash/harness.h"
 
@@ -22,9 +22,9 @@ namespace vmeventd::crash {
 namespace {
 
 constexpr int kRoundsAtOnce = 100;
-constexpr size_t kMaxTold = 30;
+constexpr size_t kMaxPrinted = 30;
 
-// Keeps the daemon's log and its journal for the developer.
+// Keeps the daemon's log and journal for inspection.
 void Keep(const std::string& directory, uint64_t seed) {
   const std::string kept = absl::StrCat("/tmp/vmeventd-crash-", seed);
   std::filesystem::remove_all(kept);
@@ -50,7 +50,7 @@ std::string Summary(const History& history) {
 }
 
 bool Play(HarnessOptions options) {
-  const e2e::TempDir directory;
+  const TemporaryDirectory directory;
   options.directory = directory.path();
   std::cout << "crash_test --seed " << options.seed << " --rounds " << options.rounds << " --fakes "
             << options.fakes << " --real " << options.real << " --subscribers "
@@ -66,7 +66,7 @@ bool Play(HarnessOptions options) {
   }
   if (findings.empty()) return true;
   std::cout << "seed " << options.seed << ": " << findings.size() << " findings" << std::endl;
-  for (size_t i = 0; i < findings.size() && i < kMaxTold; ++i) {
+  for (size_t i = 0; i < findings.size() && i < kMaxPrinted; ++i) {
     std::cout << "  " << findings[i] << std::endl;
   }
   Keep(directory.path(), options.seed);

@@ -13,7 +13,7 @@
 
 namespace vmeventd::crash {
 
-// What any client has been told so far, for the harness to wait on. Any thread.
+// What clients have received so far, for the harness to wait on. Any thread.
 class Sightings {
  public:
   void Add(const v1::Event& event);
@@ -23,7 +23,7 @@ class Sightings {
   // When the daemon last observed something that came through the VM's monitor.
   absl::Time heard_of(const std::string& name, int64_t pid) const;
 
-  // False: it has not come within `patience`.
+  // False: it did not arrive within `patience`.
   bool WaitStopped(const std::string& name, int64_t pid, absl::Duration patience) const;
 
  private:
@@ -36,7 +36,7 @@ class Sightings {
 
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  std::map<std::pair<std::string, int64_t>, Seen> seen_;  // under mutex_
+  std::map<std::pair<std::string, int64_t>, Seen> seen_;  // guarded by mutex_
 };
 
 }  // namespace vmeventd::crash

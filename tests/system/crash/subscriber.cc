@@ -7,7 +7,7 @@
 namespace vmeventd::crash {
 namespace {
 
-// The shortest that the contract allows.
+// The shortest interval that the contract allows.
 constexpr absl::Duration kProgressInterval = absl::Seconds(1);
 
 std::unique_ptr<v1::VmEventService::Stub> MakeStub(const std::string& address) {
@@ -15,7 +15,7 @@ std::unique_ptr<v1::VmEventService::Stub> MakeStub(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMs);
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // its own connection
   return v1::VmEventService::NewStub(
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
 }
@@ -79,7 +79,7 @@ std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> Subscriber::Open(
     if (stop_) return nullptr;
     StreamHistory stream;
     stream.start = options_.start;
-    // The last stream that got a position says where to go on.
+    // The last stream that received a position determines where to continue.
     const auto last =
         std::find_if(history_.streams.rbegin(), history_.streams.rend(),
                      [](const StreamHistory& earlier) { return !earlier.journal_id.empty(); });
@@ -117,9 +117,9 @@ void Subscriber::ReadStream() {
   stream.end = status.error_code();
   stream.end_message = status.error_message();
   if (stream.end == grpc::StatusCode::OUT_OF_RANGE) {
-    stop_ = true;  // the checks will tell; to ask again would tell no more
+    stop_ = true;  // the checks will report it; retrying adds nothing
   } else if (stream.journal_id.empty()) {
-    history_.streams.pop_back();  // the daemon went before it said anything: nothing to check
+    history_.streams.pop_back();  // the daemon ended before it sent anything: nothing to check
   }
 }
 
@@ -129,7 +129,7 @@ void Subscriber::Take(const v1::WatchEventsResponse& response) {
   StreamHistory& stream = history_.streams.back();
   if (response.has_progress()) {
     stream.journal_id = response.progress().journal_id();
-    // The one that opens a snapshot tells where it will be.
+    // The Progress that opens a snapshot gives its future position.
     if (stream.start != StreamStart::kSnapshot || stream.snapshot_sequence.has_value()) {
       stream.position = std::max(stream.position, response.progress().sequence());
     }

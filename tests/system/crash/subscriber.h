@@ -18,35 +18,35 @@ namespace vmeventd::crash {
 struct SubscriberOptions {
   std::string name;
   std::string address;  // the daemon's, for gRPC
-  // How each stream begins; kAfter: the first one from the oldest event on, each later one where
-  // the one before it ended, as the contract says.
+  // How each stream begins; kAfter: the first one at the oldest event, each later one where the
+  // previous one ended, as the contract requires.
   StreamStart start = StreamStart::kAfter;
   v1::EventFilter filter;
   absl::Duration pause;  // after each message
 };
 
-// A client that opens one stream after another, on a thread of its own, and writes down all that
-// comes.
+// A client that opens one stream after another, on its own thread, and records everything it
+// receives.
 class Subscriber {
  public:
-  // `sightings` outlives the subscriber.
+  // `sightings` must outlive the subscriber.
   Subscriber(SubscriberOptions options, Sightings* sightings);
   ~Subscriber();
   Subscriber(const Subscriber&) = delete;
   Subscriber& operator=(const Subscriber&) = delete;
 
   const std::string& name() const { return options_.name; }
-  // From now on without its pauses.
+  // Stops pausing from now on.
   void HurryUp();
-  // Whether everything up to `sequence` has come on the stream that is open; or never will, because
-  // the daemon has refused the client.
+  // Whether the open stream has delivered everything up to `sequence`; also true if it never will,
+  // because the daemon refused the client.
   bool HasReached(uint64_t sequence) const;
-  // Ends its stream, and returns what happened. Once.
+  // Ends its stream and returns its history. Call it once.
   ClientHistory Stop();
 
  private:
   void Run();
-  // Opens the next stream, or returns null: it is to stop.
+  // Opens the next stream; null: the subscriber is to stop.
   std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> Open(grpc::ClientContext* context);
   void ReadStream();
   void Take(const v1::WatchEventsResponse& response);
@@ -57,9 +57,9 @@ class Subscriber {
   std::unique_ptr<v1::VmEventService::Stub> stub_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  // All below under mutex_.
+  // All below is guarded by mutex_.
   ClientHistory history_;
-  grpc::ClientContext* context_ = nullptr;  // of the stream that is open
+  grpc::ClientContext* context_ = nullptr;  // of the open stream
   bool hurry_ = false;
   bool stop_ = false;
   std::thread thread_;

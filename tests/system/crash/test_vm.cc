@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-// One line as QEMU 7.2 sends it.
+// One line in the format of QEMU 7.2.
 std::string Qmp(const std::string& name, const json& data = json::object()) {
   const int64_t now = absl::ToUnixMicros(absl::Now());
   constexpr int64_t kMicros = 1'000'000;
@@ -40,7 +40,7 @@ class FakeVm : public TestVm {
          int round)
       : TestVm(name, round), qemu_(program) {
     const std::string path = directory + "/" + name + ".kvmd";
-    unlink(path.c_str());  // what the last one left, as QEMU does
+    unlink(path.c_str());  // a stale socket, as QEMU does
     history().pid = qemu_.pid();
     monitor_ = qemu_.AddMonitor(path, behavior_);
     Log("started, a fake");
@@ -65,7 +65,7 @@ class FakeVm : public TestVm {
     return {Deed::kQuit, Deed::kSignal, Deed::kDie};
   }
 
-  // A monitor is ours once all that the handshake asks for has been answered.
+  // The monitor is attached once all queries of the handshake are answered.
   int Witness(const DaemonNow& daemon) override {
     if (daemon.pid == 0) return -1;
     const FakeClient client = qemu_.Client(monitor_);
@@ -216,8 +216,8 @@ class RealVm : public TestVm {
   }
 
   void LetGo() override {}
-  // QEMU 7.2 may wait for ever for its own monitor's threads when a client went or came while it
-  // ends.
+  // QEMU 7.2 may wait forever for its own monitor's threads if a client connects or disconnects
+  // while it ends.
   bool Reap() override {
     const absl::Time deadline = absl::Now() + kMaxEnding;
     while (!guest_.has_exited() && absl::Now() < deadline) poll(nullptr, 0, 1);

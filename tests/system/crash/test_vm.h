@@ -15,15 +15,14 @@
 
 namespace vmeventd::crash {
 
-// The daemon that runs now.
+// The running daemon.
 struct DaemonNow {
   pid_t pid = 0;  // 0: none
   int life = -1;  // its number in History::lives
   absl::Time begin;
 };
 
-// One QEMU, a fake or a real one, that does what the harness tells it and writes that down. The
-// main thread alone.
+// One QEMU, fake or real, that does what the harness requests and records it. Main thread only.
 class TestVm {
  public:
   virtual ~TestVm() = default;
@@ -31,7 +30,7 @@ class TestVm {
   const RunHistory& history() const { return history_; }
   RunHistory& history() { return history_; }
   bool ended() const { return ended_; }
-  // Its end has begun and its process is still there.
+  // Whether its end has begun while its process still exists.
   bool lingers() const { return lingers_; }
 
   // What it can do now: deeds that leave it running, and ends.
@@ -39,18 +38,18 @@ class TestVm {
   virtual std::vector<Deed> Ends() const = 0;
 
   void Do(Deed deed, const DaemonNow& daemon);
-  // Begins an end and returns as soon as that is on its way. `linger`: the process stays, its
-  // monitor closed, until FinishEnd; where the VM can do that.
+  // Begins an end and returns as soon as that is under way. `linger`: the process stays, with its
+  // monitor closed, until FinishEnd; if the VM supports that.
   void BeginEnd(Deed deed, bool linger, const DaemonNow& daemon);
-  // Waits for its process.
+  // Waits until its process has ended.
   void FinishEnd();
-  // Events that do not bear on the end.
+  // Sends events that do not affect the verdict.
   void Chat(Random* random, const DaemonNow& daemon);
 
-  // The life that is attached to its monitor for sure and reads all that comes from now on; -1.
+  // The life that is certainly attached to its monitor and reads everything from now on; -1: none.
   virtual int Witness(const DaemonNow& daemon) = 0;
 
-  // Where the log's lines come from: the round.
+  // The round, which each line of the log names.
   void set_round(int round) { round_ = round; }
 
  protected:
@@ -62,7 +61,7 @@ class TestVm {
   virtual bool CarryOutEnd(Deed deed, bool linger) = 0;
   virtual std::string CarryOutChat(Random* random) = 0;
   virtual void LetGo() = 0;
-  // Waits for its end. False: it hung at its end and was killed.
+  // Waits for its end. False: it hung and was killed.
   virtual bool Reap() = 0;
 
  private:
@@ -74,10 +73,10 @@ class TestVm {
   int round_;
 };
 
-// `directory` is watched by the daemon. `program` is the fake QEMU's.
+// The daemon watches `directory`. `program` is the fake QEMU's.
 std::unique_ptr<TestVm> MakeFakeVm(const std::string& name, const std::string& directory,
                                    const std::string& program, int round);
-// A real QEMU without memory and processor. `sightings` outlives it.
+// A real QEMU without memory and processor. `sightings` must outlive it.
 std::unique_ptr<TestVm> MakeRealVm(const std::string& name, const std::string& directory,
                                    const Sightings* sightings, int round);
 

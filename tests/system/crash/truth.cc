@@ -14,16 +14,16 @@ constexpr v1::ShutdownClass kAdmin = v1::SHUTDOWN_CLASS_ADMIN;
 constexpr v1::ShutdownClass kCrash = v1::SHUTDOWN_CLASS_CRASH;
 constexpr v1::ShutdownClass kUnknown = v1::SHUTDOWN_CLASS_UNKNOWN;
 
-// What is known of a run at some point.
+// What the daemon knows of a run at some point.
 struct Knowledge {
   bool powerdown = false;
-  v1::ShutdownClass decided = kNone;  // by what came before the end
+  v1::ShutdownClass decided = kNone;  // decided before the end
 };
 
 // How a deed was noticed.
 enum class Notice {
-  kSeen,        // its event was read
-  kFoundLater,  // its event was missed, and a later attach found the state that it left
+  kSeen,        // its event was received
+  kFoundLater,  // its event was missed; a later attach found the resulting state
   kMissed,
 };
 
@@ -34,7 +34,7 @@ void Panic(Notice notice, Knowledge* known) {
 void GuestDown(Notice notice, Knowledge* known) {
   if (known->decided != kNone) return;
   if (notice == Notice::kSeen) known->decided = known->powerdown ? kAdmin : kUser;
-  // The guest is down, and why was not seen.
+  // The guest is down, and the cause was not seen.
   if (notice == Notice::kFoundLater) known->decided = kUnknown;
 }
 
@@ -60,7 +60,7 @@ void Apply(Deed deed, Notice notice, Knowledge* known) {
       return Panic(notice, known);
     case Deed::kQuit:
     case Deed::kSignal:
-      // An end at which QEMU hung until it was killed.
+      // QEMU hung at its end until it was killed.
       if (notice == Notice::kSeen && known->decided == kNone) known->decided = kAdmin;
       break;
     default:
@@ -85,13 +85,13 @@ v1::ShutdownClass ClassOfEnd(Deed end, const Knowledge& known) {
   }
 }
 
-// All that may have been noticed of a run, one deed after another.
+// All possible knowledge of a run, after one deed after another.
 class Worlds {
  public:
   Worlds(const RunHistory& run, int stopped_life, const std::vector<const v1::Event*>& events)
       : run_(run), stopped_life_(stopped_life), end_is_sure_(IsSure(run.acts.back())) {
-    powerdowns_told_ = Told(events, v1::EVENT_TYPE_POWERDOWN_REQUESTED, Deed::kPowerdown);
-    panics_told_ = Told(events, v1::EVENT_TYPE_GUEST_PANICKED, Deed::kPanic);
+    powerdowns_published_ = Published(events, v1::EVENT_TYPE_POWERDOWN_REQUESTED, Deed::kPowerdown);
+    panics_published_ = Published(events, v1::EVENT_TYPE_GUEST_PANICKED, Deed::kPanic);
   }
 
   Classes Explore() {
@@ -103,17 +103,18 @@ class Worlds {
   bool IsSure(const Act& act) const { return act.seen_by >= 0 && act.seen_by == stopped_life_; }
 
   // Whether the journal has an event for each of the deeds.
-  bool Told(const std::vector<const v1::Event*>& events, v1::EventType type, Deed deed) const {
-    const auto told = std::count_if(events.begin(), events.end(),
-                                    [&](const v1::Event* event) { return event->type() == type; });
+  bool Published(const std::vector<const v1::Event*>& events, v1::EventType type, Deed deed) const {
+    const auto published = std::count_if(events.begin(), events.end(), [&](const v1::Event* event) {
+      return event->type() == type;
+    });
     const auto done = std::count_if(run_.acts.begin(), run_.acts.end(),
                                     [&](const Act& act) { return act.deed == deed; });
-    return told >= done;
+    return published >= done;
   }
 
   bool CertainlySeen(const Act& act) const {
-    return IsSure(act) || (act.deed == Deed::kPowerdown && powerdowns_told_) ||
-           (act.deed == Deed::kPanic && panics_told_);
+    return IsSure(act) || (act.deed == Deed::kPowerdown && powerdowns_published_) ||
+           (act.deed == Deed::kPanic && panics_published_);
   }
 
   void Explore(size_t next, const Knowledge& known) {
@@ -122,7 +123,7 @@ class Worlds {
     Branch(next, known, Notice::kSeen);
     if (CertainlySeen(act)) return;
     Branch(next, known, Notice::kFoundLater);
-    // Where the end was seen, its witness had attached after this and found the state.
+    // If the end was seen, its witness had attached after this deed and found the state.
     const bool has_state =
         act.deed == Deed::kGuestDown || act.deed == Deed::kRevive || act.deed == Deed::kPanic;
     if (!has_state || !end_is_sure_) Branch(next, known, Notice::kMissed);
@@ -141,8 +142,8 @@ class Worlds {
   const RunHistory& run_;
   const int stopped_life_;
   const bool end_is_sure_;
-  bool powerdowns_told_ = false;
-  bool panics_told_ = false;
+  bool powerdowns_published_ = false;
+  bool panics_published_ = false;
   Classes classes_;
 };
 

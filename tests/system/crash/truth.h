@@ -9,16 +9,16 @@
 
 namespace vmeventd::crash {
 
-// The classes that the STOPPED of `run` may have, given that the daemon's life number
-// `stopped_life` observed it and that `events` are the run's events in the journal.
+// The classes that the STOPPED of `run` may have, if life `stopped_life` of the daemon observed it
+// and the journal has the run's `events`.
 //
-// What that life saw itself it must have judged right, and what the journal shows must have been
-// kept. Everything else may have been seen or not: any of the resulting truths will do, and
-// UNKNOWN where the end itself may have been missed.
+// What that life saw it must have judged correctly, and what the journal shows it must have
+// remembered. Everything else may or may not have been seen: each resulting class is allowed, and
+// so is UNKNOWN if the end itself may have been missed.
 std::set<v1::ShutdownClass> AllowedClasses(const RunHistory& run, int stopped_life,
                                            const std::vector<const v1::Event*>& events);
 
-// What the run's end really was, had everything been seen.
+// The class of the run's end, had everything been seen.
 v1::ShutdownClass TrueClass(const RunHistory& run);
 
 }  // namespace vmeventd::crash

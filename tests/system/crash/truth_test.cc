@@ -15,25 +15,25 @@ constexpr auto kAdmin = v1::SHUTDOWN_CLASS_ADMIN;
 constexpr auto kCrash = v1::SHUTDOWN_CLASS_CRASH;
 constexpr auto kUnknown = v1::SHUTDOWN_CLASS_UNKNOWN;
 
-// The life that observes STOPPED in these tests, and one before it.
+// The life that observes STOPPED in these tests; kLife - 1 precedes it.
 constexpr int kLife = 5;
 constexpr int kEarlier = 4;
 
 std::set<v1::ShutdownClass> Allowed(std::vector<Act> acts,
-                                    std::initializer_list<v1::EventType> told = {}) {
+                                    std::initializer_list<v1::EventType> published = {}) {
   RunHistory run;
   run.acts = std::move(acts);
-  std::vector<v1::Event> events(told.size());
+  std::vector<v1::Event> events(published.size());
   std::vector<const v1::Event*> pointers;
   size_t i = 0;
-  for (const v1::EventType type : told) {
+  for (const v1::EventType type : published) {
     events[i].set_type(type);
     pointers.push_back(&events[i++]);
   }
   return AllowedClasses(run, kLife, pointers);
 }
 
-TEST(TruthTest, WhatTheWitnessSawHasOneTruth) {
+TEST(TruthTest, WitnessedDeedsHaveOneTruth) {
   EXPECT_THAT(Allowed({{Deed::kGuestShutdown, kLife}}), ElementsAre(kUser));
   EXPECT_THAT(Allowed({{Deed::kGuestReset, kLife}}), ElementsAre(kUser));
   EXPECT_THAT(Allowed({{Deed::kQuit, kLife}}), ElementsAre(kAdmin));
@@ -51,7 +51,7 @@ TEST(TruthTest, AnEndThatMayHaveBeenMissedIsTheTruthOrUnknown) {
   }
 }
 
-TEST(TruthTest, PowerdownThatWasToldIsKnown) {
+TEST(TruthTest, PublishedPowerdownIsKnown) {
   EXPECT_THAT(Allowed({{Deed::kPowerdown, kEarlier}, {Deed::kGuestShutdown, kLife}},
                       {v1::EVENT_TYPE_POWERDOWN_REQUESTED}),
               ElementsAre(kAdmin));
@@ -60,7 +60,7 @@ TEST(TruthTest, PowerdownThatWasToldIsKnown) {
               ElementsAre(kAdmin, kUnknown));
 }
 
-TEST(TruthTest, PowerdownThatWasNotToldMayHaveBeenMissed) {
+TEST(TruthTest, UnpublishedPowerdownMayHaveBeenMissed) {
   EXPECT_THAT(Allowed({{Deed::kPowerdown, kEarlier}, {Deed::kGuestShutdown, kLife}}),
               ElementsAre(kUser, kAdmin));
   EXPECT_THAT(Allowed({{Deed::kPowerdown, kLife}, {Deed::kGuestShutdown, kLife}}),
@@ -100,7 +100,7 @@ TEST(TruthTest, PanicStays) {
               ElementsAre(kAdmin, kCrash, kUnknown));
 }
 
-TEST(TruthTest, EndThatHungIsWhatWasSeenOfIt) {
+TEST(TruthTest, HungEndIsJudgedByItsEvidence) {
   EXPECT_THAT(Allowed({{Deed::kSignal, kLife}, {Deed::kDie, kLife}}), ElementsAre(kAdmin));
   EXPECT_THAT(Allowed({{Deed::kSignal, -1}, {Deed::kDie, kLife}}), ElementsAre(kAdmin, kCrash));
 }

@@ -1,4 +1,4 @@
-// examples/python/follow_vms.py: whatever befalls it and the daemon, its record is the journal.
+// examples/python/follow_vms.py: its record equals the journal, whatever fails.
 
 #include <sqlite3.h>
 #include <sys/mount.h>
@@ -47,7 +47,7 @@ class FollowVmsTest : public JournalTestBase {
                      std::string server = "") {
     if (server.empty()) server = "unix:" + Options().socket;
     ChildOptions child;
-    // Debian's Python, which has the packages. Nobody reads what it prints.
+    // Debian's Python, which has the packages. Its output is discarded.
     child.arguments = {"sh",
                        "-c",
                        "exec \"$0\" \"$@\" >/dev/null",
@@ -70,7 +70,7 @@ class FollowVmsTest : public JournalTestBase {
     follower_.reset();
   }
 
-  // What the record holds; nothing where it is not there yet.
+  // The rows of the record; none if it does not exist yet.
   Rows Query(const std::string& sql) const {
     Rows rows;
     sqlite3* database = nullptr;
@@ -92,7 +92,7 @@ class FollowVmsTest : public JournalTestBase {
     return rows.empty() ? 0 : std::stoull(rows[0][0]);
   }
   Rows Gaps() const { return Query("SELECT why FROM gaps"); }
-  // The record has got as far as the daemon.
+  // Waits until the record has the daemon's newest sequence.
   void WaitCaughtUp() {
     WaitUntil("the follower has caught up", [this] {
       const v1::GetServerInfoResponse info = daemon().GetServerInfo();
@@ -100,7 +100,7 @@ class FollowVmsTest : public JournalTestBase {
              Rows{{info.journal_id(), absl::StrCat(info.newest_sequence())}};
     });
   }
-  // Each event of the daemon's journal is in the record, once, and no other of that journal.
+  // Expects each event of the daemon's journal once in the record, and no others of that journal.
   void ExpectRecordIsTheJournal() {
     Rows expected;
     for (const v1::Event& event : ListEvents()) {
@@ -118,12 +118,12 @@ class FollowVmsTest : public JournalTestBase {
   std::unique_ptr<ChildProcess> follower_;
 };
 
-TEST_F(FollowVmsTest, ARestartOfTheDaemonLeavesNothingOutAndRepeatsNothing) {
+TEST_F(FollowVmsTest, ARestartOfTheDaemonLosesAndRepeatsNothing) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   StartFollower();
   vm.Speak(200);
-  WaitUntil("it is in the middle", [this] { return Recorded() > 0; });
+  WaitUntil("it has recorded some events", [this] { return Recorded() > 0; });
   KillDaemon();
   StartDaemon();
   vm.Speak(200);
@@ -132,24 +132,26 @@ TEST_F(FollowVmsTest, ARestartOfTheDaemonLeavesNothingOutAndRepeatsNothing) {
   daemon().WaitExit();
   StartDaemon();
   vm.Speak(200);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 400; });
+  WaitUntil("all is published",
+            [this] { return daemon().GetServerInfo().newest_sequence() > 400; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());
 }
 
-TEST_F(FollowVmsTest, AFollowerThatIsKilledGoesOnWhereItWas) {
+TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   for (int round = 0; round < 5; ++round) {
     const uint64_t before = Recorded();
     vm.Speak(1000);
     StartFollower();
-    WaitUntil("it is in the middle", [&] { return Recorded() > before; });
+    WaitUntil("it has recorded some events", [&] { return Recorded() > before; });
     KillFollower();
   }
   StartFollower();
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 5000; });
+  WaitUntil("all is published",
+            [this] { return daemon().GetServerInfo().newest_sequence() > 5000; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());
@@ -160,28 +162,28 @@ TEST_F(FollowVmsTest, AReplacedJournalIsAGap) {
   StartDaemon();
   StartFollower();
   vm.Speak(10);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
   WaitCaughtUp();
   const std::string old_journal = daemon().GetServerInfo().journal_id();
   KillDaemon();
   fs::remove_all(Options().state_dir);
   StartDaemon();
   vm.Speak(10);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), SizeIs(1));
   EXPECT_THAT(Query("SELECT 1 FROM events WHERE journal_id = '" + old_journal + "'"), SizeIs(11));
 }
 
-TEST_F(FollowVmsTest, WhatRetentionHasDeletedIsAGap) {
+TEST_F(FollowVmsTest, DeletedEventsAreAGap) {
   DaemonOptions options = Options();
   options.arguments.insert(options.arguments.end(), {"--retention-events", "100"});
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon(options);
   StartFollower();
   vm.Speak(10);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
   WaitCaughtUp();
   KillFollower();
   vm.Speak(1000);
@@ -193,7 +195,7 @@ TEST_F(FollowVmsTest, WhatRetentionHasDeletedIsAGap) {
   WaitCaughtUp();
   ASSERT_THAT(Gaps(), SizeIs(1));
   EXPECT_THAT(Gaps()[0][0], HasSubstr("is too old"));
-  // What was there before stays, and each event that is left is there.
+  // Earlier events stay, and each retained event is recorded.
   const auto kept = ListEvents();
   EXPECT_EQ(Recorded(), 11 + kept.size());
   EXPECT_THAT(Query(absl::StrCat("SELECT count(*) FROM events WHERE sequence >= ",
@@ -201,13 +203,14 @@ TEST_F(FollowVmsTest, WhatRetentionHasDeletedIsAGap) {
               ElementsAre(ElementsAre(absl::StrCat(kept.size()))));
 }
 
-TEST_F(FollowVmsTest, ASnapshotIsTheVmsAndThenWhatFollows) {
+TEST_F(FollowVmsTest, ASnapshotHasTheVmsAndThenLaterEvents) {
   ChattyVm one(watch_dir(), "vm1");
   ChattyVm two(watch_dir(), "vm2");
   StartDaemon();
   one.Speak(10);
   two.Speak(1);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() >= 13; });
+  WaitUntil("all is published",
+            [this] { return daemon().GetServerInfo().newest_sequence() >= 13; });
   StartFollower({"--start", "snapshot"});
   WaitCaughtUp();
   EXPECT_THAT(
@@ -218,14 +221,15 @@ TEST_F(FollowVmsTest, ASnapshotIsTheVmsAndThenWhatFollows) {
   WaitUntil("what follows", [this] { return Recorded() == 3; });
 }
 
-TEST_F(FollowVmsTest, TheFilterIsNoReasonToFallBehind) {
+TEST_F(FollowVmsTest, AFilteredFollowerKeepsUp) {
   ChattyVm one(watch_dir(), "vm1");
   ChattyVm two(watch_dir(), "vm2");
   StartDaemon();
   StartFollower({"--start", "oldest", "--vm", "vm2"});
   WaitUntil("it follows vm2", [this] { return Recorded() == 1; });
   one.Speak(100);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 100; });
+  WaitUntil("all is published",
+            [this] { return daemon().GetServerInfo().newest_sequence() > 100; });
   WaitCaughtUp();
   EXPECT_EQ(Recorded(), 1u);
 }
@@ -239,14 +243,14 @@ TEST_F(FollowVmsTest, StopsWithoutATraceback) {
   EXPECT_EQ(ReadFile(errors()), "");
 }
 
-TEST_F(FollowVmsTest, GivesUpWhatWillNeverBeAnswered) {
+TEST_F(FollowVmsTest, GivesUpAfterAPermanentError) {
   StartDaemon();
   StartFollower({"--vm", ""});
   EXPECT_EQ(WEXITSTATUS(follower().Wait()), 1);
   EXPECT_THAT(ReadFile(errors()), HasSubstr("INVALID_ARGUMENT: filter.vm_names"));
 }
 
-TEST_F(FollowVmsTest, SpeaksTlsWithACertificateOfItsOwn) {
+TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   const auto authority = MakeCertificateAuthority(dir() / "");
   const CertificateFiles server = authority->Issue(ServerCertificate());
   const CertificateFiles own = authority->Issue(ClientCertificate("spiffe://test/follower"));
@@ -259,22 +263,22 @@ TEST_F(FollowVmsTest, SpeaksTlsWithACertificateOfItsOwn) {
   std::smatch address;
   const std::string log = ReadFile(options.log_file);
   ASSERT_TRUE(std::regex_search(log, address, std::regex(R"(127\.0\.0\.1:[1-9]\d+)"))) << log;
-  // The key is not there at first, as while the files are replaced.
+  // The key is missing at first, as while files are replaced.
   fs::rename(own.key, own.key + ".later");
   StartFollower({"--start", "oldest", "--tls-ca", authority->certificate(), "--tls-cert",
                  own.certificate, "--tls-key", own.key},
                 address.str());
-  WaitUntil("it misses the key",
+  WaitUntil("it reports the missing key",
             [&] { return ReadFile(errors()).find("No such file") != std::string::npos; });
   fs::rename(own.key + ".later", own.key);
   vm.Speak(10);
-  WaitUntil("all is told", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
+  WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
 }
 
 // A server whose event 11 never becomes durable, though 12 is.
-TEST_F(FollowVmsTest, WhatIsNeverKeptIsNotReadForEver) {
+TEST_F(FollowVmsTest, AnEventThatNeverBecomesDurableIsNotReadForever) {
   client::FakeServer server;
   v1::WatchEventsResponse lost = client::EventsMessage({11});
   lost.mutable_events(0)->set_durable(false);
@@ -285,7 +289,7 @@ TEST_F(FollowVmsTest, WhatIsNeverKeptIsNotReadForEver) {
       {{client::ProgressMessage(12), client::EventsMessage({13})}, grpc::Status::OK, true});
   server.Start();
   StartFollower({"--start", "oldest"}, "unix:" + server.address().path);
-  WaitUntil("it goes on",
+  WaitUntil("it continues",
             [this] { return Query("SELECT sequence FROM position") == Rows{{"13"}}; });
   EXPECT_EQ(Query("SELECT sequence FROM events ORDER BY sequence"), (Rows{{"12"}, {"13"}}));
   EXPECT_THAT(Gaps(), ElementsAre(ElementsAre(HasSubstr("after 10 is not kept"))));
@@ -293,7 +297,7 @@ TEST_F(FollowVmsTest, WhatIsNeverKeptIsNotReadForEver) {
   KillFollower();
 }
 
-// The state directory on a file system that gets full.
+// The state directory on a small file system.
 class FollowVmsFullDiskTest : public FollowVmsTest {
  protected:
   FollowVmsFullDiskTest() {
@@ -310,7 +314,7 @@ class FollowVmsFullDiskTest : public FollowVmsTest {
   }
 
   std::string filler() const { return Options().state_dir + "/filler"; }
-  // Fills it up until the journal cannot be written, and the follower was told of such an event.
+  // Fills it until the journal cannot be written and the follower has received such an event.
   void FillUntilNotDurable(ChattyVm* vm) {
     WaitUntil("something is not durable", [&] {
       std::ofstream(filler(), std::ios::app) << std::string(1 << 20, 'x');
@@ -324,7 +328,7 @@ class FollowVmsFullDiskTest : public FollowVmsTest {
   int error_ = 0;
 };
 
-TEST_F(FollowVmsFullDiskTest, WhatWasNotDurableIsReadAgainOnceItIs) {
+TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   StartFollower();
@@ -332,7 +336,7 @@ TEST_F(FollowVmsFullDiskTest, WhatWasNotDurableIsReadAgainOnceItIs) {
   EXPECT_EQ(Query("SELECT (SELECT sequence + 1 FROM position) = "
                   "(SELECT min(sequence) FROM events WHERE provisional)"),
             (Rows{{"1"}}))
-      << "the position is just before it";
+      << "the position is just before the first provisional event";
   fs::remove(filler());
   WaitUntil("the journal is written again",
             [this] { return daemon().GetServerInfo().journal_writable(); });
@@ -341,7 +345,7 @@ TEST_F(FollowVmsFullDiskTest, WhatWasNotDurableIsReadAgainOnceItIs) {
   EXPECT_THAT(Gaps(), IsEmpty());
 }
 
-TEST_F(FollowVmsFullDiskTest, WhatWasLostInACrashIsNotInTheRecord) {
+TEST_F(FollowVmsFullDiskTest, EventsLostInACrashAreNotInTheRecord) {
   ChattyVm vm(watch_dir(), "vm1");
   StartDaemon();
   StartFollower();

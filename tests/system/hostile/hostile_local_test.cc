@@ -1,4 +1,4 @@
-// A local user who may write to the watched directory and means no good.
+// A hostile local user who may write to the watched directory.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -40,7 +40,7 @@ sockaddr_un AddressOf(const std::string& path) {
   return address;
 }
 
-// A socket of that type at `path`, which nobody listens on.
+// A socket of that type at `path`, without a listener.
 UniqueFd BindUnix(const std::string& path, int type) {
   UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   const sockaddr_un address = AddressOf(path);
@@ -61,7 +61,7 @@ class HostileLocalTest : public HostileTest {
     return static_cast<size_t>(std::distance(begin(all), end(all)));
   }
 
-  // Everything but sockets, under names that match. `victim` is a monitor elsewhere.
+  // Creates everything but sockets, under names that match. `victim` is a monitor elsewhere.
   void PlantWhatIsNoSocket(const std::string& victim) {
     fs::create_directory(dir() / "elsewhere");
     fs::create_symlink(victim, PathOf("link-to-socket.kvmd"));
@@ -73,13 +73,13 @@ class HostileLocalTest : public HostileTest {
     fs::create_directory(PathOf("directory.kvmd"));
     std::ofstream(PathOf("file.kvmd")) << "{\"QMP\": {}}\n";
     if (geteuid() != 0) return;
-    // As root, where that is permitted: /dev/zero and a block device that nobody has.
+    // As root, if permitted: /dev/zero and a block device without a driver.
     mknod(PathOf("zero.kvmd").c_str(), S_IFCHR | 0666, makedev(1, 5));
     mknod(PathOf("block.kvmd").c_str(), S_IFBLK | 0666, makedev(240, 77));
   }
 };
 
-TEST_F(HostileLocalTest, WhatIsNoSocketIsLeftAlone) {
+TEST_F(HostileLocalTest, OtherFilesAreIgnored) {
   FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
   const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
   PlantWhatIsNoSocket(dir() / "victim.sock");
@@ -89,7 +89,7 @@ TEST_F(HostileLocalTest, WhatIsNoSocketIsLeftAlone) {
   EXPECT_FALSE(elsewhere.HasClient(victim)) << "a link to a socket is not followed";
 }
 
-TEST_F(HostileLocalTest, WhatIsNoSocketAndComesLaterIsLeftAlone) {
+TEST_F(HostileLocalTest, OtherFilesThatAppearLaterAreIgnored) {
   FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
   const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
   StartDaemonAndStream();
@@ -99,8 +99,8 @@ TEST_F(HostileLocalTest, WhatIsNoSocketAndComesLaterIsLeftAlone) {
   EXPECT_FALSE(elsewhere.HasClient(victim)) << "a link to a socket is not followed";
 }
 
-// What takes a followed socket's place does not take the VM along.
-TEST_F(HostileLocalTest, SocketThatIsReplacedByALinkIsFollowedToItsEnd) {
+// Whatever replaces a followed socket does not affect the VM.
+TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
   StartDaemonAndStream();
   FakeQemu elsewhere(VMEVENTD_FAKE_QEMU);
   const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
@@ -118,18 +118,18 @@ TEST_F(HostileLocalTest, SocketThatIsReplacedByALinkIsFollowedToItsEnd) {
   qemu.Reap();
 }
 
-TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedApartWithAProblem) {
+TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedWithAProblem) {
   StartDaemonAndStream();
   const UniqueFd datagram = BindUnix(PathOf("datagram.kvmd"), SOCK_DGRAM);
   const UniqueFd seqpacket = BindUnix(PathOf("seqpacket.kvmd"), SOCK_SEQPACKET);
   ASSERT_EQ(listen(seqpacket.get(), 1), 0);
   const UniqueFd nobody = BindUnix(PathOf("nobody.kvmd"), SOCK_STREAM);
-  // One that accepts nobody, with a full queue.
+  // A socket that accepts no connection, with a full queue.
   const UniqueFd deaf = BindUnix(PathOf("deaf.kvmd"), SOCK_STREAM);
   ASSERT_EQ(listen(deaf.get(), 0), 0);
   const UniqueFd first(ConnectUnix(PathOf("deaf.kvmd")));
   ASSERT_TRUE(first.valid());
-  // And one without a file.
+  // And an abstract one, without a file.
   sockaddr_un abstract = AddressOf(PathOf("abstract.kvmd"));
   abstract.sun_path[0] = '\0';
   const UniqueFd no_file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -175,8 +175,8 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   crowd.Reap();
   WaitUntil("nothing is left of them", [&] { return daemon().ListVms(false).empty(); });
   WaitUntil("their descriptors are free", [&] { return Descriptors() <= before; });
-  EXPECT_EQ(Sockets(), 3) << "of vm1, vm2 and vm3 the files are left";
-  // Each that was seen started and ended once.
+  EXPECT_EQ(Sockets(), 3) << "the files of vm1, vm2 and vm3 remain";
+  // Each one that was seen started and ended once.
   std::set<std::string> runs;
   for (const v1::Event& event : stream().events()) {
     if (event.type() == v1::EVENT_TYPE_STARTED) {
@@ -188,8 +188,8 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   EXPECT_THAT(runs, IsEmpty());
 }
 
-// A link on the way to a watched directory is followed (watcher/qmp/directory_watcher.h): who may
-// replace the directory may name another one.
+// Links on the path of a watched directory are followed (watcher/qmp/directory_watcher.h): a user
+// who can replace the directory could also name another one.
 TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
   StartDaemonAndStream();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
@@ -202,14 +202,14 @@ TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
   fs::rename(watch_dir(), dir() / "away");
   fs::rename(dir() / "link", watch_dir());
 
-  ExpectServes("vm2");  // in the new place
+  ExpectServes("vm2");  // in the new directory
   qemu.SendAndExit(monitor, kGuestShutdown);
   const v1::Event end = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_EQ(ReadFile(elsewhere + "/vm1.shutdown"), "kept");
   qemu.Reap();
 
-  // A ring of links instead: the directory is gone, and comes back.
+  // Now a cycle of links: the directory is gone, and then comes back.
   fs::remove(watch_dir());
   fs::create_symlink("ctrl", watch_dir());
   WaitUntil("the directory is gone",
@@ -236,7 +236,8 @@ class HostileShutdownFileTest : public HostileLocalTest,
   std::string Outside() const { return dir() / "outside"; }
   std::string ShutdownFile() const { return PathOf("vm1.shutdown"); }
 
-  // Starts vm1, has `plant` run and ends it. Neither the file outside nor another VM is changed.
+  // Starts vm1, calls `plant` and ends the VM. Expects that neither the outside file nor another VM
+  // changes.
   v1::ShutdownDetail EndAfter(const std::function<void()>& plant) {
     FakeQemu qemu(VMEVENTD_FAKE_QEMU);
     const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
@@ -267,7 +268,7 @@ TEST_P(HostileShutdownFileTest, ALinkIsNotFollowed) {
   EXPECT_EQ(fs::is_symlink(ShutdownFile()), user()) << "only the link itself is removed";
 }
 
-TEST_P(HostileShutdownFileTest, ALinkToNothingMakesNothing) {
+TEST_P(HostileShutdownFileTest, ADanglingLinkCreatesNothing) {
   const auto shutdown = EndAfter([&] { fs::create_symlink(dir() / "new", ShutdownFile()); });
   EXPECT_FALSE(shutdown.shutdown_file_written());
   EXPECT_FALSE(Exists(dir() / "new"));
@@ -282,25 +283,25 @@ TEST_P(HostileShutdownFileTest, ADirectoryStays) {
   EXPECT_TRUE(Exists(ShutdownFile() + "/file"));
 }
 
-TEST_P(HostileShutdownFileTest, AFifoHoldsNobodyUp) {
+TEST_P(HostileShutdownFileTest, AFifoBlocksNothing) {
   const auto shutdown = EndAfter([&] { ASSERT_EQ(mkfifo(ShutdownFile().c_str(), 0666), 0); });
   EXPECT_FALSE(shutdown.shutdown_file_written());
   EXPECT_EQ(fs::is_fifo(ShutdownFile()), user());
 }
 
-TEST_P(HostileShutdownFileTest, AHardLinkLeavesTheOtherFileAlone) {
+TEST_P(HostileShutdownFileTest, AHardLinkDoesNotAffectTheOtherFile) {
   const auto shutdown = EndAfter([&] { fs::create_hard_link(Outside(), ShutdownFile()); });
   EXPECT_EQ(shutdown.shutdown_file_written(), user());
   EXPECT_EQ(Exists(ShutdownFile()), user());
   if (user()) {
-    EXPECT_EQ(fs::file_size(ShutdownFile()), 0u) << "it is a file of its own";
+    EXPECT_EQ(fs::file_size(ShutdownFile()), 0u) << "it is a separate file";
   }
 }
 
 TEST_P(HostileShutdownFileTest, ADeviceIsNotOpened) {
   if (geteuid() != 0) GTEST_SKIP() << "only root makes device nodes";
   bool made = false;
-  // The terminal of whoever opens it; nobody's here.
+  // A terminal, which would become the controlling terminal of a process that opens it.
   const auto shutdown =
       EndAfter([&] { made = mknod(ShutdownFile().c_str(), S_IFCHR | 0666, makedev(5, 0)) == 0; });
   if (!made) GTEST_SKIP() << "device nodes are not permitted here";
@@ -317,21 +318,21 @@ INSTANTIATE_TEST_SUITE_P(Endings, HostileShutdownFileTest,
 
 struct HostileName {
   std::string raw;
-  std::string told;  // as events and queries have it
+  std::string escaped;  // as events and queries have it
 };
 
 std::vector<HostileName> HostileNames() {
   std::vector<HostileName> names = {
       {"a\xff", "a\\xff"},
-      {"a\\xff", "a\\x5cxff"},  // what the one before is told as
+      {"a\\xff", "a\\x5cxff"},  // equal to the previous name's escape
       {"a\\x5cxff", "a\\x5cx5cxff"},
       {"\xc0\xaf\xed\xa0\x80\xf8", "\\xc0\\xaf\\xed\\xa0\\x80\\xf8"},
       {"cut\xe2\x82", "cut\\xe2\\x82"},
       {std::string(250, 'n'), std::string(250, 'n')},
       {std::string(248, '\xfe') + "xy", ""},
   };
-  for (int i = 0; i < 248; ++i) names.back().told += "\\xfe";
-  names.back().told += "xy";
+  for (int i = 0; i < 248; ++i) names.back().escaped += "\\xfe";
+  names.back().escaped += "xy";
   for (const char* text : {"new\nline",
                            "\n",
                            "cr\rback",
@@ -366,8 +367,8 @@ std::vector<HostileName> HostileNames() {
 
 class HostileNameTest : public HostileLocalTest, public testing::WithParamInterface<const char*> {
  protected:
-  // A socket's address is shorter than a name may be: it is made under another name first, which
-  // does not match.
+  // A socket's address is shorter than a name may be: it is created under another name that does
+  // not match, then renamed.
   int AddMonitor(FakeQemu* qemu, const std::string& name) {
     const int monitor = qemu->AddMonitor(PathOf("new"));
     fs::rename(PathOf("new"), PathOf(name + ".kvmd"));
@@ -387,30 +388,30 @@ TEST_P(HostileNameTest, AreEscapedEverywhereAndFoundAgain) {
     qemus.push_back(std::make_unique<FakeQemu>(VMEVENTD_FAKE_QEMU));
     monitors.push_back(AddMonitor(qemus.back().get(), name.raw));
   }
-  std::set<std::string> told;
+  std::set<std::string> seen;
   for (const HostileName& name : HostileNames()) {
-    stream().Wait(name.told, v1::EVENT_TYPE_STARTED);
-    EXPECT_TRUE(told.insert(name.told).second);
-    const v1::Vm vm = daemon().GetVm(name.told);
-    EXPECT_EQ(vm.ref().name(), name.told);
+    stream().Wait(name.escaped, v1::EVENT_TYPE_STARTED);
+    EXPECT_TRUE(seen.insert(name.escaped).second);
+    const v1::Vm vm = daemon().GetVm(name.escaped);
+    EXPECT_EQ(vm.ref().name(), name.escaped);
     EXPECT_EQ(vm.state(), v1::VM_STATE_RUNNING);
   }
-  EXPECT_THAT(daemon().ListVms(false), SizeIs(told.size()));
+  EXPECT_THAT(daemon().ListVms(false), SizeIs(seen.size()));
 
   for (size_t i = 0; i < qemus.size(); ++i) {
     qemus[i]->SendAndExit(monitors[i], kGuestShutdown);
     qemus[i]->Reap();
   }
   for (const HostileName& name : HostileNames()) {
-    const v1::Event end = stream().Wait(name.told, v1::EVENT_TYPE_STOPPED);
+    const v1::Event end = stream().Wait(name.escaped, v1::EVENT_TYPE_STOPPED);
     EXPECT_EQ(end.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
-    // A name may have 255 bytes, the file's as well.
+    // A name may have 255 bytes, including the file's suffix.
     const bool fits = name.raw.size() + std::strlen(".shutdown") <= NAME_MAX;
-    EXPECT_EQ(end.shutdown().shutdown_file_written(), fits) << name.told;
-    EXPECT_EQ(Exists(PathOf(name.raw + ".shutdown")), fits) << name.told;
+    EXPECT_EQ(end.shutdown().shutdown_file_written(), fits) << name.escaped;
+    EXPECT_EQ(Exists(PathOf(name.raw + ".shutdown")), fits) << name.escaped;
   }
   ExpectServes("vm1");
-  ExpectHarmlessOutput({told.begin(), told.end()});
+  ExpectHarmlessOutput({seen.begin(), seen.end()});
   ExpectHarmlessLog(format == "json");
 }
 

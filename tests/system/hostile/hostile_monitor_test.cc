@@ -1,4 +1,4 @@
-// What a hostile QEMU, a process that poses as one, and a hostile guest can send over a monitor.
+// What a hostile QEMU, an impostor process or a hostile guest can send over a monitor.
 
 #include <algorithm>
 #include <atomic>
@@ -51,7 +51,7 @@ std::string Members(int count) {
   return out;
 }
 
-// How many events of a VM are told of by its GAPs only.
+// How many events of a VM are reported only by its GAPs.
 int64_t CountLost(const std::vector<v1::Event>& events) {
   int64_t lost = 0;
   for (const v1::Event& event : events) {
@@ -76,18 +76,18 @@ class HostileMonitorTest : public HostileTest {
   }
 
   void ExpectMemoryGivenBack(size_t before) {
-    WaitUntil(absl::StrCat("the memory is given back, of ", daemon().ResidentMiB(), " MiB"),
+    WaitUntil(absl::StrCat("the memory is returned, of ", daemon().ResidentMiB(), " MiB"),
               [&] { return daemon().ResidentMiB() < before + 32; });
   }
 };
 
-struct Said {
+struct Input {
   const char* name;
   std::string bytes;
 };
 
-// What ends the connection it comes on.
-std::vector<Said> Unbearable() {
+// Input that ends its connection.
+std::vector<Input> FatalInput() {
   return {
       {"noise", Noise(1 * kMiB, 1)},
       {"http", "HTTP/1.1 400 Bad Request\r\n\r\n"},
@@ -117,8 +117,8 @@ std::vector<Said> Unbearable() {
   };
 }
 
-// What is odd and no reason to end it.
-std::vector<Said> Bearable() {
+// Odd input that does not end its connection.
+std::vector<Input> OddInput() {
   return {
       {"huge-timestamp", R"({"event": "X", "timestamp": {"seconds": 99999999999999999999999, )"
                          "\"microseconds\": 1e300}}\n"
@@ -161,23 +161,23 @@ std::vector<Said> Bearable() {
   };
 }
 
-TEST_F(HostileMonitorTest, WhatIsNoQmpEndsItsConnectionAloneAndIsTriedAgain) {
+TEST_F(HostileMonitorTest, InvalidQmpEndsOnlyItsConnectionWhichIsRetried) {
   StartDaemonAndStream();
   ExpectServes("vm1");
   const size_t before = daemon().ResidentMiB();
-  const std::vector<Said> all = Unbearable();
+  const std::vector<Input> all = FatalInput();
   std::vector<std::unique_ptr<RogueMonitor>> rogues;
   rogues.reserve(all.size());
-  for (const Said& said : all) {
+  for (const Input& said : all) {
     rogues.push_back(std::make_unique<RogueMonitor>(
         PathOf(said.name), [&said](const RogueMonitor::Peer& peer, int number) {
           if (peer.Handshake() && number == 1) peer.Send(said.bytes);
         }));
   }
   ExpectServes("vm2");
-  for (const Said& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_LOST);
-  for (const Said& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_RESTORED);
-  for (const Said& said : all) {
+  for (const Input& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_LOST);
+  for (const Input& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_RESTORED);
+  for (const Input& said : all) {
     const auto events = stream().EventsOf(said.name);
     EXPECT_EQ(TypesOf(events), "STARTED PROBLEMS_CHANGED MONITOR_LOST MONITOR_RESTORED")
         << said.name;
@@ -188,14 +188,14 @@ TEST_F(HostileMonitorTest, WhatIsNoQmpEndsItsConnectionAloneAndIsTriedAgain) {
   ExpectHarmlessLog(false);
 }
 
-TEST_F(HostileMonitorTest, WhatIsOddIsTaken) {
+TEST_F(HostileMonitorTest, OddInputIsAccepted) {
   StartDaemonAndStream();
   ExpectServes("vm1");
   const size_t before = daemon().ResidentMiB();
-  const std::vector<Said> all = Bearable();
+  const std::vector<Input> all = OddInput();
   std::vector<std::unique_ptr<RogueMonitor>> rogues;
   rogues.reserve(all.size());
-  for (const Said& said : all) {
+  for (const Input& said : all) {
     rogues.push_back(std::make_unique<RogueMonitor>(PathOf(said.name),
                                                     [&said](const RogueMonitor::Peer& peer, int) {
                                                       if (peer.Handshake() && peer.Send(said.bytes))
@@ -204,7 +204,7 @@ TEST_F(HostileMonitorTest, WhatIsOddIsTaken) {
   }
   ExpectServes("vm2");
   std::vector<std::string> names;
-  for (const Said& said : all) {
+  for (const Input& said : all) {
     stream().Wait(said.name, v1::EVENT_TYPE_POWERDOWN_REQUESTED);
     EXPECT_EQ(daemon().GetVm(said.name).state(), v1::VM_STATE_RUNNING) << said.name;
     for (const v1::Event& event : stream().EventsOf(said.name)) {
@@ -270,8 +270,8 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
   ExpectHarmlessLog(false);
 }
 
-// A verdict's evidence quotes QEMU: not without end.
-TEST_F(HostileMonitorTest, LongTextsDoNotMakeAnEndThatNobodyCanRead) {
+// A verdict's evidence quotes QEMU, up to a limit.
+TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
   StartDaemonAndStream();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
   const int monitor = qemu.AddMonitor(PathOf("wordy"));
@@ -294,7 +294,7 @@ TEST_F(HostileMonitorTest, LongTextsDoNotMakeAnEndThatNobodyCanRead) {
   ExpectHarmlessLog(false);
 }
 
-TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsTold) {
+TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsPublished) {
   constexpr int kFlood = 200'000;
   StartDaemonAndStream();
   FakeQemu qemu(VMEVENTD_FAKE_QEMU);
@@ -316,12 +316,12 @@ TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsTold) {
   ExpectServes("vm2");
 }
 
-// It goes on for as long as the test does.
-TEST_F(HostileMonitorTest, AFloodWithoutEndHoldsNobodyElseUp) {
+// It continues as long as the test does.
+TEST_F(HostileMonitorTest, AnEndlessFloodDelaysNoOtherVm) {
   StartDaemonAndStream();
   ExpectServes("vm1");
   const size_t before = daemon().ResidentMiB();
-  // Shared with the processes of the monitors.
+  // Shared with the monitors' processes.
   const auto counter = SharedCounter();
   std::atomic<int>& pieces = *counter;
   const std::string piece =
@@ -344,10 +344,10 @@ TEST_F(HostileMonitorTest, AFloodWithoutEndHoldsNobodyElseUp) {
   ExpectMemoryGivenBack(before);
 }
 
-// A real guest, without an operating system: it writes to pvpanic as often as it can. (Of what a
-// guest can cause, QEMU limits RTC_CHANGE, BALLOON_CHANGE, VSERPORT_CHANGE and WATCHDOG to one a
-// second by itself, and GUEST_PANICKED not at all.)
-TEST_F(HostileMonitorTest, AGuestThatFloodsIsCountedAndItsEndIsTold) {
+// A real guest, without an operating system, that writes to pvpanic as often as it can. (QEMU
+// limits RTC_CHANGE, BALLOON_CHANGE, VSERPORT_CHANGE and WATCHDOG to one a second by itself, and
+// GUEST_PANICKED not at all.)
+TEST_F(HostileMonitorTest, AFloodingGuestIsCountedAndItsEndIsPublished) {
   constexpr int kFlood = 20'000;
   const unsigned char program[] = {
       0xba, 0x05, 0x05,  // mov dx, 0x505: pvpanic
@@ -374,8 +374,8 @@ TEST_F(HostileMonitorTest, AGuestThatFloodsIsCountedAndItsEndIsTold) {
   const auto guest = StartGuest(options);
   stream().Wait("guest", v1::EVENT_TYPE_GUEST_PANICKED);
   ExpectServes("vm1");
-  // A QEMU that exits throws away what it has not sent yet, so that is waited for.
-  WaitUntil("all is told or counted", [&] {
+  // An exiting QEMU discards its unsent output, so wait for it first.
+  WaitUntil("all is published or counted", [&] {
     const auto events = stream().EventsOf("guest");
     return CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events) >= kFlood;
   });

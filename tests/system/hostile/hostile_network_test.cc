@@ -1,4 +1,4 @@
-// Peers that mean no good: the daemon goes on following VMs and serving everybody else.
+// Hostile peers: the daemon keeps following VMs and serving everybody else.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@
 namespace vmeventd::e2e {
 namespace {
 
-// Sends the same bytes again and again, on each of several connections, until it is destroyed.
+// Sends the same bytes repeatedly, on each of several connections, until destroyed.
 class Flood {
  public:
   Flood(std::vector<UniqueFd> connections, std::string bytes)
@@ -76,7 +76,7 @@ class HostileNetworkTest : public E2eTest {
     port_ = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
   }
 
-  // A connection from an address of the host's own; another one counts as another peer.
+  // Connects from an address of the host; another address counts as another peer.
   UniqueFd Connect(const char* from = "127.0.0.1") const {
     UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd.valid()) FailErrno("socket");
@@ -94,7 +94,7 @@ class HostileNetworkTest : public E2eTest {
     return fd;
   }
 
-  // Sends, where the daemon has not closed the connection for what came before.
+  // Sends, unless the daemon closed the connection because of earlier bytes.
   static bool Send(const UniqueFd& fd, const std::string& bytes) {
     size_t sent = 0;
     while (sent < bytes.size()) {
@@ -120,8 +120,8 @@ class HostileNetworkTest : public E2eTest {
     return UniqueFd(fd);
   }
 
-  // While `flood` goes on others are served, in bounded memory. How long their calls take is
-  // recorded, for it says as much of the machine as of the daemon.
+  // Expects that others are served during `flood`, in bounded memory. The latency of their calls is
+  // only recorded, because it says as much about the machine as about the daemon.
   void ExpectHoldsOut(std::vector<UniqueFd> connections, const std::string& flood) {
     for (const UniqueFd& connection : connections) ASSERT_TRUE(Send(connection, kPreface));
     const size_t before = daemon().ResidentMiB();
@@ -155,7 +155,7 @@ class HostileNetworkTest : public E2eTest {
     return static_cast<size_t>(std::distance(begin(all), end(all)));
   }
 
-  // The daemon follows a VM to its end, tells it on the stream, and answers a new TCP client.
+  // The daemon follows a VM to its end, publishes it on the stream, and answers a new TCP client.
   void ExpectServes(const std::string& vm_name) {
     FakeQemu qemu(VMEVENTD_FAKE_QEMU);
     qemu.AddMonitor(watch_dir() + "/" + vm_name + ".kvmd");
@@ -175,21 +175,21 @@ class HostileNetworkTest : public E2eTest {
     return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &info).ok();
   }
 
-  // How a call from this address is answered.
+  // The status of a call from this address.
   int AnswerTo(const char* from) const {
     const UniqueFd connection = Connect(from);
     const timeval patience = {.tv_sec = 20};
     setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/grpc.health.v1.Health/Check")) +
                          Frame(0, 1, 1, std::string("\0\0\0\0\0", 5)));
-    // The trailers are literal, and name the status as text.
+    // The trailers are literal, and contain the status as text.
     const std::string name = "grpc-status";
     std::string answer;
     char bytes[4096];
     for (;;) {
       const size_t found = answer.find(name);
       if (found != std::string::npos && answer.size() > found + name.size() + 1) {
-        const size_t begin = found + name.size() + 1;  // behind the length of the value
+        const size_t begin = found + name.size() + 1;  // after the length of the value
         return std::atoi(answer.substr(begin, static_cast<size_t>(answer[begin - 1])).c_str());
       }
       const ssize_t size = recv(connection.get(), bytes, sizeof(bytes), 0);
@@ -214,7 +214,7 @@ TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
   crowd.reserve(10'000);
   for (int i = 0; i < 10'000; ++i) crowd.push_back(Connect("127.0.0.9"));
   constexpr size_t kHalf = 2'000;  // of --max-connections
-  WaitUntil("those beyond one peer's share are closed", [&] {
+  WaitUntil("those beyond one peer's limit are closed", [&] {
     return static_cast<size_t>(std::count_if(crowd.begin(), crowd.end(), Closed)) >=
            crowd.size() - kHalf;
   });
@@ -253,13 +253,13 @@ TEST_F(HostileNetworkTest, Garbage) {
       kPreface + Frame(8, 0, 0, std::string(4, '\0')),                     // no window
       kPreface + Frame(4, 0, 0, std::string("\0\x4\xff\xff\xff\xff", 6)),  // a window too large
       kPreface + Frame(1, 5, 1, CallHeaders("/no/such/method")),
-      // A message of 4 GiB is announced, and none follows.
+      // Announces a message of 4 GiB and sends none.
       kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/WatchEvents")) +
           Frame(0, 0, 1, std::string("\0\xff\xff\xff\xff", 5)),
-      // Compressed, which nobody agreed on.
+      // Compressed, without negotiation.
       kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
           Frame(0, 1, 1, std::string("\x1\0\0\0\x2zz", 7)),
-      // A header list without end.
+      // An endless header list.
       kPreface + Frame(1, 0, 1, CallHeaders("/x")) + Frame(9, 0, 1, std::string(16'000, '\0')) +
           Frame(9, 0, 1, std::string(16'000, '\0')),
   };
@@ -283,8 +283,8 @@ TEST_F(HostileNetworkTest, Garbage) {
   EXPECT_FALSE(daemon().has_exited());
 }
 
-// Calls that are reset as soon as they are made, which cost the client next to nothing
-// (CVE-2023-44487). The connection is cut; each is made on a new one then.
+// Calls that are reset as soon as they are made, which costs the client almost nothing
+// (CVE-2023-44487). The connection is closed; later calls use a new one.
 TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
   const std::string headers = CallHeaders("/vmeventd.v1.VmEventService/WatchEvents");
   const std::string message("\0\0\0\0\0", 5);
@@ -305,7 +305,7 @@ TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
       open = Send(connection, bytes);
       most = std::max(most, daemon().ResidentMiB());
     }
-    if (!open && ++cuts == 20) break;  // it is cut whenever it goes on: enough has been seen
+    if (!open && ++cuts == 20) break;  // it is closed every time: enough has been seen
   }
   EXPECT_GT(cuts, 0);
   EXPECT_LE(most, 256);
@@ -316,8 +316,8 @@ TEST_F(HostileNetworkTest, CallsThatAreResetAtOnce) {
             [&] { return daemon().GetServerInfo().streams() == 1; });
 }
 
-// On many connections of one peer, so that no limit of a connection counts.
-TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
+// Uses many connections of one peer, so that no limit of a connection applies.
+TEST_F(HostileNetworkTest, CountlessOpenCalls) {
   const size_t before = daemon().ResidentMiB();
   const std::string headers = CallHeaders("/grpc.health.v1.Health/Watch");
   const std::string message("\0\0\0\0\0", 5);
@@ -334,7 +334,7 @@ TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
-  // What the peer sends is read at a bounded rate.
+  // The peer's bytes are read at a bounded rate.
   WaitUntil("the peer has no call left",
             [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
@@ -342,7 +342,7 @@ TEST_F(HostileNetworkTest, OpenCallsWithoutNumber) {
   WaitUntil("the peer may call again", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
 }
 
-TEST_F(HostileNetworkTest, RequestsThatNeverComeEnd) {
+TEST_F(HostileNetworkTest, CallsWithoutARequestEnd) {
   const size_t before = daemon().ResidentMiB();
   const std::string methods[] = {
       "/vmeventd.v1.VmEventService/GetVm", "/vmeventd.v1.VmEventService/WatchEvents",
@@ -365,27 +365,27 @@ TEST_F(HostileNetworkTest, RequestsThatNeverComeEnd) {
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
 }
 
-TEST_F(HostileNetworkTest, FramesOfUnknownTypeWithoutEnd) {
+TEST_F(HostileNetworkTest, EndlessFramesOfUnknownType) {
   std::vector<UniqueFd> connections;
   connections.push_back(Connect("127.0.0.9"));
   connections.push_back(ConnectToUnixSocket());
   ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
 }
 
-TEST_F(HostileNetworkTest, PriorityFramesWithoutEnd) {
+TEST_F(HostileNetworkTest, EndlessPriorityFrames) {
   std::vector<UniqueFd> connections;
   connections.push_back(Connect("127.0.0.9"));
   connections.push_back(ConnectToUnixSocket());
   ExpectHoldsOut(std::move(connections), ManyFrames(2, std::string(5, '\0')));
 }
 
-TEST_F(HostileNetworkTest, FramesWithoutEndOnManyConnections) {
+TEST_F(HostileNetworkTest, EndlessFramesOnManyConnections) {
   std::vector<UniqueFd> connections;
   for (int i = 0; i < 50; ++i) connections.push_back(Connect("127.0.0.9"));
   ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
 }
 
-// A subscriber that asks for everything and reads nothing.
+// Subscribers that request everything and read nothing.
 TEST_F(HostileNetworkTest, SubscribersThatNeverRead) {
   std::vector<UniqueFd> deaf;
   for (int i = 0; i < 100; ++i) {

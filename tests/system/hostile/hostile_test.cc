@@ -12,7 +12,7 @@ const std::string HostileTest::kGuestShutdown =
     R"({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}, )"
     "\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
 
-bool DrivesTerminal(const std::string& text) {
+bool ControlsTerminal(const std::string& text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     if ((byte < 0x20 && byte != '\n') || byte == 0x7f) return true;
@@ -50,7 +50,7 @@ std::string HostileTest::Vmevents(const std::vector<std::string>& arguments) {
   child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
   const CommandResult result = RunCommand(child);
   EXPECT_EQ(result.exit_code, 0) << result.error;
-  EXPECT_FALSE(DrivesTerminal(result.error)) << testing::PrintToString(result.error);
+  EXPECT_FALSE(ControlsTerminal(result.error)) << testing::PrintToString(result.error);
   return result.output;
 }
 
@@ -63,7 +63,7 @@ void HostileTest::ExpectHarmlessOutput(const std::vector<std::string>& vm_names)
   for (const std::string& name : vm_names) commands.push_back({"vm", "--", name});
   for (std::vector<std::string>& command : commands) {
     const std::string table = Vmevents(command);
-    EXPECT_FALSE(DrivesTerminal(table)) << command[0] << ": " << testing::PrintToString(table);
+    EXPECT_FALSE(ControlsTerminal(table)) << command[0] << ": " << testing::PrintToString(table);
     command.insert(command.begin(), {"-o", "json"});
     for (const auto line : absl::StrSplit(Vmevents(command), '\n', absl::SkipEmpty())) {
       EXPECT_TRUE(nlohmann::json::parse(line, nullptr, false).is_object()) << std::string(line);
@@ -73,7 +73,7 @@ void HostileTest::ExpectHarmlessOutput(const std::vector<std::string>& vm_names)
 
 void HostileTest::ExpectHarmlessLog(bool json) {
   const std::string log = ReadFile(Options().log_file);
-  EXPECT_FALSE(DrivesTerminal(log));
+  EXPECT_FALSE(ControlsTerminal(log));
   static const std::regex kEntry(R"(\d{4}-\d\d-\d\dT[0-9:.]+Z (debug|info|warn|error) )");
   const auto begins_entry = [](const std::string& line) {
     return std::regex_search(line.substr(0, 40), kEntry, std::regex_constants::match_continuous);

@@ -9,25 +9,25 @@
 
 namespace vmeventd::e2e {
 
-// Whether `text` holds what could drive or deceive a terminal: a control character but the end of
-// a line, one that turns the direction of text or cannot be seen, a byte that is not UTF-8.
-bool DrivesTerminal(const std::string& text);
+// Whether `text` contains anything that could control or deceive a terminal: a control character
+// other than a line end, one that changes the direction of text or is invisible, or invalid UTF-8.
+bool ControlsTerminal(const std::string& text);
 
-// For what means no good and sits beside the VMs.
+// For hostile neighbours of the VMs.
 class HostileTest : public E2eTest {
  protected:
-  // Tells the guest's own end, in order, to whoever is connected.
+  // The SHUTDOWN of an orderly guest shutdown.
   static const std::string kGuestShutdown;
 
-  // The daemon lives, and tells the start and the end of a VM that has nothing to do with it all.
+  // Expects that the daemon still publishes the start and the end of an unrelated VM.
   void ExpectServes(const std::string& vm_name);
 
-  // Runs vmevents to its end; it must succeed. Returns what it prints.
+  // Runs vmevents, which must succeed. Returns its output.
   std::string Vmevents(const std::vector<std::string>& arguments);
-  // What vmevents shows of everything: that of each command drives no terminal, and with -o json
-  // each line is an object.
+  // Expects that no output of vmevents controls a terminal, and that with -o json each line is an
+  // object.
   void ExpectHarmlessOutput(const std::vector<std::string>& vm_names);
-  // Each line of the daemon's log is an entry, and no entry drives a terminal.
+  // Expects that each line of the daemon's log is an entry, and that none controls a terminal.
   void ExpectHarmlessLog(bool json);
 };
 

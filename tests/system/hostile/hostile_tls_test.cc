@@ -1,4 +1,4 @@
-// Floods within TLS, of a client whose certificate is good: the daemon survives in bounded memory
+// Floods within TLS from a client with a valid certificate: the daemon survives in bounded memory
 // and serves others.
 
 #include <arpa/inet.h>
@@ -31,11 +31,11 @@
 namespace vmeventd::e2e {
 namespace {
 
-// Sends what `next` returns, again and again, over a TLS connection from 127.0.0.9, and reads what
-// comes. Connects again when it is cut. One thread, until it is destroyed.
+// Sends what `next` returns, repeatedly, over a TLS connection from 127.0.0.9, and reads the
+// answers. Reconnects when it is closed. Runs on one thread until destroyed.
 class TlsFlood {
  public:
-  // `next` gets true for the first bytes of a connection.
+  // `next` receives true for the first bytes of a connection.
   TlsFlood(uint16_t port, const std::string& authority, const CertificateFiles& own,
            std::function<std::string(bool)> next)
       : port_(port), next_(std::move(next)), context_(SSL_CTX_new(TLS_client_method())) {
@@ -130,7 +130,7 @@ class HostileTlsTest : public E2eTest {
     port_ = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
   }
 
-  // Another client, of another peer, with a connection of its own.
+  // Another client, as another peer, with its own connection.
   std::unique_ptr<v1::VmEventService::Stub> NewClient() const {
     const CertificateFiles own = authority_->Issue(ClientCertificate("spiffe://site/other"));
     grpc::SslCredentialsOptions options;
@@ -149,8 +149,8 @@ class HostileTlsTest : public E2eTest {
     return stub->GetServerInfo(&context, {}, &info).ok();
   }
 
-  // While the floods go on other clients are answered, in bounded memory. How long their calls take
-  // is recorded and printed, for it says as much of the machine as of the daemon.
+  // Expects that other clients are answered during the floods, in bounded memory. The latency of
+  // their calls is only printed, because it says as much about the machine as about the daemon.
   void ExpectHoldsOut(int floods, const std::function<std::string(bool)>& next) {
     const auto other = NewClient();
     ASSERT_TRUE(Answers(other.get()));
@@ -185,7 +185,7 @@ class HostileTlsTest : public E2eTest {
       sent += flood->sent();
       connections += flood->connections();
     }
-    EXPECT_GE(connections, floods) << "the flood never came through";
+    EXPECT_GE(connections, floods) << "the flood never connected";
     std::sort(times.begin(), times.end());
     const auto p99 = times[times.size() * 99 / 100].count();
     RecordProperty("call_p99_us", static_cast<int>(p99));
@@ -203,17 +203,18 @@ class HostileTlsTest : public E2eTest {
   uint16_t port_ = 0;
 };
 
-TEST_F(HostileTlsTest, FramesOfUnknownTypeWithoutEnd) {
+TEST_F(HostileTlsTest, EndlessFramesOfUnknownType) {
   const std::string frames = ManyFrames(66, "");
   ExpectHoldsOut(4, [frames](bool first) { return first ? kPreface + frames : frames; });
 }
 
-TEST_F(HostileTlsTest, PriorityFramesWithoutEnd) {
+TEST_F(HostileTlsTest, EndlessPriorityFrames) {
   const std::string frames = ManyFrames(2, std::string(5, '\0'));
   ExpectHoldsOut(4, [frames](bool first) { return first ? kPreface + frames : frames; });
 }
 
-// CVE-2023-44487. A connection that resets too much is cut; each flood goes on with a new one.
+// CVE-2023-44487. A connection that resets too many calls is closed; each flood continues with a
+// new one.
 TEST_F(HostileTlsTest, CallsThatAreResetAtOnce) {
   std::string calls = kPreface;
   for (uint32_t stream = 1; stream < 20'000; stream += 2) {

@@ -10,11 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 
-// What attacks on the HTTP/2 server are made of.
+// Building blocks of attacks on the HTTP/2 server.
 
 namespace vmeventd::e2e {
 
-// What an HTTP/2 client begins with: its preface and empty SETTINGS.
+// The start of an HTTP/2 connection: preface and empty SETTINGS.
 inline const std::string kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x4\0\0\0\0\0", 33);
 
 // One frame.
@@ -28,7 +28,7 @@ inline std::string Frame(int type, int flags, uint32_t stream, const std::string
          payload;
 }
 
-// The header block of a call, every field literal and not indexed.
+// The header block of a call, with literal fields that are not indexed.
 inline std::string CallHeaders(const std::string& path) {
   std::string out;
   for (const auto& [name, value] :
@@ -44,14 +44,14 @@ inline std::string CallHeaders(const std::string& path) {
   return out;
 }
 
-// How long a flood goes on: long enough to have ended a daemon without a relay, and a minute or
-// more for a soak.
+// How long a flood lasts: long enough to kill a daemon without a relay; a minute or more for a
+// soak.
 inline std::chrono::seconds FloodTime() {
   const char* seconds = std::getenv("VMEVENTD_FLOOD_SECONDS");
   return std::chrono::seconds(seconds == nullptr ? 15 : std::atoi(seconds));
 }
 
-// Frames that cost their sender nothing and ask for nothing, as fast as they can be sent.
+// Frames that are cheap to send and ask for nothing, sent at full speed.
 inline std::string ManyFrames(int type, const std::string& payload) {
   const std::string frame = Frame(type, 0, type == 6 ? 0 : 1, payload);
   std::string out;

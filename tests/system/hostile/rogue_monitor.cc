@@ -52,7 +52,7 @@ RogueMonitor::RogueMonitor(const std::string& path, const Script& script) {
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(0);
-    // The test's other descriptors must not live on here: their peers wait for their ends.
+    // Close the test's other descriptors here, whose peers wait for their end.
     constexpr int kReady = 3;
     if (dup2(ready[1], kReady) < 0 || close_range(kReady + 1, ~0U, 0) != 0) _exit(1);
     const UniqueFd listener(ListenUnix(path));
@@ -61,7 +61,7 @@ RogueMonitor::RogueMonitor(const std::string& path, const Script& script) {
   }
   close(ready[1]);
   char byte;
-  if (read(ready[0], &byte, 1) != 0) Fail("a rogue monitor speaks before it is asked");
+  if (read(ready[0], &byte, 1) != 0) Fail("a rogue monitor sent something before its script");
   close(ready[0]);
 }
 

@@ -12,16 +12,16 @@
 
 namespace vmeventd::e2e {
 
-// A process with a socket that says what it likes. It serves one connection after another: runs a
+// A process with a socket that sends arbitrary data. It serves one connection after another: runs a
 // script on each, and then reads until the peer closes.
 class RogueMonitor {
  public:
-  // The peer's connection as a script sees it. Each method returns false once the peer has closed.
+  // The peer's connection, for a script. Each method returns false once the peer has closed.
   class Peer {
    public:
     explicit Peer(int fd) : fd_(fd) {}
     bool Send(const std::string& bytes) const;
-    // Greets and answers the commands of the handshake, as a QEMU that runs.
+    // Sends the greeting and the answers of the handshake, like a running QEMU.
     bool Handshake() const;
 
    private:
@@ -32,7 +32,7 @@ class RogueMonitor {
   // Runs in the process of the monitor. `number` counts the connections, from 1 on.
   using Script = std::function<void(const Peer& peer, int number)>;
 
-  // The socket is there when it returns.
+  // The socket exists when it returns.
   RogueMonitor(const std::string& path, const Script& script);
   // Kills it.
   ~RogueMonitor();
@@ -45,7 +45,7 @@ class RogueMonitor {
   pid_t pid_ = -1;
 };
 
-// A counter that scripts and the test share.
+// A counter shared by scripts and test.
 std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> SharedCounter();
 
 }  // namespace vmeventd::e2e

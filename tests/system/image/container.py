@@ -1,11 +1,11 @@
-"""Runs containers of an image with runc alone, with what an engine would give them."""
+"""Runs containers of an image with runc alone, configured as an engine would."""
 
 import json
 import os
 import pathlib
 import subprocess
 
-# What Docker and Kubernetes hide from containers.
+# The paths that Docker and Kubernetes hide from containers.
 MASKED = ['/proc/acpi', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/timer_list',
           '/proc/sched_debug', '/proc/scsi', '/sys/firmware']
 READ_ONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger']
@@ -13,7 +13,7 @@ SECCOMP = pathlib.Path('/usr/share/containers/seccomp.json')
 
 
 def seccomp(capabilities):
-    """The default profile of the engines, in the form that runc reads."""
+    """The engines' default profile, in runc's format."""
     profile = json.loads(SECCOMP.read_text())
 
     def applies(rule):
@@ -50,7 +50,7 @@ class Container:
         self.process = None
         uid, gid = (int(part) for part in (user or image['User']).split(':'))
         capabilities = sorted('CAP_' + capability for capability in capabilities)
-        # Only root has its capabilities after the program has been started.
+        # Only root keeps its capabilities once the program has started.
         effective = capabilities if uid == 0 else []
         mounts = [
             {'destination': '/proc', 'type': 'proc', 'source': 'proc'},

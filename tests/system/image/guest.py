@@ -1,4 +1,4 @@
-"""Real QEMUs, as tests/support/guest.h boots them, run by a user of their own."""
+"""Real QEMUs, booted as in tests/support/guest.h, each run as a given user."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ PATIENCE = 180  # seconds, for any one step on a slow machine
 
 
 class Guest:
-    """A QEMU with a monitor at each of `monitors`, and a manager's own at `control`."""
+    """A QEMU with a monitor at each of `monitors`, and the manager's at `control`."""
 
     def __init__(self, name, monitors, control, user, kernel_dir=None):
         self.name = name
@@ -20,7 +20,7 @@ class Guest:
                    '-no-user-config', '-display', 'none', '-serial', 'stdio']
         for path in [*monitors, control]:
             command += ['-qmp', f'unix:{path},server=on,wait=off']
-        if kernel_dir is None:  # a machine without a processor, which costs next to nothing
+        if kernel_dir is None:  # a machine without a processor, which is cheap
             command += ['-machine', 'none']
         else:
             command += ['-machine', 'pc', '-m', '192', '-kernel', f'{kernel_dir}/vmlinux',
@@ -31,7 +31,7 @@ class Guest:
                                         extra_groups=[], umask=0o077)
 
     def wait_ready(self):
-        """Until the guest's shell has said so on the serial line."""
+        """Waits until the guest's shell reports it on the serial line."""
         seen = b''
         deadline = time.monotonic() + PATIENCE
         with selectors.DefaultSelector() as selector:
@@ -49,7 +49,7 @@ class Guest:
         self.process.stdin.flush()
 
     def manage(self, command):
-        """Sends a QMP command as a manager does."""
+        """Sends a QMP command like a manager."""
         deadline = time.monotonic() + PATIENCE
         while not pathlib.Path(self.control).is_socket():
             if time.monotonic() > deadline:

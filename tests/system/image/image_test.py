@@ -27,10 +27,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 MAX_BYTES_OVER_BASE = 80 << 20
 STOP_SECONDS = 5
 STRANGER = 64055  # a user whose QEMUs the daemon's own user may not reach
-# Names that a compiler, an assembler or a build tool goes by.
+# Names of compilers, assemblers and build tools.
 COMPILERS = ('as', 'c++', 'c89', 'c99', 'cc', 'ccache', 'clang', 'cmake', 'cpp', 'g++', 'gcc', 'go',
              'ld', 'make', 'ninja', 'protoc', 'rustc', 'x86_64-linux-gnu-gcc')
-# The way of each guest to its end, and what is to be said of it with and without its process.
+# How each guest ends, and the expected verdict with and without its process.
 ENDS = {
     'user': ('SHUTDOWN_CLASS_USER', 'SHUTDOWN_CAUSE_GUEST_POWEROFF',
              'SHUTDOWN_CAUSE_GUEST_POWEROFF'),
@@ -54,7 +54,7 @@ class Report:
 
 
 class Storage:
-    """buildah's."""
+    """The storage of buildah."""
 
     def __init__(self, options):
         self.command = ['buildah', '--root', options.storage, '--runroot', options.runroot,
@@ -66,7 +66,7 @@ class Storage:
 
     @contextlib.contextmanager
     def mounted(self, image):
-        """A container of the image that is never run by buildah; its root directory."""
+        """The root directory of a container of the image, which buildah never runs."""
         container = self.run('from', '--pull-never', image)
         try:
             yield pathlib.Path(self.run('mount', container))
@@ -79,7 +79,7 @@ class Storage:
 
 
 def files_of(root):
-    """(path within, status) of each file, links not followed."""
+    """(path within, status) of each file; follows no links."""
     for directory, _, names in os.walk(root):
         for name in names:
             path = os.path.join(directory, name)
@@ -139,13 +139,13 @@ def check_configuration(report, description, version):
                  'has its OCI labels', labels)
     report.check(labels.get('org.opencontainers.image.version') == version,
                  f'the label has the version of vmeventd: {version}', labels)
-    told = json.dumps([image, description['OCIv1'].get('history')])
-    report.check('://' not in told and 'proxy' not in told.lower(),
-                 'neither mirror nor proxy in configuration and history', told)
+    text = json.dumps([image, description['OCIv1'].get('history')])
+    report.check('://' not in text and 'proxy' not in text.lower(),
+                 'neither mirror nor proxy in configuration and history', text)
 
 
 class Node:
-    """A directory for this run: watched directories, the daemons' sockets and states, QEMUs."""
+    """The directory of this run: watched directories, the daemons' sockets and states, QEMUs."""
 
     def __init__(self, stack, options, rootfs, image):
         self.stack = stack
@@ -157,7 +157,7 @@ class Node:
             prefix='vmeventd-image.', dir='/tmp')))
         self.path.chmod(0o755)
         self.kernel = self.directory('kernel')
-        for name in ('vmlinux', 'initrd'):  # where every user may read them
+        for name in ('vmlinux', 'initrd'):  # readable for every user
             shutil.copy(pathlib.Path(options.guest) / name, self.kernel)
 
     def directory(self, name, user=0):
@@ -167,7 +167,7 @@ class Node:
         return path
 
     def container(self, name, binds, arguments, user=None, **settings):
-        """A container that runs, with a directory here for its socket and one for its state."""
+        """Starts a container with a directory here for its socket and one for its state."""
         owner = int(user.split(':')[0]) if user else self.user
         run, state = (self.directory(f'{name}.{kind}', owner) for kind in ('run', 'state'))
         binds = {'/run/vmeventd': run, '/var/lib/vmeventd': state, **binds}
@@ -190,7 +190,7 @@ class Node:
         return guest
 
     def outside(self, container, *arguments):
-        """The command line of this machine's own client."""
+        """Runs this machine's own client."""
         return [f'{self.options.bin}/vmevents', '--server', self.socket(container), *arguments]
 
 
@@ -221,7 +221,7 @@ def vms(node, container):
 
 
 class Watch:
-    """A live view: `vmevents watch` for as many events as are expected."""
+    """Runs `vmevents watch` for the expected number of events."""
 
     COMMAND = ('-o', 'json', 'watch', '--from', 'oldest', '--type', 'started', '--type', 'stopped')
 
@@ -274,7 +274,7 @@ def check_stop(report, container):
 
 
 def check_guests(report, node):
-    """Three guests, each followed by two containers: with and without the host's processes."""
+    """Three guests, each followed by two containers: with and without access to the host's processes."""
     shared, own = node.directory('shared', node.user), node.directory('own', node.user)
     watch_vms = ['--watch', '/vms:*.qmp']
     with_pids = node.container('with-host-pids', {'/vms': shared}, watch_vms, host_pids=True)
@@ -319,7 +319,7 @@ def check_inside(report, node, container):
     report.check(answer.returncode == 7 and 'Read-only' in answer.stderr,
                  f'{container.name}: has a shell, and a root that is read-only',
                  answer.stdout + answer.stderr)
-    # The last process was the shell's: a daemon that is gone is not healthy.
+    # The last process was the shell's: without a daemon it is not healthy.
     answer = container.exec('vmevents', '--server', 'unix:/run/nobody', 'health')
     report.check(answer.returncode != 0, f'{container.name}: the health check of nobody fails')
 
@@ -330,14 +330,14 @@ def followed(node, container):
 
 
 def check_strangers(report, node):
-    """The image's own user beside QEMUs of another."""
+    """The image's own user with QEMUs of another user."""
     directory = node.directory('qemu', STRANGER)
     node.guest('stranger', [directory], STRANGER, boot=False)
     wait_for('the QEMU has its monitor', (directory / 'stranger.qmp').is_socket)
     container = node.container('non-root', {'/vms': directory}, ['--watch', '/vms:*.qmp'],
                                host_pids=True)
     wait_healthy(container)
-    problems = wait_for('its problem is told', lambda: [
+    problems = wait_for('its problem is published', lambda: [
         problem for vm in vms(node, container).values() for problem in vm.get('problems', [])])
     report.check(any('Permission denied' in problem for problem in problems),
                  'non-root: says which QEMUs it may not follow', problems)
@@ -353,7 +353,7 @@ def make_certificate(directory, name, subject_name):
 
 
 def put_secret(secret, version):
-    """The TLS files as the kubelet puts them: links to a directory that is replaced as one."""
+    """Places the TLS files like the kubelet: links to a directory that is replaced atomically."""
     data = secret / version
     data.mkdir()
     make_certificate(data, 'tls', 'vmeventd.vmeventd.svc')
@@ -368,7 +368,7 @@ def put_secret(secret, version):
 
 
 def check_network(report, container, secret):
-    """By the network: mutual TLS, a new certificate, metrics."""
+    """Over the network: mutual TLS, a new certificate, metrics."""
     files = '/etc/vmeventd-tls'
 
     def declare(*identity):
@@ -383,7 +383,7 @@ def check_network(report, container, secret):
     answer = declare(*client)
     report.check(answer.returncode == 0, 'daemonset: an operator is known by its certificate',
                  answer)
-    put_secret(secret, '..second')  # the old certificates are trusted by nobody any more
+    put_secret(secret, '..second')  # the old certificates are no longer trusted
     wait_for('the new certificates are in use', lambda: declare(*client).returncode == 0)
     report.check(True, 'daemonset: a new Secret is taken without a restart')
     answer = container.exec('bash', '-c', 'exec 3<>/dev/tcp/127.0.0.1/9556 && '
@@ -417,7 +417,7 @@ def check_daemonset(report, node):
     for guest in guests.values():
         guest.kill()
     guests['reaped'].reap()
-    events = watch.events()  # while the other is a zombie still
+    events = watch.events()  # while the other is still a zombie
     for name in guests:
         shutdown = events.get(('EVENT_TYPE_STOPPED', name), {}).get('shutdown', {})
         report.check(shutdown.get('exit_signal') == 9,
@@ -430,7 +430,7 @@ def main():
     for name in ('driver', 'storage', 'runroot', 'image', 'base', 'bin', 'guest'):
         parser.add_argument('--' + name, required=True)
     options = parser.parse_args()
-    # An end by a signal cleans up too.
+    # Clean up after a signal, too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
     report = Report()
@@ -447,7 +447,7 @@ def main():
                 node = Node(stack, options, rootfs, description['Docker']['config'])
                 try:
                     scenario(report, node)
-                except Exception:  # the other checks go on
+                except Exception:  # the other checks continue
                     report.check(False, scenario.__doc__.strip(), traceback.format_exc())
                     for log in node.path.glob('*/log'):
                         print(f'      {log}:\n' + log.read_text(errors='replace'))

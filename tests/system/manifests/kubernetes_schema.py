@@ -5,13 +5,13 @@ import pathlib
 import re
 
 SCHEMA = json.loads(pathlib.Path(__file__).with_suffix('.json').read_text(encoding='utf-8'))
-# What the API server asks of the types beyond their shape.
+# What the API server requires of the types beyond their shape.
 QUANTITY = re.compile(r'[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?')
 DNS_LABEL = re.compile(r'[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?')
 
 
 def errors(manifest):
-    """A line for each fault; empty: it is valid."""
+    """One line per fault; empty: the manifest is valid."""
     kind = f"{manifest.get('apiVersion')} {manifest.get('kind')}"
     if kind not in SCHEMA['kinds']:
         return [f'{kind}: a kind that kubernetes_schema.json lacks']

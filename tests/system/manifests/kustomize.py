@@ -1,4 +1,4 @@
-"""As much of `kustomize build` as our kustomizations use; anything else is refused."""
+"""The part of `kustomize build` that our kustomizations use; anything else is refused."""
 
 import copy
 import hashlib
@@ -44,7 +44,7 @@ def _containers(manifest):
 
 
 def _config_map(directory, generator, manifests):
-    """Named after its content; who uses it is given the name."""
+    """Named after its content; updates the references to it."""
     data = {name: (directory / name).read_text(encoding='utf-8') for name in generator['files']}
     digest = hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()[:10]
     name = f"{generator['name']}-{digest}"

@@ -28,7 +28,7 @@ KINDS = {
 # Filled in by the cluster, never by a manifest.
 READ_ONLY = {'status', 'managedFields', 'ownerReferences', 'creationTimestamp', 'deletionTimestamp',
              'deletionGracePeriodSeconds', 'generation', 'resourceVersion', 'selfLink', 'uid'}
-# What none of our manifests is going to use, by the type that has it: refused, which keeps the file
+# Fields that our manifests do not use, by type: refused, which keeps the file
 # small.
 UNUSED = {
     'PodSpec': {'affinity', 'ephemeralContainers', 'topologySpreadConstraints'},
@@ -49,7 +49,7 @@ class Reader:
         self.types = {}
 
     def add(self, path):
-        """Reads the declaration at `path`, and those that it names; returns its name."""
+        """Reads the declaration at `path` and those it names; returns its name."""
         name = path.name.removesuffix('.d.ts')
         if name in self.types:
             return name

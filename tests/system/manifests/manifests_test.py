@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Whether what deploy/ tells Kubernetes, compose and docker is valid, and fits vmeventd.
+"""Checks that the files of deploy/ for Kubernetes, compose and docker are valid and fit vmeventd.
 
   manifests_test.py VMEVENTD VMEVENTS [UNITTEST-ARGUMENT...]
 
@@ -28,7 +28,7 @@ KUBERNETES = ROOT / 'deploy/kubernetes'
 OVERLAYS = sorted((KUBERNETES / 'overlays').iterdir())
 VARIANTS = ['base', *(f'overlays/{path.name}' for path in OVERLAYS)]
 PROGRAMS = {}
-# What may be asked for at all: each is explained where it is added.
+# The capabilities that may be requested: each is explained where it is added.
 CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'NET_ADMIN'}
 
 
@@ -41,7 +41,7 @@ def flags_of(program):
 
 
 def built(variant):
-    """{kind: manifest}; there is one of each."""
+    """{kind: manifest}; there is one of each kind."""
     return {manifest['kind']: manifest for manifest in kustomize.build(KUBERNETES / variant)}
 
 
@@ -50,7 +50,7 @@ def pod_of(manifests):
 
 
 def check_config(text):
-    """Runs the daemon's own check on a configuration whose TLS files are made for it."""
+    """Runs the daemon's own check on a configuration, with TLS files made for it."""
     with tempfile.TemporaryDirectory() as directory:
         for name, key in (('tls.crt', 'tls.key'), ('ca.crt', 'ca.key')):
             made = run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
@@ -245,7 +245,7 @@ class Compose(unittest.TestCase):
     def test_the_volumes_are_there(self):
         targets = {volume['target'] for volume in self.service['volumes']}
         self.assertEqual(targets, {'/run/qemu', '/run/vmeventd', '/var/lib/vmeventd'})
-        # A named one would be the image's user's, and this runs as root.
+        # A named volume would belong to the image's user, and this runs as root.
         self.assertEqual({volume['type'] for volume in self.service['volumes']}, {'bind'})
 
 
@@ -272,7 +272,7 @@ class Image(unittest.TestCase):
 
 
 class Kustomize(unittest.TestCase):
-    """A ctest test of its own, so that its absence shows."""
+    """A separate ctest test, so that a missing kustomize is visible."""
 
     def test_kustomize_builds_the_same(self):
         about = ''
@@ -297,7 +297,7 @@ class Documents(unittest.TestCase):
         for path in (ROOT / 'docs/containers.md', KUBERNETES / 'README.md'):
             text = path.read_text(encoding='utf-8').replace('\\\n', ' ')
             for line in text.splitlines():
-                # What stands after the image's name is vmeventd's.
+                # Arguments after the image's name are vmeventd's.
                 for arguments in re.findall(r'\bvmeventd:0\.1\.0 (.*)', line):
                     flags = {word for word in shlex.split(arguments) if word.startswith('--')}
                     self.assertLessEqual(flags, known, line)

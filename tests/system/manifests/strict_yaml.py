@@ -1,4 +1,4 @@
-"""YAML as Kubernetes and compose read it, but a key that is given twice is an error."""
+"""YAML as Kubernetes and compose read it, except that a duplicate key is an error."""
 
 import yaml
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what Prometheus and Grafana are given.
+"""Checks the files for Prometheus and Grafana.
 
   rules    the alert rules, their unit tests and the dashboard's queries, with promtool; each
            alert has a section in docs/alerts.md
@@ -19,14 +19,14 @@ import time
 import urllib.request
 
 METRIC = re.compile(r"\b((?:vmeventd|process)_[a-z0-9_]+)\b")
-# What a histogram's series add to its name.
+# The suffixes of a histogram's series.
 SUFFIXES = ("_bucket", "_count", "_sum")
-# Words that look like metrics and are none.
+# Words that look like metrics but are not.
 NO_METRICS = {"process_tracking"}
 
 
 class Daemon:
-    """A vmeventd with every part that has metrics, TLS among them."""
+    """A vmeventd with every part that has metrics, including TLS."""
 
     def __init__(self, binary):
         self.directory = tempfile.TemporaryDirectory(prefix="vme-", dir="/tmp")
@@ -37,7 +37,7 @@ class Daemon:
              "-nodes", "-keyout", path / "key.pem", "-out", path / "cert.pem", "-days", "30",
              "-subj", "/CN=localhost"],
             check=True, capture_output=True)
-        # A journal that is none is moved aside, which is told by an event: there is one then.
+        # An invalid journal is moved aside, which publishes an event.
         (path / "state").mkdir(mode=0o700)
         (path / "state/journal.db").write_text("no database", encoding="utf-8")
         (path / "state/journal.db").chmod(0o600)
@@ -60,7 +60,7 @@ class Daemon:
         self.directory.cleanup()
 
     def scrape(self):
-        """The text of a scrape, once the first scan is done and the event is in the journal."""
+        """Scrapes once the first scan is done and the event is in the journal."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             text = self.log.read_text(encoding="utf-8")
@@ -101,12 +101,12 @@ def check_rules(options):
         if not re.search(r"severity: (critical|warning)\n", part):
             problems.append(f"the alert {name} is neither critical nor a warning")
         if f"/alerts.md#{name.lower()}\n" not in part:
-            problems.append(f"the runbook_url of {name} leads elsewhere than to its section")
+            problems.append(f"the runbook_url of {name} does not lead to its section")
     sections = re.findall(r"^## (\w+)$", (options.source / "docs/alerts.md").read_text("utf-8"), re.M)
     if sections != alerts:
-        problems.append(f"docs/alerts.md has not the sections of the alerts: {sections}, {alerts}")
+        problems.append(f"the sections of docs/alerts.md do not match the alerts: {sections}, {alerts}")
     with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as queries:
-        # JSON is YAML; a query that is one by itself is one in a rule.
+        # JSON is YAML; a query that is valid by itself is valid in a rule.
         json.dump({"groups": [{"name": "dashboard", "rules": [
             {"record": f"query:{number}", "expr": query}
             for number, query in enumerate(dashboard_queries(options))]}]}, queries)
@@ -166,7 +166,7 @@ def check_names(options):
     queries = dashboard_queries(options)
     queries += [variable["query"]["query"] for variable in board["templating"]["list"]
                 if variable["type"] == "query"]
-    # Where the rows of tables are, not the prose between them.
+    # Matches rows of tables, not the prose between them.
     rows = re.findall(r"^\| `((?:vmeventd|process)_\w+)` \|", document, re.M)
 
     for where, text in (("the alert rules", rules), ("the dashboard", "\n".join(queries)),

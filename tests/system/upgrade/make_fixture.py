@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes a fixture of upgrade_test.py: the state that a released vmeventd left as it was killed.
+"""Makes a fixture of upgrade_test.py: the state that a released vmeventd left when it was killed.
 
   make_fixture.py VMEVENTD FAKE_QEMU DIRECTORY
 
@@ -20,7 +20,7 @@ from world import pb, qmp  # noqa: E402
 
 
 def live(scene):
-    """Lives of VMs that leave something of every kind in the journal."""
+    """Lives of VMs that leave every kind of event in the journal."""
     scene.start()
     stream = scene.oldest()
     endings = {
@@ -40,7 +40,7 @@ def live(scene):
         else:
             qemu.kill(number)
         stream.wait_event("STOPPED", name)
-    # These are still there as the daemon is killed.
+    # These still run when the daemon is killed.
     scene.started_vm(stream, "running")
     scene.started_vm(stream, "pressed").send(qmp("POWERDOWN"))
     stream.wait_event("POWERDOWN_REQUESTED", "pressed")
@@ -76,7 +76,7 @@ def main():
         with tarfile.open(target / "state.tar.xz", "w:xz") as archive:
             for path in sorted(scene.state.iterdir()):
                 if path.name.endswith("-shm") or not path.is_file():
-                    continue  # SQLite makes the one again
+                    continue  # SQLite creates it again
                 archive.add(path, path.name, filter=anonymous)
     finally:
         scene.close()

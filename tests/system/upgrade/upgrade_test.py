@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""This vmeventd goes on where released ones were killed: with the journals that they wrote.
+"""This vmeventd continues with the journals that released ones left when they were killed.
 
   upgrade_test.py VMEVENTD FAKE_QEMU [UNITTEST-ARGUMENT...]
 
@@ -24,7 +24,7 @@ OPEN_RUNS = ("meant", "paused", "pressed", "running")
 
 class Upgrade(unittest.TestCase):
     def each(self):
-        """A new daemon on the state of each release, with what the old one answered."""
+        """A new daemon on the state of each release, with the old one's answers."""
         self.assertTrue(RELEASES)
         for release in RELEASES:
             scene = world.World()
@@ -37,7 +37,7 @@ class Upgrade(unittest.TestCase):
                     "vms": pb.ListVmsResponse}
                 old = {name: kind.FromString((release / "answers" / name).read_bytes())
                        for name, kind in old.items()}
-                # Their age must not count: the fixture only grows older.
+                # Disable retention by age: the fixture only grows older.
                 scene.start("--retention-age", "36500d")
                 yield scene, old
             finally:
@@ -46,18 +46,18 @@ class Upgrade(unittest.TestCase):
     def test_every_event_is_still_there_as_it_was(self):
         for scene, old in self.each():
             self.assertEqual(scene.info().journal_id, old["info"].journal_id)
-            told = list(old["events"].events)
-            self.assertEqual(scene.events()[:len(told)], told)
+            answered = list(old["events"].events)
+            self.assertEqual(scene.events()[:len(answered)], answered)
             stream = scene.oldest()
-            stream.wait("all are there", lambda s=stream, n=len(told): len(s.events) >= n)
-            self.assertEqual(stream.events[:len(told)], told)
+            stream.wait("all are there", lambda s=stream, n=len(answered): len(s.events) >= n)
+            self.assertEqual(stream.events[:len(answered)], answered)
 
     def test_runs_that_were_open_end_once_and_as_unknown(self):
         for scene, old in self.each():
             stream = scene.oldest()
             for name in OPEN_RUNS:
                 stopped = stream.wait_event("STOPPED", name)
-                # On the very boot that the fixture is of, an open intent decides what nobody saw.
+                # On the fixture's own boot, an open intent decides an end that was not observed.
                 self.assertIn(getattr(stopped.shutdown, "class"),
                               (pb.SHUTDOWN_CLASS_UNKNOWN,
                                pb.SHUTDOWN_CLASS_ADMIN if name == "meant" else None))
@@ -65,7 +65,7 @@ class Upgrade(unittest.TestCase):
             scene.restart()
             ended = [event.vm.name for event in scene.events() if type_name(event) == "STOPPED"]
             self.assertEqual(len(ended), len(set(ended)), ended)
-            # Nothing was lost, so nothing of the node as a whole is missing.
+            # Nothing was lost, so there is no GAP of the node.
             self.assertEqual([e for e in scene.events() if not e.HasField("vm")], [])
 
     def test_a_clients_cursor_goes_on(self):
