@@ -3,38 +3,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "base/utf8.h"
 
 namespace vmeventd {
 namespace {
-
-// The length of the valid UTF-8 sequence that `s` starts with; 0 if there is none (RFC 3629: no
-// overlong form, no surrogate, nothing above U+10FFFF).
-size_t Utf8SequenceLength(absl::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  size_t length = 0;
-  unsigned char low = 0x80;
-  unsigned char high = 0xBF;
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    length = 2;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    length = 3;
-    if (lead == 0xE0) low = 0xA0;
-    if (lead == 0xED) high = 0x9F;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    length = 4;
-    if (lead == 0xF0) low = 0x90;
-    if (lead == 0xF4) high = 0x8F;
-  } else {
-    return 0;
-  }
-  if (s.size() < length || byte(1) < low || byte(1) > high) return 0;
-  for (size_t i = 2; i < length; ++i) {
-    if (byte(i) < 0x80 || byte(i) > 0xBF) return 0;
-  }
-  return length;
-}
 
 // FNV-1a, 64 bits: stable across builds and versions, as a run id must be.
 uint64_t StableHash(absl::string_view text) {
@@ -51,7 +23,7 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
   std::string text;
   text.reserve(bytes.size());
   while (!bytes.empty()) {
-    const size_t length = Utf8SequenceLength(bytes);
+    const size_t length = DecodeUtf8(bytes).length;
     if (length == 0) {
       // By hand: a hostile peer may send megabytes of such bytes.
       constexpr char kDigits[] = "0123456789abcdef";
