@@ -74,7 +74,7 @@ boot() {
     {monitor}<>"$dir/$name.monitor.in"
   qemu-system-x86_64 -name "$name" -accel tcg -machine pc -m 192 -nodefaults -no-user-config \
     -display none -kernel "$guest/vmlinux" -initrd "$guest/initrd" \
-    -append "console=ttyS0 quiet nokaslr mitigations=off" \
+    -append "console=ttyS0 quiet nokaslr mitigations=off no_timer_check" \
     -serial "pipe:$dir/$name.serial" -monitor "pipe:$dir/$name.monitor" \
     -qmp "unix:$dir/vms/$name.kvmd,server=on,wait=off" "$@" >>"$dir/log" 2>&1 &
   qemu=$!

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "tests/support/files.h"
 #include "tests/support/unix_socket.h"
@@ -97,15 +98,12 @@ v1::Vm Daemon::GetVm(const std::string& name) {
 }
 
 size_t Daemon::ResidentMiB() const {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return 0;
-#else
+  if (kSanitized) return 0;
   std::ifstream file(absl::StrCat("/proc/", pid(), "/statm"));
   size_t pages = 0;
   file >> pages >> pages;
   if (pages == 0) Fail("the daemon's memory cannot be read");
   return pages * static_cast<size_t>(getpagesize()) >> 20;
-#endif
 }
 
 std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {

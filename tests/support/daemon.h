@@ -12,6 +12,13 @@
 
 namespace vmeventd::e2e {
 
+// Whether the daemon is built with a sanitizer, which makes it slow and its memory large.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 struct DaemonOptions {
   std::vector<std::string> watches;  // --watch
   std::string socket;                // --listen unix:...

@@ -50,8 +50,12 @@ void EventStream::WaitFor(const std::string& what, const Condition& condition) {
   changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience),
                     [&] { return ended_ || condition(); });
   if (condition()) return;
-  Fail(absl::StrCat("the stream did not deliver ", what, " but ", events_.size(), " events: ",
-                    TypesOf(events_), ended_ ? "; it ended: " : "", status_.error_message()));
+  constexpr std::ptrdiff_t kShown = 50;
+  const auto count = static_cast<std::ptrdiff_t>(events_.size());
+  const std::vector<v1::Event> newest(events_.end() - std::min(count, kShown), events_.end());
+  Fail(absl::StrCat("the stream did not deliver ", what, " but ", count,
+                    " events, the newest of which are: ", TypesOf(newest),
+                    ended_ ? "; it ended: " : "", status_.error_message()));
 }
 
 v1::Event EventStream::Wait(const std::string& what, const Predicate& predicate) {

@@ -90,6 +90,8 @@ class MonitorConnection : public FdHandler {
   // The same for all that the peer has sent by now and nothing that comes later, a slice a turn,
   // for kMaxDrainTime and kMaxDrainBytes at the most; then calls OnDrained, or OnClosed at the end.
   void StartDrain();
+  // Whether what StartDrain was called for is not handed in yet.
+  bool draining() const { return drain_left_.has_value(); }
 
   // Closes without OnClosed.
   void Close();

@@ -194,7 +194,8 @@ void QmpRun::OnReady(const MonitorInfo& info) {
     if (connection->open()) connection->delegate()->OnReady(info);
     return;
   }
-  if (process().gone()) Survive();
+  // What is drained was sent before the process ended.
+  if (process().gone() && !connection_->draining()) Survive();
   const Instant now = Now();
   ready_since_ = now.monotonic;
   if (std::exchange(history_, History::kAnswered) != History::kNeverAnswered) {

@@ -9,6 +9,7 @@ GREETING = ('{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7},
             '"capabilities": ["oob"]}}\r\n')
 BEHAVIOR = {
     "listen": True, "greet": True, "answer": True, "split": False, "stuck": False,
+    "proxy": False,
     "greeting": GREETING, "before_replies": "", "replies": {}, "status": "running",
     "uuid": "00000000-0000-0000-0000-000000000000", "name": ""}
 

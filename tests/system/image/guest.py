@@ -25,7 +25,7 @@ class Guest:
         else:
             command += ['-machine', 'pc', '-m', '192', '-kernel', f'{kernel_dir}/vmlinux',
                         '-initrd', f'{kernel_dir}/initrd',
-                        '-append', 'console=ttyS0 quiet nokaslr mitigations=off']
+                        '-append', 'console=ttyS0 quiet nokaslr mitigations=off no_timer_check']
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, user=user, group=user,
                                         extra_groups=[], umask=0o077)

@@ -30,7 +30,7 @@ TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
   const std::string kept = KeptRun();
   StartWith({"", "garbage \xff", kept, kept.substr(0, kept.size() / 2), "{}",
              WithNumber(kept, "format", "2"), kept});
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
   EXPECT_EQ(watcher_->counters().unreadable_runs, 6u);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
 }
@@ -129,7 +129,7 @@ TEST_F(RestartFaultsTest, AFullDescriptorTableEndsNoRun) {
   };
   ASSERT_TRUE(advancing([&] { return sink_.Count(EventType::kStopped) == 1; }));
   EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kStopped);
-  ASSERT_TRUE(advancing([&] { return lives.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(advancing([&] { return Handshakes(lives, monitor) == 2; }));
   ASSERT_TRUE(UntilProblem("vm1", ""));
   lives.Kill(SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));

@@ -47,9 +47,8 @@ TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   qemu.Send(monitor, EventLine("POWERDOWN"));
   ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
-  const size_t commands = qemu.Commands(monitor).size();
   Restart();
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == commands + 4; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
   qemu.Send(monitor, kGuestShutdownLine);
   qemu.Exit();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
@@ -210,7 +209,7 @@ TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
   EXPECT_THAT(sink_.Types("vm1"),
               ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
   Restart();
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 12; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 3; }));
   Turn();
   EXPECT_THAT(sink_.Types("vm1"), SizeIs(3)) << "once";
 }
@@ -268,7 +267,7 @@ TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
   const std::string run_id = RunId("vm1");
   Die();
   StartWith({WithNumber(WithNumber(KeptRun(), "pid_namespace", "1"), "pid", "999999999")});
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
   qemu.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
@@ -305,7 +304,7 @@ TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   Die();
   std::swap(options_.watches[0], options_.watches[1]);
   Restart();
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
   ASSERT_TRUE(UntilScanned());
   qemu.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
@@ -322,7 +321,7 @@ TEST_F(RestartTest, RawNamesComeBack) {
   qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Restart();
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+  ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
   qemu.Kill(SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);

@@ -24,9 +24,9 @@ TEST_F(UntrackedRestartTest, TheSameSocketIsTheSameRun) {
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   const std::string run_id = RunId("vm1");
-  for (const size_t commands : {8, 12}) {
+  for (const size_t handshakes : {2, 3}) {
     Restart();
-    ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == commands; }));
+    ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == handshakes; }));
   }
   qemu.Send(monitor, kGuestShutdownLine);
   qemu.Exit();
@@ -47,7 +47,7 @@ TEST_F(UntrackedRestartTest, GoesOnWhenProcessesAreTrackedFromNowOnAndTheOtherWa
     const std::string run_id = RunId(vm);
     options_.process_tracking = !tracked_first;
     Restart();
-    ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 8; }));
+    ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
     ASSERT_TRUE(UntilScanned());
     qemu.Exit();
     ASSERT_TRUE(Until([&] { return sink_.Latest(vm)->state == VmState::kStopped; }));
@@ -113,7 +113,7 @@ TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
   qemu.Unlink(gone);
   ASSERT_TRUE(Until([&] {
     manual_clock_.Advance(absl::Milliseconds(100));
-    return qemu.Commands(monitor).size() == 8 && sink_.Count(EventType::kStopped) == 1;
+    return Handshakes(qemu, monitor) == 2 && sink_.Count(EventType::kStopped) == 1;
   }));
   EXPECT_EQ(sink_.Latest("gone")->state, VmState::kStopped);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);

@@ -1,4 +1,4 @@
-// To which process an OOM kill in a cgroup is attributed, with a cgroup of the test's own making.
+// A run by itself: its process, its monitor, and a cgroup of the test's own making.
 
 #include "watcher/qmp/qmp_run.h"
 
@@ -20,9 +20,9 @@ namespace {
 
 constexpr char kOomFile[] = "/memory.events";
 
-class QmpRunOomTest : public testing::Test, public VmRun::Owner, public QmpRun::Source {
+class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Source {
  protected:
-  QmpRunOomTest() {
+  QmpRunTest() {
     context_.loop = loop_.get();
     context_.options = &options_;
     context_.exit_statuses = exit_statuses_.get();
@@ -30,13 +30,14 @@ class QmpRunOomTest : public testing::Test, public VmRun::Owner, public QmpRun::
     context_.oom_watch = oom_watch_.get();
     context_.buffer.resize(64 << 10);
   }
-  ~QmpRunOomTest() override {
+  ~QmpRunTest() override {
     run_.reset();
     context_.closed_connections.clear();
   }
 
   void OnPublish(VmRun*, VmUpdate update) override {
     if (update.told != nullptr) update.told();
+    clock_.Advance(time_of_an_update_);
     sink_.Push(std::move(update));
   }
   void OnMonitorReady(QmpRun*, const std::string&) override {}
@@ -81,6 +82,13 @@ class QmpRunOomTest : public testing::Test, public VmRun::Owner, public QmpRun::
     ASSERT_TRUE(run_->Attach(std::move(socket), file.identity).ok());
     ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kStarted) == 1; }));
   }
+  void AttachAgain() {
+    SocketFile file;
+    UniqueFd socket;
+    ASSERT_EQ(OpenSocketFile(run_->info().raw_path, &file), 0);
+    ASSERT_EQ(ConnectTo(file, &socket), 0);
+    ASSERT_TRUE(run_->Attach(std::move(socket), file.identity).ok());
+  }
   void DeclareIntent() {
     bool declared = false;
     run_->DeclareIntent({"id", "admin", "maintenance", clock_.Now().wall + absl::Hours(1), ""},
@@ -96,6 +104,8 @@ class QmpRunOomTest : public testing::Test, public VmRun::Owner, public QmpRun::
     return sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class;
   }
 
+  // By which the clock moves on while an update is handed over.
+  absl::Duration time_of_an_update_;
   TempDir root_;
   ManualClock clock_;
   RecordingSink sink_;
@@ -110,7 +120,7 @@ class QmpRunOomTest : public testing::Test, public VmRun::Owner, public QmpRun::
   std::unique_ptr<QmpRun> run_;
 };
 
-TEST_F(QmpRunOomTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACrash) {
+TEST_F(QmpRunTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACrash) {
   SetOomKills(0);
   Follow();
   SetOomKills(1);  // the helper: QEMU lives on
@@ -120,12 +130,39 @@ TEST_F(QmpRunOomTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACra
   EXPECT_EQ(KillAndJudge(), ShutdownClass::kAdmin);
 }
 
-TEST_F(QmpRunOomTest, AKillThatIsCountedAsItEndsIsItsOwn) {
+TEST_F(QmpRunTest, AKillThatIsCountedAsItEndsIsItsOwn) {
   SetOomKills(0);
   Follow();
   DeclareIntent();
   SetOomKills(1);
   EXPECT_EQ(KillAndJudge(), ShutdownClass::kCrash);
+}
+
+// Its answers wait to be read when its process ends: they are no sign of another process.
+TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
+  Follow();
+  FakeMonitor silent;
+  silent.answer = false;
+  qemu_.SetBehavior(0, silent);
+  qemu_.CloseClient(0);
+  ASSERT_TRUE(Until([&] { return !run_->connected(); }));
+  AttachAgain();
+  const size_t asked = qemu_.Commands(0).size();
+  ASSERT_TRUE(Until([&] { return qemu_.Commands(0).size() > asked; }));
+  // A long turn: the monitor is read again after a pause.
+  time_of_an_update_ = absl::Milliseconds(10);
+  qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
+  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
+  std::string answers;
+  for (int i = 0; i < 4; ++i) answers += "{\"return\": {\"status\": \"running\"}}\r\n";
+  const pid_t pid = qemu_.pid();
+  qemu_.SendAndExit(0, answers);
+  qemu_.Reap();
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Milliseconds(10));
+    return sink_.Count(EventType::kStopped) == 1;
+  }));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.pid, pid);
 }
 
 }  // namespace

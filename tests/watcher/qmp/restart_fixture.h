@@ -67,6 +67,16 @@ class RestartTest : public NodeWatcherFixture {
     return Until([&] { return watcher_->first_scan_done(); });
   }
 
+  // How often a watcher has asked everything of the handshake on a monitor.
+  static size_t Handshakes(FakeQemu& qemu, int monitor) {
+    const std::vector<std::string> commands = qemu.Commands(monitor);
+    // query-status follows, and is asked at other times too.
+    return static_cast<size_t>(
+        std::count_if(commands.begin(), commands.end(), [&](const std::string& command) {
+          return &command != &commands.back() && command.find("query-name") != std::string::npos;
+        }));
+  }
+
   std::string RunId(const std::string& vm) const { return sink_.Latest(vm)->ref.run_id; }
   const ShutdownDetail& Stopped() const {
     return *sink_.Last(EventType::kStopped)->update.event->shutdown;
