@@ -280,13 +280,13 @@ bool SocketConnector::OwnsName(const VmRun* run) const {
   return IdentifySocket(home.path, &there) != 0 || there == run->info().socket;
 }
 
-void SocketConnector::OnOver(VmRun* over) {
-  auto* const run = static_cast<QmpRun*>(over);
+void SocketConnector::OnOver(VmRun* run) {
   const auto it = sockets_.find(run);
   const std::unique_ptr<RunSockets> sockets = std::move(it->second);
   sockets_.erase(it);
-  ForgetSocket(run);
+  ForgetSocket(sockets->run);
   shares_.Count(sockets->owner, sockets->spec, -1);
+  const bool needs_speaker = sockets->run->needs_speaker();
   SocketSlot* const home = sockets->home;
   spdlog::debug("{} has ended", ForLog(home->path));
   --home->runs;
@@ -301,9 +301,9 @@ void SocketConnector::OnOver(VmRun* over) {
     if (slot->present && !run->published() && slot != sockets->attached_by) {
       Schedule(slot, absl::ZeroDuration());  // it was taken for another way to the same process
     } else if (slot->present) {
-      BackOff(slot, kFirstReconnect, run->needs_speaker() ? kMaxRetry : kMaxRefusedRetry);
+      BackOff(slot, kFirstReconnect, needs_speaker ? kMaxRetry : kMaxRefusedRetry);
     }
-    if (run->needs_speaker()) ReportListenerGone(slot);
+    if (needs_speaker) ReportListenerGone(slot);
     if (slot != home) DropSlotIfUnused(slot);
   }
   DropSlotIfUnused(home);
