@@ -25,7 +25,10 @@ std::string ForLog(const std::string& text) { return absl::Utf8SafeCHexEscape(te
 QmpRun::QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession session)
     : VmRun(context, owner, std::move(session)), context_(context), source_(source) {}
 
-QmpRun::~QmpRun() { QmpRun::Disconnect(); }
+QmpRun::~QmpRun() {
+  context_->loop->CancelTimer(&answer_timer_);
+  RetireConnection();
+}
 
 void QmpRun::Disconnect() {
   context_->loop->CancelTimer(&answer_timer_);

@@ -81,6 +81,7 @@ void VmRun::OnProcessEnd(const ProcessEnd& end) { End(end); }
 
 void VmRun::Discard() {
   over_ = true;
+  process_.Reset({});  // its end may be in the same turn of the loop
   Disconnect();
   owner_->OnOver(this);
 }

@@ -2,6 +2,7 @@
 
 #include "watcher/runs/run_table.h"
 
+#include <csignal>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,11 +11,13 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
+#include "watcher/runs/process.h"
 #include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
@@ -33,10 +36,14 @@ class FakeRun : public VmRun {
 
   bool connected() const override { return true; }
   int agent_questions = 0;
+  int process_ends = 0;
   bool disconnected = false;
 
  private:
-  void OnProcessGone() override { process().AwaitEnd(); }
+  void OnProcessGone() override {
+    ++process_ends;
+    process().AwaitEnd();
+  }
   void AskRunState() override {}
   void AskGuestAgent() override { ++agent_questions; }
   void ReadNow(absl::Duration) override {}
@@ -133,6 +140,19 @@ TEST_F(RunTableTest, ARunThatIsOverLeavesItAtOnceAndIsDestroyedLater) {
   EXPECT_EQ(table_.FindByIntent("intent-1"), nullptr);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   table_.EndTurn();
+}
+
+// The listener that a run was taken for may end in the turn in which QEMU is found to be another
+// process.
+TEST_F(RunTableTest, ARunThatIsDiscardedLetsGoOfItsProcessAtOnce) {
+  FakeQemu listener;
+  FakeRun* const run = Add("vm1", "run-1");
+  ASSERT_TRUE(run->Track(IdentifyByPid(listener.pid()).value()).ok());
+  run->Discard();
+  EXPECT_FALSE(run->followed());
+  listener.Kill(SIGKILL);
+  for (int i = 0; i < 20; ++i) loop_->RunOnce(absl::Milliseconds(10));
+  EXPECT_EQ(run->process_ends, 0);
 }
 
 TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {
