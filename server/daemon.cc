@@ -238,7 +238,7 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
       store_(
           EventStoreOptions(),
           {kept.journal->journal_id(), kept.journal->token_key(), NodeIdOrNone(config.state_dir)},
-          kept.journal->oldest(), kept.newest),
+          {kept.journal->oldest(), kept.journal->unbroken_from()}, kept.newest),
       history_(ToJournalOptions(config).path, &store_,
                [this](const std::string& journal_id, const absl::Status& found) {
                  pump_.ReportCorrupt(journal_id, found);
@@ -256,7 +256,7 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
 
 void Daemon::TellKept(const Kept& kept) {
   EventStore::Step step;
-  step.oldest = journal_.journal().oldest();
+  step.retained = journal_.retained();
   for (const JournalStop& stop : kept.stops) {
     step.vms.push_back(std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)));
   }

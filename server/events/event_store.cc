@@ -15,17 +15,17 @@ constexpr size_t kFirstBytes = size_t{256} << 10;
 
 }  // namespace
 
-EventStore::EventStore(EventStoreOptions options, JournalIdentity identity,
-                       uint64_t oldest_retained, uint64_t newest)
+EventStore::EventStore(EventStoreOptions options, JournalIdentity identity, Retained retained,
+                       uint64_t newest)
     : max_snapshot_bytes_(options.max_snapshot_bytes),
       identity_(std::make_shared<const JournalIdentity>(std::move(identity))),
-      oldest_retained_(oldest_retained),
+      retained_(retained),
       log_(options.log, newest),
       vms_(options.max_stopped) {}
 
 void EventStore::Publish(Step step) {
   const MutexLock lock(&mutex_);
-  oldest_retained_ = step.oldest;
+  retained_ = step.retained;
   for (EventBlockPtr& block : step.blocks) log_.Append(std::move(block));
   if (!step.vms.empty()) ++vms_version_;
   for (VmRecordPtr& vm : step.vms) vms_.Put(std::move(vm));
@@ -49,7 +49,7 @@ void EventStore::PutGap(uint64_t first, EventBlockPtr gap) {
 void EventStore::ChangeJournal(JournalIdentity identity) {
   const MutexLock lock(&mutex_);
   identity_ = std::make_shared<const JournalIdentity>(std::move(identity));
-  oldest_retained_ = log_.newest() + 1;
+  retained_ = {log_.newest() + 1, log_.newest() + 1};
 }
 
 void EventStore::SetJournalWritable(bool writable) {
@@ -57,9 +57,9 @@ void EventStore::SetJournalWritable(bool writable) {
   journal_writable_ = writable;
 }
 
-void EventStore::SetOldestRetained(uint64_t oldest) {
+void EventStore::SetRetained(Retained retained) {
   const MutexLock lock(&mutex_);
-  oldest_retained_ = oldest;
+  retained_ = retained;
 }
 
 JournalIdentityPtr EventStore::identity() const {
@@ -87,7 +87,7 @@ absl::StatusOr<uint64_t> EventStore::CursorAfter(const AfterSequence& start) con
                                               " is beyond the newest sequence, ", range.newest,
                                               "; the oldest retained sequence is ", range.oldest));
   }
-  if (start.sequence + 1 < range.oldest) {
+  if (start.sequence + 1 < range.unbroken_from) {
     return absl::OutOfRangeError(absl::StrCat("after_sequence: ", start.sequence,
                                               " is too old: the oldest retained sequence is ",
                                               range.oldest));

@@ -62,6 +62,14 @@ struct JournalIdentity {
 };
 using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
 
+// What the journal retains.
+struct Retained {
+  uint64_t oldest = 1;  // event; the one after the newest if there is none
+  // From here on nothing is missing but what a GAP names: `oldest`, or the first of the sequences
+  // that were given up just before it. A stream may begin with any of them.
+  uint64_t unbroken_from = 1;
+};
+
 // The events and VMs that are public: the newest events in a ring, and the registry, under one
 // lock, so that an answer about VMs is as of one sequence. What the ring no longer holds is in the
 // journal. The pump writes, every thread reads. No call blocks for longer than it takes to copy
@@ -72,12 +80,13 @@ class EventStore {
   struct Step {
     std::vector<EventBlockPtr> blocks;
     std::vector<VmRecordPtr> vms;  // in order
-    uint64_t oldest = 1;           // that the journal retains
+    Retained retained;
   };
   // The bounds of what is retained, in the ring or in the journal.
   struct Range {
     uint64_t oldest = 1;  // newest + 1 if nothing is retained
     uint64_t newest = 0;
+    uint64_t unbroken_from = 1;  // see Retained
   };
   struct Page {
     std::vector<EventBlockPtr> blocks;
@@ -90,7 +99,7 @@ class EventStore {
   };
 
   // Sequences go on after `newest`.
-  EventStore(EventStoreOptions options, JournalIdentity identity, uint64_t oldest_retained,
+  EventStore(EventStoreOptions options, JournalIdentity identity, Retained retained,
              uint64_t newest);
 
   // Pump thread.
@@ -103,7 +112,7 @@ class EventStore {
   // What follows is kept in another journal, and what was before it is no longer retained.
   void ChangeJournal(JournalIdentity identity);
   void SetJournalWritable(bool writable);
-  void SetOldestRetained(uint64_t oldest);
+  void SetRetained(Retained retained);
 
   JournalIdentityPtr identity() const;
   std::string journal_id() const { return identity()->journal_id; }
@@ -113,8 +122,8 @@ class EventStore {
   // different snapshots that there is no memory for one more.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
 
-  // See EventLog::BlocksFrom and BlocksBackFrom: of the ring. A `sequence` below range.oldest is no
-  // longer retained.
+  // See EventLog::BlocksFrom and BlocksBackFrom: of the ring. A `sequence` below
+  // range.unbroken_from is no longer retained.
   Page ReadFrom(uint64_t sequence, size_t max_bytes) const;
   Page ReadBackFrom(uint64_t sequence, size_t max_bytes) const;
 
@@ -144,7 +153,9 @@ class EventStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginOldest(StreamBegin* begin) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Range RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return {std::min(oldest_retained_, log_.newest() + 1), log_.newest()};
+    const uint64_t after_newest = log_.newest() + 1;
+    return {std::min(retained_.oldest, after_newest), log_.newest(),
+            std::min(retained_.unbroken_from, after_newest)};
   }
 
   const size_t max_snapshot_bytes_;
@@ -157,7 +168,7 @@ class EventStore {
 
   mutable Mutex mutex_;
   JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
-  uint64_t oldest_retained_ ABSL_GUARDED_BY(mutex_);
+  Retained retained_ ABSL_GUARDED_BY(mutex_);
   bool journal_writable_ ABSL_GUARDED_BY(mutex_) = true;
   EventLog log_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);

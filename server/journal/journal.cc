@@ -272,8 +272,8 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::TryOpen(const JournalOptions& 
   if (status.ok()) status = journal->database_.KeepLogFile();
   if (status.ok()) status = journal->CreateIfNew(beginning);
   if (status.ok()) status = journal->AddIndexes();
-  if (status.ok()) status = journal->LoadMeta();
   if (status.ok()) status = journal->PrepareStatements();
+  if (status.ok()) status = journal->LoadMeta();
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
   if (!status.ok()) return status;
@@ -448,6 +448,9 @@ absl::Status Journal::LoadMeta() {
   stops_ = *stops;
   newest_ = std::max(static_cast<uint64_t>(*newest), begins_after);
   oldest_ = *oldest == 0 ? newest_ + 1 : static_cast<uint64_t>(*oldest);
+  const absl::StatusOr<uint64_t> unbroken_from = BeginOfHoleBefore(oldest_);
+  if (!unbroken_from.ok()) return unbroken_from.status();
+  unbroken_from_ = *unbroken_from;
   missing_ = *missing;
   oldest_time_ = absl::FromUnixNanos(*oldest_time);
   return absl::OkStatus();
@@ -472,7 +475,9 @@ absl::Status Journal::PrepareStatements() {
       {"INSERT OR REPLACE INTO meta(key, value) VALUES('deleted_until', ?)", &put_deleted_until_},
       {"DELETE FROM events WHERE sequence < ?", &delete_events_},
       {"INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)", &insert_hole_},
-      {"SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE last < ?", &missing_before_},
+      {"SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE first > ? AND last < ?",
+       &missing_between_},
+      {"SELECT first FROM holes WHERE last = ?", &hole_before_},
       {"DELETE FROM holes WHERE last < ?", &delete_holes_},
       {"SELECT sequence, observe_time FROM events WHERE latest_time IS NOT NULL AND sequence > ?"
        " AND observe_time <= ? ORDER BY sequence LIMIT 1",
@@ -506,7 +511,8 @@ absl::StatusOr<std::vector<JournalStop>> Journal::LoadStops() {
 
 absl::Status Journal::Transact(const std::function<absl::Status(Bounds*)>& change) {
   const DatabaseUse use(&database_);
-  Bounds bounds{newest_, oldest_, oldest_time_, latest_time_, deleted_until_, missing_, stops_};
+  Bounds bounds{newest_,      oldest_,        unbroken_from_, oldest_time_,
+                latest_time_, deleted_until_, missing_,       stops_};
   absl::Status status = database_.Execute("BEGIN IMMEDIATE");
   if (status.ok()) status = change(&bounds);
   if (status.ok()) status = database_.Execute("COMMIT");
@@ -519,6 +525,7 @@ absl::Status Journal::Transact(const std::function<absl::Status(Bounds*)>& chang
   }
   newest_ = bounds.newest;
   oldest_ = bounds.oldest;
+  unbroken_from_ = bounds.unbroken_from;
   oldest_time_ = bounds.oldest_time;
   latest_time_ = bounds.latest_time;
   deleted_until_ = bounds.deleted_until;
@@ -548,7 +555,7 @@ absl::Status Journal::Insert(const Batch& batch, Bounds* bounds) {
       }
     }
     if (bounds->newest < bounds->oldest) {
-      bounds->oldest = event.sequence;
+      bounds->oldest = event.sequence;  // unbroken_from is newest + 1 still
       bounds->oldest_time = event.observe_time;
     }
     bounds->newest = event.sequence;
@@ -641,18 +648,39 @@ absl::Status Journal::DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds
   absl::Status status =
       put_deleted_until_->BindText(1, absl::StrCat(absl::ToUnixNanos(latest))).Run();
   if (status.ok()) status = delete_events_->Bind(1, until).Run();
-  if (status.ok() && bounds->missing > 0) {
-    const StatementUse use(missing_before_.get());
-    missing_before_->Bind(1, until);
-    absl::StatusOr<bool> row = missing_before_->Step();
-    if (!row.ok()) return row.status();
-    bounds->missing -= missing_before_->Int(0);
-    status = delete_holes_->Bind(1, until).Run();
-  }
+  if (status.ok()) status = DeleteHolesBefore(static_cast<uint64_t>(until), bounds);
   bounds->oldest = static_cast<uint64_t>(until);
   bounds->oldest_time = until_time;
   bounds->deleted_until = latest;
   return status;
+}
+
+absl::Status Journal::DeleteHolesBefore(uint64_t oldest, Bounds* bounds) {
+  if (bounds->missing == 0 && bounds->unbroken_from == bounds->oldest) {
+    bounds->unbroken_from = oldest;
+    return absl::OkStatus();
+  }
+  {
+    // The hole that ends before the oldest event does not count as missing.
+    const StatementUse use(missing_between_.get());
+    missing_between_->Bind(1, static_cast<int64_t>(bounds->oldest))
+        .Bind(2, static_cast<int64_t>(oldest));
+    absl::StatusOr<bool> row = missing_between_->Step();
+    if (!row.ok()) return row.status();
+    bounds->missing -= missing_between_->Int(0);
+  }
+  const absl::StatusOr<uint64_t> begin = BeginOfHoleBefore(oldest);
+  if (!begin.ok()) return begin.status();
+  bounds->unbroken_from = *begin;
+  return delete_holes_->Bind(1, static_cast<int64_t>(*begin)).Run();
+}
+
+absl::StatusOr<uint64_t> Journal::BeginOfHoleBefore(uint64_t sequence) {
+  const StatementUse use(hole_before_.get());
+  hole_before_->Bind(1, static_cast<int64_t>(sequence) - 1);
+  absl::StatusOr<bool> row = hole_before_->Step();
+  if (!row.ok()) return row.status();
+  return *row ? static_cast<uint64_t>(hole_before_->Int(0)) : sequence;
 }
 
 absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {

@@ -100,6 +100,9 @@ class Journal {
   uint64_t newest() const { return newest_; }
   // The oldest that is kept; newest() + 1 if none is.
   uint64_t oldest() const { return oldest_; }
+  // From here on nothing is missing but what a GAP names: oldest(), or the first of the sequences
+  // that were given up just before it.
+  uint64_t unbroken_from() const { return unbroken_from_; }
   // When that one was observed; InfiniteFuture if none is.
   absl::Time oldest_time() const {
     return newest_ < oldest_ ? absl::InfiniteFuture() : oldest_time_;
@@ -151,6 +154,7 @@ class Journal {
   struct Bounds {
     uint64_t newest;
     uint64_t oldest;
+    uint64_t unbroken_from;
     absl::Time oldest_time;
     absl::Time latest_time;
     absl::Time deleted_until;
@@ -166,6 +170,11 @@ class Journal {
                                                                         int64_t now);
   // Deletes at most `max_rows` events.
   absl::Status DeleteOld(absl::Time now, int64_t max_rows, Bounds* bounds);
+  // Deletes the holes before `oldest`, but for the one that ends there: the GAP at `oldest` names
+  // it.
+  absl::Status DeleteHolesBefore(uint64_t oldest, Bounds* bounds);
+  // The first sequence of the hole that ends before `sequence`; `sequence` if none does.
+  absl::StatusOr<uint64_t> BeginOfHoleBefore(uint64_t sequence);
 
   const JournalOptions options_;
   SqliteDatabase database_;
@@ -178,7 +187,8 @@ class Journal {
   std::unique_ptr<SqliteStatement> put_deleted_until_;
   std::unique_ptr<SqliteStatement> delete_events_;
   std::unique_ptr<SqliteStatement> insert_hole_;
-  std::unique_ptr<SqliteStatement> missing_before_;
+  std::unique_ptr<SqliteStatement> missing_between_;
+  std::unique_ptr<SqliteStatement> hole_before_;
   std::unique_ptr<SqliteStatement> delete_holes_;
   std::unique_ptr<SqliteStatement> next_in_past_;
   FileKey file_;  // of the database and of its log, when they were opened
@@ -187,6 +197,7 @@ class Journal {
   std::string token_key_;
   uint64_t newest_ = 0;
   uint64_t oldest_ = 1;
+  uint64_t unbroken_from_ = 1;
   absl::Time oldest_time_;                         // of the event oldest_, where there is one
   absl::Time latest_time_ = absl::InfinitePast();  // of all events up to newest_
   absl::Time deleted_until_ = absl::InfinitePast();

@@ -73,6 +73,9 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
       {absl::StrCat(kColumns, " WHERE sequence BETWEEN ? AND ? ORDER BY sequence"),
        &reader->read_from_},
       {"SELECT min(sequence) FROM events", &reader->oldest_},
+      {"SELECT coalesce((SELECT first FROM holes WHERE last = oldest - 1), oldest)"
+       " FROM (SELECT min(sequence) AS oldest FROM events)",
+       &reader->unbroken_from_},
       // A new journal that goes on after another one's sequences may be empty yet.
       {"SELECT max(coalesce((SELECT max(sequence) FROM events), 0), coalesce((SELECT CAST(value AS"
        " INTEGER) FROM meta WHERE key = 'begins_after'), 0))",
@@ -198,7 +201,9 @@ absl::Status JournalReader::CheckMissing(uint64_t first, uint64_t last) {
   if (!oldest.ok()) return oldest.status();
   // A journal that has just begun; its first event may be committed before the next statement.
   if (*oldest == 0) return absl::OkStatus();
-  if (first < *oldest) {
+  const absl::StatusOr<uint64_t> unbroken_from = UnbrokenFrom();
+  if (!unbroken_from.ok()) return unbroken_from.status();
+  if (first < *unbroken_from) {
     return absl::OutOfRangeError(absl::StrCat("sequence ", first,
                                               " is no longer retained: the oldest retained "
                                               "sequence is ",

@@ -63,6 +63,8 @@ class JournalReader {
   ReadSnapshot Snapshot() { return ReadSnapshot(&database_); }
   // The oldest event that is retained; 0 if there is none.
   absl::StatusOr<uint64_t> Oldest() { return Query(oldest_.get()); }
+  // See Journal::unbroken_from; 0 if no event is retained.
+  absl::StatusOr<uint64_t> UnbrokenFrom() { return Query(unbroken_from_.get()); }
 
   using Take = std::function<bool(const EventBlock::Entry&, absl::string_view encoded)>;
   absl::Status Select(const Selection& selection, const Take& take);
@@ -96,6 +98,7 @@ class JournalReader {
   std::string journal_id_;
   std::unique_ptr<SqliteStatement> read_from_;
   std::unique_ptr<SqliteStatement> oldest_;
+  std::unique_ptr<SqliteStatement> unbroken_from_;
   std::unique_ptr<SqliteStatement> newest_;
   std::unique_ptr<SqliteStatement> hole_to_;
   std::unique_ptr<SqliteStatement> time_at_;

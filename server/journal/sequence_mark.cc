@@ -59,6 +59,13 @@ absl::StatusOr<std::unique_ptr<SequenceMark>> SequenceMark::Open(const std::stri
   const ssize_t size = pread(fd, text, sizeof(text), 0);
   if (size < 0) return ErrnoStatus(path, "cannot be read", errno);
   mark->value_ = ValueOf(absl::string_view(text, static_cast<size_t>(size)));
+  if (!mark->value_.journal_id.empty()) return mark;
+  // The disk may be full when the mark is needed: it takes its room now. A disk that is full
+  // already does not stop the start; Set fails then.
+  if (mark->Set({}).ok()) mark->Sync().IgnoreError();
+  if (ftruncate(fd, static_cast<off_t>(TextOf({}).size())) != 0) {
+    return ErrnoStatus(path, "cannot be truncated", errno);
+  }
   return mark;
 }
 

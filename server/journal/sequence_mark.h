@@ -24,7 +24,8 @@ class SequenceMark {
     uint64_t published = 0;
   };
 
-  // Opens the file, or makes it. What is in it is read; anything else than a mark counts as none.
+  // Opens the file, or makes it with the size that it keeps. What is in it is read; anything else
+  // than a mark counts as none.
   static absl::StatusOr<std::unique_ptr<SequenceMark>> Open(const std::string& path);
   ~SequenceMark();
   SequenceMark(const SequenceMark&) = delete;

@@ -57,9 +57,6 @@ class Lister {
     return more;
   }
 
-  // Ends the page before `next`.
-  void EndAt(uint64_t next) { turn_.next = next; }
-
   // Ends the turn before `next` if it has searched enough windows. False: it has not.
   bool EndIfLong(uint64_t next) { return windows_ >= kTurnWindows && !EndTurn(next); }
 
@@ -104,20 +101,18 @@ absl::Status NarrowToTimes(JournalReader* journal, const ListEventsBounds& bound
   return absl::OkStatus();
 }
 
-// Lists the journal from `from` (0: the oldest event) up to `last`. False: the page is complete.
-// Reads in one view, so that retention cannot interfere. `begins`: the page begins at `from`.
+// Lists the journal from `from`, or from the oldest event, up to `last`. False: the turn is over.
+// Reads in one view, so that retention cannot interfere.
 absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListEventsBounds& bounds,
-                                        uint64_t from, uint64_t last, bool begins, Lister* lister) {
+                                        ListFrom from, uint64_t last, Lister* lister) {
   const ReadSnapshot snapshot = journal->Snapshot();
   if (!snapshot.status().ok()) return snapshot.status();
   const absl::StatusOr<uint64_t> oldest = journal->Oldest();
   if (!oldest.ok()) return oldest.status();
-  if (from != 0 && from < *oldest) {
-    if (begins) return Deleted(from, *oldest);
-    lister->EndAt(from);  // the next page reports the loss
-    return false;
-  }
-  uint64_t first = std::max({from, *oldest, uint64_t{1}});
+  const absl::StatusOr<uint64_t> unbroken_from = journal->UnbrokenFrom();
+  if (!unbroken_from.ok()) return unbroken_from.status();
+  if (from.named && from.sequence < *unbroken_from) return Deleted(from.sequence, *oldest);
+  uint64_t first = std::max({from.sequence, *oldest, uint64_t{1}});
   if (absl::Status status = NarrowToTimes(journal, bounds, &first, &last); !status.ok()) {
     return status;
   }
@@ -131,14 +126,13 @@ absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListEvents
 }
 
 absl::Status ListForward(const EventStore& store, JournalReader* journal,
-                         const ListEventsBounds& bounds, uint64_t from, Lister* lister) {
-  for (uint64_t next = from;;) {
+                         const ListEventsBounds& bounds, ListFrom from, Lister* lister) {
+  for (uint64_t next = from.sequence;; from.named = false) {
     const EventStore::Page page = store.ReadFrom(next, kReadBytes);
-    if (next != 0 && next == from && next < page.range.oldest)
-      return Deleted(next, page.range.oldest);
+    if (from.named && next < page.range.unbroken_from) return Deleted(next, page.range.oldest);
     if (next < page.ring_oldest) {
       const absl::StatusOr<bool> more =
-          ListJournalForward(journal, bounds, next, page.ring_oldest - 1, next == from, lister);
+          ListJournalForward(journal, bounds, {next, from.named}, page.ring_oldest - 1, lister);
       if (!more.ok() || !*more) return more.status();
       next = page.ring_oldest;
       continue;
@@ -177,11 +171,11 @@ absl::Status ListJournalBackward(JournalReader* journal, const ListEventsBounds&
 }
 
 absl::Status ListBackward(const EventStore& store, JournalReader* journal,
-                          const ListEventsBounds& bounds, uint64_t from, Lister* lister) {
-  const uint64_t begin = from == 0 ? store.range().newest : from;
-  for (uint64_t next = begin; next != 0;) {
+                          const ListEventsBounds& bounds, ListFrom from, Lister* lister) {
+  const uint64_t begin = from.sequence == 0 ? store.range().newest : from.sequence;
+  for (uint64_t next = begin; next != 0; from.named = false) {
     const EventStore::Page page = store.ReadBackFrom(next, kReadBytes);
-    if (from != 0 && from < page.range.oldest) return Deleted(from, page.range.oldest);
+    if (from.named && next < page.range.unbroken_from) return Deleted(next, page.range.oldest);
     if (page.blocks.empty()) {
       return ListJournalBackward(journal, bounds, next, lister);
     }
@@ -203,7 +197,7 @@ absl::Status ListBackward(const EventStore& store, JournalReader* journal,
 absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
                                             const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,
-                                            uint64_t from, size_t max_bytes) {
+                                            ListFrom from, size_t max_bytes) {
   Lister lister(matcher, bounds, max_bytes);
   const absl::Status status = newest_first ? ListBackward(store, journal, bounds, from, &lister)
                                            : ListForward(store, journal, bounds, from, &lister);

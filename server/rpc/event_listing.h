@@ -21,14 +21,22 @@ struct EventListing {
   bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
 };
 
-// Lists the events that pass `matcher` and `bounds`, starting at sequence `from` (0: where the
-// order begins): newer ones from the ring, older ones from the journal. A turn searches for at most
-// some milliseconds, whatever the filter, and advances by at least one event. OUT_OF_RANGE: `from`
-// is no longer retained. History thread.
+// Where a turn of a listing starts.
+struct ListFrom {
+  uint64_t sequence = 0;  // 0: where the order begins
+  // A client named it, and must learn if retention has passed it. Otherwise the listing continues
+  // with what is left.
+  bool named = false;
+};
+
+// Lists the events that pass `matcher` and `bounds`, starting at `from`: newer ones from the ring,
+// older ones from the journal. A turn searches for at most some milliseconds, whatever the filter,
+// and advances by at least one event. OUT_OF_RANGE: `from` was named and is no longer retained.
+// History thread.
 absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
                                             const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,
-                                            uint64_t from, size_t max_bytes);
+                                            ListFrom from, size_t max_bytes);
 
 }  // namespace vmeventd
 

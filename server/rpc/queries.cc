@@ -12,7 +12,6 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/events/event_codec.h"
-#include "server/rpc/event_listing.h"
 #include "server/rpc/page_token.h"
 
 namespace vmeventd {
@@ -111,12 +110,7 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
   const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
   absl::StatusOr<EventListing> found =
       ListEventsFrom(*store_, *journal, matcher_, bounds_, newest_first_, from_, room);
-  if (!found.ok()) {
-    // Keep what was found. Retention has deleted where it would continue; the next page reports
-    // that.
-    if (events_.empty() || !absl::IsOutOfRange(found.status())) return found.status();
-    return Response();
-  }
+  if (!found.ok()) return found.status();
   if (events_.empty()) {
     events_ = std::move(found->events);
   } else if (found->events.size() <= room) {
@@ -124,7 +118,7 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
   } else {
     return Response();  // an event larger than the room left begins the next page
   }
-  from_ = found->next;
+  from_ = {found->next, false};
   bounds_.page_size -= found->count;
   if (found->in_turn || bounds_.page_size == 0 || ++turns_ == kMaxTurns) return Response();
   return std::nullopt;
@@ -132,9 +126,9 @@ std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
 
 std::string EventsQuery::Response() const {
   v1::ListEventsResponse rest;
-  if (from_ != 0) {
+  if (from_.sequence != 0) {
     rest.set_next_page_token(PageTokens(identity_->token_key, identity_->journal_id)
-                                 .Make(question_, absl::StrCat(from_)));
+                                 .Make(question_, absl::StrCat(from_.sequence)));
   }
   return absl::StrCat(events_, rest.SerializeAsString());
 }

@@ -12,6 +12,7 @@
 #include "server/events/event_matcher.h"
 #include "server/events/event_store.h"
 #include "server/journal/journal_reader.h"
+#include "server/rpc/event_listing.h"
 #include "server/rpc/request_checks.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -39,7 +40,7 @@ class EventsQuery {
         matcher_(std::move(matcher)),
         bounds_(bounds),
         newest_first_(newest_first),
-        from_(from) {}
+        from_{from, from != 0} {}
 
   std::string Response() const;
 
@@ -49,7 +50,7 @@ class EventsQuery {
   const EventMatcher matcher_;
   ListEventsBounds bounds_;  // page_size is what the page still lacks
   const bool newest_first_;
-  uint64_t from_;
+  ListFrom from_;
   std::string events_;
   int turns_ = 0;
 };

@@ -72,7 +72,8 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
       return std::nullopt;
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
-      return ProgressMessage(now);
+      // Who resumed after the snapshot's sequence before having all of it would miss the rest.
+      return ProgressMessage(snapshot_ != nullptr ? 0 : sequence_, now);
     case Phase::kSnapshot:
       if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
       if (more_) return std::nullopt;
@@ -89,12 +90,13 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
       break;
   }
   // What comes from here on belongs to another journal: to resume the client needs its id.
-  if (store_->identity() != identity_) return ProgressMessage(now);
+  if (store_->identity() != identity_) return ProgressMessage(sequence_, now);
   Batch batch;
   const absl::Status status = Collect(&batch);
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
-  if (beat || !(batch.caught_up || history_request_.has_value())) return ProgressMessage(now);
+  if (beat || !(batch.caught_up || history_request_.has_value()))
+    return ProgressMessage(sequence_, now);
   return std::nullopt;
 }
 
@@ -106,10 +108,10 @@ void StreamCursor::Supply(HistoryAnswer answer) {
   history_ = std::move(answer);
 }
 
-grpc::ByteBuffer StreamCursor::ProgressMessage(absl::Time now) {
+grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now) {
   identity_ = store_->identity();
   v1::WatchEventsResponse response;
-  FillProgress(sequence_, *identity_, now, response.mutable_progress());
+  FillProgress(sequence, *identity_, now, response.mutable_progress());
   return ToBuffer(response.SerializeAsString());
 }
 
@@ -191,7 +193,7 @@ absl::Status StreamCursor::Collect(Batch* batch) {
   while (batch->steps < kMaxScanSteps) {
     const EventStore::Page page = store_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
     if (sequence_ + 1 < page.ring_oldest) {
-      if (sequence_ + 1 < page.range.oldest) {
+      if (sequence_ + 1 < page.range.unbroken_from) {
         return absl::OutOfRangeError(
             absl::StrCat("sequence ", sequence_ + 1,
                          " is no longer retained, the stream was too slow: the oldest retained "

@@ -48,9 +48,10 @@ class StreamCursor {
   // set.
   StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher);
 
-  // The next message, a WatchEventsResponse: a Progress first, then the snapshot, then events as
-  // they come. Unset when there is nothing to say, or when TakeHistoryRequest has something; with
-  // `beat` that is a Progress instead. OUT_OF_RANGE: what comes next is no longer retained.
+  // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
+  // snapshot), then the snapshot, then events as they come. Unset when there is nothing to say, or
+  // when TakeHistoryRequest has something; with `beat` that is a Progress instead. OUT_OF_RANGE:
+  // what comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
   // Whether Next said nothing only because its search took long: call it again, after others.
   bool more() const { return more_; }
@@ -75,7 +76,7 @@ class StreamCursor {
   enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
   struct Batch;
 
-  grpc::ByteBuffer ProgressMessage(absl::Time now);
+  grpc::ByteBuffer ProgressMessage(uint64_t sequence, absl::Time now);
   // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
   std::optional<grpc::ByteBuffer> SnapshotMessage();
   // Takes what matches and fits out of one block. False: the message is full.

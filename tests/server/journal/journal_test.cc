@@ -230,6 +230,31 @@ TEST_F(JournalTest, RetentionByCountCountsEventsAndNotSequences) {
   EXPECT_THAT(*Read(1'000'008, 1'000'017), SizeIs(10));
 }
 
+TEST_F(JournalTest, ReachesBackOverWhatWasGivenUpBeforeItsOldestEvent) {
+  options_.retention_events = 2;
+  {
+    const Journal::Opened opened = Open();
+    Fill(opened.journal.get(), 3, 1);
+    EXPECT_EQ(opened.journal->oldest(), 3u);
+    EXPECT_EQ(opened.journal->unbroken_from(), 1u);
+    Fill(opened.journal.get(), 4, 1);
+    Fill(opened.journal.get(), 11, 2);
+    EXPECT_EQ(opened.journal->oldest(), 11u);
+    EXPECT_EQ(opened.journal->unbroken_from(), 5u);
+  }
+  const Journal::Opened opened = Open();
+  EXPECT_EQ(opened.journal->unbroken_from(), 5u);
+  EXPECT_THAT(*Read(5, 12), SizeIs(2));
+  EXPECT_THAT(*Read(7, 9), IsEmpty());
+  EXPECT_TRUE(absl::IsOutOfRange(Read(4, 12).status()));
+  Fill(opened.journal.get(), 13, 1);
+  EXPECT_EQ(opened.journal->oldest(), 12u);
+  EXPECT_EQ(opened.journal->unbroken_from(), 12u);
+  EXPECT_TRUE(absl::IsOutOfRange(Read(7, 9).status()));
+  Fill(opened.journal.get(), 20, 4);
+  EXPECT_EQ(opened.journal->oldest(), 22u) << "what was given up does not count";
+}
+
 TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
   std::string id;
   {

@@ -18,6 +18,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 EventStoreOptions RingOf(size_t events) {
   EventStoreOptions options;
@@ -176,10 +177,10 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
     EXPECT_TRUE(refused(other)) << i;
   }
-  const EventStore other_key({}, JournalIdentity{kJournal, "another key", kNode}, 1, 0);
+  const EventStore other_key({}, JournalIdentity{kJournal, "another key", kNode}, {}, 0);
   EXPECT_TRUE(
       absl::IsInvalidArgument(List(Queries(&other_key), request, pumped_.reader()).status()));
-  const EventStore other_id({}, JournalIdentity{"another", "a secret key", kNode}, 1, 0);
+  const EventStore other_id({}, JournalIdentity{"another", "a secret key", kNode}, {}, 0);
   EXPECT_TRUE(absl::IsOutOfRange(List(Queries(&other_id), request, pumped_.reader()).status()));
 }
 
@@ -397,8 +398,9 @@ TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
   uint64_t from = 1;
   int turns = 0;
   while (from != 0) {
-    const absl::StatusOr<EventListing> turn = ListEventsFrom(
-        pumped_.store(), pumped_.reader(), matcher, {}, false, from, Queries::kMaxResponseBytes);
+    const absl::StatusOr<EventListing> turn =
+        ListEventsFrom(pumped_.store(), pumped_.reader(), matcher, {}, false, {from, true},
+                       Queries::kMaxResponseBytes);
     ASSERT_TRUE(turn.ok()) << turn.status();
     EXPECT_EQ(turn->count, 0);
     EXPECT_EQ(turn->in_turn, turn->next == 0);
@@ -424,6 +426,31 @@ TEST_F(SmallRingQueriesTest, ACostlyFilterFindsTheSameInTheJournal) {
   EXPECT_THAT(All(request), ElementsAre(101));
   request.set_newest_first(true);
   EXPECT_THAT(All(request), ElementsAre(101));
+}
+
+class RetainsAHundredQueriesTest : public QueriesTest {
+ protected:
+  RetainsAHundredQueriesTest() : QueriesTest({}, {.retention_events = 100}) {}
+};
+
+TEST_F(RetainsAHundredQueriesTest, ASearchThatRetentionPassesGoesOnWithWhatIsLeft) {
+  for (const bool newest_first : {false, true}) {
+    pumped_.Push(std::vector<VmUpdate>(100, Update(std::string(240, 'a'), EventType::kReset)));
+    v1::ListEventsRequest request;
+    request.set_newest_first(newest_first);
+    for (const std::string& pattern : CostlyPatterns())
+      request.mutable_filter()->add_vm_names(pattern);
+    request.mutable_filter()->add_vm_names("left");
+    const std::unique_ptr<EventsQuery> query = queries_.ListEvents(request).value();
+    ASSERT_FALSE(query->Continue(pumped_.reader()).has_value());
+    pumped_.PushEach("left", 1);
+    pumped_.Push(std::vector<VmUpdate>(99, Update("other", EventType::kReset)));
+    std::optional<absl::StatusOr<std::string>> answer;
+    while (!answer.has_value()) answer = query->Continue(pumped_.reader());
+    const auto page = Parsed<v1::ListEventsResponse>(*answer);
+    EXPECT_EQ(page.next_page_token(), "");
+    EXPECT_THAT(Sequences(page), SizeIs(newest_first ? 0 : 1));
+  }
 }
 
 TEST_F(QueriesTest, APageCutShortByAJournalReplacementIsToBeRetried) {

@@ -2,11 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "server/rpc/raw_message.h"
+#include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -127,7 +129,7 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   pumped.Push(std::move(updates));
   StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
   pumped.PushEach("late", 1);
-  EXPECT_EQ(Next(&cursor).progress().sequence(), 3000);
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   int vms = 0;
   int messages = 0;
   v1::WatchEventsResponse message = Next(&cursor);
@@ -140,6 +142,19 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   EXPECT_GT(messages, 2);
   EXPECT_EQ(message.snapshot_done().sequence(), 3000);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3001));
+}
+
+TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
+  PumpedStore pumped(EventStoreOptions{}, {.retention_events = 3});
+  pumped.PushEach("a", 3);
+  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
+  const v1::WatchEventsResponse first = Next(&cursor);
+  const AfterSequence position{first.progress().sequence(), first.progress().journal_id()};
+  StreamCursor again = Cursor(pumped.store(), position);
+  Next(&again);
+  EXPECT_THAT(Sequences(Next(&again)), ElementsAre(1, 2, 3));
+  pumped.PushEach("a", 1);
+  EXPECT_TRUE(absl::IsOutOfRange(pumped.store().Begin(position).status()));
 }
 
 TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
@@ -328,6 +343,70 @@ TEST(StreamCursor, GoesOverWhatWasGivenUpToItsGap) {
   EXPECT_THAT(Sequences(Next(&at_start)), ElementsAre(1, 4, 5, 6));
   EXPECT_THAT(Sequences(Next(&within)), ElementsAre(4, 5, 6));
   EXPECT_THAT(Sequences(Next(&behind)), ElementsAre(5, 6));
+}
+
+// The next message, though the journal may have to be asked first.
+v1::WatchEventsResponse NextAfterAsking(PumpedStore* pumped, StreamCursor* cursor) {
+  const auto message = cursor->Next(At(0), false);
+  v1::WatchEventsResponse response;
+  EXPECT_TRUE(message.ok()) << message.status();
+  if (!message.ok()) return response;
+  if (!message->has_value()) {
+    Ask(pumped, cursor);
+    return Next(cursor);
+  }
+  EXPECT_TRUE(ParseMessage(**message, &response).ok());
+  return response;
+}
+
+// Every position from `first` on is continued with `gap` and what follows it.
+void ExpectGapAfter(PumpedStore* pumped, uint64_t first, uint64_t gap) {
+  for (uint64_t sequence = first; sequence < gap; ++sequence) {
+    StreamCursor cursor = Cursor(pumped->store(), AfterSequence{sequence, kJournal});
+    Next(&cursor);
+    const v1::WatchEventsResponse message = NextAfterAsking(pumped, &cursor);
+    ASSERT_GT(message.events_size(), 0);
+    EXPECT_EQ(message.events(0).sequence(), gap);
+    EXPECT_LE(message.events(0).missing().first(), sequence + 1);
+    EXPECT_EQ(message.events(0).missing().last(), gap);
+  }
+}
+
+TEST(StreamCursor, APositionAmongWhatWasGivenUpIsContinuedWithItsGap) {
+  FaultyDisk disk;
+  PumpedStore pumped(EventStoreOptions{}, {.retention_events = 9});
+  disk.Fail(SQLITE_FULL);
+  const VmUpdate small = Update("a", EventType::kReset);
+  VmUpdate huge = small;
+  huge.saved_run = std::string(9 << 20, 'x');
+  for (int i = 0; i < 4; ++i) pumped.Push({small, small, small, huge});  // 1 to 8 go
+  ExpectGapAfter(&pumped, 0, 8);
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  ASSERT_TRUE(pumped.told_writable());
+  ASSERT_EQ(pumped.store().range().oldest, 8);
+  ExpectGapAfter(&pumped, 0, 8);
+}
+
+TEST(StreamCursor, AStreamThatWasSentWhatIsGivenUpThenGoesOnWithItsGap) {
+  FaultyDisk disk;
+  PumpedStore pumped(RingOf(4), {.retention_events = 4});
+  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  Next(&cursor);
+  disk.Fail(SQLITE_FULL);
+  pumped.PushEach("a", 2);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 2));
+  VmUpdate huge = Update("a", EventType::kReset);
+  huge.saved_run = std::string(33 << 20, 'x');
+  pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kReset)});
+  pumped.Push({huge});  // 1 to 4 go
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  pumped.PushEach("a", 2);
+  EXPECT_EQ(pumped.store().range().oldest, 4);
+  EXPECT_THAT(Sequences(NextAfterAsking(&pumped, &cursor)), ElementsAre(4, 5, 6, 7));
 }
 
 TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {

@@ -56,7 +56,7 @@ def ordered_unique_reliable(world):
          "resumable a stream started after sequence N continues with the first matching event > N;")
 @promise("WatchEventsRequest.after_sequence", "with journal_id, to resume")
 @promise("WatchEventsRequest.journal_id", "the journal of after_sequence; required with it")
-@promise("Progress.sequence", "resume after it")
+@promise("Progress.sequence", "Resume after it.")
 @promise("Progress.journal_id", "the journal of the sequence")
 def resumable(world):
     world.start()
@@ -331,6 +331,7 @@ def since_too_long_ago(world):
          "After the first Progress, on a stream started with snapshot; in as many messages as "
          "needed.")
 @promise("WatchEventsResponse.snapshot_done", "after the last of them")
+@promise("Progress.sequence", "It is 0 before a snapshot, of which a client has nothing yet.")
 def snapshot(world):
     world.start()
     stream = world.oldest()
@@ -342,6 +343,7 @@ def snapshot(world):
                lambda: any(m.HasField("snapshot_done") for m in fresh.messages))
     done = next(i for i, m in enumerate(fresh.messages) if m.HasField("snapshot_done"))
     assert fresh.messages[0].HasField("progress")
+    assert fresh.messages[0].progress.sequence == 0
     vms = [vm for message in fresh.messages[:done + 1] for vm in message.snapshot_vms]
     assert {vm.ref.name: vm.state for vm in vms} == {
         "a": pb.VM_STATE_PAUSED, "b": pb.VM_STATE_RUNNING}
