@@ -13,7 +13,6 @@
 #include "base/thread_name.h"
 #include "base/wait_until.h"
 #include "server/config/version.h"
-#include "server/events/event_codec.h"
 #include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
@@ -108,19 +107,19 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     if (!opened.ok()) return opened.status();
     tls = *std::move(opened);
   }
-  absl::StatusOr<Kept> kept =
-      OpenJournal(ToJournalOptions(config), config.state_dir + "/sequence", clock->Now().wall);
-  if (!kept.ok()) return kept.status();
+  absl::StatusOr<RecoveredState> recovered =
+      Recover(ToJournalOptions(config), config.state_dir + "/sequence", clock->Now().wall);
+  if (!recovered.ok()) return recovered.status();
   const DescriptorShares descriptors =
       ShareDescriptors(RaiseDescriptorLimit(), WantedConnections(config));
   WatcherOptions watcher_options = ToWatcherOptions(config, descriptors.vms);
-  for (const JournalSession& session : kept->sessions) {
+  for (const JournalSession& session : recovered->sessions) {
     watcher_options.saved_runs.push_back(session.payload);
   }
 
-  const bool tell_runs_again = kept->replaced;
+  const bool tell_runs_again = recovered->replaced;
   std::unique_ptr<Daemon> daemon(
-      new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(kept)));
+      new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(recovered)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
   if (!watcher.ok()) return watcher.status();
@@ -174,102 +173,29 @@ absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Daemon::Kept> Daemon::OpenJournal(const JournalOptions& options,
-                                                 const std::string& mark, absl::Time now) {
-  absl::StatusOr<std::unique_ptr<SequenceMark>> opened_mark = SequenceMark::Open(mark);
-  if (!opened_mark.ok()) return opened_mark.status();
-  absl::StatusOr<Journal::Opened> opened =
-      Journal::Open(options, now, [&opened_mark](const std::string& journal_id) {
-        return (*opened_mark)->Of(journal_id).committed;
-      });
-  if (!opened.ok()) return opened.status();
-  Kept kept{.journal = std::move(opened->journal),
-            .mark = *std::move(opened_mark),
-            .sessions = std::move(opened->sessions),
-            .stops = std::move(opened->stops)};
-  const SequenceMark::Value before = kept.mark->value();
-  if (!opened->moved_because.empty()) {
-    kept.replaced = true;
-    spdlog::error("{}: the journal is corrupt and was moved to {}; a new one begins",
-                  opened->moved_because, opened->moved_to);
-    std::string message = absl::StrCat("the journal was corrupt and was moved to ",
-                                       opened->moved_to, "; the events before this one are there");
-    if (before.published > before.committed) {
-      absl::StrAppend(&message, " up to ", before.committed, ", those up to ", before.published,
-                      " were sent as not durable and are lost");
-    }
-    kept.gaps.push_back({std::move(message), std::nullopt});
-  } else if (!opened->restored_because.empty()) {
-    spdlog::error("{}: the journal is a copy that was restored; it goes on as the journal {}",
-                  opened->restored_because, kept.journal->journal_id());
-    kept.gaps.push_back(
-        {absl::StrCat("the journal was restored from a copy, which ends with the event ",
-                      kept.journal->newest(), "; what was observed since then is missing"),
-         std::nullopt});
-  } else if (!before.journal_id.empty() && before.journal_id != kept.journal->journal_id() &&
-             before.published > 0) {
-    spdlog::error("{}: the journal {} is gone; another one begins", options.path,
-                  before.journal_id);
-    if (absl::Status status = kept.journal->SetDeletedUntil(now); !status.ok()) {
-      spdlog::warn("`since` reaches back beyond the new journal: {}",
-                   std::string(status.message()));
-    }
-    kept.gaps.push_back({absl::StrCat("the journal ", before.journal_id,
-                                      " is gone, and the events and open runs in it"),
-                         std::nullopt});
-  }
-  const uint64_t committed = kept.journal->newest();
-  kept.newest = std::max(committed, kept.mark->Of(kept.journal->journal_id()).published);
-  if (kept.newest > committed) {
-    kept.gaps.push_back({absl::StrCat("the events ", committed + 1, " to ", kept.newest,
-                                      " were sent as not durable and are lost: vmeventd ended "
-                                      "before the journal could be written again"),
-                         EventPump::Missing{committed + 1, kept.newest}});
-  }
-  return kept;
-}
-
 Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
-               std::unique_ptr<TlsFiles> tls, Kept kept)
+               std::unique_ptr<TlsFiles> tls, RecoveredState recovered)
     : clock_(clock),
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       queue_(kMaxQueuedUpdates),
-      store_(
-          EventStoreOptions(),
-          {kept.journal->journal_id(), kept.journal->token_key(), NodeIdOrNone(config.state_dir)},
-          {kept.journal->oldest(), kept.journal->unbroken_from()}, kept.newest),
+      store_(EventStoreOptions(),
+             {recovered.journal->journal_id(), recovered.journal->token_key(),
+              NodeIdOrNone(config.state_dir)},
+             recovered.journal->retained(), recovered.newest),
       history_(ToJournalOptions(config).path, &store_,
                [this](const std::string& journal_id, const absl::Status& found) {
                  pump_.ReportCorrupt(journal_id, found);
                }),
       hub_(&store_, &history_, clock, ToStreamOptions(config), &refusals_),
-      journal_(ToJournalOptions(config), std::move(kept.journal), std::move(kept.mark)),
+      journal_(ToJournalOptions(config), std::move(recovered.journal), std::move(recovered.mark)),
       pump_(&queue_, &store_, &journal_, clock,
             {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->TellRunsAgain(); }}),
       queries_(&store_),
       backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall}, &store_,
                &queries_, &history_, &hub_, &refusals_) {
-  TellKept(kept);
-}
-
-void Daemon::TellKept(const Kept& kept) {
-  EventStore::Step step;
-  step.retained = journal_.retained();
-  for (const JournalStop& stop : kept.stops) {
-    step.vms.push_back(std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)));
-  }
-  // The runs that were open stand in the first snapshot already: the watcher tells of them later.
-  const SessionOptions session_options;
-  for (const JournalSession& session : kept.sessions) {
-    const absl::StatusOr<std::unique_ptr<VmSession>> run =
-        VmSession::Restore(session.payload, &session_options, clock_->Now());
-    if (!run.ok()) continue;  // the watcher says so
-    step.vms.push_back(std::make_shared<const VmRecord>((*run)->Status(), session.last_sequence));
-  }
-  store_.Publish(std::move(step));
-  for (const Kept::Gap& gap : kept.gaps) pump_.PublishGap(gap.message, gap.missing);
+  PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &store_, &pump_);
 }
 
 void Daemon::OnJournalWritable(bool writable) {

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,9 +18,8 @@
 #include "server/host/lock_file.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/history.h"
-#include "server/journal/journal.h"
 #include "server/journal/journal_writer.h"
-#include "server/journal/sequence_mark.h"
+#include "server/journal/recovery.h"
 #include "server/log/log_meters.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
@@ -58,29 +56,11 @@ class Daemon {
   void Reload();
 
  private:
-  // What was kept of the daemon before this one.
-  struct Kept {
-    std::unique_ptr<Journal> journal;
-    std::unique_ptr<SequenceMark> mark;
-    uint64_t newest = 0;  // the newest sequence that was given
-    std::vector<JournalSession> sessions;
-    std::vector<JournalStop> stops;
-    struct Gap {
-      std::string message;
-      std::optional<EventPump::Missing> missing;
-    };
-    std::vector<Gap> gaps;  // what to publish as GAP
-    bool replaced = false;  // the journal is new and holds no sessions
-  };
-
   Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
-         std::unique_ptr<TlsFiles> tls, Kept kept);
+         std::unique_ptr<TlsFiles> tls, RecoveredState recovered);
 
-  static absl::StatusOr<Kept> OpenJournal(const JournalOptions& options, const std::string& mark,
-                                          absl::Time now);
   absl::Status StartServer(const Config& config, int max_connections);
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
-  void TellKept(const Kept& kept);
   void OnJournalWritable(bool writable);
   void WatcherLoop();
   // Waits for the first scan or for RequestStop; true: for RequestStop.

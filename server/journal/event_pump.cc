@@ -133,7 +133,7 @@ void EventPump::Flush() {
     observed_.clear();
   }
   if (!events && step_.vms.empty()) return;
-  step_.retained = journal_->retained();
+  step_.retained = journal_->journal().retained();
   store_->Publish(std::exchange(step_, {}));
   last_of_run_.clear();
   if (const auto given_up = journal_->TakeGivenUp(); given_up.has_value()) PutGap(*given_up);
@@ -155,7 +155,7 @@ void EventPump::TendJournal() {
   journal_->Tick(clock_->Now());
   store_->Replace(journal_->TakeLate());
   if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();
-  store_->SetRetained(journal_->retained());
+  store_->SetRetained(journal_->journal().retained());
   const bool writable = journal_->writable();
   if (writable != told_writable_) {
     told_writable_ = writable;

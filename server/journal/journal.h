@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/events/event_store.h"
 #include "server/journal/journal_origin.h"
 #include "server/journal/sqlite.h"
 
@@ -103,6 +104,7 @@ class Journal {
   // From here on nothing is missing but what a GAP names: oldest(), or the first of the sequences
   // that were given up just before it.
   uint64_t unbroken_from() const { return unbroken_from_; }
+  Retained retained() const { return {oldest_, unbroken_from_}; }
   // When that one was observed; InfiniteFuture if none is.
   absl::Time oldest_time() const {
     return newest_ < oldest_ ? absl::InfiniteFuture() : oldest_time_;

@@ -16,7 +16,6 @@
 #include "absl/time/time.h"
 #include "base/instant.h"
 #include "server/events/event_block.h"
-#include "server/events/event_store.h"
 #include "server/journal/journal.h"
 #include "server/journal/journal_meters.h"
 #include "server/journal/retention_clock.h"
@@ -50,7 +49,6 @@ class JournalWriter {
   }
 
   const Journal& journal() const { return *journal_; }
-  Retained retained() const { return {journal_->oldest(), journal_->unbroken_from()}; }
   // Any thread.
   bool writing() const { return writing_; }
   const JournalMeters& meters() const { return meters_; }

@@ -61,7 +61,7 @@ PumpedStore::PumpedStore(EventStoreOptions options, JournalOptions journal)
       journal_(options_, MakeJournal(options_),
                SequenceMark::Open(directory_ / "sequence").value()),
       reader_(JournalReader::Open(options_.path).value()),
-      store_(options, {journal_.journal().journal_id(), "a secret key", kNode}, journal_.retained(),
+      store_(options, {journal_.journal().journal_id(), "a secret key", kNode}, journal_.journal().retained(),
              0),
       pump_(&queue_, &store_, &journal_, &clock_,
             {[this] { published_(); }, [this](bool writable) { told_writable_ = writable; },

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -14,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
+#include "server/journal/recovery.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/power_loss_disk.h"
 #include "tests/support/test_events.h"
@@ -28,8 +28,9 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     pumped_ = std::make_unique<PumpedStore>(EventStoreOptions{}, JournalOptions{});
     directory_ = std::filesystem::path(pumped_->journal_options().path).parent_path();
     disk_->set_before_change([this] {
-      if (!looking_ && random_() % 20 == 0) LookAfterPowerLoss();
+      if (!looking_ && random_() % kChangesALoss == 0) LookAfterPowerLoss();
     });
+    pumped_->set_published([this] { LookAfterPowerLoss(); });
   }
 
   // The journal is closed behind this, member by member.
@@ -59,19 +60,19 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     options.path = there + "/journal.db";
     const absl::Status forgotten = ForgetOrigin(options.path);
     ASSERT_TRUE(forgotten.ok()) << forgotten;
-    const auto mark = SequenceMark::Open(there + "/sequence").value();
     {
-      const auto opened = Journal::Open(
-          options, At(0), [&](const std::string& id) { return mark->Of(id).committed; });
-      ASSERT_TRUE(opened.ok()) << opened.status();
-      ASSERT_EQ(opened->moved_because, "");
+      const auto recovered = Recover(options, there + "/sequence", At(0));
+      ASSERT_TRUE(recovered.ok()) << recovered.status();
+      ASSERT_EQ(recovered->journal->journal_id(), kJournal);
       const std::vector<v1::Event> seen = Seen();
       const uint64_t last_seen = seen.empty() ? 0 : seen.back().sequence();
-      const std::string& id = opened->journal->journal_id();
-      ASSERT_EQ(id, kJournal);
-      EXPECT_GE(std::max(opened->journal->newest(), mark->Of(id).published), last_seen)
-          << "a sequence is given again";
+      EXPECT_GE(recovered->newest, last_seen) << "a sequence is given again";
       ExpectKept(options.path, seen);
+      if (last_seen > recovered->journal->newest()) {
+        ASSERT_EQ(recovered->gaps.size(), 1u);
+        EXPECT_EQ(recovered->gaps[0].missing->first, recovered->journal->newest() + 1);
+        EXPECT_GE(recovered->gaps[0].missing->last, last_seen);
+      }
     }
     faults_.Pause(false);
     looking_ = false;
@@ -103,6 +104,8 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     if (!database.ok()) return database.status();
     return database->Execute("DELETE FROM meta WHERE key IN ('file', 'generations')");
   }
+
+  static constexpr uint64_t kChangesALoss = 4;
 
   std::mt19937_64 random_;
   FaultyDisk faults_;
