@@ -129,7 +129,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, log); !status.ok()) return status;
-  LogStart(config, daemon->server_->addresses(), daemon->store_.journal_id());
+  LogStart(config, daemon->server_->addresses(), daemon->live_state_.journal_id());
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
@@ -163,7 +163,7 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
 absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return absl::OkStatus();
   metrics_ = std::make_unique<Metrics>(
-      Metrics::Sources{&store_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
+      Metrics::Sources{&live_state_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
                        server_.get(), tls_.get(), log, ToJournalOptions(config).path, kVersion});
   absl::StatusOr<std::unique_ptr<MetricsServer>> server =
       MetricsServer::Start(*config.metrics_listen, metrics_.get(), &refusals_);
@@ -179,23 +179,23 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       queue_(kMaxQueuedUpdates),
-      store_(EventStoreOptions(),
-             {recovered.journal->journal_id(), recovered.journal->token_key(),
-              NodeIdOrNone(config.state_dir)},
-             recovered.journal->retained(), recovered.newest),
-      history_(ToJournalOptions(config).path, &store_,
-               [this](const std::string& journal_id, const absl::Status& found) {
-                 pump_.ReportCorrupt(journal_id, found);
-               }),
-      hub_(&store_, &history_, clock, ToStreamOptions(config), &refusals_),
+      live_state_(LiveStateOptions(),
+                  {recovered.journal->journal_id(), recovered.journal->token_key(),
+                   NodeIdOrNone(config.state_dir)},
+                  recovered.journal->retained(), recovered.newest),
+      read_queue_(ToJournalOptions(config).path, &live_state_,
+                  [this](const std::string& journal_id, const absl::Status& found) {
+                    pump_.ReportCorrupt(journal_id, found);
+                  }),
+      hub_(&live_state_, &read_queue_, clock, ToStreamOptions(config), &refusals_),
       journal_(ToJournalOptions(config), std::move(recovered.journal), std::move(recovered.mark)),
-      pump_(&queue_, &store_, &journal_, clock,
+      pump_(&queue_, &live_state_, &journal_, clock,
             {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->TellRunsAgain(); }}),
-      queries_(&store_),
-      backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall}, &store_,
-               &queries_, &history_, &hub_, &refusals_) {
-  PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &store_, &pump_);
+      queries_(&live_state_),
+      backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
+               &live_state_, &queries_, &read_queue_, &hub_, &refusals_) {
+  PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &live_state_, &pump_);
 }
 
 void Daemon::OnJournalWritable(bool writable) {
@@ -234,8 +234,9 @@ bool Daemon::WaitForScanOrStop() {
 }
 
 std::string Daemon::StatusText() const {
-  return absl::StrCat("following ", store_.vm_count(), " VMs for ", hub_.stream_count(), " streams",
-                      store_.journal_writable() ? "" : "; the journal cannot be written");
+  return absl::StrCat("following ", live_state_.vm_count(), " VMs for ", hub_.stream_count(),
+                      " streams",
+                      live_state_.journal_writable() ? "" : "; the journal cannot be written");
 }
 
 void Daemon::PumpLoop() {
@@ -279,7 +280,7 @@ void Daemon::RunWatchdog() {
 
 void Daemon::Run() {
   pump_thread_ = std::thread([this] { PumpLoop(); });
-  history_thread_ = std::thread([this] { history_.Run(); });
+  history_thread_ = std::thread([this] { read_queue_.Run(); });
   hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   if (!WaitForScanOrStop()) {
@@ -355,9 +356,9 @@ void Daemon::Stop() {
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
   deadline.Enter({"streams do not end"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
-  // Before the transport's shutdown, which waits for the queries that the history answers.
+  // Before the transport's shutdown, which waits for the queries that the history thread answers.
   deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
-  history_.Stop();
+  read_queue_.Stop();
   history_thread_.join();
   // Everything is in the journal now, and was sent or given up.
   deadline.Enter({"a client holds its connection up", 0});
@@ -372,7 +373,7 @@ void Daemon::Stop() {
     spdlog::error(
         "events that were told as not durable are lost: the journal is still not writable");
   }
-  spdlog::info("stopped at sequence {}", store_.range().newest);
+  spdlog::info("stopped at sequence {}", live_state_.range().newest);
 }
 
 }  // namespace vmeventd

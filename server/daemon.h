@@ -14,11 +14,11 @@
 #include "base/mutex.h"
 #include "server/access/refusals.h"
 #include "server/config/config.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/host/lock_file.h"
 #include "server/journal/event_pump.h"
-#include "server/journal/history.h"
 #include "server/journal/journal_writer.h"
+#include "server/journal/read_queue.h"
 #include "server/journal/recovery.h"
 #include "server/log/log_meters.h"
 #include "server/metrics/metrics.h"
@@ -34,7 +34,7 @@
 namespace vmeventd {
 
 // The whole daemon, put together. Its threads: the watcher's loop, the pump (which writes the
-// journal), the history (which reads it), the hub's deadlines, and gRPC's own.
+// journal), the history thread (which reads it), the hub's deadlines, and gRPC's own.
 class Daemon {
  public:
   // From RequestStop to the return of Run.
@@ -83,8 +83,8 @@ class Daemon {
   const std::unique_ptr<TlsFiles> tls_;  // null: no TLS
   RefusalCounters refusals_;
   EventQueue queue_;
-  EventStore store_;
-  History history_;
+  LiveState live_state_;
+  JournalReadQueue read_queue_;
   StreamHub hub_;
   JournalWriter journal_;
   EventPump pump_;

@@ -31,7 +31,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   const absl::Duration until_tick =
       std::max(absl::ZeroDuration(), journal_->NextTick() - clock_->Now().monotonic);
   EventQueue::Batch batch = queue_->Pop(std::min(timeout, until_tick));
-  store_->SetDirectories(std::move(batch.directories));
+  live_state_->SetDirectories(std::move(batch.directories));
   for (const VmUpdate& update : batch.updates) {
     Take(update);
     if (step_.blocks.size() >= kMaxBlocksAStep) Flush();
@@ -93,7 +93,7 @@ uint64_t EventPump::LastSequenceOf(const VmStatus& status) const {
   if (status.ref.run_id.empty()) return 0;
   const auto pending = last_of_run_.find(status.ref.run_id);
   if (pending != last_of_run_.end()) return pending->second;
-  const VmRecordPtr record = store_->FindVm({status.ref.name, status.ref.run_id, ""});
+  const VmRecordPtr record = live_state_->FindVm({status.ref.name, status.ref.run_id, ""});
   return record == nullptr ? 0 : record->last_sequence();
 }
 
@@ -112,7 +112,7 @@ void EventPump::PutGap(const JournalWriter::GivenUp& given_up) {
   EventBlockBuilder builder;
   builder.Add(encoded);
   EventBlockPtr block = builder.Finish();
-  store_->PutGap(given_up.first, NotDurable(*block));
+  live_state_->PutGap(given_up.first, NotDurable(*block));
   journal_->PutGap(std::move(block));
 }
 
@@ -134,12 +134,12 @@ void EventPump::Flush() {
   }
   if (!events && step_.vms.empty()) return;
   step_.retained = journal_->journal().retained();
-  store_->Publish(std::exchange(step_, {}));
+  live_state_->Publish(std::exchange(step_, {}));
   last_of_run_.clear();
   if (const auto given_up = journal_->TakeGivenUp(); given_up.has_value()) PutGap(*given_up);
   if (events) listener_.published();
   // These may ask whether their event is durable: that is, whether the journal is writable now.
-  store_->SetJournalWritable(journal_->writable());
+  live_state_->SetJournalWritable(journal_->writable());
   for (const std::function<void()>& told : std::exchange(told_, {})) told();
 }
 
@@ -153,13 +153,13 @@ void EventPump::TendJournal() {
     }
   }
   journal_->Tick(clock_->Now());
-  store_->Replace(journal_->TakeLate());
+  live_state_->Replace(journal_->TakeLate());
   if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();
-  store_->SetRetained(journal_->journal().retained());
+  live_state_->SetRetained(journal_->journal().retained());
   const bool writable = journal_->writable();
   if (writable != told_writable_) {
     told_writable_ = writable;
-    store_->SetJournalWritable(writable);
+    live_state_->SetJournalWritable(writable);
     listener_.journal_writable(writable);
   }
 }
@@ -177,8 +177,8 @@ void EventPump::ReplaceCorruptJournal() {
       moved_to->empty() ? "the journal's file is no longer in its place"
                         : absl::StrCat("the journal was corrupt and was moved to ", *moved_to);
   spdlog::error("{}: {}; a new one begins", problem, old_one);
-  store_->ChangeJournal({journal_->journal().journal_id(), journal_->journal().token_key(),
-                         store_->identity()->node_id});
+  live_state_->ChangeJournal({journal_->journal().journal_id(), journal_->journal().token_key(),
+                              live_state_->identity()->node_id});
   listener_.journal_replaced();
   const uint64_t published = newest_;
   if (published == committed) {

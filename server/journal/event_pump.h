@@ -14,17 +14,17 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "server/events/event_meters.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/journal_writer.h"
 #include "watcher/loop/event_queue.h"
 
 namespace vmeventd {
 
 // Takes what the watcher saw from the queue, gives each event its sequence, encodes it, commits it
-// to the journal together with the runs that it changed, makes it public in the store, and then
+// to the journal together with the runs that it changed, publishes it in the live state, and then
 // says so. What waits together is committed together. Where the journal cannot be written the
 // events are public all the same, as not durable. Every method but ReportCorrupt is for one thread,
-// the pump thread, which is the only writer of the store and the journal.
+// the pump thread, which is the only writer of the live state and the journal.
 class EventPump {
  public:
   // What the pump tells. Each may call gRPC.
@@ -33,15 +33,15 @@ class EventPump {
     std::function<void(bool)> journal_writable;  // whether it can be written has changed
     std::function<void()> journal_replaced;      // a new one knows nothing of the open runs
   };
-  // All outlive the pump. Sequences go on where the store is.
-  EventPump(EventQueue* queue, EventStore* store, JournalWriter* journal, const Clock* clock,
+  // All outlive the pump. Sequences go on where the live state is.
+  EventPump(EventQueue* queue, LiveState* live_state, JournalWriter* journal, const Clock* clock,
             Listener listener)
       : queue_(queue),
-        store_(store),
+        live_state_(live_state),
         journal_(journal),
         clock_(clock),
         listener_(std::move(listener)),
-        newest_(store->range().newest) {}
+        newest_(live_state->range().newest) {}
 
   // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed and all
   // of it is public.
@@ -73,7 +73,7 @@ class EventPump {
   void PutGap(const JournalWriter::GivenUp& given_up);
 
   EventQueue* const queue_;
-  EventStore* const store_;
+  LiveState* const live_state_;
   JournalWriter* const journal_;
   const Clock* const clock_;
   const Listener listener_;
@@ -81,7 +81,7 @@ class EventPump {
   bool told_writable_ = true;
 
   EventBlockBuilder builder_;
-  EventStore::Step step_;
+  LiveState::Step step_;
   JournalWriter::Change change_;                            // of step_
   std::vector<std::function<void()>> told_;                 // of step_
   absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_

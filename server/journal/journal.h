@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/journal_origin.h"
 #include "server/journal/sqlite.h"
 

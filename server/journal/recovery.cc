@@ -83,8 +83,8 @@ absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std:
 }
 
 void PublishRecovered(const RecoveredState& recovered, Retained retained, Instant now,
-                      EventStore* store, EventPump* pump) {
-  EventStore::Step step;
+                      LiveState* live_state, EventPump* pump) {
+  LiveState::Step step;
   step.retained = retained;
   for (const JournalStop& stop : recovered.stops) {
     step.vms.push_back(std::make_shared<const VmRecord>(DecodeSnapshotVmField(stop.vm)));
@@ -97,7 +97,7 @@ void PublishRecovered(const RecoveredState& recovered, Retained retained, Instan
     if (!run.ok()) continue;  // the watcher logs it
     step.vms.push_back(std::make_shared<const VmRecord>((*run)->Status(), session.last_sequence));
   }
-  store->Publish(std::move(step));
+  live_state->Publish(std::move(step));
   for (const RecoveredState::Gap& gap : recovered.gaps) {
     pump->PublishGap(gap.message, gap.missing);
   }

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal.h"
 #include "server/journal/sequence_mark.h"
@@ -39,10 +39,10 @@ struct RecoveredState {
 absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std::string& mark_path,
                                        absl::Time now);
 
-// Publishes the VMs of `recovered`, as of its newest sequence, then its gaps. `store` begins there,
-// and `pump` writes to its journal. The pump's thread, or before there is one.
+// Publishes the VMs of `recovered`, as of its newest sequence, then its gaps. `live_state` begins
+// there, and `pump` writes to its journal. The pump's thread, or before there is one.
 void PublishRecovered(const RecoveredState& recovered, Retained retained, Instant now,
-                      EventStore* store, EventPump* pump);
+                      LiveState* live_state, EventPump* pump);
 
 }  // namespace vmeventd
 

@@ -75,7 +75,7 @@ void Metrics::CollectInfo(MetricFamilies* out) const {
 }
 
 void Metrics::CollectVms(MetricFamilies* out) const {
-  const VmCounts counts = sources_.store->vm_counts();
+  const VmCounts counts = sources_.live_state->vm_counts();
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge("vmeventd_vms", "VMs that have not stopped, by their state",
                static_cast<double>(counts.by_state[state]), {{"state", StateName(state)}});
@@ -84,7 +84,7 @@ void Metrics::CollectVms(MetricFamilies* out) const {
              static_cast<double>(counts.by_state[v1::VM_STATE_STOPPED]));
   out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem",
              static_cast<double>(counts.with_problems));
-  for (const WatchedDirectory& directory : sources_.store->directories()) {
+  for (const WatchedDirectory& directory : sources_.live_state->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
     out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
@@ -115,7 +115,7 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
                  {{"leg", "observed_to_durable"}});
   out->Histogram(kLatency, kLatencyHelp, sources_.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
-  const EventStore::RingSize ring = sources_.store->ring_size();
+  const LiveState::RingSize ring = sources_.live_state->ring_size();
   out->Gauge("vmeventd_ring_events", "Newest events kept in memory",
              static_cast<double>(ring.events));
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", static_cast<double>(ring.bytes));
@@ -123,9 +123,9 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
 
 void Metrics::CollectJournal(MetricFamilies* out) const {
   const JournalMeters& meters = sources_.journal->meters();
-  const EventStore::Range range = sources_.store->range();
+  const LiveState::Range range = sources_.live_state->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
-             sources_.store->journal_writable() ? 1 : 0);
+             sources_.live_state->journal_writable() ? 1 : 0);
   for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(sources_.journal_path, suffix)), {{"file", file}});
@@ -162,7 +162,7 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
 
 void Metrics::CollectStreams(MetricFamilies* out) const {
   const StreamMeters& meters = sources_.hub->meters();
-  const StreamLag lag = sources_.hub->Lag(sources_.store->range().newest);
+  const StreamLag lag = sources_.hub->Lag(sources_.live_state->range().newest);
   out->Gauge("vmeventd_streams", "Open WatchEvents streams", sources_.hub->stream_count());
   out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
              lag.behind);

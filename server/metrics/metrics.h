@@ -8,7 +8,7 @@
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 #include "server/access/refusals.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal_writer.h"
 #include "server/log/log_meters.h"
@@ -22,13 +22,13 @@
 namespace vmeventd {
 
 // The daemon's Prometheus metrics (docs/metrics.md lists them), read when scraped: counters without
-// a lock; the state of store, hub and queue under their locks, held while a few numbers, or one per
-// open stream, are copied. Any thread.
+// a lock; the state of live_state, hub and queue under their locks, held while a few numbers, or
+// one per open stream, are copied. Any thread.
 class Metrics : public prometheus::Collectable {
  public:
   // All pointers must outlive the metrics.
   struct Sources {
-    const EventStore* store;
+    const LiveState* live_state;
     const EventPump* pump;
     const JournalWriter* journal;
     const StreamHub* hub;

@@ -125,10 +125,10 @@ absl::StatusOr<bool> ListJournalForward(JournalReader* journal, const ListEvents
   return true;
 }
 
-absl::Status ListForward(const EventStore& store, JournalReader* journal,
+absl::Status ListForward(const LiveState& live_state, JournalReader* journal,
                          const ListEventsBounds& bounds, ListFrom from, Lister* lister) {
   for (uint64_t next = from.sequence;; from.named = false) {
-    const EventStore::Page page = store.ReadFrom(next, kReadBytes);
+    const LiveState::Page page = live_state.ReadFrom(next, kReadBytes);
     if (from.named && next < page.range.unbroken_from) return Deleted(next, page.range.oldest);
     if (next < page.ring_oldest) {
       const absl::StatusOr<bool> more =
@@ -170,11 +170,11 @@ absl::Status ListJournalBackward(JournalReader* journal, const ListEventsBounds&
   return absl::OkStatus();
 }
 
-absl::Status ListBackward(const EventStore& store, JournalReader* journal,
+absl::Status ListBackward(const LiveState& live_state, JournalReader* journal,
                           const ListEventsBounds& bounds, ListFrom from, Lister* lister) {
-  const uint64_t begin = from.sequence == 0 ? store.range().newest : from.sequence;
+  const uint64_t begin = from.sequence == 0 ? live_state.range().newest : from.sequence;
   for (uint64_t next = begin; next != 0; from.named = false) {
-    const EventStore::Page page = store.ReadBackFrom(next, kReadBytes);
+    const LiveState::Page page = live_state.ReadBackFrom(next, kReadBytes);
     if (from.named && next < page.range.unbroken_from) return Deleted(next, page.range.oldest);
     if (page.blocks.empty()) {
       return ListJournalBackward(journal, bounds, next, lister);
@@ -194,13 +194,14 @@ absl::Status ListBackward(const EventStore& store, JournalReader* journal,
 
 }  // namespace
 
-absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
+absl::StatusOr<EventListing> ListEventsFrom(const LiveState& live_state, JournalReader* journal,
                                             const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,
                                             ListFrom from, size_t max_bytes) {
   Lister lister(matcher, bounds, max_bytes);
-  const absl::Status status = newest_first ? ListBackward(store, journal, bounds, from, &lister)
-                                           : ListForward(store, journal, bounds, from, &lister);
+  const absl::Status status = newest_first
+                                  ? ListBackward(live_state, journal, bounds, from, &lister)
+                                  : ListForward(live_state, journal, bounds, from, &lister);
   if (!status.ok()) return status;
   return std::move(lister).turn();
 }

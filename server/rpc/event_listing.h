@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/events/event_matcher.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/journal_reader.h"
 #include "server/rpc/request_checks.h"
 
@@ -33,7 +33,7 @@ struct ListFrom {
 // older ones from the journal. A turn searches for at most some milliseconds, whatever the filter,
 // and advances by at least one event. OUT_OF_RANGE: `from` was named and is no longer retained.
 // History thread.
-absl::StatusOr<EventListing> ListEventsFrom(const EventStore& store, JournalReader* journal,
+absl::StatusOr<EventListing> ListEventsFrom(const LiveState& live_state, JournalReader* journal,
                                             const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,
                                             ListFrom from, size_t max_bytes);

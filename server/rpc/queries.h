@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/events/event_matcher.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/journal_reader.h"
 #include "server/rpc/event_listing.h"
 #include "server/rpc/request_checks.h"
@@ -32,9 +32,9 @@ class EventsQuery {
 
  private:
   friend class Queries;
-  EventsQuery(const EventStore* store, JournalIdentityPtr identity, std::string question,
+  EventsQuery(const LiveState* live_state, JournalIdentityPtr identity, std::string question,
               EventMatcher matcher, ListEventsBounds bounds, bool newest_first, uint64_t from)
-      : store_(store),
+      : live_state_(live_state),
         identity_(std::move(identity)),
         question_(std::move(question)),
         matcher_(std::move(matcher)),
@@ -44,7 +44,7 @@ class EventsQuery {
 
   std::string Response() const;
 
-  const EventStore* const store_;
+  const LiveState* const live_state_;
   const JournalIdentityPtr identity_;  // of the journal of `from_`
   const std::string question_;
   const EventMatcher matcher_;
@@ -62,8 +62,8 @@ class Queries {
   // The largest response: a page ends early to stay below it.
   static constexpr size_t kMaxResponseBytes = 1 << 20;
 
-  // `store` must outlive it.
-  explicit Queries(const EventStore* store) : store_(store) {}
+  // `live_state` must outlive it.
+  explicit Queries(const LiveState* live_state) : live_state_(live_state) {}
 
   absl::StatusOr<std::unique_ptr<EventsQuery>> ListEvents(
       const v1::ListEventsRequest& request) const;
@@ -71,7 +71,7 @@ class Queries {
   absl::StatusOr<std::string> GetVm(const v1::GetVmRequest& request) const;
 
  private:
-  const EventStore* const store_;
+  const LiveState* const live_state_;
 };
 
 }  // namespace vmeventd

@@ -16,12 +16,12 @@ constexpr const char* kCapabilities[] = {
 
 }  // namespace
 
-RpcBackend::RpcBackend(ServerFacts facts, const EventStore* store, const Queries* queries,
-                       History* history, StreamHub* hub, RefusalCounters* refusals)
+RpcBackend::RpcBackend(ServerFacts facts, const LiveState* live_state, const Queries* queries,
+                       JournalReadQueue* read_queue, StreamHub* hub, RefusalCounters* refusals)
     : facts_(std::move(facts)),
-      store_(store),
+      live_state_(live_state),
       queries_(queries),
-      history_(history),
+      read_queue_(read_queue),
       hub_(hub),
       refusals_(refusals) {}
 
@@ -33,7 +33,7 @@ void RpcBackend::SetWatcher(NodeWatcher* watcher) {
 void RpcBackend::StopIntents() { SetWatcher(nullptr); }
 
 absl::Status RpcBackend::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
-  if (!store_->journal_writable()) {
+  if (!live_state_->journal_writable()) {
     return absl::UnavailableError(
         "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
         "try again later");
@@ -45,7 +45,7 @@ absl::Status RpcBackend::WithWatcher(const std::function<void(NodeWatcher*)>& us
 }
 
 absl::Status RpcBackend::CheckDurable(absl::string_view what) const {
-  if (store_->journal_writable()) return absl::OkStatus();
+  if (live_state_->journal_writable()) return absl::OkStatus();
   return absl::UnavailableError(
       absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
                    "this: ",
@@ -62,14 +62,14 @@ v1::GetServerInfoResponse RpcBackend::Info() const {
   v1::GetServerInfoResponse info;
   info.set_version(facts_.version);
   info.set_node(facts_.node);
-  const JournalIdentityPtr identity = store_->identity();
+  const JournalIdentityPtr identity = live_state_->identity();
   info.set_journal_id(identity->journal_id);
   info.set_node_id(identity->node_id);
-  const EventStore::Range range = store_->range();
+  const LiveState::Range range = live_state_->range();
   info.set_oldest_sequence(range.oldest);
   info.set_newest_sequence(range.newest);
   *info.mutable_start_time() = ToTimestamp(facts_.start_time);
-  for (const WatchedDirectory& directory : store_->directories()) {
+  for (const WatchedDirectory& directory : live_state_->directories()) {
     v1::WatchedDirectory* out = info.add_directories();
     out->set_path(directory.path);
     out->set_pattern(directory.pattern);
@@ -77,9 +77,9 @@ v1::GetServerInfoResponse RpcBackend::Info() const {
     out->set_sockets(directory.sockets);
   }
   for (const char* capability : kCapabilities) info.add_capabilities(capability);
-  info.set_vms(store_->vm_count());
+  info.set_vms(live_state_->vm_count());
   info.set_streams(hub_->stream_count());
-  info.set_journal_writable(store_->journal_writable());
+  info.set_journal_writable(live_state_->journal_writable());
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
   if (watcher_ == nullptr) return info;

@@ -9,8 +9,8 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "server/access/refusals.h"
-#include "server/events/event_store.h"
-#include "server/journal/history.h"
+#include "server/events/live_state.h"
+#include "server/journal/read_queue.h"
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -29,11 +29,11 @@ struct ServerFacts {
 class RpcBackend {
  public:
   // All pointers must outlive the backend.
-  RpcBackend(ServerFacts facts, const EventStore* store, const Queries* queries, History* history,
-             StreamHub* hub, RefusalCounters* refusals);
+  RpcBackend(ServerFacts facts, const LiveState* live_state, const Queries* queries,
+             JournalReadQueue* read_queue, StreamHub* hub, RefusalCounters* refusals);
 
   const Queries& queries() const { return *queries_; }
-  History* history() const { return history_; }
+  JournalReadQueue* read_queue() const { return read_queue_; }
   StreamHub* hub() const { return hub_; }
   RefusalCounters* refusals() const { return refusals_; }
 
@@ -56,9 +56,9 @@ class RpcBackend {
 
  private:
   const ServerFacts facts_;
-  const EventStore* const store_;
+  const LiveState* const live_state_;
   const Queries* const queries_;
-  History* const history_;
+  JournalReadQueue* const read_queue_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
 

@@ -101,7 +101,7 @@ grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerCon
     return true;
   };
   const auto cancelled = [cancelled = call->cancelled()] { return cancelled->load(); };
-  backend_->history()->PostQuery(policy_->Peer(*context), {turn, cancelled});
+  backend_->read_queue()->PostQuery(policy_->Peer(*context), {turn, cancelled});
   return call;
 }
 

@@ -49,14 +49,14 @@ struct StreamCursor::Batch {
   bool caught_up = false;
 };
 
-StreamCursor::StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher)
-    : store_(store),
+StreamCursor::StreamCursor(const LiveState* live_state, StreamBegin begin, EventMatcher matcher)
+    : live_state_(live_state),
       matcher_(std::move(matcher)),
       sequence_(begin.cursor),
       locate_(begin.locate),
       since_(begin.since),
       phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
-      identity_(store->identity()),
+      identity_(live_state->identity()),
       snapshot_(std::move(begin.snapshot)) {
   if (begin.blocks.empty()) return;
   const uint64_t through = begin.blocks.back()->last_sequence();
@@ -90,7 +90,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
       break;
   }
   // What comes from here on belongs to another journal: to resume the client needs its id.
-  if (store_->identity() != identity_) return ProgressMessage(sequence_, now);
+  if (live_state_->identity() != identity_) return ProgressMessage(sequence_, now);
   Batch batch;
   const absl::Status status = Collect(&batch);
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
@@ -109,7 +109,7 @@ void StreamCursor::Supply(HistoryAnswer answer) {
 }
 
 grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now) {
-  identity_ = store_->identity();
+  identity_ = live_state_->identity();
   v1::WatchEventsResponse response;
   FillProgress(sequence, *identity_, now, response.mutable_progress());
   return ToBuffer(response.SerializeAsString());
@@ -191,7 +191,7 @@ absl::Status StreamCursor::Collect(Batch* batch) {
     if (history_.has_value()) return absl::OkStatus();  // the message is full
   }
   while (batch->steps < kMaxScanSteps) {
-    const EventStore::Page page = store_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
+    const LiveState::Page page = live_state_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
     if (sequence_ + 1 < page.ring_oldest) {
       if (sequence_ + 1 < page.range.unbroken_from) {
         return absl::OutOfRangeError(

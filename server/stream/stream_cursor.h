@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/events/event_matcher.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/journal_reader.h"
 
 namespace vmeventd {
@@ -44,9 +44,9 @@ class StreamCursor {
   // What one HistoryAnswer should hold: it fits into one message, so that nothing of it waits.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
 
-  // `store` outlives the cursor. The stream begins with what matches of begin.snapshot, if it is
-  // set.
-  StreamCursor(const EventStore* store, StreamBegin begin, EventMatcher matcher);
+  // `live_state` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
+  // is set.
+  StreamCursor(const LiveState* live_state, StreamBegin begin, EventMatcher matcher);
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come. Unset when there is nothing to say, or
@@ -85,7 +85,7 @@ class StreamCursor {
   absl::Status Collect(Batch* batch);
   void TakeHistory(Batch* batch);
 
-  const EventStore* const store_;
+  const LiveState* const live_state_;
   const EventMatcher matcher_;
   uint64_t sequence_;
   Sent sent_;

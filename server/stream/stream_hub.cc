@@ -37,7 +37,7 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
                                                    const v1::EventFilter& filter,
                                                    const std::string& peer) {
   EventMatcher matcher(filter);
-  const absl::StatusOr<StreamBegin> begin = store_->Begin(request.start);
+  const absl::StatusOr<StreamBegin> begin = live_state_->Begin(request.start);
   if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
@@ -49,12 +49,12 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
       .write_timeout = options_.write_timeout,
       .clock = clock_,
       .fan_out = matcher.names().globs().empty() ? &plain_ : &globs_,
-      .history = history_,
+      .read_queue = read_queue_,
       .owner = this,
       .meters = &meters_,
   };
   const auto stream = std::make_shared<WatchStream>(
-      std::move(surroundings), StreamCursor(store_, *begin, std::move(matcher)));
+      std::move(surroundings), StreamCursor(live_state_, *begin, std::move(matcher)));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
   absl::Status status = Register({stream, due, peer, filter_bytes});
   if (!status.ok()) return status;

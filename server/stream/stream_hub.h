@@ -14,8 +14,8 @@
 #include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/refusals.h"
-#include "server/events/event_store.h"
-#include "server/journal/history.h"
+#include "server/events/live_state.h"
+#include "server/journal/read_queue.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/stream_meters.h"
 #include "server/stream/watch_request.h"
@@ -28,10 +28,10 @@ namespace vmeventd {
 class StreamHub : public WatchStreamOwner {
  public:
   // All outlive the hub.
-  StreamHub(const EventStore* store, History* history, const Clock* clock, StreamOptions options,
-            RefusalCounters* refusals)
-      : store_(store),
-        history_(history),
+  StreamHub(const LiveState* live_state, JournalReadQueue* read_queue, const Clock* clock,
+            StreamOptions options, RefusalCounters* refusals)
+      : live_state_(live_state),
+        read_queue_(read_queue),
         clock_(clock),
         options_(options),
         refusals_(refusals),
@@ -99,8 +99,8 @@ class StreamHub : public WatchStreamOwner {
   void Wake(const FanOut* fan_out) const;
   void WaitUntilEmpty(absl::Duration timeout);
 
-  const EventStore* const store_;
-  History* const history_;
+  const LiveState* const live_state_;
+  JournalReadQueue* const read_queue_;
   const Clock* const clock_;
   const StreamOptions options_;
   RefusalCounters* const refusals_;

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "absl/time/time.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 
 namespace vmeventd {
 

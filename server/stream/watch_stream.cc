@@ -16,7 +16,7 @@ WatchStream::WatchStream(StreamSurroundings surroundings, StreamCursor cursor)
       write_timeout_(surroundings.write_timeout),
       clock_(surroundings.clock),
       fan_out_(surroundings.fan_out),
-      history_(surroundings.history),
+      read_queue_(surroundings.read_queue),
       owner_(surroundings.owner),
       meters_(surroundings.meters),
       opened_at_(clock_->Now().monotonic),
@@ -112,17 +112,17 @@ bool WatchStream::Advance() {
 }
 
 void WatchStream::AskHistory(const HistoryRequest& request) {
-  history_->PostForStream(peer_,
-                          [self = shared_from_this(),
-                           request](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
-                            absl::StatusOr<HistoryAnswer> answer =
-                                reader.ok() ? AnswerFromJournal(*reader, request,
-                                                                self->owner_->HistoryBytes())
-                                            : reader.status();
-                            absl::Status status = answer.status();
-                            self->OnHistory(std::move(answer));
-                            return status;
-                          });
+  read_queue_->PostForStream(
+      peer_,
+      [self = shared_from_this(),
+       request](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
+        absl::StatusOr<HistoryAnswer> answer =
+            reader.ok() ? AnswerFromJournal(*reader, request, self->owner_->HistoryBytes())
+                        : reader.status();
+        absl::Status status = answer.status();
+        self->OnHistory(std::move(answer));
+        return status;
+      });
 }
 
 void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {

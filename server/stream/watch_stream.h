@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
-#include "server/journal/history.h"
+#include "server/journal/read_queue.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/stream_cursor.h"
 #include "server/stream/stream_meters.h"
@@ -48,7 +48,7 @@ struct StreamSurroundings {
   absl::Duration write_timeout;
   const Clock* clock = nullptr;
   FanOut* fan_out = nullptr;  // where it searches what to send
-  History* history = nullptr;
+  JournalReadQueue* read_queue = nullptr;
   WatchStreamOwner* owner = nullptr;
   StreamMeters* meters = nullptr;
 };
@@ -85,15 +85,15 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const FanOut* fan_out() const { return fan_out_; }
 
  private:
-  // kBuilding, kWriting and kReading: a thread, a write or the history has the stream, which goes
-  // on by itself afterwards.
+  // kBuilding, kWriting and kReading: a thread, a write or the journal's reading has the stream,
+  // which goes on by itself afterwards.
   enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
 
   // False: nothing is left to do now.
   bool Advance();
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
-  // Asks the history, on whose thread OnHistory is told.
+  // Asks the journal; the history thread calls OnHistory.
   void AskHistory(const HistoryRequest& request);
   void OnHistory(absl::StatusOr<HistoryAnswer> answer);
   // Measures the message that was written.
@@ -107,7 +107,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const absl::Duration write_timeout_;
   const Clock* const clock_;
   FanOut* const fan_out_;
-  History* const history_;
+  JournalReadQueue* const read_queue_;
   WatchStreamOwner* const owner_;
   StreamMeters* const meters_;
   const absl::Duration opened_at_;  // on the monotonic clock

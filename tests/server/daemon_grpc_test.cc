@@ -162,9 +162,9 @@ TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
   IntentWatcher watcher;
   server.backend().SetWatcher(&watcher);
   v1::DeclareIntentResponse response;
-  server.pumped().store().SetJournalWritable(false);
+  server.pumped().live_state().SetJournalWritable(false);
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-  server.pumped().store().SetJournalWritable(true);
+  server.pumped().live_state().SetJournalWritable(true);
   server.backend().StopIntents();
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
 }
@@ -174,14 +174,14 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   IntentWatcher watcher;
   server.backend().SetWatcher(&watcher);
   // The journal fails just as the event is written.
-  watcher.before_answer = [&] { server.pumped().store().SetJournalWritable(false); };
+  watcher.before_answer = [&] { server.pumped().live_state().SetJournalWritable(false); };
   v1::DeclareIntentResponse response;
   const grpc::Status declared = Declare(server, &response);
   EXPECT_EQ(declared.error_code(), grpc::UNAVAILABLE);
   EXPECT_THAT(declared.error_message(), HasSubstr("the intent is withdrawn"));
   EXPECT_EQ(watcher.withdrawn.size(), 36u) << "a restart and this daemon agree";
 
-  server.pumped().store().SetJournalWritable(true);
+  server.pumped().live_state().SetJournalWritable(true);
   v1::WithdrawIntentRequest withdraw;
   withdraw.set_intent_id("4711");
   v1::WithdrawIntentResponse withdrawn;

@@ -42,12 +42,12 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
   return update;
 }
 
-JournalOptions PumpedStore::WithPath(JournalOptions options, const std::string& path) {
+JournalOptions PumpedState::WithPath(JournalOptions options, const std::string& path) {
   options.path = path;
   return options;
 }
 
-std::unique_ptr<Journal> PumpedStore::MakeJournal(const JournalOptions& options) {
+std::unique_ptr<Journal> PumpedState::MakeJournal(const JournalOptions& options) {
   Journal::Open(options, At(0)).value();
   SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE)
       ->Execute(absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
@@ -56,23 +56,23 @@ std::unique_ptr<Journal> PumpedStore::MakeJournal(const JournalOptions& options)
   return Journal::Open(options, At(0)).value().journal;
 }
 
-PumpedStore::PumpedStore(EventStoreOptions options, JournalOptions journal)
+PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
     : options_(WithPath(std::move(journal), directory_ / "journal.db")),
       journal_(options_, MakeJournal(options_),
                SequenceMark::Open(directory_ / "sequence").value()),
       reader_(JournalReader::Open(options_.path).value()),
-      store_(options, {journal_.journal().journal_id(), "a secret key", kNode}, journal_.journal().retained(),
-             0),
-      pump_(&queue_, &store_, &journal_, &clock_,
+      live_state_(options, {journal_.journal().journal_id(), "a secret key", kNode},
+                  journal_.journal().retained(), 0),
+      pump_(&queue_, &live_state_, &journal_, &clock_,
             {[this] { published_(); }, [this](bool writable) { told_writable_ = writable; },
              [this] { ++told_replaced_; }}) {}
 
-void PumpedStore::Push(std::vector<VmUpdate> updates) {
+void PumpedState::Push(std::vector<VmUpdate> updates) {
   for (VmUpdate& update : updates) queue_.Push(std::move(update));
   pump_.RunOnce(absl::ZeroDuration());
 }
 
-void PumpedStore::PushEach(const std::string& name, int count) {
+void PumpedState::PushEach(const std::string& name, int count) {
   for (int i = 0; i < count; ++i) Push({Update(name, EventType::kReset)});
 }
 

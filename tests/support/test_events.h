@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal_reader.h"
 #include "server/journal/journal_writer.h"
@@ -51,10 +51,10 @@ class FakeClock : public Clock {
   Instant now_ ABSL_GUARDED_BY(mutex_) = {At(0), absl::Seconds(1000)};
 };
 
-// A queue, a pump, a journal and a store; the test acts as the watcher.
-class PumpedStore {
+// A queue, a pump, a journal and the live state; the test acts as the watcher.
+class PumpedState {
  public:
-  explicit PumpedStore(EventStoreOptions options = {}, JournalOptions journal = {});
+  explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {});
 
   // Pushes the updates and pumps once, so that they share a block if they fit.
   void Push(std::vector<VmUpdate> updates);
@@ -63,7 +63,7 @@ class PumpedStore {
 
   EventQueue& queue() { return queue_; }
   EventPump& pump() { return pump_; }
-  EventStore& store() { return store_; }
+  LiveState& live_state() { return live_state_; }
   JournalWriter& journal() { return journal_; }
   JournalReader* reader() { return reader_.get(); }
   // Makes reader() read the journal that replaced the first.
@@ -86,7 +86,7 @@ class PumpedStore {
   EventQueue queue_{100'000};
   JournalWriter journal_;
   std::unique_ptr<JournalReader> reader_;
-  EventStore store_;
+  LiveState live_state_;
   std::function<void()> published_ = [] {};
   bool told_writable_ = true;
   int told_replaced_ = 0;

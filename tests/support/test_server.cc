@@ -17,23 +17,23 @@ std::chrono::system_clock::time_point Deadline() {
 
 }  // namespace
 
-TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal)
+TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal)
     : TestServer(streams, events, std::move(journal), {}) {}
 
 TestServer::TestServer(GrpcServerOptions listeners)
     : TestServer({}, {}, {}, std::move(listeners)) {}
 
-TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal,
+TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
                        GrpcServerOptions listeners)
     : pumped_(events, std::move(journal)),
-      history_(pumped_.journal_options().path, &pumped_.store(),
-               [this](const std::string& journal_id, const absl::Status& found) {
-                 pumped_.pump().ReportCorrupt(journal_id, found);
-               }),
-      hub_(&pumped_.store(), &history_, &pumped_.clock(), streams, &refusals_),
-      backend_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.store(),
-               &queries_, &history_, &hub_, &refusals_),
-      history_thread_([this] { history_.Run(); }) {
+      read_queue_(pumped_.journal_options().path, &pumped_.live_state(),
+                  [this](const std::string& journal_id, const absl::Status& found) {
+                    pumped_.pump().ReportCorrupt(journal_id, found);
+                  }),
+      hub_(&pumped_.live_state(), &read_queue_, &pumped_.clock(), streams, &refusals_),
+      backend_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.live_state(),
+               &queries_, &read_queue_, &hub_, &refusals_),
+      history_thread_([this] { read_queue_.Run(); }) {
   pumped_.set_published([this] { hub_.WakeStreams(); });
   if (listeners.addresses.empty()) {
     listeners.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value()};
@@ -49,7 +49,7 @@ TestServer::TestServer(StreamOptions streams, EventStoreOptions events, JournalO
 
 TestServer::~TestServer() {
   server_.reset();
-  history_.Stop();
+  read_queue_.Stop();
   history_thread_.join();
 }
 

@@ -22,7 +22,7 @@ namespace vmeventd {
 // thread, the hub's thread and the clock.
 class TestServer {
  public:
-  explicit TestServer(StreamOptions streams = {}, EventStoreOptions events = {},
+  explicit TestServer(StreamOptions streams = {}, LiveStateOptions events = {},
                       JournalOptions journal = {});
   // With listeners other than a Unix socket.
   explicit TestServer(GrpcServerOptions listeners);
@@ -34,7 +34,7 @@ class TestServer {
   void Pass(absl::Duration time);
 
   FakeClock& clock() { return pumped_.clock(); }
-  PumpedStore& pumped() { return pumped_; }
+  PumpedState& pumped() { return pumped_; }
   StreamHub& hub() { return hub_; }
   GrpcServer& server() { return *server_; }
   RpcBackend& backend() { return backend_; }
@@ -45,15 +45,15 @@ class TestServer {
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
  private:
-  TestServer(StreamOptions streams, EventStoreOptions events, JournalOptions journal,
+  TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
              GrpcServerOptions listeners);
 
   TemporaryDirectory directory_;
-  PumpedStore pumped_;
-  History history_;
+  PumpedState pumped_;
+  JournalReadQueue read_queue_;
   RefusalCounters refusals_;
   StreamHub hub_;
-  Queries queries_{&pumped_.store()};
+  Queries queries_{&pumped_.live_state()};
   RpcBackend backend_;
   std::thread history_thread_;
   std::unique_ptr<GrpcServer> server_;

@@ -35,11 +35,11 @@ std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
   return out;
 }
 
-std::vector<v1::Event> Public(PumpedStore& pumped) {
-  return EventsOf(pumped.store().ReadFrom(1, 1 << 30).blocks);
+std::vector<v1::Event> Public(PumpedState& pumped) {
+  return EventsOf(pumped.live_state().ReadFrom(1, 1 << 30).blocks);
 }
 
-std::vector<v1::Event> Journaled(PumpedStore& pumped) {
+std::vector<v1::Event> Journaled(PumpedState& pumped) {
   return EventsOf(pumped.reader()->ReadFrom(1, 1'000'000, 1 << 30).value().blocks);
 }
 
@@ -51,12 +51,12 @@ VmUpdate Saved(VmUpdate update, const std::string& saved_run) {
 }
 
 // What the next start of a daemon would find.
-Journal::Opened OpenAgain(PumpedStore& pumped) {
+Journal::Opened OpenAgain(PumpedState& pumped) {
   return Journal::Open(pumped.journal_options(), At(0)).value();
 }
 
 TEST(EventPump, WhatIsPublicIsInTheJournal) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 3);
   const std::vector<v1::Event> events = Public(pumped);
   EXPECT_THAT(events, AllOf(SizeIs(3), Each(IsDurable(true))));
@@ -68,7 +68,7 @@ TEST(EventPump, WhatIsPublicIsInTheJournal) {
 }
 
 TEST(EventPump, KeepsOpenRunsWithTheirLastSequence) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.Push({Saved(Update("a", EventType::kStarted), "{a}"),
                Saved(Update("b", EventType::kStarted), "{b}")});
   pumped.Push({Saved(Update("a", EventType::kReset), "{a reset}")});
@@ -85,13 +85,13 @@ TEST(EventPump, KeepsOpenRunsWithTheirLastSequence) {
 
 TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.Push({Saved(Update("a", EventType::kStarted), "{a}")});
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 2);
   pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
   EXPECT_FALSE(pumped.told_writable());
-  EXPECT_FALSE(pumped.store().journal_writable());
+  EXPECT_FALSE(pumped.live_state().journal_writable());
   EXPECT_THAT(Public(pumped),
               ElementsAre(IsDurable(true), IsDurable(false), IsDurable(false), IsDurable(false)));
   EXPECT_THAT(Journaled(pumped), SizeIs(1));
@@ -103,7 +103,7 @@ TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
   EXPECT_TRUE(pumped.told_writable());
-  EXPECT_TRUE(pumped.store().journal_writable());
+  EXPECT_TRUE(pumped.live_state().journal_writable());
   EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
   EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
   EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
@@ -112,11 +112,11 @@ TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
 
 TEST(EventPump, WhoWaitsForAnEventHearsWhetherItIsDurable) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   std::vector<bool> heard;
   const auto awaited = [&](const std::string& saved_run) {
     VmUpdate update = Saved(Update("a", EventType::kIntentDeclared), saved_run);
-    update.told = [&] { heard.push_back(pumped.store().journal_writable()); };
+    update.told = [&] { heard.push_back(pumped.live_state().journal_writable()); };
     return update;
   };
   pumped.Push({awaited("{a}")});
@@ -129,7 +129,7 @@ TEST(EventPump, WhoWaitsForAnEventHearsWhetherItIsDurable) {
 
 TEST(EventPump, WhatWaitsIsWrittenAtTheStopWithoutWaitingForTheNextTry) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 3);
   disk.Fail(SQLITE_OK);
@@ -144,7 +144,7 @@ TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
   for (const int code : {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC}) {
     for (int after = 0; after < 12; ++after) {
       FaultyDisk disk;
-      PumpedStore pumped;
+      PumpedState pumped;
       pumped.Push({Saved(Update("a", EventType::kStarted), "{a}")});
       disk.Fail(code, after);
       pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
@@ -161,7 +161,7 @@ TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
 }
 
 // What cannot wait: 4 KB each, in steps of 1 MB.
-void PushLarge(PumpedStore& pumped, int steps) {
+void PushLarge(PumpedState& pumped, int steps) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
   for (int i = 0; i < steps; ++i) pumped.Push(std::vector<VmUpdate>(250, large));
@@ -189,7 +189,7 @@ void ExpectOneGapInItsPlace(const std::vector<v1::Event>& events) {
 
 TEST(EventPump, WhatIsGivenUpLeavesAGapInItsPlace) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 1);
   disk.Fail(SQLITE_FULL);
   PushLarge(pumped, 40);
@@ -213,7 +213,7 @@ TEST(EventPump, WhatIsGivenUpLeavesAGapInItsPlace) {
 
 TEST(EventPump, ALongOutageLeavesOneGap) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 1);
   disk.Fail(SQLITE_FULL);
   PushLarge(pumped, 120);
@@ -229,7 +229,7 @@ TEST(EventPump, ALongOutageLeavesOneGap) {
 
 TEST(EventPump, WhatAGapSaidIsSaidByTheOneThatTakesItsPlace) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 5);
   disk.Fail(SQLITE_FULL);
   pumped.pump().PublishGap("lost before", EventPump::Missing{4, 5});
@@ -242,7 +242,7 @@ TEST(EventPump, WhatAGapSaidIsSaidByTheOneThatTakesItsPlace) {
 
 TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 1);
   disk.Fail(SQLITE_FULL);
   VmUpdate large = Update("a", EventType::kReset);
@@ -269,7 +269,7 @@ TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
 TEST(EventPump, ALongOutageKeepsNobodyBusy) {
   for (const int code : {SQLITE_FULL, SQLITE_CORRUPT}) {
     FaultyDisk disk;
-    PumpedStore pumped;
+    PumpedState pumped;
     pumped.PushEach("a", 1);
     disk.Fail(code);
     pumped.PushEach("a", 1);
@@ -282,7 +282,7 @@ TEST(EventPump, ALongOutageKeepsNobodyBusy) {
 
 TEST(EventPump, ASequenceIsNeverGivenTwice) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 3);
@@ -298,7 +298,7 @@ TEST(EventPump, ASequenceIsNeverGivenTwice) {
 
 TEST(EventPump, ACorruptJournalIsReplacedOnce) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
   const std::string old_id = pumped.journal().journal().journal_id();
   disk.Fail(SQLITE_CORRUPT);
@@ -312,7 +312,7 @@ TEST(EventPump, ACorruptJournalIsReplacedOnce) {
   EXPECT_TRUE(pumped.told_writable());
   const std::string new_id = pumped.journal().journal().journal_id();
   EXPECT_NE(new_id, old_id);
-  EXPECT_EQ(pumped.store().journal_id(), new_id);
+  EXPECT_EQ(pumped.live_state().journal_id(), new_id);
 
   pumped.pump().ReportCorrupt(old_id, absl::DataLossError("a late report of the old one"));
   pumped.PushEach("a", 1);
@@ -320,12 +320,12 @@ TEST(EventPump, ACorruptJournalIsReplacedOnce) {
   const Journal::Opened again = OpenAgain(pumped);
   EXPECT_EQ(again.journal->oldest(), 4u) << "the GAP, after what the old one had";
   EXPECT_EQ(again.journal->newest(), 5u);
-  EXPECT_EQ(pumped.store().range().oldest, 4u);
+  EXPECT_EQ(pumped.live_state().range().oldest, 4u);
 }
 
 TEST(EventPump, AReplacedJournalSaysWhatOfTheOldOneIsLost) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
   disk.Fail(SQLITE_CORRUPT);
   pumped.PushEach("a", 3);
@@ -341,7 +341,7 @@ TEST(EventPump, AReplacedJournalSaysWhatOfTheOldOneIsLost) {
 
 TEST(EventPump, AKillBeforeTheGapOfANewJournalCondemnsItNot) {
   FaultyDisk disk;
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
   pumped.journal().ReportCorrupt(absl::DataLossError("damaged"));
   ASSERT_TRUE(pumped.journal().Replace(2, pumped.clock().Now()).ok());
@@ -356,7 +356,7 @@ TEST(EventPump, AKillBeforeTheGapOfANewJournalCondemnsItNot) {
 }
 
 TEST(EventPump, AJournalThatIsMovedAwayInUseIsNoticedAtTheNextCommit) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
   const std::string& path = pumped.journal_options().path;
   ASSERT_EQ(std::rename(path.c_str(), (path + ".away").c_str()), 0);
@@ -378,7 +378,7 @@ TEST(EventPump, AJournalThatIsMovedAwayInUseIsNoticedAtTheNextCommit) {
 }
 
 TEST(EventPump, ATruncatedIndexOfTheLogIsMadeAgain) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 3);
   EXPECT_THAT(Journaled(pumped), SizeIs(3));
   const std::string index = pumped.journal_options().path + "-shm";
@@ -394,7 +394,7 @@ TEST(EventPump, ATruncatedIndexOfTheLogIsMadeAgain) {
 }
 
 TEST(EventPump, AJournalWhoseLogIsRemovedInUseIsNoticedAtTheNextCommit) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
   ASSERT_EQ(unlink((pumped.journal_options().path + "-wal").c_str()), 0);
   pumped.PushEach("a", 1);

@@ -25,7 +25,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
  protected:
   PowerLossTest() : random_(GetParam()) {
     disk_ = std::make_unique<PowerLossDisk>();
-    pumped_ = std::make_unique<PumpedStore>(EventStoreOptions{}, JournalOptions{});
+    pumped_ = std::make_unique<PumpedState>(LiveStateOptions{}, JournalOptions{});
     directory_ = std::filesystem::path(pumped_->journal_options().path).parent_path();
     disk_->set_before_change([this] {
       if (!looking_ && random_() % kChangesALoss == 0) LookAfterPowerLoss();
@@ -41,7 +41,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
   // What a client has seen by now.
   std::vector<v1::Event> Seen() const {
     std::vector<v1::Event> out;
-    for (const EventBlockPtr& block : pumped_->store().ReadFrom(1, 1 << 30).blocks) {
+    for (const EventBlockPtr& block : pumped_->live_state().ReadFrom(1, 1 << 30).blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
         out.push_back(DecodeEventField(block->EncodedView(i)));
       }
@@ -110,7 +110,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
   std::mt19937_64 random_;
   FaultyDisk faults_;
   std::unique_ptr<PowerLossDisk> disk_;
-  std::unique_ptr<PumpedStore> pumped_;
+  std::unique_ptr<PumpedState> pumped_;
   std::string directory_;
   const TemporaryDirectory crashed_;
   bool looking_ = false;

@@ -55,13 +55,13 @@ class MetricsTest : public testing::Test {
   std::string Text() const { return prometheus::TextSerializer().Serialize(metrics_.Collect()); }
 
   FaultyDisk disk_;  // before any database is opened
-  PumpedStore pumped_;
-  History history_{pumped_.journal_options().path, &pumped_.store(),
-                   [](const std::string&, const absl::Status&) {}};
+  PumpedState pumped_;
+  JournalReadQueue read_queue_{pumped_.journal_options().path, &pumped_.live_state(),
+                               [](const std::string&, const absl::Status&) {}};
   RefusalCounters refusals_;
-  StreamHub hub_{&pumped_.store(), &history_, &pumped_.clock(), {}, &refusals_};
+  StreamHub hub_{&pumped_.live_state(), &read_queue_, &pumped_.clock(), {}, &refusals_};
   CountingWatcher watcher_;
-  Metrics metrics_{{.store = &pumped_.store(),
+  Metrics metrics_{{.live_state = &pumped_.live_state(),
                     .pump = &pumped_.pump(),
                     .journal = &pumped_.journal(),
                     .hub = &hub_,

@@ -20,9 +20,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-EventStoreOptions RingOf(size_t events) {
-  EventStoreOptions options;
-  options.log.max_events = events;
+LiveStateOptions RingOf(size_t events) {
+  LiveStateOptions options;
+  options.ring.max_events = events;
   return options;
 }
 
@@ -39,7 +39,7 @@ absl::StatusOr<std::string> List(const Queries& queries, const v1::ListEventsReq
 
 class QueriesTest : public ::testing::Test {
  protected:
-  explicit QueriesTest(EventStoreOptions options = {}, JournalOptions journal = {})
+  explicit QueriesTest(LiveStateOptions options = {}, JournalOptions journal = {})
       : pumped_(options, std::move(journal)) {}
 
   v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
@@ -66,8 +66,8 @@ class QueriesTest : public ::testing::Test {
     return response;
   }
 
-  PumpedStore pumped_;
-  Queries queries_{&pumped_.store()};
+  PumpedState pumped_;
+  Queries queries_{&pumped_.live_state()};
 };
 
 class SmallLogQueriesTest : public QueriesTest {
@@ -119,7 +119,7 @@ TEST_F(QueriesTest, ListsATimeRangeWithoutItsEnd) {
 TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
   for (const bool newest_first : {false, true}) {
     pumped_.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
-    const uint64_t newest = pumped_.store().range().newest;
+    const uint64_t newest = pumped_.live_state().range().newest;
     v1::ListEventsRequest request;
     request.set_newest_first(newest_first);
     request.set_page_size(3);
@@ -177,10 +177,10 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
     EXPECT_TRUE(refused(other)) << i;
   }
-  const EventStore other_key({}, JournalIdentity{kJournal, "another key", kNode}, {}, 0);
+  const LiveState other_key({}, JournalIdentity{kJournal, "another key", kNode}, {}, 0);
   EXPECT_TRUE(
       absl::IsInvalidArgument(List(Queries(&other_key), request, pumped_.reader()).status()));
-  const EventStore other_id({}, JournalIdentity{"another", "a secret key", kNode}, {}, 0);
+  const LiveState other_id({}, JournalIdentity{"another", "a secret key", kNode}, {}, 0);
   EXPECT_TRUE(absl::IsOutOfRange(List(Queries(&other_id), request, pumped_.reader()).status()));
 }
 
@@ -327,7 +327,7 @@ TEST_F(SmallRingQueriesTest, RetentionNotYetPublishedRefusesNothing) {
   // The state between a commit and the publication of its bounds.
   auto database = SqliteDatabase::Open(pumped_.journal_options().path, SQLITE_OPEN_READWRITE);
   ASSERT_TRUE(database->Execute("DELETE FROM events WHERE sequence <= 30").ok());
-  ASSERT_EQ(pumped_.store().range().oldest, 1);
+  ASSERT_EQ(pumped_.live_state().range().oldest, 1);
   v1::ListEventsRequest request;
   request.set_page_size(3);
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(31, 32, 33));
@@ -399,7 +399,7 @@ TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
   int turns = 0;
   while (from != 0) {
     const absl::StatusOr<EventListing> turn =
-        ListEventsFrom(pumped_.store(), pumped_.reader(), matcher, {}, false, {from, true},
+        ListEventsFrom(pumped_.live_state(), pumped_.reader(), matcher, {}, false, {from, true},
                        Queries::kMaxResponseBytes);
     ASSERT_TRUE(turn.ok()) << turn.status();
     EXPECT_EQ(turn->count, 0);

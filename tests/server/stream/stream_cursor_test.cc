@@ -17,9 +17,9 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-StreamCursor Cursor(const EventStore& store, const WatchStart& start,
+StreamCursor Cursor(const LiveState& live_state, const WatchStart& start,
                     const v1::EventFilter& filter = {}) {
-  return StreamCursor(&store, store.Begin(start).value(), EventMatcher(filter));
+  return StreamCursor(&live_state, live_state.Begin(start).value(), EventMatcher(filter));
 }
 
 v1::WatchEventsResponse Next(StreamCursor* cursor, bool beat = false) {
@@ -45,9 +45,9 @@ std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {
 }
 
 TEST(StreamCursor, OpensWithItsPlace) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
   const v1::WatchEventsResponse first = Next(&cursor);
   EXPECT_EQ(first.progress().sequence(), 3);
   EXPECT_EQ(first.progress().journal_id(), kJournal);
@@ -56,8 +56,8 @@ TEST(StreamCursor, OpensWithItsPlace) {
 }
 
 TEST(StreamCursor, SaysWhatIsNewInOneMessage) {
-  PumpedStore pumped;
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  PumpedState pumped;
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
   Next(&cursor);
   pumped.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
   pumped.PushEach("b", 2);
@@ -67,27 +67,27 @@ TEST(StreamCursor, SaysWhatIsNewInOneMessage) {
 }
 
 TEST(StreamCursor, ResumesInTheMiddleOfABlock) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
                Update("a", EventType::kReset)});
-  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{1, kJournal});
+  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{1, kJournal});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 1);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 3));
 }
 
 TEST(StreamCursor, BeatsOnlyWhenAsked) {
-  PumpedStore pumped;
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  PumpedState pumped;
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
   Next(&cursor);
   EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_TRUE(Next(&cursor, true).has_progress());
 }
 
 TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
-  PumpedStore pumped;
+  PumpedState pumped;
   v1::EventFilter filter;
   filter.add_vm_names("web*");
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{}, filter);
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{}, filter);
   Next(&cursor);
   pumped.PushEach("db", 5);
   EXPECT_TRUE(SaysNothing(&cursor));
@@ -98,14 +98,14 @@ TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
 }
 
 TEST(StreamCursor, KeepsMessagesBelowTheirLimit) {
-  PumpedStore pumped;
+  PumpedState pumped;
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 500; ++i) {
     updates.push_back(Update("a", EventType::kReset));
     updates.back().event->detail_json = std::string(3000, 'x');
   }
   pumped.Push(std::move(updates));
-  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{});
   Next(&cursor);
   uint64_t expected = 1;
   while (expected <= 500) {
@@ -120,14 +120,14 @@ TEST(StreamCursor, KeepsMessagesBelowTheirLimit) {
 }
 
 TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
-  PumpedStore pumped;
+  PumpedState pumped;
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 3000; ++i) {
     updates.push_back(Update(absl::StrCat("vm", i), EventType::kStarted));
     updates.back().status->problems = {std::string(200, 'p')};
   }
   pumped.Push(std::move(updates));
-  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{});
   pumped.PushEach("late", 1);
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   int vms = 0;
@@ -145,34 +145,34 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
 }
 
 TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
-  PumpedStore pumped(EventStoreOptions{}, {.retention_events = 3});
+  PumpedState pumped(LiveStateOptions{}, {.retention_events = 3});
   pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{});
   const v1::WatchEventsResponse first = Next(&cursor);
   const AfterSequence position{first.progress().sequence(), first.progress().journal_id()};
-  StreamCursor again = Cursor(pumped.store(), position);
+  StreamCursor again = Cursor(pumped.live_state(), position);
   Next(&again);
   EXPECT_THAT(Sequences(Next(&again)), ElementsAre(1, 2, 3));
   pumped.PushEach("a", 1);
-  EXPECT_TRUE(absl::IsOutOfRange(pumped.store().Begin(position).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(pumped.live_state().Begin(position).status()));
 }
 
 TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
-  PumpedStore pumped;
-  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{});
+  PumpedState pumped;
+  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{});
   EXPECT_TRUE(Next(&cursor).has_progress());
   EXPECT_TRUE(Next(&cursor).has_snapshot_done());
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 
-EventStoreOptions RingOf(size_t events) {
-  EventStoreOptions options;
-  options.log.max_events = events;
+LiveStateOptions RingOf(size_t events) {
+  LiveStateOptions options;
+  options.ring.max_events = events;
   return options;
 }
 
 // Answers the cursor's request from the journal.
-void Ask(PumpedStore* pumped, StreamCursor* cursor) {
+void Ask(PumpedState* pumped, StreamCursor* cursor) {
   const std::optional<HistoryRequest> request = cursor->TakeHistoryRequest();
   ASSERT_TRUE(request.has_value());
   absl::StatusOr<HistoryAnswer> answer =
@@ -182,9 +182,9 @@ void Ask(PumpedStore* pumped, StreamCursor* cursor) {
 }
 
 TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
-  PumpedStore pumped(RingOf(3));
+  PumpedState pumped(RingOf(3));
   pumped.PushEach("a", 10);
-  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{0, kJournal});
+  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
   pumped.PushEach("a", 2);  // the ring moves on meanwhile
@@ -198,9 +198,9 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
 }
 
 TEST(StreamCursor, TheOldestEventIsFoundWhereItIsRead) {
-  PumpedStore pumped(RingOf(3), {.retention_events = 8});
+  PumpedState pumped(RingOf(3), {.retention_events = 8});
   pumped.PushEach("a", 10);
-  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{});
   EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
   pumped.PushEach("a", 5);  // retention moves on meanwhile
   Ask(&pumped, &cursor);
@@ -210,20 +210,20 @@ TEST(StreamCursor, TheOldestEventIsFoundWhereItIsRead) {
 }
 
 TEST(StreamCursor, TheOldestEventOfTheRingIsThereWhateverRetentionDoes) {
-  PumpedStore pumped(RingOf(3), {.retention_events = 3});
+  PumpedState pumped(RingOf(3), {.retention_events = 3});
   pumped.PushEach("a", 5);
-  StreamCursor cursor = Cursor(pumped.store(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 2);
   pumped.PushEach("a", 2);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3, 4, 5, 6, 7));
 }
 
 TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
-  PumpedStore pumped(RingOf(1));
+  PumpedState pumped(RingOf(1));
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
   for (int i = 0; i < 30; ++i) pumped.Push(std::vector<VmUpdate>(20, large));
-  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{0, kJournal});
+  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal});
   Next(&cursor);
   uint64_t seen = 0;
   while (seen < 600) {
@@ -238,11 +238,11 @@ TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
 }
 
 TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
-  PumpedStore pumped(RingOf(2));
+  PumpedState pumped(RingOf(2));
   pumped.PushEach("a", 10);
   v1::EventFilter filter;
   filter.add_vm_names("b");
-  StreamCursor cursor = Cursor(pumped.store(), AfterSequence{0, kJournal}, filter);
+  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal}, filter);
   Next(&cursor);
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
@@ -252,8 +252,8 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
 }
 
 // Where a stream since `time` begins, and what it is sent of what is there now.
-std::vector<uint64_t> SentSince(PumpedStore* pumped, absl::Time time) {
-  StreamCursor cursor = Cursor(pumped->store(), Since{time});
+std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
+  StreamCursor cursor = Cursor(pumped->live_state(), Since{time});
   EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
   Ask(pumped, &cursor);
   EXPECT_TRUE(Next(&cursor).has_progress());
@@ -269,8 +269,8 @@ std::vector<uint64_t> SentSince(PumpedStore* pumped, absl::Time time) {
 }
 
 // Why there is no such stream.
-absl::Status WhyNotSince(PumpedStore* pumped, absl::Time time) {
-  StreamCursor cursor = Cursor(pumped->store(), Since{time});
+absl::Status WhyNotSince(PumpedState* pumped, absl::Time time) {
+  StreamCursor cursor = Cursor(pumped->live_state(), Since{time});
   EXPECT_TRUE(SaysNothing(&cursor));
   return AnswerFromJournal(pumped->reader(), *cursor.TakeHistoryRequest(),
                            StreamCursor::kHistoryBytes)
@@ -278,7 +278,7 @@ absl::Status WhyNotSince(PumpedStore* pumped, absl::Time time) {
 }
 
 TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
-  PumpedStore pumped(RingOf(2));
+  PumpedState pumped(RingOf(2));
   for (int64_t i = 1; i <= 9; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
   pumped.Push({Update("a", EventType::kReset, At(15))});  // the clock was set back
   pumped.Push({Update("a", EventType::kReset, At(50))});
@@ -288,9 +288,9 @@ TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
 }
 
 TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.store(), Since{At(3600)});
+  StreamCursor cursor = Cursor(pumped.live_state(), Since{At(3600)});
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
   EXPECT_EQ(Next(&cursor).progress().sequence(), 3);
@@ -301,11 +301,11 @@ TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
 }
 
 TEST(StreamCursor, SinceReachesAsFarBackAsAnyRetainedEvent) {
-  PumpedStore pumped({}, {.retention_events = 3});
+  PumpedState pumped({}, {.retention_events = 3});
   pumped.clock().Advance(absl::Seconds(100));
   pumped.Push({Update("a", EventType::kReset, At(400 * 86'400))});  // the clock is a year ahead
   for (int64_t i = 1; i <= 5; ++i) pumped.Push({Update("a", EventType::kReset, At(i * 10))});
-  ASSERT_EQ(pumped.store().range().oldest, 4);  // At(30)
+  ASSERT_EQ(pumped.live_state().range().oldest, 4);  // At(30)
   EXPECT_THAT(SentSince(&pumped, At(30)), ElementsAre(4, 5, 6));
   EXPECT_THAT(SentSince(&pumped, At(50)), ElementsAre(6));
   const absl::Status old = WhyNotSince(&pumped, At(20));
@@ -314,7 +314,7 @@ TEST(StreamCursor, SinceReachesAsFarBackAsAnyRetainedEvent) {
 }
 
 TEST(StreamCursor, SinceBeforeAJournalWasReplacedIsTooOld) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.Push({Update("a", EventType::kReset, At(-20))});
   pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
                               absl::DataLossError("a flipped bit"));
@@ -328,17 +328,17 @@ TEST(StreamCursor, SinceBeforeAJournalWasReplacedIsTooOld) {
 }
 
 TEST(StreamCursor, GoesOverWhatWasGivenUpToItsGap) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 6);
   v1::Event gap;
   gap.set_sequence(4);
   gap.set_type(v1::EVENT_TYPE_GAP);
   EventBlockBuilder builder;
   builder.Add(gap);
-  StreamCursor at_start = Cursor(pumped.store(), AfterSequence{0, kJournal});
-  StreamCursor within = Cursor(pumped.store(), AfterSequence{2, kJournal});
-  StreamCursor behind = Cursor(pumped.store(), AfterSequence{4, kJournal});
-  pumped.store().PutGap(2, builder.Finish());
+  StreamCursor at_start = Cursor(pumped.live_state(), AfterSequence{0, kJournal});
+  StreamCursor within = Cursor(pumped.live_state(), AfterSequence{2, kJournal});
+  StreamCursor behind = Cursor(pumped.live_state(), AfterSequence{4, kJournal});
+  pumped.live_state().PutGap(2, builder.Finish());
   for (StreamCursor* cursor : {&at_start, &within, &behind}) Next(cursor);
   EXPECT_THAT(Sequences(Next(&at_start)), ElementsAre(1, 4, 5, 6));
   EXPECT_THAT(Sequences(Next(&within)), ElementsAre(4, 5, 6));
@@ -346,7 +346,7 @@ TEST(StreamCursor, GoesOverWhatWasGivenUpToItsGap) {
 }
 
 // The next message, though the journal may have to be asked first.
-v1::WatchEventsResponse NextAfterAsking(PumpedStore* pumped, StreamCursor* cursor) {
+v1::WatchEventsResponse NextAfterAsking(PumpedState* pumped, StreamCursor* cursor) {
   const auto message = cursor->Next(At(0), false);
   v1::WatchEventsResponse response;
   EXPECT_TRUE(message.ok()) << message.status();
@@ -360,9 +360,9 @@ v1::WatchEventsResponse NextAfterAsking(PumpedStore* pumped, StreamCursor* curso
 }
 
 // Every position from `first` on is continued with `gap` and what follows it.
-void ExpectGapAfter(PumpedStore* pumped, uint64_t first, uint64_t gap) {
+void ExpectGapAfter(PumpedState* pumped, uint64_t first, uint64_t gap) {
   for (uint64_t sequence = first; sequence < gap; ++sequence) {
-    StreamCursor cursor = Cursor(pumped->store(), AfterSequence{sequence, kJournal});
+    StreamCursor cursor = Cursor(pumped->live_state(), AfterSequence{sequence, kJournal});
     Next(&cursor);
     const v1::WatchEventsResponse message = NextAfterAsking(pumped, &cursor);
     ASSERT_GT(message.events_size(), 0);
@@ -374,7 +374,7 @@ void ExpectGapAfter(PumpedStore* pumped, uint64_t first, uint64_t gap) {
 
 TEST(StreamCursor, APositionAmongWhatWasGivenUpIsContinuedWithItsGap) {
   FaultyDisk disk;
-  PumpedStore pumped(EventStoreOptions{}, {.retention_events = 9});
+  PumpedState pumped(LiveStateOptions{}, {.retention_events = 9});
   disk.Fail(SQLITE_FULL);
   const VmUpdate small = Update("a", EventType::kReset);
   VmUpdate huge = small;
@@ -385,14 +385,14 @@ TEST(StreamCursor, APositionAmongWhatWasGivenUpIsContinuedWithItsGap) {
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
   ASSERT_TRUE(pumped.told_writable());
-  ASSERT_EQ(pumped.store().range().oldest, 8);
+  ASSERT_EQ(pumped.live_state().range().oldest, 8);
   ExpectGapAfter(&pumped, 0, 8);
 }
 
 TEST(StreamCursor, AStreamThatWasSentWhatIsGivenUpThenGoesOnWithItsGap) {
   FaultyDisk disk;
-  PumpedStore pumped(RingOf(4), {.retention_events = 4});
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  PumpedState pumped(RingOf(4), {.retention_events = 4});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
   Next(&cursor);
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 2);
@@ -405,14 +405,14 @@ TEST(StreamCursor, AStreamThatWasSentWhatIsGivenUpThenGoesOnWithItsGap) {
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
   pumped.PushEach("a", 2);
-  EXPECT_EQ(pumped.store().range().oldest, 4);
+  EXPECT_EQ(pumped.live_state().range().oldest, 4);
   EXPECT_THAT(Sequences(NextAfterAsking(&pumped, &cursor)), ElementsAre(4, 5, 6, 7));
 }
 
 TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.PushEach("a", 2);
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
   Next(&cursor);
   pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
                               absl::DataLossError("a flipped bit"));
@@ -424,12 +424,12 @@ TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
   const v1::WatchEventsResponse gap = Next(&cursor);
   ASSERT_THAT(Sequences(gap), ElementsAre(3));
   EXPECT_EQ(gap.events(0).type(), v1::EVENT_TYPE_GAP);
-  EXPECT_EQ(pumped.store().range().oldest, 3);
+  EXPECT_EQ(pumped.live_state().range().oldest, 3);
 }
 
 TEST(StreamCursor, SaysWhenRetentionHasMovedPastIt) {
-  PumpedStore pumped(RingOf(4), {.retention_events = 4});
-  StreamCursor cursor = Cursor(pumped.store(), FromNow{});
+  PumpedState pumped(RingOf(4), {.retention_events = 4});
+  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
   Next(&cursor);
   pumped.PushEach("a", 10);
   const absl::Status status = cursor.Next(At(0), false).status();
@@ -447,9 +447,9 @@ v1::EventFilter CostlyFilter() {
 }
 
 TEST(StreamCursor, ReportsProgressWhileItSearchesALongLog) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.Push(std::vector<VmUpdate>(100, Update(std::string(240, 'a'), EventType::kReset)));
-  StreamCursor cursor = Cursor(pumped.store(), FromOldest{}, CostlyFilter());
+  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{}, CostlyFilter());
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   uint64_t between = Next(&cursor).progress().sequence();
   EXPECT_GT(between, 0);
@@ -463,14 +463,14 @@ TEST(StreamCursor, ReportsProgressWhileItSearchesALongLog) {
 }
 
 TEST(StreamCursor, SearchesASnapshotInTurns) {
-  PumpedStore pumped;
+  PumpedState pumped;
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 100; ++i) {
     updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
   }
   updates.push_back(Update(std::string(240, 'a') + "b", EventType::kStarted));
   pumped.Push(std::move(updates));
-  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{}, CostlyFilter());
+  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{}, CostlyFilter());
   EXPECT_TRUE(Next(&cursor).has_progress());
   int turns = 0;
   while (SaysNothing(&cursor)) {
@@ -482,11 +482,11 @@ TEST(StreamCursor, SearchesASnapshotInTurns) {
 }
 
 TEST(StreamCursor, FindsInASnapshotWhatMatches) {
-  PumpedStore pumped;
+  PumpedState pumped;
   for (const char* name : {"a", "b", "c", "d"}) pumped.Push({Update(name, EventType::kStarted)});
   v1::EventFilter filter;
   filter.add_vm_names("[bd]");
-  StreamCursor cursor = Cursor(pumped.store(), FromSnapshot{}, filter);
+  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{}, filter);
   EXPECT_TRUE(Next(&cursor).has_progress());
   const v1::WatchEventsResponse vms = Next(&cursor);
   ASSERT_EQ(vms.snapshot_vms_size(), 2);

@@ -54,9 +54,9 @@ std::vector<VmUpdate> LargeEvents(int count) {
   return updates;
 }
 
-EventStoreOptions RingOf(size_t events) {
-  EventStoreOptions options;
-  options.log.max_events = events;
+LiveStateOptions RingOf(size_t events) {
+  LiveStateOptions options;
+  options.ring.max_events = events;
   return options;
 }
 

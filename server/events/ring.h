@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_LOG_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_LOG_H_
+#ifndef VMEVENTD_SERVER_EVENTS_RING_H_
+#define VMEVENTD_SERVER_EVENTS_RING_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-struct EventLogOptions {
+struct EventRingOptions {
   size_t max_bytes = 64 << 20;
   size_t max_events = 1'000'000;
 };
@@ -18,10 +18,10 @@ struct EventLogOptions {
 // The ring over the newest events, as blocks, in order; between two of them there may be sequences
 // that were given up. Bounded by `options`: the oldest blocks go first,
 // the newest always stays. Not synchronised: its owner is.
-class EventLog {
+class EventRing {
  public:
   // Begins empty, after the sequence `newest`.
-  explicit EventLog(EventLogOptions options, uint64_t newest = 0)
+  explicit EventRing(EventRingOptions options, uint64_t newest = 0)
       : options_(options), newest_(newest) {}
 
   // `block` begins at newest() + 1.
@@ -50,7 +50,7 @@ class EventLog {
   // The index of the block that holds `sequence`, clamped to what is here.
   size_t IndexOf(uint64_t sequence) const;
 
-  const EventLogOptions options_;
+  const EventRingOptions options_;
   std::deque<EventBlockPtr> blocks_;
   uint64_t newest_;
   size_t memory_ = 0;
@@ -58,4 +58,4 @@ class EventLog {
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_LOG_H_
+#endif  // VMEVENTD_SERVER_EVENTS_RING_H_

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_EVENTS_EVENT_STORE_H_
-#define VMEVENTD_SERVER_EVENTS_EVENT_STORE_H_
+#ifndef VMEVENTD_SERVER_EVENTS_LIVE_STATE_H_
+#define VMEVENTD_SERVER_EVENTS_LIVE_STATE_H_
 
 #include <algorithm>
 #include <cstddef>
@@ -14,15 +14,15 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "server/events/event_log.h"
+#include "server/events/ring.h"
 #include "server/events/vm_registry.h"
 #include "server/events/vm_snapshot.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 
-struct EventStoreOptions {
-  EventLogOptions log;
+struct LiveStateOptions {
+  EventRingOptions ring;
   size_t max_stopped = 10'000;
   // What snapshots may take in memory that streams still send, of different moments.
   size_t max_snapshot_bytes = size_t{192} << 20;
@@ -74,7 +74,7 @@ struct Retained {
 // lock, so that an answer about VMs is as of one sequence. What the ring no longer holds is in the
 // journal. The pump writes, every thread reads. No call blocks for longer than it takes to copy
 // pointers.
-class EventStore {
+class LiveState {
  public:
   // What becomes public in one step.
   struct Step {
@@ -99,15 +99,14 @@ class EventStore {
   };
 
   // Sequences go on after `newest`.
-  EventStore(EventStoreOptions options, JournalIdentity identity, Retained retained,
-             uint64_t newest);
+  LiveState(LiveStateOptions options, JournalIdentity identity, Retained retained, uint64_t newest);
 
   // Pump thread.
   void Publish(Step step);
   void SetDirectories(std::vector<WatchedDirectory> directories);
   // The same events as before, durable now.
   void Replace(std::vector<EventBlockPtr> blocks);
-  // See EventLog::PutGap.
+  // See EventRing::PutGap.
   void PutGap(uint64_t first, EventBlockPtr gap);
   // What follows is kept in another journal, and what was before it is no longer retained.
   void ChangeJournal(JournalIdentity identity);
@@ -122,7 +121,7 @@ class EventStore {
   // different snapshots that there is no memory for one more.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
 
-  // See EventLog::BlocksFrom and BlocksBackFrom: of the ring. A `sequence` below
+  // See EventRing::BlocksFrom and BlocksBackFrom: of the ring. A `sequence` below
   // range.unbroken_from is no longer retained.
   Page ReadFrom(uint64_t sequence, size_t max_bytes) const;
   Page ReadBackFrom(uint64_t sequence, size_t max_bytes) const;
@@ -153,8 +152,8 @@ class EventStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginOldest(StreamBegin* begin) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Range RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const uint64_t after_newest = log_.newest() + 1;
-    return {std::min(retained_.oldest, after_newest), log_.newest(),
+    const uint64_t after_newest = ring_.newest() + 1;
+    return {std::min(retained_.oldest, after_newest), ring_.newest(),
             std::min(retained_.unbroken_from, after_newest)};
   }
 
@@ -170,7 +169,7 @@ class EventStore {
   JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
   Retained retained_ ABSL_GUARDED_BY(mutex_);
   bool journal_writable_ ABSL_GUARDED_BY(mutex_) = true;
-  EventLog log_ ABSL_GUARDED_BY(mutex_);
+  EventRing ring_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
   std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
@@ -178,4 +177,4 @@ class EventStore {
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_EVENTS_EVENT_STORE_H_
+#endif  // VMEVENTD_SERVER_EVENTS_LIVE_STATE_H_

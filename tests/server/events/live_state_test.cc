@@ -1,4 +1,4 @@
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,19 +18,19 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-EventStoreOptions SmallLog(size_t events) {
-  EventStoreOptions options;
-  options.log.max_events = events;
+LiveStateOptions SmallRing(size_t events) {
+  LiveStateOptions options;
+  options.ring.max_events = events;
   return options;
 }
 
-absl::StatusOr<uint64_t> CursorOf(const EventStore& store, const WatchStart& start) {
-  const absl::StatusOr<StreamBegin> begin = store.Begin(start);
+absl::StatusOr<uint64_t> CursorOf(const LiveState& live_state, const WatchStart& start) {
+  const absl::StatusOr<StreamBegin> begin = live_state.Begin(start);
   if (!begin.ok()) return begin.status();
   return begin->cursor;
 }
 
-std::vector<uint64_t> FirstSequences(const EventStore::Page& page) {
+std::vector<uint64_t> FirstSequences(const LiveState::Page& page) {
   std::vector<uint64_t> out;
   for (const EventBlockPtr& block : page.blocks) out.push_back(block->first_sequence());
   return out;
@@ -53,75 +53,75 @@ std::vector<std::string> Names(const VmSnapshot& snapshot) {
   return out;
 }
 
-TEST(EventStore, IsEmptyAtFirst) {
-  PumpedStore pumped;
-  EXPECT_EQ(pumped.store().range().oldest, 1);
-  EXPECT_EQ(pumped.store().range().newest, 0);
-  EXPECT_THAT(pumped.store().ReadFrom(1, 1000).blocks, IsEmpty());
-  EXPECT_EQ(CursorOf(pumped.store(), FromNow{}).value(), 0);
-  EXPECT_EQ(CursorOf(pumped.store(), FromOldest{}).value(), 0);
-  EXPECT_EQ(CursorOf(pumped.store(), AfterSequence{0, kJournal}).value(), 0);
+TEST(LiveState, IsEmptyAtFirst) {
+  PumpedState pumped;
+  EXPECT_EQ(pumped.live_state().range().oldest, 1);
+  EXPECT_EQ(pumped.live_state().range().newest, 0);
+  EXPECT_THAT(pumped.live_state().ReadFrom(1, 1000).blocks, IsEmpty());
+  EXPECT_EQ(CursorOf(pumped.live_state(), FromNow{}).value(), 0);
+  EXPECT_EQ(CursorOf(pumped.live_state(), FromOldest{}).value(), 0);
+  EXPECT_EQ(CursorOf(pumped.live_state(), AfterSequence{0, kJournal}).value(), 0);
 }
 
-TEST(EventStore, NumbersEventsFromOne) {
-  PumpedStore pumped;
+TEST(LiveState, NumbersEventsFromOne) {
+  PumpedState pumped;
   pumped.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted)});
   pumped.PushEach("a", 1);
-  EXPECT_EQ(pumped.store().range().newest, 3);
-  EXPECT_THAT(FirstSequences(pumped.store().ReadFrom(1, 1 << 20)), ElementsAre(1, 3));
-  EXPECT_THAT(FirstSequences(pumped.store().ReadFrom(2, 1 << 20)), ElementsAre(1, 3));
-  EXPECT_THAT(FirstSequences(pumped.store().ReadFrom(3, 1 << 20)), ElementsAre(3));
-  EXPECT_THAT(FirstSequences(pumped.store().ReadBackFrom(3, 1 << 20)), ElementsAre(3, 1));
-  EXPECT_THAT(FirstSequences(pumped.store().ReadFrom(1, 1)), ElementsAre(1));
+  EXPECT_EQ(pumped.live_state().range().newest, 3);
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadFrom(1, 1 << 20)), ElementsAre(1, 3));
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadFrom(2, 1 << 20)), ElementsAre(1, 3));
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadFrom(3, 1 << 20)), ElementsAre(3));
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadBackFrom(3, 1 << 20)), ElementsAre(3, 1));
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadFrom(1, 1)), ElementsAre(1));
 }
 
-TEST(EventStore, EvictsTheOldestByCount) {
-  PumpedStore pumped(SmallLog(3), {.retention_events = 3});
+TEST(LiveState, EvictsTheOldestByCount) {
+  PumpedState pumped(SmallRing(3), {.retention_events = 3});
   pumped.PushEach("a", 10);
-  EXPECT_EQ(pumped.store().range().oldest, 8);
-  EXPECT_EQ(pumped.store().range().newest, 10);
-  EXPECT_EQ(pumped.store().ReadFrom(8, 1).ring_oldest, 8);
+  EXPECT_EQ(pumped.live_state().range().oldest, 8);
+  EXPECT_EQ(pumped.live_state().range().newest, 10);
+  EXPECT_EQ(pumped.live_state().ReadFrom(8, 1).ring_oldest, 8);
 }
 
-TEST(EventStore, EvictsTheOldestByBytesButNeverTheNewest) {
-  EventStoreOptions options;
-  options.log.max_bytes = 2000;
-  PumpedStore pumped(options);
+TEST(LiveState, EvictsTheOldestByBytesButNeverTheNewest) {
+  LiveStateOptions options;
+  options.ring.max_bytes = 2000;
+  PumpedState pumped(options);
   pumped.PushEach("a", 100);
-  EXPECT_GT(pumped.store().ReadFrom(1, 1).ring_oldest, 90);
-  EXPECT_LT(pumped.store().ReadFrom(1, 1).ring_oldest, 100);
-  EXPECT_EQ(pumped.store().range().oldest, 1) << "the journal has it still";
-  options.log.max_bytes = 1;
-  PumpedStore tiny(options);
+  EXPECT_GT(pumped.live_state().ReadFrom(1, 1).ring_oldest, 90);
+  EXPECT_LT(pumped.live_state().ReadFrom(1, 1).ring_oldest, 100);
+  EXPECT_EQ(pumped.live_state().range().oldest, 1) << "the journal has it still";
+  options.ring.max_bytes = 1;
+  PumpedState tiny(options);
   tiny.PushEach("a", 5);
-  EXPECT_EQ(tiny.store().ReadFrom(1, 1).ring_oldest, 5);
+  EXPECT_EQ(tiny.live_state().ReadFrom(1, 1).ring_oldest, 5);
 }
 
-TEST(EventStore, ResumesWithinWhatIsRetained) {
-  PumpedStore pumped(SmallLog(3), {.retention_events = 3});
+TEST(LiveState, ResumesWithinWhatIsRetained) {
+  PumpedState pumped(SmallRing(3), {.retention_events = 3});
   pumped.PushEach("a", 10);  // retains 8, 9, 10
-  const EventStore& store = pumped.store();
-  EXPECT_EQ(CursorOf(store, AfterSequence{10, kJournal}).value(), 10);
-  EXPECT_EQ(CursorOf(store, AfterSequence{7, kJournal}).value(), 7);
-  EXPECT_EQ(CursorOf(store, FromOldest{}).value(), 7);
-  const absl::Status old = CursorOf(store, AfterSequence{6, kJournal}).status();
+  const LiveState& live_state = pumped.live_state();
+  EXPECT_EQ(CursorOf(live_state, AfterSequence{10, kJournal}).value(), 10);
+  EXPECT_EQ(CursorOf(live_state, AfterSequence{7, kJournal}).value(), 7);
+  EXPECT_EQ(CursorOf(live_state, FromOldest{}).value(), 7);
+  const absl::Status old = CursorOf(live_state, AfterSequence{6, kJournal}).status();
   EXPECT_TRUE(absl::IsOutOfRange(old));
   EXPECT_THAT(std::string(old.message()), HasSubstr("oldest retained sequence is 8"));
-  const absl::Status future = CursorOf(store, AfterSequence{11, kJournal}).status();
+  const absl::Status future = CursorOf(live_state, AfterSequence{11, kJournal}).status();
   EXPECT_TRUE(absl::IsOutOfRange(future));
   EXPECT_THAT(std::string(future.message()), HasSubstr("newest sequence, 10"));
-  const absl::Status wrapped = CursorOf(store, AfterSequence{UINT64_MAX, kJournal}).status();
+  const absl::Status wrapped = CursorOf(live_state, AfterSequence{UINT64_MAX, kJournal}).status();
   EXPECT_TRUE(absl::IsOutOfRange(wrapped));
-  const absl::Status other = CursorOf(store, AfterSequence{10, "other"}).status();
+  const absl::Status other = CursorOf(live_state, AfterSequence{10, "other"}).status();
   EXPECT_TRUE(absl::IsOutOfRange(other));
   EXPECT_THAT(std::string(other.message()), HasSubstr("other"));
   EXPECT_THAT(std::string(other.message()), HasSubstr(kJournal));
 }
 
-TEST(EventStore, TheOldestEventComesAlongWithTheCursor) {
-  PumpedStore pumped(SmallLog(3), {.retention_events = 3});
+TEST(LiveState, TheOldestEventComesAlongWithTheCursor) {
+  PumpedState pumped(SmallRing(3), {.retention_events = 3});
   pumped.PushEach("a", 5);
-  const absl::StatusOr<StreamBegin> begin = pumped.store().Begin(FromOldest{});
+  const absl::StatusOr<StreamBegin> begin = pumped.live_state().Begin(FromOldest{});
   pumped.PushEach("a", 20);  // neither the ring nor the journal has it now
   ASSERT_TRUE(begin.ok());
   ASSERT_FALSE(begin->blocks.empty());
@@ -129,76 +129,77 @@ TEST(EventStore, TheOldestEventComesAlongWithTheCursor) {
   EXPECT_EQ(begin->cursor, 2);
 }
 
-TEST(EventStore, PutsAGapInThePlaceOfWhatWasGivenUp) {
-  PumpedStore pumped;
+TEST(LiveState, PutsAGapInThePlaceOfWhatWasGivenUp) {
+  PumpedState pumped;
   pumped.PushEach("a", 6);
   v1::Event gap;
   gap.set_sequence(4);
   EventBlockBuilder builder;
   builder.Add(gap);
-  pumped.store().PutGap(2, builder.Finish());
-  EXPECT_THAT(FirstSequences(pumped.store().ReadFrom(1, 1 << 20)), ElementsAre(1, 4, 5, 6));
-  EXPECT_THAT(FirstSequences(pumped.store().ReadBackFrom(6, 1 << 20)), ElementsAre(6, 5, 4, 1));
-  EXPECT_EQ(pumped.store().range().newest, 6);
-  EXPECT_EQ(pumped.store().range().oldest, 1);
+  pumped.live_state().PutGap(2, builder.Finish());
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadFrom(1, 1 << 20)), ElementsAre(1, 4, 5, 6));
+  EXPECT_THAT(FirstSequences(pumped.live_state().ReadBackFrom(6, 1 << 20)),
+              ElementsAre(6, 5, 4, 1));
+  EXPECT_EQ(pumped.live_state().range().newest, 6);
+  EXPECT_EQ(pumped.live_state().range().oldest, 1);
 }
 
-TEST(EventStore, KeepsEachVmAsItsLastStatusSays) {
-  PumpedStore pumped;
+TEST(LiveState, KeepsEachVmAsItsLastStatusSays) {
+  PumpedState pumped;
   pumped.Push({Update("b", EventType::kStarted), Update("a", EventType::kStarted)});
   VmUpdate paused = Update("b", EventType::kPaused);
   paused.status->state = VmState::kPaused;
   pumped.Push({paused});
-  const EventStore::VmPage page = pumped.store().ListVmsAfter(nullptr, 10);
+  const LiveState::VmPage page = pumped.live_state().ListVmsAfter(nullptr, 10);
   EXPECT_EQ(page.sequence, 3);
   EXPECT_THAT(Names(page.vms), ElementsAre("a/run-a", "b/run-b"));
   EXPECT_EQ(page.vms[1]->state(), v1::VM_STATE_PAUSED);
   EXPECT_EQ(page.vms[1]->last_sequence(), 3);
   EXPECT_EQ(page.vms[0]->last_sequence(), 2);
-  EXPECT_EQ(pumped.store().vm_count(), 2);
+  EXPECT_EQ(pumped.live_state().vm_count(), 2);
 }
 
-TEST(EventStore, AStatusWithoutAnEventKeepsTheLastSequence) {
-  PumpedStore pumped;
+TEST(LiveState, AStatusWithoutAnEventKeepsTheLastSequence) {
+  PumpedState pumped;
   VmUpdate problem;
   problem.status = Status("a", "run-a");
   problem.status->problems = {"monitor held by another client"};
   pumped.Push({Update("a", EventType::kStarted), problem});
-  EXPECT_EQ(pumped.store().range().newest, 1);
-  const VmRecordPtr vm = pumped.store().FindVm({"a", "run-a", ""});
+  EXPECT_EQ(pumped.live_state().range().newest, 1);
+  const VmRecordPtr vm = pumped.live_state().FindVm({"a", "run-a", ""});
   ASSERT_NE(vm, nullptr);
   EXPECT_EQ(vm->last_sequence(), 1);
   EXPECT_EQ(DecodeSnapshotVmField(vm->encoded()).problems(0), "monitor held by another client");
 }
 
-TEST(EventStore, RetainsTheNewestStoppedRuns) {
-  EventStoreOptions options;
+TEST(LiveState, RetainsTheNewestStoppedRuns) {
+  LiveStateOptions options;
   options.max_stopped = 2;
-  PumpedStore pumped(options);
+  PumpedState pumped(options);
   for (const char* name : {"d", "c", "b", "a"}) {
     pumped.Push({Update(name, EventType::kStarted),
                  Stopped(name, absl::StrCat("run-", name), ShutdownClass::kUser)});
   }
-  EXPECT_EQ(pumped.store().vm_count(), 0);
-  const std::vector<VmRecordPtr> vms = pumped.store().ListVmsAfter(nullptr, 10).vms;
+  EXPECT_EQ(pumped.live_state().vm_count(), 0);
+  const std::vector<VmRecordPtr> vms = pumped.live_state().ListVmsAfter(nullptr, 10).vms;
   EXPECT_THAT(Names(vms), ElementsAre("a/run-a", "b/run-b"));
   EXPECT_EQ(DecodeSnapshotVmField(vms[0]->encoded()).shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
 }
 
-TEST(EventStore, ASnapshotHoldsTheRunningVms) {
-  PumpedStore pumped;
+TEST(LiveState, ASnapshotHoldsTheRunningVms) {
+  PumpedState pumped;
   pumped.Push({Update("web1", EventType::kStarted), Update("web2", EventType::kStarted),
                Update("db1", EventType::kStarted),
                Stopped("web2", "run-web2", ShutdownClass::kUser)});
-  const absl::StatusOr<StreamBegin> begin = pumped.store().Begin(FromSnapshot{});
+  const absl::StatusOr<StreamBegin> begin = pumped.live_state().Begin(FromSnapshot{});
   ASSERT_TRUE(begin.ok());
   EXPECT_EQ(begin->cursor, 4);
   EXPECT_THAT(Names(*begin->snapshot), ElementsAre("db1/run-db1", "web1/run-web1"));
 }
 
-// A store of so many running VMs.
-std::unique_ptr<PumpedStore> StoreOf(int vms, EventStoreOptions options = {}) {
-  auto pumped = std::make_unique<PumpedStore>(options);
+// The live state of so many running VMs.
+std::unique_ptr<PumpedState> StateOf(int vms, LiveStateOptions options = {}) {
+  auto pumped = std::make_unique<PumpedState>(options);
   std::vector<VmUpdate> updates;
   for (int i = 0; i < vms; ++i) {
     updates.push_back(Update(absl::StrFormat("vm%04d", i), EventType::kStarted));
@@ -207,25 +208,25 @@ std::unique_ptr<PumpedStore> StoreOf(int vms, EventStoreOptions options = {}) {
   return pumped;
 }
 
-VmSnapshotPtr SnapshotOf(PumpedStore& pumped) {
-  return pumped.store().Begin(FromSnapshot{}).value().snapshot;
+VmSnapshotPtr SnapshotOf(PumpedState& pumped) {
+  return pumped.live_state().Begin(FromSnapshot{}).value().snapshot;
 }
 
-TEST(EventStore, StreamsThatBeginAtTheSameStateShareTheirSnapshot) {
-  const auto pumped = StoreOf(9'000);
+TEST(LiveState, StreamsThatBeginAtTheSameStateShareTheirSnapshot) {
+  const auto pumped = StateOf(9'000);
   const VmSnapshotPtr first = SnapshotOf(*pumped);
-  const size_t one = pumped->store().snapshot_bytes();
+  const size_t one = pumped->live_state().snapshot_bytes();
   EXPECT_GT(one, 1'000'000u);
   std::vector<VmSnapshotPtr> held;
   for (int i = 0; i < 4'000; ++i) held.push_back(SnapshotOf(*pumped));
   EXPECT_EQ(held.back(), first);
-  EXPECT_EQ(pumped->store().snapshot_bytes(), one);
+  EXPECT_EQ(pumped->live_state().snapshot_bytes(), one);
 }
 
-TEST(EventStore, SnapshotsOfDifferentMomentsShareWhatHasNotChanged) {
-  const auto pumped = StoreOf(9'000);
+TEST(LiveState, SnapshotsOfDifferentMomentsShareWhatHasNotChanged) {
+  const auto pumped = StateOf(9'000);
   std::vector<VmSnapshotPtr> held = {SnapshotOf(*pumped)};
-  const size_t one = pumped->store().snapshot_bytes();
+  const size_t one = pumped->live_state().snapshot_bytes();
   for (int i = 0; i < 100; ++i) {
     // One changes, one comes, one goes.
     pumped->Push({Update(absl::StrFormat("vm%04d", i * 90), EventType::kReset),
@@ -234,34 +235,34 @@ TEST(EventStore, SnapshotsOfDifferentMomentsShareWhatHasNotChanged) {
                           absl::StrFormat("run-vm%04d", i * 90 + 45), ShutdownClass::kUser)});
     held.push_back(SnapshotOf(*pumped));
   }
-  EXPECT_LT(pumped->store().snapshot_bytes(), 6 * one);
+  EXPECT_LT(pumped->live_state().snapshot_bytes(), 6 * one);
   EXPECT_EQ(Names(*held.front()).size(), 9'000u);
-  std::vector<VmRecordPtr> running = pumped->store().ListVmsAfter(nullptr, SIZE_MAX).vms;
+  std::vector<VmRecordPtr> running = pumped->live_state().ListVmsAfter(nullptr, SIZE_MAX).vms;
   running.erase(std::remove_if(running.begin(), running.end(),
                                [](const VmRecordPtr& vm) { return vm->stopped(); }),
                 running.end());
   EXPECT_EQ(Names(*held.back()), Names(running));
   held.clear();
-  EXPECT_EQ(pumped->store().snapshot_bytes(), 0u);
+  EXPECT_EQ(pumped->live_state().snapshot_bytes(), 0u);
 }
 
-TEST(EventStore, RefusesMoreSnapshotsThanThereIsMemoryFor) {
-  EventStoreOptions options;
+TEST(LiveState, RefusesMoreSnapshotsThanThereIsMemoryFor) {
+  LiveStateOptions options;
   options.max_snapshot_bytes = 100'000;
-  const auto pumped = StoreOf(1'000, options);
+  const auto pumped = StateOf(1'000, options);
   VmSnapshotPtr held = SnapshotOf(*pumped);
   EXPECT_EQ(SnapshotOf(*pumped), held) << "what is there costs nothing";
   pumped->Push({Update("vm0000", EventType::kReset)});
-  const absl::Status refused = pumped->store().Begin(FromSnapshot{}).status();
+  const absl::Status refused = pumped->live_state().Begin(FromSnapshot{}).status();
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
   held.reset();
   EXPECT_EQ(Names(*SnapshotOf(*pumped)).size(), 1'000u);
 }
 
 TEST(EventPump, SaysWhenEventsArePublicAndEndsWithTheQueue) {
-  PumpedStore pumped;
+  PumpedState pumped;
   uint64_t told = 0;
-  pumped.set_published([&] { told = pumped.store().range().newest; });
+  pumped.set_published([&] { told = pumped.live_state().range().newest; });
   pumped.queue().Push(Update("a", EventType::kStarted));
   EXPECT_TRUE(pumped.pump().RunOnce(absl::ZeroDuration()));
   EXPECT_EQ(told, 1);
@@ -273,28 +274,28 @@ TEST(EventPump, SaysWhenEventsArePublicAndEndsWithTheQueue) {
 }
 
 TEST(EventPump, ABurstSharesABlockWhateverStatusesComeBetween) {
-  PumpedStore pumped;
+  PumpedState pumped;
   VmUpdate status;
   status.status = Status("a", "run-a", VmState::kGuestDown);
   pumped.Push({Update("a", EventType::kStarted), status, Update("a", EventType::kReset), status,
                Stopped("a", "run-a", ShutdownClass::kUser)});
-  EXPECT_EQ(pumped.store().ReadFrom(1, 1 << 20).blocks.size(), 1);
-  EXPECT_EQ(pumped.store().FindVm({"a", "run-a", ""})->last_sequence(), 3);
+  EXPECT_EQ(pumped.live_state().ReadFrom(1, 1 << 20).blocks.size(), 1);
+  EXPECT_EQ(pumped.live_state().FindVm({"a", "run-a", ""})->last_sequence(), 3);
 }
 
 TEST(EventPump, PassesOnTheDirectories) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.queue().SetDirectories({{"/run/vms", "*.kvmd", true, 3}});
   pumped.pump().RunOnce(absl::ZeroDuration());
-  ASSERT_EQ(pumped.store().directories().size(), 1);
-  EXPECT_EQ(pumped.store().directories()[0].path, "/run/vms");
+  ASSERT_EQ(pumped.live_state().directories().size(), 1);
+  EXPECT_EQ(pumped.live_state().directories()[0].path, "/run/vms");
 }
 
 TEST(EventMatcher, PassesWhatMatchesEveryList) {
-  PumpedStore pumped;
+  PumpedState pumped;
   pumped.Push({Update("web1", EventType::kReset), Stopped("web1", "r", ShutdownClass::kCrash),
                Update("db1", EventType::kReset)});
-  const EventBlockPtr block = pumped.store().ReadFrom(1, 1).blocks[0];
+  const EventBlockPtr block = pumped.live_state().ReadFrom(1, 1).blocks[0];
   const auto matched = [&block](const v1::EventFilter& filter) {
     const EventMatcher matcher(filter);
     size_t steps = 0;
@@ -322,7 +323,7 @@ TEST(EventMatcher, PassesWhatMatchesEveryList) {
 }
 
 TEST(EventMatcher, AGapOfTheNodePassesEveryFilter) {
-  PumpedStore pumped;
+  PumpedState pumped;
   VmUpdate gap;
   gap.event = VmEvent();
   gap.event->type = EventType::kGap;
@@ -333,7 +334,8 @@ TEST(EventMatcher, AGapOfTheNodePassesEveryFilter) {
   filter.add_types(v1::EVENT_TYPE_STOPPED);
   filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
   size_t steps = 0;
-  EXPECT_TRUE(EventMatcher(filter).Matches(pumped.store().ReadFrom(1, 1).blocks[0]->at(0), &steps));
+  EXPECT_TRUE(
+      EventMatcher(filter).Matches(pumped.live_state().ReadFrom(1, 1).blocks[0]->at(0), &steps));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 
 #include <algorithm>
 #include <utility>
@@ -15,64 +15,64 @@ constexpr size_t kFirstBytes = size_t{256} << 10;
 
 }  // namespace
 
-EventStore::EventStore(EventStoreOptions options, JournalIdentity identity, Retained retained,
-                       uint64_t newest)
+LiveState::LiveState(LiveStateOptions options, JournalIdentity identity, Retained retained,
+                     uint64_t newest)
     : max_snapshot_bytes_(options.max_snapshot_bytes),
       identity_(std::make_shared<const JournalIdentity>(std::move(identity))),
       retained_(retained),
-      log_(options.log, newest),
+      ring_(options.ring, newest),
       vms_(options.max_stopped) {}
 
-void EventStore::Publish(Step step) {
+void LiveState::Publish(Step step) {
   const MutexLock lock(&mutex_);
   retained_ = step.retained;
-  for (EventBlockPtr& block : step.blocks) log_.Append(std::move(block));
+  for (EventBlockPtr& block : step.blocks) ring_.Append(std::move(block));
   if (!step.vms.empty()) ++vms_version_;
   for (VmRecordPtr& vm : step.vms) vms_.Put(std::move(vm));
 }
 
-void EventStore::SetDirectories(std::vector<WatchedDirectory> directories) {
+void LiveState::SetDirectories(std::vector<WatchedDirectory> directories) {
   const MutexLock lock(&mutex_);
   directories_ = std::move(directories);
 }
 
-void EventStore::Replace(std::vector<EventBlockPtr> blocks) {
+void LiveState::Replace(std::vector<EventBlockPtr> blocks) {
   const MutexLock lock(&mutex_);
-  for (EventBlockPtr& block : blocks) log_.Replace(std::move(block));
+  for (EventBlockPtr& block : blocks) ring_.Replace(std::move(block));
 }
 
-void EventStore::PutGap(uint64_t first, EventBlockPtr gap) {
+void LiveState::PutGap(uint64_t first, EventBlockPtr gap) {
   const MutexLock lock(&mutex_);
-  log_.PutGap(first, std::move(gap));
+  ring_.PutGap(first, std::move(gap));
 }
 
-void EventStore::ChangeJournal(JournalIdentity identity) {
+void LiveState::ChangeJournal(JournalIdentity identity) {
   const MutexLock lock(&mutex_);
   identity_ = std::make_shared<const JournalIdentity>(std::move(identity));
-  retained_ = {log_.newest() + 1, log_.newest() + 1};
+  retained_ = {ring_.newest() + 1, ring_.newest() + 1};
 }
 
-void EventStore::SetJournalWritable(bool writable) {
+void LiveState::SetJournalWritable(bool writable) {
   const MutexLock lock(&mutex_);
   journal_writable_ = writable;
 }
 
-void EventStore::SetRetained(Retained retained) {
+void LiveState::SetRetained(Retained retained) {
   const MutexLock lock(&mutex_);
   retained_ = retained;
 }
 
-JournalIdentityPtr EventStore::identity() const {
+JournalIdentityPtr LiveState::identity() const {
   const MutexLock lock(&mutex_);
   return identity_;
 }
 
-bool EventStore::journal_writable() const {
+bool LiveState::journal_writable() const {
   const MutexLock lock(&mutex_);
   return journal_writable_;
 }
 
-absl::StatusOr<uint64_t> EventStore::CursorAfter(const AfterSequence& start) const {
+absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) const {
   const Range range = RangeLocked();
   if (start.journal_id != identity_->journal_id) {
     return absl::OutOfRangeError(absl::StrCat("journal_id: ", Quote(start.journal_id),
@@ -95,25 +95,25 @@ absl::StatusOr<uint64_t> EventStore::CursorAfter(const AfterSequence& start) con
   return start.sequence;
 }
 
-void EventStore::BeginOldest(StreamBegin* begin) const {
+void LiveState::BeginOldest(StreamBegin* begin) const {
   // Retention may pass the oldest event before it is read, so that the first events come along.
   const uint64_t oldest = RangeLocked().oldest;
-  if (oldest < log_.oldest()) {
+  if (oldest < ring_.oldest()) {
     begin->locate = absl::InfinitePast();
     return;
   }
   begin->cursor = oldest - 1;
-  begin->blocks = log_.BlocksFrom(oldest, kFirstBytes);
+  begin->blocks = ring_.BlocksFrom(oldest, kFirstBytes);
 }
 
-absl::Status EventStore::BeginSnapshot(StreamBegin* begin) const {
+absl::Status LiveState::BeginSnapshot(StreamBegin* begin) const {
   const MutexLock snapshot_lock(&snapshot_mutex_);
   begin->snapshot = snapshot_.lock();
   const VmSnapshotPtr previous = begin->snapshot;
   std::vector<VmRecordPtr> vms;
   {
     const MutexLock lock(&mutex_);
-    begin->cursor = log_.newest();
+    begin->cursor = ring_.newest();
     if (previous != nullptr && snapshot_version_ == vms_version_) return absl::OkStatus();
     if (snapshots_.memory() > max_snapshot_bytes_) {
       return absl::ResourceExhaustedError(
@@ -128,14 +128,14 @@ absl::Status EventStore::BeginSnapshot(StreamBegin* begin) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<StreamBegin> EventStore::Begin(const WatchStart& start) const {
+absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
   StreamBegin begin;
   if (std::holds_alternative<FromSnapshot>(start)) {
     if (absl::Status status = BeginSnapshot(&begin); !status.ok()) return status;
     return begin;
   }
   const MutexLock lock(&mutex_);
-  begin.cursor = log_.newest();
+  begin.cursor = ring_.newest();
   if (const auto* after = std::get_if<AfterSequence>(&start)) {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
     if (!cursor.ok()) return cursor.status();
@@ -148,52 +148,52 @@ absl::StatusOr<StreamBegin> EventStore::Begin(const WatchStart& start) const {
   return begin;
 }
 
-EventStore::Page EventStore::ReadFrom(uint64_t sequence, size_t max_bytes) const {
+LiveState::Page LiveState::ReadFrom(uint64_t sequence, size_t max_bytes) const {
   const MutexLock lock(&mutex_);
-  return {log_.BlocksFrom(sequence, max_bytes), RangeLocked(), log_.oldest()};
+  return {ring_.BlocksFrom(sequence, max_bytes), RangeLocked(), ring_.oldest()};
 }
 
-EventStore::Page EventStore::ReadBackFrom(uint64_t sequence, size_t max_bytes) const {
+LiveState::Page LiveState::ReadBackFrom(uint64_t sequence, size_t max_bytes) const {
   const MutexLock lock(&mutex_);
-  return {log_.BlocksBackFrom(sequence, max_bytes), RangeLocked(), log_.oldest()};
+  return {ring_.BlocksBackFrom(sequence, max_bytes), RangeLocked(), ring_.oldest()};
 }
 
-EventStore::VmPage EventStore::ListVmsAfter(const VmKey* after, size_t limit) const {
+LiveState::VmPage LiveState::ListVmsAfter(const VmKey* after, size_t limit) const {
   const MutexLock lock(&mutex_);
-  return {vms_.ListAfter(after, limit), log_.newest()};
+  return {vms_.ListAfter(after, limit), ring_.newest()};
 }
 
-std::vector<VmRecordPtr> EventStore::VmsNamed(absl::string_view name) const {
+std::vector<VmRecordPtr> LiveState::VmsNamed(absl::string_view name) const {
   const MutexLock lock(&mutex_);
   return vms_.Named(name);
 }
 
-VmRecordPtr EventStore::FindVm(const VmKey& key) const {
+VmRecordPtr LiveState::FindVm(const VmKey& key) const {
   const MutexLock lock(&mutex_);
   return vms_.Find(key);
 }
 
-EventStore::Range EventStore::range() const {
+LiveState::Range LiveState::range() const {
   const MutexLock lock(&mutex_);
   return RangeLocked();
 }
 
-int EventStore::vm_count() const {
+int LiveState::vm_count() const {
   const MutexLock lock(&mutex_);
   return static_cast<int>(vms_.running_count());
 }
 
-VmCounts EventStore::vm_counts() const {
+VmCounts LiveState::vm_counts() const {
   const MutexLock lock(&mutex_);
   return vms_.counts();
 }
 
-EventStore::RingSize EventStore::ring_size() const {
+LiveState::RingSize LiveState::ring_size() const {
   const MutexLock lock(&mutex_);
-  return {log_.newest() + 1 - log_.oldest(), log_.memory()};
+  return {ring_.newest() + 1 - ring_.oldest(), ring_.memory()};
 }
 
-std::vector<WatchedDirectory> EventStore::directories() const {
+std::vector<WatchedDirectory> LiveState::directories() const {
   const MutexLock lock(&mutex_);
   return directories_;
 }

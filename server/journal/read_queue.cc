@@ -1,4 +1,4 @@
-#include "server/journal/history.h"
+#include "server/journal/read_queue.h"
 
 #include <optional>
 #include <utility>
@@ -13,7 +13,7 @@ absl::Status Stopping() { return absl::UnavailableError("vmeventd is shutting do
 
 }  // namespace
 
-void History::PostForStream(const std::string& peer, Task task) {
+void JournalReadQueue::PostForStream(const std::string& peer, Task task) {
   {
     const MutexLock lock(&mutex_);
     if (!stopped_) {
@@ -25,7 +25,7 @@ void History::PostForStream(const std::string& peer, Task task) {
   task(Stopping()).IgnoreError();
 }
 
-void History::PostQuery(const std::string& peer, Query query) {
+void JournalReadQueue::PostQuery(const std::string& peer, Query query) {
   std::optional<Waiting> refused;
   absl::Status why;
   {
@@ -49,7 +49,7 @@ void History::PostQuery(const std::string& peer, Query query) {
   if (refused.has_value()) refused->query.turn(why).IgnoreError();
 }
 
-bool History::StreamIsNext() {
+bool JournalReadQueue::StreamIsNext() {
   constexpr int kStreamTurns = 7;
   if (!queries_.empty() && (streams_.empty() || stream_turns_ == kStreamTurns)) {
     stream_turns_ = 0;
@@ -59,7 +59,7 @@ bool History::StreamIsNext() {
   return true;
 }
 
-bool History::RunTurn() {
+bool JournalReadQueue::RunTurn() {
   Task stream;
   Waiting waiting;
   {
@@ -79,7 +79,7 @@ bool History::RunTurn() {
   return true;
 }
 
-void History::Run() {
+void JournalReadQueue::Run() {
   SetThreadName("history");
   while (true) {
     RunTurn();
@@ -89,9 +89,9 @@ void History::Run() {
   }
 }
 
-void History::RunStream(const Task& task) { CheckCorrupt(task(Reader())); }
+void JournalReadQueue::RunStream(const Task& task) { CheckCorrupt(task(Reader())); }
 
-void History::RunQuery(Waiting waiting) {
+void JournalReadQueue::RunQuery(Waiting waiting) {
   const bool cancelled = waiting.query.cancelled();
   const absl::StatusOr<bool> done =
       waiting.query.turn(cancelled ? absl::CancelledError("the call was cancelled") : Reader());
@@ -102,19 +102,19 @@ void History::RunQuery(Waiting waiting) {
   queries_.Push(peer, std::move(waiting));
 }
 
-void History::CheckCorrupt(const absl::Status& status) {
+void JournalReadQueue::CheckCorrupt(const absl::Status& status) {
   if (!absl::IsDataLoss(status)) return;
   const std::string journal_id = std::exchange(journal_id_, "");
   reader_.reset();
   corrupt_(journal_id, status);
 }
 
-absl::StatusOr<JournalReader*> History::Reader() {
+absl::StatusOr<JournalReader*> JournalReadQueue::Reader() {
   {
     const MutexLock lock(&mutex_);
     if (stopped_) return Stopping();
   }
-  const std::string current = store_->journal_id();
+  const std::string current = live_state_->journal_id();
   if (reader_ == nullptr || journal_id_ != current) {
     reader_.reset();
     journal_id_ = current;
@@ -128,7 +128,7 @@ absl::StatusOr<JournalReader*> History::Reader() {
   return reader_.get();
 }
 
-void History::Stop() {
+void JournalReadQueue::Stop() {
   const MutexLock lock(&mutex_);
   stopped_ = true;
   changed_.NotifyAll();

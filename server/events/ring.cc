@@ -1,11 +1,11 @@
-#include "server/events/event_log.h"
+#include "server/events/ring.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace vmeventd {
 
-void EventLog::Append(EventBlockPtr block) {
+void EventRing::Append(EventBlockPtr block) {
   newest_ = block->last_sequence();
   memory_ += block->memory();
   blocks_.push_back(std::move(block));
@@ -16,7 +16,7 @@ void EventLog::Append(EventBlockPtr block) {
   }
 }
 
-void EventLog::Replace(EventBlockPtr block) {
+void EventRing::Replace(EventBlockPtr block) {
   if (blocks_.empty() || block->first_sequence() < oldest()) return;
   EventBlockPtr& there = blocks_[IndexOf(block->first_sequence())];
   if (there->first_sequence() != block->first_sequence() || there->size() != block->size()) return;
@@ -25,7 +25,7 @@ void EventLog::Replace(EventBlockPtr block) {
   there = std::move(block);
 }
 
-void EventLog::PutGap(uint64_t first, EventBlockPtr gap) {
+void EventRing::PutGap(uint64_t first, EventBlockPtr gap) {
   const uint64_t last = gap->last_sequence();
   if (blocks_.empty() || last < oldest()) return;
   const auto begins_before = [](const EventBlockPtr& block, uint64_t sequence) {
@@ -38,14 +38,14 @@ void EventLog::PutGap(uint64_t first, EventBlockPtr gap) {
   blocks_.insert(blocks_.erase(begin, end), std::move(gap));
 }
 
-size_t EventLog::IndexOf(uint64_t sequence) const {
+size_t EventRing::IndexOf(uint64_t sequence) const {
   const auto after = std::upper_bound(
       blocks_.begin(), blocks_.end(), sequence,
       [](uint64_t value, const EventBlockPtr& block) { return value < block->first_sequence(); });
   return after == blocks_.begin() ? 0 : static_cast<size_t>(after - blocks_.begin()) - 1;
 }
 
-std::vector<EventBlockPtr> EventLog::BlocksFrom(uint64_t sequence, size_t max_bytes) const {
+std::vector<EventBlockPtr> EventRing::BlocksFrom(uint64_t sequence, size_t max_bytes) const {
   std::vector<EventBlockPtr> out;
   if (sequence > newest_ || blocks_.empty()) return out;
   size_t bytes = 0;
@@ -57,7 +57,7 @@ std::vector<EventBlockPtr> EventLog::BlocksFrom(uint64_t sequence, size_t max_by
   return out;
 }
 
-std::vector<EventBlockPtr> EventLog::BlocksBackFrom(uint64_t sequence, size_t max_bytes) const {
+std::vector<EventBlockPtr> EventRing::BlocksBackFrom(uint64_t sequence, size_t max_bytes) const {
   std::vector<EventBlockPtr> out;
   if (sequence < oldest() || blocks_.empty()) return out;
   size_t bytes = 0;

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_JOURNAL_HISTORY_H_
-#define VMEVENTD_SERVER_JOURNAL_HISTORY_H_
+#ifndef VMEVENTD_SERVER_JOURNAL_READ_QUEUE_H_
+#define VMEVENTD_SERVER_JOURNAL_READ_QUEUE_H_
 
 #include <cstddef>
 #include <functional>
@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "base/fair_queue.h"
 #include "base/mutex.h"
-#include "server/events/event_store.h"
+#include "server/events/live_state.h"
 #include "server/journal/journal_reader.h"
 
 namespace vmeventd {
@@ -20,7 +20,7 @@ namespace vmeventd {
 // nobody else ever waits for the disk. It works in turns: streams go before queries, but for every
 // eighth turn, and peers alternate, so that neither many queries of one peer nor a long one hold
 // another up.
-class History {
+class JournalReadQueue {
  public:
   // Queries that may wait: in all, and of one peer. Where all places are taken the peer with the
   // most loses its latest one to a peer with fewer. Streams have one task each at the most, and are
@@ -38,12 +38,12 @@ class History {
     // Whether nobody waits for the answer any longer; then the next turn gets CANCELLED.
     std::function<bool()> cancelled;
   };
-  // Told on the history thread that a journal, by its id, is corrupt.
+  // Called on the history thread: a journal, by its id, is corrupt.
   using CorruptListener = std::function<void(const std::string&, const absl::Status&)>;
 
-  // `path`: of the database. `store` outlives the history.
-  History(std::string path, const EventStore* store, CorruptListener corrupt)
-      : path_(std::move(path)), store_(store), corrupt_(std::move(corrupt)) {}
+  // `path`: of the database. `live_state` outlives the queue.
+  JournalReadQueue(std::string path, const LiveState* live_state, CorruptListener corrupt)
+      : path_(std::move(path)), live_state_(live_state), corrupt_(std::move(corrupt)) {}
 
   // Any thread.
   void PostForStream(const std::string& peer, Task task);
@@ -75,7 +75,7 @@ class History {
   absl::StatusOr<JournalReader*> Reader();
 
   const std::string path_;
-  const EventStore* const store_;
+  const LiveState* const live_state_;
   const CorruptListener corrupt_;
   std::string journal_id_;  // of reader_
   std::unique_ptr<JournalReader> reader_;
@@ -90,4 +90,4 @@ class History {
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_JOURNAL_HISTORY_H_
+#endif  // VMEVENTD_SERVER_JOURNAL_READ_QUEUE_H_

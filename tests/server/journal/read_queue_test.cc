@@ -1,4 +1,4 @@
-#include "server/journal/history.h"
+#include "server/journal/read_queue.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,25 +16,25 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// A history whose turns the test takes.
-class HistoryTest : public ::testing::Test {
+// A queue whose turns the test takes.
+class JournalReadQueueTest : public ::testing::Test {
  protected:
   void Stream(const std::string& peer, const std::string& name) {
-    history_.PostForStream(peer, [this, name](const absl::StatusOr<JournalReader*>& reader) {
+    read_queue_.PostForStream(peer, [this, name](const absl::StatusOr<JournalReader*>& reader) {
       Note(name, reader.status());
       return reader.status();
     });
   }
   // A query that takes `turns`.
   void Query(const std::string& peer, const std::string& name, int turns = 1) {
-    history_.PostQuery(peer,
-                       {[this, name, left = std::make_shared<int>(turns)](
-                            const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
-                          Note(name, reader.status());
-                          if (!reader.ok()) return reader.status();
-                          return --*left == 0;
-                        },
-                        [this, name] { return name == gone_; }});
+    read_queue_.PostQuery(
+        peer, {[this, name, left = std::make_shared<int>(turns)](
+                   const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
+                 Note(name, reader.status());
+                 if (!reader.ok()) return reader.status();
+                 return --*left == 0;
+               },
+               [this, name] { return name == gone_; }});
   }
   void Note(const std::string& name, const absl::Status& status) {
     done_.push_back(status.ok() ? name
@@ -42,20 +42,20 @@ class HistoryTest : public ::testing::Test {
     last_ = status;
   }
   std::vector<std::string> RunAll() {
-    while (history_.RunTurn()) {
+    while (read_queue_.RunTurn()) {
     }
     return std::exchange(done_, {});
   }
 
-  PumpedStore pumped_;
-  History history_{pumped_.journal_options().path, &pumped_.store(),
-                   [](const std::string&, const absl::Status&) {}};
+  PumpedState pumped_;
+  JournalReadQueue read_queue_{pumped_.journal_options().path, &pumped_.live_state(),
+                               [](const std::string&, const absl::Status&) {}};
   std::vector<std::string> done_;
   absl::Status last_;
   std::string gone_;
 };
 
-TEST_F(HistoryTest, StreamsGoBeforeQueries) {
+TEST_F(JournalReadQueueTest, StreamsGoBeforeQueries) {
   Query("a", "query1");
   Query("a", "query2");
   Stream("b", "stream1");
@@ -63,7 +63,7 @@ TEST_F(HistoryTest, StreamsGoBeforeQueries) {
   EXPECT_THAT(RunAll(), ElementsAre("stream1", "stream2", "query1", "query2"));
 }
 
-TEST_F(HistoryTest, ManyStreamsLeaveEveryEighthTurnToQueries) {
+TEST_F(JournalReadQueueTest, ManyStreamsLeaveEveryEighthTurnToQueries) {
   for (int i = 0; i < 20; ++i) Stream("a", "stream");
   Query("b", "query");
   Query("b", "query");
@@ -73,7 +73,7 @@ TEST_F(HistoryTest, ManyStreamsLeaveEveryEighthTurnToQueries) {
   EXPECT_EQ(done[15], "query");
 }
 
-TEST_F(HistoryTest, PeersAlternate) {
+TEST_F(JournalReadQueueTest, PeersAlternate) {
   for (int i = 0; i < 3; ++i) Query("a", absl::StrCat("a", i));
   Query("b", "b0");
   EXPECT_THAT(RunAll(), ElementsAre("a0", "b0", "a1", "a2"));
@@ -82,26 +82,27 @@ TEST_F(HistoryTest, PeersAlternate) {
   EXPECT_THAT(RunAll(), ElementsAre("a0", "b0", "a1", "a2"));
 }
 
-TEST_F(HistoryTest, ALongQueryHoldsNobodyUp) {
+TEST_F(JournalReadQueueTest, ALongQueryHoldsNobodyUp) {
   Query("a", "long", 4);
   Query("a", "short");
   Query("b", "other");
   EXPECT_THAT(RunAll(), ElementsAre("long", "other", "short", "long", "long", "long"));
 }
 
-TEST_F(HistoryTest, OnePeerCannotTakeAllPlaces) {
-  for (size_t i = 0; i <= History::kMaxQueriesPerPeer; ++i) Query("a", "a");
+TEST_F(JournalReadQueueTest, OnePeerCannotTakeAllPlaces) {
+  for (size_t i = 0; i <= JournalReadQueue::kMaxQueriesPerPeer; ++i) Query("a", "a");
   EXPECT_THAT(std::exchange(done_, {}), ElementsAre("a RESOURCE_EXHAUSTED"));
   EXPECT_THAT(std::string(last_.message()), HasSubstr("500 from a"));
   Query("b", "b");
   const std::vector<std::string> done = RunAll();
-  ASSERT_EQ(done.size(), History::kMaxQueriesPerPeer + 1);
+  ASSERT_EQ(done.size(), JournalReadQueue::kMaxQueriesPerPeer + 1);
   EXPECT_EQ(done[1], "b");
 }
 
-TEST_F(HistoryTest, WhereAllPlacesAreTakenThePeerWithTheMostLosesOne) {
-  for (size_t i = 0; i < History::kMaxQueriesPerPeer; ++i) Query("a", "a");
-  for (size_t i = 0; i < History::kMaxQueries - History::kMaxQueriesPerPeer - 1; ++i) {
+TEST_F(JournalReadQueueTest, WhereAllPlacesAreTakenThePeerWithTheMostLosesOne) {
+  for (size_t i = 0; i < JournalReadQueue::kMaxQueriesPerPeer; ++i) Query("a", "a");
+  for (size_t i = 0; i < JournalReadQueue::kMaxQueries - JournalReadQueue::kMaxQueriesPerPeer - 1;
+       ++i) {
     Query("b", "b");
   }
   Query("c", "c");
@@ -113,18 +114,18 @@ TEST_F(HistoryTest, WhereAllPlacesAreTakenThePeerWithTheMostLosesOne) {
               ElementsAre("a", "b", "c", "d"));
 }
 
-TEST_F(HistoryTest, WhatNobodyWaitsForIsNotRun) {
+TEST_F(JournalReadQueueTest, WhatNobodyWaitsForIsNotRun) {
   Query("a", "gone", 5);
   Query("a", "kept", 2);
   gone_ = "gone";
   EXPECT_THAT(RunAll(), ElementsAre("gone CANCELLED", "kept", "kept"));
 }
 
-TEST_F(HistoryTest, AfterAStopNothingIsRead) {
+TEST_F(JournalReadQueueTest, AfterAStopNothingIsRead) {
   Query("a", "query", 5);
   Stream("a", "stream");
-  history_.Stop();
-  history_.Run();
+  read_queue_.Stop();
+  read_queue_.Run();
   EXPECT_THAT(std::exchange(done_, {}), ElementsAre("stream UNAVAILABLE", "query UNAVAILABLE"));
   Query("a", "query");
   Stream("a", "stream");
