@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/journal/journal.h"
+#include "server/journal/rows.h"
 
 namespace vmeventd {
 namespace {
@@ -69,7 +69,7 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   const absl::Status status = reader->database_.Execute(
       "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
   if (!status.ok()) return status;
-  const std::pair<std::string, std::unique_ptr<SqliteStatement>*> statements[] = {
+  const StatementToPrepare statements[] = {
       {absl::StrCat(kColumns, " WHERE sequence BETWEEN ? AND ? ORDER BY sequence"),
        &reader->read_from_},
       {"SELECT min(sequence) FROM events", &reader->oldest_},
@@ -92,10 +92,8 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
        " coalesce((SELECT min(observe_time) FROM events WHERE latest_time IS NOT NULL), ?1))",
        &reader->bounds_in_time_},
   };
-  for (const auto& [sql, statement] : statements) {
-    absl::StatusOr<SqliteStatement> prepared = reader->database_.Prepare(sql);
-    if (!prepared.ok()) return prepared.status();
-    *statement = std::make_unique<SqliteStatement>(*std::move(prepared));
+  if (absl::Status prepared = PrepareAll(&reader->database_, statements); !prepared.ok()) {
+    return prepared;
   }
   absl::StatusOr<SqliteStatement> identity =
       reader->database_.Prepare("SELECT value FROM meta WHERE key = 'journal_id'");

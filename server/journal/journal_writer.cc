@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
+#include "server/journal/open_journal.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -258,8 +259,8 @@ void JournalWriter::ReportCorrupt(const absl::Status& found) {
 
 absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
   // The old one stays open until there is a new one: this object is never without.
-  absl::StatusOr<Journal::Opened> opened =
-      Journal::OpenNew(options_, problem_, now.wall, newest, journal_.get());
+  absl::StatusOr<OpenedJournal> opened =
+      ReplaceJournal(options_, problem_, now.wall, newest, journal_.get());
   if (!opened.ok()) {
     RetryLater(now);
     return opened.status();

@@ -5,13 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
+#include "server/journal/open_journal.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/vm_session.h"
 
 namespace vmeventd {
 namespace {
 
-void NoteReplaced(const Journal::Opened& opened, const SequenceMark::Value& before,
+void NoteReplaced(const OpenedJournal& opened, const SequenceMark::Value& before,
                   RecoveredState* recovered) {
   recovered->replaced = true;
   spdlog::error("{}: the journal is corrupt and was moved to {}; a new one begins",
@@ -25,7 +26,7 @@ void NoteReplaced(const Journal::Opened& opened, const SequenceMark::Value& befo
   recovered->gaps.push_back({std::move(message), std::nullopt});
 }
 
-void NoteRestored(const Journal::Opened& opened, RecoveredState* recovered) {
+void NoteRestored(const OpenedJournal& opened, RecoveredState* recovered) {
   const Journal& journal = *recovered->journal;
   spdlog::error("{}: the journal is a copy that was restored; it goes on as the journal {}",
                 opened.restored_because, journal.journal_id());
@@ -52,7 +53,7 @@ absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std:
                                        absl::Time now) {
   absl::StatusOr<std::unique_ptr<SequenceMark>> mark = SequenceMark::Open(mark_path);
   if (!mark.ok()) return mark.status();
-  absl::StatusOr<Journal::Opened> opened = Journal::Open(
+  absl::StatusOr<OpenedJournal> opened = OpenJournal(
       options, now,
       [&mark](const std::string& journal_id) { return (*mark)->Of(journal_id).committed; });
   if (!opened.ok()) return opened.status();

@@ -191,4 +191,13 @@ absl::string_view SqliteStatement::Bytes(int column) const {
   return {static_cast<const char*>(bytes), static_cast<size_t>(size)};
 }
 
+absl::Status PrepareAll(SqliteDatabase* database, absl::Span<const StatementToPrepare> statements) {
+  for (const auto& [sql, statement] : statements) {
+    absl::StatusOr<SqliteStatement> prepared = database->Prepare(sql);
+    if (!prepared.ok()) return prepared.status();
+    *statement = std::make_unique<SqliteStatement>(*std::move(prepared));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace vmeventd

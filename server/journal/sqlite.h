@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace vmeventd {
 
@@ -20,8 +21,7 @@ class WalIndex;
 // One connection to one database file. Errors name the file and what SQLite says of it:
 //   DATA_LOSS          the file is corrupt, or no database
 //   UNAVAILABLE        it cannot be opened, written or read just now: disk full, I/O error, busy,
-//   no
-//                      descriptor left, no right to
+//                      no descriptor left, no right to
 //   INTERNAL           anything else
 // One thread at a time.
 class SqliteDatabase {
@@ -89,6 +89,13 @@ class SqliteStatement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
   int bind_error_ = SQLITE_OK;
 };
+
+// One of several statements that an object prepares when it is made.
+struct StatementToPrepare {
+  std::string sql;
+  std::unique_ptr<SqliteStatement>* statement;
+};
+absl::Status PrepareAll(SqliteDatabase* database, absl::Span<const StatementToPrepare> statements);
 
 // Goes round a transaction. SQLite maps the index of its write-ahead log, FILE-shm, into memory: if
 // somebody truncates that file, the next access ends the process. So its size is looked at before

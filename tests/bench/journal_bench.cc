@@ -24,6 +24,7 @@
 #include "server/events/event_codec.h"
 #include "server/journal/journal.h"
 #include "server/journal/journal_reader.h"
+#include "server/journal/open_journal.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
@@ -278,7 +279,7 @@ void Measure(int events) {
   mkdir((directory / "vms").c_str(), 0700);
   const JournalOptions options = {.path = state + "/journal.db"};
   {
-    auto opened = Journal::Open(options, absl::Now());
+    auto opened = OpenJournal(options, absl::Now());
     const double seconds = Fill(opened->journal.get(), events, 6000);
     std::printf("append, batches of 6,000:  %.0f events/s\n", events / seconds);
   }
@@ -286,7 +287,7 @@ void Measure(int events) {
 
   const double before_open = SecondsNow();
   {
-    auto opened = Journal::Open(options, absl::Now());
+    auto opened = OpenJournal(options, absl::Now());
     std::printf("open, cached:              %.1f ms\n", (SecondsNow() - before_open) * 1e3);
   }
   auto reader = JournalReader::Open(options.path);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/journal/open_journal.h"
 
 namespace vmeventd {
 
@@ -48,12 +49,12 @@ JournalOptions PumpedState::WithPath(JournalOptions options, const std::string& 
 }
 
 std::unique_ptr<Journal> PumpedState::MakeJournal(const JournalOptions& options) {
-  Journal::Open(options, At(0)).value();
+  OpenJournal(options, At(0)).value();
   SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE)
       ->Execute(absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
                              "' AS BLOB) WHERE key = 'journal_id'"))
       .IgnoreError();
-  return Journal::Open(options, At(0)).value().journal;
+  return OpenJournal(options, At(0)).value().journal;
 }
 
 PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
+#include "server/journal/open_journal.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
 
@@ -51,8 +52,8 @@ VmUpdate Saved(VmUpdate update, const std::string& saved_run) {
 }
 
 // What the next start of a daemon would find.
-Journal::Opened OpenAgain(PumpedState& pumped) {
-  return Journal::Open(pumped.journal_options(), At(0)).value();
+OpenedJournal OpenAgain(PumpedState& pumped) {
+  return OpenJournal(pumped.journal_options(), At(0)).value();
 }
 
 TEST(EventPump, WhatIsPublicIsInTheJournal) {
@@ -74,7 +75,7 @@ TEST(EventPump, KeepsOpenRunsWithTheirLastSequence) {
   pumped.Push({Saved(Update("a", EventType::kReset), "{a reset}")});
   VmUpdate stopped = Saved(Stopped("b", "run-b", ShutdownClass::kUser), "");
   pumped.Push({stopped});
-  const Journal::Opened again = OpenAgain(pumped);
+  const OpenedJournal again = OpenAgain(pumped);
   ASSERT_THAT(again.sessions, SizeIs(1));
   EXPECT_EQ(again.sessions[0].payload, "{a reset}");
   EXPECT_EQ(again.sessions[0].last_sequence, 3u);
@@ -149,7 +150,7 @@ TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
       disk.Fail(code, after);
       pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
       disk.Fail(SQLITE_OK);
-      const Journal::Opened now = OpenAgain(pumped);
+      const OpenedJournal now = OpenAgain(pumped);
       EXPECT_EQ(now.sessions.size(), now.journal->newest() == 2 ? 0u : 1u) << code << " " << after;
       pumped.clock().Advance(absl::Seconds(10));
       pumped.PushEach("b", 1);
@@ -317,7 +318,7 @@ TEST(EventPump, ACorruptJournalIsReplacedOnce) {
   pumped.pump().ReportCorrupt(old_id, absl::DataLossError("a late report of the old one"));
   pumped.PushEach("a", 1);
   EXPECT_EQ(pumped.told_replaced(), 1);
-  const Journal::Opened again = OpenAgain(pumped);
+  const OpenedJournal again = OpenAgain(pumped);
   EXPECT_EQ(again.journal->oldest(), 4u) << "the GAP, after what the old one had";
   EXPECT_EQ(again.journal->newest(), 5u);
   EXPECT_EQ(pumped.live_state().range().oldest, 4u);
@@ -346,8 +347,8 @@ TEST(EventPump, AKillBeforeTheGapOfANewJournalCondemnsItNot) {
   pumped.journal().ReportCorrupt(absl::DataLossError("damaged"));
   ASSERT_TRUE(pumped.journal().Replace(2, pumped.clock().Now()).ok());
   const std::string id = pumped.journal().journal().journal_id();
-  const auto again = Journal::Open(pumped.journal_options(), At(0),
-                                   [](const std::string&) { return uint64_t{2}; });
+  const auto again =
+      OpenJournal(pumped.journal_options(), At(0), [](const std::string&) { return uint64_t{2}; });
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->moved_because, "");
   EXPECT_EQ(again->journal->journal_id(), id);
@@ -368,13 +369,13 @@ TEST(EventPump, AJournalThatIsMovedAwayInUseIsNoticedAtTheNextCommit) {
   EXPECT_EQ(events[3].type(), v1::EVENT_TYPE_GAP);
   EXPECT_THAT(events[3].message(), HasSubstr("no longer in its place"));
   pumped.PushEach("a", 1);
-  const Journal::Opened again = OpenAgain(pumped);
+  const OpenedJournal again = OpenAgain(pumped);
   EXPECT_EQ(again.journal->oldest(), 4u);
   EXPECT_EQ(again.journal->newest(), 5u);
   // What was durable is where the file went.
   JournalOptions away = pumped.journal_options();
   away.path = path + ".away";
-  EXPECT_GE(Journal::Open(away, At(0)).value().journal->newest(), 2u);
+  EXPECT_GE(OpenJournal(away, At(0)).value().journal->newest(), 2u);
 }
 
 TEST(EventPump, ATruncatedIndexOfTheLogIsMadeAgain) {

@@ -1,5 +1,3 @@
-#include "server/journal/journal.h"
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/journal/journal_reader.h"
+#include "server/journal/open_journal.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
@@ -31,10 +30,10 @@ class JournalTest : public ::testing::Test {
  protected:
   JournalTest() { options_.path = directory_ / "journal.db"; }
 
-  Journal::Opened Open() {
-    absl::StatusOr<Journal::Opened> opened = Journal::Open(options_, kNow);
+  OpenedJournal Open() {
+    absl::StatusOr<OpenedJournal> opened = OpenJournal(options_, kNow);
     EXPECT_TRUE(opened.ok()) << opened.status();
-    return opened.ok() ? *std::move(opened) : Journal::Opened{};
+    return opened.ok() ? *std::move(opened) : OpenedJournal{};
   }
 
   // Appends events [first, first + count), a minute apart, with "payload N" in each.
@@ -92,7 +91,7 @@ class JournalTest : public ::testing::Test {
 };
 
 TEST_F(JournalTest, ANewOneIsEmptyAndHasAnId) {
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   EXPECT_EQ(opened.journal->newest(), 0u);
   EXPECT_EQ(opened.journal->oldest(), 1u);
   EXPECT_THAT(opened.journal->journal_id(), SizeIs(36));
@@ -111,12 +110,12 @@ TEST_F(JournalTest, KeepsEventsAndItsIdAcrossARestart) {
   std::string id;
   std::string key;
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     id = opened.journal->journal_id();
     key = opened.journal->token_key();
     Fill(opened.journal.get(), 1, 3);
   }
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   EXPECT_EQ(again.journal->journal_id(), id);
   EXPECT_EQ(again.journal->token_key(), key);
   EXPECT_EQ(again.journal->newest(), 3u);
@@ -126,7 +125,7 @@ TEST_F(JournalTest, KeepsEventsAndItsIdAcrossARestart) {
 }
 
 TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 1000);
   EXPECT_THAT(*Read(1, 1000, 1), SizeIs(1)) << "one event at the least";
   EXPECT_THAT(*Read(1, 1000), SizeIs(1000));
@@ -135,19 +134,19 @@ TEST_F(JournalTest, ReadsBesideTheWriterInPages) {
 
 TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "one"}, {"run-2", "two"}}, {}}, kNow).ok());
     ASSERT_TRUE(
         opened.journal->Append({{}, {{"run-1", "one more"}, {"run-2", ""}}, {}}, kNow).ok());
   }
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   ASSERT_THAT(again.sessions, SizeIs(1));
   EXPECT_EQ(again.sessions[0].run_id, "run-1");
   EXPECT_EQ(again.sessions[0].payload, "one more");
 }
 
 TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 1);
   Journal::Batch batch;
   batch.events.push_back({.sequence = 2, .observe_time = kNow, .payload = "new"});
@@ -161,11 +160,11 @@ TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
 
 TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 2000);
   }
   options_.retention_events = 100;
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   int steps = 1;
   while (*opened.journal->RetainStep(kNow)) ++steps;
   EXPECT_GT(steps, 2);
@@ -179,7 +178,7 @@ TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
 TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
   options_.retention_age = absl::Hours(1);
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 10);
     EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(30)));
     EXPECT_EQ(opened.journal->oldest(), 1u);
@@ -188,14 +187,14 @@ TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
     EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Hours(1000)));
     EXPECT_EQ(opened.journal->oldest(), 10u);
   }
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   EXPECT_EQ(again.journal->newest(), 10u) << "sequences go on where they were";
   EXPECT_EQ(again.journal->deleted_until(), kNow + absl::Minutes(8));
 }
 
 TEST_F(JournalTest, AnEventOfAClockThatWasAheadGoesWithWhatFollowsIt) {
   options_.retention_age = absl::Hours(1);
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 700, kNow + absl::Hours(24 * 365));
   Fill(opened.journal.get(), 701, 10);  // minutes 0 to 9
   EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Minutes(30)));
@@ -208,7 +207,7 @@ TEST_F(JournalTest, AnEventOfAClockThatWasAheadGoesWithWhatFollowsIt) {
 
 TEST_F(JournalTest, EventsOfAClockThatIsSetBackNowStayWhileNothingFollowsThem) {
   options_.retention_age = absl::Hours(1);
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 10, kNow + absl::Hours(24 * 365));
   EXPECT_FALSE(*opened.journal->RetainStep(kNow));
   EXPECT_EQ(opened.journal->oldest(), 1u);
@@ -217,12 +216,12 @@ TEST_F(JournalTest, EventsOfAClockThatIsSetBackNowStayWhileNothingFollowsThem) {
 TEST_F(JournalTest, RetentionByCountCountsEventsAndNotSequences) {
   options_.retention_events = 10;
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 5);
     Fill(opened.journal.get(), 1'000'006, 5);
     EXPECT_EQ(opened.journal->oldest(), 1u);
   }
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1'000'011, 3);
   EXPECT_EQ(opened.journal->oldest(), 4u);
   Fill(opened.journal.get(), 1'000'014, 4);
@@ -233,7 +232,7 @@ TEST_F(JournalTest, RetentionByCountCountsEventsAndNotSequences) {
 TEST_F(JournalTest, ReachesBackOverWhatWasGivenUpBeforeItsOldestEvent) {
   options_.retention_events = 2;
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 3, 1);
     EXPECT_EQ(opened.journal->oldest(), 3u);
     EXPECT_EQ(opened.journal->unbroken_from(), 1u);
@@ -242,7 +241,7 @@ TEST_F(JournalTest, ReachesBackOverWhatWasGivenUpBeforeItsOldestEvent) {
     EXPECT_EQ(opened.journal->oldest(), 11u);
     EXPECT_EQ(opened.journal->unbroken_from(), 5u);
   }
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   EXPECT_EQ(opened.journal->unbroken_from(), 5u);
   EXPECT_THAT(*Read(5, 12), SizeIs(2));
   EXPECT_THAT(*Read(7, 9), IsEmpty());
@@ -258,7 +257,7 @@ TEST_F(JournalTest, ReachesBackOverWhatWasGivenUpBeforeItsOldestEvent) {
 TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
   std::string id;
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     id = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
     ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence", 4}}, {}}, kNow).ok());
@@ -275,7 +274,7 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
   };
   copy_files(state, copy);
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     EXPECT_EQ(opened.journal->journal_id(), id) << "a restart";
     Fill(opened.journal.get(), 6, 5);
   }
@@ -283,7 +282,7 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
   for (const bool in_place : {true, false}) {
     if (!in_place) std::filesystem::remove(options_.path);
     copy_files(copy, state);
-    const auto again = Journal::Open(options_, kNow, [](const std::string&) { return 10; });
+    const auto again = OpenJournal(options_, kNow, [](const std::string&) { return 10; });
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_THAT(again->restored_because, Not(IsEmpty())) << in_place;
     EXPECT_THAT(again->moved_because, IsEmpty());
@@ -291,7 +290,7 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
     ASSERT_THAT(again->sessions, SizeIs(1));
     EXPECT_THAT(ids, Not(testing::Contains(again->journal->journal_id())));
     ids.push_back(again->journal->journal_id());
-    const Journal::Opened restarted = Open();
+    const OpenedJournal restarted = Open();
     EXPECT_THAT(restarted.restored_because, IsEmpty()) << "once";
     EXPECT_EQ(restarted.journal->journal_id(), ids.back());
   }
@@ -300,7 +299,7 @@ TEST_F(JournalTest, OneThatWasRestoredFromACopyKeepsItsEventsUnderANewId) {
 TEST_F(JournalTest, OneOfAnEarlierVersionIsNotTakenForACopy) {
   std::string id;
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     id = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 5);
   }
@@ -315,7 +314,7 @@ TEST_F(JournalTest, OneOfAnEarlierVersionIsNotTakenForACopy) {
   std::filesystem::copy(options_.path, copy);
   options_.path = copy;
   for (int i = 0; i < 2; ++i) {
-    const Journal::Opened again = Open();
+    const OpenedJournal again = Open();
     EXPECT_THAT(again.restored_because, IsEmpty());
     EXPECT_EQ(again.journal->journal_id(), id);
     EXPECT_EQ(again.journal->newest(), 5u);
@@ -323,7 +322,7 @@ TEST_F(JournalTest, OneOfAnEarlierVersionIsNotTakenForACopy) {
 }
 
 TEST_F(JournalTest, FindsTheFirstEventSinceATime) {
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 10);
   const auto reader = JournalReader::Open(options_.path);
   ASSERT_TRUE(reader.ok()) << reader.status();
@@ -334,11 +333,11 @@ TEST_F(JournalTest, FindsTheFirstEventSinceATime) {
 
 TEST_F(JournalTest, FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 10);                           // minutes 0 to 9
     Fill(opened.journal.get(), 21, 5, kNow + absl::Minutes(4));  // minutes 4 to 8, after a hole
   }
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 26, 5, kNow + absl::Minutes(9));  // minutes 9 to 13
   const auto reader = JournalReader::Open(options_.path);
   ASSERT_TRUE(reader.ok()) << reader.status();
@@ -360,7 +359,7 @@ TEST_F(JournalTest, AnEmptyOneHasNoTimes) {
 
 TEST_F(JournalTest, WhatIsNoDatabaseIsMovedAside) {
   std::ofstream(options_.path) << std::string(5000, 'x');
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   EXPECT_THAT(opened.moved_to, HasSubstr("journal.db.corrupt-20261120T"));
   EXPECT_TRUE(std::filesystem::exists(opened.moved_to));
   Fill(opened.journal.get(), 1, 1);
@@ -369,23 +368,23 @@ TEST_F(JournalTest, WhatIsNoDatabaseIsMovedAside) {
 TEST_F(JournalTest, ATruncatedOneIsMovedAside) {
   std::string id;
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     id = opened.journal->journal_id();
     Fill(opened.journal.get(), 1, 2000);
   }
   std::filesystem::resize_file(options_.path, std::filesystem::file_size(options_.path) / 2);
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   EXPECT_THAT(again.moved_to, Not(IsEmpty()));
   EXPECT_NE(again.journal->journal_id(), id);
 }
 
 TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 5);
     ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence", 4}}, {}}, kNow).ok());
   }
-  const auto again = Journal::Open(options_, kNow, [](const std::string&) { return uint64_t{6}; });
+  const auto again = OpenJournal(options_, kNow, [](const std::string&) { return uint64_t{6}; });
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_THAT(again->moved_because, HasSubstr("newest event is 5"));
   EXPECT_EQ(again->journal->newest(), 0u);
@@ -396,13 +395,13 @@ TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
 
 TEST_F(JournalTest, KeepsTheVmsThatStoppedLast) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Journal::Batch batch;
     for (uint64_t i = 1; i <= 10'005; ++i) batch.stops.push_back({i, absl::StrCat("vm ", i)});
     ASSERT_TRUE(opened.journal->Append(batch, kNow).ok());
     ASSERT_TRUE(opened.journal->Append({{}, {}, {{10'006, "vm 10006"}}}, kNow).ok());
   }
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   ASSERT_THAT(again.stops, SizeIs(10'000));
   EXPECT_EQ(again.stops.front().sequence, 7u);
   EXPECT_EQ(again.stops.back().vm, "vm 10006");
@@ -411,7 +410,7 @@ TEST_F(JournalTest, KeepsTheVmsThatStoppedLast) {
 TEST_F(JournalTest, ADatabaseOfAnotherUserIsRefused) {
   Open();
   if (chown(options_.path.c_str(), 12345, 0) != 0) GTEST_SKIP() << "takes root";
-  const auto opened = Journal::Open(options_, kNow);
+  const auto opened = OpenJournal(options_, kNow);
   EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
   EXPECT_THAT(std::string(opened.status().message()), HasSubstr("user with the id 12345"));
 }
@@ -435,11 +434,11 @@ TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
 
 TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 3);
   }
   FlipIn("payload 2");
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   EXPECT_THAT(again.moved_to, IsEmpty());
   const auto read = Read(1, 3);
   EXPECT_TRUE(absl::IsDataLoss(read.status())) << read.status();
@@ -448,11 +447,11 @@ TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
 
 TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
   {
-    const Journal::Opened opened = Open();
+    const OpenedJournal opened = Open();
     ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", "evidence"}}, {}}, kNow).ok());
   }
   FlipIn("evidence");
-  const Journal::Opened again = Open();
+  const OpenedJournal again = Open();
   EXPECT_THAT(again.moved_because, HasSubstr("session run-1"));
 }
 
@@ -460,7 +459,7 @@ TEST_F(JournalTest, ANewerSchemaIsRefused) {
   Open();
   auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
   ASSERT_TRUE(database->Execute("PRAGMA user_version = 2").ok());
-  const auto opened = Journal::Open(options_, kNow);
+  const auto opened = OpenJournal(options_, kNow);
   EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
   EXPECT_THAT(std::string(opened.status().message()), HasSubstr("newer vmeventd"));
 }
@@ -470,12 +469,12 @@ TEST_F(JournalTest, AForeignDatabaseIsRefusedAndLeftAlone) {
     auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     ASSERT_TRUE(database->Execute("CREATE TABLE t(x)").ok());
   }
-  EXPECT_TRUE(absl::IsFailedPrecondition(Journal::Open(options_, kNow).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(OpenJournal(options_, kNow).status()));
 }
 
 TEST_F(JournalTest, AMissingDirectoryIsNamed) {
   options_.path = directory_ / "missing/journal.db";
-  const auto opened = Journal::Open(options_, kNow);
+  const auto opened = OpenJournal(options_, kNow);
   EXPECT_TRUE(absl::IsUnavailable(opened.status()));
   EXPECT_THAT(std::string(opened.status().message()), HasSubstr("No such file"));
 }
@@ -490,11 +489,11 @@ TEST_F(JournalTest, OneThatCannotBeOpenedIsUnavailable) {
 TEST_F(JournalTest, ALinkInItsPlaceIsNotFollowed) {
   std::ofstream(directory_ / "target") << "";
   ASSERT_EQ(symlink((directory_ / "target").c_str(), options_.path.c_str()), 0);
-  EXPECT_FALSE(Journal::Open(options_, kNow).ok());
+  EXPECT_FALSE(OpenJournal(options_, kNow).ok());
 }
 
 TEST_F(JournalTest, CanBeReadByTheSqliteShellMeanwhile) {
-  const Journal::Opened opened = Open();
+  const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 3);
   auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READONLY);
   ASSERT_TRUE(database.ok()) << database.status();
