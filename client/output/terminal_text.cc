@@ -1,5 +1,8 @@
 #include "client/output/terminal_text.h"
 
+#include <locale.h>
+#include <wchar.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -62,9 +65,18 @@ std::string EscapeForTerminal(absl::string_view text) {
 }
 
 size_t DisplayWidth(absl::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
+  // wcwidth(3) follows the thread's locale, which this program leaves at "C".
+  static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  const locale_t previous = utf8 == nullptr ? nullptr : uselocale(utf8);
+  size_t width = 0;
+  while (!text.empty()) {
+    const Utf8Character character = DecodeUtf8(text);
+    const int columns = utf8 == nullptr ? 1 : wcwidth(static_cast<wchar_t>(character.code_point));
+    width += columns < 0 ? 1 : static_cast<size_t>(columns);
+    text.remove_prefix(std::max<size_t>(character.length, 1));
+  }
+  if (utf8 != nullptr) uselocale(previous);
+  return width;
 }
 
 std::string Painter::Paint(absl::string_view text, Color color) const {

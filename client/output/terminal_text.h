@@ -16,8 +16,8 @@ namespace vmeventd::client {
 // other invisible characters as \uNNNN or \UNNNNNNNN. The result is one line of valid UTF-8.
 std::string EscapeForTerminal(absl::string_view text);
 
-// The columns that `text` takes on a terminal, counted in characters. `text` contains no escape
-// sequence.
+// The columns that `text` takes on a terminal; a character of unknown width takes one. `text`
+// contains no escape sequence.
 size_t DisplayWidth(absl::string_view text);
 
 enum class Color { kNone, kBold, kDim, kRed, kGreen, kYellow, kBlue, kCyan };

@@ -67,9 +67,11 @@ TEST(EscapeForTerminal, NoTwoBytesControlATerminal) {
   }
 }
 
-TEST(DisplayWidth, CountsCharacters) {
+TEST(DisplayWidth, IsThatOfATerminal) {
   EXPECT_EQ(DisplayWidth(""), 0U);
   EXPECT_EQ(DisplayWidth("größe"), 5U);
+  EXPECT_EQ(DisplayWidth("日本"), 4U) << "wide characters";
+  EXPECT_EQ(DisplayWidth("e\u0301"), 1U) << "a combining accent";
 }
 
 TEST(Painter, PaintsOnlyWhereColourIsOn) {
