@@ -10,13 +10,16 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "tests/support/sqlite_shim.h"
+
 namespace vmeventd {
 namespace {
+
+using sqlite_shim::Real;
 
 namespace fs = std::filesystem;
 
@@ -76,25 +79,17 @@ void ApplyPart(const Change& change, std::string* content, std::mt19937_64& rand
   }
 }
 
-struct ShimFile {
-  sqlite3_file base;
-  sqlite3_file* real;
-  DiskFile* disk;  // null: not tracked
-};
-
-ShimFile* Shim(sqlite3_file* file) { return reinterpret_cast<ShimFile*>(file); }
-sqlite3_file* Real(sqlite3_file* file) { return Shim(file)->real; }
+// Null: the file is not tracked.
+DiskFile* Disk(sqlite3_file* file) {
+  return static_cast<DiskFile*>(sqlite_shim::Shim(file)->owner);
+}
 
 void Record(sqlite3_file* file, int code, Change change) {
-  if (code == SQLITE_OK && Shim(file)->disk != nullptr) {
-    Shim(file)->disk->changes.push_back(std::move(change));
+  if (code == SQLITE_OK && Disk(file) != nullptr) {
+    Disk(file)->changes.push_back(std::move(change));
   }
 }
 
-int Close(sqlite3_file* file) { return Real(file)->pMethods->xClose(Real(file)); }
-int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
-  return Real(file)->pMethods->xRead(Real(file), to, size, at);
-}
 int Write(sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
   before_change();
   const int code = Real(file)->pMethods->xWrite(Real(file), from, size, at);
@@ -112,71 +107,26 @@ int Truncate(sqlite3_file* file, sqlite3_int64 size) {
 int Sync(sqlite3_file* file, int flags) {
   before_change();
   const int code = Real(file)->pMethods->xSync(Real(file), flags);
-  DiskFile* const disk = Shim(file)->disk;
+  DiskFile* const disk = Disk(file);
   if (code == SQLITE_OK && disk != nullptr) {
     for (const Change& change : disk->changes) Apply(change, &disk->durable);
     disk->changes.clear();
   }
   return code;
 }
-int FileSize(sqlite3_file* file, sqlite3_int64* size) {
-  return Real(file)->pMethods->xFileSize(Real(file), size);
-}
-int Lock(sqlite3_file* file, int lock) { return Real(file)->pMethods->xLock(Real(file), lock); }
-int Unlock(sqlite3_file* file, int lock) { return Real(file)->pMethods->xUnlock(Real(file), lock); }
-int CheckReservedLock(sqlite3_file* file, int* result) {
-  return Real(file)->pMethods->xCheckReservedLock(Real(file), result);
-}
-int FileControl(sqlite3_file* file, int operation, void* argument) {
-  return Real(file)->pMethods->xFileControl(Real(file), operation, argument);
-}
-int SectorSize(sqlite3_file* file) { return Real(file)->pMethods->xSectorSize(Real(file)); }
-int DeviceCharacteristics(sqlite3_file* file) {
-  return Real(file)->pMethods->xDeviceCharacteristics(Real(file));
-}
-int ShmMap(sqlite3_file* file, int page, int size, int extend, void volatile** out) {
-  return Real(file)->pMethods->xShmMap(Real(file), page, size, extend, out);
-}
-int ShmLock(sqlite3_file* file, int offset, int count, int flags) {
-  return Real(file)->pMethods->xShmLock(Real(file), offset, count, flags);
-}
-void ShmBarrier(sqlite3_file* file) { Real(file)->pMethods->xShmBarrier(Real(file)); }
-int ShmUnmap(sqlite3_file* file, int remove) {
-  return Real(file)->pMethods->xShmUnmap(Real(file), remove);
-}
-
-const sqlite3_io_methods kMethods = {2,
-                                     Close,
-                                     Read,
-                                     Write,
-                                     Truncate,
-                                     Sync,
-                                     FileSize,
-                                     Lock,
-                                     Unlock,
-                                     CheckReservedLock,
-                                     FileControl,
-                                     SectorSize,
-                                     DeviceCharacteristics,
-                                     ShmMap,
-                                     ShmLock,
-                                     ShmBarrier,
-                                     ShmUnmap,
-                                     nullptr,
-                                     nullptr};
-
-sqlite3_vfs* RealVfs(sqlite3_vfs* vfs) { return static_cast<sqlite3_vfs*>(vfs->pAppData); }
-
 int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
-  auto* const shim = new (file) ShimFile;
-  shim->real = reinterpret_cast<sqlite3_file*>(shim + 1);
-  shim->disk = nullptr;
-  const int code = RealVfs(vfs)->xOpen(RealVfs(vfs), name, shim->real, flags, out_flags);
-  shim->base.pMethods = shim->real->pMethods == nullptr ? nullptr : &kMethods;
+  static const sqlite3_io_methods methods = [] {
+    sqlite3_io_methods made = sqlite_shim::PassOn();
+    made.xWrite = Write;
+    made.xTruncate = Truncate;
+    made.xSync = Sync;
+    return made;
+  }();
+  const int code = sqlite_shim::Open(methods, vfs, name, file, flags, out_flags);
   if (code == SQLITE_OK && name != nullptr) {
     const auto [it, added] = files.try_emplace(name);
     if (added) it->second.durable = ContentOf(name);
-    shim->disk = &it->second;
+    sqlite_shim::Shim(file)->owner = &it->second;
   }
   return code;
 }
@@ -186,12 +136,7 @@ sqlite3_vfs shim_vfs;
 }  // namespace
 
 PowerLossDisk::PowerLossDisk() {
-  sqlite3_vfs* const real = sqlite3_vfs_find(nullptr);
-  shim_vfs = *real;
-  shim_vfs.szOsFile = static_cast<int>(sizeof(ShimFile)) + real->szOsFile;
-  shim_vfs.zName = "power-loss";
-  shim_vfs.pAppData = real;
-  shim_vfs.xOpen = vmeventd::Open;
+  shim_vfs = sqlite_shim::MakeVfs("power-loss", vmeventd::Open);
   sqlite3_vfs_register(&shim_vfs, 1);
   active = true;
 }
@@ -201,7 +146,7 @@ PowerLossDisk::~PowerLossDisk() {
   before_change = [] {};
   files.clear();
   synced.clear();
-  sqlite3_vfs_register(static_cast<sqlite3_vfs*>(shim_vfs.pAppData), 1);
+  sqlite3_vfs_register(sqlite_shim::RealVfs(&shim_vfs), 1);
   sqlite3_vfs_unregister(&shim_vfs);
 }
 
