@@ -72,8 +72,7 @@ TEST_F(NodeWatcherExitTest, AParentThatNeverReaps) {
   Follow(&qemu);
   qemu.Kill(SIGKILL);
   AwaitZombie(qemu);
-  Turn();
-  ASSERT_EQ(sink_.Count(EventType::kStopped), 1) << "a zombie is gone";
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1)) << "a zombie is gone";
   ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
   ExpectSignal(SIGKILL);
 }
