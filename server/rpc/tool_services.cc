@@ -44,16 +44,24 @@ struct Tools::Forwarded {
   grpc::ByteBuffer response;
   grpc::ClientContext context;
 
-  void Done(const grpc::Status& status) {
-    --tools->waiting_;
-    if (!status.ok()) {
-      call->Refuse(status);
-    } else if (streams) {
-      call->AnswerAndReadNext(response);
-    } else {
-      call->Answer(response);
-    }
+  // The context goes before the answer. It holds a reference to the channel, and after the answer
+  // the server may stop: the last reference must not go on this thread, which belongs to the
+  // channel (gRPC 1.51 frees the completion queue that the thread goes on to use).
+  void Done(grpc::Status status) {
+    Tools* const from = tools;
+    IncomingCall* const to = call;
+    const bool reads_next = streams;
+    grpc::ByteBuffer answer;
+    answer.Swap(&response);
     delete this;
+    --from->waiting_;
+    if (!status.ok()) {
+      to->Refuse(status);
+    } else if (reads_next) {
+      to->AnswerAndReadNext(answer);
+    } else {
+      to->Answer(answer);
+    }
   }
 };
 
@@ -101,7 +109,7 @@ void Tools::Forward(const std::string& method, bool streams, IncomingCall* call)
   forwarded->context.set_deadline(std::chrono::system_clock::now() + kTimeout);
   stub_->UnaryCall(&forwarded->context, forwarded->method, grpc::StubOptions(), &forwarded->request,
                    &forwarded->response,
-                   [forwarded](const grpc::Status& status) { forwarded->Done(status); });
+                   [forwarded](grpc::Status status) { forwarded->Done(std::move(status)); });
 }
 
 ToolService::ToolService(Tools* tools, CallGate* gate) : CallService(gate) {
