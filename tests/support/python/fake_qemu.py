@@ -69,7 +69,10 @@ class FakeQemu:
         # Keeps the descriptors 3 and 4 free, which the fake uses.
         channel = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 64)
         leash_end = fcntl.fcntl(leash, fcntl.F_DUPFD_CLOEXEC, 64)
-        self.pid = os.posix_spawn(program, [program], os.environ, file_actions=[
+        # A sanitizer leaves it the signals that end it.
+        handled = ("segv", "sigbus", "abort", "sigill", "sigfpe")
+        environment = {**os.environ, "ASAN_OPTIONS": ":".join(f"handle_{name}=0" for name in handled)}
+        self.pid = os.posix_spawn(program, [program], environment, file_actions=[
             (os.POSIX_SPAWN_DUP2, channel, 3), (os.POSIX_SPAWN_DUP2, leash_end, 4)])
         for descriptor in (channel, leash_end, leash):
             os.close(descriptor)
