@@ -14,10 +14,10 @@ using testing::HasSubstr;
 
 class DaemonTest : public E2eTest {
  protected:
-  static CommandResult RunDaemon(std::vector<std::string> arguments) {
+  static CommandResult RunDaemon(const std::vector<std::string>& arguments) {
     ChildOptions child;
-    child.arguments = std::move(arguments);
-    child.arguments.insert(child.arguments.begin(), VMEVENTD_BINARY);
+    child.arguments = {VMEVENTD_BINARY};
+    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
     return RunCommand(child);
   }
 };
