@@ -81,10 +81,14 @@ std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCall
   } rows[] = {{open_calls_.all >= limits_.calls, Refusal::kCalls, limits_.calls, "", ""},
               {other && open_calls_.others >= limits_.other_calls, Refusal::kCalls,
                limits_.other_calls, " beside WatchEvents", ""},
+              {open_calls_.unread >= limits_.unread_calls, Refusal::kCalls, limits_.unread_calls,
+               " without a request", ""},
               {of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer, limits_.calls_of_peer,
                "", absl::StrCat(" from ", peer)},
               {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.other_calls_of_peer, " beside WatchEvents", absl::StrCat(" from ", peer)}};
+               limits_.other_calls_of_peer, " beside WatchEvents", absl::StrCat(" from ", peer)},
+              {of_peer.unread >= limits_.unread_calls_of_peer, Refusal::kCallsPerPeer,
+               limits_.unread_calls_of_peer, " without a request", absl::StrCat(" from ", peer)}};
   for (const auto& row : rows) {
     if (!row.reached) continue;
     refusals_->Count(row.reason);
@@ -108,15 +112,28 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
     found->second.Charge(limits_.refusal_bytes);
     return absl::ResourceExhaustedError(excess);
   }
-  calls_[peer].Add(kind, 1);
+  OpenCalls& calls = calls_[peer];
+  calls.Add(kind, 1);
+  ++calls.unread;
   open_calls_.Add(kind, 1);
+  ++open_calls_.unread;
   return Call(this, kind, name, peer);
 }
 
-void Clients::End(const std::string& peer, CallKind kind) {
+void Clients::SetRead(const std::string& peer) {
+  const MutexLock lock(&mutex_);
+  --calls_.find(peer)->second.unread;
+  --open_calls_.unread;
+}
+
+void Clients::End(const std::string& peer, CallKind kind, bool unread) {
   const MutexLock lock(&mutex_);
   const auto found = calls_.find(peer);
   found->second.Add(kind, -1);
+  if (unread) {
+    --found->second.unread;
+    --open_calls_.unread;
+  }
   if (found->second.all == 0) calls_.erase(found);
   open_calls_.Add(kind, -1);
   // Under the lock: the thread that waits may destroy this.

@@ -40,6 +40,8 @@ struct CallLimits {
   int calls_of_peer = 2'500;
   int other_calls = 1'000;  // of these, all but WatchEvents
   int other_calls_of_peer = 500;
+  int unread_calls = 2'000;  // of any method, whose request has not arrived
+  int unread_calls_of_peer = 1'000;
   // Calls that a client resets before they are answered. Where there are more the connection is
   // cut: gRPC 1.51 spends far more on each than the client.
   TokenRate resets = {100, 500};  // of one connection
@@ -72,11 +74,16 @@ class Clients {
     Call(Call&& other) noexcept
         : clients_(std::exchange(other.clients_, nullptr)),
           kind_(other.kind_),
+          unread_(other.unread_),
           connection_(std::move(other.connection_)),
           peer_(std::move(other.peer_)) {}
     Call& operator=(Call&&) = delete;
     ~Call() {
-      if (clients_ != nullptr) clients_->End(peer_, kind_);
+      if (clients_ != nullptr) clients_->End(peer_, kind_, unread_);
+    }
+    // Its request has arrived. Not beside the destructor.
+    void SetRead() {
+      if (std::exchange(unread_, false)) clients_->SetRead(peer_);
     }
     // The client has reset it before it was answered.
     void CountReset() { clients_->CountReset(connection_, peer_); }
@@ -90,6 +97,7 @@ class Clients {
           peer_(std::move(peer)) {}
     Clients* clients_;
     CallKind kind_;
+    bool unread_ = true;
     std::string connection_;
     std::string peer_;
   };
@@ -119,6 +127,7 @@ class Clients {
   struct OpenCalls {
     int all = 0;
     int others = 0;  // than WatchEvents
+    int unread = 0;
     void Add(CallKind kind, int count) {
       all += count;
       if (kind == CallKind::kOther) others += count;
@@ -127,7 +136,8 @@ class Clients {
   // What one more call of this kind would exceed; empty: nothing.
   std::string FindExcess(const std::string& peer, CallKind kind, OpenCalls of_peer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void End(const std::string& peer, CallKind kind);
+  void End(const std::string& peer, CallKind kind, bool unread);
+  void SetRead(const std::string& peer);
   void CountReset(const std::string& name, const std::string& peer);
 
   const CallLimits limits_;

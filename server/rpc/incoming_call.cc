@@ -137,6 +137,7 @@ void IncomingCall::MarkEnded() {
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
+  counted_->SetRead();
   if (ok) {
     (*handler_)(this);
   } else if (answered_) {

@@ -132,6 +132,32 @@ TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
   EXPECT_TRUE(clients_.Begin("c", CallKind::kOther).ok()) << "that of b has ended";
 }
 
+TEST(Clients, CallsWithoutARequestHaveALowerLimit) {
+  FakeClock clock;
+  RefusalCounters refusals;
+  Clients clients({.unread_calls = 2, .unread_calls_of_peer = 1}, &clock, &refusals);
+  for (const char* name : {"a", "b", "c"}) {
+    clients.Add(name, absl::StrCat("user ", name), nullptr);
+  }
+  absl::StatusOr<Clients::Call> of_a = clients.Begin("a", CallKind::kStream);
+  ASSERT_TRUE(of_a.ok());
+  EXPECT_EQ(std::string(clients.Begin("a", CallKind::kOther).status().message()),
+            "too many calls without a request: at most 1 may be open from user a");
+  EXPECT_EQ(refusals.value(Refusal::kCallsPerPeer), 1);
+  const absl::StatusOr<Clients::Call> of_b = clients.Begin("b", CallKind::kOther);
+  ASSERT_TRUE(of_b.ok());
+  EXPECT_EQ(std::string(clients.Begin("c", CallKind::kStream).status().message()),
+            "too many calls without a request: at most 2 may be open");
+  EXPECT_EQ(refusals.value(Refusal::kCalls), 1);
+
+  of_a->SetRead();
+  {
+    const absl::StatusOr<Clients::Call> second = clients.Begin("a", CallKind::kStream);
+    EXPECT_TRUE(second.ok()) << "the first has its request";
+  }
+  EXPECT_TRUE(clients.Begin("a", CallKind::kStream).ok()) << "the second has ended";
+}
+
 TEST_F(ClientsTest, AllTogetherHaveALimit) {
   std::vector<Clients::Call> open;
   for (const char* name : {"a", "b", "c"}) {
