@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Runs clang-tidy on changed sources, and remembers which were clean.
 
-  tidy.py BUILD_TREE JOBS [--since COMMIT]
+  tidy.py BUILD_TREE JOBS [--since COMMIT] [--seconds SECONDS]
 
 Checks every source that the tree compiles, or with --since those that differ from COMMIT in the
 working tree. A changed header is checked through the source of the same name, or else through one that
 includes it. The key of a clean source covers its content, that of the project's headers that it
 includes, its command line, .clang-tidy and the installed compiler and libraries; build/tidy-cache
-has one empty file for each key.
+has one empty file for each key. After SECONDS it starts on no further source, and reports how many are left.
 """
 
 import argparse
@@ -140,7 +140,9 @@ def main():
     parser.add_argument("tree", type=pathlib.Path)
     parser.add_argument("jobs", type=int)
     parser.add_argument("--since", metavar="COMMIT")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     arguments = parser.parse_args()
+    end = time.monotonic() + arguments.seconds
 
     sources = Sources()
     commands = compile_commands(arguments.tree)
@@ -160,7 +162,12 @@ def main():
     print(f"clang-tidy: {len(chosen)} of {len(commands)} sources, "
           f"{len(chosen) - len(waiting)} of them known to be clean", flush=True)
 
+    left = []
+
     def look(path):
+        if time.monotonic() > end:
+            left.append(path)
+            return ""
         complaint = check(path)
         if not complaint:
             (CACHE / keys[path]).touch()
@@ -172,6 +179,8 @@ def main():
             if complaint:
                 complaints += 1
                 print(complaint, flush=True)
+    if left:
+        print(f"clang-tidy: the time is up; {len(left)} sources were not checked")
     trim_cache()
     return 1 if complaints else 0
 
