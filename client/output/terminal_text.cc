@@ -1,10 +1,9 @@
 #include "client/output/terminal_text.h"
 
-#include <locale.h>
-#include <wchar.h>
-
 #include <algorithm>
+#include <clocale>
 #include <cstdint>
+#include <cwchar>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

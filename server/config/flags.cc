@@ -83,12 +83,12 @@ Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
 
 // One of a few words, each with its value.
 template <typename Value>
-Flag Word(std::string name, std::string argument, Value Config::*field,
-          std::initializer_list<std::pair<const char*, Value>> words, std::string help) {
+Flag Word(const std::string& name, const std::string& argument, Value Config::*field,
+          std::initializer_list<std::pair<const char*, Value>> words, const std::string& help) {
   const std::vector<std::pair<const char*, Value>> table = words;
-  return {.name = std::move(name),
-          .argument = std::move(argument),
-          .help = std::move(help),
+  return {.name = name,
+          .argument = argument,
+          .help = help,
           .read =
               [field, table](const Texts& texts, Config* config) {
                 for (const auto& [word, value] : table) {
