@@ -30,15 +30,13 @@ class RetentionClock {
       const bool believed = newest_ == absl::InfinitePast() || now.wall - newest_ <= kMaxAbsence;
       origin_ = believed ? origin : newest_ - now.monotonic;
     }
-    if (origin - *origin_ <= kMaxStep) {
+    const bool held_long_enough = until_.has_value() && now.monotonic >= *until_;
+    if (origin - *origin_ <= kMaxStep || held_long_enough) {
       origin_ = origin;
       until_.reset();
     } else if (!until_.has_value()) {
       until_ = now.monotonic + kHold;
       step_ = origin - *origin_;
-    } else if (now.monotonic >= *until_) {
-      origin_ = origin;
-      until_.reset();
     }
     return *origin_ + now.monotonic;
   }
