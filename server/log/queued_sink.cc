@@ -1,6 +1,5 @@
 #include "server/log/queued_sink.h"
 
-#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <utility>
 
 #include "absl/strings/string_view.h"

@@ -47,7 +47,7 @@ struct Tools::Forwarded {
   // The context goes before the answer. It holds a reference to the channel, and after the answer
   // the server may stop: the last reference must not go on this thread, which belongs to the
   // channel (gRPC 1.51 frees the completion queue that the thread goes on to use).
-  void Done(grpc::Status status) {
+  void Done(const grpc::Status& status) {
     Tools* const from = tools;
     IncomingCall* const to = call;
     const bool reads_next = streams;
@@ -109,7 +109,7 @@ void Tools::Forward(const std::string& method, bool streams, IncomingCall* call)
   forwarded->context.set_deadline(std::chrono::system_clock::now() + kTimeout);
   stub_->UnaryCall(&forwarded->context, forwarded->method, grpc::StubOptions(), &forwarded->request,
                    &forwarded->response,
-                   [forwarded](grpc::Status status) { forwarded->Done(std::move(status)); });
+                   [forwarded](const grpc::Status& status) { forwarded->Done(status); });
 }
 
 ToolService::ToolService(Tools* tools, CallGate* gate) : CallService(gate) {

@@ -99,7 +99,7 @@ absl::Status StreamHub::Register(Entry entry) {
   ++of_peer.streams;
   of_peer.filter_bytes += entry.filter_bytes;
   filter_bytes_ += entry.filter_bytes;
-  streams_.emplace(key, std::move(entry));
+  streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
   if (first == due_.begin()) changed_.NotifyAll();
   return absl::OkStatus();

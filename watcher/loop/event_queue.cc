@@ -41,7 +41,8 @@ size_t SizeOf(const VmUpdate& update) {
   if (const auto& status = update.status; status.has_value()) {
     size += status->ref.name.size() + status->ref.run_id.size() + status->ref.uuid.size() +
             status->qemu_version.size() + status->monitor_path.size() + SizeOf(status->shutdown);
-    for (const std::string& problem : status->problems) size += sizeof(problem) + problem.size();
+    for (const std::string& problem : status->problems)
+      size += sizeof(std::string) + problem.size();
     if (status->intent.has_value()) size += SizeOf(*status->intent);
   }
   if (const auto& event = update.event; event.has_value()) {
