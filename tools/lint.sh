@@ -5,7 +5,7 @@
 #   lint.sh BUILD_TREE JOBS [--all | --since COMMIT]
 #
 # clang-tidy is slow. It checks what differs from COMMIT: by default from the merge base of HEAD and main,
-# or if nothing has changed since, from the previous commit, and for ten minutes at most; --all:
+# or if nothing has changed since, from the previous commit, and for five minutes at most; --all:
 # everything. Everything else is always checked as a whole. The build tree needs its
 # compile_commands.json and the generated code of proto/.
 set -euo pipefail
@@ -46,7 +46,7 @@ branch_point() {
 case "$#:${1:-}" in
   0:)
     since=$(branch_point)
-    tidy=(--since "$since" --seconds 600)
+    tidy=(--since "$since" --seconds 300)
     buf=(--optional)
     ;;
   1:--all) tidy=() buf=() ;;

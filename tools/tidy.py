@@ -153,7 +153,8 @@ def main():
     common = toolchain()
     keys = {path: sources.key(path, common, commands[path]) for path in chosen}
     waiting = []
-    for path in sorted(chosen):
+    # What is shipped comes first.
+    for path in sorted(chosen, key=lambda name: (name.startswith("tests/"), name)):
         remembered = CACHE / keys[path]
         if remembered.exists():
             remembered.touch()
