@@ -77,23 +77,22 @@ std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCall
     Refusal reason;
     int limit;
     const char* what;
-    std::string from;
-  } rows[] = {{open_calls_.all >= limits_.calls, Refusal::kCalls, limits_.calls, "", ""},
-              {other && open_calls_.others >= limits_.other_calls, Refusal::kCalls,
-               limits_.other_calls, " beside WatchEvents", ""},
-              {open_calls_.unread >= limits_.unread_calls, Refusal::kCalls, limits_.unread_calls,
-               " without a request", ""},
-              {of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer, limits_.calls_of_peer,
-               "", absl::StrCat(" from ", peer)},
-              {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.other_calls_of_peer, " beside WatchEvents", absl::StrCat(" from ", peer)},
-              {of_peer.unread >= limits_.unread_calls_of_peer, Refusal::kCallsPerPeer,
-               limits_.unread_calls_of_peer, " without a request", absl::StrCat(" from ", peer)}};
+  } rows[] = {
+      {open_calls_.all >= limits_.calls, Refusal::kCalls, limits_.calls, ""},
+      {other && open_calls_.others >= limits_.other_calls, Refusal::kCalls, limits_.other_calls,
+       " beside WatchEvents"},
+      {open_calls_.unread >= limits_.unread_calls, Refusal::kCalls, limits_.unread_calls,
+       " without a request"},
+      {of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer, limits_.calls_of_peer, ""},
+      {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
+       limits_.other_calls_of_peer, " beside WatchEvents"},
+      {of_peer.unread >= limits_.unread_calls_of_peer, Refusal::kCallsPerPeer,
+       limits_.unread_calls_of_peer, " without a request"}};
   for (const auto& row : rows) {
     if (!row.reached) continue;
     refusals_->Count(row.reason);
-    return absl::StrCat("too many calls", row.what, ": at most ", row.limit, " may be open",
-                        row.from);
+    const std::string from = row.reason == Refusal::kCallsPerPeer ? " from " + peer : "";
+    return absl::StrCat("too many calls", row.what, ": at most ", row.limit, " may be open", from);
   }
   return "";
 }
