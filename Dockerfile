@@ -11,8 +11,8 @@ RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
       ccache cmake g++ ninja-build pkg-config \
       libabsl-dev libcap-ng-dev libcivetweb-dev libcli11-dev libgrpc++-dev libprotobuf-dev \
-      libspdlog-dev libsqlite3-dev libssl-dev libsystemd-dev nlohmann-json3-dev prometheus-cpp-dev \
-      protobuf-compiler protobuf-compiler-grpc zlib1g-dev && \
+      libspdlog-dev libsqlite3-dev libssl-dev libsystemd-dev libvirt-dev nlohmann-json3-dev \
+      prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -27,10 +27,12 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
 
 FROM ${BASE}
 COPY --from=build /image/packages /tmp/packages
+# yes: with libvirt's client library, which --libvirt loads.
+ARG LIBVIRT=
 # Installs the libraries, creates the user, and clears all setuid and setgid bits.
 RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages \
-      apt-get -q -y --no-install-recommends install && \
+      apt-get -q -y --no-install-recommends install ${LIBVIRT:+libvirt0} && \
     apt-get clean && \
     rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/* \
       /var/log/apt /var/log/dpkg.log /var/log/alternatives.log && \

@@ -8,7 +8,8 @@
 
 namespace vmeventd {
 
-// Reads a file of the kernel (/proc, a cgroup), at most `max_bytes` of it. Errors name the path;
+// Reads a file of the kernel (/proc, a cgroup) or another short one, at most `max_bytes` of it.
+// Never waits, whatever is there (a FIFO). Errors name the path;
 // RESOURCE_EXHAUSTED: out of descriptors.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
 

@@ -7,12 +7,20 @@
 
 namespace vmeventd {
 
+// What a token bucket gives: `per_second` in the long run, `burst` at once.
+struct TokenRate {
+  double per_second;
+  double burst;
+};
+
 // A token bucket that begins full: `burst` tokens at once, `per_second` in the long run. Times are
 // on the monotonic clock; one that goes back earns nothing. One thread.
 class TokenBucket {
  public:
   constexpr TokenBucket(double burst, double per_second)
       : burst_(burst), per_second_(per_second), tokens_(burst) {}
+  explicit constexpr TokenBucket(const TokenRate& rate)
+      : TokenBucket(rate.burst, rate.per_second) {}
 
   // Negative: so many are owed.
   double Available(absl::Duration now) const {
@@ -33,8 +41,27 @@ class TokenBucket {
     Spend(now);
     return true;
   }
+  // Takes `amount`, which has been used already. What is missing becomes a debt without a bound.
+  // Returns the time until it is paid, zero where there is none.
+  absl::Duration Charge(double amount, absl::Duration now) {
+    tokens_ = Available(now) - amount;
+    filled_at_ = std::max(filled_at_, now);
+    return TimeUntil(0);
+  }
+  // Takes a token, and returns zero; or the time until there is one.
+  absl::Duration TakeOrWait(absl::Duration now) {
+    if (Take(now)) return absl::ZeroDuration();
+    Charge(0, now);
+    return TimeUntil(1);
+  }
 
  private:
+  // From `filled_at_` on.
+  absl::Duration TimeUntil(double tokens) const {
+    return tokens_ >= tokens ? absl::ZeroDuration()
+                             : absl::Seconds((tokens - tokens_) / per_second_);
+  }
+
   double burst_;
   double per_second_;
   double tokens_;  // at `filled_at_`

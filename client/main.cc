@@ -3,19 +3,30 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/small_file.h"
 #include "client/run.h"
+#include "client/settings/contexts.h"
 
 namespace {
 
 std::string Variable(const char* name) {
   const char* value = getenv(name);
   return value == nullptr ? "" : value;
+}
+
+std::optional<std::string> VariableIfSet(const char* name) {
+  const char* value = getenv(name);
+  if (value == nullptr) return std::nullopt;
+  return value;
 }
 
 // Occupies standard descriptors that the caller left closed: otherwise the next socket would take
@@ -25,6 +36,16 @@ void OccupyStandardDescriptors() {
     // open() takes the lowest free descriptor, which is this one.
     if (fcntl(descriptor, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
   }
+}
+
+constexpr size_t kMostConfigBytes = 1 << 20;
+
+// Only a file that the user named must be readable: $HOME may be another user's.
+absl::StatusOr<std::string> ReadConfig(const std::string& path, bool named) {
+  if (access(path.c_str(), R_OK) != 0 && (!named || errno == ENOENT)) {
+    return absl::NotFoundError(path);
+  }
+  return vmeventd::ReadSmallFile(path, kMostConfigBytes);
 }
 
 // A path that the user may not examine counts as existing: members of its group may use it.
@@ -45,11 +66,19 @@ int main(int argc, char** argv) {
   context.tls_variables = {Variable("VMEVENTS_TLS_CA"), Variable("VMEVENTS_TLS_CERT"),
                            Variable("VMEVENTS_TLS_KEY"), Variable("VMEVENTS_TLS_SERVER_NAME")};
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
+  context.config_path = vmeventd::client::ConfigPath(Variable("VMEVENTS_CONFIG"),
+                                                     Variable("XDG_CONFIG_HOME"), Variable("HOME"));
+  context.read_config = [named = !Variable("VMEVENTS_CONFIG").empty()](const std::string& path) {
+    return ReadConfig(path, named);
+  };
   context.uid = geteuid();
   context.may_exist = MayExist;
   context.now = absl::Now();
   context.zone = absl::LocalTimeZone();
-  const bool color_allowed = Variable("NO_COLOR").empty() && Variable("TERM") != "dumb";
+  vmeventd::client::Terminal terminal;
+  terminal.color_allowed = Variable("NO_COLOR").empty() && Variable("TERM") != "dumb";
+  terminal.own_pager = VariableIfSet("VMEVENTS_PAGER");
+  terminal.common_pager = VariableIfSet("PAGER");
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
-  return static_cast<int>(vmeventd::client::Run(arguments, context, color_allowed));
+  return static_cast<int>(vmeventd::client::Run(arguments, context, terminal));
 }

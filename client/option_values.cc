@@ -91,12 +91,18 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
 
 absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
                                             const std::vector<std::string>& types,
-                                            const std::vector<std::string>& classes) {
+                                            const std::vector<std::string>& classes,
+                                            const std::vector<std::string>& sources) {
   v1::EventFilter filter;
   for (const std::string& glob : globs) {
     const absl::Status text = CheckText("--vm", glob);
     if (!text.ok()) return text;
     filter.add_vm_names(glob);
+  }
+  for (const std::string& source : sources) {
+    const absl::Status text = CheckText("--source", source);
+    if (!text.ok()) return text;
+    filter.add_sources(source);
   }
   absl::Status status = ForEachName("--type", types, ParseEventType,
                                     [&filter](v1::EventType type) { filter.add_types(type); });

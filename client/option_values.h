@@ -29,10 +29,12 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
                                                           absl::string_view text, absl::Time now,
                                                           absl::TimeZone zone);
 
-// --vm, --type and --class. A text may list several types or classes, separated by commas.
+// --vm, --type, --class and --source. A text may list several types or classes, separated by
+// commas.
 absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
                                             const std::vector<std::string>& types,
-                                            const std::vector<std::string>& classes);
+                                            const std::vector<std::string>& classes,
+                                            const std::vector<std::string>& sources);
 
 absl::StatusOr<std::vector<v1::VmState>> ParseStates(const std::vector<std::string>& states);
 

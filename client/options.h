@@ -1,28 +1,59 @@
 #ifndef VMEVENTD_CLIENT_OPTIONS_H_
 #define VMEVENTD_CLIENT_OPTIONS_H_
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
+#include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
+#include "client/consume/command_runner.h"
+#include "client/settings/contexts.h"
 
 namespace vmeventd::client {
 
-enum class OutputFormat { kTable, kJson };
+enum class OutputFormat { kTable, kWide, kJson, kYaml, kName };
 enum class ColorMode { kAuto, kAlways, kNever };
+
+// `watch` and `events -f`.
+struct FollowCommand {
+  WatchCommand watch;
+  std::optional<uint64_t> last;  // begins with the newest so many events instead
+  std::string cursor_file;       // empty: none
+  std::string exec;              // for /bin/sh; empty: prints the events
+  OnFailure on_failure = OnFailure::kStop;
+};
+
+// `context list`.
+struct ContextListCommand {
+  Contexts contexts;
+};
+
+// `context use`.
+struct ContextUseCommand {
+  std::string path;     // of the configuration file
+  std::string content;  // its new content
+};
 
 // The parsed and checked command line.
 struct CommandLine {
-  ServerAddress server;
+  std::vector<ServerAddress> servers;  // more than one only for a command that merges them
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;
-  std::variant<WatchCommand, EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand,
+  absl::TimeZone zone;
+  bool headings = true;
+  bool pager = true;  // on a terminal, for long lists
+  const ServerAddress& server() const { return servers.front(); }
+  std::variant<FollowCommand, ContextListCommand, ContextUseCommand, TopCommand, TimelineCommand,
+               EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
                WithdrawIntentCommand, InfoCommand, HealthCommand>
       command;
 };
@@ -40,13 +71,16 @@ struct OptionContext {
   TlsOptions tls_variables;     // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
   unsigned uid = 0;
+  std::string config_path;  // of the configuration file; empty: there is none
+  // Reads the configuration file. NOT_FOUND: it does not exist.
+  std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
   // Whether a path exists, or may exist: see DefaultServerAddress().
   std::function<bool(const std::string& path)> may_exist;
   absl::Time now;
   absl::TimeZone zone;
 };
 
-// `arguments` without the program's name. Pure.
+// `arguments` without the program's name. Pure, but for the context's functions.
 std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
                                                      const OptionContext& context);
 

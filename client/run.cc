@@ -2,21 +2,39 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <system_error>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "client/commands/merged_lists.h"
+#include "client/commands/merged_watch.h"
+#include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/resolver.h"
 #include "client/connect/stop_source.h"
+#include "client/consume/command_runner.h"
+#include "client/consume/cursor_file.h"
+#include "client/consume/node_sink.h"
+#include "client/output/atomic_file.h"
 #include "client/output/format_json.h"
+#include "client/output/format_names.h"
 #include "client/output/format_table.h"
+#include "client/output/format_yaml.h"
 #include "client/output/output.h"
+#include "client/output/terminal_text.h"
 #include "client/stop_signals.h"
+#include "client/terminal/pager.h"
 
 namespace vmeventd::client {
 namespace {
@@ -26,63 +44,328 @@ void PrintNote(const std::string& sentence) {
   std::cerr << "vmevents: " + sentence + "\n" << std::flush;
 }
 
-std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const OptionContext& context,
-                                         bool color_allowed) {
-  if (line.format == OutputFormat::kJson) return std::make_unique<JsonFormatter>();
-  const bool color =
-      line.color == ColorMode::kAlways ||
-      (line.color == ColorMode::kAuto && color_allowed && isatty(STDOUT_FILENO) == 1);
-  return std::make_unique<TableFormatter>(color, context.zone);
+// Keeps sentences until the pager, which would hide them, has ended. Any thread.
+class LateNotes {
+ public:
+  void Add(const std::string& sentence) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    sentences_.push_back(sentence);
+  }
+  void Print() {
+    for (const std::string& sentence : sentences_) PrintNote(sentence);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> sentences_;
+};
+
+bool HasColor(const CommandLine& line, const Terminal& terminal) {
+  return line.color == ColorMode::kAlways ||
+         (line.color == ColorMode::kAuto && terminal.color_allowed && isatty(STDOUT_FILENO) == 1);
 }
 
-ExitCode RunWatch(WatchCommand command, const ServerAddress& address, Formatter* formatter,
-                  Output* output) {
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
-  if (!signals.ok()) {
-    PrintNote(std::string(signals.status().message()));
-    return ExitCode::kFailed;
+std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal& terminal) {
+  switch (line.format) {
+    case OutputFormat::kJson:
+      return std::make_unique<JsonFormatter>();
+    case OutputFormat::kYaml:
+      return std::make_unique<YamlFormatter>();
+    case OutputFormat::kName:
+      return std::make_unique<NameFormatter>();
+    case OutputFormat::kTable:
+    case OutputFormat::kWide:
+      break;
   }
-  WatchLoop::Environment environment;
-  environment.address = address;
-  environment.formatter = formatter;
-  environment.output = output;
-  environment.stop = &stop;
-  environment.note = PrintNote;
-  environment.resolve = StoppableResolver(ResolveHost, stop.token());
-  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  return WatchLoop(std::move(command), std::move(environment)).Run();
+  const bool on_terminal = isatty(STDOUT_FILENO) == 1;
+  TableStyle style;
+  style.color = HasColor(line, terminal);
+  style.zone = line.zone;
+  style.headings = line.headings;
+  style.nodes = line.servers.size() > 1;
+  for (const ServerAddress& server : line.servers) {
+    style.node_width =
+        std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
+  }
+  style.wide = line.format == OutputFormat::kWide;
+  style.width = SizeOfTerminal(STDOUT_FILENO).columns;
+  // Programs that read the table want every date.
+  if (on_terminal) style.now = absl::Now;
+  return std::make_unique<TableFormatter>(std::move(style));
 }
 
-ExitCode RunLine(CommandLine line, Formatter* formatter) {
-  DescriptorOutput output(STDOUT_FILENO);
-  if (auto* watch = std::get_if<WatchCommand>(&line.command)) {
-    return RunWatch(std::move(*watch), line.server, formatter, &output);
-  }
-  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(line.server, ResolveHost);
-  if (!connected.ok()) {
-    const Failure failure = ExplainBadFiles(connected.status());
-    PrintNote(failure.sentence);
-    return failure.code;
-  }
+ExitCode Fail(const Failure& failure) {
+  PrintNote(failure.sentence);
+  return failure.code;
+}
+
+ExitCode Fail(const absl::Status& status) {
+  return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
+}
+
+// Runs `ask` with a connection to the server.
+template <typename Ask>
+std::optional<Failure> WithServer(const ServerAddress& server, Formatter* formatter, Output* output,
+                                  const Ask& ask) {
+  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
+  if (!connected.ok()) return ExplainBadFiles(connected.status());
   if (connected->ambiguous) {
-    PrintNote(absl::StrCat(line.server.host, " has several addresses, which may be several ",
+    PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
                            "nodes: asking ", ToText(connected->address), " only"));
   }
   const auto stub = v1::VmEventService::NewStub(connected->channel);
   const auto health = grpc::health::v1::Health::NewStub(connected->channel);
-  const CommandContext context = {connected->address, stub.get(), health.get(), formatter, &output};
-  const auto run = [&context](const auto& command) -> std::optional<Failure> {
-    if constexpr (std::is_same_v<std::decay_t<decltype(command)>, WatchCommand>) {
-      return std::nullopt;  // done above
-    } else {
-      return RunCommand(command, context);
+  CommandContext context;
+  context.address = connected->address;
+  context.stub = stub.get();
+  context.health = health.get();
+  context.formatter = formatter;
+  context.output = output;
+  return ask(context);
+}
+
+std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const std::string& server,
+                                            Formatter* formatter, Output* output,
+                                            StopSource* stop) {
+  if (command.exec.empty()) return std::make_unique<Printer>(formatter, output);
+  CommandRunner::Environment environment;
+  environment.command = command.exec;
+  environment.on_failure = command.on_failure;
+  environment.node = server;
+  environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
+  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  environment.note = PrintNote;
+  return std::make_unique<CommandRunner>(std::move(environment));
+}
+
+std::optional<Failure> StartAtLast(const ServerAddress& server, uint64_t last,
+                                   WatchCommand* command) {
+  std::optional<absl::Time> since;
+  if (const auto* from = std::get_if<FromTime>(&command->start)) since = from->time;
+  return WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
+    return FindStartOfLast(command->filter, since, last, context, &command->start);
+  });
+}
+
+// Opens the cursor file, if there is one.
+absl::StatusOr<std::unique_ptr<CursorFile>> OpenCursor(const FollowCommand& command,
+                                                       const std::vector<ServerAddress>& servers) {
+  if (command.cursor_file.empty()) return nullptr;
+  std::vector<std::string> names;
+  for (const ServerAddress& server : servers) names.push_back(ToText(server));
+  return CursorFile::Open(command.cursor_file, names);
+}
+
+// Where the watch of one server begins.
+std::optional<Failure> SetStart(const FollowCommand& command, const ServerAddress& server,
+                                const CursorFile* cursor, WatchCommand* watch) {
+  const std::optional<WatchPosition> position =
+      cursor == nullptr ? std::nullopt : cursor->Find(ToText(server));
+  if (position) {
+    watch->start = FromSequence{position->sequence, position->journal_id};
+  } else if (command.last) {
+    return StartAtLast(server, *command.last, watch);
+  }
+  return std::nullopt;
+}
+
+ExitCode FollowOne(const FollowCommand& command, const ServerAddress& server, CursorFile* cursor,
+                   EventConsumer* consumer, StopSource* stop) {
+  WatchCommand watch = command.watch;
+  if (const auto failure = SetStart(command, server, cursor, &watch)) return Fail(*failure);
+  NodeSink sink(consumer, cursor, ToText(server));
+  WatchLoop::Environment environment;
+  environment.address = server;
+  environment.sink = &sink;
+  environment.stop = stop;
+  environment.note = PrintNote;
+  environment.resolve = StoppableResolver(ResolveHost, stop->token());
+  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  return WatchLoop(std::move(watch), std::move(environment)).Run();
+}
+
+ExitCode FollowSeveral(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+                       CursorFile* cursor, EventConsumer* consumer, StopSource* stop) {
+  std::vector<WatchedNode> nodes;
+  for (const ServerAddress& server : servers) {
+    WatchedNode node = {NodeName(server), ToText(server), command.watch, server};
+    // The merged watch counts; and no node that is down holds up the others.
+    node.command.count.reset();
+    node.command.wait = node.command.resume;
+    if (const auto failure = SetStart(command, server, cursor, &node.command)) {
+      PrintNote(failure->sentence);
+      node.command.start = FromNow{};  // its history is not worth more than that of the others
     }
+    nodes.push_back(std::move(node));
+  }
+  MergedWatch::Environment environment;
+  environment.consumer = consumer;
+  environment.cursor = cursor;
+  environment.stop = stop;
+  environment.note = PrintNote;
+  return MergedWatch(std::move(nodes), command.watch.count, std::move(environment)).Run();
+}
+
+ExitCode RunFollow(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+                   Formatter* formatter) {
+  StopSource stop;
+  // Before anything that may start a thread.
+  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
+  if (!signals.ok()) return Fail(signals.status());
+  const auto cursor = OpenCursor(command, servers);
+  if (!cursor.ok()) return Fail(cursor.status());
+  DescriptorOutput output(STDOUT_FILENO);
+  const auto consumer = MakeConsumer(command, NodeName(servers[0]), formatter, &output, &stop);
+  return servers.size() == 1
+             ? FollowOne(command, servers[0], cursor->get(), consumer.get(), &stop)
+             : FollowSeveral(command, servers, cursor->get(), consumer.get(), &stop);
+}
+
+// A command that merges the answers of several servers.
+template <typename Command>
+ExitCode RunSeveral(const Command& command, const std::vector<ServerAddress>& servers,
+                    Formatter* formatter, Output* output, LateNotes* notes) {
+  std::vector<AskedNode> nodes;
+  for (const ServerAddress& server : servers) {
+    nodes.push_back({NodeName(server), [&server](const auto& ask) {
+                       return WithServer(server, nullptr, nullptr, ask);
+                     }});
+  }
+  return RunMerged(command, nodes,
+                   {formatter, output, [notes](const std::string& note) { notes->Add(note); }});
+}
+
+// The name, the servers, and "*" for the current one.
+absl::StatusOr<std::string> FormatContexts(const Contexts& contexts, const CommandLine& line) {
+  ColumnLayout layout({{"CURRENT"}, {"NAME"}, {"SERVERS"}}, Painter(false));
+  std::vector<std::vector<Cell>> rows;
+  std::string text;
+  for (const Context& context : contexts.list) {
+    const bool current = context.name == contexts.current;
+    if (line.format == OutputFormat::kName) {
+      absl::StrAppend(&text, EscapeForTerminal(context.name), "\n");
+      continue;
+    }
+    rows.push_back({{current ? "*" : ""},
+                    {EscapeForTerminal(context.name)},
+                    {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
+    layout.Fit(rows.back());
+  }
+  if (line.format == OutputFormat::kName) return text;
+  if (line.format == OutputFormat::kJson || line.format == OutputFormat::kYaml) {
+    return absl::InvalidArgumentError("context list: has no such form; use -o table or name");
+  }
+  if (line.headings) text = layout.Heading();
+  for (const std::vector<Cell>& row : rows) text += layout.Line(row);
+  return text;
+}
+
+std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line) {
+  const absl::StatusOr<std::string> text = FormatContexts(contexts, line);
+  if (!text.ok()) return Failure{ExitCode::kUsage, std::string(text.status().message())};
+  return FromPrint(DescriptorOutput(STDOUT_FILENO).Write(*text));
+}
+
+// Writes through links, which people use for such files.
+std::optional<Failure> UseContext(const ContextUseCommand& command) {
+  std::error_code ignored;
+  const std::string path = std::filesystem::weakly_canonical(command.path, ignored);
+  const absl::Status written =
+      WriteFileAtomically(path.empty() ? command.path : path, command.content);
+  return FromPrint(written);
+}
+
+// The pager for a command with a long answer, if there is a terminal and a pager.
+std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& terminal) {
+  const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
+                     std::holds_alternative<VmsCommand>(line.command) ||
+                     std::holds_alternative<TimelineCommand>(line.command);
+  if (!lists || !line.pager || isatty(STDOUT_FILENO) == 0) return nullptr;
+  const std::string command = ChoosePager(terminal.own_pager, terminal.common_pager, IsInPath);
+  return command.empty() ? nullptr : Pager::Start(command);
+}
+
+ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Terminal& terminal,
+                  Output* output) {
+  StopSource stop;
+  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
+  if (!signals.ok()) return Fail(signals.status());
+  TopEnvironment environment;
+  environment.live = isatty(STDOUT_FILENO) == 1;
+  environment.style = [&] {
+    TopStyle style;
+    style.color = HasColor(line, terminal);
+    style.zone = line.zone;
+    const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
+    if (size.columns > 0) style.width = size.columns;
+    // The last line stays free: a newline there would scroll.
+    if (size.rows > 1) style.height = size.rows - 1;
+    return style;
   };
-  const std::optional<Failure> failure = std::visit(run, line.command);
-  if (!failure) return ExitCode::kOk;
-  PrintNote(failure->sentence);
-  return failure->code;
+  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
+  const auto failure = WithServer(
+      line.server(), nullptr, output,
+      [&](const CommandContext& context) { return RunTop(command, context, environment); });
+  return failure ? Fail(*failure) : ExitCode::kOk;
+}
+
+std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const CommandLine& line,
+                                     const Terminal& terminal, Formatter* formatter,
+                                     Output* output) {
+  return WithServer(line.server(), formatter, output, [&](const CommandContext& context) {
+    const bool for_people =
+        line.format == OutputFormat::kTable || line.format == OutputFormat::kWide;
+    if (!for_people) return RunCommand(EventsOf(command), context);
+    TimelineStyle style;
+    style.color = HasColor(line, terminal);
+    style.zone = line.zone;
+    const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
+    if (columns > 0) style.width = columns;
+    return RunTimeline(command, context, style, absl::Now());
+  });
+}
+
+ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatter* formatter,
+                      Output* output, LateNotes* notes) {
+  const auto run = [&](const auto& command) -> ExitCode {
+    using Command = std::decay_t<decltype(command)>;
+    std::optional<Failure> failure;
+    if constexpr (std::is_same_v<Command, FollowCommand>) {
+      return RunFollow(command, line.servers, formatter);
+    } else if constexpr (std::is_same_v<Command, TopCommand>) {
+      return RunTopOf(command, line, terminal, output);
+    } else if constexpr (std::is_same_v<Command, TimelineCommand>) {
+      failure = RunTimelineOf(command, line, terminal, formatter, output);
+    } else if constexpr (std::is_same_v<Command, ContextListCommand>) {
+      failure = ListContexts(command.contexts, line);
+    } else if constexpr (std::is_same_v<Command, ContextUseCommand>) {
+      failure = UseContext(command);
+    } else {
+      if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand>) {
+        if (line.servers.size() > 1) {
+          return RunSeveral(command, line.servers, formatter, output, notes);
+        }
+      }
+      failure = WithServer(
+          line.server(), formatter, output,
+          [&command](const CommandContext& context) { return RunCommand(command, context); });
+    }
+    if (!failure) return ExitCode::kOk;
+    notes->Add(failure->sentence);
+    return failure->code;
+  };
+  return std::visit(run, line.command);
+}
+
+ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
+  const auto formatter = MakeFormatter(line, terminal);
+  LateNotes notes;
+  std::unique_ptr<Pager> pager = MakePager(line, terminal);
+  DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
+  const ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
+  pager.reset();
+  notes.Print();
+  return code;
 }
 
 ExitCode PrintAnswer(const Answered& answered) {
@@ -90,19 +373,16 @@ ExitCode PrintAnswer(const Answered& answered) {
   DescriptorOutput output(STDOUT_FILENO);
   const absl::Status written = output.Write(answered.out);
   if (written.ok() || absl::IsCancelled(written)) return answered.code;
-  PrintNote(std::string(written.message()));
-  return ExitCode::kFailed;
+  return Fail(written);
 }
 
 }  // namespace
 
 ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context,
-             bool color_allowed) {
+             const Terminal& terminal) {
   auto parsed = ParseCommandLine(arguments, context);
   if (const auto* answered = std::get_if<Answered>(&parsed)) return PrintAnswer(*answered);
-  CommandLine& line = std::get<CommandLine>(parsed);
-  const auto formatter = MakeFormatter(line, context, color_allowed);
-  return RunLine(std::move(line), formatter.get());
+  return RunLine(std::get<CommandLine>(parsed), terminal);
 }
 
 }  // namespace vmeventd::client

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_CLIENT_RUN_H_
 #define VMEVENTD_CLIENT_RUN_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,12 +10,18 @@
 
 namespace vmeventd::client {
 
+// What the environment says of terminals.
+struct Terminal {
+  bool color_allowed = false;               // colour, on a terminal
+  std::optional<std::string> own_pager;     // $VMEVENTS_PAGER
+  std::optional<std::string> common_pager;  // $PAGER
+};
+
 // The whole program behind main(): parses the arguments, runs the command, prints to standard
-// output and error. `color_allowed`: the environment permits colour on a terminal. The caller must
-// ignore SIGPIPE, and call this before any thread starts, because `watch` blocks the signals that
-// end it.
+// output and error. The caller must ignore SIGPIPE, and call this before any thread starts, because
+// `watch` blocks the signals that end it.
 ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context,
-             bool color_allowed);
+             const Terminal& terminal);
 
 }  // namespace vmeventd::client
 

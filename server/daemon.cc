@@ -20,6 +20,7 @@
 #include "server/host/service_manager.h"
 #include "server/host/stop_deadline.h"
 #include "spdlog/spdlog.h"
+#include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {
 namespace {
@@ -42,6 +43,7 @@ std::string NodeIdOrNone(const std::string& state_dir) {
 WatcherOptions ToWatcherOptions(const Config& config, int vm_descriptors) {
   WatcherOptions options;
   options.watches = config.watches;
+  options.libvirts = config.libvirts;
   options.process_tracking = config.process_tracking;
   options.session.powerdown_window = config.powerdown_window;
   options.session.shutdown_files = config.shutdown_files;
@@ -72,13 +74,17 @@ void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
   const auto directory = [](std::string* out, const WatchSpec& watch) {
     absl::StrAppend(out, watch.directory, ":", watch.pattern());
   };
+  const auto uri = [](std::string* out, const LibvirtSpec& libvirt) {
+    absl::StrAppend(out, ", libvirt ", libvirt.ToFlag());
+  };
   const auto address = [](std::string* out, const ListenAddress& listen) {
     absl::StrAppend(out, listen.ToString());
   };
   spdlog::info(
-      "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
+      "vmeventd {} started, pid {}; watching {}{}; listening on {}; state directory {}; journal {}",
       kVersion, getpid(), absl::StrJoin(config.watches, ", ", directory),
-      absl::StrJoin(addresses, ", ", address), config.state_dir, journal_id);
+      absl::StrJoin(config.libvirts, "", uri), absl::StrJoin(addresses, ", ", address),
+      config.state_dir, journal_id);
 }
 
 // Ends the process where a stop takes longer than it may.
@@ -96,6 +102,12 @@ void GiveUpStop(const StopDeadline::Step& hangs) {
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
                                                        const LogMeters* log) {
+  std::shared_ptr<LibvirtApi> libvirt;
+  if (!config.libvirts.empty()) {
+    absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
+    if (!loaded.ok()) return loaded.status();
+    libvirt = *std::move(loaded);
+  }
   absl::Status status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
@@ -113,11 +125,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   const DescriptorShares descriptors =
       ShareDescriptors(RaiseDescriptorLimit(), WantedConnections(config));
   WatcherOptions watcher_options = ToWatcherOptions(config, descriptors.vms);
+  watcher_options.libvirt_api = std::move(libvirt);
   for (const JournalSession& session : recovered->sessions) {
     watcher_options.saved_runs.push_back(session.payload);
   }
 
-  const bool tell_runs_again = recovered->replaced;
+  const bool publish_runs_again = recovered->replaced;
   std::unique_ptr<Daemon> daemon(
       new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(recovered)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
@@ -125,7 +138,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
   daemon->backend_.SetWatcher(daemon->watcher_.get());
-  if (tell_runs_again) daemon->watcher_->TellRunsAgain();
+  if (publish_runs_again) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, log); !status.ok()) return status;
@@ -191,7 +204,7 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
       journal_(ToJournalOptions(config), std::move(recovered.journal), std::move(recovered.mark)),
       pump_(&queue_, &live_state_, &journal_, clock,
             {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
-             [this] { watcher_->TellRunsAgain(); }}),
+             [this] { watcher_->PublishRunsAgain(); }}),
       queries_(&live_state_),
       backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
                &live_state_, &queries_, &read_queue_, &hub_, &refusals_) {
@@ -371,7 +384,7 @@ void Daemon::Stop() {
   server_.reset();
   if (!journal_.writable()) {
     spdlog::error(
-        "events that were told as not durable are lost: the journal is still not writable");
+        "events that were published as not durable are lost: the journal is still not writable");
   }
   spdlog::info("stopped at sequence {}", live_state_.range().newest);
 }

@@ -29,7 +29,7 @@
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
 #include "watcher/loop/event_queue.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 

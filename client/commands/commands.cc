@@ -22,18 +22,12 @@ absl::Status Print(const CommandContext& context, const absl::StatusOr<std::stri
   return text.ok() ? context.output->Write(*text) : text.status();
 }
 
-// What a failed Print() means for the command.
-std::optional<Failure> FromPrint(const absl::Status& status) {
-  if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
-  return Failure{ExitCode::kFailed, std::string(status.message())};
-}
-
 v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   v1::ListEventsRequest request;
   *request.mutable_filter() = command.filter;
   if (command.since) *request.mutable_start_time() = ToProto(*command.since);
   if (command.until) *request.mutable_end_time() = ToProto(*command.until);
-  request.set_newest_first(command.newest_first);
+  request.set_newest_first(command.newest_first || command.last.has_value());
   return request;
 }
 
@@ -76,40 +70,113 @@ Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
 
 }  // namespace
 
-std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context) {
+std::optional<Failure> FromPrint(const absl::Status& status) {
+  if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
+  return Failure{ExitCode::kFailed, std::string(status.message())};
+}
+
+std::optional<Failure> ReadEvents(const EventsCommand& command, const CommandContext& context,
+                                  const std::function<bool(Formatter::Events* page)>& take) {
   v1::ListEventsRequest request = MakeRequest(command);
-  absl::Status printed = Print(context, context.formatter->EventHeading());
-  uint64_t left = command.limit.value_or(UINT64_MAX);
-  while (printed.ok()) {
+  uint64_t left = command.last.value_or(command.limit.value_or(UINT64_MAX));
+  while (true) {
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
     v1::ListEventsResponse page;
     const grpc::Status status = ListPage(context, request, &page);
     if (!status.ok()) return ExplainFailure(context.address, status);
-    printed = Print(context, context.formatter->FormatEvents(page.events()));
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
-    if (left == 0 || page.next_page_token().empty()) break;
+    if (!take(page.mutable_events())) return std::nullopt;
+    if (left == 0 || page.next_page_token().empty()) return std::nullopt;
     request.set_page_token(page.next_page_token());
   }
-  return FromPrint(printed);
 }
 
-std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context) {
+namespace {
+
+// All events of a command with `last`, the newest first.
+std::optional<Failure> ReadLast(const EventsCommand& command, const CommandContext& context,
+                                Formatter::Events* events) {
+  return ReadEvents(command, context, [events](Formatter::Events* page) {
+    for (v1::Event& event : *page) events->Add()->Swap(&event);
+    return true;
+  });
+}
+
+}  // namespace
+
+std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context) {
+  absl::Status printed;
+  if (command.last) {
+    Formatter::Events events;
+    if (auto failure = ReadLast(command, context, &events)) return failure;
+    if (!command.newest_first) std::reverse(events.pointer_begin(), events.pointer_end());
+    printed = Print(context, context.formatter->EventHeading());
+    if (printed.ok()) printed = Print(context, context.formatter->FormatEvents(events, {}));
+    return FromPrint(printed);
+  }
+  printed = Print(context, context.formatter->EventHeading());
+  if (!printed.ok()) return FromPrint(printed);
+  std::optional<Failure> failure = ReadEvents(command, context, [&](Formatter::Events* page) {
+    printed = Print(context, context.formatter->FormatEvents(*page, {}));
+    return printed.ok();
+  });
+  return failure ? failure : FromPrint(printed);
+}
+
+std::optional<Failure> FindStartOfLast(const v1::EventFilter& filter,
+                                       std::optional<absl::Time> since, uint64_t last,
+                                       const CommandContext& context, WatchStart* start) {
+  EventsCommand command;
+  command.filter = filter;
+  command.since = since;
+  command.last = last;
+  Formatter::Events events;
+  if (auto failure = ReadLast(command, context, &events)) return failure;
+  if (static_cast<uint64_t>(events.size()) == last) {
+    *start = FromSequence{events.rbegin()->sequence() - 1, ""};
+  } else if (since) {
+    *start = FromTime{*since};
+  } else {
+    *start = FromOldest{};
+  }
+  return std::nullopt;
+}
+
+std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& context,
+                               Formatter::Vms* vms) {
   v1::ListVmsRequest request;
   for (const std::string& name : command.names) request.add_vm_names(name);
+  for (const std::string& source : command.sources) request.add_sources(source);
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
-  // Reads all pages before it prints, so that the table's columns fit every row.
-  google::protobuf::RepeatedPtrField<v1::Vm> vms;
   do {
     grpc::ClientContext call;
     SetRequestDeadline(&call);
     v1::ListVmsResponse page;
     const grpc::Status status = context.stub->ListVms(&call, request, &page);
     if (!status.ok()) return ExplainFailure(context.address, status);
-    for (v1::Vm& vm : *page.mutable_vms()) *vms.Add() = std::move(vm);
+    for (v1::Vm& vm : *page.mutable_vms()) *vms->Add() = std::move(vm);
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
-  return FromPrint(Print(context, context.formatter->FormatVms(vms)));
+  return std::nullopt;
+}
+
+std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context) {
+  // Reads all pages before it prints, so that the table's columns fit every row.
+  Formatter::Vms vms;
+  if (auto failure = ReadVms(command, context, &vms)) return failure;
+  return FromPrint(Print(context, context.formatter->FormatVms(vms, {})));
+}
+
+std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
+                                  const CommandContext& context) {
+  Formatter::Vms vms;
+  if (auto failure = ReadVms({}, context, &vms)) return failure;
+  Formatter::Vms with_intent;
+  for (v1::Vm& vm : vms) {
+    if (vm.has_intent()) with_intent.Add()->Swap(&vm);
+  }
+  return FromPrint(Print(context, context.formatter->FormatIntents(with_intent)));
 }
 
 std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context) {
@@ -127,6 +194,38 @@ std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext
   return FromPrint(Print(context, context.formatter->FormatVm(response.vm())));
 }
 
+namespace {
+
+// Names the intent that is in the way, its end, and the command that removes it.
+Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandContext& context,
+                          const grpc::Status& status) {
+  v1::GetVmRequest request;
+  request.set_name(command.name);
+  request.set_run_id(command.run_id);
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  v1::GetVmResponse response;
+  const bool known =
+      context.stub->GetVm(&call, request, &response).ok() && response.vm().has_intent();
+  if (!known) {
+    return {ExitCode::kFailed, absl::StrCat(EscapeForTerminal(status.error_message()),
+                                            "; `vmevents intent list` shows it")};
+  }
+  const v1::Intent& intent = response.vm().intent();
+  const std::string until =
+      intent.has_expire_time()
+          ? absl::StrCat(" until ", Rfc3339Text(FromProto(intent.expire_time())))
+          : "";
+  return {ExitCode::kFailed,
+          absl::StrCat("\"", EscapeForTerminal(command.name), "\" has an open intent of ",
+                       EscapeForTerminal(intent.actor()), until, ": ",
+                       EscapeForTerminal(intent.reason()),
+                       "; keep it, or withdraw it first: vmevents intent withdraw ",
+                       EscapeForTerminal(intent.intent_id()))};
+}
+
+}  // namespace
+
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context) {
   v1::DeclareIntentRequest request;
@@ -140,10 +239,7 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   v1::DeclareIntentResponse response;
   const grpc::Status status = context.stub->DeclareIntent(&call, request, &response);
   if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
-    return Failure{ExitCode::kFailed,
-                   absl::StrCat(EscapeForTerminal(status.error_message()),
-                                "; keep it, or withdraw it first with `vmevents intent withdraw "
-                                "INTENT_ID`")};
+    return ExplainOpenIntent(command, context, status);
   }
   if (!status.ok()) {
     return ExplainVmFailure(command.name, command.run_id, "runs, as known", "vmevents vms", context,

@@ -9,6 +9,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/commands/watch_cursor.h"
 #include "client/connect/backoff.h"
 #include "client/connect/rpc_failure.h"
 #include "client/connect/server_address.h"
@@ -29,10 +30,12 @@ struct EventsCommand {
   std::optional<absl::Time> until;
   bool newest_first = false;
   std::optional<uint64_t> limit;  // at least 1
+  std::optional<uint64_t> last;   // only the newest so many; at least 1, kept in memory
 };
 
 struct VmsCommand {
-  std::vector<std::string> names;  // globs
+  std::vector<std::string> names;    // globs
+  std::vector<std::string> sources;  // likewise
   std::vector<v1::VmState> states;
   bool include_stopped = false;
 };
@@ -50,6 +53,8 @@ struct DeclareIntentCommand {
   std::string reason;
   std::optional<absl::Duration> ttl;
 };
+
+struct IntentsCommand {};
 
 struct WithdrawIntentCommand {
   std::string intent_id;
@@ -81,10 +86,29 @@ std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContex
 std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context);
+std::optional<Failure> RunCommand(const IntentsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
+
+// Calls `take` with each page of the command's events until there are no more or `take` returns
+// false. With `last` the newest come first. The caller prints them.
+std::optional<Failure> ReadEvents(const EventsCommand& command, const CommandContext& context,
+                                  const std::function<bool(Formatter::Events* page)>& take);
+
+// Appends the VMs. The caller prints them.
+std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& context,
+                               Formatter::Vms* vms);
+
+// What a failed output means for a command: nothing if its reader has gone.
+std::optional<Failure> FromPrint(const absl::Status& status);
+
+// Sets `start` to where a watch begins so that it first delivers the newest `last` events of the
+// filter, of those at or after `since` if that is set.
+std::optional<Failure> FindStartOfLast(const v1::EventFilter& filter,
+                                       std::optional<absl::Time> since, uint64_t last,
+                                       const CommandContext& context, WatchStart* start);
 
 }  // namespace vmeventd::client
 

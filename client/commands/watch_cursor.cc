@@ -19,7 +19,7 @@ uint64_t Fingerprint(const v1::Event& event) {
 
 WatchCursor::WatchCursor(WatchStart start) : start_(std::move(start)) {
   if (const auto* from = std::get_if<FromSequence>(&start_)) {
-    position_ = Position{from->sequence, from->journal_id};
+    position_ = WatchPosition{from->sequence, from->journal_id};
   }
 }
 
@@ -93,7 +93,7 @@ bool WatchCursor::OnProgress(const v1::Progress& progress) {
   if (AwaitsSnapshot()) return true;
   if (!position_) {
     // Events that arrived before the first Progress count as well.
-    position_ = Position{0, progress.journal_id()};
+    position_ = WatchPosition{0, progress.journal_id()};
     Move(std::max(progress.sequence(), last_event_.value_or(0)));
     return true;
   }
@@ -102,13 +102,13 @@ bool WatchCursor::OnProgress(const v1::Progress& progress) {
     return true;
   }
   Forget();
-  position_ = Position{progress.sequence(), progress.journal_id()};
+  position_ = WatchPosition{progress.sequence(), progress.journal_id()};
   return false;
 }
 
 void WatchCursor::OnSnapshotDone(const v1::Progress& progress) {
   if (!AwaitsSnapshot()) return;
-  position_ = Position{0, progress.journal_id()};
+  position_ = WatchPosition{0, progress.journal_id()};
   Move(progress.sequence());
 }
 

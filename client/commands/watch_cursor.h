@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "absl/time/time.h"
+#include "client/consume/watch_sink.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -77,11 +78,7 @@ class WatchCursor {
 
   // The last sequence known to be complete and durable, in the journal that it belongs to; none
   // before the first Progress.
-  struct Position {
-    uint64_t sequence = 0;
-    std::string journal_id;
-  };
-  const std::optional<Position>& position() const { return position_; }
+  const std::optional<WatchPosition>& position() const { return position_; }
 
  private:
   // An event after the position that was shown.
@@ -96,7 +93,7 @@ class WatchCursor {
   void Forget();
 
   WatchStart start_;
-  std::optional<Position> position_;
+  std::optional<WatchPosition> position_;
   std::optional<uint64_t> last_event_;  // in the position's journal
   std::deque<Shown> shown_;             // by sequence; all after the position
   std::optional<uint64_t> held_at_;     // on this stream: just before what is not durable

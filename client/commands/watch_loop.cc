@@ -102,13 +102,11 @@ std::optional<ExitCode> WatchLoop::RunStream() {
       return ExitCode::kOk;
     case StreamEnd::kReadAgain:
       return std::nullopt;
-    case StreamEnd::kOutput:
-      if (absl::IsCancelled(output_status_)) return StoppedCode();
-      break;
-    case StreamEnd::kLocalFailure:
+    case StreamEnd::kSink:
+      if (absl::IsCancelled(sink_status_)) return StoppedCode();
       break;
   }
-  const std::string why(output_status_.message());
+  const std::string why(sink_status_.message());
   env_.note(why);
   return ExitCode::kFailed;
 }
@@ -140,6 +138,7 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::Handle(v1::WatchEventsResponse* r
   if (const auto end = HandleSnapshot(response)) return end;
   if (const auto end = HandleEvents(response)) return end;
   if (response->has_progress()) HandleProgress(response->progress());
+  if (const auto end = ReportPosition()) return end;
   if (!IsToReadAgain(*response)) return std::nullopt;
   if (cursor_->ReadAgain()) return StreamEnd::kReadAgain;
   env_.note(absl::StrCat("GAP: events may be missing: events shown as not durable are not in the ",
@@ -165,30 +164,41 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::HandleSnapshot(v1::WatchEventsRes
   cursor_->OnSnapshotDone(response->snapshot_done());
   google::protobuf::RepeatedPtrField<v1::Vm> vms;
   vms.Swap(&snapshot_);
-  return Print(env_.formatter->FormatVms(vms));
+  return Check(env_.sink->OnVms(vms));
 }
 
 std::optional<WatchLoop::StreamEnd> WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
-  // Prints the heading once the stream is established; with a snapshot, after the VMs.
+  // Opens the sink once the stream is established; with a snapshot, after the VMs.
   const bool in_snapshot = !cursor_->position() &&
                            std::holds_alternative<FromSnapshot>(command_.start) &&
                            response->events().empty();
-  if (!heading_printed_ && !in_snapshot) {
-    heading_printed_ = true;
-    if (const auto end = Print(env_.formatter->EventHeading())) return end;
+  if (!sink_open_ && !in_snapshot) {
+    sink_open_ = true;
+    if (const auto end = Check(env_.sink->OnOpen())) return end;
   }
-  google::protobuf::RepeatedPtrField<v1::Event> fresh;
+  WatchedEvents fresh;
   bool complete = false;
   for (v1::Event& event : *response->mutable_events()) {
     if (!cursor_->OnEvent(event)) continue;
-    *fresh.Add() = std::move(event);
-    complete = command_.count && printed_ + static_cast<uint64_t>(fresh.size()) >= *command_.count;
+    *fresh.events.Add() = std::move(event);
+    const std::optional<WatchPosition>& position = cursor_->position();
+    fresh.resume_after.push_back(position ? position->sequence : 0);
+    complete = command_.count &&
+               delivered_ + static_cast<uint64_t>(fresh.events.size()) >= *command_.count;
     if (complete) break;
   }
-  if (fresh.empty()) return std::nullopt;
-  if (const auto end = Print(env_.formatter->FormatEvents(fresh))) return end;
-  printed_ += static_cast<uint64_t>(fresh.size());
+  if (fresh.events.empty()) return std::nullopt;
+  if (cursor_->position()) fresh.journal_id = cursor_->position()->journal_id;
+  delivered_ += static_cast<uint64_t>(fresh.events.size());
+  if (const auto end = Check(env_.sink->OnEvents(std::move(fresh)))) return end;
   return complete ? std::optional<StreamEnd>(StreamEnd::kCountReached) : std::nullopt;
+}
+
+// A Progress, and an event that was delivered before, move the position as well.
+std::optional<WatchLoop::StreamEnd> WatchLoop::ReportPosition() {
+  if (!cursor_->position() || cursor_->position() == reported_) return std::nullopt;
+  reported_ = cursor_->position();
+  return Check(env_.sink->OnPosition(*reported_));
 }
 
 void WatchLoop::HandleProgress(const v1::Progress& progress) {
@@ -197,14 +207,10 @@ void WatchLoop::HandleProgress(const v1::Progress& progress) {
                          " has begun the new journal ", EscapeForTerminal(progress.journal_id())));
 }
 
-std::optional<WatchLoop::StreamEnd> WatchLoop::Print(const absl::StatusOr<std::string>& text) {
-  if (!text.ok()) {
-    output_status_ = text.status();
-    return StreamEnd::kLocalFailure;
-  }
-  output_status_ = env_.output->Write(*text);
-  if (!output_status_.ok()) return StreamEnd::kOutput;
-  return std::nullopt;
+std::optional<WatchLoop::StreamEnd> WatchLoop::Check(absl::Status sink_status) {
+  if (sink_status.ok()) return std::nullopt;
+  sink_status_ = std::move(sink_status);
+  return StreamEnd::kSink;
 }
 
 // Only a host needs the question which node answers: a socket's path belongs to one daemon.

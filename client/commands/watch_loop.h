@@ -19,8 +19,7 @@
 #include "client/connect/server_address.h"
 #include "client/connect/silence_guard.h"
 #include "client/connect/stop_source.h"
-#include "client/output/formatter.h"
-#include "client/output/output.h"
+#include "client/consume/watch_sink.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -38,16 +37,15 @@ struct WatchCommand {
   bool wait = false;              // waits for a daemon that is not there yet
 };
 
-// Prints the events of one node as they arrive, over as many streams as needed; if the address has
-// several nodes, it keeps to the first that answers. Blocks its one thread until done or stopped by
-// the StopSource.
+// Delivers the events of one node as they arrive, over as many streams as needed; if the address
+// has several nodes, it keeps to the first that answers. Blocks its one thread until done or
+// stopped by the StopSource.
 class WatchLoop {
  public:
   // The dependencies. All must outlive the loop.
   struct Environment {
     ServerAddress address;
-    Formatter* formatter = nullptr;
-    Output* output = nullptr;
+    WatchSink* sink = nullptr;
     StopSource* stop = nullptr;
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
@@ -62,14 +60,14 @@ class WatchLoop {
 
   WatchLoop(WatchCommand command, Environment environment);
 
-  // Returns when the count is reached, when stopped, or when the output's reader has gone: kOk, or
+  // Returns when the count is reached, when stopped, or when the sink ends it quietly: kOk, or
   // kInterrupted if a count was not reached. Otherwise returns the code of a failure that cannot be
   // retried, after a note about it.
   ExitCode Run();
 
  private:
   // Why the loop stopped reading a stream.
-  enum class StreamEnd { kServer, kCountReached, kOutput, kLocalFailure, kReadAgain };
+  enum class StreamEnd { kServer, kCountReached, kSink, kReadAgain };
 
   std::optional<ExitCode> RunStream();
   std::optional<ExitCode> HandleNoAnswer(const grpc::Status& status);
@@ -83,7 +81,8 @@ class WatchLoop {
   std::optional<StreamEnd> HandleEvents(v1::WatchEventsResponse* response);
   void HandleProgress(const v1::Progress& progress);
   bool IsToReadAgain(const v1::WatchEventsResponse& response);
-  std::optional<StreamEnd> Print(const absl::StatusOr<std::string>& text);
+  std::optional<StreamEnd> Check(absl::Status sink_status);
+  std::optional<StreamEnd> ReportPosition();
 
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
@@ -103,16 +102,17 @@ class WatchLoop {
   ServerAddress address_;  // of the present attempt
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
-  uint64_t printed_ = 0;
+  uint64_t delivered_ = 0;
   google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // the received part of an incomplete one
-  absl::Status output_status_;
+  absl::Status sink_status_;
+  std::optional<WatchPosition> reported_;  // the sink's latest
   Backoff backoff_;
   bool ever_established_ = false;
   bool stream_established_ = false;  // the present stream has sent something
   bool loss_noted_ = false;
   std::string last_reason_;  // last noted, since the last stream
   bool retry_at_once_ = false;
-  bool heading_printed_ = false;
+  bool sink_open_ = false;
 };
 
 }  // namespace vmeventd::client

@@ -30,9 +30,9 @@ class Backoff {
   absl::Duration next_;
 };
 
-// A number in [0, 1) for Backoff::Next. One thread.
+// A number in [0, 1) for Backoff::Next. Any thread.
 inline double RandomFraction() {
-  static absl::BitGen generator;
+  thread_local absl::BitGen generator;
   return absl::Uniform(generator, 0.0, 1.0);
 }
 

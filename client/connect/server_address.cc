@@ -113,6 +113,13 @@ std::string ToText(const ServerAddress& address) {
                       says_more ? absl::StrCat(" (", address.numeric, ")") : "");
 }
 
+std::string NodeName(const ServerAddress& address) {
+  if (address.is_unix()) return absl::StrCat("unix:", address.path);
+  if (address.port != kDefaultPort) return HostAndPort(address.host, address.port);
+  const bool ipv6 = absl::StrContains(address.host, ':');
+  return absl::StrCat(ipv6 ? "[" : "", address.host, ipv6 ? "]" : "");
+}
+
 std::string ToGrpcTarget(const ServerAddress& address) {
   // gRPC parses the target as a URI, so characters with a meaning there must be encoded.
   if (!address.is_unix()) {

@@ -50,6 +50,9 @@ ServerAddress DefaultServerAddress(
 // information.
 std::string ToText(const ServerAddress& address);
 
+// The shortest text that ParseServerAddress() reads as this address, as a node's name in a table.
+std::string NodeName(const ServerAddress& address);
+
 // The address in gRPC's form.
 std::string ToGrpcTarget(const ServerAddress& address);
 

@@ -3,20 +3,29 @@
 
 #include <string>
 
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "client/output/formatter.h"
+#include "google/protobuf/message.h"
 
 namespace vmeventd::client {
 
-// One JSON object a line: protobuf's JSON mapping with the contract's field names, enums by name,
-// 64-bit numbers as strings. Includes zero and empty fields, so that a script finds each number,
-// text and list without testing for it; omits unset messages.
+// One JSON object, without a newline: protobuf's JSON mapping with the contract's field names,
+// enums by name, 64-bit numbers as strings. Includes zero and empty fields, so that a script finds
+// each number, text and list without testing for it; omits unset messages. With a `node` the object
+// begins with a member of that name.
+absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
+                                   absl::string_view node = "");
+
+// One JSON object a line, as by ToJson().
 class JsonFormatter : public Formatter {
  public:
   std::string EventHeading() override { return ""; }
-  absl::StatusOr<std::string> FormatEvents(const Events& events) override;
-  absl::StatusOr<std::string> FormatVms(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
   absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
 };

@@ -1,5 +1,6 @@
 #include "client/output/format_table.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -16,21 +17,6 @@
 namespace vmeventd::client {
 namespace {
 
-Color ClassColor(v1::ShutdownClass shutdown_class) {
-  switch (shutdown_class) {
-    case v1::SHUTDOWN_CLASS_USER:
-      return Color::kGreen;
-    case v1::SHUTDOWN_CLASS_ADMIN:
-      return Color::kBlue;
-    case v1::SHUTDOWN_CLASS_CRASH:
-      return Color::kRed;
-    case v1::SHUTDOWN_CLASS_UNKNOWN:
-      return Color::kYellow;
-    default:
-      return Color::kNone;
-  }
-}
-
 Color TypeColor(v1::EventType type) {
   switch (type) {
     case v1::EVENT_TYPE_STOPPED:
@@ -46,19 +32,6 @@ Color TypeColor(v1::EventType type) {
       return Color::kYellow;
     default:
       return Color::kNone;
-  }
-}
-
-Color StateColor(v1::VmState state) {
-  switch (state) {
-    case v1::VM_STATE_RUNNING:
-      return Color::kGreen;
-    case v1::VM_STATE_UNREACHABLE:
-      return Color::kYellow;
-    case v1::VM_STATE_STOPPED:
-      return Color::kDim;
-    default:
-      return Color::kCyan;
   }
 }
 
@@ -101,17 +74,8 @@ std::string EventDetail(const v1::Event& event) {
   return absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event));
 }
 
-std::vector<Cell> EventRow(const v1::Event& event, absl::TimeZone zone) {
-  Cell shutdown_class;
-  if (event.has_shutdown()) {
-    shutdown_class = {ShortName(event.shutdown().class_()), ClassColor(event.shutdown().class_())};
-  }
-  return {{LocalTimeText(FromProto(event.observe_time()), zone), Color::kDim},
-          {absl::StrCat(event.sequence())},
-          {EscapeForTerminal(event.vm().name()), Color::kBold},
-          {ShortName(event.type()), TypeColor(event.type())},
-          std::move(shutdown_class),
-          {EventDetail(event)}};
+Cell ClassCell(const v1::ShutdownDetail& shutdown) {
+  return {ShortName(shutdown.class_()), ColorOf(shutdown.class_())};
 }
 
 std::string VmDetail(const v1::Vm& vm) {
@@ -129,18 +93,26 @@ std::string TimeOrDash(bool known, const google::protobuf::Timestamp& time, absl
   return known ? LocalTimeText(FromProto(time), zone) : "-";
 }
 
-std::vector<Cell> VmRow(const v1::Vm& vm, absl::TimeZone zone) {
-  Cell shutdown_class;
-  if (vm.has_shutdown()) {
-    shutdown_class = {ShortName(vm.shutdown().class_()), ClassColor(vm.shutdown().class_())};
+// Most servers have one source: a column would say the same of every VM.
+bool HasSeveralSources(const Formatter::Vms& vms) {
+  return std::any_of(vms.begin(), vms.end(),
+                     [&](const v1::Vm& vm) { return vm.ref().source() != vms[0].ref().source(); });
+}
+
+Cell SourceCell(const v1::Vm& vm) {
+  return {vm.ref().source().empty() ? "-" : EscapeForTerminal(vm.ref().source())};
+}
+
+// "qemu:///system  2 domains".
+std::string ConnectionText(const v1::LibvirtConnection& connection, absl::TimeZone zone) {
+  const std::string uri = EscapeForTerminal(connection.uri());
+  if (connection.connected()) {
+    return absl::StrCat(uri, "  ", connection.domains(),
+                        connection.domains() == 1 ? " domain" : " domains");
   }
-  return {{EscapeForTerminal(vm.ref().name()), Color::kBold},
-          {ShortName(vm.state()), StateColor(vm.state())},
-          {TimeOrDash(vm.has_state_time(), vm.state_time(), zone)},
-          {vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())},
-          {vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())},
-          std::move(shutdown_class),
-          {VmDetail(vm)}};
+  return absl::StrCat(uri, "  not connected since ",
+                      TimeOrDash(connection.has_since(), connection.since(), zone), ": ",
+                      EscapeForTerminal(connection.problem()));
 }
 
 // Lines of "name   value", the values aligned.
@@ -160,7 +132,7 @@ class FactList {
 };
 
 void AddShutdown(const v1::ShutdownDetail& shutdown, absl::TimeZone zone, FactList* facts) {
-  facts->Add("class", ShortName(shutdown.class_()), ClassColor(shutdown.class_()));
+  facts->Add("class", ShortName(shutdown.class_()), ColorOf(shutdown.class_()));
   facts->Add("cause", CauseWords(shutdown.cause()));
   facts->Add("rule", EscapeForTerminal(shutdown.rule()));
   if (shutdown.has_powerdown_age()) {
@@ -187,6 +159,34 @@ std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
 
+Color ColorOf(v1::VmState state) {
+  switch (state) {
+    case v1::VM_STATE_RUNNING:
+      return Color::kGreen;
+    case v1::VM_STATE_UNREACHABLE:
+      return Color::kYellow;
+    case v1::VM_STATE_STOPPED:
+      return Color::kDim;
+    default:
+      return Color::kCyan;
+  }
+}
+
+Color ColorOf(v1::ShutdownClass shutdown_class) {
+  switch (shutdown_class) {
+    case v1::SHUTDOWN_CLASS_USER:
+      return Color::kGreen;
+    case v1::SHUTDOWN_CLASS_ADMIN:
+      return Color::kBlue;
+    case v1::SHUTDOWN_CLASS_CRASH:
+      return Color::kRed;
+    case v1::SHUTDOWN_CLASS_UNKNOWN:
+      return Color::kYellow;
+    default:
+      return Color::kNone;
+  }
+}
+
 std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {
   std::string sentence = CauseWords(shutdown.cause());
   // The class has its own column.
@@ -202,55 +202,171 @@ std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_vi
   return absl::StrCat(sentence, " (seen: ", absl::StrJoin(seen, ", then "), ")");
 }
 
-// The widths fit usual rows, so that rows printed one by one are aligned.
-TableFormatter::TableFormatter(bool color, absl::TimeZone zone)
-    : painter_(color),
-      zone_(zone),
-      event_layout_(
-          {{"TIME", 23}, {"SEQUENCE", 8}, {"VM", 16}, {"EVENT", 18}, {"CLASS", 7}, {"DETAIL", 0}},
-          painter_) {}
+namespace {
+
+constexpr size_t kTimeWidth = 23;   // 2026-07-01 12:00:00.123
+constexpr size_t kClockWidth = 12;  // 12:00:00.123
+
+// How far a name widens its column: on a terminal a longer one moves only its own row.
+size_t LongestName(const TableStyle& style) {
+  return style.width == 0 || style.wide ? SIZE_MAX : 24;
+}
+
+// The widths fit usual rows, so that rows printed one by one are aligned, and leave room for DETAIL
+// to begin within 80 columns.
+std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style) {
+  std::vector<ColumnLayout::Column> columns;
+  columns.push_back({"TIME", style.now && !style.wide ? kClockWidth : kTimeWidth});
+  if (style.nodes) columns.push_back({"NODE", std::max<size_t>(style.node_width, 8)});
+  columns.push_back({"SEQUENCE", 8});
+  columns.push_back({"VM", 12, LongestName(style)});
+  columns.push_back({"EVENT", 12});
+  columns.push_back({"CLASS", 7});
+  if (style.wide) columns.insert(columns.end(), {{"STATE", 11}, {"RUN", 36}});
+  columns.push_back({"DETAIL", 0});
+  return columns;
+}
+
+std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
+  std::vector<ColumnLayout::Column> columns;
+  if (style.nodes) columns.push_back({"NODE"});
+  columns.push_back({"VM", 0, LongestName(style)});
+  columns.push_back({"STATE"});
+  columns.push_back({"SINCE"});
+  columns.push_back({"PID"});
+  columns.push_back({"QEMU"});
+  columns.push_back({"CLASS"});
+  if (style.wide) columns.insert(columns.end(), {{"RUN"}, {"UUID"}, {"MONITOR"}});
+  columns.push_back({"DETAIL"});
+  return columns;
+}
+
+}  // namespace
+
+TableFormatter::TableFormatter(TableStyle style)
+    : style_(std::move(style)),
+      painter_(style_.color),
+      zone_(style_.zone),
+      event_layout_(EventColumns(style_), painter_) {}
+
+// Without the date if it is today's, unless the row before has another day.
+std::string TableFormatter::EventTime(absl::Time time) {
+  const absl::CivilDay day = absl::ToCivilDay(time, zone_);
+  const bool same_day = !any_shown_ || shown_day_ == day;
+  any_shown_ = true;
+  shown_day_ = day;
+  const bool today = style_.now && !style_.wide && absl::ToCivilDay(style_.now(), zone_) == day;
+  return today && same_day ? ClockText(time, zone_) : LocalTimeText(time, zone_);
+}
+
+std::string TableFormatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
+  if (!known) return "-";
+  const absl::Time since = FromProto(time);
+  const bool today = style_.now && !style_.wide &&
+                     absl::ToCivilDay(style_.now(), zone_) == absl::ToCivilDay(since, zone_);
+  return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
+}
+
+std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const std::string* node) {
+  std::vector<Cell> row;
+  row.push_back({EventTime(FromProto(event.observe_time())), Color::kDim});
+  if (style_.nodes) row.push_back({node == nullptr ? "" : EscapeForTerminal(*node)});
+  row.push_back({absl::StrCat(event.sequence())});
+  row.push_back({EscapeForTerminal(event.vm().name()), Color::kBold});
+  row.push_back({ShortName(event.type()), TypeColor(event.type())});
+  row.push_back(event.has_shutdown() ? ClassCell(event.shutdown()) : Cell{});
+  if (style_.wide) {
+    row.push_back({event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state()),
+                   ColorOf(event.state())});
+    row.push_back({EscapeForTerminal(event.vm().run_id())});
+  }
+  row.push_back({EventDetail(event)});
+  return row;
+}
+
+std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const std::string* node) const {
+  std::vector<Cell> row;
+  if (style_.nodes) row.push_back({node == nullptr ? "" : EscapeForTerminal(*node)});
+  row.push_back({EscapeForTerminal(vm.ref().name()), Color::kBold});
+  row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
+  row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
+  row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
+  row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
+  row.push_back(vm.has_shutdown() ? ClassCell(vm.shutdown()) : Cell{});
+  if (style_.wide) {
+    row.push_back({EscapeForTerminal(vm.ref().run_id())});
+    row.push_back({vm.ref().uuid().empty() ? "-" : EscapeForTerminal(vm.ref().uuid())});
+    row.push_back({EscapeForTerminal(vm.monitor_path())});
+  }
+  row.push_back({VmDetail(vm)});
+  return row;
+}
 
 std::string TableFormatter::EventHeading() {
+  if (!style_.headings) return "";
   return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_.Heading());
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events) {
+absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(events.size()));
   for (const v1::Event& event : events) {
-    rows.push_back(EventRow(event, zone_));
+    rows.push_back(EventRow(event, nodes.empty() ? nullptr : &nodes[rows.size()]));
     event_layout_.Fit(rows.back());
   }
   std::string text;
-  for (const std::vector<Cell>& row : rows) text += event_layout_.Line(row);
+  for (std::vector<Cell>& row : rows) text += event_layout_.Lines(std::move(row), LineLimit());
   return text;
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms) {
-  ColumnLayout layout({{"VM"}, {"STATE"}, {"SINCE"}, {"PID"}, {"QEMU"}, {"CLASS"}, {"DETAIL"}},
-                      painter_);
+absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
+  const bool sources = HasSeveralSources(vms);
+  const int source_at = style_.nodes ? 2 : 1;  // after the name
+  std::vector<ColumnLayout::Column> columns = VmColumns(style_);
+  if (sources) columns.insert(columns.begin() + source_at, {"SOURCE"});
+  ColumnLayout layout(std::move(columns), painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(vms.size()));
   for (const v1::Vm& vm : vms) {
-    rows.push_back(VmRow(vm, zone_));
+    rows.push_back(VmRow(vm, nodes.empty() ? nullptr : &nodes[rows.size()]));
+    if (sources) rows.back().insert(rows.back().begin() + source_at, SourceCell(vm));
     layout.Fit(rows.back());
   }
   vms_shown_ = true;
-  std::string text = layout.Heading();
-  for (const std::vector<Cell>& row : rows) text += layout.Line(row);
+  std::string text = style_.headings ? layout.Heading() : "";
+  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
+  return text;
+}
+
+absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
+  ColumnLayout layout({{"INTENT"}, {"VM"}, {"ACTOR"}, {"EXPIRES"}, {"REASON"}}, painter_);
+  std::vector<std::vector<Cell>> rows;
+  rows.reserve(static_cast<size_t>(vms.size()));
+  for (const v1::Vm& vm : vms) {
+    const v1::Intent& intent = vm.intent();
+    rows.push_back({{EscapeForTerminal(intent.intent_id())},
+                    {EscapeForTerminal(vm.ref().name()), Color::kBold},
+                    {EscapeForTerminal(intent.actor())},
+                    {SinceText(intent.has_expire_time(), intent.expire_time())},
+                    {EscapeForTerminal(intent.reason())}});
+    layout.Fit(rows.back());
+  }
+  std::string text = style_.headings ? layout.Heading() : "";
+  for (std::vector<Cell>& row : rows) text += layout.Lines(std::move(row), LineLimit());
   return text;
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm) {
   FactList facts(painter_);
   facts.Add("name", EscapeForTerminal(vm.ref().name()), Color::kBold);
-  facts.Add("state", ShortName(vm.state()), StateColor(vm.state()));
+  facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
   facts.Add("since", TimeOrDash(vm.has_state_time(), vm.state_time(), zone_));
   facts.Add("run", EscapeForTerminal(vm.ref().run_id()));
   facts.Add("uuid", EscapeForTerminal(vm.ref().uuid()));
   facts.Add("pid", vm.ref().pid() == 0 ? "not visible" : absl::StrCat(vm.ref().pid()));
   facts.Add("started", TimeOrDash(vm.has_start_time(), vm.start_time(), zone_));
   facts.Add("qemu", EscapeForTerminal(vm.qemu_version()));
+  facts.Add("source", EscapeForTerminal(vm.ref().source()));
   facts.Add("monitor", EscapeForTerminal(vm.monitor_path()));
   facts.Add("last sequence", absl::StrCat(vm.last_sequence()));
   if (vm.has_intent()) {
@@ -307,6 +423,11 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
         i == 0 ? "not followed" : "",
         absl::StrCat(EscapeForTerminal(socket.path()), "  ", EscapeForTerminal(socket.problem())),
         Color::kYellow);
+  }
+  for (int i = 0; i < info.libvirt_connections_size(); ++i) {
+    const v1::LibvirtConnection& connection = info.libvirt_connections(i);
+    facts.Add(i == 0 ? "libvirt" : "", ConnectionText(connection, zone_),
+              connection.connected() ? Color::kNone : Color::kYellow);
   }
   return facts.Take();
 }

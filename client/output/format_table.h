@@ -1,34 +1,65 @@
 #ifndef VMEVENTD_CLIENT_OUTPUT_FORMAT_TABLE_H_
 #define VMEVENTD_CLIENT_OUTPUT_FORMAT_TABLE_H_
 
+#include <cstddef>
+#include <functional>
 #include <string>
+#include <vector>
 
+#include "absl/time/civil_time.h"
 #include "absl/time/time.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
 
-// Tables for people: aligned columns, times in `zone`, optional colour. Escapes all text of the
-// server for terminals.
+struct TableStyle {
+  bool color = false;
+  absl::TimeZone zone;
+  bool headings = true;
+  bool nodes = false;     // a column NODE: messages of several nodes are mixed
+  size_t node_width = 0;  // of the longest node's name
+  bool wide = false;      // more columns, and no limit to a line
+  // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
+  size_t width = 0;
+  // A clock: a time of its day is shown without the date. Null: every time has its date.
+  std::function<absl::Time()> now;
+};
+
+// Tables for people: aligned columns, times in the style's zone, optional colour. Escapes all text
+// of the server for terminals.
 class TableFormatter : public Formatter {
  public:
-  TableFormatter(bool color, absl::TimeZone zone);
+  explicit TableFormatter(TableStyle style);
 
   std::string EventHeading() override;
-  absl::StatusOr<std::string> FormatEvents(const Events& events) override;
-  absl::StatusOr<std::string> FormatVms(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
   absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
 
  private:
+  size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
+  std::string EventTime(absl::Time time);
+  std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
+  std::vector<Cell> EventRow(const v1::Event& event, const std::string* node);
+  std::vector<Cell> VmRow(const v1::Vm& vm, const std::string* node) const;
+
+  const TableStyle style_;
   Painter painter_;
   absl::TimeZone zone_;
   ColumnLayout event_layout_;
+  absl::CivilDay shown_day_;  // of the last event's row
+  bool any_shown_ = false;
   bool vms_shown_ = false;  // a table of VMs was printed above the events
 };
+
+// The colours of states and classes.
+Color ColorOf(v1::VmState state);
+Color ColorOf(v1::ShutdownClass shutdown_class);
 
 // One escaped sentence about how a VM ended and how the daemon knows: the cause, the event's own
 // `message` if any, and the evidence unless the message names it.

@@ -2,6 +2,7 @@
 #define VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_ptr_field.h"
@@ -20,16 +21,20 @@ class Formatter {
   using Events = google::protobuf::RepeatedPtrField<v1::Event>;
   using Vms = google::protobuf::RepeatedPtrField<v1::Vm>;
   using Health = grpc::health::v1::HealthCheckResponse;
+  // The node of each message if messages of several nodes are mixed; empty: one node, not shown.
+  using Nodes = std::vector<std::string>;
 
   // The heading above events: requested once, before the first event.
   virtual std::string EventHeading() = 0;
   // Called repeatedly as events arrive, in order.
-  virtual absl::StatusOr<std::string> FormatEvents(const Events& events) = 0;
-  virtual absl::StatusOr<std::string> FormatVms(const Vms& vms) = 0;
+  virtual absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) = 0;
+  virtual absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) = 0;
   // One VM with all details.
   virtual absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) = 0;
   // An intent that was just declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
+  // The open intents of these VMs; each VM has one.
+  virtual absl::StatusOr<std::string> FormatIntents(const Vms& vms) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
   virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
 };

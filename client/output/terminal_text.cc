@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "base/utf8.h"
 
 namespace vmeventd::client {
@@ -18,6 +19,8 @@ std::string EscapeCharacter(uint32_t code_point) {
   if (code_point <= 0xFFFF) return absl::StrFormat("\\u%04x", code_point);
   return absl::StrFormat("\\U%08x", code_point);
 }
+
+constexpr size_t kDetailIndent = 4;
 
 const char* ColorCode(Color color) {
   switch (color) {
@@ -78,6 +81,21 @@ size_t DisplayWidth(absl::string_view text) {
   return width;
 }
 
+std::vector<std::string> WrapText(absl::string_view text, size_t width) {
+  std::vector<std::string> lines(1);
+  size_t used = 0;
+  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    const size_t columns = DisplayWidth(word);
+    if (used > 0 && used + 1 + columns > width) {
+      lines.emplace_back();
+      used = 0;
+    }
+    absl::StrAppend(&lines.back(), used > 0 ? " " : "", word);
+    used += columns + (used > 0 ? 1 : 0);
+  }
+  return lines;
+}
+
 std::string Painter::Paint(absl::string_view text, Color color) const {
   if (!enabled_ || color == Color::kNone || text.empty()) return std::string(text);
   return absl::StrCat("\x1b[", ColorCode(color), "m", text, "\x1b[0m");
@@ -92,7 +110,8 @@ ColumnLayout::ColumnLayout(std::vector<Column> columns, const Painter& painter)
 
 void ColumnLayout::Fit(const std::vector<Cell>& row) {
   for (size_t i = 0; i < row.size(); ++i) {
-    columns_[i].min_width = std::max(columns_[i].min_width, DisplayWidth(row[i].text));
+    const size_t wanted = std::min(DisplayWidth(row[i].text), columns_[i].max_width);
+    columns_[i].min_width = std::max(columns_[i].min_width, wanted);
   }
 }
 
@@ -110,6 +129,24 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row) const {
   }
   line += '\n';
   return line;
+}
+
+std::string ColumnLayout::Lines(std::vector<Cell> row, size_t width) const {
+  if (width == 0 || row.empty() || row.back().text.empty()) return Line(row);
+  size_t used = DisplayWidth(row.back().text);
+  for (size_t i = 0; i + 1 < row.size(); ++i) {
+    used += std::max(columns_[i].min_width, DisplayWidth(row[i].text)) + 2;
+  }
+  if (used <= width) return Line(row);
+  const Cell detail = std::exchange(row.back(), Cell{});
+  std::string lines = Line(row);
+  // At least 20 columns, however narrow the terminal says that it is.
+  const size_t room = std::max<size_t>(width, kDetailIndent + 20) - kDetailIndent;
+  for (const std::string& line : WrapText(detail.text, room)) {
+    absl::StrAppend(&lines, std::string(kDetailIndent, ' '), painter_.Paint(line, detail.color),
+                    "\n");
+  }
+  return lines;
 }
 
 std::string ColumnLayout::Heading() const {

@@ -2,6 +2,7 @@
 #define VMEVENTD_CLIENT_OUTPUT_TERMINAL_TEXT_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,10 @@ std::string EscapeForTerminal(absl::string_view text);
 // The columns that `text` takes on a terminal; a character of unknown width takes one. `text`
 // contains no escape sequence.
 size_t DisplayWidth(absl::string_view text);
+
+// Breaks `text` at blanks into lines of at most `width` columns, at least one line. A word that is
+// wider has a line of its own.
+std::vector<std::string> WrapText(absl::string_view text, size_t width);
 
 enum class Color { kNone, kBold, kDim, kRed, kGreen, kYellow, kBlue, kCyan };
 
@@ -41,10 +46,12 @@ struct Cell {
 // aligned with earlier ones as far as possible.
 class ColumnLayout {
  public:
-  // A column is at least as wide as its heading and its `min_width`.
+  // A column is at least as wide as its heading and its `min_width`. Fit() widens it to at most
+  // `max_width`; a wider text moves only the rest of its own row.
   struct Column {
     std::string heading;
     size_t min_width = 0;
+    size_t max_width = SIZE_MAX;
   };
   ColumnLayout(std::vector<Column> columns, const Painter& painter);
 
@@ -52,6 +59,9 @@ class ColumnLayout {
   void Fit(const std::vector<Cell>& row);
   // One line with its newline, without trailing blanks. `row` has one cell per column.
   std::string Line(const std::vector<Cell>& row) const;
+  // Like Line(), but if the row does not fit `width` columns, the last cell stands below the
+  // others, indented and wrapped. 0: every row fits.
+  std::string Lines(std::vector<Cell> row, size_t width) const;
   std::string Heading() const;
 
  private:

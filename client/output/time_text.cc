@@ -47,6 +47,8 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
   std::optional<absl::Time> time;
   if (text == "now") {
     time = now;
+  } else if (text == "today" || text == "yesterday") {
+    time = absl::FromCivil(absl::ToCivilDay(now, zone) - (text == "today" ? 0 : 1), zone);
   } else if (const auto age = ParseAge(text)) {
     time = now - *age;
   } else {
@@ -56,7 +58,7 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text,
                      "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
-                     "time), or how long ago: 10m, 1h30m, 2d"));
+                     "time), today, yesterday, or how long ago: 10m, 1h30m, 2d"));
   }
   if (!FitsTimestamp(*time)) {
     return absl::InvalidArgumentError(
@@ -76,6 +78,14 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
 
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
+}
+
+std::string ClockText(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%H:%M:%E3S", time, zone);
+}
+
+std::string Rfc3339Text(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
 }
 
 std::string DurationText(absl::Duration duration) {

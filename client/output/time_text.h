@@ -17,7 +17,7 @@ namespace vmeventd::client {
 //   RFC 3339                    2026-07-01T12:00:00Z, 2026-07-01T12:00:00.5+02:00
 //   as tables show it          2026-07-01 12:00:00.123, in `zone`; seconds may be left out
 //   that long ago               10m, 1h30m, 2d, 500ms (units w d h m s ms)
-//   now
+//   now, today, yesterday       the last two at midnight in `zone`
 // INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp.
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone);
@@ -27,6 +27,10 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 
 // "2026-07-01 12:00:00.123" in `zone`.
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone);
+// "12:00:00.123" in `zone`.
+std::string ClockText(absl::Time time, absl::TimeZone zone);
+// "2026-07-01T12:00:00.123Z", for programs.
+std::string Rfc3339Text(absl::Time time);
 
 // "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": at most two units.
 std::string DurationText(absl::Duration duration);

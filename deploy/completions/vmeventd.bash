@@ -27,12 +27,13 @@ _vmeventd() {
     --shutdown-files | --event-limits) words='on off' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
-    --listen | --metrics-listen | --tls-operator | --powerdown-window | --retention-age | \
-      --retention-events | --max-connections | --max-streams | --max-streams-per-peer | --list-rate)
+    --libvirt | --listen | --metrics-listen | --tls-operator | --powerdown-window | \
+      --retention-age | --retention-events | --max-connections | --max-streams | \
+      --max-streams-per-peer | --list-rate)
       return
       ;;
     *)
-      words='-h --help --version --config --check-config --watch --listen --metrics-listen
+      words='-h --help --version --config --check-config --watch --libvirt --listen --metrics-listen
         --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
         --process-tracking --shutdown-files --event-limits --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format'

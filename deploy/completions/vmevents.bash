@@ -1,10 +1,36 @@
 # vmevents' commands and flags for bash. A test compares them with each --help.
 # shellcheck shell=bash
 
-# Names of other characters are left out: they would need quotes.
+# Names of the server that the line already names. Names of other characters are left out: they would
+# need quotes.
 _vmevents_names() {
-  timeout 2 vmevents --color never vms --all 2>/dev/null |
-    awk 'NR > 1 && $1 ~ /^[A-Za-z0-9._-]+$/ {print $1}' | sort -u
+  local -a typed server=()
+  local index word
+  # Not from COMP_WORDS: bash splits unix:PATH there.
+  read -ra typed <<<"${COMP_LINE-}"
+  for ((index = 1; index < ${#typed[@]}; ++index)); do
+    word=${typed[index]}
+    case $word in
+      --server | --context | --tls-ca | --tls-cert | --tls-key | --tls-server-name)
+        server+=("$word" "${typed[++index]-}")
+        ;;
+      --server=* | --context=* | --tls-ca=* | --tls-cert=* | --tls-key=* | --tls-server-name=*)
+        server+=("$word")
+        ;;
+    esac
+  done
+  timeout 2 vmevents "${server[@]}" -o name vms --all 2>/dev/null |
+    sed -E 's/^.*\///' | grep -E '^[A-Za-z0-9._-]+$' | sort -u
+}
+
+_vmevents_contexts() { timeout 2 vmevents -o name context list 2>/dev/null; }
+
+# The values of a flag that takes one of a list, of which several may be separated by commas.
+_vmevents_list() {
+  local before=
+  [[ $1 != *,* ]] || before=${1%,*},
+  shift
+  printf "$before%s\n" "$@"
 }
 
 _vmevents() {
@@ -19,18 +45,30 @@ _vmevents() {
 
   local words=
   case $previous in
-    --tls-ca | --tls-cert | --tls-key)
+    --tls-ca | --tls-cert | --tls-key | --cursor-file)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
       ;;
-    -o | --output) words='table json' ;;
+    -o | --output) words='table wide json jsonl yaml name' ;;
     --color) words='auto always never' ;;
-    --class) words='user admin crash unknown' ;;
+    --class) words=$(_vmevents_list "$current" user admin crash unknown) ;;
+    --type)
+      words=$(_vmevents_list "$current" started stopped guest-shutdown powerdown-requested reset \
+        paused resumed suspended woken hibernating guest-panicked watchdog-expired io-error \
+        memory-failure migration monitor-lost monitor-restored intent-declared intent-withdrawn gap \
+        state-changed problems-changed)
+      ;;
+    --state)
+      words=$(_vmevents_list "$current" running paused suspended guest-down unreachable stopped)
+      ;;
     --from) words='oldest snapshot' ;;
+    --since | --until) words='today yesterday' ;;
+    --exec-on-failure) words='stop retry skip' ;;
     --vm) words=$(_vmevents_names) ;;
-    --server | --tls-server-name | --journal | --type | --state | --count | --since | --until | \
-      --limit | --run | --actor | --reason | --ttl | --timeout)
+    --context) words=$(_vmevents_contexts) ;;
+    --server | --tls-server-name | --journal | --source | --count | -n | --last | --limit | --exec | --run | \
+      --actor | --reason | --ttl | --timeout | --interval | --window)
       return
       ;;
     *) words=$(_vmevents_words) ;;
@@ -44,29 +82,46 @@ _vmevents_words() {
   for ((index = 1; index < COMP_CWORD; ++index)); do
     word=${COMP_WORDS[index]}
     case $word in
-      -o | --output | --color | --server | --tls-ca | --tls-cert | --tls-key | --tls-server-name)
+      -o | --output | --color | --server | --context | --tls-ca | --tls-cert | --tls-key | \
+        --tls-server-name)
         [[ ${COMP_WORDS[index + 1]} == = ]] && ((++index))
         ((++index))
         ;;
-      watch | events | vms | vm | info | health)
+      watch | events | vms | vm | top | timeline | info | health)
         command=$word
         break
         ;;
-      intent) command=intent ;;
+      intent | context) [[ -n $command ]] || command=$word ;;
       declare | withdraw) [[ $command != intent ]] || command="intent $word" ;;
+      list) [[ -z $command ]] || command="$command list" ;;
+      use) [[ $command != context ]] || command='context use' ;;
     esac
   done
-  echo '-h --help --server -o --output --color --tls-ca --tls-cert --tls-key --tls-server-name'
+  echo '-h --help --server --context -o --output --color --utc --no-headers --no-pager'
+  echo '--tls-ca --tls-cert --tls-key --tls-server-name'
   case $command in
-    '') echo '--version watch events vms vm intent info health' ;;
-    watch) echo '--from --journal --vm --type --class --count --no-resume --wait' ;;
-    events) echo '--since --until --vm --type --class --newest-first --limit' ;;
-    vms) echo '--vm --state --all' ;;
+    '') echo '--version watch events vms vm top timeline intent info health context' ;;
+    watch)
+      echo '--from --journal --since --vm --source --type --class --count --no-resume --wait'
+      echo '--cursor-file --exec --exec-on-failure'
+      ;;
+    events)
+      echo '--since --until --vm --source --type --class -r --newest-first -n --last --limit'
+      echo '-f --follow --cursor-file'
+      ;;
+    vms) echo '--vm --source --state --all' ;;
     vm)
       echo '--run'
       _vmevents_names
       ;;
-    intent) echo 'declare withdraw' ;;
+    top) echo '--interval --window' ;;
+    timeline)
+      echo '--since --run'
+      _vmevents_names
+      ;;
+    intent) echo 'declare list withdraw' ;;
+    context) echo 'list use' ;;
+    'context use') _vmevents_contexts ;;
     'intent declare')
       echo '--actor --reason --ttl --run'
       _vmevents_names

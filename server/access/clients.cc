@@ -53,9 +53,8 @@ Clients::Clients(CallLimits limits, const Clock* clock, RefusalCounters* refusal
 
 void Clients::Add(const std::string& name, std::string peer, std::function<void()> cut,
                   std::shared_ptr<std::atomic<int64_t>> charges) {
-  const absl::Duration now = clock_->Now().monotonic;
   const MutexLock lock(&mutex_);
-  connections_.insert_or_assign(name, Connection{std::move(peer), Budget(&limits_.resets, now),
+  connections_.insert_or_assign(name, Connection{std::move(peer), TokenBucket(limits_.resets),
                                                  std::move(cut), std::move(charges)});
 }
 
@@ -147,7 +146,7 @@ void Clients::CountReset(const std::string& name, const std::string& peer) {
   Connection& connection = found->second;
   connection.Charge(limits_.reset_bytes);
   const absl::Duration debt =
-      std::max(connection.resets.Spend(1, now), peer_resets_.Spend(peer, 1, now));
+      std::max(connection.resets.Charge(1, now), peer_resets_.Spend(peer, 1, now));
   if (debt == absl::ZeroDuration() || connection.cut == nullptr) return;
   refusals_->Count(Refusal::kResets);
   connection.cut();

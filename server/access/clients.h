@@ -17,9 +17,9 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/token_bucket.h"
 #include "server/access/rate_limiter.h"
 #include "server/access/refusals.h"
-#include "server/access/token_bucket.h"
 
 namespace vmeventd {
 
@@ -117,7 +117,7 @@ class Clients {
  private:
   struct Connection {
     std::string peer;
-    Budget resets;
+    TokenBucket resets;
     std::function<void()> cut;
     std::shared_ptr<std::atomic<int64_t>> charges;  // may be null
     void Charge(int bytes) const {

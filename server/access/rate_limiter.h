@@ -8,7 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "server/access/token_bucket.h"
+#include "base/token_bucket.h"
 
 namespace vmeventd {
 
@@ -19,8 +19,6 @@ class RateLimiter {
  public:
   RateLimiter(double per_second, double burst, size_t max_keys)
       : rate_{per_second, burst}, max_keys_(max_keys) {}
-  RateLimiter(const RateLimiter&) = delete;  // its buckets point to rate_
-  RateLimiter& operator=(const RateLimiter&) = delete;
 
   // Zero: it may happen now, and is counted. Else the time until it may. `now` is monotonic.
   absl::Duration Take(const std::string& key, absl::Duration now);
@@ -28,12 +26,13 @@ class RateLimiter {
   absl::Duration Spend(const std::string& key, double amount, absl::Duration now);
 
  private:
-  Budget& Find(const std::string& key, absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TokenBucket& Find(const std::string& key, absl::Duration now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TokenRate rate_;
   const size_t max_keys_;
   Mutex mutex_;
-  absl::flat_hash_map<std::string, Budget> buckets_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, TokenBucket> buckets_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

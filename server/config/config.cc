@@ -165,6 +165,14 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
     absl::Status status = flag.read(values, &config);
     if (!status.ok()) return Invalid(name, status.message());
   }
+  // The default directory is Ganeti's, where libvirt has no part.
+  const auto is_given = [&given](const char* name) {
+    const auto& flags = Flags();
+    const auto flag = std::find_if(flags.begin(), flags.end(),
+                                   [name](const Flag& each) { return each.name == name; });
+    return !given.at(name).Values(*flag).empty();
+  };
+  if (!config.libvirts.empty() && !is_given("watch")) config.watches.clear();
   absl::Status status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
   if (!status.ok()) return status;

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_material.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
@@ -21,6 +22,7 @@ enum class LogFormat { kText, kJson };
 // describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
+  std::vector<LibvirtSpec> libvirts;
   std::vector<ListenAddress> listens;
   std::optional<ListenAddress> metrics_listen;
   std::string tls_cert;

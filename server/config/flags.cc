@@ -145,6 +145,20 @@ absl::Status ReadWatches(const Texts& texts, Config* config) {
   return absl::OkStatus();
 }
 
+absl::Status ReadLibvirts(const Texts& texts, Config* config) {
+  config->libvirts.clear();
+  for (const std::string& text : texts) {
+    absl::StatusOr<LibvirtSpec> libvirt = ParseLibvirtUri(text);
+    if (!libvirt.ok()) return libvirt.status();
+    if (std::find(config->libvirts.begin(), config->libvirts.end(), *libvirt) !=
+        config->libvirts.end()) {
+      return Invalid(text, "is given twice");
+    }
+    config->libvirts.push_back(*std::move(libvirt));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadListens(const Texts& texts, Config* config) {
   config->listens.clear();
   for (const std::string& text : texts) {
@@ -208,6 +222,19 @@ std::vector<Flag> MakeFlags() {
              for (const WatchSpec& watch : config.watches) {
                out.push_back(absl::StrCat(watch.directory, ":", watch.pattern()));
              }
+             return out;
+           }},
+      {.name = "libvirt",
+       .argument = "URI",
+       .help = "Follow the domains of this libvirt: qemu:///system, qemu:///session, or "
+               "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]); "
+               "repeatable. Needs the package libvirt0",
+       .repeatable = true,
+       .read = ReadLibvirts,
+       .print =
+           [](const Config& config) {
+             Texts out;
+             for (const LibvirtSpec& libvirt : config.libvirts) out.push_back(libvirt.ToFlag());
              return out;
            }},
       {.name = "listen",

@@ -27,6 +27,7 @@ EventBlock::Entry EventBlock::at(size_t index) const {
   return {.sequence = first_sequence_ + index,
           .vm_name = absl::string_view(bytes + key.name_offset, key.name_size),
           .run_id = absl::string_view(bytes + key.run_id_offset, key.run_id_size),
+          .source = absl::string_view(bytes + key.source_offset, key.source_size),
           .type = static_cast<v1::EventType>(key.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(key.shutdown_class),
           .observe_time = absl::FromUnixNanos(key.observe_ns),
@@ -49,6 +50,7 @@ void EventBlockBuilder::Add(const v1::Event& event) {
   AddEncoded({.sequence = event.sequence(),
               .vm_name = event.vm().name(),
               .run_id = event.vm().run_id(),
+              .source = event.vm().source(),
               .type = event.type(),
               .shutdown_class = event.shutdown().class_(),
               .observe_time = TimeOf(event.observe_time())},
@@ -59,7 +61,7 @@ void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_vi
   if (empty()) block_->first_sequence_ = key.sequence;
   const size_t begin = bytes_.size();
   bytes_.append(encoded.data(), encoded.size());
-  // Both texts stand somewhere in the encoding: any place with those bytes serves as their copy.
+  // The texts stand somewhere in the encoding: any place with those bytes serves as their copy.
   const auto offset_of = [&](absl::string_view text) {
     return static_cast<uint32_t>(begin + (text.empty() ? 0 : encoded.find(text)));
   };
@@ -68,8 +70,10 @@ void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_vi
                            .end = static_cast<uint32_t>(bytes_.size()),
                            .name_offset = offset_of(key.vm_name),
                            .run_id_offset = offset_of(key.run_id),
+                           .source_offset = offset_of(key.source),
                            .name_size = static_cast<uint16_t>(key.vm_name.size()),
                            .run_id_size = static_cast<uint16_t>(key.run_id.size()),
+                           .source_size = static_cast<uint16_t>(key.source.size()),
                            .type = static_cast<uint8_t>(key.type),
                            .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
 }

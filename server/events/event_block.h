@@ -25,6 +25,7 @@ class EventBlock {
     uint64_t sequence;
     absl::string_view vm_name;  // empty: an event of the node as a whole
     absl::string_view run_id;   // likewise
+    absl::string_view source;   // VmRef.source; empty too where an earlier version wrote the event
     v1::EventType type;
     v1::ShutdownClass shutdown_class;  // UNSPECIFIED where the event has none
     absl::Time observe_time;
@@ -60,8 +61,10 @@ class EventBlock {
     uint32_t end;  // of its encoding, in bytes_
     uint32_t name_offset;
     uint32_t run_id_offset;
+    uint32_t source_offset;
     uint16_t name_size;
     uint16_t run_id_size;
+    uint16_t source_size;
     uint8_t type;
     uint8_t shutdown_class;
   };

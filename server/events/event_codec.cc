@@ -44,6 +44,8 @@ static_assert(Same(ShutdownCause::kProcessExited, v1::SHUTDOWN_CAUSE_PROCESS_EXI
 static_assert(Same(ShutdownCause::kUnobserved, v1::SHUTDOWN_CAUSE_UNOBSERVED));
 static_assert(Same(ShutdownCause::kHostRequest, v1::SHUTDOWN_CAUSE_HOST_REQUEST));
 static_assert(Same(ShutdownCause::kGuestRequest, v1::SHUTDOWN_CAUSE_GUEST_REQUEST));
+static_assert(Same(ShutdownCause::kHostDestroy, v1::SHUTDOWN_CAUSE_HOST_DESTROY));
+static_assert(Same(ShutdownCause::kHostSave, v1::SHUTDOWN_CAUSE_HOST_SAVE));
 
 static_assert(Same(EventType::kStarted, v1::EVENT_TYPE_STARTED));
 static_assert(Same(EventType::kStopped, v1::EVENT_TYPE_STOPPED));
@@ -87,6 +89,7 @@ void FillRef(const VmRef& ref, v1::VmRef* out) {
   out->set_run_id(ref.run_id);
   out->set_uuid(ref.uuid);
   out->set_pid(ref.pid);
+  out->set_source(ref.source);
 }
 
 google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
@@ -125,6 +128,24 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   for (const ShutdownCaveat caveat : detail.caveats) {
     out->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
   }
+}
+
+// The content of the first field `number` of an encoded message that is a text or a message; empty
+// if there is none.
+absl::string_view FindField(absl::string_view message, int number) {
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(message.data()),
+                                            static_cast<int>(message.size()));
+  while (const uint32_t tag = in.ReadTag()) {
+    if (tag != WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
+      if (!WireFormatLite::SkipField(&in, tag)) return {};
+      continue;
+    }
+    uint32_t size = 0;
+    if (!in.ReadVarint32(&size)) return {};
+    message.remove_prefix(static_cast<size_t>(in.CurrentPosition()));
+    return size <= message.size() ? message.substr(0, size) : absl::string_view();
+  }
+  return {};
 }
 
 void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
@@ -207,6 +228,12 @@ v1::Event DecodeEventField(absl::string_view event_field) {
     out = std::move(*list.mutable_events(0));
   }
   return out;
+}
+
+absl::string_view SourceInEventField(absl::string_view event_field) {
+  const absl::string_view event =
+      FindField(event_field, v1::WatchEventsResponse::kEventsFieldNumber);
+  return FindField(FindField(event, v1::Event::kVmFieldNumber), v1::VmRef::kSourceFieldNumber);
 }
 
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {

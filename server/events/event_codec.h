@@ -29,6 +29,10 @@ void AppendEventField(const v1::Event& event, std::string* out);
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);
 
+// What DecodeEventField(event_field).vm().source() is, as a part of those bytes: the rest of the
+// event is skipped.
+absl::string_view SourceInEventField(absl::string_view event_field);
+
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.
 std::string EncodeSnapshotVmField(const v1::Vm& vm);
 

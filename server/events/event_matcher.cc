@@ -37,7 +37,8 @@ size_t NameMatcher::memory() const {
   return bytes;
 }
 
-EventMatcher::EventMatcher(const v1::EventFilter& filter) : names_(filter.vm_names()) {
+EventMatcher::EventMatcher(const v1::EventFilter& filter)
+    : names_(filter.vm_names()), sources_(filter.sources()) {
   for (const int type : filter.types()) types_ |= uint64_t{1} << type;
   for (const int shutdown_class : filter.classes()) classes_ |= uint64_t{1} << shutdown_class;
 }
@@ -47,7 +48,7 @@ bool EventMatcher::Matches(const EventBlock::Entry& entry, size_t* steps) const 
   if (entry.vm_name.empty()) return true;  // what a GAP of the node says is missing may have passed
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
-  return names_.Matches(entry.vm_name, steps);
+  return MatchesVm(entry.vm_name, entry.source, steps);
 }
 
 }  // namespace vmeventd

@@ -14,8 +14,8 @@
 
 namespace vmeventd {
 
-// A list of name patterns, ready to be asked often. An empty list matches every name. Immutable;
-// any thread.
+// A list of patterns of names, of VMs or of sources, ready to be asked often. An empty list matches
+// every name. Immutable; any thread.
 class NameMatcher {
  public:
   NameMatcher() = default;
@@ -49,15 +49,24 @@ class EventMatcher {
 
   // See NameMatcher about `steps`.
   bool Matches(const EventBlock::Entry& entry, size_t* steps) const;
+  // Whether a snapshot has such a VM.
+  bool MatchesVm(absl::string_view name, absl::string_view source, size_t* steps) const {
+    return names_.Matches(name, steps) && sources_.Matches(source, steps);
+  }
   const NameMatcher& names() const { return names_; }
+  // Whether any pattern has a wildcard.
+  bool has_globs() const { return !names_.globs().empty() || !sources_.globs().empty(); }
   // A bit a value that passes; 0: all.
   uint64_t types() const { return types_; }
   uint64_t classes() const { return classes_; }
-  bool matches_all() const { return names_.matches_all() && types_ == 0 && classes_ == 0; }
-  size_t memory() const { return sizeof(*this) + names_.memory(); }
+  bool matches_all() const {
+    return names_.matches_all() && sources_.matches_all() && types_ == 0 && classes_ == 0;
+  }
+  size_t memory() const { return sizeof(*this) + names_.memory() + sources_.memory(); }
 
  private:
   NameMatcher names_;
+  NameMatcher sources_;
   uint64_t types_ = 0;
   uint64_t classes_ = 0;
 };

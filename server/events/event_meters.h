@@ -15,7 +15,7 @@ class EventMeters {
  public:
   static constexpr size_t kTypes = static_cast<size_t>(EventType::kProblemsChanged) + 1;
   static constexpr size_t kClasses = static_cast<size_t>(ShutdownClass::kUnknown) + 1;
-  static constexpr size_t kCauses = static_cast<size_t>(ShutdownCause::kGuestRequest) + 1;
+  static constexpr size_t kCauses = static_cast<size_t>(ShutdownCause::kHostSave) + 1;
 
   void Count(const VmEvent& event) {
     types_[static_cast<size_t>(event.type)].Add();

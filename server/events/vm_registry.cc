@@ -27,6 +27,7 @@ VmRecord::VmRecord(const v1::Vm& vm)
       name_(ViewWithin(encoded_, vm.ref().name())),
       run_id_(ViewWithin(encoded_, vm.ref().run_id())),
       path_(ViewWithin(encoded_, vm.monitor_path())),
+      source_(ViewWithin(encoded_, vm.ref().source())),
       state_(vm.state()),
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}

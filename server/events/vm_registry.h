@@ -15,8 +15,8 @@
 
 namespace vmeventd {
 
-// What names an entry, in the order in which VMs are listed. `path` tells apart what has no run_id
-// yet, and is empty otherwise.
+// What names an entry, in the order in which VMs are listed. `path` separates entries that
+// have no run_id yet; it is empty otherwise.
 struct VmKey {
   absl::string_view name;
   absl::string_view run_id;
@@ -37,6 +37,7 @@ class VmRecord {
   absl::string_view name() const { return name_; }
   absl::string_view run_id() const { return run_id_; }
   absl::string_view path() const { return path_; }
+  absl::string_view source() const { return source_; }
   v1::VmState state() const { return state_; }
   bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
   bool has_problems() const { return has_problems_; }
@@ -49,6 +50,7 @@ class VmRecord {
   const absl::string_view name_;
   const absl::string_view run_id_;
   const absl::string_view path_;
+  const absl::string_view source_;
   const v1::VmState state_;
   const bool has_problems_;
   const uint64_t last_sequence_;

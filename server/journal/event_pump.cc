@@ -75,7 +75,7 @@ void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, std::optional
 }
 
 void EventPump::Take(const VmUpdate& update) {
-  if (update.told) told_.push_back(update.told);
+  if (update.on_public) on_public_.push_back(update.on_public);
   if (update.event.has_value()) {
     AddEvent(*update.event, update.status.has_value() ? &*update.status : nullptr);
   }
@@ -140,7 +140,7 @@ void EventPump::Flush() {
   if (events) listener_.published();
   // These may ask whether their event is durable: that is, whether the journal is writable now.
   live_state_->SetJournalWritable(journal_->writable());
-  for (const std::function<void()>& told : std::exchange(told_, {})) told();
+  for (const std::function<void()>& on_public : std::exchange(on_public_, {})) on_public();
 }
 
 void EventPump::TendJournal() {
@@ -157,8 +157,8 @@ void EventPump::TendJournal() {
   if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();
   live_state_->SetRetained(journal_->journal().retained());
   const bool writable = journal_->writable();
-  if (writable != told_writable_) {
-    told_writable_ = writable;
+  if (writable != reported_writable_) {
+    reported_writable_ = writable;
     live_state_->SetJournalWritable(writable);
     listener_.journal_writable(writable);
   }

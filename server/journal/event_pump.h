@@ -27,7 +27,7 @@ namespace vmeventd {
 // the pump thread, which is the only writer of the live state and the journal.
 class EventPump {
  public:
-  // What the pump tells. Each may call gRPC.
+  // Who hears of what the pump did. Each may call gRPC.
   struct Listener {
     std::function<void()> published;             // a step made events public
     std::function<void(bool)> journal_writable;  // whether it can be written has changed
@@ -78,12 +78,12 @@ class EventPump {
   const Clock* const clock_;
   const Listener listener_;
   uint64_t newest_;
-  bool told_writable_ = true;
+  bool reported_writable_ = true;
 
   EventBlockBuilder builder_;
   LiveState::Step step_;
   JournalWriter::Change change_;                            // of step_
-  std::vector<std::function<void()>> told_;                 // of step_
+  std::vector<std::function<void()>> on_public_;            // of step_
   absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_
   std::vector<absl::Duration> observed_;                    // when the events of step_ were
   EventMeters meters_;

@@ -10,7 +10,7 @@ namespace vmeventd {
 struct JournalMeters {
   LatencyHistogram commits;  // each transaction, its sync to the disk included
   Counter write_errors;      // transactions that failed
-  Counter given_up_events;   // that were told and are in no journal
+  Counter given_up_events;   // that were published and are in no journal
   Counter replacements;      // corrupt journals that were moved aside, by this daemon's run
   Level backlog_bytes;       // what waits while the journal cannot be written
   Level backlog_events;

@@ -5,8 +5,8 @@
 
 #include <string>
 
-// Tells the journal's files from a copy of them that was put in their place: a back-up that was
-// restored, which has forgotten sequences that clients have seen. Two traces are compared with what
+// Detects whether the journal's files are a copy that was put in their place: a restored back-up,
+// which has forgotten sequences that clients have seen. Two traces are compared with what
 // the journal itself says. A file that was made again has another inode or another time of birth.
 // And each start leaves an empty file beside the journal, PATH.generation-UUID, in the place of the
 // one before: what was copied over the files in place meets one that it does not know. A whole file

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/events/event_codec.h"
 #include "server/journal/rows.h"
 
 namespace vmeventd {
@@ -34,6 +35,7 @@ EventBlock::Entry EntryOf(const JournalEvent& event) {
   return {.sequence = event.sequence,
           .vm_name = event.vm_name,
           .run_id = event.run_id,
+          .source = SourceInEventField(event.payload),
           .type = static_cast<v1::EventType>(event.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(event.shutdown_class),
           .observe_time = event.observe_time,

@@ -49,8 +49,8 @@ class JournalReader {
 
   // The events of the sequences [first, last] that pass `matcher` and were observed in
   // [start, end), in either order. `take` gets each, with its encoding, until it returns false.
-  // Where the matcher has name patterns with wildcards names are left to `take`: what they cost is
-  // bounded there.
+  // Sources are left to `take`, and names too where the matcher has patterns of them with
+  // wildcards: what they cost is bounded there.
   struct Selection {
     const EventMatcher* matcher;
     absl::Time start;

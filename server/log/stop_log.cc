@@ -19,6 +19,7 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
                                    {"sequence", sequence},
                                    {"run_id", vm.run_id},
                                    {"pid", vm.pid},
+                                   {"source", vm.source},
                                    {"shutdown_file", detail.shutdown_file_written}};
   if (detail.exit_status.has_value()) {
     const bool signalled = detail.exit_status->signal != 0;

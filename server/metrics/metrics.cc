@@ -61,6 +61,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   CollectAccess(&out);
   CollectQueue(&out);
   CollectWatcher(&out);
+  CollectLibvirt(&out);
   CollectLog(&out);
   CollectProcess(&out);
   return out.Take();
@@ -270,6 +271,22 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
+}
+
+void Metrics::CollectLibvirt(MetricFamilies* out) const {
+  for (const LibvirtConnectionState& connection : sources_.watcher->libvirt_connections()) {
+    out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
+               connection.connected ? 1 : 0, {{"uri", connection.uri}});
+  }
+  const WatcherCounters counters = sources_.watcher->counters();
+  out->Counter("vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
+               static_cast<double>(counters.libvirt_connects));
+  out->Counter("vmeventd_libvirt_failures_total",
+               "Connections to libvirt that could not be made or were lost",
+               static_cast<double>(counters.libvirt_failures));
+  out->Counter("vmeventd_libvirt_overflows_total",
+               "Connections to libvirt that were cut because too many events waited",
+               static_cast<double>(counters.libvirt_overflows));
 }
 
 void Metrics::CollectLog(MetricFamilies* out) const {

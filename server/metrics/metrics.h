@@ -17,7 +17,7 @@
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
 #include "watcher/loop/event_queue.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 
@@ -55,6 +55,7 @@ class Metrics : public prometheus::Collectable {
   void CollectAccess(MetricFamilies* out) const;
   void CollectQueue(MetricFamilies* out) const;
   void CollectWatcher(MetricFamilies* out) const;
+  void CollectLibvirt(MetricFamilies* out) const;
   void CollectLog(MetricFamilies* out) const;
   void CollectProcess(MetricFamilies* out) const;
 

@@ -47,7 +47,9 @@ std::string QuestionOf(const JournalIdentity& identity, Request request) {
 class VmMatcher {
  public:
   explicit VmMatcher(const v1::ListVmsRequest& request)
-      : names_(request.vm_names()), stopped_(request.include_stopped()) {
+      : names_(request.vm_names()),
+        sources_(request.sources()),
+        stopped_(request.include_stopped()) {
     for (const int state : request.states()) states_ |= 1u << state;
     if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
   }
@@ -55,11 +57,12 @@ class VmMatcher {
   bool Matches(const VmRecord& vm, size_t* steps) const {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
-    return names_.Matches(vm.name(), steps);
+    return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps);
   }
 
  private:
   const NameMatcher names_;
+  const NameMatcher sources_;
   bool stopped_;
   unsigned states_ = 0;  // a bit a value; 0: all
 };

@@ -84,6 +84,7 @@ absl::Status CheckFilter(const v1::EventFilter& filter) {
     status =
         CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass");
   }
+  if (status.ok()) status = CheckNames("filter.sources", filter.sources());
   return status;
 }
 
@@ -259,6 +260,7 @@ absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& re
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
   absl::Status status = CheckNames("vm_names", request.vm_names());
   if (status.ok()) status = CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState");
+  if (status.ok()) status = CheckNames("sources", request.sources());
   if (status.ok()) status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
   if (!status.ok()) return status;
   return CheckPageSize(request.page_size());

@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "server/stream/watch_request.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 // Checks requests against the contract, without regard to what is known or retained. An error is
 // INVALID_ARGUMENT and names the field, its value and the rule. Pure; any thread.
@@ -18,8 +18,9 @@ namespace vmeventd {
 
 inline constexpr int kMaxListEntries = 1'000;   // of each list of a filter
 inline constexpr size_t kMaxNameBytes = 1'024;  // of a name or a pattern
-// Limits of the name patterns of one filter: patterns with a wildcard, each of which is compared
-// with every name; and the bytes of all, which a stream keeps while it is open.
+// Limits of the patterns of names of one filter, and likewise of those of sources: patterns with a
+// wildcard, each of which is compared with every name; and the bytes of all, which a stream keeps
+// while it is open.
 inline constexpr int kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
 inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;

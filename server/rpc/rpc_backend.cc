@@ -10,8 +10,8 @@ namespace {
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "event-problems", "event-state", "intent-end",       "intent-request-id",
-    "missing-ranges", "node-id",     "shutdown-caveats", "unfollowed-sockets",
+    "event-problems", "event-source", "event-state",      "intent-end",         "intent-request-id",
+    "missing-ranges", "node-id",      "shutdown-caveats", "unfollowed-sockets",
 };
 
 }  // namespace
@@ -89,6 +89,14 @@ v1::GetServerInfoResponse RpcBackend::Info() const {
     out->set_name(socket.name);
     out->set_problem(socket.problem);
     *out->mutable_since() = ToTimestamp(socket.since);
+  }
+  for (const LibvirtConnectionState& connection : watcher_->libvirt_connections()) {
+    v1::LibvirtConnection* out = info.add_libvirt_connections();
+    out->set_uri(connection.uri);
+    out->set_connected(connection.connected);
+    out->set_problem(connection.problem);
+    *out->mutable_since() = ToTimestamp(connection.since);
+    out->set_domains(connection.domains);
   }
   return info;
 }

@@ -14,7 +14,7 @@
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 

@@ -129,7 +129,7 @@ std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
       more_ = steps >= kMaxScanSteps;
       room = bytes == 0 || bytes + vm.encoded().size() <= kMaxMessageBytes;
       if (more_ || !room) break;
-      if (matcher_.names().Matches(vm.name(), &steps)) {
+      if (matcher_.MatchesVm(vm.name(), vm.source(), &steps)) {
         bytes += vm.encoded().size();
       } else {
         if (run < i) slices.push_back(chunk.Encoded(run, i));

@@ -94,7 +94,7 @@ class StreamCursor {
   Phase phase_;
   std::optional<HistoryRequest> history_request_;
   std::optional<HistoryAnswer> history_;
-  JournalIdentityPtr identity_;  // as the client was told last
+  JournalIdentityPtr identity_;  // as last sent to the client
   VmSnapshotPtr snapshot_;       // until it is sent; null: none is to be sent
   size_t snapshot_chunk_ = 0;    // where it goes on: this chunk, this VM in it
   size_t snapshot_vm_ = 0;

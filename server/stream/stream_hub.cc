@@ -48,7 +48,7 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
       .progress_interval = interval,
       .write_timeout = options_.write_timeout,
       .clock = clock_,
-      .fan_out = matcher.names().globs().empty() ? &plain_ : &globs_,
+      .fan_out = matcher.has_globs() ? &globs_ : &plain_,
       .read_queue = read_queue_,
       .owner = this,
       .meters = &meters_,

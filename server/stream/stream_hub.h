@@ -82,7 +82,7 @@ class StreamHub : public WatchStreamOwner {
     int streams = 0;
     size_t filter_bytes = 0;
   };
-  // Where streams match their filters: those with name patterns that have wildcards hold up only
+  // Where streams match their filters: those with patterns that have wildcards hold up only
   // each other.
   static constexpr int kPlainThreads = 2;
   static constexpr int kGlobThreads = 1;

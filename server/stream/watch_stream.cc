@@ -144,7 +144,7 @@ void WatchStream::CountMessage() {
   meters_->sent_messages.Add();
   meters_->sent_events.Add(cursor_.sent().events);
   meters_->sent_bytes.Add(message_.Length());
-  // What is told of an earlier time was not late on its way.
+  // An event from before the stream was opened was not late on its way.
   const absl::Duration published = cursor_.sent().published;
   if (published >= opened_at_ && published < absl::InfiniteDuration()) {
     meters_->public_to_sent.Observe(clock_->Now().monotonic - published);

@@ -84,21 +84,21 @@ absl::StatusOr<std::string> BindToUniqueName(int fd) {
 
 struct Relay::Connection {
   Connection(Id number, UniqueFd client_end, UniqueFd server_end, std::string whose,
-             const RelayLimits& limits, absl::Duration now)
+             const RelayLimits& limits)
       : id(number),
         client(std::move(client_end)),
         server(std::move(server_end)),
         peer(std::move(whose)),
-        budget(&limits.connection, now),
-        always(&limits.always, now) {}
+        budget(limits.connection),
+        always(limits.always) {}
 
   const Id id;
   const UniqueFd client;
   const UniqueFd server;
   const std::string peer;
   const std::shared_ptr<std::atomic<int64_t>> charges = std::make_shared<std::atomic<int64_t>>(0);
-  Budget budget;  // of bytes from the client
-  Budget always;  // of those that its peer's budget does not cover
+  TokenBucket budget;  // of bytes from the client
+  TokenBucket always;  // of those that its peer's budget does not cover
 
   std::string to_server;  // was read and not yet taken: nothing more is read meanwhile
   std::string to_client;
@@ -143,7 +143,7 @@ absl::StatusOr<Relay::Added> Relay::Add(UniqueFd client, std::string peer) {
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   const Id id = next_id_++;
   auto connection = std::make_unique<Connection>(id, std::move(client), std::move(ours),
-                                                 std::move(peer), limits_, clock_->Now().monotonic);
+                                                 std::move(peer), limits_);
   for (const auto& [fd, side] :
        {std::pair(connection->client.get(), kClient), {connection->server.get(), kServer}}) {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = id * kSides + side}};
@@ -287,7 +287,7 @@ size_t Relay::Allowance(Connection* connection) {
       static_cast<double>(connection->charges->exchange(0, std::memory_order_relaxed));
   if (charged > 0) {
     peers_.Spend(connection->peer, charged, now_);
-    const absl::Duration wait = connection->budget.Spend(charged, now_);
+    const absl::Duration wait = connection->budget.Charge(charged, now_);
     if (wait > absl::ZeroDuration()) {
       Pause(connection, wait);
       return 0;
@@ -304,11 +304,11 @@ size_t Relay::Allowance(Connection* connection) {
 void Relay::Spend(Connection* connection, size_t bytes) {
   const auto amount = static_cast<double>(bytes);
   if (connection->always.Available(now_) >= amount) {
-    connection->always.Spend(amount, now_);
+    connection->always.Charge(amount, now_);
   } else {
     peers_.Spend(connection->peer, amount, now_);
   }
-  const absl::Duration wait = connection->budget.Spend(amount, now_);
+  const absl::Duration wait = connection->budget.Charge(amount, now_);
   if (wait > absl::ZeroDuration()) Pause(connection, wait);
 }
 

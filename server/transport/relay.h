@@ -21,7 +21,6 @@
 #include "base/unique_fd.h"
 #include "server/access/rate_limiter.h"
 #include "server/access/refusals.h"
-#include "server/access/token_bucket.h"
 
 namespace vmeventd {
 

@@ -35,6 +35,15 @@ TEST(TokenBucketTest, ADebtIsBoundedByTheBurst) {
   EXPECT_EQ(bucket.Available(absl::Seconds(1)), -20);
 }
 
+TEST(TokenBucketTest, AChargeMayLeaveADebtBeyondTheBurst) {
+  TokenBucket bucket(TokenRate{.per_second = 5, .burst = 20});
+  EXPECT_EQ(bucket.Charge(20, absl::Seconds(1)), absl::ZeroDuration());
+  EXPECT_EQ(bucket.Charge(100, absl::Seconds(1)), absl::Seconds(20));
+  EXPECT_EQ(bucket.Charge(0, absl::Seconds(11)), absl::Seconds(10));
+  EXPECT_EQ(bucket.TakeOrWait(absl::Seconds(21)), absl::Milliseconds(200)) << "paid, none left";
+  EXPECT_EQ(bucket.TakeOrWait(absl::Milliseconds(21'200)), absl::ZeroDuration());
+}
+
 TEST(TokenBucketTest, ATimeThatGoesBackEarnsNothing) {
   TokenBucket bucket(20, 5);
   TakenOf(&bucket, 20, absl::Seconds(10));

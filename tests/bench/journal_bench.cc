@@ -82,7 +82,8 @@ EventBlockPtr NextEvents(int count, uint64_t* sequence) {
     VmStatus status;
     status.ref = {absl::StrCat("instance", vm % 9000, ".example.com"),
                   absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm),
-                  absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711};
+                  absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000), 4711,
+                  "qmp:/run/ganeti/kvm-hypervisor/ctrl"};
     for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
       v1::Event encoded = EventToProto(event, &status, ++*sequence);
       encoded.set_durable(true);

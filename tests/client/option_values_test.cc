@@ -47,9 +47,10 @@ TEST(ParseCount, TakesWholeNumbersFromOne) {
 
 TEST(ParseFilter, TakesShortAndFullNamesInAnyCase) {
   const auto filter = ParseFilter({"web*", "db[12]"}, {"stopped", "EVENT_TYPE_Gap,monitor-lost"},
-                                  {"User", "SHUTDOWN_CLASS_CRASH"});
+                                  {"User", "SHUTDOWN_CLASS_CRASH"}, {"libvirt:*", "qmp:/run"});
   ASSERT_TRUE(filter.ok());
   EXPECT_THAT(filter->vm_names(), ElementsAre("web*", "db[12]"));
+  EXPECT_THAT(filter->sources(), ElementsAre("libvirt:*", "qmp:/run"));
   EXPECT_THAT(filter->types(),
               ElementsAre(v1::EVENT_TYPE_STOPPED, v1::EVENT_TYPE_GAP, v1::EVENT_TYPE_MONITOR_LOST));
   EXPECT_THAT(filter->classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER, v1::SHUTDOWN_CLASS_CRASH));
@@ -57,12 +58,14 @@ TEST(ParseFilter, TakesShortAndFullNamesInAnyCase) {
 
 TEST(ParseFilter, NamesTheOptionAndTheChoices) {
   EXPECT_EQ(
-      ParseFilter({}, {}, {"root"}).status().message(),
+      ParseFilter({}, {}, {"root"}, {}).status().message(),
       "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN");
-  EXPECT_FALSE(ParseFilter({}, {""}, {}).ok());
-  EXPECT_FALSE(ParseFilter({}, {"unspecified"}, {}).ok());
-  EXPECT_FALSE(ParseFilter({""}, {}, {}).ok());
-  EXPECT_FALSE(ParseFilter({"\xff"}, {}, {}).ok());
+  EXPECT_FALSE(ParseFilter({}, {""}, {}, {}).ok());
+  EXPECT_FALSE(ParseFilter({}, {"unspecified"}, {}, {}).ok());
+  EXPECT_FALSE(ParseFilter({""}, {}, {}, {}).ok());
+  EXPECT_FALSE(ParseFilter({"\xff"}, {}, {}, {}).ok());
+  EXPECT_EQ(ParseFilter({}, {}, {}, {""}).status().message(),
+            "--source: the text is empty; give one");
 }
 
 TEST(ParseStates, TakesNames) {

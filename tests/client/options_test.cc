@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -47,13 +48,15 @@ std::string Complaint(const std::vector<std::string>& arguments) {
 }
 
 TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
-  const CommandLine line =
-      Parsed({"watch", "--from", "7", "--journal", "j", "--vm", "a*", "--vm", "[b]c", "--type",
-              "stopped", "--class", "user", "--count", "5", "--no-resume", "--wait"});
-  const auto& watch = std::get<WatchCommand>(line.command);
+  const CommandLine line = Parsed(
+      {"watch",     "--from",   "7",        "--journal", "j",       "--vm",        "a*",
+       "--vm",      "[b]c",     "--type",   "stopped",   "--class", "user",        "--source",
+       "libvirt:*", "--source", "qmp:/run", "--count",   "5",       "--no-resume", "--wait"});
+  const auto& watch = std::get<FollowCommand>(line.command).watch;
   EXPECT_EQ(std::get<FromSequence>(watch.start).sequence, 7U);
   EXPECT_EQ(std::get<FromSequence>(watch.start).journal_id, "j");
   EXPECT_THAT(watch.filter.vm_names(), ElementsAre("a*", "[b]c"));
+  EXPECT_THAT(watch.filter.sources(), ElementsAre("libvirt:*", "qmp:/run"));
   EXPECT_THAT(watch.filter.types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
   EXPECT_THAT(watch.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER));
   EXPECT_EQ(watch.count, 5U);
@@ -63,7 +66,7 @@ TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
 
 TEST(ParseCommandLine, WatchBeginsNowAndResumesByItself) {
   const CommandLine line = Parsed({"watch"});
-  const auto& watch = std::get<WatchCommand>(line.command);
+  const auto& watch = std::get<FollowCommand>(line.command).watch;
   EXPECT_TRUE(std::holds_alternative<FromNow>(watch.start));
   EXPECT_TRUE(watch.resume);
   EXPECT_FALSE(watch.wait);
@@ -71,12 +74,125 @@ TEST(ParseCommandLine, WatchBeginsNowAndResumesByItself) {
 }
 
 TEST(ParseCommandLine, EventsTakesAllOfItsOptions) {
-  const CommandLine line = Parsed({"events", "--since", "1h", "--until", "10m", "--vm", "a",
-                                   "--newest-first", "--limit", "3", "--class", "crash"});
+  const CommandLine line =
+      Parsed({"events", "--since", "1h", "--until", "10m", "--vm", "a", "--newest-first", "--limit",
+              "3", "--class", "crash", "--source", "qmp:*"});
   const auto& events = std::get<EventsCommand>(line.command);
   EXPECT_EQ(*events.until - *events.since, absl::Minutes(50));
   EXPECT_TRUE(events.newest_first);
+  EXPECT_THAT(events.filter.sources(), ElementsAre("qmp:*"));
   EXPECT_EQ(events.limit, 3U);
+}
+
+TEST(ParseCommandLine, EventsHasShortOptions) {
+  const auto events = std::get<EventsCommand>(Parsed({"events", "-n", "20", "-r"}).command);
+  EXPECT_EQ(events.last, 20U);
+  EXPECT_TRUE(events.newest_first);
+  EXPECT_THAT(Complaint({"events", "-n", "0"}), HasSubstr("--last"));
+  EXPECT_THAT(Complaint({"events", "-n", "100001"}), HasSubstr("at most 100000"));
+  EXPECT_THAT(Complaint({"events", "-n", "2", "--limit", "3"}), HasSubstr("use one of them"));
+}
+
+TEST(ParseCommandLine, EventsMayFollow) {
+  const auto all = std::get<FollowCommand>(Parsed({"events", "-f"}).command);
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(all.watch.start));
+  EXPECT_FALSE(all.last.has_value());
+  const auto last = std::get<FollowCommand>(
+      Parsed({"events", "-f", "-n", "5", "--since", "1h", "--vm", "a", "--cursor-file", "c"})
+          .command);
+  EXPECT_TRUE(std::holds_alternative<FromTime>(last.watch.start));
+  EXPECT_EQ(last.last, 5U);
+  EXPECT_EQ(last.cursor_file, "c");
+  EXPECT_THAT(last.watch.filter.vm_names(), ElementsAre("a"));
+  for (const char* option : {"--until", "--limit"}) {
+    EXPECT_THAT(Complaint({"events", "-f", option, "1"}), HasSubstr(option));
+  }
+  EXPECT_THAT(Complaint({"events", "-f", "-r"}), HasSubstr("--newest-first"));
+  EXPECT_THAT(Complaint({"events", "--cursor-file", "c"}), HasSubstr("use it with --follow"));
+}
+
+TEST(ParseCommandLine, WatchMayBeginAtATime) {
+  const auto watch = std::get<FollowCommand>(Parsed({"watch", "--since", "10m"}).command).watch;
+  EXPECT_EQ(std::get<FromTime>(watch.start).time, Context().now - absl::Minutes(10));
+  EXPECT_THAT(Complaint({"watch", "--since", "10m", "--from", "7"}), HasSubstr("use one of them"));
+  EXPECT_THAT(Complaint({"watch", "--since", "soon"}), HasSubstr("--since: \"soon\""));
+}
+
+TEST(ParseCommandLine, WatchMayRunACommand) {
+  const auto watch = std::get<FollowCommand>(
+      Parsed({"watch", "--exec", "notify", "--exec-on-failure", "retry", "--cursor-file", "c"})
+          .command);
+  EXPECT_EQ(watch.exec, "notify");
+  EXPECT_EQ(watch.on_failure, OnFailure::kRetry);
+  EXPECT_EQ(watch.cursor_file, "c");
+  EXPECT_THAT(Complaint({"watch", "--exec", ""}), HasSubstr("--exec: "));
+  EXPECT_THAT(Complaint({"watch", "--cursor-file", ""}), HasSubstr("--cursor-file: "));
+  EXPECT_THAT(Complaint({"watch", "--exec-on-failure", "skip"}), HasSubstr("--exec COMMAND"));
+  EXPECT_THAT(Complaint({"watch", "--exec", "x", "--exec-on-failure", "ignore"}),
+              HasSubstr("stop, retry or skip"));
+}
+
+TEST(ParseCommandLine, OutputHasSeveralForms) {
+  EXPECT_EQ(Parsed({"vms"}).format, OutputFormat::kTable);
+  EXPECT_EQ(Parsed({"vms", "-o", "wide"}).format, OutputFormat::kWide);
+  EXPECT_EQ(Parsed({"vms", "-o", "jsonl"}).format, OutputFormat::kJson);
+  EXPECT_EQ(Parsed({"vms", "-o", "yaml"}).format, OutputFormat::kYaml);
+  EXPECT_EQ(Parsed({"vms", "-o", "name"}).format, OutputFormat::kName);
+  EXPECT_TRUE(Parsed({"vms"}).headings && Parsed({"vms"}).pager);
+  const CommandLine line = Parsed({"vms", "--no-headers", "--no-pager", "--utc"});
+  EXPECT_FALSE(line.headings || line.pager);
+}
+
+TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
+  OptionContext context = Context();
+  context.zone = absl::FixedTimeZone(7200);
+  const auto since = [&context](const std::vector<std::string>& arguments) {
+    return *std::get<EventsCommand>(Parsed(arguments, context).command).since;
+  };
+  EXPECT_EQ(since({"--utc", "events", "--since", "2026-07-01 12:00"}) -
+                since({"events", "--since", "2026-07-01 12:00"}),
+            absl::Hours(2));
+  EXPECT_EQ(Parsed({"info"}, context).zone, context.zone);
+}
+
+TEST(ParseCommandLine, TopAndTimeline) {
+  const auto top =
+      std::get<TopCommand>(Parsed({"top", "--interval", "5s", "--window", "1h"}).command);
+  EXPECT_EQ(top.interval, absl::Seconds(5));
+  EXPECT_EQ(top.window, absl::Hours(1));
+  EXPECT_THAT(Complaint({"top", "--interval", "5"}), HasSubstr("--interval"));
+  const auto timeline = std::get<TimelineCommand>(
+      Parsed({"timeline", "web1", "--run", "r", "--since", "today"}).command);
+  EXPECT_EQ(timeline.name, "web1");
+  EXPECT_EQ(timeline.run_id, "r");
+  EXPECT_TRUE(timeline.since.has_value());
+  EXPECT_THAT(Complaint({"timeline"}), HasSubstr("NAME"));
+}
+
+TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{},
+                                             {"watch"},
+                                             {"events"},
+                                             {"vms"},
+                                             {"vm"},
+                                             {"intent"},
+                                             {"info"},
+                                             {"intent", "declare"},
+                                             {"intent", "list"},
+                                             {"intent", "withdraw"},
+                                             {"health"},
+                                             {"top"},
+                                             {"timeline"},
+                                             {"context"},
+                                             {"context", "list"},
+                                             {"context", "use"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back("--help");
+    for (const absl::string_view line : absl::StrSplit(Answer(arguments).out, '\n')) {
+      EXPECT_LE(line.size(), 80U) << line;
+    }
+  }
 }
 
 TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
@@ -84,6 +200,14 @@ TEST(ParseCommandLine, AskingForStoppedVmsIncludesThem) {
   EXPECT_FALSE(std::get<VmsCommand>(Parsed({"vms", "--state", "paused"}).command).include_stopped);
   EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--all"}).command).include_stopped);
   EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--state", "stopped"}).command).include_stopped);
+}
+
+TEST(ParseCommandLine, VmsTakesSources) {
+  EXPECT_THAT(
+      std::get<VmsCommand>(Parsed({"vms", "--source", "libvirt:*", "--source", "qmp:/run"}).command)
+          .sources,
+      ElementsAre("libvirt:*", "qmp:/run"));
+  EXPECT_THAT(Complaint({"vms", "--source", ""}), testing::HasSubstr("--source"));
 }
 
 TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
@@ -108,7 +232,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_EQ(std::get<WithdrawIntentCommand>(Parsed({"intent", "withdraw", "i1"}).command).intent_id,
             "i1");
 
-  EXPECT_THAT(Complaint({"intent"}), HasSubstr("intent declare and intent withdraw"));
+  EXPECT_THAT(Complaint({"intent"}), HasSubstr("intent declare, intent list and intent withdraw"));
   EXPECT_THAT(Complaint({"intent", "declare"}), HasSubstr("NAME"));
   EXPECT_THAT(Complaint({"intent", "declare", "web1", "--reason", "r"}), HasSubstr("--actor"));
   EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "a"}), HasSubstr("--reason"));
@@ -135,12 +259,12 @@ TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
   const CommandLine line =
       Parsed({"--server", "node1:80", "info", "--tls-ca", "ca", "--tls-cert", "cert", "--tls-key",
               "key", "--tls-server-name", "node1.example"});
-  ASSERT_TRUE(line.server.tls.has_value());
-  EXPECT_EQ(line.server.tls->ca_file, "ca");
-  EXPECT_EQ(line.server.tls->cert_file, "cert");
-  EXPECT_EQ(line.server.tls->key_file, "key");
-  EXPECT_EQ(line.server.tls->server_name, "node1.example");
-  EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).server.tls.has_value());
+  ASSERT_TRUE(line.server().tls.has_value());
+  EXPECT_EQ(line.server().tls->ca_file, "ca");
+  EXPECT_EQ(line.server().tls->cert_file, "cert");
+  EXPECT_EQ(line.server().tls->key_file, "key");
+  EXPECT_EQ(line.server().tls->server_name, "node1.example");
+  EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).server().tls.has_value());
 }
 
 TEST(ParseCommandLine, TlsOptionsThatBelongTogetherAreRequiredTogether) {
@@ -166,11 +290,11 @@ TEST(ParseCommandLine, AUnixSocketHasNoTls) {
 TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
   OptionContext context = Context();
   context.tls_variables = {"ca", "cert", "key", "name"};
-  EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server.tls->key_file, "key");
+  EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server().tls->key_file, "key");
   const CommandLine given = Parsed({"info", "--server", "node1:80", "--tls-ca", "other"}, context);
-  EXPECT_EQ(given.server.tls->ca_file, "other");
-  EXPECT_EQ(given.server.tls->cert_file, "") << "all or none";
-  EXPECT_FALSE(Parsed({"info"}, context).server.tls.has_value());
+  EXPECT_EQ(given.server().tls->ca_file, "other");
+  EXPECT_EQ(given.server().tls->cert_file, "") << "all or none";
+  EXPECT_FALSE(Parsed({"info"}, context).server().tls.has_value());
   context.tls_variables.ca_file.clear();
   EXPECT_THAT(Answer({"info", "--server", "node1:80"}, context).err,
               HasSubstr("$VMEVENTS_TLS_*: TLS needs --tls-ca"));
@@ -182,7 +306,7 @@ TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
            {"info", "--server", "node1:80", "-o", "json", "--color", "never"},
            {"--server=node1:80", "info", "--output=json", "--color=never"}}) {
     const CommandLine line = Parsed(arguments);
-    EXPECT_EQ(line.server.host, "node1");
+    EXPECT_EQ(line.server().host, "node1");
     EXPECT_EQ(line.format, OutputFormat::kJson);
     EXPECT_EQ(line.color, ColorMode::kNever);
   }
@@ -190,13 +314,13 @@ TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
 
 TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
   OptionContext context = Context();
-  EXPECT_EQ(Parsed({"info"}, context).server.path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
   context.uid = 1000;
   context.xdg_runtime_dir = "/tmp/rt";
-  EXPECT_EQ(Parsed({"info"}, context).server.path, "/tmp/rt/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/rt/vmeventd/vmeventd.sock");
   context.server_variable = "unix:/tmp/v.sock";
-  EXPECT_EQ(Parsed({"info"}, context).server.path, "/tmp/v.sock");
-  EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server.path, "/tmp/o.sock");
+  EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/v.sock");
+  EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server().path, "/tmp/o.sock");
 }
 
 TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
@@ -204,7 +328,72 @@ TEST(ParseCommandLine, TheSystemsDaemonIsTheDefaultOfAUserWithoutOne) {
   context.uid = 1000;
   context.xdg_runtime_dir = "/tmp/rt";
   context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
-  EXPECT_EQ(Parsed({"info"}, context).server.path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
+}
+
+// With a configuration file.
+OptionContext Configured(const std::string& content) {
+  OptionContext context = Context();
+  context.config_path = "/c/config.toml";
+  context.read_config = [content](const std::string&) { return content; };
+  return context;
+}
+
+constexpr char kConfig[] =
+    "current = \"lab\"\n"
+    "[contexts.lab]\nservers = \"unix:/run/lab.sock\"\n"
+    "[contexts.prod]\nservers = [\"node1\", \"node2:80\", \"node1:9555\"]\n"
+    "tls-ca = \"ca.pem\"\n";
+
+TEST(ParseCommandLine, SeveralServersAreMerged) {
+  const CommandLine line = Parsed({"--server", "node1", "watch", "--server", "unix:/s"});
+  ASSERT_EQ(line.servers.size(), 2U);
+  EXPECT_EQ(line.servers[0].host, "node1");
+  EXPECT_EQ(line.servers[1].path, "/s");
+  EXPECT_EQ(Parsed({"--server", "node1", "--server", "node1:9555", "vm", "a"}).servers.size(), 1U);
+  EXPECT_THAT(Complaint({"--server", "a", "--server", "b", "vm", "web1"}),
+              HasSubstr("--server: vm asks one server, and these are 2; name one with --server"));
+}
+
+TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
+  OptionContext context = Configured(kConfig);
+  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/lab.sock");
+  const CommandLine prod = Parsed({"--context", "prod", "vms"}, context);
+  ASSERT_EQ(prod.servers.size(), 2U);
+  EXPECT_EQ(prod.servers[1].port, "80");
+  EXPECT_EQ(prod.servers[0].tls->ca_file, "/c/ca.pem");
+  EXPECT_EQ(Parsed({"--context", "prod", "--tls-ca", "o", "vms"}, context).server().tls->ca_file,
+            "o");
+  EXPECT_EQ(Parsed({"--server", "node9", "vms"}, context).server().host, "node9");
+  const CommandLine one = Parsed({"--context", "prod", "--server", "node1", "info"}, context);
+  EXPECT_EQ(one.server().host, "node1");
+  EXPECT_EQ(one.server().tls->ca_file, "/c/ca.pem");
+  context.server_variable = "node8";
+  EXPECT_EQ(Parsed({"vms"}, context).server().host, "node8");
+  EXPECT_EQ(Parsed({"--context", "lab", "vms"}, context).server().path, "/run/lab.sock");
+}
+
+TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
+  const OptionContext context = Configured(kConfig);
+  EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
+              HasSubstr("no context \"x\"; the contexts are lab, prod"));
+  EXPECT_THAT(Answer({"--context", "prod", "info"}, context).err,
+              HasSubstr("context \"prod\": info asks one server, and these are 2"));
+  EXPECT_THAT(Answer({"vms"}, Configured("x = 1\n")).err, HasSubstr("/c/config.toml: \"x\""));
+  EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
+  EXPECT_THAT(Complaint({"context"}), HasSubstr("context list and context use"));
+}
+
+TEST(ParseCommandLine, AContextBecomesTheCurrentOne) {
+  const OptionContext context = Configured(kConfig);
+  EXPECT_EQ(
+      std::get<ContextListCommand>(Parsed({"context", "list"}, context).command).contexts.current,
+      "lab");
+  const CommandLine line = Parsed({"context", "use", "prod"}, context);
+  const auto& use = std::get<ContextUseCommand>(line.command);
+  EXPECT_EQ(use.path, "/c/config.toml");
+  EXPECT_THAT(use.content, StartsWith("current = \"prod\"\n[contexts.lab]\n"));
+  EXPECT_THAT(Answer({"context", "use", "x"}, context).err, HasSubstr("no context \"x\""));
 }
 
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
@@ -216,11 +405,9 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 }
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
-  EXPECT_EQ(
-      Complaint({}),
-      "no command is given; the commands are watch, events, vms, vm, intent, info and health (see "
-      "vmevents "
-      "--help)");
+  EXPECT_EQ(Complaint({}),
+            "no command is given; the commands are watch, events, vms, vm, top, timeline, intent, "
+            "info, health and context (see vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
@@ -236,7 +423,7 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_THAT(Complaint({"events", "--since", "x"}), HasSubstr("--since"));
   EXPECT_THAT(Complaint({"events", "--since", "1h", "--until", "2h"}), HasSubstr("not before"));
   EXPECT_THAT(Complaint({"vms", "--state", "dead"}), HasSubstr("--state"));
-  EXPECT_THAT(Complaint({"-o", "xml", "info"}), HasSubstr("table or json"));
+  EXPECT_THAT(Complaint({"-o", "xml", "info"}), HasSubstr("yaml or name"));
   EXPECT_THAT(Complaint({"--color", "red", "info"}), HasSubstr("auto, always or never"));
   EXPECT_THAT(Complaint({"info", "info"}), HasSubstr("\"info\""));
   EXPECT_THAT(Complaint({"stop"}), HasSubstr("\"stop\""));

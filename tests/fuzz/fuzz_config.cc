@@ -70,7 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const ParsedConfig parsed = ParseConfig(arguments, Nobody());
   Check(parsed);
   if (!parsed.config.has_value()) return 0;
-  arguments.emplace_back("--check-config");
+  arguments.insert(arguments.begin(), "--check-config");  // "--" may end the flags
   const ParsedConfig described = ParseConfig(arguments, Nobody());
   if (described.exit_code != 0 || described.text.empty()) std::abort();
   return 0;

@@ -28,10 +28,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (duration.ok() && client::DurationText(*duration).empty()) std::abort();
 
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
-  const auto filter = client::ParseFilter(words, {}, {});
+  const auto filter = client::ParseFilter(words, {}, {}, {});
   if (filter.ok() && filter->vm_names_size() != static_cast<int>(words.size())) std::abort();
-  (void)client::ParseFilter({}, words, {});
-  (void)client::ParseFilter({}, {}, words);
+  (void)client::ParseFilter({}, words, {}, {});
+  (void)client::ParseFilter({}, {}, words, {});
+  (void)client::ParseFilter({}, {}, {}, words);
   (void)client::ParseStates(words);
   (void)client::ParseCount("--count", true, text);
   (void)client::ParseWatchStart(words.front(), words.back(), now, zone);

@@ -90,7 +90,7 @@ class IntentWatcher : public NodeWatcher {
   }
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
-  void TellRunsAgain() override {}
+  void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest request,
                      std::function<void(absl::StatusOr<Intent>)> done) override {
     if (!answer.ok()) return done(answer);
@@ -107,6 +107,7 @@ class IntentWatcher : public NodeWatcher {
   std::string exit_status_source() const override { return "pidfd"; }
   bool first_scan_done() const override { return true; }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
+  std::vector<LibvirtConnectionState> libvirt_connections() const override { return connections; }
   WatcherCounters counters() const override { return {}; }
 
   absl::Status answer;
@@ -114,10 +115,34 @@ class IntentWatcher : public NodeWatcher {
   std::function<void()> before_answer = [] {};
 
   std::vector<UnfollowedSocket> unfollowed_;
+  std::vector<LibvirtConnectionState> connections;
 
  private:
   std::vector<std::thread> answering_;
 };
+
+TEST(VmEventService, ListsTheConnectionsToLibvirt) {
+  TestServer server;
+  IntentWatcher watcher;
+  watcher.connections = {
+      {.uri = "qemu:///session", .connected = true, .since = At(3), .domains = 2},
+      {.uri = "qemu:///system", .problem = "Connection refused", .since = At(5)}};
+  server.backend().SetWatcher(&watcher);
+  grpc::ClientContext context;
+  v1::GetServerInfoResponse info;
+  ASSERT_TRUE(server.NewStub()->GetServerInfo(&context, {}, &info).ok());
+  ASSERT_EQ(info.libvirt_connections_size(), 2);
+  const v1::LibvirtConnection& open = info.libvirt_connections(0);
+  EXPECT_EQ(open.uri(), "qemu:///session");
+  EXPECT_TRUE(open.connected());
+  EXPECT_EQ(open.problem(), "");
+  EXPECT_EQ(open.since().seconds(), absl::ToUnixSeconds(At(3)));
+  EXPECT_EQ(open.domains(), 2);
+  const v1::LibvirtConnection& refused = info.libvirt_connections(1);
+  EXPECT_FALSE(refused.connected());
+  EXPECT_EQ(refused.problem(), "Connection refused");
+  EXPECT_EQ(refused.since().seconds(), absl::ToUnixSeconds(At(5)));
+}
 
 grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
                      const std::string& vm_name = "web1") {

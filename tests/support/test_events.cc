@@ -11,7 +11,7 @@ absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + se
 
 VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
   VmStatus status;
-  status.ref = {.name = name, .run_id = run_id, .uuid = "", .pid = 4711};
+  status.ref = {.name = name, .run_id = run_id, .uuid = "", .pid = 4711, .source = "qmp:/run/vms"};
   status.state = state;
   status.state_time = At(0);
   status.start_time = At(-60);
@@ -27,6 +27,12 @@ VmUpdate Update(const std::string& name, EventType type, absl::Time time) {
   update.event->type = type;
   update.event->observe_time = time;
   update.event->message = "something happened";
+  return update;
+}
+
+VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type) {
+  VmUpdate update = Update(name, type);
+  update.status->ref.source = source;
   return update;
 }
 
@@ -65,8 +71,8 @@ PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
       live_state_(options, {journal_.journal().journal_id(), "a secret key", kNode},
                   journal_.journal().retained(), 0),
       pump_(&queue_, &live_state_, &journal_, &clock_,
-            {[this] { published_(); }, [this](bool writable) { told_writable_ = writable; },
-             [this] { ++told_replaced_; }}) {}
+            {[this] { published_(); }, [this](bool writable) { reported_writable_ = writable; },
+             [this] { ++reported_replaced_; }}) {}
 
 void PumpedState::Push(std::vector<VmUpdate> updates) {
   for (VmUpdate& update : updates) queue_.Push(std::move(update));

@@ -31,6 +31,8 @@ absl::Time At(int64_t seconds);
 VmStatus Status(const std::string& name, const std::string& run_id,
                 VmState state = VmState::kRunning);
 VmUpdate Update(const std::string& name, EventType type, absl::Time time = At(0));
+// The same of a VM from another source than "qmp:/run/vms".
+VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type);
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class);
 
 // A clock that stands still until advanced. Any thread.
@@ -72,8 +74,8 @@ class PumpedState {
   const JournalOptions& journal_options() const { return options_; }
   void set_published(std::function<void()> published) { published_ = std::move(published); }
   // What the pump last reported about the journal.
-  bool told_writable() const { return told_writable_; }
-  int told_replaced() const { return told_replaced_; }
+  bool reported_writable() const { return reported_writable_; }
+  int reported_replaced() const { return reported_replaced_; }
 
  private:
   static JournalOptions WithPath(JournalOptions options, const std::string& path);
@@ -88,8 +90,8 @@ class PumpedState {
   std::unique_ptr<JournalReader> reader_;
   LiveState live_state_;
   std::function<void()> published_ = [] {};
-  bool told_writable_ = true;
-  int told_replaced_ = 0;
+  bool reported_writable_ = true;
+  int reported_replaced_ = 0;
   EventPump pump_;
 };
 

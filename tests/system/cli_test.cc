@@ -76,6 +76,16 @@ TEST_F(CliTest, WatchFilters) {
   EXPECT_THAT(Types(events), ElementsAre("EVENT_TYPE_STOPPED"));
 }
 
+TEST_F(CliTest, SourcesFilter) {
+  const std::string source = VmeventsJson({"vms"}).at(0)["ref"]["source"];
+  EXPECT_EQ(source, "qmp:" + watch_dir());
+  EXPECT_THAT(Vmevents({"vm", "vm2"}).output, HasSubstr("source          " + source + "\n"));
+  for (const std::string command : {"vms", "events"}) {
+    EXPECT_THAT(VmeventsJson({command, "--source", "libvirt:*"}), SizeIs(0));
+    EXPECT_FALSE(VmeventsJson({command, "--source", "libvirt:*", "--source", source}).empty());
+  }
+}
+
 TEST_F(CliTest, EventsOfThePast) {
   EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm1", "--newest-first"})),
               ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
@@ -148,6 +158,102 @@ TEST_F(CliTest, WatchContinuesWithTheNextDaemon) {
   StartDaemon();
   const auto guest = StartEmptyGuest("vm3");
   watch.ReadUntil("\"vm3\"");
+}
+
+TEST_F(CliTest, ACursorFileContinuesAcrossItsOwnRestarts) {
+  const std::string cursor = dir() / "cursor";
+  const std::vector<std::string> watch = {"watch",         "--from", "oldest",
+                                          "--cursor-file", cursor,   "--count"};
+  const auto watch_for = [&](const std::string& count) {
+    std::vector<std::string> arguments = watch;
+    arguments.push_back(count);
+    return VmeventsJson(arguments);
+  };
+  EXPECT_THAT(Types(watch_for("2")), ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_STOPPED"));
+  StopDaemon();
+  StartDaemon();
+  const auto rest = watch_for("1");
+  EXPECT_THAT(Types(rest), ElementsAre("EVENT_TYPE_STARTED"));
+  EXPECT_EQ(rest.at(0)["vm"]["name"], "vm2");
+}
+
+TEST_F(CliTest, ACommandRunsForEachEventAndItsFailureKeepsTheCursor) {
+  const std::string cursor = dir() / "cursor";
+  const std::string record = dir() / "record";
+  const auto run = [&](const std::string& command, const std::string& count) {
+    return Vmevents({"watch", "--from", "oldest", "--count", count, "--cursor-file", cursor,
+                     "--exec", command});
+  };
+  // The second event's command fails.
+  const std::string command = "echo \"$VMEVENTS_VM $VMEVENTS_TYPE $VMEVENTS_CLASS\" >> " + record;
+  const CommandResult failed = run(command + "; [ $VMEVENTS_TYPE = STARTED ]", "3");
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_THAT(failed.error, HasSubstr("ended with exit code 1 for event"));
+  EXPECT_EQ(run(command, "2").exit_code, 0);
+  EXPECT_EQ(ReadFile(record), "vm1 STARTED \nvm1 STOPPED ADMIN\nvm1 STOPPED ADMIN\nvm2 STARTED \n");
+}
+
+TEST_F(CliTest, EventsFollowsAfterTheNewest) {
+  ChildOptions child;
+  child.arguments = {VMEVENTS_BINARY,
+                     "--server",
+                     daemon().server_address(),
+                     "-o",
+                     "json",
+                     "events",
+                     "-n",
+                     "1",
+                     "-f"};
+  ChildProcess events(child);
+  EXPECT_THAT(events.ReadUntil("\"vm2\""), testing::Not(HasSubstr("\"vm1\"")));
+  const auto guest = StartEmptyGuest("vm3");
+  events.ReadUntil("\"vm3\"");
+}
+
+TEST_F(CliTest, TheLastEventsAndOtherForms) {
+  EXPECT_THAT(Types(VmeventsJson({"events", "-n", "2"})),
+              ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
+  EXPECT_EQ(Vmevents({"-o", "name", "vms", "--all"}).output, "vm1\nvm2\n");
+  EXPECT_THAT(Vmevents({"-o", "yaml", "vm", "vm2"}).output, HasSubstr("\n  name: vm2\n"));
+  EXPECT_THAT(Vmevents({"--no-headers", "vms"}).output, testing::StartsWith("vm2 "));
+  EXPECT_THAT(Vmevents({"top"}).output, HasSubstr("ADMIN 1"));
+  EXPECT_THAT(Vmevents({"timeline", "vm1"}).output, HasSubstr("ADMIN: host quit"));
+  EXPECT_EQ(Vmevents({"timeline", "nobody"}).exit_code, 3);
+}
+
+TEST_F(CliTest, OpenIntentsAreListed) {
+  const std::string intent_id =
+      VmeventsJson({"intent", "declare", "vm2", "--actor", "alice", "--reason", "move"})
+          .at(0)["intent_id"];
+  EXPECT_THAT(Vmevents({"intent", "list"}).output, HasSubstr(intent_id));
+  EXPECT_THAT(Vmevents({"intent", "declare", "vm2", "--actor", "bob", "--reason", "r"}).error,
+              HasSubstr("vmevents intent withdraw " + intent_id));
+}
+
+TEST_F(CliTest, SeveralNodesAreMergedAndOneThatIsDownHoldsUpNone) {
+  DaemonOptions options = Options();
+  const std::string other_dir = dir().MakeDirectory("other");
+  options.watches = {other_dir + ":*.kvmd"};
+  options.socket = dir() / "other.sock";
+  options.state_dir = dir() / "other-state";
+  options.log_file = dir() / "other-log";
+  Daemon other(options);
+  const ChattyVm alien(other_dir, "alien");
+  WaitUntil("the other node has an event",
+            [&] { return other.GetServerInfo().newest_sequence() > 0; });
+  const std::vector<std::string> both = {"--server", "unix:" + options.socket};
+  const auto with_both = [&both](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), both.begin(), both.end());
+    return arguments;
+  };
+  EXPECT_EQ(Vmevents(with_both({"-o", "name", "vms"})).output,
+            "unix:" + options.socket + "/alien\nunix:" + Options().socket + "/vm2\n");
+  EXPECT_THAT(VmeventsJson(with_both({"watch", "--from", "oldest", "--count", "4"})), SizeIs(4));
+  const CommandResult one_down =
+      Vmevents({"--server", "unix:" + (dir() / "no.sock"), "-o", "name", "vms"});
+  EXPECT_EQ(one_down.exit_code, 4);
+  EXPECT_EQ(one_down.output, "unix:" + Options().socket + "/vm2\n");
+  EXPECT_THAT(one_down.error, HasSubstr("no.sock"));
 }
 
 // Two daemons behind one name, such as the pods of a headless Service.

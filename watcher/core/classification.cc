@@ -80,7 +80,7 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kGuestHibernate, "GUEST_HIBERNATE", "the guest hibernated (suspend to disk)"},
     {ShutdownCause::kHostPowerdown, "HOST_POWERDOWN",
      "the host pressed the power button and the guest obeyed"},
-    {ShutdownCause::kHostQuit, "HOST_QUIT", "the host told QEMU to quit"},
+    {ShutdownCause::kHostQuit, "HOST_QUIT", "the host sent QEMU a quit command"},
     {ShutdownCause::kHostSignal, "HOST_SIGNAL", "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"},
     {ShutdownCause::kHostUi, "HOST_UI", "QEMU's window was closed on the host"},
     {ShutdownCause::kHostResetExit, "HOST_RESET_EXIT",
@@ -98,6 +98,9 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
     {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
     {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
+    {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
+    {ShutdownCause::kHostSave, "HOST_SAVE",
+     "the host saved the VM's memory to a file and ended QEMU"},
 };
 
 const CauseText& TextOf(ShutdownCause cause) {

@@ -39,6 +39,16 @@ struct ShutdownFact {
   std::optional<ShutdownCaveat> caveat;
 };
 
+// How libvirt says that a domain stopped.
+enum class ManagerEnd {
+  kShutdown = 1,   // in order, whoever asked
+  kDestroyed = 2,  // by libvirt, which kills QEMU if it must
+  kSaved = 3,      // its memory is in a file, from which it can go on
+  kMigrated = 4,
+  kFailed = 5,   // QEMU went without a word
+  kCrashed = 6,  // because the guest's kernel had panicked
+};
+
 // Everything that a verdict rests on: what stands, uncleared, when the run ends.
 struct Evidence {
   std::optional<ShutdownFact> shutdown;
@@ -51,7 +61,8 @@ struct Evidence {
   bool monitored = false;           // the monitor is ours, or was until the process went
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
   bool shutdown_file_found = false;
-  bool host_rebooted = false;  // since the run was seen last
+  bool host_rebooted = false;             // since the run was seen last
+  std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
   // How the process ended, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill

@@ -27,6 +27,8 @@ struct RuleInput {
   bool unexplained_from_guest() const { return unexplained() && evidence.shutdown->guest == true; }
   bool unexplained_from_host() const { return unexplained() && evidence.shutdown->guest == false; }
 
+  bool manager_says(ManagerEnd end) const { return evidence.manager_end == end; }
+
   // The signal that ended the process; 0: none, or not known.
   int exit_signal() const {
     return evidence.exit_status.has_value() ? evidence.exit_status->signal : 0;
@@ -64,6 +66,9 @@ inline constexpr Rule kClassificationRules[] = {
      "RESUME",
      [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kWatchdog},
+    {"manager-saved", "libvirt saved the VM's memory and ended it",
+     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kSaved); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
     {"down-before-attach", "the guest was down already when its monitor was attached",
      [](const RuleInput& in) { return in.evidence.down_before_attach; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
@@ -98,6 +103,15 @@ inline constexpr Rule kClassificationRules[] = {
     {"host-reset-exit", "SHUTDOWN reason=host-qmp-system-reset (system_reset under -no-reboot)",
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostQmpSystemReset); },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit},
+    {"manager-destroyed",
+     "libvirt destroyed the VM: SHUTDOWN reason=host-signal, or no SHUTDOWN and a process that "
+     "neither crashed by itself nor was killed for its memory",
+     [](const RuleInput& in) {
+       if (!in.manager_says(ManagerEnd::kDestroyed)) return false;
+       if (in.down()) return in.reason_is(ShutdownReason::kHostSignal);
+       return in.killed() ? !in.evidence.oom_killed : !in.failed();
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostDestroy},
     {"host-signal", "SHUTDOWN reason=host-signal (SIGTERM, SIGINT or SIGHUP)",
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostSignal); },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
@@ -150,15 +164,18 @@ inline constexpr Rule kClassificationRules[] = {
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},
+    {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
+     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"process-exited",
      "no SHUTDOWN, the process of a VM that was followed to its end is gone, with 0 or not known "
      "how",
      [](const RuleInput& in) { return in.evidence.monitored; },  //
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
     {"unobserved",
-     "the monitor gave no greeting, went to another client or was lost: nobody here saw the end, "
-     "and "
-     "the exit status says nothing",
+     "the monitor gave no greeting, went to another client or was lost, or libvirt was: nobody "
+     "here "
+     "saw the end, and the exit status says nothing",
      [](const RuleInput&) { return true; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 };

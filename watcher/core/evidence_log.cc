@@ -13,7 +13,7 @@ namespace vmeventd {
 // A fact that a VM's new life makes void.
 struct EvidenceLog::Clearable {
   const char* what;        // for the document
-  const char* entries[3];  // how its entries in the timeline begin
+  const char* entries[4];  // how its entries in the timeline begin
   bool by_reset;
   bool by_running;
   bool (*stands)(
@@ -42,13 +42,14 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      nullptr,
      [](EvidenceLog* log) { log->paused_ = false; }},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     {"GUEST_PANICKED", "GUEST_CRASHLOADED", "query-status guest-panicked"},
+     {"GUEST_PANICKED", "GUEST_CRASHLOADED", "query-status guest-panicked",
+      "libvirt: state guest-panicked"},
      /*by_reset=*/true,
      /*by_running=*/false,
      [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
      [](EvidenceLog* log) { log->facts_.guest_panicked = false; }},
     {"WATCHDOG with action pause, or run state `watchdog` at attach",
-     {"WATCHDOG action=pause", "query-status watchdog"},
+     {"WATCHDOG action=pause", "query-status watchdog", "libvirt: state watchdog"},
      /*by_reset=*/true,
      /*by_running=*/true,
      [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
@@ -72,7 +73,7 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      [](const EvidenceLog& log) { return log.facts_.migrated; },
      [](EvidenceLog* log) { log->facts_.migrated = false; }},
     {"run state `shutdown` at attach",
-     {"query-status shutdown"},
+     {"query-status shutdown", "libvirt: state shutdown"},
      /*by_reset=*/true,
      /*by_running=*/true,
      [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
@@ -201,20 +202,27 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     Clear(Clearing::kRunning, by, now);
   } else if (run_state == "guest-panicked" && !facts_.guest_panicked) {
     facts_.guest_panicked = true;
-    Saw("query-status guest-panicked", now);
+    Saw(std::string(by), now);
   } else if (run_state == "watchdog") {
     facts_.watchdog_paused = true;
-    if (!std::exchange(facts_.watchdog_expired, true)) Saw("query-status watchdog", now);
+    if (!std::exchange(facts_.watchdog_expired, true)) Saw(std::string(by), now);
   } else if (run_state == "postmigrate") {
     SawMigration(now);
   } else if (run_state == "shutdown" && !decided()) {
     facts_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
-    Saw("query-status shutdown", now);
+    Saw(std::string(by), now);
   }
 }
 
 void EvidenceLog::SawMigration(Instant now) {
   if (!std::exchange(facts_.migrated, true)) Saw("query-status postmigrate", now);
+}
+
+void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
+  facts_.manager_end = end;
+  if (end == ManagerEnd::kMigrated) facts_.migrated = true;
+  if (end == ManagerEnd::kCrashed) facts_.guest_panicked = true;
+  Saw(std::move(what), now);
 }
 
 void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {

@@ -53,9 +53,11 @@ class EvidenceLog {
   void SawHibernation(Instant now);
   void SawReset(Instant now);
 
-  // `run_state` as `by` says: a RESUME, or the answer to a query-status.
+  // `run_state` as `by` says: a RESUME, the answer to a query-status, libvirt.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
   void SawMigration(Instant now);
+  // `what` is its entry.
+  void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
 
   // The end.

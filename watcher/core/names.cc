@@ -1,5 +1,7 @@
 #include "watcher/core/names.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -57,6 +59,12 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes) {
   size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
   return text.substr(0, end);
+}
+
+std::string QmpSource(absl::string_view monitor_path) {
+  const size_t slash = monitor_path.rfind('/');
+  if (slash == absl::string_view::npos) return "qmp:";
+  return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
 }
 
 std::string MakeRunId(const RunIdentity& identity) {

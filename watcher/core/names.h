@@ -19,14 +19,18 @@ std::string EscapeName(absl::string_view bytes);
 // The longest start of `text`, which is UTF-8, of at most `max_bytes` that cuts no character.
 absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes);
 
+// The source of a run whose monitor's socket was found at `monitor_path`, in a watched directory:
+// "qmp:" and that directory.
+std::string QmpSource(absl::string_view monitor_path);
+
 // What names one run of one QEMU process.
 struct RunIdentity {
   std::string boot_id;       // /proc/sys/kernel/random/boot_id
   std::string monitor_path;  // two sockets of one process are two runs
   int64_t pid = 0;           // 0: the process cannot be seen, the socket file stands for it
   uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
-  // Where the process cannot be seen: nothing but the moment tells apart what is found behind one
-  // socket, time after time.
+  // Where the process cannot be seen: only the moment of the first sight separates the runs that
+  // are found behind one socket, one after the other.
   uint64_t socket_inode = 0;
   int64_t first_seen_ns = 0;  // since 1970
 };

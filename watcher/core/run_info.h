@@ -25,16 +25,19 @@ struct SocketIdentity {
 struct RunInfo {
   std::string name;
   std::string run_id;
-  std::string monitor_path;
-  int64_t pid = 0;              // 0: not visible, or of a foreign PID namespace
-  uint64_t start_ticks = 0;     // of the process: field 22 of /proc/PID/stat; 0: not known
-  uint64_t pidfd_inode = 0;     // of the process: ProcessKey; 0: not known
-  std::string boot_id;          // of the kernel that it runs under
-  uint64_t pid_namespace = 0;   // in which `pid` was read; 0: not known
-  std::string raw_path;         // of the monitor's socket, as the kernel knows it
-  std::string raw_name;         // `name` before it was escaped
-  SocketIdentity socket;        // that was connected to last
-  bool process_tracked = true;  // false: the monitor's EOF is the end of the run
+  std::string source;          // as VmRef has it: "qmp:/run/qemu", "libvirt:qemu:///system"
+  std::string monitor_path;    // empty for a domain of libvirt
+  int64_t pid = 0;             // 0: not visible, or of a foreign PID namespace
+  uint64_t start_ticks = 0;    // of the process: field 22 of /proc/PID/stat; 0: not known
+  uint64_t pidfd_inode = 0;    // of the process: ProcessKey; 0: not known
+  std::string boot_id;         // of the kernel that it runs under
+  uint64_t pid_namespace = 0;  // in which `pid` was read; 0: not known
+  std::string raw_path;        // of the monitor's socket, as the kernel knows it
+  std::string raw_name;        // `name` before it was escaped
+  SocketIdentity socket;       // that was connected to last
+  // False: the monitor's EOF is the end of the run, or libvirt's word where that has the monitor.
+  bool process_tracked = true;
+  int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
@@ -42,6 +45,10 @@ struct RunInfo {
   uint64_t oom_kills = 0;
   // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;
+
+  // A manager has its monitor, and passes on what QEMU says: a connection to the manager that ends
+  // says nothing of the run.
+  bool managed() const { return domain_id != 0; }
 };
 
 // A process as far as a run is concerned, with the members of RunInfo.

@@ -37,6 +37,8 @@ enum class ShutdownCause {
   kUnobserved = 17,
   kHostRequest = 18,
   kGuestRequest = 19,
+  kHostDestroy = 20,
+  kHostSave = 21,
 };
 
 // What a verdict cannot exclude.
@@ -91,6 +93,7 @@ struct VmRef {
   std::string run_id;  // empty while no process has been seen behind the socket
   std::string uuid;    // empty if QEMU has none, or it is not known yet
   int64_t pid = 0;     // 0 if it cannot be seen
+  std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
 };
 
 // One thing that was seen, as a person would say it.
@@ -166,7 +169,7 @@ struct VmUpdate {
   std::optional<std::string> saved_run = std::nullopt;
   // Called once, on the sink's thread, when the step is public (and durable, if the journal can be
   // written). Unset: nobody waits for that.
-  std::function<void()> told = nullptr;
+  std::function<void()> on_public = nullptr;
 };
 
 // The state of one --watch.

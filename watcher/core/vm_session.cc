@@ -99,11 +99,11 @@ Effects VmSession::OnTick(Instant now) {
       down.shutdown = MakeDetail();
       Emit(std::move(down), now);
     }
-    if (monitor_ == Monitor::kClosed && !gone_ && run_.process_tracked &&
+    if (monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
         now.monotonic >= closed_at_.monotonic + LostGrace()) {
       DeclareLost(now);
     }
-    if (monitor_ == Monitor::kUnseen && run_.process_tracked &&
+    if (monitor_ == Monitor::kUnseen && OutlivesMonitor() &&
         now.monotonic >= closed_at_.monotonic + kAwayGrace) {
       DeclareAway(now);
     }
@@ -118,10 +118,10 @@ Effects VmSession::OnTick(Instant now) {
 
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
-  if (monitor_ == Monitor::kClosed && !gone_ && run_.process_tracked) {
+  if (monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + LostGrace();
   }
-  if (monitor_ == Monitor::kUnseen && !gone_ && run_.process_tracked) {
+  if (monitor_ == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + kAwayGrace;
   }
   if (intent_.has_value()) next = std::min(next, intent_->deadline);

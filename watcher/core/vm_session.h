@@ -88,6 +88,9 @@ class VmSession {
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
   // The connection ended; `why` is for people ("EOF", "a line of more than 10 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
+  // A managed run: how the manager says that it ended. OnProcessGone follows, once the process is
+  // gone where it can be seen. `what` is for people ("libvirt: stopped, destroyed").
+  Effects OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now);
   // The process is gone. All that the monitor still had to say has been handed in before.
   Effects OnProcessGone(Instant now, const ProcessEnd& end = {});
   Effects OnShutdownFileDone(const absl::Status& status, Instant now);
@@ -220,6 +223,10 @@ class VmSession {
   // Both: the monitor is lost, and `message` says why.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
+  // Whether the end of the connection to the monitor is not the end of the run.
+  bool OutlivesMonitor() const { return run_.process_tracked || run_.managed(); }
+  // "query-status paused", "libvirt: state paused".
+  std::string StateReport(absl::string_view run_state) const;
 
   // The guest agent.
   void SetAgentOpen(bool open, Instant now);
@@ -254,6 +261,7 @@ class VmSession {
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
+  bool WantsShutdownFile() const { return options_->shutdown_files && !run_.managed(); }
   // Removes the file of an end that was none.
   void TakeShutdownFileBack();
   void Finish(Instant now);

@@ -32,15 +32,35 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
       evidence_.SetMonitored(false);
     }
     SawRestart(now);
-    if (!run_.process_tracked) {
+    // Where libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
+    // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
+    // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
+    const std::optional<ManagerEnd>& manager_end = evidence_.facts().manager_end;
+    if (run_.managed() && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
+      evidence_.SetMonitored(false);
+    }
+    if (!run_.process_tracked && run_.managed()) {
+      evidence_.Saw(evidence_.facts().manager_end.has_value()
+                        ? "the process cannot be seen, so libvirt's report is taken as its end"
+                        : "libvirt does not list it any more, and its process cannot be seen",
+                    now);
+    } else if (!run_.process_tracked) {
       evidence_.Saw("monitor closed; the process is not tracked, so this is taken as its end", now);
     } else {
-      if (monitor_ == Monitor::kClosed) evidence_.Saw("monitor closed", closed_at_);
+      if (monitor_ == Monitor::kClosed) {
+        evidence_.Saw(run_.managed() ? "connection to libvirt ended" : "monitor closed",
+                      closed_at_);
+      }
       evidence_.SawProcessEnd(end, now);
     }
     if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
     if (file_step_ != FileStep::kRequested) Finish(now);
   });
+}
+
+Effects VmSession::OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now) {
+  if (gone_) return {};
+  return Step(now, [&] { evidence_.SawManagerEnd(end, std::string(what), now); });
 }
 
 Effects VmSession::OnHostRebooted(Instant now) {
@@ -83,7 +103,7 @@ Verdict VmSession::CurrentVerdict() const {
 }
 
 bool VmSession::RequestShutdownFile() {
-  if (!options_->shutdown_files) return false;
+  if (!WantsShutdownFile()) return false;
   const ShutdownClass shutdown_class = CurrentVerdict().shutdown_class;
   if (shutdown_class == ShutdownClass::kUnknown) return false;
   file_step_ = FileStep::kRequested;
@@ -96,7 +116,7 @@ bool VmSession::RequestShutdownFile() {
 }
 
 void VmSession::TakeShutdownFileBack() {
-  if (!file_written_ || evidence_.decided() || !options_->shutdown_files) return;
+  if (!file_written_ || evidence_.decided() || !WantsShutdownFile()) return;
   file_written_ = false;
   effects_.push_back(RemoveShutdownFile{});
 }

@@ -50,6 +50,7 @@ Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   poll_at_ = absl::InfiniteDuration();
+  if (run_.managed()) return;  // a manager reports how a migration ended
   if (run_state == "finish-migrate") {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
@@ -72,7 +73,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
   qemu_name_ = info.qemu_name;
-  monitor_problem_ = info.run_state.empty() ? "QEMU did not tell its run state" : "";
+  monitor_problem_ = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
   // is a RESET or a RESUME.
@@ -86,7 +87,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   evidence_.SetMonitored(true);
   switch (std::exchange(monitor_, Monitor::kReady)) {
     case Monitor::kNone:
-      ApplyRunState(run_state, absl::StrCat("query-status ", run_state), now);
+      ApplyRunState(run_state, StateReport(run_state), now);
       return EnsureStarted(now);
     case Monitor::kUnseen:
       return ResumeAfterRestart(run_state, now);
@@ -98,24 +99,30 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   }
 }
 
+std::string VmSession::StateReport(absl::string_view run_state) const {
+  return absl::StrCat(run_.managed() ? "libvirt: state " : "query-status ", run_state);
+}
+
 void VmSession::Regain(absl::string_view run_state, Instant now) {
   monitor_problem_.clear();
   ForgetExit();  // a QEMU that answers does not hang
   const VmState before = state_before_loss_;
-  ApplyRunState(run_state, absl::StrCat("query-status ", run_state), now);
+  ApplyRunState(run_state, StateReport(run_state), now);
   ReopenShutdownFile();
   Emit(MakeEvent(EventType::kMonitorRestored,
-                 absl::StrCat("the monitor is ours; the VM is ", StateText(state_)), now),
+                 absl::StrCat(run_.managed() ? "libvirt is reached again" : "the monitor is ours",
+                              "; the VM is ", StateText(state_)),
+                 now),
        now);
   if (before != VmState::kUnreachable && before != state_) {
-    PublishUnseenChange(before, "its monitor was lost", now);
+    PublishUnseenChange(before, run_.managed() ? "libvirt was lost" : "its monitor was lost", now);
   }
 }
 
 void VmSession::ResumeAfterRestart(absl::string_view run_state, Instant now) {
   ForgetExit();
   const VmState before = state_;
-  ApplyRunState(run_state, absl::StrCat("query-status ", run_state), now);
+  ApplyRunState(run_state, StateReport(run_state), now);
   ReopenShutdownFile();
   if (before == state_ || before == VmState::kUnreachable || run_state.empty()) {
     return PublishStatus();
@@ -197,6 +204,15 @@ absl::Duration VmSession::LostGrace() const {
 
 void VmSession::DeclareLost(Instant now) {
   evidence_.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
+  if (run_.managed()) {
+    evidence_.Saw(absl::StrCat("libvirt lost (", close_reason_, ")"), closed_at_);
+    if (monitor_problem_.empty()) {
+      monitor_problem_ = absl::StrCat("libvirt lost: ", close_reason_);
+    }
+    return LoseMonitor(absl::StrCat("the connection to libvirt ended (", close_reason_,
+                                    "): this is no end of the VM"),
+                       now);
+  }
   evidence_.Saw(absl::StrCat("monitor closed (", close_reason_, ") while the process lives"),
                 closed_at_);
   if (monitor_problem_.empty()) {
@@ -208,6 +224,13 @@ void VmSession::DeclareLost(Instant now) {
 }
 
 void VmSession::DeclareAway(Instant now) {
+  if (run_.managed()) {
+    if (monitor_problem_.empty()) {
+      monitor_problem_ = "libvirt not reached again since vmeventd was started";
+    }
+    return LoseMonitor(
+        "vmeventd was started again and does not reach libvirt: this is no end of the VM", now);
+  }
   if (monitor_problem_.empty()) {
     monitor_problem_ = "monitor not reached again since vmeventd was started";
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watcher/core/names.h"
 #include "watcher/core/run_archive.h"
 #include "watcher/core/vm_session.h"
 
@@ -21,6 +22,8 @@ template <typename Archive, typename Run>
 void RunFields(Archive* archive, Run* run) {
   archive->Field("name", run->name);
   archive->Field("run_id", run->run_id);
+  archive->FieldIf("source", run->source);
+  archive->FieldIf("domain_id", run->domain_id);
   archive->Field("monitor_path", run->monitor_path);
   archive->RawBytes("raw_path", run->raw_path, run->monitor_path);
   archive->RawBytes("raw_name", run->raw_name, run->name);
@@ -56,13 +59,17 @@ void FactFields(Archive* archive, Facts* facts) {
   archive->FieldIf("down_before_attach", facts->down_before_attach);
   archive->FieldIf("shutdown_file_found", facts->shutdown_file_found);
   archive->FieldIf("intended", facts->intended);
+  archive->EnumIf("manager_end", facts->manager_end, ManagerEnd::kShutdown, ManagerEnd::kCrashed);
 }
 
 // What of a run would lead the watcher to somewhere else than to that run; "" if nothing.
 absl::string_view WrongWith(const RunInfo& run) {
   if (run.run_id.empty()) return "it has no run_id";
-  if (run.raw_path.empty() || run.raw_path.front() != '/') return "its monitor_path is no path";
-  if (run.raw_path.find('\0') != std::string::npos) return "its monitor_path is no path";
+  if (run.domain_id < 0) return "its domain_id is no libvirt's";
+  if (!run.managed()) {
+    if (run.raw_path.empty() || run.raw_path.front() != '/') return "its monitor_path is no path";
+    if (run.raw_path.find('\0') != std::string::npos) return "its monitor_path is no path";
+  }
   constexpr char kNotInNames[] = {'/', '\0'};
   if (run.raw_name.empty() ||
       run.raw_name.find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
@@ -158,6 +165,9 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
       since.has_value()) {
     session->BeginExit(*since);
   }
+  // An earlier version followed sockets only, and did not keep the source.
+  RunInfo* const run = &session->run_;
+  if (run->source.empty()) run->source = QmpSource(run->monitor_path);
   // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
   Evidence* const facts = &session->evidence_.facts_;
   if (facts->watchdog_expired && !json.at("evidence").contains("watchdog_paused")) {

@@ -20,7 +20,7 @@ bool IsEvent(const VmUpdate& update, EventType type) {
 
 // What is left of an update that was dropped later.
 bool IsEmpty(const VmUpdate& update) {
-  return !update.status.has_value() && !update.event.has_value() && update.told == nullptr;
+  return !update.status.has_value() && !update.event.has_value() && update.on_public == nullptr;
 }
 
 size_t SizeOf(const Intent& intent) {
@@ -40,7 +40,8 @@ size_t SizeOf(const VmUpdate& update) {
   size_t size = sizeof(update);
   if (const auto& status = update.status; status.has_value()) {
     size += status->ref.name.size() + status->ref.run_id.size() + status->ref.uuid.size() +
-            status->qemu_version.size() + status->monitor_path.size() + SizeOf(status->shutdown);
+            status->ref.source.size() + status->qemu_version.size() + status->monitor_path.size() +
+            SizeOf(status->shutdown);
     for (const std::string& problem : status->problems)
       size += sizeof(std::string) + problem.size();
     if (status->intent.has_value()) size += SizeOf(*status->intent);
@@ -99,7 +100,7 @@ bool EventQueue::DropWholeRun(const VmUpdate& stopped) {
   const auto run = new_runs_.find(stopped.status->ref.run_id);
   if (run == new_runs_.end()) return false;
   for (const size_t at : run->second) {
-    if (updates_[at].told != nullptr) return false;  // somebody waits for it
+    if (updates_[at].on_public != nullptr) return false;  // somebody waits for it
   }
   for (const size_t at : run->second) {
     if (updates_[at].event.has_value()) CountDropped(*updates_[at].event);
@@ -132,11 +133,12 @@ void EventQueue::Compact() {
 }
 
 void EventQueue::PushWhenFull(VmUpdate update) {
-  if (IsEvent(update, EventType::kStopped) && update.status.has_value() && update.told == nullptr &&
-      DropWholeRun(update)) {
+  if (IsEvent(update, EventType::kStopped) && update.status.has_value() &&
+      update.on_public == nullptr && DropWholeRun(update)) {
     return;
   }
-  const bool keep = update.told != nullptr || (update.event.has_value() && MustKeep(*update.event));
+  const bool keep =
+      update.on_public != nullptr || (update.event.has_value() && MustKeep(*update.event));
   if (update.event.has_value() && !keep) {
     CountDropped(*update.event);
     update.event.reset();

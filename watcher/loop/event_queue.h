@@ -19,10 +19,11 @@ namespace vmeventd {
 //
 // Bounded: the queue is full while `max_updates` updates or `max_bytes` of them wait. An update
 // that comes then loses its event, but for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and
-// what has a `told`. Its status and its saved_run are kept, the newest of each run alone. A run
-// that began and ended while the queue was full is left out as a whole. So what waits beyond the
-// bound is bounded by the processes that live, and by the requests about intents. The events that
-// were left out are counted, and one GAP (without a VM) at the end of the next batch reports them.
+// what has an `on_public`. Its status and its saved_run are kept, the newest of each run alone. A
+// run that began and ended while the queue was full is left out as a whole. So what waits beyond
+// the bound is bounded by the processes that live, and by the requests about intents. The events
+// that were left out are counted, and one GAP (without a VM) at the end of the next batch reports
+// them.
 class EventQueue : public EventSink {
  public:
   static constexpr size_t kMaxBytes = 64 << 20;

@@ -20,7 +20,7 @@
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/qmp/inotify_events.h"
+#include "watcher/loop/inotify_events.h"
 
 namespace vmeventd {
 namespace {

@@ -18,8 +18,6 @@ constexpr absl::Duration kAnswerWait = absl::Seconds(2);
 // How long a connection that is replaced is read for what it has still.
 constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
-std::string ForLog(const std::string& text) { return absl::Utf8SafeCHexEscape(text); }
-
 }  // namespace
 
 QmpRun::QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession session)
@@ -114,7 +112,8 @@ void QmpRun::OnDrainCutShort() {
   spdlog::warn(
       "{}: what its process sent on its monitor before it ended is not read to the end: "
       "that takes longer than {} s",
-      ForLog(info().name), absl::ToInt64Seconds(MonitorConnection::kMaxDrainTime));
+      absl::Utf8SafeCHexEscape(info().name),
+      absl::ToInt64Seconds(MonitorConnection::kMaxDrainTime));
 }
 
 // All that the process has said was handed in, and another process has the monitor open. A child
@@ -170,7 +169,7 @@ void QmpRun::Survive() {
     absl::StatusOr<PeerProcess> process = IdentifyByPid(speaker);
     if (process.ok() && process->kind == PeerProcess::Kind::kTracked) {
       spdlog::info("{} is followed by its process {}: the one that listened on its socket is gone",
-                   ForLog(info().name), speaker);
+                   absl::Utf8SafeCHexEscape(info().name), speaker);
       if (TrackInstead(*std::move(process)).ok()) return;
     }
   }
@@ -234,7 +233,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
-    spdlog::warn("the monitor of {} is closed: {}", ForLog(info().name), reason);
+    spdlog::warn("the monitor of {} is closed: {}", absl::Utf8SafeCHexEscape(info().name), reason);
   } else if (!tracked() && !greeted && !published()) {
     // The socket took the connection and QEMU went away before it looked at it: nothing was seen.
     return Discard();
@@ -269,7 +268,7 @@ void QmpRun::OnReplyLate(bool given_up) {
   UniqueFd nudge;
   if (OpenSocketFile(info().raw_path, &file) == 0) ConnectTo(file, &nudge);
   if (!given_up) return;
-  spdlog::warn("QEMU does not answer on the monitor of {}", ForLog(info().name));
+  spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));
   ReportProblem("QEMU does not answer on its monitor");
 }
 

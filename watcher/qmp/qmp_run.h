@@ -13,8 +13,8 @@
 #include "watcher/core/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/node_watcher.h"
 #include "watcher/runs/vm_run.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 

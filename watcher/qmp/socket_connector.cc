@@ -23,8 +23,6 @@ constexpr char kOutOfShare[] =
     "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
     "VM is not followed; raise LimitNOFILE of the service";
 
-std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(QmpContext* context,
@@ -99,7 +97,7 @@ void SocketConnector::OnSocket(int spec, const std::string& file_name) {
   if (slot->run != nullptr && slot->run->connected()) {
     SocketIdentity socket;
     if (IdentifySocket(slot->path, &socket) != 0) return;  // its removal will be reported
-    if (InodeOf(socket) == slot->inode) return;
+    if (IsSocketOf(*slot->run, *slot, socket)) return;
     // Another socket in its place. The old one's run goes on by its connection and its process.
     SetRun(slot, nullptr);
   }
@@ -148,7 +146,7 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
   if (slot->problem == problem) return;
   slot->problem = problem;
-  spdlog::warn("{}: {}", ForLog(slot->path), problem);
+  spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
   unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),
                                .name = EscapeName(RawVmName(*slot)),
                                .problem = problem,
@@ -327,11 +325,9 @@ QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, UniqueFd* conn
         .Do([&] {
           outcome = ConnectOutcomeOf(OpenSocketFile(slot->path, &file));
           if (outcome == ConnectOutcome::kConnected) {
-            // Where the file system keeps no birth time, a chmod makes another identity of it.
-            const bool same = file.identity == run->info().socket ||
-                              (slot->run == run && slot->inode == InodeOf(file.identity));
-            outcome =
-                same ? ConnectOutcomeOf(ConnectTo(file, connection)) : ConnectOutcome::kNoSocket;
+            outcome = IsSocketOf(*run, *slot, file.identity)
+                          ? ConnectOutcomeOf(ConnectTo(file, connection))
+                          : ConnectOutcome::kNoSocket;
           }
           return outcome == ConnectOutcome::kOutOfDescriptors
                      ? absl::ResourceExhaustedError("connect")

@@ -40,6 +40,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
+  bool Restores(const RunInfo& info) const override { return !info.managed(); }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
   void OnRestored(VmRun* run) override;
   bool IsServed(const VmRun* run) override;
@@ -87,6 +88,12 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void DropSlotIfUnused(SocketSlot* slot);
   void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
+  // Whether `socket`, at the slot's path, is still the one that `run` was attached by. Its inode
+  // says so too as long as the slot has it: where the file system keeps no birth time, a chmod
+  // makes another identity of a socket.
+  static bool IsSocketOf(const VmRun& run, const SocketSlot& slot, const SocketIdentity& socket) {
+    return socket == run.info().socket || (slot.run == &run && slot.inode == InodeOf(socket));
+  }
   void ClaimInode(SocketSlot* slot, const SocketIdentity& socket);
   void ReportProblem(SocketSlot* slot, const std::string& problem);
   void ForgetProblem(SocketSlot* slot);

@@ -24,8 +24,6 @@ constexpr uint32_t kUnknownOwner = ~0U;
 constexpr char kTooManyNewRuns[] =
     "too many VMs of this socket's user started: the VM is followed later";
 
-std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
-
 }  // namespace
 
 QmpRun* SocketConnector::Own(VmRun* run) const {
@@ -50,7 +48,7 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     ReportProblem(slot, kTooManyNewRuns);
     return nullptr;
   }
-  spdlog::debug("following {}, {}", ForLog(slot->path),
+  spdlog::debug("following {}, {}", absl::CHexEscape(slot->path),
                 tracked ? absl::StrCat("pid ", peer.pid) : "its process is not tracked");
   auto run = std::make_unique<QmpRun>(
       context_, table_, this,
@@ -75,6 +73,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.name = EscapeName(info.raw_name);
   info.raw_path = slot.path;
   info.monitor_path = EscapeNonUtf8(slot.path);
+  info.source = QmpSource(info.monitor_path);
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
   info.pid = process.pid;
@@ -230,7 +229,7 @@ VmRun* SocketConnector::Restore(std::unique_ptr<VmSession> session) {
 
 bool SocketConnector::IsAt(const SocketSlot& slot, const VmRun& run) {
   SocketIdentity there;
-  return IdentifySocket(slot.path, &there) == 0 && there == run.info().socket;
+  return IdentifySocket(slot.path, &there) == 0 && IsSocketOf(run, slot, there);
 }
 
 void SocketConnector::OnRestored(VmRun* run) {
@@ -277,7 +276,7 @@ bool SocketConnector::OwnsName(const VmRun* run) const {
   if (!run->away()) return true;
   // A later run may be there and not be known yet.
   SocketIdentity there;
-  return IdentifySocket(home.path, &there) != 0 || there == run->info().socket;
+  return IdentifySocket(home.path, &there) != 0 || IsSocketOf(*run, home, there);
 }
 
 void SocketConnector::OnOver(VmRun* run) {
@@ -288,7 +287,7 @@ void SocketConnector::OnOver(VmRun* run) {
   shares_.Count(sockets->owner, sockets->spec, -1);
   const bool needs_speaker = sockets->run->needs_speaker();
   SocketSlot* const home = sockets->home;
-  spdlog::debug("{} has ended", ForLog(home->path));
+  spdlog::debug("{} has ended", absl::CHexEscape(home->path));
   --home->runs;
   // One that begins and ends again and again is tried ever more seldom.
   const bool lasted =

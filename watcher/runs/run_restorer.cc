@@ -17,16 +17,15 @@ constexpr size_t kRunsATurn = 500;
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 
-std::string ForLog(absl::string_view raw) { return absl::CHexEscape(raw); }
-
 }  // namespace
 
 RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_options,
-                         RunTable* table, RunSource* source, std::vector<std::string> saved_runs)
+                         RunTable* table, std::vector<RunSource*> sources,
+                         std::vector<std::string> saved_runs)
     : context_(context),
       session_options_(session_options),
       table_(table),
-      source_(source),
+      sources_(std::move(sources)),
       saved_runs_(std::move(saved_runs)) {}
 
 RunRestorer::~RunRestorer() { context_->loop->CancelTimer(&retry_); }
@@ -65,15 +64,18 @@ void RunRestorer::ReadSavedRuns() {
       continue;
     }
     unresolved_.push_back(run_id);
-    source_->Restore(std::move(session));
+    const auto source = std::find_if(sources_.begin(), sources_.end(), [&](const RunSource* each) {
+      return each->Restores(session->run());
+    });
+    (*source)->Restore(std::move(session));
   }
 }
 
 void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
   constexpr size_t kMaxTextForLog = 200;
   context_->meters.unreadable_runs.Add();
-  spdlog::error("a run of the daemon before this one is given up: {}: {}", ForLog(why),
-                ForLog(text.substr(0, kMaxTextForLog)));
+  spdlog::error("a run of the daemon before this one is given up: {}: {}", absl::CHexEscape(why),
+                absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
 void RunRestorer::ResolveRestored(VmRun* run) {
@@ -81,7 +83,9 @@ void RunRestorer::ResolveRestored(VmRun* run) {
   if (context_->boot_id.empty() || info.boot_id != context_->boot_id) return run->EndWithHost();
   // Of this very run: a file of another one, renamed or not, has another mark.
   const std::optional<absl::Time> written =
-      OwnShutdownFileTime(run->Directory(), info.raw_name, info.shutdown_file_mark);
+      info.managed()
+          ? std::nullopt
+          : OwnShutdownFileTime(run->Directory(), info.raw_name, info.shutdown_file_mark);
   if (written.has_value()) run->NoteShutdownFile(*written);
   // Its process is known again by that even where it has no number here.
   if (info.pidfd_inode != 0) table_->OnFollowed(run, {.pidfd_inode = info.pidfd_inode});
@@ -114,7 +118,7 @@ bool RunRestorer::FindProcess(VmRun* run) {
       run->LoseTracking();
       return true;
     case PeerProcess::Kind::kGone:
-      if (source_->IsServed(run)) {
+      if (table_->SourceOf(run)->IsServed(run)) {
         run->LoseListener();
       } else if (found->pidfd.valid() && found->start_ticks != 0 &&
                  found->start_ticks == run->info().start_ticks) {
@@ -147,13 +151,13 @@ void RunRestorer::FindProcesses() {
     }
   }
   if (!without_process_.empty()) FindProcessesLater();
-  source_->EndUnreachableRuns();
+  for (RunSource* source : sources_) source->EndUnreachableRuns();
 }
 
 void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
   run->Resume();
-  source_->OnRestored(run);
+  table_->SourceOf(run)->OnRestored(run);
 }
 
 }  // namespace vmeventd

@@ -18,9 +18,10 @@ namespace vmeventd {
 // ended. Loop thread.
 class RunRestorer {
  public:
-  // `saved_runs` are texts of VmSession::Save(). The rest outlives the restorer.
+  // `saved_runs` are texts of VmSession::Save(). A run is given to the first of `sources` that
+  // takes it. The rest outlives the restorer.
   RunRestorer(RunContext* context, const SessionOptions* session_options, RunTable* table,
-              RunSource* source, std::vector<std::string> saved_runs);
+              std::vector<RunSource*> sources, std::vector<std::string> saved_runs);
   ~RunRestorer();
 
   // Restores some of them, all texts at the first call. Returns whether all are done.
@@ -41,7 +42,7 @@ class RunRestorer {
   RunContext* const context_;
   const SessionOptions* const session_options_;
   RunTable* const table_;
-  RunSource* const source_;
+  const std::vector<RunSource*> sources_;
 
   // What is still to be restored: texts, then the run ids that they hold, oldest first.
   std::vector<std::string> saved_runs_;

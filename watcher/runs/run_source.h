@@ -9,7 +9,8 @@
 namespace vmeventd {
 
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
-// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp). Loop thread.
+// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
+// other (watcher/libvirt). A process that one source follows is no other source's. Loop thread.
 class RunSource {
  public:
   virtual ~RunSource() = default;
@@ -21,12 +22,14 @@ class RunSource {
   // To be called after each turn of the loop: drops what was on the call stack.
   virtual void EndTurn() = 0;
 
+  // Whether a run that a daemon before this one left is of this source.
+  virtual bool Restores(const RunInfo& info) const = 0;
   // Makes a run of the session, which a daemon before this one left, and adds it to the table.
   // Before Start().
   virtual VmRun* Restore(std::unique_ptr<VmSession> session) = 0;
   // A restored run goes on, as far as its process says.
   virtual void OnRestored(VmRun* run) = 0;
-  // Whether somebody serves the run's monitor, where its process is gone.
+  // Whether somebody serves the run's monitor, where its process is gone: it was not QEMU's then.
   virtual bool IsServed(const VmRun* run) = 0;
   // Ends the untracked runs that no monitor leads back to.
   virtual void EndUnreachableRuns() = 0;

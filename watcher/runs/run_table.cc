@@ -19,6 +19,10 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   return added;
 }
 
+RunSource* RunTable::SourceOf(const VmRun* run) const {
+  return runs_.find(run->info().run_id)->second.source;
+}
+
 VmRun* RunTable::Find(absl::string_view run_id) const {
   const auto it = runs_.find(run_id);
   return it != runs_.end() ? it->second.run.get() : nullptr;
@@ -49,7 +53,7 @@ void RunTable::OnPublish(VmRun* run, VmUpdate update) {
       intents_.erase(update.event->intent->intent_id);
     }
   }
-  if (update.status.has_value()) runs_.find(run->info().run_id)->second.source->OnPublished(run);
+  if (update.status.has_value()) SourceOf(run)->OnPublished(run);
   sink_->Push(std::move(update));
 }
 
@@ -67,9 +71,7 @@ void RunTable::OnUnfollowed(VmRun* run, const ProcessKey& key) {
   if (it != by_process_.end() && it->second == run) by_process_.erase(it);
 }
 
-bool RunTable::OwnsName(const VmRun* run) const {
-  return runs_.find(run->info().run_id)->second.source->OwnsName(run);
-}
+bool RunTable::OwnsName(const VmRun* run) const { return SourceOf(run)->OwnsName(run); }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   for (const auto& [run_id, entry] : runs_) {
@@ -130,7 +132,8 @@ std::string RunTable::UuidProblem(const VmRun* run) const {
   const VmRun* const other = uuids_.OtherUser(*uuid, run);
   if (other == nullptr) return "its UUID is used by several other running VMs as well";
   return absl::StrCat("its UUID is used by the running VM ", other->info().name, " (",
-                      other->info().monitor_path, ") as well");
+                      other->info().managed() ? other->info().source : other->info().monitor_path,
+                      ") as well");
 }
 
 void RunTable::UpdateUuidProblems(const std::vector<VmRun*>& runs) {

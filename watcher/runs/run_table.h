@@ -29,6 +29,8 @@ class RunTable : public VmRun::Owner {
   // Of a run id that is not in the table. `source` outlives the table's use.
   VmRun* Add(RunSource* source, std::unique_ptr<VmRun> run);
 
+  // Of a run in the table.
+  RunSource* SourceOf(const VmRun* run) const;
   // Null without one.
   VmRun* Find(absl::string_view run_id) const;
   VmRun* FindByProcess(const ProcessKey& key) const;

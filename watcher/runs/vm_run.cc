@@ -128,7 +128,7 @@ bool VmRun::Lives() {
 
 void VmRun::Confirm(std::function<void()> done) {
   VmUpdate update{Status(), std::nullopt};
-  update.told = std::move(done);
+  update.on_public = std::move(done);
   owner_->OnPublish(this, std::move(update));
 }
 
@@ -146,7 +146,7 @@ void VmRun::ApplyThen(Effects effects, EventType type, std::function<void()> don
     Publish* const publish = std::get_if<Publish>(&effect);
     if (publish == nullptr || !publish->update.event.has_value()) continue;
     if (publish->update.event->type != type) continue;
-    publish->update.told = std::move(done);
+    publish->update.on_public = std::move(done);
     break;
   }
   Apply(std::move(effects));

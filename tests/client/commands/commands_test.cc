@@ -35,6 +35,15 @@ class CommandsTest : public testing::Test {
         command, {server_.address(), stub.get(), health.get(), &formatter_, &output_,
                   [this](absl::Duration pause) { pauses_.push_back(pause); }, [] { return 1.0; }});
   }
+  std::optional<Failure> FindLast(uint64_t last, std::optional<absl::Time> since,
+                                  WatchStart* start) {
+    const auto channel = Connect(server_.address());
+    const auto stub = v1::VmEventService::NewStub(*channel);
+    CommandContext context;
+    context.address = server_.address();
+    context.stub = stub.get();
+    return FindStartOfLast({}, since, last, context, start);
+  }
   size_t Lines() const {
     return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
   }
@@ -78,6 +87,44 @@ TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   EXPECT_EQ(requests_[1].page_size(), 200);
 }
 
+TEST_F(CommandsTest, TheLastEventsAreShownOldestFirst) {
+  server_.service().list_events = [this](const v1::ListEventsRequest& request,
+                                         v1::ListEventsResponse* response) {
+    requests_.push_back(request);
+    for (const uint64_t sequence : {9, 8}) *response->add_events() = MakeEvent(sequence);
+    return grpc::Status::OK;
+  };
+  EventsCommand command;
+  command.last = 2;
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_EQ(requests_[0].page_size(), 2);
+  EXPECT_TRUE(requests_[0].newest_first());
+  EXPECT_LT(output_.text.find("\"8\""), output_.text.find("\"9\""));
+  output_.text.clear();
+  command.newest_first = true;
+  EXPECT_FALSE(Run(command).has_value());
+  EXPECT_GT(output_.text.find("\"8\""), output_.text.find("\"9\""));
+}
+
+TEST_F(CommandsTest, AWatchOfTheLastEventsBeginsBeforeTheOldestOfThem) {
+  uint64_t newest = 9;
+  server_.service().list_events = [&newest](const v1::ListEventsRequest& request,
+                                            v1::ListEventsResponse* response) {
+    for (int i = 0; i < request.page_size() && newest > 0; ++i) {
+      *response->add_events() = MakeEvent(newest--);
+    }
+    return grpc::Status::OK;
+  };
+  WatchStart start;
+  EXPECT_FALSE(FindLast(3, std::nullopt, &start).has_value());
+  EXPECT_EQ(std::get<FromSequence>(start).sequence, 6U);
+  // There are not so many.
+  EXPECT_FALSE(FindLast(100, std::nullopt, &start).has_value());
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(start));
+  EXPECT_FALSE(FindLast(100, absl::FromUnixSeconds(7), &start).has_value());
+  EXPECT_EQ(std::get<FromTime>(start).time, absl::FromUnixSeconds(7));
+}
+
 TEST_F(CommandsTest, EventsSendsItsOptions) {
   ServeEvents(1);
   EventsCommand command;
@@ -107,12 +154,14 @@ TEST_F(CommandsTest, VmsReadsAllPages) {
     EXPECT_TRUE(request.include_stopped());
     EXPECT_THAT(request.states(), ElementsAre(v1::VM_STATE_STOPPED));
     EXPECT_THAT(request.vm_names(), ElementsAre("web*"));
+    EXPECT_THAT(request.sources(), ElementsAre("libvirt:*"));
     *response->add_vms() = MakeVm(request.page_token().empty() ? "web1" : "web2");
     if (request.page_token().empty()) response->set_next_page_token("more");
     return grpc::Status::OK;
   };
   VmsCommand command;
   command.names = {"web*"};
+  command.sources = {"libvirt:*"};
   command.states = {v1::VM_STATE_STOPPED};
   command.include_stopped = true;
   EXPECT_FALSE(Run(command).has_value());
@@ -282,12 +331,42 @@ TEST_F(CommandsTest, ExplainsWhyAnIntentWasNotDeclared) {
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kNotFound);
   EXPECT_THAT(failure->sentence, HasSubstr("\"web1\""));
+  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse* response) {
+    *response->mutable_vm() = MakeVm("web1");
+    v1::Intent* intent = response->mutable_vm()->mutable_intent();
+    intent->set_intent_id("intent-0");
+    intent->set_actor("bob");
+    intent->set_reason("upgrade");
+    intent->mutable_expire_time()->set_seconds(1782907200);
+    return grpc::Status::OK;
+  };
   answer = grpc::Status(grpc::ALREADY_EXISTS, "the run has the open intent intent-0");
   failure = Run(command);
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kFailed);
-  EXPECT_THAT(failure->sentence,
-              testing::AllOf(HasSubstr("intent-0"), HasSubstr("vmevents intent withdraw")));
+  EXPECT_THAT(
+      failure->sentence,
+      testing::AllOf(HasSubstr("open intent of bob until 2026-07-01T12:00:00.000Z: upgrade"),
+                     testing::EndsWith("vmevents intent withdraw intent-0")));
+  // The intent may have ended since.
+  server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse* response) {
+    *response->mutable_vm() = MakeVm("web1");
+    return grpc::Status::OK;
+  };
+  failure = Run(command);
+  EXPECT_THAT(failure->sentence, testing::AllOf(HasSubstr("intent-0"), HasSubstr("intent list")));
+}
+
+TEST_F(CommandsTest, ListsTheVmsThatHaveAnOpenIntent) {
+  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse* response) {
+    *response->add_vms() = MakeVm("web1");
+    *response->add_vms() = MakeVm("web2");
+    response->mutable_vms(1)->mutable_intent()->set_intent_id("intent-2");
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(IntentsCommand{}).has_value());
+  EXPECT_EQ(Lines(), 1U);
+  EXPECT_THAT(output_.text, HasSubstr("intent-2"));
 }
 
 TEST_F(CommandsTest, WithdrawsAnIntent) {

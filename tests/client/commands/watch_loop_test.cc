@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "client/consume/node_sink.h"
 #include "client/output/format_json.h"
 #include "client/output/format_table.h"
 #include "gmock/gmock.h"
@@ -39,10 +40,11 @@ class WatchLoopTest : public testing::Test {
   }
 
   ExitCode Run(WatchCommand command) {
+    Printer printer(formatter_, &output_);
+    NodeSink sink(&printer, cursor_.get(), "server");
     WatchLoop::Environment environment;
     environment.address = server_.address();
-    environment.formatter = formatter_;
-    environment.output = &output_;
+    environment.sink = &sink;
     environment.stop = &stop_;
     environment.note = [this](const std::string& note) { notes_.push_back(note); };
     environment.wait = [this](absl::Duration duration) {
@@ -65,9 +67,15 @@ class WatchLoopTest : public testing::Test {
     return sequences;
   }
 
+  // From now on the watch keeps its position in a file.
+  void KeepCursor() { cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"}); }
+  WatchPosition Kept() const { return cursor_->Find("server").value_or(WatchPosition{}); }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<CursorFile> cursor_;
   FakeServer server_;
   JsonFormatter json_;
-  TableFormatter table_{false, absl::UTCTimeZone()};
+  TableFormatter table_{TableStyle{.zone = absl::UTCTimeZone()}};
   Formatter* formatter_ = &json_;
   StringOutput output_;
   StopSource stop_;
@@ -204,6 +212,61 @@ TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_EQ(server_.service().WatchRequests()[0].after_sequence(), 7U);
   EXPECT_EQ(server_.service().WatchRequests()[0].journal_id(), "journal-now");
+}
+
+TEST_F(WatchLoopTest, TheCursorFollowsEventsAndProgress) {
+  KeepCursor();
+  std::vector<uint64_t> kept;
+  output_.after_write = [&] { kept.push_back(Kept().sequence); };
+  ServeAndHoldOpen(
+      {ProgressMessage(10), EventsMessage({11, 12}), ProgressMessage(20), EventsMessage({21})});
+  EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
+  // What is printed is not passed yet; the first line is the empty heading.
+  EXPECT_THAT(kept, ElementsAre(0, 10, 20));
+  EXPECT_EQ(Kept(), (WatchPosition{21, "journal-a"}));
+}
+
+TEST_F(WatchLoopTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
+  KeepCursor();
+  v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
+  events.mutable_events(1)->set_durable(false);
+  ServeAndHoldOpen({ProgressMessage(10), events, ProgressMessage(20)});
+  WatchCommand command = Count(3);
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{11, "journal-a"}));
+}
+
+TEST_F(WatchLoopTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
+  KeepCursor();
+  output_.after_write = [this] {
+    if (output_.status.ok()) output_.status = absl::CancelledError("gone");
+  };
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{10, "journal-a"}));
+}
+
+TEST_F(WatchLoopTest, TheCursorOfACountStandsAfterItsLastEvent) {
+  KeepCursor();
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{12, "journal-a"}));
+}
+
+TEST_F(WatchLoopTest, TheCursorMovesToANewJournal) {
+  KeepCursor();
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{1, "journal-b"}));
+}
+
+TEST_F(WatchLoopTest, ACursorThatCannotBeWrittenEndsTheWatch) {
+  cursor_ = *CursorFile::Open(directory_ / "no/cursor", {"server"});
+  ServeAndHoldOpen({ProgressMessage(10)});
+  EXPECT_EQ(Run({}), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("No such file or directory")));
 }
 
 v1::WatchEventsResponse SnapshotMessage(const std::vector<std::string>& names) {
@@ -450,10 +513,11 @@ class TwoNodesTest : public WatchLoopTest {
   }
 
   ExitCode Follow(WatchCommand command) {
+    Printer printer(formatter_, &output_);
+    NodeSink sink(&printer, nullptr, "");
     WatchLoop::Environment environment;
     environment.address = *ParseServerAddress("nodes:" + server_.address().port);
-    environment.formatter = formatter_;
-    environment.output = &output_;
+    environment.sink = &sink;
     environment.stop = &stop_;
     environment.note = [this](const std::string& note) { notes_.push_back(note); };
     environment.wait = [this](absl::Duration duration) {
@@ -602,10 +666,11 @@ TEST(WatchLoopAddress, ASocketPathMayHoldAnyCharacter) {
   JsonFormatter formatter;
   StringOutput output;
   StopSource stop;
+  Printer printer(&formatter, &output);
+  NodeSink sink(&printer, nullptr, "");
   WatchLoop::Environment environment;
   environment.address = server.address();
-  environment.formatter = &formatter;
-  environment.output = &output;
+  environment.sink = &sink;
   environment.stop = &stop;
   environment.note = [](const std::string& note) { ADD_FAILURE() << note; };
   environment.wait = [](absl::Duration) { return true; };

@@ -11,6 +11,7 @@
 #include "client/commands/commands.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
+#include "client/consume/node_sink.h"
 #include "client/output/format_json.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -191,10 +192,11 @@ class TlsWatchTest : public TlsTest {
   ExitCode Watch(uint64_t count) {
     WatchCommand command;
     command.count = count;
+    Printer printer(&formatter_, &output_);
+    NodeSink sink(&printer, nullptr, "");
     WatchLoop::Environment environment;
     environment.address = Address();
-    environment.formatter = &formatter_;
-    environment.output = &output_;
+    environment.sink = &sink;
     environment.stop = &stop_;
     environment.note = [this](const std::string& note) { notes_.push_back(note); };
     environment.wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };

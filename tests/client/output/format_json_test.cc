@@ -17,7 +17,7 @@ TEST(JsonFormatter, PrintsOneObjectALine) {
   *events.Add() = MakeEvent(1);
   *events.Add() = MakeEvent(2);
   events[1].set_message("two\nlines\x1b");
-  const std::string text = *JsonFormatter().FormatEvents(events);
+  const std::string text = *JsonFormatter().FormatEvents(events, {});
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   EXPECT_EQ(text.back(), '\n');
   EXPECT_THAT(text, HasSubstr("two\\nlines\\u001b"));
@@ -28,7 +28,7 @@ TEST(JsonFormatter, UsesTheContractsNamesAndTimesInUtc) {
   *events.Add() = MakeEvent(7);
   events[0].set_type(v1::EVENT_TYPE_STOPPED);
   events[0].mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
-  const std::string text = *JsonFormatter().FormatEvents(events);
+  const std::string text = *JsonFormatter().FormatEvents(events, {});
   EXPECT_THAT(text, HasSubstr("\"sequence\":\"7\""));
   EXPECT_THAT(text, HasSubstr("\"observe_time\":\"2026-07-01T12:00:00.123Z\""));
   EXPECT_THAT(text, HasSubstr("\"type\":\"EVENT_TYPE_STOPPED\""));
@@ -46,7 +46,7 @@ TEST(JsonFormatter, PrintsFieldsThatAreZeroButNoUnsetMessage) {
 
 TEST(JsonFormatter, HasNoHeading) { EXPECT_EQ(JsonFormatter().EventHeading(), ""); }
 
-TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}), ""); }
+TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}, {}), ""); }
 
 TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   v1::Vm vm = MakeVm("web1");

@@ -11,6 +11,7 @@
 namespace vmeventd::client {
 namespace {
 
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -27,6 +28,8 @@ v1::ShutdownDetail PowerdownShutdown() {
   return shutdown;
 }
 
+absl::Time Noon() { return absl::FromUnixSeconds(1782907200); }
+
 v1::Event StoppedEvent() {
   v1::Event event = MakeEvent(42);
   event.set_type(v1::EVENT_TYPE_STOPPED);
@@ -38,14 +41,96 @@ v1::Event StoppedEvent() {
 std::string EventLine(const v1::Event& event, bool color = false) {
   Formatter::Events events;
   *events.Add() = event;
-  return *TableFormatter(color, absl::UTCTimeZone()).FormatEvents(events);
+  return *TableFormatter({.color = color, .zone = absl::UTCTimeZone()}).FormatEvents(events, {});
 }
 
 TEST(TableFormatter, AStoppedRowShowsClassCauseAndEvidenceInASentence) {
   EXPECT_EQ(EventLine(StoppedEvent()),
-            "2026-07-01 12:00:00.123  42        web1              STOPPED             ADMIN    "
+            "2026-07-01 12:00:00.123  42        web1          STOPPED       ADMIN    "
             "host powerdown: the host pressed the power button and the guest obeyed (seen: "
             "POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
+}
+
+TEST(TableFormatter, DetailBeginsWithin80Columns) {
+  for (const bool nodes : {false, true}) {
+    TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = nodes, .now = Noon});
+    EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U);
+  }
+  TableFormatter formatter({.zone = absl::UTCTimeZone()});
+  EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U) << "with dates";
+}
+
+TEST(TableFormatter, ADetailWithoutRoomStandsBelowWrapped) {
+  Formatter::Events events;
+  *events.Add() = StoppedEvent();
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
+  EXPECT_EQ(*formatter.FormatEvents(events, {}),
+            "12:00:00.123  42        web1          STOPPED       ADMIN\n"
+            "    host powerdown: the host pressed the power button and the guest obeyed\n"
+            "    (seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
+}
+
+TEST(TableFormatter, ADetailWithRoomStandsBeside) {
+  Formatter::Events events;
+  *events.Add() = MakeEvent(1);
+  events[0].set_message("pid 4711");
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
+  EXPECT_EQ(*formatter.FormatEvents(events, {}),
+            "12:00:00.123  1         web1          STARTED                pid 4711\n");
+}
+
+TEST(TableFormatter, ATimeOfAnotherDayHasItsDate) {
+  Formatter::Events events;
+  *events.Add() = MakeEvent(1);
+  *events.Add() = MakeEvent(2);
+  *events.Add() = MakeEvent(3);
+  events[0].mutable_observe_time()->set_seconds(1782907200 - 86400);
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .now = Noon});
+  const std::vector<std::string> lines = absl::StrSplit(*formatter.FormatEvents(events, {}), '\n');
+  EXPECT_THAT(lines[0], testing::StartsWith("2026-06-30 12:00:00.123  1 "));
+  EXPECT_THAT(lines[1], testing::StartsWith("2026-07-01 12:00:00.123  2 ")) << "a new day begins";
+  EXPECT_THAT(lines[2], testing::StartsWith("12:00:00.123             3 "));
+}
+
+TEST(TableFormatter, NamesTheNodeOfEachEvent) {
+  Formatter::Events events;
+  *events.Add() = MakeEvent(1);
+  *events.Add() = MakeEvent(2);
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = true, .now = Noon});
+  const std::string text = *formatter.FormatEvents(events, {"node1", "node2"});
+  EXPECT_THAT(text, HasSubstr("12:00:00.123  node1     1 "));
+  EXPECT_THAT(text, HasSubstr("12:00:00.123  node2     2 "));
+}
+
+TEST(TableFormatter, WideShowsTheRunAndNoLimit) {
+  Formatter::Events events;
+  *events.Add() = StoppedEvent();
+  events[0].mutable_vm()->set_run_id("run-7");
+  events[0].set_state(v1::VM_STATE_STOPPED);
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .wide = true, .width = 80, .now = Noon});
+  const std::string text = *formatter.FormatEvents(events, {});
+  EXPECT_THAT(text, HasSubstr("2026-07-01 12:00:00.123"));
+  EXPECT_THAT(text, HasSubstr("STOPPED      run-7"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+}
+
+TEST(TableFormatter, HeadingsMayBeLeftOut) {
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .headings = false});
+  EXPECT_EQ(formatter.EventHeading(), "");
+  EXPECT_EQ(*formatter.FormatVms({}, {}), "");
+}
+
+TEST(TableFormatter, ListsOpenIntents) {
+  Formatter::Vms vms;
+  *vms.Add() = MakeVm("web1");
+  v1::Intent* intent = vms[0].mutable_intent();
+  intent->set_intent_id("intent-7");
+  intent->set_actor("alice");
+  intent->set_reason("maintenance");
+  intent->mutable_expire_time()->set_seconds(1782907200);
+  EXPECT_EQ(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatIntents(vms),
+            "INTENT    VM    ACTOR  EXPIRES                  REASON\n"
+            "intent-7  web1  alice  2026-07-01 12:00:00.000  maintenance\n");
 }
 
 TEST(TableFormatter, AnEventThatIsNotDurableIsMarked) {
@@ -56,7 +141,7 @@ TEST(TableFormatter, AnEventThatIsNotDurableIsMarked) {
 }
 
 TEST(TableFormatter, RowsStandUnderTheirHeadings) {
-  TableFormatter formatter(false, absl::UTCTimeZone());
+  TableFormatter formatter({.zone = absl::UTCTimeZone()});
   const std::string heading = formatter.EventHeading();
   const std::string line = EventLine(StoppedEvent());
   EXPECT_EQ(heading.find("CLASS"), line.find("ADMIN"));
@@ -64,19 +149,19 @@ TEST(TableFormatter, RowsStandUnderTheirHeadings) {
 }
 
 TEST(TableFormatter, ALongNameMovesTheRowsThatFollowAsWell) {
-  TableFormatter formatter(false, absl::UTCTimeZone());
+  TableFormatter formatter({.zone = absl::UTCTimeZone()});
   Formatter::Events events;
   *events.Add() = MakeEvent(1, "web1");
   *events.Add() = MakeEvent(2, "a-very-long-name-of-a-vm.example.org");
-  const std::vector<std::string> lines = absl::StrSplit(*formatter.FormatEvents(events), '\n');
+  const std::vector<std::string> lines = absl::StrSplit(*formatter.FormatEvents(events, {}), '\n');
   EXPECT_EQ(lines[0].find("STARTED"), lines[1].find("STARTED"));
 }
 
 TEST(TableFormatter, ShowsTimesInTheZone) {
   Formatter::Events events;
   *events.Add() = MakeEvent(1);
-  TableFormatter formatter(false, absl::FixedTimeZone(7200));
-  EXPECT_THAT(*formatter.FormatEvents(events), HasSubstr("2026-07-01 14:00:00.123"));
+  TableFormatter formatter({.zone = absl::FixedTimeZone(7200)});
+  EXPECT_THAT(*formatter.FormatEvents(events, {}), HasSubstr("2026-07-01 14:00:00.123"));
 }
 
 TEST(TableFormatter, ColoursTheClass) {
@@ -94,15 +179,16 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   v1::Vm vm = MakeVm(evil);
   for (std::string* text :
        {vm.mutable_ref()->mutable_run_id(), vm.mutable_ref()->mutable_uuid(),
-        vm.mutable_qemu_version(), vm.mutable_monitor_path(), vm.add_problems(),
-        vm.mutable_intent()->mutable_actor(), vm.mutable_intent()->mutable_reason(),
-        vm.mutable_shutdown()->mutable_rule(),
+        vm.mutable_ref()->mutable_source(), vm.mutable_qemu_version(), vm.mutable_monitor_path(),
+        vm.add_problems(), vm.mutable_intent()->mutable_actor(),
+        vm.mutable_intent()->mutable_reason(), vm.mutable_shutdown()->mutable_rule(),
         vm.mutable_shutdown()->mutable_intent()->mutable_actor(),
         vm.mutable_shutdown()->add_evidence()->mutable_what()}) {
     *text = evil;
   }
   Formatter::Vms vms;
   *vms.Add() = vm;
+  vms.Add();  // from no such source: they are shown
   v1::GetServerInfoResponse info;
   info.set_version(evil);
   info.set_node(evil);
@@ -110,9 +196,11 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.set_exit_status_source(evil);
   info.add_directories()->set_path(evil);
   info.mutable_directories(0)->set_pattern(evil);
-  TableFormatter formatter(false, absl::UTCTimeZone());
-  const std::string all = EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatVm(vm) +
-                          *formatter.FormatInfo(info);
+  info.add_libvirt_connections()->set_uri(evil);
+  info.mutable_libvirt_connections(0)->set_problem(evil);
+  TableFormatter formatter({.zone = absl::UTCTimeZone()});
+  const std::string all = EventLine(event) + *formatter.FormatVms(vms, {}) +
+                          *formatter.FormatVm(vm) + *formatter.FormatInfo(info);
   for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));
   }
@@ -142,11 +230,35 @@ TEST(TableFormatter, ListsVms) {
   *vms.Add() = MakeVm("a-longer-name");
   vms[1].set_state(v1::VM_STATE_STOPPED);
   *vms[1].mutable_shutdown() = PowerdownShutdown();
-  EXPECT_EQ(*TableFormatter(false, absl::UTCTimeZone()).FormatVms(vms),
+  EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
             "VM             STATE    SINCE                    PID   QEMU    CLASS  DETAIL\n"
             "web1           RUNNING  2026-07-01 12:00:00.000  4711  7.2.22\n"
             "a-longer-name  STOPPED  -                        -     -       ADMIN  host powerdown "
             "(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
+}
+
+TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
+  Formatter::Vms vms;
+  *vms.Add() = MakeVm("web1");
+  *vms.Add() = MakeVm("web2");
+  for (v1::Vm& vm : vms) vm.mutable_ref()->set_source("qmp:/run/qemu");
+  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
+              Not(AnyOf(HasSubstr("SOURCE"), HasSubstr("qmp"))));
+  vms[1].mutable_ref()->set_source("libvirt:qemu:///system");
+  *vms.Add() = MakeVm("web3");
+  vms[2].mutable_ref()->clear_source();
+  EXPECT_EQ(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
+            "VM    SOURCE                  STATE    SINCE  PID  QEMU  CLASS  DETAIL\n"
+            "web1  qmp:/run/qemu           RUNNING  -      -    -\n"
+            "web2  libvirt:qemu:///system  RUNNING  -      -    -\n"
+            "web3  -                       RUNNING  -      -    -\n");
+}
+
+TEST(TableFormatter, ShowsTheSourceOfAVm) {
+  v1::Vm vm = MakeVm("web1");
+  vm.mutable_ref()->set_source("libvirt:qemu:///system");
+  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVm(vm),
+              HasSubstr("source          libvirt:qemu:///system\n"));
 }
 
 TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
@@ -157,7 +269,7 @@ TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
   vm.mutable_shutdown()->set_exit_status_known(true);
   vm.mutable_shutdown()->set_exit_signal(9);
   vm.add_problems("monitor held by another client");
-  EXPECT_EQ(*TableFormatter(false, absl::UTCTimeZone()).FormatVm(vm),
+  EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm),
             "name            web1\n"
             "state           STOPPED\n"
             "since           -\n"
@@ -182,7 +294,7 @@ TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
   vm.mutable_intent()->set_actor("alice");
   vm.mutable_intent()->set_reason("maintenance");
   vm.mutable_intent()->mutable_expire_time()->set_seconds(1782907200);
-  EXPECT_THAT(*TableFormatter(false, absl::UTCTimeZone()).FormatVm(vm),
+  EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm),
               HasSubstr("open intent     alice: maintenance\n"
                         "intent id       intent-7\n"
                         "expires         2026-07-01 12:00:00.000\n"));
@@ -199,19 +311,36 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   present->set_present(true);
   present->set_sockets(3);
   info.add_directories()->set_path("/run/other");
-  const std::string text = *TableFormatter(false, absl::UTCTimeZone()).FormatInfo(info);
+  const std::string text =
+      *TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatInfo(info);
   EXPECT_THAT(text, HasSubstr("version         0.1.0\n"));
   EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
   present->set_sockets(1);
-  EXPECT_THAT(*TableFormatter(false, absl::UTCTimeZone()).FormatInfo(info),
+  EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatInfo(info),
               HasSubstr("*.kvmd  1 socket\n"));
 }
 
+TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
+  v1::GetServerInfoResponse info;
+  v1::LibvirtConnection* open = info.add_libvirt_connections();
+  open->set_uri("qemu:///system");
+  open->set_connected(true);
+  open->set_domains(1);
+  v1::LibvirtConnection* refused = info.add_libvirt_connections();
+  refused->set_uri("qemu:///session");
+  refused->set_problem("Connection refused");
+  refused->mutable_since()->set_seconds(1782907200);
+  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatInfo(info),
+              HasSubstr("libvirt         qemu:///system  1 domain\n"
+                        "                qemu:///session  not connected since 2026-07-01 "
+                        "12:00:00.000: Connection refused\n"));
+}
+
 TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {
-  TableFormatter formatter(false, absl::UTCTimeZone());
+  TableFormatter formatter({.zone = absl::UTCTimeZone()});
   EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("TIME"));
-  EXPECT_TRUE(formatter.FormatVms({}).ok());
+  EXPECT_TRUE(formatter.FormatVms({}, {}).ok());
   EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("\nTIME"));
 }
 

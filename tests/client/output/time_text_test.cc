@@ -29,6 +29,12 @@ TEST(ParseTimeText, TakesWhatTheTablesShowAsLocalTime) {
   EXPECT_EQ(Parsed("2026-07-01 12:00"), "2026-07-01T10:00:00+00:00");
 }
 
+TEST(ParseTimeText, TakesTheBeginningsOfDays) {
+  EXPECT_EQ(Parsed("today"), "2026-06-30T22:00:00+00:00");
+  EXPECT_EQ(Parsed("yesterday"), "2026-06-29T22:00:00+00:00");
+  EXPECT_EQ(Parsed("tomorrow"), "error");
+}
+
 TEST(ParseTimeText, TakesAnAge) {
   EXPECT_EQ(Parsed("10m"), "2026-07-01T11:50:00+00:00");
   EXPECT_EQ(Parsed("10m ago"), "2026-07-01T11:50:00+00:00");
@@ -60,7 +66,7 @@ TEST(ParseTimeText, RefusesTheRest) {
                            "2026-13-01T00:00:00Z",
                            "2026-07-01T25:00:00Z",
                            "2026-07-01T12:00:00Zx",
-                           "yesterday",
+                           "Yesterday",
                            "1e3s",
                            "99999999999d",
                            "0000-01-01T00:00:00Z",
@@ -74,7 +80,7 @@ TEST(ParseTimeText, NamesTheCorrectForms) {
   const auto time = ParseTimeText("soon", kNow, kTwoEast);
   EXPECT_EQ(time.status().message(),
             "\"soon\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
-            "time), or how long ago: 10m, 1h30m, 2d");
+            "time), today, yesterday, or how long ago: 10m, 1h30m, 2d");
 }
 
 TEST(LocalTimeText, ShowsMillisecondsInTheZone) {

@@ -29,9 +29,10 @@ VmEvent FullEvent() {
 }
 
 TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
-  const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "u1", .pid = 42},
-                           .state = VmState::kGuestDown,
-                           .problems = {"monitor lost"}};
+  const VmStatus status = {
+      .ref = {.name = "web1", .run_id = "r1", .uuid = "u1", .pid = 42, .source = "qmp:/run/qemu"},
+      .state = VmState::kGuestDown,
+      .problems = {"monitor lost"}};
   const v1::Event event = EventToProto(FullEvent(), &status, 9);
   EXPECT_EQ(event.sequence(), 9);
   EXPECT_EQ(event.observe_time().nanos(), 7);
@@ -40,6 +41,7 @@ TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
   EXPECT_EQ(event.vm().run_id(), "r1");
   EXPECT_EQ(event.vm().uuid(), "u1");
   EXPECT_EQ(event.vm().pid(), 42);
+  EXPECT_EQ(event.vm().source(), "qmp:/run/qemu");
   EXPECT_EQ(event.type(), v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(event.qmp_event(), "SHUTDOWN");
   EXPECT_EQ(event.detail_json(), R"({"guest":true})");
@@ -90,6 +92,29 @@ TEST(EventCodec, AnEventFieldReadsInBothResponses) {
   EXPECT_EQ(list.events(1).sequence(), 2);
 }
 
+TEST(EventCodec, FindsTheSourceInAnEncodedEvent) {
+  const auto encoded = [](const VmStatus* status) {
+    std::string bytes;
+    AppendEventField(EventToProto(FullEvent(), status, 1), &bytes);
+    return bytes;
+  };
+  VmStatus status = Status("web1", "r1");
+  status.ref.source = "libvirt:qemu:///system";
+  const std::string bytes = encoded(&status);
+  const absl::string_view source = SourceInEventField(bytes);
+  EXPECT_EQ(source, "libvirt:qemu:///system");
+  EXPECT_GE(source.data(), bytes.data());
+  EXPECT_LE(source.data() + source.size(), bytes.data() + bytes.size());
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_THAT(SourceInEventField(bytes.substr(0, size)),
+                testing::AnyOf("", "libvirt:qemu:///system"));
+  }
+  status.ref.source.clear();
+  EXPECT_EQ(SourceInEventField(encoded(&status)), "") << "as an earlier version wrote it";
+  EXPECT_EQ(SourceInEventField(encoded(nullptr)), "") << "of the node as a whole";
+  EXPECT_EQ(SourceInEventField("no event"), "");
+}
+
 TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
   const std::string bytes = EncodeSnapshotVmField(VmToProto(Status("web1", "r1"), 3));
   v1::WatchEventsResponse watch;
@@ -101,12 +126,13 @@ TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
   EXPECT_EQ(watch.snapshot_vms(0).monitor_path(), "/run/vms/web1.kvmd");
   EXPECT_EQ(list.vms(0).last_sequence(), 3);
   EXPECT_EQ(get.vm().ref().run_id(), "r1");
+  EXPECT_EQ(get.vm().ref().source(), "qmp:/run/vms");
   EXPECT_EQ(get.vm().state(), v1::VM_STATE_RUNNING);
 }
 
 TEST(EventBlock, TellsWhatFiltersLookAt) {
   EventBlockBuilder builder;
-  const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "", .pid = 1}};
+  const VmStatus status = Status("web1", "r1");
   VmEvent gap;
   gap.observe_time = At(9);
   builder.Add(EventToProto(FullEvent(), &status, 7));
@@ -116,10 +142,12 @@ TEST(EventBlock, TellsWhatFiltersLookAt) {
   EXPECT_EQ(block->first_sequence(), 7);
   EXPECT_EQ(block->last_sequence(), 8);
   EXPECT_EQ(block->at(0).vm_name, "web1");
+  EXPECT_EQ(block->at(0).source, "qmp:/run/vms");
   EXPECT_EQ(block->at(0).type, v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(block->at(0).shutdown_class, v1::SHUTDOWN_CLASS_ADMIN);
   EXPECT_EQ(block->at(0).observe_time, At(5) + absl::Nanoseconds(7));
   EXPECT_EQ(block->at(1).vm_name, "");
+  EXPECT_EQ(block->at(1).source, "");
   EXPECT_EQ(block->at(1).shutdown_class, v1::SHUTDOWN_CLASS_UNSPECIFIED);
   EXPECT_EQ(block->latest_time(), At(9));
 }

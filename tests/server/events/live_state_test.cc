@@ -322,6 +322,53 @@ TEST(EventMatcher, PassesWhatMatchesEveryList) {
   EXPECT_THAT(matched(filter), IsEmpty());
 }
 
+TEST(EventMatcher, FiltersBySourcesLikeByNames) {
+  PumpedState pumped;
+  pumped.Push({Update("web1", EventType::kReset),
+               UpdateFrom("libvirt:qemu:///system", "web1", EventType::kReset),
+               UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
+               UpdateFrom("", "web1", EventType::kReset)});
+  const EventBlockPtr block = pumped.live_state().ReadFrom(1, 1).blocks[0];
+  const auto matched = [&](const v1::EventFilter& filter) {
+    const EventMatcher matcher(filter);
+    size_t steps = 0;
+    std::vector<uint64_t> out;
+    for (size_t i = 0; i < block->size(); ++i) {
+      if (matcher.Matches(block->at(i), &steps)) out.push_back(block->at(i).sequence);
+    }
+    return out;
+  };
+  v1::EventFilter filter;
+  filter.add_sources("qmp:/run/vms");
+  EXPECT_THAT(matched(filter), ElementsAre(1));
+  EXPECT_FALSE(EventMatcher(filter).matches_all());
+  EXPECT_FALSE(EventMatcher(filter).has_globs());
+  filter.add_sources("libvirt:*");
+  EXPECT_THAT(matched(filter), ElementsAre(1, 2, 3));
+  EXPECT_TRUE(EventMatcher(filter).has_globs());
+  filter.add_vm_names("web1");
+  EXPECT_THAT(matched(filter), ElementsAre(1, 2));
+  filter.clear_sources();
+  filter.add_sources("*");
+  EXPECT_THAT(matched(filter), ElementsAre(1, 2, 4));
+}
+
+TEST(EventMatcher, CountsWhatItsSourcesCost) {
+  v1::EventFilter filter;
+  const size_t empty = EventMatcher(filter).memory();
+  filter.add_sources(std::string(1000, 'x'));
+  filter.add_sources(std::string(1000, 'x') + "*");
+  EXPECT_GT(EventMatcher(filter).memory(), empty + 2000);
+  const std::string source(240, 'a');
+  const EventBlock::Entry entry = {.vm_name = "web1", .source = source};
+  size_t plain_steps = 0;
+  EventMatcher().Matches(entry, &plain_steps);
+  filter.add_sources("*" + std::string(100, 'a') + "b*");
+  size_t steps = 0;
+  EXPECT_FALSE(EventMatcher(filter).Matches(entry, &steps));
+  EXPECT_GT(steps, plain_steps + 1000) << "a comparison is charged by the byte";
+}
+
 TEST(EventMatcher, AGapOfTheNodePassesEveryFilter) {
   PumpedState pumped;
   VmUpdate gap;
@@ -331,6 +378,7 @@ TEST(EventMatcher, AGapOfTheNodePassesEveryFilter) {
   pumped.Push({gap});
   v1::EventFilter filter;
   filter.add_vm_names("web1");
+  filter.add_sources("libvirt:*");
   filter.add_types(v1::EVENT_TYPE_STOPPED);
   filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
   size_t steps = 0;

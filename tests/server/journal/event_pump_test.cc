@@ -91,7 +91,7 @@ TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 2);
   pumped.Push({Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
-  EXPECT_FALSE(pumped.told_writable());
+  EXPECT_FALSE(pumped.reported_writable());
   EXPECT_FALSE(pumped.live_state().journal_writable());
   EXPECT_THAT(Public(pumped),
               ElementsAre(IsDurable(true), IsDurable(false), IsDurable(false), IsDurable(false)));
@@ -99,11 +99,11 @@ TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
 
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  EXPECT_FALSE(pumped.told_writable()) << "still full";
+  EXPECT_FALSE(pumped.reported_writable()) << "still full";
   disk.Fail(SQLITE_OK);
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  EXPECT_TRUE(pumped.told_writable());
+  EXPECT_TRUE(pumped.reported_writable());
   EXPECT_TRUE(pumped.live_state().journal_writable());
   EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
   EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
@@ -117,7 +117,7 @@ TEST(EventPump, WhoWaitsForAnEventHearsWhetherItIsDurable) {
   std::vector<bool> heard;
   const auto awaited = [&](const std::string& saved_run) {
     VmUpdate update = Saved(Update("a", EventType::kIntentDeclared), saved_run);
-    update.told = [&] { heard.push_back(pumped.live_state().journal_writable()); };
+    update.on_public = [&] { heard.push_back(pumped.live_state().journal_writable()); };
     return update;
   };
   pumped.Push({awaited("{a}")});
@@ -154,7 +154,7 @@ TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
       EXPECT_EQ(now.sessions.size(), now.journal->newest() == 2 ? 0u : 1u) << code << " " << after;
       pumped.clock().Advance(absl::Seconds(10));
       pumped.PushEach("b", 1);
-      EXPECT_TRUE(pumped.told_writable());
+      EXPECT_TRUE(pumped.reported_writable());
       EXPECT_THAT(Journaled(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
       EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
     }
@@ -204,7 +204,7 @@ TEST(EventPump, WhatIsGivenUpLeavesAGapInItsPlace) {
   disk.Fail(SQLITE_OK);
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  EXPECT_TRUE(pumped.told_writable());
+  EXPECT_TRUE(pumped.reported_writable());
   for (const std::vector<v1::Event>& events : {Journaled(pumped), Public(pumped)}) {
     ExpectOneGapInItsPlace(events);
     EXPECT_THAT(events, AllOf(SizeIs(meanwhile.size()), Each(IsDurable(true))));
@@ -252,7 +252,7 @@ TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
   disk.Fail(SQLITE_FULL, 1500);  // in the midst of it
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  EXPECT_FALSE(pumped.told_writable());
+  EXPECT_FALSE(pumped.reported_writable());
   const size_t written = Journaled(pumped).size();
   EXPECT_GT(written, 1u);
   EXPECT_LT(written, 2001u);
@@ -260,7 +260,7 @@ TEST(EventPump, CatchesUpInStepsAndGoesOnWhereItWasStopped) {
   disk.Fail(SQLITE_OK);
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  EXPECT_TRUE(pumped.told_writable());
+  EXPECT_TRUE(pumped.reported_writable());
   const std::vector<v1::Event> kept = Journaled(pumped);
   ASSERT_THAT(kept, AllOf(SizeIs(2002), Each(IsDurable(true))));
   for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].sequence(), i + 1);
@@ -276,7 +276,7 @@ TEST(EventPump, ALongOutageKeepsNobodyBusy) {
     pumped.PushEach("a", 1);
     pumped.clock().Advance(absl::Minutes(11));  // beyond the next look for old events
     pumped.Push({});
-    EXPECT_FALSE(pumped.told_writable());
+    EXPECT_FALSE(pumped.reported_writable());
     EXPECT_GT(pumped.journal().NextTick(), pumped.clock().Now().monotonic) << code;
   }
 }
@@ -304,20 +304,20 @@ TEST(EventPump, ACorruptJournalIsReplacedOnce) {
   const std::string old_id = pumped.journal().journal().journal_id();
   disk.Fail(SQLITE_CORRUPT);
   pumped.PushEach("a", 1);
-  EXPECT_EQ(pumped.told_replaced(), 0) << "no new one can be made now";
-  EXPECT_FALSE(pumped.told_writable());
+  EXPECT_EQ(pumped.reported_replaced(), 0) << "no new one can be made now";
+  EXPECT_FALSE(pumped.reported_writable());
   disk.Fail(SQLITE_OK);
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  EXPECT_EQ(pumped.told_replaced(), 1);
-  EXPECT_TRUE(pumped.told_writable());
+  EXPECT_EQ(pumped.reported_replaced(), 1);
+  EXPECT_TRUE(pumped.reported_writable());
   const std::string new_id = pumped.journal().journal().journal_id();
   EXPECT_NE(new_id, old_id);
   EXPECT_EQ(pumped.live_state().journal_id(), new_id);
 
   pumped.pump().ReportCorrupt(old_id, absl::DataLossError("a late report of the old one"));
   pumped.PushEach("a", 1);
-  EXPECT_EQ(pumped.told_replaced(), 1);
+  EXPECT_EQ(pumped.reported_replaced(), 1);
   const OpenedJournal again = OpenAgain(pumped);
   EXPECT_EQ(again.journal->oldest(), 4u) << "the GAP, after what the old one had";
   EXPECT_EQ(again.journal->newest(), 5u);
@@ -362,7 +362,7 @@ TEST(EventPump, AJournalThatIsMovedAwayInUseIsNoticedAtTheNextCommit) {
   const std::string& path = pumped.journal_options().path;
   ASSERT_EQ(std::rename(path.c_str(), (path + ".away").c_str()), 0);
   pumped.PushEach("a", 1);
-  EXPECT_EQ(pumped.told_replaced(), 1);
+  EXPECT_EQ(pumped.reported_replaced(), 1);
   const std::vector<v1::Event> events = Public(pumped);
   ASSERT_THAT(events, SizeIs(4));
   EXPECT_FALSE(events[2].durable()) << "it is in a file that nobody finds again";
@@ -390,7 +390,7 @@ TEST(EventPump, ATruncatedIndexOfTheLogIsMadeAgain) {
     pumped.PushEach("a", 1);
     EXPECT_EQ(Journaled(pumped).size(), Public(pumped).size());
   }
-  EXPECT_EQ(pumped.told_replaced(), 0);
+  EXPECT_EQ(pumped.reported_replaced(), 0);
   EXPECT_EQ(OpenAgain(pumped).journal->newest(), 7u);
 }
 
@@ -399,7 +399,7 @@ TEST(EventPump, AJournalWhoseLogIsRemovedInUseIsNoticedAtTheNextCommit) {
   pumped.PushEach("a", 2);
   ASSERT_EQ(unlink((pumped.journal_options().path + "-wal").c_str()), 0);
   pumped.PushEach("a", 1);
-  EXPECT_EQ(pumped.told_replaced(), 1);
+  EXPECT_EQ(pumped.reported_replaced(), 1);
   pumped.PushEach("a", 1);
   EXPECT_EQ(OpenAgain(pumped).journal->newest(), 5u);
 }

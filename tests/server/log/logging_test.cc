@@ -113,11 +113,12 @@ VmEvent StoppedBySignal() {
 }
 
 TEST(StopLog, LogsTheVerdictAndItsEvidence) {
-  const VmRef vm{.name = "web1", .run_id = "r1", .uuid = "", .pid = 42};
+  const VmRef vm{.name = "web1", .run_id = "r1", .uuid = "", .pid = 42, .source = "qmp:/run/qemu"};
   const nlohmann::ordered_json fields = StopFields(StoppedBySignal(), vm, 7);
   EXPECT_EQ(fields["vm"], "web1");
   EXPECT_EQ(fields["run_id"], "r1");
   EXPECT_EQ(fields["pid"], 42);
+  EXPECT_EQ(fields["source"], "qmp:/run/qemu");
   EXPECT_EQ(fields["class"], "CRASH");
   EXPECT_EQ(fields["cause"], "QEMU_KILLED");
   EXPECT_EQ(fields["rule"], "qemu-killed");

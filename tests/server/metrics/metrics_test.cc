@@ -37,15 +37,17 @@ class CountingWatcher : public NodeWatcher {
  public:
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
-  void TellRunsAgain() override {}
+  void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
   std::string exit_status_source() const override { return "pidfd"; }
   bool first_scan_done() const override { return true; }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
+  std::vector<LibvirtConnectionState> libvirt_connections() const override { return libvirts; }
   WatcherCounters counters() const override { return counted; }
 
   WatcherCounters counted;
+  std::vector<LibvirtConnectionState> libvirts;
 
   std::vector<UnfollowedSocket> unfollowed_;
 };
@@ -169,6 +171,22 @@ TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   EXPECT_THAT(text,
               HasSubstr("vmeventd_watched_directory_sockets{directory=\"/run/vms\",pattern=\"*.qmp"
                         "\"} 5\n"));
+}
+
+TEST_F(MetricsTest, ReportsEachConnectionToLibvirt) {
+  EXPECT_THAT(Text(), AllOf(Not(HasSubstr("vmeventd_libvirt_connected")),
+                            HasSubstr("vmeventd_libvirt_connects_total 0\n")));
+  watcher_.libvirts = {{.uri = "qemu:///system", .connected = true},
+                       {.uri = "qemu:///session", .problem = "libvirt does not answer"}};
+  watcher_.counted.libvirt_connects = 3;
+  watcher_.counted.libvirt_failures = 2;
+  watcher_.counted.libvirt_overflows = 1;
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_connected{uri=\"qemu:///system\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_connected{uri=\"qemu:///session\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_connects_total 3\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_failures_total 2\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_libvirt_overflows_total 1\n"));
 }
 
 TEST_F(MetricsTest, ReportsTheProcessesResources) {

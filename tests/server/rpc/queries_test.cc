@@ -165,6 +165,9 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
   other.mutable_filter()->add_vm_names("a");
   EXPECT_TRUE(refused(other));
   other = request;
+  other.mutable_filter()->add_sources("qmp:*");
+  EXPECT_TRUE(refused(other));
+  other = request;
   other.set_newest_first(true);
   EXPECT_TRUE(refused(other));
   for (const char* forged : {"x", "!!!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
@@ -208,7 +211,7 @@ TEST_F(QueriesTest, ATokenOfAReplacedJournalIsOutOfRange) {
   pumped_.pump().ReportCorrupt(pumped_.journal().journal().journal_id(),
                                absl::DataLossError("a flipped bit"));
   pumped_.Push({});
-  ASSERT_EQ(pumped_.told_replaced(), 1);
+  ASSERT_EQ(pumped_.reported_replaced(), 1);
   pumped_.ReadReplaced();
   const absl::Status status = List(queries_, events, pumped_.reader()).status();
   EXPECT_TRUE(absl::IsOutOfRange(status)) << status;
@@ -313,6 +316,35 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
   EXPECT_THAT(with([](auto* r) { *r->mutable_end_time() = ToTimestamp(At(-99)); }), IsEmpty());
 }
 
+TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
+  for (int i = 0; i < 3; ++i) {
+    pumped_.Push({Update("web1", EventType::kReset),
+                  UpdateFrom("libvirt:qemu:///system", "web1", EventType::kReset),
+                  UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
+                  UpdateFrom("", "web1", EventType::kReset)});
+  }
+  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
+  pumped_.Push({});
+  const auto listed = [this](std::vector<std::string> sources, const std::string& name) {
+    v1::ListEventsRequest request;
+    request.set_page_size(2);
+    for (std::string& source : sources) request.mutable_filter()->add_sources(std::move(source));
+    if (!name.empty()) request.mutable_filter()->add_vm_names(name);
+    const std::vector<uint64_t> forward = All(request);
+    request.set_newest_first(true);
+    std::vector<uint64_t> backward = All(request);
+    std::reverse(backward.begin(), backward.end());
+    EXPECT_EQ(forward, backward);
+    return forward;
+  };
+  EXPECT_THAT(listed({"qmp:/run/vms"}, ""), ElementsAre(1, 5, 9, 13));
+  EXPECT_THAT(listed({"libvirt:*"}, ""), ElementsAre(2, 3, 6, 7, 10, 11, 13));
+  EXPECT_THAT(listed({"libvirt:*"}, "web1"), ElementsAre(2, 6, 10, 13));
+  EXPECT_THAT(listed({"libvirt:*/session", "qmp:/run/vms"}, "*b1"),
+              ElementsAre(1, 3, 5, 7, 9, 11, 13));
+  EXPECT_THAT(listed({"libvirt:qemu:///other"}, ""), ElementsAre(13));
+}
+
 TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
   pumped_.PushEach("a", 4);
   v1::ListEventsRequest request;
@@ -415,6 +447,20 @@ TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
   EXPECT_FALSE(page.next_page_token().empty());
 }
 
+TEST_F(QueriesTest, CostlySourcesAreSearchedInTurnsToo) {
+  const std::string source(240, 'a');
+  pumped_.Push(std::vector<VmUpdate>(100, UpdateFrom(source, "a", EventType::kReset)));
+  v1::ListEventsRequest request;
+  for (const std::string& pattern : CostlyPatterns())
+    request.mutable_filter()->add_sources(pattern);
+  const auto turn =
+      ListEventsFrom(pumped_.live_state(), pumped_.reader(), EventMatcher(request.filter()), {},
+                     false, {1, true}, Queries::kMaxResponseBytes);
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_FALSE(turn->in_turn);
+  EXPECT_GT(turn->next, 1u);
+}
+
 TEST_F(SmallRingQueriesTest, ACostlyFilterFindsTheSameInTheJournal) {
   const std::string name(240, 'a');
   pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
@@ -503,6 +549,26 @@ TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
   request.clear_states();
   request.add_vm_names("[ab]");
   EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a"));
+}
+
+TEST_F(QueriesTest, ListsVmsOfASource) {
+  pumped_.Push({UpdateFrom("libvirt:qemu:///system", "a", EventType::kStarted),
+                Update("b", EventType::kStarted), Update("c", EventType::kStarted),
+                UpdateFrom("libvirt:qemu:///system", "d", EventType::kStarted)});
+  v1::ListVmsRequest request;
+  request.add_sources("libvirt:*");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "d/run-d"));
+  request.add_vm_names("[bd]");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
+  request.clear_vm_names();
+  request.set_page_size(1);
+  const v1::ListVmsResponse first = Vms(request);
+  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
+  request.set_page_token(first.next_page_token());
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
+  request.set_sources(0, "qmp:*");
+  EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(request).status()))
+      << "the token is of another question";
 }
 
 TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {

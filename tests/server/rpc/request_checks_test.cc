@@ -81,6 +81,15 @@ TEST(RequestChecks, WatchEventsNamesFieldValueAndRule) {
       {"filter { classes: SHUTDOWN_CLASS_UNSPECIFIED }", "filter.classes[0]", "0", "UNSPECIFIED"},
       {"filter { " + Repeated("classes: SHUTDOWN_CLASS_USER ", 1001) + "}", "filter.classes",
        "1001 entries", "at most 1000"},
+      {"filter { sources: 'a' sources: '' }", "filter.sources[1]", "\"\"", "not be empty"},
+      {"filter { sources: '" + std::string(1025, 'x') + "' }", "filter.sources[0]", "1025 bytes",
+       "at most 1024"},
+      {"filter { " + Repeated("sources: 'a' ", 1001) + "}", "filter.sources", "1001 entries",
+       "at most 1000"},
+      {"filter { sources: 'a*' " + Repeated("sources: '[ab]' ", 32) + "}", "filter.sources",
+       "33 entries with a wildcard", "at most 32"},
+      {"filter { " + Repeated("sources: '" + std::string(1000, 'x') + "' ", 66) + "}",
+       "filter.sources", "66000 bytes", "at most 65536"},
   };
   for (const Bad& row : rows) {
     ExpectRefused(CheckWatchEvents(FromText<v1::WatchEventsRequest>(row.request)).status(), row);
@@ -137,6 +146,7 @@ TEST(RequestChecks, ListEventsNamesFieldValueAndRule) {
       {"page_token: '" + std::string(8193, 'x') + "'", "page_token", "8193 bytes", "at most 8192"},
       {"page_size: 1001", "page_size", "1001", "to 1000"},
       {"filter { vm_names: '' }", "filter.vm_names[0]", "\"\"", "not be empty"},
+      {"filter { sources: '' }", "filter.sources[0]", "\"\"", "not be empty"},
   };
   for (const Bad& row : rows) {
     ExpectRefused(CheckListEvents(FromText<v1::ListEventsRequest>(row.request)).status(), row);
@@ -149,6 +159,8 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
       {"vm_names: ''", "vm_names[0]", "\"\"", "not be empty"},
       {"states: VM_STATE_UNSPECIFIED", "states[0]", "0", "UNSPECIFIED"},
       {"page_size: -5", "page_size", "-5", "to 1000"},
+      {"sources: ''", "sources[0]", "\"\"", "not be empty"},
+      {Repeated("sources: 'a*' ", 33), "sources", "33 entries with a wildcard", "at most 32"},
   };
   for (const Bad& row : list) {
     ExpectRefused(CheckListVms(FromText<v1::ListVmsRequest>(row.request)).status(), row);

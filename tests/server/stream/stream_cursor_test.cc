@@ -251,6 +251,21 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   EXPECT_EQ(cursor.sequence(), 10);
 }
 
+TEST(StreamCursor, LeavesOutOtherSourcesInTheRingAndInTheJournal) {
+  PumpedState pumped(RingOf(2));
+  pumped.Push({UpdateFrom("libvirt:qemu:///system", "web1", EventType::kReset)});
+  pumped.Push({Update("web1", EventType::kReset)});
+  pumped.Push({UpdateFrom("", "old", EventType::kReset)});
+  pumped.PushEach("web1", 2);  // the ring holds these
+  v1::EventFilter filter;
+  filter.add_sources("qmp:/run/vms");
+  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal}, filter);
+  Next(&cursor);
+  EXPECT_TRUE(SaysNothing(&cursor));
+  Ask(&pumped, &cursor);
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 4, 5));
+}
+
 // Where a stream since `time` begins, and what it is sent of what is there now.
 std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
   StreamCursor cursor = Cursor(pumped->live_state(), Since{time});
@@ -384,7 +399,7 @@ TEST(StreamCursor, APositionAmongWhatWasGivenUpIsContinuedWithItsGap) {
   disk.Fail(SQLITE_OK);
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
-  ASSERT_TRUE(pumped.told_writable());
+  ASSERT_TRUE(pumped.reported_writable());
   ASSERT_EQ(pumped.live_state().range().oldest, 8);
   ExpectGapAfter(&pumped, 0, 8);
 }
@@ -417,7 +432,7 @@ TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
   pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
                               absl::DataLossError("a flipped bit"));
   pumped.Push({});
-  EXPECT_EQ(pumped.told_replaced(), 1);
+  EXPECT_EQ(pumped.reported_replaced(), 1);
   const v1::WatchEventsResponse progress = Next(&cursor);
   EXPECT_EQ(progress.progress().sequence(), 2);
   EXPECT_EQ(progress.progress().journal_id(), pumped.journal().journal().journal_id());
@@ -479,6 +494,22 @@ TEST(StreamCursor, SearchesASnapshotInTurns) {
   }
   EXPECT_GT(turns, 5);
   EXPECT_FALSE(cursor.more());
+}
+
+TEST(StreamCursor, SourcesSelectTheVmsOfASnapshot) {
+  PumpedState pumped;
+  pumped.Push({Update("a", EventType::kStarted),
+               UpdateFrom("libvirt:qemu:///system", "b", EventType::kStarted),
+               UpdateFrom("libvirt:qemu:///system", "c", EventType::kStarted)});
+  v1::EventFilter filter;
+  filter.add_sources("libvirt:*");
+  filter.add_vm_names("[ac]");
+  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{}, filter);
+  EXPECT_TRUE(Next(&cursor).has_progress());
+  const v1::WatchEventsResponse vms = Next(&cursor);
+  ASSERT_EQ(vms.snapshot_vms_size(), 1);
+  EXPECT_EQ(vms.snapshot_vms(0).ref().name(), "c");
+  EXPECT_TRUE(Next(&cursor).has_snapshot_done());
 }
 
 TEST(StreamCursor, FindsInASnapshotWhatMatches) {

@@ -16,6 +16,7 @@ headline("WithdrawIntentResponse", "The intent is withdrawn.")
 headline("GetServerInfoRequest", "The request has no parameters.")
 headline("GetServerInfoResponse", "The present state of the daemon.")
 headline("WatchedDirectory", "A directory of QMP sockets.")
+headline("LibvirtConnection", "A connection to libvirt, whose domains are followed as VMs.")
 headline("Intent", "What somebody is about to do to a VM.")
 
 
@@ -382,6 +383,17 @@ def sockets_without_a_vm(world):
     assert {event.vm.name for event in stream.events} == {"vm1"}
 
 
+for field, sentence in (
+        ("GetServerInfoResponse.libvirt_connections", "by URI"),
+        ("LibvirtConnection.uri", "as connected to: a glob is resolved"),
+        ("LibvirtConnection.connected", "whether the connection is open now"),
+        ("LibvirtConnection.problem", "for people; empty while connected"),
+        ("LibvirtConnection.since", "when `connected` last changed"),
+        ("LibvirtConnection.domains", "number of domains that are followed through it")):
+    elsewhere("tests/server/daemon_grpc_test.cc:VmEventService.ListsTheConnectionsToLibvirt",
+              field, sentence)
+
+
 @promise("GetServerInfoResponse.oldest_sequence", "of the retained events")
 @promise("GetServerInfoResponse.newest_sequence", "0: there has been no event yet")
 @promise("GetServerInfoResponse.vms", "number of VMs that have not stopped")
@@ -450,6 +462,7 @@ def health(world):
 CAPABILITIES = {
     "event-state": ("Event", "state"),
     "event-problems": ("Event", "problems"),
+    "event-source": ("VmRef", "source"),
     "intent-end": ("Event", "intent_end"),
     "intent-request-id": ("DeclareIntentRequest", "request_id"),
     "missing-ranges": ("Event", "missing"),

@@ -41,6 +41,15 @@ elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTh
           "SIGKILL while the cgroup's oom_kill count rose")
 
 
+for cause, sentence in (
+        ("HOST_DESTROY",
+         "the manager destroyed the VM, as libvirt reports: virsh destroy"),
+        ("HOST_SAVE",
+         "the host saved the VM's memory to a file and ended QEMU: virsh save, managedsave")):
+    elsewhere("tests/watcher/core/classification_test.cc:ClassificationTest.WhatAManagerDoesHasACause",
+              f"ShutdownCause.SHUTDOWN_CAUSE_{cause}", sentence)
+
+
 @promise("ShutdownClass.SHUTDOWN_CLASS_USER", "from inside the guest, in order")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_POWEROFF", "the guest shut itself down, in order")
 def guest_poweroff(world):

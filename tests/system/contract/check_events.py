@@ -286,12 +286,13 @@ def gap(world):
     assert event.message, event
 
 
-@promise("VmRef.name", "the part of the socket's file name that the \"*\" of --watch matches")
+@promise("VmRef.name", "The part of the socket's file name that the \"*\" of --watch matches; of libvirt, "
+                       "the domain's name.")
 @promise("VmRef.uuid", "QEMU's -uuid; empty if it has none")
 @promise("Vm", "The present state of a VM, or more exactly of one run of it.")
 @promise("Vm.ref", "which run")
 @promise("Vm.qemu_version", "from QEMU's greeting; empty before it")
-@promise("Vm.monitor_path", "its QMP socket")
+@promise("Vm.monitor_path", "its QMP socket; empty for a domain of libvirt")
 def who_a_vm_is(world):
     other = world.path / "other"
     other.mkdir()
@@ -311,6 +312,32 @@ def who_a_vm_is(world):
     stream.wait_event("STARTED", "web")
     assert world.get("silent").qemu_version == ""
     assert vm.ref.run_id == stream.wait_event("STARTED", "with").vm.run_id
+
+
+elsewhere("tests/system/upgrade/upgrade_test.py:Upgrade.test_every_event_is_still_there_as_it_was",
+          "VmRef.source", "Empty in events of a version without this field.")
+
+
+@promise("VmRef.source",
+         "Where the VM comes from: \"qmp:\" and the watched directory of its socket, as "
+         "\"qmp:/run/qemu\", or \"libvirt:\" and the URI of the connection, as "
+         "\"libvirt:qemu:///system\".")
+def where_a_vm_comes_from(world):
+    other = world.path / "other"
+    other.mkdir()
+    world.watches.append(f"{other}:*.kvmd")
+    world.start()
+    stream = world.oldest()
+    qemu = world.started_vm(stream, "here")
+    world.vm("there", directory=other)
+    started = stream.wait_event("STARTED", "there")
+    assert started.vm.source == f"qmp:{other}", started
+    assert world.get("here").ref.source == f"qmp:{world.monitors}"
+    world.restart()
+    assert world.get("here").ref.source == f"qmp:{world.monitors}"
+    qemu.exit()
+    stopped = world.oldest().wait_event("STOPPED", "here")
+    assert stopped.vm.source == f"qmp:{world.monitors}", stopped
 
 
 @promise("VmRef.pid", "0 if the daemon cannot see it (a foreign PID namespace)")

@@ -199,6 +199,10 @@ def a_gap_passes_every_filter(world):
     assert world.events(filter=fields) == stream.events
 
 
+# Lists of patterns beyond a limit.
+TOO_MUCH = (["x"] * 1001, ["x" * 1025], ["x" * 1000] * 66, ["x*"] * 33)
+
+
 @promise("EventFilter.vm_names",
          "Names or glob patterns: * ? [a-z] [!a-z], where ? and a bracket match one byte.",
          "At most 1000, of 1 KiB each and 64 KiB together, and at most 32 with a wildcard.")
@@ -216,6 +220,36 @@ def patterns(world):
         seen = {event.vm.name for event in world.events(filter={"vm_names": [pattern]})}
         assert seen == set(expected), (pattern, seen)
     assert world.call("ListVms", vm_names=["web1"] + ["x"] * 967 + ["web2*"] * 32).vms
-    for names in (["x"] * 1001, ["x" * 1025], ["x" * 1000] * 66, ["x*"] * 33):
+    for names in TOO_MUCH:
         world.refused("INVALID_ARGUMENT", "ListVms", vm_names=names)
         world.refused("INVALID_ARGUMENT", "ListEvents", filter={"vm_names": names})
+
+
+@promise("EventFilter.sources",
+         "Names or glob patterns of VmRef.source, with the rules and limits of vm_names, as "
+         "\"libvirt:*\".")
+@promise("ListVmsRequest.sources", "of VmRef.source, as in EventFilter")
+def patterns_of_sources(world):
+    other = world.path / "other"
+    other.mkdir()
+    world.watches.append(f"{other}:*.kvmd")
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream, "a")
+    world.vm("b", directory=other)
+    stream.wait_event("STARTED", "b")
+    for pattern, expected in (
+            ("*", ["a", "b"]), ("qmp:*", ["a", "b"]), ("libvirt:*", []), (f"qmp:{other}", ["b"]),
+            (f"qmp:{world.monitors}", ["a"]), (f"qmp:{world.path}/[!c]*", ["b"]), (str(other), [])):
+        listed = [vm.ref.name for vm in world.call("ListVms", sources=[pattern]).vms]
+        assert listed == expected, (pattern, listed)
+        for fields in ({}, {"types": [pb.EVENT_TYPE_STARTED]}):
+            found = world.events(filter={"sources": [pattern], **fields})
+            assert sorted({event.vm.name for event in found}) == expected, (pattern, found)
+    assert not world.events(filter={"sources": [f"qmp:{other}"], "vm_names": ["a"]})
+    limit = [f"qmp:{other}"] + ["x"] * 967 + ["y*"] * 32
+    assert [vm.ref.name for vm in world.call("ListVms", sources=limit).vms] == ["b"]
+    for sources in TOO_MUCH:
+        world.refused("INVALID_ARGUMENT", "ListVms", sources=sources)
+        message = world.refused("INVALID_ARGUMENT", "ListEvents", filter={"sources": sources})
+        assert "filter.sources" in message, message

@@ -406,13 +406,16 @@ def the_order_of_a_run(world):
 
 
 @promise("EventFilter",
-         "In a snapshot, vm_names selects the VMs; types and classes leave none out.")
+         "In a snapshot, vm_names and sources select the VMs; types and classes leave none out.")
 def what_a_filter_does_to_a_snapshot(world):
     world.start()
     stream = world.oldest()
     for name in ("a1", "a2", "b1"):
         world.started_vm(stream, name)
     for fields, expected in (({"vm_names": ["a*"]}, {"a1", "a2"}), ({"vm_names": ["b1"]}, {"b1"}),
+                             ({"sources": ["qmp:*"]}, {"a1", "a2", "b1"}),
+                             ({"sources": ["libvirt:*"]}, set()),
+                             ({"sources": ["qmp:*"], "vm_names": ["b*"]}, {"b1"}),
                              ({"types": [pb.EVENT_TYPE_STOPPED]}, {"a1", "a2", "b1"}),
                              ({"classes": [pb.SHUTDOWN_CLASS_USER]}, {"a1", "a2", "b1"})):
         fresh = world.watch(snapshot=True, filter=fields)

@@ -319,9 +319,12 @@ class FollowVmsFullDiskTest : public FollowVmsTest {
     WaitUntil("something is not durable", [&] {
       std::ofstream(filler(), std::ios::app) << std::string(1 << 20, 'x');
       vm->Speak(100);
+      spoken_ += 100;
       return !Query("SELECT 1 FROM events WHERE provisional LIMIT 1").empty();
     });
   }
+
+  uint64_t spoken_ = 0;
 
  private:
   bool mounted_ = false;
@@ -340,6 +343,8 @@ TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {
   fs::remove(filler());
   WaitUntil("the journal is written again",
             [this] { return daemon().GetServerInfo().journal_writable(); });
+  WaitUntil("all is published",
+            [this] { return daemon().GetServerInfo().newest_sequence() > spoken_; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());

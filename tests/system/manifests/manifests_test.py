@@ -159,13 +159,29 @@ class Kubernetes(unittest.TestCase):
                 self.assertFalse(mounts['/run/qemu'].get('readOnly'))
 
     def test_the_flags_exist(self):
+        for manifests in self.each():
+            arguments = pod_of(manifests)['containers'][0]['args']
+            flags = {argument.split('=')[0] for argument in arguments if argument.startswith('--')}
+            self.assertLessEqual(flags, flags_of('vmeventd'))
         container = pod_of(built('base'))['containers'][0]
-        flags = {argument for argument in container['args'] if argument.startswith('--')}
-        self.assertLessEqual(flags, flags_of('vmeventd'))
         for probe in ('startupProbe', 'readinessProbe', 'livenessProbe'):
             program, command = container[probe]['exec']['command']
             self.assertEqual(program, 'vmevents')
             self.assertEqual(run(PROGRAMS['vmevents'], command, '--help').returncode, 0)
+
+    def test_the_libvirts_are_mounted(self):
+        for manifests in self.each():
+            container = pod_of(manifests)['containers'][0]
+            mounts = {mount['mountPath']: mount for mount in container['volumeMounts']}
+            for argument in container['args']:
+                if not argument.startswith('--libvirt='):
+                    continue
+                result = run(PROGRAMS['vmeventd'], argument, '--check-config')
+                self.assertEqual(result.returncode, 0, result.stderr)
+                socket = (argument.split('?socket=') + ['/run/libvirt/libvirt-sock'])[1]
+                holders = [mount for path, mount in mounts.items() if socket.startswith(path + '/')]
+                self.assertTrue(holders, argument)
+                self.assertTrue(all(mount['readOnly'] for mount in holders))
 
     def test_the_pod_has_no_more_than_it_needs(self):
         for manifests in self.each():

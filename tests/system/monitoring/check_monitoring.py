@@ -44,8 +44,9 @@ class Daemon:
         self.log = path / "log"
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [binary, "--watch", f"{path}/vms:*.qmp", "--listen", f"unix:{path}/run/s.sock",
-                 "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
+                [binary, "--watch", f"{path}/vms:*.qmp", "--libvirt",
+                 f"qemu+unix:///system?socket={path}/no-libvirt-sock",
+                 "--listen", f"unix:{path}/run/s.sock", "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
                  f"{path}/key.pem", "--tls-client-ca", f"{path}/cert.pem",
                  "--metrics-listen", "127.0.0.1:0", "--state-dir",
                  f"{path}/state"],

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The shells' completions know the flags that --help prints, each command's own, and no others.
+# The shells' completions, and the manual page of vmevents, know the flags that --help prints, each
+# command's own, and no others.
 #
-#   completions.sh BIN_DIR COMPLETION_DIR
+#   completions.sh BIN_DIR COMPLETION_DIR DOCS_DIR
 set -euo pipefail
 
 bin=$1
 completions=$2
+docs=$3
 failures=0
 
 # same WHAT HELP COMPLETION: two lists of flags.
@@ -51,6 +53,30 @@ zsh_offers() {
     sed -nE 's/^(\([^)]*\))?\*?(-[-a-z]*[a-z])[=+]*\[.*/\2/p'
 }
 
+# The flags of fish's lines that are for this command, or with "" for the program.
+fish_offers() {
+  { grep '^complete -c vmevents -[a-z]' | grep -vF '__vmevents_is ' || true; } <"$completions/vmevents.fish" |
+    fish_flags
+  grep -F "__vmevents_is ${1:-\"\"}'" "$completions/vmevents.fish" | fish_flags
+}
+fish_flags() {
+  # Quoted texts may hold words like flags.
+  sed -E "s/'[^']*'//g; s/\"[^\"]*\"//g" | grep -oE -- ' -(s|l) [a-z-]+' |
+    sed -E 's/^ -s (.*)/-\1/; s/^ -l (.*)/--\1/' || true
+}
+fish_commands() {
+  grep -F "__vmevents_is ${1:-\"\"}' -a " "$completions/vmevents.fish" |
+    sed -nE "s/.* -a ([a-z]+) .*/\1/p"
+}
+
+# The flags that the manual page lists for a command, or with "" for the program.
+manual_lists() {
+  awk -v section="$1" '
+    /^\.S[sh] / { here = $0 == ".Ss " section || (section == "" && $0 == ".Sh DESCRIPTION") }
+    here && /^\.It Fl / { for (i = 2; i < NF; ++i) if ($i == "Fl") print "-" $(i + 1) }
+  ' "$docs/vmevents.1"
+}
+
 check() {
   local program=$1 words help
   words=("$@")
@@ -68,6 +94,16 @@ check() {
     "$(bash_offers "$completions/$program.bash" "${words[@]}" '' | grep -E '^[a-z]+$')"
   if command -v zsh >/dev/null; then
     same "zsh: ${words[*]}" "$flags" "$(zsh_offers "$completions/_$program" "${words[@]}")"
+  fi
+  if [[ $program == vmevents ]]; then
+    local own="${words[*]:1}"
+    same "fish: ${words[*]}" "$flags" "$(fish_offers "$own")"
+    same "fish: commands of ${words[*]}" "$commands" "$(fish_commands "$own")"
+    local listed
+    listed=$(flags_of <<<"$help")
+    # The page lists --help once.
+    [[ -z $own ]] || listed=$(grep -vxE -- '-h|--help' <<<"$listed" || true)
+    same "vmevents.1: ${words[*]}" "$listed" "$(manual_lists "$own")"
   fi
   local command
   for command in $commands; do

@@ -48,6 +48,7 @@ check_files() {
     /usr/share/man/man1/vmevents.1.gz /usr/share/bash-completion/completions/vmeventd \
     /usr/share/bash-completion/completions/vmevents \
     /usr/share/zsh/vendor-completions/_vmeventd /usr/share/zsh/vendor-completions/_vmevents \
+    /usr/share/fish/vendor_completions.d/vmevents.fish \
     /usr/share/doc/vmeventd/copyright /usr/share/doc/vmeventd/changelog.Debian.gz \
     /usr/share/doc/vmeventd/vmeventd.rules.yml /usr/share/doc/vmeventd/vmeventd.dashboard.json; do
     dpkg -L vmeventd | grep -qx "$file" || fail "the package has no $file"
@@ -55,7 +56,8 @@ check_files() {
   # What the files of the package send their readers to, and no path of the source's tree.
   local named
   for file in "$unit" /usr/lib/systemd/user/vmeventd.service /etc/vmeventd/vmeventd.conf \
-    /usr/share/vmeventd/ganeti/*.conf /var/lib/dpkg/info/vmeventd.postinst; do
+    /usr/share/vmeventd/ganeti/*.conf /usr/share/vmeventd/libvirt/* \
+    /var/lib/dpkg/info/vmeventd.postinst; do
     while read -r named; do
       [[ -f $named ]] || fail "$file names $named, which the package has not"
     done < <(grep -oE '/usr/share/[a-z/.-]*[a-z]' "$file")
@@ -73,7 +75,7 @@ check_files() {
   same "/var/lib/vmeventd" "$(stat -c '%U:%G %a' /var/lib/vmeventd)" "vmeventd:vmeventd 700"
   same "the unit at boot, as long as nothing is configured" \
     "$(systemctl is-enabled vmeventd.service || true)" disabled
-  grep -q 'vmeventd is not started: no directory is configured' /root/apt.log ||
+  grep -q 'vmeventd is not started: nothing to follow is configured' /root/apt.log ||
     fail "the installation does not say why nothing is started"
   vmeventd --check-config --config /etc/vmeventd/vmeventd.conf >/dev/null ||
     fail "the conffile is not valid"

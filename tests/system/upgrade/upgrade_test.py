@@ -48,6 +48,8 @@ class Upgrade(unittest.TestCase):
             self.assertEqual(scene.info().journal_id, old["info"].journal_id)
             answered = list(old["events"].events)
             self.assertEqual(scene.events()[:len(answered)], answered)
+            if "event-source" not in old["info"].capabilities:
+                self.assertEqual({event.vm.source for event in answered}, {""})
             stream = scene.oldest()
             stream.wait("all are there", lambda s=stream, n=len(answered): len(s.events) >= n)
             self.assertEqual(stream.events[:len(answered)], answered)
@@ -57,6 +59,8 @@ class Upgrade(unittest.TestCase):
             stream = scene.oldest()
             for name in OPEN_RUNS:
                 stopped = stream.wait_event("STOPPED", name)
+                directory = pathlib.Path(scene.get(name).monitor_path).parent
+                self.assertEqual(stopped.vm.source, f"qmp:{directory}")
                 # On the fixture's own boot, an open intent decides an end that was not observed.
                 self.assertIn(getattr(stopped.shutdown, "class"),
                               (pb.SHUTDOWN_CLASS_UNKNOWN,

@@ -226,6 +226,15 @@ TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
   }
 }
 
+TEST(ClassificationTest, WhatAManagerDoesHasACause) {
+  EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostDestroy), "HOST_DESTROY");
+  EXPECT_EQ(CauseSentence(ShutdownCause::kHostDestroy),
+            "the host destroyed the VM through its manager");
+  EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostSave), "HOST_SAVE");
+  EXPECT_EQ(CauseSentence(ShutdownCause::kHostSave),
+            "the host saved the VM's memory to a file and ended QEMU");
+}
+
 TEST(ClassificationTest, AnExitIsDescribedForPeople) {
   EXPECT_EQ(DescribeExit({0, 0}), "exit code 0");
   EXPECT_EQ(DescribeExit({3, 0}), "exit code 3");

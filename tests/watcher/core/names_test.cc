@@ -37,6 +37,12 @@ TEST(Utf8PrefixTest, CutsNoCharacter) {
   EXPECT_EQ(Utf8Prefix("\xE2\x82\xAC", 2), "");
 }
 
+TEST(QmpSourceTest, IsTheDirectoryOfTheSocket) {
+  EXPECT_EQ(QmpSource("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");
+  EXPECT_EQ(QmpSource("/web1.kvmd"), "qmp:/");
+  EXPECT_EQ(QmpSource("web1.kvmd"), "qmp:");
+}
+
 RunIdentity Qemu() {
   return {.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab",
           .monitor_path = "/run/ctrl/web1.kvmd",

@@ -25,6 +25,7 @@ class SessionDriver {
     RunInfo run;
     run.name = "web1";
     run.run_id = "boot-1-2-3";
+    run.source = "qmp:/run/ctrl";
     run.monitor_path = "/run/ctrl/web1.kvmd";
     run.raw_path = run.monitor_path;
     run.raw_name = run.name;

@@ -315,6 +315,7 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   run.name = "a\n\"\\\u00e9\\xff";
   run.raw_name = "a\n\"\\\u00e9\xff";
   run.run_id = "r";
+  run.source = "qmp:/d\"\n\u00e9\\xff";
   run.monitor_path = "/d/" + run.name;
   run.raw_path = "/d/" + run.raw_name;
   run.pid = 1;
@@ -328,6 +329,7 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   EXPECT_EQ((*restored)->Save(), saved);
   EXPECT_EQ((*restored)->run().name, run.name);
   EXPECT_EQ((*restored)->run().raw_name, run.raw_name);
+  EXPECT_EQ((*restored)->run().source, run.source);
   EXPECT_EQ((*restored)->run().raw_path, run.raw_path);
   EXPECT_EQ((*restored)->run().socket, run.socket);
   EXPECT_EQ((*restored)->Status().qemu_version, "7.2\x7f\x01");
@@ -358,6 +360,38 @@ TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
     const bool stands = absl::IsFailedPrecondition((*session)->CheckIntent());
     EXPECT_EQ(stands, !paused) << "a VM that runs again has no watchdog that paused it";
   }
+}
+
+TEST(VmSessionSaveTest, TheSourceComesBack) {
+  const SessionOptions options;
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const RunInfo run{.name = "web1",
+                    .run_id = "r",
+                    .source = "libvirt:qemu:///system",
+                    .monitor_path = "/run/ctrl/web1.kvmd",
+                    .pid = 1,
+                    .raw_path = "/run/ctrl/web1.kvmd",
+                    .raw_name = "web1"};
+  VmSession session(run, &options, now);
+  session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
+  const auto restored = VmSession::Restore(session.Save(), &options, now);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ((*restored)->Status().ref.source, "libvirt:qemu:///system");
+  EXPECT_EQ((*restored)->Save(), session.Save());
+}
+
+TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
+  SessionDriver vm;
+  vm.Ready();
+  std::string text = vm.saved;
+  const std::string source = R"("source":"qmp:/run/ctrl",)";
+  ASSERT_NE(text.find(source), std::string::npos) << text;
+  text.erase(text.find(source), source.size());
+  const SessionOptions options;
+  const auto restored = VmSession::Restore(text, &options, vm.now());
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ((*restored)->Status().ref.source, "qmp:/run/ctrl");
+  EXPECT_EQ((*restored)->Save(), vm.saved);
 }
 
 TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {

@@ -129,7 +129,7 @@ TEST(EventQueueTest, AFullQueueKeepsWhatSomebodyWaitsFor) {
   EventQueue queue(1);
   int told = 0;
   const auto awaited = [&told](VmUpdate update) {
-    update.told = [&told] { ++told; };
+    update.on_public = [&told] { ++told; };
     return update;
   };
   queue.Push(Update("a", EventType::kStarted));
@@ -140,7 +140,7 @@ TEST(EventQueueTest, AFullQueueKeepsWhatSomebodyWaitsFor) {
   const EventQueue::Batch batch = queue.Pop(absl::ZeroDuration());
   EXPECT_THAT(Texts(batch), ElementsAre("a 1", "a 18", "a 19", "a 5", "a"));
   for (const VmUpdate& update : batch.updates) {
-    if (update.told != nullptr) update.told();
+    if (update.on_public != nullptr) update.on_public();
   }
   EXPECT_EQ(told, 2);
 }
@@ -198,7 +198,7 @@ TEST(EventQueueTest, ARunThatSomebodyAskedAboutIsNotLeftOut) {
   EventQueue queue(1);
   queue.Push(Update("a", EventType::kStarted));
   VmUpdate awaited = Update("a", EventType::kIntentDeclared);
-  awaited.told = [] {};
+  awaited.on_public = [] {};
   queue.Push(awaited);
   queue.Push(Update("a", EventType::kStopped));
   EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "a 18", "a 2"));

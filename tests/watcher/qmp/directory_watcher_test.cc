@@ -23,7 +23,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/test_util.h"
-#include "watcher/qmp/inotify_events.h"
+#include "watcher/loop/inotify_events.h"
 
 namespace vmeventd {
 namespace {

@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {
@@ -26,6 +26,19 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
         [&] { return !sink_.directories().empty() && sink_.directories()[0].present == present; });
   }
 };
+
+TEST_F(NodeWatcherDirectoriesTest, AVmSaysWhichDirectoryItWasFoundIn) {
+  const std::string other = directory_.MakeDirectory("other\xff");
+  options_.watches = {Spec("ctrl"), {other, "", ".kvmd"}};
+  FakeQemu first;
+  FakeQemu second;
+  first.AddMonitor(Socket("vm1"));
+  second.AddMonitor(other + "/vm2.kvmd");
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.source, "qmp:" + Ctrl());
+  EXPECT_EQ(sink_.Latest("vm2")->ref.source, "qmp:" + directory_.Path("other\\xff"));
+}
 
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);

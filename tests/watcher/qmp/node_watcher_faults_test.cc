@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 #include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {

@@ -11,7 +11,7 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/core/watch_spec.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 

@@ -54,7 +54,7 @@ class NodeWatcherIntentTest : public RestartTest {
   void TellAll() {
     for (; told_ < sink_.entries().size(); ++told_) {
       const VmUpdate& update = sink_.entries()[told_].update;
-      if (update.told != nullptr) update.told();
+      if (update.on_public != nullptr) update.on_public();
     }
   }
   void StartOne(FakeQemu* qemu) {

@@ -156,7 +156,7 @@ TEST_F(RestartFaultsTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 2);
 }
 
-TEST_F(RestartFaultsTest, TellRunsAgainTellsEachOpenRunOnce) {
+TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
   FakeMonitor behavior;
   behavior.uuid = "550e8400-e29b-41d4-a716-446655440000";
   FakeQemu qemu;
@@ -170,7 +170,7 @@ TEST_F(RestartFaultsTest, TellRunsAgainTellsEachOpenRunOnce) {
     if (restarted) Restart();
     const auto kept = Kept();
     const size_t before = sink_.entries().size();
-    watcher_->TellRunsAgain();
+    watcher_->PublishRunsAgain();
     Turn();
     std::map<std::string, std::string> told;
     for (size_t i = before; i < sink_.entries().size(); ++i) {

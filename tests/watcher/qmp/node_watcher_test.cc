@@ -1,4 +1,4 @@
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 #include <csignal>
 #include <memory>

@@ -36,7 +36,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   }
 
   void OnPublish(VmRun*, VmUpdate update) override {
-    if (update.told != nullptr) update.told();
+    if (update.on_public != nullptr) update.on_public();
     clock_.Advance(time_of_an_update_);
     sink_.Push(std::move(update));
   }

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/event_limiter.h"
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {

@@ -65,6 +65,7 @@ class RunTableTest : public testing::Test, public RunSource {
   void Start() override {}
   bool first_scan_done() const override { return true; }
   void EndTurn() override {}
+  bool Restores(const RunInfo&) const override { return true; }
   VmRun* Restore(std::unique_ptr<VmSession> session) override {
     return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
   }
@@ -93,7 +94,8 @@ class RunTableTest : public testing::Test, public RunSource {
     return sink_.Latest(name)->problems;
   }
   void Restore(std::vector<std::string> saved) {
-    RunRestorer restorer(&context_, &options_, &table_, this, std::move(saved));
+    RunRestorer restorer(&context_, &options_, &table_, std::vector<RunSource*>{this},
+                         std::move(saved));
     while (!restorer.RestoreSome()) {
     }
   }

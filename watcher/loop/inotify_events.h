@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_WATCHER_QMP_INOTIFY_EVENTS_H_
-#define VMEVENTD_WATCHER_QMP_INOTIFY_EVENTS_H_
+#ifndef VMEVENTD_WATCHER_LOOP_INOTIFY_EVENTS_H_
+#define VMEVENTD_WATCHER_LOOP_INOTIFY_EVENTS_H_
 
 #include <cstdint>
 #include <string>
@@ -25,4 +25,4 @@ std::string EncodeInotifyEvent(const InotifyEvent& event);
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_WATCHER_QMP_INOTIFY_EVENTS_H_
+#endif  // VMEVENTD_WATCHER_LOOP_INOTIFY_EVENTS_H_

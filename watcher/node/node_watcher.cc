@@ -1,8 +1,9 @@
-#include "watcher/qmp/node_watcher.h"
+#include "watcher/node/node_watcher.h"
 
 #include <atomic>
 #include <utility>
 
+#include "watcher/libvirt/libvirt_source.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
@@ -52,8 +53,13 @@ class NodeWatcherImpl : public NodeWatcher {
         SocketConnector::Create(&context_, &table_, sink);
     if (!sockets.ok()) return sockets.status();
     sockets_ = *std::move(sockets);
-    restorer_ = std::make_unique<RunRestorer>(&context_, &options_.session, &table_, sockets_.get(),
-                                              std::move(saved_runs));
+    absl::StatusOr<std::unique_ptr<LibvirtSource>> libvirt =
+        LibvirtSource::Create(&context_, &options_, &table_, sink, options_.libvirt_api);
+    if (!libvirt.ok()) return libvirt.status();
+    libvirt_ = *std::move(libvirt);
+    restorer_ = std::make_unique<RunRestorer>(
+        &context_, &options_.session, &table_,
+        std::vector<RunSource*>{sockets_.get(), libvirt_.get()}, std::move(saved_runs));
     return absl::OkStatus();
   }
 
@@ -63,6 +69,7 @@ class NodeWatcherImpl : public NodeWatcher {
       // The runs come first, so that what is found in the directories is known for theirs.
       if (restorer_->RestoreSome()) {
         sockets_->Start();
+        libvirt_->Start();
         started_ = true;
         table_.ReportSharedUuids();
       }
@@ -70,15 +77,16 @@ class NodeWatcherImpl : public NodeWatcher {
     loop_->RunOnce(timeout);
     table_.EndTurn();
     sockets_->EndTurn();
+    libvirt_->EndTurn();
     if (!started_) return;
-    if (tell_runs_again_.exchange(false)) table_.PublishAll();
+    if (publish_runs_again_.exchange(false)) table_.PublishAll();
     if (first_scan_done()) intents_.Handle();
   }
 
   void Wake() override { loop_->Wake(); }
 
-  void TellRunsAgain() override {
-    tell_runs_again_ = true;
+  void PublishRunsAgain() override {
+    publish_runs_again_ = true;
     Wake();
   }
 
@@ -93,9 +101,14 @@ class NodeWatcherImpl : public NodeWatcher {
   std::string exit_status_source() const override {
     return ExitStatusSourceName(exit_statuses_->source());
   }
-  bool first_scan_done() const override { return sockets_->first_scan_done(); }
+  bool first_scan_done() const override {
+    return sockets_->first_scan_done() && libvirt_->first_scan_done();
+  }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override {
     return sockets_->unfollowed_sockets();
+  }
+  std::vector<LibvirtConnectionState> libvirt_connections() const override {
+    return libvirt_->connections();
   }
 
   WatcherCounters counters() const override {
@@ -116,6 +129,9 @@ class NodeWatcherImpl : public NodeWatcher {
             .sockets_over_process_limit = meters.sockets_over_process_limit.value(),
             .sockets_over_owner_limit = directories.over_owner_limit,
             .sockets_over_directory_limit = directories.over_directory_limit,
+            .libvirt_connects = libvirt_->meters().connects.value(),
+            .libvirt_failures = libvirt_->meters().failures.value(),
+            .libvirt_overflows = libvirt_->meters().overflows.value(),
             .shutdown_file_times = meters.shutdown_file_times.Read()};
   }
 
@@ -129,10 +145,11 @@ class NodeWatcherImpl : public NodeWatcher {
   QmpContext context_;
   RunTable table_;  // its runs call no source when they are destroyed
   std::unique_ptr<SocketConnector> sockets_;
+  std::unique_ptr<LibvirtSource> libvirt_;
   std::unique_ptr<RunRestorer> restorer_;
   IntentRequests intents_;
   bool started_ = false;
-  std::atomic<bool> tell_runs_again_ = false;
+  std::atomic<bool> publish_runs_again_ = false;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "watcher/qmp/inotify_events.h"
+#include "watcher/loop/inotify_events.h"
 
 #include <sys/inotify.h>
 

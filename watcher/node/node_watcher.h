@@ -1,10 +1,9 @@
-#ifndef VMEVENTD_WATCHER_QMP_NODE_WATCHER_H_
-#define VMEVENTD_WATCHER_QMP_NODE_WATCHER_H_
+#ifndef VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_
+#define VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,27 +12,13 @@
 #include "base/clock.h"
 #include "base/latency_histogram.h"
 #include "watcher/core/event_sink.h"
-#include "watcher/core/vm_session.h"
-#include "watcher/core/watch_spec.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/qmp/unfollowed_sockets.h"
-#include "watcher/runs/exit_status_source.h"
 #include "watcher/runs/intents.h"
+#include "watcher/runs/libvirt_connection_state.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
-
-struct WatcherOptions {
-  std::vector<WatchSpec> watches;
-  bool process_tracking = true;
-  SessionOptions session;
-  absl::Duration greeting_timeout = absl::Seconds(3);
-  // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
-  // of the loop publish of each that it goes on (its status) or has ended (STOPPED).
-  std::vector<std::string> saved_runs;
-  // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
-  int max_vm_descriptors = 1 << 20;
-  // The only source of exit statuses to try, for tests. Unset: the best that there is.
-  std::optional<ExitStatusSource> exit_status_source;
-};
 
 // What the watcher has met, since it was made; each only grows.
 struct WatcherCounters {
@@ -54,13 +39,17 @@ struct WatcherCounters {
   uint64_t sockets_over_process_limit = 0;
   uint64_t sockets_over_owner_limit = 0;
   uint64_t sockets_over_directory_limit = 0;
+  uint64_t libvirt_connects = 0;   // connections to libvirt that were made
+  uint64_t libvirt_failures = 0;   // that could not be made, or were lost
+  uint64_t libvirt_overflows = 0;  // of those, cut because more came than is taken in
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
   // was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;
 };
 
-// Follows every QEMU whose monitor socket appears in the watched directories, and pushes what
-// happens to each to `sink`. Owns all sessions, connections and watches. Every method but Wake is
+// Follows every QEMU whose monitor socket appears in the watched directories, and every domain of
+// the libvirts that were named, and pushes what happens to each to `sink`. Owns all sessions,
+// connections and watches. Every method but Wake is
 // for one thread, the loop thread; none blocks but RunOnce, for its timeout at the most.
 class NodeWatcher {
  public:
@@ -78,7 +67,7 @@ class NodeWatcher {
 
   // Has the loop push every open run's status with its saved_run once more, for a sink that lost
   // what it kept. Any thread.
-  virtual void TellRunsAgain() = 0;
+  virtual void PublishRunsAgain() = 0;
 
   // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the
   // loop thread or the sink's: with the intent after its INTENT_DECLARED is public, or with
@@ -103,8 +92,10 @@ class NodeWatcher {
   virtual WatcherCounters counters() const = 0;
   // By path, the first 1,000. Any thread.
   virtual std::vector<UnfollowedSocket> unfollowed_sockets() const = 0;
+  // By URI. Any thread.
+  virtual std::vector<LibvirtConnectionState> libvirt_connections() const = 0;
 };
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_WATCHER_QMP_NODE_WATCHER_H_
+#endif  // VMEVENTD_WATCHER_NODE_NODE_WATCHER_H_

@@ -1,0 +1,60 @@
+#ifndef VMEVENTD_CLIENT_CONSUME_COMMAND_RUNNER_H_
+#define VMEVENTD_CLIENT_CONSUME_COMMAND_RUNNER_H_
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/connect/backoff.h"
+#include "client/consume/event_command.h"
+#include "client/consume/event_consumer.h"
+
+namespace vmeventd::client {
+
+// What to do with an event whose command failed.
+enum class OnFailure {
+  kStop,   // end the watch; the cursor stays before the event
+  kRetry,  // run it again, kMostRetries times with growing pauses, then end the watch
+  kSkip,   // continue with the next event
+};
+
+// Runs a command for each event, one at a time. One thread.
+class CommandRunner : public EventConsumer {
+ public:
+  static constexpr int kMostRetries = 10;
+  static constexpr absl::Duration kFirstPause = absl::Seconds(1);
+  static constexpr absl::Duration kLongestPause = absl::Minutes(1);
+
+  struct Environment {
+    std::string command;
+    OnFailure on_failure = OnFailure::kStop;
+    std::string node;  // the value of VMEVENTS_NODE if the events come without a node
+    // Runs it once; errors as of RunCommandCall().
+    std::function<absl::Status(const CommandCall&)> run;
+    // Waits before it runs a failed command again; returns whether to stop instead.
+    std::function<bool(absl::Duration)> wait;
+    // Prints a sentence, safe for a terminal, to stderr.
+    std::function<void(const std::string&)> note;
+    std::function<double()> random = RandomFraction;
+  };
+  explicit CommandRunner(Environment environment) : env_(std::move(environment)) {}
+
+  absl::Status Begin() override { return absl::OkStatus(); }
+  // The VMs of a snapshot run no command.
+  absl::Status ConsumeVms(const Formatter::Vms& /*vms*/,
+                          const Formatter::Nodes& /*nodes*/) override {
+    return absl::OkStatus();
+  }
+  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override;
+  bool one_by_one() const override { return true; }
+
+ private:
+  absl::Status ConsumeOne(const v1::Event& event, const std::string& node);
+
+  const Environment env_;
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_CONSUME_COMMAND_RUNNER_H_

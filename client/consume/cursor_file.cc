@@ -1,0 +1,100 @@
+#include "client/consume/cursor_file.h"
+
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/output/atomic_file.h"
+#include "client/output/terminal_text.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr size_t kMostBytes = 1 << 20;
+constexpr int kVersion = 1;
+
+using Positions = std::map<std::string, WatchPosition>;
+
+const std::string* TextOf(const nlohmann::json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() ? nullptr : found->get_ptr<const std::string*>();
+}
+
+// The positions, or why the content is not a cursor.
+absl::StatusOr<Positions> Parse(const std::string& content) {
+  const auto wrong = [](absl::string_view what) { return absl::FailedPreconditionError(what); };
+  if (content.empty()) return wrong("is empty");
+  const nlohmann::json json = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return wrong("is not a JSON object");
+  const auto version = json.find("vmevents_cursor");
+  if (version == json.end()) return wrong("has no member \"vmevents_cursor\"");
+  if (*version != kVersion) return wrong("is of a later version of vmevents");
+  const auto list = json.find("positions");
+  if (list == json.end() || !list->is_array()) return wrong("has no list \"positions\"");
+  Positions positions;
+  for (const nlohmann::json& entry : *list) {
+    if (!entry.is_object()) return wrong("has a position that is not an object");
+    const std::string* server = TextOf(entry, "server");
+    const std::string* journal_id = TextOf(entry, "journal_id");
+    const std::string* sequence = TextOf(entry, "sequence");
+    if (server == nullptr || journal_id == nullptr || journal_id->empty()) {
+      return wrong("has a position without \"server\" or \"journal_id\"");
+    }
+    WatchPosition position{0, *journal_id};
+    if (sequence == nullptr || !absl::SimpleAtoi(*sequence, &position.sequence)) {
+      return wrong("has a position whose \"sequence\" is not a number in quotes");
+    }
+    positions[*server] = std::move(position);
+  }
+  return positions;
+}
+
+std::string Print(const Positions& positions) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const auto& [server, position] : positions) {
+    list.push_back({{"server", server},
+                    {"journal_id", position.journal_id},
+                    {"sequence", absl::StrCat(position.sequence)}});
+  }
+  const nlohmann::ordered_json json = {{"vmevents_cursor", kVersion}, {"positions", list}};
+  return absl::StrCat(json.dump(), "\n");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
+    std::string path, const std::vector<std::string>& servers) {
+  auto file = absl::WrapUnique(new CursorFile(std::move(path)));
+  const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMostBytes);
+  if (absl::IsNotFound(content.status())) return file;
+  if (!content.ok()) return content.status();
+  absl::StatusOr<Positions> positions = Parse(*content);
+  if (!positions.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(EscapeForTerminal(file->path_), " is not a cursor of vmevents: it ",
+                     positions.status().message(), "; remove it, or name another file"));
+  }
+  if (servers.size() == 1 && positions->size() == 1) {
+    file->positions_[servers.front()] = positions->begin()->second;
+  } else {
+    file->positions_ = *std::move(positions);
+  }
+  return file;
+}
+
+std::optional<WatchPosition> CursorFile::Find(const std::string& server) const {
+  const auto found = positions_.find(server);
+  if (found == positions_.end()) return std::nullopt;
+  return found->second;
+}
+
+absl::Status CursorFile::Save(const std::string& server, const WatchPosition& position) {
+  const auto found = positions_.find(server);
+  if (found != positions_.end() && found->second == position) return absl::OkStatus();
+  positions_[server] = position;
+  return WriteFileAtomically(path_, Print(positions_));
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_
+#define VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/consume/watch_sink.h"
+
+namespace vmeventd::client {
+
+// The file that keeps how far a consumer has come with each server, so that it continues there
+// after a restart. JSON:
+//   {"vmevents_cursor": 1,
+//    "positions": [{"server": "node1:9555", "journal_id": "...", "sequence": "42"}]}
+// One thread, one process.
+class CursorFile {
+ public:
+  // Reads the file, which need not exist. FAILED_PRECONDITION: it is a link, no regular file, or
+  // holds no cursor. One stored position belongs to one server, whatever its address is now: if it
+  // is another node, that node's answer shows it.
+  static absl::StatusOr<std::unique_ptr<CursorFile>> Open(std::string path,
+                                                          const std::vector<std::string>& servers);
+
+  // Where to continue with the server; none: it has no position yet.
+  std::optional<WatchPosition> Find(const std::string& server) const;
+  // Stores the position, and returns when it survives a crash. Does nothing if it is stored
+  // already.
+  absl::Status Save(const std::string& server, const WatchPosition& position);
+
+ private:
+  explicit CursorFile(std::string path) : path_(std::move(path)) {}
+
+  const std::string path_;
+  std::map<std::string, WatchPosition> positions_;  // by server
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_CONSUME_CURSOR_FILE_H_

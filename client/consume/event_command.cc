@@ -1,0 +1,182 @@
+#include "client/consume/event_command.h"
+
+#include <poll.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <iterator>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
+#include "client/output/enum_names.h"
+#include "client/output/time_text.h"
+
+extern char** environ;
+
+namespace vmeventd::client {
+namespace {
+
+absl::Status CannotRun(absl::string_view what, int error) {
+  return absl::UnavailableError(absl::StrCat("cannot be run: ", what, ": ", strerror(error)));
+}
+
+// A file without a name that holds `content`, read from its start. Unlike a pipe it needs nobody
+// who writes while the command runs, and a command that does not read it does no harm.
+absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
+  UniqueFd file(memfd_create("vmevents-event", MFD_CLOEXEC));
+  if (!file.valid()) return CannotRun("memfd_create", errno);
+  while (!content.empty()) {
+    const ssize_t written = write(file.get(), content.data(), content.size());
+    if (written < 0) return CannotRun("the event", errno);
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  if (lseek(file.get(), 0, SEEK_SET) != 0) return CannotRun("the event", errno);
+  return file;
+}
+
+// The environment with `variables` in place of what it has under their names.
+std::vector<std::string> Environment(
+    const std::vector<std::pair<std::string, std::string>>& variables) {
+  std::vector<std::string> entries;
+  for (const auto& [name, value] : variables) entries.push_back(absl::StrCat(name, "=", value));
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const absl::string_view text = *entry;
+    bool replaced = false;
+    for (const auto& [name, value] : variables) {
+      replaced = replaced || absl::StartsWith(text, absl::StrCat(name, "="));
+    }
+    if (!replaced) entries.emplace_back(text);
+  }
+  return entries;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>* texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : *texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+absl::StatusOr<pid_t> Start(const CommandCall& call, int input) {
+  std::vector<std::string> arguments = {"/bin/sh", "-c", call.command};
+  std::vector<std::string> environment = Environment(call.variables);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  sigset_t defaults;
+  sigemptyset(&defaults);
+  sigaddset(&defaults, SIGPIPE);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  // A group of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell started.
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, "/bin/sh", &files, &attributes, Pointers(&arguments).data(),
+                                Pointers(&environment).data());
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&files);
+  if (error != 0) return CannotRun("/bin/sh", error);
+  return pid;
+}
+
+// Waits until the process has ended; true: or until `event` is readable or `limit` is over.
+bool WaitForEnd(int process, int event, absl::Duration limit) {
+  pollfd watched[] = {{process, POLLIN, 0}, {event, POLLIN, 0}};
+  const int timeout =
+      limit == absl::InfiniteDuration() ? -1 : static_cast<int>(absl::ToInt64Milliseconds(limit));
+  while (poll(watched, std::size(watched), timeout) < 0 && errno == EINTR) {
+  }
+  return (watched[0].revents & POLLIN) == 0;
+}
+
+absl::Status Explain(int status) {
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
+  if (WIFSIGNALED(status)) {
+    const char* name = sigabbrev_np(WTERMSIG(status));
+    return absl::AbortedError(
+        absl::StrCat("was killed by ", name == nullptr ? "" : "SIG",
+                     name == nullptr ? absl::StrCat("signal ", WTERMSIG(status)) : name));
+  }
+  return absl::AbortedError(absl::StrCat("ended with exit code ", WEXITSTATUS(status)));
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
+                                                                const std::string& node) {
+  const v1::ShutdownDetail& shutdown = event.shutdown();
+  const v1::Intent& intent = event.has_intent() ? event.intent() : shutdown.intent();
+  std::vector<std::pair<std::string, std::string>> variables = {
+      {"VMEVENTS_TYPE", ShortName(event.type())},
+      {"VMEVENTS_VM", event.vm().name()},
+      {"VMEVENTS_RUN_ID", event.vm().run_id()},
+      {"VMEVENTS_UUID", event.vm().uuid()},
+      {"VMEVENTS_SOURCE", event.vm().source()},
+      {"VMEVENTS_PID", event.vm().pid() == 0 ? "" : absl::StrCat(event.vm().pid())},
+      {"VMEVENTS_SEQUENCE", absl::StrCat(event.sequence())},
+      {"VMEVENTS_TIME", Rfc3339Text(FromProto(event.observe_time()))},
+      {"VMEVENTS_STATE", event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state())},
+      {"VMEVENTS_CLASS", event.has_shutdown() ? ShortName(shutdown.class_()) : ""},
+      {"VMEVENTS_CAUSE", event.has_shutdown() ? ShortName(shutdown.cause()) : ""},
+      {"VMEVENTS_RULE", shutdown.rule()},
+      {"VMEVENTS_MESSAGE", event.message()},
+      {"VMEVENTS_INTENT_ID", intent.intent_id()},
+      {"VMEVENTS_ACTOR", intent.actor()},
+      {"VMEVENTS_REASON", intent.reason()},
+      {"VMEVENTS_DURABLE", event.durable() ? "true" : "false"},
+      {"VMEVENTS_NODE", node}};
+  for (auto& [name, value] : variables) {
+    // A variable ends at a NUL.
+    value = absl::StrReplaceAll(value, {{absl::string_view("\0", 1), "\\x00"}});
+  }
+  return variables;
+}
+
+absl::Status RunCommandCall(const CommandCall& call, std::stop_token stop, absl::Duration grace) {
+  const absl::StatusOr<UniqueFd> input = FileWith(call.input);
+  if (!input.ok()) return input.status();
+  const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
+  if (!stopped.valid()) return CannotRun("eventfd", errno);
+  const absl::StatusOr<pid_t> pid = Start(call, input->get());
+  if (!pid.ok()) return pid.status();
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
+  const std::stop_callback on_stop(stop, [&stopped] {
+    const uint64_t one = 1;
+    // An eventfd always accepts its first write.
+    (void)!write(stopped.get(), &one, sizeof(one));
+  });
+  bool was_stopped = false;
+  // Without a pidfd (a kernel before 5.3) a stop waits for the command.
+  if (process.valid() && WaitForEnd(process.get(), stopped.get(), absl::InfiniteDuration())) {
+    was_stopped = true;
+    kill(-*pid, SIGTERM);
+    // poll() ignores a descriptor of -1.
+    if (WaitForEnd(process.get(), -1, grace)) kill(-*pid, SIGKILL);
+  }
+  int status = 0;
+  while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  absl::Status result = Explain(status);
+  if (was_stopped && !result.ok()) return absl::CancelledError("stopped");
+  return result;
+}
+
+}  // namespace vmeventd::client

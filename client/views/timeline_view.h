@@ -1,0 +1,48 @@
+#ifndef VMEVENTD_CLIENT_VIEWS_TIMELINE_VIEW_H_
+#define VMEVENTD_CLIENT_VIEWS_TIMELINE_VIEW_H_
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "google/protobuf/repeated_ptr_field.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+// A time during which a VM was in one state.
+struct TimelineSpan {
+  v1::VmState state = v1::VM_STATE_UNSPECIFIED;
+  absl::Time from;
+  absl::Time to;
+  std::string why;  // the type of the event that began it
+};
+
+// One run of a VM.
+struct TimelineRun {
+  std::string run_id;
+  std::vector<TimelineSpan> spans;  // at least one
+  bool ended = false;
+  v1::ShutdownDetail shutdown;  // if it has ended
+};
+
+// The runs that the events of one VM tell of, the oldest first. `now` ends what has not ended. An
+// event whose state is unknown changes nothing. Pure.
+std::vector<TimelineRun> RunsOf(const google::protobuf::RepeatedPtrField<v1::Event>& events,
+                                absl::Time now);
+
+struct TimelineStyle {
+  bool color = false;
+  absl::TimeZone zone;
+  size_t width = 80;
+};
+
+// For each run a bar on one common scale, and its states with their durations; then a key to the
+// bars. `runs` is not empty. Pure.
+std::string TimelineText(const std::string& name, const std::vector<TimelineRun>& runs,
+                         const TimelineStyle& style);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_VIEWS_TIMELINE_VIEW_H_

@@ -1,0 +1,170 @@
+#include "client/views/top_view.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "client/output/enum_names.h"
+#include "client/output/format_table.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Lines of a heading and what follows it; cuts what does not fit.
+class Screen {
+ public:
+  explicit Screen(const TopStyle& style) : style_(style), painter_(style.color) {}
+
+  void Add(const std::string& heading, std::vector<Cell> cells) {
+    std::string line;
+    size_t used = 0;
+    if (!heading.empty()) cells.insert(cells.begin(), {heading, Color::kDim});
+    for (size_t i = 0; i < cells.size(); ++i) {
+      const size_t width = DisplayWidth(cells[i].text);
+      if (used + width > style_.width) break;
+      line += painter_.Paint(cells[i].text, cells[i].color);
+      used += width;
+      const size_t column = i == 0 && !heading.empty() ? 10 : used + 2;
+      if (i + 1 < cells.size() && column > used) {
+        line.append(column - used, ' ');
+        used = column;
+      }
+    }
+    AddLine(std::move(line));
+  }
+  void AddLine(std::string line) {
+    if (lines_.size() < style_.height) lines_.push_back(std::move(line));
+  }
+  size_t room() const { return style_.height - lines_.size(); }
+  std::string Text() const { return absl::StrCat(absl::StrJoin(lines_, "\n"), "\n"); }
+
+ private:
+  const TopStyle& style_;
+  const Painter painter_;
+  std::vector<std::string> lines_;
+};
+
+std::string Count(size_t count, const char* noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
+void AddVms(const TopData& data, Screen* screen) {
+  std::vector<Cell> cells;
+  int all = 0;
+  for (const auto& [state, count] : data.states) {
+    all += count;
+    cells.push_back({absl::StrCat(ShortName(state), " ", count), ColorOf(state)});
+  }
+  cells.insert(cells.begin(), {absl::StrCat(all), Color::kBold});
+  if (data.with_problems > 0) {
+    cells.push_back({absl::StrCat("with problems ", data.with_problems), Color::kYellow});
+  }
+  if (data.with_intents > 0) cells.push_back({absl::StrCat("with intents ", data.with_intents)});
+  screen->Add("VMs", std::move(cells));
+}
+
+void AddEnds(const TopData& data, Screen* screen) {
+  std::map<v1::ShutdownClass, int> classes = {{v1::SHUTDOWN_CLASS_USER, 0},
+                                              {v1::SHUTDOWN_CLASS_ADMIN, 0},
+                                              {v1::SHUTDOWN_CLASS_CRASH, 0},
+                                              {v1::SHUTDOWN_CLASS_UNKNOWN, 0}};
+  for (const v1::Event& end : data.ends) ++classes[end.shutdown().class_()];
+  std::vector<Cell> cells = {
+      {absl::StrCat(data.ends.size(), data.more_ends ? "+" : ""), Color::kBold}};
+  for (const auto& [shutdown_class, count] : classes) {
+    cells.push_back({absl::StrCat(ShortName(shutdown_class), " ", count),
+                     count == 0 ? Color::kDim : ColorOf(shutdown_class)});
+  }
+  cells.push_back({absl::StrCat("in the last ", DurationText(data.window)), Color::kDim});
+  screen->Add("Ends", std::move(cells));
+}
+
+void AddServer(const TopData& data, Screen* screen) {
+  screen->Add("Streams", {{absl::StrCat(data.info.streams()), Color::kBold}});
+  const bool writable = data.info.journal_writable();
+  screen->Add("Journal",
+              {{writable ? "writable" : "NOT WRITABLE", writable ? Color::kNone : Color::kRed},
+               {absl::StrCat("events ", data.info.oldest_sequence(), " to ",
+                             data.info.newest_sequence())}});
+  std::vector<Cell> lag;
+  if (const auto longest = LongestLag(data.ends)) {
+    lag.push_back({absl::StrCat("at most ", DurationText(*longest), " from QEMU to the event")});
+  }
+  lag.push_back({absl::StrCat("answer in ", DurationText(data.answer_time))});
+  screen->Add("Lag", std::move(lag));
+}
+
+void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
+  if (data.ends.empty() || screen->room() < 3) return;
+  screen->AddLine("");
+  const auto without_newline = [](std::string line) {
+    line.pop_back();
+    return line;
+  };
+  const std::vector<ColumnLayout::Column> columns = {{"TIME"}, {"VM", 0, 24}, {"CLASS"}, {"CAUSE"}};
+  ColumnLayout layout(columns, Painter(style.color));
+  ColumnLayout measure(columns, Painter(false));
+  std::vector<std::vector<Cell>> rows;
+  for (const v1::Event& end : data.ends) {
+    if (rows.size() + 1 >= screen->room()) break;
+    const v1::ShutdownDetail& shutdown = end.shutdown();
+    rows.push_back(
+        {{ClockText(FromProto(end.observe_time()), style.zone), Color::kDim},
+         {EscapeForTerminal(end.vm().name()), Color::kBold},
+         {ShortName(shutdown.class_()), ColorOf(shutdown.class_())},
+         {absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(shutdown.cause())), {{"_", " "}})}});
+    layout.Fit(rows.back());
+    measure.Fit(rows.back());
+  }
+  // On a narrow terminal the last columns are left out.
+  for (std::vector<Cell>& row : rows) {
+    for (auto cell = row.rbegin(); cell != row.rend(); ++cell) {
+      if (DisplayWidth(without_newline(measure.Line(row))) <= style.width) break;
+      cell->text.clear();
+    }
+  }
+  screen->AddLine(without_newline(layout.Heading()));
+  for (const std::vector<Cell>& row : rows) screen->AddLine(without_newline(layout.Line(row)));
+}
+
+}  // namespace
+
+std::optional<absl::Duration> LongestLag(const std::vector<v1::Event>& ends) {
+  std::optional<absl::Duration> longest;
+  for (const v1::Event& end : ends) {
+    if (!end.has_qemu_time()) continue;
+    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
+    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
+  }
+  return longest;
+}
+
+std::string TopFrame(const TopData& data, const TopStyle& style) {
+  Screen screen(style);
+  screen.Add("", {{EscapeForTerminal(data.info.node()), Color::kBold},
+                  {absl::StrCat("vmeventd ", EscapeForTerminal(data.info.version()))},
+                  {LocalTimeText(data.now, style.zone), Color::kDim}});
+  if (!data.failure.empty()) {
+    for (const std::string& line : WrapText(data.failure, style.width)) {
+      screen.Add("", {{line, Color::kYellow}});
+    }
+  }
+  AddVms(data, &screen);
+  AddEnds(data, &screen);
+  AddServer(data, &screen);
+  const int unfollowed = data.info.unfollowed_sockets_size();
+  if (unfollowed > 0) {
+    screen.Add("Sockets", {{absl::StrCat(Count(static_cast<size_t>(unfollowed), "socket"),
+                                         " without a VM: see vmevents info"),
+                            Color::kYellow}});
+  }
+  AddLatest(data, style, &screen);
+  return screen.Text();
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,135 @@
+#include "client/consume/cursor_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class CursorFileTest : public testing::Test {
+ protected:
+  std::unique_ptr<CursorFile> Open(const std::vector<std::string>& servers = {"node1:9555"}) {
+    auto file = CursorFile::Open(path(), servers);
+    EXPECT_TRUE(file.ok()) << file.status();
+    return file.ok() ? *std::move(file) : nullptr;
+  }
+  std::string Complaint() {
+    const auto file = CursorFile::Open(path(), {"node1:9555"});
+    EXPECT_TRUE(absl::IsFailedPrecondition(file.status())) << file.status();
+    return std::string(file.status().message());
+  }
+  void Write(const std::string& content) { std::ofstream(path()) << content; }
+  std::string path() const { return directory_ / "cursor"; }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(CursorFileTest, IsEmptyBeforeItExists) {
+  EXPECT_EQ(Open()->Find("node1:9555"), std::nullopt);
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+TEST_F(CursorFileTest, RemembersThePositionOfEachServer) {
+  const std::vector<std::string> servers = {"node1:9555", "node2:9555"};
+  {
+    const auto file = Open(servers);
+    EXPECT_TRUE(file->Save("node1:9555", {7, "journal-a"}).ok());
+    EXPECT_TRUE(file->Save("node2:9555", {UINT64_MAX, "journal-b"}).ok());
+    EXPECT_TRUE(file->Save("node1:9555", {8, "journal-a"}).ok());
+  }
+  const auto file = Open(servers);
+  EXPECT_EQ(file->Find("node1:9555"), (WatchPosition{8, "journal-a"}));
+  EXPECT_EQ(file->Find("node2:9555"), (WatchPosition{UINT64_MAX, "journal-b"}));
+}
+
+TEST_F(CursorFileTest, OnePositionBelongsToTheOneServerAtAnyAddress) {
+  EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
+  const auto file = Open({"unix:/run/vmeventd/vmeventd.sock"});
+  EXPECT_EQ(file->Find("unix:/run/vmeventd/vmeventd.sock"), (WatchPosition{7, "journal-a"}));
+}
+
+TEST_F(CursorFileTest, LeavesNothingElseBesideIt) {
+  std::ofstream(directory_ / ".cursor.new") << "of a crash";
+  EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names, ElementsAre("cursor"));
+}
+
+TEST_F(CursorFileTest, IsForItsOwnerAlone) {
+  EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
+  struct stat found {};
+  ASSERT_EQ(stat(path().c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777, 0600U);
+}
+
+TEST_F(CursorFileTest, AnUnchangedPositionIsNotWrittenAgain) {
+  const auto file = Open();
+  EXPECT_TRUE(file->Save("node1:9555", {7, "journal-a"}).ok());
+  std::filesystem::remove(path());
+  EXPECT_TRUE(file->Save("node1:9555", {7, "journal-a"}).ok());
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+TEST_F(CursorFileTest, SaysWhatIsWrongWithTheContent) {
+  const auto complaint_of = [this](const std::string& content) {
+    Write(content);
+    return Complaint();
+  };
+  EXPECT_THAT(complaint_of(""), HasSubstr("it is empty"));
+  EXPECT_THAT(complaint_of("root:x:0:0"), HasSubstr("is not a JSON object"));
+  EXPECT_THAT(complaint_of("{}"), HasSubstr("has no member \"vmevents_cursor\""));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 2})"), HasSubstr("later version"));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1})"), HasSubstr("\"positions\""));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [1]})"), HasSubstr("object"));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [{"server": "a"}]})"),
+              HasSubstr("journal_id"));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions":
+                  [{"server": "a", "journal_id": "j", "sequence": 7}]})"),
+              HasSubstr("not a number in quotes"));
+  EXPECT_THAT(complaint_of("x"), HasSubstr("remove it, or name another file"));
+}
+
+TEST_F(CursorFileTest, RefusesLinksAndOtherKindsOfFiles) {
+  Write("{}");
+  const std::string link = directory_ / "link";
+  std::filesystem::create_symlink(path(), link);
+  EXPECT_THAT(std::string(CursorFile::Open(link, {"a"}).status().message()),
+              HasSubstr("is a symbolic link"));
+  const std::string hard = directory_ / "hard";
+  std::filesystem::create_hard_link(path(), hard);
+  EXPECT_THAT(std::string(CursorFile::Open(hard, {"a"}).status().message()),
+              HasSubstr("a hard link"));
+  EXPECT_THAT(std::string(CursorFile::Open(directory_.path(), {"a"}).status().message()),
+              HasSubstr("is not a regular file"));
+}
+
+TEST_F(CursorFileTest, ALinkThatAppearsLaterIsNotReplaced) {
+  const auto file = Open();
+  std::filesystem::create_symlink(directory_ / "elsewhere", path());
+  EXPECT_THAT(std::string(file->Save("node1:9555", {7, "j"}).message()),
+              HasSubstr("is a symbolic link"));
+}
+
+TEST_F(CursorFileTest, NamesADirectoryThatDoesNotExist) {
+  auto file = CursorFile::Open(directory_ / "no/cursor", {"a"});
+  ASSERT_TRUE(file.ok());
+  EXPECT_THAT(std::string((*file)->Save("a", {7, "j"}).message()),
+              HasSubstr("No such file or directory"));
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,130 @@
+#include "client/consume/event_command.h"
+
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::HasSubstr;
+
+class EventCommandTest : public testing::Test {
+ protected:
+  absl::Status Run(const std::string& command, const std::string& input = "") {
+    return RunCommandCall({command, {{"OUT", out()}, {"DIR", directory_.path()}}, input},
+                          stop_.get_token(), absl::Milliseconds(10));
+  }
+  std::string out() const { return directory_ / "out"; }
+  std::string Output() const {
+    std::ostringstream text;
+    text << std::ifstream(out()).rdbuf();
+    return text.str();
+  }
+
+  TemporaryDirectory directory_;
+  std::stop_source stop_;
+};
+
+TEST_F(EventCommandTest, ReadsItsInputAndItsVariables) {
+  EXPECT_TRUE(Run("cat > \"$OUT\"", "{\"a\": 1}\n").ok());
+  EXPECT_EQ(Output(), "{\"a\": 1}\n");
+}
+
+TEST_F(EventCommandTest, MayIgnoreALargeInput) {
+  EXPECT_TRUE(Run("exec <&-; echo done > \"$OUT\"", std::string(1 << 20, 'x')).ok());
+  EXPECT_EQ(Output(), "done\n");
+}
+
+TEST_F(EventCommandTest, SaysHowItFailed) {
+  EXPECT_EQ(Run("exit 3").message(), "ended with exit code 3");
+  EXPECT_EQ(Run("kill -9 $$").message(), "was killed by SIGKILL");
+  EXPECT_EQ(Run("no-such-program-here 2>/dev/null").message(), "ended with exit code 127");
+}
+
+TEST_F(EventCommandTest, AnEnvironmentThatIsTooLargeIsAFailure) {
+  const absl::Status status =
+      RunCommandCall({"true", {{"HUGE", std::string(1 << 18, 'x')}}, ""}, stop_.get_token());
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("Argument list too long"));
+}
+
+TEST_F(EventCommandTest, StartsWithUnblockedSignalsAndADefaultSigpipe) {
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  sigset_t before;
+  pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  EXPECT_TRUE(Run("sed -nE 's/^Sig(Blk|Ign):.//p' /proc/self/status > \"$OUT\"").ok());
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  std::istringstream masks(Output());
+  uint64_t blocked_mask = 1;
+  uint64_t ignored_mask = 1ULL << (SIGPIPE - 1);
+  masks >> std::hex >> blocked_mask >> ignored_mask;
+  EXPECT_EQ(blocked_mask, 0U);
+  EXPECT_EQ(ignored_mask & (1ULL << (SIGPIPE - 1)), 0U);
+}
+
+// Stops the command once it has written to the FIFO.
+class EventCommandStopTest : public EventCommandTest {
+ protected:
+  absl::Status RunUntilItWrites(const std::string& command) {
+    EXPECT_EQ(mkfifo(out().c_str(), 0600), 0);
+    std::thread stopper([this] {
+      Output();
+      stop_.request_stop();
+    });
+    const absl::Status status = Run(command);
+    stopper.join();
+    return status;
+  }
+};
+
+TEST_F(EventCommandStopTest, AStopEndsAllThatItStarted) {
+  EXPECT_TRUE(absl::IsCancelled(RunUntilItWrites("echo started > \"$OUT\"; sleep 1000; true")));
+}
+
+TEST_F(EventCommandStopTest, AStopKillsACommandThatIgnoresIt) {
+  EXPECT_TRUE(absl::IsCancelled(
+      RunUntilItWrites("trap '' TERM; echo started > \"$OUT\"; while :; do sleep 0.01; done")));
+}
+
+TEST(EventVariables, DescribeTheEvent) {
+  v1::Event event = MakeEvent(42);
+  event.set_type(v1::EVENT_TYPE_STOPPED);
+  event.mutable_vm()->set_run_id("run-7");
+  event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+  event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  event.set_message(std::string("a\0b", 3));
+  const auto list = EventVariables(event, "node1");
+  std::map<std::string, std::string> variables(list.begin(), list.end());
+  EXPECT_EQ(variables["VMEVENTS_TYPE"], "STOPPED");
+  EXPECT_EQ(variables["VMEVENTS_VM"], "web1");
+  EXPECT_EQ(variables["VMEVENTS_CLASS"], "CRASH");
+  EXPECT_EQ(variables["VMEVENTS_CAUSE"], "QEMU_KILLED");
+  EXPECT_EQ(variables["VMEVENTS_RUN_ID"], "run-7");
+  EXPECT_EQ(variables["VMEVENTS_SEQUENCE"], "42");
+  EXPECT_EQ(variables["VMEVENTS_TIME"], "2026-07-01T12:00:00.123Z");
+  EXPECT_EQ(variables["VMEVENTS_DURABLE"], "true");
+  EXPECT_EQ(variables["VMEVENTS_MESSAGE"], "a\\x00b");
+  EXPECT_EQ(variables["VMEVENTS_NODE"], "node1");
+}
+
+TEST(EventVariables, AreAllSetForEveryEvent) {
+  EXPECT_EQ(EventVariables({}, "").size(), EventVariables(MakeEvent(1), "n").size());
+}
+
+}  // namespace
+}  // namespace vmeventd::client

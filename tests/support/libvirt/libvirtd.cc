@@ -1,0 +1,182 @@
+#include "tests/support/libvirt/libvirtd.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "tests/support/files.h"
+#include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+void WriteAll(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t size = write(fd, text.data(), text.size());
+    if (size <= 0) FailErrno("cannot type");
+    text.remove_prefix(static_cast<size_t>(size));
+  }
+}
+
+// Reads for half a second, or until `text` was read.
+bool ReadFor(int fd, const std::string& text, std::string* read_so_far) {
+  pollfd input{fd, POLLIN, 0};
+  while (poll(&input, 1, 500) > 0) {
+    char buffer[4096];
+    const ssize_t size = read(fd, buffer, sizeof(buffer));
+    if (size <= 0) return false;
+    read_so_far->append(buffer, static_cast<size_t>(size));
+    if (read_so_far->find(text) != std::string::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool CanRunLibvirtd() { return geteuid() == 0 && Exists("/usr/sbin/libvirtd"); }
+
+Libvirtd::Libvirtd(std::string directory) : directory_(std::move(directory)) {
+  std::filesystem::create_directories(directory_);
+  Start();
+}
+
+Libvirtd::~Libvirtd() {
+  process_.reset();
+  KillDomains();
+}
+
+void Libvirtd::Start() {
+  ChildOptions child;
+  child.arguments = {VMEVENTD_START_LIBVIRTD, directory_, VMEVENTD_LIBVIRT_CACHE};
+  child.error_file = directory_ + "/stderr";
+  process_ = std::make_unique<ChildProcess>(child);
+  WaitUntil("libvirtd answers", [this] {
+    if (process_->has_exited()) Fail("libvirtd ended: " + ReadFile(directory_ + "/stderr"));
+    return RunCommand({.arguments = {"virsh", "-c", uri(), "list"}}).exit_code == 0;
+  });
+}
+
+void Libvirtd::Stop(int signal) {
+  process_->Signal(signal);
+  process_->Wait();
+  process_.reset();
+}
+
+void Libvirtd::KillDomains() {
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ + "/run/qemu", none)) {
+    if (entry.path().extension() != ".pid" || entry.path().stem() == "driver") continue;
+    const pid_t pid = Pid(entry.path().stem());
+    if (pid > 0) kill(pid, SIGKILL);
+  }
+}
+
+CommandResult Libvirtd::TryVirsh(const std::vector<std::string>& arguments) {
+  ChildOptions child;
+  child.arguments = {"virsh", "-c", uri()};
+  child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
+  return RunCommand(child);
+}
+
+std::string Libvirtd::Virsh(const std::vector<std::string>& arguments) {
+  const CommandResult result = TryVirsh(arguments);
+  if (result.exit_code != 0) {
+    Fail(absl::StrCat("virsh ", arguments.front(), ": ", result.output, result.error));
+  }
+  return result.output;
+}
+
+std::string Libvirtd::SerialPath(const std::string& name) const {
+  return absl::StrCat(directory_, "/", name, ".serial");
+}
+
+std::string Libvirtd::WriteXml(const DomainOptions& options) const {
+  std::string os = "<type arch='x86_64' machine='pc'>hvm</type>";
+  if (options.linux_guest) {
+    absl::StrAppend(&os, "<kernel>", VMEVENTD_GUEST_DIR, "/vmlinux</kernel><initrd>",
+                    VMEVENTD_GUEST_DIR,
+                    "/initrd</initrd><cmdline>console=ttyS0 quiet nokaslr mitigations=off "
+                    "no_timer_check</cmdline>");
+  }
+  std::string devices = absl::StrCat(
+      "<emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='unix'><source mode='bind' "
+      "path='",
+      SerialPath(options.name),
+      "'/></serial><controller type='usb' model='none'/><memballoon model='none'/>"
+      "<panic model='isa'/>");
+  if (options.agent_channel) {
+    absl::StrAppend(&devices,
+                    "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>"
+                    "</channel>");
+  }
+  std::string arguments;
+  for (const std::string& argument : options.qemu_arguments) {
+    absl::StrAppend(&arguments, "<qemu:arg value='", argument, "'/>");
+  }
+  if (!arguments.empty()) {
+    arguments = absl::StrCat("<qemu:commandline>", arguments, "</qemu:commandline>");
+  }
+  const std::string path = absl::StrCat(directory_, "/", options.name, ".xml");
+  std::ofstream(path)
+      << "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+      << "<name>" << options.name << "</name><memory unit='MiB'>"
+      << (options.linux_guest ? 192 : 16) << "</memory><vcpu>1</vcpu><os>" << os
+      << "</os><features><acpi/></features><on_poweroff>" << options.on_poweroff
+      << "</on_poweroff><on_reboot>" << options.on_reboot << "</on_reboot><on_crash>"
+      << options.on_crash << "</on_crash><devices>" << devices << "</devices>" << arguments
+      << "</domain>\n";
+  return path;
+}
+
+void Libvirtd::Create(const DomainOptions& options) {
+  std::vector<std::string> command = {"create", WriteXml(options)};
+  if (options.paused) command.emplace_back("--paused");
+  Virsh(command);
+  if (options.linux_guest) WaitReady(options.name);
+}
+
+void Libvirtd::DefineAndStart(const DomainOptions& options) {
+  Virsh({"define", WriteXml(options)});
+  Virsh({"start", options.name});
+  if (options.linux_guest) WaitReady(options.name);
+}
+
+pid_t Libvirtd::Pid(const std::string& name) const {
+  int pid = 0;
+  const std::string text = ReadFile(absl::StrCat(directory_, "/run/qemu/", name, ".pid"));
+  return absl::SimpleAtoi(absl::StripAsciiWhitespace(text), &pid) ? pid : 0;
+}
+
+void Libvirtd::Type(const std::string& name, const std::string& command) const {
+  const int serial = ConnectUnix(SerialPath(name));
+  if (serial < 0) FailErrno("cannot connect to the serial line");
+  WriteAll(serial, command + "\n");
+  std::string output;
+  ReadFor(serial, "\n", &output);  // QEMU takes what was typed
+  close(serial);
+}
+
+void Libvirtd::WaitReady(const std::string& name) const {
+  WaitUntil("the guest's shell answers", [&] {
+    const int serial = ConnectUnix(SerialPath(name));
+    if (serial < 0) return false;
+    WriteAll(serial, "echo SHELL-\"READY\"\n");
+    std::string output;
+    const bool ready = ReadFor(serial, "SHELL-READY", &output);
+    close(serial);
+    return ready;
+  });
+}
+
+}  // namespace vmeventd::e2e

@@ -1,0 +1,70 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_LIBVIRT_LIBVIRTD_H_
+#define VMEVENTD_TESTS_SUPPORT_LIBVIRT_LIBVIRTD_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/support/child_process.h"
+
+namespace vmeventd::e2e {
+
+struct DomainOptions {
+  std::string name = "vm1";
+  bool linux_guest = false;  // the test guest; otherwise a machine that boots nothing
+  std::string on_poweroff = "destroy";
+  std::string on_reboot = "restart";
+  std::string on_crash = "destroy";
+  bool agent_channel = false;
+  bool paused = false;
+  std::vector<std::string> qemu_arguments;  // in addition; this taints the domain
+};
+
+// A real libvirtd of its own, in a directory. Its domains end with it at the latest.
+class Libvirtd {
+ public:
+  explicit Libvirtd(std::string directory);
+  ~Libvirtd();
+
+  void Start();
+  // Ends the libvirtd and not its domains.
+  void Stop(int signal);
+  void Signal(int signal) { process_->Signal(signal); }
+  // Kills the QEMUs that are left.
+  void KillDomains();
+
+  std::string socket() const { return directory_ + "/run/libvirt-sock"; }
+  std::string uri() const { return "qemu+unix:///system?socket=" + socket(); }
+  // What VmRef::source says.
+  std::string source() const { return "libvirt:" + uri(); }
+  const std::string& directory() const { return directory_; }
+
+  CommandResult TryVirsh(const std::vector<std::string>& arguments);
+  // Fails the test where virsh does.
+  std::string Virsh(const std::vector<std::string>& arguments);
+
+  // Starts a transient domain; of the test guest, waits for its shell.
+  void Create(const DomainOptions& options);
+  // The same of a persistent one.
+  void DefineAndStart(const DomainOptions& options);
+  pid_t Pid(const std::string& name) const;
+  // Runs a command line in the guest's shell.
+  void Type(const std::string& name, const std::string& command) const;
+  void WaitReady(const std::string& name) const;
+
+ private:
+  std::string WriteXml(const DomainOptions& options) const;
+  std::string SerialPath(const std::string& name) const;
+
+  const std::string directory_;
+  std::unique_ptr<ChildProcess> process_;
+};
+
+// Whether the machine has what that takes: root, and the programs.
+bool CanRunLibvirtd();
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_LIBVIRT_LIBVIRTD_H_

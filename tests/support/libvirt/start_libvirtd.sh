@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# start_libvirtd.sh DIR CACHE: runs a libvirtd in the foreground that knows nothing of the machine's
+# own: its configuration, sockets, state and logs are in DIR, what it finds out about the QEMU of
+# this machine in CACHE. Its socket is DIR/run/libvirt-sock. Needs root, for a mount namespace.
+set -euo pipefail
+dir=$1 cache=$2
+mkdir -p "$dir"/{etc,run,lib,log} "$cache"
+cat >"$dir/etc/qemu.conf" <<'EOF'
+user = "root"
+group = "root"
+security_driver = "none"
+cgroup_controllers = [ ]
+namespaces = [ ]
+remember_owner = 0
+stdio_handler = "file"
+EOF
+cat >"$dir/etc/libvirtd.conf" <<'EOF'
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+log_outputs = "3:stderr"
+EOF
+# Debian's libvirtd wants these, even where they are not used.
+{
+  cat /etc/passwd
+  echo 'libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin'
+} >"$dir/passwd"
+{
+  cat /etc/group
+  echo 'libvirt-qemu:x:64055:'
+} >"$dir/group"
+# shellcheck disable=SC2016 # expanded by the inner shell
+exec unshare --mount --propagation private bash -euc '
+  dir=$0 cache=$1
+  mkdir -p /etc/libvirt /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt
+  mount --bind "$dir/etc" /etc/libvirt
+  mount --bind "$dir/run" /run/libvirt
+  mount --bind "$dir/lib" /var/lib/libvirt
+  mount --bind "$dir/log" /var/log/libvirt
+  mount --bind "$cache" /var/cache/libvirt
+  mount --bind "$dir/passwd" /etc/passwd
+  mount --bind "$dir/group" /etc/group
+  exec libvirtd --pid-file "$dir/libvirtd.pid"' "$dir" "$cache"

@@ -1,0 +1,454 @@
+// A real libvirtd and its domains, followed through libvirt alone.
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/support/libvirt/libvirtd.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+
+std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
+  std::vector<std::string> what;
+  for (const v1::Evidence& entry : stopped.shutdown().evidence()) what.push_back(entry.what());
+  return what;
+}
+
+class LibvirtTest : public E2eTest {
+ protected:
+  void SetUp() override {
+    if (!CanRunLibvirtd()) GTEST_SKIP() << "needs root and libvirtd";
+    libvirtd_ = std::make_unique<Libvirtd>(dir() / "a");
+  }
+  void TearDown() override { libvirtd_.reset(); }
+
+  DaemonOptions LibvirtOptions(const std::vector<std::string>& uris) const {
+    DaemonOptions options = Options();
+    for (const std::string& uri : uris) {
+      options.arguments.insert(options.arguments.end(), {"--libvirt", uri});
+    }
+    return options;
+  }
+  void Follow(const std::vector<std::string>& uris) {
+    StartDaemon(LibvirtOptions(uris));
+    OpenStream();
+  }
+  void Follow() { Follow({libvirtd().uri()}); }
+  Libvirtd& libvirtd() { return *libvirtd_; }
+  void DropLibvirtd() { libvirtd_.reset(); }
+
+  v1::Event WaitStopped(const std::string& name = "vm1", int nth = 1) {
+    return stream().Wait(name, v1::EVENT_TYPE_STOPPED, nth);
+  }
+  void ExpectOneStopped(const std::string& name = "vm1") {
+    const std::vector<v1::Event> events = stream().EventsOf(name);
+    EXPECT_EQ(std::count_if(
+                  events.begin(), events.end(),
+                  [](const v1::Event& event) { return event.type() == v1::EVENT_TYPE_STOPPED; }),
+              1);
+    EXPECT_EQ(events.front().type(), v1::EVENT_TYPE_STARTED) << TypesOf(events);
+    EXPECT_EQ(events.back().type(), v1::EVENT_TYPE_STOPPED) << TypesOf(events);
+  }
+  bool Connected() {
+    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+    return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected();
+  }
+
+ private:
+  std::unique_ptr<Libvirtd> libvirtd_;
+};
+
+// What ends a domain, and what is to be said of it.
+struct Ending {
+  std::string name;
+  v1::ShutdownClass shutdown_class;
+  v1::ShutdownCause cause;
+  std::function<void(Libvirtd&)> act;
+  DomainOptions domain{};
+  std::string evidence{};  // that it must name
+};
+
+DomainOptions LinuxGuest() { return {.linux_guest = true}; }
+
+DomainOptions PanickingGuest(const std::string& on_crash) {
+  DomainOptions domain = LinuxGuest();
+  domain.on_crash = on_crash;
+  return domain;
+}
+
+void Panic(Libvirtd& libvirtd) { libvirtd.Type("vm1", "echo c > /proc/sysrq-trigger"); }
+
+std::vector<Ending> Endings() {
+  const auto virsh = [](std::vector<std::string> arguments) {
+    return [arguments](Libvirtd& libvirtd) { libvirtd.Virsh(arguments); };
+  };
+  const auto kill_qemu = [](int signal) {
+    return [signal](Libvirtd& libvirtd) { kill(libvirtd.Pid("vm1"), signal); };
+  };
+  DomainOptions reboot = LinuxGuest();
+  reboot.on_reboot = "destroy";
+  DomainOptions restart = LinuxGuest();
+  restart.on_poweroff = "restart";
+  return {
+      {"GuestPoweroff", v1::SHUTDOWN_CLASS_USER, v1::SHUTDOWN_CAUSE_GUEST_POWEROFF,
+       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "poweroff -f"); }, LinuxGuest(),
+       "libvirt: stopped, shutdown"},
+      {"VirshShutdown", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_POWERDOWN,
+       virsh({"shutdown", "vm1", "--mode", "acpi"}), LinuxGuest(), "POWERDOWN"},
+      {"VirshDestroy",
+       v1::SHUTDOWN_CLASS_ADMIN,
+       v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       virsh({"destroy", "vm1"}),
+       {},
+       "libvirt: stopped, destroyed"},
+      {"VirshDestroyOfAQemuThatHangs",
+       v1::SHUTDOWN_CLASS_ADMIN,
+       v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       [](Libvirtd& libvirtd) {
+         kill(libvirtd.Pid("vm1"), SIGSTOP);
+         libvirtd.Virsh({"destroy", "vm1"});
+       },
+       {},
+       "libvirt: stopped, destroyed"},
+      {"Sigterm", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SIGNAL, kill_qemu(SIGTERM)},
+      {"Sigkill",
+       v1::SHUTDOWN_CLASS_CRASH,
+       v1::SHUTDOWN_CAUSE_QEMU_KILLED,
+       kill_qemu(SIGKILL),
+       {},
+       "libvirt: stopped, failed"},
+      {"Segfault", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_CRASHED, kill_qemu(SIGSEGV)},
+      {"Save",
+       v1::SHUTDOWN_CLASS_ADMIN,
+       v1::SHUTDOWN_CAUSE_HOST_SAVE,
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"save", "vm1", libvirtd.directory() + "/vm1.save"});
+       },
+       {},
+       "libvirt: stopped, saved"},
+      {"ManagedSave", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE,
+       virsh({"managedsave", "vm1"})},
+      {"PanicDestroy", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC, Panic,
+       PanickingGuest("destroy"), "libvirt: stopped, crashed"},
+      {"PanicPreserveThenDestroy", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC,
+       [](Libvirtd& libvirtd) {
+         Panic(libvirtd);
+         WaitUntil("libvirt says that it crashed", [&] {
+           return libvirtd.Virsh({"domstate", "vm1"}).find("crashed") != std::string::npos;
+         });
+         libvirtd.Virsh({"destroy", "vm1"});
+       },
+       PanickingGuest("preserve"), "GUEST_PANICKED action=pause"},
+      {"PanicRestartThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       [](Libvirtd& libvirtd) {
+         const pid_t before = libvirtd.Pid("vm1");
+         Panic(libvirtd);
+         WaitUntil("the guest begins again", [&] {
+           return libvirtd.Pid("vm1") == before &&
+                  libvirtd.Virsh({"domstate", "vm1", "--reason"}).find("running (crashed)") !=
+                      std::string::npos;
+         });
+         libvirtd.Virsh({"destroy", "vm1"});
+       },
+       PanickingGuest("restart")},
+      {"GuestRebootWhereThatDestroys", v1::SHUTDOWN_CLASS_USER,
+       v1::SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT,
+       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "reboot -f"); }, reboot},
+      {"PoweroffThatRestartsThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       [](Libvirtd& libvirtd) {
+         libvirtd.Type("vm1", "poweroff -f");
+         libvirtd.WaitReady("vm1");
+         libvirtd.Virsh({"destroy", "vm1"});
+       },
+       restart},
+      {"ResetThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"reset", "vm1"});
+         libvirtd.Virsh({"destroy", "vm1"});
+       }},
+  };
+}
+
+class LibvirtEndingTest : public LibvirtTest, public testing::WithParamInterface<Ending> {};
+
+INSTANTIATE_TEST_SUITE_P(Of, LibvirtEndingTest, testing::ValuesIn(Endings()),
+                         [](const testing::TestParamInfo<Ending>& ending) {
+                           return ending.param.name;
+                         });
+
+TEST_P(LibvirtEndingTest, IsClassifiedAndPublishedOnce) {
+  const Ending& ending = GetParam();
+  Follow();
+  libvirtd().DefineAndStart(ending.domain);
+  const pid_t pid = libvirtd().Pid("vm1");
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(started.vm().source(), libvirtd().source());
+  EXPECT_EQ(started.vm().pid(), pid);
+  ending.act(libvirtd());
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
+  if (!ending.evidence.empty()) {
+    EXPECT_THAT(EvidenceOf(stopped), Contains(ending.evidence));
+  }
+  EXPECT_EQ(kill(pid, 0), -1) << "STOPPED came before the process was gone";
+  EXPECT_FALSE(stopped.shutdown().shutdown_file_written());
+  ExpectOneStopped();
+}
+
+// QEMU exits before libvirt has read all that it sent, sometimes: libvirt then says "failed".
+TEST_F(LibvirtTest, AQuitIsTheAdminsOrUnknownAndNeverACrash) {
+  Follow();
+  libvirtd().Create({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  libvirtd().TryVirsh({"qemu-monitor-command", "vm1", R"({"execute":"quit"})"});
+  const v1::Event stopped = WaitStopped();
+  const bool seen = stopped.qmp_event() == "SHUTDOWN";
+  EXPECT_EQ(stopped.shutdown().class_(),
+            seen ? v1::SHUTDOWN_CLASS_ADMIN : v1::SHUTDOWN_CLASS_UNKNOWN)
+      << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(),
+            seen ? v1::SHUTDOWN_CAUSE_HOST_QUIT : v1::SHUTDOWN_CAUSE_UNOBSERVED)
+      << stopped.message();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
+  libvirtd().Create({.name = "vm1", .paused = true});
+  Follow();
+  const v1::Vm vm = daemon().GetVm("vm1");
+  EXPECT_EQ(vm.state(), v1::VM_STATE_PAUSED);
+  EXPECT_EQ(vm.ref().pid(), libvirtd().Pid("vm1"));
+  EXPECT_EQ(vm.ref().uuid() + "\n\n", libvirtd().Virsh({"domuuid", "vm1"}));
+  EXPECT_EQ(vm.monitor_path(), "");
+  libvirtd().Virsh({"resume", "vm1"});
+  stream().Wait("vm1", v1::EVENT_TYPE_RESUMED);
+  libvirtd().Virsh({"destroy", "vm1"});
+  WaitStopped();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
+  Follow();
+  libvirtd().Create({});
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    const int nth = signal == SIGTERM ? 1 : 2;
+    libvirtd().Stop(signal);
+    stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_LOST, nth);
+    EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_UNREACHABLE);
+    libvirtd().Start();
+    stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED, nth);
+    EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_RUNNING);
+    stream().Wait("the node's GAP", [](const v1::Event& event) {
+      return event.type() == v1::EVENT_TYPE_GAP && !event.has_vm();
+    });
+  }
+  libvirtd().Virsh({"destroy", "vm1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsUnknownUnlessTheKernelTells) {
+  Follow();
+  libvirtd().Create({.name = "terminated"});
+  libvirtd().Create({.name = "killed"});
+  stream().Wait("terminated", v1::EVENT_TYPE_STARTED);
+  stream().Wait("killed", v1::EVENT_TYPE_STARTED);
+  libvirtd().Signal(SIGSTOP);  // it is connected, and passes nothing on
+  kill(libvirtd().Pid("terminated"), SIGTERM);
+  kill(libvirtd().Pid("killed"), SIGKILL);
+  EXPECT_EQ(WaitStopped("terminated").shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN);
+  EXPECT_EQ(WaitStopped("killed").shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  libvirtd().Signal(SIGCONT);
+}
+
+TEST_F(LibvirtTest, ALibvirtThatHangsMakesItsDomainsUnreachableAndStallsNobody) {
+  Follow();
+  libvirtd().Create({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  libvirtd().Signal(SIGSTOP);
+  const auto guest = StartEmptyGuest("other");
+  stream().Wait("other", v1::EVENT_TYPE_STARTED);
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_LOST);
+  guest->Signal(SIGTERM);
+  WaitStopped("other");
+  libvirtd().Signal(SIGCONT);
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED);
+  libvirtd().Virsh({"destroy", "vm1"});
+  WaitStopped();
+  ExpectOneStopped();
+}
+
+class LibvirtRestartTest : public LibvirtTest, public testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(By, LibvirtRestartTest, testing::Values(SIGKILL, SIGTERM),
+                         [](const testing::TestParamInfo<int>& way) {
+                           return way.param == SIGKILL ? "Kill" : "Term";
+                         });
+
+TEST_P(LibvirtRestartTest, RunsGoOnAfterARestartOfTheDaemon) {
+  Follow();
+  libvirtd().Create({.name = "stays"});
+  libvirtd().Create({.name = "ends"});
+  libvirtd().Create({.name = "pauses"});
+  for (const char* name : {"stays", "ends", "pauses"}) {
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+  }
+  daemon().Signal(GetParam());
+  daemon().WaitExit();
+  StopDaemon();
+  libvirtd().Virsh({"destroy", "ends"});
+  libvirtd().Virsh({"suspend", "pauses"});
+  Follow();
+  EXPECT_EQ(WaitStopped("ends").shutdown().cause(), v1::SHUTDOWN_CAUSE_UNOBSERVED);
+  stream().Wait("pauses", v1::EVENT_TYPE_GAP);
+  stream().Wait("pauses", v1::EVENT_TYPE_PAUSED);
+  libvirtd().Virsh({"destroy", "stays"});
+  libvirtd().Virsh({"destroy", "pauses"});
+  EXPECT_EQ(WaitStopped("stays").shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+  WaitStopped("pauses");
+  for (const char* name : {"stays", "ends", "pauses"}) ExpectOneStopped(name);
+}
+
+TEST_F(LibvirtTest, TwoLibvirtsWithTheSameName) {
+  Libvirtd other(dir() / "b");
+  Follow({libvirtd().uri(), other.uri()});
+  libvirtd().Create({});
+  other.Create({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
+  const std::vector<v1::Vm> vms = daemon().ListVms(false);
+  ASSERT_EQ(vms.size(), 2);
+  EXPECT_NE(vms[0].ref().run_id(), vms[1].ref().run_id());
+  EXPECT_NE(vms[0].ref().source(), vms[1].ref().source());
+  other.Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped().vm().source(), other.source());
+  libvirtd().Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped("vm1", 2).vm().source(), libvirtd().source());
+}
+
+TEST_F(LibvirtTest, SocketsThatMatchAGlobComeAndGo) {
+  DropLibvirtd();
+  const std::string pods = dir() / "pods";
+  Follow({absl::StrCat("qemu+unix:///system?socket=", pods, "/*/run/libvirt-sock")});
+  EXPECT_EQ(daemon().GetServerInfo().libvirt_connections_size(), 0);
+  Libvirtd pod(pods + "/1");
+  pod.Create({});
+  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().source(), pod.source());
+  pod.Virsh({"destroy", "vm1"});
+  WaitStopped();
+  pod.Stop(SIGTERM);
+  std::filesystem::remove(pod.socket());
+  WaitUntil("the connection is forgotten",
+            [&] { return daemon().GetServerInfo().libvirt_connections_size() == 0; });
+  pod.Start();
+  WaitUntil("it is connected again", [&] { return Connected(); });
+  std::filesystem::remove_all(pods + "/2");
+  Libvirtd second(pods + "/2");
+  WaitUntil("the second is found",
+            [&] { return daemon().GetServerInfo().libvirt_connections_size() == 2; });
+}
+
+TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
+  DaemonOptions options = LibvirtOptions({libvirtd().uri()});
+  options.arguments.insert(options.arguments.end(), {"--process-tracking", "off"});
+  StartDaemon(options);
+  OpenStream();
+  libvirtd().Create({});
+  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().pid(), 0);
+  libvirtd().Stop(SIGKILL);
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_LOST);
+  libvirtd().Start();
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED);
+  libvirtd().Virsh({"destroy", "vm1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains("the process cannot be seen, so libvirt's report is taken as its end"));
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtTest, ADomainThatIsWatchedByASocketAsWellIsOneRun) {
+  Follow();
+  libvirtd().Create({.qemu_arguments = {"-qmp", absl::StrCat("unix:", watch_dir(),
+                                                             "/vm1.kvmd,server=on,wait=off")}});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  libvirtd().Virsh({"suspend", "vm1"});
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  EXPECT_EQ(daemon().ListVms(false).size(), 1);
+  libvirtd().Virsh({"destroy", "vm1"});
+  WaitStopped();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtTest, ManyDomainsStartAndStopWhileLibvirtIsRestarted) {
+  constexpr int kDomains = kSanitized ? 10 : 40;
+  Follow();
+  const auto name = [](int number) { return absl::StrCat("many", number); };
+  for (int number = 0; number < kDomains; ++number) {
+    libvirtd().Create({.name = name(number), .paused = true});
+    if (number == kDomains / 2) {
+      libvirtd().Stop(SIGKILL);
+      libvirtd().Start();
+      WaitUntil("libvirt is reached again", [&] { return Connected(); });
+    }
+  }
+  for (int number = 0; number < kDomains; ++number) {
+    libvirtd().Virsh({"destroy", name(number)});
+    if (number == kDomains / 2) {
+      libvirtd().Stop(SIGTERM);
+      libvirtd().Start();
+    }
+  }
+  for (int number = 0; number < kDomains; ++number) {
+    WaitStopped(name(number));
+    ExpectOneStopped(name(number));
+  }
+}
+
+TEST_F(LibvirtTest, ALibvirtThatIsNotThereIsReportedAndFoundLater) {
+  libvirtd().Stop(SIGTERM);
+  std::filesystem::remove(libvirtd().socket());
+  Follow();
+  const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+  ASSERT_EQ(info.libvirt_connections_size(), 1);
+  EXPECT_EQ(info.libvirt_connections(0).uri(), libvirtd().uri());
+  EXPECT_FALSE(info.libvirt_connections(0).connected());
+  EXPECT_THAT(info.libvirt_connections(0).problem(), HasSubstr("is libvirtd or virtqemud running"));
+  libvirtd().Start();
+  WaitUntil("it is connected", [&] { return Connected(); });
+}
+
+TEST_F(LibvirtTest, AMissingLibraryIsAnErrorThatNamesThePackage) {
+  ChildOptions command = DaemonCommand(LibvirtOptions({libvirtd().uri()}));
+  const std::string library = "/usr/lib/x86_64-linux-gnu/libvirt.so.0";
+  std::vector<std::string> wrapper = {
+      "unshare",
+      "--mount",
+      "sh",
+      "-c",
+      absl::StrCat("mount --bind /dev/null ", library, R"( && exec "$@")"),
+      "sh"};
+  command.arguments.insert(command.arguments.begin(), wrapper.begin(), wrapper.end());
+  command.error_file.clear();
+  const CommandResult result = RunCommand(command);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output + result.error, HasSubstr("install the Debian package libvirt0"));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

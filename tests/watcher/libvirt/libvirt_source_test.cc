@@ -1,0 +1,330 @@
+// Domains of a libvirt that the test plays: no process of theirs can be seen, but where a test
+// makes one.
+
+#include "watcher/libvirt/libvirt_source.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_libvirt.h"
+#include "tests/support/test_util.h"
+#include "tests/watcher/runs/child.h"
+#include "watcher/core/libvirt_spec.h"
+#include "watcher/node/node_watcher.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+const DomainName kDomain = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
+constexpr char kGuestShutdown[] = R"({"guest":true,"reason":"guest-shutdown"})";
+constexpr char kHostSignal[] = R"({"guest":false,"reason":"host-signal"})";
+
+class LibvirtSourceTest : public testing::Test {
+ protected:
+  LibvirtSourceTest() {
+    directory_.MakeDirectory("ctrl");
+    options_.watches = {{directory_.Path("ctrl"), "", ".kvmd"}};
+    options_.libvirts = {
+        ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
+    options_.libvirt_api = libvirt_;
+    // The search for a source makes a clone, after which ThreadSanitizer sees no lock of this
+    // thread.
+    options_.exit_status_source = ExitStatusSource::kNone;
+  }
+  ~LibvirtSourceTest() override { libvirt_->Hang(false); }
+
+  void Start() { watcher_ = NodeWatcher::Create(options_, &clock_, &sink_).value(); }
+  void Restart() {
+    watcher_.reset();
+    options_.saved_runs.clear();
+    for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
+    Start();
+  }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { watcher_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+  bool UntilConnected(bool connected = true) {
+    return Until([&] {
+      const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
+      return states.size() == 1 && states[0].connected == connected;
+    });
+  }
+  bool UntilCount(EventType type, int count = 1) {
+    return Until([&] { return sink_.Count(type) >= count; });
+  }
+  void StartConnected() {
+    Start();
+    ASSERT_TRUE(UntilConnected());
+  }
+  void StartDomain(const DomainName& domain = kDomain) {
+    const int before = sink_.Count(EventType::kStarted);
+    libvirt_->Qmp(domain, "RESUME");
+    libvirt_->Started(domain);
+    ASSERT_TRUE(UntilCount(EventType::kStarted, before + 1));
+  }
+  // What the sink keeps of each open run, by run id.
+  std::map<std::string, std::string> Kept() {
+    std::map<std::string, std::string> kept;
+    for (const RecordingSink::Entry& entry : sink_.entries()) {
+      if (!entry.update.saved_run.has_value()) continue;
+      const std::string& run_id = entry.update.status->ref.run_id;
+      kept[run_id] = *entry.update.saved_run;
+      if (kept[run_id].empty()) kept.erase(run_id);
+    }
+    return kept;
+  }
+  const VmEvent& LastStopped() { return *sink_.Last(EventType::kStopped)->update.event; }
+  std::vector<std::string> LastEvidence() {
+    std::vector<std::string> what;
+    for (const EvidenceEntry& entry : LastStopped().shutdown->evidence) what.push_back(entry.what);
+    return what;
+  }
+
+  TempDir directory_;
+  SystemClock clock_;
+  RecordingSink sink_;
+  WatcherOptions options_;
+  std::shared_ptr<FakeLibvirt> libvirt_ = std::make_shared<FakeLibvirt>();
+  std::unique_ptr<NodeWatcher> watcher_;
+};
+
+TEST_F(LibvirtSourceTest, ADomainStartsAndStops) {
+  StartConnected();
+  StartDomain();
+  const VmStatus* status = sink_.Latest("web1");
+  EXPECT_EQ(status->state, VmState::kRunning);
+  EXPECT_EQ(status->ref.uuid, kDomain.uuid);
+  EXPECT_EQ(status->ref.source,
+            "libvirt:qemu+unix:///system?socket=" + directory_.Path("libvirt-sock"));
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  libvirt_->Qmp(kDomain, "STOP");
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(LastEvidence(), Contains("libvirt: stopped, shutdown"));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(LibvirtSourceTest, AMonitorThatLibvirtLostWithoutAWordIsNoCrash) {
+  StartConnected();
+  StartDomain();
+  libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown)
+      << "its SHUTDOWN may have been lost with the connection";
+}
+
+TEST_F(LibvirtSourceTest, AnObeyedPowerButtonIsTheAdmins) {
+  StartConnected();
+  StartDomain();
+  libvirt_->Qmp(kDomain, "POWERDOWN");
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostPowerdown);
+}
+
+TEST_F(LibvirtSourceTest, DomainsThatRunAreListed) {
+  libvirt_->SetActive(
+      {{kDomain, "paused"}, {{"web2", "475852fa-0000-4630-8eae-7a6231894c40", 4}, "running"}});
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kPaused);
+  EXPECT_EQ(sink_.Latest("web2")->state, VmState::kRunning);
+  EXPECT_EQ(watcher_->libvirt_connections()[0].domains, 2);
+  EXPECT_EQ(sink_.Count(EventType::kGap), 0);
+}
+
+TEST_F(LibvirtSourceTest, ADomainThatIsStartedPausedIsPaused) {
+  StartConnected();
+  libvirt_->Started(kDomain);
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kPaused);
+  libvirt_->Qmp(kDomain, "RESUME");
+  ASSERT_TRUE(UntilCount(EventType::kResumed));
+}
+
+TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
+  libvirt_->Close("libvirt closed the connection");
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost));
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kUnreachable);
+  EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "it is restarted");
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored));
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Count(EventType::kGap), 1) << "of the node: what came and went was not seen";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(libvirt_->open_connections(), 1);
+}
+
+TEST_F(LibvirtSourceTest, ADomainThatEndedWhileTheConnectionWasLostIsUnknown) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->SetActive({});
+  libvirt_->Close("libvirt closed the connection");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  EXPECT_THAT(LastEvidence(),
+              Contains("libvirt does not list it any more, and its process cannot be seen"));
+}
+
+// A process that looks like the domain's QEMU, with its pid file.
+class LibvirtProcessTest : public LibvirtSourceTest {
+ protected:
+  LibvirtProcessTest() {
+    directory_.MakeDirectory("qemu");
+    std::ofstream(directory_.Path("qemu/web1.pid")) << process_->pid() << "\n";
+  }
+
+  std::unique_ptr<Child> process_ = std::make_unique<Child>([] {
+    return execl("/bin/sh", "sh", "-c", "while :; do sleep 1; done", "sh", "-uuid",
+                 kDomain.uuid.c_str(), nullptr);
+  });
+};
+
+TEST_F(LibvirtProcessTest, TheRunEndsWithItsProcessOnceLibvirtHasReported) {
+  StartConnected();
+  StartDomain();
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "its process lives";
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+}
+
+TEST_F(LibvirtProcessTest, WithoutAReportTheEndIsUnknownAndLateEventsBeginNoRun) {
+  StartConnected();
+  StartDomain();
+  kill(process_->pid(), SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped)) << "after five seconds";
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  DomainName next = kDomain;
+  next.id = 4;
+  libvirt_->Qmp(next, "RESUME");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "the next life alone";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(LibvirtSourceTest, TheNextLifeOfADomainIsAnotherRun) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  DomainName again = kDomain;
+  again.id = 4;
+  libvirt_->SetActive({{again, "running"}});
+  libvirt_->Close("libvirt closed the connection");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  libvirt_->Stopped(again, ManagerEnd::kSaved, "stopped, saved");
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostSave);
+}
+
+TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
+  libvirt_->Hang(true);
+  Start();
+  ASSERT_TRUE(Until([&] { return libvirt_->opened() == 1; }));
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); })) << "after five seconds";
+  EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "libvirt does not answer");
+  watcher_.reset();  // does not wait for the call
+}
+
+TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
+  libvirt_->SetOpenError(absl::UnavailableError("cannot connect to libvirt: Permission denied"));
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_THAT(watcher_->libvirt_connections()[0].problem, HasSubstr("Permission denied"));
+  ASSERT_TRUE(Until([&] { return libvirt_->opened() >= 3; }));
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilConnected());
+  EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "");
+  EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "it was never connected before";
+}
+
+TEST_F(LibvirtSourceTest, RunsGoOnAfterARestart) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  libvirt_->SetActive({{kDomain, "paused"}});
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  ASSERT_TRUE(UntilCount(EventType::kPaused));
+  EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+}
+
+TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  options_.libvirts.clear();
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+}
+
+TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {
+  libvirt_->SetAgent({.present = true, .open = true, .reported = true, .port = "channel0"});
+  StartConnected();
+  StartDomain();
+  libvirt_->AgentEvent(kDomain);
+  ASSERT_TRUE(Until([&] {
+    return !Kept().empty() && Kept().begin()->second.find("channel0") != std::string::npos;
+  }));
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_THAT(LastStopped().shutdown->caveats, Contains(ShutdownCaveat::kGuestAgentConnected));
+}
+
+TEST_F(LibvirtSourceTest, AFloodOfOneLibvirtIsCutAndItsDomainsListedAgain) {
+  StartConnected();
+  libvirt_->SetActive({{kDomain, "running"}});
+  const std::string data = absl::StrCat(R"({"text":")", std::string(4'000, 'x'), R"("})");
+  for (int event = 0; event < 2'000; ++event) libvirt_->Qmp(kDomain, "BLOCK_IO_ERROR", data);
+  ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_overflows == 1; }));
+  ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_connects == 2; }));
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1") != nullptr; }));
+}
+
+TEST_F(LibvirtSourceTest, TheKeptPidFileLeadsToTheProcessOnlyIfItHasTheUuid) {
+  const Child stranger(Sleep);
+  directory_.MakeDirectory("qemu");
+  std::ofstream(directory_.Path("qemu/web1.pid")) << stranger.pid();
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
+}
+
+}  // namespace
+}  // namespace vmeventd

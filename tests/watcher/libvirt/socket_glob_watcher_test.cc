@@ -1,0 +1,113 @@
+#include "watcher/libvirt/socket_glob_watcher.h"
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/test_util.h"
+#include "tests/support/unix_socket.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class SocketGlobWatcherTest : public testing::Test, public SocketGlobWatcher::Delegate {
+ protected:
+  void Start(const std::vector<std::string>& patterns) {
+    std::vector<std::string> paths;
+    for (const std::string& pattern : patterns) paths.push_back(directory_.Path(pattern));
+    watcher_ = SocketGlobWatcher::Create(loop_.get(), paths, this).value();
+    watcher_->Start();
+  }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+  bool UntilFound(size_t count) {
+    return Until([&] { return found_.size() == count; });
+  }
+  void OnSocketPath(int spec, const std::string& path) override {
+    found_.insert(std::to_string(spec) + " " + Relative(path));
+  }
+  void OnSocketPathGone(int spec, const std::string& path) override {
+    EXPECT_EQ(found_.erase(std::to_string(spec) + " " + Relative(path)), 1);
+  }
+  std::string Relative(const std::string& path) const {
+    return path.substr(directory_.Path("").size());
+  }
+  void MakeSocket(const std::string& path) {
+    std::filesystem::create_directories(std::filesystem::path(directory_.Path(path)).parent_path());
+    sockets_.emplace_back(e2e::ListenUnix(directory_.Path(path)));
+  }
+  void Remove(const std::string& path) { std::filesystem::remove_all(directory_.Path(path)); }
+
+  TempDir directory_;
+  SystemClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::unique_ptr<SocketGlobWatcher> watcher_;
+  std::vector<UniqueFd> sockets_;
+  std::set<std::string> found_;
+};
+
+TEST_F(SocketGlobWatcherTest, FindsWhatIsThereAndWhatComes) {
+  MakeSocket("pods/a/run/sock");
+  MakeSocket("pods/b/run/other");
+  Start({"pods/*/run/s*"});
+  EXPECT_THAT(found_, ElementsAre("0 pods/a/run/sock"));
+  MakeSocket("pods/c/run/sock");
+  ASSERT_TRUE(UntilFound(2));
+  Remove("pods/a");
+  ASSERT_TRUE(UntilFound(1));
+  EXPECT_THAT(found_, ElementsAre("0 pods/c/run/sock"));
+}
+
+TEST_F(SocketGlobWatcherTest, DirectoriesOnTheWayMayComeLate) {
+  Start({"late/*/sock", "plain/sock"});
+  EXPECT_THAT(found_, IsEmpty());
+  MakeSocket("late/1/sock");
+  MakeSocket("plain/sock");
+  ASSERT_TRUE(UntilFound(2));
+  Remove("late");
+  Remove("plain/sock");
+  ASSERT_TRUE(UntilFound(0));
+  MakeSocket("late/2/sock");
+  MakeSocket("plain/sock");
+  ASSERT_TRUE(UntilFound(2));
+}
+
+TEST_F(SocketGlobWatcherTest, LinksAreFollowedBeforeTheFirstWildcardOnly) {
+  MakeSocket("real/a/sock");
+  std::filesystem::create_symlink(directory_.Path("real"), directory_.Path("link"));
+  std::filesystem::create_symlink(directory_.Path("real/a"), directory_.Path("real/b"));
+  MakeSocket("real/c/other");
+  std::filesystem::create_symlink(directory_.Path("real/c/other"), directory_.Path("real/c/sock"));
+  Start({"link/*/sock"});
+  EXPECT_THAT(found_, ElementsAre("0 link/a/sock"));
+}
+
+TEST_F(SocketGlobWatcherTest, TwoPathsToOneDirectoryAreBothFollowed) {
+  std::filesystem::create_directories(directory_.Path("real/x"));
+  std::filesystem::create_symlink(directory_.Path("real"), directory_.Path("link"));
+  Start({"link/*/sock", "real/*/sock"});
+  MakeSocket("real/x/sock");
+  ASSERT_TRUE(UntilFound(2));
+  Remove("real/x/sock");
+  ASSERT_TRUE(UntilFound(0));
+}
+
+TEST_F(SocketGlobWatcherTest, HiddenNamesAndOtherFilesAreLeftOut) {
+  MakeSocket("pods/.hidden/sock");
+  std::filesystem::create_directories(directory_.Path("pods/a/sock"));
+  Start({"pods/*/sock"});
+  EXPECT_THAT(found_, IsEmpty());
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,105 @@
+#include "watcher/core/libvirt_spec.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/utf8.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr char kForms[] =
+    "it must be qemu:///system, qemu:///session, qemu+unix:///system?socket=PATH or "
+    "qemu+unix:///session?socket=PATH";
+
+absl::Status Wrong(absl::string_view uri, absl::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("\"", uri, "\": ", why));
+}
+
+// A URI's path keeps these bytes as they are (RFC 3986: unreserved, and what a query may hold of
+// the rest).
+bool IsPlain(char byte) {
+  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+         (byte >= '0' && byte <= '9') || absl::StrContains("-._~/:@!$'()*,;", byte);
+}
+
+std::string PercentEncode(absl::string_view path) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::string text;
+  for (const char byte : path) {
+    if (IsPlain(byte)) {
+      text += byte;
+    } else {
+      const auto value = static_cast<unsigned char>(byte);
+      text += '%';
+      text += kHex[value >> 4];
+      text += kHex[value & 15];
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+bool HasWildcard(absl::string_view pattern) {
+  return pattern.find_first_of("*?[") != absl::string_view::npos;
+}
+
+bool LibvirtSpec::has_glob() const { return HasWildcard(socket); }
+
+std::string LibvirtSpec::UriAt(absl::string_view path) const {
+  return absl::StrCat("qemu+unix:///", session ? "session" : "system",
+                      "?socket=", PercentEncode(path));
+}
+
+std::string LibvirtSpec::Uri() const {
+  if (socket.empty()) return session ? "qemu:///session" : "qemu:///system";
+  return UriAt(socket);
+}
+
+std::string LibvirtSpec::ToFlag() const {
+  const absl::string_view kind = session ? "session" : "system";
+  if (socket.empty()) return absl::StrCat("qemu:///", kind);
+  return absl::StrCat("qemu+unix:///", kind, "?socket=", socket);
+}
+
+absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
+  if (!IsValidUtf8(uri)) return absl::InvalidArgumentError("a libvirt URI that is not UTF-8");
+  LibvirtSpec spec;
+  absl::string_view rest = uri;
+  const bool by_socket = absl::ConsumePrefix(&rest, "qemu+unix://");
+  if (!by_socket && !absl::ConsumePrefix(&rest, "qemu://")) {
+    return Wrong(uri, absl::StrCat("vmeventd follows the QEMUs of this node: ", kForms));
+  }
+  if (!absl::StartsWith(rest, "/")) {
+    return Wrong(uri, absl::StrCat("another host's libvirt cannot be followed: ", kForms));
+  }
+  absl::string_view path = rest;
+  absl::string_view query;
+  if (const size_t mark = rest.find('?'); mark != absl::string_view::npos) {
+    path = rest.substr(0, mark);
+    query = rest.substr(mark + 1);
+  }
+  if (path != "/system" && path != "/session") return Wrong(uri, kForms);
+  spec.session = path == "/session";
+  if (query.empty()) return spec;
+  if (!by_socket || !absl::ConsumePrefix(&query, "socket=") || absl::StrContains(query, '&')) {
+    return Wrong(uri, kForms);
+  }
+  if (!absl::StartsWith(query, "/")) {
+    return Wrong(uri,
+                 "the socket's path must be absolute, as in ?socket=/run/libvirt/libvirt-sock");
+  }
+  for (const absl::string_view part : absl::StrSplit(query.substr(1), '/')) {
+    if (part.empty() || part == "." || part == "..") {
+      return Wrong(uri, "the socket's path must have no empty part, no \".\" and no \"..\"");
+    }
+  }
+  spec.socket = std::string(query);
+  return spec;
+}
+
+std::string DomainSource(absl::string_view uri) { return absl::StrCat("libvirt:", uri); }
+
+}  // namespace vmeventd

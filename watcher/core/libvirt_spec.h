@@ -1,0 +1,42 @@
+#ifndef VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_
+#define VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// One --libvirt: the libvirts of this node that a URI names.
+struct LibvirtSpec {
+  bool session = false;  // qemu:///session: a user's libvirt, not the system's
+  // Of libvirt's Unix socket, absolute: each part between slashes is a name or a glob pattern (* ?
+  // [a-z]), which no slash and no leading dot matches. Empty: where libvirt itself looks for it.
+  std::string socket;
+
+  bool has_glob() const;
+  // The URI by which libvirt is reached at `path`, a socket that `socket` matches.
+  std::string UriAt(absl::string_view path) const;
+  // The same where there is no glob.
+  std::string Uri() const;
+  // As it is given, globs and all.
+  std::string ToFlag() const;
+
+  bool operator==(const LibvirtSpec&) const = default;
+};
+
+// Whether `pattern` is more than a plain name.
+bool HasWildcard(absl::string_view pattern);
+
+// INVALID_ARGUMENT says what is wrong and what would be right. Accepted:
+//   qemu:///system  qemu:///session  qemu+unix:///system?socket=PATH
+//   qemu+unix:///session?socket=PATH
+absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
+
+// What VmRef::source says of a domain that was found at `uri`.
+std::string DomainSource(absl::string_view uri);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_LIBVIRT_SPEC_H_

@@ -1,0 +1,15 @@
+#ifndef VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_
+#define VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_
+
+#include "absl/strings/string_view.h"
+#include "watcher/core/guest_agent_probe.h"
+
+namespace vmeventd {
+
+// What a running domain's XML, as virDomainGetXMLDesc writes it, says of its virtio-serial ports
+// (<channel> in <devices>). Pure.
+GuestAgentInfo GuestAgentOf(absl::string_view domain_xml);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_

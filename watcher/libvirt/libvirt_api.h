@@ -1,0 +1,81 @@
+#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_API_H_
+#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_API_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "watcher/core/classification.h"
+#include "watcher/core/guest_agent_probe.h"
+
+// What vmeventd uses of libvirt's client library, in our own types. LoadLibvirt() gives the real
+// one; tests have another.
+
+namespace vmeventd {
+
+// A domain, as an event or a list names it. `name` is libvirt's: any bytes but a slash.
+struct DomainName {
+  std::string name;
+  std::string uuid;  // "475852fa-ea74-4630-8eae-7a6231894c40"
+  int64_t id = 0;    // of a running domain, at least 1; of another one not positive
+};
+
+struct ActiveDomain {
+  DomainName domain;
+  std::string run_state;  // its state in QEMU's words ("running", "paused", "guest-panicked")
+};
+
+// What libvirt says of a domain's life, as far as it is of use beside QEMU's own events.
+struct DomainLifecycle {
+  enum class What { kStarted, kStopped, kOther };
+  What what = What::kOther;
+  std::optional<ManagerEnd> end;  // with kStopped; unset: it does not say
+  std::string text;               // for people: "stopped, destroyed"
+};
+
+class LibvirtApi {
+ public:
+  // Is called on the library's own thread, for one thing after another: must not block, nor call
+  // the library.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    // An event of QEMU: its name, its time (unset: QEMU did not know), its `data` as JSON ("" if it
+    // has none).
+    virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
+                            uint32_t microseconds, const std::string& data) = 0;
+    virtual void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) = 0;
+    // The guest's agent came or went.
+    virtual void OnAgent(const DomainName& domain) = 0;
+    // The connection is of no use any more; `why` is for people.
+    virtual void OnClosed(const std::string& why) = 0;
+  };
+
+  // Each call may block for as long as libvirt likes.
+  class Connection {
+   public:
+    // Closes it.
+    virtual ~Connection() = default;
+    virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
+    // Of the domain with that UUID.
+    virtual absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) = 0;
+  };
+
+  virtual ~LibvirtApi() = default;
+  // Connects to `uri` and has `listener` called for all of its domains from then on. The error is
+  // for people, and says what to do.
+  virtual absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
+                                                           std::shared_ptr<Listener> listener) = 0;
+};
+
+// Loads libvirt.so.0 and libvirt-qemu.so.0, once in a process. FAILED_PRECONDITION names the Debian
+// package that is missing. Before other threads are started: it sets a variable of the environment.
+absl::StatusOr<std::shared_ptr<LibvirtApi>> LoadLibvirt();
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_API_H_

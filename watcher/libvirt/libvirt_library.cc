@@ -1,0 +1,401 @@
+// libvirt's client library, loaded when it is needed. Facts: docs/libvirt.md.
+
+#include <dlfcn.h>
+#include <libvirt/libvirt-qemu.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/thread_name.h"
+#include "watcher/libvirt/domain_xml.h"
+#include "watcher/libvirt/libvirt_api.h"
+
+namespace vmeventd {
+namespace {
+
+// A libvirt that says nothing for 20 s is gone: four intervals.
+constexpr int kKeepAliveSeconds = 5;
+constexpr unsigned int kKeepAliveCount = 3;
+
+// The functions that are used of the two libraries.
+#define VMEVENTD_LIBVIRT_FUNCTIONS(F)   \
+  F(virConnectClose)                    \
+  F(virConnectDomainEventDeregisterAny) \
+  F(virConnectDomainEventRegisterAny)   \
+  F(virConnectGetType)                  \
+  F(virConnectListAllDomains)           \
+  F(virConnectOpen)                     \
+  F(virConnectRegisterCloseCallback)    \
+  F(virConnectSetKeepAlive)             \
+  F(virConnectUnregisterCloseCallback)  \
+  F(virDomainFree)                      \
+  F(virDomainGetID)                     \
+  F(virDomainGetName)                   \
+  F(virDomainGetState)                  \
+  F(virDomainGetUUIDString)             \
+  F(virDomainGetXMLDesc)                \
+  F(virDomainLookupByUUIDString)        \
+  F(virEventAddTimeout)                 \
+  F(virEventRegisterDefaultImpl)        \
+  F(virEventRunDefaultImpl)             \
+  F(virGetLastError)                    \
+  F(virInitialize)                      \
+  F(virSetErrorFunc)
+#define VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(F)      \
+  F(virConnectDomainQemuMonitorEventDeregister) \
+  F(virConnectDomainQemuMonitorEventRegister)
+
+struct Functions {
+#define VMEVENTD_DECLARE(name) decltype(&::name) name = nullptr;
+  VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_DECLARE)
+  VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_DECLARE)
+#undef VMEVENTD_DECLARE
+};
+
+// Filled by LoadLibvirt(), and constant from then on.
+Functions lib;
+
+absl::Status Missing(absl::string_view what) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("--libvirt needs libvirt's client library (", what,
+                   "): install the Debian package libvirt0, or what your distribution calls it "
+                   "(libvirt-libs)"));
+}
+
+absl::Status LoadFunctions() {
+  void* const core = dlopen("libvirt.so.0", RTLD_NOW | RTLD_LOCAL);
+  if (core == nullptr) return Missing(dlerror());
+  void* const qemu = dlopen("libvirt-qemu.so.0", RTLD_NOW | RTLD_LOCAL);
+  if (qemu == nullptr) return Missing(dlerror());
+#define VMEVENTD_LOAD(library, name)                                                        \
+  lib.name = reinterpret_cast<decltype(lib.name)>(dlsym(library, #name)); /* as dlsym(3) */ \
+  if (lib.name == nullptr) return Missing(dlerror());
+#define VMEVENTD_LOAD_CORE(name) VMEVENTD_LOAD(core, name)
+#define VMEVENTD_LOAD_QEMU(name) VMEVENTD_LOAD(qemu, name)
+  VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_LOAD_CORE)
+  VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_LOAD_QEMU)
+#undef VMEVENTD_LOAD_CORE
+#undef VMEVENTD_LOAD_QEMU
+#undef VMEVENTD_LOAD
+  return absl::OkStatus();
+}
+
+void IgnoreError(void* /*data*/, virErrorPtr /*error*/) {}  // each call's is asked for
+
+std::string LastErrorText() {
+  const virError* const error = lib.virGetLastError();
+  return error == nullptr || error->message == nullptr ? "no reason given" : error->message;
+}
+
+// What a person can do about the error of an attempt to connect.
+absl::string_view CureFor(const virError* error, absl::string_view text) {
+  const int code = error == nullptr ? VIR_ERR_OK : error->code;
+  if (absl::StrContains(text, "Permission denied") || code == VIR_ERR_AUTH_FAILED ||
+      code == VIR_ERR_AUTH_CANCELLED || code == VIR_ERR_AUTH_UNAVAILABLE ||
+      code == VIR_ERR_ACCESS_DENIED) {
+    return "; vmeventd's user must be in the group libvirt, or polkit must let it manage domains "
+           "(org.libvirt.unix.manage): docs/libvirt.md";
+  }
+  if (absl::StrContains(text, "No such file or directory") ||
+      absl::StrContains(text, "Connection refused")) {
+    return "; is libvirtd or virtqemud running there?";
+  }
+  return "";
+}
+
+absl::Status OpenError() {
+  const std::string text = LastErrorText();
+  return absl::UnavailableError(
+      absl::StrCat("cannot connect to libvirt: ", text, CureFor(lib.virGetLastError(), text)));
+}
+
+std::string RunStateOf(int state, int reason) {
+  switch (state) {
+    case VIR_DOMAIN_PAUSED:
+      switch (reason) {
+        case VIR_DOMAIN_PAUSED_IOERROR:
+          return "io-error";
+        case VIR_DOMAIN_PAUSED_WATCHDOG:
+          return "watchdog";
+        case VIR_DOMAIN_PAUSED_CRASHED:
+          return "guest-panicked";
+        case VIR_DOMAIN_PAUSED_SHUTTING_DOWN:
+          return "shutdown";
+        default:
+          return "paused";
+      }
+    case VIR_DOMAIN_CRASHED:
+      return "guest-panicked";
+    // libvirt is about to end a QEMU whose guest has shut down, or has asked its guest to.
+    case VIR_DOMAIN_SHUTDOWN:
+      return "shutdown";
+    case VIR_DOMAIN_PMSUSPENDED:
+      return "suspended";
+    default:
+      return "running";
+  }
+}
+
+std::string UuidOf(virDomainPtr domain) {
+  char uuid[VIR_UUID_STRING_BUFLEN] = "";
+  lib.virDomainGetUUIDString(domain, uuid);
+  return uuid;
+}
+
+DomainName NameOf(virDomainPtr domain) {
+  const char* const name = lib.virDomainGetName(domain);
+  const auto id = static_cast<int>(lib.virDomainGetID(domain));  // -1 as unsigned: not running
+  return {name == nullptr ? "" : name, UuidOf(domain), id};
+}
+
+absl::string_view StoppedText(int detail) {
+  switch (detail) {
+    case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+      return "stopped, shutdown";
+    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+      return "stopped, destroyed";
+    case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
+      return "stopped, crashed";
+    case VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
+      return "stopped, migrated";
+    case VIR_DOMAIN_EVENT_STOPPED_SAVED:
+      return "stopped, saved";
+    case VIR_DOMAIN_EVENT_STOPPED_FAILED:
+      return "stopped, failed";
+    case VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT:
+      return "stopped, from snapshot";
+    default:
+      return "stopped";
+  }
+}
+
+std::optional<ManagerEnd> EndOf(int detail) {
+  switch (detail) {
+    case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+      return ManagerEnd::kShutdown;
+    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+    case VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT:  // reverted to a snapshot that was shut off
+      return ManagerEnd::kDestroyed;
+    case VIR_DOMAIN_EVENT_STOPPED_CRASHED:
+      return ManagerEnd::kCrashed;
+    case VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
+      return ManagerEnd::kMigrated;
+    case VIR_DOMAIN_EVENT_STOPPED_SAVED:
+      return ManagerEnd::kSaved;
+    case VIR_DOMAIN_EVENT_STOPPED_FAILED:
+      return ManagerEnd::kFailed;
+    default:
+      return std::nullopt;
+  }
+}
+
+DomainLifecycle LifecycleOf(int event, int detail) {
+  DomainLifecycle lifecycle;
+  if (event == VIR_DOMAIN_EVENT_STARTED) {
+    lifecycle.what = DomainLifecycle::What::kStarted;
+    lifecycle.text = "started";
+  } else if (event == VIR_DOMAIN_EVENT_STOPPED) {
+    lifecycle.what = DomainLifecycle::What::kStopped;
+    lifecycle.end = EndOf(detail);
+    lifecycle.text = std::string(StoppedText(detail));
+  }
+  return lifecycle;
+}
+
+absl::string_view CloseReason(int reason) {
+  switch (reason) {
+    case VIR_CONNECT_CLOSE_REASON_EOF:
+      return "libvirt closed the connection";
+    case VIR_CONNECT_CLOSE_REASON_KEEPALIVE:
+      return "libvirt does not answer";
+    case VIR_CONNECT_CLOSE_REASON_CLIENT:
+      return "closed";
+    default:
+      return "I/O error";
+  }
+}
+
+// What libvirt is given with a callback, and frees by FreeListener when it forgets that.
+using ListenerHandle = std::shared_ptr<LibvirtApi::Listener>;
+LibvirtApi::Listener* Of(void* opaque) { return static_cast<ListenerHandle*>(opaque)->get(); }
+void FreeListener(void* opaque) { delete static_cast<ListenerHandle*>(opaque); }
+
+void OnQemuEvent(virConnectPtr, virDomainPtr domain, const char* event, long long seconds,
+                 unsigned int micros, const char* details, void* opaque) {
+  Of(opaque)->OnQmpEvent(NameOf(domain), event, seconds, micros, details == nullptr ? "" : details);
+}
+
+int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, void* opaque) {
+  Of(opaque)->OnLifecycle(NameOf(domain), LifecycleOf(event, detail));
+  return 0;
+}
+
+void OnAgentEvent(virConnectPtr, virDomainPtr domain, int /*state*/, int /*reason*/, void* opaque) {
+  Of(opaque)->OnAgent(NameOf(domain));
+}
+
+void OnClose(virConnectPtr, int reason, void* opaque) {
+  Of(opaque)->OnClosed(std::string(CloseReason(reason)));
+}
+
+class Domain {
+ public:
+  explicit Domain(virDomainPtr domain) : domain_(domain) {}
+  ~Domain() {
+    if (domain_ != nullptr) lib.virDomainFree(domain_);
+  }
+  Domain(const Domain&) = delete;
+  Domain& operator=(const Domain&) = delete;
+  virDomainPtr get() const { return domain_; }
+
+ private:
+  const virDomainPtr domain_;
+};
+
+class RealConnection : public LibvirtApi::Connection {
+ public:
+  explicit RealConnection(virConnectPtr connection) : connection_(connection) {}
+  // Each callback holds a reference to the connection, which stays open as long as there is one.
+  ~RealConnection() override {
+    for (const int id : domain_events_) lib.virConnectDomainEventDeregisterAny(connection_, id);
+    if (qemu_events_ >= 0) {
+      lib.virConnectDomainQemuMonitorEventDeregister(connection_, qemu_events_);
+    }
+    if (close_registered_) lib.virConnectUnregisterCloseCallback(connection_, OnClose);
+    lib.virConnectClose(connection_);
+  }
+
+  absl::Status Listen(const ListenerHandle& listener) {
+    close_registered_ =
+        Register(listener, [&](void* opaque) {
+          return lib.virConnectRegisterCloseCallback(connection_, OnClose, opaque, FreeListener);
+        }) >= 0;
+    if (!close_registered_) return OpenError();
+    qemu_events_ = Register(listener, [&](void* opaque) {
+      return lib.virConnectDomainQemuMonitorEventRegister(connection_, nullptr, nullptr,
+                                                          OnQemuEvent, opaque, FreeListener, 0);
+    });
+    if (qemu_events_ < 0) return OpenError();
+    if (!AddDomainEvent(VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(OnLifecycleEvent),
+                        listener) ||
+        !AddDomainEvent(VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
+                        VIR_DOMAIN_EVENT_CALLBACK(OnAgentEvent), listener) ||
+        lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
+      return OpenError();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
+    virDomainPtr* list = nullptr;
+    const int count =
+        lib.virConnectListAllDomains(connection_, &list, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    if (count < 0) return OpenError();
+    std::vector<ActiveDomain> active;
+    for (int at = 0; at < count; ++at) {
+      const Domain domain(list[at]);
+      int state = 0;
+      int reason = 0;
+      // One that has ended since is reported by its events.
+      if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) continue;
+      DomainName name = NameOf(domain.get());
+      if (name.id > 0 && state != VIR_DOMAIN_SHUTOFF) {
+        active.push_back({std::move(name), RunStateOf(state, reason)});
+      }
+    }
+    free(list);  // NOLINT(cppcoreguidelines-no-malloc): as virConnectListAllDomains demands
+    return active;
+  }
+
+  absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) override {
+    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
+    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
+    char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
+    if (xml == nullptr) return absl::UnavailableError(LastErrorText());
+    GuestAgentInfo info = GuestAgentOf(xml);
+    free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
+    return info;
+  }
+
+ private:
+  template <typename Call>
+  static int Register(const ListenerHandle& listener, Call call) {
+    auto handle = std::make_unique<ListenerHandle>(listener);
+    const int result = call(handle.get());
+    if (result >= 0) handle.release();  // libvirt's, until it calls FreeListener
+    return result;
+  }
+
+  bool AddDomainEvent(int event, virConnectDomainEventGenericCallback callback,
+                      const ListenerHandle& listener) {
+    const int id = Register(listener, [&](void* opaque) {
+      return lib.virConnectDomainEventRegisterAny(connection_, nullptr, event, callback, opaque,
+                                                  FreeListener);
+    });
+    if (id >= 0) domain_events_.push_back(id);
+    return id >= 0;
+  }
+
+  const virConnectPtr connection_;
+  bool close_registered_ = false;
+  int qemu_events_ = -1;
+  std::vector<int> domain_events_;
+};
+
+class RealLibvirt : public LibvirtApi {
+ public:
+  RealLibvirt() : thread_([this] { RunEvents(); }) {}
+  ~RealLibvirt() override {
+    stop_ = true;
+    // A timer that is due wakes the thread.
+    lib.virEventAddTimeout(
+        0, [](int, void*) {}, nullptr, nullptr);
+    thread_.join();
+  }
+
+  absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
+                                                   std::shared_ptr<Listener> listener) override {
+    const virConnectPtr opened = lib.virConnectOpen(uri.c_str());
+    if (opened == nullptr) return OpenError();
+    auto connection = std::make_unique<RealConnection>(opened);
+    const char* const type = lib.virConnectGetType(opened);
+    if (type == nullptr || absl::string_view(type) != "QEMU") {
+      return absl::UnavailableError("it is a libvirt, but not of QEMU");
+    }
+    if (absl::Status status = connection->Listen(listener); !status.ok()) return status;
+    return connection;
+  }
+
+ private:
+  void RunEvents() {
+    SetThreadName("libvirt-events");
+    while (!stop_) lib.virEventRunDefaultImpl();
+  }
+
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<LibvirtApi>> LoadLibvirt() {
+  if (absl::Status status = LoadFunctions(); !status.ok()) return status;
+  // vmeventd observes: to look at qemu:///session must not start a libvirt.
+  setenv("LIBVIRT_AUTOSTART", "0", 1);
+  lib.virSetErrorFunc(nullptr, IgnoreError);
+  if (lib.virInitialize() < 0 || lib.virEventRegisterDefaultImpl() < 0) {
+    return absl::InternalError(absl::StrCat("libvirt's client library: ", LastErrorText()));
+  }
+  return std::make_shared<RealLibvirt>();
+}
+
+}  // namespace vmeventd

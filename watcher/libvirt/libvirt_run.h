@@ -1,0 +1,75 @@
+#ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_
+#define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/libvirt/libvirt_api.h"
+#include "watcher/runs/vm_run.h"
+
+namespace vmeventd {
+
+// A run of a libvirt domain: a VmRun that hears of its QEMU through libvirt. Its process's end is
+// the end of the run where the process can be seen, but libvirt is given a moment to say how it
+// came about; otherwise libvirt's word is the end. Loop thread.
+class LibvirtRun : public VmRun {
+ public:
+  // How long libvirt may take to report the end of a process that is gone.
+  static constexpr absl::Duration kReportWait = absl::Seconds(5);
+
+  // Called from within any method that hands an input to the session, and from the loop.
+  class Source {
+   public:
+    virtual ~Source() = default;
+    virtual void AskGuestAgent(LibvirtRun* run) = 0;
+    // Hands in what libvirt has said by now, to whatever run, within `limit`.
+    virtual void ReadNow(absl::Duration limit) = 0;
+  };
+
+  // All outlive the run.
+  LibvirtRun(RunContext* context, Owner* owner, Source* source, VmSession session);
+  ~LibvirtRun() override;
+
+  // libvirt is connected and lists the domain, in that run state.
+  void OnListed(const std::string& run_state);
+  // libvirt is connected, and the domain does not run.
+  void OnNotListed();
+  void OnQmpEvent(const QmpEvent& event);
+  void OnStopped(const DomainLifecycle& lifecycle);
+  void OnGuestAgent(const GuestAgentInfo& info);
+  // The connection to libvirt ended; or its libvirt is gone for good.
+  void OnLost(absl::string_view why);
+  void OnLibvirtGone();
+
+  // As RunInfo::domain_id and the UUID that libvirt has for it.
+  const std::string& uuid() const { return uuid_; }
+  void set_uuid(std::string uuid) { uuid_ = std::move(uuid); }
+
+  // Whether libvirt has said that it stopped.
+  bool reported() const { return reported_; }
+  bool connected() const override { return connected_; }
+
+ private:
+  void OnProcessGone() override;
+  void AskRunState() override {}  // libvirt reports what it would say
+  void AskGuestAgent() override;
+  void ReadNow(absl::Duration limit) override;
+  void OnProcessReplaced() override {}
+  void Disconnect() override;
+
+  // The process is gone, and libvirt has said what it has to say.
+  void AwaitEnd();
+
+  RunContext* const context_;
+  Source* const source_;
+  std::string uuid_;
+  bool connected_ = false;
+  bool reported_ = false;  // libvirt has said that it stopped
+  bool awaits_end_ = false;
+  TimerId report_timer_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_

@@ -1,0 +1,37 @@
+#ifndef VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
+#define VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/vm_session.h"
+#include "watcher/core/watch_spec.h"
+#include "watcher/runs/exit_status_source.h"
+
+namespace vmeventd {
+
+class LibvirtApi;
+
+struct WatcherOptions {
+  std::vector<WatchSpec> watches;
+  std::vector<LibvirtSpec> libvirts;
+  std::shared_ptr<LibvirtApi> libvirt_api;  // by which they are reached; null: there are none
+  bool process_tracking = true;
+  SessionOptions session;
+  absl::Duration greeting_timeout = absl::Seconds(3);
+  // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
+  // of the loop publish of each that it goes on (its status) or has ended (STOPPED).
+  std::vector<std::string> saved_runs;
+  // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
+  int max_vm_descriptors = 1 << 20;
+  // The only source of exit statuses to try, for tests. Unset: the best that there is.
+  std::optional<ExitStatusSource> exit_status_source;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_WATCHER_OPTIONS_H_
