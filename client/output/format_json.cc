@@ -8,28 +8,6 @@
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
-namespace {
-
-template <typename Messages>
-absl::StatusOr<std::string> Lines(const Messages& messages, const Formatter::Nodes& nodes) {
-  std::string out;
-  size_t index = 0;
-  for (const auto& message : messages) {
-    const absl::StatusOr<std::string> json = ToJson(message, nodes.empty() ? "" : nodes[index++]);
-    if (!json.ok()) return json.status();
-    absl::StrAppend(&out, *json, "\n");
-  }
-  return out;
-}
-
-absl::StatusOr<std::string> Line(const google::protobuf::Message& message) {
-  absl::StatusOr<std::string> json = ToJson(message);
-  if (json.ok()) absl::StrAppend(&*json, "\n");
-  return json;
-}
-
-}  // namespace
-
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    absl::string_view node) {
   google::protobuf::util::JsonPrintOptions options;
@@ -47,22 +25,43 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
   return absl::StrCat("{\"node\":", name, json == "{}" ? "" : ",", json.substr(1));
 }
 
+std::string JsonFormatter::Show(const std::string& json) const { return json + "\n"; }
+
+template <typename Messages>
+absl::StatusOr<std::string> JsonFormatter::Each(const Messages& messages,
+                                                const Nodes& nodes) const {
+  std::string out;
+  size_t index = 0;
+  for (const auto& message : messages) {
+    const absl::StatusOr<std::string> json = ToJson(message, nodes.empty() ? "" : nodes[index++]);
+    if (!json.ok()) return json.status();
+    out += Show(*json);
+  }
+  return out;
+}
+
+absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& message) const {
+  const absl::StatusOr<std::string> json = ToJson(message);
+  if (!json.ok()) return json.status();
+  return Show(*json);
+}
+
 absl::StatusOr<std::string> JsonFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
-  return Lines(events, nodes);
+  return Each(events, nodes);
 }
 absl::StatusOr<std::string> JsonFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
-  return Lines(vms, nodes);
+  return Each(vms, nodes);
 }
-absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm) { return Line(vm); }
+absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm) { return One(vm); }
 absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
-  return Line(intent);
+  return One(intent);
 }
-absl::StatusOr<std::string> JsonFormatter::FormatIntents(const Vms& vms) { return Lines(vms, {}); }
+absl::StatusOr<std::string> JsonFormatter::FormatIntents(const Vms& vms) { return Each(vms, {}); }
 absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  return Line(info);
+  return One(info);
 }
 absl::StatusOr<std::string> JsonFormatter::FormatHealth(const Health& health) {
-  return Line(health);
+  return One(health);
 }
 
 }  // namespace vmeventd::client

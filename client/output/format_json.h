@@ -17,7 +17,8 @@ namespace vmeventd::client {
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    absl::string_view node = "");
 
-// One JSON object a line, as by ToJson().
+// One JSON object a line, as by ToJson(). A class derived from it shows the same objects
+// differently.
 class JsonFormatter : public Formatter {
  public:
   std::string EventHeading() override { return ""; }
@@ -28,6 +29,14 @@ class JsonFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+
+ private:
+  // One object of ToJson() as it is printed.
+  virtual std::string Show(const std::string& json) const;
+
+  absl::StatusOr<std::string> One(const google::protobuf::Message& message) const;
+  template <typename Messages>
+  absl::StatusOr<std::string> Each(const Messages& messages, const Nodes& nodes) const;
 };
 
 }  // namespace vmeventd::client

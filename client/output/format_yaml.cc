@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/utf8.h"
-#include "client/output/format_json.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -97,58 +96,12 @@ void Append(const Json& value, size_t indent, std::string* out) {
   }
 }
 
-absl::Status AppendDocument(const google::protobuf::Message& message, absl::string_view node,
-                            std::string* out) {
-  const absl::StatusOr<std::string> json = ToJson(message, node);
-  if (!json.ok()) return json.status();
-  absl::StrAppend(out, "---\n", YamlOfJson(*json));
-  return absl::OkStatus();
-}
-
-template <typename Messages>
-absl::StatusOr<std::string> Documents(const Messages& messages, const Formatter::Nodes& nodes) {
-  std::string out;
-  size_t index = 0;
-  for (const auto& message : messages) {
-    const absl::Status status = AppendDocument(message, nodes.empty() ? "" : nodes[index++], &out);
-    if (!status.ok()) return status;
-  }
-  return out;
-}
-
-absl::StatusOr<std::string> Document(const google::protobuf::Message& message) {
-  std::string out;
-  const absl::Status status = AppendDocument(message, "", &out);
-  if (!status.ok()) return status;
-  return out;
-}
-
 }  // namespace
 
 std::string YamlOfJson(absl::string_view json) {
   std::string out;
   Append(Json::parse(json), 0, &out);
   return out;
-}
-
-absl::StatusOr<std::string> YamlFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
-  return Documents(events, nodes);
-}
-absl::StatusOr<std::string> YamlFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
-  return Documents(vms, nodes);
-}
-absl::StatusOr<std::string> YamlFormatter::FormatVm(const v1::Vm& vm) { return Document(vm); }
-absl::StatusOr<std::string> YamlFormatter::FormatIntent(const v1::Intent& intent) {
-  return Document(intent);
-}
-absl::StatusOr<std::string> YamlFormatter::FormatIntents(const Vms& vms) {
-  return Documents(vms, {});
-}
-absl::StatusOr<std::string> YamlFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  return Document(info);
-}
-absl::StatusOr<std::string> YamlFormatter::FormatHealth(const Health& health) {
-  return Document(health);
 }
 
 }  // namespace vmeventd::client

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "client/output/formatter.h"
+#include "client/output/format_json.h"
 
 namespace vmeventd::client {
 
@@ -13,16 +13,9 @@ namespace vmeventd::client {
 std::string YamlOfJson(absl::string_view json);
 
 // One YAML document a message, with the contents of JsonFormatter.
-class YamlFormatter : public Formatter {
- public:
-  std::string EventHeading() override { return ""; }
-  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
-  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
-  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+class YamlFormatter : public JsonFormatter {
+ private:
+  std::string Show(const std::string& json) const override { return "---\n" + YamlOfJson(json); }
 };
 
 }  // namespace vmeventd::client

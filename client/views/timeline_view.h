@@ -27,7 +27,7 @@ struct TimelineRun {
   v1::ShutdownDetail shutdown;  // if it has ended
 };
 
-// The runs that the events of one VM tell of, the oldest first. `now` ends what has not ended. An
+// The runs that the events of one VM report, the oldest first. `now` ends what has not ended. An
 // event whose state is unknown changes nothing. Pure.
 std::vector<TimelineRun> RunsOf(const google::protobuf::RepeatedPtrField<v1::Event>& events,
                                 absl::Time now);

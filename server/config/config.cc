@@ -150,8 +150,10 @@ absl::Status CheckAccess(const Config& config) {
 }
 
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
+  bool watch_is_given = false;
   for (const Flag& flag : Flags()) {
     std::vector<std::string> values = given.at(flag.name).Values(flag);
+    if (flag.name == "watch") watch_is_given = !values.empty();
     if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
     const std::string name = absl::StrCat("--", flag.name);
@@ -166,13 +168,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
     if (!status.ok()) return Invalid(name, status.message());
   }
   // The default directory is Ganeti's, where libvirt has no part.
-  const auto is_given = [&given](const char* name) {
-    const auto& flags = Flags();
-    const auto flag = std::find_if(flags.begin(), flags.end(),
-                                   [name](const Flag& each) { return each.name == name; });
-    return !given.at(name).Values(*flag).empty();
-  };
-  if (!config.libvirts.empty() && !is_given("watch")) config.watches.clear();
+  if (!config.libvirts.empty() && !watch_is_given) config.watches.clear();
   absl::Status status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
   if (!status.ok()) return status;

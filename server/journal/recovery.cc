@@ -7,7 +7,7 @@
 #include "server/events/event_codec.h"
 #include "server/journal/open_journal.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "server/log/logging.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/classification.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd {
 

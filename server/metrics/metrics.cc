@@ -11,7 +11,7 @@
 #include "grpcpp/grpcpp.h"
 #include "server/metrics/process_usage.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/classification_rules.h"
+#include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using vmeventd::VmSession;

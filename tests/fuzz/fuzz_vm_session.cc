@@ -7,7 +7,7 @@
 #include <utility>
 #include <variant>
 
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 
 namespace {
 

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/libvirt/libvirtd.h"
@@ -395,26 +398,114 @@ TEST_F(LibvirtTest, ADomainThatIsWatchedByASocketAsWellIsOneRun) {
   ExpectOneStopped();
 }
 
+// libvirt was first: the socket was not there, for us, when the domain started.
+TEST_F(LibvirtTest, ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain) {
+  Follow();
+  const std::string hidden = dir() / "hidden";
+  libvirtd().Create(
+      {.qemu_arguments = {"-qmp", absl::StrCat("unix:", hidden, ",server=on,wait=off")}});
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  std::filesystem::rename(hidden, watch_dir() + "/vm1.kvmd");
+  WaitUntil("the socket is listed as not followed",
+            [&] { return daemon().GetServerInfo().unfollowed_sockets_size() == 1; });
+  const v1::UnfollowedSocket socket = daemon().GetServerInfo().unfollowed_sockets(0);
+  EXPECT_EQ(socket.path(), watch_dir() + "/vm1.kvmd");
+  EXPECT_EQ(socket.problem(),
+            absl::StrCat("its process is followed as vm1 of ", libvirtd().source()));
+  EXPECT_EQ(daemon().ListVms(false).size(), 1);
+  libvirtd().Virsh({"suspend", "vm1"});
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  libvirtd().Virsh({"destroy", "vm1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtTest, AMigrationEndsTheSourceAndBeginsTheTarget) {
+  Libvirtd target(dir() / "b");
+  Follow({libvirtd().uri(), target.uri()});
+  libvirtd().Create({});
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  libvirtd().Virsh({"migrate", "--live", "vm1", target.uri(), "--migrateuri", "tcp://127.0.0.1",
+                    "--listen-address", "127.0.0.1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_MIGRATED_AWAY) << stopped.message();
+  const v1::Event arrived = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
+  EXPECT_EQ(arrived.vm().source(), target.source());
+  EXPECT_EQ(arrived.vm().uuid(), started.vm().uuid());
+  WaitUntil("it runs there", [&] {
+    const v1::Vm vm = daemon().GetVm("vm1");
+    return vm.ref().source() == target.source() && vm.state() == v1::VM_STATE_RUNNING;
+  });
+  target.Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+}
+
+class LibvirtGuestsTest : public LibvirtTest, public testing::WithParamInterface<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(By, LibvirtGuestsTest, testing::Values("shutdown", "suspend"),
+                         [](const testing::TestParamInfo<const char*>& way) {
+                           return std::string(way.param);
+                         });
+
+// What the service libvirt-guests does to the domains when the host shuts down.
+TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsTheAdmins) {
+  const std::string way = GetParam();
+  Follow();
+  libvirtd().DefineAndStart(LinuxGuest());
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const std::string settings = dir() / "default";
+  const std::string state = dir() / "guests";
+  std::filesystem::create_directories(settings);
+  std::filesystem::create_directories(state);
+  std::ofstream(settings + "/libvirt-guests")
+      << "URIS='" << libvirtd().uri() << "'\nON_SHUTDOWN=" << way << "\nSHUTDOWN_TIMEOUT=120\n";
+  const CommandResult result = RunCommand(
+      {.arguments = {"unshare", "--mount", "sh", "-euc",
+                     "mkdir -p /var/lib/libvirt /var/lock; mount --bind \"$0\" /etc/default; "
+                     "mount --bind \"$1\" /var/lib/libvirt; mount -t tmpfs none /var/lock; "
+                     "exec /usr/lib/libvirt/libvirt-guests.sh stop",
+                     settings, state}});
+  EXPECT_EQ(result.exit_code, 0) << result.output << result.error;
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(),
+            way == "shutdown" ? v1::SHUTDOWN_CAUSE_HOST_POWERDOWN : v1::SHUTDOWN_CAUSE_HOST_SAVE)
+      << stopped.message();
+  ExpectOneStopped();
+}
+
+// ./dev test-libvirt sets the number.
+int ManyDomains() {
+  int domains = 0;
+  const char* const text = std::getenv("VMEVENTD_LIBVIRT_DOMAINS");
+  if (text != nullptr && absl::SimpleAtoi(text, &domains)) return domains;
+  return kSanitized ? 10 : 40;
+}
+
 TEST_F(LibvirtTest, ManyDomainsStartAndStopWhileLibvirtIsRestarted) {
-  constexpr int kDomains = kSanitized ? 10 : 40;
+  const int domains = ManyDomains();
   Follow();
   const auto name = [](int number) { return absl::StrCat("many", number); };
-  for (int number = 0; number < kDomains; ++number) {
+  for (int number = 0; number < domains; ++number) {
     libvirtd().Create({.name = name(number), .paused = true});
-    if (number == kDomains / 2) {
+    if (number == domains / 2) {
       libvirtd().Stop(SIGKILL);
       libvirtd().Start();
       WaitUntil("libvirt is reached again", [&] { return Connected(); });
     }
   }
-  for (int number = 0; number < kDomains; ++number) {
+  for (int number = 0; number < domains; ++number) {
     libvirtd().Virsh({"destroy", name(number)});
-    if (number == kDomains / 2) {
+    if (number == domains / 2) {
       libvirtd().Stop(SIGTERM);
       libvirtd().Start();
     }
   }
-  for (int number = 0; number < kDomains; ++number) {
+  for (int number = 0; number < domains; ++number) {
     WaitStopped(name(number));
     ExpectOneStopped(name(number));
   }

@@ -21,6 +21,16 @@ struct SocketIdentity {
   bool operator==(const SocketIdentity&) const = default;
 };
 
+// A process as far as a run is concerned, with the members of RunInfo.
+struct ProcessInfo {
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;
+  uint64_t pidfd_inode = 0;
+  absl::Time process_start = absl::InfinitePast();
+  std::string oom_file;
+  uint64_t oom_kills = 0;
+};
+
 // What is known of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
 struct RunInfo {
   std::string name;
@@ -49,16 +59,17 @@ struct RunInfo {
   // A manager has its monitor, and passes on what QEMU says: a connection to the manager that ends
   // says nothing of the run.
   bool managed() const { return domain_id != 0; }
-};
 
-// A process as far as a run is concerned, with the members of RunInfo.
-struct ProcessInfo {
-  int64_t pid = 0;
-  uint64_t start_ticks = 0;
-  uint64_t pidfd_inode = 0;
-  absl::Time process_start = absl::InfinitePast();
-  std::string oom_file;
-  uint64_t oom_kills = 0;
+  // From now on this is its process, which is tracked.
+  void SetProcess(const ProcessInfo& process) {
+    process_tracked = true;
+    pid = process.pid;
+    start_ticks = process.start_ticks;
+    pidfd_inode = process.pidfd_inode;
+    process_start = process.process_start;
+    oom_file = process.oom_file;
+    oom_kills = process.oom_kills;
+  }
 };
 
 // What the kernel reports of a process that is gone.

@@ -2,7 +2,7 @@
 #define VMEVENTD_WATCHER_LIBVIRT_DOMAIN_XML_H_
 
 #include "absl/strings/string_view.h"
-#include "watcher/core/guest_agent_probe.h"
+#include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {
 

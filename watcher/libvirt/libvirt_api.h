@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "watcher/core/classification.h"
-#include "watcher/core/guest_agent_probe.h"
+#include "watcher/session/classification.h"
+#include "watcher/session/guest_agent_probe.h"
 
 // What vmeventd uses of libvirt's client library, in our own types. LoadLibvirt() gives the real
 // one; tests have another.

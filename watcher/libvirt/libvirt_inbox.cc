@@ -49,10 +49,15 @@ LibvirtInbox::Queue* LibvirtInbox::Find(AttemptId attempt) {
 
 void LibvirtInbox::Add(AttemptId attempt, Queue* queue, LibvirtMessage message) {
   ++queue->posted;
+  // Take wakes itself again while something is left.
+  if (ready_.empty()) Wake();
   if (queue->messages.empty()) ready_.push_back(attempt);
   queue->bytes += BytesOf(message);
   queue->closed = std::holds_alternative<LinkClosed>(message);
   queue->messages.push_back(std::move(message));
+}
+
+void LibvirtInbox::Wake() {
   const uint64_t one = 1;
   // A counter that is full wakes as well.
   [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof(one));
@@ -103,10 +108,7 @@ std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
     }
     if (!queue->messages.empty()) ready_.push_back(attempt);
   }
-  if (!ready_.empty()) {
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof(one));
-  }
+  if (!ready_.empty()) Wake();
   return entries;
 }
 

@@ -92,6 +92,7 @@ class LibvirtInbox {
 
   explicit LibvirtInbox(UniqueFd wake) : wake_(std::move(wake)) {}
   Queue* Find(AttemptId attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Wake();
   void Add(AttemptId attempt, Queue* queue, LibvirtMessage message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -17,7 +17,7 @@
 namespace vmeventd {
 namespace {
 
-// How often the domains are listed anew where events come meanwhile. The last list is taken as it
+// How often the domains are listed again because events came meanwhile. The last list is taken as it
 // is: an event that it was made before is then handed in first.
 constexpr int kMaxLists = 20;
 

@@ -6,8 +6,12 @@
 
 namespace vmeventd {
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, Source* source, VmSession session)
-    : VmRun(context, owner, std::move(session)), context_(context), source_(source) {}
+LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, Source* source, std::string uuid,
+                       VmSession session)
+    : VmRun(context, owner, std::move(session)),
+      context_(context),
+      source_(source),
+      uuid_(std::move(uuid)) {}
 
 LibvirtRun::~LibvirtRun() { Disconnect(); }
 

@@ -27,8 +27,9 @@ class LibvirtRun : public VmRun {
     virtual void ReadNow(absl::Duration limit) = 0;
   };
 
-  // All outlive the run.
-  LibvirtRun(RunContext* context, Owner* owner, Source* source, VmSession session);
+  // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
+  LibvirtRun(RunContext* context, Owner* owner, Source* source, std::string uuid,
+             VmSession session);
   ~LibvirtRun() override;
 
   // libvirt is connected and lists the domain, in that run state.
@@ -42,10 +43,7 @@ class LibvirtRun : public VmRun {
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
 
-  // As RunInfo::domain_id and the UUID that libvirt has for it.
   const std::string& uuid() const { return uuid_; }
-  void set_uuid(std::string uuid) { uuid_ = std::move(uuid); }
-
   // Whether libvirt has said that it stopped.
   bool reported() const { return reported_; }
   bool connected() const override { return connected_; }
@@ -63,7 +61,7 @@ class LibvirtRun : public VmRun {
 
   RunContext* const context_;
   Source* const source_;
-  std::string uuid_;
+  const std::string uuid_;
   bool connected_ = false;
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;

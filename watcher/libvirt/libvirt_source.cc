@@ -7,7 +7,6 @@
 #include <utility>
 #include <variant>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -51,6 +50,7 @@ absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
   if (absl::Status status = context->loop->Add(fd, EPOLLIN, source.get()); !status.ok()) {
     return status;
   }
+  if (options->libvirts.empty()) return source;
   std::vector<std::string> patterns;
   for (const LibvirtSpec& spec : options->libvirts) patterns.push_back(spec.socket);
   absl::StatusOr<std::unique_ptr<SocketGlobWatcher>> sockets =
@@ -87,7 +87,7 @@ void LibvirtSource::Start() {
   for (const LibvirtSpec& spec : options_->libvirts) {
     if (!spec.has_glob()) Want(LinkAt(spec.Uri()), spec, spec.socket);
   }
-  sockets_->Start();
+  if (sockets_ != nullptr) sockets_->Start();
   // What the daemon before this one followed, and nothing configured leads to; or of an earlier
   // life of its domain.
   std::vector<LibvirtRun*> unreachable;
@@ -124,7 +124,6 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
     link->worker = std::make_unique<LibvirtLink>(api_, inbox_, workers_, link->uri);
   }
   link->wanted = true;
-  if (link->connected || (link->attempt != 0 && !link->tried)) return;
   link->backoff = absl::ZeroDuration();
   if (link->attempt == 0) Connect(link);
 }
@@ -170,10 +169,13 @@ void LibvirtSource::RetryLater(Link* link) {
       });
 }
 
-void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
+void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   attempts_.erase(std::exchange(link->attempt, 0));
-  listed_.erase(link);
+}
+
+void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
+  EndAttempt(link);
   if (std::exchange(link->connected, false)) {
     link->since = context_->loop->Now().wall;
     link->worker->Close();
@@ -189,8 +191,7 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
 
 void LibvirtSource::GiveUp(Link* link) {
   context_->loop->CancelTimer(&link->retry);
-  context_->loop->CancelTimer(&link->slow);
-  attempts_.erase(std::exchange(link->attempt, 0));
+  EndAttempt(link);
   link->worker.reset();
   {
     const MutexLock lock(&mutex_);
@@ -280,13 +281,13 @@ void LibvirtSource::Handle(Link* link, LinkOpened&) {
   link->connected = true;
   link->since = context_->loop->Now().wall;
   link->backoff = absl::ZeroDuration();
-  listed_[link].clear();
+  link->listed.clear();
   SetProblem(link, "");
 }
 
 void LibvirtSource::Handle(Link* link, DomainListed& message) {
   const DomainName& domain = message.active.domain;
-  listed_[link][domain.uuid] = domain.id;
+  link->listed.insert(domain.uuid);
   LibvirtRun* const known = FindRun(link, domain);
   if (known == nullptr) {
     FindOrAddRun(link, domain, message.active.run_state);
@@ -297,8 +298,7 @@ void LibvirtSource::Handle(Link* link, DomainListed& message) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainsListed&) {
-  const absl::flat_hash_map<std::string, int64_t> listed = std::move(listed_[link]);
-  listed_.erase(link);
+  const absl::flat_hash_set<std::string> listed = std::exchange(link->listed, {});
   link->tried = true;
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
@@ -417,14 +417,10 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
   bool out_of_descriptors = false;
   PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
   const bool tracked = process.kind == PeerProcess::Kind::kTracked;
-  if (tracked) {
-    const std::optional<ProcessKey> key = KeyOf(process);
-    if (key.has_value() && table_->FindByProcess(*key) != nullptr) {
-      link->passed_over[domain.uuid] = domain.id;
-      return nullptr;
-    }
+  if (table_->FindByProcess(process) != nullptr) {
+    link->passed_over[domain.uuid] = domain.id;
+    return nullptr;
   }
-  const Instant now = context_->loop->Now();
   RunInfo info;
   info.raw_name = domain.name;
   info.name = EscapeName(domain.name);
@@ -433,33 +429,19 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;
+  if (tracked) info.SetProcess(DescribeProcess(process, *context_->oom_counters));
   RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = info.source};
-  if (tracked) {
-    const ProcessInfo facts = DescribeProcess(process, *context_->oom_counters);
-    info.pid = facts.pid;
-    info.start_ticks = facts.start_ticks;
-    info.pidfd_inode = facts.pidfd_inode;
-    info.process_start = facts.process_start;
-    info.oom_file = facts.oom_file;
-    info.oom_kills = facts.oom_kills;
-  }
   if (info.start_ticks != 0) {
     identity.pid = info.pid;
     identity.start_ticks = info.start_ticks;
   } else {
-    last_first_seen_ns_ = std::max(absl::ToUnixNanos(now.wall), last_first_seen_ns_ + 1);
     identity.socket_inode = static_cast<uint64_t>(domain.id);
-    identity.first_seen_ns = last_first_seen_ns_;
+    identity.first_seen_ns = context_->NewFirstSeen();
   }
   info.run_id = MakeRunId(identity);
   if (table_->Find(info.run_id) != nullptr) return nullptr;
-  auto run = std::make_unique<LibvirtRun>(context_, table_, this,
-                                          VmSession(std::move(info), &options_->session, now));
-  run->set_uuid(domain.uuid);
-  LibvirtRun* const added = run.get();
-  link->runs[domain.uuid] = added;
-  link_of_[added] = link;
-  table_->Add(this, std::move(run));
+  LibvirtRun* const added = Adopt(
+      link, domain.uuid, VmSession(std::move(info), &options_->session, context_->loop->Now()));
   table_->SetUuid(added, domain.uuid);
   ShowState(*link);
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
@@ -472,18 +454,20 @@ void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run) {
   bool out_of_descriptors = false;
   PeerProcess process = FindProcess(
       *link, {run->info().raw_name, run->uuid(), run->info().domain_id}, &out_of_descriptors);
-  if (process.kind != PeerProcess::Kind::kTracked) return;
-  const std::optional<ProcessKey> key = KeyOf(process);
-  if (key.has_value() && table_->FindByProcess(*key) != nullptr) return;
+  if (process.kind != PeerProcess::Kind::kTracked || table_->FindByProcess(process) != nullptr) {
+    return;
+  }
   run->TrackInstead(std::move(process)).IgnoreError();
 }
 
 VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
   const std::string uuid = session->Status().ref.uuid;
   const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
-  Link* const link = LinkAt(uri);
-  auto run = std::make_unique<LibvirtRun>(context_, table_, this, std::move(*session));
-  run->set_uuid(uuid);
+  return Adopt(LinkAt(uri), uuid, std::move(*session));
+}
+
+LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {
+  auto run = std::make_unique<LibvirtRun>(context_, table_, this, uuid, std::move(session));
   LibvirtRun* const added = run.get();
   link->runs[uuid] = added;
   link_of_[added] = link;

@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -95,6 +96,8 @@ class LibvirtSource : public RunSource,
     // Lives that are no run here (any more) and that libvirt may still send events of: by UUID, the
     // number of the domain. Another source follows them, or their run ended before libvirt said so.
     absl::flat_hash_map<std::string, int64_t> passed_over;
+    // The UUIDs of the domains that list messages have named since LinkOpened.
+    absl::flat_hash_set<std::string> listed;
     TokenBucket new_runs{kBurst, kPerSecond};
   };
 
@@ -113,6 +116,7 @@ class LibvirtSource : public RunSource,
   void Connect(Link* link);
   void RetryLater(Link* link);
   void OnSlow(Link* link);
+  void EndAttempt(Link* link);
   void Disconnect(Link* link, absl::string_view why);
   // Its socket is gone for good, and with it the only one who could say how its domains end.
   void GiveUp(Link* link);
@@ -134,6 +138,7 @@ class LibvirtSource : public RunSource,
   // The same, and one that is made if need be; null: another source follows its process.
   LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, const std::string& run_state);
   LibvirtRun* AddRun(Link* link, const DomainName& domain);
+  LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
   // Follows its process if that was not to be had before.
   void TrackIfPossible(Link* link, LibvirtRun* run);
   PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);
@@ -145,17 +150,14 @@ class LibvirtSource : public RunSource,
   const std::shared_ptr<LibvirtApi> api_;
   const std::shared_ptr<LibvirtInbox> inbox_;
   const std::shared_ptr<LibvirtWorkers> workers_ = std::make_shared<LibvirtWorkers>();
-  std::unique_ptr<SocketGlobWatcher> sockets_;
+  std::unique_ptr<SocketGlobWatcher> sockets_;          // null without --libvirt
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
   absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
   absl::flat_hash_map<VmRun*, Link*> link_of_;
   AttemptId last_attempt_ = 0;
-  int64_t last_first_seen_ns_ = 0;
   bool started_ = false;
   bool reading_ = false;
   bool has_unused_links_ = false;  // there may be some
-  // The domain that list messages have named since LinkOpened, by their UUIDs.
-  absl::flat_hash_map<Link*, absl::flat_hash_map<std::string, int64_t>> listed_;
   LibvirtMeters meters_;
 
   mutable Mutex mutex_;

@@ -151,7 +151,6 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   RunShares shares_;
   RunLimiter new_runs_;
   UnfollowedSockets unfollowed_;
-  int64_t last_first_seen_ns_ = 0;  // of the untracked runs: no two have the same
   bool runs_to_reach_ = false;      // untracked ones whose directories could not be scanned
   int untried_slots_ = 0;
   bool started_ = false;

@@ -43,6 +43,13 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     return known;
   }
   EndUntrackedRun(slot);
+  if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
+    // It is no run of this source. The socket leads nowhere else as long as that process lives.
+    BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
+    ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                     other->info().source));
+    return nullptr;
+  }
   if (!new_runs_.Admit(file.owner, context_->loop->Now().monotonic)) {
     BackOff(slot, kFirstHeldRetry, kMaxRetry);
     ReportProblem(slot, kTooManyNewRuns);
@@ -65,8 +72,6 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
 RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,
                                   const PeerProcess& peer) {
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
-  const ProcessInfo process =
-      tracked ? DescribeProcess(peer, *context_->oom_counters) : ProcessInfo();
   RunInfo info;
   info.run_id = NewRunId(slot, file.identity, peer);
   info.raw_name = RawVmName(slot);
@@ -76,14 +81,9 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.source = QmpSource(info.monitor_path);
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
-  info.pid = process.pid;
-  info.start_ticks = process.start_ticks;
-  info.pidfd_inode = process.pidfd_inode;
   info.process_tracked = tracked;
+  if (tracked) info.SetProcess(DescribeProcess(peer, *context_->oom_counters));
   info.socket = file.identity;
-  info.process_start = process.process_start;
-  info.oom_file = process.oom_file;
-  info.oom_kills = process.oom_kills;
   info.shutdown_file_mark = NewShutdownFileMark();
   return info;
 }
@@ -91,9 +91,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
 QmpRun* SocketConnector::FindRun(const SocketSlot& slot, const SocketIdentity& socket,
                                  const PeerProcess& peer) {
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
-  if (const std::optional<ProcessKey> key = KeyOf(peer); tracked && key.has_value()) {
-    if (QmpRun* const known = Own(table_->FindByProcess(*key)); known != nullptr) return known;
-  }
+  if (QmpRun* const known = Own(table_->FindByProcess(peer)); known != nullptr) return known;
   if (slot.run != nullptr) {
     // What one of the two does not know of the process, the socket says.
     const bool both_followed = tracked && slot.run->tracked() && slot.run->followed();
@@ -151,9 +149,9 @@ bool SocketConnector::OnSpeaker(QmpRun* run, int64_t pid) {
   if (!speaker.ok() || speaker->kind != PeerProcess::Kind::kTracked) return false;
   if (run->published()) {
     // Its run id stands. A process that has a run already keeps that.
-    const std::optional<ProcessKey> key = KeyOf(*speaker);
-    const bool has_run = key.has_value() && table_->FindByProcess(*key) != nullptr;
-    if (!has_run) run->TrackInstead(*std::move(speaker)).IgnoreError();
+    if (table_->FindByProcess(*speaker) == nullptr) {
+      run->TrackInstead(*std::move(speaker)).IgnoreError();
+    }
     return false;
   }
   const RunSockets& sockets = SocketsOf(run);
@@ -185,10 +183,8 @@ std::string SocketConnector::NewRunId(const SocketSlot& slot, const SocketIdenti
     identity.pid = peer.pid;
     identity.start_ticks = peer.start_ticks;
   } else {
-    last_first_seen_ns_ =
-        std::max(absl::ToUnixNanos(context_->loop->Now().wall), last_first_seen_ns_ + 1);
     identity.socket_inode = socket.inode;
-    identity.first_seen_ns = last_first_seen_ns_;
+    identity.first_seen_ns = context_->NewFirstSeen();
   }
   return MakeRunId(identity);
 }

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_counters.h"

@@ -7,7 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {

@@ -28,6 +28,12 @@ VmRun* RunTable::Find(absl::string_view run_id) const {
   return it != runs_.end() ? it->second.run.get() : nullptr;
 }
 
+VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
+  if (process.kind != PeerProcess::Kind::kTracked) return nullptr;
+  const std::optional<ProcessKey> key = KeyOf(process);
+  return key.has_value() ? FindByProcess(*key) : nullptr;
+}
+
 VmRun* RunTable::FindByProcess(const ProcessKey& key) const {
   const auto it = by_process_.find(key);
   return it != by_process_.end() ? it->second : nullptr;

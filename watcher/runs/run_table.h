@@ -34,6 +34,8 @@ class RunTable : public VmRun::Owner {
   // Null without one.
   VmRun* Find(absl::string_view run_id) const;
   VmRun* FindByProcess(const ProcessKey& key) const;
+  // Null as well for a process that is not tracked, or cannot be distinguished from others.
+  VmRun* FindByProcess(const PeerProcess& process) const;
   VmRun* FindByIntent(const std::string& intent_id) const;
   // The runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;

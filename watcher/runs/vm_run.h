@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_WATCHER_RUNS_VM_RUN_H_
 #define VMEVENTD_WATCHER_RUNS_VM_RUN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -8,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
@@ -22,6 +23,14 @@ struct RunContext : ProcessContext {
   std::string boot_id;         // of the kernel; empty: not known
   uint64_t pid_namespace = 0;  // of this process; 0: not known
   int max_vm_descriptors = 0;  // that runs may hold together
+
+  // When a run whose process is not known is first seen: no two of them have the same. Unix time in
+  // nanoseconds.
+  int64_t NewFirstSeen() {
+    last_first_seen_ns = std::max(absl::ToUnixNanos(loop->Now().wall), last_first_seen_ns + 1);
+    return last_first_seen_ns;
+  }
+  int64_t last_first_seen_ns = 0;
 };
 
 inline constexpr char kOutOfDescriptorsProblem[] =

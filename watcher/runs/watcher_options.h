@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "watcher/core/libvirt_spec.h"
-#include "watcher/core/vm_session.h"
+#include "watcher/session/vm_session.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/runs/exit_status_source.h"
 

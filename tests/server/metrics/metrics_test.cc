@@ -22,7 +22,7 @@
 #include "server/metrics/metrics_server.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
-#include "watcher/core/classification.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd {
 namespace {

@@ -14,7 +14,10 @@ namespaces = [ ]
 remember_owner = 0
 stdio_handler = "file"
 EOF
-cat >"$dir/etc/libvirtd.conf" <<'EOF'
+# Each is a host of its own, or libvirt would not migrate domains between them.
+host_uuid=$(md5sum <<<"$dir" | sed -E 's/^(.{8})(.{4})(.{4})(.{4})(.{12}).*/\1-\2-\3-\4-\5/')
+cat >"$dir/etc/libvirtd.conf" <<EOF
+host_uuid = "$host_uuid"
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
 log_outputs = "3:stderr"

@@ -116,15 +116,15 @@ def what_an_intent_decides(world):
         assert pb.ShutdownClass.Name(getattr(detail, "class")).endswith(expected), (name, detail)
 
 
-elsewhere("tests/watcher/core/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "UNKNOWN an end with the host's reboot stays UNKNOWN: nobody saw it;")
-elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.AFileThatWasWrittenSaysThatTheShutdownCameFirst",
           "DeclareIntent",
           "USER an end that only the shutdown file shows (rule shutdown-file-found) stays USER: "
           "the file was written because no intent counted. docs/classification.md lists the "
           "class under an intent for every rule.")
-elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
           "DeclareIntent", "If it expires or is withdrawn later, it still counts.")
 
@@ -268,7 +268,7 @@ def withdrawal(world):
     assert getattr(stopped.shutdown, "class") == pb.SHUTDOWN_CLASS_CRASH
 
 
-elsewhere("tests/watcher/core/vm_session_intent_test.cc:"
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsToldThen", "Intent.expire_time",
           "The ttl itself runs on the monotonic clock: setting the node's clock neither shortens "
           "nor prolongs it, and it stands still while the host is suspended.")

@@ -222,9 +222,9 @@ elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.ConnectedWhileTheVmIs
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED",
           "A host that requests the shutdown through the agent, as libvirt and Proxmox VE do if "
           "one is configured, leaves no trace on the monitor: the stop may be an admin's.")
-elsewhere("tests/watcher/core/vm_session_agent_test.cc:VmSessionAgentTest.AnIntentSettlesIt",
+elsewhere("tests/watcher/session/vm_session_agent_test.cc:VmSessionAgentTest.AnIntentSettlesIt",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED", "A declared intent settles it.")
-elsewhere("tests/watcher/core/vm_session_agent_test.cc:"
+elsewhere("tests/watcher/session/vm_session_agent_test.cc:"
           "VmSessionAgentTest.OneThatLeftWithinTheWindowCountsAndNoOlderOne",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED",
           "A guest agent (qemu-guest-agent on the port org.qemu.guest_agent.0) was connected "
@@ -233,22 +233,22 @@ elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.OnAPortThatQemuDoesNo
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE",
           "The VM has the agent's port, but the port's device has no id: QEMU then reports no "
           "change of it, and an agent may have been connected.")
-elsewhere("tests/watcher/core/vm_session_agent_test.cc:VmSessionAgentTest.WhatIsNotTheUsersHasNoCaveat",
+elsewhere("tests/watcher/session/vm_session_agent_test.cc:VmSessionAgentTest.WhatIsNotTheUsersHasNoCaveat",
           "ShutdownDetail.caveats", "with the class USER")
-elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionStateTest.WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent",
           "EventType.EVENT_TYPE_STATE_CHANGED",
           "the VM's state changed, and no other event says why")
-elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents",
           "EventType.EVENT_TYPE_PROBLEMS_CHANGED", "only the VM's problems changed")
-elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionFloodTest.WhatAFloodLeavesOutTheGapMakesGood",
           "Event.state",
           "The state changes only with an event, so that a snapshot and the events after it give "
           "the state at every sequence; a GAP of the whole node has no state: call ListVms after "
           "it.")
-elsewhere("tests/watcher/core/vm_session_events_test.cc:"
+elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionStateTest.AProblemThatComesWithAnEventHasNoneOfItsOwn",
           "Event.problems", "They change only with an event, as the state does.")
 headline("Event.state", "UNSPECIFIED: the event is from a version without this field.")

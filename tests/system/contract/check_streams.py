@@ -385,7 +385,7 @@ elsewhere("tests/server/journal/journal_test.cc:"
           "JournalTest.FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp", "VmEventService",
           "Every time is by the node's wall clock, which may be set forward or back: only "
           "sequences order events.")
-elsewhere("tests/watcher/core/vm_session_end_test.cc:VmSessionEndTest.TheClocksStepDoesNotMatter",
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.TheClocksStepDoesNotMatter",
           "VmEventService",
           "The age of a POWERDOWN, and with it --powerdown-window, is by a clock that is never set.")
 

@@ -127,9 +127,9 @@ TEST(EventQueueTest, AStatusDoesNotMoveBeforeAnEventThatIsKept) {
 
 TEST(EventQueueTest, AFullQueueKeepsWhatSomebodyWaitsFor) {
   EventQueue queue(1);
-  int told = 0;
-  const auto awaited = [&told](VmUpdate update) {
-    update.on_public = [&told] { ++told; };
+  int published = 0;
+  const auto awaited = [&published](VmUpdate update) {
+    update.on_public = [&published] { ++published; };
     return update;
   };
   queue.Push(Update("a", EventType::kStarted));
@@ -142,7 +142,7 @@ TEST(EventQueueTest, AFullQueueKeepsWhatSomebodyWaitsFor) {
   for (const VmUpdate& update : batch.updates) {
     if (update.on_public != nullptr) update.on_public();
   }
-  EXPECT_EQ(told, 2);
+  EXPECT_EQ(published, 2);
 }
 
 VmUpdate Large(const std::string& run_id, EventType type) {

@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/core/event_limiter.h"
+#include "watcher/session/event_limiter.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {

@@ -1,8 +1,0 @@
-#include <cstdio>
-
-#include "watcher/core/classification.h"
-
-int main() {
-  const std::string document = vmeventd::ClassificationDocument();
-  return std::fwrite(document.data(), 1, document.size(), stdout) == document.size() ? 0 : 1;
-}

@@ -1,0 +1,267 @@
+#include "watcher/session/classification.h"
+
+#include <csignal>
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/golden_file.h"
+#include "watcher/session/classification_rules.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kWindow = absl::Minutes(10);
+
+// One value of one kind of evidence, and its name in the truth table.
+struct Value {
+  std::string name;
+  std::function<void(Evidence*)> set;
+};
+using Dimension = std::vector<Value>;
+
+void SetReason(Evidence* evidence, ShutdownReason reason) {
+  evidence->shutdown = ShutdownFact{.reason = reason};
+}
+
+Dimension Reasons() {
+  Dimension values = {{"none", [](Evidence*) {}}};
+  const std::pair<const char*, ShutdownReason> reasons[] = {
+      {"host-error", ShutdownReason::kHostError},
+      {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
+      {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
+      {"host-signal", ShutdownReason::kHostSignal},
+      {"host-ui", ShutdownReason::kHostUi},
+      {"guest-shutdown", ShutdownReason::kGuestShutdown},
+      {"guest-reset", ShutdownReason::kGuestReset},
+      {"guest-panic", ShutdownReason::kGuestPanic},
+      {"missing", ShutdownReason::kMissing},
+      {"unknown", ShutdownReason::kOther},
+  };
+  for (const auto& [name, reason] : reasons) {
+    values.push_back({name, [reason = reason](Evidence* e) { SetReason(e, reason); }});
+  }
+  return values;
+}
+
+// Sets a part of the SHUTDOWN, where there is one.
+Value OfShutdown(std::string name, std::function<void(ShutdownFact*)> set) {
+  return {std::move(name), [set = std::move(set)](Evidence* evidence) {
+            if (evidence->shutdown.has_value()) set(&*evidence->shutdown);
+          }};
+}
+
+std::vector<Dimension> OtherDimensions() {
+  return {
+      {OfShutdown("guest:-", [](ShutdownFact*) {}),
+       OfShutdown("guest:false", [](ShutdownFact* fact) { fact->guest = false; }),
+       OfShutdown("guest:true", [](ShutdownFact* fact) { fact->guest = true; })},
+      {OfShutdown("powerdown:no", [](ShutdownFact*) {}),
+       OfShutdown("powerdown:in", [](ShutdownFact* fact) { fact->powerdown_age = kWindow; }),
+       OfShutdown(
+           "powerdown:out",
+           [](ShutdownFact* fact) { fact->powerdown_age = kWindow + absl::Nanoseconds(1); })},
+      {OfShutdown("paused:no", [](ShutdownFact*) {}),
+       OfShutdown("paused:yes", [](ShutdownFact* fact) { fact->while_paused = true; })},
+      {{"hibernating:no", [](Evidence*) {}},
+       {"hibernating:yes", [](Evidence* e) { e->hibernating = true; }}},
+      {{"file:no", [](Evidence*) {}},
+       {"file:found", [](Evidence* e) { e->shutdown_file_found = true; }}},
+      {{"monitored:no", [](Evidence*) {}},
+       {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
+      {{"exit:-", [](Evidence*) {}},
+       {"exit:0",
+        [](Evidence* e) {
+          e->exit_status = {0, 0};
+        }},
+       {"exit:1",
+        [](Evidence* e) {
+          e->exit_status = {1, 0};
+        }},
+       {"exit:SIGHUP",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGHUP};
+        }},
+       {"exit:SIGINT",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGINT};
+        }},
+       {"exit:SIGTERM",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGTERM};
+        }},
+       {"exit:SIGKILL",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGKILL};
+        }},
+       {"exit:SIGKILL-oom",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGKILL};
+          e->oom_killed = true;
+        }},
+       {"exit:SIGABRT",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGABRT};
+        }},
+       {"exit:SIGSEGV",
+        [](Evidence* e) {
+          e->exit_status = {0, SIGSEGV};
+        }}},
+  };
+}
+
+// "rule CLASS, intended CLASS".
+std::string VerdictOf(const Value& reason, const std::vector<Dimension>& dimensions,
+                      const std::vector<size_t>& choice) {
+  Evidence evidence;
+  reason.set(&evidence);
+  for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+  const Verdict verdict = Classify(evidence, kWindow);
+  evidence.intended = true;
+  const Verdict intended = Classify(evidence, kWindow);
+  EXPECT_EQ(intended.rule, verdict.rule);
+  EXPECT_EQ(intended.cause, verdict.cause);
+  return absl::StrCat(verdict.rule, " ", ShutdownClassName(verdict.shutdown_class), ", intended ",
+                      ShutdownClassName(intended.shutdown_class));
+}
+
+// Calls `visit` with each combination of one value a dimension.
+void ForEachChoice(const std::vector<Dimension>& dimensions,
+                   const std::function<void(const std::vector<size_t>&)>& visit) {
+  std::vector<size_t> choice(dimensions.size(), 0);
+  while (true) {
+    visit(choice);
+    size_t d = dimensions.size();
+    while (d > 0 && ++choice[d - 1] == dimensions[d - 1].size()) choice[--d] = 0;
+    if (d == 0) return;
+  }
+}
+
+bool Matters(const Value& reason, const std::vector<Dimension>& dimensions, size_t dimension) {
+  bool matters = false;
+  ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+    std::vector<size_t> first = choice;
+    first[dimension] = 0;
+    if (VerdictOf(reason, dimensions, choice) != VerdictOf(reason, dimensions, first)) {
+      matters = true;
+    }
+  });
+  return matters;
+}
+
+// Every combination of a SHUTDOWN and what surrounds it; evidence that does not matter for a
+// reason is left out of its lines.
+std::string TruthTable() {
+  std::string table;
+  const std::vector<Dimension> dimensions = OtherDimensions();
+  for (const Value& reason : Reasons()) {
+    std::vector<bool> matters;
+    for (size_t d = 0; d < dimensions.size(); ++d) {
+      matters.push_back(Matters(reason, dimensions, d));
+    }
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      std::vector<std::string> words = {absl::StrCat("shutdown:", reason.name)};
+      for (size_t d = 0; d < dimensions.size(); ++d) {
+        if (!matters[d] && choice[d] != 0) return;
+        if (matters[d]) words.push_back(dimensions[d][choice[d]].name);
+      }
+      absl::StrAppend(&table, absl::StrJoin(words, " "), " => ",
+                      VerdictOf(reason, dimensions, choice), "\n");
+    });
+  }
+  return table;
+}
+
+TEST(ClassificationTest, TheTruthTableIsAsItWasAgreed) {
+  EXPECT_EQ(TruthTable(), ReadSourceFile("tests/golden/classification.txt"));
+}
+
+TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
+  const std::vector<Dimension> dimensions = OtherDimensions();
+  for (const Value& reason : Reasons()) {
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      for (int bits = 1; bits < 32; ++bits) {
+        Evidence evidence;
+        reason.set(&evidence);
+        for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+        evidence.migrated = (bits & 1) != 0;
+        evidence.guest_panicked = (bits & 2) != 0;
+        evidence.watchdog_expired = (bits & 4) != 0;
+        evidence.down_before_attach = (bits & 8) != 0;
+        evidence.host_rebooted = (bits & 16) != 0;
+        const char* expected = evidence.host_rebooted      ? "host-rebooted"
+                               : evidence.migrated         ? "migrated-away"
+                               : evidence.guest_panicked   ? "guest-panic"
+                               : evidence.watchdog_expired ? "watchdog"
+                                                           : "down-before-attach";
+        ASSERT_EQ(Classify(evidence, kWindow).rule, expected) << reason.name << " " << bits;
+        ASSERT_TRUE(IsDecided(evidence) || bits == 16);
+      }
+    });
+  }
+}
+
+TEST(ClassificationTest, IsUndecidedWithoutAnyEvidenceOfAnEnd) {
+  Evidence evidence;
+  evidence.monitored = true;
+  evidence.hibernating = true;
+  EXPECT_FALSE(IsDecided(evidence));
+}
+
+TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
+  for (const Rule& rule : kClassificationRules) {
+    const absl::string_view cause = ShutdownCauseName(rule.cause);
+    const bool accident = cause == "GUEST_PANIC" || cause == "WATCHDOG" || cause == "HOST_ERROR" ||
+                          cause == "QEMU_CRASHED" || cause == "OUT_OF_MEMORY";
+    EXPECT_TRUE(!accident || rule.shutdown_class == ShutdownClass::kCrash) << rule.id;
+    const bool unseen = rule.id == absl::string_view("host-rebooted") ||
+                        rule.id == absl::string_view("shutdown-file-found");
+    EXPECT_EQ(rule.intended_class, accident || unseen ? rule.shutdown_class : ShutdownClass::kAdmin)
+        << rule.id;
+  }
+}
+
+TEST(ClassificationTest, WhatAManagerDoesHasACause) {
+  EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostDestroy), "HOST_DESTROY");
+  EXPECT_EQ(CauseSentence(ShutdownCause::kHostDestroy),
+            "the host destroyed the VM through its manager");
+  EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostSave), "HOST_SAVE");
+  EXPECT_EQ(CauseSentence(ShutdownCause::kHostSave),
+            "the host saved the VM's memory to a file and ended QEMU");
+}
+
+TEST(ClassificationTest, AnExitIsDescribedForPeople) {
+  EXPECT_EQ(DescribeExit({0, 0}), "exit code 0");
+  EXPECT_EQ(DescribeExit({3, 0}), "exit code 3");
+  EXPECT_EQ(DescribeExit({0, SIGKILL}), "exit signal 9 (SIGKILL)");
+  EXPECT_EQ(DescribeExit({0, 34}), "exit signal 34");
+}
+
+TEST(ClassificationTest, RuleIdsAreUnique) {
+  std::set<std::string> ids;
+  for (const Rule& rule : kClassificationRules) {
+    EXPECT_TRUE(ids.insert(rule.id).second) << rule.id;
+  }
+}
+
+TEST(ClassificationTest, EveryReasonOfQemuIsKnown) {
+  // qapi/run-state.json of QEMU 7.2, without those that end no VM.
+  for (const char* reason : {"host-error", "host-qmp-quit", "host-qmp-system-reset", "host-signal",
+                             "host-ui", "guest-shutdown", "guest-reset", "guest-panic"}) {
+    EXPECT_NE(ParseShutdownReason(reason), ShutdownReason::kOther) << reason;
+  }
+  EXPECT_EQ(ParseShutdownReason(""), ShutdownReason::kMissing);
+  EXPECT_EQ(ParseShutdownReason("snapshot-load"), ShutdownReason::kOther);
+}
+
+TEST(ClassificationTest, TheDocumentIsGeneratedFromTheTable) {
+  EXPECT_EQ(ClassificationDocument(), ReadSourceFile("docs/classification.md")) << "run ./dev docs";
+}
+
+}  // namespace
+}  // namespace vmeventd

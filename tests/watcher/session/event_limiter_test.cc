@@ -1,0 +1,89 @@
+#include "watcher/session/event_limiter.h"
+
+#include <deque>
+
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+int AdmittedOf(EventLimiter* limiter, EventType type, int events, absl::Duration now) {
+  int admitted = 0;
+  for (int i = 0; i < events; ++i) admitted += limiter->Admit(type, now) ? 1 : 0;
+  return admitted;
+}
+int AdmittedOf(EventLimiter* limiter, int events, absl::Duration now) {
+  return AdmittedOf(limiter, EventType::kIoError, events, now);
+}
+
+TEST(EventLimiterTest, AdmitsABurstAndCountsTheRest) {
+  EventLimiter limiter;
+  EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(5)), EventLimiter::kBurst);
+  EXPECT_TRUE(limiter.has_dropped());
+  EXPECT_EQ(limiter.TakeDropped(), 1000u - EventLimiter::kBurst);
+  EXPECT_FALSE(limiter.has_dropped());
+}
+
+TEST(EventLimiterTest, RefillsWithTime) {
+  EventLimiter limiter;
+  AdmittedOf(&limiter, 1000, absl::Seconds(5));
+  EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(6)), EventLimiter::kPerSecond);
+  EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(3600)), EventLimiter::kBurst);
+}
+
+TEST(EventLimiterTest, AFloodOfAnyTypeHasTheSameBound) {
+  for (int type = 1; type <= static_cast<int>(EventType::kProblemsChanged); ++type) {
+    EventLimiter limiter;
+    EXPECT_EQ(AdmittedOf(&limiter, static_cast<EventType>(type), 1000, absl::Seconds(5)),
+              EventLimiter::kBurst)
+        << type;
+  }
+}
+
+TEST(EventLimiterTest, EvidenceIsNotHiddenByAnotherFloodAndIsOwed) {
+  EventLimiter limiter;
+  AdmittedOf(&limiter, 1000, absl::Seconds(5));
+  EXPECT_EQ(AdmittedOf(&limiter, EventType::kPowerdownRequested, 1000, absl::Seconds(5)), 1);
+  EXPECT_EQ(AdmittedOf(&limiter, EventType::kReset, 1000, absl::Seconds(5)), 1);
+  EXPECT_EQ(AdmittedOf(&limiter, EventType::kMigration, 1000, absl::Seconds(5)), 0);
+  EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(6)), EventLimiter::kPerSecond - 2);
+}
+
+TEST(EventLimiterTest, ALongFloodOfAllTypesKeepsTheRate) {
+  EventLimiter limiter;
+  int admitted = 0;
+  for (int ms = 0; ms < 100'000; ++ms) {
+    for (int type = 3; type <= static_cast<int>(EventType::kProblemsChanged); ++type) {
+      admitted += limiter.Admit(static_cast<EventType>(type), absl::Milliseconds(ms)) ? 1 : 0;
+    }
+  }
+  EXPECT_LE(admitted, EventLimiter::kBurst + EventLimiter::kPerSecond * 100 + 20);
+  EXPECT_GE(admitted, EventLimiter::kBurst + EventLimiter::kPerSecond * 99);
+}
+
+TEST(NodeEventLimiterTest, ManyVmsThatFloodShareABound) {
+  constexpr int kVms = 500;
+  NodeEventLimiter node;
+  std::deque<EventLimiter> limiters(kVms, EventLimiter(&node));
+  int admitted = 0;
+  for (EventLimiter& limiter : limiters) admitted += AdmittedOf(&limiter, 1000, absl::Seconds(5));
+  EXPECT_EQ(admitted, NodeEventLimiter::kBurst + kVms * EventLimiter::kQuietBurst);
+  admitted = 0;
+  for (EventLimiter& limiter : limiters) admitted += AdmittedOf(&limiter, 1000, absl::Seconds(15));
+  EXPECT_EQ(admitted, 10 * (NodeEventLimiter::kPerSecond + kVms * EventLimiter::kQuietPerSecond));
+}
+
+TEST(NodeEventLimiterTest, AQuietVmIsNotBoundByWhatTheOthersDo) {
+  NodeEventLimiter node;
+  for (int i = 0; i < 1000; ++i) {
+    EventLimiter flood(&node);
+    AdmittedOf(&flood, 1000, absl::Seconds(5));
+  }
+  EventLimiter quiet(&node);
+  for (int second = 5; second < 1000; ++second) {
+    EXPECT_TRUE(quiet.Admit(EventType::kIoError, absl::Seconds(second))) << second;
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,206 @@
+#ifndef VMEVENTD_TESTS_WATCHER_SESSION_SESSION_DRIVER_H_
+#define VMEVENTD_TESTS_WATCHER_SESSION_SESSION_DRIVER_H_
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+
+// Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
+// published. Time moves only by Advance(). After each input what was published to be kept of the
+// run must be what Save() says.
+class SessionDriver {
+ public:
+  explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true)
+      : options_(options) {
+    RunInfo run;
+    run.name = "web1";
+    run.run_id = "boot-1-2-3";
+    run.source = "qmp:/run/ctrl";
+    run.monitor_path = "/run/ctrl/web1.kvmd";
+    run.raw_path = run.monitor_path;
+    run.raw_name = run.name;
+    run.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
+    run.pid = process_tracked ? 4711 : 0;
+    run.process_tracked = process_tracked;
+    session_ = std::make_unique<VmSession>(run, &options_, now_);
+  }
+
+  // As if the timer were late.
+  void AdvanceWithoutTick(absl::Duration time) {
+    now_.wall += time;
+    now_.monotonic += time;
+  }
+  void Advance(absl::Duration time) {
+    AdvanceWithoutTick(time);
+    if (session_->NextTick() <= now_.monotonic) Apply(session_->OnTick(now_));
+  }
+  void Ready(const std::string& run_state = "running") {
+    Apply(session_->OnMonitorReady({"7.2.22", run_state, "uuid-1", "web1"}, now_));
+  }
+  // An event as QEMU would send it; `data` is JSON.
+  void Event(const std::string& name, const std::string& data = "") {
+    const std::string line =
+        data.empty() ? absl::StrCat(R"({"event": ")", name, R"("})")
+                     : absl::StrCat(R"({"event": ")", name, R"(", "data": )", data, "}");
+    Line(line);
+  }
+  void Line(absl::string_view line) {
+    absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
+    ASSERT_TRUE(message.ok()) << line << message.status();
+    if (const QmpEvent* event = std::get_if<QmpEvent>(&*message)) {
+      Apply(session_->OnQmpEvent(*event, now_));
+    }
+  }
+  void Shutdown(const std::string& reason) {
+    const bool guest = reason.rfind("guest", 0) == 0;
+    Event("SHUTDOWN", absl::StrCat(R"({"guest": )", guest ? "true" : "false", R"(, "reason": ")",
+                                   reason, R"("})"));
+  }
+  void RunState(const std::string& state) { Apply(session_->OnRunState(state, now_)); }
+  void Agent(const GuestAgentInfo& info) { Apply(session_->OnGuestAgent(info, now_)); }
+  void Held() { Apply(session_->OnMonitorHeld(now_)); }
+  void Closed(const std::string& why = "EOF") { Apply(session_->OnMonitorClosed(why, now_)); }
+  void Gone(const ProcessEnd& end = {}) { Apply(session_->OnProcessGone(now_, end)); }
+  void End(const ProcessEnd& end = {}) {
+    Closed();
+    Gone(end);
+  }
+  Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1",
+                 const std::string& request_id = "") {
+    Intent intent{id, "ops", "maintenance", now_.wall + ttl, request_id};
+    Apply(session_->OnIntentDeclared(intent, now_));
+    return intent;
+  }
+  void Withdraw() { Apply(session_->OnIntentWithdrawn(now_)); }
+  void OomKills(uint64_t kills) { Apply(session_->OnOomKills(kills)); }
+  // The node's clock is set.
+  void StepClock(absl::Duration step) { now_.wall += step; }
+
+  void Tick() { Apply(session_->OnTick(now_)); }
+  void FoundShutdownFile(absl::Time written) {
+    file = true;
+    Apply(session_->OnShutdownFileFound(written, now_));
+  }
+  void Rebooted() { Apply(session_->OnHostRebooted(now_)); }
+  void TrackingLost() { Apply(session_->OnTrackingLost(now_)); }
+
+  // The daemon is started again: all that is left is what was kept of the run.
+  void Restart(absl::Duration away = absl::Seconds(30)) {
+    now_.wall += away;
+    now_.monotonic += away;
+    absl::StatusOr<std::unique_ptr<VmSession>> restored =
+        VmSession::Restore(saved, &options_, now_);
+    ASSERT_TRUE(restored.ok()) << restored.status();
+    session_ = *std::move(restored);
+  }
+
+  void SharedUuid(const std::string& problem) { Apply(session_->OnSharedUuid(problem, now_)); }
+
+  // What was published, as the names of the event types.
+  std::vector<EventType> Types() const {
+    std::vector<EventType> types;
+    for (const VmEvent& event : events) types.push_back(event.type);
+    return types;
+  }
+  const VmEvent& Last() const { return events.back(); }
+  const ShutdownDetail& Stopped() const {
+    EXPECT_FALSE(events.empty());
+    EXPECT_EQ(events.back().type, EventType::kStopped);
+    EXPECT_TRUE(done);
+    return *events.back().shutdown;
+  }
+  VmStatus Status() const { return session_->Status(); }
+  VmSession& session() { return *session_; }
+  Instant now() const { return now_; }
+
+  std::vector<VmEvent> events;
+  std::vector<VmStatus> statuses;  // one for each update, with an event or without
+  std::vector<std::string> log;    // "file+", "file-", "STOPPED": their order
+  int queries = 0;                 // how often query-status was asked for
+  int agent_queries = 0;
+  absl::Status file_status;         // what the shutdown file's step answers
+  bool file_is_of_another = false;  // the name belongs to a later run
+  std::optional<bool> file;         // as it stands; unset: never touched
+  std::string saved;                // as published last
+  bool done = false;
+
+ private:
+  void Apply(Effects effects) {
+    CarryOut(std::move(effects));
+    if (!session_->unsaved()) {
+      EXPECT_EQ(saved, session_->Save());
+    }
+  }
+  // The state and the problems change with events only.
+  void CheckStatus(const VmUpdate& update) {
+    if (update.event.has_value()) {
+      published_state_ = update.status->state;
+      published_problems_ = update.status->problems;
+    }
+    EXPECT_EQ(update.status->state, published_state_);
+    EXPECT_EQ(update.status->problems, published_problems_);
+  }
+  void CarryOut(Effects effects) {
+    for (Effect& effect : effects) {
+      ASSERT_FALSE(done) << "an effect after Done";
+      if (Publish* publish = std::get_if<Publish>(&effect)) {
+        ASSERT_TRUE(publish->update.status.has_value());
+        CheckStatus(publish->update);
+        statuses.push_back(*publish->update.status);
+        if (publish->update.saved_run.has_value()) saved = *publish->update.saved_run;
+        if (publish->update.event.has_value()) {
+          if (publish->update.event->type == EventType::kStopped) log.emplace_back("STOPPED");
+          events.push_back(*std::move(publish->update.event));
+        }
+      } else if (std::holds_alternative<WriteShutdownFile>(effect)) {
+        FileStep(true);
+      } else if (std::holds_alternative<RemoveShutdownFile>(effect)) {
+        FileStep(false);
+      } else if (std::holds_alternative<QueryRunState>(effect)) {
+        ++queries;
+      } else if (std::holds_alternative<QueryGuestAgent>(effect)) {
+        ++agent_queries;
+      } else {
+        done = true;
+      }
+    }
+  }
+  void FileStep(bool write) {
+    if (file_is_of_another) return CarryOut(session_->OnShutdownFileLeft(now_));
+    log.emplace_back(write ? "file+" : "file-");
+    if (file_status.ok()) file = write;
+    CarryOut(session_->OnShutdownFileDone(file_status, now_));
+  }
+
+  SessionOptions options_;
+  Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  std::unique_ptr<VmSession> session_;
+  VmState published_state_ = VmState::kUnreachable;
+  std::vector<std::string> published_problems_;
+};
+
+inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
+                          ShutdownCause cause) {
+  const ShutdownDetail& detail = vm.Stopped();
+  EXPECT_EQ(detail.shutdown_class, shutdown_class) << vm.Last().message;
+  EXPECT_EQ(detail.cause, cause) << vm.Last().message;
+  EXPECT_FALSE(detail.evidence.empty());
+  EXPECT_EQ(std::count(vm.log.begin(), vm.log.end(), "STOPPED"), 1);
+  if (shutdown_class != ShutdownClass::kUnknown) {
+    EXPECT_EQ(vm.file, shutdown_class == ShutdownClass::kUser);
+  }
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_WATCHER_SESSION_SESSION_DRIVER_H_

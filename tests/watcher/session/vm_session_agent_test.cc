@@ -1,0 +1,206 @@
+// What a guest agent leaves open of a shutdown that looks like the guest's own.
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+GuestAgentInfo Port(bool open) {
+  return {.present = true, .open = open, .reported = true, .port = "ch0", .other_ports = {"spice"}};
+}
+GuestAgentInfo UnnamedPort(bool open) { return {.present = true, .open = open}; }
+
+std::vector<std::string> EvidenceOf(const SessionDriver& vm) {
+  std::vector<std::string> texts;
+  for (const EvidenceEntry& entry : vm.Stopped().evidence) texts.push_back(entry.what);
+  return texts;
+}
+
+void ExpectUser(const SessionDriver& vm, bool connected) {
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  if (connected) {
+    EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected));
+    EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("guest agent connected")));
+    EXPECT_THAT(vm.Last().message, HasSubstr("guest agent connected"));
+  } else {
+    EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
+    EXPECT_THAT(EvidenceOf(vm), Not(Contains(HasSubstr("agent"))));
+  }
+}
+
+TEST(VmSessionAgentTest, IsAskedForAtEachAttach) {
+  SessionDriver vm;
+  vm.Ready();
+  EXPECT_EQ(vm.agent_queries, 1);
+  vm.Closed();
+  vm.Ready();
+  EXPECT_EQ(vm.agent_queries, 2);
+}
+
+TEST(VmSessionAgentTest, ConnectedAtAttachItIsACaveatOfTheUsersShutdown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(true));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectUser(vm, true);
+}
+
+TEST(VmSessionAgentTest, APortThatNobodyOpensIsNone) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(false));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectUser(vm, false);
+}
+
+TEST(VmSessionAgentTest, ItsPortsEventsAreFollowed) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(false));
+  vm.Event("VSERPORT_CHANGE", R"({"id": "spice", "open": true})");
+  vm.Event("VSERPORT_CHANGE", R"({"open": true})");
+  vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": 1})");
+  EXPECT_EQ(vm.agent_queries, 1);
+  vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": true})");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted)) << "it is no event of the VM's life";
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectUser(vm, true);
+}
+
+// A guest that shuts down in order ends its agent first.
+TEST(VmSessionAgentTest, OneThatLeftWithinTheWindowCountsAndNoOlderOne) {
+  for (const bool within : {true, false}) {
+    SessionDriver vm(SessionOptions{.powerdown_window = absl::Seconds(60)});
+    vm.Ready();
+    vm.Agent(Port(true));
+    vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
+    vm.Advance(absl::Seconds(60) + (within ? absl::ZeroDuration() : absl::Nanoseconds(1)));
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    ExpectUser(vm, within);
+    if (within) {
+      EXPECT_THAT(EvidenceOf(vm), Contains("guest agent disconnected"));
+    }
+  }
+}
+
+TEST(VmSessionAgentTest, AResetForgetsTheAgentOfTheBootBefore) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(true));
+  vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectUser(vm, false);
+}
+
+TEST(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent({});
+  vm.Event("VSERPORT_CHANGE", R"({"id": "ch9", "open": true})");
+  EXPECT_EQ(vm.agent_queries, 2);
+  vm.Agent({.present = true, .open = true, .reported = true, .port = "ch9"});
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectUser(vm, true);
+}
+
+TEST(VmSessionAgentTest, APortThatIsNotReportedMayHaveAnAgent) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(UnnamedPort(false));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
+  EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("QEMU does not report")));
+}
+
+TEST(VmSessionAgentTest, AnIntentSettlesIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(true));
+  vm.Declare();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
+}
+
+TEST(VmSessionAgentTest, WhatIsNotTheUsersHasNoCaveat) {
+  const char* const kReasons[] = {"host-signal", "host-qmp-quit", "guest-panic", "host-error"};
+  for (const char* reason : kReasons) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Agent(Port(true));
+    vm.Shutdown(reason);
+    vm.End();
+    EXPECT_THAT(vm.Stopped().caveats, IsEmpty()) << reason;
+  }
+  SessionDriver pressed;
+  pressed.Ready();
+  pressed.Agent(Port(true));
+  pressed.Event("POWERDOWN");
+  pressed.Shutdown("guest-shutdown");
+  pressed.End();
+  EXPECT_THAT(pressed.Stopped().caveats, IsEmpty());
+}
+
+// The agent can ask for a reboot and for a suspend to disk as well.
+TEST(VmSessionAgentTest, EveryShutdownOfTheUserHasIt) {
+  for (const char* reason : {"guest-reset", "guest-shutdown"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Agent(Port(true));
+    vm.Event("SUSPEND_DISK");
+    vm.Shutdown(reason);
+    vm.End();
+    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
+    EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected)) << reason;
+  }
+}
+
+TEST(VmSessionAgentTest, ItIsKeptAcrossARestart) {
+  for (const bool down_before : {false, true}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Agent(Port(true));
+    if (down_before) vm.Shutdown("guest-shutdown");
+    vm.Restart();
+    if (!down_before) {
+      vm.Ready();
+      vm.Agent(Port(false));  // it left while nobody looked: it may have been asked
+      vm.Shutdown("guest-shutdown");
+    }
+    vm.Gone();
+    ExpectUser(vm, true);
+  }
+}
+
+TEST(VmSessionAgentTest, AFileThatWasFoundHasTheCaveatToo) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(true));
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Gone();
+  EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,437 @@
+// How the ways in which a run ends are judged.
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// The rows of docs/qemu.md that are no transcript.
+
+TEST(VmSessionEndTest, GuestPoweroffIsUser) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_EQ(vm.Last().qmp_event, "SHUTDOWN");
+  EXPECT_EQ(vm.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+  EXPECT_EQ(vm.Last().message,
+            "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
+            "closed, process gone.");
+  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+}
+
+TEST(VmSessionEndTest, APowerdownInItsWindowIsAdmin) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Minutes(10));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(10));
+}
+
+TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
+  SessionDriver vm(SessionOptions{.powerdown_window = absl::Seconds(3)});
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Milliseconds(3001));
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Milliseconds(3001));
+}
+
+TEST(VmSessionEndTest, TheLastPowerdownCounts) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int press = 0; press < 12; ++press) {
+    vm.Event("POWERDOWN");
+    vm.Advance(absl::Minutes(1));
+  }
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Minutes(1));
+}
+
+TEST(VmSessionEndTest, AResetAfterAPowerdownClearsIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm.Stopped().powerdown_age, std::nullopt);
+  EXPECT_EQ(vm.Stopped().evidence.front().what, "RESET (clears: POWERDOWN)");
+}
+
+TEST(VmSessionEndTest, TheClocksStepDoesNotMatter) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
+  vm.Line(R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
+          R"("data":{"guest":true,"reason":"guest-shutdown"}})");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+}
+
+TEST(VmSessionEndTest, PanicPausedThenQuitIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.RunState("guest-panicked");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, PanicWithoutActionUnderNoRebootIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "run"})");
+  vm.Shutdown("guest-reset");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, AResetClearsAPanic) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "run"})");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, ResumingAPanickedGuestDoesNotHealIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
+  vm.Event("STOP");
+  vm.Event("RESUME");
+  vm.Shutdown("host-signal");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionEndTest, SystemResetUnderNoRebootIsAdmin) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("host-qmp-system-reset");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit);
+}
+
+TEST(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
+  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  vm.Event("RESUME");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  vm.Shutdown("host-signal");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+}
+
+TEST(VmSessionEndTest, ResumeAloneClearsAShutdown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Event("RESUME");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+TEST(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "poweroff"})");
+  vm.Closed();
+  EXPECT_EQ(vm.file, false) << "decided at EOF already";
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+}
+
+TEST(VmSessionEndTest, WatchdogShutdownIsNoPressByTheAdmin) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "shutdown"})");
+  vm.Event("POWERDOWN");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+}
+
+TEST(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
+  for (const char* action : {"none", "debug", "inject-nmi"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Event("WATCHDOG", absl::StrCat(R"({"action": ")", action, R"("})"));
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  }
+}
+
+TEST(VmSessionEndTest, AWatchdogResetIsAliveAgain) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "reset"})");
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+// The watchdog has pressed the power button: the guest runs until it obeys.
+TEST(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
+  for (const bool restart : {false, true}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Event("WATCHDOG", R"({"action": "shutdown"})");
+    vm.Event("POWERDOWN");
+    if (restart) {
+      vm.Restart();
+    } else {
+      vm.Closed();
+      vm.Advance(absl::Seconds(2));
+    }
+    vm.Ready("running");
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+    EXPECT_THAT(vm.Last().message, Not(HasSubstr("RESUME")));
+    EXPECT_THAT(vm.Last().message, HasSubstr("WATCHDOG action=shutdown, POWERDOWN"));
+  }
+}
+
+TEST(VmSessionEndTest, AStopAndContDoNotClearAWatchdogThatShutsDown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "shutdown"})");
+  vm.Event("POWERDOWN");
+  vm.Event("STOP");
+  vm.Event("RESUME");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+}
+
+TEST(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
+  for (const char* how : {"RESUME", "restart", "reconnect", "attach"}) {
+    SessionDriver vm;
+    if (how == std::string("attach")) {
+      vm.Ready("watchdog");
+    } else {
+      vm.Ready();
+      vm.Event("WATCHDOG", R"({"action": "pause"})");
+    }
+    vm.Event("STOP");
+    if (how == std::string("restart")) {
+      vm.Restart();
+      vm.Ready("running");
+    } else if (how == std::string("reconnect")) {
+      vm.Closed();
+      vm.Ready("running");
+    } else {
+      vm.Event("RESUME");
+    }
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  }
+}
+
+TEST(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Restart();
+  vm.Ready("running");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+  EXPECT_THAT(vm.Last().message, Not(HasSubstr("RESUME")));
+  EXPECT_THAT(vm.Last().message, HasSubstr("Seen: POWERDOWN, ")) << "it was not cleared";
+  EXPECT_THAT(vm.Last().message, HasSubstr("query-status running (clears: SHUTDOWN "));
+}
+
+TEST(VmSessionEndTest, HibernationIsUser) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("SUSPEND_DISK");
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestHibernate);
+  EXPECT_THAT(vm.Types(), Contains(EventType::kHibernating));
+}
+
+TEST(VmSessionEndTest, NoWordAndGoneIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+}
+
+TEST(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
+  SessionDriver vm;
+  vm.Held();
+  EXPECT_EQ(vm.Types(), std::vector<EventType>{EventType::kStarted});
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("held by another client")));
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm.file, std::nullopt) << "UNKNOWN touches no file";
+}
+
+TEST(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
+  for (const bool reconnecting : {false, true}) {
+    SessionDriver vm;
+    vm.file = true;
+    vm.Ready();
+    vm.Closed();
+    vm.Advance(absl::Seconds(1));
+    ASSERT_EQ(vm.Last().type, EventType::kMonitorLost);
+    vm.Advance(absl::Hours(5));
+    if (reconnecting) vm.Closed();
+    vm.Gone({ExitStatus{0, 0}, false});
+    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUnknown);
+    EXPECT_EQ(vm.Stopped().rule, "unobserved");
+    EXPECT_EQ(vm.file, true) << "UNKNOWN touches no file";
+  }
+}
+
+TEST(VmSessionEndTest, ALostMonitorLeavesWhatTheKernelTells) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Hours(5));
+  vm.Gone({ExitStatus{0, SIGSEGV}, false});
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+}
+
+TEST(VmSessionEndTest, AMonitorThatIsBackTellsAgain) {
+  for (const absl::Duration away : {absl::ZeroDuration(), absl::Seconds(1)}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Closed();
+    vm.Advance(away);
+    vm.Ready();
+    vm.End();
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+  }
+}
+
+TEST(VmSessionEndTest, AMonitorThatClosedInItsHandshakeTellsNothingOfALaterEnd) {
+  SessionDriver vm;
+  vm.Event("MEMORY_FAILURE");
+  vm.Closed();
+  vm.Advance(absl::Hours(5));
+  vm.Gone({ExitStatus{0, 0}, false});
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
+  SessionDriver vm;
+  vm.Ready("shutdown");
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
+  SessionDriver vm;
+  vm.Ready("guest-panicked");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+// QEMU before 4.0 and before 2.10.
+
+TEST(VmSessionLegacyTest, GuestDecidesWhereTheReasonIsMissing) {
+  SessionDriver user;
+  user.Ready();
+  user.Event("SHUTDOWN", R"({"guest": true})");
+  user.End();
+  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+
+  SessionDriver admin;
+  admin.Ready();
+  admin.Event("SHUTDOWN", R"({"guest": false})");
+  admin.End();
+  ExpectVerdict(admin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+}
+
+TEST(VmSessionLegacyTest, WhatCameBeforeDecidesWhereBothAreMissing) {
+  SessionDriver user;
+  user.Ready();
+  user.Event("SHUTDOWN");
+  user.End();
+  ExpectVerdict(user, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+
+  SessionDriver pressed;
+  pressed.Ready();
+  pressed.Event("POWERDOWN");
+  pressed.Event("SHUTDOWN");
+  pressed.End();
+  ExpectVerdict(pressed, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+
+  SessionDriver stopped;
+  stopped.Ready();
+  stopped.Event("STOP");
+  stopped.Event("SHUTDOWN");
+  stopped.End();
+  ExpectVerdict(stopped, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+}
+
+TEST(VmSessionLegacyTest, AReasonFromTheFutureIsReadByItsName) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("SHUTDOWN", R"({"reason": "host-new-thing"})");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
+}
+
+}  // namespace
+}  // namespace vmeventd

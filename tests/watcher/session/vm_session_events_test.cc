@@ -1,0 +1,348 @@
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// Events and their types.
+
+struct TypeCase {
+  const char* name;
+  const char* data;
+  EventType type;
+};
+
+class EventTypeTest : public ::testing::TestWithParam<TypeCase> {};
+
+TEST_P(EventTypeTest, IsPublishedWithItsData) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Line(absl::StrCat(R"({"event": ")", GetParam().name, R"(", "data": )", GetParam().data,
+                       R"(, "timestamp": {"seconds": 1795157127, "microseconds": 5}})"));
+  ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted, GetParam().type));
+  EXPECT_EQ(vm.Last().qmp_event, GetParam().name);
+  EXPECT_EQ(vm.Last().detail_json, GetParam().data);
+  EXPECT_EQ(vm.Last().qemu_time, absl::FromUnixMicros(1795157127000005));
+  EXPECT_THAT(vm.Last().message, Not(IsEmpty()));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, EventTypeTest,
+    ::testing::Values(
+        TypeCase{"POWERDOWN", "{}", EventType::kPowerdownRequested},
+        TypeCase{"RESET", R"({"guest":true})", EventType::kReset},
+        TypeCase{"STOP", "{}", EventType::kPaused},
+        TypeCase{"SUSPEND", "{}", EventType::kSuspended},
+        TypeCase{"WAKEUP", "{}", EventType::kWoken},
+        TypeCase{"SUSPEND_DISK", "{}", EventType::kHibernating},
+        TypeCase{"GUEST_PANICKED", R"({"action":"run"})", EventType::kGuestPanicked},
+        TypeCase{"GUEST_CRASHLOADED", R"({"action":"run"})", EventType::kGuestPanicked},
+        TypeCase{"WATCHDOG", R"({"action":"none"})", EventType::kWatchdogExpired},
+        TypeCase{"BLOCK_IO_ERROR", R"({"device":"d"})", EventType::kIoError},
+        TypeCase{"BLOCK_JOB_ERROR", R"({"device":"d"})", EventType::kIoError},
+        TypeCase{"BLOCK_IMAGE_CORRUPTED", R"({"device":"d"})", EventType::kIoError},
+        TypeCase{"MEMORY_FAILURE", R"({"recipient":"guest"})", EventType::kMemoryFailure},
+        TypeCase{"MIGRATION", R"({"status":"active"})", EventType::kMigration}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(VmSessionEventTest, EvidenceQuotesNoLongText) {
+  SessionDriver vm;
+  vm.Ready();
+  std::string reason = "guest-";
+  for (int i = 0; i < 100'000; ++i) reason += "\xC3\xA4";
+  vm.Shutdown(reason);
+  vm.End();
+  ASSERT_TRUE(vm.Last().shutdown.has_value());
+  const std::string& what = vm.Last().shutdown->evidence.at(0).what;
+  EXPECT_THAT(what, testing::StartsWith("SHUTDOWN reason=guest-"));
+  EXPECT_THAT(what, testing::EndsWith("\xC3\xA4..."));
+  EXPECT_LE(what.size(), 515u);
+}
+
+TEST(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTold) {
+  SessionDriver vm;
+  vm.Shutdown("guest-shutdown");
+  vm.Ready("running");
+  EXPECT_EQ(vm.session().Status().state, VmState::kGuestDown);
+  vm.Gone();
+  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
+}
+
+TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
+  SessionDriver vm;
+  vm.Shutdown("guest-shutdown");
+  vm.Event("RESET", R"({"guest": false})");
+  vm.Ready("running");
+  EXPECT_EQ(vm.session().Status().state, VmState::kRunning);
+}
+
+TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("RTC_CHANGE", R"({"offset": 78})");
+  vm.Event("NIC_RX_FILTER_CHANGED");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST(VmSessionEventTest, OneRebootIsOneReset) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 3; ++i) {
+    vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+    vm.Advance(absl::Milliseconds(25));
+  }
+  vm.Advance(absl::Seconds(20));
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kReset, EventType::kReset));
+}
+
+TEST(VmSessionEventTest, StopAndContAreTwoEventsAndTwoStates) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  vm.Event("RESUME");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
+}
+
+TEST(VmSessionEventTest, TheFirstResumeOfAStartingQemuIsNoNews) {
+  SessionDriver vm;
+  vm.Event("RESUME");
+  vm.Ready("running");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+}
+
+TEST(VmSessionEventTest, SuspendAndWakeupAreStates) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("SUSPEND");
+  EXPECT_EQ(vm.Status().state, VmState::kSuspended);
+  vm.Event("WAKEUP");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+}
+
+TEST(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
+  EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
+  vm.Advance(absl::Seconds(1));
+  ASSERT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
+  EXPECT_EQ(vm.Last().type, EventType::kGap);
+  EXPECT_THAT(vm.Last().message, HasSubstr("800 events"));
+  vm.Advance(absl::Hours(1));
+  EXPECT_EQ(vm.Last().type, EventType::kGap);
+  EXPECT_THAT(vm.events, SizeIs(2 + EventLimiter::kBurst));
+}
+
+TEST(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("MEMORY_FAILURE");
+  vm.Event("POWERDOWN");
+  EXPECT_EQ(vm.Last().type, EventType::kPowerdownRequested);
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap) << "told before the last event";
+}
+
+TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
+  const struct {
+    const char* name;
+    const char* data;
+    const char* then;  // sent after each; null: nothing
+  } kFloods[] = {
+      {"POWERDOWN", "", nullptr},
+      {"STOP", "", "RESUME"},
+      {"RESET", R"({"guest": true})", nullptr},
+      {"GUEST_PANICKED", R"({"action": "run"})", "RESET"},
+      {"GUEST_PANICKED", R"({"action": "pause"})", "RESUME"},
+      {"WATCHDOG", R"({"action": "pause"})", "RESUME"},
+      {"SUSPEND", "", "WAKEUP"},
+      {"SUSPEND_DISK", "", "RESET"},
+      {"SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})", "STOP"},
+      {"SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})", "RESUME"},
+  };
+  for (const auto& flood : kFloods) {
+    SessionDriver vm;
+    vm.Ready();
+    size_t most = 1 + EventLimiter::kBurst + 3;  // the first of a kind may be owed
+    for (int i = 0; i < 2000; ++i) {
+      vm.Event(flood.name, flood.data);
+      if (flood.then != nullptr) vm.Event(flood.then);
+      vm.AdvanceWithoutTick(absl::Milliseconds(1));
+    }
+    most += 2 * EventLimiter::kPerSecond;
+    EXPECT_LE(vm.events.size(), most) << flood.name << " " << flood.then;
+    const size_t updates_before = vm.statuses.size();
+    EXPECT_LE(updates_before, most + 50 + 2 * 10) << "what is kept without an event has a bound";
+    vm.Advance(absl::Seconds(10));
+    EXPECT_FALSE(vm.session().unsaved());
+    EXPECT_EQ(vm.statuses.back().state, vm.Status().state);
+    vm.End();
+  }
+}
+
+TEST(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) {
+    vm.Event("STOP");
+    vm.Event("RESUME");
+  }
+  vm.Event("STOP");
+  const std::vector<EventType> before = vm.Types();
+  EXPECT_EQ(vm.statuses.back().state, vm.Status().state) << "as the last event told";
+  vm.Advance(absl::Seconds(1));
+  EXPECT_EQ(vm.Last().type, EventType::kGap);
+  EXPECT_EQ(vm.statuses.back().state, VmState::kPaused);
+  vm.Restart();
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+}
+
+TEST(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("POWERDOWN");
+  for (int i = 0; i < 1000; ++i) {
+    vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
+  }
+  vm.Advance(absl::Milliseconds(100));
+  EXPECT_FALSE(vm.session().unsaved());
+  vm.Restart();
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+}
+
+TEST(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 20; ++i) {
+    vm.Event("POWERDOWN");
+    vm.Event("VSERPORT_CHANGE", R"({"id": "x", "open": true})");
+    vm.RunState("running");
+    EXPECT_FALSE(vm.session().unsaved());
+  }
+  vm.Shutdown("guest-shutdown");
+  EXPECT_FALSE(vm.session().unsaved());
+  vm.Restart();
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+}
+
+TEST(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) {
+    vm.Closed();
+    vm.Ready(i % 2 == 0 ? "paused" : "running");
+  }
+  EXPECT_LE(vm.events.size(), 1u + EventLimiter::kBurst + 5);
+}
+
+// The state and the problems. That they change with events only SessionDriver checks in every test.
+
+TEST(VmSessionStateTest, AGuestThatIsDownIsToldOnceItsQemuStays) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Advance(absl::Milliseconds(4999));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  vm.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  EXPECT_EQ(vm.Last().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  vm.Event("STOP");
+  vm.Advance(absl::Hours(1));
+  vm.Event("RESET");
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+}
+
+TEST(VmSessionStateTest, ARestartDoesNotForgetAGuestThatIsDown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Restart(absl::Seconds(6));
+  vm.Advance(absl::ZeroDuration());
+  EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
+}
+
+TEST(VmSessionStateTest, WhatTheHandshakeFindsAfterAnEarlyEventIsToldByAnEvent) {
+  SessionDriver vm;
+  vm.Event("POWERDOWN");
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
+  vm.Ready("running");
+  EXPECT_EQ(vm.Last().type, EventType::kStateChanged);
+  EXPECT_EQ(vm.Last().message, "the VM is running");
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+}
+
+TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.SharedUuid("its UUID is used by the running VM web2 as well");
+  EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
+  EXPECT_THAT(vm.Last().message, HasSubstr("web2"));
+  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  vm.Restart();
+  EXPECT_THAT(vm.Status().problems, SizeIs(1)) << "nothing has changed";
+  vm.SharedUuid("its UUID is used by the running VM web2 as well");
+  EXPECT_THAT(vm.events, SizeIs(2));
+  vm.SharedUuid("");
+  EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+}
+
+TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
+  SessionDriver vm;
+  vm.SharedUuid("its UUID is used by the running VM web2 as well");
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  vm.Closed();
+  vm.Advance(absl::Seconds(1));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
+  EXPECT_THAT(vm.Status().problems, SizeIs(2));
+  vm.End();
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+}
+
+TEST(VmSessionFloodTest, AGuestCannotFloodWithPanics) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) vm.Event("GUEST_PANICKED", R"({"action": "run"})");
+  EXPECT_THAT(vm.events, SizeIs(1 + EventLimiter::kBurst));
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
+  EXPECT_THAT(vm.Stopped().evidence, SizeIs(3)) << "a repetition is one line of evidence";
+}
+
+TEST(VmSessionFloodTest, EvidenceIsBounded) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) {
+    vm.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
+  }
+  vm.End();
+  EXPECT_LE(vm.Stopped().evidence.size(), 20u);
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPanic);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,268 @@
+// How a run ends, by what the kernel tells of its process.
+
+#include <csignal>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+ProcessEnd Code(int code) { return {ExitStatus{code, 0}, false}; }
+ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
+
+std::string EvidenceOf(const ShutdownDetail& detail) {
+  std::string text;
+  for (const EvidenceEntry& entry : detail.evidence) absl::StrAppend(&text, entry.what, "; ");
+  return text;
+}
+
+TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
+  const struct {
+    int signal;
+    ShutdownClass shutdown_class;
+    ShutdownCause cause;
+    const char* evidence;
+  } kCases[] = {
+      {SIGKILL, ShutdownClass::kCrash, ShutdownCause::kQemuKilled, "exit signal 9 (SIGKILL)"},
+      {SIGSEGV, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit signal 11 (SIGSEGV)"},
+      {SIGABRT, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit signal 6 (SIGABRT)"},
+      {SIGBUS, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed, "exit signal 7 (SIGBUS)"},
+      {SIGTERM, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 15 (SIGTERM)"},
+      {SIGINT, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 2 (SIGINT)"},
+      {SIGHUP, ShutdownClass::kAdmin, ShutdownCause::kHostSignal, "exit signal 1 (SIGHUP)"},
+  };
+  for (const auto& expected : kCases) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.End(Signal(expected.signal));
+    ExpectVerdict(vm, expected.shutdown_class, expected.cause);
+    EXPECT_EQ(vm.Stopped().exit_status->signal, expected.signal);
+    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr(expected.evidence));
+  }
+}
+
+TEST(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.End(Code(1));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+  EXPECT_EQ(vm.Stopped().exit_status->code, 1);
+  EXPECT_EQ(vm.Stopped().exit_status->signal, 0);
+}
+
+TEST(VmSessionExitTest, WithoutAWordItIsACrashWhateverTheKernelSays) {
+  for (const ProcessEnd& end : {Code(0), ProcessEnd()}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.End(end);
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+    EXPECT_EQ(vm.Stopped().exit_status.has_value(), end.status.has_value());
+    EXPECT_THAT(EvidenceOf(vm.Stopped()),
+                HasSubstr(end.status.has_value() ? "exit code 0" : "exit status not known"));
+  }
+}
+
+TEST(VmSessionExitTest, AnOomKillIsSaid) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.End({ExitStatus{0, SIGKILL}, true});
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("OOM kill"));
+}
+
+TEST(VmSessionExitTest, TheKernelsWordCountsWhereNobodyHereHadTheMonitor) {
+  const struct {
+    ProcessEnd end;
+    ShutdownClass shutdown_class;
+    ShutdownCause cause;
+  } kCases[] = {
+      {Signal(SIGSEGV), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
+      {Signal(SIGKILL), ShutdownClass::kCrash, ShutdownCause::kQemuKilled},
+      {Signal(SIGTERM), ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+      {Code(1), ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
+      {Code(0), ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+      {{}, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+  };
+  for (const auto& expected : kCases) {
+    SessionDriver vm;
+    vm.Held();
+    vm.Gone(expected.end);
+    ExpectVerdict(vm, expected.shutdown_class, expected.cause);
+  }
+}
+
+TEST(VmSessionExitTest, AShutdownThatWasSeenDecidesAndTheStatusIsShown) {
+  for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Code(1), Code(0)}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Shutdown("guest-shutdown");
+    vm.End(end);
+    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+    EXPECT_EQ(vm.Stopped().exit_status->signal, end.status->signal);
+    EXPECT_EQ(vm.Stopped().exit_status->code, end.status->code);
+    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr(DescribeExit(*end.status)));
+  }
+}
+
+TEST(VmSessionExitTest, AShutdownThatWasClearedDoesNot) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("RESET");
+  vm.End(Signal(SIGSEGV));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+}
+
+TEST(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
+  SessionDriver vm({}, false);
+  vm.Ready();
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+  EXPECT_FALSE(vm.Stopped().exit_status.has_value());
+}
+
+TEST(VmSessionExitTest, AnIncomingVmThatFailsBeforeItRanIsACrashWithItsCode) {
+  SessionDriver vm;
+  vm.Ready("inmigrate");
+  vm.Advance(absl::Seconds(3));
+  vm.End(Code(1));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+  EXPECT_EQ(vm.Stopped().exit_status->code, 1);
+}
+
+TEST(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
+  for (const ProcessEnd& end : {Signal(SIGKILL), Signal(SIGSEGV), Code(1), Code(0), ProcessEnd()}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Event("STOP");
+    vm.RunState("postmigrate");
+    vm.End(end);
+    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
+  }
+}
+
+TEST(VmSessionExitTest, ACancelledMigrationChangesNothing) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("MIGRATION", R"({"status": "setup"})");
+  vm.Event("MIGRATION", R"({"status": "active"})");
+  vm.Event("STOP");
+  vm.RunState("finish-migrate");
+  vm.Event("MIGRATION", R"({"status": "cancelled"})");
+  vm.RunState("paused");
+  vm.Event("RESUME");
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+}
+
+TEST(VmSessionExitTest, TheStatusOfARunThatEndedMeanwhileIsTaken) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Gone(Signal(SIGABRT));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+}
+
+TEST(VmSessionExitTest, TheOomCountIsKept) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.OomKills(7);
+  EXPECT_THAT(vm.saved, Not(HasSubstr("oom")));  // no file has the count
+  EXPECT_EQ(vm.session().run().oom_kills, 7u);
+}
+
+// QEMU that does not exit
+
+const char* const kHangs = "has not exited for";
+
+std::vector<std::string> HangProblems(const SessionDriver& vm) {
+  std::vector<std::string> told;
+  for (const VmStatus& status : vm.statuses) {
+    for (const std::string& problem : status.problems) {
+      if (problem.find(kHangs) == std::string::npos) continue;
+      if (told.empty() || told.back() != problem) told.push_back(problem);
+    }
+  }
+  return told;
+}
+
+TEST(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("host-qmp-quit");
+  vm.Closed();
+  for (int second = 0; second < 45; ++second) vm.Advance(absl::Seconds(1));
+  EXPECT_THAT(HangProblems(vm), ElementsAre("QEMU has not exited for 10 s after its shutdown",
+                                            "QEMU has not exited for 20 s after its shutdown",
+                                            "QEMU has not exited for 40 s after its shutdown"));
+  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kStopped)));
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.Gone(Code(0));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+  EXPECT_THAT(vm.statuses.back().problems, IsEmpty());
+}
+
+TEST(VmSessionHangTest, OneThatKeepsItsMonitorOpenHangsAsWell) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Advance(absl::Seconds(9));
+  EXPECT_THAT(HangProblems(vm), IsEmpty());
+  vm.Advance(absl::Seconds(1));
+  EXPECT_EQ(HangProblems(vm).size(), 1u);
+}
+
+TEST(VmSessionHangTest, OneThatStaysByNoShutdownHasNoProblem) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Advance(absl::Hours(1));
+  EXPECT_THAT(HangProblems(vm), IsEmpty());
+  vm.Shutdown("host-qmp-quit");
+  vm.Closed();
+  vm.Advance(absl::Seconds(10));
+  EXPECT_EQ(HangProblems(vm).size(), 1u) << "the second SHUTDOWN ends it";
+}
+
+TEST(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
+  for (const bool answers : {false, true}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Shutdown("guest-shutdown");
+    if (answers) {
+      vm.Closed();
+      vm.Advance(absl::Seconds(11));
+      EXPECT_FALSE(vm.Status().problems.empty());
+      vm.Ready("shutdown");
+    } else {
+      vm.Event("RESET");
+    }
+    EXPECT_THAT(vm.Status().problems, IsEmpty());
+    vm.Advance(absl::Hours(1));
+    EXPECT_THAT(vm.Status().problems, IsEmpty());
+  }
+}
+
+TEST(VmSessionHangTest, ARestartDoesNotForgetSinceWhen) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("host-signal");
+  vm.Closed();
+  vm.Restart(absl::Seconds(15));
+  vm.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(HangProblems(vm), ElementsAre("QEMU has not exited for 15 s after its shutdown"));
+}
+
+}  // namespace
+}  // namespace vmeventd

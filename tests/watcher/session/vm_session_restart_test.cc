@@ -1,0 +1,441 @@
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::Optional;
+using ::testing::SizeIs;
+
+// The daemon's restart.
+
+TEST(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Restart();
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
+      << "nothing happened meanwhile";
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(30));
+  EXPECT_THAT(vm.Last().message, HasSubstr("vmeventd was started again"));
+}
+
+TEST(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
+  SessionDriver known;
+  known.Ready();
+  known.Shutdown("guest-shutdown");
+  known.Restart();
+  known.Gone();
+  ExpectVerdict(known, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(known.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+
+  SessionDriver unknown;
+  unknown.Ready();
+  unknown.Event("POWERDOWN");
+  unknown.Restart();
+  unknown.Gone();
+  ExpectVerdict(unknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(unknown.file, std::nullopt);
+}
+
+TEST(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Ready("paused");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
+  vm.Restart();
+  vm.Ready("running");
+  EXPECT_EQ(vm.Last().type, EventType::kResumed);
+}
+
+TEST(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Ready("shutdown");
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kGap, EventType::kGuestShutdown));
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Seconds(1));
+  vm.Restart();
+  vm.Ready();
+  EXPECT_EQ(vm.Last().type, EventType::kMonitorRestored);
+}
+
+TEST(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("WATCHDOG", R"({"action": "pause"})");
+  vm.Event("STOP");
+  vm.Event("SUSPEND_DISK");
+  const std::string before = vm.session().Save();
+  vm.Restart();
+  EXPECT_EQ(vm.session().Save(), before);
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+  EXPECT_EQ(vm.Status().ref.uuid, "uuid-1");
+}
+
+TEST(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
+  SessionDriver vm;
+  vm.Ready();
+  EXPECT_THAT(vm.session().Save(), Not(IsEmpty()));
+  vm.End();
+  EXPECT_EQ(vm.session().Save(), "");
+}
+
+TEST(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Restart();
+  vm.Ready("shutdown");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
+  SessionDriver vm;
+  vm.Ready("");
+  vm.Restart();
+  vm.Ready("running");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStateChanged))
+      << "and no GAP";
+}
+
+TEST(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Advance(absl::Seconds(9));
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  vm.Advance(absl::Seconds(1));
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("not reached again")));
+  vm.Ready("paused");
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
+                          EventType::kGap, EventType::kPaused));
+}
+
+TEST(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.Advance(absl::Seconds(10));
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+// The shutdown file that vmeventd wrote before it was killed, and of which it had kept nothing.
+
+TEST(VmSessionFoundFileTest, SaysThatTheUserEndedIt) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall - absl::Seconds(7));
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+  EXPECT_EQ(vm.Stopped().rule, "shutdown-file-found");
+  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm.Last().message, HasSubstr("shutdown file found, written by vmeventd at 20"));
+}
+
+TEST(VmSessionFoundFileTest, StandsBehindWhatWasKept) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Shutdown("guest-shutdown");
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
+}
+
+TEST(VmSessionFoundFileTest, IsTakenBackFromAVmThatLives) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Ready("running");
+  EXPECT_EQ(vm.file, false);
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
+}
+
+TEST(VmSessionFoundFileTest, StaysWithAGuestThatIsStillDown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Ready("shutdown");
+  EXPECT_EQ(vm.file, true);
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+}
+
+TEST(VmSessionFoundFileTest, IsTakenBackWhenADownGuestIsReset) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Ready("shutdown");
+  vm.Event("RESET");
+  EXPECT_EQ(vm.file, false);
+}
+
+TEST(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("host-qmp-quit");
+  vm.Restart();
+  vm.file = true;
+  vm.file_is_of_another = true;
+  vm.Gone();
+  EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kAdmin);
+  EXPECT_EQ(vm.file, true);
+}
+
+// The host's restart.
+
+TEST(VmSessionRestartTest, ARebootOfTheHostIsAnEndThatNobodySaw) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Restart();
+  vm.Rebooted();
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm.Stopped().rule, "host-rebooted");
+  EXPECT_EQ(vm.file, std::nullopt);
+  EXPECT_EQ(vm.Last().qmp_event, "");
+  EXPECT_THAT(vm.Last().message, HasSubstr("SHUTDOWN reason=guest-shutdown"));
+  EXPECT_THAT(vm.Last().message, HasSubstr("the host was rebooted"));
+}
+
+TEST(VmSessionRestartTest, AProcessThatCannotBeFollowedAnyMoreEndsWithItsMonitor) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  vm.TrackingLost();
+  EXPECT_EQ(vm.Status().ref.pid, 0);
+  vm.Ready();
+  vm.Closed();
+  vm.Gone();
+  EXPECT_THAT(vm.Last().message, HasSubstr("not tracked"));
+}
+
+// What is told to be kept. That it is never behind SessionDriver checks in every test.
+
+std::vector<std::optional<std::string>> SavedRuns(const Effects& effects) {
+  std::vector<std::optional<std::string>> saved;
+  for (const Effect& effect : effects) {
+    if (const Publish* publish = std::get_if<Publish>(&effect)) {
+      saved.push_back(publish->update.saved_run);
+    }
+  }
+  return saved;
+}
+
+TEST(VmSessionKeepTest, NothingIsToldWhereNothingHasChanged) {
+  SessionDriver vm;
+  vm.Ready();
+  const QmpEvent event{"MEMORY_FAILURE", nullptr, std::nullopt};
+  EXPECT_THAT(SavedRuns(vm.session().OnQmpEvent(event, vm.now())), ElementsAre(std::nullopt));
+  EXPECT_THAT(SavedRuns(vm.session().OnMonitorClosed("EOF", vm.now())), IsEmpty());
+}
+
+TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
+  SessionDriver vm;
+  vm.Ready();
+  const QmpEvent event{"GUEST_PANICKED", nullptr, std::nullopt};
+  for (int i = 0; i <= EventLimiter::kBurst; ++i) vm.session().OnQmpEvent(event, vm.now());
+  const Instant later{vm.now().wall + absl::Milliseconds(1), vm.now().monotonic};
+  const Effects effects = vm.session().OnQmpEvent(event, later);
+  EXPECT_THAT(SavedRuns(effects), ElementsAre(vm.session().Save()));
+  EXPECT_FALSE(std::get<Publish>(effects[0]).update.event.has_value());
+}
+
+TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Restart();
+  const Effects effects =
+      vm.session().OnMonitorReady({"7.2.22", "paused", "uuid-1", "web1"}, vm.now());
+  EXPECT_THAT(SavedRuns(effects), ElementsAre(std::nullopt, vm.session().Save()));
+}
+
+TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const SessionOptions options{.shutdown_files = false};
+  VmSession session({.name = "web1", .run_id = "r"}, &options, now);
+  EXPECT_EQ(session.Save(), "");
+  const auto saved = SavedRuns(session.OnProcessGone(now));
+  ASSERT_THAT(saved, SizeIs(2));
+  EXPECT_THAT(saved[0], Optional(HasSubstr("run_id")));
+  EXPECT_EQ(saved[1], "");
+}
+
+TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const SessionOptions options;
+  RunInfo run;
+  run.name = "a\n\"\\\u00e9\\xff";
+  run.raw_name = "a\n\"\\\u00e9\xff";
+  run.run_id = "r";
+  run.source = "qmp:/d\"\n\u00e9\\xff";
+  run.monitor_path = "/d/" + run.name;
+  run.raw_path = "/d/" + run.raw_name;
+  run.pid = 1;
+  run.socket = {1, ~uint64_t{0}, -5};
+  VmSession session(run, &options, now);
+  session.OnMonitorReady({"7.2\x7f\x01", "running", "", ""}, now);
+  const std::string saved = session.Save();
+  EXPECT_THAT(saved, Not(HasSubstr("\n")));
+  const auto restored = VmSession::Restore(saved, &options, now);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ((*restored)->Save(), saved);
+  EXPECT_EQ((*restored)->run().name, run.name);
+  EXPECT_EQ((*restored)->run().raw_name, run.raw_name);
+  EXPECT_EQ((*restored)->run().source, run.source);
+  EXPECT_EQ((*restored)->run().raw_path, run.raw_path);
+  EXPECT_EQ((*restored)->run().socket, run.socket);
+  EXPECT_EQ((*restored)->Status().qemu_version, "7.2\x7f\x01");
+}
+
+// As the first version wrote it: a VM that its watchdog paused, and one whose watchdog has pressed
+// the power button.
+TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
+  const SessionOptions options;
+  const Instant now{absl::FromUnixSeconds(1795157100), absl::Seconds(1100)};
+  for (const bool paused : {true, false}) {
+    const std::string saved = absl::StrCat(
+        R"({"format":1,"run":{"name":"web1","run_id":"r","monitor_path":"/run/ctrl/web1.kvmd",)",
+        R"("process_tracked":true,"pid":4711,"start_ticks":3,"pid_namespace":4,"boot_id":"b",)",
+        R"("process_start":1795157000000000000,"socket":[1,2,3]},)",
+        R"("attached_at":[1795157000000000000,1000000000000],"state":)", paused ? 2 : 1,
+        R"(,"state_time":1795157000000000000,"uuid":"u","qemu_version":"7.2.22",)",
+        paused ? R"("paused":true,)" : "", R"("powerdown_at":[1795157000000000000,1000000000000],)",
+        R"("evidence":{"watchdog":true},)",
+        R"("intent":{"intent_id":"i","actor":"ops","reason":"","expire_time":1795158000000000000,)",
+        R"("declared":1795157000000000000,"deadline":2000000000000},)",
+        R"("timeline":[[1795157000000000000,"POWERDOWN"]]})");
+    auto session = VmSession::Restore(saved, &options, now);
+    ASSERT_TRUE(session.ok()) << session.status();
+    EXPECT_EQ((*session)->open_intent()->request_id, "");
+    EXPECT_EQ((*session)->Status().state, paused ? VmState::kPaused : VmState::kRunning);
+    (*session)->OnMonitorReady({"7.2.22", "running", "u", ""}, now);
+    const bool stands = absl::IsFailedPrecondition((*session)->CheckIntent());
+    EXPECT_EQ(stands, !paused) << "a VM that runs again has no watchdog that paused it";
+  }
+}
+
+TEST(VmSessionSaveTest, TheSourceComesBack) {
+  const SessionOptions options;
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const RunInfo run{.name = "web1",
+                    .run_id = "r",
+                    .source = "libvirt:qemu:///system",
+                    .monitor_path = "/run/ctrl/web1.kvmd",
+                    .pid = 1,
+                    .raw_path = "/run/ctrl/web1.kvmd",
+                    .raw_name = "web1"};
+  VmSession session(run, &options, now);
+  session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
+  const auto restored = VmSession::Restore(session.Save(), &options, now);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ((*restored)->Status().ref.source, "libvirt:qemu:///system");
+  EXPECT_EQ((*restored)->Save(), session.Save());
+}
+
+TEST(VmSessionSaveTest, ARunThatWasSavedWithoutASourceWasFoundByItsSocket) {
+  SessionDriver vm;
+  vm.Ready();
+  std::string text = vm.saved;
+  const std::string source = R"("source":"qmp:/run/ctrl",)";
+  ASSERT_NE(text.find(source), std::string::npos) << text;
+  text.erase(text.find(source), source.size());
+  const SessionOptions options;
+  const auto restored = VmSession::Restore(text, &options, vm.now());
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ((*restored)->Status().ref.source, "qmp:/run/ctrl");
+  EXPECT_EQ((*restored)->Save(), vm.saved);
+}
+
+TEST(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
+  const SessionOptions options;
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  for (const char* text :
+       {"", "garbage", "{}", "[]", "7", R"({"format": 2})", R"({"format": 1, "run": 7})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(VmSession::Restore(text, &options, now).status())) << text;
+  }
+}
+
+TEST(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  const SessionOptions options;
+  ASSERT_TRUE(VmSession::Restore(vm.saved, &options, vm.now()).ok());
+  const std::pair<const char*, const char*> changes[] = {
+      {R"("state":4)", R"("state":6)"},
+      {R"("state":4)", R"("state":"down")"},
+      {R"("reason":6)", R"("reason":10)"},
+      {R"("reason":6)", R"("reason":-1)"},
+      {R"("pid":4711)", R"("pid":0)"},
+      {R"("run_id":"boot-1-2-3")", R"("run_id":"")"},
+      {R"("monitor_path":"/run)", R"("monitor_path":"run)"},
+      {R"("name":"web1")", R"("name":"../web1")"},
+      {R"("name":"web1")", R"("raw_name":"%%%","name":"web1")"},
+      {R"("socket":[0,0,0])", R"("socket":[0])"},
+      {R"("timeline":[)", R"("timeline":[[],)"},
+      {R"("socket":[0,0,0])", R"("socket":[0,0,1e300])"},
+  };
+  for (const auto& [from, to] : changes) {
+    std::string text = vm.saved;
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from << " in " << text;
+    text.replace(at, std::string(from).size(), to);
+    const absl::Status status = VmSession::Restore(text, &options, vm.now()).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << to;
+  }
+  for (size_t size = 0; size < vm.saved.size(); ++size) {
+    EXPECT_FALSE(VmSession::Restore(vm.saved.substr(0, size), &options, vm.now()).ok());
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,263 @@
+#include "watcher/session/vm_session.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// The order of things at the end.
+
+TEST(VmSessionOrderTest, AShutdownInAnyHandshakeHasItsFileAtEof) {
+  for (const char* how : {"attach", "restart", "reconnect"}) {
+    SessionDriver vm;
+    if (how != std::string("attach")) vm.Ready();
+    if (how == std::string("restart")) vm.Restart();
+    if (how == std::string("reconnect")) {
+      vm.Closed();
+      vm.Advance(absl::Seconds(1));
+    }
+    vm.Shutdown("guest-shutdown");
+    EXPECT_EQ(vm.file, std::nullopt) << how;
+    vm.Closed();
+    EXPECT_EQ(vm.file, true) << how;
+    vm.Advance(absl::Milliseconds(100));
+    vm.Gone();
+    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+    EXPECT_THAT(vm.log, ElementsAre("file+", "STOPPED")) << how;
+  }
+}
+
+TEST(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
+  SessionDriver vm;
+  vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kProblemsChanged));
+  EXPECT_THAT(vm.statuses.back().problems, Contains(HasSubstr("Permission denied")));
+}
+
+TEST(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("host-qmp-quit");
+  vm.Closed();
+  EXPECT_EQ(vm.file, false);
+  vm.Advance(absl::Seconds(5));  // it lives
+  vm.Event("RESET");
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  EXPECT_EQ(vm.file, true);
+  vm.Gone();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  EXPECT_EQ(vm.file, std::nullopt) << "QEMU may stay (-no-shutdown)";
+  vm.Closed();
+  EXPECT_EQ(vm.file, true);
+  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kStopped)));
+  vm.Advance(absl::Seconds(3));
+  EXPECT_THAT(vm.Types(), Not(Contains(EventType::kMonitorLost)));
+  vm.Gone();
+  EXPECT_THAT(vm.log, ElementsAre("file+", "STOPPED"));
+}
+
+TEST(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  EXPECT_EQ(vm.file, std::nullopt);
+  vm.Gone();
+  EXPECT_THAT(vm.log, ElementsAre("file-", "STOPPED"));
+}
+
+TEST(VmSessionOrderTest, AFileThatCannotBeWrittenDelaysNothingAndIsTold) {
+  SessionDriver vm;
+  vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
+  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm.statuses.back().problems, ElementsAre(HasSubstr("Permission denied")));
+}
+
+TEST(VmSessionOrderTest, ShutdownFilesCanBeOff) {
+  SessionDriver vm(SessionOptions{.shutdown_files = false});
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_FALSE(vm.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm.log, ElementsAre("STOPPED"));
+}
+
+TEST(VmSessionOrderTest, TheFirstShutdownWins) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Advance(absl::Hours(1));
+  vm.Shutdown("host-signal");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
+}
+
+TEST(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Seconds(5));
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");
+  vm.Advance(absl::Hours(5));
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Seconds(5));
+}
+
+// The monitor.
+
+TEST(VmSessionMonitorTest, StartedComesFirstAndKnowsTheVm) {
+  SessionDriver vm;
+  vm.Ready("paused");
+  ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  EXPECT_EQ(vm.statuses[0].ref.uuid, "uuid-1");
+  EXPECT_EQ(vm.statuses[0].ref.pid, 4711);
+  EXPECT_EQ(vm.statuses[0].state, VmState::kPaused);
+  EXPECT_EQ(vm.statuses[0].qemu_version, "7.2.22");
+}
+
+TEST(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
+  SessionDriver vm;
+  vm.Event("POWERDOWN");
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested,
+                                      EventType::kStateChanged));
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  EXPECT_EQ(vm.statuses.back().ref.uuid, "uuid-1");
+}
+
+TEST(VmSessionMonitorTest, AShutdownBeforeTheRepliesCounts) {
+  SessionDriver vm;
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+}
+
+TEST(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Milliseconds(999));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  vm.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
+  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
+  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  vm.Ready();
+  EXPECT_EQ(vm.Last().type, EventType::kMonitorRestored);
+  EXPECT_EQ(vm.Status().state, VmState::kRunning);
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+}
+
+TEST(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed("a line that is not JSON");
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
+                                      EventType::kMonitorRestored));
+  EXPECT_THAT(vm.events[1].message, HasSubstr("not JSON"));
+}
+
+TEST(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Advance(absl::Seconds(1));
+  vm.Ready("paused");
+  EXPECT_THAT(vm.Types(),
+              ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
+                          EventType::kGap, EventType::kPaused));
+  EXPECT_EQ(vm.Status().state, VmState::kPaused);
+}
+
+TEST(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  EXPECT_EQ(vm.file, true);
+  vm.Advance(absl::Seconds(5));
+  EXPECT_EQ(vm.Last().type, EventType::kMonitorLost);
+  vm.Ready("running");
+  EXPECT_EQ(vm.file, false);
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  EXPECT_EQ(vm.file, true);
+  EXPECT_TRUE(vm.Stopped().shutdown_file_written);
+}
+
+TEST(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
+  SessionDriver vm;
+  vm.Held();
+  vm.Held();
+  vm.Ready();
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorRestored));
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kProcessExited);
+}
+
+TEST(VmSessionMonitorTest, TheEofOfAnUntrackedProcessIsTheEndAndSaysSo) {
+  SessionDriver vm(SessionOptions(), /*process_tracked=*/false);
+  vm.Ready();
+  vm.Shutdown("host-signal");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostSignal);
+  EXPECT_THAT(vm.Stopped().evidence.back().what, HasSubstr("not tracked"));
+}
+
+TEST(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
+  vm.Event("STOP");
+  vm.RunState("io-error");
+  EXPECT_THAT(vm.Status().problems, ElementsAre(HasSubstr("I/O error")));
+  vm.Event("RESUME");
+  EXPECT_THAT(vm.Status().problems, IsEmpty());
+}
+
+TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const SessionOptions options;
+  RunInfo run;
+  run.name = "web1";
+  run.run_id = "r";
+  run.process_start = now.wall - absl::Hours(1);
+  VmSession session(run, &options, now);
+  session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
+  session.OnProcessGone(now);
+  const Effects effects = session.OnShutdownFileDone(absl::OkStatus(), now);
+  const VmEvent& stopped = *std::get<Publish>(effects[0]).update.event;
+  EXPECT_THAT(stopped.shutdown->evidence.front().what, HasSubstr("attached 1h"));
+}
+
+}  // namespace
+}  // namespace vmeventd

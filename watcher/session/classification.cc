@@ -1,0 +1,125 @@
+#include "watcher/session/classification.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "watcher/session/classification_rules.h"
+
+namespace vmeventd {
+namespace {
+
+struct ReasonName {
+  absl::string_view name;
+  ShutdownReason reason;
+};
+
+// qapi/run-state.json. `none`, `subsystem-reset` and `snapshot-load` do not end a VM; should one
+// come with a SHUTDOWN all the same, its `guest` decides.
+constexpr ReasonName kReasonNames[] = {
+    {"host-error", ShutdownReason::kHostError},
+    {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
+    {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
+    {"host-signal", ShutdownReason::kHostSignal},
+    {"host-ui", ShutdownReason::kHostUi},
+    {"guest-shutdown", ShutdownReason::kGuestShutdown},
+    {"guest-reset", ShutdownReason::kGuestReset},
+    {"guest-panic", ShutdownReason::kGuestPanic},
+};
+
+}  // namespace
+
+ShutdownReason ParseShutdownReason(absl::string_view reason) {
+  if (reason.empty()) return ShutdownReason::kMissing;
+  for (const ReasonName& entry : kReasonNames) {
+    if (entry.name == reason) return entry.reason;
+  }
+  return ShutdownReason::kOther;
+}
+
+Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
+  const bool in_window = evidence.shutdown.has_value() &&
+                         evidence.shutdown->powerdown_age.has_value() &&
+                         *evidence.shutdown->powerdown_age <= powerdown_window;
+  const RuleInput input{evidence, in_window};
+  const Rule* rule = kClassificationRules;
+  while (!rule->holds(input)) ++rule;  // the last one always holds
+  return {evidence.intended ? rule->intended_class : rule->shutdown_class, rule->cause, rule->id};
+}
+
+bool IsDecided(const Evidence& evidence) {
+  return evidence.shutdown.has_value() || evidence.guest_panicked || evidence.watchdog_expired ||
+         evidence.migrated || evidence.down_before_attach || evidence.shutdown_file_found;
+}
+
+absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {
+  switch (shutdown_class) {
+    case ShutdownClass::kUser:
+      return "USER";
+    case ShutdownClass::kAdmin:
+      return "ADMIN";
+    case ShutdownClass::kCrash:
+      return "CRASH";
+    case ShutdownClass::kUnknown:
+      return "UNKNOWN";
+  }
+  return "";
+}
+
+namespace {
+
+struct CauseText {
+  ShutdownCause cause;
+  absl::string_view name;
+  absl::string_view sentence;
+};
+
+constexpr CauseText kCauseTexts[] = {
+    {ShutdownCause::kGuestPoweroff, "GUEST_POWEROFF", "the guest powered itself off"},
+    {ShutdownCause::kGuestRebootExit, "GUEST_REBOOT_EXIT",
+     "the guest rebooted, and QEMU runs with -no-reboot"},
+    {ShutdownCause::kGuestHibernate, "GUEST_HIBERNATE", "the guest hibernated (suspend to disk)"},
+    {ShutdownCause::kHostPowerdown, "HOST_POWERDOWN",
+     "the host pressed the power button and the guest obeyed"},
+    {ShutdownCause::kHostQuit, "HOST_QUIT", "the host sent QEMU a quit command"},
+    {ShutdownCause::kHostSignal, "HOST_SIGNAL", "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"},
+    {ShutdownCause::kHostUi, "HOST_UI", "QEMU's window was closed on the host"},
+    {ShutdownCause::kHostResetExit, "HOST_RESET_EXIT",
+     "the host reset the VM, and QEMU runs with -no-reboot"},
+    {ShutdownCause::kMigratedAway, "MIGRATED_AWAY",
+     "the VM was migrated away and lives on elsewhere"},
+    {ShutdownCause::kGuestPanic, "GUEST_PANIC", "the guest's kernel panicked"},
+    {ShutdownCause::kWatchdog, "WATCHDOG", "the guest stopped feeding its watchdog"},
+    {ShutdownCause::kHostError, "HOST_ERROR", "QEMU met an error on the host"},
+    {ShutdownCause::kQemuKilled, "QEMU_KILLED", "QEMU was killed (SIGKILL), by whom is not known"},
+    {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or gave up with an error"},
+    {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY",
+     "the kernel killed QEMU because its memory ran out"},
+    {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU went without a word"},
+    {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
+    {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
+    {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
+    {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
+    {ShutdownCause::kHostSave, "HOST_SAVE",
+     "the host saved the VM's memory to a file and ended QEMU"},
+};
+
+const CauseText& TextOf(ShutdownCause cause) {
+  const CauseText* text = kCauseTexts;
+  while (text->cause != cause) ++text;
+  return *text;
+}
+
+}  // namespace
+
+absl::string_view ShutdownCauseName(ShutdownCause cause) { return TextOf(cause).name; }
+
+absl::string_view CauseSentence(ShutdownCause cause) { return TextOf(cause).sentence; }
+
+std::string DescribeExit(const ExitStatus& status) {
+  if (status.signal == 0) return absl::StrCat("exit code ", status.code);
+  const char* const name = sigabbrev_np(status.signal);
+  const std::string text = absl::StrCat("exit signal ", status.signal);
+  return name == nullptr ? text : absl::StrCat(text, " (SIG", name, ")");
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,102 @@
+#ifndef VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_
+#define VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it says who
+// asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know. The numbers stand
+// in journals.
+enum class ShutdownReason {
+  kMissing = 0,
+  kHostError = 1,
+  kHostQmpQuit = 2,
+  kHostQmpSystemReset = 3,
+  kHostSignal = 4,
+  kHostUi = 5,
+  kGuestShutdown = 6,
+  kGuestReset = 7,
+  kGuestPanic = 8,
+  kOther = 9,
+};
+
+ShutdownReason ParseShutdownReason(absl::string_view reason);
+
+// The first SHUTDOWN that nothing has cleared.
+struct ShutdownFact {
+  ShutdownReason reason = ShutdownReason::kMissing;
+  std::optional<bool> guest;                    // unset: QEMU before 2.10
+  std::optional<absl::Duration> powerdown_age;  // of the last uncleared POWERDOWN; unset if none
+  bool while_paused = false;                    // a STOP stood uncleared when it came
+  // What a guest agent that was connected then leaves open: a host that asks through the agent
+  // leaves no trace on the monitor.
+  std::optional<ShutdownCaveat> caveat;
+};
+
+// How libvirt says that a domain stopped.
+enum class ManagerEnd {
+  kShutdown = 1,   // in order, whether or not it was requested
+  kDestroyed = 2,  // by libvirt, which kills QEMU if it must
+  kSaved = 3,      // its memory is in a file, from which it can go on
+  kMigrated = 4,
+  kFailed = 5,   // QEMU went without a word
+  kCrashed = 6,  // because the guest's kernel had panicked
+};
+
+// Everything that a verdict rests on: what stands, uncleared, when the run ends.
+struct Evidence {
+  std::optional<ShutdownFact> shutdown;
+  bool guest_panicked = false;
+  bool watchdog_expired = false;    // with an action that ends or stops the guest
+  bool watchdog_paused = false;     // and the action was `pause`: RESUME clears it
+  bool hibernating = false;         // SUSPEND_DISK
+  bool migrated = false;            // run state postmigrate, or MIGRATION completed
+  bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
+  bool monitored = false;           // the monitor is ours, or was until the process went
+  // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
+  bool shutdown_file_found = false;
+  bool host_rebooted = false;             // since the run was seen last
+  std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
+  // How the process ended, as far as the kernel reported it.
+  std::optional<ExitStatus> exit_status;
+  bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
+  // Somebody had declared the intent to end the run: when what decides it was seen, or, where
+  // nothing but the end of the process decides, then.
+  bool intended = false;
+};
+
+struct Verdict {
+  ShutdownClass shutdown_class;
+  ShutdownCause cause;     // of the rule, with an intent as without
+  absl::string_view rule;  // lives for ever
+};
+
+// The one table of classification_rules.h: the first row that matches. `powerdown_window` is how
+// old a POWERDOWN may be to count as the cause of a guest's poweroff.
+Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
+
+// Whether the class is known before the process is gone: later evidence cannot change it, unless
+// the VM comes to life again.
+bool IsDecided(const Evidence& evidence);
+
+// docs/classification.md.
+std::string ClassificationDocument();
+
+absl::string_view ShutdownClassName(ShutdownClass shutdown_class);  // "USER"
+absl::string_view ShutdownCauseName(ShutdownCause cause);           // "GUEST_POWEROFF"
+
+// One sentence for people: "the guest powered itself off".
+absl::string_view CauseSentence(ShutdownCause cause);
+
+// "exit code 1", "exit signal 9 (SIGKILL)".
+std::string DescribeExit(const ExitStatus& status);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_CLASSIFICATION_H_

@@ -1,0 +1,74 @@
+#include "absl/strings/str_cat.h"
+#include "watcher/session/classification.h"
+#include "watcher/session/classification_rules.h"
+#include "watcher/session/evidence_log.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::string_view kDocumentHead = R"(# Why a VM stopped: the rules
+
+This page is generated from the tables in `watcher/session/classification_rules.h` and
+`watcher/session/evidence_log.cc`; `./dev docs` writes it, and a test compares them. The first rule that
+matches decides. Every `STOPPED` event names its rule in `shutdown.rule` and lists what the rule saw
+in `shutdown.evidence`, so that a reader can check the verdict.
+
+*The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
+be to count as the cause of a guest's poweroff. Evidence counts until something clears it: the table
+at the end says what. Of several SHUTDOWNs the first that is not cleared counts. What was seen before a
+restart of vmeventd counts after it. While the monitor is lost nobody listens: that no SHUTDOWN came
+says nothing then.
+
+*An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is
+about to end. The class is then the one of the column *intended*, whatever was used to end the VM;
+the cause stays the one that the evidence shows. What nobody would intend stays a CRASH: a guest
+that panics or hangs, a QEMU that crashes or gives up, memory that runs out. An intent counts if it
+was open when what decides was seen: the SHUTDOWN, the panic, or else the end of the process. An end
+that vmeventd did not see counts as intended if the intent had not expired when the process was found
+gone. An intent cannot be declared after that (FAILED_PRECONDITION), and neither the expiry nor the
+withdrawal of one that counted changes anything.
+
+*A guest agent* is a way past the monitor: a host that asks the guest for a shutdown through
+qemu-guest-agent, as libvirt and Proxmox VE do where an agent is configured, causes no POWERDOWN, and
+QEMU reports the guest's own shutdown. vmeventd cannot distinguish the two, and says so: where an agent
+was connected at a SHUTDOWN that counts as the USER's, or left at most the window before it, the
+verdict has the caveat `GUEST_AGENT_CONNECTED` in `shutdown.caveats`, and the evidence says since when.
+Whether one is connected is asked at each attach (the virtio-serial port `org.qemu.guest_agent.0`, and
+whether the guest has it open) and follows VSERPORT_CHANGE afterwards. QEMU sends that event only for
+a port whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`. An agent on another
+kind of device (isa-serial) is not recognised. A host that declares an intent before it asks the agent
+leaves no doubt: the stop is then an ADMIN's, without a caveat.
+
+The exit status is the kernel's word, and so counts even where another client held the monitor to the
+end. A QEMU that runs handles SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the
+process they were sent while it started up.
+
+| rule | when | class | intended | cause |
+|---|---|---|---|---|
+)";
+
+constexpr absl::string_view kClearingsHead = R"(
+## What clears evidence
+
+RESET is a guest's new life, of which nothing was seen yet. RESUME stands for a VM that runs again,
+and so does an answer of `query-status` that says so after the monitor was away. A guest that panicked
+is not healed by a RESUME, and neither is one whose watchdog pressed the power button (action
+shutdown).
+
+)";
+
+}  // namespace
+
+std::string ClassificationDocument() {
+  std::string document(kDocumentHead);
+  for (const Rule& rule : kClassificationRules) {
+    absl::StrAppend(&document, "| `", rule.id, "` | ", rule.condition, " | ",
+                    ShutdownClassName(rule.shutdown_class), " | ",
+                    ShutdownClassName(rule.intended_class), " | ", ShutdownCauseName(rule.cause),
+                    ": ", CauseSentence(rule.cause), " |\n");
+  }
+  absl::StrAppend(&document, kClearingsHead, ClearingsTable());
+  return document;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,185 @@
+#ifndef VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_
+#define VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_
+
+#include <csignal>
+
+#include "watcher/session/classification.h"
+
+// The one place that says why a VM stopped. The first row whose condition holds decides; the last
+// row always holds. docs/classification.md is generated from this table. Facts: QEMU's
+// qapi/run-state.json and docs/qemu.md.
+
+namespace vmeventd {
+
+// What the conditions are over: the evidence, and whether a POWERDOWN was young enough.
+struct RuleInput {
+  const Evidence& evidence;
+  bool powerdown_in_window;
+
+  bool down() const { return evidence.shutdown.has_value(); }
+  bool reason_is(ShutdownReason reason) const {
+    return down() && evidence.shutdown->reason == reason;
+  }
+  // QEMU did not say the reason, or one that is not known here.
+  bool unexplained() const {
+    return reason_is(ShutdownReason::kMissing) || reason_is(ShutdownReason::kOther);
+  }
+  bool unexplained_from_guest() const { return unexplained() && evidence.shutdown->guest == true; }
+  bool unexplained_from_host() const { return unexplained() && evidence.shutdown->guest == false; }
+
+  bool manager_says(ManagerEnd end) const { return evidence.manager_end == end; }
+
+  // The signal that ended the process; 0: none, or not known.
+  int exit_signal() const {
+    return evidence.exit_status.has_value() ? evidence.exit_status->signal : 0;
+  }
+  bool killed() const { return exit_signal() == SIGKILL; }
+  bool failed() const {
+    return exit_signal() != 0 ||
+           (evidence.exit_status.has_value() && evidence.exit_status->code != 0);
+  }
+};
+
+struct Rule {
+  const char* id;
+  const char* condition;  // in words, for the document
+  bool (*holds)(const RuleInput&);
+  ShutdownClass shutdown_class;
+  ShutdownClass intended_class;  // under an intent
+  ShutdownCause cause;
+};
+
+inline constexpr Rule kClassificationRules[] = {
+    // What decides whatever else was said.
+    {"host-rebooted", "the host was rebooted while the run was open: its end was not seen",
+     [](const RuleInput& in) { return in.evidence.host_rebooted; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+    {"migrated-away", "the run state was `postmigrate`, not resumed since",
+     [](const RuleInput& in) { return in.evidence.migrated; },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway},
+    {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
+     [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
+    {"watchdog",
+     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET since, nor, after a pause, "
+     "a "
+     "RESUME",
+     [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kWatchdog},
+    {"manager-saved", "libvirt saved the VM's memory and ended it",
+     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kSaved); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
+    {"down-before-attach", "the guest was down already when its monitor was attached",
+     [](const RuleInput& in) { return in.evidence.down_before_attach; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+
+    // The first uncleared SHUTDOWN's reason (QEMU 4.0 and later).
+    {"shutdown-guest-panic", "SHUTDOWN reason=guest-panic",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kGuestPanic); },
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
+    {"shutdown-host-error", "SHUTDOWN reason=host-error",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostError); },
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
+    {"powerdown-obeyed",
+     "SHUTDOWN reason=guest-shutdown, a POWERDOWN within the window before it, no RESET between",
+     [](const RuleInput& in) {
+       return in.reason_is(ShutdownReason::kGuestShutdown) && in.powerdown_in_window;
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown},
+    {"guest-hibernate", "SHUTDOWN reason=guest-shutdown after SUSPEND_DISK",
+     [](const RuleInput& in) {
+       return in.reason_is(ShutdownReason::kGuestShutdown) && in.evidence.hibernating;
+     },
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestHibernate},
+    {"guest-poweroff", "SHUTDOWN reason=guest-shutdown",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kGuestShutdown); },
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestPoweroff},
+    {"guest-reboot-exit", "SHUTDOWN reason=guest-reset (a reboot under -no-reboot)",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kGuestReset); },
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRebootExit},
+    {"host-quit", "SHUTDOWN reason=host-qmp-quit",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostQmpQuit); },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostQuit},
+    {"host-reset-exit", "SHUTDOWN reason=host-qmp-system-reset (system_reset under -no-reboot)",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostQmpSystemReset); },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit},
+    {"manager-destroyed",
+     "libvirt destroyed the VM: SHUTDOWN reason=host-signal, or no SHUTDOWN and a process that "
+     "neither crashed by itself nor was killed for its memory",
+     [](const RuleInput& in) {
+       if (!in.manager_says(ManagerEnd::kDestroyed)) return false;
+       if (in.down()) return in.reason_is(ShutdownReason::kHostSignal);
+       return in.killed() ? !in.evidence.oom_killed : !in.failed();
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostDestroy},
+    {"host-signal", "SHUTDOWN reason=host-signal (SIGTERM, SIGINT or SIGHUP)",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostSignal); },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+    {"host-ui", "SHUTDOWN reason=host-ui",
+     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostUi); },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostUi},
+
+    // No reason, or one that is not known here: by `guest` (QEMU 2.10 to 3.1), and without that
+    // by what came before (QEMU up to 2.9).
+    {"legacy-host", "SHUTDOWN guest=false without a known reason",
+     [](const RuleInput& in) { return in.unexplained_from_host(); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
+    {"legacy-powerdown",
+     "SHUTDOWN without a known reason, a POWERDOWN within the window before it, no RESET between",
+     [](const RuleInput& in) { return in.unexplained() && in.powerdown_in_window; },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown},
+    {"legacy-hibernate", "SHUTDOWN without a known reason, after SUSPEND_DISK",
+     [](const RuleInput& in) { return in.unexplained() && in.evidence.hibernating; },
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestHibernate},
+    {"legacy-guest", "SHUTDOWN guest=true without a known reason",
+     [](const RuleInput& in) { return in.unexplained_from_guest(); },  //
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRequest},
+    {"legacy-stopped", "SHUTDOWN without reason and guest, of a paused VM (STOP, no RESUME since)",
+     [](const RuleInput& in) { return in.unexplained() && in.evidence.shutdown->while_paused; },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
+    {"legacy-shutdown", "SHUTDOWN without reason and guest",
+     [](const RuleInput& in) { return in.unexplained(); },  //
+     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRequest},
+
+    // No SHUTDOWN that is known of. vmeventd creates the file as soon as it has seen a USER's
+    // shutdown; what it saw may not have been kept when it was killed.
+    {"shutdown-file-found",
+     "vmeventd was started again and found NAME.shutdown as it had written it during this run",
+     // It was written because no intent counted then.
+     [](const RuleInput& in) { return in.evidence.shutdown_file_found; },  //
+     ShutdownClass::kUser, ShutdownClass::kUser, ShutdownCause::kGuestRequest},
+
+    // No SHUTDOWN, and the process is gone: how it ended, as the kernel says.
+    {"out-of-memory", "no SHUTDOWN, exit by SIGKILL, and the OOM kills of its cgroup rose",
+     [](const RuleInput& in) { return in.killed() && in.evidence.oom_killed; },
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
+    {"qemu-killed", "no SHUTDOWN, exit by SIGKILL", [](const RuleInput& in) { return in.killed(); },
+     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kQemuKilled},
+    {"host-signal-exit", "no SHUTDOWN, exit by SIGTERM, SIGINT or SIGHUP",
+     [](const RuleInput& in) {
+       const int signal = in.exit_signal();
+       return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+    {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
+     [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
+     ShutdownCause::kQemuCrashed},
+    {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
+     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+    {"process-exited",
+     "no SHUTDOWN, the process of a VM that was followed to its end is gone, with 0 or not known "
+     "how",
+     [](const RuleInput& in) { return in.evidence.monitored; },  //
+     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
+    {"unobserved",
+     "the monitor gave no greeting, went to another client or was lost, or libvirt was: nobody "
+     "here "
+     "saw the end, and the exit status says nothing",
+     [](const RuleInput&) { return true; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_CLASSIFICATION_RULES_H_

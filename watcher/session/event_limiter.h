@@ -1,0 +1,66 @@
+#ifndef VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
+#define VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "base/token_bucket.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// What all VMs of a node share: the events that go beyond what a quiet VM sends. It bounds how fast
+// many VMs that flood, or one that is started again and again, push the history of the others out
+// of the journal: at most kPerSecond in the long run, a day for a million events.
+class NodeEventLimiter {
+ public:
+  static constexpr int kBurst = 20'000;
+  static constexpr int kPerSecond = 10;
+
+  TokenBucket& bucket() { return bucket_; }
+
+ private:
+  TokenBucket bucket_{kBurst, kPerSecond};
+};
+
+// Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
+// once, kPerSecond in the long run. Of these, kQuietBurst at once and kQuietPerSecond are the VM's
+// own, whatever others do; the rest is the node's.
+//
+// An event that is evidence or changes the VM's state is admitted past both bounds if none of its
+// type was for kEvidenceInterval: a flood of another kind does not hide it. It is owed.
+class EventLimiter {
+ public:
+  static constexpr int kBurst = 200;
+  static constexpr int kPerSecond = 50;
+  static constexpr int kQuietBurst = 20;
+  static constexpr int kQuietPerSecond = 1;
+  static constexpr absl::Duration kEvidenceInterval = absl::Seconds(10);
+
+  // `node` outlives the limiter; null: the node has no bound.
+  explicit EventLimiter(NodeEventLimiter* node = nullptr);
+
+  // Admits an event, or counts a drop.
+  bool Admit(EventType type, absl::Duration now);
+
+  // How many were dropped since the last call.
+  uint64_t TakeDropped();
+  bool has_dropped() const { return dropped_ > 0; }
+  // How many were dropped ever.
+  uint64_t dropped_total() const { return dropped_total_; }
+
+ private:
+  NodeEventLimiter* node_;
+  TokenBucket vm_{kBurst, kPerSecond};
+  TokenBucket quiet_{kQuietBurst, kQuietPerSecond};
+  // When one of each type was admitted last.
+  std::array<absl::Duration, static_cast<size_t>(EventType::kProblemsChanged) + 1> admitted_at_;
+  uint64_t dropped_ = 0;
+  uint64_t dropped_total_ = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_

@@ -1,0 +1,252 @@
+#include "watcher/session/evidence_log.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "watcher/core/names.h"
+
+namespace vmeventd {
+
+// A fact that a VM's new life makes void.
+struct EvidenceLog::Clearable {
+  const char* what;        // for the document
+  const char* entries[4];  // how its entries in the timeline begin
+  bool by_reset;
+  bool by_running;
+  bool (*stands)(
+      const EvidenceLog&);  // null: it leaves no trace in the timeline when cleared alone
+  void (*clear)(EvidenceLog*);
+};
+
+// The one place that says what clears evidence.
+const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
+    {"POWERDOWN",
+     {"POWERDOWN"},
+     /*by_reset=*/true,
+     /*by_running=*/false,
+     [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
+     [](EvidenceLog* log) { log->powerdown_at_.reset(); }},
+    {"SHUTDOWN",
+     {"SHUTDOWN"},
+     /*by_reset=*/true,
+     /*by_running=*/true,
+     [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
+     [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
+    {"STOP",
+     {"STOP"},
+     /*by_reset=*/false,
+     /*by_running=*/true,
+     nullptr,
+     [](EvidenceLog* log) { log->paused_ = false; }},
+    {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
+     {"GUEST_PANICKED", "GUEST_CRASHLOADED", "query-status guest-panicked",
+      "libvirt: state guest-panicked"},
+     /*by_reset=*/true,
+     /*by_running=*/false,
+     [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
+     [](EvidenceLog* log) { log->facts_.guest_panicked = false; }},
+    {"WATCHDOG with action pause, or run state `watchdog` at attach",
+     {"WATCHDOG action=pause", "query-status watchdog", "libvirt: state watchdog"},
+     /*by_reset=*/true,
+     /*by_running=*/true,
+     [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
+     [](EvidenceLog* log) { log->facts_.watchdog_paused = log->facts_.watchdog_expired = false; }},
+    {"WATCHDOG with action reset, shutdown or poweroff",
+     {"WATCHDOG"},
+     /*by_reset=*/true,
+     /*by_running=*/false,
+     [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
+     [](EvidenceLog* log) { log->facts_.watchdog_expired = false; }},
+    {"SUSPEND_DISK",
+     {"SUSPEND_DISK"},
+     /*by_reset=*/true,
+     /*by_running=*/false,
+     [](const EvidenceLog& log) { return log.facts_.hibernating; },
+     [](EvidenceLog* log) { log->facts_.hibernating = false; }},
+    {"run state `postmigrate`",
+     {"query-status postmigrate"},
+     /*by_reset=*/true,
+     /*by_running=*/true,
+     [](const EvidenceLog& log) { return log.facts_.migrated; },
+     [](EvidenceLog* log) { log->facts_.migrated = false; }},
+    {"run state `shutdown` at attach",
+     {"query-status shutdown", "libvirt: state shutdown"},
+     /*by_reset=*/true,
+     /*by_running=*/true,
+     [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
+     [](EvidenceLog* log) { log->facts_.down_before_attach = false; }},
+    {"a shutdown file that was found after a restart of vmeventd",
+     {"shutdown file found"},
+     /*by_reset=*/true,
+     /*by_running=*/true,
+     [](const EvidenceLog& log) { return log.facts_.shutdown_file_found; },
+     [](EvidenceLog* log) { log->facts_.shutdown_file_found = false; }},
+};
+
+std::string ClearingsTable() {
+  std::string table = "| seen | cleared by |\n|---|---|\n";
+  for (const EvidenceLog::Clearable& row : EvidenceLog::kClearables) {
+    const char* by = row.by_reset ? "RESET" : "RESUME";
+    if (row.by_reset && row.by_running) by = "RESET, RESUME";
+    absl::StrAppend(&table, "| ", row.what, " | ", by, " |\n");
+  }
+  return table;
+}
+
+void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline) {
+  const auto later =
+      std::find_if(timeline->begin(), timeline->end(),
+                   [&](const EvidenceEntry& other) { return other.time > entry.time; });
+  timeline->insert(later, std::move(entry));
+}
+
+void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
+  const auto is_cleared = [clearing](const Clearable& row) {
+    return clearing == Clearing::kReset ? row.by_reset : row.by_running;
+  };
+  const bool leaves_trace =
+      std::any_of(std::begin(kClearables), std::end(kClearables), [&](const Clearable& row) {
+        return is_cleared(row) && row.stands != nullptr && row.stands(*this);
+      });
+  // A reset is a new life, of which nothing was seen yet.
+  const auto goes = [&](absl::string_view entry) {
+    if (clearing == Clearing::kReset) return leaves_trace;
+    for (const Clearable& row : kClearables) {
+      if (!is_cleared(row) || (!leaves_trace && row.stands != nullptr)) continue;
+      for (const char* start : row.entries) {
+        if (start != nullptr && absl::StartsWith(entry, start)) return true;
+      }
+    }
+    return false;
+  };
+  std::string cleared;
+  std::erase_if(timeline_, [&](const EvidenceEntry& entry) {
+    if (!goes(entry.what)) return false;
+    absl::StrAppend(&cleared, cleared.empty() ? "" : ", ", entry.what);
+    return true;
+  });
+  for (const Clearable& row : kClearables) {
+    if (is_cleared(row) && (row.stands == nullptr || row.stands(*this))) row.clear(this);
+  }
+  if (!leaves_trace) return;
+  constexpr size_t kMaxClearedText = 200;
+  if (cleared.size() > kMaxClearedText) cleared = "earlier evidence";
+  Saw(absl::StrCat(by, " (clears: ", cleared, ")"), now);
+}
+
+void EvidenceLog::Saw(std::string what, Instant now) {
+  if (what.size() > kMaxEntryBytes) {
+    // Some of it is QEMU's own text, which a hostile one may make long.
+    what.resize(Utf8Prefix(what, kMaxEntryBytes).size());
+    what += "...";
+  }
+  if (!timeline_.empty() && timeline_.back().what == what) {
+    timeline_.back().time = now.wall;
+    return;
+  }
+  if (timeline_.size() == kMaxEntries) timeline_.erase(timeline_.begin());
+  timeline_.push_back({now.wall, std::move(what)});
+}
+
+void EvidenceLog::SawPowerdown(Instant now) {
+  powerdown_at_ = now;
+  Saw("POWERDOWN", now);
+}
+
+void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
+                              Instant now) {
+  fact.while_paused = paused_;
+  if (powerdown_at_.has_value()) fact.powerdown_age = now.monotonic - powerdown_at_->monotonic;
+  facts_.shutdown = fact;
+  shutdown_qemu_time_ = event.time;
+  shutdown_json_ = event.detail_json;
+  Saw(std::move(what), now);
+}
+
+void EvidenceLog::SawStop(Instant now) {
+  paused_ = true;
+  // After a SHUTDOWN it only says that QEMU stays.
+  if (!facts_.shutdown.has_value()) Saw("STOP", now);
+}
+
+void EvidenceLog::SawPanic(absl::string_view event, absl::string_view action, Instant now) {
+  facts_.guest_panicked = true;
+  Saw(absl::StrCat(event, action.empty() ? "" : " action=", action), now);
+}
+
+void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
+  // The other actions (debug, none, inject-nmi) leave the guest as it is.
+  if (action != "reset" && action != "shutdown" && action != "poweroff" && action != "pause") {
+    return;
+  }
+  facts_.watchdog_expired = true;
+  facts_.watchdog_paused = action == "pause";
+  Saw(absl::StrCat("WATCHDOG action=", action), now);
+}
+
+void EvidenceLog::SawHibernation(Instant now) {
+  facts_.hibernating = true;
+  Saw("SUSPEND_DISK", now);
+}
+
+void EvidenceLog::SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
+
+void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by, Instant now) {
+  paused_ = !run_state.empty();
+  if (run_state == "running" || run_state == "suspended") {
+    // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
+    // one whose watchdog has pressed the power button: it runs until it obeys.
+    Clear(Clearing::kRunning, by, now);
+  } else if (run_state == "guest-panicked" && !facts_.guest_panicked) {
+    facts_.guest_panicked = true;
+    Saw(std::string(by), now);
+  } else if (run_state == "watchdog") {
+    facts_.watchdog_paused = true;
+    if (!std::exchange(facts_.watchdog_expired, true)) Saw(std::string(by), now);
+  } else if (run_state == "postmigrate") {
+    SawMigration(now);
+  } else if (run_state == "shutdown" && !decided()) {
+    facts_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
+    Saw(std::string(by), now);
+  }
+}
+
+void EvidenceLog::SawMigration(Instant now) {
+  if (!std::exchange(facts_.migrated, true)) Saw("query-status postmigrate", now);
+}
+
+void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
+  facts_.manager_end = end;
+  if (end == ManagerEnd::kMigrated) facts_.migrated = true;
+  if (end == ManagerEnd::kCrashed) facts_.guest_panicked = true;
+  Saw(std::move(what), now);
+}
+
+void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
+  facts_.shutdown_file_found = true;
+  Saw(absl::StrCat("shutdown file found, written by vmeventd at ",
+                   absl::FormatTime(absl::RFC3339_sec, written, absl::UTCTimeZone())),
+      {written, now.monotonic});
+}
+
+void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
+  Saw("process gone", now);
+  facts_.exit_status = end.status;
+  facts_.oom_killed = end.oom_killed;
+  if (end.status.has_value()) {
+    Saw(DescribeExit(*end.status), now);
+  } else if (!decided()) {
+    Saw("exit status not known", now);
+  }
+  if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
+}
+
+void EvidenceLog::SawHostReboot(Instant now) {
+  facts_.host_rebooted = true;
+  Saw("the host was rebooted: the run ended with it, unseen", now);
+}
+
+}  // namespace vmeventd

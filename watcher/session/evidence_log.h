@@ -1,0 +1,95 @@
+#ifndef VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
+#define VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/instant.h"
+#include "watcher/session/classification.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// What a VM's new life makes void.
+enum class Clearing {
+  kReset,    // RESET: the guest begins again
+  kRunning,  // RESUME, or query-status reports that the VM runs
+};
+
+// What was seen of one run: the facts that its verdict rests on, and the timeline that shows people
+// where they came from. One table says what a RESET or a RESUME clears; docs/classification.md
+// shows it. No thread of its own.
+class EvidenceLog {
+ public:
+  static constexpr size_t kMaxEntries = 16;  // of the timeline; beyond it the oldest go
+  static constexpr size_t kMaxEntryBytes = 512;
+
+  const Evidence& facts() const { return facts_; }
+  const std::vector<EvidenceEntry>& timeline() const { return timeline_; }
+  // Whether the class of the run's end is known, unless something clears it.
+  bool decided() const { return IsDecided(facts_); }
+  // QEMU has stopped the guest's processors.
+  bool paused() const { return paused_; }
+  // Of the first SHUTDOWN that counts: QEMU's time and its data, for STOPPED.
+  const std::optional<absl::Time>& shutdown_qemu_time() const { return shutdown_qemu_time_; }
+  const std::string& shutdown_json() const { return shutdown_json_; }
+
+  // Adds to the timeline. A repetition of the last entry only renews its time.
+  void Saw(std::string what, Instant now);
+
+  // Events.
+  void SawPowerdown(Instant now);
+  // For the first one only. `what` is its entry; what came before it is added to `fact`.
+  void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant now);
+  void SawStop(Instant now);
+  void SawPanic(absl::string_view event, absl::string_view action, Instant now);
+  void SawWatchdog(absl::string_view action, Instant now);
+  void SawHibernation(Instant now);
+  void SawReset(Instant now);
+
+  // `run_state` as `by` says: a RESUME, the answer to a query-status, libvirt.
+  void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
+  void SawMigration(Instant now);
+  // `what` is its entry.
+  void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
+  void SawShutdownFile(absl::Time written, Instant now);
+
+  // The end.
+  void SawProcessEnd(const ProcessEnd& end, Instant now);
+  void SawHostReboot(Instant now);
+
+  void SetMonitored(bool monitored) { facts_.monitored = monitored; }
+  void SetIntended(bool intended) { facts_.intended = intended; }
+
+ private:
+  friend class VmSession;  // which saves and restores it
+
+  struct Clearable;
+  static const Clearable kClearables[];
+  friend std::string ClearingsTable();
+
+  void Clear(Clearing clearing, absl::string_view by, Instant now);
+
+  Evidence facts_;
+  std::vector<EvidenceEntry> timeline_;
+  std::optional<Instant> powerdown_at_;  // the last one that nothing has cleared
+  bool paused_ = false;
+  std::optional<absl::Time> shutdown_qemu_time_;
+  std::string shutdown_json_;
+};
+
+// Adds `entry` where its time belongs, after those of the same time.
+void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline);
+
+// The rows of a Markdown table: what was seen, and what clears it.
+std::string ClearingsTable();
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_

@@ -1,0 +1,59 @@
+#ifndef VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_
+#define VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "watcher/core/qmp_message.h"
+
+namespace vmeventd {
+
+// The name of the virtio-serial port on which qemu-guest-agent listens.
+inline constexpr char kGuestAgentPort[] = "org.qemu.guest_agent.0";
+
+// What QEMU answers about the guest agent's channel. Text is UTF-8.
+struct GuestAgentInfo {
+  bool present = false;   // QEMU has such a port
+  bool open = false;      // the guest has opened it: an agent runs
+  bool reported = false;  // its device has an id, so that VSERPORT_CHANGE comes for it
+  std::string port;       // that id
+  std::vector<std::string> other_ports;  // the ids of the VM's other virtio-serial ports
+};
+
+// Asks a QEMU whether its guest has an agent connected: one command at a time, all of which only
+// read. The devices are listed (qom-list), the ports among them asked for their names and the
+// agent's for its chardev (qom-get), and query-chardev says whether the guest has opened that
+// (`frontend-open`; QEMU 2.1 and later). Of more than kMaxPorts ports the rest is not looked at.
+// Pure.
+class GuestAgentProbe {
+ public:
+  static constexpr size_t kMaxPorts = 32;
+
+  // The next command as one line; unset when all is known.
+  std::optional<std::string> NextCommand() const;
+  // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
+  void OnReply(const QmpObject* value);
+  // To be called once, at the end.
+  GuestAgentInfo Take() { return std::move(info_); }
+
+ private:
+  enum class Step { kNamed, kUnnamed, kPortName, kPortChardev, kChardevs, kDone };
+  struct Port {
+    std::string path;
+    std::string id;  // empty: the device has none
+  };
+
+  void AddPorts(const QmpObject& children, bool named);
+  void NextPort();
+
+  Step step_ = Step::kNamed;
+  std::vector<Port> ports_;
+  size_t port_ = 0;  // the one that is asked about
+  std::string chardev_;
+  GuestAgentInfo info_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_

@@ -1,0 +1,160 @@
+#include "watcher/session/vm_session.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+// Inputs that are neither the monitor's (vm_session_monitor.cc, vm_session_events.cc,
+// vm_session_agent.cc) nor an intent (vm_session_intent.cc) nor the end (vm_session_end.cc), and
+// time.
+
+namespace vmeventd {
+namespace {
+
+// A QEMU that stays for longer after a SHUTDOWN, without a STOP, counts as one that stays.
+constexpr absl::Duration kDownGrace = absl::Seconds(5);
+// How long it may take a daemon that was started again to reach the monitors that it had.
+constexpr absl::Duration kAwayGrace = absl::Seconds(10);
+
+// A QEMU that takes longer to exit has a problem, which is reported again each time that it is
+// twice as old.
+constexpr absl::Duration kExitReport = absl::Seconds(10);
+
+// One GAP reports a flood: once it has paused for kDropQuiet, or has gone on for kDropReport.
+constexpr absl::Duration kDropQuiet = absl::Seconds(1);
+constexpr absl::Duration kDropReport = absl::Seconds(10);
+
+}  // namespace
+
+VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
+    : run_(std::move(run)),
+      options_(options),
+      attached_at_(now),
+      state_time_(now.wall),
+      published_state_time_(now.wall),
+      closed_at_(now),
+      limiter_(options->node_events) {}
+
+// The process
+
+Effects VmSession::OnTrackingLost(Instant now) {
+  return Step(now, [this] {
+    run_.process_tracked = false;
+    run_.pid = 0;
+    PublishStatus();
+  });
+}
+
+Effects VmSession::OnListenerGone(bool answers, Instant now) {
+  evidence_.Saw(
+      absl::StrCat("the process that listened on the monitor's socket is gone, and ",
+                   answers ? "QEMU still answers" : "the socket still accepts connections"),
+      now);
+  return OnTrackingLost(now);
+}
+
+Effects VmSession::OnProcessFound(const ProcessInfo& process, Instant now) {
+  return Step(now, [&] {
+    run_.SetProcess(process);
+    if (started_) PublishStatus();
+  });
+}
+
+Effects VmSession::OnOomKills(uint64_t kills) {
+  run_.oom_kills = kills;
+  return KeptAtOnce();
+}
+
+Effects VmSession::OnSocket(const SocketIdentity& socket) {
+  run_.socket = socket;
+  return KeptAtOnce();
+}
+
+Effects VmSession::OnSharedUuid(absl::string_view problem, Instant now) {
+  return Step(now, [&] { uuid_problem_ = std::string(problem); });
+}
+
+// Time
+
+Effects VmSession::OnTick(Instant now) {
+  if (now.monotonic < NextTick()) return {};
+  return Step(now, [&] {
+    if (now.monotonic >= poll_at_) PollRunState(now);
+    if (limiter_.has_dropped() &&
+        now.monotonic >= std::min(last_drop_ + kDropQuiet, first_drop_ + kDropReport)) {
+      FlushDropped(now);
+    }
+    if (now.monotonic >= DownReport()) {
+      SetState(VmState::kGuestDown, now);
+      VmEvent down =
+          MakeEvent(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
+      down.shutdown = MakeDetail();
+      Emit(std::move(down), now);
+    }
+    if (monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
+        now.monotonic >= closed_at_.monotonic + LostGrace()) {
+      DeclareLost(now);
+    }
+    if (monitor_ == Monitor::kUnseen && OutlivesMonitor() &&
+        now.monotonic >= closed_at_.monotonic + kAwayGrace) {
+      DeclareAway(now);
+    }
+    if (exiting_since_.has_value() && now.monotonic >= exiting_since_->monotonic + exit_report_) {
+      const absl::Duration waited = now.monotonic - exiting_since_->monotonic;
+      while (exit_report_ <= waited) exit_report_ *= 2;
+      exit_problem_ = absl::StrCat("QEMU has not exited for ", absl::ToInt64Seconds(waited),
+                                   " s after its shutdown");
+    }
+  });
+}
+
+absl::Duration VmSession::NextTick() const {
+  absl::Duration next = absl::InfiniteDuration();
+  if (monitor_ == Monitor::kClosed && !gone_ && OutlivesMonitor()) {
+    next = closed_at_.monotonic + LostGrace();
+  }
+  if (monitor_ == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
+    next = closed_at_.monotonic + kAwayGrace;
+  }
+  if (intent_.has_value()) next = std::min(next, intent_->deadline);
+  next = std::min({next, DownReport(), keep_at_, poll_at_});
+  if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
+  if (limiter_.has_dropped()) {
+    next = std::min({next, last_drop_ + kDropQuiet, first_drop_ + kDropReport});
+  }
+  return next;
+}
+
+absl::Duration VmSession::DownReport() const {
+  if (gone_ || !started_ || !exiting_since_.has_value() || state_ == VmState::kGuestDown ||
+      !evidence_.facts().shutdown.has_value()) {
+    return absl::InfiniteDuration();
+  }
+  return exiting_since_->monotonic + kDownGrace;
+}
+
+void VmSession::BeginExit(Instant now) {
+  if (exiting_since_.has_value()) return;
+  exiting_since_ = now;
+  exit_report_ = kExitReport;
+}
+
+void VmSession::ForgetExit() {
+  exiting_since_.reset();
+  exit_problem_.clear();
+}
+
+void VmSession::SetState(VmState state, Instant now) {
+  if (state_ == state) return;
+  state_ = state;
+  state_time_ = now.wall;
+}
+
+void VmSession::SawRestart(Instant now) {
+  if (!away_) return;
+  evidence_.Saw("vmeventd was started again: what happened while it was away was not seen", now);
+}
+
+}  // namespace vmeventd

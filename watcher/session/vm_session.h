@@ -1,0 +1,329 @@
+#ifndef VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
+#define VMEVENTD_WATCHER_SESSION_VM_SESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/instant.h"
+#include "base/token_bucket.h"
+#include "watcher/session/classification.h"
+#include "watcher/session/event_limiter.h"
+#include "watcher/session/evidence_log.h"
+#include "watcher/session/guest_agent_probe.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/run_info.h"
+#include "watcher/session/session_effects.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+struct SessionOptions {
+  absl::Duration powerdown_window = absl::Minutes(10);
+  bool shutdown_files = true;
+  bool event_limits = true;                 // false: every event is published
+  NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
+};
+
+// One run of one QEMU process, from the first sight of the process to its end, as a pure state
+// machine: inputs carry their time, effects are returned for the caller to carry out in order.
+// It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
+// The published state and problems of the VM change with an event, never without one. All events
+// but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that left out.
+// Whenever Save() has changed, the last update that an input leads to has it as
+// VmUpdate::saved_run; an input that leads to no update gets one for it. In a flood of inputs
+// without an event, OnTick publishes it. After Done it takes no more input. No thread of its own.
+class VmSession {
+ public:
+  // `options` outlives the session.
+  VmSession(RunInfo run, const SessionOptions* options, Instant now);
+
+  // A run as Save() wrote it, for a daemon that was started again: its evidence stands, its monitor
+  // is not attached. What happened since nobody saw: OnMonitorReady publishes a GAP where the run
+  // state shows it, and a process that is gone by then ended unobserved unless the evidence says
+  // more.
+  // A monitor that stays away is lost after a while.
+  // INVALID_ARGUMENT: not a text of Save().
+  static absl::StatusOr<std::unique_ptr<VmSession>> Restore(absl::string_view saved,
+                                                            const SessionOptions* options,
+                                                            Instant now);
+  // The run and its evidence as one line of JSON (docs/journal.md). Empty before STARTED and after
+  // STOPPED: there is no open run then.
+  std::string Save() const;
+
+  // The shutdown file is there and vmeventd wrote it, at `written`, during this restored run.
+  Effects OnShutdownFileFound(absl::Time written, Instant now);
+  // The run was restored under another kernel than it ran under: that is its end.
+  Effects OnHostRebooted(Instant now);
+  // The process cannot be followed any more: the monitor's EOF is the end of the run from now on.
+  Effects OnTrackingLost(Instant now);
+  // `problem` says which other VM has the same UUID; empty: none has.
+  Effects OnSharedUuid(absl::string_view problem, Instant now);
+  // The process that listened on the monitor's socket is gone, and another one serves the socket,
+  // of which nothing is known. `answers`: it has answered as QEMU does.
+  Effects OnListenerGone(bool answers, Instant now);
+  // `process` is QEMU's, and is followed from now on: none was known, or another's.
+  Effects OnProcessFound(const ProcessInfo& process, Instant now);
+  // RunInfo::oom_kills, read again while the process lives.
+  Effects OnOomKills(uint64_t kills);
+  // The monitor is about to be attached by `socket`.
+  Effects OnSocket(const SocketIdentity& socket);
+
+  // The handshake is complete: for the first time, or again after the monitor was lost.
+  Effects OnMonitorReady(const MonitorInfo& info, Instant now);
+  // Connected, but no greeting came in time: another client holds the monitor. May be called for
+  // each attempt.
+  Effects OnMonitorHeld(Instant now);
+  // `problem` stands in the VM's problems until the next OnMonitorReady.
+  Effects OnMonitorProblem(absl::string_view problem, Instant now);
+  Effects OnRunState(absl::string_view run_state, Instant now);
+  Effects OnGuestAgent(const GuestAgentInfo& info, Instant now);
+  Effects OnQmpEvent(const QmpEvent& event, Instant now);
+  // The connection ended; `why` is for people ("EOF", "a line of more than 10 MiB").
+  Effects OnMonitorClosed(absl::string_view why, Instant now);
+  // A managed run: how the manager says that it ended. OnProcessGone follows, once the process is
+  // gone where it can be seen. `what` is for people ("libvirt: stopped, destroyed").
+  Effects OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now);
+  // The process is gone. All that the monitor still had to say has been handed in before.
+  Effects OnProcessGone(Instant now, const ProcessEnd& end = {});
+  Effects OnShutdownFileDone(const absl::Status& status, Instant now);
+  // The same, of a file that was left as it is: its name belongs to a later run.
+  Effects OnShutdownFileLeft(Instant now);
+  // Somebody is about to end the run; CheckIntent() has said that it may be declared. It expires by
+  // the monotonic clock, as long after `now` as its expire_time is.
+  Effects OnIntentDeclared(Intent intent, Instant now);
+  // The open intent is taken back; nothing happens without one.
+  Effects OnIntentWithdrawn(Instant now);
+  Effects OnTick(Instant now);
+
+  // When OnTick is due, on the monotonic clock; InfiniteDuration: never.
+  absl::Duration NextTick() const;
+
+  // As published with the last event.
+  VmStatus Status() const;
+  // Whether Save() has changed since it was published: OnTick will publish it.
+  bool unsaved() const { return keep_at_ < absl::InfiniteDuration(); }
+  const RunInfo& run() const { return run_; }
+  Instant attached_at() const { return attached_at_; }
+  // Null without one.
+  const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
+  // The intent of that request_id, not empty, which is open or has counted for the end that is
+  // under way; null: none.
+  const Intent* IntentOfRequest(absl::string_view request_id) const;
+  // Whether an intent that is declared now could count. FAILED_PRECONDITION: what decides the end
+  // of the run was seen already; the message says what.
+  absl::Status CheckIntent() const;
+  // Restored, and its monitor was not attached since.
+  bool away() const { return away_; }
+  // How many events the rate limit has left out so far.
+  uint64_t rate_limited_events() const { return limiter_.dropped_total(); }
+
+ private:
+  enum class Monitor {
+    kNone,    // no greeting yet
+    kReady,   // ours, and it answers
+    kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
+    kLost,    // ended while the process lives on, and said so
+    kUnseen,  // not attached since the daemon's restart
+  };
+  // How long a monitor may be closed before it counts as lost: a QEMU that ends closes it some time
+  // before its process is gone.
+  static constexpr absl::Duration kLostGrace = absl::Seconds(1);
+  enum class FileStep { kUndone, kRequested, kDone };
+  // The guest agent's channel, as QEMU reported it last.
+  struct GuestAgent {
+    GuestAgentInfo info;
+    std::optional<Instant> opened;  // when it was seen to be open
+    std::optional<Instant> closed;  // and when no longer, since then
+  };
+  struct DeclaredIntent {
+    Intent intent;
+    absl::Time declared;
+    absl::Duration deadline;  // on the monotonic clock
+  };
+
+  // One input: closes an intent whose time is over, does `body`, and then publishes what the body
+  // has changed and no event has said, and what is to be kept. Every input but OnSocket and
+  // OnOomKills is one step. What is wanted is added to `effects_` in it.
+  template <typename Body>
+  Effects Step(Instant now, Body body) {
+    if (!gone_) ExpireIntent(now);
+    body();
+    PublishChanges(now);
+    return std::exchange(effects_, {});
+  }
+  // Publishes a state and problems that no event has said, and then what is to be kept.
+  void PublishChanges(Instant now);
+  // Has the last update publish Save() if it has changed; within a bound, or else later.
+  void Keep(Instant now);
+  void KeepNow();
+  // What is kept at once, without an event: after a restart the run is found again by it.
+  Effects KeptAtOnce();
+
+  // QMP events.
+  using Handler = void (VmSession::*)(const QmpEvent&, Instant);
+  static Handler HandlerOf(absl::string_view event);
+  // Publishes a QMP event.
+  void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now);
+  void OnShutdown(const QmpEvent& event, Instant now);
+  void OnPowerdown(const QmpEvent& event, Instant now);
+  void OnReset(const QmpEvent& event, Instant now);
+  void OnStop(const QmpEvent& event, Instant now);
+  void OnResume(const QmpEvent& event, Instant now);
+  void OnPanic(const QmpEvent& event, Instant now);
+  void OnWatchdog(const QmpEvent& event, Instant now);
+  void OnSuspend(const QmpEvent& event, Instant now);
+  void OnWakeup(const QmpEvent& event, Instant now);
+  void OnSuspendDisk(const QmpEvent& event, Instant now);
+  void OnPortChange(const QmpEvent& event, Instant now);
+  void OnDiskError(const QmpEvent& event, Instant now);
+  void OnBlockJobError(const QmpEvent& event, Instant now);
+  void OnImageCorrupted(const QmpEvent& event, Instant now);
+  void OnMemoryFailure(const QmpEvent& event, Instant now);
+  void OnMigration(const QmpEvent& event, Instant now);
+
+  // Intents.
+  bool IntentIsOver(Instant now) const;
+  void ExpireIntent(Instant now);
+  void CloseIntent(IntentEnd end, Instant now);
+  // To be called when an intent comes or goes and when evidence is cleared: as long as nothing
+  // decides the run's class, an open intent counts.
+  void ReconsiderIntent();
+  // The one that counts, else the one that is open; null without any.
+  const DeclaredIntent* IntentOfTheEnd() const;
+
+  // QEMU was seen to begin its exit, or not to exit after all.
+  void BeginExit(Instant now);
+  void ForgetExit();
+
+  // The monitor.
+  void BecomeReady(const MonitorInfo& info, Instant now);
+  // Asks for the run state again where a migration may go on without an event.
+  void FollowMigration(absl::string_view run_state, Instant now);
+  void PollRunState(Instant now);
+  void SetMonitorProblem(absl::string_view problem, Instant now);
+  // What of `run_state` is evidence or state. `by` is what said it, for the evidence.
+  void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
+  void Regain(absl::string_view run_state, Instant now);
+  void ResumeAfterRestart(absl::string_view run_state, Instant now);
+  // The VM lives after what looked like its end: the next one decides about the shutdown file.
+  void ReopenShutdownFile();
+  // A GAP, and then an event for `state_`: it was `before` at the time that `since` names.
+  void PublishUnseenChange(VmState before, absl::string_view since, Instant now);
+  void DeclareLost(Instant now);
+  // A restored run whose monitor did not come back.
+  void DeclareAway(Instant now);
+  // Both: the monitor is lost, and `message` says why.
+  void LoseMonitor(std::string message, Instant now);
+  absl::Duration LostGrace() const;
+  // Whether the end of the connection to the monitor is not the end of the run.
+  bool OutlivesMonitor() const { return run_.process_tracked || run_.managed(); }
+  // "query-status paused", "libvirt: state paused".
+  std::string StateReport(absl::string_view run_state) const;
+
+  // The guest agent.
+  void SetAgentOpen(bool open, Instant now);
+  // What it leaves open of a shutdown that is seen now.
+  std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
+  void DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const;
+
+  void SetState(VmState state, Instant now);
+  void SawRestart(Instant now);
+
+  // Publishing.
+  static VmEvent MakeEvent(EventType type, std::string message, Instant now);
+  // STARTED comes before the first event.
+  void EnsureStarted(Instant now);
+  // A GAP for what the limiter left out.
+  void FlushDropped(Instant now);
+  // Whether the rate limit lets an event pass.
+  bool Admit(EventType type, Instant now);
+  void Emit(VmEvent event, Instant now);
+  // The same for what no limit holds back.
+  void EmitAlways(VmEvent event, Instant now);
+  // The status alone.
+  void PublishStatus();
+  void PublishEvent(VmEvent event);
+  std::vector<std::string> Problems() const;
+  static absl::string_view StateText(VmState state);
+  // When a guest that is down counts as staying so, its QEMU not having ended.
+  absl::Duration DownReport() const;
+
+  // The end.
+  Verdict CurrentVerdict() const;
+  ShutdownDetail MakeDetail() const;
+  // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
+  bool RequestShutdownFile();
+  bool WantsShutdownFile() const { return options_->shutdown_files && !run_.managed(); }
+  // Removes the file of an end that was none.
+  void TakeShutdownFileBack();
+  void Finish(Instant now);
+
+  // Lists each field that Save() keeps, for writing and for reading (vm_session_save.cc).
+  template <typename Archive, typename Session>
+  static void ArchiveFields(Archive* archive, Session* session);
+
+  RunInfo run_;
+  const SessionOptions* options_;
+  Instant attached_at_;
+  Effects effects_;  // of the step that is under way
+
+  VmState state_ = VmState::kUnreachable;
+  absl::Time state_time_;
+  std::string uuid_;
+  std::string qemu_version_;
+  std::string qemu_name_;
+  std::string monitor_problem_;
+  std::string run_problem_;
+  std::string file_problem_;
+  std::string exit_problem_;
+  std::string uuid_problem_;
+  // As the last event published them.
+  VmState published_state_ = VmState::kUnreachable;
+  absl::Time published_state_time_;
+  std::vector<std::string> published_problems_;
+
+  Monitor monitor_ = Monitor::kNone;
+  Instant closed_at_;
+  VmState state_before_loss_ = VmState::kUnreachable;
+  std::string close_reason_;
+  bool started_ = false;
+  bool gone_ = false;
+  bool away_ = false;
+  size_t kept_ = 0;  // the hash of what Save() said when it was published last
+  // What is kept without an event, of which a hostile monitor can cause any number.
+  TokenBucket keeps_{50, 10};
+  absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
+
+  EvidenceLog evidence_;
+  std::optional<DeclaredIntent> intent_;  // that is open
+  std::optional<DeclaredIntent>
+      counted_intent_;  // closed since, and the evidence is intended by it
+  GuestAgent agent_;
+  bool down_in_handshake_ = false;  // SHUTDOWN came before the handshake was complete
+
+  // Since when QEMU is expected to go, and after how long that is reported next.
+  std::optional<Instant> exiting_since_;
+  absl::Duration exit_report_ = absl::InfiniteDuration();
+
+  FileStep file_step_ = FileStep::kUndone;
+  bool file_written_ = false;
+
+  absl::Duration last_reset_ = -absl::InfiniteDuration();
+  int migration_polls_ = 0;                            // since the last STOP or attach
+  absl::Duration poll_at_ = absl::InfiniteDuration();  // when to ask for the run state
+  EventLimiter limiter_;
+  absl::Duration first_drop_ = absl::InfiniteDuration();
+  absl::Duration last_drop_ = absl::InfiniteDuration();
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_VM_SESSION_H_

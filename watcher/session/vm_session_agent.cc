@@ -1,0 +1,75 @@
+// The guest agent, by which a host can shut a guest down without a trace on the monitor.
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+
+// The guest has opened or closed a virtio-serial port whose device has an id.
+void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
+  const std::string port = QmpText(event.data, "id");
+  const std::optional<bool> open = QmpBool(event.data, "open");
+  const GuestAgentInfo& known = agent_.info;
+  if (port.empty() || !open.has_value()) return;
+  if (known.reported && port == known.port) {
+    return SetAgentOpen(*open, now);
+  }
+  const auto& others = known.other_ports;
+  if (std::find(others.begin(), others.end(), port) != others.end()) return;
+  effects_.push_back(QueryGuestAgent{});  // it was plugged in since
+}
+
+Effects VmSession::OnGuestAgent(const GuestAgentInfo& info, Instant now) {
+  return Step(now, [&] {
+    const bool was_open = agent_.info.open;
+    agent_.info = info;
+    agent_.info.open = was_open;
+    SetAgentOpen(info.open, now);
+  });
+}
+
+void VmSession::SetAgentOpen(bool open, Instant now) {
+  const bool was_open = std::exchange(agent_.info.open, open);
+  if (open && !was_open) {
+    agent_.opened = now;
+    agent_.closed.reset();
+  } else if (!open && was_open) {
+    agent_.closed = now;
+  }
+}
+
+// A host that asks the agent leaves no trace, and the agent is gone before its guest is down: so
+// one counts that was there as late as a press of the power button would.
+std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
+  if (agent_.info.open) return ShutdownCaveat::kGuestAgentConnected;
+  if (agent_.closed.has_value() && now - agent_.closed->monotonic <= options_->powerdown_window) {
+    return ShutdownCaveat::kGuestAgentConnected;
+  }
+  if (agent_.info.present && !agent_.info.reported) return ShutdownCaveat::kGuestAgentPossible;
+  return std::nullopt;
+}
+
+void VmSession::DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+  if (caveat == ShutdownCaveat::kGuestAgentPossible) {
+    InsertByTime({attached_at_.wall,
+                  "the VM has a guest agent's port whose device has no id: QEMU does not report "
+                  "whether an agent is connected"},
+                 &detail->evidence);
+    return;
+  }
+  if (agent_.opened.has_value()) {
+    InsertByTime({agent_.opened->wall,
+                  "guest agent connected: the host can ask it for a shutdown, which leaves no "
+                  "trace on the monitor"},
+                 &detail->evidence);
+  }
+  if (agent_.closed.has_value()) {
+    InsertByTime({agent_.closed->wall, "guest agent disconnected"}, &detail->evidence);
+  }
+}
+
+}  // namespace vmeventd

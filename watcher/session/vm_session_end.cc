@@ -1,0 +1,183 @@
+// How a run ends: the shutdown file, the verdict, STOPPED.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+// A monitor attached this long after its process started may have missed something worth knowing.
+constexpr absl::Duration kLateAttach = absl::Seconds(10);
+
+std::string Seconds(absl::Duration age) {
+  return absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1)));
+}
+
+}  // namespace
+
+Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
+  if (gone_) return {};
+  return Step(now, [&] {
+    EnsureStarted(now);
+    gone_ = true;
+    keep_at_ = poll_at_ = absl::InfiniteDuration();
+    if (monitor_ == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
+      evidence_.SetMonitored(false);
+    }
+    SawRestart(now);
+    // Where libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
+    // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
+    // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
+    const std::optional<ManagerEnd>& manager_end = evidence_.facts().manager_end;
+    if (run_.managed() && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
+      evidence_.SetMonitored(false);
+    }
+    if (!run_.process_tracked && run_.managed()) {
+      evidence_.Saw(evidence_.facts().manager_end.has_value()
+                        ? "the process cannot be seen, so libvirt's report is taken as its end"
+                        : "libvirt does not list it any more, and its process cannot be seen",
+                    now);
+    } else if (!run_.process_tracked) {
+      evidence_.Saw("monitor closed; the process is not tracked, so this is taken as its end", now);
+    } else {
+      if (monitor_ == Monitor::kClosed) {
+        evidence_.Saw(run_.managed() ? "connection to libvirt ended" : "monitor closed",
+                      closed_at_);
+      }
+      evidence_.SawProcessEnd(end, now);
+    }
+    if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
+    if (file_step_ != FileStep::kRequested) Finish(now);
+  });
+}
+
+Effects VmSession::OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now) {
+  if (gone_) return {};
+  return Step(now, [&] { evidence_.SawManagerEnd(end, std::string(what), now); });
+}
+
+Effects VmSession::OnHostRebooted(Instant now) {
+  if (gone_) return {};
+  return Step(now, [&] {
+    gone_ = true;
+    evidence_.SawHostReboot(now);
+    Finish(now);
+  });
+}
+
+Effects VmSession::OnShutdownFileFound(absl::Time written, Instant now) {
+  return Step(now, [&] {
+    file_written_ = true;
+    if (!evidence_.decided()) evidence_.SawShutdownFile(written, now);
+  });
+}
+
+Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
+  return Step(now, [&] {
+    file_problem_ = status.ok() ? "" : std::string(status.message());
+    if (file_step_ != FileStep::kRequested) return;  // a file that was taken back: the VM lives
+    file_step_ = FileStep::kDone;
+    file_written_ = status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
+    if (gone_) Finish(now);
+  });
+}
+
+Effects VmSession::OnShutdownFileLeft(Instant now) {
+  if (file_step_ != FileStep::kRequested) return {};
+  return Step(now, [&] {
+    file_step_ = FileStep::kDone;
+    file_written_ = false;
+    if (gone_) Finish(now);
+  });
+}
+
+Verdict VmSession::CurrentVerdict() const {
+  return Classify(evidence_.facts(), options_->powerdown_window);
+}
+
+bool VmSession::RequestShutdownFile() {
+  if (!WantsShutdownFile()) return false;
+  const ShutdownClass shutdown_class = CurrentVerdict().shutdown_class;
+  if (shutdown_class == ShutdownClass::kUnknown) return false;
+  file_step_ = FileStep::kRequested;
+  if (shutdown_class == ShutdownClass::kUser) {
+    effects_.push_back(WriteShutdownFile{});
+  } else {
+    effects_.push_back(RemoveShutdownFile{});
+  }
+  return true;
+}
+
+void VmSession::TakeShutdownFileBack() {
+  if (!file_written_ || evidence_.decided() || !WantsShutdownFile()) return;
+  file_written_ = false;
+  effects_.push_back(RemoveShutdownFile{});
+}
+
+void VmSession::Finish(Instant now) {
+  FlushDropped(now);
+  SetState(VmState::kStopped, now);
+  monitor_problem_.clear();
+  run_problem_.clear();
+  uuid_problem_.clear();
+  ForgetExit();
+  ShutdownDetail detail = MakeDetail();
+  std::vector<std::string> seen;
+  for (const EvidenceEntry& entry : detail.evidence) seen.push_back(entry.what);
+  VmEvent event = MakeEvent(
+      EventType::kStopped,
+      absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", CauseSentence(detail.cause),
+                   ". Seen: ", absl::StrJoin(seen, ", "), "."),
+      now);
+  if (evidence_.facts().shutdown.has_value() && !evidence_.facts().host_rebooted) {
+    event.qmp_event = "SHUTDOWN";
+    event.qemu_time = evidence_.shutdown_qemu_time();
+    event.detail_json = evidence_.shutdown_json();
+  }
+  event.shutdown = std::move(detail);
+  EmitAlways(std::move(event), now);
+  std::get<Publish>(effects_.back()).update.saved_run = "";
+  effects_.push_back(Done{});
+}
+
+ShutdownDetail VmSession::MakeDetail() const {
+  const Evidence& facts = evidence_.facts();
+  const Verdict verdict = CurrentVerdict();
+  ShutdownDetail detail;
+  detail.shutdown_class = verdict.shutdown_class;
+  detail.cause = verdict.cause;
+  detail.rule = std::string(verdict.rule);
+  if (facts.shutdown.has_value()) detail.powerdown_age = facts.shutdown->powerdown_age;
+  if (verdict.shutdown_class == ShutdownClass::kUser) {
+    const std::optional<ShutdownCaveat> caveat =
+        facts.shutdown.has_value() ? facts.shutdown->caveat : AgentCaveat(closed_at_.monotonic);
+    if (caveat.has_value()) detail.caveats.push_back(*caveat);
+  }
+  const absl::Duration late = attached_at_.wall - run_.process_start;
+  if (late >= kLateAttach && late < absl::InfiniteDuration()) {
+    detail.evidence.push_back(
+        {attached_at_.wall,
+         absl::StrCat("monitor attached ", Seconds(absl::Trunc(late, absl::Seconds(1))),
+                      " after QEMU started, what came before was not seen")});
+  }
+  detail.evidence.insert(detail.evidence.end(), evidence_.timeline().begin(),
+                         evidence_.timeline().end());
+  if (const DeclaredIntent* intent = IntentOfTheEnd(); intent != nullptr) {
+    detail.intent = intent->intent;
+    InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)},
+                 &detail.evidence);
+  }
+  for (const ShutdownCaveat caveat : detail.caveats) DescribeAgent(caveat, &detail);
+  detail.exit_status = facts.exit_status;
+  detail.shutdown_file_written = file_written_;
+  return detail;
+}
+
+}  // namespace vmeventd

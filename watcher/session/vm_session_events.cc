@@ -1,0 +1,195 @@
+// What each QMP event means for a run: docs/qemu.md.
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+// One guest reboot gives two or three RESET events within 50 ms (docs/qemu.md).
+constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
+
+}  // namespace
+
+VmSession::Handler VmSession::HandlerOf(absl::string_view event) {
+  struct Entry {
+    absl::string_view name;
+    Handler handler;
+  };
+  static constexpr Entry kHandlers[] = {
+      {"SHUTDOWN", &VmSession::OnShutdown},
+      {"POWERDOWN", &VmSession::OnPowerdown},
+      {"RESET", &VmSession::OnReset},
+      {"STOP", &VmSession::OnStop},
+      {"RESUME", &VmSession::OnResume},
+      {"GUEST_PANICKED", &VmSession::OnPanic},
+      {"GUEST_CRASHLOADED", &VmSession::OnPanic},
+      {"WATCHDOG", &VmSession::OnWatchdog},
+      {"SUSPEND", &VmSession::OnSuspend},
+      {"WAKEUP", &VmSession::OnWakeup},
+      {"SUSPEND_DISK", &VmSession::OnSuspendDisk},
+      {"VSERPORT_CHANGE", &VmSession::OnPortChange},
+      // These are published, and are no evidence.
+      {"BLOCK_IO_ERROR", &VmSession::OnDiskError},
+      {"BLOCK_JOB_ERROR", &VmSession::OnBlockJobError},
+      {"BLOCK_IMAGE_CORRUPTED", &VmSession::OnImageCorrupted},
+      {"MEMORY_FAILURE", &VmSession::OnMemoryFailure},
+      {"MIGRATION", &VmSession::OnMigration},
+  };
+  for (const Entry& entry : kHandlers) {
+    if (entry.name == event) return entry.handler;
+  }
+  return nullptr;
+}
+
+Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
+  evidence_.SetMonitored(true);
+  const Handler handler = HandlerOf(event.name);
+  // An event that is not followed changes nothing.
+  if (handler == nullptr && !IntentIsOver(now)) return {};
+  return Step(now, [&] {
+    if (handler != nullptr) (this->*handler)(event, now);
+  });
+}
+
+void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
+                       Instant now) {
+  EnsureStarted(now);
+  if (!Admit(type, now)) return;
+  VmEvent out = MakeEvent(type, std::string(message), now);
+  out.qemu_time = event.time;
+  out.qmp_event = event.name;
+  out.detail_json = event.detail_json;
+  if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
+  PublishEvent(std::move(out));
+}
+
+void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
+  BeginExit(now);
+  // The first cause wins.
+  if (evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found) return;
+  const std::string reason = QmpText(event.data, "reason");
+  ShutdownFact fact;
+  fact.reason = ParseShutdownReason(reason);
+  fact.guest = QmpBool(event.data, "guest");
+  // A reason that is newer than this program still says by its name where it came from.
+  if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
+  if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
+  fact.caveat = AgentCaveat(now.monotonic);
+  down_in_handshake_ = monitor_ != Monitor::kReady;
+
+  std::string what = "SHUTDOWN";
+  if (!reason.empty()) {
+    absl::StrAppend(&what, " reason=", reason);
+  } else if (fact.guest.has_value()) {
+    absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
+  }
+  evidence_.SawShutdown(fact, std::move(what), event, now);
+  // Its QEMU mostly ends at once, which STOPPED says. One that stays says so by STOP, or is found
+  // to by DownReport().
+  if (!started_) SetState(VmState::kGuestDown, now);
+}
+
+void VmSession::OnPowerdown(const QmpEvent& event, Instant now) {
+  evidence_.SawPowerdown(now);
+  Report(EventType::kPowerdownRequested, "the host pressed the power button", event, now);
+}
+
+void VmSession::OnReset(const QmpEvent& event, Instant now) {
+  evidence_.SawReset(now);
+  // The guest begins again without its agent; a port that is reported has said so itself.
+  agent_.closed.reset();
+  if (!agent_.info.reported) agent_.info.open = false;
+  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
+  ReconsiderIntent();
+  ForgetExit();
+  if (state_ != VmState::kRunning) {
+    SetState(evidence_.paused() ? VmState::kPaused : VmState::kRunning, now);
+  }
+
+  const bool repeated = now.monotonic - last_reset_ < kResetWindow;
+  last_reset_ = now.monotonic;
+  if (!repeated) Report(EventType::kReset, "the VM was reset", event, now);
+  TakeShutdownFileBack();
+}
+
+void VmSession::OnStop(const QmpEvent& event, Instant now) {
+  migration_polls_ = 0;
+  evidence_.SawStop(now);
+  if (evidence_.facts().shutdown.has_value()) {
+    ForgetExit();
+    SetState(VmState::kGuestDown, now);
+    Report(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)", event,
+           now);
+  } else {
+    SetState(evidence_.facts().guest_panicked ? VmState::kGuestDown : VmState::kPaused, now);
+    // Before STARTED the state is all there is to report: query-status will say it.
+    if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
+  }
+  effects_.push_back(QueryRunState{});
+}
+
+void VmSession::OnResume(const QmpEvent& event, Instant now) {
+  const bool was_running = state_ == VmState::kRunning;
+  ApplyRunState("running", "RESUME", now);
+  if (started_ && !was_running) Report(EventType::kResumed, "the VM runs again", event, now);
+  TakeShutdownFileBack();
+}
+
+void VmSession::OnPanic(const QmpEvent& event, Instant now) {
+  const std::string action = QmpText(event.data, "action");
+  evidence_.SawPanic(event.name, action, now);
+  if (action == "pause" || action == "poweroff") SetState(VmState::kGuestDown, now);
+  Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now);
+}
+
+void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
+  evidence_.SawWatchdog(QmpText(event.data, "action"), now);
+  Report(EventType::kWatchdogExpired, "the guest did not feed its watchdog", event, now);
+}
+
+void VmSession::OnSuspend(const QmpEvent& event, Instant now) {
+  SetState(VmState::kSuspended, now);
+  Report(EventType::kSuspended, "the guest sleeps", event, now);
+}
+
+void VmSession::OnWakeup(const QmpEvent& event, Instant now) {
+  SetState(evidence_.paused() ? VmState::kPaused : VmState::kRunning, now);
+  Report(EventType::kWoken, "the guest woke up", event, now);
+}
+
+void VmSession::OnSuspendDisk(const QmpEvent& event, Instant now) {
+  evidence_.SawHibernation(now);
+  Report(EventType::kHibernating, "the guest hibernates", event, now);
+}
+
+void VmSession::OnDiskError(const QmpEvent& event, Instant now) {
+  Report(EventType::kIoError, "a disk of the VM met an I/O error", event, now);
+}
+
+void VmSession::OnBlockJobError(const QmpEvent& event, Instant now) {
+  Report(EventType::kIoError, "a block job met an I/O error", event, now);
+}
+
+void VmSession::OnImageCorrupted(const QmpEvent& event, Instant now) {
+  Report(EventType::kIoError, "a disk image of the VM is corrupt", event, now);
+}
+
+void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
+  Report(EventType::kMemoryFailure, "the VM's memory failed", event, now);
+}
+
+void VmSession::OnMigration(const QmpEvent& event, Instant now) {
+  Report(EventType::kMigration, "the migration's status changed", event, now);
+  // `completed` is said on both sides; only the source is then in `postmigrate`.
+  if (QmpText(event.data, "status") == "completed") {
+    effects_.push_back(QueryRunState{});
+  }
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,84 @@
+// What somebody declared to intend with the run: DeclareIntent in vm_events.proto.
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+
+absl::Status VmSession::CheckIntent() const {
+  if (!evidence_.decided()) return absl::OkStatus();
+  const Verdict verdict = CurrentVerdict();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "vm_name: the intent would not count, because what decides the end of the run was seen "
+      "already: ",
+      CauseSentence(verdict.cause), " (rule ", verdict.rule,
+      "); declare an intent before the VM is asked to end"));
+}
+
+const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
+  for (const auto* intent : {&intent_, &counted_intent_}) {
+    if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
+      return &(*intent)->intent;
+    }
+  }
+  return nullptr;
+}
+
+Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
+  return Step(now, [&] {
+    const absl::Duration deadline = now.monotonic + (intent.expire_time - now.wall);
+    VmEvent event =
+        MakeEvent(EventType::kIntentDeclared,
+                  absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
+    event.intent = intent;
+    intent_ = {std::move(intent), now.wall, deadline};
+    ReconsiderIntent();
+    EmitAlways(std::move(event), now);
+  });
+}
+
+Effects VmSession::OnIntentWithdrawn(Instant now) {
+  return Step(now, [&] {
+    if (intent_.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
+  });
+}
+
+bool VmSession::IntentIsOver(Instant now) const {
+  return intent_.has_value() && now.monotonic >= intent_->deadline;
+}
+
+void VmSession::ExpireIntent(Instant now) {
+  if (IntentIsOver(now)) CloseIntent(IntentEnd::kExpired, now);
+}
+
+void VmSession::CloseIntent(IntentEnd end, Instant now) {
+  VmEvent event =
+      MakeEvent(EventType::kIntentWithdrawn,
+                absl::StrCat("the intent of ", intent_->intent.actor,
+                             end == IntentEnd::kExpired ? " has expired" : " was withdrawn"),
+                now);
+  event.intent = intent_->intent;
+  event.intent_end = end;
+  if (evidence_.facts().intended && !counted_intent_.has_value()) {
+    counted_intent_ = std::move(intent_);
+  }
+  intent_.reset();
+  ReconsiderIntent();
+  EmitAlways(std::move(event), now);
+}
+
+void VmSession::ReconsiderIntent() {
+  if (evidence_.decided()) return;  // what came first stands
+  evidence_.SetIntended(intent_.has_value());
+  counted_intent_.reset();
+}
+
+const VmSession::DeclaredIntent* VmSession::IntentOfTheEnd() const {
+  if (counted_intent_.has_value()) return &*counted_intent_;
+  return intent_.has_value() ? &*intent_ : nullptr;
+}
+
+}  // namespace vmeventd

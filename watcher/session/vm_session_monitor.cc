@@ -1,0 +1,263 @@
+// A run's monitor: attached, held by another client, lost, and attached again.
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+// VmSession::kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
+constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
+
+// Whether a migration has completed is asked again as soon as QEMU has answered: `finish-migrate`
+// lasts for the downtime, which is short, and the manager may end QEMU as soon as it is over. A
+// migration that hangs there is asked less often.
+constexpr int kEagerMigrationPolls = 5000;
+constexpr absl::Duration kMigrationPoll = absl::Milliseconds(10);
+// QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
+constexpr absl::Duration kPausedPoll = absl::Seconds(1);
+
+constexpr char kHeldProblem[] =
+    "monitor held by another client: QEMU serves one at a time and sent no greeting";
+
+VmState StateOf(absl::string_view run_state) {
+  if (run_state.empty()) return VmState::kUnreachable;
+  if (run_state == "running") return VmState::kRunning;
+  if (run_state == "suspended") return VmState::kSuspended;
+  if (run_state == "shutdown" || run_state == "guest-panicked") return VmState::kGuestDown;
+  return VmState::kPaused;
+}
+
+std::string ProblemOf(absl::string_view run_state) {
+  if (run_state == "io-error") return "paused by QEMU after an I/O error";
+  if (run_state == "internal-error") return "paused by QEMU after an internal error";
+  return "";
+}
+
+}  // namespace
+
+Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
+  return Step(now, [&] {
+    BecomeReady(info, now);
+    migration_polls_ = 0;
+    FollowMigration(info.run_state, now);
+    effects_.push_back(QueryGuestAgent{});
+  });
+}
+
+void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
+  poll_at_ = absl::InfiniteDuration();
+  if (run_.managed()) return;  // a manager reports how a migration ended
+  if (run_state == "finish-migrate") {
+    // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
+    // arrived, and QEMU sends no event for it.
+    if (++migration_polls_ <= kEagerMigrationPolls) {
+      effects_.push_back(QueryRunState{});
+    } else {
+      poll_at_ = now.monotonic + kMigrationPoll;
+    }
+  } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
+    poll_at_ = now.monotonic + kPausedPoll;
+  }
+}
+
+void VmSession::PollRunState(Instant now) {
+  effects_.push_back(QueryRunState{});
+  poll_at_ = now.monotonic + kPausedPoll;  // should no answer come
+}
+
+void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
+  uuid_ = info.uuid;
+  qemu_version_ = info.qemu_version;
+  qemu_name_ = info.qemu_name;
+  monitor_problem_ = info.run_state.empty() ? "QEMU did not answer query-status" : "";
+  std::string run_state = info.run_state;
+  // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
+  // is a RESET or a RESUME.
+  if (std::exchange(down_in_handshake_, false) && evidence_.facts().shutdown.has_value()) {
+    run_state.clear();
+    SetState(VmState::kGuestDown, now);
+  }
+  SawRestart(now);
+  away_ = false;
+  if (monitor_ == Monitor::kClosed) DeclareLost(now);
+  evidence_.SetMonitored(true);
+  switch (std::exchange(monitor_, Monitor::kReady)) {
+    case Monitor::kNone:
+      ApplyRunState(run_state, StateReport(run_state), now);
+      return EnsureStarted(now);
+    case Monitor::kUnseen:
+      return ResumeAfterRestart(run_state, now);
+    case Monitor::kLost:
+      return Regain(run_state, now);
+    case Monitor::kClosed:
+    case Monitor::kReady:
+      return;
+  }
+}
+
+std::string VmSession::StateReport(absl::string_view run_state) const {
+  return absl::StrCat(run_.managed() ? "libvirt: state " : "query-status ", run_state);
+}
+
+void VmSession::Regain(absl::string_view run_state, Instant now) {
+  monitor_problem_.clear();
+  ForgetExit();  // a QEMU that answers does not hang
+  const VmState before = state_before_loss_;
+  ApplyRunState(run_state, StateReport(run_state), now);
+  ReopenShutdownFile();
+  Emit(MakeEvent(EventType::kMonitorRestored,
+                 absl::StrCat(run_.managed() ? "libvirt is reached again" : "the monitor is ours",
+                              "; the VM is ", StateText(state_)),
+                 now),
+       now);
+  if (before != VmState::kUnreachable && before != state_) {
+    PublishUnseenChange(before, run_.managed() ? "libvirt was lost" : "its monitor was lost", now);
+  }
+}
+
+void VmSession::ResumeAfterRestart(absl::string_view run_state, Instant now) {
+  ForgetExit();
+  const VmState before = state_;
+  ApplyRunState(run_state, StateReport(run_state), now);
+  ReopenShutdownFile();
+  if (before == state_ || before == VmState::kUnreachable || run_state.empty()) {
+    return PublishStatus();
+  }
+  PublishUnseenChange(before, "vmeventd stopped", now);
+}
+
+void VmSession::ReopenShutdownFile() {
+  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
+  TakeShutdownFileBack();
+}
+
+void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Instant now) {
+  Emit(MakeEvent(EventType::kGap,
+                 absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
+                              StateText(state_), " now: the events between were not seen"),
+                 now),
+       now);
+  EventType type = EventType::kResumed;
+  if (state_ == VmState::kPaused) type = EventType::kPaused;
+  if (state_ == VmState::kSuspended) type = EventType::kSuspended;
+  if (state_ == VmState::kGuestDown) type = EventType::kGuestShutdown;
+  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(state_)), now);
+  if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
+  Emit(std::move(event), now);
+}
+
+Effects VmSession::OnMonitorHeld(Instant now) {
+  return Step(now, [&] {
+    monitor_problem_ = kHeldProblem;
+    evidence_.SetMonitored(false);
+    if (started_) return;
+    monitor_ = Monitor::kLost;
+    EnsureStarted(now);
+  });
+}
+
+Effects VmSession::OnMonitorProblem(absl::string_view problem, Instant now) {
+  return Step(now, [&] { SetMonitorProblem(problem, now); });
+}
+
+void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
+  if (monitor_problem_ == problem) return;
+  monitor_problem_ = std::string(problem);
+  EnsureStarted(now);
+}
+
+Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
+  return Step(now, [&] {
+    FollowMigration(run_state, now);
+    if (run_state == "finish-migrate") return;
+    run_problem_ = ProblemOf(run_state);
+    if (run_state == "postmigrate") evidence_.SawMigration(now);
+  });
+}
+
+Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
+  if (gone_) return {};
+  return Step(now, [&] {
+    poll_at_ = absl::InfiniteDuration();
+    if (monitor_ == Monitor::kReady) {
+      monitor_ = Monitor::kClosed;
+      closed_at_ = now;
+      close_reason_ = std::string(why);
+    } else if (monitor_ == Monitor::kNone) {
+      monitor_ = Monitor::kLost;
+      closed_at_ = now;
+      SetMonitorProblem(absl::StrCat("monitor closed before it was ready: ", why), now);
+    }
+    // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
+    // in its handshake the connection ended.
+    if (evidence_.decided() && file_step_ == FileStep::kUndone) RequestShutdownFile();
+  });
+}
+
+absl::Duration VmSession::LostGrace() const {
+  return evidence_.decided() ? kLostGraceAfterShutdown : kLostGrace;
+}
+
+void VmSession::DeclareLost(Instant now) {
+  evidence_.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
+  if (run_.managed()) {
+    evidence_.Saw(absl::StrCat("libvirt lost (", close_reason_, ")"), closed_at_);
+    if (monitor_problem_.empty()) {
+      monitor_problem_ = absl::StrCat("libvirt lost: ", close_reason_);
+    }
+    return LoseMonitor(absl::StrCat("the connection to libvirt ended (", close_reason_,
+                                    "): this is no end of the VM"),
+                       now);
+  }
+  evidence_.Saw(absl::StrCat("monitor closed (", close_reason_, ") while the process lives"),
+                closed_at_);
+  if (monitor_problem_.empty()) {
+    monitor_problem_ = absl::StrCat("monitor lost: ", close_reason_);
+  }
+  LoseMonitor(absl::StrCat("the monitor closed (", close_reason_,
+                           ") and QEMU's process lives on: this is no end"),
+              now);
+}
+
+void VmSession::DeclareAway(Instant now) {
+  if (run_.managed()) {
+    if (monitor_problem_.empty()) {
+      monitor_problem_ = "libvirt not reached again since vmeventd was started";
+    }
+    return LoseMonitor(
+        "vmeventd was started again and does not reach libvirt: this is no end of the VM", now);
+  }
+  if (monitor_problem_.empty()) {
+    monitor_problem_ = "monitor not reached again since vmeventd was started";
+  }
+  LoseMonitor(
+      "vmeventd was started again and does not reach the monitor; QEMU's process lives on: this is "
+      "no end",
+      now);
+}
+
+void VmSession::LoseMonitor(std::string message, Instant now) {
+  monitor_ = Monitor::kLost;
+  state_before_loss_ = state_;
+  if (state_ != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
+  Emit(MakeEvent(EventType::kMonitorLost, std::move(message), now), now);
+}
+
+void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
+  run_problem_ = ProblemOf(run_state);
+  evidence_.SawRunState(run_state, by, now);
+  const VmState state = StateOf(run_state);
+  if (state == VmState::kRunning || state == VmState::kSuspended) {
+    poll_at_ = absl::InfiniteDuration();
+    ReconsiderIntent();
+    ForgetExit();
+    if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
+  }
+  if (state != VmState::kUnreachable) SetState(state, now);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,183 @@
+// What a session publishes of its run, and what of it is kept.
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+// How long what is to be kept may wait in a flood.
+constexpr absl::Duration kKeepDelay = absl::Milliseconds(100);
+
+bool IsPublish(const Effect& effect) { return std::holds_alternative<Publish>(effect); }
+
+}  // namespace
+
+absl::string_view VmSession::StateText(VmState state) {
+  switch (state) {
+    case VmState::kRunning:
+      return "running";
+    case VmState::kPaused:
+      return "paused";
+    case VmState::kSuspended:
+      return "suspended";
+    case VmState::kGuestDown:
+      return "down with QEMU still there";
+    case VmState::kUnreachable:
+      return "not reachable";
+    case VmState::kStopped:
+      return "stopped";
+  }
+  return "";
+}
+
+VmEvent VmSession::MakeEvent(EventType type, std::string message, Instant now) {
+  VmEvent event;
+  event.type = type;
+  event.observe_time = now.wall;
+  event.observe_monotonic = now.monotonic;
+  event.message = std::move(message);
+  return event;
+}
+
+void VmSession::EnsureStarted(Instant now) {
+  if (started_) return;
+  started_ = true;
+  std::string message = "a QEMU process";
+  if (!qemu_version_.empty()) message = absl::StrCat("QEMU ", qemu_version_);
+  if (run_.pid != 0) absl::StrAppend(&message, ", pid ", run_.pid);
+  if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
+  absl::StrAppend(&message, ", ", StateText(state_));
+  if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_);
+  PublishEvent(MakeEvent(EventType::kStarted, message, now));
+  if (!gone_) KeepNow();
+}
+
+void VmSession::FlushDropped(Instant now) {
+  if (!limiter_.has_dropped()) return;
+  first_drop_ = last_drop_ = absl::InfiniteDuration();
+  PublishEvent(MakeEvent(
+      EventType::kGap,
+      absl::StrCat(limiter_.TakeDropped(), " events of this VM were left out: it sent more than ",
+                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond,
+                   " a second, or the node's VMs together more than they may"),
+      now));
+}
+
+bool VmSession::Admit(EventType type, Instant now) {
+  if (!options_->event_limits || limiter_.Admit(type, now.monotonic)) return true;
+  if (first_drop_ == absl::InfiniteDuration()) first_drop_ = now.monotonic;
+  last_drop_ = now.monotonic;
+  return false;
+}
+
+void VmSession::Emit(VmEvent event, Instant now) {
+  EnsureStarted(now);
+  if (Admit(event.type, now)) PublishEvent(std::move(event));
+}
+
+void VmSession::EmitAlways(VmEvent event, Instant now) {
+  EnsureStarted(now);
+  PublishEvent(std::move(event));
+}
+
+void VmSession::PublishStatus() { effects_.push_back(Publish{{Status(), std::nullopt}}); }
+
+void VmSession::PublishEvent(VmEvent event) {
+  published_state_ = state_;
+  published_state_time_ = state_time_;
+  published_problems_ = Problems();
+  effects_.push_back(Publish{{Status(), std::move(event)}});
+}
+
+void VmSession::PublishChanges(Instant now) {
+  if (!started_ || gone_) return;
+  // After a drop the GAP says both, when the flood is over.
+  if (!limiter_.has_dropped() && state_ != published_state_) {
+    const bool down = state_ == VmState::kGuestDown;
+    VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
+                              absl::StrCat("the VM is ", StateText(state_)), now);
+    if (down) event.shutdown = MakeDetail();
+    Emit(std::move(event), now);
+  }
+  if (!limiter_.has_dropped()) {
+    const std::vector<std::string> problems = Problems();
+    if (problems != published_problems_) {
+      Emit(MakeEvent(
+               EventType::kProblemsChanged,
+               problems.empty() ? "the VM has no problem any more" : absl::StrJoin(problems, "; "),
+               now),
+           now);
+    }
+  }
+  Keep(now);
+  // What the other effects lead to comes after what is published here.
+  std::stable_partition(effects_.begin(), effects_.end(), IsPublish);
+}
+
+void VmSession::Keep(Instant now) {
+  const bool has_event = std::any_of(effects_.begin(), effects_.end(), [](const Effect& effect) {
+    return IsPublish(effect) && std::get<Publish>(effect).update.event.has_value();
+  });
+  // An event is committed together with what it changed; the rest can wait for a moment.
+  if (!has_event && !keeps_.Take(now.monotonic)) {
+    keep_at_ = std::min(keep_at_, now.monotonic + kKeepDelay);
+    return;
+  }
+  KeepNow();
+}
+
+void VmSession::KeepNow() {
+  keep_at_ = absl::InfiniteDuration();
+  std::string text = Save();
+  const size_t hash = std::hash<std::string>()(text);
+  if (hash == kept_) return;
+  kept_ = hash;
+  auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);
+  if (last == effects_.rend()) {
+    PublishStatus();
+    last = effects_.rbegin();
+  }
+  std::get<Publish>(*last).update.saved_run = std::move(text);
+}
+
+Effects VmSession::KeptAtOnce() {
+  if (started_ && !gone_) KeepNow();
+  return std::exchange(effects_, {});
+}
+
+std::vector<std::string> VmSession::Problems() const {
+  std::vector<std::string> problems;
+  for (const std::string* problem :
+       {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_, &uuid_problem_}) {
+    if (!problem->empty()) problems.push_back(*problem);
+  }
+  return problems;
+}
+
+VmStatus VmSession::Status() const {
+  VmStatus status;
+  status.ref = {run_.name, run_.run_id, uuid_, run_.pid, run_.source};
+  status.state = published_state_;
+  status.state_time = published_state_time_;
+  status.start_time = run_.process_start;
+  status.qemu_version = qemu_version_;
+  status.monitor_path = run_.monitor_path;
+  status.problems = published_problems_;
+  if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
+    status.shutdown = MakeDetail();
+  }
+  if (intent_.has_value() && published_state_ != VmState::kStopped) {
+    status.intent = intent_->intent;
+  }
+  return status;
+}
+
+}  // namespace vmeventd

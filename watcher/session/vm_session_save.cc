@@ -1,0 +1,183 @@
+// How a run is kept across restarts of the daemon: one JSON object, docs/journal.md.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "watcher/core/names.h"
+#include "watcher/session/run_archive.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int kFormat = 1;
+
+// Each list of fields serves both archives: `Run`, `Facts` and so on are const for a writer.
+
+template <typename Archive, typename Run>
+void RunFields(Archive* archive, Run* run) {
+  archive->Field("name", run->name);
+  archive->Field("run_id", run->run_id);
+  archive->FieldIf("source", run->source);
+  archive->FieldIf("domain_id", run->domain_id);
+  archive->Field("monitor_path", run->monitor_path);
+  archive->RawBytes("raw_path", run->raw_path, run->monitor_path);
+  archive->RawBytes("raw_name", run->raw_name, run->name);
+  // A process without a number here is found again by its socket alone.
+  archive->FieldIf("process_tracked", run->process_tracked, run->process_tracked && run->pid > 0);
+  archive->Field("pid", run->pid);
+  archive->Field("start_ticks", run->start_ticks);
+  archive->FieldIf("pidfd_inode", run->pidfd_inode);
+  archive->Field("pid_namespace", run->pid_namespace);
+  archive->Field("boot_id", run->boot_id);
+  archive->FieldIf("process_start", run->process_start, run->process_start != absl::InfinitePast());
+  archive->Numbers("socket", run->socket.device, run->socket.inode, run->socket.made_ns);
+  archive->FieldIf("oom_file", run->oom_file);
+  if (!run->oom_file.empty()) archive->Field("oom_kills", run->oom_kills);
+  archive->FieldIf("shutdown_file_mark", run->shutdown_file_mark);
+}
+
+template <typename Archive, typename Facts>
+void FactFields(Archive* archive, Facts* facts) {
+  archive->ObjectIf("shutdown", facts->shutdown, [](auto* shutdown, auto* fact) {
+    shutdown->Enum("reason", fact->reason, ShutdownReason::kMissing, ShutdownReason::kOther);
+    shutdown->FlagIf("guest", fact->guest);
+    shutdown->FieldIf("powerdown_age", fact->powerdown_age);
+    shutdown->FieldIf("while_paused", fact->while_paused);
+    shutdown->EnumIf("caveat", fact->caveat, ShutdownCaveat::kGuestAgentConnected,
+                     ShutdownCaveat::kGuestAgentPossible);
+  });
+  archive->FieldIf("panicked", facts->guest_panicked);
+  archive->FieldIf("watchdog", facts->watchdog_expired);
+  archive->FlagIf("watchdog_paused", facts->watchdog_paused, facts->watchdog_expired);
+  archive->FieldIf("hibernating", facts->hibernating);
+  archive->FieldIf("migrated", facts->migrated);
+  archive->FieldIf("down_before_attach", facts->down_before_attach);
+  archive->FieldIf("shutdown_file_found", facts->shutdown_file_found);
+  archive->FieldIf("intended", facts->intended);
+  archive->EnumIf("manager_end", facts->manager_end, ManagerEnd::kShutdown, ManagerEnd::kCrashed);
+}
+
+// What of a run would lead the watcher to somewhere else than to that run; "" if nothing.
+absl::string_view WrongWith(const RunInfo& run) {
+  if (run.run_id.empty()) return "it has no run_id";
+  if (run.domain_id < 0) return "its domain_id is no libvirt's";
+  if (!run.managed()) {
+    if (run.raw_path.empty() || run.raw_path.front() != '/') return "its monitor_path is no path";
+    if (run.raw_path.find('\0') != std::string::npos) return "its monitor_path is no path";
+  }
+  constexpr char kNotInNames[] = {'/', '\0'};
+  if (run.raw_name.empty() ||
+      run.raw_name.find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
+    return "its name is no file name";
+  }
+  if (run.process_tracked && run.pid <= 0) return "it has no pid";
+  return "";
+}
+
+}  // namespace
+
+template <typename Archive, typename Session>
+void VmSession::ArchiveFields(Archive* archive, Session* session) {
+  constexpr VmState kFirstState = VmState::kRunning;
+  constexpr VmState kLastState = VmState::kUnreachable;
+  archive->Object("run", true, [&] { RunFields(archive, &session->run_); });
+  archive->Field("attached_at", session->attached_at_);
+  archive->Enum("state", session->state_, kFirstState, kLastState);
+  archive->Field("state_time", session->state_time_);
+  if constexpr (Archive::kReads) {
+    session->published_state_ = session->state_;
+    session->published_state_time_ = session->state_time_;
+  }
+  const bool unpublished = session->published_state_ != session->state_;
+  archive->EnumIf("told_state", session->published_state_, kFirstState, kLastState, unpublished);
+  archive->FieldIf("told_state_time", session->published_state_time_, unpublished);
+  archive->Object("problems", !session->Problems().empty(), [&] {
+    archive->FieldIf("monitor", session->monitor_problem_);
+    archive->FieldIf("run", session->run_problem_);
+    archive->FieldIf("file", session->file_problem_);
+    archive->FieldIf("exit", session->exit_problem_);
+    archive->FieldIf("uuid", session->uuid_problem_);
+  });
+  archive->EnumIf("state_before_loss", session->state_before_loss_, kFirstState, kLastState,
+                  session->monitor_ == Monitor::kLost);
+  archive->FieldIf("uuid", session->uuid_);
+  archive->FieldIf("qemu_version", session->qemu_version_);
+  auto* const evidence = &session->evidence_;
+  archive->FieldIf("paused", evidence->paused_);
+  archive->FieldIf("powerdown_at", evidence->powerdown_at_);
+  archive->FieldIf("exiting_since", session->exiting_since_);
+  archive->FieldIf("shutdown_json", evidence->shutdown_json_);
+  archive->FieldIf("shutdown_qemu_time", evidence->shutdown_qemu_time_);
+  archive->Object("evidence", true, [&] { FactFields(archive, &evidence->facts_); });
+  const auto intent_fields = [](auto* json, auto* declared) {
+    json->Field("intent_id", declared->intent.intent_id);
+    json->Field("actor", declared->intent.actor);
+    json->Field("reason", declared->intent.reason);
+    json->Field("expire_time", declared->intent.expire_time);
+    json->FieldIf("request_id", declared->intent.request_id);
+    json->Field("declared", declared->declared);
+    json->Field("deadline", declared->deadline);
+  };
+  archive->ObjectIf("intent", session->intent_, intent_fields);
+  archive->ObjectIf("counted_intent", session->counted_intent_, intent_fields);
+  auto* const agent = &session->agent_;
+  archive->Object("guest_agent", agent->info.present || agent->opened.has_value(), [&] {
+    archive->FieldIf("present", agent->info.present);
+    archive->FieldIf("open", agent->info.open);
+    archive->FieldIf("reported", agent->info.reported);
+    archive->FieldIf("port", agent->info.port);
+    archive->FieldIf("opened", agent->opened);
+    archive->FieldIf("closed", agent->closed);
+  });
+  archive->Entries("timeline", evidence->timeline_, EvidenceLog::kMaxEntries);
+}
+
+std::string VmSession::Save() const {
+  if (!started_ || state_ == VmState::kStopped) return "";
+  ArchiveWriter archive;
+  archive.Field("format", kFormat);
+  ArchiveFields(&archive, this);
+  return std::move(archive).Take();
+}
+
+absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view saved,
+                                                              const SessionOptions* options,
+                                                              Instant now) try {
+  const nlohmann::json json = nlohmann::json::parse(saved.begin(), saved.end());
+  ArchiveReader archive(&json);
+  int format = 0;
+  archive.Field("format", format);
+  if (format != kFormat) return absl::InvalidArgumentError("a saved run of another format");
+  auto session = std::make_unique<VmSession>(RunInfo{.process_tracked = false}, options, now);
+  session->started_ = true;
+  session->away_ = true;
+  session->monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
+  ArchiveFields(&archive, session.get());
+  if (const absl::string_view wrong = WrongWith(session->run_); !wrong.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", wrong));
+  }
+  if (const std::optional<Instant> since = std::exchange(session->exiting_since_, {});
+      since.has_value()) {
+    session->BeginExit(*since);
+  }
+  // An earlier version followed sockets only, and did not keep the source.
+  RunInfo* const run = &session->run_;
+  if (run->source.empty()) run->source = QmpSource(run->monitor_path);
+  // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
+  Evidence* const facts = &session->evidence_.facts_;
+  if (facts->watchdog_expired && !json.at("evidence").contains("watchdog_paused")) {
+    facts->watchdog_paused = session->state_ == VmState::kPaused;
+  }
+  session->published_problems_ = session->Problems();
+  session->kept_ = std::hash<std::string>()(std::string(saved));
+  return session;
+} catch (const nlohmann::json::exception& error) {
+  return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));
+}
+
+}  // namespace vmeventd
