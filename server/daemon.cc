@@ -242,7 +242,8 @@ void Daemon::WatcherLoop() {
 
 bool Daemon::WaitForScanOrStop() {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, absl::InfiniteDuration(), [this] { return scanned_ || stop_; });
+  WaitUntil(&changed_, &mutex_, absl::InfiniteDuration(),
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return scanned_ || stop_; });
   return stop_;
 }
 
@@ -268,7 +269,7 @@ bool Daemon::LoopsAnswer(absl::Duration timeout) {
   ++asked_;
   watcher_->Wake();
   queue_.Wake();
-  return WaitUntil(&changed_, &mutex_, timeout, [this] {
+  return WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stop_ ||
            (watcher_answered_ == asked_ && (pump_answered_ == asked_ || journal_.writing()));
   });
@@ -276,7 +277,8 @@ bool Daemon::LoopsAnswer(absl::Duration timeout) {
 
 bool Daemon::WaitForStop(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
-  return WaitUntil(&changed_, &mutex_, timeout, [this] { return stop_; });
+  return WaitUntil(&changed_, &mutex_, timeout,
+                   [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_; });
 }
 
 void Daemon::RunWatchdog() {

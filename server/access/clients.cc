@@ -164,7 +164,8 @@ void Clients::Drain() {
 
 void Clients::WaitUntilNoCalls(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout, [this] { return open_calls_.all == 0; });
+  WaitUntil(&changed_, &mutex_, timeout,
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_calls_.all == 0; });
 }
 
 int Clients::open_calls() const {

@@ -31,7 +31,9 @@ void StopDeadline::Wait(absl::Duration timeout) {
   Step hangs;
   {
     const MutexLock lock(&mutex_);
-    if (WaitUntil(&changed_, &mutex_, timeout, [this] { return stopped_; })) return;
+    if (WaitUntil(&changed_, &mutex_, timeout,
+                  [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_; }))
+      return;
     hangs = step_;
   }
   give_up_(hangs);

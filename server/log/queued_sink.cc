@@ -59,7 +59,9 @@ void QueuedSink::log(const spdlog::details::log_msg& msg) {
 
 void QueuedSink::flush() {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, kPatience, [this] { return waiting_.empty() && writing_ == 0; });
+  WaitUntil(&changed_, &mutex_, kPatience, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return waiting_.empty() && writing_ == 0;
+  });
 }
 
 void QueuedSink::Stop() {

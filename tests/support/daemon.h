@@ -13,7 +13,7 @@
 namespace vmeventd::e2e {
 
 // Whether the daemon is built with a sanitizer, which makes it slow and its memory large.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef VMEVENTD_SANITIZED
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;

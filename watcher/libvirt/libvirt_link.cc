@@ -17,8 +17,8 @@
 namespace vmeventd {
 namespace {
 
-// How often the domains are listed again because events came meanwhile. The last list is taken as it
-// is: an event that it was made before is then handed in first.
+// How often the domains are listed again because events came meanwhile. The last list is taken as
+// it is: an event that it was made before is then handed in first.
 constexpr int kMaxLists = 20;
 
 // Posts what one connection says. Lives for as long as libvirt may call it.

@@ -14,11 +14,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
-#include "watcher/session/guest_agent_probe.h"
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {
 

@@ -10,11 +10,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
-#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 

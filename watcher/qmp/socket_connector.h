@@ -151,7 +151,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   RunShares shares_;
   RunLimiter new_runs_;
   UnfollowedSockets unfollowed_;
-  bool runs_to_reach_ = false;      // untracked ones whose directories could not be scanned
+  bool runs_to_reach_ = false;  // untracked ones whose directories could not be scanned
   int untried_slots_ = 0;
   bool started_ = false;
   bool first_scan_done_ = false;

@@ -8,13 +8,13 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
-#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/spare_descriptors.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 

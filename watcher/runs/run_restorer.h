@@ -7,10 +7,10 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "watcher/session/vm_session.h"
 #include "watcher/runs/vm_run.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 

@@ -9,11 +9,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/session/vm_session.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/watcher_meters.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 

@@ -8,9 +8,9 @@
 
 #include "absl/time/time.h"
 #include "watcher/core/libvirt_spec.h"
-#include "watcher/session/vm_session.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/runs/exit_status_source.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 

@@ -9,10 +9,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
-#include "watcher/session/classification.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd {
 

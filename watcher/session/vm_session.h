@@ -14,14 +14,14 @@
 #include "absl/time/time.h"
 #include "base/instant.h"
 #include "base/token_bucket.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/event_limiter.h"
 #include "watcher/session/evidence_log.h"
 #include "watcher/session/guest_agent_probe.h"
-#include "watcher/core/qmp_message.h"
-#include "watcher/core/run_info.h"
 #include "watcher/session/session_effects.h"
-#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

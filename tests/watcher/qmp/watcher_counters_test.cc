@@ -8,8 +8,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/session/event_limiter.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/session/event_limiter.h"
 
 namespace vmeventd {
 namespace {
