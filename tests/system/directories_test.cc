@@ -43,6 +43,7 @@ TEST_F(DirectoriesTest, DirectoryThatIsCreatedLater) {
   StartDaemon(options);
   OpenStream();
   WaitPresent(later, false);
+  EXPECT_THAT(ReadFile(options.log_file), testing::HasSubstr(later + " is not there"));
   fs::create_directories(later);
   const auto guest = StartIn(later, "vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
