@@ -13,6 +13,6 @@ phase=${2:-}
 [ "$phase" = pre-stop ] || exit 0
 [ -n "$vmid" ] || exit 0
 
-timeout 5 vmevents intent declare "$vmid" --actor proxmox \
+timeout 15 vmevents intent declare "$vmid" --actor proxmox \
   --reason "a stop through Proxmox VE" --ttl 10m </dev/null >/dev/null 2>&1
 exit 0
