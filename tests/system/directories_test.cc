@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "gmock/gmock.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
