@@ -33,8 +33,8 @@ _vmeventd() {
       return
       ;;
     *)
-      words='-h --help --version --config --check-config --watch --libvirt --listen --metrics-listen
-        --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
+      words='-h --help --version --config --check-config --watch --watch-manager-sockets
+        --libvirt --listen --metrics-listen --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
         --process-tracking --shutdown-files --event-limits --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format'
       ;;

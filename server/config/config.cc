@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
+#include "server/config/manager_sockets.h"
 #include "server/config/version.h"
 
 namespace vmeventd {
@@ -149,6 +150,21 @@ absl::Status CheckAccess(const Config& config) {
   return absl::OkStatus();
 }
 
+absl::Status CheckWatches(const Config& config) {
+  if (config.watch_manager_sockets) return absl::OkStatus();
+  for (const WatchSpec& watch : config.watches) {
+    const std::optional<ManagerMonitor> monitor = FindManagerMonitor(watch);
+    if (!monitor.has_value()) continue;
+    return Invalid(
+        "--watch",
+        absl::StrCat(Quote(absl::StrCat(watch.directory, ":", watch.pattern())),
+                     " would take the monitors that belong to ", monitor->owner, ", such as ",
+                     monitor->socket, ", and a monitor serves one client: ", monitor->cure,
+                     " (docs/managers.md), or give --watch-manager-sockets if you mean it"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   bool watch_is_given = false;
   for (const Flag& flag : Flags()) {
@@ -169,7 +185,8 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   }
   // The default directory is Ganeti's, where libvirt has no part.
   if (!config.libvirts.empty() && !watch_is_given) config.watches.clear();
-  absl::Status status = CheckTls(config);
+  absl::Status status = CheckWatches(config);
+  if (status.ok()) status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
   if (!status.ok()) return status;
   return config;

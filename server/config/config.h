@@ -22,6 +22,7 @@ enum class LogFormat { kText, kJson };
 // describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
+  bool watch_manager_sockets = false;
   std::vector<LibvirtSpec> libvirts;
   std::vector<ListenAddress> listens;
   std::optional<ListenAddress> metrics_listen;

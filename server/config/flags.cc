@@ -224,6 +224,9 @@ std::vector<Flag> MakeFlags() {
              }
              return out;
            }},
+      Switch("watch-manager-sockets", &Config::watch_manager_sockets,
+             "Permit a --watch that takes a VM manager's own monitor (Proxmox VE, Ganeti, libvirt, "
+             "Incus): the manager can no longer control its VMs"),
       {.name = "libvirt",
        .argument = "URI",
        .help = "Follow the domains of this libvirt: qemu:///system, qemu:///session, or "

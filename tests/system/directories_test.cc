@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "gmock/gmock.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -43,6 +44,7 @@ TEST_F(DirectoriesTest, DirectoryThatIsCreatedLater) {
   StartDaemon(options);
   OpenStream();
   WaitPresent(later, false);
+  EXPECT_THAT(ReadFile(options.log_file), testing::HasSubstr(later + " is not there"));
   fs::create_directories(later);
   const auto guest = StartIn(later, "vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);

@@ -38,6 +38,15 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   if (!absl::StartsWith(directory, "/")) {
     return Invalid(text, "the directory must be an absolute path, as in /run/qemu:*.qmp");
   }
+  if (absl::StrContains(directory, '*')) {
+    const size_t slash = directory.rfind('/');
+    const bool in_name = directory.find('*') > slash;
+    return Invalid(
+        text, in_name ? absl::StrCat("a colon stands before the pattern: write \"",
+                                     slash == 0 ? "/" : directory.substr(0, slash), ":",
+                                     directory.substr(slash + 1), "\"")
+                      : "the directory must not contain '*': give --watch once for each directory");
+  }
   const std::vector<absl::string_view> halves = absl::StrSplit(pattern, '*');
   if (halves.size() != 2) {
     return Invalid(text,

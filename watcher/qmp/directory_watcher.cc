@@ -139,6 +139,11 @@ DirectoryWatcher::~DirectoryWatcher() {
 void DirectoryWatcher::Start() {
   started_ = true;
   EvaluateAll(true);
+  for (const Spec& spec : specs_) {
+    if (spec.directory_watch >= 0 || !spec.problem.empty()) continue;
+    spdlog::warn("{} is not there: its VMs are followed when it is; check --watch if it should be",
+                 absl::CHexEscape(spec.watch.directory));
+  }
 }
 
 void DirectoryWatcher::ReadInotify() {

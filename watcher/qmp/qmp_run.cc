@@ -240,7 +240,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   Apply(session().OnMonitorClosed(reason, now));
   if (protocol_error) {
-    ReportProblem(absl::StrCat("the monitor sent what is not QMP: ", reason));
+    ReportProblem(absl::StrCat("monitor closed by vmeventd: ", reason));
   } else if (!tracked()) {
     return End();
   }

@@ -18,7 +18,7 @@ namespace vmeventd {
 namespace {
 
 constexpr char kQueueFull[] =
-    "monitor held by another client: the socket's queue of connections is full";
+    "monitor held by another client, or QEMU hangs: the socket's queue of connections is full";
 constexpr char kOutOfShare[] =
     "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
     "VM is not followed; raise LimitNOFILE of the service";

@@ -107,9 +107,11 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                      own->intent_id, ", of another actor or reason: use a new one")));
   }
   if (const Intent* open = (*run)->open_intent(); open != nullptr) {
-    return done(absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
-                                                      open->intent_id, ", declared by ",
-                                                      Quote(open->actor))));
+    return done(
+        absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
+                                              open->intent_id, ", declared by ", Quote(open->actor),
+                                              ": keep it, or withdraw it first with "
+                                              "WithdrawIntent")));
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
   Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,

@@ -17,6 +17,20 @@ constexpr size_t kRunsATurn = 500;
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 
+// What steps of the node's clock may make of the time of one process's start. Two boots are further
+// apart than that when each has a process of one number and one age.
+constexpr absl::Duration kSameStart = absl::Seconds(5);
+
+// Whether the process of a run lives although the boot id is another: a sandbox shows one of its
+// own. After a reboot another process may have the number and even the ticks, but started later.
+bool OutlivesItsBootId(const RunInfo& info) {
+  if (!info.process_tracked || info.pid == 0 || info.start_ticks == 0) return false;
+  const absl::StatusOr<PeerProcess> found = IdentifyAgain(info.pid, info.start_ticks);
+  if (!found.ok() || found->kind != PeerProcess::Kind::kTracked) return false;
+  return found->start_ticks == info.start_ticks &&
+         absl::AbsDuration(ProcessStartTime(info.start_ticks) - info.process_start) <= kSameStart;
+}
+
 }  // namespace
 
 RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_options,
@@ -80,7 +94,8 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
 
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
-  if (context_->boot_id.empty() || info.boot_id != context_->boot_id) return run->EndWithHost();
+  const bool same_boot = !context_->boot_id.empty() && info.boot_id == context_->boot_id;
+  if (!same_boot && !OutlivesItsBootId(info)) return run->EndWithHost();
   // Of this very run: a file of another one, renamed or not, has another mark.
   const std::optional<absl::Time> written =
       info.managed()

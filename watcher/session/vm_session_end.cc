@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "watcher/session/vm_session.h"
 
@@ -15,6 +16,19 @@ namespace {
 
 // A monitor attached this long after its process started may have missed something worth knowing.
 constexpr absl::Duration kLateAttach = absl::Seconds(10);
+
+// The end of a cause's sentence that does not hold where somebody had declared an intent.
+constexpr absl::string_view kByWhom = ", by whom is not known";
+
+// What happened, for STOPPED. An intent answers what the sentence of the cause leaves open.
+std::string HowItEnded(const ShutdownDetail& detail) {
+  const absl::string_view cause = CauseSentence(detail.cause);
+  if (!detail.intent.has_value() || detail.shutdown_class != ShutdownClass::kAdmin) {
+    return std::string(cause);
+  }
+  return absl::StrCat(absl::StripSuffix(cause, kByWhom), ", as ", detail.intent->actor,
+                      " intended (", detail.intent->reason, ")");
+}
 
 std::string Seconds(absl::Duration age) {
   return absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1)));
@@ -131,11 +145,11 @@ void VmSession::Finish(Instant now) {
   ShutdownDetail detail = MakeDetail();
   std::vector<std::string> seen;
   for (const EvidenceEntry& entry : detail.evidence) seen.push_back(entry.what);
-  VmEvent event = MakeEvent(
-      EventType::kStopped,
-      absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", CauseSentence(detail.cause),
-                   ". Seen: ", absl::StrJoin(seen, ", "), "."),
-      now);
+  VmEvent event =
+      MakeEvent(EventType::kStopped,
+                absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", HowItEnded(detail),
+                             ". Seen: ", absl::StrJoin(seen, ", "), "."),
+                now);
   if (evidence_.facts().shutdown.has_value() && !evidence_.facts().host_rebooted) {
     event.qmp_event = "SHUTDOWN";
     event.qemu_time = evidence_.shutdown_qemu_time();

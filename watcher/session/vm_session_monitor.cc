@@ -21,7 +21,7 @@ constexpr absl::Duration kMigrationPoll = absl::Milliseconds(10);
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
 
 constexpr char kHeldProblem[] =
-    "monitor held by another client: QEMU serves one at a time and sent no greeting";
+    "monitor held by another client, or QEMU hangs: it sent no greeting";
 
 VmState StateOf(absl::string_view run_state) {
   if (run_state.empty()) return VmState::kUnreachable;

@@ -204,6 +204,40 @@ TEST(Config, RefusesANulInASetting) {
   }
 }
 
+TEST(Config, RefusesAWatchOfAManagersOwnMonitors) {
+  const struct {
+    std::string watch;
+    std::vector<std::string> says;
+  } rows[] = {
+      {"/var/run/qemu-server:*.qmp", {"Proxmox VE", "/var/run/qemu-server/100.qmp", "qm set VMID"}},
+      {"/run/qemu-server:*", {"Proxmox VE"}},
+      {"/run/qemu-server:1*.qmp", {"Proxmox VE"}},
+      {"/run/qemu-server:20*.qmp", {"Proxmox VE"}},
+      {"/var/run/ganeti/kvm-hypervisor/ctrl:*.qmp", {"Ganeti", "*.kvmd"}},
+      {"/var/lib/libvirt/qemu/domain-1-web:*.sock", {"libvirt", "--libvirt qemu:///system"}},
+      {"/home/u/.config/libvirt/qemu/lib/domain-1-web:*.sock", {"--libvirt qemu:///session"}},
+      {"/run/incus/web:qemu.*", {"Incus", "/run/incus/web/qemu.monitor", "raw.qemu"}},
+      {"/var/snap/lxd/common/lxd/logs/web:*.monitor", {"LXD"}},
+  };
+  for (const auto& row : rows) {
+    const ParsedConfig parsed = Parse({"--check-config", "--watch", row.watch});
+    EXPECT_EQ(parsed.exit_code, 2) << row.watch;
+    EXPECT_THAT(parsed.text, HasSubstr("--watch: \"" + row.watch));
+    EXPECT_THAT(parsed.text, HasSubstr("--watch-manager-sockets"));
+    for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
+    EXPECT_EQ(Good({"--watch", row.watch, "--watch-manager-sockets"}).watches.size(), 1);
+  }
+}
+
+TEST(Config, PermitsAWatchBesideAManagersOwnMonitors) {
+  for (const std::string watch :
+       {"/run/vmeventd/qmp:*.qmp", "/run/qemu-server:*.vmev", "/run/qemu-server/extra:*.qmp",
+        "/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd", "/run/incus/web:*.events",
+        "/srv/qemu:*.monitor", "/srv/qemu:*.sock"}) {
+    EXPECT_EQ(Good({"--watch", watch}).watches.size(), 1) << watch;
+  }
+}
+
 // Every flag is documented everywhere as --help describes it.
 TEST(Config, EveryFlagIsInTheManualTheTableAndTheExample) {
   const auto read = [](const std::string& path) {

@@ -121,7 +121,7 @@ TEST_F(NodeWatcherFaultsTest, GarbageClosesThatMonitorAndNoOther) {
   StartWithManualClock();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   qemu.Send(monitor, "\x01\x02 garbage\r\n");
-  ASSERT_TRUE(UntilProblem("vm1", "not QMP"));
+  ASSERT_TRUE(UntilProblem("vm1", "monitor closed by vmeventd: not QMP: a"));
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
   manual_clock_.Advance(absl::Seconds(2));
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));

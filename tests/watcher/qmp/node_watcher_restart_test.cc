@@ -224,7 +224,8 @@ TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
   qemu.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
   Die();
-  const std::string kept = KeptRun();
+  // Its number may be another process's now.
+  const std::string kept = WithNumber(KeptRun(), "start_ticks", "17");
   const std::string kept_id = RunId("vm1");
   const std::string old_boot = "00000000-1111-4222-8333-444444444444";
   for (const std::string& boot : {old_boot, std::string()}) {
@@ -241,6 +242,20 @@ TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
     EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
     Die();
   }
+}
+
+TEST_F(RestartTest, AProcessThatLivesOutranksTheBootId) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  Die();
+  StartWith({Replaced(KeptRun(), ReadBootId(), "00000000-1111-4222-8333-444444444444")});
+  ASSERT_TRUE(UntilScanned());
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
 TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {

@@ -99,6 +99,24 @@ TEST(VmSessionIntentTest, CountsWhateverSignalWasUsed) {
   }
 }
 
+TEST(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Declare();
+  vm.End(Signal(SIGKILL));
+  EXPECT_THAT(vm.Last().message,
+              testing::StartsWith(
+                  "ADMIN: QEMU was killed (SIGKILL), as ops intended (maintenance). Seen:"));
+
+  SessionDriver crash;
+  crash.Ready();
+  crash.Declare();
+  crash.Event("GUEST_PANICKED", R"({"action": "poweroff"})");
+  crash.End({});
+  EXPECT_THAT(crash.Last().message,
+              testing::StartsWith("CRASH: the guest's kernel panicked. Seen:"));
+}
+
 TEST(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
   const struct {
     const char* event;

@@ -1,0 +1,25 @@
+#ifndef VMEVENTD_SERVER_CONFIG_MANAGER_SOCKETS_H_
+#define VMEVENTD_SERVER_CONFIG_MANAGER_SOCKETS_H_
+
+#include <optional>
+#include <string>
+
+#include "watcher/core/watch_spec.h"
+
+namespace vmeventd {
+
+// A monitor that belongs to a VM manager. A QEMU's monitor serves one client: a daemon that holds
+// this one stops the manager.
+struct ManagerMonitor {
+  std::string socket;  // a path that the --watch would take
+  std::string owner;   // the program that needs it
+  std::string cure;    // what to write instead, as an imperative
+};
+
+// The first known manager's monitor that `watch` matches, judged by the paths alone:
+// docs/managers.md lists them. Makes no system call.
+std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_CONFIG_MANAGER_SOCKETS_H_

@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""The hooks of deploy/hooks, called as Ganeti, Proxmox VE and nova call theirs, against the real
+vmeventd and vmevents.
+
+  hooks_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+"""
+
+import argparse
+import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+HOOKS = ROOT / "deploy/hooks"
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import world  # noqa: E402
+
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+
+
+class HooksTest(unittest.TestCase):
+    """Each test has a daemon and the VM "vm1"."""
+
+    def setUp(self):
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.qemu = self.world.started_vm(self.stream, uuid=UUID)
+        # The programs that a hook finds.
+        programs = self.world.path / "bin"
+        programs.mkdir()
+        (programs / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
+        self.path = f"{programs}:/usr/bin:/bin"
+        self.server = f"unix:{self.world.socket}"
+
+    def run_hook(self, name, *arguments, **variables):
+        """Callers clear the environment; only the server's address is the test's own."""
+        done = subprocess.run([HOOKS / name, *arguments], check=False, capture_output=True, text=True,
+                              env={"PATH": self.path, "VMEVENTS_SERVER": self.server, **variables})
+        self.assertEqual(done.returncode, 0, "a hook that fails would stop its caller")
+        self.assertEqual(done.stdout + done.stderr, "")
+
+    def intent(self):
+        vm = self.world.get()
+        return vm.intent if vm.HasField("intent") else None
+
+    def ganeti(self, **variables):
+        self.run_hook("ganeti-vmeventd", **{
+            "GANETI_HOOKS_VERSION": "2", "GANETI_HOOKS_PHASE": "pre",
+            "GANETI_HOOKS_PATH": "instance-stop", "GANETI_OP_CODE": "OP_INSTANCE_SHUTDOWN",
+            "GANETI_INSTANCE_NAME": "vm1", "GANETI_MASTER": "node1.example.org",
+            "GANETI_TIMEOUT": "120", **variables})
+
+    def seconds_left(self):
+        intent = self.intent()
+        declared = self.stream.wait_event("INTENT_DECLARED").observe_time
+        return round(intent.expire_time.ToNanoseconds() / 1e9 - declared.ToNanoseconds() / 1e9)
+
+    def test_ganeti_declares_a_stop(self):
+        self.ganeti()
+        self.assertEqual(self.intent().actor, "ganeti")
+        self.assertEqual(self.intent().reason, "OP_INSTANCE_SHUTDOWN on node1.example.org")
+        self.assertEqual(self.seconds_left(), 420)
+        # What a guest agent's shutdown looks like.
+        self.qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.qemu.kill(signal.SIGKILL)
+        stopped = self.stream.wait_event("STOPPED")
+        self.assertEqual(world.pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")),
+                         "SHUTDOWN_CLASS_ADMIN")
+        self.assertIn("as ganeti intended (OP_INSTANCE_SHUTDOWN on node1.example.org)",
+                      stopped.message)
+
+    def test_ganeti_waits_as_long_as_the_guest_may_take(self):
+        self.ganeti(GANETI_TIMEOUT="", GANETI_SHUTDOWN_TIMEOUT="999999")
+        self.assertEqual(self.seconds_left(), 86400)
+
+    def test_ganeti_declares_a_reboot_by_a_new_qemu_alone(self):
+        self.ganeti(GANETI_HOOKS_PATH="instance-reboot", GANETI_REBOOT_TYPE="soft")
+        self.assertIsNone(self.intent())
+        self.ganeti(GANETI_HOOKS_PATH="instance-reboot", GANETI_REBOOT_TYPE="hard")
+        self.assertEqual(self.intent().actor, "ganeti")
+
+    def test_ganeti_is_not_stopped_by_a_vm_or_a_daemon_that_is_not_here(self):
+        self.ganeti(GANETI_INSTANCE_NAME="elsewhere")
+        self.ganeti(GANETI_HOOKS_PHASE="post")
+        self.ganeti(VMEVENTS_SERVER=f"unix:{self.world.path}/nobody")
+        self.assertIsNone(self.intent())
+
+    def test_ganeti_may_stop_twice(self):
+        self.ganeti()
+        self.ganeti()
+        self.assertEqual(self.stream.types().count("INTENT_DECLARED"), 1)
+
+    def test_proxmox_declares_before_a_stop_alone(self):
+        for phase in ("pre-start", "post-start", "post-stop"):
+            self.run_hook("proxmox-vmeventd.sh", "vm1", phase)
+        self.assertIsNone(self.intent())
+        self.run_hook("proxmox-vmeventd.sh", "vm1", "pre-stop")
+        self.assertEqual(self.intent().actor, "proxmox")
+        self.run_hook("proxmox-vmeventd.sh", "999", "pre-stop")
+
+    def test_nova_declares_what_a_notification_announces(self):
+        spec = importlib.util.spec_from_file_location("nova", HOOKS / "nova_notifications.py")
+        nova = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(nova)
+        old = os.environ["PATH"]
+        self.addCleanup(os.environ.__setitem__, "PATH", old)
+        os.environ["PATH"] = self.path
+        def notify(event_type, **fields):
+            # As nova's documentation shows the payload of InstanceActionPayload.
+            payload = {"nova_object.name": "InstanceActionPayload", "nova_object.namespace": "nova",
+                       "nova_object.version": "1.8",
+                       "nova_object.data": {"uuid": UUID, "host": self.server,
+                                            "display_name": "some-server",
+                                            "action_initiator_user": "alice", **fields}}
+            nova.Endpoint().info({}, "nova-compute:compute", event_type, payload, {})
+        notify("instance.power_off.end")
+        notify("instance.power_off.start", host=None)
+        notify("instance.power_off.start", uuid="00000000-0000-4000-8000-000000000001")
+        self.assertIsNone(self.intent())
+        notify("instance.power_off.start")
+        self.assertEqual(self.intent().actor, "nova")
+        self.assertEqual(self.intent().reason, "power off by user alice")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for program in ("vmeventd", "vmevents", "fake-qemu"):
+        parser.add_argument(f"--{program}", required=True)
+    options, rest = parser.parse_known_args()
+    world.PROGRAMS.update(vmeventd=options.vmeventd, vmevents=options.vmevents,
+                          fake_qemu=options.fake_qemu)
+    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""docs/managers.md, as written: its unit, its directory and its arguments of QEMU, with real QEMUs under
+the real vmeventd.
+
+  managers_test.py --vmeventd FILE
+"""
+
+import argparse
+import pathlib
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+UNIT = ROOT / "examples/systemd/qemu@.service"
+PAGE = ROOT / "docs/managers.md"
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import world  # noqa: E402
+
+QEMU = ["qemu-system-x86_64", "-m", "32", "-display", "none", "-nodefaults", "-accel", "tcg"]
+
+
+def setting(name):
+    """A setting of the unit, with its continued lines."""
+    text = UNIT.read_text(encoding="utf-8").replace("\\\n", " ")
+    return re.search(rf"^{name}=(.*)$", text, re.MULTILINE)[1]
+
+
+class ManagersTest(unittest.TestCase):
+    """Each test has a daemon that watches a directory in place of /run/qemu."""
+
+    def setUp(self):
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.sockets = self.world.path / "qemu"
+        self.sockets.mkdir()
+        self.world.watches = [f"{self.sockets}:*.qmp"]
+        self.world.start("--shutdown-files", "off")
+        self.stream = self.world.oldest()
+
+    def start(self, command, name):
+        # pylint: disable=consider-using-with
+        qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.addCleanup(qemu.wait)
+        self.addCleanup(qemu.kill)
+        self.stream.wait_event("STARTED", name)
+        world.wait_until("the monitor answers", lambda: self.world.get(name).qemu_version)
+        return qemu
+
+    def expect_stopped(self, name, shutdown_class, cause):
+        shutdown = self.stream.wait_event("STOPPED", name).shutdown
+        self.assertEqual(world.pb.ShutdownClass.Name(getattr(shutdown, "class")),
+                         f"SHUTDOWN_CLASS_{shutdown_class}")
+        self.assertEqual(world.pb.ShutdownCause.Name(shutdown.cause), f"SHUTDOWN_CAUSE_{cause}")
+
+    def test_plain_qemu_under_systemd(self):
+        command = shlex.split(setting("ExecStart").replace("%i", "web1").replace(
+            "/run/qemu/", f"{self.sockets}/").replace("-m 1024", "-m 32"))
+        qemu = self.start(command, "web1")
+        # What ExecStop does: it presses the button, and then comes systemd's SIGTERM.
+        self.assertIn("echo system_powerdown | socat - UNIX-CONNECT:/run/qemu/%i.hmp",
+                      setting("ExecStop"))
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(str(self.sockets / "web1.hmp"))
+            console.sendall(b"system_powerdown\n")
+            self.stream.wait_event("POWERDOWN_REQUESTED", "web1")
+        qemu.send_signal(signal.SIGTERM)
+        self.expect_stopped("web1", "ADMIN", "HOST_SIGNAL")
+
+    def test_the_unit_and_the_directory_are_valid(self):
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", UNIT], check=False,
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        root = self.world.path / "root"
+        root.mkdir()
+        subprocess.run(["systemd-tmpfiles", "--create", f"--root={root}", "--prefix=/run/qemu",
+                        UNIT.with_name("qemu.tmpfiles")], check=True)
+        self.assertEqual((root / "run/qemu").stat().st_mode & 0o777, 0o750)
+
+    def test_the_arguments_for_each_manager(self):
+        page = PAGE.read_text(encoding="utf-8")
+        shown = re.findall(r"(-chardev socket,\S+,path=/run/qemu/([\w]+)\.qmp,\S+ -mon [\w=,]+)", page)
+        libvirt = " ".join(re.findall(r"<qemu:arg value='([^']+)'/>", page))
+        shown.append((libvirt, "web1"))
+        self.assertEqual([name for _, name in shown], ["NAME", "100", "web1", "web1"])
+        for number, (arguments, name) in enumerate(shown):
+            mine = f"{name}-{number}"
+            arguments = arguments.replace(f"/run/qemu/{name}.qmp", f"{self.sockets}/{mine}.qmp")
+            qemu = self.start([*QEMU, "-no-shutdown", *shlex.split(arguments)], mine)
+            qemu.send_signal(signal.SIGTERM)
+            self.expect_stopped(mine, "ADMIN", "HOST_SIGNAL")
+
+    def test_a_managers_own_monitors_are_refused(self):
+        page = PAGE.read_text(encoding="utf-8")
+        for directory, pattern in (("/var/run/ganeti/kvm-hypervisor/ctrl", "*.qmp"),
+                                   ("/run/qemu-server", "*.qmp"), ("/run/incus/web1", "qemu.*"),
+                                   ("/var/lib/libvirt/qemu/domain-1-web1", "*.sock")):
+            self.assertIn(directory.replace("web1", "NAME").replace("1-NAME", "*"), page)
+            done = subprocess.run([world.PROGRAMS["vmeventd"], "--check-config", "--watch",
+                                   f"{directory}:{pattern}"],
+                                  check=False, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, directory)
+            self.assertIn("docs/managers.md", done.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vmeventd", required=True)
+    options, rest = parser.parse_known_args()
+    world.PROGRAMS.update(vmeventd=options.vmeventd)
+    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
+
+
+if __name__ == "__main__":
+    main()
