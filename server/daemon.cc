@@ -8,11 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/thread_name.h"
 #include "base/wait_until.h"
 #include "server/config/version.h"
+#include "server/fleet/jetstream_sink.h"
+#include "server/fleet/position_file.h"
+#include "server/fleet/subject.h"
 #include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
@@ -26,6 +30,7 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxQueuedUpdates = 100'000;
+constexpr char kFleetStream[] = "VMEVENTS";
 
 std::string HostName() {
   char name[HOST_NAME_MAX + 1] = {};
@@ -141,6 +146,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (publish_runs_again) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
+  if (status = daemon->PrepareFleet(config); !status.ok()) return status;
   if (status = daemon->StartMetrics(config, log); !status.ok()) return status;
   LogStart(config, daemon->server_->addresses(), daemon->live_state_.journal_id());
   const std::string exit_statuses =
@@ -173,11 +179,45 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
   return absl::OkStatus();
 }
 
+absl::Status Daemon::PrepareFleet(const Config& config) {
+  if (config.publish.empty()) return absl::OkStatus();
+  const std::string node = HostName();
+  JetStreamOptions options;
+  for (const PublishServer& server : config.publish) options.servers.push_back(server.ToUrl());
+  options.cluster = config.publish_cluster;
+  options.node = node;
+  options.stream = kFleetStream;
+  options.create_replicas = static_cast<int>(config.publish_create_stream);
+  options.credentials = config.publish_credentials;
+  options.tls_ca = config.publish_tls_ca;
+  options.tls_cert = config.publish_tls_cert;
+  options.tls_key = config.publish_tls_key;
+  absl::StatusOr<std::unique_ptr<FleetSink>> sink = MakeJetStreamSink(std::move(options));
+  if (!sink.ok()) return sink.status();
+  const std::string target =
+      absl::StrCat(kFleetStream, "/", NodeSubjects(config.publish_cluster, node));
+  absl::StatusOr<std::unique_ptr<PositionFile>> position =
+      PositionFile::Open(config.state_dir + "/published", target);
+  if (!position.ok()) return position.status();
+  fleet_sink_ = *std::move(sink);
+  fleet_ = std::make_unique<FleetPublisher>(
+      PublisherOptions{.cluster = config.publish_cluster,
+                       .node = node,
+                       .format = config.publish_format == PublishFormat::kJson
+                                     ? FleetFormat::kJson
+                                     : FleetFormat::kProtobuf,
+                       .events_per_second = static_cast<double>(config.publish_rate)},
+      fleet_sink_.get(), &outbox_, *std::move(position), clock_,
+      [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
+  return absl::OkStatus();
+}
+
 absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return absl::OkStatus();
   metrics_ = std::make_unique<Metrics>(
       Metrics::Sources{&live_state_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
-                       server_.get(), tls_.get(), log, ToJournalOptions(config).path, kVersion});
+                       server_.get(), tls_.get(), log, ToJournalOptions(config).path, kVersion,
+                       fleet_ == nullptr ? nullptr : &fleet_->meters()});
   absl::StatusOr<std::unique_ptr<MetricsServer>> server =
       MetricsServer::Start(*config.metrics_listen, metrics_.get(), &refusals_);
   if (!server.ok()) return server.status();
@@ -202,8 +242,9 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
                   }),
       hub_(&live_state_, &read_queue_, clock, ToStreamOptions(config), &refusals_),
       journal_(ToJournalOptions(config), std::move(recovered.journal), std::move(recovered.mark)),
+      outbox_(&live_state_, &read_queue_),
       pump_(&queue_, &live_state_, &journal_, clock,
-            {[this] { hub_.WakeStreams(); }, [this](bool writable) { OnJournalWritable(writable); },
+            {[this] { OnPublished(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->PublishRunsAgain(); }}),
       queries_(&live_state_),
       backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
@@ -211,9 +252,14 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
   PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &live_state_, &pump_);
 }
 
+void Daemon::OnPublished() {
+  hub_.WakeStreams();
+  if (fleet_ != nullptr) fleet_->Wake();
+}
+
 void Daemon::OnJournalWritable(bool writable) {
   server_->SetJournalServing(writable);
-  hub_.WakeStreams();
+  OnPublished();
 }
 
 Daemon::~Daemon() {
@@ -297,6 +343,7 @@ void Daemon::Run() {
   pump_thread_ = std::thread([this] { PumpLoop(); });
   history_thread_ = std::thread([this] { read_queue_.Run(); });
   hub_thread_ = std::thread([this] { hub_.Run(); });
+  if (fleet_ != nullptr) fleet_thread_ = std::thread([this] { fleet_->Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   if (!WaitForScanOrStop()) {
     spdlog::info("the first scan is done: serving");
@@ -371,6 +418,12 @@ void Daemon::Stop() {
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
   deadline.Enter({"streams do not end"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
+  // What is not published yet is published by the next start.
+  if (fleet_ != nullptr) {
+    deadline.Enter({"a server of --publish does not answer", 0});
+    fleet_->Stop();
+    fleet_thread_.join();
+  }
   // Before the transport's shutdown, which waits for the queries that the history thread answers.
   deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
   read_queue_.Stop();

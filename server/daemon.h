@@ -15,6 +15,9 @@
 #include "server/access/refusals.h"
 #include "server/config/config.h"
 #include "server/events/live_state.h"
+#include "server/fleet/fleet_sink.h"
+#include "server/fleet/outbox.h"
+#include "server/fleet/publisher.h"
 #include "server/host/lock_file.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal_writer.h"
@@ -34,7 +37,8 @@
 namespace vmeventd {
 
 // The whole daemon, put together. Its threads: the watcher's loop, the pump (which writes the
-// journal), the history thread (which reads it), the hub's deadlines, and gRPC's own.
+// journal), the history thread (which reads it), the hub's deadlines, the fleet's publisher,
+// and gRPC's own.
 class Daemon {
  public:
   // From RequestStop to the return of Run.
@@ -61,6 +65,9 @@ class Daemon {
 
   absl::Status StartServer(const Config& config, int max_connections);
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
+  absl::Status PrepareFleet(const Config& config);
+  // There is more to read. The pump thread, or before there is one.
+  void OnPublished();
   void OnJournalWritable(bool writable);
   void WatcherLoop();
   // Waits for the first scan or for RequestStop; true: for RequestStop.
@@ -87,6 +94,9 @@ class Daemon {
   JournalReadQueue read_queue_;
   StreamHub hub_;
   JournalWriter journal_;
+  JournalOutbox outbox_;
+  std::unique_ptr<FleetSink> fleet_sink_;  // null: nothing is published
+  std::unique_ptr<FleetPublisher> fleet_;
   EventPump pump_;
   Queries queries_;
   RpcBackend backend_;
@@ -99,6 +109,7 @@ class Daemon {
   std::thread pump_thread_;
   std::thread history_thread_;
   std::thread hub_thread_;
+  std::thread fleet_thread_;
 
   Mutex mutex_;
   CondVar changed_;

@@ -13,7 +13,8 @@ _vmeventd() {
 
   local words=
   case $previous in
-    --config | --tls-cert | --tls-key | --tls-client-ca)
+    --config | --tls-cert | --tls-key | --tls-client-ca | --publish-credentials | \
+      --publish-tls-ca | --publish-tls-cert | --publish-tls-key)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
@@ -27,16 +28,20 @@ _vmeventd() {
     --shutdown-files | --event-limits) words='on off' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
+    --publish-format) words='protobuf json' ;;
     --libvirt | --listen | --metrics-listen | --tls-operator | --powerdown-window | \
       --retention-age | --retention-events | --max-connections | --max-streams | \
-      --max-streams-per-peer | --list-rate)
+      --max-streams-per-peer | --list-rate | --publish | --publish-cluster | \
+      --publish-create-stream | --publish-rate)
       return
       ;;
     *)
       words='-h --help --version --config --check-config --watch --watch-manager-sockets
         --libvirt --listen --metrics-listen --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
         --process-tracking --shutdown-files --event-limits --tls-cert --tls-key --tls-client-ca --tls-operator
-        --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format'
+        --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format
+        --publish --publish-cluster --publish-credentials --publish-tls-ca --publish-tls-cert
+        --publish-tls-key --publish-format --publish-create-stream --publish-rate --insecure-publish'
       ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <map>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/errno_status.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
 #include "server/config/manager_sockets.h"
@@ -165,6 +167,54 @@ absl::Status CheckWatches(const Config& config) {
   return absl::OkStatus();
 }
 
+// Whether a file can be read; "": it is not set.
+absl::Status CheckReadable(absl::string_view flag, const std::string& path) {
+  if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
+  return Invalid(flag, ErrnoStatus(path, "cannot be read", errno).message());
+}
+
+absl::Status CheckPublish(const Config& config) {
+  constexpr size_t kMaxCluster = 64;
+  const std::pair<const char*, const std::string*> files[] = {
+      {"--publish-credentials", &config.publish_credentials},
+      {"--publish-tls-ca", &config.publish_tls_ca},
+      {"--publish-tls-cert", &config.publish_tls_cert},
+      {"--publish-tls-key", &config.publish_tls_key}};
+  if (config.publish.empty()) {
+    for (const auto& [flag, path] : files) {
+      if (!path->empty()) return Invalid(flag, "needs --publish");
+    }
+    return config.publish_cluster.empty() ? absl::OkStatus()
+                                          : Invalid("--publish-cluster", "needs --publish");
+  }
+  if (config.publish_cluster.empty()) {
+    return Invalid("--publish", "needs --publish-cluster, which names this node's cluster");
+  }
+  if (config.publish_cluster.size() > kMaxCluster) {
+    return Invalid("--publish-cluster", absl::StrCat(Quote(config.publish_cluster),
+                                                     " is longer than ", kMaxCluster, " bytes"));
+  }
+  if (config.publish_tls_cert.empty() != config.publish_tls_key.empty()) {
+    return config.publish_tls_key.empty()
+               ? Invalid("--publish-tls-cert", "needs --publish-tls-key as well")
+               : Invalid("--publish-tls-key", "needs --publish-tls-cert as well");
+  }
+  for (const PublishServer& server : config.publish) {
+    const bool tls =
+        server.tls || !config.publish_tls_ca.empty() || !config.publish_tls_cert.empty();
+    if (tls || server.is_loopback() || config.insecure_publish) continue;
+    return Invalid("--publish",
+                   absl::StrCat(Quote(server.ToUrl()),
+                                " is not a loopback address (127.0.0.0/8, [::1] or localhost): "
+                                "others on the path could read and change the events; write "
+                                "tls://, or give --insecure-publish if you mean it"));
+  }
+  for (const auto& [flag, path] : files) {
+    if (absl::Status status = CheckReadable(flag, *path); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   bool watch_is_given = false;
   for (const Flag& flag : Flags()) {
@@ -188,6 +238,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   absl::Status status = CheckWatches(config);
   if (status.ok()) status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
+  if (status.ok()) status = CheckPublish(config);
   if (!status.ok()) return status;
   return config;
 }

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "server/config/listen_address.h"
+#include "server/config/publish_server.h"
 #include "server/config/tls_material.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/watch_spec.h"
@@ -17,6 +18,7 @@ namespace vmeventd {
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
+enum class PublishFormat { kProtobuf, kJson };
 
 // The flags and the configuration file, checked. Each field belongs to one flag, which flags.h
 // describes; its initializer is the flag's default.
@@ -44,6 +46,16 @@ struct Config {
   bool event_limits = true;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
+  std::vector<PublishServer> publish;  // empty: nothing is published
+  std::string publish_cluster;
+  std::string publish_credentials;
+  std::string publish_tls_ca;
+  std::string publish_tls_cert;
+  std::string publish_tls_key;
+  PublishFormat publish_format = PublishFormat::kProtobuf;
+  int64_t publish_create_stream = 0;  // replicas; 0: it must exist
+  int64_t publish_rate = 5'000;
+  bool insecure_publish = false;
 
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.
   std::optional<TlsPaths> tls() const;

@@ -20,6 +20,7 @@ using Texts = std::vector<std::string>;
 
 constexpr int64_t kMaxClients = 100'000;
 constexpr int64_t kMaxEvents = 1'000'000'000'000;
+constexpr int64_t kMaxPublishRate = 1'000'000;
 
 absl::Status Invalid(absl::string_view value, absl::string_view rule) {
   return absl::InvalidArgumentError(absl::StrCat(Quote(value), " ", rule));
@@ -195,6 +196,23 @@ absl::Status ReadOperators(const Texts& texts, Config* config) {
   return absl::OkStatus();
 }
 
+absl::Status ReadPublish(const Texts& texts, Config* config) {
+  absl::StatusOr<std::vector<PublishServer>> servers = ParsePublishServers(texts.front());
+  if (!servers.ok()) return servers.status();
+  config->publish = *std::move(servers);
+  return absl::OkStatus();
+}
+
+absl::Status ReadCreateStream(const Texts& texts, Config* config) {
+  constexpr int64_t kMaxReplicas = 5;  // JetStream's limit
+  int64_t& replicas = config->publish_create_stream;
+  if (absl::SimpleAtoi(texts.front(), &replicas) && replicas > 0 && replicas <= kMaxReplicas) {
+    return absl::OkStatus();
+  }
+  return Invalid(texts.front(),
+                 absl::StrCat("is not a number of replicas from 1 to ", kMaxReplicas));
+}
+
 absl::Status ReadStateDir(const Texts& texts, Config* config) {
   const std::string& text = texts.front();
   if (text.empty()) return Invalid(text, "must not be empty");
@@ -322,6 +340,48 @@ std::vector<Flag> MakeFlags() {
       Word<LogFormat>("log-format", "text|json", &Config::log_format,
                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                       "json: one object a line"),
+      {.name = "publish",
+       .argument = "nats://HOST:PORT[,nats://HOST:PORT...]",
+       .help = "Publish the journal into the stream VMEVENTS of these NATS servers (JetStream); "
+               "tls:// for TLS. Needs --publish-cluster and the package libnats3.4",
+       .read = ReadPublish,
+       .print =
+           [](const Config& config) {
+             if (config.publish.empty()) return Texts{};
+             return Texts{absl::StrJoin(config.publish, ",",
+                                        [](std::string* out, const PublishServer& server) {
+                                          absl::StrAppend(out, server.ToUrl());
+                                        })};
+           }},
+      Text("publish-cluster", "NAME", &Config::publish_cluster,
+           "The name of this node's cluster in the subjects of its events"),
+      Text("publish-credentials", "FILE", &Config::publish_credentials,
+           "Log in to the servers of --publish by this file (NATS's .creds)"),
+      Text("publish-tls-ca", "FILE", &Config::publish_tls_ca,
+           "Trust servers with a certificate of these authorities (PEM), instead of the system's"),
+      Text("publish-tls-cert", "FILE", &Config::publish_tls_cert,
+           "Show this certificate to the servers (PEM)"),
+      Text("publish-tls-key", "FILE", &Config::publish_tls_key,
+           "The private key of --publish-tls-cert (PEM, no password)"),
+      Word<PublishFormat>("publish-format", "protobuf|json", &Config::publish_format,
+                          {{"protobuf", PublishFormat::kProtobuf}, {"json", PublishFormat::kJson}},
+                          "What a message's payload is"),
+      {.name = "publish-create-stream",
+       .argument = "REPLICAS",
+       .help = "Create the stream where it is missing, with so many replicas",
+       .kind = Flag::Kind::kNumber,
+       .read = ReadCreateStream,
+       .print =
+           [](const Config& config) {
+             return config.publish_create_stream == 0
+                        ? Texts{}
+                        : Texts{absl::StrCat(config.publish_create_stream)};
+           }},
+      Number("publish-rate", &Config::publish_rate, kMaxPublishRate,
+             "Publish at most this many events a second in the long run, after servers were away"),
+      Switch("insecure-publish", &Config::insecure_publish,
+             "Permit --publish beyond loopback without TLS: anyone on the path can read and change "
+             "what is published"),
   };
 }
 

@@ -62,6 +62,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   CollectQueue(&out);
   CollectWatcher(&out);
   CollectLibvirt(&out);
+  CollectFleet(&out);
   CollectLog(&out);
   CollectProcess(&out);
   return out.Take();
@@ -287,6 +288,39 @@ void Metrics::CollectLibvirt(MetricFamilies* out) const {
   out->Counter("vmeventd_libvirt_overflows_total",
                "Connections to libvirt that were cut because too many events waited",
                static_cast<double>(counters.libvirt_overflows));
+}
+
+void Metrics::CollectFleet(MetricFamilies* out) const {
+  if (sources_.fleet == nullptr) return;
+  const FleetMeters& meters = *sources_.fleet;
+  const uint64_t newest = sources_.live_state->range().newest;
+  const uint64_t position = meters.position.value();
+  out->Gauge("vmeventd_fleet_connected", "1 if connected to a server that has the fleet's stream",
+             static_cast<double>(meters.connected.value()));
+  out->Gauge("vmeventd_fleet_lag_events", "Events that are not in the fleet's stream yet",
+             newest > position ? static_cast<double>(newest - position) : 0);
+  const struct {
+    const char* name;
+    const char* help;
+    const Counter& counter;
+  } rows[] = {
+      {"vmeventd_fleet_connects_total", "Connections made to publish", meters.connects},
+      {"vmeventd_fleet_failures_total", "Attempts to connect, and batches, that failed",
+       meters.failures},
+      {"vmeventd_fleet_published_events_total", "Events that the fleet's stream acknowledged",
+       meters.published_events},
+      {"vmeventd_fleet_repeated_events_total",
+       "Acknowledged events that the fleet's stream had already", meters.repeated_events},
+      {"vmeventd_fleet_late_events_total", "Events stored behind a later event of the node",
+       meters.late_events},
+      {"vmeventd_fleet_lost_events_total",
+       "Events that retention deleted before they were published", meters.lost_events},
+      {"vmeventd_fleet_position_errors_total", "Times that the position could not be written",
+       meters.position_failures},
+  };
+  for (const auto& row : rows) {
+    out->Counter(row.name, row.help, static_cast<double>(row.counter.value()));
+  }
 }
 
 void Metrics::CollectLog(MetricFamilies* out) const {

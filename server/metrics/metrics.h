@@ -9,6 +9,7 @@
 #include "prometheus/metric_family.h"
 #include "server/access/refusals.h"
 #include "server/events/live_state.h"
+#include "server/fleet/fleet_meters.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal_writer.h"
 #include "server/log/log_meters.h"
@@ -40,6 +41,7 @@ class Metrics : public prometheus::Collectable {
     const LogMeters* log = nullptr;  // null: the process's log is not the daemon's
     std::string journal_path;        // of the database
     std::string version;
+    const FleetMeters* fleet = nullptr;  // null: nothing is published
   };
 
   explicit Metrics(Sources sources);
@@ -56,6 +58,7 @@ class Metrics : public prometheus::Collectable {
   void CollectQueue(MetricFamilies* out) const;
   void CollectWatcher(MetricFamilies* out) const;
   void CollectLibvirt(MetricFamilies* out) const;
+  void CollectFleet(MetricFamilies* out) const;
   void CollectLog(MetricFamilies* out) const;
   void CollectProcess(MetricFamilies* out) const;
 

@@ -49,6 +49,21 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.log_format, LogFormat::kText);
 }
 
+TEST(Config, PublishesOverLoopbackOrTls) {
+  EXPECT_TRUE(Good({}).publish.empty());
+  const Config config =
+      Good({"--publish", "nats://127.0.0.1,localhost:5", "--publish-cluster", "c",
+            "--publish-format", "json", "--publish-create-stream", "3", "--publish-rate", "7"});
+  ASSERT_EQ(config.publish.size(), 2u);
+  EXPECT_EQ(config.publish[1].ToUrl(), "nats://localhost:5");
+  EXPECT_EQ(config.publish_cluster, "c");
+  EXPECT_EQ(config.publish_format, PublishFormat::kJson);
+  EXPECT_EQ(config.publish_create_stream, 3);
+  EXPECT_EQ(config.publish_rate, 7);
+  Good({"--publish", "tls://n.example", "--publish-cluster", "c"});
+  Good({"--publish", "nats://n.example", "--publish-cluster", "c", "--insecure-publish"});
+}
+
 TEST(Config, HasDefaultsForAnyone) {
   std::map<std::string, std::string> variables = {{"HOME", "/home/u"}};
   const Environment user = {false, 1000,
@@ -171,6 +186,22 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--event-limits", "yes"}, {"--event-limits", "\"yes\"", "on, off"}},
       {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
       {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
+      {{"--publish", "nats://a"}, {"--publish", "--publish-cluster"}},
+      {{"--publish", "nats://n.example", "--publish-cluster", "c"},
+       {"--publish", "nats://n.example:4222", "tls://", "--insecure-publish"}},
+      {{"--publish", "nats://u:secret@a", "--publish-cluster", "c"},
+       {"--publish", "--publish-credentials"}},
+      {{"--publish-cluster", "c"}, {"--publish-cluster", "--publish"}},
+      {{"--publish-credentials", file}, {"--publish-credentials", "--publish"}},
+      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-tls-cert", file},
+       {"--publish-tls-cert", "--publish-tls-key"}},
+      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-credentials", "/none"},
+       {"--publish-credentials", "/none", "No such file"}},
+      {{"--publish", "tls://a", "--publish-cluster", std::string(65, 'c')},
+       {"--publish-cluster", "64"}},
+      {{"--publish-format", "xml"}, {"--publish-format", "\"xml\"", "protobuf, json"}},
+      {{"--publish-create-stream", "6"}, {"--publish-create-stream", "\"6\"", "1 to 5"}},
+      {{"--publish-rate", "0"}, {"--publish-rate", "\"0\""}},
       {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
       {{"--config", directory / "missing"}, {"--config", "missing"}},
       {{"--config", directory.path()}, {"--config", directory.path()}},
@@ -292,6 +323,16 @@ TEST(Config, AnswersHelpVersionAndCheck) {
                            "--event-limits",
                            "--log-level",
                            "--log-format",
+                           "--publish",
+                           "--publish-cluster",
+                           "--publish-credentials",
+                           "--publish-tls-ca",
+                           "--publish-tls-cert",
+                           "--publish-tls-key",
+                           "--publish-format",
+                           "--publish-create-stream",
+                           "--publish-rate",
+                           "--insecure-publish",
                            "--config",
                            "--version",
                            "--check-config",

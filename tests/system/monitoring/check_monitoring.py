@@ -49,7 +49,7 @@ class Daemon:
                  "--listen", f"unix:{path}/run/s.sock", "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
                  f"{path}/key.pem", "--tls-client-ca", f"{path}/cert.pem",
                  "--metrics-listen", "127.0.0.1:0", "--state-dir",
-                 f"{path}/state"],
+                 f"{path}/state", "--publish", "nats://127.0.0.1:1", "--publish-cluster", "test"],
                 stderr=log, stdout=log)
 
     def __enter__(self):

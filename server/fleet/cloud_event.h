@@ -1,0 +1,59 @@
+#ifndef VMEVENTD_SERVER_FLEET_CLOUD_EVENT_H_
+#define VMEVENTD_SERVER_FLEET_CLOUD_EVENT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/events/event_block.h"
+
+// Events as CloudEvents 1.0 in binary mode, by the NATS protocol binding: each attribute is a
+// header with the prefix "ce-", percent-encoded; the payload is the event alone. Pure; any thread.
+
+namespace vmeventd {
+
+enum class FleetFormat { kProtobuf, kJson };
+
+// The header that a stream recognises a repeated message by; its names are of the whole stream.
+inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
+
+// Whose events these are.
+struct FleetIdentity {
+  std::string cluster;
+  std::string node;
+  std::string journal_id;
+};
+
+// One message of the fleet's stream.
+struct FleetMessage {
+  uint64_t sequence = 0;  // in the journal
+  std::string subject;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string payload;
+};
+
+// `encoded`: the event as one `events` field, as EventBlock has it.
+FleetMessage ToFleetMessage(const FleetIdentity& identity, const EventBlock::Entry& entry,
+                            absl::string_view encoded, FleetFormat format);
+
+// A GAP of the node for the sequences [first, last], which the journal no longer has. It has the
+// sequence `last`, as a GAP in the journal would.
+FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t last,
+                        absl::Time now, FleetFormat format);
+
+// What a message's Nats-Msg-Id says: "JOURNAL_ID:SEQUENCE".
+struct FleetMessageId {
+  std::string journal_id;
+  uint64_t sequence = 0;
+};
+std::string ToMessageId(const FleetMessageId& id);
+// nullopt: it is another program's.
+std::optional<FleetMessageId> ParseMessageId(absl::string_view text);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_CLOUD_EVENT_H_

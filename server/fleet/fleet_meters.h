@@ -1,0 +1,23 @@
+#ifndef VMEVENTD_SERVER_FLEET_FLEET_METERS_H_
+#define VMEVENTD_SERVER_FLEET_FLEET_METERS_H_
+
+#include "base/counter.h"
+
+namespace vmeventd {
+
+// How publishing goes. The publisher counts, any thread reads.
+struct FleetMeters {
+  Level connected;            // 1: to a server that has the stream
+  Level position;             // everything up to this sequence is in the stream
+  Counter connects;           // connections that were made
+  Counter failures;           // attempts to connect, and batches, that failed
+  Counter published_events;   // acknowledged
+  Counter repeated_events;    // of these, so many were in the stream already: it kept one of each
+  Counter late_events;        // stored behind a later event of the node, after a batch failed
+  Counter lost_events;        // retention deleted them before they were published: a GAP says so
+  Counter position_failures;  // times that the position could not be written
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_FLEET_METERS_H_

@@ -1,0 +1,126 @@
+#include "server/fleet/jetstream_api.h"
+
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/quote.h"
+#include "nlohmann/json.hpp"
+#include "server/fleet/subject.h"
+
+namespace vmeventd {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t kNoMessage = 10037;
+constexpr int64_t kNoStream = 10059;
+
+// A member; null: there is none.
+const json& Member(const json& object, const char* name) {
+  static const auto* const null = new json();
+  if (!object.is_object()) return *null;
+  const auto found = object.find(name);
+  return found == object.end() ? *null : *found;
+}
+
+std::string TextIn(const json& object, const char* name) {
+  const json& member = Member(object, name);
+  return member.is_string() ? member.get<std::string>() : "";
+}
+
+uint64_t NumberIn(const json& object, const char* name) {
+  const json& member = Member(object, name);
+  return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
+}
+
+json Parse(absl::string_view text) {
+  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+absl::Status CheckError(const json& answer, absl::string_view text) {
+  if (!answer.is_object()) {
+    return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
+                                               " is no JSON object, as JetStream's are"));
+  }
+  const json& error = Member(answer, "error");
+  if (error.is_null()) return absl::OkStatus();
+  const uint64_t code = NumberIn(error, "err_code");
+  const std::string message =
+      absl::StrCat("JetStream answers ", Quote(TextIn(error, "description")), " (", code, ")");
+  if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
+  return absl::UnavailableError(message);
+}
+
+// The value of a header in "NATS/1.0\r\nNAME: VALUE\r\n\r\n".
+std::string HeaderIn(absl::string_view headers, absl::string_view name) {
+  for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
+    const size_t colon = line.find(':');
+    if (colon == line.npos || !absl::EqualsIgnoreCase(line.substr(0, colon), name)) continue;
+    return std::string(absl::StripAsciiWhitespace(line.substr(colon + 1)));
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string CreateStreamRequest(absl::string_view stream, int replicas) {
+  return json{{"name", std::string(stream)},
+              {"description", "Events of VMs, published by vmeventd"},
+              {"subjects", {absl::StrCat(kSubjectPrefix, ".>")}},
+              {"retention", "limits"},
+              {"storage", "file"},
+              {"discard", "old"},
+              {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
+              {"max_msgs", -1},
+              {"max_bytes", -1},
+              {"num_replicas", replicas},
+              {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)}}
+      .dump();
+}
+
+std::string LastMessageRequest(absl::string_view subjects) {
+  return json{{"last_by_subj", std::string(subjects)}}.dump();
+}
+
+std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_sequence) {
+  return json{{"next_by_subj", std::string(subjects)}, {"seq", stream_sequence}}.dump();
+}
+
+absl::Status CheckAnswer(absl::string_view text) { return CheckError(Parse(text), text); }
+
+absl::StatusOr<StreamAck> ParseAck(absl::string_view text) {
+  const json answer = Parse(text);
+  if (absl::Status status = CheckError(answer, text); !status.ok()) {
+    return absl::UnavailableError(status.message());
+  }
+  StreamAck ack{TextIn(answer, "stream"), NumberIn(answer, "seq"),
+                Member(answer, "duplicate") == true};
+  if (ack.stream.empty() || ack.stream_sequence == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " is no acknowledgement of JetStream"));
+  }
+  return ack;
+}
+
+absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
+  const json answer = Parse(text);
+  if (absl::Status status = CheckError(answer, text); !status.ok()) return status;
+  const json& message = Member(answer, "message");
+  StoredMessage stored;
+  stored.stream_sequence = NumberIn(message, "seq");
+  if (stored.stream_sequence == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " is no message of JetStream"));
+  }
+  std::string headers;
+  if (absl::Base64Unescape(TextIn(message, "hdrs"), &headers)) {
+    stored.id = ParseMessageId(HeaderIn(headers, kMessageIdHeader));
+  }
+  return stored;
+}
+
+}  // namespace vmeventd

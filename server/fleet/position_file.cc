@@ -1,0 +1,68 @@
+#include "server/fleet/position_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+
+namespace vmeventd {
+namespace {
+
+// More than a target takes: two tokens of names of 64 bytes, and a stream's name.
+constexpr size_t kFileBytes = 1024;
+
+// One line, padded with blanks: written over itself it needs no new room on the disk.
+std::string TextOf(const FleetPosition& value, absl::string_view target) {
+  std::string text = absl::StrCat(value.journal_id, " sequence ", value.sequence, " stream ",
+                                  value.stream_sequence, " target ", target);
+  text.resize(kFileBytes - 1, ' ');
+  text.push_back('\n');
+  return text;
+}
+
+FleetPosition ValueOf(absl::string_view text, absl::string_view target) {
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  FleetPosition value;
+  if (words.size() != 7 || words[1] != "sequence" || words[3] != "stream" || words[5] != "target" ||
+      words[6] != target || !absl::SimpleAtoi(words[2], &value.sequence) ||
+      !absl::SimpleAtoi(words[4], &value.stream_sequence)) {
+    return {};
+  }
+  value.journal_id = std::string(words[0]);
+  return value;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PositionFile>> PositionFile::Open(const std::string& path,
+                                                                 const std::string& target) {
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+  if (!fd.valid()) return ErrnoStatus(path, "cannot be opened", errno);
+  std::array<char, kFileBytes> text{};
+  const ssize_t size = pread(fd.get(), text.data(), text.size(), 0);
+  if (size < 0) return ErrnoStatus(path, "cannot be read", errno);
+  std::unique_ptr<PositionFile> file(new PositionFile(path, target, std::move(fd)));
+  file->value_ = ValueOf(absl::string_view(text.data(), static_cast<size_t>(size)), target);
+  return file;
+}
+
+absl::Status PositionFile::Set(const FleetPosition& value) {
+  value_ = value;
+  const std::string text = TextOf(value, target_);
+  if (pwrite(fd_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    return ErrnoStatus(path_, "cannot be written", errno);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,41 @@
+#ifndef VMEVENTD_SERVER_FLEET_POSITION_FILE_H_
+#define VMEVENTD_SERVER_FLEET_POSITION_FILE_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "server/fleet/fleet_sink.h"
+
+namespace vmeventd {
+
+// How far the journal is published, in a small file beside it (docs/journal.md). Written in place:
+// it outlives the daemon's kill. A loss of the host's power may take it back; the stream itself
+// says then how far it came. One thread.
+class PositionFile {
+ public:
+  // Opens the file, or makes it. `target` names the stream and the node's place in it; what was
+  // written for another target counts as nothing.
+  static absl::StatusOr<std::unique_ptr<PositionFile>> Open(const std::string& path,
+                                                            const std::string& target);
+
+  // As read by Open, or as set last; an empty journal_id: there is none.
+  const FleetPosition& value() const { return value_; }
+  absl::Status Set(const FleetPosition& value);
+
+ private:
+  PositionFile(std::string path, std::string target, UniqueFd fd)
+      : path_(std::move(path)), target_(std::move(target)), fd_(std::move(fd)) {}
+
+  const std::string path_;
+  const std::string target_;
+  const UniqueFd fd_;
+  FleetPosition value_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_POSITION_FILE_H_

@@ -1,0 +1,124 @@
+#ifndef VMEVENTD_SERVER_FLEET_PUBLISHER_H_
+#define VMEVENTD_SERVER_FLEET_PUBLISHER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/token_bucket.h"
+#include "server/fleet/cloud_event.h"
+#include "server/fleet/fleet_meters.h"
+#include "server/fleet/fleet_sink.h"
+#include "server/fleet/outbox.h"
+#include "server/fleet/position_file.h"
+
+namespace vmeventd {
+
+struct PublisherOptions {
+  std::string cluster;
+  std::string node;
+  FleetFormat format = FleetFormat::kProtobuf;
+  double events_per_second = 5'000;  // in the long run, while it catches up
+};
+
+// Publishes the journal into the fleet's stream: each event once, in order, for as long as the
+// journal has it. The journal is the queue, so that servers that are away cost no memory.
+//
+// One batch is under way at a time, and the position moves behind it when all of it is
+// acknowledged. After an error the publisher connects again and asks the stream for the node's last
+// message. What lies between the position and that message was sent and not acknowledged: the
+// publisher looks which of it the stream has, and sends the rest.
+class FleetPublisher {
+ public:
+  // What one batch holds at the most: so many events may have to be looked for in the stream.
+  static constexpr size_t kMaxBatchEvents = 1'024;
+  static constexpr size_t kMaxBatchBytes = size_t{256} << 10;
+  // How many messages of the node are looked at to find these: a batch, and what stands before it
+  // when its position could not be recorded.
+  static constexpr size_t kMaxSearched = 4 * kMaxBatchEvents;
+  // Attempts to connect: the wait doubles from the first to the last, and a random half of it is
+  // left out, so that the nodes of a fleet do not come back together.
+  static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
+  static constexpr absl::Duration kMaxRetry = absl::Minutes(1);
+  // How often the connection is looked at while there is nothing to publish.
+  static constexpr absl::Duration kIdleCheck = absl::Seconds(10);
+  // How often the journal is asked again that could not be read.
+  static constexpr absl::Duration kReadRetry = absl::Seconds(1);
+
+  // All outlive the publisher. `random`: numbers from 0 to 1.
+  FleetPublisher(PublisherOptions options, FleetSink* sink, Outbox* outbox,
+                 std::unique_ptr<PositionFile> file, const Clock* clock,
+                 std::function<double()> random);
+
+  // Steps until Stop. The publisher's thread.
+  void Run();
+  // Connects, or publishes one batch, where that is due. Returns the time until the next step
+  // if no Wake comes before; kIdleCheck: all is published. The publisher's thread; for tests.
+  absl::Duration Step();
+
+  // There are more events. Any thread.
+  void Wake();
+  // Ends Run soon: what is not acknowledged is published by the next start. Any thread.
+  void Stop();
+
+  // Any thread.
+  const FleetMeters& meters() const { return meters_; }
+
+ private:
+  FleetIdentity identity() const { return {options_.cluster, options_.node, position_.journal_id}; }
+  // Begins with another journal, at the oldest event that it has.
+  void Begin(const Outbox::Range& range);
+  absl::Status Connect();
+  // Finds what the stream has behind the position. `tail`: its last message of the node.
+  absl::Status Compare(const FleetPosition& tail);
+  absl::Duration PublishBatch(const std::vector<EventBlockPtr>& blocks);
+  absl::Duration PublishGap(uint64_t unbroken_from);
+  // Publishes `batch`; when all of it is acknowledged the position is `through`.
+  absl::Duration Send(const std::vector<FleetMessage>& batch, uint64_t through);
+  // Everything up to `sequence` is in the stream, and nothing later up to `stream_sequence`; 0: it
+  // is not known.
+  void Advance(uint64_t sequence, uint64_t stream_sequence);
+  // Sets the position, and records it.
+  void MoveTo(FleetPosition position);
+  // Closes the connection, and says when to try again.
+  absl::Duration Fail(const absl::Status& why);
+
+  const PublisherOptions options_;
+  FleetSink* const sink_;
+  Outbox* const outbox_;
+  const std::unique_ptr<PositionFile> file_;
+  const Clock* const clock_;
+  const std::function<double()> random_;
+
+  // Everything up to its sequence is in the stream, and nothing later is but what is stored behind
+  // its stream sequence.
+  FleetPosition position_;
+  std::set<uint64_t> present_;  // what is later and in the stream already
+  uint64_t searched_ = 0;       // all that is present was found up to here in the stream
+  bool connected_ = false;
+  absl::Duration retry_at_ = absl::ZeroDuration();
+  absl::Duration retry_wait_ = absl::ZeroDuration();
+  absl::Duration next_batch_at_ = absl::ZeroDuration();
+  TokenBucket rate_;
+  std::string reported_;  // the problem that was logged last
+  bool position_failed_ = false;
+  FleetMeters meters_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_PUBLISHER_H_

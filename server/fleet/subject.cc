@@ -1,0 +1,142 @@
+#include "server/fleet/subject.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr char kEscape = '=';
+constexpr absl::string_view kEmpty = "=";
+constexpr absl::string_view kCut = "=h";  // no escape: h is no digit
+constexpr size_t kHashDigits = 16;
+constexpr absl::string_view kDigits = "0123456789ABCDEF";
+
+bool IsPlain(char byte) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
+}
+
+// FNV-1a: it tells names apart, and guards nothing.
+uint64_t HashOf(absl::string_view name) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char byte : name) {
+    hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  }
+  return hash;
+}
+
+void AppendEscaped(char byte, std::string* out) {
+  if (IsPlain(byte)) {
+    out->push_back(byte);
+    return;
+  }
+  const auto value = static_cast<unsigned char>(byte);
+  out->append({kEscape, kDigits[value >> 4], kDigits[value & 15]});
+}
+
+// The value of a digit in upper case; 16: it is none.
+size_t DigitValue(char digit) { return std::min(kDigits.find(digit), kDigits.size()); }
+
+// "MONITOR_LOST" as "monitor-lost", without `prefix`.
+std::string Lower(absl::string_view name, absl::string_view prefix) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(name, prefix)), {{"_", "-"}});
+}
+
+bool IsEventWord(absl::string_view word) {
+  return !word.empty() && std::all_of(word.begin(), word.end(), [](char byte) {
+    return absl::ascii_islower(static_cast<unsigned char>(byte)) ||
+           absl::ascii_isdigit(static_cast<unsigned char>(byte)) || byte == '-';
+  });
+}
+
+}  // namespace
+
+std::string EscapeToken(absl::string_view name) {
+  if (name.empty()) return std::string(kEmpty);
+  std::string token;
+  for (const char byte : name) {
+    AppendEscaped(byte, &token);
+    if (token.size() <= kMaxTokenBytes) continue;
+    token.resize(kMaxTokenBytes - kCut.size() - kHashDigits);
+    // No escape is cut in two.
+    if (const size_t at = token.rfind(kEscape); at != token.npos && at + 3 > token.size()) {
+      token.resize(at);
+    }
+    absl::StrAppend(&token, kCut, absl::Hex(HashOf(name), absl::kZeroPad16));
+    return token;
+  }
+  return token;
+}
+
+std::optional<std::string> UnescapeToken(absl::string_view token) {
+  if (token == kEmpty) return "";
+  if (token.empty() || token.size() > kMaxTokenBytes) return std::nullopt;
+  std::string name;
+  while (!token.empty()) {
+    if (token.front() != kEscape) {
+      if (!IsPlain(token.front())) return std::nullopt;
+      name.push_back(token.front());
+      token.remove_prefix(1);
+      continue;
+    }
+    if (token.size() < 3) return std::nullopt;
+    const size_t high = DigitValue(token[1]);
+    const size_t low = DigitValue(token[2]);
+    if (high > 15 || low > 15) return std::nullopt;
+    const auto byte = static_cast<char>(high * 16 + low);
+    if (IsPlain(byte)) return std::nullopt;  // one name has one token
+    name.push_back(byte);
+    token.remove_prefix(3);
+  }
+  return name;
+}
+
+std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class) {
+  // A number that this version does not know has no name.
+  const std::string name = v1::EventType_Name(type);
+  std::string token =
+      name.empty() ? absl::StrCat("type-", static_cast<int>(type)) : Lower(name, "EVENT_TYPE_");
+  if (shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED) return token;
+  const std::string class_name = v1::ShutdownClass_Name(shutdown_class);
+  absl::StrAppend(&token, ".",
+                  class_name.empty() ? absl::StrCat("class-", static_cast<int>(shutdown_class))
+                                     : Lower(class_name, "SHUTDOWN_CLASS_"));
+  return token;
+}
+
+std::string ToSubject(const EventSubject& subject) {
+  return absl::StrCat(kSubjectPrefix, ".", EscapeToken(subject.cluster), ".",
+                      EscapeToken(subject.node), ".", EscapeToken(subject.vm), ".", subject.event);
+}
+
+std::optional<EventSubject> ParseSubject(absl::string_view text) {
+  const std::vector<absl::string_view> tokens = absl::StrSplit(text, '.');
+  if (tokens.size() < 6 || tokens.size() > 7 ||
+      absl::StrCat(tokens[0], ".", tokens[1]) != kSubjectPrefix) {
+    return std::nullopt;
+  }
+  const std::optional<std::string> cluster = UnescapeToken(tokens[2]);
+  const std::optional<std::string> node = UnescapeToken(tokens[3]);
+  const std::optional<std::string> vm = UnescapeToken(tokens[4]);
+  if (!cluster.has_value() || !node.has_value() || !vm.has_value()) return std::nullopt;
+  if (!IsEventWord(tokens[5])) return std::nullopt;
+  EventSubject subject{*cluster, *node, *vm, std::string(tokens[5])};
+  if (tokens.size() == 6) return subject;
+  if (!IsEventWord(tokens[6])) return std::nullopt;
+  absl::StrAppend(&subject.event, ".", tokens[6]);
+  return subject;
+}
+
+std::string NodeSubjects(absl::string_view cluster, absl::string_view node) {
+  return absl::StrCat(kSubjectPrefix, ".", EscapeToken(cluster), ".", EscapeToken(node), ".>");
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,130 @@
+#include "server/fleet/cloud_event.h"
+
+#include <map>
+#include <string>
+
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/test_events.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::Key;
+using testing::Not;
+using testing::Pair;
+
+const FleetIdentity kIdentity = {"prod", "node1.example.org", kJournal};
+
+EventBlockPtr BlockOf(const std::string& vm, v1::EventType type, v1::ShutdownClass shutdown_class) {
+  v1::Event event;
+  event.set_sequence(42);
+  if (!vm.empty()) event.mutable_vm()->set_name(vm);
+  event.set_type(type);
+  event.set_message("something happened");
+  event.mutable_observe_time()->set_seconds(1'700'000'000);
+  event.mutable_observe_time()->set_nanos(5'000'000);
+  if (shutdown_class != v1::SHUTDOWN_CLASS_UNSPECIFIED) {
+    event.mutable_shutdown()->set_class_(shutdown_class);
+  }
+  EventBlockBuilder builder;
+  builder.Add(event);
+  return builder.Finish();
+}
+
+FleetMessage MessageOf(const EventBlockPtr& block, FleetFormat format = FleetFormat::kProtobuf) {
+  return ToFleetMessage(kIdentity, block->at(0), block->EncodedView(0), format);
+}
+
+std::map<std::string, std::string> HeadersOf(const FleetMessage& message) {
+  return {message.headers.begin(), message.headers.end()};
+}
+
+TEST(CloudEvent, HasTheAttributesOfTheEvent) {
+  const FleetMessage message =
+      MessageOf(BlockOf("web1", v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_EQ(message.sequence, 42u);
+  EXPECT_EQ(message.subject, "vmevents.v1.prod.node1=2Eexample=2Eorg.web1.stopped.crash");
+  EXPECT_THAT(
+      HeadersOf(message),
+      testing::UnorderedElementsAre(
+          Pair("Nats-Msg-Id", std::string(kJournal) + ":42"), Pair("ce-specversion", "1.0"),
+          Pair("ce-id", "42"),
+          Pair("ce-source", "/vmevents/prod/node1=2Eexample=2Eorg/" + std::string(kJournal)),
+          Pair("ce-type", "vmevents.v1.stopped.crash"), Pair("ce-subject", "web1"),
+          Pair("ce-time", "2023-11-14T22:13:20.005+00:00"),
+          Pair("ce-datacontenttype", "application/protobuf")));
+}
+
+TEST(CloudEvent, ThePayloadIsTheEventAlone) {
+  const FleetMessage message =
+      MessageOf(BlockOf("web1", v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED));
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(message.payload));
+  EXPECT_EQ(event.sequence(), 42u);
+  EXPECT_EQ(event.vm().name(), "web1");
+  EXPECT_EQ(event.message(), "something happened");
+}
+
+TEST(CloudEvent, ALargeEventIsWholeToo) {
+  v1::Event large;
+  large.set_sequence(1);
+  large.set_type(v1::EVENT_TYPE_RESET);
+  large.set_detail_json(std::string(100'000, 'x'));
+  EventBlockBuilder builder;
+  builder.Add(large);
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(MessageOf(builder.Finish()).payload));
+  EXPECT_EQ(event.detail_json(), large.detail_json());
+}
+
+TEST(CloudEvent, ThePayloadMayBeJson) {
+  const FleetMessage message = MessageOf(
+      BlockOf("web1", v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_USER), FleetFormat::kJson);
+  EXPECT_THAT(HeadersOf(message), Contains(Pair("ce-datacontenttype", "application/json")));
+  const auto json = nlohmann::json::parse(message.payload);
+  EXPECT_EQ(json["sequence"], "42");
+  EXPECT_EQ(json["type"], "EVENT_TYPE_STOPPED");
+  EXPECT_EQ(json["shutdown"]["class"], "SHUTDOWN_CLASS_USER");
+}
+
+TEST(CloudEvent, HeadersArePercentEncoded) {
+  const FleetMessage message = MessageOf(
+      BlockOf("a b\"%\r\nX: \xc3\xa9", v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED));
+  EXPECT_THAT(HeadersOf(message), Contains(Pair("ce-subject", "a%20b%22%25%0D%0AX:%20%C3%A9")));
+}
+
+TEST(CloudEvent, AnEventOfTheNodeHasNoSubjectAttribute) {
+  const FleetMessage message =
+      MessageOf(BlockOf("", v1::EVENT_TYPE_GAP, v1::SHUTDOWN_CLASS_UNSPECIFIED));
+  EXPECT_THAT(HeadersOf(message), Not(Contains(Key("ce-subject"))));
+  EXPECT_EQ(message.subject, "vmevents.v1.prod.node1=2Eexample=2Eorg.=.gap");
+}
+
+TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
+  const FleetMessage message = GapMessage(kIdentity, 5, 9, At(0), FleetFormat::kProtobuf);
+  EXPECT_EQ(message.sequence, 9u);
+  EXPECT_THAT(HeadersOf(message), Contains(Pair(kMessageIdHeader, std::string(kJournal) + ":9")));
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(message.payload));
+  EXPECT_EQ(event.type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(event.missing().first(), 5u);
+  EXPECT_EQ(event.missing().last(), 9u);
+}
+
+TEST(CloudEvent, AMessageIdIsReadAsItWasWritten) {
+  const auto id = ParseMessageId(ToMessageId({kJournal, 18}));
+  ASSERT_TRUE(id.has_value());
+  EXPECT_EQ(id->journal_id, kJournal);
+  EXPECT_EQ(id->sequence, 18u);
+  for (const char* const text : {"", "j", ":1", "j:", "j:0", "j:01", "j:-1", "j:x"}) {
+    EXPECT_FALSE(ParseMessageId(text).has_value()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,89 @@
+#include "server/fleet/jetstream_api.h"
+
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kNoStream[] =
+    R"({"type":"io.nats.jetstream.api.v1.stream_info_response","error":{"code":404,"err_code":10059,"description":"stream not found"}})";
+
+std::string Stored(const std::string& headers) {
+  return absl::StrCat(R"({"type":"x","message":{"subject":"s","seq":7,"hdrs":")",
+                      absl::Base64Escape(headers),
+                      R"(","data":"aGVsbG8=","time":"2026-11-21T06:51:46.209350739Z"}})");
+}
+
+TEST(JetStreamApi, AnAcknowledgementHasThePlaceInTheStream) {
+  const auto ack = ParseAck(R"({"stream":"VMEVENTS", "seq":3})");
+  ASSERT_TRUE(ack.ok()) << ack.status();
+  EXPECT_EQ(ack->stream, "VMEVENTS");
+  EXPECT_EQ(ack->stream_sequence, 3u);
+  EXPECT_FALSE(ack->repeated);
+  EXPECT_TRUE(ParseAck(R"({"stream":"VMEVENTS","seq":3,"duplicate":true})")->repeated);
+}
+
+TEST(JetStreamApi, ARefusalSaysWhy) {
+  const auto ack = ParseAck(
+      R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0})");
+  EXPECT_EQ(ack.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(ack.status().message()), HasSubstr("maximum bytes exceeded"));
+}
+
+TEST(JetStreamApi, WhatIsNoAnswerIsAnError) {
+  for (const char* const text : {"", "x", "[]", "{}", R"({"stream":3,"seq":"x"})",
+                                 R"({"stream":"S","seq":-1})", R"({"error":3})", "{\"stream\":"}) {
+    EXPECT_EQ(ParseAck(text).status().code(), absl::StatusCode::kUnavailable) << text;
+    EXPECT_FALSE(ParseStoredMessage(text).ok()) << text;
+  }
+}
+
+TEST(JetStreamApi, AMissingStreamOrMessageIsNotFound) {
+  EXPECT_TRUE(absl::IsNotFound(CheckAnswer(kNoStream)));
+  EXPECT_TRUE(absl::IsNotFound(
+      ParseStoredMessage(
+          R"({"error":{"code":404,"err_code":10037,"description":"no message found"}})")
+          .status()));
+  EXPECT_TRUE(CheckAnswer(R"({"config":{},"state":{}})").ok());
+}
+
+TEST(JetStreamApi, AStoredMessageHasItsId) {
+  const auto stored = ParseStoredMessage(
+      Stored(absl::StrCat("NATS/1.0\r\nce-id: 5\r\nNats-Msg-Id: ", kJournal, ":5\r\n\r\n")));
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_EQ(stored->stream_sequence, 7u);
+  ASSERT_TRUE(stored->id.has_value());
+  EXPECT_EQ(stored->id->journal_id, kJournal);
+  EXPECT_EQ(stored->id->sequence, 5u);
+}
+
+TEST(JetStreamApi, AMessageOfAnotherProgramHasNone) {
+  EXPECT_FALSE(ParseStoredMessage(Stored("NATS/1.0\r\n\r\n"))->id.has_value());
+  EXPECT_FALSE(ParseStoredMessage(Stored("NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n"))->id.has_value());
+  EXPECT_FALSE(
+      ParseStoredMessage(R"({"message":{"subject":"s","seq":7,"data":""}})")->id.has_value());
+}
+
+TEST(JetStreamApi, RequestsAreJson) {
+  const auto create = nlohmann::json::parse(CreateStreamRequest("VMEVENTS", 3));
+  EXPECT_EQ(create["name"], "VMEVENTS");
+  EXPECT_EQ(create["subjects"], nlohmann::json::array({"vmevents.v1.>"}));
+  EXPECT_EQ(create["num_replicas"], 3);
+  EXPECT_EQ(create["duplicate_window"], 120'000'000'000);
+  EXPECT_EQ(nlohmann::json::parse(LastMessageRequest("a.>"))["last_by_subj"], "a.>");
+  const auto next = nlohmann::json::parse(NextMessageRequest("a.>", 9));
+  EXPECT_EQ(next["next_by_subj"], "a.>");
+  EXPECT_EQ(next["seq"], 9);
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,438 @@
+#include "server/fleet/publisher.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
+
+// A stream in memory. Without a window in which it would notice repeated messages, so that the
+// publisher alone keeps each event to one message.
+class FakeSink : public FleetSink {
+ public:
+  struct Stored {
+    FleetMessageId id;
+    uint64_t stream_sequence;
+    FleetMessage message;
+  };
+
+  absl::StatusOr<std::optional<FleetPosition>> Connect() override {
+    ++connects;
+    if (!connect_error.ok()) return connect_error;
+    connected = true;
+    if (stream.empty()) return std::nullopt;
+    return FleetPosition{stream.back().id.journal_id, stream.back().id.sequence,
+                         stream.back().stream_sequence};
+  }
+
+  absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
+                                                 size_t limit) override {
+    std::set<uint64_t> found;
+    size_t searched = 0;
+    for (const Stored& stored : stream) {
+      if (stored.stream_sequence <= after.stream_sequence) continue;
+      if (++searched > limit) return absl::OutOfRangeError("too many");
+      if (stored.id.journal_id == after.journal_id && stored.id.sequence > after.sequence) {
+        found.insert(stored.id.sequence);
+      }
+    }
+    return found;
+  }
+
+  Progress Publish(const std::vector<FleetMessage>& batch) override {
+    EXPECT_TRUE(connected) << "only while it is connected";
+    EXPECT_LE(batch.size(), FleetPublisher::kMaxBatchEvents);
+    batches.push_back(batch.size());
+    Progress progress;
+    for (size_t i = 0; i < batch.size(); ++i) {
+      if (lost.contains(i)) {
+        progress.status = absl::UnavailableError("no acknowledgement came");
+        continue;
+      }
+      Store(batch[i]);
+      if (i >= acknowledge_only) progress.status = absl::UnavailableError("the connection is lost");
+      if (!progress.status.ok()) continue;
+      ++progress.acknowledged;
+      progress.stream_sequence = stream.back().stream_sequence;
+    }
+    if (!progress.status.ok()) connected = false;
+    lost.clear();
+    acknowledge_only = kNoLimit;
+    return progress;
+  }
+
+  absl::Status Check() override { return check; }
+  void Interrupt() override { interrupted = true; }
+
+  void Store(const FleetMessage& message) {
+    for (const auto& [name, value] : message.headers) {
+      if (name != kMessageIdHeader) continue;
+      stream.push_back({*ParseMessageId(value), ++last_stream_sequence, message});
+    }
+  }
+  std::vector<uint64_t> sequences() const {
+    std::vector<uint64_t> out;
+    for (const Stored& stored : stream) out.push_back(stored.id.sequence);
+    return out;
+  }
+
+  absl::Status connect_error;
+  absl::Status check;
+  std::set<size_t> lost;               // messages of the next batch, by their index
+  size_t acknowledge_only = kNoLimit;  // of the next batch, so many
+  std::vector<Stored> stream;
+  uint64_t last_stream_sequence = 0;
+  std::vector<size_t> batches;
+  int connects = 0;
+  bool connected = false;
+  bool interrupted = false;
+};
+
+// Reads the pumped journal, as the history thread would.
+class DirectOutbox : public Outbox {
+ public:
+  explicit DirectOutbox(PumpedState* state) : state_(state) {}
+  Range range() const override {
+    return {state_->live_state().journal_id(), state_->live_state().range().unbroken_from};
+  }
+  absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id, uint64_t first,
+                                                  size_t max_bytes) override {
+    if (state_->reader()->journal_id() != journal_id) {
+      return absl::UnavailableError("the journal was replaced");
+    }
+    const uint64_t newest = state_->live_state().range().newest;
+    if (first > newest) return std::vector<EventBlockPtr>();
+    auto page = state_->reader()->ReadFrom(first, newest, max_bytes);
+    if (!page.ok()) return page.status();
+    return page->blocks;
+  }
+
+ private:
+  PumpedState* const state_;
+};
+
+std::vector<uint64_t> UpTo(uint64_t last) {
+  std::vector<uint64_t> out;
+  for (uint64_t sequence = 1; sequence <= last; ++sequence) out.push_back(sequence);
+  return out;
+}
+
+class FleetPublisherTest : public testing::Test {
+ protected:
+  explicit FleetPublisherTest(JournalOptions journal = {}) : state_({}, std::move(journal)) {}
+
+  void Push(int count) {
+    state_.Push(
+        std::vector<VmUpdate>(static_cast<size_t>(count), Update("vm1", EventType::kReset)));
+  }
+
+  // As after a start of the daemon.
+  void Start(double events_per_second = 1e9) {
+    publisher_.reset();
+    publisher_ = std::make_unique<FleetPublisher>(
+        PublisherOptions{.cluster = "c", .node = "n", .events_per_second = events_per_second},
+        &sink_, &outbox_, PositionFile::Open(directory_ / "fleet", "c.n").value(), &state_.clock(),
+        [this] { return random_; });
+  }
+  // Steps, and lets the time pass, until there is nothing to do.
+  void Settle() {
+    for (int i = 0; i < 1000; ++i) {
+      const absl::Duration wait = publisher_->Step();
+      if (wait == FleetPublisher::kIdleCheck) return;
+      state_.clock().Advance(wait);
+    }
+    FAIL() << "it never comes to rest";
+  }
+
+  PumpedState state_;
+  FakeSink sink_;
+  DirectOutbox outbox_{&state_};
+  const TemporaryDirectory directory_;
+  double random_ = 1;
+  std::unique_ptr<FleetPublisher> publisher_;
+};
+
+TEST_F(FleetPublisherTest, PublishesWhatTheJournalHasAndWhatComes) {
+  Push(3);
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(3));
+  Push(2);
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(5));
+  EXPECT_EQ(sink_.connects, 1);
+  EXPECT_EQ(publisher_->meters().published_events.value(), 5u);
+  EXPECT_EQ(publisher_->meters().position.value(), 5u);
+  EXPECT_EQ(publisher_->meters().connected.value(), 1u);
+}
+
+TEST_F(FleetPublisherTest, ABatchHasABound) {
+  Push(3000);
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(3000));
+  EXPECT_GE(sink_.batches.size(), 3u);
+}
+
+TEST_F(FleetPublisherTest, ANewDaemonGoesOnAfterThePosition) {
+  Push(3);
+  Start();
+  Settle();
+  sink_.stream.clear();  // the stream's own limits have deleted them
+  Push(2);
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(4, 5));
+}
+
+TEST_F(FleetPublisherTest, WhatIsNotAcknowledgedButStoredIsNotPublishedAgain) {
+  Push(10);
+  Start();
+  sink_.acknowledge_only = 4;
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+  EXPECT_EQ(sink_.connects, 2);
+  EXPECT_EQ(publisher_->meters().failures.value(), 1u);
+  EXPECT_EQ(publisher_->meters().position.value(), 10u);
+}
+
+TEST_F(FleetPublisherTest, ADaemonThatIsKilledBeforeTheAcknowledgementPublishesNothingTwice) {
+  Push(10);
+  Start();
+  sink_.acknowledge_only = 0;
+  publisher_->Step();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+  Push(5);
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(15));
+}
+
+TEST_F(FleetPublisherTest, WhatTheStreamLacksInTheMiddleOfABatchIsPublishedLater) {
+  Push(10);
+  Start();
+  sink_.lost = {2, 3, 7};
+  publisher_->Step();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10));
+  Push(2);
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 3, 4, 8, 11, 12));
+  EXPECT_EQ(publisher_->meters().late_events.value(), 3u);
+}
+
+TEST_F(FleetPublisherTest, ADaemonThatIsKilledThenDoesTheSame) {
+  Push(10);
+  Start();
+  sink_.lost = {2, 3, 7};
+  publisher_->Step();
+  Push(2);
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 3, 4, 8, 11, 12));
+}
+
+TEST_F(FleetPublisherTest, WhatIsLateMayFailAgain) {
+  Push(10);
+  Start();
+  sink_.lost = {2, 3, 7};
+  publisher_->Step();
+  state_.clock().Advance(absl::Hours(1));
+  sink_.lost = {0};            // of 3, 4 and 8
+  sink_.acknowledge_only = 0;  // and no acknowledgement comes
+  publisher_->Step();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 4, 8));
+  Push(2);
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 5, 6, 7, 9, 10, 4, 8, 3, 11, 12));
+}
+
+TEST_F(FleetPublisherTest, ALateMessageAtTheEndOfTheStreamRepeatsNothing) {
+  Push(5);
+  Start();
+  sink_.lost = {2};
+  publisher_->Step();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 4, 5, 3));
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 4, 5, 3));
+}
+
+TEST_F(FleetPublisherTest, WithoutItsFileItGoesOnAfterTheStreamsLastMessage) {
+  Push(6000);
+  Start();
+  Settle();
+  std::filesystem::remove(directory_ / "fleet");
+  Push(1);
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(6001));
+}
+
+TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItLacks) {
+  Push(10);
+  Start();
+  Settle();
+  sink_.stream.resize(6);
+  sink_.last_stream_sequence = 6;
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+}
+
+TEST_F(FleetPublisherTest, AnotherTargetIsAnotherPosition) {
+  Push(3);
+  Start();
+  Settle();
+  const auto file = PositionFile::Open(directory_ / "fleet", "c.other").value();
+  EXPECT_EQ(file->value().journal_id, "");
+}
+
+TEST_F(FleetPublisherTest, AttemptsToConnectAreSpreadOut) {
+  Push(1);
+  Start();
+  sink_.connect_error = absl::UnavailableError("nobody is there");
+  random_ = 0;
+  EXPECT_EQ(publisher_->Step(), FleetPublisher::kFirstRetry / 2);
+  EXPECT_EQ(publisher_->Step(), FleetPublisher::kFirstRetry / 2) << "it is not due";
+  EXPECT_EQ(sink_.connects, 1);
+  random_ = 1;
+  for (int i = 1; i < 20; ++i) {
+    state_.clock().Advance(absl::Hours(1));
+    const absl::Duration wait = publisher_->Step();
+    EXPECT_EQ(wait, std::min(FleetPublisher::kFirstRetry * (1 << i), FleetPublisher::kMaxRetry));
+  }
+  EXPECT_EQ(publisher_->meters().connected.value(), 0u);
+  sink_.connect_error = absl::OkStatus();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(1));
+}
+
+TEST_F(FleetPublisherTest, AConnectionThatIsLostIsNoticedWithoutAnEvent) {
+  Start();
+  Settle();
+  EXPECT_EQ(publisher_->meters().connected.value(), 1u);
+  sink_.check = absl::UnavailableError("the connection is lost");
+  publisher_->Step();
+  EXPECT_EQ(publisher_->meters().connected.value(), 0u);
+  sink_.check = absl::OkStatus();
+  state_.clock().Advance(FleetPublisher::kMaxRetry);
+  Settle();
+  EXPECT_EQ(publisher_->meters().connected.value(), 1u);
+}
+
+TEST_F(FleetPublisherTest, CatchesUpAtABoundedRate) {
+  Push(10'000);
+  Start(1000);
+  const absl::Time begin = state_.clock().Now().wall;
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10'000));
+  EXPECT_GE(state_.clock().Now().wall - begin, absl::Seconds(8));
+  EXPECT_LE(state_.clock().Now().wall - begin, absl::Seconds(11));
+}
+
+TEST_F(FleetPublisherTest, AnotherJournalIsPublishedFromItsBeginning) {
+  Push(3);
+  Start();
+  Settle();
+  state_.pump().ReportCorrupt(state_.live_state().journal_id(), absl::DataLossError("a test"));
+  state_.clock().Advance(absl::Minutes(1));
+  Push(1);
+  state_.ReadReplaced();
+  Settle();
+  // The GAP that says so is the new journal's first event.
+  EXPECT_EQ(sink_.stream.back().id.journal_id, state_.live_state().journal_id());
+  EXPECT_NE(sink_.stream.back().id.journal_id, sink_.stream.front().id.journal_id);
+  EXPECT_EQ(sink_.sequences().back(), state_.live_state().range().newest);
+  EXPECT_TRUE(absl::EndsWith(sink_.stream.back().message.subject, ".gap"));
+}
+
+class FleetRetentionTest : public FleetPublisherTest {
+ protected:
+  FleetRetentionTest() : FleetPublisherTest({.retention_events = 10}) {}
+};
+
+TEST_F(FleetRetentionTest, WhatRetentionDeletedBeforeItsTimeIsAGap) {
+  Push(5);
+  Start();
+  Settle();
+  sink_.connect_error = absl::UnavailableError("nobody is there");
+  Start();
+  publisher_->Step();
+  for (int i = 0; i < 100; ++i) Push(1);
+  const uint64_t oldest = state_.live_state().range().oldest;
+  ASSERT_GT(oldest, 10u);
+  sink_.connect_error = absl::OkStatus();
+  Settle();
+  std::vector<uint64_t> expected = UpTo(5);
+  for (uint64_t sequence = oldest - 1; sequence <= 105; ++sequence) expected.push_back(sequence);
+  EXPECT_EQ(sink_.sequences(), expected);
+  const FleetMessage& gap = sink_.stream[5].message;
+  EXPECT_TRUE(absl::EndsWith(gap.subject, ".=.gap")) << gap.subject;
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(gap.payload));
+  EXPECT_EQ(event.missing().first(), 6u);
+  EXPECT_EQ(event.missing().last(), oldest - 1);
+  EXPECT_EQ(publisher_->meters().lost_events.value(), oldest - 6);
+}
+
+TEST_F(FleetRetentionTest, WhatWasDeletedBeforeTheFirstStartIsNone) {
+  for (int i = 0; i < 100; ++i) Push(1);
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences().front(), state_.live_state().range().oldest);
+  EXPECT_EQ(publisher_->meters().lost_events.value(), 0u);
+}
+
+TEST_F(FleetPublisherTest, AStopEndsTheThread) {
+  Start();
+  std::thread thread([this] { publisher_->Run(); });
+  publisher_->Wake();
+  publisher_->Stop();
+  thread.join();
+  EXPECT_TRUE(sink_.interrupted);
+}
+
+TEST(PositionFile, KeepsThePositionOfItsTarget) {
+  const TemporaryDirectory directory;
+  {
+    const auto file = PositionFile::Open(directory / "fleet", "a").value();
+    EXPECT_EQ(file->value().journal_id, "");
+    ASSERT_TRUE(file->Set({kJournal, 1000, 5000}).ok());
+    ASSERT_TRUE(file->Set({kJournal, 7, 30}).ok());
+  }
+  const auto file = PositionFile::Open(directory / "fleet", "a").value();
+  EXPECT_EQ(file->value().journal_id, kJournal);
+  EXPECT_EQ(file->value().sequence, 7u);
+  EXPECT_EQ(file->value().stream_sequence, 30u);
+  EXPECT_EQ(PositionFile::Open(directory / "fleet", "b").value()->value().journal_id, "");
+}
+
+TEST(PositionFile, SaysWhatIsWrong) {
+  const auto file = PositionFile::Open("/nowhere/fleet", "a");
+  ASSERT_FALSE(file.ok());
+  EXPECT_TRUE(absl::StrContains(file.status().message(), "/nowhere/fleet"));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,98 @@
+#include "server/fleet/subject.h"
+
+#include <optional>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Optional;
+using testing::SizeIs;
+
+TEST(FleetSubject, APlainNameIsItsToken) {
+  EXPECT_EQ(EscapeToken("web-1_A"), "web-1_A");
+  EXPECT_THAT(UnescapeToken("web-1_A"), Optional(std::string("web-1_A")));
+}
+
+TEST(FleetSubject, WhatNatsReadsDifferentlyIsEscaped) {
+  EXPECT_EQ(EscapeToken("a.b"), "a=2Eb");
+  EXPECT_EQ(EscapeToken("*>"), "=2A=3E");
+  EXPECT_EQ(EscapeToken(" \t\r\n"), "=20=09=0D=0A");
+  EXPECT_EQ(EscapeToken(std::string("\0\xff", 2)), "=00=FF");
+  EXPECT_EQ(EscapeToken("="), "=3D");
+  EXPECT_EQ(EscapeToken(""), "=");
+}
+
+TEST(FleetSubject, EveryByteComesBack) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const std::string name{'a', static_cast<char>(byte), 'b'};
+    EXPECT_THAT(UnescapeToken(EscapeToken(name)), Optional(name)) << byte;
+  }
+  EXPECT_THAT(UnescapeToken("="), Optional(std::string()));
+}
+
+TEST(FleetSubject, ANameHasOneToken) {
+  for (const char* const token : {"", "a.b", "=2e", "=41", "=2", "a=", "==", "a b", "=G0"}) {
+    EXPECT_EQ(UnescapeToken(token), std::nullopt) << token;
+  }
+}
+
+TEST(FleetSubject, TheLongestFileNameFits) {
+  const std::string name(255, '.');
+  EXPECT_THAT(EscapeToken(name), SizeIs(kMaxTokenBytes));
+  EXPECT_THAT(UnescapeToken(EscapeToken(name)), Optional(name));
+}
+
+TEST(FleetSubject, ALongerNameIsCutAndKeepsItsOwnToken) {
+  for (const char fill : {'x', '.'}) {
+    const std::string first = EscapeToken(std::string(5000, fill));
+    EXPECT_LE(first.size(), kMaxTokenBytes);
+    EXPECT_EQ(UnescapeToken(first), std::nullopt);
+    EXPECT_NE(first, EscapeToken(std::string(5001, fill)));
+  }
+}
+
+TEST(FleetSubject, EventsAreNamedAfterTheirTypeAndClass) {
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED), "started");
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_CRASH), "stopped.crash");
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_GUEST_SHUTDOWN, v1::SHUTDOWN_CLASS_USER),
+            "guest-shutdown.user");
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_MONITOR_LOST, v1::SHUTDOWN_CLASS_UNSPECIFIED),
+            "monitor-lost");
+}
+
+TEST(FleetSubject, ATypeOfALaterVersionHasItsNumber) {
+  EXPECT_EQ(EventToken(static_cast<v1::EventType>(99), static_cast<v1::ShutdownClass>(77)),
+            "type-99.class-77");
+}
+
+TEST(FleetSubject, ASubjectIsReadAsItWasWritten) {
+  const EventSubject subject{"prod eu", "node1.example.org", "web.1", "stopped.crash"};
+  const std::string text = ToSubject(subject);
+  EXPECT_EQ(text, "vmevents.v1.prod=20eu.node1=2Eexample=2Eorg.web=2E1.stopped.crash");
+  const std::optional<EventSubject> back = ParseSubject(text);
+  ASSERT_TRUE(back.has_value());
+  EXPECT_EQ(back->cluster, subject.cluster);
+  EXPECT_EQ(back->node, subject.node);
+  EXPECT_EQ(back->vm, subject.vm);
+  EXPECT_EQ(back->event, subject.event);
+}
+
+TEST(FleetSubject, OtherSubjectsAreNotRead) {
+  for (const char* const text :
+       {"", "vmevents", "vmevents.v1.c.n.vm", "vmevents.v2.c.n.vm.started",
+        "vmevents.v1.c.n.vm.started.x.y", "vmevents.v1.c.n..started", "vmevents.v1.c.n.vm.Started",
+        "vmevents.v1.c.n.vm.stopped.", "vmevents.v1.c.n.vm.*"}) {
+    EXPECT_FALSE(ParseSubject(text).has_value()) << text;
+  }
+}
+
+TEST(FleetSubject, TheEventsOfANodeHaveOneFilter) {
+  EXPECT_EQ(NodeSubjects("prod", "n.1"), "vmevents.v1.prod.n=2E1.>");
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,236 @@
+#include "tests/support/nats_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "tests/support/files.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+sockaddr_in Loopback(uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+// Invalid: nobody listens.
+UniqueFd Connect(uint16_t port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in address = Loopback(port);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    fd.Reset();
+  }
+  return fd;
+}
+
+bool WriteAll(int fd, absl::string_view text) {
+  while (!text.empty()) {
+    const ssize_t size = send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+    if (size <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(size));
+  }
+  return true;
+}
+
+std::string Decode(const nlohmann::json& message, const char* member) {
+  std::string out;
+  if (message.contains(member)) absl::Base64Unescape(message[member].get<std::string>(), &out);
+  return out;
+}
+
+}  // namespace
+
+NatsClient::NatsClient(uint16_t port) : fd_(Connect(port)) {
+  if (!fd_.valid()) Fail("nobody listens on the port of the NATS server");
+  ReadLine();  // INFO
+  Write(
+      "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB answers.* 1\r\n");
+}
+
+nlohmann::json NatsClient::Request(const std::string& subject, const nlohmann::json& body) {
+  const std::string text = body.dump();
+  const std::string inbox = absl::StrCat("answers.", ++requests_);
+  Write(absl::StrCat("PUB ", subject, " ", inbox, " ", text.size(), "\r\n", text, "\r\n"));
+  while (true) {
+    const std::string line = ReadLine();
+    if (line == "PING") Write("PONG\r\n");
+    const std::vector<std::string> words = absl::StrSplit(line, ' ');
+    if (words[0] == "-ERR" || words[0] == "HMSG") Fail("the NATS server answers " + line);
+    if (words[0] != "MSG") continue;
+    size_t size = 0;
+    if (!absl::SimpleAtoi(words.back(), &size)) Fail("the NATS server answers " + line);
+    const std::string data = ReadBytes(size + 2).substr(0, size);
+    if (words[1] == inbox) return nlohmann::json::parse(data);
+  }
+}
+
+void NatsClient::Write(const std::string& text) {
+  if (!WriteAll(fd_.get(), text)) FailErrno("cannot write to the NATS server");
+}
+
+void NatsClient::ReadMore() {
+  pollfd input{fd_.get(), POLLIN, 0};
+  std::array<char, 65536> buffer{};
+  if (poll(&input, 1, static_cast<int>(absl::ToInt64Milliseconds(kPatience))) <= 0) {
+    Fail("the NATS server does not answer");
+  }
+  const ssize_t size = read(fd_.get(), buffer.data(), buffer.size());
+  if (size <= 0) Fail("the NATS server closed the connection");
+  unread_.append(buffer.data(), static_cast<size_t>(size));
+}
+
+std::string NatsClient::ReadBytes(size_t count) {
+  while (unread_.size() < count) ReadMore();
+  std::string bytes = unread_.substr(0, count);
+  unread_.erase(0, count);
+  return bytes;
+}
+
+std::string NatsClient::ReadLine() {
+  size_t end = 0;
+  while ((end = unread_.find("\r\n")) == std::string::npos) ReadMore();
+  std::string line = unread_.substr(0, end);
+  unread_.erase(0, end + 2);
+  return line;
+}
+
+std::string StreamMessage::header(const std::string& name) const {
+  for (absl::string_view line : absl::StrSplit(headers, "\r\n")) {
+    if (absl::ConsumePrefix(&line, absl::StrCat(name, ": "))) return std::string(line);
+  }
+  return "";
+}
+
+NatsServer::NatsServer(std::string directory) : directory_(std::move(directory)) {
+  std::filesystem::create_directories(directory_);
+  Start();
+}
+
+std::string NatsServer::url() const { return absl::StrCat("nats://127.0.0.1:", port_); }
+
+void NatsServer::Start() {
+  const std::string configuration = directory_ + "/nats.conf";
+  std::ofstream(configuration) << "host: 127.0.0.1\n"
+                               << "port: " << (port_ == 0 ? -1 : int{port_}) << "\n"
+                               << "ports_file_dir: \"" << directory_ << "\"\n"
+                               << "jetstream { store_dir: \"" << directory_ << "/js\" }\n";
+  process_ = std::make_unique<ChildProcess>(ChildOptions{
+      .arguments = {"nats-server", "-c", configuration}, .error_file = directory_ + "/log"});
+  if (port_ == 0) {
+    const std::string ports = absl::StrCat(directory_, "/nats-server_", process_->pid(), ".ports");
+    WaitUntil("the NATS server names its port", [&] {
+      const auto json =
+          Exists(ports) ? nlohmann::json::parse(ReadFile(ports), nullptr, false) : nlohmann::json();
+      if (!json.is_object()) return false;
+      const std::string url = json["nats"][0];
+      uint32_t port = 0;
+      if (!absl::SimpleAtoi(url.substr(url.rfind(':') + 1), &port)) return false;
+      port_ = static_cast<uint16_t>(port);
+      return true;
+    });
+  }
+  WaitUntil("the NATS server listens", [&] { return Connect(port_).valid(); });
+}
+
+uint64_t NatsServer::last_sequence() {
+  const auto info = NatsClient(port_).Request("$JS.API.STREAM.INFO.VMEVENTS", nlohmann::json());
+  return info.contains("state") ? info["state"]["last_seq"].get<uint64_t>() : 0;
+}
+
+std::vector<StreamMessage> NatsServer::Messages() {
+  std::vector<StreamMessage> messages;
+  const uint64_t last = last_sequence();
+  NatsClient client(port_);
+  for (uint64_t sequence = 1; sequence <= last; ++sequence) {
+    const auto answer = client.Request("$JS.API.STREAM.MSG.GET.VMEVENTS", {{"seq", sequence}});
+    if (!answer.contains("message")) Fail("no message: " + answer.dump());
+    const auto& message = answer["message"];
+    messages.push_back(
+        {message["subject"], Decode(message, "hdrs"), Decode(message, "data"), message["seq"]});
+  }
+  return messages;
+}
+
+void NatsServer::CreateStreamWithoutWindow() {
+  constexpr int64_t kShortest = 100'000'000;  // JetStream's shortest, in nanoseconds
+  const auto answer = NatsClient(port_).Request("$JS.API.STREAM.CREATE.VMEVENTS",
+                                                {{"name", "VMEVENTS"},
+                                                 {"subjects", {"vmevents.v1.>"}},
+                                                 {"storage", "file"},
+                                                 {"duplicate_window", kShortest}});
+  if (answer.contains("error")) Fail("the stream cannot be created: " + answer.dump());
+}
+
+AnswerDropper::AnswerDropper(uint16_t server_port)
+    : server_port_(server_port),
+      listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+      stop_(eventfd(0, EFD_CLOEXEC)) {
+  sockaddr_in address = Loopback(0);
+  socklen_t size = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  if (bind(listener_.get(), generic, size) != 0 || listen(listener_.get(), 16) != 0 ||
+      getsockname(listener_.get(), generic, &size) != 0) {
+    FailErrno("cannot listen on loopback");
+  }
+  port_ = ntohs(address.sin_port);
+  thread_ = std::thread([this] { Run(); });
+}
+
+AnswerDropper::~AnswerDropper() {
+  eventfd_write(stop_.get(), 1);
+  thread_.join();
+}
+
+void AnswerDropper::Run() {
+  while (true) {
+    std::array<pollfd, 2> inputs{{{listener_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    poll(inputs.data(), inputs.size(), -1);
+    if (inputs[1].revents != 0) return;
+    const UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (client.valid()) Relay(client.get());
+  }
+}
+
+void AnswerDropper::Relay(int client) {
+  const UniqueFd server = Connect(server_port_);
+  bool dropping = false;
+  while (server.valid()) {
+    std::array<pollfd, 3> inputs{
+        {{client, POLLIN, 0}, {server.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    poll(inputs.data(), inputs.size(), -1);
+    if (inputs[2].revents != 0) return;
+    std::array<char, 65536> buffer{};
+    const bool from_client = inputs[0].revents != 0;
+    const ssize_t size = read(from_client ? client : server.get(), buffer.data(), buffer.size());
+    if (size <= 0) return;
+    const absl::string_view text(buffer.data(), static_cast<size_t>(size));
+    if (from_client && text.find("HPUB vmevents.v1.") != text.npos && drop_.exchange(false)) {
+      dropping = true;
+    }
+    if (!from_client && dropping) {
+      dropped_ += text.size();
+      continue;
+    }
+    if (!WriteAll(from_client ? server.get() : client, text)) return;
+  }
+}
+
+}  // namespace vmeventd::e2e

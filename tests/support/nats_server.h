@@ -1,0 +1,98 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_NATS_SERVER_H_
+#define VMEVENTD_TESTS_SUPPORT_NATS_SERVER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/child_process.h"
+
+namespace vmeventd::e2e {
+
+// A client that asks one thing after another. Throws where the server does not answer.
+class NatsClient {
+ public:
+  explicit NatsClient(uint16_t port);
+
+  // The answer, as JSON.
+  nlohmann::json Request(const std::string& subject, const nlohmann::json& body);
+
+ private:
+  void ReadMore();
+  std::string ReadLine();
+  std::string ReadBytes(size_t count);
+  void Write(const std::string& text);
+
+  UniqueFd fd_;
+  std::string unread_;
+  uint64_t requests_ = 0;
+};
+
+// A message of a stream.
+struct StreamMessage {
+  std::string subject;
+  std::string headers;
+  std::string data;
+  uint64_t stream_sequence = 0;
+
+  // "": there is no such header.
+  std::string header(const std::string& name) const;
+};
+
+// A real nats-server with JetStream, whose files are in `directory`.
+class NatsServer {
+ public:
+  explicit NatsServer(std::string directory);
+
+  uint16_t port() const { return port_; }
+  std::string url() const;
+  // As a loss of the process: what it did not write is gone.
+  void Kill() { process_.reset(); }
+  // On the same port, with the same files.
+  void Start();
+
+  // Of the stream VMEVENTS; 0: there is none.
+  uint64_t last_sequence();
+  std::vector<StreamMessage> Messages();
+  // With a window, in which it recognises repeated messages, that is over at once.
+  void CreateStreamWithoutWindow();
+
+ private:
+  const std::string directory_;
+  uint16_t port_ = 0;  // 0: the server chooses
+  std::unique_ptr<ChildProcess> process_;
+};
+
+// Between a client and a server on loopback: can drop what the server answers.
+class AnswerDropper {
+ public:
+  explicit AnswerDropper(uint16_t server_port);
+  ~AnswerDropper();
+
+  uint16_t port() const { return port_; }
+  // From the first message that is published on, answers are dropped: those of this connection.
+  void DropAfterPublish() { drop_ = true; }
+  uint64_t dropped() const { return dropped_; }
+
+ private:
+  void Run();
+  void Relay(int client);
+
+  const uint16_t server_port_;
+  uint16_t port_ = 0;
+  UniqueFd listener_;
+  UniqueFd stop_;
+  std::atomic<bool> drop_ = false;
+  std::atomic<uint64_t> dropped_ = 0;  // bytes
+  std::thread thread_;
+};
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_NATS_SERVER_H_

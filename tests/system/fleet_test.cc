@@ -1,0 +1,170 @@
+// A real NATS server, into whose stream the daemon publishes.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/support/nats_server.h"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/journal_test_base.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+
+class FleetTest : public JournalTestBase {
+ protected:
+  DaemonOptions PublishTo(const std::string& url, std::vector<std::string> arguments = {}) {
+    DaemonOptions options = Options();
+    options.arguments.insert(options.arguments.end(),
+                             {"--publish", url, "--publish-cluster", "test"});
+    options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
+    return options;
+  }
+  NatsServer& nats() { return nats_; }
+  uint64_t newest() { return daemon().GetServerInfo().newest_sequence(); }
+
+  // The VM says so much at once that the daemon has read it before it says more: what does not fit
+  // into the socket is lost.
+  static constexpr int kBurst = 300;
+  void WaitRecorded(uint64_t events) {
+    WaitUntil("all is recorded", [&] { return newest() >= events; });
+  }
+
+  // Waits until the stream's last message is the newest event.
+  void WaitPublished() {
+    const uint64_t expected = newest();
+    WaitUntil("the newest event is in the stream",
+              [&] { return nats().last_sequence() >= expected; });
+  }
+  // Expects every event up to now in the stream, once and in order.
+  void ExpectEachOnce() {
+    const uint64_t expected = newest();
+    WaitPublished();
+    const std::vector<StreamMessage> messages = nats().Messages();
+    const std::vector<v1::Event> events = ListEvents();  // may have more by now
+    const std::string journal_id = daemon().GetServerInfo().journal_id();
+    ASSERT_GE(messages.size(), expected);
+    ASSERT_LE(messages.size(), events.size());
+    for (size_t i = 0; i < messages.size(); ++i) {
+      v1::Event event;
+      ASSERT_TRUE(event.ParseFromString(messages[i].data));
+      ASSERT_EQ(event.SerializeAsString(), events[i].SerializeAsString()) << i;
+      ASSERT_EQ(messages[i].header("Nats-Msg-Id"),
+                absl::StrCat(journal_id, ":", events[i].sequence()));
+    }
+  }
+
+ private:
+  NatsServer nats_{dir() / "nats"};
+};
+
+TEST_F(FleetTest, EveryEventIsInTheStreamOnce) {
+  StartDaemon(PublishTo(nats().url(), {"--publish-create-stream", "1"}));
+  ChattyVm vm(watch_dir(), "web.1");
+  for (int round = 1; round <= 5; ++round) {
+    vm.Speak(kBurst);
+    WaitRecorded(1 + round * kBurst);  // and STARTED
+  }
+  ExpectEachOnce();
+  const StreamMessage first = nats().Messages().front();
+  EXPECT_TRUE(absl::StartsWith(first.subject, "vmevents.v1.test.")) << first.subject;
+  EXPECT_TRUE(absl::EndsWith(first.subject, ".web=2E1.started")) << first.subject;
+  EXPECT_EQ(first.header("ce-specversion"), "1.0");
+  EXPECT_EQ(first.header("ce-id"), "1");
+  EXPECT_EQ(first.header("ce-type"), "vmevents.v1.started");
+  EXPECT_EQ(first.header("ce-subject"), "web.1");
+}
+
+TEST_F(FleetTest, ThePayloadMayBeJson) {
+  StartDaemon(
+      PublishTo(nats().url(), {"--publish-create-stream", "1", "--publish-format", "json"}));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(1);
+  WaitRecorded(2);
+  WaitPublished();
+  const StreamMessage first = nats().Messages().front();
+  EXPECT_EQ(first.header("ce-datacontenttype"), "application/json");
+  EXPECT_EQ(nlohmann::json::parse(first.data)["type"], "EVENT_TYPE_STARTED");
+}
+
+TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
+  StartDaemon(PublishTo(nats().url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(10);
+  WaitUntil("the log says so", [&] {
+    return absl::StrContains(ReadFile(Options().log_file), "there is no stream VMEVENTS");
+  });
+  EXPECT_EQ(nats().last_sequence(), 0u);
+  nats().CreateStreamWithoutWindow();
+  WaitRecorded(11);
+  ExpectEachOnce();
+}
+
+TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {
+  nats().CreateStreamWithoutWindow();
+  StartDaemon(PublishTo(nats().url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  for (int round = 0; round < 3; ++round) {
+    vm.Speak(kBurst);
+    nats().Kill();
+    WaitRecorded(1 + (2 * round + 1) * kBurst);
+    vm.Speak(kBurst);
+    WaitRecorded(1 + (2 * round + 2) * kBurst);
+    nats().Start();
+  }
+  ExpectEachOnce();
+}
+
+TEST_F(FleetTest, ADaemonThatIsKilledLosesAndRepeatsNothing) {
+  nats().CreateStreamWithoutWindow();
+  const DaemonOptions options = PublishTo(nats().url(), {"--publish-rate", "1000000"});
+  StartDaemon(options);
+  for (int round = 0; round < 5; ++round) {
+    ChattyVm vm(watch_dir(), absl::StrCat("vm", round));
+    const uint64_t before = nats().last_sequence();
+    vm.Speak(kBurst);
+    WaitUntil("some of it is in the stream", [&] { return nats().last_sequence() > before + 100; });
+    KillDaemon();
+    StartDaemon(options);
+  }
+  ExpectEachOnce();
+}
+
+TEST_F(FleetTest, AServerThatComesBackGetsWhatWaits) {
+  nats().CreateStreamWithoutWindow();
+  nats().Kill();
+  StartDaemon(PublishTo(nats().url()));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(kBurst);
+  WaitRecorded(1 + kBurst);
+  nats().Start();
+  ExpectEachOnce();
+}
+
+TEST_F(FleetTest, AcknowledgementsThatAreLostForLongerThanTheWindowRepeatNothing) {
+  nats().CreateStreamWithoutWindow();
+  AnswerDropper dropper(nats().port());
+  StartDaemon(PublishTo(absl::StrCat("nats://127.0.0.1:", dropper.port())));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(10);
+  WaitRecorded(11);
+  WaitPublished();
+  dropper.DropAfterPublish();
+  vm.Speak(kBurst);
+  WaitUntil("the server has it, and its answer is lost",
+            [&] { return dropper.dropped() > 0 && nats().last_sequence() >= 11 + kBurst; });
+  vm.Speak(10);
+  WaitRecorded(21 + kBurst);
+  ExpectEachOnce();
+  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("no acknowledgement came"));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e
