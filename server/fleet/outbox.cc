@@ -57,7 +57,9 @@ absl::StatusOr<Blocks> JournalOutbox::Read(const std::string& journal_id, uint64
       });
   const MutexLock lock(&answer->mutex);
   WaitUntil(&answer->changed, &answer->mutex, absl::InfiniteDuration(),
-            [&answer] { return answer->blocks.has_value(); });
+            [&answer]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(answer->mutex) {
+              return answer->blocks.has_value();
+            });
   return *std::move(answer->blocks);
 }
 

@@ -36,7 +36,8 @@ void FleetPublisher::Run() {
   while (true) {
     const absl::Duration wait = Step();
     const MutexLock lock(&mutex_);
-    WaitUntil(&changed_, &mutex_, wait, [this] { return woken_ || stopped_; });
+    WaitUntil(&changed_, &mutex_, wait,
+              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return woken_ || stopped_; });
     if (stopped_) return;
     woken_ = false;
   }
