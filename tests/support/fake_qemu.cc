@@ -395,9 +395,14 @@ void FakeQemu::SetBehavior(int monitor, const FakeMonitor& behavior) {
 }
 
 void FakeQemu::Send(int monitor, const std::string& bytes) {
-  for (size_t begin = 0; begin < bytes.size(); begin += kSendPieceBytes) {
-    Request(
-        {{"do", "send"}, {"monitor", monitor}, {"bytes", bytes.substr(begin, kSendPieceBytes)}});
+  for (size_t begin = 0; begin < bytes.size();) {
+    size_t size = std::min(kSendPieceBytes, bytes.size() - begin);
+    // A whole number of lines, because the fake may answer a command in between.
+    const size_t line_end = bytes.rfind('\n', begin + size - 1);
+    const bool is_last = begin + size == bytes.size();
+    if (!is_last && line_end != std::string::npos && line_end >= begin) size = line_end + 1 - begin;
+    Request({{"do", "send"}, {"monitor", monitor}, {"bytes", bytes.substr(begin, size)}});
+    begin += size;
   }
 }
 

@@ -46,7 +46,7 @@ for cause, sentence in (
          "the manager destroyed the VM, as libvirt reports: virsh destroy"),
         ("HOST_SAVE",
          "the host saved the VM's memory to a file and ended QEMU: virsh save, managedsave")):
-    elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.WhatAManagerDoesHasACause",
+    elsewhere("tests/system/libvirt_test.cc:LibvirtEndingTest.IsClassifiedAndPublishedOnce",
               f"ShutdownCause.SHUTDOWN_CAUSE_{cause}", sentence)
 
 

@@ -272,7 +272,7 @@ class Image(unittest.TestCase):
 
     def test_its_packages_are_those_of_dev(self):
         dev = (ROOT / 'dev').read_text(encoding='utf-8')
-        packages = re.search(r'^readonly packages=\((.*?)^\)', dev, re.M | re.S)
+        packages = re.search(r'^readonly build_packages=\((.*?)^\)', dev, re.M | re.S)
         ours = set(packages[1].split())
         install = re.search(r'--no-install-recommends install (.*?) &&', self.text)[1]
         self.assertLessEqual(set(install.split()), ours)

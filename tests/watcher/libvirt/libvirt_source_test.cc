@@ -40,9 +40,6 @@ class LibvirtSourceTest : public testing::Test {
     options_.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
-    // The search for a source makes a clone, after which ThreadSanitizer sees no lock of this
-    // thread.
-    options_.exit_status_source = ExitStatusSource::kNone;
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 
