@@ -94,10 +94,10 @@ TEST_F(FullDiskTest, LiveDeliveryContinuesAndEverythingIsWrittenOnceThereIsSpace
   WaitWritable();
   guest->manager().Execute("quit");
   EXPECT_TRUE(stream().Wait("vm2", v1::EVENT_TYPE_STOPPED).durable());
+  const auto received = stream().events();  // first: more may still come
   const auto kept = ListEvents();
   ExpectInOrder(kept);
   EXPECT_EQ(CountGaps(kept), 0u);
-  const auto received = stream().events();
   ASSERT_GE(kept.size(), received.size());
   for (size_t i = 0; i < received.size(); ++i) {
     v1::Event expected = received[i];
@@ -173,7 +173,7 @@ TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
   options.arguments.insert(options.arguments.end(), {"--retention-events", "5000"});
   StartDaemon(options);
   ChattyVm vm(watch_dir(), "vm1");
-  constexpr int kRounds = 60;
+  constexpr int kRounds = kSanitized ? 30 : 60;  // either way more than the disk holds
   constexpr int kBurst = 2000;
   for (int i = 1; i <= kRounds; ++i) {
     vm.Speak(kBurst);
