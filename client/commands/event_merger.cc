@@ -8,7 +8,8 @@
 namespace vmeventd::client {
 
 void EventMerger::Add(Item item, absl::Time now) {
-  queues_[item.node].push_back({std::move(item), now});
+  const size_t node = item.node;
+  queues_[node].push_back({std::move(item), now});
 }
 
 EventMerger::Item EventMerger::Pop(size_t node) {
@@ -53,9 +54,9 @@ std::optional<EventMerger::Item> EventMerger::Take(absl::Time now) {
 
 absl::Time EventMerger::NextTime() const {
   absl::Time next = absl::InfiniteFuture();
-  for (size_t node = 0; node < queues_.size(); ++node) {
-    if (queues_[node].empty()) continue;
-    const Waiting& first = queues_[node].front();
+  for (const auto& queue : queues_) {
+    if (queue.empty()) continue;
+    const Waiting& first = queue.front();
     if (!first.item.event) return absl::InfinitePast();
     next = std::min(next, first.arrival + kLongestWait);
   }

@@ -33,7 +33,7 @@ class MergedWatch::Queue {
   explicit Queue(size_t nodes) : merger_(nodes), running_(nodes) {}
 
   // Waits for room. False: the watch ends.
-  bool Add(EventMerger::Item item, std::stop_token stop) {
+  bool Add(EventMerger::Item item, const std::stop_token& stop) {
     std::unique_lock<std::mutex> lock(mutex_);
     const size_t node = item.node;
     if (!changed_.wait(lock, stop, [&] { return merger_.waiting(node) < kMostWaiting; })) {
@@ -52,7 +52,7 @@ class MergedWatch::Queue {
 
   // Waits for items that are ready, and takes at most `most`. Empty: stopped, or all nodes have
   // ended.
-  std::vector<EventMerger::Item> Take(int most, std::stop_token stop) {
+  std::vector<EventMerger::Item> Take(int most, const std::stop_token& stop) {
     std::unique_lock<std::mutex> lock(mutex_);
     std::vector<EventMerger::Item> items;
     while (!stop.stop_requested()) {

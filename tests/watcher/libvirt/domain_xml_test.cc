@@ -1,5 +1,6 @@
 #include "watcher/libvirt/domain_xml.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -35,7 +36,7 @@ constexpr char kAgent[] = R"(    <channel type='unix'>
 constexpr char kTail[] = "  </devices>\n</domain>\n";
 
 TEST(DomainXmlTest, AnAgentsChannelAndTheOthers) {
-  const GuestAgentInfo info = GuestAgentOf(std::string(kHead) + kAgent + kTail);
+  const GuestAgentInfo info = GuestAgentOf(absl::StrCat(kHead, kAgent, kTail));
   EXPECT_TRUE(info.present);
   EXPECT_TRUE(info.open);
   EXPECT_TRUE(info.reported);
@@ -44,7 +45,7 @@ TEST(DomainXmlTest, AnAgentsChannelAndTheOthers) {
 }
 
 TEST(DomainXmlTest, TextOutsideTheDevicesIsNoChannel) {
-  const GuestAgentInfo info = GuestAgentOf(std::string(kHead) + kTail);
+  const GuestAgentInfo info = GuestAgentOf(absl::StrCat(kHead, kTail));
   EXPECT_FALSE(info.present);
   EXPECT_FALSE(info.open);
   EXPECT_THAT(info.other_ports, ElementsAre("channel1"));
