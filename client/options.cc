@@ -475,8 +475,7 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
                                    [](const ServerAddress& server) { return !server.is_unix(); });
   if (!any || !any_tcp) return absl::OkStatus();
   if (given.empty()) given = choice.context ? choice.origin : "$VMEVENTS_TLS_*";
-  const absl::Status status = CheckTls(tls, given);
-  if (!status.ok()) return status;
+  if (absl::Status status = CheckTls(tls, given); !status.ok()) return status;
   for (ServerAddress& server : line->servers) {
     if (!server.is_unix()) server.tls = tls;
   }
@@ -486,7 +485,7 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
 // Only these commands merge what several servers answer.
 absl::Status CheckServerCount(const CLI::App& command, const ServerChoice& choice,
                               const CommandLine& line) {
-  const std::string name = command.get_name();
+  const std::string& name = command.get_name();
   if (line.servers.size() == 1 || name == "watch" || name == "events" || name == "vms") {
     return absl::OkStatus();
   }

@@ -152,6 +152,7 @@ absl::StatusOr<std::unique_ptr<CursorFile>> OpenCursor(const FollowCommand& comm
                                                        const std::vector<ServerAddress>& servers) {
   if (command.cursor_file.empty()) return nullptr;
   std::vector<std::string> names;
+  names.reserve(servers.size());
   for (const ServerAddress& server : servers) names.push_back(ToText(server));
   return CursorFile::Open(command.cursor_file, names);
 }
@@ -226,6 +227,7 @@ template <typename Command>
 ExitCode RunSeveral(const Command& command, const std::vector<ServerAddress>& servers,
                     Formatter* formatter, Output* output, LateNotes* notes) {
   std::vector<AskedNode> nodes;
+  nodes.reserve(servers.size());
   for (const ServerAddress& server : servers) {
     nodes.push_back({NodeName(server), [&server](const auto& ask) {
                        return WithServer(server, nullptr, nullptr, ask);

@@ -21,8 +21,7 @@ std::string NameOf(const v1::Event& event) {
 absl::Status CommandRunner::Consume(const Formatter::Events& events,
                                     const Formatter::Nodes& nodes) {
   for (int i = 0; i < events.size(); ++i) {
-    const absl::Status status =
-        ConsumeOne(events[i], nodes.empty() ? "" : nodes[static_cast<size_t>(i)]);
+    absl::Status status = ConsumeOne(events[i], nodes.empty() ? "" : nodes[static_cast<size_t>(i)]);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -35,7 +34,7 @@ absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const std::string
                             absl::StrCat(*json, "\n")};
   Backoff backoff(kFirstPause, kLongestPause);
   for (int retries = 0;; ++retries) {
-    const absl::Status status = env_.run(call);
+    absl::Status status = env_.run(call);
     if (status.ok() || absl::IsCancelled(status)) return status;
     const std::string failed =
         absl::StrCat("the command ", status.message(), " for ", NameOf(event));

@@ -22,8 +22,6 @@
 #include "client/output/enum_names.h"
 #include "client/output/time_text.h"
 
-extern char** environ;
-
 namespace vmeventd::client {
 namespace {
 
@@ -49,6 +47,7 @@ absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
 std::vector<std::string> Environment(
     const std::vector<std::pair<std::string, std::string>>& variables) {
   std::vector<std::string> entries;
+  entries.reserve(variables.size());
   for (const auto& [name, value] : variables) entries.push_back(absl::StrCat(name, "=", value));
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const absl::string_view text = *entry;
@@ -150,7 +149,8 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
   return variables;
 }
 
-absl::Status RunCommandCall(const CommandCall& call, std::stop_token stop, absl::Duration grace) {
+absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
+                            absl::Duration grace) {
   const absl::StatusOr<UniqueFd> input = FileWith(call.input);
   if (!input.ok()) return input.status();
   const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));

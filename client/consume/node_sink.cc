@@ -15,7 +15,7 @@ absl::Status NodeSink::OnVms(const google::protobuf::RepeatedPtrField<v1::Vm>& v
 
 absl::Status NodeSink::OnEvents(WatchedEvents events) {
   if (!consumer_->one_by_one()) {
-    const absl::Status status = consumer_->Consume(events.events, {});
+    absl::Status status = consumer_->Consume(events.events, {});
     if (!status.ok() || events.journal_id.empty()) return status;
     return OnPosition({events.resume_after.back(), events.journal_id});
   }

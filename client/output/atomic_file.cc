@@ -52,8 +52,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
   mode_t mode = 0600;
   struct stat found {};
   if (lstat(path.c_str(), &found) == 0) {
-    const absl::Status kind = CheckKind(path, found);
-    if (!kind.ok()) return kind;
+    if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
     mode = found.st_mode & 0777;
   } else if (errno != ENOENT) {
     return Failed("look at", path, errno);

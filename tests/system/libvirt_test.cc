@@ -532,7 +532,7 @@ TEST_F(LibvirtTest, AMissingLibraryIsAnErrorThatNamesThePackage) {
       "--mount",
       "sh",
       "-c",
-      absl::StrCat("mount --bind /dev/null ", library, R"( && exec "$@")"),
+      absl::StrCat("mount --bind /dev/null ", library, R"( && exec env -u LD_LIBRARY_PATH "$@")"),
       "sh"};
   command.arguments.insert(command.arguments.begin(), wrapper.begin(), wrapper.end());
   command.error_file.clear();

@@ -13,6 +13,7 @@ cgroup_controllers = [ ]
 namespaces = [ ]
 remember_owner = 0
 stdio_handler = "file"
+max_core = 0
 EOF
 # Each is a host of its own, or libvirt would not migrate domains between them.
 host_uuid=$(md5sum <<<"$dir" | sed -E 's/^(.{8})(.{4})(.{4})(.{4})(.{12}).*/\1-\2-\3-\4-\5/')
