@@ -96,7 +96,7 @@ class Reader {
   }
 
   absl::Status TakeFile(const CLI::ConfigItem& item, std::string* file) const {
-    const absl::Status status = TakeText(item, file);
+    absl::Status status = TakeText(item, file);
     if (status.ok() && !absl::StartsWith(*file, "/")) *file = absl::StrCat(directory_, *file);
     return status;
   }

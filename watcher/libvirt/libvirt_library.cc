@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,7 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectDomainQemuMonitorEventRegister)
 
 struct Functions {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration takes none.
 #define VMEVENTD_DECLARE(name) decltype(&::name) name = nullptr;
   VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_DECLARE)
   VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_DECLARE)
@@ -331,7 +333,7 @@ class RealConnection : public LibvirtApi::Connection {
   static int Register(const ListenerHandle& listener, Call call) {
     auto handle = std::make_unique<ListenerHandle>(listener);
     const int result = call(handle.get());
-    if (result >= 0) handle.release();  // libvirt's, until it calls FreeListener
+    if (result >= 0) std::ignore = handle.release();  // libvirt's, until it calls FreeListener
     return result;
   }
 

@@ -13,7 +13,7 @@ LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, Source* source, std::s
       source_(source),
       uuid_(std::move(uuid)) {}
 
-LibvirtRun::~LibvirtRun() { Disconnect(); }
+LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
 void LibvirtRun::Disconnect() { context_->loop->CancelTimer(&report_timer_); }
 

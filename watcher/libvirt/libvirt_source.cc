@@ -212,7 +212,7 @@ void LibvirtSource::EndTurn() {
   });
 }
 
-void LibvirtSource::SetProblem(Link* link, std::string problem) {
+void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
   if (link->problem != problem && !problem.empty()) {
     spdlog::warn("--libvirt {}: {}", absl::CHexEscape(link->uri),
                  absl::Utf8SafeCHexEscape(problem));

@@ -120,7 +120,7 @@ class LibvirtSource : public RunSource,
   void Disconnect(Link* link, absl::string_view why);
   // Its socket is gone for good, and with it the only one who could say how its domains end.
   void GiveUp(Link* link);
-  void SetProblem(Link* link, std::string problem);
+  void SetProblem(Link* link, const std::string& problem);
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
 

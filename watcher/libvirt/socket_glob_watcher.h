@@ -59,6 +59,7 @@ class SocketGlobWatcher : public FdHandler {
   struct Place {
     int spec;
     size_t part;
+    // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the 0 of <=> for a pointer.
     auto operator<=>(const Place&) const = default;
   };
   struct Directory {
