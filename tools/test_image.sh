@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
 # ./dev test-image: builds the image of the Dockerfile and runs it beside real QEMU guests.
 #
-#   test_image.sh BIN_DIRECTORY GUEST_DIRECTORY WORK_DIRECTORY
+#   test_image.sh BIN_DIRECTORY GUEST_DIRECTORY LIBVIRT_CACHE WORK_DIRECTORY
 #
-# Needs root, buildah, mmdebstrap, runc, python3-yaml and qemu-system-x86, but no container engine: it
+# Needs root, buildah, libvirtd, mmdebstrap, runc, python3-yaml and qemu-system-x86, but no container engine: it
 # makes the base image from Debian packages, builds with buildah in a chroot, and runs the result with
 # runc. apt in the build uses this machine's sources, which the image does not keep. WORK_DIRECTORY
 # keeps the base and the layers, so that the next run is faster.
 set -euo pipefail
 
-[[ $# -eq 3 ]] || { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY WORK_DIRECTORY" >&2; exit 2; }
+[[ $# -eq 4 ]] ||
+  { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY LIBVIRT_CACHE WORK_DIRECTORY" >&2; exit 2; }
 [[ $EUID -eq 0 ]] || { echo "$0: must be root" >&2; exit 1; }
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 bin=$(cd "$1" && pwd)
 guest=$(cd "$2" && pwd)
-mkdir -p "$3"
-work=$(cd "$3" && pwd)
-readonly root bin guest work
+mkdir -p "$3" "$4"
+libvirt_cache=$(cd "$3" && pwd)
+work=$(cd "$4" && pwd)
+readonly root bin guest libvirt_cache work
 readonly base=localhost/vmeventd-base:latest image=localhost/vmeventd:latest
+readonly libvirt_image=localhost/vmeventd-libvirt:latest
 readonly max_base_age=7  # days
 export TMPDIR=$work/tmp
 
@@ -143,8 +146,10 @@ copy_apt_configuration
 make_base
 say "building the image"
 build_image --tag "$image"
+build_image --build-arg LIBVIRT=yes --tag "$libvirt_image"
 tidy_up
 say "testing the image"
 /usr/bin/python3 -B "$root/tests/system/image/image_test.py" \
   --storage "$work/storage" --runroot "$work/run" --driver "$driver" \
-  --image "$image" --base "$base" --bin "$bin" --guest "$guest"
+  --image "$image" --libvirt-image "$libvirt_image" --base "$base" --bin "$bin" \
+  --guest "$guest" --libvirt-cache "$libvirt_cache"

@@ -29,8 +29,7 @@ std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_argume
   const std::string kernel = boot == Boot::kLinux ? "/vmlinux" : "/vmlinuz";
   command.insert(command.end(), {"-machine", "pc", "-m", "192", "-kernel", guest_dir + kernel,
                                  "-initrd", guest_dir + "/initrd", "-append",
-                                 "console=ttyS0 quiet nokaslr mitigations=off no_timer_check " +
-                                     kernel_arguments});
+                                 std::string(kGuestKernelArguments) + " " + kernel_arguments});
   return command;
 }
 

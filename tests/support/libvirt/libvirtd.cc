@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "tests/support/files.h"
+#include "tests/support/guest.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
@@ -105,9 +106,8 @@ std::string Libvirtd::WriteXml(const DomainOptions& options) const {
   std::string os = "<type arch='x86_64' machine='pc'>hvm</type>";
   if (options.linux_guest) {
     absl::StrAppend(&os, "<kernel>", VMEVENTD_GUEST_DIR, "/vmlinux</kernel><initrd>",
-                    VMEVENTD_GUEST_DIR,
-                    "/initrd</initrd><cmdline>console=ttyS0 quiet nokaslr mitigations=off "
-                    "no_timer_check</cmdline>");
+                    VMEVENTD_GUEST_DIR, "/initrd</initrd><cmdline>", kGuestKernelArguments,
+                    "</cmdline>");
   }
   std::string devices = absl::StrCat(
       "<emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='unix'><source mode='bind' "

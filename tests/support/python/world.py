@@ -169,10 +169,17 @@ class World:
         command += [str(argument) for argument in arguments]
         with open(self.path / "log", "ab") as log:
             self._daemon = subprocess.Popen(command, stderr=log, stdout=log)
+        if "--listen" not in arguments:
+            # gRPC waits for seconds after a connect that fails.
+            wait_until(f"the daemon listens; its log: {self.log()}", self._accepts)
         self.channel = self.connect()
         self.stub = vm_events_pb2_grpc.VmEventServiceStub(self.channel)
         wait_until(f"the daemon serves; its log: {self.log()}", lambda: self.health("") == "SERVING")
         return self
+
+    def _accepts(self):
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(self.socket)) == 0
 
     def small_disk(self):
         """Puts the state directory on a disk of 1 MiB, before the daemon starts."""

@@ -22,6 +22,7 @@ import yaml
 
 from container import Container
 from guest import PATIENCE, Guest
+from libvirt import Libvirt
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 MAX_BYTES_OVER_BASE = 80 << 20
@@ -392,26 +393,42 @@ def check_network(report, container, secret):
                  answer.stdout + answer.stderr)
 
 
-def check_daemonset(report, node):
-    """The DaemonSet's container, with its own rights, mounts and configuration."""
+def daemonset(overlay=None):
+    """The DaemonSet's container, with what the overlay adds to it."""
     manifest = yaml.safe_load((ROOT / 'deploy/kubernetes/base/daemonset.yaml').read_text())
     specification = manifest['spec']['template']['spec']['containers'][0]
+    if overlay:
+        path = ROOT / 'deploy/kubernetes/overlays' / overlay / 'patch.yaml'
+        for step in yaml.safe_load(path.read_text()):
+            where = step['path'].removeprefix('/spec/template/spec/containers/0/')
+            if where in ('args/-', 'volumeMounts/-'):
+                specification[where.removesuffix('/-')].append(step['value'])
+    return specification
+
+
+def run_daemonset(node, specification, sources):
+    """Starts it; `sources` has the directory here of each volume, None for the container's own."""
     security = specification['securityContext']
-    sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
-               'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None}
     put_secret(sources['tls'], '..first')
     binds = {mount['mountPath'] + (':ro' if mount.get('readOnly') else ''): sources[mount['name']]
              for mount in specification['volumeMounts'] if sources[mount['name']]}
+    return node.container('daemonset', binds, specification['args'], host_pids=True,
+                          user=f"{security['runAsUser']}:{security['runAsGroup']}",
+                          capabilities=security['capabilities']['add'])
+
+
+def check_daemonset(report, node):
+    """The DaemonSet's container, with its own rights, mounts and configuration."""
+    specification = daemonset()
+    sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
+               'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None}
     guests = {name: node.guest(name, [sources['qemu']], STRANGER, boot=False)
               for name in ('reaped', 'zombie')}
-    container = node.container(
-        'daemonset', binds, specification['args'], host_pids=True,
-        user=f"{security['runAsUser']}:{security['runAsGroup']}",
-        capabilities=security['capabilities']['add'])
+    container = run_daemonset(node, specification, sources)
     wait_healthy(container)
     wait_for('the QEMUs are followed', lambda: len(followed(node, container)) == len(guests))
     report.check(True, 'daemonset: follows QEMUs of another user, with '
-                 f'{", ".join(security["capabilities"]["add"])}')
+                 f'{", ".join(specification["securityContext"]["capabilities"]["add"])}')
     check_network(report, container, sources['tls'])
     watch = Watch(node.outside(container, *Watch.COMMAND), 2 * len(guests))
     for guest in guests.values():
@@ -425,9 +442,41 @@ def check_daemonset(report, node):
     check_stop(report, container)
 
 
+def check_libvirt(report, node):
+    """A domain of the node's libvirt, followed by the DaemonSet of the overlay libvirt."""
+    libvirt = Libvirt(node.path / 'libvirt', node.options.libvirt_cache)
+    node.stack.callback(libvirt.close)
+    sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
+               'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None,
+               'libvirt': libvirt.run}
+    container = run_daemonset(node, daemonset('libvirt'), sources)
+    wait_healthy(container)
+    libvirt.create('domain')
+    wait_for('the domain is followed', lambda: 'domain' in vms(node, container))
+    vm = vms(node, container)['domain']
+    report.check(vm.get('source') == 'libvirt:qemu:///system' and int(vm['ref'].get('pid', 0)) > 0,
+                 'libvirt: follows its domain, whose process it sees', vm)
+    watch = Watch(node.outside(container, *Watch.COMMAND), 2)
+    libvirt.virsh('destroy', 'domain')
+    shutdown = watch.events().get(('EVENT_TYPE_STOPPED', 'domain'), {}).get('shutdown', {})
+    report.check((shutdown.get('class'), shutdown.get('cause')) ==
+                 ('SHUTDOWN_CLASS_ADMIN', 'SHUTDOWN_CAUSE_HOST_DESTROY'),
+                 'libvirt: virsh destroy is ADMIN, HOST_DESTROY', shutdown)
+    check_stop(report, container)
+
+
+def check_no_libvirt(report, node):
+    """The image without libvirt's client library."""
+    container = node.container('no-libvirt', {}, ['--libvirt', 'qemu:///system'], host_pids=True)
+    code = container.wait(PATIENCE)
+    report.check(code == 1 and 'libvirt0' in container.log(),
+                 'without libvirt: says which package it lacks', f'{code}\n{container.log()}')
+
+
 def main():
     parser = argparse.ArgumentParser()
-    for name in ('driver', 'storage', 'runroot', 'image', 'base', 'bin', 'guest'):
+    for name in ('driver', 'storage', 'runroot', 'image', 'libvirt-image', 'base', 'bin', 'guest',
+                 'libvirt-cache'):
         parser.add_argument('--' + name, required=True)
     options = parser.parse_args()
     # Clean up after a signal, too.
@@ -439,10 +488,9 @@ def main():
                              stdout=subprocess.PIPE).stdout.split()[-1]
     description = storage.inspect(options.image)
     check_configuration(report, description, version)
-    with storage.mounted(options.image) as rootfs:
-        with storage.mounted(options.base) as base:
-            check_contents(report, rootfs, base)
-        for scenario in (check_guests, check_strangers, check_daemonset):
+
+    def check_all(rootfs, scenarios):
+        for scenario in scenarios:
             with contextlib.ExitStack() as stack:
                 node = Node(stack, options, rootfs, description['Docker']['config'])
                 try:
@@ -451,6 +499,13 @@ def main():
                     report.check(False, scenario.__doc__.strip(), traceback.format_exc())
                     for log in node.path.glob('*/log'):
                         print(f'      {log}:\n' + log.read_text(errors='replace'))
+
+    with storage.mounted(options.image) as rootfs:
+        with storage.mounted(options.base) as base:
+            check_contents(report, rootfs, base)
+        check_all(rootfs, (check_guests, check_strangers, check_daemonset, check_no_libvirt))
+    with storage.mounted(options.libvirt_image) as rootfs:
+        check_all(rootfs, (check_libvirt,))
     print(f'\nimage: {report.failures} checks failed' if report.failures else '\nimage: all passed')
     return 1 if report.failures else 0
 
