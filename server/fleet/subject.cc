@@ -24,7 +24,7 @@ bool IsPlain(char byte) {
   return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
 }
 
-// FNV-1a: it tells names apart, and guards nothing.
+// FNV-1a: it distinguishes names, and protects against nobody.
 uint64_t HashOf(absl::string_view name) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char byte : name) {

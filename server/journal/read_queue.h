@@ -50,7 +50,7 @@ class JournalReadQueue {
   // A query that finds no place gets RESOURCE_EXHAUSTED as its reader, on the caller's thread.
   void PostQuery(const std::string& peer, Query query);
 
-  // Does tasks until Stop; those that come afterwards fail with UNAVAILABLE. History thread.
+  // Does tasks until Stop; those that come afterwards fail with UNAVAILABLE. The queue's thread.
   void Run();
   // Does one turn of what waits; false: nothing did. For tests.
   bool RunTurn();

@@ -32,7 +32,7 @@ struct ListFrom {
 // Lists the events that pass `matcher` and `bounds`, starting at `from`: newer ones from the ring,
 // older ones from the journal. A turn searches for at most some milliseconds, whatever the filter,
 // and advances by at least one event. OUT_OF_RANGE: `from` was named and is no longer retained.
-// History thread.
+// The read queue's thread.
 absl::StatusOr<EventListing> ListEventsFrom(const LiveState& live_state, JournalReader* journal,
                                             const EventMatcher& matcher,
                                             const ListEventsBounds& bounds, bool newest_first,

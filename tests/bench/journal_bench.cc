@@ -39,7 +39,7 @@ double SecondsNow() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// The story of one run as the daemon tells it, with evidence of the usual length.
+// The story of one run as the daemon publishes it, with evidence of the usual length.
 std::vector<VmEvent> Story(absl::Time start) {
   const auto event = [&](EventType type, const std::string& qmp, const std::string& message) {
     VmEvent out;

@@ -261,16 +261,16 @@ TEST(LiveState, RefusesMoreSnapshotsThanThereIsMemoryFor) {
 
 TEST(EventPump, SaysWhenEventsArePublicAndEndsWithTheQueue) {
   PumpedState pumped;
-  uint64_t told = 0;
-  pumped.set_published([&] { told = pumped.live_state().range().newest; });
+  uint64_t published = 0;
+  pumped.set_published([&] { published = pumped.live_state().range().newest; });
   pumped.queue().Push(Update("a", EventType::kStarted));
   EXPECT_TRUE(pumped.pump().RunOnce(absl::ZeroDuration()));
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(published, 1);
   pumped.queue().Push(Update("a", EventType::kReset));
   pumped.queue().Close();
   while (pumped.pump().RunOnce(absl::ZeroDuration())) {
   }
-  EXPECT_EQ(told, 2);
+  EXPECT_EQ(published, 2);
 }
 
 TEST(EventPump, ABurstSharesABlockWhateverStatusesComeBetween) {

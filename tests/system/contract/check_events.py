@@ -386,14 +386,14 @@ def a_durable_event_stays(world):
     qemu = world.started_vm(stream)
     qemu.send(qmp("STOP") + qmp("RESUME"))
     stream.wait_event("RESUMED")
-    told = list(stream.events)
-    assert all(event.durable for event in told)
-    assert world.events() == told
+    seen = list(stream.events)
+    assert all(event.durable for event in seen)
+    assert world.events() == seen
     world.restart()
     again = world.oldest()
     again.wait_event("RESUMED")
-    assert again.events[:len(told)] == told
-    assert world.events()[:len(told)] == told
+    assert again.events[:len(seen)] == seen
+    assert world.events()[:len(seen)] == seen
 
 
 @promise("Event.vm", "unset: the event concerns the whole node, a GAP")

@@ -79,9 +79,9 @@ def resumable(world):
 def durable(world):
     world.start()
     stream = lives(world, "ab")
-    told = list(stream.events)
+    seen = list(stream.events)
     world.restart(signal.SIGKILL)
-    assert world.events()[:len(told)] == told
+    assert world.events()[:len(seen)] == seen
 
 
 @promise("VmEventService",

@@ -221,7 +221,7 @@ TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
   constexpr size_t kPerConnection = 3;  // the client's, and the relay's pair
   EXPECT_LE(Descriptors(), before + kPerConnection * kHalf + 20);
   ExpectServes("vm1");
-  EXPECT_TRUE(AnswersTcp()) << "another peer is let in";
+  EXPECT_TRUE(AnswersTcp()) << "another peer is refused";
   crowd.clear();
   WaitUntil("the descriptors are free again", [&] { return Descriptors() <= before + 20; });
   EXPECT_TRUE(AnswersTcp());

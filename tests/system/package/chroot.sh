@@ -27,7 +27,7 @@ sources() {
     awk '$1 ~ /^bookworm(-updates|-security)?$/ {print "deb", $2, $3, $4}' | sort -u
 }
 
-# What this machine tells apt of proxies and of its mirror's age.
+# This machine's settings of apt for proxies and for the age of its mirror.
 apt_options() {
   apt-config dump |
     grep -E '^Acquire::((http|https)::(Proxy|Pipeline-Depth)|Check-Valid-Until|Check-Date|Retries)' |

@@ -41,7 +41,7 @@ bash_offers() {
     printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
 }
 
-# What zsh tells _arguments that there is.
+# What zsh passes to _arguments.
 zsh_offers() {
   zsh -f -c '
     source_file=$1; shift

@@ -46,7 +46,7 @@ class NodeWatcherExitTest : public RestartTest {
 TEST_F(NodeWatcherExitTest, AParentThatReapsAtOnce) {
   FakeQemu qemu;
   Follow(&qemu);
-  if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "nobody tells of reaped processes";
+  if (watcher_->exit_status_source() == "none") GTEST_SKIP() << "nothing reports reaped processes";
   qemu.Kill(SIGABRT);
   qemu.Reap();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
@@ -250,7 +250,7 @@ TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
   ASSERT_TRUE(UntilCount(EventType::kStopped, 20));
 }
 
-// A process with a socket, where nobody answers, that takes memory when it is told to.
+// A process with a socket, where nobody answers, that takes memory on command.
 int TakeMemory(const std::string& path, int go) {
   const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un address{};

@@ -31,7 +31,7 @@ class NodeWatcherIntentTest : public RestartTest {
                               outcome->intent = std::move(intent);
                             });
   }
-  // Asks, and lets the sink tell what it was given.
+  // Asks, and records the answer in the sink.
   absl::StatusOr<Intent> Declare(const std::string& vm, const std::string& id = "id-1",
                                  const std::string& run_id = "",
                                  absl::Duration ttl = absl::Minutes(10),

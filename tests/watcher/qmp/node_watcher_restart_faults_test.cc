@@ -172,15 +172,15 @@ TEST_F(RestartFaultsTest, PublishRunsAgainPublishesEachOpenRunOnce) {
     const size_t before = sink_.entries().size();
     watcher_->PublishRunsAgain();
     Turn();
-    std::map<std::string, std::string> told;
+    std::map<std::string, std::string> published;
     for (size_t i = before; i < sink_.entries().size(); ++i) {
       const VmUpdate& update = sink_.entries()[i].update;
       if (!update.saved_run.has_value()) continue;
       EXPECT_FALSE(update.event.has_value());
-      EXPECT_TRUE(told.emplace(update.status->ref.run_id, *update.saved_run).second);
+      EXPECT_TRUE(published.emplace(update.status->ref.run_id, *update.saved_run).second);
       EXPECT_THAT(update.status->problems, Contains(HasSubstr("its UUID")));
     }
-    EXPECT_EQ(told, kept);
+    EXPECT_EQ(published, kept);
     if (!restarted) {
       const size_t after = sink_.entries().size();
       Turn();

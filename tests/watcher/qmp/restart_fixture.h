@@ -13,8 +13,7 @@
 
 namespace vmeventd {
 
-// A daemon that was killed and started again: what the new one is given is what the sink was told
-// to keep.
+// A daemon that was killed and started again: the new one gets what the sink received to keep.
 class RestartTest : public NodeWatcherFixture {
  protected:
   // By run_id, as a journal has it.

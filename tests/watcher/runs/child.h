@@ -14,7 +14,7 @@
 
 namespace vmeventd {
 
-// A child process that does what it is told, and then ends with the code it returns. Killed and
+// A child process that obeys commands, and then ends with the code it returns. Killed and
 // reaped with this object, if that is still to be done.
 class Child {
  public:

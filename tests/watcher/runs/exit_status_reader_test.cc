@@ -28,7 +28,7 @@ class ExitStatusReaderTest : public testing::TestWithParam<ExitStatusSource> {
     if (pid == 0) pid = child.pid();
     return reader_->Ask(pidfd.get(), pid, 0);
   }
-  // Asks until that can tell no more.
+  // Asks until the answer cannot change any more.
   std::optional<ExitStatus> Learn(const UniqueFd& pidfd, pid_t pid) {
     ExitStatusReader::Answer answer;
     StepUntil([&] { answer = reader_->Ask(pidfd.get(), pid, 0); }, [&] { return answer.final; });

@@ -158,7 +158,7 @@ TEST(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
   vm.Shutdown("guest-shutdown");
   vm.End();
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap) << "told before the last event";
+  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap) << "published before the last event";
 }
 
 TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
@@ -207,7 +207,7 @@ TEST(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
   }
   vm.Event("STOP");
   const std::vector<EventType> before = vm.Types();
-  EXPECT_EQ(vm.statuses.back().state, vm.Status().state) << "as the last event told";
+  EXPECT_EQ(vm.statuses.back().state, vm.Status().state) << "as of the last event";
   vm.Advance(absl::Seconds(1));
   EXPECT_EQ(vm.Last().type, EventType::kGap);
   EXPECT_EQ(vm.statuses.back().state, VmState::kPaused);

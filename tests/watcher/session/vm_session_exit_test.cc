@@ -1,4 +1,4 @@
-// How a run ends, by what the kernel tells of its process.
+// How a run ends, by what the kernel reports of its process.
 
 #include <csignal>
 #include <string>
@@ -186,14 +186,14 @@ TEST(VmSessionExitTest, TheOomCountIsKept) {
 const char* const kHangs = "has not exited for";
 
 std::vector<std::string> HangProblems(const SessionDriver& vm) {
-  std::vector<std::string> told;
+  std::vector<std::string> reported;
   for (const VmStatus& status : vm.statuses) {
     for (const std::string& problem : status.problems) {
       if (problem.find(kHangs) == std::string::npos) continue;
-      if (told.empty() || told.back() != problem) told.push_back(problem);
+      if (reported.empty() || reported.back() != problem) reported.push_back(problem);
     }
   }
-  return told;
+  return reported;
 }
 
 TEST(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {

@@ -257,7 +257,7 @@ TEST(VmSessionRestartTest, AProcessThatCannotBeFollowedAnyMoreEndsWithItsMonitor
   EXPECT_THAT(vm.Last().message, HasSubstr("not tracked"));
 }
 
-// What is told to be kept. That it is never behind SessionDriver checks in every test.
+// What is saved. SessionDriver checks in every test that it is never behind.
 
 std::vector<std::optional<std::string>> SavedRuns(const Effects& effects) {
   std::vector<std::optional<std::string>> saved;

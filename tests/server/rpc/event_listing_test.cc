@@ -1,15 +1,17 @@
-#include "server/rpc/queries.h"
+#include "server/rpc/event_listing.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
-#include "server/rpc/event_listing.h"
 #include "server/rpc/page_token.h"
+#include "server/rpc/queries.h"
+#include "tests/server/rpc/queries_fixture.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -20,56 +22,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-LiveStateOptions RingOf(size_t events) {
-  LiveStateOptions options;
-  options.ring.max_events = events;
-  return options;
-}
-
-// Runs all turns of one ListEvents call.
-absl::StatusOr<std::string> List(const Queries& queries, const v1::ListEventsRequest& request,
-                                 JournalReader* journal) {
-  const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries.ListEvents(request);
-  if (!query.ok()) return query.status();
-  for (;;) {
-    std::optional<absl::StatusOr<std::string>> answer = (*query)->Continue(journal);
-    if (answer.has_value()) return *std::move(answer);
-  }
-}
-
-class QueriesTest : public ::testing::Test {
- protected:
-  explicit QueriesTest(LiveStateOptions options = {}, JournalOptions journal = {})
-      : pumped_(options, std::move(journal)) {}
-
-  v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
-    return Parsed<v1::ListEventsResponse>(List(queries_, request, pumped_.reader()));
-  }
-  v1::ListVmsResponse Vms(const v1::ListVmsRequest& request) {
-    return Parsed<v1::ListVmsResponse>(queries_.ListVms(request));
-  }
-  v1::Vm Vm(const std::string& name, const std::string& run_id = "") {
-    return Parsed<v1::GetVmResponse>(Get(name, run_id)).vm();
-  }
-  absl::StatusOr<std::string> Get(const std::string& name, const std::string& run_id = "") {
-    v1::GetVmRequest request;
-    request.set_name(name);
-    request.set_run_id(run_id);
-    return queries_.GetVm(request);
-  }
-
-  template <typename Response>
-  Response Parsed(const absl::StatusOr<std::string>& bytes) {
-    Response response;
-    EXPECT_TRUE(bytes.ok()) << bytes.status();
-    EXPECT_TRUE(bytes.ok() && response.ParseFromString(*bytes));
-    return response;
-  }
-
-  PumpedState pumped_;
-  Queries queries_{&pumped_.live_state()};
-};
-
 class SmallLogQueriesTest : public QueriesTest {
  protected:
   SmallLogQueriesTest() : QueriesTest(RingOf(5), {.retention_events = 5}) {}
@@ -78,14 +30,6 @@ class SmallLogQueriesTest : public QueriesTest {
 std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
   std::vector<uint64_t> out;
   for (const v1::Event& event : response.events()) out.push_back(event.sequence());
-  return out;
-}
-
-std::vector<std::string> Names(const v1::ListVmsResponse& response) {
-  std::vector<std::string> out;
-  for (const v1::Vm& vm : response.vms()) {
-    out.push_back(absl::StrCat(vm.ref().name(), "/", vm.ref().run_id()));
-  }
   return out;
 }
 
@@ -412,14 +356,6 @@ TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {
   EXPECT_EQ(listed, 600);
 }
 
-// Patterns that compare as many bytes as possible with names that consist of "a".
-std::vector<std::string> CostlyPatterns() {
-  std::vector<std::string> out;
-  for (int i = 0; i < 32; ++i)
-    out.push_back("*" + std::string(100, 'a') + "b" + std::string(i, '?') + "*");
-  return out;
-}
-
 TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
   const std::string name(240, 'a');
   pumped_.Push(std::vector<VmUpdate>(100, Update(name, EventType::kReset)));
@@ -508,112 +444,6 @@ TEST_F(QueriesTest, APageCutShortByAJournalReplacementIsToBeRetried) {
   const auto answer = (*query)->Continue(pumped_.reader());
   ASSERT_TRUE(answer.has_value());
   EXPECT_TRUE(absl::IsUnavailable(answer->status())) << answer->status();
-}
-
-TEST_F(QueriesTest, ACostlyListOfVmsComesInPages) {
-  std::vector<VmUpdate> updates;
-  for (int i = 0; i < 300; ++i) {
-    updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
-  }
-  updates.push_back(Update("z", EventType::kStarted));
-  pumped_.Push(std::move(updates));
-  v1::ListVmsRequest request;
-  for (const std::string& pattern : CostlyPatterns()) request.add_vm_names(pattern);
-  request.add_vm_names("z");
-  int pages = 0;
-  std::vector<std::string> names;
-  do {
-    const v1::ListVmsResponse page = Vms(request);
-    for (const std::string& name : Names(page)) names.push_back(name);
-    request.set_page_token(page.next_page_token());
-    ++pages;
-  } while (!request.page_token().empty());
-  EXPECT_THAT(names, ElementsAre("z/run-z"));
-  EXPECT_GT(pages, 1);
-}
-
-TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
-  pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
-                Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});
-  v1::ListVmsRequest request;
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
-  EXPECT_EQ(Vms(request).sequence(), 4);
-  EXPECT_EQ(Vms(request).journal_id(), kJournal);
-  request.set_include_stopped(true);
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "b/run-b", "c/run-c"));
-  request.add_states(v1::VM_STATE_RUNNING);
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
-  request.clear_include_stopped();
-  request.set_states(0, v1::VM_STATE_STOPPED);
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b"));
-  request.clear_states();
-  request.add_vm_names("[ab]");
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a"));
-}
-
-TEST_F(QueriesTest, ListsVmsOfASource) {
-  pumped_.Push({UpdateFrom("libvirt:qemu:///system", "a", EventType::kStarted),
-                Update("b", EventType::kStarted), Update("c", EventType::kStarted),
-                UpdateFrom("libvirt:qemu:///system", "d", EventType::kStarted)});
-  v1::ListVmsRequest request;
-  request.add_sources("libvirt:*");
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "d/run-d"));
-  request.add_vm_names("[bd]");
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
-  request.clear_vm_names();
-  request.set_page_size(1);
-  const v1::ListVmsResponse first = Vms(request);
-  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
-  request.set_page_token(first.next_page_token());
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
-  request.set_sources(0, "qmp:*");
-  EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(request).status()))
-      << "the token is of another question";
-}
-
-TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
-  for (const char* name : {"a", "c", "e"}) pumped_.Push({Update(name, EventType::kStarted)});
-  v1::ListVmsRequest request;
-  request.set_page_size(1);
-  const v1::ListVmsResponse first = Vms(request);
-  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
-  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser), Update("b", EventType::kStarted)});
-  request.set_page_token(first.next_page_token());
-  request.set_page_size(10);
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
-}
-
-TEST_F(QueriesTest, GetsAVmByItsName) {
-  pumped_.Push({Update("a", EventType::kStarted)});
-  EXPECT_EQ(Vm("a").ref().run_id(), "run-a");
-  EXPECT_EQ(Vm("a", "run-a").state(), v1::VM_STATE_RUNNING);
-  EXPECT_TRUE(absl::IsNotFound(Get("x").status()));
-  EXPECT_TRUE(absl::IsNotFound(Get("a*").status())) << "a name, not a pattern";
-  EXPECT_THAT(std::string(Get("a", "run-x").status().message()), HasSubstr("run_id"));
-}
-
-TEST_F(QueriesTest, AnAmbiguousNameListsTheRuns) {
-  VmUpdate second = Update("a", EventType::kStarted);
-  second.status->ref.run_id = "run-2";
-  pumped_.Push({Update("a", EventType::kStarted), second});
-  const absl::Status status = Get("a").status();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("run-2, run-a"));
-  EXPECT_EQ(Vm("a", "run-2").ref().run_id(), "run-2");
-  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser)});
-  EXPECT_EQ(Vm("a").ref().run_id(), "run-2");
-  pumped_.Push({Stopped("a", "run-2", ShutdownClass::kCrash)});
-  EXPECT_EQ(Vm("a").ref().run_id(), "run-2") << "the one that stopped last";
-  EXPECT_EQ(Vm("a").shutdown().evidence_size(), 1);
-}
-
-TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
-  for (int i = 0; i < 500; ++i) {
-    VmUpdate update = Update("a", EventType::kStarted);
-    update.status->ref.run_id = absl::StrCat("run-", i);
-    pumped_.Push({update});
-  }
-  EXPECT_LT(Get("a").status().message().size(), 1000);
 }
 
 }  // namespace

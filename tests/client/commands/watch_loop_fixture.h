@@ -1,0 +1,94 @@
+#ifndef VMEVENTD_TESTS_CLIENT_COMMANDS_WATCH_LOOP_FIXTURE_H_
+#define VMEVENTD_TESTS_CLIENT_COMMANDS_WATCH_LOOP_FIXTURE_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/commands/watch_loop.h"
+#include "client/consume/node_sink.h"
+#include "client/output/format_json.h"
+#include "client/output/format_table.h"
+#include "google/protobuf/util/json_util.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+
+inline const grpc::Status kGoingDown(grpc::StatusCode::UNAVAILABLE, "the daemon is going down");
+inline const grpc::Status kOutOfRange(
+    grpc::StatusCode::OUT_OF_RANGE,
+    "after_sequence: 12 is older than the oldest retained event 40");
+
+// Runs a watch against a scripted server, in one thread: between two attempts the test acts in
+// `on_wait`.
+class WatchLoopTest : public testing::Test {
+ protected:
+  WatchLoopTest() { server_.Start(); }
+
+  void Serve(std::vector<v1::WatchEventsResponse> messages, grpc::Status end = kGoingDown) {
+    server_.service().streams.push_back({std::move(messages), std::move(end), false});
+  }
+  void ServeAndHoldOpen(std::vector<v1::WatchEventsResponse> messages) {
+    server_.service().streams.push_back({std::move(messages), grpc::Status::OK, true});
+  }
+
+  ExitCode Run(WatchCommand command) {
+    Printer printer(formatter_, &output_);
+    NodeSink sink(&printer, cursor_.get(), "server");
+    WatchLoop::Environment environment;
+    environment.address = server_.address();
+    environment.sink = &sink;
+    environment.stop = &stop_;
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.wait = [this](absl::Duration duration) {
+      waits_.push_back(duration);
+      return on_wait_();
+    };
+    environment.random = [this] { return random_; };
+    environment.silence_limit = silence_limit_;
+    return WatchLoop(std::move(command), std::move(environment)).Run();
+  }
+
+  // The sequences of the JSON lines that were printed.
+  std::vector<uint64_t> PrintedSequences() const {
+    std::vector<uint64_t> sequences;
+    for (const absl::string_view line : absl::StrSplit(output_.text, '\n', absl::SkipEmpty())) {
+      v1::Event event;
+      EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(std::string(line), &event).ok());
+      sequences.push_back(event.sequence());
+    }
+    return sequences;
+  }
+
+  // From now on the watch keeps its position in a file.
+  void KeepCursor() { cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"}); }
+  WatchPosition Kept() const { return cursor_->Find("server").value_or(WatchPosition{}); }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<CursorFile> cursor_;
+  FakeServer server_;
+  JsonFormatter json_;
+  TableFormatter table_{TableStyle{.zone = absl::UTCTimeZone()}};
+  Formatter* formatter_ = &json_;
+  StringOutput output_;
+  StopSource stop_;
+  std::vector<std::string> notes_;
+  std::vector<absl::Duration> waits_;
+  double random_ = 1;  // the longest pauses
+  absl::Duration silence_limit_ = absl::Minutes(10);
+  std::function<bool()> on_wait_ = [] { return false; };
+};
+
+inline WatchCommand Count(uint64_t count) {
+  WatchCommand command;
+  command.count = count;
+  return command;
+}
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_TESTS_CLIENT_COMMANDS_WATCH_LOOP_FIXTURE_H_

@@ -1,0 +1,128 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/queries.h"
+#include "tests/server/rpc/queries_fixture.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+TEST_F(QueriesTest, ACostlyListOfVmsComesInPages) {
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 300; ++i) {
+    updates.push_back(Update(absl::StrCat(std::string(240, 'a'), i), EventType::kStarted));
+  }
+  updates.push_back(Update("z", EventType::kStarted));
+  pumped_.Push(std::move(updates));
+  v1::ListVmsRequest request;
+  for (const std::string& pattern : CostlyPatterns()) request.add_vm_names(pattern);
+  request.add_vm_names("z");
+  int pages = 0;
+  std::vector<std::string> names;
+  do {
+    const v1::ListVmsResponse page = Vms(request);
+    for (const std::string& name : Names(page)) names.push_back(name);
+    request.set_page_token(page.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_THAT(names, ElementsAre("z/run-z"));
+  EXPECT_GT(pages, 1);
+}
+
+TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
+  pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
+                Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});
+  v1::ListVmsRequest request;
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
+  EXPECT_EQ(Vms(request).sequence(), 4);
+  EXPECT_EQ(Vms(request).journal_id(), kJournal);
+  request.set_include_stopped(true);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "b/run-b", "c/run-c"));
+  request.add_states(v1::VM_STATE_RUNNING);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "c/run-c"));
+  request.clear_include_stopped();
+  request.set_states(0, v1::VM_STATE_STOPPED);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b"));
+  request.clear_states();
+  request.add_vm_names("[ab]");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a"));
+}
+
+TEST_F(QueriesTest, ListsVmsOfASource) {
+  pumped_.Push({UpdateFrom("libvirt:qemu:///system", "a", EventType::kStarted),
+                Update("b", EventType::kStarted), Update("c", EventType::kStarted),
+                UpdateFrom("libvirt:qemu:///system", "d", EventType::kStarted)});
+  v1::ListVmsRequest request;
+  request.add_sources("libvirt:*");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("a/run-a", "d/run-d"));
+  request.add_vm_names("[bd]");
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
+  request.clear_vm_names();
+  request.set_page_size(1);
+  const v1::ListVmsResponse first = Vms(request);
+  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
+  request.set_page_token(first.next_page_token());
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
+  request.set_sources(0, "qmp:*");
+  EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(request).status()))
+      << "the token is of another question";
+}
+
+TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
+  for (const char* name : {"a", "c", "e"}) pumped_.Push({Update(name, EventType::kStarted)});
+  v1::ListVmsRequest request;
+  request.set_page_size(1);
+  const v1::ListVmsResponse first = Vms(request);
+  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser), Update("b", EventType::kStarted)});
+  request.set_page_token(first.next_page_token());
+  request.set_page_size(10);
+  EXPECT_THAT(Names(Vms(request)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
+}
+
+TEST_F(QueriesTest, GetsAVmByItsName) {
+  pumped_.Push({Update("a", EventType::kStarted)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-a");
+  EXPECT_EQ(Vm("a", "run-a").state(), v1::VM_STATE_RUNNING);
+  EXPECT_TRUE(absl::IsNotFound(Get("x").status()));
+  EXPECT_TRUE(absl::IsNotFound(Get("a*").status())) << "a name, not a pattern";
+  EXPECT_THAT(std::string(Get("a", "run-x").status().message()), HasSubstr("run_id"));
+}
+
+TEST_F(QueriesTest, AnAmbiguousNameListsTheRuns) {
+  VmUpdate second = Update("a", EventType::kStarted);
+  second.status->ref.run_id = "run-2";
+  pumped_.Push({Update("a", EventType::kStarted), second});
+  const absl::Status status = Get("a").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("run-2, run-a"));
+  EXPECT_EQ(Vm("a", "run-2").ref().run_id(), "run-2");
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-2");
+  pumped_.Push({Stopped("a", "run-2", ShutdownClass::kCrash)});
+  EXPECT_EQ(Vm("a").ref().run_id(), "run-2") << "the one that stopped last";
+  EXPECT_EQ(Vm("a").shutdown().evidence_size(), 1);
+}
+
+TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
+  for (int i = 0; i < 500; ++i) {
+    VmUpdate update = Update("a", EventType::kStarted);
+    update.status->ref.run_id = absl::StrCat("run-", i);
+    pumped_.Push({update});
+  }
+  EXPECT_LT(Get("a").status().message().size(), 1000);
+}
+
+}  // namespace
+}  // namespace vmeventd
