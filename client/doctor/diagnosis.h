@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/unix_sockets.h"
 #include "client/doctor/processes.h"
-#include "client/doctor/unix_sockets.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/watch_spec.h"
 

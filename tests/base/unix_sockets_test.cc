@@ -1,4 +1,4 @@
-#include "client/doctor/unix_sockets.h"
+#include "base/unix_sockets.h"
 
 #include <string>
 #include <vector>
@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
 
-namespace vmeventd::client {
+namespace vmeventd {
 namespace {
 
 TEST(UnixSocketsTest, AnAnswerThatIsCutOffIsRefused) {
@@ -28,4 +28,4 @@ TEST(UnixSocketsTest, AnErrorOfTheKernelIsNamed) {
 }
 
 }  // namespace
-}  // namespace vmeventd::client
+}  // namespace vmeventd

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_DOCTOR_UNIX_SOCKETS_H_
-#define VMEVENTD_CLIENT_DOCTOR_UNIX_SOCKETS_H_
+#ifndef VMEVENTD_BASE_UNIX_SOCKETS_H_
+#define VMEVENTD_BASE_UNIX_SOCKETS_H_
 
 #include <cstdint>
 #include <string>
@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace vmeventd::client {
+namespace vmeventd {
 
 // A Unix socket of this network namespace, as `ss -xp` sees it. Who looks connects to nothing.
 struct UnixSocket {
@@ -27,6 +27,6 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
 // last. INVALID_ARGUMENT: it is no such answer. Pure.
 absl::StatusOr<bool> ParseUnixSockets(absl::string_view answer, std::vector<UnixSocket>* sockets);
 
-}  // namespace vmeventd::client
+}  // namespace vmeventd
 
-#endif  // VMEVENTD_CLIENT_DOCTOR_UNIX_SOCKETS_H_
+#endif  // VMEVENTD_BASE_UNIX_SOCKETS_H_

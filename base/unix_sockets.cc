@@ -1,4 +1,4 @@
-#include "client/doctor/unix_sockets.h"
+#include "base/unix_sockets.h"
 
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 
-namespace vmeventd::client {
+namespace vmeventd {
 namespace {
 
 absl::Status KernelError(const char* call, int error) {
@@ -128,4 +128,4 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   }
 }
 
-}  // namespace vmeventd::client
+}  // namespace vmeventd
