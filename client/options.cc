@@ -125,6 +125,19 @@ Examples:
   vmevents health
   vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
 
+constexpr char kDoctorFooter[] =
+    R"(It looks for what keeps vmeventd on this node from following a VM: QEMUs without
+a monitor that it may take, monitors that another client holds, QEMUs that hang,
+directories that are missing, rights, descriptors, managers on the same socket.
+Each finding comes with a line to paste. It connects to no monitor, changes
+nothing, and asks vmeventd only if it answers: then the --watch flags are its own,
+else those of /etc/vmeventd/vmeventd.conf. Run it as root. Exits with 0 if it
+finds nothing, else with 1.
+
+Examples:
+  vmevents doctor
+  vmevents -o json doctor | jq -r .line)";
+
 constexpr char kContextFooter[] =
     R"(The configuration file is $VMEVENTS_CONFIG, else vmevents/config.toml in
 $XDG_CONFIG_HOME or ~/.config:
@@ -146,7 +159,7 @@ constexpr char kContextUseFooter[] =
   vmevents context use prod)";
 
 constexpr char kCommands[] =
-    "watch, events, vms, vm, top, timeline, intent, info, health and context";
+    "watch, events, vms, vm, top, timeline, intent, info, health, doctor and context";
 constexpr char kContextCommands[] = "context list and context use";
 constexpr size_t kMostServers = 64;
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
@@ -364,6 +377,7 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddIntent(app, raw);
   AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
   AddHealth(app, raw);
+  AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
   AddContext(app, raw);
 }
 
@@ -764,6 +778,20 @@ absl::Status ConvertContext(const CLI::App& parent, const RawOptions& raw,
   return absl::OkStatus();
 }
 
+// Only the daemon of this node is asked, whatever the context.
+absl::Status ConvertDoctor(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
+                           CommandLine* line) {
+  ServerChoice choice;
+  if (app.count("--server") > 0) choice = {"--server", raw.servers, std::nullopt};
+  const absl::Status status = SetServers(choice, context, line);
+  if (!status.ok()) return status;
+  if (line->servers.size() > 1 || !line->server().is_unix()) {
+    return Wrong("--server: doctor looks at this node; leave it out, or name its unix:PATH");
+  }
+  line->command = DoctorCommand{};
+  return absl::OkStatus();
+}
+
 absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext context,
                      CommandLine* line) {
   if (raw.utc) context.zone = absl::UTCTimeZone();
@@ -772,6 +800,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
   if (!status.ok()) return status;
   const CLI::App& command = *app.get_subcommands().front();
   if (command.get_name() == "context") return ConvertContext(command, raw, context, line);
+  if (command.get_name() == "doctor") return ConvertDoctor(app, raw, context, line);
   const absl::StatusOr<ServerChoice> choice = ChooseServers(app, raw, context);
   if (!choice.ok()) return choice.status();
   status = SetServers(*choice, context, line);

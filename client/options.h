@@ -43,6 +43,9 @@ struct ContextUseCommand {
   std::string content;  // its new content
 };
 
+// `doctor`, which looks at this node.
+struct DoctorCommand {};
+
 // The parsed and checked command line.
 struct CommandLine {
   std::vector<ServerAddress> servers;  // more than one only for a command that merges them
@@ -54,7 +57,7 @@ struct CommandLine {
   const ServerAddress& server() const { return servers.front(); }
   std::variant<FollowCommand, ContextListCommand, ContextUseCommand, TopCommand, TimelineCommand,
                EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
-               WithdrawIntentCommand, InfoCommand, HealthCommand>
+               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand>
       command;
 };
 

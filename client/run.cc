@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "base/small_file.h"
 #include "client/commands/merged_lists.h"
 #include "client/commands/merged_watch.h"
 #include "client/commands/top.h"
@@ -26,6 +27,7 @@
 #include "client/consume/command_runner.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/node_sink.h"
+#include "client/doctor/doctor.h"
 #include "client/output/atomic_file.h"
 #include "client/output/format_json.h"
 #include "client/output/format_names.h"
@@ -327,6 +329,73 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
   });
 }
 
+// The watches of a daemon that does not answer.
+absl::StatusOr<std::vector<WatchSpec>> ConfiguredWatches() {
+  constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
+  constexpr size_t kMostBytes = 1 << 20;
+  const auto content = ReadSmallFile(kConfiguration, kMostBytes);
+  auto watches = WatchesOfConfiguration(content.ok() ? *content : "");
+  if (watches.ok()) return watches;
+  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", watches.status().message(),
+                                                 "; vmeventd --check-config --config ",
+                                                 kConfiguration, " says more"));
+}
+
+DaemonAnswer AskDaemon(const ServerAddress& server) {
+  DaemonAnswer answer;
+  answer.address = ToText(server);
+  const auto failure = WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
+    auto failed = ReadInfo(context, &answer.info);
+    Formatter::Vms vms;
+    if (!failed) failed = ReadVms({}, context, &vms);
+    answer.vms.assign(vms.begin(), vms.end());
+    return failed;
+  });
+  if (failure) answer.failure = failure->sentence;
+  return answer;
+}
+
+std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Terminal& terminal) {
+  std::string text;
+  switch (line.format) {
+    case OutputFormat::kJson:
+      for (const std::string& json : DiagnosisJson(diagnosis)) absl::StrAppend(&text, json, "\n");
+      return text;
+    case OutputFormat::kYaml:
+      for (const std::string& json : DiagnosisJson(diagnosis)) {
+        absl::StrAppend(&text, "---\n", YamlOfJson(json));
+      }
+      return text;
+    case OutputFormat::kName:
+      return DiagnosisNames(diagnosis);
+    case OutputFormat::kTable:
+    case OutputFormat::kWide:
+      break;
+  }
+  constexpr size_t kLeastWidth = 40;
+  constexpr size_t kUsualWidth = 80;
+  const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
+  return DiagnosisText(diagnosis, columns == 0 ? kUsualWidth : std::max(columns, kLeastWidth),
+                       HasColor(line, terminal));
+}
+
+ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output) {
+  DaemonAnswer answer = AskDaemon(line.server());
+  std::vector<WatchSpec> watches;
+  if (!answer.reachable()) {
+    auto configured = ConfiguredWatches();
+    if (!configured.ok()) return Fail(configured.status());
+    watches = *std::move(configured);
+  }
+  const auto facts = ReadNode(std::move(answer), watches, absl::SleepFor);
+  if (!facts.ok()) return Fail(facts.status());
+  const Diagnosis diagnosis = Diagnose(*facts);
+  if (const auto failure = FromPrint(output->Write(TextOf(diagnosis, line, terminal)))) {
+    return Fail(*failure);
+  }
+  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
+}
+
 ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatter* formatter,
                       Output* output, LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
@@ -336,6 +405,8 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       return RunFollow(command, line.servers, formatter);
     } else if constexpr (std::is_same_v<Command, TopCommand>) {
       return RunTopOf(command, line, terminal, output);
+    } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
+      return RunDoctor(line, terminal, output);
     } else if constexpr (std::is_same_v<Command, TimelineCommand>) {
       failure = RunTimelineOf(command, line, terminal, formatter, output);
     } else if constexpr (std::is_same_v<Command, ContextListCommand>) {

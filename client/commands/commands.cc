@@ -267,12 +267,17 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   return std::nullopt;
 }
 
-std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandContext& context) {
+std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info) {
   grpc::ClientContext call;
   SetRequestDeadline(&call);
-  v1::GetServerInfoResponse response;
-  const grpc::Status status = context.stub->GetServerInfo(&call, {}, &response);
+  const grpc::Status status = context.stub->GetServerInfo(&call, {}, info);
   if (!status.ok()) return ExplainFailure(context.address, status);
+  return std::nullopt;
+}
+
+std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandContext& context) {
+  v1::GetServerInfoResponse response;
+  if (auto failure = ReadInfo(context, &response)) return failure;
   return FromPrint(Print(context, context.formatter->FormatInfo(response)));
 }
 

@@ -97,6 +97,9 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
 std::optional<Failure> ReadEvents(const EventsCommand& command, const CommandContext& context,
                                   const std::function<bool(Formatter::Events* page)>& take);
 
+// The server's own state. The caller prints it.
+std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info);
+
 // Appends the VMs. The caller prints them.
 std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& context,
                                Formatter::Vms* vms);

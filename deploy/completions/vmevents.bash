@@ -87,7 +87,7 @@ _vmevents_words() {
         [[ ${COMP_WORDS[index + 1]} == = ]] && ((++index))
         ((++index))
         ;;
-      watch | events | vms | vm | top | timeline | info | health)
+      watch | events | vms | vm | top | timeline | info | health | doctor)
         command=$word
         break
         ;;
@@ -100,7 +100,7 @@ _vmevents_words() {
   echo '-h --help --server --context -o --output --color --utc --no-headers --no-pager'
   echo '--tls-ca --tls-cert --tls-key --tls-server-name'
   case $command in
-    '') echo '--version watch events vms vm top timeline intent info health context' ;;
+    '') echo '--version watch events vms vm top timeline intent info health doctor context' ;;
     watch)
       echo '--from --journal --since --vm --source --type --class --count --no-resume --wait'
       echo '--cursor-file --exec --exec-on-failure'

@@ -13,7 +13,7 @@ function __vmevents_command
         switch $word
             case -o --output --color --server --context --tls-ca --tls-cert --tls-key --tls-server-name
                 set skip 1
-            case watch events vms vm top timeline info health
+            case watch events vms vm top timeline info health doctor
                 echo $word
                 return
             case intent context
@@ -92,6 +92,7 @@ complete -c vmevents -n '__vmevents_is ""' -a timeline -d 'show the life of one 
 complete -c vmevents -n '__vmevents_is ""' -a context -d 'choose among named servers'
 complete -c vmevents -n '__vmevents_is ""' -a info -d "show vmeventd's own state"
 complete -c vmevents -n '__vmevents_is ""' -a health -d 'ask whether vmeventd serves'
+complete -c vmevents -n '__vmevents_is ""' -a doctor -d 'find what keeps vmeventd from following VMs'
 
 complete -c vmevents -n '__vmevents_is watch' -l from -x -a 'oldest snapshot' -d 'where to begin'
 complete -c vmevents -n '__vmevents_is watch' -l journal -x -d 'the journal of that number'

@@ -16,14 +16,13 @@
 #include "base/errno_status.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
-#include "server/config/manager_sockets.h"
+#include "watcher/core/manager_sockets.h"
 #include "server/config/version.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr int kUsageError = 2;
-constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
 
 constexpr char kExamples[] = R"(Examples:
   vmeventd

@@ -407,7 +407,7 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({}),
             "no command is given; the commands are watch, events, vms, vm, top, timeline, intent, "
-            "info, health and context (see vmevents --help)");
+            "info, health, doctor and context (see vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),

@@ -22,6 +22,8 @@ struct WatchSpec {
 };
 
 inline constexpr absl::string_view kDefaultWatchPattern = "*.kvmd";
+// The directory that is watched where no flag names another source.
+inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);

@@ -97,6 +97,7 @@ class MonitorConnection : public FdHandler {
   void Close();
 
   bool open() const { return socket_.valid(); }
+  int descriptor() const { return socket_.get(); }
   bool greeted() const { return phase_ != Phase::kGreeting; }
   bool ready() const { return phase_ == Phase::kReady; }
   // The process that sent what was read last, which need not be the one that listened; 0: not

@@ -199,6 +199,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   // What is drained was sent before the process ended.
   if (process().gone() && !connection_->draining()) Survive();
   const Instant now = Now();
+  logged_silence_.clear();
   ready_since_ = now.monotonic;
   if (std::exchange(history_, History::kAnswered) != History::kNeverAnswered) {
     context_->meters.monitor_reconnects.Add();
@@ -252,11 +253,16 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
 
 void QmpRun::OnGreetingLate() {
   if (needs_speaker_ && !published()) return Discard();
+  const std::string why = context_->silent_monitors.Explain(
+      connection_->descriptor(), info().pid, Now().monotonic, context_->options->greeting_timeout);
   RetireConnection();
   if (process().gone()) return GoOnUnserved();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
   if (history_ == History::kAnswered) history_ = History::kSilent;
-  ReportHeld();
+  if (std::exchange(logged_silence_, why) != why) {
+    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path), why);
+  }
+  ReportHeld(why);
   source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 

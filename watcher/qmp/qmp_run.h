@@ -12,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/silent_monitors.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
@@ -22,6 +23,7 @@ namespace vmeventd {
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
   std::vector<char> buffer;  // what connections read into
+  SilentMonitors silent_monitors;
   // What may still be on the call stack; emptied after each turn of the loop.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
 };
@@ -133,6 +135,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   Course course_ = Course::kFollowing;
   History history_ = History::kNeverAnswered;
   bool needs_speaker_ = false;
+  std::string logged_silence_;  // the reason that was logged last, since it was ready
 };
 
 }  // namespace vmeventd

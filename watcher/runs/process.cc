@@ -150,6 +150,13 @@ bool IsDying(int64_t pid) {
   return false;
 }
 
+bool IsStopped(int64_t pid) {
+  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
+  if (!stat.ok()) return false;
+  absl::string_view state = absl::string_view(*stat).substr(stat->rfind(')') + 1);
+  return absl::ConsumePrefix(&state, " T") || absl::ConsumePrefix(&state, " t");
+}
+
 bool HasEnded(int pidfd) {
   pollfd poll_pidfd{pidfd, POLLIN, 0};
   return poll(&poll_pidfd, 1, 0) == 1;

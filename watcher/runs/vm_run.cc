@@ -105,7 +105,7 @@ void VmRun::SetUuidProblem(absl::string_view problem) {
   Apply(session_.OnSharedUuid(problem, Now()));
 }
 
-void VmRun::ReportHeld() { Apply(session_.OnMonitorHeld(Now())); }
+void VmRun::ReportHeld(absl::string_view why) { Apply(session_.OnMonitorHeld(Now(), why)); }
 
 void VmRun::ReportProblem(absl::string_view problem) {
   Apply(session_.OnMonitorProblem(problem, Now()));

@@ -84,7 +84,7 @@ class VmRun : public ProcessWatch::Delegate {
   void SetUuidProblem(absl::string_view problem);
 
   // The monitor cannot be had for now, and why.
-  void ReportHeld();
+  void ReportHeld(absl::string_view why = VmSession::kNoGreeting);
   void ReportProblem(absl::string_view problem);
   // The end of a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});

@@ -42,6 +42,10 @@ struct SessionOptions {
 // without an event, OnTick publishes it. After Done it takes no more input. No thread of its own.
 class VmSession {
  public:
+  // The problem of a monitor that sent no greeting, where why is not known.
+  static constexpr char kNoGreeting[] =
+      "monitor held by another client, or QEMU hangs: it sent no greeting";
+
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
 
@@ -78,9 +82,9 @@ class VmSession {
 
   // The handshake is complete: for the first time, or again after the monitor was lost.
   Effects OnMonitorReady(const MonitorInfo& info, Instant now);
-  // Connected, but no greeting came in time: another client holds the monitor. May be called for
-  // each attempt.
-  Effects OnMonitorHeld(Instant now);
+  // Connected, but no greeting came in time, because another client holds the monitor or QEMU
+  // hangs; `why` is the problem. May be called for each attempt.
+  Effects OnMonitorHeld(Instant now, absl::string_view why = kNoGreeting);
   // `problem` stands in the VM's problems until the next OnMonitorReady.
   Effects OnMonitorProblem(absl::string_view problem, Instant now);
   Effects OnRunState(absl::string_view run_state, Instant now);

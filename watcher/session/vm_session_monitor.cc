@@ -20,9 +20,6 @@ constexpr absl::Duration kMigrationPoll = absl::Milliseconds(10);
 // QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
 
-constexpr char kHeldProblem[] =
-    "monitor held by another client, or QEMU hangs: it sent no greeting";
-
 VmState StateOf(absl::string_view run_state) {
   if (run_state.empty()) return VmState::kUnreachable;
   if (run_state == "running") return VmState::kRunning;
@@ -150,9 +147,9 @@ void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Ins
   Emit(std::move(event), now);
 }
 
-Effects VmSession::OnMonitorHeld(Instant now) {
+Effects VmSession::OnMonitorHeld(Instant now, absl::string_view why) {
   return Step(now, [&] {
-    monitor_problem_ = kHeldProblem;
+    monitor_problem_ = std::string(why);
     evidence_.SetMonitored(false);
     if (started_) return;
     monitor_ = Monitor::kLost;

@@ -1,4 +1,4 @@
-#include "server/config/manager_sockets.h"
+#include "watcher/core/manager_sockets.h"
 
 #include <cstddef>
 #include <string>

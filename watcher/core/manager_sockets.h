@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_CONFIG_MANAGER_SOCKETS_H_
-#define VMEVENTD_SERVER_CONFIG_MANAGER_SOCKETS_H_
+#ifndef VMEVENTD_WATCHER_CORE_MANAGER_SOCKETS_H_
+#define VMEVENTD_WATCHER_CORE_MANAGER_SOCKETS_H_
 
 #include <optional>
 #include <string>
@@ -22,4 +22,4 @@ std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_CONFIG_MANAGER_SOCKETS_H_
+#endif  // VMEVENTD_WATCHER_CORE_MANAGER_SOCKETS_H_

@@ -1,0 +1,32 @@
+#ifndef VMEVENTD_BASE_UNIX_SOCKETS_H_
+#define VMEVENTD_BASE_UNIX_SOCKETS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// A Unix socket of this network namespace, as `ss -xp` sees it. Who looks connects to nothing.
+struct UnixSocket {
+  uint32_t inode = 0;
+  std::string path;  // raw bytes; an accepted one has its listener's; empty: not bound to a path
+  bool listening = false;
+  uint32_t pending = 0;  // of a listening one: connections that nobody has accepted yet
+  uint32_t peer = 0;     // of a connected one: the inode of the other end
+};
+
+// All of them, by the kernel's sock_diag. UNAVAILABLE: the kernel does not answer; names the call.
+absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
+
+// Appends the sockets of one answer of the kernel, a row of netlink messages. True: it was the
+// last. INVALID_ARGUMENT: it is no such answer. Pure.
+absl::StatusOr<bool> ParseUnixSockets(absl::string_view answer, std::vector<UnixSocket>* sockets);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_UNIX_SOCKETS_H_

@@ -1,0 +1,435 @@
+#include "client/doctor/diagnosis.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "client/doctor/qemu_arguments.h"
+#include "watcher/core/manager_sockets.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr char kDaemonProgram[] = "vmeventd";
+constexpr char kKvmdProgram[] = "ganeti-kvmd";
+constexpr char kGanetiPattern[] = ".kvmd";
+constexpr char kLibvirtLine[] = "libvirt = [\"qemu:///system\"]";
+constexpr char kLibvirtSessionLine[] = "libvirt = [\"qemu:///session\"]";
+
+// As the daemon shares its descriptors: two for each VM, of three quarters of the limit.
+constexpr uint64_t kDescriptorsOfVm = 2;
+constexpr uint64_t DescriptorsFor(uint64_t vms) { return vms * kDescriptorsOfVm * 4 / 3; }
+
+std::string InQuotes(absl::string_view word) {
+  const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("_-./:@%+=,", absl::string_view(&c, 1));
+  });
+  if (harmless) return std::string(word);
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
+
+// The --watch that takes the one socket and its like: "/run/qemu:*.qmp" for /run/qemu/web1.qmp.
+WatchSpec SpecOfSocket(absl::string_view path) {
+  const size_t slash = path.rfind('/');
+  const absl::string_view file = path.substr(slash + 1);
+  const size_t dot = file.rfind('.');
+  WatchSpec spec;
+  spec.directory = std::string(path.substr(0, slash));
+  spec.suffix = dot == absl::string_view::npos ? "" : std::string(file.substr(dot));
+  return spec;
+}
+
+std::string DescribeProcess(const NodeProcess& process) {
+  return absl::StrCat(process.program, " (pid ", process.pid, ")");
+}
+
+// The sockets of a node, and who has them.
+class SocketIndex {
+ public:
+  explicit SocketIndex(const NodeFacts& facts) {
+    for (const UnixSocket& socket : facts.sockets) {
+      by_inode_[socket.inode] = &socket;
+      if (!socket.path.empty()) by_path_.emplace(socket.path, &socket);
+    }
+    for (const NodeProcess& process : facts.processes) {
+      for (const auto& [descriptor, inode] : process.sockets) owners_.emplace(inode, &process);
+    }
+  }
+
+  const UnixSocket* Find(uint32_t inode) const {
+    const auto found = by_inode_.find(inode);
+    return found == by_inode_.end() ? nullptr : found->second;
+  }
+
+  // The socket that listens there, and `qemu` has it, if that can be seen.
+  const UnixSocket* Listener(const std::string& path, const NodeProcess& qemu) const {
+    const UnixSocket* other = nullptr;
+    for (auto [it, end] = by_path_.equal_range(path); it != end; ++it) {
+      if (!it->second->listening) continue;
+      if (Has(qemu, it->second->inode)) return it->second;
+      other = it->second;
+    }
+    return qemu.sees_descriptors ? nullptr : other;
+  }
+
+  // The connections to it that are accepted.
+  std::vector<const UnixSocket*> Accepted(const std::string& path, const NodeProcess& qemu) const {
+    std::vector<const UnixSocket*> accepted;
+    for (auto [it, end] = by_path_.equal_range(path); it != end; ++it) {
+      const UnixSocket* socket = it->second;
+      if (socket->listening || socket->peer == 0) continue;
+      // One of a socket that was there before, at the same path, is another QEMU's.
+      if (!qemu.sees_descriptors || Has(qemu, socket->inode)) accepted.push_back(socket);
+    }
+    return accepted;
+  }
+
+  // Null: nobody who can be seen.
+  const NodeProcess* Owner(uint32_t inode) const {
+    const auto found = owners_.find(inode);
+    return found == owners_.end() ? nullptr : found->second;
+  }
+
+ private:
+  static bool Has(const NodeProcess& process, uint32_t inode) {
+    return std::any_of(process.sockets.begin(), process.sockets.end(),
+                       [inode](const auto& socket) { return socket.second == inode; });
+  }
+
+  std::map<uint32_t, const UnixSocket*> by_inode_;
+  std::multimap<std::string, const UnixSocket*> by_path_;
+  std::map<uint32_t, const NodeProcess*> owners_;
+};
+
+class Doctor {
+ public:
+  explicit Doctor(const NodeFacts& facts) : facts_(facts), sockets_(facts) {}
+
+  Diagnosis Finish() && {
+    LookAtRights();
+    LookAtDaemon();
+    for (const WatchedPlace& place : facts_.watches) LookAtWatch(place);
+    for (const NodeProcess& process : facts_.processes) {
+      if (IsQemu(process.arguments)) LookAtQemu(process);
+    }
+    for (const NodeProcess& process : facts_.processes) LookAtProcess(process);
+    LookAtDaemonsProblems();
+    return std::move(diagnosis_);
+  }
+
+ private:
+  void Add(const char* kind, std::string subject, std::string what, std::string line,
+           Place place = Place::kShell) {
+    diagnosis_.findings.push_back(
+        {kind, std::move(subject), std::move(what), place, std::move(line)});
+  }
+
+  // The daemon's user, as far as it is seen.
+  std::string DaemonUser() const {
+    for (const NodeProcess& process : facts_.processes) {
+      if (process.program == kDaemonProgram) return process.user;
+    }
+    return kDaemonProgram;
+  }
+
+  void LookAtRights() {
+    if (facts_.is_root) return;
+    Add("rights", "vmevents doctor",
+        "Only root sees the sockets of other users' processes: who holds a monitor stays unknown.",
+        "sudo vmevents doctor");
+  }
+
+  void LookAtDaemon() {
+    if (facts_.daemon.reachable()) return;
+    Add("daemon", facts_.daemon.address,
+        absl::StrCat("vmeventd does not answer, so nobody says what it follows: ",
+                     facts_.daemon.failure, "."),
+        "systemctl enable --now vmeventd && systemctl status vmeventd");
+  }
+
+  void LookAtWatch(const WatchedPlace& place) {
+    const std::string text = absl::StrCat(place.spec.directory, ":", place.spec.pattern());
+    if (const auto monitor = FindManagerMonitor(place.spec)) {
+      Add("manager", text,
+          absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
+                       " needs for itself: ", monitor->cure, "."),
+          absl::StrContains(monitor->cure, "session")   ? kLibvirtSessionLine
+          : absl::StrContains(monitor->cure, "libvirt") ? kLibvirtLine
+                                                        : "watch = [\"/run/qemu:*.qmp\"]",
+          Place::kConfiguration);
+    }
+    if (!place.exists) {
+      Add("directory", text,
+          absl::StrCat("The directory is missing. vmeventd follows its sockets as soon as somebody "
+                       "makes it; check the spelling."),
+          absl::StrCat("install -d -m 0755 ", InQuotes(place.spec.directory)));
+    } else if (facts_.daemon.reachable() && !DaemonSees(place.spec)) {
+      Add("rights", text,
+          "The directory exists, and vmeventd cannot read it: its user lacks the right.",
+          absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", InQuotes(place.spec.directory)));
+    }
+  }
+
+  bool DaemonSees(const WatchSpec& spec) const {
+    const auto& directories = facts_.daemon.info.directories();
+    return std::none_of(directories.begin(), directories.end(), [&](const auto& directory) {
+      return directory.path() == spec.directory && !directory.present();
+    });
+  }
+
+  // What QEMU needs for a monitor of vmeventd's own.
+  std::string OwnMonitor(const std::string& name) const {
+    WatchSpec spec = {"/run/qemu", "", ".qmp"};
+    for (const WatchedPlace& place : facts_.watches) {
+      if (FindManagerMonitor(place.spec) || place.spec.suffix == kGanetiPattern) continue;
+      spec = place.spec;
+      break;
+    }
+    const std::string path =
+        absl::StrCat(spec.directory, "/", spec.prefix, name.empty() ? "NAME" : name, spec.suffix);
+    return absl::StrCat(
+        "-chardev ",
+        InQuotes(absl::StrCat("socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
+                              ",server=on,wait=off")),
+        " -mon chardev=events,mode=control");
+  }
+
+  // How the monitor of a QEMU stands.
+  struct Monitor {
+    std::string path;
+    const UnixSocket* listener = nullptr;
+    std::vector<const UnixSocket*> accepted;
+    bool watched = false;
+  };
+
+  std::vector<Monitor> MonitorsOf(const NodeProcess& qemu, const QemuArguments& arguments) const {
+    std::vector<Monitor> monitors;
+    for (const QmpMonitor& given : arguments.monitors) {
+      Monitor monitor;
+      monitor.path = given.path;
+      if (const auto socket = qemu.sockets.find(given.descriptor); socket != qemu.sockets.end()) {
+        const UnixSocket* const known = sockets_.Find(socket->second);
+        if (known != nullptr) monitor.path = known->path;
+      }
+      if (monitor.path.empty()) continue;
+      monitor.listener = sockets_.Listener(monitor.path, qemu);
+      monitor.accepted = sockets_.Accepted(monitor.path, qemu);
+      monitor.watched = IsWatched(monitor.path);
+      monitors.push_back(std::move(monitor));
+    }
+    return monitors;
+  }
+
+  bool IsWatched(const std::string& path) const {
+    const size_t slash = path.rfind('/');
+    if (slash == std::string::npos) return false;
+    return std::any_of(facts_.watches.begin(), facts_.watches.end(), [&](const auto& place) {
+      return place.spec.directory == path.substr(0, slash) &&
+             place.spec.VmName(path.substr(slash + 1)).has_value();
+    });
+  }
+
+  const v1::Vm* Followed(const NodeProcess& qemu) const {
+    for (const v1::Vm& vm : facts_.daemon.vms) {
+      if (vm.ref().pid() == qemu.pid) return &vm;
+    }
+    return nullptr;
+  }
+
+  // Adds at most one finding: the first is the reason of the others.
+  void LookAtQemu(const NodeProcess& qemu) {
+    ++diagnosis_.qemus;
+    const QemuArguments arguments = ParseQemuArguments(qemu.arguments);
+    const std::string subject = arguments.name.empty()
+                                    ? absl::StrCat("pid ", qemu.pid)
+                                    : absl::StrCat(arguments.name, " (pid ", qemu.pid, ")");
+    explained_.insert(qemu.pid);
+    if (qemu.stopped()) return AddStopped(subject, qemu);
+    const v1::Vm* const vm = Followed(qemu);
+    if (vm != nullptr && vm->problems().empty()) return void(++diagnosis_.usable);
+    if (!facts_.network_namespace.empty() && !qemu.network_namespace.empty() &&
+        qemu.network_namespace != facts_.network_namespace) {
+      return Add(
+          "namespace", subject,
+          "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
+          absl::StrCat("nsenter -t ", qemu.pid, " -n vmevents doctor"));
+    }
+    const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments);
+    if (monitors.empty()) {
+      return Add(
+          "no-monitor", subject,
+          "This QEMU has no QMP socket, so that nobody can follow it. Give it one at its next "
+          "start.",
+          OwnMonitor(arguments.name), Place::kQemu);
+    }
+    std::optional<Finding> finding;
+    for (const Monitor& monitor : monitors) {
+      if (!monitor.watched) continue;
+      finding = ProblemOf(subject, qemu, monitor);
+      if (!finding) return LookAtFree(vm, qemu);
+    }
+    if (finding) return diagnosis_.findings.push_back(*std::move(finding));
+    AddUnwatched(subject, arguments, monitors);
+  }
+
+  // A monitor that vmeventd may take. What it says of the VM nevertheless is a problem.
+  void LookAtFree(const v1::Vm* vm, const NodeProcess& qemu) {
+    ++diagnosis_.usable;
+    if (vm != nullptr) explained_.erase(qemu.pid);
+  }
+
+  void AddStopped(const std::string& subject, const NodeProcess& qemu) {
+    Add("hung-monitor", subject,
+        "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
+        absl::StrCat("kill -CONT ", qemu.pid));
+  }
+
+  // What keeps vmeventd from this monitor; unset: nothing.
+  std::optional<Finding> ProblemOf(const std::string& subject, const NodeProcess& qemu,
+                                   const Monitor& monitor) const {
+    std::vector<std::string> holders;
+    const NodeProcess* other = nullptr;
+    for (const UnixSocket* connection : monitor.accepted) {
+      const NodeProcess* const holder = sockets_.Owner(connection->peer);
+      if (holder != nullptr && holder->program == kDaemonProgram) continue;
+      if (holder != nullptr) other = holder;
+      holders.push_back(holder == nullptr ? "a process that cannot be seen from here"
+                                          : DescribeProcess(*holder));
+    }
+    if (!holders.empty()) return Held(subject, qemu, monitor, absl::StrJoin(holders, ", "), other);
+    if (monitor.listener == nullptr) {
+      return Finding{"no-monitor", subject,
+                     absl::StrCat("Nobody listens at ", monitor.path,
+                                  ", the monitor of this QEMU's arguments."),
+                     Place::kShell, absl::StrCat("ls -l ", InQuotes(monitor.path))};
+    }
+    if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
+      const uint32_t waiting = monitor.listener->pending;
+      return Finding{
+          "hung-monitor", subject,
+          absl::StrCat("This QEMU hangs: it accepts no connection at ", monitor.path, ", where ",
+                       waiting, waiting == 1 ? " client waits" : " clients wait",
+                       ". See what its threads do."),
+          Place::kShell, absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", qemu.pid)};
+    }
+    return std::nullopt;
+  }
+
+  Finding Held(const std::string& subject, const NodeProcess& qemu, const Monitor& monitor,
+               const std::string& holders, const NodeProcess* holder) const {
+    const std::string what = absl::StrCat(
+        "The monitor ", monitor.path, " is held by ", holders,
+        ". QEMU serves one client a monitor, and vmeventd waits until that one leaves");
+    if (holder == nullptr) {
+      return {"held-monitor", subject, absl::StrCat(what, "."), Place::kShell,
+              absl::StrCat("ss -xp | grep -F ", InQuotes(monitor.path))};
+    }
+    if (holder->program == kKvmdProgram) {
+      return {"held-monitor", subject, absl::StrCat(what, "."), Place::kShell,
+              "systemctl disable --now ganeti-kvmd"};
+    }
+    if (holder->pid == qemu.pid) {
+      return {"held-monitor", subject, absl::StrCat(what, "."), Place::kShell,
+              absl::StrCat("ls -l /proc/", qemu.pid, "/fd")};
+    }
+    return {"held-monitor", subject,
+            absl::StrCat(what,
+                         ". End it if it is not needed; otherwise give it or vmeventd another "
+                         "monitor (docs/managers.md)."),
+            Place::kShell, absl::StrCat("kill ", holder->pid)};
+  }
+
+  // It has monitors, of which no --watch takes one.
+  void AddUnwatched(const std::string& subject, const QemuArguments& arguments,
+                    const std::vector<Monitor>& monitors) {
+    const auto with_path = [](std::string* out, const Monitor& monitor) {
+      absl::StrAppend(out, monitor.path);
+    };
+    const std::string what = absl::StrCat("No --watch takes a monitor of this QEMU: ",
+                                          absl::StrJoin(monitors, ", ", with_path));
+    for (const Monitor& monitor : monitors) {
+      const WatchSpec spec = SpecOfSocket(monitor.path);
+      const auto manager = FindManagerMonitor(spec);
+      if (manager && manager->owner == "libvirt") {
+        const bool session = absl::StrContains(manager->cure, "session");
+        return Add("unwatched", subject, absl::StrCat(what, ". It is libvirt's: follow libvirt."),
+                   session ? kLibvirtSessionLine : kLibvirtLine, Place::kConfiguration);
+      }
+      if (manager || !absl::StartsWith(monitor.path, "/")) continue;
+      if (!monitor.accepted.empty()) continue;  // somebody needs it
+      return Add("unwatched", subject, absl::StrCat(what, "."),
+                 absl::StrCat("watch = [\"", spec.directory, ":", spec.pattern(), "\"]"),
+                 Place::kConfiguration);
+    }
+    Add("unwatched", subject,
+        absl::StrCat(what, ". That is another program's: give QEMU one more at its next start."),
+        OwnMonitor(arguments.name), Place::kQemu);
+  }
+
+  void LookAtProcess(const NodeProcess& process) {
+    if (process.program == kKvmdProgram) {
+      const bool watches_ganeti =
+          std::any_of(facts_.watches.begin(), facts_.watches.end(),
+                      [](const auto& place) { return place.spec.suffix == kGanetiPattern; });
+      if (!watches_ganeti) return;
+      return Add("manager", DescribeProcess(process),
+                 "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, which serve one of "
+                 "them; docs/ganeti.md says how to replace kvmd.",
+                 "systemctl disable --now ganeti-kvmd");
+    }
+    if (process.program != kDaemonProgram || process.descriptor_limit == 0) return;
+    const uint64_t needed = DescriptorsFor(diagnosis_.qemus);
+    if (process.descriptor_limit >= needed) return;
+    Add("descriptors", DescribeProcess(process),
+        absl::StrCat("It may open ", process.descriptor_limit, " descriptors. ", diagnosis_.qemus,
+                     " QEMUs need ", needed, ", and each client connection three."),
+        "install -d /etc/systemd/system/vmeventd.service.d && printf "
+        "'[Service]\\nLimitNOFILE=262144\\n'"
+        " >/etc/systemd/system/vmeventd.service.d/descriptors.conf && systemctl daemon-reload && "
+        "systemctl restart vmeventd");
+  }
+
+  // What the daemon says and nothing above explains.
+  void LookAtDaemonsProblems() {
+    for (const v1::Vm& vm : facts_.daemon.vms) {
+      if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
+      Add("problem", vm.ref().name(),
+          absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; "), "."),
+          absl::StrCat("vmevents vm ", InQuotes(vm.ref().name())));
+    }
+    for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
+      const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");
+      const std::string directory = socket.path().substr(0, socket.path().rfind('/'));
+      const std::string user = DaemonUser();
+      Add(forbidden ? "rights" : "problem", socket.path(),
+          absl::StrCat("vmeventd says: ", socket.problem(), "."),
+          forbidden
+              ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", InQuotes(directory),
+                             " && setfacl -m u:", user, ":rw ", InQuotes(socket.path()))
+              : absl::StrCat("ss -xlp | grep -F ", InQuotes(socket.path())));
+    }
+    for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
+      if (connection.connected()) continue;
+      Add("libvirt", connection.uri(),
+          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem(), "."),
+          absl::StrCat("virsh -c ", InQuotes(connection.uri()), " list"));
+    }
+  }
+
+  const NodeFacts& facts_;
+  const SocketIndex sockets_;
+  Diagnosis diagnosis_;
+  std::set<int64_t> explained_;  // the QEMUs of which a finding says enough, by pid
+};
+
+}  // namespace
+
+Diagnosis Diagnose(const NodeFacts& facts) { return Doctor(facts).Finish(); }
+
+}  // namespace vmeventd::client

@@ -1,0 +1,68 @@
+#ifndef VMEVENTD_CLIENT_DOCTOR_DIAGNOSIS_H_
+#define VMEVENTD_CLIENT_DOCTOR_DIAGNOSIS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/unix_sockets.h"
+#include "client/doctor/processes.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/watch_spec.h"
+
+// What is wrong on a node, decided by what was read there. Pure.
+
+namespace vmeventd::client {
+
+// What the daemon says; `failure` says why it says nothing.
+struct DaemonAnswer {
+  std::string address;
+  std::string failure;  // a sentence; empty: the rest is known
+  v1::GetServerInfoResponse info;
+  std::vector<v1::Vm> vms;  // that have not stopped
+  bool reachable() const { return failure.empty(); }
+};
+
+// A --watch, and what is there.
+struct WatchedPlace {
+  WatchSpec spec;
+  bool exists = false;  // the directory, as the doctor sees it
+};
+
+struct NodeFacts {
+  std::vector<NodeProcess> processes;
+  std::vector<UnixSocket> sockets;
+  // The listening sockets at which somebody waited all the time that the doctor looked, by inode.
+  std::set<uint32_t> waited_at;
+  std::vector<WatchedPlace> watches;
+  std::string network_namespace;  // the doctor's own
+  bool is_root = false;
+  DaemonAnswer daemon;
+};
+
+// Where the line belongs that cures a finding.
+enum class Place { kShell, kConfiguration, kQemu };
+
+struct Finding {
+  std::string kind;  // one of the words of vmevents(1), for programs
+  std::string subject;
+  std::string what;  // sentences
+  Place place = Place::kShell;
+  std::string line;  // to paste there
+};
+
+struct Diagnosis {
+  size_t qemus = 0;
+  size_t usable = 0;  // of those: followed, or with a monitor that vmeventd may take
+  std::vector<Finding> findings;
+};
+
+// Texts may hold any bytes.
+Diagnosis Diagnose(const NodeFacts& facts);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_DOCTOR_DIAGNOSIS_H_

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+"""vmevents doctor on this machine: real QEMUs whose monitors are free, held, hung or missing.
+
+Other QEMUs may run here, so that each test looks only at the findings of its own.
+
+  doctor_test.py --vmeventd FILE --vmevents FILE
+"""
+
+import argparse
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import world  # noqa: E402
+
+# -S: no guest is needed to have a monitor.
+QEMU = ["qemu-system-x86_64", "-m", "32", "-display", "none", "-nodefaults", "-accel", "tcg", "-S"]
+
+
+class DoctorTest(unittest.TestCase):
+    """Each test has a daemon and a directory of monitors."""
+
+    def setUp(self):
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.sockets = self.world.path / "qemu"
+        self.sockets.mkdir()
+        self.world.watches = [f"{self.sockets}:*.qmp"]
+
+    def qemu(self, name, *arguments):
+        # pylint: disable=consider-using-with
+        qemu = subprocess.Popen([*QEMU, "-name", name, *arguments], stdin=subprocess.DEVNULL)
+        self.addCleanup(qemu.wait)
+        self.addCleanup(qemu.kill)
+        return qemu
+
+    def monitored(self, name, directory=None):
+        """A QEMU, once it listens."""
+        path = (directory or self.sockets) / f"{name}.qmp"
+        qemu = self.qemu(name, "-qmp", f"unix:{path},server=on,wait=off")
+        world.wait_until("the monitor listens", lambda: str(path) in listening())
+        return qemu
+
+    def hold(self, name):
+        """Takes the monitor, as another client does."""
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.connect(str(self.sockets / f"{name}.qmp"))
+        self.assertIn(b"QMP", client.recv(4096))
+
+    def doctor(self, *arguments):
+        server = f"unix:{self.world.socket}"
+        return subprocess.run([world.PROGRAMS["vmevents"], "--server", server, *arguments, "doctor"],
+                              check=False, capture_output=True, text=True)
+
+    def findings(self, subject=""):
+        done = self.doctor("-o", "json")
+        findings = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(done.returncode, 1 if findings else 0, done.stderr)
+        return [finding for finding in findings if subject in finding["subject"]]
+
+    def only(self, subject, kind):
+        findings = self.findings(subject)
+        self.assertEqual([finding["finding"] for finding in findings], [kind], findings)
+        return findings[0]
+
+    def test_a_followed_qemu_is_healthy(self):
+        self.world.start()
+        qemu = self.monitored("web1")
+        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
+        self.assertEqual(self.findings(f"(pid {qemu.pid})"), [])
+
+    def test_without_a_daemon_it_says_so_and_looks_nevertheless(self):
+        qemu = self.qemu("web1")
+        self.assertIn("-chardev socket,", self.only(f"web1 (pid {qemu.pid})", "no-monitor")["line"])
+        self.only(str(self.world.socket), "daemon")
+
+    def test_a_held_monitor_names_the_holder_and_hears_nothing_of_the_doctor(self):
+        held = self.monitored("web1")
+        self.hold("web1")
+        self.world.start()
+        finding = self.only(f"(pid {held.pid})", "held-monitor")
+        program = pathlib.Path("/proc/self/comm").read_text(encoding="utf-8").strip()
+        self.assertIn(f"held by {program} (pid ", finding["what"])
+        self.assertRegex(finding["line"], "^kill [0-9]+$")
+
+    def test_a_stopped_qemu_is_continued(self):
+        self.world.start()
+        hung = self.monitored("web1")
+        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
+        hung.send_signal(signal.SIGSTOP)
+        world.wait_until("it is stopped", lambda: state_of(hung.pid) == "T")
+        finding = self.only(f"(pid {hung.pid})", "hung-monitor")
+        subprocess.run(finding["line"], shell=True, check=True)
+        world.wait_until("it goes on", lambda: state_of(hung.pid) != "T")
+        self.assertEqual(self.findings(f"(pid {hung.pid})"), [])
+
+    def test_a_monitor_that_no_watch_takes(self):
+        elsewhere = self.world.path / "elsewhere"
+        elsewhere.mkdir()
+        self.world.start()
+        qemu = self.monitored("web1", elsewhere)
+        finding = self.only(f"(pid {qemu.pid})", "unwatched")
+        self.assertEqual(finding["place"], "vmeventd.conf")
+        self.world.watches.append(finding["line"].split('"')[1])
+        self.world.stop()
+        self.world.start()
+        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
+        self.assertEqual(self.findings(f"(pid {qemu.pid})"), [])
+
+    def test_a_missing_directory_is_made_by_the_line(self):
+        missing = self.world.path / "missing"
+        self.world.watches.append(f"{missing}:*.qmp")
+        self.world.start()
+        finding = self.only(str(missing), "directory")
+        subprocess.run(finding["line"], shell=True, check=True)
+        world.wait_until("vmeventd sees it", lambda: not self.findings(str(missing)))
+
+    def test_another_node_is_refused(self):
+        done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7", "doctor"], check=False,
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("looks at this node", done.stderr)
+
+
+def listening():
+    return pathlib.Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+
+
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(") ", 1)[1][0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vmeventd", required=True)
+    parser.add_argument("--vmevents", required=True)
+    options, rest = parser.parse_known_args()
+    world.PROGRAMS.update(vmeventd=options.vmeventd, vmevents=options.vmevents)
+    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+#ifndef VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_
+#define VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/unix_sockets.h"
+
+namespace vmeventd {
+
+// Why a monitor sent no greeting: by the state of QEMU's process, and by the kernel's list of Unix
+// sockets, which costs some milliseconds with 9,000 VMs. Therefore it reads the list once for all
+// monitors that began to wait before it was read. Loop thread.
+class SilentMonitors {
+ public:
+  // The problem of the VM whose monitor `connection` has waited for the greeting for `waited`.
+  // `pid` is that of its QEMU, 0 if it is not known. What cannot be distinguished is named
+  // together: VmSession::kNoGreeting.
+  std::string Explain(int connection, int64_t pid, absl::Duration now, absl::Duration waited);
+
+ private:
+  // Of a monitor's socket.
+  struct Clients {
+    bool listening = false;  // it was found
+    bool accepted = false;   // a client that lives is connected
+    bool ours = false;       // this is
+  };
+  Clients ClientsOf(int connection) const;
+
+  std::vector<UnixSocket> sockets_;  // by path
+  absl::Duration read_at_ = -absl::InfiniteDuration();
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_
