@@ -11,12 +11,12 @@
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/nats/subject.h"
 #include "base/thread_name.h"
 #include "base/wait_until.h"
 #include "server/config/version.h"
 #include "server/fleet/jetstream_sink.h"
 #include "server/fleet/position_file.h"
-#include "server/fleet/subject.h"
 #include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
@@ -30,7 +30,6 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxQueuedUpdates = 100'000;
-constexpr char kFleetStream[] = "VMEVENTS";
 
 std::string HostName() {
   char name[HOST_NAME_MAX + 1] = {};
@@ -183,15 +182,16 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   if (config.publish.empty()) return absl::OkStatus();
   const std::string node = HostName();
   JetStreamOptions options;
-  for (const PublishServer& server : config.publish) options.servers.push_back(server.ToUrl());
+  for (const PublishServer& server : config.publish) options.nats.servers.push_back(server.ToUrl());
   options.cluster = config.publish_cluster;
   options.node = node;
-  options.stream = kFleetStream;
+  options.nats.name = absl::StrCat("vmeventd ", node);
+  options.stream = std::string(kFleetStream);
   options.create_replicas = static_cast<int>(config.publish_create_stream);
-  options.credentials = config.publish_credentials;
-  options.tls_ca = config.publish_tls_ca;
-  options.tls_cert = config.publish_tls_cert;
-  options.tls_key = config.publish_tls_key;
+  options.nats.credentials = config.publish_credentials;
+  options.nats.tls_ca = config.publish_tls_ca;
+  options.nats.tls_cert = config.publish_tls_cert;
+  options.nats.tls_key = config.publish_tls_key;
   absl::StatusOr<std::unique_ptr<FleetSink>> sink = MakeJetStreamSink(std::move(options));
   if (!sink.ok()) return sink.status();
   const std::string target =

@@ -2,11 +2,15 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "base/nats/jetstream_api.h"
+#include "base/nats/subject.h"
 #include "google/protobuf/util/json_util.h"
 #include "server/events/event_codec.h"
-#include "server/fleet/subject.h"
 
 namespace vmeventd {
 namespace {
@@ -27,6 +31,11 @@ std::string PercentEncode(absl::string_view value) {
   return out;
 }
 
+// "MONITOR_LOST" as "monitor-lost", without `prefix`.
+std::string Lower(absl::string_view name, absl::string_view prefix) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(name, prefix)), {{"_", "-"}});
+}
+
 // The message of a field (tag, length, message).
 absl::string_view MessageInField(absl::string_view field) {
   size_t at = 1;  // the tag
@@ -35,14 +44,24 @@ absl::string_view MessageInField(absl::string_view field) {
   return field;
 }
 
-std::string JsonOf(const v1::Event& event) {
+std::string JsonOf(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string json;
-  // Strings of an event are valid UTF-8, and its times lie within what JSON can say: there is no
-  // event that cannot be written.
-  (void)google::protobuf::util::MessageToJsonString(event, &json, options);
+  // Strings of our messages are valid UTF-8, and times lie within what JSON can say: there is no
+  // message that cannot be written.
+  (void)google::protobuf::util::MessageToJsonString(message, &json, options);
   return json;
+}
+
+// Each part is a token, and so a part of a URI's path too.
+std::string SourceOf(const FleetIdentity& identity) {
+  return absl::StrCat("/vmevents/", EscapeToken(identity.cluster), "/", EscapeToken(identity.node),
+                      "/", identity.journal_id);
+}
+
+const char* ContentType(FleetFormat format) {
+  return format == FleetFormat::kJson ? "application/json" : "application/protobuf";
 }
 
 FleetMessage Message(const FleetIdentity& identity, const EventBlock::Entry& entry,
@@ -57,14 +76,11 @@ FleetMessage Message(const FleetIdentity& identity, const EventBlock::Entry& ent
   add(kMessageIdHeader, ToMessageId({identity.journal_id, entry.sequence}));
   add("ce-specversion", "1.0");
   add("ce-id", absl::StrCat(entry.sequence));
-  // Each part is a token, and so a part of a URI's path too.
-  add("ce-source", absl::StrCat("/vmevents/", EscapeToken(identity.cluster), "/",
-                                EscapeToken(identity.node), "/", identity.journal_id));
+  add("ce-source", SourceOf(identity));
   add("ce-type", absl::StrCat(kSubjectPrefix, ".", event));
   if (!entry.vm_name.empty()) add("ce-subject", entry.vm_name);
   add("ce-time", absl::FormatTime(absl::RFC3339_full, entry.observe_time, absl::UTCTimeZone()));
-  add("ce-datacontenttype",
-      format == FleetFormat::kJson ? "application/json" : "application/protobuf");
+  add("ce-datacontenttype", ContentType(format));
   return message;
 }
 
@@ -97,6 +113,19 @@ FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t 
   FleetMessage message = Message(identity, entry, format);
   message.payload = format == FleetFormat::kJson ? JsonOf(event) : event.SerializeAsString();
   return message;
+}
+
+std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class) {
+  // A number that this version does not know has no name.
+  const std::string name = v1::EventType_Name(type);
+  std::string token =
+      name.empty() ? absl::StrCat("type-", static_cast<int>(type)) : Lower(name, "EVENT_TYPE_");
+  if (shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED) return token;
+  const std::string class_name = v1::ShutdownClass_Name(shutdown_class);
+  absl::StrAppend(&token, ".",
+                  class_name.empty() ? absl::StrCat("class-", static_cast<int>(shutdown_class))
+                                     : Lower(class_name, "SHUTDOWN_CLASS_"));
+  return token;
 }
 
 std::string ToMessageId(const FleetMessageId& id) {

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/events/event_block.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 // Events as CloudEvents 1.0 in binary mode, by the NATS protocol binding: each attribute is a
 // header with the prefix "ce-", percent-encoded; the payload is the event alone. Pure; any thread.
@@ -17,9 +18,6 @@
 namespace vmeventd {
 
 enum class FleetFormat { kProtobuf, kJson };
-
-// The header that a stream recognises a repeated message by; its names are of the whole stream.
-inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
 
 // Whose events these are.
 struct FleetIdentity {
@@ -44,6 +42,10 @@ FleetMessage ToFleetMessage(const FleetIdentity& identity, const EventBlock::Ent
 // sequence `last`, as a GAP in the journal would.
 FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t last,
                         absl::Time now, FleetFormat format);
+
+// The event's part of a subject: its type in lower case, and its class: "monitor-lost",
+// "stopped.crash".
+std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class);
 
 // What a message's Nats-Msg-Id says: "JOURNAL_ID:SEQUENCE".
 struct FleetMessageId {

@@ -3,23 +3,19 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/nats/connection.h"
 #include "server/fleet/fleet_sink.h"
 
 namespace vmeventd {
 
 struct JetStreamOptions {
-  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, in any order
-  std::string cluster;               // of the fleet, as in the subjects
+  NatsOptions nats;
+  std::string cluster;  // of the fleet, as in the subjects
   std::string node;
   std::string stream;       // its name
   int create_replicas = 0;  // of a missing stream, which is then created; 0: that is an error
-  std::string credentials;  // a file of NATS's form; empty: none
-  std::string tls_ca;       // PEM files; empty: the system's authorities
-  std::string tls_cert;     // empty: the client shows none
-  std::string tls_key;
 };
 
 // The fleet's stream in NATS JetStream. Loads NATS's client library, once in a process.

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "server/fleet/subject.h"
+#include "base/nats/subject.h"
 
 namespace {
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/nats/jetstream_api.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -124,6 +125,20 @@ TEST(CloudEvent, AMessageIdIsReadAsItWasWritten) {
   for (const char* const text : {"", "j", ":1", "j:", "j:0", "j:01", "j:-1", "j:x"}) {
     EXPECT_FALSE(ParseMessageId(text).has_value()) << text;
   }
+}
+
+TEST(CloudEvent, EventsAreNamedAfterTheirTypeAndClass) {
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED), "started");
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_CRASH), "stopped.crash");
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_GUEST_SHUTDOWN, v1::SHUTDOWN_CLASS_USER),
+            "guest-shutdown.user");
+  EXPECT_EQ(EventToken(v1::EVENT_TYPE_MONITOR_LOST, v1::SHUTDOWN_CLASS_UNSPECIFIED),
+            "monitor-lost");
+}
+
+TEST(CloudEvent, ATypeOfALaterVersionHasItsNumber) {
+  EXPECT_EQ(EventToken(static_cast<v1::EventType>(99), static_cast<v1::ShutdownClass>(77)),
+            "type-99.class-77");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "server/fleet/subject.h"
+#include "base/nats/subject.h"
 
 #include <optional>
 #include <string>
@@ -55,20 +55,6 @@ TEST(FleetSubject, ALongerNameIsCutAndKeepsItsOwnToken) {
   }
 }
 
-TEST(FleetSubject, EventsAreNamedAfterTheirTypeAndClass) {
-  EXPECT_EQ(EventToken(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED), "started");
-  EXPECT_EQ(EventToken(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_CRASH), "stopped.crash");
-  EXPECT_EQ(EventToken(v1::EVENT_TYPE_GUEST_SHUTDOWN, v1::SHUTDOWN_CLASS_USER),
-            "guest-shutdown.user");
-  EXPECT_EQ(EventToken(v1::EVENT_TYPE_MONITOR_LOST, v1::SHUTDOWN_CLASS_UNSPECIFIED),
-            "monitor-lost");
-}
-
-TEST(FleetSubject, ATypeOfALaterVersionHasItsNumber) {
-  EXPECT_EQ(EventToken(static_cast<v1::EventType>(99), static_cast<v1::ShutdownClass>(77)),
-            "type-99.class-77");
-}
-
 TEST(FleetSubject, ASubjectIsReadAsItWasWritten) {
   const EventSubject subject{"prod eu", "node1.example.org", "web.1", "stopped.crash"};
   const std::string text = ToSubject(subject);
@@ -92,6 +78,14 @@ TEST(FleetSubject, OtherSubjectsAreNotRead) {
 
 TEST(FleetSubject, TheEventsOfANodeHaveOneFilter) {
   EXPECT_EQ(NodeSubjects("prod", "n.1"), "vmevents.v1.prod.n=2E1.>");
+}
+
+TEST(FleetSubject, AKeyOfABucketHasASubject) {
+  EXPECT_EQ(KeySubject(kNodesBucket, NodeBucketKey("prod", "n.1")),
+            "$KV.VMEVENTS_NODES.prod.n=2E1");
+  EXPECT_EQ(KeySubject(kVmsBucket, VmBucketKey("prod", "n.1", "a b")),
+            "$KV.VMEVENTS_VMS.prod.n=2E1.a=20b");
+  EXPECT_EQ(BucketStream(kVmsBucket), "KV_VMEVENTS_VMS");
 }
 
 }  // namespace

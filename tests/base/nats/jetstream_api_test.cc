@@ -1,4 +1,4 @@
-#include "server/fleet/jetstream_api.h"
+#include "base/nats/jetstream_api.h"
 
 #include <string>
 
@@ -7,7 +7,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
@@ -56,24 +55,35 @@ TEST(JetStreamApi, AMissingStreamOrMessageIsNotFound) {
   EXPECT_TRUE(CheckAnswer(R"({"config":{},"state":{}})").ok());
 }
 
-TEST(JetStreamApi, AStoredMessageHasItsId) {
-  const auto stored = ParseStoredMessage(
-      Stored(absl::StrCat("NATS/1.0\r\nce-id: 5\r\nNats-Msg-Id: ", kJournal, ":5\r\n\r\n")));
+TEST(JetStreamApi, AStoredMessageIsReadWithItsHeaders) {
+  const auto stored =
+      ParseStoredMessage(Stored("NATS/1.0\r\nce-id: 5\r\nNats-Msg-Id: j:5\r\n\r\n"));
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->stream_sequence, 7u);
-  ASSERT_TRUE(stored->id.has_value());
-  EXPECT_EQ(stored->id->journal_id, kJournal);
-  EXPECT_EQ(stored->id->sequence, 5u);
+  EXPECT_EQ(stored->subject, "s");
+  EXPECT_EQ(stored->data, "hello");
+  EXPECT_EQ(HeaderIn(stored->headers, kMessageIdHeader), "j:5");
+  EXPECT_EQ(HeaderIn(stored->headers, "CE-ID"), "5");
+  EXPECT_EQ(HeaderIn(stored->headers, "ce"), "");
 }
 
-TEST(JetStreamApi, AMessageOfAnotherProgramHasNone) {
-  EXPECT_FALSE(ParseStoredMessage(Stored("NATS/1.0\r\n\r\n"))->id.has_value());
-  EXPECT_FALSE(ParseStoredMessage(Stored("NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n"))->id.has_value());
-  EXPECT_FALSE(
-      ParseStoredMessage(R"({"message":{"subject":"s","seq":7,"data":""}})")->id.has_value());
+TEST(JetStreamApi, AStoredMessageMayHaveNoHeaders) {
+  const auto stored = ParseStoredMessage(R"({"message":{"subject":"s","seq":7,"data":""}})");
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_EQ(HeaderIn(stored->headers, "ce-id"), "");
+  EXPECT_FALSE(ParseStoredMessage(R"({"message":{"seq":7,"data":"%"}})").ok());
+}
+
+TEST(JetStreamApi, ABucketKeepsTheLastValueOfEachKey) {
+  const auto create = nlohmann::json::parse(CreateBucketRequest("B", 3));
+  EXPECT_EQ(create["name"], "KV_B");
+  EXPECT_EQ(create["subjects"], nlohmann::json::array({"$KV.B.>"}));
+  EXPECT_EQ(create["max_msgs_per_subject"], 1);
+  EXPECT_EQ(create["num_replicas"], 3);
 }
 
 TEST(JetStreamApi, RequestsAreJson) {
+  EXPECT_EQ(ApiSubject("STREAM.INFO", "VMEVENTS"), "$JS.API.STREAM.INFO.VMEVENTS");
   const auto create = nlohmann::json::parse(CreateStreamRequest("VMEVENTS", 3));
   EXPECT_EQ(create["name"], "VMEVENTS");
   EXPECT_EQ(create["subjects"], nlohmann::json::array({"vmevents.v1.>"}));

@@ -1,15 +1,13 @@
-#include "server/fleet/jetstream_api.h"
-
-#include <vector>
+#include "base/nats/jetstream_api.h"
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/nats/subject.h"
 #include "base/quote.h"
 #include "nlohmann/json.hpp"
-#include "server/fleet/subject.h"
 
 namespace vmeventd {
 namespace {
@@ -55,17 +53,11 @@ absl::Status CheckError(const json& answer, absl::string_view text) {
   return absl::UnavailableError(message);
 }
 
-// The value of a header in "NATS/1.0\r\nNAME: VALUE\r\n\r\n".
-std::string HeaderIn(absl::string_view headers, absl::string_view name) {
-  for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
-    const size_t colon = line.find(':');
-    if (colon == line.npos || !absl::EqualsIgnoreCase(line.substr(0, colon), name)) continue;
-    return std::string(absl::StripAsciiWhitespace(line.substr(colon + 1)));
-  }
-  return "";
-}
-
 }  // namespace
+
+std::string ApiSubject(absl::string_view request, absl::string_view stream) {
+  return absl::StrCat("$JS.API.", request, ".", stream);
+}
 
 std::string CreateStreamRequest(absl::string_view stream, int replicas) {
   return json{{"name", std::string(stream)},
@@ -79,6 +71,26 @@ std::string CreateStreamRequest(absl::string_view stream, int replicas) {
               {"max_bytes", -1},
               {"num_replicas", replicas},
               {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)}}
+      .dump();
+}
+
+std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
+  // As NATS's own clients create one.
+  return json{{"name", BucketStream(bucket)},
+              {"description", "Written by vmeventd"},
+              {"subjects", {KeySubject(bucket, ">")}},
+              {"retention", "limits"},
+              {"storage", "file"},
+              {"discard", "new"},
+              {"max_age", 0},
+              {"max_msgs", -1},
+              {"max_bytes", -1},
+              {"max_msgs_per_subject", 1},
+              {"num_replicas", replicas},
+              {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)},
+              {"allow_rollup_hdrs", true},
+              {"deny_delete", true},
+              {"allow_direct", true}}
       .dump();
 }
 
@@ -116,11 +128,22 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
     return absl::UnavailableError(
         absl::StrCat("the server's answer ", Quote(text), " is no message of JetStream"));
   }
-  std::string headers;
-  if (absl::Base64Unescape(TextIn(message, "hdrs"), &headers)) {
-    stored.id = ParseMessageId(HeaderIn(headers, kMessageIdHeader));
+  stored.subject = TextIn(message, "subject");
+  if (!absl::Base64Unescape(TextIn(message, "hdrs"), &stored.headers) ||
+      !absl::Base64Unescape(TextIn(message, "data"), &stored.data)) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " is no message of JetStream"));
   }
   return stored;
+}
+
+std::string HeaderIn(absl::string_view headers, absl::string_view name) {
+  for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
+    const size_t colon = line.find(':');
+    if (colon == line.npos || !absl::EqualsIgnoreCase(line.substr(0, colon), name)) continue;
+    return std::string(absl::StripAsciiWhitespace(line.substr(colon + 1)));
+  }
+  return "";
 }
 
 }  // namespace vmeventd

@@ -1,12 +1,11 @@
-#ifndef VMEVENTD_SERVER_FLEET_SUBJECT_H_
-#define VMEVENTD_SERVER_FLEET_SUBJECT_H_
+#ifndef VMEVENTD_BASE_NATS_SUBJECT_H_
+#define VMEVENTD_BASE_NATS_SUBJECT_H_
 
 #include <cstddef>
 #include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "vmeventd/v1/vm_events.pb.h"
 
 // The NATS subjects of events. Pure; any thread.
 //
@@ -25,6 +24,7 @@
 
 namespace vmeventd {
 
+inline constexpr absl::string_view kFleetStream = "VMEVENTS";
 inline constexpr absl::string_view kSubjectPrefix = "vmevents.v1";
 inline constexpr size_t kMaxTokenBytes = 765;
 
@@ -33,14 +33,11 @@ std::string EscapeToken(absl::string_view name);
 // The name of a token; nullopt: EscapeToken never writes it, or it was cut.
 std::optional<std::string> UnescapeToken(absl::string_view token);
 
-// "started", "stopped.crash"
-std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class);
-
 struct EventSubject {
   std::string cluster;
   std::string node;
   std::string vm;     // empty: the node as a whole
-  std::string event;  // as EventToken gives it
+  std::string event;  // "started", "stopped.crash"
 };
 std::string ToSubject(const EventSubject& subject);
 // nullopt: ToSubject never writes it, or a name was cut.
@@ -49,6 +46,15 @@ std::optional<EventSubject> ParseSubject(absl::string_view text);
 // The subjects of all events of a node: "vmevents.v1.CLUSTER.NODE.>".
 std::string NodeSubjects(absl::string_view cluster, absl::string_view node);
 
+// Key-value buckets of the fleet: a key is the escaped tokens with dots between them.
+inline constexpr absl::string_view kVmsBucket = "VMEVENTS_VMS";      // CLUSTER.NODE.VM: v1.Vm
+inline constexpr absl::string_view kNodesBucket = "VMEVENTS_NODES";  // CLUSTER.NODE: NodeHeartbeat
+std::string NodeBucketKey(absl::string_view cluster, absl::string_view node);
+std::string VmBucketKey(absl::string_view cluster, absl::string_view node, absl::string_view vm);
+// Where a key's values are: "$KV.BUCKET.KEY" in the stream "KV_BUCKET".
+std::string KeySubject(absl::string_view bucket, absl::string_view key);
+std::string BucketStream(absl::string_view bucket);
+
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_FLEET_SUBJECT_H_
+#endif  // VMEVENTD_BASE_NATS_SUBJECT_H_

@@ -1,27 +1,33 @@
-#ifndef VMEVENTD_SERVER_FLEET_JETSTREAM_API_H_
-#define VMEVENTD_SERVER_FLEET_JETSTREAM_API_H_
+#ifndef VMEVENTD_BASE_NATS_JETSTREAM_API_H_
+#define VMEVENTD_BASE_NATS_JETSTREAM_API_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/fleet/cloud_event.h"
 
 // The texts that JetStream's API speaks: requests and answers are JSON on NATS subjects. Pure; any
 // thread.
 
 namespace vmeventd {
 
+// The header that a stream recognises a repeated message by; its names are of the whole stream.
+inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
+
+// Where a request of the API goes: "$JS.API.STREAM.INFO.VMEVENTS".
+std::string ApiSubject(absl::string_view request, absl::string_view stream);
+
 // What a stream that vmeventd creates keeps; docs/fleet.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
 inline constexpr absl::Duration kStreamDuplicateWindow = absl::Minutes(2);
 
-// The request that creates the stream.
+// The request that creates the stream of events, or the stream of a key-value bucket, which keeps
+// the last value of each key.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
+std::string CreateBucketRequest(absl::string_view bucket, int replicas);
 // The last message that matches `subjects`; the next one from a place in the stream on.
 std::string LastMessageRequest(absl::string_view subjects);
 std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_sequence);
@@ -41,10 +47,15 @@ absl::StatusOr<StreamAck> ParseAck(absl::string_view text);
 // A message that the stream has. Errors: as CheckAnswer.
 struct StoredMessage {
   uint64_t stream_sequence = 0;
-  std::optional<FleetMessageId> id;  // nullopt: another program has sent it
+  std::string subject;
+  std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
+  std::string data;
 };
 absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text);
 
+// The value of a header of a stored message; empty: there is no such header.
+std::string HeaderIn(absl::string_view headers, absl::string_view name);
+
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_FLEET_JETSTREAM_API_H_
+#endif  // VMEVENTD_BASE_NATS_JETSTREAM_API_H_

@@ -1,4 +1,4 @@
-#include "server/fleet/subject.h"
+#include "base/nats/subject.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -7,9 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 
 namespace vmeventd {
 namespace {
@@ -44,11 +42,6 @@ void AppendEscaped(char byte, std::string* out) {
 
 // The value of a digit in upper case; 16: it is none.
 size_t DigitValue(char digit) { return std::min(kDigits.find(digit), kDigits.size()); }
-
-// "MONITOR_LOST" as "monitor-lost", without `prefix`.
-std::string Lower(absl::string_view name, absl::string_view prefix) {
-  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(name, prefix)), {{"_", "-"}});
-}
 
 bool IsEventWord(absl::string_view word) {
   return !word.empty() && std::all_of(word.begin(), word.end(), [](char byte) {
@@ -99,19 +92,6 @@ std::optional<std::string> UnescapeToken(absl::string_view token) {
   return name;
 }
 
-std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class) {
-  // A number that this version does not know has no name.
-  const std::string name = v1::EventType_Name(type);
-  std::string token =
-      name.empty() ? absl::StrCat("type-", static_cast<int>(type)) : Lower(name, "EVENT_TYPE_");
-  if (shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED) return token;
-  const std::string class_name = v1::ShutdownClass_Name(shutdown_class);
-  absl::StrAppend(&token, ".",
-                  class_name.empty() ? absl::StrCat("class-", static_cast<int>(shutdown_class))
-                                     : Lower(class_name, "SHUTDOWN_CLASS_"));
-  return token;
-}
-
 std::string ToSubject(const EventSubject& subject) {
   return absl::StrCat(kSubjectPrefix, ".", EscapeToken(subject.cluster), ".",
                       EscapeToken(subject.node), ".", EscapeToken(subject.vm), ".", subject.event);
@@ -138,5 +118,19 @@ std::optional<EventSubject> ParseSubject(absl::string_view text) {
 std::string NodeSubjects(absl::string_view cluster, absl::string_view node) {
   return absl::StrCat(kSubjectPrefix, ".", EscapeToken(cluster), ".", EscapeToken(node), ".>");
 }
+
+std::string NodeBucketKey(absl::string_view cluster, absl::string_view node) {
+  return absl::StrCat(EscapeToken(cluster), ".", EscapeToken(node));
+}
+
+std::string VmBucketKey(absl::string_view cluster, absl::string_view node, absl::string_view vm) {
+  return absl::StrCat(NodeBucketKey(cluster, node), ".", EscapeToken(vm));
+}
+
+std::string KeySubject(absl::string_view bucket, absl::string_view key) {
+  return absl::StrCat("$KV.", bucket, ".", key);
+}
+
+std::string BucketStream(absl::string_view bucket) { return absl::StrCat("KV_", bucket); }
 
 }  // namespace vmeventd

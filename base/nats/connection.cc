@@ -1,0 +1,247 @@
+#include "base/nats/connection.h"
+
+#include <algorithm>
+#include <climits>
+#include <initializer_list>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/nats/library.h"
+
+namespace vmeventd {
+namespace {
+
+using nats::ErrorText;
+using nats::Lib;
+using nats::Owned;
+
+// A server that takes no bytes for so long is lost.
+constexpr absl::Duration kWriteTimeout = absl::Seconds(5);
+// A connection whose server says nothing to two pings is lost.
+constexpr absl::Duration kPingInterval = absl::Seconds(20);
+constexpr int kMaxPings = 2;
+constexpr absl::string_view kTls = "tls://";
+
+// The library prints what it is not asked for; each call's error is looked at.
+void IgnoreError(natsConnection*, natsSubscription*, natsStatus, void*) {}
+
+natsStatus FirstError(std::initializer_list<natsStatus> results) {
+  const auto* const found = std::find_if(results.begin(), results.end(),
+                                         [](natsStatus result) { return result != NATS_OK; });
+  return found == results.end() ? NATS_OK : *found;
+}
+
+absl::string_view OrEmpty(const char* text) {
+  return text == nullptr ? absl::string_view() : absl::string_view(text);
+}
+
+class Message : public NatsMessage {
+ public:
+  explicit Message(natsMsg* message) : message_(message) {}
+
+  absl::string_view subject() const override {
+    return OrEmpty(Lib().natsMsg_GetSubject(message_.get()));
+  }
+  absl::string_view reply() const override {
+    return OrEmpty(Lib().natsMsg_GetReply(message_.get()));
+  }
+  absl::string_view data() const override {
+    const char* const data = Lib().natsMsg_GetData(message_.get());
+    if (data == nullptr) return {};
+    return {data, static_cast<size_t>(Lib().natsMsg_GetDataLength(message_.get()))};
+  }
+  std::string header(const char* name) const override {
+    const char* value = nullptr;
+    if (Lib().natsMsgHeader_Get(message_.get(), name, &value) != NATS_OK) return "";
+    return std::string(OrEmpty(value));
+  }
+  bool no_responders() const override { return Lib().natsMsg_IsNoResponders(message_.get()); }
+
+ private:
+  const Owned<natsMsg> message_;
+};
+
+class Subscription : public NatsSubscription {
+ public:
+  explicit Subscription(natsSubscription* subscription) : subscription_(subscription) {}
+
+  absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) override {
+    natsMsg* received = nullptr;
+    const natsStatus status = Lib().natsSubscription_NextMsg(
+        &received, subscription_.get(), std::max<int64_t>(1, absl::ToInt64Milliseconds(timeout)));
+    if (status == NATS_TIMEOUT) return nullptr;
+    if (status == NATS_SLOW_CONSUMER) {
+      return absl::ResourceExhaustedError(
+          "messages came faster than they were read, and some were dropped");
+    }
+    if (status != NATS_OK) {
+      return absl::UnavailableError(absl::StrCat("the connection is lost: ", ErrorText(status)));
+    }
+    return std::make_unique<Message>(received);
+  }
+
+ private:
+  const Owned<natsSubscription> subscription_;
+};
+
+class Connection : public NatsConnection {
+ public:
+  explicit Connection(natsConnection* connection) : connection_(connection) {}
+
+  absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
+                                         absl::Duration timeout) override;
+  absl::Status Publish(const NatsOutgoing& message) override;
+  absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
+                                                              size_t max_messages) override;
+  absl::StatusOr<std::string> NewInbox() override;
+  absl::Status Flush(absl::Duration timeout) override;
+  bool closed() const override { return Lib().natsConnection_IsClosed(connection_.get()); }
+  std::string complaint() const override {
+    const char* text = nullptr;
+    if (Lib().natsConnection_GetLastError(connection_.get(), &text) == NATS_OK) return "";
+    return std::string(OrEmpty(text));
+  }
+
+ private:
+  // A call's error, with what the server complained of.
+  absl::Status Failed(absl::string_view what, natsStatus status) const {
+    const std::string said = complaint();
+    return absl::UnavailableError(absl::StrCat(what, ": ", ErrorText(status),
+                                               said.empty() ? "" : "; the server says: ", said));
+  }
+
+  const Owned<natsConnection> connection_;
+};
+
+absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
+                                                   absl::string_view data, absl::Duration timeout) {
+  natsMsg* answer = nullptr;
+  const natsStatus status = Lib().natsConnection_Request(
+      &answer, connection_.get(), subject.c_str(), data.data(), static_cast<int>(data.size()),
+      absl::ToInt64Milliseconds(timeout));
+  if (status == NATS_NO_RESPONDERS) {
+    return absl::NotFoundError(absl::StrCat("nobody answers ", subject));
+  }
+  if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", subject), status);
+  return std::make_unique<Message>(answer);
+}
+
+absl::Status Connection::Publish(const NatsOutgoing& message) {
+  natsMsg* created = nullptr;
+  const std::string subject(message.subject);
+  const std::string reply(message.reply);
+  natsStatus status =
+      Lib().natsMsg_Create(&created, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                           message.data.data(), static_cast<int>(message.data.size()));
+  const Owned<natsMsg> owned(created);
+  if (message.headers != nullptr) {
+    for (const auto& [name, value] : *message.headers) {
+      if (status == NATS_OK) {
+        status = Lib().natsMsgHeader_Set(created, name.c_str(), value.c_str());
+      }
+    }
+  }
+  if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
+  if (status == NATS_OK) return absl::OkStatus();
+  return Failed(absl::StrCat(subject, " cannot be sent"), status);
+}
+
+absl::StatusOr<std::unique_ptr<NatsSubscription>> Connection::Subscribe(const std::string& subject,
+                                                                        size_t max_messages) {
+  natsSubscription* created = nullptr;
+  natsStatus status =
+      Lib().natsConnection_SubscribeSync(&created, connection_.get(), subject.c_str());
+  if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
+  auto subscription = std::make_unique<Subscription>(created);
+  // Its limit of bytes is taken away: a message has a limit of its own, by the server.
+  status = Lib().natsSubscription_SetPendingLimits(
+      created, static_cast<int>(std::min<size_t>(max_messages, INT_MAX)), -1);
+  if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
+  return subscription;
+}
+
+absl::StatusOr<std::string> Connection::NewInbox() {
+  natsInbox* created = nullptr;
+  if (const natsStatus status = Lib().natsInbox_Create(&created); status != NATS_OK) {
+    return Failed("no inbox can be named", status);
+  }
+  std::string inbox = created;
+  Lib().natsInbox_Destroy(created);
+  return inbox;
+}
+
+absl::Status Connection::Flush(absl::Duration timeout) {
+  const natsStatus status =
+      Lib().natsConnection_FlushTimeout(connection_.get(), absl::ToInt64Milliseconds(timeout));
+  return status == NATS_OK ? absl::OkStatus() : Failed("the server does not answer", status);
+}
+
+absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
+  natsOptions* created = nullptr;
+  if (const natsStatus status = Lib().natsOptions_Create(&created); status != NATS_OK) {
+    return absl::InternalError(ErrorText(status));
+  }
+  Owned<natsOptions> owned(created);
+  std::vector<const char*> servers;
+  for (const std::string& server : options.servers) servers.push_back(server.c_str());
+  // The library's own reconnecting would send what waits before anybody asked what is stored.
+  natsStatus status = FirstError({
+      Lib().natsOptions_SetServers(created, servers.data(), static_cast<int>(servers.size())),
+      Lib().natsOptions_SetAllowReconnect(created, false),
+      Lib().natsOptions_SetTimeout(created,
+                                   absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)),
+      Lib().natsOptions_SetWriteDeadline(created, absl::ToInt64Milliseconds(kWriteTimeout)),
+      Lib().natsOptions_SetPingInterval(created, absl::ToInt64Milliseconds(kPingInterval)),
+      Lib().natsOptions_SetMaxPingsOut(created, kMaxPings),
+      Lib().natsOptions_SetErrorHandler(created, IgnoreError, nullptr),
+      Lib().natsOptions_SetName(created, options.name.c_str()),
+  });
+  if (status != NATS_OK) return absl::InternalError(ErrorText(status));
+  // The library does not look at the scheme of an address.
+  const bool tls = !options.tls_ca.empty() || !options.tls_cert.empty() ||
+                   std::any_of(options.servers.begin(), options.servers.end(),
+                               [](const std::string& url) { return absl::StartsWith(url, kTls); });
+  if (tls) status = Lib().natsOptions_SetSecure(created, true);
+  if (status != NATS_OK) return absl::InternalError(ErrorText(status));
+  if (!options.tls_ca.empty()) {
+    status = Lib().natsOptions_LoadCATrustedCertificates(created, options.tls_ca.c_str());
+    if (status != NATS_OK) {
+      return absl::UnavailableError(absl::StrCat("the TLS authorities in ", options.tls_ca,
+                                                 " cannot be used: ", ErrorText(status)));
+    }
+  }
+  if (!options.tls_cert.empty()) {
+    status = Lib().natsOptions_LoadCertificatesChain(created, options.tls_cert.c_str(),
+                                                     options.tls_key.c_str());
+    if (status != NATS_OK) {
+      return absl::UnavailableError(absl::StrCat("the TLS certificate ", options.tls_cert,
+                                                 " cannot be used: ", ErrorText(status)));
+    }
+  }
+  if (!options.credentials.empty()) {
+    status = Lib().natsOptions_SetUserCredentialsFromFiles(created, options.credentials.c_str(),
+                                                           nullptr);
+    if (status != NATS_OK) return absl::UnavailableError(ErrorText(status));
+  }
+  return owned;
+}
+
+}  // namespace
+
+absl::Status LoadNatsLibrary() { return nats::Load(); }
+
+absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options) {
+  if (absl::Status status = nats::Load(); !status.ok()) return status;
+  const absl::StatusOr<Owned<natsOptions>> library_options = LibraryOptions(options);
+  if (!library_options.ok()) return library_options.status();
+  natsConnection* connection = nullptr;
+  if (const natsStatus status = Lib().natsConnection_Connect(&connection, library_options->get());
+      status != NATS_OK) {
+    return absl::UnavailableError(absl::StrCat(
+        "no connection to ", absl::StrJoin(options.servers, ","), ": ", ErrorText(status)));
+  }
+  return std::make_unique<Connection>(connection);
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,104 @@
+#ifndef VMEVENTD_BASE_NATS_CONNECTION_H_
+#define VMEVENTD_BASE_NATS_CONNECTION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+// Connections to NATS servers, by NATS's client library, which is loaded when it is first needed.
+// No call blocks without a limit. Errors are for people and contain no secrets.
+
+namespace vmeventd {
+
+struct NatsOptions {
+  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, in any order
+  std::string name;                  // of the client, as the server shows it
+  std::string credentials;           // a file of NATS's form; empty: none
+  std::string tls_ca;                // PEM files; empty: the system's authorities
+  std::string tls_cert;              // empty: the client shows none
+  std::string tls_key;
+};
+
+// A message to send.
+struct NatsOutgoing {
+  absl::string_view subject;
+  absl::string_view reply;  // where an answer goes; empty: none is wanted
+  absl::string_view data;
+  const std::vector<std::pair<std::string, std::string>>* headers = nullptr;  // null: none
+};
+
+// A message that was received. One thread.
+class NatsMessage {
+ public:
+  virtual ~NatsMessage() = default;
+  // As long as the message lives.
+  virtual absl::string_view subject() const = 0;
+  virtual absl::string_view reply() const = 0;  // empty: no answer is wanted
+  virtual absl::string_view data() const = 0;
+  // Empty: it has no such header. The server's own messages have "Status", as "404", and
+  // "Description".
+  virtual std::string header(const char* name) const = 0;
+  // The server's word that nobody serves the subject of a request.
+  virtual bool no_responders() const = 0;
+};
+using NatsMessagePtr = std::unique_ptr<NatsMessage>;
+
+// What is received on a subject, in a queue of limited length. One thread.
+class NatsSubscription {
+ public:
+  virtual ~NatsSubscription() = default;
+  // The next message; null: none came within `timeout`. UNAVAILABLE: the connection is lost.
+  // RESOURCE_EXHAUSTED: the queue was full, and messages are missing before the next one.
+  virtual absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) = 0;
+};
+
+// One connection to one of the servers. It is not made again when it is lost. Any thread.
+class NatsConnection {
+ public:
+  // What one server may take to be connected to, and to answer a request.
+  static constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
+  static constexpr absl::Duration kRequestTimeout = absl::Seconds(5);
+
+  virtual ~NatsConnection() = default;
+
+  // The answer to a request. UNAVAILABLE: none came, or the connection is lost. NOT_FOUND: nobody
+  // serves the subject.
+  virtual absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
+                                                 absl::Duration timeout = kRequestTimeout) = 0;
+  // Sends a message, without a word on its arrival.
+  virtual absl::Status Publish(const NatsOutgoing& message) = 0;
+  // Receives from now on. The queue holds up to `max_messages`; what exceeds it is dropped. The
+  // connection outlives the subscription.
+  virtual absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
+                                                                      size_t max_messages) = 0;
+  // A subject that nobody else uses, for answers.
+  virtual absl::StatusOr<std::string> NewInbox() = 0;
+  // Waits until the server has read what was sent.
+  virtual absl::Status Flush(absl::Duration timeout = kRequestTimeout) = 0;
+  // Whether the connection is lost. Does not block.
+  virtual bool closed() const = 0;
+  // What the server last complained of on this connection, as that the client may not publish a
+  // subject; empty: of nothing. The server refuses such messages without an answer.
+  virtual std::string complaint() const = 0;
+};
+
+// Loads NATS's client library, once in a process. FAILED_PRECONDITION: it is missing, or was left
+// out of this build; says what to install.
+absl::Status LoadNatsLibrary();
+
+// Connects to one of the servers, after LoadNatsLibrary. UNAVAILABLE: none is there, or it refuses
+// the client; FAILED_PRECONDITION: there is no library.
+absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_NATS_CONNECTION_H_
