@@ -117,9 +117,10 @@ constexpr char kInfoFooter[] =
   vmevents -o json info)";
 
 constexpr char kHealthFooter[] =
-    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable.
-Without it, the server as a whole. Exits with 0 if it is SERVING, 1 if it is
-not, 3 if there is no such service, 4 if the server is not reachable.
+    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
+or watch: whether each directory of --watch is there. Without it, the server as
+a whole. Exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such
+service, 4 if the server is not reachable.
 
 Examples:
   vmevents health

@@ -296,13 +296,24 @@ bool Daemon::WaitForScanOrStop() {
 std::string Daemon::StatusText() const {
   return absl::StrCat("following ", live_state_.vm_count(), " VMs for ", hub_.stream_count(),
                       " streams",
-                      live_state_.journal_writable() ? "" : "; the journal cannot be written");
+                      live_state_.journal_writable() ? "" : "; the journal cannot be written",
+                      AllDirectoriesArePresent() ? "" : "; a watched directory is missing");
+}
+
+bool Daemon::AllDirectoriesArePresent() const {
+  const std::vector<WatchedDirectory> directories = live_state_.directories();
+  return std::all_of(directories.begin(), directories.end(),
+                     [](const WatchedDirectory& directory) { return directory.present; });
 }
 
 void Daemon::PumpLoop() {
   SetThreadName("pump");
   for (bool more = true; more;) {
     more = pump_.RunOnce(absl::InfiniteDuration());
+    if (const bool present = AllDirectoriesArePresent(); present != directories_present_) {
+      directories_present_ = present;
+      server_->SetWatchServing(present);
+    }
     const MutexLock lock(&mutex_);
     if (pump_answered_ == asked_) continue;
     pump_answered_ = asked_;

@@ -75,6 +75,8 @@ class Daemon {
   void PumpLoop();
   // A line for people.
   std::string StatusText() const;
+  // Whether each directory of --watch is there.
+  bool AllDirectoriesArePresent() const;
   // Whether the watcher's loop and the pump do their turn in time. A pump that waits for the disk
   // counts as doing so: to kill it would lose what it holds, and not repair the disk.
   bool LoopsAnswer(absl::Duration timeout);
@@ -107,6 +109,7 @@ class Daemon {
 
   std::thread watcher_thread_;
   std::thread pump_thread_;
+  bool directories_present_ = true;  // as the health service says; the pump thread's
   std::thread history_thread_;
   std::thread hub_thread_;
   std::thread fleet_thread_;

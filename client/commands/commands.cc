@@ -292,7 +292,7 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
                                 EscapeForTerminal(command.service), "\": leave it out, or name ",
-                                v1::VmEventService::service_full_name(), " or journal")};
+                                v1::VmEventService::service_full_name(), ", journal or watch")};
   }
   if (!status.ok()) return ExplainFailure(context.address, status);
   std::optional<Failure> failure =
@@ -300,11 +300,13 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
   if (failure || response.status() == grpc::health::v1::HealthCheckResponse::SERVING) {
     return failure;
   }
-  const absl::string_view why = command.service == "journal"
-                                    ? " cannot write its journal, so that events are not durable"
-                                    : " does not serve now: it is starting or stopping";
-  return Failure{ExitCode::kFailed,
-                 absl::StrCat("vmeventd at ", ToText(context.address), why, "; see its log")};
+  absl::string_view why = " does not serve now: it is starting or stopping; see its log";
+  if (command.service == "journal") {
+    why = " cannot write its journal, so that events are not durable; see its log";
+  } else if (command.service == "watch") {
+    why = " misses a directory of --watch; `vmevents info` names it";
+  }
+  return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
 }
 
 }  // namespace vmeventd::client

@@ -126,7 +126,7 @@ _vmevents_words() {
       echo '--actor --reason --ttl --run'
       _vmevents_names
       ;;
-    health) echo '--timeout journal vmeventd.v1.VmEventService' ;;
+    health) echo '--timeout journal watch vmeventd.v1.VmEventService' ;;
   esac
 }
 complete -F _vmevents vmevents

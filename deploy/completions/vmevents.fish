@@ -148,4 +148,4 @@ complete -c vmevents -n '__vmevents_is intent declare' -l run -x -d 'which run'
 complete -c vmevents -n '__vmevents_is intent declare' -a '(__vmevents_names)'
 
 complete -c vmevents -n '__vmevents_is health' -l timeout -x -d 'how long to wait for the answer'
-complete -c vmevents -n '__vmevents_is health' -a 'journal vmeventd.v1.VmEventService'
+complete -c vmevents -n '__vmevents_is health' -a 'journal watch vmeventd.v1.VmEventService'

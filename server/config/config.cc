@@ -13,11 +13,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/errno_status.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
-#include "watcher/core/manager_sockets.h"
 #include "server/config/version.h"
+#include "watcher/core/manager_sockets.h"
 
 namespace vmeventd {
 namespace {
@@ -26,13 +27,16 @@ constexpr int kUsageError = 2;
 
 constexpr char kExamples[] = R"(Examples:
   vmeventd
-      follow the VMs of a Ganeti node, and serve the node's own users on a Unix socket
-  vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock --listen 127.0.0.1:9555
+      follow the VMs of a Ganeti node, and serve its own users on a Unix socket
+  vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock \
+      --listen 127.0.0.1:9555
       follow every socket NAME.qmp in /run/vms, and serve loopback TCP too
-  vmeventd --listen unix:/run/vmeventd/vmeventd.sock,group=ops --listen 0.0.0.0:9555
-      --tls-cert node.pem --tls-key node.key --tls-client-ca ca.pem --tls-operator mover.example
+  vmeventd --listen unix:/run/vmeventd/vmeventd.sock,group=ops \
+      --listen 0.0.0.0:9555 --tls-cert node.pem --tls-key node.key \
+      --tls-client-ca ca.pem --tls-operator mover.example
       serve other hosts by mutual TLS, one of which may declare intents
-  vmeventd --watch /tmp/vms --listen unix:/tmp/vmeventd.sock --state-dir /tmp/vmeventd
+  vmeventd --watch /tmp/vms --listen unix:/tmp/vmeventd.sock \
+      --state-dir /tmp/vmeventd
       a trial without root
 A configuration file holds the same names, and the command line wins:
   watch = ["/run/vms:*.qmp", "/srv/vms"]
@@ -59,16 +63,39 @@ struct Given {
 };
 using GivenFlags = std::map<std::string, Given>;  // by name; CLI11 keeps pointers into it
 
+// The width of the help, and where CLI11 begins a flag's description.
+constexpr size_t kHelpWidth = 80;
+constexpr size_t kHelpColumn = 30;
+
+// CLI11 breaks no lines. A word that is wider has a line of its own.
+std::string Wrapped(absl::string_view help) {
+  std::string text;
+  size_t column = 0;
+  for (const absl::string_view word : absl::StrSplit(help, ' ')) {
+    if (column > 0 && column + 1 + word.size() > kHelpWidth - kHelpColumn) {
+      text += '\n';
+      column = 0;
+    } else if (column > 0) {
+      text += ' ';
+      ++column;
+    }
+    absl::StrAppend(&text, word);
+    column += word.size();
+  }
+  return text;
+}
+
 std::string HelpOf(const Flag& flag, const Config& defaults) {
-  if (flag.kind == Flag::Kind::kSwitch) return flag.help;
+  if (flag.kind == Flag::Kind::kSwitch) return Wrapped(flag.help);
   const std::vector<std::string> values = flag.print(defaults);
-  return absl::StrCat(flag.help, ". Default ",
-                      values.empty() ? "none" : absl::StrJoin(values, " "));
+  return Wrapped(
+      absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
 }
 
 void DefineFlags(CLI::App* app, const Config& defaults, GivenFlags* given, bool* check_config) {
   app->set_version_flag("--version", absl::StrCat("vmeventd ", kVersion));
-  app->set_config("--config", "", "Read settings from FILE (TOML or INI, named like the flags)");
+  app->set_config("--config", "",
+                  Wrapped("Read settings from FILE (TOML or INI, named like the flags)"));
   app->get_config_ptr()->option_text("FILE");
   app->allow_config_extras(CLI::config_extras_mode::error);
   for (const Flag& flag : Flags()) {
@@ -85,10 +112,11 @@ void DefineFlags(CLI::App* app, const Config& defaults, GivenFlags* given, bool*
       out.option = app->add_option(name, out.text, help)->option_text(flag.argument);
     }
   }
-  app->add_flag("--check-config", *check_config,
-                "Check the flags and the configuration file, print what they mean, and exit")
+  app->add_flag(
+         "--check-config", *check_config,
+         Wrapped("Check the flags and the configuration file, print what they mean, and exit"))
       ->configurable(false);
-  app->get_formatter()->column_width(36);
+  app->get_formatter()->column_width(kHelpColumn);
   app->footer(kExamples);
 }
 
@@ -313,9 +341,8 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   const Config defaults = DefaultConfig(environment);
   GivenFlags given;
   bool check_config = false;
-  CLI::App app(
-      "vmeventd follows the QMP sockets of the QEMUs on this node and says who ended each VM",
-      "vmeventd");
+  CLI::App app("Follows the QMP sockets of this node's QEMUs, and says who ended each VM",
+               "vmeventd");
   DefineFlags(&app, defaults, &given, &check_config);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(),

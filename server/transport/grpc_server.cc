@@ -133,6 +133,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
       backend->refusals(), [gate = &out->gate_] { gate->EndOverdue(); });
   out->SetServing(false);
   out->SetJournalServing(true);
+  out->SetWatchServing(true);
   out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("acceptor");
     acceptor->Run();
@@ -184,6 +185,8 @@ void GrpcServer::SetServing(bool serving) {
 }
 
 void GrpcServer::SetJournalServing(bool serving) { health_.Set("journal", serving); }
+
+void GrpcServer::SetWatchServing(bool serving) { health_.Set("watch", serving); }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {
   if (acceptor_ != nullptr) acceptor_->StopAccepting();

@@ -51,6 +51,8 @@ class GrpcServer {
   void SetServing(bool serving);
   // And of the service "journal": whether published events are durable.
   void SetJournalServing(bool serving);
+  // Whether each directory of --watch is there.
+  void SetWatchServing(bool serving);
 
   // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
   // still open after `timeout` and a little more.

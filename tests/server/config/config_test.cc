@@ -7,6 +7,8 @@
 #include <map>
 #include <sstream>
 
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "server/config/flags.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
@@ -338,6 +340,9 @@ TEST(Config, AnswersHelpVersionAndCheck) {
                            "--check-config",
                            "Examples:"}) {
     EXPECT_THAT(help.text, HasSubstr(flag));
+  }
+  for (const absl::string_view line : absl::StrSplit(help.text, '\n')) {
+    EXPECT_LE(line.size(), 80) << line;
   }
   EXPECT_THAT(Parse({"--version"}).text, ::testing::StartsWith("vmeventd "));
   const ParsedConfig check = Parse({"--check-config", "--powerdown-window", "90m"});

@@ -54,6 +54,11 @@ TEST(HealthService, AWatchReportsEachChange) {
   EXPECT_EQ(daemon.Next(), HealthCheckResponse::SERVING);
   server.server().SetJournalServing(false);
   EXPECT_EQ(journal.Next(), HealthCheckResponse::NOT_SERVING);
+  HealthWatch watch(server, "watch");
+  EXPECT_EQ(watch.Next(), HealthCheckResponse::SERVING);
+  server.server().SetWatchServing(false);
+  EXPECT_EQ(watch.Next(), HealthCheckResponse::NOT_SERVING);
+  watch.Cancel();
   other.Cancel();
   EXPECT_EQ(other.End().error_code(), grpc::CANCELLED);
   EXPECT_TRUE(Eventually([&server] { return server.server().open_calls() == 2; }));

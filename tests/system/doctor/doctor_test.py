@@ -87,21 +87,37 @@ class DoctorTest(unittest.TestCase):
         held = self.monitored("web1")
         self.hold("web1")
         self.world.start()
+        self.expect_problem("web1", "monitor held by another client: it sent no greeting")
+        self.assertEqual(self.world.log().count("held by another client"), 1, self.world.log())
         finding = self.only(f"(pid {held.pid})", "held-monitor")
         program = pathlib.Path("/proc/self/comm").read_text(encoding="utf-8").strip()
         self.assertIn(f"held by {program} (pid ", finding["what"])
         self.assertRegex(finding["line"], "^kill [0-9]+$")
 
-    def test_a_stopped_qemu_is_continued(self):
-        self.world.start()
+    def test_a_stopped_qemu_is_continued_by_the_line(self):
         hung = self.monitored("web1")
-        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         hung.send_signal(signal.SIGSTOP)
         world.wait_until("it is stopped", lambda: state_of(hung.pid) == "T")
+        self.world.start()
+        self.expect_problem("web1", "QEMU is stopped by a signal: it answers nobody on its monitor")
         finding = self.only(f"(pid {hung.pid})", "hung-monitor")
         subprocess.run(finding["line"], shell=True, check=True)
-        world.wait_until("it goes on", lambda: state_of(hung.pid) != "T")
+        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         self.assertEqual(self.findings(f"(pid {hung.pid})"), [])
+
+    def test_a_qemu_that_accepts_nobody_hangs(self):
+        # A listener that never accepts stands for a QEMU whose main loop hangs.
+        path = self.sockets / "web1.qmp"
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(str(path))
+        listener.listen()
+        self.world.start()
+        self.expect_problem("web1", "QEMU hangs: it accepts no connection on its monitor")
+
+    def expect_problem(self, name, problem):
+        world.wait_until(f"the problem of {name} is: {problem}",
+                         lambda: list(self.world.get(name).problems) == [problem])
 
     def test_a_monitor_that_no_watch_takes(self):
         elsewhere = self.world.path / "elsewhere"
@@ -120,9 +136,12 @@ class DoctorTest(unittest.TestCase):
         missing = self.world.path / "missing"
         self.world.watches.append(f"{missing}:*.qmp")
         self.world.start()
+        world.wait_until("health says so", lambda: self.world.health("watch") == "NOT_SERVING")
+        self.assertEqual(self.world.health(""), "SERVING")
         finding = self.only(str(missing), "directory")
         subprocess.run(finding["line"], shell=True, check=True)
-        world.wait_until("vmeventd sees it", lambda: not self.findings(str(missing)))
+        world.wait_until("health says so", lambda: self.world.health("watch") == "SERVING")
+        self.assertEqual(self.findings(str(missing)), [])
 
     def test_another_node_is_refused(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7", "doctor"], check=False,
