@@ -4,6 +4,7 @@
   watch_picture.py BIN_DIRECTORY GUEST_DIRECTORY PICTURE
 """
 
+import fcntl
 import html
 import os
 import pathlib
@@ -16,11 +17,10 @@ import subprocess
 import sys
 import tempfile
 import termios
-import fcntl
 import threading
 import time
 
-COLUMNS = 100
+COLUMNS = 88
 PATIENCE = 120  # seconds, for any one step
 # The terminal's colours, by SGR number; None ends one.
 COLOURS = {31: "#ff7b72", 32: "#7ee787", 33: "#e3b341", 34: "#79c0ff", 36: "#76e3ea", 2: "#8b949e"}
@@ -74,7 +74,7 @@ class Guest:
         command = [
             "qemu-system-x86_64", "-name", name, "-accel", "tcg", "-m", "192", "-display", "none",
             "-nodefaults", "-kernel", image / "vmlinuz", "-initrd", image / "initrd",
-            "-append", "console=ttyS0 quiet", "-serial", f"unix:{directory}/{name}.console,server=on",
+            "-append", "console=ttyS0 quiet", "-serial", f"unix:{directory}/{name}.console,server=on,wait=off",
             "-monitor", f"unix:{directory}/{name}.hmp,server=on,wait=off",
             "-qmp", f"unix:{directory}/vms/{name}.qmp,server=on,wait=off"]
         # pylint: disable=consider-using-with
@@ -131,11 +131,13 @@ def draw(text, title):
         f"<title>{html.escape(title)}</title>",
         f'<rect width="{width}" height="{height}" rx="8" fill="{BACKGROUND}"/>',
         '<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace" '
-        'font-size="14" xml:space="preserve">']
+        'font-size="14">']
     for row, line in enumerate(lines):
         column, y = 0, MARGIN + LINE_HEIGHT * row + 14
         for piece, colour, bold in spans(line):
-            if piece.strip():
+            column += len(piece) - len(piece.lstrip(" "))
+            piece = piece.lstrip(" ")
+            if piece:
                 # textLength holds the columns together, whatever the font.
                 parts.append(
                     f'<text x="{MARGIN + column * CELL_WIDTH:.1f}" y="{y}" fill="{colour}"'
@@ -159,15 +161,16 @@ def main():
             health = [programs / "vmevents", "--server", server, "health"]
             wait_until("vmeventd serves", lambda: subprocess.run(
                 health, check=False, capture_output=True).returncode == 0)
-            arguments = ["watch", "--from", "oldest", "--type", "started,stopped", "--count", "8"]
+            arguments = ["watch", "--from", "oldest", "--type", "stopped", "--count", "4"]
             terminal = Terminal([programs / "vmevents", "--server", server, *arguments])
             endings(directory, image)
             text = terminal.finish()
         finally:
             daemon.terminate()
             daemon.wait(PATIENCE)
-    command = "$ vmevents watch --type started,stopped\n"
+    command = "$ vmevents watch --type stopped\n"
     picture.write_text(draw(command + text, "vmevents watch"), encoding="utf-8")
+    print(command + re.sub("\x1b[^m]*m", "", text))
     print(f"watch_picture: wrote {picture}")
 
 

@@ -169,8 +169,8 @@ check_drop_in() {
   local other=/run/vms
   mkdir -p "$other" "/etc/systemd/system/vmeventd.service.d"
   echo 'watch = ["/run/vms:*.kvmd"]' >/etc/vmeventd/vmeventd.conf
-  printf '[Service]\nReadWritePaths=%s\n' "$other" \
-    >/etc/systemd/system/vmeventd.service.d/directories.conf
+  cp /usr/share/doc/vmeventd/examples/systemd/vmeventd.service.d/shutdown-files.conf \
+    /etc/systemd/system/vmeventd.service.d/
   systemctl daemon-reload
   systemctl restart vmeventd.service
   start_qemu "$other" web2

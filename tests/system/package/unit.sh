@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The units are valid, and the system's is exposed by 2.0 at the most.
+# The units, and the examples of units and drop-ins, are valid, and the system's is exposed by 2.0 at the most.
 #
-#   unit.sh UNIT_DIR VMEVENTD
+#   unit.sh UNIT_DIR VMEVENTD EXAMPLE_DIR
 set -euo pipefail
 
 units=$1
 daemon=$2
+examples=$3
 command -v systemd-analyze >/dev/null || {
   echo "skipped: there is no systemd-analyze here; the chroot's test does the same"
   exit 77
@@ -21,6 +22,17 @@ complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vme
   XDG_RUNTIME_DIR=/run systemd-analyze verify --man=no --recursive-errors=no --user \
     "$scratch/vmeventd-user.service" 2>&1)
 [[ -z $complaints ]] || { printf 'systemd-analyze verify:\n%s\n' "$complaints" >&2; exit 1; }
+
+for drop_in in "$examples"/vmeventd.service.d/*.conf; do
+  mkdir "$scratch/vmeventd.service.d"
+  cp "$drop_in" "$scratch/vmeventd.service.d/"
+  complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vmeventd.service" 2>&1)
+  [[ -z $complaints ]] || { printf '%s:\n%s\n' "$drop_in" "$complaints" >&2; exit 1; }
+  rm -r "$scratch/vmeventd.service.d"
+done
+sed "s|/usr/bin/vmevents|${daemon%/*}/vmevents|" "$examples/vm-policy.service" >"$scratch/vm-policy.service"
+complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vm-policy.service" 2>&1)
+[[ -z $complaints ]] || { printf 'vm-policy.service:\n%s\n' "$complaints" >&2; exit 1; }
 
 systemd-analyze security --offline=yes --no-pager --threshold=20 "$scratch/vmeventd.service" |
   tail -n 1
