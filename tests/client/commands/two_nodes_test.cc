@@ -34,15 +34,8 @@ class TwoNodesTest : public WatchLoopTest {
   ExitCode Follow(WatchCommand command) {
     Printer printer(formatter_, &output_);
     NodeSink sink(&printer, nullptr, "");
-    WatchLoop::Environment environment;
-    environment.address = *ParseServerAddress("nodes:" + server_.address().port);
-    environment.sink = &sink;
-    environment.stop = &stop_;
-    environment.note = [this](const std::string& note) { notes_.push_back(note); };
-    environment.wait = [this](absl::Duration duration) {
-      waits_.push_back(duration);
-      return on_wait_();
-    };
+    WatchLoop::Environment environment =
+        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port), &sink);
     environment.resolve = [this](const ServerAddress&) { return resolved_; };
     return WatchLoop(std::move(command), std::move(environment)).Run();
   }

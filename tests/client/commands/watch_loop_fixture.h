@@ -36,18 +36,24 @@ class WatchLoopTest : public testing::Test {
     server_.service().streams.push_back({std::move(messages), grpc::Status::OK, true});
   }
 
-  ExitCode Run(WatchCommand command) {
-    Printer printer(formatter_, &output_);
-    NodeSink sink(&printer, cursor_.get(), "server");
+  // Without the random pauses and the silence that tests set.
+  WatchLoop::Environment MakeEnvironment(ServerAddress address, NodeSink* sink) {
     WatchLoop::Environment environment;
-    environment.address = server_.address();
-    environment.sink = &sink;
+    environment.address = std::move(address);
+    environment.sink = sink;
     environment.stop = &stop_;
     environment.note = [this](const std::string& note) { notes_.push_back(note); };
     environment.wait = [this](absl::Duration duration) {
       waits_.push_back(duration);
       return on_wait_();
     };
+    return environment;
+  }
+
+  ExitCode Run(WatchCommand command) {
+    Printer printer(formatter_, &output_);
+    NodeSink sink(&printer, cursor_.get(), "server");
+    WatchLoop::Environment environment = MakeEnvironment(server_.address(), &sink);
     environment.random = [this] { return random_; };
     environment.silence_limit = silence_limit_;
     return WatchLoop(std::move(command), std::move(environment)).Run();
