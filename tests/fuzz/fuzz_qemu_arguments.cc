@@ -1,0 +1,28 @@
+// Any command line of a process that calls itself QEMU is read, as are the kernel's lists of
+// sockets.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "base/unix_sockets.h"
+#include "client/doctor/qemu_arguments.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  namespace client = vmeventd::client;
+  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+  const std::vector<std::string> arguments = absl::StrSplit(input, '\0');
+  client::IsQemu(arguments);
+  for (const client::QmpMonitor& monitor : client::ParseQemuArguments(arguments).monitors) {
+    // A monitor is found by one of the two.
+    if (!monitor.path.empty() && monitor.descriptor != -1) std::abort();
+  }
+  std::vector<vmeventd::UnixSocket> sockets;
+  vmeventd::ParseUnixSockets(input, &sockets).IgnoreError();
+  // Each takes at least its header, of 16 bytes.
+  if (sockets.size() > size / 16) std::abort();
+  return 0;
+}
