@@ -29,10 +29,12 @@ FROM ${BASE}
 COPY --from=build /image/packages /tmp/packages
 # yes: with libvirt's client library, which --libvirt loads.
 ARG LIBVIRT=
+# yes: with NATS's client library, which --publish loads.
+ARG NATS=
 # Installs the libraries, creates the user, and clears all setuid and setgid bits.
 RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages \
-      apt-get -q -y --no-install-recommends install ${LIBVIRT:+libvirt0} && \
+      apt-get -q -y --no-install-recommends install ${LIBVIRT:+libvirt0} ${NATS:+libnats3.4} && \
     apt-get clean && \
     rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/* \
       /var/log/apt /var/log/dpkg.log /var/log/alternatives.log && \

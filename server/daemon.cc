@@ -206,7 +206,9 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
                        .format = config.publish_format == PublishFormat::kJson
                                      ? FleetFormat::kJson
                                      : FleetFormat::kProtobuf,
-                       .events_per_second = static_cast<double>(config.publish_rate)},
+                       .events_per_second = static_cast<double>(config.publish_rate),
+                       .version = kVersion,
+                       .heartbeat = config.publish_heartbeat},
       fleet_sink_.get(), &outbox_, *std::move(position), clock_,
       [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
   return absl::OkStatus();

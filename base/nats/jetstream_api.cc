@@ -82,7 +82,7 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
               {"retention", "limits"},
               {"storage", "file"},
               {"discard", "new"},
-              {"max_age", 0},
+              {"max_age", absl::ToInt64Nanoseconds(kBucketMaxAge)},
               {"max_msgs", -1},
               {"max_bytes", -1},
               {"max_msgs_per_subject", 1},
@@ -94,6 +94,10 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
       .dump();
 }
 
+std::string StreamInfoRequest(absl::string_view filter) {
+  return filter.empty() ? "" : json{{"subjects_filter", std::string(filter)}}.dump();
+}
+
 std::string LastMessageRequest(absl::string_view subjects) {
   return json{{"last_by_subj", std::string(subjects)}}.dump();
 }
@@ -103,6 +107,21 @@ std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_seque
 }
 
 absl::Status CheckAnswer(absl::string_view text) { return CheckError(Parse(text), text); }
+
+absl::StatusOr<StreamInfo> ParseStreamInfo(absl::string_view text) {
+  const json answer = Parse(text);
+  if (absl::Status status = CheckError(answer, text); !status.ok()) return status;
+  const json& state = Member(answer, "state");
+  StreamInfo info{TextIn(answer, "created"), NumberIn(state, "last_seq"), {}};
+  if (info.created.empty()) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " describes no stream"));
+  }
+  if (const json& subjects = Member(state, "subjects"); subjects.is_object()) {
+    for (const auto& [subject, count] : subjects.items()) info.subjects.push_back(subject);
+  }
+  return info;
+}
 
 absl::StatusOr<StreamAck> ParseAck(absl::string_view text) {
   const json answer = Parse(text);

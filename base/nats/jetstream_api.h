@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,17 +18,25 @@ namespace vmeventd {
 // The header that a stream recognises a repeated message by; its names are of the whole stream.
 inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
 
+// Of a bucket's message that says that its key was deleted: "DEL" or "PURGE".
+inline constexpr char kKeyOperationHeader[] = "KV-Operation";
+
 // Where a request of the API goes: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
 // What a stream that vmeventd creates keeps; docs/fleet.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
+// A value of a bucket that nobody has written again for so long goes.
+inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);
 inline constexpr absl::Duration kStreamDuplicateWindow = absl::Minutes(2);
 
 // The request that creates the stream of events, or the stream of a key-value bucket, which keeps
 // the last value of each key.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
+// What a stream is and has; `filter`: subjects to list, of which the answer has 100,000 at the
+// most. Empty: none.
+std::string StreamInfoRequest(absl::string_view filter);
 // The last message that matches `subjects`; the next one from a place in the stream on.
 std::string LastMessageRequest(absl::string_view subjects);
 std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_sequence);
@@ -35,6 +44,14 @@ std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_seque
 // Whether an answer is one: NOT_FOUND: there is no such stream or message. Otherwise its error, for
 // people.
 absl::Status CheckAnswer(absl::string_view text);
+
+// The answer to a StreamInfoRequest. Errors: as CheckAnswer.
+struct StreamInfo {
+  std::string created;  // a time, as text
+  uint64_t last_sequence = 0;
+  std::vector<std::string> subjects;
+};
+absl::StatusOr<StreamInfo> ParseStreamInfo(absl::string_view text);
 
 // The acknowledgement of a message. UNAVAILABLE: it is an error, or no answer.
 struct StreamAck {

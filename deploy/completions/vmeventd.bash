@@ -32,7 +32,7 @@ _vmeventd() {
     --libvirt | --listen | --metrics-listen | --tls-operator | --powerdown-window | \
       --retention-age | --retention-events | --max-connections | --max-streams | \
       --max-streams-per-peer | --list-rate | --publish | --publish-cluster | \
-      --publish-create-stream | --publish-rate)
+      --publish-create-stream | --publish-rate | --publish-heartbeat)
       return
       ;;
     *)
@@ -41,7 +41,8 @@ _vmeventd() {
         --process-tracking --shutdown-files --event-limits --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format
         --publish --publish-cluster --publish-credentials --publish-tls-ca --publish-tls-cert
-        --publish-tls-key --publish-format --publish-create-stream --publish-rate --insecure-publish'
+        --publish-tls-key --publish-format --publish-create-stream --publish-rate --publish-heartbeat
+        --insecure-publish'
       ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -221,6 +221,9 @@ absl::Status CheckPublish(const Config& config) {
     return Invalid("--publish-cluster", absl::StrCat(Quote(config.publish_cluster),
                                                      " is longer than ", kMaxCluster, " bytes"));
   }
+  if (config.publish_heartbeat < absl::Seconds(1) || config.publish_heartbeat > absl::Hours(1)) {
+    return Invalid("--publish-heartbeat", "is from 1s to 1h");
+  }
   if (config.publish_tls_cert.empty() != config.publish_tls_key.empty()) {
     return config.publish_tls_key.empty()
                ? Invalid("--publish-tls-cert", "needs --publish-tls-key as well")

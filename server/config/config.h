@@ -55,6 +55,7 @@ struct Config {
   PublishFormat publish_format = PublishFormat::kProtobuf;
   int64_t publish_create_stream = 0;  // replicas; 0: it must exist
   int64_t publish_rate = 5'000;
+  absl::Duration publish_heartbeat = absl::Seconds(30);
   bool insecure_publish = false;
 
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.

@@ -379,6 +379,8 @@ std::vector<Flag> MakeFlags() {
            }},
       Number("publish-rate", &Config::publish_rate, kMaxPublishRate,
              "Publish at most this many events a second in the long run, after servers were away"),
+      Time("publish-heartbeat", &Config::publish_heartbeat,
+           "Write this often into the bucket VMEVENTS_NODES that the node is there; 1s to 1h"),
       Switch("insecure-publish", &Config::insecure_publish,
              "Permit --publish beyond loopback without TLS: anyone on the path can read and change "
              "what is published"),

@@ -183,6 +183,11 @@ int LiveState::vm_count() const {
   return static_cast<int>(vms_.running_count());
 }
 
+uint64_t LiveState::vms_version() const {
+  const MutexLock lock(&mutex_);
+  return vms_version_;
+}
+
 VmCounts LiveState::vm_counts() const {
   const MutexLock lock(&mutex_);
   return vms_.counts();

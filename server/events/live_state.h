@@ -133,6 +133,8 @@ class LiveState {
 
   Range range() const;
   int vm_count() const;
+  // Grows with each change of a VM.
+  uint64_t vms_version() const;
   VmCounts vm_counts() const;
   // What the ring holds.
   struct RingSize {

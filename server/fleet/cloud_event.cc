@@ -111,8 +111,22 @@ FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t 
   entry.type = event.type();
   entry.observe_time = now;
   FleetMessage message = Message(identity, entry, format);
-  message.payload = format == FleetFormat::kJson ? JsonOf(event) : event.SerializeAsString();
+  message.payload = PayloadOf(event, format);
   return message;
+}
+
+std::string PayloadOf(const google::protobuf::Message& message, FleetFormat format) {
+  return format == FleetFormat::kJson ? JsonOf(message) : message.SerializeAsString();
+}
+
+std::string VmPayload(const std::string& encoded, FleetFormat format) {
+  return format == FleetFormat::kJson ? JsonOf(DecodeSnapshotVmField(encoded))
+                                      : std::string(MessageInField(encoded));
+}
+
+std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
+                                                              FleetFormat format) {
+  return {{"ce-source", SourceOf(identity)}, {"ce-datacontenttype", ContentType(format)}};
 }
 
 std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class) {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "google/protobuf/message.h"
 #include "server/events/event_block.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -46,6 +47,14 @@ FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t 
 // The event's part of a subject: its type in lower case, and its class: "monitor-lost",
 // "stopped.crash".
 std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class);
+
+// The payload of a message.
+std::string PayloadOf(const google::protobuf::Message& message, FleetFormat format);
+// A v1.Vm; `encoded`: as one `snapshot_vms` field, as VmRecord has it.
+std::string VmPayload(const std::string& encoded, FleetFormat format);
+// The headers of a key's value.
+std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
+                                                              FleetFormat format);
 
 // What a message's Nats-Msg-Id says: "JOURNAL_ID:SEQUENCE".
 struct FleetMessageId {

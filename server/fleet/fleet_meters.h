@@ -15,6 +15,10 @@ struct FleetMeters {
   Counter repeated_events;    // of these, so many were in the stream already: it kept one of each
   Counter late_events;        // stored behind a later event of the node, after a batch failed
   Counter lost_events;        // retention deleted them before they were published: a GAP says so
+  Counter state_writes;       // values of the VMs' bucket that were written or deleted
+  Level state_vms;            // VMs whose state is in the bucket
+  Counter heartbeats;         // written
+  Counter bucket_failures;    // attempts to use a bucket that failed
   Counter position_failures;  // times that the position could not be written
 };
 

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/fleet/cloud_event.h"
 
 namespace vmeventd {
@@ -46,6 +47,24 @@ class FleetSink {
     size_t repeated = 0;           // of these, so many were in the stream already
   };
   virtual Progress Publish(const std::vector<FleetMessage>& batch) = 0;
+
+  // A key-value bucket. NOT_FOUND or FAILED_PRECONDITION: there is none. After an error of these
+  // three the connection may still stand: see Check.
+  struct BucketInfo {
+    std::string created;                // another text: it was deleted and made again
+    std::vector<std::string> subjects;  // that match the filter and have a message
+  };
+  // Makes the bucket if it is missing and that is configured. `filter`: subjects to list; empty:
+  // none.
+  virtual absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
+                                                absl::string_view filter) = 0;
+  // Whether the last message of a key says that it was deleted.
+  virtual absl::StatusOr<bool> IsDeleted(absl::string_view bucket, const std::string& subject) = 0;
+  // As Publish, of values of a bucket.
+  virtual Progress Put(absl::string_view bucket, const std::vector<FleetMessage>& batch) = 0;
+  // Sends a last message where the connection stands, also after Interrupt, and waits for half a
+  // second at the most until the server has read it.
+  virtual absl::Status Leave(const FleetMessage& message) = 0;
 
   // Whether the connection still stands, where nothing is sent. Does not block.
   virtual absl::Status Check() = 0;

@@ -17,6 +17,8 @@ namespace {
 
 // A server that acknowledges nothing of a batch for so long is lost.
 constexpr absl::Duration kAckTimeout = absl::Seconds(5);
+// What the last message may take at a stop.
+constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // How soon an Interrupt is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 // Acknowledgements that wait to be read: of a batch, and of some before it.
@@ -33,21 +35,35 @@ class JetStreamSink : public FleetSink {
 
   absl::StatusOr<std::optional<FleetPosition>> Connect() override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
-  Progress Publish(const std::vector<FleetMessage>& batch) override;
+  Progress Publish(const std::vector<FleetMessage>& batch) override {
+    return Send(options_.stream, batch);
+  }
+  absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
+                                        absl::string_view filter) override;
+  absl::StatusOr<bool> IsDeleted(absl::string_view bucket, const std::string& subject) override;
+  Progress Put(absl::string_view bucket, const std::vector<FleetMessage>& batch) override {
+    return Send(BucketStream(bucket), batch);
+  }
+  absl::Status Leave(const FleetMessage& message) override;
   absl::Status Check() override;
   void Interrupt() override { interrupted_ = true; }
 
  private:
   absl::Status Open();
-  absl::Status OpenStream();
-  // JetStream's answer to a request of its API about the stream.
-  absl::StatusOr<std::string> Request(absl::string_view api, const std::string& text);
+  // Makes sure that there is a stream; `create`: the request that creates it.
+  absl::StatusOr<StreamInfo> OpenStream(const std::string& stream, absl::string_view filter,
+                                        const std::string& create);
+  // JetStream's answer to a request of its API about a stream.
+  absl::StatusOr<std::string> Request(absl::string_view api, absl::string_view stream,
+                                      const std::string& text);
   // The answer to a request for a message; nullopt: there is none.
-  absl::StatusOr<std::optional<StoredMessage>> GetMessage(const std::string& request);
+  absl::StatusOr<std::optional<StoredMessage>> GetMessage(absl::string_view stream,
+                                                          const std::string& request);
+  Progress Send(const std::string& stream, const std::vector<FleetMessage>& batch);
   // The acknowledgements that come until each of `count` messages has one, or one is refused.
-  Progress CollectAcks(size_t count);
+  Progress CollectAcks(const std::string& stream, size_t count);
   // The next acknowledgement, and the message that it is for.
-  absl::StatusOr<std::pair<size_t, StreamAck>> NextAck();
+  absl::StatusOr<std::pair<size_t, StreamAck>> NextAck(const std::string& stream);
 
   const JetStreamOptions options_;
   const std::string subjects_;  // of the node
@@ -78,10 +94,10 @@ absl::Status JetStreamSink::Open() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, const std::string& text) {
+absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, absl::string_view stream,
+                                                   const std::string& text) {
   if (interrupted_) return absl::CancelledError("vmeventd is stopping");
-  const absl::StatusOr<NatsMessagePtr> answer =
-      connection_->Request(ApiSubject(api, options_.stream), text);
+  const absl::StatusOr<NatsMessagePtr> answer = connection_->Request(ApiSubject(api, stream), text);
   if (absl::IsNotFound(answer.status())) {
     return absl::UnavailableError(
         "the server has no JetStream, or not for this account: enable it in the server's "
@@ -91,27 +107,29 @@ absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, const 
   return std::string((*answer)->data());
 }
 
-absl::Status JetStreamSink::OpenStream() {
-  absl::StatusOr<std::string> answer = Request("STREAM.INFO", "");
+absl::StatusOr<StreamInfo> JetStreamSink::OpenStream(const std::string& stream,
+                                                     absl::string_view filter,
+                                                     const std::string& create) {
+  absl::StatusOr<std::string> answer = Request("STREAM.INFO", stream, StreamInfoRequest(filter));
   if (!answer.ok()) return answer.status();
-  absl::Status found = CheckAnswer(*answer);
-  if (!absl::IsNotFound(found)) return found;
+  absl::StatusOr<StreamInfo> info = ParseStreamInfo(*answer);
+  if (!absl::IsNotFound(info.status())) return info;
   if (options_.create_replicas == 0) {
     return absl::FailedPreconditionError(
-        absl::StrCat("there is no stream ", options_.stream,
+        absl::StrCat("there is no stream ", stream,
                      ": create it (docs/fleet.md), or give --publish-create-stream"));
   }
-  answer = Request("STREAM.CREATE", CreateStreamRequest(options_.stream, options_.create_replicas));
+  answer = Request("STREAM.CREATE", stream, create);
   if (!answer.ok()) return answer.status();
-  if (absl::Status created = CheckAnswer(*answer); !created.ok()) {
-    return absl::UnavailableError(
-        absl::StrCat("the stream ", options_.stream, " cannot be created: ", created.message()));
-  }
-  return absl::OkStatus();
+  info = ParseStreamInfo(*answer);
+  if (info.ok()) return info;
+  return absl::UnavailableError(
+      absl::StrCat("the stream ", stream, " cannot be created: ", info.status().message()));
 }
 
-absl::StatusOr<std::optional<StoredMessage>> JetStreamSink::GetMessage(const std::string& request) {
-  const absl::StatusOr<std::string> answer = Request("STREAM.MSG.GET", request);
+absl::StatusOr<std::optional<StoredMessage>> JetStreamSink::GetMessage(absl::string_view stream,
+                                                                       const std::string& request) {
+  const absl::StatusOr<std::string> answer = Request("STREAM.MSG.GET", stream, request);
   if (!answer.ok()) return answer.status();
   absl::StatusOr<StoredMessage> message = ParseStoredMessage(*answer);
   if (absl::IsNotFound(message.status())) return std::nullopt;
@@ -125,11 +143,14 @@ std::optional<FleetMessageId> IdOf(const StoredMessage& message) {
 }
 
 absl::StatusOr<std::optional<FleetPosition>> JetStreamSink::Connect() {
-  absl::Status status = Open();
-  if (status.ok()) status = OpenStream();
-  if (!status.ok()) return status;
+  if (absl::Status status = Open(); !status.ok()) return status;
+  if (const auto opened = OpenStream(
+          options_.stream, "", CreateStreamRequest(options_.stream, options_.create_replicas));
+      !opened.ok()) {
+    return opened.status();
+  }
   const absl::StatusOr<std::optional<StoredMessage>> last =
-      GetMessage(LastMessageRequest(subjects_));
+      GetMessage(options_.stream, LastMessageRequest(subjects_));
   if (!last.ok()) return last.status();
   if (!last->has_value()) return std::nullopt;
   const std::optional<FleetMessageId> id = IdOf(**last);
@@ -143,7 +164,7 @@ absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPositio
   uint64_t next = after.stream_sequence + 1;
   for (size_t searched = 0;; ++searched) {
     const absl::StatusOr<std::optional<StoredMessage>> message =
-        GetMessage(NextMessageRequest(subjects_, next));
+        GetMessage(options_.stream, NextMessageRequest(subjects_, next));
     if (!message.ok()) return message.status();
     if (!message->has_value()) return found;
     if (searched == limit) {
@@ -157,7 +178,8 @@ absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPositio
   }
 }
 
-FleetSink::Progress JetStreamSink::Publish(const std::vector<FleetMessage>& batch) {
+FleetSink::Progress JetStreamSink::Send(const std::string& stream,
+                                        const std::vector<FleetMessage>& batch) {
   batch_inbox_ = absl::StrCat(inbox_, ".", ++batches_, ".");
   for (size_t i = 0; i < batch.size(); ++i) {
     const FleetMessage& message = batch[i];
@@ -169,7 +191,37 @@ FleetSink::Progress JetStreamSink::Publish(const std::vector<FleetMessage>& batc
       return {.status = status};
     }
   }
-  return CollectAcks(batch.size());
+  return CollectAcks(stream, batch.size());
+}
+
+absl::StatusOr<FleetSink::BucketInfo> JetStreamSink::OpenBucket(absl::string_view bucket,
+                                                                absl::string_view filter) {
+  absl::StatusOr<StreamInfo> info = OpenStream(
+      BucketStream(bucket), filter, CreateBucketRequest(bucket, options_.create_replicas));
+  if (!info.ok()) return info.status();
+  return BucketInfo{std::move(info->created), std::move(info->subjects)};
+}
+
+absl::StatusOr<bool> JetStreamSink::IsDeleted(absl::string_view bucket,
+                                              const std::string& subject) {
+  const absl::StatusOr<std::optional<StoredMessage>> last =
+      GetMessage(BucketStream(bucket), LastMessageRequest(subject));
+  if (!last.ok()) return last.status();
+  return !last->has_value() || !HeaderIn((*last)->headers, kKeyOperationHeader).empty();
+}
+
+absl::Status JetStreamSink::Leave(const FleetMessage& message) {
+  if (connection_ == nullptr || connection_->closed()) {
+    return absl::UnavailableError("there is no connection");
+  }
+  if (absl::Status status = connection_->Publish({.subject = message.subject,
+                                                  .reply = "",
+                                                  .data = message.payload,
+                                                  .headers = &message.headers});
+      !status.ok()) {
+    return status;
+  }
+  return connection_->Flush(kLeaveTimeout);
 }
 
 absl::Status JetStreamSink::Check() {
@@ -177,7 +229,7 @@ absl::Status JetStreamSink::Check() {
                                : absl::OkStatus();
 }
 
-absl::StatusOr<std::pair<size_t, StreamAck>> JetStreamSink::NextAck() {
+absl::StatusOr<std::pair<size_t, StreamAck>> JetStreamSink::NextAck(const std::string& stream) {
   const absl::Duration deadline = MonotonicNow() + kAckTimeout;
   while (MonotonicNow() < deadline) {
     if (interrupted_) return absl::CancelledError("vmeventd is stopping");
@@ -190,16 +242,16 @@ absl::StatusOr<std::pair<size_t, StreamAck>> JetStreamSink::NextAck() {
       continue;  // of a batch before
     }
     if ((*message)->no_responders()) {
-      return absl::UnavailableError(absl::StrCat(
-          "no stream takes the events: the stream ", options_.stream,
-          " has no leader at the moment, or lacks the subjects ", kSubjectPrefix, ".>"));
+      return absl::UnavailableError(
+          absl::StrCat("no stream takes the events: the stream ", stream,
+                       " is gone, has no leader at the moment, or lacks its subjects"));
     }
     absl::StatusOr<StreamAck> ack = ParseAck((*message)->data());
     if (!ack.ok()) return ack.status();
-    if (ack->stream != options_.stream) {
-      return absl::UnavailableError(absl::StrCat(
-          "the events go into the stream ", ack->stream, " instead of ", options_.stream,
-          ": name it by --publish-stream, or take the subjects ", kSubjectPrefix, ".> from it"));
+    if (ack->stream != stream) {
+      return absl::UnavailableError(absl::StrCat("the events go into the stream ", ack->stream,
+                                                 " instead of ", stream,
+                                                 ": take their subjects from it"));
     }
     return std::pair(index, *std::move(ack));
   }
@@ -209,11 +261,11 @@ absl::StatusOr<std::pair<size_t, StreamAck>> JetStreamSink::NextAck() {
                    complaint.empty() ? "" : "; the server says: ", complaint));
 }
 
-FleetSink::Progress JetStreamSink::CollectAcks(size_t count) {
+FleetSink::Progress JetStreamSink::CollectAcks(const std::string& stream, size_t count) {
   Progress progress;
   std::vector<StreamAck> acks(count);  // stream_sequence 0: not yet
   for (size_t missing = count; missing > 0;) {
-    absl::StatusOr<std::pair<size_t, StreamAck>> ack = NextAck();
+    absl::StatusOr<std::pair<size_t, StreamAck>> ack = NextAck(stream);
     if (!ack.ok()) {
       progress.status = ack.status();
       break;

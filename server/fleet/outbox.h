@@ -3,10 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
 #include "server/events/live_state.h"
 #include "server/journal/read_queue.h"
 
@@ -25,26 +30,56 @@ class Outbox {
   };
   virtual Range range() const = 0;
 
+  // The newest event and the VMs that run.
+  struct Newest {
+    uint64_t sequence = 0;
+    std::optional<absl::Time> time;  // of that event; nullopt: not known
+    uint64_t running_vms = 0;
+  };
+  virtual Newest newest() const = 0;
+
+  // Every VM that is known, and a number that changes with any of them.
+  virtual std::vector<VmRecordPtr> vms() const = 0;
+  virtual uint64_t vms_version() const = 0;
+
+  // Ends a Read that is under way, and every later one, with CANCELLED. Any thread.
+  virtual void Interrupt() = 0;
+
   // The events from `first` on, about `max_bytes` of them; none: there are no more yet. Of another
   // journal than `journal_id`: UNAVAILABLE. OUT_OF_RANGE: retention has deleted some of them.
   virtual absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id,
                                                           uint64_t first, size_t max_bytes) = 0;
 };
 
-// The daemon's own journal, read on the history thread, for which the caller waits. Both outlive
-// the outbox; the history thread runs, or was stopped.
+// The daemon's own journal, read on the history thread, for which the caller waits: it answers
+// every post, and those that come after its stop at once, but not while the disk does not answer.
+// Both outlive the outbox.
 class JournalOutbox : public Outbox {
  public:
   JournalOutbox(const LiveState* live_state, JournalReadQueue* read_queue)
       : live_state_(live_state), read_queue_(read_queue) {}
 
   Range range() const override;
+  Newest newest() const override;
+  std::vector<VmRecordPtr> vms() const override;
+  uint64_t vms_version() const override { return live_state_->vms_version(); }
+  void Interrupt() override;
   absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id, uint64_t first,
                                                   size_t max_bytes) override;
 
  private:
+  // What the history thread answers; it may do so after an Interrupt.
+  struct Shared {
+    Mutex mutex;
+    CondVar changed;
+    uint64_t ticket ABSL_GUARDED_BY(mutex) = 0;  // of the Read that waits
+    std::optional<absl::StatusOr<std::vector<EventBlockPtr>>> answer ABSL_GUARDED_BY(mutex);
+    bool interrupted ABSL_GUARDED_BY(mutex) = false;
+  };
+
   const LiveState* const live_state_;
   JournalReadQueue* const read_queue_;
+  const std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
 };
 
 }  // namespace vmeventd

@@ -25,6 +25,14 @@ FleetPublisher::FleetPublisher(PublisherOptions options, FleetSink* sink, Outbox
             options_.events_per_second) {
   // A journal that was never published is published from its oldest event on. From here on what
   // retention deletes is missing.
+  if (options_.heartbeat > absl::ZeroDuration()) {
+    node_state_ = std::make_unique<NodeState>(NodeStateOptions{.cluster = options_.cluster,
+                                                               .node = options_.node,
+                                                               .version = options_.version,
+                                                               .format = options_.format,
+                                                               .heartbeat = options_.heartbeat},
+                                              sink_, outbox_, clock_, &meters_, random_);
+  }
   if (const Outbox::Range range = outbox_->range(); range.journal_id != position_.journal_id) {
     Begin(range);
   }
@@ -38,9 +46,10 @@ void FleetPublisher::Run() {
     const MutexLock lock(&mutex_);
     WaitUntil(&changed_, &mutex_, wait,
               [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return woken_ || stopped_; });
-    if (stopped_) return;
+    if (stopped_) break;
     woken_ = false;
   }
+  if (node_state_ != nullptr && connected_) node_state_->Leave(position_);
 }
 
 void FleetPublisher::Wake() {
@@ -58,6 +67,7 @@ void FleetPublisher::Stop() {
   }
   changed_.NotifyOne();
   sink_->Interrupt();
+  outbox_->Interrupt();
 }
 
 absl::Duration FleetPublisher::Step() {
@@ -68,6 +78,7 @@ absl::Duration FleetPublisher::Step() {
   if (!connected_) {
     if (const absl::Status status = Connect(); !status.ok()) return Fail(status);
   }
+  const absl::Duration state_due = WriteState();
   const Outbox::Range range = outbox_->range();
   if (range.journal_id != position_.journal_id) Begin(range);
   if (position_.sequence + 1 < range.unbroken_from) return PublishGap(range.unbroken_from);
@@ -82,9 +93,16 @@ absl::Duration FleetPublisher::Step() {
   }
   if (blocks->empty()) {
     const absl::Status status = sink_->Check();
-    return status.ok() ? kIdleCheck : Fail(status);
+    return status.ok() ? std::min(kIdleCheck, state_due) : Fail(status);
   }
   return PublishBatch(*blocks);
+}
+
+absl::Duration FleetPublisher::WriteState() {
+  if (node_state_ == nullptr) return kIdleCheck;
+  const NodeState::Step step = node_state_->Write(position_);
+  const absl::Duration now = clock_->Now().monotonic;
+  return std::max(step.next, rate_.Charge(static_cast<double>(step.written), now));
 }
 
 void FleetPublisher::Begin(const Outbox::Range& range) {
@@ -106,6 +124,7 @@ absl::Status FleetPublisher::Connect() {
   meters_.connects.Add();
   retry_wait_ = absl::ZeroDuration();
   reported_.clear();
+  if (node_state_ != nullptr) node_state_->OnConnected();
   spdlog::info("publishing to the fleet's stream after the sequence {}", position_.sequence);
   return absl::OkStatus();
 }

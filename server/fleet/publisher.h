@@ -18,6 +18,7 @@
 #include "server/fleet/cloud_event.h"
 #include "server/fleet/fleet_meters.h"
 #include "server/fleet/fleet_sink.h"
+#include "server/fleet/node_state.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/position_file.h"
 
@@ -28,6 +29,9 @@ struct PublisherOptions {
   std::string node;
   FleetFormat format = FleetFormat::kProtobuf;
   double events_per_second = 5'000;  // in the long run, while it catches up
+  std::string version;               // of vmeventd
+  // How often the node says that it is there; zero: nothing but events is published.
+  absl::Duration heartbeat = absl::ZeroDuration();
 };
 
 // Publishes the journal into the fleet's stream: each event once, in order, for as long as the
@@ -67,7 +71,8 @@ class FleetPublisher {
 
   // There are more events. Any thread.
   void Wake();
-  // Ends Run soon: what is not acknowledged is published by the next start. Any thread.
+  // Ends Run soon, with a last heartbeat: what is not acknowledged is published by the next start.
+  // Any thread.
   void Stop();
 
   // Any thread.
@@ -81,6 +86,8 @@ class FleetPublisher {
   // Finds what the stream has behind the position. `tail`: its last message of the node.
   absl::Status Compare(const FleetPosition& tail);
   absl::Duration PublishBatch(const std::vector<EventBlockPtr>& blocks);
+  // Writes what the buckets lack; returns when the next of it is due.
+  absl::Duration WriteState();
   absl::Duration PublishGap(uint64_t unbroken_from);
   // Publishes `batch`; when all of it is acknowledged the position is `through`.
   absl::Duration Send(const std::vector<FleetMessage>& batch, uint64_t through);
@@ -98,6 +105,7 @@ class FleetPublisher {
   const std::unique_ptr<PositionFile> file_;
   const Clock* const clock_;
   const std::function<double()> random_;
+  FleetMeters meters_;
 
   // Everything up to its sequence is in the stream, and nothing later is but what is stored behind
   // its stream sequence.
@@ -109,9 +117,9 @@ class FleetPublisher {
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration next_batch_at_ = absl::ZeroDuration();
   TokenBucket rate_;
-  std::string reported_;  // the problem that was logged last
+  std::unique_ptr<NodeState> node_state_;  // null: see PublisherOptions.heartbeat
+  std::string reported_;                   // the problem that was logged last
   bool position_failed_ = false;
-  FleetMeters meters_;
 
   Mutex mutex_;
   CondVar changed_;

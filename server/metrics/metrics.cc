@@ -299,6 +299,8 @@ void Metrics::CollectFleet(MetricFamilies* out) const {
              static_cast<double>(meters.connected.value()));
   out->Gauge("vmeventd_fleet_lag_events", "Events that are not in the fleet's stream yet",
              newest > position ? static_cast<double>(newest - position) : 0);
+  out->Gauge("vmeventd_fleet_state_vms", "VMs whose state is in the fleet's bucket",
+             static_cast<double>(meters.state_vms.value()));
   const struct {
     const char* name;
     const char* help;
@@ -315,6 +317,12 @@ void Metrics::CollectFleet(MetricFamilies* out) const {
        meters.late_events},
       {"vmeventd_fleet_lost_events_total",
        "Events that retention deleted before they were published", meters.lost_events},
+      {"vmeventd_fleet_state_writes_total", "States of VMs written into the fleet's bucket",
+       meters.state_writes},
+      {"vmeventd_fleet_heartbeats_total", "Heartbeats written into the fleet's bucket",
+       meters.heartbeats},
+      {"vmeventd_fleet_bucket_failures_total", "Attempts to use a bucket of the fleet that failed",
+       meters.bucket_failures},
       {"vmeventd_fleet_position_errors_total", "Times that the position could not be written",
        meters.position_failures},
   };

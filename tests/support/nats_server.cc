@@ -66,7 +66,7 @@ NatsClient::NatsClient(uint16_t port) : fd_(Connect(port)) {
 }
 
 nlohmann::json NatsClient::Request(const std::string& subject, const nlohmann::json& body) {
-  const std::string text = body.dump();
+  const std::string text = body.is_null() ? "" : body.dump();
   const std::string inbox = absl::StrCat("answers.", ++requests_);
   Write(absl::StrCat("PUB ", subject, " ", inbox, " ", text.size(), "\r\n", text, "\r\n"));
   while (true) {
@@ -119,7 +119,8 @@ std::string StreamMessage::header(const std::string& name) const {
   return "";
 }
 
-NatsServer::NatsServer(std::string directory) : directory_(std::move(directory)) {
+NatsServer::NatsServer(std::string directory, std::string configuration)
+    : directory_(std::move(directory)), configuration_(std::move(configuration)) {
   std::filesystem::create_directories(directory_);
   Start();
 }
@@ -131,7 +132,8 @@ void NatsServer::Start() {
   std::ofstream(configuration) << "host: 127.0.0.1\n"
                                << "port: " << (port_ == 0 ? -1 : int{port_}) << "\n"
                                << "ports_file_dir: \"" << directory_ << "\"\n"
-                               << "jetstream { store_dir: \"" << directory_ << "/js\" }\n";
+                               << "jetstream { store_dir: \"" << directory_ << "/js\" }\n"
+                               << configuration_;
   process_ = std::make_unique<ChildProcess>(ChildOptions{
       .arguments = {"nats-server", "-c", configuration}, .error_file = directory_ + "/log"});
   if (port_ == 0) {
@@ -167,6 +169,22 @@ std::vector<StreamMessage> NatsServer::Messages() {
         {message["subject"], Decode(message, "hdrs"), Decode(message, "data"), message["seq"]});
   }
   return messages;
+}
+
+std::optional<StreamMessage> NatsServer::Last(const std::string& stream,
+                                              const std::string& subject) {
+  const auto answer =
+      NatsClient(port_).Request("$JS.API.STREAM.MSG.GET." + stream, {{"last_by_subj", subject}});
+  if (!answer.contains("message")) return std::nullopt;
+  const auto& message = answer["message"];
+  return StreamMessage{message["subject"], Decode(message, "hdrs"), Decode(message, "data"),
+                       message["seq"]};
+}
+
+void NatsServer::DeleteStream(const std::string& stream) {
+  const auto answer =
+      NatsClient(port_).Request("$JS.API.STREAM.DELETE." + stream, nlohmann::json());
+  if (answer.contains("error")) Fail("the stream cannot be deleted: " + answer.dump());
 }
 
 void NatsServer::CreateStreamWithoutWindow() {

@@ -20,7 +20,7 @@ class NatsClient {
  public:
   explicit NatsClient(uint16_t port);
 
-  // The answer, as JSON.
+  // The answer, as JSON. A null body is an empty one.
   nlohmann::json Request(const std::string& subject, const nlohmann::json& body);
 
  private:
@@ -48,10 +48,12 @@ struct StreamMessage {
 // A real nats-server with JetStream, whose files are in `directory`.
 class NatsServer {
  public:
-  explicit NatsServer(std::string directory);
+  // `configuration`: more lines of its configuration.
+  explicit NatsServer(std::string directory, std::string configuration = "");
 
   uint16_t port() const { return port_; }
   std::string url() const;
+  pid_t pid() const { return process_->pid(); }
   // As a loss of the process: what it did not write is gone.
   void Kill() { process_.reset(); }
   // On the same port, with the same files.
@@ -59,12 +61,16 @@ class NatsServer {
 
   // Of the stream VMEVENTS; 0: there is none.
   uint64_t last_sequence();
+  // The last message of a subject in a stream; nullopt: there is none.
+  std::optional<StreamMessage> Last(const std::string& stream, const std::string& subject);
+  void DeleteStream(const std::string& stream);
   std::vector<StreamMessage> Messages();
   // With a window, in which it recognises repeated messages, that is over at once.
   void CreateStreamWithoutWindow();
 
  private:
   const std::string directory_;
+  const std::string configuration_;
   uint16_t port_ = 0;  // 0: the server chooses
   std::unique_ptr<ChildProcess> process_;
 };

@@ -1,17 +1,21 @@
 // A real NATS server, into whose stream the daemon publishes.
 
 #include <algorithm>
+#include <csignal>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/nats/subject.h"
 #include "gmock/gmock.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/journal_test_base.h"
+#include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::e2e {
 namespace {
@@ -28,6 +32,7 @@ class FleetTest : public JournalTestBase {
     return options;
   }
   NatsServer& nats() { return nats_; }
+  std::string NodeName() { return daemon().GetServerInfo().node(); }
   uint64_t newest() { return daemon().GetServerInfo().newest_sequence(); }
 
   // The VM says so much at once that the daemon has read it before it says more: what does not fit
@@ -92,6 +97,57 @@ TEST_F(FleetTest, ThePayloadMayBeJson) {
   const StreamMessage first = nats().Messages().front();
   EXPECT_EQ(first.header("ce-datacontenttype"), "application/json");
   EXPECT_EQ(nlohmann::json::parse(first.data)["type"], "EVENT_TYPE_STARTED");
+}
+
+TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
+  const DaemonOptions options = PublishTo(nats().url(), {"--publish-create-stream", "1"});
+  StartDaemon(options);
+  const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
+  const auto class_of = [&] {
+    const std::optional<StreamMessage> last = nats().Last("KV_VMEVENTS_VMS", key);
+    v1::Vm vm;
+    if (last.has_value()) vm.ParseFromString(last->data);
+    return vm.shutdown().class_();
+  };
+  {
+    ChattyVm vm(watch_dir(), "web.1");
+    vm.Speak(1);
+    WaitRecorded(2);
+  }
+  WaitUntil("the bucket has the crash", [&] { return class_of() == v1::SHUTDOWN_CLASS_CRASH; });
+  EXPECT_THAT(nats().Last("KV_VMEVENTS_VMS", key)->header("ce-source"),
+              HasSubstr(daemon().GetServerInfo().journal_id()));
+  StopDaemon();
+  nats().DeleteStream("KV_VMEVENTS_VMS");
+  StartDaemon(options);
+  WaitUntil("the bucket has the crash again",
+            [&] { return class_of() == v1::SHUTDOWN_CLASS_CRASH; });
+}
+
+TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
+  StartDaemon(
+      PublishTo(nats().url(), {"--publish-create-stream", "1", "--publish-heartbeat", "1s"}));
+  const std::string node = NodeName();
+  const auto heartbeat = [&] {
+    const std::optional<StreamMessage> last =
+        nats().Last("KV_VMEVENTS_NODES", KeySubject(kNodesBucket, NodeBucketKey("test", node)));
+    v1::NodeHeartbeat out;
+    if (last.has_value()) out.ParseFromString(last->data);
+    return out;
+  };
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(10);
+  WaitRecorded(11);
+  WaitUntil("the heartbeat has the newest event", [&] {
+    const v1::NodeHeartbeat now = heartbeat();
+    return now.published_sequence() == 11 && now.newest_sequence() == 11 && now.vms() == 1;
+  });
+  EXPECT_EQ(heartbeat().node(), node);
+  EXPECT_EQ(heartbeat().interval().seconds(), 1);
+  EXPECT_EQ(heartbeat().journal_id(), daemon().GetServerInfo().journal_id());
+  daemon().Signal(SIGTERM);
+  EXPECT_EQ(daemon().WaitExit(), 0);
+  EXPECT_FALSE(heartbeat().has_interval()) << "it says that it stopped";
 }
 
 TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {

@@ -74,6 +74,19 @@ TEST(JetStreamApi, AStoredMessageMayHaveNoHeaders) {
   EXPECT_FALSE(ParseStoredMessage(R"({"message":{"seq":7,"data":"%"}})").ok());
 }
 
+TEST(JetStreamApi, AStreamSaysWhenItWasMadeAndWhichSubjectsItHas) {
+  EXPECT_EQ(StreamInfoRequest(""), "");
+  EXPECT_EQ(nlohmann::json::parse(StreamInfoRequest("a.>"))["subjects_filter"], "a.>");
+  const auto info = ParseStreamInfo(
+      R"({"created":"2026-11-21T06:51:46Z","state":{"last_seq":9,"subjects":{"a.b":1,"a.c":2}}})");
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->created, "2026-11-21T06:51:46Z");
+  EXPECT_EQ(info->last_sequence, 9u);
+  EXPECT_THAT(info->subjects, testing::UnorderedElementsAre("a.b", "a.c"));
+  EXPECT_TRUE(absl::IsNotFound(ParseStreamInfo(kNoStream).status()));
+  EXPECT_TRUE(absl::IsUnavailable(ParseStreamInfo("{}").status()));
+}
+
 TEST(JetStreamApi, ABucketKeepsTheLastValueOfEachKey) {
   const auto create = nlohmann::json::parse(CreateBucketRequest("B", 3));
   EXPECT_EQ(create["name"], "KV_B");

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <memory>
-#include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,9 +10,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/nats/jetstream_api.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/fake_fleet.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 
@@ -23,113 +20,6 @@ namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
-
-constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
-
-// A stream in memory. Without a window in which it would notice repeated messages, so that the
-// publisher alone keeps each event to one message.
-class FakeSink : public FleetSink {
- public:
-  struct Stored {
-    FleetMessageId id;
-    uint64_t stream_sequence;
-    FleetMessage message;
-  };
-
-  absl::StatusOr<std::optional<FleetPosition>> Connect() override {
-    ++connects;
-    if (!connect_error.ok()) return connect_error;
-    connected = true;
-    if (stream.empty()) return std::nullopt;
-    return FleetPosition{stream.back().id.journal_id, stream.back().id.sequence,
-                         stream.back().stream_sequence};
-  }
-
-  absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
-                                                 size_t limit) override {
-    std::set<uint64_t> found;
-    size_t searched = 0;
-    for (const Stored& stored : stream) {
-      if (stored.stream_sequence <= after.stream_sequence) continue;
-      if (++searched > limit) return absl::OutOfRangeError("too many");
-      if (stored.id.journal_id == after.journal_id && stored.id.sequence > after.sequence) {
-        found.insert(stored.id.sequence);
-      }
-    }
-    return found;
-  }
-
-  Progress Publish(const std::vector<FleetMessage>& batch) override {
-    EXPECT_TRUE(connected) << "only while it is connected";
-    EXPECT_LE(batch.size(), FleetPublisher::kMaxBatchEvents);
-    batches.push_back(batch.size());
-    Progress progress;
-    for (size_t i = 0; i < batch.size(); ++i) {
-      if (lost.contains(i)) {
-        progress.status = absl::UnavailableError("no acknowledgement came");
-        continue;
-      }
-      Store(batch[i]);
-      if (i >= acknowledge_only) progress.status = absl::UnavailableError("the connection is lost");
-      if (!progress.status.ok()) continue;
-      ++progress.acknowledged;
-      progress.stream_sequence = stream.back().stream_sequence;
-    }
-    if (!progress.status.ok()) connected = false;
-    lost.clear();
-    acknowledge_only = kNoLimit;
-    return progress;
-  }
-
-  absl::Status Check() override { return check; }
-  void Interrupt() override { interrupted = true; }
-
-  void Store(const FleetMessage& message) {
-    for (const auto& [name, value] : message.headers) {
-      if (name != kMessageIdHeader) continue;
-      stream.push_back({*ParseMessageId(value), ++last_stream_sequence, message});
-    }
-  }
-  std::vector<uint64_t> sequences() const {
-    std::vector<uint64_t> out;
-    for (const Stored& stored : stream) out.push_back(stored.id.sequence);
-    return out;
-  }
-
-  absl::Status connect_error;
-  absl::Status check;
-  std::set<size_t> lost;               // messages of the next batch, by their index
-  size_t acknowledge_only = kNoLimit;  // of the next batch, so many
-  std::vector<Stored> stream;
-  uint64_t last_stream_sequence = 0;
-  std::vector<size_t> batches;
-  int connects = 0;
-  bool connected = false;
-  bool interrupted = false;
-};
-
-// Reads the pumped journal, as the history thread would.
-class DirectOutbox : public Outbox {
- public:
-  explicit DirectOutbox(PumpedState* state) : state_(state) {}
-  Range range() const override {
-    return {state_->live_state().journal_id(), state_->live_state().range().unbroken_from};
-  }
-  absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id, uint64_t first,
-                                                  size_t max_bytes) override {
-    if (state_->reader()->journal_id() != journal_id) {
-      return absl::UnavailableError("the journal was replaced");
-    }
-    const uint64_t newest = state_->live_state().range().newest;
-    if (first > newest) return std::vector<EventBlockPtr>();
-    auto page = state_->reader()->ReadFrom(first, newest, max_bytes);
-    if (!page.ok()) return page.status();
-    return page->blocks;
-  }
-
- private:
-  PumpedState* const state_;
-};
 
 std::vector<uint64_t> UpTo(uint64_t last) {
   std::vector<uint64_t> out;
@@ -147,10 +37,13 @@ class FleetPublisherTest : public testing::Test {
   }
 
   // As after a start of the daemon.
-  void Start(double events_per_second = 1e9) {
+  void Start(double events_per_second = 1e9, absl::Duration heartbeat = absl::ZeroDuration()) {
     publisher_.reset();
     publisher_ = std::make_unique<FleetPublisher>(
-        PublisherOptions{.cluster = "c", .node = "n", .events_per_second = events_per_second},
+        PublisherOptions{.cluster = "c",
+                         .node = "n",
+                         .events_per_second = events_per_second,
+                         .heartbeat = heartbeat},
         &sink_, &outbox_, PositionFile::Open(directory_ / "fleet", "c.n").value(), &state_.clock(),
         [this] { return random_; });
   }
@@ -158,7 +51,8 @@ class FleetPublisherTest : public testing::Test {
   void Settle() {
     for (int i = 0; i < 1000; ++i) {
       const absl::Duration wait = publisher_->Step();
-      if (wait == FleetPublisher::kIdleCheck) return;
+      const bool connected = publisher_->meters().connected.value() == 1;
+      if (connected && wait >= FleetPublisher::kIdleCheck) return;
       state_.clock().Advance(wait);
     }
     FAIL() << "it never comes to rest";
@@ -412,6 +306,29 @@ TEST_F(FleetPublisherTest, AStopEndsTheThread) {
   publisher_->Stop();
   thread.join();
   EXPECT_TRUE(sink_.interrupted);
+}
+
+TEST_F(FleetPublisherTest, AStopSaysSoInALastHeartbeat) {
+  Push(3);
+  Start(1e9, absl::Seconds(30));
+  Settle();
+  v1::NodeHeartbeat heartbeat = sink_.Heartbeat();
+  EXPECT_EQ(heartbeat.interval().seconds(), 30);
+  publisher_->Stop();
+  publisher_->Run();
+  heartbeat = sink_.Heartbeat();
+  EXPECT_FALSE(heartbeat.has_interval());
+  EXPECT_EQ(heartbeat.published_sequence(), 3u);
+}
+
+TEST_F(FleetPublisherTest, BucketsThatFailHoldNoEventUp) {
+  sink_.bucket_error = absl::UnavailableError("not permitted");
+  Push(3);
+  Start(1e9, absl::Seconds(30));
+  for (int i = 0; i < 5; ++i) publisher_->Step();
+  EXPECT_EQ(sink_.sequences(), UpTo(3));
+  EXPECT_EQ(publisher_->meters().connected.value(), 1u);
+  EXPECT_EQ(publisher_->meters().bucket_failures.value(), 2u) << "not with each step";
 }
 
 TEST(PositionFile, KeepsThePositionOfItsTarget) {

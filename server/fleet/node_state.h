@@ -1,0 +1,121 @@
+#ifndef VMEVENTD_SERVER_FLEET_NODE_STATE_H_
+#define VMEVENTD_SERVER_FLEET_NODE_STATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/events/vm_registry.h"
+#include "server/fleet/cloud_event.h"
+#include "server/fleet/fleet_meters.h"
+#include "server/fleet/fleet_sink.h"
+#include "server/fleet/outbox.h"
+
+namespace vmeventd {
+
+struct NodeStateOptions {
+  std::string cluster;
+  std::string node;
+  std::string version;
+  FleetFormat format = FleetFormat::kProtobuf;
+  absl::Duration heartbeat = absl::Seconds(30);
+};
+
+// What the fleet's key-value buckets say of this node: the last state of each VM, and the node's
+// heartbeat. The state follows the events: a VM's state is written once the stream has the VM's
+// newest event, so a consumer that has seen the state finds in the stream how it came about. What
+// the buckets lose is written again. Events never depend on buckets: where one fails, it is tried
+// again later. One thread, the publisher's.
+class NodeState {
+ public:
+  // States that one step writes.
+  static constexpr size_t kMaxBatch = 256;
+  // Keys of an earlier daemon that one step looks at.
+  static constexpr size_t kMaxLookups = 64;
+  // How soon a change is looked for again.
+  static constexpr absl::Duration kScanInterval = absl::Seconds(1);
+  // How often the bucket is looked at, which somebody may have deleted.
+  static constexpr absl::Duration kBucketCheck = absl::Minutes(1);
+  // A state that did not change is written again, before the bucket's age limit takes it.
+  static constexpr absl::Duration kRefresh = absl::Hours(24);
+  // Attempts to use a bucket that fails: the wait doubles from the first to the last.
+  static constexpr absl::Duration kFirstRetry = absl::Seconds(10);
+  static constexpr absl::Duration kMaxRetry = absl::Minutes(10);
+
+  // All outlive the object. `random`: numbers from 0 to 1.
+  NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
+            FleetMeters* meters, std::function<double()> random);
+
+  // The sink has another connection: both buckets are looked at, and a heartbeat is due.
+  void OnConnected();
+
+  // Writes what is due; `published`: the stream has every event up to here.
+  struct Step {
+    size_t written = 0;   // messages
+    absl::Duration next;  // when something is due again
+  };
+  Step Write(const FleetPosition& published);
+
+  // The last heartbeat, of a daemon that stops. Does not wait for its acknowledgement.
+  void Leave(const FleetPosition& published);
+
+ private:
+  // What was written last, and when.
+  struct Written {
+    VmRecordPtr record;
+    absl::Duration at;
+  };
+  // A bucket's use: when it may be tried again, and what was logged of it.
+  struct Bucket {
+    std::string created;  // another text: it was deleted and made again
+    absl::Duration due = absl::ZeroDuration();
+    absl::Duration retry = absl::ZeroDuration();
+    std::string reported;
+  };
+  struct Change {
+    std::string name;    // of the VM
+    VmRecordPtr record;  // null: deleted
+    FleetMessage message;
+  };
+
+  absl::Status OpenVms();
+  absl::Status WriteVms(const FleetPosition& published, size_t* written);
+  // What differs between the VMs and the bucket.
+  std::vector<Change> Changes(const FleetPosition& published);
+  void AddUnknown(const std::map<std::string, VmRecordPtr>& vms, std::vector<Change>* changes);
+  absl::Status WriteHeartbeat(const FleetPosition& published);
+  FleetMessage Heartbeat(const FleetPosition& published, absl::Duration interval) const;
+  FleetMessage Message(std::string subject, const std::string& journal_id,
+                       std::string payload) const;
+  // Uses a bucket if that is due; `use` returns how it went.
+  void Use(const char* what, Bucket* bucket, absl::Duration interval,
+           const std::function<absl::Status()>& use);
+
+  const NodeStateOptions options_;
+  FleetSink* const sink_;
+  Outbox* const outbox_;
+  const Clock* const clock_;
+  FleetMeters* const meters_;
+  const std::function<double()> random_;
+
+  Bucket vms_bucket_;
+  Bucket nodes_bucket_;
+  absl::Duration check_at_ = absl::ZeroDuration();  // of the VMs' bucket
+  std::map<std::string, Written> written_;          // by the VM's name
+  std::set<std::string> unknown_;  // subjects of the bucket that an earlier daemon wrote
+  bool listed_ = false;            // whether these were asked for
+  uint64_t scanned_version_ = 0;   // of the VMs
+  bool pending_ = true;            // something of that version is to be written
+  absl::Duration refresh_at_ = absl::ZeroDuration();
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_NODE_STATE_H_

@@ -1,0 +1,39 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_NATS_KEYS_H_
+#define VMEVENTD_TESTS_SUPPORT_NATS_KEYS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+// An operator of NATS servers and an account with users, as NATS's own `nsc` makes them: Ed25519
+// keys in NATS's encoding, and JSON web tokens signed by them.
+
+namespace vmeventd::e2e {
+
+// What a user may do. Empty lists: everything.
+struct NatsPermissions {
+  std::vector<std::string> publish;
+  std::vector<std::string> subscribe;
+};
+
+class NatsKey;
+
+class NatsOperator {
+ public:
+  NatsOperator();
+  ~NatsOperator();
+
+  // For the server's configuration: the operator and its account, which has JetStream.
+  std::string Configuration() const;
+  // The contents of a credentials file of a new user.
+  std::string MakeCredentials(const std::string& name, const NatsPermissions& permissions) const;
+
+ private:
+  std::unique_ptr<NatsKey> operator_;
+  std::unique_ptr<NatsKey> account_;
+  std::unique_ptr<NatsKey> system_;  // the account of the servers themselves
+};
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_NATS_KEYS_H_

@@ -1,0 +1,113 @@
+#include "tests/support/tcp_relay.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+// How soon a change of Cut is seen.
+constexpr int kSliceMillis = 50;
+
+sockaddr_in Loopback(uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+}  // namespace
+
+UniqueFd ListenOnLoopback(uint16_t* port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = Loopback(0);
+  socklen_t size = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  if (bind(fd.get(), generic, size) != 0 || listen(fd.get(), 1024) != 0 ||
+      getsockname(fd.get(), generic, &size) != 0) {
+    FailErrno("cannot listen on loopback");
+  }
+  *port = ntohs(address.sin_port);
+  return fd;
+}
+
+UniqueFd ConnectToLoopback(uint16_t port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in address = Loopback(port);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    fd.Reset();
+  }
+  return fd;
+}
+
+TcpRelay::TcpRelay(uint16_t server_port)
+    : server_port_(server_port),
+      listener_(ListenOnLoopback(&port_)),
+      stop_(eventfd(0, EFD_CLOEXEC)) {
+  thread_ = std::thread([this] { Run(); });
+}
+
+TcpRelay::~TcpRelay() {
+  eventfd_write(stop_.get(), 1);
+  thread_.join();
+}
+
+bool TcpRelay::Forward(int from, int to) {
+  std::array<char, 65536> buffer{};
+  const ssize_t size = read(from, buffer.data(), buffer.size());
+  if (size <= 0) return false;
+  for (ssize_t sent = 0; sent < size;) {
+    const ssize_t more =
+        send(to, buffer.data() + sent, static_cast<size_t>(size - sent), MSG_NOSIGNAL);
+    if (more <= 0) return false;
+    sent += more;
+  }
+  return true;
+}
+
+void TcpRelay::Run() {
+  while (true) {
+    std::vector<pollfd> inputs{{stop_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    const bool cut = cut_;
+    if (cut) inputs.pop_back();
+    if (!cut) {
+      for (const Pair& pair : pairs_) {
+        inputs.push_back({pair.client.get(), POLLIN, 0});
+        inputs.push_back({pair.server.get(), POLLIN, 0});
+      }
+    }
+    poll(inputs.data(), inputs.size(), kSliceMillis);
+    if (inputs[0].revents != 0) return;
+    if (cut) continue;
+    size_t at = 2;
+    for (Pair& pair : pairs_) {
+      if (inputs[at].revents != 0) {
+        pair.broken = !Forward(pair.client.get(), pair.server.get());
+      }
+      if (!pair.broken && inputs[at + 1].revents != 0) {
+        pair.broken = !Forward(pair.server.get(), pair.client.get());
+      }
+      at += 2;
+    }
+    pairs_.remove_if([](const Pair& pair) { return pair.broken; });
+    if (inputs[1].revents == 0) continue;
+    UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    UniqueFd server = ConnectToLoopback(server_port_);
+    if (client.valid() && server.valid()) {
+      pairs_.push_back({std::move(client), std::move(server)});
+    }
+  }
+}
+
+}  // namespace vmeventd::e2e
