@@ -1,0 +1,94 @@
+#include "tests/system/fleet_soak/cluster.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "tests/support/tcp_relay.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+constexpr char kSmallDisk[] = "size=768m";
+
+}  // namespace
+
+NatsCluster::NatsCluster(const std::string& directory) : directory_(directory) {
+  for (int i = 0; i < kServers; ++i) std::filesystem::create_directories(this->directory(i));
+  small_disk_ = mount("tmpfs", this->directory(kServers - 1).c_str(), "tmpfs", 0, kSmallDisk) == 0;
+  std::array<uint16_t, kServers> ports{};
+  {
+    std::vector<UniqueFd> held;  // so that the ports differ
+    for (uint16_t& port : ports) held.push_back(ListenOnLoopback(&port));
+  }
+  std::string routes;
+  for (const uint16_t port : ports) {
+    absl::StrAppend(&routes, routes.empty() ? "" : ", ", "\"nats://127.0.0.1:", port, "\"");
+  }
+  for (int i = 0; i < kServers; ++i) {
+    servers_.push_back(std::make_unique<NatsServer>(
+        this->directory(i),
+        absl::StrCat("server_name: s", i,
+                     "\nmax_connections: 20000\ncluster { name: soak, listen: \"127.0.0.1:",
+                     ports[static_cast<size_t>(i)], "\", routes: [", routes, " ] }\n")));
+  }
+}
+
+NatsCluster::~NatsCluster() {
+  servers_.clear();
+  if (small_disk_) umount2(directory(kServers - 1).c_str(), MNT_DETACH);
+}
+
+std::vector<std::string> NatsCluster::urls() const {
+  std::vector<std::string> urls;
+  for (const auto& server : servers_) urls.push_back(server->url());
+  return urls;
+}
+
+std::string NatsCluster::directory(int index) const {
+  return absl::StrCat(directory_, "/s", index);
+}
+
+void NatsCluster::FillDisk() {
+  const std::string path = directory(kServers - 1) + "/filler";
+  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  std::array<char, 65536> block{};
+  while (write(fd.get(), block.data(), block.size()) > 0) {
+  }
+}
+
+void NatsCluster::FreeDisk() { std::filesystem::remove(directory(kServers - 1) + "/filler"); }
+
+uint64_t NatsCluster::DiskBytes() const {
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_)) {
+    std::error_code gone;
+    if (entry.path().filename() == "filler" || !entry.is_regular_file(gone)) continue;
+    struct stat status {};
+    if (stat(entry.path().c_str(), &status) == 0) {
+      bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+    }
+  }
+  return bytes;
+}
+
+uint64_t NatsCluster::ResidentBytes() const {
+  uint64_t pages = 0;
+  for (const auto& server : servers_) {
+    uint64_t size = 0;
+    uint64_t resident = 0;
+    std::ifstream(absl::StrCat("/proc/", server->pid(), "/statm")) >> size >> resident;
+    pages += resident;
+  }
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace vmeventd::e2e

@@ -1,0 +1,485 @@
+// The fleet under faults, as a program:
+//
+//   fleet_soak [--seconds N] [--nodes N] [--events N] [--daemons N] [--seed N]
+//
+// A cluster of three real NATS servers, --nodes simulated nodes that publish --events events each
+// over the daemon's own publisher and sink, and --daemons real vmeventds. First all simulated nodes
+// connect and publish at once, as after an upgrade. Then for --seconds servers and daemons are
+// killed -9 and started again at random, a daemon's network loses every packet, and the disk of one
+// server is full. In the end the whole stream is read: nothing may be lost or be there twice, and
+// the events of a node are in order. Exits 0 if that is so.
+
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "base/nats/connection.h"
+#include "base/nats/jetstream_api.h"
+#include "base/nats/subject.h"
+#include "nlohmann/json.hpp"
+#include "server/fleet/publisher.h"
+#include "spdlog/spdlog.h"
+#include "tests/support/daemon.h"
+#include "tests/support/tcp_relay.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/fleet_soak/cluster.h"
+#include "tests/system/fleet_soak/simulated_node.h"
+#include "tests/system/fleet_soak/verdict.h"
+#include "vmeventd/v1/fleet.pb.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+struct Options {
+  int seconds = 20;
+  int nodes = 50;
+  int events = 100;
+  int daemons = 2;
+  uint64_t seed = std::random_device()();
+};
+
+// How often something happens.
+constexpr absl::Duration kBeat = absl::Milliseconds(250);
+// How long the fleet may take until everything is published, once nothing fails any more: the
+// longest wait of a publisher, and the time of the servers.
+constexpr absl::Duration kRecovery = absl::Minutes(5);
+
+// A real vmeventd behind relays, with one VM.
+class RealNode {
+ public:
+  RealNode(int number, NatsCluster* cluster, const std::string& directory)
+      : cluster_name_(absl::StrCat("soak", number)) {
+    std::string urls;
+    for (int i = 0; i < NatsCluster::kServers; ++i) {
+      relays_.push_back(std::make_unique<TcpRelay>(cluster->server(i).port()));
+      absl::StrAppend(&urls, i == 0 ? "" : ",", "nats://127.0.0.1:", relays_.back()->port());
+    }
+    const std::string own = absl::StrCat(directory, "/", cluster_name_);
+    std::filesystem::create_directories(own + "/ctrl");
+    options_.watches = {own + "/ctrl"};
+    options_.socket = own + "/vmeventd.sock";
+    options_.state_dir = own + "/state";
+    options_.log_file = own + "/log";
+    options_.event_limits = false;
+    options_.arguments = {"--publish",           urls, "--publish-cluster",       cluster_name_,
+                          "--publish-heartbeat", "5s", "--publish-create-stream", "3"};
+    daemon_ = std::make_unique<Daemon>(options_);
+    vm_ = std::make_unique<ChattyVm>(own + "/ctrl", "vm");
+  }
+
+  void Speak(int events) { vm_->Speak(events); }
+  void Kill() {
+    daemon_->Signal(SIGKILL);
+    daemon_->WaitExit();
+    daemon_ = std::make_unique<Daemon>(options_);
+  }
+  void Cut(bool cut) {
+    for (const auto& relay : relays_) relay->Cut(cut);
+  }
+  Daemon& daemon() { return *daemon_; }
+  const std::string& cluster_name() const { return cluster_name_; }
+  const std::string& log_file() const { return options_.log_file; }
+
+  std::vector<uint64_t> Sequences() {
+    std::vector<uint64_t> sequences;
+    v1::ListEventsRequest request;
+    while (true) {
+      grpc::ClientContext context;
+      v1::ListEventsResponse response;
+      const grpc::Status status = daemon_->stub().ListEvents(&context, request, &response);
+      if (!status.ok()) Fail("ListEvents: " + status.error_message());
+      for (const v1::Event& event : response.events()) sequences.push_back(event.sequence());
+      if (response.next_page_token().empty()) return sequences;
+      request.set_page_token(response.next_page_token());
+    }
+  }
+
+ private:
+  const std::string cluster_name_;
+  std::vector<std::unique_ptr<TcpRelay>> relays_;
+  DaemonOptions options_;
+  std::unique_ptr<Daemon> daemon_;
+  std::unique_ptr<ChattyVm> vm_;
+};
+
+// What reads the cluster, on a connection that is made again where that is needed.
+class Reader {
+ public:
+  explicit Reader(NatsCluster* cluster) : cluster_(cluster) {}
+
+  // JetStream's answer; an error is waited out.
+  nlohmann::json Request(const std::string& subject, const nlohmann::json& body) {
+    nlohmann::json answer;
+    WaitUntil("JetStream answers " + subject, [&] {
+      if (!Open()) return false;
+      const auto message = connection_->Request(subject, body.dump());
+      if (!message.ok()) return false;
+      answer = nlohmann::json::parse((*message)->data(), nullptr, false);
+      return answer.is_object() && (!answer.contains("error") || answer["error"]["code"] == 404);
+    });
+    return answer;
+  }
+
+  std::optional<std::string> LastData(absl::string_view stream, const std::string& subject) {
+    const auto answer = Request(ApiSubject("STREAM.MSG.GET", stream), {{"last_by_subj", subject}});
+    if (!answer.contains("message")) return std::nullopt;
+    return ParseStoredMessage(answer.dump())->data;
+  }
+
+  // The sequences of each journal, in the stream's order.
+  Sequences ReadStream() {
+    Sequences sequences;
+    const auto created = Request("$JS.API.CONSUMER.CREATE.VMEVENTS",
+                                 {{"stream_name", "VMEVENTS"},
+                                  {"config", {{"ack_policy", "none"}, {"deliver_policy", "all"}}}});
+    const std::string next =
+        absl::StrCat("$JS.API.CONSUMER.MSG.NEXT.VMEVENTS.", created["name"].get<std::string>());
+    uint64_t left = created["num_pending"].get<uint64_t>();
+    while (left > 0) {
+      const std::string inbox = *connection_->NewInbox();
+      const auto messages = connection_->Subscribe(inbox, 10'000);
+      if (!messages.ok()) Fail(std::string(messages.status().message()));
+      const std::string request = R"({"batch":1000,"no_wait":true})";
+      const absl::Status sent =
+          connection_->Publish({.subject = next, .reply = inbox, .data = request});
+      if (!sent.ok()) Fail(std::string(sent.message()));
+      for (int i = 0; i < 1000 && left > 0; ++i) {
+        const auto message = (*messages)->Next(absl::Seconds(10));
+        if (!message.ok() || *message == nullptr) Fail("the stream cannot be read");
+        const std::string id = (*message)->header(kMessageIdHeader);
+        if (id.empty()) break;  // no more of this batch
+        const size_t colon = id.rfind(':');
+        uint64_t sequence = 0;
+        if (!absl::SimpleAtoi(id.substr(colon + 1), &sequence)) Fail("a foreign message: " + id);
+        sequences[id.substr(0, colon)].push_back(sequence);
+        --left;
+      }
+    }
+    return sequences;
+  }
+
+ private:
+  bool Open() {
+    if (connection_ != nullptr && !connection_->closed()) return true;
+    auto connection = ConnectNats({.servers = cluster_->urls(), .name = "fleet_soak"});
+    if (connection.ok()) connection_ = *std::move(connection);
+    return connection.ok();
+  }
+
+  NatsCluster* const cluster_;
+  std::unique_ptr<NatsConnection> connection_;
+};
+
+class Soak {
+ public:
+  explicit Soak(const Options& options) : options_(options), random_(options.seed) {
+    std::cout << "fleet_soak --seed " << options.seed << ": " << options.nodes
+              << " simulated nodes x " << options.events << " events, " << options.daemons
+              << " daemons, " << options.seconds << " s" << std::endl;
+    if (!cluster_.small_disk()) {
+      std::cout << "no disk is filled: mounting a small one takes root" << std::endl;
+    }
+    std::filesystem::create_directories(directory_ / "nodes");
+  }
+
+  std::vector<std::string> Run() {
+    MakeStream();
+    Storm();
+    for (int i = 0; i < options_.daemons; ++i) {
+      daemons_.push_back(std::make_unique<RealNode>(i, &cluster_, directory_.path()));
+    }
+    Faults();
+    Repair();
+    WaitPublished();
+    return Check();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  int Random(int below) { return static_cast<int>(random_() % static_cast<uint64_t>(below)); }
+  absl::Duration RandomSeconds(int from, int to) {
+    return absl::Seconds(from) + absl::Milliseconds(Random((to - from) * 1000));
+  }
+
+  // Without a window in which it would notice repeated messages.
+  void MakeStream() {
+    WaitUntil("the cluster has a leader and three servers", [&] {
+      const auto answer = reader_.Request("$JS.API.STREAM.CREATE.VMEVENTS",
+                                          {{"name", "VMEVENTS"},
+                                           {"subjects", {"vmevents.v1.>"}},
+                                           {"storage", "file"},
+                                           {"num_replicas", NatsCluster::kServers},
+                                           {"duplicate_window", 100'000'000}});
+      return !answer.contains("error");
+    });
+  }
+
+  // All nodes connect and publish at once.
+  void Storm() {
+    const uint64_t idle_memory = cluster_.ResidentBytes();
+    const absl::Time begin = absl::Now();
+    // The rest is published under faults.
+    const auto first =
+        static_cast<uint64_t>(options_.seconds > 0 ? options_.events / 2 : options_.events);
+    for (int i = 0; i < options_.nodes; ++i) {
+      nodes_.push_back(std::make_unique<SimulatedNode>(i, cluster_.urls(), directory_ / "nodes"));
+      nodes_.back()->Add(first);
+    }
+    WaitNodes();
+    const absl::Duration took = absl::Now() - begin;
+    const auto info = reader_.Request(ApiSubject("STREAM.INFO", kFleetStream), {});
+    const uint64_t messages = info["state"]["messages"];
+    const uint64_t bytes = info["state"]["bytes"];
+    std::cout << "storm: " << options_.nodes << " nodes connected and published " << messages
+              << " events in " << absl::FormatDuration(took) << "; " << bytes / messages
+              << " bytes of stream an event; resident memory of the three servers "
+              << idle_memory / 1024 << " KiB before, " << cluster_.ResidentBytes() / 1024
+              << " KiB after; their files " << cluster_.DiskBytes() / 1024 << " KiB" << std::endl;
+  }
+
+  void WaitNodes() {
+    const absl::Time end = absl::Now() + kRecovery;
+    for (const auto& node : nodes_) {
+      while (!node->published()) {
+        if (absl::Now() > end) Fail(node->name() + " does not publish its events");
+        absl::SleepFor(absl::Milliseconds(10));
+      }
+    }
+  }
+
+  // Something that ends later.
+  struct Later {
+    absl::Time at;
+    std::function<void()> end;
+  };
+
+  void Faults() {
+    const absl::Time end = absl::Now() + absl::Seconds(options_.seconds);
+    while (absl::Now() < end) {
+      Speak();
+      if (Random(4) == 0) Break();
+      RunLater(absl::Now());
+      absl::SleepFor(kBeat);
+    }
+  }
+
+  void Speak() {
+    for (const auto& daemon : daemons_) {
+      if (Random(2) == 0) daemon->Speak(1 + Random(60));
+    }
+    for (int i = 0; i < options_.nodes / 20 + 1; ++i) {
+      SimulatedNode& node = *nodes_[static_cast<size_t>(Random(options_.nodes))];
+      const auto all = static_cast<uint64_t>(options_.events);
+      if (node.newest() < all) node.Add(1 + static_cast<uint64_t>(Random(3)));
+    }
+  }
+
+  void Break() {
+    switch (Random(4)) {
+      case 0: {
+        const int index = Random(NatsCluster::kServers);
+        if (down_[index]) return;
+        down_[index] = true;
+        ++counts_["servers killed"];
+        cluster_.server(index).Kill();
+        later_.push_back(
+            {absl::Now() + RandomSeconds(1, 6), [this, index] { StartServer(index); }});
+        return;
+      }
+      case 1:
+        if (daemons_.empty()) return;
+        ++counts_["daemons killed"];
+        daemons_[static_cast<size_t>(Random(options_.daemons))]->Kill();
+        return;
+      case 2: {
+        if (daemons_.empty()) return;
+        RealNode* const node = daemons_[static_cast<size_t>(Random(options_.daemons))].get();
+        ++counts_["daemons partitioned"];
+        node->Cut(true);
+        later_.push_back({absl::Now() + RandomSeconds(2, 12), [node] { node->Cut(false); }});
+        return;
+      }
+      default: {
+        constexpr int kLast = NatsCluster::kServers - 1;
+        if (!cluster_.small_disk() || full_ || down_[kLast] || Random(4) != 0) return;
+        full_ = true;
+        ++counts_["disks filled"];
+        cluster_.FillDisk();
+        later_.push_back({absl::Now() + RandomSeconds(3, 8), [this] { EmptyDisk(); }});
+        return;
+      }
+    }
+  }
+
+  void StartServer(int index) {
+    cluster_.server(index).Start();
+    down_[index] = false;
+  }
+
+  // A server whose disk was full has turned JetStream off until it is started again.
+  void EmptyDisk() {
+    constexpr int kLast = NatsCluster::kServers - 1;
+    cluster_.FreeDisk();
+    full_ = false;
+    if (down_[kLast]) return;
+    cluster_.server(kLast).Kill();
+    StartServer(kLast);
+  }
+
+  void RunLater(absl::Time now) {
+    std::vector<Later> due;
+    std::erase_if(later_, [&](Later& later) {
+      if (later.at > now) return false;
+      due.push_back(std::move(later));
+      return true;
+    });
+    for (const Later& later : due) later.end();
+  }
+
+  void Repair() {
+    RunLater(absl::InfiniteFuture());
+    for (const auto& node : nodes_) {
+      const auto all = static_cast<uint64_t>(options_.events);
+      if (node->newest() < all) node->Add(all - node->newest());
+    }
+  }
+
+  // Everything is in the stream, and the buckets say so.
+  void WaitPublished() {
+    const absl::Time begin = absl::Now();
+    WaitNodes();
+    for (const auto& daemon : daemons_) {
+      const absl::Time end = absl::Now() + kRecovery;
+      while (!HeartbeatIsNewest(daemon.get())) {
+        if (absl::Now() > end) Fail(daemon->cluster_name() + " does not publish its events");
+        absl::SleepFor(absl::Milliseconds(100));
+      }
+    }
+    std::cout << "after the faults everything was published within "
+              << absl::FormatDuration(absl::Now() - begin) << std::endl;
+  }
+
+  bool HeartbeatIsNewest(RealNode* node) {
+    const v1::GetServerInfoResponse info = node->daemon().GetServerInfo();
+    const std::optional<std::string> data = reader_.LastData(
+        BucketStream(kNodesBucket),
+        KeySubject(kNodesBucket, NodeBucketKey(node->cluster_name(), info.node())));
+    v1::NodeHeartbeat heartbeat;
+    return data.has_value() && heartbeat.ParseFromString(*data) &&
+           heartbeat.journal_id() == info.journal_id() &&
+           heartbeat.published_sequence() == info.newest_sequence();
+  }
+
+  std::vector<std::string> Check() {
+    Sequences journals;
+    uint64_t late = 0;
+    uint64_t repeated = 0;
+    uint64_t failures = 0;
+    for (const auto& node : nodes_) {
+      std::vector<uint64_t>& sequences = journals[node->journal_id()];
+      for (uint64_t i = 1; i <= node->newest(); ++i) sequences.push_back(i);
+      late += node->meters().late_events.value();
+      repeated += node->meters().repeated_events.value();
+      failures += node->meters().failures.value();
+    }
+    for (const auto& daemon : daemons_) {
+      journals[daemon->daemon().GetServerInfo().journal_id()] = daemon->Sequences();
+    }
+    const absl::Time begin = absl::Now();
+    Verdict verdict = Judge(reader_.ReadStream(), journals, FleetPublisher::kMaxBatchEvents);
+    std::cout << "read " << verdict.messages << " messages in "
+              << absl::FormatDuration(absl::Now() - begin) << "; " << verdict.late
+              << " late; simulated nodes counted " << late << " late, " << repeated
+              << " repeated and left out, " << failures << " failures" << std::endl;
+    for (const auto& [what, count] : counts_) std::cout << "  " << what << ": " << count << "\n";
+    CheckBuckets(&verdict.findings);
+    return verdict.findings;
+  }
+
+  // The last state of each simulated node's VM is that of its newest event.
+  void CheckBuckets(std::vector<std::string>* findings) {
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      const std::string key = KeySubject(
+          kVmsBucket, VmBucketKey(kSimulatedCluster, nodes_[i]->name(), absl::StrCat("vm", i)));
+      v1::Vm vm;
+      const absl::Time end = absl::Now() + kRecovery;
+      while (true) {
+        const std::optional<std::string> data = reader_.LastData(BucketStream(kVmsBucket), key);
+        if (data.has_value() && vm.ParseFromString(*data) &&
+            vm.last_sequence() == nodes_[i]->newest()) {
+          break;
+        }
+        if (absl::Now() > end) {
+          findings->push_back(absl::StrCat("the bucket has not the last state of ", key));
+          return;
+        }
+        absl::SleepFor(absl::Milliseconds(100));
+      }
+    }
+  }
+
+  const Options options_;
+  std::mt19937_64 random_;
+  const TemporaryDirectory directory_;
+  NatsCluster cluster_{directory_ / "cluster"};
+  Reader reader_{&cluster_};
+  std::vector<std::unique_ptr<SimulatedNode>> nodes_;
+  std::vector<std::unique_ptr<RealNode>> daemons_;
+  std::map<int, bool> down_;  // servers
+  bool full_ = false;
+  std::vector<Later> later_;
+  std::map<std::string, int> counts_;
+};
+
+int Main(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    const char* const value = i + 1 < argc ? argv[i + 1] : "";
+    const bool known = (name == "--seconds" && absl::SimpleAtoi(value, &options.seconds)) ||
+                       (name == "--nodes" && absl::SimpleAtoi(value, &options.nodes)) ||
+                       (name == "--events" && absl::SimpleAtoi(value, &options.events)) ||
+                       (name == "--daemons" && absl::SimpleAtoi(value, &options.daemons)) ||
+                       (name == "--seed" && absl::SimpleAtoi(value, &options.seed));
+    if (known && options.nodes > 0 && options.events > 0) continue;
+    std::cerr << "usage: " << argv[0]
+              << " [--seconds N] [--nodes N] [--events N] [--daemons N] [--seed N]\n";
+    return 2;
+  }
+  // What each simulated node logs of its connections is no news here.
+  spdlog::set_level(spdlog::level::err);
+  std::vector<std::string> findings;
+  try {
+    findings = Soak(options).Run();
+  } catch (const std::exception& error) {
+    findings.emplace_back(error.what());
+  }
+  for (const std::string& finding : findings) std::cout << "  " << finding << "\n";
+  std::cout << (findings.empty() ? "nothing is lost, nothing is twice, each node is in order"
+                                 : absl::StrCat(findings.size(), " findings"))
+            << std::endl;
+  return findings.empty() ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e
+
+int main(int argc, char** argv) { return vmeventd::e2e::Main(argc, argv); }

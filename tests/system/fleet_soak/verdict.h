@@ -1,0 +1,27 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_VERDICT_H_
+#define VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_VERDICT_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+// What the whole stream must have in the end. Pure.
+
+namespace vmeventd::e2e {
+
+// The sequences of each journal: in the stream, in its order; in the journals.
+using Sequences = std::map<std::string, std::vector<uint64_t>>;
+
+struct Verdict {
+  uint64_t messages = 0;
+  uint64_t late = 0;                  // stored behind a later event of the node
+  std::vector<std::string> findings;  // empty: nothing is lost, twice or out of order
+};
+
+// `window`: a late message stands behind at most so many later ones, those of its batch.
+Verdict Judge(const Sequences& stream, const Sequences& journals, uint64_t window);
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SYSTEM_FLEET_SOAK_VERDICT_H_
