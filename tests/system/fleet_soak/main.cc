@@ -57,6 +57,7 @@ struct Options {
 
 // How often something happens.
 constexpr absl::Duration kBeat = absl::Milliseconds(250);
+constexpr absl::Duration kLongestCut = absl::Seconds(12);
 // How long the fleet may take until everything is published, once nothing fails any more: the
 // longest wait of a publisher, and the time of the servers.
 constexpr absl::Duration kRecovery = absl::Minutes(5);
@@ -212,24 +213,28 @@ class Soak {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   int Random(int below) { return static_cast<int>(random_() % static_cast<uint64_t>(below)); }
-  absl::Duration RandomSeconds(int from, int to) {
-    return absl::Seconds(from) + absl::Milliseconds(Random((to - from) * 1000));
+  absl::Duration RandomBetween(absl::Duration from, absl::Duration to) {
+    return from + absl::Milliseconds(Random(static_cast<int>((to - from) / absl::Milliseconds(1))));
   }
 
-  // Without a window in which it would notice repeated messages.
+  // With a window, in which it notices repeated messages, that outlasts what a cut network delivers
+  // late, and little more.
   void MakeStream() {
     WaitUntil("the cluster has a leader and three servers", [&] {
-      const auto answer = reader_.Request("$JS.API.STREAM.CREATE.VMEVENTS",
-                                          {{"name", "VMEVENTS"},
-                                           {"subjects", {"vmevents.v1.>"}},
-                                           {"storage", "file"},
-                                           {"num_replicas", NatsCluster::kServers},
-                                           {"duplicate_window", 100'000'000}});
+      const auto answer =
+          reader_.Request("$JS.API.STREAM.CREATE.VMEVENTS",
+                          {{"name", "VMEVENTS"},
+                           {"subjects", {"vmevents.v1.>"}},
+                           {"storage", "file"},
+                           {"num_replicas", NatsCluster::kServers},
+                           {"duplicate_window", absl::ToInt64Nanoseconds(2 * kLongestCut)}});
       return !answer.contains("error");
     });
+    for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
+      reader_.Request(ApiSubject("STREAM.CREATE", BucketStream(bucket)),
+                      nlohmann::json::parse(CreateBucketRequest(bucket, NatsCluster::kServers)));
+    }
   }
 
   // All nodes connect and publish at once.
@@ -300,8 +305,8 @@ class Soak {
         down_[index] = true;
         ++counts_["servers killed"];
         cluster_.server(index).Kill();
-        later_.push_back(
-            {absl::Now() + RandomSeconds(1, 6), [this, index] { StartServer(index); }});
+        later_.push_back({absl::Now() + RandomBetween(absl::Seconds(1), absl::Seconds(6)),
+                          [this, index] { StartServer(index); }});
         return;
       }
       case 1:
@@ -314,7 +319,8 @@ class Soak {
         RealNode* const node = daemons_[static_cast<size_t>(Random(options_.daemons))].get();
         ++counts_["daemons partitioned"];
         node->Cut(true);
-        later_.push_back({absl::Now() + RandomSeconds(2, 12), [node] { node->Cut(false); }});
+        later_.push_back({absl::Now() + RandomBetween(absl::Seconds(2), kLongestCut),
+                          [node] { node->Cut(false); }});
         return;
       }
       default: {
@@ -323,7 +329,8 @@ class Soak {
         full_ = true;
         ++counts_["disks filled"];
         cluster_.FillDisk();
-        later_.push_back({absl::Now() + RandomSeconds(3, 8), [this] { EmptyDisk(); }});
+        later_.push_back({absl::Now() + RandomBetween(absl::Seconds(3), absl::Seconds(8)),
+                          [this] { EmptyDisk(); }});
         return;
       }
     }
