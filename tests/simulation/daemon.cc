@@ -1,6 +1,5 @@
 #include "tests/simulation/daemon.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "tests/simulation/waiting.h"
@@ -78,11 +77,9 @@ bool Daemon::LoopIsDue() const {
          kernel_->LoopHasInput();
 }
 
-bool Daemon::PumpIsDue() const {
-  return queue_.depth() > 0 || journal_.NextTick() <= kernel_->monotonic();
+absl::Duration Daemon::pump_due() const {
+  return queue_.depth() > 0 ? kernel_->monotonic() : journal_.NextTick();
 }
-
-absl::Duration Daemon::next() const { return std::min(kernel_->loop_due(), journal_.NextTick()); }
 
 void Daemon::PumpTurn() { pump_.RunOnce(absl::ZeroDuration()); }
 

@@ -42,9 +42,9 @@ class Daemon : public WatchStreamOwner {
 
   // What of it has something to do now.
   bool LoopIsDue() const;
-  bool PumpIsDue() const;
-  // When it wants to do something without input.
-  absl::Duration next() const;
+  bool PumpIsDue() const { return pump_due() <= kernel_->monotonic(); }
+  // When the pump wants a turn, as far as is known now.
+  absl::Duration pump_due() const;
 
   void LoopTurn() { watcher_->RunOnce(absl::InfiniteDuration()); }
   void PumpTurn();

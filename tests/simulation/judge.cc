@@ -173,7 +173,12 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
       allowed.insert(intended.begin(), intended.end());
     }
   }
-  if (rule == "host-rebooted") allowed = {ShutdownClass::kUnknown};
+  if (rule == "host-rebooted") {
+    allowed = {ShutdownClass::kUnknown};
+    if (life->boot_id == kernel_->boot_id()) {
+      story_->Fail(absl::StrCat("life ", life->number, " ends by a reboot, and there was none"));
+    }
+  }
   if (!allowed.contains(is)) {
     std::vector<std::string> names;
     for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
@@ -187,7 +192,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     if (other->name == life->name && other->number > life->number) is_latest = false;
   }
   if (!is_latest) return;
-  const bool there = const_cast<Kernel*>(kernel_)->disk().Find(
+  const bool there = kernel_->disk().Find(
                          absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
   if (event.shutdown().shutdown_file_written() && !there) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " says that ", life->name,
@@ -203,7 +208,24 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
 }
 
+void Judge::CheckRetention(const Daemon& daemon) {
+  if (clock_steps_) return;
+  const uint64_t oldest = daemon.journal().journal().oldest();
+  const absl::Time now = kernel_->Now().wall;
+  for (const auto& [sequence, entry] : entries_) {
+    if (sequence >= oldest) break;
+    const auto& time = entry.event.observe_time();
+    const absl::Time observed =
+        absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+    const bool many = newest() - sequence >= static_cast<uint64_t>(options_.retention_events);
+    if (entry.lost || many || now - observed >= options_.retention_age) continue;
+    story_->Fail(absl::StrCat("the event ", sequence, " was deleted too early"));
+    return;
+  }
+}
+
 void Judge::AtEnd(const Daemon& daemon) {
+  CheckRetention(daemon);
   std::map<std::string, int> starts;
   std::map<std::string, int> stops;
   for (const auto& [sequence, entry] : entries_) {

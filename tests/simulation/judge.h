@@ -27,8 +27,14 @@ class Judge {
     bool lost = false;  // it was not durable, and a later daemon does not have it
   };
 
-  Judge(const Kernel* kernel, const World* world, Story* story)
-      : kernel_(kernel), world_(world), story_(story) {}
+  // `clock_steps`: the wall clock may be set, so that nothing can be said of ages.
+  Judge(Kernel* kernel, const World* world, Story* story, const Daemon::Options& options,
+        bool clock_steps)
+      : kernel_(kernel),
+        world_(world),
+        story_(story),
+        options_(options),
+        clock_steps_(clock_steps) {}
 
   // After a start: what the journal holds is what was durable, and perhaps more.
   void AfterStart(Daemon* daemon, int number);
@@ -50,9 +56,13 @@ class Judge {
   void CheckStop(const v1::Event& event, int daemon);
   const Life* LifeOf(const std::string& run_id) const;
 
-  const Kernel* const kernel_;
+  void CheckRetention(const Daemon& daemon);
+
+  Kernel* const kernel_;
   const World* const world_;
   Story* const story_;
+  const Daemon::Options options_;
+  const bool clock_steps_;
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said

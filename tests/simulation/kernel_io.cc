@@ -105,6 +105,7 @@ int Kernel::EpollWait(int epoll, epoll_event* events, int max, int timeout_ms) {
     ready.back().events = is;
   }
   if (ready.empty()) return 0;
+  loop_due_ = monotonic_;  // what it does now may add timers
   // In any order, and perhaps not all: the rest came a moment later.
   random_->Shuffle(&ready);
   size_t count = std::min(ready.size(), static_cast<size_t>(max));

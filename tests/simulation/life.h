@@ -54,6 +54,7 @@ struct Life {
   int number = 0;
   std::string name;
   std::string run_id;
+  std::string boot_id;
   int major = 7;
   int minor = 2;
   bool no_shutdown = false;
@@ -76,6 +77,8 @@ struct Life {
   std::optional<ShutdownClass> truth;
   std::vector<Declared> intents;
 
+  // When its last client's connection was closed, if that was a daemon's.
+  absl::Duration left_daemon_at = -absl::InfiniteDuration();
   bool gone = false;
   absl::Duration gone_at = absl::InfiniteDuration();
   bool oom_killed = false;

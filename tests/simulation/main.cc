@@ -19,19 +19,23 @@
 namespace {
 
 using vmeventd::simulation::Outcome;
+using vmeventd::simulation::Plan;
+using vmeventd::simulation::PlanOf;
 using vmeventd::simulation::Simulate;
 
 struct Flags {
   uint64_t seed = 0;  // with --seed: that one alone, with its story
   bool one = false;
+  bool shrink = false;
   uint64_t first = 1;
   uint64_t lives = 10'000;
   int processes = 1;
 };
 
 constexpr char kUsage[] =
-    "usage: simulate [--seed N] [--first N] [--lives N] [--processes N]\n"
+    "usage: simulate [--seed N | --shrink N] [--first N] [--lives N] [--processes N]\n"
     "  --seed N       one simulation, and its story\n"
+    "  --shrink N     likewise, with as much left out as a failure allows\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
     "  --processes N  that simulate at the same time; 1 if not given\n";
@@ -41,9 +45,10 @@ bool Parse(int argc, char** argv, Flags* flags) {
     const std::string name = argv[i];
     uint64_t value = 0;
     if (!absl::SimpleAtoi(argv[i + 1], &value)) return false;
-    if (name == "--seed") {
+    if (name == "--seed" || name == "--shrink") {
       flags->seed = value;
       flags->one = true;
+      flags->shrink = name == "--shrink";
     } else if (name == "--first") {
       flags->first = value;
     } else if (name == "--lives") {
@@ -83,7 +88,7 @@ Child Fork(uint64_t seed) {
   if (pid < 0) std::abort();
   if (pid == 0) {
     close(ends[0]);
-    const Outcome outcome = Simulate(seed);
+    const Outcome outcome = Simulate(PlanOf(seed));
     FILE* const output = fdopen(ends[1], "w");
     std::fprintf(output, "lives %llu\n", static_cast<unsigned long long>(outcome.lives));
     for (const auto& [what, count] : outcome.reached) {
@@ -134,22 +139,60 @@ void Collect(Child* child, Totals* totals) {
   std::printf("seed %llu: %s\n", static_cast<unsigned long long>(child->seed), problem.c_str());
 }
 
-int RunOne(uint64_t seed) {
-  // In a process of its own, as among others.
+std::string TextOf(Plan plan) {
+  std::string text = "seed " + std::to_string(plan.seed);
+  for (const auto& [name, value] : plan.Parts()) {
+    text += std::string(" ") + name + " " + std::to_string(*value);
+  }
+  return text;
+}
+
+// In a process of its own, as among others. True: all is as it must be.
+bool RunAlone(const Plan& plan, bool tell) {
   std::fflush(nullptr);
   const pid_t pid = fork();
+  if (pid < 0) std::abort();
   if (pid == 0) {
-    const Outcome outcome = Simulate(seed);
-    for (const std::string& line : outcome.story) std::printf("%s\n", line.c_str());
-    std::printf("seed %llu: %llu lives; %s\n", static_cast<unsigned long long>(seed),
-                static_cast<unsigned long long>(outcome.lives),
-                outcome.problem.empty() ? "all is as it must be" : outcome.problem.c_str());
-    std::fflush(nullptr);
+    const Outcome outcome = Simulate(plan);
+    if (tell) {
+      for (const std::string& line : outcome.story) std::printf("%s\n", line.c_str());
+      std::printf("%s: %s\n", TextOf(plan).c_str(),
+                  outcome.problem.empty() ? "all is as it must be" : outcome.problem.c_str());
+      std::fflush(nullptr);
+    }
     _exit(outcome.problem.empty() ? 0 : 1);
   }
   int status = 0;
   waitpid(pid, &status, 0);
-  return status == 0 ? 0 : 1;
+  return status == 0;
+}
+
+// The smallest plan that still fails: leaves out of each part all, half, a quarter or one, as long
+// as that helps.
+Plan Shrink(Plan plan) {
+  for (bool smaller = true; smaller;) {
+    smaller = false;
+    for (size_t i = 0; i < plan.Parts().size(); ++i) {
+      const int64_t value = *plan.Parts()[i].second;
+      const bool must_be = i + 2 >= plan.Parts().size();  // there is no world without a VM
+      for (const int64_t less : {int64_t{must_be ? 1 : 0}, value / 2, value * 3 / 4, value - 1}) {
+        if (less >= value || (must_be && less < 1)) continue;
+        Plan tried = plan;
+        *tried.Parts()[i].second = less;
+        if (RunAlone(tried, false)) continue;
+        plan = tried;
+        smaller = true;
+        break;
+      }
+    }
+  }
+  return plan;
+}
+
+int RunOne(const Flags& flags) {
+  Plan plan = PlanOf(flags.seed);
+  if (flags.shrink && !RunAlone(plan, false)) plan = Shrink(plan);
+  return RunAlone(plan, true) ? 0 : 1;
 }
 
 }  // namespace
@@ -162,7 +205,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   vmeventd::simulation::UseSimulatedFilesForSqlite();
-  if (flags.one) return RunOne(flags.seed);
+  if (flags.one) return RunOne(flags);
   Totals totals;
   std::vector<Child> running;
   for (uint64_t seed = flags.first; totals.lives < flags.lives;) {

@@ -144,18 +144,17 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon) {
     }
   }
   complete = complete && attached && life.client_daemon == last_daemon;
+  // A monitor that closed so long before the process was gone was lost.
+  constexpr absl::Duration kGrace = absl::Milliseconds(900);
+  const bool followed = complete && life.gone_at - life.left_daemon_at < kGrace;
   // Every combination of what earlier daemons kept.
   std::vector<std::pair<int, size_t>> kept;  // daemon, how many
   for (const auto& [daemon, places] : uncertain) kept.emplace_back(daemon, places.size());
   std::set<ShutdownClass> allowed;
   const auto add = [&](const std::vector<size_t>& heard) {
     for (const bool known : {true, false}) {
-      if (complete) {
-        allowed.insert(ClassBy(life, heard, true, known));
-      } else {
-        allowed.insert(ClassBy(life, heard, false, known));
-        allowed.insert(ClassBy(life, heard, true, known));
-      }
+      allowed.insert(ClassBy(life, heard, true, known));
+      if (!followed) allowed.insert(ClassBy(life, heard, false, known));
     }
   };
   for (int combinations = 0; combinations < 2000; ++combinations) {

@@ -11,6 +11,7 @@
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/simulation/daemon.h"
+#include "tests/simulation/faults.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/random.h"
@@ -38,6 +39,25 @@ Daemon::Options ChooseOptions(Random* random) {
   return options;
 }
 
+// "write of journal.db-wal" for where a daemon was killed.
+std::string KindOf(const std::string& killed_in) {
+  const size_t slash = killed_in.rfind('/');
+  const size_t space = killed_in.find(" of ");
+  if (space == std::string::npos) return killed_in;
+  const std::string call = killed_in.substr(0, space);
+  if (slash == std::string::npos) return call;
+  const std::string file = killed_in.substr(slash + 1);
+  if (killed_in.find(kStateDirectory) != std::string::npos) {
+    return absl::StrCat(call, " of ",
+                        file.find(".generation-") != std::string::npos ? "generation" : file);
+  }
+  if (killed_in.find(kWatchedDirectory) != std::string::npos) {
+    return absl::StrCat(call, file.find(".shutdown") != std::string::npos ? " of the shutdown file"
+                                                                          : " of a socket");
+  }
+  return call;
+}
+
 // The daemon's log is a part of the story.
 class StorySink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
@@ -54,25 +74,42 @@ class StorySink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
 
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed)
-      : random_(seed),
-        kernel_(&random_, ChooseFeatures(&random_)),
+  explicit Simulation(const Plan& plan)
+      : random_(plan.seed),
+        kernel_random_(random_.Next()),
+        world_random_(random_.Next()),
+        reader_random_(random_.Next()),
+        fault_random_(random_.Next()),
+        kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
         story_(&kernel_),
-        options_(ChooseOptions(&random_)),
-        world_(&kernel_, &random_, &story_,
-               {.names = static_cast<int>(random_.Between(1, 6)),
-                .lives = static_cast<int>(random_.Between(5, 40)),
-                .calm = random_.OneIn(4)}),
-        judge_(&kernel_, &world_, &story_),
-        deaths_(random_.OneIn(3) ? 0 : random_.Between(1, 8)) {
+        options_(ChooseOptions(&fault_random_)),
+        world_(&kernel_, &world_random_, &story_,
+               {.names = static_cast<int>(plan.names),
+                .lives = static_cast<int>(plan.lives),
+                .calm = plan.calm != 0}),
+        judge_(&kernel_, &world_, &story_, options_, plan.clock_steps > 0),
+        faults_(&kernel_, &fault_random_, &story_),
+        kills_(plan.kills),
+        power_losses_(plan.power_losses) {
     for (const char* directory :
          {"/", "/run", kWatchedDirectory, "/var", "/var/lib", kStateDirectory}) {
       kernel_.disk().Make(directory, S_IFDIR | 0755, kernel_.wall_ns());
     }
     kernel_.disk().Sync(kStateDirectory, nullptr);
-    for (uint64_t i = random_.Below(4); i > 0; --i) {
-      readers_.push_back(std::make_unique<Reader>(static_cast<int>(readers_.size()) + 1, &kernel_,
-                                                  &random_, &story_, &judge_));
+    for (int64_t i = 1; i <= plan.readers; ++i) {
+      readers_.push_back(std::make_unique<Reader>(static_cast<int>(i), &kernel_, &reader_random_,
+                                                  &story_, &judge_));
+    }
+    for (int64_t i = 0; i < plan.faults; ++i) {
+      world_.At(SomeTime(), [this] {
+        faults_.Begin();
+        world_.At(
+            kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
+            [this] { faults_.End(); });
+      });
+    }
+    for (int64_t i = 0; i < plan.clock_steps; ++i) {
+      world_.At(SomeTime(), [this] { StepClock(); });
     }
     world_.set_intents([this](Life* life, size_t index) { Declare(life, index); },
                        [this](Life* life, size_t index) { Withdraw(life, index); });
@@ -91,11 +128,24 @@ class Simulation {
  private:
   static constexpr int kMaxIdle = 2'000'000;  // steps; a simulation has some ten thousand
 
+  absl::Duration SomeTime() {
+    return kernel_.monotonic() + fault_random_.Between(absl::ZeroDuration(), absl::Minutes(40));
+  }
+
+  void StepClock() {
+    const absl::Duration step = fault_random_.OneIn(3)
+                                    ? fault_random_.Between(-absl::Hours(50), absl::Hours(50))
+                                    : fault_random_.Between(-absl::Seconds(5), absl::Seconds(5));
+    story_.Say("host", absl::StrCat("the wall clock is set by ", absl::FormatDuration(step)));
+    story_.Reach("clock step");
+    kernel_.StepWallClock(step);
+  }
+
   void StartDaemon() {
     ++number_;
     story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
     world_.set_daemon(number_);
-    if (deaths_ > 0) {
+    if (kills_ > 0) {
       // Anywhere: soon, or after a while.
       kernel_.KillAfter(static_cast<uint64_t>(random_.OneIn(3) ? random_.Between(1, 400)
                                                                : random_.Between(400, 40'000)));
@@ -104,6 +154,14 @@ class Simulation {
     if (kernel_.dead()) {
       if (daemon.ok()) daemon_ = *std::move(daemon);
       return Bury();
+    }
+    if (!daemon.ok() && faults_.active()) {
+      story_.Say("daemon", absl::StrCat("does not start: ", daemon.status().message()));
+      story_.Reach("start fails");
+      world_.set_daemon(0);
+      kernel_.BuryDaemon();
+      restart_at_ = kernel_.monotonic() + absl::Seconds(1);
+      return;
     }
     if (!daemon.ok()) {
       story_.Fail(absl::StrCat("the daemon does not start: ", daemon.status().message()));
@@ -115,16 +173,27 @@ class Simulation {
 
   // The daemon is dead.
   void Bury() {
+    const bool power = power_losses_ > 0 && (power_losses_ >= kills_ || random_.OneIn(2));
     story_.Say("daemon", absl::StrCat("is killed in ", kernel_.killed_in()));
-    story_.Reach("kill");
+    story_.Reach(
+        absl::StrCat(power ? "power is lost in " : "kill in ", KindOf(kernel_.killed_in())));
     world_.set_daemon(0);
     for (const auto& reader : readers_) reader->Disconnect();
     daemon_.reset();
     kernel_.BuryDaemon();
-    --deaths_;
+    --kills_;
+    if (power) LosePower();
     restart_at_ = kernel_.monotonic() +
                   random_.Between(absl::ZeroDuration(),
                                   random_.OneIn(3) ? absl::Minutes(2) : absl::Seconds(2));
+  }
+
+  void LosePower() {
+    --power_losses_;
+    story_.Say("host", "loses its power");
+    world_.KillAll();
+    kernel_.disk().LosePower(&fault_random_);
+    kernel_.Reboot();
   }
 
   void Declare(Life* life, size_t index) {
@@ -212,8 +281,8 @@ class Simulation {
   void Wait() {
     absl::Duration next = world_.next();
     if (daemon_ != nullptr) {
-      next = std::min(next, daemon_->next());
-      if (daemon_->PumpIsDue()) next = std::min(next, pump_stalls_until_);
+      next = std::min(next, kernel_.loop_due());
+      next = std::min(next, std::max(daemon_->pump_due(), pump_stalls_until_));
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
       }
@@ -231,8 +300,9 @@ class Simulation {
 
   // Everything has happened: the daemon comes to rest, and each reader has all there is.
   void Settle() {
-    deaths_ = 0;
+    kills_ = 0;
     kernel_.KillAfter(0);
+    faults_.End();
     const absl::Duration end = kernel_.monotonic() + absl::Minutes(2);
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
       if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
@@ -250,16 +320,22 @@ class Simulation {
     judge_.AtEnd(*daemon_);
   }
 
-  Random random_;
+  Random random_;  // the schedule's
+  Random kernel_random_;
+  Random world_random_;
+  Random reader_random_;
+  Random fault_random_;
   Kernel kernel_;
   Story story_;
   const Daemon::Options options_;
   World world_;
   Judge judge_;
+  Faults faults_;
+  int64_t kills_;
+  int64_t power_losses_;
   std::vector<std::unique_ptr<Reader>> readers_;
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
-  int64_t deaths_;
   absl::Duration restart_at_ = absl::ZeroDuration();
   absl::Duration pump_stalls_until_ = absl::ZeroDuration();
   bool try_readers_ = true;
@@ -270,8 +346,22 @@ class Simulation {
 
 }  // namespace
 
-Outcome Simulate(uint64_t seed) {
-  Simulation simulation(seed);
+Plan PlanOf(uint64_t seed) {
+  Random random(seed ^ 0x706c616e);
+  Plan plan{.seed = seed};
+  plan.names = random.Between(1, 6);
+  plan.lives = random.Between(5, 40);
+  plan.kills = random.OneIn(3) ? 0 : random.Between(1, 8);
+  plan.power_losses = random.OneIn(2) ? 0 : random.Between(0, plan.kills);
+  plan.faults = random.OneIn(2) ? 0 : random.Between(1, 5);
+  plan.clock_steps = random.OneIn(3) ? random.Between(1, 4) : 0;
+  plan.readers = random.Between(0, 3);
+  plan.calm = random.OneIn(4) ? 1 : 0;
+  return plan;
+}
+
+Outcome Simulate(const Plan& plan) {
+  Simulation simulation(plan);
   return simulation.Run();
 }
 

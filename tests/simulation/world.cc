@@ -62,6 +62,7 @@ void World::Begin(const std::string& name) {
   life->began = now();
   life->process = kernel_->Start(absl::StrCat("/vm-", life->number));
   life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".qmp");
+  life->boot_id = kernel_->boot_id();
   life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
                             .monitor_path = life->socket,
                             .pid = life->process->pid,
@@ -243,7 +244,10 @@ void World::Decide(Life* life, ShutdownClass truth, absl::string_view ending) {
 // The end
 
 void World::CloseSockets(Life* life, bool unlink) {
-  if (life->client != nullptr) Kernel::CloseServer(life->client);
+  if (life->client != nullptr) {
+    Kernel::CloseServer(life->client);
+    if (life->client_daemon != 0) life->left_daemon_at = now();
+  }
   life->client = nullptr;
   life->negotiated = false;
   kernel_->CloseListener(life->listener);
