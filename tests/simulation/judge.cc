@@ -186,8 +186,8 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                               ShutdownClassName(is), " by ", rule, "; it may be ",
                               absl::StrJoin(names, " or ")));
   }
-  // Files are another's once a later life has the name.
-  bool is_latest = true;
+  // Files are another's once a later life has the name, and a boot removes them.
+  bool is_latest = life->boot_id == kernel_->boot_id();
   for (const auto& other : world_->lives()) {
     if (other->name == life->name && other->number > life->number) is_latest = false;
   }

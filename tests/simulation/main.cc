@@ -32,6 +32,9 @@ struct Flags {
   int processes = 1;
 };
 
+// Of one simulation, which takes a tenth of a second: then it hangs.
+constexpr unsigned kMaxSeconds = 60;
+
 constexpr char kUsage[] =
     "usage: simulate [--seed N | --shrink N] [--first N] [--lives N] [--processes N]\n"
     "  --seed N       one simulation, and its story\n"
@@ -88,6 +91,7 @@ Child Fork(uint64_t seed) {
   if (pid < 0) std::abort();
   if (pid == 0) {
     close(ends[0]);
+    alarm(kMaxSeconds);
     const Outcome outcome = Simulate(PlanOf(seed));
     FILE* const output = fdopen(ends[1], "w");
     std::fprintf(output, "lives %llu\n", static_cast<unsigned long long>(outcome.lives));
@@ -153,6 +157,7 @@ bool RunAlone(const Plan& plan, bool tell) {
   const pid_t pid = fork();
   if (pid < 0) std::abort();
   if (pid == 0) {
+    alarm(kMaxSeconds);
     const Outcome outcome = Simulate(plan);
     if (tell) {
       for (const std::string& line : outcome.story) std::printf("%s\n", line.c_str());

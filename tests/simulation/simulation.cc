@@ -126,7 +126,7 @@ class Simulation {
   }
 
  private:
-  static constexpr int kMaxIdle = 2'000'000;  // steps; a simulation has some ten thousand
+  static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
 
   absl::Duration SomeTime() {
     return kernel_.monotonic() + fault_random_.Between(absl::ZeroDuration(), absl::Minutes(40));
@@ -221,6 +221,7 @@ class Simulation {
 
   // One turn of one of all who have something to do; or else time passes.
   void Step() {
+    if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
     if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
     enum class Who { kLoop, kPump, kHistory, kFanOut, kQemu, kReader, kWorld };
     std::vector<Who> who;
@@ -275,7 +276,6 @@ class Simulation {
     } else if (++idle_ > 12) {
       try_readers_ = false;
     }
-    if (++steps_ > kMaxIdle) story_.Fail("the simulation does not come to its end");
   }
 
   void Wait() {
@@ -314,7 +314,7 @@ class Simulation {
       bool any = daemon_->HistoryTurn();
       any = daemon_->FanOutTurn() || any;
       for (const auto& reader : readers_) any = reader->Turn(daemon_.get()) || any;
-      if (any && ++steps_ < kMaxIdle) quiet = 0;
+      if (any && ++steps_ < kMaxSteps) quiet = 0;
     }
     for (const auto& reader : readers_) reader->CheckComplete();
     judge_.AtEnd(*daemon_);
