@@ -31,20 +31,39 @@ void FanOut::AddAll() {
   changed_.NotifyOne();
 }
 
+FanOut::Work FanOut::TakeLocked() {
+  Work work{.all = std::exchange(all_, false)};
+  if (!tasks_.empty()) work.task = tasks_.Pop();
+  return work;
+}
+
+void FanOut::Do(const Work& work) {
+  if (work.all) add_all_();
+  if (work.task != nullptr) work.task->Turn();
+}
+
+bool FanOut::RunTurn() {
+  Work work;
+  {
+    const MutexLock lock(&mutex_);
+    if (tasks_.empty() && !all_) return false;
+    work = TakeLocked();
+  }
+  Do(work);
+  return true;
+}
+
 void FanOut::Run() {
   SetThreadName("fan-out");
   while (true) {
-    std::shared_ptr<FanOutTask> task;
-    bool all = false;
+    Work work;
     {
       const MutexLock lock(&mutex_);
       while (tasks_.empty() && !all_ && !stopped_) changed_.Wait(&mutex_);
       if (stopped_) return;
-      all = std::exchange(all_, false);
-      if (!tasks_.empty()) task = tasks_.Pop();
+      work = TakeLocked();
     }
-    if (all) add_all_();
-    if (task != nullptr) task->Turn();
+    Do(work);
   }
 }
 

@@ -38,7 +38,18 @@ class FanOut {
   // Has `add_all` called on one of the threads, once for all calls until then.
   void AddAll();
 
+  // Does on the caller's thread what one of the threads would do next; false: nothing waits. For
+  // tests, without threads.
+  bool RunTurn();
+
  private:
+  // What is to be done next. Something waits.
+  struct Work {
+    bool all = false;
+    std::shared_ptr<FanOutTask> task;  // null: none
+  };
+  Work TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const Work& work);
   void Run();
 
   const std::function<void()> add_all_;

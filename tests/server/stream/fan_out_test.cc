@@ -92,6 +92,20 @@ TEST(FanOut, AddsAllWithoutWaiting) {
   EXPECT_THAT(record.WaitFor(3), ElementsAre("begun", "all", "all"));
 }
 
+TEST(FanOut, WithoutThreadsItsTurnsAreTheCallers) {
+  std::vector<std::string> done;
+  FanOut fan_out(0, [&done] { done.emplace_back("all"); });
+  EXPECT_FALSE(fan_out.RunTurn());
+  fan_out.Add("a", std::make_shared<Task>([&done] { done.emplace_back("a"); }));
+  fan_out.Add("a", std::make_shared<Task>([&done] { done.emplace_back("a again"); }));
+  fan_out.AddAll();
+  EXPECT_TRUE(fan_out.RunTurn());
+  EXPECT_THAT(done, ElementsAre("all", "a"));
+  EXPECT_TRUE(fan_out.RunTurn());
+  EXPECT_THAT(done, ElementsAre("all", "a", "a again"));
+  EXPECT_FALSE(fan_out.RunTurn());
+}
+
 TEST(FanOut, EndsWithoutTheTurnsThatWait) {
   Record record;
   auto waiting = std::make_shared<Task>([&record] { record.Add("waiting"); });

@@ -1,0 +1,110 @@
+#include "tests/simulation/daemon.h"
+
+#include <utility>
+
+#include "tests/simulation/waiting.h"
+#include "tests/simulation/world.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+JournalOptions ToJournalOptions(const Daemon::Options& options) {
+  return {.path = kJournalPath,
+          .retention_age = options.retention_age,
+          .retention_events = options.retention_events};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options) {
+  absl::StatusOr<RecoveredState> recovered = Recover(
+      ToJournalOptions(options), std::string(kStateDirectory) + "/sequence", kernel->Now().wall);
+  if (!recovered.ok()) return recovered.status();
+  std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(recovered)));
+  if (absl::Status status = daemon->Watch(options); !status.ok()) return status;
+  return daemon;
+}
+
+Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
+    : kernel_(kernel),
+      recovered_(std::move(recovered)),
+      queue_(options.max_queued),
+      live_state_({.ring = {.max_bytes = options.ring_bytes}},
+                  {recovered_.journal->journal_id(), recovered_.journal->token_key(), "node"},
+                  recovered_.journal->retained(), recovered_.newest),
+      read_queue_(kJournalPath, &live_state_,
+                  [this](const std::string& journal_id, const absl::Status& found) {
+                    pump_.ReportCorrupt(journal_id, found);
+                  }),
+      fan_out_(0,
+               [this] {
+                 for (const auto& stream : streams_) stream->Wake();
+               }),
+      journal_(ToJournalOptions(options), std::move(recovered_.journal),
+               std::move(recovered_.mark)),
+      pump_(&queue_, &live_state_, &journal_, kernel,
+            {[this] { fan_out_.AddAll(); }, [this](bool) { fan_out_.AddAll(); },
+             [this] {
+               ++replacements_;
+               watcher_->PublishRunsAgain();
+             }}) {
+  PublishRecovered(recovered_, journal_.journal().retained(), kernel_->Now(), &live_state_, &pump_);
+  SetWorkWhileWaiting([this] { HistoryTurn(); });
+}
+
+absl::Status Daemon::Watch(const Options& options) {
+  WatcherOptions watcher_options;
+  absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.qmp");
+  if (!watch.ok()) return watch.status();
+  watcher_options.watches = {*std::move(watch)};
+  watcher_options.process_tracking = options.process_tracking;
+  watcher_options.exit_status_source = std::nullopt;
+  for (const JournalSession& session : recovered_.sessions) {
+    watcher_options.saved_runs.push_back(session.payload);
+  }
+  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
+      NodeWatcher::Create(std::move(watcher_options), kernel_, &queue_);
+  if (!watcher.ok()) return watcher.status();
+  watcher_ = *std::move(watcher);
+  if (recovered_.replaced) watcher_->PublishRunsAgain();
+  return absl::OkStatus();
+}
+
+Daemon::~Daemon() { SetWorkWhileWaiting(nullptr); }
+
+bool Daemon::LoopIsDue() const {
+  return !watcher_->first_scan_done() || kernel_->loop_due() <= kernel_->monotonic() ||
+         kernel_->LoopHasInput();
+}
+
+absl::Duration Daemon::pump_due() const {
+  return queue_.depth() > 0 ? kernel_->monotonic() : journal_.NextTick();
+}
+
+void Daemon::PumpTurn() { pump_.RunOnce(absl::ZeroDuration()); }
+
+absl::StatusOr<std::shared_ptr<WatchStream>> Daemon::OpenStream(
+    const WatchStart& start, grpc::CallbackServerContext* context, const std::string& peer) {
+  absl::StatusOr<StreamBegin> begin = live_state_.Begin(start);
+  if (!begin.ok()) return begin.status();
+  StreamSurroundings surroundings = {.context = context,
+                                     .peer = peer,
+                                     .progress_interval = absl::Seconds(10),
+                                     .write_timeout = absl::Seconds(60),
+                                     .clock = kernel_,
+                                     .fan_out = &fan_out_,
+                                     .read_queue = &read_queue_,
+                                     .owner = this,
+                                     .meters = &meters_};
+  auto stream = std::make_shared<WatchStream>(
+      std::move(surroundings), StreamCursor(&live_state_, *std::move(begin), EventMatcher()));
+  streams_.push_back(stream);
+  stream->Wake();
+  return stream;
+}
+
+void Daemon::StreamDone(WatchStream* stream) {
+  std::erase_if(streams_, [stream](const auto& each) { return each.get() == stream; });
+}
+
+}  // namespace vmeventd::simulation

@@ -1,0 +1,91 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_DAEMON_H_
+#define VMEVENTD_TESTS_SIMULATION_DAEMON_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/events/live_state.h"
+#include "server/journal/event_pump.h"
+#include "server/journal/journal_writer.h"
+#include "server/journal/read_queue.h"
+#include "server/journal/recovery.h"
+#include "server/stream/fan_out.h"
+#include "server/stream/watch_stream.h"
+#include "tests/simulation/kernel.h"
+#include "watcher/loop/event_queue.h"
+#include "watcher/node/node_watcher.h"
+
+namespace vmeventd::simulation {
+
+inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
+inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
+
+// One run of the daemon: its real parts, put together as server/daemon.cc does, without the
+// threads: each part is stepped. Must not outlive the kernel, in which it may die at any call.
+class Daemon : public WatchStreamOwner {
+ public:
+  struct Options {
+    absl::Duration retention_age = absl::Hours(24 * 30);
+    int64_t retention_events = 1'000'000;
+    size_t max_queued = 100'000;
+    size_t ring_bytes = 64 << 20;
+    bool process_tracking = true;
+  };
+
+  // An error that Daemon::Create would return.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options);
+  ~Daemon() override;
+
+  // What of it has something to do now.
+  bool LoopIsDue() const;
+  bool PumpIsDue() const { return pump_due() <= kernel_->monotonic(); }
+  // When the pump wants a turn, as far as is known now.
+  absl::Duration pump_due() const;
+
+  void LoopTurn() { watcher_->RunOnce(absl::InfiniteDuration()); }
+  void PumpTurn();
+  bool HistoryTurn() { return read_queue_.RunTurn(); }
+  bool FanOutTurn() { return fan_out_.RunTurn(); }
+
+  // A stream that somebody asks for; its reactor is `stream`'s.
+  absl::StatusOr<std::shared_ptr<WatchStream>> OpenStream(const WatchStart& start,
+                                                          grpc::CallbackServerContext* context,
+                                                          const std::string& peer);
+
+  NodeWatcher& watcher() { return *watcher_; }
+  const LiveState& live_state() const { return live_state_; }
+  const JournalWriter& journal() const { return journal_; }
+  const RecoveredState& recovered() const { return recovered_; }
+  bool replaced() const { return recovered_.replaced; }
+  // A journal was found corrupt while it ran, and replaced.
+  int replacements() const { return replacements_; }
+  size_t queue_depth() const { return queue_.depth(); }
+
+  void StreamDone(WatchStream* stream) override;
+  size_t HistoryBytes() const override { return StreamCursor::kHistoryBytes; }
+
+ private:
+  Daemon(Kernel* kernel, const Options& options, RecoveredState recovered);
+  absl::Status Watch(const Options& options);
+
+  Kernel* const kernel_;
+  RecoveredState recovered_;  // its journal is journal_'s
+  EventQueue queue_;
+  LiveState live_state_;
+  JournalReadQueue read_queue_;
+  StreamMeters meters_;
+  FanOut fan_out_;
+  std::vector<std::shared_ptr<WatchStream>> streams_;
+  JournalWriter journal_;
+  EventPump pump_;
+  std::unique_ptr<NodeWatcher> watcher_;
+  int replacements_ = 0;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_DAEMON_H_

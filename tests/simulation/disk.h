@@ -1,0 +1,85 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_DISK_H_
+#define VMEVENTD_TESTS_SIMULATION_DISK_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "tests/simulation/random.h"
+
+namespace vmeventd::simulation {
+
+// The file system of a simulated node: what is written, and what of it a loss of power would leave.
+// A file's data is durable once it is synced; of later writes each sector of 512 bytes is there or
+// not. Names are durable in the order in which they were made, all of them after any sync. Below
+// /run nothing outlives the power (tmpfs). Errors are errno values, 0 for none.
+class Disk {
+ public:
+  enum class Operation { kOpen, kWrite, kTruncate, kSync, kRead, kUnlink };
+
+  struct File {
+    mode_t mode = 0;  // S_IF* and permissions
+    uint64_t inode = 0;
+    int64_t birth_ns = 0;
+    int64_t change_ns = 0;
+    int64_t modify_ns = 0;
+    int links = 1;
+    bool kept = false;  // false: in a tmpfs
+    std::string content;
+
+   private:
+    friend class Disk;
+    struct Change {
+      size_t offset = 0;
+      std::string bytes;
+      std::optional<size_t> size;  // a truncation
+    };
+    std::string durable_;
+    std::vector<Change> changes_;
+  };
+  using FilePtr = std::shared_ptr<File>;
+
+  // Asked before each operation on a file that is kept: the error that it fails with, or 0.
+  using Fault = std::function<int(Operation, const std::string& path)>;
+  void set_fault(Fault fault) { fault_ = std::move(fault); }
+  int Try(Operation operation, const std::string& path) {
+    return fault_ == nullptr ? 0 : fault_(operation, path);
+  }
+
+  // Null: there is none.
+  FilePtr Find(const std::string& path) const;
+  FilePtr Make(const std::string& path, mode_t mode, int64_t now_ns);
+  bool Unlink(const std::string& path);
+  bool Rename(const std::string& from, const std::string& to);
+  // The names in a directory.
+  std::vector<std::string> List(const std::string& directory) const;
+
+  int Write(const std::string& path, File* file, size_t offset, absl::string_view bytes);
+  int Truncate(const std::string& path, File* file, size_t size);
+  // Makes the file, and every name, durable; null: the names alone.
+  int Sync(const std::string& path, File* file);
+
+  void LosePower(Random* random);
+
+ private:
+  static void Apply(const File::Change& change, std::string* content);
+  static void ApplyPart(const File::Change& change, std::string* content, Random* random);
+  static bool IsKept(const std::string& path);
+
+  std::map<std::string, FilePtr> files_;      // by path
+  std::vector<std::function<void()>> names_;  // takes each change of a name back, oldest first
+  uint64_t last_inode_ = 100;
+  Fault fault_;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_DISK_H_

@@ -1,0 +1,36 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_FAULTS_H_
+#define VMEVENTD_TESTS_SIMULATION_FAULTS_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/story.h"
+
+namespace vmeventd::simulation {
+
+// A disk that fails for a while: calls on the files of the state directory get ENOSPC or EIO, all
+// of them or some.
+class Faults {
+ public:
+  Faults(Kernel* kernel, Random* random, Story* story);
+
+  void Begin();
+  void End();
+  bool active() const { return error_ != 0; }
+
+ private:
+  int Ask(absl::string_view call, const std::string& path);
+
+  Random* const random_;
+  Story* const story_;
+  int error_ = 0;
+  bool syncs_only_ = false;
+  bool reads_too_ = false;
+  uint64_t one_in_ = 1;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_FAULTS_H_

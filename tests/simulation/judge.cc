@@ -1,0 +1,264 @@
+#include "tests/simulation/judge.h"
+
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/events/event_codec.h"
+#include "server/journal/journal_reader.h"
+#include "tests/simulation/reference.h"
+#include "watcher/session/classification.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+std::string Describe(const v1::Event& event) {
+  std::string text = absl::StrCat(
+      event.sequence(), " ", v1::EventType_Name(event.type()).substr(11), " ", event.vm().name(),
+      event.vm().pid() != 0 ? absl::StrCat(" pid ", event.vm().pid()) : "",
+      event.durable() ? "" : " (not durable)");
+  if (event.type() == v1::EVENT_TYPE_STOPPED) {
+    absl::StrAppend(&text, ": ", v1::ShutdownClass_Name(event.shutdown().class_()).substr(15),
+                    " by ", event.shutdown().rule());
+  } else if (event.type() == v1::EVENT_TYPE_GAP) {
+    absl::StrAppend(&text, ": ", event.message());
+  }
+  return text;
+}
+
+// The class that an intent makes of one: docs/classification.md, column "intended".
+ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
+  if (rule == "shutdown-file-found") return is;
+  if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
+  if (rule == "qemu-killed" || rule == "process-exited") return ShutdownClass::kAdmin;
+  return is;
+}
+
+// From when on the class was decided, at the earliest.
+absl::Duration DecidedAt(const Life& life) {
+  for (const Saying& saying : life.sayings) {
+    if (saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
+        saying.kind == Saying::Kind::kWatchdog) {
+      return saying.at;
+    }
+  }
+  return life.gone_at;
+}
+
+}  // namespace
+
+std::string Judge::ContentOf(const v1::Event& event) {
+  v1::Event copy = event;
+  copy.clear_durable();
+  return copy.SerializeAsString();
+}
+
+const Life* Judge::LifeOf(const std::string& run_id) const {
+  for (const auto& life : world_->lives()) {
+    if (life->run_id == run_id) return life.get();
+  }
+  return nullptr;
+}
+
+void Judge::AfterStart(Daemon* daemon, int number) {
+  if (kernel_->dead()) return;
+  const std::string journal_id = daemon->live_state().journal_id();
+  if (journal_id_ != journal_id) {
+    if (!journal_id_.empty() && newest() > 0) {
+      story_->Fail(absl::StrCat("the journal was replaced: ",
+                                daemon->replaced() ? "found corrupt" : "gone"));
+    }
+    journal_id_ = journal_id;
+    entries_.clear();
+  }
+  // What the journal holds, and what only the daemon before it had.
+  std::map<uint64_t, v1::Event> kept;
+  const auto reader = JournalReader::Open(kJournalPath);
+  if (!reader.ok()) return;
+  const uint64_t oldest = daemon->journal().journal().oldest();
+  for (uint64_t next = oldest; next <= daemon->journal().journal().newest();) {
+    const auto page = (*reader)->ReadFrom(next, daemon->journal().journal().newest(), 1 << 20);
+    if (!page.ok()) return;
+    for (const EventBlockPtr& block : page->blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        v1::Event event = DecodeEventField(block->EncodedView(i));
+        const uint64_t sequence = event.sequence();
+        kept[sequence] = std::move(event);
+      }
+    }
+    if (page->through < next) break;
+    next = page->through + 1;
+  }
+  for (auto& [sequence, entry] : entries_) {
+    if (sequence < oldest || entry.lost) continue;
+    const auto it = kept.find(sequence);
+    if (it == kept.end()) {
+      entry.lost = true;
+      if (entry.durable) {
+        story_->Fail(absl::StrCat("the event ", sequence,
+                                  " was durable, and is not in the journal after a restart"));
+      }
+    } else if (ContentOf(it->second) != entry.content) {
+      story_->Fail(absl::StrCat("the event ", sequence,
+                                " is another one after a restart: ", it->second.ShortDebugString(),
+                                " instead of ", entry.event.ShortDebugString()));
+    }
+  }
+  for (const auto& [sequence, event] : kept) {
+    if (!entries_.contains(sequence)) Add(event, number - 1);  // committed, and not public in time
+  }
+  AfterPump(daemon, number);
+}
+
+void Judge::AfterPump(Daemon* daemon, int number) {
+  if (kernel_->dead()) return;
+  const LiveState& live = daemon->live_state();
+  if (live.journal_id() != journal_id_) {
+    story_->Fail("the journal was found corrupt and replaced");
+    return;
+  }
+  while (newest() < live.range().newest) {
+    const LiveState::Page page = live.ReadFrom(newest() + 1, 1 << 20);
+    bool any = false;
+    for (const EventBlockPtr& block : page.blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        const v1::Event event = DecodeEventField(block->EncodedView(i));
+        if (event.sequence() <= newest()) continue;
+        any = true;
+        Add(event, number);
+      }
+    }
+    if (!any) break;
+  }
+}
+
+void Judge::Add(const v1::Event& event, int daemon) {
+  story_->Say("daemon", absl::StrCat("published ", Describe(event)));
+  story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
+  entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false};
+  if (event.has_missing()) missing_.emplace_back(event.missing().first(), event.missing().last());
+  if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+}
+
+void Judge::CheckStop(const v1::Event& event, int daemon) {
+  ++stops_;
+  const Life* const life = LifeOf(event.vm().run_id());
+  if (life == nullptr) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(),
+                              " of a run that there never was: ", event.vm().run_id()));
+    return;
+  }
+  if (!life->gone) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
+                              ", whose process lives"));
+  }
+  const std::string rule = event.shutdown().rule();
+  story_->Reach(absl::StrCat("rule ", rule));
+  const auto is = static_cast<ShutdownClass>(event.shutdown().class_());
+  std::set<ShutdownClass> allowed = AllowedClasses(*life, daemon);
+  bool may_be_intended = false;
+  bool must_be_intended = false;
+  for (const Declared& intent : life->intents) {
+    may_be_intended = true;
+    must_be_intended = must_be_intended ||
+                       (life->daemons.size() == 1 && intent.answered < DecidedAt(*life) &&
+                        intent.answered + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
+  }
+  if (may_be_intended) {
+    std::set<ShutdownClass> intended;
+    for (const ShutdownClass each : allowed) intended.insert(Intended(each, rule));
+    if (must_be_intended) {
+      allowed = intended;
+    } else {
+      allowed.insert(intended.begin(), intended.end());
+    }
+  }
+  if (rule == "host-rebooted") {
+    allowed = {ShutdownClass::kUnknown};
+    if (life->boot_id == kernel_->boot_id()) {
+      story_->Fail(absl::StrCat("life ", life->number, " ends by a reboot, and there was none"));
+    }
+  }
+  if (!allowed.contains(is)) {
+    std::vector<std::string> names;
+    for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
+    story_->Fail(absl::StrCat("life ", life->number, " (", life->ending, ") is classified ",
+                              ShutdownClassName(is), " by ", rule, "; it may be ",
+                              absl::StrJoin(names, " or ")));
+  }
+  // Files are another's once a later life has the name, and a boot removes them.
+  bool is_latest = life->boot_id == kernel_->boot_id();
+  for (const auto& other : world_->lives()) {
+    if (other->name == life->name && other->number > life->number) is_latest = false;
+  }
+  if (!is_latest) return;
+  const bool there = kernel_->disk().Find(
+                         absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
+  if (event.shutdown().shutdown_file_written() && !there) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " says that ", life->name,
+                              ".shutdown was written, and it is not there"));
+  }
+  if (is == ShutdownClass::kUser && !there) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of a USER's end came before ",
+                              life->name, ".shutdown"));
+  }
+  if ((is == ShutdownClass::kAdmin || is == ShutdownClass::kCrash) && there) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " is no USER's end, and ", life->name,
+                              ".shutdown is there"));
+  }
+}
+
+void Judge::CheckRetention(const Daemon& daemon) {
+  if (clock_steps_) return;
+  const uint64_t oldest = daemon.journal().journal().oldest();
+  const absl::Time now = kernel_->Now().wall;
+  for (const auto& [sequence, entry] : entries_) {
+    if (sequence >= oldest) break;
+    const auto& time = entry.event.observe_time();
+    const absl::Time observed =
+        absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+    const bool many = newest() - sequence >= static_cast<uint64_t>(options_.retention_events);
+    if (entry.lost || many || now - observed >= options_.retention_age) continue;
+    story_->Fail(absl::StrCat("the event ", sequence, " was deleted too early"));
+    return;
+  }
+}
+
+void Judge::AtEnd(const Daemon& daemon) {
+  CheckRetention(daemon);
+  std::map<std::string, int> starts;
+  std::map<std::string, int> stops;
+  for (const auto& [sequence, entry] : entries_) {
+    if (entry.lost) {
+      bool named = sequence < daemon.journal().journal().oldest();
+      for (const auto& [first, last] : missing_) {
+        named = named || (first <= sequence && sequence <= last);
+      }
+      if (!named)
+        story_->Fail(absl::StrCat("no GAP names the event ", sequence, ", which is lost"));
+      continue;
+    }
+    const std::string& run = entry.event.vm().run_id();
+    if (entry.event.type() == v1::EVENT_TYPE_STARTED) ++starts[run];
+    if (entry.event.type() == v1::EVENT_TYPE_STOPPED) ++stops[run];
+    if (!run.empty() && stops[run] > 0 && entry.event.type() != v1::EVENT_TYPE_STOPPED) {
+      story_->Fail(absl::StrCat("the event ", sequence, " comes after the STOPPED of its run"));
+    }
+  }
+  for (const auto& [run, count] : stops) {
+    if (count > 1) story_->Fail(absl::StrCat(count, " STOPPED of one run: ", run));
+  }
+  for (const auto& [run, count] : starts) {
+    if (stops[run] == 0) story_->Fail(absl::StrCat("no STOPPED of the run ", run));
+    if (count > 1) story_->Fail(absl::StrCat(count, " STARTED of one run: ", run));
+  }
+  for (const auto& life : world_->lives()) {
+    if (life->daemons.size() == 1 && *life->daemons.begin() == 1 && life->negotiated) {
+      if (stops[life->run_id] == 0) {
+        story_->Fail(absl::StrCat("life ", life->number, " was followed, and has no STOPPED"));
+      }
+    }
+  }
+}
+
+}  // namespace vmeventd::simulation

@@ -1,0 +1,74 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_JUDGE_H_
+#define VMEVENTD_TESTS_SIMULATION_JUDGE_H_
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/simulation/daemon.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/life.h"
+#include "tests/simulation/story.h"
+#include "tests/simulation/world.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::simulation {
+
+// Knows what truly happened and what was published, and holds them together: what ever became
+// public, by whom, whether it was called durable, and what of it the next daemon still has.
+class Judge {
+ public:
+  struct Entry {
+    v1::Event event;
+    std::string content;  // of the event, but for `durable`
+    bool durable = false;
+    bool lost = false;  // it was not durable, and a later daemon does not have it
+  };
+
+  // `clock_steps`: the wall clock may be set, so that nothing can be said of ages.
+  Judge(Kernel* kernel, const World* world, Story* story, const Daemon::Options& options,
+        bool clock_steps)
+      : kernel_(kernel),
+        world_(world),
+        story_(story),
+        options_(options),
+        clock_steps_(clock_steps) {}
+
+  // After a start: what the journal holds is what was durable, and perhaps more.
+  void AfterStart(Daemon* daemon, int number);
+  // After each turn of the pump: takes what became public.
+  void AfterPump(Daemon* daemon, int number);
+  // At the end, when nothing is left to do.
+  void AtEnd(const Daemon& daemon);
+
+  const std::map<uint64_t, Entry>& entries() const { return entries_; }
+  const std::string& journal_id() const { return journal_id_; }
+  uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
+  uint64_t stops() const { return stops_; }
+
+  // The event without what may differ between two looks at it.
+  static std::string ContentOf(const v1::Event& event);
+
+ private:
+  void Add(const v1::Event& event, int daemon);
+  void CheckStop(const v1::Event& event, int daemon);
+  const Life* LifeOf(const std::string& run_id) const;
+
+  void CheckRetention(const Daemon& daemon);
+
+  Kernel* const kernel_;
+  const World* const world_;
+  Story* const story_;
+  const Daemon::Options options_;
+  const bool clock_steps_;
+  std::string journal_id_;
+  std::map<uint64_t, Entry> entries_;
+  std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
+  uint64_t stops_ = 0;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_JUDGE_H_

@@ -1,0 +1,394 @@
+#include "tests/simulation/kernel.h"
+
+#include <fcntl.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "watcher/loop/inotify_events.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+constexpr char kOwnDescriptors[] = "/proc/self/fd/";
+constexpr char kCgroups[] = "/sys/fs/cgroup";
+
+std::string Directory(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string NewBootId(Random* random) {
+  return absl::StrFormat("%08x-0000-4000-8000-%012x", random->Next() & 0xffffffff,
+                         random->Next() & 0xffffffffffff);
+}
+
+}  // namespace
+
+Kernel* Kernel::current_ = nullptr;
+
+Kernel::Kernel(Random* random, Features features)
+    : random_(random), features_(features), boot_id_(NewBootId(random)) {
+  current_ = this;
+  disk_.set_fault([this](Disk::Operation operation, const std::string& path) {
+    static constexpr absl::string_view kNames[] = {"open",  "write", "truncate",
+                                                   "fsync", "read",  "unlink"};
+    return Enter(kNames[static_cast<size_t>(operation)], path) ? 0 : errno;
+  });
+}
+
+Kernel::~Kernel() { current_ = nullptr; }
+
+int Kernel::Fail(int error) {
+  errno = error;
+  return -1;
+}
+
+bool Kernel::Enter(absl::string_view call, const std::string& what) {
+  if (dead_) return Fail(EIO) == 0;
+  ++calls_;
+  if (calls_left_ > 0 && --calls_left_ == 0) {
+    Kill(absl::StrCat(call, " of ", what));
+    return Fail(EIO) == 0;
+  }
+  if (call_fault_ != nullptr) {
+    if (const int error = call_fault_(call, what); error != 0) return Fail(error) == 0;
+  }
+  return true;
+}
+
+void Kernel::Kill(absl::string_view where) {
+  dead_ = true;
+  calls_left_ = 0;
+  killed_in_ = std::string(where);
+}
+
+void Kernel::BuryDaemon() {
+  for (auto& [fd, descriptor] : descriptors_) {
+    if (descriptor->connection != nullptr) descriptor->connection->client_closed = true;
+  }
+  descriptors_.clear();
+  dead_ = false;
+  calls_left_ = 0;
+  loop_due_ = absl::ZeroDuration();
+}
+
+void Kernel::Reboot() {
+  processes_.clear();
+  listeners_.clear();
+  oom_kills_.clear();
+  boot_id_ = NewBootId(random_);
+  booted_ = monotonic_ - absl::Seconds(10);  // what a boot takes
+}
+
+// Processes
+
+ProcessPtr Kernel::Start(std::string cgroup) {
+  auto process = std::make_shared<Process>();
+  do {  // few numbers, so that they are used again soon
+    last_pid_ = last_pid_ >= 340 ? 301 : last_pid_ + 1;
+  } while (processes_.contains(last_pid_));
+  process->pid = last_pid_;
+  process->start_ticks = ticks();
+  process->inode = ++last_process_inode_;
+  process->cgroup = std::move(cgroup);
+  processes_[process->pid] = process;
+  return process;
+}
+
+void Kernel::Exit(const ProcessPtr& process, int wait_status) {
+  process->state = Process::State::kZombie;
+  process->wait_status = wait_status;
+}
+
+void Kernel::Reap(const ProcessPtr& process) {
+  process->state = Process::State::kReaped;
+  const auto it = processes_.find(process->pid);
+  if (it != processes_.end() && it->second == process) processes_.erase(it);
+}
+
+ProcessPtr Kernel::Living(int64_t pid) const {
+  const auto it = processes_.find(pid);
+  return it == processes_.end() ? nullptr : it->second;
+}
+
+void Kernel::CountOomKill(const std::string& cgroup) {
+  ++oom_kills_[cgroup];
+  Notify(absl::StrCat(kCgroups, cgroup, "/memory.events"), IN_MODIFY);
+}
+
+// Sockets
+
+ListenerPtr Kernel::Bind(const std::string& path, const ProcessPtr& process) {
+  auto listener = std::make_shared<Listener>();
+  listener->process = process;
+  listener->file = disk_.Make(path, S_IFSOCK | 0755, wall_ns());
+  listeners_[listener->file->inode] = listener;
+  Notify(path, IN_CREATE);
+  return listener;
+}
+
+void Kernel::CloseListener(const ListenerPtr& listener) {
+  listener->listening = false;
+  for (const ConnectionPtr& connection : listener->waiting) CloseServer(connection);
+  listener->waiting.clear();
+}
+
+void Kernel::Unlink(const std::string& path) {
+  if (disk_.Unlink(path)) Notify(path, IN_DELETE);
+}
+
+ConnectionPtr Kernel::ConnectAsManager(const ListenerPtr& listener) {
+  if (!listener->listening || listener->waiting.size() > listener->backlog) return nullptr;
+  auto connection = std::make_shared<Connection>();
+  listener->waiting.push_back(connection);
+  return connection;
+}
+
+void Kernel::Send(const ConnectionPtr& connection, absl::string_view bytes, int64_t sender) {
+  if (connection->client_closed || connection->server_closed) return;
+  connection->to_client.push_back({std::string(bytes), sender});
+  connection->sent += bytes.size();
+}
+
+void Kernel::CloseServer(const ConnectionPtr& connection) {
+  connection->server_closed = true;
+  connection->reset = !connection->to_server.empty();
+}
+
+// Descriptors
+
+int Kernel::Add(DescriptorPtr descriptor) {
+  if (descriptors_.size() >= max_descriptors_) return Fail(EMFILE);
+  int fd = kFirst;
+  while (descriptors_.contains(fd)) ++fd;
+  descriptors_[fd] = std::move(descriptor);
+  return fd;
+}
+
+Kernel::Descriptor* Kernel::Get(int fd, Descriptor::Kind kind) const {
+  const auto it = descriptors_.find(fd);
+  if (it == descriptors_.end() || it->second->kind != kind) {
+    errno = EBADF;
+    return nullptr;
+  }
+  return it->second.get();
+}
+
+std::string Kernel::PathOf(int fd) const {
+  const auto it = descriptors_.find(fd);
+  return it == descriptors_.end() ? "" : it->second->path;
+}
+
+std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
+  if (path == "/proc/sys/kernel/random/boot_id") return boot_id_ + "\n";
+  if (path == "/proc/self/mountinfo") {
+    return absl::StrCat("22 1 0:20 / / rw - ext4 /dev/root rw\n25 22 0:21 / ", kCgroups,
+                        " rw - cgroup2 cgroup2 rw\n");
+  }
+  absl::string_view rest = path;
+  if (absl::ConsumePrefix(&rest, kCgroups)) {
+    if (!absl::ConsumeSuffix(&rest, "/memory.events")) return std::nullopt;
+    const auto it = oom_kills_.find(std::string(rest));
+    return absl::StrCat("low 0\noom_kill ", it == oom_kills_.end() ? 0 : it->second, "\n");
+  }
+  if (!absl::ConsumePrefix(&rest, "/proc/")) return std::nullopt;
+  const size_t slash = rest.find('/');
+  int64_t pid = 0;
+  if (slash == absl::string_view::npos || !absl::SimpleAtoi(rest.substr(0, slash), &pid)) {
+    return std::nullopt;
+  }
+  const ProcessPtr process = Living(pid);
+  if (process == nullptr) return std::nullopt;
+  const absl::string_view file = rest.substr(slash + 1);
+  const bool zombie = process->state == Process::State::kZombie;
+  if (file == "stat") {
+    const unsigned flags = zombie ? 0x40400cU : 0x400000U;
+    const int code = zombie && features_.reads_zombies ? process->wait_status : 0;
+    std::string text = absl::StrCat(pid, " (qemu) ", zombie ? "Z" : "S", " 1 1 1 0 -1 ", flags);
+    for (int field = 10; field < 22; ++field) absl::StrAppend(&text, " 0");
+    absl::StrAppend(&text, " ", process->start_ticks);
+    for (int field = 23; field < 52; ++field) absl::StrAppend(&text, " 0");
+    return absl::StrCat(text, " ", code, "\n");
+  }
+  if (file == "status") {
+    return absl::StrCat("SigPnd:\t", process->killed ? "0000000000000100" : "0000000000000000",
+                        "\nShdPnd:\t0000000000000000\n");
+  }
+  if (file == "cgroup") return absl::StrCat("0::", process->cgroup, "\n");
+  return std::nullopt;
+}
+
+int Kernel::Open(const std::string& path, int flags, mode_t mode) {
+  auto descriptor = std::make_shared<Descriptor>();
+  descriptor->path = path;
+  if (path == "/dev/null") {
+    if (dead_) return Fail(EIO);
+    return Add(std::move(descriptor));
+  }
+  if (absl::StartsWith(path, "/proc/") || absl::StartsWith(path, "/sys/")) {
+    if (!Enter("open", path)) return -1;
+    std::optional<std::string> text = SystemFile(path);
+    if (!text.has_value()) return Fail(ENOENT);
+    descriptor->kind = Descriptor::Kind::kText;
+    descriptor->text = *std::move(text);
+    return Add(std::move(descriptor));
+  }
+  if (!Enter("open", path)) return -1;
+  descriptor->file = disk_.Find(path);
+  if (descriptor->file == nullptr) {
+    if ((flags & O_CREAT) == 0) return Fail(ENOENT);
+    if (disk_.Find(Directory(path)) == nullptr) return Fail(ENOENT);
+    if (descriptors_.size() >= max_descriptors_) return Fail(EMFILE);
+    descriptor->file = disk_.Make(path, S_IFREG | mode, wall_ns());
+    Notify(path, IN_CREATE);
+  } else if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) {
+    return Fail(EEXIST);
+  }
+  if ((flags & O_DIRECTORY) != 0 && !S_ISDIR(descriptor->file->mode)) return Fail(ENOTDIR);
+  descriptor->kind = (flags & O_PATH) != 0 ? Descriptor::Kind::kPath : Descriptor::Kind::kFile;
+  return Add(std::move(descriptor));
+}
+
+int Kernel::OpenAt(int directory, const std::string& name, int flags, mode_t mode) {
+  return Open(absl::StrCat(PathOf(directory), "/", name), flags, mode);
+}
+
+int Kernel::Close(int fd) {
+  const auto it = descriptors_.find(fd);
+  if (it == descriptors_.end()) return Fail(EBADF);
+  if (it->second->connection != nullptr && !dead_) it->second->connection->client_closed = true;
+  descriptors_.erase(it);
+  for (auto& [other, descriptor] : descriptors_) descriptor->watched.erase(fd);
+  return 0;
+}
+
+ssize_t Kernel::Read(int fd, void* to, size_t size) {
+  const auto it = descriptors_.find(fd);
+  if (it == descriptors_.end()) return Fail(EBADF);
+  Descriptor& descriptor = *it->second;
+  if (!Enter("read", descriptor.path)) return -1;
+  if (descriptor.kind == Descriptor::Kind::kInotify) {
+    if (descriptor.events.empty()) return Fail(EAGAIN);
+    size_t used = 0;
+    while (!descriptor.events.empty() && used + descriptor.events.front().size() <= size) {
+      std::memcpy(static_cast<char*>(to) + used, descriptor.events.front().data(),
+                  descriptor.events.front().size());
+      used += descriptor.events.front().size();
+      descriptor.events.pop_front();
+    }
+    return static_cast<ssize_t>(used);
+  }
+  const std::string& content =
+      descriptor.kind == Descriptor::Kind::kText ? descriptor.text : descriptor.file->content;
+  const size_t there = std::min(size, content.size() - std::min(content.size(), descriptor.offset));
+  std::memcpy(to, content.data() + descriptor.offset, there);
+  descriptor.offset += there;
+  return static_cast<ssize_t>(there);
+}
+
+ssize_t Kernel::PositionedRead(int fd, void* to, size_t size, off_t at) {
+  Descriptor* const descriptor = Get(fd, Descriptor::Kind::kFile);
+  if (descriptor == nullptr || !Enter("read", descriptor->path)) return -1;
+  const std::string& content = descriptor->file->content;
+  const size_t begin = std::min(static_cast<size_t>(at), content.size());
+  const size_t there = std::min(size, content.size() - begin);
+  std::memcpy(to, content.data() + begin, there);
+  return static_cast<ssize_t>(there);
+}
+
+ssize_t Kernel::PositionedWrite(int fd, const void* from, size_t size, off_t at) {
+  Descriptor* const descriptor = Get(fd, Descriptor::Kind::kFile);
+  if (descriptor == nullptr) return -1;
+  const int error = disk_.Write(descriptor->path, descriptor->file.get(), static_cast<size_t>(at),
+                                absl::string_view(static_cast<const char*>(from), size));
+  return error == 0 ? static_cast<ssize_t>(size) : Fail(error);
+}
+
+int Kernel::Sync(int fd) {
+  Descriptor* const descriptor = Get(fd, Descriptor::Kind::kFile);
+  if (descriptor == nullptr) return -1;
+  const bool directory = S_ISDIR(descriptor->file->mode);
+  const int error = disk_.Sync(descriptor->path, directory ? nullptr : descriptor->file.get());
+  return error == 0 ? 0 : Fail(error);
+}
+
+int Kernel::TruncateFile(int fd, off_t size) {
+  Descriptor* const descriptor = Get(fd, Descriptor::Kind::kFile);
+  if (descriptor == nullptr) return -1;
+  const int error =
+      disk_.Truncate(descriptor->path, descriptor->file.get(), static_cast<size_t>(size));
+  return error == 0 ? 0 : Fail(error);
+}
+
+Disk::FilePtr Kernel::Look(int directory, const std::string& path) {
+  if (path.empty()) {
+    const auto it = descriptors_.find(directory);
+    if (it == descriptors_.end()) Fail(EBADF);
+    return it == descriptors_.end() ? nullptr : it->second->file;
+  }
+  const std::string whole = path.front() == '/' ? path : absl::StrCat(PathOf(directory), "/", path);
+  if (!Enter("stat", whole)) return nullptr;
+  Disk::FilePtr file = disk_.Find(whole);
+  if (file == nullptr) Fail(ENOENT);
+  return file;
+}
+
+int Kernel::UnlinkAt(int directory, const std::string& name) {
+  const std::string path = name.front() == '/' ? name : absl::StrCat(PathOf(directory), "/", name);
+  if (!Enter("unlink", path)) return -1;
+  if (disk_.Find(path) == nullptr) return Fail(ENOENT);
+  Unlink(path);
+  return 0;
+}
+
+int Kernel::Rename(const std::string& from, const std::string& to) {
+  if (!Enter("rename", from)) return -1;
+  return disk_.Rename(from, to) ? 0 : Fail(ENOENT);
+}
+
+int Kernel::SetTimes(int fd, const std::string& path, const timespec* times) {
+  absl::string_view number = path;
+  if (absl::ConsumePrefix(&number, kOwnDescriptors) && !absl::SimpleAtoi(number, &fd)) {
+    return Fail(ENOENT);
+  }
+  const auto it = descriptors_.find(fd);
+  if (it == descriptors_.end()) return Fail(EBADF);
+  if (!Enter("utimensat", it->second->path)) return -1;
+  const bool now = times == nullptr || times[1].tv_nsec == UTIME_NOW;
+  it->second->file->modify_ns =
+      now ? wall_ns() : times[1].tv_sec * 1'000'000'000 + times[1].tv_nsec;
+  return 0;
+}
+
+int Kernel::ChangeMode(int fd, mode_t mode) {
+  Descriptor* const descriptor = Get(fd, Descriptor::Kind::kFile);
+  if (descriptor == nullptr || !Enter("fchmod", descriptor->path)) return -1;
+  descriptor->file->mode = (descriptor->file->mode & S_IFMT) | mode;
+  return 0;
+}
+
+std::vector<std::string> Kernel::ListDirectory(const std::string& path) {
+  std::vector<std::string> names = disk_.List(path);
+  random_->Shuffle(&names);
+  return names;
+}
+
+ssize_t Kernel::ReadLink(const std::string& path, char* to, size_t size) {
+  if (!Enter("readlink", path)) return -1;
+  if (!absl::EndsWith(path, "/ns/user")) return Fail(EINVAL);
+  if (!features_.reads_zombies) return Fail(EACCES);
+  return snprintf(to, size, "user:[1]");
+}
+
+}  // namespace vmeventd::simulation

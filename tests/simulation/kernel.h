@@ -1,0 +1,242 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_KERNEL_H_
+#define VMEVENTD_TESTS_SIMULATION_KERNEL_H_
+
+#include <sys/epoll.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "tests/simulation/disk.h"
+#include "tests/simulation/random.h"
+
+namespace vmeventd::simulation {
+
+// A process of the simulated node, other than the daemon.
+struct Process {
+  enum class State { kLives, kZombie, kReaped };
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;
+  uint64_t inode = 0;  // of its pidfd
+  State state = State::kLives;
+  int wait_status = 0;
+  bool killed = false;  // a SIGKILL waits for it
+  std::string cgroup;   // "/vm-7"
+};
+using ProcessPtr = std::shared_ptr<Process>;
+
+// One connection to a socket of a QEMU. The client is the daemon, or a manager.
+struct Connection {
+  struct Chunk {
+    std::string bytes;
+    int64_t sender = 0;  // pid
+  };
+  bool of_daemon = false;
+  std::deque<Chunk> to_client;
+  std::string to_server;
+  bool server_closed = false;
+  bool client_closed = false;
+  bool reset = false;       // the server closed with input unread
+  uint64_t handed_out = 0;  // bytes that the client has read
+  uint64_t sent = 0;        // bytes that the server has written
+};
+using ConnectionPtr = std::shared_ptr<Connection>;
+
+// A socket file with somebody who listens, or listened.
+struct Listener {
+  ProcessPtr process;
+  bool listening = false;
+  size_t backlog = 1;
+  std::deque<ConnectionPtr> waiting;
+  Disk::FilePtr file;
+};
+using ListenerPtr = std::shared_ptr<Listener>;
+
+// What the daemon sees of a kernel: its system calls, as far as it uses them, on descriptors of its
+// own (system_calls.cc leads them here), and the processes, sockets and clocks of the node, which
+// the simulation moves. One at a time; one thread.
+class Kernel : public Clock {
+ public:
+  struct Features {
+    bool peer_pidfd = true;     // SO_PEERPIDFD, Linux 6.5
+    bool pidfs = true;          // an inode for each process, Linux 6.9
+    bool pidfd_exit = true;     // PIDFD_INFO_EXIT, Linux 6.15
+    bool reads_zombies = true;  // ptrace access to the QEMUs
+  };
+
+  Kernel(Random* random, Features features);
+  ~Kernel() override;
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+  // The one that exists. Null outside of a simulation.
+  static Kernel& Current() { return *current_; }
+  static bool Runs() { return current_ != nullptr; }
+
+  Disk& disk() { return disk_; }
+  Random& random() { return *random_; }
+  const Features& features() const { return features_; }
+
+  // Clocks.
+  Instant Now() const override { return {absl::FromUnixNanos(wall_ns()), monotonic_}; }
+  absl::Duration monotonic() const { return monotonic_; }
+  int64_t wall_ns() const { return absl::ToInt64Nanoseconds(wall_offset_ + monotonic_); }
+  void AdvanceTo(absl::Duration monotonic) { monotonic_ = std::max(monotonic_, monotonic); }
+  void StepWallClock(absl::Duration by) { wall_offset_ += by; }
+  uint64_t ticks() const {  // since boot
+    return static_cast<uint64_t>(absl::ToInt64Milliseconds(monotonic_ - booted_) / 10);
+  }
+  const std::string& boot_id() const { return boot_id_; }
+  // Every process is gone, and what a tmpfs held.
+  void Reboot();
+
+  // Processes.
+  ProcessPtr Start(std::string cgroup);
+  void Exit(const ProcessPtr& process, int wait_status);
+  void Reap(const ProcessPtr& process);
+  // An OOM kill is counted in the cgroup.
+  void CountOomKill(const std::string& cgroup);
+
+  // Sockets, from QEMU's side.
+  ListenerPtr Bind(const std::string& path, const ProcessPtr& process);
+  void CloseListener(const ListenerPtr& listener);
+  void Unlink(const std::string& path);  // with its inotify event
+  ConnectionPtr ConnectAsManager(const ListenerPtr& listener);
+  static void Send(const ConnectionPtr& connection, absl::string_view bytes, int64_t sender);
+  static void CloseServer(const ConnectionPtr& connection);
+
+  // The daemon's death. From then on every call fails, and changes nothing.
+  bool dead() const { return dead_; }
+  void Kill(absl::string_view where);
+  // Kills it within the system call after so many others; 0: not.
+  void KillAfter(uint64_t calls) { calls_left_ = calls; }
+  const std::string& killed_in() const { return killed_in_; }
+  // Its descriptors are closed; the next one may begin.
+  void BuryDaemon();
+  uint64_t calls() const { return calls_; }
+  size_t descriptors() const { return descriptors_.size(); }
+  void set_max_descriptors(size_t max) { max_descriptors_ = max; }
+  // The first call of any kind that fails, by its name and file, is asked for here: an errno or 0.
+  using CallFault = std::function<int(absl::string_view call, const std::string& what)>;
+  void set_call_fault(CallFault fault) { call_fault_ = std::move(fault); }
+
+  // Whether epoll would return at once.
+  bool LoopHasInput() const;
+  // When the loop wants to run without input, as its last epoll_wait said.
+  absl::Duration loop_due() const { return loop_due_; }
+
+  // System calls, as system_calls.cc hands them in. Descriptors are from kFirst on. They return -1
+  // and set errno as the kernel does.
+  static constexpr int kFirst = 900;
+  bool Owns(int fd) const { return fd >= kFirst; }
+  int Open(const std::string& path, int flags, mode_t mode);
+  int OpenAt(int directory, const std::string& name, int flags, mode_t mode);
+  int Close(int fd);
+  ssize_t Read(int fd, void* to, size_t size);
+  ssize_t PositionedRead(int fd, void* to, size_t size, off_t at);
+  ssize_t PositionedWrite(int fd, const void* from, size_t size, off_t at);
+  int Sync(int fd);
+  int TruncateFile(int fd, off_t size);
+  // Of a path, or with "" of the descriptor itself. Null, with errno: there is none.
+  Disk::FilePtr Look(int directory, const std::string& path);
+  int UnlinkAt(int directory, const std::string& name);
+  int Rename(const std::string& from, const std::string& to);
+  int SetTimes(int fd_or_minus_1, const std::string& path, const timespec* times);
+  int ChangeMode(int fd, mode_t mode);
+  std::vector<std::string> ListDirectory(const std::string& path);
+  std::string PathOf(int fd) const;
+  ssize_t ReadLink(const std::string& path, char* to, size_t size);
+  int EventFd();
+  int EventFdWrite(int fd);
+  int EventFdRead(int fd);
+  int EpollCreate();
+  int EpollControl(int epoll, int operation, int fd, epoll_event* event);
+  int EpollWait(int epoll, epoll_event* events, int max, int timeout_ms);
+  int InotifyInit();
+  int InotifyAdd(int fd, const std::string& path);
+  int InotifyRemove(int fd, int watch);
+  int Socket(int family);
+  int Connect(int fd, const std::string& path);
+  ssize_t Receive(int fd, void* to, size_t size, int flags, int64_t* sender);
+  ssize_t SendTo(int fd, absl::string_view bytes);
+  int PeerCredentials(int fd, int64_t* pid);
+  int PeerPidfd(int fd);
+  int PassCredentials(int fd);
+  int BytesWaiting(int fd);
+  int PidfdOpen(int64_t pid);
+  int PidfdSignal(int fd);
+  // How PIDFD_GET_INFO answers: unset with errno, or the exit status if it has one.
+  int PidfdExit(int fd, std::optional<int>* wait_status);
+  // What PidfdTellsExits (exit_status_reader.cc) makes: a process that has exited with 3.
+  int64_t CloneProbe(int* pidfd);
+  int64_t WaitFor(int64_t pid);
+  bool IsReadable(int fd) const;
+  uint64_t PidfdInode(int fd) const;
+
+ private:
+  struct Descriptor {
+    enum class Kind { kEpoll, kEvent, kInotify, kSocket, kPidfd, kPath, kFile, kText, kNull };
+    Kind kind = Kind::kNull;
+    std::string path;
+    Disk::FilePtr file;
+    std::string text;
+    size_t offset = 0;
+    uint64_t counter = 0;
+    bool pass_credentials = false;
+    ConnectionPtr connection;
+    ListenerPtr listener;
+    ProcessPtr process;
+    std::map<int, epoll_event> watched;  // kEpoll, by descriptor
+    std::map<int, std::string> watches;  // kInotify: paths by watch
+    std::deque<std::string> events;      // kInotify: encoded records
+    int last_watch = 0;
+  };
+  using DescriptorPtr = std::shared_ptr<Descriptor>;
+
+  // Whether the call may go on; sets errno where not.
+  bool Enter(absl::string_view call, const std::string& what);
+  static int Fail(int error);
+  int Add(DescriptorPtr descriptor);
+  Descriptor* Get(int fd, Descriptor::Kind kind) const;
+  uint32_t Readiness(int fd) const;
+  void Notify(const std::string& path, uint32_t mask);
+  ProcessPtr Living(int64_t pid) const;
+  // The text of a file of /proc or /sys; unset: there is none.
+  std::optional<std::string> SystemFile(const std::string& path) const;
+
+  static Kernel* current_;
+  Random* const random_;
+  const Features features_;
+  Disk disk_;
+  absl::Duration monotonic_ = absl::Seconds(1000);
+  absl::Duration booted_;
+  absl::Duration wall_offset_ = absl::Seconds(1'790'000'000);
+  std::string boot_id_;
+  std::map<int64_t, ProcessPtr> processes_;
+  int64_t last_pid_ = 300;
+  uint64_t last_process_inode_ = 1000;
+  std::map<std::string, uint64_t> oom_kills_;  // by cgroup
+  std::map<uint64_t, ListenerPtr> listeners_;  // by inode
+
+  std::map<int, DescriptorPtr> descriptors_;
+  size_t max_descriptors_ = 100'000;
+  bool dead_ = false;
+  std::string killed_in_;
+  uint64_t calls_left_ = 0;
+  uint64_t calls_ = 0;
+  CallFault call_fault_;
+  absl::Duration loop_due_ = absl::ZeroDuration();
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_KERNEL_H_

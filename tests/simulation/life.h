@@ -1,0 +1,89 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_LIFE_H_
+#define VMEVENTD_TESTS_SIMULATION_LIFE_H_
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tests/simulation/kernel.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd::simulation {
+
+// One thing that QEMU said, or would have said to who listens.
+struct Saying {
+  enum class Kind {
+    kPowerdown,
+    kShutdown,  // `text` is the reason
+    kStop,
+    kResume,
+    kReset,
+    kPanic,  // `text` is the action, as with kWatchdog
+    kWatchdog,
+    kHibernate,
+    kOther,     // no evidence
+    kRunState,  // an answer to query-status, of which `text` is the state
+  };
+  Kind kind = Kind::kOther;
+  std::string text;
+  std::optional<bool> guest;  // SHUTDOWN's
+  absl::Duration at;          // monotonic
+  // To whom, and where it ends in what that connection was sent; null: nobody listened.
+  ConnectionPtr heard_by;
+  uint64_t end = 0;
+  int daemon = 0;  // which of the daemons that was
+
+  // Whether a daemon has read it.
+  bool was_read() const {
+    return heard_by != nullptr && heard_by->of_daemon && heard_by->handed_out >= end;
+  }
+};
+
+// An intent for a life, as its declarer knows it.
+struct Declared {
+  absl::Duration asked;
+  absl::Duration answered = absl::InfiniteDuration();  // with OK
+  absl::Duration ttl;
+  bool withdrawn = false;
+};
+
+// The life of one QEMU process, as it truly is.
+struct Life {
+  int number = 0;
+  std::string name;
+  std::string run_id;
+  std::string boot_id;
+  int major = 7;
+  int minor = 2;
+  bool no_shutdown = false;
+  bool no_reboot = false;
+
+  ProcessPtr process;
+  ListenerPtr listener;
+  std::string socket;
+  ConnectionPtr client;     // that is served
+  int client_daemon = 0;    // which daemon that is; 0: a manager
+  bool negotiated = false;  // events go out
+  bool hangs = false;       // its main loop
+  std::string run_state = "running";
+  absl::Duration began;
+
+  std::vector<Saying> sayings;
+  std::set<int> daemons;  // that have had a connection
+  // What truly ended it; a class is set with the step that decides.
+  std::string ending;
+  std::optional<ShutdownClass> truth;
+  std::vector<Declared> intents;
+
+  // When its last client's connection was closed, if that was a daemon's.
+  absl::Duration left_daemon_at = -absl::InfiniteDuration();
+  bool gone = false;
+  absl::Duration gone_at = absl::InfiniteDuration();
+  bool oom_killed = false;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_LIFE_H_

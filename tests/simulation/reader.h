@@ -1,0 +1,72 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_READER_H_
+#define VMEVENTD_TESTS_SIMULATION_READER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "grpcpp/grpcpp.h"
+#include "tests/simulation/daemon.h"
+#include "tests/simulation/judge.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/story.h"
+
+namespace vmeventd::simulation {
+
+// A client that watches, over a network that may stand still or break, and that goes on by its
+// cursor. Holds what it gets together with what the judge knows: nothing twice, nothing out of
+// order, nothing left out but what it is told of.
+class Reader {
+ public:
+  Reader(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge);
+  ~Reader();
+
+  // The next thing that the network or the client does: connects, takes a message, stands still,
+  // breaks off. False: there is nothing to do now.
+  bool Turn(Daemon* daemon);
+  // Reads without a pause from now on, for the end of the simulation.
+  void Hurry() { hurries_ = true; }
+  // When it goes on by itself.
+  absl::Duration next() const { return pause_until_; }
+  // The daemon is gone.
+  void Disconnect();
+  // All that there is has come.
+  void CheckComplete();
+  uint64_t sequence() const { return sequence_; }
+
+ private:
+  class Call;
+
+  void Connect(Daemon* daemon);
+  void Take(const std::string& bytes);
+  void TakeEvent(const v1::Event& event);
+  // The stream has ended.
+  void OnEnd(const grpc::Status& status);
+  // What is between the two was not sent: each of it must be excused.
+  void Skip(uint64_t from, uint64_t to);
+
+  const int number_;
+  const std::string name_;
+  Kernel* const kernel_;
+  Random* const random_;
+  Story* const story_;
+  const Judge* const judge_;
+  const uint64_t kind_;
+  bool hurries_ = false;
+  absl::Duration pause_until_ = absl::ZeroDuration();
+
+  std::string journal_id_;  // of the cursor; empty: there is none
+  uint64_t sequence_ = 0;   // everything up to here is done with
+  bool in_snapshot_ = false;
+  bool from_snapshot_ = false;  // the next start, after OUT_OF_RANGE
+  std::vector<std::pair<uint64_t, uint64_t>> told_missing_;
+  std::vector<uint64_t> left_out_;  // what did not come, and must be named by a GAP
+  std::shared_ptr<Call> call_;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_READER_H_

@@ -1,0 +1,185 @@
+#include "tests/simulation/reference.h"
+
+#include <sys/wait.h>
+
+#include <csignal>
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace vmeventd::simulation {
+namespace {
+
+constexpr absl::Duration kPowerdownWindow = absl::Minutes(10);
+
+struct Facts {
+  std::optional<absl::Duration> powerdown;
+  const Saying* shutdown = nullptr;
+  bool obeyed = false;        // of `shutdown`: a POWERDOWN was young enough
+  bool hibernated = false;    // likewise, SUSPEND_DISK before it
+  bool while_paused = false;  // likewise
+  bool paused = false;
+  bool panicked = false;
+  bool watchdog = false;
+  bool watchdog_pause = false;
+  bool hibernating = false;
+  bool migrated = false;
+  bool down_before = false;
+};
+
+void Runs(Facts* facts) {
+  facts->shutdown = nullptr;
+  facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
+}
+
+void Hear(const Saying& saying, Facts* facts) {
+  switch (saying.kind) {
+    case Saying::Kind::kPowerdown:
+      facts->powerdown = saying.at;
+      return;
+    case Saying::Kind::kShutdown:
+      if (facts->shutdown != nullptr) return;  // the first cause wins
+      facts->shutdown = &saying;
+      facts->obeyed =
+          facts->powerdown.has_value() && saying.at - *facts->powerdown <= kPowerdownWindow;
+      facts->hibernated = facts->hibernating;
+      facts->while_paused = facts->paused;
+      return;
+    case Saying::Kind::kStop:
+      facts->paused = true;
+      return;
+    case Saying::Kind::kResume:
+      return Runs(facts);
+    case Saying::Kind::kReset: {
+      const bool paused = facts->paused;
+      *facts = {};
+      facts->paused = paused;
+      return;
+    }
+    case Saying::Kind::kPanic:
+      facts->panicked = true;
+      return;
+    case Saying::Kind::kWatchdog:
+      if (saying.text == "pause") facts->watchdog_pause = true;
+      if (saying.text == "reset" || saying.text == "shutdown" || saying.text == "poweroff") {
+        facts->watchdog = true;
+      }
+      return;
+    case Saying::Kind::kHibernate:
+      facts->hibernating = true;
+      return;
+    case Saying::Kind::kRunState:
+      if (saying.text == "running" || saying.text == "suspended") Runs(facts);
+      if (saying.text == "paused") facts->paused = true;
+      if (saying.text == "postmigrate") facts->migrated = true;
+      if (saying.text == "guest-panicked") facts->panicked = true;
+      if (saying.text == "watchdog") facts->watchdog_pause = true;
+      if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
+      return;
+    case Saying::Kind::kOther:
+      return;
+  }
+}
+
+ShutdownClass OfShutdown(const Facts& facts) {
+  const std::string& reason = facts.shutdown->text;
+  static const auto* const kByReason = new std::map<std::string, ShutdownClass>{
+      {"guest-panic", ShutdownClass::kCrash},   {"host-error", ShutdownClass::kCrash},
+      {"guest-shutdown", ShutdownClass::kUser}, {"guest-reset", ShutdownClass::kUser},
+      {"host-qmp-quit", ShutdownClass::kAdmin}, {"host-signal", ShutdownClass::kAdmin},
+      {"host-ui", ShutdownClass::kAdmin},       {"host-qmp-system-reset", ShutdownClass::kAdmin},
+  };
+  if (!reason.empty()) {
+    if (reason == "guest-shutdown" && facts.obeyed) return ShutdownClass::kAdmin;
+    return kByReason->at(reason);
+  }
+  if (facts.shutdown->guest == false) return ShutdownClass::kAdmin;
+  if (facts.obeyed) return ShutdownClass::kAdmin;
+  if (facts.hibernated) return ShutdownClass::kUser;
+  if (facts.shutdown->guest == true) return ShutdownClass::kUser;
+  return facts.while_paused ? ShutdownClass::kAdmin : ShutdownClass::kUser;
+}
+
+}  // namespace
+
+ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool monitored,
+                      bool status_known) {
+  Facts facts;
+  for (const size_t i : heard) Hear(life.sayings[i], &facts);
+  if (facts.migrated) return ShutdownClass::kAdmin;
+  if (facts.panicked || facts.watchdog || facts.watchdog_pause) return ShutdownClass::kCrash;
+  if (facts.down_before) return ShutdownClass::kUnknown;
+  if (facts.shutdown != nullptr) return OfShutdown(facts);
+  if (status_known) {
+    const int status = life.process->wait_status;
+    if (WIFSIGNALED(status)) {
+      const int signal = WTERMSIG(status);
+      const bool asked = signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+      return asked ? ShutdownClass::kAdmin : ShutdownClass::kCrash;
+    }
+    if (WEXITSTATUS(status) != 0) return ShutdownClass::kCrash;
+  }
+  return monitored ? ShutdownClass::kCrash : ShutdownClass::kUnknown;
+}
+
+std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon) {
+  // From what the last daemon has read nothing is missing; of what earlier ones have read each may
+  // have lost what came last.
+  std::vector<size_t> certain;
+  std::map<int, std::vector<size_t>> uncertain;  // by daemon
+  bool complete = true;
+  bool attached = false;  // a state was asked for, so that what came before matters no more
+  for (size_t i = 0; i < life.sayings.size(); ++i) {
+    const Saying& saying = life.sayings[i];
+    if (saying.was_read()) {
+      attached = attached || saying.kind == Saying::Kind::kRunState;
+      if (saying.daemon != last_daemon) {
+        uncertain[saying.daemon].push_back(i);
+        complete = false;
+      }
+    } else if (saying.kind == Saying::Kind::kRunState || saying.kind == Saying::Kind::kOther) {
+      continue;
+    } else if (attached || saying.kind != Saying::Kind::kResume) {
+      complete = false;
+    }
+  }
+  complete = complete && attached && life.client_daemon == last_daemon;
+  // A monitor that closed so long before the process was gone was lost.
+  constexpr absl::Duration kGrace = absl::Milliseconds(900);
+  const bool followed = complete && life.gone_at - life.left_daemon_at < kGrace;
+  // Every combination of what earlier daemons kept.
+  std::vector<std::pair<int, size_t>> kept;  // daemon, how many
+  for (const auto& [daemon, places] : uncertain) kept.emplace_back(daemon, places.size());
+  std::set<ShutdownClass> allowed;
+  const auto add = [&](const std::vector<size_t>& heard) {
+    for (const bool known : {true, false}) {
+      allowed.insert(ClassBy(life, heard, true, known));
+      if (!followed) allowed.insert(ClassBy(life, heard, false, known));
+    }
+  };
+  for (int combinations = 0; combinations < 2000; ++combinations) {
+    std::vector<size_t> heard;
+    for (size_t i = 0; i < life.sayings.size(); ++i) {
+      if (!life.sayings[i].was_read()) continue;
+      bool is_kept = true;
+      for (const auto& [daemon, count] : kept) {
+        const std::vector<size_t>& places = uncertain[daemon];
+        for (size_t k = count; k < places.size(); ++k) is_kept = is_kept && places[k] != i;
+      }
+      if (is_kept) heard.push_back(i);
+    }
+    add(heard);
+    size_t digit = 0;
+    while (digit < kept.size() && kept[digit].second == 0) {
+      kept[digit].second = uncertain[kept[digit].first].size();
+      ++digit;
+    }
+    if (digit == kept.size()) break;
+    --kept[digit].second;
+  }
+  if (life.truth.has_value()) allowed.insert(*life.truth);
+  if (!complete) allowed.insert(ShutdownClass::kUnknown);
+  return allowed;
+}
+
+}  // namespace vmeventd::simulation

@@ -1,0 +1,25 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_REFERENCE_H_
+#define VMEVENTD_TESTS_SIMULATION_REFERENCE_H_
+
+#include <set>
+
+#include "tests/simulation/life.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd::simulation {
+
+// What docs/classification.md makes of a life, written down a second time: by what was said, and
+// how the process ended. `powerdown_window` as the daemon has it.
+
+// The class by the sayings with the given places in `life.sayings`, in order. `monitored`: the
+// monitor was followed to the end. `status_known`: the kernel reported how the process ended.
+ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool monitored,
+                      bool status_known);
+
+// The classes that a truthful daemon may give, whatever the intents. `last_daemon` published the
+// end.
+std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon);
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_REFERENCE_H_

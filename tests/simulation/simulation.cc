@@ -1,0 +1,368 @@
+#include "tests/simulation/simulation.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "spdlog/details/null_mutex.h"
+#include "spdlog/sinks/base_sink.h"
+#include "spdlog/spdlog.h"
+#include "tests/simulation/daemon.h"
+#include "tests/simulation/faults.h"
+#include "tests/simulation/judge.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/reader.h"
+#include "tests/simulation/story.h"
+#include "tests/simulation/world.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+Kernel::Features ChooseFeatures(Random* random) {
+  Kernel::Features features;
+  features.peer_pidfd = !random->OneIn(5);
+  features.pidfs = features.peer_pidfd && !random->OneIn(4);
+  features.pidfd_exit = features.pidfs && !random->OneIn(4);
+  features.reads_zombies = !random->OneIn(4);
+  return features;
+}
+
+Daemon::Options ChooseOptions(Random* random) {
+  Daemon::Options options;
+  if (random->OneIn(3)) options.ring_bytes = 4 << 10;
+  if (random->OneIn(4)) options.retention_events = random->Between(20, 300);
+  if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
+  return options;
+}
+
+// "write of journal.db-wal" for where a daemon was killed.
+std::string KindOf(const std::string& killed_in) {
+  const size_t slash = killed_in.rfind('/');
+  const size_t space = killed_in.find(" of ");
+  if (space == std::string::npos) return killed_in;
+  const std::string call = killed_in.substr(0, space);
+  if (slash == std::string::npos) return call;
+  const std::string file = killed_in.substr(slash + 1);
+  if (killed_in.find(kStateDirectory) != std::string::npos) {
+    return absl::StrCat(call, " of ",
+                        file.find(".generation-") != std::string::npos ? "generation" : file);
+  }
+  if (killed_in.find(kWatchedDirectory) != std::string::npos) {
+    return absl::StrCat(call, file.find(".shutdown") != std::string::npos ? " of the shutdown file"
+                                                                          : " of a socket");
+  }
+  return call;
+}
+
+// The daemon's log is a part of the story.
+class StorySink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  explicit StorySink(Story* story) : story_(story) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    story_->Say("log", absl::string_view(message.payload.data(), message.payload.size()));
+  }
+  void flush_() override {}
+
+  Story* const story_;
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const Plan& plan)
+      : random_(plan.seed),
+        kernel_random_(random_.Next()),
+        world_random_(random_.Next()),
+        reader_random_(random_.Next()),
+        fault_random_(random_.Next()),
+        kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
+        story_(&kernel_),
+        options_(ChooseOptions(&fault_random_)),
+        world_(&kernel_, &world_random_, &story_,
+               {.names = static_cast<int>(plan.names),
+                .lives = static_cast<int>(plan.lives),
+                .calm = plan.calm != 0}),
+        judge_(&kernel_, &world_, &story_, options_, plan.clock_steps > 0),
+        faults_(&kernel_, &fault_random_, &story_),
+        kills_(plan.kills),
+        power_losses_(plan.power_losses) {
+    for (const char* directory :
+         {"/", "/run", kWatchedDirectory, "/var", "/var/lib", kStateDirectory}) {
+      kernel_.disk().Make(directory, S_IFDIR | 0755, kernel_.wall_ns());
+    }
+    kernel_.disk().Sync(kStateDirectory, nullptr);
+    for (int64_t i = 1; i <= plan.readers; ++i) {
+      readers_.push_back(std::make_unique<Reader>(static_cast<int>(i), &kernel_, &reader_random_,
+                                                  &story_, &judge_));
+    }
+    for (int64_t i = 0; i < plan.faults; ++i) {
+      world_.At(SomeTime(), [this] {
+        faults_.Begin();
+        world_.At(
+            kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
+            [this] { faults_.End(); });
+      });
+    }
+    for (int64_t i = 0; i < plan.clock_steps; ++i) {
+      world_.At(SomeTime(), [this] { StepClock(); });
+    }
+    world_.set_intents([this](Life* life, size_t index) { Declare(life, index); },
+                       [this](Life* life, size_t index) { Withdraw(life, index); });
+  }
+
+  Outcome Run() {
+    spdlog::set_default_logger(
+        std::make_shared<spdlog::logger>("simulation", std::make_shared<StorySink>(&story_)));
+    while (!world_.over() && !story_.failed()) Step();
+    if (!story_.failed()) Settle();
+    Outcome outcome{story_.problem(), story_.lines(), story_.reached(), world_.lives().size()};
+    daemon_.reset();
+    return outcome;
+  }
+
+ private:
+  static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
+
+  absl::Duration SomeTime() {
+    return kernel_.monotonic() + fault_random_.Between(absl::ZeroDuration(), absl::Minutes(40));
+  }
+
+  void StepClock() {
+    const absl::Duration step = fault_random_.OneIn(3)
+                                    ? fault_random_.Between(-absl::Hours(50), absl::Hours(50))
+                                    : fault_random_.Between(-absl::Seconds(5), absl::Seconds(5));
+    story_.Say("host", absl::StrCat("the wall clock is set by ", absl::FormatDuration(step)));
+    story_.Reach("clock step");
+    kernel_.StepWallClock(step);
+  }
+
+  void StartDaemon() {
+    ++number_;
+    story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
+    world_.set_daemon(number_);
+    if (kills_ > 0) {
+      // Anywhere: soon, or after a while.
+      kernel_.KillAfter(static_cast<uint64_t>(random_.OneIn(3) ? random_.Between(1, 400)
+                                                               : random_.Between(400, 40'000)));
+    }
+    absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(&kernel_, options_);
+    if (kernel_.dead()) {
+      if (daemon.ok()) daemon_ = *std::move(daemon);
+      return Bury();
+    }
+    if (!daemon.ok() && faults_.active()) {
+      story_.Say("daemon", absl::StrCat("does not start: ", daemon.status().message()));
+      story_.Reach("start fails");
+      world_.set_daemon(0);
+      kernel_.BuryDaemon();
+      restart_at_ = kernel_.monotonic() + absl::Seconds(1);
+      return;
+    }
+    if (!daemon.ok()) {
+      story_.Fail(absl::StrCat("the daemon does not start: ", daemon.status().message()));
+      return;
+    }
+    daemon_ = *std::move(daemon);
+    judge_.AfterStart(daemon_.get(), number_);
+  }
+
+  // The daemon is dead.
+  void Bury() {
+    const bool power = power_losses_ > 0 && (power_losses_ >= kills_ || random_.OneIn(2));
+    story_.Say("daemon", absl::StrCat("is killed in ", kernel_.killed_in()));
+    story_.Reach(
+        absl::StrCat(power ? "power is lost in " : "kill in ", KindOf(kernel_.killed_in())));
+    world_.set_daemon(0);
+    for (const auto& reader : readers_) reader->Disconnect();
+    daemon_.reset();
+    kernel_.BuryDaemon();
+    --kills_;
+    if (power) LosePower();
+    restart_at_ = kernel_.monotonic() +
+                  random_.Between(absl::ZeroDuration(),
+                                  random_.OneIn(3) ? absl::Minutes(2) : absl::Seconds(2));
+  }
+
+  void LosePower() {
+    --power_losses_;
+    story_.Say("host", "loses its power");
+    world_.KillAll();
+    kernel_.disk().LosePower(&fault_random_);
+    kernel_.Reboot();
+  }
+
+  void Declare(Life* life, size_t index) {
+    if (daemon_ == nullptr) return;
+    IntentRequest request{.vm_name = life->name,
+                          .run_id = life->run_id,
+                          .intent_id = absl::StrCat("intent-", life->number, "-", index),
+                          .actor = "somebody",
+                          .reason = "maintenance",
+                          .ttl = life->intents[index].ttl};
+    daemon_->watcher().DeclareIntent(std::move(request),
+                                     [this, life, index](const absl::StatusOr<Intent>& intent) {
+                                       if (!intent.ok() || kernel_.dead()) return;
+                                       story_.Say(life->name, "the intent is declared");
+                                       story_.Reach("intent declared");
+                                       life->intents[index].answered = kernel_.monotonic();
+                                     });
+  }
+
+  void Withdraw(Life* life, size_t index) {
+    if (daemon_ == nullptr) return;
+    daemon_->watcher().WithdrawIntent(absl::StrCat("intent-", life->number, "-", index),
+                                      [](const absl::Status&) {});
+  }
+
+  // One turn of one of all who have something to do; or else time passes.
+  void Step() {
+    if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
+    if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
+    enum class Who { kLoop, kPump, kHistory, kFanOut, kQemu, kReader, kWorld };
+    std::vector<Who> who;
+    if (daemon_ != nullptr) {
+      if (daemon_->LoopIsDue()) who.push_back(Who::kLoop);
+      if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_stalls_until_) {
+        who.push_back(Who::kPump);
+      }
+      if (try_readers_) {
+        who.push_back(Who::kHistory);
+        who.push_back(Who::kFanOut);
+        if (!readers_.empty()) who.push_back(Who::kReader);
+      }
+    }
+    if (try_qemu_) who.push_back(Who::kQemu);
+    if (world_.next() <= kernel_.monotonic()) who.push_back(Who::kWorld);
+    if (who.empty()) return Wait();
+    bool did = true;
+    switch (random_.Pick(who)) {
+      case Who::kLoop:
+        daemon_->LoopTurn();
+        break;
+      case Who::kPump:
+        daemon_->PumpTurn();
+        judge_.AfterPump(daemon_.get(), number_);
+        if (random_.OneIn(200)) {
+          pump_stalls_until_ =
+              kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
+        }
+        break;
+      case Who::kHistory:
+        did = daemon_->HistoryTurn();
+        break;
+      case Who::kFanOut:
+        did = daemon_->FanOutTurn();
+        break;
+      case Who::kReader:
+        did = random_.Pick(readers_)->Turn(daemon_.get());
+        break;
+      case Who::kQemu:
+        did = try_qemu_ = world_.QemuTurn();
+        break;
+      case Who::kWorld:
+        world_.RunDue();
+        break;
+    }
+    if (daemon_ != nullptr && kernel_.dead()) Bury();
+    if (did) {
+      try_readers_ = try_qemu_ = true;
+      idle_ = 0;
+      kernel_.AdvanceTo(kernel_.monotonic() + absl::Microseconds(random_.Between(1, 200)));
+    } else if (++idle_ > 12) {
+      try_readers_ = false;
+    }
+  }
+
+  void Wait() {
+    absl::Duration next = world_.next();
+    if (daemon_ != nullptr) {
+      next = std::min(next, kernel_.loop_due());
+      next = std::min(next, std::max(daemon_->pump_due(), pump_stalls_until_));
+      for (const auto& reader : readers_) {
+        if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
+      }
+    } else {
+      next = std::min(next, restart_at_);
+    }
+    if (next == absl::InfiniteDuration()) {
+      story_.Fail("nothing will ever happen again");
+      return;
+    }
+    kernel_.AdvanceTo(std::max(next, kernel_.monotonic() + absl::Microseconds(1)));
+    try_readers_ = try_qemu_ = true;
+    idle_ = 0;
+  }
+
+  // Everything has happened: the daemon comes to rest, and each reader has all there is.
+  void Settle() {
+    kills_ = 0;
+    kernel_.KillAfter(0);
+    faults_.End();
+    const absl::Duration end = kernel_.monotonic() + absl::Minutes(2);
+    while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
+      if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
+      Step();
+    }
+    if (story_.failed()) return;
+    for (const auto& reader : readers_) reader->Hurry();
+    for (int quiet = 0; quiet < 50; ++quiet) {
+      bool any = daemon_->HistoryTurn();
+      any = daemon_->FanOutTurn() || any;
+      for (const auto& reader : readers_) any = reader->Turn(daemon_.get()) || any;
+      if (any && ++steps_ < kMaxSteps) quiet = 0;
+    }
+    for (const auto& reader : readers_) reader->CheckComplete();
+    judge_.AtEnd(*daemon_);
+  }
+
+  Random random_;  // the schedule's
+  Random kernel_random_;
+  Random world_random_;
+  Random reader_random_;
+  Random fault_random_;
+  Kernel kernel_;
+  Story story_;
+  const Daemon::Options options_;
+  World world_;
+  Judge judge_;
+  Faults faults_;
+  int64_t kills_;
+  int64_t power_losses_;
+  std::vector<std::unique_ptr<Reader>> readers_;
+  std::unique_ptr<Daemon> daemon_;
+  int number_ = 0;
+  absl::Duration restart_at_ = absl::ZeroDuration();
+  absl::Duration pump_stalls_until_ = absl::ZeroDuration();
+  bool try_readers_ = true;
+  bool try_qemu_ = true;
+  int idle_ = 0;
+  int64_t steps_ = 0;
+};
+
+}  // namespace
+
+Plan PlanOf(uint64_t seed) {
+  Random random(seed ^ 0x706c616e);
+  Plan plan{.seed = seed};
+  plan.names = random.Between(1, 6);
+  plan.lives = random.Between(5, 40);
+  plan.kills = random.OneIn(3) ? 0 : random.Between(1, 8);
+  plan.power_losses = random.OneIn(2) ? 0 : random.Between(0, plan.kills);
+  plan.faults = random.OneIn(2) ? 0 : random.Between(1, 5);
+  plan.clock_steps = random.OneIn(3) ? random.Between(1, 4) : 0;
+  plan.readers = random.Between(0, 3);
+  plan.calm = random.OneIn(4) ? 1 : 0;
+  return plan;
+}
+
+Outcome Simulate(const Plan& plan) {
+  Simulation simulation(plan);
+  return simulation.Run();
+}
+
+}  // namespace vmeventd::simulation

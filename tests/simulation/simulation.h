@@ -1,0 +1,51 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_SIMULATION_H_
+#define VMEVENTD_TESTS_SIMULATION_SIMULATION_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace vmeventd::simulation {
+
+struct Outcome {
+  std::string problem;  // empty: all is as it must be
+  std::vector<std::string> story;
+  std::map<std::string, uint64_t> reached;
+  uint64_t lives = 0;
+};
+
+// What a simulation is made of. The seed chooses all of it; a shorter story for the same seed is
+// found by leaving parts of it out.
+struct Plan {
+  uint64_t seed = 0;
+  int64_t names = 0;         // VMs at the same time
+  int64_t lives = 0;         // QEMUs in all
+  int64_t kills = 0;         // of the daemon
+  int64_t power_losses = 0;  // of these, so many are the host's
+  int64_t faults = 0;        // times in which the disk of the state directory fails
+  int64_t clock_steps = 0;   // of the wall clock
+  int64_t readers = 0;
+  int64_t calm = 0;  // 1: no lost monitors, hangs and other clients
+
+  // Each part by its name, in the order in which to leave them out.
+  std::vector<std::pair<const char*, int64_t*>> Parts() {
+    return {{"power_losses", &power_losses},
+            {"faults", &faults},
+            {"clock_steps", &clock_steps},
+            {"kills", &kills},
+            {"readers", &readers},
+            {"lives", &lives},
+            {"names", &names}};
+  }
+};
+Plan PlanOf(uint64_t seed);
+
+// One node from the start of its first VM to the end of its last. The same plan is the same story,
+// in a process that has done nothing else.
+Outcome Simulate(const Plan& plan);
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_SIMULATION_H_

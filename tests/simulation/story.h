@@ -1,0 +1,48 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_STORY_H_
+#define VMEVENTD_TESTS_SIMULATION_STORY_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "tests/simulation/kernel.h"
+
+namespace vmeventd::simulation {
+
+// What happens in one simulation, for people: a line an occurrence, with the time since its begin.
+// Counts what was reached, and collects what is wrong.
+class Story {
+ public:
+  explicit Story(const Kernel* kernel) : kernel_(kernel), began_(kernel->monotonic()) {}
+
+  // `who` is a word or two: "qemu vm3", "daemon", "reader 2".
+  void Say(absl::string_view who, absl::string_view what) {
+    lines_.push_back(absl::StrFormat(
+        "%11.4f  %-10s %s", absl::ToDoubleSeconds(kernel_->monotonic() - began_), who, what));
+  }
+  // Something is not as it must be.
+  void Fail(absl::string_view problem) {
+    Say("JUDGE", absl::StrCat("WRONG: ", problem));
+    if (problem_.empty()) problem_ = std::string(problem);
+  }
+  void Reach(absl::string_view what) { ++reached_[std::string(what)]; }
+
+  bool failed() const { return !problem_.empty(); }
+  const std::string& problem() const { return problem_; }  // the first
+  const std::vector<std::string>& lines() const { return lines_; }
+  const std::map<std::string, uint64_t>& reached() const { return reached_; }
+
+ private:
+  const Kernel* const kernel_;
+  const absl::Duration began_;
+  std::vector<std::string> lines_;
+  std::string problem_;
+  std::map<std::string, uint64_t> reached_;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_STORY_H_

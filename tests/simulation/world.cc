@@ -1,0 +1,297 @@
+#include "tests/simulation/world.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "watcher/core/names.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+struct Version {
+  int major;
+  int minor;
+};
+constexpr Version kVersions[] = {{1, 4}, {2, 5}, {2, 9}, {2, 10}, {3, 1},
+                                 {4, 2}, {7, 2}, {8, 2}, {10, 0}, {11, 0}};
+
+}  // namespace
+
+World::World(Kernel* kernel, Random* random, Story* story, Options options)
+    : kernel_(kernel), random_(random), story_(story), options_(options) {
+  for (int i = 0; i < options_.names; ++i) {
+    const std::string name = absl::StrCat("vm", i + 1);
+    At(now() + random_->Between(absl::ZeroDuration(), absl::Seconds(20)),
+       [this, name] { Begin(name); });
+  }
+}
+
+absl::Duration World::next() const {
+  return agenda_.empty() ? absl::InfiniteDuration() : agenda_.begin()->first.first;
+}
+
+void World::At(absl::Duration at, std::function<void()> what) {
+  agenda_.emplace(std::pair(at, ++serial_), std::move(what));
+}
+
+void World::RunDue() {
+  if (agenda_.empty() || agenda_.begin()->first.first > now()) return;
+  const std::function<void()> what = std::move(agenda_.begin()->second);
+  agenda_.erase(agenda_.begin());
+  what();
+}
+
+void World::In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what) {
+  At(now() + random_->Between(low, high), [life, what = std::move(what)] {
+    if (!life->gone) what();
+  });
+}
+
+void World::Begin(const std::string& name) {
+  if (begun_ == options_.lives) return;
+  lives_.push_back(std::make_unique<Life>());
+  Life* const life = lives_.back().get();
+  life->number = ++begun_;
+  life->name = name;
+  const Version& version = kVersions[random_->Below(std::size(kVersions))];
+  life->major = version.major;
+  life->minor = version.minor;
+  life->no_shutdown = random_->OneIn(4);
+  life->no_reboot = random_->OneIn(4);
+  life->began = now();
+  life->process = kernel_->Start(absl::StrCat("/vm-", life->number));
+  life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".qmp");
+  life->boot_id = kernel_->boot_id();
+  life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
+                            .monitor_path = life->socket,
+                            .pid = life->process->pid,
+                            .start_ticks = life->process->start_ticks});
+  story_->Say(name, absl::StrFormat("life %d: QEMU %d.%d starts, pid %d%s%s", life->number,
+                                    life->major, life->minor, life->process->pid,
+                                    life->no_shutdown ? ", -no-shutdown" : "",
+                                    life->no_reboot ? ", -no-reboot" : ""));
+  // As Ganeti does.
+  kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
+  kernel_->Unlink(life->socket);
+  life->listener = kernel_->Bind(life->socket, life->process);
+  In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
+    life->listener->listening = true;
+    if (!options_.calm && random_->OneIn(8)) ManagerConnects(life);
+  });
+  In(absl::Milliseconds(1), absl::Seconds(3), life, [this, life] {
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    NextStep(life);
+  });
+}
+
+void World::NextStep(Life* life) {
+  constexpr Step kSteps[] = {&World::Reboot,         &World::StopAndContinue, &World::Sleep,
+                             &World::PanicAndReset,  &World::DiskError,       &World::PressIgnored,
+                             &World::DownAndUp,      &World::WatchdogPause,   &World::DeclareIntent,
+                             &World::MigrationFails, &World::LoseMonitor,     &World::Hang,
+                             &World::ManagerConnects};
+  constexpr size_t kCalm = 3;  // the last ones are left out of a calm world
+  constexpr Step kEndings[] = {&World::GuestPowersOff,
+                               &World::PowerdownObeyed,
+                               &World::Quit,
+                               &World::Signal,
+                               &World::Kill,
+                               &World::Crash,
+                               &World::OutOfMemory,
+                               &World::Panic,
+                               &World::PanicPauseQuit,
+                               &World::RebootExit,
+                               &World::WatchdogPoweroff,
+                               &World::WatchdogShutdown,
+                               &World::Hibernate,
+                               &World::Migrate,
+                               &World::HostError,
+                               &World::WindowClosed,
+                               &World::ExitsSilently,
+                               &World::StaysDown,
+                               &World::StopQuit};
+  const bool ends = random_->OneIn(3);
+  const Step step = ends ? kEndings[random_->Below(std::size(kEndings))]
+                         : kSteps[random_->Below(std::size(kSteps) - (options_.calm ? kCalm : 0))];
+  const absl::Duration high = random_->OneIn(6) ? absl::Minutes(15) : absl::Seconds(10);
+  In(absl::ZeroDuration(), high, life, [this, life, step] { (this->*step)(life); });
+}
+
+// The monitor
+
+bool World::HasWork(const Life& life) const {
+  if (life.hangs || life.gone || !life.listener->listening) return false;
+  if (life.client == nullptr) return !life.listener->waiting.empty();
+  return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
+}
+
+bool World::QemuTurn() {
+  std::vector<Life*> ready;
+  for (const std::unique_ptr<Life>& life : lives_) {
+    if (HasWork(*life)) ready.push_back(life.get());
+  }
+  if (ready.empty()) return false;
+  Serve(random_->Pick(ready));
+  return true;
+}
+
+void World::Serve(Life* life) {
+  if (life->client == nullptr) {
+    life->client = life->listener->waiting.front();
+    life->listener->waiting.pop_front();
+    life->negotiated = false;
+    if (life->client->client_closed) {
+      life->client = nullptr;
+      return;
+    }
+    life->client_daemon = life->client->of_daemon ? daemon_ : 0;
+    if (life->client_daemon != 0) life->daemons.insert(life->client_daemon);
+    Send(life, absl::StrFormat("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": %d, "
+                               "\"major\": %d}, \"package\": \"\"}, \"capabilities\": []}}\r\n",
+                               life->minor, life->major));
+    return;
+  }
+  if (life->client->client_closed) {
+    Kernel::CloseServer(life->client);
+    life->client = nullptr;
+    life->negotiated = false;
+    return;
+  }
+  const size_t end = life->client->to_server.find('\n');
+  const std::string command = life->client->to_server.substr(0, end);
+  life->client->to_server.erase(0, end + 1);
+  Answer(life, command);
+}
+
+void World::Answer(Life* life, absl::string_view command) {
+  const auto is = [command](absl::string_view name) {
+    return command.find(absl::StrCat("\"", name, "\"")) != absl::string_view::npos;
+  };
+  if (is("qmp_capabilities")) {
+    life->negotiated = true;
+    Send(life, "{\"return\": {}}\r\n");
+  } else if (is("query-status")) {
+    Send(life, absl::StrCat("{\"return\": {\"status\": \"", life->run_state, "\"}}\r\n"));
+    if (life->run_state != "finish-migrate") {
+      life->sayings.push_back({.kind = Saying::Kind::kRunState,
+                               .text = life->run_state,
+                               .at = now(),
+                               .heard_by = life->client,
+                               .end = life->client->sent,
+                               .daemon = life->client_daemon});
+    }
+  } else if (is("query-uuid")) {
+    Send(life, absl::StrFormat("{\"return\": {\"UUID\": \"00000000-0000-4000-8000-%012d\"}}\r\n",
+                               life->number));
+  } else if (is("query-name")) {
+    Send(life, absl::StrCat("{\"return\": {\"name\": \"", life->name, "\"}}\r\n"));
+  } else if (is("qom-list") || is("query-chardev")) {
+    Send(life, "{\"return\": []}\r\n");
+  } else {
+    story_->Fail(absl::StrCat("the daemon sent ", command));
+  }
+}
+
+void World::Send(Life* life, const std::string& bytes) {
+  const size_t cut = random_->OneIn(4) ? random_->Below(bytes.size()) : bytes.size();
+  Kernel::Send(life->client, absl::string_view(bytes).substr(0, cut), life->process->pid);
+  if (cut < bytes.size()) {
+    Kernel::Send(life->client, absl::string_view(bytes).substr(cut), life->process->pid);
+  }
+}
+
+void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
+                std::string text) {
+  Saying saying{.kind = kind, .text = std::move(text), .at = now()};
+  const bool heard = life->client != nullptr && life->negotiated && !life->client->client_closed;
+  if (heard) {
+    const int64_t wall = kernel_->wall_ns();
+    Send(life, absl::StrFormat("{\"timestamp\": {\"seconds\": %d, \"microseconds\": %d}, "
+                               "\"event\": \"%s\"%s%s}\r\n",
+                               wall / 1'000'000'000, wall % 1'000'000'000 / 1000, event,
+                               data.empty() ? "" : ", \"data\": ", data));
+    saying.heard_by = life->client;
+    saying.end = life->client->sent;
+    saying.daemon = life->client_daemon;
+  }
+  const absl::string_view to = !heard                     ? "nobody listens"
+                               : life->client_daemon == 0 ? "to a manager"
+                                                          : "to the daemon";
+  story_->Say(life->name, absl::StrCat(event, data.empty() ? "" : " ", data, " (", to, ")"));
+  life->sayings.push_back(std::move(saying));
+}
+
+void World::SayShutdown(Life* life, absl::string_view reason) {
+  const bool guest = absl::string_view(reason).substr(0, 6) == "guest-";
+  const bool has_guest = life->major > 2 || (life->major == 2 && life->minor >= 10);
+  std::string data;
+  if (has_guest) data = absl::StrCat("{\"guest\": ", guest ? "true" : "false");
+  if (life->major >= 4) absl::StrAppend(&data, ", \"reason\": \"", reason, "\"");
+  if (has_guest) data += "}";
+  Say(life, Saying::Kind::kShutdown, "SHUTDOWN", data, life->major >= 4 ? std::string(reason) : "");
+  if (has_guest) life->sayings.back().guest = guest;
+}
+
+void World::Decide(Life* life, ShutdownClass truth, absl::string_view ending) {
+  if (life->truth.has_value()) return;  // the first cause wins
+  life->truth = truth;
+  life->ending = std::string(ending);
+  story_->Say(life->name, absl::StrCat("truth: ", ending));
+  story_->Reach(absl::StrCat("ending ", ending));
+}
+
+// The end
+
+void World::CloseSockets(Life* life, bool unlink) {
+  if (life->client != nullptr) {
+    Kernel::CloseServer(life->client);
+    if (life->client_daemon != 0) life->left_daemon_at = now();
+  }
+  life->client = nullptr;
+  life->negotiated = false;
+  kernel_->CloseListener(life->listener);
+  if (unlink && kernel_->disk().Find(life->socket) == life->listener->file) {
+    kernel_->Unlink(life->socket);
+  }
+}
+
+void World::Leave(Life* life, int code) {
+  const bool slow = random_->OneIn(8);
+  In(absl::ZeroDuration(), absl::Milliseconds(slow ? 3000 : 30), life, [this, life, code] {
+    CloseSockets(life, true);
+    const bool lingers = random_->OneIn(8);
+    In(absl::ZeroDuration(), absl::Milliseconds(lingers ? 7000 : 20), life,
+       [this, life, code] { ProcessEnds(life, code << 8); });
+  });
+}
+
+void World::ProcessEnds(Life* life, int wait_status) {
+  if (life->gone) return;
+  CloseSockets(life, false);
+  kernel_->Exit(life->process, wait_status);
+  life->gone = true;
+  life->gone_at = now();
+  ++ended_;
+  story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
+                                          life->process->pid, wait_status));
+  const bool late = random_->OneIn(5);
+  At(now() + random_->Between(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3)),
+     [this, life] { kernel_->Reap(life->process); });
+  const std::string name = life->name;
+  const bool at_once = random_->OneIn(3);
+  At(now() + random_->Between(absl::ZeroDuration(),
+                              at_once ? absl::Milliseconds(5) : absl::Seconds(60)),
+     [this, name] { Begin(name); });
+}
+
+void World::KillAll() {
+  for (const std::unique_ptr<Life>& life : lives_) {
+    if (life->gone) continue;
+    Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");
+    life->truth = ShutdownClass::kUnknown;
+    ProcessEnds(life.get(), 9);
+  }
+}
+
+}  // namespace vmeventd::simulation

@@ -1,0 +1,135 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_WORLD_H_
+#define VMEVENTD_TESTS_SIMULATION_WORLD_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/life.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/story.h"
+
+namespace vmeventd::simulation {
+
+inline constexpr char kWatchedDirectory[] = "/run/qemu";
+
+// The VMs of the node and their managers: what they do, when, and with which words, as docs/qemu.md
+// has measured it. Each name has one QEMU after the other.
+class World {
+ public:
+  struct Options {
+    int names = 4;
+    int lives = 24;     // in all
+    bool calm = false;  // no lost monitors, hangs and other clients
+  };
+  // Declares an intent for the VM that `life` is of.
+  using Declare = std::function<void(Life* life, size_t intent)>;
+  using Withdraw = std::function<void(Life* life, size_t intent)>;
+
+  World(Kernel* kernel, Random* random, Story* story, Options options);
+
+  void set_intents(Declare declare, Withdraw withdraw) {
+    declare_ = std::move(declare);
+    withdraw_ = std::move(withdraw);
+  }
+  // The daemon that connects from now on; 0: none does.
+  void set_daemon(int number) { daemon_ = number; }
+
+  // When the next thing happens by itself; InfiniteDuration: nothing will.
+  absl::Duration next() const;
+  // Does what is due.
+  void RunDue();
+  // Does something at `at` at the earliest.
+  void At(absl::Duration at, std::function<void()> what);
+
+  // Gives one QEMU that has something to do a turn. False: none has.
+  bool QemuTurn();
+
+  // The host's end: all QEMUs at once.
+  void KillAll();
+
+  bool over() const { return ended_ == options_.lives; }
+  const std::vector<std::unique_ptr<Life>>& lives() const { return lives_; }
+
+ private:
+  using Step = void (World::*)(Life*);
+
+  absl::Duration now() const { return kernel_->monotonic(); }
+  void In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what);
+  void Begin(const std::string& name);
+  void NextStep(Life* life);
+  // Serves what waits on its monitor.
+  bool HasWork(const Life& life) const;
+  void Serve(Life* life);
+  void Answer(Life* life, absl::string_view command);
+  void Send(Life* life, const std::string& bytes);
+  void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
+           std::string text = "");
+  void SayShutdown(Life* life, absl::string_view reason);
+  void Decide(Life* life, ShutdownClass truth, absl::string_view ending);
+
+  // What happens while it lives.
+  void Reboot(Life* life);
+  void StopAndContinue(Life* life);
+  void Sleep(Life* life);
+  void PanicAndReset(Life* life);
+  void DiskError(Life* life);
+  void PressIgnored(Life* life);
+  void LoseMonitor(Life* life);
+  void Hang(Life* life);
+  void ManagerConnects(Life* life);
+  void DownAndUp(Life* life);
+  void WatchdogPause(Life* life);
+  void DeclareIntent(Life* life);
+  void MigrationFails(Life* life);
+
+  // How it ends.
+  void GuestPowersOff(Life* life);
+  void PowerdownObeyed(Life* life);
+  void Quit(Life* life);
+  void Signal(Life* life);
+  void Kill(Life* life);
+  void Crash(Life* life);
+  void OutOfMemory(Life* life);
+  void Panic(Life* life);
+  void PanicPauseQuit(Life* life);
+  void RebootExit(Life* life);
+  void WatchdogPoweroff(Life* life);
+  void WatchdogShutdown(Life* life);
+  void Hibernate(Life* life);
+  void Migrate(Life* life);
+  void HostError(Life* life);
+  void WindowClosed(Life* life);
+  void ExitsSilently(Life* life);
+  void StaysDown(Life* life);
+  void StopQuit(Life* life);
+
+  // QEMU exits in order, with that status.
+  void Leave(Life* life, int code = 0);
+  void CloseSockets(Life* life, bool unlink);
+  void ProcessEnds(Life* life, int wait_status);
+
+  Kernel* const kernel_;
+  Random* const random_;
+  Story* const story_;
+  const Options options_;
+  Declare declare_;
+  Withdraw withdraw_;
+  int daemon_ = 0;
+  int begun_ = 0;
+  int ended_ = 0;
+  uint64_t serial_ = 0;
+  std::map<std::pair<absl::Duration, uint64_t>, std::function<void()>> agenda_;
+  std::vector<std::unique_ptr<Life>> lives_;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_WORLD_H_

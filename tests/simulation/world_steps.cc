@@ -1,0 +1,313 @@
+// What happens to the VMs: docs/qemu.md, "Events and their meaning".
+
+#include <csignal>
+
+#include "absl/strings/str_cat.h"
+#include "tests/simulation/world.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+constexpr absl::Duration kNow = absl::ZeroDuration();
+constexpr absl::Duration kWindow = absl::Minutes(10);
+
+}  // namespace
+
+// While it lives
+
+void World::Reboot(Life* life) {
+  if (life->no_reboot) return NextStep(life);
+  for (uint64_t i = 1 + random_->Below(3); i > 0; --i) Say(life, Saying::Kind::kReset, "RESET", "");
+  NextStep(life);
+}
+
+void World::StopAndContinue(Life* life) {
+  life->run_state = "paused";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Seconds(20), life, [this, life] {
+    life->run_state = "running";
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    NextStep(life);
+  });
+}
+
+void World::Sleep(Life* life) {
+  life->run_state = "suspended";
+  Say(life, Saying::Kind::kOther, "SUSPEND", "");
+  In(kNow, absl::Seconds(20), life, [this, life] {
+    life->run_state = "running";
+    Say(life, Saying::Kind::kOther, "WAKEUP", "");
+    NextStep(life);
+  });
+}
+
+void World::PanicAndReset(Life* life) {
+  if (life->no_reboot) return NextStep(life);
+  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+  In(kNow, absl::Seconds(5), life, [this, life] { Reboot(life); });
+}
+
+void World::DiskError(Life* life) {
+  // Sometimes a flood.
+  for (uint64_t i = random_->OneIn(6) ? 300 : 1; i > 0; --i) {
+    Say(life, Saying::Kind::kOther, "BLOCK_IO_ERROR",
+        "{\"device\": \"disk0\", \"operation\": \"write\", \"action\": \"report\"}");
+  }
+  NextStep(life);
+}
+
+void World::PressIgnored(Life* life) {
+  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  NextStep(life);
+}
+
+void World::LoseMonitor(Life* life) {
+  if (life->client == nullptr) return NextStep(life);
+  story_->Say(life->name, "its monitor is closed, and listens again");
+  Kernel::CloseServer(life->client);
+  life->client = nullptr;
+  life->negotiated = false;
+  In(absl::Seconds(2), absl::Seconds(12), life, [this, life] { NextStep(life); });
+}
+
+void World::Hang(Life* life) {
+  story_->Say(life->name, "QEMU hangs");
+  life->hangs = true;
+  In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] {
+    story_->Say(life->name, "QEMU hangs no longer");
+    life->hangs = false;
+    NextStep(life);
+  });
+}
+
+void World::ManagerConnects(Life* life) {
+  const ConnectionPtr connection = kernel_->ConnectAsManager(life->listener);
+  if (connection == nullptr) return NextStep(life);
+  story_->Say(life->name, "a manager connects to the monitor");
+  connection->to_server = "{\"execute\":\"qmp_capabilities\"}\n";
+  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(40)),
+     [connection] { connection->client_closed = true; });
+  if (!life->sayings.empty()) NextStep(life);  // else it has not begun
+}
+
+void World::DownAndUp(Life* life) {
+  if (!life->no_shutdown) return NextStep(life);
+  SayShutdown(life, "guest-shutdown");
+  life->run_state = "shutdown";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Seconds(30), life, [this, life] {
+    life->run_state = "paused";
+    Say(life, Saying::Kind::kReset, "RESET", "");
+    life->run_state = "running";
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    NextStep(life);
+  });
+}
+
+void World::WatchdogPause(Life* life) {
+  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
+  life->run_state = "watchdog";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Seconds(20), life, [this, life] {
+    life->run_state = "running";
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    NextStep(life);
+  });
+}
+
+void World::DeclareIntent(Life* life) {
+  const absl::Duration ttl =
+      random_->OneIn(2) ? absl::Hours(2) : absl::Seconds(random_->Between(1, 60));
+  life->intents.push_back({.asked = now(), .ttl = ttl});
+  story_->Say(life->name,
+              absl::StrCat("somebody declares an intent for ", absl::FormatDuration(ttl)));
+  const size_t index = life->intents.size() - 1;
+  if (declare_ != nullptr) declare_(life, index);
+  if (random_->OneIn(3)) {
+    In(absl::Milliseconds(1), absl::Seconds(30), life, [this, life, index] {
+      story_->Say(life->name, "the intent is withdrawn");
+      life->intents[index].withdrawn = true;
+      if (withdraw_ != nullptr) withdraw_(life, index);
+    });
+  }
+  NextStep(life);
+}
+
+void World::MigrationFails(Life* life) {
+  life->run_state = "finish-migrate";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Milliseconds(4), life, [this, life] {
+    life->run_state = "running";
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    NextStep(life);
+  });
+}
+
+// Endings
+
+void World::GuestPowersOff(Life* life) {
+  absl::Duration pressed = -absl::InfiniteDuration();
+  for (const Saying& saying : life->sayings) {
+    if (saying.kind == Saying::Kind::kPowerdown) pressed = saying.at;
+    if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
+  }
+  const absl::Duration age = now() - pressed;
+  if (absl::AbsDuration(age - kWindow) < absl::Minutes(1)) {  // too close to be told
+    return In(absl::Minutes(2), absl::Minutes(3), life, [this, life] { GuestPowersOff(life); });
+  }
+  const bool obeyed = age <= kWindow;
+  Decide(life, obeyed ? ShutdownClass::kAdmin : ShutdownClass::kUser,
+         obeyed ? "the guest powers off after a press" : "the guest powers off");
+  SayShutdown(life, "guest-shutdown");
+  if (!life->no_shutdown) return Leave(life);
+  life->run_state = "shutdown";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(absl::Milliseconds(1), absl::Minutes(2), life, [this, life] {
+    if (random_->OneIn(3)) return ProcessEnds(life, SIGKILL);
+    SayShutdown(life, "host-qmp-quit");
+    Leave(life);
+  });
+}
+
+void World::StaysDown(Life* life) {
+  life->no_shutdown = true;
+  GuestPowersOff(life);
+}
+
+void World::PowerdownObeyed(Life* life) {
+  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  In(absl::Milliseconds(10), absl::Minutes(2), life, [this, life] { GuestPowersOff(life); });
+}
+
+void World::Quit(Life* life) {
+  Decide(life, ShutdownClass::kAdmin, "quit");
+  SayShutdown(life, "host-qmp-quit");
+  Leave(life);
+}
+
+void World::StopQuit(Life* life) {
+  life->run_state = "paused";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Seconds(5), life, [this, life] { Quit(life); });
+}
+
+void World::Signal(Life* life) {
+  Decide(life, ShutdownClass::kAdmin, "SIGTERM");
+  SayShutdown(life, "host-signal");
+  Leave(life);
+}
+
+void World::Kill(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "SIGKILL");
+  ProcessEnds(life, SIGKILL);
+}
+
+void World::Crash(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "QEMU crashes");
+  ProcessEnds(life, random_->OneIn(2) ? SIGSEGV | 0x80 : 1 << 8);
+}
+
+void World::OutOfMemory(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "out of memory");
+  life->oom_killed = true;
+  life->process->killed = true;
+  kernel_->CountOomKill(life->process->cgroup);
+  In(kNow, absl::Milliseconds(50), life, [this, life] { ProcessEnds(life, SIGKILL); });
+}
+
+void World::Panic(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "the guest panics");
+  const bool newer = life->major >= 4;
+  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+  if (newer || random_->OneIn(2)) SayShutdown(life, "guest-panic");
+  Leave(life);
+}
+
+void World::PanicPauseQuit(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "the guest panics and is paused");
+  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
+  life->run_state = "guest-panicked";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Minutes(1), life, [this, life] {
+    SayShutdown(life, "host-qmp-quit");
+    Leave(life);
+  });
+}
+
+void World::RebootExit(Life* life) {
+  if (!life->no_reboot) return NextStep(life);
+  if (random_->OneIn(3)) {
+    Decide(life, ShutdownClass::kAdmin, "system_reset under -no-reboot");
+    SayShutdown(life, "host-qmp-system-reset");
+  } else if (random_->OneIn(3)) {
+    Decide(life, ShutdownClass::kCrash, "the guest panics and reboots under -no-reboot");
+    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+    SayShutdown(life, "guest-reset");
+  } else {
+    Decide(life, ShutdownClass::kUser, "the guest reboots under -no-reboot");
+    SayShutdown(life, "guest-reset");
+  }
+  Leave(life);
+}
+
+void World::WatchdogPoweroff(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "watchdog, poweroff");
+  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"poweroff\"}", "poweroff");
+  Leave(life);
+}
+
+void World::WatchdogShutdown(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "watchdog, shutdown");
+  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
+  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  In(kNow, absl::Seconds(20), life, [this, life] {
+    SayShutdown(life, "guest-shutdown");
+    Leave(life);
+  });
+}
+
+void World::Hibernate(Life* life) {
+  absl::Duration pressed = -absl::InfiniteDuration();
+  for (const Saying& saying : life->sayings) {
+    if (saying.kind == Saying::Kind::kPowerdown) pressed = saying.at;
+    if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
+  }
+  if (now() - pressed < kWindow + absl::Minutes(1)) return NextStep(life);
+  Decide(life, ShutdownClass::kUser, "the guest hibernates");
+  Say(life, Saying::Kind::kHibernate, "SUSPEND_DISK", "");
+  SayShutdown(life, "guest-shutdown");
+  Leave(life);
+}
+
+void World::Migrate(Life* life) {
+  life->run_state = "finish-migrate";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Milliseconds(4), life, [this, life] {
+    Decide(life, ShutdownClass::kAdmin, "migrated away");
+    life->run_state = "postmigrate";
+    In(absl::Milliseconds(1), absl::Seconds(30), life, [this, life] {
+      SayShutdown(life, "host-qmp-quit");
+      Leave(life);
+    });
+  });
+}
+
+void World::HostError(Life* life) {
+  if (life->major < 4) return NextStep(life);
+  Decide(life, ShutdownClass::kCrash, "host error");
+  SayShutdown(life, "host-error");
+  Leave(life);
+}
+
+void World::WindowClosed(Life* life) {
+  Decide(life, ShutdownClass::kAdmin, "window closed");
+  SayShutdown(life, "host-ui");
+  Leave(life);
+}
+
+void World::ExitsSilently(Life* life) {
+  Decide(life, ShutdownClass::kCrash, "QEMU goes without a word");
+  Leave(life);
+}
+
+}  // namespace vmeventd::simulation
