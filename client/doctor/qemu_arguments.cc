@@ -82,9 +82,8 @@ class Reader {
     } else if (option == "chardev") {
       const auto id = Find(options, "id");
       if (const auto socket = SocketOf(options); id && socket) sockets_[*id] = *socket;
-    } else if (option == "mon" && Find(options, "mode") == "control") {
-      used_.push_back(CharDeviceOf(options));
-    } else if (option == "object" && options.front().first == "monitor-qmp") {
+    } else if ((option == "mon" && Find(options, "mode") == "control") ||
+               (option == "object" && options.front().first == "monitor-qmp")) {
       used_.push_back(CharDeviceOf(options));
     } else if (option == "qmp" || option == "qmp-pretty") {
       TakeQmp(value, options);
