@@ -16,7 +16,7 @@ namespace vmeventd {
 namespace {
 
 // A server that acknowledges nothing of a batch for so long is lost.
-constexpr absl::Duration kAckTimeout = absl::Seconds(5);
+constexpr absl::Duration kAckTimeout = absl::Seconds(15);
 // What the last message may take at a stop.
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // How soon an Interrupt is noticed.

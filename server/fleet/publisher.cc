@@ -120,6 +120,7 @@ absl::Status FleetPublisher::Connect() {
     if (absl::Status status = Compare(**tail); !status.ok()) return status;
   }
   connected_ = true;
+  batch_events_ = kFirstBatchEvents;
   meters_.connected.Set(1);
   meters_.connects.Add();
   retry_wait_ = absl::ZeroDuration();
@@ -162,7 +163,7 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
   // fails again.
   const uint64_t last = present_.empty() ? UINT64_MAX : *present_.rbegin();
   for (const EventBlockPtr& block : blocks) {
-    for (size_t i = 0; i < block->size() && batch.size() < kMaxBatchEvents; ++i) {
+    for (size_t i = 0; i < block->size() && batch.size() < batch_events_; ++i) {
       const EventBlock::Entry entry = block->at(i);
       if (entry.sequence > last) break;
       through = entry.sequence;
@@ -190,6 +191,7 @@ absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
 
 absl::Duration FleetPublisher::Send(const std::vector<FleetMessage>& batch, uint64_t through) {
   FleetSink::Progress progress;
+  const absl::Duration begin = clock_->Now().monotonic;
   if (!batch.empty()) progress = sink_->Publish(batch);
   meters_.published_events.Add(progress.acknowledged);
   meters_.repeated_events.Add(progress.repeated);
@@ -204,8 +206,17 @@ absl::Duration FleetPublisher::Send(const std::vector<FleetMessage>& batch, uint
   }
   Advance(through, progress.stream_sequence);
   const absl::Duration now = clock_->Now().monotonic;
+  AdjustBatch(now - begin);
   next_batch_at_ = now + rate_.Charge(static_cast<double>(batch.size()), now);
   return next_batch_at_ - now;
+}
+
+void FleetPublisher::AdjustBatch(absl::Duration took) {
+  if (took <= kQuickBatch) {
+    batch_events_ = std::min(batch_events_ * 2, kMaxBatchEvents);
+  } else if (took > kSlowBatch) {
+    batch_events_ = std::max(batch_events_ / 2, kFirstBatchEvents);
+  }
 }
 
 void FleetPublisher::Advance(uint64_t sequence, uint64_t stream_sequence) {

@@ -46,6 +46,11 @@ class FleetPublisher {
   // What one batch holds at the most: so many events may have to be looked for in the stream.
   static constexpr size_t kMaxBatchEvents = 1'024;
   static constexpr size_t kMaxBatchBytes = size_t{256} << 10;
+  // What the first batch of a connection holds. A batch that is acknowledged quickly doubles the
+  // next one's limit, a slow one halves it: nodes that return together share the servers.
+  static constexpr size_t kFirstBatchEvents = 16;
+  static constexpr absl::Duration kQuickBatch = absl::Milliseconds(250);
+  static constexpr absl::Duration kSlowBatch = absl::Seconds(1);
   // How many messages of the node are looked at to find these: a batch, and what stands before it
   // when its position could not be recorded.
   static constexpr size_t kMaxSearched = 4 * kMaxBatchEvents;
@@ -91,6 +96,8 @@ class FleetPublisher {
   absl::Duration PublishGap(uint64_t unbroken_from);
   // Publishes `batch`; when all of it is acknowledged the position is `through`.
   absl::Duration Send(const std::vector<FleetMessage>& batch, uint64_t through);
+  // A batch was acknowledged after `took`.
+  void AdjustBatch(absl::Duration took);
   // Everything up to `sequence` is in the stream, and nothing later up to `stream_sequence`; 0: it
   // is not known.
   void Advance(uint64_t sequence, uint64_t stream_sequence);
@@ -115,6 +122,7 @@ class FleetPublisher {
   bool connected_ = false;
   absl::Duration retry_at_ = absl::ZeroDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();
+  size_t batch_events_ = kFirstBatchEvents;  // the limit of the next batch
   absl::Duration next_batch_at_ = absl::ZeroDuration();
   TokenBucket rate_;
   std::unique_ptr<NodeState> node_state_;  // null: see PublisherOptions.heartbeat

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -61,6 +62,7 @@ class FakeSink : public FleetSink {
     EXPECT_TRUE(connected) << "only while it is connected";
     EXPECT_LE(batch.size(), FleetPublisher::kMaxBatchEvents);
     batches.push_back(batch.size());
+    if (on_publish) on_publish();
     Progress progress;
     for (size_t i = 0; i < batch.size(); ++i) {
       if (lost.contains(i)) {
@@ -171,6 +173,7 @@ class FakeSink : public FleetSink {
   std::vector<Stored> stream;
   uint64_t last_stream_sequence = 0;
   std::vector<size_t> batches;
+  std::function<void()> on_publish;  // while a batch is under way
   int connects = 0;
   bool connected = false;
   bool interrupted = false;

@@ -88,6 +88,20 @@ TEST_F(FleetPublisherTest, ABatchHasABound) {
   EXPECT_GE(sink_.batches.size(), 3u);
 }
 
+TEST_F(FleetPublisherTest, BatchesGrowWhileTheServersAreQuickAndShrinkWhileTheyAreSlow) {
+  Push(3000);
+  Start();
+  for (int i = 0; i < 3; ++i) publisher_->Step();
+  sink_.on_publish = [this] { state_.clock().Advance(absl::Seconds(2)); };
+  for (int i = 0; i < 4; ++i) publisher_->Step();
+  EXPECT_THAT(sink_.batches, ElementsAre(16, 32, 64, 128, 64, 32, 16));
+  sink_.on_publish = nullptr;
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(3000));
+  EXPECT_LE(*std::max_element(sink_.batches.begin(), sink_.batches.end()),
+            FleetPublisher::kMaxBatchEvents);
+}
+
 TEST_F(FleetPublisherTest, ANewDaemonGoesOnAfterThePosition) {
   Push(3);
   Start();
