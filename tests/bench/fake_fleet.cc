@@ -74,6 +74,34 @@ bool AnswerLines(int fd, int vm, std::string* unread) {
   return status;
 }
 
+// The client of a process of FakeProcesses.
+volatile int process_client = -1;
+
+// What a process of FakeProcesses does: it listens itself, since the kernel takes the one that does
+// for the socket's owner, and ends as by a guest's poweroff when it is signalled.
+[[noreturn]] void ServeAsProcess(const std::string& directory, int vm, int ready) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  signal(SIGTERM, [](int) {
+    Write(process_client, kShutdown);
+    _exit(0);
+  });
+  const int listener = Listen(directory, vm);
+  if (write(ready, "x", 1) != 1) _exit(1);
+  for (;;) {
+    const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    process_client = fd;
+    Write(fd, kGreeting);
+    std::string unread;
+    char bytes[4096];
+    for (ssize_t size = 1; size > 0;) {
+      size = recv(fd, bytes, sizeof(bytes), 0);
+      if (size > 0) unread.append(bytes, static_cast<size_t>(size));
+      AnswerLines(fd, vm, &unread);
+    }
+    close(fd);
+  }
+}
+
 }  // namespace
 
 std::string FakeFleet::Name(int vm) { return absl::StrFormat("instance%05d.example.com", vm); }
@@ -171,30 +199,20 @@ void FakeFleet::Answer(int vm) {
 }
 
 FakeProcesses::FakeProcesses(const std::string& directory, int count) {
+  int ready[2];
+  if (pipe2(ready, O_CLOEXEC) != 0) e2e::FailErrno("cannot make a pipe");
   for (int vm = 0; vm < count; ++vm) {
-    const int listener = Listen(directory, vm);
     const pid_t pid = fork();
     if (pid < 0) e2e::FailErrno("cannot fork");
-    if (pid > 0) {
-      close(listener);
-      pids_.push_back(pid);
-      continue;
-    }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGTERM, SIG_DFL);
-    for (;;) {
-      const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-      Write(fd, kGreeting);
-      std::string unread;
-      char bytes[4096];
-      for (ssize_t size = 1; size > 0;) {
-        size = recv(fd, bytes, sizeof(bytes), 0);
-        if (size > 0) unread.append(bytes, static_cast<size_t>(size));
-        AnswerLines(fd, vm, &unread);
-      }
-      close(fd);
-    }
+    if (pid == 0) ServeAsProcess(directory, vm, ready[1]);
+    pids_.push_back(pid);
   }
+  char bytes[4096];
+  for (int listening = 0; listening < count;) {
+    listening += static_cast<int>(read(ready[0], bytes, sizeof(bytes)));
+  }
+  close(ready[0]);
+  close(ready[1]);
 }
 
 void FakeProcesses::StopAll() {
