@@ -30,10 +30,14 @@ constexpr std::string_view kShutdown =
 constexpr uint64_t kStop = ~uint64_t{0};
 constexpr uint64_t kListener = uint64_t{1} << 32;
 
+std::string PathOf(const std::string& directory, int vm) {
+  return directory + "/" + FakeFleet::Name(vm) + ".kvmd";
+}
+
 int Listen(const std::string& directory, int vm) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const std::string path = directory + "/" + FakeFleet::Name(vm) + ".kvmd";
+  const std::string path = PathOf(directory, vm);
   if (path.size() >= sizeof(address.sun_path)) e2e::Fail(path + " is too long for a socket");
   std::strcpy(address.sun_path, path.c_str());
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -107,7 +111,10 @@ volatile int process_client = -1;
 std::string FakeFleet::Name(int vm) { return absl::StrFormat("instance%05d.example.com", vm); }
 
 FakeFleet::FakeFleet(const std::string& directory, int count)
-    : epoll_(epoll_create1(EPOLL_CLOEXEC)), stop_(eventfd(0, EFD_CLOEXEC)), monitors_(count) {
+    : directory_(directory),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      stop_(eventfd(0, EFD_CLOEXEC)),
+      monitors_(count) {
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kStop}};
   epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_, &event);
   for (int vm = 0; vm < count; ++vm) {
@@ -147,8 +154,9 @@ void FakeFleet::Stop(int vm) {
   const MutexLock lock(&mutex_);
   Monitor& monitor = monitors_[vm];
   Write(monitor.client, kShutdown);
-  close(monitor.listener);
   close(monitor.client);
+  unlink(PathOf(directory_, vm).c_str());
+  close(monitor.listener);
   monitor.listener = monitor.client = -1;
 }
 

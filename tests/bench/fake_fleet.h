@@ -29,7 +29,7 @@ class FakeFleet {
 
   // Any thread. What a VM's client does not read is lost.
   void Send(int vm, std::string_view lines);
-  // Says that the guest powered off, and closes both sockets.
+  // Says that the guest powered off, closes both sockets and removes the file, as QEMU does.
   void Stop(int vm);
 
  private:
@@ -44,6 +44,7 @@ class FakeFleet {
   void Accept(int vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Answer(int vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  const std::string directory_;
   int epoll_ = -1;
   int stop_ = -1;  // eventfd
   mutable Mutex mutex_;

@@ -2,7 +2,7 @@
 // the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
 // processor time, which a loaded machine changes less than the clock.
 //
-//   node_bench [--quick] [--json FILE]
+//   node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]
 
 #include <sys/inotify.h>
 #include <sys/resource.h>
@@ -181,12 +181,22 @@ void SendEvents(FakeFleet* fleet, int first_vm, int vms, int count) {
   }
 }
 
+// The VMs that a daemon follows under this process's limit of descriptors: two for each, of three
+// quarters of what it has for VMs.
+int MaxVms() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 4 * 3 / 4 * 3 / 2, 9000)) / 100 * 100;
+}
+
 struct Plan {
   bool quick = false;
-  int vms() const { return quick ? 1000 : 9000; }
+  int only_vms = 0;  // 0: several sizes
+  int vms() const { return only_vms != 0 ? only_vms : quick ? 1000 : MaxVms(); }
   int single() const { return quick ? 100 : 400; }
   std::vector<int> sizes() const {
-    return quick ? std::vector{100, 1000} : std::vector{100, 1000, 3000, 9000};
+    if (only_vms != 0) return {only_vms};
+    return quick ? std::vector{100, 1000} : std::vector{100, 1000, 3000, MaxVms()};
   }
   std::vector<int> streams() const {
     return quick ? std::vector{1, 100} : std::vector{1, 10, 100, 1000, 2000};
@@ -199,7 +209,7 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
   const std::string of = absl::StrCat(" of ", vms, " VMs");
   Node node;
   double empty = 0;
-  if (full && !plan.quick) {
+  if (full && !plan.quick && plan.only_vms == 0) {
     node.Start(false);
     empty = node.SettledKib();
     record->Add("memory of a daemon without VMs", empty / 1024, "MiB");
@@ -211,7 +221,7 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
   WaitAttached(fleet);
   Settle(node.pid());
   record->Add("attach, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
-  if (full && !plan.quick) {
+  if (full && !plan.quick && plan.only_vms == 0) {
     record->Add("memory a VM" + of, (node.SettledKib() - empty) / vms, "KiB");
     const absl::Duration cpu = CpuOf(node.pid());
     const double wakeups = Wakeups(node.pid());
@@ -408,10 +418,12 @@ int Main(const std::vector<std::string>& arguments) {
       plan.quick = true;
     } else if (arguments[i] == "--json" && i + 1 < arguments.size()) {
       json = arguments[++i];
+    } else if (arguments[i] == "--vms" && i + 1 < arguments.size()) {
+      plan.only_vms = std::stoi(arguments[++i]);
     } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
       only = arguments[++i];
     } else {
-      std::fprintf(stderr, "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked]\n");
+      std::fprintf(stderr, "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]\n");
       return 2;
     }
   }
