@@ -142,7 +142,8 @@ void CountSavedRuns() {
   const std::string saved = Session(&options)->Save();
   Count("restore a run", 100, [&] {
     for (int i = 0; i < 100; ++i) {
-      if (!VmSession::Restore(saved, &options, {At(9), absl::Seconds(9)}).ok()) Fail("not restored");
+      if (!VmSession::Restore(saved, &options, {At(9), absl::Seconds(9)}).ok())
+        Fail("not restored");
     }
   });
 }

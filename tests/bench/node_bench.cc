@@ -89,6 +89,15 @@ double StatusField(pid_t pid, const std::string& field, bool all_threads) {
 double AnonymousKib(pid_t pid) { return StatusField(pid, "RssAnon", false); }
 double Wakeups(pid_t pid) { return StatusField(pid, "voluntary_ctxt_switches", true); }
 
+// The calls with which the process has read and written files.
+double FileCalls(pid_t pid) {
+  const std::string text = e2e::ReadFile(absl::StrCat("/proc/", pid, "/io"));
+  const auto number = [&](const char* name) {
+    return std::atof(text.c_str() + text.find(name) + std::strlen(name));
+  };
+  return number("syscr:") + number("syscw:");
+}
+
 // Returns once the process does next to nothing.
 void Settle(pid_t pid) {
   for (absl::Duration before = CpuOf(pid);;) {
@@ -143,10 +152,14 @@ class Node {
     options.state_dir = state_ / "state";
     options.log_file = state_ / "log";
     options.event_limits = false;
-    options.arguments = {"--process-tracking",       track ? "auto" : "off",
-                         "--max-streams",            "4000",
-                         "--max-streams-per-peer",   "4000",
-                         "--log-level",              "warn"};
+    options.arguments = {"--process-tracking",
+                         track ? "auto" : "off",
+                         "--max-streams",
+                         "4000",
+                         "--max-streams-per-peer",
+                         "4000",
+                         "--log-level",
+                         "warn"};
     daemon_ = std::make_unique<e2e::Daemon>(options);
   }
   void Stop() {
@@ -226,7 +239,8 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
     const absl::Duration cpu = CpuOf(node.pid());
     const double wakeups = Wakeups(node.pid());
     absl::SleepFor(absl::Seconds(20));
-    record->Add("idle, CPU in 20 s" + of, absl::ToDoubleMilliseconds(CpuOf(node.pid()) - cpu), "ms");
+    record->Add("idle, CPU in 20 s" + of, absl::ToDoubleMilliseconds(CpuOf(node.pid()) - cpu),
+                "ms");
     record->Add("idle, wake-ups in 20 s" + of, Wakeups(node.pid()) - wakeups, "");
     node.Stop();
     begin = absl::Now();
@@ -258,12 +272,15 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
     const int burst = plan.quick ? 4000 : 20'000;
     Settle(node.pid());
     const absl::Duration cpu = CpuOf(node.pid());
+    const double calls = FileCalls(node.pid());
     begin = absl::Now();
     SendEvents(&fleet, 0, vms, burst);
     const absl::Time end = one.WaitDelivered(delivered + static_cast<uint64_t>(burst));
     Settle(node.pid());
     record->Add("burst to one subscriber, CPU an event" + of,
                 absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / burst, "us");
+    record->Add("burst to one subscriber, file reads and writes an event" + of,
+                (FileCalls(node.pid()) - calls) / burst, "");
     if (full) {
       record->Add("burst to one subscriber" + of, burst / absl::ToDoubleSeconds(end - begin), "/s");
     }
@@ -286,6 +303,7 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
   Settle(node.pid());
   const int left = vms - next;
   const absl::Duration cpu = CpuOf(node.pid());
+  const double calls = FileCalls(node.pid());
   begin = absl::Now();
   for (; next < vms; ++next) fleet.Stop(next);
   const absl::Time written = files.Wait(vms);
@@ -297,6 +315,8 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
     record->Add("all stop at once, durable at 100 subscribers" + of,
                 absl::ToDoubleSeconds(sent - begin), "s");
   }
+  record->Add("all stop at once, file reads and writes a stop" + of,
+              (FileCalls(node.pid()) - calls) / left, "");
   record->Add("all stop at once, CPU a stop" + of,
               absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / left, "us");
 }
@@ -423,7 +443,9 @@ int Main(const std::vector<std::string>& arguments) {
     } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
       only = arguments[++i];
     } else {
-      std::fprintf(stderr, "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]\n");
+      std::fprintf(
+          stderr,
+          "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]\n");
       return 2;
     }
   }

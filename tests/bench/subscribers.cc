@@ -47,9 +47,9 @@ Subscribers::Subscribers(const std::string& address, int count,
     auto stream = std::make_unique<Stream>();
     stream->context.set_wait_for_ready(true);
     stream->message = grpc::ByteBuffer(&encoded, 1);
-    stream->call = grpc::GenericStub(channels_.back())
-                       .PrepareCall(&stream->context, "/vmeventd.v1.VmEventService/WatchEvents",
-                                    &queue_);
+    stream->call =
+        grpc::GenericStub(channels_.back())
+            .PrepareCall(&stream->context, "/vmeventd.v1.VmEventService/WatchEvents", &queue_);
     stream->call->StartCall(stream.get());
     streams_.push_back(std::move(stream));
   }
