@@ -59,9 +59,12 @@ def machine():
 
 
 def table(measured):
+    load = os.getloadavg()[2]
+    busy = ("**The machine was busy with other work: times and rates, and their ratios, say "
+            "little; processor time, memory and counts do.**" if load > os.cpu_count() else
+            "The machine had nothing else to do.")
     lines = [f"Measured on {datetime.date.today()}: {machine()}. The load average was "
-             f"{os.getloadavg()[2]:.1f} over the last quarter of an hour, this measurement "
-             "included: on a loaded machine the clock says little, processor time more.", "",
+             f"{load:.1f} over the last quarter of an hour. {busy}", "",
              "| what | vmeventd | floor | ratio |", "|---|---:|---:|---:|"]
     for name, pattern, floor_name in RATIOS:
         item, floor = find(measured, pattern), find(measured, floor_name)
