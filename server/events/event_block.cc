@@ -63,7 +63,11 @@ void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_vi
   bytes_.append(encoded.data(), encoded.size());
   // The texts stand somewhere in the encoding: any place with those bytes serves as their copy.
   const auto offset_of = [&](absl::string_view text) {
-    return static_cast<uint32_t>(begin + (text.empty() ? 0 : encoded.find(text)));
+    const auto within = static_cast<size_t>(text.data() - encoded.data());
+    const bool is_part = text.data() >= encoded.data() && within <= encoded.size();
+    return static_cast<uint32_t>(begin + (text.empty() ? 0
+                                          : is_part    ? within
+                                                       : encoded.find(text)));
   };
   block_->latest_time_ = std::max(block_->latest_time_, key.observe_time);
   block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),

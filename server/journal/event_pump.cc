@@ -32,8 +32,8 @@ bool EventPump::RunOnce(absl::Duration timeout) {
       std::max(absl::ZeroDuration(), journal_->NextTick() - clock_->Now().monotonic);
   EventQueue::Batch batch = queue_->Pop(std::min(timeout, until_tick));
   live_state_->SetDirectories(std::move(batch.directories));
-  for (const VmUpdate& update : batch.updates) {
-    Take(update);
+  for (VmUpdate& update : batch.updates) {
+    Take(&update);
     if (step_.blocks.size() >= kMaxBlocksAStep) Flush();
   }
   Flush();
@@ -71,30 +71,48 @@ void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, std::optional
   if (event.type == EventType::kStopped && vm != nullptr) LogStop(event, vm->ref, newest_);
   if (event.observe_monotonic.has_value()) observed_.push_back(*event.observe_monotonic);
   if (builder_.full()) step_.blocks.push_back(builder_.Finish());
-  if (vm != nullptr && !vm->ref.run_id.empty()) last_of_run_[vm->ref.run_id] = newest_;
 }
 
-void EventPump::Take(const VmUpdate& update) {
-  if (update.on_public) on_public_.push_back(update.on_public);
-  if (update.event.has_value()) {
-    AddEvent(*update.event, update.status.has_value() ? &*update.status : nullptr);
+void EventPump::Take(VmUpdate* update) {
+  if (update->on_public) on_public_.push_back(std::move(update->on_public));
+  const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
+  if (update->event.has_value()) AddEvent(*update->event, status);
+  if (status == nullptr) return;
+  // Without a run_id each is a VM of its own, and the order between the two kinds counts.
+  if (status->ref.run_id.empty()) {
+    statuses_.push_back({status, 0});
+    return;
   }
-  if (!update.status.has_value()) return;
-  const uint64_t last_sequence = LastSequenceOf(*update.status);
-  auto record = std::make_shared<const VmRecord>(*update.status, last_sequence);
-  if (update.saved_run.has_value()) {
-    change_.sessions.push_back({update.status->ref.run_id, *update.saved_run, last_sequence});
+  const auto [found, first] = runs_.try_emplace(status->ref.run_id);
+  OfRun& run = found->second;
+  if (update->event.has_value()) {
+    run.last_sequence = newest_;
+  } else if (first) {
+    const VmRecordPtr record = live_state_->FindVm({status->ref.name, status->ref.run_id, ""});
+    run.last_sequence = record == nullptr ? 0 : record->last_sequence();
   }
-  if (record->stopped()) change_.stops.push_back({last_sequence, record->encoded()});
-  step_.vms.push_back(std::move(record));
+  if (!first) statuses_[run.status].vm = nullptr;
+  run.status = statuses_.size();
+  statuses_.push_back({status, run.last_sequence});
+  if (update->saved_run.has_value()) {
+    run.saved = {status->ref.run_id, *std::move(update->saved_run), run.last_sequence};
+  }
 }
 
-uint64_t EventPump::LastSequenceOf(const VmStatus& status) const {
-  if (status.ref.run_id.empty()) return 0;
-  const auto pending = last_of_run_.find(status.ref.run_id);
-  if (pending != last_of_run_.end()) return pending->second;
-  const VmRecordPtr record = live_state_->FindVm({status.ref.name, status.ref.run_id, ""});
-  return record == nullptr ? 0 : record->last_sequence();
+void EventPump::EncodeStatuses() {
+  for (const auto& [status, last_sequence] : std::exchange(statuses_, {})) {
+    if (status == nullptr) continue;
+    auto record = std::make_shared<const VmRecord>(*status, last_sequence);
+    if (record->stopped()) change_.stops.push_back({last_sequence, record->encoded()});
+    step_.vms.push_back(std::move(record));
+  }
+  for (auto& [run_id, run] : runs_) {
+    if (run.saved.has_value()) change_.sessions.push_back(*std::move(run.saved));
+  }
+  runs_.clear();
+  // Neighbours in the table are written together.
+  std::sort(change_.sessions.begin(), change_.sessions.end(),
+            [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
 }
 
 void EventPump::PutGap(const JournalWriter::GivenUp& given_up) {
@@ -118,6 +136,7 @@ void EventPump::PutGap(const JournalWriter::GivenUp& given_up) {
 
 void EventPump::Flush() {
   if (!builder_.empty()) step_.blocks.push_back(builder_.Finish());
+  EncodeStatuses();
   const bool events = !step_.blocks.empty();
   if (events || !change_.sessions.empty()) {
     change_.blocks = step_.blocks;
@@ -135,7 +154,6 @@ void EventPump::Flush() {
   if (!events && step_.vms.empty()) return;
   step_.retained = journal_->journal().retained();
   live_state_->Publish(std::exchange(step_, {}));
-  last_of_run_.clear();
   if (const auto given_up = journal_->TakeGivenUp(); given_up.has_value()) PutGap(*given_up);
   if (events) listener_.published();
   // These may ask whether their event is durable: that is, whether the journal is writable now.

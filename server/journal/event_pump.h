@@ -61,11 +61,12 @@ class EventPump {
   const EventMeters& meters() const { return meters_; }
 
  private:
-  void Take(const VmUpdate& update);
+  // `update` lives until the next Flush.
+  void Take(VmUpdate* update);
+  // Adds to step_ and change_ what the updates that were taken leave: of each run the last.
+  void EncodeStatuses();
   void AddEvent(const VmEvent& event, const VmStatus* vm,
                 std::optional<Missing> missing = std::nullopt);
-  // The newest event of that run, 0 if it has none.
-  uint64_t LastSequenceOf(const VmStatus& status) const;
   void Flush();
   void TendJournal();
   void ReplaceCorruptJournal();
@@ -80,12 +81,24 @@ class EventPump {
   uint64_t newest_;
   bool reported_writable_ = true;
 
+  // A VM after an update that was taken; null: a later one has taken its place.
+  struct TakenStatus {
+    const VmStatus* vm;
+    uint64_t last_sequence;  // the newest event of its run, 0 if it has none
+  };
+  struct OfRun {
+    size_t status = 0;  // in statuses_
+    uint64_t last_sequence = 0;
+    std::optional<JournalSession> saved;
+  };
+
   EventBlockBuilder builder_;
   LiveState::Step step_;
-  JournalWriter::Change change_;                            // of step_
-  std::vector<std::function<void()>> on_public_;            // of step_
-  absl::flat_hash_map<std::string, uint64_t> last_of_run_;  // of step_
-  std::vector<absl::Duration> observed_;                    // when the events of step_ were
+  JournalWriter::Change change_;                  // of step_
+  std::vector<TakenStatus> statuses_;             // of step_
+  absl::flat_hash_map<std::string, OfRun> runs_;  // of step_
+  std::vector<std::function<void()>> on_public_;  // of step_
+  std::vector<absl::Duration> observed_;          // when the events of step_ were
   EventMeters meters_;
 
   Mutex mutex_;

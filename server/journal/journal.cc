@@ -151,6 +151,8 @@ absl::Status Journal::LoadIdentity() {
 
 absl::Status Journal::PrepareStatements() {
   const StatementToPrepare statements[] = {
+      {"BEGIN IMMEDIATE", &begin_},
+      {"COMMIT", &commit_},
       {"INSERT INTO events(sequence, observe_time, vm_name, run_id, type, class, payload, checksum,"
        " latest_time) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
        &insert_event_},
@@ -179,9 +181,9 @@ absl::StatusOr<std::vector<JournalSession>> Journal::Sessions() {
 absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>& change) {
   const DatabaseUse use(&database_);
   JournalBounds bounds = bounds_;
-  absl::Status status = database_.Execute("BEGIN IMMEDIATE");
+  absl::Status status = begin_->Run();
   if (status.ok()) status = change(&bounds);
-  if (status.ok()) status = database_.Execute("COMMIT");
+  if (status.ok()) status = commit_->Run();
   // What was committed to files that nobody finds again is not kept.
   if (status.ok()) status = CheckInPlace();
   if (!status.ok()) {

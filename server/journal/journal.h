@@ -106,6 +106,8 @@ class Journal {
 
   const JournalOptions options_;
   SqliteDatabase database_;
+  std::unique_ptr<SqliteStatement> begin_;
+  std::unique_ptr<SqliteStatement> commit_;
   std::unique_ptr<SqliteStatement> insert_event_;
   std::unique_ptr<SqliteStatement> put_session_;
   std::unique_ptr<SqliteStatement> delete_session_;

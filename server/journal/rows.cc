@@ -1,7 +1,9 @@
 #include "server/journal/rows.h"
 
-#include <zlib.h>
+#include <endian.h>
+#include <libdeflate.h>
 
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,31 +11,32 @@
 namespace vmeventd {
 namespace {
 
-// CRC-32, zlib's. Numbers as 8 bytes, little endian; texts behind their length.
+// CRC-32, as zlib has it, but by the processor's carry-less multiplication. Numbers as 8 bytes,
+// little endian; texts behind their length. What is added is put together first: one long piece
+// takes a fraction of the time of many short ones.
 class Crc {
  public:
+  explicit Crc(size_t text_bytes) { bytes_.reserve(text_bytes + 16 * sizeof(uint64_t)); }
   Crc& Add(uint64_t number) {
-    unsigned char bytes[8];
-    for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(number >> (8 * i));
-    crc_ = crc32(crc_, bytes, sizeof bytes);
+    const uint64_t little_endian = htole64(number);
+    bytes_.append(reinterpret_cast<const char*>(&little_endian), sizeof(little_endian));
     return *this;
   }
   Crc& Add(absl::string_view text) {
     Add(text.size());
-    if (text.empty()) return *this;  // a null pointer makes zlib begin again
-    crc_ = crc32_z(crc_, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+    bytes_.append(text.data(), text.size());
     return *this;
   }
-  uint32_t value() const { return static_cast<uint32_t>(crc_); }
+  uint32_t value() const { return libdeflate_crc32(0, bytes_.data(), bytes_.size()); }
 
  private:
-  uLong crc_ = crc32(0, nullptr, 0);
+  std::string bytes_;
 };
 
 }  // namespace
 
 uint32_t Checksum(const JournalEvent& event) {
-  return Crc()
+  return Crc(event.vm_name.size() + event.run_id.size() + event.payload.size())
       .Add(event.sequence)
       .Add(static_cast<uint64_t>(absl::ToUnixNanos(event.observe_time)))
       .Add(event.vm_name)
@@ -45,10 +48,16 @@ uint32_t Checksum(const JournalEvent& event) {
 }
 
 uint32_t Checksum(const JournalSession& session) {
-  return Crc().Add(session.run_id).Add(session.payload).Add(session.last_sequence).value();
+  return Crc(session.run_id.size() + session.payload.size())
+      .Add(session.run_id)
+      .Add(session.payload)
+      .Add(session.last_sequence)
+      .value();
 }
 
-uint32_t Checksum(const JournalStop& stop) { return Crc().Add(stop.sequence).Add(stop.vm).value(); }
+uint32_t Checksum(const JournalStop& stop) {
+  return Crc(stop.vm.size()).Add(stop.sequence).Add(stop.vm).value();
+}
 
 absl::Status ReadSessions(SqliteDatabase* database, std::vector<JournalSession>* sessions) {
   absl::StatusOr<SqliteStatement> statement = database->Prepare(

@@ -24,7 +24,15 @@ uint64_t StableHash(absl::string_view text) {
 std::string EscapeNonUtf8(absl::string_view bytes) {
   std::string text;
   text.reserve(bytes.size());
-  while (!bytes.empty()) {
+  while (true) {
+    // Most of it is ASCII.
+    const auto ascii_end = std::find_if(bytes.begin(), bytes.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0x80) != 0;
+    });
+    const auto ascii = static_cast<size_t>(ascii_end - bytes.begin());
+    text.append(bytes.data(), ascii);
+    bytes.remove_prefix(ascii);
+    if (bytes.empty()) return text;
     const size_t length = DecodeUtf8(bytes).length;
     if (length == 0) {
       // By hand: a hostile peer may send megabytes of such bytes.
@@ -37,7 +45,6 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
       bytes.remove_prefix(length);
     }
   }
-  return text;
 }
 
 std::string EscapeName(absl::string_view bytes) {

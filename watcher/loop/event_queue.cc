@@ -70,6 +70,16 @@ void EventQueue::Push(VmUpdate update) {
   {
     const MutexLock lock(&mutex_);
     PushLocked(std::move(update));
+    if (++held_back_ < kMaxHeldBack) return;
+    held_back_ = 0;
+  }
+  changed_.NotifyOne();
+}
+
+void EventQueue::EndTurn() {
+  {
+    const MutexLock lock(&mutex_);
+    if (std::exchange(held_back_, 0) == 0) return;
   }
   changed_.NotifyOne();
 }

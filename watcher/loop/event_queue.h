@@ -31,7 +31,12 @@ class EventQueue : public EventSink {
   explicit EventQueue(size_t max_updates, size_t max_bytes = kMaxBytes)
       : max_updates_(max_updates), max_bytes_(max_bytes) {}
 
+  // Pop wakes at the turn's end, or once kMaxHeldBack updates wait for it: a pump that wakes for
+  // each would take the processor from the loop, which has the shutdown files of the others to
+  // write yet.
+  static constexpr size_t kMaxHeldBack = 256;
   void Push(VmUpdate update) override;
+  void EndTurn() override;
   void SetDirectories(std::vector<WatchedDirectory> directories) override;
 
   struct Batch {
@@ -82,6 +87,7 @@ class EventQueue : public EventSink {
   absl::flat_hash_map<std::string, size_t> waiting_status_ ABSL_GUARDED_BY(mutex_);
   // Where in updates_ each update of a run waits, for the runs whose STARTED waits as well.
   absl::flat_hash_map<std::string, std::vector<size_t>> new_runs_ ABSL_GUARDED_BY(mutex_);
+  size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;  // pushed since Pop was woken last
   bool directories_changed_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;

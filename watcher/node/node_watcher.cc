@@ -35,6 +35,7 @@ class NodeWatcherImpl : public NodeWatcher {
             loop_.get(), options_.process_tracking ? options_.exit_status_source
                                                    : std::optional(ExitStatusSource::kNone))),
         oom_watch_(std::move(oom_watch)),
+        sink_(sink),
         table_(sink, &context_.meters),
         intents_(loop_.get(), &table_) {
     context_.loop = loop_.get();
@@ -78,9 +79,11 @@ class NodeWatcherImpl : public NodeWatcher {
     table_.EndTurn();
     sockets_->EndTurn();
     libvirt_->EndTurn();
-    if (!started_) return;
-    if (publish_runs_again_.exchange(false)) table_.PublishAll();
-    if (first_scan_done()) intents_.Handle();
+    if (started_) {
+      if (publish_runs_again_.exchange(false)) table_.PublishAll();
+      if (first_scan_done()) intents_.Handle();
+    }
+    sink_->EndTurn();
   }
 
   void Wake() override { loop_->Wake(); }
@@ -142,6 +145,7 @@ class NodeWatcherImpl : public NodeWatcher {
   const OomCounters oom_counters_;
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
   const std::unique_ptr<OomWatch> oom_watch_;
+  EventSink* const sink_;
   QmpContext context_;
   RunTable table_;  // its runs call no source when they are destroyed
   std::unique_ptr<SocketConnector> sockets_;

@@ -6,16 +6,20 @@ namespace vmeventd {
 
 void ArchiveWriter::Value(const std::string& text) {
   text_ += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      text_ += '\\';
-      text_ += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(&text_, "\\u%04x", static_cast<unsigned char>(c));
+  size_t plain = 0;  // [plain, i) needs no escape
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c != '"' && c != '\\' && c >= 0x20) continue;
+    text_.append(text, plain, i - plain);
+    plain = i + 1;
+    if (c < 0x20) {
+      absl::StrAppendFormat(&text_, "\\u%04x", c);
     } else {
-      text_ += c;
+      text_ += '\\';
+      text_ += static_cast<char>(c);
     }
   }
+  text_.append(text, plain, text.size() - plain);
   text_ += '"';
 }
 

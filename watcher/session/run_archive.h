@@ -34,7 +34,13 @@ class ArchiveWriter {
  public:
   static constexpr bool kReads = false;
 
-  ArchiveWriter() : text_("{") {}
+  // Most runs take less than that.
+  static constexpr size_t kUsualBytes = 1536;
+
+  ArchiveWriter() {
+    text_.reserve(kUsualBytes);
+    text_ += '{';
+  }
   std::string Take() && { return std::move(text_) + "}"; }
 
   template <typename T>
@@ -120,8 +126,9 @@ class ArchiveWriter {
 
  private:
   void Key(absl::string_view key) {
-    if (!std::exchange(first_, false)) text_ += ',';
-    absl::StrAppend(&text_, "\"", key, "\":");
+    text_ += std::exchange(first_, false) ? "\"" : ",\"";
+    text_.append(key.data(), key.size());
+    text_ += "\":";
   }
   template <typename Number>
   void Value(Number number) {

@@ -84,6 +84,33 @@ TEST(EventPump, KeepsOpenRunsWithTheirLastSequence) {
   EXPECT_EQ(DecodeSnapshotVmField(again.stops[0].vm).ref().name(), "b");
 }
 
+TEST(EventPump, OfARunTheLastUpdateOfABatchIsKept) {
+  PumpedState pumped;
+  VmUpdate last = Saved(Update("a", EventType::kPaused), "{a paused}");
+  last.status->state = VmState::kPaused;
+  pumped.Push({Saved(Update("a", EventType::kStarted), "{a}"),
+               Saved(Update("b", EventType::kStarted), "{b}"),
+               last,
+               {Status("b", "run-b"), std::nullopt}});
+  EXPECT_THAT(Public(pumped), SizeIs(3));
+  EXPECT_EQ(pumped.live_state().FindVm({"a", "run-a", ""})->state(), v1::VM_STATE_PAUSED);
+  EXPECT_EQ(pumped.live_state().FindVm({"b", "run-b", ""})->last_sequence(), 2u);
+  const OpenedJournal again = OpenAgain(pumped);
+  ASSERT_THAT(again.sessions, SizeIs(2));
+  EXPECT_EQ(again.sessions[0].payload, "{a paused}");
+  EXPECT_EQ(again.sessions[0].last_sequence, 3u);
+  EXPECT_EQ(again.sessions[1].payload, "{b}") << "a later status has none: it stands";
+}
+
+TEST(EventPump, ARunThatBeginsAndEndsInABatchIsAStopAlone) {
+  PumpedState pumped;
+  pumped.Push({Saved(Update("a", EventType::kStarted), "{a}"),
+               Saved(Stopped("a", "run-a", ShutdownClass::kUser), "")});
+  EXPECT_THAT(Public(pumped), SizeIs(2));
+  EXPECT_THAT(OpenAgain(pumped).sessions, IsEmpty());
+  EXPECT_THAT(OpenAgain(pumped).stops, SizeIs(1));
+}
+
 TEST(EventPump, AFullDiskDelaysTheJournalAndNothingElse) {
   FaultyDisk disk;
   PumpedState pumped;

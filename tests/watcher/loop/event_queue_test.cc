@@ -13,6 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 VmUpdate Update(const std::string& run_id, std::optional<EventType> type,
@@ -45,6 +46,39 @@ TEST(EventQueueTest, GivesUpdatesInOrder) {
   queue.Push(Update("b", EventType::kReset));
   EXPECT_THAT(Texts(queue.Pop(absl::ZeroDuration())), ElementsAre("a 1", "b 5"));
   EXPECT_THAT(queue.Pop(absl::ZeroDuration()).updates, IsEmpty());
+}
+
+// A pump that waits.
+class WaitingPump {
+ public:
+  explicit WaitingPump(EventQueue* queue)
+      : thread_([this, queue] { batch_ = queue->Pop(absl::InfiniteDuration()); }) {}
+  // What it got in the end.
+  EventQueue::Batch Join() {
+    thread_.join();
+    return std::move(batch_);
+  }
+
+ private:
+  EventQueue::Batch batch_;
+  std::thread thread_;
+};
+
+TEST(EventQueueTest, APumpThatWaitsGetsATurnWhenItIsOver) {
+  EventQueue queue(10);
+  WaitingPump pump(&queue);
+  queue.Push(Update("a", EventType::kStarted));
+  queue.EndTurn();
+  EXPECT_THAT(Texts(pump.Join()), Not(IsEmpty()));
+}
+
+TEST(EventQueueTest, APumpThatWaitsGetsALongTurnBeforeItIsOver) {
+  EventQueue queue(10'000);
+  WaitingPump pump(&queue);
+  for (size_t i = 0; i < EventQueue::kMaxHeldBack; ++i) {
+    queue.Push(Update("a", EventType::kReset));
+  }
+  EXPECT_THAT(Texts(pump.Join()), Not(IsEmpty()));
 }
 
 TEST(EventQueueTest, WakeAndDirectoriesEndAWait) {

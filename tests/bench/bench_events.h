@@ -1,0 +1,42 @@
+#ifndef VMEVENTD_TESTS_BENCH_BENCH_EVENTS_H_
+#define VMEVENTD_TESTS_BENCH_BENCH_EVENTS_H_
+
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/events/event_codec.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd::bench {
+
+// The lines of a VM's monitor that make one event each.
+inline constexpr char kStopLine[] =
+    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 123456}, \"event\": \"STOP\"}\r\n";
+inline constexpr char kResumeLine[] =
+    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 123456}, \"event\": "
+    "\"RESUME\"}\r\n";
+
+// What vmeventd makes of kStopLine.
+inline v1::Event PausedEvent(uint64_t sequence) {
+  VmStatus vm;
+  vm.ref = {absl::StrCat("instance", sequence % 9000, ".example.com"),
+            absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + sequence % 9000),
+            absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + sequence % 9000), 4711,
+            "qmp:/run/ganeti/kvm-hypervisor/ctrl"};
+  vm.state = VmState::kPaused;
+  VmEvent event;
+  event.type = EventType::kPaused;
+  event.observe_time = absl::Now();
+  event.qemu_time = event.observe_time;
+  event.qmp_event = "STOP";
+  event.message = "the VM was paused";
+  v1::Event encoded = EventToProto(event, &vm, sequence);
+  encoded.set_durable(true);
+  return encoded;
+}
+
+}  // namespace vmeventd::bench
+
+#endif  // VMEVENTD_TESTS_BENCH_BENCH_EVENTS_H_

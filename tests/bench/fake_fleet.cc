@@ -1,0 +1,234 @@
+#include "tests/bench/fake_fleet.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::bench {
+namespace {
+
+constexpr std::string_view kGreeting =
+    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
+constexpr std::string_view kShutdown =
+    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
+    "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
+constexpr uint64_t kStop = ~uint64_t{0};
+constexpr uint64_t kListener = uint64_t{1} << 32;
+
+std::string PathOf(const std::string& directory, int vm) {
+  return directory + "/" + FakeFleet::Name(vm) + ".kvmd";
+}
+
+int Listen(const std::string& directory, int vm) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = PathOf(directory, vm);
+  if (path.size() >= sizeof(address.sun_path)) e2e::Fail(path + " is too long for a socket");
+  std::strcpy(address.sun_path, path.c_str());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      listen(fd, 4) != 0) {
+    e2e::FailErrno("cannot listen on " + path);
+  }
+  return fd;
+}
+
+void Write(int fd, std::string_view text) {
+  static_cast<void>(send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+// The reply to one command; `status` is set for the last one of the handshake.
+std::string Reply(absl::string_view command, int vm, bool* status) {
+  if (absl::StrContains(command, "query-uuid")) {
+    return absl::StrFormat("{\"return\": {\"UUID\": \"6b2f7a52-0d3c-4a8e-8f11-%012d\"}}\r\n", vm);
+  }
+  if (absl::StrContains(command, "query-name")) {
+    return absl::StrFormat("{\"return\": {\"name\": \"%s\"}}\r\n", FakeFleet::Name(vm));
+  }
+  if (absl::StrContains(command, "query-status")) {
+    *status = true;
+    return "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n";
+  }
+  if (absl::StrContains(command, "qmp_capabilities")) return "{\"return\": {}}\r\n";
+  return "{\"return\": []}\r\n";
+}
+
+// Answers the whole lines of `unread`, and leaves the rest.
+bool AnswerLines(int fd, int vm, std::string* unread) {
+  bool status = false;
+  for (size_t end = unread->find('\n'); end != std::string::npos; end = unread->find('\n')) {
+    Write(fd, Reply(absl::string_view(*unread).substr(0, end), vm, &status));
+    unread->erase(0, end + 1);
+  }
+  return status;
+}
+
+// The client of a process of FakeProcesses.
+volatile int process_client = -1;
+
+// What a process of FakeProcesses does: it listens itself, since the kernel takes the one that does
+// for the socket's owner, and ends as by a guest's poweroff when it is signalled.
+[[noreturn]] void ServeAsProcess(const std::string& directory, int vm, int ready) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  signal(SIGTERM, [](int) {
+    Write(process_client, kShutdown);
+    _exit(0);
+  });
+  const int listener = Listen(directory, vm);
+  if (write(ready, "x", 1) != 1) _exit(1);
+  for (;;) {
+    const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    process_client = fd;
+    Write(fd, kGreeting);
+    std::string unread;
+    char bytes[4096];
+    for (ssize_t size = 1; size > 0;) {
+      size = recv(fd, bytes, sizeof(bytes), 0);
+      if (size > 0) unread.append(bytes, static_cast<size_t>(size));
+      AnswerLines(fd, vm, &unread);
+    }
+    close(fd);
+  }
+}
+
+}  // namespace
+
+std::string FakeFleet::Name(int vm) { return absl::StrFormat("instance%05d.example.com", vm); }
+
+FakeFleet::FakeFleet(const std::string& directory, int count)
+    : directory_(directory),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      stop_(eventfd(0, EFD_CLOEXEC)),
+      monitors_(count) {
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kStop}};
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_, &event);
+  for (int vm = 0; vm < count; ++vm) {
+    const MutexLock lock(&mutex_);
+    monitors_[vm].listener = Listen(directory, vm);
+    event.data.u64 = kListener | static_cast<uint32_t>(vm);
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, monitors_[vm].listener, &event);
+  }
+  thread_ = std::thread([this] { Run(); });
+}
+
+FakeFleet::~FakeFleet() {
+  eventfd_write(stop_, 1);
+  thread_.join();
+  const MutexLock lock(&mutex_);
+  for (const Monitor& monitor : monitors_) {
+    if (monitor.client >= 0) close(monitor.client);
+    if (monitor.listener >= 0) close(monitor.listener);
+  }
+  close(stop_);
+  close(epoll_);
+}
+
+int FakeFleet::Attached() const {
+  const MutexLock lock(&mutex_);
+  int attached = 0;
+  for (const Monitor& monitor : monitors_) attached += monitor.attached ? 1 : 0;
+  return attached;
+}
+
+void FakeFleet::Send(int vm, std::string_view lines) {
+  const MutexLock lock(&mutex_);
+  Write(monitors_[vm].client, lines);
+}
+
+void FakeFleet::Stop(int vm) {
+  const MutexLock lock(&mutex_);
+  Monitor& monitor = monitors_[vm];
+  Write(monitor.client, kShutdown);
+  close(monitor.client);
+  unlink(PathOf(directory_, vm).c_str());
+  close(monitor.listener);
+  monitor.listener = monitor.client = -1;
+}
+
+void FakeFleet::Run() {
+  std::array<epoll_event, 256> events;
+  for (;;) {
+    const int count = epoll_wait(epoll_, events.data(), events.size(), -1);
+    const MutexLock lock(&mutex_);
+    for (int i = 0; i < count; ++i) {
+      if (events[i].data.u64 == kStop) return;
+      const int vm = static_cast<int>(events[i].data.u64 & 0xffffffff);
+      if ((events[i].data.u64 & kListener) != 0) {
+        Accept(vm);
+      } else {
+        Answer(vm);
+      }
+    }
+  }
+}
+
+void FakeFleet::Accept(int vm) {
+  Monitor& monitor = monitors_[vm];
+  if (monitor.listener < 0) return;
+  const int fd = accept4(monitor.listener, nullptr, nullptr, SOCK_CLOEXEC);
+  if (fd < 0) return;
+  if (monitor.client >= 0) close(monitor.client);  // the daemon was started again
+  monitor.client = fd;
+  monitor.attached = false;
+  monitor.unread.clear();
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = static_cast<uint32_t>(vm)}};
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+  Write(fd, kGreeting);
+}
+
+void FakeFleet::Answer(int vm) {
+  Monitor& monitor = monitors_[vm];
+  if (monitor.client < 0) return;
+  char bytes[4096];
+  const ssize_t size = recv(monitor.client, bytes, sizeof(bytes), MSG_DONTWAIT);
+  if (size == 0) {
+    close(monitor.client);
+    monitor.client = -1;
+    monitor.attached = false;
+  }
+  if (size <= 0) return;
+  monitor.unread.append(bytes, static_cast<size_t>(size));
+  if (AnswerLines(monitor.client, vm, &monitor.unread)) monitor.attached = true;
+}
+
+FakeProcesses::FakeProcesses(const std::string& directory, int count) {
+  int ready[2];
+  if (pipe2(ready, O_CLOEXEC) != 0) e2e::FailErrno("cannot make a pipe");
+  for (int vm = 0; vm < count; ++vm) {
+    const pid_t pid = fork();
+    if (pid < 0) e2e::FailErrno("cannot fork");
+    if (pid == 0) ServeAsProcess(directory, vm, ready[1]);
+    pids_.push_back(pid);
+  }
+  char bytes[4096];
+  for (int listening = 0; listening < count;) {
+    listening += static_cast<int>(read(ready[0], bytes, sizeof(bytes)));
+  }
+  close(ready[0]);
+  close(ready[1]);
+}
+
+void FakeProcesses::StopAll() {
+  for (const pid_t pid : pids_) kill(pid, SIGTERM);
+  for (const pid_t pid : pids_) waitpid(pid, nullptr, 0);
+  pids_.clear();
+}
+
+FakeProcesses::~FakeProcesses() { StopAll(); }
+
+}  // namespace vmeventd::bench

@@ -1,0 +1,73 @@
+#ifndef VMEVENTD_TESTS_BENCH_FAKE_FLEET_H_
+#define VMEVENTD_TESTS_BENCH_FAKE_FLEET_H_
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+
+namespace vmeventd::bench {
+
+// Thousands of QMP monitors at the price of their sockets: all of them belong to this process, and
+// one thread answers their handshakes. A daemon follows them with --process-tracking off.
+class FakeFleet {
+ public:
+  // Listens on `count` sockets in `directory`.
+  FakeFleet(const std::string& directory, int count);
+  ~FakeFleet();
+  FakeFleet(const FakeFleet&) = delete;
+  FakeFleet& operator=(const FakeFleet&) = delete;
+
+  static std::string Name(int vm);
+  int size() const { return static_cast<int>(monitors_.size()); }
+  // How many have a client that has asked for the state of its VM, which is the handshake's end.
+  int Attached() const;
+
+  // Any thread. What a VM's client does not read is lost.
+  void Send(int vm, std::string_view lines);
+  // Says that the guest powered off, closes both sockets and removes the file, as QEMU does.
+  void Stop(int vm);
+
+ private:
+  struct Monitor {
+    int listener = -1;
+    int client = -1;
+    bool attached = false;
+    std::string unread;
+  };
+
+  void Run();
+  void Accept(int vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Answer(int vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::string directory_;
+  int epoll_ = -1;
+  int stop_ = -1;  // eventfd
+  mutable Mutex mutex_;
+  std::vector<Monitor> monitors_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+// Processes with a monitor each, for a daemon that tracks processes. Forks: made while the program
+// has one thread.
+class FakeProcesses {
+ public:
+  FakeProcesses(const std::string& directory, int count);
+  ~FakeProcesses();
+  FakeProcesses(const FakeProcesses&) = delete;
+  FakeProcesses& operator=(const FakeProcesses&) = delete;
+
+  // Stops every process at once, as a guest's poweroff does.
+  void StopAll();
+
+ private:
+  std::vector<pid_t> pids_;
+};
+
+}  // namespace vmeventd::bench
+
+#endif  // VMEVENTD_TESTS_BENCH_FAKE_FLEET_H_

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Compares what the hot paths cost with tests/bench/hot_paths.json: instructions, as callgrind
+counts them, and the system calls of a commit. So a path that becomes slower fails a test, however
+loaded the machine is.
+
+  hot_paths.py PROGRAM [--write]    --write: what is measured now becomes the bounds
+"""
+
+import collections
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+BOUNDS = pathlib.Path(__file__).with_suffix(".json")
+# C libraries choose their string functions by the processor, and hash seeds differ.
+INSTRUCTIONS_MARGIN = 1.10
+COMMITS = 20
+
+
+def run(command):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        sys.exit(f"hot_paths: {' '.join(command)} failed:\n{result.stderr[-2000:]}")
+    return result.stderr
+
+
+def count_instructions(program):
+    """Instructions for one event, row, run or commit, by path."""
+    with tempfile.TemporaryDirectory() as directory:
+        out = pathlib.Path(directory) / "out"
+        run(["valgrind", "--tool=callgrind", "--instr-atstart=no",
+             f"--callgrind-out-file={out}", program])
+        counts = {}
+        for file in out.parent.glob("out.*"):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            name = re.search(r"^desc: Trigger: Client Request: (.*) (\d+)$", text, re.MULTILINE)
+            if name:
+                total = int(re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)[1])
+                counts[name[1]] = round(total / int(name[2]))
+    return counts
+
+
+def count_system_calls(program):
+    """System calls of 20 commits of one event, by name."""
+    log = run(["valgrind", "--tool=none", "--trace-syscalls=yes", program, "--commits"])
+    between = log.split("commits begin")[1].split("commits end")[0]
+    return collections.Counter(re.findall(r"SYSCALL\[[^]]*\]\([^)]*\) (?:sys_)?(\w+)", between))
+
+
+def main():
+    program = sys.argv[1]
+    instructions = count_instructions(program)
+    calls = dict(count_system_calls(program).most_common())
+    if "--write" in sys.argv:
+        BOUNDS.write_text(json.dumps(
+            {"instructions": instructions, f"system calls of {COMMITS} commits": calls},
+            indent=2) + "\n", encoding="utf-8")
+        return
+    bounds = json.loads(BOUNDS.read_text(encoding="utf-8"))
+    too_much = []
+    for path, bound in bounds["instructions"].items():
+        now = instructions.get(path, 0)
+        print(f"{now:>9} instructions, {bound:>9} when they were last accepted: {path}")
+        if not 0 < now <= bound * INSTRUCTIONS_MARGIN:
+            too_much.append(f"{path}: {now} instructions, {now / bound:.2f} times the {bound} of "
+                            "tests/bench/hot_paths.json")
+    accepted = bounds[f"system calls of {COMMITS} commits"]
+    for call in sorted(set(calls) | set(accepted)):
+        now, bound = calls.get(call, 0), accepted.get(call, 0)
+        print(f"{now:>9} {call}, {bound} when they were last accepted")
+        # A few more may be what happens now and then.
+        if now > bound + COMMITS // 4:
+            too_much.append(f"{COMMITS} commits of one event: {now} {call}, not {bound}")
+    if too_much:
+        sys.exit("\nThese paths cost more than before:\n  " + "\n  ".join(too_much) +
+                 "\nFind out why with callgrind_annotate. If the cost is meant, accept it: "
+                 f"{sys.argv[0]} {program} --write")
+
+
+if __name__ == "__main__":
+    main()

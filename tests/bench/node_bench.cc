@@ -1,0 +1,484 @@
+// Measures a whole vmeventd under load: what a VM, a stop, an event and a stream cost, each beside
+// the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
+// processor time, which a loaded machine changes less than the clock.
+//
+//   node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]
+
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "nlohmann/json.hpp"
+#include "tests/bench/bench_events.h"
+#include "tests/bench/fake_fleet.h"
+#include "tests/bench/floors.h"
+#include "tests/bench/subscribers.h"
+#include "tests/support/child_process.h"
+#include "tests/support/daemon.h"
+#include "tests/support/files.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
+
+namespace vmeventd::bench {
+namespace {
+
+// What was measured, by name.
+class Record {
+ public:
+  void Add(const std::string& name, double value, const std::string& unit) {
+    std::printf("%-58s %10.4g %s\n", name.c_str(), value, unit.c_str());
+    std::fflush(stdout);
+    json_[name] = {{"value", value}, {"unit", unit}};
+  }
+  // The sorted times of single operations.
+  void AddTimes(const std::string& name, std::vector<absl::Duration> times) {
+    std::sort(times.begin(), times.end());
+    const auto at = [&](size_t percent) {
+      return absl::ToDoubleMicroseconds(times[times.size() * percent / 100]);
+    };
+    Add(name + ", p50", at(50), "us");
+    Add(name + ", p99", at(99), "us");
+    for (size_t percent = 0; percent < 100; ++percent) {
+      json_[name + ", p50"]["percentiles"].push_back(at(percent));
+    }
+  }
+  void Write(const std::string& path) const { std::ofstream(path) << json_.dump(1) << "\n"; }
+
+ private:
+  nlohmann::ordered_json json_;
+};
+
+// The processor time of a process.
+absl::Duration CpuOf(pid_t pid) {
+  clockid_t clock;
+  timespec time{};
+  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) {
+    e2e::Fail("the process is gone");
+  }
+  return absl::DurationFromTimespec(time);
+}
+
+// The sum of a field of the status files of a process's threads.
+double StatusField(pid_t pid, const std::string& field, bool all_threads) {
+  double sum = 0;
+  const std::string directory = absl::StrCat("/proc/", pid, "/task");
+  for (const auto& task : std::filesystem::directory_iterator(directory)) {
+    const std::string text = e2e::ReadFile(task.path().string() + "/status");
+    const size_t at = text.find("\n" + field + ":");
+    if (at != std::string::npos) sum += std::atof(text.c_str() + at + field.size() + 2);
+    if (!all_threads) break;
+  }
+  return sum;
+}
+
+double AnonymousKib(pid_t pid) { return StatusField(pid, "RssAnon", false); }
+double Wakeups(pid_t pid) { return StatusField(pid, "voluntary_ctxt_switches", true); }
+
+// The calls with which the process has read and written files.
+double FileCalls(pid_t pid) {
+  const std::string text = e2e::ReadFile(absl::StrCat("/proc/", pid, "/io"));
+  const auto number = [&](const char* name) {
+    return std::atof(text.c_str() + text.find(name) + std::strlen(name));
+  };
+  return number("syscr:") + number("syscw:");
+}
+
+// Returns once the process does next to nothing.
+void Settle(pid_t pid) {
+  for (absl::Duration before = CpuOf(pid);;) {
+    absl::SleepFor(absl::Milliseconds(300));
+    const absl::Duration now = CpuOf(pid);
+    if (now - before < absl::Milliseconds(2)) return;
+    before = now;
+  }
+}
+
+// Counts the shutdown files that appear in a directory.
+class FileCounter {
+ public:
+  explicit FileCounter(const std::string& directory) : fd_(inotify_init1(IN_CLOEXEC)) {
+    inotify_add_watch(fd_, directory.c_str(), IN_CREATE);
+  }
+  ~FileCounter() { close(fd_); }
+  // Returns when there were `count` since the counter was made.
+  absl::Time Wait(int count) {
+    char bytes[65536];
+    while (seen_ < count) {
+      const ssize_t size = read(fd_, bytes, sizeof(bytes));
+      for (ssize_t at = 0; at < size;) {
+        const auto* const event = reinterpret_cast<const inotify_event*>(bytes + at);
+        if (absl::EndsWith(event->name, ".shutdown")) ++seen_;
+        at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+      }
+    }
+    return absl::Now();
+  }
+
+ private:
+  const int fd_;
+  int seen_ = 0;
+};
+
+// A directory of sockets in memory, a state directory on the disk, and the daemon between them.
+class Node {
+ public:
+  Node() : sockets_("/dev/shm/vmebench-" + std::to_string(getpid())) {
+    std::filesystem::create_directories(sockets_);
+    state_.MakeDirectory("state");
+  }
+  ~Node() {
+    daemon_.reset();
+    std::filesystem::remove_all(sockets_);
+  }
+  void Start(bool track) {
+    e2e::DaemonOptions options;
+    options.watches = {sockets_};
+    options.socket = state_ / "s";
+    options.state_dir = state_ / "state";
+    options.log_file = state_ / "log";
+    options.event_limits = false;
+    options.arguments = {"--process-tracking",
+                         track ? "auto" : "off",
+                         "--max-streams",
+                         "4000",
+                         "--max-streams-per-peer",
+                         "4000",
+                         "--log-level",
+                         "warn"};
+    daemon_ = std::make_unique<e2e::Daemon>(options);
+  }
+  void Stop() {
+    daemon_->Signal(SIGTERM);
+    daemon_->WaitExit();
+    daemon_.reset();
+  }
+  // Once what the start left behind has been given back, 10 s after it.
+  double SettledKib() const {
+    absl::SleepFor(absl::Seconds(11));
+    Settle(pid());
+    return AnonymousKib(pid());
+  }
+  const std::string& sockets() const { return sockets_; }
+  std::string address() const { return "unix:" + (state_ / "s"); }
+  pid_t pid() const { return daemon_->pid(); }
+
+ private:
+  const std::string sockets_;
+  const TemporaryDirectory state_;
+  std::unique_ptr<e2e::Daemon> daemon_;
+};
+
+void WaitAttached(const FakeFleet& fleet) {
+  e2e::WaitUntil("the daemon follows every VM", [&] { return fleet.Attached() == fleet.size(); });
+}
+
+// `count` events of the VMs in turn.
+void SendEvents(FakeFleet* fleet, int first_vm, int vms, int count) {
+  for (int i = 0; i < count; ++i) {
+    fleet->Send(first_vm + i % vms, i / vms % 2 == 0 ? kStopLine : kResumeLine);
+  }
+}
+
+// The VMs that a daemon follows under this process's limit of descriptors: two for each, of three
+// quarters of what it has for VMs.
+int MaxVms() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 4 * 3 / 4 * 3 / 2, 9000)) / 100 * 100;
+}
+
+struct Plan {
+  bool quick = false;
+  int only_vms = 0;  // 0: several sizes
+  int vms() const { return only_vms != 0 ? only_vms : quick ? 1000 : MaxVms(); }
+  int single() const { return quick ? 100 : 400; }
+  std::vector<int> sizes() const {
+    if (only_vms != 0) return {only_vms};
+    return quick ? std::vector{100, 1000} : std::vector{100, 1000, 3000, MaxVms()};
+  }
+  std::vector<int> streams() const {
+    return quick ? std::vector{1, 100} : std::vector{1, 10, 100, 1000, 2000};
+  }
+};
+
+// What a VM costs, of `vms` of them.
+void MeasureVms(const Plan& plan, int vms, Record* record) {
+  const bool full = vms == plan.vms();
+  const std::string of = absl::StrCat(" of ", vms, " VMs");
+  Node node;
+  double empty = 0;
+  if (full && !plan.quick && plan.only_vms == 0) {
+    node.Start(false);
+    empty = node.SettledKib();
+    record->Add("memory of a daemon without VMs", empty / 1024, "MiB");
+    node.Stop();
+  }
+  FakeFleet fleet(node.sockets(), vms);
+  absl::Time begin = absl::Now();
+  node.Start(false);
+  WaitAttached(fleet);
+  Settle(node.pid());
+  record->Add("attach, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
+  if (full && !plan.quick && plan.only_vms == 0) {
+    record->Add("memory a VM" + of, (node.SettledKib() - empty) / vms, "KiB");
+    const absl::Duration cpu = CpuOf(node.pid());
+    const double wakeups = Wakeups(node.pid());
+    absl::SleepFor(absl::Seconds(20));
+    record->Add("idle, CPU in 20 s" + of, absl::ToDoubleMilliseconds(CpuOf(node.pid()) - cpu),
+                "ms");
+    record->Add("idle, wake-ups in 20 s" + of, Wakeups(node.pid()) - wakeups, "");
+    node.Stop();
+    begin = absl::Now();
+    node.Start(false);
+    const absl::Duration serving = absl::Now() - begin;
+    WaitAttached(fleet);
+    record->Add("restart until serving" + of, absl::ToDoubleSeconds(serving), "s");
+    record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
+                "s");
+    Settle(node.pid());
+    record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms,
+                "us");
+    record->Add("memory a VM after a restart" + of, (node.SettledKib() - empty) / vms, "KiB");
+  }
+
+  // Events.
+  uint64_t delivered = 0;
+  {
+    Subscribers one(node.address(), 1);
+    if (full) {
+      std::vector<absl::Duration> times;
+      for (int i = 0; i < plan.single(); ++i) {
+        const absl::Time sent = absl::Now();
+        SendEvents(&fleet, i % vms, 1, 1);
+        times.push_back(one.WaitDelivered(++delivered) - sent);
+      }
+      record->AddTimes("one event to one subscriber, durable", times);
+    }
+    const int burst = plan.quick ? 4000 : 20'000;
+    Settle(node.pid());
+    const absl::Duration cpu = CpuOf(node.pid());
+    const double calls = FileCalls(node.pid());
+    begin = absl::Now();
+    SendEvents(&fleet, 0, vms, burst);
+    const absl::Time end = one.WaitDelivered(delivered + static_cast<uint64_t>(burst));
+    Settle(node.pid());
+    record->Add("burst to one subscriber, CPU an event" + of,
+                absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / burst, "us");
+    record->Add("burst to one subscriber, file reads and writes an event" + of,
+                (FileCalls(node.pid()) - calls) / burst, "");
+    if (full) {
+      record->Add("burst to one subscriber" + of, burst / absl::ToDoubleSeconds(end - begin), "/s");
+    }
+  }
+
+  // Stops.
+  int next = 0;
+  FileCounter files(node.sockets());
+  if (full) {
+    std::vector<absl::Duration> times;
+    for (; next < plan.single() / 2; ++next) {
+      const absl::Time closed = absl::Now();
+      fleet.Stop(next);
+      times.push_back(files.Wait(next + 1) - closed);
+    }
+    record->AddTimes("socket closed to shutdown file", times);
+  }
+  Subscribers subscribers(node.address(), full ? 100 : 1);
+  const int streams = full ? 100 : 1;
+  Settle(node.pid());
+  const int left = vms - next;
+  const absl::Duration cpu = CpuOf(node.pid());
+  const double calls = FileCalls(node.pid());
+  begin = absl::Now();
+  for (; next < vms; ++next) fleet.Stop(next);
+  const absl::Time written = files.Wait(vms);
+  const absl::Time sent = subscribers.WaitDelivered(static_cast<uint64_t>(left) * streams);
+  Settle(node.pid());
+  if (full) {
+    record->Add("all stop at once, until the last file" + of,
+                absl::ToDoubleSeconds(written - begin), "s");
+    record->Add("all stop at once, durable at 100 subscribers" + of,
+                absl::ToDoubleSeconds(sent - begin), "s");
+  }
+  record->Add("all stop at once, file reads and writes a stop" + of,
+              (FileCalls(node.pid()) - calls) / left, "");
+  record->Add("all stop at once, CPU a stop" + of,
+              absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / left, "us");
+}
+
+// The floor of the files.
+void MeasureFileFloor(const Plan& plan, Record* record) {
+  Node node;
+  const int vms = plan.vms();
+  FakeFleet fleet(node.sockets(), vms);
+  e2e::ChildProcess floor({{"/proc/self/exe", "--file-floor", node.sockets()}, {}, "", {}});
+  floor.ReadUntil("connected\n");
+  FileCounter files(node.sockets());
+  std::vector<absl::Duration> times;
+  int next = 0;
+  for (; next < plan.single() / 2; ++next) {
+    const absl::Time closed = absl::Now();
+    fleet.Stop(next);
+    times.push_back(files.Wait(next + 1) - closed);
+  }
+  record->AddTimes("floor: socket closed to shutdown file", times);
+  const absl::Time begin = absl::Now();
+  for (; next < vms; ++next) fleet.Stop(next);
+  record->Add("floor: all stop at once, until the last file",
+              absl::ToDoubleSeconds(files.Wait(vms) - begin), "s");
+}
+
+// What a stream costs, of `count` of them.
+void MeasureStreams(const Plan& plan, int count, Record* record) {
+  const std::string to = absl::StrCat(" to ", count, " subscribers");
+  const int events = std::min(plan.quick ? 2000 : 20'000, 2'000'000 / count);
+  constexpr int kVms = 100;
+  const auto million = static_cast<double>(events) * count / 1e6;
+  Node node;
+  FakeFleet fleet(node.sockets(), kVms);
+  node.Start(false);
+  WaitAttached(fleet);
+  Settle(node.pid());
+  const double before = AnonymousKib(node.pid());
+  const auto n = static_cast<uint64_t>(count);
+  uint64_t sent = 0;
+  Subscribers subscribers(node.address(), count);
+  Settle(node.pid());
+  record->Add("memory a subscriber" + to, (AnonymousKib(node.pid()) - before) / count, "KiB");
+  std::vector<absl::Duration> times;
+  for (int i = 0; i < plan.single() / 4; ++i) {
+    const absl::Time begin = absl::Now();
+    SendEvents(&fleet, i % kVms, 1, 1);
+    times.push_back(subscribers.WaitDelivered(++sent * n) - begin);
+  }
+  record->AddTimes("one event" + to, times);
+  Settle(node.pid());
+  const absl::Duration cpu = CpuOf(node.pid());
+  const absl::Time begin = absl::Now();
+  SendEvents(&fleet, 0, kVms, events);
+  sent += static_cast<uint64_t>(events);
+  const absl::Time end = subscribers.WaitDelivered(sent * n);
+  record->Add("fan-out, CPU a million deliveries" + to,
+              absl::ToDoubleSeconds(CpuOf(node.pid()) - cpu) / million, "s");
+  record->Add("fan-out, deliveries" + to, million * 1e6 / absl::ToDoubleSeconds(end - begin), "/s");
+}
+
+// The same of a server that only sends; `durable`: and syncs each event.
+void MeasureGrpcFloor(const Plan& plan, int count, bool durable, Record* record) {
+  const TemporaryDirectory directory;
+  const std::string address = "unix:" + (directory / "s");
+  const std::string to = absl::StrCat(durable ? ", durable" : "", " to ", count, " subscribers");
+  e2e::ChildProcess floor(
+      {{"/proc/self/exe", "--grpc-floor", address, durable ? directory / "f" : ""}, {}, "", {}});
+  Subscribers subscribers(address, count);
+  uint64_t sent = 0;
+  const auto n = static_cast<uint64_t>(count);
+  std::vector<absl::Duration> times;
+  for (int i = 0; i < (count > 100 ? plan.single() / 4 : plan.single()); ++i) {
+    const absl::Time begin = absl::Now();
+    floor.Write("1\n");
+    times.push_back(subscribers.WaitDelivered(++sent * n) - begin);
+  }
+  record->AddTimes("floor: one event" + to, times);
+  if (durable) return;
+  Settle(floor.pid());
+  const int events = std::min(plan.quick ? 2000 : 20'000, 400'000 / count);
+  const absl::Duration cpu = CpuOf(floor.pid());
+  floor.Write(absl::StrCat(events, "\n"));
+  subscribers.WaitDelivered((sent + static_cast<uint64_t>(events)) * n);
+  record->Add("floor: fan-out, CPU a million deliveries" + to,
+              absl::ToDoubleSeconds(CpuOf(floor.pid()) - cpu) / (1e-6 * events * count), "s");
+}
+
+void MeasureTracked(int vms, Record* record) {
+  Node node;
+  FakeProcesses processes(node.sockets(), vms);
+  node.Start(true);
+  const double full = node.SettledKib();
+  record->Add(absl::StrCat("memory of a daemon that tracks ", vms, " processes"), full / 1024,
+              "MiB");
+  const absl::Duration cpu = CpuOf(node.pid());
+  FileCounter files(node.sockets());
+  processes.StopAll();
+  files.Wait(vms);
+  Settle(node.pid());
+  record->Add(absl::StrCat("all stop at once, CPU a stop of ", vms, " tracked processes"),
+              absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / vms, "us");
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 2 && arguments[0] == "--file-floor") {
+    RunFileFloor(arguments[1]);
+    return 0;
+  }
+  if (arguments.size() == 3 && arguments[0] == "--grpc-floor") {
+    RunGrpcFloor(arguments[1], arguments[2]);
+    return 0;
+  }
+  Plan plan;
+  std::string json;
+  std::string only;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--quick") {
+      plan.quick = true;
+    } else if (arguments[i] == "--json" && i + 1 < arguments.size()) {
+      json = arguments[++i];
+    } else if (arguments[i] == "--vms" && i + 1 < arguments.size()) {
+      plan.only_vms = std::stoi(arguments[++i]);
+    } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
+      only = arguments[++i];
+    } else {
+      std::fprintf(
+          stderr,
+          "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]\n");
+      return 2;
+    }
+  }
+  Record record;
+  const auto wanted = [&](const char* part) { return only.empty() || only == part; };
+  if (wanted("tracked") && (!plan.quick || !only.empty())) {
+    MeasureTracked(plan.quick ? 500 : 4000, &record);
+  }
+  if (wanted("vms")) {
+    MeasureFileFloor(plan, &record);
+    for (const int vms : plan.sizes()) MeasureVms(plan, vms, &record);
+    MeasureGrpcFloor(plan, 1, true, &record);
+  }
+  if (wanted("streams")) {
+    for (const int count : plan.streams()) {
+      if (count == 1 || count == 100 || count == 1000) {
+        MeasureGrpcFloor(plan, count, false, &record);
+      }
+      MeasureStreams(plan, count, &record);
+    }
+    if (!plan.quick) MeasureGrpcFloor(plan, 1000, true, &record);
+  }
+  if (!json.empty()) record.Write(json);
+  return 0;
+}
+
+}  // namespace
+}  // namespace vmeventd::bench
+
+int main(int argc, char** argv) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return vmeventd::bench::Main({argv + 1, argv + argc});
+}

@@ -1,0 +1,57 @@
+#ifndef VMEVENTD_TESTS_BENCH_SUBSCRIBERS_H_
+#define VMEVENTD_TESTS_BENCH_SUBSCRIBERS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::bench {
+
+// Counts the events of one encoded WatchEventsResponse without decoding them.
+uint64_t CountEvents(const grpc::ByteBuffer& message);
+
+// WatchEvents streams whose events are counted and dropped by one thread.
+class Subscribers {
+ public:
+  // Opens `count` streams, with up to 100 of them on one connection. Returns once each has had its
+  // first message.
+  Subscribers(const std::string& address, int count, const v1::WatchEventsRequest& request = {});
+  ~Subscribers();
+  Subscribers(const Subscribers&) = delete;
+  Subscribers& operator=(const Subscribers&) = delete;
+
+  // The events of all streams together.
+  uint64_t delivered() const;
+  // Returns when that was `events` first, which is after this call began.
+  absl::Time WaitDelivered(uint64_t events);
+
+ private:
+  struct Stream;
+  void Run();
+  void OnMessage(Stream* stream);
+
+  grpc::CompletionQueue queue_;
+  std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  std::vector<std::unique_ptr<Stream>> streams_;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  int open_ ABSL_GUARDED_BY(mutex_) = 0;
+  int failed_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t delivered_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t target_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time reached_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace vmeventd::bench
+
+#endif  // VMEVENTD_TESTS_BENCH_SUBSCRIBERS_H_
