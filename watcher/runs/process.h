@@ -63,8 +63,8 @@ bool HasEnded(int pidfd);
 // read.
 bool IsDying(int64_t pid);
 
-// Whether a signal has stopped `pid`, as SIGSTOP does, or a debugger has. False where that cannot be
-// read.
+// Whether a signal has stopped `pid`, as SIGSTOP does, or a debugger has. False where that cannot
+// be read.
 bool IsStopped(int64_t pid);
 
 // Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
