@@ -31,9 +31,10 @@ Kernel::Features ChooseFeatures(Random* random) {
   return features;
 }
 
-Daemon::Options ChooseOptions(Random* random) {
+Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
   Daemon::Options options;
-  if (random->OneIn(3)) options.ring_bytes = 4 << 10;
+  // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
+  if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
   if (random->OneIn(4)) options.retention_events = random->Between(20, 300);
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   return options;
@@ -82,7 +83,7 @@ class Simulation {
         fault_random_(random_.Next()),
         kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
         story_(&kernel_),
-        options_(ChooseOptions(&fault_random_)),
+        options_(ChooseOptions(plan, &fault_random_)),
         world_(&kernel_, &world_random_, &story_,
                {.names = static_cast<int>(plan.names),
                 .lives = static_cast<int>(plan.lives),
