@@ -205,6 +205,7 @@ int RunOne(const Flags& flags) {
 
 int main(int argc, char** argv) {
   FixAddresses(argv);
+  setvbuf(stdout, nullptr, _IOLBF, 0);
   Flags flags;
   if (!Parse(argc, argv, &flags)) {
     std::fputs(kUsage, stderr);
