@@ -12,6 +12,7 @@ constexpr const char* kPoints[] = {
     "clock step",
     "intent declared",
     "start fails",
+    "stop",
     "fault EIO in fsync of journal.db-wal",
     "fault EIO in fsync of journal.db",
     "fault EIO in read of journal.db",

@@ -231,7 +231,9 @@ void World::OutOfMemory(Life* life) {
 void World::Panic(Life* life) {
   Decide(life, ShutdownClass::kCrash, "the guest panics");
   const bool newer = life->major >= 4;
-  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+  if (!newer || !random_->OneIn(4)) {  // of an old panic device the reason is all there is
+    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+  }
   if (newer || random_->OneIn(2)) SayShutdown(life, "guest-panic");
   Leave(life);
 }
