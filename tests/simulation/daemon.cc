@@ -83,6 +83,13 @@ absl::Duration Daemon::pump_due() const {
 
 void Daemon::PumpTurn() { pump_.RunOnce(absl::ZeroDuration()); }
 
+void Daemon::Stop() {
+  watcher_->RunOnce(absl::ZeroDuration());
+  queue_.Close();
+  while (pump_.RunOnce(absl::ZeroDuration())) {
+  }
+}
+
 absl::StatusOr<std::shared_ptr<WatchStream>> Daemon::OpenStream(
     const WatchStart& start, grpc::CallbackServerContext* context, const std::string& peer) {
   absl::StatusOr<StreamBegin> begin = live_state_.Begin(start);

@@ -51,6 +51,9 @@ class Daemon : public WatchStreamOwner {
   bool HistoryTurn() { return read_queue_.RunTurn(); }
   bool FanOutTurn() { return fan_out_.RunTurn(); }
 
+  // Handles what has come until now, and writes all of it.
+  void Stop();
+
   // A stream that somebody asks for; its reactor is `stream`'s.
   absl::StatusOr<std::shared_ptr<WatchStream>> OpenStream(const WatchStart& start,
                                                           grpc::CallbackServerContext* context,

@@ -71,6 +71,11 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     journal_id_ = journal_id;
     entries_.clear();
   }
+  if (daemon->live_state().range().newest < newest()) {
+    story_->Fail(absl::StrCat("the sequences after ", daemon->live_state().range().newest,
+                              " are given again: ", newest(), " was public"));
+    return;
+  }
   // What the journal holds, and what only the daemon before it had.
   std::map<uint64_t, v1::Event> kept;
   const auto reader = JournalReader::Open(kJournalPath);

@@ -57,6 +57,10 @@ int Kernel::Fail(int error) {
 bool Kernel::Enter(absl::string_view call, const std::string& what) {
   if (dead_) return Fail(EIO) == 0;
   ++calls_;
+  if (call == target_.call && absl::EndsWith(what, target_.path_end)) {
+    calls_left_ = target_.later + 1;
+    target_ = {};
+  }
   if (calls_left_ > 0 && --calls_left_ == 0) {
     Kill(absl::StrCat(call, " of ", what));
     return Fail(EIO) == 0;
@@ -70,6 +74,7 @@ bool Kernel::Enter(absl::string_view call, const std::string& what) {
 void Kernel::Kill(absl::string_view where) {
   dead_ = true;
   calls_left_ = 0;
+  target_ = {};
   killed_in_ = std::string(where);
 }
 
@@ -80,6 +85,7 @@ void Kernel::BuryDaemon() {
   descriptors_.clear();
   dead_ = false;
   calls_left_ = 0;
+  target_ = {};
   loop_due_ = absl::ZeroDuration();
 }
 

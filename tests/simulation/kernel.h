@@ -119,6 +119,10 @@ class Kernel : public Clock {
   void Kill(absl::string_view where);
   // Kills it within the system call after so many others; 0: not.
   void KillAfter(uint64_t calls) { calls_left_ = calls; }
+  // Kills it `later` calls after the next one of that name on a file whose path ends so.
+  void KillAt(std::string call, std::string path_end, uint64_t later) {
+    target_ = {std::move(call), std::move(path_end), later};
+  }
   const std::string& killed_in() const { return killed_in_; }
   // Its descriptors are closed; the next one may begin.
   void BuryDaemon();
@@ -232,6 +236,12 @@ class Kernel : public Clock {
   bool dead_ = false;
   std::string killed_in_;
   uint64_t calls_left_ = 0;
+  struct Target {
+    std::string call;  // empty: there is none
+    std::string path_end;
+    uint64_t later = 0;
+  };
+  Target target_;
   uint64_t calls_ = 0;
   CallFault call_fault_;
   absl::Duration loop_due_ = absl::ZeroDuration();

@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "tests/simulation/coverage.h"
 #include "tests/simulation/simulation.h"
 #include "tests/simulation/sqlite_files.h"
 
@@ -204,6 +205,7 @@ int RunOne(const Flags& flags) {
 
 int main(int argc, char** argv) {
   FixAddresses(argv);
+  setvbuf(stdout, nullptr, _IOLBF, 0);
   Flags flags;
   if (!Parse(argc, argv, &flags)) {
     std::fputs(kUsage, stderr);
@@ -221,6 +223,9 @@ int main(int argc, char** argv) {
   for (Child& child : running) Collect(&child, &totals);
   for (const auto& [what, count] : totals.reached) {
     std::printf("%10llu  %s\n", static_cast<unsigned long long>(count), what.c_str());
+  }
+  for (const std::string& what : vmeventd::simulation::NotReached(totals.reached)) {
+    std::printf("%10s  %s\n", "NOT", what.c_str());
   }
   std::printf("%llu lives in %llu simulations, %llu failed\n",
               static_cast<unsigned long long>(totals.lives),

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -31,9 +32,10 @@ Kernel::Features ChooseFeatures(Random* random) {
   return features;
 }
 
-Daemon::Options ChooseOptions(Random* random) {
+Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
   Daemon::Options options;
-  if (random->OneIn(3)) options.ring_bytes = 4 << 10;
+  // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
+  if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
   if (random->OneIn(4)) options.retention_events = random->Between(20, 300);
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   return options;
@@ -82,7 +84,7 @@ class Simulation {
         fault_random_(random_.Next()),
         kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
         story_(&kernel_),
-        options_(ChooseOptions(&fault_random_)),
+        options_(ChooseOptions(plan, &fault_random_)),
         world_(&kernel_, &world_random_, &story_,
                {.names = static_cast<int>(plan.names),
                 .lives = static_cast<int>(plan.lives),
@@ -107,6 +109,9 @@ class Simulation {
             kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
             [this] { faults_.End(); });
       });
+    }
+    for (int64_t i = 0; i < plan.stops; ++i) {
+      world_.At(SomeTime(), [this] { StopDaemon(); });
     }
     for (int64_t i = 0; i < plan.clock_steps; ++i) {
       world_.At(SomeTime(), [this] { StepClock(); });
@@ -145,11 +150,7 @@ class Simulation {
     ++number_;
     story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
     world_.set_daemon(number_);
-    if (kills_ > 0) {
-      // Anywhere: soon, or after a while.
-      kernel_.KillAfter(static_cast<uint64_t>(random_.OneIn(3) ? random_.Between(1, 400)
-                                                               : random_.Between(400, 40'000)));
-    }
+    if (kills_ > 0) AimKill();
     absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(&kernel_, options_);
     if (kernel_.dead()) {
       if (daemon.ok()) daemon_ = *std::move(daemon);
@@ -169,6 +170,44 @@ class Simulation {
     }
     daemon_ = *std::move(daemon);
     judge_.AfterStart(daemon_.get(), number_);
+  }
+
+  // Anywhere, soon or after a while; or where it matters.
+  void AimKill() {
+    struct Place {
+      const char* call;
+      const char* path_end;
+    };
+    static constexpr Place kPlaces[] = {{"write", "journal.db"},     {"fsync", "journal.db"},
+                                        {"write", "journal.db-wal"}, {"fsync", "journal.db-wal"},
+                                        {"write", "sequence"},       {"fsync", "sequence"},
+                                        {"open", ".shutdown"},       {"utimensat", ".shutdown"},
+                                        {"unlink", ".shutdown"},     {"recv", ".qmp"},
+                                        {"utimensat", ".shutdown"}};
+    if (fault_random_.OneIn(2)) {
+      const Place& place = kPlaces[fault_random_.Below(std::size(kPlaces))];
+      const uint64_t later = fault_random_.OneIn(2) ? 0 : fault_random_.Below(8);
+      return kernel_.KillAt(place.call, place.path_end, later);
+    }
+    kernel_.KillAfter(static_cast<uint64_t>(fault_random_.OneIn(3)
+                                                ? fault_random_.Between(1, 400)
+                                                : fault_random_.Between(400, 40'000)));
+  }
+
+  // As the service manager stops it: all that was observed is written.
+  void StopDaemon() {
+    if (daemon_ == nullptr) return;
+    story_.Say("daemon", "is stopped");
+    story_.Reach("stop");
+    daemon_->Stop();
+    judge_.AfterPump(daemon_.get(), number_);
+    if (kernel_.dead()) return Bury();
+    world_.set_daemon(0);
+    for (const auto& reader : readers_) reader->Disconnect();
+    daemon_.reset();  // closes the journal, in which it may die as well
+    if (kernel_.dead()) return Bury();
+    kernel_.BuryDaemon();
+    restart_at_ = kernel_.monotonic() + random_.Between(absl::ZeroDuration(), absl::Seconds(5));
   }
 
   // The daemon is dead.
@@ -302,6 +341,7 @@ class Simulation {
   void Settle() {
     kills_ = 0;
     kernel_.KillAfter(0);
+    kernel_.KillAt("", "", 0);
     faults_.End();
     const absl::Duration end = kernel_.monotonic() + absl::Minutes(2);
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
@@ -355,6 +395,7 @@ Plan PlanOf(uint64_t seed) {
   plan.power_losses = random.OneIn(2) ? 0 : random.Between(0, plan.kills);
   plan.faults = random.OneIn(2) ? 0 : random.Between(1, 5);
   plan.clock_steps = random.OneIn(3) ? random.Between(1, 4) : 0;
+  plan.stops = random.OneIn(2) ? random.Between(1, 4) : 0;
   plan.readers = random.Between(0, 3);
   plan.calm = random.OneIn(4) ? 1 : 0;
   return plan;

@@ -25,6 +25,7 @@ struct Plan {
   int64_t kills = 0;         // of the daemon
   int64_t power_losses = 0;  // of these, so many are the host's
   int64_t faults = 0;        // times in which the disk of the state directory fails
+  int64_t stops = 0;         // of the daemon, in order
   int64_t clock_steps = 0;   // of the wall clock
   int64_t readers = 0;
   int64_t calm = 0;  // 1: no lost monitors, hangs and other clients
@@ -34,6 +35,7 @@ struct Plan {
     return {{"power_losses", &power_losses},
             {"faults", &faults},
             {"clock_steps", &clock_steps},
+            {"stops", &stops},
             {"kills", &kills},
             {"readers", &readers},
             {"lives", &lives},

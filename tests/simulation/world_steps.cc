@@ -48,6 +48,15 @@ void World::PanicAndReset(Life* life) {
 }
 
 void World::DiskError(Life* life) {
+  if (random_->OneIn(4)) {
+    Say(life, Saying::Kind::kOther, "MEMORY_FAILURE",
+        "{\"recipient\": \"hypervisor\", \"action\": \"ignore\"}");
+    return NextStep(life);
+  }
+  if (random_->OneIn(4)) {  // a manager has asked for these
+    Say(life, Saying::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
+    return NextStep(life);
+  }
   // Sometimes a flood.
   for (uint64_t i = random_->OneIn(6) ? 300 : 1; i > 0; --i) {
     Say(life, Saying::Kind::kOther, "BLOCK_IO_ERROR",
@@ -192,6 +201,10 @@ void World::StopQuit(Life* life) {
 }
 
 void World::Signal(Life* life) {
+  if (random_->OneIn(6)) {
+    Decide(life, ShutdownClass::kAdmin, "SIGTERM while it starts");
+    return ProcessEnds(life, SIGTERM);
+  }
   Decide(life, ShutdownClass::kAdmin, "SIGTERM");
   SayShutdown(life, "host-signal");
   Leave(life);
@@ -218,7 +231,9 @@ void World::OutOfMemory(Life* life) {
 void World::Panic(Life* life) {
   Decide(life, ShutdownClass::kCrash, "the guest panics");
   const bool newer = life->major >= 4;
-  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+  if (!newer || !random_->OneIn(4)) {  // of an old panic device the reason is all there is
+    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+  }
   if (newer || random_->OneIn(2)) SayShutdown(life, "guest-panic");
   Leave(life);
 }

@@ -1,0 +1,65 @@
+#include "tests/simulation/coverage.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/session/classification_rules.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+constexpr const char* kPoints[] = {
+    "clock step",
+    "intent declared",
+    "start fails",
+    "stop",
+    "fault EIO in fsync of journal.db-wal",
+    "fault EIO in fsync of journal.db",
+    "fault EIO in read of journal.db",
+    "fault EIO in read of journal.db-wal",
+    "fault EIO in write of journal.db",
+    "fault EIO in write of journal.db-wal",
+    "fault ENOSPC in write of journal.db",
+    "fault ENOSPC in write of journal.db-wal",
+    "kill in fsync of journal.db",
+    "kill in fsync of journal.db-wal",
+    "kill in fsync of sequence",
+    "kill in open of the shutdown file",
+    "kill in recv of a socket",
+    "kill in unlink of the shutdown file",
+    "kill in utimensat of the shutdown file",
+    "kill in write of journal.db",
+    "kill in write of journal.db-wal",
+    "kill in write of sequence",
+    "power is lost in fsync of journal.db",
+    "power is lost in fsync of journal.db-wal",
+    "power is lost in fsync of sequence",
+    "power is lost in write of journal.db",
+    "power is lost in write of journal.db-wal",
+    "power is lost in write of sequence",
+    "stream ends with 1",   // CANCELLED
+    "stream ends with 8",   // RESOURCE_EXHAUSTED: the client read nothing
+    "stream ends with 11",  // OUT_OF_RANGE
+};
+
+}  // namespace
+
+std::vector<std::string> NotReached(const std::map<std::string, uint64_t>& reached) {
+  std::vector<std::string> missing;
+  const auto want = [&](std::string point) {
+    if (!reached.contains(point)) missing.push_back(std::move(point));
+  };
+  for (const Rule& rule : kClassificationRules) {
+    // Those of libvirt's domains: that source is not simulated.
+    if (!absl::StartsWith(rule.id, "manager-")) want(absl::StrCat("rule ", rule.id));
+  }
+  for (int type = v1::EventType_MIN + 1; type <= v1::EventType_MAX; ++type) {
+    if (v1::EventType_IsValid(type)) {
+      want(absl::StrCat("event ", v1::EventType_Name(static_cast<v1::EventType>(type)).substr(11)));
+    }
+  }
+  for (const char* point : kPoints) want(point);
+  return missing;
+}
+
+}  // namespace vmeventd::simulation
