@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "client/connect/exit_code.h"
-#include "client/options.h"
+#include "client/options/options.h"
 
 namespace vmeventd::client {
 

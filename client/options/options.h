@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_OPTIONS_H_
-#define VMEVENTD_CLIENT_OPTIONS_H_
+#ifndef VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_
+#define VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_
 
 #include <cstdint>
 #include <functional>
@@ -89,4 +89,4 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_OPTIONS_H_
+#endif  // VMEVENTD_CLIENT_OPTIONS_OPTIONS_H_

@@ -1,4 +1,4 @@
-#include "client/options.h"
+#include "client/options/options.h"
 
 #include <string>
 #include <vector>

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_OPTION_VALUES_H_
-#define VMEVENTD_CLIENT_OPTION_VALUES_H_
+#ifndef VMEVENTD_CLIENT_OPTIONS_OPTION_VALUES_H_
+#define VMEVENTD_CLIENT_OPTIONS_OPTION_VALUES_H_
 
 #include <cstdint>
 #include <optional>
@@ -43,4 +43,4 @@ absl::Status CheckText(absl::string_view option, absl::string_view text);
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_OPTION_VALUES_H_
+#endif  // VMEVENTD_CLIENT_OPTIONS_OPTION_VALUES_H_

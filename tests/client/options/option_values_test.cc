@@ -1,4 +1,4 @@
-#include "client/option_values.h"
+#include "client/options/option_values.h"
 
 #include <string>
 

@@ -1,0 +1,328 @@
+#include "client/options/definitions.h"
+
+#include <cstddef>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The width of a help text.
+constexpr size_t kHelpWidth = 80;
+constexpr size_t kHelpColumn = 30;  // where CLI11 begins an option's description
+
+constexpr char kProgramHelp[] =
+    "Shows who ended the virtual machines of a node, and how vmeventd knows.";
+constexpr char kProgramFooter[] =
+    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555. Without --server it is
+that of --context, else $VMEVENTS_SERVER, else that of the current context (see
+vmevents context --help), else the user's socket
+unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else the system's,
+unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. If no --tls
+option is given, the context's files count, or without a context
+$VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
+
+Examples:
+  vmevents watch                          what happens from now on
+  vmevents vms                            the VMs that run
+  vmevents vm web1                        one VM, with the verdict on its end
+  vmevents events --since 1h --class crash
+  vmevents -o json watch --from oldest    one JSON object a line, for programs
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable.)";
+constexpr char kWatchFooter[] =
+    R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), today,
+yesterday, or how long ago: 10m, 2d. It reconnects when the daemon comes back,
+with nothing lost or repeated; if events may be missing, it prints GAP on
+standard error. Ctrl-C ends it with 0, or with 130 if --count was not reached.
+
+With --exec it prints nothing and runs COMMAND with /bin/sh for each event, one
+at a time: the event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE,
+_RUN_ID, _SEQUENCE, _TIME and so on, its JSON is on standard input. With
+--cursor-file it continues after the last event that was printed, or whose
+command ended with 0; after a crash the last ones come again.
+
+Examples:
+  vmevents watch --from snapshot          the VMs as they are, then what follows
+  vmevents watch --vm 'web*' --type stopped --class user,admin
+  vmevents watch --since 10m              the last ten minutes, and on
+  vmevents watch --vm web1 --type stopped --count 1    until web1 has ended
+  vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
+      --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
+  vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
+constexpr char kEventsFooter[] =
+    R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), today,
+yesterday, or how long ago: 10m, 2d. On a terminal the list goes through a
+pager: $VMEVENTS_PAGER, else $PAGER, else less.
+
+Examples:
+  vmevents events --since today --type stopped
+  vmevents events -n 20                   the newest 20, oldest first
+  vmevents events -n 20 -f                and then what happens
+  vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
+constexpr char kVmsFooter[] =
+    R"(Examples:
+  vmevents vms --all                      include stopped VMs
+  vmevents vms --state paused --state unreachable
+  vmevents -o json vms --vm 'web*')";
+constexpr char kVmFooter[] =
+    R"(Examples:
+  vmevents vm web1
+  vmevents vm web1 --run RUN_ID           an earlier run, or one of two)";
+constexpr char kTopFooter[] =
+    R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
+how late events are. Ctrl-C ends it. Without a terminal it prints one frame.
+
+Example:
+  vmevents top --window 1h)";
+constexpr char kTimelineFooter[] =
+    R"(Each run of the VM is a bar, with the VM's states and how it ended. With -o json
+and the other forms for programs it prints the events of the VM.
+
+Examples:
+  vmevents timeline web1
+  vmevents timeline web1 --since yesterday)";
+constexpr char kIntentFooter[] =
+    R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop
+that follows is then an admin's, however it happens. It ends with the run, when
+it expires, or when it is withdrawn.
+
+Examples:
+  vmevents intent declare web1 --actor alice --reason 'node is emptied'
+  vmevents intent list
+  vmevents intent withdraw INTENT_ID)";
+constexpr char kDeclareFooter[] =
+    R"(Example:
+  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m)";
+constexpr char kWithdrawFooter[] =
+    R"(Example:
+  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001)";
+constexpr char kIntentListFooter[] =
+    R"(Example:
+  vmevents intent list)";
+constexpr char kInfoFooter[] =
+    R"(Example:
+  vmevents -o json info)";
+
+constexpr char kHealthFooter[] =
+    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
+or watch: whether each directory of --watch is there. Without it, the server as
+a whole. Exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such
+service, 4 if the server is not reachable.
+
+Examples:
+  vmevents health
+  vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
+
+constexpr char kDoctorFooter[] =
+    R"(It looks for what keeps vmeventd on this node from following a VM: QEMUs without
+a monitor that it may take, monitors that another client holds, QEMUs that hang,
+directories that are missing, rights, descriptors, managers on the same socket.
+Each finding comes with a line to paste. It connects to no monitor, changes
+nothing, and asks vmeventd only if it answers: then the --watch flags are its own,
+else those of /etc/vmeventd/vmeventd.conf. Run it as root. Exits with 0 if it
+finds nothing, else with 1.
+
+Examples:
+  vmevents doctor
+  vmevents -o json doctor | jq -r .line)";
+
+constexpr char kContextFooter[] =
+    R"(The configuration file is $VMEVENTS_CONFIG, else vmevents/config.toml in
+$XDG_CONFIG_HOME or ~/.config:
+
+  current = "prod"
+  [contexts.prod]
+  servers = ["node1", "node2"]
+  tls-ca = "ca.pem"                       beside the file, as tls-cert and so on
+
+Examples:
+  vmevents context list
+  vmevents --context prod vms             once
+  vmevents context use prod               from now on)";
+constexpr char kContextListFooter[] =
+    R"(Example:
+  vmevents context list)";
+constexpr char kContextUseFooter[] =
+    R"(Example:
+  vmevents context use prod)";
+
+// CLI11 breaks no lines.
+std::string Wrapped(const char* help) {
+  return absl::StrJoin(WrapText(help, kHelpWidth - kHelpColumn), "\n");
+}
+
+void AddList(CLI::App* app, const char* option, std::vector<std::string>* values,
+             const char* value_name, const char* help) {
+  app->add_option(option, *values, Wrapped(help))->allow_extra_args(false)->type_name(value_name);
+}
+
+void AddText(CLI::App* app, const char* option, std::string* value, const char* value_name,
+             const char* help) {
+  app->add_option(option, *value, Wrapped(help))->type_name(value_name);
+}
+
+void AddFlag(CLI::App* app, const char* option, bool* value, const char* help) {
+  app->add_flag(option, *value, Wrapped(help));
+}
+
+CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
+  CLI::App* command = app->add_subcommand(name, help);
+  command->fallthrough();  // --server and -o may also follow the command
+  command->footer(
+      absl::StrCat("The options of vmevents itself, as --server and -o, go before or after the\n"
+                   "command: see vmevents --help.\n\n",
+                   footer));
+  return command;
+}
+
+void AddSource(CLI::App* command, RawOptions* raw) {
+  AddList(command, "--source", &raw->sources, "GLOB",
+          "only VMs from such a source, as 'libvirt:*'; may be repeated");
+}
+
+void AddFilter(CLI::App* command, RawOptions* raw) {
+  AddList(command, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
+  AddSource(command, raw);
+  AddList(command, "--type", &raw->types, "TYPE",
+          "only events of this type, as started or stopped; may be repeated");
+  AddList(command, "--class", &raw->classes, "CLASS",
+          "only ends by user, admin, crash or unknown; may be repeated");
+}
+
+void AddCursorFile(CLI::App* command, RawOptions* raw) {
+  AddText(
+      command, "--cursor-file", &raw->cursor_file, "FILE",
+      "keep the position here, and continue from it; at first from where the other options say");
+}
+
+void AddWatch(CLI::App* app, RawOptions* raw) {
+  CLI::App* watch = AddCommand(app, "watch", "Follow events as they happen", kWatchFooter);
+  AddText(watch, "--from", &raw->from, "START",
+          "begin after a sequence number, or at oldest, snapshot or a time; default now");
+  AddText(watch, "--journal", &raw->journal, "ID",
+          "the journal of that sequence number; default the server's present one");
+  AddText(watch, "--since", &raw->since, "TIME", "begin with the events at or after this time");
+  AddFilter(watch, raw);
+  AddText(watch, "--count", &raw->count, "N", "end after N events");
+  AddFlag(watch, "--no-resume", &raw->no_resume, "end when the daemon stops");
+  AddFlag(watch, "--wait", &raw->wait, "wait for a daemon that cannot be reached yet");
+  AddCursorFile(watch, raw);
+  AddText(watch, "--exec", &raw->exec, "COMMAND", "run this for each event instead of printing it");
+  AddText(watch, "--exec-on-failure", &raw->on_failure, "ACTION",
+          "stop, retry (10 times, after 1s to 1m) or skip the event; default stop");
+}
+
+void AddEvents(CLI::App* app, RawOptions* raw) {
+  CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
+  AddText(events, "--since", &raw->since, "TIME", "only events at or after this time");
+  AddText(events, "--until", &raw->until, "TIME", "only events before this time");
+  AddFilter(events, raw);
+  AddFlag(events, "-r,--newest-first", &raw->newest_first, "the newest at the top");
+  AddText(events, "-n,--last", &raw->last, "N", "only the newest N events");
+  AddText(events, "--limit", &raw->limit, "N", "only the first N events of the list");
+  AddFlag(events, "-f,--follow", &raw->follow, "then follow events as they happen, as watch does");
+  AddCursorFile(events, raw);
+}
+
+void AddVms(CLI::App* app, RawOptions* raw) {
+  CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
+  AddList(vms, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
+  AddSource(vms, raw);
+  AddList(vms, "--state", &raw->states, "STATE",
+          "only VMs in this state, as running or stopped; may be repeated");
+  AddFlag(vms, "--all", &raw->all, "include stopped VMs");
+  CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
+  vm->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
+  AddText(vm, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
+}
+
+void AddIntent(CLI::App* app, RawOptions* raw) {
+  CLI::App* intent =
+      AddCommand(app, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
+  intent->require_subcommand(0, 1);
+  CLI::App* declare = AddCommand(intent, "declare", "Declare an intent for a VM", kDeclareFooter);
+  declare->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
+  AddText(declare, "--actor", &raw->actor, "WHO", "the person or the system that acts");
+  AddText(declare, "--reason", &raw->reason, "WHY", "one sentence for people");
+  AddText(declare, "--ttl", &raw->ttl, "DURATION",
+          "how long it is valid, such as 5m; default 10m, at most 24h");
+  AddText(declare, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
+  AddCommand(intent, "list", "List the open intents", kIntentListFooter);
+  CLI::App* withdraw =
+      AddCommand(intent, "withdraw", "Withdraw a declared intent", kWithdrawFooter);
+  withdraw->add_option("INTENT_ID", raw->intent_id, "as printed by declare")
+      ->required()
+      ->type_name("");
+}
+
+void AddPictures(CLI::App* app, RawOptions* raw) {
+  CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
+  AddText(top, "--interval", &raw->interval, "DURATION", "how often it is drawn; default 2s");
+  AddText(top, "--window", &raw->window, "DURATION", "whose ends are counted; default 15m");
+  CLI::App* timeline = AddCommand(app, "timeline", "Show the life of one VM", kTimelineFooter);
+  timeline->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
+  AddText(timeline, "--since", &raw->since, "TIME", "only from this time on");
+  AddText(timeline, "--run", &raw->run_id, "RUN_ID", "only this run");
+}
+
+void AddHealth(CLI::App* app, RawOptions* raw) {
+  CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
+  health->add_option("SERVICE", raw->service, "one of its services")->type_name("");
+  AddText(health, "--timeout", &raw->timeout, "DURATION",
+          "how long to wait for the answer, such as 1s; default 5s");
+}
+
+void AddContext(CLI::App* app, RawOptions* raw) {
+  CLI::App* context = AddCommand(app, "context", "Choose among named servers", kContextFooter);
+  context->require_subcommand(0, 1);
+  AddCommand(context, "list", "List the contexts of the configuration file", kContextListFooter);
+  CLI::App* use = AddCommand(context, "use", "Make a context the current one", kContextUseFooter);
+  use->add_option("NAME", raw->name, "a context")->required()->type_name("");
+}
+
+void AddTls(CLI::App* app, TlsOptions* tls) {
+  AddText(app, "--tls-ca", &tls->ca_file, "FILE",
+          "speak TLS with a server whose certificate is of a CA in this PEM file");
+  AddText(app, "--tls-cert", &tls->cert_file, "FILE", "the certificate to show the server, PEM");
+  AddText(app, "--tls-key", &tls->key_file, "FILE", "that certificate's private key, PEM");
+  AddText(app, "--tls-server-name", &tls->server_name, "NAME",
+          "the name in the server's certificate; default the host of --server");
+}
+
+}  // namespace
+
+void Define(CLI::App* app, RawOptions* raw) {
+  app->description(kProgramHelp);
+  app->footer(kProgramFooter);
+  app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
+  AddList(app, "--server", &raw->servers, "ADDR",
+          "where vmeventd listens; watch, events and vms merge several of them");
+  AddText(app, "--context", &raw->context, "NAME",
+          "the TLS files, and without --server the servers, of this context in the configuration "
+          "file");
+  AddTls(app, &raw->tls);
+  AddText(app, "-o,--output", &raw->output, "FORMAT",
+          "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
+          "table");
+  AddText(app, "--color", &raw->color, "WHEN",
+          "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
+  AddFlag(app, "--utc", &raw->utc, "times in UTC, not in the local time zone");
+  AddFlag(app, "--no-headers", &raw->no_headers, "tables without their headings");
+  AddFlag(app, "--no-pager", &raw->no_pager, "no pager for the lists of events and vms");
+  app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
+  AddWatch(app, raw);
+  AddEvents(app, raw);
+  AddVms(app, raw);
+  AddPictures(app, raw);
+  AddIntent(app, raw);
+  AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
+  AddHealth(app, raw);
+  AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
+  AddContext(app, raw);
+}
+
+}  // namespace vmeventd::client

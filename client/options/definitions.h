@@ -1,0 +1,62 @@
+#ifndef VMEVENTD_CLIENT_OPTIONS_DEFINITIONS_H_
+#define VMEVENTD_CLIENT_OPTIONS_DEFINITIONS_H_
+
+#include <string>
+#include <vector>
+
+#include "client/connect/server_address.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
+
+namespace vmeventd::client {
+
+// The options as typed.
+struct RawOptions {
+  std::vector<std::string> servers;
+  std::string context;
+  TlsOptions tls;
+  std::string output = "table";
+  std::string color = "auto";
+  bool utc = false;
+  bool no_headers = false;
+  bool no_pager = false;
+  std::vector<std::string> vms;
+  std::vector<std::string> types;
+  std::vector<std::string> classes;
+  std::vector<std::string> sources;
+  std::vector<std::string> states;
+  std::string from;
+  std::string journal;
+  std::string count;
+  bool no_resume = false;
+  bool wait = false;
+  std::string since;
+  std::string until;
+  bool newest_first = false;
+  std::string limit;
+  std::string last;
+  bool follow = false;
+  std::string cursor_file;
+  std::string exec;
+  std::string on_failure = "stop";
+  bool all = false;
+  std::string name;
+  std::string run_id;
+  std::string actor;
+  std::string reason;
+  std::string ttl;
+  std::string intent_id;
+  std::string service;
+  std::string timeout;
+  std::string interval;
+  std::string window;
+};
+
+// Defines all commands and options, with their help. `raw` must outlive `app`.
+void Define(CLI::App* app, RawOptions* raw);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_OPTIONS_DEFINITIONS_H_

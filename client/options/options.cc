@@ -1,0 +1,163 @@
+#include "client/options/options.h"
+
+#include <map>
+#include <sstream>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "client/options/commands.h"
+#include "client/options/definitions.h"
+#include "client/options/option_values.h"
+#include "client/options/servers.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr char kCommands[] =
+    "watch, events, vms, vm, top, timeline, intent, info, health, doctor and context";
+constexpr char kContextCommands[] = "context list and context use";
+constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
+
+absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
+
+absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
+  static const auto* const kFormats = new std::map<std::string, OutputFormat>{
+      {"table", OutputFormat::kTable}, {"wide", OutputFormat::kWide},
+      {"json", OutputFormat::kJson},   {"jsonl", OutputFormat::kJson},
+      {"yaml", OutputFormat::kYaml},   {"name", OutputFormat::kName}};
+  const auto format = kFormats->find(raw.output);
+  if (format == kFormats->end()) {
+    return Wrong(absl::StrCat("-o: \"", raw.output,
+                              "\" is not a format; use table, wide, json, jsonl, yaml or name"));
+  }
+  line->format = format->second;
+  if (raw.color == "always") {
+    line->color = ColorMode::kAlways;
+  } else if (raw.color == "never") {
+    line->color = ColorMode::kNever;
+  } else if (raw.color != "auto") {
+    return Wrong(
+        absl::StrCat("--color: \"", raw.color, "\" is not a choice; use auto, always or never"));
+  }
+  line->headings = !raw.no_headers;
+  line->pager = !raw.no_pager;
+  return absl::OkStatus();
+}
+
+template <typename Command>
+absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
+  if (!command.ok()) return command.status();
+  line->command = *std::move(command);
+  return absl::OkStatus();
+}
+
+absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, CommandLine* line) {
+  if (intent.get_subcommands().empty()) {
+    return Wrong(absl::StrCat("intent: no action is given; the actions are ", kIntentCommands));
+  }
+  const CLI::App& command = *intent.get_subcommands().front();
+  if (command.get_name() == "list")
+    return Store(absl::StatusOr<IntentsCommand>(IntentsCommand{}), line);
+  if (command.get_name() == "declare") return Store(MakeDeclareIntent(command, raw), line);
+  return Store(MakeWithdrawIntent(raw), line);
+}
+
+absl::Status ConvertContext(const CLI::App& parent, const RawOptions& raw,
+                            const OptionContext& context, CommandLine* line) {
+  if (parent.get_subcommands().empty()) {
+    return Wrong(absl::StrCat("context: no action is given; the actions are ", kContextCommands));
+  }
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!contexts.ok()) return contexts.status();
+  if (parent.get_subcommands().front()->get_name() == "list") {
+    line->command = ContextListCommand{*contexts};
+    return absl::OkStatus();
+  }
+  if (contexts->Find(raw.name) == nullptr) return NoSuchContext(raw.name, *contexts, context);
+  const absl::StatusOr<std::string> content = context.read_config(context.config_path);
+  if (!content.ok()) return content.status();
+  line->command = ContextUseCommand{context.config_path, WithCurrent(*content, raw.name)};
+  return absl::OkStatus();
+}
+
+absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext context,
+                     CommandLine* line) {
+  if (raw.utc) context.zone = absl::UTCTimeZone();
+  line->zone = context.zone;
+  absl::Status status = SetStyle(raw, line);
+  if (!status.ok()) return status;
+  const CLI::App& command = *app.get_subcommands().front();
+  if (command.get_name() == "context") return ConvertContext(command, raw, context, line);
+  if (command.get_name() == "doctor") {
+    line->command = DoctorCommand{};
+    return ConvertOwnServer(app, raw, context, line);
+  }
+  status = ConvertServers(app, raw, context, line);
+  if (!status.ok()) return status;
+  if (command.get_name() == "watch") return Store(MakeWatch(command, raw, context), line);
+  if (command.get_name() == "events") {
+    if (raw.follow) return Store(MakeFollow(command, raw, context), line);
+    if (command.count("--cursor-file") > 0) {
+      return Wrong("--cursor-file: a list has no position to keep; use it with --follow");
+    }
+    return Store(MakeEvents(command, raw, context), line);
+  }
+  if (command.get_name() == "vms") return Store(MakeVms(raw), line);
+  if (command.get_name() == "vm") return Store(MakeVm(command, raw), line);
+  if (command.get_name() == "top") return Store(MakeTop(command, raw), line);
+  if (command.get_name() == "timeline") return Store(MakeTimeline(command, raw, context), line);
+  if (command.get_name() == "intent") return ConvertIntent(command, raw, line);
+  if (command.get_name() == "health") return Store(MakeHealth(command, raw), line);
+  line->command = InfoCommand{};
+  return absl::OkStatus();
+}
+
+Answered Complain(const CLI::App& app, absl::string_view what) {
+  const auto commands = app.get_subcommands();
+  const std::string command = commands.empty() ? "" : absl::StrCat(" ", commands[0]->get_name());
+  const absl::string_view sentence = absl::StripTrailingAsciiWhitespace(what);
+  return {ExitCode::kUsage, "",
+          absl::StrCat(EscapeForTerminal(sentence), " (see vmevents", command, " --help)")};
+}
+
+// Uses CLI11's own message if it is good enough.
+std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> extras = app.remaining(true);
+  const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (!has_extras || extras.empty()) return error.what();
+  const bool has_command = !app.get_subcommands().empty();
+  return absl::StrCat("\"", extras.front(), "\" is not known here",
+                      has_command ? "" : absl::StrCat("; the commands are ", kCommands));
+}
+
+}  // namespace
+
+std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
+                                                     const OptionContext& context) {
+  RawOptions raw;
+  CLI::App app("", "vmevents");
+  Define(&app, &raw);
+  try {
+    // CLI11 takes the arguments in reverse order.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, error));
+    std::ostringstream out;
+    std::ostringstream ignored;
+    app.exit(error, out, ignored);
+    return Answered{ExitCode::kOk, out.str(), ""};
+  }
+  if (app.get_subcommands().empty()) {
+    return Complain(app, absl::StrCat("no command is given; the commands are ", kCommands));
+  }
+  CommandLine line;
+  const absl::Status status = Convert(app, raw, context, &line);
+  if (!status.ok()) return Complain(app, status.message());
+  return line;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,168 @@
+#include "client/options/servers.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr size_t kMostServers = 64;
+
+absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
+
+// Where the servers come from, and their texts.
+struct ServerChoice {
+  std::string origin;              // completes "ORIGIN: ...", and "... from ORIGIN"
+  std::vector<std::string> texts;  // empty: the default address
+  std::optional<Context> context;
+};
+
+absl::StatusOr<ServerChoice> ChooseServers(const CLI::App& app, const RawOptions& raw,
+                                           const OptionContext& context) {
+  const bool named = app.count("--context") > 0;
+  const bool given = app.count("--server") > 0;
+  if (!named && given) return ServerChoice{"--server", raw.servers, std::nullopt};
+  if (!named && !context.server_variable.empty()) {
+    return ServerChoice{"$VMEVENTS_SERVER", {context.server_variable}, std::nullopt};
+  }
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!contexts.ok()) return contexts.status();
+  const std::string name = named ? raw.context : contexts->current;
+  if (name.empty() && !named) return ServerChoice{};
+  const Context* found = contexts->Find(name);
+  if (found == nullptr) return NoSuchContext(name, *contexts, context);
+  // With both, the option chooses among servers that have the context's TLS files.
+  if (given) return ServerChoice{"--server", raw.servers, *found};
+  return ServerChoice{absl::StrCat("context \"", name, "\""), found->servers, *found};
+}
+
+absl::Status SetServers(const ServerChoice& choice, const OptionContext& context,
+                        CommandLine* line) {
+  if (choice.texts.empty()) {
+    line->servers = {DefaultServerAddress(context.uid, context.xdg_runtime_dir, context.may_exist)};
+    return absl::OkStatus();
+  }
+  std::set<std::string> seen;
+  for (const std::string& text : choice.texts) {
+    const auto address = ParseServerAddress(text);
+    if (!address.ok()) {
+      return Wrong(absl::StrCat(choice.origin, ": ", address.status().message()));
+    }
+    if (seen.insert(ToText(*address)).second) line->servers.push_back(*address);
+  }
+  if (line->servers.size() > kMostServers) {
+    return Wrong(absl::StrCat(choice.origin, ": ", line->servers.size(),
+                              " servers are too many; name at most ", kMostServers));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTls(const TlsOptions& tls, const std::string& given) {
+  if (tls.ca_file.empty()) {
+    return Wrong(
+        absl::StrCat(given, ": TLS needs --tls-ca FILE, the CA of the server's certificate"));
+  }
+  if (tls.cert_file.empty() != tls.key_file.empty()) {
+    return Wrong(tls.key_file.empty()
+                     ? "--tls-cert: its private key is missing: give --tls-key FILE"
+                     : "--tls-key: its certificate is missing: give --tls-cert FILE");
+  }
+  return absl::OkStatus();
+}
+
+// Uses the options if any is given, else the context's files if there is a context, else the
+// variables. A Unix socket ignores the latter two, which may be set for other servers.
+absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionContext& context,
+                    const ServerChoice& choice, CommandLine* line) {
+  std::string given;
+  for (const char* option : {"--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name"}) {
+    if (app.count(option) == 0) continue;
+    if (app.get_option(option)->as<std::string>().empty()) {
+      return Wrong(absl::StrCat(option, ": the text is empty"));
+    }
+    if (given.empty()) given = option;
+  }
+  for (ServerAddress& server : line->servers) {
+    if (given.empty() || !server.is_unix()) continue;
+    return Wrong(absl::StrCat(given, ": a Unix socket (", ToText(server),
+                              ") has no TLS; name a server with --server HOST:PORT"));
+  }
+  const TlsOptions& tls = !given.empty()   ? raw.tls
+                          : choice.context ? choice.context->tls
+                                           : context.tls_variables;
+  const bool any = !tls.ca_file.empty() || !tls.cert_file.empty() || !tls.key_file.empty() ||
+                   !tls.server_name.empty();
+  const bool any_tcp = std::any_of(line->servers.begin(), line->servers.end(),
+                                   [](const ServerAddress& server) { return !server.is_unix(); });
+  if (!any || !any_tcp) return absl::OkStatus();
+  if (given.empty()) given = choice.context ? choice.origin : "$VMEVENTS_TLS_*";
+  if (absl::Status status = CheckTls(tls, given); !status.ok()) return status;
+  for (ServerAddress& server : line->servers) {
+    if (!server.is_unix()) server.tls = tls;
+  }
+  return absl::OkStatus();
+}
+
+// Only these commands merge what several servers answer.
+absl::Status CheckServerCount(const CLI::App& command, const ServerChoice& choice,
+                              const CommandLine& line) {
+  const std::string& name = command.get_name();
+  if (line.servers.size() == 1 || name == "watch" || name == "events" || name == "vms") {
+    return absl::OkStatus();
+  }
+  return Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
+                            line.servers.size(), "; name one with --server"));
+}
+
+}  // namespace
+
+absl::StatusOr<Contexts> ReadContexts(const OptionContext& context) {
+  if (context.config_path.empty() || context.read_config == nullptr) return Contexts{};
+  const absl::StatusOr<std::string> content = context.read_config(context.config_path);
+  if (absl::IsNotFound(content.status())) return Contexts{};
+  if (!content.ok()) return content.status();
+  return ParseContexts(*content, context.config_path);
+}
+
+absl::Status NoSuchContext(absl::string_view name, const Contexts& contexts,
+                           const OptionContext& context) {
+  const auto name_of = [](std::string* out, const Context& one) { absl::StrAppend(out, one.name); };
+  const std::string known =
+      contexts.list.empty()
+          ? absl::StrCat(
+                context.config_path.empty() ? "no configuration file" : context.config_path,
+                " has none")
+          : absl::StrCat("the contexts are ", absl::StrJoin(contexts.list, ", ", name_of));
+  return Wrong(absl::StrCat("there is no context \"", name, "\"; ", known));
+}
+
+absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
+                            const OptionContext& context, CommandLine* line) {
+  const absl::StatusOr<ServerChoice> choice = ChooseServers(app, raw, context);
+  if (!choice.ok()) return choice.status();
+  absl::Status status = SetServers(*choice, context, line);
+  if (status.ok()) status = SetTls(app, raw, context, *choice, line);
+  if (!status.ok()) return status;
+  return CheckServerCount(*app.get_subcommands().front(), *choice, *line);
+}
+
+absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
+                              const OptionContext& context, CommandLine* line) {
+  ServerChoice choice;
+  if (app.count("--server") > 0) choice = {"--server", raw.servers, std::nullopt};
+  const absl::Status status = SetServers(choice, context, line);
+  if (!status.ok()) return status;
+  if (line->servers.size() > 1 || !line->server().is_unix()) {
+    return Wrong("--server: doctor looks at this node; leave it out, or name its unix:PATH");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vmeventd::client
