@@ -8,9 +8,9 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
+#include "base/glob.h"
 #include "server/events/event_block.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/glob.h"
 
 namespace vmeventd {
 

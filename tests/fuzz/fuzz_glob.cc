@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "watcher/core/glob.h"
+#include "base/glob.h"
 
 namespace {
 

@@ -12,8 +12,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "base/glob.h"
 #include "base/unique_fd.h"
-#include "watcher/core/glob.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/loop/inotify_events.h"
 

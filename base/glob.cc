@@ -1,4 +1,4 @@
-#include "watcher/core/glob.h"
+#include "base/glob.h"
 
 #include <algorithm>
 

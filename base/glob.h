@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_WATCHER_CORE_GLOB_H_
-#define VMEVENTD_WATCHER_CORE_GLOB_H_
+#ifndef VMEVENTD_BASE_GLOB_H_
+#define VMEVENTD_BASE_GLOB_H_
 
 #include <bitset>
 #include <cstddef>
@@ -52,4 +52,4 @@ class Glob {
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_WATCHER_CORE_GLOB_H_
+#endif  // VMEVENTD_BASE_GLOB_H_
