@@ -182,7 +182,8 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   if (config.publish.empty()) return absl::OkStatus();
   const std::string node = HostName();
   JetStreamOptions options;
-  for (const PublishServer& server : config.publish) options.nats.servers.push_back(server.ToUrl());
+  for (const NatsServerAddress& server : config.publish)
+    options.nats.servers.push_back(server.ToUrl());
   options.cluster = config.publish_cluster;
   options.node = node;
   options.nats.name = absl::StrCat("vmeventd ", node);

@@ -219,6 +219,10 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
                                                  " cannot be used: ", ErrorText(status)));
     }
   }
+  if (!options.tls_server_name.empty()) {
+    status = Lib().natsOptions_SetExpectedHostname(created, options.tls_server_name.c_str());
+    if (status != NATS_OK) return absl::InternalError(ErrorText(status));
+  }
   if (!options.credentials.empty()) {
     status = Lib().natsOptions_SetUserCredentialsFromFiles(created, options.credentials.c_str(),
                                                            nullptr);

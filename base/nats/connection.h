@@ -26,6 +26,7 @@ struct NatsOptions {
   std::string tls_ca;                // PEM files; empty: the system's authorities
   std::string tls_cert;              // empty: the client shows none
   std::string tls_key;
+  std::string tls_server_name;  // in the servers' certificates; empty: the host of each
 };
 
 // A message to send.

@@ -40,6 +40,7 @@ namespace vmeventd::nats {
   F(natsOptions_LoadCertificatesChain)       \
   F(natsOptions_SetAllowReconnect)           \
   F(natsOptions_SetErrorHandler)             \
+  F(natsOptions_SetExpectedHostname)         \
   F(natsOptions_SetMaxPingsOut)              \
   F(natsOptions_SetName)                     \
   F(natsOptions_SetPingInterval)             \

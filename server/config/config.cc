@@ -229,7 +229,7 @@ absl::Status CheckPublish(const Config& config) {
                ? Invalid("--publish-tls-cert", "needs --publish-tls-key as well")
                : Invalid("--publish-tls-key", "needs --publish-tls-cert as well");
   }
-  for (const PublishServer& server : config.publish) {
+  for (const NatsServerAddress& server : config.publish) {
     const bool tls =
         server.tls || !config.publish_tls_ca.empty() || !config.publish_tls_cert.empty();
     if (tls || server.is_loopback() || config.insecure_publish) continue;

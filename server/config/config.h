@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/nats/server_address.h"
 #include "server/config/listen_address.h"
-#include "server/config/publish_server.h"
 #include "server/config/tls_material.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/watch_spec.h"
@@ -46,7 +46,7 @@ struct Config {
   bool event_limits = true;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
-  std::vector<PublishServer> publish;  // empty: nothing is published
+  std::vector<NatsServerAddress> publish;  // empty: nothing is published
   std::string publish_cluster;
   std::string publish_credentials;
   std::string publish_tls_ca;

@@ -197,7 +197,7 @@ absl::Status ReadOperators(const Texts& texts, Config* config) {
 }
 
 absl::Status ReadPublish(const Texts& texts, Config* config) {
-  absl::StatusOr<std::vector<PublishServer>> servers = ParsePublishServers(texts.front());
+  absl::StatusOr<std::vector<NatsServerAddress>> servers = ParseNatsServers(texts.front());
   if (!servers.ok()) return servers.status();
   config->publish = *std::move(servers);
   return absl::OkStatus();
@@ -349,7 +349,7 @@ std::vector<Flag> MakeFlags() {
            [](const Config& config) {
              if (config.publish.empty()) return Texts{};
              return Texts{absl::StrJoin(config.publish, ",",
-                                        [](std::string* out, const PublishServer& server) {
+                                        [](std::string* out, const NatsServerAddress& server) {
                                           absl::StrAppend(out, server.ToUrl());
                                         })};
            }},

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_SERVER_CONFIG_PUBLISH_SERVER_H_
-#define VMEVENTD_SERVER_CONFIG_PUBLISH_SERVER_H_
+#ifndef VMEVENTD_BASE_NATS_SERVER_ADDRESS_H_
+#define VMEVENTD_BASE_NATS_SERVER_ADDRESS_H_
 
 #include <cstdint>
 #include <string>
@@ -10,8 +10,8 @@
 
 namespace vmeventd {
 
-// A NATS server that the daemon publishes to: one of those of --publish.
-struct PublishServer {
+// Where a NATS server listens.
+struct NatsServerAddress {
   std::string host;  // a name, or an IP address in digits
   uint16_t port = 4222;
   bool tls = false;  // tls://
@@ -19,13 +19,13 @@ struct PublishServer {
   bool is_loopback() const;
   // nats://HOST:PORT or tls://HOST:PORT, with an IPv6 address in brackets.
   std::string ToUrl() const;
-  friend bool operator==(const PublishServer&, const PublishServer&) = default;
+  friend bool operator==(const NatsServerAddress&, const NatsServerAddress&) = default;
 };
 
 // Parses nats://HOST[:PORT][,nats://HOST[:PORT]...], or tls:// likewise; one that follows may leave
 // the scheme out. INVALID_ARGUMENT names the text and the rule; never a password that stands in it.
-absl::StatusOr<std::vector<PublishServer>> ParsePublishServers(absl::string_view text);
+absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text);
 
 }  // namespace vmeventd
 
-#endif  // VMEVENTD_SERVER_CONFIG_PUBLISH_SERVER_H_
+#endif  // VMEVENTD_BASE_NATS_SERVER_ADDRESS_H_

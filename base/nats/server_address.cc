@@ -1,4 +1,4 @@
-#include "server/config/publish_server.h"
+#include "base/nats/server_address.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -26,8 +26,8 @@ bool IsHostName(absl::string_view host) {
          host.find_first_not_of(kBytes) == absl::string_view::npos;
 }
 
-absl::StatusOr<PublishServer> ParseHostAndPort(absl::string_view text, bool tls) {
-  PublishServer server;
+absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool tls) {
+  NatsServerAddress server;
   server.tls = tls;
   absl::string_view rest = text;
   if (absl::ConsumePrefix(&rest, "[")) {
@@ -60,7 +60,7 @@ absl::StatusOr<PublishServer> ParseHostAndPort(absl::string_view text, bool tls)
 
 }  // namespace
 
-bool PublishServer::is_loopback() const {
+bool NatsServerAddress::is_loopback() const {
   in_addr v4{};
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
   in6_addr v6{};
@@ -68,18 +68,19 @@ bool PublishServer::is_loopback() const {
   return host == "localhost";
 }
 
-std::string PublishServer::ToUrl() const {
+std::string NatsServerAddress::ToUrl() const {
   const bool v6 = absl::StrContains(host, ':');
   return absl::StrCat(tls ? "tls://" : "nats://", v6 ? "[" : "", host, v6 ? "]" : "", ":", port);
 }
 
-absl::StatusOr<std::vector<PublishServer>> ParsePublishServers(absl::string_view text) {
+absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text) {
   // It would stand in the log, and in the list of processes.
   if (absl::StrContains(text, '@')) {
     return absl::InvalidArgumentError(
-        "a server's address must not have a user or a password: give --publish-credentials");
+        "a server's address must not have a user or a password: give a file of credentials "
+        "instead");
   }
-  std::vector<PublishServer> servers;
+  std::vector<NatsServerAddress> servers;
   bool tls = false;
   for (absl::string_view part : absl::StrSplit(text, ',')) {
     const absl::string_view whole = part;
@@ -90,7 +91,7 @@ absl::StatusOr<std::vector<PublishServer>> ParsePublishServers(absl::string_view
     } else if (servers.empty() || absl::StrContains(part, "://")) {
       return Invalid(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
     }
-    absl::StatusOr<PublishServer> server = ParseHostAndPort(part, tls);
+    absl::StatusOr<NatsServerAddress> server = ParseHostAndPort(part, tls);
     if (!server.ok()) return server.status();
     if (std::find(servers.begin(), servers.end(), *server) != servers.end()) {
       return Invalid(whole, "is given twice");
