@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   context.server_variable = Variable("VMEVENTS_SERVER");
   context.tls_variables = {Variable("VMEVENTS_TLS_CA"), Variable("VMEVENTS_TLS_CERT"),
                            Variable("VMEVENTS_TLS_KEY"), Variable("VMEVENTS_TLS_SERVER_NAME")};
+  context.credentials_variable = Variable("VMEVENTS_CREDENTIALS");
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
   context.config_path = vmeventd::client::ConfigPath(Variable("VMEVENTS_CONFIG"),
                                                      Variable("XDG_CONFIG_HOME"), Variable("HOME"));

@@ -28,6 +28,8 @@
 #include "client/consume/cursor_file.h"
 #include "client/consume/node_sink.h"
 #include "client/doctor/doctor.h"
+#include "client/fleet/fleet_lists.h"
+#include "client/fleet/fleet_watch.h"
 #include "client/output/atomic_file.h"
 #include "client/output/format_json.h"
 #include "client/output/format_names.h"
@@ -84,7 +86,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   style.color = HasColor(line, terminal);
   style.zone = line.zone;
   style.headings = line.headings;
-  style.nodes = line.servers.size() > 1;
+  style.nodes = line.servers.size() > 1 || line.fleet;
   for (const ServerAddress& server : line.servers) {
     style.node_width =
         std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
@@ -151,11 +153,11 @@ std::optional<Failure> StartAtLast(const ServerAddress& server, uint64_t last,
 
 // Opens the cursor file, if there is one.
 absl::StatusOr<std::unique_ptr<CursorFile>> OpenCursor(const FollowCommand& command,
-                                                       const std::vector<ServerAddress>& servers) {
+                                                       const CommandLine& line) {
   if (command.cursor_file.empty()) return nullptr;
   std::vector<std::string> names;
-  names.reserve(servers.size());
-  for (const ServerAddress& server : servers) names.push_back(ToText(server));
+  for (const ServerAddress& server : line.servers) names.push_back(ToText(server));
+  if (line.fleet) names.push_back(FleetWatch::CursorKey());
   return CursorFile::Open(command.cursor_file, names);
 }
 
@@ -209,16 +211,59 @@ ExitCode FollowSeveral(const FollowCommand& command, const std::vector<ServerAdd
   return MergedWatch(std::move(nodes), command.watch.count, std::move(environment)).Run();
 }
 
-ExitCode RunFollow(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-                   Formatter* formatter) {
+FleetContext FleetContextOf(const CommandLine& line, Formatter* formatter, Output* output) {
+  FleetContext context;
+  context.servers = ToText(*line.fleet);
+  context.connect = ConnectorTo(*line.fleet);
+  context.nodes = line.nodes;
+  context.formatter = formatter;
+  context.output = output;
+  context.note = PrintNote;
+  return context;
+}
+
+ExitCode FollowFleet(const FollowCommand& command, const CommandLine& line, CursorFile* cursor,
+                     EventConsumer* consumer, StopSource* stop) {
+  FleetWatchCommand watch;
+  watch.start = command.watch.start;
+  watch.filter = {command.watch.filter, line.nodes, std::nullopt, std::nullopt};
+  watch.count = command.watch.count;
+  watch.resume = command.watch.resume;
+  watch.wait = command.watch.wait;
+  const std::optional<WatchPosition> position =
+      cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
+  if (position) {
+    watch.start = FromSequence{position->sequence, position->journal_id};
+  } else if (command.last) {
+    FleetFilter filter = watch.filter;
+    if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
+    const FleetContext context = FleetContextOf(line, nullptr, nullptr);
+    const auto failure = FindFleetStart(filter, *command.last, context, &watch.start);
+    if (failure) return Fail(*failure);
+  }
+  FleetWatch::Environment environment;
+  environment.connect = ConnectorTo(*line.fleet);
+  environment.servers = ToText(*line.fleet);
+  environment.consumer = consumer;
+  environment.cursor = cursor;
+  environment.stop = stop;
+  environment.note = PrintNote;
+  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
+  return FleetWatch(std::move(watch), std::move(environment)).Run();
+}
+
+ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
+  const std::vector<ServerAddress>& servers = line.servers;
   StopSource stop;
   // Before anything that may start a thread.
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
-  const auto cursor = OpenCursor(command, servers);
+  const auto cursor = OpenCursor(command, line);
   if (!cursor.ok()) return Fail(cursor.status());
   DescriptorOutput output(STDOUT_FILENO);
-  const auto consumer = MakeConsumer(command, NodeName(servers[0]), formatter, &output, &stop);
+  const std::string node = line.fleet ? "" : NodeName(servers[0]);
+  const auto consumer = MakeConsumer(command, node, formatter, &output, &stop);
+  if (line.fleet) return FollowFleet(command, line, cursor->get(), consumer.get(), &stop);
   return servers.size() == 1
              ? FollowOne(command, servers[0], cursor->get(), consumer.get(), &stop)
              : FollowSeveral(command, servers, cursor->get(), consumer.get(), &stop);
@@ -396,13 +441,27 @@ ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* ou
   return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
+template <typename Command>
+std::optional<Failure> RunFleetOf(const Command& command, const CommandLine& line,
+                                  Formatter* formatter, Output* output, LateNotes* notes) {
+  FleetContext context = FleetContextOf(line, formatter, output);
+  context.note = [notes](const std::string& note) { notes->Add(note); };
+  return RunFleet(command, context);
+}
+
+ExitCode Finish(const std::optional<Failure>& failure, LateNotes* notes) {
+  if (!failure) return ExitCode::kOk;
+  notes->Add(failure->sentence);
+  return failure->code;
+}
+
 ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatter* formatter,
                       Output* output, LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
-      return RunFollow(command, line.servers, formatter);
+      return RunFollow(command, line, formatter);
     } else if constexpr (std::is_same_v<Command, TopCommand>) {
       return RunTopOf(command, line, terminal, output);
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
@@ -413,7 +472,15 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       failure = ListContexts(command.contexts, line);
     } else if constexpr (std::is_same_v<Command, ContextUseCommand>) {
       failure = UseContext(command);
+    } else if constexpr (std::is_same_v<Command, FleetCommand>) {
+      failure = RunFleetOf(command, line, formatter, output, notes);
     } else {
+      if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand> ||
+                    std::is_same_v<Command, VmCommand>) {
+        if (line.fleet) {
+          return Finish(RunFleetOf(command, line, formatter, output, notes), notes);
+        }
+      }
       if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand>) {
         if (line.servers.size() > 1) {
           return RunSeveral(command, line.servers, formatter, output, notes);
@@ -423,9 +490,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
           line.server(), formatter, output,
           [&command](const CommandContext& context) { return RunCommand(command, context); });
     }
-    if (!failure) return ExitCode::kOk;
-    notes->Add(failure->sentence);
-    return failure->code;
+    return Finish(failure, notes);
   };
   return std::visit(run, line.command);
 }

@@ -191,7 +191,7 @@ std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext
     return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all", context,
                             status);
   }
-  return FromPrint(Print(context, context.formatter->FormatVm(response.vm())));
+  return FromPrint(Print(context, context.formatter->FormatVm(response.vm(), {})));
 }
 
 namespace {

@@ -146,7 +146,7 @@ absl::Status PrintMerged(const EventsCommand& command, const std::vector<AskedNo
     const std::optional<size_t> node = merged.Next();
     if (!node) break;
     *events.Add() = (*pipes)[*node]->Take();
-    names.push_back(nodes[*node].name);
+    names.push_back({nodes[*node].name});
     --left;
     if (!command.last && events.size() == kLargestBatch) flush();
   }
@@ -198,7 +198,7 @@ ExitCode RunMerged(const VmsCommand& command, const std::vector<AskedNode>& node
   Formatter::Nodes names;
   for (const auto& [vm, node] : all) {
     vms.Add()->Swap(vm);
-    names.push_back(nodes[node].name);
+    names.push_back({nodes[node].name});
   }
   return Report(Print(environment, environment.formatter->FormatVms(vms, names)), code,
                 environment);

@@ -196,14 +196,14 @@ absl::Status MergedWatch::ConsumeReady() {
     for (EventMerger::Item& item : items) {
       if (item.vms) {
         const Formatter::Nodes of_vms(static_cast<size_t>(item.vms->size()),
-                                      nodes_[item.node].name);
+                                      MessageNode{nodes_[item.node].name});
         absl::Status status = env_.consumer->ConsumeVms(*item.vms, of_vms);
         if (!status.ok()) return status;
       }
       if (item.event) {
         if (count_ && consumed_ + names.size() == *count_) break;
         events.Add()->Swap(&*item.event);
-        names.push_back(nodes_[item.node].name);
+        names.push_back({nodes_[item.node].name});
       }
       if (item.position) positions[item.node] = *item.position;
     }

@@ -21,17 +21,18 @@ std::string NameOf(const v1::Event& event) {
 absl::Status CommandRunner::Consume(const Formatter::Events& events,
                                     const Formatter::Nodes& nodes) {
   for (int i = 0; i < events.size(); ++i) {
-    absl::Status status = ConsumeOne(events[i], nodes.empty() ? "" : nodes[static_cast<size_t>(i)]);
+    absl::Status status =
+        ConsumeOne(events[i], nodes.empty() ? MessageNode() : nodes[static_cast<size_t>(i)]);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const std::string& node) {
+absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode& node) {
   absl::StatusOr<std::string> json = ToJson(event, node);
   if (!json.ok()) return json.status();
-  const CommandCall call = {env_.command, EventVariables(event, node.empty() ? env_.node : node),
-                            absl::StrCat(*json, "\n")};
+  const MessageNode shown = node.name.empty() ? MessageNode{env_.node} : node;
+  const CommandCall call = {env_.command, EventVariables(event, shown), absl::StrCat(*json, "\n")};
   Backoff backoff(kFirstPause, kLongestPause);
   for (int retries = 0;; ++retries) {
     absl::Status status = env_.run(call);

@@ -120,7 +120,7 @@ absl::Status Explain(int status) {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
-                                                                const std::string& node) {
+                                                                const MessageNode& node) {
   const v1::ShutdownDetail& shutdown = event.shutdown();
   const v1::Intent& intent = event.has_intent() ? event.intent() : shutdown.intent();
   std::vector<std::pair<std::string, std::string>> variables = {
@@ -141,7 +141,8 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_ACTOR", intent.actor()},
       {"VMEVENTS_REASON", intent.reason()},
       {"VMEVENTS_DURABLE", event.durable() ? "true" : "false"},
-      {"VMEVENTS_NODE", node}};
+      {"VMEVENTS_NODE", node.name},
+      {"VMEVENTS_CLUSTER", node.cluster}};
   for (auto& [name, value] : variables) {
     // A variable ends at a NUL.
     value = absl::StrReplaceAll(value, {{absl::string_view("\0", 1), "\\x00"}});

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/output/formatter.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
@@ -15,7 +16,7 @@ namespace vmeventd::client {
 // The variables that describe an event to a command: VMEVENTS_TYPE and so on, all of them for every
 // event, empty where the event has no such field. No value contains a NUL. Pure.
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
-                                                                const std::string& node);
+                                                                const MessageNode& node);
 
 // A command line for /bin/sh and what it is given.
 struct CommandCall {

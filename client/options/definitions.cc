@@ -25,12 +25,16 @@ unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. If no --tls
 option is given, the context's files count, or without a context
 $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
 
+nats://HOST:PORT[,HOST:PORT...], or tls:// likewise, names the NATS servers of a
+fleet of nodes that publish there: watch, events, vms, vm and fleet read it.
+
 Examples:
   vmevents watch                          what happens from now on
   vmevents vms                            the VMs that run
   vmevents vm web1                        one VM, with the verdict on its end
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
+  vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable.)";
 constexpr char kWatchFooter[] =
@@ -107,6 +111,15 @@ constexpr char kInfoFooter[] =
     R"(Example:
   vmevents -o json info)";
 
+constexpr char kFleetFooter[] =
+    R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
+A node is silent if it has said nothing for three of its intervals: it is down,
+or cannot reach the servers. A daemon that was stopped in order is stopped.
+
+Examples:
+  vmevents --server nats://nats1,nats2 fleet
+  vmevents --context fleet -o json fleet --node 'rack7-*')";
+
 constexpr char kHealthFooter[] =
     R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
 or watch: whether each directory of --watch is there. Without it, the server as
@@ -138,6 +151,9 @@ $XDG_CONFIG_HOME or ~/.config:
   [contexts.prod]
   servers = ["node1", "node2"]
   tls-ca = "ca.pem"                       beside the file, as tls-cert and so on
+  [contexts.fleet]
+  servers = "tls://nats1,nats2"
+  credentials = "ops.creds"
 
 Examples:
   vmevents context list
@@ -193,6 +209,11 @@ void AddFilter(CLI::App* command, RawOptions* raw) {
           "only ends by user, admin, crash or unknown; may be repeated");
 }
 
+void AddNode(CLI::App* command, RawOptions* raw) {
+  AddList(command, "--node", &raw->nodes, "GLOB",
+          "only this node of a fleet, or CLUSTER/NODE; may be repeated");
+}
+
 void AddCursorFile(CLI::App* command, RawOptions* raw) {
   AddText(
       command, "--cursor-file", &raw->cursor_file, "FILE",
@@ -206,6 +227,7 @@ void AddWatch(CLI::App* app, RawOptions* raw) {
   AddText(watch, "--journal", &raw->journal, "ID",
           "the journal of that sequence number; default the server's present one");
   AddText(watch, "--since", &raw->since, "TIME", "begin with the events at or after this time");
+  AddNode(watch, raw);
   AddFilter(watch, raw);
   AddText(watch, "--count", &raw->count, "N", "end after N events");
   AddFlag(watch, "--no-resume", &raw->no_resume, "end when the daemon stops");
@@ -220,6 +242,7 @@ void AddEvents(CLI::App* app, RawOptions* raw) {
   CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
   AddText(events, "--since", &raw->since, "TIME", "only events at or after this time");
   AddText(events, "--until", &raw->until, "TIME", "only events before this time");
+  AddNode(events, raw);
   AddFilter(events, raw);
   AddFlag(events, "-r,--newest-first", &raw->newest_first, "the newest at the top");
   AddText(events, "-n,--last", &raw->last, "N", "only the newest N events");
@@ -230,6 +253,7 @@ void AddEvents(CLI::App* app, RawOptions* raw) {
 
 void AddVms(CLI::App* app, RawOptions* raw) {
   CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
+  AddNode(vms, raw);
   AddList(vms, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
   AddSource(vms, raw);
   AddList(vms, "--state", &raw->states, "STATE",
@@ -237,6 +261,7 @@ void AddVms(CLI::App* app, RawOptions* raw) {
   AddFlag(vms, "--all", &raw->all, "include stopped VMs");
   CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
   vm->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
+  AddNode(vm, raw);
   AddText(vm, "--run", &raw->run_id, "RUN_ID", "the run, if a name has several");
 }
 
@@ -300,11 +325,14 @@ void Define(CLI::App* app, RawOptions* raw) {
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   AddList(app, "--server", &raw->servers, "ADDR",
-          "where vmeventd listens; watch, events and vms merge several of them");
+          "where vmeventd listens; watch, events and vms merge several of them. Or nats://, see "
+          "below");
   AddText(app, "--context", &raw->context, "NAME",
           "the TLS files, and without --server the servers, of this context in the configuration "
           "file");
   AddTls(app, &raw->tls);
+  AddText(app, "--credentials", &raw->credentials, "FILE",
+          "log in to the NATS servers of a fleet by this file (NATS's .creds)");
   AddText(app, "-o,--output", &raw->output, "FORMAT",
           "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
           "table");
@@ -318,6 +346,7 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddEvents(app, raw);
   AddVms(app, raw);
   AddPictures(app, raw);
+  AddNode(AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter), raw);
   AddIntent(app, raw);
   AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
   AddHealth(app, raw);

@@ -17,11 +17,13 @@ struct RawOptions {
   std::vector<std::string> servers;
   std::string context;
   TlsOptions tls;
+  std::string credentials;
   std::string output = "table";
   std::string color = "auto";
   bool utc = false;
   bool no_headers = false;
   bool no_pager = false;
+  std::vector<std::string> nodes;
   std::vector<std::string> vms;
   std::vector<std::string> types;
   std::vector<std::string> classes;

@@ -18,7 +18,7 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kCommands[] =
-    "watch, events, vms, vm, top, timeline, intent, info, health, doctor and context";
+    "watch, events, vms, vm, top, timeline, fleet, intent, info, health, doctor and context";
 constexpr char kContextCommands[] = "context list and context use";
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
 
@@ -97,6 +97,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
     return ConvertOwnServer(app, raw, context, line);
   }
   status = ConvertServers(app, raw, context, line);
+  if (status.ok()) status = CheckFleetOptions(command, raw, line);
   if (!status.ok()) return status;
   if (command.get_name() == "watch") return Store(MakeWatch(command, raw, context), line);
   if (command.get_name() == "events") {
@@ -112,6 +113,8 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
   if (command.get_name() == "timeline") return Store(MakeTimeline(command, raw, context), line);
   if (command.get_name() == "intent") return ConvertIntent(command, raw, line);
   if (command.get_name() == "health") return Store(MakeHealth(command, raw), line);
+  if (command.get_name() == "fleet")
+    return Store(absl::StatusOr<FleetCommand>(FleetCommand{}), line);
   line->command = InfoCommand{};
   return absl::OkStatus();
 }

@@ -16,6 +16,8 @@
 #include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
 #include "client/consume/command_runner.h"
+#include "client/fleet/fleet_lists.h"
+#include "client/fleet/fleet_servers.h"
 #include "client/settings/contexts.h"
 
 namespace vmeventd::client {
@@ -49,6 +51,8 @@ struct DoctorCommand {};
 // The parsed and checked command line.
 struct CommandLine {
   std::vector<ServerAddress> servers;  // more than one only for a command that merges them
+  std::optional<FleetAddress> fleet;   // asked instead of `servers`, which then has none
+  std::vector<std::string> nodes;      // of the fleet: globs; empty: all
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
@@ -57,7 +61,7 @@ struct CommandLine {
   const ServerAddress& server() const { return servers.front(); }
   std::variant<FollowCommand, ContextListCommand, ContextUseCommand, TopCommand, TimelineCommand,
                EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
-               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand>
+               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand>
       command;
 };
 
@@ -70,9 +74,10 @@ struct Answered {
 
 // What the options depend on besides the arguments.
 struct OptionContext {
-  std::string server_variable;  // $VMEVENTS_SERVER, empty: not set
-  TlsOptions tls_variables;     // $VMEVENTS_TLS_CA and so on; empty: not set
-  std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
+  std::string server_variable;       // $VMEVENTS_SERVER, empty: not set
+  TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
+  std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
+  std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
   unsigned uid = 0;
   std::string config_path;  // of the configuration file; empty: there is none
   // Reads the configuration file. NOT_FOUND: it does not exist.

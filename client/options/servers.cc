@@ -1,14 +1,17 @@
 #include "client/options/servers.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/nats/server_address.h"
 
 namespace vmeventd::client {
 namespace {
@@ -43,8 +46,27 @@ absl::StatusOr<ServerChoice> ChooseServers(const CLI::App& app, const RawOptions
   return ServerChoice{absl::StrCat("context \"", name, "\""), found->servers, *found};
 }
 
+// The NATS servers of a fleet: each text may name several.
+absl::Status SetFleet(const ServerChoice& choice, CommandLine* line) {
+  for (const std::string& text : choice.texts) {
+    if (IsFleetText(text)) continue;
+    return Wrong(absl::StrCat(choice.origin, ": ", text,
+                              " is no NATS server, and the others are; name one kind of them"));
+  }
+  const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
+  if (!servers.ok()) return Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));
+  line->fleet.emplace();
+  for (const NatsServerAddress& server : *servers) {
+    line->fleet->servers.push_back(server.ToUrl());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetServers(const ServerChoice& choice, const OptionContext& context,
                         CommandLine* line) {
+  if (std::any_of(choice.texts.begin(), choice.texts.end(), IsFleetText)) {
+    return SetFleet(choice, line);
+  }
   if (choice.texts.empty()) {
     line->servers = {DefaultServerAddress(context.uid, context.xdg_runtime_dir, context.may_exist)};
     return absl::OkStatus();
@@ -64,8 +86,8 @@ absl::Status SetServers(const ServerChoice& choice, const OptionContext& context
   return absl::OkStatus();
 }
 
-absl::Status CheckTls(const TlsOptions& tls, const std::string& given) {
-  if (tls.ca_file.empty()) {
+absl::Status CheckTls(const TlsOptions& tls, const std::string& given, bool needs_ca) {
+  if (tls.ca_file.empty() && needs_ca) {
     return Wrong(
         absl::StrCat(given, ": TLS needs --tls-ca FILE, the CA of the server's certificate"));
   }
@@ -99,14 +121,34 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
                                            : context.tls_variables;
   const bool any = !tls.ca_file.empty() || !tls.cert_file.empty() || !tls.key_file.empty() ||
                    !tls.server_name.empty();
-  const bool any_tcp = std::any_of(line->servers.begin(), line->servers.end(),
-                                   [](const ServerAddress& server) { return !server.is_unix(); });
+  // The servers of a fleet may have certificates of the system's authorities.
+  const bool any_tcp =
+      line->fleet || std::any_of(line->servers.begin(), line->servers.end(),
+                                 [](const ServerAddress& server) { return !server.is_unix(); });
   if (!any || !any_tcp) return absl::OkStatus();
   if (given.empty()) given = choice.context ? choice.origin : "$VMEVENTS_TLS_*";
-  if (absl::Status status = CheckTls(tls, given); !status.ok()) return status;
+  // The servers of a fleet may have certificates of the system's authorities.
+  if (absl::Status status = CheckTls(tls, given, !line->fleet); !status.ok()) return status;
+  if (line->fleet) line->fleet->tls = tls;
   for (ServerAddress& server : line->servers) {
     if (!server.is_unix()) server.tls = tls;
   }
+  return absl::OkStatus();
+}
+
+// Uses the option, else the context's file if there is a context, else the variable.
+absl::Status SetCredentials(const CLI::App& app, const RawOptions& raw,
+                            const OptionContext& context, const ServerChoice& choice,
+                            CommandLine* line) {
+  const bool given = app.count("--credentials") > 0;
+  if (given && raw.credentials.empty()) return Wrong("--credentials: the text is empty");
+  if (given && !line->fleet) {
+    return Wrong("--credentials: only NATS servers take them; name some with --server nats://HOST");
+  }
+  if (!line->fleet) return absl::OkStatus();
+  line->fleet->credentials = given            ? raw.credentials
+                             : choice.context ? choice.context->credentials
+                                              : context.credentials_variable;
   return absl::OkStatus();
 }
 
@@ -114,7 +156,7 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
 absl::Status CheckServerCount(const CLI::App& command, const ServerChoice& choice,
                               const CommandLine& line) {
   const std::string& name = command.get_name();
-  if (line.servers.size() == 1 || name == "watch" || name == "events" || name == "vms") {
+  if (line.servers.size() <= 1 || name == "watch" || name == "events" || name == "vms") {
     return absl::OkStatus();
   }
   return Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
@@ -149,6 +191,7 @@ absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
   if (!choice.ok()) return choice.status();
   absl::Status status = SetServers(*choice, context, line);
   if (status.ok()) status = SetTls(app, raw, context, *choice, line);
+  if (status.ok()) status = SetCredentials(app, raw, context, *choice, line);
   if (!status.ok()) return status;
   return CheckServerCount(*app.get_subcommands().front(), *choice, *line);
 }
@@ -159,8 +202,39 @@ absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
   if (app.count("--server") > 0) choice = {"--server", raw.servers, std::nullopt};
   const absl::Status status = SetServers(choice, context, line);
   if (!status.ok()) return status;
-  if (line->servers.size() > 1 || !line->server().is_unix()) {
+  if (line->fleet || line->servers.size() > 1 || !line->server().is_unix()) {
     return Wrong("--server: doctor looks at this node; leave it out, or name its unix:PATH");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, CommandLine* line) {
+  static constexpr std::array kOfFleets = {"watch", "events", "vms", "vm", "fleet"};
+  const std::string& name = command.get_name();
+  if (!line->fleet) {
+    if (name == "fleet") {
+      return Wrong("fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
+    }
+    if (raw.nodes.empty()) return absl::OkStatus();
+    return Wrong("--node: chooses nodes of a fleet; name its servers with --server nats://HOST");
+  }
+  if (std::find(kOfFleets.begin(), kOfFleets.end(), name) == kOfFleets.end()) {
+    return Wrong(absl::StrCat(name, " asks one vmeventd, and ", ToText(*line->fleet),
+                              " has the stream of many; name one node with --server HOST"));
+  }
+  for (const std::string& node : raw.nodes) {
+    if (node.empty()) return Wrong("--node: the text is empty; give one");
+  }
+  line->nodes = raw.nodes;
+  if (name == "watch" && command.count("--journal") > 0) {
+    return Wrong("--journal: names the journal of one node; a fleet's stream has all of them");
+  }
+  const bool sequence =
+      !raw.from.empty() && std::all_of(raw.from.begin(), raw.from.end(), absl::ascii_isdigit);
+  if (sequence) {
+    return Wrong(
+        "--from: a sequence is of one node's journal; with a fleet use oldest, snapshot, a "
+        "time, or --cursor-file");
   }
   return absl::OkStatus();
 }

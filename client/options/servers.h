@@ -17,13 +17,16 @@ absl::StatusOr<Contexts> ReadContexts(const OptionContext& context);
 absl::Status NoSuchContext(absl::string_view name, const Contexts& contexts,
                            const OptionContext& context);
 
-// Fills in `line->servers` for the command of `app`, which was parsed.
+// Fills in `line->servers`, or `line->fleet`, for the command of `app`, which was parsed.
 absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
                             const OptionContext& context, CommandLine* line);
 
 // The same for `doctor`: only the daemon of this node is asked, whatever the context.
 absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
                               const OptionContext& context, CommandLine* line);
+
+// Whether the options and the kind of servers fit each other; fills in `line->nodes`.
+absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, CommandLine* line);
 
 }  // namespace vmeventd::client
 

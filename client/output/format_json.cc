@@ -4,12 +4,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "client/output/fleet_nodes.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
-                                   absl::string_view node) {
+                                   const MessageNode& node) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   options.always_print_primitive_fields = true;
@@ -20,9 +21,11 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
         absl::StrCat("a ", message.GetDescriptor()->name(),
                      " of the server cannot be written as JSON: ", std::string(status.message())));
   }
-  if (node.empty()) return json;
-  const std::string name = nlohmann::json(std::string(node)).dump();
-  return absl::StrCat("{\"node\":", name, json == "{}" ? "" : ",", json.substr(1));
+  if (node.name.empty()) return json;
+  const auto text = [](const std::string& name) { return nlohmann::json(name).dump(); };
+  return absl::StrCat(
+      "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", text(node.cluster), ","),
+      "\"node\":", text(node.name), json == "{}" ? "" : ",", json.substr(1));
 }
 
 std::string JsonFormatter::Show(const std::string& json) const { return json + "\n"; }
@@ -33,15 +36,17 @@ absl::StatusOr<std::string> JsonFormatter::Each(const Messages& messages,
   std::string out;
   size_t index = 0;
   for (const auto& message : messages) {
-    const absl::StatusOr<std::string> json = ToJson(message, nodes.empty() ? "" : nodes[index++]);
+    const absl::StatusOr<std::string> json =
+        ToJson(message, nodes.empty() ? MessageNode() : nodes[index++]);
     if (!json.ok()) return json.status();
     out += Show(*json);
   }
   return out;
 }
 
-absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& message) const {
-  const absl::StatusOr<std::string> json = ToJson(message);
+absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& message,
+                                               const MessageNode& node) const {
+  const absl::StatusOr<std::string> json = ToJson(message, node);
   if (!json.ok()) return json.status();
   return Show(*json);
 }
@@ -52,7 +57,9 @@ absl::StatusOr<std::string> JsonFormatter::FormatEvents(const Events& events, co
 absl::StatusOr<std::string> JsonFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
   return Each(vms, nodes);
 }
-absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm) { return One(vm); }
+absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
+  return One(vm, nodes.empty() ? MessageNode() : nodes.front());
+}
 absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
   return One(intent);
 }
@@ -62,6 +69,18 @@ absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoRes
 }
 absl::StatusOr<std::string> JsonFormatter::FormatHealth(const Health& health) {
   return One(health);
+}
+
+absl::StatusOr<std::string> JsonFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
+  std::string out;
+  for (const v1::NodeHeartbeat& node : nodes) {
+    const absl::StatusOr<std::string> json = ToJson(node);
+    if (!json.ok()) return json.status();
+    const absl::string_view members = *json;
+    out += Show(absl::StrCat(members.substr(0, members.size() - 1), ",\"lag\":\"", LagOf(node),
+                             "\",\"state\":\"", StateName(StateOf(node, now)), "\"}"));
+  }
+  return out;
 }
 
 }  // namespace vmeventd::client

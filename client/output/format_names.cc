@@ -10,7 +10,10 @@ std::string Line(const std::string& name) { return absl::StrCat(EscapeForTermina
 
 std::string LineOf(const Formatter::Nodes& nodes, int index, const std::string& name) {
   if (nodes.empty()) return Line(name);
-  return absl::StrCat(EscapeForTerminal(nodes[static_cast<size_t>(index)]), "/", Line(name));
+  const MessageNode& node = nodes[static_cast<size_t>(index)];
+  const std::string cluster =
+      node.cluster.empty() ? "" : absl::StrCat(EscapeForTerminal(node.cluster), "/");
+  return absl::StrCat(cluster, EscapeForTerminal(node.name), "/", Line(name));
 }
 
 }  // namespace
@@ -29,8 +32,8 @@ absl::StatusOr<std::string> NameFormatter::FormatVms(const Vms& vms, const Nodes
   return out;
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatVm(const v1::Vm& vm) {
-  return Line(vm.ref().name());
+absl::StatusOr<std::string> NameFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
+  return LineOf(nodes, 0, vm.ref().name());
 }
 absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent) {
   return Line(intent.intent_id());
@@ -45,6 +48,14 @@ absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoRes
 }
 absl::StatusOr<std::string> NameFormatter::FormatHealth(const Health& health) {
   return Line(Health::ServingStatus_Name(health.status()));
+}
+absl::StatusOr<std::string> NameFormatter::FormatFleet(const Heartbeats& nodes,
+                                                       absl::Time /*now*/) {
+  std::string out;
+  for (const v1::NodeHeartbeat& node : nodes) {
+    out += absl::StrCat(EscapeForTerminal(node.cluster()), "/", Line(node.node()));
+  }
+  return out;
 }
 
 }  // namespace vmeventd::client

@@ -267,10 +267,10 @@ std::string TableFormatter::SinceText(bool known, const google::protobuf::Timest
   return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
 }
 
-std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const std::string* node) {
+std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode* node) {
   std::vector<Cell> row;
   row.push_back({EventTime(FromProto(event.observe_time())), Color::kDim});
-  if (style_.nodes) row.push_back({node == nullptr ? "" : EscapeForTerminal(*node)});
+  if (style_.nodes) row.push_back(NodeCell(node));
   row.push_back({absl::StrCat(event.sequence())});
   row.push_back({EscapeForTerminal(event.vm().name()), Color::kBold});
   row.push_back({ShortName(event.type()), TypeColor(event.type())});
@@ -284,9 +284,9 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const std::st
   return row;
 }
 
-std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const std::string* node) const {
+std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* node) const {
   std::vector<Cell> row;
-  if (style_.nodes) row.push_back({node == nullptr ? "" : EscapeForTerminal(*node)});
+  if (style_.nodes) row.push_back(NodeCell(node));
   row.push_back({EscapeForTerminal(vm.ref().name()), Color::kBold});
   row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
   row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
@@ -307,7 +307,21 @@ std::string TableFormatter::EventHeading() {
   return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_.Heading());
 }
 
+void TableFormatter::NoteClusters(const Nodes& nodes) {
+  for (const MessageNode& node : nodes) {
+    if (cluster_.empty()) cluster_ = node.cluster;
+    if (node.cluster != cluster_) several_clusters_ = true;
+  }
+}
+
+Cell TableFormatter::NodeCell(const MessageNode* node) const {
+  if (node == nullptr) return {};
+  return {EscapeForTerminal(several_clusters_ ? absl::StrCat(node->cluster, "/", node->name)
+                                              : node->name)};
+}
+
 absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
+  NoteClusters(nodes);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(events.size()));
   for (const v1::Event& event : events) {
@@ -320,6 +334,7 @@ absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, c
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
+  NoteClusters(nodes);
   const bool sources = HasSeveralSources(vms);
   const int source_at = style_.nodes ? 2 : 1;  // after the name
   std::vector<ColumnLayout::Column> columns = VmColumns(style_);
@@ -356,9 +371,13 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(const Vms& vms) {
   return text;
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm) {
+absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
   FactList facts(painter_);
   facts.Add("name", EscapeForTerminal(vm.ref().name()), Color::kBold);
+  if (!nodes.empty()) {
+    facts.Add("node", EscapeForTerminal(nodes.front().name));
+    facts.Add("cluster", EscapeForTerminal(nodes.front().cluster));
+  }
   facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
   facts.Add("since", TimeOrDash(vm.has_state_time(), vm.state_time(), zone_));
   facts.Add("run", EscapeForTerminal(vm.ref().run_id()));

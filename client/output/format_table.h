@@ -17,7 +17,9 @@ struct TableStyle {
   bool color = false;
   absl::TimeZone zone;
   bool headings = true;
-  bool nodes = false;     // a column NODE: messages of several nodes are mixed
+  // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
+  // CLUSTER/NODE.
+  bool nodes = false;
   size_t node_width = 0;  // of the longest node's name
   bool wide = false;      // more columns, and no limit to a line
   // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
@@ -35,18 +37,22 @@ class TableFormatter : public Formatter {
   std::string EventHeading() override;
   absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
   absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
-  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) override;
+  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
-  std::vector<Cell> EventRow(const v1::Event& event, const std::string* node);
-  std::vector<Cell> VmRow(const v1::Vm& vm, const std::string* node) const;
+  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode* node);
+  std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode* node) const;
+  // Whether the nodes' names need their clusters' from now on.
+  void NoteClusters(const Nodes& nodes);
+  Cell NodeCell(const MessageNode* node) const;
 
   const TableStyle style_;
   Painter painter_;
@@ -54,6 +60,8 @@ class TableFormatter : public Formatter {
   ColumnLayout event_layout_;
   absl::CivilDay shown_day_;  // of the last event's row
   bool any_shown_ = false;
+  std::string cluster_;  // the first that was shown
+  bool several_clusters_ = false;
   bool vms_shown_ = false;  // a table of VMs was printed above the events
 };
 

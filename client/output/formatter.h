@@ -5,11 +5,19 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "grpc/health/v1/health.pb.h"
+#include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
+
+// The node that a message is of.
+struct MessageNode {
+  std::string name;
+  std::string cluster;  // of a fleet; empty: it is of a server that was named
+};
 
 // Turns the server's answers into text for standard output. Pure, except that a formatter remembers
 // its own output (column widths); one thread. Each text is whole lines, or empty. INTERNAL: a
@@ -22,7 +30,8 @@ class Formatter {
   using Vms = google::protobuf::RepeatedPtrField<v1::Vm>;
   using Health = grpc::health::v1::HealthCheckResponse;
   // The node of each message if messages of several nodes are mixed; empty: one node, not shown.
-  using Nodes = std::vector<std::string>;
+  using Nodes = std::vector<MessageNode>;
+  using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
 
   // The heading above events: requested once, before the first event.
   virtual std::string EventHeading() = 0;
@@ -30,13 +39,15 @@ class Formatter {
   virtual absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) = 0;
   virtual absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) = 0;
   // One VM with all details.
-  virtual absl::StatusOr<std::string> FormatVm(const v1::Vm& vm) = 0;
+  virtual absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) = 0;
   // An intent that was just declared.
   virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
   // The open intents of these VMs; each VM has one.
   virtual absl::StatusOr<std::string> FormatIntents(const Vms& vms) = 0;
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
   virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
+  // The nodes of a fleet, as they are at `now`.
+  virtual absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) = 0;
 };
 
 }  // namespace vmeventd::client

@@ -16,7 +16,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr char kKeys[] = "servers, tls-ca, tls-cert, tls-key and tls-server-name";
+constexpr char kKeys[] = "servers, tls-ca, tls-cert, tls-key, tls-server-name and credentials";
 
 // Reads one file.
 class Reader {
@@ -70,7 +70,7 @@ class Reader {
     for (Context& context : contexts_.list) {
       if (context.name == name) return &context;
     }
-    contexts_.list.push_back({name, {}, {}});
+    contexts_.list.push_back({name, {}, {}, ""});
     return &contexts_.list.back();
   }
 
@@ -82,6 +82,7 @@ class Reader {
     if (item.name == "tls-ca") return TakeFile(item, &context->tls.ca_file);
     if (item.name == "tls-cert") return TakeFile(item, &context->tls.cert_file);
     if (item.name == "tls-key") return TakeFile(item, &context->tls.key_file);
+    if (item.name == "credentials") return TakeFile(item, &context->credentials);
     if (item.name == "tls-server-name") return TakeText(item, &context->tls.server_name);
     return Wrong(absl::StrCat("\"", item.name, "\" of the context \"", context->name,
                               "\" is not known; the keys are ", kKeys));

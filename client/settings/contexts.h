@@ -17,6 +17,10 @@
 //   tls-cert = "me.pem"
 //   tls-key = "me.key"
 //   tls-server-name = "vmeventd"
+//
+//   [contexts.fleet]
+//   servers = "tls://nats1,nats2"
+//   credentials = "ops.creds"        # likewise
 
 namespace vmeventd::client {
 
@@ -24,6 +28,7 @@ struct Context {
   std::string name;
   std::vector<std::string> servers;  // as --server takes them; at least one
   TlsOptions tls;                    // all empty: none
+  std::string credentials;           // a file, for the NATS servers of a fleet; empty: none
 };
 
 struct Contexts {

@@ -11,10 +11,11 @@ _vmevents_names() {
   for ((index = 1; index < ${#typed[@]}; ++index)); do
     word=${typed[index]}
     case $word in
-      --server | --context | --tls-ca | --tls-cert | --tls-key | --tls-server-name)
+      --server | --context | --tls-ca | --tls-cert | --tls-key | --tls-server-name | --credentials)
         server+=("$word" "${typed[++index]-}")
         ;;
-      --server=* | --context=* | --tls-ca=* | --tls-cert=* | --tls-key=* | --tls-server-name=*)
+      --server=* | --context=* | --tls-ca=* | --tls-cert=* | --tls-key=* | --tls-server-name=* | \
+        --credentials=*)
         server+=("$word")
         ;;
     esac
@@ -45,7 +46,7 @@ _vmevents() {
 
   local words=
   case $previous in
-    --tls-ca | --tls-cert | --tls-key | --cursor-file)
+    --tls-ca | --tls-cert | --tls-key | --credentials | --cursor-file)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
@@ -67,7 +68,7 @@ _vmevents() {
     --exec-on-failure) words='stop retry skip' ;;
     --vm) words=$(_vmevents_names) ;;
     --context) words=$(_vmevents_contexts) ;;
-    --server | --tls-server-name | --journal | --source | --count | -n | --last | --limit | --exec | --run | \
+    --server | --tls-server-name | --node | --journal | --source | --count | -n | --last | --limit | --exec | --run | \
       --actor | --reason | --ttl | --timeout | --interval | --window)
       return
       ;;
@@ -83,11 +84,11 @@ _vmevents_words() {
     word=${COMP_WORDS[index]}
     case $word in
       -o | --output | --color | --server | --context | --tls-ca | --tls-cert | --tls-key | \
-        --tls-server-name)
+        --tls-server-name | --credentials)
         [[ ${COMP_WORDS[index + 1]} == = ]] && ((++index))
         ((++index))
         ;;
-      watch | events | vms | vm | top | timeline | info | health | doctor)
+      watch | events | vms | vm | top | timeline | fleet | info | health | doctor)
         command=$word
         break
         ;;
@@ -98,23 +99,24 @@ _vmevents_words() {
     esac
   done
   echo '-h --help --server --context -o --output --color --utc --no-headers --no-pager'
-  echo '--tls-ca --tls-cert --tls-key --tls-server-name'
+  echo '--tls-ca --tls-cert --tls-key --tls-server-name --credentials'
   case $command in
-    '') echo '--version watch events vms vm top timeline intent info health doctor context' ;;
+    '') echo '--version watch events vms vm top timeline fleet intent info health doctor context' ;;
     watch)
-      echo '--from --journal --since --vm --source --type --class --count --no-resume --wait'
+      echo '--from --journal --since --node --vm --source --type --class --count --no-resume --wait'
       echo '--cursor-file --exec --exec-on-failure'
       ;;
     events)
-      echo '--since --until --vm --source --type --class -r --newest-first -n --last --limit'
+      echo '--since --until --node --vm --source --type --class -r --newest-first -n --last --limit'
       echo '-f --follow --cursor-file'
       ;;
-    vms) echo '--vm --source --state --all' ;;
+    vms) echo '--node --vm --source --state --all' ;;
     vm)
-      echo '--run'
+      echo '--node --run'
       _vmevents_names
       ;;
     top) echo '--interval --window' ;;
+    fleet) echo '--node' ;;
     timeline)
       echo '--since --run'
       _vmevents_names

@@ -11,9 +11,9 @@ function __vmevents_command
             continue
         end
         switch $word
-            case -o --output --color --server --context --tls-ca --tls-cert --tls-key --tls-server-name
+            case -o --output --color --server --context --tls-ca --tls-cert --tls-key --tls-server-name --credentials
                 set skip 1
-            case watch events vms vm top timeline info health doctor
+            case watch events vms vm top timeline fleet info health doctor
                 echo $word
                 return
             case intent context
@@ -47,10 +47,10 @@ function __vmevents_names
             continue
         end
         switch $word
-            case --server --context --tls-ca --tls-cert --tls-key --tls-server-name
+            case --server --context --tls-ca --tls-cert --tls-key --tls-server-name --credentials
                 set -a server $word
                 set take 1
-            case '--server=*' '--context=*' '--tls-*=*'
+            case '--server=*' '--context=*' '--tls-*=*' '--credentials=*'
                 set -a server $word
         end
     end
@@ -81,6 +81,7 @@ complete -c vmevents -l tls-cert -r -F -d 'the certificate to show'
 complete -c vmevents -l tls-key -r -F -d 'its key'
 complete -c vmevents -l tls-server-name -x -d 'the name in the certificate of the server'
 
+complete -c vmevents -l credentials -r -F -d 'log in to NATS servers by this file'
 complete -c vmevents -n '__vmevents_is ""' -l version -d 'print the version and exit'
 complete -c vmevents -n '__vmevents_is ""' -a watch -d 'follow events as they happen'
 complete -c vmevents -n '__vmevents_is ""' -a events -d 'list events of the past'
@@ -89,6 +90,7 @@ complete -c vmevents -n '__vmevents_is ""' -a vm -d 'show one VM in full'
 complete -c vmevents -n '__vmevents_is ""' -a intent -d 'say who is about to stop a VM, and why'
 complete -c vmevents -n '__vmevents_is ""' -a top -d 'watch the VMs of a node on a terminal'
 complete -c vmevents -n '__vmevents_is ""' -a timeline -d 'show the life of one VM'
+complete -c vmevents -n '__vmevents_is ""' -a fleet -d 'show the nodes of a fleet'
 complete -c vmevents -n '__vmevents_is ""' -a context -d 'choose among named servers'
 complete -c vmevents -n '__vmevents_is ""' -a info -d "show vmeventd's own state"
 complete -c vmevents -n '__vmevents_is ""' -a health -d 'ask whether vmeventd serves'
@@ -97,6 +99,7 @@ complete -c vmevents -n '__vmevents_is ""' -a doctor -d 'find what keeps vmevent
 complete -c vmevents -n '__vmevents_is watch' -l from -x -a 'oldest snapshot' -d 'where to begin'
 complete -c vmevents -n '__vmevents_is watch' -l journal -x -d 'the journal of that number'
 complete -c vmevents -n '__vmevents_is watch' -l since -x -a 'today yesterday' -d 'begin at this time'
+complete -c vmevents -n '__vmevents_is watch' -l node -x -d 'only this node of a fleet'
 complete -c vmevents -n '__vmevents_is watch' -l vm -x -a '(__vmevents_names)' -d 'only VMs of such a name'
 complete -c vmevents -n '__vmevents_is watch' -l source -x -d 'only VMs from such a source'
 complete -c vmevents -n '__vmevents_is watch' -l type -x -a "$types" -d 'only events of this type'
@@ -110,6 +113,7 @@ complete -c vmevents -n '__vmevents_is watch' -l exec-on-failure -x -a 'stop ret
 
 complete -c vmevents -n '__vmevents_is events' -l since -x -a 'today yesterday' -d 'only events at or after this time'
 complete -c vmevents -n '__vmevents_is events' -l until -x -a 'today yesterday' -d 'only events before this time'
+complete -c vmevents -n '__vmevents_is events' -l node -x -d 'only this node of a fleet'
 complete -c vmevents -n '__vmevents_is events' -l vm -x -a '(__vmevents_names)' -d 'only VMs of such a name'
 complete -c vmevents -n '__vmevents_is events' -l source -x -d 'only VMs from such a source'
 complete -c vmevents -n '__vmevents_is events' -l type -x -a "$types" -d 'only events of this type'
@@ -120,14 +124,17 @@ complete -c vmevents -n '__vmevents_is events' -l limit -x -d 'only the first so
 complete -c vmevents -n '__vmevents_is events' -s f -l follow -d 'then follow events as they happen'
 complete -c vmevents -n '__vmevents_is events' -l cursor-file -r -F -d 'keep the position here'
 
+complete -c vmevents -n '__vmevents_is vms' -l node -x -d 'only this node of a fleet'
 complete -c vmevents -n '__vmevents_is vms' -l vm -x -a '(__vmevents_names)' -d 'only VMs of such a name'
 complete -c vmevents -n '__vmevents_is vms' -l source -x -d 'only VMs from such a source'
 complete -c vmevents -n '__vmevents_is vms' -l state -x -a "$states" -d 'only VMs in this state'
 complete -c vmevents -n '__vmevents_is vms' -l all -d 'those that have stopped as well'
 
+complete -c vmevents -n '__vmevents_is vm' -l node -x -d 'only this node of a fleet'
 complete -c vmevents -n '__vmevents_is vm' -l run -x -d 'which run'
 complete -c vmevents -n '__vmevents_is vm' -a '(__vmevents_names)'
 
+complete -c vmevents -n '__vmevents_is fleet' -l node -x -d 'only this node of a fleet'
 complete -c vmevents -n '__vmevents_is top' -l interval -x -d 'how often it is drawn'
 complete -c vmevents -n '__vmevents_is top' -l window -x -d 'whose ends are counted'
 complete -c vmevents -n '__vmevents_is timeline' -l since -x -a 'today yesterday' -d 'begin at this time'

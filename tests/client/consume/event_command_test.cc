@@ -108,7 +108,7 @@ TEST(EventVariables, DescribeTheEvent) {
   event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
   event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_KILLED);
   event.set_message(std::string("a\0b", 3));
-  const auto list = EventVariables(event, "node1");
+  const auto list = EventVariables(event, {"node1", "prod"});
   std::map<std::string, std::string> variables(list.begin(), list.end());
   EXPECT_EQ(variables["VMEVENTS_TYPE"], "STOPPED");
   EXPECT_EQ(variables["VMEVENTS_VM"], "web1");
@@ -120,10 +120,11 @@ TEST(EventVariables, DescribeTheEvent) {
   EXPECT_EQ(variables["VMEVENTS_DURABLE"], "true");
   EXPECT_EQ(variables["VMEVENTS_MESSAGE"], "a\\x00b");
   EXPECT_EQ(variables["VMEVENTS_NODE"], "node1");
+  EXPECT_EQ(variables["VMEVENTS_CLUSTER"], "prod");
 }
 
 TEST(EventVariables, AreAllSetForEveryEvent) {
-  EXPECT_EQ(EventVariables({}, "").size(), EventVariables(MakeEvent(1), "n").size());
+  EXPECT_EQ(EventVariables({}, {}).size(), EventVariables(MakeEvent(1), {"n"}).size());
 }
 
 }  // namespace

@@ -169,6 +169,55 @@ TEST(ParseCommandLine, TopAndTimeline) {
   EXPECT_THAT(Complaint({"timeline"}), HasSubstr("NAME"));
 }
 
+TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
+  const CommandLine line =
+      Parsed({"--server", "nats://a,b:1", "watch", "--node", "rack7-*", "--node", "prod/n1"});
+  EXPECT_TRUE(line.servers.empty());
+  EXPECT_THAT(line.fleet->servers, ElementsAre("nats://a:4222", "nats://b:1"));
+  EXPECT_FALSE(line.fleet->tls.has_value());
+  EXPECT_THAT(line.nodes, ElementsAre("rack7-*", "prod/n1"));
+  EXPECT_THAT(Parsed({"--server", "nats://a", "--server", "nats://b", "vms"}).fleet->servers,
+              ElementsAre("nats://a:4222", "nats://b:4222"));
+  const CommandLine tls = Parsed({"--server", "tls://a", "--tls-cert", "c", "--tls-key", "k",
+                                  "--credentials", "ops.creds", "fleet"});
+  EXPECT_EQ(tls.fleet->tls->cert_file, "c");
+  EXPECT_EQ(tls.fleet->credentials, "ops.creds");
+  EXPECT_TRUE(std::holds_alternative<FleetCommand>(tls.command));
+}
+
+TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
+  EXPECT_THAT(Complaint({"--server", "nats://a", "top"}), HasSubstr("top asks one vmeventd"));
+  EXPECT_THAT(Complaint({"--server", "nats://a", "watch", "--from", "7"}),
+              HasSubstr("--cursor-file"));
+  EXPECT_THAT(Complaint({"--server", "nats://a", "watch", "--from", "7", "--journal", "j"}),
+              HasSubstr("--journal"));
+  EXPECT_THAT(Complaint({"--server", "nats://a", "--server", "b", "vms"}),
+              HasSubstr("b is no NATS server"));
+  EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
+              AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
+  EXPECT_THAT(Complaint({"--server", "nats://a", "vms", "--node", ""}), HasSubstr("--node"));
+  EXPECT_THAT(Complaint({"--server", "tls://a", "--tls-cert", "c", "vms"}), HasSubstr("--tls-key"));
+  EXPECT_THAT(Complaint({"--server", "a", "fleet"}), HasSubstr("nats://HOST"));
+  EXPECT_THAT(Complaint({"--server", "a", "vms", "--node", "n"}), HasSubstr("--node"));
+  EXPECT_THAT(Complaint({"--server", "a", "--credentials", "c", "vms"}),
+              HasSubstr("--credentials"));
+}
+
+TEST(ParseCommandLine, AContextMayBeAFleet) {
+  OptionContext context = Context();
+  context.config_path = "/etc/me/config.toml";
+  context.read_config = [](const std::string&) -> absl::StatusOr<std::string> {
+    return "[contexts.fleet]\nservers = [\"tls://a\", \"tls://b\"]\ncredentials = \"x.creds\"\n"
+           "tls-ca = \"ca.pem\"\n";
+  };
+  context.credentials_variable = "other.creds";
+  const CommandLine line = Parsed({"--context", "fleet", "vms"}, context);
+  EXPECT_THAT(line.fleet->servers, ElementsAre("tls://a:4222", "tls://b:4222"));
+  EXPECT_EQ(line.fleet->credentials, "/etc/me/x.creds");
+  EXPECT_EQ(line.fleet->tls->ca_file, "/etc/me/ca.pem");
+  EXPECT_EQ(Parsed({"--server", "nats://a", "vms"}, context).fleet->credentials, "other.creds");
+}
+
 TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{},
@@ -184,6 +233,7 @@ TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
                                              {"health"},
                                              {"top"},
                                              {"timeline"},
+                                             {"fleet"},
                                              {"context"},
                                              {"context", "list"},
                                              {"context", "use"}}) {
@@ -406,7 +456,8 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({}),
-            "no command is given; the commands are watch, events, vms, vm, top, timeline, intent, "
+            "no command is given; the commands are watch, events, vms, vm, top, timeline, fleet, "
+            "intent, "
             "info, health, doctor and context (see vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));

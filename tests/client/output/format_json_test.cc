@@ -51,7 +51,7 @@ TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}, 
 TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_state_time()->set_seconds(INT64_MAX);
-  const auto text = JsonFormatter().FormatVm(vm);
+  const auto text = JsonFormatter().FormatVm(vm, {});
   ASSERT_FALSE(text.ok());
   EXPECT_THAT(std::string(text.status().message()), HasSubstr("a Vm of the server"));
 }

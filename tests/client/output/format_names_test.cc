@@ -11,7 +11,7 @@ TEST(NameFormatter, PrintsTheNameOfEachVm) {
   *vms.Add() = MakeVm("web1");
   *vms.Add() = MakeVm("b\n");
   EXPECT_EQ(*NameFormatter().FormatVms(vms, {}), "web1\nb\\x0a\n");
-  EXPECT_EQ(*NameFormatter().FormatVms(vms, {"node1", "node2"}), "node1/web1\nnode2/b\\x0a\n");
+  EXPECT_EQ(*NameFormatter().FormatVms(vms, {{"node1"}, {"node2"}}), "node1/web1\nnode2/b\\x0a\n");
 }
 
 TEST(NameFormatter, AnEventOfTheNodeHasNoName) {

@@ -97,7 +97,7 @@ TEST(TableFormatter, NamesTheNodeOfEachEvent) {
   *events.Add() = MakeEvent(1);
   *events.Add() = MakeEvent(2);
   TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = true, .now = Noon});
-  const std::string text = *formatter.FormatEvents(events, {"node1", "node2"});
+  const std::string text = *formatter.FormatEvents(events, {{"node1"}, {"node2"}});
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node1     1 "));
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node2     2 "));
 }
@@ -200,7 +200,7 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.mutable_libvirt_connections(0)->set_problem(evil);
   TableFormatter formatter({.zone = absl::UTCTimeZone()});
   const std::string all = EventLine(event) + *formatter.FormatVms(vms, {}) +
-                          *formatter.FormatVm(vm) + *formatter.FormatInfo(info);
+                          *formatter.FormatVm(vm, {}) + *formatter.FormatInfo(info);
   for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));
   }
@@ -257,7 +257,7 @@ TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {
 TEST(TableFormatter, ShowsTheSourceOfAVm) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_ref()->set_source("libvirt:qemu:///system");
-  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVm(vm),
+  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone()}).FormatVm(vm, {}),
               HasSubstr("source          libvirt:qemu:///system\n"));
 }
 
@@ -269,7 +269,7 @@ TEST(TableFormatter, ShowsAVmWithItsVerdictEvidenceAndProblems) {
   vm.mutable_shutdown()->set_exit_status_known(true);
   vm.mutable_shutdown()->set_exit_signal(9);
   vm.add_problems("monitor held by another client");
-  EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm),
+  EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm, {}),
             "name            web1\n"
             "state           STOPPED\n"
             "since           -\n"
@@ -294,7 +294,7 @@ TEST(TableFormatter, ShowsTheOpenIntentOfAVm) {
   vm.mutable_intent()->set_actor("alice");
   vm.mutable_intent()->set_reason("maintenance");
   vm.mutable_intent()->mutable_expire_time()->set_seconds(1782907200);
-  EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm),
+  EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVm(vm, {}),
               HasSubstr("open intent     alice: maintenance\n"
                         "intent id       intent-7\n"
                         "expires         2026-07-01 12:00:00.000\n"));

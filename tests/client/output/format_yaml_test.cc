@@ -58,7 +58,7 @@ TEST(YamlFormatter, PrintsOneDocumentAMessage) {
 TEST(YamlFormatter, NamesTheNode) {
   Formatter::Vms vms;
   *vms.Add() = MakeVm("web1");
-  EXPECT_THAT(*YamlFormatter().FormatVms(vms, {"node1"}), StartsWith("---\nnode: node1\nref:\n"));
+  EXPECT_THAT(*YamlFormatter().FormatVms(vms, {{"node1"}}), StartsWith("---\nnode: node1\nref:\n"));
 }
 
 }  // namespace

@@ -1,0 +1,65 @@
+#ifndef VMEVENTD_BASE_NATS_CONSUMER_H_
+#define VMEVENTD_BASE_NATS_CONSUMER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+// The texts by which JetStream's streams are read: what a stream has, and a consumer that is pulled
+// from, acknowledges nothing and goes away by itself. Pure; any thread.
+
+namespace vmeventd {
+
+// What a stream has now.
+struct StreamState {
+  std::string created;    // when it was created: tells it from another one of its name
+  uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
+  uint64_t last = 0;      // the newest message that it ever had
+  absl::Time first_time;  // when `first` was stored
+  absl::Time last_time;   // when `last` was stored
+};
+// Errors: as CheckAnswer.
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
+
+// Where reading begins: at a place of the stream, at the first message stored at or after a time,
+// or with the last message of each subject.
+struct LastOfEachSubject {};
+using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;
+
+// The request for a consumer. `subjects` must not overlap; none: all of the stream's. A server
+// before 2.10 knows one subject only, and sends all messages if there are more.
+std::string CreateConsumerRequest(absl::string_view stream,
+                                  const std::vector<std::string>& subjects, const ReadStart& start);
+
+// How far a consumer is.
+struct ConsumerState {
+  std::string name;
+  uint64_t pending = 0;    // messages of the stream that it has not sent
+  uint64_t delivered = 0;  // how many it has sent
+  uint64_t scanned = 0;    // it has sent what matches of the stream's messages up to here
+};
+// Errors: as CheckAnswer.
+absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer);
+
+// The request for so many messages, or what comes of them until `expires`; while nothing comes the
+// consumer says so each `heartbeat`.
+std::string PullRequest(int messages, absl::Duration expires, absl::Duration heartbeat);
+
+// What the reply subject of a consumer's message says.
+struct Delivery {
+  uint64_t stream_sequence = 0;
+  uint64_t number = 0;   // of the consumer's messages: 1, 2, ...
+  uint64_t pending = 0;  // how many match behind it
+};
+// nullopt: it is no such subject.
+std::optional<Delivery> ParseDelivery(absl::string_view reply);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_NATS_CONSUMER_H_

@@ -1,0 +1,78 @@
+#ifndef VMEVENTD_BASE_NATS_STREAM_READER_H_
+#define VMEVENTD_BASE_NATS_STREAM_READER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/nats/connection.h"
+#include "base/nats/consumer.h"
+
+namespace vmeventd {
+
+// What a stream has. NOT_FOUND: there is no such stream.
+absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream);
+
+// Reads a stream of JetStream in order, each message once, by a consumer of its own. It asks for
+// kMessages at a time, so that no more wait here. After an error a new reader goes on behind the
+// last message. One thread.
+class StreamReader {
+ public:
+  static constexpr int kMessages = 1000;
+  static constexpr absl::Duration kExpires = absl::Seconds(30);
+  static constexpr absl::Duration kHeartbeat = absl::Seconds(5);
+  static constexpr int kCreateAttempts = 5;
+  static constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
+  // A consumer that says nothing for so long, three heartbeats, is lost.
+  static constexpr absl::Duration kSilence = absl::Seconds(15);
+
+  // `clock` is one that is never set. `connection` must outlive the reader.
+  static absl::StatusOr<std::unique_ptr<StreamReader>> Open(
+      NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
+      const ReadStart& start, std::function<absl::Time()> clock);
+  // Deletes the consumer, without waiting for it.
+  ~StreamReader();
+  StreamReader(const StreamReader&) = delete;
+  StreamReader& operator=(const StreamReader&) = delete;
+
+  struct Message {
+    NatsMessagePtr message;
+    uint64_t stream_sequence = 0;
+  };
+  // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or the
+  // consumer is lost, or messages are.
+  absl::StatusOr<std::optional<Message>> Next(absl::Duration timeout);
+  // How many messages of the stream it has still to read, as far as it knows.
+  uint64_t pending() const { return pending_; }
+  // The place in the stream up to which everything was read, messages of other subjects included,
+  // by the server; nullopt: messages are on their way.
+  absl::StatusOr<std::optional<uint64_t>> AskScanned();
+
+ private:
+  StreamReader(NatsConnection* connection, std::string stream, std::function<absl::Time()> clock)
+      : connection_(connection), stream_(std::move(stream)), clock_(std::move(clock)) {}
+
+  absl::Status Pull();
+  // What the server says of the pull.
+  absl::Status TakeStatus(const NatsMessage& message);
+
+  NatsConnection* const connection_;
+  const std::string stream_;
+  const std::function<absl::Time()> clock_;
+  std::string consumer_;
+  std::string inbox_;
+  std::unique_ptr<NatsSubscription> subscription_;
+  int wanted_ = 0;  // messages of the pull that is under way; 0: there is none
+  uint64_t read_ = 0;
+  uint64_t pending_ = 0;
+  absl::Time heard_;  // when the consumer last said something
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_NATS_STREAM_READER_H_

@@ -1,0 +1,72 @@
+#ifndef VMEVENTD_CLIENT_FLEET_FLEET_EVENTS_H_
+#define VMEVENTD_CLIENT_FLEET_FLEET_EVENTS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/nats/connection.h"
+#include "base/nats/stream_reader.h"
+#include "client/fleet/fleet_filter.h"
+#include "client/fleet/fleet_message.h"
+#include "client/output/formatter.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+// A clock that is never set.
+absl::Time SteadyNow();
+
+// How long before its time an event may have been stored, by clocks of node and server that differ.
+inline constexpr absl::Duration kMostSkew = absl::Minutes(5);
+
+// An event of the fleet's stream.
+struct FleetEvent {
+  v1::Event event;
+  FleetOrigin origin;
+};
+
+MessageNode NodeOf(const FleetOrigin& origin);
+
+// Reads the events of the fleet's stream that pass a filter, each once and in order. One thread.
+class FleetEventReader {
+ public:
+  struct Environment {
+    // Prints a sentence, safe for a terminal, to stderr.
+    std::function<void(const std::string&)> note;
+    std::function<absl::Time()> clock = SteadyNow;
+  };
+
+  // Errors as of StreamReader, and NOT_FOUND: there is no such stream. `connection` must outlive
+  // it.
+  static absl::StatusOr<std::unique_ptr<FleetEventReader>> Open(NatsConnection* connection,
+                                                                const FleetFilter& filter,
+                                                                const ReadStart& start,
+                                                                Environment environment);
+
+  struct Item {
+    uint64_t stream_sequence = 0;
+    std::optional<FleetEvent> event;  // nullopt: the filter leaves it out
+  };
+  // Of the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
+  absl::StatusOr<std::optional<Item>> Next(absl::Duration timeout);
+  uint64_t pending() const { return reader_->pending(); }
+  absl::StatusOr<std::optional<uint64_t>> AskScanned() { return reader_->AskScanned(); }
+
+ private:
+  FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
+                   Environment environment);
+
+  const std::unique_ptr<StreamReader> reader_;
+  const FleetMatcher matcher_;
+  const Environment env_;
+  bool noted_ = false;  // a message that is no event
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_FLEET_FLEET_EVENTS_H_

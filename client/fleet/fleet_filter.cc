@@ -1,0 +1,186 @@
+#include "client/fleet/fleet_filter.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/nats/subject.h"
+#include "client/output/enum_names.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr absl::string_view kAny = "*";
+// Of more subjects, one that covers them all is used instead.
+constexpr size_t kMostSubjects = 50;
+
+bool IsExact(absl::string_view pattern) {
+  return pattern.find_first_of("*?[") == absl::string_view::npos;
+}
+
+std::string TokenOf(absl::string_view pattern) {
+  return IsExact(pattern) ? EscapeToken(pattern) : std::string(kAny);
+}
+
+// "CLUSTER.NODE" of each pattern.
+std::set<std::string> NodeTokens(const std::vector<std::string>& patterns) {
+  const std::string all = absl::StrCat(kAny, ".", kAny);
+  std::set<std::string> tokens;
+  std::set<bool> with_cluster;
+  for (const absl::string_view pattern : patterns) {
+    const size_t slash = pattern.find('/');
+    // A glob may match across the slash.
+    if (slash != pattern.npos && !IsExact(pattern)) return {all};
+    with_cluster.insert(slash != pattern.npos);
+    const std::string cluster =
+        slash == pattern.npos ? std::string(kAny) : TokenOf(pattern.substr(0, slash));
+    const std::string node = TokenOf(slash == pattern.npos ? pattern : pattern.substr(slash + 1));
+    if (node == kAny) return {all};
+    tokens.insert(absl::StrCat(cluster, ".", node));
+  }
+  // Without a pattern, or where subjects would overlap: *.node7 and prod.node7.
+  if (with_cluster.size() != 1) return {all};
+  return tokens;
+}
+
+std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
+  if (patterns.empty() || !std::all_of(patterns.begin(), patterns.end(), IsExact)) {
+    return {std::string(kAny)};
+  }
+  std::set<std::string> tokens;
+  for (const std::string& pattern : patterns) tokens.insert(EscapeToken(pattern));
+  return tokens;
+}
+
+// "MONITOR_LOST" as "monitor-lost", as subjects have it.
+std::string WordOf(absl::string_view name) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
+}
+
+bool HasClass(v1::EventType type) {
+  return type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN;
+}
+
+// What follows the VM in the subjects of events.
+std::set<std::string> EventTokens(const v1::EventFilter& filter) {
+  if (filter.types().empty() && filter.classes().empty()) return {">"};
+  std::set<std::string> classes;
+  for (const int one : filter.classes()) {
+    classes.insert(WordOf(ShortName(static_cast<v1::ShutdownClass>(one))));
+  }
+  std::set<std::string> tokens;
+  for (const int number : filter.types()) {
+    const auto type = static_cast<v1::EventType>(number);
+    const std::string word = WordOf(ShortName(type));
+    if (!HasClass(type)) {
+      if (classes.empty()) tokens.insert(word);
+    } else if (classes.empty()) {
+      tokens.insert(absl::StrCat(word, ".", kAny));
+    }
+    if (!HasClass(type)) continue;
+    for (const std::string& one : classes) tokens.insert(absl::StrCat(word, ".", one));
+  }
+  if (filter.types().empty()) {
+    for (const std::string& one : classes) tokens.insert(absl::StrCat(kAny, ".", one));
+  }
+  return tokens;
+}
+
+std::vector<std::string> Subjects(absl::string_view prefix, const std::set<std::string>& nodes,
+                                  const std::set<std::string>& tails) {
+  if (nodes.size() * tails.size() > kMostSubjects) return {absl::StrCat(prefix, ".>")};
+  std::vector<std::string> subjects;
+  for (const std::string& node : nodes) {
+    for (const std::string& tail : tails) {
+      subjects.push_back(absl::StrCat(prefix, ".", node, tail.empty() ? "" : ".", tail));
+    }
+  }
+  return subjects;
+}
+
+std::vector<std::string> KeySubjects(absl::string_view bucket, const std::set<std::string>& nodes,
+                                     const std::set<std::string>& tails) {
+  return Subjects(absl::StrCat("$KV.", bucket), nodes, tails);
+}
+
+}  // namespace
+
+std::vector<std::string> EventSubjects(const FleetFilter& filter) {
+  constexpr absl::string_view kGap = "gap";
+  const std::set<std::string> vms = VmTokens(filter.events.vm_names());
+  const std::set<std::string> events = EventTokens(filter.events);
+  std::set<std::string> tails;
+  for (const std::string& vm : vms) {
+    for (const std::string& event : events) tails.insert(absl::StrCat(vm, ".", event));
+  }
+  const bool has_gaps =
+      *vms.begin() == kAny && (events.contains(">") || events.contains(std::string(kGap)));
+  if (!has_gaps) tails.insert(absl::StrCat(EscapeToken(""), ".", kGap));
+  return Subjects(kSubjectPrefix, NodeTokens(filter.nodes), tails);
+}
+
+std::vector<std::string> VmSubjects(const FleetFilter& filter) {
+  return KeySubjects(kVmsBucket, NodeTokens(filter.nodes), VmTokens(filter.events.vm_names()));
+}
+
+std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter) {
+  return KeySubjects(kNodesBucket, NodeTokens(filter.nodes), {""});
+}
+
+FleetMatcher::Globs FleetMatcher::Compile(
+    const google::protobuf::RepeatedPtrField<std::string>& patterns) {
+  return {patterns.begin(), patterns.end()};
+}
+
+bool FleetMatcher::AnyMatches(const Globs& globs, absl::string_view text) {
+  size_t steps = 0;
+  return globs.empty() || std::any_of(globs.begin(), globs.end(),
+                                      [&](const Glob& glob) { return glob.Matches(text, &steps); });
+}
+
+FleetMatcher::FleetMatcher(FleetFilter filter)
+    : filter_(std::move(filter)),
+      names_(Compile(filter_.events.vm_names())),
+      sources_(Compile(filter_.events.sources())) {
+  for (const std::string& pattern : filter_.nodes) {
+    nodes_.emplace_back(pattern.find('/') != std::string::npos, Glob(pattern));
+  }
+}
+
+bool FleetMatcher::MatchesNode(absl::string_view cluster, absl::string_view node) const {
+  size_t steps = 0;
+  return nodes_.empty() || std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& one) {
+           const auto& [with_cluster, glob] = one;
+           return with_cluster ? glob.Matches(absl::StrCat(cluster, "/", node), &steps)
+                               : glob.Matches(node, &steps);
+         });
+}
+
+bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::VmRef& vm) const {
+  return MatchesNode(origin.cluster, origin.node) && AnyMatches(names_, vm.name()) &&
+         AnyMatches(sources_, vm.source());
+}
+
+bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::Event& event) const {
+  const absl::Time time = FromProto(event.observe_time());
+  if (filter_.since && time < *filter_.since) return false;
+  if (filter_.until && time >= *filter_.until) return false;
+  if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) {
+    return MatchesNode(origin.cluster, origin.node);
+  }
+  const auto has = [](const auto& list, int value) {
+    return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+  };
+  if (!has(filter_.events.types(), event.type())) return false;
+  if (!filter_.events.classes().empty() &&
+      (!event.has_shutdown() || !has(filter_.events.classes(), event.shutdown().class_()))) {
+    return false;
+  }
+  return Matches(origin, event.vm());
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,59 @@
+#ifndef VMEVENTD_CLIENT_FLEET_FLEET_FILTER_H_
+#define VMEVENTD_CLIENT_FLEET_FLEET_FILTER_H_
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/glob.h"
+#include "client/fleet/fleet_message.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+// Which events or VMs of a fleet to read.
+struct FleetFilter {
+  v1::EventFilter events;           // as the daemon applies it
+  std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all
+  std::optional<absl::Time> since;  // observed at or after
+  std::optional<absl::Time> until;  // observed before
+};
+
+// The subjects that such events have: they do not overlap, and more than the filter lets through
+// may have them. Names that are no globs, types and classes become part of them. Pure.
+std::vector<std::string> EventSubjects(const FleetFilter& filter);
+
+// The same for the keys of a bucket of VMs, or of nodes, whose keys have no VM.
+std::vector<std::string> VmSubjects(const FleetFilter& filter);
+std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter);
+
+// A filter that is ready to be asked often. Immutable; any thread.
+class FleetMatcher {
+ public:
+  explicit FleetMatcher(FleetFilter filter);
+
+  // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
+  // matched.
+  bool Matches(const FleetOrigin& origin, const v1::Event& event) const;
+  // By its node, name and source.
+  bool Matches(const FleetOrigin& origin, const v1::VmRef& vm) const;
+  bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
+
+ private:
+  using Globs = std::vector<Glob>;
+
+  static Globs Compile(const google::protobuf::RepeatedPtrField<std::string>& patterns);
+  static bool AnyMatches(const Globs& globs, absl::string_view text);
+
+  const FleetFilter filter_;
+  const Globs names_;
+  const Globs sources_;
+  std::vector<std::pair<bool, Glob>> nodes_;  // whether the cluster is part of it
+};
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_FLEET_FLEET_FILTER_H_

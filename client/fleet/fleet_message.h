@@ -1,0 +1,39 @@
+#ifndef VMEVENTD_CLIENT_FLEET_FLEET_MESSAGE_H_
+#define VMEVENTD_CLIENT_FLEET_FLEET_MESSAGE_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/nats/connection.h"
+#include "google/protobuf/message.h"
+
+// What the messages of a fleet say: CloudEvents in binary mode, docs/fleet.md. Pure.
+
+namespace vmeventd::client {
+
+// Whose message it is.
+struct FleetOrigin {
+  std::string cluster;
+  std::string node;
+  std::string journal_id;
+
+  bool operator==(const FleetOrigin&) const = default;
+};
+
+// Parses a ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that was cut stays as it is.
+// INVALID_ARGUMENT: it is none.
+absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source);
+
+// Parses a payload: protobuf, or its JSON, whose fields may be later ones. INVALID_ARGUMENT: it is
+// neither.
+absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message);
+
+// Both, of one message.
+absl::StatusOr<FleetOrigin> ParseFleetMessage(const NatsMessage& from,
+                                              google::protobuf::Message* message);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_FLEET_FLEET_MESSAGE_H_

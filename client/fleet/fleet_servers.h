@@ -1,0 +1,39 @@
+#ifndef VMEVENTD_CLIENT_FLEET_FLEET_SERVERS_H_
+#define VMEVENTD_CLIENT_FLEET_FLEET_SERVERS_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/nats/connection.h"
+#include "client/connect/rpc_failure.h"
+#include "client/connect/server_address.h"
+
+namespace vmeventd::client {
+
+// The NATS servers of a fleet, any of which is asked.
+struct FleetAddress {
+  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT
+  std::string credentials;           // a file; empty: none
+  std::optional<TlsOptions> tls;
+};
+
+// Whether a text of --server means NATS servers.
+bool IsFleetText(absl::string_view text);
+// As a user writes it, safe for a terminal.
+std::string ToText(const FleetAddress& address);
+
+using FleetConnector = std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()>;
+// Each call makes a connection; errors as of ConnectNats. Any thread.
+FleetConnector ConnectorTo(const FleetAddress& address);
+
+// What a failed request to the fleet means; `servers` as ToText() has them. Pure.
+Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_FLEET_FLEET_SERVERS_H_

@@ -1,0 +1,192 @@
+#include "client/fleet/fleet_lists.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "client/output/format_json.h"
+#include "client/output/format_names.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/fake_nats.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class TextOutput : public Output {
+ public:
+  absl::Status Write(absl::string_view text) override {
+    written.append(text.data(), text.size());
+    return absl::OkStatus();
+  }
+  std::string written;
+};
+
+class FleetListsTest : public testing::Test {
+ protected:
+  void AddEvents(uint64_t first, uint64_t last, const std::string& vm = "web1") {
+    for (uint64_t sequence = first; sequence <= last; ++sequence) {
+      v1::Event event;
+      event.set_sequence(sequence);
+      event.mutable_observe_time()->set_seconds(1'782'907'200 + static_cast<int64_t>(sequence));
+      event.mutable_vm()->set_name(vm);
+      event.set_type(v1::EVENT_TYPE_PAUSED);
+      nats_.AddEvent("n1", event);
+    }
+  }
+  void AddVm(const std::string& node, const std::string& name, v1::VmState state,
+             int64_t since = 0) {
+    v1::Vm vm;
+    vm.mutable_ref()->set_name(name);
+    vm.mutable_ref()->set_run_id("run-" + node);
+    vm.set_state(state);
+    vm.mutable_state_time()->set_seconds(since);
+    nats_.AddVm(node, vm);
+  }
+
+  template <typename Command>
+  std::optional<Failure> Run(const Command& command, Formatter* formatter) {
+    output_.written.clear();
+    FleetContext context;
+    context.servers = "nats://fake:4222";
+    context.connect = [this] { return nats_.Connect(); };
+    context.nodes = nodes_;
+    context.formatter = formatter;
+    context.output = &output_;
+    context.note = [this](const std::string& note) { notes_.push_back(note); };
+    context.now = [] { return absl::FromUnixSeconds(1'000); };
+    return RunFleet(command, context);
+  }
+  // The sequences that are printed.
+  std::vector<std::string> Sequences(const EventsCommand& command) {
+    JsonFormatter formatter;
+    EXPECT_FALSE(Run(command, &formatter).has_value());
+    std::vector<std::string> sequences;
+    for (const absl::string_view line : absl::StrSplit(output_.written, '\n', absl::SkipEmpty())) {
+      sequences.push_back(nlohmann::json::parse(std::string(line))["sequence"]);
+    }
+    return sequences;
+  }
+  template <typename Command>
+  std::string Names(const Command& command) {
+    NameFormatter formatter;
+    const std::optional<Failure> failure = Run(command, &formatter);
+    return failure ? failure->sentence : output_.written;
+  }
+
+  FakeNats nats_;
+  TextOutput output_;
+  std::vector<std::string> nodes_;
+  std::vector<std::string> notes_;
+};
+
+TEST_F(FleetListsTest, EventsOldestFirst) {
+  EXPECT_THAT(Sequences({}), IsEmpty());
+  AddEvents(1, 5);
+  EXPECT_THAT(Sequences({}), ElementsAre("1", "2", "3", "4", "5"));
+  EXPECT_THAT(Sequences({.limit = 2}), ElementsAre("1", "2"));
+  EXPECT_THAT(Sequences({.since = absl::FromUnixSeconds(1'782'907'202),
+                         .until = absl::FromUnixSeconds(1'782'907'204)}),
+              ElementsAre("2", "3"));
+  const auto event = nlohmann::json::parse(output_.written.substr(0, output_.written.find('\n')));
+  EXPECT_EQ(event["cluster"], "prod");
+  EXPECT_EQ(event["node"], "n1");
+}
+
+TEST_F(FleetListsTest, TheNewestEvents) {
+  AddEvents(1, 5);
+  EXPECT_THAT(Sequences({.last = 2}), ElementsAre("4", "5"));
+  EXPECT_THAT(Sequences({.newest_first = true, .last = 2}), ElementsAre("5", "4"));
+  EXPECT_THAT(Sequences({.newest_first = true, .limit = 2}), ElementsAre("5", "4"));
+  EXPECT_THAT(Sequences({.newest_first = true}), ElementsAre("5", "4", "3", "2", "1"));
+}
+
+TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
+  AddEvents(1, 3, "rare");
+  // Beyond the first two windows.
+  nats_.events().last = 200'000;
+  AddEvents(4, 6, "web1");
+  EventsCommand command{.last = 2};
+  command.filter.add_vm_names("rare");
+  EXPECT_THAT(Sequences(command), ElementsAre("2", "3"));
+  EXPECT_EQ(nats_.consumers.size(), 3u);
+}
+
+TEST_F(FleetListsTest, AWatchBeginsAtTheLast) {
+  AddEvents(1, 5);
+  FleetContext context;
+  context.connect = [this] { return nats_.Connect(); };
+  WatchStart start = FromNow{};
+  ASSERT_FALSE(FindFleetStart({}, 2, context, &start).has_value());
+  EXPECT_EQ(std::get<FromSequence>(start).sequence, 3u);
+  ASSERT_FALSE(FindFleetStart({}, 9, context, &start).has_value());
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(start));
+}
+
+TEST_F(FleetListsTest, VmsByNameAndNode) {
+  AddVm("n2", "web1", v1::VM_STATE_RUNNING);
+  AddVm("n1", "web1", v1::VM_STATE_STOPPED);
+  AddVm("n1", "db.1", v1::VM_STATE_PAUSED);
+  EXPECT_EQ(Names(VmsCommand{}), "prod/n1/db.1\nprod/n2/web1\n");
+  EXPECT_EQ(Names(VmsCommand{.include_stopped = true}),
+            "prod/n1/db.1\nprod/n1/web1\nprod/n2/web1\n");
+  EXPECT_EQ(Names(VmsCommand{.states = {v1::VM_STATE_PAUSED}}), "prod/n1/db.1\n");
+  EXPECT_EQ(Names(VmsCommand{.names = {"web*"}}), "prod/n2/web1\n");
+  nodes_ = {"n1"};
+  EXPECT_EQ(Names(VmsCommand{}), "prod/n1/db.1\n");
+}
+
+TEST_F(FleetListsTest, AVmThatIsForgottenIsNotListed) {
+  AddVm("n1", "web1", v1::VM_STATE_RUNNING);
+  nats_.Add("KV_VMEVENTS_VMS", "$KV.VMEVENTS_VMS.prod.n1.web1", {{"KV-Operation", "DEL"}}, "");
+  AddVm("n1", "web2", v1::VM_STATE_RUNNING);
+  EXPECT_EQ(Names(VmsCommand{}), "prod/n1/web2\n");
+}
+
+TEST_F(FleetListsTest, TheVmThatRunsIsMeant) {
+  AddVm("n1", "web1", v1::VM_STATE_STOPPED, 100);
+  AddVm("n2", "web1", v1::VM_STATE_STOPPED, 200);
+  EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n2/web1\n") << "it stopped later";
+  EXPECT_EQ(Names(VmCommand{"web1", "run-n1"}), "prod/n1/web1\n");
+  AddVm("n1", "web1", v1::VM_STATE_RUNNING, 50);
+  EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n1/web1\n");
+  AddVm("n2", "web1", v1::VM_STATE_PAUSED, 50);
+  EXPECT_THAT(Names(VmCommand{"web1", ""}),
+              AllOf(HasSubstr("on prod/n1, prod/n2"), HasSubstr("--node")));
+  nodes_ = {"n2"};
+  EXPECT_EQ(Names(VmCommand{"web1", ""}), "prod/n2/web1\n");
+  EXPECT_THAT(Names(VmCommand{"web9", ""}), HasSubstr("no VM \"web9\" is known"));
+  NameFormatter formatter;
+  EXPECT_EQ(Run(VmCommand{"web9", ""}, &formatter)->code, ExitCode::kNotFound);
+}
+
+TEST_F(FleetListsTest, Nodes) {
+  v1::NodeHeartbeat node;
+  node.set_cluster("prod");
+  for (const char* name : {"n2", "n1"}) {
+    node.set_node(name);
+    nats_.AddNode(node);
+  }
+  EXPECT_EQ(Names(FleetCommand{}), "prod/n1\nprod/n2\n");
+  nodes_ = {"prod/*2"};
+  EXPECT_EQ(Names(FleetCommand{}), "prod/n2\n");
+}
+
+TEST_F(FleetListsTest, FailuresHaveCodes) {
+  NameFormatter formatter;
+  nats_.streams.clear();
+  EXPECT_EQ(Run(VmsCommand{}, &formatter)->code, ExitCode::kNotFound);
+  EXPECT_EQ(Run(EventsCommand{}, &formatter)->code, ExitCode::kNotFound);
+  nats_.reachable = false;
+  EXPECT_EQ(Run(FleetCommand{}, &formatter)->code, ExitCode::kUnreachable);
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,301 @@
+#include "client/fleet/fleet_watch.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "client/output/format_names.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_nats.h"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// Remembers what it is given.
+class Memory : public EventConsumer {
+ public:
+  absl::Status Begin() override { return absl::OkStatus(); }
+  absl::Status ConsumeVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) override {
+    for (int i = 0; i < vms.size(); ++i) {
+      seen.push_back("vm " + nodes[static_cast<size_t>(i)].name + "/" + vms[i].ref().name());
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) override {
+    for (int i = 0; i < events.size(); ++i) {
+      seen.push_back(nodes[static_cast<size_t>(i)].name + ":" +
+                     std::to_string(events[i].sequence()));
+    }
+    return fail_at > 0 && seen.size() >= fail_at ? absl::AbortedError("the command failed")
+                                                 : absl::OkStatus();
+  }
+  bool one_by_one() const override { return one; }
+
+  std::vector<std::string> seen;
+  size_t fail_at = 0;
+  bool one = false;
+};
+
+class FleetWatchTest : public testing::Test {
+ protected:
+  FleetWatchTest() {
+    command_.start = FromOldest{};
+    nats_.on_idle = [this] { stop_->Stop(); };
+  }
+
+  static v1::Event Event(uint64_t sequence, const std::string& vm = "web1") {
+    v1::Event event;
+    event.set_sequence(sequence);
+    event.mutable_observe_time()->set_seconds(1'782'907'200);
+    if (!vm.empty()) event.mutable_vm()->set_name(vm);
+    event.set_type(v1::EVENT_TYPE_PAUSED);
+    return event;
+  }
+  void AddEvents(const std::string& node, uint64_t first, uint64_t last) {
+    for (uint64_t sequence = first; sequence <= last; ++sequence) {
+      nats_.AddEvent(node, Event(sequence));
+    }
+  }
+
+  // Until it ends, at the latest where nothing more comes.
+  ExitCode Run() {
+    FleetWatchCommand command = command_;
+    StopSource stop;
+    stop_ = &stop;
+    std::unique_ptr<CursorFile> cursor;
+    if (with_cursor_) {
+      cursor = *CursorFile::Open(directory_ / "cursor", {FleetWatch::CursorKey()});
+      const auto position = cursor->Find(FleetWatch::CursorKey());
+      if (position) command.start = FromSequence{position->sequence, position->journal_id};
+    }
+    FleetWatch::Environment environment;
+    environment.connect = [this] { return nats_.Connect(); };
+    environment.servers = "nats://fake:4222";
+    environment.consumer = &memory_;
+    environment.cursor = cursor.get();
+    environment.stop = &stop;
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.wait = [this](absl::Duration /*duration*/) {
+      on_wait_();
+      return false;
+    };
+    environment.random = [] { return 0.5; };
+    environment.clock = [this] { return nats_.clock; };
+    return FleetWatch(command, std::move(environment)).Run();
+  }
+  std::string notes() const { return absl::StrJoin(notes_, "\n"); }
+  uint64_t saved() {
+    return (*CursorFile::Open(directory_ / "cursor", {FleetWatch::CursorKey()}))
+        ->Find(FleetWatch::CursorKey())
+        ->sequence;
+  }
+
+  FakeNats nats_;
+  FleetWatchCommand command_;
+  Memory memory_;
+  StopSource* stop_ = nullptr;  // of the present run
+  std::vector<std::string> notes_;
+  std::function<void()> on_wait_ = [] {};
+  bool with_cursor_ = false;
+  TemporaryDirectory directory_;
+};
+
+TEST_F(FleetWatchTest, DeliversEachEventOnceOverLostConnections) {
+  AddEvents("n1", 1, 2);
+  AddEvents("n2", 1, 3);
+  nats_.lose_after = 3;
+  command_.count = 5;
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n2:1", "n2:2", "n2:3"));
+  EXPECT_EQ(nats_.connections, 2);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("the connection is lost (connecting again)"),
+                                  HasSubstr("reading the stream VMEVENTS")));
+}
+
+TEST_F(FleetWatchTest, AMessageLostOnItsWayIsReadAgain) {
+  AddEvents("n1", 1, 3);
+  nats_.drop_one = true;
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3"));
+  EXPECT_THAT(notes(), HasSubstr("were lost on the way"));
+}
+
+TEST_F(FleetWatchTest, BeginsNow) {
+  command_.start = FromNow{};
+  AddEvents("n1", 1, 2);
+  nats_.on_idle = [this] {
+    if (nats_.events().last == 3) stop_->Stop();
+    if (nats_.events().last == 2) AddEvents("n1", 3, 3);
+  };
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:3"));
+  EXPECT_EQ(nats_.deleted_consumers, 1);
+}
+
+TEST_F(FleetWatchTest, ContinuesBehindTheCursor) {
+  with_cursor_ = true;
+  AddEvents("n1", 1, 5);
+  command_.count = 2;
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  command_.count.reset();
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
+  EXPECT_EQ(saved(), 5u);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(FleetWatchTest, TheCursorStaysBeforeAnEventWhoseCommandFailed) {
+  with_cursor_ = true;
+  memory_.one = true;
+  memory_.fail_at = 2;
+  AddEvents("n1", 1, 3);
+  EXPECT_EQ(Run(), ExitCode::kFailed);
+  EXPECT_EQ(saved(), 1u);
+  EXPECT_THAT(notes(), HasSubstr("the command failed"));
+}
+
+TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
+  AddEvents("n1", 1, 9);
+  const auto run_at = [this](WatchPosition position) {
+    command_.start = FromSequence{position.sequence, position.journal_id};
+    command_.count = 2;
+    memory_.seen.clear();
+    notes_.clear();
+    return Run();
+  };
+  const std::string stream = "VMEVENTS of 2026-07-01T12:00:00Z";
+  EXPECT_EQ(run_at({7, stream}), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+  nats_.events().messages.erase(nats_.events().messages.begin(), nats_.events().messages.find(5));
+  EXPECT_EQ(run_at({4, stream}), ExitCode::kOk) << "the next message is there";
+  EXPECT_THAT(notes_, IsEmpty());
+  EXPECT_EQ(run_at({3, stream}), ExitCode::kOk);
+  EXPECT_THAT(notes(), AllOf(HasSubstr("GAP: "), HasSubstr("after 3, its oldest is 5")));
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:5", "n1:6"));
+  EXPECT_EQ(run_at({10, stream}), ExitCode::kOk);
+  EXPECT_THAT(notes(), HasSubstr("GAP: events may be missing: the position 10 is beyond"));
+  EXPECT_EQ(run_at({7, "VMEVENTS of another time"}), ExitCode::kOk);
+  EXPECT_THAT(notes(), HasSubstr("GAP: events may be missing: the position is of another stream"));
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:5", "n1:6"));
+  command_.resume = false;
+  EXPECT_EQ(run_at({3, stream}), ExitCode::kFailed);
+  EXPECT_THAT(memory_.seen, IsEmpty());
+}
+
+TEST_F(FleetWatchTest, AStreamThatIsCreatedAgainUnderTheWatchIsAGap) {
+  AddEvents("n1", 1, 2);
+  nats_.lose_after = 2;
+  on_wait_ = [this] {
+    nats_.events() = {.created = "2026-07-02T12:00:00Z"};
+    AddEvents("n1", 3, 3);
+  };
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3"));
+  EXPECT_THAT(notes(), HasSubstr("GAP: "));
+}
+
+TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
+  AddEvents("n1", 1, 1);
+  int idle = 0;
+  nats_.on_idle = [&] {
+    ++idle;
+    if (idle == 1) {
+      AddEvents("n1", 2, 9);
+      nats_.events().messages.erase(nats_.events().messages.begin(),
+                                    nats_.events().messages.find(7));
+      nats_.clock += FleetWatch::kProgressInterval;
+    }
+    if (idle == 3) stop_->Stop();
+  };
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:7", "n1:8", "n1:9"));
+  EXPECT_THAT(notes(), HasSubstr("deleted messages after 1 before they were read"));
+}
+
+TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
+  with_cursor_ = true;
+  command_.filter.events.add_types(v1::EVENT_TYPE_GAP);
+  AddEvents("n1", 1, 9);
+  nats_.on_idle = [this, begin = nats_.clock] {
+    // The fake says nothing while it waits, which a watch takes for a loss after 15 s.
+    if (nats_.clock - begin > FleetWatch::kProgressInterval + absl::Seconds(1)) stop_->Stop();
+  };
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, IsEmpty());
+  EXPECT_EQ(saved(), 9u);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(FleetWatchTest, ASnapshotIsFollowedByWhatItDoesNotHave) {
+  command_.start = FromSnapshot{};
+  v1::Vm vm;
+  vm.mutable_ref()->set_name("web1");
+  vm.set_state(v1::VM_STATE_RUNNING);
+  vm.set_last_sequence(2);
+  nats_.AddVm("n1", vm);
+  vm.mutable_ref()->set_name("old");
+  vm.set_state(v1::VM_STATE_STOPPED);
+  nats_.AddVm("n1", vm);
+  nats_.stored -= absl::Hours(1);
+  nats_.AddEvent("n2", Event(7, "long ago"));
+  nats_.stored += absl::Hours(1);
+  AddEvents("n1", 1, 4);
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("vm n1/web1", "n1:3", "n1:4"));
+}
+
+TEST_F(FleetWatchTest, BeginsAtATime) {
+  v1::Event early = Event(1);
+  early.mutable_observe_time()->set_seconds(1'782'907'100);
+  nats_.AddEvent("n1", early);
+  nats_.AddEvent("n1", Event(2));
+  command_.start = FromTime{absl::FromUnixSeconds(1'782'907'150)};
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:2"));
+}
+
+TEST_F(FleetWatchTest, AMessageOfAnotherProgramIsLeftOut) {
+  nats_.Add("VMEVENTS", "vmevents.v1.prod.n1.web1.paused", {}, "hello");
+  nats_.Add("VMEVENTS", "vmevents.v1.prod.n1.web1.paused",
+            {{"ce-source", "/vmevents/prod/n1/j"}, {"ce-id", "1"}}, "\xff");
+  AddEvents("n1", 3, 3);
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:3"));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("is no event of vmeventd")));
+}
+
+TEST_F(FleetWatchTest, ServersThatAreNotThere) {
+  nats_.reachable = false;
+  EXPECT_EQ(Run(), ExitCode::kUnreachable);
+  command_.wait = true;
+  AddEvents("n1", 1, 1);
+  int waits = 0;
+  on_wait_ = [&] { nats_.reachable = ++waits == 3; };
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
+}
+
+TEST_F(FleetWatchTest, AMissingStreamIsNotFound) {
+  nats_.streams.clear();
+  EXPECT_EQ(Run(), ExitCode::kNotFound);
+  EXPECT_THAT(notes(), HasSubstr("--publish of vmeventd"));
+}
+
+TEST_F(FleetWatchTest, WithoutResumeALostConnectionEndsIt) {
+  AddEvents("n1", 1, 2);
+  nats_.lose_after = 1;
+  command_.resume = false;
+  EXPECT_EQ(Run(), ExitCode::kUnreachable);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
+}
+
+}  // namespace
+}  // namespace vmeventd::client

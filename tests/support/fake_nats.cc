@@ -1,0 +1,237 @@
+#include "tests/support/fake_nats.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/nats/subject.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd {
+namespace {
+
+using nlohmann::json;
+
+std::string TimeText(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+}
+
+class FakeMessage : public NatsMessage {
+ public:
+  FakeMessage(FakeNats::Message message, std::string reply)
+      : message_(std::move(message)), reply_(std::move(reply)) {}
+  absl::string_view subject() const override { return message_.subject; }
+  absl::string_view reply() const override { return reply_; }
+  absl::string_view data() const override { return message_.data; }
+  std::string header(const char* name) const override {
+    const auto found = message_.headers.find(name);
+    return found == message_.headers.end() ? "" : found->second;
+  }
+  bool no_responders() const override { return header("Status") == "503"; }
+
+ private:
+  const FakeNats::Message message_;
+  const std::string reply_;
+};
+
+NatsMessagePtr Answer(const json& body) {
+  FakeNats::Message message;
+  message.data = body.dump();
+  return std::make_unique<FakeMessage>(std::move(message), "");
+}
+
+// The one consumer of a connection.
+struct Consumer {
+  std::string stream;
+  std::vector<std::string> subjects;
+  std::vector<uint64_t> last_of_each;  // with last_per_subject
+  bool of_each = false;
+  uint64_t next = 1;
+  uint64_t delivered = 0;
+  int wanted = 0;
+  bool lost = false;
+};
+
+bool Matches(const Consumer& consumer, const FakeNats::Message& message) {
+  return consumer.subjects.empty() ||
+         std::any_of(
+             consumer.subjects.begin(), consumer.subjects.end(),
+             [&](const std::string& pattern) { return SubjectMatches(pattern, message.subject); });
+}
+
+std::vector<const FakeNats::Message*> Waiting(const FakeNats& nats, const Consumer& consumer) {
+  std::vector<const FakeNats::Message*> waiting;
+  const auto stream = nats.streams.find(consumer.stream);
+  if (stream == nats.streams.end()) return waiting;
+  for (const auto& [sequence, message] : stream->second.messages) {
+    if (sequence < consumer.next || !Matches(consumer, message)) continue;
+    const bool later =
+        std::any_of(stream->second.messages.upper_bound(sequence), stream->second.messages.end(),
+                    [&message = message](const auto& other) {
+                      return other.second.subject == message.subject;
+                    });
+    if (!consumer.of_each || !later) waiting.push_back(&message);
+  }
+  return waiting;
+}
+
+class FakeSubscription : public NatsSubscription {
+ public:
+  FakeSubscription(FakeNats* nats, std::shared_ptr<Consumer> consumer)
+      : nats_(nats), consumer_(std::move(consumer)) {}
+
+  absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) override {
+    if (consumer_->lost || !nats_->reachable)
+      return absl::UnavailableError("the connection is lost");
+    if (nats_->lose_after == 0) {
+      nats_->lose_after.reset();
+      consumer_->lost = true;
+      return absl::UnavailableError("the connection is lost");
+    }
+    std::vector<const FakeNats::Message*> waiting = Waiting(*nats_, *consumer_);
+    if (waiting.empty() || consumer_->wanted == 0) {
+      nats_->clock += timeout;
+      if (timeout > absl::ZeroDuration()) nats_->on_idle();
+      return nullptr;
+    }
+    const FakeNats::Message message = *waiting.front();
+    consumer_->next = message.sequence + 1;
+    ++consumer_->delivered;
+    --consumer_->wanted;
+    if (std::exchange(nats_->drop_one, false)) return Next(timeout);
+    if (nats_->lose_after) --*nats_->lose_after;
+    return std::make_unique<FakeMessage>(
+        message, absl::StrCat("$JS.ACK.", consumer_->stream, ".c.1.", message.sequence, ".",
+                              consumer_->delivered, ".0.", waiting.size() - 1));
+  }
+
+ private:
+  FakeNats* const nats_;
+  const std::shared_ptr<Consumer> consumer_;
+};
+
+class FakeConnection : public NatsConnection {
+ public:
+  explicit FakeConnection(FakeNats* nats) : nats_(nats) {}
+
+  absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
+                                         absl::Duration /*timeout*/) override {
+    if (!nats_->reachable) return absl::UnavailableError("no answer");
+    const std::vector<std::string> words = absl::StrSplit(subject, '.');  // $JS.API.X.Y.STREAM
+    const auto found = nats_->streams.find(words.at(4));
+    if (found == nats_->streams.end()) {
+      return Answer({{"error", {{"err_code", 10059}, {"description", "stream not found"}}}});
+    }
+    if (words[2] == "STREAM") return Answer(StateOf(found->second));
+    if (words[3] == "CREATE") Create(words[4], json::parse(data));
+    uint64_t scanned = consumer_->next - 1;
+    if (Waiting(*nats_, *consumer_).empty()) scanned = found->second.last;
+    return Answer(
+        {{"name", "c"},
+         {"num_pending", Waiting(*nats_, *consumer_).size()},
+         {"delivered", {{"consumer_seq", consumer_->delivered}, {"stream_seq", scanned}}}});
+  }
+  absl::Status Publish(const NatsOutgoing& message) override {
+    if (absl::StartsWith(message.subject, "$JS.API.CONSUMER.MSG.NEXT.")) {
+      consumer_->wanted = json::parse(message.data)["batch"];
+    } else if (absl::StartsWith(message.subject, "$JS.API.CONSUMER.DELETE.")) {
+      ++nats_->deleted_consumers;
+    }
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& /*subject*/,
+                                                              size_t /*max_messages*/) override {
+    return std::make_unique<FakeSubscription>(nats_, consumer_);
+  }
+  absl::StatusOr<std::string> NewInbox() override { return "_INBOX.1"; }
+  absl::Status Flush(absl::Duration /*timeout*/) override { return absl::OkStatus(); }
+  bool closed() const override { return consumer_->lost; }
+  std::string complaint() const override { return ""; }
+
+ private:
+  static json StateOf(const FakeNats::Stream& stream) {
+    const auto& messages = stream.messages;
+    const absl::Time none = absl::UnixEpoch();
+    return {{"created", stream.created},
+            {"state",
+             {{"messages", messages.size()},
+              {"first_seq", stream.first()},
+              {"last_seq", stream.last},
+              {"first_ts", TimeText(messages.empty() ? none : messages.begin()->second.time)},
+              {"last_ts", TimeText(messages.empty() ? none : messages.rbegin()->second.time)}}}};
+  }
+
+  void Create(const std::string& stream, const json& request) {
+    const json& config = request.at("config");
+    nats_->consumers.push_back(config.dump());
+    *consumer_ = Consumer{.stream = stream};
+    if (config.contains("filter_subject")) consumer_->subjects = {config["filter_subject"]};
+    if (config.contains("filter_subjects")) consumer_->subjects = config["filter_subjects"];
+    consumer_->of_each = config["deliver_policy"] == "last_per_subject";
+    if (config.contains("opt_start_seq")) consumer_->next = config["opt_start_seq"];
+    if (!config.contains("opt_start_time")) return;
+    absl::Time start;
+    std::string error;
+    absl::ParseTime(absl::RFC3339_full, config["opt_start_time"].get<std::string>(), &start,
+                    &error);
+    for (const auto& [sequence, message] : nats_->streams[stream].messages) {
+      if (message.time < start) consumer_->next = sequence + 1;
+    }
+  }
+
+  FakeNats* const nats_;
+  const std::shared_ptr<Consumer> consumer_ = std::make_shared<Consumer>();
+};
+
+}  // namespace
+
+bool SubjectMatches(absl::string_view pattern, absl::string_view subject) {
+  const std::vector<absl::string_view> wanted = absl::StrSplit(pattern, '.');
+  const std::vector<absl::string_view> tokens = absl::StrSplit(subject, '.');
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (i >= tokens.size()) return false;
+    if (wanted[i] == ">") return true;
+    if (wanted[i] != "*" && wanted[i] != tokens[i]) return false;
+  }
+  return wanted.size() == tokens.size();
+}
+
+FakeNats::FakeNats() {
+  for (const char* name : {"VMEVENTS", "KV_VMEVENTS_VMS", "KV_VMEVENTS_NODES"}) streams[name];
+}
+
+absl::StatusOr<std::unique_ptr<NatsConnection>> FakeNats::Connect() {
+  if (!reachable) return absl::UnavailableError("no connection to nats://fake:4222: refused");
+  ++connections;
+  return std::make_unique<FakeConnection>(this);
+}
+
+void FakeNats::Add(const std::string& stream, const std::string& subject,
+                   std::map<std::string, std::string> headers, const std::string& data) {
+  Stream& to = streams[stream];
+  const uint64_t sequence = ++to.last;
+  to.messages[sequence] = {sequence, subject, std::move(headers), data, stored};
+}
+
+void FakeNats::AddEvent(const std::string& node, const v1::Event& event, const std::string& word) {
+  Add("VMEVENTS", ToSubject({"prod", node, event.vm().name(), word}),
+      {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)},
+       {"ce-id", absl::StrCat(event.sequence())}},
+      event.SerializeAsString());
+}
+
+void FakeNats::AddVm(const std::string& node, const v1::Vm& vm) {
+  Add("KV_VMEVENTS_VMS", KeySubject(kVmsBucket, VmBucketKey("prod", node, vm.ref().name())),
+      {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)}},
+      vm.SerializeAsString());
+}
+
+void FakeNats::AddNode(const v1::NodeHeartbeat& node) {
+  Add("KV_VMEVENTS_NODES", KeySubject(kNodesBucket, NodeBucketKey(node.cluster(), node.node())), {},
+      node.SerializeAsString());
+}
+
+}  // namespace vmeventd

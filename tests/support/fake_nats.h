@@ -1,0 +1,73 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_NATS_H_
+#define VMEVENTD_TESTS_SUPPORT_FAKE_NATS_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/nats/connection.h"
+#include "google/protobuf/message.h"
+#include "vmeventd/v1/fleet.pb.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+
+// NATS servers with JetStream, as their client library shows them: streams in memory, which
+// consumers pull from. One thread.
+class FakeNats {
+ public:
+  struct Message {
+    uint64_t sequence = 0;
+    std::string subject;
+    std::map<std::string, std::string> headers;
+    std::string data;
+    absl::Time time;
+  };
+  struct Stream {
+    std::string created = "2026-07-01T12:00:00Z";
+    std::map<uint64_t, Message> messages;
+    uint64_t last = 0;
+    uint64_t first() const { return messages.empty() ? last + 1 : messages.begin()->first; }
+  };
+
+  FakeNats();
+
+  absl::StatusOr<std::unique_ptr<NatsConnection>> Connect();
+
+  Stream& events() { return streams["VMEVENTS"]; }
+  void Add(const std::string& stream, const std::string& subject,
+           std::map<std::string, std::string> headers, const std::string& data);
+  // As a node of the cluster "prod" publishes them.
+  void AddEvent(const std::string& node, const v1::Event& event,
+                const std::string& word = "paused");
+  void AddVm(const std::string& node, const v1::Vm& vm);
+  void AddNode(const v1::NodeHeartbeat& node);
+
+  std::map<std::string, Stream> streams;
+  bool reachable = true;
+  int connections = 0;
+  int deleted_consumers = 0;
+  std::vector<std::string> consumers;  // what was asked for: JSON
+  // The connection is lost after so many more messages; once.
+  std::optional<int> lose_after;
+  // The next message is lost on its way; once.
+  bool drop_one = false;
+  // Called where nothing is there to be read; the clock goes on by the time that it waited.
+  std::function<void()> on_idle = [] {};
+  absl::Time clock = absl::UnixEpoch() + absl::Hours(1);
+  absl::Time stored = absl::FromUnixSeconds(1'782'907'200);  // of the next message
+};
+
+// Whether a subject matches one with * and >.
+bool SubjectMatches(absl::string_view pattern, absl::string_view subject);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_NATS_H_
