@@ -1,0 +1,291 @@
+// vmevents and the example in Python read what daemons publish into a real NATS server.
+
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/nats_server.h"
+#include "tests/support/wait.h"
+#include "tests/system/chatty_vm.h"
+#include "tests/system/journal_test_base.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+std::vector<json> Lines(const std::string& text) {
+  std::vector<json> objects;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    objects.push_back(json::parse(std::string(line)));
+  }
+  return objects;
+}
+
+// Two nodes, n1 and n2, each with a daemon that has a host name of its own.
+class FleetClientTest : public JournalTestBase {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "gives daemons a host name, which takes root";
+    nats().CreateStreamWithoutWindow();
+    for (const std::string& node : {"n1", "n2"}) StartNode(node);
+  }
+
+  void StartNode(const std::string& node) {
+    DaemonOptions options = Options();
+    const std::string home = dir() / node;
+    fs::create_directories(Watched(node));
+    options.watches = {Watched(node) + ":*.kvmd"};
+    options.socket = home + "/run/vmeventd.sock";
+    options.state_dir = home + "/state";
+    options.log_file = home + "/log";
+    options.wrapper = {"unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", node};
+    options.arguments = {"--publish",
+                         nats().url(),
+                         "--publish-cluster",
+                         "prod",
+                         "--publish-heartbeat",
+                         "1s",
+                         "--publish-rate",
+                         "100000",
+                         "--publish-create-stream",
+                         "1"};
+    daemons_[node] = std::make_unique<Daemon>(options);
+  }
+  std::string Watched(const std::string& node) const { return dir() / node + "/vms"; }
+  Daemon& node(const std::string& name) { return *daemons_.at(name); }
+  void KillNode(const std::string& name) {
+    node(name).Signal(SIGKILL);
+    node(name).WaitExit();
+    daemons_.erase(name);
+  }
+  NatsServer& nats() { return nats_; }
+  uint64_t Newest(const std::string& name) { return node(name).GetServerInfo().newest_sequence(); }
+  // Waits until everything that the nodes have seen is in the stream.
+  void WaitPublished(uint64_t events) {
+    WaitUntil("the stream has the events", [&] { return nats().last_sequence() >= events; });
+  }
+
+  ChildOptions Command(std::vector<std::string> arguments) {
+    ChildOptions child;
+    child.arguments = {VMEVENTS_BINARY, "--server", nats().url(), "-o", "json"};
+    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
+    return child;
+  }
+  std::vector<json> Ask(const std::vector<std::string>& arguments) {
+    const CommandResult result = RunCommand(Command(arguments));
+    EXPECT_EQ(result.exit_code, 0) << result.error;
+    return Lines(result.output);
+  }
+  // Reads `count` events of a watch that runs.
+  static std::vector<json> Read(ChildProcess* watch, size_t count) {
+    std::vector<json> events;
+    for (size_t i = 0; i < count; ++i) events.push_back(json::parse(watch->ReadUntil("\n")));
+    return events;
+  }
+  // Expects each node's sequences without a hole or a repetition.
+  static void ExpectEachOnceInOrder(const std::vector<json>& events) {
+    std::map<std::string, uint64_t> last;
+    for (const json& event : events) {
+      uint64_t& before = last[event["node"]];
+      EXPECT_EQ(event["sequence"], absl::StrCat(before + 1)) << event["node"];
+      ++before;
+    }
+  }
+
+ private:
+  NatsServer nats_{dir() / "nats"};
+  std::map<std::string, std::unique_ptr<Daemon>> daemons_;
+};
+
+TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersAndDaemons) {
+  ChildOptions command = Command({"watch", "--from", "oldest"});
+  command.error_file = dir() / "watch-errors";
+  ChildProcess watch(command);
+  ChattyVm one(Watched("n1"), "web1");
+  auto two = std::make_unique<ChattyVm>(Watched("n2"), "web.2");
+  one.Speak(100);
+  two->Speak(100);
+  std::vector<json> events = Read(&watch, 202);
+  nats().Kill();
+  one.Speak(100);
+  WaitUntil("n1 has recorded it", [&] { return Newest("n1") == 201; });
+  nats().Start();
+  two->Speak(100);
+  for (json& event : Read(&watch, 200)) events.push_back(std::move(event));
+  KillNode("n2");
+  two.reset();
+  StartNode("n2");  // finds that web.2 has ended
+  for (json& event : Read(&watch, 1)) events.push_back(std::move(event));
+  EXPECT_EQ(events.back()["type"], "EVENT_TYPE_STOPPED");
+  EXPECT_EQ(events.back()["node"], "n2");
+  EXPECT_EQ(events.back()["cluster"], "prod");
+  EXPECT_EQ(events.back()["vm"]["name"], "web.2");
+  ExpectEachOnceInOrder(events);
+  watch.Signal(SIGINT);
+  EXPECT_EQ(watch.Wait(), 0);
+  EXPECT_THAT(ReadFile(command.error_file),
+              AllOf(HasSubstr("reading the stream VMEVENTS"), testing::Not(HasSubstr("GAP"))));
+}
+
+TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
+  const std::string cursor = dir() / "cursor";
+  ChattyVm vm(Watched("n1"), "web1");
+  vm.Speak(9);
+  WaitPublished(10);
+  const auto watch = [&](const std::string& count) {
+    return RunCommand(
+        Command({"watch", "--from", "oldest", "--cursor-file", cursor, "--count", count}));
+  };
+  std::vector<json> events = Lines(watch("4").output);
+  for (json& event : Lines(watch("6").output)) events.push_back(std::move(event));
+  EXPECT_THAT(events, SizeIs(10));
+  ExpectEachOnceInOrder(events);
+  vm.Speak(5);
+  WaitPublished(15);
+  NatsClient(nats().port()).Request("$JS.API.STREAM.PURGE.VMEVENTS", {{"seq", 14}});
+  CommandResult result = watch("1");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the stream no longer has"));
+  EXPECT_EQ(Lines(result.output).at(0)["sequence"], "14");
+  nats().DeleteStream("VMEVENTS");
+  vm.Speak(1);
+  result = watch("1");
+  for (int tries = 0; result.exit_code == 3 && tries < 1000; ++tries) result = watch("1");
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(result.error, HasSubstr("the position is of another stream"));
+}
+
+TEST_F(FleetClientTest, ListsAndFilters) {
+  auto one = std::make_unique<ChattyVm>(Watched("n1"), "web1");
+  ChattyVm two(Watched("n2"), "web1");
+  ChattyVm three(Watched("n2"), "db1");
+  one->Speak(3);
+  two.Speak(3);
+  three.Speak(3);
+  WaitPublished(12);
+  one.reset();
+  WaitPublished(13);
+  EXPECT_THAT(Ask({"events"}), SizeIs(13));
+  EXPECT_THAT(Ask({"events", "--node", "n2"}), SizeIs(8));
+  EXPECT_THAT(Ask({"events", "--node", "test/*"}), IsEmpty());
+  EXPECT_THAT(Ask({"events", "--node", "prod/n*", "--vm", "d*"}), SizeIs(4));
+  EXPECT_THAT(Ask({"events", "--type", "started"}), SizeIs(3));
+  const std::vector<json> ends = Ask({"events", "--type", "stopped", "-n", "1"});
+  ASSERT_THAT(ends, SizeIs(1));
+  EXPECT_EQ(ends[0]["node"], "n1");
+  EXPECT_THAT(Ask({"events", "--since", "1h", "--limit", "2"}), SizeIs(2));
+  EXPECT_THAT(Ask({"events", "--until", "1h"}), IsEmpty());
+  EXPECT_THAT(Ask({"watch", "--from", "oldest", "--type", "stopped", "--count", "1"}), SizeIs(1));
+}
+
+TEST_F(FleetClientTest, TheLastStates) {
+  auto one = std::make_unique<ChattyVm>(Watched("n1"), "web.1");
+  ChattyVm two(Watched("n2"), "db1");
+  one->Speak(1);
+  two.Speak(1);
+  WaitUntil("both VMs are in the bucket", [&] { return Ask({"vms"}).size() == 2; });
+  const std::vector<json> vms = Ask({"vms", "--node", "n2"});
+  ASSERT_THAT(vms, SizeIs(1));
+  EXPECT_EQ(vms[0]["ref"]["name"], "db1");
+  EXPECT_EQ(vms[0]["node"], "n2");
+  one.reset();
+  WaitUntil("it has stopped", [&] {
+    return Ask({"vm", "web.1"}).at(0)["state"] == "VM_STATE_STOPPED";
+  });
+  EXPECT_EQ(Ask({"vm", "web.1"}).at(0)["node"], "n1");
+  EXPECT_THAT(Ask({"vms"}), SizeIs(1));
+  EXPECT_THAT(Ask({"vms", "--all"}), SizeIs(2));
+  EXPECT_EQ(RunCommand(Command({"vm", "web9"})).exit_code, 3);
+}
+
+TEST_F(FleetClientTest, ASnapshotIsFollowedByEvents) {
+  ChattyVm vm(Watched("n1"), "web1");
+  vm.Speak(2);
+  WaitUntil("the VM's state is that after its events", [&] {
+    const std::vector<json> vms = Ask({"vms"});
+    return vms.size() == 1 && vms[0]["last_sequence"] == "3";
+  });
+  ChildProcess watch(Command({"watch", "--from", "snapshot"}));
+  EXPECT_EQ(Read(&watch, 1)[0]["ref"]["name"], "web1");
+  vm.Speak(1);
+  EXPECT_EQ(Read(&watch, 1)[0]["sequence"], "4") << "the events before it are not repeated";
+}
+
+TEST_F(FleetClientTest, NodesThatAreUpSilentAndStopped) {
+  const auto states = [this] {
+    std::map<std::string, std::string> states;
+    for (const json& one : Ask({"fleet"})) states[one["node"]] = one["state"];
+    return states;
+  };
+  using States = std::map<std::string, std::string>;
+  WaitUntil("both are up", [&] { return states() == States{{"n1", "up"}, {"n2", "up"}}; });
+  ChattyVm vm(Watched("n1"), "web1");
+  vm.Speak(2);
+  WaitUntil("it has published all", [&] {
+    const json n1 = Ask({"fleet", "--node", "n1"}).at(0);
+    return n1["newest_sequence"] == "3" && n1["lag"] == "0" && n1["vms"] == "1";
+  });
+  KillNode("n1");
+  node("n2").Signal(SIGTERM);
+  node("n2").WaitExit();
+  WaitUntil("one is silent, one has stopped", [&] {
+    return states() == States{{"n1", "silent"}, {"n2", "stopped"}};
+  });
+}
+
+TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
+  ChattyVm vm(Watched("n1"), "web.1");
+  vm.Speak(9);
+  WaitPublished(10);
+  const auto follow = [&](const std::string& count) {
+    ChildOptions child;
+    child.arguments = {
+        "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
+        "--server",         absl::StrCat("127.0.0.1:", nats().port()),
+        "--record",         dir() / "record.db",
+        "--count",          count};
+    return child;
+  };
+  CommandResult result = RunCommand(follow("4"));
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  std::vector<std::string> lines = absl::StrSplit(result.output, '\n', absl::SkipEmpty());
+  EXPECT_THAT(lines, SizeIs(4));
+  EXPECT_THAT(lines[0], HasSubstr(" /vmevents/prod/n1 vmevents.v1.started web.1"));
+  ChildOptions child = follow("1000000");
+  child.error_file = dir() / "follow-errors";
+  ChildProcess follower(child);
+  for (int i = 0; i < 6; ++i) lines.push_back(follower.ReadUntil("\n"));
+  nats().Kill();
+  vm.Speak(5);
+  nats().Start();
+  for (int i = 0; i < 5; ++i) lines.push_back(follower.ReadUntil("\n"));
+  follower.Signal(SIGTERM);
+  EXPECT_EQ(follower.Wait(), 0);
+  EXPECT_THAT(ReadFile(child.error_file), HasSubstr("trying again"));
+  // Nothing is left for one that begins anew with the same record: all is done already.
+  ChildOptions again = follow("1");
+  again.arguments.insert(again.arguments.end(), {"--durable", "another"});
+  ChildProcess repeated(again);
+  vm.Speak(1);
+  repeated.ReadUntil("powerdown-requested");
+  EXPECT_EQ(repeated.Wait(), 0);
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e
