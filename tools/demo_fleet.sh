@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# ./dev demo-fleet: five nodes with real QEMU guests publish into a cluster of three NATS servers. One node
+# is cut off and comes back, one server is killed. One vmevents watch sees every event once.
+#
+#   demo_fleet.sh BIN_DIRECTORY GUEST_DIRECTORY
+#
+# Takes a minute and a half. Needs neither KVM nor a terminal; without root it needs user namespaces, for
+# the nodes' host names. Leaves no files or processes.
+set -euo pipefail
+
+[[ $# -eq 2 ]] || { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY" >&2; exit 2; }
+bin=$(cd "$1" && pwd)
+guest=$(cd "$2" && pwd)
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly bin guest tools
+readonly patience=60  # seconds, for any one step on a slow machine
+readonly nodes=(node1 node2 node3 node4 node5)
+
+dir=$(mktemp -d /tmp/vmeventd-demo-fleet.XXXXXX)
+base=$((20000 + RANDOM % 20000))  # of the ports: clients 1 to 3, routes 4 to 6, the relay 7
+readonly dir base
+readonly fleet=nats://127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2)),127.0.0.1:$((base + 3))
+
+declare -A qemu serial monitor server
+bold='' plain=''
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
+  bold=$'\e[1m' plain=$'\e[0m'
+fi
+
+say() { printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
+
+fail() {
+  echo "demo-fleet: $*" >&2
+  tail -n 5 "$dir"/*.log >&2 || true
+  exit 1
+}
+
+# Ends everything that was started.
+clean_up() {
+  trap - EXIT INT TERM HUP
+  local pids
+  pids="$(jobs -p) ${qemu[*]} ${server[*]}"
+  # shellcheck disable=SC2086  # one word a process
+  kill -KILL $pids 2>/dev/null || true
+  wait 2>/dev/null || true
+  rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Runs in the background and is waited for, so that Ctrl-C works at once.
+vmevents() {
+  timeout "$patience" "$bin/vmevents" "$@" &
+  wait $!
+}
+
+# until_true WHAT COMMAND...: waits until the command succeeds.
+until_true() {
+  local what=$1 tries=$((patience * 5))
+  shift
+  until "$@"; do
+    ((tries-- > 0)) || fail "$what"
+    sleep 0.2
+  done
+}
+
+start_server() {
+  local number=$1
+  cat >"$dir/nats$number.conf" <<END
+server_name: nats$number
+listen: 127.0.0.1:$((base + number))
+jetstream { store_dir: "$dir/nats$number" }
+cluster {
+  name: demo
+  listen: 127.0.0.1:$((base + 3 + number))
+  routes: [nats://127.0.0.1:$((base + 4)), nats://127.0.0.1:$((base + 5)), nats://127.0.0.1:$((base + 6))]
+}
+END
+  nats-server -c "$dir/nats$number.conf" >"$dir/nats$number.log" 2>&1 &
+  server[$number]=$!
+  disown "${server[$number]}"  # otherwise the shell prints a message at its end
+}
+
+# start_node NAME SERVERS: its daemon, with a host name of its own.
+start_node() {
+  local node=$1 servers=$2 namespace=(unshare --uts)
+  [[ $EUID -eq 0 ]] || namespace=(unshare --map-root-user --uts)
+  mkdir -p "$dir/$node/vms"
+  # shellcheck disable=SC2016  # expanded by the node's shell
+  "${namespace[@]}" sh -c 'hostname "$0" && exec "$@"' "$node" \
+    "$bin/vmeventd" --watch "$dir/$node/vms:*.kvmd" --listen "unix:$dir/$node/socket" \
+    --state-dir "$dir/$node/state" --log-level warn --publish "$servers" --publish-cluster demo \
+    --publish-create-stream 3 --publish-heartbeat 1s 2>"$dir/$node.log" &
+  until_true "$node: vmeventd does not answer" vmevents_of "$node" health >/dev/null 2>&1
+}
+
+vmevents_of() {
+  local node=$1
+  shift
+  vmevents --server "unix:$dir/$node/socket" "$@"
+}
+
+# boot NODE NAME [QEMU ARGUMENT...]: boots a guest on a node and waits for it.
+boot() {
+  local node=$1 name=$2 line output serial_in monitor_in
+  shift 2
+  mkfifo "$dir/$name."{serial,monitor}.{in,out}
+  exec {serial_in}<>"$dir/$name.serial.in" {output}<>"$dir/$name.serial.out" \
+    {monitor_in}<>"$dir/$name.monitor.in"
+  qemu-system-x86_64 -name "$name" -accel tcg -machine pc -m 192 -nodefaults -no-user-config \
+    -display none -kernel "$guest/vmlinux" -initrd "$guest/initrd" \
+    -append "console=ttyS0 quiet nokaslr mitigations=off no_timer_check" \
+    -serial "pipe:$dir/$name.serial" -monitor "pipe:$dir/$name.monitor" \
+    -qmp "unix:$dir/$node/vms/$name.kvmd,server=on,wait=off" "$@" >>"$dir/qemu.log" 2>&1 &
+  qemu[$name]=$!
+  disown "${qemu[$name]}"  # otherwise the shell prints a message at its end
+  serial[$name]=$serial_in
+  monitor[$name]=$monitor_in
+  until [[ ${line:-} == *GUEST-READY* ]]; do
+    read -r -t "$patience" -u "$output" line || fail "$name does not boot"
+  done
+}
+
+# The watch has printed the end of a VM.
+has_ended() { grep -q "\"name\":\"$1\".*\"type\":\"EVENT_TYPE_STOPPED\"" "$dir/watch.json"; }
+await_end() {
+  until_true "the watch does not show the end of $1" has_ended "$1"
+  unset "qemu[$1]"
+}
+node_is() { vmevents --server "$fleet" -o json fleet --node "$1" | grep -q "\"state\":\"$2\""; }
+
+say "three NATS servers form a cluster, five nodes publish into its stream"
+for number in 1 2 3; do start_server "$number"; done
+"$tools/relay.py" $((base + 7)) $((base + 1)) &
+relay=$!
+for node in "${nodes[@]}"; do
+  if [[ $node == node3 ]]; then
+    start_node "$node" "nats://127.0.0.1:$((base + 7))"  # by a relay, to be cut off
+  else
+    start_node "$node" "$fleet"
+  fi
+done
+for node in "${nodes[@]}"; do until_true "$node does not publish" node_is "$node" up 2>/dev/null; done
+vmevents --server "$fleet" fleet
+
+say "one vmevents watch follows all of them"
+"$bin/vmevents" --server "$fleet" -o json watch --from oldest >"$dir/watch.json" 2>"$dir/watch.log" &
+watch=$!
+"$bin/vmevents" --server "$fleet" --no-headers watch --from oldest 2>/dev/null &
+for number in 1 2 3 4; do boot "node$number" "web$number"; done
+boot node5 web5 -device pvpanic
+
+say "node3 is cut off; its VM's user types poweroff"
+kill -STOP "$relay"
+echo "poweroff -f" >&"${serial[web3]}"
+until_true "node3 does not become silent" node_is node3 silent
+vmevents --server "$fleet" fleet
+
+say "the NATS server nats2 is killed; on node1 the administrator ends a VM, on node2 QEMU is killed"
+kill -KILL "${server[2]}"
+echo quit >&"${monitor[web1]}"
+kill -KILL "${qemu[web2]}"
+await_end web1
+await_end web2
+! has_ended web3 || fail "the end of web3 came although its node is cut off"
+
+say "node3 is back, with what it has kept; on node4 the host presses the power button, on node5 the kernel panics"
+kill -CONT "$relay"
+await_end web3
+echo system_powerdown >&"${monitor[web4]}"
+echo "echo c > /proc/sysrq-trigger" >&"${serial[web5]}"
+await_end web4
+await_end web5
+for node in "${nodes[@]}"; do until_true "$node is not up" node_is "$node" up; done
+
+say "vmevents vms --all"
+vmevents --server "$fleet" vms --all
+say "vmevents fleet"
+vmevents --server "$fleet" fleet
+if vmevents --server "$fleet" -o json fleet | grep -v '"lag":"0"'; then fail "a node lags behind"; fi
+
+say "the watch against the nodes' journals"
+kill -INT "$watch"
+wait "$watch"
+journals=()
+for node in "${nodes[@]}"; do
+  vmevents_of "$node" -o json events >"$dir/$node.json"
+  journals+=("$node=$dir/$node.json")
+done
+"$tools/check_fleet_watch.py" "$dir/watch.json" "${journals[@]}"
+echo "what the watch said on standard error:"
+sed 's/^/  /' "$dir/watch.log"
