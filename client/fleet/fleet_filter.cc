@@ -118,7 +118,7 @@ std::vector<std::string> EventSubjects(const FleetFilter& filter) {
     for (const std::string& event : events) tails.insert(absl::StrCat(vm, ".", event));
   }
   const bool has_gaps =
-      *vms.begin() == kAny && (*events.begin() == ">" || events.contains(std::string(kGap)));
+      *vms.begin() == kAny && (events.contains(">") || events.contains(std::string(kGap)));
   if (!has_gaps) tails.insert(absl::StrCat(EscapeToken(""), ".", kGap));
   return Subjects(kSubjectPrefix, NodeTokens(filter.nodes), tails);
 }

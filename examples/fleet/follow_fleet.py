@@ -180,12 +180,14 @@ def follow(connection, options, record):
     pulls = 0
     while options.count > 0:
         pulls += 1
+        # What is pulled and not acknowledged comes again only after ack_wait.
+        batch = min(BATCH, options.count)
         connection.publish(
             f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{options.durable}",
-            json.dumps({"batch": BATCH, "expires": EXPIRES * 10**9}).encode(),
+            json.dumps({"batch": batch, "expires": EXPIRES * 10**9}).encode(),
             f"{connection.inbox}.{pulls}",
         )
-        for _ in range(BATCH):
+        for _ in range(batch):
             pull, reply, headers, payload = connection.message()
             if "Status" in headers:
                 if pull != str(pulls):

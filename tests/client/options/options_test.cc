@@ -456,7 +456,8 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({}),
-            "no command is given; the commands are watch, events, vms, vm, top, timeline, intent, "
+            "no command is given; the commands are watch, events, vms, vm, top, timeline, fleet, "
+            "intent, "
             "info, health, doctor and context (see vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));

@@ -97,7 +97,7 @@ TEST(TableFormatter, NamesTheNodeOfEachEvent) {
   *events.Add() = MakeEvent(1);
   *events.Add() = MakeEvent(2);
   TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = true, .now = Noon});
-  const std::string text = *formatter.FormatEvents(events, {"node1", "node2"});
+  const std::string text = *formatter.FormatEvents(events, {{"node1"}, {"node2"}});
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node1     1 "));
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node2     2 "));
 }
