@@ -5,10 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
+#include "server/events/ring.h"
 #include "server/log/stop_log.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
+
+// A reader finds what waits for the journal in the ring, and nowhere else.
+static_assert(JournalWriter::kMaxBacklogBytes < EventRingOptions{}.max_bytes);
 namespace {
 
 // What is committed at once at the most, so that a burst is on its way while it lasts.
