@@ -77,8 +77,8 @@ absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_vie
   // It would stand in the log, and in the list of processes.
   if (absl::StrContains(text, '@')) {
     return absl::InvalidArgumentError(
-        "a server's address must not have a user or a password: give a file of credentials "
-        "instead");
+        "a server's address must not have a user or a password: give a file of credentials instead "
+        "(vmeventd --publish-credentials, vmevents --credentials)");
   }
   std::vector<NatsServerAddress> servers;
   bool tls = false;

@@ -157,7 +157,7 @@ std::vector<Input> OddInput() {
       {"nearly-too-long-and-not-utf-8",
        Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(9 * kMiB, '\xff') + "\"}")},
       {"as-many-members-as-may-be",
-       Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {" + Members(4'000) + "}"), 50)},
+       Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {" + Members(4'000) + "}"), 10)},
   };
 }
 
