@@ -43,7 +43,7 @@ class FleetClientTest : public JournalTestBase {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "gives daemons a host name, which takes root";
     nats().CreateStreamWithoutWindow();
-    for (const std::string& node : {"n1", "n2"}) StartNode(node);
+    for (const char* const node : {"n1", "n2"}) StartNode(node);
   }
 
   void StartNode(const std::string& node) {
@@ -229,9 +229,9 @@ TEST_F(FleetClientTest, ASnapshotIsFollowedByEvents) {
 
 TEST_F(FleetClientTest, NodesThatAreUpSilentAndStopped) {
   const auto states = [this] {
-    std::map<std::string, std::string> states;
-    for (const json& one : Ask({"fleet"})) states[one["node"]] = one["state"];
-    return states;
+    std::map<std::string, std::string> found;
+    for (const json& one : Ask({"fleet"})) found[one["node"]] = one["state"];
+    return found;
   };
   using States = std::map<std::string, std::string>;
   WaitUntil("both are up", [&] { return states() == States{{"n1", "up"}, {"n2", "up"}}; });
