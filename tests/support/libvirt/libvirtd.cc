@@ -1,6 +1,8 @@
 #include "tests/support/libvirt/libvirtd.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -30,15 +32,17 @@ void WriteAll(int fd, std::string_view text) {
   }
 }
 
-// Reads for half a second, or until `text` was read.
-bool ReadFor(int fd, const std::string& text, std::string* read_so_far) {
+// Reads until `text` was read, nothing came for half a second, or the other side has closed the
+// connection; whether the text was read.
+bool ReadUntil(int fd, const std::string& text) {
+  std::string output;
   pollfd input{fd, POLLIN, 0};
   while (poll(&input, 1, 500) > 0) {
     char buffer[4096];
     const ssize_t size = read(fd, buffer, sizeof(buffer));
     if (size <= 0) return false;
-    read_so_far->append(buffer, static_cast<size_t>(size));
-    if (read_so_far->find(text) != std::string::npos) return true;
+    output.append(buffer, static_cast<size_t>(size));
+    if (output.find(text) != std::string::npos) return true;
   }
   return false;
 }
@@ -162,8 +166,11 @@ void Libvirtd::Type(const std::string& name, const std::string& command) const {
   const int serial = ConnectUnix(SerialPath(name));
   if (serial < 0) FailErrno("cannot connect to the serial line");
   WriteAll(serial, command + "\n");
-  std::string output;
-  ReadFor(serial, "\n", &output);  // QEMU takes what was typed
+  // QEMU drops what it has not read when the connection ends.
+  WaitUntil("QEMU has read what was typed", [serial] {
+    int unread = 0;
+    return ioctl(serial, SIOCOUTQ, &unread) != 0 || unread == 0;
+  });
   close(serial);
 }
 
@@ -172,8 +179,7 @@ void Libvirtd::WaitReady(const std::string& name) const {
     const int serial = ConnectUnix(SerialPath(name));
     if (serial < 0) return false;
     WriteAll(serial, "echo SHELL-\"READY\"\n");
-    std::string output;
-    const bool ready = ReadFor(serial, "SHELL-READY", &output);
+    const bool ready = ReadUntil(serial, "SHELL-READY");
     close(serial);
     return ready;
   });
