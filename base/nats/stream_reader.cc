@@ -6,28 +6,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/nats/jetstream_api.h"
+#include "base/nats/jetstream_request.h"
 
 namespace vmeventd {
-namespace {
-
-// JetStream's answer to a request of its API.
-absl::StatusOr<std::string> Ask(NatsConnection* connection, const std::string& subject,
-                                const std::string& text,
-                                absl::Duration timeout = NatsConnection::kRequestTimeout) {
-  const absl::StatusOr<NatsMessagePtr> answer = connection->Request(subject, text, timeout);
-  if (absl::IsNotFound(answer.status())) {
-    return absl::UnavailableError(
-        "the server has no JetStream, or not for this account: enable it in the server's "
-        "configuration (jetstream {})");
-  }
-  if (!answer.ok()) return answer.status();
-  return std::string((*answer)->data());
-}
-
-}  // namespace
-
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream) {
-  const absl::StatusOr<std::string> answer = Ask(connection, ApiSubject("STREAM.INFO", stream), "");
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");
   if (!answer.ok()) return answer.status();
   return ParseStreamState(*answer);
 }
@@ -40,15 +24,15 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   if (!inbox.ok()) return inbox.status();
   reader->inbox_ = *inbox;
   // Beside the messages come the server's words on the pull.
-  auto subscription = connection->Subscribe(*inbox, 2 * kMessages);
+  auto subscription = connection->Subscribe(*inbox, size_t{2} * kMessages);
   if (!subscription.ok()) return subscription.status();
   reader->subscription_ = *std::move(subscription);
   // For half a minute a cluster may choose a server that has just died for the consumer; then
   // nobody answers, and another attempt is likely to get another server.
   absl::StatusOr<std::string> answer = absl::UnavailableError("not asked");
   for (int i = 0; i < kCreateAttempts && !answer.ok() && !connection->closed(); ++i) {
-    answer = Ask(connection, ApiSubject("CONSUMER.CREATE", reader->stream_),
-                 CreateConsumerRequest(reader->stream_, subjects, start), kCreateTimeout);
+    answer = AskJetStream(connection, ApiSubject("CONSUMER.CREATE", reader->stream_),
+                          CreateConsumerRequest(reader->stream_, subjects, start), kCreateTimeout);
   }
   if (!answer.ok()) return answer.status();
   const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
@@ -132,8 +116,8 @@ absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Du
 }
 
 absl::StatusOr<std::optional<uint64_t>> StreamReader::AskScanned() {
-  const absl::StatusOr<std::string> answer =
-      Ask(connection_, absl::StrCat(ApiSubject("CONSUMER.INFO", stream_), ".", consumer_), "");
+  const absl::StatusOr<std::string> answer = AskJetStream(
+      connection_, absl::StrCat(ApiSubject("CONSUMER.INFO", stream_), ".", consumer_), "");
   if (!answer.ok()) return answer.status();
   const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
   if (!state.ok()) return state.status();

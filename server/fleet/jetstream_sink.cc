@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/nats/jetstream_api.h"
+#include "base/nats/jetstream_request.h"
 #include "base/nats/subject.h"
 
 namespace vmeventd {
@@ -97,14 +98,7 @@ absl::Status JetStreamSink::Open() {
 absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, absl::string_view stream,
                                                    const std::string& text) {
   if (interrupted_) return absl::CancelledError("vmeventd is stopping");
-  const absl::StatusOr<NatsMessagePtr> answer = connection_->Request(ApiSubject(api, stream), text);
-  if (absl::IsNotFound(answer.status())) {
-    return absl::UnavailableError(
-        "the server has no JetStream, or not for this account: enable it in the server's "
-        "configuration (jetstream {})");
-  }
-  if (!answer.ok()) return answer.status();
-  return std::string((*answer)->data());
+  return AskJetStream(connection_.get(), ApiSubject(api, stream), text);
 }
 
 absl::StatusOr<StreamInfo> JetStreamSink::OpenStream(const std::string& stream,
