@@ -25,8 +25,8 @@ class EventsQuery {
   // A page ends after this many turns, so it may be empty though another page follows.
   static constexpr int kMaxTurns = 15;
 
-  // Runs one turn. Returns the bytes of the response; unset: call it again. The read queue's thread, with
-  // its reader.
+  // Runs one turn. Returns the bytes of the response; unset: call it again. The read queue's
+  // thread, with its reader.
   std::optional<absl::StatusOr<std::string>> Continue(
       const absl::StatusOr<JournalReader*>& journal);
 

@@ -158,7 +158,8 @@ TEST(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
   vm.Shutdown("guest-shutdown");
   vm.End();
   EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap) << "published before the last event";
+  EXPECT_EQ(vm.events[vm.events.size() - 2].type, EventType::kGap)
+      << "published before the last event";
 }
 
 TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
