@@ -188,10 +188,10 @@ TEST(VmSessionFloodTest, NoEventPassesTheLimit) {
       if (flood.then != nullptr) vm.Event(flood.then);
       vm.AdvanceWithoutTick(absl::Milliseconds(1));
     }
-    most += 2 * EventLimiter::kPerSecond;
+    most += size_t{2} * EventLimiter::kPerSecond;
     EXPECT_LE(vm.events.size(), most) << flood.name << " " << flood.then;
     const size_t updates_before = vm.statuses.size();
-    EXPECT_LE(updates_before, most + 50 + 2 * 10) << "what is kept without an event has a bound";
+    EXPECT_LE(updates_before, most + 50 + 20) << "what is kept without an event has a bound";
     vm.Advance(absl::Seconds(10));
     EXPECT_FALSE(vm.session().unsaved());
     EXPECT_EQ(vm.statuses.back().state, vm.Status().state);
