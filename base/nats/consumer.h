@@ -18,7 +18,7 @@ namespace vmeventd {
 
 // What a stream has now.
 struct StreamState {
-  std::string created;    // when it was created: tells it from another one of its name
+  std::string created;    // when: another stream of its name was created at another time
   uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
   uint64_t last = 0;      // the newest message that it ever had
   absl::Time first_time;  // when `first` was stored

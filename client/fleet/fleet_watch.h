@@ -36,8 +36,9 @@ struct FleetWatchCommand {
 };
 
 // Delivers the events of a fleet's stream as they come, each once and in order, over as many
-// connections as needed. A position is a sequence of the stream; the stream's time of creation
-// tells it from another stream of its name. Blocks its one thread until done or stopped.
+// connections as needed. A position is a sequence of the stream and the stream's time of
+// creation, which another stream of the same name does not share. Blocks its one thread until done
+// or stopped.
 class FleetWatch {
  public:
   // How often a watch of rare events asks how far it is.

@@ -18,7 +18,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/io/coded_stream.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "server/events/event_codec.h"
@@ -26,6 +25,7 @@
 #include "server/journal/journal_reader.h"
 #include "server/journal/open_journal.h"
 #include "server/stream/stream_cursor.h"
+#include "tests/bench/subscribers.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
@@ -120,26 +120,6 @@ double FileBytes(const std::string& path) {
   return stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) : 0;
 }
 
-// Counts the events of one message without decoding them.
-uint64_t CountEvents(const grpc::ByteBuffer& message) {
-  std::vector<grpc::Slice> slices;
-  if (!message.Dump(&slices).ok()) return 0;
-  std::string bytes;
-  for (const grpc::Slice& slice : slices) {
-    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                            static_cast<int>(bytes.size()));
-  uint64_t count = 0;
-  constexpr uint32_t kEventsTag = v1::WatchEventsResponse::kEventsFieldNumber << 3 | 2;
-  for (uint32_t tag = in.ReadTag(); tag != 0; tag = in.ReadTag()) {
-    uint32_t size = 0;
-    if (!in.ReadVarint32(&size) || !in.Skip(static_cast<int>(size))) break;
-    count += tag == kEventsTag ? 1 : 0;
-  }
-  return count;
-}
-
 // A WatchEvents call from the oldest event, on a connection of its own.
 class RawStream {
  public:
@@ -167,7 +147,7 @@ class RawStream {
     grpc::ByteBuffer message;
     call_->Read(&message, nullptr);
     if (!Wait()) e2e::Fail("the stream ended early");
-    return CountEvents(message);
+    return bench::CountEvents(message);
   }
 
  private:

@@ -153,14 +153,14 @@ std::string TextOf(Plan plan) {
 }
 
 // In a process of its own, as among others. True: all is as it must be.
-bool RunAlone(const Plan& plan, bool tell) {
+bool RunAlone(const Plan& plan, bool print) {
   std::fflush(nullptr);
   const pid_t pid = fork();
   if (pid < 0) std::abort();
   if (pid == 0) {
     alarm(kMaxSeconds);
     const Outcome outcome = Simulate(plan);
-    if (tell) {
+    if (print) {
       for (const std::string& line : outcome.story) std::printf("%s\n", line.c_str());
       std::printf("%s: %s\n", TextOf(plan).c_str(),
                   outcome.problem.empty() ? "all is as it must be" : outcome.problem.c_str());

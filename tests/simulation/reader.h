@@ -18,7 +18,7 @@ namespace vmeventd::simulation {
 
 // A client that watches, over a network that may stand still or break, and that goes on by its
 // cursor. Holds what it gets together with what the judge knows: nothing twice, nothing out of
-// order, nothing left out but what it is told of.
+// order, nothing left out but what a GAP names.
 class Reader {
  public:
   Reader(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge);
@@ -62,7 +62,7 @@ class Reader {
   uint64_t sequence_ = 0;   // everything up to here is done with
   bool in_snapshot_ = false;
   bool from_snapshot_ = false;  // the next start, after OUT_OF_RANGE
-  std::vector<std::pair<uint64_t, uint64_t>> told_missing_;
+  std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
   std::vector<uint64_t> left_out_;  // what did not come, and must be named by a GAP
   std::shared_ptr<Call> call_;
 };

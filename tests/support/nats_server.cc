@@ -1,7 +1,5 @@
 #include "tests/support/nats_server.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -18,28 +16,11 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "tests/support/files.h"
+#include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
 namespace {
-
-sockaddr_in Loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-// Invalid: nobody listens.
-UniqueFd Connect(uint16_t port) {
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in address = Loopback(port);
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    fd.Reset();
-  }
-  return fd;
-}
 
 bool WriteAll(int fd, absl::string_view text) {
   while (!text.empty()) {
@@ -58,7 +39,7 @@ std::string Decode(const nlohmann::json& message, const char* member) {
 
 }  // namespace
 
-NatsClient::NatsClient(uint16_t port) : fd_(Connect(port)) {
+NatsClient::NatsClient(uint16_t port) : fd_(ConnectToLoopback(port)) {
   if (!fd_.valid()) Fail("nobody listens on the port of the NATS server");
   ReadLine();  // INFO
   Write(
@@ -149,7 +130,7 @@ void NatsServer::Start() {
       return true;
     });
   }
-  WaitUntil("the NATS server listens", [&] { return Connect(port_).valid(); });
+  WaitUntil("the NATS server listens", [&] { return ConnectToLoopback(port_).valid(); });
 }
 
 uint64_t NatsServer::last_sequence() {
@@ -199,16 +180,8 @@ void NatsServer::CreateStreamWithoutWindow() {
 
 AnswerDropper::AnswerDropper(uint16_t server_port)
     : server_port_(server_port),
-      listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+      listener_(ListenOnLoopback(&port_)),
       stop_(eventfd(0, EFD_CLOEXEC)) {
-  sockaddr_in address = Loopback(0);
-  socklen_t size = sizeof(address);
-  auto* const generic = reinterpret_cast<sockaddr*>(&address);
-  if (bind(listener_.get(), generic, size) != 0 || listen(listener_.get(), 16) != 0 ||
-      getsockname(listener_.get(), generic, &size) != 0) {
-    FailErrno("cannot listen on loopback");
-  }
-  port_ = ntohs(address.sin_port);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -228,7 +201,7 @@ void AnswerDropper::Run() {
 }
 
 void AnswerDropper::Relay(int client) {
-  const UniqueFd server = Connect(server_port_);
+  const UniqueFd server = ConnectToLoopback(server_port_);
   bool dropping = false;
   while (server.valid()) {
     std::array<pollfd, 3> inputs{

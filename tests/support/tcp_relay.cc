@@ -1,7 +1,5 @@
 #include "tests/support/tcp_relay.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -11,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/support/wait.h"
+#include "tests/support/loopback.h"
 
 namespace vmeventd::e2e {
 namespace {
@@ -19,37 +17,7 @@ namespace {
 // How soon a change of Cut is seen.
 constexpr int kSliceMillis = 50;
 
-sockaddr_in Loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
 }  // namespace
-
-UniqueFd ListenOnLoopback(uint16_t* port) {
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = Loopback(0);
-  socklen_t size = sizeof(address);
-  auto* const generic = reinterpret_cast<sockaddr*>(&address);
-  if (bind(fd.get(), generic, size) != 0 || listen(fd.get(), 1024) != 0 ||
-      getsockname(fd.get(), generic, &size) != 0) {
-    FailErrno("cannot listen on loopback");
-  }
-  *port = ntohs(address.sin_port);
-  return fd;
-}
-
-UniqueFd ConnectToLoopback(uint16_t port) {
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in address = Loopback(port);
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    fd.Reset();
-  }
-  return fd;
-}
 
 TcpRelay::TcpRelay(uint16_t server_port)
     : server_port_(server_port),

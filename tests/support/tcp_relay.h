@@ -41,11 +41,6 @@ class TcpRelay {
   std::thread thread_;
 };
 
-// A socket that listens on a free port of loopback, which `port` gets.
-UniqueFd ListenOnLoopback(uint16_t* port);
-// Invalid: nobody listens.
-UniqueFd ConnectToLoopback(uint16_t port);
-
 }  // namespace vmeventd::e2e
 
 #endif  // VMEVENTD_TESTS_SUPPORT_TCP_RELAY_H_

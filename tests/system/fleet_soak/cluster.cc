@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
-#include "tests/support/tcp_relay.h"
+#include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {

@@ -1,0 +1,44 @@
+#include "tests/support/loopback.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "tests/support/wait.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+sockaddr_in Loopback(uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+}  // namespace
+
+UniqueFd ListenOnLoopback(uint16_t* port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = Loopback(0);
+  socklen_t size = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  if (bind(fd.get(), generic, size) != 0 || listen(fd.get(), 1024) != 0 ||
+      getsockname(fd.get(), generic, &size) != 0) {
+    FailErrno("cannot listen on loopback");
+  }
+  *port = ntohs(address.sin_port);
+  return fd;
+}
+
+UniqueFd ConnectToLoopback(uint16_t port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in address = Loopback(port);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    fd.Reset();
+  }
+  return fd;
+}
+
+}  // namespace vmeventd::e2e
