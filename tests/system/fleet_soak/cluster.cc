@@ -27,6 +27,7 @@ NatsCluster::NatsCluster(const std::string& directory) : directory_(directory) {
   std::array<uint16_t, kServers> ports{};
   {
     std::vector<UniqueFd> held;  // so that the ports differ
+    held.reserve(ports.size());
     for (uint16_t& port : ports) held.push_back(ListenOnLoopback(&port));
   }
   std::string routes;
