@@ -113,6 +113,7 @@ void NatsServer::Start() {
   std::ofstream(configuration) << "host: 127.0.0.1\n"
                                << "port: " << (port_ == 0 ? -1 : int{port_}) << "\n"
                                << "ports_file_dir: \"" << directory_ << "\"\n"
+                               << "authorization { timeout: 60 }\n"  // of a loaded machine
                                << "jetstream { store_dir: \"" << directory_ << "/js\" }\n"
                                << configuration_;
   process_ = std::make_unique<ChildProcess>(ChildOptions{

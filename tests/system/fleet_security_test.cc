@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/nats/connection.h"
 #include "base/nats/jetstream_api.h"
@@ -45,6 +46,29 @@ NatsPermissions PermissionsOf(const std::string& node) {
                   "$JS.API.STREAM.INFO.KV_VMEVENTS_VMS", "$JS.API.STREAM.MSG.GET.KV_VMEVENTS_VMS",
                   "$JS.API.STREAM.INFO.KV_VMEVENTS_NODES"},
       .subscribe = {"_INBOX.>"}};
+}
+
+// And these: to read the events, the last states and the heartbeats.
+NatsPermissions ReaderPermissions() {
+  NatsPermissions permissions{.publish = {}, .subscribe = {"_INBOX.>"}};
+  for (const std::string& stream :
+       {std::string(kFleetStream), BucketStream(kVmsBucket), BucketStream(kNodesBucket)}) {
+    for (const char* const request : {"STREAM.INFO.", "CONSUMER.CREATE."}) {
+      permissions.publish.push_back(absl::StrCat("$JS.API.", request, stream));
+    }
+    for (const char* const request : {"CONSUMER.INFO.", "CONSUMER.MSG.NEXT.", "CONSUMER.DELETE."}) {
+      permissions.publish.push_back(absl::StrCat("$JS.API.", request, stream, ".*"));
+    }
+  }
+  return permissions;
+}
+
+// vmevents with these arguments.
+CommandResult Vmevents(std::vector<std::string> arguments) {
+  ChildOptions child;
+  child.arguments = {VMEVENTS_BINARY, "-o", "json"};
+  for (std::string& argument : arguments) child.arguments.push_back(std::move(argument));
+  return RunCommand(child);
 }
 
 class FleetSecurityTest : public JournalTestBase {
@@ -86,6 +110,12 @@ class FleetAccountTest : public FleetSecurityTest {
     if (!connection.ok()) Fail(std::string(connection.status().message()));
     return *std::move(connection);
   }
+  const std::string& admin() const { return admin_; }
+  // What vmevents answers with these credentials.
+  CommandResult AskAs(const std::string& credentials, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--server", nats().url(), "--credentials", credentials});
+    return Vmevents(std::move(arguments));
+  }
   uint64_t CountMessages(absl::string_view stream) {
     const auto answer = ConnectAs(admin_)->Request(ApiSubject("STREAM.INFO", stream), "");
     return ParseStreamInfo((*answer)->data())->last_sequence;
@@ -118,6 +148,13 @@ TEST_F(FleetAccountTest, ANodeWithItsCredentialsPublishesAndItsLogHasNothingOfTh
     if (line.empty() || absl::StrContains(line, "---")) continue;
     EXPECT_THAT(Log(), Not(HasSubstr(std::string(line))));
   }
+}
+
+// The library signs some challenges wrongly.
+TEST_F(FleetAccountTest, EveryConnectionWithCredentialsSucceeds) {
+  const std::string credentials = MakeUser("node", {});
+  constexpr int kConnections = 300;
+  for (int i = 0; i < kConnections; ++i) ASSERT_NE(ConnectAs(credentials), nullptr);
 }
 
 TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
@@ -159,6 +196,56 @@ TEST_F(FleetAccountTest, WithoutCredentialsNothingIsPublished) {
   WaitUntil("the log says so", [&] { return absl::StrContains(Log(), "Authorization Violation"); });
 }
 
+TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
+  StartDaemon(PublishTo(nats().url(),
+                        {"--publish-credentials", MakeUser("node", PermissionsOf(ThisNode()))}));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(3);
+  WaitUntil("the stream has the events", [&] { return CountMessages(kFleetStream) == 4; });
+  WaitUntil("the bucket has the state after them", [&] {
+    return absl::StrContains(AskAs(admin(), {"vms"}).output, R"("last_sequence":"4")");
+  });
+  const std::string reader = MakeUser("reader", ReaderPermissions());
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+           {"events"},
+           {"events", "--type", "started", "-n", "1"},
+           {"watch", "--from", "oldest", "--type", "started,stopped", "--count", "1"},
+           {"vms"},
+           {"vm", "vm1"},
+           {"fleet"}}) {
+    const CommandResult of_reader = AskAs(reader, command);
+    EXPECT_EQ(of_reader.exit_code, 0) << of_reader.error;
+    EXPECT_THAT(of_reader.output, HasSubstr("\"node\":\"" + ThisNode()))
+        << absl::StrJoin(command, " ");
+  }
+  for (const char* const subject :
+       {"vmevents.v1.test.a.vm.started", "$KV.VMEVENTS_VMS.test.a.vm", "$KV.VMEVENTS_NODES.test.a",
+        "$JS.API.STREAM.DELETE.VMEVENTS", "$JS.API.STREAM.PURGE.VMEVENTS"}) {
+    const auto answer = ConnectAs(reader)->Request(subject, "x", absl::Milliseconds(200));
+    EXPECT_THAT(std::string(answer.status().message()), HasSubstr("Permissions Violation"));
+  }
+}
+
+TEST_F(FleetAccountTest, TheDocumentHasTheReadersPermissions) {
+  const std::string document = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/fleet.md"));
+  for (const std::string& permission : ReaderPermissions().publish) {
+    if (absl::StrContains(permission, "KV_")) continue;  // "the same with KV_..."
+    EXPECT_THAT(document, HasSubstr("\"" + permission + "\""));
+  }
+}
+
+TEST_F(FleetAccountTest, AReaderWithoutCredentialsOrPermissionsIsToldWhatIsMissing) {
+  const CommandResult without = Vmevents({"--server", nats().url(), "events"});
+  EXPECT_EQ(without.exit_code, 4);
+  EXPECT_THAT(without.error, HasSubstr("Authorization Violation"));
+  const CommandResult missing = AskAs(dir() / "missing.creds", {"events"});
+  EXPECT_NE(missing.exit_code, 0);
+  EXPECT_THAT(missing.error, HasSubstr("missing.creds"));
+  const CommandResult node = AskAs(MakeUser("b", PermissionsOf("b")), {"events"});
+  EXPECT_NE(node.exit_code, 0);
+  EXPECT_THAT(node.error, HasSubstr("Permissions Violation"));
+}
+
 class FleetTlsTest : public FleetSecurityTest {
  protected:
   // Requires a client's certificate.
@@ -193,6 +280,53 @@ TEST_F(FleetTlsTest, ANodePublishesOverTlsWithItsCertificate) {
     const auto info = ParseStreamInfo((*answer)->data());
     return info.ok() && info->last_sequence == 11;
   });
+}
+
+TEST_F(FleetTlsTest, AReaderReadsOverTlsWithItsCertificate) {
+  StartDaemon(PublishTo(url_, {"--publish-tls-ca", authority_->certificate(), "--publish-tls-cert",
+                               client_.certificate, "--publish-tls-key", client_.key,
+                               "--publish-create-stream", "1"}));
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(3);
+  const std::vector<std::string> files = {"--tls-ca",   authority_->certificate(),
+                                          "--tls-cert", client_.certificate,
+                                          "--tls-key",  client_.key};
+  std::vector<std::string> watch = {"--server", url_,     "watch",   "--wait",
+                                    "--from",   "oldest", "--count", "4"};
+  watch.insert(watch.begin(), files.begin(), files.end());
+  const CommandResult read = Vmevents(watch);
+  EXPECT_EQ(read.exit_code, 0) << read.error;
+  EXPECT_THAT(read.output, HasSubstr("EVENT_TYPE_STARTED"));
+  const auto refused = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--server", url_, "events"});
+    const CommandResult result = Vmevents(arguments);
+    EXPECT_NE(result.exit_code, 0);
+    EXPECT_THAT(result.error, HasSubstr("no connection to " + url_));
+    return result.error;
+  };
+  refused({"--tls-ca", other_->certificate()});
+  refused({"--tls-ca", authority_->certificate()});  // shows no certificate
+  refused({});                                       // not one of the system's authorities
+}
+
+TEST_F(FleetTlsTest, AServerWithTheNameOfAnotherHostIsRefused) {
+  CertificateOptions options = ServerCertificate();
+  options.dns_names = {"nats.example"};
+  options.ip_addresses = {};
+  const CertificateFiles other = authority_->Issue(options);
+  NatsServer server(dir() / "other-nats", absl::StrCat("tls { cert_file: \"", other.certificate,
+                                                       "\", key_file: \"", other.key, "\" }\n"));
+  const std::string url = absl::StrCat("tls://127.0.0.1:", server.port());
+  const auto connect = [&](const std::string& name) {
+    return ConnectNats({.servers = {url},
+                        .name = "a test",
+                        .tls_ca = authority_->certificate(),
+                        .tls_server_name = name})
+        .status();
+  };
+  EXPECT_TRUE(connect("nats.example").ok()) << connect("nats.example");
+  EXPECT_THAT(std::string(connect("").message()), HasSubstr("SSL Error"));
+  EXPECT_THAT(std::string(connect("other.example").message()), HasSubstr("SSL Error"));
 }
 
 TEST_F(FleetTlsTest, AServerOfAnotherAuthorityIsRefused) {

@@ -1,5 +1,7 @@
 // A real NATS server, into whose stream the daemon publishes.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <memory>
@@ -12,6 +14,7 @@
 #include "base/nats/subject.h"
 #include "gmock/gmock.h"
 #include "tests/support/nats_server.h"
+#include "tests/support/network_namespace.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/journal_test_base.h"
@@ -43,16 +46,18 @@ class FleetTest : public JournalTestBase {
   }
 
   // Waits until the stream's last message is the newest event.
-  void WaitPublished() {
+  void WaitPublished() { WaitPublished(nats()); }
+  void WaitPublished(NatsServer& server) {
     const uint64_t expected = newest();
     WaitUntil("the newest event is in the stream",
-              [&] { return nats().last_sequence() >= expected; });
+              [&] { return server.last_sequence() >= expected; });
   }
   // Expects every event up to now in the stream, once and in order.
-  void ExpectEachOnce() {
+  void ExpectEachOnce() { ExpectEachOnce(nats()); }
+  void ExpectEachOnce(NatsServer& server) {
     const uint64_t expected = newest();
-    WaitPublished();
-    const std::vector<StreamMessage> messages = nats().Messages();
+    WaitPublished(server);
+    const std::vector<StreamMessage> messages = server.Messages();
     const std::vector<v1::Event> events = ListEvents();  // may have more by now
     const std::string journal_id = daemon().GetServerInfo().journal_id();
     ASSERT_GE(messages.size(), expected);
@@ -202,6 +207,34 @@ TEST_F(FleetTest, AServerThatComesBackGetsWhatWaits) {
   WaitRecorded(1 + kBurst);
   nats().Start();
   ExpectEachOnce();
+}
+
+TEST_F(FleetTest, ANodeWhoseNetworkIsCutLosesAndRepeatsNothing) {
+  if (geteuid() != 0) GTEST_SKIP() << "makes a network namespace";
+  const NetworkNamespace network;
+  NatsServer server(dir() / "reachable-nats", "host: \"0.0.0.0\"\n");
+  server.CreateStreamWithoutWindow();
+  DaemonOptions options = PublishTo(
+      absl::StrCat("nats://", network.host_address(), ":", server.port()), {"--insecure-publish"});
+  options.wrapper = network.wrapper();
+  StartDaemon(options);
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(kBurst);
+  for (int round = 0; round < 2; ++round) {
+    network.Cut(true);
+    vm.Speak(kBurst);
+    WaitRecorded(1 + (2 * round + 2) * kBurst);
+    // The second time for so long that the daemon gives the connection up.
+    if (round == 1) {
+      WaitUntil("the log says so", [&] {
+        return absl::StrContains(ReadFile(options.log_file), "no acknowledgement came");
+      });
+    }
+    network.Cut(false);
+    vm.Speak(kBurst);
+    WaitRecorded(1 + (2 * round + 3) * kBurst);
+  }
+  ExpectEachOnce(server);
 }
 
 TEST_F(FleetTest, AcknowledgementsThatAreLostForLongerThanTheWindowRepeatNothing) {

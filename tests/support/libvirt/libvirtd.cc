@@ -1,8 +1,6 @@
 #include "tests/support/libvirt/libvirtd.h"
 
-#include <linux/sockios.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/unique_fd.h"
 #include "tests/support/files.h"
 #include "tests/support/guest.h"
 #include "tests/support/unix_socket.h"
@@ -163,26 +162,24 @@ pid_t Libvirtd::Pid(const std::string& name) const {
 }
 
 void Libvirtd::Type(const std::string& name, const std::string& command) const {
-  const int serial = ConnectUnix(SerialPath(name));
-  if (serial < 0) FailErrno("cannot connect to the serial line");
-  WriteAll(serial, command + "\n");
-  // QEMU drops what it has not read when the connection ends.
-  WaitUntil("QEMU has read what was typed", [serial] {
-    int unread = 0;
-    return ioctl(serial, SIOCOUTQ, &unread) != 0 || unread == 0;
-  });
-  close(serial);
+  // The guest acknowledges it: what QEMU or the guest's terminal has not read is lost when the
+  // connection ends.
+  WaitUntil("the guest's shell runs what was typed",
+            [&] { return TryType(name, "echo TYPED-\"THIS\"; " + command, "TYPED-THIS"); });
+}
+
+bool Libvirtd::TryType(const std::string& name, const std::string& line,
+                       const std::string& answer) const {
+  const UniqueFd serial(ConnectUnix(SerialPath(name)));
+  if (!serial.valid()) return false;
+  constexpr char kEraseLine[] = "\x15";  // what an earlier try may have left there
+  WriteAll(serial.get(), absl::StrCat(kEraseLine, line, "\n"));
+  return ReadUntil(serial.get(), answer);
 }
 
 void Libvirtd::WaitReady(const std::string& name) const {
-  WaitUntil("the guest's shell answers", [&] {
-    const int serial = ConnectUnix(SerialPath(name));
-    if (serial < 0) return false;
-    WriteAll(serial, "echo SHELL-\"READY\"\n");
-    const bool ready = ReadUntil(serial, "SHELL-READY");
-    close(serial);
-    return ready;
-  });
+  WaitUntil("the guest's shell answers",
+            [&] { return TryType(name, "echo SHELL-\"READY\"", "SHELL-READY"); });
 }
 
 }  // namespace vmeventd::e2e

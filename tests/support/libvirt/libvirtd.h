@@ -57,6 +57,8 @@ class Libvirtd {
  private:
   std::string WriteXml(const DomainOptions& options) const;
   std::string SerialPath(const std::string& name) const;
+  // Types a line; whether the shell answered it within half a second.
+  bool TryType(const std::string& name, const std::string& line, const std::string& answer) const;
 
   const std::string directory_;
   std::unique_ptr<ChildProcess> process_;

@@ -1,0 +1,36 @@
+// What a NATS server and other publishers may send: answers of JetStream, the places of deliveries,
+// origins and payloads.
+
+#include <cstdint>
+#include <cstdlib>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/nats/consumer.h"
+#include "base/nats/jetstream_api.h"
+#include "client/fleet/fleet_message.h"
+#include "vmeventd/v1/fleet.pb.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
+  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+  (void)ParseDelivery(input);
+  (void)ParseStreamState(input);
+  (void)ParseConsumerState(input);
+  (void)ParseStreamInfo(input);
+  (void)ParseAck(input);
+  (void)ParseStoredMessage(input);
+  (void)HeaderIn(input, kMessageIdHeader);
+  // A journal's ID that is empty would be that of no journal.
+  if (const auto origin = client::ParseOrigin(input); origin.ok() && origin->journal_id.empty()) {
+    std::abort();
+  }
+  v1::Event event;
+  (void)client::ParsePayload(input, &event);
+  v1::Vm vm;
+  (void)client::ParsePayload(input, &vm);
+  v1::NodeHeartbeat heartbeat;
+  (void)client::ParsePayload(input, &heartbeat);
+  return 0;
+}

@@ -1,0 +1,33 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_NETWORK_NAMESPACE_H_
+#define VMEVENTD_TESTS_SUPPORT_NETWORK_NAMESPACE_H_
+
+#include <string>
+#include <vector>
+
+namespace vmeventd::e2e {
+
+// A network namespace with one cable to this machine's: a pair of virtual Ethernet devices. Takes
+// root. A failure ends the test program.
+class NetworkNamespace {
+ public:
+  NetworkNamespace();
+  ~NetworkNamespace();
+  NetworkNamespace(const NetworkNamespace&) = delete;
+  NetworkNamespace& operator=(const NetworkNamespace&) = delete;
+
+  // This machine's address, as the namespace reaches it.
+  const std::string& host_address() const { return host_address_; }
+  // What runs a command in the namespace, where this is put before it.
+  std::vector<std::string> wrapper() const;
+  // Unplugs the cable: every packet is lost from now on, and nobody is told. Or plugs it in.
+  void Cut(bool cut) const;
+
+ private:
+  const std::string name_;
+  const std::string host_device_;
+  const std::string host_address_;
+};
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_NETWORK_NAMESPACE_H_
