@@ -13,7 +13,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/small_file.h"
-#include "client/run.h"
+#include "client/run/run.h"
 #include "client/settings/contexts.h"
 
 namespace {

@@ -1,73 +1,35 @@
-#include "client/run.h"
+#include "client/run/run.h"
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <iostream>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "base/small_file.h"
 #include "client/commands/merged_lists.h"
-#include "client/commands/merged_watch.h"
 #include "client/commands/top.h"
-#include "client/commands/watch_loop.h"
-#include "client/connect/connection.h"
-#include "client/connect/resolver.h"
 #include "client/connect/stop_source.h"
-#include "client/consume/command_runner.h"
-#include "client/consume/cursor_file.h"
-#include "client/consume/node_sink.h"
-#include "client/doctor/doctor.h"
 #include "client/fleet/fleet_lists.h"
-#include "client/fleet/fleet_watch.h"
-#include "client/output/atomic_file.h"
 #include "client/output/format_json.h"
 #include "client/output/format_names.h"
 #include "client/output/format_table.h"
 #include "client/output/format_yaml.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/stop_signals.h"
+#include "client/run/contexts.h"
+#include "client/run/diagnose.h"
+#include "client/run/follow.h"
+#include "client/run/notes.h"
+#include "client/run/servers.h"
+#include "client/run/stop_signals.h"
 #include "client/terminal/pager.h"
 
 namespace vmeventd::client {
 namespace {
-
-// `sentence` must be safe for a terminal.
-void PrintNote(const std::string& sentence) {
-  std::cerr << "vmevents: " + sentence + "\n" << std::flush;
-}
-
-// Keeps sentences until the pager, which would hide them, has ended. Any thread.
-class LateNotes {
- public:
-  void Add(const std::string& sentence) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    sentences_.push_back(sentence);
-  }
-  void Print() {
-    for (const std::string& sentence : sentences_) PrintNote(sentence);
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::string> sentences_;
-};
-
-bool HasColor(const CommandLine& line, const Terminal& terminal) {
-  return line.color == ColorMode::kAlways ||
-         (line.color == ColorMode::kAuto && terminal.color_allowed && isatty(STDOUT_FILENO) == 1);
-}
 
 std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal& terminal) {
   switch (line.format) {
@@ -98,177 +60,6 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   return std::make_unique<TableFormatter>(std::move(style));
 }
 
-ExitCode Fail(const Failure& failure) {
-  PrintNote(failure.sentence);
-  return failure.code;
-}
-
-ExitCode Fail(const absl::Status& status) {
-  return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
-}
-
-// Runs `ask` with a connection to the server.
-template <typename Ask>
-std::optional<Failure> WithServer(const ServerAddress& server, Formatter* formatter, Output* output,
-                                  const Ask& ask) {
-  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
-  if (!connected.ok()) return ExplainBadFiles(connected.status());
-  if (connected->ambiguous) {
-    PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
-                           "nodes: asking ", ToText(connected->address), " only"));
-  }
-  const auto stub = v1::VmEventService::NewStub(connected->channel);
-  const auto health = grpc::health::v1::Health::NewStub(connected->channel);
-  CommandContext context;
-  context.address = connected->address;
-  context.stub = stub.get();
-  context.health = health.get();
-  context.formatter = formatter;
-  context.output = output;
-  return ask(context);
-}
-
-std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const std::string& server,
-                                            Formatter* formatter, Output* output,
-                                            StopSource* stop) {
-  if (command.exec.empty()) return std::make_unique<Printer>(formatter, output);
-  CommandRunner::Environment environment;
-  environment.command = command.exec;
-  environment.on_failure = command.on_failure;
-  environment.node = server;
-  environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  environment.note = PrintNote;
-  return std::make_unique<CommandRunner>(std::move(environment));
-}
-
-std::optional<Failure> StartAtLast(const ServerAddress& server, uint64_t last,
-                                   WatchCommand* command) {
-  std::optional<absl::Time> since;
-  if (const auto* from = std::get_if<FromTime>(&command->start)) since = from->time;
-  return WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
-    return FindStartOfLast(command->filter, since, last, context, &command->start);
-  });
-}
-
-// Opens the cursor file, if there is one.
-absl::StatusOr<std::unique_ptr<CursorFile>> OpenCursor(const FollowCommand& command,
-                                                       const CommandLine& line) {
-  if (command.cursor_file.empty()) return nullptr;
-  std::vector<std::string> names;
-  for (const ServerAddress& server : line.servers) names.push_back(ToText(server));
-  if (line.fleet) names.push_back(FleetWatch::CursorKey());
-  return CursorFile::Open(command.cursor_file, names);
-}
-
-// Where the watch of one server begins.
-std::optional<Failure> SetStart(const FollowCommand& command, const ServerAddress& server,
-                                const CursorFile* cursor, WatchCommand* watch) {
-  const std::optional<WatchPosition> position =
-      cursor == nullptr ? std::nullopt : cursor->Find(ToText(server));
-  if (position) {
-    watch->start = FromSequence{position->sequence, position->journal_id};
-  } else if (command.last) {
-    return StartAtLast(server, *command.last, watch);
-  }
-  return std::nullopt;
-}
-
-ExitCode FollowOne(const FollowCommand& command, const ServerAddress& server, CursorFile* cursor,
-                   EventConsumer* consumer, StopSource* stop) {
-  WatchCommand watch = command.watch;
-  if (const auto failure = SetStart(command, server, cursor, &watch)) return Fail(*failure);
-  NodeSink sink(consumer, cursor, ToText(server));
-  WatchLoop::Environment environment;
-  environment.address = server;
-  environment.sink = &sink;
-  environment.stop = stop;
-  environment.note = PrintNote;
-  environment.resolve = StoppableResolver(ResolveHost, stop->token());
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return WatchLoop(std::move(watch), std::move(environment)).Run();
-}
-
-ExitCode FollowSeveral(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-                       CursorFile* cursor, EventConsumer* consumer, StopSource* stop) {
-  std::vector<WatchedNode> nodes;
-  for (const ServerAddress& server : servers) {
-    WatchedNode node = {NodeName(server), ToText(server), command.watch, server};
-    // The merged watch counts; and no node that is down holds up the others.
-    node.command.count.reset();
-    node.command.wait = node.command.resume;
-    if (const auto failure = SetStart(command, server, cursor, &node.command)) {
-      PrintNote(failure->sentence);
-      node.command.start = FromNow{};  // its history is not worth more than that of the others
-    }
-    nodes.push_back(std::move(node));
-  }
-  MergedWatch::Environment environment;
-  environment.consumer = consumer;
-  environment.cursor = cursor;
-  environment.stop = stop;
-  environment.note = PrintNote;
-  return MergedWatch(std::move(nodes), command.watch.count, std::move(environment)).Run();
-}
-
-FleetContext FleetContextOf(const CommandLine& line, Formatter* formatter, Output* output) {
-  FleetContext context;
-  context.servers = ToText(*line.fleet);
-  context.connect = ConnectorTo(*line.fleet);
-  context.nodes = line.nodes;
-  context.formatter = formatter;
-  context.output = output;
-  context.note = PrintNote;
-  return context;
-}
-
-ExitCode FollowFleet(const FollowCommand& command, const CommandLine& line, CursorFile* cursor,
-                     EventConsumer* consumer, StopSource* stop) {
-  FleetWatchCommand watch;
-  watch.start = command.watch.start;
-  watch.filter = {command.watch.filter, line.nodes, std::nullopt, std::nullopt};
-  watch.count = command.watch.count;
-  watch.resume = command.watch.resume;
-  watch.wait = command.watch.wait;
-  const std::optional<WatchPosition> position =
-      cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
-  if (position) {
-    watch.start = FromSequence{position->sequence, position->journal_id};
-  } else if (command.last) {
-    FleetFilter filter = watch.filter;
-    if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
-    const FleetContext context = FleetContextOf(line, nullptr, nullptr);
-    const auto failure = FindFleetStart(filter, *command.last, context, &watch.start);
-    if (failure) return Fail(*failure);
-  }
-  FleetWatch::Environment environment;
-  environment.connect = ConnectorTo(*line.fleet);
-  environment.servers = ToText(*line.fleet);
-  environment.consumer = consumer;
-  environment.cursor = cursor;
-  environment.stop = stop;
-  environment.note = PrintNote;
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return FleetWatch(std::move(watch), std::move(environment)).Run();
-}
-
-ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
-  const std::vector<ServerAddress>& servers = line.servers;
-  StopSource stop;
-  // Before anything that may start a thread.
-  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
-  if (!signals.ok()) return Fail(signals.status());
-  const auto cursor = OpenCursor(command, line);
-  if (!cursor.ok()) return Fail(cursor.status());
-  DescriptorOutput output(STDOUT_FILENO);
-  const std::string node = line.fleet ? "" : NodeName(servers[0]);
-  const auto consumer = MakeConsumer(command, node, formatter, &output, &stop);
-  if (line.fleet) return FollowFleet(command, line, cursor->get(), consumer.get(), &stop);
-  return servers.size() == 1
-             ? FollowOne(command, servers[0], cursor->get(), consumer.get(), &stop)
-             : FollowSeveral(command, servers, cursor->get(), consumer.get(), &stop);
-}
-
 // A command that merges the answers of several servers.
 template <typename Command>
 ExitCode RunSeveral(const Command& command, const std::vector<ServerAddress>& servers,
@@ -282,46 +73,6 @@ ExitCode RunSeveral(const Command& command, const std::vector<ServerAddress>& se
   }
   return RunMerged(command, nodes,
                    {formatter, output, [notes](const std::string& note) { notes->Add(note); }});
-}
-
-// The name, the servers, and "*" for the current one.
-absl::StatusOr<std::string> FormatContexts(const Contexts& contexts, const CommandLine& line) {
-  ColumnLayout layout({{"CURRENT"}, {"NAME"}, {"SERVERS"}}, Painter(false));
-  std::vector<std::vector<Cell>> rows;
-  std::string text;
-  for (const Context& context : contexts.list) {
-    const bool current = context.name == contexts.current;
-    if (line.format == OutputFormat::kName) {
-      absl::StrAppend(&text, EscapeForTerminal(context.name), "\n");
-      continue;
-    }
-    rows.push_back({{current ? "*" : ""},
-                    {EscapeForTerminal(context.name)},
-                    {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
-    layout.Fit(rows.back());
-  }
-  if (line.format == OutputFormat::kName) return text;
-  if (line.format == OutputFormat::kJson || line.format == OutputFormat::kYaml) {
-    return absl::InvalidArgumentError("context list: has no such form; use -o table or name");
-  }
-  if (line.headings) text = layout.Heading();
-  for (const std::vector<Cell>& row : rows) text += layout.Line(row);
-  return text;
-}
-
-std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line) {
-  const absl::StatusOr<std::string> text = FormatContexts(contexts, line);
-  if (!text.ok()) return Failure{ExitCode::kUsage, std::string(text.status().message())};
-  return FromPrint(DescriptorOutput(STDOUT_FILENO).Write(*text));
-}
-
-// Writes through links, which people use for such files.
-std::optional<Failure> UseContext(const ContextUseCommand& command) {
-  std::error_code ignored;
-  const std::string path = std::filesystem::weakly_canonical(command.path, ignored);
-  const absl::Status written =
-      WriteFileAtomically(path.empty() ? command.path : path, command.content);
-  return FromPrint(written);
 }
 
 // The pager for a command with a long answer, if there is a terminal and a pager.
@@ -372,73 +123,6 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
     if (columns > 0) style.width = columns;
     return RunTimeline(command, context, style, absl::Now());
   });
-}
-
-// The watches of a daemon that does not answer.
-absl::StatusOr<std::vector<WatchSpec>> ConfiguredWatches() {
-  constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
-  constexpr size_t kMostBytes = 1 << 20;
-  const auto content = ReadSmallFile(kConfiguration, kMostBytes);
-  auto watches = WatchesOfConfiguration(content.ok() ? *content : "");
-  if (watches.ok()) return watches;
-  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", watches.status().message(),
-                                                 "; vmeventd --check-config --config ",
-                                                 kConfiguration, " says more"));
-}
-
-DaemonAnswer AskDaemon(const ServerAddress& server) {
-  DaemonAnswer answer;
-  answer.address = ToText(server);
-  const auto failure = WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
-    auto failed = ReadInfo(context, &answer.info);
-    Formatter::Vms vms;
-    if (!failed) failed = ReadVms({}, context, &vms);
-    answer.vms.assign(vms.begin(), vms.end());
-    return failed;
-  });
-  if (failure) answer.failure = failure->sentence;
-  return answer;
-}
-
-std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Terminal& terminal) {
-  std::string text;
-  switch (line.format) {
-    case OutputFormat::kJson:
-      for (const std::string& json : DiagnosisJson(diagnosis)) absl::StrAppend(&text, json, "\n");
-      return text;
-    case OutputFormat::kYaml:
-      for (const std::string& json : DiagnosisJson(diagnosis)) {
-        absl::StrAppend(&text, "---\n", YamlOfJson(json));
-      }
-      return text;
-    case OutputFormat::kName:
-      return DiagnosisNames(diagnosis);
-    case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
-  }
-  constexpr size_t kLeastWidth = 40;
-  constexpr size_t kUsualWidth = 80;
-  const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
-  return DiagnosisText(diagnosis, columns == 0 ? kUsualWidth : std::max(columns, kLeastWidth),
-                       HasColor(line, terminal));
-}
-
-ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output) {
-  DaemonAnswer answer = AskDaemon(line.server());
-  std::vector<WatchSpec> watches;
-  if (!answer.reachable()) {
-    auto configured = ConfiguredWatches();
-    if (!configured.ok()) return Fail(configured.status());
-    watches = *std::move(configured);
-  }
-  const auto facts = ReadNode(std::move(answer), watches, absl::SleepFor);
-  if (!facts.ok()) return Fail(facts.status());
-  const Diagnosis diagnosis = Diagnose(*facts);
-  if (const auto failure = FromPrint(output->Write(TextOf(diagnosis, line, terminal)))) {
-    return Fail(*failure);
-  }
-  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
 template <typename Command>

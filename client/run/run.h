@@ -1,21 +1,14 @@
-#ifndef VMEVENTD_CLIENT_RUN_H_
-#define VMEVENTD_CLIENT_RUN_H_
+#ifndef VMEVENTD_CLIENT_RUN_RUN_H_
+#define VMEVENTD_CLIENT_RUN_RUN_H_
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "client/connect/exit_code.h"
 #include "client/options/options.h"
+#include "client/run/terminal.h"
 
 namespace vmeventd::client {
-
-// What the environment says of terminals.
-struct Terminal {
-  bool color_allowed = false;               // colour, on a terminal
-  std::optional<std::string> own_pager;     // $VMEVENTS_PAGER
-  std::optional<std::string> common_pager;  // $PAGER
-};
 
 // The whole program behind main(): parses the arguments, runs the command, prints to standard
 // output and error. The caller must ignore SIGPIPE, and call this before any thread starts, because
@@ -25,4 +18,4 @@ ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& con
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_RUN_H_
+#endif  // VMEVENTD_CLIENT_RUN_RUN_H_

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_STOP_SIGNALS_H_
-#define VMEVENTD_CLIENT_STOP_SIGNALS_H_
+#ifndef VMEVENTD_CLIENT_RUN_STOP_SIGNALS_H_
+#define VMEVENTD_CLIENT_RUN_STOP_SIGNALS_H_
 
 #include <memory>
 #include <thread>
@@ -35,4 +35,4 @@ class StopSignals {
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_STOP_SIGNALS_H_
+#endif  // VMEVENTD_CLIENT_RUN_STOP_SIGNALS_H_

@@ -1,4 +1,4 @@
-#include "client/stop_signals.h"
+#include "client/run/stop_signals.h"
 
 #include <fcntl.h>
 #include <unistd.h>

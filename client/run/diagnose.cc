@@ -1,0 +1,95 @@
+#include "client/run/diagnose.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/small_file.h"
+#include "client/commands/commands.h"
+#include "client/doctor/doctor.h"
+#include "client/output/format_yaml.h"
+#include "client/output/terminal_text.h"
+#include "client/run/notes.h"
+#include "client/run/servers.h"
+#include "client/terminal/pager.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The watches of a daemon that does not answer.
+absl::StatusOr<std::vector<WatchSpec>> ConfiguredWatches() {
+  constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
+  constexpr size_t kMostBytes = 1 << 20;
+  const auto content = ReadSmallFile(kConfiguration, kMostBytes);
+  auto watches = WatchesOfConfiguration(content.ok() ? *content : "");
+  if (watches.ok()) return watches;
+  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", watches.status().message(),
+                                                 "; vmeventd --check-config --config ",
+                                                 kConfiguration, " says more"));
+}
+
+DaemonAnswer AskDaemon(const ServerAddress& server) {
+  DaemonAnswer answer;
+  answer.address = ToText(server);
+  const auto failure = WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
+    auto failed = ReadInfo(context, &answer.info);
+    Formatter::Vms vms;
+    if (!failed) failed = ReadVms({}, context, &vms);
+    answer.vms.assign(vms.begin(), vms.end());
+    return failed;
+  });
+  if (failure) answer.failure = failure->sentence;
+  return answer;
+}
+
+std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Terminal& terminal) {
+  std::string text;
+  switch (line.format) {
+    case OutputFormat::kJson:
+      for (const std::string& json : DiagnosisJson(diagnosis)) absl::StrAppend(&text, json, "\n");
+      return text;
+    case OutputFormat::kYaml:
+      for (const std::string& json : DiagnosisJson(diagnosis)) {
+        absl::StrAppend(&text, "---\n", YamlOfJson(json));
+      }
+      return text;
+    case OutputFormat::kName:
+      return DiagnosisNames(diagnosis);
+    case OutputFormat::kTable:
+    case OutputFormat::kWide:
+      break;
+  }
+  constexpr size_t kLeastWidth = 40;
+  constexpr size_t kUsualWidth = 80;
+  const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
+  return DiagnosisText(diagnosis, columns == 0 ? kUsualWidth : std::max(columns, kLeastWidth),
+                       HasColor(line, terminal));
+}
+
+}  // namespace
+
+ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output) {
+  DaemonAnswer answer = AskDaemon(line.server());
+  std::vector<WatchSpec> watches;
+  if (!answer.reachable()) {
+    auto configured = ConfiguredWatches();
+    if (!configured.ok()) return Fail(configured.status());
+    watches = *std::move(configured);
+  }
+  const auto facts = ReadNode(std::move(answer), watches, absl::SleepFor);
+  if (!facts.ok()) return Fail(facts.status());
+  const Diagnosis diagnosis = Diagnose(*facts);
+  if (const auto failure = FromPrint(output->Write(TextOf(diagnosis, line, terminal)))) {
+    return Fail(*failure);
+  }
+  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
+}
+
+}  // namespace vmeventd::client

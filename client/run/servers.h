@@ -1,0 +1,28 @@
+#ifndef VMEVENTD_CLIENT_RUN_SERVERS_H_
+#define VMEVENTD_CLIENT_RUN_SERVERS_H_
+
+#include <functional>
+#include <optional>
+
+#include "client/commands/commands.h"
+#include "client/connect/server_address.h"
+#include "client/fleet/fleet_lists.h"
+#include "client/options/options.h"
+#include "client/output/output.h"
+
+// Whom a command asks.
+
+namespace vmeventd::client {
+
+// Runs `ask` with a connection to the server; why it, or the connection, failed. `formatter` and
+// `output` may be null where `ask` does not use them.
+std::optional<Failure> WithServer(
+    const ServerAddress& server, Formatter* formatter, Output* output,
+    const std::function<std::optional<Failure>(const CommandContext&)>& ask);
+
+// For a command line that names a fleet. What is noted is printed at once.
+FleetContext FleetContextOf(const CommandLine& line, Formatter* formatter, Output* output);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_RUN_SERVERS_H_
