@@ -64,38 +64,65 @@ const char* ContentType(FleetFormat format) {
   return format == FleetFormat::kJson ? "application/json" : "application/protobuf";
 }
 
-FleetMessage Message(const FleetIdentity& identity, const EventBlock::Entry& entry,
-                     FleetFormat format) {
-  const std::string event = EventToken(entry.type, entry.shutdown_class);
-  FleetMessage message;
-  message.sequence = entry.sequence;
-  message.subject = ToSubject({identity.cluster, identity.node, std::string(entry.vm_name), event});
-  const auto add = [&message](absl::string_view name, absl::string_view value) {
-    message.headers.emplace_back(name, PercentEncode(value));
-  };
-  add(kMessageIdHeader, ToMessageId({identity.journal_id, entry.sequence}));
-  add("ce-specversion", "1.0");
-  add("ce-id", absl::StrCat(entry.sequence));
-  add("ce-source", SourceOf(identity));
-  add("ce-type", absl::StrCat(kSubjectPrefix, ".", event));
-  if (!entry.vm_name.empty()) add("ce-subject", entry.vm_name);
-  add("ce-time", absl::FormatTime(absl::RFC3339_full, entry.observe_time, absl::UTCTimeZone()));
-  add("ce-datacontenttype", ContentType(format));
-  return message;
-}
-
 }  // namespace
 
-FleetMessage ToFleetMessage(const FleetIdentity& identity, const EventBlock::Entry& entry,
-                            absl::string_view encoded, FleetFormat format) {
-  FleetMessage message = Message(identity, entry, format);
-  message.payload = format == FleetFormat::kJson ? JsonOf(DecodeEventField(encoded))
-                                                 : std::string(MessageInField(encoded));
+FleetEncoder::FleetEncoder(const FleetIdentity& identity, FleetFormat format)
+    : journal_id_(identity.journal_id),
+      format_(format),
+      source_(SourceOf(identity)),
+      subjects_(
+          absl::StrCat(kSubjectPrefix, ".", NodeBucketKey(identity.cluster, identity.node), ".")),
+      event_(EventToken(type_, shutdown_class_)) {}
+
+std::string FleetEncoder::TimeText(absl::Time time) {
+  const int64_t second = absl::ToUnixSeconds(time);
+  if (second != second_) {
+    second_ = second;
+    second_text_ = absl::FormatTime("%Y-%m-%d%ET%H:%M:%S", time, absl::UTCTimeZone());
+  }
+  std::string text = second_text_;
+  if (const int64_t nanos = absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(second));
+      nanos != 0) {
+    constexpr size_t kDigits = 9;
+    const std::string digits = absl::StrCat(nanos);
+    absl::StrAppend(&text, ".", std::string(kDigits - digits.size(), '0'), digits);
+    text.erase(text.find_last_not_of('0') + 1);
+  }
+  return absl::StrCat(text, "+00:00");
+}
+
+FleetMessage FleetEncoder::Envelope(const EventBlock::Entry& entry) {
+  if (entry.type != type_ || entry.shutdown_class != shutdown_class_) {
+    type_ = entry.type;
+    shutdown_class_ = entry.shutdown_class;
+    event_ = EventToken(type_, shutdown_class_);
+  }
+  FleetMessage message;
+  message.sequence = entry.sequence;
+  message.subject = absl::StrCat(subjects_, EscapeToken(entry.vm_name), ".", event_);
+  message.headers.reserve(8);
+  const auto add = [&message](const char* name, std::string value) {
+    message.headers.emplace_back(name, std::move(value));
+  };
+  add(kMessageIdHeader, ToMessageId({journal_id_, entry.sequence}));
+  add("ce-specversion", "1.0");
+  add("ce-id", absl::StrCat(entry.sequence));
+  add("ce-source", source_);
+  add("ce-type", absl::StrCat(kSubjectPrefix, ".", event_));
+  if (!entry.vm_name.empty()) add("ce-subject", PercentEncode(entry.vm_name));
+  add("ce-time", TimeText(entry.observe_time));
+  add("ce-datacontenttype", ContentType(format_));
   return message;
 }
 
-FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t last,
-                        absl::Time now, FleetFormat format) {
+FleetMessage FleetEncoder::Encode(const EventBlock::Entry& entry, absl::string_view encoded) {
+  FleetMessage message = Envelope(entry);
+  message.payload = format_ == FleetFormat::kJson ? JsonOf(DecodeEventField(encoded))
+                                                  : std::string(MessageInField(encoded));
+  return message;
+}
+
+FleetMessage FleetEncoder::EncodeGap(uint64_t first, uint64_t last, absl::Time now) {
   v1::Event event;
   event.set_sequence(last);
   *event.mutable_observe_time() = ToTimestamp(now);
@@ -110,8 +137,8 @@ FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t 
   entry.sequence = last;
   entry.type = event.type();
   entry.observe_time = now;
-  FleetMessage message = Message(identity, entry, format);
-  message.payload = PayloadOf(event, format);
+  FleetMessage message = Envelope(entry);
+  message.payload = PayloadOf(event, format_);
   return message;
 }
 

@@ -14,7 +14,7 @@
 #include "vmeventd/v1/vm_events.pb.h"
 
 // Events as CloudEvents 1.0 in binary mode, by the NATS protocol binding: each attribute is a
-// header with the prefix "ce-", percent-encoded; the payload is the event alone. Pure; any thread.
+// header with the prefix "ce-", percent-encoded; the payload is the event alone. Pure.
 
 namespace vmeventd {
 
@@ -35,14 +35,36 @@ struct FleetMessage {
   std::string payload;
 };
 
-// `encoded`: the event as one `events` field, as EventBlock has it.
-FleetMessage ToFleetMessage(const FleetIdentity& identity, const EventBlock::Entry& entry,
-                            absl::string_view encoded, FleetFormat format);
+// Makes the messages of one journal. It keeps what one message has in common with the next. One
+// thread.
+class FleetEncoder {
+ public:
+  FleetEncoder(const FleetIdentity& identity, FleetFormat format);
 
-// A GAP of the node for the sequences [first, last], which the journal no longer has. It has the
-// sequence `last`, as a GAP in the journal would.
-FleetMessage GapMessage(const FleetIdentity& identity, uint64_t first, uint64_t last,
-                        absl::Time now, FleetFormat format);
+  const std::string& journal_id() const { return journal_id_; }
+  // `encoded`: the event as one `events` field, as EventBlock has it.
+  FleetMessage Encode(const EventBlock::Entry& entry, absl::string_view encoded);
+  // A GAP of the node for the sequences [first, last], which the journal no longer has. It has the
+  // sequence `last`, as a GAP in the journal would.
+  FleetMessage EncodeGap(uint64_t first, uint64_t last, absl::Time now);
+
+ private:
+  // All but the payload.
+  FleetMessage Envelope(const EventBlock::Entry& entry);
+  // As RFC 3339 has it, in UTC.
+  std::string TimeText(absl::Time time);
+
+  const std::string journal_id_;
+  const FleetFormat format_;
+  const std::string source_;
+  const std::string subjects_;  // what the subjects of the node begin with
+  // The event of the last message, as its subject names it, and the second of its time.
+  v1::EventType type_ = v1::EVENT_TYPE_UNSPECIFIED;
+  v1::ShutdownClass shutdown_class_ = v1::SHUTDOWN_CLASS_UNSPECIFIED;
+  std::string event_;
+  int64_t second_ = INT64_MIN;
+  std::string second_text_;
+};
 
 // The event's part of a subject: its type in lower case, and its class: "monitor-lost",
 // "stopped.crash".

@@ -156,6 +156,14 @@ absl::Status FleetPublisher::Compare(const FleetPosition& tail) {
   return absl::OkStatus();
 }
 
+FleetEncoder& FleetPublisher::encoder() {
+  if (!encoder_ || encoder_->journal_id() != position_.journal_id) {
+    encoder_.emplace(FleetIdentity{options_.cluster, options_.node, position_.journal_id},
+                     options_.format);
+  }
+  return *encoder_;
+}
+
 absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& blocks) {
   std::vector<FleetMessage> batch;
   uint64_t through = position_.sequence;
@@ -168,7 +176,7 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
       if (entry.sequence > last) break;
       through = entry.sequence;
       if (present_.contains(entry.sequence)) continue;
-      batch.push_back(ToFleetMessage(identity(), entry, block->EncodedView(i), options_.format));
+      batch.push_back(encoder().Encode(entry, block->EncodedView(i)));
     }
   }
   return Send(batch, through);
@@ -177,8 +185,7 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
 absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
   const uint64_t first = position_.sequence + 1;
   const uint64_t last = unbroken_from - 1;
-  const absl::Duration wait =
-      Send({GapMessage(identity(), first, last, clock_->Now().wall, options_.format)}, last);
+  const absl::Duration wait = Send({encoder().EncodeGap(first, last, clock_->Now().wall)}, last);
   if (connected_) {
     meters_.lost_events.Add(last - first + 1);
     spdlog::error(

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -84,7 +85,8 @@ class FleetPublisher {
   const FleetMeters& meters() const { return meters_; }
 
  private:
-  FleetIdentity identity() const { return {options_.cluster, options_.node, position_.journal_id}; }
+  // Of the journal that position_ is of.
+  FleetEncoder& encoder();
   // Begins with another journal, at the oldest event that it has.
   void Begin(const Outbox::Range& range);
   absl::Status Connect();
@@ -117,6 +119,7 @@ class FleetPublisher {
   // Everything up to its sequence is in the stream, and nothing later is but what is stored behind
   // its stream sequence.
   FleetPosition position_;
+  std::optional<FleetEncoder> encoder_;
   std::set<uint64_t> present_;  // what is later and in the stream already
   uint64_t searched_ = 0;       // all that is present was found up to here in the stream
   bool connected_ = false;

@@ -31,6 +31,25 @@ TEST(JetStreamApi, AnAcknowledgementHasThePlaceInTheStream) {
   EXPECT_TRUE(ParseAck(R"({"stream":"VMEVENTS","seq":3,"duplicate":true})")->repeated);
 }
 
+// Close to the way in which servers write it.
+TEST(JetStreamApi, AnAcknowledgementMayBeWrittenInOtherWays) {
+  for (const char* const text :
+       {R"({"stream":"S","seq":3})", R"({"stream":"S", "seq":3})", R"( {"stream":"S","seq":3} )",
+        R"({"stream":"\u0053","seq":3})", R"({"seq":3,"stream":"S"})",
+        R"({"stream":"S","seq":3,"domain":"hub"})", R"({"stream":"S","seq": 3})"}) {
+    const auto ack = ParseAck(text);
+    ASSERT_TRUE(ack.ok()) << text << ack.status();
+    EXPECT_EQ(ack->stream, "S") << text;
+    EXPECT_EQ(ack->stream_sequence, 3u) << text;
+  }
+  for (const char* const text :
+       {R"({"stream":"S","seq":03})", R"({"stream":"S","seq":})", R"({"stream":"S""seq":3})",
+        R"({"stream":"","seq":3})", R"({"stream":"S","seq":99999999999999999999})",
+        R"({"stream":"S","seq":0})", "{\"stream\":\"S\n\",\"seq\":3}"}) {
+    EXPECT_FALSE(ParseAck(text).ok()) << text;
+  }
+}
+
 TEST(JetStreamApi, ARefusalSaysWhy) {
   const auto ack = ParseAck(
       R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0})");

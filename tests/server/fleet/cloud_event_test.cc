@@ -2,7 +2,9 @@
 
 #include <map>
 #include <string>
+#include <tuple>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/nats/jetstream_api.h"
 #include "gmock/gmock.h"
@@ -38,7 +40,7 @@ EventBlockPtr BlockOf(const std::string& vm, v1::EventType type, v1::ShutdownCla
 }
 
 FleetMessage MessageOf(const EventBlockPtr& block, FleetFormat format = FleetFormat::kProtobuf) {
-  return ToFleetMessage(kIdentity, block->at(0), block->EncodedView(0), format);
+  return FleetEncoder(kIdentity, format).Encode(block->at(0), block->EncodedView(0));
 }
 
 std::map<std::string, std::string> HeadersOf(const FleetMessage& message) {
@@ -99,6 +101,35 @@ TEST(CloudEvent, HeadersArePercentEncoded) {
   EXPECT_THAT(HeadersOf(message), Contains(Pair("ce-subject", "a%20b%22%25%0D%0AX:%20%C3%A9")));
 }
 
+TEST(CloudEvent, TimesAreAsAbseilWritesThem) {
+  FleetEncoder encoder(kIdentity, FleetFormat::kProtobuf);
+  const EventBlockPtr block =
+      BlockOf("web1", v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED);
+  EventBlock::Entry entry = block->at(0);
+  for (const int64_t nanos : {int64_t{0}, int64_t{1}, int64_t{999'999'999}, int64_t{1'000'000'000},
+                              int64_t{1'120'000'000}, int64_t{1'700'000'000'000'050'000},
+                              int64_t{1'700'000'000'123'456'789}, int64_t{-1}}) {
+    entry.observe_time = absl::FromUnixNanos(nanos);
+    EXPECT_THAT(HeadersOf(encoder.Encode(entry, block->EncodedView(0))),
+                Contains(Pair("ce-time", absl::FormatTime(absl::RFC3339_full, entry.observe_time,
+                                                          absl::UTCTimeZone()))));
+  }
+}
+
+TEST(CloudEvent, AMessageIsThatOfItsOwnEvent) {
+  FleetEncoder encoder(kIdentity, FleetFormat::kProtobuf);
+  for (const auto& [type, shutdown_class, event] :
+       {std::tuple(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED, "started"),
+        std::tuple(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_USER, "stopped.user"),
+        std::tuple(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_CRASH, "stopped.crash"),
+        std::tuple(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED, "started")}) {
+    const EventBlockPtr block = BlockOf("web1", type, shutdown_class);
+    const FleetMessage message = encoder.Encode(block->at(0), block->EncodedView(0));
+    EXPECT_EQ(message.subject, absl::StrCat("vmevents.v1.prod.node1=2Eexample=2Eorg.web1.", event));
+    EXPECT_THAT(HeadersOf(message), Contains(Pair("ce-type", absl::StrCat("vmevents.v1.", event))));
+  }
+}
+
 TEST(CloudEvent, AnEventOfTheNodeHasNoSubjectAttribute) {
   const FleetMessage message =
       MessageOf(BlockOf("", v1::EVENT_TYPE_GAP, v1::SHUTDOWN_CLASS_UNSPECIFIED));
@@ -107,7 +138,8 @@ TEST(CloudEvent, AnEventOfTheNodeHasNoSubjectAttribute) {
 }
 
 TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
-  const FleetMessage message = GapMessage(kIdentity, 5, 9, At(0), FleetFormat::kProtobuf);
+  const FleetMessage message =
+      FleetEncoder(kIdentity, FleetFormat::kProtobuf).EncodeGap(5, 9, At(0));
   EXPECT_EQ(message.sequence, 9u);
   EXPECT_THAT(HeadersOf(message), Contains(Pair(kMessageIdHeader, std::string(kJournal) + ":9")));
   v1::Event event;

@@ -47,18 +47,20 @@ std::vector<VmRecordPtr> MemoryOutbox::vms() const {
 }
 
 absl::StatusOr<std::vector<EventBlockPtr>> MemoryOutbox::Read(const std::string& /*journal_id*/,
-                                                              uint64_t first, size_t /*bytes*/) {
+                                                              uint64_t first, size_t max_bytes) {
   const uint64_t last = newest_;
-  if (first > last) return std::vector<EventBlockPtr>();
-  EventBlockBuilder builder;
-  for (uint64_t sequence = first; sequence <= last && !builder.full(); ++sequence) {
-    builder.Add(EventAt(sequence, vm_));
+  std::vector<EventBlockPtr> blocks;
+  for (size_t bytes = 0; first <= last && bytes < max_bytes;) {
+    EventBlockBuilder builder;
+    while (first <= last && !builder.full()) builder.Add(EventAt(first++, vm_));
+    blocks.push_back(builder.Finish());
+    bytes += blocks.back()->Encoded(0, blocks.back()->size()).size();
   }
-  return std::vector<EventBlockPtr>{builder.Finish()};
+  return blocks;
 }
 
 SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers,
-                             const std::string& directory)
+                             const std::string& directory, double events_per_second)
     : name_(absl::StrCat("node", number)),
       journal_id_(absl::StrFormat("00000000-0000-4000-8000-%012d", number)),
       outbox_(journal_id_, absl::StrCat("vm", number)) {
@@ -77,6 +79,7 @@ SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers
   publisher_ =
       std::make_unique<FleetPublisher>(PublisherOptions{.cluster = kSimulatedCluster,
                                                         .node = name_,
+                                                        .events_per_second = events_per_second,
                                                         .version = "simulated",
                                                         .heartbeat = absl::Seconds(30)},
                                        sink_.get(), &outbox_, *std::move(file), &kClock,

@@ -40,7 +40,8 @@ class MemoryOutbox : public Outbox {
 // thread of their own.
 class SimulatedNode {
  public:
-  SimulatedNode(int number, const std::vector<std::string>& servers, const std::string& directory);
+  SimulatedNode(int number, const std::vector<std::string>& servers, const std::string& directory,
+                double events_per_second = PublisherOptions().events_per_second);
   ~SimulatedNode();
 
   void Add(uint64_t events);
