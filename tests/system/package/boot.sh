@@ -10,16 +10,14 @@ service() { systemctl show --value -p "$1" vmeventd.service; }
 # Of the process that runs now.
 status_line() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(service MainPID)/status"; }
 
-readonly page=/usr/share/doc/vmeventd/ganeti.md
-
-# Runs the Nth block of commands of the page on Ganeti, as it is written there.
+# Runs the Nth block of commands of a page, ganeti.md unless another is named, as it is written there.
 follow() {
-  local commands
+  local commands page=/usr/share/doc/vmeventd/${2:-ganeti.md}
   commands=$(awk -v wanted="$1" '/^ *```sh$/ {n++; on = 1; next} /^ *```$/ {on = 0}
     on && n == wanted' "$page")
-  [[ -n $commands ]] || fail "the page has no block $1"
+  [[ -n $commands ]] || fail "$page has no block $1"
   printf '%s\n' "$commands"
-  bash -e -c "$commands" || fail "the block $1 of the page"
+  bash -e -c "$commands" || fail "the block $1 of $page"
 }
 
 # As Ganeti's watcher does, and the start of an instance, where Ganeti has no units.
@@ -118,7 +116,7 @@ check_ganeti_with_units() {
   local pid
   pid=$(service MainPID)
   make_newer
-  install ./newer.deb
+  install "${newer[@]}"
   [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
   wait_for "the VM is followed" vm_says web0 RUNNING
   step "back"
@@ -131,7 +129,7 @@ check_ganeti_with_units() {
   systemctl daemon-reload
   kill "${qemu:?}"
   rm "$monitors/web0.kvmd" /run/ganeti/ganeti-kvmd.pid
-  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
 }
 
 # Configured before, and no kvmd: it starts as it is installed.
@@ -139,7 +137,7 @@ check_service() {
   step "the service"
   mkdir -p /etc/vmeventd
   echo 'watch = ["/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd"]' >/etc/vmeventd/vmeventd.conf
-  apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install ./vmeventd.deb \
+  apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install "${debs[@]}" \
     >/root/apt.log 2>&1 || fail "$(cat /root/apt.log)"
   same "at boot" "$(systemctl is-enabled vmeventd.service)" enabled
   # systemd knows it as ready, because it has said so.
@@ -227,18 +225,64 @@ check_watchdog() {
   vmevents info >/dev/null
 }
 
+events() { vmevents -o jsonl events; }
+
+# The journal of a release, an upgrade from the one package, and a newer schema that is taken back.
+check_schemas() {
+  step "an upgrade with a journal of 0.1.0"
+  apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
+  make_older
+  install ./older.deb
+  printf 'watch = ["/run/vms:*.kvmd"]\nretention-age = "36500d"\n' >>/etc/vmeventd/vmeventd.conf
+  rm -rf /var/lib/vmeventd
+  cp -r state /var/lib/vmeventd
+  chown -R vmeventd:vmeventd /var/lib/vmeventd
+  chmod 0700 /var/lib/vmeventd
+  systemctl enable --now vmeventd.service
+  wait_for "the service is up" systemctl is-active vmeventd.service
+  local old new
+  old=$(events)
+  grep -q '"name":"crash"' <<<"$old" || fail "the journal has no VM crash: $old"
+  install "${debs[@]}"
+  wait_for "the service is up" systemctl is-active vmeventd.service
+  same "the events" "$(events)" "$old"
+  step "an upgrade to a newer schema, and back"
+  follow 1 operations.md
+  systemctl start vmeventd.service
+  make_newer
+  install "${newer[@]}"
+  systemctl stop vmeventd.service
+  # SQLite's user_version.
+  printf '\0\0\0\2' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
+  install "${debs[@]}"
+  wait_for "the older version refuses it" \
+    bash -c 'journalctl -q -u vmeventd.service | grep "journal has schema version 2"'
+  follow 2 operations.md
+  wait_for "the service is up" systemctl is-active vmeventd.service
+  # A journal that was restored says so by an event.
+  new=$(events)
+  same "the events" "$(head -n "$(wc -l <<<"$old")" <<<"$new")" "$old"
+  rm -r /var/lib/vmeventd.*
+}
+
+check_guests() {
+  step "guests on real QEMUs"
+  install qemu-system-x86
+  tests/guest || fail "tests/guest"
+}
+
 check_upgrade_and_purge() {
   step "upgrade"
   local pid
   pid=$(service MainPID)
   make_newer
-  install ./newer.deb
+  install "${newer[@]}"
   systemctl is-active --quiet vmeventd.service
   [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
   step "purge"
   pid=$(service MainPID)
   rm -r "$monitors"
-  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
   [[ ! -e /proc/$pid ]] || fail "the daemon still runs"
   rm -r /etc/systemd/system/vmeventd.service.d
   check_purged
@@ -254,5 +298,7 @@ check_drop_in
 check_signals
 check_user_instance
 check_watchdog
+check_guests
+check_schemas
 check_upgrade_and_purge
 step "all well"

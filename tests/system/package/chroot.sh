@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The package in a clean Debian: lifecycle.sh in a chroot, or boot.sh in a system that is booted.
+# The packages in a clean Debian: lifecycle.sh in a chroot, boot.sh in a system that systemd-nspawn boots, or
+# apparmor.sh in a virtual machine, whose kernel has AppArmor.
 #
-#   chroot.sh lifecycle|boot PACKAGE_DIR CACHE_DIR
+#   chroot.sh lifecycle|boot|apparmor PACKAGE_DIR CACHE_DIR GUEST_DIR
 #
+# GUEST_DIR has Debian's kernel (tests/support/guest/make_guest.sh).
 # CACHE_DIR keeps the bare system and the packages that were downloaded. All mounts are of a mount
 # namespace, and all processes of a PID namespace, that end with this script, however it ends.
 set -euo pipefail
@@ -12,7 +14,9 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 what=$1
 package_dir=$(readlink -f "$2")
 cache=$3
-readonly here what package_dir
+guest=$(readlink -f "$4")
+source=$(readlink -f "$here/../../..")
+readonly here what package_dir guest source
 
 skip() {
   echo "skipped: $*"
@@ -65,8 +69,14 @@ unpack_base() {
   mount --bind "$cache/archives" "$root/var/cache/apt/archives"
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   ! [[ -f /etc/hosts ]] || cp /etc/hosts "$root/etc/hosts"
-  cp "$package_dir"/*.deb "$root/root/vmeventd.deb"
-  cp "$here"/{inside.sh,lifecycle.sh,boot.sh,fake_qemu.pl,fake_kvmd.pl} "$root/root/"
+  local package
+  for package in vmeventd vmevents vmeventd-doc; do
+    cp "$package_dir/$package"_*.deb "$root/root/$package.deb"
+  done
+  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,apparmor.sh,fake_qemu.pl,fake_kvmd.pl,v0.1.0-1} "$root/root/"
+  cp -r "$source/debian/tests" "$root/root/"
+  mkdir "$root/root/state"
+  tar -x -f "$source/tests/system/upgrade/v0.1.0/state.tar.xz" -C "$root/root/state" --no-same-owner
 }
 
 in_chroot() {
@@ -79,12 +89,14 @@ nspawn_cgroups() {
   find /sys/fs/cgroup -maxdepth 4 -type d \( -name payload -o -name supervisor \) 2>/dev/null | sort || true
 }
 
-# Boots the system, in which a unit runs boot.sh and then ends it.
-boot() {
-  command -v systemd-nspawn >/dev/null || skip "there is no systemd-nspawn (systemd-container) here"
+# prepare SCRIPT PACKAGE...: installs the packages, and has the system run the script when it is booted and
+# then end.
+prepare() {
+  local script=$1
+  shift
   # shellcheck disable=SC2016  # for that shell
-  in_chroot bash -c 'source /root/inside.sh; daemon_log() { :; }; install ./vmeventd.deb'
-  cat >"$root/etc/systemd/system/boot-checks.service" <<'UNIT'
+  in_chroot bash -c 'source /root/inside.sh; daemon_log() { :; }; install "${debs[@]}" "$@"' bash "$@"
+  cat >"$root/etc/systemd/system/boot-checks.service" <<UNIT
 [Unit]
 After=vmeventd.service
 [Service]
@@ -92,11 +104,17 @@ Type=oneshot
 Environment=HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 StandardOutput=append:/root/output
 StandardError=inherit
-ExecStart=/root/boot.sh
+ExecStart=/root/$script
 ExecStart=/bin/touch /root/passed
 ExecStopPost=/bin/systemctl --force poweroff
 UNIT
   ln -s ../boot-checks.service "$root/etc/systemd/system/multi-user.target.wants/"
+}
+
+# Boots the system as a container.
+boot() {
+  command -v systemd-nspawn >/dev/null || skip "there is no systemd-nspawn (systemd-container) here"
+  prepare boot.sh
   umount "$root/proc"
   # What it leaves there is left here.
   mount -t tmpfs none /run
@@ -116,6 +134,26 @@ UNIT
   [[ -f $root/root/passed ]]
 }
 
+# Boots the system in a virtual machine, as the initramfs of Debian's kernel: it needs no disk and no module.
+boot_machine() {
+  prepare apparmor.sh apparmor systemd
+  # Of what it says, the console gets all.
+  sed -i 's|^StandardOutput=.*|StandardOutput=tty\nTTYPath=/dev/ttyS0|; s|^ExecStart=/bin/touch.*||' \
+    "$root/etc/systemd/system/boot-checks.service"
+  umount "$root/proc" "$root/var/cache/apt/archives"
+  (cd "$root" && find . -path ./usr/share/locale -prune -o -path ./var/lib/apt/lists -prune -o -print0 |
+    cpio --null -o -H newc --quiet) >/tmp/initrd
+  umount "$root"
+  local log=$cache/apparmor.log accelerator=tcg
+  [[ ! -w /dev/kvm ]] || accelerator=kvm:tcg
+  timeout --signal=KILL 600 qemu-system-x86_64 -machine "accel=$accelerator" -m 2048 -nodefaults -no-reboot \
+    -display none -serial stdio -kernel "$guest/vmlinuz" -initrd /tmp/initrd \
+    -append "rdinit=/lib/systemd/systemd console=ttyS0 quiet apparmor=1 security=apparmor panic=-1" \
+    </dev/null >"$log" 2>&1 || true
+  grep -aE '^(==>|FAILED|skipped)' "$log" || cat "$log"
+  grep -aq '^==> all well' "$log" || { tail -n 40 "$log"; return 1; }
+}
+
 if [[ ${VMEVENTD_IN_NAMESPACE:-} != yes ]]; then
   ((EUID == 0)) || skip "only root can make a chroot"
   unshare --mount --pid --fork -- mount -t tmpfs none /tmp 2>/dev/null ||
@@ -124,7 +162,7 @@ if [[ ${VMEVENTD_IN_NAMESPACE:-} != yes ]]; then
   exec 9>"$cache/lock"
   flock 9
   VMEVENTD_IN_NAMESPACE=yes exec unshare --mount --propagation private --pid --fork --kill-child \
-    -- "$0" "$what" "$package_dir" "$(readlink -f "$cache")"
+    -- "$0" "$what" "$package_dir" "$(readlink -f "$cache")" "$guest"
 fi
 
 mount -t proc proc /proc
@@ -133,4 +171,5 @@ unpack_base
 case $what in
   lifecycle) in_chroot /root/lifecycle.sh ;;
   boot) boot ;;
+  apparmor) boot_machine ;;
 esac

@@ -7,6 +7,7 @@ readonly unit=/lib/systemd/system/vmeventd.service
 readonly monitors=/run/ganeti/kvm-hypervisor/ctrl
 readonly nobody=65534
 readonly apt_options=(-qq -y --no-install-recommends -o Dpkg::Use-Pty=0)
+readonly debs=(./vmeventd.deb ./vmevents.deb ./vmeventd-doc.deb)
 cd /root
 
 step() { printf '==> %s\n' "$*"; }
@@ -31,22 +32,47 @@ wait_for() {
   done
 }
 
-# Without network where the packages are in the cache. The lists that came with the bare system may
-# name some that the mirror has replaced since.
+# install PACKAGE...: without network where the packages are in the cache. The lists that came with the
+# bare system may name some that the mirror has replaced since.
 install() {
-  apt-get "${apt_options[@]}" install "$1" >/root/apt.log 2>&1 && return
+  apt-get "${apt_options[@]}" --allow-downgrades install "$@" >/root/apt.log 2>&1 && return
   apt-get -qq update || fail "apt-get update"
-  apt-get "${apt_options[@]}" install "$1" >/root/apt.log 2>&1 && return
+  apt-get "${apt_options[@]}" --allow-downgrades install "$@" >/root/apt.log 2>&1 && return
   cat /root/apt.log >&2
-  fail "apt-get install $1"
+  fail "apt-get install $*"
 }
 
-# newer.deb: differs from vmeventd.deb in nothing but its version.
+build_deb() { dpkg-deb -Zgzip -z1 -b "$1" "$2" >/dev/null; }
+
+# newer/: differs from this directory's packages in nothing but the version.
 make_newer() {
-  dpkg-deb -R vmeventd.deb newer
-  sed -i '/^Version:/s/$/+newer/' newer/DEBIAN/control
-  dpkg-deb -Zgzip -z1 -b newer newer.deb >/dev/null
-  rm -r newer
+  local deb
+  mkdir -p newer
+  for deb in "${debs[@]}"; do
+    dpkg-deb -R "$deb" unpacked
+    sed -i -E '/^Version:/s/$/+newer/; s/\(= ([^)]*)\)/(= \1+newer)/' unpacked/DEBIAN/control
+    build_deb unpacked "newer/${deb#./}"
+    rm -r unpacked
+  done
+}
+# shellcheck disable=SC2034  # those who source this use it
+readonly newer=(./newer/vmeventd.deb ./newer/vmevents.deb ./newer/vmeventd-doc.deb)
+
+# older.deb: the one package that 0.1.0-1 was, with its own scripts and today's programs.
+make_older() {
+  local deb dependencies
+  [[ ! -f older.deb ]] || return 0
+  for deb in "${debs[@]}"; do dpkg-deb -x "$deb" older; done
+  dependencies=$(for deb in ./vmeventd.deb ./vmevents.deb; do dpkg-deb -f "$deb" Depends; done |
+    tr ',' '\n' | sed 's/^ //' | grep -v '^vmevents ' | sort -u | paste -sd,)
+  rm -r older/etc/apparmor.d older/usr/share/doc/vmevents
+  sed -i '/^AppArmorProfile=/d' "older$unit"
+  cp -r v0.1.0-1 older/DEBIAN
+  printf 'Package: vmeventd\nVersion: 0.1.0-1\nArchitecture: %s\nMaintainer: %s\nDepends: %s\n%s\n' \
+    "$(dpkg --print-architecture)" 'vmeventd maintainers <maintainers@vmeventd.invalid>' \
+    "$dependencies" 'Description: the one package of 0.1.0-1' >older/DEBIAN/control
+  build_deb older older.deb
+  rm -r older
 }
 
 # The value of a setting of the unit.

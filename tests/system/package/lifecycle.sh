@@ -1,9 +1,10 @@
 #!/bin/bash
-# The life of the package on a bare Debian, in /root/vmeventd.deb: installed, checked, run as its unit
+# The life of the packages on a bare Debian, in /root/*.deb: installed, checked, run as its unit
 # runs it, upgraded, removed, purged. Runs as the first process of a PID namespace, in a chroot.
 # shellcheck source=tests/system/package/inside.sh
 source /root/inside.sh
 readonly log=/root/vmeventd.log
+# shellcheck disable=SC2317  # fail calls it
 daemon_log() { cat "$log"; }
 
 # As setpriv writes a set of capabilities: "CAP_A CAP_B" is -all,+a,+b.
@@ -41,35 +42,39 @@ journal_id() { vmevents -o json info | grep -o '"journal_id":"[^"]*"'; }
 
 check_files() {
   step "files"
-  local file
+  local file files
+  files=$(dpkg -L vmeventd vmevents vmeventd-doc)
   for file in /usr/sbin/vmeventd /usr/bin/vmevents "$unit" /usr/lib/systemd/user/vmeventd.service \
     /usr/lib/sysusers.d/vmeventd.conf /usr/lib/tmpfiles.d/vmeventd.conf \
-    /etc/vmeventd/vmeventd.conf /usr/share/man/man8/vmeventd.8.gz \
+    /etc/vmeventd/vmeventd.conf /etc/apparmor.d/vmeventd /usr/share/man/man8/vmeventd.8.gz \
     /usr/share/man/man1/vmevents.1.gz /usr/share/bash-completion/completions/vmeventd \
     /usr/share/bash-completion/completions/vmevents \
     /usr/share/zsh/vendor-completions/_vmeventd /usr/share/zsh/vendor-completions/_vmevents \
     /usr/share/fish/vendor_completions.d/vmevents.fish \
     /usr/share/doc/vmeventd/copyright /usr/share/doc/vmeventd/changelog.Debian.gz \
+    /usr/share/doc/vmeventd/proto/vmeventd/v1/vm_events.proto \
+    /usr/share/doc/vmeventd/examples/kubernetes/base/daemonset.yaml \
+    /usr/share/doc/vmevents/examples/python/follow_vms.py \
     /usr/share/doc/vmeventd/vmeventd.rules.yml /usr/share/doc/vmeventd/vmeventd.dashboard.json; do
-    dpkg -L vmeventd | grep -qx "$file" || fail "the package has no $file"
+    grep -qx "$file" <<<"$files" || fail "no package has $file"
   done
   # What the files of the package send their readers to, and no path of the source's tree.
   local named
   for file in "$unit" /usr/lib/systemd/user/vmeventd.service /etc/vmeventd/vmeventd.conf \
-    /usr/share/vmeventd/ganeti/*.conf /usr/share/vmeventd/libvirt/* \
+    /usr/share/vmeventd/ganeti/*.conf /usr/share/vmeventd/libvirt/* /etc/apparmor.d/vmeventd \
     /var/lib/dpkg/info/vmeventd.postinst; do
     while read -r named; do
-      [[ -f $named ]] || fail "$file names $named, which the package has not"
+      [[ -f $named ]] || fail "$file names $named, which no package has"
     done < <(grep -oE '/usr/share/[a-z/.-]*[a-z]' "$file")
     ! grep -E '(^|[^/a-z])docs/' "$file" || fail "$file names a file of the source's tree"
   done
   for file in /usr/share/doc/vmeventd/*.md; do
     while read -r named; do
-      [[ -f /usr/share/doc/vmeventd/$named ]] || fail "$file links $named, which the package has not"
+      [[ -f /usr/share/doc/vmeventd/$named ]] || fail "$file links $named, which no package has"
     done < <(grep -oE '\]\([a-z/0-9A-Z-]+\.md' "$file" | sed 's/](//')
   done
-  same "conffiles" "$(dpkg-query -W -f '${Conffiles}' vmeventd | awk '{print $1}' | xargs)" \
-    /etc/vmeventd/vmeventd.conf
+  same "conffiles" "$(dpkg-query -W -f '${Conffiles}' vmeventd | awk '{print $1}' | sort | xargs)" \
+    "/etc/apparmor.d/vmeventd /etc/vmeventd/vmeventd.conf"
   getent passwd vmeventd | grep -q ':/usr/sbin/nologin$' || fail "no user vmeventd without a shell"
   same "/run/vmeventd" "$(stat -c '%U:%G %a' /run/vmeventd)" "vmeventd:vmeventd 750"
   same "/var/lib/vmeventd" "$(stat -c '%U:%G %a' /var/lib/vmeventd)" "vmeventd:vmeventd 700"
@@ -138,10 +143,10 @@ check_group() {
 # A configuration that was there before the package, as a management of configurations makes it.
 check_configured() {
   step "an installation that is configured"
-  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
   mkdir -p /etc/vmeventd
   echo 'watch = ["/run/vms:*.qmp"]' >/etc/vmeventd/vmeventd.conf
-  apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install ./vmeventd.deb \
+  apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install "${debs[@]}" \
     >/root/apt.log 2>&1 || fail "$(cat /root/apt.log)"
   ! grep 'is not started' /root/apt.log || fail "it is configured"
   same "the unit at boot" "$(systemctl is-enabled vmeventd.service)" enabled
@@ -157,7 +162,7 @@ check_upgrade() {
   before=$(sha256sum /etc/vmeventd/vmeventd.conf)
   make_newer
   systemctl disable vmeventd.service 2>/dev/null
-  install ./newer.deb
+  install "${newer[@]}"
   [[ $(dpkg-query -W -f '${Version}' vmeventd) == *+newer ]] || fail "it was not upgraded"
   after=$(sha256sum /etc/vmeventd/vmeventd.conf)
   same "the changed conffile" "$after" "$before"
@@ -168,20 +173,67 @@ check_upgrade() {
   stop
 }
 
+check_client_alone() {
+  step "the client alone"
+  install ./vmevents.deb
+  AUTOPKGTEST_TMP=/root tests/client || fail "tests/client"
+  ! getent passwd vmeventd >/dev/null || fail "the client makes a user"
+  [[ ! -e /etc/vmeventd && ! -e /usr/sbin/vmeventd ]] || fail "the client has the daemon's files"
+  apt-get "${apt_options[@]}" purge vmevents >/dev/null
+}
+
+# Whether each file of a package is as it was packed, but for the configuration.
+verify() { same "files of $1" "$(dpkg --verify "$1" | grep -v ' c /etc/' || true)" ""; }
+
+# 0.1.0-1 had all in one package.
+check_one_package() {
+  step "an upgrade from the one package, and back"
+  make_older
+  install ./older.deb
+  mkdir -p /etc/vmeventd
+  echo 'watch = ["/run/vms:*.qmp"]' >>/etc/vmeventd/vmeventd.conf
+  start "$(setting AmbientCapabilities)"
+  local journal
+  journal=$(journal_id)
+  stop
+  ! apt-get --simulate install ./vmeventd.deb >/root/apt.log 2>&1 ||
+    fail "an upgrade without vmevents would take it away"
+  grep -q 'vmevents (= ' /root/apt.log || fail "it does not name vmevents: $(cat /root/apt.log)"
+  install "${debs[@]}"
+  local package
+  for package in vmeventd vmevents vmeventd-doc; do verify "$package"; done
+  same "who owns the client" "$(dpkg -S /usr/bin/vmevents)" "vmevents: /usr/bin/vmevents"
+  same "who owns the documents" "$(dpkg -S /usr/share/doc/vmeventd/operations.md)" \
+    "vmeventd-doc: /usr/share/doc/vmeventd/operations.md"
+  grep -qx 'watch = .*' /etc/vmeventd/vmeventd.conf || fail "the configuration is gone"
+  start "$(setting AmbientCapabilities)"
+  same "the journal" "$(journal_id)" "$journal"
+  stop
+  install ./older.deb
+  verify vmeventd
+  same "the packages" "$(dpkg-query -W -f '${db:Status-Abbrev}${Package} ' 'vmevent*' | grep -o 'ii *[a-z-]*')" \
+    "ii vmeventd"
+  start "$(setting AmbientCapabilities)"
+  same "the journal" "$(journal_id)" "$journal"
+  stop
+  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+}
+
 check_removal() {
   step "remove"
-  apt-get "${apt_options[@]}" remove vmeventd >/dev/null
+  apt-get "${apt_options[@]}" remove vmeventd vmevents vmeventd-doc >/dev/null
   ! [[ -e /usr/sbin/vmeventd || -e $unit ]] || fail "remove leaves programs"
   [[ -f /etc/vmeventd/vmeventd.conf && -f /var/lib/vmeventd/journal.db ]] ||
     fail "remove takes configuration or state"
   step "purge"
   rm -r "$monitors"
-  apt-get "${apt_options[@]}" purge vmeventd >/dev/null
+  apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
   check_purged
 }
 
+check_client_alone
 step "install"
-install ./vmeventd.deb
+install "${debs[@]}"
 check_files
 check_units
 check_daemon
@@ -189,4 +241,5 @@ check_group
 check_configured
 check_upgrade
 check_removal
+check_one_package
 step "all well"

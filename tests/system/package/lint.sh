@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# lintian finds neither errors nor warnings, and the programs are hardened.
+# lintian finds neither errors nor warnings in the packages, binary and source, and the programs are
+# hardened.
 #
 #   lint.sh PACKAGE_DIR
 set -euo pipefail
 
-package=$(echo "$1"/*.deb)
 user=()
 # It asks for it by itself, and complains.
 ((EUID != 0)) || user=(--allow-root)
-lintian "${user[@]}" --fail-on error,warning --tag-display-limit 0 "$package"
+lintian "${user[@]}" --fail-on error,warning --no-override --tag-display-limit 0 "$1"/*.changes
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-dpkg-deb -x "$package" "$scratch"
+for package in "$1"/vmevent[ds]_*.deb; do dpkg-deb -x "$package" "$scratch"; done
 for program in usr/sbin/vmeventd usr/bin/vmevents; do
   facts=$(readelf --wide --file-header --program-headers --dynamic --dyn-syms "$scratch/$program")
   for fact in 'Position-Independent Executable' GNU_RELRO BIND_NOW __stack_chk_fail; do

@@ -1,0 +1,44 @@
+#!/bin/bash
+# The service under its AppArmor profile, enforced by a kernel that has AppArmor: does all its work, and no
+# more.
+# shellcheck source=tests/system/package/inside.sh
+source /root/inside.sh
+daemon_log() {
+  journalctl --no-pager -q -u vmeventd.service
+  journalctl --no-pager -q -k | grep apparmor
+}
+
+denied() { journalctl --no-pager -q -k --grep 'apparmor="DENIED".*profile="vmeventd"' || true; }
+
+# A shell under the profile, whose builtins open files.
+confined() { aa-exec -p vmeventd -- /bin/bash -c "$1"; }
+
+step "the profile"
+aa-enabled --quiet || fail "this kernel has no AppArmor"
+# The package was installed where no kernel could load it; at boot the service apparmor does.
+wait_for "the profile is loaded" grep -x 'vmeventd (enforce)' /sys/kernel/security/apparmor/profiles
+
+step "the service is confined"
+echo 'watch = ["/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd"]' >>/etc/vmeventd/vmeventd.conf
+systemctl restart vmeventd.service
+pid=$(systemctl show --value -p MainPID vmeventd.service)
+same "the process" "$(cat "/proc/$pid/attr/current")" "vmeventd (enforce)"
+
+step "a VM"
+start_qemu "$monitors" web1
+wait_for "the VM is followed" vm_says web1 RUNNING
+systemctl reload vmeventd.service
+systemctl restart vmeventd.service
+wait_for "the VM is followed" vm_says web1 RUNNING
+kill -USR1 "${qemu:?}"
+wait_for "the shutdown file" test -f "$monitors/web1.shutdown"
+wait_for "the verdict" vm_says web1 USER
+same "what was denied" "$(denied)" ""
+
+step "what it may not do"
+confined 'read -r line </etc/vmeventd/vmeventd.conf' || fail "its own file is denied"
+! confined 'read -r line </etc/shadow' 2>/dev/null || fail "it may read /etc/shadow"
+! confined ': >/etc/vmeventd/new' 2>/dev/null || fail "it may write its configuration"
+! confined /usr/bin/id >/dev/null 2>&1 || fail "it may run programs"
+[[ -n $(denied) ]] || fail "the kernel does not say what it denies"
+step "all well"
