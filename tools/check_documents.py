@@ -18,7 +18,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 TEST = re.compile(r"[A-Z]\w*\*?\.[A-Z*][\w*]*")
 # TEST(Suite, Name), also with its arguments on the next line.
 DEFINED = re.compile(r"\b(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)")
-FOLDERS = ("base", "client", "deploy", "dev", "docs", "examples", "proto", "server", "tests", "tools", "watcher")
+FOLDERS = ("base", "client", "debian", "deploy", "dev", "docs", "examples", "proto", "server", "tests", "tools", "watcher")
 
 
 def defined_tests():

@@ -60,11 +60,11 @@ find base client proto server tests watcher \( -name '*.h' -o -name '*.cc' \) -p
 
 say "shell scripts"
 scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tools/*.sh tools/contract/*.sh
-  deploy/*.sh deploy/container/*.sh deploy/completions/*.bash)
+  deploy/*.sh deploy/container/*.sh deploy/completions/*.bash debian/tests/guest)
 for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is not valid bash"
 done
-shellcheck "${scripts[@]}" tests/support/guest/init deploy/debian/{postinst,prerm,postrm} ||
+shellcheck "${scripts[@]}" tests/support/guest/init debian/vmeventd.{postinst,prerm,postrm} debian/tests/client ||
   complain "shellcheck found something"
 
 say "directions of includes"
