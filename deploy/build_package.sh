@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Makes the Debian packages, in BUILD_TREE/package.
+# Makes the Debian packages.
 #
-#   build_package.sh BUILD_TREE binary   of the programs that BUILD_TREE has built, without their symbols
+#   build_package.sh BUILD_TREE binary   in BUILD_TREE/package, of the programs that BUILD_TREE has built, with
+#                                        their bill of materials, without their symbols
 #   build_package.sh BUILD_TREE symbols  the same, and vmeventd-dbgsym and vmevents-dbgsym
-#   build_package.sh BUILD_TREE source   the source package, from which dpkg-buildpackage builds all
+#   build_package.sh BUILD_TREE source   in BUILD_TREE/source-package: the source package, from which
+#                                        dpkg-buildpackage builds all
 set -euo pipefail
 
 tree=$(readlink -f "$1")
 what=$2
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-readonly tree what root out=$tree/package
+out=$tree/package
+[[ $what != source ]] || out=$tree/source-package
+readonly tree what root out
 version=$(dpkg-parsechangelog -l "$root/debian/changelog" -S Version)
 readonly version upstream=${version%-*}
 source=$out/vmeventd-$upstream
@@ -60,4 +64,6 @@ case $what in
     exit 2
     ;;
 esac
+[[ $what == source ]] ||
+  "$root/tools/sbom.py" packages "$out" >"$out/vmeventd_${version}_$(dpkg --print-architecture).spdx.json"
 rm -rf "$source" "$out/log"

@@ -2,13 +2,13 @@
 # lintian finds neither errors nor warnings in the packages, binary and source, and the programs are
 # hardened.
 #
-#   lint.sh PACKAGE_DIR
+#   lint.sh PACKAGE_DIR SOURCE_PACKAGE_DIR
 set -euo pipefail
 
 user=()
 # It asks for it by itself, and complains.
 ((EUID != 0)) || user=(--allow-root)
-lintian "${user[@]}" --fail-on error,warning --no-override --tag-display-limit 0 "$1"/*.changes
+lintian "${user[@]}" --fail-on error,warning --no-override --tag-display-limit 0 "$1"/*.changes "$2"/*.changes
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
