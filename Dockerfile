@@ -1,6 +1,7 @@
 # The image of vmeventd; docs/containers.md explains how to build and run it.
 #
 #   docker build -t vmeventd .
+#   docker build --target client -t vmevents .
 #
 # Any Debian 12 works as the base; the tests make their own.
 ARG BASE=docker.io/library/debian:bookworm-slim
@@ -23,32 +24,42 @@ RUN export CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-
     cmake --preset release -DBUILD_TESTING=OFF && \
     ninja -C build/release ${JOBS:+-j "$JOBS"} vmeventd vmevents && \
     install -D -s -t /image/bin build/release/bin/vmeventd build/release/bin/vmevents && \
-    deploy/container/runtime_packages.sh /image/bin/* >/image/packages
+    deploy/container/runtime_packages.sh /image/bin/* >/image/packages && \
+    deploy/container/runtime_packages.sh /image/bin/vmevents >/image/client-packages
+
+# The client alone.
+FROM ${BASE} AS client
+COPY --from=build /image/client-packages /src/deploy/container/install_runtime.sh /tmp/
+# yes: with NATS's client library, for --server nats://.
+ARG NATS=
+RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+libnats3.4}
+COPY --from=build /image/bin/vmevents /usr/bin/
+ARG BASE
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="vmevents" \
+      org.opencontainers.image.description="Watches who ended each QEMU, on one node or on many" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.version="${VERSION}"
+USER 65532:65532
+ENTRYPOINT ["vmevents"]
 
 FROM ${BASE}
-COPY --from=build /image/packages /tmp/packages
+COPY --from=build /image/packages /src/deploy/container/install_runtime.sh /tmp/
 # yes: with libvirt's client library, which --libvirt loads.
 ARG LIBVIRT=
 # yes: with NATS's client library, which --publish loads.
 ARG NATS=
-# Installs the libraries, creates the user, and clears all setuid and setgid bits.
-RUN apt-get -q update && \
-    DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages \
-      apt-get -q -y --no-install-recommends install ${LIBVIRT:+libvirt0} ${NATS:+libnats3.4} && \
-    apt-get clean && \
-    rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/* \
-      /var/log/apt /var/log/dpkg.log /var/log/alternatives.log && \
-    groupadd --gid 65532 vmeventd && \
-    useradd --uid 65532 --gid vmeventd --home-dir /var/lib/vmeventd --no-create-home \
-      --no-log-init --shell /usr/sbin/nologin vmeventd && \
-    install -d -o vmeventd -g vmeventd -m 0750 /run/vmeventd /var/lib/vmeventd && \
-    find / -xdev -type f -perm /6000 -exec chmod a-s '{}' +
+RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+libnats3.4} && \
+    install -d -o vmeventd -g vmeventd -m 0750 /run/vmeventd /var/lib/vmeventd
 COPY --from=build /image/bin/ /usr/bin/
 
+ARG BASE
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="vmeventd" \
       org.opencontainers.image.description="Says who ended each QEMU of a node: user, admin or crash" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}"
 
 # Makes /run/vmeventd/vmeventd.sock and /var/lib/vmeventd the defaults of daemon and client for every

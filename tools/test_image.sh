@@ -20,7 +20,7 @@ libvirt_cache=$(cd "$3" && pwd)
 work=$(cd "$4" && pwd)
 readonly root bin guest libvirt_cache work
 readonly base=localhost/vmeventd-base:latest image=localhost/vmeventd:latest
-readonly libvirt_image=localhost/vmeventd-libvirt:latest
+readonly libvirt_image=localhost/vmeventd-libvirt:latest client_image=localhost/vmevents:latest
 readonly max_base_age=7  # days
 export TMPDIR=$work/tmp
 
@@ -119,7 +119,7 @@ build_image() {
   mkdir -p "$ccache_dir"
   build build --format docker --isolation chroot --layers --pull-never \
     --signature-policy "$root/tests/system/image/policy.json" \
-    --build-arg "BASE=$base" --build-arg "JOBS=$(nproc)" \
+    --build-arg "BASE=${base%:*}@$base_digest" --build-arg "JOBS=$(nproc)" \
     --volume "$private/apt:/etc/apt:ro" --volume /usr/share/keyrings:/usr/share/keyrings:ro \
     --volume "$ccache_dir:/ccache" \
     "$@" "$root"
@@ -144,12 +144,15 @@ fi
 build rm --all >/dev/null
 copy_apt_configuration
 make_base
+# As a base from a registry should be named: nothing else may take its place.
+base_digest=$(build inspect --type image --format '{{.FromImageDigest}}' "$base")
 say "building the image"
 build_image --tag "$image"
 build_image --build-arg LIBVIRT=yes --tag "$libvirt_image"
+build_image --target client --tag "$client_image"
 tidy_up
 say "testing the image"
 /usr/bin/python3 -B "$root/tests/system/image/image_test.py" \
   --storage "$work/storage" --runroot "$work/run" --driver "$driver" \
-  --image "$image" --libvirt-image "$libvirt_image" --base "$base" --bin "$bin" \
+  --image "$image" --libvirt-image "$libvirt_image" --client-image "$client_image" --sboms "$work" --base "$base" --bin "$bin" \
   --guest "$guest" --libvirt-cache "$libvirt_cache"

@@ -137,14 +137,32 @@ def check_configuration(report, description, version):
     report.check(image.get('StopSignal') == 'SIGTERM', 'is stopped by SIGTERM',
                  image.get('StopSignal'))
     labels = image.get('Labels') or {}
-    wanted = ('title', 'description', 'licenses', 'version')
+    wanted = ('title', 'description', 'licenses', 'version', 'base.name')
     report.check(all(labels.get('org.opencontainers.image.' + name) for name in wanted),
                  'has its OCI labels', labels)
     report.check(labels.get('org.opencontainers.image.version') == version,
                  f'the label has the version of vmeventd: {version}', labels)
+    report.check('@sha256:' in labels.get('org.opencontainers.image.base.name', ''),
+                 'the label names the base with its digest', labels)
     text = json.dumps([image, description['OCIv1'].get('history')])
     report.check('://' not in text and 'proxy' not in text.lower(),
                  'neither mirror nor proxy in configuration and history', text)
+
+
+def check_bill(report, rootfs, name, version, digest, directory):
+    """Writes the image's bill of materials."""
+    path = pathlib.Path(directory) / f'{name}.spdx.json'
+    with open(path, 'w', encoding='utf-8') as output:
+        subprocess.run([ROOT / 'tools/sbom.py', 'image', rootfs, name, version, digest], check=True,
+                       stdout=output)
+    bill = json.loads(path.read_text(encoding='utf-8'))
+    named = {(package['name'], package['versionInfo']) for package in bill['packages']}
+    lines = subprocess.run(['dpkg-query', f'--admindir={rootfs}/var/lib/dpkg', '-W', '-f',
+                            '${Package} ${Version}\n'], check=True, text=True,
+                           stdout=subprocess.PIPE).stdout.splitlines()
+    missing = {tuple(line.split()) for line in lines} - named
+    report.check(lines and not missing, f'{path.name} names the {len(lines)} packages of the image',
+                 missing)
 
 
 class Node:
@@ -474,6 +492,24 @@ def check_libvirt(report, node):
     check_stop(report, container)
 
 
+def check_client(report, node, rootfs, image):
+    """The client's image beside the daemon's."""
+    report.check(not (rootfs / 'usr/bin/vmeventd').exists(), 'client: the daemon is not in its image')
+    report.check(image.get('Entrypoint') == ['vmevents'], 'client: the entry point is vmevents', image)
+    daemon = node.container('served', {'/vms': node.directory('vms', node.user)},
+                            ['--watch', '/vms:*.qmp'], host_pids=False)
+    wait_healthy(daemon)
+    client = Container('client', node.path, rootfs, image,
+                       ['--server', 'unix:/run/vmeventd/vmeventd.sock', 'health'],
+                       {'/run/vmeventd': node.path / 'served.run'}, host_pids=False,
+                       state_dir=node.path / 'runc')
+    node.stack.callback(client.remove)
+    client.start()
+    code = client.wait(PATIENCE)
+    report.check(code == 0, 'client: reaches a daemon through its socket', f'{code}\n{client.log()}')
+    check_stop(report, daemon)
+
+
 def check_no_libvirt(report, node):
     """The image without libvirt's client library."""
     container = node.container('no-libvirt', {}, ['--libvirt', 'qemu:///system'], host_pids=True)
@@ -484,8 +520,8 @@ def check_no_libvirt(report, node):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ('driver', 'storage', 'runroot', 'image', 'libvirt-image', 'base', 'bin', 'guest',
-                 'libvirt-cache'):
+    for name in ('driver', 'storage', 'runroot', 'image', 'libvirt-image', 'client-image', 'base',
+                 'bin', 'guest', 'libvirt-cache', 'sboms'):
         parser.add_argument('--' + name, required=True)
     options = parser.parse_args()
     # Clean up after a signal, too.
@@ -512,7 +548,19 @@ def main():
     with storage.mounted(options.image) as rootfs:
         with storage.mounted(options.base) as base:
             check_contents(report, rootfs, base)
+        check_bill(report, rootfs, 'vmeventd-image', version, description['FromImageDigest'],
+                   options.sboms)
         check_all(rootfs, (check_guests, check_strangers, check_daemonset, check_no_libvirt))
+        with storage.mounted(options.client_image) as client:
+            about = storage.inspect(options.client_image)
+            check_bill(report, client, 'vmevents-image', version, about['FromImageDigest'],
+                       options.sboms)
+
+            def check_beside(report, node):
+                """The client's image beside the daemon's."""
+                check_client(report, node, client, about['Docker']['config'])
+
+            check_all(rootfs, (check_beside,))
     with storage.mounted(options.libvirt_image) as rootfs:
         check_all(rootfs, (check_libvirt,))
     print(f'\nimage: {report.failures} checks failed' if report.failures else '\nimage: all passed')

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """Writes kubernetes_schema.json: what the Kubernetes API knows of the kinds that we use.
 
-  make_kubernetes_schema.py KUBERNETES_MODELS APIMACHINERY >kubernetes_schema.json
+  make_kubernetes_schema.py KUBERNETES_MODELS APIMACHINERY PROMETHEUS_OPERATOR >kubernetes_schema.json
 
-The two are the unpacked npm packages kubernetes-models and @kubernetes-models/apimachinery, whose
-declarations are generated from the OpenAPI document of Kubernetes (Apache-2.0). Both come by
+These are the unpacked npm packages kubernetes-models, @kubernetes-models/apimachinery and
+@kubernetes-models/prometheus-operator, whose declarations are generated from the OpenAPI documents of
+Kubernetes and of the Prometheus Operator (Apache-2.0). All come by
 `npm pack NAME@VERSION`; the versions are written into the file.
 
 A type is an object {field: type}; a field with a ! at its end is required. The other types are
@@ -25,12 +26,19 @@ KINDS = {
     'v1 Service': 'v1/Service',
     'v1 ServiceAccount': 'v1/ServiceAccount',
 }
+OPERATOR_KINDS = {
+    'monitoring.coreos.com/v1 PodMonitor': 'monitoring.coreos.com/v1/PodMonitor',
+}
 # Filled in by the cluster, never by a manifest.
 READ_ONLY = {'status', 'managedFields', 'ownerReferences', 'creationTimestamp', 'deletionTimestamp',
              'deletionGracePeriodSeconds', 'generation', 'resourceVersion', 'selfLink', 'uid'}
 # Fields that our manifests do not use, by type: refused, which keeps the file
 # small.
 UNUSED = {
+    'PodMonitorSpec': {'attachMetadata', 'bodySizeLimit', 'fallbackScrapeProtocol', 'keepDroppedTargets',
+                       'labelLimit', 'labelNameLengthLimit', 'labelValueLengthLimit', 'sampleLimit',
+                       'scrapeClass', 'scrapeProtocols', 'selectorMechanism', 'targetLimit'},
+    'PodMetricsEndpoint': {'metricRelabelings', 'params', 'targetPort', 'trackTimestampsStaleness'},
     'PodSpec': {'affinity', 'ephemeralContainers', 'topologySpreadConstraints'},
     'PodSecurityContext': {'windowsOptions'},
     'SecurityContext': {'windowsOptions'},
@@ -58,7 +66,7 @@ class Reader:
                    for m in re.finditer(r'import \{ (\w+) \} from "([^"]+)";', text)}
         alias = re.search(r'export type I%s = ([^;{]+);' % name, text)
         if alias:
-            self.types[name] = alias[1].replace(' ', '')
+            self.types[name] = alias[1].replace(' ', '').replace('"', "'")
             return name
         body = re.search(r'export interface I%s(?: extends \w+)? \{\n(.*?)\n\}' % name, text, re.S)
         fields = self.types[name] = {}
@@ -96,10 +104,12 @@ def version(package):
 
 
 def main():
-    models, machinery = (pathlib.Path(path) for path in sys.argv[1:3])
+    models, machinery, operator = (pathlib.Path(path) for path in sys.argv[1:4])
     reader = Reader(models, machinery)
-    kinds = {kind: reader.add(models / (path + '.d.ts')) for kind, path in KINDS.items()}
-    lines = [f'"source": {json.dumps([version(models), version(machinery)])}',
+    kinds = {kind: reader.add(package / (path + '.d.ts'))
+             for package, known in ((models, KINDS), (operator, OPERATOR_KINDS))
+             for kind, path in known.items()}
+    lines = [f'"source": {json.dumps([version(models), version(machinery), version(operator)])}',
              f'"kinds": {json.dumps(kinds)}']
     types = ',\n'.join(f'{json.dumps(name)}: {json.dumps(reader.types[name], sort_keys=True)}'
                        for name in sorted(reader.types))
