@@ -277,6 +277,15 @@ class Image(unittest.TestCase):
         install = re.search(r'--no-install-recommends install (.*?) &&', self.text)[1]
         self.assertLessEqual(set(install.split()), ours)
 
+    def test_the_debian_package_is_built_with_the_same(self):
+        install = re.search(r'--no-install-recommends install (.*?) &&', self.text)[1]
+        control = (ROOT / 'debian/control').read_text(encoding='utf-8')
+        needed = re.search(r'^Build-Depends:\n((?: .*\n)+)', control, re.M)[1]
+        names = {line.split(' ')[1].rstrip(',') for line in needed.splitlines()}
+        self.assertEqual({name for name in names if not name.startswith(('debhelper', 'dh-'))},
+                         # build-essential has g++, and ccache is for developers.
+                         set(install.split()) - {'ccache', 'g++'})
+
     def test_its_health_check_is_the_compose_files(self):
         test = re.search(r'^HEALTHCHECK .*CMD (\[.*\])', self.text, re.M)[1]
         compose = strict_yaml.load(ROOT / 'deploy/compose.yaml')['services']['vmeventd']
