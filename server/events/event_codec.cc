@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/wire_format_lite.h"
 
 namespace vmeventd {
@@ -149,11 +148,16 @@ absl::string_view FindField(absl::string_view message, int number) {
 }
 
 void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
-  google::protobuf::io::StringOutputStream stream(out);  // appends
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.WriteTag(WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
-  coded.WriteVarint64(message.ByteSizeLong());
-  message.SerializeToCodedStream(&coded);
+  using google::protobuf::io::CodedOutputStream;
+  const uint32_t tag = WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+  const auto size = static_cast<uint32_t>(message.ByteSizeLong());
+  const size_t begin = out->size();
+  out->resize(begin + CodedOutputStream::VarintSize32(tag) + CodedOutputStream::VarintSize32(size) +
+              size);
+  auto* at = reinterpret_cast<uint8_t*>(out->data()) + begin;
+  at = CodedOutputStream::WriteTagToArray(tag, at);
+  at = CodedOutputStream::WriteVarint32ToArray(size, at);
+  message.SerializeWithCachedSizesToArray(at);
 }
 
 }  // namespace

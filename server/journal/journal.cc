@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/errno_status.h"
 #include "base/random.h"
 
@@ -17,6 +18,20 @@ namespace {
 
 // One step of retention: short enough to come between two appends unnoticed.
 constexpr int64_t kRetainRows = 500;
+
+// Most of what an INSERT takes it takes once, whatever the number of its rows: a burst is written
+// that many rows at a time.
+constexpr size_t kRowsAStatement = 16;
+
+// On an error all of the transaction goes: OR FAIL spares SQLite keeping the pages as they were
+// before the statement.
+std::string InsertEventsSql(size_t rows) {
+  const std::vector<std::string> row(rows, "(?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  return absl::StrCat(
+      "INSERT OR FAIL INTO events(sequence, observe_time, vm_name, run_id, type, class, payload,"
+      " checksum, latest_time) VALUES",
+      absl::StrJoin(row, ", "));
+}
 
 // How many of the VMs that stopped last are kept for the answers about VMs.
 constexpr int64_t kMaxStops = 10'000;
@@ -153,9 +168,8 @@ absl::Status Journal::PrepareStatements() {
   const StatementToPrepare statements[] = {
       {"BEGIN IMMEDIATE", &begin_},
       {"COMMIT", &commit_},
-      {"INSERT INTO events(sequence, observe_time, vm_name, run_id, type, class, payload, checksum,"
-       " latest_time) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-       &insert_event_},
+      {InsertEventsSql(1), &insert_event_},
+      {InsertEventsSql(kRowsAStatement), &insert_events_},
       {"INSERT OR REPLACE INTO sessions(run_id, payload, last_sequence, checksum)"
        " VALUES(?, ?, ?, ?)",
        &put_session_},
@@ -203,7 +217,7 @@ absl::Status Journal::Append(const Batch& batch, absl::Time now) {
   });
 }
 
-absl::Status Journal::InsertEvent(const JournalEvent& event, JournalBounds* bounds) {
+absl::Status Journal::ExtendTo(const JournalEvent& event, JournalBounds* bounds) {
   // What is missing was given up, and not lost later.
   if (event.sequence != bounds->newest + 1) {
     absl::Status status = insert_hole_->Bind(1, static_cast<int64_t>(bounds->newest + 1))
@@ -220,23 +234,40 @@ absl::Status Journal::InsertEvent(const JournalEvent& event, JournalBounds* boun
   }
   bounds->newest = event.sequence;
   bounds->latest_time = std::max(bounds->latest_time, event.observe_time);
-  if (event.observe_time < bounds->latest_time) {  // otherwise it says the same, and takes no room
-    insert_event_->Bind(9, absl::ToUnixNanos(bounds->latest_time));
+  return absl::OkStatus();
+}
+
+absl::Status Journal::InsertEvents(absl::Span<const JournalEvent> events,
+                                   SqliteStatement* statement, JournalBounds* bounds) {
+  int columns = 0;  // of the rows before
+  for (const JournalEvent& event : events) {
+    if (absl::Status status = ExtendTo(event, bounds); !status.ok()) {
+      statement->Reset();
+      return status;
+    }
+    statement->Bind(columns + 1, static_cast<int64_t>(event.sequence))
+        .Bind(columns + 2, absl::ToUnixNanos(event.observe_time))
+        .BindText(columns + 3, event.vm_name)
+        .BindText(columns + 4, event.run_id)
+        .Bind(columns + 5, event.type)
+        .Bind(columns + 6, event.shutdown_class)
+        .BindBlob(columns + 7, event.payload)
+        .Bind(columns + 8, Checksum(event));
+    columns += 9;
+    if (event.observe_time < bounds->latest_time) {  // else it says the same, and takes no room
+      statement->Bind(columns, absl::ToUnixNanos(bounds->latest_time));
+    }
   }
-  return insert_event_->Bind(1, static_cast<int64_t>(event.sequence))
-      .Bind(2, absl::ToUnixNanos(event.observe_time))
-      .BindText(3, event.vm_name)
-      .BindText(4, event.run_id)
-      .Bind(5, event.type)
-      .Bind(6, event.shutdown_class)
-      .BindBlob(7, event.payload)
-      .Bind(8, Checksum(event))
-      .Run();
+  return statement->Run();
 }
 
 absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  for (const JournalEvent& event : batch.events) {
-    if (absl::Status status = InsertEvent(event, bounds); !status.ok()) return status;
+  for (absl::Span<const JournalEvent> left = batch.events; !left.empty();) {
+    const bool many = left.size() >= kRowsAStatement;
+    const absl::Span<const JournalEvent> rows = left.subspan(0, many ? kRowsAStatement : 1);
+    SqliteStatement* const statement = many ? insert_events_.get() : insert_event_.get();
+    if (absl::Status status = InsertEvents(rows, statement, bounds); !status.ok()) return status;
+    left.remove_prefix(rows.size());
   }
   for (const JournalSession& session : batch.sessions) {
     absl::Status status = session.payload.empty()

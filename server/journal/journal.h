@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "server/events/live_state.h"
 #include "server/journal/bounds.h"
 #include "server/journal/journal_origin.h"
@@ -102,13 +103,18 @@ class Journal {
   // Runs `change` in a transaction: all of it or nothing.
   absl::Status Transact(const std::function<absl::Status(JournalBounds*)>& change);
   absl::Status Insert(const Batch& batch, JournalBounds* bounds);
-  absl::Status InsertEvent(const JournalEvent& event, JournalBounds* bounds);
+  // `statement` takes as many rows.
+  absl::Status InsertEvents(absl::Span<const JournalEvent> events, SqliteStatement* statement,
+                            JournalBounds* bounds);
+  // What comes before an event's row: a hole, if there is one.
+  absl::Status ExtendTo(const JournalEvent& event, JournalBounds* bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
   std::unique_ptr<SqliteStatement> begin_;
   std::unique_ptr<SqliteStatement> commit_;
   std::unique_ptr<SqliteStatement> insert_event_;
+  std::unique_ptr<SqliteStatement> insert_events_;  // kRowsAStatement at once
   std::unique_ptr<SqliteStatement> put_session_;
   std::unique_ptr<SqliteStatement> delete_session_;
   std::unique_ptr<SqliteStatement> insert_stop_;

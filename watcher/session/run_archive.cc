@@ -1,44 +1,184 @@
 #include "watcher/session/run_archive.h"
 
-#include "absl/strings/str_format.h"
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/strip.h"
 
 namespace vmeventd {
+namespace {
+
+constexpr size_t kUsualMembers = 24;
+
+// By a table: most of the time that it takes to write a run goes into looking for escapes.
+constexpr std::array<bool, 256> kEscaped = [] {
+  std::array<bool, 256> escaped{};
+  for (int c = 0; c < 0x20; ++c) escaped[c] = true;
+  escaped['"'] = escaped['\\'] = true;
+  return escaped;
+}();
+bool IsEscaped(char c) { return kEscaped[static_cast<unsigned char>(c)]; }
+
+// Goes through the tokens of one JSON object or list. Space between them is skipped.
+class JsonText {
+ public:
+  explicit JsonText(absl::string_view text) : text_(text) {}
+
+  // Takes `c`, if it is next.
+  bool Take(char c) {
+    SkipSpace();
+    return absl::ConsumePrefix(&text_, absl::string_view(&c, 1));
+  }
+  // The value that is next, as it stands there; empty: there is none. What it consists of is looked
+  // at by who reads it.
+  absl::string_view TakeValue() {
+    SkipSpace();
+    size_t end = 0;
+    for (int depth = 0; end < text_.size(); ++end) {
+      const char c = text_[end];
+      if (c == '"') {
+        end = EndOfString(end);
+      } else if (c == '{' || c == '[') {
+        ++depth;
+      } else if (c == '}' || c == ']') {
+        if (depth == 0) break;  // of what this value stands in
+        --depth;
+      } else if (depth == 0 && (c == ',' || c == ':' || IsSpace(c))) {
+        break;
+      }
+    }
+    // What has no end is no value.
+    const absl::string_view value = end <= text_.size() ? text_.substr(0, end) : "";
+    text_.remove_prefix(std::min(end, text_.size()));
+    return value;
+  }
+  bool at_end() {
+    SkipSpace();
+    return text_.empty();
+  }
+
+ private:
+  static bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+  void SkipSpace() {
+    while (!text_.empty() && IsSpace(text_.front())) text_.remove_prefix(1);
+  }
+  // The place of the quote that ends the string whose first one is at `at`.
+  size_t EndOfString(size_t at) const {
+    for (++at; at < text_.size() && text_[at] != '"'; ++at) {
+      if (text_[at] == '\\') ++at;
+    }
+    return at;
+  }
+
+  absl::string_view text_;
+};
+
+}  // namespace
 
 void ArchiveWriter::Value(const std::string& text) {
-  text_ += '"';
-  size_t plain = 0;  // [plain, i) needs no escape
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c != '"' && c != '\\' && c >= 0x20) continue;
-    text_.append(text, plain, i - plain);
-    plain = i + 1;
-    if (c < 0x20) {
-      absl::StrAppendFormat(&text_, "\\u%04x", c);
+  constexpr size_t kLongestEscape = 6;  // "\u001f"
+  char* out = Room(kLongestEscape * text.size() + 2);
+  *out++ = '"';
+  for (auto at = text.begin(); at != text.end(); ++at) {
+    const auto plain = std::exchange(at, std::find_if(at, text.end(), IsEscaped));
+    out = std::copy(plain, at, out);
+    if (at == text.end()) break;
+    *out++ = '\\';
+    if (const auto byte = static_cast<unsigned char>(*at); byte < 0x20) {
+      constexpr char kDigits[] = "0123456789abcdef";
+      for (const char c : {'u', '0', '0', kDigits[byte >> 4], kDigits[byte & 0xF]}) *out++ = c;
     } else {
-      text_ += '\\';
-      text_ += static_cast<char>(c);
+      *out++ = *at;
     }
   }
-  text_.append(text, plain, text.size() - plain);
-  text_ += '"';
+  *out++ = '"';
+  Wrote(out);
 }
 
-void ArchiveReader::RawBytes(const char* key, std::string& raw, const std::string& text) {
-  const Json* const json = Find(key);
-  if (json == nullptr) {
-    raw = text;
-  } else if (!absl::Base64Unescape(json->get_ref<const std::string&>(), &raw)) {
-    Refuse(absl::StrCat(key, " is not base64"));
+void ArchiveReader::Open(absl::string_view object) {
+  JsonText text(object);
+  bool good = text.Take('{');
+  members_.reserve(kUsualMembers);
+  if (good && !text.Take('}')) {
+    do {
+      const absl::string_view key = text.TakeValue();
+      good = key.size() >= 2 && key.front() == '"' && text.Take(':');
+      if (!good) break;
+      members_.push_back({key.substr(1, key.size() - 2), text.TakeValue()});
+      good = !members_.back().value.empty();
+    } while (good && text.Take(','));
+    good = good && text.Take('}');
+  }
+  if (!good || !text.at_end()) Refuse("not an object");
+  next_ = 0;
+}
+
+std::optional<absl::string_view> ArchiveReader::Find(absl::string_view key) {
+  // Mostly they are asked for in the order in which they were written.
+  for (size_t i = 0; i < members_.size(); ++i, ++next_) {
+    if (next_ == members_.size()) next_ = 0;
+    if (members_[next_].key == key) return members_[next_++].value;
+  }
+  return std::nullopt;
+}
+
+absl::string_view ArchiveReader::At(absl::string_view key) {
+  const std::optional<absl::string_view> text = Find(key);
+  if (!text.has_value()) Refuse(absl::StrCat("no ", key));
+  return *text;
+}
+
+std::vector<absl::string_view> ArchiveReader::Elements(absl::string_view list, size_t count) {
+  JsonText text(list);
+  std::vector<absl::string_view> elements;
+  elements.reserve(count);
+  bool good = text.Take('[');
+  if (good && !text.Take(']')) {
+    do {
+      elements.push_back(text.TakeValue());
+      good = !elements.back().empty();
+    } while (good && text.Take(','));
+    good = good && text.Take(']');
+  }
+  if (!good || !text.at_end()) Refuse("not a list");
+  if (elements.size() < count) Refuse("too short a list");
+  return elements;
+}
+
+void ArchiveReader::Read(absl::string_view text, bool* value) {
+  if (text != "true" && text != "false") Refuse("neither true nor false");
+  *value = text == "true";
+}
+
+void ArchiveReader::Read(absl::string_view text, std::string* value) {
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; };
+  if (text.size() >= 2 && text.front() == '"' && text.back() == '"' &&
+      std::all_of(text.begin() + 1, text.end() - 1, is_plain)) {
+    value->assign(text.data() + 1, text.size() - 2);
+  } else {
+    *value = Json::parse(text.begin(), text.end()).get<std::string>();
   }
 }
 
-void ArchiveReader::Entries(const char* key, std::vector<EvidenceEntry>& entries, size_t max) {
-  for (const Json& json : json_->at(key)) {
+void ArchiveReader::RawBytes(absl::string_view key, std::string& raw, const std::string& text) {
+  const std::optional<absl::string_view> escaped = Find(key);
+  if (!escaped.has_value()) {
+    raw = text;
+    return;
+  }
+  std::string base64;
+  Read(*escaped, &base64);
+  if (!absl::Base64Unescape(base64, &raw)) Refuse(absl::StrCat(key, " is not base64"));
+}
+
+void ArchiveReader::Entries(absl::string_view key, std::vector<EvidenceEntry>& entries,
+                            size_t max) {
+  for (const absl::string_view element : Elements(At(key), 0)) {
     if (entries.size() == max) break;
-    EvidenceEntry entry;
-    Read(json.at(0), &entry.time);
-    Read(json.at(1), &entry.what);
-    entries.push_back(std::move(entry));
+    const std::vector<absl::string_view> pair = Elements(element, 2);
+    EvidenceEntry& entry = entries.emplace_back();
+    Read(pair[0], &entry.time);
+    Read(pair[1], &entry.what);
   }
 }
 

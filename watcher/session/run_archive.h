@@ -1,10 +1,13 @@
 #ifndef VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
 #define VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
 
+#include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -37,11 +40,12 @@ class ArchiveWriter {
   // Most runs take less than that.
   static constexpr size_t kUsualBytes = 1536;
 
-  ArchiveWriter() {
-    text_.reserve(kUsualBytes);
-    text_ += '{';
+  ArchiveWriter() : text_(kUsualBytes, '\0') { Put('{'); }
+  std::string Take() && {
+    Put('}');
+    text_.resize(size_);
+    return std::move(text_);
   }
-  std::string Take() && { return std::move(text_) + "}"; }
 
   template <typename T>
   void Field(absl::string_view key, const T& value) {
@@ -92,19 +96,19 @@ class ArchiveWriter {
   template <typename... Ts>
   void Numbers(absl::string_view key, const Ts&... numbers) {
     Key(key);
-    text_ += '[';
-    Append(numbers...);
-    text_ += ']';
+    char separator = '[';
+    ((Put(std::exchange(separator, ',')), Value(numbers)), ...);
+    Put(']');
   }
 
   template <typename Fields>
   void Object(absl::string_view key, bool condition, Fields fields) {
     if (!condition) return;
     Key(key);
-    text_ += '{';
+    Put('{');
     first_ = true;
     fields();
-    text_ += '}';
+    Put('}');
     first_ = false;
   }
   // `fields` gets the archive and a T.
@@ -114,147 +118,182 @@ class ArchiveWriter {
   }
   void Entries(absl::string_view key, const std::vector<EvidenceEntry>& entries, size_t /*max*/) {
     Key(key);
-    absl::string_view separator = "[";
+    Put('[');
+    bool first = true;
     for (const EvidenceEntry& entry : entries) {
-      absl::StrAppend(&text_, std::exchange(separator, ","), "[", absl::ToUnixNanos(entry.time),
-                      ",");
+      if (!std::exchange(first, false)) Put(',');
+      Put('[');
+      Value(entry.time);
+      Put(',');
       Value(entry.what);
-      text_ += ']';
+      Put(']');
     }
-    text_ += entries.empty() ? "[]" : "]";
+    Put(']');
   }
 
  private:
+  // Where to write at most `bytes`; Wrote then says up to where.
+  char* Room(size_t bytes) {
+    if (text_.size() - size_ < bytes) text_.resize(2 * text_.size() + bytes);
+    return text_.data() + size_;
+  }
+  void Wrote(const char* end) { size_ = static_cast<size_t>(end - text_.data()); }
+  void Put(char c) {
+    *Room(1) = c;
+    ++size_;
+  }
   void Key(absl::string_view key) {
-    text_ += std::exchange(first_, false) ? "\"" : ",\"";
-    text_.append(key.data(), key.size());
-    text_ += "\":";
+    char* out = Room(key.size() + 4);
+    if (!std::exchange(first_, false)) *out++ = ',';
+    *out++ = '"';
+    out = std::copy(key.begin(), key.end(), out);
+    *out++ = '"';
+    *out++ = ':';
+    Wrote(out);
   }
   template <typename Number>
   void Value(Number number) {
-    absl::StrAppend(&text_, number);
+    constexpr size_t kMaxDigits = 24;
+    char* const out = Room(kMaxDigits);
+    Wrote(std::to_chars(out, out + kMaxDigits, number).ptr);
   }
-  void Value(bool flag) { text_ += flag ? "true" : "false"; }
+  void Value(bool flag) {
+    const absl::string_view text = flag ? "true" : "false";
+    Wrote(std::copy(text.begin(), text.end(), Room(text.size())));
+  }
   void Value(absl::Time time) { Value(absl::ToUnixNanos(time)); }
   void Value(absl::Duration duration) { Value(absl::ToInt64Nanoseconds(duration)); }
   void Value(const Instant& instant) {
-    absl::StrAppend(&text_, "[", absl::ToUnixNanos(instant.wall), ",",
-                    absl::ToInt64Nanoseconds(instant.monotonic), "]");
+    Put('[');
+    Value(instant.wall);
+    Put(',');
+    Value(instant.monotonic);
+    Put(']');
   }
   void Value(const std::string& text);  // quoted
-  template <typename T, typename... Ts>
-  void Append(T first, Ts... others) {
-    absl::StrAppend(&text_, first);
-    ((absl::StrAppend(&text_, ",", others)), ...);
-  }
 
-  std::string text_;
+  std::string text_;  // of which [0, size_) is written
+  size_t size_ = 0;
   bool first_ = true;
 };
 
-// Reads what an ArchiveWriter wrote. Throws nlohmann::json::exception where a field is missing or
-// is not what it must be.
+// Reads what an ArchiveWriter wrote, where it stands: no document is built. Throws
+// nlohmann::json::exception where a field is missing or is not what it must be.
 class ArchiveReader {
  public:
   using Json = nlohmann::json;
   static constexpr bool kReads = true;
 
-  // `json` outlives the reader.
-  explicit ArchiveReader(const Json* json) : json_(json) {}
+  // `object`, the text of a JSON object, outlives the reader.
+  explicit ArchiveReader(absl::string_view object) { Open(object); }
 
   template <typename T>
-  void Field(const char* key, T& value) {
-    Read(json_->at(key), &value);
+  void Field(absl::string_view key, T& value) {
+    Read(At(key), &value);
   }
   template <typename T>
-  void FieldIf(const char* key, T& value, bool /*condition*/ = true) {
-    if (const Json* json = Find(key); json != nullptr) Read(*json, &value);
+  void FieldIf(absl::string_view key, T& value, bool /*condition*/ = true) {
+    if (const auto text = Find(key); text.has_value()) Read(*text, &value);
   }
   template <typename T>
-  void FieldIf(const char* key, std::optional<T>& value) {
-    if (const Json* json = Find(key); json != nullptr) Read(*json, &value.emplace());
+  void FieldIf(absl::string_view key, std::optional<T>& value) {
+    if (const auto text = Find(key); text.has_value()) Read(*text, &value.emplace());
   }
   template <typename T>
-  void Enum(const char* key, T& value, T first, T last) {
-    ReadEnum(json_->at(key), &value, first, last);
+  void Enum(absl::string_view key, T& value, T first, T last) {
+    ReadEnum(At(key), &value, first, last);
   }
   template <typename T>
-  void EnumIf(const char* key, T& value, T first, T last, bool /*condition*/) {
-    if (const Json* json = Find(key); json != nullptr) ReadEnum(*json, &value, first, last);
+  void EnumIf(absl::string_view key, T& value, T first, T last, bool /*condition*/) {
+    if (const auto text = Find(key); text.has_value()) ReadEnum(*text, &value, first, last);
   }
   template <typename T>
-  void EnumIf(const char* key, std::optional<T>& value, T first, T last) {
-    if (const Json* json = Find(key); json != nullptr) {
-      ReadEnum(*json, &value.emplace(), first, last);
+  void EnumIf(absl::string_view key, std::optional<T>& value, T first, T last) {
+    if (const auto text = Find(key); text.has_value()) {
+      ReadEnum(*text, &value.emplace(), first, last);
     }
   }
-  void FlagIf(const char* key, bool& value, bool /*condition*/) {
-    if (const Json* json = Find(key); json != nullptr) value = Number<int>(*json) != 0;
+  void FlagIf(absl::string_view key, bool& value, bool /*condition*/) {
+    if (const auto text = Find(key); text.has_value()) value = Number<int>(*text) != 0;
   }
-  void FlagIf(const char* key, std::optional<bool>& value) {
-    if (const Json* json = Find(key); json != nullptr) value = Number<int>(*json) != 0;
+  void FlagIf(absl::string_view key, std::optional<bool>& value) {
+    if (const auto text = Find(key); text.has_value()) value = Number<int>(*text) != 0;
   }
-  void RawBytes(const char* key, std::string& raw, const std::string& text);
+  void RawBytes(absl::string_view key, std::string& raw, const std::string& text);
   template <typename... Ts>
-  void Numbers(const char* key, Ts&... numbers) {
-    const Json& list = json_->at(key);
+  void Numbers(absl::string_view key, Ts&... numbers) {
+    const std::vector<absl::string_view> list = Elements(At(key), sizeof...(numbers));
     size_t index = 0;
-    ((Read(list.at(index++), &numbers)), ...);
+    ((Read(list[index++], &numbers)), ...);
   }
   template <typename Fields>
-  void Object(const char* key, bool /*condition*/, Fields fields) {
-    const Json* const json = Find(key);
-    if (json == nullptr) return;
-    const Json* const outer = std::exchange(json_, json);
+  void Object(absl::string_view key, bool /*condition*/, Fields fields) {
+    const auto object = Find(key);
+    if (!object.has_value()) return;
+    const size_t next = next_;
+    std::vector<Member> outer = std::exchange(members_, {});
+    Open(*object);
     fields();
-    json_ = outer;
+    members_ = std::move(outer);
+    next_ = next;
   }
   template <typename T, typename Fields>
-  void ObjectIf(const char* key, std::optional<T>& value, Fields fields) {
+  void ObjectIf(absl::string_view key, std::optional<T>& value, Fields fields) {
     Object(key, true, [&] { fields(this, &value.emplace()); });
   }
-  void Entries(const char* key, std::vector<EvidenceEntry>& entries, size_t max);
-  bool Has(const char* key) const { return Find(key) != nullptr; }
+  void Entries(absl::string_view key, std::vector<EvidenceEntry>& entries, size_t max);
+  bool Has(absl::string_view key) { return Find(key).has_value(); }
 
  private:
-  const Json* Find(const char* key) const {
-    const auto it = json_->find(key);
-    return it == json_->end() ? nullptr : &*it;
-  }
+  struct Member {
+    absl::string_view key;
+    absl::string_view value;  // as it stands in the text
+  };
+
+  // From now on the fields are those of `object`.
+  void Open(absl::string_view object);
+  std::optional<absl::string_view> Find(absl::string_view key);
+  absl::string_view At(absl::string_view key);
+  // Of a list of at least `count`.
+  static std::vector<absl::string_view> Elements(absl::string_view list, size_t count);
   [[noreturn]] static void Refuse(const std::string& why);
 
   // A whole number: another one may be beyond all whole ones.
   template <typename T>
-  static T Number(const Json& json) {
-    if (!json.is_number_integer()) Refuse("not a whole number");
-    return json.get<T>();
+  static T Number(absl::string_view text) {
+    T number = 0;
+    const auto [end, error] = std::from_chars(text.begin(), text.end(), number);
+    if (error != std::errc() || end != text.end()) Refuse("not a whole number");
+    return number;
   }
   template <typename T>
-  static void Read(const Json& json, T* value) {
-    *value = Number<T>(json);
+  static void Read(absl::string_view text, T* value) {
+    *value = Number<T>(text);
   }
-  static void Read(const Json& json, bool* value) { *value = json.get<bool>(); }
-  static void Read(const Json& json, std::string* value) { *value = json.get<std::string>(); }
-  static void Read(const Json& json, absl::Time* value) {
-    *value = absl::FromUnixNanos(Number<int64_t>(json));
+  static void Read(absl::string_view text, bool* value);
+  static void Read(absl::string_view text, std::string* value);
+  static void Read(absl::string_view text, absl::Time* value) {
+    *value = absl::FromUnixNanos(Number<int64_t>(text));
   }
-  static void Read(const Json& json, absl::Duration* value) {
-    *value = absl::Nanoseconds(Number<int64_t>(json));
+  static void Read(absl::string_view text, absl::Duration* value) {
+    *value = absl::Nanoseconds(Number<int64_t>(text));
   }
-  static void Read(const Json& json, Instant* value) {
-    Read(json.at(0), &value->wall);
-    Read(json.at(1), &value->monotonic);
+  static void Read(absl::string_view text, Instant* value) {
+    const std::vector<absl::string_view> list = Elements(text, 2);
+    Read(list[0], &value->wall);
+    Read(list[1], &value->monotonic);
   }
   template <typename T>
-  static void ReadEnum(const Json& json, T* value, T first, T last) {
-    const auto number = Number<int64_t>(json);
+  static void ReadEnum(absl::string_view text, T* value, T first, T last) {
+    const auto number = Number<int64_t>(text);
     if (number < static_cast<int64_t>(first) || number > static_cast<int64_t>(last)) {
       Refuse(absl::StrCat("no such number: ", number));
     }
     *value = static_cast<T>(number);
   }
 
-  const Json* json_;
+  std::vector<Member> members_;
+  size_t next_ = 0;  // of members_: the one after that which was found last
 };
 
 }  // namespace vmeventd

@@ -18,6 +18,12 @@ constexpr absl::Duration kKeepDelay = absl::Milliseconds(100);
 
 bool IsPublish(const Effect& effect) { return std::holds_alternative<Publish>(effect); }
 
+// An update to be filled in, which would be large to move.
+VmUpdate& AddUpdate(Effects* effects) {
+  if (effects->empty()) effects->reserve(2);  // most steps have one more effect at the most
+  return std::get<Publish>(effects->emplace_back(Publish{})).update;
+}
+
 }  // namespace
 
 absl::string_view VmSession::StateText(VmState state) {
@@ -88,13 +94,15 @@ void VmSession::EmitAlways(VmEvent event, Instant now) {
   PublishEvent(std::move(event));
 }
 
-void VmSession::PublishStatus() { effects_.push_back(Publish{{Status(), std::nullopt}}); }
+void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
 void VmSession::PublishEvent(VmEvent event) {
   published_state_ = state_;
   published_state_time_ = state_time_;
   published_problems_ = Problems();
-  effects_.push_back(Publish{{Status(), std::move(event)}});
+  VmUpdate& update = AddUpdate(&effects_);
+  update.status.emplace(Status());
+  update.event = std::move(event);
 }
 
 void VmSession::PublishChanges(Instant now) {
@@ -119,7 +127,9 @@ void VmSession::PublishChanges(Instant now) {
   }
   Keep(now);
   // What the other effects lead to comes after what is published here.
-  std::stable_partition(effects_.begin(), effects_.end(), IsPublish);
+  if (!std::is_partitioned(effects_.begin(), effects_.end(), IsPublish)) {
+    std::stable_partition(effects_.begin(), effects_.end(), IsPublish);
+  }
 }
 
 void VmSession::Keep(Instant now) {

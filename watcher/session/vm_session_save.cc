@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -148,8 +149,7 @@ std::string VmSession::Save() const {
 absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view saved,
                                                               const SessionOptions* options,
                                                               Instant now) try {
-  const nlohmann::json json = nlohmann::json::parse(saved.begin(), saved.end());
-  ArchiveReader archive(&json);
+  ArchiveReader archive(saved);
   int format = 0;
   archive.Field("format", format);
   if (format != kFormat) return absl::InvalidArgumentError("a saved run of another format");
@@ -170,11 +170,13 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   if (run->source.empty()) run->source = QmpSource(run->monitor_path);
   // An earlier version did not keep what the watchdog did; one that paused the VM left it so.
   Evidence* const facts = &session->evidence_.facts_;
-  if (facts->watchdog_expired && !json.at("evidence").contains("watchdog_paused")) {
-    facts->watchdog_paused = session->state_ == VmState::kPaused;
-  }
+  archive.Object("evidence", true, [&] {
+    if (facts->watchdog_expired && !archive.Has("watchdog_paused")) {
+      facts->watchdog_paused = session->state_ == VmState::kPaused;
+    }
+  });
   session->published_problems_ = session->Problems();
-  session->kept_ = std::hash<std::string>()(std::string(saved));
+  session->kept_ = std::hash<std::string_view>()({saved.data(), saved.size()});
   return session;
 } catch (const nlohmann::json::exception& error) {
   return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));

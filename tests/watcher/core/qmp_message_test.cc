@@ -68,6 +68,52 @@ TEST(QmpMessageTest, AnEventMayHaveNoDataAndNoTime) {
             std::nullopt);
 }
 
+// The parser has a short way for lines that are put together as QEMU does it. A space before the
+// line leads round it.
+TEST(QmpMessageTest, AnEventIsReadTheSameWhateverStandsBetweenItsTokens) {
+  const std::string head = R"({"timestamp": {"seconds": 1795157127, "microseconds": 4}, "event": )";
+  const std::string lines[] = {
+      head + R"("STOP"})",
+      head + R"("RESET", "data": {"guest": true, "reason": "guest-reset"}})",
+      head + R"("X", "data": { } })",
+      head + R"("X", "data": {"\u0061": "\"}", "a": 2}})",
+      head + R"("X", "data": {"a": 1}, "data": {"b": 2}})",
+      head + R"("X", "data": {"a": 1}, "event": "Y"})",
+      head + R"("X", "data": 5})",
+      head + R"("X", "data": {"a": 1})",
+      head + R"("X", "data": {"a": 1}}})",
+      head + R"("X", "data": {"a": 1}})" + std::string("\0}", 2),
+      head + R"("X", "data": {"a": 1})" + std::string("\0}}", 3),
+      head + "\"X\", \"data\": \xEF\xBB\xBF{\"a\": 1}}",
+      head + "\"X\", \"data\": {\"device\": \"a\xFFz\"}}",
+      head + R"("\u0058"})",
+      head + R"("x1"})",
+      head + R"("X" })",
+      head + R"("X"}})",
+      head + R"("X)",
+      R"({"timestamp": {"seconds": 01, "microseconds": 4}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": 0, "microseconds": 0}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": , "microseconds": 4}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": -1, "microseconds": -1}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": 1.5, "microseconds": 4}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": 9223372036854775807, "microseconds": 0}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": 9223372036854775808, "microseconds": 0}, "event": "STOP"})",
+      R"({"timestamp": {"seconds": 1, "microseconds": 1000000}, "event": "STOP"})",
+  };
+  for (const std::string& line : lines) {
+    const auto usual = ParseQmpMessage(line);
+    const auto other = ParseQmpMessage(" " + line);
+    ASSERT_EQ(usual.status(), other.status()) << line;
+    if (!usual.ok()) continue;
+    const auto& a = std::get<QmpEvent>(*usual);
+    const auto& b = std::get<QmpEvent>(*other);
+    EXPECT_EQ(a.name, b.name) << line;
+    EXPECT_EQ(a.time, b.time) << line;
+    EXPECT_EQ(a.data, b.data) << line;
+    EXPECT_EQ(a.detail_json, b.detail_json) << line;
+  }
+}
+
 TEST(QmpMessageTest, BytesThatAreNotUtf8AreEscaped) {
   const auto event = Parse<QmpEvent>("{\"event\": \"X\", \"data\": {\"device\": \"a\xFFz\"}}");
   EXPECT_EQ(event.data["device"], "a\\xffz");
