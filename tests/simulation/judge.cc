@@ -141,8 +141,20 @@ void Judge::Add(const v1::Event& event, int daemon) {
   story_->Say("daemon", absl::StrCat("published ", Describe(event)));
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
   entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false};
-  if (event.has_missing()) missing_.emplace_back(event.missing().first(), event.missing().last());
+  if (event.has_missing()) TakeMissing(event.missing().first(), event.missing().last());
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+}
+
+void Judge::TakeMissing(uint64_t first, uint64_t last) {
+  missing_.emplace_back(first, last);
+  for (auto it = entries_.lower_bound(first); it != entries_.end() && it->first <= last; ++it) {
+    Entry& entry = it->second;
+    // The GAP itself takes the place of the last event that was given up.
+    if (entry.durable && !entry.event.has_missing()) {
+      story_->Fail(absl::StrCat("a GAP names the event ", it->first, ", which was durable"));
+    }
+    entry.lost = !entry.event.has_missing();
+  }
 }
 
 void Judge::CheckStop(const v1::Event& event, int daemon) {

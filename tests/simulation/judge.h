@@ -53,6 +53,8 @@ class Judge {
 
  private:
   void Add(const v1::Event& event, int daemon);
+  // A GAP says that these are lost.
+  void TakeMissing(uint64_t first, uint64_t last);
   void CheckStop(const v1::Event& event, int daemon);
   const Life* LifeOf(const std::string& run_id) const;
 
