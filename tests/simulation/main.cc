@@ -36,7 +36,8 @@ struct Flags {
 };
 
 constexpr char kUsage[] =
-    "usage: simulate [--seed N | --shrink N] [--first N] [--lives N] [--processes N] [--failures N]\n"
+    "usage: simulate [--seed N | --shrink N] [--first N] [--lives N] [--processes N] [--failures "
+    "N]\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     likewise, with as much left out as a failure allows\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
@@ -92,7 +93,8 @@ Result Run(Worker* worker, const Plan& plan, bool story) {
 
 std::string TextOf(Plan plan) {
   std::string text = absl::StrFormat("seed %d", plan.seed);
-  for (const auto& [name, value] : plan.Parts()) absl::StrAppendFormat(&text, " %s %d", name, *value);
+  for (const auto& [name, value] : plan.Parts())
+    absl::StrAppendFormat(&text, " %s %d", name, *value);
   return text;
 }
 
@@ -200,7 +202,8 @@ class Batch {
   Worker* const workers_;
   uint64_t begun_ = 0;
   std::deque<Running> running_;  // in the order in which they began
-  std::vector<std::pair<uint64_t, uint64_t>> to_repeat_;  // seeds, with the digests of their stories
+  std::vector<std::pair<uint64_t, uint64_t>>
+      to_repeat_;  // seeds, with the digests of their stories
   uint64_t seeds_ = 0;
   uint64_t lives_ = 0;
   uint64_t failed_ = 0;

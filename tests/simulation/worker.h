@@ -20,10 +20,10 @@ struct Result {
   std::vector<std::string> story;  // if it was asked for
 };
 
-// A process that simulates, each plan in a child of its own. It allocates nothing between two plans:
-// each child begins with the same heap at the same addresses, on which the order of hash tables
-// depends, whatever was simulated before and whatever its parent has done since. So it is made before
-// its parent allocates anything.
+// A process that simulates, each plan in a child of its own. It allocates nothing between two
+// plans: each child begins with the same heap at the same addresses, on which the order of hash
+// tables depends, whatever was simulated before and whatever its parent has done since. So it is
+// made before its parent allocates anything.
 class Worker {
  public:
   // Ends the process with a message if there is none to be had.
