@@ -81,6 +81,7 @@ std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
 void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
+  number_ = number;
   const std::string journal_id = daemon->live_state().journal_id();
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
@@ -196,6 +197,13 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               " came long after its process was gone"));
   }
+  // What it said last of all, on its last connection.
+  const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
+  if (last != nullptr && last->kind == Saying::Kind::kShutdown && last->heard_by != nullptr &&
+      last->daemon == number_ && daemon == number_ && !last->was_read() && !last->heard_by->reset) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
+                              " came before its SHUTDOWN was read"));
+  }
   std::set<ShutdownClass> allowed = AllowedClasses(*life, daemon, KeptSayings(*life));
   bool may_be_intended = false;
   bool must_be_intended = false;
@@ -216,6 +224,9 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     } else {
       allowed.insert(intended.begin(), intended.end());
     }
+  }
+  if (daemon == number_ && life->boot_id != kernel_->boot_id() && rule != "host-rebooted") {
+    story_->Fail(absl::StrCat("life ", life->number, " ended with its host, and not by ", rule));
   }
   if (rule == "host-rebooted") {
     allowed = {ShutdownClass::kUnknown};

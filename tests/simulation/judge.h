@@ -72,7 +72,8 @@ class Judge {
   std::map<uint64_t, Entry> entries_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
   uint64_t stops_ = 0;
-  absl::Duration started_at_;  // of the daemon that runs
+  absl::Duration started_at_;  // of the daemon that runs, which is this one
+  int number_ = 0;
 };
 
 }  // namespace vmeventd::simulation

@@ -107,6 +107,10 @@ class Simulation {
       world_.At(SomeTime(), [this] {
         if (settles_) return;
         faults_.Begin();
+        // What the disk did not take is at stake while it fails.
+        if (kills_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
+          kernel_.KillAfter(static_cast<uint64_t>(fault_random_.Between(1, 2000)));
+        }
         world_.At(
             kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
             [this] { faults_.End(); });
@@ -252,6 +256,8 @@ class Simulation {
     daemon_->watcher().DeclareIntent(std::move(request),
                                      [this, life, index](const absl::StatusOr<Intent>& intent) {
                                        if (!intent.ok() || kernel_.dead()) return;
+                                       // The caller is refused then, as the intent may be lost.
+                                       if (!daemon_->live_state().journal_writable()) return;
                                        story_.Say(life->name, "the intent is declared");
                                        story_.Reach("intent declared");
                                        life->intents[index].answered = kernel_.monotonic();
