@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
@@ -98,9 +99,15 @@ std::string TextOf(Plan plan) {
   return text;
 }
 
-// The smallest plan that still fails: leaves out of each part all, half, a quarter or one, as long
-// as that helps.
-Plan Shrink(Worker* worker, Plan plan) {
+// A problem without the numbers in it, which differ from plan to plan.
+std::string KindOf(std::string problem) {
+  std::erase_if(problem, [](char each) { return absl::ascii_isdigit(each); });
+  return problem;
+}
+
+// The smallest plan that still fails in that way: leaves out of each part all, half, a quarter or
+// one, as long as that helps.
+Plan Shrink(Worker* worker, Plan plan, const std::string& kind) {
   for (bool smaller = true; smaller;) {
     smaller = false;
     for (size_t i = 0; i < plan.Parts().size(); ++i) {
@@ -110,7 +117,7 @@ Plan Shrink(Worker* worker, Plan plan) {
         if (less >= value || (must_be && less < 1)) continue;
         Plan tried = plan;
         *tried.Parts()[i].second = less;
-        if (Run(worker, tried, false).problem.empty()) continue;
+        if (KindOf(Run(worker, tried, false).problem) != kind) continue;
         plan = tried;
         smaller = true;
         break;
@@ -122,7 +129,10 @@ Plan Shrink(Worker* worker, Plan plan) {
 
 int RunOne(Worker* worker, const Flags& flags) {
   Plan plan = PlanOf(flags.seed);
-  if (flags.shrink && !Run(worker, plan, false).problem.empty()) plan = Shrink(worker, plan);
+  if (flags.shrink) {
+    const std::string kind = KindOf(Run(worker, plan, false).problem);
+    if (!kind.empty()) plan = Shrink(worker, plan, kind);
+  }
   const Result result = Run(worker, plan, true);
   for (const std::string& line : result.story) std::printf("%s\n", line.c_str());
   std::printf("%s: %s\n", TextOf(plan).c_str(),
