@@ -114,7 +114,7 @@ Plan Shrink(Worker* worker, Plan plan, const std::string& kind) {
       const int64_t value = *plan.Parts()[i].second;
       const bool must_be = i + 2 >= plan.Parts().size();  // there is no world without a VM
       for (const int64_t less : {int64_t{must_be ? 1 : 0}, value / 2, value * 3 / 4, value - 1}) {
-        if (less >= value || (must_be && less < 1)) continue;
+        if (less >= value || less < (must_be ? 1 : 0)) continue;
         Plan tried = plan;
         *tried.Parts()[i].second = less;
         if (KindOf(Run(worker, tried, false).problem) != kind) continue;
