@@ -34,16 +34,36 @@ EventBlockPtr NotDurable(const EventBlock& block) {
 bool EventPump::RunOnce(absl::Duration timeout) {
   const absl::Duration until_tick =
       std::max(absl::ZeroDuration(), journal_->NextTick() - clock_->Now().monotonic);
-  EventQueue::Batch batch = queue_->Pop(std::min(timeout, until_tick));
-  live_state_->SetDirectories(std::move(batch.directories));
-  for (VmUpdate& update : batch.updates) {
-    Take(&update);
+  timeout = std::min(timeout, until_tick);
+  bool closed = false;
+  const bool held_back = holds_back();
+  if (held_back) {
+    closed = queue_->WaitForClose(timeout);
+  } else if (updates_.empty()) {
+    EventQueue::Batch batch = queue_->Pop(timeout);
+    live_state_->SetDirectories(std::move(batch.directories));
+    updates_ = std::move(batch.updates);
+    closed = batch.closed;
+  }
+  while (handled_ < updates_.size() && !holds_back()) {
+    Take(&updates_[handled_++]);
     if (step_.blocks.size() >= kMaxBlocksAStep) Flush();
   }
-  Flush();
-  if (batch.closed) journal_->RetryNow();  // there is no later
+  if (!holds_back()) Flush();
+  if (handled_ == updates_.size()) {
+    updates_.clear();
+    handled_ = 0;
+  }
+  if (closed) journal_->RetryNow();  // there is no later
   TendJournal();
-  return !batch.closed;
+  if (!closed) return true;
+  if (holds_back()) {
+    spdlog::error(
+        "the events that were observed last are lost: neither the journal nor the sequence mark "
+        "can be written");
+    return false;
+  }
+  return held_back || !updates_.empty();
 }
 
 void EventPump::ReportCorrupt(const std::string& journal_id, const absl::Status& found) {
@@ -119,7 +139,10 @@ void EventPump::EncodeStatuses() {
             [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
 }
 
-void EventPump::PutGap(const JournalWriter::GivenUp& given_up) {
+void EventPump::PutGap() {
+  const auto found = journal_->TakeGivenUp();
+  if (!found.has_value()) return;
+  const JournalWriter::GivenUp& given_up = *found;
   VmEvent gap;
   gap.type = EventType::kGap;
   gap.observe_time = given_up.time;
@@ -143,22 +166,34 @@ void EventPump::Flush() {
   EncodeStatuses();
   const bool events = !step_.blocks.empty();
   if (events || !change_.sessions.empty()) {
-    change_.blocks = step_.blocks;
-    const bool durable = journal_->Append(std::exchange(change_, {}), clock_->Now());
-    const absl::Duration now = clock_->Now().monotonic;
-    for (EventBlockPtr& block : step_.blocks) {
-      if (!durable) block = NotDurable(*block);
-      block->SetPublished(now);
-    }
-    if (durable) {
-      for (const absl::Duration at : observed_) meters_.observed_to_durable.Observe(now - at);
-    }
-    observed_.clear();
+    change_.blocks.assign(step_.blocks.begin() + static_cast<ptrdiff_t>(held_blocks_),
+                          step_.blocks.end());
+    journal_->Append(std::exchange(change_, {}), clock_->Now());
   }
+  if (events && !journal_->may_publish()) {
+    held_blocks_ = step_.blocks.size();
+    PutGap();  // of what is public: the newest is never given up
+  } else {
+    PublishStep(journal_->writable());
+  }
+}
+
+void EventPump::PublishStep(bool durable) {
+  const bool events = !step_.blocks.empty();
   if (!events && step_.vms.empty()) return;
+  held_blocks_ = 0;
+  const absl::Duration now = clock_->Now().monotonic;
+  for (EventBlockPtr& block : step_.blocks) {
+    if (!durable) block = NotDurable(*block);
+    block->SetPublished(now);
+  }
+  if (durable) {
+    for (const absl::Duration at : observed_) meters_.observed_to_durable.Observe(now - at);
+  }
+  observed_.clear();
   step_.retained = journal_->journal().retained();
   live_state_->Publish(std::exchange(step_, {}));
-  if (const auto given_up = journal_->TakeGivenUp(); given_up.has_value()) PutGap(*given_up);
+  PutGap();
   if (events) listener_.published();
   // These may ask whether their event is durable: that is, whether the journal is writable now.
   live_state_->SetJournalWritable(journal_->writable());
@@ -175,6 +210,7 @@ void EventPump::TendJournal() {
     }
   }
   journal_->Tick(clock_->Now());
+  if (holds_back() && journal_->may_publish()) PublishStep(journal_->writable());
   live_state_->Replace(journal_->TakeLate());
   if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();
   live_state_->SetRetained(journal_->journal().retained());
@@ -199,6 +235,7 @@ void EventPump::ReplaceCorruptJournal() {
       moved_to->empty() ? "the journal's file is no longer in its place"
                         : absl::StrCat("the journal was corrupt and was moved to ", *moved_to);
   spdlog::error("{}: {}; a new one begins", problem, old_one);
+  if (holds_back()) PublishStep(false);  // the new one begins after it
   live_state_->ChangeJournal({journal_->journal().journal_id(), journal_->journal().token_key(),
                               live_state_->identity()->node_id});
   listener_.journal_replaced();

@@ -23,8 +23,10 @@ namespace vmeventd {
 // Takes what the watcher saw from the queue, gives each event its sequence, encodes it, commits it
 // to the journal together with the runs that it changed, publishes it in the live state, and then
 // says so. What waits together is committed together. Where the journal cannot be written the
-// events are public all the same, as not durable. Every method but ReportCorrupt is for one thread,
-// the pump thread, which is the only writer of the live state and the journal.
+// events are public all the same, as not durable; where the sequence mark cannot be written either,
+// they are held back and the rest waits in the queue, within its bound. Every method but
+// ReportCorrupt is for one thread, the pump thread, which is the only writer of the live state and
+// the journal.
 class EventPump {
  public:
   // Who hears of what the pump did. Each may call gRPC.
@@ -43,9 +45,11 @@ class EventPump {
         listener_(std::move(listener)),
         newest_(live_state->range().newest) {}
 
-  // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed and all
-  // of it is public.
+  // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed, and
+  // all of it is public or cannot be: then it is lost, which is logged.
   bool RunOnce(absl::Duration timeout);
+  // Whether events have a sequence and may not be published yet: see JournalWriter::may_publish.
+  bool holds_back() const { return held_blocks_ > 0; }
 
   // Publishes a GAP of the node as a whole. Pump thread, or before there is one. `missing`: the
   // sequences that are lost, where they are known.
@@ -67,11 +71,13 @@ class EventPump {
   void EncodeStatuses();
   void AddEvent(const VmEvent& event, const VmStatus* vm,
                 std::optional<Missing> missing = std::nullopt);
+  // Commits step_ and publishes it, or holds it back.
   void Flush();
+  void PublishStep(bool durable);
   void TendJournal();
   void ReplaceCorruptJournal();
-  // Puts a GAP in the place of what the journal's writer has just given up.
-  void PutGap(const JournalWriter::GivenUp& given_up);
+  // Puts a GAP in the place of what the journal's writer has just given up, if anything.
+  void PutGap();
 
   EventQueue* const queue_;
   LiveState* const live_state_;
@@ -92,13 +98,17 @@ class EventPump {
     std::optional<JournalSession> saved;
   };
 
+  std::vector<VmUpdate> updates_;  // that were taken from the queue
+  size_t handled_ = 0;             // of updates_
+
   EventBlockBuilder builder_;
   LiveState::Step step_;
-  JournalWriter::Change change_;                  // of step_
-  std::vector<TakenStatus> statuses_;             // of step_
+  size_t held_blocks_ = 0;             // of step_: they are with the journal's writer already
+  JournalWriter::Change change_;       // of step_
+  std::vector<TakenStatus> statuses_;  // of step_
   absl::flat_hash_map<std::string, OfRun> runs_;  // of step_
   std::vector<std::function<void()>> on_public_;  // of step_
-  std::vector<absl::Duration> observed_;          // when the events of step_ were
+  std::vector<absl::Duration> observed_;          // when the events of step_ were observed
   EventMeters meters_;
 
   Mutex mutex_;

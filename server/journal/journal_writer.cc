@@ -37,7 +37,7 @@ void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
 
 }  // namespace
 
-bool JournalWriter::Append(Change change, Instant now) {
+void JournalWriter::Append(Change change, Instant now) {
   Waiting waiting{std::move(change)};
   for (const EventBlockPtr& block : waiting.change.blocks) {
     published_ = block->last_sequence();
@@ -50,17 +50,16 @@ bool JournalWriter::Append(Change change, Instant now) {
   backlog_bytes_ += waiting.bytes;
   backlog_events_ += waiting.events;
   backlog_.push_back(std::move(waiting));
-  const bool durable = !waiting_ && WriteWaiting(now);
-  if (!durable) {
+  if (waiting_ || !WriteWaiting(now)) {
     waiting_ = true;
     GiveUpBeyondBound();
   }
   MeasureBacklog();
   SetMark();
-  return durable;
 }
 
 void JournalWriter::Tick(Instant now) {
+  if (!may_publish() && now.monotonic >= retry_at_) SetMark();
   if (corrupt_) return;
   if (waiting_ && now.monotonic >= retry_at_) {
     if (WriteWaiting(now)) {
@@ -245,8 +244,14 @@ void JournalWriter::SetMark() {
   absl::Status status = mark_->Set({journal_->journal_id(), journal_->newest(), published_});
   // What the journal does not hold, only this file keeps from being given again.
   if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();
-  if (!status.ok() && !std::exchange(mark_failed_, true)) {
-    spdlog::error("{}", std::string(status.message()));
+  const bool was_marked = std::exchange(marked_, status.ok());
+  if (was_marked && !marked_) {
+    spdlog::error("{}{}", std::string(status.message()),
+                  may_publish() ? ""
+                                : "; events wait unpublished until it or the journal can be "
+                                  "written, so that no sequence is given twice");
+  } else if (!was_marked && marked_) {
+    spdlog::info("the sequence mark is written again");
   }
 }
 

@@ -53,8 +53,12 @@ class JournalWriter {
   bool writing() const { return writing_; }
   const JournalMeters& meters() const { return meters_; }
 
-  // Writes a change, or keeps it for later. True: it is durable. Its events may be published now.
-  bool Append(Change change, Instant now);
+  // Writes a change, or keeps it for later: it is durable where writable() says so afterwards. Its
+  // events may be published where may_publish() does.
+  void Append(Change change, Instant now);
+  // Whether a start after a kill or a loss of power would know of every sequence that was given:
+  // the journal holds it, or the sequence mark. Otherwise it would be given again.
+  bool may_publish() const { return marked_ || published_ <= journal_->newest(); }
 
   // Tries again what waits, and deletes what is older than the retention, where either is due.
   void Tick(Instant now);
@@ -65,8 +69,7 @@ class JournalWriter {
 
   // Whether everything is on disk.
   bool writable() const { return !waiting_ && !corrupt_; }
-  // The events that became durable since the last call only after Append had said that they are
-  // not.
+  // The events that became durable since the last call, later than with their Append.
   std::vector<EventBlockPtr> TakeLate() { return std::exchange(late_, {}); }
   // What the last Append gave up of what waits: the oldest, to keep the bound. What was given up
   // before, and has not been said in the journal yet, is part of it.
@@ -144,7 +147,7 @@ class JournalWriter {
   std::optional<GivenUp> newly_given_up_;
   std::string problem_;
   bool corrupt_ = false;
-  bool mark_failed_ = false;
+  bool marked_ = true;  // the mark names published_
 };
 
 }  // namespace vmeventd

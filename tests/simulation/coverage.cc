@@ -10,10 +10,18 @@ namespace {
 
 constexpr const char* kPoints[] = {
     "clock step",
+    "clock step ahead by hours",
+    "clock step back by hours",
+    "history read",
+    "retention by age",
+    "retention by number",
     "intent declared",
     "start fails",
     "stop",
     "fault EIO in fsync of journal.db-wal",
+    "fault EIO in fsync of sequence",
+    "fault EIO in write of sequence",
+    "fault ENOSPC in write of sequence",
     "fault EIO in fsync of journal.db",
     "fault EIO in read of journal.db",
     "fault EIO in read of journal.db-wal",

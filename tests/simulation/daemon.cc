@@ -1,12 +1,17 @@
 #include "tests/simulation/daemon.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "tests/simulation/cancelled_calls.h"
 #include "tests/simulation/waiting.h"
 #include "tests/simulation/world.h"
 
 namespace vmeventd::simulation {
 namespace {
+
+constexpr absl::Duration kProgressInterval = absl::Seconds(30);
+constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
 
 JournalOptions ToJournalOptions(const Daemon::Options& options) {
   return {.path = kJournalPath,
@@ -38,7 +43,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
                   }),
       fan_out_(0,
                [this] {
-                 for (const auto& stream : streams_) stream->Wake();
+                 for (const OpenedStream& each : streams_) each.stream->Wake();
                }),
       journal_(ToJournalOptions(options), std::move(recovered_.journal),
                std::move(recovered_.mark)),
@@ -78,7 +83,7 @@ bool Daemon::LoopIsDue() const {
 }
 
 absl::Duration Daemon::pump_due() const {
-  return queue_.depth() > 0 ? kernel_->monotonic() : journal_.NextTick();
+  return queue_.depth() > 0 && !pump_.holds_back() ? kernel_->monotonic() : journal_.NextTick();
 }
 
 void Daemon::PumpTurn() { pump_.RunOnce(absl::ZeroDuration()); }
@@ -90,14 +95,33 @@ void Daemon::Stop() {
   }
 }
 
+absl::Duration Daemon::deadlines_due() const {
+  absl::Duration due = absl::InfiniteDuration();
+  for (const OpenedStream& each : streams_) due = std::min(due, each.due);
+  return due;
+}
+
+void Daemon::CheckDeadlines() {
+  for (const OpenedStream& each : std::vector(streams_)) {
+    if (each.due > kernel_->monotonic()) continue;
+    const uint64_t before = CancelledCalls();
+    const absl::Duration due = each.stream->CheckDeadline(kernel_->monotonic());
+    for (OpenedStream& same : streams_) {
+      if (same.stream == each.stream) same.due = due;
+    }
+    if (CancelledCalls() > before) each.cut();
+  }
+}
+
 absl::StatusOr<std::shared_ptr<WatchStream>> Daemon::OpenStream(
-    const WatchStart& start, grpc::CallbackServerContext* context, const std::string& peer) {
+    const WatchStart& start, grpc::CallbackServerContext* context, const std::string& peer,
+    std::function<void()> cut) {
   absl::StatusOr<StreamBegin> begin = live_state_.Begin(start);
   if (!begin.ok()) return begin.status();
   StreamSurroundings surroundings = {.context = context,
                                      .peer = peer,
-                                     .progress_interval = absl::Seconds(10),
-                                     .write_timeout = absl::Seconds(60),
+                                     .progress_interval = kProgressInterval,
+                                     .write_timeout = kWriteTimeout,
                                      .clock = kernel_,
                                      .fan_out = &fan_out_,
                                      .read_queue = &read_queue_,
@@ -105,13 +129,13 @@ absl::StatusOr<std::shared_ptr<WatchStream>> Daemon::OpenStream(
                                      .meters = &meters_};
   auto stream = std::make_shared<WatchStream>(
       std::move(surroundings), StreamCursor(&live_state_, *std::move(begin), EventMatcher()));
-  streams_.push_back(stream);
+  streams_.push_back({stream, kernel_->monotonic() + kProgressInterval, std::move(cut)});
   stream->Wake();
   return stream;
 }
 
 void Daemon::StreamDone(WatchStream* stream) {
-  std::erase_if(streams_, [stream](const auto& each) { return each.get() == stream; });
+  std::erase_if(streams_, [stream](const auto& each) { return each.stream.get() == stream; });
 }
 
 }  // namespace vmeventd::simulation

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -54,10 +55,16 @@ class Daemon : public WatchStreamOwner {
   // Handles what has come until now, and writes all of it.
   void Stop();
 
-  // A stream that somebody asks for; its reactor is `stream`'s.
+  // When a stream's beat or the end of its patience is due, as StreamHub looks for it.
+  absl::Duration deadlines_due() const;
+  void CheckDeadlines();
+
+  // A stream that somebody asks for; its reactor is `stream`'s. `cut` is called when it cancels the
+  // call: what is on its way to the client does not arrive.
   absl::StatusOr<std::shared_ptr<WatchStream>> OpenStream(const WatchStart& start,
                                                           grpc::CallbackServerContext* context,
-                                                          const std::string& peer);
+                                                          const std::string& peer,
+                                                          std::function<void()> cut);
 
   NodeWatcher& watcher() { return *watcher_; }
   const LiveState& live_state() const { return live_state_; }
@@ -82,7 +89,12 @@ class Daemon : public WatchStreamOwner {
   JournalReadQueue read_queue_;
   StreamMeters meters_;
   FanOut fan_out_;
-  std::vector<std::shared_ptr<WatchStream>> streams_;
+  struct OpenedStream {
+    std::shared_ptr<WatchStream> stream;
+    absl::Duration due;
+    std::function<void()> cut;
+  };
+  std::vector<OpenedStream> streams_;
   JournalWriter journal_;
   EventPump pump_;
   std::unique_ptr<NodeWatcher> watcher_;

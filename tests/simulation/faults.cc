@@ -18,10 +18,13 @@ void Faults::Begin() {
   error_ = random_->OneIn(2) ? ENOSPC : EIO;
   syncs_only_ = error_ == EIO && random_->OneIn(3);
   reads_too_ = error_ == EIO && !syncs_only_ && random_->OneIn(2);
+  // It is written over itself, which needs no room in most file systems.
+  mark_too_ = random_->OneIn(error_ == ENOSPC ? 3 : 2);
   one_in_ = random_->OneIn(2) ? 1 : static_cast<uint64_t>(random_->Between(2, 20));
   story_->Say("disk",
               absl::StrCat(error_ == ENOSPC ? "is full" : "has errors",
                            syncs_only_ ? ", of syncs" : "", reads_too_ ? ", of reads too" : "",
+                           mark_too_ ? ", also for the sequence mark" : "",
                            one_in_ > 1 ? absl::StrCat(", in one of ", one_in_, " calls") : ""));
 }
 
@@ -33,9 +36,7 @@ void Faults::End() {
 
 int Faults::Ask(absl::string_view call, const std::string& path) {
   if (!active() || !absl::StartsWith(path, kStateDirectory)) return 0;
-  // The mark is written over itself, which needs no room. A disk that loses it as well as the
-  // journal's writes takes back what was not durable: nothing promises otherwise.
-  if (absl::EndsWith(path, "/sequence")) return 0;
+  if (!mark_too_ && absl::EndsWith(path, "/sequence")) return 0;
   const bool sync = call == "fsync";
   const bool write = call == "write" || call == "truncate";
   const bool read = call == "read";

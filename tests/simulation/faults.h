@@ -28,6 +28,7 @@ class Faults {
   int error_ = 0;
   bool syncs_only_ = false;
   bool reads_too_ = false;
+  bool mark_too_ = false;
   uint64_t one_in_ = 1;
 };
 

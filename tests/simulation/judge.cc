@@ -1,5 +1,6 @@
 #include "tests/simulation/judge.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -60,8 +61,27 @@ const Life* Judge::LifeOf(const std::string& run_id) const {
   return nullptr;
 }
 
+std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
+  std::set<int64_t> stamps;  // of QEMU's events
+  for (const auto& [sequence, entry] : entries_) {
+    const v1::Event& event = entry.event;
+    if (entry.lost || event.vm().run_id() != life.run_id || !event.has_qemu_time()) continue;
+    stamps.insert(event.qemu_time().seconds() * 1'000'000 + event.qemu_time().nanos() / 1000);
+  }
+  std::map<int, size_t> read;
+  std::map<int, size_t> kept;
+  for (const Saying& saying : life.sayings) {
+    if (!saying.was_read()) continue;
+    const size_t count = ++read[saying.daemon];
+    if (stamps.contains(saying.wall_us)) kept[saying.daemon] = count;
+  }
+  return kept;
+}
+
 void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
+  started_at_ = kernel_->monotonic();
+  number_ = number;
   const std::string journal_id = daemon->live_state().journal_id();
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
@@ -141,8 +161,20 @@ void Judge::Add(const v1::Event& event, int daemon) {
   story_->Say("daemon", absl::StrCat("published ", Describe(event)));
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
   entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false};
-  if (event.has_missing()) missing_.emplace_back(event.missing().first(), event.missing().last());
+  if (event.has_missing()) TakeMissing(event.missing().first(), event.missing().last());
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+}
+
+void Judge::TakeMissing(uint64_t first, uint64_t last) {
+  missing_.emplace_back(first, last);
+  for (auto it = entries_.lower_bound(first); it != entries_.end() && it->first <= last; ++it) {
+    Entry& entry = it->second;
+    // The GAP itself takes the place of the last event that was given up.
+    if (entry.durable && !entry.event.has_missing()) {
+      story_->Fail(absl::StrCat("a GAP names the event ", it->first, ", which was durable"));
+    }
+    entry.lost = !entry.event.has_missing();
+  }
 }
 
 void Judge::CheckStop(const v1::Event& event, int daemon) {
@@ -160,14 +192,29 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const std::string rule = event.shutdown().rule();
   story_->Reach(absl::StrCat("rule ", rule));
   const auto is = static_cast<ShutdownClass>(event.shutdown().class_());
-  std::set<ShutdownClass> allowed = AllowedClasses(*life, daemon);
+  constexpr absl::Duration kLate = absl::Minutes(3);  // a disk that fails does so for a minute
+  if (kernel_->monotonic() - std::max(life->gone_at, started_at_) > kLate) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
+                              " came long after its process was gone"));
+  }
+  // What it said last of all, on its last connection.
+  const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
+  if (last != nullptr && last->kind == Saying::Kind::kShutdown && last->heard_by != nullptr &&
+      last->daemon == number_ && daemon == number_ && !last->was_read() && !last->heard_by->reset) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
+                              " came before its SHUTDOWN was read"));
+  }
+  std::set<ShutdownClass> allowed = AllowedClasses(*life, daemon, KeptSayings(*life));
   bool may_be_intended = false;
   bool must_be_intended = false;
   for (const Declared& intent : life->intents) {
+    // A daemon may have accepted it and ended before its answer.
+    const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
+    if (accepted + intent.ttl < DecidedAt(*life)) continue;
     may_be_intended = true;
-    must_be_intended = must_be_intended ||
-                       (life->daemons.size() == 1 && intent.answered < DecidedAt(*life) &&
-                        intent.answered + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
+    must_be_intended =
+        must_be_intended || (intent.answered < DecidedAt(*life) &&
+                             intent.asked + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
   }
   if (may_be_intended) {
     std::set<ShutdownClass> intended;
@@ -177,6 +224,9 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     } else {
       allowed.insert(intended.begin(), intended.end());
     }
+  }
+  if (daemon == number_ && life->boot_id != kernel_->boot_id() && rule != "host-rebooted") {
+    story_->Fail(absl::StrCat("life ", life->number, " ended with its host, and not by ", rule));
   }
   if (rule == "host-rebooted") {
     allowed = {ShutdownClass::kUnknown};
@@ -214,18 +264,29 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
 }
 
 void Judge::CheckRetention(const Daemon& daemon) {
-  if (clock_steps_) return;
   const uint64_t oldest = daemon.journal().journal().oldest();
   const absl::Time now = kernel_->Now().wall;
-  for (const auto& [sequence, entry] : entries_) {
-    if (sequence >= oldest) break;
+  // It looks every ten minutes, and what came last stays.
+  constexpr absl::Duration kLate = absl::Minutes(11);
+  int64_t later = 0;  // events that are not lost
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    const auto& [sequence, entry] = *it;
+    if (entry.lost) continue;
+    const bool many = later++ >= options_.retention_events;
+    if (sequence == newest()) continue;
     const auto& time = entry.event.observe_time();
-    const absl::Time observed =
-        absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-    const bool many = newest() - sequence >= static_cast<uint64_t>(options_.retention_events);
-    if (entry.lost || many || now - observed >= options_.retention_age) continue;
-    story_->Fail(absl::StrCat("the event ", sequence, " was deleted too early"));
-    return;
+    const absl::Duration age =
+        now - absl::FromUnixSeconds(time.seconds()) - absl::Nanoseconds(time.nanos());
+    if (sequence < oldest) {
+      if (many) story_->Reach("retention by number");
+      if (many || clock_steps_) continue;
+      story_->Reach("retention by age");
+      if (age >= options_.retention_age) continue;
+      return story_->Fail(absl::StrCat("the event ", sequence, " was deleted too early"));
+    }
+    if (many || (!clock_steps_ && age > options_.retention_age + kLate)) {
+      return story_->Fail(absl::StrCat("the event ", sequence, " is kept too long"));
+    }
   }
 }
 

@@ -53,8 +53,13 @@ class Judge {
 
  private:
   void Add(const v1::Event& event, int daemon);
+  // A GAP says that these are lost.
+  void TakeMissing(uint64_t first, uint64_t last);
   void CheckStop(const v1::Event& event, int daemon);
   const Life* LifeOf(const std::string& run_id) const;
+  // Of what each daemon has read of the life, how much is in the journal for certain: up to the
+  // last event that is not lost, since what an event changed is committed with it.
+  std::map<int, size_t> KeptSayings(const Life& life) const;
 
   void CheckRetention(const Daemon& daemon);
 
@@ -67,6 +72,8 @@ class Judge {
   std::map<uint64_t, Entry> entries_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
   uint64_t stops_ = 0;
+  absl::Duration started_at_;  // of the daemon that runs, which is this one
+  int number_ = 0;
 };
 
 }  // namespace vmeventd::simulation

@@ -101,10 +101,14 @@ void Kernel::Reboot() {
 
 ProcessPtr Kernel::Start(std::string cgroup) {
   auto process = std::make_shared<Process>();
-  do {  // few numbers, so that they are used again soon
-    last_pid_ = last_pid_ >= 340 ? 301 : last_pid_ + 1;
-  } while (processes_.contains(last_pid_));
-  process->pid = last_pid_;
+  if (last_reaped_ != 0 && !processes_.contains(last_reaped_) && random_->OneIn(4)) {
+    process->pid = last_reaped_;
+  } else {
+    do {  // few numbers, so that they are used again soon
+      last_pid_ = last_pid_ >= 340 ? 301 : last_pid_ + 1;
+    } while (processes_.contains(last_pid_));
+    process->pid = last_pid_;
+  }
   process->start_ticks = ticks();
   process->inode = ++last_process_inode_;
   process->cgroup = std::move(cgroup);
@@ -119,6 +123,7 @@ void Kernel::Exit(const ProcessPtr& process, int wait_status) {
 
 void Kernel::Reap(const ProcessPtr& process) {
   process->state = Process::State::kReaped;
+  last_reaped_ = process->pid;
   const auto it = processes_.find(process->pid);
   if (it != processes_.end() && it->second == process) processes_.erase(it);
 }
@@ -162,7 +167,7 @@ ConnectionPtr Kernel::ConnectAsManager(const ListenerPtr& listener) {
 }
 
 void Kernel::Send(const ConnectionPtr& connection, absl::string_view bytes, int64_t sender) {
-  if (connection->client_closed || connection->server_closed) return;
+  if (bytes.empty() || connection->client_closed || connection->server_closed) return;
   connection->to_client.push_back({std::string(bytes), sender});
   connection->sent += bytes.size();
 }

@@ -227,6 +227,7 @@ class Kernel : public Clock {
   std::string boot_id_;
   std::map<int64_t, ProcessPtr> processes_;
   int64_t last_pid_ = 300;
+  int64_t last_reaped_ = 0;
   uint64_t last_process_inode_ = 1000;
   std::map<std::string, uint64_t> oom_kills_;  // by cgroup
   std::map<uint64_t, ListenerPtr> listeners_;  // by inode

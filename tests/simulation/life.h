@@ -30,6 +30,7 @@ struct Saying {
   std::string text;
   std::optional<bool> guest;  // SHUTDOWN's
   absl::Duration at;          // monotonic
+  int64_t wall_us = 0;        // as QEMU stamps it; 0: an answer, which has no stamp
   // To whom, and where it ends in what that connection was sent; null: nobody listened.
   ConnectionPtr heard_by;
   uint64_t end = 0;

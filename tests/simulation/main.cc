@@ -1,28 +1,30 @@
 // ./dev simulate: runs simulations, each in a process of its own, and says which seeds fail.
 
 #include <sys/personality.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cinttypes>
 #include <cstdio>
-#include <cstdlib>
+#include <deque>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "tests/simulation/coverage.h"
 #include "tests/simulation/simulation.h"
 #include "tests/simulation/sqlite_files.h"
+#include "tests/simulation/worker.h"
 
 namespace {
 
-using vmeventd::simulation::Outcome;
 using vmeventd::simulation::Plan;
 using vmeventd::simulation::PlanOf;
-using vmeventd::simulation::Simulate;
+using vmeventd::simulation::Result;
+using vmeventd::simulation::Worker;
 
 struct Flags {
   uint64_t seed = 0;  // with --seed: that one alone, with its story
@@ -30,23 +32,28 @@ struct Flags {
   bool shrink = false;
   uint64_t first = 1;
   uint64_t lives = 10'000;
-  int processes = 1;
+  uint64_t processes = 1;
+  uint64_t failures = 1000;
 };
 
-// Of one simulation, which takes a tenth of a second: then it hangs.
-constexpr unsigned kMaxSeconds = 60;
-
 constexpr char kUsage[] =
-    "usage: simulate [--seed N | --shrink N] [--first N] [--lives N] [--processes N]\n"
+    "usage: simulate [--seed N | --shrink N] [--first N] [--lives N] [--processes N] [--failures "
+    "N]\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     likewise, with as much left out as a failure allows\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
-    "  --processes N  that simulate at the same time; 1 if not given\n";
+    "  --processes N  that simulate at the same time, up to 64; 1 if not given\n"
+    "  --failures N   ends after so many failures; 1000 if not given\n";
 
+constexpr size_t kMaxProcesses = 64;
+// Of so many seeds one is simulated once more, after all others: it must be the same story.
+constexpr uint64_t kRepeatOneIn = 50;
+
+// Allocates nothing: see Worker.
 bool Parse(int argc, char** argv, Flags* flags) {
   for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
+    const absl::string_view name = argv[i];
     uint64_t value = 0;
     if (!absl::SimpleAtoi(argv[i + 1], &value)) return false;
     if (name == "--seed" || name == "--shrink") {
@@ -57,8 +64,10 @@ bool Parse(int argc, char** argv, Flags* flags) {
       flags->first = value;
     } else if (name == "--lives") {
       flags->lives = value;
-    } else if (name == "--processes" && value > 0) {
-      flags->processes = static_cast<int>(value);
+    } else if (name == "--processes" && value > 0 && value <= kMaxProcesses) {
+      flags->processes = value;
+    } else if (name == "--failures" && value > 0) {
+      flags->failures = value;
     } else {
       return false;
     }
@@ -78,114 +87,37 @@ void FixAddresses(char** argv) {
   execv("/proc/self/exe", argv);
 }
 
-struct Child {
-  uint64_t seed = 0;
-  pid_t pid = -1;
-  FILE* output = nullptr;
-};
-
-Child Fork(uint64_t seed) {
-  int ends[2];
-  if (pipe(ends) != 0) std::abort();
-  std::fflush(nullptr);
-  const pid_t pid = fork();
-  if (pid < 0) std::abort();
-  if (pid == 0) {
-    close(ends[0]);
-    alarm(kMaxSeconds);
-    const Outcome outcome = Simulate(PlanOf(seed));
-    FILE* const output = fdopen(ends[1], "w");
-    std::fprintf(output, "lives %llu\n", static_cast<unsigned long long>(outcome.lives));
-    for (const auto& [what, count] : outcome.reached) {
-      std::fprintf(output, "reached %llu %s\n", static_cast<unsigned long long>(count),
-                   what.c_str());
-    }
-    if (!outcome.problem.empty()) std::fprintf(output, "problem %s\n", outcome.problem.c_str());
-    std::fclose(output);
-    _exit(outcome.problem.empty() ? 0 : 1);
-  }
-  close(ends[1]);
-  return {seed, pid, fdopen(ends[0], "r")};
-}
-
-struct Totals {
-  uint64_t seeds = 0;
-  uint64_t lives = 0;
-  uint64_t failed = 0;
-  std::map<std::string, uint64_t> reached;
-};
-
-void Collect(Child* child, Totals* totals) {
-  char* line = nullptr;
-  size_t size = 0;
-  std::string problem;
-  while (getline(&line, &size, child->output) > 0) {
-    absl::string_view text = absl::StripSuffix(absl::string_view(line), "\n");
-    uint64_t count = 0;
-    if (absl::ConsumePrefix(&text, "lives ") && absl::SimpleAtoi(text, &count)) {
-      totals->lives += count;
-    } else if (absl::ConsumePrefix(&text, "reached ")) {
-      const std::pair<absl::string_view, absl::string_view> parts =
-          absl::StrSplit(text, absl::MaxSplits(' ', 1));
-      if (absl::SimpleAtoi(parts.first, &count))
-        totals->reached[std::string(parts.second)] += count;
-    } else if (absl::ConsumePrefix(&text, "problem ")) {
-      problem = std::string(text);
-    }
-  }
-  std::free(line);
-  std::fclose(child->output);
-  int status = 0;
-  waitpid(child->pid, &status, 0);
-  ++totals->seeds;
-  if (status == 0) return;
-  ++totals->failed;
-  if (problem.empty()) problem = "it ended by signal " + std::to_string(WTERMSIG(status));
-  std::printf("seed %llu: %s\n", static_cast<unsigned long long>(child->seed), problem.c_str());
+Result Run(Worker* worker, const Plan& plan, bool story) {
+  worker->Begin(plan, story);
+  return worker->Wait();
 }
 
 std::string TextOf(Plan plan) {
-  std::string text = "seed " + std::to_string(plan.seed);
-  for (const auto& [name, value] : plan.Parts()) {
-    text += std::string(" ") + name + " " + std::to_string(*value);
-  }
+  std::string text = absl::StrFormat("seed %d", plan.seed);
+  for (const auto& [name, value] : plan.Parts())
+    absl::StrAppendFormat(&text, " %s %d", name, *value);
   return text;
 }
 
-// In a process of its own, as among others. True: all is as it must be.
-bool RunAlone(const Plan& plan, bool print) {
-  std::fflush(nullptr);
-  const pid_t pid = fork();
-  if (pid < 0) std::abort();
-  if (pid == 0) {
-    alarm(kMaxSeconds);
-    const Outcome outcome = Simulate(plan);
-    if (print) {
-      for (const std::string& line : outcome.story) std::printf("%s\n", line.c_str());
-      std::printf("%s: %s\n", TextOf(plan).c_str(),
-                  outcome.problem.empty() ? "all is as it must be" : outcome.problem.c_str());
-      std::fflush(nullptr);
-    }
-    _exit(outcome.problem.empty() ? 0 : 1);
-  }
-  int status = 0;
-  waitpid(pid, &status, 0);
-  return status == 0;
+// A problem without the numbers in it, which differ from plan to plan.
+std::string KindOf(std::string problem) {
+  std::erase_if(problem, [](char each) { return absl::ascii_isdigit(each); });
+  return problem;
 }
 
-// The smallest plan that still fails: leaves out of each part all, half, a quarter or one, as long
-// as that helps.
-Plan Shrink(Plan plan) {
+// The smallest plan that still fails in that way: leaves out of each part all, half, a quarter or
+// one, as long as that helps.
+Plan Shrink(Worker* worker, Plan plan, const std::string& kind) {
   for (bool smaller = true; smaller;) {
     smaller = false;
     for (size_t i = 0; i < plan.Parts().size(); ++i) {
       const int64_t value = *plan.Parts()[i].second;
       const bool must_be = i + 2 >= plan.Parts().size();  // there is no world without a VM
       for (const int64_t less : {int64_t{must_be ? 1 : 0}, value / 2, value * 3 / 4, value - 1}) {
-        if (less >= value || (must_be && less < 1)) continue;
+        if (less >= value || less < (must_be ? 1 : 0)) continue;
         Plan tried = plan;
         *tried.Parts()[i].second = less;
-        if (RunAlone(tried, false)) continue;
+        if (KindOf(Run(worker, tried, false).problem) != kind) continue;
         plan = tried;
         smaller = true;
         break;
@@ -195,41 +127,117 @@ Plan Shrink(Plan plan) {
   return plan;
 }
 
-int RunOne(const Flags& flags) {
+int RunOne(Worker* worker, const Flags& flags) {
   Plan plan = PlanOf(flags.seed);
-  if (flags.shrink && !RunAlone(plan, false)) plan = Shrink(plan);
-  return RunAlone(plan, true) ? 0 : 1;
+  if (flags.shrink) {
+    const std::string kind = KindOf(Run(worker, plan, false).problem);
+    if (!kind.empty()) plan = Shrink(worker, plan, kind);
+  }
+  const Result result = Run(worker, plan, true);
+  for (const std::string& line : result.story) std::printf("%s\n", line.c_str());
+  std::printf("%s: %s\n", TextOf(plan).c_str(),
+              result.problem.empty() ? "all is as it must be" : result.problem.c_str());
+  return result.problem.empty() ? 0 : 1;
 }
+
+// Many seeds, and what came of all of them.
+class Batch {
+ public:
+  Batch(const Flags& flags, Worker* workers) : flags_(flags), workers_(workers) {}
+
+  void Run() {
+    for (uint64_t seed = flags_.first; lives_ < flags_.lives && failed_ < flags_.failures;) {
+      while (running_.size() < flags_.processes) Begin(seed++, false);
+      Collect();
+    }
+    while (!running_.empty()) Collect();
+    while (!to_repeat_.empty()) {
+      Begin(to_repeat_.back().first, true);
+      Collect();
+    }
+  }
+
+  int Report() const {
+    for (const auto& [what, count] : reached_) {
+      std::printf("%10" PRIu64 "  %s\n", count, what.c_str());
+    }
+    for (const std::string& what : vmeventd::simulation::NotReached(reached_)) {
+      std::printf("%10s  %s\n", "NOT", what.c_str());
+    }
+    std::printf("%" PRIu64 " lives in %" PRIu64 " simulations, %" PRIu64 " failed; %" PRIu64
+                " were repeated; all stories %016" PRIx64 "\n",
+                lives_, seeds_, failed_, repeated_, digest_);
+    return failed_ == 0 ? 0 : 1;
+  }
+
+ private:
+  struct Running {
+    uint64_t seed;
+    size_t worker;
+    bool repeats;
+  };
+
+  void Begin(uint64_t seed, bool repeats) {
+    const size_t worker = begun_++ % flags_.processes;
+    workers_[worker].Begin(PlanOf(seed), false);
+    running_.push_back({seed, worker, repeats});
+  }
+
+  void Fail(uint64_t seed, const std::string& problem) {
+    ++failed_;
+    std::printf("seed %" PRIu64 ": %s\n", seed, problem.c_str());
+  }
+
+  void Collect() {
+    const Running running = running_.front();
+    running_.pop_front();
+    const Result result = workers_[running.worker].Wait();
+    if (running.repeats) {
+      ++repeated_;
+      if (result.digest != to_repeat_.back().second) {
+        Fail(running.seed, "it is another story when it is simulated once more");
+      }
+      to_repeat_.pop_back();
+      return;
+    }
+    ++seeds_;
+    lives_ += result.lives;
+    digest_ += result.digest;
+    for (const auto& [what, count] : result.reached) reached_[what] += count;
+    if (!result.problem.empty()) Fail(running.seed, result.problem);
+    if (running.seed % kRepeatOneIn == 0) to_repeat_.emplace_back(running.seed, result.digest);
+  }
+
+  const Flags flags_;
+  Worker* const workers_;
+  uint64_t begun_ = 0;
+  std::deque<Running> running_;  // in the order in which they began
+  std::vector<std::pair<uint64_t, uint64_t>>
+      to_repeat_;  // seeds, with the digests of their stories
+  uint64_t seeds_ = 0;
+  uint64_t lives_ = 0;
+  uint64_t failed_ = 0;
+  uint64_t repeated_ = 0;
+  uint64_t digest_ = 0;  // the sum of all, in whatever order they ran
+  std::map<std::string, uint64_t> reached_;
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
   FixAddresses(argv);
-  setvbuf(stdout, nullptr, _IOLBF, 0);
   Flags flags;
   if (!Parse(argc, argv, &flags)) {
     std::fputs(kUsage, stderr);
     return 2;
   }
   vmeventd::simulation::UseSimulatedFilesForSqlite();
-  if (flags.one) return RunOne(flags);
-  Totals totals;
-  std::vector<Child> running;
-  for (uint64_t seed = flags.first; totals.lives < flags.lives;) {
-    while (static_cast<int>(running.size()) < flags.processes) running.push_back(Fork(seed++));
-    Collect(&running.front(), &totals);
-    running.erase(running.begin());
-  }
-  for (Child& child : running) Collect(&child, &totals);
-  for (const auto& [what, count] : totals.reached) {
-    std::printf("%10llu  %s\n", static_cast<unsigned long long>(count), what.c_str());
-  }
-  for (const std::string& what : vmeventd::simulation::NotReached(totals.reached)) {
-    std::printf("%10s  %s\n", "NOT", what.c_str());
-  }
-  std::printf("%llu lives in %llu simulations, %llu failed\n",
-              static_cast<unsigned long long>(totals.lives),
-              static_cast<unsigned long long>(totals.seeds),
-              static_cast<unsigned long long>(totals.failed));
-  return totals.failed == 0 ? 0 : 1;
+  std::vector<Worker> workers;
+  workers.reserve(kMaxProcesses);
+  while (workers.size() < flags.processes) workers.push_back(Worker::Start());
+  setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (flags.one) return RunOne(workers.data(), flags);
+  Batch batch(flags, workers.data());
+  batch.Run();
+  return batch.Report();
 }

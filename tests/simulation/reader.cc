@@ -91,7 +91,8 @@ bool Reader::Turn(Daemon* daemon) {
     if (random_->OneIn(10)) {
       // Sometimes for longer than a write may take.
       pause_until_ =
-          kernel_->monotonic() + random_->Between(absl::Milliseconds(1), absl::Seconds(90));
+          kernel_->monotonic() +
+          random_->Between(absl::Milliseconds(1), absl::Seconds(random_->OneIn(4) ? 90 : 20));
       return true;
     }
   }
@@ -113,7 +114,8 @@ void Reader::Connect(Daemon* daemon) {
   }
   auto call = std::make_shared<Call>();
   absl::StatusOr<std::shared_ptr<WatchStream>> stream =
-      daemon->OpenStream(start, call->context(), absl::StrCat("peer ", number_));
+      daemon->OpenStream(start, call->context(), absl::StrCat("peer ", number_),
+                         [call = call.get()] { call->Break(); });
   if (!stream.ok()) {
     pause_until_ = kernel_->monotonic() + absl::Milliseconds(100);
     return OnEnd(grpc::Status(static_cast<grpc::StatusCode>(stream.status().code()),

@@ -122,7 +122,8 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
   return monitored ? ShutdownClass::kCrash : ShutdownClass::kUnknown;
 }
 
-std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon) {
+std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
+                                       const std::map<int, size_t>& certainly_kept) {
   // From what the last daemon has read nothing is missing; of what earlier ones have read each may
   // have lost what came last.
   std::vector<size_t> certain;
@@ -169,8 +170,12 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon) {
       if (is_kept) heard.push_back(i);
     }
     add(heard);
+    const auto least = [&](int daemon) {
+      const auto it = certainly_kept.find(daemon);
+      return it == certainly_kept.end() ? 0 : it->second;
+    };
     size_t digit = 0;
-    while (digit < kept.size() && kept[digit].second == 0) {
+    while (digit < kept.size() && kept[digit].second <= least(kept[digit].first)) {
       kept[digit].second = uncertain[kept[digit].first].size();
       ++digit;
     }

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_TESTS_SIMULATION_REFERENCE_H_
 #define VMEVENTD_TESTS_SIMULATION_REFERENCE_H_
 
+#include <map>
 #include <set>
 
 #include "tests/simulation/life.h"
@@ -17,8 +18,9 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
                       bool status_known);
 
 // The classes that a truthful daemon may give, whatever the intents. `last_daemon` published the
-// end.
-std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon);
+// end. `kept`: of what these daemons have read so much outlived them for certain.
+std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
+                                       const std::map<int, size_t>& kept);
 
 }  // namespace vmeventd::simulation
 

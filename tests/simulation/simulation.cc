@@ -92,7 +92,8 @@ class Simulation {
         judge_(&kernel_, &world_, &story_, options_, plan.clock_steps > 0),
         faults_(&kernel_, &fault_random_, &story_),
         kills_(plan.kills),
-        power_losses_(plan.power_losses) {
+        power_losses_(plan.power_losses),
+        pump_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200) {
     for (const char* directory :
          {"/", "/run", kWatchedDirectory, "/var", "/var/lib", kStateDirectory}) {
       kernel_.disk().Make(directory, S_IFDIR | 0755, kernel_.wall_ns());
@@ -104,7 +105,12 @@ class Simulation {
     }
     for (int64_t i = 0; i < plan.faults; ++i) {
       world_.At(SomeTime(), [this] {
+        if (settles_) return;
         faults_.Begin();
+        // What the disk did not take is at stake while it fails.
+        if (kills_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
+          kernel_.KillAfter(static_cast<uint64_t>(fault_random_.Between(1, 2000)));
+        }
         world_.At(
             kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
             [this] { faults_.End(); });
@@ -131,6 +137,8 @@ class Simulation {
   }
 
  private:
+  // By then the daemon has looked for events past their age.
+  static constexpr absl::Duration kSettles = absl::Minutes(12);
   static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
 
   absl::Duration SomeTime() {
@@ -142,7 +150,9 @@ class Simulation {
                                     ? fault_random_.Between(-absl::Hours(50), absl::Hours(50))
                                     : fault_random_.Between(-absl::Seconds(5), absl::Seconds(5));
     story_.Say("host", absl::StrCat("the wall clock is set by ", absl::FormatDuration(step)));
-    story_.Reach("clock step");
+    story_.Reach(step > absl::Hours(1)    ? "clock step ahead by hours"
+                 : step < -absl::Hours(1) ? "clock step back by hours"
+                                          : "clock step");
     kernel_.StepWallClock(step);
   }
 
@@ -246,6 +256,8 @@ class Simulation {
     daemon_->watcher().DeclareIntent(std::move(request),
                                      [this, life, index](const absl::StatusOr<Intent>& intent) {
                                        if (!intent.ok() || kernel_.dead()) return;
+                                       // The caller is refused then, as the intent may be lost.
+                                       if (!daemon_->live_state().journal_writable()) return;
                                        story_.Say(life->name, "the intent is declared");
                                        story_.Reach("intent declared");
                                        life->intents[index].answered = kernel_.monotonic();
@@ -262,13 +274,14 @@ class Simulation {
   void Step() {
     if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
     if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
-    enum class Who { kLoop, kPump, kHistory, kFanOut, kQemu, kReader, kWorld };
+    enum class Who { kLoop, kPump, kHistory, kFanOut, kDeadlines, kQemu, kReader, kWorld };
     std::vector<Who> who;
     if (daemon_ != nullptr) {
       if (daemon_->LoopIsDue()) who.push_back(Who::kLoop);
       if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_stalls_until_) {
         who.push_back(Who::kPump);
       }
+      if (daemon_->deadlines_due() <= kernel_.monotonic()) who.push_back(Who::kDeadlines);
       if (try_readers_) {
         who.push_back(Who::kHistory);
         who.push_back(Who::kFanOut);
@@ -286,13 +299,17 @@ class Simulation {
       case Who::kPump:
         daemon_->PumpTurn();
         judge_.AfterPump(daemon_.get(), number_);
-        if (random_.OneIn(200)) {
+        if (random_.OneIn(pump_stalls_one_in_)) {
           pump_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
         }
         break;
       case Who::kHistory:
         did = daemon_->HistoryTurn();
+        if (did) story_.Reach("history read");
+        break;
+      case Who::kDeadlines:
+        daemon_->CheckDeadlines();
         break;
       case Who::kFanOut:
         did = daemon_->FanOutTurn();
@@ -320,7 +337,7 @@ class Simulation {
   void Wait() {
     absl::Duration next = world_.next();
     if (daemon_ != nullptr) {
-      next = std::min(next, kernel_.loop_due());
+      next = std::min({next, kernel_.loop_due(), daemon_->deadlines_due()});
       next = std::min(next, std::max(daemon_->pump_due(), pump_stalls_until_));
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
@@ -339,11 +356,12 @@ class Simulation {
 
   // Everything has happened: the daemon comes to rest, and each reader has all there is.
   void Settle() {
+    settles_ = true;
     kills_ = 0;
     kernel_.KillAfter(0);
     kernel_.KillAt("", "", 0);
     faults_.End();
-    const absl::Duration end = kernel_.monotonic() + absl::Minutes(2);
+    const absl::Duration end = kernel_.monotonic() + kSettles;
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
       if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
       Step();
@@ -373,11 +391,13 @@ class Simulation {
   Faults faults_;
   int64_t kills_;
   int64_t power_losses_;
+  const uint64_t pump_stalls_one_in_;  // turns; a slow disk has often, and for seconds
   std::vector<std::unique_ptr<Reader>> readers_;
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
   absl::Duration restart_at_ = absl::ZeroDuration();
   absl::Duration pump_stalls_until_ = absl::ZeroDuration();
+  bool settles_ = false;
   bool try_readers_ = true;
   bool try_qemu_ = true;
   int idle_ = 0;

@@ -27,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/simulation/cancelled_calls.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/waiting.h"
 
@@ -53,6 +54,8 @@ struct Directory {
   dirent entry;
 };
 
+uint64_t cancelled_calls = 0;
+
 timespec ToTimespec(int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
 
 int Fill(const Disk::FilePtr& file, struct stat* status) {
@@ -70,6 +73,8 @@ int Fill(const Disk::FilePtr& file, struct stat* status) {
 }
 
 }  // namespace
+
+uint64_t vmeventd::simulation::CancelledCalls() { return cancelled_calls; }
 
 extern "C" {
 
@@ -451,7 +456,10 @@ int __wrap_RAND_bytes(unsigned char* to, int size) {
 }
 
 // A call that the server cuts; its stream reports the rest.
-int __wrap_grpc_call_cancel_with_status(void*, int, const char*, void*) { return 0; }
+int __wrap_grpc_call_cancel_with_status(void*, int, const char*, void*) {
+  ++cancelled_calls;
+  return 0;
+}
 
 // std::random_device
 void __wrap__ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE(

@@ -71,8 +71,8 @@ void World::Begin(const std::string& name) {
                                     life->major, life->minor, life->process->pid,
                                     life->no_shutdown ? ", -no-shutdown" : "",
                                     life->no_reboot ? ", -no-reboot" : ""));
-  // As Ganeti does.
-  kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
+  // As Ganeti does, and others do not.
+  if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
   kernel_->Unlink(life->socket);
   life->listener = kernel_->Bind(life->socket, life->process);
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
@@ -171,6 +171,10 @@ void World::Answer(Life* life, absl::string_view command) {
   if (is("qmp_capabilities")) {
     life->negotiated = true;
     Send(life, "{\"return\": {}}\r\n");
+    // An event may come before the answers to what is asked next.
+    if (!options_.calm && !life->truth.has_value() && random_->OneIn(20)) {
+      Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+    }
   } else if (is("query-status")) {
     Send(life, absl::StrCat("{\"return\": {\"status\": \"", life->run_state, "\"}}\r\n"));
     if (life->run_state != "finish-migrate") {
@@ -203,7 +207,8 @@ void World::Send(Life* life, const std::string& bytes) {
 
 void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
                 std::string text) {
-  Saying saying{.kind = kind, .text = std::move(text), .at = now()};
+  Saying saying{
+      .kind = kind, .text = std::move(text), .at = now(), .wall_us = kernel_->wall_ns() / 1000};
   const bool heard = life->client != nullptr && life->negotiated && !life->client->client_closed;
   if (heard) {
     const int64_t wall = kernel_->wall_ns();

@@ -214,6 +214,18 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
   return batch;
 }
 
+bool EventQueue::WaitForClose(absl::Duration timeout) {
+  const absl::Duration deadline = SteadyNow() + timeout;
+  const MutexLock lock(&mutex_);
+  while (!closed_ && !woken_) {
+    const absl::Duration left = deadline - SteadyNow();
+    if (left <= absl::ZeroDuration()) break;
+    changed_.WaitFor(&mutex_, left);
+  }
+  woken_ = false;
+  return closed_;
+}
+
 void EventQueue::Close() {
   {
     const MutexLock lock(&mutex_);

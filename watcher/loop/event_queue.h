@@ -47,6 +47,9 @@ class EventQueue : public EventSink {
   // Takes everything that waits; waits for something at most `timeout`. Pump thread.
   Batch Pop(absl::Duration timeout);
 
+  // Waits for Close or Wake at most `timeout`, and takes nothing. True: it is closed. Pump thread.
+  bool WaitForClose(absl::Duration timeout);
+
   // Says that nothing will follow, and wakes Pop. Any thread.
   void Close();
   // Makes a waiting Pop return, perhaps with nothing. Any thread.

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -19,8 +21,10 @@ namespace vmeventd {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Property;
@@ -54,6 +58,11 @@ VmUpdate Saved(VmUpdate update, const std::string& saved_run) {
 // What the next start of a daemon would find.
 OpenedJournal OpenAgain(PumpedState& pumped) {
   return OpenJournal(pumped.journal_options(), At(0)).value();
+}
+
+std::string MarkPath(const PumpedState& pumped) {
+  const std::string& journal = pumped.journal_options().path;
+  return journal.substr(0, journal.rfind('/')) + "/sequence";
 }
 
 TEST(EventPump, WhatIsPublicIsInTheJournal) {
@@ -314,14 +323,81 @@ TEST(EventPump, ASequenceIsNeverGivenTwice) {
   pumped.PushEach("a", 2);
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 3);
-  const std::string mark_path =
-      pumped.journal_options().path.substr(0, pumped.journal_options().path.rfind('/')) +
-      "/sequence";
-  const auto mark = SequenceMark::Open(mark_path).value();
+  const auto mark = SequenceMark::Open(MarkPath(pumped)).value();
   const std::string& id = pumped.journal().journal().journal_id();
   EXPECT_EQ(mark->Of(id).committed, 2u);
   EXPECT_EQ(mark->Of(id).published, 5u);
   EXPECT_EQ(mark->Of("another").published, 0u);
+}
+
+// No file of this process can be written, as on a disk that fails.
+class UnwritableFiles {
+ public:
+  UnwritableFiles() {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit none{0, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~UnwritableFiles() { setrlimit(RLIMIT_FSIZE, &before_); }
+  UnwritableFiles(const UnwritableFiles&) = delete;
+  UnwritableFiles& operator=(const UnwritableFiles&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(EventPump, WithoutTheSequenceMarkNothingIsPublicThatTheJournalDoesNotHold) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  pumped.PushEach("a", 2);
+  disk.Fail(SQLITE_IOERR_WRITE);
+  pumped.PushEach("a", 1);
+  ASSERT_THAT(Public(pumped), SizeIs(3));
+  {
+    const UnwritableFiles unwritable;
+    pumped.PushEach("a", 3);
+    EXPECT_TRUE(pumped.pump().holds_back());
+    EXPECT_EQ(pumped.queue().depth(), 2u) << "they wait where there is a bound";
+  }
+  EXPECT_THAT(Public(pumped), SizeIs(3));
+  EXPECT_EQ(SequenceMark::Open(MarkPath(pumped)).value()->value().published, 3u);
+}
+
+TEST(EventPump, WhatWasHeldBackFollowsOnceTheMarkOrTheJournalCanBeWritten) {
+  for (const bool journal_first : {false, true}) {
+    FaultyDisk disk;
+    PumpedState pumped;
+    pumped.PushEach("a", 1);
+    disk.Fail(SQLITE_IOERR_WRITE);
+    {
+      const UnwritableFiles unwritable;
+      pumped.PushEach("a", 3);
+      ASSERT_THAT(Public(pumped), SizeIs(1));
+    }
+    if (journal_first) disk.Fail(SQLITE_OK);
+    pumped.clock().Advance(absl::Seconds(10));
+    pumped.Push({});
+    pumped.Push({});
+    EXPECT_FALSE(pumped.pump().holds_back());
+    EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Contains(IsDurable(journal_first)).Times(Ge(3))));
+    disk.Fail(SQLITE_OK);
+    pumped.clock().Advance(absl::Seconds(10));
+    pumped.Push({});
+    EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
+    EXPECT_THAT(Journaled(pumped), SizeIs(4));
+  }
+}
+
+TEST(EventPump, AStopDoesNotWaitForADiskThatTakesNothing) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  disk.Fail(SQLITE_IOERR_WRITE);
+  const UnwritableFiles unwritable;
+  pumped.PushEach("a", 3);
+  pumped.queue().Close();
+  EXPECT_FALSE(pumped.pump().RunOnce(absl::InfiniteDuration()));
+  EXPECT_THAT(Public(pumped), IsEmpty());
 }
 
 TEST(EventPump, ACorruptJournalIsReplacedOnce) {

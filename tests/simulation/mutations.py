@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Builds defects into a copy of the tree, one switch each, and lets the simulation look for them.
+
+usage: tests/simulation/mutations.py [NAME...]
+
+A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
+environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
+or for as long as SECONDS says (600). Without the switch nothing may fail.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COPY = ROOT / "build" / "mutations"
+SECONDS = int(os.environ.get("SECONDS_A_MUTATION", "600"))
+HEADER = """#pragma once
+#include <cstdlib>
+#include <string_view>
+namespace vmeventd {
+inline bool Mutated(std::string_view name) {
+  static const char* const chosen = std::getenv("VMEVENTD_MUTATION");
+  return chosen != nullptr && name == chosen;
+}
+}  // namespace vmeventd
+"""
+
+
+class Mutation(NamedTuple):
+    name: str
+    file: str
+    place: str  # a text that is there once; where it has marks, ⟦what changes⟧ is between them
+    after: str  # statements or an expression, as what changes
+
+
+MUTATIONS = [
+    # What is durable.
+    Mutation("commits-are-not-synced", "server/journal/journal.cc",
+             '⟦"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "\n'
+             '        "4194304;"⟧',
+             '"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;"'),
+    Mutation("durable-before-it-is-committed", "server/journal/event_pump.cc",
+             "    PublishStep(⟦journal_->writable()⟧);\n  }\n}", "true"),
+    Mutation("mark-is-not-synced", "server/journal/journal_writer.cc",
+             "if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();", ";"),
+    Mutation("mark-forgets-what-is-not-durable", "server/journal/journal_writer.cc",
+             "mark_->Set({journal_->journal_id(), journal_->newest(), ⟦published_⟧})", "journal_->newest()"),
+    Mutation("public-without-a-mark", "server/journal/event_pump.cc", "events && !journal_->may_publish()", "false"),
+    Mutation("start-ignores-the-mark", "server/journal/recovery.cc",
+             "std::max(committed, recovered.mark->Of(journal_id).published)", "committed"),
+    Mutation("no-gap-for-what-is-lost", "server/journal/recovery.cc", "recovered.newest > committed", "false"),
+    Mutation("sessions-that-waited-are-not-saved", "server/journal/journal_writer.cc",
+             "batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());",
+             "if (!waiting_) batch.sessions.insert(batch.sessions.end(), change.sessions.begin(),"
+             " change.sessions.end());"),
+    Mutation("a-run-that-ended-stays-open", "server/journal/event_pump.cc",
+             "if (⟦run.saved.has_value()⟧) change_", "run.saved.has_value() && !run.saved->payload.empty()"),
+    Mutation("retention-deletes-one-more", "server/journal/retention.cc", "rows >= excess", "rows > excess"),
+    # What a run's end means.
+    Mutation("powerdown-is-not-saved", "watcher/session/vm_session_save.cc",
+             'archive->FieldIf("powerdown_at", evidence->powerdown_at_);', ";"),
+    Mutation("panic-is-not-saved", "watcher/session/vm_session_save.cc",
+             'archive->FieldIf("panicked", facts->guest_panicked);', ";"),
+    Mutation("intent-is-not-saved", "watcher/session/vm_session_save.cc",
+             'archive->ObjectIf("intent", session->intent_, intent_fields);', ";"),
+    Mutation("intent-does-not-expire", "watcher/session/vm_session_intent.cc",
+             "now.monotonic >= intent_->deadline", "false"),
+    Mutation("reset-keeps-the-powerdown", "watcher/session/evidence_log.cc",
+             '{"POWERDOWN"},\n     /*by_reset=*/⟦true⟧', "false"),
+    Mutation("resume-keeps-the-shutdown", "watcher/session/evidence_log.cc",
+             '{"SHUTDOWN"},\n     /*by_reset=*/true,\n     /*by_running=*/⟦true⟧', "false"),
+    Mutation("the-last-shutdown-wins", "watcher/session/vm_session_events.cc",
+             "evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found", "false"),
+    Mutation("last-words-are-not-read", "watcher/qmp/qmp_run.cc",
+             "if (connection_ != nullptr) return connection_->StartDrain();",
+             "if (connection_ != nullptr) RetireConnection();"),
+    Mutation("no-file-at-the-end-of-the-process", "watcher/session/vm_session_end.cc",
+             "if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;", ";"),
+    Mutation("any-shutdown-file-is-ours", "watcher/runs/shutdown_file.cc",
+             "status.st_mtim.tv_nsec != static_cast<int64_t>(mark)", "false"),
+    Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
+             "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
+    Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
+             "!same_boot && !OutlivesItsBootId(info)", "false"),
+    # Streams.
+    Mutation("history-begins-one-late", "server/stream/stream_cursor.cc",
+             "HistoryRequest{std::nullopt, ⟦sequence_ + 1⟧, page.ring_oldest - 1}", "sequence_ + 2"),
+    Mutation("a-stream-behind-the-ring-jumps", "server/stream/stream_cursor.cc",
+             "if (⟦sequence_ + 1 < page.ring_oldest⟧) {", "false"),
+]
+
+
+def mutated(text: str, mutation: Mutation) -> str:
+    place = mutation.place.replace("⟦", "").replace("⟧", "")
+    if text.count(place) != 1:
+        sys.exit(f"{mutation.file}: the place of {mutation.name} is there {text.count(place)} times, not once")
+    begin, mark, rest = mutation.place.partition("⟦")
+    before, _, end = rest.partition("⟧") if mark else (mutation.place, "", "")
+    begin = begin if mark else ""
+    switch = f'::vmeventd::Mutated("{mutation.name}")'
+    if before.endswith(";"):
+        return text.replace(place, f"if ({switch}) {{ {mutation.after} }} else {{ {before} }}")
+    return text.replace(place, f"{begin}({switch} ? ({mutation.after}) : ({before})){end}")
+
+
+def copy_tree() -> None:
+    COPY.mkdir(parents=True, exist_ok=True)
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                           check=True, capture_output=True, text=True).stdout.split("\0")
+    texts: dict[str, str] = {}
+    for mutation in MUTATIONS:
+        text = texts.get(mutation.file) or (ROOT / mutation.file).read_text()
+        texts[mutation.file] = mutated(text, mutation)
+    texts = {file: '#include "base/mutation.h"\n' + text for file, text in texts.items()}
+    texts["base/mutation.h"] = HEADER
+    for file in filter(None, files):
+        if file not in texts and (ROOT / file).exists():
+            write_if_changed(COPY / file, (ROOT / file).read_bytes(), ROOT / file)
+    for file, text in texts.items():
+        write_if_changed(COPY / file, text.encode())
+
+
+def write_if_changed(to: pathlib.Path, content: bytes, like: pathlib.Path | None = None) -> None:
+    if to.exists() and to.read_bytes() == content:
+        return
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(content)
+    if like is not None:
+        shutil.copymode(like, to)
+
+
+def build() -> pathlib.Path:
+    environment = dict(os.environ, CCACHE_BASEDIR=str(COPY))
+    tree = COPY / "build" / "release"
+    if not (tree / "build.ninja").exists():
+        subprocess.run(["cmake", "--preset", "release"], cwd=COPY, check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", str(tree), "simulate"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return tree / "bin" / "simulate"
+
+
+def run(simulate: pathlib.Path, name: str) -> str:
+    """The first line about a seed that fails; empty: none did in time."""
+    command = [simulate, "--lives", "100000000" if name else "3000", "--failures", "1", "--processes",
+               str(os.cpu_count())]
+    try:
+        found = subprocess.run(command, env=dict(os.environ, VMEVENTD_MUTATION=name), capture_output=True,
+                               text=True, errors="replace", timeout=SECONDS, check=False).stdout
+    except subprocess.TimeoutExpired:
+        return ""
+    return next((line for line in found.splitlines() if line.startswith("seed ")), "")
+
+
+def main() -> int:
+    names = sys.argv[1:]
+    unknown = set(names) - {mutation.name for mutation in MUTATIONS}
+    if unknown:
+        sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
+    copy_tree()
+    simulate = build()
+    if problem := run(simulate, ""):
+        sys.exit(f"without a mutation: {problem}")
+    chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    missed = 0
+    for mutation in chosen:
+        begin = time.monotonic()
+        found = run(simulate, mutation.name)
+        missed += not found
+        print(f"{'found' if found else 'NOT'}  {time.monotonic() - begin:5.0f} s  {mutation.name:40} {found}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} found")
+    return 0 if missed * 20 <= len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_WORKER_H_
+#define VMEVENTD_TESTS_SIMULATION_WORKER_H_
+
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/simulation/simulation.h"
+
+namespace vmeventd::simulation {
+
+// What came of a plan.
+struct Result {
+  std::string problem;  // empty: all is as it must be
+  uint64_t lives = 0;
+  uint64_t digest = 0;  // of the story
+  std::map<std::string, uint64_t> reached;
+  std::vector<std::string> story;  // if it was asked for
+};
+
+// A process that simulates, each plan in a child of its own. It allocates nothing between two
+// plans: each child begins with the same heap at the same addresses, on which the order of hash
+// tables depends, whatever was simulated before and whatever its parent has done since. So it is
+// made before its parent allocates anything.
+class Worker {
+ public:
+  // Ends the process with a message if there is none to be had.
+  static Worker Start();
+
+  // One plan at a time: each Begin is followed by a Wait.
+  void Begin(const Plan& plan, bool story);
+  Result Wait();
+
+ private:
+  Worker(int plans, int results) : plans_(plans), results_(results) {}
+
+  int plans_;
+  int results_;
+  FILE* reader_ = nullptr;  // of results_
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_WORKER_H_
