@@ -100,12 +100,19 @@ class Monitor {
     output_ += bytes;
     Flush();
   }
+  // `cut`: the rest of the line comes with the next call, and no answer before it.
+  void Send(const std::string& bytes, bool cut) {
+    within_line_ = cut;
+    Queue(bytes);
+    if (!cut) Queue(std::exchange(held_answers_, ""));
+  }
   void CloseClient() {
     if (client_ >= 0) close(std::exchange(client_, -1));
     stuck_ = false;
     client_commands_ = 0;
     input_.clear();
     output_.clear();
+    held_answers_.clear();
   }
   void CloseListener() {
     close(std::exchange(listener_, -1));
@@ -196,15 +203,23 @@ class Monitor {
   }
 
   void Answer(const std::string& command) {
-    Queue(behavior_.before_replies);
+    const std::string answer = behavior_.before_replies + AnswerTo(command);
+    if (within_line_) {
+      held_answers_ += answer;
+    } else {
+      Queue(answer);
+    }
+  }
+
+  std::string AnswerTo(const std::string& command) const {
     if (const auto it = behavior_.replies.find(command); it != behavior_.replies.end()) {
-      return Queue(it->second);
+      return it->second;
     }
     json value = json::object();
     if (command == "query-status") value = {{"status", behavior_.status}, {"running", true}};
     if (command == "query-uuid") value = {{"UUID", behavior_.uuid}};
     if (command == "query-name" && !behavior_.name.empty()) value = {{"name", behavior_.name}};
-    Queue(json{{"return", value}}.dump() + "\r\n");
+    return json{{"return", value}}.dump() + "\r\n";
   }
 
   void Flush() {
@@ -227,6 +242,8 @@ class Monitor {
   bool stuck_ = false;
   std::string input_;
   std::string output_;
+  bool within_line_ = false;  // the last piece of Send ends within a line
+  std::string held_answers_;  // until it is whole
   std::vector<std::string> commands_;
   size_t client_commands_ = 0;  // how many of the last ones this client sent
 };
@@ -270,7 +287,8 @@ class Server {
     if (what == "flood") return ForkFlooder(monitor, request.at("bytes").get<std::string>());
     if (what == "listen") monitor.Listen();
     if (what == "behave") monitor.SetBehavior(FromJson(request.at("behavior")));
-    if (what == "send") monitor.Queue(request.at("bytes").get<std::string>());
+    if (what == "send")
+      monitor.Send(request.at("bytes").get<std::string>(), request.value("cut", false));
     if (what == "send long") {
       monitor.Queue("{\"event\": \"LONG\", \"data\": {\"text\": \"" +
                     std::string(request.at("size").get<size_t>(), 'x') +
@@ -397,11 +415,14 @@ void FakeQemu::SetBehavior(int monitor, const FakeMonitor& behavior) {
 void FakeQemu::Send(int monitor, const std::string& bytes) {
   for (size_t begin = 0; begin < bytes.size();) {
     size_t size = std::min(kSendPieceBytes, bytes.size() - begin);
-    // A whole number of lines, because the fake may answer a command in between.
+    // A whole number of lines where that is possible, because the fake may answer a command in
+    // between; it does not where a line is longer.
     const size_t line_end = bytes.rfind('\n', begin + size - 1);
     const bool is_last = begin + size == bytes.size();
     if (!is_last && line_end != std::string::npos && line_end >= begin) size = line_end + 1 - begin;
-    Request({{"do", "send"}, {"monitor", monitor}, {"bytes", bytes.substr(begin, size)}});
+    const bool cut = !is_last && bytes[begin + size - 1] != '\n';
+    Request(
+        {{"do", "send"}, {"monitor", monitor}, {"bytes", bytes.substr(begin, size)}, {"cut", cut}});
     begin += size;
   }
 }
