@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -236,6 +237,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
   if (!allowed.contains(is)) {
     std::vector<std::string> names;
+    names.reserve(allowed.size());
     for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
     story_->Fail(absl::StrCat("life ", life->number, " (", life->ending, ") is classified ",
                               ShutdownClassName(is), " by ", rule, "; it may be ",
@@ -269,8 +271,7 @@ void Judge::CheckRetention(const Daemon& daemon) {
   // It looks every ten minutes, and what came last stays.
   constexpr absl::Duration kLate = absl::Minutes(11);
   int64_t later = 0;  // events that are not lost
-  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
-    const auto& [sequence, entry] = *it;
+  for (const auto& [sequence, entry] : std::ranges::reverse_view(entries_)) {
     if (entry.lost) continue;
     const bool many = later++ >= options_.retention_events;
     if (sequence == newest()) continue;

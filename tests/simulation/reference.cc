@@ -150,6 +150,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   const bool followed = complete && life.gone_at - life.left_daemon_at < kGrace;
   // Every combination of what earlier daemons kept.
   std::vector<std::pair<int, size_t>> kept;  // daemon, how many
+  kept.reserve(uncertain.size());
   for (const auto& [daemon, places] : uncertain) kept.emplace_back(daemon, places.size());
   std::set<ShutdownClass> allowed;
   const auto add = [&](const std::vector<size_t>& heard) {
