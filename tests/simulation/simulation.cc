@@ -46,7 +46,7 @@ std::string KindOf(const std::string& killed_in) {
   const size_t slash = killed_in.rfind('/');
   const size_t space = killed_in.find(" of ");
   if (space == std::string::npos) return killed_in;
-  const std::string call = killed_in.substr(0, space);
+  std::string call = killed_in.substr(0, space);
   if (slash == std::string::npos) return call;
   const std::string file = killed_in.substr(slash + 1);
   if (killed_in.find(kStateDirectory) != std::string::npos) {

@@ -76,6 +76,8 @@ int Fill(const Disk::FilePtr& file, struct stat* status) {
 
 uint64_t vmeventd::simulation::CancelledCalls() { return cancelled_calls; }
 
+// The linker makes these names of --wrap.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 
 #define REAL(name) __real_##name
@@ -494,3 +496,4 @@ void __wrap__ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(
 }
 
 }  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier)

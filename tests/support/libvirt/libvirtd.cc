@@ -130,7 +130,7 @@ std::string Libvirtd::WriteXml(const DomainOptions& options) const {
   if (!arguments.empty()) {
     arguments = absl::StrCat("<qemu:commandline>", arguments, "</qemu:commandline>");
   }
-  const std::string path = absl::StrCat(directory_, "/", options.name, ".xml");
+  std::string path = absl::StrCat(directory_, "/", options.name, ".xml");
   std::ofstream(path)
       << "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
       << "<name>" << options.name << "</name><memory unit='MiB'>"
