@@ -75,7 +75,7 @@ class FleetSecurityTest : public JournalTestBase {
  protected:
   // The path of a file with these contents.
   std::string Write(const std::string& name, const std::string& contents) {
-    const std::string path = dir() / name;
+    std::string path = dir() / name;
     std::ofstream(path) << contents;
     return path;
   }
