@@ -64,7 +64,8 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     return absl::InvalidArgumentError(
         absl::StrCat("the time \"", text, "\" lies outside the years 1 to 9999"));
   }
-  return *time;
+  const absl::Time epoch = absl::UnixEpoch();
+  return epoch + absl::Floor(*time - epoch, absl::Nanoseconds(1));
 }
 
 absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {

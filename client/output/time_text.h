@@ -18,7 +18,8 @@ namespace vmeventd::client {
 //   as tables show it          2026-07-01 12:00:00.123, in `zone`; seconds may be left out
 //   that long ago               10m, 1h30m, 2d, 500ms (units w d h m s ms)
 //   now, today, yesterday       the last two at midnight in `zone`
-// INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp.
+// INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp, to the
+// nanosecond; a finer time is rounded down.
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone);
 

@@ -47,6 +47,12 @@ TEST(ParseTimeText, TakesAnAge) {
   EXPECT_EQ(Parsed("now"), "2026-07-01T12:00:00+00:00");
 }
 
+TEST(ParseTimeText, RoundsDownToTheNanosecondsOfATimestamp) {
+  EXPECT_EQ(Parsed("2026-07-01T12:00:00.1234567895Z"), "2026-07-01T12:00:00.123456789+00:00");
+  EXPECT_EQ(Parsed("1000-01-01T00:00:00.0000000005Z"), "1000-01-01T00:00:00+00:00");
+  EXPECT_EQ(Parsed("0.0000000005s"), "2026-07-01T11:59:59.999999999+00:00");
+}
+
 TEST(ParseTimeText, RefusesTheRest) {
   for (const char* text : {"",
                            "x",
