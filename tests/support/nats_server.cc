@@ -108,6 +108,8 @@ NatsServer::NatsServer(std::string directory, std::string configuration)
 
 std::string NatsServer::url() const { return absl::StrCat("nats://127.0.0.1:", port_); }
 
+std::string NatsServer::log() const { return ReadFile(directory_ + "/log"); }
+
 void NatsServer::Start() {
   const std::string configuration = directory_ + "/nats.conf";
   std::ofstream(configuration) << "host: 127.0.0.1\n"
@@ -134,8 +136,8 @@ void NatsServer::Start() {
   WaitUntil("the NATS server listens", [&] { return ConnectToLoopback(port_).valid(); });
 }
 
-uint64_t NatsServer::last_sequence() {
-  const auto info = NatsClient(port_).Request("$JS.API.STREAM.INFO.VMEVENTS", nlohmann::json());
+uint64_t NatsServer::last_sequence(const std::string& stream) {
+  const auto info = NatsClient(port_).Request("$JS.API.STREAM.INFO." + stream, nlohmann::json());
   return info.contains("state") ? info["state"]["last_seq"].get<uint64_t>() : 0;
 }
 
@@ -155,6 +157,8 @@ std::vector<StreamMessage> NatsServer::Messages() {
 
 std::optional<StreamMessage> NatsServer::Last(const std::string& stream,
                                               const std::string& subject) {
+  // nats-server 2.9.10 crashes if it is asked for a message of a stream that it is creating.
+  if (last_sequence(stream) == 0) return std::nullopt;
   const auto answer =
       NatsClient(port_).Request("$JS.API.STREAM.MSG.GET." + stream, {{"last_by_subj", subject}});
   if (!answer.contains("message")) return std::nullopt;

@@ -54,13 +54,14 @@ class NatsServer {
   uint16_t port() const { return port_; }
   std::string url() const;
   pid_t pid() const { return process_->pid(); }
+  std::string log() const;
   // As a loss of the process: what it did not write is gone.
   void Kill() { process_.reset(); }
   // On the same port, with the same files.
   void Start();
 
-  // Of the stream VMEVENTS; 0: there is none.
-  uint64_t last_sequence();
+  // 0: there is no stream, or it has had no message.
+  uint64_t last_sequence(const std::string& stream = "VMEVENTS");
   // The last message of a subject in a stream; nullopt: there is none.
   std::optional<StreamMessage> Last(const std::string& stream, const std::string& subject);
   void DeleteStream(const std::string& stream);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,9 @@ using testing::HasSubstr;
 
 class FleetTest : public JournalTestBase {
  protected:
+  ~FleetTest() override {
+    if (HasFailure()) std::cerr << "the NATS server's log:\n" << nats_.log() << std::endl;
+  }
   DaemonOptions PublishTo(const std::string& url, std::vector<std::string> arguments = {}) {
     DaemonOptions options = Options();
     options.arguments.insert(options.arguments.end(),
