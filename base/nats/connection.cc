@@ -243,11 +243,11 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
   const absl::StatusOr<Owned<natsOptions>> library_options = LibraryOptions(options);
   if (!library_options.ok()) return library_options.status();
   natsConnection* connection = nullptr;
-  natsStatus status = NATS_CONNECTION_AUTH_FAILED;
-  for (int i = 0; i < kSignatures && status == NATS_CONNECTION_AUTH_FAILED; ++i) {
+  natsStatus status = NATS_OK;
+  int left = options.credentials.empty() ? 1 : kSignatures;
+  do {
     status = Lib().natsConnection_Connect(&connection, library_options->get());
-    if (options.credentials.empty()) break;
-  }
+  } while (status == NATS_CONNECTION_AUTH_FAILED && --left > 0);
   if (status != NATS_OK) {
     return absl::UnavailableError(absl::StrCat(
         "no connection to ", absl::StrJoin(options.servers, ","), ": ", ErrorText(status)));

@@ -9,6 +9,7 @@
 #include "base/nats/jetstream_request.h"
 
 namespace vmeventd {
+
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream) {
   const absl::StatusOr<std::string> answer =
       AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");

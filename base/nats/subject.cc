@@ -93,8 +93,12 @@ std::optional<std::string> UnescapeToken(absl::string_view token) {
 }
 
 std::string ToSubject(const EventSubject& subject) {
-  return absl::StrCat(kSubjectPrefix, ".", EscapeToken(subject.cluster), ".",
-                      EscapeToken(subject.node), ".", EscapeToken(subject.vm), ".", subject.event);
+  return ToSubject(NodeSubjectPrefix(subject.cluster, subject.node), subject.vm, subject.event);
+}
+
+std::string ToSubject(absl::string_view node_prefix, absl::string_view vm,
+                      absl::string_view event) {
+  return absl::StrCat(node_prefix, EscapeToken(vm), ".", event);
 }
 
 std::optional<EventSubject> ParseSubject(absl::string_view text) {
@@ -115,8 +119,12 @@ std::optional<EventSubject> ParseSubject(absl::string_view text) {
   return subject;
 }
 
+std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node) {
+  return absl::StrCat(kSubjectPrefix, ".", NodeBucketKey(cluster, node), ".");
+}
+
 std::string NodeSubjects(absl::string_view cluster, absl::string_view node) {
-  return absl::StrCat(kSubjectPrefix, ".", EscapeToken(cluster), ".", EscapeToken(node), ".>");
+  return NodeSubjectPrefix(cluster, node) + ">";
 }
 
 std::string NodeBucketKey(absl::string_view cluster, absl::string_view node) {

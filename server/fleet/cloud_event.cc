@@ -70,8 +70,7 @@ FleetEncoder::FleetEncoder(const FleetIdentity& identity, FleetFormat format)
     : journal_id_(identity.journal_id),
       format_(format),
       source_(SourceOf(identity)),
-      subjects_(
-          absl::StrCat(kSubjectPrefix, ".", NodeBucketKey(identity.cluster, identity.node), ".")),
+      subject_prefix_(NodeSubjectPrefix(identity.cluster, identity.node)),
       event_(EventToken(type_, shutdown_class_)) {}
 
 std::string FleetEncoder::TimeText(absl::Time time) {
@@ -99,7 +98,7 @@ FleetMessage FleetEncoder::Envelope(const EventBlock::Entry& entry) {
   }
   FleetMessage message;
   message.sequence = entry.sequence;
-  message.subject = absl::StrCat(subjects_, EscapeToken(entry.vm_name), ".", event_);
+  message.subject = ToSubject(subject_prefix_, entry.vm_name, event_);
   message.headers.reserve(8);
   const auto add = [&message](const char* name, std::string value) {
     message.headers.emplace_back(name, std::move(value));

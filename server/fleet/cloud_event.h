@@ -57,7 +57,7 @@ class FleetEncoder {
   const std::string journal_id_;
   const FleetFormat format_;
   const std::string source_;
-  const std::string subjects_;  // what the subjects of the node begin with
+  const std::string subject_prefix_;
   // The event of the last message, as its subject names it, and the second of its time.
   v1::EventType type_ = v1::EVENT_TYPE_UNSPECIFIED;
   v1::ShutdownClass shutdown_class_ = v1::SHUTDOWN_CLASS_UNSPECIFIED;

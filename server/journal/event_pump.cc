@@ -140,24 +140,23 @@ void EventPump::EncodeStatuses() {
 }
 
 void EventPump::PutGap() {
-  const auto found = journal_->TakeGivenUp();
-  if (!found.has_value()) return;
-  const JournalWriter::GivenUp& given_up = *found;
+  const auto given_up = journal_->TakeGivenUp();
+  if (!given_up.has_value()) return;
   VmEvent gap;
   gap.type = EventType::kGap;
-  gap.observe_time = given_up.time;
+  gap.observe_time = given_up->time;
   gap.message = absl::StrCat(
-      given_up.events, " events up to ", given_up.last, ", which had been sent as not durable, ",
+      given_up->events, " events up to ", given_up->last, ", which had been sent as not durable, ",
       "are lost: the journal could not be written for too long, and more waited than ",
       JournalWriter::kMaxBacklogBytes >> 20, " MiB");
-  v1::Event encoded = EventToProto(gap, nullptr, given_up.last);
-  encoded.mutable_missing()->set_first(given_up.first);
-  encoded.mutable_missing()->set_last(given_up.last);
+  v1::Event encoded = EventToProto(gap, nullptr, given_up->last);
+  encoded.mutable_missing()->set_first(given_up->first);
+  encoded.mutable_missing()->set_last(given_up->last);
   encoded.set_durable(true);  // once it is in the journal
   EventBlockBuilder builder;
   builder.Add(encoded);
   EventBlockPtr block = builder.Finish();
-  live_state_->PutGap(given_up.first, NotDurable(*block));
+  live_state_->PutGap(given_up->first, NotDurable(*block));
   journal_->PutGap(std::move(block));
 }
 

@@ -23,14 +23,18 @@ constexpr int64_t kRetainRows = 500;
 // that many rows at a time.
 constexpr size_t kRowsAStatement = 16;
 
+// Of a row of events.
+constexpr int kEventColumns = 9;
+
 // On an error all of the transaction goes: OR FAIL spares SQLite keeping the pages as they were
 // before the statement.
 std::string InsertEventsSql(size_t rows) {
-  const std::vector<std::string> row(rows, "(?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  const std::string row =
+      absl::StrCat("(", absl::StrJoin(std::vector<std::string>(kEventColumns, "?"), ", "), ")");
   return absl::StrCat(
       "INSERT OR FAIL INTO events(sequence, observe_time, vm_name, run_id, type, class, payload,"
       " checksum, latest_time) VALUES",
-      absl::StrJoin(row, ", "));
+      absl::StrJoin(std::vector<std::string>(rows, row), ", "));
 }
 
 // How many of the VMs that stopped last are kept for the answers about VMs.
@@ -253,10 +257,10 @@ absl::Status Journal::InsertEvents(absl::Span<const JournalEvent> events,
         .Bind(columns + 6, event.shutdown_class)
         .BindBlob(columns + 7, event.payload)
         .Bind(columns + 8, Checksum(event));
-    columns += 9;
     if (event.observe_time < bounds->latest_time) {  // else it says the same, and takes no room
-      statement->Bind(columns, absl::ToUnixNanos(bounds->latest_time));
+      statement->Bind(columns + 9, absl::ToUnixNanos(bounds->latest_time));
     }
+    columns += kEventColumns;
   }
   return statement->Run();
 }

@@ -1,10 +1,10 @@
 #include "server/stream/stream_hub.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
+#include "base/wait_until.h"
 #include "server/stream/grpc_status.h"
 
 namespace vmeventd {
@@ -191,15 +191,9 @@ void StreamHub::Stop() {
 }
 
 void StreamHub::WaitUntilEmpty(absl::Duration timeout) {
-  // Time that passes in earnest, whatever clock_ says.
-  using Steady = std::chrono::steady_clock;
-  const Steady::time_point end = Steady::now() + absl::ToChronoNanoseconds(timeout);
   const MutexLock lock(&mutex_);
-  while (!streams_.empty()) {
-    const absl::Duration left = absl::FromChrono(end - Steady::now());
-    if (left <= absl::ZeroDuration()) return;
-    changed_.WaitFor(&mutex_, left);
-  }
+  WaitUntil(&changed_, &mutex_, timeout,
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); });
 }
 
 void StreamHub::Drain(absl::Duration timeout) {

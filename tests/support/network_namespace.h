@@ -19,7 +19,8 @@ class NetworkNamespace {
   const std::string& host_address() const { return host_address_; }
   // What runs a command in the namespace, where this is put before it.
   std::vector<std::string> wrapper() const;
-  // Unplugs the cable: every packet is lost from now on, and nobody is told. Or plugs it in.
+  // Unplugs the cable, or plugs it in again. While it is unplugged every packet is lost, without an
+  // error for the sender.
   void Cut(bool cut) const;
 
  private:

@@ -1,9 +1,9 @@
 #include "watcher/loop/event_queue.h"
 
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/wait_until.h"
 
 namespace vmeventd {
 namespace {
@@ -58,10 +58,6 @@ size_t SizeOf(const VmUpdate& update) {
 // A VM without a run_id is known by its monitor_path, as VmUpdate says.
 const std::string& KeyOf(const VmStatus& status) {
   return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
-}
-
-absl::Duration SteadyNow() {
-  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
 }  // namespace
@@ -183,13 +179,10 @@ void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
 }
 
 EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
-  const absl::Duration deadline = SteadyNow() + timeout;
-  MutexLock lock(&mutex_);
-  while (updates_.empty() && !directories_changed_ && !closed_ && !woken_) {
-    const absl::Duration left = deadline - SteadyNow();
-    if (left <= absl::ZeroDuration()) break;
-    changed_.WaitFor(&mutex_, left);
-  }
+  const MutexLock lock(&mutex_);
+  WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !updates_.empty() || directories_changed_ || closed_ || woken_;
+  });
   Batch batch;
   batch.updates.swap(updates_);
   bytes_ = 0;
@@ -215,13 +208,9 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
 }
 
 bool EventQueue::WaitForClose(absl::Duration timeout) {
-  const absl::Duration deadline = SteadyNow() + timeout;
   const MutexLock lock(&mutex_);
-  while (!closed_ && !woken_) {
-    const absl::Duration left = deadline - SteadyNow();
-    if (left <= absl::ZeroDuration()) break;
-    changed_.WaitFor(&mutex_, left);
-  }
+  WaitUntil(&changed_, &mutex_, timeout,
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_ || woken_; });
   woken_ = false;
   return closed_;
 }
