@@ -73,10 +73,22 @@ class Sources:
         return digest.hexdigest()
 
 
+def each_source(entries):
+    """Yields an entry for each source, also of those that a unity build compiles together."""
+    for entry in entries:
+        unity = pathlib.Path(entry["directory"], entry["file"])
+        if unity.parent.name != "Unity":
+            yield entry
+            continue
+        for source in re.findall(r'^#include "(.*)"$', unity.read_text(), re.MULTILINE):
+            command = entry["command"].replace(entry["file"], source)
+            yield {**entry, "file": source, "command": command}
+
+
 def compile_commands(tree):
     """Maps the project's sources to their arguments; also writes them to DATABASE for clang-tidy."""
     commands = {}
-    entries = json.loads((tree / "compile_commands.json").read_text())
+    entries = list(each_source(json.loads((tree / "compile_commands.json").read_text())))
     for entry in entries:
         # Clang cannot read GCC's precompiled headers, and each source must include what it uses.
         entry["command"] = PRECOMPILED.sub("", entry["command"])

@@ -15,10 +15,6 @@ using nlohmann::json;
 // A consumer that nobody pulls from for so long is deleted by the server.
 constexpr absl::Duration kInactive = absl::Minutes(1);
 
-json Parse(absl::string_view text) {
-  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-}
-
 // A number at a path of members; nullopt: there is none.
 std::optional<uint64_t> NumberAt(const json& object, const json::json_pointer& path) {
   if (!object.contains(path) || !object[path].is_number_unsigned()) return std::nullopt;
@@ -42,7 +38,7 @@ std::string TimeText(absl::Time time) {
 
 absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
   if (absl::Status status = CheckAnswer(answer); !status.ok()) return status;
-  const json object = Parse(answer);
+  const json object = json::parse(answer, nullptr, /*allow_exceptions=*/false);
   StreamState state;
   state.created = TextAt(object, json::json_pointer("/created"));
   const auto first = NumberAt(object, json::json_pointer("/state/first_seq"));
@@ -87,7 +83,7 @@ std::string CreateConsumerRequest(absl::string_view stream,
 
 absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer) {
   if (absl::Status status = CheckAnswer(answer); !status.ok()) return status;
-  const json object = Parse(answer);
+  const json object = json::parse(answer, nullptr, /*allow_exceptions=*/false);
   ConsumerState state;
   state.name = TextAt(object, json::json_pointer("/name"));
   if (state.name.empty()) return NoAnswer(answer, "consumer");

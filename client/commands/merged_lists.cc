@@ -14,8 +14,8 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMostWaiting = 2000;  // events of one node that were read and not merged
-constexpr int kLargestBatch = 1000;    // events that are printed together
+constexpr size_t kMostWaitingOfNode = 2000;  // events of one node that were read and not merged
+constexpr int kPrintedTogether = 1000;       // events that are printed together
 
 // The events of one node, from the thread that reads them.
 class EventPipe {
@@ -23,7 +23,7 @@ class EventPipe {
   // Waits for room. False: nobody wants more.
   bool Add(Formatter::Events* page) {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return waiting_.size() < kMostWaiting || abandoned_; });
+    changed_.wait(lock, [this] { return waiting_.size() < kMostWaitingOfNode || abandoned_; });
     for (v1::Event& event : *page) waiting_.emplace_back().Swap(&event);
     changed_.notify_all();
     return !abandoned_;
@@ -148,7 +148,7 @@ absl::Status PrintMerged(const EventsCommand& command, const std::vector<AskedNo
     *events.Add() = (*pipes)[*node]->Take();
     names.push_back({nodes[*node].name});
     --left;
-    if (!command.last && events.size() == kLargestBatch) flush();
+    if (!command.last && events.size() == kPrintedTogether) flush();
   }
   if (!printed.ok()) return printed;
   if (command.last && !command.newest_first) {

@@ -18,7 +18,7 @@ namespace {
 // The events of one node that may wait; its watch reads no more until some are consumed.
 constexpr size_t kMostWaiting = 10'000;
 // How many are consumed together.
-constexpr int kLargestBatch = 1000;
+constexpr int kConsumedTogether = 1000;
 
 // A clock that is never set.
 absl::Time SteadyNow() {
@@ -188,7 +188,7 @@ ExitCode MergedWatch::Run() {
 absl::Status MergedWatch::ConsumeReady() {
   while (!count_ || consumed_ < *count_) {
     std::vector<EventMerger::Item> items =
-        queue_->Take(env_.consumer->one_by_one() ? 1 : kLargestBatch, env_.stop->token());
+        queue_->Take(env_.consumer->one_by_one() ? 1 : kConsumedTogether, env_.stop->token());
     if (items.empty()) return absl::OkStatus();
     Formatter::Events events;
     Formatter::Nodes names;

@@ -19,7 +19,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr int kLargestBatch = 1000;  // events that are printed together
+constexpr int kPrintedTogether = 1000;  // events that are printed together
 // Of the newest events, so many messages are read first; then, if too few of them matched, more.
 constexpr uint64_t kFirstWindow = 10'000;
 constexpr uint64_t kWindowGrowth = 8;
@@ -96,7 +96,7 @@ class EventPrinter {
   bool Add(FleetEvent event) {
     nodes_.push_back(NodeOf(event.origin));
     *events_.Add() = std::move(event.event);
-    if (events_.size() == kLargestBatch) Flush();
+    if (events_.size() == kPrintedTogether) Flush();
     return printed_.ok();
   }
   absl::Status Finish() {

@@ -15,7 +15,7 @@ constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // How soon a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-constexpr int kLargestBatch = 1000;  // events that are consumed together
+constexpr int kConsumedTogether = 1000;  // events that are consumed together
 
 }  // namespace
 
@@ -176,7 +176,7 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
   }
   Formatter::Events events;
   Formatter::Nodes nodes;
-  const int most = env_.consumer->one_by_one() ? 1 : kLargestBatch;
+  const int most = env_.consumer->one_by_one() ? 1 : kConsumedTogether;
   std::optional<uint64_t> last;
   absl::Status lost;
   while (events.size() < most && !env_.stop->stopped()) {

@@ -12,11 +12,9 @@ namespace {
 // Of --last, which keeps its events in memory.
 constexpr uint64_t kMostLast = 100'000;
 
-absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
-
 absl::Status SetCursorFile(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {
   if (app.count("--cursor-file") > 0 && raw.cursor_file.empty()) {
-    return Wrong("--cursor-file: the text is empty; name a file");
+    return absl::InvalidArgumentError("--cursor-file: the text is empty; name a file");
   }
   command->cursor_file = raw.cursor_file;
   return absl::OkStatus();
@@ -24,10 +22,11 @@ absl::Status SetCursorFile(const CLI::App& app, const RawOptions& raw, FollowCom
 
 absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {
   if (app.count("--exec") > 0 && raw.exec.empty()) {
-    return Wrong("--exec: the text is empty; give a command");
+    return absl::InvalidArgumentError("--exec: the text is empty; give a command");
   }
   if (app.count("--exec-on-failure") > 0 && raw.exec.empty()) {
-    return Wrong("--exec-on-failure: belongs to a command; use it with --exec COMMAND");
+    return absl::InvalidArgumentError(
+        "--exec-on-failure: belongs to a command; use it with --exec COMMAND");
   }
   command->exec = raw.exec;
   if (raw.on_failure == "retry") {
@@ -35,8 +34,8 @@ absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* 
   } else if (raw.on_failure == "skip") {
     command->on_failure = OnFailure::kSkip;
   } else if (raw.on_failure != "stop") {
-    return Wrong(absl::StrCat("--exec-on-failure: \"", raw.on_failure,
-                              "\" is not an action; use stop, retry or skip"));
+    return absl::InvalidArgumentError(absl::StrCat("--exec-on-failure: \"", raw.on_failure,
+                                                   "\" is not an action; use stop, retry or skip"));
   }
   return absl::OkStatus();
 }
@@ -44,17 +43,20 @@ absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* 
 absl::StatusOr<WatchStart> MakeStart(const CLI::App& app, const RawOptions& raw,
                                      const OptionContext& context) {
   if (app.count("--from") > 0 && raw.from.empty()) {
-    return Wrong("--from: the text is empty; give a sequence number, oldest, snapshot or a time");
+    return absl::InvalidArgumentError(
+        "--from: the text is empty; give a sequence number, oldest, snapshot or a time");
   }
   if (app.count("--journal") > 0 && raw.journal.empty()) {
-    return Wrong("--journal: the text is empty; `vmevents info` shows the journal's id");
+    return absl::InvalidArgumentError(
+        "--journal: the text is empty; `vmevents info` shows the journal's id");
   }
   const auto since =
       ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
   if (!since.ok()) return since.status();
   if (!*since) return ParseWatchStart(raw.from, raw.journal, context.now, context.zone);
   if (app.count("--from") > 0 || app.count("--journal") > 0) {
-    return Wrong("--since: --from says where to begin as well; use one of them");
+    return absl::InvalidArgumentError(
+        "--since: --from says where to begin as well; use one of them");
   }
   return FromTime{**since};
 }
@@ -92,16 +94,18 @@ absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& 
       ParseTimeOption("--until", app.count("--until") > 0, raw.until, context.now, context.zone);
   if (!until.ok()) return until.status();
   if (*since && *until && **since >= **until) {
-    return Wrong("--since is not before --until, so no event can match; swap the two");
+    return absl::InvalidArgumentError(
+        "--since is not before --until, so no event can match; swap the two");
   }
   const auto limit = ParseCount("--limit", app.count("--limit") > 0, raw.limit);
   if (!limit.ok()) return limit.status();
   const auto last = ParseCount("--last", app.count("--last") > 0, raw.last);
   if (!last.ok()) return last.status();
-  if (*last && *limit) return Wrong("--last: --limit limits the list as well; use one of them");
+  if (*last && *limit)
+    return absl::InvalidArgumentError("--last: --limit limits the list as well; use one of them");
   if (*last && **last > kMostLast) {
-    return Wrong(absl::StrCat("--last: ", **last, " is too large; give at most ", kMostLast,
-                              ", or use --since"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--last: ", **last, " is too large; give at most ", kMostLast, ", or use --since"));
   }
   EventsCommand command;
   command.filter = *filter;
@@ -119,8 +123,8 @@ absl::StatusOr<FollowCommand> MakeFollow(const CLI::App& app, const RawOptions& 
   if (!events.ok()) return events.status();
   for (const char* option : {"--until", "--newest-first", "--limit"}) {
     if (app.count(option) > 0) {
-      return Wrong(absl::StrCat("--follow: has no end, so that ", option,
-                                " has no meaning; leave one of them out"));
+      return absl::InvalidArgumentError(absl::StrCat("--follow: has no end, so that ", option,
+                                                     " has no meaning; leave one of them out"));
     }
   }
   FollowCommand command;

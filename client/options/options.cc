@@ -22,8 +22,6 @@ constexpr char kCommands[] =
 constexpr char kContextCommands[] = "context list and context use";
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
 
-absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
-
 absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
   static const auto* const kFormats = new std::map<std::string, OutputFormat>{
       {"table", OutputFormat::kTable}, {"wide", OutputFormat::kWide},
@@ -31,8 +29,8 @@ absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
       {"yaml", OutputFormat::kYaml},   {"name", OutputFormat::kName}};
   const auto format = kFormats->find(raw.output);
   if (format == kFormats->end()) {
-    return Wrong(absl::StrCat("-o: \"", raw.output,
-                              "\" is not a format; use table, wide, json, jsonl, yaml or name"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "-o: \"", raw.output, "\" is not a format; use table, wide, json, jsonl, yaml or name"));
   }
   line->format = format->second;
   if (raw.color == "always") {
@@ -40,7 +38,7 @@ absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
   } else if (raw.color == "never") {
     line->color = ColorMode::kNever;
   } else if (raw.color != "auto") {
-    return Wrong(
+    return absl::InvalidArgumentError(
         absl::StrCat("--color: \"", raw.color, "\" is not a choice; use auto, always or never"));
   }
   line->headings = !raw.no_headers;
@@ -57,7 +55,8 @@ absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
 
 absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, CommandLine* line) {
   if (intent.get_subcommands().empty()) {
-    return Wrong(absl::StrCat("intent: no action is given; the actions are ", kIntentCommands));
+    return absl::InvalidArgumentError(
+        absl::StrCat("intent: no action is given; the actions are ", kIntentCommands));
   }
   const CLI::App& command = *intent.get_subcommands().front();
   if (command.get_name() == "list")
@@ -69,7 +68,8 @@ absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, Comman
 absl::Status ConvertContext(const CLI::App& parent, const RawOptions& raw,
                             const OptionContext& context, CommandLine* line) {
   if (parent.get_subcommands().empty()) {
-    return Wrong(absl::StrCat("context: no action is given; the actions are ", kContextCommands));
+    return absl::InvalidArgumentError(
+        absl::StrCat("context: no action is given; the actions are ", kContextCommands));
   }
   const absl::StatusOr<Contexts> contexts = ReadContexts(context);
   if (!contexts.ok()) return contexts.status();
@@ -103,7 +103,8 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
   if (command.get_name() == "events") {
     if (raw.follow) return Store(MakeFollow(command, raw, context), line);
     if (command.count("--cursor-file") > 0) {
-      return Wrong("--cursor-file: a list has no position to keep; use it with --follow");
+      return absl::InvalidArgumentError(
+          "--cursor-file: a list has no position to keep; use it with --follow");
     }
     return Store(MakeEvents(command, raw, context), line);
   }

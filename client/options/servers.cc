@@ -18,8 +18,6 @@ namespace {
 
 constexpr size_t kMostServers = 64;
 
-absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
-
 // Where the servers come from, and their texts.
 struct ServerChoice {
   std::string origin;              // completes "ORIGIN: ...", and "... from ORIGIN"
@@ -50,11 +48,14 @@ absl::StatusOr<ServerChoice> ChooseServers(const CLI::App& app, const RawOptions
 absl::Status SetFleet(const ServerChoice& choice, CommandLine* line) {
   for (const std::string& text : choice.texts) {
     if (IsFleetText(text)) continue;
-    return Wrong(absl::StrCat(choice.origin, ": ", text,
-                              " is no NATS server, and the others are; name one kind of them"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(choice.origin, ": ", text,
+                     " is no NATS server, and the others are; name one kind of them"));
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
-  if (!servers.ok()) return Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));
+  if (!servers.ok())
+    return absl::InvalidArgumentError(
+        absl::StrCat(choice.origin, ": ", servers.status().message()));
   line->fleet.emplace();
   for (const NatsServerAddress& server : *servers) {
     line->fleet->servers.push_back(server.ToUrl());
@@ -75,26 +76,28 @@ absl::Status SetServers(const ServerChoice& choice, const OptionContext& context
   for (const std::string& text : choice.texts) {
     const auto address = ParseServerAddress(text);
     if (!address.ok()) {
-      return Wrong(absl::StrCat(choice.origin, ": ", address.status().message()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(choice.origin, ": ", address.status().message()));
     }
     if (seen.insert(ToText(*address)).second) line->servers.push_back(*address);
   }
   if (line->servers.size() > kMostServers) {
-    return Wrong(absl::StrCat(choice.origin, ": ", line->servers.size(),
-                              " servers are too many; name at most ", kMostServers));
+    return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", line->servers.size(),
+                                                   " servers are too many; name at most ",
+                                                   kMostServers));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckTls(const TlsOptions& tls, const std::string& given, bool needs_ca) {
   if (tls.ca_file.empty() && needs_ca) {
-    return Wrong(
+    return absl::InvalidArgumentError(
         absl::StrCat(given, ": TLS needs --tls-ca FILE, the CA of the server's certificate"));
   }
   if (tls.cert_file.empty() != tls.key_file.empty()) {
-    return Wrong(tls.key_file.empty()
-                     ? "--tls-cert: its private key is missing: give --tls-key FILE"
-                     : "--tls-key: its certificate is missing: give --tls-cert FILE");
+    return absl::InvalidArgumentError(
+        tls.key_file.empty() ? "--tls-cert: its private key is missing: give --tls-key FILE"
+                             : "--tls-key: its certificate is missing: give --tls-cert FILE");
   }
   return absl::OkStatus();
 }
@@ -107,14 +110,15 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
   for (const char* option : {"--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name"}) {
     if (app.count(option) == 0) continue;
     if (app.get_option(option)->as<std::string>().empty()) {
-      return Wrong(absl::StrCat(option, ": the text is empty"));
+      return absl::InvalidArgumentError(absl::StrCat(option, ": the text is empty"));
     }
     if (given.empty()) given = option;
   }
   for (ServerAddress& server : line->servers) {
     if (given.empty() || !server.is_unix()) continue;
-    return Wrong(absl::StrCat(given, ": a Unix socket (", ToText(server),
-                              ") has no TLS; name a server with --server HOST:PORT"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(given, ": a Unix socket (", ToText(server),
+                     ") has no TLS; name a server with --server HOST:PORT"));
   }
   const TlsOptions& tls = !given.empty()   ? raw.tls
                           : choice.context ? choice.context->tls
@@ -141,9 +145,11 @@ absl::Status SetCredentials(const CLI::App& app, const RawOptions& raw,
                             const OptionContext& context, const ServerChoice& choice,
                             CommandLine* line) {
   const bool given = app.count("--credentials") > 0;
-  if (given && raw.credentials.empty()) return Wrong("--credentials: the text is empty");
+  if (given && raw.credentials.empty())
+    return absl::InvalidArgumentError("--credentials: the text is empty");
   if (given && !line->fleet) {
-    return Wrong("--credentials: only NATS servers take them; name some with --server nats://HOST");
+    return absl::InvalidArgumentError(
+        "--credentials: only NATS servers take them; name some with --server nats://HOST");
   }
   if (!line->fleet) return absl::OkStatus();
   line->fleet->credentials = given            ? raw.credentials
@@ -159,8 +165,9 @@ absl::Status CheckServerCount(const CLI::App& command, const ServerChoice& choic
   if (line.servers.size() <= 1 || name == "watch" || name == "events" || name == "vms") {
     return absl::OkStatus();
   }
-  return Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
-                            line.servers.size(), "; name one with --server"));
+  return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", name,
+                                                 " asks one server, and these are ",
+                                                 line.servers.size(), "; name one with --server"));
 }
 
 }  // namespace
@@ -182,7 +189,7 @@ absl::Status NoSuchContext(absl::string_view name, const Contexts& contexts,
                 context.config_path.empty() ? "no configuration file" : context.config_path,
                 " has none")
           : absl::StrCat("the contexts are ", absl::StrJoin(contexts.list, ", ", name_of));
-  return Wrong(absl::StrCat("there is no context \"", name, "\"; ", known));
+  return absl::InvalidArgumentError(absl::StrCat("there is no context \"", name, "\"; ", known));
 }
 
 absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
@@ -203,7 +210,8 @@ absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
   const absl::Status status = SetServers(choice, context, line);
   if (!status.ok()) return status;
   if (line->fleet || line->servers.size() > 1 || !line->server().is_unix()) {
-    return Wrong("--server: doctor looks at this node; leave it out, or name its unix:PATH");
+    return absl::InvalidArgumentError(
+        "--server: doctor looks at this node; leave it out, or name its unix:PATH");
   }
   return absl::OkStatus();
 }
@@ -213,26 +221,30 @@ absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, C
   const std::string& name = command.get_name();
   if (!line->fleet) {
     if (name == "fleet") {
-      return Wrong("fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
+      return absl::InvalidArgumentError(
+          "fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
     }
     if (raw.nodes.empty()) return absl::OkStatus();
-    return Wrong("--node: chooses nodes of a fleet; name its servers with --server nats://HOST");
+    return absl::InvalidArgumentError(
+        "--node: chooses nodes of a fleet; name its servers with --server nats://HOST");
   }
   if (std::find(kOfFleets.begin(), kOfFleets.end(), name) == kOfFleets.end()) {
-    return Wrong(absl::StrCat(name, " asks one vmeventd, and ", ToText(*line->fleet),
-                              " has the stream of many; name one node with --server HOST"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " asks one vmeventd, and ", ToText(*line->fleet),
+                     " has the stream of many; name one node with --server HOST"));
   }
   for (const std::string& node : raw.nodes) {
-    if (node.empty()) return Wrong("--node: the text is empty; give one");
+    if (node.empty()) return absl::InvalidArgumentError("--node: the text is empty; give one");
   }
   line->nodes = raw.nodes;
   if (name == "watch" && command.count("--journal") > 0) {
-    return Wrong("--journal: names the journal of one node; a fleet's stream has all of them");
+    return absl::InvalidArgumentError(
+        "--journal: names the journal of one node; a fleet's stream has all of them");
   }
   const bool sequence =
       !raw.from.empty() && std::all_of(raw.from.begin(), raw.from.end(), absl::ascii_isdigit);
   if (sequence) {
-    return Wrong(
+    return absl::InvalidArgumentError(
         "--from: a sequence is of one node's journal; with a fleet use oldest, snapshot, a "
         "time, or --cursor-file");
   }

@@ -12,7 +12,7 @@
 namespace vmeventd::client {
 namespace {
 
-Color ColorOf(NodeState state) {
+Color StateColor(NodeState state) {
   switch (state) {
     case NodeState::kUp:
       return Color::kGreen;
@@ -44,7 +44,7 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
     std::vector<Cell> row;
     if (with_cluster) row.push_back({EscapeForTerminal(node.cluster())});
     row.push_back({EscapeForTerminal(node.node()), Color::kBold});
-    row.push_back({StateName(state), ColorOf(state)});
+    row.push_back({StateName(state), StateColor(state)});
     row.push_back({SinceText(node.has_time(), node.time())});
     row.push_back({SinceText(node.has_newest_event_time(), node.newest_event_time())});
     row.push_back({absl::StrCat(lag), lag == 0 ? Color::kNone : Color::kYellow});

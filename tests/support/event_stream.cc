@@ -46,10 +46,12 @@ void EventStream::Read() {
 template <typename Condition>
 void EventStream::WaitFor(const std::string& what, const Condition& condition) {
   std::unique_lock<std::mutex> lock(mutex_);
-  // Nothing more arrives once the stream has ended.
-  changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience),
-                    [&] { return ended_ || condition(); });
-  if (condition()) return;
+  bool met = false;
+  changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), [&] {
+    met = condition();
+    return met || ended_;  // nothing more arrives once the stream has ended
+  });
+  if (met) return;
   constexpr std::ptrdiff_t kShown = 50;
   const auto count = static_cast<std::ptrdiff_t>(events_.size());
   const std::vector<v1::Event> newest(events_.end() - std::min(count, kShown), events_.end());
@@ -60,27 +62,23 @@ void EventStream::WaitFor(const std::string& what, const Condition& condition) {
 
 v1::Event EventStream::Wait(const std::string& what, const Predicate& predicate) {
   v1::Event found;
+  size_t searched = 0;
   WaitFor(what, [&] {
-    const auto event = std::find_if(events_.begin(), events_.end(), predicate);
-    if (event == events_.end()) return false;
-    found = *event;
-    return true;
+    for (; searched < events_.size(); ++searched) {
+      if (!predicate(events_[searched])) continue;
+      found = events_[searched];
+      return true;
+    }
+    return false;
   });
   return found;
 }
 
 v1::Event EventStream::Wait(const std::string& vm_name, v1::EventType type, int nth) {
   int seen = 0;
-  v1::Event found;
-  WaitFor(absl::StrCat(v1::EventType_Name(type), " of ", vm_name), [&] {
-    seen = 0;
-    return std::any_of(events_.begin(), events_.end(), [&](const v1::Event& event) {
-      if (event.vm().name() != vm_name || event.type() != type || ++seen != nth) return false;
-      found = event;
-      return true;
-    });
+  return Wait(absl::StrCat(v1::EventType_Name(type), " of ", vm_name), [&](const v1::Event& event) {
+    return event.vm().name() == vm_name && event.type() == type && ++seen == nth;
   });
-  return found;
 }
 
 v1::Progress EventStream::WaitProgress() {

@@ -53,9 +53,6 @@ std::string Encode(std::string bytes) {
   return text;
 }
 
-struct FreeKey {
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
 struct FreeDigest {
   void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
 };
@@ -70,6 +67,11 @@ std::string Base64Url(const std::string& bytes) {
 }  // namespace
 
 class NatsKey {
+ private:
+  struct FreeKey {
+    void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+  };
+
  public:
   explicit NatsKey(uint8_t kind)
       : kind_(kind), key_(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519")) {

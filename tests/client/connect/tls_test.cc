@@ -26,7 +26,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-std::string ReadAll(const std::string& path) {
+std::string Pem(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -46,8 +46,8 @@ class TlsTest : public testing::Test {
     grpc::SslServerCredentialsOptions options(
         client_ca.empty() ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
                           : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-    options.pem_key_cert_pairs.push_back({ReadAll(files.key), ReadAll(files.certificate)});
-    if (!client_ca.empty()) options.pem_root_certs = ReadAll(client_ca);
+    options.pem_key_cert_pairs.push_back({Pem(files.key), Pem(files.certificate)});
+    if (!client_ca.empty()) options.pem_root_certs = Pem(client_ca);
     server_.UseTcp(grpc::SslServerCredentials(options));
     server_.Start();
   }

@@ -15,7 +15,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr char kEvent[] =
+constexpr char kLine[] =
     "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"X\"}\r\n";
 constexpr absl::Duration kCost = absl::Milliseconds(1);
 // What fits into a slice, and the line at which it is seen that it is used up.
@@ -23,7 +23,7 @@ const int kLinesOfASlice = static_cast<int>(MonitorConnection::kSlice / kCost) +
 
 std::string Events(int count) {
   std::string events;
-  for (int i = 0; i < count; ++i) events += kEvent;
+  for (int i = 0; i < count; ++i) events += kLine;
   return events;
 }
 

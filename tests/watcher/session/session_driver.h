@@ -15,6 +15,9 @@
 
 namespace vmeventd {
 
+// The end of a process that this signal killed.
+inline ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
+
 // Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
 // published. Time moves only by Advance(). After each input what was published to be kept of the
 // run must be what Save() says.

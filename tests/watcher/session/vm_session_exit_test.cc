@@ -18,7 +18,6 @@ using testing::IsEmpty;
 using testing::Not;
 
 ProcessEnd Code(int code) { return {ExitStatus{code, 0}, false}; }
-ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
 
 std::string EvidenceOf(const ShutdownDetail& detail) {
   std::string text;

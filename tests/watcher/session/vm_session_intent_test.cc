@@ -14,8 +14,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
-
 void ExpectIntended(const SessionDriver& vm, ShutdownCause cause) {
   ExpectVerdict(vm, ShutdownClass::kAdmin, cause);
   ASSERT_TRUE(vm.Stopped().intent.has_value());
