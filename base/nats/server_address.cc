@@ -10,14 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/quote.h"
+#include "base/invalid_text.h"
 
 namespace vmeventd {
 namespace {
-
-absl::Status Invalid(absl::string_view text, absl::string_view rule) {
-  return absl::InvalidArgumentError(absl::StrCat(Quote(text), " ", rule));
-}
 
 bool IsHostName(absl::string_view host) {
   constexpr absl::string_view kBytes =
@@ -32,18 +28,18 @@ absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool 
   absl::string_view rest = text;
   if (absl::ConsumePrefix(&rest, "[")) {
     const size_t end = rest.find(']');
-    if (end == rest.npos) return Invalid(text, "has a [ without a ]");
+    if (end == rest.npos) return InvalidText(text, "has a [ without a ]");
     server.host = std::string(rest.substr(0, end));
     in6_addr parsed{};
     if (inet_pton(AF_INET6, server.host.c_str(), &parsed) != 1) {
-      return Invalid(text, "has no IPv6 address between [ and ]");
+      return InvalidText(text, "has no IPv6 address between [ and ]");
     }
     rest.remove_prefix(end + 1);
   } else {
     const size_t end = std::min(rest.find(':'), rest.size());
     server.host = std::string(rest.substr(0, end));
     if (!IsHostName(server.host)) {
-      return Invalid(text, "has no host name or IP address; write nats://HOST:PORT");
+      return InvalidText(text, "has no host name or IP address; write nats://HOST:PORT");
     }
     rest.remove_prefix(end);
   }
@@ -52,7 +48,7 @@ absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool 
   if (!absl::ConsumePrefix(&rest, ":") ||
       rest.find_first_not_of("0123456789") != absl::string_view::npos ||
       !absl::SimpleAtoi(rest, &port) || port == 0 || port > 65535) {
-    return Invalid(text, "has a port that is not in 1 to 65535; write nats://HOST:PORT");
+    return InvalidText(text, "has a port that is not in 1 to 65535; write nats://HOST:PORT");
   }
   server.port = static_cast<uint16_t>(port);
   return server;
@@ -89,12 +85,12 @@ absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_vie
     } else if (absl::ConsumePrefix(&part, "nats://")) {
       tls = false;
     } else if (servers.empty() || absl::StrContains(part, "://")) {
-      return Invalid(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
+      return InvalidText(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
     }
     absl::StatusOr<NatsServerAddress> server = ParseHostAndPort(part, tls);
     if (!server.ok()) return server.status();
     if (std::find(servers.begin(), servers.end(), *server) != servers.end()) {
-      return Invalid(whole, "is given twice");
+      return InvalidText(whole, "is given twice");
     }
     servers.push_back(*std::move(server));
   }

@@ -43,7 +43,7 @@ A configuration file holds the same names, and the command line wins:
   powerdown-window = "5m"
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.)";
 
-absl::Status InvalidFlag(absl::string_view flag, absl::string_view message) {
+absl::Status Invalid(absl::string_view flag, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(flag, ": ", message));
 }
 
@@ -124,21 +124,21 @@ absl::Status CheckTls(const Config& config) {
   const bool any_tcp = std::any_of(config.listens.begin(), config.listens.end(),
                                    [](const ListenAddress& address) { return !address.is_unix(); });
   if (config.tls_cert.empty() != config.tls_key.empty()) {
-    return config.tls_key.empty() ? InvalidFlag("--tls-cert", "needs --tls-key as well")
-                                  : InvalidFlag("--tls-key", "needs --tls-cert as well");
+    return config.tls_key.empty() ? Invalid("--tls-cert", "needs --tls-key as well")
+                                  : Invalid("--tls-key", "needs --tls-cert as well");
   }
   if (config.tls_cert.empty()) {
     if (!config.tls_client_ca.empty()) {
-      return InvalidFlag("--tls-client-ca", "needs --tls-cert and --tls-key as well");
+      return Invalid("--tls-client-ca", "needs --tls-cert and --tls-key as well");
     }
     return config.tls_operators.empty()
                ? absl::OkStatus()
-               : InvalidFlag("--tls-operator", "needs --tls-cert, --tls-key and --tls-client-ca");
+               : Invalid("--tls-operator", "needs --tls-cert, --tls-key and --tls-client-ca");
   }
-  if (!any_tcp) return InvalidFlag("--tls-cert", "there is no --listen HOST:PORT to use it");
+  if (!any_tcp) return Invalid("--tls-cert", "there is no --listen HOST:PORT to use it");
   if (!config.tls_operators.empty() && config.tls_client_ca.empty()) {
-    return InvalidFlag("--tls-operator",
-                       "needs --tls-client-ca: without it clients show no certificate");
+    return Invalid("--tls-operator",
+                   "needs --tls-client-ca: without it clients show no certificate");
   }
   return LoadTlsMaterial(*config.tls()).status();
 }
@@ -153,28 +153,28 @@ absl::Status CheckAccess(const Config& config) {
     if (address.is_unix()) continue;
     const std::string name = Quote(address.ToString());
     if (!has_tls && !address.is_loopback() && !config.insecure_listen) {
-      return InvalidFlag("--listen", absl::StrCat(name, kBeyond,
-                                                  "give --tls-cert and --tls-key, or "
-                                                  "--insecure-listen if you mean it"));
+      return Invalid("--listen", absl::StrCat(name, kBeyond,
+                                              "give --tls-cert and --tls-key, or "
+                                              "--insecure-listen if you mean it"));
     }
     if (address.role != Role::kOperator) continue;
     if (!has_tls && !address.is_loopback()) {
-      return InvalidFlag("--listen",
-                         absl::StrCat(name,
-                                      " with role=operator would let every client that reaches it "
-                                      "declare intents; operators need TLS and --tls-operator"));
+      return Invalid("--listen",
+                     absl::StrCat(name,
+                                  " with role=operator would let every client that reaches it "
+                                  "declare intents; operators need TLS and --tls-operator"));
     }
     if (has_tls && config.tls_operators.empty()) {
-      return InvalidFlag("--listen", absl::StrCat(name,
-                                                  " with role=operator needs --tls-client-ca and "
-                                                  "--tls-operator, which name the operators"));
+      return Invalid("--listen", absl::StrCat(name,
+                                              " with role=operator needs --tls-client-ca and "
+                                              "--tls-operator, which name the operators"));
     }
   }
   if (config.metrics_listen.has_value() && !config.metrics_listen->is_loopback() &&
       !config.insecure_listen) {
-    return InvalidFlag("--metrics-listen",
-                       absl::StrCat(Quote(config.metrics_listen->ToString()), kBeyond,
-                                    "give --insecure-listen if you mean it"));
+    return Invalid("--metrics-listen",
+                   absl::StrCat(Quote(config.metrics_listen->ToString()), kBeyond,
+                                "give --insecure-listen if you mean it"));
   }
   return absl::OkStatus();
 }
@@ -184,7 +184,7 @@ absl::Status CheckWatches(const Config& config) {
   for (const WatchSpec& watch : config.watches) {
     const std::optional<ManagerMonitor> monitor = FindManagerMonitor(watch);
     if (!monitor.has_value()) continue;
-    return InvalidFlag(
+    return Invalid(
         "--watch",
         absl::StrCat(Quote(absl::StrCat(watch.directory, ":", watch.pattern())),
                      " would take the monitors that belong to ", monitor->owner, ", such as ",
@@ -197,7 +197,7 @@ absl::Status CheckWatches(const Config& config) {
 // Whether a file can be read; "": it is not set.
 absl::Status CheckReadable(absl::string_view flag, const std::string& path) {
   if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
-  return InvalidFlag(flag, ErrnoStatus(path, "cannot be read", errno).message());
+  return Invalid(flag, ErrnoStatus(path, "cannot be read", errno).message());
 }
 
 absl::Status CheckPublish(const Config& config) {
@@ -209,36 +209,35 @@ absl::Status CheckPublish(const Config& config) {
       {"--publish-tls-key", &config.publish_tls_key}};
   if (config.publish.empty()) {
     for (const auto& [flag, path] : files) {
-      if (!path->empty()) return InvalidFlag(flag, "needs --publish");
+      if (!path->empty()) return Invalid(flag, "needs --publish");
     }
     return config.publish_cluster.empty() ? absl::OkStatus()
-                                          : InvalidFlag("--publish-cluster", "needs --publish");
+                                          : Invalid("--publish-cluster", "needs --publish");
   }
   if (config.publish_cluster.empty()) {
-    return InvalidFlag("--publish", "needs --publish-cluster, which names this node's cluster");
+    return Invalid("--publish", "needs --publish-cluster, which names this node's cluster");
   }
   if (config.publish_cluster.size() > kMaxCluster) {
-    return InvalidFlag(
-        "--publish-cluster",
-        absl::StrCat(Quote(config.publish_cluster), " is longer than ", kMaxCluster, " bytes"));
+    return Invalid("--publish-cluster", absl::StrCat(Quote(config.publish_cluster),
+                                                     " is longer than ", kMaxCluster, " bytes"));
   }
   if (config.publish_heartbeat < absl::Seconds(1) || config.publish_heartbeat > absl::Hours(1)) {
-    return InvalidFlag("--publish-heartbeat", "is from 1s to 1h");
+    return Invalid("--publish-heartbeat", "is from 1s to 1h");
   }
   if (config.publish_tls_cert.empty() != config.publish_tls_key.empty()) {
     return config.publish_tls_key.empty()
-               ? InvalidFlag("--publish-tls-cert", "needs --publish-tls-key as well")
-               : InvalidFlag("--publish-tls-key", "needs --publish-tls-cert as well");
+               ? Invalid("--publish-tls-cert", "needs --publish-tls-key as well")
+               : Invalid("--publish-tls-key", "needs --publish-tls-cert as well");
   }
   for (const NatsServerAddress& server : config.publish) {
     const bool tls =
         server.tls || !config.publish_tls_ca.empty() || !config.publish_tls_cert.empty();
     if (tls || server.is_loopback() || config.insecure_publish) continue;
-    return InvalidFlag("--publish",
-                       absl::StrCat(Quote(server.ToUrl()),
-                                    " is not a loopback address (127.0.0.0/8, [::1] or localhost): "
-                                    "others on the path could read and change the events; write "
-                                    "tls://, or give --insecure-publish if you mean it"));
+    return Invalid("--publish",
+                   absl::StrCat(Quote(server.ToUrl()),
+                                " is not a loopback address (127.0.0.0/8, [::1] or localhost): "
+                                "others on the path could read and change the events; write "
+                                "tls://, or give --insecure-publish if you mean it"));
   }
   for (const auto& [flag, path] : files) {
     if (absl::Status status = CheckReadable(flag, *path); !status.ok()) return status;
@@ -257,12 +256,12 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
     for (const std::string& value : values) {
       // System calls would stop at the NUL and use another path.
       if (absl::StrContains(value, '\0')) {
-        return InvalidFlag(
+        return Invalid(
             name, absl::StrCat(Quote(value), " contains a NUL byte, which no setting may contain"));
       }
     }
     absl::Status status = flag.read(values, &config);
-    if (!status.ok()) return InvalidFlag(name, status.message());
+    if (!status.ok()) return Invalid(name, status.message());
   }
   // The default directory is Ganeti's, where libvirt has no part.
   if (!config.libvirts.empty() && !watch_is_given) config.watches.clear();

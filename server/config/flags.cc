@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/duration_text.h"
+#include "base/invalid_text.h"
 #include "base/quote.h"
 
 namespace vmeventd {
@@ -22,14 +23,10 @@ constexpr int64_t kMaxClients = 100'000;
 constexpr int64_t kMaxEvents = 1'000'000'000'000;
 constexpr int64_t kMaxPublishRate = 1'000'000;
 
-absl::Status Invalid(absl::string_view value, absl::string_view rule) {
-  return absl::InvalidArgumentError(absl::StrCat(Quote(value), " ", rule));
-}
-
 absl::Status CheckDirectory(const std::string& path) {
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
-    return Invalid(path, "exists and is not a directory");
+    return InvalidText(path, "exists and is not a directory");
   }
   return absl::OkStatus();  // the daemon waits for a missing one
 }
@@ -58,7 +55,7 @@ Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string h
                 if (absl::SimpleAtoi(texts.front(), &out) && out > 0 && out <= max) {
                   return absl::OkStatus();
                 }
-                return Invalid(texts.front(), absl::StrCat("is not a number from 1 to ", max));
+                return InvalidText(texts.front(), absl::StrCat("is not a number from 1 to ", max));
               },
           .print = [field](const Config& config) { return Texts{absl::StrCat(config.*field)}; }};
 }
@@ -72,9 +69,9 @@ Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
                 const auto duration = ParseDuration(texts.front());
                 if (!duration.has_value() || *duration <= absl::ZeroDuration() ||
                     *duration >= absl::InfiniteDuration()) {
-                  return Invalid(texts.front(),
-                                 "is not a positive duration with a unit, such as 500ms, 3s, "
-                                 "10m, 1h30m or 30d");
+                  return InvalidText(texts.front(),
+                                     "is not a positive duration with a unit, such as 500ms, 3s, "
+                                     "10m, 1h30m or 30d");
                 }
                 config->*field = *duration;
                 return absl::OkStatus();
@@ -97,7 +94,7 @@ Flag Word(const std::string& name, const std::string& argument, Value Config::*f
                   config->*field = value;
                   return absl::OkStatus();
                 }
-                return Invalid(
+                return InvalidText(
                     texts.front(),
                     absl::StrCat("is not one of ",
                                  absl::StrJoin(table, ", ", [](std::string* out, const auto& row) {
@@ -139,7 +136,7 @@ absl::Status ReadWatches(const Texts& texts, Config* config) {
       return other.directory == watch->directory && other.pattern() == watch->pattern();
     };
     if (std::any_of(config->watches.begin(), config->watches.end(), same)) {
-      return Invalid(text, "is given twice");
+      return InvalidText(text, "is given twice");
     }
     config->watches.push_back(*std::move(watch));
   }
@@ -153,7 +150,7 @@ absl::Status ReadLibvirts(const Texts& texts, Config* config) {
     if (!libvirt.ok()) return libvirt.status();
     if (std::find(config->libvirts.begin(), config->libvirts.end(), *libvirt) !=
         config->libvirts.end()) {
-      return Invalid(text, "is given twice");
+      return InvalidText(text, "is given twice");
     }
     config->libvirts.push_back(*std::move(libvirt));
   }
@@ -169,7 +166,7 @@ absl::Status ReadListens(const Texts& texts, Config* config) {
         std::any_of(config->listens.begin(), config->listens.end(),
                     [&listen](const ListenAddress& other) { return other.SamePlace(*listen); });
     if (repeated && (listen->is_unix() || listen->port != 0)) {
-      return Invalid(text, "is given twice");
+      return InvalidText(text, "is given twice");
     }
     config->listens.push_back(*std::move(listen));
   }
@@ -182,15 +179,15 @@ absl::Status ReadMetricsListen(const Texts& texts, Config* config) {
   if (text.empty()) return absl::OkStatus();
   absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
   if (!address.ok()) return address.status();
-  if (address->is_unix()) return Invalid(text, "is a Unix socket; write HOST:PORT");
-  if (address->role.has_value()) return Invalid(text, "takes no role=");
+  if (address->is_unix()) return InvalidText(text, "is a Unix socket; write HOST:PORT");
+  if (address->role.has_value()) return InvalidText(text, "takes no role=");
   config->metrics_listen = *std::move(address);
   return absl::OkStatus();
 }
 
 absl::Status ReadOperators(const Texts& texts, Config* config) {
   if (std::find(texts.begin(), texts.end(), "") != texts.end()) {
-    return Invalid("", "must not be empty");
+    return InvalidText("", "must not be empty");
   }
   config->tls_operators = texts;
   return absl::OkStatus();
@@ -209,16 +206,16 @@ absl::Status ReadCreateStream(const Texts& texts, Config* config) {
   if (absl::SimpleAtoi(texts.front(), &replicas) && replicas > 0 && replicas <= kMaxReplicas) {
     return absl::OkStatus();
   }
-  return Invalid(texts.front(),
-                 absl::StrCat("is not a number of replicas from 1 to ", kMaxReplicas));
+  return InvalidText(texts.front(),
+                     absl::StrCat("is not a number of replicas from 1 to ", kMaxReplicas));
 }
 
 absl::Status ReadStateDir(const Texts& texts, Config* config) {
   const std::string& text = texts.front();
-  if (text.empty()) return Invalid(text, "must not be empty");
+  if (text.empty()) return InvalidText(text, "must not be empty");
   std::error_code error;
   const std::filesystem::path path = std::filesystem::absolute(text, error);
-  if (error) return Invalid(text, absl::StrCat("cannot be made absolute: ", error.message()));
+  if (error) return InvalidText(text, absl::StrCat("cannot be made absolute: ", error.message()));
   std::string directory = path.lexically_normal().string();
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
   config->state_dir = directory;

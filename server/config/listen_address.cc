@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "base/invalid_text.h"
 #include "base/quote.h"
 
 namespace vmeventd {
@@ -20,25 +21,19 @@ namespace {
 constexpr mode_t kDefaultMode = 0660;
 constexpr mode_t kOthers = 0007;
 
-absl::Status InvalidAddress(absl::string_view text, absl::string_view rule) {
-  return absl::InvalidArgumentError(absl::StrCat(Quote(text), " ", rule));
-}
-
 absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddress* address) {
   if (absl::StartsWith(path, "///")) path.remove_prefix(2);  // unix:///PATH, as gRPC clients say
-  if (path.empty()) return InvalidAddress(text, "has no path after unix:");
+  if (path.empty()) return InvalidText(text, "has no path after unix:");
   if (absl::EndsWith(path, "/")) {
-    return InvalidAddress(text, "is the path of a directory, not of a socket");
+    return InvalidText(text, "is the path of a directory, not of a socket");
   }
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(std::string(path), error);
-  if (error)
-    return InvalidAddress(text, absl::StrCat("cannot be made absolute: ", error.message()));
+  if (error) return InvalidText(text, absl::StrCat("cannot be made absolute: ", error.message()));
   address->path = absolute.lexically_normal().string();
   if (address->path.size() > kMaxSocketPath) {
-    return InvalidAddress(text,
-                          absl::StrCat("is too long for a Unix socket: ", address->path.size(),
-                                       " bytes, at most ", kMaxSocketPath, " fit"));
+    return InvalidText(text, absl::StrCat("is too long for a Unix socket: ", address->path.size(),
+                                          " bytes, at most ", kMaxSocketPath, " fit"));
   }
   return absl::OkStatus();
 }
@@ -47,35 +42,35 @@ absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,
                              ListenAddress* address) {
   const size_t colon = rest.rfind(':');
   if (colon == absl::string_view::npos) {
-    return InvalidAddress(text, "is neither unix:PATH nor HOST:PORT");
+    return InvalidText(text, "is neither unix:PATH nor HOST:PORT");
   }
   absl::string_view host = rest.substr(0, colon);
   if (absl::ConsumePrefix(&host, "[")) {
     if (!absl::ConsumeSuffix(&host, "]")) {
-      return InvalidAddress(text, "has a [ without a ] before :PORT");
+      return InvalidText(text, "has a [ without a ] before :PORT");
     }
   } else if (absl::StrContains(host, ":")) {
-    return InvalidAddress(text, "is ambiguous: write an IPv6 address as [ADDRESS]:PORT");
+    return InvalidText(text, "is ambiguous: write an IPv6 address as [ADDRESS]:PORT");
   }
   if (host.empty()) {
-    return InvalidAddress(text,
-                          "has no host: write 127.0.0.1:PORT, or 0.0.0.0:PORT for all addresses");
+    return InvalidText(text,
+                       "has no host: write 127.0.0.1:PORT, or 0.0.0.0:PORT for all addresses");
   }
   const absl::string_view port = rest.substr(colon + 1);
   uint32_t number = 0;
   if (port.find_first_not_of("0123456789") != absl::string_view::npos ||
       !absl::SimpleAtoi(port, &number) || number > 65535) {
-    return InvalidAddress(
-        text, absl::StrCat("has the port ", Quote(port), ", which is not in 0 to 65535"));
+    return InvalidText(text,
+                       absl::StrCat("has the port ", Quote(port), ", which is not in 0 to 65535"));
   }
   address->host = host == "localhost" ? "127.0.0.1" : std::string(host);
   address->port = static_cast<uint16_t>(number);
   in6_addr parsed{};
   if (inet_pton(AF_INET, address->host.c_str(), &parsed) != 1 &&
       inet_pton(AF_INET6, address->host.c_str(), &parsed) != 1) {
-    return InvalidAddress(text, absl::StrCat("has the host ", Quote(host),
-                                             ", which is no IP address; write one in digits, or "
-                                             "localhost"));
+    return InvalidText(text, absl::StrCat("has the host ", Quote(host),
+                                          ", which is no IP address; write one in digits, or "
+                                          "localhost"));
   }
   return absl::OkStatus();
 }
@@ -87,8 +82,7 @@ absl::Status ReadRole(absl::string_view text, absl::string_view value, ListenAdd
       return absl::OkStatus();
     }
   }
-  return InvalidAddress(text,
-                        absl::StrCat("has the role ", Quote(value), "; use reader or operator"));
+  return InvalidText(text, absl::StrCat("has the role ", Quote(value), "; use reader or operator"));
 }
 
 absl::Status ReadMode(absl::string_view text, absl::string_view value, ListenAddress* address) {
@@ -98,8 +92,7 @@ absl::Status ReadMode(absl::string_view text, absl::string_view value, ListenAdd
                         ? static_cast<mode_t>(std::strtoul(std::string(value).c_str(), nullptr, 8))
                         : mode_t{01000};
   if (mode > 0777) {
-    return InvalidAddress(text,
-                          absl::StrCat("has the mode ", Quote(value), "; use one such as 0660"));
+    return InvalidText(text, absl::StrCat("has the mode ", Quote(value), "; use one such as 0660"));
   }
   address->mode = mode;
   return absl::OkStatus();
@@ -114,8 +107,8 @@ absl::Status ReadGroup(absl::string_view text, absl::string_view value, ListenAd
   }
   const group* const found = value.empty() ? nullptr : getgrnam(address->group.c_str());
   if (found == nullptr) {
-    return InvalidAddress(text,
-                          absl::StrCat("has the group ", Quote(value), ", which does not exist"));
+    return InvalidText(text,
+                       absl::StrCat("has the group ", Quote(value), ", which does not exist"));
   }
   address->gid = found->gr_gid;
   return absl::OkStatus();
@@ -138,16 +131,16 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
     } else if (is_unix && name == "group") {
       status = ReadGroup(text, value, address);
     } else {
-      status = InvalidAddress(text, absl::StrCat("has the option ", Quote(name), "; there is ",
-                                                 is_unix ? "role=, mode= and group=" : "role="));
+      status = InvalidText(text, absl::StrCat("has the option ", Quote(name), "; there is ",
+                                              is_unix ? "role=, mode= and group=" : "role="));
     }
     if (!status.ok()) return status;
     *rest = rest->substr(0, comma);
   }
   if ((address->mode & kOthers) != 0 && address->role != Role::kReader) {
-    return InvalidAddress(text,
-                          "lets every user of the host declare intents: end "
-                          "mode= with 0, or use role=reader");
+    return InvalidText(text,
+                       "lets every user of the host declare intents: end "
+                       "mode= with 0, or use role=reader");
   }
   return absl::OkStatus();
 }
