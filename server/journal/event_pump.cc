@@ -51,7 +51,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   }
   if (!holds_back()) Flush();
   if (handled_ == updates_.size()) {
-    updates_.clear();
+    updates_ = {};  // of many VMs at once it is large, and clear() would keep its memory
     handled_ = 0;
   }
   if (closed) journal_->RetryNow();  // there is no later

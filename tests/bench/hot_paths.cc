@@ -60,11 +60,10 @@ void CountParsing() {
 
 RunInfo Run() {
   RunInfo run;
-  run.name = run.raw_name = "instance00042.example.com";
+  run.name = "instance00042.example.com";
   run.run_id = "c2f1a9d0-5b6e-4e0f-9a3d-100000000042";
   run.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
-  run.monitor_path = run.raw_path =
-      "/run/ganeti/kvm-hypervisor/ctrl/instance00042.example.com.kvmd";
+  run.monitor_path = "/run/ganeti/kvm-hypervisor/ctrl/instance00042.example.com.kvmd";
   run.pid = 4711;
   run.start_ticks = 123456;
   run.boot_id = "0f6f4dfc-6f0d-4d0a-8a53-1b7a7c6c6f10";

@@ -5,7 +5,9 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/rare_text.h"
 #include "watcher/core/vm_event.h"
 
 // What a session is given: the run, its process and its monitor.
@@ -31,7 +33,8 @@ struct ProcessInfo {
   uint64_t oom_kills = 0;
 };
 
-// What is known of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
+// What is known of a run when its process is first seen. Text is UTF-8 already, but for
+// unescaped_*.
 struct RunInfo {
   std::string name;
   std::string run_id;
@@ -42,8 +45,8 @@ struct RunInfo {
   uint64_t pidfd_inode = 0;    // of the process: ProcessKey; 0: not known
   std::string boot_id;         // of the kernel that it runs under
   uint64_t pid_namespace = 0;  // in which `pid` was read; 0: not known
-  std::string raw_path;        // of the monitor's socket, as the kernel knows it
-  std::string raw_name;        // `name` before it was escaped
+  RareText unescaped_path;     // see raw_path(); empty: the same as monitor_path
+  RareText unescaped_name;     // see raw_name(); empty: the same as name
   SocketIdentity socket;       // that was connected to last
   // False: the monitor's EOF is the end of the run, or libvirt's word where that has the monitor.
   bool process_tracked = true;
@@ -55,6 +58,18 @@ struct RunInfo {
   uint64_t oom_kills = 0;
   // By which its shutdown file is known again (watcher/runs/shutdown_file.h); 0: none.
   uint32_t shutdown_file_mark = 0;
+
+  // What `monitor_path` and `name` were escaped from: the path of the monitor's socket as the
+  // kernel knows it, and the name in file names.
+  const std::string& raw_path() const {
+    return unescaped_path.empty() ? monitor_path : unescaped_path.str();
+  }
+  const std::string& raw_name() const {
+    return unescaped_name.empty() ? name : unescaped_name.str();
+  }
+  // For the escaped text that the run has already.
+  void SetRawPath(absl::string_view raw) { unescaped_path = raw == monitor_path ? "" : raw; }
+  void SetRawName(absl::string_view raw) { unescaped_name = raw == name ? "" : raw; }
 
   // A manager has its monitor, and passes on what QEMU says: a connection to the manager that ends
   // says nothing of the run.

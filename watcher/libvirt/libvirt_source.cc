@@ -422,8 +422,8 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
     return nullptr;
   }
   RunInfo info;
-  info.raw_name = domain.name;
   info.name = EscapeName(domain.name);
+  info.SetRawName(domain.name);
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
@@ -453,7 +453,7 @@ void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run) {
   if (run->tracked()) return;
   bool out_of_descriptors = false;
   PeerProcess process = FindProcess(
-      *link, {run->info().raw_name, run->uuid(), run->info().domain_id}, &out_of_descriptors);
+      *link, {run->info().raw_name(), run->uuid(), run->info().domain_id}, &out_of_descriptors);
   if (process.kind != PeerProcess::Kind::kTracked || table_->FindByProcess(process) != nullptr) {
     return;
   }

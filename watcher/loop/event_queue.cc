@@ -80,12 +80,12 @@ void EventQueue::EndTurn() {
   changed_.NotifyOne();
 }
 
-void EventQueue::PushLocked(VmUpdate update) {
+void EventQueue::PushLocked(VmUpdate&& update) {
   if (FullLocked()) return PushWhenFull(std::move(update));
   Append(std::move(update));
 }
 
-void EventQueue::Append(VmUpdate update) {
+void EventQueue::Append(VmUpdate&& update) {
   if (update.status.has_value() && !update.status->ref.run_id.empty()) {
     const std::string& run_id = update.status->ref.run_id;
     if (IsEvent(update, EventType::kStarted)) new_runs_[run_id].clear();
@@ -138,7 +138,7 @@ void EventQueue::Compact() {
   updates_ = std::move(left);
 }
 
-void EventQueue::PushWhenFull(VmUpdate update) {
+void EventQueue::PushWhenFull(VmUpdate&& update) {
   if (IsEvent(update, EventType::kStopped) && update.status.has_value() &&
       update.on_public == nullptr && DropWholeRun(update)) {
     return;

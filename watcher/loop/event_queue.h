@@ -66,9 +66,9 @@ class EventQueue : public EventSink {
   bool FullLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return updates_.size() >= max_updates_ || bytes_ >= max_bytes_;
   }
-  void PushLocked(VmUpdate update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PushWhenFull(VmUpdate update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Append(VmUpdate update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PushLocked(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PushWhenFull(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Append(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountDropped(const VmEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether `stopped` ended a run of which nothing has left the queue: then all of it was dropped.
   bool DropWholeRun(const VmUpdate& stopped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

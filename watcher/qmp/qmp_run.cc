@@ -259,8 +259,9 @@ void QmpRun::OnGreetingLate() {
   if (process().gone()) return GoOnUnserved();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
   if (history_ == History::kAnswered) history_ = History::kSilent;
-  if (std::exchange(logged_silence_, why) != why) {
-    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path), why);
+  if (logged_silence_.str() != why) {
+    logged_silence_ = why;
+    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()), why);
   }
   ReportHeld(why);
   source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
@@ -272,7 +273,7 @@ void QmpRun::OnGreetingLate() {
 void QmpRun::OnReplyLate(bool given_up) {
   SocketFile file;
   UniqueFd nudge;
-  if (OpenSocketFile(info().raw_path, &file) == 0) ConnectTo(file, &nudge);
+  if (OpenSocketFile(info().raw_path(), &file) == 0) ConnectTo(file, &nudge);
   if (!given_up) return;
   spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));
   ReportProblem("QEMU does not answer on its monitor");

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/rare_text.h"
 #include "base/unique_fd.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
@@ -135,7 +136,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   Course course_ = Course::kFollowing;
   History history_ = History::kNeverAnswered;
   bool needs_speaker_ = false;
-  std::string logged_silence_;  // the reason that was logged last, since it was ready
+  RareText logged_silence_;  // the reason that was logged last, since it was ready
 };
 
 }  // namespace vmeventd

@@ -144,7 +144,7 @@ void SocketConnector::ClaimInode(SocketSlot* slot, const SocketIdentity& socket)
 
 void SocketConnector::ReportProblem(SocketSlot* slot, const std::string& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
-  if (slot->problem == problem) return;
+  if (slot->problem.str() == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem);
   unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -61,7 +62,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
     SocketSlot* home = nullptr;  // where it was found first: that names it
     // The slots whose `run` it is, and the one of them that it was attached by last, if that is
     // left.
-    std::vector<SocketSlot*> ways;
+    absl::InlinedVector<SocketSlot*, 1> ways;
     SocketSlot* attached_by = nullptr;
     uint32_t owner = 0;  // the user whose socket it was found at
     int spec = -1;       // that the socket belongs to

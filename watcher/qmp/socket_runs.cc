@@ -74,10 +74,11 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
   RunInfo info;
   info.run_id = NewRunId(slot, file.identity, peer);
-  info.raw_name = RawVmName(slot);
-  info.name = EscapeName(info.raw_name);
-  info.raw_path = slot.path;
+  const std::string raw_name = RawVmName(slot);
+  info.name = EscapeName(raw_name);
+  info.SetRawName(raw_name);
   info.monitor_path = EscapeNonUtf8(slot.path);
+  info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
@@ -129,7 +130,7 @@ void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
   if (slot->run == run) return;
   if (slot->run != nullptr) {
     RunSockets& before = SocketsOf(slot->run);
-    std::erase(before.ways, slot);
+    before.ways.erase(std::find(before.ways.begin(), before.ways.end(), slot));
     if (before.attached_by == slot) before.attached_by = nullptr;
   }
   slot->run = run;
@@ -215,7 +216,7 @@ void SocketConnector::OnMonitorReady(QmpRun* run, const std::string& uuid) {
 // Runs that a daemon before this one left
 
 VmRun* SocketConnector::Restore(std::unique_ptr<VmSession> session) {
-  SocketSlot* const slot = SlotAt(session->run().raw_path);
+  SocketSlot* const slot = SlotAt(session->run().raw_path());
   slot->spec = SpecOf(slot->path);
   QmpRun* const run = AddRun(slot, kUnknownOwner,
                              std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));

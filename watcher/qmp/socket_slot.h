@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/rare_text.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/socket_file.h"
 
@@ -32,7 +33,7 @@ struct SocketSlot {
   bool claims_inode = false;
   bool awaits_inode = false;
 
-  std::string problem;  // while no run is seen behind the socket; as it was reported
+  RareText problem;  // while no run is seen behind the socket; as it was reported
 };
 
 }  // namespace vmeventd

@@ -100,7 +100,7 @@ void RunRestorer::ResolveRestored(VmRun* run) {
   const std::optional<absl::Time> written =
       info.managed()
           ? std::nullopt
-          : OwnShutdownFileTime(run->Directory(), info.raw_name, info.shutdown_file_mark);
+          : OwnShutdownFileTime(run->Directory(), info.raw_name(), info.shutdown_file_mark);
   if (written.has_value()) run->NoteShutdownFile(*written);
   // Its process is known again by that even where it has no number here.
   if (info.pidfd_inode != 0) table_->OnFollowed(run, {.pidfd_inode = info.pidfd_inode});

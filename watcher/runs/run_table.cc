@@ -46,7 +46,8 @@ VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
 
 std::vector<VmRun*> RunTable::Named(const std::string& name) const {
   const auto it = by_name_.find(name);
-  return it != by_name_.end() ? it->second : std::vector<VmRun*>();
+  if (it == by_name_.end()) return {};
+  return {it->second.begin(), it->second.end()};
 }
 
 void RunTable::OnPublish(VmRun* run, VmUpdate update) {
@@ -90,7 +91,7 @@ void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
 
 void RunTable::ForgetName(VmRun* run) {
   const auto it = by_name_.find(run->info().name);
-  std::vector<VmRun*> others = std::move(it->second);
+  SameName others = std::move(it->second);
   by_name_.erase(it);  // its key was this run's
   others.erase(std::find(others.begin(), others.end(), run));
   if (!others.empty()) by_name_[others.front()->info().name] = std::move(others);

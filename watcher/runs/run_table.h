@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/runs/process.h"
@@ -73,9 +74,11 @@ class RunTable : public VmRun::Owner {
   UuidIndex uuids_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
   absl::flat_hash_map<std::string, VmRun*> intents_;  // by the id of a run's open intent
-  absl::flat_hash_map<absl::string_view, std::vector<VmRun*>> by_name_;  // RunInfo::name
-  absl::flat_hash_map<absl::string_view, Entry> runs_;                   // by RunInfo::run_id
-  std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
+  // Nearly always one.
+  using SameName = absl::InlinedVector<VmRun*, 1>;
+  absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name
+  absl::flat_hash_map<absl::string_view, Entry> runs_;        // by RunInfo::run_id
+  std::vector<std::unique_ptr<VmRun>> ended_;                 // may be on the call stack
 };
 
 }  // namespace vmeventd

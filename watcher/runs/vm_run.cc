@@ -116,7 +116,7 @@ void VmRun::End(const ProcessEnd& end) { Apply(session_.OnProcessGone(Now(), end
 void VmRun::EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
 std::string VmRun::Directory() const {
-  return info().raw_path.substr(0, std::max<size_t>(info().raw_path.rfind('/'), 1));
+  return info().raw_path().substr(0, std::max<size_t>(info().raw_path().rfind('/'), 1));
 }
 
 // Intents
@@ -181,7 +181,7 @@ template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
   if (!owner_->OwnsName(this)) return Apply(session_.OnShutdownFileLeft(Now()));
   const absl::Status status =
-      context_->spares.Do([&] { return operation(Directory(), info().raw_name); });
+      context_->spares.Do([&] { return operation(Directory(), info().raw_name()); });
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();
     const std::string problem(status.message());

@@ -1,5 +1,6 @@
 #include "watcher/session/event_limiter.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace vmeventd {
@@ -29,13 +30,13 @@ bool IsEvidenceOrState(EventType type) {
 
 }  // namespace
 
-EventLimiter::EventLimiter(NodeEventLimiter* node) : node_(node) {
-  admitted_at_.fill(-absl::InfiniteDuration());
-}
+EventLimiter::EventLimiter(NodeEventLimiter* node) : node_(node) {}
 
 bool EventLimiter::Admit(EventType type, absl::Duration now) {
-  absl::Duration& admitted_at = admitted_at_[static_cast<size_t>(type)];
-  const bool due = IsEvidenceOrState(type) && now - admitted_at >= kEvidenceInterval;
+  const auto last = std::find_if(admitted_.begin(), admitted_.end(),
+                                 [type](const Admitted& one) { return one.type == type; });
+  const bool first = last == admitted_.end();
+  const bool due = IsEvidenceOrState(type) && (first || now - last->at >= kEvidenceInterval);
   const bool quiet = quiet_.Has(now);
   const bool room = vm_.Has(now) && (quiet || node_ == nullptr || node_->bucket().Has(now));
   if (!room && !due) {
@@ -43,7 +44,11 @@ bool EventLimiter::Admit(EventType type, absl::Duration now) {
     ++dropped_total_;
     return false;
   }
-  admitted_at = now;
+  if (!first) {
+    last->at = now;
+  } else if (IsEvidenceOrState(type)) {
+    admitted_.push_back({type, now});
+  }
   vm_.Spend(now);
   if (quiet) {
     quiet_.Spend(now);

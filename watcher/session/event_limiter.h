@@ -1,9 +1,8 @@
 #ifndef VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
 #define VMEVENTD_WATCHER_SESSION_EVENT_LIMITER_H_
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "base/token_bucket.h"
@@ -55,8 +54,12 @@ class EventLimiter {
   NodeEventLimiter* node_;
   TokenBucket vm_{kBurst, kPerSecond};
   TokenBucket quiet_{kQuietBurst, kQuietPerSecond};
-  // When one of each type was admitted last.
-  std::array<absl::Duration, static_cast<size_t>(EventType::kProblemsChanged) + 1> admitted_at_;
+  // When one of each type that is evidence or state was admitted last. Few VMs have any: no table.
+  struct Admitted {
+    EventType type;
+    absl::Duration at;
+  };
+  std::vector<Admitted> admitted_;
   uint64_t dropped_ = 0;
   uint64_t dropped_total_ = 0;
 };

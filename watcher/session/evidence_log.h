@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
+#include "base/rare_text.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
@@ -38,7 +39,7 @@ class EvidenceLog {
   bool paused() const { return paused_; }
   // Of the first SHUTDOWN that counts: QEMU's time and its data, for STOPPED.
   const std::optional<absl::Time>& shutdown_qemu_time() const { return shutdown_qemu_time_; }
-  const std::string& shutdown_json() const { return shutdown_json_; }
+  const std::string& shutdown_json() const { return shutdown_json_.str(); }
 
   // Adds to the timeline. A repetition of the last entry only renews its time.
   void Saw(std::string what, Instant now);
@@ -81,7 +82,7 @@ class EvidenceLog {
   std::optional<Instant> powerdown_at_;  // the last one that nothing has cleared
   bool paused_ = false;
   std::optional<absl::Time> shutdown_qemu_time_;
-  std::string shutdown_json_;
+  RareText shutdown_json_;
 };
 
 // Adds `entry` where its time belongs, after those of the same time.

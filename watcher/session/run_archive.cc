@@ -160,15 +160,14 @@ void ArchiveReader::Read(absl::string_view text, std::string* value) {
   }
 }
 
-void ArchiveReader::RawBytes(absl::string_view key, std::string& raw, const std::string& text) {
+void ArchiveReader::RawBytes(absl::string_view key, RareText& raw) {
   const std::optional<absl::string_view> escaped = Find(key);
-  if (!escaped.has_value()) {
-    raw = text;
-    return;
-  }
+  if (!escaped.has_value()) return;
   std::string base64;
+  std::string bytes;
   Read(*escaped, &base64);
-  if (!absl::Base64Unescape(base64, &raw)) Refuse(absl::StrCat(key, " is not base64"));
+  if (!absl::Base64Unescape(base64, &bytes)) Refuse(absl::StrCat(key, " is not base64"));
+  raw = bytes;
 }
 
 void ArchiveReader::Entries(absl::string_view key, std::vector<EvidenceEntry>& entries,

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -17,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
+#include "base/rare_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/vm_event.h"
 
@@ -89,9 +91,9 @@ class ArchiveWriter {
   void FlagIf(absl::string_view key, std::optional<bool> value) {
     if (value.has_value()) Field(key, *value ? 1 : 0);
   }
-  // The bytes that `text` was escaped from: written only where they differ.
-  void RawBytes(absl::string_view key, const std::string& raw, const std::string& text) {
-    if (raw != text) Field(key, absl::Base64Escape(raw));
+  // Bytes of any kind, unless there are none.
+  void RawBytes(absl::string_view key, const RareText& raw) {
+    if (!raw.empty()) Field(key, absl::Base64Escape(raw.str()));
   }
   template <typename... Ts>
   void Numbers(absl::string_view key, const Ts&... numbers) {
@@ -115,6 +117,10 @@ class ArchiveWriter {
   template <typename T, typename Fields>
   void ObjectIf(absl::string_view key, const std::optional<T>& value, Fields fields) {
     Object(key, value.has_value(), [&] { fields(this, &*value); });
+  }
+  template <typename T, typename Fields>
+  void ObjectIf(absl::string_view key, const std::unique_ptr<T>& value, Fields fields) {
+    Object(key, value != nullptr, [&] { fields(this, value.get()); });
   }
   void Entries(absl::string_view key, const std::vector<EvidenceEntry>& entries, size_t /*max*/) {
     Key(key);
@@ -171,6 +177,7 @@ class ArchiveWriter {
     Put(']');
   }
   void Value(const std::string& text);  // quoted
+  void Value(const RareText& text) { Value(text.str()); }
 
   std::string text_;  // of which [0, size_) is written
   size_t size_ = 0;
@@ -219,7 +226,7 @@ class ArchiveReader {
   void FlagIf(absl::string_view key, std::optional<bool>& value) {
     if (const auto text = Find(key); text.has_value()) value = Number<int>(*text) != 0;
   }
-  void RawBytes(absl::string_view key, std::string& raw, const std::string& text);
+  void RawBytes(absl::string_view key, RareText& raw);
   template <typename... Ts>
   void Numbers(absl::string_view key, Ts&... numbers) {
     const std::vector<absl::string_view> list = Elements(At(key), sizeof...(numbers));
@@ -240,6 +247,10 @@ class ArchiveReader {
   template <typename T, typename Fields>
   void ObjectIf(absl::string_view key, std::optional<T>& value, Fields fields) {
     Object(key, true, [&] { fields(this, &value.emplace()); });
+  }
+  template <typename T, typename Fields>
+  void ObjectIf(absl::string_view key, std::unique_ptr<T>& value, Fields fields) {
+    Object(key, true, [&] { fields(this, (value = std::make_unique<T>()).get()); });
   }
   void Entries(absl::string_view key, std::vector<EvidenceEntry>& entries, size_t max);
   bool Has(absl::string_view key) { return Find(key).has_value(); }
@@ -272,6 +283,11 @@ class ArchiveReader {
   }
   static void Read(absl::string_view text, bool* value);
   static void Read(absl::string_view text, std::string* value);
+  static void Read(absl::string_view text, RareText* value) {
+    std::string read;
+    Read(text, &read);
+    *value = read;
+  }
   static void Read(absl::string_view text, absl::Time* value) {
     *value = absl::FromUnixNanos(Number<int64_t>(text));
   }

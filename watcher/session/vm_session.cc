@@ -34,8 +34,7 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
       attached_at_(now),
       state_time_(now.wall),
       published_state_time_(now.wall),
-      closed_at_(now),
-      limiter_(options->node_events) {}
+      closed_at_(now) {}
 
 // The process
 
@@ -73,7 +72,7 @@ Effects VmSession::OnSocket(const SocketIdentity& socket) {
 }
 
 Effects VmSession::OnSharedUuid(absl::string_view problem, Instant now) {
-  return Step(now, [&] { uuid_problem_ = std::string(problem); });
+  return Step(now, [&] { uuid_problem_ = problem; });
 }
 
 // Time
@@ -82,7 +81,7 @@ Effects VmSession::OnTick(Instant now) {
   if (now.monotonic < NextTick()) return {};
   return Step(now, [&] {
     if (now.monotonic >= poll_at_) PollRunState(now);
-    if (limiter_.has_dropped() &&
+    if (has_dropped() &&
         now.monotonic >= std::min(last_drop_ + kDropQuiet, first_drop_ + kDropReport)) {
       FlushDropped(now);
     }
@@ -118,10 +117,10 @@ absl::Duration VmSession::NextTick() const {
   if (monitor_ == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
     next = closed_at_.monotonic + kAwayGrace;
   }
-  if (intent_.has_value()) next = std::min(next, intent_->deadline);
+  if (intent_ != nullptr) next = std::min(next, intent_->deadline);
   next = std::min({next, DownReport(), keep_at_, poll_at_});
   if (exiting_since_.has_value()) next = std::min(next, exiting_since_->monotonic + exit_report_);
-  if (limiter_.has_dropped()) {
+  if (has_dropped()) {
     next = std::min({next, last_drop_ + kDropQuiet, first_drop_ + kDropReport});
   }
   return next;

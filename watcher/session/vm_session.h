@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/instant.h"
+#include "base/rare_text.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
@@ -117,7 +118,7 @@ class VmSession {
   const RunInfo& run() const { return run_; }
   Instant attached_at() const { return attached_at_; }
   // Null without one.
-  const Intent* open_intent() const { return intent_.has_value() ? &intent_->intent : nullptr; }
+  const Intent* open_intent() const { return intent_ != nullptr ? &intent_->intent : nullptr; }
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
   const Intent* IntentOfRequest(absl::string_view request_id) const;
@@ -127,7 +128,9 @@ class VmSession {
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
   // How many events the rate limit has left out so far.
-  uint64_t rate_limited_events() const { return limiter_.dropped_total(); }
+  uint64_t rate_limited_events() const {
+    return limiter_ == nullptr ? 0 : limiter_->dropped_total();
+  }
 
  private:
   enum class Monitor {
@@ -247,6 +250,8 @@ class VmSession {
   void EnsureStarted(Instant now);
   // A GAP for what the limiter left out.
   void FlushDropped(Instant now);
+  // Whether the rate limit has left events out that no GAP counts yet.
+  bool has_dropped() const { return limiter_ != nullptr && limiter_->has_dropped(); }
   // Whether the rate limit lets an event pass.
   bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now);
@@ -284,11 +289,11 @@ class VmSession {
   std::string uuid_;
   std::string qemu_version_;
   std::string qemu_name_;
-  std::string monitor_problem_;
-  std::string run_problem_;
-  std::string file_problem_;
-  std::string exit_problem_;
-  std::string uuid_problem_;
+  RareText monitor_problem_;
+  RareText run_problem_;
+  RareText file_problem_;
+  RareText exit_problem_;
+  RareText uuid_problem_;
   // As the last event published them.
   VmState published_state_ = VmState::kUnreachable;
   absl::Time published_state_time_;
@@ -297,7 +302,7 @@ class VmSession {
   Monitor monitor_ = Monitor::kNone;
   Instant closed_at_;
   VmState state_before_loss_ = VmState::kUnreachable;
-  std::string close_reason_;
+  RareText close_reason_;
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
@@ -307,8 +312,9 @@ class VmSession {
   absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
 
   EvidenceLog evidence_;
-  std::optional<DeclaredIntent> intent_;  // that is open
-  std::optional<DeclaredIntent>
+  // Both null for nearly all runs, of which there are many.
+  std::unique_ptr<DeclaredIntent> intent_;  // that is open
+  std::unique_ptr<DeclaredIntent>
       counted_intent_;  // closed since, and the evidence is intended by it
   GuestAgent agent_;
   bool down_in_handshake_ = false;  // SHUTDOWN came before the handshake was complete
@@ -323,7 +329,7 @@ class VmSession {
   absl::Duration last_reset_ = -absl::InfiniteDuration();
   int migration_polls_ = 0;                            // since the last STOP or attach
   absl::Duration poll_at_ = absl::InfiniteDuration();  // when to ask for the run state
-  EventLimiter limiter_;
+  std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
   absl::Duration first_drop_ = absl::InfiniteDuration();
   absl::Duration last_drop_ = absl::InfiniteDuration();
 };

@@ -95,7 +95,7 @@ Effects VmSession::OnShutdownFileFound(absl::Time written, Instant now) {
 
 Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
   return Step(now, [&] {
-    file_problem_ = status.ok() ? "" : std::string(status.message());
+    file_problem_ = status.ok() ? "" : status.message();
     if (file_step_ != FileStep::kRequested) return;  // a file that was taken back: the VM lives
     file_step_ = FileStep::kDone;
     file_written_ = status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;

@@ -1,5 +1,6 @@
 // What somebody declared to intend with the run: DeclareIntent in vm_events.proto.
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -20,7 +21,7 @@ absl::Status VmSession::CheckIntent() const {
 
 const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
   for (const auto* intent : {&intent_, &counted_intent_}) {
-    if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
+    if (*intent != nullptr && !request_id.empty() && (*intent)->intent.request_id == request_id) {
       return &(*intent)->intent;
     }
   }
@@ -34,7 +35,8 @@ Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
         MakeEvent(EventType::kIntentDeclared,
                   absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
     event.intent = intent;
-    intent_ = {std::move(intent), now.wall, deadline};
+    intent_ =
+        std::make_unique<DeclaredIntent>(DeclaredIntent{std::move(intent), now.wall, deadline});
     ReconsiderIntent();
     EmitAlways(std::move(event), now);
   });
@@ -42,12 +44,12 @@ Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
 
 Effects VmSession::OnIntentWithdrawn(Instant now) {
   return Step(now, [&] {
-    if (intent_.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
+    if (intent_ != nullptr) CloseIntent(IntentEnd::kWithdrawn, now);
   });
 }
 
 bool VmSession::IntentIsOver(Instant now) const {
-  return intent_.has_value() && now.monotonic >= intent_->deadline;
+  return intent_ != nullptr && now.monotonic >= intent_->deadline;
 }
 
 void VmSession::ExpireIntent(Instant now) {
@@ -62,23 +64,22 @@ void VmSession::CloseIntent(IntentEnd end, Instant now) {
                 now);
   event.intent = intent_->intent;
   event.intent_end = end;
-  if (evidence_.facts().intended && !counted_intent_.has_value()) {
+  if (evidence_.facts().intended && counted_intent_ == nullptr) {
     counted_intent_ = std::move(intent_);
   }
-  intent_.reset();
+  intent_ = nullptr;
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
 }
 
 void VmSession::ReconsiderIntent() {
   if (evidence_.decided()) return;  // what came first stands
-  evidence_.SetIntended(intent_.has_value());
-  counted_intent_.reset();
+  evidence_.SetIntended(intent_ != nullptr);
+  counted_intent_ = nullptr;
 }
 
 const VmSession::DeclaredIntent* VmSession::IntentOfTheEnd() const {
-  if (counted_intent_.has_value()) return &*counted_intent_;
-  return intent_.has_value() ? &*intent_ : nullptr;
+  return counted_intent_ != nullptr ? counted_intent_.get() : intent_.get();
 }
 
 }  // namespace vmeventd

@@ -149,7 +149,7 @@ void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Ins
 
 Effects VmSession::OnMonitorHeld(Instant now, absl::string_view why) {
   return Step(now, [&] {
-    monitor_problem_ = std::string(why);
+    monitor_problem_ = why;
     evidence_.SetMonitored(false);
     if (started_) return;
     monitor_ = Monitor::kLost;
@@ -162,8 +162,8 @@ Effects VmSession::OnMonitorProblem(absl::string_view problem, Instant now) {
 }
 
 void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
-  if (monitor_problem_ == problem) return;
-  monitor_problem_ = std::string(problem);
+  if (monitor_problem_.str() == problem) return;
+  monitor_problem_ = problem;
   EnsureStarted(now);
 }
 
@@ -183,7 +183,7 @@ Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
     if (monitor_ == Monitor::kReady) {
       monitor_ = Monitor::kClosed;
       closed_at_ = now;
-      close_reason_ = std::string(why);
+      close_reason_ = why;
     } else if (monitor_ == Monitor::kNone) {
       monitor_ = Monitor::kLost;
       closed_at_ = now;
@@ -202,20 +202,20 @@ absl::Duration VmSession::LostGrace() const {
 void VmSession::DeclareLost(Instant now) {
   evidence_.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
   if (run_.managed()) {
-    evidence_.Saw(absl::StrCat("libvirt lost (", close_reason_, ")"), closed_at_);
+    evidence_.Saw(absl::StrCat("libvirt lost (", close_reason_.str(), ")"), closed_at_);
     if (monitor_problem_.empty()) {
-      monitor_problem_ = absl::StrCat("libvirt lost: ", close_reason_);
+      monitor_problem_ = absl::StrCat("libvirt lost: ", close_reason_.str());
     }
-    return LoseMonitor(absl::StrCat("the connection to libvirt ended (", close_reason_,
+    return LoseMonitor(absl::StrCat("the connection to libvirt ended (", close_reason_.str(),
                                     "): this is no end of the VM"),
                        now);
   }
-  evidence_.Saw(absl::StrCat("monitor closed (", close_reason_, ") while the process lives"),
+  evidence_.Saw(absl::StrCat("monitor closed (", close_reason_.str(), ") while the process lives"),
                 closed_at_);
   if (monitor_problem_.empty()) {
-    monitor_problem_ = absl::StrCat("monitor lost: ", close_reason_);
+    monitor_problem_ = absl::StrCat("monitor lost: ", close_reason_.str());
   }
-  LoseMonitor(absl::StrCat("the monitor closed (", close_reason_,
+  LoseMonitor(absl::StrCat("the monitor closed (", close_reason_.str(),
                            ") and QEMU's process lives on: this is no end"),
               now);
 }

@@ -61,24 +61,26 @@ void VmSession::EnsureStarted(Instant now) {
   if (run_.pid != 0) absl::StrAppend(&message, ", pid ", run_.pid);
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   absl::StrAppend(&message, ", ", StateText(state_));
-  if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_);
+  if (!monitor_problem_.empty()) absl::StrAppend(&message, "; ", monitor_problem_.str());
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) KeepNow();
 }
 
 void VmSession::FlushDropped(Instant now) {
-  if (!limiter_.has_dropped()) return;
+  if (!has_dropped()) return;
   first_drop_ = last_drop_ = absl::InfiniteDuration();
   PublishEvent(MakeEvent(
       EventType::kGap,
-      absl::StrCat(limiter_.TakeDropped(), " events of this VM were left out: it sent more than ",
+      absl::StrCat(limiter_->TakeDropped(), " events of this VM were left out: it sent more than ",
                    EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond,
                    " a second, or the node's VMs together more than they may"),
       now));
 }
 
 bool VmSession::Admit(EventType type, Instant now) {
-  if (!options_->event_limits || limiter_.Admit(type, now.monotonic)) return true;
+  if (!options_->event_limits) return true;
+  if (limiter_ == nullptr) limiter_ = std::make_unique<EventLimiter>(options_->node_events);
+  if (limiter_->Admit(type, now.monotonic)) return true;
   if (first_drop_ == absl::InfiniteDuration()) first_drop_ = now.monotonic;
   last_drop_ = now.monotonic;
   return false;
@@ -108,14 +110,14 @@ void VmSession::PublishEvent(VmEvent event) {
 void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone_) return;
   // After a drop the GAP says both, when the flood is over.
-  if (!limiter_.has_dropped() && state_ != published_state_) {
+  if (!has_dropped() && state_ != published_state_) {
     const bool down = state_ == VmState::kGuestDown;
     VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
                               absl::StrCat("the VM is ", StateText(state_)), now);
     if (down) event.shutdown = MakeDetail();
     Emit(std::move(event), now);
   }
-  if (!limiter_.has_dropped()) {
+  if (!has_dropped()) {
     const std::vector<std::string> problems = Problems();
     if (problems != published_problems_) {
       Emit(MakeEvent(
@@ -165,9 +167,9 @@ Effects VmSession::KeptAtOnce() {
 
 std::vector<std::string> VmSession::Problems() const {
   std::vector<std::string> problems;
-  for (const std::string* problem :
+  for (const RareText* problem :
        {&monitor_problem_, &run_problem_, &file_problem_, &exit_problem_, &uuid_problem_}) {
-    if (!problem->empty()) problems.push_back(*problem);
+    if (!problem->empty()) problems.push_back(problem->str());
   }
   return problems;
 }
@@ -184,7 +186,7 @@ VmStatus VmSession::Status() const {
   if (published_state_ == VmState::kGuestDown || published_state_ == VmState::kStopped) {
     status.shutdown = MakeDetail();
   }
-  if (intent_.has_value() && published_state_ != VmState::kStopped) {
+  if (intent_ != nullptr && published_state_ != VmState::kStopped) {
     status.intent = intent_->intent;
   }
   return status;

@@ -26,8 +26,8 @@ void RunFields(Archive* archive, Run* run) {
   archive->FieldIf("source", run->source);
   archive->FieldIf("domain_id", run->domain_id);
   archive->Field("monitor_path", run->monitor_path);
-  archive->RawBytes("raw_path", run->raw_path, run->monitor_path);
-  archive->RawBytes("raw_name", run->raw_name, run->name);
+  archive->RawBytes("raw_path", run->unescaped_path);
+  archive->RawBytes("raw_name", run->unescaped_name);
   // A process without a number here is found again by its socket alone.
   archive->FieldIf("process_tracked", run->process_tracked, run->process_tracked && run->pid > 0);
   archive->Field("pid", run->pid);
@@ -68,12 +68,13 @@ absl::string_view WrongWith(const RunInfo& run) {
   if (run.run_id.empty()) return "it has no run_id";
   if (run.domain_id < 0) return "its domain_id is no libvirt's";
   if (!run.managed()) {
-    if (run.raw_path.empty() || run.raw_path.front() != '/') return "its monitor_path is no path";
-    if (run.raw_path.find('\0') != std::string::npos) return "its monitor_path is no path";
+    if (run.raw_path().empty() || run.raw_path().front() != '/')
+      return "its monitor_path is no path";
+    if (run.raw_path().find('\0') != std::string::npos) return "its monitor_path is no path";
   }
   constexpr char kNotInNames[] = {'/', '\0'};
-  if (run.raw_name.empty() ||
-      run.raw_name.find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
+  if (run.raw_name().empty() ||
+      run.raw_name().find_first_of(kNotInNames, 0, sizeof(kNotInNames)) != std::string::npos) {
     return "its name is no file name";
   }
   if (run.process_tracked && run.pid <= 0) return "it has no pid";

@@ -67,14 +67,14 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   void Follow() {
     RunInfo info;
     info.run_id = "run";
-    info.name = info.raw_name = "vm1";
-    info.raw_path = info.monitor_path = root_.Path("vm1.kvmd");
+    info.name = "vm1";
+    info.monitor_path = root_.Path("vm1.kvmd");
     info.pid = qemu_.pid();
     info.oom_file = kOomFile;
-    qemu_.AddMonitor(info.raw_path);
+    qemu_.AddMonitor(info.monitor_path);
     SocketFile file;
     UniqueFd socket;
-    ASSERT_EQ(OpenSocketFile(info.raw_path, &file), 0);
+    ASSERT_EQ(OpenSocketFile(info.monitor_path, &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
     run_ = std::make_unique<QmpRun>(&context_, this, this,
                                     VmSession(std::move(info), &options_.session, clock_.Now()));
@@ -85,7 +85,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   void AttachAgain() {
     SocketFile file;
     UniqueFd socket;
-    ASSERT_EQ(OpenSocketFile(run_->info().raw_path, &file), 0);
+    ASSERT_EQ(OpenSocketFile(run_->info().raw_path(), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
     ASSERT_TRUE(run_->Attach(std::move(socket), file.identity).ok());
   }

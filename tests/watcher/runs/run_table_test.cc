@@ -78,9 +78,9 @@ class RunTableTest : public testing::Test, public RunSource {
 
   FakeRun* Add(const std::string& name, const std::string& run_id) {
     RunInfo info;
-    info.name = info.raw_name = name;
+    info.name = name;
     info.run_id = run_id;
-    info.raw_path = info.monitor_path = directory_.Path(name + ".sock");
+    info.monitor_path = directory_.Path(name + ".sock");
     info.boot_id = "boot-1";
     info.process_tracked = false;
     auto run = std::make_unique<FakeRun>(&context_, &table_,

@@ -30,8 +30,6 @@ class SessionDriver {
     run.run_id = "boot-1-2-3";
     run.source = "qmp:/run/ctrl";
     run.monitor_path = "/run/ctrl/web1.kvmd";
-    run.raw_path = run.monitor_path;
-    run.raw_name = run.name;
     run.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;

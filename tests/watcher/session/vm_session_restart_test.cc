@@ -313,11 +313,12 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   const SessionOptions options;
   RunInfo run;
   run.name = "a\n\"\\\u00e9\\xff";
-  run.raw_name = "a\n\"\\\u00e9\xff";
+  const std::string raw_name = "a\n\"\\\u00e9\xff";
+  run.SetRawName(raw_name);
   run.run_id = "r";
   run.source = "qmp:/d\"\n\u00e9\\xff";
   run.monitor_path = "/d/" + run.name;
-  run.raw_path = "/d/" + run.raw_name;
+  run.SetRawPath("/d/" + raw_name);
   run.pid = 1;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -328,9 +329,9 @@ TEST(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ((*restored)->Save(), saved);
   EXPECT_EQ((*restored)->run().name, run.name);
-  EXPECT_EQ((*restored)->run().raw_name, run.raw_name);
+  EXPECT_EQ((*restored)->run().raw_name(), raw_name);
   EXPECT_EQ((*restored)->run().source, run.source);
-  EXPECT_EQ((*restored)->run().raw_path, run.raw_path);
+  EXPECT_EQ((*restored)->run().raw_path(), "/d/" + raw_name);
   EXPECT_EQ((*restored)->run().socket, run.socket);
   EXPECT_EQ((*restored)->Status().qemu_version, "7.2\x7f\x01");
 }
@@ -369,9 +370,7 @@ TEST(VmSessionSaveTest, TheSourceComesBack) {
                     .run_id = "r",
                     .source = "libvirt:qemu:///system",
                     .monitor_path = "/run/ctrl/web1.kvmd",
-                    .pid = 1,
-                    .raw_path = "/run/ctrl/web1.kvmd",
-                    .raw_name = "web1"};
+                    .pid = 1};
   VmSession session(run, &options, now);
   session.OnMonitorReady({"7.2.22", "running", "", ""}, now);
   const auto restored = VmSession::Restore(session.Save(), &options, now);
