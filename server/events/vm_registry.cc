@@ -45,9 +45,11 @@ void VmRegistry::Erase(Records::iterator at) {
 }
 
 void VmRegistry::Put(VmRecordPtr record) {
-  Forget(record->key());
-  if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
-  records_.insert(record);
+  const VmKey key = record->key();
+  auto at = records_.lower_bound(key);
+  if (at != records_.end() && !(key < (*at)->key())) Erase(at++);
+  if (!record->run_id().empty()) Forget({record->name(), "", record->path()});  // is before `at`
+  records_.insert(at, record);
   ++counts_.by_state[record->state()];
   if (record->has_problems()) ++counts_.with_problems;
   if (record->stopped()) stopped_.insert(std::move(record));
