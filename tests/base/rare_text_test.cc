@@ -37,10 +37,10 @@ TEST(RareTextTest, ACopyIsItsOwnText) {
   RareText text;
   text = "lost";
   const RareText copy = text;
-  const RareText moved = std::move(text);
-  text.clear();
+  text = "found again";
   EXPECT_EQ(copy.str(), "lost");
-  EXPECT_EQ(moved.str(), "lost");
+  const RareText moved = std::move(text);
+  EXPECT_EQ(moved.str(), "found again");
 }
 
 }  // namespace
