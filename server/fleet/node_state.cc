@@ -82,7 +82,7 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   }
   if (absl::IsCancelled(status)) return;
   meters_->bucket_failures.Add();
-  bucket->created.clear();
+  bucket->looked_at = false;
   bucket->retry = std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
   bucket->due = now + bucket->retry * (0.5 + random_() / 2);
   const std::string message(status.message());
@@ -104,6 +104,7 @@ absl::Status NodeState::OpenVms() {
     pending_ = true;
   }
   vms_bucket_.created = info->created;
+  vms_bucket_.looked_at = true;
   if (!listed_) {
     unknown_.insert(info->subjects.begin(), info->subjects.end());
     listed_ = true;
@@ -115,7 +116,7 @@ absl::Status NodeState::OpenVms() {
 
 absl::Status NodeState::WriteVms(const FleetPosition& published, size_t* written) {
   const absl::Duration now = clock_->Now().monotonic;
-  if (now >= check_at_) {
+  if (!vms_bucket_.looked_at || now >= check_at_) {
     if (absl::Status status = OpenVms(); !status.ok()) return status;
   }
   const uint64_t version = outbox_->vms_version();
@@ -219,10 +220,10 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
 }
 
 absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
-  if (nodes_bucket_.created.empty()) {
-    absl::StatusOr<FleetSink::BucketInfo> info = sink_->OpenBucket(kNodesBucket, "");
+  if (!nodes_bucket_.looked_at) {
+    const absl::StatusOr<FleetSink::BucketInfo> info = sink_->OpenBucket(kNodesBucket, "");
     if (!info.ok()) return info.status();
-    nodes_bucket_.created = std::move(info->created);
+    nodes_bucket_.looked_at = true;
   }
   const FleetSink::Progress progress =
       sink_->Put(kNodesBucket, {Heartbeat(published, options_.heartbeat)});

@@ -74,7 +74,8 @@ class NodeState {
   };
   // A bucket's use: when it may be tried again, and what was logged of it.
   struct Bucket {
-    std::string created;  // another text: it was deleted and made again
+    std::string created;     // another text: it was deleted and made again
+    bool looked_at = false;  // since it failed
     absl::Duration due = absl::ZeroDuration();
     absl::Duration retry = absl::ZeroDuration();
     std::string reported;

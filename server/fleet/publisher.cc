@@ -131,6 +131,11 @@ absl::Status FleetPublisher::Connect() {
 }
 
 absl::Status FleetPublisher::Compare(const FleetPosition& tail) {
+  if (position_.stream_sequence == 0 && tail.sequence < position_.sequence) {
+    // The file that had the position is gone, and so is what the journal had behind the tail.
+    MoveTo(tail);
+    return absl::OkStatus();
+  }
   if (tail.stream_sequence == position_.stream_sequence) return absl::OkStatus();
   if (tail.stream_sequence < position_.stream_sequence) {
     if (tail.sequence >= position_.sequence) return absl::OkStatus();
@@ -184,7 +189,17 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
 
 absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
   const uint64_t first = position_.sequence + 1;
-  const uint64_t last = unbroken_from - 1;
+  uint64_t last = unbroken_from - 1;
+  if (!present_.empty()) {
+    // Of what was not acknowledged the stream has a part, which is not missing.
+    uint64_t stored = position_.sequence;
+    while (stored < last && present_.contains(stored + 1)) ++stored;
+    if (stored >= first) {
+      Advance(stored, 0);
+      return absl::ZeroDuration();
+    }
+    last = std::min(last, *present_.begin() - 1);
+  }
   const absl::Duration wait = Send({encoder().EncodeGap(first, last, clock_->Now().wall)}, last);
   if (connected_) {
     meters_.lost_events.Add(last - first + 1);

@@ -76,6 +76,21 @@ TEST_F(NodeStateTest, WhatDoesNotChangeIsNotWrittenAgainButOnceADay) {
   EXPECT_EQ(meters_.state_writes.value(), written + 1);
 }
 
+TEST_F(NodeStateTest, ABucketThatFailedAndWasLostMeanwhileIsWrittenAgain) {
+  Push(Update("vm1", EventType::kStarted));
+  Settle();
+  sink_.bucket_error = absl::UnavailableError("no stream takes it");
+  Push(Update("vm2", EventType::kStarted));
+  Settle();
+  EXPECT_FALSE(sink_.HasVm("vm2"));
+  sink_.LoseBuckets();
+  sink_.bucket_error = absl::OkStatus();
+  state_.clock().Advance(NodeState::kBucketCheck);
+  Settle();
+  EXPECT_TRUE(sink_.HasVm("vm2"));
+  EXPECT_TRUE(sink_.HasVm("vm1"));
+}
+
 TEST_F(NodeStateTest, ABucketThatWasLostIsWrittenAgain) {
   Push(Update("vm1", EventType::kStarted));
   Settle();

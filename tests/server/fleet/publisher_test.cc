@@ -305,6 +305,46 @@ TEST_F(FleetRetentionTest, WhatRetentionDeletedBeforeItsTimeIsAGap) {
   EXPECT_EQ(publisher_->meters().lost_events.value(), oldest - 6);
 }
 
+// Of what was sent and not acknowledged before retention came, the stream has a part.
+TEST_F(FleetRetentionTest, AGapNamesOnlyWhatTheStreamLacks) {
+  for (int i = 0; i < 9; ++i) Push(1);
+  Start();
+  sink_.acknowledge_only = 0;
+  sink_.lost = {1, 2, 5};
+  publisher_->Step();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 4, 5, 7, 8, 9));
+  for (int i = 0; i < 100; ++i) Push(1);
+  const uint64_t oldest = state_.live_state().range().oldest;
+  ASSERT_GT(oldest, 10u);
+  Settle();
+  std::vector<std::pair<uint64_t, uint64_t>> gaps;
+  for (const FakeSink::Stored& stored : sink_.stream) {
+    v1::Event event;
+    ASSERT_TRUE(event.ParseFromString(stored.message.payload));
+    if (!event.has_missing()) continue;
+    gaps.emplace_back(event.missing().first(), event.missing().last());
+  }
+  EXPECT_THAT(gaps, ElementsAre(std::pair(2u, 3u), std::pair(6u, 6u), std::pair(10u, oldest - 1)));
+  EXPECT_EQ(publisher_->meters().lost_events.value(), 3 + oldest - 10);
+}
+
+TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatWasDeletedAfterTheStreamsLastEvent) {
+  Push(5);
+  Start();
+  Settle();
+  std::filesystem::remove(directory_ / "fleet");
+  for (int i = 0; i < 100; ++i) Push(1);
+  const uint64_t oldest = state_.live_state().range().oldest;
+  Start();
+  Settle();
+  std::vector<uint64_t> expected = UpTo(5);
+  for (uint64_t sequence = oldest - 1; sequence <= 105; ++sequence) expected.push_back(sequence);
+  EXPECT_EQ(sink_.sequences(), expected);
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(sink_.stream[5].message.payload));
+  EXPECT_EQ(event.missing().first(), 6u);
+}
+
 TEST_F(FleetRetentionTest, WhatWasDeletedBeforeTheFirstStartIsNone) {
   for (int i = 0; i < 100; ++i) Push(1);
   Start();
