@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/nats/subject.h"
 #include "tests/simulation/cancelled_calls.h"
 #include "tests/simulation/waiting.h"
 #include "tests/simulation/world.h"
@@ -21,12 +23,17 @@ JournalOptions ToJournalOptions(const Daemon::Options& options) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options) {
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options,
+                                                      std::unique_ptr<FleetSink> sink,
+                                                      std::function<double()> random) {
   absl::StatusOr<RecoveredState> recovered = Recover(
       ToJournalOptions(options), std::string(kStateDirectory) + "/sequence", kernel->Now().wall);
   if (!recovered.ok()) return recovered.status();
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(recovered)));
   if (absl::Status status = daemon->Watch(options); !status.ok()) return status;
+  if (sink == nullptr) return daemon;
+  const absl::Status status = daemon->PrepareFleet(options, std::move(sink), std::move(random));
+  if (!status.ok()) return status;
   return daemon;
 }
 
@@ -48,11 +55,12 @@ Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
       journal_(ToJournalOptions(options), std::move(recovered_.journal),
                std::move(recovered_.mark)),
       pump_(&queue_, &live_state_, &journal_, kernel,
-            {[this] { fan_out_.AddAll(); }, [this](bool) { fan_out_.AddAll(); },
+            {[this] { OnPublished(); }, [this](bool) { OnPublished(); },
              [this] {
                ++replacements_;
                watcher_->PublishRunsAgain();
-             }}) {
+             }}),
+      outbox_(&live_state_, &read_queue_) {
   PublishRecovered(recovered_, journal_.journal().retained(), kernel_->Now(), &live_state_, &pump_);
   SetWorkWhileWaiting([this] { HistoryTurn(); });
 }
@@ -75,6 +83,24 @@ absl::Status Daemon::Watch(const Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
+                                  std::function<double()> random) {
+  absl::StatusOr<std::unique_ptr<PositionFile>> position = PositionFile::Open(
+      kPositionPath, absl::StrCat(kFleetStream, "/", NodeSubjects(kCluster, kNode)));
+  if (!position.ok()) return position.status();
+  fleet_sink_ = std::move(sink);
+  fleet_ = std::make_unique<FleetPublisher>(
+      PublisherOptions{
+          .cluster = kCluster, .node = kNode, .version = "1", .heartbeat = options.heartbeat},
+      fleet_sink_.get(), &outbox_, *std::move(position), kernel_, std::move(random));
+  return absl::OkStatus();
+}
+
+void Daemon::OnPublished() {
+  fan_out_.AddAll();
+  fleet_woken_ = true;
+}
+
 Daemon::~Daemon() { SetWorkWhileWaiting(nullptr); }
 
 bool Daemon::LoopIsDue() const {
@@ -93,6 +119,20 @@ void Daemon::Stop() {
   queue_.Close();
   while (pump_.RunOnce(absl::ZeroDuration())) {
   }
+  if (fleet_ == nullptr) return;
+  fleet_->Stop();
+  fleet_->Run();  // to its last heartbeat
+}
+
+absl::Duration Daemon::fleet_due() const {
+  if (fleet_ == nullptr) return absl::InfiniteDuration();
+  return fleet_woken_ ? kernel_->monotonic() : fleet_due_;
+}
+
+void Daemon::FleetTurn() {
+  fleet_woken_ = false;
+  const absl::Duration wait = fleet_->Step();
+  fleet_due_ = kernel_->monotonic() + wait;
 }
 
 absl::Duration Daemon::deadlines_due() const {

@@ -10,6 +10,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/events/live_state.h"
+#include "server/fleet/fleet_sink.h"
+#include "server/fleet/outbox.h"
+#include "server/fleet/publisher.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal_writer.h"
 #include "server/journal/read_queue.h"
@@ -24,6 +27,10 @@ namespace vmeventd::simulation {
 
 inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
 inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
+inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
+// The names by which it publishes.
+inline constexpr char kCluster[] = "cluster";
+inline constexpr char kNode[] = "node";
 
 // One run of the daemon: its real parts, put together as server/daemon.cc does, without the
 // threads: each part is stepped. Must not outlive the kernel, in which it may die at any call.
@@ -35,10 +42,14 @@ class Daemon : public WatchStreamOwner {
     size_t max_queued = 100'000;
     size_t ring_bytes = 64 << 20;
     bool process_tracking = true;
+    absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
   };
 
-  // An error that Daemon::Create would return.
-  static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options);
+  // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
+  // `random`: numbers from 0 to 1, for the fleet's publisher.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
+                                                       std::unique_ptr<FleetSink> sink,
+                                                       std::function<double()> random);
   ~Daemon() override;
 
   // What of it has something to do now.
@@ -51,6 +62,16 @@ class Daemon : public WatchStreamOwner {
   void PumpTurn();
   bool HistoryTurn() { return read_queue_.RunTurn(); }
   bool FanOutTurn() { return fan_out_.RunTurn(); }
+
+  // When the fleet's publisher wants a turn.
+  absl::Duration fleet_due() const;
+  void FleetTurn();
+  // Ends what the publisher waits for, as a stop does.
+  void InterruptFleet() { fleet_->Stop(); }
+  // Null: it publishes nothing.
+  const FleetMeters* fleet_meters() const {
+    return fleet_ == nullptr ? nullptr : &fleet_->meters();
+  }
 
   // Handles what has come until now, and writes all of it.
   void Stop();
@@ -81,6 +102,9 @@ class Daemon : public WatchStreamOwner {
  private:
   Daemon(Kernel* kernel, const Options& options, RecoveredState recovered);
   absl::Status Watch(const Options& options);
+  absl::Status PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
+                            std::function<double()> random);
+  void OnPublished();
 
   Kernel* const kernel_;
   RecoveredState recovered_;  // its journal is journal_'s
@@ -99,6 +123,11 @@ class Daemon : public WatchStreamOwner {
   EventPump pump_;
   std::unique_ptr<NodeWatcher> watcher_;
   int replacements_ = 0;
+  JournalOutbox outbox_;
+  std::unique_ptr<FleetSink> fleet_sink_;
+  std::unique_ptr<FleetPublisher> fleet_;
+  bool fleet_woken_ = true;
+  absl::Duration fleet_due_ = absl::ZeroDuration();
 };
 
 }  // namespace vmeventd::simulation

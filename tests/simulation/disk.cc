@@ -130,7 +130,11 @@ void Disk::LosePower(Random* random) {
     }
     if (file.kept) {
       file.content = file.durable_;
-      for (const File::Change& change : file.changes_) ApplyPart(change, &file.content, random);
+      // Perhaps nothing of it was under way yet.
+      const bool none = random->OneIn(4);
+      for (const File::Change& change : file.changes_) {
+        if (!none) ApplyPart(change, &file.content, random);
+      }
       file.changes_.clear();
       file.durable_ = file.content;
     }

@@ -143,6 +143,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
     story_->Fail("the journal was found corrupt and replaced");
     return;
   }
+  oldest_ = daemon->journal().journal().oldest();
   while (newest() < live.range().newest) {
     const LiveState::Page page = live.ReadFrom(newest() + 1, 1 << 20);
     bool any = false;

@@ -47,6 +47,7 @@ class Judge {
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
   uint64_t stops() const { return stops_; }
+  uint64_t oldest() const { return oldest_; }  // that the journal has
 
   // The event without what may differ between two looks at it.
   static std::string ContentOf(const v1::Event& event);
@@ -72,6 +73,7 @@ class Judge {
   std::map<uint64_t, Entry> entries_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
   uint64_t stops_ = 0;
+  uint64_t oldest_ = 0;
   absl::Duration started_at_;  // of the daemon that runs, which is this one
   int number_ = 0;
 };

@@ -116,6 +116,8 @@ class Kernel : public Clock {
 
   // The daemon's death. From then on every call fails, and changes nothing.
   bool dead() const { return dead_; }
+  // At the begin of each call: whether it may go on; sets errno where not.
+  bool Enter(absl::string_view call, const std::string& what);
   void Kill(absl::string_view where);
   // Kills it within the system call after so many others; 0: not.
   void KillAfter(uint64_t calls) { calls_left_ = calls; }
@@ -206,8 +208,6 @@ class Kernel : public Clock {
   };
   using DescriptorPtr = std::shared_ptr<Descriptor>;
 
-  // Whether the call may go on; sets errno where not.
-  bool Enter(absl::string_view call, const std::string& what);
   static int Fail(int error);
   int Add(DescriptorPtr descriptor);
   Descriptor* Get(int fd, Descriptor::Kind kind) const;

@@ -92,6 +92,16 @@ MUTATIONS = [
              "HistoryRequest{std::nullopt, ⟦sequence_ + 1⟧, page.ring_oldest - 1}", "sequence_ + 2"),
     Mutation("a-stream-behind-the-ring-jumps", "server/stream/stream_cursor.cc",
              "if (⟦sequence_ + 1 < page.ring_oldest⟧) {", "false"),
+    # The fleet.
+    Mutation("position-before-the-acknowledgement", "server/fleet/publisher.cc",
+             "if (!batch.empty()) progress = sink_->Publish(batch);",
+             "Advance(through, 0); if (!batch.empty()) progress = sink_->Publish(batch);"),
+    Mutation("the-stream-is-not-asked-what-it-has", "server/fleet/publisher.cc",
+             "tail->has_value() && (*tail)->journal_id == position_.journal_id", "false"),
+    Mutation("no-gap-in-the-fleets-stream", "server/fleet/publisher.cc",
+             "if (⟦position_.sequence + 1 < range.unbroken_from⟧) return PublishGap", "false"),
+    Mutation("a-state-before-its-event", "server/fleet/node_state.cc",
+             "record->last_sequence() > published.sequence", "false"),
 ]
 
 

@@ -13,6 +13,8 @@
 #include "spdlog/spdlog.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/faults.h"
+#include "tests/simulation/fleet_judge.h"
+#include "tests/simulation/fleet_servers.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/random.h"
@@ -38,6 +40,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
   if (random->OneIn(4)) options.retention_events = random->Between(20, 300);
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
+  if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
   return options;
 }
 
@@ -82,6 +85,7 @@ class Simulation {
         world_random_(random_.Next()),
         reader_random_(random_.Next()),
         fault_random_(random_.Next()),
+        fleet_random_(random_.Next()),
         kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
         story_(&kernel_),
         options_(ChooseOptions(plan, &fault_random_)),
@@ -91,9 +95,16 @@ class Simulation {
                 .calm = plan.calm != 0}),
         judge_(&kernel_, &world_, &story_, options_, plan.clock_steps > 0),
         faults_(&kernel_, &fault_random_, &story_),
+        publishes_(plan.fleet != 0),
+        fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
+        fleet_(&kernel_, &fleet_random_, &story_, &world_, &fleet_judge_,
+               [this](absl::Duration until, const std::function<bool()>& done) {
+                 OthersGoOn(until, done);
+               }),
         kills_(plan.kills),
         power_losses_(plan.power_losses),
-        pump_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200) {
+        pump_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200),
+        loop_stalls_one_in_(fault_random_.OneIn(3) ? 10 : 10'000) {
     for (const char* directory :
          {"/", "/run", kWatchedDirectory, "/var", "/var/lib", kStateDirectory}) {
       kernel_.disk().Make(directory, S_IFDIR | 0755, kernel_.wall_ns());
@@ -113,7 +124,14 @@ class Simulation {
         }
         world_.At(
             kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
-            [this] { faults_.End(); });
+            [this] {
+              // A host whose disk hangs is cut from its power.
+              if (!settles_ && power_losses_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
+                power_goes_ = true;
+                kernel_.KillAfter(1);
+              }
+              faults_.End();
+            });
       });
     }
     for (int64_t i = 0; i < plan.stops; ++i) {
@@ -121,6 +139,12 @@ class Simulation {
     }
     for (int64_t i = 0; i < plan.clock_steps; ++i) {
       world_.At(SomeTime(), [this] { StepClock(); });
+    }
+    for (int64_t i = 0; publishes_ && i < plan.outages; ++i) {
+      const absl::Duration how_long =
+          fault_random_.Between(absl::Seconds(1), absl::Minutes(fault_random_.OneIn(3) ? 30 : 5));
+      world_.At(SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
+      if (fault_random_.OneIn(4)) world_.At(SomeTime(), [this] { fleet_.DeleteBucket(); });
     }
     world_.set_intents([this](Life* life, size_t index) { Declare(life, index); },
                        [this](Life* life, size_t index) { Withdraw(life, index); });
@@ -139,6 +163,7 @@ class Simulation {
  private:
   // By then the daemon has looked for events past their age.
   static constexpr absl::Duration kSettles = absl::Minutes(12);
+  static constexpr absl::Duration kLoopStalls = absl::Milliseconds(200);
   static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
 
   absl::Duration SomeTime() {
@@ -161,7 +186,9 @@ class Simulation {
     story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
     world_.set_daemon(number_);
     if (kills_ > 0) AimKill();
-    absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(&kernel_, options_);
+    absl::StatusOr<std::unique_ptr<Daemon>> daemon =
+        Daemon::Start(&kernel_, options_, publishes_ ? fleet_.NewSink() : nullptr,
+                      [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; });
     if (kernel_.dead()) {
       if (daemon.ok()) daemon_ = *std::move(daemon);
       return Bury();
@@ -180,6 +207,7 @@ class Simulation {
     }
     daemon_ = *std::move(daemon);
     judge_.AfterStart(daemon_.get(), number_);
+    fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
 
   // Anywhere, soon or after a while; or where it matters.
@@ -188,12 +216,14 @@ class Simulation {
       const char* call;
       const char* path_end;
     };
-    static constexpr Place kPlaces[] = {{"write", "journal.db"},     {"fsync", "journal.db"},
-                                        {"write", "journal.db-wal"}, {"fsync", "journal.db-wal"},
-                                        {"write", "sequence"},       {"fsync", "sequence"},
-                                        {"open", ".shutdown"},       {"utimensat", ".shutdown"},
-                                        {"unlink", ".shutdown"},     {"recv", ".qmp"},
-                                        {"utimensat", ".shutdown"}};
+    static constexpr Place kPlaces[] = {
+        {"write", "journal.db"},      {"fsync", "journal.db"},
+        {"write", "journal.db-wal"},  {"fsync", "journal.db-wal"},
+        {"write", "sequence"},        {"fsync", "sequence"},
+        {"open", ".shutdown"},        {"utimensat", ".shutdown"},
+        {"unlink", ".shutdown"},      {"recv", ".qmp"},
+        {"utimensat", ".shutdown"},   {"write", "published"},
+        {"publish to the fleet", ""}, {"acknowledgement by the fleet", ""}};
     if (fault_random_.OneIn(2)) {
       const Place& place = kPlaces[fault_random_.Below(std::size(kPlaces))];
       const uint64_t later = fault_random_.OneIn(2) ? 0 : fault_random_.Below(8);
@@ -207,6 +237,12 @@ class Simulation {
   // As the service manager stops it: all that was observed is written.
   void StopDaemon() {
     if (daemon_ == nullptr) return;
+    if (fleet_waits_) {  // until it has noticed
+      daemon_->InterruptFleet();
+      stops_ = true;
+      return;
+    }
+    power_goes_ = false;
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
     daemon_->Stop();
@@ -222,7 +258,8 @@ class Simulation {
 
   // The daemon is dead.
   void Bury() {
-    const bool power = power_losses_ > 0 && (power_losses_ >= kills_ || random_.OneIn(2));
+    const bool power = std::exchange(power_goes_, false) ||
+                       (power_losses_ > 0 && (power_losses_ >= kills_ || random_.OneIn(2)));
     story_.Say("daemon", absl::StrCat("is killed in ", kernel_.killed_in()));
     story_.Reach(
         absl::StrCat(power ? "power is lost in " : "kill in ", KindOf(kernel_.killed_in())));
@@ -239,6 +276,7 @@ class Simulation {
 
   void LosePower() {
     --power_losses_;
+    position_is_kept_ = false;
     story_.Say("host", "loses its power");
     world_.KillAll();
     kernel_.disk().LosePower(&fault_random_);
@@ -274,14 +312,17 @@ class Simulation {
   void Step() {
     if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
     if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
-    enum class Who { kLoop, kPump, kHistory, kFanOut, kDeadlines, kQemu, kReader, kWorld };
+    enum class Who { kLoop, kPump, kHistory, kFanOut, kDeadlines, kFleet, kQemu, kReader, kWorld };
     std::vector<Who> who;
     if (daemon_ != nullptr) {
-      if (daemon_->LoopIsDue()) who.push_back(Who::kLoop);
+      if (daemon_->LoopIsDue() && kernel_.monotonic() >= loop_stalls_until_) {
+        who.push_back(Who::kLoop);
+      }
       if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_stalls_until_) {
         who.push_back(Who::kPump);
       }
       if (daemon_->deadlines_due() <= kernel_.monotonic()) who.push_back(Who::kDeadlines);
+      if (!fleet_waits_ && daemon_->fleet_due() <= kernel_.monotonic()) who.push_back(Who::kFleet);
       if (try_readers_) {
         who.push_back(Who::kHistory);
         who.push_back(Who::kFanOut);
@@ -295,6 +336,10 @@ class Simulation {
     switch (random_.Pick(who)) {
       case Who::kLoop:
         daemon_->LoopTurn();
+        if (random_.OneIn(loop_stalls_one_in_)) {
+          loop_stalls_until_ =
+              kernel_.monotonic() + random_.Between(absl::Milliseconds(1), kLoopStalls);
+        }
         break;
       case Who::kPump:
         daemon_->PumpTurn();
@@ -314,6 +359,9 @@ class Simulation {
       case Who::kFanOut:
         did = daemon_->FanOutTurn();
         break;
+      case Who::kFleet:
+        FleetTurn();
+        break;
       case Who::kReader:
         did = random_.Pick(readers_)->Turn(daemon_.get());
         break;
@@ -324,7 +372,13 @@ class Simulation {
         world_.RunDue();
         break;
     }
-    if (daemon_ != nullptr && kernel_.dead()) Bury();
+    if (fleet_waits_) {
+      if (kernel_.dead()) return;
+    } else if (daemon_ != nullptr && kernel_.dead()) {
+      Bury();
+    } else if (std::exchange(stops_, false)) {
+      StopDaemon();
+    }
     if (did) {
       try_readers_ = try_qemu_ = true;
       idle_ = 0;
@@ -334,11 +388,27 @@ class Simulation {
     }
   }
 
+  void FleetTurn() {
+    daemon_->FleetTurn();
+    if (!kernel_.dead()) fleet_judge_.AfterTurn(*daemon_);
+  }
+
+  // While the fleet's publisher waits for its servers.
+  void OthersGoOn(absl::Duration until, const std::function<bool()>& done) {
+    fleet_waits_ = true;
+    fleet_waits_until_ = until;
+    while (kernel_.monotonic() < until && !done() && !kernel_.dead() && !story_.failed()) Step();
+    fleet_waits_ = false;
+  }
+
   void Wait() {
     absl::Duration next = world_.next();
     if (daemon_ != nullptr) {
-      next = std::min({next, kernel_.loop_due(), daemon_->deadlines_due()});
+      next = std::min(
+          {next, std::max(kernel_.loop_due(), loop_stalls_until_), daemon_->deadlines_due()});
+      if (daemon_->LoopIsDue()) next = std::min(next, loop_stalls_until_);
       next = std::min(next, std::max(daemon_->pump_due(), pump_stalls_until_));
+      next = std::min(next, fleet_waits_ ? fleet_waits_until_ : daemon_->fleet_due());
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
       }
@@ -361,6 +431,7 @@ class Simulation {
     kernel_.KillAfter(0);
     kernel_.KillAt("", "", 0);
     faults_.End();
+    fleet_.Settle();
     const absl::Duration end = kernel_.monotonic() + kSettles;
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
       if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
@@ -372,10 +443,15 @@ class Simulation {
       bool any = daemon_->HistoryTurn();
       any = daemon_->FanOutTurn() || any;
       for (const auto& reader : readers_) any = reader->Turn(daemon_.get()) || any;
+      if (daemon_->fleet_due() <= kernel_.monotonic()) {
+        FleetTurn();
+        any = true;
+      }
       if (any && ++steps_ < kMaxSteps) quiet = 0;
     }
     for (const auto& reader : readers_) reader->CheckComplete();
     judge_.AtEnd(*daemon_);
+    fleet_judge_.AtEnd(*daemon_, fleet_.values());
   }
 
   Random random_;  // the schedule's
@@ -383,20 +459,31 @@ class Simulation {
   Random world_random_;
   Random reader_random_;
   Random fault_random_;
+  Random fleet_random_;
   Kernel kernel_;
   Story story_;
   const Daemon::Options options_;
   World world_;
   Judge judge_;
   Faults faults_;
+  const bool publishes_;
+  FleetJudge fleet_judge_;
+  FleetServers fleet_;
   int64_t kills_;
   int64_t power_losses_;
   const uint64_t pump_stalls_one_in_;  // turns; a slow disk has often, and for seconds
+  const uint64_t loop_stalls_one_in_;  // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
   absl::Duration restart_at_ = absl::ZeroDuration();
   absl::Duration pump_stalls_until_ = absl::ZeroDuration();
+  absl::Duration loop_stalls_until_ = absl::ZeroDuration();
+  bool fleet_waits_ = false;  // its publisher's turn is under way
+  absl::Duration fleet_waits_until_;
+  bool stops_ = false;            // as soon as that turn is over
+  bool position_is_kept_ = true;  // no loss of power may have taken it back
+  bool power_goes_ = false;       // with the daemon's end that was just ordered
   bool settles_ = false;
   bool try_readers_ = true;
   bool try_qemu_ = true;
@@ -418,6 +505,8 @@ Plan PlanOf(uint64_t seed) {
   plan.stops = random.OneIn(2) ? random.Between(1, 4) : 0;
   plan.readers = random.Between(0, 3);
   plan.calm = random.OneIn(4) ? 1 : 0;
+  plan.fleet = random.OneIn(4) ? 0 : 1;
+  plan.outages = random.OneIn(2) ? 0 : random.Between(1, 4);
   return plan;
 }
 

@@ -1,0 +1,190 @@
+#include "tests/simulation/fleet_judge.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/nats/jetstream_api.h"
+#include "base/nats/subject.h"
+#include "server/events/event_codec.h"
+#include "vmeventd/v1/fleet.pb.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+std::string Header(const FleetMessage& message, absl::string_view name) {
+  for (const auto& [each, value] : message.headers) {
+    if (each == name) return value;
+  }
+  return "";
+}
+
+}  // namespace
+
+bool FleetJudge::IsTold(uint64_t sequence) const {
+  if (stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
+  const auto entry = judge_->entries().find(sequence);
+  return entry == judge_->entries().end() || entry->second.lost;
+}
+
+uint64_t FleetJudge::FirstUntold(uint64_t last) {
+  while (told_ < last && IsTold(told_ + 1)) ++told_;
+  return told_ < last ? told_ + 1 : 0;
+}
+
+void FleetJudge::AfterStart(const Daemon& daemon, bool kept) {
+  if (daemon.fleet_meters() == nullptr) return;
+  position_failures_ = 0;
+  const uint64_t position = daemon.fleet_meters()->position.value();
+  if (kept && position < position_) {
+    story_->Fail(absl::StrCat("the fleet's position is ", position, " after a restart, and was ",
+                              position_));
+  }
+  if (!kept) position_ = 0;
+  seen_ = position;
+}
+
+void FleetJudge::AfterTurn(const Daemon& daemon) {
+  const FleetMeters& meters = *daemon.fleet_meters();
+  const uint64_t position = meters.position.value();
+  if (const uint64_t untold = FirstUntold(position); untold != 0) {
+    story_->Fail(
+        absl::StrCat("the fleet's position is ", position, ", and the stream lacks ", untold));
+  }
+  const bool failed = meters.position_failures.value() != position_failures_;
+  if (position != seen_ && !failed) position_ = position;
+  seen_ = position;
+  position_failures_ = meters.position_failures.value();
+}
+
+void FleetJudge::Stored(const FleetMessage& message, bool late) {
+  const std::optional<FleetMessageId> id = ParseMessageId(Header(message, kMessageIdHeader));
+  v1::Event event;
+  if (!id.has_value() || !event.ParseFromString(message.payload) ||
+      id->sequence != event.sequence() || id->journal_id != judge_->journal_id()) {
+    return story_->Fail(absl::StrCat("the fleet got what is no event: ", message.subject));
+  }
+  // The journal's own ones have a sequence of their own.
+  if (event.has_missing() && event.missing().last() == event.sequence()) {
+    StoredGap(event);
+  } else {
+    StoredEvent(event, late);
+  }
+}
+
+void FleetJudge::StoredGap(const v1::Event& event) {
+  story_->Reach("fleet: GAP");
+  story_->Say("fleet", absl::StrCat("stores the GAP ", event.missing().first(), " to ",
+                                    event.missing().last()));
+  for (uint64_t each = event.missing().first(); each <= event.missing().last(); ++each) {
+    const auto entry = judge_->entries().find(each);
+    if (entry != judge_->entries().end() && !entry->second.lost && each >= judge_->oldest()) {
+      story_->Fail(
+          absl::StrCat("a GAP of the fleet names the event ", each, ", which the journal has"));
+    }
+    if (stored_.contains(each)) {
+      story_->Fail(
+          absl::StrCat("a GAP of the fleet names the event ", each, ", which the stream has"));
+    }
+    in_gaps_.insert(each);
+  }
+}
+
+void FleetJudge::StoredEvent(const v1::Event& event, bool late) {
+  const uint64_t sequence = event.sequence();
+  story_->Say("fleet", absl::StrCat("stores the event ", sequence,
+                                    late ? " of a connection that is dead" : ""));
+  if (stored_.contains(sequence)) {
+    return story_->Fail(absl::StrCat("the event ", sequence, " is twice in the fleet's stream"));
+  }
+  const auto entry = judge_->entries().find(sequence);
+  if (entry == judge_->entries().end() || entry->second.content != Judge::ContentOf(event) ||
+      !event.durable()) {
+    return story_->Fail(
+        absl::StrCat("the fleet got another event ", sequence, ": ", event.ShortDebugString()));
+  }
+  if (const uint64_t untold = FirstUntold(sequence - 1); untold != 0) {
+    for (uint64_t each = untold; each < sequence; ++each) {
+      if (IsTold(each) || dropped_.contains(each)) continue;
+      return story_->Fail(
+          absl::StrCat("the fleet's stream has the event ", sequence, " before ", each));
+    }
+  }
+  if (!stored_.empty() && *stored_.rbegin() > sequence) {
+    story_->Reach("fleet: an event behind later ones");
+    if (!dropped_.contains(sequence)) {
+      story_->Fail(absl::StrCat("the fleet's stream has the event ", sequence, " behind ",
+                                *stored_.rbegin()));
+    }
+  }
+  stored_.insert(sequence);
+}
+
+void FleetJudge::Put(const FleetMessage& message) {
+  if (!absl::StartsWith(message.subject, KeySubject(kVmsBucket, ""))) return;
+  v1::Vm vm;
+  if (message.payload.empty()) return;  // deleted
+  if (!vm.ParseFromString(message.payload)) {
+    return story_->Fail(absl::StrCat("a bucket got what is no VM: ", message.subject));
+  }
+  if (const uint64_t untold = FirstUntold(vm.last_sequence()); untold != 0) {
+    story_->Fail(absl::StrCat("the state of ", vm.ref().name(), " is as of ", vm.last_sequence(),
+                              ", and the fleet's stream lacks ", untold));
+  }
+}
+
+void FleetJudge::AtEnd(const Daemon& daemon,
+                       const std::map<std::string, FleetMessage>& values) const {
+  if (daemon.fleet_meters() == nullptr) return;
+  for (const auto& [sequence, entry] : judge_->entries()) {
+    if (!IsTold(sequence)) {
+      return story_->Fail(absl::StrCat("the event ", sequence, " is not in the fleet's stream"));
+    }
+    if (entry.lost && stored_.contains(sequence)) {
+      return story_->Fail(absl::StrCat("the event ", sequence,
+                                       " is in the fleet's stream, and the journal lost it"));
+    }
+  }
+  if (states_) CheckStates(daemon, values);
+}
+
+void FleetJudge::CheckStates(const Daemon& daemon,
+                             const std::map<std::string, FleetMessage>& values) const {
+  std::map<std::string, VmRecordPtr> newest;  // by subject
+  for (const VmRecordPtr& vm : daemon.live_state().ListVmsAfter(nullptr, 100'000).vms) {
+    VmRecordPtr& at = newest[KeySubject(kVmsBucket, VmBucketKey(kCluster, kNode, vm->name()))];
+    if (at == nullptr || vm->last_sequence() > at->last_sequence()) at = vm;
+  }
+  for (const auto& [subject, vm] : newest) {
+    const auto value = values.find(subject);
+    if (value == values.end()) {
+      return story_->Fail(absl::StrCat("the bucket has no state of ", std::string(vm->name())));
+    }
+    const v1::Vm is = DecodeSnapshotVmField(vm->encoded());
+    if (value->second.payload != is.SerializeAsString()) {
+      v1::Vm has;
+      has.ParseFromString(value->second.payload);
+      return story_->Fail(absl::StrCat("the bucket has ", has.ShortDebugString(), " instead of ",
+                                       is.ShortDebugString()));
+    }
+  }
+  for (const auto& [subject, value] : values) {
+    if (absl::StartsWith(subject, KeySubject(kVmsBucket, "")) && !value.payload.empty() &&
+        !newest.contains(subject)) {
+      story_->Fail(absl::StrCat("the bucket has a VM that nobody knows: ", subject));
+    }
+  }
+  v1::NodeHeartbeat heartbeat;
+  const auto last = values.find(KeySubject(kNodesBucket, NodeBucketKey(kCluster, kNode)));
+  if (last == values.end() || !heartbeat.ParseFromString(last->second.payload)) {
+    return story_->Fail("the node has no heartbeat");
+  }
+  if (heartbeat.published_sequence() != heartbeat.newest_sequence() ||
+      heartbeat.newest_sequence() != judge_->newest()) {
+    story_->Fail(absl::StrCat("the heartbeat says ", heartbeat.ShortDebugString()));
+  }
+}
+
+}  // namespace vmeventd::simulation

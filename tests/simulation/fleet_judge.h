@@ -1,0 +1,63 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_FLEET_JUDGE_H_
+#define VMEVENTD_TESTS_SIMULATION_FLEET_JUDGE_H_
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+#include "server/fleet/cloud_event.h"
+#include "tests/simulation/daemon.h"
+#include "tests/simulation/judge.h"
+#include "tests/simulation/story.h"
+
+namespace vmeventd::simulation {
+
+// Holds the fleet's stream and its buckets together with what the journal had: each event once and
+// in order, or told by a GAP; no position before the stream has what is up to it; no state of a VM
+// before its events.
+class FleetJudge {
+ public:
+  // `states`: whether the buckets are written.
+  FleetJudge(const Judge* judge, Story* story, bool states)
+      : judge_(judge), story_(story), states_(states) {}
+
+  // After a start; `kept`: nothing has come between that takes a written file back.
+  void AfterStart(const Daemon& daemon, bool kept);
+  // After each turn of the daemon's publisher.
+  void AfterTurn(const Daemon& daemon);
+
+  // The stream has a message, behind all others. `late`: its connection was dead.
+  void Stored(const FleetMessage& message, bool late);
+  // The servers have dropped an event, and may store those behind it.
+  void Dropped(uint64_t sequence) { dropped_.insert(sequence); }
+  // A bucket has a value.
+  void Put(const FleetMessage& message);
+
+  // At the end, when nothing is left to do. `values`: of the buckets, by subject.
+  void AtEnd(const Daemon& daemon, const std::map<std::string, FleetMessage>& values) const;
+
+ private:
+  void StoredGap(const v1::Event& event);
+  void StoredEvent(const v1::Event& event, bool late);
+  // Whether the stream has what there is to say of a sequence.
+  bool IsTold(uint64_t sequence) const;
+  // Of those up to `last`, the first of which that is not so; 0: there is none.
+  uint64_t FirstUntold(uint64_t last);
+  void CheckStates(const Daemon& daemon, const std::map<std::string, FleetMessage>& values) const;
+
+  const Judge* const judge_;
+  Story* const story_;
+  const bool states_;
+  std::set<uint64_t> stored_;
+  std::set<uint64_t> in_gaps_;  // of the stream's own
+  std::set<uint64_t> dropped_;
+  uint64_t told_ = 0;      // all up to here are told
+  uint64_t seen_ = 0;      // the position after the last turn
+  uint64_t position_ = 0;  // that was written to its file
+  uint64_t position_failures_ = 0;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_FLEET_JUDGE_H_
