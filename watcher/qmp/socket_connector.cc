@@ -325,7 +325,10 @@ QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, UniqueFd* conn
         .Do([&] {
           outcome = ConnectOutcomeOf(OpenSocketFile(slot->path, &file));
           if (outcome == ConnectOutcome::kConnected) {
-            outcome = IsSocketOf(*run, *slot, file.identity)
+            // Another socket where it was attached is another QEMU's, which began meanwhile.
+            const bool replaced =
+                slot == sockets.attached_by && file.identity != run->info().socket;
+            outcome = IsSocketOf(*run, *slot, file.identity) && !replaced
                           ? ConnectOutcomeOf(ConnectTo(file, connection))
                           : ConnectOutcome::kNoSocket;
           }

@@ -61,6 +61,28 @@ TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
+TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRun) {
+  FakeQemu before;
+  const int monitor = before.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  before.CloseListener(monitor);
+  before.CloseClient(monitor);
+  before.Unlink(monitor);
+  FakeQemu after;
+  FakeMonitor later;
+  later.listen = false;
+  const int next = after.AddMonitor(Socket("vm1"), later);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
+  Turns();  // the new socket refuses
+  before.Kill(SIGKILL);
+  after.Listen(next);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kMonitorRestored), 0);
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, after.pid());
+}
+
 TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
   FakeQemu qemu;
   qemu.AddMonitor(Socket("vm1"));
