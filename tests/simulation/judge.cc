@@ -79,6 +79,25 @@ std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
   return kept;
 }
 
+bool Judge::ReadJournal(uint64_t first, uint64_t last, std::map<uint64_t, v1::Event>* events) {
+  const auto reader = JournalReader::Open(kJournalPath);
+  if (!reader.ok()) return false;
+  for (uint64_t next = first; next <= last;) {
+    const auto page = (*reader)->ReadFrom(next, last, 1 << 20);
+    if (!page.ok()) return false;
+    for (const EventBlockPtr& block : page->blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        v1::Event event = DecodeEventField(block->EncodedView(i));
+        const uint64_t sequence = event.sequence();
+        (*events)[sequence] = std::move(event);
+      }
+    }
+    if (page->through < next) break;
+    next = page->through + 1;
+  }
+  return true;
+}
+
 void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
@@ -98,23 +117,9 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     return;
   }
   // What the journal holds, and what only the daemon before it had.
-  std::map<uint64_t, v1::Event> kept;
-  const auto reader = JournalReader::Open(kJournalPath);
-  if (!reader.ok()) return;
   const uint64_t oldest = daemon->journal().journal().oldest();
-  for (uint64_t next = oldest; next <= daemon->journal().journal().newest();) {
-    const auto page = (*reader)->ReadFrom(next, daemon->journal().journal().newest(), 1 << 20);
-    if (!page.ok()) return;
-    for (const EventBlockPtr& block : page->blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        v1::Event event = DecodeEventField(block->EncodedView(i));
-        const uint64_t sequence = event.sequence();
-        kept[sequence] = std::move(event);
-      }
-    }
-    if (page->through < next) break;
-    next = page->through + 1;
-  }
+  std::map<uint64_t, v1::Event> kept;
+  if (!ReadJournal(oldest, daemon->journal().journal().newest(), &kept)) return;
   for (auto& [sequence, entry] : entries_) {
     if (sequence < oldest || entry.lost) continue;
     const auto it = kept.find(sequence);
@@ -144,6 +149,13 @@ void Judge::AfterPump(Daemon* daemon, int number) {
     return;
   }
   oldest_ = daemon->journal().journal().oldest();
+  // A burst may be larger than the ring; what has left it is in the journal.
+  if (const uint64_t ring = live.ReadFrom(newest() + 1, 1).ring_oldest;
+      newest() + 1 < ring && oldest_ < ring) {
+    std::map<uint64_t, v1::Event> events;
+    ReadJournal(std::max(oldest_, newest() + 1), ring - 1, &events);
+    for (const auto& [sequence, event] : events) Add(event, number);
+  }
   while (newest() < live.range().newest) {
     const LiveState::Page page = live.ReadFrom(newest() + 1, 1 << 20);
     bool any = false;
@@ -163,11 +175,13 @@ void Judge::Add(const v1::Event& event, int daemon) {
   story_->Say("daemon", absl::StrCat("published ", Describe(event)));
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
   entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false};
-  if (event.has_missing()) TakeMissing(event.missing().first(), event.missing().last());
+  if (event.has_missing()) TakeMissing(event);
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
 }
 
-void Judge::TakeMissing(uint64_t first, uint64_t last) {
+void Judge::TakeMissing(const v1::Event& gap) {
+  const uint64_t first = gap.missing().first();
+  const uint64_t last = gap.missing().last();
   missing_.emplace_back(first, last);
   for (auto it = entries_.lower_bound(first); it != entries_.end() && it->first <= last; ++it) {
     Entry& entry = it->second;
@@ -175,7 +189,7 @@ void Judge::TakeMissing(uint64_t first, uint64_t last) {
     if (entry.durable && !entry.event.has_missing()) {
       story_->Fail(absl::StrCat("a GAP names the event ", it->first, ", which was durable"));
     }
-    entry.lost = !entry.event.has_missing();
+    entry.lost = it->first != gap.sequence();
   }
 }
 

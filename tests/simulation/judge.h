@@ -53,9 +53,11 @@ class Judge {
   static std::string ContentOf(const v1::Event& event);
 
  private:
+  // Adds what the journal has of these to `events`; false: it could not be read.
+  static bool ReadJournal(uint64_t first, uint64_t last, std::map<uint64_t, v1::Event>* events);
   void Add(const v1::Event& event, int daemon);
   // A GAP says that these are lost.
-  void TakeMissing(uint64_t first, uint64_t last);
+  void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
   const Life* LifeOf(const std::string& run_id) const;
   // Of what each daemon has read of the life, how much is in the journal for certain: up to the
