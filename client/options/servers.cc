@@ -53,9 +53,10 @@ absl::Status SetFleet(const ServerChoice& choice, CommandLine* line) {
                      " is no NATS server, and the others are; name one kind of them"));
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
-  if (!servers.ok())
+  if (!servers.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(choice.origin, ": ", servers.status().message()));
+  }
   line->fleet.emplace();
   for (const NatsServerAddress& server : *servers) {
     line->fleet->servers.push_back(server.ToUrl());
@@ -207,7 +208,7 @@ absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
                               const OptionContext& context, CommandLine* line) {
   ServerChoice choice;
   if (app.count("--server") > 0) choice = {"--server", raw.servers, std::nullopt};
-  const absl::Status status = SetServers(choice, context, line);
+  absl::Status status = SetServers(choice, context, line);
   if (!status.ok()) return status;
   if (line->fleet || line->servers.size() > 1 || !line->server().is_unix()) {
     return absl::InvalidArgumentError(

@@ -231,6 +231,8 @@ TEST_F(LibvirtTest, AQuitIsTheAdminsOrUnknownAndNeverACrash) {
 TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   libvirtd().Create({.name = "vm1", .paused = true});
   Follow();
+  WaitUntil("its STARTED is published",
+            [&] { return daemon().GetServerInfo().newest_sequence() >= 1; });
   const v1::Vm vm = daemon().GetVm("vm1");
   EXPECT_EQ(vm.state(), v1::VM_STATE_PAUSED);
   EXPECT_EQ(vm.ref().pid(), libvirtd().Pid("vm1"));
