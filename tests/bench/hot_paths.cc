@@ -5,11 +5,14 @@
 
 #include <valgrind/callgrind.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -110,13 +113,13 @@ void CountPublishing() {
   const SessionOptions options{.event_limits = false};
   const std::unique_ptr<VmSession> session = Session(&options);
   PumpedState pumped;
-  std::vector<VmUpdate> first = Updates(session.get(), kEvents);
-  std::vector<VmUpdate> second = Updates(session.get(), kEvents);
-  bool warm = false;
+  std::array<std::vector<VmUpdate>, 2> bursts = {Updates(session.get(), kEvents),
+                                                 Updates(session.get(), kEvents)};
+  size_t next = 0;
   Count("queue, encode, commit and publish an event of a burst", kEvents,
-        [&] { pumped.Push(std::move(std::exchange(warm, true) ? second : first)); });
+        [&] { pumped.Push(std::move(bursts.at(next++))); });
   const uint64_t newest = pumped.live_state().range().newest;
-  if (newest < 2 * kEvents) Fail("an event was not published");
+  if (newest < uint64_t{2} * kEvents) Fail("an event was not published");
 
   Count("cursor to message, an event", kEvents, [&] {
     StreamBegin begin;
@@ -158,25 +161,38 @@ void CountCommits() {
   Count("commit one event", 100, [&] { Commit(&pumped, session.get(), 100); });
 }
 
-}  // namespace
-}  // namespace vmeventd::bench
-
-int main(int argc, char** argv) {
-  using namespace vmeventd::bench;
-  if (argc > 1 && std::strcmp(argv[1], "--commits") == 0) {
-    const vmeventd::SessionOptions options{.event_limits = false};
-    const auto session = Session(&options);
-    vmeventd::PumpedState pumped;
-    Commit(&pumped, session.get(), 20);
-    VALGRIND_PRINTF("commits begin\n");
-    Commit(&pumped, session.get(), 20);
-    VALGRIND_PRINTF("commits end\n");
-    return 0;
-  }
+void CountAll() {
   CountParsing();
   CountSteps();
   CountPublishing();
   CountCommits();
   CountSavedRuns();
-  return 0;
+}
+
+// For a trace of their system calls.
+void CommitBetweenMarks() {
+  const SessionOptions options{.event_limits = false};
+  const std::unique_ptr<VmSession> session = Session(&options);
+  PumpedState pumped;
+  Commit(&pumped, session.get(), 20);
+  VALGRIND_PRINTF("commits begin\n");
+  Commit(&pumped, session.get(), 20);
+  VALGRIND_PRINTF("commits end\n");
+}
+
+}  // namespace
+}  // namespace vmeventd::bench
+
+int main(int argc, char** argv) {
+  try {
+    if (argc > 1 && std::strcmp(argv[1], "--commits") == 0) {
+      vmeventd::bench::CommitBetweenMarks();
+    } else {
+      vmeventd::bench::CountAll();
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    std::fputs(error.what(), stderr);
+    return 1;
+  }
 }
