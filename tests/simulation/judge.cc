@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <ranges>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -286,7 +285,8 @@ void Judge::CheckRetention(const Daemon& daemon) {
   // It looks every ten minutes, and what came last stays.
   constexpr absl::Duration kLate = absl::Minutes(11);
   int64_t later = 0;  // events that are not lost
-  for (const auto& [sequence, entry] : std::ranges::reverse_view(entries_)) {
+  for (auto it = entries_.end(); it != entries_.begin();) {
+    const auto& [sequence, entry] = *--it;
     if (entry.lost) continue;
     const bool many = later++ >= options_.retention_events;
     if (sequence == newest()) continue;

@@ -1,6 +1,7 @@
 // How long one monitor may keep the loop, by a clock that only the handling of lines moves.
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -146,8 +147,8 @@ TEST_F(MonitorSlicesTest, ADrainThatTakesTooLongIsCutShort) {
 }
 
 TEST_F(MonitorSlicesTest, BesideFiveFloodsAnEventIsHandledWithin50Milliseconds) {
-  std::vector<std::unique_ptr<Monitor>> hostile;
-  for (int i = 0; i < 5; ++i) hostile.push_back(Connect(kCost));
+  std::array<std::unique_ptr<Monitor>, 5> hostile;
+  for (auto& monitor : hostile) monitor = Connect(kCost);
   const auto honest = Connect(absl::ZeroDuration());
   for (const auto& monitor : hostile) monitor->Send(2000);
   absl::Duration latest;
