@@ -21,7 +21,6 @@ namespace {
 
 using testing::Contains;
 using testing::HasSubstr;
-using testing::Not;
 
 std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
   std::vector<std::string> what;
@@ -94,7 +93,7 @@ DomainOptions PanickingGuest(const std::string& on_crash) {
 void Panic(Libvirtd& libvirtd) { libvirtd.Type("vm1", "echo c > /proc/sysrq-trigger"); }
 
 std::vector<Ending> Endings() {
-  const auto virsh = [](std::vector<std::string> arguments) {
+  const auto virsh = [](const std::vector<std::string>& arguments) {
     return [arguments](Libvirtd& libvirtd) { libvirtd.Virsh(arguments); };
   };
   const auto kill_qemu = [](int signal) {
@@ -465,12 +464,13 @@ TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsTheAdmins) {
   std::filesystem::create_directories(state);
   std::ofstream(settings + "/libvirt-guests")
       << "URIS='" << libvirtd().uri() << "'\nON_SHUTDOWN=" << way << "\nSHUTDOWN_TIMEOUT=120\n";
-  const CommandResult result = RunCommand(
-      {.arguments = {"unshare", "--mount", "sh", "-euc",
-                     "mkdir -p /var/lib/libvirt /var/lock; mount --bind \"$0\" /etc/default; "
-                     "mount --bind \"$1\" /var/lib/libvirt; mount -t tmpfs none /var/lock; "
-                     "exec /usr/lib/libvirt/libvirt-guests.sh stop",
-                     settings, state}});
+  constexpr char kStop[] = R"(mkdir -p /var/lib/libvirt /var/lock
+    mount --bind "$0" /etc/default
+    mount --bind "$1" /var/lib/libvirt
+    mount -t tmpfs none /var/lock
+    exec /usr/lib/libvirt/libvirt-guests.sh stop)";
+  const CommandResult result =
+      RunCommand({.arguments = {"unshare", "--mount", "sh", "-euc", kStop, settings, state}});
   EXPECT_EQ(result.exit_code, 0) << result.output << result.error;
   const v1::Event stopped = WaitStopped();
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
