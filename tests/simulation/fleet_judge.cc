@@ -12,16 +12,13 @@
 #include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::simulation {
-namespace {
 
-std::string Header(const FleetMessage& message, absl::string_view name) {
-  for (const auto& [each, value] : message.headers) {
-    if (each == name) return value;
+std::string MessageIdOf(const FleetMessage& message) {
+  for (const auto& [name, value] : message.headers) {
+    if (name == kMessageIdHeader) return value;
   }
   return "";
 }
-
-}  // namespace
 
 bool FleetJudge::IsTold(uint64_t sequence) const {
   if (stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
@@ -60,7 +57,7 @@ void FleetJudge::AfterTurn(const Daemon& daemon) {
 }
 
 void FleetJudge::Stored(const FleetMessage& message, bool late) {
-  const std::optional<FleetMessageId> id = ParseMessageId(Header(message, kMessageIdHeader));
+  const std::optional<FleetMessageId> id = ParseMessageId(MessageIdOf(message));
   v1::Event event;
   if (!id.has_value() || !event.ParseFromString(message.payload) ||
       id->sequence != event.sequence() || id->journal_id != judge_->journal_id()) {

@@ -13,9 +13,12 @@
 
 namespace vmeventd::simulation {
 
-// Holds the fleet's stream and its buckets together with what the journal had: each event once and
-// in order, or told by a GAP; no position before the stream has what is up to it; no state of a VM
-// before its events.
+// "": it has none.
+std::string MessageIdOf(const FleetMessage& message);
+
+// Compares the fleet's stream and its buckets with what the journal had. The stream has each event
+// once and in order, or a GAP names it. The position never passes an event that the stream lacks,
+// and neither does the state of a VM in its bucket.
 class FleetJudge {
  public:
   // `states`: whether the buckets are written.
@@ -52,7 +55,7 @@ class FleetJudge {
   std::set<uint64_t> stored_;
   std::set<uint64_t> in_gaps_;  // of the stream's own
   std::set<uint64_t> dropped_;
-  uint64_t told_ = 0;      // all up to here are told
+  uint64_t told_ = 0;      // the stream lacks none up to this one
   uint64_t seen_ = 0;      // the position after the last turn
   uint64_t position_ = 0;  // that was written to its file
   uint64_t position_failures_ = 0;

@@ -18,13 +18,6 @@ constexpr absl::Duration kAckTimeout = absl::Seconds(15);
 // What a connection that broke delivers later comes within that; the duplicate window covers it.
 constexpr absl::Duration kLatest = absl::Seconds(45);
 
-std::string IdOf(const FleetMessage& message) {
-  for (const auto& [name, value] : message.headers) {
-    if (name == kMessageIdHeader) return value;
-  }
-  return "";
-}
-
 bool IsValue(const FleetMessage& message) { return absl::StartsWith(message.subject, "$KV."); }
 
 }  // namespace
@@ -185,7 +178,7 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
     values_[message.subject] = message;
     return {++last_stream_sequence_, false};
   }
-  const std::string id = IdOf(message);
+  const std::string id = MessageIdOf(message);
   auto& [ack, until] = window_[id];
   if (now() < until) {
     story_->Reach("fleet: a repeated message");

@@ -56,7 +56,7 @@ class Judge {
   // Adds what the journal has of these to `events`; false: it could not be read.
   static bool ReadJournal(uint64_t first, uint64_t last, std::map<uint64_t, v1::Event>* events);
   void Add(const v1::Event& event, int daemon);
-  // A GAP says that these are lost.
+  // Marks as lost what the GAP names.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
   const Life* LifeOf(const std::string& run_id) const;

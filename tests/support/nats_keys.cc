@@ -9,6 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/openssl_ptr.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/wait.h"
 
@@ -53,9 +54,7 @@ std::string Encode(std::string bytes) {
   return text;
 }
 
-struct FreeDigest {
-  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-};
+using DigestPtr = std::unique_ptr<EVP_MD_CTX, OpensslDeleter<EVP_MD_CTX_free>>;
 
 std::string Base64Url(const std::string& bytes) {
   std::string text;
@@ -67,11 +66,6 @@ std::string Base64Url(const std::string& bytes) {
 }  // namespace
 
 class NatsKey {
- private:
-  struct FreeKey {
-    void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-  };
-
  public:
   explicit NatsKey(uint8_t kind)
       : kind_(kind), key_(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519")) {
@@ -106,7 +100,7 @@ class NatsKey {
     return {reinterpret_cast<const char*>(bytes.data()), size};
   }
   std::string Sign(const std::string& text) const {
-    const std::unique_ptr<EVP_MD_CTX, FreeDigest> context(EVP_MD_CTX_new());
+    const DigestPtr context(EVP_MD_CTX_new());
     std::array<unsigned char, 64> bytes{};
     size_t size = bytes.size();
     if (EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
@@ -118,7 +112,7 @@ class NatsKey {
   }
 
   const uint8_t kind_;
-  const std::unique_ptr<EVP_PKEY, FreeKey> key_;
+  const KeyPtr key_;
 };
 
 NatsOperator::NatsOperator()
