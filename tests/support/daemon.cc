@@ -87,6 +87,8 @@ void Daemon::WaitReady() {
             [&] { return CallRaw(channel_, "/grpc.health.v1.Health/Check", "") == kServing; });
 }
 
+std::string Daemon::Log() const { return ReadFile(options_.log_file); }
+
 v1::Vm Daemon::GetVm(const std::string& name) {
   grpc::ClientContext context;
   context.set_deadline(Deadline());

@@ -49,6 +49,9 @@ class Daemon {
   std::shared_ptr<grpc::Channel> channel() const { return channel_; }
   v1::VmEventService::Stub& stub() { return *stub_; }
 
+  // What it has logged, if its options name a file for it.
+  std::string Log() const;
+
   v1::Vm GetVm(const std::string& name);
   std::vector<v1::Vm> ListVms(bool include_stopped);
   v1::GetServerInfoResponse GetServerInfo();

@@ -5,6 +5,7 @@
 #include <regex>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -80,6 +81,11 @@ v1::WatchEventsRequest FromOldest() {
   v1::WatchEventsRequest request;
   request.set_from_oldest(true);
   return request;
+}
+
+void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {
+  WaitUntil(name + " was migrated away",
+            [&] { return absl::StrContains(daemon.Log(), name + " was migrated away"); });
 }
 
 }  // namespace vmeventd::e2e

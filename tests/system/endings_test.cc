@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -95,9 +94,7 @@ void WaitReset(const Scene& scene) {
 }
 void Migrate(const Scene& scene) {
   scene.guest.manager().Execute("migrate", {{"uri", "exec:cat >/dev/null"}});
-  WaitUntil("the migration is complete", [&] {
-    return scene.guest.manager().Execute("query-migrate")["status"] == "completed";
-  });
+  WaitUntilMigratedAway(scene.daemon, scene.guest.name());
 }
 
 // Runs one step after the other.

@@ -28,8 +28,7 @@ TEST_F(MigrationTest, SourceMigratesAndTheVmContinuesAtItsDestination) {
   source->manager().Execute("migrate", {{"uri", channel}});
   stream().Wait("destination", v1::EVENT_TYPE_RESUMED);
   EXPECT_EQ(daemon().GetVm("destination").state(), v1::VM_STATE_RUNNING);
-  WaitUntil("the migration is complete",
-            [&] { return source->manager().Execute("query-migrate")["status"] == "completed"; });
+  WaitUntilMigratedAway(daemon(), "source");
   source->manager().Execute("quit");
   const v1::Event gone = stream().Wait("source", v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(gone.shutdown().cause(), v1::SHUTDOWN_CAUSE_MIGRATED_AWAY);

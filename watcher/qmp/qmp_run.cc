@@ -212,6 +212,9 @@ void QmpRun::OnEvent(const QmpEvent& event) { Apply(session().OnQmpEvent(event, 
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
   if (answer_timer_.serial != 0) Survive();
+  if (run_state == "postmigrate") {
+    spdlog::debug("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
+  }
   Apply(session().OnRunState(run_state, Now()));
 }
 
