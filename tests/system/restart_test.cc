@@ -374,7 +374,8 @@ class DrainTest : public E2eTest {
   std::string watch_output() const { return dir() / "watch-output"; }
   std::string watch_errors() const { return dir() / "watch-errors"; }
 
-  static constexpr int kBurst = 20'000;  // some MiB: far more than a connection buffers
+  // More than a MiB: far more than a connection buffers.
+  static constexpr int kBurst = kSanitized ? 10'000 : 20'000;
 
   ChattyVm vm_;
 };
@@ -384,7 +385,7 @@ TEST_F(DrainTest, EveryStreamGetsAllEventsAndThenUnavailable) {
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   // Few and short enough for a sanitized daemon on a loaded machine: it gives its clients 5 s.
   constexpr int kStreams = 4;
-  constexpr int kEvents = 8'000;
+  constexpr int kEvents = kSanitized ? 4'000 : 8'000;
   std::vector<std::unique_ptr<Stream>> streams;
   streams.reserve(kStreams);
   for (int i = 0; i < kStreams; ++i) streams.push_back(OpenUnread());

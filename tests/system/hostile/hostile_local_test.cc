@@ -125,10 +125,11 @@ TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedWithAProblem) {
   ASSERT_EQ(listen(seqpacket.get(), 1), 0);
   const UniqueFd nobody = BindUnix(PathOf("nobody.kvmd"), SOCK_STREAM);
   // A socket that accepts no connection, with a full queue.
-  const UniqueFd deaf = BindUnix(PathOf("deaf.kvmd"), SOCK_STREAM);
+  const UniqueFd deaf = BindUnix(PathOf("deaf"), SOCK_STREAM);
   ASSERT_EQ(listen(deaf.get(), 0), 0);
-  const UniqueFd first(ConnectUnix(PathOf("deaf.kvmd")));
+  const UniqueFd first(ConnectUnix(PathOf("deaf")));
   ASSERT_TRUE(first.valid());
+  fs::rename(PathOf("deaf"), PathOf("deaf.kvmd"));  // the daemon comes second
   // And an abstract one, without a file.
   sockaddr_un abstract = AddressOf(PathOf("abstract.kvmd"));
   abstract.sun_path[0] = '\0';

@@ -170,7 +170,7 @@ class HostileNetworkTest : public E2eTest {
     const auto channel = grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port_),
                                                    grpc::InsecureChannelCredentials(), arguments);
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience));
     v1::GetServerInfoResponse info;
     return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &info).ok();
   }
@@ -178,7 +178,7 @@ class HostileNetworkTest : public E2eTest {
   // The status of a call from this address.
   int AnswerTo(const char* from) const {
     const UniqueFd connection = Connect(from);
-    const timeval patience = {.tv_sec = 20};
+    const timeval patience = absl::ToTimeval(kPatience);
     setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/grpc.health.v1.Health/Check")) +
                          Frame(0, 1, 1, std::string("\0\0\0\0\0", 5)));

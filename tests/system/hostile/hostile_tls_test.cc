@@ -80,7 +80,7 @@ class TlsFlood {
   void SendUntilCut() {
     const UniqueFd fd = Connect();
     if (!fd.valid()) return;
-    const timeval patience = {.tv_sec = 20};
+    const timeval patience = absl::ToTimeval(kPatience);
     setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     const SslPtr tls(SSL_new(context_.get()));
     SSL_set_fd(tls.get(), fd.get());
@@ -144,7 +144,7 @@ class HostileTlsTest : public E2eTest {
   }
   static bool Answers(v1::VmEventService::Stub* stub) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience));
     v1::GetServerInfoResponse info;
     return stub->GetServerInfo(&context, {}, &info).ok();
   }
