@@ -15,7 +15,7 @@ class OpenCall {
  public:
   OpenCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
       : stub_(channel) {
-    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(3));
     stream_ = stub_.PrepareCall(&context_, method, &queue_);
     stream_->StartCall(this);
     Next();

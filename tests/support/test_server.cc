@@ -12,7 +12,7 @@ namespace vmeventd {
 namespace {
 
 std::chrono::system_clock::time_point Deadline() {
-  return std::chrono::system_clock::now() + std::chrono::seconds(60);
+  return std::chrono::system_clock::now() + std::chrono::minutes(3);
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ grpc::Status TestStream::End() {
 }
 
 bool Eventually(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(3);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -84,7 +84,7 @@ std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
     const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
                                    grpc::InsecureChannelCredentials());
 
-// Waits until `condition` is true; returns false after 30 s.
+// Waits until `condition` is true; returns false after 3 min.
 bool Eventually(const std::function<bool()>& condition);
 
 // One unary call with an arbitrary request; returns the encoded response.

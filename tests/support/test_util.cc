@@ -88,7 +88,7 @@ void WriteFile(const std::string& path) {
 }
 
 bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  const absl::Time deadline = absl::Now() + absl::Minutes(3);
   while (!done()) {
     if (absl::Now() > deadline) return false;
     step();

@@ -72,7 +72,7 @@ class FullDescriptorTable {
 bool FileExists(const std::string& path);
 void WriteFile(const std::string& path);
 
-// Calls `step` until `done`, for at most half a minute. Returns whether it was done.
+// Calls `step` until `done`, for at most three minutes. Returns whether it was done.
 bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done);
 
 }  // namespace vmeventd

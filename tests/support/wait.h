@@ -14,7 +14,7 @@ namespace vmeventd::e2e {
 
 // How long a test waits before it fails. Only a broken test waits that long, so this leaves room
 // for a loaded machine.
-inline constexpr absl::Duration kPatience = absl::Seconds(60);
+inline constexpr absl::Duration kPatience = absl::Minutes(3);
 
 // Returns once `condition` is true; throws with `what` after kPatience.
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);

@@ -374,8 +374,8 @@ class DrainTest : public E2eTest {
   std::string watch_output() const { return dir() / "watch-output"; }
   std::string watch_errors() const { return dir() / "watch-errors"; }
 
-  // More than a MiB: far more than a connection buffers.
-  static constexpr int kBurst = kSanitized ? 10'000 : 20'000;
+  // Far more than a connection buffers.
+  static constexpr int kBurst = kSanitized ? 6'000 : 20'000;
 
   ChattyVm vm_;
 };

@@ -177,7 +177,10 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   WaitUntil("nothing is left of them", [&] { return daemon().ListVms(false).empty(); });
   WaitUntil("their descriptors are free", [&] { return Descriptors() <= before; });
   EXPECT_EQ(Sockets(), 3) << "the files of vm1, vm2 and vm3 remain";
-  // Each one that was seen started and ended once.
+  // Each one that was seen started and ended once. The daemon has sent all events when it has
+  // ended.
+  daemon().Signal(SIGTERM);
+  stream().WaitEnd();
   std::set<std::string> runs;
   for (const v1::Event& event : stream().events()) {
     if (event.type() == v1::EVENT_TYPE_STARTED) {

@@ -33,7 +33,7 @@ CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'NET_ADMIN'}
 
 
 def run(*command):
-    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
+    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=300)
 
 
 def flags_of(program):

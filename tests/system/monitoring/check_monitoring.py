@@ -57,17 +57,17 @@ class Daemon:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=180)
         self.directory.cleanup()
 
     def scrape(self):
         """Scrapes once the first scan is done and the event is in the journal."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             text = self.log.read_text(encoding="utf-8")
             found = re.search(r"metrics at (http://\S+)", text)
             if found and "the first scan is done" in text:
-                with urllib.request.urlopen(found[1], timeout=10) as answer:
+                with urllib.request.urlopen(found[1], timeout=180) as answer:
                     metrics = answer.read().decode()
                 if "vmeventd_journal_oldest_event_timestamp_seconds" in metrics:
                     return metrics

@@ -24,7 +24,7 @@ same() { [[ $2 == "$3" ]] || fail "$1: '$2', not '$3'"; }
 
 # wait_for WHAT COMMAND...
 wait_for() {
-  local what=$1 deadline=$((SECONDS + 30))
+  local what=$1 deadline=$((SECONDS + 180))
   shift
   until "$@" >/root/waited 2>&1; do
     ((SECONDS < deadline)) || { cat /root/waited >&2; fail "in vain: $what"; }

@@ -16,7 +16,7 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs/tutorial.md"
-PATIENCE = 90  # seconds, for any one block
+PATIENCE = 180  # seconds, for any one block
 
 
 def blocks_of(page):
