@@ -3,6 +3,7 @@
 
 #include "watcher/libvirt/libvirt_source.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -163,7 +164,8 @@ TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
   libvirt_->Close("libvirt closed the connection");
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost));
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kUnreachable);
-  EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "it is restarted");
+  ASSERT_TRUE(
+      Until([&] { return watcher_->libvirt_connections()[0].problem == "it is restarted"; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored));
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
@@ -190,13 +192,21 @@ class LibvirtProcessTest : public LibvirtSourceTest {
  protected:
   LibvirtProcessTest() {
     directory_.MakeDirectory("qemu");
+    // Before its exec it looks like this test.
+    int running[2];
+    EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
+    process_ = std::make_unique<Child>([] {
+      return execl("/bin/sh", "sh", "-c", "while :; do sleep 1; done", "sh", "-uuid",
+                   kDomain.uuid.c_str(), nullptr);
+    });
+    close(running[1]);
+    char byte = 0;
+    EXPECT_EQ(read(running[0], &byte, 1), 0);
+    close(running[0]);
     std::ofstream(directory_.Path("qemu/web1.pid")) << process_->pid() << "\n";
   }
 
-  std::unique_ptr<Child> process_ = std::make_unique<Child>([] {
-    return execl("/bin/sh", "sh", "-c", "while :; do sleep 1; done", "sh", "-uuid",
-                 kDomain.uuid.c_str(), nullptr);
-  });
+  std::unique_ptr<Child> process_;
 };
 
 TEST_F(LibvirtProcessTest, TheRunEndsWithItsProcessOnceLibvirtHasReported) {

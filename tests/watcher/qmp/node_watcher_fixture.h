@@ -32,6 +32,7 @@ class NodeWatcherFixture : public testing::Test {
   NodeWatcherFixture() {
     directory_.MakeDirectory("ctrl");
     options_.watches = {Spec("ctrl")};
+    options_.greeting_timeout = absl::Minutes(2);  // a slow machine's fake is not held
   }
 
   WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "", ".kvmd"}; }

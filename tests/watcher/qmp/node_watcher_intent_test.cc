@@ -172,7 +172,7 @@ TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
 TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
   FakeQemu qemu;
   const int monitor = qemu.AddMonitor(Socket("vm1"));
-  Start();
+  StartWithManualClock();  // however long it takes to read
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   ASSERT_TRUE(UntilScanned());
   qemu.Send(monitor, kGuestShutdownLine);

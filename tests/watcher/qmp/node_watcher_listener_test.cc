@@ -54,6 +54,7 @@ TEST_F(ListenerTest, ItsEndIsNoEndOfAQemuThatAnotherClientHolds) {
 }
 
 TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
+  options_.greeting_timeout = absl::Seconds(3);
   FakeQemu qemu;
   const int monitor = qemu.AddMonitor(Socket("vm1"));
   UniqueFd other = HoldMonitor(&qemu, monitor);
@@ -196,7 +197,9 @@ TEST_F(ProxyTest, WithoutAQemuBehindItTheEndIsSeen) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   behavior_.greet = false;
   proxy.SetBehavior(0, behavior_);
-  kill(static_cast<pid_t>(sink_.Latest("vm1")->ref.pid), SIGKILL);
+  const auto child = static_cast<pid_t>(sink_.Latest("vm1")->ref.pid);
+  kill(child, SIGKILL);
+  ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));
   for (int i = 0; i < 20; ++i) Turn();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "somebody listens, and may answer yet";
   manual_clock_.Advance(absl::Seconds(2));

@@ -1,3 +1,4 @@
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -92,6 +93,8 @@ TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
       qemu.Reap();
     } else {
       qemu.Exit();
+      siginfo_t info;
+      ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
     }
     Restart();
     ASSERT_TRUE(UntilCount(EventType::kStopped, reaped ? 2 : 1));

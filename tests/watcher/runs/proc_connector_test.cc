@@ -57,8 +57,11 @@ TEST_F(ProcConnectorTest, ForgetsWhatNobodyFollows) {
 TEST_F(ProcConnectorTest, WhatWaitsWhenANumberIsFollowedIsOfAnEarlierProcess) {
   Child earlier(Sleep);
   Child marker(Sleep);
+  // The kernel tells of an end a moment after it: another listener has heard of it.
+  const auto witness = ProcConnector::Create(loop_.get()).value();
+  witness->Follow(earlier.pid());
   kill(earlier.pid(), SIGKILL);
-  earlier.AwaitEnd();
+  ASSERT_TRUE(StepUntil([] {}, [&] { return witness->WaitStatusOf(earlier.pid()).has_value(); }));
   connector_->Follow(marker.pid());
   kill(marker.pid(), SIGKILL);
   ASSERT_TRUE(Learn(marker.pid()).has_value());
