@@ -20,17 +20,13 @@ constexpr size_t kMostWaiting = 10'000;
 // How many are consumed together.
 constexpr int kConsumedTogether = 1000;
 
-// A clock that is never set.
-absl::Time SteadyNow() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
-
 }  // namespace
 
 // Passes items from the nodes' threads to the one that consumes them.
 class MergedWatch::Queue {
  public:
-  explicit Queue(size_t nodes) : merger_(nodes), running_(nodes) {}
+  Queue(size_t nodes, std::function<absl::Time()> clock)
+      : clock_(std::move(clock)), merger_(nodes), running_(nodes) {}
 
   // Waits for room. False: the watch ends.
   bool Add(EventMerger::Item item, const std::stop_token& stop) {
@@ -39,7 +35,7 @@ class MergedWatch::Queue {
     if (!changed_.wait(lock, stop, [&] { return merger_.waiting(node) < kMostWaiting; })) {
       return false;
     }
-    merger_.Add(std::move(item), SteadyNow());
+    merger_.Add(std::move(item), clock_());
     changed_.notify_all();
     return true;
   }
@@ -56,7 +52,7 @@ class MergedWatch::Queue {
     std::unique_lock<std::mutex> lock(mutex_);
     std::vector<EventMerger::Item> items;
     while (!stop.stop_requested()) {
-      const absl::Time now = running_ == 0 ? absl::InfiniteFuture() : SteadyNow();
+      const absl::Time now = running_ == 0 ? absl::InfiniteFuture() : clock_();
       while (static_cast<int>(items.size()) < most) {
         std::optional<EventMerger::Item> item = merger_.Take(now);
         if (!item) break;
@@ -79,6 +75,7 @@ class MergedWatch::Queue {
   }
 
  private:
+  const std::function<absl::Time()> clock_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   EventMerger merger_;  // under mutex_
@@ -136,7 +133,7 @@ MergedWatch::MergedWatch(std::vector<WatchedNode> nodes, std::optional<uint64_t>
     : nodes_(std::move(nodes)),
       count_(count),
       env_(std::move(environment)),
-      queue_(std::make_unique<Queue>(nodes_.size())) {
+      queue_(std::make_unique<Queue>(nodes_.size(), env_.clock)) {
   for (size_t i = 0; i < nodes_.size(); ++i) stops_.push_back(std::make_unique<StopSource>());
 }
 

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/exit_code.h"
+#include "client/connect/steady_time.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/event_consumer.h"
@@ -34,6 +36,7 @@ class MergedWatch {
     StopSource* stop = nullptr;
     std::function<void(const std::string&)> note;  // as of WatchLoop; any thread
     Resolver resolve = ResolveHost;
+    std::function<absl::Time()> clock = SteadyNow;  // by which events wait; any thread
   };
 
   // `count` is of all nodes together.

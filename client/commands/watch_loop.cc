@@ -81,7 +81,7 @@ std::optional<ExitCode> WatchLoop::RunStream() {
   *request.mutable_filter() = command_.filter;
   *request.mutable_progress_interval() = ToProto(kProgressInterval);
   cursor_->FillRequest(&request);
-  SilenceGuard guard(env_.silence_limit, context);
+  SilenceGuard guard(env_.silence_limit, context, env_.clock);
   const auto reader = stub_->WatchEvents(context.get(), request);
   const StreamEnd end = ReadStream(reader.get(), &guard);
   if (end != StreamEnd::kServer) {

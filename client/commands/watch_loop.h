@@ -18,6 +18,7 @@
 #include "client/connect/rpc_failure.h"
 #include "client/connect/server_address.h"
 #include "client/connect/silence_guard.h"
+#include "client/connect/steady_time.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/watch_sink.h"
 #include "grpcpp/client_context.h"
@@ -56,6 +57,7 @@ class WatchLoop {
     Resolver resolve = ResolveHost;
     // How long a stream may be silent: three progress intervals.
     absl::Duration silence_limit = 3 * kProgressInterval;
+    std::function<absl::Time()> clock = SteadyNow;  // which measures the silence; any thread
   };
 
   WatchLoop(WatchCommand command, Environment environment);

@@ -1,13 +1,14 @@
 #include "client/connect/silence_guard.h"
 
-#include <chrono>
 #include <utility>
 
 namespace vmeventd::client {
 
-SilenceGuard::SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call)
-    : limit_(absl::ToChronoNanoseconds(limit)),
+SilenceGuard::SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
+                           std::function<absl::Time()> clock)
+    : limit_(limit),
       call_(std::move(call)),
+      clock_(std::move(clock)),
       thread_([this] { Watch(); }) {}
 
 SilenceGuard::~SilenceGuard() {
@@ -22,7 +23,7 @@ SilenceGuard::~SilenceGuard() {
 // The thread need not be woken: its deadline only moved later.
 void SilenceGuard::Arm() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  deadline_ = std::chrono::steady_clock::now() + limit_;
+  deadline_ = clock_() + limit_;
   armed_ = true;
 }
 
@@ -39,14 +40,14 @@ bool SilenceGuard::fired() const {
 void SilenceGuard::Watch() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!done_) {
-    const auto now = std::chrono::steady_clock::now();
+    const absl::Time now = clock_();
     if (armed_ && now >= deadline_) {
       fired_ = true;
       lock.unlock();
       call_->TryCancel();
       return;
     }
-    changed_.wait_until(lock, armed_ ? deadline_ : now + limit_);
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(armed_ ? deadline_ - now : limit_));
   }
 }
 

@@ -1,8 +1,8 @@
 #ifndef VMEVENTD_CLIENT_CONNECT_SILENCE_GUARD_H_
 #define VMEVENTD_CLIENT_CONNECT_SILENCE_GUARD_H_
 
-#include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -17,7 +17,9 @@ namespace vmeventd::client {
 // from one thread; it runs a thread of its own.
 class SilenceGuard {
  public:
-  SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call);
+  // `clock` is never set, and asked on both threads.
+  SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
+               std::function<absl::Time()> clock);
   ~SilenceGuard();
   SilenceGuard(const SilenceGuard&) = delete;
   SilenceGuard& operator=(const SilenceGuard&) = delete;
@@ -30,11 +32,12 @@ class SilenceGuard {
  private:
   void Watch();
 
-  const std::chrono::nanoseconds limit_;
+  const absl::Duration limit_;
   const std::shared_ptr<grpc::ClientContext> call_;
+  const std::function<absl::Time()> clock_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::chrono::steady_clock::time_point deadline_;  // guarded by mutex_, as are the next three
+  absl::Time deadline_;  // guarded by mutex_, as are the next three
   bool armed_ = false;
   bool fired_ = false;
   bool done_ = false;

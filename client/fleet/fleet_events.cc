@@ -1,6 +1,5 @@
 #include "client/fleet/fleet_events.h"
 
-#include <chrono>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -9,10 +8,6 @@
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
-
-absl::Time SteadyNow() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
 
 MessageNode NodeOf(const FleetOrigin& origin) { return {origin.node, origin.cluster}; }
 

@@ -11,15 +11,13 @@
 #include "absl/time/time.h"
 #include "base/nats/connection.h"
 #include "base/nats/stream_reader.h"
+#include "client/connect/steady_time.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
-
-// A clock that is never set.
-absl::Time SteadyNow();
 
 // How long before its time an event may have been stored, by clocks of node and server that differ.
 inline constexpr absl::Duration kMostSkew = absl::Minutes(5);

@@ -16,6 +16,7 @@
 #include "client/commands/watch_cursor.h"
 #include "client/connect/backoff.h"
 #include "client/connect/exit_code.h"
+#include "client/connect/steady_time.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/event_consumer.h"

@@ -1,6 +1,10 @@
 #include "tests/support/fake_server.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -8,6 +12,41 @@
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {
+namespace {
+
+// A socket that is bound to the port and does not listen: connections to it are refused, and the
+// kernel gives the port to nobody who asks for any. Invalid: the port is taken.
+UniqueFd BindLoopback(uint32_t address, uint16_t* port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int one = 1;  // a server may listen on it
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(address);
+  name.sin_port = htons(*port);
+  socklen_t size = sizeof(name);
+  auto* const generic = reinterpret_cast<sockaddr*>(&name);
+  if (bind(fd.get(), generic, size) != 0 || getsockname(fd.get(), generic, &size) != 0) {
+    return UniqueFd();
+  }
+  *port = ntohs(name.sin_port);
+  return fd;
+}
+
+// The port that is held on 127.0.0.1, 127.0.0.2 and 127.0.0.3.
+std::string HoldPort(std::vector<UniqueFd>* held) {
+  while (true) {
+    held->clear();
+    uint16_t port = 0;
+    for (uint32_t host = 0; host < 3; ++host) {
+      UniqueFd fd = BindLoopback(INADDR_LOOPBACK + host, &port);
+      if (fd.valid()) held->push_back(std::move(fd));
+    }
+    if (held->size() == 3) return std::to_string(port);
+  }
+}
+
+}  // namespace
 
 std::vector<v1::WatchEventsRequest> FakeService::WatchRequests() const {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -104,7 +143,7 @@ void FakeServer::UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
   if (!address_.is_unix()) return;
   address_.path.clear();
   address_.host = host;
-  address_.port = port;
+  address_.port = port == "0" ? HoldPort(&held_port_) : port;
 }
 
 void FakeServer::SetServing(bool serving) {

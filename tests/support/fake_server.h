@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "client/connect/server_address.h"
 #include "client/output/output.h"
 #include "grpcpp/security/server_credentials.h"
@@ -75,7 +76,8 @@ class FakeServer {
   explicit FakeServer(const std::string& socket_name = "fake.sock");
   ~FakeServer();
 
-  // From the next Start() on it listens on `host` instead, always on the same port; "0": any.
+  // From the next Start() on it listens on `host` instead, always on the same port; "0": one that
+  // nobody else has or gets on 127.0.0.1 to 3, as long as this lives, also while it is stopped.
   void UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
               const std::string& host = "127.0.0.1", const std::string& port = "0");
   void Start();
@@ -89,6 +91,7 @@ class FakeServer {
   ServerAddress address_;
   FakeService service_;
   std::shared_ptr<grpc::ServerCredentials> credentials_;
+  std::vector<UniqueFd> held_port_;
   std::unique_ptr<grpc::Server> server_;
 };
 

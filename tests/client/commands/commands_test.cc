@@ -207,18 +207,18 @@ TEST_F(CommandsTest, InfoPrintsOneObject) {
 }
 
 TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
-  EXPECT_FALSE(Run(HealthCommand{}).has_value());
+  EXPECT_FALSE(Run(HealthCommand{"", absl::Minutes(1)}).has_value());
   EXPECT_EQ(output_.text, "{\"status\":\"SERVING\"}\n");
   output_.text.clear();
   server_.SetServing(false);
-  const auto failure = Run(HealthCommand{});
+  const auto failure = Run(HealthCommand{"", absl::Minutes(1)});
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kFailed);
   EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
 }
 
 TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {
-  const auto failure = Run(HealthCommand{"nothing", absl::Seconds(5)});
+  const auto failure = Run(HealthCommand{"nothing", absl::Minutes(1)});
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kNotFound);
   EXPECT_THAT(failure->sentence, HasSubstr("vmeventd.v1.VmEventService"));

@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_TESTS_CLIENT_COMMANDS_WATCH_LOOP_FIXTURE_H_
 #define VMEVENTD_TESTS_CLIENT_COMMANDS_WATCH_LOOP_FIXTURE_H_
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -56,6 +58,9 @@ class WatchLoopTest : public testing::Test {
     WatchLoop::Environment environment = MakeEnvironment(server_.address(), &sink);
     environment.random = [this] { return random_; };
     environment.silence_limit = silence_limit_;
+    environment.clock = [this] {
+      return absl::UnixEpoch() + absl::Milliseconds(time_ += time_of_a_look_);
+    };
     return WatchLoop(std::move(command), std::move(environment)).Run();
   }
 
@@ -85,7 +90,11 @@ class WatchLoopTest : public testing::Test {
   std::vector<std::string> notes_;
   std::vector<absl::Duration> waits_;
   double random_ = 1;  // the longest pauses
-  absl::Duration silence_limit_ = absl::Minutes(10);
+  // The clock of a stream's silence stands still but for what the test adds to it, and for this at
+  // each look; milliseconds. At each limit that has passed in earnest the clock is looked at.
+  std::atomic<int64_t> time_ = 0;
+  std::atomic<int64_t> time_of_a_look_ = 0;
+  absl::Duration silence_limit_ = absl::Milliseconds(10);
   std::function<bool()> on_wait_ = [] { return false; };
 };
 

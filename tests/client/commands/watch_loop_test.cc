@@ -394,7 +394,13 @@ TEST_F(WatchLoopTest, AnEventThatNeverBecomesDurableIsNotReadForever) {
 }
 
 TEST_F(WatchLoopTest, ASilentStreamIsOpenedAgain) {
-  silence_limit_ = absl::Milliseconds(200);
+  output_.after_write = [this] {
+    if (!output_.text.empty()) time_of_a_look_ = 1000;
+  };
+  on_wait_ = [this] {
+    time_of_a_look_ = 0;
+    return false;
+  };
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   Serve({ProgressMessage(11), EventsMessage({12})});
   EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
@@ -404,8 +410,10 @@ TEST_F(WatchLoopTest, ASilentStreamIsOpenedAgain) {
 }
 
 TEST_F(WatchLoopTest, ASlowOutputIsNoSilence) {
-  silence_limit_ = absl::Milliseconds(200);
-  output_.after_write = [this] { stop_.WaitFor(2 * silence_limit_); };
+  output_.after_write = [this] {
+    time_ += 2 * absl::ToInt64Milliseconds(silence_limit_);
+    stop_.WaitFor(2 * silence_limit_);  // so that the time would be looked at
+  };
   Serve({ProgressMessage(10), EventsMessage({11}), EventsMessage({12})});
   EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
   EXPECT_THAT(waits_, IsEmpty());
