@@ -32,10 +32,13 @@ absl::Time SteadyNow() {
 
 }  // namespace
 
-QueuedSink::QueuedSink(int fd, LogMeters* meters, size_t max_bytes)
-    : fd_(fd), is_socket_(IsSocket(fd)), max_bytes_(max_bytes), meters_(meters), thread_([this] {
-        Run();
-      }) {}
+QueuedSink::QueuedSink(int fd, LogMeters* meters, size_t max_bytes, absl::Duration patience)
+    : fd_(fd),
+      is_socket_(IsSocket(fd)),
+      max_bytes_(max_bytes),
+      patience_(patience),
+      meters_(meters),
+      thread_([this] { Run(); }) {}
 
 QueuedSink::~QueuedSink() { Stop(); }
 
@@ -59,7 +62,7 @@ void QueuedSink::log(const spdlog::details::log_msg& msg) {
 
 void QueuedSink::flush() {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, kPatience, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  WaitUntil(&changed_, &mutex_, patience_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return waiting_.empty() && writing_ == 0;
   });
 }
@@ -67,7 +70,7 @@ void QueuedSink::flush() {
 void QueuedSink::Stop() {
   {
     const MutexLock lock(&mutex_);
-    if (!stopped_) give_up_ = SteadyNow() + kPatience;
+    if (!stopped_) give_up_ = SteadyNow() + patience_;
     stopped_ = true;
     changed_.NotifyAll();
   }
@@ -100,13 +103,16 @@ bool QueuedSink::Take(std::string* lines) {
 bool QueuedSink::WaitUntilWritable() {
   constexpr int kPollMilliseconds = 100;
   for (;;) {
+    bool late = false;
     {
       const MutexLock lock(&mutex_);
-      if (SteadyNow() >= give_up_) return false;
+      late = SteadyNow() >= give_up_;
     }
+    // What can be written without waiting is written, however late this thread had its turn.
     pollfd writable = {fd_, POLLOUT, 0};
-    const int ready = poll(&writable, 1, kPollMilliseconds);
+    const int ready = poll(&writable, 1, late ? 0 : kPollMilliseconds);
     if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+    if (late) return false;
   }
 }
 

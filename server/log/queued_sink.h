@@ -22,23 +22,25 @@ namespace vmeventd {
 class QueuedSink : public spdlog::sinks::sink {
  public:
   static constexpr size_t kMaxBytes = size_t{1} << 20;
-  // How long a flush, and the destructor, wait for a stalled reader.
   static constexpr absl::Duration kPatience = absl::Seconds(1);
 
-  // `fd` and `meters` must outlive the sink. `max_bytes` bounds the queued lines.
-  QueuedSink(int fd, LogMeters* meters, size_t max_bytes = kMaxBytes);
+  // `fd` and `meters` must outlive the sink. `max_bytes` bounds the queued lines; `patience` is how
+  // long a flush, and the destructor, wait for a stalled reader.
+  QueuedSink(int fd, LogMeters* meters, size_t max_bytes = kMaxBytes,
+             absl::Duration patience = kPatience);
   // As Stop.
   ~QueuedSink() override;
 
   // Never blocks.
   void log(const spdlog::details::log_msg& msg) override;
-  // Returns when all earlier lines are written, or after kPatience.
+  // Returns when all earlier lines are written, or after the patience.
   void flush() override;
   void set_pattern(const std::string&) override {}  // only the formatter is used
   // Call it before the first line.
   void set_formatter(std::unique_ptr<spdlog::formatter> formatter) override;
 
-  // Writes the queued lines, for at most kPatience. Later lines are left out.
+  // Writes the queued lines, and waits for their reader for at most the patience. Later lines are
+  // left out.
   void Stop();
 
  private:
@@ -53,6 +55,7 @@ class QueuedSink : public spdlog::sinks::sink {
   const int fd_;
   const bool is_socket_;
   const size_t max_bytes_;
+  const absl::Duration patience_;
   LogMeters* const meters_;
   std::unique_ptr<spdlog::formatter> formatter_;
 
