@@ -41,6 +41,9 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
   // The clock stands still, so a real rate would admit only one burst.
   constexpr TokenRate kAnyRate = {1e12, 1e12};
   listeners.relay = {kAnyRate, kAnyRate, kAnyRate};
+  if (listeners.list_rate == GrpcServerOptions().list_rate) {
+    listeners.list_rate = kAnyRate.per_second;
+  }
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start(std::move(listeners), &backend_, &pumped_.clock());
   EXPECT_TRUE(server.ok()) << server.status();

@@ -282,16 +282,17 @@ TEST_F(MetricsServerTest, ARequestHasOneDeadlineInTotal) {
   server_ = MetricsServer::Start(ParseListenAddress("127.0.0.1:0").value(), &metrics_, &refusals_,
                                  {.time = absl::Milliseconds(200)})
                 .value();
-  const int slow = Connect();
-  // Sends often, but never completes the request.
-  while (send(slow, "x", 1, MSG_NOSIGNAL) == 1) {
-    pollfd closed = {slow, POLLIN, 0};
-    if (poll(&closed, 1, 10) == 1) break;
+  for (int i = 0; i < 2; ++i) {  // the second: it goes on after the first
+    const int slow = Connect();
+    // Sends often, but never completes the request.
+    while (send(slow, "x", 1, MSG_NOSIGNAL) == 1) {
+      pollfd closed = {slow, POLLIN, 0};
+      if (poll(&closed, 1, 10) == 1) break;
+    }
+    char byte = 0;
+    EXPECT_LE(recv(slow, &byte, 1, 0), 0);
+    close(slow);
   }
-  char byte = 0;
-  EXPECT_LE(recv(slow, &byte, 1, 0), 0);
-  close(slow);
-  EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
 TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
@@ -306,7 +307,7 @@ TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   const int connected = connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address));
   // Counted twice: it retries without any action of another client.
-  while (refusals_.value(Refusal::kDescriptors) < 2) std::this_thread::yield();
+  while (refusals_.value(Refusal::kDescriptors) < 2) poll(nullptr, 0, 1);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
   ASSERT_EQ(connected, 0);
   Send(connection, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");

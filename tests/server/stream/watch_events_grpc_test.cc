@@ -236,15 +236,16 @@ TEST(WatchEvents, CostlyFiltersLoseNothingAndHoldUpNobody) {
   TestStream live(stub.get(), Live());
   live.Next();
   std::vector<std::unique_ptr<TestStream>> streams;
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 4; ++i) {
     streams.push_back(std::make_unique<TestStream>(stub.get(), costly));
     streams.back()->Next();
   }
+  // Each takes a turn of each stream, and all together a second of an instrumented build.
   const std::string name(240, 'a');
-  server.Push(std::vector<VmUpdate>(50, Update(name, EventType::kReset)));
+  server.Push(std::vector<VmUpdate>(15, Update(name, EventType::kReset)));
   server.Push({Update(name + "b", EventType::kReset)});
-  EXPECT_EQ(live.NextSequences(51), Range(1, 51));
-  for (const auto& stream : streams) EXPECT_EQ(stream->NextSequences(1), Range(51, 51));
+  EXPECT_EQ(live.NextSequences(16), Range(1, 16));
+  for (const auto& stream : streams) EXPECT_EQ(stream->NextSequences(1), Range(16, 16));
 }
 
 TEST(WatchEvents, CutsAReaderThatDoesNotReadAndTellsItWhy) {
