@@ -16,6 +16,8 @@ constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 // How often to look for events past their age while nothing happens.
 constexpr absl::Duration kRetainInterval = absl::Minutes(10);
+// After how long without a commit its memory is given back.
+constexpr absl::Duration kQuiet = absl::Seconds(5);
 // Of the VMs that stopped while nothing can be written.
 constexpr size_t kMaxWaitingStops = 10'000;
 // What is written at once of what waits: on a small disk there may be no room for all of it twice,
@@ -56,6 +58,7 @@ void JournalWriter::Append(Change change, Instant now) {
   }
   MeasureBacklog();
   SetMark();
+  release_at_ = now.monotonic + kQuiet;
 }
 
 void JournalWriter::Tick(Instant now) {
@@ -70,9 +73,15 @@ void JournalWriter::Tick(Instant now) {
     SetMark();
   }
   if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
+  if (now.monotonic >= release_at_) {
+    journal_->ReleaseMemory();
+    release_at_ = absl::InfiniteDuration();
+  }
 }
 
-absl::Duration JournalWriter::NextTick() const { return writable() ? retain_at_ : retry_at_; }
+absl::Duration JournalWriter::NextTick() const {
+  return writable() ? std::min(retain_at_, release_at_) : retry_at_;
+}
 
 bool JournalWriter::WriteWaiting(Instant now) {
   const absl::Status status =

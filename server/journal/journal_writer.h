@@ -60,7 +60,8 @@ class JournalWriter {
   // the journal holds it, or the sequence mark. Otherwise it would be given again.
   bool may_publish() const { return marked_ || published_ <= journal_->newest(); }
 
-  // Tries again what waits, and deletes what is older than the retention, where either is due.
+  // Tries again what waits, deletes what is older than the retention, and gives back the memory
+  // that the last commits took, where any of that is due.
   void Tick(Instant now);
   // Makes the next try of what waits due, the last one before the daemon stops.
   void RetryNow() { retry_at_ = absl::ZeroDuration(); }
@@ -142,6 +143,7 @@ class JournalWriter {
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration retain_at_ = absl::ZeroDuration();
+  absl::Duration release_at_ = absl::ZeroDuration();
   std::vector<EventBlockPtr> late_;
   GivenUp given_up_;  // what the GAP in backlog_ says, or is to say
   std::optional<GivenUp> newly_given_up_;

@@ -43,10 +43,10 @@ class ArchiveWriter {
   static constexpr size_t kUsualBytes = 1536;
 
   ArchiveWriter() : text_(kUsualBytes, '\0') { Put('{'); }
+  // Takes no more memory than it needs: thousands may wait to be written.
   std::string Take() && {
     Put('}');
-    text_.resize(size_);
-    return std::move(text_);
+    return text_.substr(0, size_);
   }
 
   template <typename T>

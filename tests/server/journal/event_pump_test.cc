@@ -177,6 +177,21 @@ TEST(EventPump, WhatWaitsIsWrittenAtTheStopWithoutWaitingForTheNextTry) {
   EXPECT_THAT(Public(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
 }
 
+TEST(EventPump, TheMemoryOfCommitsIsGivenBackAWhileAfterThem) {
+  PumpedState pumped;
+  pumped.PushEach("a", 200);
+  const int64_t before = sqlite3_memory_used();
+  pumped.Push({});
+  EXPECT_GE(sqlite3_memory_used(), before) << "not at once";
+  pumped.clock().Advance(absl::Seconds(5));
+  EXPECT_LE(pumped.journal().NextTick(), pumped.clock().Now().monotonic);
+  pumped.Push({});
+  EXPECT_LT(sqlite3_memory_used(), before - 50'000);
+  EXPECT_GT(pumped.journal().NextTick(), pumped.clock().Now().monotonic + absl::Minutes(1));
+  pumped.PushEach("a", 1);
+  EXPECT_THAT(Journaled(pumped), SizeIs(201));
+}
+
 TEST(EventPump, AFailureAtAnyPointOfACommitLeavesAllOrNothing) {
   for (const int code : {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC}) {
     for (int after = 0; after < 12; ++after) {
