@@ -85,6 +85,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& opt
   if (status.ok()) status = journal->database_.KeepLogFile();
   if (status.ok()) status = CreateSchemaIfNew(&journal->database_, beginning);
   if (status.ok()) status = AddIndexes(&journal->database_);
+  if (status.ok()) status = GiveSessionsRowids(&journal->database_);
   if (status.ok()) status = journal->PrepareStatements();
   if (status.ok()) status = journal->LoadIdentity();
   if (status.ok()) {
@@ -174,8 +175,10 @@ absl::Status Journal::PrepareStatements() {
       {"COMMIT", &commit_},
       {InsertEventsSql(1), &insert_event_},
       {InsertEventsSql(kRowsAStatement), &insert_events_},
-      {"INSERT OR REPLACE INTO sessions(run_id, payload, last_sequence, checksum)"
-       " VALUES(?, ?, ?, ?)",
+      // In its place: with the same length, which is usual, nothing else in the page moves.
+      {"INSERT INTO sessions(run_id, payload, last_sequence, checksum) VALUES(?, ?, ?, ?)"
+       " ON CONFLICT(run_id) DO UPDATE SET payload = excluded.payload,"
+       " last_sequence = excluded.last_sequence, checksum = excluded.checksum",
        &put_session_},
       {"DELETE FROM sessions WHERE run_id = ?", &delete_session_},
       {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},

@@ -9,6 +9,16 @@ namespace {
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
 constexpr int64_t kSchemaVersion = 1;
 
+// With a rowid: a row without one must not take more than a quarter of a page, or it takes a page
+// of its own beside, and most runs do.
+constexpr char kSessions[] = R"sql(
+  CREATE TABLE sessions(
+    run_id TEXT PRIMARY KEY,
+    payload BLOB NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    checksum INTEGER NOT NULL);
+)sql";
+
 constexpr char kSchema[] = R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE events(
@@ -24,11 +34,6 @@ constexpr char kSchema[] = R"sql(
   CREATE INDEX events_by_vm ON events(vm_name);
   CREATE INDEX clock_steps ON events(sequence) WHERE latest_time IS NOT NULL;
   CREATE INDEX early_events ON events(observe_time) WHERE latest_time IS NOT NULL;
-  CREATE TABLE sessions(
-    run_id TEXT PRIMARY KEY,
-    payload BLOB NOT NULL,
-    last_sequence INTEGER NOT NULL,
-    checksum INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE holes(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
   CREATE TABLE stops(
     sequence INTEGER PRIMARY KEY,
@@ -80,7 +85,7 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
   const absl::StatusOr<std::string> token_key = RandomBytes(32);
   if (!token_key.ok()) return token_key.status();
   absl::Status status = database->Execute(
-      absl::StrCat("BEGIN IMMEDIATE;", kSchema, "PRAGMA user_version = ", kSchemaVersion,
+      absl::StrCat("BEGIN IMMEDIATE;", kSchema, kSessions, "PRAGMA user_version = ", kSchemaVersion,
                    "; PRAGMA application_id = ", kApplicationId, ";"));
   if (status.ok()) status = PutMeta(database, "journal_id", *journal_id);
   if (status.ok()) status = PutMeta(database, "token_key", *token_key);
@@ -100,6 +105,21 @@ absl::Status AddIndexes(SqliteDatabase* database) {
       "CREATE INDEX IF NOT EXISTS early_events ON events(observe_time)"
       " WHERE latest_time IS NOT NULL");
   // On a full disk the start goes on: what the index serves is slower without it.
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+absl::Status GiveSessionsRowids(SqliteDatabase* database) {
+  const absl::StatusOr<int64_t> without = QueryInt(
+      database,
+      "SELECT count(*) FROM sqlite_schema WHERE name = 'sessions' AND sql LIKE '%WITHOUT ROWID%'");
+  if (!without.ok()) return without.status();
+  if (*without == 0) return absl::OkStatus();
+  absl::Status status = database->Execute(absl::StrCat(
+      "BEGIN IMMEDIATE; ALTER TABLE sessions RENAME TO sessions_before;", kSessions,
+      "INSERT INTO sessions SELECT run_id, payload, last_sequence, checksum FROM sessions_before;"
+      "DROP TABLE sessions_before; COMMIT"));
+  if (!status.ok() && database->in_transaction()) database->Execute("ROLLBACK").IgnoreError();
+  // On a full disk the start goes on: a run takes longer to write with the table as it is.
   return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 

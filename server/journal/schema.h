@@ -28,6 +28,8 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path);
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning);
 // Adds the indexes that a journal of an earlier version lacks.
 absl::Status AddIndexes(SqliteDatabase* database);
+// Makes the table `sessions` of an earlier version as it is now, with its rows.
+absl::Status GiveSessionsRowids(SqliteDatabase* database);
 
 // The number that the first row of `sql` begins with; 0 if there is no row.
 absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql);

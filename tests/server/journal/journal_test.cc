@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "server/journal/journal_reader.h"
 #include "server/journal/open_journal.h"
+#include "server/journal/schema.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
@@ -143,6 +144,44 @@ TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
   ASSERT_THAT(again.sessions, SizeIs(1));
   EXPECT_EQ(again.sessions[0].run_id, "run-1");
   EXPECT_EQ(again.sessions[0].payload, "one more");
+}
+
+TEST_F(JournalTest, TheSessionsOfAnEarlierVersionAreTakenOver) {
+  const std::string large(3000, 'x');
+  {
+    const OpenedJournal opened = Open();
+    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", large}, {"run-2", "two"}}, {}}, kNow).ok());
+    absl::StatusOr<SqliteDatabase> database =
+        SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(database.ok()) << database.status();
+    const absl::Status earlier = database->Execute(
+        "BEGIN; ALTER TABLE sessions RENAME TO later; CREATE TABLE sessions(run_id TEXT PRIMARY "
+        "KEY,"
+        " payload BLOB NOT NULL, last_sequence INTEGER NOT NULL, checksum INTEGER NOT NULL)"
+        " WITHOUT ROWID; INSERT INTO sessions SELECT * FROM later; DROP TABLE later; COMMIT");
+    ASSERT_TRUE(earlier.ok()) << earlier;
+  }
+  {
+    const OpenedJournal opened = Open();
+    ASSERT_THAT(opened.sessions, SizeIs(2));
+    EXPECT_EQ(opened.sessions[0].payload, large);
+    EXPECT_EQ(opened.sessions[1].payload, "two");
+    absl::StatusOr<SqliteDatabase> database =
+        SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(database.ok()) << database.status();
+    const auto count = QueryInt(&*database,
+                                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql"
+                                " LIKE 'CREATE TABLE %sessions%' AND sql NOT LIKE '%ROWID%'");
+    ASSERT_TRUE(count.ok()) << count.status();
+    EXPECT_EQ(*count, 1);
+    ASSERT_TRUE(opened.journal
+                    ->Append({{}, {{"run-1", "one"}, {"run-2", ""}, {"run-3", "three"}}, {}}, kNow)
+                    .ok());
+  }
+  const OpenedJournal again = Open();
+  ASSERT_THAT(again.sessions, SizeIs(2));
+  EXPECT_EQ(again.sessions[0].payload, "one");
+  EXPECT_EQ(again.sessions[1].payload, "three");
 }
 
 TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
