@@ -1,6 +1,7 @@
 #include "server/events/event_codec.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "google/protobuf/io/coded_stream.h"
@@ -91,6 +92,16 @@ void FillRef(const VmRef& ref, v1::VmRef* out) {
   out->set_source(ref.source);
 }
 
+void FillTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
+  static const absl::Time first = absl::FromUnixSeconds(kFirstSecond);
+  static const absl::Time last = absl::FromUnixSeconds(kLastSecond);
+  time = std::clamp(time, first, last);
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  out->set_seconds(seconds);
+  out->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
 google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
   google::protobuf::Duration out;
   out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
@@ -102,7 +113,7 @@ void FillIntent(const Intent& intent, v1::Intent* out) {
   out->set_intent_id(intent.intent_id);
   out->set_actor(intent.actor);
   out->set_reason(intent.reason);
-  *out->mutable_expire_time() = ToTimestamp(intent.expire_time);
+  FillTimestamp(intent.expire_time, out->mutable_expire_time());
 }
 
 void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
@@ -114,7 +125,7 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   }
   for (const EvidenceEntry& entry : detail.evidence) {
     v1::Evidence* evidence = out->add_evidence();
-    *evidence->mutable_time() = ToTimestamp(entry.time);
+    FillTimestamp(entry.time, evidence->mutable_time());
     evidence->set_what(entry.what);
   }
   out->set_shutdown_file_written(detail.shutdown_file_written);
@@ -129,22 +140,22 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   }
 }
 
-// The content of the first field `number` of an encoded message that is a text or a message; empty
-// if there is none.
-absl::string_view FindField(absl::string_view message, int number) {
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(message.data()),
-                                            static_cast<int>(message.size()));
-  while (const uint32_t tag = in.ReadTag()) {
+using google::protobuf::io::CodedInputStream;
+
+// Goes into the first field `number` of the message that `in` stands in, which is a text or a
+// message: what follows are its bytes, as many as are returned. Unset if there is none.
+std::optional<uint32_t> EnterField(int number, CodedInputStream* in) {
+  while (const uint32_t tag = in->ReadTag()) {
     if (tag != WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
-      if (!WireFormatLite::SkipField(&in, tag)) return {};
+      if (!WireFormatLite::SkipField(in, tag)) return std::nullopt;
       continue;
     }
     uint32_t size = 0;
-    if (!in.ReadVarint32(&size)) return {};
-    message.remove_prefix(static_cast<size_t>(in.CurrentPosition()));
-    return size <= message.size() ? message.substr(0, size) : absl::string_view();
+    const bool good = in->ReadVarint32(&size) &&
+                      size <= static_cast<uint32_t>(std::max(in->BytesUntilLimit(), 0));
+    return good ? std::optional(size) : std::nullopt;
   }
-  return {};
+  return std::nullopt;
 }
 
 void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
@@ -163,52 +174,57 @@ void AppendField(int number, const google::protobuf::MessageLite& message, std::
 }  // namespace
 
 google::protobuf::Timestamp ToTimestamp(absl::Time time) {
-  static const absl::Time first = absl::FromUnixSeconds(kFirstSecond);
-  static const absl::Time last = absl::FromUnixSeconds(kLastSecond);
-  time = std::clamp(time, first, last);
   google::protobuf::Timestamp out;
-  out.set_seconds(absl::ToUnixSeconds(time));
-  out.set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(out.seconds()))));
+  FillTimestamp(time, &out);
   return out;
+}
+
+void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out) {
+  out->Clear();
+  out->set_sequence(sequence);
+  FillTimestamp(event.observe_time, out->mutable_observe_time());
+  if (event.qemu_time.has_value()) FillTimestamp(*event.qemu_time, out->mutable_qemu_time());
+  if (vm != nullptr) {
+    FillRef(vm->ref, out->mutable_vm());
+    out->set_state(static_cast<v1::VmState>(vm->state));
+    for (const std::string& problem : vm->problems) out->add_problems(problem);
+  }
+  out->set_type(static_cast<v1::EventType>(event.type));
+  if (event.shutdown.has_value()) FillShutdown(*event.shutdown, out->mutable_shutdown());
+  out->set_qmp_event(event.qmp_event);
+  out->set_detail_json(event.detail_json);
+  out->set_message(event.message);
+  if (event.intent.has_value()) FillIntent(*event.intent, out->mutable_intent());
+  if (event.intent_end.has_value()) {
+    out->set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
+  }
 }
 
 v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence) {
   v1::Event out;
-  out.set_sequence(sequence);
-  *out.mutable_observe_time() = ToTimestamp(event.observe_time);
-  if (event.qemu_time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.qemu_time);
-  if (vm != nullptr) {
-    FillRef(vm->ref, out.mutable_vm());
-    out.set_state(static_cast<v1::VmState>(vm->state));
-    for (const std::string& problem : vm->problems) out.add_problems(problem);
-  }
-  out.set_type(static_cast<v1::EventType>(event.type));
-  if (event.shutdown.has_value()) FillShutdown(*event.shutdown, out.mutable_shutdown());
-  out.set_qmp_event(event.qmp_event);
-  out.set_detail_json(event.detail_json);
-  out.set_message(event.message);
-  if (event.intent.has_value()) FillIntent(*event.intent, out.mutable_intent());
-  if (event.intent_end.has_value()) {
-    out.set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
-  }
+  EventToProto(event, vm, sequence, &out);
   return out;
+}
+
+void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out) {
+  out->Clear();
+  FillRef(status.ref, out->mutable_ref());
+  out->set_state(static_cast<v1::VmState>(status.state));
+  FillTimestamp(status.state_time, out->mutable_state_time());
+  if (status.start_time != absl::InfinitePast()) {
+    FillTimestamp(status.start_time, out->mutable_start_time());
+  }
+  out->set_qemu_version(status.qemu_version);
+  out->set_monitor_path(status.monitor_path);
+  out->set_last_sequence(last_sequence);
+  if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out->mutable_shutdown());
+  if (status.intent.has_value()) FillIntent(*status.intent, out->mutable_intent());
+  for (const std::string& problem : status.problems) out->add_problems(problem);
 }
 
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
   v1::Vm out;
-  FillRef(status.ref, out.mutable_ref());
-  out.set_state(static_cast<v1::VmState>(status.state));
-  *out.mutable_state_time() = ToTimestamp(status.state_time);
-  if (status.start_time != absl::InfinitePast()) {
-    *out.mutable_start_time() = ToTimestamp(status.start_time);
-  }
-  out.set_qemu_version(status.qemu_version);
-  out.set_monitor_path(status.monitor_path);
-  out.set_last_sequence(last_sequence);
-  if (status.shutdown.has_value()) FillShutdown(*status.shutdown, out.mutable_shutdown());
-  if (status.intent.has_value()) FillIntent(*status.intent, out.mutable_intent());
-  for (const std::string& problem : status.problems) out.add_problems(problem);
+  VmToProto(status, last_sequence, &out);
   return out;
 }
 
@@ -234,10 +250,42 @@ v1::Event DecodeEventField(absl::string_view event_field) {
   return out;
 }
 
-absl::string_view SourceInEventField(absl::string_view event_field) {
-  const absl::string_view event =
-      FindField(event_field, v1::WatchEventsResponse::kEventsFieldNumber);
-  return FindField(FindField(event, v1::Event::kVmFieldNumber), v1::VmRef::kSourceFieldNumber);
+VmRefView VmInEventField(absl::string_view event_field) {
+  const auto whole = static_cast<int>(event_field.size());
+  CodedInputStream in(reinterpret_cast<const uint8_t*>(event_field.data()), whole);
+  in.PushLimit(whole);
+  for (const int number :
+       {int{v1::WatchEventsResponse::kEventsFieldNumber}, int{v1::Event::kVmFieldNumber}}) {
+    const std::optional<uint32_t> size = EnterField(number, &in);
+    if (!size.has_value()) return {};
+    in.PushLimit(static_cast<int>(*size));
+  }
+  VmRefView vm;
+  while (const uint32_t tag = in.ReadTag()) {
+    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      if (!WireFormatLite::SkipField(&in, tag)) break;
+      continue;
+    }
+    uint32_t size = 0;
+    if (!in.ReadVarint32(&size)) break;
+    const auto begin = static_cast<size_t>(in.CurrentPosition());
+    if (!in.Skip(static_cast<int>(size))) break;
+    const absl::string_view text = event_field.substr(begin, size);
+    switch (WireFormatLite::GetTagFieldNumber(tag)) {
+      case v1::VmRef::kNameFieldNumber:
+        vm.name = text;
+        break;
+      case v1::VmRef::kRunIdFieldNumber:
+        vm.run_id = text;
+        break;
+      case v1::VmRef::kSourceFieldNumber:
+        vm.source = text;
+        break;
+      default:
+        break;
+    }
+  }
+  return vm;
 }
 
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {

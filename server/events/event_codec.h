@@ -14,10 +14,14 @@
 
 namespace vmeventd {
 
-// `vm` is the VM as it is after the event; null for an event of the node as a whole.
+// `vm` is the VM as it is after the event; null for an event of the node as a whole. What `out`
+// held is gone, but for its memory: to fill one message again and again saves most of what it
+// takes.
+void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out);
 v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence);
 
 // `last_sequence` is the newest event of that run, 0 if it has none.
+void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out);
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 
 v1::Intent IntentToProto(const Intent& intent);
@@ -29,9 +33,14 @@ void AppendEventField(const v1::Event& event, std::string* out);
 // The event of such bytes; an empty one if they are none.
 v1::Event DecodeEventField(absl::string_view event_field);
 
-// What DecodeEventField(event_field).vm().source() is, as a part of those bytes: the rest of the
-// event is skipped.
-absl::string_view SourceInEventField(absl::string_view event_field);
+// What DecodeEventField(event_field).vm() says, as parts of those bytes: the rest of the event is
+// skipped.
+struct VmRefView {
+  absl::string_view name;
+  absl::string_view run_id;
+  absl::string_view source;
+};
+VmRefView VmInEventField(absl::string_view event_field);
 
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.
 std::string EncodeSnapshotVmField(const v1::Vm& vm);

@@ -84,13 +84,13 @@ void EventPump::PublishGap(const std::string& message, std::optional<Missing> mi
 }
 
 void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, std::optional<Missing> missing) {
-  v1::Event encoded = EventToProto(event, vm, ++newest_);
+  EventToProto(event, vm, ++newest_, &event_);
   if (missing.has_value()) {
-    encoded.mutable_missing()->set_first(missing->first);
-    encoded.mutable_missing()->set_last(missing->last);
+    event_.mutable_missing()->set_first(missing->first);
+    event_.mutable_missing()->set_last(missing->last);
   }
-  encoded.set_durable(true);  // it is public after its commit
-  builder_.Add(encoded);
+  event_.set_durable(true);  // it is public after its commit
+  builder_.Add(event_);
   meters_.Count(event);
   if (event.type == EventType::kStopped && vm != nullptr) LogStop(event, vm->ref, newest_);
   if (event.observe_monotonic.has_value()) observed_.push_back(*event.observe_monotonic);
@@ -126,7 +126,8 @@ void EventPump::Take(VmUpdate* update) {
 void EventPump::EncodeStatuses() {
   for (const auto& [status, last_sequence] : std::exchange(statuses_, {})) {
     if (status == nullptr) continue;
-    auto record = std::make_shared<const VmRecord>(*status, last_sequence);
+    VmToProto(*status, last_sequence, &vm_);
+    auto record = std::make_shared<const VmRecord>(vm_);
     if (record->stopped()) change_.stops.push_back({last_sequence, record->encoded()});
     step_.vms.push_back(std::move(record));
   }

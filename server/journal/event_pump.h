@@ -16,6 +16,7 @@
 #include "server/events/event_meters.h"
 #include "server/events/live_state.h"
 #include "server/journal/journal_writer.h"
+#include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/loop/event_queue.h"
 
 namespace vmeventd {
@@ -101,6 +102,9 @@ class EventPump {
   std::vector<VmUpdate> updates_;  // that were taken from the queue
   size_t handled_ = 0;             // of updates_
 
+  // What was encoded last: the next ones take their memory.
+  v1::Event event_;
+  v1::Vm vm_;
   EventBlockBuilder builder_;
   LiveState::Step step_;
   size_t held_blocks_ = 0;             // of step_: they are with the journal's writer already

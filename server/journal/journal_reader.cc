@@ -32,10 +32,12 @@ absl::StatusOr<JournalEvent> ReadRow(const SqliteStatement& statement) {
 }
 
 EventBlock::Entry EntryOf(const JournalEvent& event) {
+  const VmRefView vm = VmInEventField(event.payload);
+  // As parts of the payload they need not be looked for in it.
   return {.sequence = event.sequence,
-          .vm_name = event.vm_name,
-          .run_id = event.run_id,
-          .source = SourceInEventField(event.payload),
+          .vm_name = vm.name == event.vm_name ? vm.name : event.vm_name,
+          .run_id = vm.run_id == event.run_id ? vm.run_id : event.run_id,
+          .source = vm.source,
           .type = static_cast<v1::EventType>(event.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(event.shutdown_class),
           .observe_time = event.observe_time,

@@ -3,9 +3,12 @@
 #include <endian.h>
 #include <libdeflate.h>
 
+#include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
+#include "absl/container/fixed_array.h"
 #include "absl/strings/str_cat.h"
 
 namespace vmeventd {
@@ -16,21 +19,28 @@ namespace {
 // takes a fraction of the time of many short ones.
 class Crc {
  public:
-  explicit Crc(size_t text_bytes) { bytes_.reserve(text_bytes + 16 * sizeof(uint64_t)); }
+  explicit Crc(size_t text_bytes) : bytes_(text_bytes + kMaxNumbers * sizeof(uint64_t)) {}
   Crc& Add(uint64_t number) {
     const uint64_t little_endian = htole64(number);
-    bytes_.append(reinterpret_cast<const char*>(&little_endian), sizeof(little_endian));
+    std::memcpy(end_, &little_endian, sizeof(little_endian));
+    end_ += sizeof(little_endian);
     return *this;
   }
   Crc& Add(absl::string_view text) {
     Add(text.size());
-    bytes_.append(text.data(), text.size());
+    end_ = std::copy(text.begin(), text.end(), end_);
     return *this;
   }
-  uint32_t value() const { return libdeflate_crc32(0, bytes_.data(), bytes_.size()); }
+  uint32_t value() const {
+    return libdeflate_crc32(0, bytes_.data(), static_cast<size_t>(end_ - bytes_.data()));
+  }
 
  private:
-  std::string bytes_;
+  static constexpr size_t kMaxNumbers = 16;  // the lengths of texts among them
+  static constexpr size_t kUsualBytes = 1024;
+
+  absl::FixedArray<char, kUsualBytes> bytes_;
+  char* end_ = bytes_.data();
 };
 
 }  // namespace

@@ -14,8 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   vmeventd::AppendEventField(event, &written);
   const vmeventd::v1::Event again = vmeventd::DecodeEventField(written);
   if (again.SerializeAsString() != event.SerializeAsString()) std::abort();
-  if (vmeventd::SourceInEventField(written) != event.vm().source()) std::abort();
-  if (vmeventd::SourceInEventField(row).size() > row.size()) std::abort();
+  if (vmeventd::VmInEventField(written).source != event.vm().source()) std::abort();
+  if (vmeventd::VmInEventField(row).source.size() > row.size()) std::abort();
 
   const vmeventd::v1::Vm vm = vmeventd::DecodeSnapshotVmField(row);
   const std::string field = vmeventd::EncodeSnapshotVmField(vm);

@@ -92,7 +92,7 @@ TEST(EventCodec, AnEventFieldReadsInBothResponses) {
   EXPECT_EQ(list.events(1).sequence(), 2);
 }
 
-TEST(EventCodec, FindsTheSourceInAnEncodedEvent) {
+TEST(EventCodec, FindsTheVmInAnEncodedEvent) {
   const auto encoded = [](const VmStatus* status) {
     std::string bytes;
     AppendEventField(EventToProto(FullEvent(), status, 1), &bytes);
@@ -101,18 +101,20 @@ TEST(EventCodec, FindsTheSourceInAnEncodedEvent) {
   VmStatus status = Status("web1", "r1");
   status.ref.source = "libvirt:qemu:///system";
   const std::string bytes = encoded(&status);
-  const absl::string_view source = SourceInEventField(bytes);
+  const absl::string_view source = VmInEventField(bytes).source;
+  EXPECT_EQ(VmInEventField(bytes).name, "web1");
+  EXPECT_EQ(VmInEventField(bytes).run_id, "r1");
   EXPECT_EQ(source, "libvirt:qemu:///system");
   EXPECT_GE(source.data(), bytes.data());
   EXPECT_LE(source.data() + source.size(), bytes.data() + bytes.size());
   for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_THAT(SourceInEventField(bytes.substr(0, size)),
-                testing::AnyOf("", "libvirt:qemu:///system"));
+    const std::string part = bytes.substr(0, size);
+    EXPECT_THAT(VmInEventField(part).source, testing::AnyOf("", "libvirt:qemu:///system"));
   }
   status.ref.source.clear();
-  EXPECT_EQ(SourceInEventField(encoded(&status)), "") << "as an earlier version wrote it";
-  EXPECT_EQ(SourceInEventField(encoded(nullptr)), "") << "of the node as a whole";
-  EXPECT_EQ(SourceInEventField("no event"), "");
+  EXPECT_EQ(VmInEventField(encoded(&status)).source, "") << "as an earlier version wrote it";
+  EXPECT_EQ(VmInEventField(encoded(nullptr)).source, "") << "of the node as a whole";
+  EXPECT_EQ(VmInEventField("no event").source, "");
 }
 
 TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
