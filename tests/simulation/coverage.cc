@@ -73,6 +73,13 @@ constexpr const char* kPoints[] = {
     "fleet: no answer",
     "fleet: there is no stream",
     "fleet: what is stored is found",
+    "list: a page",
+    "list: a page, newest first",
+    "list: the last page",
+    "list: the last page, newest first",
+    "list ends with 3",     // INVALID_ARGUMENT: the token of another question
+    "list ends with 11",    // OUT_OF_RANGE
+    "list ends with 14",    // UNAVAILABLE
     "stream ends with 1",   // CANCELLED
     "stream ends with 8",   // RESOURCE_EXHAUSTED: the client read nothing
     "stream ends with 11",  // OUT_OF_RANGE

@@ -48,6 +48,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
                   [this](const std::string& journal_id, const absl::Status& found) {
                     pump_.ReportCorrupt(journal_id, found);
                   }),
+      queries_(&live_state_),
       fan_out_(0,
                [this] {
                  for (const OpenedStream& each : streams_) each.stream->Wake();
@@ -172,6 +173,23 @@ absl::StatusOr<std::shared_ptr<WatchStream>> Daemon::OpenStream(
   streams_.push_back({stream, kernel_->monotonic() + kProgressInterval, std::move(cut)});
   stream->Wake();
   return stream;
+}
+
+void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
+                  std::function<bool()> cancelled,
+                  std::function<void(const absl::StatusOr<std::string>&)> answer) {
+  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
+  if (!query.ok()) return answer(query.status());
+  read_queue_.PostQuery(
+      peer, {[query = *std::move(query), answer = std::move(answer)](
+                 const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
+               const std::optional<absl::StatusOr<std::string>> page = query->Continue(journal);
+               if (!page.has_value()) return false;
+               answer(*page);
+               if (!page->ok()) return page->status();
+               return true;
+             },
+             std::move(cancelled)});
 }
 
 void Daemon::StreamDone(WatchStream* stream) {

@@ -17,6 +17,7 @@
 #include "server/journal/journal_writer.h"
 #include "server/journal/read_queue.h"
 #include "server/journal/recovery.h"
+#include "server/rpc/queries.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/watch_stream.h"
 #include "tests/simulation/kernel.h"
@@ -87,6 +88,11 @@ class Daemon : public WatchStreamOwner {
                                                           const std::string& peer,
                                                           std::function<void()> cut);
 
+  // A call of ListEvents, as VmEventServiceImpl answers it: at once, or in a turn of the history.
+  void List(const v1::ListEventsRequest& request, const std::string& peer,
+            std::function<bool()> cancelled,
+            std::function<void(const absl::StatusOr<std::string>&)> answer);
+
   NodeWatcher& watcher() { return *watcher_; }
   const LiveState& live_state() const { return live_state_; }
   const JournalWriter& journal() const { return journal_; }
@@ -111,6 +117,7 @@ class Daemon : public WatchStreamOwner {
   EventQueue queue_;
   LiveState live_state_;
   JournalReadQueue read_queue_;
+  Queries queries_;
   StreamMeters meters_;
   FanOut fan_out_;
   struct OpenedStream {

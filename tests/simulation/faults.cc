@@ -16,6 +16,8 @@ Faults::Faults(Kernel* kernel, Random* random, Story* story) : random_(random), 
 void Faults::Begin() {
   if (active()) return;
   error_ = random_->OneIn(2) ? ENOSPC : EIO;
+  // The file that is written and synced only where the log is merged into it.
+  database_only_ = error_ == EIO && random_->OneIn(3);
   syncs_only_ = error_ == EIO && random_->OneIn(3);
   reads_too_ = error_ == EIO && !syncs_only_ && random_->OneIn(2);
   // It is written over itself, which needs no room in most file systems.
@@ -23,7 +25,8 @@ void Faults::Begin() {
   one_in_ = random_->OneIn(2) ? 1 : static_cast<uint64_t>(random_->Between(2, 20));
   story_->Say("disk",
               absl::StrCat(error_ == ENOSPC ? "is full" : "has errors",
-                           syncs_only_ ? ", of syncs" : "", reads_too_ ? ", of reads too" : "",
+                           database_only_ ? ", in journal.db" : "", syncs_only_ ? ", of syncs" : "",
+                           reads_too_ ? ", of reads too" : "",
                            mark_too_ ? ", also for the sequence mark" : "",
                            one_in_ > 1 ? absl::StrCat(", in one of ", one_in_, " calls") : ""));
 }
@@ -36,6 +39,7 @@ void Faults::End() {
 
 int Faults::Ask(absl::string_view call, const std::string& path) {
   if (!active() || !absl::StartsWith(path, kStateDirectory)) return 0;
+  if (database_only_ && !absl::EndsWith(path, "/journal.db")) return 0;
   if (!mark_too_ && absl::EndsWith(path, "/sequence")) return 0;
   const bool sync = call == "fsync";
   const bool write = call == "write" || call == "truncate";

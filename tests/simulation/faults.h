@@ -26,6 +26,7 @@ class Faults {
   Random* const random_;
   Story* const story_;
   int error_ = 0;
+  bool database_only_ = false;
   bool syncs_only_ = false;
   bool reads_too_ = false;
   bool mark_too_ = false;

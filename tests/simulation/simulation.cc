@@ -17,6 +17,7 @@
 #include "tests/simulation/fleet_servers.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
+#include "tests/simulation/lister.h"
 #include "tests/simulation/random.h"
 #include "tests/simulation/reader.h"
 #include "tests/simulation/story.h"
@@ -114,24 +115,18 @@ class Simulation {
       readers_.push_back(std::make_unique<Reader>(static_cast<int>(i), &kernel_, &reader_random_,
                                                   &story_, &judge_));
     }
+    for (int64_t i = 1; i <= plan.listers; ++i) {
+      listers_.push_back(std::make_unique<Lister>(static_cast<int>(i), &kernel_, &reader_random_,
+                                                  &story_, &judge_));
+    }
     for (int64_t i = 0; i < plan.faults; ++i) {
       world_.At(SomeTime(), [this] {
         if (settles_) return;
-        faults_.Begin();
-        // What the disk did not take is at stake while it fails.
-        if (kills_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
-          kernel_.KillAfter(static_cast<uint64_t>(fault_random_.Between(1, 2000)));
+        if (fault_random_.OneIn(4)) {
+          HangDisk();
+        } else {
+          FailDisk();
         }
-        world_.At(
-            kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60)),
-            [this] {
-              // A host whose disk hangs is cut from its power.
-              if (!settles_ && power_losses_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
-                power_goes_ = true;
-                kernel_.KillAfter(1);
-              }
-              faults_.End();
-            });
       });
     }
     for (int64_t i = 0; i < plan.stops; ++i) {
@@ -168,6 +163,36 @@ class Simulation {
 
   absl::Duration SomeTime() {
     return kernel_.monotonic() + fault_random_.Between(absl::ZeroDuration(), absl::Minutes(40));
+  }
+
+  void FailDisk() {
+    faults_.Begin();
+    const absl::Duration end =
+        kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60));
+    if (kills_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
+      // What the disk did not take is at stake while it fails.
+      kernel_.KillAfter(static_cast<uint64_t>(fault_random_.Between(1, 2000)));
+    } else if (fault_random_.OneIn(4)) {
+      world_.At(fault_random_.Between(kernel_.monotonic(), end), [this] { StopDaemon(); });
+    }
+    world_.At(end, [this] {
+      // A host whose disk hangs is cut from its power.
+      if (!settles_ && power_losses_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
+        power_goes_ = true;
+        kernel_.KillAfter(1);
+      }
+      faults_.End();
+    });
+  }
+
+  // Nothing of what is observed is written for a while, and the daemon is killed meanwhile: the
+  // shutdown file may be all that is left of a run's end.
+  void HangDisk() {
+    pump_stalls_until_ =
+        kernel_.monotonic() + fault_random_.Between(absl::Seconds(1), absl::Seconds(60));
+    story_.Say("disk", "hangs");
+    if (kills_ == 0 || daemon_ == nullptr) return;
+    kernel_.KillAt("utimensat", ".shutdown", static_cast<uint64_t>(fault_random_.Between(1, 20)));
   }
 
   void StepClock() {
@@ -223,7 +248,8 @@ class Simulation {
         {"open", ".shutdown"},        {"utimensat", ".shutdown"},
         {"unlink", ".shutdown"},      {"recv", ".qmp"},
         {"utimensat", ".shutdown"},   {"write", "published"},
-        {"publish to the fleet", ""}, {"acknowledgement by the fleet", ""}};
+        {"publish to the fleet", ""}, {"acknowledgement by the fleet", ""},
+        {"connect to the fleet", ""}};
     if (fault_random_.OneIn(2)) {
       const Place& place = kPlaces[fault_random_.Below(std::size(kPlaces))];
       const uint64_t later = fault_random_.OneIn(2) ? 0 : fault_random_.Below(8);
@@ -249,7 +275,7 @@ class Simulation {
     judge_.AfterPump(daemon_.get(), number_);
     if (kernel_.dead()) return Bury();
     world_.set_daemon(0);
-    for (const auto& reader : readers_) reader->Disconnect();
+    Disconnect();
     daemon_.reset();  // closes the journal, in which it may die as well
     if (kernel_.dead()) return Bury();
     kernel_.BuryDaemon();
@@ -264,7 +290,7 @@ class Simulation {
     story_.Reach(
         absl::StrCat(power ? "power is lost in " : "kill in ", KindOf(kernel_.killed_in())));
     world_.set_daemon(0);
-    for (const auto& reader : readers_) reader->Disconnect();
+    Disconnect();
     daemon_.reset();
     kernel_.BuryDaemon();
     --kills_;
@@ -272,6 +298,11 @@ class Simulation {
     restart_at_ = kernel_.monotonic() +
                   random_.Between(absl::ZeroDuration(),
                                   random_.OneIn(3) ? absl::Minutes(2) : absl::Seconds(2));
+  }
+
+  void Disconnect() {
+    for (const auto& reader : readers_) reader->Disconnect();
+    for (const auto& lister : listers_) lister->Disconnect();
   }
 
   void LosePower() {
@@ -312,7 +343,18 @@ class Simulation {
   void Step() {
     if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
     if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
-    enum class Who { kLoop, kPump, kHistory, kFanOut, kDeadlines, kFleet, kQemu, kReader, kWorld };
+    enum class Who {
+      kLoop,
+      kPump,
+      kHistory,
+      kFanOut,
+      kDeadlines,
+      kFleet,
+      kQemu,
+      kReader,
+      kLister,
+      kWorld
+    };
     std::vector<Who> who;
     if (daemon_ != nullptr) {
       if (daemon_->LoopIsDue() && kernel_.monotonic() >= loop_stalls_until_) {
@@ -327,6 +369,7 @@ class Simulation {
         who.push_back(Who::kHistory);
         who.push_back(Who::kFanOut);
         if (!readers_.empty()) who.push_back(Who::kReader);
+        if (!listers_.empty()) who.push_back(Who::kLister);
       }
     }
     if (try_qemu_) who.push_back(Who::kQemu);
@@ -364,6 +407,9 @@ class Simulation {
         break;
       case Who::kReader:
         did = random_.Pick(readers_)->Turn(daemon_.get());
+        break;
+      case Who::kLister:
+        did = random_.Pick(listers_)->Turn(daemon_.get());
         break;
       case Who::kQemu:
         did = try_qemu_ = world_.QemuTurn();
@@ -411,6 +457,9 @@ class Simulation {
       next = std::min(next, fleet_waits_ ? fleet_waits_until_ : daemon_->fleet_due());
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
+      }
+      for (const auto& lister : listers_) {
+        if (lister->next() > kernel_.monotonic()) next = std::min(next, lister->next());
       }
     } else {
       next = std::min(next, restart_at_);
@@ -474,6 +523,7 @@ class Simulation {
   const uint64_t pump_stalls_one_in_;  // turns; a slow disk has often, and for seconds
   const uint64_t loop_stalls_one_in_;  // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
+  std::vector<std::unique_ptr<Lister>> listers_;
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
   absl::Duration restart_at_ = absl::ZeroDuration();
@@ -507,6 +557,7 @@ Plan PlanOf(uint64_t seed) {
   plan.calm = random.OneIn(4) ? 1 : 0;
   plan.fleet = random.OneIn(4) ? 0 : 1;
   plan.outages = random.OneIn(2) ? 0 : random.Between(1, 4);
+  plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
   return plan;
 }
 

@@ -28,6 +28,7 @@ struct Plan {
   int64_t stops = 0;         // of the daemon, in order
   int64_t clock_steps = 0;   // of the wall clock
   int64_t readers = 0;
+  int64_t listers = 0;
   int64_t calm = 0;     // 1: no lost monitors, hangs and other clients
   int64_t fleet = 0;    // 1: the journal is published to the fleet
   int64_t outages = 0;  // times in which the fleet's servers are away
@@ -40,6 +41,7 @@ struct Plan {
             {"stops", &stops},
             {"kills", &kills},
             {"readers", &readers},
+            {"listers", &listers},
             {"outages", &outages},
             {"fleet", &fleet},
             {"lives", &lives},

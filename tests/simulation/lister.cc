@@ -1,0 +1,210 @@
+#include "tests/simulation/lister.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/queries.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+constexpr uint64_t kPastAll = std::numeric_limits<uint64_t>::max();
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+void SetTime(absl::Time time, google::protobuf::Timestamp* to) {
+  const int64_t ns = absl::ToUnixNanos(time);
+  to->set_seconds(ns / 1'000'000'000);
+  to->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
+}
+
+template <typename List, typename Value>
+bool Has(const List& list, const Value& value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+}  // namespace
+
+Lister::Lister(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge)
+    : name_(absl::StrCat("lister ", number)),
+      kernel_(kernel),
+      random_(random),
+      story_(story),
+      judge_(judge) {
+  Begin();
+}
+
+void Lister::Begin() {
+  question_.Clear();
+  token_.clear();
+  question_.set_newest_first(random_->OneIn(2));
+  done_ = question_.newest_first() ? kPastAll : 0;
+  if (random_->OneIn(3)) {
+    v1::EventFilter* const filter = question_.mutable_filter();
+    if (random_->OneIn(2)) filter->add_vm_names(absl::StrCat("vm", 1 + random_->Below(3)));
+    if (random_->OneIn(2)) filter->add_types(v1::EVENT_TYPE_STOPPED);
+  }
+  if (random_->OneIn(4)) {
+    const absl::Time now = kernel_->Now().wall;
+    SetTime(now - random_->Between(absl::ZeroDuration(), absl::Hours(1)),
+            question_.mutable_start_time());
+    if (random_->OneIn(2)) {
+      SetTime(now + random_->Between(-absl::Minutes(1), absl::Minutes(30)),
+              question_.mutable_end_time());
+    }
+  }
+}
+
+bool Lister::Turn(Daemon* daemon) {
+  if (kernel_->monotonic() < pause_until_) return false;
+  if (call_ == nullptr) {
+    Ask(daemon);
+    return true;
+  }
+  if (!random_->OneIn(100)) return false;
+  story_->Say(name_, "gives up its call");
+  call_->cancelled = true;
+  call_ = nullptr;
+  return true;
+}
+
+void Lister::Ask(Daemon* daemon) {
+  v1::ListEventsRequest request = question_;
+  const auto call = std::make_shared<Call>();
+  call->newest = judge_->newest();
+  call->unbroken_from = daemon->live_state().range().unbroken_from;
+  if (!token_.empty() && random_->OneIn(20)) {
+    call->forged = true;
+    request.set_newest_first(!request.newest_first());
+  }
+  if (!random_->OneIn(4)) request.set_page_size(static_cast<int32_t>(random_->Between(1, 40)));
+  request.set_page_token(token_);
+  story_->Say(name_, absl::StrCat("asks for ", request.page_size(), " events ",
+                                  question_.newest_first() ? "before " : "after ", done_,
+                                  call->forged ? ", with the token of another question" : ""));
+  call_ = call;
+  daemon->List(
+      request, name_, [call] { return call->cancelled; },
+      [this, daemon, call](const absl::StatusOr<std::string>& answer) {
+        if (kernel_->dead() || call_ != call) return;
+        call_ = nullptr;
+        OnAnswer(*daemon, *call, answer);
+      });
+}
+
+void Lister::OnAnswer(const Daemon& daemon, const Call& call,
+                      const absl::StatusOr<std::string>& answer) {
+  pause_until_ = kernel_->monotonic() +
+                 random_->Between(absl::ZeroDuration(),
+                                  random_->OneIn(6) ? absl::Minutes(5) : absl::Seconds(20));
+  if (!answer.ok()) {
+    story_->Say(name_, absl::StrCat("gets ", answer.status().ToString()));
+    story_->Reach(absl::StrCat("list ends with ", static_cast<int>(answer.status().code())));
+  }
+  if (call.forged) {
+    if (!absl::IsInvalidArgument(answer.status())) Fail("its token of another question is taken");
+    return;
+  }
+  if (absl::IsUnavailable(answer.status())) return;  // once more
+  if (absl::IsOutOfRange(answer.status())) {
+    // The place of its token is at the next event or before that.
+    const Retained retained = daemon.journal().journal().retained();
+    const uint64_t next = FirstAfter(done_, token_newest_);
+    if (token_.empty()) Fail("the list has no beginning");
+    if (question_.newest_first() ? next >= retained.unbroken_from
+                                 : done_ + 1 >= retained.unbroken_from) {
+      Fail("the place of its token is retained, and refused");
+    }
+    return Begin();
+  }
+  if (!answer.ok()) return Fail(answer.status().ToString());
+  v1::ListEventsResponse page;
+  if (!page.ParseFromString(*answer)) return Fail("it got what is no page");
+  if (answer->size() > Queries::kMaxResponseBytes) Fail("its page is too large");
+  TakePage(daemon, call, page);
+}
+
+void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page) {
+  const bool newest_first = question_.newest_first();
+  // What was deleted before it asked must have been refused.
+  if (!token_.empty()) {
+    const uint64_t next = FirstAfter(done_, token_newest_);
+    if (next != 0 && next < call.unbroken_from) {
+      Fail(absl::StrCat("the event ", next, " is deleted, and it was not told"));
+    }
+  }
+  const uint64_t oldest = daemon.live_state().range().oldest;
+  for (const v1::Event& event : page.events()) {
+    const uint64_t sequence = event.sequence();
+    if (newest_first ? sequence >= done_ : sequence <= done_) {
+      return Fail(absl::StrCat("it got the event ", sequence, " after ", done_));
+    }
+    const auto it = judge_->entries().find(sequence);
+    if (it == judge_->entries().end()) {
+      return Fail(absl::StrCat("it got the event ", sequence, ", which was not published"));
+    }
+    if (it->second.content != Judge::ContentOf(event)) {
+      Fail(absl::StrCat("it got another event ", sequence));
+    }
+    if (!IsListed(event)) Fail(absl::StrCat("it did not ask for the event ", sequence));
+    // Of the first page, newest first: what came after the question is not missed.
+    Skip(done_ == kPastAll ? call.newest + 1 : done_, sequence, oldest);
+    done_ = sequence;
+  }
+  story_->Say(name_, absl::StrCat("gets ", page.events_size(), " events, to ", done_));
+  if (!page.next_page_token().empty()) {
+    story_->Reach(newest_first ? "list: a page, newest first" : "list: a page");
+    token_ = page.next_page_token();
+    token_newest_ = judge_->newest();
+    return;
+  }
+  story_->Reach(newest_first ? "list: the last page, newest first" : "list: the last page");
+  if (newest_first) {
+    Skip(std::min(done_, call.newest + 1), 0, oldest);
+  } else {
+    Skip(done_, call.newest + 1, oldest);
+  }
+  Begin();
+}
+
+void Lister::Skip(uint64_t from, uint64_t to, uint64_t oldest) {
+  const uint64_t low = std::max(std::min(from, to) + 1, oldest);
+  const uint64_t high = std::max(from, to);
+  for (auto it = judge_->entries().lower_bound(low);
+       it != judge_->entries().end() && it->first < high; ++it) {
+    if (it->second.lost || !IsListed(it->second.event)) continue;
+    return Fail(absl::StrCat("it did not get the event ", it->first));
+  }
+}
+
+bool Lister::IsListed(const v1::Event& event) const {
+  const v1::EventFilter& filter = question_.filter();
+  if (!event.vm().name().empty()) {  // a GAP of the node passes every filter
+    if (filter.vm_names_size() > 0 && !Has(filter.vm_names(), event.vm().name())) return false;
+    if (filter.types_size() > 0 && !Has(filter.types(), event.type())) return false;
+  }
+  const absl::Time time = TimeOf(event.observe_time());
+  if (question_.has_start_time() && time < TimeOf(question_.start_time())) return false;
+  return !question_.has_end_time() || time < TimeOf(question_.end_time());
+}
+
+uint64_t Lister::FirstAfter(uint64_t done, uint64_t newest) const {
+  uint64_t first = 0;
+  for (const auto& [sequence, entry] : judge_->entries()) {
+    if (sequence > newest || entry.lost || !IsListed(entry.event)) continue;
+    if (question_.newest_first()) {
+      if (sequence < done) first = sequence;
+    } else if (sequence > done) {
+      return sequence;
+    }
+  }
+  return first;
+}
+
+void Lister::Fail(absl::string_view what) const { story_->Fail(absl::StrCat(name_, ": ", what)); }
+
+}  // namespace vmeventd::simulation

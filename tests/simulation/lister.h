@@ -1,0 +1,69 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_LISTER_H_
+#define VMEVENTD_TESTS_SIMULATION_LISTER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "tests/simulation/daemon.h"
+#include "tests/simulation/judge.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/story.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::simulation {
+
+// A client that lists events, page by page, with pauses in which retention deletes and daemons end:
+// its tokens must outlive them. Holds the pages together with what the judge knows: nothing twice,
+// nothing out of order, nothing left out but what OUT_OF_RANGE tells.
+class Lister {
+ public:
+  Lister(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge);
+
+  // Asks, or gives an answer up. False: there is nothing to do now.
+  bool Turn(Daemon* daemon);
+  // When it goes on by itself.
+  absl::Duration next() const { return pause_until_; }
+  // The daemon is gone, and with it the call.
+  void Disconnect() { call_ = nullptr; }
+
+ private:
+  // What was public when a question was asked, or a token made.
+  struct Call {
+    bool cancelled = false;
+    bool forged = false;  // with a token of another question
+    uint64_t newest = 0;
+    uint64_t unbroken_from = 1;
+  };
+
+  void Begin();
+  void Ask(Daemon* daemon);
+  void OnAnswer(const Daemon& daemon, const Call& call, const absl::StatusOr<std::string>& answer);
+  void TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page);
+  // Each event between the two, in the order of the list and without them, must be excused.
+  void Skip(uint64_t from, uint64_t to, uint64_t oldest);
+  bool IsListed(const v1::Event& event) const;
+  // What is to come next, of the events up to `newest`; 0: nothing is.
+  uint64_t FirstAfter(uint64_t done, uint64_t newest) const;
+  void Fail(absl::string_view what) const;
+
+  const std::string name_;
+  Kernel* const kernel_;
+  Random* const random_;
+  Story* const story_;
+  const Judge* const judge_;
+  absl::Duration pause_until_ = absl::ZeroDuration();
+
+  v1::ListEventsRequest question_;
+  std::string token_;           // empty: the first page is next
+  uint64_t token_newest_ = 0;   // the newest event when it was made
+  uint64_t done_ = 0;           // everything up to here, or down to here, is done with
+  std::shared_ptr<Call> call_;  // that waits for its answer
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_LISTER_H_
