@@ -5,15 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
-#include "tests/simulation/cancelled_calls.h"
-#include "tests/simulation/waiting.h"
 #include "tests/simulation/world.h"
 
 namespace vmeventd::simulation {
 namespace {
 
-constexpr absl::Duration kProgressInterval = absl::Seconds(30);
-constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
+// What the clients have to read the rest, of a daemon that stops.
+constexpr absl::Duration kDrain = absl::Seconds(4);
 
 JournalOptions ToJournalOptions(const Daemon::Options& options) {
   return {.path = kJournalPath,
@@ -49,10 +47,8 @@ Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
                     pump_.ReportCorrupt(journal_id, found);
                   }),
       queries_(&live_state_),
-      fan_out_(0,
-               [this] {
-                 for (const OpenedStream& each : streams_) each.stream->Wake();
-               }),
+      hub_(&live_state_, &read_queue_, kernel,
+           {.progress_interval = kProgressInterval, .write_timeout = kWriteTimeout}, &refusals_),
       journal_(ToJournalOptions(options), std::move(recovered_.journal),
                std::move(recovered_.mark)),
       pump_(&queue_, &live_state_, &journal_, kernel,
@@ -63,7 +59,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
              }}),
       outbox_(&live_state_, &read_queue_) {
   PublishRecovered(recovered_, journal_.journal().retained(), kernel_->Now(), &live_state_, &pump_);
-  SetWorkWhileWaiting([this] { HistoryTurn(); });
+  hub_thread_ = std::thread([this] { hub_.Run(); });
 }
 
 absl::Status Daemon::Watch(const Options& options) {
@@ -98,11 +94,14 @@ absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetS
 }
 
 void Daemon::OnPublished() {
-  fan_out_.AddAll();
+  hub_.WakeStreams();
   fleet_woken_ = true;
 }
 
-Daemon::~Daemon() { SetWorkWhileWaiting(nullptr); }
+Daemon::~Daemon() {
+  hub_.Stop();
+  hub_thread_.join();
+}
 
 bool Daemon::LoopIsDue() const {
   return !watcher_->first_scan_done() || kernel_->loop_due() <= kernel_->monotonic() ||
@@ -116,10 +115,15 @@ absl::Duration Daemon::pump_due() const {
 void Daemon::PumpTurn() { pump_.RunOnce(absl::ZeroDuration()); }
 
 void Daemon::Stop() {
+  stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
   queue_.Close();
   while (pump_.RunOnce(absl::ZeroDuration())) {
   }
+}
+
+void Daemon::EndStreams() {
+  hub_.Drain(kDrain);
   if (fleet_ == nullptr) return;
   fleet_->Stop();
   fleet_->Run();  // to its last heartbeat
@@ -134,45 +138,6 @@ void Daemon::FleetTurn() {
   fleet_woken_ = false;
   const absl::Duration wait = fleet_->Step();
   fleet_due_ = kernel_->monotonic() + wait;
-}
-
-absl::Duration Daemon::deadlines_due() const {
-  absl::Duration due = absl::InfiniteDuration();
-  for (const OpenedStream& each : streams_) due = std::min(due, each.due);
-  return due;
-}
-
-void Daemon::CheckDeadlines() {
-  for (const OpenedStream& each : std::vector(streams_)) {
-    if (each.due > kernel_->monotonic()) continue;
-    const uint64_t before = CancelledCalls();
-    const absl::Duration due = each.stream->CheckDeadline(kernel_->monotonic());
-    for (OpenedStream& same : streams_) {
-      if (same.stream == each.stream) same.due = due;
-    }
-    if (CancelledCalls() > before) each.cut();
-  }
-}
-
-absl::StatusOr<std::shared_ptr<WatchStream>> Daemon::OpenStream(
-    const WatchStart& start, grpc::CallbackServerContext* context, const std::string& peer,
-    std::function<void()> cut) {
-  absl::StatusOr<StreamBegin> begin = live_state_.Begin(start);
-  if (!begin.ok()) return begin.status();
-  StreamSurroundings surroundings = {.context = context,
-                                     .peer = peer,
-                                     .progress_interval = kProgressInterval,
-                                     .write_timeout = kWriteTimeout,
-                                     .clock = kernel_,
-                                     .fan_out = &fan_out_,
-                                     .read_queue = &read_queue_,
-                                     .owner = this,
-                                     .meters = &meters_};
-  auto stream = std::make_shared<WatchStream>(
-      std::move(surroundings), StreamCursor(&live_state_, *std::move(begin), EventMatcher()));
-  streams_.push_back({stream, kernel_->monotonic() + kProgressInterval, std::move(cut)});
-  stream->Wake();
-  return stream;
 }
 
 void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
@@ -190,10 +155,6 @@ void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
                return true;
              },
              std::move(cancelled)});
-}
-
-void Daemon::StreamDone(WatchStream* stream) {
-  std::erase_if(streams_, [stream](const auto& each) { return each.stream.get() == stream; });
 }
 
 }  // namespace vmeventd::simulation

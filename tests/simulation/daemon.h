@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -18,13 +19,16 @@
 #include "server/journal/read_queue.h"
 #include "server/journal/recovery.h"
 #include "server/rpc/queries.h"
-#include "server/stream/fan_out.h"
-#include "server/stream/watch_stream.h"
+#include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
 #include "watcher/loop/event_queue.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd::simulation {
+
+// Of the streams.
+inline constexpr absl::Duration kProgressInterval = absl::Seconds(30);
+inline constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
 
 inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
 inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
@@ -33,9 +37,11 @@ inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
 inline constexpr char kCluster[] = "cluster";
 inline constexpr char kNode[] = "node";
 
-// One run of the daemon: its real parts, put together as server/daemon.cc does, without the
-// threads: each part is stepped. Must not outlive the kernel, in which it may die at any call.
-class Daemon : public WatchStreamOwner {
+// One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the pump,
+// the history and the fleet's publisher are stepped; the hub and where its streams match have
+// threads of the simulation (threads.h). Must not outlive the kernel, in which it may die at any
+// call.
+class Daemon {
  public:
   struct Options {
     absl::Duration retention_age = absl::Hours(24 * 30);
@@ -51,7 +57,9 @@ class Daemon : public WatchStreamOwner {
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
                                                        std::unique_ptr<FleetSink> sink,
                                                        std::function<double()> random);
-  ~Daemon() override;
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
 
   // What of it has something to do now.
   bool LoopIsDue() const;
@@ -62,7 +70,6 @@ class Daemon : public WatchStreamOwner {
   void LoopTurn() { watcher_->RunOnce(absl::InfiniteDuration()); }
   void PumpTurn();
   bool HistoryTurn() { return read_queue_.RunTurn(); }
-  bool FanOutTurn() { return fan_out_.RunTurn(); }
 
   // When the fleet's publisher wants a turn.
   absl::Duration fleet_due() const;
@@ -74,19 +81,14 @@ class Daemon : public WatchStreamOwner {
     return fleet_ == nullptr ? nullptr : &fleet_->meters();
   }
 
-  // Handles what has come until now, and writes all of it.
+  // Stops in two steps: handles what has come until now, and writes all of it; then ends each
+  // stream after its last event, and the fleet's publisher.
   void Stop();
+  void EndStreams();
 
-  // When a stream's beat or the end of its patience is due, as StreamHub looks for it.
-  absl::Duration deadlines_due() const;
-  void CheckDeadlines();
+  bool stops() const { return stops_; }
 
-  // A stream that somebody asks for; its reactor is `stream`'s. `cut` is called when it cancels the
-  // call: what is on its way to the client does not arrive.
-  absl::StatusOr<std::shared_ptr<WatchStream>> OpenStream(const WatchStart& start,
-                                                          grpc::CallbackServerContext* context,
-                                                          const std::string& peer,
-                                                          std::function<void()> cut);
+  StreamHub& hub() { return hub_; }
 
   // A call of ListEvents, as VmEventServiceImpl answers it: at once, or in a turn of the history.
   void List(const v1::ListEventsRequest& request, const std::string& peer,
@@ -102,9 +104,6 @@ class Daemon : public WatchStreamOwner {
   int replacements() const { return replacements_; }
   size_t queue_depth() const { return queue_.depth(); }
 
-  void StreamDone(WatchStream* stream) override;
-  size_t HistoryBytes() const override { return StreamCursor::kHistoryBytes; }
-
  private:
   Daemon(Kernel* kernel, const Options& options, RecoveredState recovered);
   absl::Status Watch(const Options& options);
@@ -118,14 +117,8 @@ class Daemon : public WatchStreamOwner {
   LiveState live_state_;
   JournalReadQueue read_queue_;
   Queries queries_;
-  StreamMeters meters_;
-  FanOut fan_out_;
-  struct OpenedStream {
-    std::shared_ptr<WatchStream> stream;
-    absl::Duration due;
-    std::function<void()> cut;
-  };
-  std::vector<OpenedStream> streams_;
+  RefusalCounters refusals_;
+  StreamHub hub_;
   JournalWriter journal_;
   EventPump pump_;
   std::unique_ptr<NodeWatcher> watcher_;
@@ -134,7 +127,9 @@ class Daemon : public WatchStreamOwner {
   std::unique_ptr<FleetSink> fleet_sink_;
   std::unique_ptr<FleetPublisher> fleet_;
   bool fleet_woken_ = true;
+  bool stops_ = false;
   absl::Duration fleet_due_ = absl::ZeroDuration();
+  std::thread hub_thread_;
 };
 
 }  // namespace vmeventd::simulation

@@ -94,11 +94,8 @@ void Disk::Apply(const File::Change& change, std::string* content) {
     content->resize(*change.size);
     return;
   }
-  if (content->size() < change.offset + change.bytes.size()) {
-    content->resize(change.offset + change.bytes.size());
-  }
-  std::copy(change.bytes.begin(), change.bytes.end(),
-            content->begin() + static_cast<ptrdiff_t>(change.offset));
+  if (content->size() < change.offset) content->resize(change.offset);
+  content->replace(change.offset, change.bytes.size(), change.bytes);
 }
 
 void Disk::ApplyPart(const File::Change& change, std::string* content, Random* random) {

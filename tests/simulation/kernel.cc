@@ -79,10 +79,13 @@ void Kernel::Kill(absl::string_view where) {
 }
 
 void Kernel::BuryDaemon() {
-  for (auto& [fd, descriptor] : descriptors_) {
-    if (descriptor->connection != nullptr) descriptor->connection->client_closed = true;
+  for (const DescriptorPtr& descriptor : descriptors_) {
+    if (descriptor != nullptr && descriptor->connection != nullptr) {
+      descriptor->connection->client_closed = true;
+    }
   }
   descriptors_.clear();
+  open_descriptors_ = 0;
   dead_ = false;
   calls_left_ = 0;
   target_ = {};
@@ -180,25 +183,33 @@ void Kernel::CloseServer(const ConnectionPtr& connection) {
 // Descriptors
 
 int Kernel::Add(DescriptorPtr descriptor) {
-  if (descriptors_.size() >= max_descriptors_) return Fail(EMFILE);
-  int fd = kFirst;
-  while (descriptors_.contains(fd)) ++fd;
-  descriptors_[fd] = std::move(descriptor);
-  return fd;
+  if (open_descriptors_ >= max_descriptors_) return Fail(EMFILE);
+  ++open_descriptors_;
+  const auto free = std::find(descriptors_.begin(), descriptors_.end(), nullptr);
+  const auto index = static_cast<int>(free - descriptors_.begin());
+  if (free == descriptors_.end()) {
+    descriptors_.push_back(std::move(descriptor));
+  } else {
+    *free = std::move(descriptor);
+  }
+  return kFirst + index;
+}
+
+Kernel::Descriptor* Kernel::Find(int fd) const {
+  const auto index = static_cast<size_t>(fd - kFirst);
+  return fd < kFirst || index >= descriptors_.size() ? nullptr : descriptors_[index].get();
 }
 
 Kernel::Descriptor* Kernel::Get(int fd, Descriptor::Kind kind) const {
-  const auto it = descriptors_.find(fd);
-  if (it == descriptors_.end() || it->second->kind != kind) {
-    errno = EBADF;
-    return nullptr;
-  }
-  return it->second.get();
+  Descriptor* const descriptor = Find(fd);
+  if (descriptor != nullptr && descriptor->kind == kind) return descriptor;
+  errno = EBADF;
+  return nullptr;
 }
 
 std::string Kernel::PathOf(int fd) const {
-  const auto it = descriptors_.find(fd);
-  return it == descriptors_.end() ? "" : it->second->path;
+  const Descriptor* const descriptor = Find(fd);
+  return descriptor == nullptr ? "" : descriptor->path;
 }
 
 std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
@@ -260,7 +271,7 @@ int Kernel::Open(const std::string& path, int flags, mode_t mode) {
   if (descriptor->file == nullptr) {
     if ((flags & O_CREAT) == 0) return Fail(ENOENT);
     if (disk_.Find(Directory(path)) == nullptr) return Fail(ENOENT);
-    if (descriptors_.size() >= max_descriptors_) return Fail(EMFILE);
+    if (open_descriptors_ >= max_descriptors_) return Fail(EMFILE);
     descriptor->file = disk_.Make(path, S_IFREG | mode, wall_ns());
     Notify(path, IN_CREATE);
   } else if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) {
@@ -276,18 +287,21 @@ int Kernel::OpenAt(int directory, const std::string& name, int flags, mode_t mod
 }
 
 int Kernel::Close(int fd) {
-  const auto it = descriptors_.find(fd);
-  if (it == descriptors_.end()) return Fail(EBADF);
-  if (it->second->connection != nullptr && !dead_) it->second->connection->client_closed = true;
-  descriptors_.erase(it);
-  for (auto& [other, descriptor] : descriptors_) descriptor->watched.erase(fd);
+  Descriptor* const closed = Find(fd);
+  if (closed == nullptr) return Fail(EBADF);
+  if (closed->connection != nullptr && !dead_) closed->connection->client_closed = true;
+  descriptors_[static_cast<size_t>(fd - kFirst)] = nullptr;
+  --open_descriptors_;
+  for (const DescriptorPtr& other : descriptors_) {
+    if (other != nullptr) other->watched.erase(fd);
+  }
   return 0;
 }
 
 ssize_t Kernel::Read(int fd, void* to, size_t size) {
-  const auto it = descriptors_.find(fd);
-  if (it == descriptors_.end()) return Fail(EBADF);
-  Descriptor& descriptor = *it->second;
+  Descriptor* const found = Find(fd);
+  if (found == nullptr) return Fail(EBADF);
+  Descriptor& descriptor = *found;
   if (!Enter("read", descriptor.path)) return -1;
   if (descriptor.kind == Descriptor::Kind::kInotify) {
     if (descriptor.events.empty()) return Fail(EAGAIN);
@@ -344,9 +358,9 @@ int Kernel::TruncateFile(int fd, off_t size) {
 
 Disk::FilePtr Kernel::Look(int directory, const std::string& path) {
   if (path.empty()) {
-    const auto it = descriptors_.find(directory);
-    if (it == descriptors_.end()) Fail(EBADF);
-    return it == descriptors_.end() ? nullptr : it->second->file;
+    const Descriptor* const descriptor = Find(directory);
+    if (descriptor == nullptr) Fail(EBADF);
+    return descriptor == nullptr ? nullptr : descriptor->file;
   }
   const std::string whole = path.front() == '/' ? path : absl::StrCat(PathOf(directory), "/", path);
   if (!Enter("stat", whole)) return nullptr;
@@ -373,11 +387,11 @@ int Kernel::SetTimes(int fd, const std::string& path, const timespec* times) {
   if (absl::ConsumePrefix(&number, kOwnDescriptors) && !absl::SimpleAtoi(number, &fd)) {
     return Fail(ENOENT);
   }
-  const auto it = descriptors_.find(fd);
-  if (it == descriptors_.end()) return Fail(EBADF);
-  if (!Enter("utimensat", it->second->path)) return -1;
+  const Descriptor* const descriptor = Find(fd);
+  if (descriptor == nullptr) return Fail(EBADF);
+  if (!Enter("utimensat", descriptor->path)) return -1;
   const bool now = times == nullptr || times[1].tv_nsec == UTIME_NOW;
-  it->second->file->modify_ns =
+  descriptor->file->modify_ns =
       now ? wall_ns() : times[1].tv_sec * 1'000'000'000 + times[1].tv_nsec;
   return 0;
 }

@@ -129,7 +129,7 @@ class Kernel : public Clock {
   // Its descriptors are closed; the next one may begin.
   void BuryDaemon();
   uint64_t calls() const { return calls_; }
-  size_t descriptors() const { return descriptors_.size(); }
+  size_t descriptors() const { return open_descriptors_; }
   void set_max_descriptors(size_t max) { max_descriptors_ = max; }
   // The first call of any kind that fails, by its name and file, is asked for here: an errno or 0.
   using CallFault = std::function<int(absl::string_view call, const std::string& what)>;
@@ -210,6 +210,7 @@ class Kernel : public Clock {
 
   static int Fail(int error);
   int Add(DescriptorPtr descriptor);
+  Descriptor* Find(int fd) const;  // null: not open
   Descriptor* Get(int fd, Descriptor::Kind kind) const;
   uint32_t Readiness(int fd) const;
   void Notify(const std::string& path, uint32_t mask);
@@ -232,7 +233,8 @@ class Kernel : public Clock {
   std::map<std::string, uint64_t> oom_kills_;  // by cgroup
   std::map<uint64_t, ListenerPtr> listeners_;  // by inode
 
-  std::map<int, DescriptorPtr> descriptors_;
+  std::vector<DescriptorPtr> descriptors_;  // from kFirst on; null: not open
+  size_t open_descriptors_ = 0;
   size_t max_descriptors_ = 100'000;
   bool dead_ = false;
   std::string killed_in_;

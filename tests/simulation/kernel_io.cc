@@ -54,15 +54,15 @@ int Kernel::EpollControl(int epoll, int operation, int fd, epoll_event* event) {
   if (operation == EPOLL_CTL_DEL) {
     return descriptor->watched.erase(fd) != 0 ? 0 : Fail(ENOENT);
   }
-  if (!descriptors_.contains(fd)) return Fail(EBADF);
+  if (Find(fd) == nullptr) return Fail(EBADF);
   descriptor->watched[fd] = *event;
   return 0;
 }
 
 uint32_t Kernel::Readiness(int fd) const {
-  const auto it = descriptors_.find(fd);
-  if (it == descriptors_.end()) return 0;
-  const Descriptor& descriptor = *it->second;
+  const Descriptor* const found = Find(fd);
+  if (found == nullptr) return 0;
+  const Descriptor& descriptor = *found;
   switch (descriptor.kind) {
     case Descriptor::Kind::kEvent:
       return descriptor.counter > 0 ? kReadable : 0;
@@ -83,8 +83,8 @@ uint32_t Kernel::Readiness(int fd) const {
 }
 
 bool Kernel::LoopHasInput() const {
-  for (const auto& [fd, descriptor] : descriptors_) {
-    if (descriptor->kind != Descriptor::Kind::kEpoll) continue;
+  for (const DescriptorPtr& descriptor : descriptors_) {
+    if (descriptor == nullptr || descriptor->kind != Descriptor::Kind::kEpoll) continue;
     for (const auto& [watched, event] : descriptor->watched) {
       if ((Readiness(watched) & (event.events | EPOLLHUP | EPOLLERR)) != 0) return true;
     }
@@ -142,8 +142,8 @@ int Kernel::InotifyRemove(int fd, int watch) {
 void Kernel::Notify(const std::string& path, uint32_t mask) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
-  for (auto& [fd, descriptor] : descriptors_) {
-    if (descriptor->kind != Descriptor::Kind::kInotify) continue;
+  for (const DescriptorPtr& descriptor : descriptors_) {
+    if (descriptor == nullptr || descriptor->kind != Descriptor::Kind::kInotify) continue;
     for (const auto& [watch, watched] : descriptor->watches) {
       if (watched == path) {
         descriptor->events.push_back(EncodeInotifyEvent({watch, mask, ""}));

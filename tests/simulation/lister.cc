@@ -152,7 +152,11 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
     }
     if (!IsListed(event)) Fail(absl::StrCat("it did not ask for the event ", sequence));
     // Of the first page, newest first: what came after the question is not missed.
-    Skip(done_ == kPastAll ? call.newest + 1 : done_, sequence, oldest);
+    if (newest_first) {
+      Skip(sequence, std::min(done_, call.newest + 1), oldest);
+    } else {
+      Skip(done_, sequence, oldest);
+    }
     done_ = sequence;
   }
   story_->Say(name_, absl::StrCat("gets ", page.events_size(), " events, to ", done_));
@@ -164,18 +168,16 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
   }
   story_->Reach(newest_first ? "list: the last page, newest first" : "list: the last page");
   if (newest_first) {
-    Skip(std::min(done_, call.newest + 1), 0, oldest);
+    Skip(0, std::min(done_, call.newest + 1), oldest);
   } else {
     Skip(done_, call.newest + 1, oldest);
   }
   Begin();
 }
 
-void Lister::Skip(uint64_t from, uint64_t to, uint64_t oldest) {
-  const uint64_t low = std::max(std::min(from, to) + 1, oldest);
-  const uint64_t high = std::max(from, to);
-  for (auto it = judge_->entries().lower_bound(low);
-       it != judge_->entries().end() && it->first < high; ++it) {
+void Lister::Skip(uint64_t above, uint64_t below, uint64_t oldest) {
+  for (auto it = judge_->entries().lower_bound(std::max(above + 1, oldest));
+       it != judge_->entries().end() && it->first < below; ++it) {
     if (it->second.lost || !IsListed(it->second.event)) continue;
     return Fail(absl::StrCat("it did not get the event ", it->first));
   }

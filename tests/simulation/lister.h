@@ -43,8 +43,8 @@ class Lister {
   void Ask(Daemon* daemon);
   void OnAnswer(const Daemon& daemon, const Call& call, const absl::StatusOr<std::string>& answer);
   void TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page);
-  // Each event between the two, in the order of the list and without them, must be excused.
-  void Skip(uint64_t from, uint64_t to, uint64_t oldest);
+  // None of the events between the two came: each must be excused.
+  void Skip(uint64_t above, uint64_t below, uint64_t oldest);
   bool IsListed(const v1::Event& event) const;
   // What is to come next, of the events up to `newest`; 0: nothing is.
   uint64_t FirstAfter(uint64_t done, uint64_t newest) const;

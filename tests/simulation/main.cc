@@ -5,6 +5,7 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <map>
 #include <string>
@@ -75,6 +76,12 @@ bool Parse(int argc, char** argv, Flags* flags) {
   return argc % 2 == 1;
 }
 
+// For a simulation's process, which is short and uses some MiB: memory in large pages, none of which
+// is given back.
+constexpr char kMalloc[] =
+    "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=16777216:glibc.malloc.trim_threshold=1073741824:"
+    "glibc.malloc.mmap_threshold=1073741824";
+
 // Hash tables are in the order of their addresses, and these shall be the same in each process.
 void FixAddresses(char** argv) {
   const int now = personality(0xffffffff);
@@ -84,6 +91,7 @@ void FixAddresses(char** argv) {
                stderr);
     return;
   }
+  setenv("GLIBC_TUNABLES", kMalloc, 1);
   execv("/proc/self/exe", argv);
 }
 

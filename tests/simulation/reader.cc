@@ -4,14 +4,37 @@
 
 #include "absl/strings/str_cat.h"
 
+// One of the friends by which tests reach what is in a context.
+class grpc::testing::InteropServerContextInspector {
+ public:
+  static void SetCall(grpc::ServerContextBase* context, grpc_call* call) {
+    context->set_call(call);
+  }
+};
+
 namespace vmeventd::simulation {
+namespace {
+
+using grpc::testing::InteropServerContextInspector;
+
+// What lies between the daemon's reading of the clock and the network's, at the most.
+constexpr absl::Duration kLate = absl::Seconds(1);
+
+}  // namespace
 
 // One call, as gRPC would carry it.
 class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
  public:
-  void Bind(std::shared_ptr<WatchStream> stream) {
-    stream_ = std::move(stream);
-    BindReactor(stream_.get());
+  explicit Call(const Clock* clock) : clock_(clock) {
+    InteropServerContextInspector::SetCall(&context_, reinterpret_cast<grpc_call*>(this));
+  }
+  ~Call() { InteropServerContextInspector::SetCall(&context_, nullptr); }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  void Bind(grpc::ServerWriteReactor<grpc::ByteBuffer>* stream) {
+    stream_ = stream;
+    BindReactor(stream);
   }
   grpc::CallbackServerContext* context() { return &context_; }
 
@@ -25,13 +48,20 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
       bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
     }
     message_ = nullptr;
+    since_ = clock_->Now().monotonic;
     stream_->OnWriteDone(true);
     return bytes;
   }
   bool has_message() const { return message_ != nullptr; }
+  // When the message came, or was taken.
+  absl::Duration since() const { return since_; }
+  bool broken() const { return broken_; }
+  bool cancelled() const { return cancelled_; }
+  void Cancel() { cancelled_ = true; }
   const std::optional<grpc::Status>& finished() const { return finished_; }
-  // The client is gone.
+  // The client is gone, or the server has cut it off.
   void Break() {
+    broken_ = true;
     stream_->OnCancel();
     if (message_ != nullptr) {
       message_ = nullptr;
@@ -42,18 +72,25 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
 
   void Finish(grpc::Status status) override { finished_ = std::move(status); }
   void SendInitialMetadata() override {}
-  void Write(const grpc::ByteBuffer* message, grpc::WriteOptions) override { message_ = message; }
+  void Write(const grpc::ByteBuffer* message, grpc::WriteOptions) override {
+    message_ = message;
+    since_ = clock_->Now().monotonic;
+  }
   void WriteAndFinish(const grpc::ByteBuffer*, grpc::WriteOptions, grpc::Status status) override {
     Finish(std::move(status));
   }
 
  private:
-  grpc::internal::ServerReactor* reactor() override { return stream_.get(); }
+  grpc::internal::ServerReactor* reactor() override { return stream_; }
   void CallOnDone() override {}
 
   grpc::CallbackServerContext context_;
-  std::shared_ptr<WatchStream> stream_;
+  const Clock* const clock_;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* stream_ = nullptr;  // the hub's
   const grpc::ByteBuffer* message_ = nullptr;
+  absl::Duration since_ = clock_->Now().monotonic;
+  bool broken_ = false;
+  bool cancelled_ = false;
   std::optional<grpc::Status> finished_;
 };
 
@@ -69,16 +106,21 @@ Reader::Reader(int number, Kernel* kernel, Random* random, Story* story, const J
 Reader::~Reader() = default;
 
 bool Reader::Turn(Daemon* daemon) {
-  if (kernel_->monotonic() < pause_until_ && !hurries_) return false;
-  if (call_ == nullptr) {
-    Connect(daemon);
-    return true;
-  }
-  if (call_->finished().has_value()) {
+  if (call_ != nullptr && call_->finished().has_value()) {
     const grpc::Status status = *call_->finished();
     call_->Done();
     call_ = nullptr;
     OnEnd(status);
+    return true;
+  }
+  if (call_ != nullptr && call_->cancelled() && !call_->broken()) {
+    call_->Break();
+    return true;
+  }
+  if (kernel_->monotonic() < pause_until_ && !hurries_) return false;
+  if (call_ == nullptr) {
+    if (daemon->stops()) return false;
+    Connect(daemon);
     return true;
   }
   if (!call_->has_message()) return false;
@@ -112,21 +154,43 @@ void Reader::Connect(Daemon* daemon) {
   } else if (kind_ == 2) {
     start = FromNow();
   }
-  auto call = std::make_shared<Call>();
-  absl::StatusOr<std::shared_ptr<WatchStream>> stream =
-      daemon->OpenStream(start, call->context(), absl::StrCat("peer ", number_),
-                         [call = call.get()] { call->Break(); });
-  if (!stream.ok()) {
-    pause_until_ = kernel_->monotonic() + absl::Milliseconds(100);
-    return OnEnd(grpc::Status(static_cast<grpc::StatusCode>(stream.status().code()),
-                              std::string(stream.status().message())));
-  }
   story_->Say(name_,
               absl::StrCat("connects after ", sequence_, snapshot ? ", with a snapshot" : ""));
   in_snapshot_ = snapshot;
   if (start.index() != WatchStart(AfterSequence()).index()) journal_id_.clear();
-  call->Bind(*std::move(stream));
-  call_ = std::move(call);
+  v1::EventFilter filter;
+  if (number_ % 2 == 0)
+    filter.add_vm_names(std::string(1, '*'));  // matched by another of the hub's threads
+  call_ = std::make_shared<Call>(kernel_);
+  call_->Bind(daemon->hub().Open(call_->context(), {.start = start, .progress_interval = {}},
+                                 filter, absl::StrCat("peer ", number_)));
+}
+
+void Reader::Cancel(const grpc_call* call, grpc::StatusCode why) {
+  if (call_ == nullptr || call != reinterpret_cast<const grpc_call*>(call_.get())) return;
+  if (why == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+      (!call_->has_message() || kernel_->monotonic() < call_->since() + kWriteTimeout - kLate)) {
+    story_->Fail(absl::StrCat(name_, " is cut off, and it reads"));
+  }
+  call_->Cancel();
+}
+
+void Reader::CheckAtRest() {
+  if (call_ == nullptr || call_->finished().has_value()) return;
+  const absl::Duration waits = kernel_->monotonic() - call_->since();
+  if (call_->has_message()) {
+    if (waits > kWriteTimeout + kLate) {
+      story_->Fail(absl::StrCat(name_, " reads nothing, and is not cut off"));
+    }
+    return;
+  }
+  if (waits > kProgressInterval + kLate) {
+    story_->Fail(absl::StrCat(name_, " hears nothing, not even a beat"));
+  }
+  if (sequence_ < judge_->newest()) {
+    story_->Fail(
+        absl::StrCat(name_, " is at ", sequence_, ", and nobody goes on to ", judge_->newest()));
+  }
 }
 
 void Reader::Disconnect() {
@@ -137,6 +201,10 @@ void Reader::Disconnect() {
 void Reader::OnEnd(const grpc::Status& status) {
   story_->Say(name_, absl::StrCat("its stream ends: ", status.error_message()));
   story_->Reach(absl::StrCat("stream ends with ", static_cast<int>(status.error_code())));
+  if (status.error_code() != grpc::StatusCode::CANCELLED) {
+    pause_until_ =
+        std::max(pause_until_, kernel_->monotonic() + absl::Milliseconds(hurries_ ? 0 : 100));
+  }
   switch (status.error_code()) {
     case grpc::StatusCode::OUT_OF_RANGE:
       from_snapshot_ = true;

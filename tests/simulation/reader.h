@@ -27,6 +27,10 @@ class Reader {
   // The next thing that the network or the client does: connects, takes a message, stands still,
   // breaks off. False: there is nothing to do now.
   bool Turn(Daemon* daemon);
+  // Nobody has anything to do: the stream has sent what there is, and whatever was due.
+  void CheckAtRest();
+  // The server cancels `call`, which may be this one's.
+  void Cancel(const grpc_call* call, grpc::StatusCode why);
   // Reads without a pause from now on, for the end of the simulation.
   void Hurry() { hurries_ = true; }
   // When it goes on by itself.

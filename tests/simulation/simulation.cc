@@ -11,6 +11,7 @@
 #include "spdlog/details/null_mutex.h"
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
+#include "tests/simulation/cancellation.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/faults.h"
 #include "tests/simulation/fleet_judge.h"
@@ -21,6 +22,7 @@
 #include "tests/simulation/random.h"
 #include "tests/simulation/reader.h"
 #include "tests/simulation/story.h"
+#include "tests/simulation/threads.h"
 #include "tests/simulation/world.h"
 
 namespace vmeventd::simulation {
@@ -87,7 +89,9 @@ class Simulation {
         reader_random_(random_.Next()),
         fault_random_(random_.Next()),
         fleet_random_(random_.Next()),
+        thread_random_(random_.Next()),
         kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
+        threads_(&kernel_, &thread_random_),
         story_(&kernel_),
         options_(ChooseOptions(plan, &fault_random_)),
         world_(&kernel_, &world_random_, &story_,
@@ -141,6 +145,12 @@ class Simulation {
       world_.At(SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
       if (fault_random_.OneIn(4)) world_.At(SomeTime(), [this] { fleet_.DeleteBucket(); });
     }
+    threads_.set_main_waits([this](absl::Duration until) { WaitForThreads(until); });
+    SetOnCancellation([this](const grpc_call* call, int status) {
+      for (const auto& reader : readers_) {
+        reader->Cancel(call, static_cast<grpc::StatusCode>(status));
+      }
+    });
     world_.set_intents([this](Life* life, size_t index) { Declare(life, index); },
                        [this](Life* life, size_t index) { Withdraw(life, index); });
   }
@@ -273,10 +283,11 @@ class Simulation {
     story_.Reach("stop");
     daemon_->Stop();
     judge_.AfterPump(daemon_.get(), number_);
+    if (!kernel_.dead()) daemon_->EndStreams();
     if (kernel_.dead()) return Bury();
     world_.set_daemon(0);
-    Disconnect();
     daemon_.reset();  // closes the journal, in which it may die as well
+    Disconnect();
     if (kernel_.dead()) return Bury();
     kernel_.BuryDaemon();
     restart_at_ = kernel_.monotonic() + random_.Between(absl::ZeroDuration(), absl::Seconds(5));
@@ -290,8 +301,8 @@ class Simulation {
     story_.Reach(
         absl::StrCat(power ? "power is lost in " : "kill in ", KindOf(kernel_.killed_in())));
     world_.set_daemon(0);
-    Disconnect();
     daemon_.reset();
+    Disconnect();
     kernel_.BuryDaemon();
     --kills_;
     if (power) LosePower();
@@ -303,6 +314,22 @@ class Simulation {
   void Disconnect() {
     for (const auto& reader : readers_) reader->Disconnect();
     for (const auto& lister : listers_) lister->Disconnect();
+  }
+
+  // The main thread waits for a condition; others do what is needed for it, or time passes.
+  void WaitForThreads(absl::Duration until) {
+    if (daemon_ == nullptr) return;
+    if (daemon_->HistoryTurn()) return;
+    if (threads_.CanTurn()) return threads_.Turn();
+    if (!daemon_->stops()) return;
+    for (const auto& reader : readers_) {
+      if (reader->Turn(daemon_.get())) return;
+    }
+    absl::Duration next = std::min(until, threads_.due());
+    for (const auto& reader : readers_) {
+      if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
+    }
+    kernel_.AdvanceTo(std::max(next, kernel_.monotonic() + absl::Microseconds(1)));
   }
 
   void LosePower() {
@@ -339,23 +366,14 @@ class Simulation {
                                       [](const absl::Status&) {});
   }
 
+  enum class Who { kLoop, kPump, kHistory, kThreads, kFleet, kQemu, kReader, kLister, kWorld };
+
   // One turn of one of all who have something to do; or else time passes.
   void Step() {
     if (++steps_ > kMaxSteps) return story_.Fail("the simulation does not come to its end");
     if (daemon_ == nullptr && kernel_.monotonic() >= restart_at_) return StartDaemon();
-    enum class Who {
-      kLoop,
-      kPump,
-      kHistory,
-      kFanOut,
-      kDeadlines,
-      kFleet,
-      kQemu,
-      kReader,
-      kLister,
-      kWorld
-    };
-    std::vector<Who> who;
+    std::vector<Who>& who = who_;
+    who.clear();
     if (daemon_ != nullptr) {
       if (daemon_->LoopIsDue() && kernel_.monotonic() >= loop_stalls_until_) {
         who.push_back(Who::kLoop);
@@ -363,11 +381,10 @@ class Simulation {
       if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_stalls_until_) {
         who.push_back(Who::kPump);
       }
-      if (daemon_->deadlines_due() <= kernel_.monotonic()) who.push_back(Who::kDeadlines);
+      if (threads_.CanTurn()) who.push_back(Who::kThreads);
       if (!fleet_waits_ && daemon_->fleet_due() <= kernel_.monotonic()) who.push_back(Who::kFleet);
       if (try_readers_) {
         who.push_back(Who::kHistory);
-        who.push_back(Who::kFanOut);
         if (!readers_.empty()) who.push_back(Who::kReader);
         if (!listers_.empty()) who.push_back(Who::kLister);
       }
@@ -396,11 +413,8 @@ class Simulation {
         did = daemon_->HistoryTurn();
         if (did) story_.Reach("history read");
         break;
-      case Who::kDeadlines:
-        daemon_->CheckDeadlines();
-        break;
-      case Who::kFanOut:
-        did = daemon_->FanOutTurn();
+      case Who::kThreads:
+        threads_.Turn();
         break;
       case Who::kFleet:
         FleetTurn();
@@ -418,13 +432,8 @@ class Simulation {
         world_.RunDue();
         break;
     }
-    if (fleet_waits_) {
-      if (kernel_.dead()) return;
-    } else if (daemon_ != nullptr && kernel_.dead()) {
-      Bury();
-    } else if (std::exchange(stops_, false)) {
-      StopDaemon();
-    }
+    EndDaemonIfDue();
+    if (fleet_waits_ && kernel_.dead()) return;
     if (did) {
       try_readers_ = try_qemu_ = true;
       idle_ = 0;
@@ -447,11 +456,31 @@ class Simulation {
     fleet_waits_ = false;
   }
 
+  void EndDaemonIfDue() {
+    if (fleet_waits_) return;
+    if (daemon_ != nullptr && kernel_.dead()) {
+      Bury();
+    } else if (std::exchange(stops_, false)) {
+      StopDaemon();
+    }
+  }
+
+  // Whether somebody of whom that is not known before had something to do.
+  bool DoWhatIsLeft() {
+    if (daemon_ == nullptr) return false;
+    if (daemon_->HistoryTurn()) return true;
+    return std::any_of(readers_.begin(), readers_.end(),
+                       [this](const auto& reader) { return reader->Turn(daemon_.get()); });
+  }
+
   void Wait() {
+    if (DoWhatIsLeft()) return EndDaemonIfDue();
+    if (daemon_ != nullptr) {
+      for (const auto& reader : readers_) reader->CheckAtRest();
+    }
     absl::Duration next = world_.next();
     if (daemon_ != nullptr) {
-      next = std::min(
-          {next, std::max(kernel_.loop_due(), loop_stalls_until_), daemon_->deadlines_due()});
+      next = std::min({next, std::max(kernel_.loop_due(), loop_stalls_until_), threads_.due()});
       if (daemon_->LoopIsDue()) next = std::min(next, loop_stalls_until_);
       next = std::min(next, std::max(daemon_->pump_due(), pump_stalls_until_));
       next = std::min(next, fleet_waits_ ? fleet_waits_until_ : daemon_->fleet_due());
@@ -490,7 +519,8 @@ class Simulation {
     for (const auto& reader : readers_) reader->Hurry();
     for (int quiet = 0; quiet < 50; ++quiet) {
       bool any = daemon_->HistoryTurn();
-      any = daemon_->FanOutTurn() || any;
+      any = threads_.CanTurn() || any;
+      threads_.Turn();
       for (const auto& reader : readers_) any = reader->Turn(daemon_.get()) || any;
       if (daemon_->fleet_due() <= kernel_.monotonic()) {
         FleetTurn();
@@ -509,7 +539,9 @@ class Simulation {
   Random reader_random_;
   Random fault_random_;
   Random fleet_random_;
+  Random thread_random_;
   Kernel kernel_;
+  Threads threads_;
   Story story_;
   const Daemon::Options options_;
   World world_;
@@ -524,6 +556,7 @@ class Simulation {
   const uint64_t loop_stalls_one_in_;  // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
   std::vector<std::unique_ptr<Lister>> listers_;
+  std::vector<Who> who_;  // of Step alone
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
   absl::Duration restart_at_ = absl::ZeroDuration();

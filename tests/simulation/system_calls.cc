@@ -27,12 +27,26 @@
 #include <string>
 #include <vector>
 
-#include "tests/simulation/cancelled_calls.h"
+#include "tests/simulation/cancellation.h"
 #include "tests/simulation/kernel.h"
-#include "tests/simulation/waiting.h"
+#include "tests/simulation/threads.h"
+
+namespace vmeventd::simulation {
+
+// What std::thread hands over, by the layout of its table of functions. Not in an unnamed
+// namespace, where the compiler would know that nobody derives from it.
+class ThreadState {
+ public:
+  virtual ~ThreadState() = default;
+  virtual void Run() = 0;
+};
+
+}  // namespace vmeventd::simulation
 
 using vmeventd::simulation::Disk;
 using vmeventd::simulation::Kernel;
+using vmeventd::simulation::Threads;
+using vmeventd::simulation::ThreadState;
 
 namespace {
 
@@ -54,7 +68,10 @@ struct Directory {
   dirent entry;
 };
 
-uint64_t cancelled_calls = 0;
+vmeventd::simulation::OnCancellation& Cancellation() {
+  static auto* const on_cancellation = new vmeventd::simulation::OnCancellation();
+  return *on_cancellation;
+}
 
 timespec ToTimespec(int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
 
@@ -74,7 +91,9 @@ int Fill(const Disk::FilePtr& file, struct stat* status) {
 
 }  // namespace
 
-uint64_t vmeventd::simulation::CancelledCalls() { return cancelled_calls; }
+void vmeventd::simulation::SetOnCancellation(OnCancellation on_cancellation) {
+  Cancellation() = std::move(on_cancellation);
+}
 
 // The linker makes these names of --wrap.
 // NOLINTBEGIN(bugprone-reserved-identifier)
@@ -458,8 +477,8 @@ int __wrap_RAND_bytes(unsigned char* to, int size) {
 }
 
 // A call that the server cuts; its stream reports the rest.
-int __wrap_grpc_call_cancel_with_status(void*, int, const char*, void*) {
-  ++cancelled_calls;
+int __wrap_grpc_call_cancel_with_status(const grpc_call* call, int status, const char*, void*) {
+  if (Cancellation()) Cancellation()(call, status);
   return 0;
 }
 
@@ -487,12 +506,73 @@ void __wrap__ZNSt10filesystem7__cxx1118directory_iteratorC1ERKNS0_4pathENS_17dir
   if (error != nullptr) error->clear();
 }
 
-// std::condition_variable::wait: what the caller waits for is done meanwhile, on this thread.
+// std::mutex
+int REAL(pthread_mutex_lock)(pthread_mutex_t*);
+int __wrap_pthread_mutex_lock(pthread_mutex_t* mutex) {
+  if (Threads::Current() != nullptr) Threads::Current()->BeforeLock();
+  return REAL(pthread_mutex_lock)(mutex);
+}
+int REAL(pthread_mutex_unlock)(pthread_mutex_t*);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t* mutex) {
+  const int result = REAL(pthread_mutex_unlock)(mutex);
+  if (Threads::Current() != nullptr) Threads::Current()->AfterUnlock();
+  return result;
+}
+
+// std::condition_variable: wait, wait_for, notify_one and notify_all
+void REAL(_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE)(void*,
+                                                                     std::unique_lock<std::mutex>&);
 void __wrap__ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(
-    void*, std::unique_lock<std::mutex>& lock) {
-  lock.unlock();
-  vmeventd::simulation::WorkWhileWaiting();
-  lock.lock();
+    void* condition, std::unique_lock<std::mutex>& lock) {
+  if (Threads::Current() == nullptr) {
+    return REAL(_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE)(condition, lock);
+  }
+  Threads::Current()->WaitUnlocked(lock.mutex()->native_handle(), condition,
+                                   absl::InfiniteDuration());
+}
+int REAL(pthread_cond_clockwait)(pthread_cond_t*, pthread_mutex_t*, clockid_t, const timespec*);
+int __wrap_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex,
+                                  clockid_t clock, const timespec* until) {
+  if (Threads::Current() == nullptr) {
+    return REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+  }
+  const bool notified =
+      Threads::Current()->WaitUnlocked(mutex, condition, absl::DurationFromTimespec(*until));
+  return notified ? 0 : ETIMEDOUT;
+}
+void REAL(_ZNSt18condition_variable10notify_oneEv)(void*);
+void __wrap__ZNSt18condition_variable10notify_oneEv(void* condition) {
+  if (Threads::Current() == nullptr) {
+    return REAL(_ZNSt18condition_variable10notify_oneEv)(condition);
+  }
+  Threads::Current()->Notify(condition, false);
+}
+void REAL(_ZNSt18condition_variable10notify_allEv)(void*);
+void __wrap__ZNSt18condition_variable10notify_allEv(void* condition) {
+  if (Threads::Current() == nullptr) {
+    return REAL(_ZNSt18condition_variable10notify_allEv)(condition);
+  }
+  Threads::Current()->Notify(condition, true);
+}
+
+// std::thread, which holds its number alone: its begin and join.
+void REAL(_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE)(
+    pthread_t*, std::unique_ptr<ThreadState>&, void (*)());
+void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
+    pthread_t* self, std::unique_ptr<ThreadState>& state, void (*depend)()) {
+  if (Threads::Current() == nullptr) {
+    return REAL(
+        _ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE)(
+        self, state, depend);
+  }
+  *self = Threads::Current()->Start(
+      [state = std::shared_ptr<ThreadState>(std::move(state))] { state->Run(); });
+}
+void REAL(_ZNSt6thread4joinEv)(pthread_t*);
+void __wrap__ZNSt6thread4joinEv(pthread_t* self) {
+  if (Threads::Current() == nullptr) return REAL(_ZNSt6thread4joinEv)(self);
+  Threads::Current()->Join(*self);
+  *self = 0;
 }
 
 }  // extern "C"

@@ -1,0 +1,17 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_CANCELLATION_H_
+#define VMEVENTD_TESTS_SIMULATION_CANCELLATION_H_
+
+#include <functional>
+
+#include "grpc/grpc.h"
+
+namespace vmeventd::simulation {
+
+// Told of each call that the daemon cancels, with the status that its client gets:
+// grpc_call_cancel_with_status is simulated (system_calls.cc).
+using OnCancellation = std::function<void(const grpc_call* call, int status)>;
+void SetOnCancellation(OnCancellation on_cancellation);
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_CANCELLATION_H_
