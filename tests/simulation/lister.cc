@@ -49,11 +49,11 @@ void Lister::Begin() {
     if (random_->OneIn(2)) filter->add_types(v1::EVENT_TYPE_STOPPED);
   }
   if (random_->OneIn(4)) {
-    const absl::Time now = kernel_->Now().wall;
-    SetTime(now - random_->Between(absl::ZeroDuration(), absl::Hours(1)),
-            question_.mutable_start_time());
+    const absl::Time start =
+        kernel_->Now().wall - random_->Between(absl::ZeroDuration(), absl::Hours(1));
+    SetTime(start, question_.mutable_start_time());
     if (random_->OneIn(2)) {
-      SetTime(now + random_->Between(-absl::Minutes(1), absl::Minutes(30)),
+      SetTime(start + random_->Between(absl::Seconds(1), absl::Hours(2)),
               question_.mutable_end_time());
     }
   }

@@ -18,7 +18,7 @@ namespace {
 using grpc::testing::InteropServerContextInspector;
 
 // What lies between the daemon's reading of the clock and the network's, at the most.
-constexpr absl::Duration kLate = absl::Seconds(1);
+constexpr absl::Duration kClocksDiffer = absl::Seconds(1);
 
 }  // namespace
 
@@ -169,7 +169,8 @@ void Reader::Connect(Daemon* daemon) {
 void Reader::Cancel(const grpc_call* call, grpc::StatusCode why) {
   if (call_ == nullptr || call != reinterpret_cast<const grpc_call*>(call_.get())) return;
   if (why == grpc::StatusCode::RESOURCE_EXHAUSTED &&
-      (!call_->has_message() || kernel_->monotonic() < call_->since() + kWriteTimeout - kLate)) {
+      (!call_->has_message() ||
+       kernel_->monotonic() < call_->since() + kWriteTimeout - kClocksDiffer)) {
     story_->Fail(absl::StrCat(name_, " is cut off, and it reads"));
   }
   call_->Cancel();
@@ -179,12 +180,12 @@ void Reader::CheckAtRest() {
   if (call_ == nullptr || call_->finished().has_value()) return;
   const absl::Duration waits = kernel_->monotonic() - call_->since();
   if (call_->has_message()) {
-    if (waits > kWriteTimeout + kLate) {
+    if (waits > kWriteTimeout + kClocksDiffer) {
       story_->Fail(absl::StrCat(name_, " reads nothing, and is not cut off"));
     }
     return;
   }
-  if (waits > kProgressInterval + kLate) {
+  if (waits > kProgressInterval + kClocksDiffer) {
     story_->Fail(absl::StrCat(name_, " hears nothing, not even a beat"));
   }
   if (sequence_ < judge_->newest()) {
