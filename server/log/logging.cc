@@ -68,7 +68,7 @@ class LineFormatter : public spdlog::formatter {
         absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
     nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
     if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
-    std::string line(reader_ == LogReader::kJournal ? PriorityPrefix(msg.level) : "");
+    std::string line(reader_ == LogReader::kJournald ? PriorityPrefix(msg.level) : "");
     if (format_ == LogFormat::kJson) {
       nlohmann::ordered_json object = {{"time", time},
                                        {"level", std::string(LevelName(msg.level))}};
@@ -76,7 +76,7 @@ class LineFormatter : public spdlog::formatter {
       // In ASCII, so that it cannot affect a terminal.
       line += object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     } else {
-      if (reader_ != LogReader::kJournal) absl::StrAppend(&line, time, " ");
+      if (reader_ != LogReader::kJournald) absl::StrAppend(&line, time, " ");
       absl::StrAppendFormat(&line, "%-5s %s%s", LevelName(msg.level),
                             OnOneLine(fields["message"].get_ref<const std::string&>()),
                             FieldsAsText(fields));
@@ -144,7 +144,7 @@ LogReader ReaderOf(int fd, const char* journal_stream) {
   struct stat status {};
   const bool is_journal = journal_stream != nullptr && fstat(fd, &status) == 0 &&
                           absl::StrCat(status.st_dev, ":", status.st_ino) == journal_stream;
-  return is_journal ? LogReader::kJournal : LogReader::kAnybody;
+  return is_journal ? LogReader::kJournald : LogReader::kAnybody;
 }
 
 std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader) {

@@ -29,7 +29,7 @@ inline constexpr char kLimiterLogger[] = "limiter";
 // The program that reads the log.
 enum class LogReader {
   kAnybody,
-  kJournal,  // systemd's: reads a line's priority from its prefix, and stores the time itself
+  kJournald,  // systemd's: reads a line's priority from its prefix, and stores the time itself
 };
 // The reader of `fd`, according to the variable JOURNAL_STREAM, as systemd.exec(5) describes. Null:
 // not set.

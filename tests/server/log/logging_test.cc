@@ -83,8 +83,8 @@ TEST(Logging, NoTextControlsATerminal) {
 }
 
 TEST(Logging, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
-  EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", LogReader::kJournal), "<4>warn  a\\x0ab\n");
-  const std::string json = Line(LogFormat::kJson, "a", "", LogReader::kJournal);
+  EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", LogReader::kJournald), "<4>warn  a\\x0ab\n");
+  const std::string json = Line(LogFormat::kJson, "a", "", LogReader::kJournald);
   ASSERT_EQ(json.substr(0, 3), "<4>");
   EXPECT_EQ(nlohmann::json::parse(json.substr(3))["message"], "a");
 }
@@ -97,7 +97,7 @@ TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
   struct stat status {};
   ASSERT_EQ(fstat(in.get(), &status), 0);
   const std::string name = absl::StrCat(status.st_dev, ":", status.st_ino);
-  EXPECT_EQ(ReaderOf(in.get(), name.c_str()), LogReader::kJournal);
+  EXPECT_EQ(ReaderOf(in.get(), name.c_str()), LogReader::kJournald);
   EXPECT_EQ(ReaderOf(in.get(), (name + "0").c_str()), LogReader::kAnybody);
   EXPECT_EQ(ReaderOf(in.get(), ""), LogReader::kAnybody);
   EXPECT_EQ(ReaderOf(in.get(), nullptr), LogReader::kAnybody);
