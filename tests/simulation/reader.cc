@@ -48,6 +48,7 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
       bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
     }
     message_ = nullptr;
+    if (IsLate()) taken_late_at_ = clock_->Now().monotonic;
     since_ = clock_->Now().monotonic;
     stream_->OnWriteDone(true);
     return bytes;
@@ -55,6 +56,11 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
   bool has_message() const { return message_ != nullptr; }
   // When the message came, or was taken.
   absl::Duration since() const { return since_; }
+  // Whether the server may have found that the client reads nothing: now, or just before it did.
+  bool MayBeCutOff() const {
+    const absl::Duration now = clock_->Now().monotonic;
+    return (has_message() && IsLate()) || now <= taken_late_at_ + kClocksDiffer;
+  }
   bool broken() const { return broken_; }
   bool cancelled() const { return cancelled_; }
   void Cancel() { cancelled_ = true; }
@@ -63,10 +69,14 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
   void Break() {
     broken_ = true;
     stream_->OnCancel();
-    if (message_ != nullptr) {
-      message_ = nullptr;
-      stream_->OnWriteDone(false);
-    }
+    DropMessage();
+  }
+  // What is written to a client that is gone. False: nothing is.
+  bool DropMessage() {
+    if (message_ == nullptr) return false;
+    message_ = nullptr;
+    stream_->OnWriteDone(false);
+    return true;
   }
   void Done() { stream_->OnDone(); }
 
@@ -83,12 +93,14 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
  private:
   grpc::internal::ServerReactor* reactor() override { return stream_; }
   void CallOnDone() override {}
+  bool IsLate() const { return clock_->Now().monotonic >= since_ + kWriteTimeout - kClocksDiffer; }
 
   grpc::CallbackServerContext context_;
   const Clock* const clock_;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* stream_ = nullptr;  // the hub's
   const grpc::ByteBuffer* message_ = nullptr;
   absl::Duration since_ = clock_->Now().monotonic;
+  absl::Duration taken_late_at_ = -absl::InfiniteDuration();
   bool broken_ = false;
   bool cancelled_ = false;
   std::optional<grpc::Status> finished_;
@@ -113,7 +125,8 @@ bool Reader::Turn(Daemon* daemon) {
     OnEnd(status);
     return true;
   }
-  if (call_ != nullptr && call_->cancelled() && !call_->broken()) {
+  if (call_ != nullptr && call_->broken()) return call_->DropMessage();
+  if (call_ != nullptr && call_->cancelled()) {
     call_->Break();
     return true;
   }
@@ -168,9 +181,7 @@ void Reader::Connect(Daemon* daemon) {
 
 void Reader::Cancel(const grpc_call* call, grpc::StatusCode why) {
   if (call_ == nullptr || call != reinterpret_cast<const grpc_call*>(call_.get())) return;
-  if (why == grpc::StatusCode::RESOURCE_EXHAUSTED &&
-      (!call_->has_message() ||
-       kernel_->monotonic() < call_->since() + kWriteTimeout - kClocksDiffer)) {
+  if (why == grpc::StatusCode::RESOURCE_EXHAUSTED && !call_->MayBeCutOff()) {
     story_->Fail(absl::StrCat(name_, " is cut off, and it reads"));
   }
   call_->Cancel();
@@ -178,6 +189,7 @@ void Reader::Cancel(const grpc_call* call, grpc::StatusCode why) {
 
 void Reader::CheckAtRest() {
   if (call_ == nullptr || call_->finished().has_value()) return;
+  if (call_->broken()) story_->Fail(absl::StrCat(name_, " is gone, and its stream does not end"));
   const absl::Duration waits = kernel_->monotonic() - call_->since();
   if (call_->has_message()) {
     if (waits > kWriteTimeout + kClocksDiffer) {
