@@ -195,6 +195,16 @@ class Simulation {
     });
   }
 
+  // What is public and not in the journal is at stake while the disk fails.
+  void CutPowerOfWhatIsAhead() {
+    if (!faults_.active() || settles_ || kills_ <= 0 || power_losses_ <= 0 || kernel_.dead())
+      return;
+    const bool ahead = daemon_->live_state().range().newest > daemon_->journal().journal().newest();
+    if (!ahead || !fault_random_.OneIn(10)) return;
+    power_goes_ = true;
+    kernel_.KillAfter(1);
+  }
+
   // Nothing of what is observed is written for a while, and the daemon is killed meanwhile: the
   // shutdown file may be all that is left of a run's end.
   void HangDisk() {
@@ -408,6 +418,7 @@ class Simulation {
           pump_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
         }
+        CutPowerOfWhatIsAhead();
         break;
       case Who::kHistory:
         did = daemon_->HistoryTurn();
