@@ -76,8 +76,8 @@ bool Parse(int argc, char** argv, Flags* flags) {
   return argc % 2 == 1;
 }
 
-// For a simulation's process, which is short and uses some MiB: memory in large pages, none of which
-// is given back.
+// For a simulation's process, which is short and uses some MiB: memory in large pages, none of
+// which is given back.
 constexpr char kMalloc[] =
     "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=16777216:glibc.malloc.trim_threshold=1073741824:"
     "glibc.malloc.mmap_threshold=1073741824";
