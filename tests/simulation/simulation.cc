@@ -347,6 +347,9 @@ class Simulation {
     position_is_kept_ = false;
     story_.Say("host", "loses its power");
     world_.KillAll();
+    // A boot takes longer than what the start of one process may seem to move by.
+    kernel_.AdvanceTo(kernel_.monotonic() +
+                      fault_random_.Between(absl::Seconds(10), absl::Seconds(60)));
     kernel_.disk().LosePower(&fault_random_);
     kernel_.Reboot();
   }
