@@ -40,6 +40,7 @@ class JournalTest : public ::testing::Test {
   // Appends events [first, first + count), a minute apart, with "payload N" in each.
   void Fill(Journal* journal, uint64_t first, int count, absl::Time start = kNow) {
     std::vector<std::string> payloads;
+    payloads.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) payloads.push_back(absl::StrCat("web1 payload ", first + i));
     Journal::Batch batch;
     for (int i = 0; i < count; ++i) {
