@@ -362,11 +362,12 @@ TEST(WatchEvents, TwoHundredStreamsGetTheSame) {
   constexpr int kStreams = 200;
   constexpr uint64_t kEvents = 2000;
   TestServer server;
-  std::vector<std::unique_ptr<v1::VmEventService::Stub>> stubs;
-  for (int i = 0; i < 4; ++i) stubs.push_back(server.NewStub());
+  std::vector<std::unique_ptr<v1::VmEventService::Stub>> stubs(4);
+  for (auto& stub : stubs) stub = server.NewStub();
   std::atomic<int> open{0};
   std::atomic<int> complete{0};
   std::vector<std::thread> readers;
+  readers.reserve(kStreams);
   for (int i = 0; i < kStreams; ++i) {
     readers.emplace_back([&, i] {
       TestStream stream(stubs[i % stubs.size()].get(), Live());
@@ -394,6 +395,7 @@ TEST(WatchEvents, StreamsComeAndGoWhileEventsFlow) {
     }
   });
   std::vector<std::thread> clients;
+  clients.reserve(8);
   for (int i = 0; i < 8; ++i) {
     clients.emplace_back([&server] {
       const auto stub = server.NewStub();
