@@ -7,8 +7,8 @@
 
 namespace vmeventd::simulation {
 
-// Told of each call that the daemon cancels, with the status that its client gets:
-// grpc_call_cancel_with_status is simulated (system_calls.cc).
+// Is called for each call that the daemon cancels, with the status that the client gets.
+// system_calls.cc simulates grpc_call_cancel_with_status.
 using OnCancellation = std::function<void(const grpc_call* call, int status)>;
 void SetOnCancellation(OnCancellation on_cancellation);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
 #include "server/rpc/queries.h"
 
 namespace vmeventd::simulation {
@@ -14,12 +15,6 @@ constexpr uint64_t kPastAll = std::numeric_limits<uint64_t>::max();
 
 absl::Time TimeOf(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-void SetTime(absl::Time time, google::protobuf::Timestamp* to) {
-  const int64_t ns = absl::ToUnixNanos(time);
-  to->set_seconds(ns / 1'000'000'000);
-  to->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
 }
 
 template <typename List, typename Value>
@@ -51,10 +46,10 @@ void Lister::Begin() {
   if (random_->OneIn(4)) {
     const absl::Time start =
         kernel_->Now().wall - random_->Between(absl::ZeroDuration(), absl::Hours(1));
-    SetTime(start, question_.mutable_start_time());
+    *question_.mutable_start_time() = ToTimestamp(start);
     if (random_->OneIn(2)) {
-      SetTime(start + random_->Between(absl::Seconds(1), absl::Hours(2)),
-              question_.mutable_end_time());
+      *question_.mutable_end_time() =
+          ToTimestamp(start + random_->Between(absl::Seconds(1), absl::Hours(2)));
     }
   }
 }
@@ -134,7 +129,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
   if (!token_.empty()) {
     const uint64_t next = FirstAfter(done_, token_newest_);
     if (next != 0 && next < call.unbroken_from) {
-      Fail(absl::StrCat("the event ", next, " is deleted, and it was not told"));
+      Fail(absl::StrCat("the event ", next, " was deleted, and the list went on without it"));
     }
   }
   const uint64_t oldest = daemon.live_state().range().oldest;

@@ -17,8 +17,8 @@
 namespace vmeventd::simulation {
 
 // A client that lists events, page by page, with pauses in which retention deletes and daemons end:
-// its tokens must outlive them. Holds the pages together with what the judge knows: nothing twice,
-// nothing out of order, nothing left out but what OUT_OF_RANGE tells.
+// its tokens must outlive them. Compares the pages with what the judge knows: no event may come
+// twice or out of order, and none may be missing unless the call ended with OUT_OF_RANGE.
 class Lister {
  public:
   Lister(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge);

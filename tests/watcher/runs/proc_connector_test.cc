@@ -57,7 +57,7 @@ TEST_F(ProcConnectorTest, ForgetsWhatNobodyFollows) {
 TEST_F(ProcConnectorTest, WhatWaitsWhenANumberIsFollowedIsOfAnEarlierProcess) {
   Child earlier(Sleep);
   Child marker(Sleep);
-  // The kernel tells of an end a moment after it: another listener has heard of it.
+  // The kernel reports an end a moment after it: wait until another listener has the report.
   const auto witness = ProcConnector::Create(loop_.get()).value();
   witness->Follow(earlier.pid());
   kill(earlier.pid(), SIGKILL);
