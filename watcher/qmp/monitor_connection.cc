@@ -57,24 +57,32 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   if (!status.ok()) {
     socket_.Reset();
   } else if (greeting_timeout < absl::InfiniteDuration()) {
-    handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + greeting_timeout, [this] {
-      handshake_timer_ = {};
-      delegate_->OnGreetingLate();
-    });
+    const absl::Duration now = loop_->Now().monotonic;
+    handshake_deadline_ = now + greeting_timeout;
+    ArmGreetingTimer(std::min(now + kSilence, handshake_deadline_));
   }
   return status;
 }
 
+void MonitorConnection::ArmGreetingTimer(absl::Duration due) {
+  handshake_timer_ = loop_->AddTimer(due, [this] {
+    handshake_timer_ = {};
+    const bool given_up = loop_->Now().monotonic >= handshake_deadline_;
+    if (!given_up) ArmGreetingTimer(handshake_deadline_);
+    delegate_->OnGreetingLate(given_up);
+  });
+}
+
 void MonitorConnection::AwaitReplies() {
   loop_->CancelTimer(&handshake_timer_);
-  reply_deadline_ = loop_->Now().monotonic + kReplyTimeout;
+  handshake_deadline_ = loop_->Now().monotonic + kReplyTimeout;
   ArmReplyTimer();
 }
 
 void MonitorConnection::ArmReplyTimer() {
   handshake_timer_ = loop_->AddTimer(loop_->Now().monotonic + kNudgeInterval, [this] {
     handshake_timer_ = {};
-    const bool given_up = loop_->Now().monotonic >= reply_deadline_;
+    const bool given_up = loop_->Now().monotonic >= handshake_deadline_;
     if (!given_up) ArmReplyTimer();
     delegate_->OnReplyLate(given_up);
   });

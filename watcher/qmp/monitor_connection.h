@@ -35,6 +35,8 @@ class MonitorConnection : public FdHandler {
  public:
   static constexpr absl::Duration kSlice = absl::Milliseconds(2);
   static constexpr int kPausePerWork = 3;
+  // A QEMU that serves us greets at once; one that starts may take longer.
+  static constexpr absl::Duration kSilence = absl::Milliseconds(300);
   // How long QEMU may take for all answers of the handshake, and how long it may be silent before
   // it is reported late.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
@@ -49,8 +51,9 @@ class MonitorConnection : public FdHandler {
    public:
     virtual ~Delegate() = default;
     virtual void OnGreeting() = 0;
-    // No greeting came within the time that Start() was given.
-    virtual void OnGreetingLate() = 0;
+    // No greeting came within kSilence; and, if `given_up`, within the time that Start() was given,
+    // where that is the longer one: for the last time.
+    virtual void OnGreetingLate(bool given_up) = 0;
     // During the handshake, each kNudgeInterval in which no answer comes; `given_up`: for the last
     // time, after kReplyTimeout.
     virtual void OnReplyLate(bool given_up) = 0;
@@ -114,6 +117,7 @@ class MonitorConnection : public FdHandler {
   // One slice, and what follows of the time that it took.
   void Turn(bool to_the_end);
   void DrainSlice();
+  void ArmGreetingTimer(absl::Duration due);
   void AwaitReplies();
   void ArmReplyTimer();
   void Pause(absl::Duration pause);
@@ -138,7 +142,7 @@ class MonitorConnection : public FdHandler {
   std::string unhandled_;              // that was read
   std::unique_ptr<MonitorInfo> info_;  // during the handshake
   TimerId handshake_timer_;            // for the greeting, then for the answers
-  absl::Duration reply_deadline_ = absl::InfiniteDuration();
+  absl::Duration handshake_deadline_ = absl::InfiniteDuration();
   TimerId pause_;  // while it runs, the loop does not watch the socket
   // While draining: what of the peer's bytes is to be read still, and until when.
   std::optional<size_t> drain_left_;

@@ -254,20 +254,33 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
 }
 
-void QmpRun::OnGreetingLate() {
-  if (needs_speaker_ && !published()) return Discard();
-  const std::string why = context_->silent_monitors.Explain(
-      connection_->descriptor(), info().pid, Now().monotonic, context_->options->greeting_timeout);
+void QmpRun::OnGreetingLate(bool given_up) {
+  const bool unknown = needs_speaker_ && !published();
+  if (given_up && unknown) return Discard();
+  // Before the time is over a VM is listed that is not yet; the others are reported with it.
+  if (!given_up && (unknown || published() || process().gone())) return;
+  const SilentMonitors::Reason reason = context_->silent_monitors.Explain(
+      connection_->descriptor(), info().pid, Now().monotonic,
+      given_up ? context_->options->greeting_timeout : MonitorConnection::kSilence);
+  if (!given_up) {
+    if (!reason.may_start) ReportSilence(reason.problem);
+    return;
+  }
   RetireConnection();
   if (process().gone()) return GoOnUnserved();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
   if (history_ == History::kAnswered) history_ = History::kSilent;
+  ReportSilence(reason.problem);
+  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
+}
+
+void QmpRun::ReportSilence(absl::string_view why) {
   if (logged_silence_.str() != why) {
     logged_silence_ = why;
-    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()), why);
+    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
+                 std::string(why));
   }
   ReportHeld(why);
-  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its

@@ -99,7 +99,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void Disconnect() override;
 
   void OnGreeting() override;
-  void OnGreetingLate() override;
+  void OnGreetingLate(bool given_up) override;
   void OnReplyLate(bool given_up) override;
   void OnReady(const MonitorInfo& info) override;
   void OnEvent(const QmpEvent& event) override;
@@ -116,6 +116,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void LookForSuccessor();
   absl::Status Connect(UniqueFd socket, const SocketIdentity& identity,
                        absl::Duration greeting_timeout);
+  // `why` no greeting comes, as a problem of the VM; in the log once.
+  void ReportSilence(absl::string_view why);
   // Waits kAnswerWait for an answer, without which the run has ended.
   void AwaitAnswer();
   // QEMU answers after the process that was followed had ended: it was not QEMU's.

@@ -54,12 +54,13 @@ SilentMonitors::Clients SilentMonitors::ClientsOf(int connection) const {
   return clients;
 }
 
-std::string SilentMonitors::Explain(int connection, int64_t pid, absl::Duration now,
-                                    absl::Duration waited) {
-  if (pid != 0 && IsStopped(pid)) return kStopped;
+SilentMonitors::Reason SilentMonitors::Explain(int connection, int64_t pid, absl::Duration now,
+                                               absl::Duration waited) {
+  constexpr Reason kUnknown = {VmSession::kNoGreeting, true};
+  if (pid != 0 && IsStopped(pid)) return {kStopped, false};
   if (read_at_ < now - waited) {
     absl::StatusOr<std::vector<UnixSocket>> sockets = ReadUnixSockets();
-    if (!sockets.ok()) return VmSession::kNoGreeting;  // the kernel has no unix_diag
+    if (!sockets.ok()) return kUnknown;  // the kernel has no unix_diag
     sockets_ = *std::move(sockets);
     std::erase_if(sockets_, [](const UnixSocket& socket) { return socket.path.empty(); });
     std::sort(
@@ -68,8 +69,8 @@ std::string SilentMonitors::Explain(int connection, int64_t pid, absl::Duration 
     read_at_ = now;
   }
   const Clients clients = ClientsOf(connection);
-  if (!clients.listening || clients.ours) return VmSession::kNoGreeting;
-  return clients.accepted ? kHeld : kHangs;
+  if (!clients.listening || clients.ours) return kUnknown;
+  return clients.accepted ? Reason{kHeld, false} : Reason{kHangs, true};
 }
 
 }  // namespace vmeventd

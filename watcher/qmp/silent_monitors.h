@@ -2,9 +2,9 @@
 #define VMEVENTD_WATCHER_QMP_SILENT_MONITORS_H_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unix_sockets.h"
 
@@ -15,10 +15,13 @@ namespace vmeventd {
 // that began to wait before. Loop thread.
 class SilentMonitors {
  public:
-  // The problem of the VM whose monitor `connection` has waited for the greeting for `waited`.
-  // `pid` is that of its QEMU, 0 if it is not known. What cannot be distinguished is named
-  // together: VmSession::kNoGreeting.
-  std::string Explain(int connection, int64_t pid, absl::Duration now, absl::Duration waited);
+  struct Reason {
+    absl::string_view problem;  // of the VM, for people; what cannot be distinguished is together
+    bool may_start;             // a QEMU that starts shows the same
+  };
+  // Of the VM whose monitor `connection` has waited for the greeting for `waited`.
+  // `pid` is that of its QEMU, 0 if it is not known.
+  Reason Explain(int connection, int64_t pid, absl::Duration now, absl::Duration waited);
 
  private:
   // Of a monitor's socket.

@@ -93,7 +93,7 @@ TEST(ConnectToTest, KnowsNoLimitOfThePathsLength) {
 class MonitorConnectionTest : public testing::Test, public MonitorConnection::Delegate {
  protected:
   void OnGreeting() override { ++greetings_; }
-  void OnGreetingLate() override {}
+  void OnGreetingLate(bool) override {}
   void OnReplyLate(bool) override {}
   void OnReady(const MonitorInfo& info) override { info_ = info; }
   void OnEvent(const QmpEvent& event) override {

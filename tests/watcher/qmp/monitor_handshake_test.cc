@@ -19,13 +19,14 @@ namespace vmeventd {
 namespace {
 
 using testing::Each;
+using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
 class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Delegate {
  protected:
   void OnGreeting() override { ++greetings_; }
-  void OnGreetingLate() override { ++late_greetings_; }
+  void OnGreetingLate(bool given_up) override { late_greetings_.push_back(given_up); }
   void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }
   void OnReady(const MonitorInfo&) override { ready_ = true; }
   void OnEvent(const QmpEvent&) override {}
@@ -60,20 +61,30 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   std::vector<char> buffer_ = std::vector<char>(64 << 10);
   std::unique_ptr<MonitorConnection> connection_;
   int greetings_ = 0;
-  int late_greetings_ = 0;
+  std::vector<bool> late_greetings_;
   std::vector<bool> late_replies_;
   bool ready_ = false;
 };
 
-TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnce) {
+TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedEarlyAndWhenItsTimeIsOver) {
   Connect({.greet = false}, absl::Seconds(3));
-  Pass(absl::Milliseconds(2999));
-  EXPECT_EQ(late_greetings_, 0);
+  Pass(MonitorConnection::kSilence - absl::Milliseconds(1));
+  EXPECT_THAT(late_greetings_, IsEmpty());
   Pass(absl::Milliseconds(1));
-  EXPECT_EQ(late_greetings_, 1);
+  EXPECT_THAT(late_greetings_, ElementsAre(false));
+  Pass(absl::Seconds(3) - MonitorConnection::kSilence - absl::Milliseconds(1));
+  EXPECT_THAT(late_greetings_, ElementsAre(false));
+  Pass(absl::Milliseconds(1));
+  EXPECT_THAT(late_greetings_, ElementsAre(false, true));
   Pass(absl::Minutes(1));
-  EXPECT_EQ(late_greetings_, 1);
+  EXPECT_THAT(late_greetings_, SizeIs(2));
   EXPECT_TRUE(connection_->open()) << "its owner decides";
+}
+
+TEST_F(MonitorHandshakeTest, AGreetingWithLittleTimeIsReportedOnce) {
+  Connect({.greet = false}, MonitorConnection::kSilence / 2);
+  Pass(absl::Minutes(1));
+  EXPECT_THAT(late_greetings_, ElementsAre(true));
 }
 
 TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeconds) {
@@ -88,14 +99,14 @@ TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeco
   EXPECT_TRUE(late_replies_.back());
   Pass(absl::Minutes(1));
   EXPECT_THAT(late_replies_, SizeIs(10));
-  EXPECT_EQ(late_greetings_, 0);
+  EXPECT_THAT(late_greetings_, IsEmpty());
 }
 
 TEST_F(MonitorHandshakeTest, AMonitorThatAnsweredIsNotLate) {
   Connect({}, absl::Seconds(3));
   ASSERT_TRUE(Until([this] { return ready_; }));
   Pass(absl::Minutes(1));
-  EXPECT_EQ(late_greetings_, 0);
+  EXPECT_THAT(late_greetings_, IsEmpty());
   EXPECT_THAT(late_replies_, IsEmpty());
 }
 
@@ -103,7 +114,7 @@ TEST_F(MonitorHandshakeTest, AConnectionThatIsClosedIsNotLate) {
   Connect({.greet = false}, absl::Seconds(3));
   connection_->Close();
   Pass(absl::Minutes(1));
-  EXPECT_EQ(late_greetings_, 0);
+  EXPECT_THAT(late_greetings_, IsEmpty());
 }
 
 TEST(ConnectOutcomeTest, NamesWhatAnAttemptCameTo) {

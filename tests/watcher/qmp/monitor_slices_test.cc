@@ -54,7 +54,7 @@ class Monitor : public MonitorConnection::Delegate {
 
  private:
   void OnGreeting() override {}
-  void OnGreetingLate() override {}
+  void OnGreetingLate(bool) override {}
   void OnReplyLate(bool) override {}
   void OnReady(const MonitorInfo&) override { ready = true; }
   void OnEvent(const QmpEvent&) override {

@@ -7,6 +7,7 @@
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/process_fixture.h"
+#include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_file.h"
 
 namespace vmeventd {
@@ -78,6 +79,35 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
   }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ListenerTest, AVmWhoseMonitorAnotherClientHoldsIsListedAtOnce) {
+  options_.greeting_timeout = absl::Seconds(3);
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  UniqueFd other = HoldMonitor(&qemu, monitor);
+  StartWithManualClock();
+  Turns();
+  manual_clock_.Advance(MonitorConnection::kSilence);
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  other.Reset();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning)) << "it still waits in QEMU's queue";
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ListenerTest, AVmThatMayStartIsListedWhenTheGreetingsTimeIsOver) {
+  options_.greeting_timeout = absl::Seconds(3);
+  FakeQemu qemu;
+  FakeMonitor behavior;
+  behavior.greet = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
+  StartWithManualClock();
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  manual_clock_.Advance(MonitorConnection::kSilence);
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+  manual_clock_.Advance(absl::Seconds(3));
+  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
 }
 
 TEST_F(ListenerTest, ItsEndIsNoEndWhileTheQueueOfConnectionsIsFull) {
