@@ -1,17 +1,17 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_STEADY_TIME_H_
-#define VMEVENTD_CLIENT_CONNECT_STEADY_TIME_H_
+#ifndef VMEVENTD_BASE_STEADY_TIME_H_
+#define VMEVENTD_BASE_STEADY_TIME_H_
 
 #include <chrono>
 
 #include "absl/time/time.h"
 
-namespace vmeventd::client {
+namespace vmeventd {
 
-// A clock that is never set; tests replace it.
+// Real time, by a clock that nobody sets.
 inline absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
-}  // namespace vmeventd::client
+}  // namespace vmeventd
 
-#endif  // VMEVENTD_CLIENT_CONNECT_STEADY_TIME_H_
+#endif  // VMEVENTD_BASE_STEADY_TIME_H_

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/steady_time.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/exit_code.h"
-#include "client/connect/steady_time.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/event_consumer.h"

@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "base/nats/connection.h"
 #include "base/nats/stream_reader.h"
-#include "client/connect/steady_time.h"
+#include "base/steady_time.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"

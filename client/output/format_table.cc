@@ -222,7 +222,7 @@ std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style) {
   columns.push_back({"VM", 12, LongestName(style)});
   columns.push_back({"EVENT", 12});
   columns.push_back({"CLASS", 7});
-  if (style.wide) columns.insert(columns.end(), {{"STATE", 11}, {"RUN", 36}});
+  if (style.wide) columns.insert(columns.end(), {{"STATE", 11}, {"RUN", 48}});
   columns.push_back({"DETAIL", 0});
   return columns;
 }

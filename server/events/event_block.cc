@@ -11,10 +11,6 @@ namespace {
 // What the allocator, the slice and the shared pointer add to a block, about.
 constexpr size_t kBlockOverhead = 160;
 
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 }  // namespace
 
 size_t EventBlock::memory() const {
@@ -53,7 +49,7 @@ void EventBlockBuilder::Add(const v1::Event& event) {
               .source = event.vm().source(),
               .type = event.type(),
               .shutdown_class = event.shutdown().class_(),
-              .observe_time = TimeOf(event.observe_time())},
+              .observe_time = FromTimestamp(event.observe_time())},
              encoded);
 }
 

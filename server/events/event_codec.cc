@@ -179,6 +179,10 @@ google::protobuf::Timestamp ToTimestamp(absl::Time time) {
   return out;
 }
 
+absl::Time FromTimestamp(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
 void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out) {
   out->Clear();
   out->set_sequence(sequence);

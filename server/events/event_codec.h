@@ -51,6 +51,7 @@ v1::Vm DecodeSnapshotVmField(const std::string& snapshot_vm_field);
 
 // Times outside of what a Timestamp can hold (years 1 to 9999) become its nearest end.
 google::protobuf::Timestamp ToTimestamp(absl::Time time);
+absl::Time FromTimestamp(const google::protobuf::Timestamp& time);
 
 }  // namespace vmeventd
 

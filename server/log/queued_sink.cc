@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <climits>
 #include <utility>
 
 #include "absl/strings/string_view.h"
+#include "base/steady_time.h"
 #include "base/thread_name.h"
 #include "base/wait_until.h"
 #include "nlohmann/json.hpp"
@@ -23,11 +23,6 @@ namespace {
 bool IsSocket(int fd) {
   struct stat status {};
   return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
-}
-
-// Real time, not a test's clock.
-absl::Time SteadyNow() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
 }  // namespace

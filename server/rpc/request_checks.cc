@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/quote.h"
+#include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
 
 namespace vmeventd {
@@ -98,7 +99,7 @@ absl::StatusOr<absl::Time> CheckTime(const std::string& field,
     return Invalid(field + ".nanos", absl::StrCat(time.nanos()),
                    absl::StrCat("is not in 0 to ", kMaxNanos));
   }
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+  return FromTimestamp(time);
 }
 
 std::string ValueOf(const google::protobuf::Duration& duration) {

@@ -13,10 +13,6 @@ namespace {
 
 constexpr uint64_t kPastAll = std::numeric_limits<uint64_t>::max();
 
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 template <typename List, typename Value>
 bool Has(const List& list, const Value& value) {
   return std::find(list.begin(), list.end(), value) != list.end();
@@ -184,9 +180,9 @@ bool Lister::IsListed(const v1::Event& event) const {
     if (filter.vm_names_size() > 0 && !Has(filter.vm_names(), event.vm().name())) return false;
     if (filter.types_size() > 0 && !Has(filter.types(), event.type())) return false;
   }
-  const absl::Time time = TimeOf(event.observe_time());
-  if (question_.has_start_time() && time < TimeOf(question_.start_time())) return false;
-  return !question_.has_end_time() || time < TimeOf(question_.end_time());
+  const absl::Time time = FromTimestamp(event.observe_time());
+  if (question_.has_start_time() && time < FromTimestamp(question_.start_time())) return false;
+  return !question_.has_end_time() || time < FromTimestamp(question_.end_time());
 }
 
 uint64_t Lister::FirstAfter(uint64_t done, uint64_t newest) const {
