@@ -83,6 +83,31 @@ constexpr const char* kPoints[] = {
     "stream ends with 1",   // CANCELLED
     "stream ends with 8",   // RESOURCE_EXHAUSTED: the client read nothing
     "stream ends with 11",  // OUT_OF_RANGE
+    "retention of what the same turn published",
+    "a VM is followed after a shortage of descriptors",
+    "a VM is listed for want of descriptors",
+    "no descriptor in SO_PEERPIDFD",
+    "no descriptor in open of /dev/null",
+    "no descriptor in open of a file of /proc",
+    "no descriptor in open of a file of /sys",
+    "no descriptor in open of a socket",
+    "no descriptor in open of journal.db",
+    "no descriptor in open of journal.db-wal",
+    "no descriptor in open of published",
+    "no descriptor in open of a generation",
+    "no descriptor in open of the directory",
+    "no descriptor in open of the shutdown file",
+    "no descriptor in epoll_create1",
+    "no descriptor in eventfd",
+    "no descriptor in inotify_init1",
+    "no descriptor in pidfd_open",
+    "no descriptor in socket",
+    "bound: a batch of the fleet after a connection",
+    "bound: a larger batch of the fleet",
+    "bound: a peer has its questions",
+    "bound: the VMs of a user have their descriptors",
+    "bound: the event queue is full",
+    "bound: the pump holds events back",
 };
 
 }  // namespace

@@ -69,6 +69,7 @@ absl::Status Daemon::Watch(const Options& options) {
   watcher_options.watches = {*std::move(watch)};
   watcher_options.process_tracking = options.process_tracking;
   watcher_options.exit_status_source = std::nullopt;
+  watcher_options.max_vm_descriptors = options.max_vm_descriptors;
   for (const JournalSession& session : recovered_.sessions) {
     watcher_options.saved_runs.push_back(session.payload);
   }
@@ -94,6 +95,7 @@ absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetS
 }
 
 void Daemon::OnPublished() {
+  if (on_published_ != nullptr) on_published_();
   hub_.WakeStreams();
   fleet_woken_ = true;
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -47,6 +48,7 @@ class Daemon {
     absl::Duration retention_age = absl::Hours(24 * 30);
     int64_t retention_events = 1'000'000;
     size_t max_queued = 100'000;
+    int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 64 << 20;
     bool process_tracking = true;
     absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
@@ -86,6 +88,11 @@ class Daemon {
   void Stop();
   void EndStreams();
 
+  // Called with each step that makes events public, before anybody is notified of it.
+  void set_on_published(std::function<void()> on_published) {
+    on_published_ = std::move(on_published);
+  }
+
   bool stops() const { return stops_; }
 
   StreamHub& hub() { return hub_; }
@@ -102,7 +109,12 @@ class Daemon {
   bool replaced() const { return recovered_.replaced; }
   // A journal was found corrupt while it ran, and replaced.
   int replacements() const { return replacements_; }
-  size_t queue_depth() const { return queue_.depth(); }
+  std::vector<UnfollowedSocket> unfollowed_sockets() const {
+    return watcher_->unfollowed_sockets();
+  }
+  uint64_t dropped_events() const { return queue_.dropped_events(); }
+  // Events wait in the pump, as neither the journal nor the sequence mark can be written.
+  bool holds_back() const { return pump_.holds_back(); }
 
  private:
   Daemon(Kernel* kernel, const Options& options, RecoveredState recovered);
@@ -126,6 +138,7 @@ class Daemon {
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;
   std::unique_ptr<FleetPublisher> fleet_;
+  std::function<void()> on_published_;
   bool fleet_woken_ = true;
   bool stops_ = false;
   absl::Duration fleet_due_ = absl::ZeroDuration();

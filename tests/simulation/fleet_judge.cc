@@ -21,7 +21,7 @@ std::string MessageIdOf(const FleetMessage& message) {
 }
 
 bool FleetJudge::IsTold(uint64_t sequence) const {
-  if (stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
+  if (sequence < begins_ || stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
   const auto entry = judge_->entries().find(sequence);
   return entry == judge_->entries().end() || entry->second.lost;
 }
@@ -39,7 +39,11 @@ void FleetJudge::AfterStart(const Daemon& daemon, bool kept) {
     story_->Fail(absl::StrCat("the fleet's position is ", position, " after a restart, and was ",
                               position_));
   }
-  if (!kept) position_ = 0;
+  if (!kept) {
+    position_ = 0;
+    // With neither a position nor a message it begins as one that never published.
+    if (stored_.empty() && in_gaps_.empty()) begins_ = position + 1;
+  }
   seen_ = position;
 }
 

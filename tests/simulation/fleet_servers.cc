@@ -9,6 +9,7 @@
 #include "absl/strings/strip.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
+#include "server/fleet/publisher.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -32,7 +33,14 @@ class SimulatedSink : public FleetSink {
 
   absl::StatusOr<std::optional<FleetPosition>> Connect() override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
-  Progress Publish(const std::vector<FleetMessage>& batch) override { return Send(batch); }
+  Progress Publish(const std::vector<FleetMessage>& batch) override {
+    if (batch.size() == FleetPublisher::kFirstBatchEvents) {
+      servers_->story_->Reach("bound: a batch of the fleet after a connection");
+    } else if (batch.size() > FleetPublisher::kFirstBatchEvents) {
+      servers_->story_->Reach("bound: a larger batch of the fleet");
+    }
+    return Send(batch);
+  }
   absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
                                         absl::string_view filter) override;
   absl::StatusOr<bool> IsDeleted(absl::string_view bucket, const std::string& subject) override;

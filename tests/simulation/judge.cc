@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -78,23 +79,27 @@ std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
   return kept;
 }
 
-bool Judge::ReadJournal(uint64_t first, uint64_t last, std::map<uint64_t, v1::Event>* events) {
+std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) const {
+  const Kernel::Bystander bystander(kernel_);
+  std::map<uint64_t, v1::Event> events;
   const auto reader = JournalReader::Open(kJournalPath);
-  if (!reader.ok()) return false;
-  for (uint64_t next = first; next <= last;) {
+  absl::Status status = reader.status();
+  for (uint64_t next = first; status.ok() && next <= last;) {
     const auto page = (*reader)->ReadFrom(next, last, 1 << 20);
-    if (!page.ok()) return false;
+    status = page.status();
+    if (!page.ok()) break;
     for (const EventBlockPtr& block : page->blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
         v1::Event event = DecodeEventField(block->EncodedView(i));
         const uint64_t sequence = event.sequence();
-        (*events)[sequence] = std::move(event);
+        events[sequence] = std::move(event);
       }
     }
     if (page->through < next) break;
     next = page->through + 1;
   }
-  return true;
+  if (!status.ok()) story_->Fail(absl::StrCat("the journal cannot be read: ", status.message()));
+  return events;
 }
 
 void Judge::AfterStart(Daemon* daemon, int number) {
@@ -117,8 +122,8 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   }
   // What the journal holds, and what only the daemon before it had.
   const uint64_t oldest = daemon->journal().journal().oldest();
-  std::map<uint64_t, v1::Event> kept;
-  if (!ReadJournal(oldest, daemon->journal().journal().newest(), &kept)) return;
+  const std::map<uint64_t, v1::Event> kept =
+      ReadJournal(oldest, daemon->journal().journal().newest());
   for (auto& [sequence, entry] : entries_) {
     if (sequence < oldest || entry.lost) continue;
     const auto it = kept.find(sequence);
@@ -137,10 +142,26 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   for (const auto& [sequence, event] : kept) {
     if (!entries_.contains(sequence)) Add(event, number - 1);  // committed, and not public in time
   }
-  AfterPump(daemon, number);
+  Look(daemon, number);
+  newest_of_turn_ = newest();
 }
 
 void Judge::AfterPump(Daemon* daemon, int number) {
+  Look(daemon, number);
+  if (kernel_->dead()) return;
+  if (oldest_ > newest_of_turn_ + 1) story_->Reach("retention of what the same turn published");
+  newest_of_turn_ = newest();
+  if (daemon->dropped_events() > 0 && !std::exchange(dropped_, true)) {
+    story_->Reach("bound: the event queue is full");
+  }
+  if (daemon->holds_back()) story_->Reach("bound: the pump holds events back");
+  const auto max = static_cast<size_t>(options_.max_vm_descriptors);
+  if (const size_t are = kernel_->vm_descriptors(); are > max) {
+    story_->Fail(absl::StrCat("VMs have ", are, " descriptors, and may have ", max));
+  }
+}
+
+void Judge::Look(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   const LiveState& live = daemon->live_state();
   if (live.journal_id() != journal_id_) {
@@ -149,11 +170,16 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   }
   oldest_ = daemon->journal().journal().oldest();
   // A burst may be larger than the ring; what has left it is in the journal.
-  if (const uint64_t ring = live.ReadFrom(newest() + 1, 1).ring_oldest;
-      newest() + 1 < ring && oldest_ < ring) {
-    std::map<uint64_t, v1::Event> events;
-    ReadJournal(std::max(oldest_, newest() + 1), ring - 1, &events);
-    for (const auto& [sequence, event] : events) Add(event, number);
+  if (const uint64_t ring = live.ReadFrom(newest() + 1, 1).ring_oldest; newest() + 1 < ring) {
+    // A step that is larger than the ring, and than what is retained. The shipped ring holds any.
+    if (newest() + 1 < oldest_ && !std::exchange(unseen_, true)) {
+      story_->Reach("retention of what nobody could see");
+    }
+    if (oldest_ < ring) {
+      for (const auto& [sequence, event] : ReadJournal(std::max(oldest_, newest() + 1), ring - 1)) {
+        Add(event, number);
+      }
+    }
   }
   while (newest() < live.range().newest) {
     const LiveState::Page page = live.ReadFrom(newest() + 1, 1 << 20);
@@ -175,6 +201,9 @@ void Judge::Add(const v1::Event& event, int daemon) {
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
   entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false};
   if (event.has_missing()) TakeMissing(event);
+  if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() && !event.has_missing()) {
+    ++node_gaps_;
+  }
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
 }
 
@@ -306,8 +335,62 @@ void Judge::CheckRetention(const Daemon& daemon) {
   }
 }
 
+bool Judge::IsFree(const Life& life, absl::Duration since) const {
+  return !life.gone && life.listener->listening && !life.hangs &&
+         (life.client == nullptr || life.client_daemon != 0) &&
+         life.kept_at + since <= kernel_->monotonic() &&
+         started_at_ + since <= kernel_->monotonic();
+}
+
+void Judge::CheckListed(const Daemon& daemon, int number) const {
+  constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
+  const std::vector<UnfollowedSocket> listed = daemon.unfollowed_sockets();
+  for (const auto& life : world_->lives()) {
+    if (!IsFree(*life, kLists) || (life->client != nullptr && life->client_daemon == number)) {
+      continue;
+    }
+    const bool is_listed =
+        std::any_of(listed.begin(), listed.end(),
+                    [&](const UnfollowedSocket& each) { return each.path == life->socket; });
+    // One that was restored has its run; one that is not known is in a directory that cannot be
+    // read.
+    const VmRecordPtr run = daemon.live_state().FindVm({life->name, life->run_id, ""});
+    const std::vector<WatchedDirectory> directories = daemon.live_state().directories();
+    const bool unread = std::any_of(directories.begin(), directories.end(),
+                                    [](const auto& each) { return !each.present; });
+    if (is_listed) story_->Reach("a VM is listed for want of descriptors");
+    if (!is_listed && run == nullptr && !unread) {
+      story_->Fail(absl::StrCat("life ", life->number, " is neither followed nor listed"));
+    }
+  }
+}
+
+void Judge::CheckFollowed(int number) const {
+  constexpr absl::Duration kFollows = absl::Seconds(20);
+  size_t followed = 0;
+  for (const auto& life : world_->lives()) {
+    if (life->client != nullptr && life->client_daemon == number) ++followed;
+  }
+  // The VMs of one user may have three quarters of what there is for all.
+  if (2 * followed + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
+    return story_->Reach("bound: the VMs of a user have their descriptors");
+  }
+  for (const auto& life : world_->lives()) {
+    if (!IsFree(*life, kFollows)) continue;
+    if (life->client != nullptr && life->client_daemon == number) {
+      story_->Reach("a VM is followed after a shortage of descriptors");
+    } else {
+      story_->Fail(
+          absl::StrCat("life ", life->number, " is not followed, and there are descriptors"));
+    }
+  }
+}
+
 void Judge::AtEnd(const Daemon& daemon) {
   CheckRetention(daemon);
+  if (daemon.dropped_events() > 0 && node_gaps_ == 0) {
+    story_->Fail("the event queue has left events out, and no GAP says so");
+  }
   std::map<std::string, int> starts;
   std::map<std::string, int> stops;
   for (const auto& [sequence, entry] : entries_) {
@@ -331,12 +414,14 @@ void Judge::AtEnd(const Daemon& daemon) {
     if (count > 1) story_->Fail(absl::StrCat(count, " STOPPED of one run: ", run));
   }
   for (const auto& [run, count] : starts) {
-    if (stops[run] == 0) story_->Fail(absl::StrCat("no STOPPED of the run ", run));
+    if (stops[run] == 0 && !unseen_) story_->Fail(absl::StrCat("no STOPPED of the run ", run));
     if (count > 1) story_->Fail(absl::StrCat(count, " STARTED of one run: ", run));
   }
   for (const auto& life : world_->lives()) {
     if (life->daemons.size() == 1 && *life->daemons.begin() == 1 && life->negotiated) {
-      if (stops[life->run_id] == 0) {
+      // Of a run that begins and ends while the event queue is full nothing is public.
+      const bool left_out = dropped_ && starts[life->run_id] == 0;
+      if (stops[life->run_id] == 0 && !unseen_ && !left_out) {
         story_->Fail(absl::StrCat("life ", life->number, " was followed, and has no STOPPED"));
       }
     }

@@ -38,8 +38,14 @@ class Judge {
 
   // After a start: what the journal holds is what was durable, and perhaps more.
   void AfterStart(Daemon* daemon, int number);
-  // After each turn of the pump: takes what became public.
+  // With each step that became public, before anything else can happen to it: takes what it has.
+  void Look(Daemon* daemon, int number);
+  // After each turn of the pump.
   void AfterPump(Daemon* daemon, int number);
+  // For a while there were no descriptors: what is not followed is listed.
+  void CheckListed(const Daemon& daemon, int number) const;
+  // For a while there are descriptors: what may be followed is.
+  void CheckFollowed(int number) const;
   // At the end, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
@@ -53,8 +59,10 @@ class Judge {
   static std::string ContentOf(const v1::Event& event);
 
  private:
-  // Adds what the journal has of these to `events`; false: it could not be read.
-  static bool ReadJournal(uint64_t first, uint64_t last, std::map<uint64_t, v1::Event>* events);
+  // What the journal has of these.
+  std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last) const;
+  // Whether daemons had been kept from its monitor by nothing for so long.
+  bool IsFree(const Life& life, absl::Duration since) const;
   void Add(const v1::Event& event, int daemon);
   // Marks as lost what the GAP names.
   void TakeMissing(const v1::Event& gap);
@@ -74,6 +82,10 @@ class Judge {
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
+  bool unseen_ = false;     // retention has deleted events before anybody could see them
+  bool dropped_ = false;    // the event queue has left events out
+  uint64_t node_gaps_ = 0;  // that name no sequences
+  uint64_t newest_of_turn_ = 0;
   uint64_t stops_ = 0;
   uint64_t oldest_ = 0;
   absl::Duration started_at_;  // of the daemon that runs, which is this one

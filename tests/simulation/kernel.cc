@@ -55,6 +55,7 @@ int Kernel::Fail(int error) {
 }
 
 bool Kernel::Enter(absl::string_view call, const std::string& what) {
+  if (bystander_) return true;
   if (dead_) return Fail(EIO) == 0;
   ++calls_;
   if (call == target_.call && absl::EndsWith(what, target_.path_end)) {
@@ -182,8 +183,13 @@ void Kernel::CloseServer(const ConnectionPtr& connection) {
 
 // Descriptors
 
+bool Kernel::HasRoom(absl::string_view call, const std::string& what) const {
+  if (dead_ || bystander_ || descriptor_fault_ == nullptr) return true;
+  const int error = descriptor_fault_(call, what);
+  return error == 0 || Fail(error) == 0;
+}
+
 int Kernel::Add(DescriptorPtr descriptor) {
-  if (open_descriptors_ >= max_descriptors_) return Fail(EMFILE);
   ++open_descriptors_;
   const auto free = std::find(descriptors_.begin(), descriptors_.end(), nullptr);
   const auto index = static_cast<int>(free - descriptors_.begin());
@@ -256,22 +262,21 @@ int Kernel::Open(const std::string& path, int flags, mode_t mode) {
   descriptor->path = path;
   if (path == "/dev/null") {
     if (dead_) return Fail(EIO);
-    return Add(std::move(descriptor));
+    return HasRoom("open", path) ? Add(std::move(descriptor)) : -1;
   }
   if (absl::StartsWith(path, "/proc/") || absl::StartsWith(path, "/sys/")) {
-    if (!Enter("open", path)) return -1;
+    if (!Enter("open", path) || !HasRoom("open", path)) return -1;
     std::optional<std::string> text = SystemFile(path);
     if (!text.has_value()) return Fail(ENOENT);
     descriptor->kind = Descriptor::Kind::kText;
     descriptor->text = *std::move(text);
     return Add(std::move(descriptor));
   }
-  if (!Enter("open", path)) return -1;
+  if (!Enter("open", path) || !HasRoom("open", path)) return -1;
   descriptor->file = disk_.Find(path);
   if (descriptor->file == nullptr) {
     if ((flags & O_CREAT) == 0) return Fail(ENOENT);
     if (disk_.Find(Directory(path)) == nullptr) return Fail(ENOENT);
-    if (open_descriptors_ >= max_descriptors_) return Fail(EMFILE);
     descriptor->file = disk_.Make(path, S_IFREG | mode, wall_ns());
     Notify(path, IN_CREATE);
   } else if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) {
@@ -286,10 +291,26 @@ int Kernel::OpenAt(int directory, const std::string& name, int flags, mode_t mod
   return Open(absl::StrCat(PathOf(directory), "/", name), flags, mode);
 }
 
+size_t Kernel::vm_descriptors() const {
+  return static_cast<size_t>(
+      std::count_if(descriptors_.begin(), descriptors_.end(), [](const DescriptorPtr& each) {
+        return each != nullptr &&
+               (each->connection != nullptr || each->kind == Descriptor::Kind::kPidfd);
+      }));
+}
+
+int Kernel::OpenUnused(const std::string& path) {
+  if (!HasRoom("open", path)) return -1;
+  auto descriptor = std::make_shared<Descriptor>();
+  descriptor->path = path;
+  return Add(std::move(descriptor));
+}
+
 int Kernel::Close(int fd) {
   Descriptor* const closed = Find(fd);
   if (closed == nullptr) return Fail(EBADF);
-  if (closed->connection != nullptr && !dead_) closed->connection->client_closed = true;
+  // A killed process closes what it had.
+  if (closed->connection != nullptr) closed->connection->client_closed = true;
   descriptors_[static_cast<size_t>(fd - kFirst)] = nullptr;
   --open_descriptors_;
   for (const DescriptorPtr& other : descriptors_) {

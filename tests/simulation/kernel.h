@@ -130,10 +130,24 @@ class Kernel : public Clock {
   void BuryDaemon();
   uint64_t calls() const { return calls_; }
   size_t descriptors() const { return open_descriptors_; }
-  void set_max_descriptors(size_t max) { max_descriptors_ = max; }
+  size_t vm_descriptors() const;  // connections to monitors, and pidfds
   // The first call of any kind that fails, by its name and file, is asked for here: an errno or 0.
   using CallFault = std::function<int(absl::string_view call, const std::string& what)>;
   void set_call_fault(CallFault fault) { call_fault_ = std::move(fault); }
+  // Asked likewise before each call that makes a descriptor, as to that.
+  void set_descriptor_fault(CallFault fault) { descriptor_fault_ = std::move(fault); }
+
+  // While it lives, the calls are a bystander's: none fails, is counted, or has the daemon killed.
+  class Bystander {
+   public:
+    explicit Bystander(Kernel* kernel) : kernel_(kernel) { kernel_->bystander_ = true; }
+    ~Bystander() { kernel_->bystander_ = false; }
+    Bystander(const Bystander&) = delete;
+    Bystander& operator=(const Bystander&) = delete;
+
+   private:
+    Kernel* const kernel_;
+  };
 
   // Whether epoll would return at once.
   bool LoopHasInput() const;
@@ -146,6 +160,8 @@ class Kernel : public Clock {
   bool Owns(int fd) const { return fd >= kFirst; }
   int Open(const std::string& path, int flags, mode_t mode);
   int OpenAt(int directory, const std::string& name, int flags, mode_t mode);
+  // One of a file that is used past it, as SQLite's are (sqlite_files.cc).
+  int OpenUnused(const std::string& path);
   int Close(int fd);
   ssize_t Read(int fd, void* to, size_t size);
   ssize_t PositionedRead(int fd, void* to, size_t size, off_t at);
@@ -209,6 +225,8 @@ class Kernel : public Clock {
   using DescriptorPtr = std::shared_ptr<Descriptor>;
 
   static int Fail(int error);
+  // Whether there is a descriptor for the call; sets errno where not. Add takes it.
+  bool HasRoom(absl::string_view call, const std::string& what) const;
   int Add(DescriptorPtr descriptor);
   Descriptor* Find(int fd) const;  // null: not open
   Descriptor* Get(int fd, Descriptor::Kind kind) const;
@@ -235,7 +253,6 @@ class Kernel : public Clock {
 
   std::vector<DescriptorPtr> descriptors_;  // from kFirst on; null: not open
   size_t open_descriptors_ = 0;
-  size_t max_descriptors_ = 100'000;
   bool dead_ = false;
   std::string killed_in_;
   uint64_t calls_left_ = 0;
@@ -247,6 +264,8 @@ class Kernel : public Clock {
   Target target_;
   uint64_t calls_ = 0;
   CallFault call_fault_;
+  CallFault descriptor_fault_;
+  bool bystander_ = false;
   absl::Duration loop_due_ = absl::ZeroDuration();
 };
 

@@ -23,6 +23,7 @@ constexpr uint32_t kReadable = EPOLLIN;
 }  // namespace
 
 int Kernel::EventFd() {
+  if (!HasRoom("eventfd", "")) return -1;
   auto descriptor = std::make_shared<Descriptor>();
   descriptor->kind = Descriptor::Kind::kEvent;
   return Add(std::move(descriptor));
@@ -43,6 +44,7 @@ int Kernel::EventFdRead(int fd) {
 }
 
 int Kernel::EpollCreate() {
+  if (!HasRoom("epoll_create1", "")) return -1;
   auto descriptor = std::make_shared<Descriptor>();
   descriptor->kind = Descriptor::Kind::kEpoll;
   return Add(std::move(descriptor));
@@ -117,6 +119,7 @@ int Kernel::EpollWait(int epoll, epoll_event* events, int max, int timeout_ms) {
 // inotify
 
 int Kernel::InotifyInit() {
+  if (!HasRoom("inotify_init1", "")) return -1;
   auto descriptor = std::make_shared<Descriptor>();
   descriptor->kind = Descriptor::Kind::kInotify;
   return Add(std::move(descriptor));
@@ -158,7 +161,7 @@ void Kernel::Notify(const std::string& path, uint32_t mask) {
 
 int Kernel::Socket(int family) {
   if (family != AF_UNIX) return Fail(EPROTONOSUPPORT);
-  if (!Enter("socket", "")) return -1;
+  if (!Enter("socket", "") || !HasRoom("socket", "")) return -1;
   auto descriptor = std::make_shared<Descriptor>();
   descriptor->kind = Descriptor::Kind::kSocket;
   return Add(std::move(descriptor));
@@ -223,7 +226,9 @@ int Kernel::PeerPidfd(int fd) {
   const Descriptor* const descriptor = Get(fd, Descriptor::Kind::kSocket);
   if (descriptor == nullptr) return -1;
   if (!features_.peer_pidfd) return Fail(ENOPROTOOPT);
-  if (!Enter("SO_PEERPIDFD", descriptor->path)) return -1;
+  if (!Enter("SO_PEERPIDFD", descriptor->path) || !HasRoom("SO_PEERPIDFD", descriptor->path)) {
+    return -1;
+  }
   const ProcessPtr process = descriptor->listener->process;
   if (process->state == Process::State::kReaped) return Fail(EINVAL);
   auto pidfd = std::make_shared<Descriptor>();
@@ -252,7 +257,7 @@ int Kernel::BytesWaiting(int fd) {
 // Processes
 
 int Kernel::PidfdOpen(int64_t pid) {
-  if (!Enter("pidfd_open", "")) return -1;
+  if (!Enter("pidfd_open", "") || !HasRoom("pidfd_open", "")) return -1;
   const ProcessPtr process = Living(pid);
   if (process == nullptr) return Fail(ESRCH);
   auto pidfd = std::make_shared<Descriptor>();
@@ -281,7 +286,9 @@ int64_t Kernel::CloneProbe(int* pidfd) {
   const ProcessPtr process = Start("/");
   Exit(process, 3 << 8);
   *pidfd = PidfdOpen(process->pid);
-  return process->pid;
+  if (*pidfd >= 0) return process->pid;
+  Reap(process);
+  return -1;
 }
 
 int64_t Kernel::WaitFor(int64_t pid) {

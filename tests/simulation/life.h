@@ -78,6 +78,9 @@ struct Life {
   std::optional<ShutdownClass> truth;
   std::vector<Declared> intents;
 
+  // When something last kept daemons from its monitor: it did not listen, hung, or had another
+  // client.
+  absl::Duration kept_at = absl::ZeroDuration();
   // When its last client's connection was closed, if that was a daemon's.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
   bool gone = false;

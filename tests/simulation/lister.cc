@@ -53,6 +53,7 @@ void Lister::Begin() {
 bool Lister::Turn(Daemon* daemon) {
   if (kernel_->monotonic() < pause_until_) return false;
   if (call_ == nullptr) {
+    if (random_->OneIn(150)) Flood(daemon);
     Ask(daemon);
     return true;
   }
@@ -61,6 +62,22 @@ bool Lister::Turn(Daemon* daemon) {
   call_->cancelled = true;
   call_ = nullptr;
   return true;
+}
+
+// Of questions that wait, the one beyond what a peer may have is refused at once. Nobody waits for
+// the answers.
+void Lister::Flood(Daemon* daemon) {
+  story_->Say(name_, "asks for more than a peer may");
+  const auto refused = std::make_shared<bool>(false);
+  for (size_t i = 0; i <= JournalReadQueue::kMaxQueriesPerPeer; ++i) {
+    daemon->List(
+        question_, name_, [] { return true; },
+        [refused](const absl::StatusOr<std::string>& answer) {
+          *refused = *refused || absl::IsResourceExhausted(answer.status());
+        });
+  }
+  story_->Reach("bound: a peer has its questions");
+  if (!*refused) Fail("none of its questions is refused");
 }
 
 void Lister::Ask(Daemon* daemon) {
@@ -101,6 +118,8 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
     return;
   }
   if (absl::IsUnavailable(answer.status())) return;  // once more
+  // Its questions before that wait still.
+  if (absl::IsResourceExhausted(answer.status())) return;
   if (absl::IsOutOfRange(answer.status())) {
     // The place of its token is at the next event or before that.
     const Retained retained = daemon.journal().journal().retained();

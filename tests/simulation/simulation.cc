@@ -13,9 +13,9 @@
 #include "spdlog/spdlog.h"
 #include "tests/simulation/cancellation.h"
 #include "tests/simulation/daemon.h"
-#include "tests/simulation/faults.h"
 #include "tests/simulation/fleet_judge.h"
 #include "tests/simulation/fleet_servers.h"
+#include "tests/simulation/host.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/lister.h"
@@ -41,29 +41,13 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
   Daemon::Options options;
   // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
-  if (random->OneIn(4)) options.retention_events = random->Between(20, 300);
+  if (random->OneIn(4))
+    options.retention_events = random->OneIn(4) ? random->Between(2, 20) : random->Between(20, 300);
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
+  if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
+  if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   return options;
-}
-
-// "write of journal.db-wal" for where a daemon was killed.
-std::string KindOf(const std::string& killed_in) {
-  const size_t slash = killed_in.rfind('/');
-  const size_t space = killed_in.find(" of ");
-  if (space == std::string::npos) return killed_in;
-  std::string call = killed_in.substr(0, space);
-  if (slash == std::string::npos) return call;
-  const std::string file = killed_in.substr(slash + 1);
-  if (killed_in.find(kStateDirectory) != std::string::npos) {
-    return absl::StrCat(call, " of ",
-                        file.find(".generation-") != std::string::npos ? "generation" : file);
-  }
-  if (killed_in.find(kWatchedDirectory) != std::string::npos) {
-    return absl::StrCat(call, file.find(".shutdown") != std::string::npos ? " of the shutdown file"
-                                                                          : " of a socket");
-  }
-  return call;
 }
 
 // The daemon's log is a part of the story.
@@ -99,15 +83,23 @@ class Simulation {
                 .lives = static_cast<int>(plan.lives),
                 .calm = plan.calm != 0}),
         judge_(&kernel_, &world_, &story_, options_, plan.clock_steps > 0),
-        faults_(&kernel_, &fault_random_, &story_),
+        host_(plan, &kernel_, &fault_random_, &story_, &world_,
+              {.daemon = [this] { return daemon_.get(); },
+               .stop = [this] { StopDaemon(); },
+               .no_room =
+                   [this] {
+                     if (daemon_ != nullptr) judge_.CheckListed(*daemon_, number_);
+                   },
+               .has_room =
+                   [this] {
+                     if (daemon_ != nullptr) judge_.CheckFollowed(number_);
+                   }}),
         publishes_(plan.fleet != 0),
         fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
         fleet_(&kernel_, &fleet_random_, &story_, &world_, &fleet_judge_,
                [this](absl::Duration until, const std::function<bool()>& done) {
                  OthersGoOn(until, done);
                }),
-        kills_(plan.kills),
-        power_losses_(plan.power_losses),
         pump_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200),
         loop_stalls_one_in_(fault_random_.OneIn(3) ? 10 : 10'000) {
     for (const char* directory :
@@ -123,27 +115,14 @@ class Simulation {
       listers_.push_back(std::make_unique<Lister>(static_cast<int>(i), &kernel_, &reader_random_,
                                                   &story_, &judge_));
     }
-    for (int64_t i = 0; i < plan.faults; ++i) {
-      world_.At(SomeTime(), [this] {
-        if (settles_) return;
-        if (fault_random_.OneIn(4)) {
-          HangDisk();
-        } else {
-          FailDisk();
-        }
-      });
-    }
     for (int64_t i = 0; i < plan.stops; ++i) {
-      world_.At(SomeTime(), [this] { StopDaemon(); });
-    }
-    for (int64_t i = 0; i < plan.clock_steps; ++i) {
-      world_.At(SomeTime(), [this] { StepClock(); });
+      world_.At(host_.SomeTime(), [this] { StopDaemon(); });
     }
     for (int64_t i = 0; publishes_ && i < plan.outages; ++i) {
       const absl::Duration how_long =
           fault_random_.Between(absl::Seconds(1), absl::Minutes(fault_random_.OneIn(3) ? 30 : 5));
-      world_.At(SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
-      if (fault_random_.OneIn(4)) world_.At(SomeTime(), [this] { fleet_.DeleteBucket(); });
+      world_.At(host_.SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
+      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.DeleteBucket(); });
     }
     threads_.set_main_waits([this](absl::Duration until) { WaitForThreads(until); });
     SetOnCancellation([this](const grpc_call* call, int status) {
@@ -171,66 +150,11 @@ class Simulation {
   static constexpr absl::Duration kLoopStalls = absl::Milliseconds(200);
   static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
 
-  absl::Duration SomeTime() {
-    return kernel_.monotonic() + fault_random_.Between(absl::ZeroDuration(), absl::Minutes(40));
-  }
-
-  void FailDisk() {
-    faults_.Begin();
-    const absl::Duration end =
-        kernel_.monotonic() + fault_random_.Between(absl::Milliseconds(1), absl::Seconds(60));
-    if (kills_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
-      // What the disk did not take is at stake while it fails.
-      kernel_.KillAfter(static_cast<uint64_t>(fault_random_.Between(1, 2000)));
-    } else if (fault_random_.OneIn(4)) {
-      world_.At(fault_random_.Between(kernel_.monotonic(), end), [this] { StopDaemon(); });
-    }
-    world_.At(end, [this] {
-      // A host whose disk hangs is cut from its power.
-      if (!settles_ && power_losses_ > 0 && daemon_ != nullptr && fault_random_.OneIn(2)) {
-        power_goes_ = true;
-        kernel_.KillAfter(1);
-      }
-      faults_.End();
-    });
-  }
-
-  // What is public and not in the journal is at stake while the disk fails.
-  void CutPowerOfWhatIsAhead() {
-    if (!faults_.active() || settles_ || kills_ <= 0 || power_losses_ <= 0 || kernel_.dead())
-      return;
-    const bool ahead = daemon_->live_state().range().newest > daemon_->journal().journal().newest();
-    if (!ahead || !fault_random_.OneIn(10)) return;
-    power_goes_ = true;
-    kernel_.KillAfter(1);
-  }
-
-  // Nothing of what is observed is written for a while, and the daemon is killed meanwhile: the
-  // shutdown file may be all that is left of a run's end.
-  void HangDisk() {
-    pump_stalls_until_ =
-        kernel_.monotonic() + fault_random_.Between(absl::Seconds(1), absl::Seconds(60));
-    story_.Say("disk", "hangs");
-    if (kills_ == 0 || daemon_ == nullptr) return;
-    kernel_.KillAt("utimensat", ".shutdown", static_cast<uint64_t>(fault_random_.Between(1, 20)));
-  }
-
-  void StepClock() {
-    const absl::Duration step = fault_random_.OneIn(3)
-                                    ? fault_random_.Between(-absl::Hours(50), absl::Hours(50))
-                                    : fault_random_.Between(-absl::Seconds(5), absl::Seconds(5));
-    story_.Say("host", absl::StrCat("the wall clock is set by ", absl::FormatDuration(step)));
-    story_.Reach(step > absl::Hours(1)    ? "clock step ahead by hours"
-                 : step < -absl::Hours(1) ? "clock step back by hours"
-                                          : "clock step");
-    kernel_.StepWallClock(step);
-  }
-
   void StartDaemon() {
     ++number_;
     story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
     world_.set_daemon(number_);
-    if (kills_ > 0) AimKill();
+    host_.AimKill();
     absl::StatusOr<std::unique_ptr<Daemon>> daemon =
         Daemon::Start(&kernel_, options_, publishes_ ? fleet_.NewSink() : nullptr,
                       [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; });
@@ -238,7 +162,7 @@ class Simulation {
       if (daemon.ok()) daemon_ = *std::move(daemon);
       return Bury();
     }
-    if (!daemon.ok() && faults_.active()) {
+    if (!daemon.ok() && host_.start_may_fail()) {
       story_.Say("daemon", absl::StrCat("does not start: ", daemon.status().message()));
       story_.Reach("start fails");
       world_.set_daemon(0);
@@ -252,32 +176,8 @@ class Simulation {
     }
     daemon_ = *std::move(daemon);
     judge_.AfterStart(daemon_.get(), number_);
+    daemon_->set_on_published([this] { judge_.Look(daemon_.get(), number_); });
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
-  }
-
-  // Anywhere, soon or after a while; or where it matters.
-  void AimKill() {
-    struct Place {
-      const char* call;
-      const char* path_end;
-    };
-    static constexpr Place kPlaces[] = {
-        {"write", "journal.db"},      {"fsync", "journal.db"},
-        {"write", "journal.db-wal"},  {"fsync", "journal.db-wal"},
-        {"write", "sequence"},        {"fsync", "sequence"},
-        {"open", ".shutdown"},        {"utimensat", ".shutdown"},
-        {"unlink", ".shutdown"},      {"recv", ".qmp"},
-        {"utimensat", ".shutdown"},   {"write", "published"},
-        {"publish to the fleet", ""}, {"acknowledgement by the fleet", ""},
-        {"connect to the fleet", ""}};
-    if (fault_random_.OneIn(2)) {
-      const Place& place = kPlaces[fault_random_.Below(std::size(kPlaces))];
-      const uint64_t later = fault_random_.OneIn(2) ? 0 : fault_random_.Below(8);
-      return kernel_.KillAt(place.call, place.path_end, later);
-    }
-    kernel_.KillAfter(static_cast<uint64_t>(fault_random_.OneIn(3)
-                                                ? fault_random_.Between(1, 400)
-                                                : fault_random_.Between(400, 40'000)));
   }
 
   // As the service manager stops it: all that was observed is written.
@@ -288,7 +188,7 @@ class Simulation {
       stops_ = true;
       return;
     }
-    power_goes_ = false;
+    host_.KeepPower();
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
     daemon_->Stop();
@@ -305,17 +205,10 @@ class Simulation {
 
   // The daemon is dead.
   void Bury() {
-    const bool power = std::exchange(power_goes_, false) ||
-                       (power_losses_ > 0 && (power_losses_ >= kills_ || random_.OneIn(2)));
-    story_.Say("daemon", absl::StrCat("is killed in ", kernel_.killed_in()));
-    story_.Reach(
-        absl::StrCat(power ? "power is lost in " : "kill in ", KindOf(kernel_.killed_in())));
     world_.set_daemon(0);
     daemon_.reset();
     Disconnect();
-    kernel_.BuryDaemon();
-    --kills_;
-    if (power) LosePower();
+    if (host_.OnDeath()) position_is_kept_ = false;
     restart_at_ = kernel_.monotonic() +
                   random_.Between(absl::ZeroDuration(),
                                   random_.OneIn(3) ? absl::Minutes(2) : absl::Seconds(2));
@@ -340,18 +233,6 @@ class Simulation {
       if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
     }
     kernel_.AdvanceTo(std::max(next, kernel_.monotonic() + absl::Microseconds(1)));
-  }
-
-  void LosePower() {
-    --power_losses_;
-    position_is_kept_ = false;
-    story_.Say("host", "loses its power");
-    world_.KillAll();
-    // A boot takes longer than what the start of one process may seem to move by.
-    kernel_.AdvanceTo(kernel_.monotonic() +
-                      fault_random_.Between(absl::Seconds(10), absl::Seconds(60)));
-    kernel_.disk().LosePower(&fault_random_);
-    kernel_.Reboot();
   }
 
   void Declare(Life* life, size_t index) {
@@ -391,7 +272,7 @@ class Simulation {
       if (daemon_->LoopIsDue() && kernel_.monotonic() >= loop_stalls_until_) {
         who.push_back(Who::kLoop);
       }
-      if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_stalls_until_) {
+      if (daemon_->PumpIsDue() && kernel_.monotonic() >= pump_may_go_on()) {
         who.push_back(Who::kPump);
       }
       if (threads_.CanTurn()) who.push_back(Who::kThreads);
@@ -421,7 +302,7 @@ class Simulation {
           pump_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), absl::Seconds(10));
         }
-        CutPowerOfWhatIsAhead();
+        host_.AfterPump();
         break;
       case Who::kHistory:
         did = daemon_->HistoryTurn();
@@ -455,6 +336,10 @@ class Simulation {
     } else if (++idle_ > 12) {
       try_readers_ = false;
     }
+  }
+
+  absl::Duration pump_may_go_on() const {
+    return std::max(pump_stalls_until_, host_.disk_hangs_until());
   }
 
   void FleetTurn() {
@@ -496,7 +381,7 @@ class Simulation {
     if (daemon_ != nullptr) {
       next = std::min({next, std::max(kernel_.loop_due(), loop_stalls_until_), threads_.due()});
       if (daemon_->LoopIsDue()) next = std::min(next, loop_stalls_until_);
-      next = std::min(next, std::max(daemon_->pump_due(), pump_stalls_until_));
+      next = std::min(next, std::max(daemon_->pump_due(), pump_may_go_on()));
       next = std::min(next, fleet_waits_ ? fleet_waits_until_ : daemon_->fleet_due());
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
@@ -518,11 +403,7 @@ class Simulation {
 
   // Everything has happened: the daemon comes to rest, and each reader has all there is.
   void Settle() {
-    settles_ = true;
-    kills_ = 0;
-    kernel_.KillAfter(0);
-    kernel_.KillAt("", "", 0);
-    faults_.End();
+    host_.Settle();
     fleet_.Settle();
     const absl::Duration end = kernel_.monotonic() + kSettles;
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
@@ -560,12 +441,10 @@ class Simulation {
   const Daemon::Options options_;
   World world_;
   Judge judge_;
-  Faults faults_;
+  Host host_;
   const bool publishes_;
   FleetJudge fleet_judge_;
   FleetServers fleet_;
-  int64_t kills_;
-  int64_t power_losses_;
   const uint64_t pump_stalls_one_in_;  // turns; a slow disk has often, and for seconds
   const uint64_t loop_stalls_one_in_;  // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
@@ -580,8 +459,6 @@ class Simulation {
   absl::Duration fleet_waits_until_;
   bool stops_ = false;            // as soon as that turn is over
   bool position_is_kept_ = true;  // no loss of power may have taken it back
-  bool power_goes_ = false;       // with the daemon's end that was just ordered
-  bool settles_ = false;
   bool try_readers_ = true;
   bool try_qemu_ = true;
   int idle_ = 0;
@@ -605,6 +482,7 @@ Plan PlanOf(uint64_t seed) {
   plan.fleet = random.OneIn(4) ? 0 : 1;
   plan.outages = random.OneIn(2) ? 0 : random.Between(1, 4);
   plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
+  plan.shortages = random.OneIn(2) ? 0 : random.Between(1, 4);
   return plan;
 }
 

@@ -29,14 +29,16 @@ struct Plan {
   int64_t clock_steps = 0;   // of the wall clock
   int64_t readers = 0;
   int64_t listers = 0;
-  int64_t calm = 0;     // 1: no lost monitors, hangs and other clients
-  int64_t fleet = 0;    // 1: the journal is published to the fleet
-  int64_t outages = 0;  // times in which the fleet's servers are away
+  int64_t calm = 0;       // 1: no lost monitors, hangs and other clients
+  int64_t fleet = 0;      // 1: the journal is published to the fleet
+  int64_t outages = 0;    // times in which the fleet's servers are away
+  int64_t shortages = 0;  // times in which there are no descriptors
 
   // Each part by its name, in the order in which to leave them out.
   std::vector<std::pair<const char*, int64_t*>> Parts() {
     return {{"power_losses", &power_losses},
             {"faults", &faults},
+            {"shortages", &shortages},
             {"clock_steps", &clock_steps},
             {"stops", &stops},
             {"kills", &kills},

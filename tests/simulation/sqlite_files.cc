@@ -38,6 +38,7 @@ struct State {
   std::string path;
   Disk::FilePtr file;
   std::shared_ptr<Shared> shared;
+  int fd = -1;  // that the file would take
   int lock = SQLITE_LOCK_NONE;
   bool mapped = false;
   std::array<bool, SQLITE_SHM_NLOCK> shm_shared{};
@@ -112,6 +113,7 @@ int Close(sqlite3_file* file) {
   Disk::File* const key = state->file.get();
   const bool last = state->shared.use_count() == 2;
   if (last) All().erase(key);
+  Kernel::Current().Close(state->fd);
   delete state;
   return SQLITE_OK;
 }
@@ -237,14 +239,16 @@ int Open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out
   const std::string path = name == nullptr ? "/run/sqlite-temporary" : name;
   if (kernel.disk().Try(Disk::Operation::kOpen, path) != 0) return SQLITE_CANTOPEN;
   Disk::FilePtr found = kernel.disk().Find(path);
+  if (found == nullptr && (flags & SQLITE_OPEN_CREATE) == 0) return SQLITE_CANTOPEN;
+  const int fd = kernel.OpenUnused(path);
+  if (fd < 0) return SQLITE_CANTOPEN;
   if (found == nullptr) {
-    if ((flags & SQLITE_OPEN_CREATE) == 0) return SQLITE_CANTOPEN;
     found = kernel.disk().Make(path, S_IFREG | 0640, kernel.wall_ns());
   }
   std::shared_ptr<Shared>& shared = All()[found.get()];
   if (shared == nullptr) shared = std::make_shared<Shared>();
   auto* const made = reinterpret_cast<SqliteFile*>(file);
-  made->state = new State{path, found, shared};
+  made->state = new State{path, found, shared, fd};
   file->pMethods = &kMethods;
   if (out_flags != nullptr) *out_flags = flags;
   return SQLITE_OK;

@@ -77,6 +77,7 @@ void World::Begin(const std::string& name) {
   life->listener = kernel_->Bind(life->socket, life->process);
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
     life->listener->listening = true;
+    life->kept_at = now();
     if (!options_.calm && random_->OneIn(8)) ManagerConnects(life);
   });
   In(absl::Milliseconds(1), absl::Seconds(3), life, [this, life] {

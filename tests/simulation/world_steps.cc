@@ -73,6 +73,7 @@ void World::PressIgnored(Life* life) {
 void World::LoseMonitor(Life* life) {
   if (life->client == nullptr) return NextStep(life);
   story_->Say(life->name, "its monitor is closed, and listens again");
+  life->kept_at = now();
   Kernel::CloseServer(life->client);
   life->client = nullptr;
   life->negotiated = false;
@@ -85,6 +86,7 @@ void World::Hang(Life* life) {
   In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] {
     story_->Say(life->name, "QEMU hangs no longer");
     life->hangs = false;
+    life->kept_at = now();
     NextStep(life);
   });
 }
@@ -94,8 +96,10 @@ void World::ManagerConnects(Life* life) {
   if (connection == nullptr) return NextStep(life);
   story_->Say(life->name, "a manager connects to the monitor");
   connection->to_server = "{\"execute\":\"qmp_capabilities\"}\n";
-  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(40)),
-     [connection] { connection->client_closed = true; });
+  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(40)), [this, life, connection] {
+    connection->client_closed = true;
+    life->kept_at = now();
+  });
   if (!life->sayings.empty()) NextStep(life);  // else it has not begun
 }
 

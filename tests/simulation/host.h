@@ -1,0 +1,77 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_HOST_H_
+#define VMEVENTD_TESTS_SIMULATION_HOST_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "tests/simulation/daemon.h"
+#include "tests/simulation/faults.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/shortages.h"
+#include "tests/simulation/simulation.h"
+#include "tests/simulation/story.h"
+#include "tests/simulation/world.h"
+
+namespace vmeventd::simulation {
+
+// What goes wrong with the daemon's host: its disk fails, is full or hangs, its power is lost, its
+// clock is set, descriptors run out, and somebody kills the daemon. Chooses when, by the plan.
+class Host {
+ public:
+  // Of the daemon that runs.
+  struct Hooks {
+    std::function<Daemon*()> daemon;  // null: none runs
+    std::function<void()> stop;       // in order
+    std::function<void()> no_room;    // for some time there were no descriptors
+    std::function<void()> has_room;   // for some time there are descriptors again
+  };
+  Host(const Plan& plan, Kernel* kernel, Random* random, Story* story, World* world, Hooks hooks);
+
+  // A time within the first part of the story.
+  absl::Duration SomeTime();
+
+  // Before a start: chooses where that daemon is to be killed, if it is.
+  void AimKill();
+  // After each turn of the pump.
+  void AfterPump();
+  // After the daemon's death, in the call that the kernel names: does what the host does then.
+  // Whether its power was lost.
+  bool OnDeath();
+  // Before the daemon is stopped in order: its power stays.
+  void KeepPower() { power_goes_ = false; }
+  // From now on nothing goes wrong any more.
+  void Settle();
+
+  // Whether something is wrong by which a daemon may not start.
+  bool start_may_fail() const { return disk_.active() || shortages_.active(); }
+  // Until then nothing is written.
+  absl::Duration disk_hangs_until() const { return disk_hangs_until_; }
+
+ private:
+  void FailDisk();
+  void HangDisk();
+  void StepClock();
+  void RunOutOfDescriptors();
+  void LosePower();
+  bool daemon_runs() const { return hooks_.daemon() != nullptr; }
+
+  Kernel* const kernel_;
+  Random* const random_;
+  Story* const story_;
+  World* const world_;
+  const Hooks hooks_;
+  Faults disk_;
+  Shortages shortages_;
+  int64_t kills_;
+  int64_t power_losses_;
+  bool power_goes_ = false;  // with the daemon's end that was just ordered
+  bool settles_ = false;
+  absl::Duration disk_hangs_until_ = absl::ZeroDuration();
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_HOST_H_
