@@ -50,6 +50,15 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
                                      other->info().source));
     return nullptr;
   }
+  // The slot's own run, which goes on by its process, needed one descriptor; a run of another
+  // process needs as many as any.
+  if (slot->run != nullptr &&
+      (!shares_.HasRoom(file.owner, slot->spec) ||
+       context_->vm_descriptors + RunShares::kDescriptorsOfRun > context_->max_vm_descriptors)) {
+    context_->meters.out_of_descriptors.Add();
+    BackOff(slot, kFirstRetry, kMaxRetry);
+    return nullptr;
+  }
   if (!new_runs_.Admit(file.owner, context_->loop->Now().monotonic)) {
     BackOff(slot, kFirstHeldRetry, kMaxRetry);
     ReportProblem(slot, kTooManyNewRuns);

@@ -196,6 +196,23 @@ TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLate
   EXPECT_TRUE(second.HasClient(second_monitor));
 }
 
+TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) {
+  options_.max_vm_descriptors = 2;
+  FakeQemu first;
+  FakeQemu second;
+  const int monitor = first.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  first.Unlink(monitor);
+  first.CloseListener(monitor);
+  first.CloseClient(monitor);
+  second.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(Until([&] { return watcher_->counters().out_of_descriptors > 0; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1) << "the first one's process has its descriptor";
+  first.Kill(SIGKILL);
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
+}
+
 TEST_F(NodeWatcherFaultsTest, ASocketWithoutARunIsForgottenWhenItIsGone) {
   options_.max_vm_descriptors = 0;
   FakeQemu qemu;
