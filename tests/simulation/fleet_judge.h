@@ -55,10 +55,11 @@ class FleetJudge {
   std::set<uint64_t> stored_;
   std::set<uint64_t> in_gaps_;  // of the stream's own
   std::set<uint64_t> dropped_;
-  uint64_t begins_ = 0;    // what is before is not to be published
-  uint64_t told_ = 0;      // the stream lacks none up to this one
-  uint64_t seen_ = 0;      // the position after the last turn
-  uint64_t position_ = 0;  // that was written to its file
+  std::set<uint64_t> late_;  // of stored_: their connection was dead
+  uint64_t begins_ = 0;      // what is before is not to be published
+  uint64_t told_ = 0;        // the stream lacks none up to this one
+  uint64_t seen_ = 0;        // the position after the last turn
+  uint64_t position_ = 0;    // that was written to its file
   uint64_t position_failures_ = 0;
 };
 
