@@ -83,6 +83,7 @@ constexpr const char* kPoints[] = {
     "stream ends with 1",   // CANCELLED
     "stream ends with 8",   // RESOURCE_EXHAUSTED: the client read nothing
     "stream ends with 11",  // OUT_OF_RANGE
+    "retention of a STOPPED that the same turn published",
     "retention of what the same turn published",
     "a VM is followed after a shortage of descriptors",
     "a VM is listed for want of descriptors",

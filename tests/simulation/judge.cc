@@ -149,7 +149,12 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 void Judge::AfterPump(Daemon* daemon, int number) {
   Look(daemon, number);
   if (kernel_->dead()) return;
-  if (oldest_ > newest_of_turn_ + 1) story_->Reach("retention of what the same turn published");
+  for (auto it = entries_.upper_bound(newest_of_turn_); it != entries_.end() && it->first < oldest_;
+       ++it) {
+    story_->Reach(it->second.event.type() == v1::EVENT_TYPE_STOPPED
+                      ? "retention of a STOPPED that the same turn published"
+                      : "retention of what the same turn published");
+  }
   newest_of_turn_ = newest();
   if (daemon->dropped_events() > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the event queue is full");

@@ -34,6 +34,8 @@ struct Plan {
   int64_t outages = 0;    // times in which the fleet's servers are away
   int64_t shortages = 0;  // times in which there are no descriptors
 
+  int64_t retention = 0;  // events that are kept, with a small ring; 0: the seed chooses
+
   // Each part by its name, in the order in which to leave them out.
   std::vector<std::pair<const char*, int64_t*>> Parts() {
     return {{"power_losses", &power_losses},
