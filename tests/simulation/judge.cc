@@ -139,6 +139,8 @@ void Judge::AfterStart(Daemon* daemon, int number) {
                                 " instead of ", entry.event.ShortDebugString()));
     }
   }
+  // Committed and deleted at once, before it was public.
+  if (newest() + 1 < oldest) unseen_ = true;
   for (const auto& [sequence, event] : kept) {
     if (!entries_.contains(sequence)) Add(event, number - 1);  // committed, and not public in time
   }
