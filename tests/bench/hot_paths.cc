@@ -1,8 +1,12 @@
 // Runs each path that an event takes once under callgrind, which counts its instructions: the
 // commands of hot_paths.py. A dump is named after the path and the number of times that it was
-// taken. With --commits it does nothing but 20 commits of one event each between two marks, for a
-// count of their system calls. Alone it only shows that the paths work.
+// taken. With --system-calls it does nothing but 20 commits of one event each, and then 20 stops,
+// each between two marks, for a count of their system calls. Alone it only shows that the paths
+// work.
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <valgrind/callgrind.h>
 
 #include <array>
@@ -16,18 +20,35 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "server/events/event_codec.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/bench/bench_events.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/loop/event_queue.h"
+#include "watcher/node/node_watcher.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd::bench {
 namespace {
 
 constexpr int kEvents = 1000;
+constexpr int kStops = 100;
+constexpr int kTraced = 20;  // commits and stops whose system calls are counted
+
+constexpr char kHandshakeLines[] =
+    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n"
+    "{\"return\": {}}\r\n"
+    "{\"return\": {\"UUID\": \"00000000-0000-0000-0000-000000000000\"}}\r\n"
+    "{\"return\": {\"name\": \"instance00042.example.com\"}}\r\n"
+    "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n";
+constexpr char kShutdownLine[] =
+    "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
+    "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
 
 [[noreturn]] void Fail(const std::string& what) {
   std::fprintf(stderr, "hot_paths: %s\n", what.c_str());
@@ -161,12 +182,105 @@ void CountCommits() {
   Count("commit one event", 100, [&] { Commit(&pumped, session.get(), 100); });
 }
 
+// However slow the machine is, no monitor has had its share of the loop's time.
+class StandingClock : public Clock {
+ public:
+  Instant Now() const override { return {At(0), absl::Seconds(1)}; }
+};
+
+// A watcher of VMs that power off one after another. Nothing of tests/support is linked: it is not
+// compiled as what is shipped.
+class StoppingFleet {
+ public:
+  explicit StoppingFleet(int count) {
+    WatcherOptions options;
+    options.watches = {{directory_.path(), "", ".kvmd"}};
+    options.process_tracking = false;
+    watcher_ = NodeWatcher::Create(std::move(options), &clock_, &queue_).value();
+    for (int vm = 0; vm < count; ++vm) monitors_.push_back({Listen(PathOf(vm, ".kvmd")), -1});
+    for (int started = 0; started < count;) {
+      watcher_->RunOnce(absl::Seconds(1));
+      for (Monitor& monitor : monitors_) Greet(&monitor);
+      for (const VmUpdate& update : queue_.Pop(absl::ZeroDuration()).updates) {
+        started += update.event.has_value() && update.event->type == EventType::kStarted ? 1 : 0;
+      }
+    }
+  }
+  ~StoppingFleet() {
+    for (size_t vm = next_; vm < monitors_.size(); ++vm) Close(&monitors_[vm]);
+  }
+  StoppingFleet(const StoppingFleet&) = delete;
+  StoppingFleet& operator=(const StoppingFleet&) = delete;
+
+  // From the ends of `count` monitors until their shutdown files are there, one after another.
+  void Stop(int count) {
+    for (int i = 0; i < count; ++i, ++next_) {
+      Monitor* const monitor = &monitors_[next_];
+      Send(monitor->client, kShutdownLine);
+      Close(monitor);
+      const std::string socket = PathOf(next_, ".kvmd");
+      const std::string file = PathOf(next_, ".shutdown");
+      if (unlink(socket.c_str()) != 0) Fail("a socket is gone");
+      while (access(file.c_str(), F_OK) != 0) watcher_->RunOnce(absl::Seconds(1));
+    }
+  }
+
+ private:
+  struct Monitor {
+    int listener;
+    int client;
+  };
+
+  std::string PathOf(size_t vm, const char* suffix) const {
+    return absl::StrCat(directory_.path(), "/instance", vm, ".example.com", suffix);
+  }
+  static int Listen(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+        listen(fd, 4) != 0) {
+      Fail("cannot listen on a socket");
+    }
+    return fd;
+  }
+  static void Send(int fd, absl::string_view text) {
+    if (send(fd, text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) {
+      Fail("cannot send");
+    }
+  }
+  // Says all of a handshake at once, if it is connected to.
+  static void Greet(Monitor* monitor) {
+    if (monitor->client >= 0) return;
+    monitor->client = accept4(monitor->listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (monitor->client >= 0) Send(monitor->client, kHandshakeLines);
+  }
+  static void Close(const Monitor* monitor) {
+    close(monitor->client);
+    close(monitor->listener);
+  }
+
+  const TemporaryDirectory directory_;
+  const StandingClock clock_;
+  EventQueue queue_{10'000};
+  std::unique_ptr<NodeWatcher> watcher_;
+  std::vector<Monitor> monitors_;
+  size_t next_ = 0;
+};
+
+void CountStops() {
+  StoppingFleet fleet(2 * kStops);
+  Count("write the shutdown file of a stop", kStops, [&] { fleet.Stop(kStops); });
+}
+
 void CountAll() {
   CountParsing();
   CountSteps();
   CountPublishing();
   CountCommits();
   CountSavedRuns();
+  CountStops();
 }
 
 // For a trace of their system calls.
@@ -174,10 +288,18 @@ void CommitBetweenMarks() {
   const SessionOptions options{.event_limits = false};
   const std::unique_ptr<VmSession> session = Session(&options);
   PumpedState pumped;
-  Commit(&pumped, session.get(), 20);
+  Commit(&pumped, session.get(), kTraced);
   VALGRIND_PRINTF("commits begin\n");
-  Commit(&pumped, session.get(), 20);
+  Commit(&pumped, session.get(), kTraced);
   VALGRIND_PRINTF("commits end\n");
+}
+
+void StopBetweenMarks() {
+  StoppingFleet fleet(2 * kTraced);
+  fleet.Stop(kTraced);
+  VALGRIND_PRINTF("stops begin\n");
+  fleet.Stop(kTraced);
+  VALGRIND_PRINTF("stops end\n");
 }
 
 }  // namespace
@@ -185,8 +307,9 @@ void CommitBetweenMarks() {
 
 int main(int argc, char** argv) {
   try {
-    if (argc > 1 && std::strcmp(argv[1], "--commits") == 0) {
+    if (argc > 1 && std::strcmp(argv[1], "--system-calls") == 0) {
       vmeventd::bench::CommitBetweenMarks();
+      vmeventd::bench::StopBetweenMarks();
     } else {
       vmeventd::bench::CountAll();
     }

@@ -98,8 +98,12 @@ void MonitorConnection::Close() {
 
 void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   if (!socket_.valid()) return;
-  Close();
+  // The system calls that close it come after the shutdown file.
+  const UniqueFd socket = std::move(socket_);
+  loop_->CancelTimer(&handshake_timer_);
+  loop_->CancelTimer(&pause_);
   delegate_->OnClosed(why, protocol_error);
+  loop_->Remove(socket.get());
 }
 
 void MonitorConnection::OnFdReady(uint32_t events) {

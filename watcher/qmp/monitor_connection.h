@@ -66,8 +66,8 @@ class MonitorConnection : public FdHandler {
     virtual void OnDrainCutShort() = 0;
     // What StartDrain was called for was handed in, and the peer still holds its end open.
     virtual void OnDrained() = 0;
-    // The connection has ended and is closed; the last call. `protocol_error`: by what came, not
-    // by the peer. `why` is for people.
+    // The connection has ended, the last call: it counts as closed, and its descriptor is closed
+    // after it. `protocol_error`: by what came, not by the peer. `why` is for people.
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
   };
 

@@ -17,15 +17,13 @@ namespace {
 
 constexpr mode_t kMode = 0644;
 
-UniqueFd OpenDirectory(const std::string& directory) {
-  return UniqueFd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+std::string PathOf(const std::string& directory, const std::string& vm_name) {
+  return absl::StrCat(directory, "/", vm_name, ".shutdown");
 }
 
-absl::Status Failed(absl::string_view verb, const std::string& directory, const std::string& file,
-                    int error) {
-  return absl::ErrnoToStatus(error,
-                             absl::StrCat("cannot ", verb, " the shutdown file ",
-                                          absl::CHexEscape(absl::StrCat(directory, "/", file))));
+absl::Status Failed(absl::string_view verb, const std::string& path, int error) {
+  return absl::ErrnoToStatus(
+      error, absl::StrCat("cannot ", verb, " the shutdown file ", absl::CHexEscape(path)));
 }
 
 // The last time with `mark` nanoseconds; the time as it is without one.
@@ -46,14 +44,13 @@ bool SetTimes(const std::string& path, uint32_t mark) {
 }
 
 // ALREADY_EXISTS where anything is in its place.
-absl::Status CreateIn(const UniqueFd& parent, const std::string& directory, const std::string& name,
-                      uint32_t mark) {
-  const UniqueFd file(openat(parent.get(), name.c_str(),
-                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
+absl::Status CreateNew(const std::string& path, uint32_t mark) {
+  const UniqueFd file(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
   const timespec marked = LastMarked(mark);
   const timespec times[2] = {marked, marked};
   if (!file.valid() || fchmod(file.get(), kMode) != 0 || futimens(file.get(), times) != 0) {
-    return Failed("create", directory, name, errno);
+    return Failed("create", path, errno);
   }
   return absl::OkStatus();
 }
@@ -67,53 +64,42 @@ uint32_t NewShutdownFileMark() {
 
 absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name,
                                 uint32_t mark) {
-  const std::string name = vm_name + ".shutdown";
-  const UniqueFd parent = OpenDirectory(directory);
-  if (!parent.valid()) return Failed("create", directory, name, errno);
-
-  absl::Status status = CreateIn(parent, directory, name, mark);
+  const std::string path = PathOf(directory, vm_name);
+  absl::Status status = CreateNew(path, mark);
   if (!absl::IsAlreadyExists(status)) return status;
 
   // Held without being opened, since to open what is there could wait for somebody or set something
   // off, and so that what is looked at is what is renewed, whatever takes its name between.
-  const UniqueFd file(openat(parent.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd file(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   struct stat there;
-  if (!file.valid() || fstat(file.get(), &there) != 0) {
-    return Failed("renew", directory, name, errno);
-  }
+  if (!file.valid() || fstat(file.get(), &there) != 0) return Failed("renew", path, errno);
   if (!S_ISREG(there.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cannot create the shutdown file ", absl::CHexEscape(absl::StrCat(directory, "/", name)),
-        ": something that is no regular file is in its place"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot create the shutdown file ", absl::CHexEscape(path),
+                     ": something that is no regular file is in its place"));
   }
   if (there.st_nlink > 1) {
     // It is another file too, which is none of our business.
-    if (unlinkat(parent.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
-      return Failed("replace", directory, name, errno);
-    }
-    return CreateIn(parent, directory, name, mark);
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return Failed("replace", path, errno);
+    return CreateNew(path, mark);
   }
   if (!SetTimes(absl::StrCat("/proc/self/fd/", file.get()), mark)) {
-    return Failed("renew", directory, name, errno);
+    return Failed("renew", path, errno);
   }
   return absl::OkStatus();
 }
 
 absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name) {
-  const std::string name = vm_name + ".shutdown";
-  const UniqueFd parent = OpenDirectory(directory);
-  if (parent.valid() ? unlinkat(parent.get(), name.c_str(), 0) == 0 : false) {
-    return absl::OkStatus();
-  }
-  if (errno == ENOENT) return absl::OkStatus();
-  return Failed("remove", directory, name, errno);
+  const std::string path = PathOf(directory, vm_name);
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return Failed("remove", path, errno);
 }
 
 std::optional<absl::Time> OwnShutdownFileTime(const std::string& directory,
                                               const std::string& vm_name, uint32_t mark) {
   struct stat status;
-  if (lstat(absl::StrCat(directory, "/", vm_name, ".shutdown").c_str(), &status) != 0 ||
-      !S_ISREG(status.st_mode) || status.st_uid != geteuid() || mark == 0 ||
+  if (lstat(PathOf(directory, vm_name).c_str(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      status.st_uid != geteuid() || mark == 0 ||
       status.st_mtim.tv_nsec != static_cast<int64_t>(mark)) {
     return std::nullopt;
   }
