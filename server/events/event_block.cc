@@ -18,6 +18,7 @@ size_t EventBlock::memory() const {
 }
 
 EventBlock::Entry EventBlock::at(size_t index) const {
+  if (!vms_known_.load(std::memory_order_acquire)) FindVms();
   const Key& key = keys_[index];
   const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
   return {.sequence = first_sequence_ + index,
@@ -28,6 +29,33 @@ EventBlock::Entry EventBlock::at(size_t index) const {
           .shutdown_class = static_cast<v1::ShutdownClass>(key.shutdown_class),
           .observe_time = absl::FromUnixNanos(key.observe_ns),
           .bytes = key.end - begin_of(index)};
+}
+
+void EventBlock::FindVms() const {
+  std::call_once(find_vms_, [this] {
+    const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
+    const auto offset_of = [bytes](absl::string_view text) {
+      return static_cast<uint32_t>(text.empty() ? 0 : text.data() - bytes);
+    };
+    for (size_t i = 0; i < keys_.size(); ++i) {
+      const VmRefView vm = VmInEventField(EncodedView(i));
+      Key* const key = &keys_[i];
+      key->name_offset = offset_of(vm.name);
+      key->run_id_offset = offset_of(vm.run_id);
+      key->source_offset = offset_of(vm.source);
+      key->name_size = static_cast<uint16_t>(vm.name.size());
+      key->run_id_size = static_cast<uint16_t>(vm.run_id.size());
+      key->source_size = static_cast<uint16_t>(vm.source.size());
+    }
+    vms_known_.store(true, std::memory_order_release);
+  });
+}
+
+size_t EventBlock::EndWithin(size_t from, size_t bytes) const {
+  const auto past = std::upper_bound(keys_.begin() + static_cast<ptrdiff_t>(from), keys_.end(),
+                                     begin_of(from) + bytes,
+                                     [](size_t end, const Key& key) { return end < key.end; });
+  return static_cast<size_t>(past - keys_.begin());
 }
 
 grpc::Slice EventBlock::Encoded(size_t from, size_t to) const {
@@ -43,39 +71,40 @@ absl::string_view EventBlock::EncodedView(size_t index) const {
 void EventBlockBuilder::Add(const v1::Event& event) {
   std::string encoded;
   AppendEventField(event, &encoded);
-  AddEncoded({.sequence = event.sequence(),
-              .vm_name = event.vm().name(),
-              .run_id = event.vm().run_id(),
-              .source = event.vm().source(),
-              .type = event.type(),
-              .shutdown_class = event.shutdown().class_(),
-              .observe_time = FromTimestamp(event.observe_time())},
-             encoded);
+  EventBlock::Key* const key = Append({.sequence = event.sequence(),
+                                       .type = event.type(),
+                                       .shutdown_class = event.shutdown().class_(),
+                                       .observe_time = FromTimestamp(event.observe_time())},
+                                      encoded);
+  // The texts stand somewhere in the encoding: any place with those bytes serves as their copy.
+  const auto offset_of = [&](const std::string& text) {
+    const size_t begin = bytes_.size() - encoded.size();
+    return static_cast<uint32_t>(begin + (text.empty() ? 0 : encoded.find(text)));
+  };
+  const v1::VmRef& vm = event.vm();
+  key->name_offset = offset_of(vm.name());
+  key->run_id_offset = offset_of(vm.run_id());
+  key->source_offset = offset_of(vm.source());
+  key->name_size = static_cast<uint16_t>(vm.name().size());
+  key->run_id_size = static_cast<uint16_t>(vm.run_id().size());
+  key->source_size = static_cast<uint16_t>(vm.source().size());
 }
 
 void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_view encoded) {
+  Append(key, encoded);
+  block_->vms_known_.store(false, std::memory_order_relaxed);
+}
+
+EventBlock::Key* EventBlockBuilder::Append(const EventBlock::Entry& key,
+                                           absl::string_view encoded) {
   if (empty()) block_->first_sequence_ = key.sequence;
-  const size_t begin = bytes_.size();
   bytes_.append(encoded.data(), encoded.size());
-  // The texts stand somewhere in the encoding: any place with those bytes serves as their copy.
-  const auto offset_of = [&](absl::string_view text) {
-    const auto within = static_cast<size_t>(text.data() - encoded.data());
-    const bool is_part = text.data() >= encoded.data() && within <= encoded.size();
-    return static_cast<uint32_t>(begin + (text.empty() ? 0
-                                          : is_part    ? within
-                                                       : encoded.find(text)));
-  };
   block_->latest_time_ = std::max(block_->latest_time_, key.observe_time);
-  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
-                           .end = static_cast<uint32_t>(bytes_.size()),
-                           .name_offset = offset_of(key.vm_name),
-                           .run_id_offset = offset_of(key.run_id),
-                           .source_offset = offset_of(key.source),
-                           .name_size = static_cast<uint16_t>(key.vm_name.size()),
-                           .run_id_size = static_cast<uint16_t>(key.run_id.size()),
-                           .source_size = static_cast<uint16_t>(key.source.size()),
-                           .type = static_cast<uint8_t>(key.type),
-                           .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
+  return &block_->keys_.emplace_back(
+      EventBlock::Key{.observe_ns = absl::ToUnixNanos(key.observe_time),
+                      .end = static_cast<uint32_t>(bytes_.size()),
+                      .type = static_cast<uint8_t>(key.type),
+                      .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
 }
 
 EventBlockPtr EventBlockBuilder::Finish() {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ class EventBlock {
   size_t memory() const;
 
   Entry at(size_t index) const;
+  // Where the events from `from` on end that have at most `bytes` together.
+  size_t EndWithin(size_t from, size_t bytes) const;
   // The encodings of the events [from, to) as `events` fields. Shares the block's memory.
   grpc::Slice Encoded(size_t from, size_t to) const;
   // The same of one event; lives as long as the block.
@@ -71,11 +74,17 @@ class EventBlock {
 
   EventBlock() = default;
   size_t begin_of(size_t index) const { return index == 0 ? 0 : keys_[index - 1].end; }
+  // Finds the names, run ids and sources in what was added without them.
+  void FindVms() const;
 
   uint64_t first_sequence_ = 0;
   absl::Time latest_time_ = absl::InfinitePast();
   grpc::Slice bytes_;
-  std::vector<Key> keys_;
+  // Of what a replay reads nobody may want to know the VMs: those of all its events are found at
+  // once, when the first is asked for.
+  mutable std::vector<Key> keys_;
+  mutable std::atomic<bool> vms_known_{true};
+  mutable std::once_flag find_vms_;
   mutable std::atomic<int64_t> published_ns_{0};
 };
 
@@ -92,12 +101,15 @@ class EventBlockBuilder {
 
   // `event.sequence` is one more than that of the event before.
   void Add(const v1::Event& event);
-  // The same for an event that was encoded before. `key.bytes` is not looked at.
+  // The same for an event that was encoded before. The VM and `bytes` of `key` are not looked at.
   void AddEncoded(const EventBlock::Entry& key, absl::string_view encoded);
   // The block; the builder is empty again.
   EventBlockPtr Finish();
 
  private:
+  // The new event's key, yet without its VM.
+  EventBlock::Key* Append(const EventBlock::Entry& key, absl::string_view encoded);
+
   std::shared_ptr<EventBlock> block_{new EventBlock};
   std::string bytes_;
 };

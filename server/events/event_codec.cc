@@ -1,6 +1,7 @@
 #include "server/events/event_codec.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -184,11 +185,16 @@ absl::Time FromTimestamp(const google::protobuf::Timestamp& time) {
 }
 
 void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out) {
+  // Clear() keeps the memory of texts, but not that of the messages within.
+  std::unique_ptr<v1::VmRef> ref(out->release_vm());
+  std::unique_ptr<google::protobuf::Timestamp> observe_time(out->release_observe_time());
   out->Clear();
   out->set_sequence(sequence);
+  out->set_allocated_observe_time(observe_time.release());
   FillTimestamp(event.observe_time, out->mutable_observe_time());
   if (event.qemu_time.has_value()) FillTimestamp(*event.qemu_time, out->mutable_qemu_time());
   if (vm != nullptr) {
+    out->set_allocated_vm(ref.release());
     FillRef(vm->ref, out->mutable_vm());
     out->set_state(static_cast<v1::VmState>(vm->state));
     for (const std::string& problem : vm->problems) out->add_problems(problem);

@@ -31,17 +31,21 @@ absl::StatusOr<JournalEvent> ReadRow(const SqliteStatement& statement) {
   return event;
 }
 
-EventBlock::Entry EntryOf(const JournalEvent& event) {
-  const VmRefView vm = VmInEventField(event.payload);
-  // As parts of the payload they need not be looked for in it.
+// Without its VM.
+EventBlock::Entry KeyOf(const JournalEvent& event) {
   return {.sequence = event.sequence,
-          .vm_name = vm.name == event.vm_name ? vm.name : event.vm_name,
-          .run_id = vm.run_id == event.run_id ? vm.run_id : event.run_id,
-          .source = vm.source,
           .type = static_cast<v1::EventType>(event.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(event.shutdown_class),
           .observe_time = event.observe_time,
           .bytes = event.payload.size()};
+}
+
+EventBlock::Entry EntryOf(const JournalEvent& event) {
+  EventBlock::Entry entry = KeyOf(event);
+  entry.vm_name = event.vm_name;
+  entry.run_id = event.run_id;
+  entry.source = VmInEventField(event.payload).source;
+  return entry;
 }
 
 // The text of a selection. ?1 to ?6: the bounds of sequence and time, the bits of types and
@@ -131,7 +135,7 @@ absl::StatusOr<JournalReader::Page> JournalReader::ReadFrom(uint64_t first, uint
     }
     // A block holds consecutive sequences.
     if (!builder.empty() && (builder.full() || !follows)) page.blocks.push_back(builder.Finish());
-    builder.AddEncoded(EntryOf(*event), event->payload);
+    builder.AddEncoded(KeyOf(*event), event->payload);
     bytes += event->payload.size();
     page.through = event->sequence;
   }

@@ -44,6 +44,7 @@ absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
 
 struct StreamCursor::Batch {
   std::vector<grpc::Slice> slices;
+  size_t events = 0;
   size_t bytes = 0;
   size_t steps = 0;
   bool caught_up = false;
@@ -55,6 +56,7 @@ StreamCursor::StreamCursor(const LiveState* live_state, StreamBegin begin, Event
       sequence_(begin.cursor),
       locate_(begin.locate),
       since_(begin.since),
+      takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
       identity_(live_state->identity()),
       snapshot_(std::move(begin.snapshot)) {
@@ -93,6 +95,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
   if (live_state_->identity() != identity_) return ProgressMessage(sequence_, now);
   Batch batch;
   const absl::Status status = Collect(&batch);
+  sent_.events = batch.events;
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
   if (beat || !(batch.caught_up || history_request_.has_value()))
@@ -148,10 +151,32 @@ std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
 bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
   // What is missing before it was given up while the journal could not be written.
   sequence_ = std::max(sequence_, block.first_sequence() - 1);
-  size_t i = sequence_ + 1 - block.first_sequence();
-  size_t run = i;  // events [run, i) match and are not taken yet
-  bool room = true;
-  size_t matched = 0;
+  if (sequence_ >= block.last_sequence()) return true;
+  const size_t begin = sequence_ + 1 - block.first_sequence();
+  const size_t events = batch->events;
+  const size_t end = takes_all_ ? TakeAll(block, begin, batch) : TakeMatching(block, begin, batch);
+  sequence_ = block.first_sequence() + end - 1;
+  if (batch->events > events && block.published() != absl::ZeroDuration()) {
+    sent_.published = std::min(sent_.published, block.published());
+  }
+  return end == block.size();
+}
+
+size_t StreamCursor::TakeAll(const EventBlock& block, size_t begin, Batch* batch) {
+  const size_t room = kMaxMessageBytes - std::min(batch->bytes, kMaxMessageBytes);
+  size_t end = block.EndWithin(begin, room);
+  // One event always fits: it may be larger than a message should be.
+  if (batch->bytes == 0) end = std::max(end, begin + 1);
+  if (begin == end) return end;
+  batch->slices.push_back(block.Encoded(begin, end));
+  batch->bytes += batch->slices.back().size();
+  batch->events += end - begin;
+  return end;
+}
+
+size_t StreamCursor::TakeMatching(const EventBlock& block, size_t begin, Batch* batch) const {
+  size_t i = begin;
+  size_t run = begin;  // events [run, i) match and are not taken yet
   for (; i < block.size(); ++i) {
     const EventBlock::Entry entry = block.at(i);
     if (batch->steps >= kMaxScanSteps) break;
@@ -161,19 +186,13 @@ bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
       run = i + 1;
       continue;
     }
-    // One event always fits: it may be larger than a message should be.
-    room = batch->bytes == 0 || batch->bytes + entry.bytes <= kMaxMessageBytes;
-    if (!room) break;
+    // One event always fits, as above.
+    if (batch->bytes != 0 && batch->bytes + entry.bytes > kMaxMessageBytes) break;
     batch->bytes += entry.bytes;
-    ++matched;
+    ++batch->events;
   }
   if (run < i) batch->slices.push_back(block.Encoded(run, i));
-  sequence_ = block.first_sequence() + i - 1;
-  sent_.events += matched;
-  if (matched > 0 && block.published() != absl::ZeroDuration()) {
-    sent_.published = std::min(sent_.published, block.published());
-  }
-  return room && i >= block.size();
+  return i;
 }
 
 void StreamCursor::TakeHistory(Batch* batch) {

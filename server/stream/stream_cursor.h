@@ -81,6 +81,9 @@ class StreamCursor {
   std::optional<grpc::ByteBuffer> SnapshotMessage();
   // Takes what matches and fits out of one block. False: the message is full.
   bool TakeBlock(const EventBlock& block, Batch* batch);
+  // Both take events from `begin` on, of which there is one at least, and return where they end.
+  static size_t TakeAll(const EventBlock& block, size_t begin, Batch* batch);
+  size_t TakeMatching(const EventBlock& block, size_t begin, Batch* batch) const;
   // Fills `batch` from the ring until it is full, the ring ends or the scan was long enough.
   absl::Status Collect(Batch* batch);
   void TakeHistory(Batch* batch);
@@ -91,6 +94,7 @@ class StreamCursor {
   Sent sent_;
   std::optional<absl::Time> locate_;  // while kLocating
   absl::Time since_;
+  const bool takes_all_;  // without looking at each event
   Phase phase_;
   std::optional<HistoryRequest> history_request_;
   std::optional<HistoryAnswer> history_;

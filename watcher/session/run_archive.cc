@@ -75,6 +75,16 @@ class JsonText {
 
 }  // namespace
 
+void ArchiveWriter::Grow(size_t bytes) {
+  const auto size = static_cast<size_t>(end_ - begin_);
+  std::string larger(2 * size + bytes, '\0');
+  std::copy(begin_, end_, larger.begin());
+  beyond_usual_ = std::move(larger);
+  begin_ = beyond_usual_.data();
+  end_ = begin_ + size;
+  limit_ = begin_ + beyond_usual_.size();
+}
+
 void ArchiveWriter::Value(const std::string& text) {
   constexpr size_t kLongestEscape = 6;  // "\u001f"
   char* out = Room(kLongestEscape * text.size() + 2);

@@ -2,6 +2,7 @@
 #define VMEVENTD_WATCHER_SESSION_RUN_ARCHIVE_H_
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -42,11 +43,13 @@ class ArchiveWriter {
   // Most runs take less than that.
   static constexpr size_t kUsualBytes = 1536;
 
-  ArchiveWriter() : text_(kUsualBytes, '\0') { Put('{'); }
+  ArchiveWriter() { Put('{'); }
+  ArchiveWriter(const ArchiveWriter&) = delete;
+  ArchiveWriter& operator=(const ArchiveWriter&) = delete;
   // Takes no more memory than it needs: thousands may wait to be written.
   std::string Take() && {
     Put('}');
-    return text_.substr(0, size_);
+    return {begin_, end_};
   }
 
   template <typename T>
@@ -140,14 +143,15 @@ class ArchiveWriter {
  private:
   // Where to write at most `bytes`; Wrote then says up to where.
   char* Room(size_t bytes) {
-    if (text_.size() - size_ < bytes) text_.resize(2 * text_.size() + bytes);
-    return text_.data() + size_;
+    if (static_cast<size_t>(limit_ - end_) < bytes) Grow(bytes);
+    return end_;
   }
-  void Wrote(const char* end) { size_ = static_cast<size_t>(end - text_.data()); }
+  void Wrote(char* end) { end_ = end; }
   void Put(char c) {
     *Room(1) = c;
-    ++size_;
+    ++end_;
   }
+  void Grow(size_t bytes);
   void Key(absl::string_view key) {
     char* out = Room(key.size() + 4);
     if (!std::exchange(first_, false)) *out++ = ',';
@@ -179,8 +183,12 @@ class ArchiveWriter {
   void Value(const std::string& text);  // quoted
   void Value(const RareText& text) { Value(text.str()); }
 
-  std::string text_;  // of which [0, size_) is written
-  size_t size_ = 0;
+  std::array<char, kUsualBytes> usual_;
+  std::string beyond_usual_;
+  // In one of them: [begin_, end_) is written.
+  char* begin_ = usual_.data();
+  char* end_ = usual_.data();
+  char* limit_ = usual_.data() + usual_.size();
   bool first_ = true;
 };
 

@@ -1,11 +1,11 @@
 // What a session publishes of its run, and what of it is kept.
 
 #include <algorithm>
-#include <functional>
 #include <string>
 #include <utility>
 #include <variant>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "watcher/session/vm_session.h"
@@ -149,7 +149,7 @@ void VmSession::Keep(Instant now) {
 void VmSession::KeepNow() {
   keep_at_ = absl::InfiniteDuration();
   std::string text = Save();
-  const size_t hash = std::hash<std::string>()(text);
+  const size_t hash = absl::HashOf(text);
   if (hash == kept_) return;
   kept_ = hash;
   auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);

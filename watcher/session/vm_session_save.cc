@@ -1,12 +1,11 @@
 // How a run is kept across restarts of the daemon: one JSON object, docs/journal.md.
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/names.h"
 #include "watcher/session/run_archive.h"
@@ -177,7 +176,7 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
     }
   });
   session->published_problems_ = session->Problems();
-  session->kept_ = std::hash<std::string_view>()({saved.data(), saved.size()});
+  session->kept_ = absl::HashOf(saved);
   return session;
 } catch (const nlohmann::json::exception& error) {
   return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", error.what()));

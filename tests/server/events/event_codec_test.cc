@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <thread>
+
 #include "server/events/event_block.h"
 #include "tests/support/test_events.h"
 
@@ -79,6 +82,22 @@ TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
   EXPECT_EQ(before_1970.nanos(), 999999999);
 }
 
+TEST(EventCodec, AMessageThatIsFilledAgainHasNothingOfTheEventBefore) {
+  const VmStatus status = {
+      .ref = {.name = "web1", .run_id = "r1", .uuid = "u1", .pid = 42, .source = "qmp:/run/qemu"},
+      .problems = {"monitor lost"}};
+  const VmStatus other = {.ref = {.name = "web2", .run_id = "r2", .uuid = "", .pid = 0}};
+  VmEvent gap;
+  gap.observe_time = At(9);
+  v1::Event filled;
+  for (const VmStatus* vm : {&status, static_cast<const VmStatus*>(nullptr), &other}) {
+    const VmEvent event = vm == &status ? FullEvent() : gap;
+    EventToProto(event, vm, 3, &filled);
+    EXPECT_EQ(filled.has_vm(), vm != nullptr);
+    EXPECT_EQ(filled.SerializeAsString(), EventToProto(event, vm, 3).SerializeAsString());
+  }
+}
+
 TEST(EventCodec, AnEventFieldReadsInBothResponses) {
   const VmStatus status = {.ref = {.name = "web1", .run_id = "r1", .uuid = "", .pid = 1}};
   std::string bytes;
@@ -152,6 +171,53 @@ TEST(EventBlock, TellsWhatFiltersLookAt) {
   EXPECT_EQ(block->at(1).source, "");
   EXPECT_EQ(block->at(1).shutdown_class, v1::SHUTDOWN_CLASS_UNSPECIFIED);
   EXPECT_EQ(block->latest_time(), At(9));
+}
+
+TEST(EventBlock, FindsTheVmsOfEncodedEventsForEachThreadThatAsks) {
+  const VmStatus status = Status("web1", "r1");
+  VmStatus old = Status("web2", "r2");
+  old.ref.source.clear();  // as an earlier version wrote it
+  EventBlockBuilder builder;
+  builder.Add(EventToProto(FullEvent(), &status, 7));
+  builder.Add(EventToProto(FullEvent(), nullptr, 8));
+  builder.Add(EventToProto(FullEvent(), &old, 9));
+  const EventBlockPtr added = builder.Finish();
+  for (size_t i = 0; i < added->size(); ++i) {
+    builder.AddEncoded({.sequence = 7 + i,
+                        .type = v1::EVENT_TYPE_STOPPED,
+                        .shutdown_class = v1::SHUTDOWN_CLASS_ADMIN,
+                        .observe_time = At(5) + absl::Nanoseconds(7)},
+                       added->EncodedView(i));
+  }
+  const EventBlockPtr block = builder.Finish();
+  const auto compare = [&] {
+    for (size_t i = 0; i < added->size(); ++i) {
+      EXPECT_EQ(block->at(i).vm_name, added->at(i).vm_name);
+      EXPECT_EQ(block->at(i).run_id, added->at(i).run_id);
+      EXPECT_EQ(block->at(i).source, added->at(i).source);
+      EXPECT_EQ(block->at(i).type, added->at(i).type);
+      EXPECT_EQ(block->at(i).shutdown_class, added->at(i).shutdown_class);
+      EXPECT_EQ(block->at(i).observe_time, added->at(i).observe_time);
+      EXPECT_EQ(block->EncodedView(i), added->EncodedView(i));
+    }
+  };
+  std::thread other(compare);
+  compare();
+  other.join();
+}
+
+TEST(EventBlock, TellsHowManyEventsFit) {
+  EventBlockBuilder builder;
+  const VmEvent event = FullEvent();
+  for (uint64_t sequence = 1; sequence <= 4; ++sequence) {
+    builder.Add(EventToProto(event, nullptr, sequence));
+  }
+  const EventBlockPtr block = builder.Finish();
+  const size_t one = block->EncodedView(0).size();
+  EXPECT_EQ(block->EndWithin(0, one - 1), 0u);
+  EXPECT_EQ(block->EndWithin(0, one), 1u);
+  EXPECT_EQ(block->EndWithin(1, 2 * one + 1), 3u);
+  EXPECT_EQ(block->EndWithin(2, 9 * one), 4u);
 }
 
 TEST(EventBlock, GivesTheBytesOfARunOfEvents) {

@@ -66,7 +66,7 @@ class JournalTest : public ::testing::Test {
       for (size_t i = 0; i < block->size(); ++i) {
         const grpc::Slice bytes = block->Encoded(i, i + 1);
         payloads.emplace_back(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
-        EXPECT_EQ(block->at(i).vm_name, "web1");
+        EXPECT_EQ(block->at(i).shutdown_class, 1);
         EXPECT_EQ(block->at(i).sequence, block->first_sequence() + i);
       }
     }

@@ -119,6 +119,25 @@ TEST(StreamCursor, KeepsMessagesBelowTheirLimit) {
   }
 }
 
+TEST(StreamCursor, AnEventLargerThanAMessageIsSentAlone) {
+  PumpedState pumped;
+  std::vector<VmUpdate> updates;
+  for (const size_t size : {size_t{10}, StreamCursor::kMaxMessageBytes, size_t{10}}) {
+    updates.push_back(Update("a", EventType::kReset));
+    updates.back().event->message = std::string(size, 'x');
+  }
+  pumped.Push(std::move(updates));
+  v1::EventFilter filter;
+  filter.add_vm_names("a");
+  for (const v1::EventFilter& filtered : {v1::EventFilter(), filter}) {
+    StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{}, filtered);
+    Next(&cursor);
+    EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1));
+    EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2));
+    EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3));
+  }
+}
+
 TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   PumpedState pumped;
   std::vector<VmUpdate> updates;
