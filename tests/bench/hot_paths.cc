@@ -45,7 +45,9 @@ constexpr char kHandshakeLines[] =
     "{\"return\": {}}\r\n"
     "{\"return\": {\"UUID\": \"00000000-0000-0000-0000-000000000000\"}}\r\n"
     "{\"return\": {\"name\": \"instance00042.example.com\"}}\r\n"
-    "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n";
+    "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n"
+    "{\"return\": []}\r\n"
+    "{\"return\": []}\r\n";
 constexpr char kShutdownLine[] =
     "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
     "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
@@ -250,7 +252,7 @@ class StoppingFleet {
       Fail("cannot send");
     }
   }
-  // Says all of a handshake at once, if it is connected to.
+  // Says all of a handshake at once, and that there is no guest agent, if it is connected to.
   static void Greet(Monitor* monitor) {
     if (monitor->client >= 0) return;
     monitor->client = accept4(monitor->listener, nullptr, nullptr, SOCK_CLOEXEC);
@@ -269,6 +271,10 @@ class StoppingFleet {
   size_t next_ = 0;
 };
 
+void CountAttaching() {
+  Count("attach a VM", kStops, [] { const StoppingFleet fleet(kStops); });
+}
+
 void CountStops() {
   StoppingFleet fleet(2 * kStops);
   Count("write the shutdown file of a stop", kStops, [&] { fleet.Stop(kStops); });
@@ -280,6 +286,7 @@ void CountAll() {
   CountPublishing();
   CountCommits();
   CountSavedRuns();
+  CountAttaching();
   CountStops();
 }
 

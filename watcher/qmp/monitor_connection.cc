@@ -300,7 +300,7 @@ void MonitorConnection::OnReadyReply(const QmpObject* value) {
     if (value != nullptr) delegate_->OnRunStateReply(TextMember(value, "status"));
   } else if (last_ == Query::kAgent) {
     probe_->OnReply(value);
-    if (!probe_->NextCommand().has_value()) {
+    if (probe_->done()) {
       const std::unique_ptr<GuestAgentProbe> probe = std::move(probe_);
       delegate_->OnGuestAgentReply(probe->Take());
     }

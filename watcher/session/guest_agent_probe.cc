@@ -38,11 +38,16 @@ bool IsTrue(const QmpObject& object, const char* name) {
 }  // namespace
 
 std::optional<std::string> GuestAgentProbe::NextCommand() const {
+  // Each VM is asked these two, most no more.
+  static const std::string& list_named =
+      *new std::string(Command("qom-list", {{"path", kNamedDevices}}));
+  static const std::string& list_unnamed =
+      *new std::string(Command("qom-list", {{"path", kUnnamedDevices}}));
   switch (step_) {
     case Step::kNamed:
-      return Command("qom-list", {{"path", kNamedDevices}});
+      return list_named;
     case Step::kUnnamed:
-      return Command("qom-list", {{"path", kUnnamedDevices}});
+      return list_unnamed;
     case Step::kPortName:
       return Command("qom-get", {{"path", ports_[port_].path}, {"property", "name"}});
     case Step::kPortChardev:

@@ -32,6 +32,7 @@ class GuestAgentProbe {
 
   // The next command as one line; unset when all is known.
   std::optional<std::string> NextCommand() const;
+  bool done() const { return step_ == Step::kDone; }
   // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
   void OnReply(const QmpObject* value);
   // To be called once, at the end.

@@ -25,6 +25,7 @@ Asked Ask(const std::map<std::string, std::string>& answers) {
   GuestAgentProbe probe;
   Asked asked;
   while (const auto command = probe.NextCommand()) {
+    EXPECT_FALSE(probe.done());
     asked.commands.push_back(*command);
     const auto answer = answers.find(*command);
     if (answer == answers.end()) {
@@ -34,6 +35,7 @@ Asked Ask(const std::map<std::string, std::string>& answers) {
       probe.OnReply(&value);
     }
   }
+  EXPECT_TRUE(probe.done());
   asked.info = probe.Take();
   return asked;
 }
