@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares what the hot paths cost with tests/bench/hot_paths.json: instructions, as callgrind
-counts them, and the system calls of a commit and of a stop. So a path that becomes slower fails a test, however
-loaded the machine is.
+counts them, and the system calls of a commit and of a stop. So a path that becomes slower fails a
+test, however loaded the machine is.
 
   hot_paths.py PROGRAM [--write]    --write: what is measured now becomes the bounds
 """
