@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes what ./dev bench measured into docs/performance.md, between its marks, and draws
-docs/performance.svg: latencies, cost over the number of VMs, cost over the number of subscribers.
+docs/performance.svg: distributions of latencies, cost over the number of VMs beside others that watch
+QEMUs, cost over the number of subscribers.
 
   bench_report.py NODE.json DOCUMENT.md PLOTS.svg
 """
@@ -17,7 +18,7 @@ import sys
 BEGIN, END = "<!-- measured: ./dev bench writes this -->", "<!-- end -->"
 # What is compared with a floor: the row's name, what was measured, the floor beside it.
 RATIOS = [
-    ("socket closed to shutdown file, p50", "socket closed to shutdown file, p50",
+    ("socket closed to shutdown file, p50", r"socket closed to shutdown file of \d+ VMs, p50",
      "floor: socket closed to shutdown file, p50"),
     ("all VMs stop at once, until the last file",
      r"all stop at once, until the last file of \d+ VMs",
@@ -33,12 +34,49 @@ RATIOS = [
      "fan-out, CPU a million deliveries to 1000 subscribers",
      "floor: fan-out, CPU a million deliveries to 1000 subscribers"),
 ]
-OVER_VMS = ["attach, CPU a VM", "all stop at once, CPU a stop", "burst to one subscriber, CPU an event"]
-OVER_SUBSCRIBERS = ["fan-out, CPU a million deliveries"]
-LATENCIES = ["floor: socket closed to shutdown file, p50", "socket closed to shutdown file, p50",
-             "floor: one event, durable to 1 subscribers, p50",
-             "one event to one subscriber, durable, p50"]
-COLORS = ["#4477aa", "#ee6677", "#228833", "#aa3377"]
+# The plots. Each line: its label, and the names of what it is drawn from; the number in its group is how
+# many VMs or subscribers it was measured with.
+FILE_LATENCIES = [
+    ("floor", r"floor: socket closed to shutdown file, p50"),
+    ("vmeventd", r"socket closed to shutdown file of \d+ VMs, p50"),
+    ("ganeti-kvmd", r"kvmd: socket closed to shutdown file of \d+ VMs, p50"),
+]
+EVENT_LATENCIES = [
+    ("floor: event of a monitor to a client, durable", r"floor: one event, durable to 1 subscribers, p50"),
+    ("vmeventd: event of a monitor to a client, durable", r"one event to one subscriber, durable, p50"),
+    ("vmeventd: QEMU killed to STOPPED, durable", r"QEMU killed to STOPPED, durable of \d+ domains, p50"),
+    ("libvirt: QEMU killed to lifecycle event",
+     r"libvirt: QEMU killed to lifecycle event of \d+ domains, p50"),
+]
+LATENCY_OVER_VMS = [
+    ("vmeventd: socket closed to shutdown file",
+     r"socket closed to shutdown file of (\d+) VMs, p50"),
+    ("ganeti-kvmd: the same", r"kvmd: socket closed to shutdown file of (\d+) VMs, p50"),
+    ("vmeventd: QEMU killed to STOPPED", r"QEMU killed to STOPPED, durable of (\d+) domains, p50"),
+    ("libvirt: QEMU killed to lifecycle event",
+     r"libvirt: QEMU killed to lifecycle event of (\d+) domains, p50"),
+]
+CPU_OVER_VMS = [
+    ("vmeventd: a stop of many at once", r"all stop at once, CPU a stop of (\d+) VMs"),
+    ("vmeventd: attaching a VM", r"attach, CPU a VM of (\d+) VMs"),
+    ("vmeventd: an event of a burst", r"burst to one subscriber, CPU an event of (\d+) VMs"),
+    ("ganeti-kvmd: a stop", r"kvmd: CPU a stop of (\d+) VMs"),
+    ("ganeti-kvmd: attaching a VM", r"kvmd: attach, CPU a VM of (\d+) VMs"),
+    ("libvirtd: a stop", r"libvirt: CPU a stop of (\d+) domains"),
+]
+MEMORY_OVER_VMS = [
+    ("vmeventd", r"memory a VM of (\d+) VMs"),
+    ("ganeti-kvmd", r"kvmd: memory a VM of (\d+) VMs"),
+    ("libvirtd", r"libvirt: memory a VM of (\d+) domains"),
+]
+OVER_SUBSCRIBERS = [
+    ("vmeventd: CPU a million deliveries, s", r"fan-out, CPU a million deliveries to (\d+) subscribers"),
+    ("floor: CPU a million deliveries, s", r"floor: fan-out, CPU a million deliveries to (\d+) subscribers"),
+    ("vmeventd: one event to all, p50, ms", r"one event to (\d+) subscribers, p50"),
+    ("floor: one event to all, p50, ms", r"floor: one event to (\d+) subscribers, p50"),
+    ("vmeventd: memory a subscriber, KiB", r"memory a subscriber to (\d+) subscribers"),
+]
+COLORS = ["#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee"]
 
 
 def find(measured, pattern):
@@ -78,71 +116,105 @@ def table(measured):
     return "\n".join(lines)
 
 
-class Plot:
-    """One panel of the picture, with logarithmic axes unless `linear_x`."""
+def tick_label(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
-    WIDTH, HEIGHT, LEFT, TOP = 400, 260, 60, 40
 
-    def __init__(self, at, title, lines, linear_x=False):
-        self.out = [f'<g transform="translate({at * (self.WIDTH + 110)},0)">'
+class Axis:
+    """Where values lie between `begin` and `end` of the picture, by their logarithm or as they are."""
+
+    def __init__(self, values, begin, end, logarithmic=True):
+        self._log = logarithmic
+        self._begin, self._end = begin, end
+        low, high = min(values), max(values)
+        if logarithmic:
+            self._low = math.floor(math.log10(low))
+            self._high = max(math.ceil(math.log10(high)), self._low + 1)
+            self.ticks = [10.0 ** i for i in range(self._low, self._high + 1)]
+        else:
+            self._low, self._high = low, high
+            self.ticks = [low + (high - low) * i / 4 for i in range(5)]
+
+    def at(self, value):
+        scaled = math.log10(value) if self._log else value
+        return self._begin + (scaled - self._low) / (self._high - self._low) * (self._end - self._begin)
+
+
+class Panel:
+    """One plot of the picture: lines of points, each with its label below."""
+
+    WIDTH, HEIGHT, LEFT, TOP = 400, 240, 60, 40
+    COLUMN, ROW = 510, 430
+
+    def __init__(self, number, title, lines, linear_y=False):
+        lines = [(label, line) for label, line in lines if line]
+        self.out = [f'<g transform="translate({number % 3 * self.COLUMN},{number // 3 * self.ROW})">'
                     f'<text x="{self.LEFT}" y="20" font-weight="bold">{title}</text>']
-        points = [point for _, line in lines for point in line]
-        if not points:
-            self.out.append("</g>")
-            return
-        self.scale_x = (lambda x: x) if linear_x else math.log10
-        xs = [self.scale_x(x) for x, _ in points]
-        ys = [math.log10(y) for _, y in points]
-        self.x_range = (min(xs), max(max(xs), min(xs) + 1e-9))
-        self.y_range = (math.floor(min(ys)), math.ceil(max(ys) + 1e-9))
-        for exponent in range(self.y_range[0], self.y_range[1] + 1):
-            y = self.y(10.0 ** exponent)
-            self.out.append(f'<path d="M{self.LEFT} {y:.1f}h{self.WIDTH}" stroke="#ddd"/>'
-                            f'<text x="{self.LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                            f'{10.0 ** exponent:g}</text>')
-        ticks = range(0, 101, 25) if linear_x else sorted({x for x, _ in points})
-        for x in ticks:
-            self.out.append(f'<text x="{self.x(x):.1f}" y="{self.TOP + self.HEIGHT + 18}" '
-                            f'text-anchor="middle">{x:g}</text>')
-        for color, (label, line), row in zip(COLORS, lines, range(len(lines))):
-            path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in line)
-            self.out.append(f'<polyline points="{path}" fill="none" stroke="{color}" '
-                            f'stroke-width="2"/><text x="{self.LEFT}" fill="{color}" '
-                            f'y="{self.TOP + self.HEIGHT + 42 + 16 * row}">{label}</text>')
+        if lines:
+            self._draw(lines, linear_y)
+        else:
+            self.out.append(f'<text x="{self.LEFT}" y="{self.TOP + 20}">not measured</text>')
         self.out.append("</g>")
 
-    def x(self, value):
-        low, high = self.x_range
-        return self.LEFT + (min(max(self.scale_x(value), low), high) - low) / (high - low) * self.WIDTH
+    def _draw(self, lines, linear_y):
+        points = [point for _, line in lines for point in line]
+        x_axis = Axis([x for x, _ in points], self.LEFT, self.LEFT + self.WIDTH)
+        bottom = self.TOP + self.HEIGHT
+        y_axis = Axis([y for _, y in points], bottom, self.TOP, logarithmic=not linear_y)
+        for tick in y_axis.ticks:
+            y = y_axis.at(tick)
+            self.out.append(f'<path d="M{self.LEFT} {y:.1f}h{self.WIDTH}" stroke="#ddd"/>'
+                            f'<text x="{self.LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
+                            f'{tick_label(tick)}</text>')
+        for tick in x_axis.ticks:
+            x = x_axis.at(tick)
+            self.out.append(f'<path d="M{x:.1f} {self.TOP}v{self.HEIGHT}" stroke="#ddd"/>'
+                            f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
+                            f'{tick_label(tick)}</text>')
+        for row, (color, (label, line)) in enumerate(zip(COLORS, lines)):
+            places = [(x_axis.at(x), y_axis.at(y)) for x, y in line]
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            self.out.append(f'<polyline points="{path}" fill="none" stroke="{color}" '
+                            f'stroke-width="2"/>')
+            if len(places) < 10:
+                self.out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>'
+                             for x, y in places]
+            self.out.append(f'<text x="{self.LEFT}" y="{bottom + 42 + 16 * row}" fill="{color}">'
+                            f'{label}</text>')
 
-    def y(self, value):
-        low, high = self.y_range
-        return self.TOP + self.HEIGHT * (1 - (math.log10(value) - low) / (high - low))
+
+def distributions(measured, lines):
+    """The share of the operations that took at most so long, of each the largest measured number."""
+    found = [(label, find(measured, pattern)) for label, pattern in lines]
+    return [(label, [(max(us, 1), percent) for percent, us in enumerate(item["percentiles"])])
+            for label, item in found if item]
 
 
-def over(measured, names, pattern):
-    lines = []
-    for name in names:
-        line = []
-        for key, item in measured.items():
-            match = re.fullmatch(re.escape(name) + pattern, key)
-            if match and item["value"] > 0:
-                line.append((int(match[1]), item["value"]))
-        lines.append((f"{name}, {find(measured, re.escape(name) + pattern)['unit']}", line))
-    return lines
+def over(measured, lines):
+    """What was measured over the number in its name."""
+    out = []
+    for label, pattern in lines:
+        matches = [(re.fullmatch(pattern, name), item) for name, item in measured.items()]
+        out.append((label, sorted((int(match[1]), item["value"] / (1000 if label.endswith(", ms") else 1))
+                                  for match, item in matches if match and item["value"] > 0)))
+    return out
 
 
 def svg(measured):
-    latencies = [(name.removesuffix(", p50"),
-                  [(i, max(us, 1)) for i, us in enumerate(measured[name]["percentiles"])])
-                 for name in LATENCIES if name in measured]
-    panels = [Plot(0, "latency by percentile, µs", latencies, linear_x=True),
-              Plot(1, "cost over the number of VMs", over(measured, OVER_VMS, r" of (\d+) VMs")),
-              Plot(2, "cost over the number of subscribers",
-                   over(measured, OVER_SUBSCRIBERS, r" to (\d+) subscribers"))]
+    panels = [
+        Panel(0, "socket closed to shutdown file: share within µs, %",
+              distributions(measured, FILE_LATENCIES), linear_y=True),
+        Panel(1, "to an event at a client: share within µs, %",
+              distributions(measured, EVENT_LATENCIES), linear_y=True),
+        Panel(2, "cost over the number of subscribers",
+              over(measured, OVER_SUBSCRIBERS)),
+        Panel(3, "latency over the number of VMs, p50, µs", over(measured, LATENCY_OVER_VMS)),
+        Panel(4, "CPU over the number of VMs, µs", over(measured, CPU_OVER_VMS)),
+        Panel(5, "memory a VM over the number of VMs, KiB", over(measured, MEMORY_OVER_VMS)),
+    ]
     body = "\n".join("\n".join(panel.out) for panel in panels)
-    return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1500 420" '
-            'font-family="sans-serif" font-size="12">\n<rect width="1500" height="420" '
+    return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1500 850" '
+            'font-family="sans-serif" font-size="12">\n<rect width="1500" height="850" '
             f'fill="white"/>\n{body}\n</svg>\n')
 
 

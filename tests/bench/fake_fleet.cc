@@ -52,8 +52,14 @@ void Write(int fd, std::string_view text) {
   static_cast<void>(send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
-// The reply to one command; `status` is set for the last one of the handshake.
-std::string Reply(absl::string_view command, int vm, bool* status) {
+// What a client has asked for.
+struct Asked {
+  bool capabilities = false;  // the first command
+  bool status = false;        // the last one of vmeventd's handshake
+};
+
+// The reply to one command.
+std::string Reply(absl::string_view command, int vm, Asked* asked) {
   if (absl::StrContains(command, "query-uuid")) {
     return absl::StrFormat("{\"return\": {\"UUID\": \"6b2f7a52-0d3c-4a8e-8f11-%012d\"}}\r\n", vm);
   }
@@ -61,21 +67,24 @@ std::string Reply(absl::string_view command, int vm, bool* status) {
     return absl::StrFormat("{\"return\": {\"name\": \"%s\"}}\r\n", FakeFleet::Name(vm));
   }
   if (absl::StrContains(command, "query-status")) {
-    *status = true;
+    asked->status = true;
     return "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n";
   }
-  if (absl::StrContains(command, "qmp_capabilities")) return "{\"return\": {}}\r\n";
+  if (absl::StrContains(command, "qmp_capabilities")) {
+    asked->capabilities = true;
+    return "{\"return\": {}}\r\n";
+  }
   return "{\"return\": []}\r\n";
 }
 
 // Answers the whole lines of `unread`, and leaves the rest.
-bool AnswerLines(int fd, int vm, std::string* unread) {
-  bool status = false;
+Asked AnswerLines(int fd, int vm, std::string* unread) {
+  Asked asked;
   for (size_t end = unread->find('\n'); end != std::string::npos; end = unread->find('\n')) {
-    Write(fd, Reply(absl::string_view(*unread).substr(0, end), vm, &status));
+    Write(fd, Reply(absl::string_view(*unread).substr(0, end), vm, &asked));
     unread->erase(0, end + 1);
   }
-  return status;
+  return asked;
 }
 
 // The client of a process of FakeProcesses.
@@ -145,6 +154,13 @@ int FakeFleet::Attached() const {
   return attached;
 }
 
+int FakeFleet::Negotiated() const {
+  const MutexLock lock(&mutex_);
+  int negotiated = 0;
+  for (const Monitor& monitor : monitors_) negotiated += monitor.negotiated ? 1 : 0;
+  return negotiated;
+}
+
 void FakeFleet::Send(int vm, std::string_view lines) {
   const MutexLock lock(&mutex_);
   Write(monitors_[vm].client, lines);
@@ -184,7 +200,7 @@ void FakeFleet::Accept(int vm) {
   if (fd < 0) return;
   if (monitor.client >= 0) close(monitor.client);  // the daemon was started again
   monitor.client = fd;
-  monitor.attached = false;
+  monitor.negotiated = monitor.attached = false;
   monitor.unread.clear();
   epoll_event event{.events = EPOLLIN, .data = {.u64 = static_cast<uint32_t>(vm)}};
   epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
@@ -199,11 +215,13 @@ void FakeFleet::Answer(int vm) {
   if (size == 0) {
     close(monitor.client);
     monitor.client = -1;
-    monitor.attached = false;
+    monitor.negotiated = monitor.attached = false;
   }
   if (size <= 0) return;
   monitor.unread.append(bytes, static_cast<size_t>(size));
-  if (AnswerLines(monitor.client, vm, &monitor.unread)) monitor.attached = true;
+  const Asked asked = AnswerLines(monitor.client, vm, &monitor.unread);
+  monitor.negotiated |= asked.capabilities;
+  monitor.attached |= asked.status;
 }
 
 FakeProcesses::FakeProcesses(const std::string& directory, int count) {

@@ -26,6 +26,8 @@ class FakeFleet {
   int size() const { return static_cast<int>(monitors_.size()); }
   // How many have a client that has asked for the state of its VM, which is the handshake's end.
   int Attached() const;
+  // How many have a client that has left the negotiation of capabilities: ganeti-kvmd asks no more.
+  int Negotiated() const;
 
   // Any thread. What a VM's client does not read is lost.
   void Send(int vm, std::string_view lines);
@@ -36,6 +38,7 @@ class FakeFleet {
   struct Monitor {
     int listener = -1;
     int client = -1;
+    bool negotiated = false;
     bool attached = false;
     std::string unread;
   };

@@ -2,137 +2,36 @@
 // the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
 // processor time, which a loaded machine changes less than the clock.
 //
-//   node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]
+//   node_bench [--quick] [--json FILE] [--only vms|streams|tracked|others] [--vms N]
 
-#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
-#include <ctime>
+#include <exception>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "nlohmann/json.hpp"
 #include "tests/bench/bench_events.h"
 #include "tests/bench/fake_fleet.h"
 #include "tests/bench/floors.h"
+#include "tests/bench/measuring.h"
+#include "tests/bench/other_observers.h"
 #include "tests/bench/subscribers.h"
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
-#include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::bench {
 namespace {
-
-// What was measured, by name.
-class Record {
- public:
-  void Add(const std::string& name, double value, const std::string& unit) {
-    std::printf("%-58s %10.4g %s\n", name.c_str(), value, unit.c_str());
-    std::fflush(stdout);
-    json_[name] = {{"value", value}, {"unit", unit}};
-  }
-  // The sorted times of single operations.
-  void AddTimes(const std::string& name, std::vector<absl::Duration> times) {
-    std::sort(times.begin(), times.end());
-    const auto at = [&](size_t percent) {
-      return absl::ToDoubleMicroseconds(times[times.size() * percent / 100]);
-    };
-    Add(name + ", p50", at(50), "us");
-    Add(name + ", p99", at(99), "us");
-    for (size_t percent = 0; percent < 100; ++percent) {
-      json_[name + ", p50"]["percentiles"].push_back(at(percent));
-    }
-  }
-  void Write(const std::string& path) const { std::ofstream(path) << json_.dump(1) << "\n"; }
-
- private:
-  nlohmann::ordered_json json_;
-};
-
-// The processor time of a process.
-absl::Duration CpuOf(pid_t pid) {
-  clockid_t clock;
-  timespec time{};
-  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) {
-    e2e::Fail("the process is gone");
-  }
-  return absl::DurationFromTimespec(time);
-}
-
-// The sum of a field of the status files of a process's threads.
-double StatusField(pid_t pid, const std::string& field, bool all_threads) {
-  double sum = 0;
-  const std::string directory = absl::StrCat("/proc/", pid, "/task");
-  for (const auto& task : std::filesystem::directory_iterator(directory)) {
-    const std::string text = e2e::ReadFile(task.path().string() + "/status");
-    const size_t at = text.find("\n" + field + ":");
-    if (at != std::string::npos) sum += std::atof(text.c_str() + at + field.size() + 2);
-    if (!all_threads) break;
-  }
-  return sum;
-}
-
-double AnonymousKib(pid_t pid) { return StatusField(pid, "RssAnon", false); }
-double Wakeups(pid_t pid) { return StatusField(pid, "voluntary_ctxt_switches", true); }
-
-// The calls with which the process has read and written files.
-double FileCalls(pid_t pid) {
-  const std::string text = e2e::ReadFile(absl::StrCat("/proc/", pid, "/io"));
-  const auto number = [&](const char* name) {
-    return std::atof(text.c_str() + text.find(name) + std::strlen(name));
-  };
-  return number("syscr:") + number("syscw:");
-}
-
-// Returns once the process does next to nothing.
-void Settle(pid_t pid) {
-  for (absl::Duration before = CpuOf(pid);;) {
-    absl::SleepFor(absl::Milliseconds(300));
-    const absl::Duration now = CpuOf(pid);
-    if (now - before < absl::Milliseconds(2)) return;
-    before = now;
-  }
-}
-
-// Counts the shutdown files that appear in a directory.
-class FileCounter {
- public:
-  explicit FileCounter(const std::string& directory) : fd_(inotify_init1(IN_CLOEXEC)) {
-    inotify_add_watch(fd_, directory.c_str(), IN_CREATE);
-  }
-  ~FileCounter() { close(fd_); }
-  // Returns when there were `count` since the counter was made.
-  absl::Time Wait(int count) {
-    char bytes[65536];
-    while (seen_ < count) {
-      const ssize_t size = read(fd_, bytes, sizeof(bytes));
-      for (ssize_t at = 0; at < size;) {
-        const auto* const event = reinterpret_cast<const inotify_event*>(bytes + at);
-        if (absl::EndsWith(event->name, ".shutdown")) ++seen_;
-        at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
-      }
-    }
-    return absl::Now();
-  }
-
- private:
-  const int fd_;
-  int seen_ = 0;
-};
 
 // A directory of sockets in memory, a state directory on the disk, and the daemon between them.
 class Node {
@@ -211,31 +110,42 @@ struct Plan {
     if (only_vms != 0) return {only_vms};
     return quick ? std::vector{100, 1000} : std::vector{100, 1000, 3000, MaxVms()};
   }
+  // ganeti-kvmd ends at 1,024 descriptors.
+  std::vector<int> kvmd_sizes() const {
+    return quick ? std::vector{100} : std::vector{100, 300, 1000};
+  }
+  std::vector<int> domains() const { return quick ? std::vector{5} : std::vector{10, 30}; }
   std::vector<int> streams() const {
     return quick ? std::vector{1, 100} : std::vector{1, 10, 100, 1000, 2000};
   }
 };
 
-// What a VM costs, of `vms` of them.
-void MeasureVms(const Plan& plan, int vms, Record* record) {
+// The memory of a daemon without VMs, in KiB.
+double MeasureEmpty(Record* record) {
+  Node node;
+  node.Start(false);
+  const double empty = node.SettledKib();
+  record->Add("memory of a daemon without VMs", empty / 1024, "MiB");
+  node.Stop();
+  return empty;
+}
+
+// What a VM costs, of `vms` of them. `empty`: the memory of a daemon without VMs, in KiB; unset:
+// memory is not measured, which takes half a minute.
+void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* record) {
   const bool full = vms == plan.vms();
   const std::string of = absl::StrCat(" of ", vms, " VMs");
   Node node;
-  double empty = 0;
-  if (full && !plan.quick && plan.only_vms == 0) {
-    node.Start(false);
-    empty = node.SettledKib();
-    record->Add("memory of a daemon without VMs", empty / 1024, "MiB");
-    node.Stop();
-  }
   FakeFleet fleet(node.sockets(), vms);
   absl::Time begin = absl::Now();
   node.Start(false);
   WaitAttached(fleet);
   Settle(node.pid());
   record->Add("attach, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
-  if (full && !plan.quick && plan.only_vms == 0) {
-    record->Add("memory a VM" + of, (node.SettledKib() - empty) / vms, "KiB");
+  if (empty.has_value()) {
+    record->Add("memory a VM" + of, (node.SettledKib() - *empty) / vms, "KiB");
+  }
+  if (full && empty.has_value()) {
     const absl::Duration cpu = CpuOf(node.pid());
     const double wakeups = Wakeups(node.pid());
     absl::SleepFor(absl::Seconds(20));
@@ -253,7 +163,7 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
     Settle(node.pid());
     record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms,
                 "us");
-    record->Add("memory a VM after a restart" + of, (node.SettledKib() - empty) / vms, "KiB");
+    record->Add("memory a VM after a restart" + of, (node.SettledKib() - *empty) / vms, "KiB");
   }
 
   // Events.
@@ -289,15 +199,13 @@ void MeasureVms(const Plan& plan, int vms, Record* record) {
   // Stops.
   int next = 0;
   FileCounter files(node.sockets());
-  if (full) {
-    std::vector<absl::Duration> times;
-    for (; next < plan.single() / 2; ++next) {
-      const absl::Time closed = absl::Now();
-      fleet.Stop(next);
-      times.push_back(files.Wait(next + 1) - closed);
-    }
-    record->AddTimes("socket closed to shutdown file", times);
+  std::vector<absl::Duration> times;
+  for (; next < std::min(plan.single(), vms) / 2; ++next) {
+    const absl::Time closed = absl::Now();
+    fleet.Stop(next);
+    times.push_back(files.Wait(next + 1) - closed);
   }
+  record->AddTimes("socket closed to shutdown file" + of, times);
   Subscribers subscribers(node.address(), full ? 100 : 1);
   const int streams = full ? 100 : 1;
   Settle(node.pid());
@@ -443,9 +351,9 @@ int Main(const std::vector<std::string>& arguments) {
     } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
       only = arguments[++i];
     } else {
-      std::fprintf(
-          stderr,
-          "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked] [--vms N]\n");
+      std::fprintf(stderr,
+                   "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked|others] "
+                   "[--vms N]\n");
       return 2;
     }
   }
@@ -456,8 +364,14 @@ int Main(const std::vector<std::string>& arguments) {
   }
   if (wanted("vms")) {
     MeasureFileFloor(plan, &record);
-    for (const int vms : plan.sizes()) MeasureVms(plan, vms, &record);
+    std::optional<double> empty;
+    if (!plan.quick && plan.only_vms == 0) empty = MeasureEmpty(&record);
+    for (const int vms : plan.sizes()) MeasureVms(plan, vms, empty, &record);
     MeasureGrpcFloor(plan, 1, true, &record);
+  }
+  if (wanted("others")) {
+    for (const int vms : plan.kvmd_sizes()) MeasureKvmd(vms, &record);
+    for (const int domains : plan.domains()) MeasureLibvirt(domains, &record);
   }
   if (wanted("streams")) {
     for (const int count : plan.streams()) {
@@ -480,5 +394,10 @@ int main(int argc, char** argv) {
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  return vmeventd::bench::Main({argv + 1, argv + argc});
+  try {
+    return vmeventd::bench::Main({argv + 1, argv + argc});
+  } catch (const std::exception& failure) {  // so that what was started is ended
+    std::fprintf(stderr, "node_bench: %s\n", failure.what());
+    return 1;
+  }
 }

@@ -32,6 +32,7 @@ class Libvirtd {
   // Ends the libvirtd and not its domains.
   void Stop(int signal);
   void Signal(int signal) { process_->Signal(signal); }
+  pid_t pid() const { return process_->pid(); }
   // Kills the QEMUs that are left.
   void KillDomains();
 

@@ -1,0 +1,54 @@
+#ifndef VMEVENTD_TESTS_BENCH_MEASURING_H_
+#define VMEVENTD_TESTS_BENCH_MEASURING_H_
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd::bench {
+
+// What was measured, by name. Prints each value as it comes.
+class Record {
+ public:
+  void Add(const std::string& name, double value, const std::string& unit);
+  // The times of single operations: their p50 and p99, and for the plots each percentile.
+  void AddTimes(const std::string& name, std::vector<absl::Duration> times);
+  void Write(const std::string& path) const;
+
+ private:
+  nlohmann::ordered_json json_;
+};
+
+// The processor time of a process.
+absl::Duration CpuOf(pid_t pid);
+// Of all its threads together.
+double Wakeups(pid_t pid);
+double AnonymousKib(pid_t pid);
+// The calls with which it has read and written files.
+double FileCalls(pid_t pid);
+// Returns once the process does next to nothing.
+void Settle(pid_t pid);
+
+// Counts the shutdown files that appear in a directory.
+class FileCounter {
+ public:
+  explicit FileCounter(const std::string& directory);
+  ~FileCounter();
+  FileCounter(const FileCounter&) = delete;
+  FileCounter& operator=(const FileCounter&) = delete;
+
+  // Returns when there were `count` since the counter was made; fails after e2e::kPatience.
+  absl::Time Wait(int count);
+
+ private:
+  const int fd_;
+  int seen_ = 0;
+};
+
+}  // namespace vmeventd::bench
+
+#endif  // VMEVENTD_TESTS_BENCH_MEASURING_H_
