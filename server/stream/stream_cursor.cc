@@ -111,6 +111,11 @@ void StreamCursor::Supply(HistoryAnswer answer) {
   history_ = std::move(answer);
 }
 
+void StreamCursor::SkipTo(uint64_t sequence) {
+  if (phase_ != Phase::kEvents || history_.has_value()) return;
+  sequence_ = std::max(sequence_, sequence);
+}
+
 grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now) {
   identity_ = live_state_->identity();
   v1::WatchEventsResponse response;

@@ -60,6 +60,9 @@ class StreamCursor {
     return std::exchange(history_request_, std::nullopt);
   }
   void Supply(HistoryAnswer answer);
+  // No event up to this sequence matches, beyond those that Next has looked at: it need not look at
+  // the others. Without effect before the stream's events begin, and while it reads history.
+  void SkipTo(uint64_t sequence);
 
   // What the last message of Next holds.
   struct Sent {
@@ -71,6 +74,8 @@ class StreamCursor {
 
   // Everything matching up to this sequence is in the messages so far.
   uint64_t sequence() const { return sequence_; }
+  // Any thread.
+  const EventMatcher& matcher() const { return matcher_; }
 
  private:
   enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };

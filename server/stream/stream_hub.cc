@@ -41,14 +41,17 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
   if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
-  const size_t filter_bytes = matcher.memory();
+  const bool by_name = !matcher.has_globs() && !matcher.names().matches_all();
+  const size_t filter_bytes =
+      matcher.memory() + (by_name ? matcher.names().exact().size() * NameIndex::kBytesOfName : 0);
+  FanOut* const fan_out = matcher.has_globs() ? &globs_ : &plain_;
   StreamSurroundings surroundings = {
       .context = context,
       .peer = peer,
       .progress_interval = interval,
       .write_timeout = options_.write_timeout,
       .clock = clock_,
-      .fan_out = matcher.has_globs() ? &globs_ : &plain_,
+      .fan_out = fan_out,
       .read_queue = read_queue_,
       .owner = this,
       .meters = &meters_,
@@ -56,7 +59,7 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
   const auto stream = std::make_shared<WatchStream>(
       std::move(surroundings), StreamCursor(live_state_, *begin, std::move(matcher)));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
-  absl::Status status = Register({stream, due, peer, filter_bytes});
+  absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
   meters_.opened.Add();
   // gRPC keeps the first write until the reactor has been returned to it. From here on the stream
@@ -92,6 +95,7 @@ absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes
 absl::Status StreamHub::Register(Entry entry) {
   WatchStream* const key = entry.stream.get();
   const absl::Duration due = entry.due;
+  const MutexLock index_lock(&index_mutex_);
   const MutexLock lock(&mutex_);
   absl::Status status = CheckLimits(entry.peer, entry.filter_bytes);
   if (!status.ok()) return status;
@@ -99,6 +103,10 @@ absl::Status StreamHub::Register(Entry entry) {
   ++of_peer.streams;
   of_peer.filter_bytes += entry.filter_bytes;
   filter_bytes_ += entry.filter_bytes;
+  if (entry.woken_for_each == nullptr) {
+    key->SetSearched(&searched_);
+    index_.Add(key, key->names());
+  }
   streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
   if (first == due_.begin()) changed_.NotifyAll();
@@ -106,11 +114,13 @@ absl::Status StreamHub::Register(Entry entry) {
 }
 
 void StreamHub::StreamDone(WatchStream* stream) {
-  std::shared_ptr<WatchStream> released;  // destroyed without the lock
+  std::shared_ptr<WatchStream> released;  // destroyed without the locks
+  const MutexLock index_lock(&index_mutex_);
   const MutexLock lock(&mutex_);
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return;
   due_.erase({found->second.due, stream});
+  if (found->second.woken_for_each == nullptr) index_.Remove(stream, stream->names());
   released = std::move(found->second.stream);
   const size_t filter_bytes = found->second.filter_bytes;
   filter_bytes_ -= filter_bytes;
@@ -143,10 +153,45 @@ void StreamHub::WakeStreams() {
   globs_.AddAll();
 }
 
-void StreamHub::Wake(const FanOut* fan_out) const {
-  for (const auto& stream : Streams()) {
-    if (stream->fan_out() == fan_out) stream->Wake();
+void StreamHub::WakeEach(const FanOut* fan_out) const {
+  std::vector<std::shared_ptr<WatchStream>> streams;
+  {
+    const MutexLock lock(&mutex_);
+    for (const auto& [key, entry] : streams_) {
+      if (entry.woken_for_each == fan_out) streams.push_back(entry.stream);
+    }
   }
+  for (const auto& stream : streams) stream->Wake();
+}
+
+void StreamHub::WakeNamed() {
+  const MutexLock lock(&index_mutex_);
+  uint64_t searched = searched_.load(std::memory_order_relaxed);
+  if (index_.empty()) searched = live_state_->range().newest;
+  for (;;) {
+    const LiveState::Page page =
+        live_state_->ReadFrom(searched + 1, StreamCursor::kMaxMessageBytes);
+    if (page.blocks.empty() || page.blocks.back()->last_sequence() <= searched) break;
+    if (searched + 1 < page.ring_oldest) {  // the ring was faster: any stream may want these
+      index_.FindAll(
+          [&](WatchStream* stream) { stream->Want(searched + 1, page.ring_oldest - 1); });
+      searched = page.ring_oldest - 1;
+    }
+    for (const EventBlockPtr& block : page.blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        const EventBlock::Entry entry = block->at(i);
+        if (entry.sequence <= searched) continue;
+        searched = entry.sequence;
+        const auto want = [searched](WatchStream* stream) { stream->Want(searched, searched); };
+        if (entry.vm_name.empty()) {  // of the node
+          index_.FindAll(want);
+        } else {
+          index_.Find(entry.vm_name, want);
+        }
+      }
+    }
+  }
+  searched_.store(searched, std::memory_order_release);
 }
 
 absl::Duration StreamHub::CheckDeadlines() {

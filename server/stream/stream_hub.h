@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
 #define VMEVENTD_SERVER_STREAM_STREAM_HUB_H_
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
@@ -17,6 +18,7 @@
 #include "server/events/live_state.h"
 #include "server/journal/read_queue.h"
 #include "server/stream/fan_out.h"
+#include "server/stream/name_index.h"
 #include "server/stream/stream_meters.h"
 #include "server/stream/watch_request.h"
 #include "server/stream/watch_stream.h"
@@ -35,8 +37,13 @@ class StreamHub : public WatchStreamOwner {
         clock_(clock),
         options_(options),
         refusals_(refusals),
-        plain_(kPlainThreads, [this] { Wake(&plain_); }),
-        globs_(kGlobThreads, [this] { Wake(&globs_); }) {}
+        searched_(live_state->range().newest),
+        plain_(kPlainThreads,
+               [this] {
+                 WakeNamed();
+                 WakeEach(&plain_);
+               }),
+        globs_(kGlobThreads, [this] { WakeEach(&globs_); }) {}
   ~StreamHub() override = default;
 
   // Answers one call of `peer`, whose streams are counted together. Never null: a call that is
@@ -48,7 +55,9 @@ class StreamHub : public WatchStreamOwner {
   // The reactor of a call that is refused with `status`.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Refuse(const absl::Status& status);
 
-  // Has each stream look for new events, on other threads. Never waits. Pump thread.
+  // Has the streams look for new events, on other threads: those whose filter has names without
+  // wildcards for events of these names and of the node, the others for every event. Never waits.
+  // Pump thread.
   void WakeStreams();
 
   // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite
@@ -76,6 +85,7 @@ class StreamHub : public WatchStreamOwner {
     absl::Duration due;
     std::string peer;
     size_t filter_bytes;
+    const FanOut* woken_for_each;  // where it is woken for every event; null: index_ has it
   };
   // What is counted of one peer.
   struct Peer {
@@ -95,8 +105,10 @@ class StreamHub : public WatchStreamOwner {
   absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
-  // The streams that match there.
-  void Wake(const FanOut* fan_out) const;
+  // The streams that are woken there for every event.
+  void WakeEach(const FanOut* fan_out) const;
+  // The streams of index_ that new events are for.
+  void WakeNamed();
   void WaitUntilEmpty(absl::Duration timeout);
 
   const LiveState* const live_state_;
@@ -105,6 +117,12 @@ class StreamHub : public WatchStreamOwner {
   const StreamOptions options_;
   RefusalCounters* const refusals_;
   StreamMeters meters_;
+
+  // Held until every stream wants what was found for it: no thread searches ahead of another one.
+  Mutex index_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  NameIndex index_ ABSL_GUARDED_BY(index_mutex_);
+  // What events up to this one are for has been searched. Written with index_mutex_.
+  std::atomic<uint64_t> searched_;
 
   mutable Mutex mutex_;
   CondVar changed_;

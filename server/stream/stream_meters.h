@@ -47,6 +47,7 @@ class StreamMeters {
   uint64_t ends(StreamEnd end) const { return ends_[static_cast<size_t>(end)].value(); }
 
   Counter opened;
+  Counter turns;  // of streams on the fan-out's threads
   // What was handed over to the network.
   Counter sent_messages;
   Counter sent_events;

@@ -20,12 +20,33 @@ WatchStream::WatchStream(StreamSurroundings surroundings, StreamCursor cursor)
       owner_(surroundings.owner),
       meters_(surroundings.meters),
       opened_at_(clock_->Now().monotonic),
-      delivered_(cursor.sequence()),
       cursor_(std::move(cursor)),
-      since_(opened_at_) {}
+      since_(opened_at_),
+      delivered_(cursor_.sequence()) {}
+
+void WatchStream::SetSearched(const std::atomic<uint64_t>* searched) {
+  const MutexLock lock(&mutex_);
+  searched_ = searched;
+  wanted_ = Searched();  // what is before that may match
+}
 
 void WatchStream::Wake() {
   if (!waits_for_turn_.exchange(true)) fan_out_->Add(peer_, shared_from_this());
+}
+
+void WatchStream::Want(uint64_t first, uint64_t last) {
+  {
+    const MutexLock lock(&mutex_);
+    if (wanted_ <= delivered_) unwanted_ = first - 1;
+    wanted_ = last;
+  }
+  Wake();
+}
+
+uint64_t WatchStream::delivered() {
+  const uint64_t searched = Searched();  // before wanted_, as in Advance
+  const MutexLock lock(&mutex_);
+  return wanted_ <= delivered_ ? std::max(delivered_, searched) : delivered_;
 }
 
 void WatchStream::Drain() {
@@ -38,6 +59,7 @@ void WatchStream::Drain() {
 
 void WatchStream::Turn() {
   waits_for_turn_ = false;
+  meters_->turns.Add();
   if (Advance()) Wake();
 }
 
@@ -62,6 +84,7 @@ bool WatchStream::Advance() {
   FinishIfEnded();
   bool beat = false;
   std::optional<absl::StatusOr<HistoryAnswer>> answer;
+  const uint64_t searched = Searched();  // before wanted_, which has all that was found until then
   {
     const MutexLock lock(&mutex_);
     again_ = true;
@@ -70,6 +93,7 @@ bool WatchStream::Advance() {
     state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
     answer = std::exchange(answer_, std::nullopt);
+    cursor_.SkipTo(wanted_ <= cursor_.sequence() ? searched : unwanted_);
   }
 
   const Instant now = clock_->Now();
@@ -91,7 +115,7 @@ bool WatchStream::Advance() {
       state_ = State::kReading;
     } else {
       state_ = State::kIdle;
-      delivered_.store(cursor_.sequence(), std::memory_order_relaxed);
+      delivered_ = cursor_.sequence();
       if (!next.ok() && !end_.has_value()) end_ = next.status();
       again_ = again_ || cursor_.more();
       if (draining_ && !again_ && !end_.has_value()) {
@@ -149,7 +173,7 @@ void WatchStream::CountMessage() {
   if (published >= opened_at_ && published < absl::InfiniteDuration()) {
     meters_->public_to_sent.Observe(clock_->Now().monotonic - published);
   }
-  delivered_.store(cursor_.sequence(), std::memory_order_relaxed);
+  delivered_ = cursor_.sequence();
 }
 
 void WatchStream::OnWriteDone(bool ok) {

@@ -62,9 +62,14 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  public:
   // Nothing happens before Wake.
   WatchStream(StreamSurroundings surroundings, StreamCursor cursor);
+  // From now on the owner calls Want for every event that may match, of those after `*searched`,
+  // and only then moves `*searched` past it. Before the first Wake; `searched` outlives the stream.
+  void SetSearched(const std::atomic<uint64_t>* searched);
 
   // There may be something to send. Does no work itself.
   void Wake();
+  // Of the events [first, last], which come in order, any may match. Does no work itself.
+  void Want(uint64_t first, uint64_t last);
   // The log is complete: send the rest, then end with UNAVAILABLE.
   void Drain();
   // Ends at once, whatever is pending. The client gets `status` even if it does not read.
@@ -74,15 +79,14 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Duration CheckDeadline(absl::Duration now);
 
   // What is up to this sequence has been handed to the network, or does not match.
-  uint64_t delivered() const { return delivered_.load(std::memory_order_relaxed); }
+  uint64_t delivered();
+  const NameMatcher& names() const { return cursor_.matcher().names(); }
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
   // Goes as far as it can: builds and writes a message, finishes, or waits. The fan-out's threads.
   void Turn() override;
-
-  const FanOut* fan_out() const { return fan_out_; }
 
  private:
   // kBuilding, kWriting and kReading: a thread, a write or the journal's reading has the stream,
@@ -91,6 +95,9 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // False: nothing is left to do now.
   bool Advance();
+  uint64_t Searched() const {
+    return searched_ == nullptr ? 0 : searched_->load(std::memory_order_acquire);
+  }
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
   // Asks the journal; the history thread calls OnHistory.
@@ -110,8 +117,8 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   JournalReadQueue* const read_queue_;
   WatchStreamOwner* const owner_;
   StreamMeters* const meters_;
-  const absl::Duration opened_at_;  // on the monotonic clock
-  std::atomic<uint64_t> delivered_;
+  const absl::Duration opened_at_;                   // on the monotonic clock
+  const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
   std::atomic<bool> waits_for_turn_{false};
 
   StreamCursor cursor_;       // of the thread that made the state kBuilding
@@ -126,6 +133,11 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that use context_: no Finish meanwhile
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // when the state became what it is
+  uint64_t delivered_ ABSL_GUARDED_BY(mutex_);
+  // No event after wanted_ and up to *searched_ matches, nor any after what was delivered and up to
+  // unwanted_.
+  uint64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t unwanted_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vmeventd

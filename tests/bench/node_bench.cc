@@ -2,7 +2,7 @@
 // the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
 // processor time, which a loaded machine changes less than the clock.
 //
-//   node_bench [--quick] [--json FILE] [--only vms|streams|tracked|others] [--vms N]
+//   node_bench [--quick] [--json FILE] [--only vms|streams|named|tracked|others] [--vms N]
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -115,6 +115,9 @@ struct Plan {
     return quick ? std::vector{100} : std::vector{100, 300, 1000};
   }
   std::vector<int> domains() const { return quick ? std::vector{5} : std::vector{10, 30}; }
+  std::vector<int> named_streams() const {
+    return quick ? std::vector{1, 100} : std::vector{1, 1000};
+  }
   std::vector<int> streams() const {
     return quick ? std::vector{1, 100} : std::vector{1, 10, 100, 1000, 2000};
   }
@@ -286,7 +289,35 @@ void MeasureStreams(const Plan& plan, int count, Record* record) {
   record->Add("fan-out, deliveries" + to, million * 1e6 / absl::ToDoubleSeconds(end - begin), "/s");
 }
 
-// The same of a server that only sends; `durable`: and syncs each event.
+// What an event costs that one of `count` streams wants, each of which names another VM.
+void MeasureNamedStreams(const Plan& plan, int count, Record* record) {
+  const int vms = std::max(plan.vms(), count);
+  const std::string of = absl::StrCat(" of ", count, " streams of one VM each");
+  Node node;
+  FakeFleet fleet(node.sockets(), vms);
+  node.Start(false);
+  WaitAttached(fleet);
+  std::vector<v1::WatchEventsRequest> requests(count);
+  for (int i = 0; i < count; ++i) {
+    requests[i].mutable_filter()->add_vm_names(FakeFleet::Name(i));
+  }
+  Subscribers subscribers(node.address(), requests);
+  Settle(node.pid());
+  const absl::Duration cpu = CpuOf(node.pid());
+  const int events = plan.single() * 2;
+  std::vector<absl::Duration> times;
+  for (int i = 0; i < events; ++i) {
+    const absl::Time begin = absl::Now();
+    SendEvents(&fleet, i % count, 1, 1);
+    times.push_back(subscribers.WaitDelivered(static_cast<uint64_t>(i) + 1) - begin);
+  }
+  Settle(node.pid());
+  record->Add("one event, CPU" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / events,
+              "us");
+  record->AddTimes("one event to one" + of, times);
+}
+
+// What a stream costs of a server that only sends; `durable`: and syncs each event.
 void MeasureGrpcFloor(const Plan& plan, int count, bool durable, Record* record) {
   const TemporaryDirectory directory;
   const std::string address = "unix:" + (directory / "s");
@@ -351,9 +382,10 @@ int Main(const std::vector<std::string>& arguments) {
     } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
       only = arguments[++i];
     } else {
-      std::fprintf(stderr,
-                   "usage: node_bench [--quick] [--json FILE] [--only vms|streams|tracked|others] "
-                   "[--vms N]\n");
+      std::fprintf(
+          stderr,
+          "usage: node_bench [--quick] [--json FILE] [--only vms|streams|named|tracked|others] "
+          "[--vms N]\n");
       return 2;
     }
   }
@@ -381,6 +413,9 @@ int Main(const std::vector<std::string>& arguments) {
       MeasureStreams(plan, count, &record);
     }
     if (!plan.quick) MeasureGrpcFloor(plan, 1000, true, &record);
+  }
+  if (wanted("named")) {
+    for (const int count : plan.named_streams()) MeasureNamedStreams(plan, count, &record);
   }
   if (!json.empty()) record.Write(json);
   return 0;

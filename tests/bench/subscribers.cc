@@ -33,10 +33,15 @@ struct Subscribers::Stream {
 };
 
 Subscribers::Subscribers(const std::string& address, int count,
-                         const v1::WatchEventsRequest& request) {
+                         const v1::WatchEventsRequest& request)
+    : Subscribers(address, std::vector<v1::WatchEventsRequest>(count, request)) {}
+
+Subscribers::Subscribers(const std::string& address,
+                         const std::vector<v1::WatchEventsRequest>& requests) {
   constexpr int kStreamsAConnection = 100;
-  const grpc::Slice encoded(request.SerializeAsString());
+  const auto count = static_cast<int>(requests.size());
   for (int i = 0; i < count; ++i) {
+    const grpc::Slice encoded(requests[i].SerializeAsString());
     if (i % kStreamsAConnection == 0) {
       grpc::ChannelArguments arguments;
       arguments.SetMaxReceiveMessageSize(-1);

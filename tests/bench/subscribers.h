@@ -24,6 +24,8 @@ class Subscribers {
   // Opens `count` streams, with up to 100 of them on one connection. Returns once each has had its
   // first message.
   Subscribers(const std::string& address, int count, const v1::WatchEventsRequest& request = {});
+  // One stream a request.
+  Subscribers(const std::string& address, const std::vector<v1::WatchEventsRequest>& requests);
   ~Subscribers();
   Subscribers(const Subscribers&) = delete;
   Subscribers& operator=(const Subscribers&) = delete;

@@ -1,0 +1,136 @@
+// Streams whose filter names VMs without wildcards: they are woken for events of these VMs only.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+
+v1::WatchEventsRequest OfVms(const std::vector<std::string>& names) {
+  v1::WatchEventsRequest request;
+  for (const std::string& name : names) request.mutable_filter()->add_vm_names(name);
+  return request;
+}
+
+// A stream that has had its first message, and so is open.
+std::unique_ptr<TestStream> OpenStream(v1::VmEventService::Stub* stub,
+                                       const v1::WatchEventsRequest& request) {
+  auto stream = std::make_unique<TestStream>(stub, request);
+  stream->Next();
+  return stream;
+}
+
+// Until every stream has had what was published, or does not want it.
+bool AreAllAtTheHead(TestServer* server) {
+  return Eventually(
+      [&] { return server->hub().Lag(server->pumped().live_state().range().newest).behind == 0; });
+}
+
+TEST(NamedStreams, GetTheEventsOfTheirVmsAndOfTheNode) {
+  TestServer server;
+  const auto stub = server.NewStub();
+  const auto a = OpenStream(stub.get(), OfVms({"a"}));
+  const auto b = OpenStream(stub.get(), OfVms({"b", "none"}));
+  const auto both = OpenStream(stub.get(), OfVms({"a", "b"}));
+  server.PushEach("a", 2);
+  server.PushEach("c", 3);
+  server.Push({Update("b", EventType::kReset), Update("a", EventType::kReset)});
+  server.pumped().pump().PublishGap("something is missing");
+  server.PushEach("b", 1);
+  EXPECT_THAT(a->NextSequences(4), ElementsAre(1, 2, 7, 8));
+  EXPECT_THAT(b->NextSequences(3), ElementsAre(6, 8, 9));
+  EXPECT_THAT(both->NextSequences(6), ElementsAre(1, 2, 6, 7, 8, 9));
+}
+
+TEST(NamedStreams, AreNotWokenForOtherVms) {
+  constexpr uint64_t kStreams = 100;
+  constexpr uint64_t kEvents = 50;
+  TestServer server;
+  const auto stub = server.NewStub();
+  std::vector<std::unique_ptr<TestStream>> named;
+  for (uint64_t i = 0; i < kStreams; ++i) {
+    named.push_back(OpenStream(stub.get(), OfVms({absl::StrCat("vm", i)})));
+  }
+  const auto all = OpenStream(stub.get(), {});
+  for (uint64_t i = 0; i < kEvents; ++i) {
+    server.PushEach("another", 1);
+    EXPECT_THAT(all->NextSequences(1), ElementsAre(i + 1));
+  }
+  // Two of each stream at its opening, and of `all` two for each event; woken for each event the
+  // others would have taken some thousand.
+  EXPECT_LE(server.hub().meters().turns.value(), 4 * kStreams + 4 * kEvents + 4);
+  server.PushEach("vm7", 1);
+  EXPECT_THAT(named[7]->NextSequences(1), ElementsAre(kEvents + 1));
+}
+
+TEST(NamedStreams, StayAtTheHeadThoughNothingIsForThem) {
+  LiveStateOptions small;
+  small.ring.max_events = 3;
+  TestServer server({}, small, {.retention_events = 3});
+  const auto stub = server.NewStub();
+  const auto a = OpenStream(stub.get(), OfVms({"a"}));
+  for (int i = 0; i < 20; ++i) {
+    server.PushEach("b", 1);
+    ASSERT_TRUE(AreAllAtTheHead(&server)) << "after event " << i + 1;
+  }
+  // What it did not look at is neither in the ring nor in the journal.
+  server.PushEach("a", 1);
+  EXPECT_THAT(a->NextSequences(1), ElementsAre(21));
+}
+
+TEST(NamedStreams, BeatWithTheNewestSequence) {
+  StreamOptions patient;
+  patient.write_timeout = absl::Hours(100'000);
+  TestServer server(patient);
+  const auto stub = server.NewStub();
+  v1::WatchEventsRequest request = OfVms({"a"});
+  request.mutable_progress_interval()->set_seconds(3);
+  const auto a = OpenStream(stub.get(), request);
+  server.PushEach("b", 7);
+  std::atomic<bool> beaten{false};
+  std::thread time([&] {
+    while (!beaten) server.Pass(absl::Seconds(3));
+  });
+  EXPECT_EQ(a->Next().progress().sequence(), 7);
+  beaten = true;
+  time.join();
+}
+
+TEST(NamedStreams, ThatOpenAmongEventsMissNone) {
+  constexpr uint64_t kVms = 5;
+  constexpr uint64_t kEvents = 400;
+  const auto name_of = [](uint64_t sequence) { return absl::StrCat("vm", sequence % kVms); };
+  TestServer server;
+  const auto read = [&](uint64_t vm) {
+    const auto stub = server.NewStub();
+    for (int round = 0; round < 20; ++round) {
+      TestStream stream(stub.get(), OfVms({absl::StrCat("vm", vm)}));
+      uint64_t sequence = stream.Next().progress().sequence();
+      for (++sequence; sequence % kVms != vm; ++sequence) {
+      }
+      for (; sequence <= kEvents && sequence % 7 != 0; sequence += kVms) {
+        ASSERT_THAT(stream.NextSequences(1), ElementsAre(sequence));
+      }
+    }
+  };
+  std::vector<std::thread> readers;
+  for (uint64_t vm = 0; vm < kVms; ++vm) readers.emplace_back([&read, vm] { read(vm); });
+  for (uint64_t sequence = 1; sequence <= kEvents; ++sequence) {
+    server.PushEach(name_of(sequence), 1);
+  }
+  for (std::thread& reader : readers) reader.join();
+}
+
+}  // namespace
+}  // namespace vmeventd
