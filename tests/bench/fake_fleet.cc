@@ -39,7 +39,7 @@ int Listen(const std::string& directory, int vm) {
   address.sun_family = AF_UNIX;
   const std::string path = PathOf(directory, vm);
   if (path.size() >= sizeof(address.sun_path)) e2e::Fail(path + " is too long for a socket");
-  std::strcpy(address.sun_path, path.c_str());
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
       listen(fd, 4) != 0) {

@@ -36,6 +36,8 @@ double StatusField(pid_t pid, const std::string& field, bool all_threads) {
 
 }  // namespace
 
+Record::Record() : json_(nlohmann::ordered_json::object()) {}
+
 void Record::Add(const std::string& name, double value, const std::string& unit) {
   std::printf("%-70s %10.4g %s\n", name.c_str(), value, unit.c_str());
   std::fflush(stdout);

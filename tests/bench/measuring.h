@@ -14,6 +14,10 @@ namespace vmeventd::bench {
 // What was measured, by name. Prints each value as it comes.
 class Record {
  public:
+  Record();
+  Record(const Record&) = delete;
+  Record& operator=(const Record&) = delete;
+
   void Add(const std::string& name, double value, const std::string& unit);
   // The times of single operations: their p50 and p99, and for the plots each percentile.
   void AddTimes(const std::string& name, std::vector<absl::Duration> times);
