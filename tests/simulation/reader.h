@@ -49,8 +49,12 @@ class Reader {
   void TakeEvent(const v1::Event& event);
   // The stream has ended.
   void OnEnd(const grpc::Status& status);
-  // What is between the two was not sent: each of it must be excused.
+  // What is between the two was not sent: each of it that it asked for must be excused.
   void Skip(uint64_t from, uint64_t to);
+  // Whether it asked for `event`.
+  bool Wants(const v1::Event& event) const;
+  // The first event after its place that it asked for and may still get; 0: there is none.
+  uint64_t FirstMissing() const;
 
   const int number_;
   const std::string name_;
@@ -59,6 +63,7 @@ class Reader {
   Story* const story_;
   const Judge* const judge_;
   const uint64_t kind_;
+  std::vector<std::string> names_;  // of the VMs whose events it asks for; empty: of all
   bool hurries_ = false;
   absl::Duration pause_until_ = absl::ZeroDuration();
 
