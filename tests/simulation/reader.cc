@@ -28,7 +28,7 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
   explicit Call(const Clock* clock) : clock_(clock) {
     InteropServerContextInspector::SetCall(&context_, reinterpret_cast<grpc_call*>(this));
   }
-  ~Call() { InteropServerContextInspector::SetCall(&context_, nullptr); }
+  ~Call() override { InteropServerContextInspector::SetCall(&context_, nullptr); }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
