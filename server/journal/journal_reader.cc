@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "server/events/event_codec.h"
 #include "server/journal/rows.h"
+#include "server/journal/schema.h"
 
 namespace vmeventd {
 namespace {
@@ -77,6 +78,13 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   const absl::Status status = reader->database_.Execute(
       "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
   if (!status.ok()) return status;
+  // A new journal gets its tables a moment after its file.
+  const absl::StatusOr<int64_t> tables =
+      QueryInt(&reader->database_, "SELECT count(*) FROM sqlite_schema");
+  if (!tables.ok()) return tables.status();
+  if (*tables == 0) {
+    return absl::UnavailableError(absl::StrCat(path, ": the journal is being made; try again"));
+  }
   const StatementToPrepare statements[] = {
       {absl::StrCat(kColumns, " WHERE sequence BETWEEN ? AND ? ORDER BY sequence"),
        &reader->read_from_},

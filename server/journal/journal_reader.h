@@ -21,6 +21,7 @@ namespace vmeventd {
 // when a call begins. DATA_LOSS: the journal is corrupt. One thread at a time.
 class JournalReader {
  public:
+  // UNAVAILABLE: the file has no tables yet, or cannot be opened now.
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
   // Which journal it reads: its file may have been replaced just before it was opened.

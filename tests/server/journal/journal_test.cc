@@ -542,5 +542,14 @@ TEST_F(JournalTest, CanBeReadByTheSqliteShellMeanwhile) {
   EXPECT_EQ(count->Int(0), 3);
 }
 
+TEST_F(JournalTest, AReaderOfAJournalThatIsBeingMadeTriesAgain) {
+  std::ofstream(options_.path).close();
+  const absl::Status status = JournalReader::Open(options_.path).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is being made; try again"));
+  Open();
+  EXPECT_TRUE(JournalReader::Open(options_.path).ok());
+}
+
 }  // namespace
 }  // namespace vmeventd
