@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -206,7 +207,8 @@ void Judge::Look(Daemon* daemon, int number) {
 void Judge::Add(const v1::Event& event, int daemon) {
   story_->Say("daemon", absl::StrCat("published ", Describe(event)));
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
-  entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false};
+  entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false,
+                                kernel_->monotonic()};
   if (event.has_missing()) TakeMissing(event);
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() && !event.has_missing()) {
     ++node_gaps_;
@@ -374,12 +376,21 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
 
 void Judge::CheckFollowed(int number) const {
   constexpr absl::Duration kFollows = absl::Seconds(20);
-  size_t followed = 0;
+  // A run has its descriptors until it ends, also while its monitor is lost; who waits for them
+  // tries again a while later.
+  std::set<std::string> open;
+  for (const auto& [sequence, entry] : entries_) {
+    if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(entry.event.vm().run_id());
+    if (entry.event.type() == v1::EVENT_TYPE_STOPPED &&
+        entry.taken_at + kFollows <= kernel_->monotonic()) {
+      open.erase(entry.event.vm().run_id());
+    }
+  }
   for (const auto& life : world_->lives()) {
-    if (life->client != nullptr && life->client_daemon == number) ++followed;
+    if (!life->gone && !IsFree(*life, kFollows)) open.insert(life->run_id);  // it may have one
   }
   // The VMs of one user may have three quarters of what there is for all.
-  if (2 * followed + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
+  if (2 * open.size() + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
     return story_->Reach("bound: the VMs of a user have their descriptors");
   }
   for (const auto& life : world_->lives()) {

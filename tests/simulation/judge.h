@@ -24,7 +24,8 @@ class Judge {
     v1::Event event;
     std::string content;  // of the event, but for `durable`
     bool durable = false;
-    bool lost = false;  // it was not durable, and a later daemon does not have it
+    bool lost = false;        // it was not durable, and a later daemon does not have it
+    absl::Duration taken_at;  // by the judge
   };
 
   // `clock_steps`: the wall clock may be set, so that nothing can be said of ages.
