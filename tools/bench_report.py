@@ -33,28 +33,32 @@ RATIOS = [
     ("a million deliveries to 1,000 subscribers, CPU",
      "fan-out, CPU a million deliveries to 1000 subscribers",
      "floor: fan-out, CPU a million deliveries to 1000 subscribers"),
+    ("memory a subscriber, of 1,000",
+     "memory a subscriber to 1000 subscribers",
+     "floor: memory a subscriber to 1000 subscribers"),
 ]
 # The plots. Each line: its label, and the names of what it is drawn from; the number in its group is how
 # many VMs or subscribers it was measured with.
+FILE_OF_VMEVENTD = r"socket closed to shutdown file of (\d+) VMs, p50"
+FILE_OF_KVMD = r"kvmd: socket closed to shutdown file of (\d+) VMs, p50"
+STOPPED_OF_VMEVENTD = r"QEMU killed to STOPPED, durable of (\d+) domains, p50"
+EVENT_OF_LIBVIRT = r"libvirt: QEMU killed to lifecycle event of (\d+) domains, p50"
 FILE_LATENCIES = [
     ("floor", r"floor: socket closed to shutdown file, p50"),
-    ("vmeventd", r"socket closed to shutdown file of \d+ VMs, p50"),
-    ("ganeti-kvmd", r"kvmd: socket closed to shutdown file of \d+ VMs, p50"),
+    ("vmeventd", FILE_OF_VMEVENTD),
+    ("ganeti-kvmd", FILE_OF_KVMD),
 ]
 EVENT_LATENCIES = [
     ("floor: event of a monitor to a client, durable", r"floor: one event, durable to 1 subscribers, p50"),
     ("vmeventd: event of a monitor to a client, durable", r"one event to one subscriber, durable, p50"),
-    ("vmeventd: QEMU killed to STOPPED, durable", r"QEMU killed to STOPPED, durable of \d+ domains, p50"),
-    ("libvirt: QEMU killed to lifecycle event",
-     r"libvirt: QEMU killed to lifecycle event of \d+ domains, p50"),
+    ("vmeventd: QEMU killed to STOPPED, durable", STOPPED_OF_VMEVENTD),
+    ("libvirt: QEMU killed to lifecycle event", EVENT_OF_LIBVIRT),
 ]
 LATENCY_OVER_VMS = [
-    ("vmeventd: socket closed to shutdown file",
-     r"socket closed to shutdown file of (\d+) VMs, p50"),
-    ("ganeti-kvmd: the same", r"kvmd: socket closed to shutdown file of (\d+) VMs, p50"),
-    ("vmeventd: QEMU killed to STOPPED", r"QEMU killed to STOPPED, durable of (\d+) domains, p50"),
-    ("libvirt: QEMU killed to lifecycle event",
-     r"libvirt: QEMU killed to lifecycle event of (\d+) domains, p50"),
+    ("vmeventd: socket closed to shutdown file", FILE_OF_VMEVENTD),
+    ("ganeti-kvmd: the same", FILE_OF_KVMD),
+    ("vmeventd: QEMU killed to STOPPED", STOPPED_OF_VMEVENTD),
+    ("libvirt: QEMU killed to lifecycle event", EVENT_OF_LIBVIRT),
 ]
 CPU_OVER_VMS = [
     ("vmeventd: a stop of many at once", r"all stop at once, CPU a stop of (\d+) VMs"),

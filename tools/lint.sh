@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ./dev lint: formatting, shell scripts, the directions of includes, documents, the wire contract,
-# clang-tidy.
+# ./dev lint: formatting, shell scripts, the directions of includes, documents, the places of the
+# simulation's defects, the wire contract, clang-tidy.
 #
 #   lint.sh BUILD_TREE JOBS [--all | --since COMMIT]
 #
@@ -72,6 +72,9 @@ tools/check_includes.py || complain "tools/include_rules.txt does not permit the
 
 say "documents"
 tools/check_documents.py || complain "a document names a file or test that does not exist"
+
+say "the defects that the simulation is tried with"
+tests/simulation/mutations.py --check || complain "what a defect changes is not there any more"
 
 say "the wire contract"
 status=0

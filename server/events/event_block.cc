@@ -32,23 +32,23 @@ EventBlock::Entry EventBlock::at(size_t index) const {
 }
 
 void EventBlock::FindVms() const {
-  std::call_once(find_vms_, [this] {
-    const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
-    const auto offset_of = [bytes](absl::string_view text) {
-      return static_cast<uint32_t>(text.empty() ? 0 : text.data() - bytes);
-    };
-    for (size_t i = 0; i < keys_.size(); ++i) {
-      const VmRefView vm = VmInEventField(EncodedView(i));
-      Key* const key = &keys_[i];
-      key->name_offset = offset_of(vm.name);
-      key->run_id_offset = offset_of(vm.run_id);
-      key->source_offset = offset_of(vm.source);
-      key->name_size = static_cast<uint16_t>(vm.name.size());
-      key->run_id_size = static_cast<uint16_t>(vm.run_id.size());
-      key->source_size = static_cast<uint16_t>(vm.source.size());
-    }
-    vms_known_.store(true, std::memory_order_release);
-  });
+  const MutexLock lock(&find_vms_);
+  if (vms_known_.load(std::memory_order_relaxed)) return;
+  const char* const bytes = reinterpret_cast<const char*>(bytes_.begin());
+  const auto offset_of = [bytes](absl::string_view text) {
+    return static_cast<uint32_t>(text.empty() ? 0 : text.data() - bytes);
+  };
+  for (size_t i = 0; i < keys_.size(); ++i) {
+    const VmRefView vm = VmInEventField(EncodedView(i));
+    Key* const key = &keys_[i];
+    key->name_offset = offset_of(vm.name);
+    key->run_id_offset = offset_of(vm.run_id);
+    key->source_offset = offset_of(vm.source);
+    key->name_size = static_cast<uint16_t>(vm.name.size());
+    key->run_id_size = static_cast<uint16_t>(vm.run_id.size());
+    key->source_size = static_cast<uint16_t>(vm.source.size());
+  }
+  vms_known_.store(true, std::memory_order_release);
 }
 
 size_t EventBlock::EndWithin(size_t from, size_t bytes) const {
@@ -71,40 +71,21 @@ absl::string_view EventBlock::EncodedView(size_t index) const {
 void EventBlockBuilder::Add(const v1::Event& event) {
   std::string encoded;
   AppendEventField(event, &encoded);
-  EventBlock::Key* const key = Append({.sequence = event.sequence(),
-                                       .type = event.type(),
-                                       .shutdown_class = event.shutdown().class_(),
-                                       .observe_time = FromTimestamp(event.observe_time())},
-                                      encoded);
-  // The texts stand somewhere in the encoding: any place with those bytes serves as their copy.
-  const auto offset_of = [&](const std::string& text) {
-    const size_t begin = bytes_.size() - encoded.size();
-    return static_cast<uint32_t>(begin + (text.empty() ? 0 : encoded.find(text)));
-  };
-  const v1::VmRef& vm = event.vm();
-  key->name_offset = offset_of(vm.name());
-  key->run_id_offset = offset_of(vm.run_id());
-  key->source_offset = offset_of(vm.source());
-  key->name_size = static_cast<uint16_t>(vm.name().size());
-  key->run_id_size = static_cast<uint16_t>(vm.run_id().size());
-  key->source_size = static_cast<uint16_t>(vm.source().size());
+  AddEncoded({.sequence = event.sequence(),
+              .type = event.type(),
+              .shutdown_class = event.shutdown().class_(),
+              .observe_time = FromTimestamp(event.observe_time())},
+             encoded);
 }
 
 void EventBlockBuilder::AddEncoded(const EventBlock::Entry& key, absl::string_view encoded) {
-  Append(key, encoded);
-  block_->vms_known_.store(false, std::memory_order_relaxed);
-}
-
-EventBlock::Key* EventBlockBuilder::Append(const EventBlock::Entry& key,
-                                           absl::string_view encoded) {
   if (empty()) block_->first_sequence_ = key.sequence;
   bytes_.append(encoded.data(), encoded.size());
   block_->latest_time_ = std::max(block_->latest_time_, key.observe_time);
-  return &block_->keys_.emplace_back(
-      EventBlock::Key{.observe_ns = absl::ToUnixNanos(key.observe_time),
-                      .end = static_cast<uint32_t>(bytes_.size()),
-                      .type = static_cast<uint8_t>(key.type),
-                      .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
+  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
+                           .end = static_cast<uint32_t>(bytes_.size()),
+                           .type = static_cast<uint8_t>(key.type),
+                           .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
 }
 
 EventBlockPtr EventBlockBuilder::Finish() {

@@ -5,12 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -74,17 +74,17 @@ class EventBlock {
 
   EventBlock() = default;
   size_t begin_of(size_t index) const { return index == 0 ? 0 : keys_[index - 1].end; }
-  // Finds the names, run ids and sources in what was added without them.
+  // Finds the names, run ids and sources in the encodings.
   void FindVms() const;
 
   uint64_t first_sequence_ = 0;
   absl::Time latest_time_ = absl::InfinitePast();
   grpc::Slice bytes_;
-  // Of what a replay reads nobody may want to know the VMs: those of all its events are found at
-  // once, when the first is asked for.
+  // Streams without a filter do not ask for the VMs: those of all events are found at once, when
+  // the first is asked for.
   mutable std::vector<Key> keys_;
-  mutable std::atomic<bool> vms_known_{true};
-  mutable std::once_flag find_vms_;
+  mutable std::atomic<bool> vms_known_{false};
+  mutable Mutex find_vms_;
   mutable std::atomic<int64_t> published_ns_{0};
 };
 
@@ -107,9 +107,6 @@ class EventBlockBuilder {
   EventBlockPtr Finish();
 
  private:
-  // The new event's key, yet without its VM.
-  EventBlock::Key* Append(const EventBlock::Entry& key, absl::string_view encoded);
-
   std::shared_ptr<EventBlock> block_{new EventBlock};
   std::string bytes_;
 };

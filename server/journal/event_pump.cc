@@ -37,12 +37,10 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   timeout = std::min(timeout, until_tick);
   bool closed = false;
   const bool held_back = holds_back();
-  if (held_back) {
-    closed = queue_->WaitForClose(timeout);
-  } else if (updates_.empty()) {
-    EventQueue::Batch batch = queue_->Pop(timeout);
+  if (held_back || updates_.empty()) {
+    EventQueue::Batch batch = held_back ? queue_->PopDirectories(timeout) : queue_->Pop(timeout);
     live_state_->SetDirectories(std::move(batch.directories));
-    updates_ = std::move(batch.updates);
+    if (!held_back) updates_ = std::move(batch.updates);
     closed = batch.closed;
   }
   while (handled_ < updates_.size() && !holds_back()) {

@@ -78,11 +78,9 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   const absl::Status status = reader->database_.Execute(
       "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
   if (!status.ok()) return status;
-  // A new journal gets its tables a moment after its file.
-  const absl::StatusOr<int64_t> tables =
-      QueryInt(&reader->database_, "SELECT count(*) FROM sqlite_schema");
-  if (!tables.ok()) return tables.status();
-  if (*tables == 0) {
+  const absl::StatusOr<bool> empty = IsEmpty(&reader->database_);
+  if (!empty.ok()) return empty.status();
+  if (*empty) {
     return absl::UnavailableError(absl::StrCat(path, ": the journal is being made; try again"));
   }
   const StatementToPrepare statements[] = {

@@ -43,10 +43,16 @@ constexpr char kSchema[] = R"sql(
 
 }  // namespace
 
-absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
+absl::StatusOr<bool> IsEmpty(SqliteDatabase* database) {
   const absl::StatusOr<int64_t> tables = QueryInt(database, "SELECT count(*) FROM sqlite_schema");
   if (!tables.ok()) return tables.status();
-  if (*tables == 0) return absl::OkStatus();
+  return *tables == 0;
+}
+
+absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
+  const absl::StatusOr<bool> empty = IsEmpty(database);
+  if (!empty.ok()) return empty.status();
+  if (*empty) return absl::OkStatus();
   const absl::StatusOr<int64_t> version = QueryInt(database, "PRAGMA user_version");
   if (!version.ok()) return version.status();
   const absl::StatusOr<int64_t> application = QueryInt(database, "PRAGMA application_id");
@@ -77,9 +83,9 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
 }
 
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning) {
-  const absl::StatusOr<int64_t> tables = QueryInt(database, "SELECT count(*) FROM sqlite_schema");
-  if (!tables.ok()) return tables.status();
-  if (*tables != 0) return absl::OkStatus();
+  const absl::StatusOr<bool> empty = IsEmpty(database);
+  if (!empty.ok()) return empty.status();
+  if (!*empty) return absl::OkStatus();
   const absl::StatusOr<std::string> journal_id = RandomUuid();
   if (!journal_id.ok()) return journal_id.status();
   const absl::StatusOr<std::string> token_key = RandomBytes(32);

@@ -21,6 +21,8 @@ struct JournalBeginning {
   absl::Time deleted_until = absl::InfinitePast();
 };
 
+// Whether the database has no tables yet: a new journal gets them a moment after its file.
+absl::StatusOr<bool> IsEmpty(SqliteDatabase* database);
 // FAILED_PRECONDITION: the database at `path` is another program's, or a newer version's.
 // DATA_LOSS: its header says what no vmeventd has written. An empty database is fine.
 absl::Status CheckSchema(SqliteDatabase* database, const std::string& path);

@@ -119,7 +119,7 @@ struct Plan {
     return quick ? std::vector{1, 100} : std::vector{1, 1000};
   }
   std::vector<int> streams() const {
-    return quick ? std::vector{1, 100} : std::vector{1, 10, 100, 1000, 2000};
+    return quick ? std::vector{1, 100} : std::vector{1, 10, 100, 1000, 2000, 4000};
   }
 };
 
@@ -324,7 +324,14 @@ void MeasureGrpcFloor(const Plan& plan, int count, bool durable, Record* record)
   const std::string to = absl::StrCat(durable ? ", durable" : "", " to ", count, " subscribers");
   e2e::ChildProcess floor(
       {{"/proc/self/exe", "--grpc-floor", address, durable ? directory / "f" : ""}, {}, "", {}});
+  Settle(floor.pid());
+  const double before = AnonymousKib(floor.pid());
   Subscribers subscribers(address, count);
+  Settle(floor.pid());
+  if (!durable) {
+    record->Add("floor: memory a subscriber" + to, (AnonymousKib(floor.pid()) - before) / count,
+                "KiB");
+  }
   uint64_t sent = 0;
   const auto n = static_cast<uint64_t>(count);
   std::vector<absl::Duration> times;

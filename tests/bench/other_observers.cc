@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -24,6 +23,7 @@
 #include "tests/support/daemon.h"
 #include "tests/support/event_stream.h"
 #include "tests/support/files.h"
+#include "tests/support/ganeti_kvmd.h"
 #include "tests/support/libvirt/libvirtd.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
@@ -31,46 +31,14 @@
 namespace vmeventd::bench {
 namespace {
 
-constexpr char kKvmd[] = "/usr/lib/ganeti/3.0/usr/sbin/ganeti-kvmd";
-
-// kvmd watches one fixed path: it runs in a mount namespace that has a directory of ours there.
-constexpr char kRunKvmd[] = R"sh(
-mount -t tmpfs none /run &&
-mkdir -p /run/ganeti/kvm-hypervisor/ctrl &&
-mount --bind "$1" /run/ganeti/kvm-hypervisor/ctrl &&
-exec "$2" -f --no-user-checks >"$3" 2>&1)sh";
-
-bool CanRunKvmd() {
-  if (access(kKvmd, X_OK) != 0) return false;
-  return e2e::RunCommand({.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"}})
-             .exit_code == 0;
-}
-
-// The real ganeti-kvmd on a directory. It reads the facts it needs of its cluster from files below
-// $GANETI_ROOTDIR.
-std::unique_ptr<e2e::ChildProcess> StartKvmd(const std::string& watched, const std::string& root) {
-  const std::string config = root + "/var/lib/ganeti";
-  for (const std::string& made :
-       {config, root + "/var/log/ganeti", root + "/var/run/ganeti", root + "/var/lock"}) {
-    std::filesystem::create_directories(made);
-  }
-  std::ofstream(config + "/ssconf_hypervisor_list") << "kvm\n";
-  std::ofstream(config + "/ssconf_enabled_user_shutdown") << "True\n";
-  std::ofstream(config + "/ssconf_node_vm_capable") << "localhost=True\n";
-  e2e::ChildOptions options;
-  options.arguments = {"unshare", "-m", "--propagation", "private", "sh",         "-c",
-                       kRunKvmd,  "sh", watched,         kKvmd,     root + "/log"};
-  options.environment = {"GANETI_ROOTDIR=" + root, "GANETI_HOSTNAME=localhost"};
-  return std::make_unique<e2e::ChildProcess>(options);
-}
-
 // A kvmd that follows `vms` fake monitors in memory.
 class KvmdNode {
  public:
   explicit KvmdNode(int vms)
       : sockets_(absl::StrCat("/dev/shm/vmebench-kvmd-", getpid())),
         fleet_((std::filesystem::create_directories(sockets_), sockets_), vms),
-        kvmd_(StartKvmd(sockets_, root_.path())) {
+        kvmd_(e2e::StartKvmd(
+            {.directory = sockets_, .root = root_.path(), .log_file = root_ / "log"})) {
     e2e::WaitUntil("ganeti-kvmd follows every VM", [&] {
       if (kvmd_->has_exited()) e2e::Fail("ganeti-kvmd ended: " + e2e::ReadFile(root_ / "log"));
       return fleet_.Negotiated() == vms;
@@ -93,6 +61,29 @@ class KvmdNode {
   const std::string sockets_;
   FakeFleet fleet_;
   std::unique_ptr<e2e::ChildProcess> kvmd_;
+};
+
+// When which VM stopped. Any thread.
+class StopTimes {
+ public:
+  void AddNow() {
+    const absl::Time now = absl::Now();
+    const MutexLock lock(&mutex_);
+    times_.push_back(now);
+  }
+  // Returns when the `count`th stopped. `what` is awaited, for people.
+  absl::Time Wait(size_t count, const char* what) {
+    e2e::WaitUntil(what, [&] {
+      const MutexLock lock(&mutex_);
+      return times_.size() >= count;
+    });
+    const MutexLock lock(&mutex_);
+    return times_[count - 1];
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<absl::Time> times_ ABSL_GUARDED_BY(mutex_);
 };
 
 // When which domain stopped, as a client of libvirt's event API hears it.
@@ -122,30 +113,19 @@ class LifecycleEvents {
   LifecycleEvents(const LifecycleEvents&) = delete;
   LifecycleEvents& operator=(const LifecycleEvents&) = delete;
 
-  // Returns when the `count`th domain stopped.
   absl::Time WaitStopped(size_t count) {
-    e2e::WaitUntil("libvirt reports the end of a domain", [&] {
-      const MutexLock lock(&mutex_);
-      return stopped_.size() >= count;
-    });
-    const MutexLock lock(&mutex_);
-    return stopped_[count - 1];
+    return stopped_.Wait(count, "libvirt reports the end of a domain");
   }
 
  private:
   static void OnEvent(virConnectPtr /*connection*/, virDomainPtr /*domain*/, int event,
                       int /*detail*/, void* self) {
-    const absl::Time now = absl::Now();
-    if (event != VIR_DOMAIN_EVENT_STOPPED) return;
-    auto* const events = static_cast<LifecycleEvents*>(self);
-    const MutexLock lock(&events->mutex_);
-    events->stopped_.push_back(now);
+    if (event == VIR_DOMAIN_EVENT_STOPPED) static_cast<LifecycleEvents*>(self)->stopped_.AddNow();
   }
 
   virConnectPtr connection_ = nullptr;
   std::atomic<bool> stop_{false};
-  Mutex mutex_;
-  std::vector<absl::Time> stopped_ ABSL_GUARDED_BY(mutex_);
+  StopTimes stopped_;
   std::thread thread_;
 };
 
@@ -154,33 +134,24 @@ class StoppedEvents {
  public:
   explicit StoppedEvents(e2e::Daemon* daemon)
       : stream_(daemon->channel(), {}, [this](const v1::Event& event) {
-          const absl::Time now = absl::Now();
-          if (event.type() != v1::EVENT_TYPE_STOPPED) return;
-          const MutexLock lock(&mutex_);
-          stopped_.push_back(now);
+          if (event.type() == v1::EVENT_TYPE_STOPPED) stopped_.AddNow();
         }) {
     stream_.WaitProgress();
   }
   absl::Time WaitStopped(size_t count) {
-    e2e::WaitUntil("vmeventd reports the end of a VM", [&] {
-      const MutexLock lock(&mutex_);
-      return stopped_.size() >= count;
-    });
-    const MutexLock lock(&mutex_);
-    return stopped_[count - 1];
+    return stopped_.Wait(count, "vmeventd reports the end of a VM");
   }
 
  private:
-  Mutex mutex_;
-  std::vector<absl::Time> stopped_ ABSL_GUARDED_BY(mutex_);
+  StopTimes stopped_;
   e2e::EventStream stream_;  // last: its thread uses the rest
 };
 
 }  // namespace
 
 void MeasureKvmd(int vms, Record* record) {
-  if (!CanRunKvmd()) {
-    std::printf("ganeti-kvmd is not measured: that takes root and Debian's ganeti-haskell-3.0\n");
+  if (const std::string lacks = e2e::WhatKvmdLacks(); !lacks.empty()) {
+    std::printf("ganeti-kvmd is not measured: that takes %s\n", lacks.c_str());
     return;
   }
   const std::string of = absl::StrCat(" of ", vms, " VMs");

@@ -86,7 +86,7 @@ constexpr const char* kPoints[] = {
     "retention of a STOPPED that the same turn published",
     "retention of what the same turn published",
     "a VM is followed after a shortage of descriptors",
-    "a VM is listed for want of descriptors",
+    "a VM that gets no descriptor is listed",
     "no descriptor in SO_PEERPIDFD",
     "no descriptor in open of /dev/null",
     "no descriptor in open of a file of /proc",

@@ -111,10 +111,15 @@ bool Daemon::LoopIsDue() const {
 }
 
 absl::Duration Daemon::pump_due() const {
-  return queue_.depth() > 0 && !pump_.holds_back() ? kernel_->monotonic() : journal_.NextTick();
+  const bool has_input =
+      queue_.directories_changed() || (queue_.depth() > 0 && !pump_.holds_back());
+  return has_input ? kernel_->monotonic() : journal_.NextTick();
 }
 
-void Daemon::PumpTurn() { pump_.RunOnce(absl::ZeroDuration()); }
+void Daemon::PumpTurn() {
+  queue_.OnPumpTurn();
+  pump_.RunOnce(absl::ZeroDuration());
+}
 
 void Daemon::Stop() {
   stops_ = true;

@@ -38,6 +38,21 @@ inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
 inline constexpr char kCluster[] = "cluster";
 inline constexpr char kNode[] = "node";
 
+// The real queue, and whether the directories have changed since the pump's last turn.
+class Queue : public EventQueue {
+ public:
+  using EventQueue::EventQueue;
+  void SetDirectories(std::vector<WatchedDirectory> directories) override {
+    directories_changed_ = true;
+    EventQueue::SetDirectories(std::move(directories));
+  }
+  bool directories_changed() const { return directories_changed_; }
+  void OnPumpTurn() { directories_changed_ = false; }
+
+ private:
+  bool directories_changed_ = false;
+};
+
 // One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the pump,
 // the history and the fleet's publisher are stepped; the hub and where its streams match have
 // threads of the simulation (threads.h). Must not outlive the kernel, in which it may die at any
@@ -113,6 +128,8 @@ class Daemon {
     return watcher_->unfollowed_sockets();
   }
   uint64_t dropped_events() const { return queue_.dropped_events(); }
+  // Whether something waits for the pump.
+  bool has_queued() const { return queue_.depth() > 0; }
   // Events wait in the pump, as neither the journal nor the sequence mark can be written.
   bool holds_back() const { return pump_.holds_back(); }
 
@@ -125,7 +142,7 @@ class Daemon {
 
   Kernel* const kernel_;
   RecoveredState recovered_;  // its journal is journal_'s
-  EventQueue queue_;
+  Queue queue_;
   LiveState live_state_;
   JournalReadQueue read_queue_;
   Queries queries_;

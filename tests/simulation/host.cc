@@ -116,8 +116,8 @@ void Host::RunOutOfDescriptors() {
   world_->At(end, [this, end] {
     if (shortages_.active()) hooks_.no_room();
     shortages_.End();
-    world_->At(end + kFollowsAgain, [this] {
-      if (!shortages_.active()) hooks_.has_room();
+    world_->At(end + kFollowsAgain, [this, begun = shortages_.begun()] {
+      if (shortages_.begun() == begun) hooks_.has_room();
     });
   });
 }

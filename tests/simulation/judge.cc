@@ -353,6 +353,7 @@ bool Judge::IsFree(const Life& life, absl::Duration since) const {
 
 void Judge::CheckListed(const Daemon& daemon, int number) const {
   constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
+  if (daemon.has_queued()) return;  // who is followed is not known yet: the disk hangs
   const std::vector<UnfollowedSocket> listed = daemon.unfollowed_sockets();
   for (const auto& life : world_->lives()) {
     if (!IsFree(*life, kLists) || (life->client != nullptr && life->client_daemon == number)) {
@@ -367,7 +368,7 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
     const std::vector<WatchedDirectory> directories = daemon.live_state().directories();
     const bool unread = std::any_of(directories.begin(), directories.end(),
                                     [](const auto& each) { return !each.present; });
-    if (is_listed) story_->Reach("a VM is listed for want of descriptors");
+    if (is_listed) story_->Reach("a VM that gets no descriptor is listed");
     if (!is_listed && run == nullptr && !unread) {
       story_->Fail(absl::StrCat("life ", life->number, " is neither followed nor listed"));
     }
@@ -387,7 +388,9 @@ void Judge::CheckFollowed(int number) const {
     }
   }
   for (const auto& life : world_->lives()) {
-    if (!life->gone && !IsFree(*life, kFollows)) open.insert(life->run_id);  // it may have one
+    const bool connected = life->client != nullptr && life->client_daemon == number;
+    // Connected, its STARTED may not be public yet; otherwise it may have one.
+    if (!life->gone && (connected || !IsFree(*life, kFollows))) open.insert(life->run_id);
   }
   // The VMs of one user may have three quarters of what there is for all.
   if (2 * open.size() + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {

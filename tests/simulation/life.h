@@ -66,8 +66,9 @@ struct Life {
   std::string socket;
   ConnectionPtr client;     // that is served
   int client_daemon = 0;    // which daemon that is; 0: a manager
+  ConnectionPtr attached;   // the newest one of a daemon
   bool negotiated = false;  // events go out
-  bool hangs = false;       // its main loop
+  bool hangs = false;       // its main loop, or that has ended: nothing is answered
   std::string run_state = "running";
   absl::Duration began;
 

@@ -63,9 +63,8 @@ constexpr Found kFound[] = {
 };
 
 constexpr char kUsage[] =
-    "usage: simulate [--seed N | --shrink N | --found N] [--first N] [--lives N] [--processes N] "
-    "[--failures "
-    "N]\n"
+    "usage: simulate [--seed N | --shrink N | --found N] [--first N] [--lives N] [--processes N]\n"
+    "                [--failures N]\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     likewise, with as much left out as a failure allows\n"
     "  --found N      the stories by which failures were found, of N seeds each\n"
@@ -261,6 +260,10 @@ class Batch {
     ++seeds_;
     lives_ += result.lives;
     digest_ += result.digest;
+    if (lives_ >= told_lives_ + 100'000) {
+      told_lives_ = lives_;
+      std::fprintf(stderr, "%" PRIu64 " lives, %" PRIu64 " failed\n", lives_, failed_);
+    }
     for (const auto& [what, count] : result.reached) reached_[what] += count;
     if (!result.problem.empty()) Fail(running.seed, result.problem);
     if (running.seed % kRepeatOneIn == 0) to_repeat_.emplace_back(running.seed, result.digest);
@@ -274,6 +277,7 @@ class Batch {
       to_repeat_;  // seeds, with the digests of their stories
   uint64_t seeds_ = 0;
   uint64_t lives_ = 0;
+  uint64_t told_lives_ = 0;  // of lives_
   uint64_t failed_ = 0;
   uint64_t repeated_ = 0;
   uint64_t digest_ = 0;  // the sum of all, in whatever order they ran

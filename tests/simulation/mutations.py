@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Builds defects into a copy of the tree, one switch each, and lets the simulation look for them.
 
-usage: tests/simulation/mutations.py [NAME...]
+usage: tests/simulation/mutations.py [--check | NAME...]
 
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
-or for as long as SECONDS says (600). Without the switch nothing may fail.
+or for as long as SECONDS says (600). Without the switch nothing may fail. --check: only whether each of the
+pieces is there.
 """
 
 import os
@@ -93,7 +94,7 @@ MUTATIONS = [
     Mutation("a-stream-behind-the-ring-jumps", "server/stream/stream_cursor.cc",
              "if (⟦sequence_ + 1 < page.ring_oldest⟧) {", "false"),
     Mutation("a-wake-is-lost-in-a-turn", "server/stream/watch_stream.cc",
-             "waits_for_turn_ = false;\n  if (Advance()) Wake();",
+             "waits_for_turn_ = false;\n  meters_->turns.Add();\n  if (Advance()) Wake();",
              "const bool more = Advance(); waits_for_turn_ = false; if (more) Wake();"),
     Mutation("a-wake-is-lost-on-a-busy-stream", "server/stream/watch_stream.cc",
              "again_ = ⟦again_ || cursor_.more()⟧;", "cursor_.more()"),
@@ -127,14 +128,20 @@ def mutated(text: str, mutation: Mutation) -> str:
     return text.replace(place, f"{begin}({switch} ? ({mutation.after}) : ({before})){end}")
 
 
-def copy_tree() -> None:
-    COPY.mkdir(parents=True, exist_ok=True)
-    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                           check=True, capture_output=True, text=True).stdout.split("\0")
+def mutated_texts() -> dict[str, str]:
+    """The files with a defect, by path, with all of them."""
     texts: dict[str, str] = {}
     for mutation in MUTATIONS:
         text = texts.get(mutation.file) or (ROOT / mutation.file).read_text()
         texts[mutation.file] = mutated(text, mutation)
+    return texts
+
+
+def copy_tree() -> None:
+    texts = mutated_texts()
+    COPY.mkdir(parents=True, exist_ok=True)
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                           check=True, capture_output=True, text=True).stdout.split("\0")
     texts = {file: '#include "base/mutation.h"\n' + text for file, text in texts.items()}
     texts["base/mutation.h"] = HEADER
     for file in filter(None, files):
@@ -176,6 +183,9 @@ def run(simulate: pathlib.Path, name: str) -> str:
 
 def main() -> int:
     names = sys.argv[1:]
+    if names == ["--check"]:
+        mutated_texts()
+        return 0
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")

@@ -217,8 +217,10 @@ void Reader::OnEnd(const grpc::Status& status) {
   story_->Say(name_, absl::StrCat("its stream ends: ", status.error_message()));
   story_->Reach(absl::StrCat("stream ends with ", static_cast<int>(status.error_code())));
   if (status.error_code() != grpc::StatusCode::CANCELLED) {
-    pause_until_ =
-        std::max(pause_until_, kernel_->monotonic() + absl::Milliseconds(hurries_ ? 0 : 100));
+    const absl::Duration pause =
+        hurries_ ? absl::ZeroDuration()
+                 : backoff_.Next(static_cast<double>(random_->Below(1000)) / 1000);
+    pause_until_ = std::max(pause_until_, kernel_->monotonic() + pause);
   }
   switch (status.error_code()) {
     case grpc::StatusCode::OUT_OF_RANGE:
@@ -283,6 +285,7 @@ uint64_t Reader::FirstMissing() const {
 }
 
 void Reader::TakeEvent(const v1::Event& event) {
+  backoff_.Reset();
   const uint64_t sequence = event.sequence();
   if (sequence <= sequence_) {
     story_->Fail(absl::StrCat(name_, " got the event ", sequence, " after ", sequence_));

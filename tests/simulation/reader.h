@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/connect/backoff.h"
 #include "grpcpp/grpcpp.h"
 #include "tests/simulation/daemon.h"
 #include "tests/simulation/judge.h"
@@ -66,6 +67,8 @@ class Reader {
   std::vector<std::string> names_;  // of the VMs whose events it asks for; empty: of all
   bool hurries_ = false;
   absl::Duration pause_until_ = absl::ZeroDuration();
+  // After each stream that ended without an event.
+  client::Backoff backoff_{absl::Milliseconds(100), absl::Seconds(5)};
 
   std::string journal_id_;  // of the cursor; empty: there is none
   uint64_t sequence_ = 0;   // everything up to here is done with

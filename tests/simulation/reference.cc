@@ -130,10 +130,12 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   std::map<int, std::vector<size_t>> uncertain;  // by daemon
   bool complete = true;
   bool attached = false;  // a state was asked for, so that what came before matters no more
+  bool asked = false;     // the same on the last connection: that one has all
   for (size_t i = 0; i < life.sayings.size(); ++i) {
     const Saying& saying = life.sayings[i];
     if (saying.was_read()) {
       attached = attached || saying.kind == Saying::Kind::kRunState;
+      asked = asked || (saying.kind == Saying::Kind::kRunState && saying.heard_by == life.attached);
       if (saying.daemon != last_daemon) {
         uncertain[saying.daemon].push_back(i);
         complete = false;
@@ -144,7 +146,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
       complete = false;
     }
   }
-  complete = complete && attached && life.client_daemon == last_daemon;
+  complete = complete && asked && life.client_daemon == last_daemon;
   // A monitor that closed so long before the process was gone was lost.
   constexpr absl::Duration kGrace = absl::Milliseconds(900);
   const bool followed = complete && life.gone_at - life.left_daemon_at < kGrace;

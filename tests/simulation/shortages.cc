@@ -44,6 +44,7 @@ void Shortages::Begin(bool at_start) {
   const auto room = static_cast<size_t>(random_->OneIn(2) ? 0 : random_->Between(1, 6));
   max_ = at_start ? random_->Below(30) : kernel_->descriptors() + room;
   refused_ = 0;
+  ++begun_;
   story_->Say("host", absl::StrCat(error_ == ENFILE ? "the system" : "the daemon",
                                    " may open no descriptor beyond ", max_));
 }

@@ -23,6 +23,7 @@ class Shortages {
   void Begin(bool at_start);
   void End();
   bool active() const { return error_ != 0; }
+  int begun() const { return begun_; }
 
  private:
   int Ask(absl::string_view call, const std::string& path);
@@ -30,6 +31,7 @@ class Shortages {
   Kernel* const kernel_;
   Random* const random_;
   Story* const story_;
+  int begun_ = 0;  // so far
   int error_ = 0;
   size_t max_ = 0;        // descriptors
   uint64_t refused_ = 0;  // since it began

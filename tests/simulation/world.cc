@@ -147,7 +147,10 @@ void World::Serve(Life* life) {
       return;
     }
     life->client_daemon = life->client->of_daemon ? daemon_ : 0;
-    if (life->client_daemon != 0) life->daemons.insert(life->client_daemon);
+    if (life->client_daemon != 0) {
+      life->daemons.insert(life->client_daemon);
+      life->attached = life->client;
+    }
     Send(life, absl::StrFormat("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": %d, "
                                "\"major\": %d}, \"package\": \"\"}, \"capabilities\": []}}\r\n",
                                life->minor, life->major));
@@ -263,6 +266,7 @@ void World::CloseSockets(Life* life, bool unlink) {
 }
 
 void World::Leave(Life* life, int code) {
+  life->hangs = true;  // its main loop has ended: it answers nothing more
   const bool slow = random_->OneIn(8);
   In(absl::ZeroDuration(), absl::Milliseconds(slow ? 3000 : 30), life, [this, life, code] {
     CloseSockets(life, true);

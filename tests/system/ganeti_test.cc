@@ -6,28 +6,17 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
+#include "tests/support/ganeti_kvmd.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
 namespace {
-
-constexpr char kKvmd[] = "/usr/lib/ganeti/3.0/usr/sbin/ganeti-kvmd";
-
-// kvmd watches one fixed path: it runs in a mount namespace that has `directory` there. It reads
-// the two facts it needs of its cluster from files below $GANETI_ROOTDIR.
-constexpr char kRunKvmd[] = R"sh(
-mount -t tmpfs none /run &&
-mkdir -p /run/ganeti/kvm-hypervisor/ctrl &&
-mount --bind "$1" /run/ganeti/kvm-hypervisor/ctrl &&
-exec "$2" -f -d --no-user-checks)sh";
 
 struct KvmdEnding {
   std::string name;
@@ -40,38 +29,21 @@ void PrintTo(const KvmdEnding& ending, std::ostream* out) { *out << ending.name;
 class KvmdTest : public E2eTest, public testing::WithParamInterface<KvmdEnding> {
  protected:
   void SetUp() override {
-    if (access(kKvmd, X_OK) != 0) GTEST_SKIP() << "needs Debian's package ganeti-haskell-3.0";
-    ChildOptions mount;
-    mount.arguments = {"unshare", "-m", "sh", "-c", "mount -t tmpfs none /run"};
-    if (RunCommand(mount).exit_code != 0) {
-      GTEST_SKIP() << "needs the right to mount: kvmd gets a mount namespace";
-    }
+    if (const std::string lacks = WhatKvmdLacks(); !lacks.empty())
+      GTEST_SKIP() << "needs " << lacks;
   }
 
   std::string kvmd_dir() const { return dir() / "kvmd"; }
 
-  std::unique_ptr<ChildProcess> StartKvmd() const {
-    const std::string root = dir() / "root";
-    const std::string config = root + "/var/lib/ganeti";
-    for (const std::string& made : {kvmd_dir(), config, root + "/var/log/ganeti",
-                                    root + "/var/run/ganeti", root + "/var/lock"}) {
-      std::filesystem::create_directories(made);
-    }
-    std::ofstream(config + "/ssconf_hypervisor_list") << "kvm\n";
-    std::ofstream(config + "/ssconf_enabled_user_shutdown") << "True\n";
-    std::ofstream(config + "/ssconf_node_vm_capable") << "localhost=True\n";
-    ChildOptions options;
-    options.arguments = {"unshare", "-m", "--propagation", "private", "sh", "-c",
-                         kRunKvmd,  "sh", kvmd_dir(),      kKvmd};
-    options.environment = {"GANETI_ROOTDIR=" + root, "GANETI_HOSTNAME=localhost"};
-    auto kvmd = std::make_unique<ChildProcess>(options);
+  std::unique_ptr<ChildProcess> StartReadyKvmd() const {
+    auto kvmd = StartKvmd({.directory = kvmd_dir(), .root = dir() / "root", .debug = true});
     kvmd->ReadUntil("Closed {isDirectory = True");  // it has read the directory
     return kvmd;
   }
 };
 
 TEST_P(KvmdTest, BothLeaveTheSameFile) {
-  const auto kvmd = StartKvmd();
+  const auto kvmd = StartReadyKvmd();
   if (HasFailure()) return;
   StartDaemonAndStream();
   GuestOptions options;

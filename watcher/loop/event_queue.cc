@@ -200,19 +200,25 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
     batch.updates.push_back({std::nullopt, std::move(gap)});
     dropped_unreported_ = 0;
   }
-  batch.directories = directories_;
-  directories_changed_ = false;
-  woken_ = false;
-  batch.closed = closed_;
+  TakeRest(&batch);
   return batch;
 }
 
-bool EventQueue::WaitForClose(absl::Duration timeout) {
+EventQueue::Batch EventQueue::PopDirectories(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_ || woken_; });
+  WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return directories_changed_ || closed_ || woken_;
+  });
+  Batch batch;
+  TakeRest(&batch);
+  return batch;
+}
+
+void EventQueue::TakeRest(Batch* batch) {
+  batch->directories = directories_;
+  batch->closed = closed_;
+  directories_changed_ = false;
   woken_ = false;
-  return closed_;
 }
 
 void EventQueue::Close() {

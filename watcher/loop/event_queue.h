@@ -47,8 +47,8 @@ class EventQueue : public EventSink {
   // Takes everything that waits; waits for something at most `timeout`. Pump thread.
   Batch Pop(absl::Duration timeout);
 
-  // Waits for Close or Wake at most `timeout`, and takes nothing. True: it is closed. Pump thread.
-  bool WaitForClose(absl::Duration timeout);
+  // The same without the updates, which go on waiting, and are not waited for.
+  Batch PopDirectories(absl::Duration timeout);
 
   // Says that nothing will follow, and wakes Pop. Any thread.
   void Close();
@@ -69,6 +69,8 @@ class EventQueue : public EventSink {
   void PushLocked(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PushWhenFull(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Append(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes all but the updates.
+  void TakeRest(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CountDropped(const VmEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether `stopped` ended a run of which nothing has left the queue: then all of it was dropped.
   bool DropWholeRun(const VmUpdate& stopped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

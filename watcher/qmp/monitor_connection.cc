@@ -23,10 +23,12 @@ constexpr size_t kMaxBytesPerTurn = 256 << 10;
 constexpr absl::Duration kMaxPause = absl::Milliseconds(250);
 constexpr size_t kMaxTextBytes = 4096;
 
-constexpr char kCapabilitiesCommand[] = "{\"execute\":\"qmp_capabilities\"}\n";
 constexpr char kStatusCommand[] = "{\"execute\":\"query-status\"}\n";
-constexpr char kUuidCommand[] = "{\"execute\":\"query-uuid\"}\n";
-constexpr char kNameCommand[] = "{\"execute\":\"query-name\"}\n";
+constexpr char kHandshake[] =
+    "{\"execute\":\"qmp_capabilities\"}\n"
+    "{\"execute\":\"query-uuid\"}\n"
+    "{\"execute\":\"query-name\"}\n"
+    "{\"execute\":\"query-status\"}\n";
 
 constexpr char kNullUuid[] = "00000000-0000-0000-0000-000000000000";
 
@@ -256,7 +258,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     phase_ = Phase::kCapabilities;
     AwaitReplies();
     delegate_->OnGreeting();
-    Send(kCapabilitiesCommand);
+    Send(kHandshake);
   } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
     OnReply(&reply->value);
   } else {
@@ -272,16 +274,16 @@ void MonitorConnection::OnReply(const QmpObject* value) {
       return;  // nothing was asked
     case Phase::kCapabilities:
       phase_ = Phase::kUuid;
-      return Send(kUuidCommand);
+      return;
     case Phase::kUuid:
       info_->uuid = TextMember(value, "UUID");
       if (info_->uuid == kNullUuid) info_->uuid.clear();
       phase_ = Phase::kName;
-      return Send(kNameCommand);
+      return;
     case Phase::kName:
       info_->qemu_name = TextMember(value, "name");
       phase_ = Phase::kStatus;
-      return Send(kStatusCommand);
+      return;
     case Phase::kStatus: {
       info_->run_state = TextMember(value, "status");
       phase_ = Phase::kReady;
@@ -295,15 +297,16 @@ void MonitorConnection::OnReply(const QmpObject* value) {
 }
 
 void MonitorConnection::OnReadyReply(const QmpObject* value) {
+  if (outstanding_ == Query::kAgent) {
+    probe_->OnReply(value);
+    if (probe_->awaits_reply()) return;
+  }
   last_ = std::exchange(outstanding_, Query::kNone);
   if (last_ == Query::kStatus) {
     if (value != nullptr) delegate_->OnRunStateReply(TextMember(value, "status"));
-  } else if (last_ == Query::kAgent) {
-    probe_->OnReply(value);
-    if (probe_->done()) {
-      const std::unique_ptr<GuestAgentProbe> probe = std::move(probe_);
-      delegate_->OnGuestAgentReply(probe->Take());
-    }
+  } else if (last_ == Query::kAgent && probe_->done()) {
+    const std::unique_ptr<GuestAgentProbe> probe = std::move(probe_);
+    delegate_->OnGuestAgentReply(probe->Take());
   }
   SendNextQuery();
 }
@@ -330,7 +333,7 @@ void MonitorConnection::SendNextQuery() {
       probe_ = std::make_unique<GuestAgentProbe>();
     }
     outstanding_ = Query::kAgent;
-    Send(absl::StrCat(*probe_->NextCommand(), "\n"));
+    Send(probe_->NextCommands());
   } else if (std::exchange(status_wanted_, false)) {
     outstanding_ = Query::kStatus;
     Send(kStatusCommand);

@@ -23,9 +23,9 @@
 namespace vmeventd {
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
-// query-status; one command at a time) and then reads for ever. The status comes last, so that no
-// event stands between its reply and OnReady. Afterwards it sends what it is asked to ask, again
-// one command at a time. It sends no other command: it observes.
+// query-status, sent together: QEMU answers in their order) and then reads for ever. The status
+// comes last, so that no event stands between its reply and OnReady. Afterwards it sends what it is
+// asked to ask, one question at a time. It sends no other command: it observes.
 //
 // One peer cannot take the loop from the others: a turn ends after kSlice, or a little later where
 // one line takes longer, and what was read by then waits for a later turn. The peer that used its

@@ -97,9 +97,8 @@ void SocketConnector::OnSocket(int spec, const std::string& file_name) {
   if (slot->run != nullptr && slot->run->connected()) {
     SocketIdentity socket;
     if (IdentifySocket(slot->path, &socket) != 0) return;  // its removal will be reported
-    if (IsSocketOf(*slot->run, *slot, socket)) return;
-    // Another socket in its place. The old one's run goes on by its connection and its process.
-    SetRun(slot, nullptr);
+    LeaveReplacedRun(slot, socket);
+    if (slot->run != nullptr) return;
   }
   if (!first_scan_done_ && is_new && !std::exchange(slot->untried, true)) ++untried_slots_;
   slot->backoff = absl::ZeroDuration();
@@ -182,28 +181,46 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
   return slot.backoff >= std::min(context_->options->greeting_timeout, kMaxRetry);
 }
 
+const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
+  // A run counts for its user and directory already.
+  if (slot.run == nullptr && !shares_.HasRoom(file.owner, slot.spec)) return kOutOfShare;
+  // One that was restored may still lack the descriptor of its process.
+  const bool has_process = slot.run != nullptr && (slot.run->followed() || !slot.run->tracked());
+  const int needed = has_process ? 1 : RunShares::kDescriptorsOfRun;
+  const bool has_room = context_->vm_descriptors + needed <= context_->max_vm_descriptors;
+  return has_room ? nullptr : kOutOfDescriptorsProblem;
+}
+
+void SocketConnector::AwaitDescriptors(SocketSlot* slot, const char* shortage) {
+  context_->meters.out_of_descriptors.Add();
+  BackOff(slot, kFirstRetry, kMaxRetry);
+  ReportProblem(slot, shortage);
+}
+
+void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
+  if (slot->run == nullptr || IsSocketOf(*slot->run, *slot, socket)) return;
+  EndUntrackedRun(slot);
+  SetRun(slot, nullptr);
+}
+
 void SocketConnector::TryConnect(SocketSlot* slot) {
   ForgetUntried(slot);
   if (slot->run != nullptr && slot->run->connected()) return;
   SocketFile file;
-  if (const int error = OpenSocketFile(slot->path, &file); error != 0) {
-    return OnNotConnected(slot, error);
+  const int not_opened = OpenSocketFile(slot->path, &file);
+  // To look at the socket takes no descriptor.
+  if (not_opened == 0 || IdentifySocket(slot->path, &file.identity) == 0) {
+    LeaveReplacedRun(slot, file.identity);
   }
-  if (slot->run != nullptr && !(slot->run->info().socket == file.identity)) EndUntrackedRun(slot);
+  if (not_opened != 0) return OnNotConnected(slot, not_opened);
   ClaimInode(slot, file.identity);
   if (!slot->claims_inode) return EndUntrackedRun(slot);
   if (QmpRun* const run = RunAttachedBy(file.identity); run != nullptr) {
     return SetRun(slot, run);  // the socket was renamed
   }
 
-  const int needed = slot->run != nullptr ? 1 : RunShares::kDescriptorsOfRun;
-  if (slot->run == nullptr && !shares_.HasRoom(file.owner, slot->spec)) {
-    context_->meters.out_of_descriptors.Add();
-    BackOff(slot, kFirstRetry, kMaxRetry);
-    return ReportProblem(slot, kOutOfShare);
-  }
-  if (context_->vm_descriptors + needed > context_->max_vm_descriptors) {
-    return OnNotConnected(slot, ConnectOutcome::kOutOfDescriptors);
+  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
+    return AwaitDescriptors(slot, shortage);
   }
   UniqueFd socket;
   if (const int error = ConnectTo(file, &socket); error != 0) return OnNotConnected(slot, error);
@@ -232,9 +249,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
       if (TriedForLong(*slot)) ReportProblem(slot, kQueueFull);
       return;
     case ConnectOutcome::kOutOfDescriptors:
-      context_->meters.out_of_descriptors.Add();
-      BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, kOutOfDescriptorsProblem);
+      return AwaitDescriptors(slot, kOutOfDescriptorsProblem);
     case ConnectOutcome::kFailed:
       BackOff(slot, kFirstRetry, kMaxRetry);
       return ReportProblem(slot, absl::StrCat("cannot connect to the monitor: ", why));

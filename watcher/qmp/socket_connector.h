@@ -106,6 +106,13 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
   // Whether it has been tried for so long that its problem is to be reported.
   bool TriedForLong(const SocketSlot& slot) const;
+  // The problem of a VM that gets no descriptors, its slot's run or a new one; null: there is room.
+  const char* Shortage(const SocketSlot& slot, const SocketFile& file) const;
+  // Reports that there are none, and tries again later.
+  void AwaitDescriptors(SocketSlot* slot, const char* shortage);
+  // If `socket`, at the slot's path, is another than the run's: that goes on by its connection and
+  // its process.
+  void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
   void TryConnect(SocketSlot* slot);
   // `why` says more of kFailed.
   void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");

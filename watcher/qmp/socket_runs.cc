@@ -42,7 +42,9 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     }
     return known;
   }
+  // The socket is another process's than that of the run it led to, which goes on by its process.
   EndUntrackedRun(slot);
+  SetRun(slot, nullptr);
   if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
@@ -50,13 +52,9 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
                                      other->info().source));
     return nullptr;
   }
-  // The slot's own run, which goes on by its process, needed one descriptor; a run of another
-  // process needs as many as any.
-  if (slot->run != nullptr &&
-      (!shares_.HasRoom(file.owner, slot->spec) ||
-       context_->vm_descriptors + RunShares::kDescriptorsOfRun > context_->max_vm_descriptors)) {
-    context_->meters.out_of_descriptors.Add();
-    BackOff(slot, kFirstRetry, kMaxRetry);
+  // That run needed fewer descriptors than a new one.
+  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
+    AwaitDescriptors(slot, shortage);
     return nullptr;
   }
   if (!new_runs_.Admit(file.owner, context_->loop->Now().monotonic)) {

@@ -14,7 +14,7 @@ constexpr size_t kMaxNameBytes = 256;
 std::string Command(const char* name, const QmpObject& arguments = nullptr) {
   QmpObject command = {{"execute", name}};
   if (!arguments.is_null()) command["arguments"] = arguments;
-  return command.dump(-1, ' ', false, QmpObject::error_handler_t::replace);
+  return command.dump(-1, ' ', false, QmpObject::error_handler_t::replace) + "\n";
 }
 
 // The text of `value`; empty if it is none or of an unlikely length.
@@ -37,27 +37,25 @@ bool IsTrue(const QmpObject& object, const char* name) {
 
 }  // namespace
 
-std::optional<std::string> GuestAgentProbe::NextCommand() const {
+std::string GuestAgentProbe::NextCommands() const {
   // Each VM is asked these two, most no more.
-  static const std::string& list_named =
-      *new std::string(Command("qom-list", {{"path", kNamedDevices}}));
-  static const std::string& list_unnamed =
-      *new std::string(Command("qom-list", {{"path", kUnnamedDevices}}));
+  static const std::string& list_devices =
+      *new std::string(absl::StrCat(Command("qom-list", {{"path", kNamedDevices}}),
+                                    Command("qom-list", {{"path", kUnnamedDevices}})));
   switch (step_) {
     case Step::kNamed:
-      return list_named;
-    case Step::kUnnamed:
-      return list_unnamed;
+      return list_devices;
     case Step::kPortName:
       return Command("qom-get", {{"path", ports_[port_].path}, {"property", "name"}});
     case Step::kPortChardev:
       return Command("qom-get", {{"path", ports_[port_].path}, {"property", "chardev"}});
     case Step::kChardevs:
       return Command("query-chardev");
+    case Step::kUnnamed:
     case Step::kDone:
       break;
   }
-  return std::nullopt;
+  return "";
 }
 
 void GuestAgentProbe::AddPorts(const QmpObject& children, bool named) {

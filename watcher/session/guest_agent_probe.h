@@ -1,7 +1,6 @@
 #ifndef VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_
 #define VMEVENTD_WATCHER_SESSION_GUEST_AGENT_PROBE_H_
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +20,8 @@ struct GuestAgentInfo {
   std::vector<std::string> other_ports;  // the ids of the VM's other virtio-serial ports
 };
 
-// Asks a QEMU whether its guest has an agent connected: one command at a time, all of which only
-// read. The devices are listed (qom-list), the ports among them asked for their names and the
+// Asks a QEMU whether its guest has an agent connected, by commands that only read. The devices are
+// listed (two qom-list, sent together), the ports among them asked for their names and the
 // agent's for its chardev (qom-get), and query-chardev says whether the guest has opened that
 // (`frontend-open`; QEMU 2.1 and later). Of more than kMaxPorts ports the rest is not looked at.
 // Pure.
@@ -30,11 +29,14 @@ class GuestAgentProbe {
  public:
   static constexpr size_t kMaxPorts = 32;
 
-  // The next command as one line; unset when all is known.
-  std::optional<std::string> NextCommand() const;
+  // The next commands, each a whole line; empty when all is known. Not while awaits_reply().
+  std::string NextCommands() const;
   bool done() const { return step_ == Step::kDone; }
-  // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
+  // The answer to the next of NextCommands(), in their order; null: an error, and what was asked
+  // for stays unknown.
   void OnReply(const QmpObject* value);
+  // Whether one of them has no answer yet.
+  bool awaits_reply() const { return step_ == Step::kUnnamed; }
   // To be called once, at the end.
   GuestAgentInfo Take() { return std::move(info_); }
 

@@ -28,6 +28,11 @@ VmState StateOf(absl::string_view run_state) {
   return VmState::kPaused;
 }
 
+// Then a SHUTDOWN or a pause before is over.
+bool GuestGoesOn(VmState state) {
+  return state == VmState::kRunning || state == VmState::kSuspended;
+}
+
 std::string ProblemOf(absl::string_view run_state) {
   if (run_state == "io-error") return "paused by QEMU after an I/O error";
   if (run_state == "internal-error") return "paused by QEMU after an internal error";
@@ -73,8 +78,12 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   monitor_problem_ = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
-  // is a RESET or a RESUME.
+  // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
+  // SHUTDOWN.
   if (std::exchange(down_in_handshake_, false) && evidence_.facts().shutdown.has_value()) {
+    if (!GuestGoesOn(StateOf(run_state))) {
+      evidence_.SawRunState(run_state, StateReport(run_state), now);
+    }
     run_state.clear();
     SetState(VmState::kGuestDown, now);
   }
@@ -248,7 +257,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   run_problem_ = ProblemOf(run_state);
   evidence_.SawRunState(run_state, by, now);
   const VmState state = StateOf(run_state);
-  if (state == VmState::kRunning || state == VmState::kSuspended) {
+  if (GuestGoesOn(state)) {
     poll_at_ = absl::InfiniteDuration();
     ReconsiderIntent();
     ForgetExit();

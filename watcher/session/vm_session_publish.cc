@@ -138,6 +138,8 @@ void VmSession::Keep(Instant now) {
   const bool has_event = std::any_of(effects_.begin(), effects_.end(), [](const Effect& effect) {
     return IsPublish(effect) && std::get<Publish>(effect).update.event.has_value();
   });
+  // What became of the shutdown file follows at once, and is kept together with this.
+  if (!has_event && file_step_ == FileStep::kRequested) return;
   // An event is committed together with what it changed; the rest can wait for a moment.
   if (!has_event && !keeps_.Take(now.monotonic)) {
     keep_at_ = std::min(keep_at_, now.monotonic + kKeepDelay);

@@ -182,6 +182,11 @@ TEST(EventBlock, FindsTheVmsOfEncodedEventsForEachThreadThatAsks) {
   builder.Add(EventToProto(FullEvent(), nullptr, 8));
   builder.Add(EventToProto(FullEvent(), &old, 9));
   const EventBlockPtr added = builder.Finish();
+  EXPECT_EQ(added->at(0).run_id, "r1");
+  EXPECT_EQ(added->at(1).run_id, "");
+  EXPECT_EQ(added->at(2).vm_name, "web2");
+  EXPECT_EQ(added->at(2).run_id, "r2");
+  EXPECT_EQ(added->at(2).source, "");
   for (size_t i = 0; i < added->size(); ++i) {
     builder.AddEncoded({.sequence = 7 + i,
                         .type = v1::EVENT_TYPE_STOPPED,

@@ -374,6 +374,9 @@ TEST(EventPump, WithoutTheSequenceMarkNothingIsPublicThatTheJournalDoesNotHold) 
     pumped.PushEach("a", 3);
     EXPECT_TRUE(pumped.pump().holds_back());
     EXPECT_EQ(pumped.queue().depth(), 2u) << "they wait where there is a bound";
+    pumped.queue().SetDirectories({{.path = "/vms", .pattern = "*.qmp", .present = true}});
+    pumped.pump().RunOnce(absl::ZeroDuration());
+    EXPECT_THAT(pumped.live_state().directories(), SizeIs(1)) << "these are shown all the same";
   }
   EXPECT_THAT(Public(pumped), SizeIs(3));
   EXPECT_EQ(SequenceMark::Open(MarkPath(pumped)).value()->value().published, 3u);

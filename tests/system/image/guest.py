@@ -1,7 +1,6 @@
 """Real QEMUs, booted as in tests/support/guest.h, each run as a given user."""
 
 import json
-import pathlib
 import selectors
 import socket
 import subprocess
@@ -50,21 +49,28 @@ class Guest:
 
     def manage(self, command):
         """Sends a QMP command like a manager."""
+        with self.monitor() as connection, connection.makefile('rw') as lines:
+            lines.readline()
+            for name in ('qmp_capabilities', command):
+                lines.write(json.dumps({'execute': name}) + '\n')
+                lines.flush()
+                while 'return' not in json.loads(lines.readline()):
+                    pass
+
+    def monitor(self):
+        """Its monitor, once it listens."""
         deadline = time.monotonic() + PATIENCE
-        while not pathlib.Path(self.control).is_socket():
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(PATIENCE)
+            try:
+                connection.connect(self.control)
+                return connection
+            except (FileNotFoundError, ConnectionRefusedError):
+                connection.close()
             if time.monotonic() > deadline:
                 raise TimeoutError(f'{self.name} has no monitor')
             time.sleep(0.01)
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(self.control)
-            with connection.makefile('rw') as lines:
-                lines.readline()
-                for name in ('qmp_capabilities', command):
-                    lines.write(json.dumps({'execute': name}) + '\n')
-                    lines.flush()
-                    while 'return' not in json.loads(lines.readline()):
-                        pass
 
     def kill(self):
         """kill -9. The process stays a zombie until reap()."""

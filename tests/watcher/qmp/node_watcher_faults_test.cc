@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -86,7 +87,7 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
   behavior.answer = false;
   const int monitor = qemu.AddMonitor(Socket("vm1"), behavior);
   StartWithManualClock();
-  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 1; }));
+  ASSERT_TRUE(Until([&] { return qemu.Commands(monitor).size() == 4; }));
   manual_clock_.Advance(absl::Seconds(9));
   Turn();
   EXPECT_THAT(sink_.entries(), IsEmpty());
@@ -94,7 +95,9 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
   ASSERT_TRUE(UntilProblem("vm1", "does not answer"));
   EXPECT_TRUE(qemu.HasClient(monitor));
   qemu.SetBehavior(monitor, FakeMonitor());
-  qemu.Send(monitor, "{\"return\": {}}\r\n");
+  for (const char* answer : {"{}", "{}", "{}", "{\"status\": \"running\"}"}) {
+    qemu.Send(monitor, absl::StrCat("{\"return\": ", answer, "}\r\n"));
+  }
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
 }
@@ -209,7 +212,25 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) 
   second.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(Until([&] { return watcher_->counters().out_of_descriptors > 0; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1) << "the first one's process has its descriptor";
+  ASSERT_TRUE(UntilUnfollowed("vm1", "LimitNOFILE"));
   first.Kill(SIGKILL);
+  EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
+}
+
+TEST_F(NodeWatcherFaultsTest, ASuccessorIsListedWhileNoFileCanBeOpened) {
+  FakeQemu first;
+  FakeQemu second;
+  const int monitor = first.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  {
+    const FullDescriptorTable full;
+    first.Unlink(monitor);
+    second.AddMonitor(Socket("vm1"));
+    first.CloseClient(monitor);
+    ASSERT_TRUE(UntilUnfollowed("vm1", "LimitNOFILE"));
+    EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  }
   EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
 }
 

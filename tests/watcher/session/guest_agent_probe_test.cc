@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -16,6 +17,10 @@ using testing::IsEmpty;
 using testing::SizeIs;
 using testing::StartsWith;
 
+std::vector<std::string> NextCommands(const GuestAgentProbe& probe) {
+  return absl::StrSplit(probe.NextCommands(), '\n', absl::SkipEmpty());
+}
+
 // What QEMU 7.2 answers, measured; `answers` is by command.
 struct Asked {
   GuestAgentInfo info;
@@ -24,18 +29,22 @@ struct Asked {
 Asked Ask(const std::map<std::string, std::string>& answers) {
   GuestAgentProbe probe;
   Asked asked;
-  while (const auto command = probe.NextCommand()) {
-    EXPECT_FALSE(probe.done());
-    asked.commands.push_back(*command);
-    const auto answer = answers.find(*command);
-    if (answer == answers.end()) {
-      probe.OnReply(nullptr);
-    } else {
-      const QmpObject value = QmpObject::parse(answer->second);
-      probe.OnReply(&value);
+  while (!probe.done()) {
+    const std::vector<std::string> commands = NextCommands(probe);
+    for (const std::string& command : commands) {
+      EXPECT_EQ(probe.awaits_reply(), &command != &commands.front());
+      asked.commands.push_back(command);
+      const auto answer = answers.find(command);
+      if (answer == answers.end()) {
+        probe.OnReply(nullptr);
+      } else {
+        const QmpObject value = QmpObject::parse(answer->second);
+        probe.OnReply(&value);
+      }
     }
+    EXPECT_FALSE(probe.awaits_reply());
   }
-  EXPECT_TRUE(probe.done());
+  EXPECT_THAT(NextCommands(probe), IsEmpty());
   asked.info = probe.Take();
   return asked;
 }
@@ -126,10 +135,12 @@ TEST(GuestAgentProbeTest, AsksAboutABoundedNumberOfPortsAndOnlyReads) {
   }
   GuestAgentProbe probe;
   std::vector<std::string> commands;
-  while (const auto command = probe.NextCommand()) {
-    commands.push_back(*command);
-    EXPECT_FALSE(QmpObject::parse(*command, nullptr, false).is_discarded()) << *command;
-    probe.OnReply(&ports);
+  while (!probe.done()) {
+    for (const std::string& command : NextCommands(probe)) {
+      commands.push_back(command);
+      EXPECT_FALSE(QmpObject::parse(command, nullptr, false).is_discarded()) << command;
+      probe.OnReply(&ports);
+    }
   }
   EXPECT_THAT(commands, SizeIs(2 + GuestAgentProbe::kMaxPorts));
   EXPECT_THAT(commands, Each(testing::AnyOf(StartsWith(R"({"execute":"qom-list")"),

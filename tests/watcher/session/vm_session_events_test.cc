@@ -1,4 +1,5 @@
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -78,6 +79,21 @@ TEST(VmSessionEventTest, AShutdownDuringTheHandshakeOutranksTheRunStateThatItTol
   EXPECT_EQ(vm.session().Status().state, VmState::kGuestDown);
   vm.Gone();
   EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kUser);
+}
+
+TEST(VmSessionEventTest, WhatTheHandshakeTellsStandsBesideAShutdownDuringIt) {
+  for (const auto& [run_state, shutdown_class] :
+       std::vector<std::pair<const char*, ShutdownClass>>{{"postmigrate", ShutdownClass::kAdmin},
+                                                          {"guest-panicked", ShutdownClass::kCrash},
+                                                          {"watchdog", ShutdownClass::kCrash},
+                                                          {"shutdown", ShutdownClass::kUser}}) {
+    SessionDriver vm;
+    vm.Event("SHUTDOWN");  // of a QEMU before 2.10
+    vm.Ready(run_state);
+    EXPECT_EQ(vm.session().Status().state, VmState::kGuestDown) << run_state;
+    vm.Gone();
+    EXPECT_EQ(vm.Last().shutdown->shutdown_class, shutdown_class) << run_state;
+  }
 }
 
 TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
