@@ -12,15 +12,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/fleet/cloud_event.h"
+#include "server/fleet/fleet_position.h"
 
 namespace vmeventd {
-
-// A place in a journal, and in the fleet's stream.
-struct FleetPosition {
-  std::string journal_id;
-  uint64_t sequence = 0;
-  uint64_t stream_sequence = 0;  // 0: not known
-};
 
 // The engine that keeps the fleet's stream. FleetPublisher decides what is sent when, so that a
 // sink only sends. Every call but Interrupt is for one thread, and ends within a time that the sink
@@ -32,7 +26,7 @@ class FleetSink {
   // Gives up the connection that there was, and makes another one. Returns the node's last message
   // in the stream; nullopt: it has none. FAILED_PRECONDITION: there is no such stream. The error is
   // for people and has no secrets.
-  virtual absl::StatusOr<std::optional<FleetPosition>> Connect() = 0;
+  virtual absl::StatusOr<std::optional<FleetTail>> Connect() = 0;
 
   // Which events of `after.journal_id` later than `after.sequence` are stored behind
   // `after.stream_sequence`. OUT_OF_RANGE: more than `limit` messages of the node are.

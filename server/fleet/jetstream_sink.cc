@@ -34,7 +34,7 @@ class JetStreamSink : public FleetSink {
   explicit JetStreamSink(JetStreamOptions options)
       : options_(std::move(options)), subjects_(NodeSubjects(options_.cluster, options_.node)) {}
 
-  absl::StatusOr<std::optional<FleetPosition>> Connect() override;
+  absl::StatusOr<std::optional<FleetTail>> Connect() override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
   Progress Publish(const std::vector<FleetMessage>& batch) override {
     return Send(options_.stream, batch);
@@ -136,7 +136,7 @@ std::optional<FleetMessageId> IdOf(const StoredMessage& message) {
   return ParseMessageId(HeaderIn(message.headers, kMessageIdHeader));
 }
 
-absl::StatusOr<std::optional<FleetPosition>> JetStreamSink::Connect() {
+absl::StatusOr<std::optional<FleetTail>> JetStreamSink::Connect() {
   if (absl::Status status = Open(); !status.ok()) return status;
   if (const auto opened = OpenStream(
           options_.stream, "", CreateStreamRequest(options_.stream, options_.create_replicas));
@@ -149,7 +149,7 @@ absl::StatusOr<std::optional<FleetPosition>> JetStreamSink::Connect() {
   if (!last->has_value()) return std::nullopt;
   const std::optional<FleetMessageId> id = IdOf(**last);
   if (!id.has_value()) return std::nullopt;
-  return FleetPosition{id->journal_id, id->sequence, (*last)->stream_sequence};
+  return TailOf(*id, (*last)->stream_sequence, HeaderIn((*last)->headers, kSentAfterHeader));
 }
 
 absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPosition& after,

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
-#include "server/fleet/fleet_sink.h"
+#include "server/fleet/fleet_position.h"
 
 namespace vmeventd {
 

@@ -111,12 +111,11 @@ void FleetPublisher::Begin(const Outbox::Range& range) {
 }
 
 absl::Status FleetPublisher::Connect() {
-  const absl::StatusOr<std::optional<FleetPosition>> tail = sink_->Connect();
+  const absl::StatusOr<std::optional<FleetTail>> tail = sink_->Connect();
   if (!tail.ok()) return tail.status();
   present_.clear();
   searched_ = 0;
-  // Of another journal, or nothing: the stream has no message behind the position.
-  if (tail->has_value() && (*tail)->journal_id == position_.journal_id) {
+  if (tail->has_value()) {
     if (absl::Status status = Compare(**tail); !status.ok()) return status;
   }
   connected_ = true;
@@ -130,34 +129,39 @@ absl::Status FleetPublisher::Connect() {
   return absl::OkStatus();
 }
 
-absl::Status FleetPublisher::Compare(const FleetPosition& tail) {
-  if (position_.stream_sequence == 0 && tail.sequence < position_.sequence) {
-    // The file that had the position is gone, and so is what the journal had behind the tail.
-    MoveTo(tail);
+absl::Status FleetPublisher::Compare(const FleetTail& tail) {
+  const FleetPosition& last = tail.position;
+  if (last.journal_id != position_.journal_id) {
+    // The stream has no message behind the position.
+    position_.stream_sequence = std::max(position_.stream_sequence, last.stream_sequence);
     return absl::OkStatus();
   }
-  if (tail.stream_sequence == position_.stream_sequence) return absl::OkStatus();
-  if (tail.stream_sequence < position_.stream_sequence) {
-    if (tail.sequence >= position_.sequence) return absl::OkStatus();
+  const bool restored = last.stream_sequence < position_.stream_sequence;
+  if (restored && last.sequence >= position_.sequence) return absl::OkStatus();
+  if (restored) {
     spdlog::warn(
         "the fleet's stream ends with the event {} of this node, and had acknowledged {}: it was "
         "restored or purged; publishing what follows again",
-        tail.sequence, position_.sequence);
-    MoveTo(tail);
-    return absl::OkStatus();
+        last.sequence, position_.sequence);
   }
+  // Otherwise the file that had the position may be gone or old. Retention may have deleted what
+  // the stream lacks.
+  if (restored || position_.stream_sequence == 0 || tail.sent_after.sequence > position_.sequence) {
+    MoveTo(tail.sent_after);
+  }
+  if (last.stream_sequence == position_.stream_sequence) return absl::OkStatus();
   // Of the last batch any message may be missing, not only those at its end.
   absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(position_, kMaxSearched);
   if (stored.ok()) {
     present_ = *std::move(stored);
-    searched_ = tail.stream_sequence;
+    searched_ = last.stream_sequence;
     return absl::OkStatus();
   }
   if (!absl::IsOutOfRange(stored.status())) return stored.status();
-  // More than a batch: the file that has the position is missing or old.
+  // More than a batch, and the message does not say behind what it was sent.
   spdlog::info("the fleet's stream is ahead of what was recorded: it ends with the event {}",
-               tail.sequence);
-  if (tail.sequence > position_.sequence) MoveTo(tail);
+               last.sequence);
+  if (last.sequence > position_.sequence) MoveTo(last);
   return absl::OkStatus();
 }
 
@@ -184,7 +188,7 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
       batch.push_back(encoder().Encode(entry, block->EncodedView(i)));
     }
   }
-  return Send(batch, through);
+  return Send(std::move(batch), through);
 }
 
 absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
@@ -211,7 +215,9 @@ absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
   return wait;
 }
 
-absl::Duration FleetPublisher::Send(const std::vector<FleetMessage>& batch, uint64_t through) {
+absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t through) {
+  const std::string sent_after = ToSentAfter(position_);
+  for (FleetMessage& message : batch) message.headers.emplace_back(kSentAfterHeader, sent_after);
   FleetSink::Progress progress;
   const absl::Duration begin = clock_->Now().monotonic;
   if (!batch.empty()) progress = sink_->Publish(batch);

@@ -41,7 +41,9 @@ struct PublisherOptions {
 // One batch is under way at a time, and the position moves behind it when all of it is
 // acknowledged. After an error the publisher connects again and asks the stream for the node's last
 // message. What lies between the position and that message was sent and not acknowledged: the
-// publisher looks which of it the stream has, and sends the rest.
+// publisher looks which of it the stream has, and sends the rest. Each message says behind which
+// position it was sent, so that the stream itself tells what lies between where the file that had
+// the position is gone or old.
 class FleetPublisher {
  public:
   // What one batch holds at the most: so many events may have to be looked for in the stream.
@@ -90,14 +92,14 @@ class FleetPublisher {
   // Begins with another journal, at the oldest event that it has.
   void Begin(const Outbox::Range& range);
   absl::Status Connect();
-  // Finds what the stream has behind the position. `tail`: its last message of the node.
-  absl::Status Compare(const FleetPosition& tail);
+  // Finds what the stream has behind the position.
+  absl::Status Compare(const FleetTail& tail);
   absl::Duration PublishBatch(const std::vector<EventBlockPtr>& blocks);
   // Writes what the buckets lack; returns when the next of it is due.
   absl::Duration WriteState();
   absl::Duration PublishGap(uint64_t unbroken_from);
   // Publishes `batch`; when all of it is acknowledged the position is `through`.
-  absl::Duration Send(const std::vector<FleetMessage>& batch, uint64_t through);
+  absl::Duration Send(std::vector<FleetMessage> batch, uint64_t through);
   // A batch was acknowledged after `took`.
   void AdjustBatch(absl::Duration took);
   // Everything up to `sequence` is in the stream, and nothing later up to `stream_sequence`; 0: it

@@ -9,16 +9,10 @@
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
 #include "server/events/event_codec.h"
+#include "tests/support/fleet_message.h"
 #include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::simulation {
-
-std::string MessageIdOf(const FleetMessage& message) {
-  for (const auto& [name, value] : message.headers) {
-    if (name == kMessageIdHeader) return value;
-  }
-  return "";
-}
 
 bool FleetJudge::IsTold(uint64_t sequence) const {
   if (sequence < begins_ || stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
@@ -63,7 +57,7 @@ void FleetJudge::AfterTurn(const Daemon& daemon) {
 }
 
 void FleetJudge::Stored(const FleetMessage& message, bool late) {
-  const std::optional<FleetMessageId> id = ParseMessageId(MessageIdOf(message));
+  const std::optional<FleetMessageId> id = ParseMessageId(HeaderOf(message, kMessageIdHeader));
   v1::Event event;
   if (!id.has_value() || !event.ParseFromString(message.payload) ||
       id->sequence != event.sequence() || id->journal_id != judge_->journal_id()) {

@@ -13,9 +13,6 @@
 
 namespace vmeventd::simulation {
 
-// "": it has none.
-std::string MessageIdOf(const FleetMessage& message);
-
 // Compares the fleet's stream and its buckets with what the journal had. The stream has each event
 // once and in order, or a GAP names it. The position never passes an event that the stream lacks,
 // and neither does the state of a VM in its bucket.

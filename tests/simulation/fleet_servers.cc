@@ -10,6 +10,7 @@
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
 #include "server/fleet/publisher.h"
+#include "tests/support/fleet_message.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -31,7 +32,7 @@ class SimulatedSink : public FleetSink {
     if (link_ != nullptr) servers_->Break(link_);
   }
 
-  absl::StatusOr<std::optional<FleetPosition>> Connect() override;
+  absl::StatusOr<std::optional<FleetTail>> Connect() override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
   Progress Publish(const std::vector<FleetMessage>& batch) override {
     if (batch.size() == FleetPublisher::kFirstBatchEvents) {
@@ -186,7 +187,7 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
     values_[message.subject] = message;
     return {++last_stream_sequence_, false};
   }
-  const std::string id = MessageIdOf(message);
+  const std::string id = HeaderOf(message, kMessageIdHeader);
   auto& [ack, until] = window_[id];
   if (now() < until) {
     story_->Reach("fleet: a repeated message");
@@ -195,7 +196,8 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
   last_stream_sequence_ += 1 + random_->Below(3);  // other nodes publish too
   until = now() + kStreamDuplicateWindow;
   ack = {last_stream_sequence_, false};
-  stream_.push_back({ParseMessageId(id).value_or(FleetMessageId()), last_stream_sequence_});
+  stream_.push_back({ParseMessageId(id).value_or(FleetMessageId()), last_stream_sequence_,
+                     HeaderOf(message, kSentAfterHeader)});
   judge_->Stored(message, late);
   return ack;
 }
@@ -217,7 +219,7 @@ absl::Status SimulatedSink::RoundTrip(const char* what) {
   return Status();
 }
 
-absl::StatusOr<std::optional<FleetPosition>> SimulatedSink::Connect() {
+absl::StatusOr<std::optional<FleetTail>> SimulatedSink::Connect() {
   if (link_ != nullptr) servers_->Break(link_);
   link_ = servers_->link_ = std::make_shared<FleetServers::Link>();
   if (absl::Status status = RoundTrip("connect to the fleet"); !status.ok()) return status;
@@ -233,15 +235,15 @@ absl::StatusOr<std::optional<FleetPosition>> SimulatedSink::Connect() {
     servers_->story_->Reach("fleet: no answer");
     return absl::UnavailableError("no answer");
   }
-  std::optional<FleetPosition> last;
+  std::optional<FleetTail> last;
   if (!servers_->stream_.empty()) {
     const FleetServers::Stored& stored = servers_->stream_.back();
-    last = {stored.id.journal_id, stored.id.sequence, stored.stream_sequence};
+    last = TailOf(stored.id, stored.stream_sequence, stored.sent_after);
   }
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   servers_->story_->Reach("fleet: connected");
   servers_->story_->Say("fleet", absl::StrCat("is connected; the stream ends with ",
-                                              last.has_value() ? last->sequence : 0));
+                                              last.has_value() ? last->position.sequence : 0));
   return last;
 }
 

@@ -67,6 +67,7 @@ class FleetServers {
   struct Stored {
     FleetMessageId id;
     uint64_t stream_sequence = 0;
+    std::string sent_after;  // its header
   };
   // A message on its way.
   struct Message {

@@ -20,6 +20,7 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
+#include "tests/support/fleet_message.h"
 #include "tests/support/test_events.h"
 #include "vmeventd/v1/fleet.pb.h"
 
@@ -35,13 +36,13 @@ class FakeSink : public FleetSink {
     FleetMessage message;
   };
 
-  absl::StatusOr<std::optional<FleetPosition>> Connect() override {
+  absl::StatusOr<std::optional<FleetTail>> Connect() override {
     ++connects;
     if (!connect_error.ok()) return connect_error;
     connected = true;
     if (stream.empty()) return std::nullopt;
-    return FleetPosition{stream.back().id.journal_id, stream.back().id.sequence,
-                         stream.back().stream_sequence};
+    const Stored& last = stream.back();
+    return TailOf(last.id, last.stream_sequence, HeaderOf(last.message, kSentAfterHeader));
   }
 
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
@@ -122,10 +123,8 @@ class FakeSink : public FleetSink {
   void Interrupt() override { interrupted = true; }
 
   void Store(const FleetMessage& message) {
-    for (const auto& [name, value] : message.headers) {
-      if (name != kMessageIdHeader) continue;
-      stream.push_back({*ParseMessageId(value), ++last_stream_sequence, message});
-    }
+    stream.push_back(
+        {*ParseMessageId(HeaderOf(message, kMessageIdHeader)), ++last_stream_sequence, message});
   }
   std::vector<uint64_t> sequences() const {
     std::vector<uint64_t> out;

@@ -20,6 +20,7 @@ namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
+using testing::Pair;
 
 std::vector<uint64_t> UpTo(uint64_t last) {
   std::vector<uint64_t> out;
@@ -198,6 +199,61 @@ TEST_F(FleetPublisherTest, WithoutItsFileItGoesOnAfterTheStreamsLastMessage) {
   EXPECT_EQ(sink_.sequences(), UpTo(6001));
 }
 
+TEST_F(FleetPublisherTest, WithoutItsFileItPublishesWhatTheLastBatchLacks) {
+  Push(6000);
+  Start();
+  Settle();
+  Push(6);
+  sink_.lost = {0, 3};
+  publisher_->Step();
+  std::filesystem::remove(directory_ / "fleet");
+  Start();
+  Settle();
+  std::vector<uint64_t> expected = UpTo(6000);
+  expected.insert(expected.end(), {6002, 6003, 6005, 6006, 6001, 6004});
+  EXPECT_EQ(sink_.sequences(), expected);
+}
+
+// A loss of the host's power takes the file back.
+TEST_F(FleetPublisherTest, WithAnOldFileItPublishesWhatTheLastBatchLacks) {
+  Push(10);
+  Start();
+  Settle();
+  std::filesystem::copy_file(directory_ / "fleet", directory_ / "old");
+  Push(6000);
+  Settle();
+  Push(6);
+  sink_.lost = {0, 3};
+  publisher_->Step();
+  std::filesystem::rename(directory_ / "old", directory_ / "fleet");
+  Start();
+  Settle();
+  std::vector<uint64_t> expected = UpTo(6010);
+  expected.insert(expected.end(), {6012, 6013, 6015, 6016, 6011, 6014});
+  EXPECT_EQ(sink_.sequences(), expected);
+}
+
+TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItsLastBatchLacks) {
+  Push(10);
+  Start();
+  Settle();
+  Push(6);
+  sink_.lost = {0, 3};
+  publisher_->Step();
+  const std::vector<FakeSink::Stored> backup = sink_.stream;
+  Settle();
+  Push(10);
+  Settle();
+  sink_.stream = backup;
+  sink_.last_stream_sequence = backup.back().stream_sequence;
+  Start();
+  Settle();
+  std::vector<uint64_t> expected = UpTo(10);
+  expected.insert(expected.end(), {12, 13, 15, 16, 11, 14});
+  for (uint64_t sequence = 17; sequence <= 26; ++sequence) expected.push_back(sequence);
+  EXPECT_EQ(sink_.sequences(), expected);
+}
+
 TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItLacks) {
   Push(10);
   Start();
@@ -279,6 +335,18 @@ TEST_F(FleetPublisherTest, AnotherJournalIsPublishedFromItsBeginning) {
 class FleetRetentionTest : public FleetPublisherTest {
  protected:
   FleetRetentionTest() : FleetPublisherTest({.retention_events = 10}) {}
+
+  // The first and the last event that each GAP of the stream names.
+  std::vector<std::pair<uint64_t, uint64_t>> Gaps() const {
+    std::vector<std::pair<uint64_t, uint64_t>> gaps;
+    for (const FakeSink::Stored& stored : sink_.stream) {
+      v1::Event event;
+      EXPECT_TRUE(event.ParseFromString(stored.message.payload));
+      if (!event.has_missing()) continue;
+      gaps.emplace_back(event.missing().first(), event.missing().last());
+    }
+    return gaps;
+  }
 };
 
 TEST_F(FleetRetentionTest, WhatRetentionDeletedBeforeItsTimeIsAGap) {
@@ -317,14 +385,7 @@ TEST_F(FleetRetentionTest, AGapNamesOnlyWhatTheStreamLacks) {
   const uint64_t oldest = state_.live_state().range().oldest;
   ASSERT_GT(oldest, 10u);
   Settle();
-  std::vector<std::pair<uint64_t, uint64_t>> gaps;
-  for (const FakeSink::Stored& stored : sink_.stream) {
-    v1::Event event;
-    ASSERT_TRUE(event.ParseFromString(stored.message.payload));
-    if (!event.has_missing()) continue;
-    gaps.emplace_back(event.missing().first(), event.missing().last());
-  }
-  EXPECT_THAT(gaps, ElementsAre(std::pair(2u, 3u), std::pair(6u, 6u), std::pair(10u, oldest - 1)));
+  EXPECT_THAT(Gaps(), ElementsAre(Pair(2, 3), Pair(6, 6), Pair(10, oldest - 1)));
   EXPECT_EQ(publisher_->meters().lost_events.value(), 3 + oldest - 10);
 }
 
@@ -343,6 +404,22 @@ TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatWasDeletedAfterTheStreamsL
   v1::Event event;
   ASSERT_TRUE(event.ParseFromString(sink_.stream[5].message.payload));
   EXPECT_EQ(event.missing().first(), 6u);
+}
+
+TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatTheLastBatchLacksToo) {
+  for (int i = 0; i < 5; ++i) Push(1);
+  Start();
+  Settle();
+  for (int i = 0; i < 4; ++i) Push(1);
+  sink_.lost = {0, 2};
+  publisher_->Step();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 5, 7, 9));
+  std::filesystem::remove(directory_ / "fleet");
+  for (int i = 0; i < 100; ++i) Push(1);
+  const uint64_t oldest = state_.live_state().range().oldest;
+  Start();
+  Settle();
+  EXPECT_THAT(Gaps(), ElementsAre(Pair(6, 6), Pair(8, 8), Pair(10, oldest - 1)));
 }
 
 TEST_F(FleetRetentionTest, WhatWasDeletedBeforeTheFirstStartIsNone) {
@@ -383,27 +460,6 @@ TEST_F(FleetPublisherTest, BucketsThatFailHoldNoEventUp) {
   EXPECT_EQ(sink_.sequences(), UpTo(3));
   EXPECT_EQ(publisher_->meters().connected.value(), 1u);
   EXPECT_EQ(publisher_->meters().bucket_failures.value(), 2u) << "not with each step";
-}
-
-TEST(PositionFile, KeepsThePositionOfItsTarget) {
-  const TemporaryDirectory directory;
-  {
-    const auto file = PositionFile::Open(directory / "fleet", "a").value();
-    EXPECT_EQ(file->value().journal_id, "");
-    ASSERT_TRUE(file->Set({kJournal, 1000, 5000}).ok());
-    ASSERT_TRUE(file->Set({kJournal, 7, 30}).ok());
-  }
-  const auto file = PositionFile::Open(directory / "fleet", "a").value();
-  EXPECT_EQ(file->value().journal_id, kJournal);
-  EXPECT_EQ(file->value().sequence, 7u);
-  EXPECT_EQ(file->value().stream_sequence, 30u);
-  EXPECT_EQ(PositionFile::Open(directory / "fleet", "b").value()->value().journal_id, "");
-}
-
-TEST(PositionFile, SaysWhatIsWrong) {
-  const auto file = PositionFile::Open("/nowhere/fleet", "a");
-  ASSERT_FALSE(file.ok());
-  EXPECT_TRUE(absl::StrContains(file.status().message(), "/nowhere/fleet"));
 }
 
 }  // namespace

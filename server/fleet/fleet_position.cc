@@ -1,0 +1,24 @@
+#include "server/fleet/fleet_position.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+
+std::string ToSentAfter(const FleetPosition& position) {
+  return absl::StrCat(position.sequence, ":", position.stream_sequence);
+}
+
+FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view sent_after) {
+  const FleetPosition position{id.journal_id, id.sequence, stream_sequence};
+  FleetPosition after{id.journal_id};
+  const size_t colon = sent_after.find(':');
+  if (colon == sent_after.npos || !absl::SimpleAtoi(sent_after.substr(0, colon), &after.sequence) ||
+      !absl::SimpleAtoi(sent_after.substr(colon + 1), &after.stream_sequence) ||
+      after.sequence >= position.sequence || after.stream_sequence >= stream_sequence) {
+    return {position, position};
+  }
+  return {position, after};
+}
+
+}  // namespace vmeventd

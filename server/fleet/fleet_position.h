@@ -1,0 +1,37 @@
+#ifndef VMEVENTD_SERVER_FLEET_FLEET_POSITION_H_
+#define VMEVENTD_SERVER_FLEET_FLEET_POSITION_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "server/fleet/cloud_event.h"
+
+namespace vmeventd {
+
+// A place in a journal, and in the fleet's stream.
+struct FleetPosition {
+  std::string journal_id;
+  uint64_t sequence = 0;
+  uint64_t stream_sequence = 0;  // 0: not known
+};
+
+// The node's last message in the stream.
+struct FleetTail {
+  FleetPosition position;
+  // The publisher's position when it sent that message: `position` itself where the message does
+  // not say so.
+  FleetPosition sent_after;
+};
+
+// Each message says so, in this header: "SEQUENCE:STREAM_SEQUENCE".
+inline constexpr char kSentAfterHeader[] = "Vmevents-After";
+std::string ToSentAfter(const FleetPosition& position);
+
+// `sent_after`: the header's value. What cannot be true of this message counts as nothing: another
+// stream's numbers, after messages were copied from one stream into another.
+FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view sent_after);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_FLEET_POSITION_H_

@@ -1,0 +1,55 @@
+#include "server/fleet/fleet_position.h"
+
+#include <string>
+
+#include "absl/strings/match.h"
+#include "gtest/gtest.h"
+#include "server/fleet/position_file.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+TEST(FleetPosition, AMessageSaysBehindWhichPositionItWasSent) {
+  const FleetTail tail = TailOf({kJournal, 12}, 30, ToSentAfter({kJournal, 7, 25}));
+  EXPECT_EQ(tail.position.journal_id, kJournal);
+  EXPECT_EQ(tail.position.sequence, 12u);
+  EXPECT_EQ(tail.position.stream_sequence, 30u);
+  EXPECT_EQ(tail.sent_after.journal_id, kJournal);
+  EXPECT_EQ(tail.sent_after.sequence, 7u);
+  EXPECT_EQ(tail.sent_after.stream_sequence, 25u);
+}
+
+TEST(FleetPosition, AMessageThatCannotSaySoStandsForItself) {
+  for (const char* text : {"", "7", ":", "7:", ":25", "7:x", "-1:25", "7:25:1", "12:25", "7:30",
+                           "18446744073709551616:25"}) {
+    const FleetTail tail = TailOf({kJournal, 12}, 30, text);
+    EXPECT_EQ(tail.sent_after.sequence, 12u) << text;
+    EXPECT_EQ(tail.sent_after.stream_sequence, 30u) << text;
+  }
+}
+
+TEST(PositionFile, KeepsThePositionOfItsTarget) {
+  const TemporaryDirectory directory;
+  {
+    const auto file = PositionFile::Open(directory / "fleet", "a").value();
+    EXPECT_EQ(file->value().journal_id, "");
+    ASSERT_TRUE(file->Set({kJournal, 1000, 5000}).ok());
+    ASSERT_TRUE(file->Set({kJournal, 7, 30}).ok());
+  }
+  const auto file = PositionFile::Open(directory / "fleet", "a").value();
+  EXPECT_EQ(file->value().journal_id, kJournal);
+  EXPECT_EQ(file->value().sequence, 7u);
+  EXPECT_EQ(file->value().stream_sequence, 30u);
+  EXPECT_EQ(PositionFile::Open(directory / "fleet", "b").value()->value().journal_id, "");
+}
+
+TEST(PositionFile, SaysWhatIsWrong) {
+  const auto file = PositionFile::Open("/nowhere/fleet", "a");
+  ASSERT_FALSE(file.ok());
+  EXPECT_TRUE(absl::StrContains(file.status().message(), "/nowhere/fleet"));
+}
+
+}  // namespace
+}  // namespace vmeventd
