@@ -144,17 +144,21 @@ absl::Status FleetPublisher::Compare(const FleetTail& tail) {
         "restored or purged; publishing what follows again",
         last.sequence, position_.sequence);
   }
-  // Otherwise the file that had the position may be gone or old. Retention may have deleted what
-  // the stream lacks.
-  if (restored || position_.stream_sequence == 0 || tail.sent_after.sequence > position_.sequence) {
-    MoveTo(tail.sent_after);
+  // Otherwise the file that had the position may be gone or old.
+  const bool unknown =
+      restored || position_.stream_sequence == 0 || tail.sent_after.sequence > position_.sequence;
+  const FleetPosition after = unknown ? tail.sent_after : position_;
+  if (last.stream_sequence == after.stream_sequence) {
+    MoveTo(after);
+    return absl::OkStatus();
   }
-  if (last.stream_sequence == position_.stream_sequence) return absl::OkStatus();
   // Of the last batch any message may be missing, not only those at its end.
-  absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(position_, kMaxSearched);
+  absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(after, kMaxSearched);
   if (stored.ok()) {
     present_ = *std::move(stored);
     searched_ = last.stream_sequence;
+    position_ = after;
+    Advance(after.sequence, 0);
     return absl::OkStatus();
   }
   if (!absl::IsOutOfRange(stored.status())) return stored.status();
@@ -194,16 +198,8 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
 absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
   const uint64_t first = position_.sequence + 1;
   uint64_t last = unbroken_from - 1;
-  if (!present_.empty()) {
-    // Of what was not acknowledged the stream has a part, which is not missing.
-    uint64_t stored = position_.sequence;
-    while (stored < last && present_.contains(stored + 1)) ++stored;
-    if (stored >= first) {
-      Advance(stored, 0);
-      return absl::ZeroDuration();
-    }
-    last = std::min(last, *present_.begin() - 1);
-  }
+  // Of what was not acknowledged the stream has a part, which is not missing.
+  if (!present_.empty()) last = std::min(last, *present_.begin() - 1);
   const absl::Duration wait = Send({encoder().EncodeGap(first, last, clock_->Now().wall)}, last);
   if (connected_) {
     meters_.lost_events.Add(last - first + 1);
@@ -249,8 +245,9 @@ void FleetPublisher::AdjustBatch(absl::Duration took) {
 
 void FleetPublisher::Advance(uint64_t sequence, uint64_t stream_sequence) {
   FleetPosition reached = position_;
-  reached.sequence = sequence;
   present_.erase(present_.begin(), present_.upper_bound(sequence));
+  while (present_.erase(sequence + 1) > 0) ++sequence;
+  reached.sequence = sequence;
   // What is present stands behind the old place, and perhaps before the new one.
   if (present_.empty()) {
     reached.stream_sequence = std::max({reached.stream_sequence, stream_sequence, searched_});

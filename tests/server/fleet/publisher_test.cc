@@ -137,6 +137,21 @@ TEST_F(FleetPublisherTest, ADaemonThatIsKilledBeforeTheAcknowledgementPublishesN
   EXPECT_EQ(sink_.sequences(), UpTo(15));
 }
 
+TEST_F(FleetPublisherTest, ThePositionDoesNotGoBackWhileNothingIsLost) {
+  Push(5);
+  Start();
+  sink_.lost = {1, 2, 3, 4};
+  publisher_->Step();
+  EXPECT_EQ(publisher_->meters().position.value(), 1u);
+  Start();
+  sink_.lost = {0, 1, 2, 3};
+  publisher_->Step();
+  EXPECT_EQ(publisher_->meters().position.value(), 1u);
+  EXPECT_EQ(PositionFile::Open(directory_ / "fleet", "c.n").value()->value().sequence, 1u);
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(5));
+}
+
 TEST_F(FleetPublisherTest, WhatTheStreamLacksInTheMiddleOfABatchIsPublishedLater) {
   Push(10);
   Start();
