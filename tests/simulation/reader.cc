@@ -279,7 +279,8 @@ bool Reader::Wants(const v1::Event& event) const {
 
 uint64_t Reader::FirstMissing() const {
   for (auto it = judge_->entries().upper_bound(sequence_); it != judge_->entries().end(); ++it) {
-    if (Wants(it->second.event)) return it->first;
+    // What is lost waits for its GAP, which has a sequence of its own.
+    if (!it->second.lost && Wants(it->second.event)) return it->first;
   }
   return 0;
 }
