@@ -98,6 +98,7 @@ TEST_P(DaemonizedTest, QemuIsNotOurChild) {
 
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   EXPECT_EQ(started.vm().pid(), pid);
+  WaitUntilAttached(daemon(), "vm1");
   kill(pid, GetParam());
   const v1::ShutdownDetail end = WaitStopped("vm1").shutdown();
   EXPECT_TRUE(end.exit_status_known());

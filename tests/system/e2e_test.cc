@@ -83,6 +83,11 @@ v1::WatchEventsRequest FromOldest() {
   return request;
 }
 
+void WaitUntilAttached(const Daemon& daemon, const std::string& name) {
+  WaitUntil(name + " has answered everything",
+            [&] { return absl::StrContains(daemon.Log(), name + " has answered everything"); });
+}
+
 void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {
   WaitUntil(name + " was migrated away",
             [&] { return absl::StrContains(daemon.Log(), name + " was migrated away"); });

@@ -107,6 +107,7 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
   OpenStream();
   const auto guest = StartEmptyGuest("vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGTERM);
   stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
   const std::string metrics = ScrapeUntil("_count{leg=\"public_to_sent\"} 2\n");

@@ -323,7 +323,7 @@ void MonitorConnection::RequestGuestAgent() {
   SendNextQuery();
 }
 
-// In turns, where both wait: a migration is asked about without a pause.
+// In turns, where both wait.
 void MonitorConnection::SendNextQuery() {
   if (!socket_.valid() || outstanding_ != Query::kNone) return;
   const bool agent_waits = probe_ != nullptr || agent_wanted_;

@@ -218,9 +218,10 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
   Apply(session().OnRunState(run_state, Now()));
 }
 
-void QmpRun::OnGuestAgentReply(const GuestAgentInfo& info) {
+void QmpRun::OnGuestAgentReply(const GuestAgentInfo& agent) {
   if (answer_timer_.serial != 0) Survive();
-  Apply(session().OnGuestAgent(info, Now()));
+  spdlog::debug("{} has answered everything", absl::Utf8SafeCHexEscape(info().name));
+  Apply(session().OnGuestAgent(agent, Now()));
 }
 
 void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {

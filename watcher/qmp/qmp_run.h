@@ -104,7 +104,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnReady(const MonitorInfo& info) override;
   void OnEvent(const QmpEvent& event) override;
   void OnRunStateReply(absl::string_view run_state) override;
-  void OnGuestAgentReply(const GuestAgentInfo& info) override;
+  void OnGuestAgentReply(const GuestAgentInfo& agent) override;
   void OnDrainCutShort() override;
   void OnDrained() override;
   void OnClosed(absl::string_view why, bool protocol_error) override;

@@ -214,6 +214,7 @@ class VmSession {
   void BecomeReady(const MonitorInfo& info, Instant now);
   // Asks for the run state again where a migration may go on without an event.
   void FollowMigration(absl::string_view run_state, Instant now);
+  void AskSoon(Instant now);
   void PollRunState(Instant now);
   void SetMonitorProblem(absl::string_view problem, Instant now);
   // What of `run_state` is evidence or state. `by` is what said it, for the evidence.
@@ -327,7 +328,6 @@ class VmSession {
   bool file_written_ = false;
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
-  int migration_polls_ = 0;                            // since the last STOP or attach
   absl::Duration poll_at_ = absl::InfiniteDuration();  // when to ask for the run state
   std::unique_ptr<EventLimiter> limiter_;              // null: no event has come that it limits
   absl::Duration first_drop_ = absl::InfiniteDuration();

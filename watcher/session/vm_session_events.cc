@@ -71,6 +71,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   BeginExit(now);
+  poll_at_ = absl::InfiniteDuration();
   // The first cause wins.
   if (evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found) return;
   const std::string reason = QmpText(event.data, "reason");
@@ -119,7 +120,6 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnStop(const QmpEvent& event, Instant now) {
-  migration_polls_ = 0;
   evidence_.SawStop(now);
   if (evidence_.facts().shutdown.has_value()) {
     ForgetExit();
@@ -131,7 +131,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
     // Before STARTED the state is all there is to report: query-status will say it.
     if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
   }
-  effects_.push_back(QueryRunState{});
+  AskSoon(now);
 }
 
 void VmSession::OnResume(const QmpEvent& event, Instant now) {
@@ -187,9 +187,7 @@ void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
 void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   Report(EventType::kMigration, "the migration's status changed", event, now);
   // `completed` is said on both sides; only the source is then in `postmigrate`.
-  if (QmpText(event.data, "status") == "completed") {
-    effects_.push_back(QueryRunState{});
-  }
+  if (QmpText(event.data, "status") == "completed") AskSoon(now);
 }
 
 }  // namespace vmeventd

@@ -12,11 +12,10 @@ namespace {
 // VmSession::kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
 constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 
-// Whether a migration has completed is asked again as soon as QEMU has answered: `finish-migrate`
-// lasts for the downtime, which is short, and the manager may end QEMU as soon as it is over. A
-// migration that hangs there is asked less often.
-constexpr int kEagerMigrationPolls = 5000;
-constexpr absl::Duration kMigrationPoll = absl::Milliseconds(10);
+// What stops a VM, or migrates it away, may end QEMU at once. QEMU 5.2 to 7.2 then hangs for ever if
+// a command comes within a millisecond or two of another client's (docs/qemu.md), so that nothing
+// is asked sooner.
+constexpr absl::Duration kQuietTime = absl::Milliseconds(10);
 // QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
 
@@ -44,7 +43,6 @@ std::string ProblemOf(absl::string_view run_state) {
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   return Step(now, [&] {
     BecomeReady(info, now);
-    migration_polls_ = 0;
     FollowMigration(info.run_state, now);
     effects_.push_back(QueryGuestAgent{});
   });
@@ -56,15 +54,13 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   if (run_state == "finish-migrate") {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
-    if (++migration_polls_ <= kEagerMigrationPolls) {
-      effects_.push_back(QueryRunState{});
-    } else {
-      poll_at_ = now.monotonic + kMigrationPoll;
-    }
+    AskSoon(now);
   } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
     poll_at_ = now.monotonic + kPausedPoll;
   }
 }
+
+void VmSession::AskSoon(Instant now) { poll_at_ = now.monotonic + kQuietTime; }
 
 void VmSession::PollRunState(Instant now) {
   effects_.push_back(QueryRunState{});
