@@ -12,9 +12,8 @@ namespace {
 // VmSession::kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
 constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 
-// What stops a VM, or migrates it away, may end QEMU at once. QEMU 5.2 to 7.2 then hangs for ever if
-// a command comes within a millisecond or two of another client's (docs/qemu.md), so that nothing
-// is asked sooner.
+// Who stops a VM may end its QEMU at once, and QEMU 7.2 may then hang for ever over a command that
+// comes close to another client's (docs/qemu.md): nothing is asked sooner.
 constexpr absl::Duration kQuietTime = absl::Milliseconds(10);
 // QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
