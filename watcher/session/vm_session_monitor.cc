@@ -49,7 +49,7 @@ Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   poll_at_ = absl::InfiniteDuration();
-  if (run_.managed()) return;  // a manager reports how a migration ended
+  if (run_.managed()) return;
   if (run_state == "finish-migrate") {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
@@ -59,7 +59,10 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   }
 }
 
-void VmSession::AskSoon(Instant now) { poll_at_ = now.monotonic + kQuietTime; }
+void VmSession::AskSoon(Instant now) {
+  if (run_.managed()) return;  // a manager reports how a migration ended
+  poll_at_ = now.monotonic + kQuietTime;
+}
 
 void VmSession::PollRunState(Instant now) {
   effects_.push_back(QueryRunState{});

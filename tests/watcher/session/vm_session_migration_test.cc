@@ -100,6 +100,18 @@ TEST(VmSessionMigrationTest, AVmIsAskedOnlyWhileItIsPausedAndItsMonitorAnswers) 
   }
 }
 
+TEST(VmSessionMigrationTest, AVmOfAManagerIsAskedNothing) {
+  RunInfo run;
+  run.name = "web1";
+  run.domain_id = 7;
+  const SessionOptions options;
+  const Instant now{absl::UnixEpoch(), absl::Seconds(1)};
+  VmSession session(run, &options, now);
+  session.OnMonitorReady({"7.2.22", "running", "uuid-1", "web1"}, now);
+  session.OnQmpEvent(QmpEvent{.name = "STOP"}, now);
+  EXPECT_EQ(session.NextTick(), absl::InfiniteDuration());
+}
+
 TEST(VmSessionMigrationTest, AMigrationThatWentOnHereIsForgotten) {
   SessionDriver vm;
   vm.Ready();
