@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "tests/support/unix_socket.h"
@@ -18,7 +19,12 @@ QmpClient::QmpClient(const std::string& path) : path_(path) {
     socket_ = ConnectUnix(path);
     return socket_ >= 0;
   });
-  if (!ReadMessage().contains("QMP")) Fail("no greeting at " + path);
+  // A QEMU that starts may send an event before its greeting.
+  while (true) {
+    nlohmann::json message = ReadMessage();
+    if (message.contains("QMP")) break;
+    events_.push_back(std::move(message));
+  }
   Execute("qmp_capabilities");
 }
 
