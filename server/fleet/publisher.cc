@@ -144,9 +144,11 @@ absl::Status FleetPublisher::Compare(const FleetTail& tail) {
         "restored or purged; publishing what follows again",
         last.sequence, position_.sequence);
   }
-  // Otherwise the file that had the position may be gone or old.
-  const bool unknown =
-      restored || position_.stream_sequence == 0 || tail.sent_after.sequence > position_.sequence;
+  // Otherwise the file that had the position may be gone, or old, which a message shows that was
+  // sent behind a later position.
+  const bool old =
+      tail.sent_after.sequence > position_.sequence && tail.sent_after.sequence < last.sequence;
+  const bool unknown = restored || old || position_.stream_sequence == 0;
   const FleetPosition after = unknown ? tail.sent_after : position_;
   if (last.stream_sequence == after.stream_sequence) {
     MoveTo(after);

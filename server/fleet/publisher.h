@@ -42,8 +42,7 @@ struct PublisherOptions {
 // acknowledged. After an error the publisher connects again and asks the stream for the node's last
 // message. What lies between the position and that message was sent and not acknowledged: the
 // publisher looks which of it the stream has, and sends the rest. Each message says behind which
-// position it was sent, so that the stream itself tells what lies between where the file that had
-// the position is gone or old.
+// position it was sent: the last one has the position where the file is gone or old.
 class FleetPublisher {
  public:
   // What one batch holds at the most: so many events may have to be looked for in the stream.

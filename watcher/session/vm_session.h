@@ -215,6 +215,7 @@ class VmSession {
   // Asks for the run state again where a migration may go on without an event.
   void FollowMigration(absl::string_view run_state, Instant now);
   void AskSoon(Instant now);
+  void AskIn(absl::Duration wait, Instant now);
   void PollRunState(Instant now);
   void SetMonitorProblem(absl::string_view problem, Instant now);
   // What of `run_state` is evidence or state. `by` is what said it, for the evidence.

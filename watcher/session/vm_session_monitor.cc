@@ -49,24 +49,25 @@ Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   poll_at_ = absl::InfiniteDuration();
-  if (run_.managed()) return;
   if (run_state == "finish-migrate") {
     // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
     // arrived, and QEMU sends no event for it.
     AskSoon(now);
   } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
-    poll_at_ = now.monotonic + kPausedPoll;
+    AskIn(kPausedPoll, now);
   }
 }
 
-void VmSession::AskSoon(Instant now) {
+void VmSession::AskSoon(Instant now) { AskIn(kQuietTime, now); }
+
+void VmSession::AskIn(absl::Duration wait, Instant now) {
   if (run_.managed()) return;  // a manager reports how a migration ended
-  poll_at_ = now.monotonic + kQuietTime;
+  poll_at_ = now.monotonic + wait;
 }
 
 void VmSession::PollRunState(Instant now) {
   effects_.push_back(QueryRunState{});
-  poll_at_ = now.monotonic + kPausedPoll;  // should no answer come
+  AskIn(kPausedPoll, now);  // should no answer come
 }
 
 void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {

@@ -252,6 +252,19 @@ TEST_F(FleetPublisherTest, WithAnOldFileItPublishesWhatTheLastBatchLacks) {
   EXPECT_EQ(sink_.sequences(), WithHolesFilledAfter(6010));
 }
 
+// Another version's messages do not say behind what they were sent.
+TEST_F(FleetPublisherTest, AMessageThatDoesNotSayWhereItWasSentOutranksNoFile) {
+  Push(10);
+  Start();
+  Settle();
+  PushWithHoles();
+  for (FakeSink::Stored& stored : sink_.stream) stored.message.headers.pop_back();
+  ASSERT_EQ(HeaderOf(sink_.stream.back().message, kSentAfterHeader), "");
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), WithHolesFilledAfter(10));
+}
+
 TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItsLastBatchLacks) {
   Push(10);
   Start();
