@@ -5,14 +5,19 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/small_file.h"
+#include "client/output/terminal_text.h"
 #include "client/run/run.h"
 #include "client/settings/contexts.h"
 
@@ -40,12 +45,27 @@ void OccupyStandardDescriptors() {
 
 constexpr size_t kMostConfigBytes = 1 << 20;
 
-// Only a file that the user named must be readable: $HOME may be another user's.
+// Only a file that the user named must be there, and be readable: $HOME may be another user's.
 absl::StatusOr<std::string> ReadConfig(const std::string& path, bool named) {
-  if (access(path.c_str(), R_OK) != 0 && (!named || errno == ENOENT)) {
-    return absl::NotFoundError(path);
+  if (access(path.c_str(), R_OK) == 0) return vmeventd::ReadSmallFile(path, kMostConfigBytes);
+  if (!named) return absl::NotFoundError(path);
+  return absl::FailedPreconditionError(
+      absl::StrCat("$VMEVENTS_CONFIG: cannot read ", vmeventd::client::EscapeForTerminal(path),
+                   ": ", strerror(errno), "; name a file that is there, or unset it"));
+}
+
+// Abseil does not read POSIX's form, "JST-9": then the offset that the C library has for `now` is
+// used for all times.
+absl::TimeZone LocalZone(absl::Time now) {
+  const std::string variable = Variable("TZ");
+  absl::TimeZone zone;
+  if (variable.empty() || absl::LoadTimeZone(absl::StripPrefix(variable, ":"), &zone)) {
+    return absl::LocalTimeZone();
   }
-  return vmeventd::ReadSmallFile(path, kMostConfigBytes);
+  const time_t seconds = absl::ToTimeT(now);
+  tm local{};
+  localtime_r(&seconds, &local);
+  return absl::FixedTimeZone(static_cast<int>(local.tm_gmtoff));
 }
 
 // A path that the user may not examine counts as existing: members of its group may use it.
@@ -75,7 +95,7 @@ int main(int argc, char** argv) {
   context.uid = geteuid();
   context.may_exist = MayExist;
   context.now = absl::Now();
-  context.zone = absl::LocalTimeZone();
+  context.zone = LocalZone(context.now);
   vmeventd::client::Terminal terminal;
   terminal.color_allowed = Variable("NO_COLOR").empty() && Variable("TERM") != "dumb";
   terminal.own_pager = VariableIfSet("VMEVENTS_PAGER");

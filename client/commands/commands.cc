@@ -91,9 +91,6 @@ std::optional<Failure> ReadEvents(const EventsCommand& command, const CommandCon
   }
 }
 
-namespace {
-
-// All events of a command with `last`, the newest first.
 std::optional<Failure> ReadLast(const EventsCommand& command, const CommandContext& context,
                                 Formatter::Events* events) {
   return ReadEvents(command, context, [events](Formatter::Events* page) {
@@ -101,8 +98,6 @@ std::optional<Failure> ReadLast(const EventsCommand& command, const CommandConte
     return true;
   });
 }
-
-}  // namespace
 
 std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context) {
   absl::Status printed;
@@ -123,23 +118,36 @@ std::optional<Failure> RunCommand(const EventsCommand& command, const CommandCon
   return failure ? failure : FromPrint(printed);
 }
 
-std::optional<Failure> FindStartOfLast(const v1::EventFilter& filter,
-                                       std::optional<absl::Time> since, uint64_t last,
-                                       const CommandContext& context, WatchStart* start) {
-  EventsCommand command;
-  command.filter = filter;
-  command.since = since;
-  command.last = last;
-  Formatter::Events events;
-  if (auto failure = ReadLast(command, context, &events)) return failure;
-  if (static_cast<uint64_t>(events.size()) == last) {
-    *start = FromSequence{events.rbegin()->sequence() - 1, ""};
-  } else if (since) {
-    *start = FromTime{*since};
-  } else {
-    *start = FromOldest{};
+std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
+                                     std::optional<absl::Time> since, uint64_t last) {
+  std::vector<int> taken(newest.size(), 0);
+  for (uint64_t left = last; left > 0; --left) {
+    std::optional<size_t> next;
+    absl::Time next_time;
+    for (size_t node = 0; node < newest.size(); ++node) {
+      if (taken[node] == newest[node].size()) continue;
+      const absl::Time time = FromProto(newest[node][taken[node]].observe_time());
+      if (next && time <= next_time) continue;
+      next = node;
+      next_time = time;
+    }
+    if (!next) break;
+    ++taken[*next];
   }
-  return std::nullopt;
+  std::vector<WatchStart> starts;
+  for (size_t node = 0; node < newest.size(); ++node) {
+    const Formatter::Events& events = newest[node];
+    const bool complete =
+        static_cast<uint64_t>(events.size()) < last;  // the node has no older ones
+    if (complete && taken[node] == events.size()) {
+      starts.push_back(since ? WatchStart(FromTime{*since}) : WatchStart(FromOldest{}));
+    } else if (taken[node] == 0) {
+      starts.emplace_back(FromSequence{events[0].sequence(), ""});
+    } else {
+      starts.emplace_back(FromSequence{events[taken[node] - 1].sequence() - 1, ""});
+    }
+  }
+  return starts;
 }
 
 std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& context,

@@ -107,11 +107,15 @@ std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& 
 // What a failed output means for a command: nothing if its reader has gone.
 std::optional<Failure> FromPrint(const absl::Status& status);
 
-// Sets `start` to where a watch begins so that it first delivers the newest `last` events of the
-// filter, of those at or after `since` if that is set.
-std::optional<Failure> FindStartOfLast(const v1::EventFilter& filter,
-                                       std::optional<absl::Time> since, uint64_t last,
-                                       const CommandContext& context, WatchStart* start);
+// All events of a command with `last`, the newest first.
+std::optional<Failure> ReadLast(const EventsCommand& command, const CommandContext& context,
+                                Formatter::Events* events);
+
+// Where the watches of several nodes begin so that together they first deliver the newest `last`
+// events. `newest` has each node's newest events, newest first and at most `last`, of those at or
+// after `since` if that is set. Pure.
+std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
+                                     std::optional<absl::Time> since, uint64_t last);
 
 }  // namespace vmeventd::client
 

@@ -172,7 +172,7 @@ ExitCode MergedWatch::Run() {
     env_.note(std::string(status.message()));
     return ExitCode::kFailed;
   }
-  if (count_ && consumed_ >= *count_) return ExitCode::kOk;
+  if (count_ && counted_ >= *count_) return ExitCode::kOk;
   if (status.ok() && !env_.stop->stopped()) {
     // All nodes have failed.
     for (const ExitCode code : codes) {
@@ -183,7 +183,7 @@ ExitCode MergedWatch::Run() {
 }
 
 absl::Status MergedWatch::ConsumeReady() {
-  while (!count_ || consumed_ < *count_) {
+  while (!count_ || counted_ < *count_) {
     std::vector<EventMerger::Item> items =
         queue_->Take(env_.consumer->one_by_one() ? 1 : kConsumedTogether, env_.stop->token());
     if (items.empty()) return absl::OkStatus();
@@ -198,7 +198,8 @@ absl::Status MergedWatch::ConsumeReady() {
         if (!status.ok()) return status;
       }
       if (item.event) {
-        if (count_ && consumed_ + names.size() == *count_) break;
+        if (count_ && counted_ == *count_) break;
+        if (Counts(*item.event, nodes_[item.node].command.counts_gaps)) ++counted_;
         events.Add()->Swap(&*item.event);
         names.push_back({nodes_[item.node].name});
       }
@@ -211,7 +212,6 @@ absl::Status MergedWatch::ConsumeReady() {
       }
       absl::Status status = env_.consumer->Consume(events, names);
       if (!status.ok()) return status;
-      consumed_ += names.size();
     }
     if (env_.cursor == nullptr) continue;
     for (const auto& [node, position] : positions) {

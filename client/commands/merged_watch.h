@@ -61,7 +61,7 @@ class MergedWatch {
   const Environment env_;
   std::unique_ptr<Queue> queue_;
   std::vector<std::unique_ptr<StopSource>> stops_;  // of each node
-  uint64_t consumed_ = 0;
+  uint64_t counted_ = 0;                            // of the consumed events, those that count
   bool begun_ = false;
 };
 

@@ -183,13 +183,12 @@ std::optional<WatchLoop::StreamEnd> WatchLoop::HandleEvents(v1::WatchEventsRespo
     *fresh.events.Add() = std::move(event);
     const std::optional<WatchPosition>& position = cursor_->position();
     fresh.resume_after.push_back(position ? position->sequence : 0);
-    complete = command_.count &&
-               delivered_ + static_cast<uint64_t>(fresh.events.size()) >= *command_.count;
+    if (Counts(fresh.events[fresh.events.size() - 1], command_.counts_gaps)) ++delivered_;
+    complete = command_.count && delivered_ >= *command_.count;
     if (complete) break;
   }
   if (fresh.events.empty()) return std::nullopt;
   if (cursor_->position()) fresh.journal_id = cursor_->position()->journal_id;
-  delivered_ += static_cast<uint64_t>(fresh.events.size());
   if (const auto end = Check(env_.sink->OnEvents(std::move(fresh)))) return end;
   return complete ? std::optional<StreamEnd>(StreamEnd::kCountReached) : std::nullopt;
 }

@@ -33,10 +33,17 @@ constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
-  std::optional<uint64_t> count;  // ends after that many events
+  std::optional<uint64_t> count;  // ends after that many events, see Counts()
+  bool counts_gaps = true;        // a GAP is one of them
   bool resume = true;             // continues when the daemon comes back
   bool wait = false;              // waits for a daemon that is not there yet
 };
+
+// Whether an event is one of those that --count counts. A GAP of the node passes every filter, so
+// that it may be delivered without being asked for.
+inline bool Counts(const v1::Event& event, bool counts_gaps) {
+  return counts_gaps || event.type() != v1::EVENT_TYPE_GAP;
+}
 
 // Delivers the events of one node as they arrive, over as many streams as needed; if the address
 // has several nodes, it keeps to the first that answers. Blocks its one thread until done or
@@ -104,7 +111,7 @@ class WatchLoop {
   ServerAddress address_;  // of the present attempt
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
-  uint64_t delivered_ = 0;
+  uint64_t delivered_ = 0;             // of those that count
   google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // the received part of an incomplete one
   absl::Status sink_status_;
   std::optional<WatchPosition> reported_;  // the sink's latest

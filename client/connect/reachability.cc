@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/small_file.h"
 #include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
 
@@ -78,6 +79,16 @@ int TryConnect(int fd, const sockaddr* address, socklen_t size) {
   return error;
 }
 
+// The pid of a vmeventd that listens at the other end of a connected Unix socket.
+int DaemonOf(int fd) {
+  ucred listener{};
+  socklen_t size = sizeof(listener);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) return 0;
+  constexpr size_t kMostBytes = 64;  // a name has 15
+  const auto name = ReadSmallFile(absl::StrCat("/proc/", listener.pid, "/comm"), kMostBytes);
+  return name.ok() && *name == "vmeventd\n" ? listener.pid : 0;
+}
+
 ProbeResult ProbeUnix(const ServerAddress& address) {
   ProbeResult result;
   struct stat info {};
@@ -97,6 +108,7 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
   const Descriptor socket = NewSocket(target);
   result.error = TryConnect(socket.get(), target, sizeof(name));
   if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
+  if (result.error == 0) result.daemon = DaemonOf(socket.get());
   result.owner = absl::StrFormat("mode %04o, owner %s, group %s", info.st_mode & 07777,
                                  UserName(info.st_uid), GroupName(info.st_gid));
   return result;
@@ -169,6 +181,12 @@ std::string ExplainUnix(const ServerAddress& address, const ProbeResult& result)
     case ProbeResult::Kind::kCannotConnect:
       return ExplainUnixConnect(path, result);
     default:
+      if (result.daemon != 0) {
+        return absl::StrCat("vmeventd (pid ", result.daemon, ") listens on the socket ", path,
+                            " and does not answer: it hangs or is stopped; its log or "
+                            "/proc/",
+                            result.daemon, "/stack says more");
+      }
       return absl::StrCat("another program listens on the socket ", path,
                           ", and does not answer as vmeventd does");
   }

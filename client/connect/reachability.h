@@ -26,6 +26,7 @@ struct ProbeResult {
   std::string detail;
   std::string owner;  // with EACCES from connect: "mode 0660, owner root, group vmeventd"
   TlsFinding tls;     // of an address with TLS
+  int daemon = 0;     // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
 // Probes with stat() and connect(), and for TCP a TLS handshake, each for at most 2 s. The caller

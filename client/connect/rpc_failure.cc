@@ -29,6 +29,9 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
     case grpc::StatusCode::UNAVAILABLE:
       return ExplainUnavailable(address, message);
     case grpc::StatusCode::DEADLINE_EXCEEDED:
+      if (const ProbeResult probe = Probe(address); probe.daemon != 0) {
+        return {ExitCode::kUnreachable, ExplainProbe(address, probe)};
+      }
       return {ExitCode::kUnreachable,
               absl::StrCat("vmeventd at ", where, " did not answer in time: try again")};
     case grpc::StatusCode::NOT_FOUND:

@@ -29,6 +29,10 @@ absl::Status CommandRunner::Consume(const Formatter::Events& events,
 }
 
 absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode& node) {
+  if (event.type() == v1::EVENT_TYPE_GAP && !env_.gaps) {
+    env_.note(absl::StrCat("GAP: ", EscapeForTerminal(event.message())));
+    return absl::OkStatus();
+  }
   absl::StatusOr<std::string> json = ToJson(event, node);
   if (!json.ok()) return json.status();
   const MessageNode shown = node.name.empty() ? MessageNode{env_.node} : node;

@@ -83,10 +83,11 @@ absl::StatusOr<pid_t> Start(const CommandCall& call, int input) {
   sigemptyset(&defaults);
   sigaddset(&defaults, SIGPIPE);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
-  // A group of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell started.
-  posix_spawnattr_setpgroup(&attributes, 0);
+  // A session of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell
+  // started; and a command that asks the terminal gets an error, where a group in the background
+  // would be stopped for ever.
   posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, "/bin/sh", &files, &attributes, Pointers(&arguments).data(),
                                 Pointers(&environment).data());

@@ -25,9 +25,10 @@ struct CommandCall {
   std::string input;                                           // its standard input
 };
 
-// Runs the command in a process group of its own, and returns when it has ended. A stop sends
-// SIGTERM to the group, and SIGKILL after `grace`. ABORTED: it failed; the message completes "the
-// command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be started.
+// Runs the command in a session of its own, without a terminal, and returns when it has ended. A
+// stop sends SIGTERM to the group, and SIGKILL after `grace`. ABORTED: it failed; the message
+// completes "the command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be
+// started.
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
                             absl::Duration grace = absl::Seconds(5));
 

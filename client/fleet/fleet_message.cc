@@ -1,28 +1,41 @@
 #include "client/fleet/fleet_message.h"
 
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/nats/subject.h"
+#include "client/output/terminal_text.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace vmeventd::client {
 namespace {
 
-std::string NameOf(absl::string_view token) {
-  return UnescapeToken(token).value_or(std::string(token));
+// The name that a token stands for; of a long name, which has no way back, the token. Whoever may
+// publish chooses it: it is refused if it is not UTF-8, or has characters that a terminal obeys or
+// does not show.
+std::optional<std::string> NameOf(absl::string_view token) {
+  std::string name = UnescapeToken(token).value_or(std::string(token));
+  if (EscapeForTerminal(name) != name) return std::nullopt;
+  return name;
 }
 
 }  // namespace
 
 absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source) {
   const std::vector<absl::string_view> parts = absl::StrSplit(source, '/');
-  if (parts.size() != 5 || !parts[0].empty() || parts[1] != "vmevents" || parts[4].empty()) {
-    return absl::InvalidArgumentError("its header ce-source does not name a node of vmeventd");
+  if (parts.size() == 5 && parts[0].empty() && parts[1] == "vmevents" && !parts[4].empty()) {
+    std::optional<std::string> cluster = NameOf(parts[2]);
+    std::optional<std::string> node = NameOf(parts[3]);
+    if (cluster && node && EscapeForTerminal(parts[4]) == parts[4]) {
+      return FleetOrigin{*std::move(cluster), *std::move(node), std::string(parts[4])};
+    }
   }
-  return FleetOrigin{NameOf(parts[2]), NameOf(parts[3]), std::string(parts[4])};
+  return absl::InvalidArgumentError("its header ce-source does not name a node of vmeventd");
 }
 
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
+#include "client/commands/watch_loop.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -194,8 +195,9 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
     last = sequence;
     if ((*next)->event && !IsInSnapshot(*(*next)->event)) {
       nodes.push_back(NodeOf((*next)->event->origin));
+      if (Counts((*next)->event->event, command_.counts_gaps)) ++delivered_;
       *events.Add() = std::move((*next)->event->event);
-      if (command_.count && delivered_ + static_cast<uint64_t>(events.size()) >= *command_.count) {
+      if (command_.count && delivered_ >= *command_.count) {
         code_ = ExitCode::kOk;
         break;
       }
@@ -211,7 +213,6 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
 
 absl::Status FleetWatch::Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) {
   if (events.empty()) return absl::OkStatus();
-  delivered_ += static_cast<uint64_t>(events.size());
   absl::Status status = env_.consumer->Consume(events, nodes);
   if (!status.ok()) {
     code_.reset();

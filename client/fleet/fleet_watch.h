@@ -31,7 +31,8 @@ namespace vmeventd::client {
 struct FleetWatchCommand {
   WatchStart start;  // a FromSequence is of the stream; without a journal_id of the present one
   FleetFilter filter;
-  std::optional<uint64_t> count;  // ends after that many events
+  std::optional<uint64_t> count;  // ends after that many events, see Counts()
+  bool counts_gaps = true;        // a GAP is one of them
   bool resume = true;             // continues when the servers come back
   bool wait = false;              // waits for servers that are not there yet
 };
@@ -105,7 +106,7 @@ class FleetWatch {
   std::string stream_;                     // the present one's time of creation
   bool started_ = false;                   // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
-  uint64_t delivered_ = 0;
+  uint64_t delivered_ = 0;                                      // of those that count
   bool begun_ = false;
   absl::Time asked_;    // when it was last asked how far the consumer is
   absl::Time checked_;  // when the stream's oldest message was last compared

@@ -45,7 +45,9 @@ standard error. Ctrl-C ends it with 0, or with 130 if --count was not reached.
 
 With --exec it prints nothing and runs COMMAND with /bin/sh for each event, one
 at a time: the event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE,
-_RUN_ID, _SEQUENCE, _TIME and so on, its JSON is on standard input. With
+_RUN_ID, _SEQUENCE, _TIME and so on, its JSON is on standard input. A GAP, which
+passes every filter because the missing events may have matched, is printed on
+standard error, unless --type gap or --exec-gaps asks for it. With
 --cursor-file it continues after the last event that was printed, or whose
 command ended with 0; after a crash the last ones come again.
 
@@ -229,13 +231,15 @@ void AddWatch(CLI::App* app, RawOptions* raw) {
   AddText(watch, "--since", &raw->since, "TIME", "begin with the events at or after this time");
   AddNode(watch, raw);
   AddFilter(watch, raw);
-  AddText(watch, "--count", &raw->count, "N", "end after N events");
+  AddText(watch, "--count", &raw->count, "N", "end after N of the events that were asked for");
   AddFlag(watch, "--no-resume", &raw->no_resume, "end when the daemon stops");
   AddFlag(watch, "--wait", &raw->wait, "wait for a daemon that cannot be reached yet");
   AddCursorFile(watch, raw);
   AddText(watch, "--exec", &raw->exec, "COMMAND", "run this for each event instead of printing it");
   AddText(watch, "--exec-on-failure", &raw->on_failure, "ACTION",
           "stop, retry (10 times, after 1s to 1m) or skip the event; default stop");
+  AddFlag(watch, "--exec-gaps", &raw->exec_gaps,
+          "run COMMAND for each GAP too, which may have no VM");
 }
 
 void AddEvents(CLI::App* app, RawOptions* raw) {

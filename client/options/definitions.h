@@ -43,6 +43,7 @@ struct RawOptions {
   std::string cursor_file;
   std::string exec;
   std::string on_failure = "stop";
+  bool exec_gaps = false;
   bool all = false;
   std::string name;
   std::string run_id;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -28,6 +29,10 @@ absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* 
     return absl::InvalidArgumentError(
         "--exec-on-failure: belongs to a command; use it with --exec COMMAND");
   }
+  if (raw.exec_gaps && raw.exec.empty()) {
+    return absl::InvalidArgumentError(
+        "--exec-gaps: belongs to a command; use it with --exec COMMAND");
+  }
   command->exec = raw.exec;
   if (raw.on_failure == "retry") {
     command->on_failure = OnFailure::kRetry;
@@ -38,6 +43,14 @@ absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* 
                                                    "\" is not an action; use stop, retry or skip"));
   }
   return absl::OkStatus();
+}
+
+// A GAP of the node passes every filter: whether it was asked for.
+bool AskedForGaps(const v1::EventFilter& filter, const RawOptions& raw) {
+  const auto& types = filter.types();
+  if (std::find(types.begin(), types.end(), v1::EVENT_TYPE_GAP) != types.end()) return true;
+  if (!raw.exec.empty()) return raw.exec_gaps;
+  return filter.ByteSizeLong() == 0;
 }
 
 absl::StatusOr<WatchStart> MakeStart(const CLI::App& app, const RawOptions& raw,
@@ -78,6 +91,7 @@ absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& r
   command.watch.start = *start;
   command.watch.filter = *filter;
   command.watch.count = *count;
+  command.watch.counts_gaps = AskedForGaps(*filter, raw);
   command.watch.resume = !raw.no_resume;
   command.watch.wait = raw.wait;
   return command;

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/nats/server_address.h"
 
 namespace vmeventd::client {
@@ -74,7 +75,8 @@ absl::Status SetServers(const ServerChoice& choice, const OptionContext& context
     return absl::OkStatus();
   }
   std::set<std::string> seen;
-  for (const std::string& text : choice.texts) {
+  const std::vector<std::string> texts = absl::StrSplit(absl::StrJoin(choice.texts, ","), ',');
+  for (const std::string& text : texts) {
     const auto address = ParseServerAddress(text);
     if (!address.ok()) {
       return absl::InvalidArgumentError(
@@ -159,12 +161,22 @@ absl::Status SetCredentials(const CLI::App& app, const RawOptions& raw,
   return absl::OkStatus();
 }
 
+absl::Status CheckNoSequence(const RawOptions& raw, absl::string_view with) {
+  const bool sequence =
+      !raw.from.empty() && std::all_of(raw.from.begin(), raw.from.end(), absl::ascii_isdigit);
+  if (!sequence) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--from: a sequence is of one node's journal; with ", with,
+                   " use oldest, snapshot, a time, or --cursor-file"));
+}
+
 // Only these commands merge what several servers answer.
-absl::Status CheckServerCount(const CLI::App& command, const ServerChoice& choice,
-                              const CommandLine& line) {
+absl::Status CheckServerCount(const CLI::App& command, const RawOptions& raw,
+                              const ServerChoice& choice, const CommandLine& line) {
   const std::string& name = command.get_name();
-  if (line.servers.size() <= 1 || name == "watch" || name == "events" || name == "vms") {
-    return absl::OkStatus();
+  if (line.servers.size() <= 1) return absl::OkStatus();
+  if (name == "watch" || name == "events" || name == "vms") {
+    return CheckNoSequence(raw, "several servers");
   }
   return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", name,
                                                  " asks one server, and these are ",
@@ -201,7 +213,7 @@ absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
   if (status.ok()) status = SetTls(app, raw, context, *choice, line);
   if (status.ok()) status = SetCredentials(app, raw, context, *choice, line);
   if (!status.ok()) return status;
-  return CheckServerCount(*app.get_subcommands().front(), *choice, *line);
+  return CheckServerCount(*app.get_subcommands().front(), raw, *choice, *line);
 }
 
 absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
@@ -242,14 +254,7 @@ absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, C
     return absl::InvalidArgumentError(
         "--journal: names the journal of one node; a fleet's stream has all of them");
   }
-  const bool sequence =
-      !raw.from.empty() && std::all_of(raw.from.begin(), raw.from.end(), absl::ascii_isdigit);
-  if (sequence) {
-    return absl::InvalidArgumentError(
-        "--from: a sequence is of one node's journal; with a fleet use oldest, snapshot, a "
-        "time, or --cursor-file");
-  }
-  return absl::OkStatus();
+  return CheckNoSequence(raw, "a fleet");
 }
 
 }  // namespace vmeventd::client

@@ -22,7 +22,10 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                      " of the server cannot be written as JSON: ", std::string(status.message())));
   }
   if (node.name.empty()) return json;
-  const auto text = [](const std::string& name) { return nlohmann::json(name).dump(); };
+  const auto text = [](const std::string& name) {
+    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
+    return nlohmann::json(name).dump(-1, ' ', false, kReplace);
+  };
   return absl::StrCat(
       "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", text(node.cluster), ","),
       "\"node\":", text(node.name), json == "{}" ? "" : ",", json.substr(1));

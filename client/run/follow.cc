@@ -29,20 +29,12 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   CommandRunner::Environment environment;
   environment.command = command.exec;
   environment.on_failure = command.on_failure;
+  environment.gaps = command.watch.counts_gaps;
   environment.node = server;
   environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
   environment.note = PrintNote;
   return std::make_unique<CommandRunner>(std::move(environment));
-}
-
-std::optional<Failure> StartAtLast(const ServerAddress& server, uint64_t last,
-                                   WatchCommand* command) {
-  std::optional<absl::Time> since;
-  if (const auto* from = std::get_if<FromTime>(&command->start)) since = from->time;
-  return WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
-    return FindStartOfLast(command->filter, since, last, context, &command->start);
-  });
 }
 
 // Opens the cursor file, if there is one.
@@ -55,23 +47,49 @@ absl::StatusOr<std::unique_ptr<CursorFile>> OpenCursor(const FollowCommand& comm
   return CursorFile::Open(command.cursor_file, names);
 }
 
-// Where the watch of one server begins.
-std::optional<Failure> SetStart(const FollowCommand& command, const ServerAddress& server,
-                                const CursorFile* cursor, WatchCommand* watch) {
-  const std::optional<WatchPosition> position =
-      cursor == nullptr ? std::nullopt : cursor->Find(ToText(server));
-  if (position) {
-    watch->start = FromSequence{position->sequence, position->journal_id};
-  } else if (command.last) {
-    return StartAtLast(server, *command.last, watch);
+// Sets where the watch of each server begins. A server that does not answer has the failure, and
+// begins now: its history is not worth more than that of the others.
+void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+               const CursorFile* cursor, std::vector<WatchCommand>* watches,
+               std::vector<std::optional<Failure>>* failures) {
+  failures->resize(servers.size());
+  EventsCommand list;
+  list.filter = command.watch.filter;
+  if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
+  list.last = command.last;
+  std::vector<Formatter::Events> newest;
+  std::vector<WatchCommand*> listed;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    WatchCommand* const watch = &(*watches)[i];
+    if (cursor != nullptr) {
+      if (const auto position = cursor->Find(ToText(servers[i]))) {
+        watch->start = FromSequence{position->sequence, position->journal_id};
+        continue;
+      }
+    }
+    if (!command.last) continue;
+    Formatter::Events events;
+    (*failures)[i] = WithServer(servers[i], nullptr, nullptr, [&](const CommandContext& context) {
+      return ReadLast(list, context, &events);
+    });
+    if ((*failures)[i]) {
+      watch->start = FromNow{};
+      continue;
+    }
+    listed.push_back(watch);
+    newest.push_back(std::move(events));
   }
-  return std::nullopt;
+  if (!command.last) return;
+  std::vector<WatchStart> starts = StartsOfLast(newest, list.since, *command.last);
+  for (size_t i = 0; i < listed.size(); ++i) listed[i]->start = std::move(starts[i]);
 }
 
 ExitCode FollowOne(const FollowCommand& command, const ServerAddress& server, CursorFile* cursor,
                    EventConsumer* consumer, StopSource* stop) {
-  WatchCommand watch = command.watch;
-  if (const auto failure = SetStart(command, server, cursor, &watch)) return Fail(*failure);
+  std::vector<WatchCommand> watches = {command.watch};
+  std::vector<std::optional<Failure>> failures;
+  SetStarts(command, {server}, cursor, &watches, &failures);
+  if (failures[0]) return Fail(*failures[0]);
   NodeSink sink(consumer, cursor, ToText(server));
   WatchLoop::Environment environment;
   environment.address = server;
@@ -80,22 +98,21 @@ ExitCode FollowOne(const FollowCommand& command, const ServerAddress& server, Cu
   environment.note = PrintNote;
   environment.resolve = StoppableResolver(ResolveHost, stop->token());
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return WatchLoop(std::move(watch), std::move(environment)).Run();
+  return WatchLoop(std::move(watches[0]), std::move(environment)).Run();
 }
 
 ExitCode FollowSeveral(const FollowCommand& command, const std::vector<ServerAddress>& servers,
                        CursorFile* cursor, EventConsumer* consumer, StopSource* stop) {
+  std::vector<WatchCommand> watches(servers.size(), command.watch);
+  std::vector<std::optional<Failure>> failures;
+  SetStarts(command, servers, cursor, &watches, &failures);
   std::vector<WatchedNode> nodes;
-  for (const ServerAddress& server : servers) {
-    WatchedNode node = {NodeName(server), ToText(server), command.watch, server};
+  for (size_t i = 0; i < servers.size(); ++i) {
+    if (failures[i]) PrintNote(failures[i]->sentence);
     // The merged watch counts; and no node that is down holds up the others.
-    node.command.count.reset();
-    node.command.wait = node.command.resume;
-    if (const auto failure = SetStart(command, server, cursor, &node.command)) {
-      PrintNote(failure->sentence);
-      node.command.start = FromNow{};  // its history is not worth more than that of the others
-    }
-    nodes.push_back(std::move(node));
+    watches[i].count.reset();
+    watches[i].wait = watches[i].resume;
+    nodes.push_back({NodeName(servers[i]), ToText(servers[i]), std::move(watches[i]), servers[i]});
   }
   MergedWatch::Environment environment;
   environment.consumer = consumer;
@@ -111,6 +128,7 @@ ExitCode FollowFleet(const FollowCommand& command, const CommandLine& line, Curs
   watch.start = command.watch.start;
   watch.filter = {command.watch.filter, line.nodes, std::nullopt, std::nullopt};
   watch.count = command.watch.count;
+  watch.counts_gaps = command.watch.counts_gaps;
   watch.resume = command.watch.resume;
   watch.wait = command.watch.wait;
   const std::optional<WatchPosition> position =

@@ -184,8 +184,13 @@ ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
   LateNotes notes;
   std::unique_ptr<Pager> pager = MakePager(line, terminal);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  const ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
-  pager.reset();
+  ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
+  if (pager != nullptr && !pager->Wait()) {
+    notes.Add(
+        "the pager cannot be run, so that nothing was shown: correct $VMEVENTS_PAGER or "
+        "$PAGER, or use --no-pager");
+    code = ExitCode::kFailed;
+  }
   notes.Print();
   return code;
 }

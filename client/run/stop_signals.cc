@@ -21,7 +21,12 @@ namespace {
 sigset_t StoppingSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction present {};
+    // What nohup(1) or a shell without job control ignores stays ignored.
+    const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
+    if (!ignored) sigaddset(&set, signal);
+  }
   return set;
 }
 

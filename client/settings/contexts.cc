@@ -1,17 +1,21 @@
 #include "client/settings/contexts.h"
 
 #include <algorithm>
-#include <sstream>
+#include <utility>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+
+// Errors are values.
+#define TOML_EXCEPTIONS 0
+#include "toml++/toml.h"
 
 namespace vmeventd::client {
 namespace {
@@ -27,17 +31,27 @@ class Reader {
   }
 
   absl::StatusOr<Contexts> Read(const std::string& content) {
-    std::istringstream stream(content);
-    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
-      // CLI11's marks of the beginning and the end of a section.
-      if (item.name == "++" || item.name == "--") continue;
-      const absl::Status status = Take(item);
-      if (!status.ok()) return status;
+    const toml::parse_result file = toml::parse(content, path_);
+    if (!file) {
+      const toml::parse_error& error = file.error();
+      return Wrong(absl::StrCat("line ", error.source().begin.line,
+                                ": no TOML: ", std::string(error.description())));
     }
-    for (const Context& context : contexts_.list) {
-      if (context.servers.empty()) {
-        return Wrong(absl::StrCat("the context \"", context.name, "\" has no servers"));
+    for (const auto& [key, value] : file.table()) {
+      absl::Status status;
+      if (key.str() == "current") {
+        status = TakeText(std::string(key.str()), value, &contexts_.current);
+      } else if (key.str() == "contexts" && value.is_table()) {
+        status = TakeContexts(*value.as_table(), "");
+      } else if (value.is_table()) {
+        status = Wrong(absl::StrCat("the section [", std::string(key.str()),
+                                    "] is not known; use [contexts.NAME]"));
+      } else {
+        status = Wrong(absl::StrCat("\"", std::string(key.str()),
+                                    "\" is not known here; use current = \"NAME\" "
+                                    "and sections [contexts.NAME]"));
       }
+      if (!status.ok()) return status;
     }
     return contexts_;
   }
@@ -47,57 +61,67 @@ class Reader {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": ", what));
   }
 
-  absl::Status Take(const CLI::ConfigItem& item) {
-    if (item.parents.empty()) {
-      if (item.name != "current") {
-        return Wrong(absl::StrCat("\"", item.name,
-                                  "\" is not known here; use current = \"NAME\" "
-                                  "and sections [contexts.NAME]"));
+  // [contexts.node1.example] is a table in a table; its context is "node1.example".
+  absl::Status TakeContexts(const toml::table& table, const std::string& prefix) {
+    for (const auto& [key, value] : table) {
+      const std::string name = absl::StrCat(prefix, std::string(key.str()));
+      if (!value.is_table()) {
+        return Wrong(absl::StrCat("\"", name, "\" is no section; use [contexts.NAME]"));
       }
-      return TakeText(item, &contexts_.current);
+      absl::Status status = TakeContext(*value.as_table(), name);
+      if (!status.ok()) return status;
     }
-    if (item.parents.front() != "contexts" || item.parents.size() < 2) {
-      return Wrong(absl::StrCat("the section [", absl::StrJoin(item.parents, "."),
-                                "] is not known; use [contexts.NAME]"));
-    }
-    // CLI11 splits "node1.example", also in quotes.
-    std::string name = absl::StrJoin(item.parents.begin() + 1, item.parents.end(), ".");
-    name.erase(std::remove(name.begin(), name.end(), '"'), name.end());
-    return TakeOfContext(item, ContextOf(name));
-  }
-
-  Context* ContextOf(const std::string& name) {
-    for (Context& context : contexts_.list) {
-      if (context.name == name) return &context;
-    }
-    contexts_.list.push_back({name, {}, {}, ""});
-    return &contexts_.list.back();
-  }
-
-  absl::Status TakeOfContext(const CLI::ConfigItem& item, Context* context) {
-    if (item.name == "servers" || item.name == "server") {
-      context->servers.insert(context->servers.end(), item.inputs.begin(), item.inputs.end());
-      return absl::OkStatus();
-    }
-    if (item.name == "tls-ca") return TakeFile(item, &context->tls.ca_file);
-    if (item.name == "tls-cert") return TakeFile(item, &context->tls.cert_file);
-    if (item.name == "tls-key") return TakeFile(item, &context->tls.key_file);
-    if (item.name == "credentials") return TakeFile(item, &context->credentials);
-    if (item.name == "tls-server-name") return TakeText(item, &context->tls.server_name);
-    return Wrong(absl::StrCat("\"", item.name, "\" of the context \"", context->name,
-                              "\" is not known; the keys are ", kKeys));
-  }
-
-  absl::Status TakeText(const CLI::ConfigItem& item, std::string* text) const {
-    if (item.inputs.size() != 1 || item.inputs[0].empty()) {
-      return Wrong(absl::StrCat("\"", item.name, "\" needs one text in quotes"));
-    }
-    *text = item.inputs[0];
     return absl::OkStatus();
   }
 
-  absl::Status TakeFile(const CLI::ConfigItem& item, std::string* file) const {
-    absl::Status status = TakeText(item, file);
+  absl::Status TakeContext(const toml::table& table, const std::string& name) {
+    Context context = {name, {}, {}, ""};
+    toml::table nested;
+    bool own = table.empty();
+    for (const auto& [key, value] : table) {
+      if (value.is_table()) {
+        nested.insert(key, *value.as_table());
+        continue;
+      }
+      own = true;
+      absl::Status status = TakeOfContext(std::string(key.str()), value, &context);
+      if (!status.ok()) return status;
+    }
+    if (own && context.servers.empty()) {
+      return Wrong(absl::StrCat("the context \"", name, "\" has no servers"));
+    }
+    if (own) contexts_.list.push_back(std::move(context));
+    return TakeContexts(nested, absl::StrCat(name, "."));
+  }
+
+  absl::Status TakeOfContext(absl::string_view key, const toml::node& value, Context* context) {
+    if (key == "servers" || key == "server") return TakeServers(key, value, context);
+    if (key == "tls-ca") return TakeFile(key, value, &context->tls.ca_file);
+    if (key == "tls-cert") return TakeFile(key, value, &context->tls.cert_file);
+    if (key == "tls-key") return TakeFile(key, value, &context->tls.key_file);
+    if (key == "credentials") return TakeFile(key, value, &context->credentials);
+    if (key == "tls-server-name") return TakeText(key, value, &context->tls.server_name);
+    return Wrong(absl::StrCat("\"", key, "\" of the context \"", context->name,
+                              "\" is not known; the keys are ", kKeys));
+  }
+
+  absl::Status TakeServers(absl::string_view key, const toml::node& value, Context* context) {
+    if (!value.is_array()) return TakeText(key, value, &context->servers.emplace_back());
+    for (const toml::node& one : *value.as_array()) {
+      absl::Status status = TakeText(key, one, &context->servers.emplace_back());
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status TakeText(absl::string_view key, const toml::node& value, std::string* text) const {
+    *text = value.value_or(std::string());
+    if (value.is_string() && !text->empty()) return absl::OkStatus();
+    return Wrong(absl::StrCat("\"", key, "\" needs one text in quotes"));
+  }
+
+  absl::Status TakeFile(absl::string_view key, const toml::node& value, std::string* file) const {
+    absl::Status status = TakeText(key, value, file);
     if (status.ok() && !absl::StartsWith(*file, "/")) *file = absl::StrCat(directory_, *file);
     return status;
   }
@@ -127,13 +151,14 @@ absl::StatusOr<Contexts> ParseContexts(const std::string& content, const std::st
 }
 
 std::string WithCurrent(const std::string& content, const std::string& name) {
-  const std::string line = absl::StrCat("current = \"", name, "\"");
+  const std::string text = absl::StrReplaceAll(name, {{"\\", "\\\\"}, {"\"", "\\\""}});
+  const std::string line = absl::StrCat("current = \"", text, "\"");
   std::vector<std::string> lines = absl::StrSplit(content, '\n');
   for (std::string& present : lines) {
-    absl::string_view text = absl::StripLeadingAsciiWhitespace(present);
-    if (absl::StartsWith(text, "[")) break;  // the keys before the first section are over
-    if (!absl::ConsumePrefix(&text, "current")) continue;
-    if (!absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "=")) continue;
+    absl::string_view key = absl::StripLeadingAsciiWhitespace(present);
+    if (absl::StartsWith(key, "[")) break;  // the keys before the first section are over
+    if (!absl::ConsumePrefix(&key, "current")) continue;
+    if (!absl::StartsWith(absl::StripLeadingAsciiWhitespace(key), "=")) continue;
     present = line;
     return absl::StrJoin(lines, "\n");
   }

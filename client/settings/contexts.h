@@ -44,7 +44,7 @@ std::string ConfigPath(const std::string& own, const std::string& xdg_config_hom
                        const std::string& home);
 
 // Parses the content of the file at `path`. INVALID_ARGUMENT names the file, the fault and the
-// correct form. A "#" begins a comment, also within a text.
+// correct form.
 absl::StatusOr<Contexts> ParseContexts(const std::string& content, const std::string& path);
 
 // The content with another current context; everything else stays as it is.

@@ -62,9 +62,12 @@ std::unique_ptr<Pager> Pager::Start(const std::string& command) {
   posix_spawnattr_init(&attributes);
   sigset_t defaults;
   sigemptyset(&defaults);
-  sigaddset(&defaults, SIGPIPE);  // vmevents ignores it
+  for (const int one : {SIGPIPE, SIGINT}) sigaddset(&defaults, one);  // vmevents ignores them
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  // Pagers that show colours only if asked to, as git(1) asks them.
+  setenv("LESS", "FRX", 0);
+  setenv("LV", "-c", 0);
   std::string shell = "/bin/sh";
   std::string option = "-c";
   std::string line = command;
@@ -77,13 +80,22 @@ std::unique_ptr<Pager> Pager::Start(const std::string& command) {
   return absl::WrapUnique(new Pager(std::move(input), pid));
 }
 
-Pager::~Pager() {
-  // Ctrl-C is for the pager now.
-  signal(SIGINT, SIG_IGN);
+// Ctrl-C is for the pager: one that ends over it is seen by the next write.
+Pager::Pager(UniqueFd input, pid_t pid)
+    : input_(std::move(input)), pid_(pid), interrupt_(signal(SIGINT, SIG_IGN)) {}
+
+Pager::~Pager() { static_cast<void>(Wait()); }
+
+bool Pager::Wait() {
+  if (pid_ == 0) return true;
   input_.Reset();
-  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
-  signal(SIGINT, SIG_DFL);
+  pid_ = 0;
+  signal(SIGINT, interrupt_);
+  // So ends a shell that cannot run its command.
+  return !WIFEXITED(status) || (WEXITSTATUS(status) != 126 && WEXITSTATUS(status) != 127);
 }
 
 }  // namespace vmeventd::client

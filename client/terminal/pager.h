@@ -35,19 +35,24 @@ TerminalSize SizeOfTerminal(int descriptor);
 // descriptor and waits until the user has left the pager.
 class Pager {
  public:
-  // Null: it could not be started.
+  // Null: it could not be started. Until the pager has ended, SIGINT is ignored here.
   static std::unique_ptr<Pager> Start(const std::string& command);
   ~Pager();
   Pager(const Pager&) = delete;
   Pager& operator=(const Pager&) = delete;
 
+  // Closes the descriptor and waits until the user has left the pager. False: the shell could not
+  // run the command, so that nothing was shown.
+  bool Wait();
+
   int descriptor() const { return input_.get(); }
 
  private:
-  Pager(UniqueFd input, pid_t pid) : input_(std::move(input)), pid_(pid) {}
+  Pager(UniqueFd input, pid_t pid);
 
   UniqueFd input_;
-  const pid_t pid_;
+  pid_t pid_;  // 0: it was waited for
+  void (*interrupt_)(int);
 };
 
 }  // namespace vmeventd::client

@@ -104,7 +104,7 @@ _vmevents_words() {
     '') echo '--version watch events vms vm top timeline fleet intent info health doctor context' ;;
     watch)
       echo '--from --journal --since --node --vm --source --type --class --count --no-resume --wait'
-      echo '--cursor-file --exec --exec-on-failure'
+      echo '--cursor-file --exec --exec-on-failure --exec-gaps'
       ;;
     events)
       echo '--since --until --node --vm --source --type --class -r --newest-first -n --last --limit'

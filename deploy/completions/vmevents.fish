@@ -110,6 +110,7 @@ complete -c vmevents -n '__vmevents_is watch' -l wait -d 'wait for a daemon that
 complete -c vmevents -n '__vmevents_is watch' -l cursor-file -r -F -d 'keep the position here'
 complete -c vmevents -n '__vmevents_is watch' -l exec -x -d 'run this for each event'
 complete -c vmevents -n '__vmevents_is watch' -l exec-on-failure -x -a 'stop retry skip' -d 'if it fails'
+complete -c vmevents -n '__vmevents_is watch' -l exec-gaps -d 'run it for each GAP too'
 
 complete -c vmevents -n '__vmevents_is events' -l since -x -a 'today yesterday' -d 'only events at or after this time'
 complete -c vmevents -n '__vmevents_is events' -l until -x -a 'today yesterday' -d 'only events before this time'

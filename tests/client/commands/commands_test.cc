@@ -42,7 +42,13 @@ class CommandsTest : public testing::Test {
     CommandContext context;
     context.address = server_.address();
     context.stub = stub.get();
-    return FindStartOfLast({}, since, last, context, start);
+    EventsCommand command;
+    command.since = since;
+    command.last = last;
+    std::vector<Formatter::Events> newest(1);
+    std::optional<Failure> failure = ReadLast(command, context, newest.data());
+    *start = StartsOfLast(newest, since, last).front();
+    return failure;
   }
   size_t Lines() const {
     return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
@@ -401,6 +407,35 @@ TEST(ConnectToOne, AnUnknownNameIsReportedByTheFirstRequest) {
   ASSERT_TRUE(connected.ok());
   EXPECT_EQ(connected->address.numeric, "");
   EXPECT_FALSE(connected->ambiguous);
+}
+
+Formatter::Events NewestFirst(const std::vector<int>& seconds) {
+  Formatter::Events events;
+  for (const int second : seconds) {
+    *events.Add() = MakeEvent(static_cast<uint64_t>(second) + 100);
+    events.rbegin()->mutable_observe_time()->set_seconds(second);
+  }
+  return events;
+}
+
+uint64_t After(const WatchStart& start) { return std::get<FromSequence>(start).sequence; }
+
+TEST(StartsOfLast, AreOfAllNodesTogether) {
+  const auto starts = StartsOfLast(
+      {NewestFirst({9, 5, 4}), NewestFirst({8, 7, 6}), NewestFirst({3, 2, 1})}, std::nullopt, 3);
+  ASSERT_EQ(starts.size(), 3U);
+  EXPECT_EQ(After(starts[0]), 108U);  // 9
+  EXPECT_EQ(After(starts[1]), 106U);  // 8 and 7
+  EXPECT_EQ(After(starts[2]), 103U);  // what follows
+}
+
+TEST(StartsOfLast, OfANodeWithFewerBeginAtItsOldest) {
+  const absl::Time since = absl::FromUnixSeconds(1);
+  const auto starts = StartsOfLast({NewestFirst({9}), NewestFirst({})}, std::nullopt, 3);
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(starts[0]));
+  EXPECT_TRUE(std::holds_alternative<FromOldest>(starts[1]));
+  EXPECT_EQ(std::get<FromTime>(StartsOfLast({NewestFirst({9})}, since, 3)[0]).time, since);
+  EXPECT_EQ(After(StartsOfLast({NewestFirst({9, 8, 7})}, since, 3)[0]), 106U);
 }
 
 }  // namespace

@@ -43,6 +43,7 @@ class MergedWatchTest : public testing::Test {
     for (size_t i = 0; i < 2; ++i) {
       WatchedNode node = {i == 0 ? "n0" : "n1", i == 0 ? "s0" : "s1", {}, servers_[i].address()};
       node.command.wait = wait_;
+      node.command.counts_gaps = counts_gaps_;
       nodes.push_back(node);
     }
     Printer printer(&names_, &output_);
@@ -77,6 +78,7 @@ class MergedWatchTest : public testing::Test {
   absl::Time now_ = absl::UnixEpoch();  // under mutex_
   bool passes_after_a_note_ = false;
   bool wait_ = true;
+  bool counts_gaps_ = true;
 };
 
 TEST_F(MergedWatchTest, MergesByTimeAndNamesTheNode) {
@@ -100,6 +102,18 @@ TEST_F(MergedWatchTest, CountsTheEventsOfAllNodes) {
   EXPECT_EQ(Run(3), ExitCode::kOk);
   EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\n");
   EXPECT_EQ(cursor_->Find("s0")->sequence, 11U);
+}
+
+TEST_F(MergedWatchTest, AGapThatWasNotAskedForDoesNotCount) {
+  counts_gaps_ = false;
+  Serve(0, {1, 4});
+  Serve(1, {2, 3});
+  for (FakeServer& server : servers_) {
+    auto& first = server.service().streams.front().messages[1];
+    first.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
+  }
+  EXPECT_EQ(Run(1), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\n");
 }
 
 TEST_F(MergedWatchTest, ANodeThatIsDownHoldsUpNobody) {

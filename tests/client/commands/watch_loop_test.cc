@@ -23,6 +23,17 @@ TEST_F(WatchLoopTest, EndsAfterTheCountInTheMiddleOfABatch) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
+TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
+  v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
+  events.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
+  events.mutable_events(0)->clear_vm();
+  ServeAndHoldOpen({ProgressMessage(10), events});
+  WatchCommand command = Count(1);
+  command.counts_gaps = false;
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+}
+
 TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   WatchCommand command = Count(1);

@@ -1,6 +1,7 @@
 #include "client/connect/reachability.h"
 
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "client/connect/rpc_failure.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -69,6 +71,19 @@ TEST_F(ReachabilityTest, ExplainsAStaleSocket) {
 TEST_F(ReachabilityTest, ExplainsAnotherListener) {
   const BoundSocket bound(address_.path, true);
   EXPECT_THAT(Explain(), HasSubstr("does not answer as vmeventd does"));
+}
+
+TEST_F(ReachabilityTest, ExplainsADaemonThatDoesNotAnswer) {
+  const BoundSocket bound(address_.path, true);
+  char name[16] = "";
+  prctl(PR_GET_NAME, name);
+  prctl(PR_SET_NAME, "vmeventd");
+  const std::string hangs = absl::StrCat("vmeventd (pid ", getpid(), ") listens on the socket ",
+                                         address_.path, " and does not answer");
+  EXPECT_THAT(Explain(), HasSubstr(hangs));
+  const Failure late = ExplainFailure(address_, {grpc::StatusCode::DEADLINE_EXCEEDED, ""});
+  EXPECT_THAT(late.sentence, HasSubstr(hangs));
+  prctl(PR_SET_NAME, name);
 }
 
 TEST_F(ReachabilityTest, ARequestToAnotherListenerFailsWithoutProtocolJargon) {

@@ -25,6 +25,7 @@ class CommandRunnerTest : public testing::Test {
     CommandRunner::Environment environment;
     environment.command = "handle";
     environment.on_failure = on_failure;
+    environment.gaps = gaps_;
     environment.node = "node1";
     environment.run = [this, results](const CommandCall& call) mutable {
       calls_.push_back(call);
@@ -45,6 +46,7 @@ class CommandRunnerTest : public testing::Test {
     WatchedEvents events;
     for (uint64_t sequence = 1; sequence <= newest; ++sequence) {
       *events.events.Add() = MakeEvent(sequence);
+      if (type_) events.events.rbegin()->set_type(*type_);
       events.resume_after.push_back(sequence);
     }
     events.journal_id = "journal-a";
@@ -58,6 +60,8 @@ class CommandRunnerTest : public testing::Test {
   std::vector<absl::Duration> pauses_;
   std::vector<std::string> notes_;
   bool stop_ = false;
+  bool gaps_ = true;
+  std::optional<v1::EventType> type_;
   std::optional<WatchPosition> position_;
 };
 
@@ -70,6 +74,16 @@ TEST_F(CommandRunnerTest, RunsTheCommandForEachEventWithItsJson) {
   EXPECT_THAT(calls_[1].input, HasSubstr("\"sequence\":\"2\""));
   EXPECT_EQ(calls_[1].input.back(), '\n');
   EXPECT_THAT(calls_[0].variables, testing::Contains(testing::Pair("VMEVENTS_NODE", "node1")));
+  EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
+}
+
+TEST_F(CommandRunnerTest, AGapThatWasNotAskedForRunsNoCommand) {
+  gaps_ = false;
+  type_ = v1::EVENT_TYPE_GAP;
+  EXPECT_TRUE(Run(OnFailure::kStop, 2, {}).ok());
+  EXPECT_THAT(calls_, IsEmpty());
+  EXPECT_THAT(notes_, testing::Each(HasSubstr("GAP: ")));
+  EXPECT_THAT(notes_, SizeIs(2));
   EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
 }
 

@@ -77,6 +77,12 @@ TEST_F(EventCommandTest, StartsWithUnblockedSignalsAndADefaultSigpipe) {
   EXPECT_EQ(ignored_mask & (1ULL << (SIGPIPE - 1)), 0U);
 }
 
+// A group in the background of a terminal would be stopped for ever when it reads from there.
+TEST_F(EventCommandTest, HasASessionOfItsOwnWithoutATerminal) {
+  EXPECT_TRUE(Run("set -- $(cat /proc/$$/stat); echo $(($1 - $6)) $7 > \"$OUT\"").ok());
+  EXPECT_EQ(Output(), "0 0\n");
+}
+
 // Stops the command once it has written to the FIFO.
 class EventCommandStopTest : public EventCommandTest {
  protected:

@@ -17,6 +17,13 @@ TEST(ParseOrigin, TakesWhatVmeventdWrites) {
   }
 }
 
+TEST(ParseOrigin, RefusesANameThatIsNoText) {
+  for (const char* source : {"/vmevents/prod/n=FF/j", "/vmevents/=C3/n1/j", "/vmevents/p/n=1Bc/j",
+                             "/vmevents/p/n\xff/j", "/vmevents/p/n1/j\x1b[2J"}) {
+    EXPECT_FALSE(ParseOrigin(source).ok()) << source;
+  }
+}
+
 TEST(ParsePayload, TakesProtobufAndJson) {
   v1::Event event;
   event.set_sequence(7);

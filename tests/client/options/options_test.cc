@@ -132,6 +132,35 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
               HasSubstr("stop, retry or skip"));
 }
 
+TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
+  const auto counts = [](const std::vector<std::string>& arguments) {
+    return std::get<FollowCommand>(Parsed(arguments).command).watch.counts_gaps;
+  };
+  EXPECT_TRUE(counts({"watch"}));
+  EXPECT_TRUE(counts({"watch", "--type", "stopped,gap"}));
+  EXPECT_TRUE(counts({"watch", "--exec", "x", "--exec-gaps"}));
+  EXPECT_TRUE(counts({"watch", "--exec", "x", "--type", "gap"}));
+  EXPECT_FALSE(counts({"watch", "--exec", "x"}));
+  EXPECT_FALSE(counts({"watch", "--vm", "web1"}));
+  EXPECT_FALSE(counts({"watch", "--type", "stopped"}));
+  EXPECT_FALSE(counts({"watch", "--class", "crash"}));
+  EXPECT_THAT(Complaint({"watch", "--exec-gaps"}), HasSubstr("use it with --exec COMMAND"));
+}
+
+TEST(ParseCommandLine, ServersMayBeListedInOneText) {
+  const CommandLine line = Parsed({"--server", "unix:/a.sock,unix:/b.sock,node1", "vms"});
+  ASSERT_EQ(line.servers.size(), 3U);
+  EXPECT_EQ(line.servers[0].path, "/a.sock");
+  EXPECT_EQ(line.servers[1].path, "/b.sock");
+  EXPECT_EQ(line.servers[2].host, "node1");
+}
+
+TEST(ParseCommandLine, ASequenceIsOfOneServer) {
+  EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
+              HasSubstr("with several servers use oldest"));
+  EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
+}
+
 TEST(ParseCommandLine, OutputHasSeveralForms) {
   EXPECT_EQ(Parsed({"vms"}).format, OutputFormat::kTable);
   EXPECT_EQ(Parsed({"vms", "-o", "wide"}).format, OutputFormat::kWide);

@@ -30,6 +30,23 @@ TEST_P(StopSignalsTest, ASignalStops) {
 
 INSTANTIATE_TEST_SUITE_P(EachSignal, StopSignalsTest, testing::Values(SIGINT, SIGTERM, SIGHUP));
 
+void LeaveAnIgnoredSignalAlone() {
+  signal(SIGHUP, SIG_IGN);
+  StopSource stop;
+  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  sigset_t blocked;
+  pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+  _exit(signals.ok() && sigismember(&blocked, SIGHUP) == 0 && sigismember(&blocked, SIGTERM) == 1
+            ? 0
+            : 1);
+}
+
+// As under nohup(1).
+TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(LeaveAnIgnoredSignalAlone(), testing::ExitedWithCode(0), "");
+}
+
 void TakeASignalTwice() {
   StopSource stop;
   const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));

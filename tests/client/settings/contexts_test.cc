@@ -57,12 +57,24 @@ TEST(Contexts, NameTheFileAndTheFault) {
   EXPECT_THAT(Complaint("[contexts.a]\nserver-list = \"x\"\n"),
               HasSubstr("/home/a/config.toml: \"server-list\" of the context \"a\" is not known; "
                         "the keys are servers, tls-ca"));
-  EXPECT_THAT(Complaint("[servers.a]\nservers = \"x\"\n"), HasSubstr("[servers.a] is not known"));
+  EXPECT_THAT(Complaint("[servers.a]\nservers = \"x\"\n"), HasSubstr("[servers] is not known; use [contexts.NAME]"));
   EXPECT_THAT(Complaint("default = \"x\"\n"), HasSubstr("use current = \"NAME\""));
   EXPECT_THAT(Complaint("[contexts.a]\ntls-ca = \"x\"\n"), HasSubstr("\"a\" has no servers"));
   EXPECT_THAT(Complaint("[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n"),
               HasSubstr("\"tls-ca\" needs one text"));
-  EXPECT_THAT(Complaint("this is no toml\n"), HasSubstr("is not known here"));
+  EXPECT_THAT(Complaint("this is no toml\n"), HasSubstr("/home/a/config.toml: line 1: no TOML: "));
+  EXPECT_THAT(Complaint("[contexts.a]\nservers = 1\n"), HasSubstr("\"servers\" needs one text"));
+}
+
+TEST(Contexts, AreToml) {
+  const auto contexts = ParseContexts(
+      "[contexts.a] # home\nservers = [\"node#1\", # a comment\n 'node2']\n"
+      "[contexts.node1.example]\nservers = \"node1.example\"\n",
+      "config.toml");
+  ASSERT_TRUE(contexts.ok()) << contexts.status();
+  ASSERT_NE(contexts->Find("a"), nullptr);
+  EXPECT_THAT(contexts->Find("a")->servers, ElementsAre("node#1", "node2"));
+  EXPECT_NE(contexts->Find("node1.example"), nullptr);
 }
 
 TEST(WithCurrent, ChangesThatLineAlone) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 #include <string>
 
@@ -35,6 +36,29 @@ TEST(Pager, GetsWhatIsWrittenAndIsWaitedFor) {
     ASSERT_NE(pager, nullptr);
     EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
   }
+  std::string text;
+  std::ifstream(out) >> text;
+  EXPECT_EQ(text, "text");
+}
+
+TEST(Pager, SaysThatItCannotBeRun) {
+  const auto missing = Pager::Start("/nowhere/pager");
+  ASSERT_NE(missing, nullptr);
+  EXPECT_FALSE(missing->Wait());
+  const auto fails = Pager::Start("exit 1");
+  ASSERT_NE(fails, nullptr);
+  EXPECT_TRUE(fails->Wait());
+}
+
+// Ctrl-C reaches both; the pager may go on.
+TEST(Pager, IsWaitedForThroughAnInterrupt) {
+  const TemporaryDirectory directory;
+  const std::string out = directory / "out";
+  const auto pager = Pager::Start("trap : INT; kill -INT $$; cat > " + out);
+  ASSERT_NE(pager, nullptr);
+  EXPECT_EQ(raise(SIGINT), 0);
+  EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
+  EXPECT_TRUE(pager->Wait());
   std::string text;
   std::ifstream(out) >> text;
   EXPECT_EQ(text, "text");

@@ -1,0 +1,71 @@
+// An event and the name of its node, as anybody who may publish into a fleet's stream sends them,
+// in every form in which vmevents shows them. Input: the origin, a newline, the event.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "base/utf8.h"
+#include "client/consume/event_command.h"
+#include "client/fleet/fleet_message.h"
+#include "client/output/format_json.h"
+#include "client/output/format_names.h"
+#include "client/output/format_table.h"
+#include "client/output/format_yaml.h"
+#include "nlohmann/json.hpp"
+
+namespace {
+
+using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
+
+void Require(bool condition) {
+  if (!condition) std::abort();
+}
+
+// A terminal shows such a text and obeys none of it.
+void RequireHarmless(absl::string_view text) {
+  while (!text.empty()) {
+    const Utf8Character character = DecodeUtf8(text);
+    Require(character.length > 0);
+    Require(text[0] == '\n' || !IsHiddenCharacter(character.code_point));
+    text.remove_prefix(character.length);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const absl::string_view input(reinterpret_cast<const char*>(data), size);
+  const size_t end = input.find('\n');
+  if (end == absl::string_view::npos) return 0;
+  const auto origin = client::ParseOrigin(input.substr(0, end));
+  client::Formatter::Events events;
+  if (!origin.ok() || !client::ParsePayload(input.substr(end + 1), events.Add()).ok()) return 0;
+  const client::MessageNode node = {origin->node, origin->cluster};
+
+  client::JsonFormatter json;
+  const auto line = json.FormatEvents(events, {node});
+  // A time or a detail may have no form in JSON: then it is an error and no abort.
+  Require(!line.ok() || nlohmann::json::accept(*line));
+  client::YamlFormatter yaml;
+  const auto document = yaml.FormatEvents(events, {node});
+  Require(document.ok() == line.ok());
+  client::NameFormatter names;
+  const auto name = names.FormatEvents(events, {node});
+  Require(name.ok());
+  RequireHarmless(*name);
+  for (const bool wide : {false, true}) {
+    client::TableStyle style;
+    style.nodes = true;
+    style.wide = wide;
+    client::TableFormatter table(std::move(style));
+    const auto row = table.FormatEvents(events, {node});
+    Require(row.ok());
+    RequireHarmless(*row);
+  }
+  for (const auto& [variable, value] : client::EventVariables(events[0], node)) {
+    Require(value.find('\0') == std::string::npos);
+  }
+  return 0;
+}
