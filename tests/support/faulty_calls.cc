@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -11,6 +13,7 @@ namespace {
 // For the calling thread; -1 and 0: the calls work.
 thread_local int entries_left = -1;
 thread_local int peer_error = 0;
+thread_local int poll_error = 0;
 
 template <typename Function>
 Function Next(const char* name) {
@@ -38,11 +41,24 @@ extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* s
   return next(fd, level, name, value, size);
 }
 
+extern "C" int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  static const auto next = Next<int (*)(int, int, int, epoll_event*)>("epoll_ctl");
+  struct stat status {};
+  if (poll_error != 0 && operation == EPOLL_CTL_ADD && fstat(fd, &status) == 0 &&
+      S_ISSOCK(status.st_mode)) {
+    errno = poll_error;
+    return -1;
+  }
+  return next(epoll, operation, fd, event);
+}
+
 namespace vmeventd {
 
 FaultyReaddir::FaultyReaddir(int entries) { entries_left = entries; }
 FaultyReaddir::~FaultyReaddir() { entries_left = -1; }
 FaultyPeerCredentials::FaultyPeerCredentials(int error) { peer_error = error; }
 FaultyPeerCredentials::~FaultyPeerCredentials() { peer_error = 0; }
+FaultySocketPoll::FaultySocketPoll(int error) { poll_error = error; }
+FaultySocketPoll::~FaultySocketPoll() { poll_error = 0; }
 
 }  // namespace vmeventd

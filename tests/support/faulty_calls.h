@@ -24,6 +24,15 @@ class FaultyPeerCredentials {
   FaultyPeerCredentials& operator=(const FaultyPeerCredentials&) = delete;
 };
 
+// epoll_ctl(2) fails with `error` where it would add a socket.
+class FaultySocketPoll {
+ public:
+  explicit FaultySocketPoll(int error);
+  ~FaultySocketPoll();
+  FaultySocketPoll(const FaultySocketPoll&) = delete;
+  FaultySocketPoll& operator=(const FaultySocketPoll&) = delete;
+};
+
 }  // namespace vmeventd
 
 #endif  // VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_

@@ -282,10 +282,10 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, UniqueFd 
   // Another way to the same run: its monitor is ours already.
   const RunSockets& sockets = SocketsOf(run);
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
-  NoteSocket(run, slot, file);
   if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
     return OnNotConnected(slot, ConnectOutcome::kFailed, status.message());
   }
+  NoteSocket(run, slot, file);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
 }
 

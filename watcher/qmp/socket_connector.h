@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,8 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
     // left.
     absl::InlinedVector<SocketSlot*, 1> ways;
     SocketSlot* attached_by = nullptr;
+    // Of the socket that it was attached by last: its entry in by_socket_.
+    std::optional<InodeKey> attached_inode;
     uint32_t owner = 0;  // the user whose socket it was found at
     int spec = -1;       // that the socket belongs to
   };
@@ -137,9 +140,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
-  // Notes by which socket the run is about to be attached.
+  // Notes by which socket the run was attached.
   void NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file);
-  void ForgetSocket(const QmpRun* run);
+  void ForgetSocket(RunSockets* sockets);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   void EndUntrackedRun(SocketSlot* slot);
   // Whether the socket by which `run` was attached last is still at the slot's path.

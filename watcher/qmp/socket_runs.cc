@@ -116,15 +116,19 @@ QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
   return run->connected() && run->info().socket == socket ? run : nullptr;
 }
 
-void SocketConnector::ForgetSocket(const QmpRun* run) {
-  const auto it = by_socket_.find(InodeOf(run->info().socket));
-  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
+void SocketConnector::ForgetSocket(RunSockets* sockets) {
+  if (!sockets->attached_inode.has_value()) return;
+  const auto it = by_socket_.find(*sockets->attached_inode);
+  // A later run may have been attached by a socket of that inode.
+  if (it != by_socket_.end() && it->second == sockets->run) by_socket_.erase(it);
+  sockets->attached_inode.reset();
 }
 
 void SocketConnector::NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile& file) {
-  ForgetSocket(run);
-  by_socket_[InodeOf(file.identity)] = run;
   RunSockets& sockets = SocketsOf(run);
+  ForgetSocket(&sockets);
+  sockets.attached_inode = InodeOf(file.identity);
+  by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
   if (sockets.owner == file.owner) return;
   // A restored run, whose owner was not known.
@@ -179,8 +183,8 @@ bool SocketConnector::OnSpeaker(QmpRun* run, int64_t pid) {
     return true;
   }
   context_->loop->CancelTimer(&slot->retry);
-  NoteSocket(real, slot, file);
   real->Adopt(std::move(connection), file.identity);
+  NoteSocket(real, slot, file);
   return true;
 }
 
@@ -287,7 +291,7 @@ void SocketConnector::OnOver(VmRun* run) {
   const auto it = sockets_.find(run);
   const std::unique_ptr<RunSockets> sockets = std::move(it->second);
   sockets_.erase(it);
-  ForgetSocket(sockets->run);
+  ForgetSocket(sockets.get());
   shares_.Count(sockets->owner, sockets->spec, -1);
   const bool needs_speaker = sockets->run->needs_speaker();
   SocketSlot* const home = sockets->home;

@@ -5,13 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/process_fixture.h"
 
 namespace vmeventd {
@@ -191,6 +194,61 @@ TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
   qemu.Kill(SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+// The child keeps the socket in reserve open, and never answers on it.
+TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothingBehind) {
+  FakeQemu qemu;
+  const std::string reserve = directory_.Path("ctrl/reserve");
+  qemu.AddMonitor(reserve);
+  qemu.ForkHolder();
+  qemu.AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_EQ(std::rename(reserve.c_str(), Socket("vm2").c_str()), 0);
+  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
+  Turns();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  ASSERT_TRUE(Until([&] {
+    manual_clock_.Advance(absl::Milliseconds(100));
+    return sink_.Count(EventType::kStopped) == 1;
+  }));
+  for (int i = 0; i < 20; ++i) {
+    manual_clock_.Advance(absl::Minutes(1));  // both sockets are tried again
+    Turns();
+  }
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(NodeWatcherProcessTest, AnEndAfterASocketCouldNotBeAttachedLeavesNothingBehind) {
+  FakeQemu qemu;
+  const int first = qemu.AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
+  Turns();
+  qemu.CloseListener(first);
+  qemu.Unlink(first);
+  {
+    const FaultySocketPoll faulty(ENOSPC);
+    qemu.CloseClient(first);
+    ASSERT_TRUE(Until([&] {
+      manual_clock_.Advance(absl::Milliseconds(100));
+      return HasProblem("vm1", "cannot connect to the monitor");
+    }));
+  }
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  for (int i = 0; i < 20; ++i) {
+    manual_clock_.Advance(absl::Minutes(1));
+    Turns();
+  }
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
 TEST_F(NodeWatcherProcessTest, SocketsThatComeAndGoLeaveNothingBehind) {
