@@ -319,7 +319,8 @@ class VmSession {
   std::unique_ptr<DeclaredIntent>
       counted_intent_;  // closed since, and the evidence is intended by it
   GuestAgent agent_;
-  bool down_in_handshake_ = false;  // SHUTDOWN came before the handshake was complete
+  bool down_in_handshake_ =
+      false;  // SHUTDOWN came on this connection, before the handshake was over
 
   // Since when QEMU is expected to go, and after how long that is reported next.
   std::optional<Instant> exiting_since_;

@@ -188,6 +188,7 @@ Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
   if (gone_) return {};
   return Step(now, [&] {
     poll_at_ = absl::InfiniteDuration();
+    down_in_handshake_ = false;
     if (monitor_ == Monitor::kReady) {
       monitor_ = Monitor::kClosed;
       closed_at_ = now;

@@ -104,6 +104,19 @@ TEST(VmSessionEventTest, AResetDuringTheHandshakeTakesTheShutdownBack) {
   EXPECT_EQ(vm.session().Status().state, VmState::kRunning);
 }
 
+// A reset and a `cont` that nobody saw are why it runs.
+TEST(VmSessionEventTest, AShutdownDuringAHandshakeThatEndedDoesNotOutrankTheNextOne) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Closed();
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  vm.Ready("running");
+  EXPECT_EQ(vm.session().Status().state, VmState::kRunning);
+  vm.Gone();
+  EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kCrash);
+}
+
 TEST(VmSessionEventTest, WhatIsNoLifecycleIsNotPublished) {
   SessionDriver vm;
   vm.Ready();
