@@ -98,11 +98,11 @@ absl::StatusOr<uint64_t> LiveState::CursorAfter(const AfterSequence& start) cons
 void LiveState::BeginOldest(StreamBegin* begin) const {
   // Retention may pass the oldest event before it is read, so that the first events come along.
   const uint64_t oldest = RangeLocked().oldest;
+  begin->cursor = oldest - 1;
   if (oldest < ring_.oldest()) {
     begin->locate = absl::InfinitePast();
     return;
   }
-  begin->cursor = oldest - 1;
   begin->blocks = ring_.BlocksFrom(oldest, kFirstBytes);
 }
 
@@ -142,6 +142,7 @@ absl::StatusOr<StreamBegin> LiveState::Begin(const WatchStart& start) const {
     begin.cursor = *cursor;
   } else if (const auto* since = std::get_if<Since>(&start)) {
     begin.locate = begin.since = since->time;
+    begin.cursor = RangeLocked().oldest - 1;
   } else if (std::holds_alternative<FromOldest>(start)) {
     BeginOldest(&begin);
   }

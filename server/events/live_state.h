@@ -47,8 +47,8 @@ struct StreamBegin {
   // What follows the cursor, where that might be gone from the ring and the journal when it is
   // asked for next.
   std::vector<EventBlockPtr> blocks;
-  // Set: the journal is to say which cursor that is, and `cursor` counts for nothing. InfinitePast:
-  // before the oldest event.
+  // Set: the journal is to say where it begins, which is behind `cursor`. InfinitePast: at the
+  // oldest event.
   std::optional<absl::Time> locate;
   absl::Time since = absl::InfinitePast();  // what was observed before is left out
   VmSnapshotPtr snapshot;                   // as of `cursor`, where it was asked for

@@ -47,7 +47,6 @@ struct StreamCursor::Batch {
   size_t events = 0;
   size_t bytes = 0;
   size_t steps = 0;
-  bool caught_up = false;
 };
 
 StreamCursor::StreamCursor(const LiveState* live_state, StreamBegin begin, EventMatcher matcher)
@@ -68,6 +67,7 @@ StreamCursor::StreamCursor(const LiveState* live_state, StreamBegin begin, Event
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time now, bool beat) {
   sent_ = {};
   more_ = false;
+  caught_up_ = false;
   switch (phase_) {
     case Phase::kLocating:
       history_request_ = HistoryRequest{locate_, 0, 0};
@@ -98,23 +98,19 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
   sent_.events = batch.events;
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
-  if (beat || !(batch.caught_up || history_request_.has_value()))
-    return ProgressMessage(sequence_, now);
+  if (beat || !(caught_up_ || history_request_.has_value())) return ProgressMessage(sequence_, now);
   return std::nullopt;
 }
 
 void StreamCursor::Supply(HistoryAnswer answer) {
   if (phase_ == Phase::kLocating) {
-    sequence_ = answer.first - 1;
+    sequence_ = std::max(sequence_, answer.first - 1);
     phase_ = Phase::kOpening;
   }
   history_ = std::move(answer);
 }
 
-void StreamCursor::SkipTo(uint64_t sequence) {
-  if (phase_ != Phase::kEvents || history_.has_value()) return;
-  sequence_ = std::max(sequence_, sequence);
-}
+void StreamCursor::SkipTo(uint64_t sequence) { sequence_ = std::max(sequence_, sequence); }
 
 grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now) {
   identity_ = live_state_->identity();
@@ -230,7 +226,7 @@ absl::Status StreamCursor::Collect(Batch* batch) {
       return absl::OkStatus();
     }
     if (page.blocks.empty()) {
-      batch->caught_up = true;
+      caught_up_ = true;
       return absl::OkStatus();
     }
     for (const EventBlockPtr& block : page.blocks) {

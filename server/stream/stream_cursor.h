@@ -55,13 +55,15 @@ class StreamCursor {
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(absl::Time now, bool beat);
   // Whether Next said nothing only because its search took long: call it again, after others.
   bool more() const { return more_; }
+  // Whether the last call of Next went as far as there were events.
+  bool caught_up() const { return caught_up_; }
   // What to ask the journal for, and to Supply, before Next is called again.
   std::optional<HistoryRequest> TakeHistoryRequest() {
     return std::exchange(history_request_, std::nullopt);
   }
   void Supply(HistoryAnswer answer);
   // No event up to this sequence matches, beyond those that Next has looked at: it need not look at
-  // the others. Without effect before the stream's events begin, and while it reads history.
+  // the others. Only where it has caught up.
   void SkipTo(uint64_t sequence);
 
   // What the last message of Next holds.
@@ -72,7 +74,7 @@ class StreamCursor {
   };
   const Sent& sent() const { return sent_; }
 
-  // Everything matching up to this sequence is in the messages so far.
+  // Everything matching up to this sequence is in the messages so far. Never falls.
   uint64_t sequence() const { return sequence_; }
   // Any thread.
   const EventMatcher& matcher() const { return matcher_; }
@@ -108,6 +110,7 @@ class StreamCursor {
   size_t snapshot_chunk_ = 0;    // where it goes on: this chunk, this VM in it
   size_t snapshot_vm_ = 0;
   bool more_ = false;
+  bool caught_up_ = false;
 };
 
 }  // namespace vmeventd

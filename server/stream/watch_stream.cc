@@ -27,7 +27,6 @@ WatchStream::WatchStream(StreamSurroundings surroundings, StreamCursor cursor)
 void WatchStream::SetSearched(const std::atomic<uint64_t>* searched) {
   const MutexLock lock(&mutex_);
   searched_ = searched;
-  wanted_ = Searched();  // what is before that may match
 }
 
 void WatchStream::Wake() {
@@ -37,16 +36,24 @@ void WatchStream::Wake() {
 void WatchStream::Want(uint64_t first, uint64_t last) {
   {
     const MutexLock lock(&mutex_);
-    if (wanted_ <= delivered_) unwanted_ = first - 1;
+    if (at_head_) LeaveHead(first - 1);
     wanted_ = last;
   }
   Wake();
 }
 
+void WatchStream::LeaveHead(uint64_t searched) {
+  at_head_ = false;
+  const bool written = delivered_ == cursor_.sequence();
+  cursor_.SkipTo(searched);
+  if (written) delivered_ = cursor_.sequence();
+}
+
 uint64_t WatchStream::delivered() {
-  const uint64_t searched = Searched();  // before wanted_, as in Advance
+  const uint64_t searched = Searched();  // before at_head_, as in Advance
   const MutexLock lock(&mutex_);
-  return wanted_ <= delivered_ ? std::max(delivered_, searched) : delivered_;
+  const bool written = at_head_ && delivered_ == cursor_.sequence();
+  return written ? std::max(delivered_, searched) : delivered_;
 }
 
 void WatchStream::Drain() {
@@ -84,7 +91,7 @@ bool WatchStream::Advance() {
   FinishIfEnded();
   bool beat = false;
   std::optional<absl::StatusOr<HistoryAnswer>> answer;
-  const uint64_t searched = Searched();  // before wanted_, which has all that was found until then
+  const uint64_t searched = Searched();  // before at_head_, which what was found until then ends
   {
     const MutexLock lock(&mutex_);
     again_ = true;
@@ -93,7 +100,7 @@ bool WatchStream::Advance() {
     state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
     answer = std::exchange(answer_, std::nullopt);
-    cursor_.SkipTo(wanted_ <= cursor_.sequence() ? searched : unwanted_);
+    if (at_head_) LeaveHead(searched);
   }
 
   const Instant now = clock_->Now();
@@ -108,7 +115,10 @@ bool WatchStream::Advance() {
   const std::optional<HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
+    // What was found while the message was built may be beyond it.
+    at_head_ = searched_ != nullptr && cursor_.caught_up() && wanted_ <= cursor_.sequence();
     if (write) {
+      if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
       since_ = now.monotonic;
     } else if (request.has_value()) {

@@ -62,8 +62,10 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  public:
   // Nothing happens before Wake.
   WatchStream(StreamSurroundings surroundings, StreamCursor cursor);
-  // From now on the owner calls Want for every event that may match, of those after `*searched`,
-  // and only then moves `*searched` past it. Before the first Wake; `searched` outlives the stream.
+  // From now on the owner searches what is published for the stream: it calls Want for every event
+  // that may match, of those after `*searched`, and only then moves `*searched` past it. A stream
+  // at the head has no other place than that; one that is behind looks at each event itself until
+  // it has caught up. Before the first Wake; `searched` outlives the stream.
   void SetSearched(const std::atomic<uint64_t>* searched);
 
   // There may be something to send. Does no work itself.
@@ -95,6 +97,8 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // False: nothing is left to do now.
   bool Advance();
+  // Gives a stream at the head a place of its own again: nothing up to `searched` is for it.
+  void LeaveHead(uint64_t searched) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t Searched() const {
     return searched_ == nullptr ? 0 : searched_->load(std::memory_order_acquire);
   }
@@ -121,7 +125,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
   std::atomic<bool> waits_for_turn_{false};
 
-  StreamCursor cursor_;       // of the thread that made the state kBuilding
+  StreamCursor cursor_;       // of the thread that made the state kBuilding; else of mutex_
   grpc::ByteBuffer message_;  // in flight
 
   Mutex mutex_;
@@ -134,10 +138,10 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // when the state became what it is
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_);
-  // No event after wanted_ and up to *searched_ matches, nor any after what was delivered and up to
-  // unwanted_.
-  uint64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t unwanted_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Nothing after the cursor and up to *searched_ is for the stream. Never while it is built or
+  // read.
+  bool at_head_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest event that Want was called for
 };
 
 }  // namespace vmeventd

@@ -36,6 +36,7 @@ class TestServer {
   FakeClock& clock() { return pumped_.clock(); }
   PumpedState& pumped() { return pumped_; }
   StreamHub& hub() { return hub_; }
+  JournalReadQueue& read_queue() { return read_queue_; }
   GrpcServer& server() { return *server_; }
   RpcBackend& backend() { return backend_; }
   RefusalCounters& refusals() { return refusals_; }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "tests/support/test_server.h"
 
 namespace vmeventd {
@@ -106,6 +107,91 @@ TEST(NamedStreams, BeatWithTheNewestSequence) {
   beaten = true;
   time.join();
 }
+
+// Keeps the history thread from its next turn for as long as it lives.
+class HeldHistory {
+ public:
+  explicit HeldHistory(TestServer* server) {
+    server->read_queue().PostForStream("test",
+                                       [gate = gate_](const absl::StatusOr<JournalReader*>&) {
+                                         gate->held.Notify();
+                                         gate->released.WaitForNotification();
+                                         return absl::OkStatus();
+                                       });
+    gate_->held.WaitForNotification();
+  }
+  ~HeldHistory() { gate_->released.Notify(); }
+  HeldHistory(const HeldHistory&) = delete;
+  HeldHistory& operator=(const HeldHistory&) = delete;
+
+ private:
+  struct Gate {
+    absl::Notification held;
+    absl::Notification released;
+  };
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+};
+
+// Many messages of history, in which every third event is of `name`.
+constexpr uint64_t kHistory = 900;
+void PushHistory(TestServer* server, const std::string& name) {
+  VmUpdate ours = Update(name, EventType::kReset);
+  ours.event->detail_json = std::string(3'000, 'x');
+  VmUpdate other = Update("other", EventType::kReset);
+  other.event->detail_json = std::string(3'000, 'y');
+  for (uint64_t i = 0; i < kHistory; i += 3) server->Push({other, other, ours});
+}
+
+class NamedStreamsInHistory : public ::testing::TestWithParam<bool> {
+ protected:
+  static v1::WatchEventsRequest Request() {
+    v1::WatchEventsRequest request = OfVms({"a"});
+    if (GetParam()) {
+      request.set_from_oldest(true);
+    } else {
+      request.mutable_since()->set_seconds(absl::ToUnixSeconds(At(0)));
+    }
+    return request;
+  }
+  // The sequences up to `last`, which comes in any case.
+  static std::vector<uint64_t> SequencesTo(uint64_t last, TestStream* stream) {
+    std::vector<uint64_t> out;
+    while ((out.empty() || out.back() < last) && !HasFailure()) {
+      const std::vector<uint64_t> next = stream->NextSequences(1);
+      out.insert(out.end(), next.begin(), next.end());
+    }
+    return out;
+  }
+  static std::vector<uint64_t> EveryThird(uint64_t last) {
+    std::vector<uint64_t> out;
+    for (uint64_t sequence = 3; sequence <= last; sequence += 3) out.push_back(sequence);
+    return out;
+  }
+};
+
+TEST_P(NamedStreamsInHistory, MissNoneWhereTheirVmHasEventsBeforeTheFirstMessage) {
+  LiveStateOptions small;
+  small.ring.max_events = 3;
+  TestServer server({}, small);
+  PushHistory(&server, "a");
+  const auto stub = server.NewStub();
+  std::unique_ptr<TestStream> stream;
+  {
+    const HeldHistory held(&server);
+    stream = std::make_unique<TestStream>(stub.get(), Request());
+    ASSERT_TRUE(Eventually([&] { return server.hub().meters().turns.value() == 1; }));
+    server.PushEach("other", 2);
+    server.PushEach("a", 1);
+    // It was woken for this one.
+    ASSERT_TRUE(Eventually([&] { return server.hub().meters().turns.value() == 2; }));
+  }
+  EXPECT_EQ(SequencesTo(kHistory + 3, stream.get()), EveryThird(kHistory + 3));
+  server.PushEach("a", 1);
+  EXPECT_THAT(stream->NextSequences(1), ElementsAre(kHistory + 4));
+}
+
+INSTANTIATE_TEST_SUITE_P(Starts, NamedStreamsInHistory, ::testing::Bool(),
+                         [](const auto& oldest) { return oldest.param ? "FromOldest" : "Since"; });
 
 TEST(NamedStreams, ThatOpenAmongEventsMissNone) {
   constexpr uint64_t kVms = 5;
