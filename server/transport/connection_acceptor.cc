@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -92,9 +93,14 @@ bool ConnectionAcceptor::RunOnce(absl::Duration timeout) {
 void ConnectionAcceptor::Accept(size_t listener) {
   const MutexLock lock(&accepting_mutex_);
   for (int i = 0; i < kAcceptsAtOnce && accepting_; ++i) {
+    if (relay_.closer()->full()) {
+      out_of_descriptors_ = true;
+      RefuseForDescriptors(listener);
+      return;
+    }
     UniqueFd fd(accept4(listeners_[listener].fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd.valid()) {
-      Handle(listener, std::move(fd));
+      Handle(listener, ReceivingSocket(std::move(fd), relay_.closer()));
     } else if (IsOutOfDescriptors(errno)) {
       out_of_descriptors_ = true;
       RefuseForDescriptors(listener);
@@ -105,14 +111,14 @@ void ConnectionAcceptor::Accept(size_t listener) {
   }
 }
 
-void ConnectionAcceptor::Handle(size_t listener, UniqueFd fd) {
-  std::string peer = PeerOfSocket(fd.get());
+void ConnectionAcceptor::Handle(size_t listener, ReceivingSocket socket) {
+  std::string peer = PeerOfSocket(socket.get());
   if (peer.empty()) return;  // gone again
   if (const std::optional<Refusal> reason = FindRefusal(listener, peer)) {
     Refuse(listener, peer, *reason);
     return;
   }
-  absl::StatusOr<Relay::Added> added = relay_.Add(std::move(fd), peer);
+  absl::StatusOr<Relay::Added> added = relay_.Add(std::move(socket), peer);
   if (!added.ok()) {
     RefuseForDescriptors(listener);
     return;

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/unique_fd.h"
+#include "base/receiving_socket.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/transport/relay.h"
@@ -74,7 +74,7 @@ class ConnectionAcceptor {
   // Until Run has to end.
   absl::Duration TimeLeft() const;
   void Accept(size_t listener);
-  void Handle(size_t listener, UniqueFd fd);
+  void Handle(size_t listener, ReceivingSocket socket);
   void Forget(Relay::Id id);
   // Why one more connection of `peer` is too many.
   std::optional<Refusal> FindRefusal(size_t listener, const std::string& peer) const;

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/receiving_socket.h"
 #include "server/host/directories.h"
 
 namespace vmeventd {
@@ -90,6 +91,7 @@ absl::Status ListenSocket::OpenUnix() {
   if (chmod(path.c_str(), address_.mode) != 0) {
     return ErrnoStatus(path, "cannot set the socket's mode", errno);
   }
+  RefusePassedDescriptors(fd());  // on each connection that it accepts
   if (listen(fd(), SOMAXCONN) != 0) {
     return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
   }

@@ -45,10 +45,11 @@ ssize_t SendSome(int fd, absl::string_view bytes) {
   }
 }
 
-// Negative: nothing to read now; 0: the end, or an error, which is one.
-ssize_t ReceiveSome(int fd, char* out, size_t size) {
+// Calls `receive`. Negative: nothing to read now; 0: the end, or an error, which is one.
+template <typename Receive>
+ssize_t ReceiveSome(Receive receive) {
   for (;;) {
-    const ssize_t received = recv(fd, out, size, MSG_DONTWAIT);
+    const ssize_t received = receive();
     if (received >= 0) return received;
     if (errno == EAGAIN) return -1;
     if (errno != EINTR) return 0;
@@ -83,7 +84,7 @@ absl::StatusOr<std::string> BindToUniqueName(int fd) {
 }  // namespace
 
 struct Relay::Connection {
-  Connection(Id number, UniqueFd client_end, UniqueFd server_end, std::string whose,
+  Connection(Id number, ReceivingSocket client_end, UniqueFd server_end, std::string whose,
              const RelayLimits& limits)
       : id(number),
         client(std::move(client_end)),
@@ -93,7 +94,7 @@ struct Relay::Connection {
         always(limits.always) {}
 
   const Id id;
-  const UniqueFd client;
+  ReceivingSocket client;
   const UniqueFd server;
   const std::string peer;
   const std::shared_ptr<std::atomic<int64_t>> charges = std::make_shared<std::atomic<int64_t>>(0);
@@ -128,7 +129,7 @@ Relay::Relay(RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
 
 Relay::~Relay() = default;
 
-absl::StatusOr<Relay::Added> Relay::Add(UniqueFd client, std::string peer) {
+absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, std::string peer) {
   int pair[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
     return ErrnoStatus("a connection", "no socket pair can be made", errno);
@@ -262,8 +263,9 @@ void Relay::MoveIn(Connection* connection) {
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
   } else if (connection->read_at <= now_ && !connection->client_ended) {
     const size_t allowance = Allowance(connection);
-    const ssize_t size =
-        allowance == 0 ? -1 : ReceiveSome(connection->client.get(), buffer_.data(), allowance);
+    const ssize_t size = allowance == 0 ? -1 : ReceiveSome([&] {
+      return connection->client.Receive(buffer_.data(), allowance);
+    });
     if (size == 0) {
       connection->client_ended = true;
       shutdown(connection->server.get(), SHUT_WR);
@@ -331,7 +333,9 @@ void Relay::MoveOut(Connection* connection) {
       if (!waiting.empty()) break;
     }
     if (connection->server_ended) break;
-    const ssize_t size = ReceiveSome(connection->server.get(), buffer_.data(), buffer_.size());
+    const ssize_t size = ReceiveSome([&] {
+      return recv(connection->server.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    });
     if (size < 0) break;
     if (size == 0) {
       FinishOut(connection);

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/receiving_socket.h"
 #include "base/unique_fd.h"
 #include "server/access/rate_limiter.h"
 #include "server/access/refusals.h"
@@ -64,7 +65,9 @@ class Relay {
     std::shared_ptr<std::atomic<int64_t>> charges;
   };
   // The error is of the system, which is out of descriptors or memory.
-  absl::StatusOr<Added> Add(UniqueFd client, std::string peer);
+  absl::StatusOr<Added> Add(ReceivingSocket client, std::string peer);
+  // For the sockets that are handed to Add.
+  SocketCloser* closer() { return &closer_; }
 
   // Calls `ready` in RunOnce while `fd` has something to read.
   void Watch(int fd, std::function<void()> ready);
@@ -120,6 +123,7 @@ class Relay {
   const UniqueFd epoll_;
   const UniqueFd wake_;  // an eventfd
   RateLimiter peers_;
+  SocketCloser closer_;
 
   Id next_id_ = 0;
   absl::flat_hash_map<Id, std::unique_ptr<Connection>> connections_;

@@ -51,6 +51,7 @@ using vmeventd::simulation::ThreadState;
 namespace {
 
 constexpr int kSoPeerPidfd = 77;
+constexpr int kSoPassRights = 83;
 constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, char[64]);
 constexpr size_t kInfoMask = 0;  // offsets in the answer of PIDFD_GET_INFO
 constexpr size_t kInfoExitCode = 60;
@@ -371,12 +372,17 @@ ssize_t __wrap_send(int fd, const void* from, size_t size, int flags) {
 }
 int REAL(setsockopt)(int, int, int, const void*, socklen_t);
 int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t size) {
-  return Simulated(fd) ? Kernel::Current().PassCredentials(fd)
-                       : REAL(setsockopt)(fd, level, name, value, size);
+  if (!Simulated(fd)) return REAL(setsockopt)(fd, level, name, value, size);
+  return name == SO_PASSCRED ? Kernel::Current().PassCredentials(fd) : 0;
 }
 int REAL(getsockopt)(int, int, int, void*, socklen_t*);
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* size) {
   if (!Simulated(fd)) return REAL(getsockopt)(fd, level, name, value, size);
+  if (name == SO_DOMAIN || name == kSoPassRights) {  // its sockets refuse descriptors
+    const int answer = name == SO_DOMAIN ? AF_UNIX : 0;
+    std::memcpy(value, &answer, sizeof(answer));
+    return 0;
+  }
   if (name == kSoPeerPidfd) {
     const int pidfd = Kernel::Current().PeerPidfd(fd);
     if (pidfd < 0) return -1;

@@ -6,9 +6,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -44,8 +42,8 @@ std::string TextMember(const QmpObject* value, const char* name) {
 
 }  // namespace
 
-MonitorConnection::MonitorConnection(EventLoop* loop, UniqueFd socket, std::vector<char>* buffer,
-                                     Delegate* delegate)
+MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket,
+                                     std::vector<char>* buffer, Delegate* delegate)
     : loop_(loop),
       delegate_(delegate),
       buffer_(buffer),
@@ -101,7 +99,7 @@ void MonitorConnection::Close() {
 void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   if (!socket_.valid()) return;
   // The system calls that close it come after the shutdown file.
-  const UniqueFd socket = std::move(socket_);
+  const ReceivingSocket socket = std::move(socket_);
   loop_->CancelTimer(&handshake_timer_);
   loop_->CancelTimer(&pause_);
   delegate_->OnClosed(why, protocol_error);
@@ -174,39 +172,12 @@ void MonitorConnection::DrainSlice() {
   delegate_->OnDrained();
 }
 
-ssize_t MonitorConnection::Receive(size_t max_bytes) {
-  iovec data{buffer_->data(), std::min(max_bytes, buffer_->size())};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t size = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (size <= 0) return size;
-  for (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(header))) {
-    if (header->cmsg_level != SOL_SOCKET) continue;
-    if (header->cmsg_type == SCM_CREDENTIALS) {
-      ucred sender{};
-      std::memcpy(&sender, CMSG_DATA(header), sizeof(sender));
-      if (sender.pid > 0) speaker_ = sender.pid;
-    } else if (header->cmsg_type == SCM_RIGHTS) {  // nobody asked for descriptors
-      for (size_t at = CMSG_LEN(0); at + sizeof(int) <= header->cmsg_len; at += sizeof(int)) {
-        int fd = -1;
-        std::memcpy(&fd, reinterpret_cast<const char*>(header) + at, sizeof(fd));
-        close(fd);
-      }
-    }
-  }
-  return size;
-}
-
 void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_the_end) {
   if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return;
   size_t total = 0;
   while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
-    const ssize_t size = Receive(max_bytes - total);
+    const ssize_t size = socket_.ReceiveFrom(
+        buffer_->data(), std::min(max_bytes - total, buffer_->size()), &speaker_);
     if (size < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
@@ -215,6 +186,7 @@ void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
       }
       // A peer that had not read all of our commands when it ended.
       if (errno == ECONNRESET) return Fail("EOF", false);
+      if (errno == EBADMSG) return Fail("it passes file descriptors", true);
       return Fail(std::generic_category().message(errno), false);
     }
     if (size == 0) return Fail("EOF", false);

@@ -1,8 +1,6 @@
 #ifndef VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
 #define VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/receiving_socket.h"
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
@@ -72,7 +70,7 @@ class MonitorConnection : public FdHandler {
   };
 
   // `loop`, `delegate` and `buffer`, which all connections of a loop share, outlive it.
-  MonitorConnection(EventLoop* loop, UniqueFd socket, std::vector<char>* buffer,
+  MonitorConnection(EventLoop* loop, ReceivingSocket socket, std::vector<char>* buffer,
                     Delegate* delegate);
   ~MonitorConnection() override;
 
@@ -122,8 +120,6 @@ class MonitorConnection : public FdHandler {
   void ArmReplyTimer();
   void Pause(absl::Duration pause);
   void Unpause();
-  // recv(2) that notes who sent it.
-  ssize_t Receive(size_t max_bytes);
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
   // the connection is closed.
   bool HandleLines(absl::string_view bytes, absl::Duration deadline);
@@ -137,7 +133,7 @@ class MonitorConnection : public FdHandler {
   EventLoop* const loop_;
   Delegate* delegate_;
   std::vector<char>* const buffer_;
-  UniqueFd socket_;
+  ReceivingSocket socket_;
   LineFramer framer_;
   std::string unhandled_;              // that was read
   std::unique_ptr<MonitorInfo> info_;  // during the handshake

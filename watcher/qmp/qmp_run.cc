@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/socket_file.h"
 
@@ -33,14 +34,14 @@ void QmpRun::Disconnect() {
   RetireConnection();
 }
 
-absl::Status QmpRun::Attach(UniqueFd socket, const SocketIdentity& identity) {
+absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identity) {
   if (process().gone()) return absl::FailedPreconditionError("its process is gone");
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over()) return absl::FailedPreconditionError("the run is over");
   return Connect(std::move(socket), identity, context_->options->greeting_timeout);
 }
 
-absl::Status QmpRun::Connect(UniqueFd socket, const SocketIdentity& identity,
+absl::Status QmpRun::Connect(ReceivingSocket socket, const SocketIdentity& identity,
                              absl::Duration greeting_timeout) {
   auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
                                                         &context_->buffer, this);
@@ -140,7 +141,7 @@ void QmpRun::AwaitAnswer() {
 // again, and 2 s of silence are its end. One that did not, because another client holds it, cannot
 // be asked.
 void QmpRun::LookForSuccessor() {
-  UniqueFd socket;
+  ReceivingSocket socket;
   SocketIdentity identity;
   switch (course_ == Course::kLastTry ? Listener::kNone
                                       : source_->ConnectAgain(this, &socket, &identity)) {
@@ -291,6 +292,7 @@ void QmpRun::OnReplyLate(bool given_up) {
   SocketFile file;
   UniqueFd nudge;
   if (OpenSocketFile(info().raw_path(), &file) == 0) ConnectTo(file, &nudge);
+  ReceivingSocket(std::move(nudge), &context_->closer).Reset();
   if (!given_up) return;
   spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));
   ReportProblem("QEMU does not answer on its monitor");

@@ -10,7 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/rare_text.h"
-#include "base/unique_fd.h"
+#include "base/receiving_socket.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/silent_monitors.h"
@@ -24,6 +24,7 @@ namespace vmeventd {
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
   std::vector<char> buffer;  // what connections read into
+  SocketCloser closer;
   SilentMonitors silent_monitors;
   // What may still be on the call stack; emptied after each turn of the loop.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
@@ -57,7 +58,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // none. True: the connection is another run's now, and this run is over.
     virtual bool OnSpeaker(QmpRun* run, int64_t pid) = 0;
     // Connects to a socket of `run` once more, without waiting.
-    virtual Listener ConnectAgain(const QmpRun* run, UniqueFd* connection,
+    virtual Listener ConnectAgain(const QmpRun* run, ReceivingSocket* connection,
                                   SocketIdentity* identity) = 0;
   };
 
@@ -66,7 +67,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   ~QmpRun() override;
 
   // Takes over a new connection, to the socket `identity`, and closes the one it has.
-  absl::Status Attach(UniqueFd socket, const SocketIdentity& identity);
+  absl::Status Attach(ReceivingSocket socket, const SocketIdentity& identity);
   // Gives its connection away, and takes one that has just greeted over.
   std::unique_ptr<MonitorConnection> TakeConnection();
   void Adopt(std::unique_ptr<MonitorConnection> connection, const SocketIdentity& identity);
@@ -114,7 +115,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // The process is gone and nothing is connected: finds out whether another process serves the
   // monitor.
   void LookForSuccessor();
-  absl::Status Connect(UniqueFd socket, const SocketIdentity& identity,
+  absl::Status Connect(ReceivingSocket socket, const SocketIdentity& identity,
                        absl::Duration greeting_timeout);
   // `why` no greeting comes, as a problem of the VM; in the log once.
   void ReportSilence(absl::string_view why);

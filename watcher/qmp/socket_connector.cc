@@ -1,12 +1,14 @@
 #include "watcher/qmp/socket_connector.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/core/watch_spec.h"
@@ -222,8 +224,8 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     return AwaitDescriptors(slot, shortage);
   }
-  UniqueFd socket;
-  if (const int error = ConnectTo(file, &socket); error != 0) return OnNotConnected(slot, error);
+  ReceivingSocket socket;
+  if (const int error = Connect(file, &socket); error != 0) return OnNotConnected(slot, error);
   Attach(slot, file, std::move(socket));
 }
 
@@ -256,7 +258,15 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
   }
 }
 
-void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, UniqueFd socket) {
+int SocketConnector::Connect(const SocketFile& file, ReceivingSocket* connection) const {
+  if (context_->closer.full()) return EMFILE;
+  UniqueFd socket;
+  const int error = ConnectTo(file, &socket);
+  if (error == 0) *connection = ReceivingSocket(std::move(socket), &context_->closer);
+  return error;
+}
+
+void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket) {
   PeerProcess peer;
   if (context_->options->process_tracking) {
     absl::StatusOr<PeerProcess> identified = IdentifyPeer(socket.get());
@@ -325,7 +335,7 @@ void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
   if (!has_way && !run->tracked()) run->End();
 }
 
-QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, UniqueFd* connection,
+QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, ReceivingSocket* connection,
                                                SocketIdentity* identity) {
   const RunSockets& sockets = SocketsOf(run);
   std::vector<const SocketSlot*> slots(sockets.ways.begin(), sockets.ways.end());
@@ -344,7 +354,7 @@ QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, UniqueFd* conn
             const bool replaced =
                 slot == sockets.attached_by && file.identity != run->info().socket;
             outcome = IsSocketOf(*run, *slot, file.identity) && !replaced
-                          ? ConnectOutcomeOf(ConnectTo(file, connection))
+                          ? ConnectOutcomeOf(Connect(file, connection))
                           : ConnectOutcome::kNoSocket;
           }
           return outcome == ConnectOutcome::kOutOfDescriptors
@@ -364,7 +374,7 @@ QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, UniqueFd* conn
 }
 
 bool SocketConnector::IsServed(const VmRun* run) {
-  UniqueFd unused;
+  ReceivingSocket unused;
   SocketIdentity there;
   return ConnectAgain(static_cast<const QmpRun*>(run), &unused, &there) != QmpRun::Listener::kNone;
 }

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
+#include "base/receiving_socket.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/directory_watcher.h"
@@ -80,7 +80,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
   bool OnSpeaker(QmpRun* run, int64_t pid) override;
-  QmpRun::Listener ConnectAgain(const QmpRun* run, UniqueFd* connection,
+  QmpRun::Listener ConnectAgain(const QmpRun* run, ReceivingSocket* connection,
                                 SocketIdentity* identity) override;
 
   // Slots.
@@ -120,7 +120,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   // `why` says more of kFailed.
   void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");
   void OnNotConnected(SocketSlot* slot, int error);
-  void Attach(SocketSlot* slot, const SocketFile& file, UniqueFd socket);
+  void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
+  // Connects without waiting; 0 or the errno.
+  int Connect(const SocketFile& file, ReceivingSocket* connection) const;
   void OnListenerGone(SocketSlot* slot);
   void ReportListenerGone(SocketSlot* slot);
 

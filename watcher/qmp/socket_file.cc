@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_format.h"
+#include "base/receiving_socket.h"
 
 namespace vmeventd {
 namespace {
@@ -52,13 +53,14 @@ int ConnectTo(const SocketFile& file, UniqueFd* connection) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file.fd.get());
+  RefusePassedDescriptors(socket.get());
   if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return errno;
   }
   // Has each message name its sender. Not before the connect, which would then bind the socket to a
-  // name; at once, before a greeting is sent. If it fails, the speaker is not known.
+  // name; at once, before a greeting is sent.
   const int on = 1;
-  setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+  if (setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return errno;
   *connection = std::move(socket);
   return 0;
 }

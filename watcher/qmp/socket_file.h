@@ -31,7 +31,8 @@ int OpenSocketFile(const std::string& path, SocketFile* file);
 // Which socket is at `path`, without opening it; the same errors.
 int IdentifySocket(const std::string& path, SocketIdentity* identity);
 
-// Connects to it without waiting. Returns 0 or the errno.
+// Connects to it without waiting; what it reads names its sender, and is read through a
+// ReceivingSocket. Returns 0 or the errno.
 int ConnectTo(const SocketFile& file, UniqueFd* connection);
 
 // What became of an attempt to connect.

@@ -36,7 +36,8 @@ class RelayTest : public ::testing::Test {
   Connected Connect(const std::string& peer = "user 1") {
     int pair[2] = {-1, -1};
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    absl::StatusOr<Relay::Added> added = relay_->Add(UniqueFd(pair[0]), peer);
+    absl::StatusOr<Relay::Added> added =
+        relay_->Add(ReceivingSocket(UniqueFd(pair[0]), relay_->closer()), peer);
     EXPECT_TRUE(added.ok()) << added.status();
     return {UniqueFd(pair[1]), std::move(added->server), added->id, added->name};
   }
@@ -148,7 +149,8 @@ TEST_F(RelayTest, ChargedBytesCountAsSent) {
   int pair[2] = {-1, -1};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
   const UniqueFd client(pair[1]);
-  const Relay::Added added = relay_->Add(UniqueFd(pair[0]), "user 1").value();
+  const Relay::Added added =
+      relay_->Add(ReceivingSocket(UniqueFd(pair[0]), relay_->closer()), "user 1").value();
   *added.charges += 51'000;
   Send(client, 10);
   EXPECT_EQ(ReceiveAll(added.server), 0);

@@ -115,8 +115,8 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
-    connection_ =
-        std::make_unique<MonitorConnection>(loop_.get(), std::move(socket), &buffer_, this);
+    connection_ = std::make_unique<MonitorConnection>(
+        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &buffer_, this);
     ASSERT_TRUE(connection_->Start().ok());
   }
   bool Until(const std::function<bool()>& done) {
@@ -130,6 +130,7 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
   FakeQemu qemu_;
   SystemClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  SocketCloser closer_;
   std::vector<char> buffer_ = std::vector<char>(64 << 10);
   std::unique_ptr<MonitorConnection> connection_;
   int monitor_ = -1;

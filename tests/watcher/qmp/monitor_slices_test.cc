@@ -39,7 +39,8 @@ class Monitor : public MonitorConnection::Delegate {
     UniqueFd socket;
     EXPECT_EQ(OpenSocketFile(path, &file), 0);
     EXPECT_EQ(ConnectTo(file, &socket), 0);
-    connection_ = std::make_unique<MonitorConnection>(loop, std::move(socket), buffer, this);
+    connection_ = std::make_unique<MonitorConnection>(
+        loop, ReceivingSocket(std::move(socket), &closer_), buffer, this);
     EXPECT_TRUE(connection_->Start().ok());
   }
 
@@ -69,6 +70,7 @@ class Monitor : public MonitorConnection::Delegate {
 
   ManualClock* const clock_;
   const absl::Duration cost_;
+  SocketCloser closer_;
   FakeQemu qemu_;
   int monitor_ = -1;
   std::unique_ptr<MonitorConnection> connection_;

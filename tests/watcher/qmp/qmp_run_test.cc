@@ -43,7 +43,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   void OnMonitorReady(QmpRun*, const std::string&) override {}
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
   bool OnSpeaker(QmpRun*, int64_t) override { return false; }
-  QmpRun::Listener ConnectAgain(const QmpRun*, UniqueFd*, SocketIdentity*) override {
+  QmpRun::Listener ConnectAgain(const QmpRun*, ReceivingSocket*, SocketIdentity*) override {
     return QmpRun::Listener::kNone;
   }
   void OnFollowed(VmRun*, const ProcessKey&) override {}
@@ -79,7 +79,8 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     run_ = std::make_unique<QmpRun>(&context_, this, this,
                                     VmSession(std::move(info), &options_.session, clock_.Now()));
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
-    ASSERT_TRUE(run_->Attach(std::move(socket), file.identity).ok());
+    ASSERT_TRUE(
+        run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file.identity).ok());
     ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kStarted) == 1; }));
   }
   void AttachAgain() {
@@ -87,7 +88,8 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(run_->info().raw_path(), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
-    ASSERT_TRUE(run_->Attach(std::move(socket), file.identity).ok());
+    ASSERT_TRUE(
+        run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file.identity).ok());
   }
   void DeclareIntent() {
     bool declared = false;

@@ -1,0 +1,193 @@
+#include "base/receiving_socket.h"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+#include <deque>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "base/mutex.h"
+#include "base/thread_name.h"
+
+namespace vmeventd {
+namespace {
+
+#ifdef SO_PASSRIGHTS
+constexpr int kSoPassRights = SO_PASSRIGHTS;
+#else
+constexpr int kSoPassRights = 83;  // Linux 6.16
+#endif
+
+// Ignored by default, so that a stray one does no harm.
+constexpr int kInterrupt = SIGURG;
+
+int Option(int fd, int name, int otherwise) {
+  int value = 0;
+  socklen_t size = sizeof(value);
+  return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : otherwise;
+}
+
+// Sends kInterrupt to its thread every `patience` while it is set.
+class Interrupter {
+ public:
+  explicit Interrupter(absl::Duration patience) : every_(absl::ToTimespec(patience)) {
+    // Without a handler the kernel discards the signal.
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    action.sa_flags = SA_RESTART;
+    sigaction(kInterrupt, &action, nullptr);
+    sigset_t signals;
+    sigfillset(&signals);
+    sigdelset(&signals, kInterrupt);
+    pthread_sigmask(SIG_SETMASK, &signals, nullptr);
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = kInterrupt;
+    event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+    made_ = timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
+  }
+  ~Interrupter() {
+    if (made_) timer_delete(timer_);
+  }
+  Interrupter(const Interrupter&) = delete;
+  Interrupter& operator=(const Interrupter&) = delete;
+
+  void Set(bool on) {
+    const itimerspec spec = on ? itimerspec{every_, every_} : itimerspec{};
+    if (made_) timer_settime(timer_, 0, &spec, nullptr);
+  }
+
+ private:
+  const timespec every_;
+  timer_t timer_{};
+  bool made_ = false;
+};
+
+}  // namespace
+
+void RefusePassedDescriptors(int fd) {
+  const int off = 0;
+  setsockopt(fd, SOL_SOCKET, kSoPassRights, &off, sizeof(off));
+}
+
+struct SocketCloser::State {
+  explicit State(absl::Duration wait) : patience(wait) {}
+
+  const absl::Duration patience;
+  Mutex mutex;
+  CondVar changed;
+  std::deque<UniqueFd> waiting ABSL_GUARDED_BY(mutex);
+  int threads ABSL_GUARDED_BY(mutex) = 0;
+  int idle ABSL_GUARDED_BY(mutex) = 0;
+  bool ended ABSL_GUARDED_BY(mutex) = false;
+};
+
+SocketCloser::SocketCloser(absl::Duration patience) : state_(std::make_shared<State>(patience)) {}
+
+SocketCloser::~SocketCloser() {
+  {
+    const MutexLock lock(&state_->mutex);
+    state_->ended = true;
+  }
+  state_->changed.NotifyAll();
+}
+
+void SocketCloser::Close(UniqueFd socket) {
+  shutdown(socket.get(), SHUT_RDWR);  // the peer learns of it now
+  bool start = false;
+  {
+    const MutexLock lock(&state_->mutex);
+    state_->waiting.push_back(std::move(socket));
+    start =
+        state_->waiting.size() > static_cast<size_t>(state_->idle) && state_->threads < kMaxThreads;
+    if (start) ++state_->threads;
+  }
+  state_->changed.NotifyOne();
+  if (start) std::thread([state = state_] { Work(state); }).detach();
+}
+
+bool SocketCloser::full() const {
+  const MutexLock lock(&state_->mutex);
+  return state_->waiting.size() >= kMaxWaiting;
+}
+
+void SocketCloser::Work(const std::shared_ptr<State>& state) {
+  SetThreadName("socket-closer");
+  Interrupter interrupter(state->patience);
+  while (true) {
+    UniqueFd socket;
+    {
+      const MutexLock lock(&state->mutex);
+      ++state->idle;
+      while (state->waiting.empty() && !state->ended) state->changed.Wait(&state->mutex);
+      --state->idle;
+      if (state->waiting.empty()) return;
+      socket = std::move(state->waiting.front());
+      state->waiting.pop_front();
+    }
+    interrupter.Set(true);
+    socket.Reset();
+    interrupter.Set(false);
+  }
+}
+
+ReceivingSocket::ReceivingSocket(UniqueFd socket, SocketCloser* closer)
+    : socket_(std::move(socket)) {
+  if (Option(get(), SO_DOMAIN, AF_UNIX) != AF_UNIX || Option(get(), kSoPassRights, 1) == 0) return;
+  closer_ = closer;
+  // Out of line, a read would skip the byte, and drop what came with it.
+  const int on = 1;
+  setsockopt(get(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+}
+
+void ReceivingSocket::Reset() {
+  if (closer_ != nullptr && socket_.valid()) closer_->Close(std::move(socket_));
+  socket_.Reset();
+}
+
+ssize_t ReceivingSocket::Receive(char* to, size_t size, int64_t* sender) {
+  // No more than the sender fits in.
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
+  iovec data{to, size};
+  const auto receive = [&](msghdr* message, int flags) {
+    *message = {};
+    message->msg_iov = &data;
+    message->msg_iovlen = 1;
+    if (sender != nullptr) {
+      message->msg_control = control.data();
+      message->msg_controllen = control.size();
+    }
+    return recvmsg(get(), message, flags | MSG_DONTWAIT);
+  };
+  msghdr message;
+  if (closer_ != nullptr) {
+    // A look takes references of its own, and drops none that is the last.
+    const ssize_t seen = receive(&message, MSG_PEEK);
+    if (seen <= 0) return seen;
+    if ((message.msg_flags & MSG_CTRUNC) != 0) {
+      errno = EBADMSG;
+      return -1;
+    }
+    data.iov_len = static_cast<size_t>(seen);
+  }
+  const ssize_t got = receive(&message, 0);
+  if (got <= 0 || sender == nullptr) return got;
+  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET ||
+      header->cmsg_type != SCM_CREDENTIALS) {
+    return got;
+  }
+  ucred credentials{};
+  std::memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
+  if (credentials.pid > 0) *sender = credentials.pid;
+  return got;
+}
+
+}  // namespace vmeventd

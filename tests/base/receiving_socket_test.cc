@@ -1,0 +1,212 @@
+#include "base/receiving_socket.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace vmeventd {
+namespace {
+
+struct Pair {
+  UniqueFd ours;
+  UniqueFd peer;
+};
+
+// The kernel takes descriptors for both.
+Pair Connected() {
+  std::array<int, 2> pair{};
+  EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  return {UniqueFd(pair[0]), UniqueFd(pair[1])};
+}
+
+struct Pipe {
+  UniqueFd read;
+  UniqueFd write;
+};
+
+Pipe MakePipe() {
+  std::array<int, 2> ends{};
+  EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// Waits for the last reference to the other end to be dropped.
+bool AwaitEnd(const UniqueFd& read) {
+  char byte = 0;
+  return ::read(read.get(), &byte, 1) == 0;
+}
+
+bool Ended(const UniqueFd& read) {
+  pollfd poll_for{read.get(), POLLIN, 0};
+  return poll(&poll_for, 1, 0) == 1;
+}
+
+// Returns 0 or the errno.
+int Pass(const UniqueFd& socket, const std::string& bytes, const UniqueFd& passed, int flags = 0) {
+  std::string text = bytes;
+  iovec data{text.data(), text.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = passed.get();
+  std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+  return sendmsg(socket.get(), &message, flags | MSG_NOSIGNAL) < 0 ? errno : 0;
+}
+
+// A TCP connection whose close takes an hour: its peer, which the caller keeps, reads nothing.
+struct Lingering {
+  UniqueFd listener;
+  UniqueFd peer;
+  UniqueFd socket;
+};
+
+Lingering MakeLingering() {
+  Lingering made;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  made.listener = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  made.socket = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int buffer = 4096;
+  setsockopt(made.socket.get(), SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+  setsockopt(made.listener.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(bind(made.listener.get(), any, size), 0);
+  EXPECT_EQ(listen(made.listener.get(), 1), 0);
+  EXPECT_EQ(getsockname(made.listener.get(), any, &size), 0);
+  EXPECT_EQ(connect(made.socket.get(), any, size), 0);
+  made.peer = UniqueFd(accept(made.listener.get(), nullptr, nullptr));
+  const std::string bytes(1 << 16, 'x');
+  while (send(made.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
+  }
+  const linger hour{1, 3600};
+  EXPECT_EQ(setsockopt(made.socket.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
+  return made;
+}
+
+std::string Received(ReceivingSocket* socket) {
+  std::array<char, 100> buffer{};
+  const ssize_t size = socket->Receive(buffer.data(), buffer.size());
+  return size < 0 ? strerrorname_np(errno) : std::string(buffer.data(), static_cast<size_t>(size));
+}
+
+TEST(ReceivingSocketTest, APeerThatPassesADescriptorIsReadNoFurther) {
+  SocketCloser closer;
+  Pair pair = Connected();
+  ReceivingSocket ours(std::move(pair.ours), &closer);
+  Pipe pipe = MakePipe();
+  ASSERT_EQ(send(pair.peer.get(), "before", 6, 0), 6);
+  EXPECT_EQ(Received(&ours), "before");
+  ASSERT_EQ(Pass(pair.peer, "with", std::exchange(pipe.write, {})), 0);
+  EXPECT_EQ(Received(&ours), "EBADMSG");
+  EXPECT_EQ(Received(&ours), "EBADMSG");
+  EXPECT_FALSE(Ended(pipe.read)) << "the read that met the descriptor has dropped it";
+  ours.Reset();
+  EXPECT_TRUE(AwaitEnd(pipe.read));
+}
+
+TEST(ReceivingSocketTest, ADescriptorThatComesOutOfLineIsMetToo) {
+  SocketCloser closer;
+  Pair pair = Connected();
+  ReceivingSocket ours(std::move(pair.ours), &closer);
+  Pipe pipe = MakePipe();
+  ASSERT_EQ(Pass(pair.peer, "!", std::exchange(pipe.write, {}), MSG_OOB), 0);
+  EXPECT_EQ(Received(&ours), "EBADMSG");
+  EXPECT_FALSE(Ended(pipe.read));
+}
+
+TEST(ReceivingSocketTest, WhatIsReadNamesItsSender) {
+  SocketCloser closer;
+  Pair pair = Connected();
+  const int on = 1;
+  ASSERT_EQ(setsockopt(pair.ours.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
+  ReceivingSocket ours(std::move(pair.ours), &closer);
+  ASSERT_EQ(send(pair.peer.get(), "x", 1, 0), 1);
+  char byte = 0;
+  int64_t sender = 0;
+  EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), 1);
+  EXPECT_EQ(sender, getpid());
+  const Pipe pipe = MakePipe();
+  ASSERT_EQ(Pass(pair.peer, "x", pipe.write), 0);
+  EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), -1);
+  EXPECT_EQ(errno, EBADMSG);
+}
+
+TEST(ReceivingSocketTest, TheEndAndAnEmptySocketAreReportedAsByRecv) {
+  SocketCloser closer;
+  Pair pair = Connected();
+  ReceivingSocket ours(std::move(pair.ours), &closer);
+  EXPECT_EQ(Received(&ours), "EAGAIN");
+  pair.peer.Reset();
+  EXPECT_EQ(Received(&ours), "");
+}
+
+// Each close would take an hour. There are more of them than threads, and all end.
+TEST(ReceivingSocketTest, NobodyWaitsForAPassedDescriptor) {
+  SocketCloser closer;
+  std::vector<Lingering> lingering;
+  for (int i = 0; i < 2 * SocketCloser::kMaxThreads; ++i) {
+    lingering.push_back(MakeLingering());
+    Pair pair = Connected();
+    ASSERT_EQ(Pass(pair.peer, "x", lingering.back().socket), 0);
+    lingering.back().socket.Reset();
+    ReceivingSocket(std::move(pair.ours), &closer).Reset();
+  }
+  Pipe last = MakePipe();
+  closer.Close(std::move(last.write));
+  EXPECT_TRUE(AwaitEnd(last.read));
+}
+
+TEST(ReceivingSocketTest, TheCloserIsFullWhileItsThreadsWait) {
+  SocketCloser closer(absl::Hours(1));
+  std::vector<Lingering> lingering;
+  for (int i = 0; i < SocketCloser::kMaxThreads; ++i) {
+    lingering.push_back(MakeLingering());
+    closer.Close(std::move(lingering.back().socket));
+  }
+  for (size_t i = 0; i < SocketCloser::kMaxWaiting; ++i) closer.Close(MakePipe().write);
+  EXPECT_TRUE(closer.full());
+}
+
+// Linux 6.16 refuses to send it, and an older kernel has it found.
+TEST(ReceivingSocketTest, AnAcceptedConnectionPassesNothing) {
+  SocketCloser closer;
+  const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(bind(listener.get(), any, sizeof(address.sun_family)), 0);  // a name of its choice
+  RefusePassedDescriptors(listener.get());
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(getsockname(listener.get(), any, &size), 0);
+  const UniqueFd peer(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect(peer.get(), any, size), 0);
+  const Pipe pipe = MakePipe();
+  const int error = Pass(peer, "x", pipe.write);
+  ReceivingSocket ours(UniqueFd(accept(listener.get(), nullptr, nullptr)), &closer);
+  EXPECT_EQ(Received(&ours), error == EPERM ? "EAGAIN" : "EBADMSG");
+}
+
+}  // namespace
+}  // namespace vmeventd
