@@ -22,11 +22,9 @@ constexpr absl::Duration kMaxPause = absl::Milliseconds(250);
 constexpr size_t kMaxTextBytes = 4096;
 
 constexpr char kStatusCommand[] = "{\"execute\":\"query-status\"}\n";
-constexpr char kHandshake[] =
-    "{\"execute\":\"qmp_capabilities\"}\n"
-    "{\"execute\":\"query-uuid\"}\n"
-    "{\"execute\":\"query-name\"}\n"
-    "{\"execute\":\"query-status\"}\n";
+constexpr char kCapabilitiesCommand[] = "{\"execute\":\"qmp_capabilities\"}\n";
+constexpr char kUuidCommand[] = "{\"execute\":\"query-uuid\"}\n";
+constexpr char kNameCommand[] = "{\"execute\":\"query-name\"}\n";
 
 constexpr char kNullUuid[] = "00000000-0000-0000-0000-000000000000";
 
@@ -73,7 +71,7 @@ void MonitorConnection::ArmGreetingTimer(absl::Duration due) {
   });
 }
 
-void MonitorConnection::AwaitReplies() {
+void MonitorConnection::AwaitReply() {
   loop_->CancelTimer(&handshake_timer_);
   handshake_deadline_ = loop_->Now().monotonic + kReplyTimeout;
   ArmReplyTimer();
@@ -91,6 +89,7 @@ void MonitorConnection::ArmReplyTimer() {
 void MonitorConnection::Close() {
   if (!socket_.valid()) return;
   loop_->CancelTimer(&handshake_timer_);
+  loop_->CancelTimer(&next_command_);
   loop_->CancelTimer(&pause_);
   loop_->Remove(socket_.get());
   socket_.Reset();
@@ -101,6 +100,7 @@ void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   // The system calls that close it come after the shutdown file.
   const ReceivingSocket socket = std::move(socket_);
   loop_->CancelTimer(&handshake_timer_);
+  loop_->CancelTimer(&next_command_);
   loop_->CancelTimer(&pause_);
   delegate_->OnClosed(why, protocol_error);
   loop_->Remove(socket.get());
@@ -223,14 +223,15 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
   absl::StatusOr<QmpMessage> message = ParseQmpMessage(line);
   if (!message.ok()) return message.status();
   if (const auto* event = std::get_if<QmpEvent>(&*message)) {
-    delegate_->OnEvent(*event);
+    OnEvent(*event);
   } else if (const auto* greeting = std::get_if<QmpGreeting>(&*message)) {
     if (phase_ != Phase::kGreeting) return absl::OkStatus();
     info_->qemu_version = greeting->qemu_version;
     phase_ = Phase::kCapabilities;
-    AwaitReplies();
+    pacer_.OnGreeting(loop_->Now().monotonic);
+    loop_->CancelTimer(&handshake_timer_);
     delegate_->OnGreeting();
-    Send(kHandshake);
+    SendNext();
   } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
     OnReply(&reply->value);
   } else {
@@ -239,77 +240,118 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
   return absl::OkStatus();
 }
 
+void MonitorConnection::OnEvent(const QmpEvent& event) {
+  pacer_.OnEvent(event.name, loop_->Now().monotonic);
+  // A QEMU that ends owes no answer, and one that lives on after all is asked what is left.
+  if (pacer_.ending()) {
+    if (phase_ != Phase::kReady) loop_->CancelTimer(&handshake_timer_);
+  } else {
+    SendNext();
+  }
+  delegate_->OnEvent(event);
+}
+
 // `value` is null for an error: what was asked for is then not known, and the rest goes on.
 void MonitorConnection::OnReply(const QmpObject* value) {
+  if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
+  loop_->CancelTimer(&handshake_timer_);
   switch (phase_) {
     case Phase::kGreeting:
-      return;  // nothing was asked
+      return;
     case Phase::kCapabilities:
       phase_ = Phase::kUuid;
-      return;
+      break;
     case Phase::kUuid:
       info_->uuid = TextMember(value, "UUID");
       if (info_->uuid == kNullUuid) info_->uuid.clear();
       phase_ = Phase::kName;
-      return;
+      break;
     case Phase::kName:
       info_->qemu_name = TextMember(value, "name");
       phase_ = Phase::kStatus;
-      return;
+      break;
     case Phase::kStatus: {
       info_->run_state = TextMember(value, "status");
       phase_ = Phase::kReady;
-      loop_->CancelTimer(&handshake_timer_);
       const std::unique_ptr<MonitorInfo> info = std::move(info_);
       return delegate_->OnReady(*info);
     }
     case Phase::kReady:
-      return OnReadyReply(value);
+      OnReadyReply(value);
+      break;
   }
+  SendNext();
 }
 
 void MonitorConnection::OnReadyReply(const QmpObject* value) {
-  if (outstanding_ == Query::kAgent) {
-    probe_->OnReply(value);
-    if (probe_->awaits_reply()) return;
-  }
-  last_ = std::exchange(outstanding_, Query::kNone);
-  if (last_ == Query::kStatus) {
+  if (asked_ == Query::kStatus) {
     if (value != nullptr) delegate_->OnRunStateReply(TextMember(value, "status"));
-  } else if (last_ == Query::kAgent && probe_->done()) {
-    const std::unique_ptr<GuestAgentProbe> probe = std::move(probe_);
-    delegate_->OnGuestAgentReply(probe->Take());
+    return;
   }
-  SendNextQuery();
+  probe_->OnReply(value);
+  if (!probe_->done()) return;
+  const std::unique_ptr<GuestAgentProbe> probe = std::move(probe_);
+  delegate_->OnGuestAgentReply(probe->Take());
 }
 
 void MonitorConnection::RequestRunState() {
   if (phase_ != Phase::kReady) return;
   status_wanted_ = true;
-  SendNextQuery();
+  SendNext();
 }
 
 void MonitorConnection::RequestGuestAgent() {
   if (phase_ != Phase::kReady) return;
   agent_wanted_ = true;
-  SendNextQuery();
+  SendNext();
 }
 
-// In turns, where both wait.
-void MonitorConnection::SendNextQuery() {
-  if (!socket_.valid() || outstanding_ != Query::kNone) return;
-  const bool agent_waits = probe_ != nullptr || agent_wanted_;
-  if (agent_waits && (last_ != Query::kAgent || !status_wanted_)) {
-    if (probe_ == nullptr) {
-      agent_wanted_ = false;
-      probe_ = std::make_unique<GuestAgentProbe>();
-    }
-    outstanding_ = Query::kAgent;
-    Send(probe_->NextCommands());
-  } else if (std::exchange(status_wanted_, false)) {
-    outstanding_ = Query::kStatus;
-    Send(kStatusCommand);
+void MonitorConnection::SendNext() {
+  if (!socket_.valid() || next_command_.serial != 0) return;
+  const bool wanted =
+      phase_ != Phase::kReady || status_wanted_ || agent_wanted_ || probe_ != nullptr;
+  const absl::Duration at = pacer_.NextAt();
+  if (phase_ == Phase::kGreeting || !wanted || at == absl::InfiniteDuration()) return;
+  if (loop_->Now().monotonic < at) {
+    next_command_ = loop_->AddTimer(at, [this] {
+      next_command_ = {};
+      SendNext();
+    });
+    return;
   }
+  pacer_.OnSent();
+  if (phase_ != Phase::kReady) AwaitReply();
+  Send(TakeCommand());
+}
+
+std::string MonitorConnection::TakeCommand() {
+  switch (phase_) {
+    case Phase::kGreeting:
+      return "";
+    case Phase::kCapabilities:
+      return kCapabilitiesCommand;
+    case Phase::kUuid:
+      return kUuidCommand;
+    case Phase::kName:
+      return kNameCommand;
+    case Phase::kStatus:
+      return kStatusCommand;
+    case Phase::kReady:
+      break;
+  }
+  // In turns, where both wait.
+  const bool agent_waits = probe_ != nullptr || agent_wanted_;
+  if (!agent_waits || (status_wanted_ && asked_ == Query::kAgent)) {
+    asked_ = Query::kStatus;
+    status_wanted_ = false;
+    return kStatusCommand;
+  }
+  asked_ = Query::kAgent;
+  if (probe_ == nullptr) {
+    agent_wanted_ = false;
+    probe_ = std::make_unique<GuestAgentProbe>();
+  }
+  return probe_->NextCommand();
 }
 
 void MonitorConnection::Send(absl::string_view command) {

@@ -16,14 +16,16 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
-// query-status, sent together: QEMU answers in their order) and then reads for ever. The status
-// comes last, so that no event stands between its reply and OnReady. Afterwards it sends what it is
-// asked to ask, one question at a time. It sends no other command: it observes.
+// query-status) and then reads for ever. The status comes last, so that no event stands between its
+// reply and OnReady. Afterwards it sends what it is asked to ask. It sends no other command: it
+// observes. All commands pass a CommandPacer, which lets one out at a time and none to a QEMU that
+// may be ending.
 //
 // One peer cannot take the loop from the others: a turn ends after kSlice, or a little later where
 // one line takes longer, and what was read by then waits for a later turn. The peer that used its
@@ -35,8 +37,8 @@ class MonitorConnection : public FdHandler {
   static constexpr int kPausePerWork = 3;
   // A QEMU that serves us greets at once; one that starts may take longer.
   static constexpr absl::Duration kSilence = absl::Milliseconds(300);
-  // How long QEMU may take for all answers of the handshake, and how long it may be silent before
-  // it is reported late.
+  // How long QEMU may take for an answer of the handshake, and how long before that is reported
+  // for the first time.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
   static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
   // For what a process left behind in its socket.
@@ -52,8 +54,8 @@ class MonitorConnection : public FdHandler {
     // No greeting came within kSilence; and, if `given_up`, within the time that Start() was given,
     // where that is the longer one: for the last time.
     virtual void OnGreetingLate(bool given_up) = 0;
-    // During the handshake, each kNudgeInterval in which no answer comes; `given_up`: for the last
-    // time, after kReplyTimeout.
+    // During the handshake, each kNudgeInterval in which an answer does not come; `given_up`: for
+    // the last time, after kReplyTimeout.
     virtual void OnReplyLate(bool given_up) = 0;
     virtual void OnReady(const MonitorInfo& info) = 0;
     virtual void OnEvent(const QmpEvent& event) = 0;
@@ -80,8 +82,8 @@ class MonitorConnection : public FdHandler {
   void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
   Delegate* delegate() const { return delegate_; }
 
-  // Asks query-status once more, if the handshake is over. While an answer is awaited, further
-  // requests become one.
+  // Asks query-status once more, if the handshake is over and as soon as the pacer permits it.
+  // Until then further requests become one.
   void RequestRunState();
   // The same for what GuestAgentProbe finds out.
   void RequestGuestAgent();
@@ -108,6 +110,7 @@ class MonitorConnection : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
+  // What comes next: kCapabilities to kStatus are asked and then answered.
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
 
   // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.
@@ -116,7 +119,7 @@ class MonitorConnection : public FdHandler {
   void Turn(bool to_the_end);
   void DrainSlice();
   void ArmGreetingTimer(absl::Duration due);
-  void AwaitReplies();
+  void AwaitReply();
   void ArmReplyTimer();
   void Pause(absl::Duration pause);
   void Unpause();
@@ -124,9 +127,13 @@ class MonitorConnection : public FdHandler {
   // the connection is closed.
   bool HandleLines(absl::string_view bytes, absl::Duration deadline);
   absl::Status OnLine(absl::string_view line);
+  void OnEvent(const QmpEvent& event);
   void OnReply(const QmpObject* value);
   void OnReadyReply(const QmpObject* value);
-  void SendNextQuery();
+  // Sends the next command that is wanted, now or when the pacer permits it.
+  void SendNext();
+  // The next command; empty: none is wanted.
+  std::string TakeCommand();
   void Send(absl::string_view command);
   void Fail(absl::string_view why, bool protocol_error);
 
@@ -145,10 +152,11 @@ class MonitorConnection : public FdHandler {
   absl::Duration drain_deadline_;
   int64_t speaker_ = 0;
   Phase phase_ = Phase::kGreeting;
-  // Once ready: what is asked now, and what is to be asked.
+  CommandPacer pacer_;
+  TimerId next_command_;
+  // Once ready: what was asked last, and what is to be asked.
   enum class Query : uint8_t { kNone, kStatus, kAgent };
-  Query outstanding_ = Query::kNone;
-  Query last_ = Query::kNone;  // that was answered
+  Query asked_ = Query::kNone;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
   std::unique_ptr<GuestAgentProbe> probe_;  // that has begun

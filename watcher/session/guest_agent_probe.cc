@@ -37,21 +37,18 @@ bool IsTrue(const QmpObject& object, const char* name) {
 
 }  // namespace
 
-std::string GuestAgentProbe::NextCommands() const {
-  // Each VM is asked these two, most no more.
-  static const std::string& list_devices =
-      *new std::string(absl::StrCat(Command("qom-list", {{"path", kNamedDevices}}),
-                                    Command("qom-list", {{"path", kUnnamedDevices}})));
+std::string GuestAgentProbe::NextCommand() const {
   switch (step_) {
     case Step::kNamed:
-      return list_devices;
+      return Command("qom-list", {{"path", kNamedDevices}});
+    case Step::kUnnamed:
+      return Command("qom-list", {{"path", kUnnamedDevices}});
     case Step::kPortName:
       return Command("qom-get", {{"path", ports_[port_].path}, {"property", "name"}});
     case Step::kPortChardev:
       return Command("qom-get", {{"path", ports_[port_].path}, {"property", "chardev"}});
     case Step::kChardevs:
       return Command("query-chardev");
-    case Step::kUnnamed:
     case Step::kDone:
       break;
   }

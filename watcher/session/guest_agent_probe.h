@@ -21,7 +21,7 @@ struct GuestAgentInfo {
 };
 
 // Asks a QEMU whether its guest has an agent connected, by commands that only read. The devices are
-// listed (two qom-list, sent together), the ports among them asked for their names and the
+// listed (two qom-list), the ports among them asked for their names and the
 // agent's for its chardev (qom-get), and query-chardev says whether the guest has opened that
 // (`frontend-open`; QEMU 2.1 and later). Of more than kMaxPorts ports the rest is not looked at.
 // Pure.
@@ -29,14 +29,11 @@ class GuestAgentProbe {
  public:
   static constexpr size_t kMaxPorts = 32;
 
-  // The next commands, each a whole line; empty when all is known. Not while awaits_reply().
-  std::string NextCommands() const;
+  // The next command, a whole line; empty when all is known.
+  std::string NextCommand() const;
   bool done() const { return step_ == Step::kDone; }
-  // The answer to the next of NextCommands(), in their order; null: an error, and what was asked
-  // for stays unknown.
+  // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
   void OnReply(const QmpObject* value);
-  // Whether one of them has no answer yet.
-  bool awaits_reply() const { return step_ == Step::kUnnamed; }
   // To be called once, at the end.
   GuestAgentInfo Take() { return std::move(info_); }
 

@@ -127,8 +127,8 @@ absl::Duration VmSession::NextTick() const {
 }
 
 absl::Duration VmSession::DownReport() const {
-  if (gone_ || !started_ || !exiting_since_.has_value() || state_ == VmState::kGuestDown ||
-      !evidence_.facts().shutdown.has_value()) {
+  if (gone_ || !exiting_since_.has_value() || !evidence_.facts().shutdown.has_value() ||
+      (started_ && state_ == VmState::kGuestDown)) {
     return absl::InfiniteDuration();
   }
   return exiting_since_->monotonic + kDownGrace;

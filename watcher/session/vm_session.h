@@ -147,6 +147,9 @@ class VmSession {
   // The guest agent's channel, as QEMU reported it last.
   struct GuestAgent {
     GuestAgentInfo info;
+    // The ids of further ports over which QEMU was asked once more, at most
+    // GuestAgentProbe::kMaxPorts; beyond that it is not.
+    std::vector<std::string> asked_about;
     std::optional<Instant> opened;  // when it was seen to be open
     std::optional<Instant> closed;  // and when no longer, since then
   };

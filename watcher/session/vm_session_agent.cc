@@ -18,9 +18,14 @@ void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
   if (known.reported && port == known.port) {
     return SetAgentOpen(*open, now);
   }
-  const auto& others = known.other_ports;
-  if (std::find(others.begin(), others.end(), port) != others.end()) return;
-  effects_.push_back(QueryGuestAgent{});  // it was plugged in since
+  const auto is_one_of = [&port](const std::vector<std::string>& ports) {
+    return std::find(ports.begin(), ports.end(), port) != ports.end();
+  };
+  // Either it was plugged in since, or it is a console, of which a guest may send any number.
+  if (is_one_of(known.other_ports) || is_one_of(agent_.asked_about)) return;
+  if (agent_.asked_about.size() == GuestAgentProbe::kMaxPorts) return;
+  agent_.asked_about.push_back(port);
+  effects_.push_back(QueryGuestAgent{});
 }
 
 Effects VmSession::OnGuestAgent(const GuestAgentInfo& info, Instant now) {

@@ -126,11 +126,11 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
     SetState(VmState::kGuestDown, now);
     Report(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)", event,
            now);
-  } else {
-    SetState(evidence_.facts().guest_panicked ? VmState::kGuestDown : VmState::kPaused, now);
-    // Before STARTED the state is all there is to report: query-status will say it.
-    if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
+    return;
   }
+  SetState(evidence_.facts().guest_panicked ? VmState::kGuestDown : VmState::kPaused, now);
+  // Before STARTED the state is all there is to report: query-status will say it.
+  if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
   AskSoon(now);
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watcher/session/command_pacer.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -12,9 +13,6 @@ namespace {
 // VmSession::kLostGrace after a SHUTDOWN, when a QEMU sometimes frees a large memory.
 constexpr absl::Duration kLostGraceAfterShutdown = absl::Seconds(5);
 
-// Who stops a VM may end its QEMU at once, and QEMU 7.2 may then hang for ever over a command that
-// comes close to another client's (docs/qemu.md): nothing is asked sooner.
-constexpr absl::Duration kQuietTime = absl::Milliseconds(10);
 // QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`.
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
 
@@ -58,7 +56,8 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   }
 }
 
-void VmSession::AskSoon(Instant now) { AskIn(kQuietTime, now); }
+// By then it may be known, or be no longer of use.
+void VmSession::AskSoon(Instant now) { AskIn(CommandPacer::kQuietTime, now); }
 
 void VmSession::AskIn(absl::Duration wait, Instant now) {
   if (run_.managed()) return;  // a manager reports how a migration ended

@@ -81,8 +81,12 @@ class MonitorSlicesTest : public testing::Test {
   std::unique_ptr<Monitor> Connect(absl::Duration cost) {
     const std::string path = directory_.Path("m" + std::to_string(++monitors_));
     auto monitor = std::make_unique<Monitor>(loop_.get(), &clock_, &buffer_, path, cost);
-    EXPECT_TRUE(StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); },
-                          [&] { return monitor->ready; }));
+    EXPECT_TRUE(StepUntil(
+        [this] {
+          loop_->RunOnce(absl::Milliseconds(10));
+          clock_.Advance(absl::Milliseconds(1));  // the commands of the handshake are spaced
+        },
+        [&] { return monitor->ready; }));
     return monitor;
   }
   // One turn; time passes in it for what it handles, or a millisecond for nothing.

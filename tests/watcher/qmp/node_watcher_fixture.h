@@ -51,13 +51,21 @@ class NodeWatcherFixture : public testing::Test {
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { Turn(); }, done);
   }
+  // Where the clock is the test's own, time passes as far as the handshake's commands need it.
   bool UntilCount(EventType type, int count) {
-    return Until([&] { return sink_.Count(type) >= count; });
+    return Until([&] {
+      if (sink_.Count(type) >= count) return true;
+      if (type == EventType::kStarted || type == EventType::kMonitorRestored) LetCommandsPass();
+      return false;
+    });
   }
+  void LetCommandsPass() { manual_clock_.Advance(absl::Milliseconds(1)); }
   bool UntilState(const std::string& vm, VmState state) {
     return Until([&] {
       const VmStatus* status = sink_.Latest(vm);
-      return status != nullptr && status->state == state;
+      if (status != nullptr && status->state == state) return true;
+      LetCommandsPass();
+      return false;
     });
   }
   // A text that one of the VM's problems holds; empty: it has no problem.

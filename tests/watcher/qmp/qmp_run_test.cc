@@ -81,7 +81,10 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
     ASSERT_TRUE(
         run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file.identity).ok());
-    ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kStarted) == 1; }));
+    ASSERT_TRUE(Until([&] {
+      clock_.Advance(absl::Milliseconds(1));  // the commands of the handshake are spaced
+      return sink_.Count(EventType::kStarted) == 1;
+    }));
   }
   void AttachAgain() {
     SocketFile file;
@@ -150,7 +153,10 @@ TEST_F(QmpRunTest, AnAnswerFromBeforeItsEndIsNoSignOfLife) {
   ASSERT_TRUE(Until([&] { return !run_->connected(); }));
   AttachAgain();
   const size_t asked = qemu_.Commands(0).size();
-  ASSERT_TRUE(Until([&] { return qemu_.Commands(0).size() > asked; }));
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Milliseconds(1));
+    return qemu_.Commands(0).size() > asked;
+  }));
   // A long turn: the monitor is read again after a pause.
   time_of_an_update_ = absl::Milliseconds(10);
   qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
@@ -119,6 +120,27 @@ TEST(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {
   vm.Shutdown("guest-shutdown");
   vm.End();
   ExpectUser(vm, true);
+}
+
+// A console sends the same event as often as its guest likes.
+TEST(VmSessionAgentTest, AConsoleWithAnIdIsAskedAboutOnce) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Agent(Port(true));
+  for (int i = 0; i < 10; ++i) {
+    vm.Event("VSERPORT_CHANGE", R"({"id": "console0", "open": true})");
+    vm.Agent(Port(true));
+  }
+  EXPECT_EQ(vm.agent_queries, 2);
+}
+
+TEST(VmSessionAgentTest, AQemuThatNamesEverMorePortsIsAskedNoMore) {
+  SessionDriver vm;
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) {
+    vm.Event("VSERPORT_CHANGE", absl::StrCat(R"({"open": true, "id": "p)", i, R"("})"));
+  }
+  EXPECT_EQ(vm.agent_queries, 1 + static_cast<int>(GuestAgentProbe::kMaxPorts));
 }
 
 TEST(VmSessionAgentTest, APortThatIsNotReportedMayHaveAnAgent) {

@@ -50,6 +50,30 @@ TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
   }
 }
 
+TEST(VmSessionExitTest, AVmThatIsDownIsAskedNothing) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Event("STOP");  // -no-shutdown
+  vm.Advance(absl::Minutes(1));
+  EXPECT_EQ(vm.queries, 0);
+}
+
+// Nothing is asked after a SHUTDOWN, so the handshake does not end.
+TEST(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
+  SessionDriver vm;
+  vm.Shutdown("host-signal");
+  vm.Advance(absl::Seconds(4));
+  EXPECT_THAT(vm.Types(), IsEmpty());
+  vm.Advance(absl::Seconds(1));
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
+  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  vm.Advance(absl::Minutes(1));
+  EXPECT_THAT(vm.Status().problems, Contains(HasSubstr("has not exited")));
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+}
+
 TEST(VmSessionExitTest, ACodeThatIsNotZeroIsACrash) {
   SessionDriver vm;
   vm.Ready();

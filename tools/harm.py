@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Counts the QEMUs that hang in their exit, with vmeventd beside them and without it.
+
+usage: tools/harm.py BIN_DIR [--rounds N] [--phase NAME]... [--parallel N] [--seed N] [--no-control]
+
+A QEMU before 8.0 may hang for ever in its exit over commands that come close to each other (docs/qemu.md). In
+each phase N real QEMUs (-machine none) end while vmeventd does what the phase is named after, and as many
+without vmeventd:
+
+  start    SIGTERM within 60 ms of QEMU's start, while vmeventd attaches it
+  restart  SIGTERM within 120 ms of vmeventd's start, while it attaches a running QEMU again
+  stop     another client's quit, or SIGTERM, while vmeventd follows it
+  pause    another client's stop, and with its answer SIGTERM or that client's quit
+
+One that has not exited after 15 s hangs; it is killed and counted. Exit status 1: one hung beside vmeventd.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+QEMU = "qemu-system-x86_64"
+HANGS_AFTER = 15
+PATIENCE = 30
+RESTART_BATCH = 10  # QEMUs that one restart of vmeventd attaches
+
+
+class Client:
+    """The monitor of a manager."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(str(path))
+        self.lines = self.socket.makefile("rb")
+        self.lines.readline()
+        self.execute("qmp_capabilities")
+
+    def send(self, command):
+        self.socket.sendall(json.dumps({"execute": command}).encode() + b"\n")
+
+    def execute(self, command):
+        self.send(command)
+        while True:
+            line = self.lines.readline()
+            if not line or b'"return"' in line or b'"error"' in line:
+                return
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
+class Qemu:
+    """A real QEMU with a monitor for vmeventd and one for a manager."""
+
+    def __init__(self, directory, name):
+        self.paths = [directory / f"{name}.kvmd", directory / f"{name}.qmp"]
+        self.process = subprocess.Popen(
+            [QEMU, "-name", name, "-machine", "none", "-nodefaults", "-display", "none",
+             *(word for path in self.paths for word in ("-qmp", f"unix:{path},server=on,wait=off"))],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def manager(self):
+        for _ in range(PATIENCE * 1000):
+            try:
+                return Client(self.paths[1])
+            except OSError:
+                time.sleep(0.001)
+        raise SystemExit(f"harm: no monitor at {self.paths[1]}")
+
+    def hangs(self):
+        """Whether it does not exit. It is gone afterwards, and so are its sockets."""
+        try:
+            self.process.wait(HANGS_AFTER)
+            hung = False
+        except subprocess.TimeoutExpired:
+            hung = True
+            self.process.kill()
+            self.process.wait()
+        for path in self.paths:
+            path.unlink(missing_ok=True)
+        return hung
+
+
+class Watch:
+    """vmeventd on a directory; without a program, nobody."""
+
+    def __init__(self, program, directory):
+        self.program = program
+        self.directory = directory
+        self.process = None
+        self.log = open(directory / "log", "ab")  # closed with the process
+
+    def start(self):
+        if self.program is None:
+            return
+        self.process = subprocess.Popen(
+            [self.program, f"--watch={self.directory}:*.kvmd", f"--listen=unix:{self.directory}/api.sock",
+             f"--state-dir={self.directory}/state", "--shutdown-files=off", "--log-level=debug"],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def wait_until_it_listens(self):
+        socket_path = self.directory / "api.sock"
+        for _ in range(PATIENCE * 1000 if self.program else 0):
+            try:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(str(socket_path))
+                return
+            except OSError:
+                time.sleep(0.001)
+
+    def wait_for(self, text, since):
+        """Waits until its log says `text` after the place `since`."""
+        if self.program is None:
+            return
+        for _ in range(PATIENCE * 1000):
+            with open(self.directory / "log", "rb") as log:
+                log.seek(since)
+                if text.encode() in log.read():
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.001)
+        raise SystemExit(f"harm: vmeventd did not say {text!r}; its log is {self.directory}/log")
+
+    def said(self):
+        return os.path.getsize(self.directory / "log")
+
+
+def end(qemu, manager, dice):
+    if manager is not None and dice.random() < 0.5:
+        manager.send("quit")
+    else:
+        qemu.process.send_signal(signal.SIGTERM)
+
+
+def starts(watch, name, dice):
+    qemu = Qemu(watch.directory, name)
+    # SIGTERM takes its usual course once QEMU has its handler; before that it is only killed.
+    while qemu.process.poll() is None and not qemu.paths[0].exists():
+        time.sleep(0.0005)
+    time.sleep(dice.uniform(0, 0.06))
+    qemu.process.send_signal(signal.SIGTERM)
+    return [qemu.hangs()]
+
+
+def restarts(watch, name, dice):
+    watch.kill()
+    qemus = [Qemu(watch.directory, f"{name}-{i}") for i in range(RESTART_BATCH)]
+    for qemu in qemus:
+        qemu.manager().close()
+    watch.start()
+    # It attaches once it has opened its journal and listens.
+    watch.wait_until_it_listens()
+    began = time.monotonic()
+    for at, qemu in sorted(((dice.uniform(0, 0.12), qemu) for qemu in qemus), key=lambda pair: pair[0]):
+        time.sleep(max(0.0, began + at - time.monotonic()))
+        qemu.process.send_signal(signal.SIGTERM)
+    return [qemu.hangs() for qemu in qemus]
+
+
+def stops(watch, name, dice):
+    since = watch.said()
+    qemu = Qemu(watch.directory, name)
+    manager = qemu.manager()
+    watch.wait_for(f"{name} has answered everything", since)
+    time.sleep(dice.uniform(0, 0.02))
+    end(qemu, manager, dice)
+    hung = qemu.hangs()
+    manager.close()
+    return [hung]
+
+
+def pauses(watch, name, dice):
+    since = watch.said()
+    qemu = Qemu(watch.directory, name)
+    manager = qemu.manager()
+    watch.wait_for(f"{name} has answered everything", since)
+    manager.execute("stop")
+    end(qemu, manager, dice)
+    hung = qemu.hangs()
+    manager.close()
+    return [hung]
+
+
+PHASES = {"start": starts, "restart": restarts, "stop": stops, "pause": pauses}
+
+
+def run_share(phase, program, rounds, seed):
+    """`rounds` ends of one phase, one after the other: how many that were, hung, and were followed."""
+    dice = random.Random(seed)
+    hung = done = 0
+    with tempfile.TemporaryDirectory(prefix="harm.") as directory:
+        watch = Watch(program, pathlib.Path(directory))
+        try:
+            if phase != "restart":
+                watch.start()
+                watch.wait_until_it_listens()
+            while done < rounds:
+                for one in PHASES[phase](watch, f"vm{done}", dice):
+                    done += 1
+                    hung += one
+        finally:
+            watch.kill()
+            watch.log.close()
+        followed = (watch.directory / "log").read_text().count("following ")
+    return done, hung, followed
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bin_dir", type=pathlib.Path)
+    parser.add_argument("--rounds", type=int, default=1000, help="QEMUs that end in each phase (1000)")
+    parser.add_argument("--phase", action="append", choices=list(PHASES), help="this one only; may be repeated")
+    parser.add_argument("--parallel", type=int, default=2, help="QEMUs at a time (2)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-control", action="store_true", help="not once more without vmeventd")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    program = arguments.bin_dir / "vmeventd"
+    if not program.exists():
+        raise SystemExit(f"harm: no program {program}; build it with ./dev build")
+    version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    print(f"{version}; at most {arguments.parallel} at a time, seed {arguments.seed}")
+    print(f"{'phase':<8} {'vmeventd':<8} {'QEMUs':>6} {'followed':>8} {'hung':>5}", flush=True)
+    harmed = 0
+    for phase in arguments.phase or PHASES:
+        for beside in (program,) if arguments.no_control else (program, None):
+            shares = [arguments.rounds // arguments.parallel + (i < arguments.rounds % arguments.parallel)
+                      for i in range(arguments.parallel)]
+            with concurrent.futures.ThreadPoolExecutor(arguments.parallel) as pool:
+                results = list(pool.map(
+                    lambda i, n, phase=phase, beside=beside: run_share(phase, beside, n, f"{arguments.seed} {phase} {i}"),
+                    range(arguments.parallel), shares))
+            done, hung, followed = (sum(column) for column in zip(*results))
+            harmed += hung if beside else 0
+            print(f"{phase:<8} {'beside' if beside else 'none':<8} {done:>6} {followed:>8} {hung:>5}", flush=True)
+    return 1 if harmed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
