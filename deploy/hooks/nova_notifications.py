@@ -8,12 +8,16 @@ an admin's as well. It needs python3-oslo.messaging, and vmevents with the right
 (/usr/share/doc/vmeventd/operations.md, "Access").
 
   nova_notifications.py rabbit://USER:PASSWORD@HOST:5672/
+  nova_notifications.py --url-file FILE
+
+nova-vmeventd.service, beside it, runs it as a service. No password is in its command line then.
 
 The notification and the stop are sent at the same time. If the VM has ended first, the intent comes too
 late and is refused; the verdict is then by the evidence alone.
 """
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -73,13 +77,20 @@ class Endpoint:
                      "--reason", f"{operation} by user {who}", "--ttl", "10m")
 
 
+def url_of(arguments):
+    """The message bus, from the command line or a file that it names."""
+    if len(arguments) == 1 and not arguments[0].startswith("-"):
+        return arguments[0]
+    if len(arguments) == 2 and arguments[0] == "--url-file":
+        return pathlib.Path(arguments[1]).read_text().strip()
+    return sys.exit(__doc__)
+
+
 def main():
     # pylint: disable=import-outside-toplevel
     import oslo_messaging
     from oslo_config import cfg
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    transport = oslo_messaging.get_notification_transport(cfg.ConfigOpts(), url=sys.argv[1])
+    transport = oslo_messaging.get_notification_transport(cfg.ConfigOpts(), url=url_of(sys.argv[1:]))
     listener = oslo_messaging.get_notification_listener(
         transport, [oslo_messaging.Target(topic=TOPIC)], [Endpoint()], executor="threading",
         pool="vmeventd")  # a queue of its own, beside other listeners

@@ -121,6 +121,10 @@ class HooksTest(unittest.TestCase):
                                             "display_name": "some-server",
                                             "action_initiator_user": "alice", **fields}}
             nova.Endpoint().info({}, "nova-compute:compute", event_type, payload, {})
+        url = self.world.path / "transport-url"
+        url.write_text("rabbit://bus/\n")
+        self.assertEqual(nova.url_of(["--url-file", str(url)]), "rabbit://bus/")
+        self.assertEqual(nova.url_of(["rabbit://bus/"]), "rabbit://bus/")
         notify("instance.power_off.end")
         notify("instance.power_off.start", host=None)
         notify("instance.power_off.start", uuid="00000000-0000-4000-8000-000000000001")
@@ -128,6 +132,15 @@ class HooksTest(unittest.TestCase):
         notify("instance.power_off.start")
         self.assertEqual(self.intent().actor, "nova")
         self.assertEqual(self.intent().reason, "power off by user alice")
+
+    def test_the_unit_of_nova_is_one(self):
+        unit = self.world.path / "nova-vmeventd.service"
+        text = (HOOKS / unit.name).read_text()
+        self.assertIn("ExecStart=/usr/local/bin/nova_notifications.py ", text)
+        unit.write_text(text.replace("/usr/local/bin/", f"{HOOKS}/"))
+        done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True,
+                              text=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
 
 def main():

@@ -1,0 +1,188 @@
+"""A Kubernetes API server, as far as lists and watches of custom objects go: resource versions, pages,
+label selectors, bookmarks, watches that end or are cut, and positions that have expired."""
+
+import http.server
+import json
+import threading
+import urllib.parse
+
+
+class FakeKubeApi:
+    """Objects by path, kind by kind. `log` has the queries that came."""
+
+    def __init__(self, token=None):
+        self._changed = threading.Condition()
+        self._objects = {}   # path: {(namespace, name): object}
+        self._changes = {}   # path: [(version, type, object)]
+        self._version = 100
+        self._oldest = 0     # watches from before have expired
+        self._watches = 0    # that are open
+        self._cut = 0        # how often all watches were ended
+        self._closing = False
+        self._token = token
+        self.page = None     # objects of a page; None: as many as are asked for
+        self.log = []
+        api = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):  # pylint: disable=invalid-name
+                api.answer(self)
+
+            def log_message(self, *_):  # pylint: disable=arguments-differ
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
+
+    # What the cluster does.
+
+    def put(self, path, namespace, name, uid, labels=None, **fields):
+        """Makes or replaces an object."""
+        meta = {"namespace": namespace, "name": name, "uid": uid, "labels": labels or {},
+                **fields.pop("metadata", {})}
+        with self._changed:
+            known = self._objects.setdefault(path, {})
+            kind = "MODIFIED" if (namespace, name) in known else "ADDED"
+            self._change(path, kind, {"metadata": meta, **fields})
+
+    def delete(self, path, namespace, name):
+        with self._changed:
+            self._change(path, "DELETED", self._objects[path][namespace, name])
+
+    def bookmark(self, path):
+        with self._changed:
+            self._change(path, "BOOKMARK", {"metadata": {}})
+
+    def _change(self, path, kind, body):
+        self._version += 1
+        body = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
+        key = (body["metadata"].get("namespace"), body["metadata"].get("name"))
+        known = self._objects.setdefault(path, {})
+        if kind == "DELETED":
+            del known[key]
+        elif kind != "BOOKMARK":
+            known[key] = body
+        self._changes.setdefault(path, []).append((self._version, kind, body))
+        self._changed.notify_all()
+
+    def cut(self):
+        """Ends all watches."""
+        with self._changed:
+            self._cut += 1
+            self._changed.notify_all()
+
+    def expire(self):
+        """Forgets what has changed until now."""
+        with self._changed:
+            self._oldest = self._version
+            self._changes = {}
+
+    def wait(self, condition):
+        with self._changed:
+            if not self._changed.wait_for(lambda: condition(self), timeout=180):
+                raise AssertionError(f"the client did not come; its queries: {self.log}")
+
+    @property
+    def watches(self):
+        return self._watches
+
+    # What a client asks.
+
+    def answer(self, handler):
+        url = urllib.parse.urlsplit(handler.path)
+        query = dict(urllib.parse.parse_qsl(url.query))
+        with self._changed:
+            self.log.append((url.path, query))
+            self._changed.notify_all()
+        if self._token and handler.headers.get("Authorization") != f"Bearer {self._token}":
+            return self._fail(handler, 401, "Unauthorized")
+        if query.get("watch") == "1":
+            return self._serve_watch(handler, url.path, query)
+        return self._serve_list(handler, url.path, query)
+
+    @staticmethod
+    def _matches(body, query):
+        wanted = dict(each.split("=") for each in query.get("labelSelector", "").split(",") if each)
+        labels = body["metadata"].get("labels", {})
+        return all(labels.get(key) == value for key, value in wanted.items())
+
+    @staticmethod
+    def _send(handler, code, body):
+        text = json.dumps(body).encode()
+        handler.send_response(code)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(text)))
+        handler.end_headers()
+        handler.wfile.write(text)
+
+    def _fail(self, handler, code, message):
+        self._send(handler, code, {"kind": "Status", "code": code, "message": message})
+
+    def _serve_list(self, handler, path, query):
+        with self._changed:
+            found = [body for _, body in sorted(self._objects.get(path, {}).items())
+                     if self._matches(body, query)]
+            version = str(self._version)
+        begin = int(query.get("continue", "0"))
+        end = begin + (self.page or int(query.get("limit", "500")))
+        meta = {"resourceVersion": version}
+        if end < len(found):
+            meta["continue"] = str(end)
+        self._send(handler, 200, {"kind": "List", "metadata": meta, "items": found[begin:end]})
+
+    def _serve_watch(self, handler, path, query):
+        position = int(query["resourceVersion"])
+        with self._changed:
+            expired = position < self._oldest
+            cut = self._cut
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+
+        def send(change):
+            text = json.dumps(change).encode() + b"\n"
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+            handler.wfile.flush()
+
+        if expired:  # as the API server does: within the stream
+            send({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired",
+                                              "message": f"too old resource version: {position}"}})
+            handler.wfile.write(b"0\r\n\r\n")
+            return
+        with self._changed:
+            self._watches += 1
+            self._changed.notify_all()
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._closing or self._cut != cut or any(
+                            version > position for version, _, _ in self._changes.get(path, [])))
+                    news = [each for each in self._changes.get(path, []) if each[0] > position]
+                    ends = self._closing or self._cut != cut
+                if ends:
+                    handler.close_connection = True
+                    return  # without the last chunk: cut
+                for version, kind, body in news:
+                    position = version
+                    if kind != "BOOKMARK" and not self._matches(body, query):
+                        continue
+                    send({"type": kind, "object": body})
+        except OSError:
+            pass
+        finally:
+            with self._changed:
+                self._watches -= 1
+                self._changed.notify_all()

@@ -1,0 +1,185 @@
+#!/usr/bin/python3
+"""deploy/hooks/kubevirt_intents.py against an API server that speaks Kubernetes' watch protocol, and the
+real vmeventd and vmevents.
+
+  kubevirt_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+HOOK = ROOT / "deploy/hooks/kubevirt_intents.py"
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import fake_kube_api  # noqa: E402
+import world  # noqa: E402
+
+VMIS = "/apis/kubevirt.io/v1/virtualmachineinstances"
+VMS = "/apis/kubevirt.io/v1/virtualmachines"
+TOKEN = "secret"
+VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
+
+
+class KubevirtTest(unittest.TestCase):
+    """Each test has a daemon, an API server and the VM tenant/web1 on the node "node1"."""
+
+    def setUp(self):
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.qemu = self.world.started_vm(self.stream, VM)
+        self.api = fake_kube_api.FakeKubeApi(TOKEN)
+        self.addCleanup(self.api.close)
+        self.put_vmi()
+        programs = self.world.path / "bin"
+        programs.mkdir()
+        (programs / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
+        (self.world.path / "token").write_text(TOKEN)
+
+    def start(self):
+        self.start_hook()
+        self.wait_for_watches()
+
+    def start_hook(self):
+        with open(self.world.path / "hook.log", "ab") as log:
+            hook = subprocess.Popen(
+                [sys.executable, HOOK, "--node", "node1", "--server", f"unix:{self.world.socket}",
+                 "--api", self.api.url, "--token-file", self.world.path / "token"],
+                stderr=log, env={**os.environ, "PATH": f"{self.world.path}/bin:/usr/bin:/bin"})
+        self.addCleanup(hook.wait)
+        self.addCleanup(hook.kill)
+
+    def wait_for_watches(self):
+        self.api.wait(lambda api: api.watches == 2)
+
+    def put_vmi(self, name="web1", node="node1", phase="Running", deleted=False, uid=None, **spec):
+        meta = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}
+        self.api.put(VMIS, "tenant", name, uid or f"uid-of-{name}", {"kubevirt.io/nodeName": node},
+                     metadata=meta, spec=spec, status={"phase": phase, "nodeName": node})
+
+    def put_vm(self, *actions, uid="uid-of-web1"):
+        requests = [{"action": action, **({"uid": uid} if action == "Stop" else {})}
+                    for action in actions]
+        self.api.put(VMS, "tenant", "web1", "uid-of-vm", status={"stateChangeRequests": requests})
+
+    def wait_declared(self):
+        return self.stream.wait_event("INTENT_DECLARED", VM)
+
+    def expect_none(self):
+        """Nothing that was put before led to an intent: what is put now does."""
+        self.assertEqual(self.world.get(VM).intent.actor, "")
+        other = self.world.started_vm(self.stream, "tenant_other")
+        self.put_vmi("other")
+        self.put_vmi("other", deleted=True)
+        self.stream.wait_event("INTENT_DECLARED", "tenant_other")
+        other.kill(signal.SIGKILL)
+        self.assertEqual(self.world.get(VM).intent.actor, "")
+
+    def test_a_deletion_is_the_admins(self):
+        self.start()
+        self.put_vmi(deleted=True, terminationGracePeriodSeconds=60)
+        declared = self.wait_declared()
+        self.assertEqual(declared.intent.actor, "kubevirt")
+        self.assertEqual(declared.intent.reason,
+                         "its VirtualMachineInstance is deleted, tenant/web1")
+        left = declared.intent.expire_time.ToNanoseconds() - declared.observe_time.ToNanoseconds()
+        self.assertEqual(round(left / 1e9), 360)
+        # What a guest agent's shutdown looks like.
+        self.qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.qemu.kill(signal.SIGKILL)
+        stopped = self.stream.wait_event("STOPPED", VM)
+        self.assertEqual(world.pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")),
+                         "SHUTDOWN_CLASS_ADMIN")
+
+    def test_a_request_to_stop_or_restart_is_declared_once(self):
+        self.start()
+        self.put_vm("Stop", "Start")
+        self.assertEqual(self.wait_declared().intent.reason,
+                         "restart of its VirtualMachine, tenant/web1")
+        self.put_vmi(deleted=True)
+        self.qemu.kill(signal.SIGKILL)
+        self.stream.wait_event("STOPPED", VM)
+        self.assertEqual(self.stream.types(VM).count("INTENT_DECLARED"), 1)
+
+    def test_a_request_for_an_earlier_instance_is_none(self):
+        self.start()
+        self.put_vm("Stop", uid="uid-of-an-earlier-one")
+        self.expect_none()
+
+    def test_an_instance_that_has_ended_by_itself_is_deleted_without_an_intent(self):
+        self.start()
+        self.put_vmi(phase="Succeeded")
+        self.put_vmi(phase="Succeeded", deleted=True)
+        self.expect_none()
+
+    def test_other_nodes_are_theirs(self):
+        self.start()
+        self.put_vmi(node="node2", deleted=True)
+        self.expect_none()
+
+    def test_what_is_deleted_before_the_start_is_declared(self):
+        self.api.page = 1  # the lists have pages
+        self.put_vmi("another")
+        self.put_vmi(deleted=True)
+        self.start()
+        self.wait_declared()
+
+    def test_a_watch_that_is_cut_goes_on_where_it_was(self):
+        self.start()
+        self.api.bookmark(VMIS)
+        lists = sum("watch" not in query for _, query in self.api.log)
+        self.api.cut()
+        self.put_vmi(deleted=True)
+        self.wait_declared()
+        self.wait_for_watches()
+        self.assertEqual(sum("watch" not in query for _, query in self.api.log), lists)
+
+    def test_a_position_that_has_expired_is_listed_again(self):
+        self.start()
+        self.put_vmi(deleted=True)
+        self.wait_declared()
+        self.qemu.kill(signal.SIGKILL)
+        self.stream.wait_event("STOPPED", VM)
+        self.qemu = self.world.started_vm(self.stream, VM)
+        self.api.cut()
+        self.api.delete(VMIS, "tenant", "web1")
+        self.put_vmi(uid="uid-of-the-next", deleted=True)
+        self.api.expire()
+        self.stream.wait_event("INTENT_DECLARED", VM, 2)
+
+    def test_a_daemon_that_is_restarted_gets_it(self):
+        self.start()
+        self.world.stop()
+        self.put_vmi(deleted=True)
+        self.world.start()
+        stream = self.world.oldest()
+        stream.wait_event("INTENT_DECLARED", VM)
+
+    def test_a_token_that_is_replaced_is_read_again(self):
+        (self.world.path / "token").write_text("old")
+        self.start_hook()
+        self.api.wait(lambda api: len(api.log) >= 2)
+        (self.world.path / "token").write_text(TOKEN)
+        self.wait_for_watches()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for program in ("vmeventd", "vmevents", "fake-qemu"):
+        parser.add_argument(f"--{program}", required=True)
+    options, rest = parser.parse_known_args()
+    world.PROGRAMS.update(vmeventd=options.vmeventd, vmevents=options.vmevents,
+                          fake_qemu=options.fake_qemu)
+    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
+
+
+if __name__ == "__main__":
+    main()
