@@ -1,7 +1,7 @@
 #ifndef VMEVENTD_TESTS_SUPPORT_FAKE_LIBVIRT_H_
 #define VMEVENTD_TESTS_SUPPORT_FAKE_LIBVIRT_H_
 
-#include <map>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,7 +14,7 @@
 namespace vmeventd {
 
 // A libvirt at the border of the library, with the domains that the test gives it. Its events are
-// what the test says; they come on the test's thread. Any thread.
+// what the test says; they come on the test's thread, or from within a call. Any thread.
 class FakeLibvirt : public LibvirtApi {
  public:
   // What Open returns from now on; OK: it connects.
@@ -22,15 +22,23 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     open_error_ = std::move(status);
   }
-  // Calls do not return while it hangs.
-  void Hang(bool hangs) {
+  // Calls do not return while it hangs: all of them, or those that open a URI with that text.
+  void Hang(bool hangs, const std::string& uri_part = "") {
     const MutexLock lock(&mutex_);
     hangs_ = hangs;
+    hanging_part_ = uri_part;
     changed_.NotifyAll();
   }
   void SetActive(std::vector<ActiveDomain> domains) {
     const MutexLock lock(&mutex_);
     active_ = std::move(domains);
+  }
+  // Are called by the next list before and after it was made, with none of its locks held: what
+  // libvirt's other threads do meanwhile.
+  void AroundNextList(std::function<void()> before, std::function<void()> after) {
+    const MutexLock lock(&mutex_);
+    before_list_ = std::move(before);
+    after_list_ = std::move(after);
   }
   void SetAgent(GuestAgentInfo info) {
     const MutexLock lock(&mutex_);
@@ -48,23 +56,36 @@ class FakeLibvirt : public LibvirtApi {
     domain.id = -1;
     Current()->OnLifecycle(domain, {DomainLifecycle::What::kStopped, end, text});
   }
-  void AgentEvent(const DomainName& domain) { Current()->OnAgent(domain); }
   void Close(const std::string& why) { Current()->OnClosed(why); }
 
   int opened() const {
     const MutexLock lock(&mutex_);
     return opened_;
   }
+  // Whether somebody has connected, and may be gone by now.
+  bool has_listener() const {
+    const MutexLock lock(&mutex_);
+    return listener_ != nullptr;
+  }
+  // Calls that have not returned.
+  int calls_under_way() const {
+    const MutexLock lock(&mutex_);
+    return calls_;
+  }
+  int lists() const {
+    const MutexLock lock(&mutex_);
+    return lists_;
+  }
   int open_connections() const {
     const MutexLock lock(&mutex_);
     return open_connections_;
   }
 
-  absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& /*uri*/,
+  absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
                                                    std::shared_ptr<Listener> listener) override {
     const MutexLock lock(&mutex_);
     ++opened_;
-    Block();
+    Block(uri);
     // Not a copy, which shares its text by a counter that ThreadSanitizer does not see.
     if (!open_error_.ok()) return absl::Status(open_error_.code(), open_error_.message());
     listener_ = std::move(listener);
@@ -81,9 +102,10 @@ class FakeLibvirt : public LibvirtApi {
       --libvirt_->open_connections_;
     }
     absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
-      const MutexLock lock(&libvirt_->mutex_);
-      libvirt_->Block();
-      return libvirt_->active_;
+      libvirt_->Call(&FakeLibvirt::before_list_);
+      std::vector<ActiveDomain> active = libvirt_->Listed();
+      libvirt_->Call(&FakeLibvirt::after_list_);
+      return active;
     }
     absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& /*uuid*/) override {
       const MutexLock lock(&libvirt_->mutex_);
@@ -95,8 +117,24 @@ class FakeLibvirt : public LibvirtApi {
     FakeLibvirt* const libvirt_;
   };
 
-  void Block() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    while (hangs_) changed_.Wait(&mutex_);
+  void Block(const std::string& uri = "") ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ++calls_;
+    while (hangs_ && uri.find(hanging_part_) != std::string::npos) changed_.Wait(&mutex_);
+    --calls_;
+  }
+  std::vector<ActiveDomain> Listed() {
+    const MutexLock lock(&mutex_);
+    ++lists_;
+    Block();
+    return active_;
+  }
+  void Call(std::function<void()> FakeLibvirt::*hook) {
+    std::function<void()> once;
+    {
+      const MutexLock lock(&mutex_);
+      once = std::exchange(this->*hook, nullptr);
+    }
+    if (once) once();
   }
   std::shared_ptr<Listener> Current() const {
     const MutexLock lock(&mutex_);
@@ -107,6 +145,11 @@ class FakeLibvirt : public LibvirtApi {
   CondVar changed_;
   absl::Status open_error_ ABSL_GUARDED_BY(mutex_);
   bool hangs_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string hanging_part_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> before_list_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> after_list_ ABSL_GUARDED_BY(mutex_);
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  int lists_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<ActiveDomain> active_ ABSL_GUARDED_BY(mutex_);
   GuestAgentInfo agent_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Listener> listener_ ABSL_GUARDED_BY(mutex_);

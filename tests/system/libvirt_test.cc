@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "tests/support/files.h"
 #include "tests/support/libvirt/libvirtd.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -329,6 +330,75 @@ TEST_P(LibvirtRestartTest, RunsGoOnAfterARestartOfTheDaemon) {
   for (const char* name : {"stays", "ends", "pauses"}) ExpectOneStopped(name);
 }
 
+// libvirt counts ids from 1 again where no domain runs when it starts.
+TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedByTheNextDaemon) {
+  Follow();
+  libvirtd().DefineAndStart({});
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const std::string id = libvirtd().Virsh({"domid", "vm1"});
+  daemon().Signal(SIGTERM);
+  daemon().WaitExit();
+  StopDaemon();
+  libvirtd().Virsh({"destroy", "vm1"});
+  libvirtd().Stop(SIGTERM);
+  libvirtd().Start();
+  libvirtd().Virsh({"start", "vm1"});
+  ASSERT_EQ(libvirtd().Virsh({"domid", "vm1"}), id);
+  Follow();
+  EXPECT_EQ(WaitStopped().vm().run_id(), started.vm().run_id());
+  const v1::Event next = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
+  EXPECT_NE(next.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(next.vm().pid(), libvirtd().Pid("vm1"));
+  libvirtd().Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+}
+
+TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedAfterLibvirtWasAway) {
+  Follow();
+  libvirtd().DefineAndStart({});
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const std::string id = libvirtd().Virsh({"domid", "vm1"});
+  libvirtd().Stop(SIGKILL);
+  kill(libvirtd().Pid("vm1"), SIGKILL);
+  WaitStopped();
+  libvirtd().Start();
+  WaitUntil("libvirt has seen that it is gone", [&] {
+    return libvirtd().Virsh({"domstate", "vm1"}).find("shut off") != std::string::npos;
+  });
+  libvirtd().Stop(SIGTERM);
+  libvirtd().Start();
+  libvirtd().Virsh({"start", "vm1"});
+  ASSERT_EQ(libvirtd().Virsh({"domid", "vm1"}), id);
+  EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().pid(), libvirtd().Pid("vm1"));
+  libvirtd().Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped("vm1", 2).shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
+}
+
+// The domain has a monitor of its own, which an earlier configuration watched.
+TEST_F(LibvirtTest, ARunThatWasWatchedGoesOnWithLibvirt) {
+  const std::string directory = dir() / "monitors";
+  std::filesystem::create_directories(directory);
+  DaemonOptions watched = Options();
+  watched.arguments.insert(watched.arguments.end(), {"--watch", directory + ":*.kvmd"});
+  StartDaemon(watched);
+  OpenStream();
+  libvirtd().Create({.qemu_arguments = {"-qmp", absl::StrCat("unix:", directory,
+                                                             "/vm1.kvmd,server=on,wait=off")}});
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  StopDaemon();
+  Follow();
+  WaitUntil("libvirt has it",
+            [&] { return daemon().GetVm("vm1").ref().source() == libvirtd().source(); });
+  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), started.vm().run_id());
+  libvirtd().Virsh({"suspend", "vm1"});
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  libvirtd().Virsh({"destroy", "vm1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
+  ExpectOneStopped();
+}
+
 TEST_F(LibvirtTest, TwoLibvirtsWithTheSameName) {
   Libvirtd other(dir() / "b");
   Follow({libvirtd().uri(), other.uri()});
@@ -383,6 +453,53 @@ TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
   EXPECT_THAT(EvidenceOf(stopped),
               Contains("the process cannot be seen, so libvirt's report is taken as its end"));
+  ExpectOneStopped();
+}
+
+// What runs in a pod of KubeVirt: its pid files have numbers of its own.
+class LibvirtPodTest : public LibvirtTest {
+ protected:
+  // Starts vm1; its pid here.
+  pid_t StartAndFollow() {
+    DropLibvirtd();
+    pod_ = std::make_unique<Libvirtd>(dir() / "pod", Libvirtd::Kind::kPod);
+    Follow({pod_->uri()});
+    pod_->Create({});
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    pid_t pid = 0;
+    WaitUntil("its process is found", [&] {
+      pid = static_cast<pid_t>(daemon().GetVm("vm1").ref().pid());
+      return pid != 0;
+    });
+    EXPECT_NE(pid, pod_->Pid("vm1"));
+    EXPECT_THAT(ReadFile(absl::StrCat("/proc/", pid, "/cmdline")),
+                HasSubstr(daemon().GetVm("vm1").ref().uuid()));
+    return pid;
+  }
+
+  std::unique_ptr<Libvirtd> pod_;
+};
+
+TEST_F(LibvirtPodTest, AQemuThatIsKilledIsACrash) {
+  const pid_t pid = StartAndFollow();
+  kill(pid, SIGKILL);
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtPodTest, APodThatIsKilledEndsItsVmAsTheKernelSaysThatItEnded) {
+  StartAndFollow();
+  pod_->Stop(SIGKILL);
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtPodTest, ADestroyedDomainIsTheAdmins) {
+  StartAndFollow();
+  pod_->Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped().shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY);
   ExpectOneStopped();
 }
 

@@ -31,8 +31,8 @@ struct ActiveDomain {
 
 // What libvirt says of a domain's life, as far as it is of use beside QEMU's own events.
 struct DomainLifecycle {
-  enum class What { kStarted, kStopped, kOther };
-  What what = What::kOther;
+  enum class What { kStarted, kStopped };
+  What what = What::kStarted;
   std::optional<ManagerEnd> end;  // with kStopped; unset: it does not say
   std::string text;               // for people: "stopped, destroyed"
 };
@@ -49,8 +49,6 @@ class LibvirtApi {
     virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
                             uint32_t microseconds, const std::string& data) = 0;
     virtual void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) = 0;
-    // The guest's agent came or went.
-    virtual void OnAgent(const DomainName& domain) = 0;
     // The connection is of no use any more; `why` is for people.
     virtual void OnClosed(const std::string& why) = 0;
   };
@@ -60,6 +58,7 @@ class LibvirtApi {
    public:
     // Closes it.
     virtual ~Connection() = default;
+    // The domains that run, as of some moment of the call.
     virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
     // Of the domain with that UUID.
     virtual absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) = 0;

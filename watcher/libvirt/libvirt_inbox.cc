@@ -18,9 +18,13 @@ size_t BytesOf(const LibvirtMessage& message) {
     // Its data is parsed: some bytes for each value of it.
     bytes += event->domain.name.size() + 3 * event->event.detail_json.size() + 256;
   }
-  if (const auto* listed = std::get_if<DomainListed>(&message); listed != nullptr) {
-    bytes += listed->active.domain.name.size() + 64;
-  }
+  const auto add_list = [&bytes](const std::vector<ActiveDomain>& domains) {
+    for (const ActiveDomain& active : domains) {
+      bytes += sizeof(ActiveDomain) + active.domain.name.size() + 64;
+    }
+  };
+  if (const auto* opened = std::get_if<LinkOpened>(&message)) add_list(opened->domains);
+  if (const auto* again = std::get_if<DomainsListedAgain>(&message)) add_list(again->domains);
   return bytes;
 }
 
@@ -47,14 +51,12 @@ LibvirtInbox::Queue* LibvirtInbox::Find(AttemptId attempt) {
   return it == queues_.end() || it->second.closed ? nullptr : &it->second;
 }
 
-void LibvirtInbox::Add(AttemptId attempt, Queue* queue, LibvirtMessage message) {
-  ++queue->posted;
+void LibvirtInbox::Release(AttemptId attempt, Queue* queue) {
+  if (queue->held || queue->ready || queue->messages.empty()) return;
   // Take wakes itself again while something is left.
   if (ready_.empty()) Wake();
-  if (queue->messages.empty()) ready_.push_back(attempt);
-  queue->bytes += BytesOf(message);
-  queue->closed = std::holds_alternative<LinkClosed>(message);
-  queue->messages.push_back(std::move(message));
+  queue->ready = true;
+  ready_.push_back(attempt);
 }
 
 void LibvirtInbox::Wake() {
@@ -70,24 +72,33 @@ void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
   if (queue->bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
     message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
   }
-  Add(attempt, queue, std::move(message));
+  if (std::holds_alternative<LinkClosed>(message)) {
+    queue->closed = true;
+    if (std::exchange(queue->held, false)) {
+      queue->messages.clear();
+      queue->bytes = 0;
+    }
+  }
+  queue->bytes += BytesOf(message);
+  queue->messages.push_back(std::move(message));
+  Release(attempt, queue);
 }
 
-uint64_t LibvirtInbox::Posted(AttemptId attempt) {
+void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains) {
   const MutexLock lock(&mutex_);
   Queue* const queue = Find(attempt);
-  return queue == nullptr ? 0 : queue->posted;
-}
-
-bool LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains, uint64_t posted) {
-  const MutexLock lock(&mutex_);
-  Queue* const queue = Find(attempt);
-  if (queue == nullptr) return true;  // nobody wants it
-  if (queue->posted != posted) return false;
-  Add(attempt, queue, LinkOpened());
-  for (ActiveDomain& domain : domains) Add(attempt, queue, DomainListed{std::move(domain)});
-  Add(attempt, queue, DomainsListed());
-  return true;
+  if (queue == nullptr) return;  // nobody wants it
+  const auto add = [queue](LibvirtMessage message) {
+    queue->bytes += BytesOf(message);
+    queue->messages.push_back(std::move(message));
+  };
+  for (const ActiveDomain& domain : domains) add(DomainListed{domain.domain.uuid});
+  add(DomainsListed());
+  LibvirtMessage opened = LinkOpened{std::move(domains)};
+  queue->bytes += BytesOf(opened);
+  queue->messages.push_front(std::move(opened));
+  queue->held = false;
+  Release(attempt, queue);
 }
 
 std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
@@ -101,12 +112,15 @@ std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
     const auto it = queues_.find(attempt);
     if (it == queues_.end()) continue;
     Queue* const queue = &it->second;
+    queue->ready = false;
     for (size_t taken_of_it = 0; taken_of_it < kBatch && !queue->messages.empty(); ++taken_of_it) {
       queue->bytes -= BytesOf(queue->messages.front());
       entries.push_back({attempt, std::move(queue->messages.front())});
       queue->messages.pop_front();
     }
-    if (!queue->messages.empty()) ready_.push_back(attempt);
+    if (queue->messages.empty()) continue;
+    queue->ready = true;
+    ready_.push_back(attempt);
   }
   if (!ready_.empty()) Wake();
   return entries;

@@ -16,16 +16,24 @@
 #include "base/unique_fd.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 
-// What the threads of libvirt have for the loop thread. The domains of a connection that was made
-// come as LinkOpened, a DomainListed each, and DomainsListed.
-struct LinkOpened {};
+// What the threads of libvirt have for the loop thread. A connection that was made begins with
+// LinkOpened, which has the list of its domains. Events that came before that list was there
+// follow, older or newer than it: of each domain the list is what stood before its first event.
+// Then a DomainListed for each, and DomainsListed.
+struct LinkOpened {
+  std::vector<ActiveDomain> domains;
+};
 struct DomainListed {
-  ActiveDomain active;
+  std::string uuid;
 };
 struct DomainsListed {};
+struct DomainsListedAgain {  // while it is open
+  std::vector<ActiveDomain> domains;
+};
 struct LinkClosed {  // or it was never opened
   std::string why;
   bool overflow = false;  // more came than is kept
@@ -38,15 +46,17 @@ struct DomainChanged {
   DomainName domain;
   DomainLifecycle lifecycle;
 };
-struct AgentChanged {
-  DomainName domain;
-};
 struct AgentKnown {
   std::string uuid;
   GuestAgentInfo info;
 };
-using LibvirtMessage = std::variant<LinkOpened, DomainListed, DomainsListed, LinkClosed,
-                                    DomainEvent, DomainChanged, AgentChanged, AgentKnown>;
+struct ProcessFound {  // of a domain, in the PID namespace of its libvirt
+  std::string uuid;
+  PeerProcess process;
+};
+using LibvirtMessage =
+    std::variant<LinkOpened, DomainListed, DomainsListed, DomainsListedAgain, LinkClosed,
+                 DomainEvent, DomainChanged, AgentKnown, ProcessFound>;
 
 // One attempt to connect a link, and the connection that it led to. No two have the same number.
 using AttemptId = uint64_t;
@@ -65,12 +75,10 @@ class LibvirtInbox {
   void Begin(AttemptId attempt);
   void Forget(AttemptId attempt);
 
+  // What comes before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
-  // How many messages of the attempt were posted so far.
-  uint64_t Posted(AttemptId attempt);
-  // Posts a list of domains as the messages above, unless something was posted since `posted`: the
-  // list may then be older than that. Returns whether it did.
-  bool PostList(AttemptId attempt, std::vector<ActiveDomain> domains, uint64_t posted);
+  // Posts the first list of an attempt, as the messages above.
+  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains);
 
   struct Entry {
     AttemptId attempt;
@@ -85,7 +93,8 @@ class LibvirtInbox {
   struct Queue {
     std::deque<LibvirtMessage> messages;
     size_t bytes = 0;
-    uint64_t posted = 0;
+    bool held = true;     // until its first list is there
+    bool ready = false;   // it is in ready_
     bool closed = false;  // LinkClosed is its last message
   };
   static constexpr size_t kBatch = 16;
@@ -93,13 +102,13 @@ class LibvirtInbox {
   explicit LibvirtInbox(UniqueFd wake) : wake_(std::move(wake)) {}
   Queue* Find(AttemptId attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Wake();
-  void Add(AttemptId attempt, Queue* queue, LibvirtMessage message)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Has Take hand out what is in the queue, if anything.
+  void Release(AttemptId attempt, Queue* queue) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const UniqueFd wake_;
   Mutex mutex_;
   absl::flat_hash_map<AttemptId, Queue> queues_ ABSL_GUARDED_BY(mutex_);
-  std::deque<AttemptId> ready_ ABSL_GUARDED_BY(mutex_);  // that have messages, each once
+  std::deque<AttemptId> ready_ ABSL_GUARDED_BY(mutex_);  // that have messages to hand out
 };
 
 }  // namespace vmeventd

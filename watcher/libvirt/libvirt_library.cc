@@ -32,8 +32,8 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectClose)                    \
   F(virConnectDomainEventDeregisterAny) \
   F(virConnectDomainEventRegisterAny)   \
+  F(virConnectGetAllDomainStats)        \
   F(virConnectGetType)                  \
-  F(virConnectListAllDomains)           \
   F(virConnectOpen)                     \
   F(virConnectRegisterCloseCallback)    \
   F(virConnectSetKeepAlive)             \
@@ -41,10 +41,10 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virDomainFree)                      \
   F(virDomainGetID)                     \
   F(virDomainGetName)                   \
-  F(virDomainGetState)                  \
   F(virDomainGetUUIDString)             \
   F(virDomainGetXMLDesc)                \
   F(virDomainLookupByUUIDString)        \
+  F(virDomainStatsRecordListFree)       \
   F(virEventAddTimeout)                 \
   F(virEventRegisterDefaultImpl)        \
   F(virEventRunDefaultImpl)             \
@@ -200,17 +200,16 @@ std::optional<ManagerEnd> EndOf(int detail) {
   }
 }
 
-DomainLifecycle LifecycleOf(int event, int detail) {
-  DomainLifecycle lifecycle;
+// Unset: it is of no use beside QEMU's own events.
+std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
-    lifecycle.what = DomainLifecycle::What::kStarted;
-    lifecycle.text = "started";
-  } else if (event == VIR_DOMAIN_EVENT_STOPPED) {
-    lifecycle.what = DomainLifecycle::What::kStopped;
-    lifecycle.end = EndOf(detail);
-    lifecycle.text = std::string(StoppedText(detail));
+    return DomainLifecycle{DomainLifecycle::What::kStarted, std::nullopt, "started"};
   }
-  return lifecycle;
+  if (event == VIR_DOMAIN_EVENT_STOPPED) {
+    return DomainLifecycle{DomainLifecycle::What::kStopped, EndOf(detail),
+                           std::string(StoppedText(detail))};
+  }
+  return std::nullopt;
 }
 
 absl::string_view CloseReason(int reason) {
@@ -237,16 +236,24 @@ void OnQemuEvent(virConnectPtr, virDomainPtr domain, const char* event, long lon
 }
 
 int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, void* opaque) {
-  Of(opaque)->OnLifecycle(NameOf(domain), LifecycleOf(event, detail));
+  const std::optional<DomainLifecycle> lifecycle = LifecycleOf(event, detail);
+  if (lifecycle.has_value()) Of(opaque)->OnLifecycle(NameOf(domain), *lifecycle);
   return 0;
-}
-
-void OnAgentEvent(virConnectPtr, virDomainPtr domain, int /*state*/, int /*reason*/, void* opaque) {
-  Of(opaque)->OnAgent(NameOf(domain));
 }
 
 void OnClose(virConnectPtr, int reason, void* opaque) {
   Of(opaque)->OnClosed(std::string(CloseReason(reason)));
+}
+
+// The value of an integer in what virConnectGetAllDomainStats says of a domain; unset without one.
+std::optional<int> StatOf(const virDomainStatsRecord& record, absl::string_view field) {
+  for (int at = 0; at < record.nparams; ++at) {
+    const virTypedParameter& parameter = record.params[at];
+    if (field == parameter.field && parameter.type == VIR_TYPED_PARAM_INT) {
+      return parameter.value.i;
+    }
+  }
+  return std::nullopt;
 }
 
 class Domain {
@@ -268,7 +275,9 @@ class RealConnection : public LibvirtApi::Connection {
   explicit RealConnection(virConnectPtr connection) : connection_(connection) {}
   // Each callback holds a reference to the connection, which stays open as long as there is one.
   ~RealConnection() override {
-    for (const int id : domain_events_) lib.virConnectDomainEventDeregisterAny(connection_, id);
+    if (lifecycle_events_ >= 0) {
+      lib.virConnectDomainEventDeregisterAny(connection_, lifecycle_events_);
+    }
     if (qemu_events_ >= 0) {
       lib.virConnectDomainQemuMonitorEventDeregister(connection_, qemu_events_);
     }
@@ -287,10 +296,12 @@ class RealConnection : public LibvirtApi::Connection {
                                                           OnQemuEvent, opaque, FreeListener, 0);
     });
     if (qemu_events_ < 0) return OpenError();
-    if (!AddDomainEvent(VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(OnLifecycleEvent),
-                        listener) ||
-        !AddDomainEvent(VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
-                        VIR_DOMAIN_EVENT_CALLBACK(OnAgentEvent), listener) ||
+    lifecycle_events_ = Register(listener, [&](void* opaque) {
+      return lib.virConnectDomainEventRegisterAny(
+          connection_, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+          VIR_DOMAIN_EVENT_CALLBACK(OnLifecycleEvent), opaque, FreeListener);
+    });
+    if (lifecycle_events_ < 0 ||
         lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
       return OpenError();
     }
@@ -298,23 +309,20 @@ class RealConnection : public LibvirtApi::Connection {
   }
 
   absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
-    virDomainPtr* list = nullptr;
-    const int count =
-        lib.virConnectListAllDomains(connection_, &list, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    virDomainStatsRecordPtr* records = nullptr;
+    const int count = lib.virConnectGetAllDomainStats(connection_, VIR_DOMAIN_STATS_STATE, &records,
+                                                      VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE);
     if (count < 0) return OpenError();
     std::vector<ActiveDomain> active;
     for (int at = 0; at < count; ++at) {
-      const Domain domain(list[at]);
-      int state = 0;
-      int reason = 0;
-      // One that has ended since is reported by its events.
-      if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) continue;
-      DomainName name = NameOf(domain.get());
-      if (name.id > 0 && state != VIR_DOMAIN_SHUTOFF) {
-        active.push_back({std::move(name), RunStateOf(state, reason)});
-      }
+      const std::optional<int> state = StatOf(*records[at], "state.state");
+      DomainName name = NameOf(records[at]->dom);
+      // One that is being started, or ends, has no state of use: its events follow.
+      if (name.id <= 0 || !state.has_value() || *state == VIR_DOMAIN_SHUTOFF) continue;
+      const int reason = StatOf(*records[at], "state.reason").value_or(0);
+      active.push_back({std::move(name), RunStateOf(*state, reason)});
     }
-    free(list);  // NOLINT(cppcoreguidelines-no-malloc): as virConnectListAllDomains demands
+    lib.virDomainStatsRecordListFree(records);
     return active;
   }
 
@@ -337,20 +345,10 @@ class RealConnection : public LibvirtApi::Connection {
     return result;
   }
 
-  bool AddDomainEvent(int event, virConnectDomainEventGenericCallback callback,
-                      const ListenerHandle& listener) {
-    const int id = Register(listener, [&](void* opaque) {
-      return lib.virConnectDomainEventRegisterAny(connection_, nullptr, event, callback, opaque,
-                                                  FreeListener);
-    });
-    if (id >= 0) domain_events_.push_back(id);
-    return id >= 0;
-  }
-
   const virConnectPtr connection_;
   bool close_registered_ = false;
   int qemu_events_ = -1;
-  std::vector<int> domain_events_;
+  int lifecycle_events_ = -1;
 };
 
 class RealLibvirt : public LibvirtApi {

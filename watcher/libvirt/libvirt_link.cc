@@ -2,24 +2,19 @@
 
 #include <cstdint>
 #include <deque>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "base/thread_name.h"
-#include "base/wait_until.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/qmp_message.h"
+#include "watcher/libvirt/domain_process.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
-
-// How often the domains are listed again because events came meanwhile. The last list is taken as
-// it is: an event that it was made before is then handed in first.
-constexpr int kMaxLists = 20;
 
 // Posts what one connection says. Lives for as long as libvirt may call it.
 class Poster : public LibvirtApi::Listener {
@@ -42,7 +37,6 @@ class Poster : public LibvirtApi::Listener {
   void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) override {
     inbox_->Post(attempt_, DomainChanged{domain, lifecycle});
   }
-  void OnAgent(const DomainName& domain) override { inbox_->Post(attempt_, AgentChanged{domain}); }
   void OnClosed(const std::string& why) override { inbox_->Post(attempt_, LinkClosed{why}); }
 
  private:
@@ -52,37 +46,26 @@ class Poster : public LibvirtApi::Listener {
 
 }  // namespace
 
-void LibvirtWorkers::Enter() {
-  const MutexLock lock(&mutex_);
-  ++count_;
-}
-
-void LibvirtWorkers::Leave() {
-  const MutexLock lock(&mutex_);
-  if (--count_ == 0) none_.NotifyAll();
-}
-
-bool LibvirtWorkers::WaitForNone(absl::Duration limit) {
-  const MutexLock lock(&mutex_);
-  return WaitUntil(&none_, &mutex_, limit,
-                   [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return count_ == 0; });
-}
-
 // What the worker needs: it may outlive the link.
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
   std::shared_ptr<LibvirtInbox> inbox;
   std::shared_ptr<LibvirtWorkers> workers;
   std::string uri;
+  std::string socket;
 
   Mutex mutex;
-  // A task at a time is under way; bounded by the domains, each of which is asked about once.
+  // A task at a time is under way; bounded by the domains, each of which is asked about twice.
   std::deque<std::function<void(Shared*)>> tasks ABSL_GUARDED_BY(mutex);
   absl::flat_hash_set<std::string> agents_asked ABSL_GUARDED_BY(mutex);
-  bool working ABSL_GUARDED_BY(mutex) = false;
+  absl::flat_hash_set<std::string> processes_asked ABSL_GUARDED_BY(mutex);
+  bool list_asked ABSL_GUARDED_BY(mutex) = false;
+  bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
+  bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   AttemptId attempt = 0;                               // of it
+  uint64_t pid_namespace = 0;                          // of its libvirt; 0: ours, or not known
 
   void OpenNow(AttemptId next) {
     connection.reset();
@@ -93,25 +76,24 @@ struct LibvirtLink::Shared {
       return inbox->Post(attempt, LinkClosed{std::string(opened.status().message())});
     }
     connection = *std::move(opened);
-    for (int lists = 1;; ++lists) {
-      const uint64_t posted = inbox->Posted(attempt);
-      absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
-      if (!domains.ok()) {
-        return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
-      }
-      const uint64_t known = lists < kMaxLists ? posted : inbox->Posted(attempt);
-      if (inbox->PostList(attempt, *std::move(domains), known)) return;
+    pid_namespace = PidNamespaceBehind(socket);
+    absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
+    if (!domains.ok()) {
+      return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
     }
+    inbox->PostList(attempt, *std::move(domains));
   }
 };
 
 LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-                         std::shared_ptr<LibvirtWorkers> workers, std::string uri)
+                         std::shared_ptr<LibvirtWorkers> workers, std::string uri,
+                         std::string socket)
     : shared_(std::make_shared<Shared>()) {
   shared_->api = std::move(api);
   shared_->inbox = std::move(inbox);
   shared_->workers = std::move(workers);
   shared_->uri = std::move(uri);
+  shared_->socket = std::move(socket);
 }
 
 LibvirtLink::~LibvirtLink() { Close(); }
@@ -120,12 +102,12 @@ void LibvirtLink::Open(AttemptId attempt) {
   shared_->inbox->Forget(attempt_);
   attempt_ = attempt;
   shared_->inbox->Begin(attempt);
-  Do([attempt](Shared* shared) { shared->OpenNow(attempt); });
+  DoInstead([attempt](Shared* shared) { shared->OpenNow(attempt); });
 }
 
 void LibvirtLink::Close() {
   shared_->inbox->Forget(std::exchange(attempt_, 0));
-  Do([](Shared* shared) { shared->connection.reset(); });
+  DoInstead([](Shared* shared) { shared->connection.reset(); });
 }
 
 void LibvirtLink::AskGuestAgent(const std::string& uuid) {
@@ -144,32 +126,88 @@ void LibvirtLink::AskGuestAgent(const std::string& uuid) {
   });
 }
 
+void LibvirtLink::ListAgain() {
+  {
+    const MutexLock lock(&shared_->mutex);
+    if (std::exchange(shared_->list_asked, true)) return;
+  }
+  Do([](Shared* shared) {
+    {
+      const MutexLock lock(&shared->mutex);
+      shared->list_asked = false;
+    }
+    if (shared->connection == nullptr) return;
+    absl::StatusOr<std::vector<ActiveDomain>> domains = shared->connection->ListActive();
+    if (!domains.ok()) return;
+    shared->inbox->Post(shared->attempt, DomainsListedAgain{*std::move(domains)});
+  });
+}
+
+void LibvirtLink::FindProcess(const std::string& uuid) {
+  if (shared_->socket.empty()) return;
+  {
+    const MutexLock lock(&shared_->mutex);
+    shared_->processes_asked.insert(uuid);
+    if (shared_->processes_asked.size() > 1) return;
+  }
+  Do([](Shared* shared) {
+    absl::flat_hash_set<std::string> uuids;
+    {
+      const MutexLock lock(&shared->mutex);
+      uuids = std::exchange(shared->processes_asked, {});
+    }
+    if (shared->connection == nullptr || shared->pid_namespace == 0) return;
+    for (auto& [found, process] : FindProcessesInNamespace(shared->pid_namespace, uuids)) {
+      shared->inbox->Post(shared->attempt, ProcessFound{found, std::move(process)});
+    }
+  });
+}
+
+bool LibvirtLink::busy() const {
+  const MutexLock lock(&shared_->mutex);
+  return shared_->working;
+}
+
+bool LibvirtLink::waits_for_thread() const {
+  const MutexLock lock(&shared_->mutex);
+  return shared_->working && !shared_->has_thread;
+}
+
+void LibvirtLink::DoInstead(std::function<void(Shared*)> task) {
+  {
+    const MutexLock lock(&shared_->mutex);
+    shared_->tasks.clear();
+    shared_->agents_asked.clear();
+    shared_->processes_asked.clear();
+    shared_->list_asked = false;
+  }
+  Do(std::move(task));
+}
+
 void LibvirtLink::Do(std::function<void(Shared*)> task) {
   {
     const MutexLock lock(&shared_->mutex);
     shared_->tasks.push_back(std::move(task));
     if (std::exchange(shared_->working, true)) return;
   }
-  shared_->workers->Enter();
-  std::thread([shared = shared_] { Work(shared); }).detach();
+  shared_->workers->Run([shared = shared_] { Work(shared.get()); });
 }
 
-void LibvirtLink::Work(const std::shared_ptr<Shared>& shared) {
-  SetThreadName("libvirt-call");
+void LibvirtLink::Work(Shared* shared) {
   while (true) {
     std::function<void(Shared*)> task;
     {
       const MutexLock lock(&shared->mutex);
-      if (shared->tasks.empty()) {
+      shared->has_thread = !shared->tasks.empty();
+      if (!shared->has_thread) {
         shared->working = false;
-        break;
+        return;
       }
       task = std::move(shared->tasks.front());
       shared->tasks.pop_front();
     }
-    task(shared.get());
+    task(shared);
   }
-  shared->workers->Leave();
 }
 
 }  // namespace vmeventd

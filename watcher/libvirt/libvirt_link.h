@@ -5,34 +5,20 @@
 #include <memory>
 #include <string>
 
-#include "absl/time/time.h"
-#include "base/mutex.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
+#include "watcher/libvirt/libvirt_workers.h"
 
 namespace vmeventd {
 
-// The threads that make blocking calls, and their number. Any thread.
-class LibvirtWorkers {
- public:
-  void Enter();
-  void Leave();
-  // Waits until none is left, at most `limit`. Returns whether there is none.
-  bool WaitForNone(absl::Duration limit);
-
- private:
-  Mutex mutex_;
-  CondVar none_;
-  int count_ ABSL_GUARDED_BY(mutex_) = 0;
-};
-
-// One connection to a libvirt: makes its blocking calls, one after another, on a thread of its own
-// that exists while there is something to do. A libvirt that hangs holds up this thread, which
-// nobody waits for. What comes of the calls is posted to the inbox. Loop thread.
+// One connection to a libvirt: makes its blocking calls, one after another, on one of the workers'
+// threads, which it has while there is something to do. A libvirt that hangs holds up this thread
+// alone. What comes of the calls is posted to the inbox. Loop thread.
 class LibvirtLink {
  public:
+  // `socket` is the path behind the URI; empty: it is not known, and no process is looked for.
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-              std::shared_ptr<LibvirtWorkers> workers, std::string uri);
+              std::shared_ptr<LibvirtWorkers> workers, std::string uri, std::string socket);
   // Closes the connection, behind the caller's back.
   ~LibvirtLink();
 
@@ -41,14 +27,26 @@ class LibvirtLink {
   void Open(AttemptId attempt);
   // Closes the connection. What it has posted is forgotten.
   void Close();
+  // DomainsListedAgain follows, or nothing where libvirt cannot list them.
+  void ListAgain();
   // AgentKnown follows, unless the domain is gone by then.
   void AskGuestAgent(const std::string& uuid);
+
+  // ProcessFound follows where libvirt has PIDs of its own, and the domain's process is seen here.
+  void FindProcess(const std::string& uuid);
+
+  // Whether calls are under way, or wait for a thread.
+  bool busy() const;
+  // Whether they wait for one.
+  bool waits_for_thread() const;
 
  private:
   struct Shared;
 
   void Do(std::function<void(Shared*)> task);
-  static void Work(const std::shared_ptr<Shared>& shared);
+  // The same in place of all that waits.
+  void DoInstead(std::function<void(Shared*)> task);
+  static void Work(Shared* shared);
 
   const std::shared_ptr<Shared> shared_;
   AttemptId attempt_ = 0;

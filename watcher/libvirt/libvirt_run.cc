@@ -60,7 +60,8 @@ void LibvirtRun::OnLibvirtGone() {
 
 void LibvirtRun::OnProcessGone() {
   if (!connected_ || reported_) return AwaitEnd();
-  report_timer_ = context_->loop->AddTimer(Now().monotonic + kReportWait, [this] {
+  const absl::Duration wait = CheckIntent().ok() ? kReportWait : kReportWaitDecided;
+  report_timer_ = context_->loop->AddTimer(Now().monotonic + wait, [this] {
     report_timer_ = {};
     AwaitEnd();
   });

@@ -11,12 +11,14 @@
 namespace vmeventd {
 
 // A run of a libvirt domain: a VmRun that hears of its QEMU through libvirt. Its process's end is
-// the end of the run where the process can be seen, but libvirt is given a moment to say how it
-// came about; otherwise libvirt's word is the end. Loop thread.
+// the end of the run where the process can be seen, but a libvirt that is connected is given time
+// to say how it came about; otherwise libvirt's word is the end. Loop thread.
 class LibvirtRun : public VmRun {
  public:
-  // How long libvirt may take to report the end of a process that is gone.
-  static constexpr absl::Duration kReportWait = absl::Seconds(5);
+  // How long libvirt may take to report the end of a process that is gone: it tidies up first.
+  static constexpr absl::Duration kReportWait = absl::Seconds(60);
+  // The same where what decides the end was seen already.
+  static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
 
   // Called from within any method that hands an input to the session, and from the loop.
   class Source {

@@ -21,8 +21,18 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// A connection that lasted as long is made again at once.
+constexpr absl::Duration kStable = absl::Seconds(10);
 // An attempt that takes longer is reported, and is not waited for at the start.
 constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
+// When the domains are listed again, after that was done at the connection: a libvirt that was just
+// started finds out by then which of its domains it has.
+constexpr absl::Duration kFirstCheck = absl::Seconds(5);
+constexpr absl::Duration kCheckInterval = absl::Minutes(1);
+// When threads that could not be started are tried again.
+constexpr absl::Duration kThreadRetry = absl::Seconds(1);
+// What steps of the node's clock may make of the time of a process's start.
+constexpr absl::Duration kClockSteps = absl::Seconds(5);
 // What is handed in at a time: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
 // How long a stop waits for calls of libvirt that are under way.
@@ -35,6 +45,16 @@ std::string FirstRunState(const std::string& event) {
   if (event == "RESUME" || event == "SHUTDOWN" || event == "POWERDOWN") return "running";
   if (event == "STOP") return "paused";
   return "prelaunch";
+}
+
+bool IsGuestShutdown(const QmpEvent& event) {
+  return event.name == "SHUTDOWN" && QmpBool(event.data, "guest") == true;
+}
+
+std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
+  std::vector<std::string> patterns;
+  for (const LibvirtSpec& spec : specs) patterns.push_back(spec.socket);
+  return patterns;
 }
 
 }  // namespace
@@ -50,13 +70,6 @@ absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
   if (absl::Status status = context->loop->Add(fd, EPOLLIN, source.get()); !status.ok()) {
     return status;
   }
-  if (options->libvirts.empty()) return source;
-  std::vector<std::string> patterns;
-  for (const LibvirtSpec& spec : options->libvirts) patterns.push_back(spec.socket);
-  absl::StatusOr<std::unique_ptr<SocketGlobWatcher>> sockets =
-      SocketGlobWatcher::Create(context->loop, patterns, source.get());
-  if (!sockets.ok()) return sockets.status();
-  source->sockets_ = *std::move(sockets);
   return source;
 }
 
@@ -68,13 +81,16 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
       table_(table),
       sink_(sink),
       api_(std::move(api)),
-      inbox_(std::move(inbox)) {}
+      inbox_(std::move(inbox)),
+      sockets_(context->loop, GlobsOf(options->libvirts), this) {}
 
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(inbox_->fd());
+  context_->loop->CancelTimer(&retry_threads_);
   for (const auto& [uri, link] : links_) {
     context_->loop->CancelTimer(&link->retry);
     context_->loop->CancelTimer(&link->slow);
+    context_->loop->CancelTimer(&link->check);
     link->worker.reset();
   }
   if (!workers_->WaitForNone(kStopWait)) {
@@ -87,23 +103,31 @@ void LibvirtSource::Start() {
   for (const LibvirtSpec& spec : options_->libvirts) {
     if (!spec.has_glob()) Want(LinkAt(spec.Uri()), spec, spec.socket);
   }
-  if (sockets_ != nullptr) sockets_->Start();
-  // What the daemon before this one followed, and nothing configured leads to; or of an earlier
-  // life of its domain.
-  std::vector<LibvirtRun*> unreachable;
+  sockets_.Start();
+  // Of an earlier life of its domain.
+  std::vector<LibvirtRun*> earlier;
   for (const auto& [known, link] : link_of_) {
     LibvirtRun* const run = Of(known);
     const auto latest = link->runs.find(run->uuid());
-    const bool is_latest = latest != link->runs.end() && latest->second == run;
-    if (link->worker == nullptr || !is_latest) unreachable.push_back(run);
+    if (latest == link->runs.end() || latest->second != run) earlier.push_back(run);
   }
-  for (LibvirtRun* run : unreachable) run->OnLibvirtGone();
+  for (LibvirtRun* run : earlier) run->OnLibvirtGone();
 }
 
-bool LibvirtSource::first_scan_done() const {
-  return started_ && std::all_of(links_.begin(), links_.end(), [](const auto& entry) {
-           return entry.second->tried || !entry.second->wanted;
-         });
+void LibvirtSource::EndTurn() {
+  if (workers_->starved() && retry_threads_.serial == 0) {
+    retry_threads_ =
+        context_->loop->AddTimer(context_->loop->Now().monotonic + kThreadRetry, [this] {
+          retry_threads_ = {};
+          workers_->Retry();
+        });
+  }
+  const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
+  if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {
+    EndOrphans();
+    first_scan_done_ = true;
+  }
+  if (std::exchange(has_unused_links_, false)) DropUnusedLinks();
 }
 
 // Links
@@ -121,22 +145,35 @@ LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
 void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string& socket) {
   if (link->worker == nullptr) {
     link->pid_directory = PidDirectory(spec, socket);
-    link->worker = std::make_unique<LibvirtLink>(api_, inbox_, workers_, link->uri);
+    link->worker = std::make_unique<LibvirtLink>(
+        api_, inbox_, workers_, link->uri, options_->process_tracking ? socket : std::string());
   }
   link->wanted = true;
-  link->backoff = absl::ZeroDuration();
-  if (link->attempt == 0) Connect(link);
+  if (link->attempt != 0 || link->retry.serial != 0) return;
+  if (context_->loop->Now().monotonic < link->not_before) {
+    RetryLater(link);
+  } else {
+    Connect(link);
+  }
 }
 
 void LibvirtSource::OnSocketPath(int spec, const std::string& path) {
   const LibvirtSpec& found = options_->libvirts[static_cast<size_t>(spec)];
-  Want(LinkAt(found.UriAt(path)), found, path);
+  const std::string uri = found.UriAt(path);
+  if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
+    context_->meters.libvirt_overflows.Add();
+    spdlog::warn(
+        "--libvirt: more than {} sockets came and went with calls under way: {} is left out",
+        kMaxLinks, absl::CHexEscape(path));
+    return;
+  }
+  Want(LinkAt(uri), found, path);
 }
 
 void LibvirtSource::OnSocketPathGone(int spec, const std::string& path) {
   const LibvirtSpec& gone = options_->libvirts[static_cast<size_t>(spec)];
   const auto it = links_.find(gone.UriAt(path));
-  if (it == links_.end() || !gone.has_glob()) return;  // one without a glob is tried again
+  if (it == links_.end()) return;
   Link* const link = it->second.get();
   link->wanted = false;
   context_->loop->CancelTimer(&link->retry);
@@ -156,28 +193,39 @@ void LibvirtSource::Connect(Link* link) {
 void LibvirtSource::OnSlow(Link* link) {
   link->slow = {};
   link->tried = true;
-  SetProblem(link, "libvirt does not answer");
+  SetProblem(link, link->worker->waits_for_thread()
+                       ? absl::StrCat("it waits for its turn: ", LibvirtWorkers::kMaxThreads,
+                                      " calls of libvirts have not returned")
+                       : "libvirt does not answer");
+}
+
+void LibvirtSource::BackOff(Link* link) {
+  link->backoff = std::min(std::max(link->backoff * 2, kFirstRetry), kMaxRetry);
+  link->not_before = context_->loop->Now().monotonic + link->backoff;
 }
 
 void LibvirtSource::RetryLater(Link* link) {
-  link->backoff = std::min(std::max(link->backoff * 2, kFirstRetry), kMaxRetry);
   context_->loop->CancelTimer(&link->retry);
-  link->retry =
-      context_->loop->AddTimer(context_->loop->Now().monotonic + link->backoff, [this, link] {
-        link->retry = {};
-        Connect(link);
-      });
+  link->retry = context_->loop->AddTimer(link->not_before, [this, link] {
+    link->retry = {};
+    Connect(link);
+  });
 }
 
 void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
+  context_->loop->CancelTimer(&link->check);
+  link->rows.clear();
+  link->heard.clear();
   attempts_.erase(std::exchange(link->attempt, 0));
 }
 
 void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
   EndAttempt(link);
   if (std::exchange(link->connected, false)) {
-    link->since = context_->loop->Now().wall;
+    const Instant now = context_->loop->Now();
+    link->since = now.wall;
+    if (now.monotonic - link->connected_at >= kStable) link->backoff = absl::ZeroDuration();
     link->worker->Close();
   }
   std::vector<LibvirtRun*> runs;
@@ -191,8 +239,9 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
 
 void LibvirtSource::GiveUp(Link* link) {
   context_->loop->CancelTimer(&link->retry);
+  if (link->attempt != 0) BackOff(link);  // it has not answered
   EndAttempt(link);
-  link->worker.reset();
+  link->worker->Close();
   {
     const MutexLock lock(&mutex_);
     states_.erase(link->uri);
@@ -203,12 +252,24 @@ void LibvirtSource::GiveUp(Link* link) {
   has_unused_links_ = true;
 }
 
-void LibvirtSource::EndTurn() {
-  if (!std::exchange(has_unused_links_, false)) return;
+void LibvirtSource::DropUnusedLinks() {
   absl::flat_hash_set<const Link*> used;
   for (const auto& [run, link] : link_of_) used.insert(link);
-  std::erase_if(links_, [&used](const auto& entry) {
-    return entry.second->worker == nullptr && !used.contains(entry.second.get());
+  const absl::Duration now = context_->loop->Now().monotonic;
+  std::erase_if(links_, [&](const auto& entry) {
+    const Link& link = *entry.second;
+    if (link.reachable() || used.contains(&link)) return false;
+    // A socket that is made again takes no second thread, and waits its time.
+    return link.worker == nullptr || (!link.worker->busy() && link.not_before <= now);
+  });
+}
+
+void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
+  link->check = context_->loop->AddTimer(context_->loop->Now().monotonic + wait, [this, link] {
+    CheckLater(link, kCheckInterval);
+    link->heard.clear();
+    const auto unseen = [](const auto& entry) { return !entry.second->tracked(); };
+    if (std::any_of(link->runs.begin(), link->runs.end(), unseen)) link->worker->ListAgain();
   });
 }
 
@@ -222,7 +283,7 @@ void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
 }
 
 void LibvirtSource::ShowState(const Link& link) {
-  if (link.worker == nullptr) return;
+  if (!link.reachable()) return;
   const MutexLock lock(&mutex_);
   states_[link.uri] = {.uri = EscapeNonUtf8(link.uri),
                        .connected = link.connected,
@@ -273,49 +334,71 @@ void LibvirtSource::ReadNow(absl::Duration limit) {
   reading_ = false;
 }
 
-void LibvirtSource::Handle(Link* link, LinkOpened&) {
+void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   context_->loop->CancelTimer(&link->slow);
-  meters_.connects.Add();
+  context_->meters.libvirt_connects.Add();
   spdlog::info("connected to libvirt {}", absl::CHexEscape(link->uri));
   if (std::exchange(link->was_connected, true)) PublishGap(*link);
   link->connected = true;
-  link->since = context_->loop->Now().wall;
-  link->backoff = absl::ZeroDuration();
-  link->listed.clear();
+  const Instant now = context_->loop->Now();
+  link->since = now.wall;
+  link->connected_at = now.monotonic;
+  for (ActiveDomain& active : message.domains) {
+    std::string uuid = active.domain.uuid;
+    link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});
+  }
   SetProblem(link, "");
 }
 
 void LibvirtSource::Handle(Link* link, DomainListed& message) {
-  const DomainName& domain = message.active.domain;
-  link->listed.insert(domain.uuid);
-  LibvirtRun* const known = FindRun(link, domain);
-  if (known == nullptr) {
-    FindOrAddRun(link, domain, message.active.run_state);
-    return;
-  }
-  TrackIfPossible(link, known);
-  if (link_of_.contains(known)) known->OnListed(message.active.run_state);
+  auto node = link->rows.extract(message.uuid);
+  if (node.empty()) return;
+  const Row& row = node.mapped();
+  OnActive(link, row.active);
+  if (row.stopped.has_value()) OnStopped(link, row.active.domain, *row.stopped);
 }
 
 void LibvirtSource::Handle(Link* link, DomainsListed&) {
-  const absl::flat_hash_set<std::string> listed = std::exchange(link->listed, {});
   link->tried = true;
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
-    if (!listed.contains(uuid)) absent.push_back(run);
+    if (!run->connected()) absent.push_back(run);
   }
   for (LibvirtRun* run : absent) run->OnNotListed();
   // Of what is not listed no event comes any more.
   absl::erase_if(link->passed_over,
-                 [&listed](const auto& entry) { return !listed.contains(entry.first); });
+                 [link](const auto& entry) { return entry.second.attempt != link->attempt; });
+  CheckLater(link, kFirstCheck);
   ShowState(*link);
 }
 
+void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
+  absl::flat_hash_set<std::string> listed;
+  for (const ActiveDomain& active : message.domains) {
+    listed.insert(active.domain.uuid);
+    // The list is older or newer than what came since it was asked for.
+    if (link->heard.contains(active.domain.uuid)) continue;
+    LibvirtRun* const run = FindRun(link, active.domain);
+    if (run == nullptr) {
+      OnActive(link, active);
+    } else {
+      TrackIfPossible(link, run);
+    }
+  }
+  std::vector<LibvirtRun*> absent;
+  for (const auto& [uuid, run] : link->runs) {
+    const bool may_be_absent = !listed.contains(uuid) && !link->heard.contains(uuid);
+    if (may_be_absent && !run->tracked()) absent.push_back(run);
+  }
+  for (LibvirtRun* run : absent) run->OnNotListed();
+}
+
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {
-  meters_.failures.Add();
-  if (message.overflow) meters_.overflows.Add();
+  context_->meters.libvirt_failures.Add();
+  if (message.overflow) context_->meters.libvirt_overflows.Add();
   link->tried = true;
   Disconnect(link, message.why);
+  BackOff(link);
   SetProblem(link, message.why);
   if (link->wanted) {
     RetryLater(link);
@@ -325,33 +408,59 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
+  link->heard.insert(message.domain.uuid);
+  ApplyRow(link, message.domain, &message.event);
   LibvirtRun* const run = FindOrAddRun(link, message.domain, FirstRunState(message.event.name));
   if (run != nullptr) run->OnQmpEvent(message.event);
 }
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
+  link->heard.insert(message.domain.uuid);
   switch (message.lifecycle.what) {
     case DomainLifecycle::What::kStarted:
+      ApplyRow(link, message.domain, nullptr);
       // QEMU's RESUME came before, unless the domain was started paused.
       if (LibvirtRun* const run = FindOrAddRun(link, message.domain, "prelaunch"); run != nullptr) {
         TrackIfPossible(link, run);
       }
       return;
     case DomainLifecycle::What::kStopped:
-      link->passed_over.erase(message.domain.uuid);
-      if (const auto it = link->runs.find(message.domain.uuid); it != link->runs.end()) {
-        const bool same =
-            message.domain.id <= 0 || message.domain.id == it->second->info().domain_id;
-        if (same) it->second->OnStopped(message.lifecycle);
-      }
-      return;
-    case DomainLifecycle::What::kOther:
-      return;
+      return OnStopped(link, message.domain, message.lifecycle);
   }
 }
 
-void LibvirtSource::Handle(Link* link, AgentChanged& message) {
-  if (LibvirtRun* const run = FindRun(link, message.domain); run != nullptr) AskGuestAgent(run);
+void LibvirtSource::ApplyRow(Link* link, const DomainName& domain, const QmpEvent* event) {
+  const auto it = link->rows.find(domain.uuid);
+  if (it == link->rows.end() || it->second.active.domain.id != domain.id) return;
+  ActiveDomain active = std::move(it->second.active);
+  link->rows.erase(it);
+  // It comes once: the list was made after it.
+  if (event != nullptr && IsGuestShutdown(*event)) active.run_state = "running";
+  OnActive(link, active);
+}
+
+void LibvirtSource::OnStopped(Link* link, const DomainName& domain,
+                              const DomainLifecycle& lifecycle) {
+  link->passed_over.erase(domain.uuid);
+  const auto row = link->rows.find(domain.uuid);
+  const auto known = link->runs.find(domain.uuid);
+  if (row != link->rows.end()) {
+    const int64_t listed = row->second.active.domain.id;
+    if (known == link->runs.end()) {
+      // Of that life, unless something of it follows: its life before was not known here.
+      row->second.stopped = lifecycle;
+      return;
+    }
+    if (known->second->info().domain_id == listed) {
+      DomainName of_list = domain;
+      of_list.id = listed;
+      ApplyRow(link, of_list, nullptr);
+    }
+  }
+  const auto it = link->runs.find(domain.uuid);
+  if (it == link->runs.end()) return;
+  const bool same = domain.id <= 0 || domain.id == it->second->info().domain_id;
+  if (same) it->second->OnStopped(lifecycle);
 }
 
 void LibvirtSource::Handle(Link* link, AgentKnown& message) {
@@ -373,19 +482,69 @@ LibvirtRun* LibvirtSource::FindRun(Link* link, const DomainName& domain) {
   return it->second->info().domain_id == domain.id ? it->second : nullptr;
 }
 
+bool LibvirtSource::IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
+                               PeerProcess* process) {
+  if (run.info().domain_id != domain.id) return false;
+  // An id is used again by the next libvirtd only.
+  if (run.connected() || (run.followed() && !run.process_ended())) return true;
+  bool out_of_descriptors = false;
+  *process = FindProcess(link, domain, &out_of_descriptors);
+  if (process->kind != PeerProcess::Kind::kTracked) return true;  // nothing says otherwise
+  const RunInfo& info = run.info();
+  if (run.tracked()) {
+    return process->pid == info.pid && process->start_ticks == info.start_ticks;
+  }
+  return ProcessStartTime(process->start_ticks) <= run.attached_at().wall + kClockSteps;
+}
+
+bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
+  const auto it = link->passed_over.find(domain.uuid);
+  if (it == link->passed_over.end()) return false;
+  PassedOver& life = it->second;
+  if (life.domain_id == domain.id && life.pid > 0) {
+    bool out_of_descriptors = false;
+    const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
+    if (process.kind == PeerProcess::Kind::kGone && process.pid == life.pid) {
+      life.attempt = link->attempt;
+      return true;
+    }
+  }
+  link->passed_over.erase(it);
+  return false;
+}
+
+void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
+  link->runs.erase(run->uuid());
+  run->OnNotListed();
+}
+
+void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
+  const DomainName& domain = active.domain;
+  if (domain.id <= 0 || IsPassedOver(link, domain)) return;
+  if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
+    LibvirtRun* const run = it->second;
+    PeerProcess process;
+    if (IsSameLife(*link, *run, domain, &process)) {
+      if (!run->tracked()) TrackInstead(link, run, std::move(process));
+      if (link_of_.contains(run)) run->OnListed(active.run_state);
+      return;
+    }
+    LeaveRun(link, run);
+  }
+  if (LibvirtRun* const run = AddRun(link, domain); run != nullptr) run->OnListed(active.run_state);
+}
+
 LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain,
                                         const std::string& run_state) {
-  if (LibvirtRun* const known = FindRun(link, domain); known != nullptr) return known;
   if (domain.id <= 0) return nullptr;  // it does not run (any more)
-  if (const auto it = link->passed_over.find(domain.uuid); it != link->passed_over.end()) {
-    if (it->second == domain.id) return nullptr;
-    link->passed_over.erase(it);
-  }
   if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
-    // Its next life has begun: the end of this one was not reported.
-    LibvirtRun* const before = it->second;
-    link->runs.erase(it);
-    before->OnNotListed();
+    PeerProcess process;
+    if (IsSameLife(*link, *it->second, domain, &process)) return it->second;
+    LeaveRun(link, it->second);
+  }
+  if (const auto it = link->passed_over.find(domain.uuid); it != link->passed_over.end()) {
+    if (it->second.domain_id == domain.id && it->second.attempt == link->attempt) return nullptr;
+    link->passed_over.erase(it);
   }
   LibvirtRun* const run = AddRun(link, domain);
   if (run == nullptr) return nullptr;
@@ -409,7 +568,7 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
 
 LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
   if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
-    meters_.overflows.Add();
+    context_->meters.libvirt_overflows.Add();
     spdlog::warn("--libvirt {}: too many domains began: {} is not followed",
                  absl::CHexEscape(link->uri), absl::Utf8SafeCHexEscape(domain.name));
     return nullptr;
@@ -417,8 +576,11 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
   bool out_of_descriptors = false;
   PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
   const bool tracked = process.kind == PeerProcess::Kind::kTracked;
+  if (VmRun* const orphan = FindOrphan(domain, process); orphan != nullptr) {
+    return TakeOver(link, domain, orphan, std::move(process));
+  }
   if (table_->FindByProcess(process) != nullptr) {
-    link->passed_over[domain.uuid] = domain.id;
+    link->passed_over[domain.uuid] = {.domain_id = domain.id, .attempt = link->attempt};
     return nullptr;
   }
   RunInfo info;
@@ -445,6 +607,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
   table_->SetUuid(added, domain.uuid);
   ShowState(*link);
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
+  if (!tracked) link->worker->FindProcess(domain.uuid);
   if (out_of_descriptors) added->ReportProblem(kOutOfDescriptorsProblem);
   return added;
 }
@@ -452,12 +615,76 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
 void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run) {
   if (run->tracked()) return;
   bool out_of_descriptors = false;
-  PeerProcess process = FindProcess(
-      *link, {run->info().raw_name(), run->uuid(), run->info().domain_id}, &out_of_descriptors);
-  if (process.kind != PeerProcess::Kind::kTracked || table_->FindByProcess(process) != nullptr) {
-    return;
-  }
+  TrackInstead(link, run,
+               FindProcess(*link, {run->info().raw_name(), run->uuid(), run->info().domain_id},
+                           &out_of_descriptors));
+}
+
+void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, PeerProcess process) {
+  if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(run->uuid());
+  if (table_->FindByProcess(process) != nullptr) return;
   run->TrackInstead(std::move(process)).IgnoreError();
+}
+
+void LibvirtSource::Handle(Link* link, ProcessFound& message) {
+  const auto it = link->runs.find(message.uuid);
+  if (it == link->runs.end() || it->second->tracked() || it->second->reported()) return;
+  if (context_->vm_descriptors >= context_->max_vm_descriptors) return;
+  TrackInstead(link, it->second, std::move(message.process));
+}
+
+bool LibvirtSource::IsOrphan(const VmRun& run) const {
+  if (run.connected()) return false;
+  const auto link = link_of_.find(&run);
+  if (link != link_of_.end()) return !link->second->reachable();
+  const std::string directory = run.Directory();
+  return std::none_of(
+      options_->watches.begin(), options_->watches.end(),
+      [&directory](const WatchSpec& watch) { return watch.directory == directory; });
+}
+
+VmRun* LibvirtSource::FindOrphan(const DomainName& domain, const PeerProcess& process) {
+  if (VmRun* const run = table_->FindByProcess(process); run != nullptr) {
+    return IsOrphan(*run) ? run : nullptr;
+  }
+  for (const auto& [uri, link] : links_) {
+    if (link->reachable()) continue;
+    const auto it = link->runs.find(domain.uuid);
+    PeerProcess looked_for;
+    if (it == link->runs.end() || it->second->tracked() ||
+        !IsSameLife(*link, *it->second, domain, &looked_for)) {
+      continue;
+    }
+    return it->second;
+  }
+  return nullptr;
+}
+
+LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun* run,
+                                    PeerProcess process) {
+  spdlog::info("{}, which was followed by {}, is followed by libvirt {} now",
+               absl::Utf8SafeCHexEscape(run->info().name), run->info().source,
+               absl::CHexEscape(link->uri));
+  VmSession session = run->GiveAway();
+  session.MoveTo(EscapeNonUtf8(DomainSource(link->uri)), domain.id);
+  LibvirtRun* const added = Adopt(link, domain.uuid, std::move(session));
+  table_->SetUuid(added, domain.uuid);
+  ShowState(*link);
+  if (process.kind != PeerProcess::Kind::kTracked) return added;
+  if (added->tracked()) {
+    if (!added->TrackAgain(std::move(process)).ok()) added->LoseTracking();
+  } else {
+    added->TrackInstead(std::move(process)).IgnoreError();
+  }
+  return added;
+}
+
+void LibvirtSource::EndOrphans() {
+  std::vector<LibvirtRun*> orphans;
+  for (const auto& [run, link] : link_of_) {
+    if (!link->reachable()) orphans.push_back(Of(run));
+  }
+  for (LibvirtRun* run : orphans) run->OnLibvirtGone();
 }
 
 VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
@@ -481,10 +708,14 @@ void LibvirtSource::OnOver(VmRun* run) {
   link_of_.erase(of);
   const auto it = link->runs.find(Of(run)->uuid());
   if (it != link->runs.end() && it->second == run) {
-    if (!Of(run)->reported()) link->passed_over[it->first] = run->info().domain_id;
+    if (!Of(run)->reported()) {
+      link->passed_over[it->first] = {.domain_id = run->info().domain_id,
+                                      .pid = run->info().pid,
+                                      .attempt = link->connected ? link->attempt : 0};
+    }
     link->runs.erase(it);
   }
-  if (link->worker == nullptr) has_unused_links_ = true;
+  if (!link->reachable()) has_unused_links_ = true;
   ShowState(*link);
 }
 

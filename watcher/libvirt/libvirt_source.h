@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "watcher/core/event_sink.h"
@@ -21,6 +21,7 @@
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/libvirt_run.h"
+#include "watcher/libvirt/libvirt_workers.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
 #include "watcher/runs/libvirt_connection_state.h"
 #include "watcher/runs/run_source.h"
@@ -29,16 +30,10 @@
 
 namespace vmeventd {
 
-// What the source has met. The loop thread counts, any thread reads.
-struct LibvirtMeters {
-  Counter connects;
-  Counter failures;   // connections that could not be made, or were lost
-  Counter overflows;  // of those, because more came than is taken in; and domains left out for that
-};
-
 // The source "libvirt": connects to the libvirts that --libvirt names and follows their domains, by
 // the events of QEMU that libvirt passes on. It never waits for a libvirt (LibvirtLink). A domain
-// whose process another source follows is left to that. Loop thread.
+// whose process another source follows is left to that; a run that nothing configured leads to any
+// more goes on here. Loop thread.
 class LibvirtSource : public RunSource,
                       public LibvirtRun::Source,
                       public SocketGlobWatcher::Delegate,
@@ -54,7 +49,7 @@ class LibvirtSource : public RunSource,
   ~LibvirtSource() override;
 
   void Start() override;
-  bool first_scan_done() const override;
+  bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
   bool Restores(const RunInfo& info) const override { return info.managed(); }
@@ -69,15 +64,29 @@ class LibvirtSource : public RunSource,
 
   // Any thread.
   std::vector<LibvirtConnectionState> connections() const;
-  const LibvirtMeters& meters() const { return meters_; }
 
  private:
   // Domains that one libvirt may begin: STARTED and STOPPED pass the limits of events.
   static constexpr double kBurst = 20'000;
   static constexpr double kPerSecond = 20;
 
-  // One libvirt. It exists as long as its socket or a run of it does, or for ever where its URI
-  // has no glob.
+  // Of the sockets that match globs: those that are there, and those whose calls hang.
+  static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
+
+  // A domain of a list that was not looked at yet.
+  struct Row {
+    ActiveDomain active;
+    std::optional<DomainLifecycle> stopped;  // the domain has, or its life before that one
+  };
+  // A life that is no run here (any more), and that libvirt may still name: another source follows
+  // it, or its run ended before libvirt said so.
+  struct PassedOver {
+    int64_t domain_id = 0;
+    int64_t pid = 0;        // that it had; 0: not known
+    AttemptId attempt = 0;  // whose events are meant: ids are used again by the next libvirtd
+  };
+  // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
+  // URI has no glob.
   struct Link {
     std::string uri;
     std::string pid_directory;
@@ -88,17 +97,23 @@ class LibvirtSource : public RunSource,
     bool was_connected = false;  // at some time
     AttemptId attempt = 0;       // that is under way or led to the connection; 0: none
     TimerId retry;
-    TimerId slow;  // of an attempt that takes long
+    TimerId slow;   // of an attempt that takes long
+    TimerId check;  // of the runs whose processes are not seen
     absl::Duration backoff;
+    // The next attempt, on the monotonic clock.
+    absl::Duration not_before = -absl::InfiniteDuration();
     std::string problem;
     absl::Time since;
-    absl::flat_hash_map<std::string, LibvirtRun*> runs;  // by UUID, the latest of each
-    // Lives that are no run here (any more) and that libvirt may still send events of: by UUID, the
-    // number of the domain. Another source follows them, or their run ended before libvirt said so.
-    absl::flat_hash_map<std::string, int64_t> passed_over;
-    // The UUIDs of the domains that list messages have named since LinkOpened.
-    absl::flat_hash_set<std::string> listed;
+    absl::Duration connected_at;                               // on the monotonic clock
+    absl::flat_hash_map<std::string, LibvirtRun*> runs;        // by UUID, the latest of each
+    absl::flat_hash_map<std::string, PassedOver> passed_over;  // by UUID
+    absl::flat_hash_map<std::string, Row> rows;                // by UUID
+    // The UUIDs of which something came since the domains were to be listed again.
+    absl::flat_hash_set<std::string> heard;
     TokenBucket new_runs{kBurst, kPerSecond};
+
+    // Whether something configured leads there.
+    bool reachable() const { return wanted || attempt != 0; }
   };
 
   LibvirtSource(RunContext* context, const WatcherOptions* options, RunTable* table,
@@ -110,16 +125,23 @@ class LibvirtSource : public RunSource,
   void ReadNow(absl::Duration limit) override;
   void OnSocketPath(int spec, const std::string& path) override;
   void OnSocketPathGone(int spec, const std::string& path) override;
+  void OnScanned() override { has_unused_links_ = true; }
 
   Link* LinkAt(const std::string& uri);
   void Want(Link* link, const LibvirtSpec& spec, const std::string& socket);
   void Connect(Link* link);
+  // No attempt before the link's backoff, which grows, is over.
+  void BackOff(Link* link);
   void RetryLater(Link* link);
   void OnSlow(Link* link);
   void EndAttempt(Link* link);
   void Disconnect(Link* link, absl::string_view why);
   // Its socket is gone for good, and with it the only one who could say how its domains end.
   void GiveUp(Link* link);
+  void DropUnusedLinks();
+  // Lists the domains again from time to time, while there are runs whose end only libvirt could
+  // report: at times it does not.
+  void CheckLater(Link* link, absl::Duration wait);
   void SetProblem(Link* link, const std::string& problem);
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
@@ -127,20 +149,42 @@ class LibvirtSource : public RunSource,
   void Handle(Link* link, LinkOpened& message);
   void Handle(Link* link, DomainListed& message);
   void Handle(Link* link, DomainsListed& message);
+  void Handle(Link* link, DomainsListedAgain& message);
   void Handle(Link* link, LinkClosed& message);
   void Handle(Link* link, DomainEvent& message);
   void Handle(Link* link, DomainChanged& message);
-  void Handle(Link* link, AgentChanged& message);
   void Handle(Link* link, AgentKnown& message);
+  void Handle(Link* link, ProcessFound& message);
 
-  // The run of that very life of the domain; null: none is followed.
-  LibvirtRun* FindRun(Link* link, const DomainName& domain);
-  // The same, and one that is made if need be; null: another source follows its process.
+  // What the link's first list says of the domain, if that was not handed in yet. `event` is of
+  // that very life and not older than the connection.
+  void ApplyRow(Link* link, const DomainName& domain, const QmpEvent* event);
+  void OnStopped(Link* link, const DomainName& domain, const DomainLifecycle& lifecycle);
+  // A list has the domain.
+  void OnActive(Link* link, const ActiveDomain& active);
+  // Whether a list still has a life that has ended.
+  bool IsPassedOver(Link* link, const DomainName& domain);
+  // The run of the domain by its UUID and id; null: none is followed.
+  static LibvirtRun* FindRun(Link* link, const DomainName& domain);
+  // Whether the domain that libvirt has since the connection was made is the life that `run` is, by
+  // its id and its process, which is `process` where it had to be looked for.
+  bool IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
+                  PeerProcess* process);
+  // The run of the life of which an event came, made if need be; null: another source follows its
+  // process, or it is over.
   LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, const std::string& run_state);
+  // The domain has a next life: the end of `run` was not reported.
+  void LeaveRun(Link* link, LibvirtRun* run);
   LibvirtRun* AddRun(Link* link, const DomainName& domain);
+  // A run that nothing leads to any more and that is this domain; null: there is none.
+  VmRun* FindOrphan(const DomainName& domain, const PeerProcess& process);
+  LibvirtRun* TakeOver(Link* link, const DomainName& domain, VmRun* run, PeerProcess process);
+  bool IsOrphan(const VmRun& run) const;
+  void EndOrphans();
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
   // Follows its process if that was not to be had before.
   void TrackIfPossible(Link* link, LibvirtRun* run);
+  void TrackInstead(Link* link, LibvirtRun* run, PeerProcess process);
   PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);
 
   RunContext* const context_;
@@ -149,16 +193,17 @@ class LibvirtSource : public RunSource,
   EventSink* const sink_;
   const std::shared_ptr<LibvirtApi> api_;
   const std::shared_ptr<LibvirtInbox> inbox_;
-  const std::shared_ptr<LibvirtWorkers> workers_ = std::make_shared<LibvirtWorkers>();
-  std::unique_ptr<SocketGlobWatcher> sockets_;          // null without --libvirt
+  const std::shared_ptr<LibvirtWorkers> workers_ = LibvirtWorkers::Create();
+  SocketGlobWatcher sockets_;
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
   absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
   absl::flat_hash_map<VmRun*, Link*> link_of_;
   AttemptId last_attempt_ = 0;
+  TimerId retry_threads_;
   bool started_ = false;
+  bool first_scan_done_ = false;
   bool reading_ = false;
   bool has_unused_links_ = false;  // there may be some
-  LibvirtMeters meters_;
 
   mutable Mutex mutex_;
   std::map<std::string, LibvirtConnectionState> states_ ABSL_GUARDED_BY(mutex_);  // by URI

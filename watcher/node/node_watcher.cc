@@ -132,9 +132,9 @@ class NodeWatcherImpl : public NodeWatcher {
             .sockets_over_process_limit = meters.sockets_over_process_limit.value(),
             .sockets_over_owner_limit = directories.over_owner_limit,
             .sockets_over_directory_limit = directories.over_directory_limit,
-            .libvirt_connects = libvirt_->meters().connects.value(),
-            .libvirt_failures = libvirt_->meters().failures.value(),
-            .libvirt_overflows = libvirt_->meters().overflows.value(),
+            .libvirt_connects = meters.libvirt_connects.value(),
+            .libvirt_failures = meters.libvirt_failures.value(),
+            .libvirt_overflows = meters.libvirt_overflows.value(),
             .shutdown_file_times = meters.shutdown_file_times.Read()};
   }
 

@@ -86,6 +86,12 @@ void VmRun::Discard() {
   owner_->OnOver(this);
 }
 
+VmSession VmRun::GiveAway() {
+  context_->loop->CancelTimer(&tick_timer_);
+  Discard();
+  return std::move(session_);
+}
+
 void VmRun::Resume() {
   owner_->OnPublish(this, {Status(), std::nullopt});
   ArmTick();

@@ -71,6 +71,8 @@ class VmRun : public ProcessWatch::Delegate {
   absl::Status TrackInstead(PeerProcess process);
   // Ends a run of which nothing was published.
   void Discard();
+  // Ends this object, and not its run: its session goes on in another one, of another source.
+  VmSession GiveAway();
 
   // Of a restored run: it goes on, its process cannot be followed any more, another process listens
   // on its socket, it ended with its host, its shutdown file was written then.

@@ -19,6 +19,9 @@ struct WatcherMeters {
   Counter unreadable_runs;
   Counter drains_cut_short;
   Counter sockets_over_process_limit;
+  Counter libvirt_connects;
+  Counter libvirt_failures;
+  Counter libvirt_overflows;
   LatencyHistogram shutdown_file_times;
 };
 

@@ -78,6 +78,9 @@ class VmSession {
   Effects OnProcessFound(const ProcessInfo& process, Instant now);
   // RunInfo::oom_kills, read again while the process lives.
   Effects OnOomKills(uint64_t kills);
+  // From now on the run is that domain of libvirt, in the words of RunInfo: what led to it before
+  // does not any more.
+  void MoveTo(std::string source, int64_t domain_id);
   // The monitor is about to be attached by `socket`.
   Effects OnSocket(const SocketIdentity& socket);
 

@@ -37,6 +37,14 @@ std::string ProblemOf(absl::string_view run_state) {
 
 }  // namespace
 
+void VmSession::MoveTo(std::string source, int64_t domain_id) {
+  run_.source = std::move(source);
+  run_.domain_id = domain_id;
+  run_.monitor_path.clear();
+  run_.unescaped_path.clear();
+  run_.socket = {};
+}
+
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
   return Step(now, [&] {
     BecomeReady(info, now);

@@ -50,7 +50,8 @@ bool ReadUntil(int fd, const std::string& text) {
 
 bool CanRunLibvirtd() { return geteuid() == 0 && Exists("/usr/sbin/libvirtd"); }
 
-Libvirtd::Libvirtd(std::string directory) : directory_(std::move(directory)) {
+Libvirtd::Libvirtd(std::string directory, Kind kind)
+    : directory_(std::move(directory)), kind_(kind) {
   std::filesystem::create_directories(directory_);
   Start();
 }
@@ -63,6 +64,7 @@ Libvirtd::~Libvirtd() {
 void Libvirtd::Start() {
   ChildOptions child;
   child.arguments = {VMEVENTD_START_LIBVIRTD, directory_, VMEVENTD_LIBVIRT_CACHE};
+  if (kind_ == Kind::kPod) child.arguments.emplace_back("pod");
   child.error_file = directory_ + "/stderr";
   process_ = std::make_unique<ChildProcess>(child);
   WaitUntil("libvirtd answers", [this] {
@@ -78,6 +80,7 @@ void Libvirtd::Stop(int signal) {
 }
 
 void Libvirtd::KillDomains() {
+  if (kind_ == Kind::kPod) return;  // they are dead, and their numbers are others' here
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(directory_ + "/run/qemu", none)) {
     if (entry.path().extension() != ".pid" || entry.path().stem() == "driver") continue;

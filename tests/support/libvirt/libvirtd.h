@@ -25,7 +25,9 @@ struct DomainOptions {
 // A real libvirtd of its own, in a directory. Its domains end with it at the latest.
 class Libvirtd {
  public:
-  explicit Libvirtd(std::string directory);
+  // kPod: it and its QEMUs have PIDs of their own, and all are killed at once, by Stop(SIGKILL).
+  enum class Kind { kPlain, kPod };
+  explicit Libvirtd(std::string directory, Kind kind = Kind::kPlain);
   ~Libvirtd();
 
   void Start();
@@ -50,6 +52,7 @@ class Libvirtd {
   void Create(const DomainOptions& options);
   // The same of a persistent one.
   void DefineAndStart(const DomainOptions& options);
+  // As the libvirtd sees it.
   pid_t Pid(const std::string& name) const;
   // Runs a command line in the guest's shell.
   void Type(const std::string& name, const std::string& command) const;
@@ -62,6 +65,7 @@ class Libvirtd {
   bool TryType(const std::string& name, const std::string& line, const std::string& answer) const;
 
   const std::string directory_;
+  const Kind kind_;
   std::unique_ptr<ChildProcess> process_;
 };
 

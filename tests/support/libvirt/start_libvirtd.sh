@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# start_libvirtd.sh DIR CACHE: runs a libvirtd in the foreground that knows nothing of the machine's
-# own: its configuration, sockets, state and logs are in DIR, what it finds out about the QEMU of
-# this machine in CACHE. Its socket is DIR/run/libvirt-sock. Needs root, for a mount namespace.
+# start_libvirtd.sh DIR CACHE [pod]: runs a libvirtd in the foreground that knows nothing of the
+# machine's own: its configuration, sockets, state and logs are in DIR, what it finds out about the
+# QEMU of this machine in CACHE. Its socket is DIR/run/libvirt-sock. Needs root, for a mount
+# namespace. "pod": it and its QEMUs have PIDs of their own as well, and all end with this process.
 set -euo pipefail
 dir=$1 cache=$2
+namespaces=(--mount)
+if [[ ${3-} == pod ]]; then namespaces+=(--pid --fork --kill-child --mount-proc); fi
 mkdir -p "$dir"/{etc,run,lib,log} "$cache"
 cat >"$dir/etc/qemu.conf" <<'EOF'
 user = "root"
@@ -33,7 +36,7 @@ EOF
   echo 'libvirt-qemu:x:64055:'
 } >"$dir/group"
 # shellcheck disable=SC2016 # expanded by the inner shell
-exec unshare --mount --propagation private bash -euc '
+exec unshare "${namespaces[@]}" --propagation private bash -euc '
   dir=$0 cache=$1
   mkdir -p /etc/libvirt /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt
   mount --bind "$dir/etc" /etc/libvirt

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -15,13 +17,19 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/test_util.h"
+#include "tests/support/unix_socket.h"
+#include "tests/watcher/libvirt/shifted_clock.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/libvirt/libvirt_workers.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -53,6 +61,10 @@ class LibvirtSourceTest : public testing::Test {
   }
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { watcher_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+  // All that is due is handled.
+  void Step() {
+    for (int turn = 0; turn < 10; ++turn) watcher_->RunOnce(absl::ZeroDuration());
   }
   bool UntilConnected(bool connected = true) {
     return Until([&] {
@@ -92,7 +104,7 @@ class LibvirtSourceTest : public testing::Test {
   }
 
   TempDir directory_;
-  SystemClock clock_;
+  ShiftedClock clock_;
   RecordingSink sink_;
   WatcherOptions options_;
   std::shared_ptr<FakeLibvirt> libvirt_ = std::make_shared<FakeLibvirt>();
@@ -156,6 +168,146 @@ TEST_F(LibvirtSourceTest, ADomainThatIsStartedPausedIsPaused) {
   ASSERT_TRUE(UntilCount(EventType::kResumed));
 }
 
+// What happens between the beginning of a connection and the list of its domains.
+
+TEST_F(LibvirtSourceTest, ADomainThatRunsIsNotPausedByAnEventBeforeTheList) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "RTC_CHANGE", R"({"offset":0})"); }, {});
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+}
+
+TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
+  const DomainName paused = {"paused", "475852fa-0000-4630-8eae-7a6231894c41", 5};
+  const DomainName resumed = {"resumed", "475852fa-0000-4630-8eae-7a6231894c42", 6};
+  libvirt_->SetActive({{paused, "running"}, {resumed, "running"}});
+  libvirt_->AroundNextList([&] { libvirt_->Qmp(resumed, "RESUME"); },
+                           [&] { libvirt_->Qmp(paused, "STOP"); });
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_EQ(sink_.Latest("paused")->state, VmState::kPaused);
+  EXPECT_EQ(sink_.Latest("resumed")->state, VmState::kRunning);
+  EXPECT_EQ(libvirt_->lists(), 1);
+}
+
+TEST_F(LibvirtSourceTest, ADomainThatEndsAfterTheListWasMadeEndsOnce) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->AroundNextList({}, [&] {
+    libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+    libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  });
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(LibvirtSourceTest, ADomainThatIsDestroyedAfterTheListWasMadeEndsOnce) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->AroundNextList(
+      {}, [&] { libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed"); });
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(LibvirtSourceTest, ADomainThatStartsWhileTheListIsMadeIsFollowed) {
+  libvirt_->AroundNextList({}, [&] {
+    libvirt_->Qmp(kDomain, "RESUME");
+    libvirt_->Started(kDomain);
+  });
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+}
+
+TEST_F(LibvirtSourceTest, AGuestThatShutsDownBeforeTheListIsTheUsers) {
+  libvirt_->SetActive({{kDomain, "shutdown"}});
+  libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown); }, {});
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+}
+
+// Its SHUTDOWN host-signal after that is libvirt's own.
+TEST_F(LibvirtSourceTest, AGuestThatWasDownBeforeTheConnectionIsUnknown) {
+  libvirt_->SetActive({{kDomain, "shutdown"}});
+  libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal); }, {});
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+}
+
+// The life before, which was known here, ends before the list; the next one is in it.
+TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  DomainName next = kDomain;
+  next.id = 4;
+  libvirt_->AroundNextList(
+      [&] {
+        libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+        libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+        libvirt_->Qmp(next, "RESUME");
+        libvirt_->Started(next);
+        libvirt_->SetActive({{next, "running"}});
+      },
+      {});
+  libvirt_->Close("libvirt closed the connection");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  ASSERT_TRUE(UntilConnected());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+}
+
+// libvirt forgets a domain without an event where it cannot reach its QEMU at its own start.
+TEST_F(LibvirtSourceTest, ARunWithoutAProcessEndsWhenLibvirtListsItNoMore) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->SetActive({});
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Seconds(1));
+    return sink_.Count(EventType::kStopped) == 1;
+  }));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+}
+
+// A list that is asked for while it is connected says nothing of what comes meanwhile.
+TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
+  const DomainName other = {"web2", "475852fa-0000-4630-8eae-7a6231894c40", 4};
+  libvirt_->SetActive({{other, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->AroundNextList({}, [&] {
+    libvirt_->Qmp(kDomain, "RESUME");
+    libvirt_->Started(kDomain);
+  });
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Seconds(1));
+    return sink_.Count(EventType::kStarted) == 2;
+  }));
+  libvirt_->SetActive({{other, "running"}, {kDomain, "running"}});
+  const int lists = libvirt_->lists();
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Seconds(10));
+    return libvirt_->lists() == lists + 2;
+  }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+}
+
 TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
   libvirt_->SetActive({{kDomain, "running"}});
   StartConnected();
@@ -192,6 +344,12 @@ class LibvirtProcessTest : public LibvirtSourceTest {
  protected:
   LibvirtProcessTest() {
     directory_.MakeDirectory("qemu");
+    StartProcess();
+  }
+
+  // Another one in its place, which has ended.
+  void StartProcess() {
+    process_.reset();
     // Before its exec it looks like this test.
     int running[2];
     EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
@@ -204,6 +362,11 @@ class LibvirtProcessTest : public LibvirtSourceTest {
     EXPECT_EQ(read(running[0], &byte, 1), 0);
     close(running[0]);
     std::ofstream(directory_.Path("qemu/web1.pid")) << process_->pid() << "\n";
+  }
+  void LoseLibvirt() {
+    libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
+    libvirt_->Close("libvirt closed the connection");
+    ASSERT_TRUE(UntilConnected(false));
   }
 
   std::unique_ptr<Child> process_;
@@ -226,7 +389,10 @@ TEST_F(LibvirtProcessTest, WithoutAReportTheEndIsUnknownAndLateEventsBeginNoRun)
   StartConnected();
   StartDomain();
   kill(process_->pid(), SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped)) << "after five seconds";
+  process_->AwaitEnd();
+  Step();
+  clock_.Advance(absl::Seconds(61));
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
   libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
   libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
   DomainName next = kDomain;
@@ -235,6 +401,131 @@ TEST_F(LibvirtProcessTest, WithoutAReportTheEndIsUnknownAndLateEventsBeginNoRun)
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "the next life alone";
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+// libvirt tidies up before it says that it has destroyed a QEMU that hung.
+TEST_F(LibvirtProcessTest, AnEndThatNothingExplainsWaitsForLibvirtsReport) {
+  StartConnected();
+  StartDomain();
+  kill(process_->pid(), SIGKILL);
+  process_->AwaitEnd();
+  Step();
+  clock_.Advance(absl::Seconds(50));
+  Step();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+}
+
+TEST_F(LibvirtProcessTest, AnEndThatWasSeenWaitsForAShorterTime) {
+  StartConnected();
+  StartDomain();
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
+  kill(process_->pid(), SIGKILL);
+  process_->AwaitEnd();
+  Step();
+  clock_.Advance(absl::Seconds(6));
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+}
+
+TEST_F(LibvirtProcessTest, AnEndDoesNotWaitForALibvirtThatIsLost) {
+  StartConnected();
+  StartDomain();
+  kill(process_->pid(), SIGKILL);
+  process_->AwaitEnd();
+  Step();
+  LoseLibvirt();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+}
+
+// libvirt counts ids from 1 again where no domain runs when it starts.
+TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARestartIsFollowed) {
+  StartConnected();
+  StartDomain();
+  watcher_.reset();
+  StartProcess();
+  libvirt_->SetActive({{kDomain, "running"}});
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  process_.reset();
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+}
+
+TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterALostConnectionIsFollowed) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  StartProcess();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+}
+
+TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
+  StartConnected();
+  StartDomain();
+  ASSERT_EQ(Kept().size(), 1);
+  std::string text = Kept().begin()->second;
+  watcher_.reset();
+  process_.reset();
+  std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+  const std::string boot_id = ReadBootId();
+  ASSERT_NE(text.find(boot_id), std::string::npos);
+  options_.saved_runs = {
+      absl::StrReplaceAll(text, {{boot_id, "00000000-0000-4000-8000-000000000000"}})};
+  libvirt_->SetActive({{kDomain, "running"}});
+  Start();
+  ASSERT_TRUE(UntilConnected());
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+}
+
+// The process of the life before could not be seen, nor its end.
+TEST_F(LibvirtProcessTest, AProcessThatStartedLaterIsTheNextLife) {
+  std::filesystem::rename(directory_.Path("qemu"), directory_.Path("hidden"));
+  clock_.Advance(-absl::Hours(1));
+  StartConnected();
+  StartDomain();
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
+  LoseLibvirt();
+  clock_.Advance(absl::Hours(1));
+  std::filesystem::rename(directory_.Path("hidden"), directory_.Path("qemu"));
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+}
+
+TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  libvirt_->SetActive({{kDomain, "running"}});  // libvirt has not noticed
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilConnected());
+  libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
+  StartProcess();
+  DomainName next = kDomain;
+  next.id = 4;
+  libvirt_->Qmp(next, "RESUME");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
 }
 
 TEST_F(LibvirtSourceTest, TheNextLifeOfADomainIsAnotherRun) {
@@ -256,7 +547,9 @@ TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
   libvirt_->Hang(true);
   Start();
   ASSERT_TRUE(Until([&] { return libvirt_->opened() == 1; }));
-  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); })) << "after five seconds";
+  EXPECT_FALSE(watcher_->first_scan_done());
+  clock_.Advance(absl::Seconds(6));
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(watcher_->libvirt_connections()[0].problem, "libvirt does not answer");
   watcher_.reset();  // does not wait for the call
 }
@@ -299,11 +592,150 @@ TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
   EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
 }
 
+TEST_F(LibvirtSourceTest, ARunGoesOnWhereItsLibvirtIsSpelledOtherwise) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  options_.libvirts = {ParseLibvirtUri("qemu:///system").value()};
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.source == "libvirt:qemu:///system"; }));
+  EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
+  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+TEST_F(LibvirtProcessTest, ARunWithAProcessGoesOnWhereItsLibvirtIsSpelledOtherwise) {
+  StartConnected();
+  StartDomain();
+  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  const std::string other = directory_.Path("virtqemud-sock");
+  options_.libvirts = {ParseLibvirtUri("qemu+unix:///system?socket=" + other).value()};
+  libvirt_->SetActive({{kDomain, "paused"}});
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kPaused));
+  EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
+  EXPECT_EQ(sink_.Latest("web1")->ref.source, "libvirt:qemu+unix:///system?socket=" + other);
+  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+// A pod, whose libvirt anybody may be.
+
+class LibvirtPodsTest : public LibvirtSourceTest {
+ protected:
+  LibvirtPodsTest() {
+    directory_.MakeDirectory("pods");
+    options_.libvirts = {
+        ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*/sock")).value()};
+  }
+  ~LibvirtPodsTest() override {
+    libvirt_->Hang(false);
+    watcher_.reset();
+  }
+
+  void MakePod(const std::string& name) {
+    directory_.MakeDirectory("pods/" + name);
+    sockets_[name] = UniqueFd(e2e::ListenUnix(directory_.Path("pods/" + name + "/sock")));
+  }
+  void RemovePod(const std::string& name) {
+    std::filesystem::remove_all(directory_.Path("pods/" + name));
+  }
+  bool Until(const std::function<bool()>& done) {
+    return LibvirtSourceTest::Until([&] {
+      clock_.Advance(absl::Seconds(1));
+      return done();
+    });
+  }
+  bool UntilConnections(size_t count) {
+    return Until([&] { return watcher_->libvirt_connections().size() == count; });
+  }
+
+  std::map<std::string, UniqueFd> sockets_;
+};
+
+TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainAndAgainTakesOneThread) {
+  libvirt_->Hang(true, "hostile");
+  Start();
+  for (int round = 0; round < 10; ++round) {
+    MakePod("hostile");
+    ASSERT_TRUE(UntilConnections(1));
+    ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == 1; }));
+    RemovePod("hostile");
+    ASSERT_TRUE(UntilConnections(0));
+  }
+  EXPECT_EQ(libvirt_->opened(), 1);
+  EXPECT_EQ(libvirt_->calls_under_way(), 1);
+  MakePod("hostile");
+  libvirt_->Hang(false);
+  ASSERT_TRUE(Until([&] {
+    return !watcher_->libvirt_connections().empty() && watcher_->libvirt_connections()[0].connected;
+  })) << "it answers after all";
+}
+
+TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainIsNotTriedSooner) {
+  libvirt_->SetOpenError(absl::UnavailableError("broken"));
+  Start();
+  int tried = 0;
+  absl::Duration first;
+  for (int round = 0; round < 40; ++round) {
+    MakePod("hostile");
+    ASSERT_TRUE(UntilConnections(1));
+    if (round == 20) {
+      tried = libvirt_->opened();
+      first = clock_.Now().monotonic;
+    }
+    RemovePod("hostile");
+    ASSERT_TRUE(UntilConnections(0));
+  }
+  const absl::Duration passed = clock_.Now().monotonic - first;
+  EXPECT_LE(libvirt_->opened() - tried, passed / absl::Seconds(5) + 1);
+}
+
+TEST_F(LibvirtPodsTest, HangingPodsDoNotTakeTheThreadsOfOthersBeforeTheLimit) {
+  libvirt_->Hang(true, "hostile");
+  const size_t hostile = LibvirtWorkers::kMaxThreads - 1;
+  for (size_t pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
+  Start();
+  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == static_cast<int>(hostile); }));
+  MakePod("good");
+  ASSERT_TRUE(Until([&] { return libvirt_->open_connections() == 1; }));
+  EXPECT_EQ(libvirt_->calls_under_way(), static_cast<int>(hostile));
+}
+
+TEST_F(LibvirtPodsTest, BeyondTheLimitOfThreadsALibvirtWaitsForItsTurn) {
+  libvirt_->Hang(true, "hostile");
+  const size_t hostile = LibvirtWorkers::kMaxThreads;
+  for (size_t pod = 0; pod < hostile; ++pod) MakePod(absl::StrCat("hostile", pod));
+  Start();
+  ASSERT_TRUE(Until([&] { return libvirt_->calls_under_way() == static_cast<int>(hostile); }));
+  MakePod("good");
+  ASSERT_TRUE(Until([&] {
+    const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
+    return std::any_of(states.begin(), states.end(), [](const LibvirtConnectionState& state) {
+      return state.problem.starts_with("it waits for its turn");
+    });
+  }));
+  libvirt_->Hang(true, "hostile1");
+  ASSERT_TRUE(Until([&] {
+    const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
+    return std::any_of(states.begin(), states.end(), [](const LibvirtConnectionState& state) {
+      return state.connected && state.uri.ends_with("good/sock");
+    });
+  }));
+}
+
 TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {
   libvirt_->SetAgent({.present = true, .open = true, .reported = true, .port = "channel0"});
   StartConnected();
   StartDomain();
-  libvirt_->AgentEvent(kDomain);
   ASSERT_TRUE(Until([&] {
     return !Kept().empty() && Kept().begin()->second.find("channel0") != std::string::npos;
   }));

@@ -24,21 +24,28 @@ class SocketGlobWatcherTest : public testing::Test, public SocketGlobWatcher::De
   void Start(const std::vector<std::string>& patterns) {
     std::vector<std::string> paths;
     for (const std::string& pattern : patterns) paths.push_back(directory_.Path(pattern));
-    watcher_ = SocketGlobWatcher::Create(loop_.get(), paths, this).value();
+    watcher_ = std::make_unique<SocketGlobWatcher>(loop_.get(), paths, this);
     watcher_->Start();
   }
   bool Until(const std::function<bool()>& done) {
-    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+    return StepUntil(
+        [this] {
+          clock_.Advance(SocketGlobWatcher::kInterval);
+          loop_->RunOnce(absl::ZeroDuration());
+        },
+        done);
   }
   bool UntilFound(size_t count) {
     return Until([&] { return found_.size() == count; });
   }
   void OnSocketPath(int spec, const std::string& path) override {
     found_.insert(std::to_string(spec) + " " + Relative(path));
+    ++reports_;
   }
   void OnSocketPathGone(int spec, const std::string& path) override {
     EXPECT_EQ(found_.erase(std::to_string(spec) + " " + Relative(path)), 1);
   }
+  void OnScanned() override {}
   std::string Relative(const std::string& path) const {
     return path.substr(directory_.Path("").size());
   }
@@ -49,11 +56,12 @@ class SocketGlobWatcherTest : public testing::Test, public SocketGlobWatcher::De
   void Remove(const std::string& path) { std::filesystem::remove_all(directory_.Path(path)); }
 
   TempDir directory_;
-  SystemClock clock_;
+  ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::unique_ptr<SocketGlobWatcher> watcher_;
   std::vector<UniqueFd> sockets_;
   std::set<std::string> found_;
+  int reports_ = 0;
 };
 
 TEST_F(SocketGlobWatcherTest, FindsWhatIsThereAndWhatComes) {
@@ -71,15 +79,41 @@ TEST_F(SocketGlobWatcherTest, FindsWhatIsThereAndWhatComes) {
 TEST_F(SocketGlobWatcherTest, DirectoriesOnTheWayMayComeLate) {
   Start({"late/*/sock", "plain/sock"});
   EXPECT_THAT(found_, IsEmpty());
-  MakeSocket("late/1/sock");
   MakeSocket("plain/sock");
-  ASSERT_TRUE(UntilFound(2));
+  MakeSocket("late/1/sock");
+  ASSERT_TRUE(UntilFound(1)) << "one without a wildcard is not looked for";
   Remove("late");
-  Remove("plain/sock");
   ASSERT_TRUE(UntilFound(0));
   MakeSocket("late/2/sock");
-  MakeSocket("plain/sock");
-  ASSERT_TRUE(UntilFound(2));
+  ASSERT_TRUE(UntilFound(1));
+}
+
+TEST_F(SocketGlobWatcherTest, AnotherSocketInItsPlaceIsReported) {
+  MakeSocket("pods/a/sock");
+  Start({"pods/*/sock"});
+  EXPECT_EQ(reports_, 1);
+  ASSERT_TRUE(Until([steps = 0]() mutable { return ++steps == 3; }));
+  EXPECT_EQ(reports_, 1);
+  MakeSocket("other");
+  std::filesystem::rename(directory_.Path("other"), directory_.Path("pods/a/sock"));
+  ASSERT_TRUE(Until([&] { return reports_ == 2; }));
+}
+
+TEST_F(SocketGlobWatcherTest, BeyondTheLimitThoseThatWereFoundStay) {
+  std::filesystem::create_directories(directory_.Path("pods/b"));
+  const std::string first = directory_.Path("pods/b/0");
+  sockets_.emplace_back(e2e::ListenUnix(first));
+  for (size_t link = 1; link < SocketGlobWatcher::kMaxSockets; ++link) {
+    std::filesystem::create_hard_link(first, directory_.Path("pods/b/" + std::to_string(link)));
+  }
+  Start({"pods/*/*"});
+  EXPECT_EQ(found_.size(), SocketGlobWatcher::kMaxSockets);
+  MakeSocket("pods/a/0");
+  ASSERT_TRUE(Until([steps = 0]() mutable { return ++steps == 3; }));
+  EXPECT_FALSE(found_.contains("0 pods/a/0"));
+  Remove("pods/b/7");
+  ASSERT_TRUE(Until([&] { return found_.contains("0 pods/a/0"); }));
+  EXPECT_EQ(found_.size(), SocketGlobWatcher::kMaxSockets);
 }
 
 TEST_F(SocketGlobWatcherTest, LinksAreFollowedBeforeTheFirstWildcardOnly) {
