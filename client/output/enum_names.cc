@@ -73,6 +73,9 @@ std::string ShortName(v1::EventType type) {
 std::string ShortName(v1::ShutdownClass shutdown_class) {
   return ShortNameOf(*v1::ShutdownClass_descriptor(), shutdown_class, kClassText);
 }
+std::string ClassWord(const v1::ShutdownDetail& shutdown) {
+  return ShortName(shutdown.class_()) + (shutdown.caveats_size() > 0 ? "?" : "");
+}
 std::string ShortName(v1::ShutdownCause cause) {
   return ShortNameOf(*v1::ShutdownCause_descriptor(), cause, kCauseText);
 }

@@ -20,6 +20,8 @@ absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name);
 // A value that this client does not know is shown as its number.
 std::string ShortName(v1::EventType type);
 std::string ShortName(v1::ShutdownClass shutdown_class);
+// The class for a table: "USER?" where a caveat says why it may not be so.
+std::string ClassWord(const v1::ShutdownDetail& shutdown);
 std::string ShortName(v1::ShutdownCause cause);
 std::string ShortName(v1::VmState state);
 

@@ -75,7 +75,7 @@ std::string EventDetail(const v1::Event& event) {
 }
 
 Cell ClassCell(const v1::ShutdownDetail& shutdown) {
-  return {ShortName(shutdown.class_()), ColorOf(shutdown.class_())};
+  return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
 std::string VmDetail(const v1::Vm& vm) {

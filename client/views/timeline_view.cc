@@ -75,8 +75,7 @@ std::string Heading(const TimelineRun& run, const TimelineStyle& style) {
                    "  for ", DurationText(length), ", ");
   if (!run.ended) return absl::StrCat(heading, "goes on\n");
   return absl::StrCat(
-      heading, painter.Paint(ShortName(run.shutdown.class_()), ColorOf(run.shutdown.class_())),
-      ": ",
+      heading, painter.Paint(ClassWord(run.shutdown), ColorOf(run.shutdown.class_())), ": ",
       absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(run.shutdown.cause())), {{"_", " "}}),
       "\n");
 }

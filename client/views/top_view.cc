@@ -116,7 +116,7 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
     rows.push_back(
         {{ClockText(FromProto(end.observe_time()), style.zone), Color::kDim},
          {EscapeForTerminal(end.vm().name()), Color::kBold},
-         {ShortName(shutdown.class_()), ColorOf(shutdown.class_())},
+         {ClassWord(shutdown), ColorOf(shutdown.class_())},
          {absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(shutdown.cause())), {{"_", " "}})}});
     layout.Fit(rows.back());
     measure.Fit(rows.back());

@@ -58,6 +58,12 @@ void LibvirtRun::OnLibvirtGone() {
   if (!tracked()) End();
 }
 
+void LibvirtRun::LeaveProcess() {
+  process().Reset({});
+  LoseTracking();
+  if (!over()) End();
+}
+
 void LibvirtRun::OnProcessGone() {
   if (!connected_ || reported_) return AwaitEnd();
   const absl::Duration wait = CheckIntent().ok() ? kReportWait : kReportWaitDecided;

@@ -44,6 +44,8 @@ class LibvirtRun : public VmRun {
   // The connection to libvirt ended; or its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
+  // The process is another life's: this one has ended.
+  void LeaveProcess();
 
   const std::string& uuid() const { return uuid_; }
   // Whether libvirt has said that it stopped.

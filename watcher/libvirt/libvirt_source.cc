@@ -217,6 +217,7 @@ void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->check);
   link->rows.clear();
   link->heard.clear();
+  link->listing = false;
   attempts_.erase(std::exchange(link->attempt, 0));
 }
 
@@ -343,6 +344,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   const Instant now = context_->loop->Now();
   link->since = now.wall;
   link->connected_at = now.monotonic;
+  link->listing = true;
   for (ActiveDomain& active : message.domains) {
     std::string uuid = active.domain.uuid;
     link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});
@@ -360,6 +362,7 @@ void LibvirtSource::Handle(Link* link, DomainListed& message) {
 
 void LibvirtSource::Handle(Link* link, DomainsListed&) {
   link->tried = true;
+  link->listing = false;
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
     if (!run->connected()) absent.push_back(run);
@@ -410,7 +413,9 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   link->heard.insert(message.domain.uuid);
   ApplyRow(link, message.domain, &message.event);
-  LibvirtRun* const run = FindOrAddRun(link, message.domain, FirstRunState(message.event.name));
+  const Event event = message.event.name == "RESUME" ? Event::kResume : Event::kOther;
+  LibvirtRun* const run =
+      FindOrAddRun(link, message.domain, FirstRunState(message.event.name), event);
   if (run != nullptr) run->OnQmpEvent(message.event);
 }
 
@@ -420,7 +425,8 @@ void LibvirtSource::Handle(Link* link, DomainChanged& message) {
     case DomainLifecycle::What::kStarted:
       ApplyRow(link, message.domain, nullptr);
       // QEMU's RESUME came before, unless the domain was started paused.
-      if (LibvirtRun* const run = FindOrAddRun(link, message.domain, "prelaunch"); run != nullptr) {
+      if (LibvirtRun* const run = FindOrAddRun(link, message.domain, "prelaunch", Event::kStarted);
+          run != nullptr) {
         TrackIfPossible(link, run);
       }
       return;
@@ -534,8 +540,8 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
   if (LibvirtRun* const run = AddRun(link, domain); run != nullptr) run->OnListed(active.run_state);
 }
 
-LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain,
-                                        const std::string& run_state) {
+LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
+                                        Event event) {
   if (domain.id <= 0) return nullptr;  // it does not run (any more)
   if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
     PeerProcess process;
@@ -543,10 +549,19 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain,
     LeaveRun(link, it->second);
   }
   if (const auto it = link->passed_over.find(domain.uuid); it != link->passed_over.end()) {
-    if (it->second.domain_id == domain.id && it->second.attempt == link->attempt) return nullptr;
+    PassedOver& life = it->second;
+    if (life.domain_id == domain.id) {
+      // An event that is older than the list may be of that life still, of an earlier connection.
+      const bool may_be_it = link->listing && event != Event::kStarted;
+      if (life.attempt == link->attempt || may_be_it) {
+        life.resumed |= event == Event::kResume;
+        return nullptr;
+      }
+      if (life.resumed) run_state = "running";
+    }
     link->passed_over.erase(it);
   }
-  LibvirtRun* const run = AddRun(link, domain);
+  LibvirtRun* const run = AddRun(link, domain, !link->listing || event != Event::kOther);
   if (run == nullptr) return nullptr;
   run->OnListed(run_state);
   const auto it = link->runs.find(domain.uuid);
@@ -566,7 +581,7 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
   return process.ok() ? *std::move(process) : PeerProcess();
 }
 
-LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
+LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool lives) {
   if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
     context_->meters.libvirt_overflows.Add();
     spdlog::warn("--libvirt {}: too many domains began: {} is not followed",
@@ -574,12 +589,17 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
     return nullptr;
   }
   bool out_of_descriptors = false;
-  PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
+  PeerProcess process;
+  if (lives) process = FindProcess(*link, domain, &out_of_descriptors);
   const bool tracked = process.kind == PeerProcess::Kind::kTracked;
   if (VmRun* const orphan = FindOrphan(domain, process); orphan != nullptr) {
     return TakeOver(link, domain, orphan, std::move(process));
   }
-  if (table_->FindByProcess(process) != nullptr) {
+  VmRun* const other = table_->FindByProcess(process);
+  const auto of = link_of_.find(other);
+  if (of != link_of_.end() && of->second == link && Of(other)->uuid() == domain.uuid) {
+    Of(other)->LeaveProcess();  // that life had ended when its first event was looked at
+  } else if (other != nullptr) {
     link->passed_over[domain.uuid] = {.domain_id = domain.id, .attempt = link->attempt};
     return nullptr;
   }
@@ -607,7 +627,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain) {
   table_->SetUuid(added, domain.uuid);
   ShowState(*link);
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
-  if (!tracked) link->worker->FindProcess(domain.uuid);
+  if (!tracked && lives) link->worker->FindProcess(domain.uuid);
   if (out_of_descriptors) added->ReportProblem(kOutOfDescriptorsProblem);
   return added;
 }

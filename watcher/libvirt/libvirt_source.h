@@ -73,6 +73,8 @@ class LibvirtSource : public RunSource,
   // Of the sockets that match globs: those that are there, and those whose calls hang.
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
+  // What an event says of the life that it is of.
+  enum class Event { kStarted, kResume, kOther };
   // A domain of a list that was not looked at yet.
   struct Row {
     ActiveDomain active;
@@ -84,6 +86,7 @@ class LibvirtSource : public RunSource,
     int64_t domain_id = 0;
     int64_t pid = 0;        // that it had; 0: not known
     AttemptId attempt = 0;  // whose events are meant: ids are used again by the next libvirtd
+    bool resumed = false;   // a RESUME came since, of this life or of the next one
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
@@ -93,6 +96,7 @@ class LibvirtSource : public RunSource,
     std::unique_ptr<LibvirtLink> worker;  // null: nothing configured leads there
     bool wanted = false;                  // to be connected
     bool connected = false;
+    bool listing = false;        // events come that may be older than the first list
     bool tried = false;          // the first attempt has ended, or takes long
     bool was_connected = false;  // at some time
     AttemptId attempt = 0;       // that is under way or led to the connection; 0: none
@@ -172,10 +176,12 @@ class LibvirtSource : public RunSource,
                   PeerProcess* process);
   // The run of the life of which an event came, made if need be; null: another source follows its
   // process, or it is over.
-  LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, const std::string& run_state);
+  LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
+                           Event event);
   // The domain has a next life: the end of `run` was not reported.
   void LeaveRun(Link* link, LibvirtRun* run);
-  LibvirtRun* AddRun(Link* link, const DomainName& domain);
+  // `lives`: the process that the domain has by now is that life's.
+  LibvirtRun* AddRun(Link* link, const DomainName& domain, bool lives = true);
   // A run that nothing leads to any more and that is this domain; null: there is none.
   VmRun* FindOrphan(const DomainName& domain, const PeerProcess& process);
   LibvirtRun* TakeOver(Link* link, const DomainName& domain, VmRun* run, PeerProcess process);

@@ -51,6 +51,15 @@ TEST(TableFormatter, AStoppedRowShowsClassCauseAndEvidenceInASentence) {
             "POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
 }
 
+// Where an admin may have asked the guest's agent.
+TEST(TableFormatter, AClassWithACaveatHasAQuestionMark) {
+  v1::Event event = StoppedEvent();
+  event.mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
+  EXPECT_THAT(EventLine(event), HasSubstr("  USER     "));
+  event.mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
+  EXPECT_THAT(EventLine(event), HasSubstr("  USER?    "));
+}
+
 TEST(TableFormatter, DetailBeginsWithin80Columns) {
   for (const bool nodes : {false, true}) {
     TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = nodes, .now = Noon});

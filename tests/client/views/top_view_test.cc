@@ -46,6 +46,12 @@ TopStyle Style() {
   return style;
 }
 
+TEST(TopFrame, AClassWithACaveatHasAQuestionMark) {
+  TopData data = Data();
+  data.ends[1].mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
+  EXPECT_THAT(TopFrame(data, Style()), testing::HasSubstr("web1  USER?  guest poweroff\n"));
+}
+
 TEST(TopFrame, ShowsTheNodeAtOneLook) {
   EXPECT_EQ(TopFrame(Data(), Style()),
             "node1  vmeventd 0.1.0  2026-07-01 12:00:00.000\n"

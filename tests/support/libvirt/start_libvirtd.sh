@@ -46,4 +46,7 @@ exec unshare "${namespaces[@]}" --propagation private bash -euc '
   mount --bind "$cache" /var/cache/libvirt
   mount --bind "$dir/passwd" /etc/passwd
   mount --bind "$dir/group" /etc/group
-  exec libvirtd --pid-file "$dir/libvirtd.pid"' "$dir" "$cache"
+  if [[ $$ != 1 ]]; then exec libvirtd --pid-file "$dir/libvirtd.pid"; fi
+  # As the first process of a pod it reaps what QEMU leaves.
+  libvirtd --pid-file "$dir/libvirtd.pid" &
+  wait' "$dir" "$cache"
