@@ -259,6 +259,9 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
       {"vmeventd_drains_cut_short_total",
        "Processes whose last messages on their monitors were not all read within 2 s",
        counters.drains_cut_short},
+      {"vmeventd_speakers_left_unread_total",
+       "Monitors that were closed because one process more spoke on them than can be followed",
+       counters.speakers_left_unread},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
   for (const auto& [limit, value] :

@@ -120,6 +120,18 @@ class Monitor {
   }
   void Unlink() { Check(unlink(path_.c_str()) == 0, "unlink"); }
 
+  // Serves this socket alone, until the leash is let go.
+  [[noreturn]] void ServeAlone() {
+    close(kChannel);
+    while (true) {
+      pollfd polls[] = {{kLeash, POLLIN, 0}, Poll()};
+      poll(polls, 2, -1);
+      if (polls[0].revents != 0) _exit(0);
+      Handle(polls[1].revents);
+    }
+  }
+  void StopListening() { listening_ = false; }
+
   // False once the client has closed.
   bool Flood(const std::string& bytes) const {
     pollfd client{client_, POLLOUT, 0};
@@ -284,7 +296,9 @@ class Server {
       return monitors_.size() - 1;
     }
     Monitor& monitor = monitors_.at(request.at("monitor").get<size_t>());
-    if (what == "flood") return ForkFlooder(monitor, request.at("bytes").get<std::string>());
+    if (what == "flood") return ForkFlooder(monitor, request.at("bytes").get<std::string>(), false);
+    if (what == "speak") return ForkFlooder(monitor, request.at("bytes").get<std::string>(), true);
+    if (what == "fork server") return ForkServer(&monitor);
     if (what == "listen") monitor.Listen();
     if (what == "behave") monitor.SetBehavior(FromJson(request.at("behavior")));
     if (what == "send")
@@ -312,19 +326,38 @@ class Server {
     const pid_t child = fork();
     Check(child >= 0, "fork");
     if (child == 0) return getpid();
-    if (stay) waitpid(child, nullptr, 0);
+    if (stay) {
+      prctl(PR_SET_NAME, "launcher");
+      close(kChannel);
+      signal(SIGCHLD, SIG_IGN);  // the kernel reaps
+      pollfd leash{kLeash, POLLIN, 0};
+      while (poll(&leash, 1, -1) != 1) {
+      }
+    }
     _exit(0);
   }
 
-  json ForkFlooder(const Monitor& monitor, const std::string& bytes) const {
+  json ForkFlooder(const Monitor& monitor, const std::string& bytes, bool once) const {
+    signal(SIGCHLD, SIG_IGN);
     const pid_t child = fork();
     Check(child >= 0, "fork");
     if (child > 0) return child;
     close(channel_);
     pollfd leash{kLeash, POLLIN, 0};
     while (poll(&leash, 1, 0) == 0 && monitor.Flood(bytes)) {
+      if (once) poll(&leash, 1, -1);
     }
     _exit(0);
+  }
+
+  static json ForkServer(Monitor* monitor) {
+    signal(SIGCHLD, SIG_IGN);
+    monitor->CloseClient();
+    const pid_t child = fork();
+    Check(child >= 0, "fork");
+    if (child == 0) monitor->ServeAlone();
+    monitor->StopListening();
+    return child;
   }
 
   json Fork() const {
@@ -454,8 +487,16 @@ FakeClient FakeQemu::Client(int monitor) {
 
 void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); }
 
-void FakeQemu::ForkFlooder(int monitor, const std::string& bytes) {
-  holder_ = Request({{"do", "flood"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
+pid_t FakeQemu::ForkFlooder(int monitor, const std::string& bytes) {
+  return Request({{"do", "flood"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
+}
+
+pid_t FakeQemu::ForkSpeaker(int monitor, const std::string& bytes) {
+  return Request({{"do", "speak"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
+}
+
+pid_t FakeQemu::ForkServer(int monitor) {
+  return Request({{"do", "fork server"}, {"monitor", monitor}}).get<pid_t>();
 }
 
 pid_t FakeQemu::HandOver(bool stay) {

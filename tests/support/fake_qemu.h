@@ -78,11 +78,17 @@ class FakeQemu {
 
   // Forks a child that keeps all sockets open, as helpers of QEMU may; it dies with the test.
   void ForkHolder();
-  // Forks a child that floods the connected client.
-  void ForkFlooder(int monitor, const std::string& bytes);
+  // Forks a child that floods the connected client. Returns its pid, as the next two do; each child
+  // dies with the test.
+  pid_t ForkFlooder(int monitor, const std::string& bytes);
+  // Forks a child that sends that to the connected client, once, and then lives on.
+  pid_t ForkSpeaker(int monitor, const std::string& bytes);
+  // Closes the client, and forks a child that serves the socket alone until Listen().
+  pid_t ForkServer(int monitor);
 
   // Moves the whole service to a child and returns its pid, like a launcher that listens and passes
-  // its sockets to QEMU. The launcher exits, unless `stay`.
+  // its sockets to QEMU. The launcher exits; with `stay` it runs on as another program, and keeps
+  // the sockets open.
   pid_t HandOver(bool stay = false);
 
   // Exits: its sockets close, their files stay. Not reaped.

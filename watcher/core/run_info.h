@@ -1,9 +1,11 @@
 #ifndef VMEVENTD_WATCHER_CORE_RUN_INFO_H_
 #define VMEVENTD_WATCHER_CORE_RUN_INFO_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -23,6 +25,14 @@ struct SocketIdentity {
   bool operator==(const SocketIdentity&) const = default;
 };
 
+// What a process is known by.
+struct ProcessId {
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;  // 0: not known
+
+  bool operator==(const ProcessId&) const = default;
+};
+
 // A process as far as a run is concerned, with the members of RunInfo.
 struct ProcessInfo {
   int64_t pid = 0;
@@ -32,6 +42,9 @@ struct ProcessInfo {
   std::string oom_file;
   uint64_t oom_kills = 0;
 };
+
+// How many processes a run follows beside the one that RunInfo describes. One more may be known.
+inline constexpr size_t kMaxOtherProcesses = 7;
 
 // What is known of a run when its process is first seen. Text is UTF-8 already, but for
 // unescaped_*.
@@ -50,7 +63,10 @@ struct RunInfo {
   SocketIdentity socket;       // that was connected to last
   // False: the monitor's EOF is the end of the run, or libvirt's word where that has the monitor.
   bool process_tracked = true;
-  int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
+  // Further ones that speak on its monitor, or may: the run ends when all have.
+  std::vector<ProcessId> others;
+  bool several_processes = false;  // there were some: which one was QEMU's is not known
+  int64_t domain_id = 0;           // libvirt's number of the running domain; 0: not libvirt's
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.

@@ -57,7 +57,6 @@ class LibvirtRun : public VmRun {
   void AskRunState() override {}  // libvirt reports what it would say
   void AskGuestAgent() override;
   void ReadNow(absl::Duration limit) override;
-  void OnProcessReplaced() override {}
   void Disconnect() override;
 
   // The process is gone, and libvirt has said what it has to say.

@@ -130,6 +130,7 @@ class NodeWatcherImpl : public NodeWatcher {
             .exit_statuses_lost = exit_statuses_->overflows(),
             .drains_cut_short = meters.drains_cut_short.value(),
             .sockets_over_process_limit = meters.sockets_over_process_limit.value(),
+            .speakers_left_unread = meters.speakers_left_unread.value(),
             .sockets_over_owner_limit = directories.over_owner_limit,
             .sockets_over_directory_limit = directories.over_directory_limit,
             .libvirt_connects = meters.libvirt_connects.value(),

@@ -37,6 +37,7 @@ struct WatcherCounters {
   // Times that a socket was left out because its process, its owner or its directory had as many as
   // they may have.
   uint64_t sockets_over_process_limit = 0;
+  uint64_t speakers_left_unread = 0;
   uint64_t sockets_over_owner_limit = 0;
   uint64_t sockets_over_directory_limit = 0;
   uint64_t libvirt_connects = 0;   // connections to libvirt that were made

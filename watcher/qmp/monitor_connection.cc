@@ -176,6 +176,7 @@ void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
   if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return;
   size_t total = 0;
   while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
+    const int64_t speaker = speaker_;
     const ssize_t size = socket_.ReceiveFrom(
         buffer_->data(), std::min(max_bytes - total, buffer_->size()), &speaker_);
     if (size < 0) {
@@ -193,6 +194,10 @@ void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
     const auto bytes = static_cast<size_t>(size);
     if (drain_left_.has_value()) *drain_left_ -= std::min(*drain_left_, bytes);
     total += bytes;
+    if (speaker_ != speaker) {
+      delegate_->OnSpeaker(speaker_);
+      if (!socket_.valid()) return;
+    }
     if (!HandleLines(absl::string_view(buffer_->data(), bytes), deadline)) return;
     if (loop_->Now().monotonic >= deadline) return;
     // A short read has emptied the socket: epoll reports what follows.

@@ -50,6 +50,9 @@ class MonitorConnection : public FdHandler {
   class Delegate {
    public:
     virtual ~Delegate() = default;
+    // The process `pid` has sent what comes next, another one or none what came before. May close
+    // the connection, or set another delegate; reads no connection.
+    virtual void OnSpeaker(int64_t pid) = 0;
     virtual void OnGreeting() = 0;
     // No greeting came within kSilence; and, if `given_up`, within the time that Start() was given,
     // where that is the longer one: for the last time.

@@ -8,13 +8,18 @@
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
 
-// How long QEMU may take for an answer once the process that was followed is gone. A child that
-// only holds the monitor open never answers, and delays the run's end by that.
-constexpr absl::Duration kAnswerWait = absl::Seconds(2);
+// When a run whose process is gone looks for another one again, where that takes a descriptor and
+// none was left.
+constexpr absl::Duration kAnotherRetry = absl::Milliseconds(100);
+
+constexpr char kCrowded[] =
+    "more than 8 processes speak on its monitor: it is read again when one of them has ended";
+static_assert(kMaxOtherProcesses == 7);
 
 // How long a connection that is replaced is read for what it has still.
 constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
@@ -22,15 +27,18 @@ constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 }  // namespace
 
 QmpRun::QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession session)
-    : VmRun(context, owner, std::move(session)), context_(context), source_(source) {}
+    : VmRun(context, owner, std::move(session)),
+      context_(context),
+      source_(source),
+      spoken_(answered()) {}
 
 QmpRun::~QmpRun() {
-  context_->loop->CancelTimer(&answer_timer_);
+  context_->loop->CancelTimer(&another_timer_);
   RetireConnection();
 }
 
 void QmpRun::Disconnect() {
-  context_->loop->CancelTimer(&answer_timer_);
+  context_->loop->CancelTimer(&another_timer_);
   RetireConnection();
 }
 
@@ -38,14 +46,12 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identi
   if (process().gone()) return absl::FailedPreconditionError("its process is gone");
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over()) return absl::FailedPreconditionError("the run is over");
-  return Connect(std::move(socket), identity, context_->options->greeting_timeout);
-}
-
-absl::Status QmpRun::Connect(ReceivingSocket socket, const SocketIdentity& identity,
-                             absl::Duration greeting_timeout) {
   auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
                                                         &context_->buffer, this);
-  if (absl::Status status = connection->Start(greeting_timeout); !status.ok()) return status;
+  connected_ticks_ = StartTicksNow();
+  if (absl::Status status = connection->Start(context_->options->greeting_timeout); !status.ok()) {
+    return status;
+  }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
   Apply(session().OnSocket(identity));
@@ -61,18 +67,15 @@ void QmpRun::Adopt(std::unique_ptr<MonitorConnection> connection, const SocketId
   connection_ = std::move(connection);
   connection_->SetDelegate(this);
   ++context_->vm_descriptors;
+  spoken_ = true;
   Apply(session().OnSocket(identity));
 }
 
 void QmpRun::DrainAndClose(absl::string_view why) {
-  if (connection_ == nullptr) return;
-  const Course course = std::exchange(course_, Course::kClosing);
   connection_->Drain(kMaxDrain);
-  if (connection_ != nullptr) {  // a child of QEMU may hold its end open
-    RetireConnection();
-    Apply(session().OnMonitorClosed(why, Now()));
-  }
-  course_ = course;
+  if (connection_ == nullptr) return;
+  RetireConnection();  // a child of QEMU may hold its end open
+  Apply(session().OnMonitorClosed(why, Now()));
 }
 
 void QmpRun::RetireConnection() {
@@ -98,14 +101,8 @@ void QmpRun::ReadNow(absl::Duration limit) {
 // The process's end
 
 void QmpRun::OnProcessGone() {
-  course_ = Course::kProcessGone;
   if (connection_ != nullptr) return connection_->StartDrain();
-  LookForSuccessor();
-}
-
-void QmpRun::OnProcessReplaced() {
-  context_->loop->CancelTimer(&answer_timer_);
-  course_ = Course::kFollowing;
+  GoOnOrEnd();
 }
 
 void QmpRun::OnDrainCutShort() {
@@ -117,94 +114,105 @@ void QmpRun::OnDrainCutShort() {
       absl::ToInt64Seconds(MonitorConnection::kMaxDrainTime));
 }
 
-// All that the process has said was handed in, and another process has the monitor open. A child
-// that only inherited it says nothing. An answer comes from a QEMU, which then is another process
-// than the one that listened on the socket. Without a greeting nothing is known: another client may
-// be served, and the greeting's time-out decides.
-void QmpRun::OnDrained() {
-  if (!connection_->greeted()) return;
-  connection_->RequestRunState();
-  AwaitAnswer();
-}
+// All that the process has said was handed in. Another one that has the monitor open and never
+// spoke on it, such as a helper of QEMU's, does not count.
+void QmpRun::OnDrained() { GoOnOrEnd(); }
 
-void QmpRun::AwaitAnswer() {
-  answer_timer_ = context_->loop->AddTimer(Now().monotonic + kAnswerWait, [this] {
-    answer_timer_ = {};
-    RetireConnection();
-    Apply(session().OnMonitorClosed("the process is gone", Now()));
-    if (!over()) process().AwaitEnd();
-  });
-}
-
-// The process may not have been QEMU's: a launcher that handed its listening socket over, or a
-// proxy's child. Then its socket is still listened on. A monitor that answered until now is asked
-// again, and 2 s of silence are its end. One that did not, because another client holds it, cannot
-// be asked.
-void QmpRun::LookForSuccessor() {
-  ReceivingSocket socket;
-  SocketIdentity identity;
-  switch (course_ == Course::kLastTry ? Listener::kNone
-                                      : source_->ConnectAgain(this, &socket, &identity)) {
-    case Listener::kNone:
-      return process().AwaitEnd();
-    case Listener::kUnknown:
-      return GoOnUnserved();
-    case Listener::kConnected:
+void QmpRun::GoOnOrEnd() {
+  if (!process().gone()) return;  // what was handed in has brought another one
+  switch (FollowAnother()) {
+    case Next::kFollowed:
+      if (connection_ == nullptr) {
+        source_->OnMonitorEnded(this, MonitorEnd::kLost, absl::ZeroDuration());
+      }
+      return;
+    case Next::kUnknown:
+      another_timer_ = context_->loop->AddTimer(Now().monotonic + kAnotherRetry, [this] {
+        another_timer_ = {};
+        GoOnOrEnd();
+      });
+      return;
+    case Next::kNone:
       break;
   }
-  if (history_ != History::kAnswered) return GoOnUnserved();
-  course_ = Course::kLastTry;
-  if (!Connect(std::move(socket), identity, absl::InfiniteDuration()).ok()) return GoOnUnserved();
-  AwaitAnswer();
-}
-
-void QmpRun::GoOnUnserved() {
-  GoOnUntracked(false);
-  ReportHeld();
-  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
-}
-
-void QmpRun::Survive() {
-  const int64_t speaker = connection_ == nullptr ? 0 : connection_->speaker();
-  if (speaker != 0 && speaker != info().pid) {
-    absl::StatusOr<PeerProcess> process = IdentifyByPid(speaker);
-    if (process.ok() && process->kind == PeerProcess::Kind::kTracked) {
-      spdlog::info("{} is followed by its process {}: the one that listened on its socket is gone",
-                   absl::Utf8SafeCHexEscape(info().name), speaker);
-      if (TrackInstead(*std::move(process)).ok()) return;
-    }
+  // A launcher may have handed its listening socket over and left.
+  if (!spoken_ && (connection_ != nullptr || source_->IsServed(this))) {
+    GoOnUntracked();
+    if (connection_ != nullptr) return;
+    ReportHeld();
+    return source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
   }
-  GoOnUntracked(true);
+  if (connection_ != nullptr) {
+    RetireConnection();
+    Apply(session().OnMonitorClosed("the process is gone", Now()));
+  }
+  if (!over()) process().AwaitEnd();
+}
+
+// Who speaks
+
+void QmpRun::OnSpeaker(int64_t pid) {
+  if (!context_->options->process_tracking) return;
+  if (Follows(pid)) {
+    spoken_ = true;
+    return;
+  }
+  absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
+  if (!speaker.ok()) return LeaveSpeakerUnread(pid);
+  if (speaker->kind != PeerProcess::Kind::kTracked) return;  // it has ended already
+  if (!spoken_) return OnFirstSpeaker(*std::move(speaker));
+  if (others().full() || Room() <= 0) return LeaveSpeakerUnread(pid);
+  AddProcess(*std::move(speaker));
+}
+
+void QmpRun::OnFirstSpeaker(PeerProcess speaker) {
+  std::optional<PeerProcess> listener;
+  if (MayBeItsProxy(speaker)) listener = TakeProcess();
+  if (!published()) return source_->OnSpeaker(this, std::move(speaker), std::move(listener));
+  spoken_ = true;
+  TrackInstead(std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
+  if (listener.has_value() && tracked()) AddProcess(*std::move(listener));
+}
+
+bool QmpRun::MayBeItsProxy(const PeerProcess& speaker) {
+  if (!followed() || process_ended() || info().pid == 0) return false;
+  const bool younger = speaker.start_ticks == 0 || speaker.start_ticks >= connected_ticks_;
+  return younger && RunSameProgram(info().pid, speaker.pid);
+}
+
+void QmpRun::LeaveSpeakerUnread(int64_t pid) {
+  const bool crowded = spoken_ && others().full();
+  RetireConnection();
+  context_->meters.speakers_left_unread.Add();
+  absl::StatusOr<PeerProcess> speaker = absl::UnknownError("not looked at");
+  context_->spares
+      .Do([&] {
+        speaker = IdentifyByPid(pid);
+        return speaker.status();
+      })
+      .IgnoreError();
+  if (!spoken_) {
+    // The process that listens still counts.
+  } else if (!speaker.ok()) {
+    AddWaitingProcess({.pid = pid});
+  } else if (speaker->kind == PeerProcess::Kind::kTracked) {
+    AddWaitingProcess({.pid = pid, .start_ticks = speaker->start_ticks});
+  }
+  const absl::string_view why = crowded ? kCrowded : kOutOfDescriptorsProblem;
+  Apply(session().OnMonitorClosed(why, Now()));
+  ReportProblem(why);
+  source_->OnMonitorEnded(this, MonitorEnd::kProtocol, absl::ZeroDuration());
 }
 
 // The monitor
 
-bool QmpRun::HandedOver() {
-  const int64_t speaker = connection_->speaker();
-  if (speaker == 0 || !context_->options->process_tracking || speaker == info().pid) return false;
-  return source_->OnSpeaker(this, speaker);
-}
-
-void QmpRun::OnGreeting() {
-  needs_speaker_ = false;
-  HandedOver();
-}
+void QmpRun::OnGreeting() { needs_speaker_ = false; }
 
 void QmpRun::OnReady(const MonitorInfo& info) {
-  // The greeting may have come too early to name its sender; a reply names it.
-  MonitorConnection* const connection = connection_.get();
-  if (HandedOver()) {
-    if (connection->open()) connection->delegate()->OnReady(info);
-    return;
-  }
-  // What is drained was sent before the process ended.
-  if (process().gone() && !connection_->draining()) Survive();
   const Instant now = Now();
   logged_silence_.clear();
   ready_since_ = now.monotonic;
-  if (std::exchange(history_, History::kAnswered) != History::kNeverAnswered) {
-    context_->meters.monitor_reconnects.Add();
-  }
+  if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   source_->OnMonitorReady(this, info.uuid);
   Apply(session().OnMonitorReady(info, now));
 }
@@ -212,7 +220,6 @@ void QmpRun::OnReady(const MonitorInfo& info) {
 void QmpRun::OnEvent(const QmpEvent& event) { Apply(session().OnQmpEvent(event, Now())); }
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
-  if (answer_timer_.serial != 0) Survive();
   if (run_state == "postmigrate") {
     spdlog::debug("{} was migrated away", absl::Utf8SafeCHexEscape(info().name));
   }
@@ -220,7 +227,6 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
 }
 
 void QmpRun::OnGuestAgentReply(const GuestAgentInfo& agent) {
-  if (answer_timer_.serial != 0) Survive();
   spdlog::debug("{} has answered everything", absl::Utf8SafeCHexEscape(info().name));
   Apply(session().OnGuestAgent(agent, Now()));
 }
@@ -232,9 +238,8 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   const absl::Duration answered_for = std::max(absl::ZeroDuration(), now.monotonic - ready_since_);
   RetireConnection();
   if (process().gone()) {
-    context_->loop->CancelTimer(&answer_timer_);
     Apply(session().OnMonitorClosed(reason, now));
-    if (!over()) LookForSuccessor();
+    if (!over()) GoOnOrEnd();
     return;
   }
   if (protocol_error) {
@@ -250,10 +255,8 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   } else if (!tracked()) {
     return End();
   }
-  if (course_ == Course::kFollowing) {
-    source_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
-                            answered_for);
-  }
+  source_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
+                          answered_for);
 }
 
 void QmpRun::OnGreetingLate(bool given_up) {
@@ -269,9 +272,8 @@ void QmpRun::OnGreetingLate(bool given_up) {
     return;
   }
   RetireConnection();
-  if (process().gone()) return GoOnUnserved();
+  if (process().gone()) return GoOnOrEnd();
   // Our place in QEMU's queue may be the manager's: it is given up for a while.
-  if (history_ == History::kAnswered) history_ = History::kSilent;
   ReportSilence(reason.problem);
   source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,13 +38,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   enum class MonitorEnd {
     kLost,      // the peer closed it
     kHeld,      // no greeting in time
-    kProtocol,  // what came is not QMP
-  };
-  // Who listens on the sockets of a run whose process has ended.
-  enum class Listener {
-    kNone,
-    kConnected,  // somebody, and the connection is made
-    kUnknown,    // somebody whose queue of connections is full, or no descriptor was left to try
+    kProtocol,  // what came is not QMP, or is of a process too many
   };
 
   // Called from within any method that hands an input to the session, and from the loop.
@@ -54,12 +49,17 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // The connection is closed and the run goes on: connect again. `answered_for` is how long QEMU
     // had answered on it, zero if it never did.
     virtual void OnMonitorEnded(QmpRun* run, MonitorEnd end, absl::Duration answered_for) = 0;
-    // The process `pid` speaks on the monitor of `run`, which is followed by another process or by
-    // none. True: the connection is another run's now, and this run is over.
-    virtual bool OnSpeaker(QmpRun* run, int64_t pid) = 0;
-    // Connects to a socket of `run` once more, without waiting.
-    virtual Listener ConnectAgain(const QmpRun* run, ReceivingSocket* connection,
-                                  SocketIdentity* identity) = 0;
+    // `speaker` has spoken on the monitor of `run`, of which nothing was published, and is another
+    // process than the one that listens: the run is over, and its connection another one's or
+    // closed. `listener`, if it is set, may be a proxy that forked the speaker, and is that run's.
+    virtual void OnSpeaker(QmpRun* run, PeerProcess speaker,
+                           std::optional<PeerProcess> listener) = 0;
+    // Whether a socket of `run` is listened on: asked where its listener is gone and nobody has
+    // spoken.
+    virtual bool IsServed(const VmRun* run) = 0;
+    // The user of the run has so many descriptors left; `change` more are taken for the run.
+    virtual int DescriptorsLeft(const QmpRun* run) const = 0;
+    virtual void OnDescriptors(const QmpRun* run, int change) = 0;
   };
 
   // `owner`, `source` and `context` outlive the run.
@@ -79,26 +79,15 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool connected() const override { return connection_ != nullptr; }
 
  private:
-  // What its connection is for.
-  enum class Course {
-    kFollowing,    // to read what comes; a new one is wanted where it ends
-    kClosing,      // what is read now is the last
-    kProcessGone,  // to read what the process left, or to find out that another one is QEMU
-    kLastTry,      // likewise; made after the process had ended
-  };
-  enum class History {
-    kNeverAnswered,
-    kAnswered,  // the last connection that was not closed at once
-    kSilent,    // that one was not answered, one before it was
-  };
-
   void OnProcessGone() override;
   void AskRunState() override;
   void AskGuestAgent() override;
   void ReadNow(absl::Duration limit) override;
-  void OnProcessReplaced() override;
   void Disconnect() override;
+  int RoomForOthers() const override { return source_->DescriptorsLeft(this); }
+  void OnOtherDescriptors(int change) override { source_->OnDescriptors(this, change); }
 
+  void OnSpeaker(int64_t pid) override;
   void OnGreeting() override;
   void OnGreetingLate(bool given_up) override;
   void OnReplyLate(bool given_up) override;
@@ -110,22 +99,19 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnDrained() override;
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
-  // Whether the connection was given to another run, by who speaks on it.
-  bool HandedOver();
-  // The process is gone and nothing is connected: finds out whether another process serves the
-  // monitor.
-  void LookForSuccessor();
-  absl::Status Connect(ReceivingSocket socket, const SocketIdentity& identity,
-                       absl::Duration greeting_timeout);
+  // The first process that speaks is not the one that listens.
+  void OnFirstSpeaker(PeerProcess speaker);
+  // Whether the process that listens, which the run is followed by, may be a proxy that has forked
+  // `speaker` for the connection: then QEMU may outlive that one.
+  bool MayBeItsProxy(const PeerProcess& speaker);
+  // `pid` has spoken too, and cannot be followed now: closes the connection, so that no further one
+  // can.
+  void LeaveSpeakerUnread(int64_t pid);
+  // The process that it was followed by is gone, and what it said was handed in: the run goes on
+  // by another one, or ends.
+  void GoOnOrEnd();
   // `why` no greeting comes, as a problem of the VM; in the log once.
   void ReportSilence(absl::string_view why);
-  // Waits kAnswerWait for an answer, without which the run has ended.
-  void AwaitAnswer();
-  // QEMU answers after the process that was followed had ended: it was not QEMU's.
-  void Survive();
-  // Another process listens on the monitor and does not serve us: the run goes on, and no process
-  // is known for it.
-  void GoOnUnserved();
   // Reads what the connection still has, then closes it and hands in `why`.
   void DrainAndClose(absl::string_view why);
   // Lets go of the connection, whose object may be on the call stack.
@@ -135,9 +121,12 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   Source* const source_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
-  TimerId answer_timer_;                                   // after the process's end
-  Course course_ = Course::kFollowing;
-  History history_ = History::kNeverAnswered;
+  TimerId another_timer_;  // no descriptor was left to find out whether another process lives
+  // When it was connected, as a process that began then would have it.
+  uint64_t connected_ticks_ = 0;
+  // Until somebody has spoken on its monitor, it is followed by the process that listens.
+  bool spoken_;
+  bool answered_ = false;  // a handshake was completed
   bool needs_speaker_ = false;
   RareText logged_silence_;  // the reason that was logged last, since it was ready
 };

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_WATCHER_QMP_RUN_SHARES_H_
 #define VMEVENTD_WATCHER_QMP_RUN_SHARES_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "absl/container/flat_hash_map.h"
@@ -19,10 +20,14 @@ class RunShares {
 
   // Whether another run of `owner` leaves enough to others.
   bool HasRoom(uint32_t owner, int directory) const {
-    if (Used(owners_, owner) + kDescriptorsOfRun > share_) return false;
-    return !several_directories_ || Used(directories_, directory) + kDescriptorsOfRun <= share_;
+    return Left(owner, directory) >= kDescriptorsOfRun;
   }
-  // Adds `change` runs to what both have.
+  // How many descriptors both may take still; less than 0 after what was known of them changed.
+  int Left(uint32_t owner, int directory) const {
+    const int left = share_ - Used(owners_, owner);
+    return several_directories_ ? std::min(left, share_ - Used(directories_, directory)) : left;
+  }
+  // Adds `change` descriptors to what both have.
   void Count(uint32_t owner, int directory, int change) {
     Count(&owners_, owner, change);
     Count(&directories_, directory, change);
@@ -30,15 +35,15 @@ class RunShares {
 
  private:
   template <typename Key>
-  static int Used(const absl::flat_hash_map<Key, int>& runs, Key key) {
-    const auto it = runs.find(key);
-    return it == runs.end() ? 0 : kDescriptorsOfRun * it->second;
+  static int Used(const absl::flat_hash_map<Key, int>& descriptors, Key key) {
+    const auto it = descriptors.find(key);
+    return it == descriptors.end() ? 0 : it->second;
   }
   template <typename Key>
-  static void Count(absl::flat_hash_map<Key, int>* runs, Key key, int change) {
-    const auto it = runs->try_emplace(key).first;
+  static void Count(absl::flat_hash_map<Key, int>* descriptors, Key key, int change) {
+    const auto it = descriptors->try_emplace(key).first;
     it->second += change;
-    if (it->second == 0) runs->erase(it);
+    if (it->second == 0) descriptors->erase(it);
   }
 
   const int share_;

@@ -221,6 +221,8 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
     return SetRun(slot, run);  // the socket was renamed
   }
 
+  // While a process that has spoken is not followed, no further one may speak.
+  if (slot->run != nullptr && !slot->run->FollowAll()) return BackOff(slot, kMaxRetry, kMaxRetry);
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     return AwaitDescriptors(slot, shortage);
   }
@@ -288,6 +290,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   QmpRun* const run = FindOrMakeRun(slot, file, std::move(peer));
   if (run == nullptr) return;
   SetRun(slot, run);
+  if (run->others_wait()) return BackOff(slot, kFirstRetry, kMaxRetry);
   if (listener_gone) run->ExpectSpeaker();
   // Another way to the same run: its monitor is ours already.
   const RunSockets& sockets = SocketsOf(run);
@@ -335,26 +338,25 @@ void SocketConnector::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end,
   if (!has_way && !run->tracked()) run->End();
 }
 
-QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, ReceivingSocket* connection,
-                                               SocketIdentity* identity) {
+bool SocketConnector::IsServed(const VmRun* run) {
   const RunSockets& sockets = SocketsOf(run);
   std::vector<const SocketSlot*> slots(sockets.ways.begin(), sockets.ways.end());
   if (std::find(slots.begin(), slots.end(), sockets.home) == slots.end()) {
     slots.push_back(sockets.home);
   }
-  bool unknown = false;
-  for (const SocketSlot* slot : slots) {
-    SocketFile file;
+  return std::any_of(slots.begin(), slots.end(), [&](const SocketSlot* slot) {
     ConnectOutcome outcome = ConnectOutcome::kNoSocket;
     context_->spares
         .Do([&] {
+          SocketFile file;
+          ReceivingSocket unused;
           outcome = ConnectOutcomeOf(OpenSocketFile(slot->path, &file));
           if (outcome == ConnectOutcome::kConnected) {
             // Another socket where it was attached is another QEMU's, which began meanwhile.
             const bool replaced =
                 slot == sockets.attached_by && file.identity != run->info().socket;
             outcome = IsSocketOf(*run, *slot, file.identity) && !replaced
-                          ? ConnectOutcomeOf(Connect(file, connection))
+                          ? ConnectOutcomeOf(Connect(file, &unused))
                           : ConnectOutcome::kNoSocket;
           }
           return outcome == ConnectOutcome::kOutOfDescriptors
@@ -362,21 +364,10 @@ QmpRun::Listener SocketConnector::ConnectAgain(const QmpRun* run, ReceivingSocke
                      : absl::OkStatus();
         })
         .IgnoreError();
-    if (outcome == ConnectOutcome::kConnected) {
-      *identity = file.identity;
-      return QmpRun::Listener::kConnected;
-    }
-    // Any other outcome is an answer: nobody listens, or nobody can be asked.
-    unknown = unknown || outcome == ConnectOutcome::kQueueFull ||
-              outcome == ConnectOutcome::kOutOfDescriptors;
-  }
-  return unknown ? QmpRun::Listener::kUnknown : QmpRun::Listener::kNone;
-}
-
-bool SocketConnector::IsServed(const VmRun* run) {
-  ReceivingSocket unused;
-  SocketIdentity there;
-  return ConnectAgain(static_cast<const QmpRun*>(run), &unused, &there) != QmpRun::Listener::kNone;
+    // Any other outcome is an answer: nobody listens.
+    return outcome == ConnectOutcome::kConnected || outcome == ConnectOutcome::kQueueFull ||
+           outcome == ConnectOutcome::kOutOfDescriptors;
+  });
 }
 
 }  // namespace vmeventd

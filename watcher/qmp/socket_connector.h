@@ -2,6 +2,7 @@
 #define VMEVENTD_WATCHER_QMP_SOCKET_CONNECTOR_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,8 +68,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
     SocketSlot* attached_by = nullptr;
     // Of the socket that it was attached by last: its entry in by_socket_.
     std::optional<InodeKey> attached_inode;
-    uint32_t owner = 0;  // the user whose socket it was found at
-    int spec = -1;       // that the socket belongs to
+    uint32_t owner = 0;   // the user whose socket it was found at
+    int spec = -1;        // that the socket belongs to
+    int descriptors = 0;  // that it may hold, as `shares_` counts them
   };
 
   SocketConnector(QmpContext* context, RunTable* table, EventSink* sink);
@@ -79,9 +81,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
 
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
-  bool OnSpeaker(QmpRun* run, int64_t pid) override;
-  QmpRun::Listener ConnectAgain(const QmpRun* run, ReceivingSocket* connection,
-                                SocketIdentity* identity) override;
+  void OnSpeaker(QmpRun* run, PeerProcess speaker, std::optional<PeerProcess> listener) override;
+  int DescriptorsLeft(const QmpRun* run) const override;
+  void OnDescriptors(const QmpRun* run, int change) override;
 
   // Slots.
   std::string PathOf(int spec, const std::string& file_name) const;
@@ -137,8 +139,13 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
   QmpRun* FindRun(const SocketSlot& slot, const SocketIdentity& socket, const PeerProcess& peer);
   RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
+  // The id of a run at `slot` by its process, whose start is known. A launcher may listen there for
+  // one QEMU after the other: then it is used already.
+  std::string RunIdOf(const SocketSlot& slot, const PeerProcess& process) const;
   std::string NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
                        const PeerProcess& peer);
+  // Adds `change` to the descriptors of a run's user and directory.
+  void CountDescriptors(RunSockets* sockets, int change);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
@@ -161,6 +168,8 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   absl::flat_hash_map<const VmRun*, std::unique_ptr<RunSockets>> sockets_;
   // The run that was attached by each socket last.
   absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
+  // Of runs that ended with another process than their id names, which may live: the last ones.
+  std::deque<std::string> used_ids_;
   RunShares shares_;
   RunLimiter new_runs_;
   UnfollowedSockets unfollowed_;

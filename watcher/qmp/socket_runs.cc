@@ -18,11 +18,18 @@ namespace {
 // Sockets of one process beside the one that it is followed by.
 constexpr size_t kMaxWays = 8;
 
+constexpr size_t kMaxUsedIds = 1000;
+
 // Of a run until it is attached.
 constexpr uint32_t kUnknownOwner = ~0U;
 
 constexpr char kTooManyNewRuns[] =
     "too many VMs of this socket's user started: the VM is followed later";
+
+// Whether `process` is the one that `run` is followed by.
+bool IsProcessOf(const VmRun& run, const PeerProcess& process) {
+  return run.info().pid == process.pid && run.info().start_ticks == process.start_ticks;
+}
 
 }  // namespace
 
@@ -36,7 +43,7 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     if (!tracked || known->followed()) return known;
     // Without a descriptor it is as before: its process is looked for again, or stays unknown.
     if (known->tracked()) {
-      known->Track(std::move(peer)).IgnoreError();
+      if (IsProcessOf(*known, peer)) known->Track(std::move(peer)).IgnoreError();
     } else {
       known->TrackInstead(std::move(peer)).IgnoreError();
     }
@@ -106,7 +113,8 @@ QmpRun* SocketConnector::FindRun(const SocketSlot& slot, const SocketIdentity& s
     if (!both_followed && slot.run->info().socket == socket) return slot.run;
   }
   if (peer.start_ticks == 0) return nullptr;
-  return Own(table_->Find(NewRunId(slot, socket, peer)));
+  QmpRun* const same_id = Own(table_->Find(RunIdOf(slot, peer)));
+  return same_id != nullptr && IsProcessOf(*same_id, peer) ? same_id : nullptr;
 }
 
 QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
@@ -132,9 +140,24 @@ void SocketConnector::NoteSocket(QmpRun* run, SocketSlot* slot, const SocketFile
   sockets.attached_by = slot;
   if (sockets.owner == file.owner) return;
   // A restored run, whose owner was not known.
-  shares_.Count(sockets.owner, sockets.spec, -1);
+  const int descriptors = sockets.descriptors;
+  CountDescriptors(&sockets, -descriptors);
   sockets.owner = file.owner;
-  shares_.Count(sockets.owner, sockets.spec, 1);
+  CountDescriptors(&sockets, descriptors);
+}
+
+void SocketConnector::CountDescriptors(RunSockets* sockets, int change) {
+  sockets->descriptors += change;
+  shares_.Count(sockets->owner, sockets->spec, change);
+}
+
+int SocketConnector::DescriptorsLeft(const QmpRun* run) const {
+  const RunSockets& sockets = SocketsOf(run);
+  return shares_.Left(sockets.owner, sockets.spec);
+}
+
+void SocketConnector::OnDescriptors(const QmpRun* run, int change) {
+  CountDescriptors(&SocketsOf(run), change);
 }
 
 void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
@@ -156,16 +179,8 @@ void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
   }
 }
 
-bool SocketConnector::OnSpeaker(QmpRun* run, int64_t pid) {
-  absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
-  if (!speaker.ok() || speaker->kind != PeerProcess::Kind::kTracked) return false;
-  if (run->published()) {
-    // Its run id stands. A process that has a run already keeps that.
-    if (table_->FindByProcess(*speaker) == nullptr) {
-      run->TrackInstead(*std::move(speaker)).IgnoreError();
-    }
-    return false;
-  }
+void SocketConnector::OnSpeaker(QmpRun* run, PeerProcess speaker,
+                                std::optional<PeerProcess> listener) {
   const RunSockets& sockets = SocketsOf(run);
   SocketSlot* const slot = sockets.attached_by != nullptr ? sockets.attached_by : sockets.home;
   const SocketFile file{UniqueFd(), run->info().socket, sockets.owner};
@@ -173,32 +188,40 @@ bool SocketConnector::OnSpeaker(QmpRun* run, int64_t pid) {
   ++slot->runs;  // it outlives the run that is discarded
   run->Discard();
   slot->backoff = absl::ZeroDuration();
-  QmpRun* const real = FindOrMakeRun(slot, file, *std::move(speaker));
+  QmpRun* const real = FindOrMakeRun(slot, file, std::move(speaker));
   if (real != nullptr) SetRun(slot, real);
   --slot->runs;
   if (real == nullptr || real->connected()) {
     connection->Close();
     context_->closed_connections.push_back(std::move(connection));
-    DropSlotIfUnused(slot);
-    return true;
+    return DropSlotIfUnused(slot);
   }
   context_->loop->CancelTimer(&slot->retry);
   real->Adopt(std::move(connection), file.identity);
   NoteSocket(real, slot, file);
-  return true;
+  if (listener.has_value()) real->AddProcess(*std::move(listener));
+}
+
+std::string SocketConnector::RunIdOf(const SocketSlot& slot, const PeerProcess& process) const {
+  return MakeRunId({.boot_id = context_->boot_id,
+                    .monitor_path = slot.path,
+                    .pid = process.pid,
+                    .start_ticks = process.start_ticks});
 }
 
 std::string SocketConnector::NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
                                       const PeerProcess& peer) {
-  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = slot.path};
   if (peer.start_ticks != 0) {
-    identity.pid = peer.pid;
-    identity.start_ticks = peer.start_ticks;
-  } else {
-    identity.socket_inode = socket.inode;
-    identity.first_seen_ns = context_->NewFirstSeen();
+    std::string by_process = RunIdOf(slot, peer);
+    if (table_->Find(by_process) == nullptr &&
+        std::find(used_ids_.begin(), used_ids_.end(), by_process) == used_ids_.end()) {
+      return by_process;
+    }
   }
-  return MakeRunId(identity);
+  return MakeRunId({.boot_id = context_->boot_id,
+                    .monitor_path = slot.path,
+                    .socket_inode = socket.inode,
+                    .first_seen_ns = context_->NewFirstSeen()});
 }
 
 QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
@@ -209,7 +232,7 @@ QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_pt
   sockets->owner = owner;
   sockets->spec = slot->spec;
   sockets_[added] = std::move(sockets);
-  shares_.Count(owner, slot->spec, 1);
+  CountDescriptors(sockets_[added].get(), RunShares::kDescriptorsOfRun);
   ++slot->runs;
   table_->Add(this, std::move(run));
   return added;
@@ -292,7 +315,13 @@ void SocketConnector::OnOver(VmRun* run) {
   const std::unique_ptr<RunSockets> sockets = std::move(it->second);
   sockets_.erase(it);
   ForgetSocket(sockets.get());
-  shares_.Count(sockets->owner, sockets->spec, -1);
+  CountDescriptors(sockets.get(), -sockets->descriptors);
+  const RunInfo& info = run->info();
+  if (run->published() && run->tracked() &&
+      info.run_id != RunIdOf(*sockets->home, {.pid = info.pid, .start_ticks = info.start_ticks})) {
+    if (used_ids_.size() == kMaxUsedIds) used_ids_.pop_front();
+    used_ids_.push_back(info.run_id);
+  }
   const bool needs_speaker = sockets->run->needs_speaker();
   SocketSlot* const home = sockets->home;
   spdlog::debug("{} has ended", absl::CHexEscape(home->path));

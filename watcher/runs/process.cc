@@ -65,6 +65,13 @@ std::optional<Number> StatField(absl::string_view stat, size_t field) {
   return number;
 }
 
+// The command name in such a text.
+absl::string_view NameIn(absl::string_view stat) {
+  const size_t begin = stat.find('(');
+  const size_t end = stat.rfind(')');
+  return end == absl::string_view::npos ? "" : stat.substr(begin, end - begin);
+}
+
 PeerProcess Gone(int64_t pid) { return {PeerProcess::Kind::kGone, pid, 0, UniqueFd()}; }
 
 }  // namespace
@@ -155,6 +162,21 @@ bool IsStopped(int64_t pid) {
   if (!stat.ok()) return false;
   absl::string_view state = absl::string_view(*stat).substr(stat->rfind(')') + 1);
   return absl::ConsumePrefix(&state, " T") || absl::ConsumePrefix(&state, " t");
+}
+
+uint64_t StartTicksNow() {
+  timespec since_boot{};
+  clock_gettime(CLOCK_BOOTTIME, &since_boot);
+  const auto per_second = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  return static_cast<uint64_t>(since_boot.tv_sec) * per_second +
+         static_cast<uint64_t>(since_boot.tv_nsec) * per_second / 1'000'000'000;
+}
+
+bool RunSameProgram(int64_t pid, int64_t other_pid) {
+  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
+  const absl::StatusOr<std::string> other =
+      ReadSmallFile(absl::StrCat("/proc/", other_pid, "/stat"));
+  return !stat.ok() || !other.ok() || NameIn(*stat) == NameIn(*other);
 }
 
 bool HasEnded(int pidfd) {

@@ -56,6 +56,13 @@ absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 // known. Errors as above.
 absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
 
+// Now, as the start of a process that is started now would be.
+uint64_t StartTicksNow();
+
+// Whether both run the same program under the same name, as a process and its fork do; true as well
+// where that cannot be read.
+bool RunSameProgram(int64_t pid, int64_t other_pid);
+
 // Whether the process of `pidfd` has ended; a zombie has.
 bool HasEnded(int pidfd);
 

@@ -62,15 +62,22 @@ void ProcessWatch::Reset(ProcessInfo info) {
   oom_kills_ = info_.oom_kills;
 }
 
-void ProcessWatch::Release() {
-  if (!pidfd_.valid()) return;
-  if (!gone_) context_->loop->Remove(pidfd_.get());
-  pidfd_.Reset();
+PeerProcess ProcessWatch::Take() {
+  PeerProcess process{PeerProcess::Kind::kTracked, info_.pid, info_.start_ticks, UniqueFd()};
+  process.pidfd = Release();
+  return process;
+}
+
+UniqueFd ProcessWatch::Release() {
+  UniqueFd pidfd = std::move(pidfd_);
+  if (!pidfd.valid()) return pidfd;
+  if (!gone_) context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
   context_->exit_statuses->Unfollow(info_.pid);
   if (!info_.oom_file.empty()) context_->oom_watch->Unfollow(info_.oom_file, this);
   delegate_->OnReleased();
   key_.reset();
+  return pidfd;
 }
 
 void ProcessWatch::OnFdReady(uint32_t) {

@@ -61,6 +61,8 @@ class ProcessWatch : public FdHandler, public OomWatch::User {
   absl::Status Follow(PeerProcess process);
   // Lets go of the process, and takes another one's facts in its place.
   void Reset(ProcessInfo info);
+  // Lets go of the process, which is followed, and gives it away.
+  PeerProcess Take();
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
   void AwaitEnd();
@@ -83,7 +85,7 @@ class ProcessWatch : public FdHandler, public OomWatch::User {
   void OnFdReady(uint32_t events) override;
 
  private:
-  void Release();
+  UniqueFd Release();
   void AskExitStatus();
   // Both with the spare descriptors, if no other is left.
   ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks);

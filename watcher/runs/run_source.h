@@ -29,7 +29,8 @@ class RunSource {
   virtual VmRun* Restore(std::unique_ptr<VmSession> session) = 0;
   // A restored run goes on, as far as its process says.
   virtual void OnRestored(VmRun* run) = 0;
-  // Whether somebody serves the run's monitor, where its process is gone: it was not QEMU's then.
+  // Whether somebody serves the monitor of a run whose listener is gone and on which nobody has
+  // spoken: that process was not QEMU's then.
   virtual bool IsServed(const VmRun* run) = 0;
   // Ends the untracked runs that no monitor leads back to.
   virtual void EndUnreachableRuns() = 0;

@@ -25,10 +25,12 @@ VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
                 .start_ticks = info().start_ticks,
                 .oom_file = info().oom_file,
                 .oom_kills = info().oom_kills}),
+      others_(context, this, info().others),
       published_(session_.away()) {}
 
 VmRun::~VmRun() {
   process_.Reset({});
+  others_.Clear();
   context_->loop->CancelTimer(&tick_timer_);
 }
 
@@ -50,21 +52,82 @@ absl::Status VmRun::TrackAgain(PeerProcess process) {
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
   process_.Reset(info);
-  OnProcessReplaced();
   Apply(session_.OnProcessFound(info, Now()));
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
 }
 
-void VmRun::GoOnUntracked(bool answers) {
+bool VmRun::Follows(int64_t pid) const {
+  return (pid == info().pid && process_.followed() && !process_.ended()) || others_.Has(pid);
+}
+
+int VmRun::Room() const {
+  return std::min(context_->max_vm_descriptors - context_->vm_descriptors, RoomForOthers());
+}
+
+void VmRun::AddProcess(PeerProcess process) {
+  others_.Add(std::move(process), Room());
+  NoteOthers();
+}
+
+void VmRun::AddWaitingProcess(const ProcessId& process) {
+  others_.AddWaiting(process);
+  NoteOthers();
+}
+
+bool VmRun::FollowAll() {
+  if (others_.any_waits()) {
+    others_.FollowWaiting(Room());
+    NoteOthers();
+  }
+  return !others_.any_waits();
+}
+
+VmRun::Next VmRun::FollowAnother() {
+  if (others_.empty()) return Next::kNone;
+  // It takes the place of the one that is gone, if that has a descriptor.
+  if (!process_.followed() && context_->vm_descriptors >= context_->max_vm_descriptors) {
+    return Next::kUnknown;
+  }
+  absl::StatusOr<PeerProcess> next = others_.TakeLiving();
+  if (absl::IsResourceExhausted(next.status())) return Next::kUnknown;
+  if (next.ok()) {
+    spdlog::info("{} is followed by its process {}: the one that it was followed by is gone",
+                 absl::Utf8SafeCHexEscape(info().name), next->pid);
+    TrackInstead(*std::move(next)).IgnoreError();  // else the monitor's end is the run's
+  }
+  NoteOthers();
+  FollowAll();
+  return next.ok() ? Next::kFollowed : Next::kNone;
+}
+
+void VmRun::NoteOthers() {
+  if (!over_) Apply(session_.OnOtherProcesses(others_.List(), Now()));
+}
+
+void VmRun::OnOtherFollowed(const std::optional<ProcessKey>& key) {
+  OnOtherDescriptors(1);
+  if (key.has_value()) owner_->OnFollowed(this, *key);
+}
+
+void VmRun::OnOtherUnfollowed(const std::optional<ProcessKey>& key) {
+  OnOtherDescriptors(-1);
+  if (key.has_value()) owner_->OnUnfollowed(this, *key);
+}
+
+void VmRun::OnOtherGone() {
+  FollowAll();
+  NoteOthers();
+}
+
+void VmRun::GoOnUntracked() {
   process_.Reset({});
-  OnProcessReplaced();
   spdlog::warn(
       "{}: the process that listened on its socket is gone, another one serves the socket and is "
       "not known: the end of the monitor will count as the VM's end",
       absl::Utf8SafeCHexEscape(info().name));
-  Apply(session_.OnListenerGone(answers, Now()));
+  Apply(session_.OnListenerGone(Now()));
 }
 
 void VmRun::OnOomKillsOfOthers(uint64_t kills) { Apply(session_.OnOomKills(kills)); }
@@ -82,6 +145,7 @@ void VmRun::OnProcessEnd(const ProcessEnd& end) { End(end); }
 void VmRun::Discard() {
   over_ = true;
   process_.Reset({});  // its end may be in the same turn of the loop
+  others_.Clear();
   Disconnect();
   owner_->OnOver(this);
 }
@@ -97,9 +161,12 @@ void VmRun::Resume() {
   ArmTick();
 }
 
-void VmRun::LoseTracking() { Apply(session_.OnTrackingLost(Now())); }
+void VmRun::LoseTracking() {
+  others_.Clear();
+  Apply(session_.OnTrackingLost(Now()));
+}
 
-void VmRun::LoseListener() { Apply(session_.OnListenerGone(false, Now())); }
+void VmRun::LoseListener() { Apply(session_.OnListenerGone(Now())); }
 
 void VmRun::EndWithHost() { Apply(session_.OnHostRebooted(Now())); }
 
@@ -117,7 +184,10 @@ void VmRun::ReportProblem(absl::string_view problem) {
   Apply(session_.OnMonitorProblem(problem, Now()));
 }
 
-void VmRun::End(const ProcessEnd& end) { Apply(session_.OnProcessGone(Now(), end)); }
+// How one of several processes ended says nothing of QEMU's.
+void VmRun::End(const ProcessEnd& end) {
+  Apply(session_.OnProcessGone(Now(), info().several_processes ? ProcessEnd{} : end));
+}
 
 void VmRun::EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
@@ -205,6 +275,7 @@ void VmRun::Execute(const QueryGuestAgent&) { AskGuestAgent(); }
 void VmRun::Execute(const Done&) {
   over_ = true;
   context_->loop->CancelTimer(&tick_timer_);
+  others_.Clear();
   Disconnect();
   owner_->OnOver(this);
 }

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/watcher_meters.h"
@@ -40,7 +42,7 @@ inline constexpr char kOutOfDescriptorsProblem[] =
 // process, a timer, and the shutdown file. Carries out the session's effects, in order. A source
 // derives from it, asks QEMU what the session wants to know, and hands in what QEMU says. Loop
 // thread.
-class VmRun : public ProcessWatch::Delegate {
+class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
  public:
   // Called from within any method that hands an input to the session, and from the loop.
   class Owner {
@@ -69,6 +71,19 @@ class VmRun : public ProcessWatch::Delegate {
   absl::Status TrackAgain(PeerProcess process);
   // The same in place of the process that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
+  // `process`, which is tracked, speaks on the run's monitor as well, or may: the run does not end
+  // before it.
+  void AddProcess(PeerProcess process);
+  // Follows what could not be followed for lack of descriptors. Whether nothing is left of that.
+  bool FollowAll();
+  bool others_wait() const { return others_.any_waits(); }
+  enum class Next {
+    kFollowed,
+    kNone,
+    kUnknown,  // no descriptor is left to find out
+  };
+  // Another process of the run in place of the one that it followed, which is gone.
+  Next FollowAnother();
   // Ends a run of which nothing was published.
   void Discard();
   // Ends this object, and not its run: its session goes on in another one, of another source.
@@ -120,6 +135,8 @@ class VmRun : public ProcessWatch::Delegate {
   VmStatus Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
+  // Somebody has answered on its monitor as QEMU does.
+  bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Whether the process that it follows has ended.
   bool process_ended() const { return process_.ended(); }
@@ -138,18 +155,28 @@ class VmRun : public ProcessWatch::Delegate {
   virtual void AskGuestAgent() = 0;
   // Hands in what QEMU has said by now, within `limit`.
   virtual void ReadNow(absl::Duration limit) = 0;
-  // The run is followed by another process, or by none, from now on.
-  virtual void OnProcessReplaced() = 0;
+  // How many descriptors its other processes may take, of its user's. They have taken `change`.
+  virtual int RoomForOthers() const { return 0; }
+  virtual void OnOtherDescriptors(int /*change*/) {}
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
 
   // Lets go of the process: another one serves the monitor, and is not known.
-  void GoOnUntracked(bool answers);
+  void GoOnUntracked();
+  // Whether `pid` is a process that it follows, and lives.
+  bool Follows(int64_t pid) const;
+  // Gives the process away that it follows.
+  PeerProcess TakeProcess() { return process_.Take(); }
+  // How many descriptors its other processes may take.
+  int Room() const;
+  // Another one that cannot be followed now.
+  void AddWaitingProcess(const ProcessId& process);
   void Apply(Effects effects);
 
   VmSession& session() { return session_; }
   const VmSession& session() const { return session_; }
   ProcessWatch& process() { return process_; }
+  const OtherProcesses& others() const { return others_; }
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
 
@@ -158,6 +185,12 @@ class VmRun : public ProcessWatch::Delegate {
   void OnOomKillsOfOthers(uint64_t kills) override;
   void OnOomKilled(uint64_t kills) override;
   void OnReleased() override;
+  void OnOtherFollowed(const std::optional<ProcessKey>& key) override;
+  void OnOtherUnfollowed(const std::optional<ProcessKey>& key) override;
+  void OnOtherGone() override;
+
+  // Keeps which the others are.
+  void NoteOthers();
 
   // Carries out `effects`; the first event of `type` among them has `done` called.
   void ApplyThen(Effects effects, EventType type, std::function<void()> done);
@@ -175,6 +208,7 @@ class VmRun : public ProcessWatch::Delegate {
   Owner* const owner_;
   VmSession session_;
   ProcessWatch process_;
+  OtherProcesses others_;
   TimerId tick_timer_;
   uint64_t limited_events_ = 0;  // of the session, that were counted
   bool published_ = false;

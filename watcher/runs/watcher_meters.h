@@ -22,6 +22,7 @@ struct WatcherMeters {
   Counter libvirt_connects;
   Counter libvirt_failures;
   Counter libvirt_overflows;
+  Counter speakers_left_unread;
   LatencyHistogram shutdown_file_times;
 };
 

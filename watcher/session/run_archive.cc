@@ -105,6 +105,21 @@ void ArchiveWriter::Value(const std::string& text) {
   Wrote(out);
 }
 
+void ArchiveWriter::Processes(absl::string_view key, const std::vector<ProcessId>& processes) {
+  if (processes.empty()) return;
+  Key(key);
+  char separator = '[';
+  for (const ProcessId& process : processes) {
+    Put(std::exchange(separator, ','));
+    Put('[');
+    Value(process.pid);
+    Put(',');
+    Value(process.start_ticks);
+    Put(']');
+  }
+  Put(']');
+}
+
 void ArchiveReader::Open(absl::string_view object) {
   JsonText text(object);
   bool good = text.Take('{');
@@ -188,6 +203,17 @@ void ArchiveReader::Entries(absl::string_view key, std::vector<EvidenceEntry>& e
     EvidenceEntry& entry = entries.emplace_back();
     Read(pair[0], &entry.time);
     Read(pair[1], &entry.what);
+  }
+}
+
+void ArchiveReader::Processes(absl::string_view key, std::vector<ProcessId>& processes) {
+  const std::optional<absl::string_view> list = Find(key);
+  if (!list.has_value()) return;
+  for (const absl::string_view element : Elements(*list, 0)) {
+    const std::vector<absl::string_view> pair = Elements(element, 2);
+    ProcessId& process = processes.emplace_back();
+    Read(pair[0], &process.pid);
+    Read(pair[1], &process.start_ticks);
   }
 }
 

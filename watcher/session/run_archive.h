@@ -21,6 +21,7 @@
 #include "base/instant.h"
 #include "base/rare_text.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 
 // Two archives with the same members, so that one list of fields serves for writing a run and for
@@ -105,6 +106,9 @@ class ArchiveWriter {
     ((Put(std::exchange(separator, ',')), Value(numbers)), ...);
     Put(']');
   }
+
+  // A list, unless it is empty.
+  void Processes(absl::string_view key, const std::vector<ProcessId>& processes);
 
   template <typename Fields>
   void Object(absl::string_view key, bool condition, Fields fields) {
@@ -241,6 +245,7 @@ class ArchiveReader {
     size_t index = 0;
     ((Read(list[index++], &numbers)), ...);
   }
+  void Processes(absl::string_view key, std::vector<ProcessId>& processes);
   template <typename Fields>
   void Object(absl::string_view key, bool /*condition*/, Fields fields) {
     const auto object = Find(key);

@@ -42,16 +42,27 @@ Effects VmSession::OnTrackingLost(Instant now) {
   return Step(now, [this] {
     run_.process_tracked = false;
     run_.pid = 0;
+    run_.others.clear();
     PublishStatus();
   });
 }
 
-Effects VmSession::OnListenerGone(bool answers, Instant now) {
+Effects VmSession::OnListenerGone(Instant now) {
   evidence_.Saw(
-      absl::StrCat("the process that listened on the monitor's socket is gone, and ",
-                   answers ? "QEMU still answers" : "the socket still accepts connections"),
+      "the process that listened on the monitor's socket is gone, and the socket still accepts "
+      "connections",
       now);
   return OnTrackingLost(now);
+}
+
+Effects VmSession::OnOtherProcesses(std::vector<ProcessId> others, Instant now) {
+  return Step(now, [&] {
+    run_.others = std::move(others);
+    if (run_.others.empty() || std::exchange(run_.several_processes, true)) return;
+    evidence_.Saw(
+        "more than one process speaks on the monitor, or may: how QEMU's own ends is not known",
+        now);
+  });
 }
 
 Effects VmSession::OnProcessFound(const ProcessInfo& process, Instant now) {

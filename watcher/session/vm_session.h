@@ -71,11 +71,13 @@ class VmSession {
   Effects OnTrackingLost(Instant now);
   // `problem` says which other VM has the same UUID; empty: none has.
   Effects OnSharedUuid(absl::string_view problem, Instant now);
-  // The process that listened on the monitor's socket is gone, and another one serves the socket,
-  // of which nothing is known. `answers`: it has answered as QEMU does.
-  Effects OnListenerGone(bool answers, Instant now);
+  // The process that listened on the monitor's socket is gone, nobody has spoken on it, and another
+  // process serves the socket, of which nothing is known.
+  Effects OnListenerGone(Instant now);
   // `process` is QEMU's, and is followed from now on: none was known, or another's.
   Effects OnProcessFound(const ProcessInfo& process, Instant now);
+  // RunInfo::others as they are from now on.
+  Effects OnOtherProcesses(std::vector<ProcessId> others, Instant now);
   // RunInfo::oom_kills, read again while the process lives.
   Effects OnOomKills(uint64_t kills);
   // From now on the run is that domain of libvirt, in the words of RunInfo: what led to it before
@@ -130,6 +132,8 @@ class VmSession {
   absl::Status CheckIntent() const;
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
+  // Somebody has answered on its monitor as QEMU does.
+  bool answered() const { return !qemu_version_.empty(); }
   // How many events the rate limit has left out so far.
   uint64_t rate_limited_events() const {
     return limiter_ == nullptr ? 0 : limiter_->dropped_total();

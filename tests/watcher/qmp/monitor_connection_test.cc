@@ -93,6 +93,7 @@ TEST(ConnectToTest, KnowsNoLimitOfThePathsLength) {
 
 class MonitorConnectionTest : public testing::Test, public MonitorConnection::Delegate {
  protected:
+  void OnSpeaker(int64_t) override {}
   void OnGreeting() override { ++greetings_; }
   void OnGreetingLate(bool) override {}
   void OnReplyLate(bool) override {}

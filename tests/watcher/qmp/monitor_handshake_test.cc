@@ -26,6 +26,7 @@ using testing::SizeIs;
 
 class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Delegate {
  protected:
+  void OnSpeaker(int64_t) override {}
   void OnGreeting() override { ++greetings_; }
   void OnGreetingLate(bool given_up) override { late_greetings_.push_back(given_up); }
   void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }

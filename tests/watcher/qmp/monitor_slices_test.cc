@@ -54,6 +54,7 @@ class Monitor : public MonitorConnection::Delegate {
   int drained = 0;
 
  private:
+  void OnSpeaker(int64_t) override {}
   void OnGreeting() override {}
   void OnGreetingLate(bool) override {}
   void OnReplyLate(bool) override {}

@@ -12,27 +12,37 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/process_fixture.h"
+#include "watcher/core/run_info.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 
-TEST_F(NodeWatcherProcessTest, TheListenersEndIsNoEndOfAQemuThatAnswers) {
+// A launcher may listen, be connected to, hand its socket over and leave.
+TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  FakeMonitor starting;
+  starting.greet = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), starting);
   Start();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  const std::string run_id = RunId("vm1");
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
   const pid_t real = qemu.HandOver();
-  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == real; }));
-  EXPECT_EQ(RunId("vm1"), run_id);
+  AwaitEnd(qemu.pid());
+  Turns();
+  qemu.Send(monitor, starting.greeting);
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
   // From now on that process is the run's: a closed monitor is no end, and its end is one.
+  qemu.SetBehavior(monitor, {});
   qemu.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   kill(real, SIGKILL);
@@ -40,14 +50,36 @@ TEST_F(NodeWatcherProcessTest, TheListenersEndIsNoEndOfAQemuThatAnswers) {
   EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
 }
 
-TEST_F(NodeWatcherProcessTest, WhatTheQemuSaidBeforeItsListenerEndedCounts) {
+TEST_F(NodeWatcherProcessTest, TheEndOfAListenerMayComeTogetherWithTheFirstWord) {
+  options_.greeting_timeout = absl::Milliseconds(30);
   FakeQemu qemu;
-  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  FakeMonitor silent;
+  silent.greet = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), silent);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
+  const pid_t real = qemu.HandOver();
+  AwaitEnd(qemu.pid());
+  qemu.Send(monitor, silent.greeting);
+  qemu.SetBehavior(monitor, {});
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Turns();
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(NodeWatcherProcessTest, WhatTheQemuSaidAfterItsListenerEndedCounts) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  qemu.HandOver();
+  AwaitEnd(qemu.pid());
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  const pid_t real = qemu.HandOver();
-  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == real; }));
-  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  qemu.SendAndExit(0, kGuestShutdownLine);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
 }
@@ -95,9 +127,54 @@ TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
   EXPECT_NE(real, qemu.pid());
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1))
+      << "the launcher lives, and keeps the socket open";
+  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
+  EXPECT_TRUE(Stopped().exit_status.has_value());
 }
 
-TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDelaysTheEndAndDoesNotHideIt) {
+// A launcher that forks and runs no other program is no proxy if its child is older than the
+// connection.
+TEST_F(NodeWatcherProcessTest, AListenerWhoseChildIsOlderThanTheConnectionIsNoProxy) {
+  FakeQemu qemu;
+  const int monitor = qemu.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu.ForkServer(monitor);
+  const uint64_t began = IdentifyByPid(real)->start_ticks;
+  ASSERT_TRUE(StepUntil([] {}, [&] { return StartTicksNow() > began; }));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+// A launcher may listen at one path for one QEMU after the other.
+TEST_F(NodeWatcherProcessTest, ARunIdIsNeverUsedAgain) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  FakeMonitor silent;
+  silent.greet = false;
+  const int monitor = qemu.AddMonitor(Socket("vm1"), silent);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
+  const std::string run_id = RunId("vm1");
+  ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  const pid_t launcher = qemu.pid();
+  const pid_t real = qemu.HandOver(true);
+  qemu.SetBehavior(monitor, {});
+  qemu.CloseClient(monitor);
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  EXPECT_EQ(RunId("vm1"), run_id);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2)) << "somebody listens still";
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, launcher);
+  EXPECT_NE(RunId("vm1"), run_id);
+}
+
+TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDoesNotDelayTheEnd) {
   FakeQemu qemu;
   qemu.AddMonitor(Socket("vm1"));
   StartWithManualClock();
@@ -105,14 +182,11 @@ TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDelaysTheEndAndDoesN
   qemu.ForkHolder();
   qemu.Kill(SIGKILL);
   qemu.Reap();
-  for (int i = 0; i < 20; ++i) Turn();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "QEMU may be another process, and busy";
-  manual_clock_.Advance(absl::Seconds(2));
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
 }
 
-TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorDoesNotHideTheEnd) {
+TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorIsOneOfItsProcesses) {
   FakeQemu qemu;
   FakeQemu other;
   const int monitor = qemu.AddMonitor(Socket("vm1"));
@@ -122,10 +196,14 @@ TEST_F(NodeWatcherProcessTest, AChildThatFloodsTheMonitorDoesNotHideTheEnd) {
   std::string flood;
   for (int i = 0; i < 500; ++i) flood += EventLine("BLOCK_IO_ERROR");
   qemu.Send(monitor, kGuestShutdownLine);
-  qemu.ForkFlooder(monitor, flood);
+  const pid_t flooder = qemu.ForkFlooder(monitor, flood);
+  ASSERT_TRUE(UntilCount(EventType::kIoError, 1));
   qemu.Kill(SIGKILL);
+  qemu.Reap();
   other.Send(other_monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  kill(flooder, SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
 }
@@ -309,6 +387,161 @@ TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverM
   }
   EXPECT_GT(sink_.Count(EventType::kStarted), 3);
   EXPECT_LT(sink_.Count(EventType::kStarted), 30);
+}
+
+// A QEMU that forks, as a compromised one may: the run ends with the last process that has spoken.
+class ForkingTest : public NodeWatcherProcessTest {
+ protected:
+  // Starts to follow `qemu` as "vm1".
+  void Follow(FakeQemu* qemu) {
+    qemu->AddMonitor(Socket("vm1"));
+    Start();
+    ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+    run_id_ = RunId("vm1");
+  }
+  // A child answers in place of `qemu`, and the next daemon would know of it.
+  pid_t AnswerByChild(FakeQemu* qemu) {
+    const pid_t child = qemu->ForkServer(0);
+    EXPECT_TRUE(UntilKept(absl::StrCat("\"others\":[[", child, ",")));
+    return child;
+  }
+  bool UntilKept(const std::string& part) {
+    return Until([&] { return KeptRun().find(part) != std::string::npos; });
+  }
+  void KillAndAwait(pid_t child) {
+    kill(child, SIGKILL);
+    ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));
+  }
+  void ExpectItGoesOn() {
+    Turns();
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+    EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  }
+
+  std::string run_id_;
+};
+
+TEST_F(ForkingTest, TheEndOfAChildThatAnsweredInItsPlaceIsNoEnd) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  const pid_t child = AnswerByChild(&qemu);
+  KillAndAwait(child);
+  ExpectItGoesOn();
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu.pid());
+  // The one that lives is asked again, as the same run.
+  qemu.Listen(0);
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
+  qemu.Send(0, kGuestShutdownLine);
+  qemu.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
+  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ForkingTest, ItsOwnEndIsNoEndOfAChildThatAnswers) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  const pid_t child = AnswerByChild(&qemu);
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == child; }));
+  ExpectItGoesOn();
+  kill(child, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
+  EXPECT_FALSE(Stopped().exit_status.has_value()) << "it is not known which of them was QEMU";
+  EXPECT_THAT(EvidenceText(), HasSubstr("more than one process"));
+}
+
+TEST_F(ForkingTest, ADaemonThatIsStartedAgainKnowsTheChild) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  const pid_t child = AnswerByChild(&qemu);
+  Die();
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  Restart();
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == child; }));
+  ASSERT_TRUE(UntilScanned());
+  ExpectItGoesOn();
+  kill(child, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
+}
+
+TEST_F(ForkingTest, ADaemonThatIsStartedAgainForgetsTheChildThatIsGone) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  const pid_t child = AnswerByChild(&qemu);
+  Die();
+  KillAndAwait(child);
+  qemu.Listen(0);
+  Restart();
+  ASSERT_TRUE(Until([&] { return qemu.HasClient(0); }));
+  ExpectItGoesOn();
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_FALSE(Stopped().exit_status.has_value());
+}
+
+TEST_F(ForkingTest, ManyChildrenAreFollowedUpToABoundAndNoneIsForgotten) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  const std::string error = EventLine("BLOCK_IO_ERROR");
+  std::vector<pid_t> children;
+  for (size_t i = 1; i <= kMaxOtherProcesses; ++i) {
+    children.push_back(qemu.ForkSpeaker(0, error));
+    ASSERT_TRUE(UntilCount(EventType::kIoError, static_cast<int>(i)));
+  }
+  const size_t descriptors = OpenDescriptors();
+  const pid_t last = qemu.ForkSpeaker(0, error);
+  ASSERT_TRUE(UntilProblem("vm1", "more than 8 processes speak on its monitor"));
+  EXPECT_EQ(sink_.Count(EventType::kIoError), kMaxOtherProcesses) << "it is not read";
+  EXPECT_EQ(watcher_->counters().speakers_left_unread, 1u);
+  EXPECT_LT(OpenDescriptors(), descriptors) << "the connection is closed";
+  ASSERT_TRUE(UntilKept(absl::StrCat(last)));
+  // The last one is followed as soon as another is gone.
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  for (const pid_t child : children) kill(child, SIGKILL);
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == last; }));
+  ExpectItGoesOn();
+  kill(last, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id_);
+}
+
+TEST_F(ForkingTest, ChildrenThatComeAndGoTakeNothing) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  const size_t descriptors = OpenDescriptors();
+  for (int i = 1; i <= 30; ++i) {
+    const pid_t child = qemu.ForkSpeaker(0, EventLine("BLOCK_IO_ERROR"));
+    ASSERT_TRUE(UntilCount(EventType::kIoError, i));
+    KillAndAwait(child);
+    Turns();
+  }
+  EXPECT_EQ(OpenDescriptors(), descriptors);
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+TEST_F(ForkingTest, ItsChildrenTakeNoDescriptorsOfOthers) {
+  options_.max_vm_descriptors = 4;
+  FakeQemu qemu;
+  Follow(&qemu);  // has two, and may have one more of the three of its user
+  const pid_t first = qemu.ForkSpeaker(0, EventLine("RESET"));
+  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
+  const pid_t second = qemu.ForkSpeaker(0, EventLine("RESET"));
+  ASSERT_TRUE(UntilProblem("vm1", "out of file descriptors"));
+  qemu.Kill(SIGKILL);
+  qemu.Reap();
+  kill(first, SIGKILL);
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == second; }));
+  ExpectItGoesOn();
+  kill(second, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
 }
 
 // A watcher in a PID namespace of its own, where the QEMU has no number.

@@ -1,6 +1,9 @@
 #ifndef VMEVENTD_TESTS_WATCHER_QMP_PROCESS_FIXTURE_H_
 #define VMEVENTD_TESTS_WATCHER_QMP_PROCESS_FIXTURE_H_
 
+#include <sys/types.h>
+#include <sys/wait.h>
+
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
@@ -21,6 +24,10 @@ class NodeWatcherProcessTest : public RestartTest {
   }
   void Rename(const std::string& from, const std::string& to) {
     ASSERT_EQ(std::rename(Socket(from).c_str(), Socket(to).c_str()), 0);
+  }
+  static void AwaitEnd(pid_t pid) {
+    siginfo_t info;
+    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
   }
   // Turns in which nothing is due any more.
   void Turns() {

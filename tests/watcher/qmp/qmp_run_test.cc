@@ -42,10 +42,10 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   }
   void OnMonitorReady(QmpRun*, const std::string&) override {}
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
-  bool OnSpeaker(QmpRun*, int64_t) override { return false; }
-  QmpRun::Listener ConnectAgain(const QmpRun*, ReceivingSocket*, SocketIdentity*) override {
-    return QmpRun::Listener::kNone;
-  }
+  void OnSpeaker(QmpRun*, PeerProcess, std::optional<PeerProcess>) override {}
+  bool IsServed(const VmRun*) override { return false; }
+  int DescriptorsLeft(const QmpRun*) const override { return 0; }
+  void OnDescriptors(const QmpRun*, int) override {}
   void OnFollowed(VmRun*, const ProcessKey&) override {}
   void OnUnfollowed(VmRun*, const ProcessKey&) override {}
   bool OwnsName(const VmRun*) const override { return true; }

@@ -47,7 +47,6 @@ class FakeRun : public VmRun {
   void AskRunState() override {}
   void AskGuestAgent() override { ++agent_questions; }
   void ReadNow(absl::Duration) override {}
-  void OnProcessReplaced() override {}
   void Disconnect() override { disconnected = true; }
 };
 
