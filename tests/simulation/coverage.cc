@@ -85,6 +85,8 @@ constexpr const char* kPoints[] = {
     "stream ends with 11",  // OUT_OF_RANGE
     "retention of a STOPPED that the same turn published",
     "retention of what the same turn published",
+    "a fork answers in a QEMU's place",
+    "a fork outlives its QEMU",
     "a VM is followed after a shortage of descriptors",
     "a VM that gets no descriptor is listed",
     "no descriptor in SO_PEERPIDFD",

@@ -238,9 +238,12 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                               " of a run that there never was: ", event.vm().run_id()));
     return;
   }
-  if (!life->gone) {
+  // A fork of which this daemon has heard is one of the run's processes.
+  const bool knows_fork = life->fork_daemon == number_ && life->fork_spoke != nullptr &&
+                          life->fork_spoke->handed_out >= life->fork_spoke_end;
+  if (!life->process_gone || (life->fork != nullptr && knows_fork)) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
-                              ", whose process lives"));
+                              life->process_gone ? ", whose fork lives" : ", whose process lives"));
   }
   const std::string rule = event.shutdown().rule();
   story_->Reach(absl::StrCat("rule ", rule));
@@ -345,7 +348,7 @@ void Judge::CheckRetention(const Daemon& daemon) {
 }
 
 bool Judge::IsFree(const Life& life, absl::Duration since) const {
-  return !life.gone && life.listener->listening && !life.hangs &&
+  return !life.process_gone && life.fork == nullptr && life.listener->listening && !life.hangs &&
          (life.client == nullptr || life.client_daemon != 0) &&
          life.kept_at + since <= kernel_->monotonic() &&
          started_at_ + since <= kernel_->monotonic();
@@ -380,6 +383,7 @@ void Judge::CheckFollowed(int number) const {
   // A run has its descriptors until it ends, also while its monitor is lost; who waits for them
   // tries again a while later.
   std::set<std::string> open;
+  size_t forks = 0;
   for (const auto& [sequence, entry] : entries_) {
     if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(entry.event.vm().run_id());
     if (entry.event.type() == v1::EVENT_TYPE_STOPPED &&
@@ -391,9 +395,10 @@ void Judge::CheckFollowed(int number) const {
     const bool connected = life->client != nullptr && life->client_daemon == number;
     // Connected, its STARTED may not be public yet; otherwise it may have one.
     if (!life->gone && (connected || !IsFree(*life, kFollows))) open.insert(life->run_id);
+    if (life->fork != nullptr) ++forks;
   }
   // The VMs of one user may have three quarters of what there is for all.
-  if (2 * open.size() + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
+  if (2 * open.size() + forks + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
     return story_->Reach("bound: the VMs of a user have their descriptors");
   }
   for (const auto& life : world_->lives()) {

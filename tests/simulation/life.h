@@ -68,7 +68,14 @@ struct Life {
   int client_daemon = 0;    // which daemon that is; 0: a manager
   ConnectionPtr attached;   // the newest one of a daemon
   bool negotiated = false;  // events go out
-  bool hangs = false;       // its main loop, or that has ended: nothing is answered
+  // A fork that answers in its place, as of a compromised QEMU; null: there is none. It answers the
+  // daemon that knew the QEMU before, and no other.
+  ProcessPtr fork;
+  int fork_daemon = 0;
+  bool fork_serves = false;  // `client`
+  ConnectionPtr fork_spoke;  // where it spoke first, and where that ends in what was sent there
+  uint64_t fork_spoke_end = 0;
+  bool hangs = false;  // its main loop, or that has ended: nothing is answered
   std::string run_state = "running";
   absl::Duration began;
 
@@ -84,7 +91,8 @@ struct Life {
   absl::Duration kept_at = absl::ZeroDuration();
   // When its last client's connection was closed, if that was a daemon's.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
-  bool gone = false;
+  bool process_gone = false;
+  bool gone = false;  // the process, and its fork
   absl::Duration gone_at = absl::InfiniteDuration();
   bool oom_killed = false;
 };

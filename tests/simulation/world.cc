@@ -1,6 +1,7 @@
 #include "tests/simulation/world.h"
 
 #include <algorithm>
+#include <csignal>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -44,7 +45,7 @@ void World::RunDue() {
 
 void World::In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what) {
   At(now() + random_->Between(low, high), [life, what = std::move(what)] {
-    if (!life->gone) what();
+    if (!life->process_gone) what();
   });
 }
 
@@ -87,12 +88,12 @@ void World::Begin(const std::string& name) {
 }
 
 void World::NextStep(Life* life) {
-  constexpr Step kSteps[] = {&World::Reboot,         &World::StopAndContinue, &World::Sleep,
-                             &World::PanicAndReset,  &World::DiskError,       &World::PressIgnored,
-                             &World::DownAndUp,      &World::WatchdogPause,   &World::DeclareIntent,
-                             &World::MigrationFails, &World::LoseMonitor,     &World::Hang,
-                             &World::ManagerConnects};
-  constexpr size_t kCalm = 3;  // the last ones are left out of a calm world
+  constexpr Step kSteps[] = {
+      &World::Reboot,          &World::StopAndContinue, &World::Sleep,       &World::PanicAndReset,
+      &World::DiskError,       &World::PressIgnored,    &World::DownAndUp,   &World::WatchdogPause,
+      &World::DeclareIntent,   &World::MigrationFails,  &World::LoseMonitor, &World::Hang,
+      &World::ManagerConnects, &World::AnswerByFork};
+  constexpr size_t kCalm = 4;  // the last ones are left out of a calm world
   constexpr Step kEndings[] = {&World::GuestPowersOff,
                                &World::PowerdownObeyed,
                                &World::Quit,
@@ -122,7 +123,7 @@ void World::NextStep(Life* life) {
 // The monitor
 
 bool World::HasWork(const Life& life) const {
-  if (life.hangs || life.gone || !life.listener->listening) return false;
+  if (life.hangs || life.process_gone || !life.listener->listening) return false;
   if (life.client == nullptr) return !life.listener->waiting.empty();
   return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
 }
@@ -147,6 +148,7 @@ void World::Serve(Life* life) {
       return;
     }
     life->client_daemon = life->client->of_daemon ? daemon_ : 0;
+    life->fork_serves = life->fork != nullptr && life->client_daemon == life->fork_daemon;
     if (life->client_daemon != 0) {
       life->daemons.insert(life->client_daemon);
       life->attached = life->client;
@@ -203,9 +205,14 @@ void World::Answer(Life* life, absl::string_view command) {
 
 void World::Send(Life* life, const std::string& bytes) {
   const size_t cut = random_->OneIn(4) ? random_->Below(bytes.size()) : bytes.size();
-  Kernel::Send(life->client, absl::string_view(bytes).substr(0, cut), life->process->pid);
+  const ProcessPtr& sender = life->fork_serves ? life->fork : life->process;
+  Kernel::Send(life->client, absl::string_view(bytes).substr(0, cut), sender->pid);
   if (cut < bytes.size()) {
-    Kernel::Send(life->client, absl::string_view(bytes).substr(cut), life->process->pid);
+    Kernel::Send(life->client, absl::string_view(bytes).substr(cut), sender->pid);
+  }
+  if (life->fork_serves && life->fork_spoke == nullptr) {
+    life->fork_spoke = life->client;
+    life->fork_spoke_end = life->client->sent;
   }
 }
 
@@ -276,23 +283,49 @@ void World::Leave(Life* life, int code) {
   });
 }
 
-void World::ProcessEnds(Life* life, int wait_status) {
-  if (life->gone) return;
-  CloseSockets(life, false);
-  kernel_->Exit(life->process, wait_status);
+void World::CloseClient(Life* life) {
+  life->kept_at = now();
+  Kernel::CloseServer(life->client);
+  life->client = nullptr;
+  life->negotiated = false;
+  life->fork_serves = false;
+}
+
+void World::ForkEnds(Life* life) {
+  story_->Say(life->name, absl::StrCat("its fork ", life->fork->pid, " is gone"));
+  if (life->fork_serves && life->client != nullptr) CloseClient(life);
+  life->kept_at = now();
+  kernel_->Exit(life->fork, SIGKILL);
+  kernel_->Reap(life->fork);
+  life->fork = nullptr;
+  life->fork_serves = false;
+  if (life->process_gone) AllAreGone(life);
+}
+
+void World::AllAreGone(Life* life) {
   life->gone = true;
   life->gone_at = now();
   ++ended_;
-  story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
-                                          life->process->pid, wait_status));
-  const bool late = random_->OneIn(5);
-  At(now() + random_->Between(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3)),
-     [this, life] { kernel_->Reap(life->process); });
   const std::string name = life->name;
   const bool at_once = random_->OneIn(3);
   At(now() + random_->Between(absl::ZeroDuration(),
                               at_once ? absl::Milliseconds(5) : absl::Seconds(60)),
      [this, name] { Begin(name); });
+}
+
+void World::ProcessEnds(Life* life, int wait_status) {
+  if (life->process_gone) return;
+  CloseSockets(life, false);
+  kernel_->Exit(life->process, wait_status);
+  life->process_gone = true;
+  life->gone_at = now();
+  story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
+                                          life->process->pid, wait_status));
+  const bool late = random_->OneIn(5);
+  At(now() + random_->Between(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3)),
+     [this, life] { kernel_->Reap(life->process); });
+  if (life->fork == nullptr) return AllAreGone(life);
+  story_->Reach("a fork outlives its QEMU");
 }
 
 void World::KillAll() {
@@ -301,6 +334,7 @@ void World::KillAll() {
     Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");
     life->truth = ShutdownClass::kUnknown;
     ProcessEnds(life.get(), 9);
+    if (life->fork != nullptr) ForkEnds(life.get());
   }
 }
 

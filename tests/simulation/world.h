@@ -83,6 +83,7 @@ class World {
   void DiskError(Life* life);
   void PressIgnored(Life* life);
   void LoseMonitor(Life* life);
+  void AnswerByFork(Life* life);
   void Hang(Life* life);
   void ManagerConnects(Life* life);
   void DownAndUp(Life* life);
@@ -115,6 +116,9 @@ class World {
   void Leave(Life* life, int code = 0);
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
+  void ForkEnds(Life* life);
+  void AllAreGone(Life* life);
+  void CloseClient(Life* life);
 
   Kernel* const kernel_;
   Random* const random_;

@@ -73,11 +73,24 @@ void World::PressIgnored(Life* life) {
 void World::LoseMonitor(Life* life) {
   if (life->client == nullptr) return NextStep(life);
   story_->Say(life->name, "its monitor is closed, and listens again");
-  life->kept_at = now();
-  Kernel::CloseServer(life->client);
-  life->client = nullptr;
-  life->negotiated = false;
+  CloseClient(life);
   In(absl::Seconds(2), absl::Seconds(12), life, [this, life] { NextStep(life); });
+}
+
+void World::AnswerByFork(Life* life) {
+  const bool known = life->client != nullptr && life->client_daemon != 0 && life->negotiated;
+  if (!known || life->fork != nullptr) return NextStep(life);
+  story_->Say(life->name, "is compromised: a fork answers in its place");
+  story_->Reach("a fork answers in a QEMU's place");
+  CloseClient(life);
+  life->fork = kernel_->Start(life->process->cgroup);
+  life->fork_daemon = daemon_;
+  life->fork_spoke = nullptr;
+  const ProcessPtr fork = life->fork;
+  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(30)), [this, life, fork] {
+    if (life->fork == fork) ForkEnds(life);
+  });
+  In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] { NextStep(life); });
 }
 
 void World::Hang(Life* life) {
