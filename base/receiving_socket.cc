@@ -152,7 +152,7 @@ void ReceivingSocket::Reset() {
   socket_.Reset();
 }
 
-ssize_t ReceivingSocket::Receive(char* to, size_t size, int64_t* sender) {
+ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
   // No more than the sender fits in.
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
   iovec data{to, size};
@@ -186,7 +186,7 @@ ssize_t ReceivingSocket::Receive(char* to, size_t size, int64_t* sender) {
   }
   ucred credentials{};
   std::memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
-  if (credentials.pid > 0) *sender = credentials.pid;
+  if (credentials.pid > 0) *sender = credentials;
   return got;
 }
 

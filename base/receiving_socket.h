@@ -1,10 +1,10 @@
 #ifndef VMEVENTD_BASE_RECEIVING_SOCKET_H_
 #define VMEVENTD_BASE_RECEIVING_SOCKET_H_
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -75,12 +75,11 @@ class ReceivingSocket {
   // recv(2), which does not wait. EBADMSG: the peer passes descriptors, and nothing more can be
   // read.
   ssize_t Receive(char* to, size_t size) { return Receive(to, size, nullptr); }
-  // The same for a socket with SO_PASSCRED. Sets `*sender` to the process that sent, if it is
-  // known.
-  ssize_t ReceiveFrom(char* to, size_t size, int64_t* sender) { return Receive(to, size, sender); }
+  // The same for a socket with SO_PASSCRED. Sets `*sender` to who sent, if that is known.
+  ssize_t ReceiveFrom(char* to, size_t size, ucred* sender) { return Receive(to, size, sender); }
 
  private:
-  ssize_t Receive(char* to, size_t size, int64_t* sender);
+  ssize_t Receive(char* to, size_t size, ucred* sender);
 
   UniqueFd socket_;
   SocketCloser* closer_ = nullptr;  // null: it cannot hold descriptors

@@ -1,9 +1,7 @@
 #include "base/receiving_socket.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -15,6 +13,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "tests/support/passed_descriptor.h"
 
 namespace vmeventd {
 namespace {
@@ -53,55 +53,8 @@ bool Ended(const UniqueFd& read) {
   return poll(&poll_for, 1, 0) == 1;
 }
 
-// Returns 0 or the errno.
-int Pass(const UniqueFd& socket, const std::string& bytes, const UniqueFd& passed, int flags = 0) {
-  std::string text = bytes;
-  iovec data{text.data(), text.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int fd = passed.get();
-  std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-  return sendmsg(socket.get(), &message, flags | MSG_NOSIGNAL) < 0 ? errno : 0;
-}
-
-// A TCP connection whose close takes an hour: its peer, which the caller keeps, reads nothing.
-struct Lingering {
-  UniqueFd listener;
-  UniqueFd peer;
-  UniqueFd socket;
-};
-
-Lingering MakeLingering() {
-  Lingering made;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  made.listener = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  made.socket = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int buffer = 4096;
-  setsockopt(made.socket.get(), SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-  setsockopt(made.listener.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
-  auto* const any = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(bind(made.listener.get(), any, size), 0);
-  EXPECT_EQ(listen(made.listener.get(), 1), 0);
-  EXPECT_EQ(getsockname(made.listener.get(), any, &size), 0);
-  EXPECT_EQ(connect(made.socket.get(), any, size), 0);
-  made.peer = UniqueFd(accept(made.listener.get(), nullptr, nullptr));
-  const std::string bytes(1 << 16, 'x');
-  while (send(made.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-  }
-  const linger hour{1, 3600};
-  EXPECT_EQ(setsockopt(made.socket.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
-  return made;
+int Pass(const UniqueFd& socket, const UniqueFd& passed, int flags = 0) {
+  return e2e::PassDescriptor(socket.get(), "x", passed.get(), flags);
 }
 
 std::string Received(ReceivingSocket* socket) {
@@ -117,7 +70,7 @@ TEST(ReceivingSocketTest, APeerThatPassesADescriptorIsReadNoFurther) {
   Pipe pipe = MakePipe();
   ASSERT_EQ(send(pair.peer.get(), "before", 6, 0), 6);
   EXPECT_EQ(Received(&ours), "before");
-  ASSERT_EQ(Pass(pair.peer, "with", std::exchange(pipe.write, {})), 0);
+  ASSERT_EQ(Pass(pair.peer, std::exchange(pipe.write, {})), 0);
   EXPECT_EQ(Received(&ours), "EBADMSG");
   EXPECT_EQ(Received(&ours), "EBADMSG");
   EXPECT_FALSE(Ended(pipe.read)) << "the read that met the descriptor has dropped it";
@@ -130,7 +83,7 @@ TEST(ReceivingSocketTest, ADescriptorThatComesOutOfLineIsMetToo) {
   Pair pair = Connected();
   ReceivingSocket ours(std::move(pair.ours), &closer);
   Pipe pipe = MakePipe();
-  ASSERT_EQ(Pass(pair.peer, "!", std::exchange(pipe.write, {}), MSG_OOB), 0);
+  ASSERT_EQ(Pass(pair.peer, std::exchange(pipe.write, {}), MSG_OOB), 0);
   EXPECT_EQ(Received(&ours), "EBADMSG");
   EXPECT_FALSE(Ended(pipe.read));
 }
@@ -143,11 +96,11 @@ TEST(ReceivingSocketTest, WhatIsReadNamesItsSender) {
   ReceivingSocket ours(std::move(pair.ours), &closer);
   ASSERT_EQ(send(pair.peer.get(), "x", 1, 0), 1);
   char byte = 0;
-  int64_t sender = 0;
+  ucred sender{};
   EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), 1);
-  EXPECT_EQ(sender, getpid());
+  EXPECT_EQ(sender.pid, getpid());
   const Pipe pipe = MakePipe();
-  ASSERT_EQ(Pass(pair.peer, "x", pipe.write), 0);
+  ASSERT_EQ(Pass(pair.peer, pipe.write), 0);
   EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), -1);
   EXPECT_EQ(errno, EBADMSG);
 }
@@ -164,11 +117,11 @@ TEST(ReceivingSocketTest, TheEndAndAnEmptySocketAreReportedAsByRecv) {
 // Each close would take an hour. There are more of them than threads, and all end.
 TEST(ReceivingSocketTest, NobodyWaitsForAPassedDescriptor) {
   SocketCloser closer;
-  std::vector<Lingering> lingering;
+  std::vector<e2e::LingeringConnection> lingering;
   for (int i = 0; i < 2 * SocketCloser::kMaxThreads; ++i) {
-    lingering.push_back(MakeLingering());
+    lingering.push_back(e2e::MakeLingering());
     Pair pair = Connected();
-    ASSERT_EQ(Pass(pair.peer, "x", lingering.back().socket), 0);
+    ASSERT_EQ(Pass(pair.peer, lingering.back().socket), 0);
     lingering.back().socket.Reset();
     ReceivingSocket(std::move(pair.ours), &closer).Reset();
   }
@@ -179,9 +132,9 @@ TEST(ReceivingSocketTest, NobodyWaitsForAPassedDescriptor) {
 
 TEST(ReceivingSocketTest, TheCloserIsFullWhileItsThreadsWait) {
   SocketCloser closer(absl::Hours(1));
-  std::vector<Lingering> lingering;
+  std::vector<e2e::LingeringConnection> lingering;
   for (int i = 0; i < SocketCloser::kMaxThreads; ++i) {
-    lingering.push_back(MakeLingering());
+    lingering.push_back(e2e::MakeLingering());
     closer.Close(std::move(lingering.back().socket));
   }
   for (size_t i = 0; i < SocketCloser::kMaxWaiting; ++i) closer.Close(MakePipe().write);
@@ -203,7 +156,7 @@ TEST(ReceivingSocketTest, AnAcceptedConnectionPassesNothing) {
   const UniqueFd peer(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(connect(peer.get(), any, size), 0);
   const Pipe pipe = MakePipe();
-  const int error = Pass(peer, "x", pipe.write);
+  const int error = Pass(peer, pipe.write);
   ReceivingSocket ours(UniqueFd(accept(listener.get(), nullptr, nullptr)), &closer);
   EXPECT_EQ(Received(&ours), error == EPERM ? "EAGAIN" : "EBADMSG");
 }

@@ -23,6 +23,7 @@ class RogueMonitor {
     bool Send(const std::string& bytes) const;
     // Sends the greeting and the answers of the handshake, like a running QEMU.
     bool Handshake() const;
+    int fd() const { return fd_; }
 
    private:
     bool ReadCommand() const;

@@ -1,0 +1,26 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_PASSED_DESCRIPTOR_H_
+#define VMEVENTD_TESTS_SUPPORT_PASSED_DESCRIPTOR_H_
+
+#include <string>
+
+#include "base/unique_fd.h"
+
+namespace vmeventd::e2e {
+
+// Sends `bytes` over a Unix socket, and `passed` with them. Returns 0 or the errno.
+int PassDescriptor(int socket, const std::string& bytes, int passed, int flags = 0);
+
+// A TCP connection whose close takes an hour, because nobody reads what it has sent.
+struct LingeringConnection {
+  UniqueFd listener;
+  UniqueFd peer;
+  UniqueFd socket;
+};
+LingeringConnection MakeLingering();
+
+// Has this process and those that it starts live without SO_PASSRIGHTS, as before Linux 6.16.
+void ForgetPassRights();
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_PASSED_DESCRIPTOR_H_
