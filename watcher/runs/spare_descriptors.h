@@ -14,7 +14,16 @@ namespace vmeventd {
 // operation, such as writing a shutdown file, from being done.
 class SpareDescriptors {
  public:
-  SpareDescriptors() { Take(); }
+  SpareDescriptors() { Refill(); }
+
+  // Takes what is missing, if the process has room again. To be called now and then.
+  void Refill() {
+    for (UniqueFd& spare : spares_) {
+      if (spare.valid()) continue;
+      spare = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (!spare.valid()) return;
+    }
+  }
 
   // Does `operation` (it returns an absl::Status), and once more with the spare descriptors given
   // back to the process if it was RESOURCE_EXHAUSTED.
@@ -24,17 +33,11 @@ class SpareDescriptors {
     if (!absl::IsResourceExhausted(status)) return status;
     for (UniqueFd& spare : spares_) spare.Reset();
     status = operation();
-    Take();
+    Refill();
     return status;
   }
 
  private:
-  void Take() {
-    for (UniqueFd& spare : spares_) {
-      if (!spare.valid()) spare = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    }
-  }
-
   std::array<UniqueFd, 4> spares_;
 };
 

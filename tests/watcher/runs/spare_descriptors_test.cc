@@ -1,6 +1,9 @@
 #include "watcher/runs/spare_descriptors.h"
 
+#include <fcntl.h>
+
 #include <string>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
@@ -21,6 +24,24 @@ TEST(SpareDescriptorsTest, LetAShutdownFileBeWrittenWhileTheTableIsFull) {
     EXPECT_TRUE(status.ok()) << status;
   }
   EXPECT_TRUE(absl::IsResourceExhausted(create()));
+}
+
+TEST(SpareDescriptorsTest, ThoseThatWereUsedAreTakenBackOnceThereIsRoom) {
+  SpareDescriptors spares;
+  std::vector<UniqueFd> kept;
+  const auto keep = [&] {
+    kept.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    return kept.back().valid() ? absl::OkStatus() : absl::ResourceExhaustedError("full");
+  };
+  {
+    const FullDescriptorTable full;
+    while (spares.Do(keep).ok()) {
+    }
+    kept.clear();
+  }
+  spares.Refill();
+  const FullDescriptorTable full;
+  EXPECT_TRUE(spares.Do(keep).ok());
 }
 
 TEST(SpareDescriptorsTest, OtherErrorsAreNotTriedAgain) {
