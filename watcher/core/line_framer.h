@@ -15,13 +15,16 @@ namespace vmeventd {
 class LineFramer {
  public:
   // Longer lines are an error: QEMU's longest replies stay far below.
-  static constexpr size_t kMaxLineBytes = 10 << 20;
+  static constexpr size_t kMaxLineBytes = 1 << 20;
 
   // Calls `on_line` for each line that `bytes` completes, without its line end; the view lives for
   // the call. RESOURCE_EXHAUSTED when a line exceeds kMaxLineBytes, or the status with which
   // `on_line` refused a line; the stream cannot be used after either.
   absl::Status Feed(absl::string_view bytes,
                     const std::function<absl::Status(absl::string_view)>& on_line);
+
+  // The memory that an incomplete line takes; 0 without one.
+  size_t held() const { return partial_.empty() ? 0 : partial_.capacity(); }
 
  private:
   std::string partial_;

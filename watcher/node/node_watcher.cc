@@ -17,8 +17,6 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kReadBufferBytes = 64 << 10;
-
 WatcherOptions WithNodeEvents(WatcherOptions options, NodeEventLimiter* node_events) {
   options.session.node_events = node_events;
   return options;
@@ -46,7 +44,7 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
     context_.options = &options_;
-    context_.buffer.resize(kReadBufferBytes);
+    context_.budget = std::make_unique<OwnerBudget>(loop_.get());
   }
 
   absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs) {
@@ -79,6 +77,7 @@ class NodeWatcherImpl : public NodeWatcher {
     table_.EndTurn();
     sockets_->EndTurn();
     libvirt_->EndTurn();
+    context_.spares.Refill();
     if (started_) {
       if (publish_runs_again_.exchange(false)) table_.PublishAll();
       if (first_scan_done()) intents_.Handle();

@@ -18,7 +18,9 @@ namespace {
 
 // What one connection may hand in before the others have their turn.
 constexpr size_t kMaxBytesPerTurn = 256 << 10;
-constexpr absl::Duration kMaxPause = absl::Milliseconds(250);
+// And at once, however short the time is that it takes: more than all answers and events that a
+// QEMU sends together.
+constexpr size_t kFirstBytes = 8 << 10;
 constexpr size_t kMaxTextBytes = 4096;
 
 constexpr char kStatusCommand[] = "{\"execute\":\"query-status\"}\n";
@@ -40,11 +42,11 @@ std::string TextMember(const QmpObject* value, const char* name) {
 
 }  // namespace
 
-MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket,
-                                     std::vector<char>* buffer, Delegate* delegate)
+MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket, OwnerBudget* budget,
+                                     Delegate* delegate)
     : loop_(loop),
       delegate_(delegate),
-      buffer_(buffer),
+      budget_(budget),
       socket_(std::move(socket)),
       info_(std::make_unique<MonitorInfo>()) {}
 
@@ -90,7 +92,8 @@ void MonitorConnection::Close() {
   if (!socket_.valid()) return;
   loop_->CancelTimer(&handshake_timer_);
   loop_->CancelTimer(&next_command_);
-  loop_->CancelTimer(&pause_);
+  loop_->CancelTimer(&line_timer_);
+  budget_->Forget(this);
   loop_->Remove(socket_.get());
   socket_.Reset();
 }
@@ -101,39 +104,73 @@ void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   const ReceivingSocket socket = std::move(socket_);
   loop_->CancelTimer(&handshake_timer_);
   loop_->CancelTimer(&next_command_);
-  loop_->CancelTimer(&pause_);
+  loop_->CancelTimer(&line_timer_);
+  budget_->Forget(this);
   delegate_->OnClosed(why, protocol_error);
   loop_->Remove(socket.get());
 }
 
 void MonitorConnection::OnFdReady(uint32_t events) {
-  Turn((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+  FirstSlice((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
-void MonitorConnection::Turn(bool to_the_end) {
+void MonitorConnection::FirstSlice(bool to_the_end) {
   const absl::Duration began = loop_->Now().monotonic;
-  if (drain_left_.has_value()) {
-    DrainSlice();
-  } else {
-    Read(kMaxBytesPerTurn, began + kSlice, to_the_end);
-  }
-  if (!socket_.valid() || pause_.serial != 0) return;
-  const absl::Duration worked = loop_->Now().monotonic - began;
-  if (worked >= kSlice || !unhandled_.empty()) Pause(std::min(worked * kPausePerWork, kMaxPause));
+  const bool more = Slice(kFirstSlice, kFirstBytes, to_the_end);
+  if (!socket_.valid()) return;
+  const absl::Duration now = loop_->Now().monotonic;
+  const bool used_up =
+      at_once_.Charge(absl::ToDoubleSeconds(now - began), now) > absl::ZeroDuration();
+  if (more || used_up || framer_.held() > kFirstBytes) Wait();
 }
 
-void MonitorConnection::Pause(absl::Duration pause) {
-  loop_->Remove(socket_.get());
-  pause_ = loop_->AddTimer(loop_->Now().monotonic + pause, [this] { Unpause(); });
+bool MonitorConnection::Slice(absl::Duration time, size_t max_bytes, bool to_the_end) {
+  const bool more = drain_left_.has_value()
+                        ? DrainSlice(time)
+                        : Read(max_bytes, loop_->Now().monotonic + time, to_the_end);
+  Account();
+  return more;
 }
 
-void MonitorConnection::Unpause() {
-  pause_ = {};
+void MonitorConnection::Wait() {
+  if (!std::exchange(waits_, true)) loop_->Remove(socket_.get());
+  budget_->Wait(this, speaker_.uid, drain_left_.has_value());
+}
+
+void MonitorConnection::OnTurn() {
+  const bool more = Slice(OwnerBudget::kSlice, kMaxBytesPerTurn, true);
+  if (!socket_.valid()) return;
+  if (more) return Wait();
+  waits_ = false;
   if (const absl::Status status = loop_->Add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
       !status.ok()) {
-    return Fail(status.message(), false);
+    Fail(status.message(), false);
   }
-  Turn(true);
+}
+
+void MonitorConnection::OnHeldTooMuch() {
+  Fail("monitors hold too much memory with unfinished lines, and this one most", true);
+}
+
+void MonitorConnection::Account() {
+  if (!socket_.valid()) return;
+  budget_->Hold(this, speaker_.uid, framer_.held() + unhandled_.capacity() * !unhandled_.empty());
+  if (!socket_.valid()) return;
+  if (framer_.held() == 0) {
+    loop_->CancelTimer(&line_timer_);
+  } else if (line_timer_.serial == 0) {
+    ArmLineTimer();
+  }
+}
+
+void MonitorConnection::ArmLineTimer() {
+  line_timer_ = loop_->AddTimer(loop_->Now().monotonic + kLineTimeout, [this, lines = lines_] {
+    line_timer_ = {};
+    // What waits for a turn is not late.
+    if (lines != lines_ || waits_) return ArmLineTimer();
+    Fail(absl::StrCat("a line that has not ended after ", absl::ToInt64Seconds(kLineTimeout), " s"),
+         true);
+  });
 }
 
 void MonitorConnection::Drain(absl::Duration limit) {
@@ -142,7 +179,9 @@ void MonitorConnection::Drain(absl::Duration limit) {
   // One byte more, to meet the end.
   const size_t bytes = std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1;
   Read(bytes, loop_->Now().monotonic + limit, true);
-  if (socket_.valid() && !unhandled_.empty() && pause_.serial == 0) Pause(absl::ZeroDuration());
+  if (!socket_.valid()) return;
+  Account();
+  if (socket_.valid() && !unhandled_.empty()) Wait();
 }
 
 void MonitorConnection::StartDrain() {
@@ -150,17 +189,16 @@ void MonitorConnection::StartDrain() {
   if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
   drain_left_ = std::min(static_cast<size_t>(waiting), kMaxDrainBytes);
   drain_deadline_ = loop_->Now().monotonic + kMaxDrainTime;
-  if (pause_.serial != 0) return;  // the pause's end goes on
-  Turn(true);
+  if (waits_) return Wait();  // now an urgent one
+  FirstSlice(true);
 }
 
-void MonitorConnection::DrainSlice() {
-  const absl::Duration now = loop_->Now().monotonic;
-  Read(*drain_left_, now + kSlice, true);
-  if (!socket_.valid()) return;
+bool MonitorConnection::DrainSlice(absl::Duration time) {
+  Read(*drain_left_, loop_->Now().monotonic + time, true);
+  if (!socket_.valid()) return false;
   const bool late = loop_->Now().monotonic >= drain_deadline_;
   const bool done = unhandled_.empty() && *drain_left_ == 0;
-  if (!done && !late) return;
+  if (!done && !late) return true;
   if (!done) {
     unhandled_.clear();
     delegate_->OnDrainCutShort();
@@ -168,41 +206,55 @@ void MonitorConnection::DrainSlice() {
   drain_left_.reset();
   char next = 0;
   const ssize_t size = recv(socket_.get(), &next, 1, MSG_DONTWAIT | MSG_PEEK);
-  if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) return Fail("EOF", false);
+  if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
+    Fail("EOF", false);
+    return false;
+  }
   delegate_->OnDrained();
+  return size > 0;
 }
 
-void MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_the_end) {
-  if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return;
+bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_the_end) {
+  if (!unhandled_.empty() && !HandleLines(std::exchange(unhandled_, {}), deadline)) return false;
+  std::vector<char>& buffer = budget_->buffer();
   size_t total = 0;
   while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
     const int64_t speaker = speaker_;
-    const ssize_t size = socket_.ReceiveFrom(
-        buffer_->data(), std::min(max_bytes - total, buffer_->size()), &speaker_);
+    const size_t wanted = std::min(max_bytes - total, buffer.size());
+    const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
     if (size < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
         if (drain_left_.has_value()) drain_left_ = 0;
-        return;
+        return false;
       }
       // A peer that had not read all of our commands when it ended.
-      if (errno == ECONNRESET) return Fail("EOF", false);
-      if (errno == EBADMSG) return Fail("it passes file descriptors", true);
-      return Fail(std::generic_category().message(errno), false);
+      const bool ended = errno == ECONNRESET;
+      const bool passes = errno == EBADMSG;
+      Fail(ended    ? "EOF"
+           : passes ? "it passes file descriptors"
+                    : std::generic_category().message(errno),
+           passes);
+      return false;
     }
-    if (size == 0) return Fail("EOF", false);
+    if (size == 0) {
+      Fail("EOF", false);
+      return false;
+    }
     const auto bytes = static_cast<size_t>(size);
     if (drain_left_.has_value()) *drain_left_ -= std::min(*drain_left_, bytes);
     total += bytes;
     if (speaker_ != speaker) {
       delegate_->OnSpeaker(speaker_);
-      if (!socket_.valid()) return;
+      if (!socket_.valid()) return false;
     }
-    if (!HandleLines(absl::string_view(buffer_->data(), bytes), deadline)) return;
-    if (loop_->Now().monotonic >= deadline) return;
+    if (!HandleLines(absl::string_view(buffer.data(), bytes), deadline)) return false;
     // A short read has emptied the socket: epoll reports what follows.
-    if (bytes < buffer_->size() && !to_the_end) return;
+    if (bytes < wanted && !to_the_end && unhandled_.empty()) return false;
+    // At its end one read more is none too many: the end is what is waited for.
+    if (!to_the_end && loop_->Now().monotonic >= deadline) return true;
   }
+  return socket_.valid();
 }
 
 bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration deadline) {
@@ -214,6 +266,7 @@ bool MonitorConnection::HandleLines(absl::string_view bytes, absl::Duration dead
       Fail(status.message(), true);
       return false;
     }
+    if (end != absl::string_view::npos) ++lines_;
     bytes.remove_prefix(size);
     if (!bytes.empty() && loop_->Now().monotonic >= deadline) {
       unhandled_.assign(bytes.data(), bytes.size());

@@ -1,21 +1,24 @@
 #ifndef VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
 #define VMEVENTD_WATCHER_QMP_MONITOR_CONNECTION_H_
 
+#include <sys/socket.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/receiving_socket.h"
+#include "base/token_bucket.h"
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/qmp/owner_budget.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
@@ -27,14 +30,16 @@ namespace vmeventd {
 // observes. All commands pass a CommandPacer, which lets one out at a time and none to a QEMU that
 // may be ending.
 //
-// One peer cannot take the loop from the others: a turn ends after kSlice, or a little later where
-// one line takes longer, and what was read by then waits for a later turn. The peer that used its
-// slice up pauses for kPausePerWork times as long as it had. Holds no buffer while no line is
-// incomplete or waits. Loop thread.
-class MonitorConnection : public FdHandler {
+// Peers cannot take the loop from each other: what comes is handled at once for kFirstSlice, and
+// the rest when OwnerBudget gives the connection a turn. So is what a peer sends that has used up
+// kAtOnce lately, and a line that is longer than most. Holds no buffer while no line is incomplete
+// or waits. Loop thread.
+class MonitorConnection : public FdHandler, public OwnerBudget::Client {
  public:
-  static constexpr absl::Duration kSlice = absl::Milliseconds(2);
-  static constexpr int kPausePerWork = 3;
+  static constexpr absl::Duration kFirstSlice = absl::Microseconds(100);
+  static constexpr TokenRate kAtOnce = {.per_second = 1e-3, .burst = 2e-3};  // in seconds
+  // How long a line may take from its first byte to its end.
+  static constexpr absl::Duration kLineTimeout = absl::Seconds(10);
   // A QEMU that serves us greets at once; one that starts may take longer.
   static constexpr absl::Duration kSilence = absl::Milliseconds(300);
   // How long QEMU may take for an answer of the handshake, and how long before that is reported
@@ -74,8 +79,8 @@ class MonitorConnection : public FdHandler {
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
   };
 
-  // `loop`, `delegate` and `buffer`, which all connections of a loop share, outlive it.
-  MonitorConnection(EventLoop* loop, ReceivingSocket socket, std::vector<char>* buffer,
+  // `loop`, `delegate` and `budget` outlive it.
+  MonitorConnection(EventLoop* loop, ReceivingSocket socket, OwnerBudget* budget,
                     Delegate* delegate);
   ~MonitorConnection() override;
 
@@ -108,24 +113,32 @@ class MonitorConnection : public FdHandler {
   bool ready() const { return phase_ == Phase::kReady; }
   // The process that sent what was read last, which need not be the one that listened; 0: not
   // known. Any process with this socket open may send.
-  int64_t speaker() const { return speaker_; }
+  int64_t speaker() const { return speaker_.pid; }
 
   void OnFdReady(uint32_t events) override;
+  void OnTurn() override;
+  void OnHeldTooMuch() override;
 
  private:
   // What comes next: kCapabilities to kStatus are asked and then answered.
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
 
   // Reads and handles until nothing is left, `max_bytes` were read or `deadline` has passed.
-  void Read(size_t max_bytes, absl::Duration deadline, bool to_the_end);
-  // One slice, and what follows of the time that it took.
-  void Turn(bool to_the_end);
-  void DrainSlice();
+  // Returns whether more may be there.
+  bool Read(size_t max_bytes, absl::Duration deadline, bool to_the_end);
+  // One slice, without those that follow. Returns whether more may be there.
+  bool Slice(absl::Duration time, size_t max_bytes, bool to_the_end);
+  // The slice of what comes, and what follows of the time that it took.
+  void FirstSlice(bool to_the_end);
+  bool DrainSlice(absl::Duration time);
+  // Waits for a turn.
+  void Wait();
+  // Notes what it holds, and that a line is to end in time.
+  void Account();
+  void ArmLineTimer();
   void ArmGreetingTimer(absl::Duration due);
   void AwaitReply();
   void ArmReplyTimer();
-  void Pause(absl::Duration pause);
-  void Unpause();
   // Handles whole lines of `bytes` until `deadline`, and keeps the rest. False: it was refused, and
   // the connection is closed.
   bool HandleLines(absl::string_view bytes, absl::Duration deadline);
@@ -142,18 +155,21 @@ class MonitorConnection : public FdHandler {
 
   EventLoop* const loop_;
   Delegate* delegate_;
-  std::vector<char>* const buffer_;
+  OwnerBudget* const budget_;
   ReceivingSocket socket_;
   LineFramer framer_;
   std::string unhandled_;              // that was read
   std::unique_ptr<MonitorInfo> info_;  // during the handshake
   TimerId handshake_timer_;            // for the greeting, then for the answers
   absl::Duration handshake_deadline_ = absl::InfiniteDuration();
-  TimerId pause_;  // while it runs, the loop does not watch the socket
+  TokenBucket at_once_{kAtOnce};  // time that it may be handled in without waiting for a turn
+  bool waits_ = false;            // for a turn: the loop does not watch the socket
+  TimerId line_timer_;            // while a line is incomplete
+  uint64_t lines_ = 0;            // that have ended
   // While draining: what of the peer's bytes is to be read still, and until when.
   std::optional<size_t> drain_left_;
   absl::Duration drain_deadline_;
-  int64_t speaker_ = 0;
+  ucred speaker_{};
   Phase phase_ = Phase::kGreeting;
   CommandPacer pacer_;
   TimerId next_command_;

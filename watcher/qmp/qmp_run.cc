@@ -47,7 +47,7 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identi
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over()) return absl::FailedPreconditionError("the run is over");
   auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
-                                                        &context_->buffer, this);
+                                                        context_->budget.get(), this);
   connected_ticks_ = StartTicksNow();
   if (absl::Status status = connection->Start(context_->options->greeting_timeout); !status.ok()) {
     return status;

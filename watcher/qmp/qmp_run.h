@@ -14,6 +14,7 @@
 #include "base/receiving_socket.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/owner_budget.h"
 #include "watcher/qmp/silent_monitors.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
@@ -24,7 +25,7 @@ namespace vmeventd {
 // What all runs with a QMP socket share. Outlives them.
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
-  std::vector<char> buffer;  // what connections read into
+  std::unique_ptr<OwnerBudget> budget;
   SocketCloser closer;
   SilentMonitors silent_monitors;
   // What may still be on the call stack; emptied after each turn of the loop.

@@ -21,6 +21,9 @@ namespace {
 
 constexpr char kQueueFull[] =
     "monitor held by another client, or QEMU hangs: the socket's queue of connections is full";
+constexpr char kRefusedProblem[] =
+    "nobody listens on the socket: a QEMU that ended has left it, or one is about to start; delete "
+    "it if none is";
 constexpr char kOutOfShare[] =
     "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
     "VM is not followed; raise LimitNOFILE of the service";
@@ -245,8 +248,8 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
     case ConnectOutcome::kRefused:
       context_->meters.connect_retries.Add();
       EndUntrackedRun(slot);
-      ForgetProblem(slot);
-      return BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
+      BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
+      return ReportRefused(slot);
     case ConnectOutcome::kQueueFull:
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -300,6 +303,15 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   }
   NoteSocket(run, slot, file);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
+}
+
+void SocketConnector::ReportRefused(SocketSlot* slot) {
+  if (slot->run != nullptr) return;  // its VM says so
+  if (TriedForLong(*slot)) {
+    ReportProblem(slot, kRefusedProblem);
+  } else {
+    ForgetProblem(slot);
+  }
 }
 
 void SocketConnector::OnListenerGone(SocketSlot* slot) {

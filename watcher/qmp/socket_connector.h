@@ -125,6 +125,8 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
   // Connects without waiting; 0 or the errno.
   int Connect(const SocketFile& file, ReceivingSocket* connection) const;
+  // Lists a socket that nobody listens on, after a while: one that a QEMU binds refuses, too.
+  void ReportRefused(SocketSlot* slot);
   void OnListenerGone(SocketSlot* slot);
   void ReportListenerGone(SocketSlot* slot);
 

@@ -96,7 +96,7 @@ class VmSession {
   Effects OnRunState(absl::string_view run_state, Instant now);
   Effects OnGuestAgent(const GuestAgentInfo& info, Instant now);
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
-  // The connection ended; `why` is for people ("EOF", "a line of more than 10 MiB").
+  // The connection ended; `why` is for people ("EOF", "a line of more than 1 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
   // A managed run: how the manager says that it ended. OnProcessGone follows, once the process is
   // gone where it can be seen. `what` is for people ("libvirt: stopped, destroyed").

@@ -363,15 +363,17 @@ def sockets_without_a_vm(world):
     world.start()
     stream = world.oldest()
     before = time.time_ns()
-    paths = [world.monitors / f"{name}.kvmd" for name in ("b", "a")]
+    paths = [world.monitors / f"{name}.kvmd" for name in ("b", "a", "left")]
     bound = []
     for path in paths:
-        bound.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        kind = socket.SOCK_STREAM if path.stem == "left" else socket.SOCK_DGRAM
+        bound.append(socket.socket(socket.AF_UNIX, kind))
         bound[-1].bind(str(path))
-    wait_until("both are listed", lambda: len(world.info().unfollowed_sockets) == 2)
+    bound[-1].close()  # a QEMU that ended leaves such a file
+    wait_until("all are listed", lambda: len(world.info().unfollowed_sockets) == 3)
     listed = world.info().unfollowed_sockets
     assert [one.path for one in listed] == sorted(str(path) for path in paths), listed
-    assert [one.name for one in listed] == ["a", "b"], listed
+    assert [one.name for one in listed] == ["a", "b", "left"], listed
     for one in listed:
         assert one.problem, listed
         assert before <= one.since.ToNanoseconds() <= time.time_ns(), listed

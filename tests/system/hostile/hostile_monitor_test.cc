@@ -108,8 +108,8 @@ std::vector<Input> FatalInput() {
       {"data-is-text", "{\"event\": \"STOP\", \"data\": \"{}\"}\n"},
       {"too-deep",
        Event("STOP", ", \"data\": {\"x\": " + std::string(65, '[') + std::string(65, ']') + "}")},
-      {"open-brackets", std::string(9 * kMiB, '[') + "\n"},
-      {"too-long", Event("STOP", ", \"data\": {\"x\": \"" + std::string(10 * kMiB, 'x') + "\"}")},
+      {"open-brackets", std::string(kMiB - 1, '[') + "\n"},
+      {"too-long", Event("STOP", ", \"data\": {\"x\": \"" + std::string(kMiB, 'x') + "\"}")},
       {"without-end", std::string(64 * kMiB, 'x')},
       {"spaces-without-end", std::string(64 * kMiB, ' ')},
       {"many-members", Event("BLOCK_IO_ERROR", ", \"data\": {" + Members(500'000) + "}")},
@@ -153,9 +153,9 @@ std::vector<Input> OddInput() {
        Event("STOP", ", \"data\": {\"x\": " + std::string(62, '[') + std::string(62, ']') + "}") +
            Event("RESUME")},
       {"nearly-too-long",
-       Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(9 * kMiB, 'x') + "\"}")},
+       Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(kMiB - 200, 'x') + "\"}")},
       {"nearly-too-long-and-not-utf-8",
-       Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(9 * kMiB, '\xff') + "\"}")},
+       Event("BLOCK_IO_ERROR", ", \"data\": {\"x\": \"" + std::string(kMiB - 200, '\xff') + "\"}")},
       {"as-many-members-as-may-be",
        Repeat(Event("BLOCK_IO_ERROR", ", \"data\": {" + Members(4'000) + "}"), 10)},
   };
@@ -181,7 +181,7 @@ TEST_F(HostileMonitorTest, InvalidQmpEndsOnlyItsConnectionWhichIsRetried) {
     const auto events = stream().EventsOf(said.name);
     EXPECT_EQ(TypesOf(events), "STARTED PROBLEMS_CHANGED MONITOR_LOST MONITOR_RESTORED")
         << said.name;
-    EXPECT_THAT(events.at(2).message(), testing::AnyOf(HasSubstr("not QMP"), HasSubstr("10 MiB")));
+    EXPECT_THAT(events.at(2).message(), testing::AnyOf(HasSubstr("not QMP"), HasSubstr("1 MiB")));
   }
   ExpectMemoryGivenBack(before);
   ExpectServes("vm3");

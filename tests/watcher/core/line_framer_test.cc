@@ -56,7 +56,7 @@ TEST_F(LineFramerTest, RefusesALongerLineBeforeItEnds) {
   ASSERT_TRUE(Feed(std::string(LineFramer::kMaxLineBytes, 'x')).ok());
   const absl::Status status = Feed("x");
   EXPECT_TRUE(absl::IsResourceExhausted(status));
-  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("10 MiB"));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("1 MiB"));
 }
 
 TEST_F(LineFramerTest, StopsAtALineThatIsRefused) {

@@ -118,7 +118,7 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
     ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
     connection_ = std::make_unique<MonitorConnection>(
-        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &buffer_, this);
+        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, this);
     ASSERT_TRUE(connection_->Start().ok());
   }
   bool Until(const std::function<bool()>& done) {
@@ -133,7 +133,7 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
   SystemClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   SocketCloser closer_;
-  std::vector<char> buffer_ = std::vector<char>(64 << 10);
+  OwnerBudget budget_{loop_.get()};
   std::unique_ptr<MonitorConnection> connection_;
   int monitor_ = -1;
 
@@ -310,13 +310,13 @@ TEST_F(MonitorConnectionTest, DeepNestingClosesIt) {
 TEST_F(MonitorConnectionTest, ALongLineIsFineUpToTheLimit) {
   Connect();
   ASSERT_TRUE(UntilReady());
-  qemu_.SendLongEvent(monitor_, 1 << 20);
+  qemu_.SendLongEvent(monitor_, 1 << 19);
   ASSERT_TRUE(Until([&] { return !events_.empty(); }));
   EXPECT_FALSE(closed_.has_value());
   qemu_.SendLongEvent(monitor_, LineFramer::kMaxLineBytes);
   ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
   EXPECT_TRUE(protocol_error_);
-  EXPECT_THAT(*closed_, HasSubstr("10 MiB"));
+  EXPECT_THAT(*closed_, HasSubstr("1 MiB"));
 }
 
 TEST_F(MonitorConnectionTest, AFloodIsReadInBoundedTurns) {

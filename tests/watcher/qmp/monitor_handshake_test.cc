@@ -45,7 +45,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
     ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
     connection_ = std::make_unique<MonitorConnection>(
-        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &buffer_, this);
+        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, this);
     ASSERT_TRUE(connection_->Start(greeting_timeout).ok());
   }
   bool Until(const std::function<bool()>& done) {
@@ -69,7 +69,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   SocketCloser closer_;
-  std::vector<char> buffer_ = std::vector<char>(64 << 10);
+  OwnerBudget budget_{loop_.get()};
   std::unique_ptr<MonitorConnection> connection_;
   int greetings_ = 0;
   std::vector<bool> late_greetings_;

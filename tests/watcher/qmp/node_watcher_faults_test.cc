@@ -152,10 +152,10 @@ TEST_F(NodeWatcherFaultsTest, ALineOverTheLimitClosesTheMonitorAndALongOneDoesNo
   const int monitor = qemu.AddMonitor(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  qemu.SendLongEvent(monitor, 1 << 20);
+  qemu.SendLongEvent(monitor, 1 << 19);
   qemu.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  qemu.SendLongEvent(monitor, 11 << 20);
+  qemu.SendLongEvent(monitor, 2 << 20);
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
 }
@@ -314,10 +314,24 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
     qemu.Kill(SIGKILL);
     qemu.Reap();
   }
-  Start();
-  ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries >= 3; }));
+  StartWithManualClock();
+  ASSERT_TRUE(Until([&] {
+    manual_clock_.Advance(absl::Milliseconds(1));
+    return watcher_->counters().connect_retries >= 3;
+  }));
+  EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty()) << "it may be about to listen";
+  ASSERT_TRUE(Until([&] {
+    manual_clock_.Advance(absl::Seconds(1));
+    return !watcher_->unfollowed_sockets().empty();
+  }));
+  EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem, HasSubstr("nobody listens"));
   EXPECT_THAT(sink_.entries(), IsEmpty());
   EXPECT_EQ(sink_.directories()[0].sockets, 1);
+  FakeQemu qemu;
+  std::filesystem::remove(Socket("vm1"));
+  qemu.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty());
 }
 
 TEST_F(NodeWatcherFaultsTest, WakeEndsAWait) {

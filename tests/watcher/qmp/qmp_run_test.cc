@@ -28,7 +28,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
     context_.oom_watch = oom_watch_.get();
-    context_.buffer.resize(64 << 10);
+    context_.budget = std::make_unique<OwnerBudget>(loop_.get());
   }
   ~QmpRunTest() override {
     run_.reset();
