@@ -30,6 +30,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/loop/event_queue.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/session/command_pacer.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd::bench {
@@ -39,15 +40,17 @@ constexpr int kEvents = 1000;
 constexpr int kStops = 100;
 constexpr int kTraced = 20;  // commits and stops whose system calls are counted
 
-constexpr char kHandshakeLines[] =
+constexpr char kGreetingLine[] =
     "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
-    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n"
-    "{\"return\": {}}\r\n"
-    "{\"return\": {\"UUID\": \"00000000-0000-0000-0000-000000000000\"}}\r\n"
-    "{\"return\": {\"name\": \"instance00042.example.com\"}}\r\n"
-    "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n"
-    "{\"return\": []}\r\n"
-    "{\"return\": []}\r\n";
+    "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
+// To the commands of an attach, in their order.
+constexpr std::array kAnswerLines = {
+    "{\"return\": {}}\r\n",
+    "{\"return\": {\"UUID\": \"00000000-0000-0000-0000-000000000000\"}}\r\n",
+    "{\"return\": {\"name\": \"instance00042.example.com\"}}\r\n",
+    "{\"return\": {\"status\": \"running\", \"singlestep\": false, \"running\": true}}\r\n",
+    "{\"return\": []}\r\n",
+    "{\"return\": []}\r\n"};
 constexpr char kShutdownLine[] =
     "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
     "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
@@ -185,9 +188,13 @@ void CountCommits() {
 }
 
 // However slow the machine is, no monitor has had its share of the loop's time.
-class StandingClock : public Clock {
+class SteppedClock : public Clock {
  public:
-  Instant Now() const override { return {At(0), absl::Seconds(1)}; }
+  Instant Now() const override { return {At(0) + passed_, absl::Seconds(1) + passed_}; }
+  void Advance(absl::Duration time) { passed_ += time; }
+
+ private:
+  absl::Duration passed_;
 };
 
 // A watcher of VMs that power off one after another. Nothing of tests/support is linked: it is not
@@ -199,14 +206,14 @@ class StoppingFleet {
     options.watches = {{directory_.path(), "", ".kvmd"}};
     options.process_tracking = false;
     watcher_ = NodeWatcher::Create(std::move(options), &clock_, &queue_).value();
-    for (int vm = 0; vm < count; ++vm) monitors_.push_back({Listen(PathOf(vm, ".kvmd")), -1});
-    for (int started = 0; started < count;) {
-      watcher_->RunOnce(absl::Seconds(1));
-      for (Monitor& monitor : monitors_) Greet(&monitor);
-      for (const VmUpdate& update : queue_.Pop(absl::ZeroDuration()).updates) {
-        started += update.event.has_value() && update.event->type == EventType::kStarted ? 1 : 0;
-      }
+    for (int vm = 0; vm < count; ++vm) monitors_.push_back({Listen(PathOf(vm, ".kvmd")), -1, 0});
+    for (size_t attached = 0; attached < monitors_.size();) {
+      watcher_->RunOnce(absl::ZeroDuration());
+      clock_.Advance(CommandPacer::kQuietTime);
+      for (Monitor& monitor : monitors_) attached += Serve(&monitor) ? 1 : 0;
     }
+    watcher_->RunOnce(absl::ZeroDuration());
+    queue_.Pop(absl::ZeroDuration());
   }
   ~StoppingFleet() {
     for (size_t vm = next_; vm < monitors_.size(); ++vm) Close(&monitors_[vm]);
@@ -231,6 +238,7 @@ class StoppingFleet {
   struct Monitor {
     int listener;
     int client;
+    size_t answered;
   };
 
   std::string PathOf(size_t vm, const char* suffix) const {
@@ -252,11 +260,17 @@ class StoppingFleet {
       Fail("cannot send");
     }
   }
-  // Says all of a handshake at once, and that there is no guest agent, if it is connected to.
-  static void Greet(Monitor* monitor) {
-    if (monitor->client >= 0) return;
-    monitor->client = accept4(monitor->listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (monitor->client >= 0) Send(monitor->client, kHandshakeLines);
+  // Greets or answers the client, if it waits for that. True: that was the last answer.
+  static bool Serve(Monitor* monitor) {
+    if (monitor->client < 0) {
+      monitor->client = accept4(monitor->listener, nullptr, nullptr, SOCK_CLOEXEC);
+      if (monitor->client >= 0) Send(monitor->client, kGreetingLine);
+      return false;
+    }
+    std::array<char, 256> command;
+    if (recv(monitor->client, command.data(), command.size(), MSG_DONTWAIT) <= 0) return false;
+    Send(monitor->client, kAnswerLines.at(monitor->answered));
+    return ++monitor->answered == kAnswerLines.size();
   }
   static void Close(const Monitor* monitor) {
     close(monitor->client);
@@ -264,7 +278,7 @@ class StoppingFleet {
   }
 
   const TemporaryDirectory directory_;
-  const StandingClock clock_;
+  SteppedClock clock_;
   EventQueue queue_{10'000};
   std::unique_ptr<NodeWatcher> watcher_;
   std::vector<Monitor> monitors_;
