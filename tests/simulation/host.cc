@@ -84,6 +84,11 @@ void Host::FailDisk() {
       kernel_->KillAfter(1);
     }
     disk_.End();
+    // What waits for its next try has no other one then.
+    if (!settles_ && random_->OneIn(4)) {
+      world_->At(kernel_->monotonic() + random_->Between(absl::ZeroDuration(), absl::Seconds(1)),
+                 [this] { hooks_.stop(); });
+    }
   });
 }
 

@@ -47,6 +47,9 @@ class Host {
 
   // Whether something is wrong by which a daemon may not start.
   bool start_may_fail() const { return disk_.active() || shortages_.active(); }
+  bool disk_is_healthy() const {
+    return !disk_.active() && !shortages_.active() && disk_hangs_until_ <= kernel_->monotonic();
+  }
   // Until then nothing is written.
   absl::Duration disk_hangs_until() const { return disk_hangs_until_; }
 

@@ -130,9 +130,10 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     const auto it = kept.find(sequence);
     if (it == kept.end()) {
       entry.lost = true;
-      if (entry.durable) {
-        story_->Fail(absl::StrCat("the event ", sequence,
-                                  " was durable, and is not in the journal after a restart"));
+      if (entry.durable || entry.written) {
+        story_->Fail(absl::StrCat("the event ", sequence, " was ",
+                                  entry.durable ? "durable" : "public at a stop in order",
+                                  ", and is not in the journal after a restart"));
       }
     } else if (ContentOf(it->second) != entry.content) {
       story_->Fail(absl::StrCat("the event ", sequence,
@@ -152,6 +153,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 void Judge::AfterPump(Daemon* daemon, int number) {
   Look(daemon, number);
   if (kernel_->dead()) return;
+  CheckFiles(number);
   for (auto it = entries_.upper_bound(newest_of_turn_); it != entries_.end() && it->first < oldest_;
        ++it) {
     story_->Reach(it->second.event.type() == v1::EVENT_TYPE_STOPPED
@@ -207,13 +209,63 @@ void Judge::Look(Daemon* daemon, int number) {
 void Judge::Add(const v1::Event& event, int daemon) {
   story_->Say("daemon", absl::StrCat("published ", Describe(event)));
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
-  entries_[event.sequence()] = {event, ContentOf(event), event.durable(), false,
-                                kernel_->monotonic()};
+  entries_[event.sequence()] = {.event = event,
+                                .content = ContentOf(event),
+                                .durable = event.durable(),
+                                .taken_at = kernel_->monotonic()};
   if (event.has_missing()) TakeMissing(event);
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() && !event.has_missing()) {
     ++node_gaps_;
   }
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+}
+
+void Judge::AfterStop() {
+  story_->Reach("a stop with a healthy disk");
+  for (auto& [sequence, entry] : entries_) entry.written = !entry.lost;
+}
+
+bool Judge::IsLatest(const Life& life) const {
+  // Files are another's once a later life has the name, and a boot removes them.
+  if (life.boot_id != kernel_->boot_id()) return false;
+  return std::none_of(world_->lives().begin(), world_->lives().end(), [&](const auto& other) {
+    return other->name == life.name && other->number > life.number;
+  });
+}
+
+void Judge::CheckFiles(int number) const {
+  constexpr absl::Duration kTakesBack = absl::Seconds(5);
+  for (const auto& life : world_->lives()) {
+    if (life->gone || life->had_file || !IsLatest(*life)) continue;
+    // What an earlier daemon has written, and was killed before it was kept, is nobody's.
+    if (life->daemons != std::set<int>{number}) continue;
+    const Saying* runs = nullptr;  // and nothing was said since that is an end
+    for (const Saying& saying : life->sayings) {
+      const bool is_answer = saying.kind == Saying::Kind::kRunState;
+      if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume ||
+          (is_answer && (saying.text == "running" || saying.text == "suspended"))) {
+        runs = &saying;
+      } else if (saying.kind != Saying::Kind::kOther) {
+        runs = nullptr;
+      }
+    }
+    if (runs == nullptr || runs->daemon != number || !runs->was_read() ||
+        runs->heard_by != life->client || runs->at + kTakesBack > kernel_->monotonic()) {
+      continue;
+    }
+    // What no reset and no resume heals decides what the file is, until the end.
+    const bool stands =
+        std::any_of(life->sayings.begin(), life->sayings.end(), [](const Saying& saying) {
+          return saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog;
+        });
+    if (stands) continue;
+    story_->Reach("a VM that runs has no shutdown file");
+    if (kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) !=
+        nullptr) {
+      story_->Fail(
+          absl::StrCat("life ", life->number, " runs, and ", life->name, ".shutdown is there"));
+    }
+  }
 }
 
 void Judge::TakeMissing(const v1::Event& gap) {
@@ -267,6 +319,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     // A daemon may have accepted it and ended before its answer.
     const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
     if (accepted + intent.ttl < DecidedAt(*life)) continue;
+    if (intent.withdrawn_at < DecidedAt(*life)) continue;
     may_be_intended = true;
     must_be_intended =
         must_be_intended || (intent.answered < DecidedAt(*life) &&
@@ -298,12 +351,18 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                               ShutdownClassName(is), " by ", rule, "; it may be ",
                               absl::StrJoin(names, " or ")));
   }
-  // Files are another's once a later life has the name, and a boot removes them.
-  bool is_latest = life->boot_id == kernel_->boot_id();
-  for (const auto& other : world_->lives()) {
-    if (other->name == life->name && other->number > life->number) is_latest = false;
+  if (rule == "guest-hibernate" || rule == "legacy-hibernate") {
+    const Saying* reset = nullptr;  // since the guest began to hibernate
+    for (const Saying& saying : life->sayings) {
+      if (saying.kind == Saying::Kind::kHibernate) reset = nullptr;
+      if (saying.kind == Saying::Kind::kReset && saying.was_read()) reset = &saying;
+    }
+    if (reset != nullptr && reset->daemon == daemon) {
+      story_->Fail(absl::StrCat("life ", life->number, " is said to have hibernated by ", rule,
+                                ", and was reset since"));
+    }
   }
-  if (!is_latest) return;
+  if (!IsLatest(*life)) return;
   const bool there = kernel_->disk().Find(
                          absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
   if (event.shutdown().shutdown_file_written() && !there) {

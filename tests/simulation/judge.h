@@ -24,6 +24,7 @@ class Judge {
     v1::Event event;
     std::string content;  // of the event, but for `durable`
     bool durable = false;
+    bool written = false;     // the journal must have it, whatever `durable` said
     bool lost = false;        // it was not durable, and a later daemon does not have it
     absl::Duration taken_at;  // by the judge
   };
@@ -43,6 +44,9 @@ class Judge {
   void Look(Daemon* daemon, int number);
   // After each turn of the pump.
   void AfterPump(Daemon* daemon, int number);
+  // After a stop in order while nothing was wrong with the disk: the journal has all that is
+  // public.
+  void AfterStop();
   // For a while there were no descriptors: what is not followed is listed.
   void CheckListed(const Daemon& daemon, int number) const;
   // For a while there are descriptors: what may be followed is.
@@ -68,6 +72,9 @@ class Judge {
   // Marks as lost what the GAP names.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
+  // No VM that is known to run has the shutdown file of an end that was none.
+  void CheckFiles(int number) const;
+  bool IsLatest(const Life& life) const;
   const Life* LifeOf(const std::string& run_id) const;
   // Of what each daemon has read of the life, how much is in the journal for certain: up to the
   // last event that is not lost, since what an event changed is committed with it.

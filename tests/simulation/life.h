@@ -48,6 +48,7 @@ struct Declared {
   absl::Duration answered = absl::InfiniteDuration();  // with OK
   absl::Duration ttl;
   bool withdrawn = false;
+  absl::Duration withdrawn_at = absl::InfiniteDuration();  // that was answered with OK
 };
 
 // The life of one QEMU process, as it truly is.
@@ -77,6 +78,8 @@ struct Life {
   uint64_t fork_spoke_end = 0;
   bool hangs = false;  // its main loop, or that has ended: nothing is answered
   std::string run_state = "running";
+  absl::Duration answered_at;  // when its client was greeted, or answered last
+  bool had_file = false;       // NAME.shutdown was there when it began
   absl::Duration began;
 
   std::vector<Saying> sayings;

@@ -25,10 +25,12 @@ struct Facts {
   bool hibernating = false;
   bool migrated = false;
   bool down_before = false;
+  bool finishing = false;  // a migration
 };
 
 void Runs(Facts* facts) {
   facts->shutdown = nullptr;
+  facts->finishing = false;
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
 }
 
@@ -51,9 +53,10 @@ void Hear(const Saying& saying, Facts* facts) {
     case Saying::Kind::kResume:
       return Runs(facts);
     case Saying::Kind::kReset: {
-      const bool paused = facts->paused;
+      const Facts before = *facts;
       *facts = {};
-      facts->paused = paused;
+      facts->paused = before.paused;
+      facts->finishing = before.finishing;
       return;
     }
     case Saying::Kind::kPanic:
@@ -72,6 +75,7 @@ void Hear(const Saying& saying, Facts* facts) {
       if (saying.text == "running" || saying.text == "suspended") Runs(facts);
       if (saying.text == "paused") facts->paused = true;
       if (saying.text == "postmigrate") facts->migrated = true;
+      facts->finishing = saying.text == "finish-migrate";
       if (saying.text == "guest-panicked") facts->panicked = true;
       if (saying.text == "watchdog") facts->watchdog_pause = true;
       if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
@@ -110,15 +114,11 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
   if (facts.panicked || facts.watchdog || facts.watchdog_pause) return ShutdownClass::kCrash;
   if (facts.down_before) return ShutdownClass::kUnknown;
   if (facts.shutdown != nullptr) return OfShutdown(facts);
-  if (status_known) {
-    const int status = life.process->wait_status;
-    if (WIFSIGNALED(status)) {
-      const int signal = WTERMSIG(status);
-      const bool asked = signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
-      return asked ? ShutdownClass::kAdmin : ShutdownClass::kCrash;
-    }
-    if (WEXITSTATUS(status) != 0) return ShutdownClass::kCrash;
-  }
+  const int status = life.process->wait_status;
+  const int signal = status_known && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) return ShutdownClass::kAdmin;
+  if (facts.finishing) return ShutdownClass::kUnknown;
+  if (signal != 0 || (status_known && WEXITSTATUS(status) != 0)) return ShutdownClass::kCrash;
   return monitored ? ShutdownClass::kCrash : ShutdownClass::kUnknown;
 }
 

@@ -203,6 +203,7 @@ class Simulation {
     daemon_.reset();  // closes the journal, in which it may die as well
     Disconnect();
     if (kernel_.dead()) return Bury();
+    if (host_.disk_is_healthy()) judge_.AfterStop();
     kernel_.BuryDaemon();
     restart_at_ = kernel_.monotonic() + random_.Between(absl::ZeroDuration(), absl::Seconds(5));
   }
@@ -261,7 +262,14 @@ class Simulation {
   void Withdraw(Life* life, size_t index) {
     if (daemon_ == nullptr) return;
     daemon_->watcher().WithdrawIntent(absl::StrCat("intent-", life->number, "-", index),
-                                      [](const absl::Status&) {});
+                                      [this, life, index](const absl::Status& status) {
+                                        if (!status.ok() || kernel_.dead()) return;
+                                        // The caller is refused then, as a restart may bring the
+                                        // intent back.
+                                        if (!daemon_->live_state().journal_writable()) return;
+                                        story_.Reach("intent withdrawn");
+                                        life->intents[index].withdrawn_at = kernel_.monotonic();
+                                      });
   }
 
   enum class Who { kLoop, kPump, kHistory, kThreads, kFleet, kQemu, kReader, kLister, kWorld };

@@ -74,6 +74,8 @@ void World::Begin(const std::string& name) {
                                     life->no_reboot ? ", -no-reboot" : ""));
   // As Ganeti does, and others do not.
   if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
+  life->had_file =
+      kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown")) != nullptr;
   kernel_->Unlink(life->socket);
   life->listener = kernel_->Bind(life->socket, life->process);
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
@@ -88,11 +90,22 @@ void World::Begin(const std::string& name) {
 }
 
 void World::NextStep(Life* life) {
-  constexpr Step kSteps[] = {
-      &World::Reboot,          &World::StopAndContinue, &World::Sleep,       &World::PanicAndReset,
-      &World::DiskError,       &World::PressIgnored,    &World::DownAndUp,   &World::WatchdogPause,
-      &World::DeclareIntent,   &World::MigrationFails,  &World::LoseMonitor, &World::Hang,
-      &World::ManagerConnects, &World::AnswerByFork};
+  constexpr Step kSteps[] = {&World::Reboot,
+                             &World::StopAndContinue,
+                             &World::Sleep,
+                             &World::PanicAndReset,
+                             &World::DiskError,
+                             &World::PressIgnored,
+                             &World::DownAndUp,
+                             &World::WatchdogPause,
+                             &World::DeclareIntent,
+                             &World::MigrationFails,
+                             &World::HibernatesInVain,
+                             &World::DownAndUpUnseen,
+                             &World::LoseMonitor,
+                             &World::Hang,
+                             &World::ManagerConnects,
+                             &World::AnswerByFork};
   constexpr size_t kCalm = 4;  // the last ones are left out of a calm world
   constexpr Step kEndings[] = {&World::GuestPowersOff,
                                &World::PowerdownObeyed,
@@ -108,6 +121,7 @@ void World::NextStep(Life* life) {
                                &World::WatchdogShutdown,
                                &World::Hibernate,
                                &World::Migrate,
+                               &World::KilledAsItMigrates,
                                &World::HostError,
                                &World::WindowClosed,
                                &World::ExitsSilently,
@@ -156,6 +170,7 @@ void World::Serve(Life* life) {
     Send(life, absl::StrFormat("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": %d, "
                                "\"major\": %d}, \"package\": \"\"}, \"capabilities\": []}}\r\n",
                                life->minor, life->major));
+    life->answered_at = now();
     return;
   }
   if (life->client->client_closed) {
@@ -164,10 +179,33 @@ void World::Serve(Life* life) {
     life->negotiated = false;
     return;
   }
+  if (life->client_daemon != 0) CheckPace(*life);
   const size_t end = life->client->to_server.find('\n');
   const std::string command = life->client->to_server.substr(0, end);
   life->client->to_server.erase(0, end + 1);
+  life->answered_at = now();
   Answer(life, command);
+}
+
+void World::CheckPace(const Life& life) const {
+  const std::string& commands = life.client->to_server;
+  if (commands.find('\n') + 1 != commands.size()) {
+    story_->Fail(absl::StrCat("the daemon sent more than one command: ", commands));
+  }
+  if (now() - life.answered_at < absl::Milliseconds(10)) {
+    story_->Fail(absl::StrCat("the daemon asked too soon after an answer: ", commands));
+  }
+  // What was sent before the SHUTDOWN was read has been answered since.
+  constexpr absl::Duration kAnswers = absl::Seconds(2);
+  const Saying* down = nullptr;
+  for (const Saying& saying : life.sayings) {
+    if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) down = nullptr;
+    if (saying.kind == Saying::Kind::kShutdown && down == nullptr) down = &saying;
+  }
+  if (down != nullptr && down->heard_by == life.client && down->was_read() &&
+      std::max(down->at, life.kept_at) + kAnswers < now()) {
+    story_->Fail(absl::StrCat("the daemon asked a VM that is down: ", commands));
+  }
 }
 
 void World::Answer(Life* life, absl::string_view command) {
@@ -183,14 +221,12 @@ void World::Answer(Life* life, absl::string_view command) {
     }
   } else if (is("query-status")) {
     Send(life, absl::StrCat("{\"return\": {\"status\": \"", life->run_state, "\"}}\r\n"));
-    if (life->run_state != "finish-migrate") {
-      life->sayings.push_back({.kind = Saying::Kind::kRunState,
-                               .text = life->run_state,
-                               .at = now(),
-                               .heard_by = life->client,
-                               .end = life->client->sent,
-                               .daemon = life->client_daemon});
-    }
+    life->sayings.push_back({.kind = Saying::Kind::kRunState,
+                             .text = life->run_state,
+                             .at = now(),
+                             .heard_by = life->client,
+                             .end = life->client->sent,
+                             .daemon = life->client_daemon});
   } else if (is("query-uuid")) {
     Send(life, absl::StrFormat("{\"return\": {\"UUID\": \"00000000-0000-4000-8000-%012d\"}}\r\n",
                                life->number));

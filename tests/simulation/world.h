@@ -69,6 +69,8 @@ class World {
   bool HasWork(const Life& life) const;
   void Serve(Life* life);
   void Answer(Life* life, absl::string_view command);
+  // Whether the daemon may ask this QEMU something now: docs/qemu.md, "A command while QEMU ends".
+  void CheckPace(const Life& life) const;
   void Send(Life* life, const std::string& bytes);
   void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
            std::string text = "");
@@ -87,6 +89,8 @@ class World {
   void Hang(Life* life);
   void ManagerConnects(Life* life);
   void DownAndUp(Life* life);
+  void DownAndUpUnseen(Life* life);
+  void HibernatesInVain(Life* life);
   void WatchdogPause(Life* life);
   void DeclareIntent(Life* life);
   void MigrationFails(Life* life);
@@ -106,6 +110,7 @@ class World {
   void WatchdogShutdown(Life* life);
   void Hibernate(Life* life);
   void Migrate(Life* life);
+  void KilledAsItMigrates(Life* life);
   void HostError(Life* life);
   void WindowClosed(Life* life);
   void ExitsSilently(Life* life);

@@ -130,6 +130,35 @@ void World::DownAndUp(Life* life) {
   });
 }
 
+// The same while its monitor is closed for a while: what looks like its end is none.
+void World::DownAndUpUnseen(Life* life) {
+  if (!life->no_shutdown) return NextStep(life);
+  SayShutdown(life, "guest-shutdown");
+  life->run_state = "shutdown";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  if (life->client != nullptr) {
+    story_->Say(life->name, "its monitor is closed, and listens again");
+    life->kept_at = now();
+    Kernel::CloseServer(life->client);
+    life->client = nullptr;
+    life->negotiated = false;
+  }
+  In(absl::Milliseconds(10), absl::Seconds(30), life, [this, life] {
+    life->run_state = "paused";
+    Say(life, Saying::Kind::kReset, "RESET", "");
+    life->run_state = "running";
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    In(absl::Seconds(1), absl::Seconds(30), life, [this, life] { NextStep(life); });
+  });
+}
+
+// The host resets it before it is down.
+void World::HibernatesInVain(Life* life) {
+  if (life->no_reboot) return NextStep(life);
+  Say(life, Saying::Kind::kHibernate, "SUSPEND_DISK", "");
+  In(kNow, absl::Seconds(5), life, [this, life] { Reboot(life); });
+}
+
 void World::WatchdogPause(Life* life) {
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   life->run_state = "watchdog";
@@ -321,6 +350,16 @@ void World::Migrate(Life* life) {
       SayShutdown(life, "host-qmp-quit");
       Leave(life);
     });
+  });
+}
+
+// Whether the last pages had arrived, nobody here knows.
+void World::KilledAsItMigrates(Life* life) {
+  life->run_state = "finish-migrate";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  In(kNow, absl::Milliseconds(60), life, [this, life] {
+    Decide(life, ShutdownClass::kUnknown, "SIGKILL while a migration finishes");
+    ProcessEnds(life, SIGKILL);
   });
 }
 
