@@ -47,6 +47,14 @@ static_assert(Same(ShutdownCause::kHostRequest, v1::SHUTDOWN_CAUSE_HOST_REQUEST)
 static_assert(Same(ShutdownCause::kGuestRequest, v1::SHUTDOWN_CAUSE_GUEST_REQUEST));
 static_assert(Same(ShutdownCause::kHostDestroy, v1::SHUTDOWN_CAUSE_HOST_DESTROY));
 static_assert(Same(ShutdownCause::kHostSave, v1::SHUTDOWN_CAUSE_HOST_SAVE));
+static_assert(Same(ShutdownCause::kMigrationFailed, v1::SHUTDOWN_CAUSE_MIGRATION_FAILED));
+static_assert(Same(ShutdownCause::kNeverRan, v1::SHUTDOWN_CAUSE_NEVER_RAN));
+static_assert(Same(ShutdownCause::kMigrationUnfinished, v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED));
+
+// Arrays are as long as these say.
+static_assert(Same(kLastShutdownClass, v1::ShutdownClass_MAX));
+static_assert(Same(kLastShutdownCause, v1::ShutdownCause_MAX));
+static_assert(Same(kLastEventType, v1::EventType_MAX));
 
 static_assert(Same(EventType::kStarted, v1::EVENT_TYPE_STARTED));
 static_assert(Same(EventType::kStopped, v1::EVENT_TYPE_STOPPED));
@@ -74,6 +82,7 @@ static_assert(Same(EventType::kProblemsChanged, v1::EVENT_TYPE_PROBLEMS_CHANGED)
 static_assert(Same(ShutdownCaveat::kGuestAgentConnected,
                    v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
 static_assert(Same(ShutdownCaveat::kGuestAgentPossible, v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE));
+static_assert(Same(ShutdownCaveat::kPowerdownEarlier, v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER));
 
 static_assert(Same(IntentEnd::kWithdrawn, v1::INTENT_END_WITHDRAWN));
 static_assert(Same(IntentEnd::kExpired, v1::INTENT_END_EXPIRED));

@@ -13,9 +13,9 @@ namespace vmeventd {
 // What the pump counts of the events that it makes public. The pump counts, any thread reads.
 class EventMeters {
  public:
-  static constexpr size_t kTypes = static_cast<size_t>(EventType::kProblemsChanged) + 1;
-  static constexpr size_t kClasses = static_cast<size_t>(ShutdownClass::kUnknown) + 1;
-  static constexpr size_t kCauses = static_cast<size_t>(ShutdownCause::kHostSave) + 1;
+  static constexpr size_t kTypes = static_cast<size_t>(kLastEventType) + 1;
+  static constexpr size_t kClasses = static_cast<size_t>(kLastShutdownClass) + 1;
+  static constexpr size_t kCauses = static_cast<size_t>(kLastShutdownCause) + 1;
 
   void Count(const VmEvent& event) {
     types_[static_cast<size_t>(event.type)].Add();

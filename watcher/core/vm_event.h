@@ -16,6 +16,7 @@
 namespace vmeventd {
 
 enum class ShutdownClass { kUser = 1, kAdmin = 2, kCrash = 3, kUnknown = 4 };
+inline constexpr ShutdownClass kLastShutdownClass = ShutdownClass::kUnknown;
 
 enum class ShutdownCause {
   kGuestPoweroff = 1,
@@ -39,12 +40,17 @@ enum class ShutdownCause {
   kGuestRequest = 19,
   kHostDestroy = 20,
   kHostSave = 21,
+  kMigrationFailed = 22,
+  kNeverRan = 23,
+  kMigrationUnfinished = 24,
 };
+inline constexpr ShutdownCause kLastShutdownCause = ShutdownCause::kMigrationUnfinished;
 
 // What a verdict cannot exclude.
 enum class ShutdownCaveat {
   kGuestAgentConnected = 1,
   kGuestAgentPossible = 2,
+  kPowerdownEarlier = 3,
 };
 
 enum class EventType {
@@ -71,6 +77,7 @@ enum class EventType {
   kStateChanged = 21,
   kProblemsChanged = 22,
 };
+inline constexpr EventType kLastEventType = EventType::kProblemsChanged;
 
 // How an intent came to its end before the run did.
 enum class IntentEnd {
@@ -96,10 +103,30 @@ struct VmRef {
   std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
 };
 
+// What an entry of the evidence is about, as far as something may make it void. The numbers stand in
+// journals.
+enum class EvidenceId {
+  kOther = 0,
+  kPowerdown = 1,
+  kShutdown = 2,
+  kStop = 3,
+  kPanic = 4,
+  kWatchdogPaused = 5,
+  kWatchdog = 6,
+  kHibernation = 7,
+  kMigration = 8,
+  kDownBeforeAttach = 9,
+  kShutdownFile = 10,
+  kNotRunning = 11,
+  kFinishingMigration = 12,
+};
+inline constexpr EvidenceId kLastEvidenceId = EvidenceId::kFinishingMigration;
+
 // One thing that was seen, as a person would say it.
 struct EvidenceEntry {
   absl::Time time;
   std::string what;
+  EvidenceId id = EvidenceId::kOther;
 };
 
 // What an orchestrator said beforehand: who is about to end a run, and why.

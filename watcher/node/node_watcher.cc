@@ -35,7 +35,7 @@ class NodeWatcherImpl : public NodeWatcher {
         oom_watch_(std::move(oom_watch)),
         sink_(sink),
         table_(sink, &context_.meters),
-        intents_(loop_.get(), &table_) {
+        intents_(loop_.get(), &table_, options_.session.event_limits) {
     context_.loop = loop_.get();
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;

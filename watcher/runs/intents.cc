@@ -114,6 +114,11 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                                               "WithdrawIntent")));
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
+  if (limited_ && !node_intents_.Take(loop_->Now().monotonic)) {
+    return done(absl::ResourceExhaustedError(
+        absl::StrCat("too many intents were declared on this node: at most ", kNodeIntents.burst,
+                     " at once and ", kNodeIntents.per_second, " a second; try again later")));
+  }
   Intent intent{request.intent_id, request.actor, request.reason, loop_->Now().wall + request.ttl,
                 request.request_id};
   (*run)->DeclareIntent(intent, [done, intent] { done(intent); });

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "base/token_bucket.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/run_table.h"
@@ -21,6 +22,10 @@ namespace vmeventd {
 
 // Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
 inline constexpr int kMaxIntentRequests = 1000;
+
+// Declarations on a node: so many at once, and in the long run. Each makes two events, which no
+// other limit holds back: they may not push the history out of the journal faster than VMs may.
+inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 
 // What DeclareIntent takes. Texts are UTF-8 and within their limits.
 struct IntentRequest {
@@ -38,8 +43,9 @@ struct IntentRequest {
 // is destroyed get UNAVAILABLE.
 class IntentRequests {
  public:
-  // Both outlive this.
-  IntentRequests(EventLoop* loop, RunTable* runs) : loop_(loop), runs_(runs) {}
+  // Both outlive this. Without `limited` any number is declared.
+  IntentRequests(EventLoop* loop, RunTable* runs, bool limited)
+      : loop_(loop), runs_(runs), limited_(limited) {}
   ~IntentRequests();
 
   // Any thread.
@@ -67,6 +73,8 @@ class IntentRequests {
 
   EventLoop* const loop_;
   RunTable* const runs_;
+  const bool limited_;
+  TokenBucket node_intents_{kNodeIntents};
   Mutex mutex_;
   std::vector<Task> tasks_ ABSL_GUARDED_BY(mutex_);
   // Outlives this with what the sink has not answered yet.

@@ -113,7 +113,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   const Intent* IntentOfRequest(absl::string_view request_id) const {
     return session_.IntentOfRequest(request_id);
   }
-  absl::Status CheckIntent() const { return session_.CheckIntent(); }
+  absl::Status CheckIntent() const { return session_.CheckIntent(Now()); }
   // Calls `done` when all that was published of the run by now is public.
   void Confirm(std::function<void()> done);
   // For a run for which CheckIntent() is OK and no intent is open. `done` is called when that is

@@ -101,13 +101,23 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
     {ShutdownCause::kHostSave, "HOST_SAVE",
      "the host saved the VM's memory to a file and ended QEMU"},
+    {ShutdownCause::kMigrationFailed, "MIGRATION_FAILED",
+     "an incoming migration or a restore failed before the VM ran here"},
+    {ShutdownCause::kNeverRan, "NEVER_RAN", "QEMU ended before its VM was seen running"},
+    {ShutdownCause::kMigrationUnfinished, "MIGRATION_UNFINISHED",
+     "QEMU ended while it finished a migration: the VM may live on elsewhere"},
 };
 
-const CauseText& TextOf(ShutdownCause cause) {
-  const CauseText* text = kCauseTexts;
-  while (text->cause != cause) ++text;
-  return *text;
+constexpr bool EachCauseIsAtItsPlace() {
+  int number = 0;
+  for (const CauseText& text : kCauseTexts) {
+    if (static_cast<int>(text.cause) != ++number) return false;
+  }
+  return number == static_cast<int>(kLastShutdownCause);
 }
+static_assert(EachCauseIsAtItsPlace());
+
+const CauseText& TextOf(ShutdownCause cause) { return kCauseTexts[static_cast<int>(cause) - 1]; }
 
 }  // namespace
 

@@ -53,10 +53,15 @@ enum class ManagerEnd {
 struct Evidence {
   std::optional<ShutdownFact> shutdown;
   bool guest_panicked = false;
-  bool watchdog_expired = false;    // with an action that ends or stops the guest
-  bool watchdog_paused = false;     // and the action was `pause`: RESUME clears it
-  bool hibernating = false;         // SUSPEND_DISK
-  bool migrated = false;            // run state postmigrate, or MIGRATION completed
+  bool watchdog_expired = false;     // with an action that ends or stops the guest
+  bool watchdog_paused = false;      // and the action was `pause`: RESUME clears it
+  bool hibernating = false;          // SUSPEND_DISK
+  bool migrated = false;             // run state postmigrate, or MIGRATION completed
+  bool finishing_migration = false;  // the last answer was run state finish-migrate
+  // The VM was not seen running: its run state was `inmigrate` or `prelaunch`, or its monitor
+  // closed before QEMU said one; no RESUME since.
+  bool never_ran = false;
+  bool incoming = false;            // likewise, and it was `inmigrate`
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor is ours, or was until the process went
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.

@@ -39,6 +39,14 @@ a port whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`.
 kind of device (isa-serial) is not recognised. A host that declares an intent before it asks the agent
 leaves no doubt: the stop is then an ADMIN's, without a caveat.
 
+*A press of the power button that is older than the window* does not count as the cause, because a guest
+that ignored it may power itself off much later. It may have obeyed late nevertheless: the USER's verdict
+then has the caveat `POWERDOWN_EARLIER`, and the evidence says how old the press was.
+
+*A VM that never ran here* has not ended here. Its QEMU waited for an incoming migration or for a saved
+memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME: the
+VM may run at the migration's source, so no such end is a CRASH.
+
 The exit status is the kernel's word, and so counts even where another client held the monitor to the
 end. A QEMU that runs handles SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the
 process they were sent while it started up.

@@ -149,18 +149,43 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.evidence.shutdown_file_found; },  //
      ShutdownClass::kUser, ShutdownClass::kUser, ShutdownCause::kGuestRequest},
 
-    // No SHUTDOWN, and the process is gone: how it ended, as the kernel says.
-    {"out-of-memory", "no SHUTDOWN, exit by SIGKILL, and the OOM kills of its cgroup rose",
-     [](const RuleInput& in) { return in.killed() && in.evidence.oom_killed; },
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
-    {"qemu-killed", "no SHUTDOWN, exit by SIGKILL", [](const RuleInput& in) { return in.killed(); },
-     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kQemuKilled},
+    // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
+    // says.
+    {"manager-crashed",
+     "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no GUEST_PANICKED "
+     "was seen (`virsh dump --crash` looks the same)",
+     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kCrashed); },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"host-signal-exit", "no SHUTDOWN, exit by SIGTERM, SIGINT or SIGHUP",
      [](const RuleInput& in) {
        const int signal = in.exit_signal();
        return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
      },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+    {"incoming-failed",
+     "no SHUTDOWN, exit not with 0, and the VM was not seen running: its run state was "
+     "`inmigrate`, "
+     "no RESUME since",
+     [](const RuleInput& in) {
+       return in.evidence.incoming && in.failed() && in.exit_signal() == 0;
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed},
+    {"never-ran",
+     "no SHUTDOWN, however the process ended, and the VM was not seen running: its run state was "
+     "`inmigrate` or `prelaunch`, or its monitor closed before QEMU said one; no RESUME since",
+     [](const RuleInput& in) { return in.evidence.never_ran; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kNeverRan},
+    {"migration-unfinished",
+     "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
+     "RESUME "
+     "since",
+     [](const RuleInput& in) { return in.evidence.finishing_migration; },  //
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kMigrationUnfinished},
+    {"out-of-memory", "no SHUTDOWN, exit by SIGKILL, and the OOM kills of its cgroup rose",
+     [](const RuleInput& in) { return in.killed() && in.evidence.oom_killed; },
+     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
+    {"qemu-killed", "no SHUTDOWN, exit by SIGKILL", [](const RuleInput& in) { return in.killed(); },
+     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kQemuKilled},
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
      ShutdownCause::kQemuCrashed},

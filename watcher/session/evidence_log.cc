@@ -4,7 +4,6 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/names.h"
 
@@ -12,77 +11,65 @@ namespace vmeventd {
 
 // A fact that a VM's new life makes void.
 struct EvidenceLog::Clearable {
-  const char* what;        // for the document
-  const char* entries[4];  // how its entries in the timeline begin
+  const char* what;  // for the document
+  EvidenceId id;     // of its entries in the timeline
   bool by_reset;
   bool by_running;
-  bool (*stands)(
-      const EvidenceLog&);  // null: it leaves no trace in the timeline when cleared alone
+  // Null: it leaves no trace in the timeline when cleared alone.
+  bool (*stands)(const EvidenceLog&);
   void (*clear)(EvidenceLog*);
 };
 
 // The one place that says what clears evidence.
 const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
-    {"POWERDOWN",
-     {"POWERDOWN"},
+    {"POWERDOWN", EvidenceId::kPowerdown,
      /*by_reset=*/true,
-     /*by_running=*/false,
-     [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
+     /*by_running=*/false, [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
      [](EvidenceLog* log) { log->powerdown_at_.reset(); }},
-    {"SHUTDOWN",
-     {"SHUTDOWN"},
+    {"SHUTDOWN", EvidenceId::kShutdown,
      /*by_reset=*/true,
-     /*by_running=*/true,
-     [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
+     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
      [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
-    {"STOP",
-     {"STOP"},
+    {"STOP", EvidenceId::kStop,
      /*by_reset=*/false,
-     /*by_running=*/true,
-     nullptr,
-     [](EvidenceLog* log) { log->paused_ = false; }},
+     /*by_running=*/true, nullptr, [](EvidenceLog* log) { log->paused_ = false; }},
+    {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it said a run state",
+     EvidenceId::kNotRunning,
+     /*by_reset=*/false,
+     /*by_running=*/true, nullptr,
+     [](EvidenceLog* log) { log->facts_.never_ran = log->facts_.incoming = false; }},
+    {"run state `finish-migrate`", EvidenceId::kFinishingMigration,
+     /*by_reset=*/false,
+     /*by_running=*/true, nullptr,
+     [](EvidenceLog* log) { log->facts_.finishing_migration = false; }},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     {"GUEST_PANICKED", "GUEST_CRASHLOADED", "query-status guest-panicked",
-      "libvirt: state guest-panicked"},
+     EvidenceId::kPanic,
      /*by_reset=*/true,
-     /*by_running=*/false,
-     [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
+     /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
      [](EvidenceLog* log) { log->facts_.guest_panicked = false; }},
-    {"WATCHDOG with action pause, or run state `watchdog` at attach",
-     {"WATCHDOG action=pause", "query-status watchdog", "libvirt: state watchdog"},
+    {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
      /*by_reset=*/true,
-     /*by_running=*/true,
-     [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
+     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
      [](EvidenceLog* log) { log->facts_.watchdog_paused = log->facts_.watchdog_expired = false; }},
-    {"WATCHDOG with action reset, shutdown or poweroff",
-     {"WATCHDOG"},
+    {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
      /*by_reset=*/true,
-     /*by_running=*/false,
-     [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
+     /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
      [](EvidenceLog* log) { log->facts_.watchdog_expired = false; }},
-    {"SUSPEND_DISK",
-     {"SUSPEND_DISK"},
+    {"SUSPEND_DISK", EvidenceId::kHibernation,
      /*by_reset=*/true,
-     /*by_running=*/false,
-     [](const EvidenceLog& log) { return log.facts_.hibernating; },
+     /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.hibernating; },
      [](EvidenceLog* log) { log->facts_.hibernating = false; }},
-    {"run state `postmigrate`",
-     {"query-status postmigrate"},
+    {"run state `postmigrate`", EvidenceId::kMigration,
      /*by_reset=*/true,
-     /*by_running=*/true,
-     [](const EvidenceLog& log) { return log.facts_.migrated; },
+     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.migrated; },
      [](EvidenceLog* log) { log->facts_.migrated = false; }},
-    {"run state `shutdown` at attach",
-     {"query-status shutdown", "libvirt: state shutdown"},
+    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach,
      /*by_reset=*/true,
-     /*by_running=*/true,
-     [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
+     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
      [](EvidenceLog* log) { log->facts_.down_before_attach = false; }},
-    {"a shutdown file that was found after a restart of vmeventd",
-     {"shutdown file found"},
+    {"a shutdown file that was found after a restart of vmeventd", EvidenceId::kShutdownFile,
      /*by_reset=*/true,
-     /*by_running=*/true,
-     [](const EvidenceLog& log) { return log.facts_.shutdown_file_found; },
+     /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.shutdown_file_found; },
      [](EvidenceLog* log) { log->facts_.shutdown_file_found = false; }},
 };
 
@@ -112,19 +99,15 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
         return is_cleared(row) && row.stands != nullptr && row.stands(*this);
       });
   // A reset is a new life, of which nothing was seen yet.
-  const auto goes = [&](absl::string_view entry) {
+  const auto goes = [&](const EvidenceEntry& entry) {
     if (clearing == Clearing::kReset) return leaves_trace;
-    for (const Clearable& row : kClearables) {
-      if (!is_cleared(row) || (!leaves_trace && row.stands != nullptr)) continue;
-      for (const char* start : row.entries) {
-        if (start != nullptr && absl::StartsWith(entry, start)) return true;
-      }
-    }
-    return false;
+    return std::any_of(std::begin(kClearables), std::end(kClearables), [&](const Clearable& row) {
+      return row.id == entry.id && is_cleared(row) && (leaves_trace || row.stands == nullptr);
+    });
   };
   std::string cleared;
   std::erase_if(timeline_, [&](const EvidenceEntry& entry) {
-    if (!goes(entry.what)) return false;
+    if (!goes(entry)) return false;
     absl::StrAppend(&cleared, cleared.empty() ? "" : ", ", entry.what);
     return true;
   });
@@ -137,7 +120,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   Saw(absl::StrCat(by, " (clears: ", cleared, ")"), now);
 }
 
-void EvidenceLog::Saw(std::string what, Instant now) {
+void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
   if (what.size() > kMaxEntryBytes) {
     // Some of it is QEMU's own text, which a hostile one may make long.
     what.resize(Utf8Prefix(what, kMaxEntryBytes).size());
@@ -148,12 +131,12 @@ void EvidenceLog::Saw(std::string what, Instant now) {
     return;
   }
   if (timeline_.size() == kMaxEntries) timeline_.erase(timeline_.begin());
-  timeline_.push_back({now.wall, std::move(what)});
+  timeline_.push_back({now.wall, std::move(what), id});
 }
 
 void EvidenceLog::SawPowerdown(Instant now) {
   powerdown_at_ = now;
-  Saw("POWERDOWN", now);
+  Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
@@ -163,18 +146,18 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
   facts_.shutdown = fact;
   shutdown_qemu_time_ = event.time;
   shutdown_json_ = event.detail_json;
-  Saw(std::move(what), now);
+  Saw(std::move(what), now, EvidenceId::kShutdown);
 }
 
 void EvidenceLog::SawStop(Instant now) {
   paused_ = true;
   // After a SHUTDOWN it only says that QEMU stays.
-  if (!facts_.shutdown.has_value()) Saw("STOP", now);
+  if (!facts_.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
 }
 
 void EvidenceLog::SawPanic(absl::string_view event, absl::string_view action, Instant now) {
   facts_.guest_panicked = true;
-  Saw(absl::StrCat(event, action.empty() ? "" : " action=", action), now);
+  Saw(absl::StrCat(event, action.empty() ? "" : " action=", action), now, EvidenceId::kPanic);
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
@@ -184,12 +167,13 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   }
   facts_.watchdog_expired = true;
   facts_.watchdog_paused = action == "pause";
-  Saw(absl::StrCat("WATCHDOG action=", action), now);
+  Saw(absl::StrCat("WATCHDOG action=", action), now,
+      facts_.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
 void EvidenceLog::SawHibernation(Instant now) {
   facts_.hibernating = true;
-  Saw("SUSPEND_DISK", now);
+  Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
 }
 
 void EvidenceLog::SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
@@ -200,28 +184,47 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
     // one whose watchdog has pressed the power button: it runs until it obeys.
     Clear(Clearing::kRunning, by, now);
+  } else if (run_state == "inmigrate" || run_state == "prelaunch") {
+    facts_.incoming = run_state == "inmigrate";
+    if (!std::exchange(facts_.never_ran, true)) {
+      Saw(std::string(by), now, EvidenceId::kNotRunning);
+    }
   } else if (run_state == "guest-panicked" && !facts_.guest_panicked) {
     facts_.guest_panicked = true;
-    Saw(std::string(by), now);
+    Saw(std::string(by), now, EvidenceId::kPanic);
   } else if (run_state == "watchdog") {
     facts_.watchdog_paused = true;
-    if (!std::exchange(facts_.watchdog_expired, true)) Saw(std::string(by), now);
-  } else if (run_state == "postmigrate") {
-    SawMigration(now);
+    if (!std::exchange(facts_.watchdog_expired, true)) {
+      Saw(std::string(by), now, EvidenceId::kWatchdogPaused);
+    }
   } else if (run_state == "shutdown" && !decided()) {
     facts_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
-    Saw(std::string(by), now);
+    Saw(std::string(by), now, EvidenceId::kDownBeforeAttach);
   }
+  SawMigrationState(run_state, now);
 }
 
-void EvidenceLog::SawMigration(Instant now) {
-  if (!std::exchange(facts_.migrated, true)) Saw("query-status postmigrate", now);
+void EvidenceLog::SawNoRunState(Instant now) {
+  facts_.never_ran = true;
+  Saw("monitor closed before QEMU said its run state", now, EvidenceId::kNotRunning);
+}
+
+void EvidenceLog::SawMigrationState(absl::string_view run_state, Instant now) {
+  const bool finishing = run_state == "finish-migrate";
+  if (!run_state.empty() && std::exchange(facts_.finishing_migration, finishing) != finishing) {
+    std::erase_if(timeline_, [](const EvidenceEntry& entry) {
+      return entry.id == EvidenceId::kFinishingMigration;
+    });
+    if (finishing) Saw("query-status finish-migrate", now, EvidenceId::kFinishingMigration);
+  }
+  if (run_state == "postmigrate" && !std::exchange(facts_.migrated, true)) {
+    Saw("query-status postmigrate", now, EvidenceId::kMigration);
+  }
 }
 
 void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
   facts_.manager_end = end;
   if (end == ManagerEnd::kMigrated) facts_.migrated = true;
-  if (end == ManagerEnd::kCrashed) facts_.guest_panicked = true;
   Saw(std::move(what), now);
 }
 
@@ -229,7 +232,7 @@ void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
   facts_.shutdown_file_found = true;
   Saw(absl::StrCat("shutdown file found, written by vmeventd at ",
                    absl::FormatTime(absl::RFC3339_sec, written, absl::UTCTimeZone())),
-      {written, now.monotonic});
+      {written, now.monotonic}, EvidenceId::kShutdownFile);
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {

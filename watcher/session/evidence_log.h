@@ -42,7 +42,7 @@ class EvidenceLog {
   const std::string& shutdown_json() const { return shutdown_json_.str(); }
 
   // Adds to the timeline. A repetition of the last entry only renews its time.
-  void Saw(std::string what, Instant now);
+  void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
 
   // Events.
   void SawPowerdown(Instant now);
@@ -56,7 +56,10 @@ class EvidenceLog {
 
   // `run_state` as `by` says: a RESUME, the answer to a query-status, libvirt.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
-  void SawMigration(Instant now);
+  // Its monitor closed before anything showed a run state.
+  void SawNoRunState(Instant now);
+  // What of an answer of query-status shows how far an outgoing migration is.
+  void SawMigrationState(absl::string_view run_state, Instant now);
   // `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);

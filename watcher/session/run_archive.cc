@@ -199,10 +199,12 @@ void ArchiveReader::Entries(absl::string_view key, std::vector<EvidenceEntry>& e
                             size_t max) {
   for (const absl::string_view element : Elements(At(key), 0)) {
     if (entries.size() == max) break;
-    const std::vector<absl::string_view> pair = Elements(element, 2);
+    const std::vector<absl::string_view> parts = Elements(element, 2);
     EvidenceEntry& entry = entries.emplace_back();
-    Read(pair[0], &entry.time);
-    Read(pair[1], &entry.what);
+    Read(parts[0], &entry.time);
+    Read(parts[1], &entry.what);
+    // An earlier version kept none.
+    if (parts.size() > 2) ReadEnum(parts[2], &entry.id, EvidenceId::kOther, kLastEvidenceId);
   }
 }
 

@@ -139,6 +139,10 @@ class ArchiveWriter {
       Value(entry.time);
       Put(',');
       Value(entry.what);
+      if (entry.id != EvidenceId::kOther) {
+        Put(',');
+        Value(static_cast<int>(entry.id));
+      }
       Put(']');
     }
     Put(']');

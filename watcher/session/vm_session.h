@@ -127,9 +127,10 @@ class VmSession {
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
   const Intent* IntentOfRequest(absl::string_view request_id) const;
-  // Whether an intent that is declared now could count. FAILED_PRECONDITION: what decides the end
-  // of the run was seen already; the message says what.
-  absl::Status CheckIntent() const;
+  // Whether an intent may be declared now. FAILED_PRECONDITION: it could not count, for what
+  // decides the end of the run was seen already; the message says what. RESOURCE_EXHAUSTED: too
+  // many were declared for the run.
+  absl::Status CheckIntent(Instant now) const;
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
   // Somebody has answered on its monitor as QEMU does.
@@ -251,7 +252,8 @@ class VmSession {
   void SetAgentOpen(bool open, Instant now);
   // What it leaves open of a shutdown that is seen now.
   std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
-  void DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const;
+  // Adds to the evidence what makes the class doubtful.
+  void Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const;
 
   void SetState(VmState state, Instant now);
   void SawRestart(Instant now);
@@ -318,9 +320,12 @@ class VmSession {
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
+  bool unready_ = false;  // its monitor closed in its first handshake
   size_t kept_ = 0;  // the hash of what Save() said when it was published last
   // What is kept without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
+  // Each intent makes two events, which nothing else holds back.
+  TokenBucket intents_{100, 0.5};
   absl::Duration keep_at_ = absl::InfiniteDuration();  // when to keep what was put off
 
   EvidenceLog evidence_;

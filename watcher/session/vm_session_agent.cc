@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -58,7 +59,16 @@ std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
   return std::nullopt;
 }
 
-void VmSession::DescribeAgent(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+  if (caveat == ShutdownCaveat::kPowerdownEarlier) {
+    detail->evidence.push_back(
+        {state_time_,
+         absl::StrCat("the power button was pressed ",
+                      absl::FormatDuration(absl::Trunc(*detail->powerdown_age, absl::Seconds(1))),
+                      " before the SHUTDOWN, which is longer than --powerdown-window: "
+                      "the guest may have obeyed late")});
+    return;
+  }
   if (caveat == ShutdownCaveat::kGuestAgentPossible) {
     InsertByTime({attached_at_.wall,
                   "the VM has a guest agent's port whose device has no id: QEMU does not report "

@@ -44,6 +44,8 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
     keep_at_ = poll_at_ = absl::InfiniteDuration();
     if (monitor_ == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
       evidence_.SetMonitored(false);
+    } else if (monitor_ == Monitor::kLost && unready_ && state_ == VmState::kUnreachable) {
+      evidence_.SawNoRunState(closed_at_);
     }
     SawRestart(now);
     // Where libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
@@ -96,8 +98,12 @@ Effects VmSession::OnShutdownFileFound(absl::Time written, Instant now) {
 Effects VmSession::OnShutdownFileDone(const absl::Status& status, Instant now) {
   return Step(now, [&] {
     file_problem_ = status.ok() ? "" : status.message();
-    if (file_step_ != FileStep::kRequested) return;  // a file that was taken back: the VM lives
-    file_step_ = FileStep::kDone;
+    if (file_step_ != FileStep::kRequested) {
+      file_written_ = !status.ok();  // a file that was taken back: the VM lives
+      return;
+    }
+    // What failed is tried once more when the process is gone: the disk may have room by then.
+    file_step_ = status.ok() || gone_ ? FileStep::kDone : FileStep::kUndone;
     file_written_ = status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
     if (gone_) Finish(now);
   });
@@ -173,6 +179,11 @@ ShutdownDetail VmSession::MakeDetail() const {
     const std::optional<ShutdownCaveat> caveat =
         facts.shutdown.has_value() ? facts.shutdown->caveat : AgentCaveat(closed_at_.monotonic);
     if (caveat.has_value()) detail.caveats.push_back(*caveat);
+    // A reboot obeys no power button.
+    if (detail.powerdown_age > options_->powerdown_window &&
+        verdict.cause != ShutdownCause::kGuestRebootExit) {
+      detail.caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
+    }
   }
   const absl::Duration late = attached_at_.wall - run_.process_start;
   if (late >= kLateAttach && late < absl::InfiniteDuration()) {
@@ -188,7 +199,7 @@ ShutdownDetail VmSession::MakeDetail() const {
     InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)},
                  &detail.evidence);
   }
-  for (const ShutdownCaveat caveat : detail.caveats) DescribeAgent(caveat, &detail);
+  for (const ShutdownCaveat caveat : detail.caveats) Describe(caveat, &detail);
   detail.exit_status = facts.exit_status;
   detail.shutdown_file_written = file_written_;
   return detail;

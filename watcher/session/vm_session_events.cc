@@ -186,8 +186,12 @@ void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
 
 void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   Report(EventType::kMigration, "the migration's status changed", event, now);
+  const std::string status = QmpText(event.data, "status");
   // `completed` is said on both sides; only the source is then in `postmigrate`.
-  if (QmpText(event.data, "status") == "completed") AskSoon(now);
+  if (status == "completed") AskSoon(now);
+  if (status == "failed" && evidence_.facts().incoming) {
+    evidence_.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
+  }
 }
 
 }  // namespace vmeventd

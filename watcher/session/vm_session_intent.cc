@@ -9,8 +9,13 @@
 
 namespace vmeventd {
 
-absl::Status VmSession::CheckIntent() const {
-  if (!evidence_.decided()) return absl::OkStatus();
+absl::Status VmSession::CheckIntent(Instant now) const {
+  if (!evidence_.decided()) {
+    if (!options_->event_limits || intents_.Has(now.monotonic)) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        "vm_name: too many intents were declared for this run: at most 100 at once and one each "
+        "2 s; declare one for as long as the work takes");
+  }
   const Verdict verdict = CurrentVerdict();
   return absl::FailedPreconditionError(absl::StrCat(
       "vm_name: the intent would not count, because what decides the end of the run was seen "
@@ -35,6 +40,7 @@ Effects VmSession::OnIntentDeclared(Intent intent, Instant now) {
         MakeEvent(EventType::kIntentDeclared,
                   absl::StrCat(intent.actor, " intends to end the VM: ", intent.reason), now);
     event.intent = intent;
+    intents_.Spend(now.monotonic);
     intent_ =
         std::make_unique<DeclaredIntent>(DeclaredIntent{std::move(intent), now.wall, deadline});
     ReconsiderIntent();

@@ -185,9 +185,8 @@ void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   return Step(now, [&] {
     FollowMigration(run_state, now);
-    if (run_state == "finish-migrate") return;
-    run_problem_ = ProblemOf(run_state);
-    if (run_state == "postmigrate") evidence_.SawMigration(now);
+    evidence_.SawMigrationState(run_state, now);
+    if (run_state != "finish-migrate") run_problem_ = ProblemOf(run_state);
   });
 }
 
@@ -203,6 +202,7 @@ Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
     } else if (monitor_ == Monitor::kNone) {
       monitor_ = Monitor::kLost;
       closed_at_ = now;
+      unready_ = true;
       SetMonitorProblem(absl::StrCat("monitor closed before it was ready: ", why), now);
     }
     // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever

@@ -18,6 +18,10 @@ constexpr absl::Duration kKeepDelay = absl::Milliseconds(100);
 
 bool IsPublish(const Effect& effect) { return std::holds_alternative<Publish>(effect); }
 
+bool HasEvent(const Effect& effect) {
+  return IsPublish(effect) && std::get<Publish>(effect).update.event.has_value();
+}
+
 // An update to be filled in, which would be large to move.
 VmUpdate& AddUpdate(Effects* effects) {
   if (effects->empty()) effects->reserve(2);  // most steps have one more effect at the most
@@ -135,9 +139,7 @@ void VmSession::PublishChanges(Instant now) {
 }
 
 void VmSession::Keep(Instant now) {
-  const bool has_event = std::any_of(effects_.begin(), effects_.end(), [](const Effect& effect) {
-    return IsPublish(effect) && std::get<Publish>(effect).update.event.has_value();
-  });
+  const bool has_event = std::any_of(effects_.begin(), effects_.end(), HasEvent);
   // What became of the shutdown file follows at once, and is kept together with this.
   if (!has_event && file_step_ == FileStep::kRequested) return;
   // An event is committed together with what it changed; the rest can wait for a moment.
@@ -152,7 +154,8 @@ void VmSession::KeepNow() {
   keep_at_ = absl::InfiniteDuration();
   std::string text = Save();
   const size_t hash = absl::HashOf(text);
-  if (hash == kept_) return;
+  // With an event the place of the run's last event changes, which is kept beside the text.
+  if (hash == kept_ && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
   kept_ = hash;
   auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);
   if (last == effects_.rend()) {

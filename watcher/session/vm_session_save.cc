@@ -53,6 +53,9 @@ void FactFields(Archive* archive, Facts* facts) {
     shutdown->EnumIf("caveat", fact->caveat, ShutdownCaveat::kGuestAgentConnected,
                      ShutdownCaveat::kGuestAgentPossible);
   });
+  archive->FieldIf("never_ran", facts->never_ran);
+  archive->FieldIf("incoming", facts->incoming);
+  archive->FieldIf("finishing_migration", facts->finishing_migration);
   archive->FieldIf("panicked", facts->guest_panicked);
   archive->FieldIf("watchdog", facts->watchdog_expired);
   archive->FlagIf("watchdog_paused", facts->watchdog_paused, facts->watchdog_expired);

@@ -129,6 +129,12 @@ elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "DeclareIntent", "If it expires or is withdrawn later, it still counts.")
 
 
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.SoManyAreDeclaredForARunAndNoMore",
+          "DeclareIntent",
+          "RESOURCE_EXHAUSTED: too many intents were declared, for this run (100 at once, then one each 2 s) "
+          "or on the node (10,000 at once, then 5 a second).")
+
+
 @promise("DeclareIntent", "It ends with its run.")
 def an_intent_ends_with_its_run(world):
     world.start()

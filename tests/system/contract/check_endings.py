@@ -48,6 +48,17 @@ for cause, sentence in (
          "the host saved the VM's memory to a file and ended QEMU: virsh save, managedsave")):
     elsewhere("tests/system/libvirt_test.cc:LibvirtEndingTest.IsClassifiedAndPublishedOnce",
               f"ShutdownCause.SHUTDOWN_CAUSE_{cause}", sentence)
+for cause, test, sentence in (
+        ("MIGRATION_FAILED", "AnIncomingMigrationThatFailsIsNoCrash",
+         "an incoming migration or a restore failed, and QEMU gave up before its VM ran: the VM is "
+         "where it was"),
+        ("NEVER_RAN", "AQemuThatEndsBeforeItsVmRanIsNoCrash",
+         "QEMU ended before its VM was seen running: the VM may run elsewhere"),
+        ("MIGRATION_UNFINISHED", "AQemuThatEndsWhileItFinishesAMigrationIsUnknown",
+         "QEMU ended without a SHUTDOWN while it finished a migration: the VM may run at its "
+         "destination")):
+    elsewhere(f"tests/watcher/session/vm_session_migration_test.cc:VmSessionMigrationTest.{test}",
+              f"ShutdownCause.SHUTDOWN_CAUSE_{cause}", sentence)
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_USER", "from inside the guest, in order")
@@ -163,7 +174,7 @@ def process_exited(world):
     expect(end(world), CRASH, "PROCESS_EXITED")
 
 
-@promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "it ended unobserved and left no evidence")
+@promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN", "no evidence says who ended it")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED", "gone while no daemon watched, without "
                                                     "evidence")
 def unobserved(world):

@@ -219,6 +219,22 @@ TEST_F(NodeWatcherIntentTest, ExpiresByItsTime) {
   EXPECT_TRUE(Declare("vm1", "id-2").ok());
 }
 
+// An operator that declares and withdraws without end pushes no history out of the journal.
+TEST_F(NodeWatcherIntentTest, IsRefusedWhereTooManyWereDeclared) {
+  FakeQemu qemu;
+  StartOne(&qemu);
+  absl::Status refused;
+  int declared = 0;
+  for (; declared < 1000 && refused.ok(); ++declared) {
+    refused = Declare("vm1").status();
+    if (refused.ok()) {
+      ASSERT_TRUE(Withdraw("id-1").ok());
+    }
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_GE(declared, 100);
+}
+
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   FakeQemu qemu;
   StartOne(&qemu);

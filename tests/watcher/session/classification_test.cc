@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -115,6 +116,14 @@ std::vector<Dimension> OtherDimensions() {
   };
 }
 
+// Whether the VM was seen running, and whether it was migrating.
+Dimension Lives() {
+  return {{"life:ran", [](Evidence*) {}},
+          {"life:inmigrate", [](Evidence* e) { e->never_ran = e->incoming = true; }},
+          {"life:prelaunch", [](Evidence* e) { e->never_ran = true; }},
+          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = true; }}};
+}
+
 // "rule CLASS, intended CLASS".
 std::string VerdictOf(const Value& reason, const std::vector<Dimension>& dimensions,
                       const std::vector<size_t>& choice) {
@@ -158,7 +167,8 @@ bool Matters(const Value& reason, const std::vector<Dimension>& dimensions, size
 // reason is left out of its lines.
 std::string TruthTable() {
   std::string table;
-  const std::vector<Dimension> dimensions = OtherDimensions();
+  std::vector<Dimension> dimensions = OtherDimensions();
+  dimensions.push_back(Lives());
   for (const Value& reason : Reasons()) {
     std::vector<bool> matters;
     for (size_t d = 0; d < dimensions.size(); ++d) {
@@ -233,6 +243,37 @@ TEST(ClassificationTest, WhatAManagerDoesHasACause) {
   EXPECT_EQ(ShutdownCauseName(ShutdownCause::kHostSave), "HOST_SAVE");
   EXPECT_EQ(CauseSentence(ShutdownCause::kHostSave),
             "the host saved the VM's memory to a file and ended QEMU");
+}
+
+TEST(ClassificationTest, WhatNeverRanHereIsNoCrash) {
+  for (const Value& life : Lives()) {
+    if (life.name == "life:ran") continue;
+    const std::vector<Dimension> dimensions = OtherDimensions();
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      Evidence evidence;
+      for (size_t d = 0; d < choice.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+      life.set(&evidence);
+      EXPECT_NE(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kCrash) << life.name;
+    });
+  }
+}
+
+TEST(ClassificationTest, ACrashOfWhichLibvirtAloneKnowsIsUnknown) {
+  Evidence evidence;
+  evidence.manager_end = ManagerEnd::kCrashed;
+  for (const bool monitored : {false, true}) {
+    evidence.monitored = monitored;
+    for (const std::optional<ExitStatus> exit :
+         {std::optional<ExitStatus>(), {{0, 0}}, {{1, 0}}, {{0, SIGKILL}}}) {
+      evidence.exit_status = exit;
+      evidence.intended = false;
+      EXPECT_EQ(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kUnknown);
+      evidence.intended = true;
+      EXPECT_EQ(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kAdmin);
+    }
+  }
+  evidence.guest_panicked = true;
+  EXPECT_EQ(Classify(evidence, kWindow).rule, "guest-panic");
 }
 
 TEST(ClassificationTest, AnExitIsDescribedForPeople) {

@@ -78,6 +78,26 @@ TEST_F(EvidenceLogTest, AResumeClearsAShutdownAndNoPowerdown) {
   EXPECT_TRUE(log_.facts().shutdown->powerdown_age.has_value());
 }
 
+// Whatever its words are.
+TEST_F(EvidenceLogTest, AnEntryIsClearedByWhatItIsAbout) {
+  log_.Saw("SHUTDOWN of another kind", now_);
+  log_.Saw("a word about the pause", now_, EvidenceId::kStop);
+  log_.SawRunState("running", "RESUME", now_);
+  EXPECT_THAT(Timeline(), ElementsAre("SHUTDOWN of another kind"));
+}
+
+TEST_F(EvidenceLogTest, ARunStateBeforeTheVmRanLeavesNoTraceOfItself) {
+  log_.SawRunState("prelaunch", "query-status prelaunch", now_);
+  EXPECT_THAT(Timeline(), ElementsAre("query-status prelaunch"));
+  EXPECT_TRUE(log_.facts().never_ran);
+  EXPECT_FALSE(log_.facts().incoming);
+  log_.SawReset(now_);
+  EXPECT_TRUE(log_.facts().never_ran) << "it may be reset before it runs";
+  log_.SawRunState("running", "RESUME", now_);
+  EXPECT_FALSE(log_.facts().never_ran);
+  EXPECT_THAT(Timeline(), IsEmpty());
+}
+
 TEST_F(EvidenceLogTest, AResumeHealsNoPanic) {
   log_.SawPanic("GUEST_CRASHLOADED", "", now_);
   log_.SawRunState("running", "RESUME", now_);

@@ -15,6 +15,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 
 // The rows of docs/qemu.md that are no transcript.
@@ -54,6 +55,49 @@ TEST(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
   vm.End();
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_EQ(vm.Stopped().powerdown_age, absl::Milliseconds(3001));
+  EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kPowerdownEarlier));
+  EXPECT_THAT(vm.Last().message, HasSubstr("the power button was pressed 3s before the SHUTDOWN"));
+}
+
+TEST(VmSessionEndTest, ARebootObeysNoPowerdown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  vm.Advance(absl::Minutes(11));
+  vm.Shutdown("guest-reset");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestRebootExit);
+  EXPECT_THAT(vm.Stopped().caveats, IsEmpty());
+}
+
+TEST(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
+  for (const bool again : {false, true}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Shutdown("guest-shutdown");
+    vm.file_status = absl::ResourceExhaustedError("No space left on device");
+    vm.Closed();
+    EXPECT_THAT(vm.log, ElementsAre("file+"));
+    if (!again) vm.file_status = absl::OkStatus();
+    vm.Gone();
+    EXPECT_THAT(vm.log, ElementsAre("file+", "file+", "STOPPED"));
+    EXPECT_EQ(vm.Stopped().shutdown_file_written, !again);
+    EXPECT_EQ(vm.Status().problems.empty(), !again);
+  }
+}
+
+TEST(VmSessionEndTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  vm.file_status = absl::ResourceExhaustedError("Read-only file system");
+  vm.Ready();
+  EXPECT_THAT(vm.log, ElementsAre("file+", "file-"));
+  vm.file_status = absl::OkStatus();
+  vm.Event("RESUME");
+  EXPECT_THAT(vm.log, ElementsAre("file+", "file-", "file-"));
+  EXPECT_EQ(vm.file, false);
 }
 
 TEST(VmSessionEndTest, TheLastPowerdownCounts) {

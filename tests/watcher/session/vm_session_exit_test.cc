@@ -154,15 +154,6 @@ TEST(VmSessionExitTest, WhatIsNotTrackedHasNoStatus) {
   EXPECT_FALSE(vm.Stopped().exit_status.has_value());
 }
 
-TEST(VmSessionExitTest, AnIncomingVmThatFailsBeforeItRanIsACrashWithItsCode) {
-  SessionDriver vm;
-  vm.Ready("inmigrate");
-  vm.Advance(absl::Seconds(3));
-  vm.End(Code(1));
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
-  EXPECT_EQ(vm.Stopped().exit_status->code, 1);
-}
-
 TEST(VmSessionExitTest, WhatWasMigratedAwayIsNoCrashWhateverEndsIt) {
   for (const ProcessEnd& end : {Signal(SIGKILL), Signal(SIGSEGV), Code(1), Code(0), ProcessEnd()}) {
     SessionDriver vm;

@@ -156,13 +156,13 @@ TEST(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
   for (const auto& decided : kCases) {
     SessionDriver vm;
     vm.Ready();
-    EXPECT_TRUE(vm.session().CheckIntent().ok());
+    EXPECT_TRUE(vm.session().CheckIntent(vm.now()).ok());
     vm.Event(decided.event, decided.data);
-    const absl::Status refused = vm.session().CheckIntent();
+    const absl::Status refused = vm.session().CheckIntent(vm.now());
     EXPECT_TRUE(absl::IsFailedPrecondition(refused));
     EXPECT_THAT(std::string(refused.message()), HasSubstr(decided.what));
     vm.Event("RESET");
-    EXPECT_TRUE(vm.session().CheckIntent().ok()) << "alive again";
+    EXPECT_TRUE(vm.session().CheckIntent(vm.now()).ok()) << "alive again";
   }
 }
 
@@ -360,6 +360,35 @@ TEST(VmSessionIntentTest, IsOfTheGuestThatIsDownAsWell) {
   EXPECT_EQ(vm.Last().type, EventType::kGuestShutdown);
   EXPECT_EQ(vm.Last().shutdown->shutdown_class, ShutdownClass::kAdmin);
   EXPECT_EQ(vm.Last().shutdown->intent->intent_id, "intent-1");
+}
+
+// Each makes two events, which no limit of events holds back.
+TEST(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
+  SessionDriver vm;
+  vm.Ready();
+  int declared = 0;
+  while (declared < 1000 && vm.session().CheckIntent(vm.now()).ok()) {
+    vm.Declare();
+    vm.Withdraw();
+    ++declared;
+  }
+  EXPECT_EQ(declared, 100);
+  const absl::Status refused = vm.session().CheckIntent(vm.now());
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  vm.Advance(absl::Seconds(2));
+  EXPECT_TRUE(vm.session().CheckIntent(vm.now()).ok());
+  vm.Declare();
+  EXPECT_FALSE(vm.session().CheckIntent(vm.now()).ok());
+}
+
+TEST(VmSessionIntentTest, WithoutLimitsOfEventsThereIsNone) {
+  SessionDriver vm({.event_limits = false});
+  vm.Ready();
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_TRUE(vm.session().CheckIntent(vm.now()).ok());
+    vm.Declare();
+    vm.Withdraw();
+  }
 }
 
 }  // namespace

@@ -1,12 +1,18 @@
 // A VM that was migrated away: QEMU has no event for it but `query-status` knows.
 
+#include <csignal>
 #include <string>
 
+#include "absl/strings/match.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
 
 namespace vmeventd {
 namespace {
+
+using testing::HasSubstr;
+using testing::Not;
 
 TEST(VmSessionMigrationTest, PostmigrateIsMigratedAway) {
   SessionDriver vm;
@@ -137,6 +143,121 @@ TEST(VmSessionMigrationTest, AnAttachWhileTheLastPagesMoveSeesTheMigration) {
     vm.Shutdown("host-qmp-quit");
     vm.End();
     ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway);
+  }
+}
+
+// The source, or the file, still has the VM: whoever restarts it after a CRASH runs it twice.
+TEST(VmSessionMigrationTest, AnIncomingMigrationThatFailsIsNoCrash) {
+  for (const bool said : {false, true}) {
+    SessionDriver vm;
+    vm.Ready("inmigrate");
+    if (said) vm.Event("MIGRATION", R"({"status": "failed"})");
+    vm.End({ExitStatus{1, 0}, false});
+    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed);
+    EXPECT_EQ(vm.Stopped().rule, "incoming-failed");
+    EXPECT_THAT(vm.Last().message, HasSubstr("query-status inmigrate"));
+    EXPECT_EQ(absl::StrContains(vm.Last().message, "MIGRATION status=failed"), said);
+  }
+}
+
+TEST(VmSessionMigrationTest, AQemuThatEndsBeforeItsVmRanIsNoCrash) {
+  for (const char* state : {"inmigrate", "prelaunch"}) {
+    for (const ProcessEnd& end :
+         {Signal(SIGKILL), Signal(SIGSEGV), Signal(SIGABRT), ProcessEnd{ExitStatus{0, 0}, false},
+          ProcessEnd{ExitStatus{0, SIGKILL}, true}, ProcessEnd{}}) {
+      SessionDriver vm;
+      vm.Ready(state);
+      vm.End(end);
+      ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
+      EXPECT_THAT(vm.Last().message, HasSubstr(state));
+    }
+  }
+}
+
+// As of a QEMU whose file of saved memory is bad: it gives up within milliseconds.
+TEST(VmSessionMigrationTest, AQemuThatEndsBeforeItSaidItsRunStateIsNoCrash) {
+  for (const ProcessEnd& end : {ProcessEnd{ExitStatus{1, 0}, false}, Signal(SIGSEGV)}) {
+    SessionDriver vm;
+    vm.End(end);
+    ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
+    EXPECT_THAT(vm.Last().message, HasSubstr("monitor closed before QEMU said its run state"));
+  }
+}
+
+TEST(VmSessionMigrationTest, AMonitorThatWasReadyLaterSaysMore) {
+  SessionDriver vm;
+  vm.Closed();
+  vm.Ready();
+  vm.End(Signal(SIGSEGV));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+}
+
+TEST(VmSessionMigrationTest, AQemuThatIsEndedBeforeItsVmRanIsEndedByWhoSaidSo) {
+  SessionDriver vm;
+  vm.Ready("inmigrate");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+TEST(VmSessionMigrationTest, AVmThatRanIsClassifiedAsEver) {
+  for (const char* state : {"inmigrate", "prelaunch"}) {
+    for (const char* how : {"RESUME", "reconnect"}) {
+      SessionDriver vm;
+      vm.Ready(state);
+      if (how == std::string("RESUME")) {
+        vm.Event("RESUME");
+      } else {
+        vm.Closed();
+        vm.Advance(absl::Minutes(1));
+        vm.Ready();
+      }
+      vm.End(Signal(SIGKILL));
+      ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+      EXPECT_THAT(vm.Last().message, Not(HasSubstr(state)));
+    }
+  }
+}
+
+TEST(VmSessionMigrationTest, ThatAVmNeverRanIsKeptAcrossARestart) {
+  SessionDriver vm;
+  vm.Ready("inmigrate");
+  vm.Restart();
+  vm.Gone({ExitStatus{1, 0}, false});
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed);
+}
+
+// Its last answer was `finish-migrate`: the migration may have been complete a millisecond later.
+TEST(VmSessionMigrationTest, AQemuThatEndsWhileItFinishesAMigrationIsUnknown) {
+  for (const bool restarted : {false, true}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Event("STOP");
+    vm.Advance(absl::Milliseconds(10));
+    vm.RunState("finish-migrate");
+    vm.RunState("finish-migrate");
+    if (restarted) vm.Restart();
+    vm.End(Signal(SIGKILL));
+    ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kMigrationUnfinished);
+    EXPECT_EQ(vm.Stopped().rule, "migration-unfinished");
+    EXPECT_THAT(vm.Last().message, HasSubstr("query-status finish-migrate"));
+  }
+}
+
+TEST(VmSessionMigrationTest, AMigrationThatDidNotFinishDecidesNothing) {
+  for (const char* after : {"RESUME", "paused", "running"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Event("STOP");
+    vm.RunState("finish-migrate");
+    if (after == std::string("RESUME")) {
+      vm.Event("RESUME");
+    } else {
+      vm.RunState(after);
+    }
+    vm.End(Signal(SIGKILL));
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+    EXPECT_THAT(vm.Last().message, Not(HasSubstr("finish-migrate")));
   }
 }
 

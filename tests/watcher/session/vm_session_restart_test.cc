@@ -272,8 +272,6 @@ std::vector<std::optional<std::string>> SavedRuns(const Effects& effects) {
 TEST(VmSessionKeepTest, NothingIsToldWhereNothingHasChanged) {
   SessionDriver vm;
   vm.Ready();
-  const QmpEvent event{"MEMORY_FAILURE", nullptr, std::nullopt};
-  EXPECT_THAT(SavedRuns(vm.session().OnQmpEvent(event, vm.now())), ElementsAre(std::nullopt));
   EXPECT_THAT(SavedRuns(vm.session().OnMonitorClosed("EOF", vm.now())), IsEmpty());
 }
 
@@ -358,9 +356,32 @@ TEST(VmSessionSaveTest, WhatAnEarlierVersionSavedIsRestored) {
     EXPECT_EQ((*session)->open_intent()->request_id, "");
     EXPECT_EQ((*session)->Status().state, paused ? VmState::kPaused : VmState::kRunning);
     (*session)->OnMonitorReady({"7.2.22", "running", "u", ""}, now);
-    const bool stands = absl::IsFailedPrecondition((*session)->CheckIntent());
+    const bool stands = absl::IsFailedPrecondition((*session)->CheckIntent(now));
     EXPECT_EQ(stands, !paused) << "a VM that runs again has no watchdog that paused it";
   }
+}
+
+// Its text is the same, the place of its last event is not.
+TEST(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
+  SessionDriver vm;
+  vm.Ready();
+  for (const char* name : {"BLOCK_IO_ERROR", "MEMORY_FAILURE", "MIGRATION"}) {
+    const Effects effects = vm.session().OnQmpEvent(QmpEvent{.name = name}, vm.now());
+    ASSERT_EQ(effects.size(), 1u) << name;
+    const auto& update = std::get<Publish>(effects.front()).update;
+    ASSERT_TRUE(update.event.has_value()) << name;
+    EXPECT_EQ(update.saved_run, vm.session().Save()) << name;
+  }
+}
+
+TEST(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Restart();
+  vm.Ready();
+  vm.End(Signal(SIGKILL));
+  EXPECT_THAT(vm.Last().message, testing::HasSubstr("(clears: SHUTDOWN reason=guest-shutdown)"));
 }
 
 TEST(VmSessionSaveTest, TheSourceComesBack) {
