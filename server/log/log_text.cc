@@ -5,20 +5,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/utf8.h"
 
 namespace vmeventd {
 namespace {
 
+// Backslashes are escaped too: else one at the end of a value would take the quote that ends it,
+// and what follows would be read as more fields.
 std::string Quoted(const std::string& value) {
   std::string clean = OnOneLine(value);
   if (!clean.empty() && clean.find_first_of(" =\"\\") == std::string::npos) return clean;
-  std::string out = "\"";
-  for (const char c : clean) {
-    if (c == '"') out += '\\';
-    out += c;
-  }
-  return out + '"';
+  const std::string escaped = absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}});
+  return absl::StrCat("\"", OnOneLine(escaped), "\"");
 }
 
 std::string AsText(const nlohmann::ordered_json& value) {

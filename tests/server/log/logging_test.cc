@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <map>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -136,6 +137,50 @@ TEST(StopLog, ANameForgesNeitherALineNorAField) {
   EXPECT_THAT(text, HasSubstr(" vm=\"x\\x0a2026"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
   EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"], vm.name);
+}
+
+// The fields of a line as a reader takes them apart: bare words, and quoted values in which a
+// backslash escapes the byte after it.
+std::map<std::string, std::string> FieldsOf(const std::string& line) {
+  std::map<std::string, std::string> out;
+  size_t at = line.find(" vm=");
+  while (at < line.size() && line[at] == ' ') {
+    const size_t equals = line.find('=', at);
+    const std::string key = line.substr(at + 1, equals - at - 1);
+    std::string value;
+    at = equals + 1;
+    if (line[at] == '"') {
+      for (++at; line[at] != '"'; ++at) {
+        if (line[at] == '\\') ++at;
+        value += line[at];
+      }
+      ++at;
+    } else {
+      while (line[at] != ' ' && line[at] != '\n') value += line[at++];
+    }
+    EXPECT_TRUE(out.emplace(key, value).second) << "twice: " << key;
+  }
+  EXPECT_EQ(line.substr(at), "\n");
+  return out;
+}
+
+TEST(StopLog, NoValueEndsItsQuotesEarly) {
+  for (const std::string name : {R"(x\" class=USER cause=GUEST_POWEROFF y=\")", R"(x\)", R"(a b\)",
+                                 R"(\\" vm=web1)", R"(")", R"(\")", R"(a=b)", R"(\x0a)"}) {
+    const VmRef vm{.name = name};
+    const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
+    std::map<std::string, std::string> fields =
+        FieldsOf(Line(LogFormat::kText, payload, kStopLogger));
+    EXPECT_EQ(fields["vm"], name);
+    EXPECT_EQ(fields["class"], "CRASH");
+    EXPECT_EQ(fields.size(), StopFields(StoppedBySignal(), vm, 7).size() - 1) << name;
+  }
+  const auto vm_of = [](const std::string& name) {
+    const VmRef vm{.name = name};
+    return FieldsOf(
+        Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
+  };
+  EXPECT_NE(vm_of("a\nb"), vm_of("a\\x0ab")) << "an escaped byte and its text differ";
 }
 
 // A log whose time the test controls.
