@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "server/events/ring.h"
-#include "server/log/stop_log.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -90,7 +89,9 @@ void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, std::optional
   event_.set_durable(true);  // it is public after its commit
   builder_.Add(event_);
   meters_.Count(event);
-  if (event.type == EventType::kStopped && vm != nullptr) LogStop(event, vm->ref, newest_);
+  if (event.type == EventType::kStopped && vm != nullptr) {
+    stop_lines_.emplace_back(event, vm->ref, newest_);
+  }
   if (event.observe_monotonic.has_value()) observed_.push_back(*event.observe_monotonic);
   if (builder_.full()) step_.blocks.push_back(builder_.Finish());
 }
@@ -196,6 +197,7 @@ void EventPump::PublishStep(bool durable) {
   // These may ask whether their event is durable: that is, whether the journal is writable now.
   live_state_->SetJournalWritable(journal_->writable());
   for (const std::function<void()>& on_public : std::exchange(on_public_, {})) on_public();
+  for (const StopLine& line : std::exchange(stop_lines_, {})) line.Log();
 }
 
 void EventPump::TendJournal() {

@@ -16,6 +16,7 @@
 #include "server/events/event_meters.h"
 #include "server/events/live_state.h"
 #include "server/journal/journal_writer.h"
+#include "server/log/stop_log.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/loop/event_queue.h"
 
@@ -112,6 +113,7 @@ class EventPump {
   std::vector<TakenStatus> statuses_;  // of step_
   absl::flat_hash_map<std::string, OfRun> runs_;  // of step_
   std::vector<std::function<void()>> on_public_;  // of step_
+  std::vector<StopLine> stop_lines_;              // of step_
   std::vector<absl::Duration> observed_;          // when the events of step_ were observed
   EventMeters meters_;
 

@@ -39,16 +39,21 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
   return fields;
 }
 
-void LogStop(const VmEvent& event, const VmRef& vm, uint64_t sequence) {
+StopLine::StopLine(const VmEvent& event, const VmRef& vm, uint64_t sequence) {
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kStopLogger);
   const bool expected =
       event.shutdown.has_value() && (event.shutdown->shutdown_class == ShutdownClass::kUser ||
                                      event.shutdown->shutdown_class == ShutdownClass::kAdmin);
-  const auto level = expected ? spdlog::level::info : spdlog::level::warn;
-  if (logger == nullptr || !logger->should_log(level)) return;
-  logger->log(level, "{}",
-              StopFields(event, vm, sequence)
-                  .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  level_ = expected ? spdlog::level::info : spdlog::level::warn;
+  if (logger == nullptr || !logger->should_log(level_)) return;
+  fields_ = StopFields(event, vm, sequence)
+                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void StopLine::Log() const {
+  if (fields_.empty()) return;
+  const std::shared_ptr<spdlog::logger> logger = spdlog::get(kStopLogger);
+  if (logger != nullptr) logger->log(level_, "{}", fields_);
 }
 
 }  // namespace vmeventd

@@ -2,8 +2,10 @@
 #define VMEVENTD_SERVER_LOG_STOP_LOG_H_
 
 #include <cstdint>
+#include <string>
 
 #include "nlohmann/json.hpp"
+#include "spdlog/common.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -11,9 +13,18 @@ namespace vmeventd {
 // The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
 nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);
 
-// Logs a STOPPED to kStopLogger, if it exists; as a warning if an operator should look at it (CRASH
-// and UNKNOWN).
-void LogStop(const VmEvent& event, const VmRef& vm, uint64_t sequence);
+// The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
+// public: what the log says is then in the journal. Writes nothing if kStopLogger does not exist or
+// leaves the level out. A warning if an operator should look at it (CRASH and UNKNOWN).
+class StopLine {
+ public:
+  StopLine(const VmEvent& event, const VmRef& vm, uint64_t sequence);
+  void Log() const;
+
+ private:
+  spdlog::level::level_enum level_;
+  std::string fields_;  // empty: nothing is logged
+};
 
 }  // namespace vmeventd
 

@@ -8,12 +8,17 @@
 
 #include <csignal>
 #include <cstdio>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "server/journal/open_journal.h"
+#include "server/log/logging.h"
+#include "spdlog/sinks/base_sink.h"
+#include "spdlog/spdlog.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
 
@@ -405,6 +410,50 @@ TEST(EventPump, WhatWasHeldBackFollowsOnceTheMarkOrTheJournalCanBeWritten) {
     EXPECT_THAT(Public(pumped), AllOf(SizeIs(4), Each(IsDurable(true))));
     EXPECT_THAT(Journaled(pumped), SizeIs(4));
   }
+}
+
+// Calls `line` for each line of the log of stops.
+class StopLog : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  static std::shared_ptr<StopLog> Register() {
+    auto sink = std::make_shared<StopLog>();
+    spdlog::register_logger(std::make_shared<spdlog::logger>(kStopLogger, sink));
+    return sink;
+  }
+  std::function<void()> line = [] {};
+
+ private:
+  void sink_it_(const spdlog::details::log_msg&) override { line(); }
+  void flush_() override {}
+};
+
+TEST(EventPump, AStopIsLoggedOnceItIsInTheJournal) {
+  const std::shared_ptr<StopLog> log = StopLog::Register();
+  PumpedState pumped;
+  size_t journaled_at_line = 0;
+  log->line = [&] { journaled_at_line = Journaled(pumped).size(); };
+  pumped.Push({Update("a", EventType::kStarted), Stopped("a", "run-a", ShutdownClass::kUser)});
+  EXPECT_EQ(journaled_at_line, 2u);
+  spdlog::drop(kStopLogger);
+}
+
+TEST(EventPump, AStopThatIsHeldBackIsLoggedOnceItIsPublic) {
+  const std::shared_ptr<StopLog> log = StopLog::Register();
+  FaultyDisk disk;
+  PumpedState pumped;
+  std::vector<size_t> public_at_line;
+  log->line = [&] { public_at_line.push_back(Public(pumped).size()); };
+  disk.Fail(SQLITE_IOERR_WRITE);
+  {
+    const UnwritableFiles unwritable;
+    pumped.Push({Update("a", EventType::kStarted), Stopped("a", "run-a", ShutdownClass::kUser)});
+    ASSERT_TRUE(pumped.pump().holds_back());
+    EXPECT_THAT(public_at_line, IsEmpty());
+  }
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_THAT(public_at_line, ElementsAre(2u));
+  spdlog::drop(kStopLogger);
 }
 
 TEST(EventPump, AStopDoesNotWaitForADiskThatTakesNothing) {
