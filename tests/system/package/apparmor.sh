@@ -24,6 +24,18 @@ systemctl restart vmeventd.service
 pid=$(systemctl show --value -p MainPID vmeventd.service)
 same "the process" "$(cat "/proc/$pid/attr/current")" "vmeventd (enforce)"
 
+step "a second socket, as operations.md says"
+echo 'd /run/vmeventd-all 0755 vmeventd vmeventd' >/etc/tmpfiles.d/vmeventd-all.conf
+systemd-tmpfiles --create /etc/tmpfiles.d/vmeventd-all.conf
+mkdir -p /etc/systemd/system/vmeventd.service.d
+printf '[Service]\nReadWritePaths=/run/vmeventd-all\n' >/etc/systemd/system/vmeventd.service.d/all.conf
+systemctl daemon-reload
+printf 'listen = ["%s", "%s"]\n' unix:/run/vmeventd/vmeventd.sock \
+  unix:/run/vmeventd-all/vmeventd.sock,role=reader,mode=0666 >>/etc/vmeventd/vmeventd.conf
+systemctl restart vmeventd.service
+wait_for "the second socket answers" vmevents --server unix:/run/vmeventd-all/vmeventd.sock health listen
+same "what was denied" "$(denied)" ""
+
 step "a VM"
 start_qemu "$monitors" web1
 wait_for "the VM is followed" vm_says web1 RUNNING
