@@ -146,7 +146,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
   if (status = daemon->PrepareFleet(config); !status.ok()) return status;
-  if (status = daemon->StartMetrics(config, log); !status.ok()) return status;
+  daemon->StartMetrics(config, log);
   LogStart(config, daemon->server_->addresses(), daemon->live_state_.journal_id());
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
@@ -215,18 +215,14 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
-  if (!config.metrics_listen.has_value()) return absl::OkStatus();
+void Daemon::StartMetrics(const Config& config, const LogMeters* log) {
+  if (!config.metrics_listen.has_value()) return;
   metrics_ = std::make_unique<Metrics>(
       Metrics::Sources{&live_state_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
                        server_.get(), tls_.get(), log, ToJournalOptions(config).path, kVersion,
                        fleet_ == nullptr ? nullptr : &fleet_->meters()});
-  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
-      MetricsServer::Start(*config.metrics_listen, metrics_.get(), &refusals_);
-  if (!server.ok()) return server.status();
-  metrics_server_ = *std::move(server);
-  spdlog::info("metrics at http://{}/metrics", metrics_server_->address().ToString());
-  return absl::OkStatus();
+  metrics_server_ =
+      std::make_unique<MetricsServer>(*config.metrics_listen, metrics_.get(), &refusals_);
 }
 
 Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
@@ -281,26 +277,26 @@ void Daemon::WatcherLoop() {
       changed_.NotifyAll();
     }
     stop = stop_;
-    if (watcher_answered_ != asked_) {
-      watcher_answered_ = asked_;
-      changed_.NotifyAll();
-    }
+    watchdog_->Answer(Watchdog::kWatcher);
   }
   watcher_->RunOnce(absl::ZeroDuration());  // handles what has come until now
 }
 
-bool Daemon::WaitForScanOrStop() {
-  const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, absl::InfiniteDuration(),
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return scanned_ || stop_; });
-  return stop_;
+std::string Daemon::StatusText() const {
+  return absl::StrCat(
+      "following ", live_state_.vm_count(), " VMs for ", hub_.stream_count(), " streams",
+      live_state_.journal_writable() ? "" : "; the journal cannot be written",
+      AllDirectoriesArePresent() ? "" : "; a watched directory is missing", NotListening());
 }
 
-std::string Daemon::StatusText() const {
-  return absl::StrCat("following ", live_state_.vm_count(), " VMs for ", hub_.stream_count(),
-                      " streams",
-                      live_state_.journal_writable() ? "" : "; the journal cannot be written",
-                      AllDirectoriesArePresent() ? "" : "; a watched directory is missing");
+std::string Daemon::NotListening() const {
+  const std::vector<ListenAddress> addresses = server_->addresses();
+  const std::vector<bool> listening = server_->listening();
+  std::string out;
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    if (!listening[i]) absl::StrAppend(&out, "; not listening on ", addresses[i].ToString());
+  }
+  return out;
 }
 
 bool Daemon::AllDirectoriesArePresent() const {
@@ -317,38 +313,59 @@ void Daemon::PumpLoop() {
       directories_present_ = present;
       server_->SetWatchServing(present);
     }
-    const MutexLock lock(&mutex_);
-    if (pump_answered_ == asked_) continue;
-    pump_answered_ = asked_;
-    changed_.NotifyAll();
+    watchdog_->Answer(Watchdog::kPump);
   }
 }
 
-bool Daemon::LoopsAnswer(absl::Duration timeout) {
-  const MutexLock lock(&mutex_);
-  ++asked_;
+void Daemon::AskThreads() {
   watcher_->Wake();
   queue_.Wake();
-  return WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stop_ ||
-           (watcher_answered_ == asked_ && (pump_answered_ == asked_ || journal_.writing()));
-  });
+  server_->Probe([watchdog = watchdog_] { watchdog->Answer(Watchdog::kAcceptor); },
+                 [watchdog = watchdog_] { watchdog->Answer(Watchdog::kGrpc); });
 }
 
-bool Daemon::WaitForStop(absl::Duration timeout) {
+Daemon::Change Daemon::WaitForChange(bool serving, absl::Duration timeout) {
   const MutexLock lock(&mutex_);
-  return WaitUntil(&changed_, &mutex_, timeout,
-                   [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_; });
+  WaitUntil(&changed_, &mutex_, timeout, [this, serving]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stop_ || (scanned_ && !serving);
+  });
+  if (stop_) return Change::kStop;
+  return scanned_ && !serving ? Change::kScanned : Change::kNone;
 }
 
-void Daemon::RunWatchdog() {
-  const absl::Duration interval = WatchdogInterval() / 3;
-  while (!WaitForStop(interval)) {
-    if (LoopsAnswer(interval)) {
-      NotifyAlive(StatusText());
-    } else {
-      spdlog::error("the watcher or the pump has not answered for {}",
-                    absl::FormatDuration(interval));
+void Daemon::ServeUntilStop() {
+  // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
+  constexpr absl::Duration kSettleTime = absl::Seconds(10);
+  absl::Duration now = clock_->Now().monotonic;
+  const absl::Duration ready_by = now + kReadyTimeout;
+  absl::Duration trim_at = absl::InfiniteDuration();
+  bool serving = false;
+  bool ready = false;
+  for (;;) {
+    const absl::Duration next = ready ? watchdog_->turn() : ready_by - now;
+    const Change change = WaitForChange(serving, std::min(next, trim_at - now));
+    if (change == Change::kStop) return;
+    now = clock_->Now().monotonic;
+    if (change == Change::kScanned) {
+      spdlog::info("the first scan is done: serving");
+      // A program that waits for SERVING then finds all lines of the start in the log.
+      spdlog::default_logger()->flush();
+      server_->SetServing(true);
+      serving = true;
+      trim_at = now + kSettleTime;
+    }
+    if (!ready && (serving || now >= ready_by)) {
+      ready = true;
+      NotifyFirstReady(serving ? StatusText() : "the first scan is not done yet");
+    }
+    if (now >= trim_at) {
+      malloc_trim(0);
+      trim_at = absl::InfiniteDuration();
+    }
+    if (ready && watchdog_->turn() < absl::InfiniteDuration() &&
+        watchdog_->Turn(now, journal_.writing())) {
+      NotifyAlive(serving ? StatusText() : "the first scan is not done yet");
+      AskThreads();
     }
   }
 }
@@ -359,24 +376,12 @@ void Daemon::Run() {
   hub_thread_ = std::thread([this] { hub_.Run(); });
   if (fleet_ != nullptr) fleet_thread_ = std::thread([this] { fleet_->Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
-  if (!WaitForScanOrStop()) {
-    spdlog::info("the first scan is done: serving");
-    // A program that waits for SERVING then finds all lines of the start in the log.
-    spdlog::default_logger()->flush();
-    server_->SetServing(true);
-    NotifyFirstReady();
-    // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
-    constexpr absl::Duration kSettleTime = absl::Seconds(10);
-    WaitForStop(std::min(kSettleTime, WatchdogInterval() / 3));
-    malloc_trim(0);
-    RunWatchdog();
-  }
+  ServeUntilStop();
   NotifyStopping("sending what was observed");
   Stop();
 }
 
-void Daemon::NotifyFirstReady() {
-  const std::string status = StatusText();
+void Daemon::NotifyFirstReady(const std::string& status) {
   const MutexLock lock(&mutex_);
   if (stop_) return;
   ready_ = true;

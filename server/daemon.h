@@ -1,7 +1,6 @@
 #ifndef VMEVENTD_SERVER_DAEMON_H_
 #define VMEVENTD_SERVER_DAEMON_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
@@ -19,6 +18,8 @@
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
 #include "server/host/lock_file.h"
+#include "server/host/service_manager.h"
+#include "server/host/watchdog.h"
 #include "server/journal/event_pump.h"
 #include "server/journal/journal_writer.h"
 #include "server/journal/read_queue.h"
@@ -43,10 +44,14 @@ class Daemon {
  public:
   // From RequestStop to the return of Run.
   static constexpr absl::Duration kStopTimeout = absl::Seconds(5);
+  // From the start of Run until the service manager hears that the daemon is ready, at the latest:
+  // it starts the managers of VMs after that, and a libvirt that it has yet to start does not
+  // answer before. The health service waits for the first scan.
+  static constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 
-  // Takes the locks, sets up the watcher and listens. The error names what stands in the way.
-  // `log`: for the metrics; null: the process's log is not counted. The pointers outlive the
-  // daemon.
+  // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
+  // tried again while the daemon runs. The error names what stands in the way. `log`: for the
+  // metrics; null: the process's log is not counted. The pointers outlive the daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
                                                         const LogMeters* log = nullptr);
   ~Daemon();
@@ -64,27 +69,29 @@ class Daemon {
          std::unique_ptr<TlsFiles> tls, RecoveredState recovered);
 
   absl::Status StartServer(const Config& config, int max_connections);
-  absl::Status StartMetrics(const Config& config, const LogMeters* log);
+  void StartMetrics(const Config& config, const LogMeters* log);
   absl::Status PrepareFleet(const Config& config);
   // There is more to read. The pump thread, or before there is one.
   void OnPublished();
   void OnJournalWritable(bool writable);
   void WatcherLoop();
-  // Waits for the first scan or for RequestStop; true: for RequestStop.
-  bool WaitForScanOrStop();
   void PumpLoop();
   // A line for people.
   std::string StatusText() const;
+  // Its part about addresses that cannot be listened on.
+  std::string NotListening() const;
   // Whether each directory of --watch is there.
   bool AllDirectoriesArePresent() const;
-  // Whether the watcher's loop and the pump do their turn in time. A pump that waits for the disk
-  // counts as doing so: to kill it would lose what it holds, and not repair the disk.
-  bool LoopsAnswer(absl::Duration timeout);
-  // Waits for RequestStop, at most `timeout`; true: it came.
-  bool WaitForStop(absl::Duration timeout);
-  void RunWatchdog();
+  // Asks the watched threads to answer in their next turns.
+  void AskThreads();
+  // What ServeUntilStop waits for.
+  enum class Change { kNone, kScanned, kStop };
+  // Waits for the first scan, unless `serving`, or for RequestStop, at most `timeout`.
+  Change WaitForChange(bool serving, absl::Duration timeout);
+  // Serves from the first scan on, and keeps the service manager informed, until RequestStop.
+  void ServeUntilStop();
   // Notifies the service manager that the daemon is ready, unless it is to stop already.
-  void NotifyFirstReady();
+  void NotifyFirstReady(const std::string& status);
   void Stop();
 
   const Clock* const clock_;
@@ -119,10 +126,8 @@ class Daemon {
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager knows
-  // Counts LoopsAnswer's questions; and which of them each loop has answered.
-  uint64_t asked_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t watcher_answered_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t pump_answered_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Shared with calls of gRPC that end later than the daemon.
+  const std::shared_ptr<Watchdog> watchdog_ = std::make_shared<Watchdog>(WatchdogInterval());
 };
 
 }  // namespace vmeventd

@@ -25,7 +25,8 @@ _vmeventd() {
       return
       ;;
     --process-tracking) words='auto off' ;;
-    --shutdown-files | --event-limits) words='on off' ;;
+    --shutdown-files) words='auto on off' ;;
+    --event-limits) words='on off' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
     --publish-format) words='protobuf json' ;;

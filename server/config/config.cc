@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <map>
@@ -23,6 +24,7 @@
 namespace vmeventd {
 namespace {
 
+constexpr int kFailed = 1;
 constexpr int kUsageError = 2;
 
 constexpr char kExamples[] = R"(Examples:
@@ -140,7 +142,7 @@ absl::Status CheckTls(const Config& config) {
     return Invalid("--tls-operator",
                    "needs --tls-client-ca: without it clients show no certificate");
   }
-  return LoadTlsMaterial(*config.tls()).status();
+  return absl::OkStatus();
 }
 
 // Checks which TCP addresses are permitted: by who can reach them and whether they use TLS.
@@ -200,15 +202,18 @@ absl::Status CheckReadable(absl::string_view flag, const std::string& path) {
   return Invalid(flag, ErrnoStatus(path, "cannot be read", errno).message());
 }
 
+// The flags that name a file for --publish, and what they name.
+std::array<std::pair<const char*, const std::string*>, 4> PublishFiles(const Config& config) {
+  return {{{"--publish-credentials", &config.publish_credentials},
+           {"--publish-tls-ca", &config.publish_tls_ca},
+           {"--publish-tls-cert", &config.publish_tls_cert},
+           {"--publish-tls-key", &config.publish_tls_key}}};
+}
+
 absl::Status CheckPublish(const Config& config) {
   constexpr size_t kMaxCluster = 64;
-  const std::pair<const char*, const std::string*> files[] = {
-      {"--publish-credentials", &config.publish_credentials},
-      {"--publish-tls-ca", &config.publish_tls_ca},
-      {"--publish-tls-cert", &config.publish_tls_cert},
-      {"--publish-tls-key", &config.publish_tls_key}};
   if (config.publish.empty()) {
-    for (const auto& [flag, path] : files) {
+    for (const auto& [flag, path] : PublishFiles(config)) {
       if (!path->empty()) return Invalid(flag, "needs --publish");
     }
     return config.publish_cluster.empty() ? absl::OkStatus()
@@ -239,7 +244,21 @@ absl::Status CheckPublish(const Config& config) {
                                 "others on the path could read and change the events; write "
                                 "tls://, or give --insecure-publish if you mean it"));
   }
-  for (const auto& [flag, path] : files) {
+  return absl::OkStatus();
+}
+
+// Checks what the flags name on this host: groups and files. What is wrong there may pass without
+// another configuration: a directory service that comes up, certificates that are being replaced.
+absl::Status CheckHost(Config* config) {
+  for (ListenAddress& address : config->listens) {
+    if (absl::Status status = ResolveGroup(&address); !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat("--listen: ", status.message()));
+    }
+  }
+  if (const std::optional<TlsPaths> tls = config->tls(); tls.has_value()) {
+    if (absl::Status status = LoadTlsMaterial(*tls).status(); !status.ok()) return status;
+  }
+  for (const auto& [flag, path] : PublishFiles(*config)) {
     if (absl::Status status = CheckReadable(flag, *path); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -359,6 +378,10 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   }
   absl::StatusOr<Config> config = ReadFlags(given, defaults);
   if (!config.ok()) return UsageError(config.status().message());
+  if (const absl::Status host = CheckHost(&*config); !host.ok()) {
+    if (check_config) return UsageError(host.message());
+    return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", host.message(), "\n")};
+  }
   if (check_config) return {std::nullopt, 0, Describe(*config)};
   return {*std::move(config), 0, ""};
 }

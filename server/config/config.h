@@ -42,7 +42,7 @@ struct Config {
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
   bool process_tracking = true;
-  bool shutdown_files = true;
+  ShutdownFiles shutdown_files = ShutdownFiles::kGaneti;
   bool event_limits = true;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
@@ -72,7 +72,9 @@ Environment SystemEnvironment();
 Config DefaultConfig(const Environment& environment);
 
 // Either a configuration to run with, or the text to print and the exit code: 0 for --help,
-// --version and --check-config, 2 for an error, whose text names the flag, the value and the rule.
+// --version and --check-config, 2 for wrong usage, 1 for what the flags name on this host and
+// cannot be used now: a group, TLS files, files for --publish. The text names the flag, the value
+// and the rule. --check-config takes both for wrong usage.
 struct ParsedConfig {
   std::optional<Config> config;
   int exit_code = 0;

@@ -322,9 +322,12 @@ std::vector<Flag> MakeFlags() {
                  {{"auto", true}, {"off", false}},
                  "off: a VM counts as ended when its monitor's connection ends, whatever its "
                  "process does"),
-      Word<bool>("shutdown-files", "on|off", &Config::shutdown_files,
-                 {{"on", true}, {"off", false}},
-                 "Write Ganeti's NAME.shutdown files beside the sockets"),
+      Word<ShutdownFiles>("shutdown-files", "auto|on|off", &Config::shutdown_files,
+                          {{"auto", ShutdownFiles::kGaneti},
+                           {"on", ShutdownFiles::kOn},
+                           {"off", ShutdownFiles::kOff}},
+                          "Write Ganeti's NAME.shutdown files beside the sockets; auto: beside "
+                          "those named *.kvmd, as Ganeti's are"),
       Word<bool>("event-limits", "on|off", &Config::event_limits, {{"on", true}, {"off", false}},
                  "off: publish every event of a VM, however many there are"),
       Word<LogLevel>("log-level", "LEVEL", &Config::log_level,

@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <netinet/in.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "base/errno_status.h"
 #include "base/invalid_text.h"
 #include "base/quote.h"
 
@@ -105,12 +107,7 @@ absl::Status ReadGroup(absl::string_view text, absl::string_view value, ListenAd
     address->gid = number;
     return absl::OkStatus();
   }
-  const group* const found = value.empty() ? nullptr : getgrnam(address->group.c_str());
-  if (found == nullptr) {
-    return InvalidText(text,
-                       absl::StrCat("has the group ", Quote(value), ", which does not exist"));
-  }
-  address->gid = found->gr_gid;
+  if (value.empty()) return InvalidText(text, "has no name after group=");
   return absl::OkStatus();
 }
 
@@ -170,7 +167,7 @@ std::string ListenAddress::ToFlag() const {
   std::string out = ToString();
   if (role.has_value()) absl::StrAppend(&out, ",role=", RoleName(*role));
   if (mode != kDefaultMode) absl::StrAppend(&out, ",mode=", absl::StrFormat("%04o", mode));
-  if (gid.has_value()) absl::StrAppend(&out, ",group=", group);
+  if (!group.empty()) absl::StrAppend(&out, ",group=", group);
   return out;
 }
 
@@ -183,6 +180,25 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
                                                : ReadHostAndPort(text, rest, &address);
   if (!status.ok()) return status;
   return address;
+}
+
+absl::Status ResolveGroup(ListenAddress* address) {
+  if (address->group.empty() || address->gid.has_value()) return absl::OkStatus();
+  errno = 0;
+  const group* const found = getgrnam(address->group.c_str());
+  if (found == nullptr) {
+    const int error = errno;
+    const std::string flag = Quote(address->ToFlag());
+    const std::string name = Quote(address->group);
+    // Name services that know no such group differ in what they leave in errno (getgrnam(3)).
+    if (error == 0 || error == ENOENT || error == ESRCH) {
+      return absl::NotFoundError(
+          absl::StrCat(flag, " has the group ", name, ", which does not exist"));
+    }
+    return ErrnoStatus(flag, absl::StrCat("its group ", name, " cannot be looked up"), error);
+  }
+  address->gid = found->gr_gid;
+  return absl::OkStatus();
 }
 
 }  // namespace vmeventd

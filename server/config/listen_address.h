@@ -25,7 +25,7 @@ struct ListenAddress {
   std::optional<Role> role;  // what every caller is; unset: AccessPolicy decides
   mode_t mode = 0660;        // of a Unix socket
   std::string group;         // who owns a Unix socket; empty: the process's own group
-  std::optional<gid_t> gid;  // of `group`
+  std::optional<gid_t> gid;  // of `group`; set by a number or by ResolveGroup
 
   bool is_unix() const { return !path.empty(); }
   bool is_loopback() const;  // TCP only
@@ -43,6 +43,10 @@ inline constexpr size_t kMaxSocketPath = 107;
 // is resolved against the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the
 // text and the rule. The caller decides whether an address beyond loopback is allowed.
 absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
+
+// Looks the group's name up, which may ask a name service. The error names address and group; it
+// may pass, for example once the network is up. The main thread, before others start.
+absl::Status ResolveGroup(ListenAddress* address);
 
 }  // namespace vmeventd
 

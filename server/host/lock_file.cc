@@ -22,9 +22,9 @@ absl::Status HeldByAnother(const std::string& path, int fd) {
   const absl::string_view pid =
       absl::StripAsciiWhitespace(absl::string_view(text, size > 0 ? static_cast<size_t>(size) : 0));
   const bool number = !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
-  return absl::FailedPreconditionError(
-      absl::StrCat(path, ": another vmeventd holds this lock (pid ",
-                   number ? std::string(pid) : std::string("unknown"), ")"));
+  return absl::AlreadyExistsError(absl::StrCat(path, ": another vmeventd holds this lock (pid ",
+                                               number ? std::string(pid) : std::string("unknown"),
+                                               ")"));
 }
 
 // Whether `path` still names the file behind `fd`: it may have been replaced before the lock.

@@ -12,7 +12,7 @@ namespace vmeventd {
 // owner's pid and is never removed: only the lock counts.
 class LockFile {
  public:
-  // FAILED_PRECONDITION: another process holds it; the message names the file and the pid.
+  // ALREADY_EXISTS: another process holds it; the message names the file and the pid.
   static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::string& path);
   ~LockFile();
   LockFile(const LockFile&) = delete;

@@ -197,9 +197,13 @@ void Metrics::CollectAccess(MetricFamilies* out) const {
   if (sources_.server == nullptr) return;
   const std::vector<ListenAddress> addresses = sources_.server->addresses();
   const std::vector<int> open = sources_.server->open_connections();
+  const std::vector<bool> listening = sources_.server->listening();
   for (size_t i = 0; i < addresses.size(); ++i) {
     out->Gauge("vmeventd_connections", "Open connections of clients, by the address of --listen",
                open[i], {{"listen", addresses[i].ToString()}});
+    out->Gauge("vmeventd_listening",
+               "1 if clients can connect to the address of --listen; 0 while it cannot be opened",
+               listening[i] ? 1 : 0, {{"listen", addresses[i].ToString()}});
   }
   if (sources_.tls == nullptr) return;
   const std::shared_ptr<const TlsMaterial> certificate = sources_.tls->Current();

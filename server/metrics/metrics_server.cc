@@ -21,6 +21,7 @@
 #include "base/unique_fd.h"
 #include "prometheus/text_serializer.h"
 #include "server/access/clients.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -33,6 +34,18 @@ constexpr std::chrono::milliseconds kDescriptorPause(100);
 constexpr size_t kMaxDrainedBytes = 64 << 10;
 constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
 constexpr absl::string_view kPlainText = "text/plain; charset=utf-8";
+
+absl::Duration SinceEpoch(Steady::time_point time) {
+  return absl::FromChrono(time.time_since_epoch());
+}
+
+// The first attempt, so that the port that the kernel chose is known. Later ones are the thread's.
+const ListenAddress& OpenFirst(ListenAttempts* socket) {
+  if (socket->Try(SinceEpoch(Steady::now())).ok()) {
+    spdlog::info("metrics at http://{}/metrics", socket->address().ToString());
+  }
+  return socket->address();
+}
 
 std::string Response(absl::string_view status, absl::string_view headers, absl::string_view type,
                      absl::string_view body, bool with_body) {
@@ -68,8 +81,8 @@ std::string Answer(absl::string_view request, const prometheus::Collectable& met
 
 class MetricsServer::Loop {
  public:
-  Loop(int listener, int stop, const prometheus::Collectable* metrics, RefusalCounters* refusals,
-       const MetricsServerLimits& limits)
+  Loop(ListenAttempts* listener, int stop, const prometheus::Collectable* metrics,
+       RefusalCounters* refusals, const MetricsServerLimits& limits)
       : listener_(listener), stop_(stop), metrics_(metrics), refusals_(refusals), limits_(limits) {}
 
   void Run() {
@@ -96,9 +109,15 @@ class MetricsServer::Loop {
 
   // False: the server was stopped.
   bool RunOnce() {
-    const bool accepts = accept_at_ <= Steady::now();
+    const Steady::time_point start = Steady::now();
+    if (listener_->socket() == nullptr && !listener_->Try(SinceEpoch(start)).ok()) {
+      accept_at_ = start + absl::ToChronoMilliseconds(listener_->due() - SinceEpoch(start));
+    }
+    // poll ignores a negative descriptor.
+    const int listener = listener_->socket() == nullptr ? -1 : listener_->socket()->fd();
+    const bool accepts = accept_at_ <= start;
     std::vector<pollfd> waiting = {{stop_, POLLIN, 0},
-                                   {listener_, static_cast<int16_t>(accepts ? POLLIN : 0), 0}};
+                                   {listener, static_cast<int16_t>(accepts ? POLLIN : 0), 0}};
     std::vector<Place> places;
     for (auto it = connections_.begin(); it != connections_.end(); ++it) {
       const bool writes = it->answering() && !it->sent_all();
@@ -134,7 +153,8 @@ class MetricsServer::Loop {
       accept_at_ = Steady::now() + kDescriptorPause;
       return;
     }
-    UniqueFd fd(accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    const int listener = listener_->socket()->fd();
+    UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) {
       if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
       // poll would report the listening socket forever. Closing one of our connections makes room;
@@ -210,7 +230,7 @@ class MetricsServer::Loop {
     return connection->drained <= kMaxDrainedBytes;
   }
 
-  const int listener_;
+  ListenAttempts* const listener_;
   const int stop_;
   const prometheus::Collectable* const metrics_;
   RefusalCounters* const refusals_;
@@ -220,12 +240,12 @@ class MetricsServer::Loop {
   Steady::time_point accept_at_ = Steady::time_point::min();
 };
 
-MetricsServer::MetricsServer(std::unique_ptr<ListenSocket> socket,
-                             const prometheus::Collectable* metrics, RefusalCounters* refusals,
-                             const MetricsServerLimits& limits)
-    : socket_(std::move(socket)),
+MetricsServer::MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
+                             RefusalCounters* refusals, const MetricsServerLimits& limits)
+    : socket_("the metrics' server", address),
+      address_(OpenFirst(&socket_)),
       stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      loop_(std::make_unique<Loop>(socket_->fd(), stop_.get(), metrics, refusals, limits)),
+      loop_(std::make_unique<Loop>(&socket_, stop_.get(), metrics, refusals, limits)),
       thread_([loop = loop_.get()] {
         SetThreadName("metrics");
         loop->Run();
@@ -235,18 +255,6 @@ MetricsServer::~MetricsServer() {
   // Fails only if it is already set.
   static_cast<void>(eventfd_write(stop_.get(), 1));
   thread_.join();
-}
-
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
-    const ListenAddress& address, const prometheus::Collectable* metrics, RefusalCounters* refusals,
-    const MetricsServerLimits& limits) {
-  absl::StatusOr<std::unique_ptr<ListenSocket>> socket = ListenSocket::Open(address);
-  if (!socket.ok()) {
-    return absl::UnavailableError(absl::StrCat(
-        address.ToString(), ": the metrics cannot be served here: ", socket.status().message()));
-  }
-  return std::unique_ptr<MetricsServer>(
-      new MetricsServer(*std::move(socket), metrics, refusals, limits));
 }
 
 }  // namespace vmeventd

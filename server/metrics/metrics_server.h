@@ -4,13 +4,12 @@
 #include <memory>
 #include <thread>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
-#include "server/transport/listen_socket.h"
+#include "server/transport/listen_attempts.h"
 
 namespace vmeventd {
 
@@ -27,24 +26,22 @@ struct MetricsServerLimits {
 // stalled clients lock nobody out.
 class MetricsServer {
  public:
-  // The pointers must outlive the server; its thread reads `metrics`. The error names the address
-  // and the cause.
-  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
-      const ListenAddress& address, const prometheus::Collectable* metrics,
-      RefusalCounters* refusals, const MetricsServerLimits& limits = {});
+  // The pointers must outlive the server; its thread reads `metrics`. Tries again until it can
+  // listen on the address.
+  MetricsServer(const ListenAddress& address, const prometheus::Collectable* metrics,
+                RefusalCounters* refusals, const MetricsServerLimits& limits = {});
   ~MetricsServer();
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;
 
-  // The listening address, with the port that the kernel chose.
-  const ListenAddress& address() const { return socket_->address(); }
+  // The address, with the port that the kernel chose if it could listen at once.
+  const ListenAddress& address() const { return address_; }
 
  private:
   class Loop;
-  MetricsServer(std::unique_ptr<ListenSocket> socket, const prometheus::Collectable* metrics,
-                RefusalCounters* refusals, const MetricsServerLimits& limits);
 
-  const std::unique_ptr<ListenSocket> socket_;
+  ListenAttempts socket_;  // the thread's, once there is one
+  ListenAddress address_;
   const UniqueFd stop_;  // an eventfd
   const std::unique_ptr<Loop> loop_;
   std::thread thread_;  // last: it uses the rest

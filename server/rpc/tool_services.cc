@@ -112,6 +112,27 @@ void Tools::Forward(const std::string& method, bool streams, IncomingCall* call)
                    [forwarded](const grpc::Status& status) { forwarded->Done(status); });
 }
 
+// One ping in progress. Owns itself.
+struct Tools::Pinged {
+  std::function<void()> done;
+  grpc::ByteBuffer request;
+  grpc::ByteBuffer response;
+  grpc::ClientContext context;
+};
+
+void Tools::Ping(std::function<void()> done) {
+  const grpc::Slice empty;
+  auto* const pinged = new Pinged{std::move(done), grpc::ByteBuffer(&empty, 1), {}, {}};
+  pinged->context.set_deadline(std::chrono::system_clock::now() + kTimeout);
+  // No service has this method: the answer is an error, and only that it comes counts.
+  stub_->UnaryCall(&pinged->context, "/vmeventd.internal/Ping", grpc::StubOptions(),
+                   &pinged->request, &pinged->response, [pinged](const grpc::Status&) {
+                     const std::function<void()> answered = std::move(pinged->done);
+                     delete pinged;  // before the answer, as in Forwarded::Done
+                     answered();
+                   });
+}
+
 ToolService::ToolService(Tools* tools, CallGate* gate) : CallService(gate) {
   const auto add = [this, tools](const std::string& method, bool streams) {
     Add(method,

@@ -2,6 +2,7 @@
 #define VMEVENTD_SERVER_RPC_TOOL_SERVICES_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,9 +30,13 @@ class Tools {
   // Lets `method` answer the request. `streams`: the client may send more requests on the same
   // call.
   void Forward(const std::string& method, bool streams, IncomingCall* call);
+  // Calls `done` on one of the threads on which gRPC calls reactions: all of them hang if it is not
+  // called within some seconds. `done` may outlive this.
+  void Ping(std::function<void()> done);
 
  private:
   struct Forwarded;
+  struct Pinged;
   Tools();
 
   std::vector<std::unique_ptr<grpc::Service>> named_;  // listed by reflection only

@@ -35,10 +35,15 @@ ConnectionAcceptor::ConnectionAcceptor(std::vector<Listener> listeners, int max_
       refusals_(refusals),
       tick_(std::move(tick)),
       relay_(limits, clock, refusals, [this](Relay::Id id) { Forget(id); }),
-      open_(listeners_.size()) {
-  for (size_t i = 0; i < listeners_.size(); ++i) {
-    relay_.Watch(listeners_[i].fd, [this, i] { Accept(i); });
+      watched_(listeners_.size()),
+      open_(listeners_.size()) {}
+
+void ConnectionAcceptor::CallInTurn(std::function<void()> done) {
+  {
+    const MutexLock lock(&mutex_);
+    in_turn_.push_back(std::move(done));
   }
+  relay_.Wake();
 }
 
 void ConnectionAcceptor::StopAccepting() {
@@ -77,7 +82,7 @@ bool ConnectionAcceptor::RunOnce(absl::Duration timeout) {
     return false;
   }
   if (left != absl::InfiniteDuration() && !std::exchange(ending_, true)) relay_.EndAll();
-  timeout = std::min(timeout, left);
+  timeout = std::min({timeout, left, OpenSockets()});
   if (out_of_descriptors_) {
     // What waits cannot be accepted now, and would be reported at once for ever.
     relay_.SetWatching(false);
@@ -87,7 +92,32 @@ bool ConnectionAcceptor::RunOnce(absl::Duration timeout) {
   } else {
     relay_.RunOnce(timeout);
   }
+  std::vector<std::function<void()>> in_turn;
+  {
+    const MutexLock lock(&mutex_);
+    in_turn.swap(in_turn_);
+  }
+  for (const std::function<void()>& done : in_turn) done();
   return true;
+}
+
+absl::Duration ConnectionAcceptor::OpenSockets() {
+  const MutexLock lock(&accepting_mutex_);
+  absl::Duration wait = absl::InfiniteDuration();
+  if (!accepting_) return wait;
+  const absl::Duration now = clock_->Now().monotonic;
+  for (size_t i = 0; i < listeners_.size(); ++i) {
+    if (watched_[i]) continue;
+    ListenAttempts* const socket = listeners_[i].socket;
+    if (socket->Try(now).ok()) {
+      watched_[i] = true;
+      relay_.Watch(socket->socket()->fd(), [this, i] { Accept(i); });
+      listeners_[i].listening();
+    } else {
+      wait = std::min(wait, socket->due() - now);
+    }
+  }
+  return wait;
 }
 
 void ConnectionAcceptor::Accept(size_t listener) {
@@ -98,7 +128,8 @@ void ConnectionAcceptor::Accept(size_t listener) {
       RefuseForDescriptors(listener);
       return;
     }
-    UniqueFd fd(accept4(listeners_[listener].fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    const int from = listeners_[listener].socket->socket()->fd();
+    UniqueFd fd(accept4(from, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd.valid()) {
       Handle(listener, ReceivingSocket(std::move(fd), relay_.closer()));
     } else if (IsOutOfDescriptors(errno)) {

@@ -16,6 +16,7 @@
 #include "base/receiving_socket.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
+#include "server/transport/listen_attempts.h"
 #include "server/transport/relay.h"
 
 namespace vmeventd {
@@ -29,9 +30,11 @@ namespace vmeventd {
 class ConnectionAcceptor {
  public:
   struct Listener {
-    int fd = -1;                    // listens, non-blocking; outlives StopAccepting
-    std::string name;               // for messages
-    std::function<void(int)> take;  // gets the descriptor of a connection; acceptor's thread
+    ListenAttempts* socket = nullptr;  // outlives StopAccepting; until then the acceptor's alone
+    std::string name;                  // for messages
+    // These run on the acceptor's thread.
+    std::function<void(int)> take;            // gets the descriptor of a connection
+    std::function<void()> listening = [] {};  // the socket is open now
   };
 
   // The pointers outlive it. Nothing is accepted before Run or RunOnce. `tick` is called by Run,
@@ -47,6 +50,8 @@ class ConnectionAcceptor {
   // RunOnce until it is false.
   void Run();
 
+  // Calls `done` on the acceptor's thread, in one of its next turns. Any thread.
+  void CallInTurn(std::function<void()> done);
   // Accepts nothing from now on; connections go on. Any thread.
   void StopAccepting();
   // Ends all connections: what the server has sent still arrives. Run ends once none is left, or
@@ -73,6 +78,8 @@ class ConnectionAcceptor {
 
   // Until Run has to end.
   absl::Duration TimeLeft() const;
+  // Opens the sockets that are not open yet. Returns the time until another is due.
+  absl::Duration OpenSockets();
   void Accept(size_t listener);
   void Handle(size_t listener, ReceivingSocket socket);
   void Forget(Relay::Id id);
@@ -91,6 +98,7 @@ class ConnectionAcceptor {
 
   // Acceptor's thread.
   absl::flat_hash_map<Relay::Id, Connection> connections_;
+  std::vector<bool> watched_;  // which of listeners_ are open
   bool out_of_descriptors_ = false;
   bool ending_ = false;
   absl::Duration logged_at_ = -absl::InfiniteDuration();
@@ -98,6 +106,7 @@ class ConnectionAcceptor {
   mutable Mutex mutex_;
   std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);                 // in the order of listeners_
   std::optional<Steady::time_point> end_ ABSL_GUARDED_BY(mutex_);  // given by Stop
+  std::vector<std::function<void()>> in_turn_ ABSL_GUARDED_BY(mutex_);
 
   Mutex accepting_mutex_;  // held while connections are accepted
   bool accepting_ ABSL_GUARDED_BY(accepting_mutex_) = true;

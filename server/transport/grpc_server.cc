@@ -1,5 +1,6 @@
 #include "server/transport/grpc_server.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -8,7 +9,7 @@
 #include "grpc/grpc.h"
 #include "server/access/access_policy.h"
 #include "server/rpc/vm_event_service.h"
-#include "server/transport/listen_socket.h"
+#include "server/transport/listen_attempts.h"
 #include "server/transport/tls_credentials.h"
 
 namespace vmeventd {
@@ -88,8 +89,7 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 }  // namespace
 
 struct GrpcServer::Listener {
-  ListenAddress address;                 // with the port that the kernel chose
-  std::unique_ptr<ListenSocket> socket;  // null after Shutdown
+  std::unique_ptr<ListenAttempts> socket;  // null after Shutdown
   std::unique_ptr<AccessPolicy> policy;
   std::unique_ptr<VmEventServiceImpl> methods;
   std::vector<std::unique_ptr<CallService>> services;
@@ -119,14 +119,16 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
     if (absl::Status status = out->StartListener(address); !status.ok()) return status;
   }
   std::vector<ConnectionAcceptor::Listener> sockets;
-  for (const std::unique_ptr<Listener>& listener : out->listeners_) {
+  for (size_t i = 0; i < out->listeners_.size(); ++i) {
+    const Listener& listener = *out->listeners_[i];
     sockets.push_back(
-        {listener->socket->fd(), listener->address.ToString(),
-         [connections = listener->connections.get()](int fd) {
+        {listener.socket.get(), listener.socket->address().ToString(),
+         [connections = listener.connections.get()](int fd) {
            grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
            connection.fd = fd;
            connections->HandleNewConnection(&connection);
-         }});
+         },
+         [server = out.get(), i] { server->SetListening(i); }});
   }
   out->acceptor_ = std::make_unique<ConnectionAcceptor>(
       std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
@@ -134,6 +136,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   out->SetServing(false);
   out->SetJournalServing(true);
   out->SetWatchServing(true);
+  out->ShowListening();
   out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("acceptor");
     acceptor->Run();
@@ -143,13 +146,12 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
 
 absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   auto listener = std::make_unique<Listener>();
-  absl::StatusOr<std::unique_ptr<ListenSocket>> socket = ListenSocket::Open(address);
-  if (!socket.ok()) return socket.status();
-  listener->socket = *std::move(socket);
-  listener->address = listener->socket->address();
-  listener->policy =
-      std::make_unique<AccessPolicy>(listener->address, options_.operators, &clients_, &list_rate_,
-                                     &vms_rate_, clock_, backend_->refusals());
+  listener->socket = std::make_unique<ListenAttempts>("gRPC", address);
+  const absl::Status& listens = listener->socket->Try(clock_->Now().monotonic);
+  if (absl::IsAlreadyExists(listens)) return listens;
+  const ListenAddress& opened = listener->socket->address();
+  listener->policy = std::make_unique<AccessPolicy>(
+      opened, options_.operators, &clients_, &list_rate_, &vms_rate_, clock_, backend_->refusals());
   listener->methods = std::make_unique<VmEventServiceImpl>(backend_, listener->policy.get());
   auto events = std::make_unique<CallService>(&gate_);
   AddEventService(listener->methods.get(), events.get());
@@ -169,14 +171,42 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
     return absl::InternalError(absl::StrCat(
         address.ToString(), ": gRPC cannot start a server here; the log above has the reason"));
   }
+  {
+    const MutexLock lock(&mutex_);
+    addresses_.push_back(opened);
+    listening_.push_back(listens.ok());
+  }
   listeners_.push_back(std::move(listener));
   return absl::OkStatus();
 }
 
+void GrpcServer::SetListening(size_t listener) {
+  {
+    const MutexLock lock(&mutex_);
+    addresses_[listener] = listeners_[listener]->socket->address();
+    listening_[listener] = true;
+  }
+  ShowListening();
+}
+
+void GrpcServer::ShowListening() {
+  const std::vector<bool> all = listening();
+  health_.Set("listen", std::find(all.begin(), all.end(), false) == all.end());
+}
+
 std::vector<ListenAddress> GrpcServer::addresses() const {
-  std::vector<ListenAddress> out;
-  for (const auto& listener : listeners_) out.push_back(listener->address);
-  return out;
+  const MutexLock lock(&mutex_);
+  return addresses_;
+}
+
+std::vector<bool> GrpcServer::listening() const {
+  const MutexLock lock(&mutex_);
+  return listening_;
+}
+
+void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grpc) {
+  acceptor_->CallInTurn(std::move(acceptor));
+  tools_->Ping(std::move(grpc));
 }
 
 void GrpcServer::SetServing(bool serving) {

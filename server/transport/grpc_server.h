@@ -1,14 +1,17 @@
 #ifndef VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
 #define VMEVENTD_SERVER_TRANSPORT_GRPC_SERVER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/clients.h"
 #include "server/access/rate_limiter.h"
@@ -39,8 +42,9 @@ struct GrpcServerOptions {
 // address. Removes the Unix sockets when it is shut down. Any thread.
 class GrpcServer {
  public:
-  // Listens on all of the addresses, or on none: the error names the one that failed. The pointers,
-  // and options.tls, outlive the server. Health says NOT_SERVING at first.
+  // Listens on the addresses. One that fails is tried again until it succeeds; ALREADY_EXISTS where
+  // another process listens on a Unix socket. The pointers, and options.tls, outlive the server.
+  // Health says NOT_SERVING at first, its service "listen" whether all addresses are listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
                                                            RpcBackend* backend, const Clock* clock);
   ~GrpcServer();
@@ -54,12 +58,18 @@ class GrpcServer {
   // Whether each directory of --watch is there.
   void SetWatchServing(bool serving);
 
+  // Has the acceptor's thread and gRPC's threads call these in one of their next turns. The second
+  // may be called after the server is gone.
+  void Probe(std::function<void()> acceptor, std::function<void()> grpc);
+
   // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
   // still open after `timeout` and a little more.
   void Shutdown(absl::Duration timeout);
 
-  // Where it listens, with the ports that the kernel chose.
+  // In the order of the options, with the port that the kernel chose where it listens.
   std::vector<ListenAddress> addresses() const;
+  // Whether it listens on each of them.
+  std::vector<bool> listening() const;
   // The open connections of each of them.
   std::vector<int> open_connections() { return acceptor_->open_connections(); }
   // The calls that are open, of all methods.
@@ -72,6 +82,9 @@ class GrpcServer {
 
   GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clock* clock);
   absl::Status StartListener(const ListenAddress& address);
+  // The acceptor's thread.
+  void SetListening(size_t listener);
+  void ShowListening();
 
   const GrpcServerOptions options_;
   RpcBackend* const backend_;
@@ -83,6 +96,9 @@ class GrpcServer {
   Health health_;
   std::unique_ptr<Tools> tools_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  mutable Mutex mutex_;
+  std::vector<ListenAddress> addresses_ ABSL_GUARDED_BY(mutex_);
+  std::vector<bool> listening_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::thread acceptor_thread_;
 };

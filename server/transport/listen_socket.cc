@@ -15,6 +15,7 @@
 #include "base/errno_status.h"
 #include "base/receiving_socket.h"
 #include "server/host/directories.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -43,8 +44,7 @@ absl::Status RemoveStale(const std::string& path) {
   const sockaddr_un name = UnixName(path);
   const int result = connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name));
   if (result == 0 || errno == EAGAIN || errno == EPROTOTYPE) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": another process listens on this socket"));
+    return absl::AlreadyExistsError(absl::StrCat(path, ": another process listens on this socket"));
   }
   if (errno != ECONNREFUSED) return ErrnoStatus(path, "cannot be checked for a listener", errno);
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
@@ -111,8 +111,8 @@ absl::Status ListenSocket::OpenTcp() {
   if (fd() < 0) return ErrnoStatus(address_.ToString(), "cannot make a socket", errno);
   const int one = 1;  // connections of the daemon before this one may linger
   setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  int result = is_v4 ? bind(fd(), reinterpret_cast<sockaddr*>(&v4), sizeof(v4))
-                     : bind(fd(), reinterpret_cast<sockaddr*>(&v6), sizeof(v6));
+  int result = is_v4 ? Bind(reinterpret_cast<sockaddr*>(&v4), sizeof(v4))
+                     : Bind(reinterpret_cast<sockaddr*>(&v6), sizeof(v6));
   // With SO_REUSEADDR it is listen that finds another listener.
   if (result == 0) result = listen(fd(), SOMAXCONN);
   if (result != 0 && errno == EADDRINUSE) {
@@ -126,6 +126,18 @@ absl::Status ListenSocket::OpenTcp() {
   }
   address_.port = ntohs(v6.sin6_port);  // at the same place in both
   return absl::OkStatus();
+}
+
+int ListenSocket::Bind(const sockaddr* name, socklen_t size) const {
+  if (bind(fd(), name, size) == 0) return 0;
+  if (errno != EADDRNOTAVAIL) return -1;
+  spdlog::warn("{}: this host does not have the address now; connections come once it does",
+               address_.ToString());
+  const int one = 1;
+  const bool is_v4 = name->sa_family == AF_INET;
+  setsockopt(fd(), is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_FREEBIND : IPV6_FREEBIND, &one,
+             sizeof(one));
+  return bind(fd(), name, size);
 }
 
 ListenSocket::~ListenSocket() {

@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_SERVER_TRANSPORT_LISTEN_SOCKET_H_
 #define VMEVENTD_SERVER_TRANSPORT_LISTEN_SOCKET_H_
 
+#include <sys/socket.h>
+
 #include <memory>
 #include <utility>
 
@@ -19,9 +21,10 @@ namespace vmeventd {
 class ListenSocket {
  public:
   // Makes a Unix socket's directory (0750) where it is missing, and removes a stale socket. The
-  // path is not for a moment open to more than the mode says. FAILED_PRECONDITION: something is in
-  // the way: a process that listens there, a file that is no socket, a directory in which others
-  // could replace the socket.
+  // path is not for a moment open to more than the mode says. An address that this host does not
+  // have, or not yet, is no error: connections come once it is there. ALREADY_EXISTS: a process
+  // listens on the Unix socket. FAILED_PRECONDITION: something else is in the way: a process on the
+  // port, a file that is no socket, a directory in which others could replace the socket.
   static absl::StatusOr<std::unique_ptr<ListenSocket>> Open(const ListenAddress& address);
   ~ListenSocket();
   ListenSocket(const ListenSocket&) = delete;
@@ -35,6 +38,8 @@ class ListenSocket {
   explicit ListenSocket(ListenAddress address) : address_(std::move(address)) {}
   absl::Status OpenUnix();
   absl::Status OpenTcp();
+  // bind(2), also to an address that this host does not have now.
+  int Bind(const sockaddr* name, socklen_t size) const;
 
   ListenAddress address_;
   std::unique_ptr<LockFile> lock_;

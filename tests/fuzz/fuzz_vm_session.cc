@@ -142,7 +142,8 @@ class Run {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   vmeventd::SessionOptions options;
-  options.shutdown_files = (data[0] & 1) != 0;
+  options.shutdown_files =
+      (data[0] & 1) != 0 ? vmeventd::ShutdownFiles::kOn : vmeventd::ShutdownFiles::kOff;
   Run run(&options, (data[0] & 2) != 0);
   for (size_t i = 1; i + 1 < size && !run.done(); i += 2) run.Step(data[i], data[i + 1]);
   run.End();

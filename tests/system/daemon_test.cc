@@ -4,7 +4,12 @@
 
 #include <csignal>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/loopback.h"
+#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -17,6 +22,12 @@ class DaemonTest : public E2eTest {
   static CommandResult RunDaemon(const std::vector<std::string>& arguments) {
     ChildOptions child;
     child.arguments = {VMEVENTD_BINARY};
+    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
+    return RunCommand(child);
+  }
+  static CommandResult Client(const std::string& server, std::vector<std::string> arguments) {
+    ChildOptions child;
+    child.arguments = {VMEVENTS_BINARY, "--server", server};
     child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
     return RunCommand(child);
   }
@@ -40,6 +51,57 @@ TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.error, HasSubstr(second.state_dir));
   EXPECT_NE(daemon().GetServerInfo().version(), "") << "the first one still serves";
+}
+
+TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
+  uint16_t port = 0;
+  UniqueFd taken = ListenOnLoopback(&port);
+  const std::string address = absl::StrCat("127.0.0.1:", port);
+  DaemonOptions options = Options();
+  options.arguments.insert(options.arguments.end(), {"--listen", address});
+  StartDaemon(options);
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
+  EXPECT_THAT(daemon().Log(),
+              HasSubstr(absl::StrCat("gRPC does not listen on ", address, ": ", address,
+                                     ": another process listens on this port")));
+  EXPECT_EQ(Client(daemon().server_address(), {"health", "listen"}).exit_code, 1);
+  taken.Reset();
+  WaitUntil("the port is opened", [&] {
+    return absl::StrContains(daemon().Log(), absl::StrCat("gRPC listens on ", address, " now"));
+  });
+  EXPECT_EQ(Client(address, {"health", "listen"}).exit_code, 0);
+}
+
+// In a network namespace, where the address can come later.
+TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
+  DaemonOptions options = Options();
+  options.wrapper = {"unshare", "--net"};
+  options.arguments.insert(options.arguments.end(),
+                           {"--listen", "192.0.2.55:9555", "--insecure-listen"});
+  StartDaemon(options);
+  const auto inside = [this](std::vector<std::string> command) {
+    ChildOptions child;
+    child.arguments = {"nsenter", absl::StrCat("--net=/proc/", daemon().pid(), "/ns/net")};
+    child.arguments.insert(child.arguments.end(), command.begin(), command.end());
+    return RunCommand(child);
+  };
+  ASSERT_EQ(inside({"ip", "link", "set", "lo", "up"}).exit_code, 0);
+  ASSERT_EQ(inside({"ip", "address", "add", "192.0.2.55/32", "dev", "lo"}).exit_code, 0);
+  const CommandResult health =
+      inside({VMEVENTS_BINARY, "--server", "192.0.2.55:9555", "health", "listen"});
+  EXPECT_EQ(health.exit_code, 0) << health.error;
+}
+
+TEST_F(DaemonTest, FaultsThatMayPassAreNoWrongUsage) {
+  const CommandResult group =
+      RunDaemon({"--listen", absl::StrCat("unix:", dir() / "s", ",group=no-such-group")});
+  EXPECT_EQ(group.exit_code, 1);
+  EXPECT_THAT(group.error, HasSubstr("no-such-group"));
+  const CommandResult checked = RunDaemon(
+      {"--check-config", "--listen", absl::StrCat("unix:", dir() / "s", ",group=no-such-group")});
+  EXPECT_EQ(checked.exit_code, 2);
 }
 
 TEST_F(DaemonTest, SocketAndStateOfAKilledOneAreTakenOver) {

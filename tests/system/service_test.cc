@@ -1,5 +1,6 @@
 // The daemon under a service manager.
 
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -136,6 +137,51 @@ TEST_F(ServiceTest, NotifiesTheWatchdogWhileItWorks) {
   const auto process = Start();
   manager_.ReceiveUntil("WATCHDOG=1");
   manager_.ReceiveUntil("WATCHDOG=1");
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
+// Stops one thread of a process, as a hang would, until it is destroyed.
+class StoppedThread {
+ public:
+  explicit StoppedThread(pid_t tid) : tid_(tid) {
+    if (ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) FailErrno("PTRACE_SEIZE");
+    if (ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0) FailErrno("PTRACE_INTERRUPT");
+    int status = 0;
+    if (waitpid(tid, &status, __WALL) != tid) FailErrno("waitpid");
+  }
+  ~StoppedThread() { ptrace(PTRACE_DETACH, tid_, nullptr, nullptr); }
+  StoppedThread(const StoppedThread&) = delete;
+  StoppedThread& operator=(const StoppedThread&) = delete;
+
+ private:
+  const pid_t tid_;
+};
+
+TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
+  const auto process = Start();
+  manager_.ReceiveUntil("WATCHDOG=1");
+  const std::string tasks = absl::StrCat("/proc/", process->pid(), "/task");
+  for (const std::string name : {"watcher", "pump", "acceptor"}) {
+    pid_t tid = 0;
+    for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+      if (ReadFile(task.path().string() + "/comm") != name + "\n") continue;
+      tid = std::stoi(task.path().filename());
+    }
+    ASSERT_NE(tid, 0) << name;
+    const std::string line = absl::StrCat(": ", name, "\n");
+    {
+      const StoppedThread stopped(tid);
+      WaitUntil(name + " is missed", [&] {
+        return absl::StrContains(Log(), "threads that have not answered for") &&
+               absl::StrContains(Log(), line);
+      });
+      while (!manager_.ReceiveNow().empty()) {
+      }
+      EXPECT_EQ(manager_.ReceiveNow(), "");
+    }
+    manager_.ReceiveUntil("WATCHDOG=1");
+  }
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Wait(), 0);
 }

@@ -25,6 +25,14 @@ inline constexpr absl::string_view kDefaultWatchPattern = "*.kvmd";
 // The directory that is watched where no flag names another source.
 inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
 
+// Beside which monitors NAME.shutdown is written. Only Ganeti reads it, and a directory of others
+// need not be writable.
+enum class ShutdownFiles {
+  kOff,
+  kGaneti,  // beside sockets whose names end with .kvmd
+  kOn,      // beside every socket
+};
+
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 

@@ -18,6 +18,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/core/watch_spec.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/event_limiter.h"
 #include "watcher/session/evidence_log.h"
@@ -28,7 +29,7 @@ namespace vmeventd {
 
 struct SessionOptions {
   absl::Duration powerdown_window = absl::Minutes(10);
-  bool shutdown_files = true;
+  ShutdownFiles shutdown_files = ShutdownFiles::kOn;
   bool event_limits = true;                 // false: every event is published
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
@@ -284,7 +285,7 @@ class VmSession {
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
-  bool WantsShutdownFile() const { return options_->shutdown_files && !run_.managed(); }
+  bool WantsShutdownFile() const;
   // Removes the file of an end that was none.
   void TakeShutdownFileBack();
   void Finish(Instant now);

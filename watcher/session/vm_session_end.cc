@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
@@ -120,6 +121,19 @@ Effects VmSession::OnShutdownFileLeft(Instant now) {
 
 Verdict VmSession::CurrentVerdict() const {
   return Classify(evidence_.facts(), options_->powerdown_window);
+}
+
+bool VmSession::WantsShutdownFile() const {
+  if (run_.managed()) return false;
+  switch (options_->shutdown_files) {
+    case ShutdownFiles::kOff:
+      return false;
+    case ShutdownFiles::kGaneti:
+      return absl::EndsWith(run_.raw_path(), ".kvmd");
+    case ShutdownFiles::kOn:
+      return true;
+  }
+  return false;
 }
 
 bool VmSession::RequestShutdownFile() {

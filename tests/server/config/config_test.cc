@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -45,7 +46,7 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.retention_events, 1'000'000);
   EXPECT_FALSE(config.metrics_listen.has_value());
   EXPECT_TRUE(config.process_tracking);
-  EXPECT_TRUE(config.shutdown_files);
+  EXPECT_EQ(config.shutdown_files, ShutdownFiles::kGaneti);
   EXPECT_TRUE(config.event_limits);
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
   EXPECT_EQ(config.log_format, LogFormat::kText);
@@ -120,7 +121,7 @@ TEST(Config, TakesEveryFlag) {
   ASSERT_TRUE(config.metrics_listen.has_value());
   EXPECT_EQ(config.metrics_listen->port, 9556);
   EXPECT_FALSE(config.process_tracking);
-  EXPECT_FALSE(config.shutdown_files);
+  EXPECT_EQ(config.shutdown_files, ShutdownFiles::kOff);
   EXPECT_FALSE(config.event_limits);
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
   EXPECT_EQ(config.log_format, LogFormat::kJson);
@@ -184,7 +185,7 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
       {{"--retention-events", "many"}, {"--retention-events", "\"many\""}},
       {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
-      {{"--shutdown-files", "yes"}, {"--shutdown-files", "\"yes\"", "on, off"}},
+      {{"--shutdown-files", "yes"}, {"--shutdown-files", "\"yes\"", "auto, on, off"}},
       {{"--event-limits", "yes"}, {"--event-limits", "\"yes\"", "on, off"}},
       {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
       {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
@@ -197,8 +198,6 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--publish-credentials", file}, {"--publish-credentials", "--publish"}},
       {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-tls-cert", file},
        {"--publish-tls-cert", "--publish-tls-key"}},
-      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-credentials", "/none"},
-       {"--publish-credentials", "/none", "No such file"}},
       {{"--publish", "tls://a", "--publish-cluster", std::string(65, 'c')},
        {"--publish-cluster", "64"}},
       {{"--publish-format", "xml"}, {"--publish-format", "\"xml\"", "protobuf, json"}},
@@ -215,6 +214,45 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
     EXPECT_EQ(parsed.exit_code, 2);
     for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
   }
+}
+
+// What the flags name on this host may be there the next time: the service manager tries again
+// after exit code 1, and not after 2.
+TEST(Config, WhatMayPassIsNoWrongUsage) {
+  const struct {
+    std::vector<std::string> arguments;
+    std::vector<std::string> says;
+  } rows[] = {
+      {{"--listen", "unix:/x,group=no-such-group"},
+       {"--listen", "unix:/x", "no-such-group", "does not exist"}},
+      {{"--listen", "127.0.0.1:1", "--tls-cert", "/none", "--tls-key", "/none"},
+       {"--tls-cert", "/none", "No such file"}},
+      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-credentials", "/none"},
+       {"--publish-credentials", "/none", "No such file"}},
+      {{"--publish", "tls://a", "--publish-cluster", "c", "--publish-tls-ca", "/none"},
+       {"--publish-tls-ca", "/none", "No such file"}},
+  };
+  for (auto row : rows) {
+    const ParsedConfig started = Parse(row.arguments);
+    EXPECT_FALSE(started.config.has_value());
+    EXPECT_EQ(started.exit_code, 1) << started.text;
+    row.says.push_back("cannot start");
+    for (const std::string& text : row.says) EXPECT_THAT(started.text, HasSubstr(text));
+    row.says.pop_back();
+    row.arguments.push_back("--check-config");
+    const ParsedConfig checked = Parse(row.arguments);
+    EXPECT_EQ(checked.exit_code, 2) << checked.text;
+    for (const std::string& text : row.says) EXPECT_THAT(checked.text, HasSubstr(text));
+    row.arguments.insert(row.arguments.end(), {"--log-level", "loud"});
+    row.arguments.erase(std::find(row.arguments.begin(), row.arguments.end(), "--check-config"));
+    EXPECT_EQ(Parse(row.arguments).exit_code, 2) << "wrong usage comes first";
+  }
+}
+
+TEST(Config, AGroupIsLookedUp) {
+  const Config config = Good({"--listen", "unix:/x,group=root", "--listen", "unix:/y,group=54321"});
+  EXPECT_EQ(config.listens[0].gid, 0);
+  EXPECT_EQ(config.listens[1].gid, 54321);
 }
 
 TEST(Config, RefusesANulInASetting) {
@@ -386,18 +424,19 @@ TEST_F(TlsConfig, ErrorsNameFileAndCure) {
   const struct {
     std::vector<std::string> more;
     std::vector<std::string> says;
+    int exit_code = 2;
   } rows[] = {
       {{"--listen", "127.0.0.1:2,role=operator"}, {"--listen", "--tls-operator"}},
       {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
       {{"--tls-client-ca", ca, "--tls-operator", ""}, {"--tls-operator", "empty"}},
-      {{"--tls-client-ca", directory_ / "none"}, {"--tls-client-ca", "none", "No such file"}},
-      {{"--tls-client-ca", directory_ / "empty"}, {"--tls-client-ca", "empty", "PEM"}},
-      {{"--tls-client-ca", directory_.path()}, {"--tls-client-ca", "not a regular file"}},
       {{"--metrics-listen", "0.0.0.0:2"}, {"--metrics-listen", "--insecure-listen"}},
+      {{"--tls-client-ca", directory_ / "none"}, {"--tls-client-ca", "none", "No such file"}, 1},
+      {{"--tls-client-ca", directory_ / "empty"}, {"--tls-client-ca", "empty", "PEM"}, 1},
+      {{"--tls-client-ca", directory_.path()}, {"--tls-client-ca", "not a regular file"}, 1},
   };
   for (const auto& row : rows) {
     const ParsedConfig parsed = Parse(With(row.more));
-    EXPECT_EQ(parsed.exit_code, 2) << row.more.back();
+    EXPECT_EQ(parsed.exit_code, row.exit_code) << row.more.back();
     for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
   }
   const auto says = [](const std::string& certificate, const std::string& key) {

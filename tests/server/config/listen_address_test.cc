@@ -64,8 +64,7 @@ TEST(ListenAddress, RefusesTheRestWithAReason) {
       {"unix:/x,mode=4660", "use one such as 0660"},
       {"unix:/x,mode=0666", "role=reader"},
       {"unix:/x,mode=0662,role=operator", "role=reader"},
-      {"unix:/x,group=no-such-group", "does not exist"},
-      {"unix:/x,group=", "does not exist"},
+      {"unix:/x,group=", "has no name after group="},
   };
   for (const auto& row : rows) {
     const absl::Status status = ParseListenAddress(row.text).status();
@@ -82,17 +81,23 @@ TEST(ListenAddress, ReadsItsOptions) {
   EXPECT_FALSE(plain.gid.has_value());
   EXPECT_EQ(plain.ToFlag(), "unix:/x");
 
-  const ListenAddress all = ParseListenAddress("unix:/x,mode=0666,group=root,role=reader").value();
+  ListenAddress all = ParseListenAddress("unix:/x,mode=0666,group=root,role=reader").value();
   EXPECT_EQ(all.path, "/x");
   EXPECT_EQ(all.mode, 0666);
   EXPECT_EQ(all.role, Role::kReader);
-  EXPECT_EQ(all.gid, 0);
+  EXPECT_FALSE(all.gid.has_value()) << "parsing asks no name service";
   EXPECT_EQ(all.ToString(), "unix:/x");
   EXPECT_EQ(all.ToFlag(), "unix:/x,role=reader,mode=0666,group=root");
   EXPECT_EQ(ParseListenAddress(all.ToFlag()).value().ToFlag(), all.ToFlag());
 
   EXPECT_EQ(ParseListenAddress("[::1]:7,role=operator").value().role, Role::kOperator);
   EXPECT_EQ(ParseListenAddress("unix:/x,group=54321").value().gid, 54321);
+
+  EXPECT_TRUE(ResolveGroup(&all).ok());
+  EXPECT_EQ(all.gid, 0);
+  ListenAddress unknown = ParseListenAddress("unix:/x,group=no-such-group").value();
+  EXPECT_THAT(std::string(ResolveGroup(&unknown).message()), HasSubstr("does not exist"));
+  EXPECT_EQ(unknown.ToFlag(), "unix:/x,group=no-such-group");
 }
 
 TEST(ListenAddress, KnowsLoopback) {

@@ -14,6 +14,7 @@
 #include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
 #include "server/host/lock_file.h"
+#include "server/transport/listen_attempts.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/temporary_directory.h"
 
@@ -53,7 +54,7 @@ TEST(LockFile, IsHeldByOneProcessAndNamesIt) {
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(ModeOf(path) & ~0640u, 0);
   const absl::Status second = LockFile::Acquire(path).status();
-  EXPECT_TRUE(absl::IsFailedPrecondition(second));
+  EXPECT_TRUE(absl::IsAlreadyExists(second));
   EXPECT_THAT(std::string(second.message()), HasSubstr(path));
   EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("pid ", getpid())));
   first->reset();
@@ -175,14 +176,47 @@ TEST(ListenSocket, KeepsFilesOfOthers) {
   const TemporaryDirectory directory;
   const std::string live = directory / "live";
   const BoundSocket listener(live, true);
-  EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(live)).status().message()),
-              HasSubstr("another process listens"));
+  const absl::Status taken = ListenSocket::Open(UnixAddress(live)).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(taken));
+  EXPECT_THAT(std::string(taken.message()), HasSubstr("another process listens"));
   const std::string file = directory / "file";
   std::ofstream(file) << "x";
   EXPECT_THAT(std::string(ListenSocket::Open(UnixAddress(file)).status().message()),
               HasSubstr("not a socket"));
   EXPECT_EQ(access(live.c_str(), F_OK), 0);
   EXPECT_EQ(access(file.c_str(), F_OK), 0);
+}
+
+TEST(ListenSocket, MayHaveAnAddressThatIsNotThereYet) {
+  // Reserved for documentation: no host has it (RFC 5737, RFC 3849).
+  for (const char* address : {"192.0.2.55:0", "[2001:db8::55]:0"}) {
+    const auto socket = ListenSocket::Open(ParseListenAddress(address).value());
+    ASSERT_TRUE(socket.ok()) << socket.status();
+    EXPECT_NE((*socket)->address().port, 0);
+  }
+}
+
+TEST(ListenAttempts, OpenTheSocketOnceWhatIsInTheWayIsGone) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "s";
+  std::ofstream(path) << "x";
+  ListenAttempts attempts("gRPC", UnixAddress(path));
+  absl::Duration now = absl::Hours(1);
+  EXPECT_THAT(std::string(attempts.Try(now).message()), HasSubstr("not a socket"));
+  EXPECT_EQ(attempts.socket(), nullptr);
+  EXPECT_EQ(attempts.due(), now + absl::Seconds(1));
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  EXPECT_FALSE(attempts.Try(now + absl::Milliseconds(999)).ok()) << "it is not due";
+  std::ofstream(path) << "x";
+  for (const int wait : {2, 4, 8, 10, 10}) {
+    now = attempts.due();
+    EXPECT_FALSE(attempts.Try(now).ok());
+    EXPECT_EQ(attempts.due() - now, absl::Seconds(wait));
+  }
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  EXPECT_TRUE(attempts.Try(attempts.due()).ok());
+  EXPECT_NE(attempts.socket(), nullptr);
+  EXPECT_EQ(attempts.due(), absl::InfiniteDuration());
 }
 
 TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {

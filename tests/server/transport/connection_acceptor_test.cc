@@ -12,11 +12,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
 
-#include "server/transport/listen_socket.h"
+#include "server/transport/listen_attempts.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 
@@ -26,12 +27,16 @@ namespace {
 // An acceptor with a Unix socket and a TCP port; the test takes the connections.
 class ConnectionAcceptorTest : public ::testing::Test {
  protected:
-  void Open(int max_connections) {
+  void Open(int max_connections, const std::string& tcp = "127.0.0.1:0") {
     std::vector<ConnectionAcceptor::Listener> listeners;
-    for (const std::string& address : {"unix:" + (directory_ / "s"), std::string("127.0.0.1:0")}) {
-      sockets_.push_back(ListenSocket::Open(ParseListenAddress(address).value()).value());
-      listeners.push_back(
-          {sockets_.back()->fd(), address, [this](int fd) { taken_.emplace_back(fd); }});
+    for (const std::string& address : {"unix:" + (directory_ / "s"), tcp}) {
+      sockets_.push_back(
+          std::make_unique<ListenAttempts>("gRPC", ParseListenAddress(address).value()));
+      static_cast<void>(sockets_.back()->Try(clock_.Now().monotonic));
+      const size_t index = listeners.size();
+      listeners.push_back({sockets_.back().get(), address,
+                           [this](int fd) { taken_.emplace_back(fd); },
+                           [this, index] { listening_[index] = true; }});
     }
     acceptor_ = std::make_unique<ConnectionAcceptor>(std::move(listeners), max_connections,
                                                      RelayLimits(), &clock_, &clients_, &refusals_);
@@ -88,7 +93,8 @@ class ConnectionAcceptorTest : public ::testing::Test {
   FakeClock clock_;
   RefusalCounters refusals_;
   Clients clients_{CallLimits(), &clock_, &refusals_};
-  std::vector<std::unique_ptr<ListenSocket>> sockets_;
+  std::vector<std::unique_ptr<ListenAttempts>> sockets_;
+  bool listening_[2] = {};
   std::vector<UniqueFd> taken_;
   uint64_t connected_ = 0;  // by TCP
   std::unique_ptr<ConnectionAcceptor> acceptor_;
@@ -216,6 +222,46 @@ TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
   Accept();
   Accept();
   EXPECT_EQ(taken_.size(), 1) << "accepted as soon as one is free";
+}
+
+TEST_F(ConnectionAcceptorTest, ASocketThatCannotBeOpenedIsTriedAgainWhileOthersAccept) {
+  std::unique_ptr<ListenSocket> other =
+      ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
+  Open(10, other->address().ToString());
+  acceptor_->RunOnce(absl::ZeroDuration());
+  EXPECT_FALSE(listening_[1]);
+  const UniqueFd by_unix = ConnectUnix();
+  Accept();
+  EXPECT_EQ(taken_.size(), 1);
+  other.reset();
+  clock_.Advance(ListenAttempts::kFirstRetry);
+  acceptor_->RunOnce(absl::ZeroDuration());
+  EXPECT_TRUE(listening_[1]);
+  const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
+  Accept();
+  EXPECT_EQ(taken_.size(), 2);
+}
+
+TEST_F(ConnectionAcceptorTest, NoSocketIsOpenedAfterTheStop) {
+  std::unique_ptr<ListenSocket> other =
+      ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
+  Open(10, other->address().ToString());
+  acceptor_->RunOnce(absl::ZeroDuration());
+  acceptor_->StopAccepting();
+  other.reset();
+  clock_.Advance(ListenAttempts::kMaxRetry);
+  acceptor_->RunOnce(absl::ZeroDuration());
+  EXPECT_FALSE(listening_[1]);
+}
+
+TEST_F(ConnectionAcceptorTest, CallsWhatItIsAskedToCallInATurn) {
+  Open(2);
+  std::thread thread([this] { acceptor_->Run(); });
+  std::promise<std::thread::id> called_by;
+  acceptor_->CallInTurn([&] { called_by.set_value(std::this_thread::get_id()); });
+  EXPECT_EQ(called_by.get_future().get(), thread.get_id());
+  acceptor_->Stop(absl::ZeroDuration());
+  thread.join();
 }
 
 TEST_F(ConnectionAcceptorTest, StopsFromAnotherThread) {

@@ -189,6 +189,49 @@ check_signals() {
   systemctl start vmeventd.service
 }
 
+# A stand-in for a manager's unit, whose VM powers off as the unit is stopped, and a VM in machine.slice. Both
+# stop in one transaction with vmeventd, as at the host's shutdown. The stop waits a while for a vmeventd that
+# stops too early.
+check_shutdown_of_the_host() {
+  step "an orderly shutdown of the host"
+  printf '[Unit]\nDescription=stand-in\n' >/etc/systemd/system/host.target
+  cat >/root/stop_vm.sh <<'STOP'
+#!/bin/sh
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  [ -e "/proc/$VMEVENTD" ] || break
+  sleep 0.2
+done
+kill -USR1 "$MAINPID"
+tail --pid="$MAINPID" -f /dev/null
+STOP
+  chmod +x /root/stop_vm.sh
+  local name slice unit
+  for name in guests slice; do
+    slice=system.slice unit=libvirt-guests.service
+    [[ $name == guests ]] || slice=machine.slice unit=vm-in-slice.service
+    printf '[Unit]\nPartOf=host.target\n[Service]\nSlice=%s\nEnvironment=VMEVENTD=%s\n%s\n%s\n' "$slice" \
+      "$(service MainPID)" "ExecStart=/root/fake_qemu.pl /run/vms/$name.kvmd $nobody" \
+      'ExecStop=/root/stop_vm.sh' >"/etc/systemd/system/$unit"
+  done
+  for unit in vmeventd.service machine.slice; do
+    mkdir -p "/etc/systemd/system/$unit.d"
+    printf '[Unit]\nPartOf=host.target\n' >"/etc/systemd/system/$unit.d/host.conf"
+  done
+  systemctl daemon-reload
+  systemctl start host.target libvirt-guests.service vm-in-slice.service
+  wait_for "the VM of the unit is followed" vm_says guests RUNNING
+  wait_for "the VM in the slice is followed" vm_says slice RUNNING
+  systemctl stop host.target
+  same "vmeventd" "$(systemctl is-active vmeventd.service || true)" inactive
+  rm -r /etc/systemd/system/{host.target,libvirt-guests.service,vm-in-slice.service,machine.slice.d} \
+    /etc/systemd/system/vmeventd.service.d/host.conf
+  systemctl daemon-reload
+  systemctl start vmeventd.service
+  for name in guests slice; do
+    wait_for "the end of $name was seen" vm_says "$name" USER
+  done
+}
+
 # A normal user's own daemon, with that user's service manager, beside the system's.
 check_user_instance() {
   step "a user's instance"
@@ -299,6 +342,7 @@ check_service
 check_shutdown_file
 check_drop_in
 check_signals
+check_shutdown_of_the_host
 check_user_instance
 check_watchdog
 check_guests

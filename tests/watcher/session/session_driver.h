@@ -23,13 +23,14 @@ inline ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
 // run must be what Save() says.
 class SessionDriver {
  public:
-  explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true)
+  explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true,
+                         const std::string& monitor_path = "/run/ctrl/web1.kvmd")
       : options_(options) {
     RunInfo run;
     run.name = "web1";
     run.run_id = "boot-1-2-3";
     run.source = "qmp:/run/ctrl";
-    run.monitor_path = "/run/ctrl/web1.kvmd";
+    run.monitor_path = monitor_path;
     run.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;

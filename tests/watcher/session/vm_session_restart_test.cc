@@ -297,7 +297,7 @@ TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
 
 TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  const SessionOptions options{.shutdown_files = false};
+  const SessionOptions options{.shutdown_files = ShutdownFiles::kOff};
   VmSession session({.name = "web1", .run_id = "r"}, &options, now);
   EXPECT_EQ(session.Save(), "");
   const auto saved = SavedRuns(session.OnProcessGone(now));

@@ -97,12 +97,32 @@ TEST(VmSessionOrderTest, AFileThatCannotBeWrittenDelaysNothingAndIsTold) {
 }
 
 TEST(VmSessionOrderTest, ShutdownFilesCanBeOff) {
-  SessionDriver vm(SessionOptions{.shutdown_files = false});
+  SessionDriver vm(SessionOptions{.shutdown_files = ShutdownFiles::kOff});
   vm.Ready();
   vm.Shutdown("guest-shutdown");
   vm.End();
   EXPECT_FALSE(vm.Stopped().shutdown_file_written);
   EXPECT_THAT(vm.log, ElementsAre("STOPPED"));
+}
+
+TEST(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
+  const struct {
+    ShutdownFiles files;
+    std::string monitor;
+    bool written;
+  } rows[] = {{ShutdownFiles::kGaneti, "/run/ctrl/web1.kvmd", true},
+              {ShutdownFiles::kGaneti, "/run/qemu/web1.qmp", false},
+              {ShutdownFiles::kGaneti, "/run/qemu/web1.kvmd.qmp", false},
+              {ShutdownFiles::kOn, "/run/qemu/web1.qmp", true},
+              {ShutdownFiles::kOff, "/run/ctrl/web1.kvmd", false}};
+  for (const auto& row : rows) {
+    SessionDriver vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
+    vm.Ready();
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    EXPECT_EQ(vm.Stopped().shutdown_file_written, row.written) << row.monitor;
+    EXPECT_THAT(vm.statuses.back().problems, IsEmpty()) << row.monitor;
+  }
 }
 
 TEST(VmSessionOrderTest, TheFirstShutdownWins) {

@@ -1,0 +1,44 @@
+#ifndef VMEVENTD_SERVER_HOST_WATCHDOG_H_
+#define VMEVENTD_SERVER_HOST_WATCHDOG_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace vmeventd {
+
+// Decides when the service manager hears that the daemon is alive: as long as every watched thread
+// still does its turns. The threads are asked thirty times within the manager's limit, so that a
+// hang that is shorter than 29/30 of it is no end.
+class Watchdog {
+ public:
+  enum Thread { kWatcher, kPump, kAcceptor, kGrpc };
+  static constexpr size_t kThreads = 4;
+
+  // `limit`: after so long without a notification the manager kills the daemon.
+  explicit Watchdog(absl::Duration limit) : limit_(limit) {}
+
+  // The time from one Turn to the next.
+  absl::Duration turn() const { return limit_ / 30; }
+  // True: all threads have answered the last question. The caller notifies the manager and asks the
+  // threads once more. A pump that waits for the disk needs no answer: to kill it would lose what
+  // it holds, and not repair the disk. Logs the threads that have been silent for a third of the
+  // limit. One thread.
+  bool Turn(absl::Duration now, bool pump_waits_for_disk);
+  // `thread` has done a turn. Any thread.
+  void Answer(Thread thread) { answered_[thread] = asked_.load(); }
+
+ private:
+  const absl::Duration limit_;
+  std::atomic<uint64_t> asked_ = 0;
+  std::array<std::atomic<uint64_t>, kThreads> answered_ = {};  // the question, by thread
+  absl::Duration asked_at_ = absl::InfiniteDuration();
+  bool logged_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_HOST_WATCHDOG_H_
