@@ -4,7 +4,7 @@
 It checks README.md, CONTRIBUTING.md and docs/: links to files of the repository, and in backticks paths
 below a folder of the repository and tests (`Suite.Test`, and after it on the same line `.Other` of the
 same suite; both may have * in them). Decisions (docs/adr/) may name files and tests that no longer
-exist, but not link to them.
+exist, but not link to them. The thread table of docs/ARCHITECTURE.md has the names that the sources set.
 """
 
 import fnmatch
@@ -69,6 +69,21 @@ def problems_of(path, tests):
                     yield number, f"names the test {word}, which does not exist"
 
 
+def thread_problems():
+    """What differs between the thread table and the names that the sources set."""
+    named = {"vmeventd"}  # the main thread has the program's name
+    for path in glob.glob("server/**/*.cc", recursive=True) + glob.glob("watcher/**/*.cc", recursive=True):
+        with open(path, encoding="utf-8") as source:
+            named.update(re.findall(r'\bSetThreadName\("([^"]+)"\)', source.read()))
+    with open("docs/ARCHITECTURE.md", encoding="utf-8") as document:
+        section = document.read().split("\n## Threads\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^\| `([^`]+)`", section, re.M))
+    for name in sorted(named - listed):
+        yield f"the thread table does not have `{name}`"
+    for name in sorted(listed - named):
+        yield f"the thread table has `{name}`, a name that no source sets"
+
+
 def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     tests = defined_tests()
@@ -78,6 +93,9 @@ def main():
         for number, problem in problems_of(path, tests):
             print(f"{path}:{number}: {problem}", file=sys.stderr)
             count += 1
+    for problem in thread_problems():
+        print(f"docs/ARCHITECTURE.md: {problem}", file=sys.stderr)
+        count += 1
     print(f"{len(documents)} documents, {count} problems")
     return 1 if count else 0
 
