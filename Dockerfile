@@ -35,7 +35,7 @@ ARG NATS=
 RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+libnats3.4}
 COPY --from=build /image/bin/vmevents /usr/bin/
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="vmevents" \
       org.opencontainers.image.description="Watches who ended each QEMU, on one node or on many" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -55,7 +55,7 @@ RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+libnats3.
 COPY --from=build /image/bin/ /usr/bin/
 
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="vmeventd" \
       org.opencontainers.image.description="Says who ended each QEMU of a node: user, admin or crash" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -71,6 +71,7 @@ say "directions of includes"
 tools/check_includes.py || complain "tools/include_rules.txt does not permit these includes"
 
 say "documents"
+tools/version.py || complain "files name another version"
 tools/check_documents.py || complain "a document names a file or test that does not exist"
 
 say "the defects that the simulation is tried with"
