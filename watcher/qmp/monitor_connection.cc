@@ -219,7 +219,7 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
   std::vector<char>& buffer = budget_->buffer();
   size_t total = 0;
   while (socket_.valid() && total < max_bytes && unhandled_.empty()) {
-    const int64_t speaker = speaker_;
+    const pid_t speaker = speaker_.pid;
     const size_t wanted = std::min(max_bytes - total, buffer.size());
     const ssize_t size = socket_.ReceiveFrom(buffer.data(), wanted, &speaker_);
     if (size < 0) {
@@ -244,8 +244,8 @@ bool MonitorConnection::Read(size_t max_bytes, absl::Duration deadline, bool to_
     const auto bytes = static_cast<size_t>(size);
     if (drain_left_.has_value()) *drain_left_ -= std::min(*drain_left_, bytes);
     total += bytes;
-    if (speaker_ != speaker) {
-      delegate_->OnSpeaker(speaker_);
+    if (speaker_.pid != speaker) {
+      delegate_->OnSpeaker(speaker_.pid);
       if (!socket_.valid()) return false;
     }
     if (!HandleLines(absl::string_view(buffer.data(), bytes), deadline)) return false;
