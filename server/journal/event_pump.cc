@@ -66,7 +66,9 @@ bool EventPump::RunOnce(absl::Duration timeout) {
 void EventPump::ReportCorrupt(const std::string& journal_id, const absl::Status& found) {
   {
     const MutexLock lock(&mutex_);
-    found_corrupt_ = {journal_id, found};
+    const bool is_worse = found_corrupt_.first != journal_id || absl::IsDataLoss(found) ||
+                          !absl::IsDataLoss(found_corrupt_.second);
+    if (is_worse) found_corrupt_ = {journal_id, found};
   }
   queue_->Wake();
 }
@@ -206,7 +208,7 @@ void EventPump::TendJournal() {
     const auto [journal_id, found] = std::exchange(found_corrupt_, {});
     // A late report may be of the one that was replaced.
     if (!found.ok() && journal_id == journal_->journal().journal_id()) {
-      journal_->ReportCorrupt(found);
+      journal_->ReportFound(found, clock_->Now());
     }
   }
   journal_->Tick(clock_->Now());

@@ -61,7 +61,7 @@ class EventPump {
   };
   void PublishGap(const std::string& message, std::optional<Missing> missing = std::nullopt);
 
-  // A reader has found that journal corrupt. Any thread.
+  // A reader has found that journal corrupt, or could not read it (see IsReadError). Any thread.
   void ReportCorrupt(const std::string& journal_id, const absl::Status& found);
   // Any thread.
   const EventMeters& meters() const { return meters_; }

@@ -109,6 +109,13 @@ absl::StatusOr<std::string> Journal::WhyCopied() {
   return WhyJournalIsCopy(options_.path, {file->value_or(""), generations->value_or("")});
 }
 
+absl::StatusOr<std::string> Journal::WhatItReplaces() {
+  if (bounds_.oldest <= bounds_.newest) return "";
+  absl::StatusOr<std::optional<std::string>> replaces = QueryMeta(&database_, "replaces");
+  if (!replaces.ok()) return replaces.status();
+  return replaces->value_or("");
+}
+
 absl::Status Journal::RecordOrigin(bool new_identity) {
   const absl::StatusOr<std::string> generation = RandomUuid();
   if (!generation.ok()) return generation.status();
@@ -175,11 +182,7 @@ absl::Status Journal::PrepareStatements() {
       {"COMMIT", &commit_},
       {InsertEventsSql(1), &insert_event_},
       {InsertEventsSql(kRowsAStatement), &insert_events_},
-      // In its place: with the same length, which is usual, nothing else in the page moves.
-      {"INSERT INTO sessions(run_id, payload, last_sequence, checksum) VALUES(?, ?, ?, ?)"
-       " ON CONFLICT(run_id) DO UPDATE SET payload = excluded.payload,"
-       " last_sequence = excluded.last_sequence, checksum = excluded.checksum",
-       &put_session_},
+      {kPutSession, &put_session_},
       {"DELETE FROM sessions WHERE run_id = ?", &delete_session_},
       {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},
       {"DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)", &delete_stop_},
@@ -196,6 +199,12 @@ absl::Status Journal::PrepareStatements() {
 absl::StatusOr<std::vector<JournalSession>> Journal::Sessions() {
   std::vector<JournalSession> sessions;
   if (absl::Status status = ReadSessions(&database_, &sessions); !status.ok()) return status;
+  return sessions;
+}
+
+std::vector<JournalSession> Journal::ReadableSessions() {
+  std::vector<JournalSession> sessions;
+  ReadSessions(&database_, &sessions).IgnoreError();
   return sessions;
 }
 
@@ -217,11 +226,17 @@ absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>
 }
 
 absl::Status Journal::Append(const Batch& batch, absl::Time now) {
-  return Transact([&](JournalBounds* bounds) {
-    absl::Status status = Insert(batch, bounds);
-    if (!status.ok()) return status;
-    return retention_->DeleteOld(now, 2 * static_cast<int64_t>(batch.events.size()), bounds);
+  absl::Status retained;
+  absl::Status status = Transact([&](JournalBounds* bounds) {
+    absl::Status inserted = Insert(batch, bounds);
+    if (!inserted.ok() || !retention_problem_.ok()) return inserted;
+    retained = retention_->DeleteOld(now, 2 * static_cast<int64_t>(batch.events.size()), bounds);
+    return retained;
   });
+  if (retained.ok() || absl::IsDataLoss(retained)) return status;
+  retention_problem_ = retained;
+  // What is old and cannot be deleted does not keep out what is new.
+  return Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
 }
 
 absl::Status Journal::ExtendTo(const JournalEvent& event, JournalBounds* bounds) {
@@ -279,11 +294,7 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   for (const JournalSession& session : batch.sessions) {
     absl::Status status = session.payload.empty()
                               ? delete_session_->BindText(1, session.run_id).Run()
-                              : put_session_->BindText(1, session.run_id)
-                                    .BindBlob(2, session.payload)
-                                    .Bind(3, static_cast<int64_t>(session.last_sequence))
-                                    .Bind(4, Checksum(session))
-                                    .Run();
+                              : BindSession(session, put_session_.get()).Run();
     if (!status.ok()) return status;
   }
   for (const JournalStop& stop : batch.stops) {
@@ -302,9 +313,12 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 
 absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
   const uint64_t before = bounds_.oldest;
-  absl::Status status = Transact(
+  retention_problem_ = Transact(
       [&](JournalBounds* bounds) { return retention_->DeleteOld(now, kRetainRows, bounds); });
-  if (!status.ok()) return status;
+  if (!retention_problem_.ok()) {
+    SetReadErrorPlace(absl::StrCat("event ", before), &retention_problem_);
+    return retention_problem_;
+  }
   return bounds_.oldest >= before + kRetainRows;
 }
 

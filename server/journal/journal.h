@@ -49,10 +49,14 @@ class Journal {
   // The runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of them is
   // damaged.
   absl::StatusOr<std::vector<JournalSession>> Sessions();
+  // Of the open runs what can be read.
+  std::vector<JournalSession> ReadableSessions();
   absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
 
   // Why the files are a copy of those that were written last; empty: they are not.
   absl::StatusOr<std::string> WhyCopied();
+  // What its JournalBeginning says of that, until it has its first event.
+  absl::StatusOr<std::string> WhatItReplaces();
   // Records which files these are, and with `new_identity` gives the journal a new id.
   absl::Status RecordOrigin(bool new_identity);
   // DATA_LOSS: the files that are open are no longer in their place.
@@ -91,12 +95,15 @@ class Journal {
 
   // Durable when it returns OK. Otherwise nothing of the batch counts as written and the same batch
   // may be tried again. DATA_LOSS: the journal is corrupt, or its files are no longer in their
-  // place. Deletes about as much as it writes of what is too old or too many.
+  // place. Deletes about as much as it writes of what is too old or too many; where that fails it
+  // writes all the same, and deletes nothing more until RetainStep succeeds.
   absl::Status Append(const Batch& batch, absl::Time now);
 
   // Deletes some of what is too old or too many (see Retention); a few milliseconds of work. True:
   // there is more to delete.
   absl::StatusOr<bool> RetainStep(absl::Time now);
+  // Why nothing is deleted at present; OK: that works.
+  const absl::Status& retention_problem() const { return retention_problem_; }
 
  private:
   Journal(JournalOptions options, SqliteDatabase database)
@@ -125,6 +132,7 @@ class Journal {
   std::unique_ptr<SqliteStatement> delete_stop_;
   std::unique_ptr<SqliteStatement> insert_hole_;
   std::optional<Retention> retention_;
+  absl::Status retention_problem_;
   FileKey file_;  // of the database and of its log, when they were opened
   FileKey log_;
   std::string journal_id_;

@@ -130,7 +130,11 @@ absl::StatusOr<JournalReader::Page> JournalReader::ReadFrom(uint64_t first, uint
   read_from_->Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(last));
   while (bytes < max_bytes) {
     absl::StatusOr<bool> row = read_from_->Step();
-    if (!row.ok()) return row.status();
+    if (!row.ok()) {
+      absl::Status status = row.status();
+      SetReadErrorPlace(absl::StrCat("event ", page.through + 1), &status);
+      return status;
+    }
     if (!*row) break;
     const absl::StatusOr<JournalEvent> event = ReadRow(*read_from_);
     if (!event.ok()) return event.status();

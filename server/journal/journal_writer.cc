@@ -16,6 +16,8 @@ constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 // How often to look for events past their age while nothing happens.
 constexpr absl::Duration kRetainInterval = absl::Minutes(10);
+// When to try again first where that failed; then after twice as long each time.
+constexpr absl::Duration kFirstRetention = absl::Seconds(1);
 // After how long without a commit its memory is given back.
 constexpr absl::Duration kQuiet = absl::Seconds(5);
 // Of the VMs that stopped while nothing can be written.
@@ -23,6 +25,12 @@ constexpr size_t kMaxWaitingStops = 10'000;
 // What is written at once of what waits: on a small disk there may be no room for all of it twice,
 // in the log and in the database.
 constexpr size_t kMaxTransactionBytes = 1 << 20;
+
+// What one costs in memory, about.
+size_t SizeOf(const JournalSession& session) {
+  return sizeof(session) + 2 * session.run_id.size() + session.payload.size();
+}
+size_t SizeOf(const JournalStop& stop) { return sizeof(stop) + stop.vm.size(); }
 
 void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
   for (size_t i = 0; i < block.size(); ++i) {
@@ -46,9 +54,8 @@ void JournalWriter::Append(Change change, Instant now) {
     waiting.bytes += block->memory();
     waiting.events += block->size();
   }
-  for (const JournalSession& session : waiting.change.sessions) {
-    waiting.bytes += session.run_id.size() + session.payload.size();
-  }
+  for (const JournalSession& session : waiting.change.sessions) waiting.bytes += SizeOf(session);
+  for (const JournalStop& stop : waiting.change.stops) waiting.bytes += SizeOf(stop);
   backlog_bytes_ += waiting.bytes;
   backlog_events_ += waiting.events;
   backlog_.push_back(std::move(waiting));
@@ -86,14 +93,15 @@ absl::Duration JournalWriter::NextTick() const {
 bool JournalWriter::WriteWaiting(Instant now) {
   const absl::Status status =
       corrupt_ ? absl::DataLossError(problem_) : AppendWaiting(RetentionTime(now));
+  const bool retains = journal_->retention_problem().ok() || retain_wait_ > absl::ZeroDuration();
+  if (!retains) RetainLater(now);
   if (status.ok()) {
     retry_wait_ = absl::ZeroDuration();
     return true;
   }
-  if (absl::IsDataLoss(status)) {
-    ReportCorrupt(status);
-    return false;
-  }
+  if (!IsReadError(status)) unreadable_.Clear();  // the disk fails as a whole
+  ReportFound(status, now);
+  if (corrupt_) return false;
   if (!waiting_) {
     spdlog::error("{}; events are kept in memory and tried again", std::string(status.message()));
   }
@@ -119,17 +127,25 @@ absl::Status JournalWriter::AppendWaiting(absl::Time now) {
 
 absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
   Journal::Batch batch;
-  for (const auto& [run_id, session] : left_sessions_) batch.sessions.push_back(session);
-  batch.stops = left_stops_;
+  for (auto& [run_id, session] : left_sessions_) batch.sessions.push_back(std::move(session));
+  std::move(left_stops_.begin(), left_stops_.end(), std::back_inserter(batch.stops));
+  const size_t left_stops = left_stops_.size();
+  const size_t left_sessions = left_sessions_.size();
   for (size_t i = 0; i < count; ++i) {
     const Change& change = backlog_[i].change;
     for (const EventBlockPtr& block : change.blocks) AddRows(*block, &batch.events);
     batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
     batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
   }
-  if (absl::Status status = Commit(batch, now); !status.ok()) return status;
-  left_sessions_.clear();
-  left_stops_.clear();
+  if (absl::Status status = Commit(batch, now); !status.ok()) {
+    for (size_t i = 0; i < left_sessions; ++i) {
+      left_sessions_[batch.sessions[i].run_id] = std::move(batch.sessions[i]);
+    }
+    std::move(batch.stops.begin(), batch.stops.begin() + static_cast<ptrdiff_t>(left_stops),
+              left_stops_.begin());
+    return status;
+  }
+  ForgetLeft();
   for (; count > 0; --count) {
     Waiting& written = backlog_.front();
     Forget(written);
@@ -144,25 +160,53 @@ absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
 }
 
 void JournalWriter::GiveUpBeyondBound() {
-  if (backlog_bytes_ <= kMaxBacklogBytes) return;
+  if (backlog_bytes_ + left_bytes_ <= kMaxBacklogBytes) return;
   // More than is needed, so that it is done once for many events; never the newest.
-  while (backlog_bytes_ > kMaxBacklogBytes / 4 * 3 && backlog_.size() > 1) {
+  while (backlog_bytes_ + left_bytes_ > kMaxBacklogBytes / 4 * 3 && backlog_.size() > 1) {
     Waiting& oldest = backlog_.front();
     GiveUp(oldest);
-    for (JournalSession& session : oldest.change.sessions) {
-      const std::string run_id = session.run_id;
-      left_sessions_[run_id] = std::move(session);
-    }
-    std::move(oldest.change.stops.begin(), oldest.change.stops.end(),
-              std::back_inserter(left_stops_));
     Forget(oldest);
+    Leave(std::move(oldest.change));
     backlog_.pop_front();
   }
   if (given_up_.last != 0) newly_given_up_ = given_up_;
-  if (left_stops_.size() > kMaxWaitingStops) {
-    left_stops_.erase(left_stops_.begin(),
-                      left_stops_.end() - static_cast<ptrdiff_t>(kMaxWaitingStops));
+}
+
+void JournalWriter::Leave(Change change) {
+  for (JournalSession& session : change.sessions) {
+    const auto [found, is_new] = left_sessions_.try_emplace(session.run_id);
+    if (!is_new) left_bytes_ -= SizeOf(found->second);
+    left_bytes_ += SizeOf(session);
+    found->second = std::move(session);
   }
+  for (JournalStop& stop : change.stops) {
+    left_bytes_ += SizeOf(stop);
+    left_stops_.push_back(std::move(stop));
+  }
+  while (!left_stops_.empty() &&
+         (left_bytes_ > kMaxLeftBytes || left_stops_.size() > kMaxWaitingStops)) {
+    left_bytes_ -= SizeOf(left_stops_.front());
+    left_stops_.pop_front();
+  }
+  GiveUpLeftSessions([](const JournalSession& session) { return !session.payload.empty(); });
+  GiveUpLeftSessions([](const JournalSession&) { return true; });
+}
+
+void JournalWriter::GiveUpLeftSessions(bool (*may_go)(const JournalSession&)) {
+  if (left_bytes_ <= kMaxLeftBytes) return;
+  // More than is needed, as above.
+  absl::erase_if(left_sessions_, [&](const auto& left) {
+    if (left_bytes_ <= kMaxLeftBytes / 4 * 3 || !may_go(left.second)) return false;
+    left_bytes_ -= SizeOf(left.second);
+    meters_.given_up_runs.Add();
+    return true;
+  });
+}
+
+void JournalWriter::ForgetLeft() {
+  left_sessions_.clear();
+  left_stops_.clear();
+  left_bytes_ = 0;
 }
 
 void JournalWriter::GiveUp(const Waiting& waiting) {
@@ -197,13 +241,23 @@ void JournalWriter::PutGap(EventBlockPtr gap) {
 
 void JournalWriter::Retain(Instant now) {
   const absl::StatusOr<bool> more = journal_->RetainStep(RetentionTime(now));
-  if (absl::IsDataLoss(more.status())) {
-    ReportCorrupt(more.status());
-  } else if (!more.ok()) {
-    spdlog::warn("old events cannot be deleted now: {}", std::string(more.status().message()));
-  }
   MeasureOldest();
-  retain_at_ = now.monotonic + (more.value_or(false) ? absl::ZeroDuration() : kRetainInterval);
+  if (!more.ok()) return RetainLater(now);
+  if (std::exchange(retain_wait_, absl::ZeroDuration()) > absl::ZeroDuration()) {
+    spdlog::info("old events are deleted again");
+  }
+  retain_at_ = now.monotonic + (*more ? absl::ZeroDuration() : kRetainInterval);
+}
+
+void JournalWriter::RetainLater(Instant now) {
+  const absl::Status& why = journal_->retention_problem();
+  meters_.retention_errors.Add();
+  if (retain_wait_ == absl::ZeroDuration()) {
+    spdlog::warn("{}; old events are kept until they can be deleted", std::string(why.message()));
+  }
+  retain_wait_ = std::clamp(retain_wait_ * 2, kFirstRetention, kRetainInterval);
+  retain_at_ = now.monotonic + retain_wait_;
+  ReportFound(why, now);
 }
 
 absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) {
@@ -228,7 +282,7 @@ void JournalWriter::Forget(const Waiting& oldest) {
 }
 
 void JournalWriter::MeasureBacklog() {
-  meters_.backlog_bytes.Set(backlog_bytes_);
+  meters_.backlog_bytes.Set(backlog_bytes_ + left_bytes_);
   meters_.backlog_events.Set(backlog_events_);
 }
 
@@ -264,19 +318,35 @@ void JournalWriter::SetMark() {
   }
 }
 
-void JournalWriter::ReportCorrupt(const absl::Status& found) {
-  if (corrupt_) return;
+void JournalWriter::ReportFound(const absl::Status& found, Instant now) {
+  const bool unreadable =
+      IsReadError(found) && unreadable_.Fail(ReadErrorPlace(found), now.monotonic);
+  if (corrupt_ || !(unreadable || absl::IsDataLoss(found))) return;
   corrupt_ = true;
+  only_unreadable_ = unreadable;
   problem_ = std::string(found.message());
   retry_at_ = absl::ZeroDuration();
+}
+
+std::vector<JournalSession> JournalWriter::WaitingSessions() const {
+  std::vector<JournalSession> sessions;
+  for (const auto& [run_id, session] : left_sessions_) sessions.push_back(session);
+  for (const Waiting& waiting : backlog_) {
+    sessions.insert(sessions.end(), waiting.change.sessions.begin(), waiting.change.sessions.end());
+  }
+  return sessions;
 }
 
 absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
   // The old one stays open until there is a new one: this object is never without.
   absl::StatusOr<OpenedJournal> opened =
-      ReplaceJournal(options_, problem_, now.wall, newest, journal_.get());
+      ReplaceJournal(options_, problem_, now.wall, {newest, journal_.get(), WaitingSessions()});
   if (!opened.ok()) {
     RetryLater(now);
+    if (std::exchange(only_unreadable_, false)) {
+      corrupt_ = false;
+      unreadable_.Clear();
+    }
     return opened.status();
   }
   journal_ = std::move(opened->journal);
@@ -286,11 +356,12 @@ absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now)
   backlog_.clear();
   backlog_bytes_ = backlog_events_ = 0;
   MeasureBacklog();
-  left_sessions_.clear();
-  left_stops_.clear();
+  ForgetLeft();
+  unreadable_.Clear();
+  retain_wait_ = absl::ZeroDuration();
   given_up_ = {};
   newly_given_up_.reset();
-  corrupt_ = waiting_ = false;
+  corrupt_ = waiting_ = only_unreadable_ = false;
   retry_wait_ = absl::ZeroDuration();
   published_ = newest;
   SetMark();

@@ -20,6 +20,7 @@
 #include "server/journal/journal_meters.h"
 #include "server/journal/retention_clock.h"
 #include "server/journal/sequence_mark.h"
+#include "server/journal/unreadable.h"
 
 namespace vmeventd {
 
@@ -30,6 +31,8 @@ class JournalWriter {
   // What waits at the most; then the oldest events are given up. Less than the ring holds, so that
   // what waits can still be read from there.
   static constexpr size_t kMaxBacklogBytes = 32 << 20;
+  // Of it, what the runs and stops may take whose events were given up.
+  static constexpr size_t kMaxLeftBytes = kMaxBacklogBytes / 2;
 
   // What becomes durable in one transaction.
   struct Change {
@@ -89,11 +92,14 @@ class JournalWriter {
   bool corrupt() const { return corrupt_; }
   // Whether Replace is due: it was tried not long ago otherwise.
   bool replace_due(Instant now) const { return corrupt_ && now.monotonic >= retry_at_; }
-  void ReportCorrupt(const absl::Status& found);
+  // DATA_LOSS, or a read error, which counts as damage where it is repeated (UnreadablePlaces).
+  void ReportFound(const absl::Status& found, Instant now);
   // What was found.
   const std::string& problem() const { return problem_; }
-  // Moves the damaged journal aside and begins a new one after the sequence `newest`. What waited
-  // is dropped with the old one. Returns where the old one is now; empty: it was not in its place.
+  // Moves the damaged journal aside and begins a new one after the sequence `newest`, with the open
+  // runs. What waited is dropped with the old one. Returns where the old one is now; empty: it was
+  // not in its place. Where that fails because the disk fails as a whole, a journal that could not
+  // be read is not taken for damaged any longer.
   absl::StatusOr<std::string> Replace(uint64_t newest, Instant now);
 
  private:
@@ -112,9 +118,18 @@ class JournalWriter {
   absl::Status AppendWaiting(absl::Time now);
   absl::Status AppendOldest(size_t count, absl::Time now);
   void GiveUpBeyondBound();
+  // Keeps the runs and stops of a change whose events are given up. At the bound the stops go
+  // first, oldest first; then how open runs were to be saved, so that the journal has them as they
+  // were before. That a run is over goes last.
+  void Leave(Change change);
+  void GiveUpLeftSessions(bool (*may_go)(const JournalSession&));
+  void ForgetLeft();
+  // The changes of runs that wait, in order.
+  std::vector<JournalSession> WaitingSessions() const;
   // Counts in what `waiting` holds.
   void GiveUp(const Waiting& waiting);
   void Retain(Instant now);
+  void RetainLater(Instant now);
   void RetryLater(Instant now);
   void SetMark();
   // The time by which events are too old; logs where it differs from the clock's.
@@ -137,19 +152,24 @@ class JournalWriter {
   std::deque<Waiting> backlog_;
   size_t backlog_bytes_ = 0;
   size_t backlog_events_ = 0;
-  // Of changes whose events were given up: they are written with the oldest that is left.
+  // Of changes whose events were given up: they are written with the oldest that is left. The bound
+  // of the backlog is theirs too.
   absl::flat_hash_map<std::string, JournalSession> left_sessions_;  // by run_id
-  std::vector<JournalStop> left_stops_;
+  std::deque<JournalStop> left_stops_;
+  size_t left_bytes_ = 0;
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration retain_at_ = absl::ZeroDuration();
+  absl::Duration retain_wait_ = absl::ZeroDuration();  // while it cannot be done
   absl::Duration release_at_ = absl::ZeroDuration();
   std::vector<EventBlockPtr> late_;
   GivenUp given_up_;  // what the GAP in backlog_ says, or is to say
   std::optional<GivenUp> newly_given_up_;
+  UnreadablePlaces unreadable_;
   std::string problem_;
   bool corrupt_ = false;
-  bool marked_ = true;  // the mark names published_
+  bool only_unreadable_ = false;  // that is why it counts as corrupt
+  bool marked_ = true;            // the mark names published_
 };
 
 }  // namespace vmeventd

@@ -1,48 +1,74 @@
 #include "server/journal/open_journal.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
+#include <map>
+#include <tuple>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/errno_status.h"
+#include "absl/strings/str_split.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
+#include "server/journal/replacement.h"
+#include "server/journal/unreadable.h"
 
 namespace vmeventd {
 namespace {
-
-// Moves the database and what belongs to it out of the way. Returns the new name; empty: there was
-// no database.
-absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
-  struct stat info {};
-  if (lstat(path.c_str(), &info) == 0 && info.st_size == 0)
-    unlink(path.c_str());  // nothing to keep
-  const std::string stamp = absl::FormatTime("%Y%m%dT%H%M%S", now, absl::UTCTimeZone());
-  std::string target = absl::StrCat(path, ".corrupt-", stamp);
-  for (int i = 1; access(target.c_str(), F_OK) == 0; ++i) {
-    target = absl::StrCat(path, ".corrupt-", stamp, "-", i);
-  }
-  const bool is_there = access(path.c_str(), F_OK) == 0;
-  for (const char* suffix : {"", "-wal", "-shm"}) {
-    const std::string from = absl::StrCat(path, suffix);
-    if (std::rename(from.c_str(), absl::StrCat(target, suffix).c_str()) != 0 && errno != ENOENT) {
-      return absl::UnavailableError(
-          ErrnoStatus(from, "cannot move the corrupt journal aside", errno).message());
-    }
-  }
-  return is_there ? target : "";
-}
 
 // What can still be read of the open runs of a corrupt database, so that their evidence is not lost
 // with it.
 std::vector<JournalSession> SalvageSessions(const std::string& path) {
   std::vector<JournalSession> sessions;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
-  if (database.ok()) ReadSessions(&*database, &sessions).IgnoreError();
+  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
+      path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
+  if (!database.ok()) return sessions;
+  database->LeaveFilesAlone();
+  ReadSessions(&*database, &sessions).IgnoreError();
   return sessions;
+}
+
+// The open runs with which the new journal begins.
+std::vector<JournalSession> SessionsOf(const std::string& path, const Replacement& replacement) {
+  std::map<std::string, JournalSession> sessions;
+  const auto put = [&](const std::vector<JournalSession>& from) {
+    for (const JournalSession& session : from) {
+      if (session.payload.empty()) {
+        sessions.erase(session.run_id);
+      } else {
+        sessions[session.run_id] = session;
+      }
+    }
+  };
+  Journal* const in_use = replacement.in_use;
+  put(in_use == nullptr ? SalvageSessions(path) : in_use->ReadableSessions());
+  put(replacement.changes);
+  std::vector<JournalSession> out;
+  for (auto& [run_id, session] : sessions) {
+    // Of a journal whose sequences do not go on it would name another event, or none.
+    if (session.last_sequence > replacement.begins_after) session.last_sequence = 0;
+    out.push_back(std::move(session));
+  }
+  return out;
+}
+
+// Whether starts fail since so long ago that it is no passing state of the disk. `path`: the file
+// that keeps when that began.
+bool HasFailedForLong(const std::string& path, absl::Time now) {
+  int64_t began_ns = 0;
+  const absl::StatusOr<std::string> text = ReadSmallFile(path);
+  if (text.ok() && absl::SimpleAtoi(*text, &began_ns) && absl::FromUnixNanos(began_ns) <= now) {
+    return now - absl::FromUnixNanos(began_ns) >= UnreadablePlaces::kLasts;
+  }
+  const UniqueFd fd(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
+  const std::string began = absl::StrCat(absl::ToUnixNanos(now));
+  // A disk that takes nothing is no place for a new journal either: the next start tries again.
+  if (fd.get() < 0 || pwrite(fd.get(), began.data(), began.size(), 0) < 0) return false;
+  return false;
 }
 
 absl::StatusOr<OpenedJournal> TryOpen(
@@ -61,6 +87,10 @@ absl::StatusOr<OpenedJournal> TryOpen(
                                             " had been committed"));
   }
   OpenedJournal opened;
+  absl::StatusOr<std::string> replaces = (*journal)->WhatItReplaces();
+  if (!replaces.ok()) return replaces.status();
+  std::tie(opened.moved_to, opened.moved_because) =
+      std::pair<std::string, std::string>(absl::StrSplit(*replaces, absl::MaxSplits('\n', 1)));
   absl::StatusOr<std::vector<JournalSession>> sessions = (*journal)->Sessions();
   if (!sessions.ok()) return sessions.status();
   opened.sessions = *std::move(sessions);
@@ -78,29 +108,39 @@ absl::StatusOr<OpenedJournal> TryOpen(
 absl::StatusOr<OpenedJournal> OpenJournal(
     const JournalOptions& options, absl::Time now,
     const std::function<uint64_t(const std::string&)>& newest_durable) {
+  // The daemon before this one may have ended in it.
+  if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;
   absl::StatusOr<OpenedJournal> opened = TryOpen(options, newest_durable);
-  if (!absl::IsDataLoss(opened.status())) return opened;
-  return ReplaceJournal(options, std::string(opened.status().message()), now);
+  const std::string unreadable = options.path + ".unreadable";
+  if (opened.ok()) unlink(unreadable.c_str());
+  const bool damaged = absl::IsDataLoss(opened.status()) ||
+                       (IsReadError(opened.status()) && HasFailedForLong(unreadable, now));
+  if (!damaged) return opened;
+  unlink(unreadable.c_str());
+  return ReplaceJournal(options, std::string(opened.status().message()), now, {});
 }
 
 absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options, std::string because,
-                                             absl::Time now, uint64_t begins_after,
-                                             Journal* before) {
-  if (before != nullptr && !before->CheckInPlace().ok()) {
+                                             absl::Time now, const Replacement& replacement) {
+  Journal* const in_use = replacement.in_use;
+  if (in_use != nullptr && !in_use->CheckInPlace().ok()) {
     // Wherever its file is now, it shall be whole. If that fails, what is missing is in its log.
-    before->MergeLog().IgnoreError();
+    in_use->MergeLog().IgnoreError();
   }
-  absl::StatusOr<std::string> moved_to = MoveAside(options.path, now);
-  if (!moved_to.ok()) return moved_to.status();
-  absl::StatusOr<std::unique_ptr<Journal>> journal = Journal::Open(options, {begins_after, now});
-  if (!journal.ok()) return journal.status();
-  if (absl::Status status = (*journal)->RecordOrigin(false); !status.ok()) return status;
-  OpenedJournal opened;
-  opened.journal = *std::move(journal);
-  if (!moved_to->empty()) opened.sessions = SalvageSessions(*moved_to);
-  opened.moved_to = *std::move(moved_to);
-  opened.moved_because = std::move(because);
-  return opened;
+  const absl::StatusOr<std::string> aside = NameAside(options.path, now);
+  if (!aside.ok()) return aside.status();
+  struct stat info {};
+  const bool is_there = lstat(options.path.c_str(), &info) == 0 && info.st_size > 0;
+  const JournalBeginning beginning = {
+      .after = replacement.begins_after,
+      .deleted_until = now,
+      .sessions = SessionsOf(options.path, replacement),
+      .replaces = absl::StrCat(is_there ? *aside : "", "\n", because)};
+  if (absl::Status status = BuildReplacement(options, beginning, *aside); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;
+  return TryOpen(options, [](const std::string&) { return uint64_t{0}; });
 }
 
 }  // namespace vmeventd

@@ -17,10 +17,12 @@ namespace vmeventd {
 // A journal that is open, and what it had to say.
 struct OpenedJournal {
   std::unique_ptr<Journal> journal;
-  // A corrupt database was moved here, and why; empty: none was.
+  // A corrupt database was moved here, and why; both empty: none was. Also where the daemon before
+  // this one did that, and the new one has no event yet. Only moved_to empty: it was no longer
+  // there.
   std::string moved_to;
   std::string moved_because;
-  // The open runs: of the database, or what could still be read of the one that was moved.
+  // The open runs: of the database, which has what could still be read of the one that was moved.
   std::vector<JournalSession> sessions;
   // The VMs that stopped last, oldest first; none of one that was moved.
   std::vector<JournalStop> stops;
@@ -30,7 +32,8 @@ struct OpenedJournal {
 };
 
 // Opens the database, or makes it. A corrupt one is moved aside under a dated name, and a new one
-// made; so is one that holds less than `newest_durable` says it must. One that is a copy keeps its
+// made; so is one that holds less than `newest_durable` says it must, and one that has failed each
+// start for a while because a part of it cannot be read. One that is a copy keeps its
 // events and gets a new journal_id (journal_origin.h). Errors: see Journal::Open. `newest_durable`
 // takes the journal's id and gives the newest sequence known to be committed.
 absl::StatusOr<OpenedJournal> OpenJournal(
@@ -39,12 +42,17 @@ absl::StatusOr<OpenedJournal> OpenJournal(
       return uint64_t{0};
     });
 
-// Moves what is there aside, whatever it is, and makes a new one, whose events begin after the
-// sequence `begins_after` and at the time `now`. `before`: the one that was in use, which stays
-// open; may be null.
+// What a new journal goes on with.
+struct Replacement {
+  uint64_t begins_after = 0;              // its events have later sequences
+  Journal* in_use = nullptr;              // the one that was in use; it stays open
+  std::vector<JournalSession> changes{};  // of the open runs, that are not in the old one, in order
+};
+// Moves what is there aside, whatever it is, and makes a new one in its place, whose events begin
+// at the time `now` and which has the open runs. A failure, or a kill, leaves the old one in its
+// place, or the new one complete (replacement.h).
 absl::StatusOr<OpenedJournal> ReplaceJournal(const JournalOptions& options, std::string because,
-                                             absl::Time now, uint64_t begins_after = 0,
-                                             Journal* before = nullptr);
+                                             absl::Time now, const Replacement& replacement);
 
 }  // namespace vmeventd
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
+#include "server/journal/unreadable.h"
 
 namespace vmeventd {
 namespace {
@@ -103,6 +104,7 @@ void JournalReadQueue::RunQuery(Waiting waiting) {
 }
 
 void JournalReadQueue::CheckCorrupt(const absl::Status& status) {
+  if (IsReadError(status)) return corrupt_(journal_id_, status);
   if (!absl::IsDataLoss(status)) return;
   const std::string journal_id = std::exchange(journal_id_, "");
   reader_.reset();

@@ -38,7 +38,8 @@ class JournalReadQueue {
     // Whether nobody waits for the answer any longer; then the next turn gets CANCELLED.
     std::function<bool()> cancelled;
   };
-  // Called on the history thread: a journal, by its id, is corrupt.
+  // Called on the history thread: a journal, by its id, is corrupt, or could not be read (see
+  // IsReadError).
   using CorruptListener = std::function<void(const std::string&, const absl::Status&)>;
 
   // `path`: of the database. `live_state` outlives the queue.
@@ -69,7 +70,7 @@ class JournalReadQueue {
   bool StreamIsNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunStream(const Task& task);
   void RunQuery(Waiting waiting);
-  // Reports the journal as corrupt, if `status` says so.
+  // Reports the journal as corrupt or not readable, if `status` says so.
   void CheckCorrupt(const absl::Status& status);
   // The reader of the journal that is in use now, or why there is none.
   absl::StatusOr<JournalReader*> Reader();

@@ -15,10 +15,12 @@ namespace {
 void NoteReplaced(const OpenedJournal& opened, const SequenceMark::Value& before,
                   RecoveredState* recovered) {
   recovered->replaced = true;
-  spdlog::error("{}: the journal is corrupt and was moved to {}; a new one begins",
-                opened.moved_because, opened.moved_to);
-  std::string message = absl::StrCat("the journal was corrupt and was moved to ", opened.moved_to,
-                                     "; the events before this one are there");
+  const std::string old_one =
+      opened.moved_to.empty()
+          ? "the journal's file was no longer in its place"
+          : absl::StrCat("the journal was corrupt and was moved to ", opened.moved_to);
+  spdlog::error("{}: {}; a new one begins", opened.moved_because, old_one);
+  std::string message = absl::StrCat(old_one, "; the events before this one are there");
   if (before.published > before.committed) {
     absl::StrAppend(&message, " up to ", before.committed, ", those up to ", before.published,
                     " were sent as not durable and are lost");

@@ -30,7 +30,7 @@ struct RecoveredState {
     std::optional<EventPump::Missing> missing;
   };
   std::vector<Gap> gaps;
-  bool replaced = false;  // the journal is new and holds no sessions
+  bool replaced = false;  // the journal is new: its events say nothing of the open runs
 };
 
 // Opens the journal, or makes it, and finds out what became of what was published. A corrupt

@@ -69,6 +69,13 @@ uint32_t Checksum(const JournalStop& stop) {
   return Crc(stop.vm.size()).Add(stop.sequence).Add(stop.vm).value();
 }
 
+SqliteStatement& BindSession(const JournalSession& session, SqliteStatement* statement) {
+  return statement->BindText(1, session.run_id)
+      .BindBlob(2, session.payload)
+      .Bind(3, static_cast<int64_t>(session.last_sequence))
+      .Bind(4, Checksum(session));
+}
+
 absl::Status ReadSessions(SqliteDatabase* database, std::vector<JournalSession>* sessions) {
   absl::StatusOr<SqliteStatement> statement = database->Prepare(
       "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");

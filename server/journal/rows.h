@@ -43,6 +43,14 @@ uint32_t Checksum(const JournalEvent& event);
 uint32_t Checksum(const JournalSession& session);
 uint32_t Checksum(const JournalStop& stop);
 
+// Puts a row of `sessions`, in its place: with the same length, which is usual, nothing else in the
+// page moves.
+inline constexpr char kPutSession[] =
+    "INSERT INTO sessions(run_id, payload, last_sequence, checksum) VALUES(?, ?, ?, ?)"
+    " ON CONFLICT(run_id) DO UPDATE SET payload = excluded.payload,"
+    " last_sequence = excluded.last_sequence, checksum = excluded.checksum";
+SqliteStatement& BindSession(const JournalSession& session, SqliteStatement* statement);
+
 // Appends the open runs to `sessions`, up to the first that cannot be read. DATA_LOSS: a checksum
 // is wrong.
 absl::Status ReadSessions(SqliteDatabase* database, std::vector<JournalSession>* sessions);

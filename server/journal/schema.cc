@@ -41,6 +41,15 @@ constexpr char kSchema[] = R"sql(
     checksum INTEGER NOT NULL);
 )sql";
 
+absl::Status PutSessions(SqliteDatabase* database, const std::vector<JournalSession>& sessions) {
+  absl::StatusOr<SqliteStatement> statement = database->Prepare(kPutSession);
+  if (!statement.ok()) return statement.status();
+  for (const JournalSession& session : sessions) {
+    if (absl::Status status = BindSession(session, &*statement).Run(); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<bool> IsEmpty(SqliteDatabase* database) {
@@ -102,6 +111,10 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
     status = PutMeta(database, "deleted_until",
                      absl::StrCat(absl::ToUnixNanos(beginning.deleted_until)));
   }
+  if (status.ok() && !beginning.replaces.empty()) {
+    status = PutMeta(database, "replaces", beginning.replaces);
+  }
+  if (status.ok()) status = PutSessions(database, beginning.sessions);
   if (status.ok()) status = database->Execute("COMMIT");
   return status;
 }

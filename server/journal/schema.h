@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/journal/rows.h"
 #include "server/journal/sqlite.h"
 
 // The journal's tables and its version, as docs/journal.md describes them.
@@ -19,6 +21,8 @@ namespace vmeventd {
 struct JournalBeginning {
   uint64_t after = 0;  // its first event's sequence is greater
   absl::Time deleted_until = absl::InfinitePast();
+  std::vector<JournalSession> sessions;
+  std::string replaces;  // where the one is now whose place it took, a line feed, and why; or empty
 };
 
 // Whether the database has no tables yet: a new journal gets them a moment after its file.

@@ -35,7 +35,8 @@ SequenceMark::Value ValueOf(absl::string_view text) {
   return value;
 }
 
-// A file that was just made is there after a loss of power only once its directory is synced.
+}  // namespace
+
 absl::Status SyncDirectoryOf(const std::string& path) {
   const std::string directory = std::filesystem::path(path).parent_path();
   const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -48,12 +49,11 @@ absl::Status SyncDirectoryOf(const std::string& path) {
                                         : ErrnoStatus(directory, "cannot be synced", error);
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<SequenceMark>> SequenceMark::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
   if (fd < 0) return ErrnoStatus(path, "cannot be opened", errno);
   std::unique_ptr<SequenceMark> mark(new SequenceMark(path, fd));
+  // Made just now, it is there after a loss of power only then.
   if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
   char text[256];
   const ssize_t size = pread(fd, text, sizeof(text), 0);

@@ -10,6 +10,9 @@
 
 namespace vmeventd {
 
+// Makes the names of files durable that were made or moved in the directory of `path`.
+absl::Status SyncDirectoryOf(const std::string& path);
+
 // How far events have been committed and published, in a small file beside the journal. From it
 // the next start learns what the journal itself does not show: that a commit was lost with the end
 // of a damaged log, or that events were published while the journal could not be written. So no

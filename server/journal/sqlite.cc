@@ -1,8 +1,10 @@
 #include "server/journal/sqlite.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <map>
@@ -13,6 +15,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
+#include "server/journal/unreadable.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -26,8 +30,14 @@ absl::Status StatusOf(int code, const char* said, const std::string& path,
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(message);
-    case SQLITE_FULL:
     case SQLITE_IOERR:
+      if (code == SQLITE_IOERR_READ || code == SQLITE_IOERR_CORRUPTFS) {
+        absl::Status status = absl::UnavailableError(message);
+        MarkReadError(&status);
+        return status;
+      }
+      return absl::UnavailableError(message);
+    case SQLITE_FULL:
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_NOMEM:
@@ -134,10 +144,34 @@ absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(absl::string_view sql) {
   return SqliteStatement(path_, statement);
 }
 
+void SqliteDatabase::Close::operator()(sqlite3* db) const {
+  struct stat before {};
+  const bool had_log = !kept_log.empty() && stat(kept_log.c_str(), &before) == 0;
+  sqlite3_close_v2(db);
+  // The last connection merges its log and truncates it to nothing. Another one's is left alone.
+  struct stat after {};
+  if (!had_log || before.st_size == 0) return;
+  const UniqueFd fd(open(kept_log.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.get() < 0 || fstat(fd.get(), &after) != 0) return;
+  if (after.st_ino != before.st_ino || after.st_size != 0) return;
+  const std::string zeros(size_t{64} << 10, '\0');
+  for (off_t at = 0; at < before.st_size;) {
+    const size_t size = std::min(zeros.size(), static_cast<size_t>(before.st_size - at));
+    const ssize_t written = pwrite(fd.get(), zeros.data(), size, at);
+    if (written <= 0) return;  // it will be made again, if there is room
+    at += written;
+  }
+}
+
 absl::Status SqliteDatabase::KeepLogFile() {
+  db_.get_deleter().kept_log = path_ + "-wal";
   int keep = 1;
   return ToStatus(sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_PERSIST_WAL, &keep),
                   "keep its log's file");
+}
+
+void SqliteDatabase::LeaveFilesAlone() {
+  sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
 }
 
 SqliteStatement& SqliteStatement::Bind(int index, int64_t value) {

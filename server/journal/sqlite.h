@@ -21,7 +21,7 @@ class WalIndex;
 // One connection to one database file. Errors name the file and what SQLite says of it:
 //   DATA_LOSS          the file is corrupt, or no database
 //   UNAVAILABLE        it cannot be opened, written or read just now: disk full, I/O error, busy,
-//                      no descriptor left, no right to
+//                      no descriptor left, no right to; see IsReadError too
 //   INTERNAL           anything else
 // One thread at a time.
 class SqliteDatabase {
@@ -34,8 +34,11 @@ class SqliteDatabase {
   // The statement must not outlive the connection.
   absl::StatusOr<SqliteStatement> Prepare(absl::string_view sql);
   // Leaves the write-ahead log's files, with their room on the disk, when the connection is closed:
-  // on a full disk they could not be made again.
+  // on a full disk they could not be made again, and a log that grows costs each commit more. What
+  // was in the log is in the database then, and zeros in its place.
   absl::Status KeepLogFile();
+  // Leaves the files as they are when the connection is closed.
+  void LeaveFilesAlone();
   // A transaction begins, or has ended: see WalIndex. Use DatabaseUse.
   void BeginUse();
   void EndUse();
@@ -47,7 +50,8 @@ class SqliteDatabase {
 
  private:
   struct Close {
-    void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+    std::string kept_log;  // its path; empty: none is kept
+    void operator()(sqlite3* db) const;
   };
   SqliteDatabase(std::string path, sqlite3* db);
 

@@ -158,6 +158,12 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
   out->Counter("vmeventd_journal_given_up_events_total",
                "Published events that will never be in the journal",
                static_cast<double>(meters.given_up_events.value()));
+  out->Counter("vmeventd_journal_given_up_runs_total",
+               "Savings of open runs that will never be in the journal",
+               static_cast<double>(meters.given_up_runs.value()));
+  out->Counter("vmeventd_journal_retention_errors_total",
+               "Times in which the oldest events could not be deleted",
+               static_cast<double>(meters.retention_errors.value()));
   out->Counter("vmeventd_journal_replacements_total", "Journals found corrupt while in use",
                static_cast<double>(meters.replacements.value()));
 }

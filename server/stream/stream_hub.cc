@@ -135,7 +135,7 @@ size_t StreamHub::HistoryBytes() const {
   // Few sizes, so that streams that replay side by side share their pages.
   constexpr size_t kAllBytes = size_t{112} << 20;
   const MutexLock lock(&mutex_);
-  size_t bytes = StreamCursor::kHistoryBytes;
+  size_t bytes = options_.history_bytes;
   while (bytes * streams_.size() > kAllBytes) bytes /= 2;
   return bytes;
 }

@@ -27,6 +27,8 @@ struct StreamOptions {
   size_t max_filter_bytes = size_t{64} << 20;
   absl::Duration progress_interval = absl::Seconds(10);  // where the client asks for none
   absl::Duration write_timeout = absl::Seconds(60);      // one write pending for longer ends it
+  // What one answer of the journal may hold while few streams are open.
+  size_t history_bytes = StreamCursor::kHistoryBytes;
 };
 
 // Who owns a stream. Any thread.

@@ -13,6 +13,8 @@ int fail_code = SQLITE_OK;
 int calls_until_failure = 0;
 
 bool paused = false;
+int64_t lost_byte = -1;
+char is_database;  // its address marks the files of databases
 
 int Fault() {
   if (fail_code == SQLITE_OK || paused) return SQLITE_OK;
@@ -23,6 +25,12 @@ int Fault() {
   return fail_code;
 }
 
+int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
+  const bool is_lost = sqlite_shim::Shim(file)->owner == &is_database && lost_byte >= at &&
+                       lost_byte < at + size && !paused;
+  if (is_lost) return SQLITE_IOERR_READ;
+  return Real(file)->pMethods->xRead(Real(file), to, size, at);
+}
 int Write(sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
   const int fault = Fault();
   return fault != SQLITE_OK ? fault : Real(file)->pMethods->xWrite(Real(file), from, size, at);
@@ -39,12 +47,15 @@ int Sync(sqlite3_file* file, int flags) {
 int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   static const sqlite3_io_methods methods = [] {
     sqlite3_io_methods made = sqlite_shim::PassOn();
+    made.xRead = Read;
     made.xWrite = Write;
     made.xTruncate = Truncate;
     made.xSync = Sync;
     return made;
   }();
-  return sqlite_shim::Open(methods, vfs, name, file, flags, out_flags);
+  const int code = sqlite_shim::Open(methods, vfs, name, file, flags, out_flags);
+  if ((flags & SQLITE_OPEN_MAIN_DB) != 0) sqlite_shim::Shim(file)->owner = &is_database;
+  return code;
 }
 
 sqlite3_vfs shim_vfs;
@@ -58,10 +69,13 @@ FaultyDisk::FaultyDisk() {
 
 FaultyDisk::~FaultyDisk() {
   Fail(SQLITE_OK);
+  FailReadsAt(-1);
   Pause(false);
   sqlite3_vfs_register(sqlite_shim::RealVfs(&shim_vfs), 1);
   sqlite3_vfs_unregister(&shim_vfs);
 }
+
+void FaultyDisk::FailReadsAt(int64_t at) { lost_byte = at; }
 
 void FaultyDisk::Pause(bool pause) { paused = pause; }
 

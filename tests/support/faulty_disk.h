@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_TESTS_SUPPORT_FAULTY_DISK_H_
 #define VMEVENTD_TESTS_SUPPORT_FAULTY_DISK_H_
 
+#include <cstdint>
+
 namespace vmeventd {
 
 // A disk that fails on demand, for every database opened while this exists: a shim in front of
@@ -15,6 +17,9 @@ class FaultyDisk {
   // The result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
   // SQLITE_OK: it works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
+  // Reads of a database's file, not of its log, fail with SQLITE_IOERR_READ where they touch the
+  // byte `at`, as of one sector that is lost; a negative one: none does.
+  void FailReadsAt(int64_t at);
   // While paused it works, for the test's own use; then it continues as before.
   void Pause(bool pause);
 };

@@ -8,7 +8,9 @@
 
 #include <csignal>
 #include <cstdio>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "server/journal/open_journal.h"
+#include "server/journal/unreadable.h"
 #include "server/log/logging.h"
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
@@ -268,6 +271,141 @@ TEST(EventPump, WhatIsGivenUpLeavesAGapInItsPlace) {
   EXPECT_EQ(pumped.journal().meters().given_up_events.value(), 10'001 - meanwhile.size() + 1);
 }
 
+TEST(EventPump, RunsAndStopsThatWaitKeepTheBoundOfTheBacklog) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  pumped.Push({Saved(Update("first", EventType::kStarted), "{}")});
+  disk.Fail(SQLITE_FULL);
+  pumped.Push({Saved(Stopped("first", "run-first", ShutdownClass::kUser), "")});
+  const std::string evidence(100'000, 'x');
+  for (int i = 0; i < 1000; ++i) {
+    pumped.Push({Saved(Update(absl::StrCat("vm", i), EventType::kReset), evidence)});
+    ASSERT_LE(pumped.journal().meters().backlog_bytes.value(), JournalWriter::kMaxBacklogBytes);
+  }
+  EXPECT_GT(pumped.journal().meters().given_up_runs.value(), 500u);
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  EXPECT_TRUE(pumped.reported_writable());
+  const OpenedJournal again = OpenAgain(pumped);
+  EXPECT_GT(again.sessions.size(), 100u);
+  for (const JournalSession& session : again.sessions) {
+    EXPECT_NE(session.run_id, "run-first") << "that it is over is not given up";
+    EXPECT_EQ(session.payload, evidence);
+  }
+}
+
+TEST(EventPump, WhatWasLeftOfAnOutageIsWrittenAfterTriesThatFail) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  disk.Fail(SQLITE_FULL);
+  pumped.Push({Saved(Update("left", EventType::kStarted), "{evidence}")});
+  pumped.Push({Stopped("stopped", "run-stopped", ShutdownClass::kUser)});
+  PushLarge(pumped, 40);
+  for (int i = 0; i < 5; ++i) {
+    pumped.clock().Advance(absl::Seconds(10));
+    pumped.Push({});
+    EXPECT_FALSE(pumped.reported_writable());
+  }
+  disk.Fail(SQLITE_OK);
+  pumped.clock().Advance(absl::Seconds(10));
+  pumped.Push({});
+  const OpenedJournal again = OpenAgain(pumped);
+  ASSERT_THAT(again.sessions, SizeIs(1));
+  EXPECT_EQ(again.sessions[0].payload, "{evidence}");
+  EXPECT_THAT(again.stops, SizeIs(1));
+}
+
+// A journal with `events`, and a lost sector under its oldest.
+void LoseSector(FaultyDisk* disk, PumpedState* pumped, int events) {
+  pumped->PushEach("a", events);
+  const std::string& path = pumped->journal_options().path;
+  auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
+  ASSERT_TRUE(database->Execute("PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  pumped->clock().Advance(absl::Seconds(10));
+  pumped->Push({});  // the memory of what was written is given back
+  std::ifstream in(path, std::ios::binary);
+  const std::string content((std::istreambuf_iterator<char>(in)), {});
+  // The oldest stand last in the page.
+  const size_t at = content.find("something happened");
+  ASSERT_NE(at, std::string::npos);
+  disk->FailReadsAt(static_cast<int64_t>(at));
+}
+
+TEST(EventPump, ALostSectorUnderOldEventsIsDamageAfterMinutesAndKeepsNoEventFromTheJournal) {
+  FaultyDisk disk;
+  PumpedState pumped({}, {.retention_events = 500});
+  LoseSector(&disk, &pumped, 500);
+  const absl::Time began = pumped.clock().Now().wall;
+  while (pumped.reported_replaced() == 0) {
+    ASSERT_LT(pumped.clock().Now().wall - began, absl::Minutes(10));
+    pumped.PushEach("a", 1);
+    EXPECT_TRUE(pumped.reported_writable());
+    pumped.clock().Advance(absl::Seconds(1));
+  }
+  EXPECT_GE(pumped.clock().Now().wall - began, UnreadablePlaces::kLasts);
+  EXPECT_GT(pumped.journal().meters().retention_errors.value(), 2u);
+  EXPECT_EQ(pumped.journal().meters().write_errors.value(), 0u);
+  EXPECT_THAT(Public(pumped), Each(IsDurable(true)));
+}
+
+TEST(EventPump, AReplayThatMeetsALostSectorEachTimeFindsDamage) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  LoseSector(&disk, &pumped, 500);
+  const auto replay = [&] {
+    const absl::Status met = JournalReader::Open(pumped.journal_options().path)
+                                 .value()
+                                 ->ReadFrom(1, 500, 1 << 20)
+                                 .status();
+    EXPECT_TRUE(IsReadError(met)) << met;
+    pumped.pump().ReportCorrupt(kJournal, met);
+    pumped.Push({});
+  };
+  for (int i = 0; i < 100; ++i) {
+    replay();
+    pumped.clock().Advance(absl::Seconds(1));
+    ASSERT_EQ(pumped.reported_replaced(), 0) << "it may pass";
+  }
+  pumped.clock().Advance(absl::Seconds(20));
+  replay();
+  EXPECT_EQ(pumped.reported_replaced(), 1);
+}
+
+TEST(EventPump, ADiskThatFailsAsAWholeDamagesNothing) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  LoseSector(&disk, &pumped, 500);
+  for (int i = 0; i < 50; ++i) {
+    pumped.pump().ReportCorrupt(
+        kJournal,
+        JournalReader::Open(pumped.journal_options().path).value()->ReadFrom(1, 500, 1).status());
+    disk.Fail(SQLITE_IOERR_WRITE);
+    pumped.PushEach("a", 1);
+    disk.Fail(SQLITE_OK);
+    pumped.clock().Advance(absl::Seconds(10));
+    pumped.Push({});
+  }
+  EXPECT_EQ(pumped.reported_replaced(), 0);
+}
+
+TEST(EventPump, AJournalThatIsReplacedInUseHasTheOpenRunsBeforeTheyAreSavedAgain) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  pumped.Push({Saved(Update("a", EventType::kStarted), "{a}"),
+               Saved(Update("b", EventType::kStarted), "{b}")});
+  disk.Fail(SQLITE_FULL);
+  pumped.Push({Saved(Update("a", EventType::kReset), "{a reset}"),
+               Saved(Stopped("b", "run-b", ShutdownClass::kUser), "")});
+  disk.Fail(SQLITE_OK);
+  pumped.journal().ReportFound(absl::DataLossError("damaged"), pumped.clock().Now());
+  ASSERT_TRUE(pumped.journal().Replace(4, pumped.clock().Now()).ok());
+  const OpenedJournal again = OpenAgain(pumped);
+  ASSERT_THAT(again.sessions, SizeIs(1));
+  EXPECT_EQ(again.sessions[0].payload, "{a reset}");
+  EXPECT_EQ(again.sessions[0].last_sequence, 3u);
+}
+
 TEST(EventPump, ALongOutageLeavesOneGap) {
   FaultyDisk disk;
   PumpedState pumped;
@@ -514,13 +652,13 @@ TEST(EventPump, AKillBeforeTheGapOfANewJournalCondemnsItNot) {
   FaultyDisk disk;
   PumpedState pumped;
   pumped.PushEach("a", 2);
-  pumped.journal().ReportCorrupt(absl::DataLossError("damaged"));
+  pumped.journal().ReportFound(absl::DataLossError("damaged"), pumped.clock().Now());
   ASSERT_TRUE(pumped.journal().Replace(2, pumped.clock().Now()).ok());
   const std::string id = pumped.journal().journal().journal_id();
   const auto again =
       OpenJournal(pumped.journal_options(), At(0), [](const std::string&) { return uint64_t{2}; });
   ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(again->moved_because, "");
+  EXPECT_EQ(again->moved_because, "damaged") << "its GAP is yet to come";
   EXPECT_EQ(again->journal->journal_id(), id);
   EXPECT_EQ(again->journal->newest(), 2u);
   EXPECT_EQ(again->journal->oldest(), 3u);

@@ -13,7 +13,10 @@
 #include "gtest/gtest.h"
 #include "server/journal/journal_reader.h"
 #include "server/journal/open_journal.h"
+#include "server/journal/replacement.h"
 #include "server/journal/schema.h"
+#include "server/journal/unreadable.h"
+#include "tests/support/faulty_disk.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
@@ -430,7 +433,195 @@ TEST_F(JournalTest, OneThatLostWhatWasCommittedIsMovedAsideAndItsRunsAreKept) {
   EXPECT_EQ(again->journal->newest(), 0u);
   ASSERT_THAT(again->sessions, SizeIs(1));
   EXPECT_EQ(again->sessions[0].payload, "evidence");
-  EXPECT_EQ(again->sessions[0].last_sequence, 4u);
+  EXPECT_EQ(again->sessions[0].last_sequence, 0u) << "in the new one there is no event 4";
+}
+
+// The runs of a corrupt journal are never lost, and the next start says that it was replaced.
+class ReplacementTest : public JournalTest {
+ protected:
+  void MakeCorrupt() {
+    const OpenedJournal opened = Open();
+    Fill(opened.journal.get(), 1, 5);
+    ASSERT_TRUE(
+        opened.journal->Append({{}, {{"run-1", "one", 4}, {"run-2", "two", 5}}, {}}, kNow).ok());
+  }
+  // Each start finds that events are missing.
+  absl::StatusOr<OpenedJournal> Start() {
+    const std::string old = id_;
+    return OpenJournal(options_, kNow, [&](const std::string& id) { return id == old ? 6u : 0u; });
+  }
+  void ExpectReplaced(const absl::StatusOr<OpenedJournal>& opened) const {
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_THAT(opened->moved_because, HasSubstr("newest event is 5"));
+    EXPECT_TRUE(std::filesystem::exists(opened->moved_to)) << opened->moved_to;
+    ASSERT_THAT(opened->sessions, SizeIs(2));
+    EXPECT_EQ(opened->sessions[1].payload, "two");
+    EXPECT_NE(opened->journal->journal_id(), id_);
+    for (const char* left : {".new", ".new-wal", ".new-shm"}) {
+      EXPECT_FALSE(std::filesystem::exists(options_.path + left));
+    }
+  }
+
+  std::string id_;
+};
+
+TEST_F(ReplacementTest, AFailureOfTheDiskAtAnyStepLeavesTheOldOneOrTheNewOne) {
+  FaultyDisk disk;
+  int failures = 0;
+  for (bool failed = true; failed; ++failures) {
+    ASSERT_LT(failures, 500);
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      std::filesystem::remove(entry.path());
+    }
+    MakeCorrupt();
+    id_ = Open().journal->journal_id();
+    disk.Fail(SQLITE_IOERR_WRITE, failures);
+    {
+      const absl::StatusOr<OpenedJournal> opened = Start();
+      failed = !opened.ok();
+    }
+    disk.Fail(SQLITE_OK);
+    ExpectReplaced(Start());
+  }
+  EXPECT_GT(failures, 10);
+}
+
+TEST_F(ReplacementTest, AKillAtAnyStepLeavesTheOldOneOrTheNewOne) {
+  // After so many of the moves behind the new one's completion.
+  for (int moves = 0; moves <= 4; ++moves) {
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      std::filesystem::remove(entry.path());
+    }
+    MakeCorrupt();
+    id_ = Open().journal->journal_id();
+    const std::string& path = options_.path;
+    const std::string aside = NameAside(path, kNow).value();
+    const JournalBeginning beginning = {.sessions = {{"run-1", "one"}, {"run-2", "two"}},
+                                        .replaces = absl::StrCat(aside, "\nits newest event is 5")};
+    ASSERT_TRUE(BuildReplacement(options_, beginning, aside).ok());
+    const std::string next = path + ".next-" + aside.substr(path.size() + 1);
+    ASSERT_TRUE(std::filesystem::exists(next));
+    const std::pair<std::string, std::string> all[] = {{path, aside},
+                                                       {path + "-wal", aside + "-wal"},
+                                                       {path + "-shm", aside + "-shm"},
+                                                       {next, path}};
+    for (int i = 0; i < moves; ++i) {
+      if (std::filesystem::exists(all[i].first)) {
+        std::filesystem::rename(all[i].first, all[i].second);
+      }
+    }
+    ExpectReplaced(Start());
+    EXPECT_EQ(NameAside(path, kNow).value(), aside + "-1") << "nothing is under way any more";
+  }
+}
+
+TEST_F(ReplacementTest, WhatIsBuiltAndNotCompleteIsForgotten) {
+  MakeCorrupt();
+  std::ofstream(options_.path + ".new") << "half of it";
+  ASSERT_THAT(Open().sessions, SizeIs(2)) << "the old one is in its place";
+  id_ = Open().journal->journal_id();
+  ExpectReplaced(Start());
+}
+
+TEST_F(ReplacementTest, AfterItsFirstEventTheNewOneIsAsAnyOther) {
+  MakeCorrupt();
+  id_ = Open().journal->journal_id();
+  {
+    const absl::StatusOr<OpenedJournal> opened = Start();
+    ASSERT_TRUE(opened.ok());
+    Fill(opened->journal.get(), 1, 1);
+  }
+  const OpenedJournal again = Open();
+  EXPECT_THAT(again.moved_because, IsEmpty());
+  EXPECT_THAT(again.moved_to, IsEmpty());
+  EXPECT_THAT(again.sessions, SizeIs(2));
+}
+
+TEST_F(JournalTest, AStopKeepsTheRoomOfTheLogForTheNextStart) {
+  const std::string log = options_.path + "-wal";
+  uintmax_t size = 0;
+  {
+    const OpenedJournal opened = Open();
+    Fill(opened.journal.get(), 1, 2000);
+    size = std::filesystem::file_size(log);
+    EXPECT_GT(size, 100'000u);
+  }
+  EXPECT_EQ(std::filesystem::file_size(log), size);
+  const OpenedJournal again = Open();
+  EXPECT_EQ(again.journal->newest(), 2000u);
+  Fill(again.journal.get(), 2001, 1);
+  EXPECT_EQ(std::filesystem::file_size(log), size) << "it is written over";
+  EXPECT_THAT(*Read(1, 2001), SizeIs(2001));
+}
+
+// A sector that is lost, under the oldest events.
+class LostSectorTest : public JournalTest {
+ protected:
+  LostSectorTest() { options_.retention_events = 1000; }
+
+  OpenedJournal OpenWithLostSector() {
+    {
+      const OpenedJournal opened = Open();
+      Fill(opened.journal.get(), 1, 1000);
+    }
+    OpenedJournal opened = Open();
+    opened.journal->ReleaseMemory();
+    disk_.FailReadsAt(PlaceOf("web1 payload 2"));
+    return opened;
+  }
+  int64_t PlaceOf(const std::string& text) const {
+    std::ifstream in(options_.path, std::ios::binary);
+    const std::string content((std::istreambuf_iterator<char>(in)), {});
+    const size_t at = content.find(text);
+    EXPECT_NE(at, std::string::npos);
+    return static_cast<int64_t>(at);
+  }
+
+  FaultyDisk disk_;
+};
+
+TEST_F(LostSectorTest, KeepsNoNewEventFromTheJournal) {
+  const OpenedJournal opened = OpenWithLostSector();
+  Fill(opened.journal.get(), 1001, 3);
+  EXPECT_EQ(opened.journal->newest(), 1003u);
+  EXPECT_EQ(opened.journal->oldest(), 1u);
+  EXPECT_TRUE(IsReadError(opened.journal->retention_problem()));
+  EXPECT_TRUE(IsReadError(opened.journal->RetainStep(kNow).status()));
+  Fill(opened.journal.get(), 1004, 1);
+
+  disk_.FailReadsAt(-1);
+  EXPECT_TRUE(opened.journal->RetainStep(kNow).ok());
+  EXPECT_EQ(opened.journal->oldest(), 5u);
+  Fill(opened.journal.get(), 1005, 1);
+  EXPECT_EQ(opened.journal->oldest(), 6u);
+}
+
+TEST_F(LostSectorTest, IsNamedByAReplay) {
+  const OpenedJournal opened = OpenWithLostSector();
+  const absl::Status status = Read(1, 1000).status();
+  EXPECT_TRUE(IsReadError(status)) << status;
+  EXPECT_EQ(ReadErrorPlace(status), "event 1");
+}
+
+TEST_F(LostSectorTest, IsDamageWhereStartsFailOverItForMinutes) {
+  OpenWithLostSector();
+  for (const absl::Duration after : {absl::ZeroDuration(), absl::Seconds(1), absl::Seconds(119)}) {
+    EXPECT_TRUE(absl::IsUnavailable(OpenJournal(options_, kNow + after).status()));
+  }
+  const auto opened = OpenJournal(options_, kNow + absl::Minutes(2));
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_THAT(opened->moved_because, HasSubstr("disk I/O error"));
+}
+
+TEST_F(LostSectorTest, ThatCanBeReadAgainIsNoDamage) {
+  OpenWithLostSector();
+  EXPECT_FALSE(OpenJournal(options_, kNow).ok());
+  disk_.FailReadsAt(-1);
+  EXPECT_TRUE(OpenJournal(options_, kNow + absl::Seconds(1)).ok());
+  const OpenedJournal opened = Open();
+  opened.journal->ReleaseMemory();
+  disk_.FailReadsAt(PlaceOf("web1 payload 2"));
+  EXPECT_FALSE(OpenJournal(options_, kNow + absl::Hours(1)).ok()) << "a count of its own";
 }
 
 TEST_F(JournalTest, KeepsTheVmsThatStoppedLast) {

@@ -408,19 +408,19 @@ void ExpectGapAfter(PumpedState* pumped, uint64_t first, uint64_t gap) {
 
 TEST(StreamCursor, APositionAmongWhatWasGivenUpIsContinuedWithItsGap) {
   FaultyDisk disk;
-  PumpedState pumped(LiveStateOptions{}, {.retention_events = 9});
+  PumpedState pumped(LiveStateOptions{}, {.retention_events = 5});
   disk.Fail(SQLITE_FULL);
   const VmUpdate small = Update("a", EventType::kReset);
   VmUpdate huge = small;
   huge.saved_run = std::string(9 << 20, 'x');
-  for (int i = 0; i < 4; ++i) pumped.Push({small, small, small, huge});  // 1 to 8 go
-  ExpectGapAfter(&pumped, 0, 8);
+  for (int i = 0; i < 4; ++i) pumped.Push({small, small, small, huge});  // 1 to 12 go
+  ExpectGapAfter(&pumped, 0, 12);
   disk.Fail(SQLITE_OK);
   pumped.clock().Advance(absl::Seconds(10));
   pumped.Push({});
   ASSERT_TRUE(pumped.reported_writable());
-  ASSERT_EQ(pumped.live_state().range().oldest, 8);
-  ExpectGapAfter(&pumped, 0, 8);
+  ASSERT_EQ(pumped.live_state().range().oldest, 12);
+  ExpectGapAfter(&pumped, 0, 12);
 }
 
 TEST(StreamCursor, AStreamThatWasSentWhatIsGivenUpThenGoesOnWithItsGap) {
