@@ -65,6 +65,7 @@ class Daemon {
     size_t max_queued = 100'000;
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 64 << 20;
+    size_t history_bytes = StreamCursor::kHistoryBytes;  // of one page
     bool process_tracking = true;
     absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
   };

@@ -162,6 +162,12 @@ void Host::AimKill() {
                                                              : random_->Between(400, 40'000)));
 }
 
+void Host::AimKillAtStart() {
+  if (kills_ <= 0 || random_->OneIn(3)) return;
+  if (random_->OneIn(2)) return kernel_->KillAt("rename", "", random_->Below(5));
+  kernel_->KillAfter(static_cast<uint64_t>(random_->Between(1, 400)));
+}
+
 bool Host::OnDeath() {
   const bool power = std::exchange(power_goes_, false) ||
                      (power_losses_ > 0 && (power_losses_ >= kills_ || random_->OneIn(2)));

@@ -35,6 +35,8 @@ class Host {
 
   // Before a start: chooses where that daemon is to be killed, if it is.
   void AimKill();
+  // Likewise, for a start that has much to do.
+  void AimKillAtStart();
   // After each turn of the pump.
   void AfterPump();
   // After the daemon's death, in the call that the kernel names: does what the host does then.

@@ -9,6 +9,8 @@
 #include "absl/strings/str_join.h"
 #include "server/events/event_codec.h"
 #include "server/journal/journal_reader.h"
+#include "server/journal/rows.h"
+#include "server/journal/schema.h"
 #include "tests/simulation/reference.h"
 #include "watcher/session/classification.h"
 
@@ -103,11 +105,82 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
   return events;
 }
 
+bool Judge::DamageJournal() {
+  const Kernel::Bystander bystander(kernel_);
+  if (damaged_ || kernel_->disk().Find(kJournalPath) == nullptr) return false;
+  absl::StatusOr<SqliteDatabase> database =
+      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+  if (!database.ok()) return false;
+  const absl::StatusOr<int64_t> stops = QueryInt(&*database, "SELECT count(*) FROM stops");
+  if (!stops.ok() || *stops == 0) return false;
+  std::vector<JournalSession> sessions;
+  absl::Status status = ReadSessions(&*database, &sessions);
+  const absl::StatusOr<std::vector<JournalStop>> stopped = ReadStops(&*database);
+  if (status.ok()) status = stopped.status();
+  if (status.ok()) {
+    status = database->Execute(
+        "UPDATE stops SET checksum = checksum + 1 WHERE sequence = (SELECT max(sequence) FROM "
+        "stops)");
+  }
+  if (!status.ok()) {
+    story_->Fail(absl::StrCat("the journal cannot be damaged: ", status.message()));
+    return false;
+  }
+  open_runs_.clear();
+  for (const JournalSession& session : sessions) open_runs_[session.run_id] = session.payload;
+  for (const JournalStop& stop : *stopped) {
+    stopped_before_.insert(DecodeSnapshotVmField(stop.vm).vm().run_id());
+  }
+  damaged_ = true;
+  story_->Say("host", absl::StrCat("the journal is damaged, with ", sessions.size(), " open runs"));
+  return true;
+}
+
+void Judge::TakeNewJournal(const Daemon& daemon) {
+  damaged_ = false;
+  story_->Reach("a damaged journal is replaced at a start");
+  if (journal_id_ == daemon.live_state().journal_id()) {
+    return story_->Fail("the damage of the journal is not found");
+  }
+  for (const JournalSession& session : daemon.recovered().sessions) {
+    const auto run = open_runs_.find(session.run_id);
+    if (run == open_runs_.end() || run->second != session.payload) {
+      story_->Fail(absl::StrCat("the run ", session.run_id, " was not open, or otherwise"));
+    } else {
+      open_runs_.erase(run);
+      story_->Reach("an open run outlives its journal");
+    }
+  }
+  for (const auto& [run_id, payload] : open_runs_) {
+    story_->Fail(absl::StrCat("the open run ", run_id, " is lost with its journal"));
+  }
+  const std::map<uint64_t, v1::Event> events =
+      ReadJournal(daemon.journal().journal().oldest(), daemon.journal().journal().newest());
+  if (!events.empty() && events.begin()->second.type() != v1::EVENT_TYPE_GAP) {
+    story_->Fail("the new journal does not begin with a GAP");
+  }
+  journal_id_.clear();
+  entries_.clear();
+  missing_.clear();
+  unseen_ = true;  // what was public before is in another journal
+}
+
+void Judge::CheckVms(const Daemon& daemon) const {
+  const LiveState::VmPage page = daemon.live_state().ListVmsAfter(nullptr, 1'000'000);
+  for (const VmRecordPtr& vm : page.vms) {
+    if (vm->last_sequence() <= page.sequence) continue;
+    story_->Fail(absl::StrCat(vm->name(), " has the event ", vm->last_sequence(),
+                              " as its last, and the newest is ", page.sequence));
+  }
+}
+
 void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
   number_ = number;
   const std::string journal_id = daemon->live_state().journal_id();
+  if (damaged_) TakeNewJournal(*daemon);
+  CheckVms(*daemon);
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
       story_->Fail(absl::StrCat("the journal was replaced: ",
@@ -296,6 +369,10 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   if (!life->process_gone || (life->fork != nullptr && knows_fork)) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               life->process_gone ? ", whose fork lives" : ", whose process lives"));
+  }
+  if (stopped_before_.contains(life->run_id)) {
+    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
+                              ", which stands in the journal before this one"));
   }
   const std::string rule = event.shutdown().rule();
   story_->Reach(absl::StrCat("rule ", rule));

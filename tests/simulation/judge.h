@@ -38,6 +38,9 @@ class Judge {
         options_(options),
         clock_steps_(clock_steps) {}
 
+  // While no daemon runs: changes a row of the journal, so that the next start finds it corrupt,
+  // and looks which runs it must find in it all the same. False: there is no such row.
+  bool DamageJournal();
   // After a start: what the journal holds is what was durable, and perhaps more.
   void AfterStart(Daemon* daemon, int number);
   // With each step that became public, before anything else can happen to it: takes what it has.
@@ -81,6 +84,9 @@ class Judge {
   std::map<int, size_t> KeptSayings(const Life& life) const;
 
   void CheckRetention(const Daemon& daemon);
+  // After a start with a journal that has taken the damaged one's place.
+  void TakeNewJournal(const Daemon& daemon);
+  void CheckVms(const Daemon& daemon) const;
 
   Kernel* const kernel_;
   const World* const world_;
@@ -90,6 +96,9 @@ class Judge {
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
+  bool damaged_ = false;                                // and no new journal has been seen yet
+  std::map<std::string, std::string> open_runs_;        // of the damaged one, as they are saved
+  std::set<std::string> stopped_before_;                // runs, in journals before this one
   bool unseen_ = false;     // retention has deleted events before anybody could see them
   bool dropped_ = false;    // the event queue has left events out
   uint64_t node_gaps_ = 0;  // that name no sequences

@@ -63,6 +63,14 @@ MUTATIONS = [
     Mutation("a-run-that-ended-stays-open", "server/journal/event_pump.cc",
              "if (⟦run.saved.has_value()⟧) change_", "run.saved.has_value() && !run.saved->payload.empty()"),
     Mutation("retention-deletes-one-more", "server/journal/retention.cc", "rows >= excess", "rows > excess"),
+    # A journal that is replaced.
+    Mutation("a-new-journal-forgets-the-open-runs", "server/journal/schema.cc",
+             "PutSessions(database, ⟦beginning.sessions⟧)", "std::vector<JournalSession>()"),
+    Mutation("runs-keep-sequences-of-the-journal-before", "server/journal/open_journal.cc",
+             "session.last_sequence > replacement.begins_after", "false"),
+    Mutation("a-replacement-is-not-finished", "server/journal/open_journal.cc",
+             "// The daemon before this one may have ended in it.\n"
+             "  ⟦if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;⟧", ";"),
     # What a run's end means.
     Mutation("powerdown-is-not-saved", "watcher/session/vm_session_save.cc",
              'archive->FieldIf("powerdown_at", evidence->powerdown_at_);', ";"),
@@ -118,6 +126,12 @@ MUTATIONS = [
              "const bool more = Advance(); waits_for_turn_ = false; if (more) Wake();"),
     Mutation("a-wake-is-lost-on-a-busy-stream", "server/stream/watch_stream.cc",
              "again_ = ⟦again_ || cursor_.more()⟧;", "cursor_.more()"),
+    Mutation("a-stream-in-history-is-at-the-head", "server/stream/watch_stream.cc",
+             "searched_ != nullptr && ⟦cursor_.caught_up()⟧ && wanted_ <= cursor_", "true"),
+    Mutation("a-stream-at-the-head-jumps-over-what-it-is-woken-for", "server/stream/watch_stream.cc",
+             "if (at_head_) LeaveHead(⟦first - 1⟧);", "first"),
+    Mutation("history-before-the-newest-is-left-out", "server/events/live_state.cc",
+             "begin->cursor = ⟦oldest - 1⟧;", "ring_.newest()"),
     Mutation("the-hub-sleeps-through-a-new-stream", "server/stream/stream_hub.cc",
              "if (⟦first == due_.begin()⟧) changed_", "false"),
     Mutation("a-list-goes-on-one-late", "server/rpc/event_listing.cc",

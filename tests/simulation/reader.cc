@@ -162,6 +162,11 @@ bool Reader::Turn(Daemon* daemon) {
 void Reader::Connect(Daemon* daemon) {
   WatchStart start = FromOldest();
   bool snapshot = false;
+  // Another client begins in its place.
+  if (kind_ == 0 && !hurries_ && random_->OneIn(4)) {
+    journal_id_.clear();
+    left_out_.clear();
+  }
   if (!journal_id_.empty() && !from_snapshot_) {
     start = AfterSequence{sequence_, journal_id_};
   } else if (from_snapshot_ || kind_ == 1) {
@@ -173,6 +178,7 @@ void Reader::Connect(Daemon* daemon) {
   story_->Say(name_,
               absl::StrCat("connects after ", sequence_, snapshot ? ", with a snapshot" : ""));
   in_snapshot_ = snapshot;
+  from_oldest_ = std::holds_alternative<FromOldest>(start);
   if (start.index() != WatchStart(AfterSequence()).index()) journal_id_.clear();
   v1::EventFilter filter;
   for (const std::string& name : names_) filter.add_vm_names(name);
@@ -246,6 +252,7 @@ void Reader::Take(const std::string& bytes) {
   const auto place = [&](const v1::Progress& progress) {
     const bool is_new = journal_id_.empty();
     if (is_new && !in_snapshot_) sequence_ = progress.sequence();
+    if (std::exchange(from_oldest_, false)) CheckBegin();
     journal_id_ = progress.journal_id();
     if (!is_new && !in_snapshot_) Skip(sequence_, progress.sequence());
     if (!in_snapshot_) sequence_ = std::max(sequence_, progress.sequence());
@@ -262,6 +269,17 @@ void Reader::Take(const std::string& bytes) {
     sequence_ = response.snapshot_done().sequence();
   }
   for (const v1::Event& event : response.events()) TakeEvent(event);
+}
+
+void Reader::CheckBegin() {
+  if (!names_.empty()) story_->Reach("a client of named VMs begins at the oldest event");
+  const auto& entries = judge_->entries();
+  for (auto it = entries.lower_bound(judge_->oldest());
+       it != entries.end() && it->first <= sequence_; ++it) {
+    if (it->second.lost || !Wants(it->second.event)) continue;
+    return story_->Fail(
+        absl::StrCat(name_, " begins after ", sequence_, ", and ", it->first, " is retained"));
+  }
 }
 
 void Reader::Skip(uint64_t from, uint64_t to) {

@@ -50,6 +50,8 @@ class Reader {
   void TakeEvent(const v1::Event& event);
   // The stream has ended.
   void OnEnd(const grpc::Status& status);
+  // It asked for the oldest event, and is at its first place.
+  void CheckBegin();
   // What is between the two was not sent: each of it that it asked for must be excused.
   void Skip(uint64_t from, uint64_t to);
   // Whether it asked for `event`.
@@ -74,6 +76,7 @@ class Reader {
   uint64_t sequence_ = 0;   // everything up to here is done with
   bool in_snapshot_ = false;
   bool from_snapshot_ = false;  // the next start, after OUT_OF_RANGE
+  bool from_oldest_ = false;    // this stream, whose first message is yet to come
   std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
   std::vector<uint64_t> left_out_;  // what did not come, and must be named by a GAP
   std::shared_ptr<Call> call_;

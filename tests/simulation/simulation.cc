@@ -51,6 +51,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
   if (random->OneIn(4)) options.heartbeat = absl::ZeroDuration();
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
+  if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
   return options;
 }
 
@@ -98,6 +99,7 @@ class Simulation {
                    [this] {
                      if (daemon_ != nullptr) judge_.CheckFollowed(number_);
                    }}),
+        damages_(plan.damages),
         publishes_(plan.fleet != 0),
         fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
         fleet_(&kernel_, &fleet_random_, &story_, &world_, &fleet_judge_,
@@ -159,6 +161,10 @@ class Simulation {
     story_.Say("daemon", absl::StrCat("starts, for the ", number_, ". time"));
     world_.set_daemon(number_);
     host_.AimKill();
+    if (damages_ > 0 && fault_random_.OneIn(2) && judge_.DamageJournal()) {
+      --damages_;
+      host_.AimKillAtStart();
+    }
     absl::StatusOr<std::unique_ptr<Daemon>> daemon =
         Daemon::Start(&kernel_, options_, publishes_ ? fleet_.NewSink() : nullptr,
                       [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; });
@@ -454,6 +460,7 @@ class Simulation {
   World world_;
   Judge judge_;
   Host host_;
+  int64_t damages_;  // to come
   const bool publishes_;
   FleetJudge fleet_judge_;
   FleetServers fleet_;
@@ -495,6 +502,11 @@ Plan PlanOf(uint64_t seed) {
   plan.outages = random.OneIn(2) ? 0 : random.Between(1, 4);
   plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
   plan.shortages = random.OneIn(2) ? 0 : random.Between(1, 4);
+  // What the fleet and lists get of two journals is not judged.
+  if (random.OneIn(6)) {
+    plan.damages = random.Between(1, 3);
+    plan.fleet = plan.listers = 0;
+  }
   return plan;
 }
 

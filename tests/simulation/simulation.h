@@ -33,6 +33,7 @@ struct Plan {
   int64_t fleet = 0;      // 1: the journal is published to the fleet
   int64_t outages = 0;    // times in which the fleet's servers are away
   int64_t shortages = 0;  // times in which there are no descriptors
+  int64_t damages = 0;    // of the journal, while no daemon runs
 
   int64_t retention = 0;  // events that are kept, with a small ring; 0: the seed chooses
 
@@ -41,6 +42,7 @@ struct Plan {
     return {{"power_losses", &power_losses},
             {"faults", &faults},
             {"shortages", &shortages},
+            {"damages", &damages},
             {"clock_steps", &clock_steps},
             {"stops", &stops},
             {"kills", &kills},

@@ -41,6 +41,7 @@ struct State {
   int fd = -1;  // that the file would take
   int lock = SQLITE_LOCK_NONE;
   bool mapped = false;
+  bool keeps_log = false;
   std::array<bool, SQLITE_SHM_NLOCK> shm_shared{};
 };
 struct SqliteFile {
@@ -157,8 +158,13 @@ int FileSize(sqlite3_file* file, sqlite3_int64* size) {
   return SQLITE_OK;
 }
 
-int FileControl(sqlite3_file*, int operation, void*) {
-  return operation == SQLITE_FCNTL_PERSIST_WAL ? SQLITE_OK : SQLITE_NOTFOUND;
+int FileControl(sqlite3_file* file, int operation, void* value) {
+  if (operation != SQLITE_FCNTL_PERSIST_WAL) return SQLITE_NOTFOUND;
+  int* const keeps = static_cast<int*>(value);
+  bool& keeps_log = StateOf(file).keeps_log;
+  if (*keeps >= 0) keeps_log = *keeps != 0;
+  *keeps = keeps_log ? 1 : 0;
+  return SQLITE_OK;
 }
 
 int SectorSize(sqlite3_file*) { return 4096; }
