@@ -115,6 +115,7 @@ constexpr const char* kPoints[] = {
     "bound: the VMs of a user have their descriptors",
     "bound: the event queue is full",
     "bound: the pump holds events back",
+    "the inotify queue overflows",
 };
 
 }  // namespace

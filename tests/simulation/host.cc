@@ -8,9 +8,6 @@
 namespace vmeventd::simulation {
 namespace {
 
-// After so long with descriptors all VMs are followed: twice what a retry waits, and the greetings.
-constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
-
 // "write of journal.db-wal" for where a daemon was killed.
 std::string KindOf(const std::string& killed_in) {
   const size_t slash = killed_in.rfind('/');
@@ -121,10 +118,15 @@ void Host::RunOutOfDescriptors() {
   world_->At(end, [this, end] {
     if (shortages_.active()) hooks_.no_room();
     shortages_.End();
+    shortage_ended_ = end;
     world_->At(end + kFollowsAgain, [this, begun = shortages_.begun()] {
       if (shortages_.begun() == begun) hooks_.has_room();
     });
   });
+}
+
+bool Host::has_descriptors() const {
+  return !shortages_.active() && kernel_->monotonic() - shortage_ended_ >= kFollowsAgain;
 }
 
 // What is public and not in the journal is at stake while the disk fails.

@@ -52,6 +52,8 @@ class Host {
   bool disk_is_healthy() const {
     return !disk_.active() && !shortages_.active() && disk_hangs_until_ <= kernel_->monotonic();
   }
+  // Whether there have been descriptors for so long that all VMs are followed.
+  bool has_descriptors() const;
   // Until then nothing is written.
   absl::Duration disk_hangs_until() const { return disk_hangs_until_; }
 
@@ -75,6 +77,7 @@ class Host {
   bool power_goes_ = false;  // with the daemon's end that was just ordered
   bool settles_ = false;
   absl::Duration disk_hangs_until_ = absl::ZeroDuration();
+  absl::Duration shortage_ended_ = -absl::InfiniteDuration();
 };
 
 }  // namespace vmeventd::simulation

@@ -333,6 +333,7 @@ ssize_t Kernel::Read(int fd, void* to, size_t size) {
       used += descriptor.events.front().size();
       descriptor.events.pop_front();
     }
+    if (descriptor.events.empty()) descriptor.queue_full = false;
     return static_cast<ssize_t>(used);
   }
   const std::string& content =

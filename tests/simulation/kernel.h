@@ -110,6 +110,9 @@ class Kernel : public Clock {
   ListenerPtr Bind(const std::string& path, const ProcessPtr& process);
   void CloseListener(const ListenerPtr& listener);
   void Unlink(const std::string& path);  // with its inotify event
+  // The queue of who watches `directory` is full of other files' events: what happens there is not
+  // noted until it has been read.
+  void FillInotifyQueue(const std::string& directory);
   ConnectionPtr ConnectAsManager(const ListenerPtr& listener);
   static void Send(const ConnectionPtr& connection, absl::string_view bytes, int64_t sender);
   static void CloseServer(const ConnectionPtr& connection);
@@ -220,6 +223,7 @@ class Kernel : public Clock {
     std::map<int, epoll_event> watched;  // kEpoll, by descriptor
     std::map<int, std::string> watches;  // kInotify: paths by watch
     std::deque<std::string> events;      // kInotify: encoded records
+    bool queue_full = false;             // kInotify
     int last_watch = 0;
   };
   using DescriptorPtr = std::shared_ptr<Descriptor>;

@@ -147,6 +147,7 @@ void Kernel::Notify(const std::string& path, uint32_t mask) {
   const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
   for (const DescriptorPtr& descriptor : descriptors_) {
     if (descriptor == nullptr || descriptor->kind != Descriptor::Kind::kInotify) continue;
+    if (descriptor->queue_full) continue;
     for (const auto& [watch, watched] : descriptor->watches) {
       if (watched == path) {
         descriptor->events.push_back(EncodeInotifyEvent({watch, mask, ""}));
@@ -154,6 +155,19 @@ void Kernel::Notify(const std::string& path, uint32_t mask) {
         descriptor->events.push_back(EncodeInotifyEvent({watch, mask, path.substr(slash + 1)}));
       }
     }
+  }
+}
+
+void Kernel::FillInotifyQueue(const std::string& directory) {
+  for (const DescriptorPtr& descriptor : descriptors_) {
+    if (descriptor == nullptr || descriptor->kind != Descriptor::Kind::kInotify) continue;
+    const auto watches = [&](const auto& watch) { return watch.second == directory; };
+    if (descriptor->queue_full ||
+        std::none_of(descriptor->watches.begin(), descriptor->watches.end(), watches)) {
+      continue;
+    }
+    descriptor->events.push_back(EncodeInotifyEvent({-1, IN_Q_OVERFLOW, ""}));
+    descriptor->queue_full = true;
   }
 }
 

@@ -116,6 +116,11 @@ MUTATIONS = [
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
              "!same_boot && !OutlivesItsBootId(info)", "false"),
+    # Who is followed.
+    Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
+             "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
+    Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
+             "for (UniqueFd& spare : spares_) spare.Reset();", ";"),
     # Streams.
     Mutation("history-begins-one-late", "server/stream/stream_cursor.cc",
              "HistoryRequest{std::nullopt, ⟦sequence_ + 1⟧, page.ring_oldest - 1}", "sequence_ + 2"),

@@ -130,6 +130,9 @@ class Simulation {
       world_.At(host_.SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
       if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.DeleteBucket(); });
     }
+    world_.set_after_overflow([this] {
+      if (daemon_ != nullptr && host_.has_descriptors()) judge_.CheckFollowed(number_);
+    });
     threads_.set_main_waits([this](absl::Duration until) { WaitForThreads(until); });
     SetOnCancellation([this](const grpc_call* call, int status) {
       for (const auto& reader : readers_) {

@@ -76,6 +76,12 @@ void World::Begin(const std::string& name) {
   if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
   life->had_file =
       kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown")) != nullptr;
+  if (random_->OneIn(10)) {
+    story_->Say("host", "the queue of file events is full");
+    story_->Reach("the inotify queue overflows");
+    kernel_->FillInotifyQueue(kWatchedDirectory);
+    At(now() + kFollowsAgain + absl::Seconds(1), [this] { after_overflow_(); });
+  }
   kernel_->Unlink(life->socket);
   life->listener = kernel_->Bind(life->socket, life->process);
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {

@@ -19,6 +19,8 @@
 namespace vmeventd::simulation {
 
 inline constexpr char kWatchedDirectory[] = "/run/qemu";
+// After so long with descriptors all VMs are followed: twice what a retry waits, and the greetings.
+inline constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
 
 // The VMs of the node and their managers: what they do, when, and with which words, as docs/qemu.md
 // has measured it. Each name has one QEMU after the other.
@@ -39,6 +41,8 @@ class World {
     declare_ = std::move(declare);
     withdraw_ = std::move(withdraw);
   }
+  // Called a while after the daemon was not notified of a socket.
+  void set_after_overflow(std::function<void()> check) { after_overflow_ = std::move(check); }
   // The daemon that connects from now on; 0: none does.
   void set_daemon(int number) { daemon_ = number; }
 
@@ -131,6 +135,7 @@ class World {
   const Options options_;
   Declare declare_;
   Withdraw withdraw_;
+  std::function<void()> after_overflow_;
   int daemon_ = 0;
   int begun_ = 0;
   int ended_ = 0;

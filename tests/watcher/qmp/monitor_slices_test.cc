@@ -46,12 +46,15 @@ class Monitor : public MonitorConnection::Delegate {
 
   // Is in the socket, or waits in the fake for room there, when it returns.
   void Send(int count) { qemu_.Send(monitor_, Events(count)); }
+  void SendPart() { qemu_.Send(monitor_, std::string(kLine).substr(0, 10)); }
+  void SendRest() { qemu_.Send(monitor_, std::string(kLine).substr(10)); }
   void StartDrain() { connection_->StartDrain(); }
 
   bool ready = false;
   int events = 0;
   int cut_short = 0;
   int drained = 0;
+  std::string closed;
 
  private:
   void OnSpeaker(int64_t) override {}
@@ -67,7 +70,7 @@ class Monitor : public MonitorConnection::Delegate {
   void OnGuestAgentReply(const GuestAgentInfo&) override {}
   void OnDrainCutShort() override { ++cut_short; }
   void OnDrained() override { ++drained; }
-  void OnClosed(absl::string_view, bool) override {}
+  void OnClosed(absl::string_view why, bool) override { closed = std::string(why); }
 
   ManualClock* const clock_;
   const absl::Duration cost_;
@@ -150,6 +153,23 @@ TEST_F(MonitorSlicesTest, ADrainThatTakesTooLongIsCutShort) {
   const absl::Duration slice = kLinesOfASlice * kCost;
   EXPECT_LE(Now() - began, MonitorConnection::kMaxDrainTime +
                                slice * (1 + OwnerBudget::kPausePerWork) + absl::Milliseconds(1));
+}
+
+TEST_F(MonitorSlicesTest, ALineHasToEndInTime) {
+  const auto in_time = Connect(absl::ZeroDuration());
+  const auto late = Connect(absl::ZeroDuration());
+  in_time->SendPart();
+  late->SendPart();
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return budget_.held() > 20; }));
+  clock_.Advance(MonitorConnection::kLineTimeout - absl::Seconds(1));
+  in_time->SendRest();
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return in_time->events == 1; }));
+  in_time->SendPart();
+  Turn();
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(StepUntil([&] { Turn(); }, [&] { return !late->closed.empty(); }));
+  EXPECT_EQ(late->closed, "a line that has not ended after 10 s");
+  EXPECT_EQ(in_time->closed, "");
 }
 
 TEST_F(MonitorSlicesTest, BesideFiveFloodsAnEventIsHandledWithin50Milliseconds) {
