@@ -306,12 +306,19 @@ bool Judge::IsLatest(const Life& life) const {
   });
 }
 
-void Judge::CheckFiles(int number) const {
+void Judge::CheckFiles(int number) {
   constexpr absl::Duration kTakesBack = absl::Seconds(5);
+  constexpr absl::Duration kEnds = absl::Seconds(10);  // of a run before it
   for (const auto& life : world_->lives()) {
-    if (life->gone || life->had_file || !IsLatest(*life)) continue;
+    if (life->gone || !IsLatest(*life)) continue;
     // What an earlier daemon has written, and was killed before it was kept, is nobody's.
     if (life->daemons != std::set<int>{number}) continue;
+    const bool there = kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name,
+                                                         ".shutdown")) != nullptr;
+    if (!there && std::max(life->began, started_at_) + kEnds < kernel_->monotonic()) {
+      bare_.insert(life->number);
+    }
+    if (!bare_.contains(life->number)) continue;
     const Saying* runs = nullptr;  // and nothing was said since that is an end
     for (const Saying& saying : life->sayings) {
       const bool is_answer = saying.kind == Saying::Kind::kRunState;
@@ -322,8 +329,8 @@ void Judge::CheckFiles(int number) const {
         runs = nullptr;
       }
     }
-    if (runs == nullptr || runs->daemon != number || !runs->was_read() ||
-        runs->heard_by != life->client || runs->at + kTakesBack > kernel_->monotonic()) {
+    if (runs == nullptr || !runs->was_read() || runs->heard_by != life->client ||
+        runs->at + kTakesBack > kernel_->monotonic()) {
       continue;
     }
     // What no reset and no resume heals decides what the file is, until the end.
@@ -333,8 +340,7 @@ void Judge::CheckFiles(int number) const {
         });
     if (stands) continue;
     story_->Reach("a VM that runs has no shutdown file");
-    if (kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) !=
-        nullptr) {
+    if (there) {
       story_->Fail(
           absl::StrCat("life ", life->number, " runs, and ", life->name, ".shutdown is there"));
     }

@@ -76,7 +76,7 @@ class Judge {
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
   // No VM that is known to run has the shutdown file of an end that was none.
-  void CheckFiles(int number) const;
+  void CheckFiles(int number);
   bool IsLatest(const Life& life) const;
   const Life* LifeOf(const std::string& run_id) const;
   // Of what each daemon has read of the life, how much is in the journal for certain: up to the
@@ -107,6 +107,7 @@ class Judge {
   uint64_t oldest_ = 0;
   absl::Duration started_at_;  // of the daemon that runs, which is this one
   int number_ = 0;
+  std::set<int> bare_;  // lives that had no shutdown file when none before them could write one
 };
 
 }  // namespace vmeventd::simulation

@@ -79,7 +79,6 @@ struct Life {
   bool hangs = false;  // its main loop, or that has ended: nothing is answered
   std::string run_state = "running";
   absl::Duration answered_at;  // when its client was greeted, or answered last
-  bool had_file = false;       // NAME.shutdown was there when it began
   absl::Duration began;
 
   std::vector<Saying> sayings;

@@ -74,8 +74,6 @@ void World::Begin(const std::string& name) {
                                     life->no_reboot ? ", -no-reboot" : ""));
   // As Ganeti does, and others do not.
   if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
-  life->had_file =
-      kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown")) != nullptr;
   if (random_->OneIn(10)) {
     story_->Say("host", "the queue of file events is full");
     story_->Reach("the inotify queue overflows");
