@@ -72,7 +72,7 @@ def problems_of(path, tests):
 def thread_problems():
     """What differs between the thread table and the names that the sources set."""
     named = {"vmeventd"}  # the main thread has the program's name
-    for path in [path for box in ("base", "server", "watcher") for path in glob.glob(f"{box}/**/*.cc", recursive=True)]:
+    for path in [p for f in ("base", "server", "watcher") for p in glob.glob(f"{f}/**/*.cc", recursive=True)]:
         with open(path, encoding="utf-8") as source:
             named.update(re.findall(r'\bSetThreadName\("([^"]+)"\)', source.read()))
     with open("docs/ARCHITECTURE.md", encoding="utf-8") as document:

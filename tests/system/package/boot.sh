@@ -189,6 +189,8 @@ check_signals() {
   systemctl start vmeventd.service
 }
 
+has_stopped() { [[ $(service ActiveState) == inactive ]]; }
+
 # A stand-in for a manager's unit, whose VM powers off as the unit is stopped, and a VM in machine.slice. Both
 # stop in one transaction with vmeventd, as at the host's shutdown. The stop waits a while for a vmeventd that
 # stops too early.
@@ -205,24 +207,24 @@ kill -USR1 "$MAINPID"
 tail --pid="$MAINPID" -f /dev/null
 STOP
   chmod +x /root/stop_vm.sh
-  local name slice unit
+  local name slice of
   for name in guests slice; do
-    slice=system.slice unit=libvirt-guests.service
-    [[ $name == guests ]] || slice=machine.slice unit=vm-in-slice.service
+    slice=system.slice of=libvirt-guests.service
+    [[ $name == guests ]] || slice=machine.slice of=vm-in-slice.service
     printf '[Unit]\nPartOf=host.target\n[Service]\nSlice=%s\nEnvironment=VMEVENTD=%s\n%s\n%s\n' "$slice" \
       "$(service MainPID)" "ExecStart=/root/fake_qemu.pl /run/vms/$name.kvmd $nobody" \
-      'ExecStop=/root/stop_vm.sh' >"/etc/systemd/system/$unit"
+      'ExecStop=/root/stop_vm.sh' >"/etc/systemd/system/$of"
   done
-  for unit in vmeventd.service machine.slice; do
-    mkdir -p "/etc/systemd/system/$unit.d"
-    printf '[Unit]\nPartOf=host.target\n' >"/etc/systemd/system/$unit.d/host.conf"
+  for of in vmeventd.service machine.slice; do
+    mkdir -p "/etc/systemd/system/$of.d"
+    printf '[Unit]\nPartOf=host.target\n' >"/etc/systemd/system/$of.d/host.conf"
   done
   systemctl daemon-reload
   systemctl start host.target libvirt-guests.service vm-in-slice.service
   wait_for "the VM of the unit is followed" vm_says guests RUNNING
   wait_for "the VM in the slice is followed" vm_says slice RUNNING
-  systemctl stop host.target
-  same "vmeventd" "$(systemctl is-active vmeventd.service || true)" inactive
+  systemctl stop host.target  # waits for the target alone
+  wait_for "vmeventd has stopped" has_stopped
   rm -r /etc/systemd/system/{host.target,libvirt-guests.service,vm-in-slice.service,machine.slice.d} \
     /etc/systemd/system/vmeventd.service.d/host.conf
   systemctl daemon-reload
