@@ -106,6 +106,7 @@ void LibvirtLink::Open(AttemptId attempt) {
 }
 
 void LibvirtLink::Close() {
+  if (attempt_ == 0) return;
   shared_->inbox->Forget(std::exchange(attempt_, 0));
   DoInstead([](Shared* shared) { shared->connection.reset(); });
 }

@@ -53,6 +53,7 @@ bool IsGuestShutdown(const QmpEvent& event) {
 
 std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
   std::vector<std::string> patterns;
+  patterns.reserve(specs.size());
   for (const LibvirtSpec& spec : specs) patterns.push_back(spec.socket);
   return patterns;
 }
@@ -216,7 +217,7 @@ void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   context_->loop->CancelTimer(&link->check);
   link->rows.clear();
-  link->heard.clear();
+  link->heard.reset();
   link->listing = false;
   attempts_.erase(std::exchange(link->attempt, 0));
 }
@@ -268,10 +269,18 @@ void LibvirtSource::DropUnusedLinks() {
 void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
   link->check = context_->loop->AddTimer(context_->loop->Now().monotonic + wait, [this, link] {
     CheckLater(link, kCheckInterval);
-    link->heard.clear();
     const auto unseen = [](const auto& entry) { return !entry.second->tracked(); };
-    if (std::any_of(link->runs.begin(), link->runs.end(), unseen)) link->worker->ListAgain();
+    if (std::none_of(link->runs.begin(), link->runs.end(), unseen)) return;
+    // One that was asked for and is not there yet is as old as what was heard since.
+    if (!link->heard.has_value()) link->heard.emplace();
+    link->worker->ListAgain();
   });
+}
+
+void LibvirtSource::Hear(Link* link, const std::string& uuid) {
+  if (!link->heard.has_value()) return;
+  link->heard->insert(uuid);
+  if (link->heard->size() > kMaxHeard) link->heard.reset();
 }
 
 void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
@@ -376,11 +385,13 @@ void LibvirtSource::Handle(Link* link, DomainsListed&) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
+  if (!link->heard.has_value()) return;
+  const absl::flat_hash_set<std::string> heard = *std::exchange(link->heard, std::nullopt);
   absl::flat_hash_set<std::string> listed;
   for (const ActiveDomain& active : message.domains) {
     listed.insert(active.domain.uuid);
     // The list is older or newer than what came since it was asked for.
-    if (link->heard.contains(active.domain.uuid)) continue;
+    if (heard.contains(active.domain.uuid)) continue;
     LibvirtRun* const run = FindRun(link, active.domain);
     if (run == nullptr) {
       OnActive(link, active);
@@ -390,8 +401,8 @@ void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
   }
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
-    const bool may_be_absent = !listed.contains(uuid) && !link->heard.contains(uuid);
-    if (may_be_absent && !run->tracked()) absent.push_back(run);
+    const bool is_absent = !listed.contains(uuid) && !heard.contains(uuid);
+    if (is_absent && !run->tracked()) absent.push_back(run);
   }
   for (LibvirtRun* run : absent) run->OnNotListed();
 }
@@ -411,7 +422,7 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
-  link->heard.insert(message.domain.uuid);
+  Hear(link, message.domain.uuid);
   ApplyRow(link, message.domain, &message.event);
   const Event event = message.event.name == "RESUME" ? Event::kResume : Event::kOther;
   LibvirtRun* const run =
@@ -420,7 +431,7 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
-  link->heard.insert(message.domain.uuid);
+  Hear(link, message.domain.uuid);
   switch (message.lifecycle.what) {
     case DomainLifecycle::What::kStarted:
       ApplyRow(link, message.domain, nullptr);

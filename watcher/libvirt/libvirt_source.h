@@ -70,6 +70,8 @@ class LibvirtSource : public RunSource,
   static constexpr double kBurst = 20'000;
   static constexpr double kPerSecond = 20;
 
+  // UUIDs that are kept while domains are listed again; of more, that list is not used.
+  static constexpr size_t kMaxHeard = 20'000;
   // Of the sockets that match globs: those that are there, and those whose calls hang.
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
@@ -112,8 +114,8 @@ class LibvirtSource : public RunSource,
     absl::flat_hash_map<std::string, LibvirtRun*> runs;        // by UUID, the latest of each
     absl::flat_hash_map<std::string, PassedOver> passed_over;  // by UUID
     absl::flat_hash_map<std::string, Row> rows;                // by UUID
-    // The UUIDs of which something came since the domains were to be listed again.
-    absl::flat_hash_set<std::string> heard;
+    // While the domains are listed again: the UUIDs of which something came.
+    std::optional<absl::flat_hash_set<std::string>> heard;
     TokenBucket new_runs{kBurst, kPerSecond};
 
     // Whether something configured leads there.
@@ -146,6 +148,7 @@ class LibvirtSource : public RunSource,
   // Lists the domains again from time to time, while there are runs whose end only libvirt could
   // report: at times it does not.
   void CheckLater(Link* link, absl::Duration wait);
+  static void Hear(Link* link, const std::string& uuid);
   void SetProblem(Link* link, const std::string& problem);
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
