@@ -19,24 +19,24 @@
 namespace vmeventd {
 namespace {
 
-struct Pair {
+struct SocketPair {
   UniqueFd ours;
   UniqueFd peer;
 };
 
 // The kernel takes descriptors for both.
-Pair Connected() {
+SocketPair ConnectedPair() {
   std::array<int, 2> pair{};
   EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
   return {UniqueFd(pair[0]), UniqueFd(pair[1])};
 }
 
-struct Pipe {
+struct PassedPipe {
   UniqueFd read;
   UniqueFd write;
 };
 
-Pipe MakePipe() {
+PassedPipe MakePassedPipe() {
   std::array<int, 2> ends{};
   EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
@@ -53,11 +53,11 @@ bool Ended(const UniqueFd& read) {
   return poll(&poll_for, 1, 0) == 1;
 }
 
-int Pass(const UniqueFd& socket, const UniqueFd& passed, int flags = 0) {
+int PassTo(const UniqueFd& socket, const UniqueFd& passed, int flags = 0) {
   return e2e::PassDescriptor(socket.get(), "x", passed.get(), flags);
 }
 
-std::string Received(ReceivingSocket* socket) {
+std::string ReceivedFrom(ReceivingSocket* socket) {
   std::array<char, 100> buffer{};
   const ssize_t size = socket->Receive(buffer.data(), buffer.size());
   return size < 0 ? strerrorname_np(errno) : std::string(buffer.data(), static_cast<size_t>(size));
@@ -65,14 +65,14 @@ std::string Received(ReceivingSocket* socket) {
 
 TEST(ReceivingSocketTest, APeerThatPassesADescriptorIsReadNoFurther) {
   SocketCloser closer;
-  Pair pair = Connected();
+  SocketPair pair = ConnectedPair();
   ReceivingSocket ours(std::move(pair.ours), &closer);
-  Pipe pipe = MakePipe();
+  PassedPipe pipe = MakePassedPipe();
   ASSERT_EQ(send(pair.peer.get(), "before", 6, 0), 6);
-  EXPECT_EQ(Received(&ours), "before");
-  ASSERT_EQ(Pass(pair.peer, std::exchange(pipe.write, {})), 0);
-  EXPECT_EQ(Received(&ours), "EBADMSG");
-  EXPECT_EQ(Received(&ours), "EBADMSG");
+  EXPECT_EQ(ReceivedFrom(&ours), "before");
+  ASSERT_EQ(PassTo(pair.peer, std::exchange(pipe.write, {})), 0);
+  EXPECT_EQ(ReceivedFrom(&ours), "EBADMSG");
+  EXPECT_EQ(ReceivedFrom(&ours), "EBADMSG");
   EXPECT_FALSE(Ended(pipe.read)) << "the read that met the descriptor has dropped it";
   ours.Reset();
   EXPECT_TRUE(AwaitEnd(pipe.read));
@@ -80,17 +80,17 @@ TEST(ReceivingSocketTest, APeerThatPassesADescriptorIsReadNoFurther) {
 
 TEST(ReceivingSocketTest, ADescriptorThatComesOutOfLineIsMetToo) {
   SocketCloser closer;
-  Pair pair = Connected();
+  SocketPair pair = ConnectedPair();
   ReceivingSocket ours(std::move(pair.ours), &closer);
-  Pipe pipe = MakePipe();
-  ASSERT_EQ(Pass(pair.peer, std::exchange(pipe.write, {}), MSG_OOB), 0);
-  EXPECT_EQ(Received(&ours), "EBADMSG");
+  PassedPipe pipe = MakePassedPipe();
+  ASSERT_EQ(PassTo(pair.peer, std::exchange(pipe.write, {}), MSG_OOB), 0);
+  EXPECT_EQ(ReceivedFrom(&ours), "EBADMSG");
   EXPECT_FALSE(Ended(pipe.read));
 }
 
 TEST(ReceivingSocketTest, WhatIsReadNamesItsSender) {
   SocketCloser closer;
-  Pair pair = Connected();
+  SocketPair pair = ConnectedPair();
   const int on = 1;
   ASSERT_EQ(setsockopt(pair.ours.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
   ReceivingSocket ours(std::move(pair.ours), &closer);
@@ -99,19 +99,19 @@ TEST(ReceivingSocketTest, WhatIsReadNamesItsSender) {
   ucred sender{};
   EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), 1);
   EXPECT_EQ(sender.pid, getpid());
-  const Pipe pipe = MakePipe();
-  ASSERT_EQ(Pass(pair.peer, pipe.write), 0);
+  const PassedPipe pipe = MakePassedPipe();
+  ASSERT_EQ(PassTo(pair.peer, pipe.write), 0);
   EXPECT_EQ(ours.ReceiveFrom(&byte, 1, &sender), -1);
   EXPECT_EQ(errno, EBADMSG);
 }
 
 TEST(ReceivingSocketTest, TheEndAndAnEmptySocketAreReportedAsByRecv) {
   SocketCloser closer;
-  Pair pair = Connected();
+  SocketPair pair = ConnectedPair();
   ReceivingSocket ours(std::move(pair.ours), &closer);
-  EXPECT_EQ(Received(&ours), "EAGAIN");
+  EXPECT_EQ(ReceivedFrom(&ours), "EAGAIN");
   pair.peer.Reset();
-  EXPECT_EQ(Received(&ours), "");
+  EXPECT_EQ(ReceivedFrom(&ours), "");
 }
 
 // Each close would take an hour. There are more of them than threads, and all end.
@@ -120,12 +120,12 @@ TEST(ReceivingSocketTest, NobodyWaitsForAPassedDescriptor) {
   std::vector<e2e::LingeringConnection> lingering;
   for (int i = 0; i < 2 * SocketCloser::kMaxThreads; ++i) {
     lingering.push_back(e2e::MakeLingering());
-    Pair pair = Connected();
-    ASSERT_EQ(Pass(pair.peer, lingering.back().socket), 0);
+    SocketPair pair = ConnectedPair();
+    ASSERT_EQ(PassTo(pair.peer, lingering.back().socket), 0);
     lingering.back().socket.Reset();
     ReceivingSocket(std::move(pair.ours), &closer).Reset();
   }
-  Pipe last = MakePipe();
+  PassedPipe last = MakePassedPipe();
   closer.Close(std::move(last.write));
   EXPECT_TRUE(AwaitEnd(last.read));
 }
@@ -137,7 +137,7 @@ TEST(ReceivingSocketTest, TheCloserIsFullWhileItsThreadsWait) {
     lingering.push_back(e2e::MakeLingering());
     closer.Close(std::move(lingering.back().socket));
   }
-  for (size_t i = 0; i < SocketCloser::kMaxWaiting; ++i) closer.Close(MakePipe().write);
+  for (size_t i = 0; i < SocketCloser::kMaxWaiting; ++i) closer.Close(MakePassedPipe().write);
   EXPECT_TRUE(closer.full());
 }
 
@@ -155,10 +155,10 @@ TEST(ReceivingSocketTest, AnAcceptedConnectionPassesNothing) {
   ASSERT_EQ(getsockname(listener.get(), any, &size), 0);
   const UniqueFd peer(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(connect(peer.get(), any, size), 0);
-  const Pipe pipe = MakePipe();
-  const int error = Pass(peer, pipe.write);
+  const PassedPipe pipe = MakePassedPipe();
+  const int error = PassTo(peer, pipe.write);
   ReceivingSocket ours(UniqueFd(accept(listener.get(), nullptr, nullptr)), &closer);
-  EXPECT_EQ(Received(&ours), error == EPERM ? "EAGAIN" : "EBADMSG");
+  EXPECT_EQ(ReceivedFrom(&ours), error == EPERM ? "EAGAIN" : "EBADMSG");
 }
 
 }  // namespace
