@@ -129,7 +129,7 @@ bool Judge::DamageJournal() {
   open_runs_.clear();
   for (const JournalSession& session : sessions) open_runs_[session.run_id] = session.payload;
   for (const JournalStop& stop : *stopped) {
-    stopped_before_.insert(DecodeSnapshotVmField(stop.vm).vm().run_id());
+    stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
   }
   damaged_ = true;
   story_->Say("host", absl::StrCat("the journal is damaged, with ", sessions.size(), " open runs"));

@@ -60,6 +60,20 @@ constexpr Found kFound[] = {
        plan->power_losses = 0;
      },
      "a VM is followed after a shortage of descriptors"},
+    {"a stream of named VMs loses history that is longer than a page",
+     [](Plan* plan) {
+       plan->readers = 3;
+       plan->kills = 4;
+       plan->names = 3;
+       plan->power_losses = plan->damages = 0;
+     },
+     "a client of named VMs begins at the oldest event"},
+    {"a kill in a replacement loses the open runs",
+     [](Plan* plan) {
+       plan->damages = plan->stops = plan->kills = 6;
+       plan->power_losses = plan->fleet = plan->listers = 0;
+     },
+     "an open run outlives its journal"},
 };
 
 constexpr char kUsage[] =

@@ -137,6 +137,8 @@ MUTATIONS = [
              "if (at_head_) LeaveHead(⟦first - 1⟧);", "first"),
     Mutation("history-before-the-newest-is-left-out", "server/events/live_state.cc",
              "begin->cursor = ⟦oldest - 1⟧;", "ring_.newest()"),
+    Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
+             "if (⟦now < since_ + write_timeout_⟧) {", "true"),
     Mutation("the-hub-sleeps-through-a-new-stream", "server/stream/stream_hub.cc",
              "if (⟦first == due_.begin()⟧) changed_", "false"),
     Mutation("a-list-goes-on-one-late", "server/rpc/event_listing.cc",

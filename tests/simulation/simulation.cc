@@ -509,6 +509,8 @@ Plan PlanOf(uint64_t seed) {
   if (random.OneIn(6)) {
     plan.damages = random.Between(1, 3);
     plan.fleet = plan.listers = 0;
+    plan.stops += 2;  // it is found at a start
+    plan.kills += 2;
   }
   return plan;
 }

@@ -205,9 +205,12 @@ TEST(NamedStreams, ThatOpenAmongEventsMissNone) {
       uint64_t sequence = stream.Next().progress().sequence();
       for (++sequence; sequence % kVms != vm; ++sequence) {
       }
-      for (; sequence <= kEvents && sequence % 7 != 0; sequence += kVms) {
-        ASSERT_THAT(stream.NextSequences(1), ElementsAre(sequence));
-      }
+      std::vector<uint64_t> wanted;
+      for (; sequence <= kEvents && sequence % 7 != 0; sequence += kVms) wanted.push_back(sequence);
+      std::vector<uint64_t> got = stream.NextSequences(wanted.size());
+      ASSERT_GE(got.size(), wanted.size());
+      got.resize(wanted.size());  // one message may hold some that follow
+      ASSERT_EQ(got, wanted);
     }
   };
   std::vector<std::thread> readers;

@@ -269,6 +269,23 @@ TEST(WatchEvents, CutsAReaderThatDoesNotReadAndTellsItWhy) {
   EXPECT_THAT(status.error_message(), HasSubstr("read nothing for"));
 }
 
+TEST(WatchEvents, AReaderOfALargeJournalIsCutWhereverItStopsToRead) {
+  TestServer server({}, RingOf(10));
+  for (int i = 0; i < 500; ++i) server.Push(LargeEvents(20));
+  for (const int messages : {1, 2, 50}) {
+    const auto stub = server.NewStub();
+    TestStream slow(stub.get(), FromTheOldest());
+    for (int i = 0; i < messages; ++i) slow.Next();
+    // What the buffers on the way take counts as read; then a write is pending.
+    EXPECT_TRUE(Eventually([&] {
+      server.Pass(absl::Seconds(7));
+      return server.hub().stream_count() == 0;
+    })) << messages;
+    const grpc::Status status = slow.End();
+    EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED) << status.error_message();
+  }
+}
+
 TEST(WatchEvents, ASlowReaderGetsFromTheJournalWhatTheRingNoLongerHolds) {
   TestServer server({}, RingOf(10));
   const auto stub = server.NewStub();

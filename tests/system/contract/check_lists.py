@@ -59,8 +59,10 @@ def pages_of_events(world):
     assert world.events(filter={}) == world.events() == every
 
 
-@promise("ListEventsRequest.page_token", "from the previous page, with the same other fields")
-@promise("ListVmsRequest.page_token", "from the previous page, with the same other fields")
+@promise("ListEventsRequest.page_token",
+         "From the previous page, with the same other fields; page_size may change.")
+@promise("ListVmsRequest.page_token",
+         "From the previous page, with the same other fields; page_size may change.")
 def page_tokens(world):
     world.start()
     lives(world, "abc")
@@ -70,10 +72,17 @@ def page_tokens(world):
                    {"start_time": page.events[0].observe_time}):
         world.refused("INVALID_ARGUMENT", "ListEvents", page_size=2, **other, **fields)
     assert code(world.call("ListEvents", page_size=2, **other)) == "OK"
+    every = list(world.call("ListEvents").events)
+    for size in (1, 3, 100):
+        assert list(world.call("ListEvents", page_size=size, **other).events) == every[2:2 + size]
     page = world.call("ListVms", page_size=1, include_stopped=True)
     other = {"page_token": page.next_page_token}
     world.refused("INVALID_ARGUMENT", "ListVms", page_size=1, **other)
     assert code(world.call("ListVms", page_size=1, include_stopped=True, **other)) == "OK"
+    every = list(world.call("ListVms", include_stopped=True).vms)
+    for size in (2, 100):
+        next_page = world.call("ListVms", page_size=size, include_stopped=True, **other)
+        assert list(next_page.vms) == every[1:1 + size]
     for method in ("ListEvents", "ListVms"):
         world.refused("INVALID_ARGUMENT", method, page_token="forged")
 
