@@ -85,11 +85,19 @@ class Qemu:
             hung = False
         except subprocess.TimeoutExpired:
             hung = True
+            self.tell_where()
             self.process.kill()
             self.process.wait()
         for path in self.paths:
             path.unlink(missing_ok=True)
         return hung
+
+
+    def tell_where(self):
+        """In which system call each of its threads waits."""
+        for task in sorted(pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()):
+            where = " ".join((task / name).read_text().strip() for name in ("comm", "wchan", "syscall"))
+            print(f"hangs: {self.process.args[2]}, thread {task.name}: {where}", file=sys.stderr, flush=True)
 
 
 class Watch:

@@ -364,6 +364,12 @@ void Judge::TakeMissing(const v1::Event& gap) {
 void Judge::CheckStop(const v1::Event& event, int daemon) {
   ++stops_;
   const Life* const life = LifeOf(event.vm().run_id());
+  for (const Declared& intent : life == nullptr ? std::vector<Declared>() : life->intents) {
+    constexpr absl::Duration kAnswers = absl::Minutes(3);  // a disk that fails does so for a minute
+    if (intent.asked_daemon == number_ && intent.asked_daemon_at + kAnswers < life->gone_at) {
+      story_->Fail(absl::StrCat("nobody answers who withdraws an intent for life ", life->number));
+    }
+  }
   if (life == nullptr) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(),
                               " of a run that there never was: ", event.vm().run_id()));

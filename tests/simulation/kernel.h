@@ -46,9 +46,10 @@ struct Connection {
   std::string to_server;
   bool server_closed = false;
   bool client_closed = false;
-  bool reset = false;       // the server closed with input unread
-  uint64_t handed_out = 0;  // bytes that the client has read
-  uint64_t sent = 0;        // bytes that the server has written
+  bool reset = false;                // the server closed with input unread
+  uint64_t handed_out = 0;           // bytes that the client has read
+  uint64_t read_before_sending = 0;  // of them, when it sent last
+  uint64_t sent = 0;                 // bytes that the server has written
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 

@@ -226,6 +226,7 @@ ssize_t Kernel::SendTo(int fd, absl::string_view bytes) {
   if (descriptor == nullptr || !Enter("send", descriptor->path)) return -1;
   if (descriptor->connection->server_closed) return Fail(EPIPE);
   descriptor->connection->to_server.append(bytes.data(), bytes.size());
+  descriptor->connection->read_before_sending = descriptor->connection->handed_out;
   return static_cast<ssize_t>(bytes.size());
 }
 

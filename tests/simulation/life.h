@@ -49,6 +49,8 @@ struct Declared {
   absl::Duration ttl;
   bool withdrawn = false;
   absl::Duration withdrawn_at = absl::InfiniteDuration();  // that was answered with OK
+  int asked_daemon = 0;            // to withdraw it; 0: none, or that was answered
+  absl::Duration asked_daemon_at;  // when
 };
 
 // The life of one QEMU process, as it truly is.

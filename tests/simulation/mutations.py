@@ -95,8 +95,6 @@ MUTATIONS = [
              "return ⟦in.evidence.finishing_migration⟧;", "false"),
     Mutation("commands-are-not-spaced", "watcher/session/command_pacer.cc",
              "  quiet_until_ = ⟦now + kQuietTime⟧;\n  return true;", "now"),
-    Mutation("a-vm-that-is-down-is-asked", "watcher/session/command_pacer.cc",
-             "    ending_ = ⟦true⟧;", "false"),
     Mutation("the-backlog-is-not-tried-at-a-stop", "server/journal/event_pump.cc",
              "if (closed) journal_->RetryNow();", ";"),
     Mutation("the-last-shutdown-wins", "watcher/session/vm_session_events.cc",

@@ -270,8 +270,11 @@ class Simulation {
 
   void Withdraw(Life* life, size_t index) {
     if (daemon_ == nullptr) return;
+    life->intents[index].asked_daemon = number_;
+    life->intents[index].asked_daemon_at = kernel_.monotonic();
     daemon_->watcher().WithdrawIntent(absl::StrCat("intent-", life->number, "-", index),
                                       [this, life, index](const absl::Status& status) {
+                                        life->intents[index].asked_daemon = 0;
                                         if (!status.ok() || kernel_.dead()) return;
                                         // The caller is refused then, as a restart may bring the
                                         // intent back.

@@ -199,15 +199,13 @@ void World::CheckPace(const Life& life) const {
   if (now() - life.answered_at < absl::Milliseconds(10)) {
     story_->Fail(absl::StrCat("the daemon asked too soon after an answer: ", commands));
   }
-  // What was sent before the SHUTDOWN was read has been answered since.
-  constexpr absl::Duration kAnswers = absl::Seconds(2);
   const Saying* down = nullptr;
   for (const Saying& saying : life.sayings) {
     if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) down = nullptr;
     if (saying.kind == Saying::Kind::kShutdown && down == nullptr) down = &saying;
   }
-  if (down != nullptr && down->heard_by == life.client && down->was_read() &&
-      std::max(down->at, life.kept_at) + kAnswers < now()) {
+  if (down != nullptr && down->heard_by == life.client &&
+      life.client->read_before_sending >= down->end) {
     story_->Fail(absl::StrCat("the daemon asked a VM that is down: ", commands));
   }
 }
