@@ -42,19 +42,19 @@ void QmpRun::Disconnect() {
   RetireConnection();
 }
 
-absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identity) {
+absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
   if (process().gone()) return absl::FailedPreconditionError("its process is gone");
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over()) return absl::FailedPreconditionError("the run is over");
   auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
                                                         context_->budget.get(), this);
-  connected_ticks_ = StartTicksNow();
+  connected_ticks_ = file.opened_ticks;
   if (absl::Status status = connection->Start(context_->options->greeting_timeout); !status.ok()) {
     return status;
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  Apply(session().OnSocket(identity));
+  Apply(session().OnSocket(file.identity));
   return absl::OkStatus();
 }
 

@@ -16,6 +16,7 @@
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/owner_budget.h"
 #include "watcher/qmp/silent_monitors.h"
+#include "watcher/qmp/socket_file.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
@@ -39,7 +40,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   enum class MonitorEnd {
     kLost,      // the peer closed it
     kHeld,      // no greeting in time
-    kProtocol,  // what came is not QMP, or is of a process too many
+    kProtocol,  // what came is not QMP, or is of one process more than can be followed
   };
 
   // Called from within any method that hands an input to the session, and from the loop.
@@ -67,8 +68,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   QmpRun(QmpContext* context, Owner* owner, Source* source, VmSession session);
   ~QmpRun() override;
 
-  // Takes over a new connection, to the socket `identity`, and closes the one it has.
-  absl::Status Attach(ReceivingSocket socket, const SocketIdentity& identity);
+  // Takes over a new connection, to the socket `file`, and closes the one it has.
+  absl::Status Attach(ReceivingSocket socket, const SocketFile& file);
   // Gives its connection away, and takes one that has just greeted over.
   std::unique_ptr<MonitorConnection> TakeConnection();
   void Adopt(std::unique_ptr<MonitorConnection> connection, const SocketIdentity& identity);
@@ -123,7 +124,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
   TimerId another_timer_;  // no descriptor was left to find out whether another process lives
-  // When it was connected, as a process that began then would have it.
+  // Not later than it was connected, as a process that began then would have it.
   uint64_t connected_ticks_ = 0;
   // Until somebody has spoken on its monitor, it is followed by the process that listens.
   bool spoken_;

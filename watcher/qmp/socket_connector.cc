@@ -298,7 +298,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   // Another way to the same run: its monitor is ours already.
   const RunSockets& sockets = SocketsOf(run);
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
-  if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
+  if (const absl::Status status = run->Attach(std::move(socket), file); !status.ok()) {
     return OnNotConnected(slot, ConnectOutcome::kFailed, status.message());
   }
   NoteSocket(run, slot, file);

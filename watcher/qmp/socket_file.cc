@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_format.h"
 #include "base/receiving_socket.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -33,6 +34,7 @@ int Identify(int directory, const char* path, int flags, SocketIdentity* identit
 }  // namespace
 
 int OpenSocketFile(const std::string& path, SocketFile* file) {
+  file->opened_ticks = StartTicksNow();
   UniqueFd fd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno;
   if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);

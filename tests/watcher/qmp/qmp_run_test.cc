@@ -79,8 +79,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     run_ = std::make_unique<QmpRun>(&context_, this, this,
                                     VmSession(std::move(info), &options_.session, clock_.Now()));
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
-    ASSERT_TRUE(
-        run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file.identity).ok());
+    ASSERT_TRUE(run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file).ok());
     ASSERT_TRUE(Until([&] {
       clock_.Advance(absl::Milliseconds(1));  // the commands of the handshake are spaced
       return sink_.Count(EventType::kStarted) == 1;
@@ -91,8 +90,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     UniqueFd socket;
     ASSERT_EQ(OpenSocketFile(run_->info().raw_path(), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
-    ASSERT_TRUE(
-        run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file.identity).ok());
+    ASSERT_TRUE(run_->Attach(ReceivingSocket(std::move(socket), &context_.closer), file).ok());
   }
   void DeclareIntent() {
     bool declared = false;

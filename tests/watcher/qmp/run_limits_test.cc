@@ -31,17 +31,21 @@ TEST(RunSharesTest, AnOwnerLeavesAQuarterToOthers) {
   RunShares shares(80, 1);
   for (int run = 0; run < 30; ++run) {
     ASSERT_TRUE(shares.HasRoom(1000, 0)) << run;
-    shares.Count(1000, 0, 1);
+    shares.Count(1000, 0, RunShares::kDescriptorsOfRun);
   }
   EXPECT_FALSE(shares.HasRoom(1000, 0));
   EXPECT_TRUE(shares.HasRoom(1001, 0)) << "one directory has all of it";
+  shares.Count(1000, 0, -1);
+  EXPECT_FALSE(shares.HasRoom(1000, 0)) << "a run takes two";
   shares.Count(1000, 0, -1);
   EXPECT_TRUE(shares.HasRoom(1000, 0));
 }
 
 TEST(RunSharesTest, OneOfSeveralDirectoriesLeavesAQuarterToOthers) {
   RunShares shares(80, 2);
-  for (uint32_t owner = 0; owner < 30; ++owner) shares.Count(owner, 0, 1);
+  for (uint32_t owner = 0; owner < 30; ++owner) {
+    shares.Count(owner, 0, RunShares::kDescriptorsOfRun);
+  }
   EXPECT_FALSE(shares.HasRoom(1000, 0));
   EXPECT_TRUE(shares.HasRoom(1000, 1));
 }
