@@ -386,10 +386,6 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               ", which stands in the journal before this one"));
   }
-  if (stopped_before_.contains(life->run_id)) {
-    story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
-                              ", which stands in the journal before this one"));
-  }
   const std::string rule = event.shutdown().rule();
   story_->Reach(absl::StrCat("rule ", rule));
   const auto is = static_cast<ShutdownClass>(event.shutdown().class_());
