@@ -13,8 +13,14 @@ namespace {
 
 constexpr absl::Duration kDeadline = absl::Seconds(60);
 
+// As of a shell with job control, whatever runs the tests ignores.
+void TakeSignalsByDefault() {
+  for (const int one : {SIGINT, SIGTERM, SIGHUP}) signal(one, SIG_DFL);
+}
+
 // Runs in its own process for each signal, because threads left by other tests could take it.
 void ExitZeroWhenStoppedBy(int signal) {
+  TakeSignalsByDefault();
   StopSource stop;
   const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), signal);
@@ -31,6 +37,7 @@ TEST_P(StopSignalsTest, ASignalStops) {
 INSTANTIATE_TEST_SUITE_P(EachSignal, StopSignalsTest, testing::Values(SIGINT, SIGTERM, SIGHUP));
 
 void LeaveAnIgnoredSignalAlone() {
+  TakeSignalsByDefault();
   signal(SIGHUP, SIG_IGN);
   StopSource stop;
   const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
@@ -48,6 +55,7 @@ TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
 }
 
 void TakeASignalTwice() {
+  TakeSignalsByDefault();
   StopSource stop;
   const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), SIGINT);
