@@ -4,43 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "base/quote.h"
-#include "grpc/grpc_security_constants.h"
+#include "server/access/certificate_names.h"
 #include "server/access/operator_names.h"
 
 namespace vmeventd {
-namespace {
-
-struct CertificateName {
-  NameKind kind;
-  std::string name;
-};
-
-std::vector<CertificateName> CertificateNames(const grpc::CallbackServerContext& context) {
-  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-  std::vector<CertificateName> out;
-  if (auth == nullptr || !auth->IsPeerAuthenticated()) return out;
-  for (const auto& [kind, property] : {std::pair(NameKind::kDns, GRPC_PEER_DNS_PROPERTY_NAME),
-                                       {NameKind::kUri, GRPC_PEER_URI_PROPERTY_NAME},
-                                       {NameKind::kEmail, GRPC_PEER_EMAIL_PROPERTY_NAME},
-                                       {NameKind::kIp, GRPC_PEER_IP_PROPERTY_NAME}}) {
-    for (const grpc::string_ref& name : auth->FindPropertyValues(property)) {
-      out.push_back({kind, std::string(name.data(), name.size())});
-    }
-  }
-  return out;
-}
-
-std::string NamesForPeople(const std::vector<CertificateName>& names) {
-  const auto append = [](std::string* out, const CertificateName& name) {
-    absl::StrAppend(out, NameKindText(name.kind), " ", name.name);
-  };
-  return names.empty() ? "it has none" : Quote(absl::StrJoin(names, ", ", append));
-}
-
-}  // namespace
-
 AccessPolicy::AccessPolicy(ListenAddress address, std::vector<std::string> operators,
                            const Clients* clients, RateLimiter* list_rate, RateLimiter* vms_rate,
                            const Clock* clock, RefusalCounters* refusals)
@@ -56,7 +23,7 @@ bool AccessPolicy::IsOperator(const grpc::CallbackServerContext& context) const 
   if (address_.role == Role::kReader) return false;
   if (address_.is_unix()) return true;
   if (operators_.empty()) return address_.role == Role::kOperator;
-  const std::vector<CertificateName> names = CertificateNames(context);
+  const std::vector<CertificateName> names = clients_->NamesOf(context.peer());
   return std::any_of(names.begin(), names.end(), [this](const CertificateName& own) {
     return std::any_of(operators_.begin(), operators_.end(), [&own](const std::string& allowed) {
       return IsOperatorName(allowed, own.kind, own.name);
@@ -73,9 +40,10 @@ absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& cont
     return absl::PermissionDeniedError(absl::StrCat(
         only, " every caller is a reader; call on a listener of vmeventd that has role=operator"));
   }
-  return absl::PermissionDeniedError(absl::StrCat(
-      only, " you are a reader: none of your certificate's names (",
-      NamesForPeople(CertificateNames(context)), ") is given to vmeventd by --tls-operator"));
+  return absl::PermissionDeniedError(
+      absl::StrCat(only, " you are a reader: none of your certificate's names (",
+                   CertificateNamesText(clients_->NamesOf(context.peer())),
+                   ") is given to vmeventd by --tls-operator"));
 }
 
 absl::Status AccessPolicy::CheckListRate(const grpc::CallbackServerContext& context) const {

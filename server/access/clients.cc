@@ -45,17 +45,10 @@ std::string PeerOfSocket(int fd) {
   return absl::StrCat("user ", user.uid);
 }
 
-Clients::Clients(CallLimits limits, const Clock* clock, RefusalCounters* refusals)
-    : limits_(limits),
-      clock_(clock),
-      refusals_(refusals),
-      peer_resets_(limits.resets_of_peer.per_second, limits.resets_of_peer.burst, kMaxPeers) {}
-
-void Clients::Add(const std::string& name, std::string peer, std::function<void()> cut,
-                  std::shared_ptr<std::atomic<int64_t>> charges) {
+void Clients::Add(const std::string& name, Caller caller, std::function<void()> cut) {
   const MutexLock lock(&mutex_);
-  connections_.insert_or_assign(name, Connection{std::move(peer), TokenBucket(limits_.resets),
-                                                 std::move(cut), std::move(charges)});
+  if (shares_.size() <= caller.listener) shares_.resize(caller.listener + 1);
+  connections_.insert_or_assign(name, Connection{std::move(caller), std::move(cut)});
 }
 
 void Clients::Remove(const std::string& name) {
@@ -66,27 +59,41 @@ void Clients::Remove(const std::string& name) {
 std::string Clients::PeerOf(absl::string_view name) const {
   const MutexLock lock(&mutex_);
   const auto found = connections_.find(name);
-  return found == connections_.end() ? "a closed connection" : found->second.peer;
+  return found == connections_.end() ? "a closed connection" : found->second.caller.peer;
 }
 
-std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCalls of_peer) {
+std::vector<CertificateName> Clients::NamesOf(absl::string_view name) const {
+  const MutexLock lock(&mutex_);
+  const auto found = connections_.find(name);
+  return found == connections_.end() ? std::vector<CertificateName>() : found->second.caller.names;
+}
+
+std::string Clients::FindExcess(const std::string& peer, CallKind kind, const OpenCalls& all,
+                                const OpenCalls& of_peer) {
+  const bool health = kind == CallKind::kHealth;
   const bool other = kind == CallKind::kOther;
+  const bool few = of_peer.all + of_peer.health < limits_.few_calls;
+  const auto reached = [few](int open, int limit) { return open >= limit + (few ? limit / 8 : 0); };
   const struct {
     bool reached;
     Refusal reason;
     int limit;
     const char* what;
-  } rows[] = {
-      {open_calls_.all >= limits_.calls, Refusal::kCalls, limits_.calls, ""},
-      {other && open_calls_.others >= limits_.other_calls, Refusal::kCalls, limits_.other_calls,
-       " beside WatchEvents"},
-      {open_calls_.unread >= limits_.unread_calls, Refusal::kCalls, limits_.unread_calls,
-       " without a request"},
-      {of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer, limits_.calls_of_peer, ""},
-      {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
-       limits_.other_calls_of_peer, " beside WatchEvents"},
-      {of_peer.unread >= limits_.unread_calls_of_peer, Refusal::kCallsPerPeer,
-       limits_.unread_calls_of_peer, " without a request"}};
+  } rows[] = {{health && reached(all.health, limits_.health_calls), Refusal::kCalls,
+               limits_.health_calls, " of Health/Check"},
+              {health && of_peer.health >= limits_.health_calls_of_peer, Refusal::kCallsPerPeer,
+               limits_.health_calls_of_peer, " of Health/Check"},
+              {!health && reached(all.all, limits_.calls), Refusal::kCalls, limits_.calls, ""},
+              {other && reached(all.others, limits_.other_calls), Refusal::kCalls,
+               limits_.other_calls, " beside WatchEvents"},
+              {!health && reached(all.unread, limits_.unread_calls), Refusal::kCalls,
+               limits_.unread_calls, " without a request"},
+              {!health && of_peer.all >= limits_.calls_of_peer, Refusal::kCallsPerPeer,
+               limits_.calls_of_peer, ""},
+              {other && of_peer.others >= limits_.other_calls_of_peer, Refusal::kCallsPerPeer,
+               limits_.other_calls_of_peer, " beside WatchEvents"},
+              {!health && of_peer.unread >= limits_.unread_calls_of_peer, Refusal::kCallsPerPeer,
+               limits_.unread_calls_of_peer, " without a request"}};
   for (const auto& row : rows) {
     if (!row.reached) continue;
     refusals_->Count(row.reason);
@@ -101,60 +108,97 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
   if (draining_) return absl::UnavailableError("vmeventd is shutting down");
   const auto found = connections_.find(name);
   if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
-  found->second.Charge(limits_.call_bytes);
-  const std::string& peer = found->second.peer;
-  const auto of_peer = calls_.find(peer);
-  const std::string excess =
-      FindExcess(peer, kind, of_peer == calls_.end() ? OpenCalls() : of_peer->second);
-  if (!excess.empty()) {
-    found->second.Charge(limits_.refusal_bytes);
-    return absl::ResourceExhaustedError(excess);
+  const Caller& caller = found->second.caller;
+  Share& share = shares_[caller.listener];
+  const auto of_peer = share.peers.find(caller.peer);
+  const std::string excess = FindExcess(
+      caller.peer, kind, share.all, of_peer == share.peers.end() ? OpenCalls() : of_peer->second);
+  if (!excess.empty()) return absl::ResourceExhaustedError(excess);
+  for (OpenCalls* const calls : {&share.all, &share.peers[caller.peer]}) {
+    calls->Add(kind, 1);
+    if (kind != CallKind::kHealth) ++calls->unread;
   }
-  OpenCalls& calls = calls_[peer];
-  calls.Add(kind, 1);
-  ++calls.unread;
-  open_calls_.Add(kind, 1);
-  ++open_calls_.unread;
-  return Call(this, kind, name, peer);
+  Call call(this, kind, caller.listener, caller.peer);
+  call.unread_ = kind != CallKind::kHealth;
+  return call;
 }
 
-void Clients::SetRead(const std::string& peer) {
+void Clients::SetRead(const Call& call) {
   const MutexLock lock(&mutex_);
-  --calls_.find(peer)->second.unread;
-  --open_calls_.unread;
+  Share& share = shares_[call.listener_];
+  --share.peers.find(call.peer_)->second.unread;
+  --share.all.unread;
 }
 
-void Clients::End(const std::string& peer, CallKind kind, bool unread) {
+absl::Status Clients::HoldAnswer(Call* call, size_t bytes) {
   const MutexLock lock(&mutex_);
-  const auto found = calls_.find(peer);
-  found->second.Add(kind, -1);
-  if (unread) {
-    --found->second.unread;
-    --open_calls_.unread;
+  Share& share = shares_[call->listener_];
+  OpenCalls& of_peer = share.peers.find(call->peer_)->second;
+  if (of_peer.answer_bytes + bytes > limits_.answer_bytes_of_peer ||
+      share.all.answer_bytes + bytes > limits_.answer_bytes) {
+    refusals_->Count(Refusal::kUnread);
+    return absl::ResourceExhaustedError(
+        "too many answers wait to be read; read them, and try again later");
   }
-  if (found->second.all == 0) calls_.erase(found);
-  open_calls_.Add(kind, -1);
-  // Under the lock: the thread that waits may destroy this.
-  if (open_calls_.all == 0) changed_.NotifyAll();
+  call->answer_bytes_ = bytes;
+  share.all.answer_bytes += bytes;
+  of_peer.answer_bytes += bytes;
+  return absl::OkStatus();
 }
 
-void Clients::CountReset(const std::string& name, const std::string& peer) {
-  const absl::Duration now = clock_->Now().monotonic;
+void Clients::End(const Call& call) {
+  const MutexLock lock(&mutex_);
+  Share& share = shares_[call.listener_];
+  for (OpenCalls* const calls : {&share.all, &share.peers.find(call.peer_)->second}) {
+    calls->Add(call.kind_, -1);
+    if (call.unread_) --calls->unread;
+    calls->answer_bytes -= call.answer_bytes_;
+  }
+  Tidy(call.listener_, call.peer_);
+}
+
+std::optional<Clients::RefusedCall> Clients::BeginRefused(const std::string& name) {
   const MutexLock lock(&mutex_);
   const auto found = connections_.find(name);
-  if (found == connections_.end()) return;  // its end has reset all its calls
+  if (found == connections_.end()) return std::nullopt;
   Connection& connection = found->second;
-  connection.Charge(limits_.reset_bytes);
-  const absl::Duration debt =
-      std::max(connection.resets.Charge(1, now), peer_resets_.Spend(peer, 1, now));
-  if (debt == absl::ZeroDuration() || connection.cut == nullptr) return;
-  refusals_->Count(Refusal::kResets);
-  connection.cut();
-  connection.cut = nullptr;
+  const Caller& caller = connection.caller;
+  Share& share = shares_[caller.listener];
+  const int of_peer = ++share.peers[caller.peer].refused;
+  ++share.all.refused;
+  ++connection.refused;
+  if ((connection.refused > limits_.refused_calls_of_connection ||
+       of_peer > limits_.refused_calls_of_peer || share.all.refused > limits_.refused_calls) &&
+      connection.cut != nullptr) {
+    refusals_->Count(Refusal::kUnread);
+    connection.cut();
+    connection.cut = nullptr;
+  }
+  return RefusedCall(this, caller.listener, name, caller.peer);
 }
 
-bool Clients::ResetsTooMany(const std::string& peer) {
-  return peer_resets_.Spend(peer, 0, clock_->Now().monotonic) > absl::ZeroDuration();
+void Clients::EndRefused(const RefusedCall& call) {
+  const MutexLock lock(&mutex_);
+  Share& share = shares_[call.listener_];
+  --share.all.refused;
+  --share.peers.find(call.peer_)->second.refused;
+  const auto connection = connections_.find(call.connection_);
+  if (connection != connections_.end()) --connection->second.refused;
+  Tidy(call.listener_, call.peer_);
+}
+
+void Clients::Tidy(size_t listener, const std::string& peer) {
+  Share& share = shares_[listener];
+  const auto found = share.peers.find(peer);
+  if (found->second.empty()) share.peers.erase(found);
+  // Under the lock: the thread that waits may destroy this.
+  if (CountOpen() == 0) changed_.NotifyAll();
+}
+
+int Clients::CountOpen() const {
+  int out = 0;
+  for (const Share& share : shares_) out += share.all.all + share.all.health;
+  return out;
 }
 
 void Clients::Drain() {
@@ -165,12 +209,12 @@ void Clients::Drain() {
 void Clients::WaitUntilNoCalls(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
   WaitUntil(&changed_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_calls_.all == 0; });
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return CountOpen() == 0; });
 }
 
 int Clients::open_calls() const {
   const MutexLock lock(&mutex_);
-  return open_calls_.all;
+  return CountOpen();
 }
 
 }  // namespace vmeventd

@@ -3,49 +3,49 @@
 
 #include <netinet/in.h>
 
-#include <atomic>
-#include <cstdint>
+#include <cstddef>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "base/mutex.h"
-#include "base/token_bucket.h"
-#include "server/access/rate_limiter.h"
+#include "server/access/certificate_names.h"
 #include "server/access/refusals.h"
 
 namespace vmeventd {
 
 // WatchEvents calls stay open, and the hub bounds them as streams. A peer needs few others at once,
-// and gRPC 1.51 keeps some 20 KB for each that is open.
-enum class CallKind { kStream, kOther };
+// and gRPC 1.51 keeps some 20 KB for each that is open. Health checks have a share of their own.
+enum class CallKind { kStream, kOther, kHealth };
 
-// How many calls may be open.
+// How many calls of one listener may be open. Where all are taken, a peer with fewer than
+// `few_calls` gets one more, up to an eighth beyond the limit: so two peers do not lock out the
+// others.
 struct CallLimits {
-  // What a call costs, and in addition one that its client resets or that is refused, of the bytes
-  // that its connection may send: gRPC 1.51 takes calls up faster than it gets through them, at 20
-  // KB each.
-  int call_bytes = 400;
-  int reset_bytes = 2'000;
-  int refusal_bytes = 2'000;
-
-  int calls = 5'000;  // of all methods together
+  int calls = 5'000;  // of all methods together, but for health checks
   int calls_of_peer = 2'500;
   int other_calls = 1'000;  // of these, all but WatchEvents
   int other_calls_of_peer = 500;
   int unread_calls = 2'000;  // of any method, whose request has not arrived
   int unread_calls_of_peer = 1'000;
-  // Calls that a client resets before they are answered. Where there are more the connection is
-  // cut: gRPC 1.51 spends far more on each than the client.
-  TokenRate resets = {100, 500};  // of one connection
-  TokenRate resets_of_peer = {200, 2'000};
+  int health_calls = 200;
+  int health_calls_of_peer = 100;
+  int few_calls = 8;
+  // Calls that were refused, or are of no method, and are not done: a client that does not read
+  // leaves them with gRPC. Where there are more the connection is cut.
+  int refused_calls = 1'000;
+  int refused_calls_of_peer = 500;
+  int refused_calls_of_connection = 100;
+  // Answers that are not sent yet, of calls that are no streams: a client may leave them unread.
+  size_t answer_bytes = size_t{48} << 20;
+  size_t answer_bytes_of_peer = size_t{16} << 20;
 };
 
 // The open connections and calls. A call gives the name of its connection, this gives the peer
@@ -53,20 +53,24 @@ struct CallLimits {
 // socket: who is counted as one wherever there is a limit for one. Any thread.
 class Clients {
  public:
-  static constexpr size_t kMaxPeers = 16'384;  // with a budget of resets of their own
+  // Who is at the other end of a connection.
+  struct Caller {
+    size_t listener = 0;  // that it came by, from 0 on
+    std::string peer;
+    std::vector<CertificateName> names;  // of its certificate, which was verified
+  };
 
-  // The pointers outlive it.
-  Clients(CallLimits limits, const Clock* clock, RefusalCounters* refusals);
+  // The pointer outlives it.
+  Clients(CallLimits limits, RefusalCounters* refusals) : limits_(limits), refusals_(refusals) {}
 
   // `name` is that of ServerContext::peer() on this connection. `cut` closes it soon; it is called
   // on any thread, with a lock held, and not after Remove has returned.
-  // To `charges` is added what its calls cost.
-  void Add(const std::string& name, std::string peer, std::function<void()> cut,
-           std::shared_ptr<std::atomic<int64_t>> charges = nullptr);
+  void Add(const std::string& name, Caller caller, std::function<void()> cut);
   void Remove(const std::string& name);
 
   // "a closed connection" where there is none of that name.
   std::string PeerOf(absl::string_view name) const;
+  std::vector<CertificateName> NamesOf(absl::string_view name) const;
 
   // One open call, for as long as this object lives.
   class Call {
@@ -75,38 +79,65 @@ class Clients {
         : clients_(std::exchange(other.clients_, nullptr)),
           kind_(other.kind_),
           unread_(other.unread_),
-          connection_(std::move(other.connection_)),
+          answer_bytes_(other.answer_bytes_),
+          listener_(other.listener_),
           peer_(std::move(other.peer_)) {}
     Call& operator=(Call&&) = delete;
     ~Call() {
-      if (clients_ != nullptr) clients_->End(peer_, kind_, unread_);
+      if (clients_ != nullptr) clients_->End(*this);
     }
     // Its request has arrived. Not beside the destructor.
     void SetRead() {
-      if (std::exchange(unread_, false)) clients_->SetRead(peer_);
+      if (std::exchange(unread_, false)) clients_->SetRead(*this);
     }
-    // The client has reset it before it was answered.
-    void CountReset() { clients_->CountReset(connection_, peer_); }
+
+    // Its answer has so many bytes, which wait until the call is done. RESOURCE_EXHAUSTED, counted:
+    // too many wait already. Once.
+    absl::Status HoldAnswer(size_t bytes) { return clients_->HoldAnswer(this, bytes); }
 
    private:
     friend class Clients;
-    Call(Clients* clients, CallKind kind, std::string connection, std::string peer)
-        : clients_(clients),
-          kind_(kind),
-          connection_(std::move(connection)),
-          peer_(std::move(peer)) {}
+    Call(Clients* clients, CallKind kind, size_t listener, std::string peer)
+        : clients_(clients), kind_(kind), listener_(listener), peer_(std::move(peer)) {}
     Clients* clients_;
     CallKind kind_;
     bool unread_ = true;
-    std::string connection_;
+    size_t answer_bytes_ = 0;
+    size_t listener_;
     std::string peer_;
   };
   // Counts a call of the connection `name`. RESOURCE_EXHAUSTED, counted: there are too many;
   // UNAVAILABLE: the connection has ended, or Drain was called.
   absl::StatusOr<Call> Begin(const std::string& name, CallKind kind);
 
-  // Whether this peer resets so many calls that it should not open another connection now.
-  bool ResetsTooMany(const std::string& peer);
+  // One call that was refused, and is not done yet, for as long as this object lives.
+  class RefusedCall {
+   public:
+    RefusedCall(RefusedCall&& other) noexcept
+        : clients_(std::exchange(other.clients_, nullptr)),
+          listener_(other.listener_),
+          connection_(std::move(other.connection_)),
+          peer_(std::move(other.peer_)) {}
+    RefusedCall& operator=(RefusedCall&&) = delete;
+    ~RefusedCall() {
+      if (clients_ != nullptr) clients_->EndRefused(*this);
+    }
+
+   private:
+    friend class Clients;
+    RefusedCall(Clients* clients, size_t listener, std::string connection, std::string peer)
+        : clients_(clients),
+          listener_(listener),
+          connection_(std::move(connection)),
+          peer_(std::move(peer)) {}
+    Clients* clients_;
+    size_t listener_;
+    std::string connection_;
+    std::string peer_;
+  };
+  // Counts a refused call of the connection `name`, and cuts the connection where there are too
+  // many. nullopt: the connection has ended.
+  std::optional<RefusedCall> BeginRefused(const std::string& name);
 
   // Refuses every call from now on.
   void Drain();
@@ -116,40 +147,46 @@ class Clients {
 
  private:
   struct Connection {
-    std::string peer;
-    TokenBucket resets;
-    std::function<void()> cut;
-    std::shared_ptr<std::atomic<int64_t>> charges;  // may be null
-    void Charge(int bytes) const {
-      if (charges != nullptr) charges->fetch_add(bytes, std::memory_order_relaxed);
-    }
+    Caller caller;
+    std::function<void()> cut;  // null: it was called
+    int refused = 0;
   };
   struct OpenCalls {
-    int all = 0;
+    int all = 0;     // but for health checks
     int others = 0;  // than WatchEvents
     int unread = 0;
+    int health = 0;
+    int refused = 0;
+    size_t answer_bytes = 0;
     void Add(CallKind kind, int count) {
-      all += count;
+      (kind == CallKind::kHealth ? health : all) += count;
       if (kind == CallKind::kOther) others += count;
     }
+    bool empty() const { return all == 0 && health == 0 && refused == 0; }
+  };
+  // Of one listener.
+  struct Share {
+    OpenCalls all;
+    absl::flat_hash_map<std::string, OpenCalls> peers;
   };
   // What one more call of this kind would exceed; empty: nothing.
-  std::string FindExcess(const std::string& peer, CallKind kind, OpenCalls of_peer)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void End(const std::string& peer, CallKind kind, bool unread);
-  void SetRead(const std::string& peer);
-  void CountReset(const std::string& name, const std::string& peer);
+  std::string FindExcess(const std::string& peer, CallKind kind, const OpenCalls& all,
+                         const OpenCalls& of_peer);
+  void End(const Call& call);
+  void SetRead(const Call& call);
+  absl::Status HoldAnswer(Call* call, size_t bytes);
+  void EndRefused(const RefusedCall& call);
+  // Forgets a peer without calls, and notifies of the end of the last one.
+  void Tidy(size_t listener, const std::string& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int CountOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const CallLimits limits_;
-  const Clock* const clock_;
   RefusalCounters* const refusals_;
-  RateLimiter peer_resets_;
 
   mutable Mutex mutex_;
   CondVar changed_;
   absl::flat_hash_map<std::string, Connection> connections_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, OpenCalls> calls_ ABSL_GUARDED_BY(mutex_);  // of each peer
-  OpenCalls open_calls_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Share> shares_ ABSL_GUARDED_BY(mutex_);  // by the listener
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

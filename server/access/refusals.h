@@ -20,7 +20,7 @@ enum class Refusal {
   kListRate,            // ListEvents too often
   kRequestSize,         // a request of too many bytes
   kRole,                // a reader asked for what operators may
-  kInboundRate,         // a connection sent too much, and has to wait
+  kInboundRate,         // a connection sent or called too much, and has to wait
   kQueries,             // too many ListEvents wait for the journal
   kFilterMemory,        // the filters of the open streams take too much memory
   kSnapshotMemory,      // likewise the snapshots that streams still send
@@ -30,8 +30,11 @@ enum class Refusal {
   kResets,              // a connection was cut: it reset too many calls
   kVmsRate,             // ListVms too often
   kScrapes,             // a connection of the metrics was closed to make room
+  kFrames,              // a connection was closed: it broke a rule for HTTP/2 frames
+  kUnread,              // a connection was closed: its client does not read what waits for it
+  kHandshakes,  // a connection was closed before it was served: it took too long, or others came
 };
-inline constexpr std::array<absl::string_view, 18> kRefusalNames = {"connections",
+inline constexpr std::array<absl::string_view, 21> kRefusalNames = {"connections",
                                                                     "connections_per_peer",
                                                                     "descriptors",
                                                                     "streams",
@@ -48,7 +51,10 @@ inline constexpr std::array<absl::string_view, 18> kRefusalNames = {"connections
                                                                     "request_time",
                                                                     "resets",
                                                                     "vms_rate",
-                                                                    "scrapes"};
+                                                                    "scrapes",
+                                                                    "frames",
+                                                                    "unread",
+                                                                    "handshakes"};
 
 // How often each was the reason since the start. Any thread.
 class RefusalCounters {

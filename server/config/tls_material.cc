@@ -14,6 +14,7 @@
 #include "base/errno_status.h"
 #include "base/openssl_ptr.h"
 #include "base/unique_fd.h"
+#include "server/config/tls_context.h"
 
 namespace vmeventd {
 namespace {
@@ -108,22 +109,25 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
     return Unusable("--tls-key", paths.key,
                     absl::StrCat("is not the key of the certificate in ", paths.cert));
   }
-  TlsMaterial out{.cert = *std::move(cert),
-                  .key = *std::move(key),
-                  .client_ca = "",
-                  .subject = SubjectOf(chain.front().get()),
-                  .not_before = NotBefore(chain.front().get()),
-                  .not_after = NotAfter(chain.front().get())};
-  if (paths.client_ca.empty()) return out;
-  absl::StatusOr<std::string> client_ca = ReadFile("--tls-client-ca", paths.client_ca);
-  if (!client_ca.ok()) return client_ca.status();
-  if (ReadCertificates(*client_ca).empty()) {
-    return Unusable("--tls-client-ca", paths.client_ca,
-                    "holds no readable certificate; it must be the PEM of the authorities that "
-                    "clients' certificates come from");
+  std::vector<X509Ptr> authorities;
+  if (!paths.client_ca.empty()) {
+    absl::StatusOr<std::string> client_ca = ReadFile("--tls-client-ca", paths.client_ca);
+    if (!client_ca.ok()) return client_ca.status();
+    authorities = ReadCertificates(*client_ca);
+    if (authorities.empty()) {
+      return Unusable("--tls-client-ca", paths.client_ca,
+                      "holds no readable certificate; it must be the PEM of the authorities that "
+                      "clients' certificates come from");
+    }
   }
-  out.client_ca = *std::move(client_ca);
-  return out;
+  absl::StatusOr<std::shared_ptr<SSL_CTX>> context =
+      MakeTlsContext(paths, chain, private_key.get(), authorities);
+  if (!context.ok()) return context.status();
+  X509* const own = chain.front().get();
+  return TlsMaterial{.context = *std::move(context),
+                     .subject = SubjectOf(own),
+                     .not_before = NotBefore(own),
+                     .not_after = NotAfter(own)};
 }
 
 }  // namespace vmeventd

@@ -167,7 +167,9 @@ void Health::Forget(Watcher* watcher) {
 }
 
 HealthService::HealthService(Health* health, CallGate* gate) : CallService(gate) {
-  Add("/grpc.health.v1.Health/Check", [health](IncomingCall* call) { health->Check(call); });
+  Add(
+      "/grpc.health.v1.Health/Check", [health](IncomingCall* call) { health->Check(call); },
+      CallKind::kHealth);
   Add("/grpc.health.v1.Health/Watch", [health](IncomingCall* call) { health->Watch(call); });
 }
 

@@ -56,8 +56,8 @@ class IncomingCall::Unary : public grpc::ServerCallbackUnary {
   void Bind() { BindReactor(inner_); }
 
   void Finish(grpc::Status status) override {
+    if (status.ok()) status = call_->HoldAnswer();
     if (!status.ok()) return call_->Refuse(status);
-    call_->MarkEnded();
     call_->StartWriteAndFinish(call_->response(), grpc::WriteOptions(), status);
   }
   void SendInitialMetadata() override { call_->StartSendInitialMetadata(); }
@@ -84,7 +84,6 @@ class IncomingCall::Writer : public grpc::ServerCallbackWriter<grpc::ByteBuffer>
   }
   void WriteAndFinish(const grpc::ByteBuffer* message, grpc::WriteOptions options,
                       grpc::Status status) override {
-    call_->MarkEnded();
     call_->StartWriteAndFinish(message, options, std::move(status));
   }
 
@@ -104,9 +103,23 @@ IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind
     call->counted_.emplace(*std::move(counted));
     call->ReadRequest();
   } else {
-    call->Refuse(ToGrpcStatus(counted.status()));
+    call->Reject(ToGrpcStatus(counted.status()));
   }
   return call;
+}
+
+IncomingCall* IncomingCall::StartUnknown(grpc::CallbackServerContext* context, CallGate* gate) {
+  auto* const call = new IncomingCall(context, nullptr, gate);  // OnDone deletes it
+  call->Reject({grpc::UNIMPLEMENTED, "there is no such method"});
+  return call;
+}
+
+void IncomingCall::Reject(const grpc::Status& status) {
+  if (std::optional<Clients::RefusedCall> counted =
+          gate_->clients_->BeginRefused(context_->peer())) {
+    refused_.emplace(*std::move(counted));
+  }
+  Refuse(status);
 }
 
 IncomingCall::IncomingCall(grpc::CallbackServerContext* context, const Handler* handler,
@@ -114,6 +127,10 @@ IncomingCall::IncomingCall(grpc::CallbackServerContext* context, const Handler* 
     : context_(context), handler_(handler), gate_(gate) {}
 
 IncomingCall::~IncomingCall() = default;
+
+grpc::Status IncomingCall::HoldAnswer() {
+  return ToGrpcStatus(counted_->HoldAnswer(response_.Length()));
+}
 
 void IncomingCall::ReadRequest() {
   {
@@ -129,11 +146,6 @@ bool IncomingCall::TakeWhileReading() {
   return std::exchange(reading_, false);
 }
 
-void IncomingCall::MarkEnded() {
-  const MutexLock lock(&mutex_);
-  ended_ = true;
-}
-
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
@@ -143,7 +155,6 @@ void IncomingCall::OnReadDone(bool ok) {
   } else if (answered_) {
     Refuse(grpc::Status::OK);
   } else {
-    CountReset();  // gRPC may report it before the cancellation
     Refuse({grpc::INVALID_ARGUMENT, "the call has no request"});
   }
 }
@@ -172,15 +183,11 @@ void IncomingCall::SetInner(grpc::internal::ServerReactor* reactor) {
 }
 
 void IncomingCall::Answer(const grpc::ByteBuffer& response) {
-  MarkEnded();
   response_ = response;
   StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
 }
 
-void IncomingCall::Refuse(const grpc::Status& status) {
-  MarkEnded();
-  Finish(status);
-}
+void IncomingCall::Refuse(const grpc::Status& status) { Finish(status); }
 
 void IncomingCall::AnswerAndReadNext(const grpc::ByteBuffer& response) {
   answered_ = true;
@@ -197,20 +204,13 @@ void IncomingCall::OnWriteDone(bool ok) {
   }
 }
 
-void IncomingCall::CountReset() {
-  if (counted_.has_value() && !reset_counted_.exchange(true)) counted_->CountReset();
-}
-
 void IncomingCall::OnCancel() {
   grpc::internal::ServerReactor* inner = nullptr;
-  bool cancelled = true;
   {
     const MutexLock lock(&mutex_);
     cancelled_ = true;
     inner = inner_;
-    if (ended_) cancelled = false;
   }
-  if (cancelled) CountReset();
   if (inner != nullptr) inner->OnCancel();
 }
 

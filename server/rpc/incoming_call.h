@@ -1,7 +1,6 @@
 #ifndef VMEVENTD_SERVER_RPC_INCOMING_CALL_H_
 #define VMEVENTD_SERVER_RPC_INCOMING_CALL_H_
 
-#include <atomic>
 #include <functional>
 #include <list>
 #include <memory>
@@ -12,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/impl/service_type.h"
 #include "server/access/clients.h"
@@ -69,6 +69,8 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   // Starts to read the request, or refuses the call. `handler` and `gate` must outlive the call.
   static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
                              const Handler* handler, CallGate* gate);
+  // A call of a method that there is not.
+  static IncomingCall* StartUnknown(grpc::CallbackServerContext* context, CallGate* gate);
 
   grpc::CallbackServerContext* context() const { return context_; }
   const grpc::ByteBuffer& request() const { return request_; }
@@ -99,24 +101,23 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnCancel() override;
   void OnDone() override;
 
+  // Ends it, and counts it as refused until it is done.
+  void Reject(const grpc::Status& status);
+  // Whether response_ may wait to be sent.
+  grpc::Status HoldAnswer();
   void ReadRequest();
   // True, once: the caller must end the call, which still waits for its request.
   bool TakeWhileReading();
   // Sends the call's further reactions to `reactor`. Call it within OnReadDone.
   void SetInner(grpc::internal::ServerReactor* reactor);
-  // Counts at most once per call.
-  void CountReset();
-  // Call it before any end of the call.
-  void MarkEnded();
-
   grpc::CallbackServerContext* const context_;
   const Handler* const handler_;
   CallGate* const gate_;
   std::optional<Clients::Call> counted_;  // while it is open
+  std::optional<Clients::RefusedCall> refused_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
-  CallGate::Place place_;  // while it reads
-  std::atomic<bool> reset_counted_ = false;
+  CallGate::Place place_;    // while it reads
   bool answered_ = false;    // at least one request was
   bool reads_next_ = false;  // after the write
   std::unique_ptr<Unary> unary_;
@@ -125,7 +126,6 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
 
   Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::internal::ServerReactor* inner_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
@@ -155,6 +155,21 @@ class CallService : public grpc::Service {
   };
   CallGate* const gate_;
   std::list<Method> methods_;  // gRPC keeps pointers to the paths
+};
+
+// Every method that no other service of the listener has.
+class UnknownMethods : public grpc::CallbackGenericService {
+ public:
+  // `gate` outlives the service.
+  explicit UnknownMethods(CallGate* gate) : gate_(gate) {}
+
+ private:
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    return IncomingCall::StartUnknown(context, gate_);
+  }
+
+  CallGate* const gate_;
 };
 
 }  // namespace vmeventd

@@ -70,13 +70,15 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
 
 absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes) const {
   if (draining_) return absl::UnavailableError("vmeventd is shutting down");
-  if (streams_.size() >= static_cast<size_t>(options_.max_streams)) {
+  const auto found = peers_.find(peer);
+  const Peer of_peer = found == peers_.end() ? Peer() : found->second;
+  // So two peers do not lock out the others.
+  const int reserve = of_peer.streams < kFewStreams ? options_.max_streams / 8 : 0;
+  if (streams_.size() >= static_cast<size_t>(options_.max_streams + reserve)) {
     refusals_->Count(Refusal::kStreams);
     return absl::ResourceExhaustedError(
         absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));
   }
-  const auto found = peers_.find(peer);
-  const Peer of_peer = found == peers_.end() ? Peer() : found->second;
   if (of_peer.streams >= options_.max_streams_per_peer) {
     refusals_->Count(Refusal::kStreamsPerPeer);
     return absl::ResourceExhaustedError(absl::StrCat(

@@ -96,6 +96,8 @@ class StreamHub : public WatchStreamOwner {
   // each other.
   static constexpr int kPlainThreads = 2;
   static constexpr int kGlobThreads = 1;
+  // A peer with fewer gets one more where others have taken all, up to an eighth beyond the limit.
+  static constexpr int kFewStreams = 8;
 
   absl::StatusOr<WatchStream*> OpenStream(grpc::CallbackServerContext* context,
                                           const WatchRequest& request,

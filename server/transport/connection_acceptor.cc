@@ -1,13 +1,18 @@
 #include "server/transport/connection_acceptor.h"
 
+#include <openssl/ssl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "base/unique_fd.h"
+#include "server/access/certificate_names.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -17,9 +22,23 @@ constexpr int kAcceptsAtOnce = 64;  // of one listener before the next has its t
 constexpr absl::Duration kLogInterval = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kDescriptorWait = absl::Milliseconds(100);
+// Beside the number of a listener.
+constexpr uint64_t kWokenTag = UINT64_MAX;
+constexpr uint64_t kArrivalsTag = UINT64_MAX - 1;
 
 bool IsOutOfDescriptors(int error) {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+int ToMilliseconds(absl::Duration timeout) {
+  if (timeout == absl::InfiniteDuration()) return -1;
+  return static_cast<int>(
+      std::max<int64_t>(0, absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1)))));
+}
+
+void Register(int epoll, int fd, uint64_t tag) {
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = tag}};
+  epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
 }  // namespace
@@ -27,28 +46,44 @@ bool IsOutOfDescriptors(int error) {
 ConnectionAcceptor::ConnectionAcceptor(std::vector<Listener> listeners, int max_connections,
                                        const RelayLimits& limits, const Clock* clock,
                                        Clients* clients, RefusalCounters* refusals,
-                                       std::function<void()> tick)
+                                       std::function<void()> tick, ArrivalLimits arrivals)
     : listeners_(std::move(listeners)),
       max_connections_(max_connections),
       clock_(clock),
       clients_(clients),
       refusals_(refusals),
       tick_(std::move(tick)),
-      relay_(limits, clock, refusals, [this](Relay::Id id) { Forget(id); }),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      arrivals_(listeners_.size(), arrivals, clock, refusals,
+                [this](Arrivals::Arrived arrived) { OnArrived(std::move(arrived)); }),
       watched_(listeners_.size()),
-      open_(listeners_.size()) {}
+      relay_(
+          limits, clock, refusals, [this](Relay::Id id) { Forget(id); },
+          [this](Relay::Id id, const Breach& breach) { LogBreach(id, breach); }),
+      open_(listeners_.size()) {
+  Register(epoll_.get(), wake_.get(), kWokenTag);
+  Register(epoll_.get(), arrivals_.fd(), kArrivalsTag);
+}
+
+void ConnectionAcceptor::WakeAccepting() {
+  static_cast<void>(eventfd_write(wake_.get(), 1));  // fails only where it is set already
+}
 
 void ConnectionAcceptor::CallInTurn(std::function<void()> done) {
   {
     const MutexLock lock(&mutex_);
-    in_turn_.push_back(std::move(done));
+    for_acceptor_.push_back(std::move(done));
   }
-  relay_.Wake();
+  WakeAccepting();
 }
 
 void ConnectionAcceptor::StopAccepting() {
-  const MutexLock lock(&accepting_mutex_);
-  accepting_ = false;
+  {
+    const MutexLock lock(&accepting_mutex_);
+    accepting_ = false;
+  }
+  WakeAccepting();
 }
 
 void ConnectionAcceptor::Stop(absl::Duration timeout) {
@@ -65,40 +100,57 @@ absl::Duration ConnectionAcceptor::TimeLeft() const {
   return end_.has_value() ? absl::FromChrono(*end_ - Steady::now()) : absl::InfiniteDuration();
 }
 
-void ConnectionAcceptor::Run() {
-  Steady::time_point ticked = Steady::now();
-  while (RunOnce(connections_.empty() ? absl::InfiniteDuration() : kTick)) {
-    const Steady::time_point now = Steady::now();
-    if (now - ticked < absl::ToChronoNanoseconds(kTick)) continue;
-    ticked = now;
-    tick_();
+void ConnectionAcceptor::RunAccepting() {
+  while (AcceptOnce(absl::InfiniteDuration())) {
   }
 }
 
-bool ConnectionAcceptor::RunOnce(absl::Duration timeout) {
-  const absl::Duration left = TimeLeft();
-  if (left <= absl::ZeroDuration() || (left != absl::InfiniteDuration() && connections_.empty())) {
-    relay_.CloseAll();
-    return false;
-  }
-  if (left != absl::InfiniteDuration() && !std::exchange(ending_, true)) relay_.EndAll();
-  timeout = std::min({timeout, left, OpenSockets()});
-  if (out_of_descriptors_) {
+bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
+  timeout = std::min({timeout, arrivals_.UntilDeadline(), OpenSockets()});
+  if (std::exchange(out_of_descriptors_, false)) {
     // What waits cannot be accepted now, and would be reported at once for ever.
-    relay_.SetWatching(false);
-    relay_.RunOnce(std::min(timeout, kDescriptorWait));
-    relay_.SetWatching(true);
-    out_of_descriptors_ = false;
-  } else {
-    relay_.RunOnce(timeout);
+    WatchSockets(false);
+    epoll_event ignored;
+    epoll_wait(epoll_.get(), &ignored, 1, ToMilliseconds(std::min(timeout, kDescriptorWait)));
+    WatchSockets(true);
+    timeout = absl::ZeroDuration();
   }
-  std::vector<std::function<void()>> in_turn;
+  std::array<epoll_event, 16> events;
+  const int count = epoll_wait(epoll_.get(), events.data(), events.size(), ToMilliseconds(timeout));
+  for (int i = 0; i < count; ++i) {
+    const uint64_t tag = events[i].data.u64;
+    eventfd_t ignored;
+    if (tag < listeners_.size()) Accept(tag);
+    if (tag == kWokenTag) static_cast<void>(eventfd_read(wake_.get(), &ignored));
+  }
+  arrivals_.RunOnce();
+  PassCallsOn();
+  const MutexLock lock(&accepting_mutex_);
+  if (!accepting_) arrivals_.CloseAll();
+  return accepting_;
+}
+
+void ConnectionAcceptor::PassCallsOn() {
   {
     const MutexLock lock(&mutex_);
-    in_turn.swap(in_turn_);
+    if (for_acceptor_.empty()) return;
+    std::move(for_acceptor_.begin(), for_acceptor_.end(), std::back_inserter(for_relay_));
+    for_acceptor_.clear();
   }
-  for (const std::function<void()>& done : in_turn) done();
-  return true;
+  relay_.Wake();
+}
+
+void ConnectionAcceptor::WatchSockets(bool watch) {
+  const MutexLock lock(&accepting_mutex_);
+  for (size_t i = 0; accepting_ && i < listeners_.size(); ++i) {
+    if (!watched_[i]) continue;
+    const int fd = listeners_[i].socket->socket()->fd();
+    if (watch) {
+      Register(epoll_.get(), fd, i);
+    } else {
+      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+    }
+  }
 }
 
 absl::Duration ConnectionAcceptor::OpenSockets() {
@@ -111,7 +163,7 @@ absl::Duration ConnectionAcceptor::OpenSockets() {
     ListenAttempts* const socket = listeners_[i].socket;
     if (socket->Try(now).ok()) {
       watched_[i] = true;
-      relay_.Watch(socket->socket()->fd(), [this, i] { Accept(i); });
+      Register(epoll_.get(), socket->socket()->fd(), i);
       listeners_[i].listening();
     } else {
       wait = std::min(wait, socket->due() - now);
@@ -123,7 +175,7 @@ absl::Duration ConnectionAcceptor::OpenSockets() {
 void ConnectionAcceptor::Accept(size_t listener) {
   const MutexLock lock(&accepting_mutex_);
   for (int i = 0; i < kAcceptsAtOnce && accepting_; ++i) {
-    if (relay_.closer()->full()) {
+    if (closer_.full()) {
       out_of_descriptors_ = true;
       RefuseForDescriptors(listener);
       return;
@@ -131,7 +183,13 @@ void ConnectionAcceptor::Accept(size_t listener) {
     const int from = listeners_[listener].socket->socket()->fd();
     UniqueFd fd(accept4(from, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd.valid()) {
-      Handle(listener, ReceivingSocket(std::move(fd), relay_.closer()));
+      std::string peer = PeerOfSocket(fd.get());
+      if (peer.empty()) continue;  // gone again
+      TlsFiles* const tls = listeners_[listener].tls;
+      // The context lives as long as the handshakes that were begun with it.
+      const auto material = tls == nullptr ? nullptr : tls->Current();
+      arrivals_.Add(listener, ReceivingSocket(std::move(fd), &closer_), std::move(peer),
+                    material == nullptr ? nullptr : material->context.get());
     } else if (IsOutOfDescriptors(errno)) {
       out_of_descriptors_ = true;
       RefuseForDescriptors(listener);
@@ -142,26 +200,110 @@ void ConnectionAcceptor::Accept(size_t listener) {
   }
 }
 
-void ConnectionAcceptor::Handle(size_t listener, ReceivingSocket socket) {
-  std::string peer = PeerOfSocket(socket.get());
-  if (peer.empty()) return;  // gone again
-  if (const std::optional<Refusal> reason = FindRefusal(listener, peer)) {
-    Refuse(listener, peer, *reason);
-    return;
+void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
+  const size_t listener = arrived.listener;
+  {
+    const MutexLock lock(&mutex_);
+    Open& open = open_[listener];
+    const std::optional<Refusal> reason = FindRefusal(open, arrived.peer);
+    if (!reason.has_value()) {
+      ++open.connections;
+      ++open.peers[arrived.peer];
+      arrived_.push_back(std::move(arrived));
+      relay_.Wake();
+      return;
+    }
+    refusals_->Count(*reason);
+    if (MayLog()) {
+      spdlog::warn(
+          "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
+          "sets the limit",
+          listeners_[listener].name, arrived.peer, open.connections, max_connections_,
+          *reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
+    }
   }
-  absl::StatusOr<Relay::Added> added = relay_.Add(std::move(socket), peer);
+}
+
+std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
+                                                       const std::string& peer) const {
+  const auto found = open.peers.find(peer);
+  const int of_peer = found == open.peers.end() ? 0 : found->second;
+  if (of_peer >= std::max(1, max_connections_ / 2)) return Refusal::kConnectionsPerPeer;
+  const int limit = max_connections_ + (of_peer < kFewConnections ? max_connections_ / 8 : 0);
+  if (open.connections >= limit) return Refusal::kConnections;
+  return std::nullopt;
+}
+
+bool ConnectionAcceptor::MayLog() {
+  const absl::Duration now = clock_->Now().monotonic;
+  if (now - logged_at_ < kLogInterval) return false;
+  logged_at_ = now;
+  return true;
+}
+
+void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
+  refusals_->Count(Refusal::kDescriptors);
+  const MutexLock lock(&mutex_);
+  if (MayLog()) {
+    spdlog::error("{}: no descriptor is left for a connection", listeners_[listener].name);
+  }
+}
+
+void ConnectionAcceptor::RunRelay() {
+  Steady::time_point ticked = Steady::now();
+  while (RelayOnce(connections_.empty() ? absl::InfiniteDuration() : kTick)) {
+    const Steady::time_point now = Steady::now();
+    if (now - ticked < absl::ToChronoNanoseconds(kTick)) continue;
+    ticked = now;
+    tick_();
+  }
+}
+
+bool ConnectionAcceptor::RelayOnce(absl::Duration timeout) {
+  ServeAll();
+  const absl::Duration left = TimeLeft();
+  if (left <= absl::ZeroDuration() || (left != absl::InfiniteDuration() && connections_.empty())) {
+    relay_.CloseAll();
+    return false;
+  }
+  if (left != absl::InfiniteDuration() && !std::exchange(ending_, true)) relay_.EndAll();
+  relay_.RunOnce(std::min(timeout, left));
+  ServeAll();
+  std::vector<std::function<void()>> calls;
+  {
+    const MutexLock lock(&mutex_);
+    calls.swap(for_relay_);
+  }
+  for (const std::function<void()>& call : calls) call();
+  return true;
+}
+
+void ConnectionAcceptor::ServeAll() {
+  std::deque<Arrivals::Arrived> arrived;
+  {
+    const MutexLock lock(&mutex_);
+    arrived.swap(arrived_);
+  }
+  for (Arrivals::Arrived& one : arrived) Serve(std::move(one));
+}
+
+void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {
+  const size_t listener = arrived.listener;
+  Clients::Caller caller{.listener = listener, .peer = arrived.peer};
+  if (arrived.tls != nullptr) {
+    // Null where clients are not asked for one: whoever shows one was verified.
+    const X509Ptr certificate(SSL_get1_peer_certificate(arrived.tls.get()));
+    caller.names = CertificateNamesOf(certificate.get());
+  }
+  absl::StatusOr<Relay::Added> added =
+      relay_.Add(std::move(arrived.socket), std::move(arrived.tls), arrived.peer);
   if (!added.ok()) {
+    GiveSeatBack(listener, arrived.peer);
     RefuseForDescriptors(listener);
     return;
   }
-  {
-    const MutexLock lock(&mutex_);
-    ++open_[listener].connections;
-    ++open_[listener].peers[peer];
-  }
-  clients_->Add(
-      added->name, peer, [this, id = added->id] { relay_.Cut(id); }, added->charges);
-  connections_.emplace(added->id, Connection{listener, std::move(peer), added->name});
+  clients_->Add(added->name, std::move(caller), [this, id = added->id] { relay_.Cut(id); });
+  connections_.emplace(added->id, Connection{listener, std::move(arrived.peer), added->name});
   listeners_[listener].take(added->server.Release());
 }
 
@@ -169,51 +311,25 @@ void ConnectionAcceptor::Forget(Relay::Id id) {
   const auto found = connections_.find(id);
   const Connection& connection = found->second;
   clients_->Remove(connection.name);
-  {
-    const MutexLock lock(&mutex_);
-    Open& open = open_[connection.listener];
-    --open.connections;
-    const auto peer = open.peers.find(connection.peer);
-    if (--peer->second == 0) open.peers.erase(peer);
-  }
+  GiveSeatBack(connection.listener, connection.peer);
   connections_.erase(found);
 }
 
-std::optional<Refusal> ConnectionAcceptor::FindRefusal(size_t listener,
-                                                       const std::string& peer) const {
-  if (clients_->ResetsTooMany(peer)) return Refusal::kResets;
+void ConnectionAcceptor::GiveSeatBack(size_t listener, const std::string& peer) {
   const MutexLock lock(&mutex_);
-  const Open& open = open_[listener];
-  if (open.connections >= max_connections_) return Refusal::kConnections;
+  Open& open = open_[listener];
+  --open.connections;
   const auto found = open.peers.find(peer);
-  const int of_peer = found == open.peers.end() ? 0 : found->second;
-  if (of_peer >= std::max(1, max_connections_ / 2)) return Refusal::kConnectionsPerPeer;
-  return std::nullopt;
+  if (--found->second == 0) open.peers.erase(found);
 }
 
-void ConnectionAcceptor::Refuse(size_t listener, const std::string& peer, Refusal reason) {
-  refusals_->Count(reason);
-  const absl::Duration now = clock_->Now().monotonic;
-  if (now - logged_at_ < kLogInterval) return;
-  logged_at_ = now;
-  if (reason == Refusal::kResets) {
-    spdlog::warn("{}: a connection of {} was closed: it opens calls and resets them at once",
-                 listeners_[listener].name, peer);
-    return;
+void ConnectionAcceptor::LogBreach(Relay::Id id, const Breach& breach) {
+  const Connection& connection = connections_.find(id)->second;
+  const MutexLock lock(&mutex_);
+  if (MayLog()) {
+    spdlog::warn("{}: a connection of {} was closed: {}", listeners_[connection.listener].name,
+                 connection.peer, breach.what);
   }
-  spdlog::warn(
-      "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
-      "sets the limit",
-      listeners_[listener].name, peer, open_connections()[listener], max_connections_,
-      reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
-}
-
-void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
-  refusals_->Count(Refusal::kDescriptors);
-  const absl::Duration now = clock_->Now().monotonic;
-  if (now - logged_at_ < kLogInterval) return;
-  logged_at_ = now;
-  spdlog::error("{}: no descriptor is left for a connection", listeners_[listener].name);
 }
 
 std::vector<int> ConnectionAcceptor::open_connections() const {

@@ -1,8 +1,10 @@
 #ifndef VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_
 #define VMEVENTD_SERVER_TRANSPORT_CONNECTION_ACCEPTOR_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -14,51 +16,67 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
+#include "base/unique_fd.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
+#include "server/transport/arrivals.h"
 #include "server/transport/listen_attempts.h"
 #include "server/transport/relay.h"
+#include "server/transport/tls_files.h"
 
 namespace vmeventd {
 
-// Accepts the connections of listening sockets and hands each on behind a relay, or closes it where
-// there are too many: gRPC 1.51 itself takes as many as come, until no descriptor is left for the
-// VMs.
+// Accepts the connections of listening sockets, and serves them behind a relay once their client
+// has shown that it speaks HTTP/2, and who it is; or closes them where there are too many:
+// gRPC 1.51 itself takes as many as come, until no descriptor is left for the VMs.
 //
-// The limit is one listener's, so that a crowd on one leaves the others reachable; and one peer
-// (see Clients) may hold half of it. Runs and relays on one thread.
+// The limit is one listener's, so that a crowd on one leaves the others reachable; one peer (see
+// Clients) may hold half of it; and a peer with few connections gets one more where others have
+// taken all.
+//
+// Two threads: one accepts and makes handshakes, whose cost is any stranger's to cause; the other
+// relays, and is not held up by it.
 class ConnectionAcceptor {
  public:
   struct Listener {
-    ListenAttempts* socket = nullptr;  // outlives StopAccepting; until then the acceptor's alone
+    ListenAttempts* socket = nullptr;  // outlives StopAccepting; until then the accepting thread's
     std::string name;                  // for messages
-    // These run on the acceptor's thread.
-    std::function<void(int)> take;            // gets the descriptor of a connection
-    std::function<void()> listening = [] {};  // the socket is open now
+    std::function<void(int)> take;     // gets the descriptor of a connection; relay's thread
+    std::function<void()> listening = [] {};  // the socket is open now; accepting thread
+    TlsFiles* tls = nullptr;                  // null: plain connections
   };
+  // A peer with fewer connections may have one more where others have taken all, up to an eighth
+  // beyond the limit.
+  static constexpr int kFewConnections = 4;
 
-  // The pointers outlive it. Nothing is accepted before Run or RunOnce. `tick` is called by Run,
-  // about every second while a connection is open.
+  // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. `tick` is
+  // called by RunRelay, about every second while a connection is open.
   ConnectionAcceptor(
       std::vector<Listener> listeners, int max_connections, const RelayLimits& limits,
       const Clock* clock, Clients* clients, RefusalCounters* refusals,
-      std::function<void()> tick = [] {});
+      std::function<void()> tick = [] {}, ArrivalLimits arrivals = {});
 
-  // Accepts and relays what waits, after waiting for it at most `timeout`. False: Stop was called,
-  // and no connection is left or its time has passed.
-  bool RunOnce(absl::Duration timeout);
-  // RunOnce until it is false.
-  void Run();
+  // Accepts what waits, and goes on with handshakes, after waiting at most `timeout`. False:
+  // StopAccepting was called, and all that was not served yet is closed.
+  bool AcceptOnce(absl::Duration timeout);
+  // AcceptOnce until it is false.
+  void RunAccepting();
+  // Relays what waits, after waiting for it at most `timeout`. False: Stop was called, and no
+  // connection is left or its time has passed.
+  bool RelayOnce(absl::Duration timeout);
+  // RelayOnce until it is false.
+  void RunRelay();
 
-  // Calls `done` on the acceptor's thread, in one of its next turns. Any thread.
+  // Calls `done` on the relay's thread once both threads have had a turn. Any thread.
   void CallInTurn(std::function<void()> done);
   // Accepts nothing from now on; connections go on. Any thread.
   void StopAccepting();
-  // Ends all connections: what the server has sent still arrives. Run ends once none is left, or
-  // after `timeout`, when it closes the rest. Any thread.
+  // Ends all connections: what the server has sent still arrives. RunRelay ends once none is left,
+  // or after `timeout`, when it closes the rest. Any thread.
   void Stop(absl::Duration timeout);
 
-  // The connections of each listener that are open now, in the order of the listeners. Any thread.
+  // The connections of each listener that are served now, in the order of the listeners. Any
+  // thread.
   std::vector<int> open_connections() const;
 
  private:
@@ -67,7 +85,7 @@ class ConnectionAcceptor {
     std::string peer;
     std::string name;
   };
-  // What one listener has accepted.
+  // What one listener serves.
   struct Open {
     int connections = 0;
     absl::flat_hash_map<std::string, int> peers;  // how many of each
@@ -76,17 +94,28 @@ class ConnectionAcceptor {
   // Time that passes in earnest, whatever clock_ says.
   using Steady = std::chrono::steady_clock;
 
-  // Until Run has to end.
+  // Until RunRelay has to end.
   absl::Duration TimeLeft() const;
+  void WakeAccepting();
+  // Of the accepting thread: what CallInTurn got is the relay's thread's now.
+  void PassCallsOn();
   // Opens the sockets that are not open yet. Returns the time until another is due.
   absl::Duration OpenSockets();
+  // Whether the open sockets are waited for.
+  void WatchSockets(bool watch);
   void Accept(size_t listener);
-  void Handle(size_t listener, ReceivingSocket socket);
+  // Gives a connection its seat, or refuses it; then it is the relay's thread's.
+  void OnArrived(Arrivals::Arrived arrived);
+  void Serve(Arrivals::Arrived arrived);
+  void ServeAll();
   void Forget(Relay::Id id);
+  void GiveSeatBack(size_t listener, const std::string& peer);
   // Why one more connection of `peer` is too many.
-  std::optional<Refusal> FindRefusal(size_t listener, const std::string& peer) const;
-  void Refuse(size_t listener, const std::string& peer, Refusal reason);
+  std::optional<Refusal> FindRefusal(const Open& open, const std::string& peer) const;
   void RefuseForDescriptors(size_t listener);
+  void LogBreach(Relay::Id id, const Breach& breach);
+  // Whether a line may be logged now.
+  bool MayLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::vector<Listener> listeners_;
   const int max_connections_;
@@ -94,19 +123,28 @@ class ConnectionAcceptor {
   Clients* const clients_;
   RefusalCounters* const refusals_;
   const std::function<void()> tick_;
-  Relay relay_;
 
-  // Acceptor's thread.
-  absl::flat_hash_map<Relay::Id, Connection> connections_;
+  // Accepting thread.
+  const UniqueFd epoll_;
+  const UniqueFd wake_;  // an eventfd
+  SocketCloser closer_;
+  Arrivals arrivals_;
   std::vector<bool> watched_;  // which of listeners_ are open
   bool out_of_descriptors_ = false;
+
+  // Relay's thread.
+  Relay relay_;
+  absl::flat_hash_map<Relay::Id, Connection> connections_;
   bool ending_ = false;
-  absl::Duration logged_at_ = -absl::InfiniteDuration();
 
   mutable Mutex mutex_;
   std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);                 // in the order of listeners_
+  std::deque<Arrivals::Arrived> arrived_ ABSL_GUARDED_BY(mutex_);  // for the relay; have a seat
   std::optional<Steady::time_point> end_ ABSL_GUARDED_BY(mutex_);  // given by Stop
-  std::vector<std::function<void()>> in_turn_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration logged_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  // What CallInTurn got: that waits for the accepting thread, and then for the relay's.
+  std::vector<std::function<void()>> for_acceptor_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::function<void()>> for_relay_ ABSL_GUARDED_BY(mutex_);
 
   Mutex accepting_mutex_;  // held while connections are accepted
   bool accepting_ ABSL_GUARDED_BY(accepting_mutex_) = true;

@@ -1,5 +1,7 @@
 #include "server/transport/grpc_server.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -10,7 +12,6 @@
 #include "server/access/access_policy.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/transport/listen_attempts.h"
-#include "server/transport/tls_credentials.h"
 
 namespace vmeventd {
 namespace {
@@ -23,10 +24,10 @@ constexpr size_t kMaxListPeers = 1'024;
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
 // Of one connection, beside its streams.
 constexpr int kOtherCallsOfConnection = 100;
+constexpr int kAcceptorNiceness = 10;
 
 CallLimits CallLimitsOf(const GrpcServerOptions& options) {
   CallLimits limits;
-  limits.resets = options.resets;
   limits.calls = options.max_streams + limits.other_calls;
   limits.calls_of_peer = options.max_streams_per_peer + limits.other_calls_of_peer;
   return limits;
@@ -79,6 +80,8 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  // It would measure the bandwidth by pings, and ask for frames of more than 16 KiB.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder->SetOption(WithoutPlugins());
 }
 
@@ -93,6 +96,7 @@ struct GrpcServer::Listener {
   std::unique_ptr<AccessPolicy> policy;
   std::unique_ptr<VmEventServiceImpl> methods;
   std::vector<std::unique_ptr<CallService>> services;
+  std::unique_ptr<UnknownMethods> unknown;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
   std::unique_ptr<grpc::Server> server;  // first to go: it uses the others
 };
@@ -103,7 +107,7 @@ GrpcServer::GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clo
       clock_(clock),
       list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       vms_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
-      clients_(CallLimitsOf(options_), clock, backend->refusals()),
+      clients_(CallLimitsOf(options_), backend->refusals()),
       gate_(&clients_, clock, backend->refusals()) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options,
@@ -128,7 +132,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
            connection.fd = fd;
            connections->HandleNewConnection(&connection);
          },
-         [server = out.get(), i] { server->SetListening(i); }});
+         [server = out.get(), i] { server->SetListening(i); },
+         listener.socket->address().is_unix() ? nullptr : out->options_.tls});
   }
   out->acceptor_ = std::make_unique<ConnectionAcceptor>(
       std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
@@ -137,9 +142,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   out->SetJournalServing(true);
   out->SetWatchServing(true);
   out->ShowListening();
+  out->relay_thread_ = std::thread([acceptor = out->acceptor_.get()] {
+    SetThreadName("relay");
+    acceptor->RunRelay();
+  });
   out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("acceptor");
-    acceptor->Run();
+    // Strangers make it work. Linux keeps this for each thread; it fails for no one.
+    setpriority(PRIO_PROCESS, 0, kAcceptorNiceness);
+    acceptor->RunAccepting();
   });
   return out;
 }
@@ -161,11 +172,12 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
 
   grpc::ServerBuilder builder;
   SetOptions(options_, &builder);
-  const bool plain = address.is_unix() || options_.tls == nullptr;
   listener->connections = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-      plain ? grpc::InsecureServerCredentials() : TlsServerCredentials(options_.tls));
+      grpc::InsecureServerCredentials());
   for (const auto& service : listener->services) builder.RegisterService(service.get());
+  listener->unknown = std::make_unique<UnknownMethods>(&gate_);
+  builder.RegisterCallbackGenericService(listener->unknown.get());
   listener->server = builder.BuildAndStart();
   if (listener->server == nullptr) {
     return absl::InternalError(absl::StrCat(
@@ -226,9 +238,10 @@ void GrpcServer::Shutdown(absl::Duration timeout) {
   clients_.WaitUntilNoCalls(timeout);
   // First the connections, then gRPC: it answers what comes while it shuts down, or is open after
   // its deadline, with CANCELLED, which clients do not take for the end of the daemon.
-  if (acceptor_thread_.joinable()) {
+  if (relay_thread_.joinable()) {
     acceptor_->Stop(kFlushTime);
     acceptor_thread_.join();
+    relay_thread_.join();
   }
   for (const auto& listener : listeners_) listener->server->Shutdown(Deadline(kFlushTime));
 }

@@ -35,7 +35,6 @@ struct GrpcServerOptions {
   int max_streams_per_peer = 2'000;    // as the hub has it
   double list_rate = 200;              // ListEvents a second and peer; and ListVms
   RelayLimits relay;                   // what clients may send
-  TokenRate resets = CallLimits().resets;
 };
 
 // The listening gRPC server: the service of the backend, health, reflection and channelz on each
@@ -101,6 +100,7 @@ class GrpcServer {
   std::vector<bool> listening_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::thread acceptor_thread_;
+  std::thread relay_thread_;
 };
 
 }  // namespace vmeventd

@@ -11,11 +11,14 @@
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "server/transport/frames.h"
+#include "server/transport/wire.h"
 
 namespace vmeventd {
 namespace {
@@ -32,10 +35,12 @@ constexpr int kPairBufferIn = 4 << 10;
 constexpr int kPairBufferOut = 64 << 10;
 // How long a connection that gRPC has closed may take to read what was sent before, and to close.
 constexpr absl::Duration kLinger = absl::Seconds(10);
+// The same of one that is closed because of what its client sent.
+constexpr absl::Duration kGoodbye = absl::Seconds(2);
 constexpr uint64_t kSides = 4;
 constexpr uint64_t kWakeTag = UINT64_MAX;
 
-// Sends what the socket takes now. Negative: it takes nothing any more.
+// Sends what the server takes now. Negative: it takes nothing any more.
 ssize_t SendSome(int fd, absl::string_view bytes) {
   for (;;) {
     const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -45,11 +50,10 @@ ssize_t SendSome(int fd, absl::string_view bytes) {
   }
 }
 
-// Calls `receive`. Negative: nothing to read now; 0: the end, or an error, which is one.
-template <typename Receive>
-ssize_t ReceiveSome(Receive receive) {
+// Negative: nothing to read now; 0: the end, or an error, which is one.
+ssize_t ReceiveSome(int fd, char* out, size_t size) {
   for (;;) {
-    const ssize_t received = receive();
+    const ssize_t received = recv(fd, out, size, MSG_DONTWAIT);
     if (received >= 0) return received;
     if (errno == EAGAIN) return -1;
     if (errno != EINTR) return 0;
@@ -83,45 +87,70 @@ absl::StatusOr<std::string> BindToUniqueName(int fd) {
 
 }  // namespace
 
+// Those of one address or user, and what they may send together.
+struct Relay::Peer {
+  explicit Peer(const RelayLimits& limits)
+      : bytes(limits.peer), calls(limits.calls_of_peer), frames(limits.frames) {}
+  bool IsFull(absl::Duration now) const {
+    return bytes.IsFull(now) && calls.IsFull(now) && frames.resets.IsFull(now) &&
+           frames.control.IsFull(now);
+  }
+  TokenBucket bytes;
+  TokenBucket calls;
+  PeerFrames frames;
+};
+
 struct Relay::Connection {
-  Connection(Id number, ReceivingSocket client_end, UniqueFd server_end, std::string whose,
-             const RelayLimits& limits)
+  Connection(Id number, ReceivingSocket client_end, UniqueFd server_end,
+             std::shared_ptr<Peer> whose, SslPtr tls, const RelayLimits& limits)
       : id(number),
-        client(std::move(client_end)),
+        client(std::move(client_end), std::move(tls)),
         server(std::move(server_end)),
         peer(std::move(whose)),
-        budget(limits.connection),
-        always(limits.always) {}
+        bytes(limits.connection),
+        calls(limits.calls),
+        always(limits.always),
+        frames(limits.frames, &peer->frames) {}
+
+  bool server_reads() const { return !discards && !server_hung_up && !server_ended; }
 
   const Id id;
-  ReceivingSocket client;
+  Wire client;
   const UniqueFd server;
-  const std::string peer;
-  const std::shared_ptr<std::atomic<int64_t>> charges = std::make_shared<std::atomic<int64_t>>(0);
-  TokenBucket budget;  // of bytes from the client
-  TokenBucket always;  // of those that its peer's budget does not cover
+  const std::shared_ptr<Peer> peer;
+  TokenBucket bytes;  // from the client
+  TokenBucket calls;
+  TokenBucket always;   // bytes that its peer's budget does not cover
+  ClientFrames frames;  // of the client
+  FrameReader answers;  // of the server
+  std::string between;  // frames that go out at the end of the server's present one
 
   std::string to_server;  // was read and not yet taken: nothing more is read meanwhile
   std::string to_client;
   absl::Duration read_at = -absl::InfiniteDuration();  // the client has to wait until then
+  absl::Duration took_at = absl::ZeroDuration();       // the client, when to_client was not empty
   absl::Duration close_at = absl::InfiniteDuration();
+  absl::Duration timer = absl::InfiniteDuration();  // in timers_
+  bool answered = false;                            // the server has sent something
+  bool ends_after_between = false;
   bool client_ended = false;    // it sends no more
   bool discards = false;        // what it sends
   bool server_hung_up = false;  // it is closed; what it has sent can still be read
-  bool server_ended = false;    // and has been read
+  bool server_ended = false;    // and has been read, or does not count any more
+  bool finished = false;        // the client has been sent all, and the end
   uint32_t client_interest = EPOLLIN;
   uint32_t server_interest = EPOLLIN;
 };
 
 Relay::Relay(RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
-             std::function<void(Id)> ended)
+             std::function<void(Id)> ended, std::function<void(Id, const Breach&)> breached)
     : limits_(limits),
       clock_(clock),
       refusals_(refusals),
       ended_(std::move(ended)),
+      breached_(std::move(breached)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      peers_(limits.peer.per_second, limits.peer.burst, kMaxPeers),
       now_(clock->Now().monotonic) {
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kWakeTag}};
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
@@ -129,7 +158,20 @@ Relay::Relay(RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
 
 Relay::~Relay() = default;
 
-absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, std::string peer) {
+std::shared_ptr<Relay::Peer> Relay::FindPeer(const std::string& name) {
+  if (const auto found = peers_.find(name); found != peers_.end()) return found->second;
+  if (peers_.size() >= kMaxPeers) {
+    absl::erase_if(peers_, [this](const auto& entry) {
+      return entry.second.use_count() == 1 && entry.second->IsFull(now_);
+    });
+  }
+  std::shared_ptr<Peer>& peer = peers_[peers_.size() < kMaxPeers ? name : ""];
+  if (peer == nullptr) peer = std::make_shared<Peer>(limits_);
+  return peer;
+}
+
+absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
+                                        const std::string& peer) {
   int pair[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
     return ErrnoStatus("a connection", "no socket pair can be made", errno);
@@ -144,32 +186,16 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, std::string peer
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   const Id id = next_id_++;
   auto connection = std::make_unique<Connection>(id, std::move(client), std::move(ours),
-                                                 std::move(peer), limits_);
+                                                 FindPeer(peer), std::move(tls), limits_);
   for (const auto& [fd, side] :
-       {std::pair(connection->client.get(), kClient), {connection->server.get(), kServer}}) {
+       {std::pair(connection->client.fd(), kClient), {connection->server.get(), kServer}}) {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = id * kSides + side}};
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
       return ErrnoStatus("a connection", "it cannot be watched", errno);
     }
   }
-  std::shared_ptr<std::atomic<int64_t>> charges = connection->charges;
   connections_.emplace(id, std::move(connection));
-  return Added{id, std::move(theirs), *std::move(name), std::move(charges)};
-}
-
-void Relay::Watch(int fd, std::function<void()> ready) {
-  epoll_event event{.events = EPOLLIN, .data = {.u64 = watched_.size() * kSides + kWatched}};
-  watched_.push_back({fd, std::move(ready)});
-  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
-}
-
-void Relay::SetWatching(bool watching) {
-  for (size_t i = 0; i < watched_.size(); ++i) {
-    epoll_event event{.events = watching ? static_cast<uint32_t>(EPOLLIN) : 0,
-                      .data = {.u64 = i * kSides + kWatched}};
-    // Fails only for one that has been closed, which is not watched then.
-    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, watched_[i].fd, &event);
-  }
+  return Added{id, std::move(theirs), *std::move(name)};
 }
 
 void Relay::Wake() {
@@ -197,6 +223,7 @@ absl::Duration Relay::UntilTimer() const {
 
 void Relay::RunOnce(absl::Duration timeout) {
   timeout = std::min(timeout, UntilTimer());
+  if (!readable_.empty()) timeout = absl::ZeroDuration();
   const int milliseconds =
       timeout == absl::InfiniteDuration()
           ? -1
@@ -204,6 +231,9 @@ void Relay::RunOnce(absl::Duration timeout) {
   std::array<epoll_event, kEventsAtOnce> events;
   const int count = epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, milliseconds);
   now_ = clock_->Now().monotonic;
+  for (const Id id : std::exchange(readable_, {})) {
+    if (Connection* const connection = Find(id)) MoveIn(connection);
+  }
   for (int i = 0; i < count; ++i) HandleEvent(events[i].data.u64, events[i].events);
   HandleTimers();
 }
@@ -216,10 +246,6 @@ void Relay::HandleEvent(uint64_t tag, uint32_t events) {
     return;
   }
   const Id id = tag / kSides;
-  if (tag % kSides == kWatched) {
-    watched_[id].ready();
-    return;
-  }
   Connection* const connection = Find(id);
   if (connection == nullptr) return;  // closed in this turn
   if (tag % kSides == kClient) {
@@ -241,61 +267,83 @@ void Relay::HandleClient(Connection* connection, uint32_t events) {
 }
 
 void Relay::HandleServer(Connection* connection, uint32_t events) {
-  if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !connection->server_hung_up) {
+  if (connection->server_hung_up) return;
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
     // epoll would report it for ever. The client's descriptor says when to go on.
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->server.get(), nullptr);
-    connection->server_hung_up = true;
-    connection->to_server = std::string();
-    StartLinger(connection);
+    StopServer(connection);
+    StartLinger(connection, kLinger);
   }
   const Id id = connection->id;
   if ((events & EPOLLOUT) != 0) MoveIn(connection);
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && Find(id) != nullptr) MoveOut(connection);
 }
 
+void Relay::StopServer(Connection* connection) {
+  if (connection->server_hung_up) return;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->server.get(), nullptr);
+  connection->server_hung_up = true;
+  connection->to_server = std::string();
+}
+
 void Relay::MoveIn(Connection* connection) {
   std::string& waiting = connection->to_server;
-  const bool server_reads =
-      !connection->discards && !connection->server_hung_up && !connection->server_ended;
   if (!waiting.empty()) {
-    const ssize_t sent = server_reads ? SendSome(connection->server.get(), waiting) : -1;
+    const ssize_t sent =
+        connection->server_reads() ? SendSome(connection->server.get(), waiting) : -1;
     // Negative: the server is gone, which the other way finds too.
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
   } else if (connection->read_at <= now_ && !connection->client_ended) {
     const size_t allowance = Allowance(connection);
-    const ssize_t size = allowance == 0 ? -1 : ReceiveSome([&] {
-      return connection->client.Receive(buffer_.data(), allowance);
-    });
+    const uint64_t before = connection->client.received();
+    const ssize_t size =
+        allowance == 0 ? -1 : connection->client.Receive(buffer_.data(), allowance);
     if (size == 0) {
       connection->client_ended = true;
       shutdown(connection->server.get(), SHUT_WR);
-      if (connection->server_ended) {
+      if (connection->finished) {
         Close(connection);
         return;
       }
     }
-    if (size > 0) {
-      const absl::string_view bytes(buffer_.data(), static_cast<size_t>(size));
-      Spend(connection, bytes.size());
-      const ssize_t sent = server_reads ? SendSome(connection->server.get(), bytes) : -1;
-      if (sent >= 0) waiting = std::string(bytes.substr(static_cast<size_t>(sent)));
-    }
+    if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
+    Spend(connection, connection->client.received() - before, connection->frames.TakeCalls());
   }
-  UpdateInterest(connection);
+  if (waiting.empty() && connection->read_at <= now_ && !connection->client_ended &&
+      connection->client.HasPending()) {
+    readable_.push_back(connection->id);
+  }
+  // What the relay itself has to say goes out now.
+  if (!connection->to_client.empty() || connection->ends_after_between) {
+    MoveOut(connection);
+  } else {
+    UpdateInterest(connection);
+  }
+}
+
+void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
+  if (!connection->server_reads()) return;
+  to_server_.clear();
+  to_client_.clear();
+  ClientFrames& frames = connection->frames;
+  const std::optional<Breach> breach = frames.Read(bytes, now_, &to_server_, &to_client_);
+  for (int i = frames.TakeRefusedRequests(); i > 0; --i) refusals_->Count(Refusal::kRequestSize);
+  connection->between += to_client_;
+  if (breach.has_value()) {
+    SayGoodbye(connection, *breach);
+    return;
+  }
+  // The server's SETTINGS come first.
+  if (connection->answered && connection->answers.between_frames()) {
+    Push(connection, std::exchange(connection->between, ""));
+  }
+  if (to_server_.empty()) return;
+  const ssize_t sent = SendSome(connection->server.get(), to_server_);
+  if (sent >= 0) connection->to_server = to_server_.substr(static_cast<size_t>(sent));
 }
 
 size_t Relay::Allowance(Connection* connection) {
-  const auto charged =
-      static_cast<double>(connection->charges->exchange(0, std::memory_order_relaxed));
-  if (charged > 0) {
-    peers_.Spend(connection->peer, charged, now_);
-    const absl::Duration wait = connection->budget.Charge(charged, now_);
-    if (wait > absl::ZeroDuration()) {
-      Pause(connection, wait);
-      return 0;
-    }
-  }
-  const absl::Duration debt = peers_.Spend(connection->peer, 0, now_);
+  Peer& peer = *connection->peer;
+  const absl::Duration debt = std::max(peer.bytes.Charge(0, now_), peer.calls.Charge(0, now_));
   if (debt == absl::ZeroDuration()) return kPieceIn;
   const double always = connection->always.Available(now_);
   if (always >= kLeastPiece) return static_cast<size_t>(std::min<double>(kPieceIn, always));
@@ -303,72 +351,168 @@ size_t Relay::Allowance(Connection* connection) {
   return 0;
 }
 
-void Relay::Spend(Connection* connection, size_t bytes) {
+void Relay::Spend(Connection* connection, uint64_t bytes, int calls) {
   const auto amount = static_cast<double>(bytes);
   if (connection->always.Available(now_) >= amount) {
     connection->always.Charge(amount, now_);
   } else {
-    peers_.Spend(connection->peer, amount, now_);
+    connection->peer->bytes.Charge(amount, now_);
+    connection->peer->calls.Charge(calls, now_);
   }
-  const absl::Duration wait = connection->budget.Charge(amount, now_);
+  const absl::Duration wait =
+      std::max(connection->bytes.Charge(amount, now_), connection->calls.Charge(calls, now_));
   if (wait > absl::ZeroDuration()) Pause(connection, wait);
 }
 
 void Relay::Pause(Connection* connection, absl::Duration wait) {
   refusals_->Count(Refusal::kInboundRate);
   connection->read_at = now_ + wait;
-  timers_.emplace(connection->read_at, connection->id);
+  Arm(connection, connection->read_at);
+}
+
+void Relay::SayGoodbye(Connection* connection, const Breach& breach) {
+  refusals_->Count(breach.reason);
+  breached_(connection->id, breach);
+  connection->discards = true;
+  if (breach.is_http2) {
+    // The server's SETTINGS come first.
+    if (!connection->answered) {
+      connection->between +=
+          EncodeFrame({.type = FrameType::kSettings, .flags = 0, .length = 0, .stream = 0}, "");
+    }
+    connection->between +=
+        GoAwayFrame(connection->frames.last_stream(), Http2Error::kEnhanceYourCalm, breach.what);
+  }
+  connection->ends_after_between = true;
+  StartLinger(connection, kGoodbye);
+  if (connection->answers.between_frames()) EndAfterBetween(connection);
+}
+
+void Relay::EndAfterBetween(Connection* connection) {
+  Push(connection, std::exchange(connection->between, ""));
+  connection->server_ended = true;
+  StopServer(connection);
+  shutdown(connection->server.get(), SHUT_RDWR);
+}
+
+void Relay::Push(Connection* connection, absl::string_view bytes) {
+  if (bytes.empty()) return;
+  if (connection->to_client.empty()) connection->took_at = now_;
+  absl::StrAppend(&connection->to_client, bytes);
 }
 
 void Relay::MoveOut(Connection* connection) {
-  std::string& waiting = connection->to_client;
   for (int piece = 0; piece < kPiecesOut; ++piece) {
-    if (!waiting.empty()) {
-      const ssize_t sent = SendSome(connection->client.get(), waiting);
+    if (!connection->to_client.empty()) {
+      const ssize_t sent = connection->client.Send(connection->to_client);
       if (sent < 0) {
         Close(connection);
         return;
       }
-      Consume(&waiting, static_cast<size_t>(sent));
-      if (!waiting.empty()) break;
+      if (sent > 0) connection->took_at = now_;
+      Consume(&connection->to_client, static_cast<size_t>(sent));
+      if (!connection->to_client.empty()) break;
     }
-    if (connection->server_ended) break;
-    const ssize_t size = ReceiveSome([&] {
-      return recv(connection->server.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-    });
-    if (size < 0) break;
-    if (size == 0) {
+    if (connection->server_ended) {
       FinishOut(connection);
       return;
     }
+    const ssize_t size = ReceiveSome(connection->server.get(), buffer_.data(), buffer_.size());
+    if (size < 0) break;
+    if (size == 0) {
+      connection->server_ended = true;
+      continue;
+    }
     const absl::string_view bytes(buffer_.data(), static_cast<size_t>(size));
-    const ssize_t sent = SendSome(connection->client.get(), bytes);
-    if (sent < 0) {
+    if (!TakeOut(connection, bytes)) {
       Close(connection);
       return;
     }
-    waiting = std::string(bytes.substr(static_cast<size_t>(sent)));
     // Less than the buffer: nothing more waits now, and epoll reports what comes later.
-    if (bytes.size() < buffer_.size() / 2 && !connection->server_hung_up) break;
+    if (bytes.size() < buffer_.size() / 2 && !connection->server_hung_up &&
+        connection->to_client.empty()) {
+      break;
+    }
   }
+  if (!connection->to_client.empty()) Arm(connection, connection->took_at + limits_.unread);
   UpdateInterest(connection);
 }
 
-void Relay::StartLinger(Connection* connection) {
-  if (connection->close_at != absl::InfiniteDuration()) return;
-  connection->close_at = now_ + kLinger;
-  timers_.emplace(connection->close_at, connection->id);
+bool Relay::TakeOut(Connection* connection, absl::string_view bytes) {
+  connection->answered = true;
+  absl::string_view rest = bytes;
+  while (const std::optional<FrameReader::Part> part = connection->answers.Next(&rest)) {
+    if (part->is_header) connection->frames.OnAnswer(connection->answers.header());
+    if (!part->ends_frame || (connection->between.empty() && !connection->ends_after_between)) {
+      continue;
+    }
+    Push(connection, bytes.substr(0, bytes.size() - rest.size()));
+    if (connection->ends_after_between) {
+      EndAfterBetween(connection);
+      return true;
+    }
+    Push(connection, std::exchange(connection->between, ""));
+    bytes = rest;
+  }
+  size_t sent = 0;
+  if (connection->to_client.empty()) {
+    const ssize_t taken = connection->client.Send(bytes);
+    if (taken < 0) return false;
+    sent = static_cast<size_t>(taken);
+  }
+  Push(connection, bytes.substr(sent));
+  return true;
+}
+
+void Relay::StartLinger(Connection* connection, absl::Duration time) {
+  connection->close_at = std::min(connection->close_at, now_ + time);
+  Arm(connection, connection->close_at);
 }
 
 void Relay::FinishOut(Connection* connection) {
-  connection->server_ended = true;
-  StartLinger(connection);
+  StartLinger(connection, kLinger);
   if (connection->client_ended) {
     Close(connection);
     return;
   }
   // To close while the client sends would take from it what was sent last (RFC 1122, 4.2.2.13).
-  shutdown(connection->client.get(), SHUT_WR);
+  if (!std::exchange(connection->finished, true)) connection->client.ShutDown();
+  UpdateInterest(connection);
+}
+
+void Relay::Arm(Connection* connection, absl::Duration when) {
+  if (connection->timer <= when) return;
+  timers_.erase({connection->timer, connection->id});
+  connection->timer = when;
+  timers_.emplace(when, connection->id);
+}
+
+void Relay::OnTimer(Connection* connection) {
+  connection->timer = absl::InfiniteDuration();
+  if (connection->close_at <= now_) {
+    Close(connection);
+    return;
+  }
+  if (!connection->to_client.empty()) {
+    const absl::Duration until = connection->took_at + limits_.unread;
+    if (until <= now_) {
+      refusals_->Count(Refusal::kUnread);
+      breached_(connection->id,
+                {Refusal::kUnread,
+                 absl::StrCat("its client has read nothing for ",
+                              absl::FormatDuration(limits_.unread), ", and something waits"),
+                 false});
+      Close(connection);
+      return;
+    }
+    Arm(connection, until);
+  }
+  if (connection->close_at != absl::InfiniteDuration()) Arm(connection, connection->close_at);
+  if (connection->read_at > now_) {
+    Arm(connection, connection->read_at);
+    return;
+  }
+  if (connection->client.HasPending()) readable_.push_back(connection->id);
   UpdateInterest(connection);
 }
 
@@ -384,8 +528,8 @@ void Relay::UpdateInterest(Connection* connection) {
   uint32_t client = 0;
   if (!in_waits && !connection->client_ended && connection->read_at <= now_) client |= EPOLLIN;
   // A server that has hung up is not watched: its rest is read as fast as the client takes it.
-  if (out_waits || (connection->server_hung_up && !connection->server_ended)) client |= EPOLLOUT;
-  update(connection->client.get(), kClient, client, &connection->client_interest);
+  if (out_waits || (connection->server_hung_up && !connection->finished)) client |= EPOLLOUT;
+  update(connection->client.fd(), kClient, client, &connection->client_interest);
   if (connection->server_hung_up) return;
   uint32_t server = 0;
   if (!out_waits && !connection->server_ended) server |= EPOLLIN;
@@ -397,12 +541,7 @@ void Relay::HandleTimers() {
   while (!timers_.empty() && timers_.begin()->first <= now_) {
     Connection* const connection = Find(timers_.begin()->second);
     timers_.erase(timers_.begin());
-    if (connection == nullptr) continue;
-    if (connection->close_at <= now_) {
-      Close(connection);
-    } else {
-      UpdateInterest(connection);
-    }
+    if (connection != nullptr) OnTimer(connection);
   }
 }
 
@@ -432,8 +571,7 @@ void Relay::CloseAll() {
 
 void Relay::Close(Connection* connection) {
   const Id id = connection->id;
-  timers_.erase({connection->read_at, id});
-  timers_.erase({connection->close_at, id});
+  timers_.erase({connection->timer, id});
   connections_.erase(id);
   ended_(id);
 }

@@ -27,7 +27,6 @@ class TlsFiles {
   // Looks at them now. The error says why the old contents stay.
   absl::Status Reload();
 
-  bool asks_clients() const { return !paths_.client_ca.empty(); }
   // Whether the files could be used when they were read last; else what was read before is in use.
   bool usable() const;
   uint64_t reload_failures() const { return reload_failures_.value(); }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <thread>
 #include <utility>
 
@@ -40,7 +41,9 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
   }
   // The clock stands still, so a real rate would admit only one burst.
   constexpr TokenRate kAnyRate = {1e12, 1e12};
-  listeners.relay = {kAnyRate, kAnyRate, kAnyRate};
+  listeners.relay.connection = listeners.relay.peer = listeners.relay.always = kAnyRate;
+  listeners.relay.calls = listeners.relay.calls_of_peer = kAnyRate;
+  signal(SIGPIPE, SIG_IGN);  // as the daemon does: OpenSSL writes to connections that have ended
   if (listeners.list_rate == GrpcServerOptions().list_rate) {
     listeners.list_rate = kAnyRate.per_second;
   }

@@ -69,19 +69,20 @@ TEST(PeerOfSocket, IsEmptyWithoutAConnection) {
 class ClientsTest : public ::testing::Test {
  protected:
   void Add(const std::string& name, const std::string& peer) {
-    clients_.Add(name, peer, [this, name] { cut_.push_back(name); });
+    clients_.Add(name, {.peer = peer}, [this, name] { cut_.push_back(name); });
   }
 
-  FakeClock clock_;
   RefusalCounters refusals_;
   std::vector<std::string> cut_;
   Clients clients_{{.calls = 4,
                     .calls_of_peer = 2,
                     .other_calls = 2,
                     .other_calls_of_peer = 1,
-                    .resets = {1, 10},
-                    .resets_of_peer = {1, 15}},
-                   &clock_,
+                    .health_calls = 2,
+                    .health_calls_of_peer = 1,
+                    .refused_calls = 6,
+                    .refused_calls_of_peer = 4,
+                    .refused_calls_of_connection = 3},
                    &refusals_};
 };
 
@@ -133,11 +134,10 @@ TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
 }
 
 TEST(Clients, CallsWithoutARequestHaveALowerLimit) {
-  FakeClock clock;
   RefusalCounters refusals;
-  Clients clients({.unread_calls = 2, .unread_calls_of_peer = 1}, &clock, &refusals);
+  Clients clients({.unread_calls = 2, .unread_calls_of_peer = 1}, &refusals);
   for (const char* name : {"a", "b", "c"}) {
-    clients.Add(name, absl::StrCat("user ", name), nullptr);
+    clients.Add(name, {.peer = absl::StrCat("user ", name)}, nullptr);
   }
   absl::StatusOr<Clients::Call> of_a = clients.Begin("a", CallKind::kStream);
   ASSERT_TRUE(of_a.ok());
@@ -173,38 +173,85 @@ TEST_F(ClientsTest, AllTogetherHaveALimit) {
   EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
 }
 
-TEST_F(ClientsTest, AConnectionThatResetsTooManyCallsIsClosedOnce) {
+TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
+  Add("a", "user 1");
+  Add("b", "user 2");
+  clients_.Add("c", {.listener = 1, .peer = "user 1"}, nullptr);
+  std::vector<Clients::Call> open;
+  for (const char* name : {"a", "b"}) {
+    for (int i = 0; i < 2; ++i) open.push_back(*clients_.Begin(name, CallKind::kStream));
+  }
+  EXPECT_FALSE(clients_.Begin("b", CallKind::kStream).ok());
+  EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
+  EXPECT_EQ(clients_.open_calls(), 4);
+}
+
+TEST_F(ClientsTest, HealthChecksHaveAShareOfTheirOwn) {
+  Add("a", "user 1");
+  Add("b", "user 2");
+  Add("c", "user 3");
+  std::vector<Clients::Call> open;
+  for (const char* name : {"a", "b"}) {
+    for (int i = 0; i < 2; ++i) open.push_back(*clients_.Begin(name, CallKind::kStream));
+  }
+  open.push_back(*clients_.Begin("a", CallKind::kHealth));
+  EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kHealth).status().message()),
+            "too many calls of Health/Check: at most 1 may be open from user 1");
+  open.push_back(*clients_.Begin("b", CallKind::kHealth));
+  EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kHealth).status().message()),
+            "too many calls of Health/Check: at most 2 may be open");
+  EXPECT_EQ(clients_.open_calls(), 6);
+}
+
+TEST(Clients, TwoPeersDoNotLockOutTheOthers) {
+  RefusalCounters refusals;
+  Clients clients({.calls = 16, .calls_of_peer = 8, .few_calls = 2}, &refusals);
+  for (const char* name : {"a", "b", "c"}) clients.Add(name, {.peer = name}, nullptr);
+  std::vector<Clients::Call> open;
+  for (const char* name : {"a", "b"}) {
+    for (int i = 0; i < 8; ++i) open.push_back(*clients.Begin(name, CallKind::kStream));
+  }
+  open.push_back(*clients.Begin("c", CallKind::kStream));
+  open.push_back(*clients.Begin("c", CallKind::kStream));
+  EXPECT_FALSE(clients.Begin("c", CallKind::kStream).ok());
+}
+
+TEST_F(ClientsTest, RefusedCallsAreBoundedUntilTheyAreDone) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
-  const auto reset = [this](const char* name, int times) {
-    absl::StatusOr<Clients::Call> call = clients_.Begin(name, CallKind::kStream);
-    ASSERT_TRUE(call.ok());
-    for (int i = 0; i < times; ++i) call->CountReset();
-  };
-  reset("a", 10);
-  EXPECT_TRUE(cut_.empty());
-  reset("a", 2);
-  EXPECT_EQ(cut_, std::vector<std::string>{"a"});
-  EXPECT_EQ(refusals_.value(Refusal::kResets), 1);
-  EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
-  reset("b", 4);
-  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b"})) << "its peer has reset too many";
-  EXPECT_TRUE(clients_.ResetsTooMany("user 1"));
-  EXPECT_FALSE(clients_.ResetsTooMany("user 2"));
-  reset("c", 10);
-  EXPECT_EQ(cut_.size(), 2);
-  clock_.Advance(absl::Seconds(1));
-  EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
+  std::vector<Clients::RefusedCall> refused;
+  for (int i = 0; i < 3; ++i) refused.push_back(*clients_.BeginRefused("a"));
+  for (int i = 0; i < 10; ++i) clients_.BeginRefused("a").reset();
+  EXPECT_EQ(cut_, std::vector<std::string>{"a"}) << "once";
+  EXPECT_EQ(refusals_.value(Refusal::kUnread), 1);
+  for (int i = 0; i < 2; ++i) refused.push_back(*clients_.BeginRefused("b"));
+  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b"})) << "more than 4 of the peer";
+  for (int i = 0; i < 2; ++i) refused.push_back(*clients_.BeginRefused("c"));
+  EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b", "c"})) << "more than 6 in all";
+  refused.clear();
+  Add("d", "user 1");
+  for (int i = 0; i < 3; ++i) refused.push_back(*clients_.BeginRefused("d"));
+  EXPECT_EQ(cut_.size(), 3);
+  EXPECT_EQ(clients_.open_calls(), 0);
+  EXPECT_FALSE(clients_.BeginRefused("gone").has_value());
 }
 
-TEST_F(ClientsTest, ClosingAConnectionIsNoReset) {
-  Add("a", "user 1");
-  absl::StatusOr<Clients::Call> call = clients_.Begin("a", CallKind::kStream);
-  ASSERT_TRUE(call.ok());
-  clients_.Remove("a");
-  for (int i = 0; i < 100; ++i) call->CountReset();
-  EXPECT_FALSE(clients_.ResetsTooMany("user 1"));
+TEST(Clients, AnswersThatAreNotReadAreBounded) {
+  RefusalCounters refusals;
+  Clients clients({.answer_bytes = 250, .answer_bytes_of_peer = 150}, &refusals);
+  for (const char* name : {"a", "b"}) clients.Add(name, {.peer = name}, nullptr);
+  std::vector<Clients::Call> open;
+  for (const char* name : {"a", "a", "b", "b"}) {
+    open.push_back(*clients.Begin(name, CallKind::kOther));
+  }
+  EXPECT_TRUE(open[0].HoldAnswer(100).ok());
+  EXPECT_EQ(open[1].HoldAnswer(100).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(open[2].HoldAnswer(150).ok());
+  EXPECT_FALSE(open[3].HoldAnswer(1).ok());
+  open.clear();
+  open.push_back(*clients.Begin("b", CallKind::kOther));
+  EXPECT_TRUE(open[0].HoldAnswer(150).ok());
 }
 
 TEST_F(ClientsTest, DrainRefusesNewCalls) {

@@ -119,6 +119,11 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
     other.set_page_token(forged);
     EXPECT_TRUE(refused(other)) << forged;
   }
+  for (size_t size = 1; size < token.size(); ++size) {
+    other = request;
+    other.set_page_token(token.substr(0, size));
+    EXPECT_TRUE(refused(other)) << "cut to " << size;
+  }
   for (size_t i = 0; i < token.size(); i += 3) {
     other = request;
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';

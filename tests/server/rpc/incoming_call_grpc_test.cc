@@ -106,8 +106,8 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
 
 TEST(IncomingCall, AConnectionThatResetsTooManyIsClosed) {
   const TemporaryDirectory directory;
-  TestServer server(
-      {.addresses = {ParseListenAddress("unix:" + (directory / "s")).value()}, .resets = {1, 10}});
+  TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value()},
+                     .relay = {.frames = {.resets = {1, 10}, .always = 0}}});
   const auto channel = server.NewChannel();
   OpenCall stays(channel, kWatchEvents);
   OpenCall of_another(server.NewChannel(), kWatchEvents);

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/transport/frames.h"
 #include "server/transport/listen_attempts.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
@@ -42,7 +43,15 @@ class ConnectionAcceptorTest : public ::testing::Test {
                                                      RelayLimits(), &clock_, &clients_, &refusals_);
   }
 
-  UniqueFd ConnectTcp(const char* from) {
+  // Sends what shows that it speaks HTTP/2.
+  static UniqueFd Speak(UniqueFd fd) {
+    EXPECT_EQ(send(fd.get(), kHttp2Preface.data(), kHttp2Preface.size(), 0), kHttp2Preface.size());
+    return fd;
+  }
+  UniqueFd ConnectTcp(const char* from) { return Speak(ConnectSilently(from)); }
+  UniqueFd ConnectUnix() { return Speak(ConnectUnixSilently()); }
+
+  UniqueFd ConnectSilently(const char* from) {
     UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in own{};
     own.sin_family = AF_INET;
@@ -57,7 +66,7 @@ class ConnectionAcceptorTest : public ::testing::Test {
     return fd;
   }
 
-  UniqueFd ConnectUnix() {
+  UniqueFd ConnectUnixSilently() {
     UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_un to{};
     to.sun_family = AF_UNIX;
@@ -67,10 +76,14 @@ class ConnectionAcceptorTest : public ::testing::Test {
   }
 
   // Accepts and relays until nothing is pending. A connection by TCP may be in its listener's queue
-  // a moment after it was made.
+  // a moment after it was made, and its preface under way.
   void Accept() {
-    while (AcceptedByTcp() < connected_) acceptor_->RunOnce(absl::Milliseconds(10));
-    for (int i = 0; i < 20; ++i) acceptor_->RunOnce(absl::ZeroDuration());
+    while (AcceptedByTcp() < connected_) acceptor_->AcceptOnce(absl::Milliseconds(10));
+    for (int i = 0; i < 20; ++i) Turn();
+  }
+  bool Turn() {
+    acceptor_->AcceptOnce(absl::ZeroDuration());
+    return acceptor_->RelayOnce(absl::ZeroDuration());
   }
   // Passed on or refused.
   uint64_t AcceptedByTcp() const {
@@ -92,7 +105,7 @@ class ConnectionAcceptorTest : public ::testing::Test {
   const TemporaryDirectory directory_;
   FakeClock clock_;
   RefusalCounters refusals_;
-  Clients clients_{CallLimits(), &clock_, &refusals_};
+  Clients clients_{CallLimits(), &refusals_};
   std::vector<std::unique_ptr<ListenAttempts>> sockets_;
   bool listening_[2] = {};
   std::vector<UniqueFd> taken_;
@@ -183,26 +196,52 @@ TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
   EXPECT_EQ(peers, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
 }
 
-TEST_F(ConnectionAcceptorTest, AConnectionThatResetsTooManyCallsIsClosed) {
-  Open(10);
-  UniqueFd first = ConnectUnix();
+TEST_F(ConnectionAcceptorTest, ASilentConnectionHasNoSeat) {
+  Open(2);
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 10; ++i) silent.push_back(ConnectUnixSilently());
   Accept();
-  sockaddr_un name{};
-  socklen_t size = sizeof(name);
-  ASSERT_EQ(getpeername(taken_[0].get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
-  Clients::Call call =
-      clients_
-          .Begin("unix-abstract:" +
-                     std::string(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1),
-                 CallKind::kStream)
-          .value();
-  for (int i = 0; i <= CallLimits().resets.burst; ++i) call.CountReset();
+  EXPECT_TRUE(taken_.empty());
+  EXPECT_EQ(acceptor_->open_connections()[0], 0);
+  const UniqueFd other = ConnectUnix();
   Accept();
-  EXPECT_TRUE(UntilClosed(first));
-  EXPECT_EQ(refusals_.value(Refusal::kResets), 1);
-  const UniqueFd second = ConnectUnix();
+  EXPECT_EQ(taken_.size(), 1);
+  clock_.Advance(absl::Seconds(10));
   Accept();
-  EXPECT_FALSE(Closed(second)) << "one connection does not lock its peer out";
+  for (const UniqueFd& fd : silent) EXPECT_TRUE(Closed(fd));
+  EXPECT_FALSE(Closed(other));
+  EXPECT_EQ(refusals_.value(Refusal::kHandshakes), 10);
+}
+
+TEST_F(ConnectionAcceptorTest, APrefaceMayComeInPieces) {
+  Open(2);
+  const UniqueFd slow = ConnectUnixSilently();
+  for (const char byte : kHttp2Preface) {
+    EXPECT_TRUE(taken_.empty());
+    EXPECT_EQ(send(slow.get(), &byte, 1, 0), 1);
+    Accept();
+  }
+  EXPECT_EQ(taken_.size(), 1);
+  const UniqueFd browser = ConnectUnixSilently();
+  EXPECT_EQ(send(browser.get(), "GET", 3, 0), 3);
+  Accept();
+  EXPECT_TRUE(UntilClosed(browser));
+}
+
+TEST_F(ConnectionAcceptorTest, APeerWithFewConnectionsGetsOneWhereOthersHaveTakenAll) {
+  Open(8);
+  std::vector<UniqueFd> own;
+  for (int i = 0; i < 4; ++i) {
+    own.push_back(ConnectTcp("127.0.0.2"));
+    own.push_back(ConnectTcp("127.0.0.3"));
+    Accept();
+  }
+  const UniqueFd honest = ConnectTcp("127.0.0.4");
+  Accept();
+  EXPECT_FALSE(Closed(honest));
+  const UniqueFd next = ConnectTcp("127.0.0.5");
+  Accept();
+  EXPECT_TRUE(UntilClosed(next)) << "the eighth is taken";
 }
 
 TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
@@ -228,14 +267,14 @@ TEST_F(ConnectionAcceptorTest, ASocketThatCannotBeOpenedIsTriedAgainWhileOthersA
   std::unique_ptr<ListenSocket> other =
       ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
   Open(10, other->address().ToString());
-  acceptor_->RunOnce(absl::ZeroDuration());
+  Turn();
   EXPECT_FALSE(listening_[1]);
   const UniqueFd by_unix = ConnectUnix();
   Accept();
   EXPECT_EQ(taken_.size(), 1);
   other.reset();
   clock_.Advance(ListenAttempts::kFirstRetry);
-  acceptor_->RunOnce(absl::ZeroDuration());
+  Turn();
   EXPECT_TRUE(listening_[1]);
   const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
   Accept();
@@ -246,30 +285,35 @@ TEST_F(ConnectionAcceptorTest, NoSocketIsOpenedAfterTheStop) {
   std::unique_ptr<ListenSocket> other =
       ListenSocket::Open(ParseListenAddress("127.0.0.1:0").value()).value();
   Open(10, other->address().ToString());
-  acceptor_->RunOnce(absl::ZeroDuration());
+  Turn();
   acceptor_->StopAccepting();
   other.reset();
   clock_.Advance(ListenAttempts::kMaxRetry);
-  acceptor_->RunOnce(absl::ZeroDuration());
+  Turn();
   EXPECT_FALSE(listening_[1]);
 }
 
 TEST_F(ConnectionAcceptorTest, CallsWhatItIsAskedToCallInATurn) {
   Open(2);
-  std::thread thread([this] { acceptor_->Run(); });
+  std::thread relay([this] { acceptor_->RunRelay(); });
   std::promise<std::thread::id> called_by;
   acceptor_->CallInTurn([&] { called_by.set_value(std::this_thread::get_id()); });
-  EXPECT_EQ(called_by.get_future().get(), thread.get_id());
+  std::future<std::thread::id> called = called_by.get_future();
+  acceptor_->AcceptOnce(absl::InfiniteDuration());
+  EXPECT_EQ(called.get(), relay.get_id());
   acceptor_->Stop(absl::ZeroDuration());
-  thread.join();
+  relay.join();
 }
 
 TEST_F(ConnectionAcceptorTest, StopsFromAnotherThread) {
   Open(2);
-  std::thread thread([this] { acceptor_->Run(); });
+  std::thread relay([this] { acceptor_->RunRelay(); });
+  std::thread acceptor([this] { acceptor_->RunAccepting(); });
   acceptor_->Stop(absl::ZeroDuration());
-  thread.join();
-  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration()));
+  relay.join();
+  acceptor.join();
+  EXPECT_FALSE(acceptor_->RelayOnce(absl::ZeroDuration()));
+  EXPECT_FALSE(acceptor_->AcceptOnce(absl::ZeroDuration()));
 }
 
 TEST_F(ConnectionAcceptorTest, AfterTheStopConnectionsLastUntilTheirEndOrTheDeadline) {
@@ -281,13 +325,14 @@ TEST_F(ConnectionAcceptorTest, AfterTheStopConnectionsLastUntilTheirEndOrTheDead
   Accept();
   EXPECT_EQ(taken_.size(), 1);
   acceptor_->Stop(absl::Hours(1));
-  ASSERT_EQ(send(taken_[0].get(), "x", 1, 0), 1);
+  const std::string frame(9, '\0');
+  ASSERT_EQ(send(taken_[0].get(), frame.data(), frame.size(), 0), 9);
   Accept();
   char byte = 0;
   EXPECT_EQ(recv(first.get(), &byte, 1, MSG_DONTWAIT), 1);
   first.Reset();
   Accept();
-  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration())) << "no connection is left";
+  EXPECT_FALSE(acceptor_->RelayOnce(absl::ZeroDuration())) << "no connection is left";
 }
 
 TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
@@ -295,7 +340,7 @@ TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
   const UniqueFd first = ConnectUnix();
   Accept();
   acceptor_->Stop(absl::ZeroDuration());
-  EXPECT_FALSE(acceptor_->RunOnce(absl::ZeroDuration()));
+  EXPECT_FALSE(acceptor_->RelayOnce(absl::ZeroDuration()));
   EXPECT_TRUE(UntilClosed(first));
 }
 

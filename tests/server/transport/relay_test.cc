@@ -7,11 +7,14 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "server/transport/frames.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -37,8 +40,10 @@ class RelayTest : public ::testing::Test {
     int pair[2] = {-1, -1};
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     absl::StatusOr<Relay::Added> added =
-        relay_->Add(ReceivingSocket(UniqueFd(pair[0]), relay_->closer()), peer);
+        relay_->Add(ReceivingSocket(UniqueFd(pair[0]), &closer_), nullptr, peer);
     EXPECT_TRUE(added.ok()) << added.status();
+    sent_[pair[1]] = {true, 0};
+    sent_[added->server.get()] = {false, 0};
     return {UniqueFd(pair[1]), std::move(added->server), added->id, added->name};
   }
 
@@ -47,11 +52,37 @@ class RelayTest : public ::testing::Test {
     for (int i = 0; i < 1'000; ++i) relay_->RunOnce(absl::ZeroDuration());
   }
 
-  // Sends as many of `size` bytes as are accepted now.
-  static size_t Send(const UniqueFd& fd, size_t size) {
-    const std::string bytes(size, 'x');
+  // The bytes [begin, begin + size) of an endless sequence of DATA frames; a client's begins with
+  // the preface and SETTINGS.
+  static std::string Bytes(bool from_client, size_t begin, size_t size) {
+    const std::string start =
+        from_client ? absl::StrCat(kHttp2Preface, Frame(FrameType::kSettings, 0, "")) : "";
+    const std::string data = Frame(FrameType::kData, 1, std::string(991, 'x'));
+    std::string out = begin < start.size() ? start.substr(begin) : "";
+    size_t skip = begin < start.size() ? 0 : (begin - start.size()) % data.size();
+    for (; out.size() < size; skip = 0) out += data.substr(skip);
+    return out.substr(0, size);
+  }
+  static std::string Frame(FrameType type, uint32_t stream, const std::string& payload) {
+    return EncodeFrame({.type = type, .flags = 0, .length = 0, .stream = stream}, payload);
+  }
+
+  // Sends as many of the next `size` bytes of frames as are accepted now.
+  size_t Send(const UniqueFd& fd, size_t size) {
+    auto& [from_client, at] = sent_[fd.get()];
+    const size_t sent = SendBytes(fd, Bytes(from_client, at, size));
+    at += sent;
+    return sent;
+  }
+  static size_t SendBytes(const UniqueFd& fd, const std::string& bytes) {
     const ssize_t sent = send(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent < 0 ? 0 : static_cast<size_t>(sent);
+  }
+  static std::string ReceiveBytes(const UniqueFd& fd) {
+    std::string out(1 << 16, 0);
+    const ssize_t size = recv(fd.get(), out.data(), out.size(), MSG_DONTWAIT);
+    out.resize(size < 0 ? 0 : static_cast<size_t>(size));
+    return out;
   }
   // Sends until the sender would block.
   size_t SendAll(const UniqueFd& fd) {
@@ -86,6 +117,12 @@ class RelayTest : public ::testing::Test {
   FakeClock clock_;
   RefusalCounters refusals_;
   std::vector<Relay::Id> ended_;
+  struct Sent {
+    bool from_client;
+    size_t bytes;
+  };
+  std::map<int, Sent> sent_;  // by the descriptor
+  SocketCloser closer_;
   std::unique_ptr<Relay> relay_;
 };
 
@@ -144,18 +181,97 @@ TEST_F(RelayTest, AClientThatSendsTooMuchWaits) {
   EXPECT_EQ(Receive(flood.client), 10) << "the other direction continues";
 }
 
-TEST_F(RelayTest, ChargedBytesCountAsSent) {
-  Open({.connection = {1'000, 50'000}});
-  int pair[2] = {-1, -1};
-  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  const UniqueFd client(pair[1]);
-  const Relay::Added added =
-      relay_->Add(ReceivingSocket(UniqueFd(pair[0]), relay_->closer()), "user 1").value();
-  *added.charges += 51'000;
-  Send(client, 10);
-  EXPECT_EQ(ReceiveAll(added.server), 0);
+TEST_F(RelayTest, AClientThatCallsTooOftenWaits) {
+  Open({.calls = {10, 20}});
+  const Connected flood = Connect();
+  SendBytes(flood.client, Bytes(true, 0, 33));
+  const std::string call = EncodeFrame(
+      {.type = FrameType::kHeaders, .flags = 5, .length = 0, .stream = 1}, std::string(300, 'x'));
+  size_t sent = 0;
+  for (int i = 0; i < 100; ++i) sent += SendBytes(flood.client, call);
+  const size_t piece = 4 << 10;
+  const size_t first = ReceiveAll(flood.server);
+  EXPECT_GE(first, 20 * call.size());
+  EXPECT_LE(first, 20 * call.size() + 2 * piece);
+  size_t came = first;
+  for (int i = 0; i < 100; ++i) {
+    clock_.Advance(absl::Milliseconds(100));
+    came += ReceiveAll(flood.server);
+  }
+  EXPECT_EQ(came, 33 + sent) << "nothing is lost";
+}
+
+TEST_F(RelayTest, ABrokenRuleGetsAGoAwayBetweenTwoFrames) {
+  Open();
+  Connected one = Connect();
+  SendBytes(one.client, Bytes(true, 0, 33));
+  const std::string answer = Frame(FrameType::kData, 1, "hello");
+  SendBytes(one.server, Frame(FrameType::kSettings, 0, "") + answer.substr(0, 7));
+  Turn();
+  EXPECT_EQ(ReceiveBytes(one.client).size(), 9 + 7);
+  SendBytes(one.client, Frame(FrameType::kContinuation, 1, "x"));
+  Turn();
+  EXPECT_EQ(refusals_.value(Refusal::kFrames), 1);
+  EXPECT_EQ(ReceiveBytes(one.client), "") << "a frame is not complete";
+  SendBytes(one.server, answer.substr(7) + answer);
+  Turn();
+  const std::string end = ReceiveBytes(one.client);
+  EXPECT_EQ(end.substr(0, answer.size() - 7), answer.substr(7));
+  EXPECT_EQ(end.substr(answer.size() - 7),
+            GoAwayFrame(0, Http2Error::kEnhanceYourCalm,
+                        "CONTINUATION, which is not allowed: headers must fit into one frame"));
+  EXPECT_EQ(Receive(one.client), std::nullopt);
+  EXPECT_EQ(ReceiveBytes(one.server), Bytes(true, 0, 33)) << "it does not get that far";
+  EXPECT_EQ(Receive(one.server), std::nullopt);
+  one.client.Reset();
+  Turn();
+  EXPECT_EQ(ended_, std::vector<Relay::Id>{one.id});
+}
+
+TEST_F(RelayTest, SettingsComeBeforeAGoAway) {
+  Open();
+  const Connected one = Connect();
+  SendBytes(one.client, Bytes(true, 0, 33) + Frame(FrameType::kContinuation, 1, "x"));
+  Turn();
+  const std::string end = ReceiveBytes(one.client);
+  EXPECT_EQ(end.substr(0, 9), Frame(FrameType::kSettings, 0, ""));
+  EXPECT_EQ(end[9 + 3], '\7');
   clock_.Advance(absl::Seconds(2));
-  EXPECT_EQ(ReceiveAll(added.server), 10);
+  Turn();
+  EXPECT_EQ(ended_, std::vector<Relay::Id>{one.id}) << "though it does not close";
+}
+
+TEST_F(RelayTest, ATooLargeRequestIsRefusedAtOnce) {
+  Open();
+  const Connected one = Connect();
+  SendBytes(one.client, Bytes(true, 0, 33));
+  SendBytes(one.server, Frame(FrameType::kSettings, 0, ""));
+  Turn();
+  Receive(one.client);
+  SendBytes(one.client,
+            EncodeFrame({.type = FrameType::kHeaders, .flags = 4, .length = 0, .stream = 1}, "x") +
+                Frame(FrameType::kData, 1, std::string("\0\0\xc0\0\0", 5)));
+  Turn();
+  EXPECT_NE(ReceiveBytes(one.client).find("12582912 bytes"), std::string::npos);
+  EXPECT_EQ(refusals_.value(Refusal::kRequestSize), 1);
+  EXPECT_TRUE(ended_.empty());
+}
+
+TEST_F(RelayTest, AClientThatTakesNothingIsDisconnected) {
+  Open();
+  const Connected deaf = Connect();
+  const Connected slow = Connect();
+  const Connected quiet = Connect();
+  SendAll(deaf.server);
+  SendAll(slow.server);
+  for (int i = 0; i < 3; ++i) {
+    clock_.Advance(absl::Seconds(29));
+    Receive(slow.client);
+    Turn();
+    SendAll(slow.server);
+  }
+  EXPECT_EQ(ended_, std::vector<Relay::Id>{deaf.id});
+  EXPECT_EQ(refusals_.value(Refusal::kUnread), 1);
 }
 
 TEST_F(RelayTest, AFloodingPeerHasOneBudgetForAllConnections) {
@@ -258,25 +374,6 @@ TEST_F(RelayTest, ClosesAConnectionFromAnyThread) {
   relay_->Cut(one.id);
   Turn();
   EXPECT_EQ(relay_->size(), 1);
-}
-
-TEST_F(RelayTest, WatchesOtherDescriptors) {
-  Open();
-  int pair[2] = {-1, -1};
-  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  const UniqueFd ours(pair[0]);
-  const UniqueFd theirs(pair[1]);
-  int calls = 0;
-  relay_->Watch(ours.get(), [&calls] { ++calls; });
-  Send(theirs, 1);
-  relay_->RunOnce(absl::ZeroDuration());
-  EXPECT_EQ(calls, 1);
-  relay_->SetWatching(false);
-  relay_->RunOnce(absl::ZeroDuration());
-  EXPECT_EQ(calls, 1);
-  relay_->SetWatching(true);
-  relay_->RunOnce(absl::ZeroDuration());
-  EXPECT_EQ(calls, 2);
 }
 
 }  // namespace

@@ -2,9 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/ec.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
 
 #include <fstream>
+#include <string>
+#include <utility>
 
+#include "base/openssl_ptr.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_events.h"
@@ -49,8 +55,7 @@ TEST_F(TlsFilesTest, ServesTheContentsOfTheFiles) {
   EXPECT_EQ(material->not_after, end_);
   EXPECT_EQ(material->not_before, begin_);
   EXPECT_TRUE(files->usable());
-  EXPECT_THAT(material->key, HasSubstr("PRIVATE KEY"));
-  EXPECT_TRUE(files->asks_clients());
+  EXPECT_NE(material->context, nullptr);
   EXPECT_EQ(Subject(files.get()), material->subject);
   EXPECT_EQ(files->Current(), material) << "unchanged files are not read again";
 }
@@ -102,6 +107,64 @@ TEST_F(TlsFilesTest, MissingAndBrokenFilesChangeNothing) {
 TEST_F(TlsFilesTest, AnExpiredCertificateIsLoadedAndReported) {
   ReplaceCertificate(Issue("old", absl::FromUnixSeconds(1'000'000)), in_use_);
   EXPECT_EQ(Open()->Current()->not_after, absl::FromUnixSeconds(1'000'000));
+}
+
+// A certificate that it signed itself.
+std::pair<std::string, std::string> SelfSigned(EVP_PKEY* key, const EVP_MD* digest) {
+  const X509Ptr certificate(X509_new());
+  X509_set_version(certificate.get(), 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), 1);
+  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
+  X509_set_pubkey(certificate.get(), key);
+  X509_NAME* const name = X509_get_subject_name(certificate.get());
+  const auto* const text = reinterpret_cast<const unsigned char*>("weak");
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, text, -1, -1, 0);
+  X509_NAME* const issuer = X509_get_issuer_name(certificate.get());
+  X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>("other"), -1, -1, 0);
+  X509_sign(certificate.get(), key, digest);
+  const BioPtr out(BIO_new(BIO_s_mem()));
+  PEM_write_bio_X509(out.get(), certificate.get());
+  const BioPtr key_out(BIO_new(BIO_s_mem()));
+  PEM_write_bio_PrivateKey(key_out.get(), key, nullptr, nullptr, 0, nullptr, nullptr);
+  const auto text_of = [](BIO* bio) {
+    char* data = nullptr;
+    const long size = BIO_get_mem_data(bio, &data);
+    return std::string(data, static_cast<size_t>(size));
+  };
+  return {text_of(out.get()), text_of(key_out.get())};
+}
+
+TEST_F(TlsFilesTest, WhatOpensslWouldRefuseIsNotLoaded) {
+  const auto files = Open();
+  const KeyPtr rsa_1024(EVP_RSA_gen(1024));
+  const KeyPtr ec(EVP_EC_gen("P-256"));
+  const std::pair<std::string, std::string> weak[] = {SelfSigned(rsa_1024.get(), EVP_sha256()),
+                                                      SelfSigned(ec.get(), EVP_sha1())};
+  uint64_t failures = 0;
+  for (const auto& [certificate, key] : weak) {
+    std::ofstream(in_use_.certificate) << certificate;
+    std::ofstream(in_use_.key) << key;
+    const absl::Status status = files->Reload();
+    EXPECT_THAT(std::string(status.message()),
+                testing::AllOf(HasSubstr("--tls-cert"), HasSubstr(in_use_.certificate),
+                               HasSubstr("OpenSSL does not use it"), HasSubstr("2048 bits")));
+    EXPECT_EQ(files->reload_failures(), ++failures);
+    EXPECT_THAT(files->Current()->subject, HasSubstr("first")) << "the old one stays in use";
+    EXPECT_FALSE(
+        TlsFiles::Open({in_use_.certificate, in_use_.key, authority_->certificate()}, &clock_)
+            .ok());
+  }
+}
+
+TEST_F(TlsFilesTest, AWeakAuthorityIsNotLoaded) {
+  const KeyPtr rsa_1024(EVP_RSA_gen(1024));
+  const std::string path = directory_ / "weak-ca.pem";
+  std::ofstream(path) << SelfSigned(rsa_1024.get(), EVP_sha256()).first;
+  const auto opened = TlsFiles::Open({in_use_.certificate, in_use_.key, path}, &clock_);
+  EXPECT_THAT(std::string(opened.status().message()),
+              testing::AllOf(HasSubstr("--tls-client-ca"), HasSubstr(path)));
 }
 
 }  // namespace

@@ -14,6 +14,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -63,6 +65,25 @@ class Flood {
   const std::string bytes_;
   std::atomic<bool> stop_ = false;
   std::vector<std::thread> threads_;
+};
+
+// Does the same again and again, until destroyed.
+class Repeated {
+ public:
+  explicit Repeated(const std::function<void()>& attack)
+      : thread_([this, &attack] {
+          while (!stop_) attack();
+        }) {}
+  ~Repeated() {
+    stop_ = true;
+    thread_.join();
+  }
+  Repeated(const Repeated&) = delete;
+  Repeated& operator=(const Repeated&) = delete;
+
+ private:
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
 };
 
 class HostileNetworkTest : public E2eTest {
@@ -120,15 +141,24 @@ class HostileNetworkTest : public E2eTest {
     return UniqueFd(fd);
   }
 
-  // Expects that others are served during `flood`, in bounded memory. The latency of their calls is
-  // only recorded, because it says as much about the machine as about the daemon.
+  // Expects that others are served during `flood`, in bounded memory.
   void ExpectHoldsOut(std::vector<UniqueFd> connections, const std::string& flood) {
     for (const UniqueFd& connection : connections) ASSERT_TRUE(Send(connection, kPreface));
+    ExpectHoldsOutWhile([&] { return std::make_unique<Flood>(std::move(connections), flood); });
+  }
+  // The same while `attack` is repeated.
+  void ExpectHoldsOutAgainst(const std::function<void()>& attack) {
+    ExpectHoldsOutWhile([&attack] { return std::make_unique<Repeated>(attack); });
+  }
+  // The latency of the others' calls is only recorded, because it says as much about the machine as
+  // about the daemon.
+  template <typename Start>
+  void ExpectHoldsOutWhile(const Start& start) {
     const size_t before = daemon().ResidentMiB();
     size_t most = before;
     std::vector<std::chrono::microseconds> times;
     {
-      const Flood flooding(std::move(connections), flood);
+      const auto attack = start();
       using Steady = std::chrono::steady_clock;
       const Steady::time_point end = Steady::now() + FloodTime();
       while (Steady::now() < end) {
@@ -148,6 +178,20 @@ class HostileNetworkTest : public E2eTest {
     RecordProperty("call_p99_us", static_cast<int>(times[times.size() * 99 / 100].count()));
     RecordProperty("call_max_us", static_cast<int>(times.back().count()));
     RecordProperty("memory_growth_mib", static_cast<int>(most - before));
+  }
+
+  // What the daemon sends until it closes the connection.
+  static std::string ReadToTheEnd(const UniqueFd& fd) {
+    const timeval patience = absl::ToTimeval(kPatience);
+    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    std::string out;
+    char bytes[4096];
+    for (;;) {
+      const ssize_t size = recv(fd.get(), bytes, sizeof(bytes), 0);
+      if (size < 0 && errno == EAGAIN) Fail("the daemon leaves the connection open");
+      if (size <= 0) return out;
+      out.append(bytes, static_cast<size_t>(size));
+    }
   }
 
   size_t Descriptors() {
@@ -383,6 +427,99 @@ TEST_F(HostileNetworkTest, EndlessFramesOnManyConnections) {
   std::vector<UniqueFd> connections;
   for (int i = 0; i < 50; ++i) connections.push_back(Connect("127.0.0.9"));
   ExpectHoldsOut(std::move(connections), ManyFrames(66, ""));
+}
+
+// Headers that name a long entry of the compression's table in each frame: gRPC 1.51 bounds the
+// headers of a frame, not of a call (of the kind of CVE-2023-33953).
+TEST_F(HostileNetworkTest, HeadersThatNeverEnd) {
+  const std::string name(4'000, 'k');
+  const std::string insert =
+      std::string("\x40\x7f\xa1\x1e", 4) + name + std::string("\1v", 2);  // 4,000 = 127 + 3,873
+  std::string references;
+  for (int i = 0; i < 400; ++i) references += Frame(9, 0, 1, "\xbe\xbe");
+  const size_t before = daemon().ResidentMiB();
+  for (const int flags : {0, 4}) {
+    for (const bool by_unix : {false, true}) {
+      const UniqueFd connection = by_unix ? ConnectToUnixSocket() : Connect("127.0.0.9");
+      ASSERT_TRUE(Send(connection, kPreface + Frame(1, flags, 1, insert)));
+      while (Send(connection, references)) {
+      }
+      EXPECT_THAT(ReadToTheEnd(connection),
+                  testing::HasSubstr(flags == 0 ? "headers in several frames" : "CONTINUATION"));
+    }
+  }
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
+  ExpectServes("vm1");
+}
+
+// A string of which 16 MiB are announced, a byte at a time.
+TEST_F(HostileNetworkTest, HugeStringsInHeaders) {
+  const std::string huge =
+      Frame(1, 4, 1, std::string("\x40\x7f\x81\xff\xff\x7", 6) + std::string(16'000, 'k'));
+  ExpectHoldsOutAgainst([&] {
+    const UniqueFd connection = Connect("127.0.0.9");
+    if (!Send(connection, kPreface)) return;
+    for (size_t i = 0; i < huge.size(); i += i < 100 ? 1 : 500) {
+      if (!Send(connection, huge.substr(i, i < 100 ? 1 : 500))) return;
+    }
+  });
+}
+
+// Calls whose answers are large, or refusals, and none of which is read.
+TEST_F(HostileNetworkTest, AnswersThatAreNotRead) {
+  std::vector<UniqueFd> deaf;
+  std::string calls = kPreface;
+  for (uint32_t stream = 1; stream < 4'000; stream += 2) {
+    const char* const method =
+        stream % 4 == 1 ? "/vmeventd.v1.VmEventService/GetServerInfo" : "/no.such.Service/Method";
+    calls += Frame(1, 4, stream, CallHeaders(method)) +
+             Frame(0, 1, stream, std::string("\0\0\0\0\0", 5));
+  }
+  // No window: not even an answer's first byte may be sent.
+  const std::string no_window = Frame(4, 0, 0, std::string("\0\4\0\0\0\0", 6));
+  ExpectHoldsOutAgainst([&] {
+    if (deaf.size() >= 60) return;
+    UniqueFd connection = Connect("127.0.0.9");
+    const int small = 4'096;
+    setsockopt(connection.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    fcntl(connection.get(), F_SETFL, O_NONBLOCK);
+    Send(connection, calls.substr(0, kPreface.size()) + no_window + calls.substr(kPreface.size()));
+    deaf.push_back(std::move(connection));
+  });
+}
+
+TEST_F(HostileNetworkTest, ALargeRequestIsRefusedAtOnce) {
+  const UniqueFd connection = Connect();
+  const std::string announced("\0\0\xc0\0\0", 5);  // 12 MiB
+  ASSERT_TRUE(
+      Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
+                           Frame(0, 0, 1, announced)));
+  std::string answer;
+  char bytes[4096];
+  while (answer.find("at most 1048576 are allowed") == std::string::npos) {
+    const ssize_t size = recv(connection.get(), bytes, sizeof(bytes), 0);
+    ASSERT_GT(size, 0);
+    answer.append(bytes, static_cast<size_t>(size));
+  }
+  EXPECT_THAT(answer, testing::HasSubstr("the request has 12582912 bytes"));
+}
+
+// One that becomes a thousand times larger when it is unpacked.
+TEST_F(HostileNetworkTest, ACompressedRequestIsSmall) {
+  const size_t before = daemon().ResidentMiB();
+  std::string headers = CallHeaders("/vmeventd.v1.VmEventService/GetVm");
+  headers += std::string("\0\xdgrpc-encoding\4gzip", 20);
+  const UniqueFd connection = Connect();
+  const std::string announced("\1\0\x8\0\0", 5);
+  ASSERT_TRUE(Send(connection, kPreface + Frame(1, 4, 1, headers) + Frame(0, 0, 1, announced)));
+  std::string answer;
+  char bytes[4096];
+  while (answer.find("compressed") == std::string::npos) {
+    const ssize_t size = recv(connection.get(), bytes, sizeof(bytes), 0);
+    ASSERT_GT(size, 0);
+    answer.append(bytes, static_cast<size_t>(size));
+  }
+  EXPECT_LE(daemon().ResidentMiB(), before + 16);
 }
 
 // Subscribers that request everything and read nothing.

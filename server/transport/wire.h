@@ -1,0 +1,56 @@
+#ifndef VMEVENTD_SERVER_TRANSPORT_WIRE_H_
+#define VMEVENTD_SERVER_TRANSPORT_WIRE_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "base/openssl_ptr.h"
+#include "base/receiving_socket.h"
+
+namespace vmeventd {
+
+// The client's end of a connection: a socket, or TLS over one whose handshake is done. Never waits.
+// One thread; the process ignores SIGPIPE. It stays where it is made: OpenSSL keeps a pointer to
+// it.
+class Wire {
+ public:
+  // A client needs none of TLS's own messages after the handshake, but for a change of keys once in
+  // a long while; each costs far more than its bytes.
+  static constexpr int kMaxTlsMessages = 16;
+
+  // `tls`: null for a plain connection.
+  explicit Wire(ReceivingSocket socket, SslPtr tls = nullptr);
+  Wire(const Wire&) = delete;
+  Wire& operator=(const Wire&) = delete;
+
+  int fd() const { return socket_.get(); }
+  // Negative: nothing to read now; 0: the end, or an error, which is one.
+  ssize_t Receive(char* out, size_t size);
+  // Sends what is taken now, maybe nothing. Negative: nothing is taken any more. After less than
+  // all was taken, the next call begins with the rest.
+  ssize_t Send(absl::string_view bytes);
+  // Sends the end after what was sent.
+  void ShutDown();
+
+  // What has come from the network for Receive, headers of TLS included.
+  uint64_t received() const;
+  // Receive may return more although the socket has nothing to read.
+  bool HasPending() const;
+
+ private:
+  ssize_t ReceiveTls(char* out, size_t size);
+  ssize_t SendTls(absl::string_view bytes);
+
+  ReceivingSocket socket_;
+  const SslPtr tls_;
+  uint64_t received_ = 0;  // of a plain connection
+  int tls_messages_ = 0;
+  bool failed_ = false;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_TRANSPORT_WIRE_H_

@@ -1,0 +1,265 @@
+#include "server/transport/client_frames.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Frame(FrameType type, uint8_t flags, uint32_t stream, const std::string& payload = "") {
+  return EncodeFrame({.type = type, .flags = flags, .length = 0, .stream = stream}, payload);
+}
+std::string Headers(uint32_t stream, uint8_t flags = FrameHeader::kEndHeaders) {
+  return Frame(FrameType::kHeaders, flags, stream, "\x82\x84");
+}
+std::string Data(uint32_t stream, const std::string& payload, uint8_t flags = 0) {
+  return Frame(FrameType::kData, flags, stream, payload);
+}
+// The beginning of a message.
+std::string Prefix(uint32_t size, bool compressed = false) {
+  std::string out(1, compressed ? '\1' : '\0');
+  for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<char>(size >> shift));
+  return out;
+}
+const std::string kStart = absl::StrCat(kHttp2Preface, Frame(FrameType::kSettings, 0, 0));
+const std::string kPing = Frame(FrameType::kPing, 0, 0, "12345678");
+
+class ClientFramesTest : public ::testing::Test {
+ protected:
+  // What is wrong with `bytes`; empty: nothing. What passes is in to_server_ and to_client_.
+  std::string Read(const std::string& bytes) { return Read(&frames_, bytes); }
+  std::string Read(ClientFrames* frames, const std::string& bytes) {
+    const std::optional<Breach> breach = frames->Read(bytes, now_, &to_server_, &to_client_);
+    if (!breach.has_value()) return "";
+    reason_ = breach->reason;
+    return breach->what;
+  }
+  std::string Repeat(const std::string& frame, int times) {
+    for (int i = 0; i < times; ++i) {
+      if (std::string what = Read(frame); !what.empty()) return what;
+    }
+    return "";
+  }
+
+  FrameLimits limits_;
+  PeerFrames peer_{limits_};
+  ClientFrames frames_{limits_, &peer_};
+  absl::Duration now_ = absl::Seconds(100);
+  std::string to_server_;
+  std::string to_client_;
+  Refusal reason_ = Refusal::kRole;
+};
+
+TEST_F(ClientFramesTest, AnHonestCallPassesHoweverItIsSplit) {
+  const std::string call = kStart + Frame(FrameType::kWindowUpdate, 0, 0, "1234") + Headers(1) +
+                           Data(1, Prefix(3) + "abc", FrameHeader::kEndStream) +
+                           Frame(FrameType::kSettings, FrameHeader::kAck, 0) + kPing;
+  for (size_t piece = 1; piece <= call.size(); ++piece) {
+    ClientFrames frames(limits_, &peer_);
+    to_server_.clear();
+    for (size_t at = 0; at < call.size(); at += piece) {
+      EXPECT_EQ(Read(&frames, call.substr(at, piece)), "");
+    }
+    EXPECT_EQ(to_server_, call);
+    EXPECT_EQ(frames.TakeCalls(), 1);
+    EXPECT_EQ(frames.TakeCalls(), 0);
+  }
+  EXPECT_EQ(to_client_, "");
+}
+
+TEST_F(ClientFramesTest, TheServerSeesHeadersOnceTheyAreComplete) {
+  EXPECT_EQ(Read(kStart), "");
+  EXPECT_TRUE(frames_.started());
+  to_server_.clear();
+  const std::string headers = Headers(1);
+  for (size_t i = 0; i + 1 < headers.size(); ++i) EXPECT_EQ(Read(headers.substr(i, 1)), "");
+  EXPECT_EQ(to_server_, "");
+  EXPECT_EQ(Read(headers.substr(headers.size() - 1)), "");
+  EXPECT_EQ(to_server_, headers);
+}
+
+TEST_F(ClientFramesTest, NothingButHttp2Passes) {
+  EXPECT_THAT(Read("GET / HTTP/1.1\r\n"), HasSubstr("preface"));
+  EXPECT_EQ(to_server_, "");
+  ClientFrames late(limits_, &peer_);
+  EXPECT_EQ(Read(&late, std::string(kHttp2Preface.substr(0, 20))), "");
+  EXPECT_THAT(Read(&late, "x"), HasSubstr("preface"));
+}
+
+TEST_F(ClientFramesTest, SettingsComeFirst) {
+  for (const std::string& first : {kPing, Headers(1), Frame(FrameType::kSettings, 1, 0)}) {
+    ClientFrames frames(limits_, &peer_);
+    EXPECT_THAT(Read(&frames, std::string(kHttp2Preface) + first), HasSubstr("SETTINGS"));
+    EXPECT_FALSE(frames.started());
+  }
+}
+
+TEST_F(ClientFramesTest, HeadersFitIntoOneFrame) {
+  EXPECT_EQ(Read(kStart), "");
+  const std::string before = to_server_;
+  EXPECT_THAT(Read(Headers(1, 0)), HasSubstr("several frames"));
+  EXPECT_EQ(to_server_, before);
+  ClientFrames continues(limits_, &peer_);
+  EXPECT_THAT(Read(&continues, kStart + Headers(1) + Frame(FrameType::kContinuation, 4, 1, "x")),
+              HasSubstr("CONTINUATION"));
+  EXPECT_EQ(reason_, Refusal::kFrames);
+}
+
+TEST_F(ClientFramesTest, AFrameHasAtMost16KiB) {
+  EXPECT_EQ(Read(kStart + Data(1, std::string(16'384, 'x'))), "");
+  // Its header says it: nothing more has to come.
+  EXPECT_THAT(Read(Data(1, std::string(16'385, 'x')).substr(0, 9)),
+              HasSubstr("a frame of 16385 bytes; at most 16384"));
+}
+
+TEST_F(ClientFramesTest, FramesThatAskForNothingAreCounted) {
+  struct Case {
+    const char* name;
+    std::string frame;
+  } const cases[] = {{"ping", kPing},
+                     {"settings", Frame(FrameType::kSettings, 0, 0)},
+                     {"priority", Frame(FrameType::kPriority, 0, 1, "12345")},
+                     {"window", Frame(FrameType::kWindowUpdate, 0, 0, "1234")},
+                     {"unknown", Frame(static_cast<FrameType>(66), 0, 0)},
+                     {"empty data", Data(1, "")},
+                     {"small data", Data(1, "x")}};
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.name);
+    PeerFrames peer(limits_);
+    ClientFrames frames(limits_, &peer);
+    EXPECT_EQ(Read(&frames, kStart), "");
+    std::string what;
+    int sent = 0;
+    for (; what.empty() && sent < 100'000; ++sent) what = Read(&frames, one.frame);
+    EXPECT_THAT(what, HasSubstr("ask for nothing"));
+    EXPECT_EQ(sent, limits_.control.burst);  // SETTINGS was one
+  }
+}
+
+TEST_F(ClientFramesTest, TheCountIsASecondsCount) {
+  EXPECT_EQ(Read(kStart), "");
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(Repeat(kPing, 900), "");
+    now_ += absl::Seconds(1);
+  }
+}
+
+TEST_F(ClientFramesTest, AReaderMaySendMore) {
+  EXPECT_EQ(Read(kStart), "");
+  for (int i = 0; i < 100'000; ++i) {
+    frames_.OnAnswer({.type = FrameType::kData, .flags = 0, .length = 100, .stream = 1});
+    // Some clients grant both windows, and measure the bandwidth, for each frame.
+    ASSERT_EQ(Read(Frame(FrameType::kWindowUpdate, 0, 0, "1234") +
+                   Frame(FrameType::kWindowUpdate, 0, 1, "1234") + kPing),
+              "");
+  }
+  // The server's own pings and refusals do not pay for a flood.
+  for (int i = 0; i < 100'000; ++i) {
+    frames_.OnAnswer({.type = FrameType::kPing, .flags = 1, .length = 8, .stream = 0});
+    frames_.OnAnswer({.type = FrameType::kResetStream, .flags = 0, .length = 4, .stream = 1});
+  }
+  EXPECT_THAT(Repeat(kPing, 110'000), HasSubstr("ask for nothing"));
+}
+
+TEST_F(ClientFramesTest, AllConnectionsOfAPeerAreCountedTogether) {
+  std::vector<std::unique_ptr<ClientFrames>> floods;
+  std::string what;
+  for (int i = 0; i < 20 && what.empty(); ++i) {
+    floods.push_back(std::make_unique<ClientFrames>(limits_, &peer_));
+    EXPECT_EQ(Read(floods.back().get(), kStart), "");
+    for (int j = 0; j < 3'900 && what.empty(); ++j) what = Read(floods.back().get(), kPing);
+  }
+  EXPECT_THAT(what, HasSubstr("ask for nothing"));
+  EXPECT_EQ(floods.size(), 6) << "about 20,000 in all";
+  EXPECT_EQ(Read(kStart), "") << "a quiet connection of the same peer goes on";
+  EXPECT_EQ(Repeat(kPing, 40), "");
+}
+
+TEST_F(ClientFramesTest, ResetsAreCounted) {
+  EXPECT_EQ(Read(kStart), "");
+  const std::string reset = Frame(FrameType::kResetStream, 0, 1, "1234");
+  EXPECT_EQ(Repeat(Headers(1) + reset, 500), "");
+  EXPECT_THAT(Repeat(Headers(1) + reset, 1), HasSubstr("resets them"));
+  EXPECT_EQ(reason_, Refusal::kResets);
+  EXPECT_EQ(frames_.TakeCalls(), 501);
+}
+
+TEST_F(ClientFramesTest, ARequestIsRefusedByItsLength) {
+  EXPECT_EQ(Read(kStart + Headers(1)), "");
+  to_server_.clear();
+  // Split so that the length comes in two frames.
+  const std::string prefix = Prefix((1 << 20) + 1);
+  const std::string first = Data(1, prefix.substr(0, 2));
+  const std::string second = Data(1, prefix.substr(2) + "abc");
+  EXPECT_EQ(Read(first), "");
+  EXPECT_EQ(to_client_, "");
+  EXPECT_EQ(Read(second), "");
+  EXPECT_EQ(to_client_,
+            TrailersOnlyFrame(1, 8, "the request has 1048577 bytes, at most 1048576 are allowed") +
+                ResetStreamFrame(1, Http2Error::kNone));
+  EXPECT_EQ(to_server_, first + second + ResetStreamFrame(1, Http2Error::kCancel));
+  EXPECT_EQ(frames_.TakeRefusedRequests(), 1);
+  // What is under way does not pass, and its window is given back.
+  to_server_.clear();
+  to_client_.clear();
+  EXPECT_EQ(Read(Data(1, std::string(5'000, 'x'))), "");
+  EXPECT_EQ(Read(Data(1, std::string(100, 'x'), FrameHeader::kEndStream)), "");
+  EXPECT_EQ(to_client_, WindowUpdateFrame(0, 5'000) + WindowUpdateFrame(0, 100));
+  EXPECT_EQ(to_server_, "");
+  EXPECT_EQ(Read(Headers(3)), "") << "the next call is another one";
+  EXPECT_EQ(to_server_, Headers(3));
+}
+
+TEST_F(ClientFramesTest, AllowedRequestsPass) {
+  EXPECT_EQ(Read(kStart + Headers(1) + Data(1, Prefix(1 << 20))), "");
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(Read(Data(1, std::string(16'384, 'x'))), "");
+  EXPECT_EQ(Read(Data(1, Prefix(0) + Prefix(2) + "ab" + Prefix(1 << 20))), "")
+      << "a stream of several";
+  EXPECT_EQ(Read(Headers(3) + Data(3, Prefix(4'096, true))), "");
+  EXPECT_EQ(to_client_, "");
+}
+
+TEST_F(ClientFramesTest, ACompressedRequestIsSmall) {
+  EXPECT_EQ(Read(kStart + Headers(1) + Data(1, Prefix(4'097, true) + "x")), "");
+  EXPECT_THAT(to_client_, HasSubstr("4097 compressed bytes"));
+  to_client_.clear();
+  EXPECT_EQ(Read(Headers(3) + Data(3, Prefix(1) + "x" + Prefix(5'000, true))), "");
+  EXPECT_THAT(to_client_, HasSubstr("5000 compressed bytes")) << "the second message";
+}
+
+TEST_F(ClientFramesTest, RefusedRequestsAreNoBreach) {
+  EXPECT_EQ(Read(kStart), "");
+  for (uint32_t stream = 1; stream < 1'001; stream += 2) {
+    ASSERT_EQ(Read(Headers(stream) + Data(stream, Prefix(2 << 20))), "");
+  }
+  EXPECT_EQ(frames_.TakeRefusedRequests(), 500);
+}
+
+TEST_F(ClientFramesTest, OpenRequestsAreBounded) {
+  EXPECT_EQ(Read(kStart), "");
+  std::string what;
+  uint32_t stream = 1;
+  for (; what.empty() && stream < 100'000; stream += 2) what = Read(Headers(stream));
+  EXPECT_THAT(what, HasSubstr("4096 calls are open"));
+  // Those that have ended on either side do not count.
+  ClientFrames frames(limits_, &peer_);
+  EXPECT_EQ(Read(&frames, kStart), "");
+  for (stream = 1; stream < 20'000; stream += 4) {
+    ASSERT_EQ(Read(&frames, Headers(stream) + Data(stream, Prefix(0), FrameHeader::kEndStream)),
+              "");
+    ASSERT_EQ(Read(&frames, Headers(stream + 2)), "");
+    frames.OnAnswer({.type = FrameType::kHeaders,
+                     .flags = FrameHeader::kEndStream,
+                     .length = 10,
+                     .stream = stream + 2});
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd
