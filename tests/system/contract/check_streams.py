@@ -1,11 +1,12 @@
 """WatchEvents: what a stream promises, how it starts, and what a client does with it."""
 
+import random
 import signal
 import time
 
 import grpc
 from promises import elsewhere, headline, promise
-from world import Stream, pb, qmp, type_name, wait_until
+from world import PATIENCE, Stream, pb, qmp, type_name, wait_until
 
 headline("file", "The public contract of vmeventd: VM lifecycle events of one hypervisor node.")
 elsewhere("tests/system/contract/CMakeLists.txt:NAME.contract_check", "file",
@@ -238,14 +239,49 @@ def bounds(world):
 
 
 @promise("VmEventService",
+         "A compressed request has at most 4 KiB.",
+         "The headers of a call, its metadata included, have at most 8 KiB: more gets "
+         "RESOURCE_EXHAUSTED.",
+         "Headers must fit into one HTTP/2 frame of at most 16 KiB: the server closes the connection "
+         "of a client that sends CONTINUATION (GOAWAY, ENHANCE_YOUR_CALM).")
+def sizes_of_what_comes_with_a_call(world):
+    world.start()
+    get = world.connect().unary_unary("/vmeventd.v1.VmEventService/GetServerInfo")
+
+    def outcome(request=b"", **options):
+        try:
+            get(request, timeout=PATIENCE, **options)
+            return "OK", ""
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+    # A field that this version does not know, which may have any value; noise does not compress.
+    noise = random.Random(1).randbytes(6000)
+    unknown = b"\xfa\x7f" + bytes([len(noise) % 128 + 128, len(noise) // 128]) + noise
+    assert outcome(unknown)[0] == "OK"
+    half_noise = b"\xfa\x7f\x80\x80\x01" + noise + bytes(16384 - len(noise))
+    assert outcome(half_noise)[0] == "OK"
+    refused, why = outcome(half_noise, compression=grpc.Compression.Gzip)
+    assert refused == "RESOURCE_EXHAUSTED" and "compressed" in why, (refused, why)
+    assert outcome(bytes([0xfa, 0x7f, 0x80, 0x08]) + bytes(1024),
+                   compression=grpc.Compression.Gzip)[0] == "OK"
+    assert outcome(metadata=[("name", "x" * 7500)])[0] == "OK"
+    assert outcome(metadata=[("name", "x" * 9000)])[0] == "RESOURCE_EXHAUSTED"
+    assert outcome(metadata=[("name", "x" * 20000)])[0] == "UNAVAILABLE"  # CONTINUATION
+    assert outcome()[0] == "OK"  # on a new connection
+
+
+@promise("VmEventService",
          "RESOURCE_EXHAUSTED the request is too large, or a limit of the server is reached: "
-         "streams in total or per peer, the memory of their filters, ListEvents calls per second "
-         "and peer, or calls waiting for the journal.", "Try again later;")
+         "streams in total or per peer, the memory of their filters, ListEvents or ListVms calls "
+         "per second and peer, calls waiting for the journal, or answers waiting to be read.",
+         "Try again later;")
 @promise("WatchEvents",
          "RESOURCE_EXHAUSTED: too many streams, or the client did not read for too long: resume "
          "after the last sequence that was received.")
 @promise("ListEvents",
          "RESOURCE_EXHAUSTED: this peer lists too often; use WatchEvents to wait for events.")
+@promise("ListVms",
+         "RESOURCE_EXHAUSTED: this peer lists too often; use WatchEvents to wait for changes.")
 def exhausted(world):
     world.start("--max-streams", "2", "--list-rate", "1")
     streams = [world.watch(), world.watch()]
@@ -262,9 +298,10 @@ def exhausted(world):
         finally:
             stream.close()
     wait_until("there is room again", another)
-    answers = [world.call("ListEvents") for _ in range(20)]
-    assert any(isinstance(a, grpc.RpcError) and a.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-               for a in answers)
+    for method in ("ListEvents", "ListVms"):
+        answers = [world.call(method) for _ in range(20)]
+        assert any(isinstance(a, grpc.RpcError) and a.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+                   for a in answers), method
     too_large = {"vm_names": ["x" * 1024] * 1000 + ["y" * (4 << 20)]}
     world.refused("RESOURCE_EXHAUSTED", "ListVms", **too_large)
 
