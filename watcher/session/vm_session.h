@@ -322,7 +322,7 @@ class VmSession {
   bool gone_ = false;
   bool away_ = false;
   bool unready_ = false;  // its monitor closed in its first handshake
-  size_t kept_ = 0;  // the hash of what Save() said when it was published last
+  size_t kept_ = 0;       // the hash of what Save() said when it was published last
   // What is kept without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   // Each intent makes two events, which nothing else holds back.

@@ -57,7 +57,8 @@ TEST(Contexts, NameTheFileAndTheFault) {
   EXPECT_THAT(Complaint("[contexts.a]\nserver-list = \"x\"\n"),
               HasSubstr("/home/a/config.toml: \"server-list\" of the context \"a\" is not known; "
                         "the keys are servers, tls-ca"));
-  EXPECT_THAT(Complaint("[servers.a]\nservers = \"x\"\n"), HasSubstr("[servers] is not known; use [contexts.NAME]"));
+  EXPECT_THAT(Complaint("[servers.a]\nservers = \"x\"\n"),
+              HasSubstr("[servers] is not known; use [contexts.NAME]"));
   EXPECT_THAT(Complaint("default = \"x\"\n"), HasSubstr("use current = \"NAME\""));
   EXPECT_THAT(Complaint("[contexts.a]\ntls-ca = \"x\"\n"), HasSubstr("\"a\" has no servers"));
   EXPECT_THAT(Complaint("[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n"),
