@@ -103,8 +103,8 @@ struct VmRef {
   std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
 };
 
-// What an entry of the evidence is about, as far as something may make it void. The numbers stand in
-// journals.
+// What an entry of the evidence is about, as far as something may make it void. The numbers stand
+// in journals.
 enum class EvidenceId {
   kOther = 0,
   kPowerdown = 1,
