@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "base/errno_status.h"
 #include "base/random.h"
+#include "server/journal/unreadable.h"
 
 namespace vmeventd {
 namespace {

@@ -7,6 +7,7 @@
 #include "server/events/event_codec.h"
 #include "server/journal/rows.h"
 #include "server/journal/schema.h"
+#include "server/journal/unreadable.h"
 
 namespace vmeventd {
 namespace {
