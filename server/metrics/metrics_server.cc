@@ -111,7 +111,8 @@ class MetricsServer::Loop {
   bool RunOnce() {
     const Steady::time_point start = Steady::now();
     if (listener_->socket() == nullptr && !listener_->Try(SinceEpoch(start)).ok()) {
-      accept_at_ = start + absl::ToChronoMilliseconds(listener_->due() - SinceEpoch(start));
+      // Exactly, or a turn that came before it would wait for nothing.
+      accept_at_ = start + absl::ToChronoNanoseconds(listener_->due() - SinceEpoch(start));
     }
     // poll ignores a negative descriptor.
     const int listener = listener_->socket() == nullptr ? -1 : listener_->socket()->fd();
@@ -124,7 +125,7 @@ class MetricsServer::Loop {
       waiting.push_back({it->fd.get(), static_cast<int16_t>(writes ? POLLOUT : POLLIN), 0});
       places.push_back(it);
     }
-    poll(waiting.data(), waiting.size(), Timeout());
+    poll(waiting.data(), waiting.size(), Timeout(start));
     if (waiting[0].revents != 0) return false;
     for (size_t i = 0; i < places.size(); ++i) {
       if (waiting[i + 2].revents != 0 && !Advance(&*places[i])) connections_.erase(places[i]);
@@ -135,13 +136,13 @@ class MetricsServer::Loop {
     return true;
   }
 
-  // In milliseconds, until the oldest connection, which is the first, times out, or accepting
-  // resumes.
-  int Timeout() const {
+  // In milliseconds, until the oldest connection, which is the first, times out, or accepting, which
+  // did not wait at `start`, resumes.
+  int Timeout(Steady::time_point start) const {
     const Steady::time_point now = Steady::now();
     Steady::time_point next = Steady::time_point::max();
     if (!connections_.empty()) next = connections_.front().end;
-    if (accept_at_ > now) next = std::min(next, accept_at_);
+    if (accept_at_ > start) next = std::min(next, accept_at_);
     if (next == Steady::time_point::max()) return -1;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now);
     return static_cast<int>(std::max<int64_t>(0, left.count()));

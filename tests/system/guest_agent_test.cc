@@ -64,7 +64,7 @@ TEST_F(GuestAgentTest, ConnectedBeforeTheDaemonIsACaveat) {
   const auto guest = StartGuestWithPort();
   OpenPort(guest.get());
   StartDaemonAndStream();
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
   const v1::Event stopped = PowerOff(guest.get());
   EXPECT_THAT(stopped.shutdown().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
 }
