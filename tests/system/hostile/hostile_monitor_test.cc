@@ -278,7 +278,7 @@ TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
   stream().Wait("wordy", v1::EVENT_TYPE_STARTED);
   for (char c = 'a'; c < 'i'; ++c) {
     qemu.Send(monitor, Event("GUEST_PANICKED", absl::StrCat(", \"data\": {\"action\": \"",
-                                                            std::string(kMiB, c), "\"}")));
+                                                            std::string(kMiB - 1024, c), "\"}")));
   }
   qemu.Send(monitor, Event("SHUTDOWN", absl::StrCat(", \"data\": {\"reason\": \"guest-",
                                                     Repeat("\xc3\xa4", 300'000), "\"}")));
