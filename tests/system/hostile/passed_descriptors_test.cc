@@ -26,6 +26,11 @@ class Passed {
   bool Pass(int socket, const std::string& bytes) {
     kept_.push_back(MakeLingering());
     const int error = PassDescriptor(socket, bytes, kept_.back().socket.get());
+    // The only reference that is left would wait here.
+    const linger none{1, 0};
+    if (error != 0) {
+      setsockopt(kept_.back().socket.get(), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    }
     kept_.back().socket.Reset();
     EXPECT_THAT(error, testing::AnyOf(0, EPERM, EPIPE));
     return error == EPERM;

@@ -136,7 +136,7 @@ def main():
                 for page, path, permissions in sorted(wanted)
                 if (lacks := missing(table, path, permissions))]
     print(f"{len(wanted)} paths of the documents, {len(table)} rules")
-    return "\n".join(problems)
+    return "\n".join(problems) or 0
 
 
 sys.exit(main())
