@@ -136,8 +136,8 @@ class MetricsServer::Loop {
     return true;
   }
 
-  // In milliseconds, until the oldest connection, which is the first, times out, or accepting, which
-  // did not wait at `start`, resumes.
+  // In milliseconds, until the oldest connection, which is the first, times out, or accepting,
+  // which did not wait at `start`, resumes.
   int Timeout(Steady::time_point start) const {
     const Steady::time_point now = Steady::now();
     Steady::time_point next = Steady::time_point::max();

@@ -45,6 +45,7 @@ class PassedDescriptorsTest : public HostileTest {
   // Some are met by a read, the others wait in the socket when it is closed.
   void AttackMonitors() {
     std::vector<std::unique_ptr<RogueMonitor>> rogues;
+    rogues.reserve(8);
     for (int i = 0; i < 8; ++i) {
       rogues.push_back(std::make_unique<RogueMonitor>(
           absl::StrCat(watch_dir(), "/rogue", i, ".kvmd"),
