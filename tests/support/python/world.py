@@ -1,5 +1,6 @@
 """A real vmeventd with fake QEMUs, for tests in Python."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import unittest
 
 import grpc
 
@@ -335,3 +337,13 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def run_tests(description):
+    """Runs the tests of the program that was started, with the programs that its command line names."""
+    parser = argparse.ArgumentParser(description=description)
+    for program in ("vmeventd", "vmevents", "fake-qemu"):
+        parser.add_argument(f"--{program}", required=True)
+    options, rest = parser.parse_known_args()
+    PROGRAMS.update(vmeventd=options.vmeventd, vmevents=options.vmevents, fake_qemu=options.fake_qemu)
+    unittest.main(module="__main__", argv=sys.argv[:1] + rest, verbosity=2)

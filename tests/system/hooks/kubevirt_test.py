@@ -5,7 +5,6 @@ real vmeventd and vmevents.
   kubevirt_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import argparse
 import os
 import pathlib
 import signal
@@ -171,15 +170,5 @@ class KubevirtTest(unittest.TestCase):
         self.wait_for_watches()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for program in ("vmeventd", "vmevents", "fake-qemu"):
-        parser.add_argument(f"--{program}", required=True)
-    options, rest = parser.parse_known_args()
-    world.PROGRAMS.update(vmeventd=options.vmeventd, vmevents=options.vmevents,
-                          fake_qemu=options.fake_qemu)
-    unittest.main(argv=sys.argv[:1] + rest, verbosity=2)
-
-
 if __name__ == "__main__":
-    main()
+    world.run_tests(__doc__)
