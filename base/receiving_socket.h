@@ -40,7 +40,8 @@ class SocketCloser {
   SocketCloser(const SocketCloser&) = delete;
   SocketCloser& operator=(const SocketCloser&) = delete;
 
-  // Shuts the socket down and closes it soon.
+  // Shuts the socket down and closes it soon. No epoll instance may watch it any more: epoll_wait
+  // takes a reference to what it looks at, and would close the file if that became the last.
   void Close(UniqueFd socket);
   // Whether kMaxWaiting wait to be closed.
   bool full() const;

@@ -64,6 +64,8 @@ void Arrivals::MakeRoom(size_t listener) {
 
 Arrivals::Arrival Arrivals::Take(Place place) {
   Arrival out = std::move(*place);
+  // epoll_wait holds what it looks at: it may drop the last reference, and then it closes.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, out.socket.get(), nullptr);
   arrivals_.erase(place);
   by_id_.erase(out.id);
   Listener& of = listeners_[out.listener];
@@ -112,7 +114,6 @@ void Arrivals::RunOnce() {
     if (step == Step::kWaits) continue;
     Arrival arrival = Take(place);
     if (step == Step::kFailed) continue;
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, arrival.socket.get(), nullptr);
     arrived_({arrival.listener, std::move(arrival.socket), std::move(arrival.tls),
               std::move(arrival.peer)});
   }

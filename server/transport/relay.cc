@@ -572,6 +572,8 @@ void Relay::CloseAll() {
 void Relay::Close(Connection* connection) {
   const Id id = connection->id;
   timers_.erase({connection->timer, id});
+  // epoll_wait holds what it looks at: it may drop the last reference, and then it closes.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->client.fd(), nullptr);
   connections_.erase(id);
   ended_(id);
 }

@@ -74,7 +74,8 @@ class MetricsTest : public E2eTest {
   // The log's lines with this message; each must be an object.
   std::vector<nlohmann::json> Lines(const std::string& message) const {
     std::vector<nlohmann::json> out;
-    const std::string log = ReadFile(Options().log_file);
+    std::string log = ReadFile(Options().log_file);
+    log.resize(log.rfind('\n') + 1);  // the last one may be written now
     for (const absl::string_view line : absl::StrSplit(log, '\n', absl::SkipEmpty())) {
       nlohmann::json object = nlohmann::json::parse(line);
       if (object["message"] == message) out.push_back(std::move(object));
@@ -158,6 +159,8 @@ TEST_F(MetricsTest, TheLogHasALineForEachStop) {
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   guest->Signal(SIGKILL);
   const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  // The line follows the event's commit, which a live stream does not wait for.
+  WaitUntil("the log has the stop", [&] { return !Lines("VM stopped").empty(); });
   const std::vector<nlohmann::json> lines = Lines("VM stopped");
   ASSERT_THAT(lines, SizeIs(1));
   EXPECT_EQ(lines[0]["level"], "warn");

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_events.h"
+#include "tests/support/watched_by_epoll.h"
 
 namespace vmeventd {
 namespace {
@@ -98,6 +100,19 @@ TEST_F(ArrivalsTest, ThePeerWithTheMostLosesItsOldest) {
   arrivals_->RunOnce();
   ASSERT_EQ(arrived_.size(), 1);
   EXPECT_EQ(arrived_[0].peer, "honest");
+}
+
+// Else epoll_wait could hold the last reference to it, and would wait for what it holds.
+TEST_F(ArrivalsTest, AClosedArrivalIsNotWatched) {
+  Open();
+  int pair[2] = {-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+  const UniqueFd client(pair[1]);
+  const UniqueFd still_open(dup(pair[0]));
+  arrivals_->Add(0, ReceivingSocket(UniqueFd(pair[0]), &closer_), "a", nullptr);
+  EXPECT_TRUE(IsWatchedByEpoll(still_open.get()));
+  arrivals_->CloseAll();
+  EXPECT_FALSE(IsWatchedByEpoll(still_open.get()));
 }
 
 TEST_F(ArrivalsTest, TheTimeIsLimited) {

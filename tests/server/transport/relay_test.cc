@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/transport/frames.h"
 #include "tests/support/test_events.h"
+#include "tests/support/watched_by_epoll.h"
 
 namespace vmeventd {
 namespace {
@@ -374,6 +375,21 @@ TEST_F(RelayTest, ClosesAConnectionFromAnyThread) {
   relay_->Cut(one.id);
   Turn();
   EXPECT_EQ(relay_->size(), 1);
+}
+
+// Else epoll_wait could hold the last reference to it, and would wait for what it holds.
+TEST_F(RelayTest, AClosedConnectionIsNotWatched) {
+  Open();
+  int pair[2] = {-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd client(pair[1]);
+  const UniqueFd still_open(dup(pair[0]));
+  const auto added = relay_->Add(ReceivingSocket(UniqueFd(pair[0]), &closer_), nullptr, "user 1");
+  ASSERT_TRUE(added.ok());
+  EXPECT_TRUE(IsWatchedByEpoll(still_open.get()));
+  relay_->Cut(added->id);
+  Turn();
+  EXPECT_FALSE(IsWatchedByEpoll(still_open.get()));
 }
 
 }  // namespace

@@ -1,0 +1,32 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_WATCHED_BY_EPOLL_H_
+#define VMEVENTD_TESTS_SUPPORT_WATCHED_BY_EPOLL_H_
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+
+// Whether an epoll instance of this process watches the file of `fd`, by this descriptor or
+// another.
+inline bool IsWatchedByEpoll(int fd) {
+  struct stat file {};
+  fstat(fd, &file);
+  const std::string entry = absl::StrCat(" ino:", absl::Hex(file.st_ino), " ");
+  for (const auto& info : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
+    std::ifstream in(info.path());
+    const std::string text(std::istreambuf_iterator<char>(in), {});
+    if (absl::StrContains(text, "tfd:") && absl::StrContains(text, entry)) return true;
+  }
+  return false;
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_WATCHED_BY_EPOLL_H_
