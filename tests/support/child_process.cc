@@ -69,6 +69,7 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
     dup2(input.read_end, STDIN_FILENO);
     dup2(output.write_end, STDOUT_FILENO);
     dup2(error, STDERR_FILENO);
+    if (options.descriptor.has_value()) dup2(*options.descriptor, STDERR_FILENO + 1);
     execvpe(argv[0], argv.data(), envp.data());
     _exit(127);
   }

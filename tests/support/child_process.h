@@ -15,6 +15,7 @@ struct ChildOptions {
   std::vector<std::string> environment;     // "NAME=value", in addition to the test's own
   std::string error_file;                   // for its standard error; empty: into its output
   std::optional<unsigned> max_descriptors;  // RLIMIT_NOFILE, soft and hard
+  std::optional<int> descriptor;            // of the test's own, which is its descriptor 3
 };
 
 // A program that a test runs. It dies with the test, however that ends, and leaves no core file.

@@ -1,16 +1,19 @@
 // Peers that pass descriptors whose close takes an hour, and keep none of their own.
 
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
+#include "tests/support/child_process.h"
+#include "tests/support/files.h"
 #include "tests/support/passed_descriptor.h"
 #include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
 #include "tests/system/hostile/hostile_test.h"
 #include "tests/system/hostile/rogue_monitor.h"
 
@@ -19,25 +22,20 @@ namespace {
 
 constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-// What is passed, but for the peers, which have to live.
+// Those that pass descriptors, and wait for what they have closed.
 class Passed {
  public:
-  // Whether the kernel refused it.
-  bool Pass(int socket, const std::string& bytes) {
-    kept_.push_back(MakeLingering());
-    const int error = PassDescriptor(socket, bytes, kept_.back().socket.get());
-    // The only reference that is left would wait here.
-    const linger none{1, 0};
-    if (error != 0) {
-      setsockopt(kept_.back().socket.get(), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
-    }
-    kept_.back().socket.Reset();
+  void Pass(int socket, const std::string& bytes) {
+    passers_.push_back(std::make_unique<ChildProcess>(
+        ChildOptions{.arguments = {VMEVENTD_PASS_LINGERING, bytes}, .descriptor = socket}));
+    const std::string said = passers_.back()->ReadUntil("\n");
+    int error = -1;
+    EXPECT_TRUE(absl::SimpleAtoi(said, &error)) << said;
     EXPECT_THAT(error, testing::AnyOf(0, EPERM, EPIPE));
-    return error == EPERM;
   }
 
  private:
-  std::vector<LingeringConnection> kept_;
+  std::vector<std::unique_ptr<ChildProcess>> passers_;
 };
 
 class PassedDescriptorsTest : public HostileTest {
@@ -49,13 +47,16 @@ class PassedDescriptorsTest : public HostileTest {
     for (int i = 0; i < 8; ++i) {
       rogues.push_back(std::make_unique<RogueMonitor>(
           absl::StrCat(watch_dir(), "/rogue", i, ".kvmd"),
-          [i](const RogueMonitor::Peer& peer, int) {
+          [i, done = dir() / absl::StrCat("passed", i)](const RogueMonitor::Peer& peer, int) {
             static auto* const passed = new Passed;  // until the process is killed
             if (i % 2 == 0) peer.Handshake();
-            for (int j = 0; j < 4 && !passed->Pass(peer.fd(), i % 2 == 0 ? "\r\n" : "?\r\n"); ++j) {
-            }
+            passed->Pass(peer.fd(), i % 2 == 0 ? "\r\n" : "?\r\n");
             if (i % 2 != 0) peer.Send("no QMP\r\n");
+            Touch(done);
           }));
+    }
+    for (int i = 0; i < 8; ++i) {
+      WaitUntil("everything is passed", [&] { return Exists(dir() / absl::StrCat("passed", i)); });
     }
     for (int i = 0; i < 4; ++i) ExpectServes(absl::StrCat("vm", i));
   }
@@ -66,8 +67,7 @@ class PassedDescriptorsTest : public HostileTest {
     for (int i = 0; i < 8; ++i) {
       clients.emplace_back(ConnectUnix(Options().socket));
       ASSERT_TRUE(clients.back().valid());
-      for (int j = 0; j < 4 && !passed.Pass(clients.back().get(), kPreface); ++j) {
-      }
+      passed.Pass(clients.back().get(), kPreface);
       if (i % 2 == 0) clients.back().Reset();
       EXPECT_FALSE(Vmevents({"info"}).empty());
     }
