@@ -17,8 +17,6 @@ NUMBER = r"\d+\.\d+\.\d+"
 PLACES = {
     "Dockerfile": r"^ARG VERSION=",
     "deploy/compose.yaml": r"vmeventd:(?=\d)|:-vmeventd:",
-    "deploy/helm/vmeventd/Chart.yaml": r"^(?:appV|v)ersion: ",
-    "deploy/helm/vmeventd/values.yaml": r"^  tag: ",
     "deploy/kubernetes/README.md": r"newTag: ",
     "deploy/kubernetes/base/kustomization.yaml": r"newTag: ",
     "docs/containers.md": r"\bvmevent[ds]:",
