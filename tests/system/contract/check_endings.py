@@ -42,6 +42,23 @@ elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTh
 
 
 for cause, sentence in (
+        ("GUEST_POWEROFF", "the guest shut itself down, in order"),
+        ("GUEST_REBOOT_EXIT", "guest reboot under -no-reboot"),
+        ("GUEST_HIBERNATE", "suspend to disk"),
+        ("HOST_QUIT", "QMP or HMP quit"),
+        ("HOST_SIGNAL", "SIGTERM, SIGINT or SIGHUP"),
+        ("HOST_RESET_EXIT", "system_reset under -no-reboot"),
+        ("GUEST_PANIC", "the guest's kernel panicked and reported it to QEMU"),
+        ("WATCHDOG", "the guest stopped feeding its watchdog"),
+        ("QEMU_CRASHED", "SIGSEGV, SIGABRT, SIGBUS, ... or a non-zero exit")):
+    elsewhere("tests/system/endings_test.cc:EndingTest.HasTheRightVerdict",
+              f"ShutdownCause.SHUTDOWN_CAUSE_{cause}", sentence)
+for name, sentence in (
+        ("USER", "from inside the guest, in order"),
+        ("CRASH", "nobody asked: guest panic, watchdog, QEMU died or was killed")):
+    elsewhere("tests/system/endings_test.cc:EndingTest.HasTheRightVerdict",
+              f"ShutdownClass.SHUTDOWN_CLASS_{name}", sentence)
+for cause, sentence in (
         ("HOST_DESTROY",
          "the manager destroyed the VM, as libvirt reports: virsh destroy"),
         ("HOST_SAVE",
@@ -59,22 +76,6 @@ for cause, test, sentence in (
          "destination")):
     elsewhere(f"tests/watcher/session/vm_session_migration_test.cc:VmSessionMigrationTest.{test}",
               f"ShutdownCause.SHUTDOWN_CAUSE_{cause}", sentence)
-
-
-@promise("ShutdownClass.SHUTDOWN_CLASS_USER", "from inside the guest, in order")
-@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_POWEROFF", "the guest shut itself down, in order")
-def guest_poweroff(world):
-    expect(end(world, shutdown(True, "guest-shutdown")), USER, "GUEST_POWEROFF")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT", "guest reboot under -no-reboot")
-def guest_reboot_exit(world):
-    expect(end(world, shutdown(True, "guest-reset")), USER, "GUEST_REBOOT_EXIT")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_HIBERNATE", "suspend to disk")
-def guest_hibernate(world):
-    expect(end(world, qmp("SUSPEND_DISK") + shutdown(True, "guest-shutdown")), USER, "GUEST_HIBERNATE")
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_ADMIN", "from the host, in order or by a declared intent")
@@ -102,44 +103,14 @@ def host_powerdown(world):
     expect(stream.wait_event("STOPPED", "intended"), ADMIN, "GUEST_POWEROFF")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_QUIT", "QMP or HMP quit")
-def host_quit(world):
-    expect(end(world, shutdown(False, "host-qmp-quit")), ADMIN, "HOST_QUIT")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_SIGNAL", "SIGTERM, SIGINT or SIGHUP")
-def host_signal(world):
-    expect(end(world, shutdown(False, "host-signal")), ADMIN, "HOST_SIGNAL")
-
-
 @promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_UI", "QEMU's window was closed")
 def host_ui(world):
     expect(end(world, shutdown(False, "host-ui")), ADMIN, "HOST_UI")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_RESET_EXIT", "system_reset under -no-reboot")
-def host_reset_exit(world):
-    expect(end(world, shutdown(False, "host-qmp-system-reset")), ADMIN, "HOST_RESET_EXIT")
-
-
 elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmContinuesAtItsDestination",
           "ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY",
           "the VM runs elsewhere; this process was the source")
-
-
-@promise("ShutdownClass.SHUTDOWN_CLASS_CRASH",
-         "nobody asked: guest panic, watchdog, QEMU died or was killed")
-@promise("ShutdownCause.SHUTDOWN_CAUSE_GUEST_PANIC", "the guest's kernel panicked and reported "
-                                                     "it to QEMU")
-def guest_panic(world):
-    expect(end(world, qmp("GUEST_PANICKED", {"action": "poweroff"}) + shutdown(True, "guest-panic")),
-           CRASH, "GUEST_PANIC")
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_WATCHDOG", "the guest stopped feeding its watchdog")
-def watchdog(world):
-    expect(end(world, qmp("WATCHDOG", {"action": "poweroff"}) + shutdown(True, "guest-shutdown")),
-           CRASH, "WATCHDOG")
 
 
 @promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_ERROR", "QEMU gave up after an error of the host")
@@ -153,19 +124,6 @@ def qemu_killed(world):
     stopped = end(world, number=signal.SIGKILL)
     expect(stopped, CRASH, "QEMU_KILLED")
     assert stopped.shutdown.exit_signal == signal.SIGKILL, stopped
-
-
-@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_CRASHED",
-         "SIGSEGV, SIGABRT, SIGBUS, ... or a non-zero exit")
-def qemu_crashed(world):
-    world.start()
-    stream = world.oldest()
-    numbers = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
-    for number in numbers:
-        world.started_vm(stream, number.name).kill(number)
-        stopped = stream.wait_event("STOPPED", number.name)
-        expect(stopped, CRASH, "QEMU_CRASHED")
-        assert stopped.shutdown.exit_signal == number, stopped
 
 
 @promise("ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED",
