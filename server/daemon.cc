@@ -141,7 +141,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
-  daemon->backend_.SetWatcher(daemon->watcher_.get());
+  daemon->service_.SetWatcher(daemon->watcher_.get());
   if (publish_runs_again) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
@@ -172,7 +172,7 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
                          .max_streams = static_cast<int>(config.max_streams),
                          .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer),
                          .list_rate = static_cast<double>(config.list_rate)},
-                        &backend_, clock_);
+                        &service_, &refusals_, clock_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   return absl::OkStatus();
@@ -246,7 +246,7 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
             {[this] { OnPublished(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->PublishRunsAgain(); }}),
       queries_(&live_state_),
-      backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
+      service_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
                &live_state_, &queries_, &read_queue_, &hub_, &refusals_) {
   PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &live_state_, &pump_);
 }
@@ -424,7 +424,7 @@ void Daemon::Stop() {
       GiveUpStop);
   spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
   server_->SetServing(false);
-  backend_.StopIntents();
+  service_.StopIntents();
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   queue_.Close();

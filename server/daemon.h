@@ -28,7 +28,7 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
 #include "server/rpc/queries.h"
-#include "server/rpc/rpc_backend.h"
+#include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
@@ -108,7 +108,7 @@ class Daemon {
   std::unique_ptr<FleetPublisher> fleet_;
   EventPump pump_;
   Queries queries_;
-  RpcBackend backend_;
+  VmEventService service_;
   std::unique_ptr<NodeWatcher> watcher_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Metrics> metrics_;  // null: not asked for
