@@ -44,14 +44,14 @@ std::string NodeIdOrNone(const std::string& state_dir) {
   return "";
 }
 
-WatcherOptions ToWatcherOptions(const Config& config, int vm_descriptors) {
+WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int vm_descriptors) {
   WatcherOptions options;
   options.watches = config.watches;
   options.libvirts = config.libvirts;
   options.process_tracking = config.process_tracking;
   options.session.powerdown_window = config.powerdown_window;
-  options.session.shutdown_files = config.shutdown_files;
-  options.session.event_limits = config.event_limits;
+  options.session.shutdown_files = ShutdownFiles::kGaneti;
+  options.session.event_limits = tuning.event_limits;
   options.max_vm_descriptors = vm_descriptors;
   return options;
 }
@@ -65,7 +65,7 @@ JournalOptions ToJournalOptions(const Config& config) {
 StreamOptions ToStreamOptions(const Config& config) {
   StreamOptions options;
   options.max_streams = static_cast<int>(config.max_streams);
-  options.max_streams_per_peer = static_cast<int>(config.max_streams_per_peer);
+  options.max_streams_per_peer = static_cast<int>(config.max_streams_per_peer());
   return options;
 }
 
@@ -105,7 +105,7 @@ void GiveUpStop(const StopDeadline::Step& hangs) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
-                                                       const LogMeters* log) {
+                                                       const LogMeters* log, const Tuning& tuning) {
   std::shared_ptr<LibvirtApi> libvirt;
   if (!config.libvirts.empty()) {
     absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!recovered.ok()) return recovered.status();
   const DescriptorShares descriptors =
       ShareDescriptors(RaiseDescriptorLimit(), WantedConnections(config));
-  WatcherOptions watcher_options = ToWatcherOptions(config, descriptors.vms);
+  WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
   for (const JournalSession& session : recovered->sessions) {
     watcher_options.saved_runs.push_back(session.payload);
@@ -136,18 +136,19 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
 
   const bool publish_runs_again = recovered->replaced;
   std::unique_ptr<Daemon> daemon(
-      new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(recovered)));
+      new Daemon(config, tuning, clock, *std::move(lock), std::move(tls), *std::move(recovered)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
-  daemon->backend_.SetWatcher(daemon->watcher_.get());
+  daemon->service_.SetWatcher(daemon->watcher_.get());
   if (publish_runs_again) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors.connections);
   if (!status.ok()) return status;
   if (status = daemon->PrepareFleet(config); !status.ok()) return status;
   daemon->StartMetrics(config, log);
   LogStart(config, daemon->server_->addresses(), daemon->live_state_.journal_id());
+  for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
@@ -170,9 +171,9 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
                          .operators = config.tls_operators,
                          .max_connections = std::max(1, max_connections / listeners),
                          .max_streams = static_cast<int>(config.max_streams),
-                         .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer),
-                         .list_rate = static_cast<double>(config.list_rate)},
-                        &backend_, clock_);
+                         .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer()),
+                         .list_rate = tuning_.list_rate},
+                        &service_, &refusals_, clock_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   return absl::OkStatus();
@@ -207,9 +208,9 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
                        .format = config.publish_format == PublishFormat::kJson
                                      ? FleetFormat::kJson
                                      : FleetFormat::kProtobuf,
-                       .events_per_second = static_cast<double>(config.publish_rate),
+                       .events_per_second = tuning_.publish_rate,
                        .version = kVersion,
-                       .heartbeat = config.publish_heartbeat},
+                       .heartbeat = tuning_.publish_heartbeat},
       fleet_sink_.get(), &outbox_, *std::move(position), clock_,
       [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
   return absl::OkStatus();
@@ -225,9 +226,11 @@ void Daemon::StartMetrics(const Config& config, const LogMeters* log) {
       std::make_unique<MetricsServer>(*config.metrics_listen, metrics_.get(), &refusals_);
 }
 
-Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
-               std::unique_ptr<TlsFiles> tls, RecoveredState recovered)
-    : clock_(clock),
+Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
+               std::unique_ptr<LockFile> state_lock, std::unique_ptr<TlsFiles> tls,
+               RecoveredState recovered)
+    : tuning_(tuning),
+      clock_(clock),
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       queue_(kMaxQueuedUpdates),
@@ -246,7 +249,7 @@ Daemon::Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFil
             {[this] { OnPublished(); }, [this](bool writable) { OnJournalWritable(writable); },
              [this] { watcher_->PublishRunsAgain(); }}),
       queries_(&live_state_),
-      backend_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
+      service_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
                &live_state_, &queries_, &read_queue_, &hub_, &refusals_) {
   PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &live_state_, &pump_);
 }
@@ -424,7 +427,7 @@ void Daemon::Stop() {
       GiveUpStop);
   spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
   server_->SetServing(false);
-  backend_.StopIntents();
+  service_.StopIntents();
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   queue_.Close();

@@ -28,7 +28,7 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
 #include "server/rpc/queries.h"
-#include "server/rpc/rpc_backend.h"
+#include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
@@ -36,6 +36,15 @@
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
+
+// What no flag sets. The tests have a program of their own with other values
+// (tests/support/tuned_vmeventd.cc).
+struct Tuning {
+  bool event_limits = true;  // bounds the events of each VM
+  double list_rate = 200;    // see GrpcServerOptions
+  double publish_rate = 5'000;
+  absl::Duration publish_heartbeat = absl::Seconds(30);
+};
 
 // The whole daemon, put together. Its threads: the watcher's loop, the pump (which writes the
 // journal), the history thread (which reads it), the hub's deadlines, the fleet's publisher,
@@ -53,7 +62,8 @@ class Daemon {
   // tried again while the daemon runs. The error names what stands in the way. `log`: for the
   // metrics; null: the process's log is not counted. The pointers outlive the daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
-                                                        const LogMeters* log = nullptr);
+                                                        const LogMeters* log = nullptr,
+                                                        const Tuning& tuning = Tuning());
   ~Daemon();
 
   // Follows the VMs and serves until RequestStop, then drains: all that was observed is sent on
@@ -65,8 +75,9 @@ class Daemon {
   void Reload();
 
  private:
-  Daemon(const Config& config, const Clock* clock, std::unique_ptr<LockFile> state_lock,
-         std::unique_ptr<TlsFiles> tls, RecoveredState recovered);
+  Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
+         std::unique_ptr<LockFile> state_lock, std::unique_ptr<TlsFiles> tls,
+         RecoveredState recovered);
 
   absl::Status StartServer(const Config& config, int max_connections);
   void StartMetrics(const Config& config, const LogMeters* log);
@@ -94,6 +105,7 @@ class Daemon {
   void NotifyFirstReady(const std::string& status);
   void Stop();
 
+  const Tuning tuning_;
   const Clock* const clock_;
   const std::unique_ptr<LockFile> state_lock_;
   const std::unique_ptr<TlsFiles> tls_;  // null: no TLS
@@ -108,7 +120,7 @@ class Daemon {
   std::unique_ptr<FleetPublisher> fleet_;
   EventPump pump_;
   Queries queries_;
-  RpcBackend backend_;
+  VmEventService service_;
   std::unique_ptr<NodeWatcher> watcher_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Metrics> metrics_;  // null: not asked for

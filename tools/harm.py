@@ -114,7 +114,7 @@ class Watch:
             return
         self.process = subprocess.Popen(
             [self.program, f"--watch={self.directory}:*.kvmd", f"--listen=unix:{self.directory}/api.sock",
-             f"--state-dir={self.directory}/state", "--shutdown-files=off", "--log-level=debug"],
+             f"--state-dir={self.directory}/state", "--log-level=debug"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def kill(self):

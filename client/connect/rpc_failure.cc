@@ -55,10 +55,11 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
                            : "; it requires an operator, as set by --listen with role=operator or "
                              "--tls-operator of vmeventd")};
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return {ExitCode::kFailed,
-              absl::StrCat("vmeventd at ", where, " is at one of its limits (", message,
-                           "): try again later, or raise --max-streams, --max-streams-per-peer or "
-                           "--list-rate of vmeventd")};
+      return {
+          ExitCode::kFailed,
+          absl::StrCat("vmeventd at ", where, " is at one of its limits (", message,
+                       "): try again later, or raise --max-streams of vmeventd if streams are too "
+                       "many")};
     default:
       return {ExitCode::kFailed,
               absl::StrCat("vmeventd at ", where, " could not do this: ", message)};

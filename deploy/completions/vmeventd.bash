@@ -25,25 +25,21 @@ _vmeventd() {
       return
       ;;
     --process-tracking) words='auto off' ;;
-    --shutdown-files) words='auto on off' ;;
-    --event-limits) words='on off' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
     --publish-format) words='protobuf json' ;;
     --libvirt | --listen | --metrics-listen | --tls-operator | --powerdown-window | \
       --retention-age | --retention-events | --max-connections | --max-streams | \
-      --max-streams-per-peer | --list-rate | --publish | --publish-cluster | \
-      --publish-create-stream | --publish-rate | --publish-heartbeat)
+      --publish | --publish-cluster | --publish-create-stream)
       return
       ;;
     *)
       words='-h --help --version --config --check-config --watch --watch-manager-sockets
         --libvirt --listen --metrics-listen --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
-        --process-tracking --shutdown-files --event-limits --tls-cert --tls-key --tls-client-ca --tls-operator
-        --max-connections --max-streams --max-streams-per-peer --list-rate --log-level --log-format
+        --process-tracking --tls-cert --tls-key --tls-client-ca --tls-operator
+        --max-connections --max-streams --log-level --log-format
         --publish --publish-cluster --publish-credentials --publish-tls-ca --publish-tls-cert
-        --publish-tls-key --publish-format --publish-create-stream --publish-rate --publish-heartbeat
-        --insecure-publish'
+        --publish-tls-key --publish-format --publish-create-stream'
       ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

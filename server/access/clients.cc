@@ -131,9 +131,13 @@ void Clients::SetRead(const Call& call) {
 }
 
 absl::Status Clients::HoldAnswer(Call* call, size_t bytes) {
+  if (call->kind_ == CallKind::kHealth) return absl::OkStatus();
   const MutexLock lock(&mutex_);
   Share& share = shares_[call->listener_];
   OpenCalls& of_peer = share.peers.find(call->peer_)->second;
+  share.all.answer_bytes -= call->answer_bytes_;
+  of_peer.answer_bytes -= call->answer_bytes_;
+  call->answer_bytes_ = 0;
   if (of_peer.answer_bytes + bytes > limits_.answer_bytes_of_peer ||
       share.all.answer_bytes + bytes > limits_.answer_bytes) {
     refusals_->Count(Refusal::kUnread);

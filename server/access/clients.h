@@ -91,8 +91,8 @@ class Clients {
       if (std::exchange(unread_, false)) clients_->SetRead(*this);
     }
 
-    // Its answer has so many bytes, which wait until the call is done. RESOURCE_EXHAUSTED, counted:
-    // too many wait already. Once.
+    // Its answer, or its next one, has so many bytes, which wait until the call is done.
+    // RESOURCE_EXHAUSTED, counted: too many wait already. A health check's are not counted.
     absl::Status HoldAnswer(size_t bytes) { return clients_->HoldAnswer(this, bytes); }
 
    private:

@@ -113,6 +113,7 @@ void DefineFlags(CLI::App* app, const Config& defaults, GivenFlags* given, bool*
     } else {
       out.option = app->add_option(name, out.text, help)->option_text(flag.argument);
     }
+    if (!flag.dropped.empty()) out.option->group("");  // hidden
   }
   app->add_flag(
          "--check-config", *check_config,
@@ -226,9 +227,6 @@ absl::Status CheckPublish(const Config& config) {
     return Invalid("--publish-cluster", absl::StrCat(Quote(config.publish_cluster),
                                                      " is longer than ", kMaxCluster, " bytes"));
   }
-  if (config.publish_heartbeat < absl::Seconds(1) || config.publish_heartbeat > absl::Hours(1)) {
-    return Invalid("--publish-heartbeat", "is from 1s to 1h");
-  }
   if (config.publish_tls_cert.empty() != config.publish_tls_key.empty()) {
     return config.publish_tls_key.empty()
                ? Invalid("--publish-tls-cert", "needs --publish-tls-key as well")
@@ -237,12 +235,12 @@ absl::Status CheckPublish(const Config& config) {
   for (const NatsServerAddress& server : config.publish) {
     const bool tls =
         server.tls || !config.publish_tls_ca.empty() || !config.publish_tls_cert.empty();
-    if (tls || server.is_loopback() || config.insecure_publish) continue;
+    if (tls || server.is_loopback() || config.insecure_listen) continue;
     return Invalid("--publish",
                    absl::StrCat(Quote(server.ToUrl()),
                                 " is not a loopback address (127.0.0.0/8, [::1] or localhost): "
                                 "others on the path could read and change the events; write "
-                                "tls://, or give --insecure-publish if you mean it"));
+                                "tls://, or give --insecure-listen if you mean it"));
   }
   return absl::OkStatus();
 }
@@ -269,6 +267,10 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
   for (const Flag& flag : Flags()) {
     std::vector<std::string> values = given.at(flag.name).Values(flag);
     if (flag.name == "watch") watch_is_given = !values.empty();
+    if (!values.empty() && !flag.dropped.empty()) {
+      config.warnings.push_back(absl::StrCat(
+          "--", flag.name, " was dropped, and the next release refuses it: ", flag.dropped));
+    }
     if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
     const std::string name = absl::StrCat("--", flag.name);
@@ -295,6 +297,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
 // The configuration, as a configuration file with the same meaning.
 std::string Describe(const Config& config) {
   std::string out = "# The configuration is valid:\n";
+  for (const std::string& warning : config.warnings) absl::StrAppend(&out, "# ", warning, "\n");
   for (const Flag& flag : Flags()) {
     const std::string value = ConfigFileValue(flag, config);
     if (!value.empty()) absl::StrAppend(&out, flag.name, " = ", value, "\n");

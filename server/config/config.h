@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_CONFIG_CONFIG_H_
 #define VMEVENTD_SERVER_CONFIG_CONFIG_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -20,8 +21,8 @@ enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 enum class PublishFormat { kProtobuf, kJson };
 
-// The flags and the configuration file, checked. Each field belongs to one flag, which flags.h
-// describes; its initializer is the flag's default.
+// The flags and the configuration file, checked. Each field but the warnings belongs to one
+// flag, which flags.h describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   bool watch_manager_sockets = false;
@@ -35,15 +36,11 @@ struct Config {
   bool insecure_listen = false;
   int64_t max_connections = 4'000;
   int64_t max_streams = 4'000;
-  int64_t max_streams_per_peer = 2'000;
-  int64_t list_rate = 200;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
   bool process_tracking = true;
-  ShutdownFiles shutdown_files = ShutdownFiles::kGaneti;
-  bool event_limits = true;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
   std::vector<NatsServerAddress> publish;  // empty: nothing is published
@@ -54,12 +51,14 @@ struct Config {
   std::string publish_tls_key;
   PublishFormat publish_format = PublishFormat::kProtobuf;
   int64_t publish_create_stream = 0;  // replicas; 0: it must exist
-  int64_t publish_rate = 5'000;
-  absl::Duration publish_heartbeat = absl::Seconds(30);
-  bool insecure_publish = false;
+
+  // What was given and does no longer exist, each with what to do instead; to be logged.
+  std::vector<std::string> warnings;
 
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.
   std::optional<TlsPaths> tls() const;
+  // Of max_streams, what one peer may have.
+  int64_t max_streams_per_peer() const { return std::max<int64_t>(1, max_streams / 2); }
 };
 
 // The source of the defaults of watches, listens and state_dir.

@@ -21,7 +21,6 @@ using Texts = std::vector<std::string>;
 
 constexpr int64_t kMaxClients = 100'000;
 constexpr int64_t kMaxEvents = 1'000'000'000'000;
-constexpr int64_t kMaxPublishRate = 1'000'000;
 
 absl::Status CheckDirectory(const std::string& path) {
   struct stat info {};
@@ -222,6 +221,14 @@ absl::Status ReadStateDir(const Texts& texts, Config* config) {
   return CheckDirectory(directory);
 }
 
+// A flag of the release before. `instead`: what to do, or what holds now.
+Flag Dropped(std::string name, std::string instead) {
+  return {.name = std::move(name),
+          .dropped = std::move(instead),
+          .read = [](const Texts&, Config*) { return absl::OkStatus(); },
+          .print = [](const Config&) { return Texts{}; }};
+}
+
 std::vector<Flag> MakeFlags() {
   return {
       {.name = "watch",
@@ -283,20 +290,15 @@ std::vector<Flag> MakeFlags() {
        .read = ReadOperators,
        .print = [](const Config& config) { return config.tls_operators; }},
       Switch("insecure-listen", &Config::insecure_listen,
-             "Permit --listen and --metrics-listen beyond loopback without TLS: anyone who can "
-             "reach the port, or listens on the path to it, can read everything"),
+             "Permit --listen, --metrics-listen and --publish beyond loopback without TLS: anyone "
+             "who can reach the port, or listens on the path, can read everything, and change what "
+             "is published"),
       Number("max-connections", &Config::max_connections, kMaxClients,
              "Hold at most this many connections open on each --listen, and half as many from one "
              "peer"),
       Number("max-streams", &Config::max_streams, kMaxClients,
-             "Serve at most this many WatchEvents streams"),
-      Number(
-          "max-streams-per-peer", &Config::max_streams_per_peer, kMaxClients,
-          "Serve at most this many streams to one peer: an IPv4 address, an IPv6 /64 network, or "
-          "a user of a Unix socket"),
-      Number("list-rate", &Config::list_rate, kMaxClients,
-             "Answer at most this many ListEvents a second from one peer, and as many ListVms; "
-             "five times as many may come at once"),
+             "Serve at most this many WatchEvents streams, and half as many to one peer: an IPv4 "
+             "address, an IPv6 /64 network, or a user of a Unix socket"),
       {.name = "metrics-listen",
        .argument = "HOST:PORT",
        .help = "Serve Prometheus metrics by HTTP, at /metrics",
@@ -322,14 +324,6 @@ std::vector<Flag> MakeFlags() {
                  {{"auto", true}, {"off", false}},
                  "off: a VM counts as ended when its monitor's connection ends, whatever its "
                  "process does"),
-      Word<ShutdownFiles>("shutdown-files", "auto|on|off", &Config::shutdown_files,
-                          {{"auto", ShutdownFiles::kGaneti},
-                           {"on", ShutdownFiles::kOn},
-                           {"off", ShutdownFiles::kOff}},
-                          "Write Ganeti's NAME.shutdown files beside the sockets; auto: beside "
-                          "those named *.kvmd, as Ganeti's are"),
-      Word<bool>("event-limits", "on|off", &Config::event_limits, {{"on", true}, {"off", false}},
-                 "off: publish every event of a VM, however many there are"),
       Word<LogLevel>("log-level", "LEVEL", &Config::log_level,
                      {{"trace", LogLevel::kTrace},
                       {"debug", LogLevel::kDebug},
@@ -377,13 +371,23 @@ std::vector<Flag> MakeFlags() {
                         ? Texts{}
                         : Texts{absl::StrCat(config.publish_create_stream)};
            }},
-      Number("publish-rate", &Config::publish_rate, kMaxPublishRate,
-             "Publish at most this many events a second in the long run, after servers were away"),
-      Time("publish-heartbeat", &Config::publish_heartbeat,
-           "Write this often into the bucket VMEVENTS_NODES that the node is there; 1s to 1h"),
-      Switch("insecure-publish", &Config::insecure_publish,
-             "Permit --publish beyond loopback without TLS: anyone on the path can read and change "
-             "what is published"),
+      Dropped("list-rate", "ListEvents is limited to 200 a second and peer, and so is ListVms"),
+      Dropped("max-streams-per-peer", "one peer gets half of --max-streams"),
+      Dropped("shutdown-files",
+              "they are written beside monitors named *.kvmd, and only there; name other monitors "
+              "so where Ganeti's are wanted"),
+      Dropped("event-limits", "the events of a VM are always bounded"),
+      Dropped("publish-rate", "at most 5,000 events a second are published in the long run"),
+      Dropped("publish-heartbeat", "a node says every 30 s that it is there"),
+      {.name = "insecure-publish",
+       .kind = Flag::Kind::kSwitch,
+       .dropped = "give --insecure-listen, which permits it too",
+       .read =
+           [](const Texts& texts, Config* config) {
+             if (texts.front() == "true") config->insecure_listen = true;
+             return absl::OkStatus();
+           },
+       .print = [](const Config&) { return Texts{}; }},
   };
 }
 

@@ -21,6 +21,9 @@ struct Flag {
   std::string help;      // sentences, without the default
   Kind kind = Kind::kText;
   bool repeatable = false;
+  // What to do instead: the flag was dropped, but is accepted for one release, with this as a
+  // warning. --help does not show it. Empty: it is there.
+  std::string dropped;
 
   // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
   // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
@@ -29,7 +32,7 @@ struct Flag {
   std::function<std::vector<std::string>(const Config&)> print;
 };
 
-// In the order of --help.
+// In the order of --help, and what was dropped after that.
 const std::vector<Flag>& Flags();
 
 // The value as a configuration file writes it; empty where `config` has none.

@@ -6,7 +6,6 @@
 
 #include "grpc/health/v1/health.pb.h"
 #include "server/rpc/raw_message.h"
-#include "server/stream/grpc_status.h"
 
 namespace vmeventd {
 namespace {
@@ -16,13 +15,12 @@ using grpc::health::v1::HealthCheckResponse;
 
 constexpr size_t kMaxServiceName = 200;
 
-grpc::Status ShuttingDown() { return {grpc::UNAVAILABLE, "vmeventd is shutting down"}; }
+absl::Status ShuttingDown() { return absl::UnavailableError("vmeventd is shutting down"); }
 
-grpc::ByteBuffer Encode(int status) {
+std::string Encode(int status) {
   HealthCheckResponse response;
   response.set_status(static_cast<HealthCheckResponse::ServingStatus>(status));
-  const grpc::Slice slice(response.SerializeAsString());
-  return {&slice, 1};
+  return response.SerializeAsString();
 }
 
 // The service named in a request.
@@ -39,15 +37,15 @@ absl::StatusOr<std::string> ServiceOf(const grpc::ByteBuffer& bytes) {
 }  // namespace
 
 // One Health/Watch: sends each status that differs from the last one sent. Any thread.
-class Health::Watcher : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                        public std::enable_shared_from_this<Health::Watcher> {
+class Health::Watcher : public CallStream, public std::enable_shared_from_this<Health::Watcher> {
  public:
-  Watcher(Health* health, std::string service) : health_(health), service_(std::move(service)) {}
+  Watcher(Health* health, StreamCall* call, std::string service)
+      : health_(health), call_(call), service_(std::move(service)) {}
 
   // Call it when the status may have changed, or the daemon stops.
   void Wake() {
     const auto self = shared_from_this();  // another thread may end the call in the meantime
-    std::optional<grpc::Status> finish;
+    std::optional<absl::Status> finish;
     {
       const MutexLock lock(&mutex_);
       if (writing_ || finished_) return;
@@ -55,18 +53,19 @@ class Health::Watcher : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       if (!cancelled_ && now.status != sent_) {
         writing_ = true;
         sent_ = now.status;
-        message_ = Encode(sent_);
+        const grpc::Slice slice(Encode(sent_));
+        message_ = grpc::ByteBuffer(&slice, 1);
       } else if (cancelled_ || now.draining) {
         finished_ = true;
-        finish = cancelled_ ? grpc::Status::CANCELLED : ShuttingDown();
+        finish = cancelled_ ? absl::CancelledError("the call was cancelled") : ShuttingDown();
       } else {
         return;
       }
     }
     if (finish.has_value()) {
-      Finish(*finish);
+      call_->End(*finish);
     } else {
-      StartWrite(&message_);
+      call_->Write(&message_);
     }
   }
 
@@ -89,6 +88,7 @@ class Health::Watcher : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
  private:
   Health* const health_;
+  StreamCall* const call_;
   const std::string service_;
   grpc::ByteBuffer message_;  // in flight
 
@@ -138,18 +138,18 @@ void Health::Drain() {
 
 void Health::Check(IncomingCall* call) const {
   const absl::StatusOr<std::string> service = ServiceOf(call->request());
-  if (!service.ok()) return call->Refuse(ToGrpcStatus(service.status()));
+  if (!service.ok()) return call->Answer(service.status());
   const int status = Read(*service).status;
   if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
-    return call->Refuse({grpc::NOT_FOUND, "no service has this name"});
+    return call->Answer(absl::NotFoundError("no service has this name"));
   }
   call->Answer(Encode(status));
 }
 
 void Health::Watch(IncomingCall* call) {
   const absl::StatusOr<std::string> service = ServiceOf(call->request());
-  if (!service.ok()) return call->Refuse(ToGrpcStatus(service.status()));
-  const auto watcher = std::make_shared<Watcher>(this, *service);
+  if (!service.ok()) return call->Answer(service.status());
+  const auto watcher = std::make_shared<Watcher>(this, call, *service);
   {
     const MutexLock lock(&mutex_);
     watchers_.emplace(watcher.get(), watcher);

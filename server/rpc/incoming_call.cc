@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "grpc/grpc.h"
 #include "grpcpp/impl/codegen/server_callback_handlers.h"
 #include "grpcpp/impl/rpc_service_method.h"
 #include "server/stream/grpc_status.h"
@@ -21,7 +22,7 @@ void CallGate::Remove(Place place) {
   waiting_.erase(place);
 }
 
-int CallGate::EndUntil(absl::Duration time, const grpc::Status& status) {
+int CallGate::EndUntil(absl::Duration time, const absl::Status& status) {
   // No call in the list can end while the lock is held, nor one that was taken before it is ended
   // here.
   std::vector<IncomingCall*> taken;
@@ -32,68 +33,22 @@ int CallGate::EndUntil(absl::Duration time, const grpc::Status& status) {
       if (waiting.call->TakeWhileReading()) taken.push_back(waiting.call);
     }
   }
-  for (IncomingCall* const call : taken) call->Refuse(status);
+  for (IncomingCall* const call : taken) call->End(status);
   return static_cast<int>(taken.size());
 }
 
 void CallGate::EndOverdue() {
-  const int ended = EndUntil(
-      clock_->Now().monotonic,
-      {grpc::DEADLINE_EXCEEDED,
-       absl::StrCat("the request was not complete within ", absl::FormatDuration(kRequestTime))});
+  const int ended =
+      EndUntil(clock_->Now().monotonic,
+               absl::DeadlineExceededError(absl::StrCat("the request was not complete within ",
+                                                        absl::FormatDuration(kRequestTime))));
   for (int i = 0; i < ended; ++i) refusals_->Count(Refusal::kRequestTime);
 }
 
 void CallGate::Drain() {
   clients_->Drain();
-  EndUntil(absl::InfiniteDuration(), {grpc::UNAVAILABLE, "vmeventd is shutting down"});
+  EndUntil(absl::InfiniteDuration(), absl::UnavailableError("vmeventd is shutting down"));
 }
-
-// The reactor of methods written for gRPC's unary calls.
-class IncomingCall::Unary : public grpc::ServerCallbackUnary {
- public:
-  Unary(IncomingCall* call, grpc::ServerUnaryReactor* inner) : call_(call), inner_(inner) {}
-  void Bind() { BindReactor(inner_); }
-
-  void Finish(grpc::Status status) override {
-    if (status.ok()) status = call_->HoldAnswer();
-    if (!status.ok()) return call_->Refuse(status);
-    call_->StartWriteAndFinish(call_->response(), grpc::WriteOptions(), status);
-  }
-  void SendInitialMetadata() override { call_->StartSendInitialMetadata(); }
-
- private:
-  grpc::internal::ServerReactor* reactor() override { return inner_; }
-  void CallOnDone() override {}  // called by IncomingCall::OnDone
-
-  IncomingCall* const call_;
-  grpc::ServerUnaryReactor* const inner_;
-};
-
-// The reactor of methods written for gRPC's server streams.
-class IncomingCall::Writer : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
- public:
-  Writer(IncomingCall* call, grpc::ServerWriteReactor<grpc::ByteBuffer>* inner)
-      : call_(call), inner_(inner) {}
-  void Bind() { BindReactor(inner_); }
-
-  void Finish(grpc::Status status) override { call_->Refuse(status); }
-  void SendInitialMetadata() override { call_->StartSendInitialMetadata(); }
-  void Write(const grpc::ByteBuffer* message, grpc::WriteOptions options) override {
-    call_->StartWrite(message, options);
-  }
-  void WriteAndFinish(const grpc::ByteBuffer* message, grpc::WriteOptions options,
-                      grpc::Status status) override {
-    call_->StartWriteAndFinish(message, options, std::move(status));
-  }
-
- private:
-  grpc::internal::ServerReactor* reactor() override { return inner_; }
-  void CallOnDone() override {}  // called by IncomingCall::OnDone
-
-  IncomingCall* const call_;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* const inner_;
-};
 
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
                                   const Handler* handler, CallGate* gate) {
@@ -103,23 +58,23 @@ IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind
     call->counted_.emplace(*std::move(counted));
     call->ReadRequest();
   } else {
-    call->Reject(ToGrpcStatus(counted.status()));
+    call->Reject(counted.status());
   }
   return call;
 }
 
 IncomingCall* IncomingCall::StartUnknown(grpc::CallbackServerContext* context, CallGate* gate) {
   auto* const call = new IncomingCall(context, nullptr, gate);  // OnDone deletes it
-  call->Reject({grpc::UNIMPLEMENTED, "there is no such method"});
+  call->Reject(absl::UnimplementedError("there is no such method"));
   return call;
 }
 
-void IncomingCall::Reject(const grpc::Status& status) {
+void IncomingCall::Reject(const absl::Status& status) {
   if (std::optional<Clients::RefusedCall> counted =
           gate_->clients_->BeginRefused(context_->peer())) {
     refused_.emplace(*std::move(counted));
   }
-  Refuse(status);
+  End(status);
 }
 
 IncomingCall::IncomingCall(grpc::CallbackServerContext* context, const Handler* handler,
@@ -128,8 +83,14 @@ IncomingCall::IncomingCall(grpc::CallbackServerContext* context, const Handler* 
 
 IncomingCall::~IncomingCall() = default;
 
-grpc::Status IncomingCall::HoldAnswer() {
-  return ToGrpcStatus(counted_->HoldAnswer(response_.Length()));
+bool IncomingCall::cancelled() {
+  const MutexLock lock(&mutex_);
+  return cancelled_;
+}
+
+CallStream* IncomingCall::stream() {
+  const MutexLock lock(&mutex_);
+  return stream_;
 }
 
 void IncomingCall::ReadRequest() {
@@ -152,75 +113,75 @@ void IncomingCall::OnReadDone(bool ok) {
   counted_->SetRead();
   if (ok) {
     (*handler_)(this);
-  } else if (answered_) {
-    Refuse(grpc::Status::OK);
   } else {
-    Refuse({grpc::INVALID_ARGUMENT, "the call has no request"});
+    End(answered_ ? absl::OkStatus() : absl::InvalidArgumentError("the call has no request"));
   }
 }
 
-void IncomingCall::AnswerBy(grpc::ServerUnaryReactor* reactor) {
-  unary_ = std::make_unique<Unary>(this, reactor);
-  unary_->Bind();
-  SetInner(reactor);
+absl::Status IncomingCall::SetResponse(const std::string& response) {
+  if (absl::Status held = counted_->HoldAnswer(response.size()); !held.ok()) return held;
+  const grpc::Slice slice(response);
+  response_ = grpc::ByteBuffer(&slice, 1);
+  return absl::OkStatus();
 }
 
-void IncomingCall::AnswerBy(grpc::ServerWriteReactor<grpc::ByteBuffer>* reactor) {
-  stream_ = reactor;
-  writer_ = std::make_unique<Writer>(this, reactor);
-  writer_->Bind();
-  SetInner(reactor);
-}
-
-void IncomingCall::SetInner(grpc::internal::ServerReactor* reactor) {
-  bool cancelled = false;
-  {
-    const MutexLock lock(&mutex_);
-    inner_ = reactor;
-    cancelled = cancelled_;
-  }
-  if (cancelled) reactor->OnCancel();
-}
-
-void IncomingCall::Answer(const grpc::ByteBuffer& response) {
-  response_ = response;
+void IncomingCall::Answer(const absl::StatusOr<std::string>& response) {
+  const absl::Status status = response.ok() ? SetResponse(*response) : response.status();
+  if (!status.ok()) return End(status);
   StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
 }
 
-void IncomingCall::Refuse(const grpc::Status& status) { Finish(status); }
-
-void IncomingCall::AnswerAndReadNext(const grpc::ByteBuffer& response) {
+void IncomingCall::AnswerAndReadNext(const absl::StatusOr<std::string>& response) {
+  const absl::Status status = response.ok() ? SetResponse(*response) : response.status();
+  if (!status.ok()) return End(status);
   answered_ = true;
   reads_next_ = true;
-  response_ = response;
   StartWrite(&response_);
 }
 
+void IncomingCall::AnswerBy(CallStream* stream) {
+  request_.Clear();  // a stream may stay open for months
+  bool cancelled = false;
+  {
+    const MutexLock lock(&mutex_);
+    stream_ = stream;
+    cancelled = cancelled_;
+  }
+  if (cancelled) stream->OnCancel();
+}
+
+void IncomingCall::Write(const grpc::ByteBuffer* message) { StartWrite(message); }
+
+void IncomingCall::End(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+
+void IncomingCall::Abort(const absl::Status& status) {
+  // As TryCancel does, but with the reason.
+  const grpc_call_error error =
+      grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
+                                   std::string(status.message()).c_str(), nullptr);
+  static_cast<void>(error);  // fails only where the call has ended already, which is what we want
+}
+
 void IncomingCall::OnWriteDone(bool ok) {
-  if (stream_ != nullptr) {
-    stream_->OnWriteDone(ok);
+  if (CallStream* const answering = stream()) {
+    answering->OnWriteDone(ok);
   } else if (std::exchange(reads_next_, false)) {
     ReadRequest();
   }
 }
 
 void IncomingCall::OnCancel() {
-  grpc::internal::ServerReactor* inner = nullptr;
+  CallStream* answering = nullptr;
   {
     const MutexLock lock(&mutex_);
     cancelled_ = true;
-    inner = inner_;
+    answering = stream_;
   }
-  if (inner != nullptr) inner->OnCancel();
+  if (answering != nullptr) answering->OnCancel();
 }
 
 void IncomingCall::OnDone() {
-  grpc::internal::ServerReactor* inner = nullptr;
-  {
-    const MutexLock lock(&mutex_);
-    inner = inner_;
-  }
-  if (inner != nullptr) inner->OnDone();
+  if (CallStream* const answering = stream()) answering->OnDone();
   delete this;
 }
 
@@ -234,21 +195,6 @@ void CallService::Add(const std::string& path, IncomingCall::Handler handler, Ca
                               return IncomingCall::Start(context, method->kind, &method->handler,
                                                          gate);
                             }));
-}
-
-void CallService::AddUnary(const std::string& path, UnaryMethod method) {
-  Add(path, [method = std::move(method)](IncomingCall* call) {
-    call->AnswerBy(method(call->context(), &call->request(), call->response()));
-  });
-}
-
-void CallService::AddStream(const std::string& path, StreamMethod method) {
-  Add(
-      path,
-      [method = std::move(method)](IncomingCall* call) {
-        call->AnswerBy(method(call->context(), &call->request()));
-      },
-      CallKind::kStream);
 }
 
 }  // namespace vmeventd

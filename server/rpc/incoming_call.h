@@ -3,11 +3,11 @@
 
 #include <functional>
 #include <list>
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -16,6 +16,7 @@
 #include "grpcpp/impl/service_type.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
+#include "server/stream/stream_call.h"
 
 namespace vmeventd {
 
@@ -47,7 +48,7 @@ class CallGate {
   Place Add(IncomingCall* call);
   void Remove(Place place);
   // Ends the calls whose limit is `time` or earlier; returns how many.
-  int EndUntil(absl::Duration time, const grpc::Status& status);
+  int EndUntil(absl::Duration time, const absl::Status& status);
 
   Clients* const clients_;
   const Clock* const clock_;
@@ -60,10 +61,11 @@ class CallGate {
 // is complete, keeps an incomplete call forever, and does not count it. So every method here
 // streams in both directions, which is the same on the wire: the call is counted when its headers
 // arrive, and its request must arrive within kRequestTime. Owns itself.
-class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                     public StreamCall {
  public:
-  // Receives a call whose request is complete, on a gRPC thread. Must call one of the methods below
-  // exactly once.
+  // Receives a call whose request is complete, on a gRPC thread. Must answer it by one of the
+  // methods below, now or later.
   using Handler = std::function<void(IncomingCall*)>;
 
   // Starts to read the request, or refuses the call. `handler` and `gate` must outlive the call.
@@ -75,23 +77,22 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::CallbackServerContext* context() const { return context_; }
   const grpc::ByteBuffer& request() const { return request_; }
 
-  // Lets a method written for gRPC's own unary or streaming calls answer: `reactor` is what the
-  // method returned; it writes its response to `response()`.
-  void AnswerBy(grpc::ServerUnaryReactor* reactor);
-  void AnswerBy(grpc::ServerWriteReactor<grpc::ByteBuffer>* reactor);
-  grpc::ByteBuffer* response() { return &response_; }
+  // Whether the client has cancelled.
+  bool cancelled();
 
-  // Sends `response` and ends the call.
-  void Answer(const grpc::ByteBuffer& response);
-  void Refuse(const grpc::Status& status);
-  // Sends `response` and passes the next request to the same handler. The call ends with OK when no
-  // more requests come.
-  void AnswerAndReadNext(const grpc::ByteBuffer& response);
+  // Sends the encoded response and ends the call, or ends it with the error.
+  void Answer(const absl::StatusOr<std::string>& response);
+  // Likewise, but passes the next request to the same handler. The call ends with OK when no more
+  // requests come.
+  void AnswerAndReadNext(const absl::StatusOr<std::string>& response);
+  // Answers with a stream: AnswerBy.
+  void AnswerBy(CallStream* stream) override;
+  void Write(const grpc::ByteBuffer* message) override;
+  void End(const absl::Status& status) override;
+  void Abort(const absl::Status& status) override;
 
  private:
   friend class CallGate;
-  class Unary;
-  class Writer;
 
   IncomingCall(grpc::CallbackServerContext* context, const Handler* handler, CallGate* gate);
   ~IncomingCall() override;
@@ -102,14 +103,14 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnDone() override;
 
   // Ends it, and counts it as refused until it is done.
-  void Reject(const grpc::Status& status);
-  // Whether response_ may wait to be sent.
-  grpc::Status HoldAnswer();
+  void Reject(const absl::Status& status);
+  // Makes `response` the one to send. RESOURCE_EXHAUSTED: too much waits already.
+  absl::Status SetResponse(const std::string& response);
   void ReadRequest();
   // True, once: the caller must end the call, which still waits for its request.
   bool TakeWhileReading();
-  // Sends the call's further reactions to `reactor`. Call it within OnReadDone.
-  void SetInner(grpc::internal::ServerReactor* reactor);
+  CallStream* stream();
+
   grpc::CallbackServerContext* const context_;
   const Handler* const handler_;
   CallGate* const gate_;
@@ -120,14 +121,11 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   CallGate::Place place_;    // while it reads
   bool answered_ = false;    // at least one request was
   bool reads_next_ = false;  // after the write
-  std::unique_ptr<Unary> unary_;
-  std::unique_ptr<Writer> writer_;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* stream_ = nullptr;
 
   Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  grpc::internal::ServerReactor* inner_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  CallStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 // A service whose methods are IncomingCalls. Paths have the form "/package.Service/Method".
@@ -138,14 +136,6 @@ class CallService : public grpc::Service {
 
   void Add(const std::string& path, IncomingCall::Handler handler,
            CallKind kind = CallKind::kOther);
-
-  // gRPC's raw callback methods of these two kinds.
-  using UnaryMethod = std::function<grpc::ServerUnaryReactor*(
-      grpc::CallbackServerContext*, const grpc::ByteBuffer*, grpc::ByteBuffer*)>;
-  using StreamMethod = std::function<grpc::ServerWriteReactor<grpc::ByteBuffer>*(
-      grpc::CallbackServerContext*, const grpc::ByteBuffer*)>;
-  void AddUnary(const std::string& path, UnaryMethod method);
-  void AddStream(const std::string& path, StreamMethod method);  // counts as CallKind::kStream
 
  private:
   struct Method {

@@ -1,6 +1,5 @@
 #include "server/rpc/vm_event_service.h"
 
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -10,191 +9,230 @@
 #include "server/events/event_codec.h"
 #include "server/rpc/raw_message.h"
 #include "server/rpc/request_checks.h"
-#include "server/stream/grpc_status.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxRequestBytes = 1 << 20;
 
-// Finishes a call with the bytes of its response, or returns the error.
-absl::Status FinishCall(const absl::StatusOr<std::string>& answered, grpc::ByteBuffer* response,
-                        grpc::ServerUnaryReactor* reactor) {
-  if (answered.ok()) {
-    const grpc::Slice slice(*answered);
-    *response = grpc::ByteBuffer(&slice, 1);
-  }
-  reactor->Finish(ToGrpcStatus(answered.status()));
-  return answered.status();
-}
-
-// A ListEvents call, which may be cancelled while it waits for its turn.
-class ListEventsCall : public grpc::ServerUnaryReactor {
- public:
-  // Whether the client has cancelled. Outlives the call.
-  std::shared_ptr<const std::atomic<bool>> cancelled() const { return cancelled_; }
-
-  void OnCancel() override { *cancelled_ = true; }
-  void OnDone() override { delete this; }
-
- private:
-  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+// GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
+constexpr const char* kCapabilities[] = {
+    "event-problems", "event-source", "event-state",      "intent-end",         "intent-request-id",
+    "missing-ranges", "node-id",      "shutdown-caveats", "unfollowed-sockets",
 };
 
 }  // namespace
 
+VmEventService::VmEventService(ServerFacts facts, const LiveState* live_state,
+                               const Queries* queries, JournalReadQueue* read_queue, StreamHub* hub,
+                               RefusalCounters* refusals)
+    : facts_(std::move(facts)),
+      live_state_(live_state),
+      queries_(queries),
+      read_queue_(read_queue),
+      hub_(hub),
+      refusals_(refusals) {}
+
+void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
+  using Method = void (VmEventService::*)(IncomingCall*, const AccessPolicy&);
+  const struct {
+    const char* name;
+    Method method;
+    CallKind kind = CallKind::kOther;
+  } methods[] = {{"WatchEvents", &VmEventService::WatchEvents, CallKind::kStream},
+                 {"ListEvents", &VmEventService::ListEvents},
+                 {"ListVms", &VmEventService::ListVms},
+                 {"GetVm", &VmEventService::GetVm},
+                 {"DeclareIntent", &VmEventService::DeclareIntent},
+                 {"WithdrawIntent", &VmEventService::WithdrawIntent},
+                 {"GetServerInfo", &VmEventService::GetServerInfo}};
+  for (const auto& row : methods) {
+    listener->Add(
+        absl::StrCat("/vmeventd.v1.VmEventService/", row.name),
+        [this, policy, method = row.method](IncomingCall* call) { (this->*method)(call, *policy); },
+        row.kind);
+  }
+}
+
+void VmEventService::SetWatcher(NodeWatcher* watcher) {
+  const MutexLock lock(&mutex_);
+  watcher_ = watcher;
+}
+
+void VmEventService::StopIntents() { SetWatcher(nullptr); }
+
+absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
+  if (!live_state_->journal_writable()) {
+    return absl::UnavailableError(
+        "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
+        "try again later");
+  }
+  const MutexLock lock(&mutex_);
+  if (watcher_ == nullptr) return absl::UnavailableError("vmeventd is shutting down");
+  use(watcher_);
+  return absl::OkStatus();
+}
+
+absl::Status VmEventService::CheckDurable(absl::string_view what) const {
+  if (live_state_->journal_writable()) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
+                   "this: ",
+                   what, "; try again later"));
+}
+
+void VmEventService::TakeBackIntent(const std::string& intent_id) {
+  const MutexLock lock(&mutex_);
+  if (watcher_ == nullptr) return;  // vmeventd stops
+  watcher_->WithdrawIntent(intent_id, [](const absl::Status&) {});
+}
+
 template <typename Message>
-absl::Status VmEventServiceImpl::Parse(const grpc::ByteBuffer& bytes, Message* message) const {
-  if (bytes.Length() > kMaxRequestBytes) {
-    backend_->refusals()->Count(Refusal::kRequestSize);
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the request has ", bytes.Length(), " bytes, at most ", kMaxRequestBytes, " are allowed"));
+absl::Status VmEventService::Parse(const IncomingCall& call, Message* message) const {
+  const size_t size = call.request().Length();
+  if (size > kMaxRequestBytes) {
+    refusals_->Count(Refusal::kRequestSize);
+    return absl::ResourceExhaustedError(absl::StrCat("the request has ", size, " bytes, at most ",
+                                                     kMaxRequestBytes, " are allowed"));
   }
-  return ParseMessage(bytes, message);
+  return ParseMessage(call.request(), message);
 }
 
-// Parses a request and answers it with `answer`, which returns the bytes of the response.
-template <typename Request, typename Answer>
-grpc::ServerUnaryReactor* VmEventServiceImpl::Unary(grpc::CallbackServerContext* context,
-                                                    const grpc::ByteBuffer& bytes,
-                                                    grpc::ByteBuffer* response, Answer answer) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  Request request;
-  absl::Status status = Parse(bytes, &request);
-  FinishCall(status.ok() ? answer(request) : status, response, reactor).IgnoreError();
-  return reactor;
+void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy) {
+  v1::WatchEventsRequest request;
+  const absl::Status status = Parse(*call, &request);
+  if (!status.ok()) return hub_->Refuse(call, status);
+  const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
+  if (!checked.ok()) return hub_->Refuse(call, checked.status());
+  hub_->Open(call, *checked, request.filter(), policy.Peer(*call->context()));
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* VmEventServiceImpl::WatchEvents(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  v1::WatchEventsRequest message;
-  const absl::Status status = Parse(*request, &message);
-  if (!status.ok()) return backend_->hub()->Refuse(status);
-  const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(message);
-  if (!checked.ok()) return backend_->hub()->Refuse(checked.status());
-  return backend_->hub()->Open(context, *checked, message.filter(), policy_->Peer(*context));
-}
-
-grpc::ServerUnaryReactor* VmEventServiceImpl::ListEvents(grpc::CallbackServerContext* context,
-                                                         const grpc::ByteBuffer* request,
-                                                         grpc::ByteBuffer* response) {
-  auto* const call = new ListEventsCall;  // deletes itself when done
-  const auto begin = [&]() -> absl::StatusOr<std::shared_ptr<EventsQuery>> {
-    v1::ListEventsRequest message;
-    absl::Status status = Parse(*request, &message);
-    if (status.ok()) status = policy_->CheckListRate(*context);
-    if (!status.ok()) return status;
-    return backend_->queries().ListEvents(message);
-  };
-  const absl::StatusOr<std::shared_ptr<EventsQuery>> query = begin();
-  if (!query.ok()) {
-    call->Finish(ToGrpcStatus(query.status()));
-    return call;
-  }
-  const auto turn = [this, call, response, query = *query](
+void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
+  v1::ListEventsRequest request;
+  absl::Status status = Parse(*call, &request);
+  if (status.ok()) status = policy.CheckListRate(*call->context());
+  if (!status.ok()) return call->Answer(status);
+  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_->ListEvents(request);
+  if (!query.ok()) return call->Answer(query.status());
+  const auto turn = [this, call, query = *std::move(query)](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
     // Among the journal's errors, only its reader queue returns this code.
-    if (absl::IsResourceExhausted(journal.status())) backend_->refusals()->Count(Refusal::kQueries);
+    if (absl::IsResourceExhausted(journal.status())) refusals_->Count(Refusal::kQueries);
     const std::optional<absl::StatusOr<std::string>> answer = query->Continue(journal);
     if (!answer.has_value()) return false;
-    if (absl::Status failed = FinishCall(*answer, response, call); !failed.ok()) return failed;
+    call->Answer(*answer);  // it may be gone now
+    if (!answer->ok()) return answer->status();
     return true;
   };
-  const auto cancelled = [cancelled = call->cancelled()] { return cancelled->load(); };
-  backend_->read_queue()->PostQuery(policy_->Peer(*context), {turn, cancelled});
-  return call;
+  read_queue_->PostQuery(policy.Peer(*call->context()),
+                         {turn, [call] { return call->cancelled(); }});
 }
 
-grpc::ServerUnaryReactor* VmEventServiceImpl::ListVms(grpc::CallbackServerContext* context,
-                                                      const grpc::ByteBuffer* request,
-                                                      grpc::ByteBuffer* response) {
-  return Unary<v1::ListVmsRequest>(
-      context, *request, response,
-      [this, context](const v1::ListVmsRequest& message) -> absl::StatusOr<std::string> {
-        if (absl::Status status = policy_->CheckVmsRate(*context); !status.ok()) return status;
-        return backend_->queries().ListVms(message);
-      });
+void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
+  v1::ListVmsRequest request;
+  absl::Status status = Parse(*call, &request);
+  if (status.ok()) status = policy.CheckVmsRate(*call->context());
+  call->Answer(status.ok() ? queries_->ListVms(request) : status);
 }
 
-grpc::ServerUnaryReactor* VmEventServiceImpl::GetVm(grpc::CallbackServerContext* context,
-                                                    const grpc::ByteBuffer* request,
-                                                    grpc::ByteBuffer* response) {
-  return Unary<v1::GetVmRequest>(
-      context, *request, response,
-      [this](const v1::GetVmRequest& message) { return backend_->queries().GetVm(message); });
+void VmEventService::GetVm(IncomingCall* call, const AccessPolicy&) {
+  v1::GetVmRequest request;
+  const absl::Status status = Parse(*call, &request);
+  call->Answer(status.ok() ? queries_->GetVm(request) : status);
 }
 
-grpc::ServerUnaryReactor* VmEventServiceImpl::DeclareIntent(grpc::CallbackServerContext* context,
-                                                            const grpc::ByteBuffer* request,
-                                                            grpc::ByteBuffer* response) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const auto answer = [response, reactor](const absl::StatusOr<Intent>& declared) {
-    v1::DeclareIntentResponse message;
-    if (declared.ok()) *message.mutable_intent() = IntentToProto(*declared);
-    FinishCall(declared.ok() ? absl::StatusOr<std::string>(message.SerializeAsString())
-                             : declared.status(),
-               response, reactor)
-        .IgnoreError();
-  };
+void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& policy) {
   const auto declare = [&]() -> absl::Status {
-    v1::DeclareIntentRequest message;
-    absl::Status status = policy_->CheckOperator(*context);
-    if (status.ok()) status = Parse(*request, &message);
+    v1::DeclareIntentRequest request;
+    absl::Status status = policy.CheckOperator(*call->context());
+    if (status.ok()) status = Parse(*call, &request);
     if (!status.ok()) return status;
-    absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(message);
+    absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
     absl::StatusOr<std::string> intent_id = RandomUuid();
     if (!intent_id.ok()) return intent_id.status();
     checked->intent_id = *std::move(intent_id);
-    const auto answer_if_durable = [this, answer](const absl::StatusOr<Intent>& declared) {
-      if (!declared.ok()) return answer(declared);
-      const absl::Status durable = backend_->CheckDurable("the intent is withdrawn");
-      if (durable.ok()) return answer(declared);
-      backend_->TakeBackIntent(declared->intent_id);
-      answer(durable);
+    const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
+      if (!declared.ok()) return call->Answer(declared.status());
+      const absl::Status durable = CheckDurable("the intent is withdrawn");
+      if (!durable.ok()) {
+        TakeBackIntent(declared->intent_id);
+        return call->Answer(durable);
+      }
+      v1::DeclareIntentResponse response;
+      *response.mutable_intent() = IntentToProto(*declared);
+      call->Answer(response.SerializeAsString());
     };
-    return backend_->WithWatcher([&](NodeWatcher* watcher) {
-      watcher->DeclareIntent(*std::move(checked), answer_if_durable);
-    });
+    return WithWatcher(
+        [&](NodeWatcher* watcher) { watcher->DeclareIntent(*std::move(checked), answer); });
   };
-  if (absl::Status status = declare(); !status.ok()) answer(status);
-  return reactor;
+  if (absl::Status status = declare(); !status.ok()) call->Answer(status);
 }
 
-grpc::ServerUnaryReactor* VmEventServiceImpl::WithdrawIntent(grpc::CallbackServerContext* context,
-                                                             const grpc::ByteBuffer* request,
-                                                             grpc::ByteBuffer* response) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const auto answer = [response, reactor](const absl::Status& withdrawn) {
-    FinishCall(withdrawn.ok() ? absl::StatusOr<std::string>("") : withdrawn, response, reactor)
-        .IgnoreError();
-  };
+void VmEventService::WithdrawIntent(IncomingCall* call, const AccessPolicy& policy) {
   const auto withdraw = [&]() -> absl::Status {
-    v1::WithdrawIntentRequest message;
-    absl::Status status = policy_->CheckOperator(*context);
-    if (status.ok()) status = Parse(*request, &message);
-    if (status.ok()) status = CheckWithdrawIntent(message);
+    v1::WithdrawIntentRequest request;
+    absl::Status status = policy.CheckOperator(*call->context());
+    if (status.ok()) status = Parse(*call, &request);
+    if (status.ok()) status = CheckWithdrawIntent(request);
     if (!status.ok()) return status;
-    const auto answer_if_durable = [this, answer](const absl::Status& withdrawn) {
-      answer(withdrawn.ok() ? backend_->CheckDurable("the intent is withdrawn until then")
-                            : withdrawn);
+    const auto answer = [this, call](absl::Status withdrawn) {
+      if (withdrawn.ok()) withdrawn = CheckDurable("the intent is withdrawn until then");
+      call->Answer(withdrawn.ok() ? absl::StatusOr<std::string>("") : withdrawn);
     };
-    return backend_->WithWatcher([&](NodeWatcher* watcher) {
-      watcher->WithdrawIntent(message.intent_id(), answer_if_durable);
-    });
+    return WithWatcher(
+        [&](NodeWatcher* watcher) { watcher->WithdrawIntent(request.intent_id(), answer); });
   };
-  if (absl::Status status = withdraw(); !status.ok()) answer(status);
-  return reactor;
+  if (absl::Status status = withdraw(); !status.ok()) call->Answer(status);
 }
 
-grpc::ServerUnaryReactor* VmEventServiceImpl::GetServerInfo(grpc::CallbackServerContext* context,
-                                                            const grpc::ByteBuffer* request,
-                                                            grpc::ByteBuffer* response) {
-  return Unary<v1::GetServerInfoRequest>(
-      context, *request, response,
-      [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<std::string> {
-        return backend_->Info().SerializeAsString();
-      });
+void VmEventService::GetServerInfo(IncomingCall* call, const AccessPolicy&) {
+  v1::GetServerInfoRequest request;
+  const absl::Status status = Parse(*call, &request);
+  call->Answer(status.ok() ? absl::StatusOr<std::string>(Info().SerializeAsString()) : status);
+}
+
+v1::GetServerInfoResponse VmEventService::Info() const {
+  v1::GetServerInfoResponse info;
+  info.set_version(facts_.version);
+  info.set_node(facts_.node);
+  const JournalIdentityPtr identity = live_state_->identity();
+  info.set_journal_id(identity->journal_id);
+  info.set_node_id(identity->node_id);
+  const LiveState::Range range = live_state_->range();
+  info.set_oldest_sequence(range.oldest);
+  info.set_newest_sequence(range.newest);
+  *info.mutable_start_time() = ToTimestamp(facts_.start_time);
+  for (const WatchedDirectory& directory : live_state_->directories()) {
+    v1::WatchedDirectory* out = info.add_directories();
+    out->set_path(directory.path);
+    out->set_pattern(directory.pattern);
+    out->set_present(directory.present);
+    out->set_sockets(directory.sockets);
+  }
+  for (const char* capability : kCapabilities) info.add_capabilities(capability);
+  info.set_vms(live_state_->vm_count());
+  info.set_streams(hub_->stream_count());
+  info.set_journal_writable(live_state_->journal_writable());
+  const MutexLock lock(&mutex_);
+  info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
+  if (watcher_ == nullptr) return info;
+  for (const UnfollowedSocket& socket : watcher_->unfollowed_sockets()) {
+    v1::UnfollowedSocket* out = info.add_unfollowed_sockets();
+    out->set_path(socket.path);
+    out->set_name(socket.name);
+    out->set_problem(socket.problem);
+    *out->mutable_since() = ToTimestamp(socket.since);
+  }
+  for (const LibvirtConnectionState& connection : watcher_->libvirt_connections()) {
+    v1::LibvirtConnection* out = info.add_libvirt_connections();
+    out->set_uri(connection.uri);
+    out->set_connected(connection.connected);
+    out->set_problem(connection.problem);
+    *out->mutable_since() = ToTimestamp(connection.since);
+    out->set_domains(connection.domains);
+  }
+  return info;
 }
 
 }  // namespace vmeventd

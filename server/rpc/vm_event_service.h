@@ -1,65 +1,82 @@
 #ifndef VMEVENTD_SERVER_RPC_VM_EVENT_SERVICE_H_
 #define VMEVENTD_SERVER_RPC_VM_EVENT_SERVICE_H_
 
+#include <functional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "grpcpp/grpcpp.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
 #include "server/access/access_policy.h"
-#include "server/rpc/rpc_backend.h"
-#include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "server/access/refusals.h"
+#include "server/events/live_state.h"
+#include "server/journal/read_queue.h"
+#include "server/rpc/incoming_call.h"
+#include "server/rpc/queries.h"
+#include "server/stream/stream_hub.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 
-// Every method takes and returns bytes: streams share what was encoded once, and a request that
-// cannot be parsed gets INVALID_ARGUMENT (gRPC itself would answer UNIMPLEMENTED).
-using RawVmEventService = v1::VmEventService::WithRawCallbackMethod_WatchEvents<
-    v1::VmEventService::WithRawCallbackMethod_ListEvents<
-        v1::VmEventService::WithRawCallbackMethod_ListVms<
-            v1::VmEventService::WithRawCallbackMethod_GetVm<
-                v1::VmEventService::WithRawCallbackMethod_DeclareIntent<
-                    v1::VmEventService::WithRawCallbackMethod_WithdrawIntent<
-                        v1::VmEventService::WithRawCallbackMethod_GetServerInfo<
-                            v1::VmEventService::Service>>>>>>>;
+// The part of GetServerInfo that never changes.
+struct ServerFacts {
+  std::string version;
+  std::string node;
+  absl::Time start_time;
+};
 
-// The RPCs of one listener: a thin layer. The policy decides who may call; the backend answers.
-// Runs on gRPC's threads; no method blocks.
-class VmEventServiceImpl : public RawVmEventService {
+// The methods of vmeventd.v1.VmEventService, of all listeners. Any thread; no method blocks.
+class VmEventService {
  public:
-  // Both must outlive the service.
-  VmEventServiceImpl(RpcBackend* backend, const AccessPolicy* policy)
-      : backend_(backend), policy_(policy) {}
+  // All pointers must outlive the service.
+  VmEventService(ServerFacts facts, const LiveState* live_state, const Queries* queries,
+                 JournalReadQueue* read_queue, StreamHub* hub, RefusalCounters* refusals);
 
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchEvents(grpc::CallbackServerContext* context,
-                                                          const grpc::ByteBuffer* request) override;
-  grpc::ServerUnaryReactor* ListEvents(grpc::CallbackServerContext* context,
-                                       const grpc::ByteBuffer* request,
-                                       grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* ListVms(grpc::CallbackServerContext* context,
-                                    const grpc::ByteBuffer* request,
-                                    grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* GetVm(grpc::CallbackServerContext* context,
-                                  const grpc::ByteBuffer* request,
-                                  grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* DeclareIntent(grpc::CallbackServerContext* context,
-                                          const grpc::ByteBuffer* request,
-                                          grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* WithdrawIntent(grpc::CallbackServerContext* context,
-                                           const grpc::ByteBuffer* request,
-                                           grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
-                                          const grpc::ByteBuffer* request,
-                                          grpc::ByteBuffer* response) override;
+  // Adds the methods to one listener's, whose policy decides who may call. `policy` outlives it.
+  void AddTo(CallService* listener, const AccessPolicy* policy);
+
+  // From now on, intents go to `watcher`, which must outlive the service unless StopIntents is
+  // called first.
+  void SetWatcher(NodeWatcher* watcher);
+  // Refuses intents from now on. The watcher still answers those it already has.
+  void StopIntents();
 
  private:
+  void WatchEvents(IncomingCall* call, const AccessPolicy& policy);
+  void ListEvents(IncomingCall* call, const AccessPolicy& policy);
+  void ListVms(IncomingCall* call, const AccessPolicy& policy);
+  void GetVm(IncomingCall* call, const AccessPolicy& policy);
+  void DeclareIntent(IncomingCall* call, const AccessPolicy& policy);
+  void WithdrawIntent(IncomingCall* call, const AccessPolicy& policy);
+  void GetServerInfo(IncomingCall* call, const AccessPolicy& policy);
+
+  v1::GetServerInfoResponse Info() const;
+
   // Reads a request. RESOURCE_EXHAUSTED, counted: it is too large.
   template <typename Message>
-  absl::Status Parse(const grpc::ByteBuffer& bytes, Message* message) const;
-  template <typename Request, typename Answer>
-  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context,
-                                  const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response,
-                                  Answer answer);
+  absl::Status Parse(const IncomingCall& call, Message* message) const;
+  // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call
+  // back into the service; an answer the watcher gives at once is an error.
+  absl::Status WithWatcher(const std::function<void(NodeWatcher*)>& use);
+  // Checks the event of an intent that was just published; called on the publishing thread. OK if
+  // it is durable, else UNAVAILABLE, saying that `what` was done.
+  absl::Status CheckDurable(absl::string_view what) const;
+  // Withdraws an intent that is not durable, so that the client's answer stays true after a
+  // restart. Does not block.
+  void TakeBackIntent(const std::string& intent_id);
 
-  RpcBackend* const backend_;
-  const AccessPolicy* const policy_;
+  const ServerFacts facts_;
+  const LiveState* const live_state_;
+  const Queries* const queries_;
+  JournalReadQueue* const read_queue_;
+  StreamHub* const hub_;
+  RefusalCounters* const refusals_;
+
+  mutable Mutex mutex_;
+  NodeWatcher* watcher_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 }  // namespace vmeventd

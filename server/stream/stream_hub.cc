@@ -5,37 +5,22 @@
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
 #include "base/wait_until.h"
-#include "server/stream/grpc_status.h"
 
 namespace vmeventd {
-namespace {
 
-// A call that was refused.
-class FinishedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  explicit FinishedStream(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
-};
-
-}  // namespace
-
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Open(grpc::CallbackServerContext* context,
-                                                            const WatchRequest& request,
-                                                            const v1::EventFilter& filter,
-                                                            const std::string& peer) {
-  const absl::StatusOr<WatchStream*> stream = OpenStream(context, request, filter, peer);
-  return stream.ok() ? *stream : Refuse(stream.status());
+void StreamHub::Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
+                     const std::string& peer) {
+  const absl::Status status = OpenStream(call, request, filter, peer);
+  if (!status.ok()) Refuse(call, status);
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamHub::Refuse(const absl::Status& status) {
+void StreamHub::Refuse(StreamCall* call, const absl::Status& status) {
   meters_.CountRefusal(status);
-  return new FinishedStream(ToGrpcStatus(status));
+  call->End(status);
 }
 
-absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* context,
-                                                   const WatchRequest& request,
-                                                   const v1::EventFilter& filter,
-                                                   const std::string& peer) {
+absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
+                                   const v1::EventFilter& filter, const std::string& peer) {
   EventMatcher matcher(filter);
   const absl::StatusOr<StreamBegin> begin = live_state_->Begin(request.start);
   if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
@@ -46,7 +31,7 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
       matcher.memory() + (by_name ? matcher.names().exact().size() * NameIndex::kBytesOfName : 0);
   FanOut* const fan_out = matcher.has_globs() ? &globs_ : &plain_;
   StreamSurroundings surroundings = {
-      .context = context,
+      .call = call,
       .peer = peer,
       .progress_interval = interval,
       .write_timeout = options_.write_timeout,
@@ -62,10 +47,9 @@ absl::StatusOr<WatchStream*> StreamHub::OpenStream(grpc::CallbackServerContext* 
   absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
   meters_.opened.Add();
-  // gRPC keeps the first write until the reactor has been returned to it. From here on the stream
-  // may be cancelled, but not be done: that takes the return.
+  call->AnswerBy(stream.get());
   stream->Wake();
-  return stream.get();
+  return absl::OkStatus();
 }
 
 absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes) const {

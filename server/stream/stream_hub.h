@@ -13,12 +13,12 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "grpcpp/grpcpp.h"
 #include "server/access/refusals.h"
 #include "server/events/live_state.h"
 #include "server/journal/read_queue.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/name_index.h"
+#include "server/stream/stream_call.h"
 #include "server/stream/stream_meters.h"
 #include "server/stream/watch_request.h"
 #include "server/stream/watch_stream.h"
@@ -46,14 +46,11 @@ class StreamHub : public WatchStreamOwner {
         globs_(kGlobThreads, [this] { WakeEach(&globs_); }) {}
   ~StreamHub() override = default;
 
-  // Answers one call of `peer`, whose streams are counted together. Never null: a call that is
-  // refused gets a reactor that has finished with the reason.
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context,
-                                                   const WatchRequest& request,
-                                                   const v1::EventFilter& filter,
-                                                   const std::string& peer);
-  // The reactor of a call that is refused with `status`.
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Refuse(const absl::Status& status);
+  // Answers one call of `peer`, whose streams are counted together, or refuses it.
+  void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
+            const std::string& peer);
+  // Ends a call with `status`, and counts that.
+  void Refuse(StreamCall* call, const absl::Status& status);
 
   // Has the streams look for new events, on other threads: those whose filter has names without
   // wildcards for events of these names and of the node, the others for every event. Never waits.
@@ -99,9 +96,8 @@ class StreamHub : public WatchStreamOwner {
   // A peer with fewer gets one more where others have taken all, up to an eighth beyond the limit.
   static constexpr int kFewStreams = 8;
 
-  absl::StatusOr<WatchStream*> OpenStream(grpc::CallbackServerContext* context,
-                                          const WatchRequest& request,
-                                          const v1::EventFilter& filter, const std::string& peer);
+  absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
+                          const v1::EventFilter& filter, const std::string& peer);
   absl::Status Register(Entry entry);
   // Whether one more stream of `peer`, with a filter of that size, may be open.
   absl::Status CheckLimits(const std::string& peer, size_t filter_bytes) const

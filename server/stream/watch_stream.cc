@@ -4,13 +4,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "grpc/grpc.h"
-#include "server/stream/grpc_status.h"
 
 namespace vmeventd {
 
 WatchStream::WatchStream(StreamSurroundings surroundings, StreamCursor cursor)
-    : context_(surroundings.context),
+    : call_(surroundings.call),
       peer_(std::move(surroundings.peer)),
       progress_interval_(surroundings.progress_interval),
       write_timeout_(surroundings.write_timeout),
@@ -84,7 +82,7 @@ void WatchStream::FinishIfEnded() {
     const MutexLock lock(&mutex_);
     finish = TakeEnd();
   }
-  if (finish.has_value()) Finish(ToGrpcStatus(*finish));
+  if (finish.has_value()) call_->End(*finish);
 }
 
 bool WatchStream::Advance() {
@@ -136,7 +134,7 @@ bool WatchStream::Advance() {
     }
   }
   if (write) {
-    StartWrite(&message_);
+    call_->Write(&message_);
   } else {
     AskHistory(*request);
   }
@@ -214,13 +212,9 @@ void WatchStream::Cut(const absl::Status& status) {
     const MutexLock lock(&mutex_);
     if (state_ == State::kFinished) return;
     if (!end_.has_value()) end_ = status;
-    ++cutting_;  // keeps the call, and so the context, until the cancellation has returned
+    ++cutting_;  // keeps the call until Abort has returned
   }
-  // As TryCancel does, but with the reason: a cancellation goes past what waits to be read.
-  const grpc_call_error error =
-      grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
-                                   std::string(status.message()).c_str(), nullptr);
-  static_cast<void>(error);  // fails only where the call has ended already, which is what we want
+  call_->Abort(status);
   {
     const MutexLock lock(&mutex_);
     --cutting_;

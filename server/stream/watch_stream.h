@@ -12,9 +12,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "grpcpp/grpcpp.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "server/journal/read_queue.h"
 #include "server/stream/fan_out.h"
+#include "server/stream/stream_call.h"
 #include "server/stream/stream_cursor.h"
 #include "server/stream/stream_meters.h"
 
@@ -35,7 +36,7 @@ struct StreamOptions {
 class WatchStreamOwner {
  public:
   virtual ~WatchStreamOwner() = default;
-  // gRPC has let go of the stream: the last call that it makes. It is the owner's to destroy.
+  // The call is done: its last use of the stream. It is the owner's to destroy.
   virtual void StreamDone(class WatchStream* stream) = 0;
   // What one answer of the journal may hold: less where more streams are open, so that all together
   // stay in bounds though none of their clients reads.
@@ -44,7 +45,7 @@ class WatchStreamOwner {
 
 // What a stream works with. The pointers outlive it.
 struct StreamSurroundings {
-  grpc::CallbackServerContext* context = nullptr;  // the call's
+  StreamCall* call = nullptr;
   std::string peer;
   absl::Duration progress_interval;
   absl::Duration write_timeout;
@@ -57,8 +58,8 @@ struct StreamSurroundings {
 
 // One WatchEvents call. It has one write in flight, or one question to the journal, or waits for a
 // Wake. Matches its filter on the fan-out's threads only. Calls gRPC without a lock, from one
-// thread at a time, and Finishes once. Any thread.
-class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+// thread at a time, and ends it once. Any thread.
+class WatchStream : public CallStream,
                     public FanOutTask,
                     public std::enable_shared_from_this<WatchStream> {
  public:
@@ -114,7 +115,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // The status to finish with, if the stream is free and has ended.
   std::optional<absl::Status> TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  grpc::CallbackServerContext* const context_;
+  StreamCall* const call_;
   const std::string peer_;
   const absl::Duration progress_interval_;
   const absl::Duration write_timeout_;
@@ -136,7 +137,7 @@ class WatchStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
   std::optional<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that use context_: no Finish meanwhile
+  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that abort the call: no End meanwhile
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // when the state became what it is
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_);

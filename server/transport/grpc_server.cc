@@ -10,7 +10,6 @@
 #include "base/thread_name.h"
 #include "grpc/grpc.h"
 #include "server/access/access_policy.h"
-#include "server/rpc/vm_event_service.h"
 #include "server/transport/listen_attempts.h"
 
 namespace vmeventd {
@@ -31,30 +30,6 @@ CallLimits CallLimitsOf(const GrpcServerOptions& options) {
   limits.calls = options.max_streams + limits.other_calls;
   limits.calls_of_peer = options.max_streams_per_peer + limits.other_calls_of_peer;
   return limits;
-}
-
-// The methods of the service as calls.
-void AddEventService(VmEventServiceImpl* service, CallService* calls) {
-  using Context = grpc::CallbackServerContext;
-  using Bytes = grpc::ByteBuffer;
-  const std::string prefix = absl::StrCat("/", v1::VmEventService::service_full_name(), "/");
-  calls->AddStream(prefix + "WatchEvents", [service](Context* context, const Bytes* request) {
-    return service->WatchEvents(context, request);
-  });
-  using Unary = grpc::ServerUnaryReactor* (VmEventServiceImpl::*)(Context*, const Bytes*, Bytes*);
-  const std::pair<const char*, Unary> methods[] = {
-      {"ListEvents", &VmEventServiceImpl::ListEvents},
-      {"ListVms", &VmEventServiceImpl::ListVms},
-      {"GetVm", &VmEventServiceImpl::GetVm},
-      {"DeclareIntent", &VmEventServiceImpl::DeclareIntent},
-      {"WithdrawIntent", &VmEventServiceImpl::WithdrawIntent},
-      {"GetServerInfo", &VmEventServiceImpl::GetServerInfo}};
-  for (const auto& [name, method] : methods) {
-    calls->AddUnary(prefix + name, [service, method = method](
-                                       Context* context, const Bytes* request, Bytes* response) {
-      return (service->*method)(context, request, response);
-    });
-  }
 }
 
 void SetUpLibrary() {
@@ -82,7 +57,6 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   // It would measure the bandwidth by pings, and ask for frames of more than 16 KiB.
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  builder->SetOption(WithoutPlugins());
 }
 
 std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
@@ -94,31 +68,29 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 struct GrpcServer::Listener {
   std::unique_ptr<ListenAttempts> socket;  // null after Shutdown
   std::unique_ptr<AccessPolicy> policy;
-  std::unique_ptr<VmEventServiceImpl> methods;
   std::vector<std::unique_ptr<CallService>> services;
   std::unique_ptr<UnknownMethods> unknown;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
   std::unique_ptr<grpc::Server> server;  // first to go: it uses the others
 };
 
-GrpcServer::GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clock* clock)
+GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
+                       RefusalCounters* refusals, const Clock* clock)
     : options_(std::move(options)),
-      backend_(backend),
+      service_(service),
+      refusals_(refusals),
       clock_(clock),
       list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       vms_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
-      clients_(CallLimitsOf(options_), backend->refusals()),
-      gate_(&clients_, clock, backend->refusals()) {}
+      clients_(CallLimitsOf(options_), refusals),
+      gate_(&clients_, clock, refusals) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options,
-                                                              RpcBackend* backend,
+                                                              VmEventService* service,
+                                                              RefusalCounters* refusals,
                                                               const Clock* clock) {
   SetUpLibrary();
-  std::unique_ptr<GrpcServer> out(new GrpcServer(std::move(options), backend, clock));
-  out->tools_ = Tools::Start();
-  if (out->tools_ == nullptr) {
-    return absl::InternalError("gRPC cannot start a server; the log above has the reason");
-  }
+  std::unique_ptr<GrpcServer> out(new GrpcServer(std::move(options), service, refusals, clock));
   for (const ListenAddress& address : out->options_.addresses) {
     if (absl::Status status = out->StartListener(address); !status.ok()) return status;
   }
@@ -137,7 +109,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   }
   out->acceptor_ = std::make_unique<ConnectionAcceptor>(
       std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
-      backend->refusals(), [gate = &out->gate_] { gate->EndOverdue(); });
+      refusals, [gate = &out->gate_] { gate->EndOverdue(); });
   out->SetServing(false);
   out->SetJournalServing(true);
   out->SetWatchServing(true);
@@ -161,14 +133,13 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   const absl::Status& listens = listener->socket->Try(clock_->Now().monotonic);
   if (absl::IsAlreadyExists(listens)) return listens;
   const ListenAddress& opened = listener->socket->address();
-  listener->policy = std::make_unique<AccessPolicy>(
-      opened, options_.operators, &clients_, &list_rate_, &vms_rate_, clock_, backend_->refusals());
-  listener->methods = std::make_unique<VmEventServiceImpl>(backend_, listener->policy.get());
+  listener->policy = std::make_unique<AccessPolicy>(opened, options_.operators, &clients_,
+                                                    &list_rate_, &vms_rate_, clock_, refusals_);
   auto events = std::make_unique<CallService>(&gate_);
-  AddEventService(listener->methods.get(), events.get());
+  service_->AddTo(events.get(), listener->policy.get());
   listener->services.push_back(std::move(events));
   listener->services.push_back(std::make_unique<HealthService>(&health_, &gate_));
-  listener->services.push_back(std::make_unique<ToolService>(tools_.get(), &gate_));
+  listener->services.push_back(std::make_unique<ReflectionService>(&reflection_, &gate_));
 
   grpc::ServerBuilder builder;
   SetOptions(options_, &builder);
@@ -218,7 +189,7 @@ std::vector<bool> GrpcServer::listening() const {
 
 void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grpc) {
   acceptor_->CallInTurn(std::move(acceptor));
-  tools_->Ping(std::move(grpc));
+  ping_.Ping(std::move(grpc));
 }
 
 void GrpcServer::SetServing(bool serving) {

@@ -19,9 +19,10 @@
 #include "server/config/listen_address.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/incoming_call.h"
-#include "server/rpc/rpc_backend.h"
-#include "server/rpc/tool_services.h"
+#include "server/rpc/reflection.h"
+#include "server/rpc/vm_event_service.h"
 #include "server/transport/connection_acceptor.h"
+#include "server/transport/grpc_ping.h"
 #include "server/transport/tls_files.h"
 
 namespace vmeventd {
@@ -37,15 +38,17 @@ struct GrpcServerOptions {
   RelayLimits relay;                   // what clients may send
 };
 
-// The listening gRPC server: the service of the backend, health, reflection and channelz on each
-// address. Removes the Unix sockets when it is shut down. Any thread.
+// The listening gRPC server: the service, health and reflection on each address. Removes the Unix
+// sockets when it is shut down. Any thread.
 class GrpcServer {
  public:
   // Listens on the addresses. One that fails is tried again until it succeeds; ALREADY_EXISTS where
   // another process listens on a Unix socket. The pointers, and options.tls, outlive the server.
   // Health says NOT_SERVING at first, its service "listen" whether all addresses are listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
-                                                           RpcBackend* backend, const Clock* clock);
+                                                           VmEventService* service,
+                                                           RefusalCounters* refusals,
+                                                           const Clock* clock);
   ~GrpcServer();
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
@@ -79,21 +82,24 @@ class GrpcServer {
   // by.
   struct Listener;
 
-  GrpcServer(GrpcServerOptions options, RpcBackend* backend, const Clock* clock);
+  GrpcServer(GrpcServerOptions options, VmEventService* service, RefusalCounters* refusals,
+             const Clock* clock);
   absl::Status StartListener(const ListenAddress& address);
   // The acceptor's thread.
   void SetListening(size_t listener);
   void ShowListening();
 
   const GrpcServerOptions options_;
-  RpcBackend* const backend_;
+  VmEventService* const service_;
+  RefusalCounters* const refusals_;
   const Clock* const clock_;
   RateLimiter list_rate_;
   RateLimiter vms_rate_;
   Clients clients_;
   CallGate gate_;
   Health health_;
-  std::unique_ptr<Tools> tools_;
+  const Reflection reflection_;
+  GrpcPing ping_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   mutable Mutex mutex_;
   std::vector<ListenAddress> addresses_ ABSL_GUARDED_BY(mutex_);

@@ -50,15 +50,10 @@ class Node {
     options.socket = state_ / "s";
     options.state_dir = state_ / "state";
     options.log_file = state_ / "log";
-    options.event_limits = false;
-    options.arguments = {"--process-tracking",
-                         track ? "auto" : "off",
-                         "--max-streams",
-                         "4000",
-                         "--max-streams-per-peer",
-                         "4000",
-                         "--log-level",
-                         "warn"};
+    options.tuning = {"event-limits=off"};
+    options.arguments = {"--process-tracking", track ? "auto" : "off",
+                         "--max-streams",      "8000",
+                         "--log-level",        "warn"};
     daemon_ = std::make_unique<e2e::Daemon>(options);
   }
   void Stop() {

@@ -42,14 +42,16 @@ std::string Bytes(const grpc::ByteBuffer& buffer) {
 ChildOptions DaemonCommand(const DaemonOptions& options) {
   ChildOptions child;
   child.arguments = options.wrapper;
-  child.arguments.insert(
-      child.arguments.end(),
-      {options.program, "--listen", "unix:" + options.socket, "--state-dir", options.state_dir});
+  if (options.tuning.empty()) {
+    child.arguments.push_back(options.program);
+  } else {
+    child.arguments.push_back(VMEVENTD_TUNED_BINARY);
+    child.arguments.insert(child.arguments.end(), options.tuning.begin(), options.tuning.end());
+  }
+  child.arguments.insert(child.arguments.end(),
+                         {"--listen", "unix:" + options.socket, "--state-dir", options.state_dir});
   for (const std::string& watch : options.watches) {
     child.arguments.insert(child.arguments.end(), {"--watch", watch});
-  }
-  if (!options.event_limits) {
-    child.arguments.insert(child.arguments.end(), {"--event-limits", "off"});
   }
   child.arguments.insert(child.arguments.end(), options.arguments.begin(), options.arguments.end());
   child.error_file = options.log_file;

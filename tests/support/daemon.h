@@ -28,7 +28,8 @@ struct DaemonOptions {
   std::vector<std::string> wrapper;    // a command that runs the daemon: setpriv and its options
   std::optional<unsigned> max_descriptors;
   std::string program = VMEVENTD_BINARY;
-  bool event_limits = true;  // false: for tests that need more events than the limits admit
+  // What no flag sets, as tests/support/tuned_vmeventd.cc takes it; empty: `program` runs.
+  std::vector<std::string> tuning;
 };
 
 // A copy of vmeventd in `directory` that every user can execute, wherever the build tree is.

@@ -32,7 +32,7 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
                     pumped_.pump().ReportCorrupt(journal_id, found);
                   }),
       hub_(&pumped_.live_state(), &read_queue_, &pumped_.clock(), streams, &refusals_),
-      backend_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.live_state(),
+      service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.live_state(),
                &queries_, &read_queue_, &hub_, &refusals_),
       history_thread_([this] { read_queue_.Run(); }) {
   pumped_.set_published([this] { hub_.WakeStreams(); });
@@ -48,7 +48,7 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
     listeners.list_rate = kAnyRate.per_second;
   }
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-      GrpcServer::Start(std::move(listeners), &backend_, &pumped_.clock());
+      GrpcServer::Start(std::move(listeners), &service_, &refusals_, &pumped_.clock());
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
 }

@@ -9,7 +9,7 @@
 
 #include "grpcpp/grpcpp.h"
 #include "server/rpc/queries.h"
-#include "server/rpc/rpc_backend.h"
+#include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "tests/support/temporary_directory.h"
@@ -38,7 +38,7 @@ class TestServer {
   StreamHub& hub() { return hub_; }
   JournalReadQueue& read_queue() { return read_queue_; }
   GrpcServer& server() { return *server_; }
-  RpcBackend& backend() { return backend_; }
+  VmEventService& service() { return service_; }
   RefusalCounters& refusals() { return refusals_; }
   std::string address() const { return server_->addresses()[0].ToString(); }
   // Each has its own connection to the first listener.
@@ -55,7 +55,7 @@ class TestServer {
   RefusalCounters refusals_;
   StreamHub hub_;
   Queries queries_{&pumped_.live_state()};
-  RpcBackend backend_;
+  VmEventService service_;
   std::thread history_thread_;
   std::unique_ptr<GrpcServer> server_;
 };

@@ -264,19 +264,5 @@ TEST_F(AttachTest, WithoutProcessTrackingTheRunEndsWithTheMonitor) {
   EXPECT_THAT(detail.ShortDebugString(), HasSubstr("process"));
 }
 
-TEST_F(AttachTest, ShutdownFilesOff) {
-  DaemonOptions options = Options();
-  options.arguments.insert(options.arguments.end(), {"--shutdown-files", "off"});
-  StartDaemon(options);
-  OpenStream();
-  const auto guest = StartGuest({});
-  stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
-  guest->Type("poweroff -f");
-  const v1::Event stopped = WaitStopped(guest->name());
-  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
-  EXPECT_FALSE(stopped.shutdown().shutdown_file_written());
-  EXPECT_FALSE(FileAtStop(guest->name()));
-}
-
 }  // namespace
 }  // namespace vmeventd::e2e

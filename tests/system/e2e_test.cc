@@ -26,7 +26,7 @@ DaemonOptions E2eTest::Options() const {
   options.state_dir = dir_ / "state";
   options.log_file = dir_ / "log";
   options.arguments = {"--log-level", "debug"};
-  options.event_limits = event_limits_;
+  if (!event_limits_) options.tuning.push_back("event-limits=off");
   return options;
 }
 

@@ -54,17 +54,10 @@ class FleetClientTest : public JournalTestBase {
     options.socket = home + "/run/vmeventd.sock";
     options.state_dir = home + "/state";
     options.log_file = home + "/log";
+    options.tuning = {"publish-heartbeat=1", "publish-rate=100000"};
     options.wrapper = {"unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", node};
-    options.arguments = {"--publish",
-                         nats().url(),
-                         "--publish-cluster",
-                         "prod",
-                         "--publish-heartbeat",
-                         "1s",
-                         "--publish-rate",
-                         "100000",
-                         "--publish-create-stream",
-                         "1"};
+    options.arguments = {
+        "--publish", nats().url(), "--publish-cluster", "prod", "--publish-create-stream", "1"};
     daemons_[node] = std::make_unique<Daemon>(options);
   }
   std::string Watched(const std::string& node) const { return dir() / node + "/vms"; }

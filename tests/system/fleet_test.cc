@@ -135,8 +135,9 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
 }
 
 TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
-  StartDaemon(
-      PublishTo(nats().url(), {"--publish-create-stream", "1", "--publish-heartbeat", "1s"}));
+  DaemonOptions options = PublishTo(nats().url(), {"--publish-create-stream", "1"});
+  options.tuning = {"publish-heartbeat=1"};
+  StartDaemon(options);
   const std::string node = NodeName();
   const auto heartbeat = [&] {
     const std::optional<StreamMessage> last =
@@ -190,7 +191,8 @@ TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {
 
 TEST_F(FleetTest, ADaemonThatIsKilledLosesAndRepeatsNothing) {
   nats().CreateStreamWithoutWindow();
-  const DaemonOptions options = PublishTo(nats().url(), {"--publish-rate", "1000000"});
+  DaemonOptions options = PublishTo(nats().url());
+  options.tuning.push_back("publish-rate=1000000");
   StartDaemon(options);
   for (int round = 0; round < 5; ++round) {
     ChattyVm vm(watch_dir(), absl::StrCat("vm", round));
@@ -220,7 +222,7 @@ TEST_F(FleetTest, ANodeWhoseNetworkIsCutLosesAndRepeatsNothing) {
   NatsServer server(dir() / "reachable-nats", "host: \"0.0.0.0\"\n");
   server.CreateStreamWithoutWindow();
   DaemonOptions options = PublishTo(
-      absl::StrCat("nats://", network.host_address(), ":", server.port()), {"--insecure-publish"});
+      absl::StrCat("nats://", network.host_address(), ":", server.port()), {"--insecure-listen"});
   options.wrapper = network.wrapper();
   StartDaemon(options);
   ChattyVm vm(watch_dir(), "vm1");

@@ -400,6 +400,7 @@ TEST_F(StateDirectoryTest, ReadOnlyIsRefused) {
     chmod(dir().path().c_str(), 0755);
     ASSERT_EQ(chown(state_dir().c_str(), 65534, 65534), 0);
     options.program = CopyProgram(dir().path());
+    options.tuning.clear();
   }
   chmod(state_dir().c_str(), 0550);
   ExpectRefused(options, {"not writable"});

@@ -1,4 +1,4 @@
-// What any gRPC client sees: reflection, health, channelz, and answers to invalid requests.
+// What any gRPC client sees: reflection, health, and answers to invalid requests.
 
 #include "gmock/gmock.h"
 #include "tests/support/wait.h"
@@ -30,7 +30,6 @@ TEST_F(RpcTest, ReflectionListsAndDescribesTheService) {
   const std::string services = CallRaw(daemon().channel(), method, std::string("\x3a\x00", 2));
   EXPECT_THAT(services, HasSubstr("vmeventd.v1.VmEventService"));
   EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
-  EXPECT_THAT(services, HasSubstr("grpc.channelz.v1.Channelz"));
   // ServerReflectionRequest with file_containing_symbol = the service.
   const std::string symbol = "vmeventd.v1.VmEventService";
   const std::string file =
@@ -40,11 +39,6 @@ TEST_F(RpcTest, ReflectionListsAndDescribesTheService) {
                            "WithdrawIntent", "GetServerInfo"}) {
     EXPECT_THAT(file, HasSubstr(name));
   }
-}
-
-TEST_F(RpcTest, ChannelzKnowsTheServer) {
-  StartDaemon();
-  EXPECT_NE(CallRaw(daemon().channel(), "/grpc.channelz.v1.Channelz/GetServers", ""), "");
 }
 
 TEST_F(RpcTest, LoopbackTcp) {

@@ -156,7 +156,7 @@ def main():
         # pylint: disable=consider-using-with
         daemon = subprocess.Popen(
             [programs / "vmeventd", "--watch", f"{directory}/vms:*.qmp", "--listen", server,
-             "--state-dir", directory / "state", "--shutdown-files", "off", "--log-level", "error"])
+             "--state-dir", directory / "state", "--log-level", "error"])
         try:
             health = [programs / "vmevents", "--server", server, "health"]
             wait_until("vmeventd serves", lambda: subprocess.run(

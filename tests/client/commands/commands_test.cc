@@ -263,7 +263,7 @@ TEST_F(CommandsTest, EventsWaitsForARateLimit) {
                                    absl::Milliseconds(400)));
 }
 
-TEST_F(CommandsTest, APersistentLimitIsReportedWithItsFlags) {
+TEST_F(CommandsTest, APersistentLimitIsReportedWithItsFlag) {
   server_.service().list_events = [](const v1::ListEventsRequest&, v1::ListEventsResponse*) {
     return grpc::Status(grpc::RESOURCE_EXHAUSTED, "too many requests");
   };
@@ -271,7 +271,7 @@ TEST_F(CommandsTest, APersistentLimitIsReportedWithItsFlags) {
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kFailed);
   EXPECT_THAT(failure->sentence,
-              testing::AllOf(HasSubstr("too many requests"), HasSubstr("--list-rate")));
+              testing::AllOf(HasSubstr("too many requests"), HasSubstr("--max-streams")));
 }
 
 TEST_F(CommandsTest, ADeniedRequestSaysWhoMay) {

@@ -182,7 +182,7 @@ TEST_F(Tls, AMissingRequestEndsTheCall) {
   const auto channel = Channel(ClientCertificate("spiffe://site/Reader"));
   std::vector<std::unique_ptr<OpenCall>> calls;
   for (const char* method : {"/vmeventd.v1.VmEventService/GetVm", "/grpc.health.v1.Health/Check",
-                             "/grpc.channelz.v1.Channelz/GetServers",
+                             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                              "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}) {
     calls.push_back(std::make_unique<OpenCall>(channel, method));
   }

@@ -18,6 +18,7 @@ namespace vmeventd {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Environment Root() {
   return {true, 0, [](const char*) { return std::string(); }};
@@ -46,25 +47,50 @@ TEST(Config, HasDefaultsForRoot) {
   EXPECT_EQ(config.retention_events, 1'000'000);
   EXPECT_FALSE(config.metrics_listen.has_value());
   EXPECT_TRUE(config.process_tracking);
-  EXPECT_EQ(config.shutdown_files, ShutdownFiles::kGaneti);
-  EXPECT_TRUE(config.event_limits);
+  EXPECT_TRUE(config.warnings.empty());
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
   EXPECT_EQ(config.log_format, LogFormat::kText);
 }
 
 TEST(Config, PublishesOverLoopbackOrTls) {
   EXPECT_TRUE(Good({}).publish.empty());
-  const Config config =
-      Good({"--publish", "nats://127.0.0.1,localhost:5", "--publish-cluster", "c",
-            "--publish-format", "json", "--publish-create-stream", "3", "--publish-rate", "7"});
+  const Config config = Good({"--publish", "nats://127.0.0.1,localhost:5", "--publish-cluster", "c",
+                              "--publish-format", "json", "--publish-create-stream", "3"});
   ASSERT_EQ(config.publish.size(), 2u);
   EXPECT_EQ(config.publish[1].ToUrl(), "nats://localhost:5");
   EXPECT_EQ(config.publish_cluster, "c");
   EXPECT_EQ(config.publish_format, PublishFormat::kJson);
   EXPECT_EQ(config.publish_create_stream, 3);
-  EXPECT_EQ(config.publish_rate, 7);
   Good({"--publish", "tls://n.example", "--publish-cluster", "c"});
-  Good({"--publish", "nats://n.example", "--publish-cluster", "c", "--insecure-publish"});
+  Good({"--publish", "nats://n.example", "--publish-cluster", "c", "--insecure-listen"});
+}
+
+TEST(Config, AcceptsDroppedFlagsAndSaysWhatHoldsInstead) {
+  const std::vector<std::string> arguments = {"--max-streams-per-peer",
+                                              "7",
+                                              "--list-rate=0",
+                                              "--shutdown-files",
+                                              "on",
+                                              "--event-limits",
+                                              "off",
+                                              "--publish-rate",
+                                              "1",
+                                              "--publish-heartbeat",
+                                              "1s",
+                                              "--insecure-publish"};
+  const Config config = Good(arguments);
+  ASSERT_EQ(config.warnings.size(), 7);
+  EXPECT_THAT(config.warnings[0], HasSubstr("--list-rate was dropped"));
+  EXPECT_THAT(config.warnings[1], HasSubstr("half of --max-streams"));
+  EXPECT_TRUE(config.insecure_listen) << "what published without TLS still does";
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "conf") << "event-limits = \"off\"\nlist-rate = 5\n"
+                                       "insecure-publish = false\n";
+  EXPECT_FALSE(Good({"--config", directory / "conf"}).insecure_listen);
+  const ParsedConfig check = Parse({"--config", directory / "conf", "--check-config"});
+  EXPECT_EQ(check.exit_code, 0);
+  EXPECT_THAT(check.text, HasSubstr("# --event-limits was dropped"));
+  EXPECT_THAT(Parse({"--help"}).text, Not(HasSubstr("--event-limits")));
 }
 
 TEST(Config, HasDefaultsForAnyone) {
@@ -95,10 +121,6 @@ TEST(Config, TakesEveryFlag) {
                               "1h30m",
                               "--process-tracking",
                               "off",
-                              "--shutdown-files",
-                              "off",
-                              "--event-limits",
-                              "off",
                               "--log-level",
                               "debug",
                               "--log-format",
@@ -121,8 +143,6 @@ TEST(Config, TakesEveryFlag) {
   ASSERT_TRUE(config.metrics_listen.has_value());
   EXPECT_EQ(config.metrics_listen->port, 9556);
   EXPECT_FALSE(config.process_tracking);
-  EXPECT_EQ(config.shutdown_files, ShutdownFiles::kOff);
-  EXPECT_FALSE(config.event_limits);
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
   EXPECT_EQ(config.log_format, LogFormat::kJson);
 }
@@ -180,18 +200,14 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
        {"--listen", "role=operator", "--tls-operator"}},
       {{"--max-connections", "0"}, {"--max-connections", "\"0\""}},
       {{"--max-streams", "-1"}, {"--max-streams", "\"-1\""}},
-      {{"--max-streams-per-peer", "x"}, {"--max-streams-per-peer", "\"x\""}},
-      {{"--list-rate", "0.5"}, {"--list-rate", "\"0.5\""}},
       {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
       {{"--retention-events", "many"}, {"--retention-events", "\"many\""}},
       {{"--process-tracking", "on"}, {"--process-tracking", "\"on\"", "auto, off"}},
-      {{"--shutdown-files", "yes"}, {"--shutdown-files", "\"yes\"", "auto, on, off"}},
-      {{"--event-limits", "yes"}, {"--event-limits", "\"yes\"", "on, off"}},
       {{"--log-level", "loud"}, {"--log-level", "\"loud\"", "trace, debug"}},
       {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
       {{"--publish", "nats://a"}, {"--publish", "--publish-cluster"}},
       {{"--publish", "nats://n.example", "--publish-cluster", "c"},
-       {"--publish", "nats://n.example:4222", "tls://", "--insecure-publish"}},
+       {"--publish", "nats://n.example:4222", "tls://", "--insecure-listen"}},
       {{"--publish", "nats://u:secret@a", "--publish-cluster", "c"},
        {"--publish", "--publish-credentials"}},
       {{"--publish-cluster", "c"}, {"--publish-cluster", "--publish"}},
@@ -202,7 +218,6 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
        {"--publish-cluster", "64"}},
       {{"--publish-format", "xml"}, {"--publish-format", "\"xml\"", "protobuf, json"}},
       {{"--publish-create-stream", "6"}, {"--publish-create-stream", "\"6\"", "1 to 5"}},
-      {{"--publish-rate", "0"}, {"--publish-rate", "\"0\""}},
       {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
       {{"--config", directory / "missing"}, {"--config", "missing"}},
       {{"--config", directory.path()}, {"--config", directory.path()}},
@@ -323,6 +338,7 @@ TEST(Config, EveryFlagIsInTheManualTheTableAndTheExample) {
   const std::string zsh = read("/deploy/completions/_vmeventd");
   const Config defaults = DefaultConfig(Root());
   for (const Flag& flag : Flags()) {
+    if (!flag.dropped.empty()) continue;
     EXPECT_THAT(manual, HasSubstr("Fl -" + flag.name)) << flag.name;
     EXPECT_THAT(table, HasSubstr("`--" + flag.name)) << flag.name;
     EXPECT_THAT(bash, HasSubstr("--" + flag.name)) << flag.name;
@@ -351,16 +367,12 @@ TEST(Config, AnswersHelpVersionAndCheck) {
                            "--insecure-listen",
                            "--max-connections",
                            "--max-streams",
-                           "--max-streams-per-peer",
-                           "--list-rate",
                            "--state-dir",
                            "--powerdown-window",
                            "--retention-age",
                            "--retention-events",
                            "--metrics-listen",
                            "--process-tracking",
-                           "--shutdown-files",
-                           "--event-limits",
                            "--log-level",
                            "--log-format",
                            "--publish",
@@ -371,8 +383,6 @@ TEST(Config, AnswersHelpVersionAndCheck) {
                            "--publish-tls-key",
                            "--publish-format",
                            "--publish-create-stream",
-                           "--publish-rate",
-                           "--insecure-publish",
                            "--config",
                            "--version",
                            "--check-config",

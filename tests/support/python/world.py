@@ -160,10 +160,12 @@ class World:
 
     # The daemon.
 
-    def start(self, *arguments):
-        """Starts the daemon with additional arguments, and waits until it serves."""
+    def start(self, *arguments, tuning=()):
+        """Starts the daemon with additional arguments, and waits until it serves. `tuning`: what no
+        flag sets, as tests/support/tuned_vmeventd.cc takes it."""
         self.arguments = list(arguments)
-        command = [PROGRAMS["vmeventd"], "--state-dir", str(self.state)]
+        program = [PROGRAMS["vmeventd"] + "_tuned", *tuning] if tuning else [PROGRAMS["vmeventd"]]
+        command = [*program, "--state-dir", str(self.state)]
         for watch in self.watches:
             command += ["--watch", watch]
         if "--listen" not in arguments:

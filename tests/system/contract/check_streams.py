@@ -283,7 +283,7 @@ def sizes_of_what_comes_with_a_call(world):
 @promise("ListVms",
          "RESOURCE_EXHAUSTED: this peer lists too often; use WatchEvents to wait for changes.")
 def exhausted(world):
-    world.start("--max-streams", "2", "--list-rate", "1")
+    world.start("--max-streams", "4", tuning=["list-rate=1"])  # two of one peer
     streams = [world.watch(), world.watch()]
     for stream in streams:
         stream.wait("it has begun", lambda s=stream: s.messages)

@@ -78,9 +78,9 @@ class RealNode {
     options_.socket = own + "/vmeventd.sock";
     options_.state_dir = own + "/state";
     options_.log_file = own + "/log";
-    options_.event_limits = false;
-    options_.arguments = {"--publish",           urls, "--publish-cluster",       cluster_name_,
-                          "--publish-heartbeat", "5s", "--publish-create-stream", "3"};
+    options_.tuning = {"event-limits=off", "publish-heartbeat=5"};
+    options_.arguments = {
+        "--publish", urls, "--publish-cluster", cluster_name_, "--publish-create-stream", "3"};
     daemon_ = std::make_unique<Daemon>(options_);
     vm_ = std::make_unique<ChattyVm>(own + "/ctrl", "vm");
   }

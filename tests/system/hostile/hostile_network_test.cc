@@ -390,7 +390,7 @@ TEST_F(HostileNetworkTest, CallsWithoutARequestEnd) {
   const size_t before = daemon().ResidentMiB();
   const std::string methods[] = {
       "/vmeventd.v1.VmEventService/GetVm", "/vmeventd.v1.VmEventService/WatchEvents",
-      "/grpc.health.v1.Health/Check", "/grpc.channelz.v1.Channelz/GetServers",
+      "/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
       "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
   std::vector<UniqueFd> connections;
   for (int i = 0; i < 20; ++i) {

@@ -41,7 +41,7 @@ class ManagersTest(unittest.TestCase):
         self.sockets = self.world.path / "qemu"
         self.sockets.mkdir()
         self.world.watches = [f"{self.sockets}:*.qmp"]
-        self.world.start("--shutdown-files", "off")
+        self.world.start()
         self.stream = self.world.oldest()
 
     def start(self, command, name):

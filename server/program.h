@@ -1,0 +1,17 @@
+#ifndef VMEVENTD_SERVER_PROGRAM_H_
+#define VMEVENTD_SERVER_PROGRAM_H_
+
+#include <string>
+#include <vector>
+
+#include "server/daemon.h"
+
+namespace vmeventd {
+
+// The program vmeventd: reads its flags, runs the daemon until a signal, returns its exit code.
+// Once in a process, on its first thread.
+int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning = Tuning());
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_PROGRAM_H_

@@ -1,0 +1,124 @@
+// Reflection, as tools use it.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/descriptor.pb.h"
+#include "server/rpc/reflection.h"
+#include "tests/support/open_call.h"
+#include "tests/support/test_server.h"
+
+namespace vmeventd {
+namespace {
+
+using grpc::reflection::v1::ServerReflectionRequest;
+using grpc::reflection::v1::ServerReflectionResponse;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr const char* kMethods[] = {
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
+
+std::vector<std::string> Services() {
+  ServerReflectionRequest request;
+  request.set_list_services("");
+  std::vector<std::string> out;
+  const ServerReflectionResponse response = Reflection().Answer(request);
+  for (const auto& service : response.list_services_response().service()) {
+    out.push_back(service.name());
+  }
+  return out;
+}
+
+ServerReflectionResponse AskSymbol(const std::string& symbol) {
+  ServerReflectionRequest request;
+  request.set_file_containing_symbol(symbol);
+  return Reflection().Answer(request);
+}
+
+TEST(Reflection, ListsEveryService) {
+  EXPECT_THAT(Services(), ElementsAre("vmeventd.v1.VmEventService", "grpc.health.v1.Health",
+                                      "grpc.reflection.v1.ServerReflection",
+                                      "grpc.reflection.v1alpha.ServerReflection"));
+}
+
+TEST(Reflection, DescribesEveryServiceThatItLists) {
+  for (const std::string& service : Services()) {
+    const ServerReflectionResponse response = AskSymbol(service);
+    // As a client does: the files that are imported come after those that import them.
+    google::protobuf::DescriptorPool pool;
+    const auto& files = response.file_descriptor_response().file_descriptor_proto();
+    for (auto file = files.rbegin(); file != files.rend(); ++file) {
+      google::protobuf::FileDescriptorProto parsed;
+      ASSERT_TRUE(parsed.ParseFromString(*file));
+      ASSERT_NE(pool.BuildFile(parsed), nullptr) << parsed.name();
+    }
+    const google::protobuf::ServiceDescriptor* const found = pool.FindServiceByName(service);
+    ASSERT_NE(found, nullptr) << service;
+    EXPECT_GT(found->method_count(), 0);
+    EXPECT_THAT(found->method(0)->input_type()->full_name(),
+                HasSubstr(service.substr(0, service.rfind('.'))));
+  }
+}
+
+TEST(Reflection, AnswersEveryKindOfRequest) {
+  const Reflection reflection;
+  ServerReflectionRequest request;
+  request.set_host("somewhere");
+  request.set_file_by_filename("google/protobuf/timestamp.proto");
+  ServerReflectionResponse response = reflection.Answer(request);
+  EXPECT_EQ(response.file_descriptor_response().file_descriptor_proto_size(), 1);
+  EXPECT_EQ(response.valid_host(), "somewhere");
+  EXPECT_EQ(response.original_request().file_by_filename(), "google/protobuf/timestamp.proto");
+  request.set_file_by_filename("other.proto");
+  EXPECT_EQ(reflection.Answer(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.set_all_extension_numbers_of_type("vmeventd.v1.Event");
+  response = reflection.Answer(request);
+  EXPECT_EQ(response.all_extension_numbers_response().base_type_name(), "vmeventd.v1.Event");
+  EXPECT_THAT(response.all_extension_numbers_response().extension_number(), IsEmpty());
+  request.set_all_extension_numbers_of_type("Other");
+  EXPECT_EQ(reflection.Answer(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.mutable_file_containing_extension()->set_containing_type("vmeventd.v1.Event");
+  EXPECT_EQ(reflection.Answer(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.clear_message_request();
+  EXPECT_EQ(reflection.Answer(request).error_response().error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(Reflection, DescribesNothingElseOfTheDaemon) {
+  // The daemon contains these too, but serves no method that uses them.
+  EXPECT_EQ(AskSymbol("google.protobuf.FileDescriptorProto").error_response().error_code(),
+            grpc::NOT_FOUND);
+}
+
+TEST(Reflection, AnswersSeveralRequestsOnOneCallOfEitherVersion) {
+  TestServer server;
+  for (const char* method : kMethods) {
+    OpenCall call(server.NewChannel(), method);
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(call.Write(std::string("\x3a\x00", 2)));
+      ASSERT_TRUE(call.Read());
+    }
+    ASSERT_TRUE(call.WritesDone());
+    EXPECT_FALSE(call.Read());
+    EXPECT_TRUE(call.Finish().ok());
+  }
+}
+
+TEST(Reflection, RefusesALargeRequest) {
+  TestServer server;
+  ServerReflectionRequest request;
+  request.set_file_by_filename(std::string(Reflection::kMaxRequestBytes, 'x'));
+  OpenCall call(server.NewChannel(), kMethods[0]);
+  ASSERT_TRUE(call.Write(request.SerializeAsString()));
+  EXPECT_FALSE(call.Read());
+  EXPECT_EQ(call.Finish().error_code(), grpc::RESOURCE_EXHAUSTED);
+}
+
+}  // namespace
+}  // namespace vmeventd
