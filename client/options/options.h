@@ -16,7 +16,6 @@
 #include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
 #include "client/consume/command_runner.h"
-#include "client/fleet/fleet_lists.h"
 #include "client/fleet/fleet_servers.h"
 #include "client/settings/contexts.h"
 
@@ -47,6 +46,9 @@ struct ContextUseCommand {
 
 // `doctor`, which looks at this node.
 struct DoctorCommand {};
+
+// `fleet`, which shows the nodes.
+struct FleetCommand {};
 
 // The parsed and checked command line.
 struct CommandLine {

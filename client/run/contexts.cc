@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/commands/lists.h"
 #include "client/output/atomic_file.h"
 #include "client/output/format_table.h"
 #include "client/output/output.h"
@@ -48,7 +49,8 @@ absl::StatusOr<std::string> FormatContexts(const Contexts& contexts, const Comma
 std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line) {
   const absl::StatusOr<std::string> text = FormatContexts(contexts, line);
   if (!text.ok()) return Failure{ExitCode::kUsage, std::string(text.status().message())};
-  return FromPrint(DescriptorOutput(STDOUT_FILENO).Write(*text));
+  DescriptorOutput output(STDOUT_FILENO);
+  return PrintText(text, &output);
 }
 
 // Writes through links, which people use for such files.

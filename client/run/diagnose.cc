@@ -40,9 +40,9 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
   answer.address = ToText(server);
   const auto failure = WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
     auto failed = ReadInfo(context, &answer.info);
-    Formatter::Vms vms;
-    if (!failed) failed = ReadVms({}, context, &vms);
-    answer.vms.assign(vms.begin(), vms.end());
+    VmList all;
+    if (!failed) failed = DaemonLists(context).ReadVms({}, &all);
+    answer.vms.assign(all.vms.begin(), all.vms.end());
     return failed;
   });
   if (failure) answer.failure = failure->sentence;
@@ -86,7 +86,7 @@ ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* ou
   const auto facts = ReadNode(std::move(answer), watches, absl::SleepFor);
   if (!facts.ok()) return Fail(facts.status());
   const Diagnosis diagnosis = Diagnose(*facts);
-  if (const auto failure = FromPrint(output->Write(TextOf(diagnosis, line, terminal)))) {
+  if (const auto failure = PrintText(TextOf(diagnosis, line, terminal), output)) {
     return Fail(*failure);
   }
   return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;

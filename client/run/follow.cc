@@ -70,7 +70,10 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
     if (!command.last) continue;
     Formatter::Events events;
     (*failures)[i] = WithServer(servers[i], nullptr, nullptr, [&](const CommandContext& context) {
-      return ReadLast(list, context, &events);
+      return DaemonLists(context).ReadEvents(list, [&events](EventList* page) {
+        for (v1::Event& event : page->events) events.Add()->Swap(&event);
+        return true;
+      });
     });
     if ((*failures)[i]) {
       watch->start = FromNow{};
@@ -138,8 +141,8 @@ ExitCode FollowFleet(const FollowCommand& command, const CommandLine& line, Curs
   } else if (command.last) {
     FleetFilter filter = watch.filter;
     if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
-    const FleetContext context = FleetContextOf(line, nullptr, nullptr);
-    const auto failure = FindFleetStart(filter, *command.last, context, &watch.start);
+    const FleetLists lists = FleetListsOf(line, PrintNote);
+    const auto failure = lists.FindStart(filter, *command.last, &watch.start);
     if (failure) return Fail(*failure);
   }
   FleetWatch::Environment environment;

@@ -10,7 +10,6 @@
 #include <variant>
 
 #include "absl/time/clock.h"
-#include "client/commands/merged_lists.h"
 #include "client/commands/top.h"
 #include "client/connect/stop_source.h"
 #include "client/fleet/fleet_lists.h"
@@ -60,21 +59,6 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   return std::make_unique<TableFormatter>(std::move(style));
 }
 
-// A command that merges the answers of several servers.
-template <typename Command>
-ExitCode RunSeveral(const Command& command, const std::vector<ServerAddress>& servers,
-                    Formatter* formatter, Output* output, LateNotes* notes) {
-  std::vector<AskedNode> nodes;
-  nodes.reserve(servers.size());
-  for (const ServerAddress& server : servers) {
-    nodes.push_back({NodeName(server), [&server](const auto& ask) {
-                       return WithServer(server, nullptr, nullptr, ask);
-                     }});
-  }
-  return RunMerged(command, nodes,
-                   {formatter, output, [notes](const std::string& note) { notes->Add(note); }});
-}
-
 // The pager for a command with a long answer, if there is a terminal and a pager.
 std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& terminal) {
   const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
@@ -115,7 +99,10 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
   return WithServer(line.server(), formatter, output, [&](const CommandContext& context) {
     const bool for_people =
         line.format == OutputFormat::kTable || line.format == OutputFormat::kWide;
-    if (!for_people) return RunCommand(EventsOf(command), context);
+    if (!for_people) {
+      DaemonLists lists(context);
+      return RunList(EventsOf(command), &lists, formatter, output);
+    }
     TimelineStyle style;
     style.color = HasColor(line, terminal);
     style.zone = line.zone;
@@ -123,14 +110,6 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
     if (columns > 0) style.width = columns;
     return RunTimeline(command, context, style, absl::Now());
   });
-}
-
-template <typename Command>
-std::optional<Failure> RunFleetOf(const Command& command, const CommandLine& line,
-                                  Formatter* formatter, Output* output, LateNotes* notes) {
-  FleetContext context = FleetContextOf(line, formatter, output);
-  context.note = [notes](const std::string& note) { notes->Add(note); };
-  return RunFleet(command, context);
 }
 
 ExitCode Finish(const std::optional<Failure>& failure, LateNotes* notes) {
@@ -143,6 +122,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
                       Output* output, LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
+    const auto note = [notes](const std::string& sentence) { notes->Add(sentence); };
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
       return RunFollow(command, line, formatter);
@@ -157,19 +137,14 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     } else if constexpr (std::is_same_v<Command, ContextUseCommand>) {
       failure = UseContext(command);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
-      failure = RunFleetOf(command, line, formatter, output, notes);
+      Formatter::Heartbeats nodes;
+      failure = FleetListsOf(line, note).ReadNodes(&nodes);
+      if (!failure) failure = PrintText(formatter->FormatFleet(nodes, absl::Now()), output);
+    } else if constexpr (std::is_same_v<Command, EventsCommand> ||
+                         std::is_same_v<Command, VmsCommand> ||
+                         std::is_same_v<Command, VmCommand>) {
+      failure = RunList(command, ListsOf(line, note).get(), formatter, output);
     } else {
-      if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand> ||
-                    std::is_same_v<Command, VmCommand>) {
-        if (line.fleet) {
-          return Finish(RunFleetOf(command, line, formatter, output, notes), notes);
-        }
-      }
-      if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand>) {
-        if (line.servers.size() > 1) {
-          return RunSeveral(command, line.servers, formatter, output, notes);
-        }
-      }
       failure = WithServer(
           line.server(), formatter, output,
           [&command](const CommandContext& context) { return RunCommand(command, context); });
