@@ -90,8 +90,8 @@ absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& r
   if (!status.ok()) return status;
   command.watch.start = *start;
   command.watch.filter = *filter;
-  command.watch.count = *count;
-  command.watch.counts_gaps = AskedForGaps(*filter, raw);
+  command.count = *count;
+  command.gaps = AskedForGaps(*filter, raw);
   command.watch.resume = !raw.no_resume;
   command.watch.wait = raw.wait;
   return command;

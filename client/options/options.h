@@ -27,9 +27,11 @@ enum class ColorMode { kAuto, kAlways, kNever };
 // `watch` and `events -f`.
 struct FollowCommand {
   WatchCommand watch;
-  std::optional<uint64_t> last;  // begins with the newest so many events instead
-  std::string cursor_file;       // empty: none
-  std::string exec;              // for /bin/sh; empty: prints the events
+  std::optional<uint64_t> count;  // ends after that many events
+  bool gaps = true;               // a GAP counts, and runs `exec`
+  std::optional<uint64_t> last;   // begins with the newest so many events instead
+  std::string cursor_file;        // empty: none
+  std::string exec;               // for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
 };
 
