@@ -12,7 +12,7 @@
 #include "client/commands/lists.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/backoff.h"
-#include "client/connect/rpc_failure.h"
+#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"

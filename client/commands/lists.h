@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/connect/rpc_failure.h"
+#include "client/connect/failure.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "vmeventd/v1/vm_events.pb.h"

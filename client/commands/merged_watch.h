@@ -11,7 +11,7 @@
 #include "base/steady_time.h"
 #include "client/commands/event_merger.h"
 #include "client/commands/watch_loop.h"
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/watch_sink.h"
 

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/connect/connection.h"
-#include "client/connect/reachability.h"
+#include "client/connect/failure.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 

@@ -9,8 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
-#include "client/fleet/fleet_buckets.h"
-#include "client/fleet/fleet_events.h"
+#include "client/fleet/fleet_reader.h"
 
 namespace vmeventd::client {
 namespace {

@@ -17,12 +17,11 @@
 #include "client/commands/watch_cursor.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/backoff.h"
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/watch_sink.h"
-#include "client/fleet/fleet_buckets.h"
-#include "client/fleet/fleet_events.h"
 #include "client/fleet/fleet_filter.h"
+#include "client/fleet/fleet_reader.h"
 #include "client/fleet/fleet_servers.h"
 
 namespace vmeventd::client {

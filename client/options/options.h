@@ -13,7 +13,7 @@
 #include "client/commands/commands.h"
 #include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/command_runner.h"
 #include "client/fleet/fleet_servers.h"

@@ -9,15 +9,15 @@
 
 #include "client/commands/merged_watch.h"
 #include "client/commands/watch_loop.h"
-#include "client/connect/resolver.h"
+#include "client/connect/node_pin.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/command_runner.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/fleet/fleet_watch.h"
-#include "client/run/notes.h"
 #include "client/run/servers.h"
 #include "client/run/stop_signals.h"
+#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands/merged_lists.h"
 #include "client/connect/connection.h"
-#include "client/connect/resolver.h"
-#include "client/run/notes.h"
+#include "client/connect/node_pin.h"
+#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "client/commands/commands.h"
 #include "client/connect/connection.h"
-#include "client/output/format_names.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -6,7 +6,7 @@
 
 #include "client/commands/event_merger.h"
 #include "client/consume/delivery.h"
-#include "client/output/format_names.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -13,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "client/commands/watch_loop.h"
 #include "client/consume/delivery.h"
-#include "client/output/format_json.h"
+#include "client/output/format_programs.h"
 #include "client/output/format_table.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
