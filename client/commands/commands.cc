@@ -18,16 +18,12 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(2);
 constexpr absl::Duration kPatience = absl::Seconds(30);
 
-absl::Status Print(const CommandContext& context, const absl::StatusOr<std::string>& text) {
-  return text.ok() ? context.output->Write(*text) : text.status();
-}
-
 v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   v1::ListEventsRequest request;
   *request.mutable_filter() = command.filter;
   if (command.since) *request.mutable_start_time() = ToProto(*command.since);
   if (command.until) *request.mutable_end_time() = ToProto(*command.until);
-  request.set_newest_first(command.newest_first || command.last.has_value());
+  request.set_newest_first(command.reads_newest_first());
   return request;
 }
 
@@ -70,52 +66,21 @@ Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
 
 }  // namespace
 
-std::optional<Failure> FromPrint(const absl::Status& status) {
-  if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
-  return Failure{ExitCode::kFailed, std::string(status.message())};
-}
-
-std::optional<Failure> ReadEvents(const EventsCommand& command, const CommandContext& context,
-                                  const std::function<bool(Formatter::Events* page)>& take) {
+std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, const Take& take) {
   v1::ListEventsRequest request = MakeRequest(command);
-  uint64_t left = command.last.value_or(command.limit.value_or(UINT64_MAX));
+  uint64_t left = command.most();
   while (true) {
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
     v1::ListEventsResponse page;
-    const grpc::Status status = ListPage(context, request, &page);
-    if (!status.ok()) return ExplainFailure(context.address, status);
+    const grpc::Status status = ListPage(context_, request, &page);
+    if (!status.ok()) return ExplainFailure(context_.address, status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
-    if (!take(page.mutable_events())) return std::nullopt;
+    EventList list;
+    list.events.Swap(page.mutable_events());
+    if (!take(&list)) return std::nullopt;
     if (left == 0 || page.next_page_token().empty()) return std::nullopt;
     request.set_page_token(page.next_page_token());
   }
-}
-
-std::optional<Failure> ReadLast(const EventsCommand& command, const CommandContext& context,
-                                Formatter::Events* events) {
-  return ReadEvents(command, context, [events](Formatter::Events* page) {
-    for (v1::Event& event : *page) events->Add()->Swap(&event);
-    return true;
-  });
-}
-
-std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context) {
-  absl::Status printed;
-  if (command.last) {
-    Formatter::Events events;
-    if (auto failure = ReadLast(command, context, &events)) return failure;
-    if (!command.newest_first) std::reverse(events.pointer_begin(), events.pointer_end());
-    printed = Print(context, context.formatter->EventHeading());
-    if (printed.ok()) printed = Print(context, context.formatter->FormatEvents(events, {}));
-    return FromPrint(printed);
-  }
-  printed = Print(context, context.formatter->EventHeading());
-  if (!printed.ok()) return FromPrint(printed);
-  std::optional<Failure> failure = ReadEvents(command, context, [&](Formatter::Events* page) {
-    printed = Print(context, context.formatter->FormatEvents(*page, {}));
-    return printed.ok();
-  });
-  return failure ? failure : FromPrint(printed);
 }
 
 std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newest,
@@ -150,56 +115,51 @@ std::vector<WatchStart> StartsOfLast(const std::vector<Formatter::Events>& newes
   return starts;
 }
 
-std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& context,
-                               Formatter::Vms* vms) {
+std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* vms) {
   v1::ListVmsRequest request;
   for (const std::string& name : command.names) request.add_vm_names(name);
   for (const std::string& source : command.sources) request.add_sources(source);
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
+  Formatter::Vms all;
   do {
     grpc::ClientContext call;
     SetRequestDeadline(&call);
     v1::ListVmsResponse page;
-    const grpc::Status status = context.stub->ListVms(&call, request, &page);
-    if (!status.ok()) return ExplainFailure(context.address, status);
-    for (v1::Vm& vm : *page.mutable_vms()) *vms->Add() = std::move(vm);
+    const grpc::Status status = context_.stub->ListVms(&call, request, &page);
+    if (!status.ok()) return ExplainFailure(context_.address, status);
+    for (v1::Vm& vm : *page.mutable_vms()) all.Add()->Swap(&vm);
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
+  for (v1::Vm& vm : all) vms->vms.Add()->Swap(&vm);
   return std::nullopt;
 }
 
-std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context) {
-  // Reads all pages before it prints, so that the table's columns fit every row.
-  Formatter::Vms vms;
-  if (auto failure = ReadVms(command, context, &vms)) return failure;
-  return FromPrint(Print(context, context.formatter->FormatVms(vms, {})));
-}
-
-std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
-                                  const CommandContext& context) {
-  Formatter::Vms vms;
-  if (auto failure = ReadVms({}, context, &vms)) return failure;
-  Formatter::Vms with_intent;
-  for (v1::Vm& vm : vms) {
-    if (vm.has_intent()) with_intent.Add()->Swap(&vm);
-  }
-  return FromPrint(Print(context, context.formatter->FormatIntents(with_intent)));
-}
-
-std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context) {
+std::optional<Failure> DaemonLists::ReadVm(const VmCommand& command, VmList* vm) {
   v1::GetVmRequest request;
   request.set_name(command.name);
   request.set_run_id(command.run_id);
   grpc::ClientContext call;
   SetRequestDeadline(&call);
   v1::GetVmResponse response;
-  const grpc::Status status = context.stub->GetVm(&call, request, &response);
+  const grpc::Status status = context_.stub->GetVm(&call, request, &response);
   if (!status.ok()) {
-    return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all", context,
-                            status);
+    return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all",
+                            context_, status);
   }
-  return FromPrint(Print(context, context.formatter->FormatVm(response.vm(), {})));
+  vm->vms.Add()->Swap(response.mutable_vm());
+  return std::nullopt;
+}
+
+std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
+                                  const CommandContext& context) {
+  VmList all;
+  if (auto failure = DaemonLists(context).ReadVms({}, &all)) return failure;
+  Formatter::Vms with_intent;
+  for (v1::Vm& vm : all.vms) {
+    if (vm.has_intent()) with_intent.Add()->Swap(&vm);
+  }
+  return PrintText(context.formatter->FormatIntents(with_intent), context.output);
 }
 
 namespace {
@@ -253,7 +213,7 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
     return ExplainVmFailure(command.name, command.run_id, "runs, as known", "vmevents vms", context,
                             status);
   }
-  return FromPrint(Print(context, context.formatter->FormatIntent(response.intent())));
+  return PrintText(context.formatter->FormatIntent(response.intent()), context.output);
 }
 
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
@@ -286,7 +246,7 @@ std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfo
 std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandContext& context) {
   v1::GetServerInfoResponse response;
   if (auto failure = ReadInfo(context, &response)) return failure;
-  return FromPrint(Print(context, context.formatter->FormatInfo(response)));
+  return PrintText(context.formatter->FormatInfo(response), context.output);
 }
 
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
@@ -304,7 +264,7 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
   }
   if (!status.ok()) return ExplainFailure(context.address, status);
   std::optional<Failure> failure =
-      FromPrint(Print(context, context.formatter->FormatHealth(response)));
+      PrintText(context.formatter->FormatHealth(response), context.output);
   if (failure || response.status() == grpc::health::v1::HealthCheckResponse::SERVING) {
     return failure;
   }

@@ -9,41 +9,21 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/commands/lists.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/backoff.h"
-#include "client/connect/rpc_failure.h"
+#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
-// The commands that ask one question. Each prints the server's answer and returns nothing, or the
-// failure. It blocks for at most kRequestTimeout per request, or as the command states. An output
-// whose reader has gone is no failure.
+// The commands that ask one daemon one question. Each prints the server's answer and returns
+// nothing, or the failure. It blocks for at most kRequestTimeout per request, or as the command
+// states. An output whose reader has gone is no failure.
 
 namespace vmeventd::client {
-
-struct EventsCommand {
-  v1::EventFilter filter;
-  std::optional<absl::Time> since;
-  std::optional<absl::Time> until;
-  bool newest_first = false;
-  std::optional<uint64_t> limit;  // at least 1
-  std::optional<uint64_t> last;   // only the newest so many; at least 1, kept in memory
-};
-
-struct VmsCommand {
-  std::vector<std::string> names;    // globs
-  std::vector<std::string> sources;  // likewise
-  std::vector<v1::VmState> states;
-  bool include_stopped = false;
-};
-
-struct VmCommand {
-  std::string name;
-  std::string run_id;  // empty: the one run of that name
-};
 
 // Without a ttl the server's default applies.
 struct DeclareIntentCommand {
@@ -81,9 +61,6 @@ struct CommandContext {
   std::function<double()> random = RandomFraction;
 };
 
-std::optional<Failure> RunCommand(const EventsCommand& command, const CommandContext& context);
-std::optional<Failure> RunCommand(const VmsCommand& command, const CommandContext& context);
-std::optional<Failure> RunCommand(const VmCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const IntentsCommand& command, const CommandContext& context);
@@ -92,24 +69,20 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
 std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
 
-// Calls `take` with each page of the command's events until there are no more or `take` returns
-// false. With `last` the newest come first. The caller prints them.
-std::optional<Failure> ReadEvents(const EventsCommand& command, const CommandContext& context,
-                                  const std::function<bool(Formatter::Events* page)>& take);
+// The lists of one daemon. `context` must outlive it.
+class DaemonLists : public ListSource {
+ public:
+  explicit DaemonLists(const CommandContext& context) : context_(context) {}
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
+  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override;
+  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override;
+
+ private:
+  const CommandContext& context_;
+};
 
 // The server's own state. The caller prints it.
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info);
-
-// Appends the VMs. The caller prints them.
-std::optional<Failure> ReadVms(const VmsCommand& command, const CommandContext& context,
-                               Formatter::Vms* vms);
-
-// What a failed output means for a command: nothing if its reader has gone.
-std::optional<Failure> FromPrint(const absl::Status& status);
-
-// All events of a command with `last`, the newest first.
-std::optional<Failure> ReadLast(const EventsCommand& command, const CommandContext& context,
-                                Formatter::Events* events);
 
 // Where the watches of several nodes begin so that together they first deliver the newest `last`
 // events. `newest` has each node's newest events, newest first and at most `last`, of those at or

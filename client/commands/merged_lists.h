@@ -2,40 +2,43 @@
 #define VMEVENTD_CLIENT_COMMANDS_MERGED_LISTS_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "client/commands/commands.h"
-#include "client/connect/exit_code.h"
-
-// The lists of several nodes as one. Each asks all nodes at once. A node that fails is reported,
-// and the others' answers are printed; the code is then that of the last failure.
+#include "client/commands/lists.h"
 
 namespace vmeventd::client {
 
-// One node to ask.
-struct AskedNode {
-  std::string name;  // shown with what is its own
-  // Runs the function with a connection to the node; any thread. Returns its failure, or that of
-  // the connection.
-  std::function<std::optional<Failure>(
-      const std::function<std::optional<Failure>(const CommandContext&)>&)>
-      ask;
-};
+// The lists of several nodes as one: events by time, where those of one node keep their order, and
+// VMs by name. Asks all nodes at once, each on a thread of its own. A failed node is noted, the
+// others' answers count; the result is then the last node's failure.
+class MergedLists : public ListSource {
+ public:
+  struct Node {
+    std::string name;  // shown with its events and VMs
+    std::unique_ptr<ListSource> lists;
+  };
+  // `note` prints a sentence, safe for a terminal, to stderr.
+  MergedLists(std::vector<Node> nodes, std::function<void(const std::string&)> note)
+      : nodes_(std::move(nodes)), note_(std::move(note)) {}
 
-struct ListEnvironment {
-  Formatter* formatter = nullptr;
-  Output* output = nullptr;
-  // Prints a sentence, safe for a terminal, to stderr; any thread.
-  std::function<void(const std::string&)> note;
-};
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
+  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override;
+  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override;
 
-// By time; the events of one node keep their order.
-ExitCode RunMerged(const EventsCommand& command, const std::vector<AskedNode>& nodes,
-                   const ListEnvironment& environment);
-// By name, then by node.
-ExitCode RunMerged(const VmsCommand& command, const std::vector<AskedNode>& nodes,
-                   const ListEnvironment& environment);
+ private:
+  using Ask = std::function<std::optional<Failure>(size_t node)>;
+  using Read = std::function<std::optional<Failure>(ListSource* node, VmList* vms)>;
+
+  // Notes all failures but the last, which it returns.
+  std::optional<Failure> Report(const std::vector<std::optional<Failure>>& failures) const;
+  // Appends what all nodes answer, by name and then by node.
+  std::optional<Failure> ReadAll(const Read& read, VmList* vms) const;
+
+  const std::vector<Node> nodes_;
+  const std::function<void(const std::string&)> note_;
+};
 
 }  // namespace vmeventd::client
 

@@ -10,15 +10,13 @@
 #include <thread>
 #include <utility>
 
-#include "client/commands/event_merger.h"
-
 namespace vmeventd::client {
 namespace {
 
 // The events of one node that may wait; its watch reads no more until some are consumed.
 constexpr size_t kMostWaiting = 10'000;
-// How many are consumed together.
-constexpr int kConsumedTogether = 1000;
+// How many are taken together.
+constexpr int kTakenTogether = 1000;
 
 }  // namespace
 
@@ -88,39 +86,28 @@ class MergedWatch::QueueSink : public WatchSink {
   QueueSink(Queue* queue, size_t node, std::stop_token stop)
       : queue_(queue), node_(node), stop_(std::move(stop)) {}
 
-  absl::Status OnOpen() override { return absl::OkStatus(); }
-
-  absl::Status OnVms(const google::protobuf::RepeatedPtrField<v1::Vm>& vms) override {
-    EventMerger::Item item;
-    item.vms = vms;
-    return Add(std::move(item));
+  bool OnOpen() override { return true; }
+  bool OnVms(const Formatter::Vms& vms, const Formatter::Nodes& /*nodes*/) override {
+    return Add({.vms = vms});
   }
-
-  absl::Status OnEvents(WatchedEvents events) override {
+  bool OnEvents(WatchedEvents events) override {
     for (int i = 0; i < events.events.size(); ++i) {
       EventMerger::Item item;
-      item.event.emplace();
-      item.event->Swap(&events.events[i]);
-      if (!events.journal_id.empty()) {
-        item.position = {events.resume_after[static_cast<size_t>(i)], events.journal_id};
-      }
-      absl::Status status = Add(std::move(item));
-      if (!status.ok()) return status;
+      item.event.emplace().Swap(&events.events[i]);
+      item.position = std::move(events.resume_after[static_cast<size_t>(i)].position);
+      if (!Add(std::move(item))) return false;
     }
-    return absl::OkStatus();
+    return true;
   }
-
-  absl::Status OnPosition(const WatchPosition& position) override {
-    EventMerger::Item item;
-    item.position = position;
-    return Add(std::move(item));
+  bool OnPosition(const ServerPosition& position) override {
+    return Add({.position = position.position});
   }
+  bool one_by_one() const override { return false; }
 
  private:
-  absl::Status Add(EventMerger::Item item) {
+  bool Add(EventMerger::Item item) {
     item.node = node_;
-    if (queue_->Add(std::move(item), stop_)) return absl::OkStatus();
-    return absl::CancelledError("the watch ends");
+    return queue_->Add(std::move(item), stop_);
   }
 
   Queue* const queue_;
@@ -128,10 +115,8 @@ class MergedWatch::QueueSink : public WatchSink {
   const std::stop_token stop_;
 };
 
-MergedWatch::MergedWatch(std::vector<WatchedNode> nodes, std::optional<uint64_t> count,
-                         Environment environment)
+MergedWatch::MergedWatch(std::vector<WatchedNode> nodes, Environment environment)
     : nodes_(std::move(nodes)),
-      count_(count),
       env_(std::move(environment)),
       queue_(std::make_unique<Queue>(nodes_.size(), env_.clock)) {
   for (size_t i = 0; i < nodes_.size(); ++i) stops_.push_back(std::make_unique<StopSource>());
@@ -144,17 +129,16 @@ ExitCode MergedWatch::RunNode(size_t index) {
   QueueSink sink(queue_.get(), index, stop->token());
   WatchLoop::Environment environment;
   environment.address = nodes_[index].address;
-  environment.sink = &sink;
   environment.stop = stop;
   environment.note = env_.note;
   environment.resolve = StoppableResolver(env_.resolve, stop->token());
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  const ExitCode code = WatchLoop(nodes_[index].command, std::move(environment)).Run();
+  const ExitCode code = WatchLoop(nodes_[index].command, std::move(environment)).Run(&sink);
   queue_->NodeEnded();
   return code;
 }
 
-ExitCode MergedWatch::Run() {
+ExitCode MergedWatch::Run(WatchSink* sink) {
   const auto stop_all = [this] {
     for (const auto& stop : stops_) stop->Stop();
   };
@@ -165,61 +149,42 @@ ExitCode MergedWatch::Run() {
   for (size_t i = 0; i < nodes_.size(); ++i) {
     threads.emplace_back([this, i, &codes] { codes[i] = RunNode(i); });
   }
-  const absl::Status status = ConsumeReady();
+  const bool all_ended = DeliverReady(sink) && !env_.stop->stopped();
   stop_all();
   for (std::thread& thread : threads) thread.join();
-  if (!status.ok() && !absl::IsCancelled(status)) {
-    env_.note(std::string(status.message()));
-    return ExitCode::kFailed;
-  }
-  if (count_ && counted_ >= *count_) return ExitCode::kOk;
-  if (status.ok() && !env_.stop->stopped()) {
-    // All nodes have failed.
-    for (const ExitCode code : codes) {
-      if (code != ExitCode::kOk) return code;
-    }
-  }
-  return count_ ? ExitCode::kInterrupted : ExitCode::kOk;
+  const auto failed =
+      std::find_if(codes.begin(), codes.end(), [](ExitCode code) { return code != ExitCode::kOk; });
+  return all_ended && failed != codes.end() ? *failed : ExitCode::kOk;
 }
 
-absl::Status MergedWatch::ConsumeReady() {
-  while (!count_ || counted_ < *count_) {
-    std::vector<EventMerger::Item> items =
-        queue_->Take(env_.consumer->one_by_one() ? 1 : kConsumedTogether, env_.stop->token());
-    if (items.empty()) return absl::OkStatus();
-    Formatter::Events events;
-    Formatter::Nodes names;
-    std::map<size_t, WatchPosition> positions;
-    for (EventMerger::Item& item : items) {
-      if (item.vms) {
-        const Formatter::Nodes of_vms(static_cast<size_t>(item.vms->size()),
-                                      MessageNode{nodes_[item.node].name});
-        absl::Status status = env_.consumer->ConsumeVms(*item.vms, of_vms);
-        if (!status.ok()) return status;
-      }
-      if (item.event) {
-        if (count_ && counted_ == *count_) break;
-        if (Counts(*item.event, nodes_[item.node].command.counts_gaps)) ++counted_;
-        events.Add()->Swap(&*item.event);
-        names.push_back({nodes_[item.node].name});
-      }
-      if (item.position) positions[item.node] = *item.position;
-    }
-    if (!events.empty()) {
-      if (!std::exchange(begun_, true)) {
-        absl::Status status = env_.consumer->Begin();
-        if (!status.ok()) return status;
-      }
-      absl::Status status = env_.consumer->Consume(events, names);
-      if (!status.ok()) return status;
-    }
-    if (env_.cursor == nullptr) continue;
-    for (const auto& [node, position] : positions) {
-      absl::Status status = env_.cursor->Save(nodes_[node].server, position);
-      if (!status.ok()) return status;
-    }
+bool MergedWatch::DeliverReady(WatchSink* sink) {
+  const int most = sink->one_by_one() ? 1 : kTakenTogether;
+  while (true) {
+    std::vector<EventMerger::Item> items = queue_->Take(most, env_.stop->token());
+    if (items.empty()) return true;
+    if (!Deliver(std::move(items), sink)) return false;
   }
-  return absl::OkStatus();
+}
+
+bool MergedWatch::Deliver(std::vector<EventMerger::Item> items, WatchSink* sink) const {
+  WatchedEvents events;
+  std::map<size_t, WatchPosition> positions;
+  for (EventMerger::Item& item : items) {
+    const MessageNode node = {nodes_[item.node].name};
+    if (item.vms &&
+        !sink->OnVms(*item.vms, Formatter::Nodes(static_cast<size_t>(item.vms->size()), node))) {
+      return false;
+    }
+    if (item.position) positions[item.node] = *item.position;
+    if (!item.event) continue;
+    events.events.Add()->Swap(&*item.event);
+    events.nodes.push_back(node);
+    events.resume_after.push_back({item.node, *std::move(item.position)});
+  }
+  if (!events.events.empty() && !sink->OnEvents(std::move(events))) return false;
+  return std::all_of(positions.begin(), positions.end(), [sink](const auto& entry) {
+    return sink->OnPosition({entry.first, entry.second});
+  });
 }
 
 }  // namespace vmeventd::client

@@ -29,9 +29,10 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
     if (!status.ok()) return ExplainFailure(context.address, status);
     data->answer_time = environment.now() - data->now;
   }
-  Formatter::Vms vms;
-  if (auto failure = ReadVms({}, context, &vms)) return failure;
-  for (const v1::Vm& vm : vms) {
+  DaemonLists lists(context);
+  VmList all;
+  if (auto failure = lists.ReadVms({}, &all)) return failure;
+  for (const v1::Vm& vm : all.vms) {
     ++data->states[vm.state()];
     if (vm.problems_size() > 0) ++data->with_problems;
     if (vm.has_intent()) ++data->with_intents;
@@ -40,8 +41,8 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
   ends.since = data->now - command.window;
   ends.last = kMostEnds;
-  auto failure = ReadEvents(ends, context, [data](Formatter::Events* page) {
-    for (v1::Event& event : *page) data->ends.emplace_back().Swap(&event);
+  auto failure = lists.ReadEvents(ends, [data](EventList* page) {
+    for (v1::Event& event : page->events) data->ends.emplace_back().Swap(&event);
     return true;
   });
   data->more_ends = data->ends.size() >= kMostEnds;
@@ -85,8 +86,8 @@ EventsCommand EventsOf(const TimelineCommand& command) {
 std::optional<Failure> RunTimeline(const TimelineCommand& command, const CommandContext& context,
                                    const TimelineStyle& style, absl::Time now) {
   Formatter::Events events;
-  auto failure = ReadEvents(EventsOf(command), context, [&](Formatter::Events* page) {
-    for (v1::Event& event : *page) {
+  auto failure = DaemonLists(context).ReadEvents(EventsOf(command), [&](EventList* page) {
+    for (v1::Event& event : page->events) {
       // A GAP of the whole node passes every filter.
       if (!event.has_vm()) continue;
       if (!command.run_id.empty() && event.vm().run_id() != command.run_id) continue;
@@ -102,7 +103,7 @@ std::optional<Failure> RunTimeline(const TimelineCommand& command, const Command
                                 " has no events of a VM \"", EscapeForTerminal(command.name),
                                 "\"; `vmevents vms --all` lists those that are known")};
   }
-  return FromPrint(context.output->Write(TimelineText(command.name, runs, style)));
+  return PrintText(TimelineText(command.name, runs, style), context.output);
 }
 
 }  // namespace vmeventd::client

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/connect/connection.h"
-#include "client/connect/reachability.h"
+#include "client/connect/failure.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -41,17 +41,14 @@ WatchLoop::WatchLoop(WatchCommand command, Environment environment)
   if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
 }
 
-ExitCode WatchLoop::Run() {
+ExitCode WatchLoop::Run(WatchSink* sink) {
+  sink_ = sink;
   while (!env_.stop->stopped()) {
     if (const std::optional<ExitCode> code = RunStream()) return *code;
     if (std::exchange(retry_at_once_, false)) continue;
     if (env_.wait(backoff_.Next(env_.random()))) break;
   }
-  return StoppedCode();
-}
-
-ExitCode WatchLoop::StoppedCode() const {
-  return command_.count ? ExitCode::kInterrupted : ExitCode::kOk;
+  return ExitCode::kOk;
 }
 
 std::optional<ExitCode> WatchLoop::RunStream() {
@@ -98,17 +95,12 @@ std::optional<ExitCode> WatchLoop::RunStream() {
   switch (end) {
     case StreamEnd::kServer:
       return HandleServerEnd(status);
-    case StreamEnd::kCountReached:
+    case StreamEnd::kSink:
       return ExitCode::kOk;
     case StreamEnd::kReadAgain:
-      return std::nullopt;
-    case StreamEnd::kSink:
-      if (absl::IsCancelled(sink_status_)) return StoppedCode();
       break;
   }
-  const std::string why(sink_status_.message());
-  env_.note(why);
-  return ExitCode::kFailed;
+  return std::nullopt;
 }
 
 WatchLoop::StreamEnd WatchLoop::ReadStream(
@@ -135,10 +127,9 @@ void WatchLoop::NoteEstablished() {
 }
 
 std::optional<WatchLoop::StreamEnd> WatchLoop::Handle(v1::WatchEventsResponse* response) {
-  if (const auto end = HandleSnapshot(response)) return end;
-  if (const auto end = HandleEvents(response)) return end;
+  if (!HandleSnapshot(response) || !HandleEvents(response)) return StreamEnd::kSink;
   if (response->has_progress()) HandleProgress(response->progress());
-  if (const auto end = ReportPosition()) return end;
+  if (!ReportPosition()) return StreamEnd::kSink;
   if (!IsToReadAgain(*response)) return std::nullopt;
   if (cursor_->ReadAgain()) return StreamEnd::kReadAgain;
   env_.note(absl::StrCat("GAP: events may be missing: events shown as not durable are not in the ",
@@ -158,58 +149,40 @@ bool WatchLoop::IsToReadAgain(const v1::WatchEventsResponse& response) {
 
 // Keeps the VMs until all have arrived, so that a stream that breaks off in between prints none
 // twice.
-std::optional<WatchLoop::StreamEnd> WatchLoop::HandleSnapshot(v1::WatchEventsResponse* response) {
+bool WatchLoop::HandleSnapshot(v1::WatchEventsResponse* response) {
   for (v1::Vm& vm : *response->mutable_snapshot_vms()) *snapshot_.Add() = std::move(vm);
-  if (!response->has_snapshot_done()) return std::nullopt;
+  if (!response->has_snapshot_done()) return true;
   cursor_->OnSnapshotDone(response->snapshot_done());
-  google::protobuf::RepeatedPtrField<v1::Vm> vms;
+  Formatter::Vms vms;
   vms.Swap(&snapshot_);
-  return Check(env_.sink->OnVms(vms));
+  return sink_->OnVms(vms, {});
 }
 
-std::optional<WatchLoop::StreamEnd> WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
-  // Opens the sink once the stream is established; with a snapshot, after the VMs.
+bool WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
   const bool in_snapshot = !cursor_->position() &&
                            std::holds_alternative<FromSnapshot>(command_.start) &&
                            response->events().empty();
-  if (!sink_open_ && !in_snapshot) {
-    sink_open_ = true;
-    if (const auto end = Check(env_.sink->OnOpen())) return end;
-  }
+  if (!in_snapshot && !sink_->OnOpen()) return false;
   WatchedEvents fresh;
-  bool complete = false;
   for (v1::Event& event : *response->mutable_events()) {
     if (!cursor_->OnEvent(event)) continue;
     *fresh.events.Add() = std::move(event);
-    const std::optional<WatchPosition>& position = cursor_->position();
-    fresh.resume_after.push_back(position ? position->sequence : 0);
-    if (Counts(fresh.events[fresh.events.size() - 1], command_.counts_gaps)) ++delivered_;
-    complete = command_.count && delivered_ >= *command_.count;
-    if (complete) break;
+    fresh.resume_after.push_back({0, cursor_->position().value_or(WatchPosition{})});
   }
-  if (fresh.events.empty()) return std::nullopt;
-  if (cursor_->position()) fresh.journal_id = cursor_->position()->journal_id;
-  if (const auto end = Check(env_.sink->OnEvents(std::move(fresh)))) return end;
-  return complete ? std::optional<StreamEnd>(StreamEnd::kCountReached) : std::nullopt;
+  return fresh.events.empty() || sink_->OnEvents(std::move(fresh));
 }
 
 // A Progress, and an event that was delivered before, move the position as well.
-std::optional<WatchLoop::StreamEnd> WatchLoop::ReportPosition() {
-  if (!cursor_->position() || cursor_->position() == reported_) return std::nullopt;
+bool WatchLoop::ReportPosition() {
+  if (!cursor_->position() || cursor_->position() == reported_) return true;
   reported_ = cursor_->position();
-  return Check(env_.sink->OnPosition(*reported_));
+  return sink_->OnPosition({0, *reported_});
 }
 
 void WatchLoop::HandleProgress(const v1::Progress& progress) {
   if (cursor_->OnProgress(progress)) return;
   env_.note(absl::StrCat("GAP: events may be missing: vmeventd at ", ToText(address_),
                          " has begun the new journal ", EscapeForTerminal(progress.journal_id())));
-}
-
-std::optional<WatchLoop::StreamEnd> WatchLoop::Check(absl::Status sink_status) {
-  if (sink_status.ok()) return std::nullopt;
-  sink_status_ = std::move(sink_status);
-  return StreamEnd::kSink;
 }
 
 // Only a host needs the question which node answers: a socket's path belongs to one daemon.
@@ -267,7 +240,7 @@ std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse&
 }
 
 std::optional<ExitCode> WatchLoop::HandleServerEnd(const grpc::Status& status) {
-  if (env_.stop->stopped()) return StoppedCode();
+  if (env_.stop->stopped()) return ExitCode::kOk;
   if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE && command_.resume) {
     HandleOutOfRange(status);
     return std::nullopt;

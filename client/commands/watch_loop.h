@@ -7,16 +7,13 @@
 #include <optional>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/steady_time.h"
 #include "client/commands/watch_cursor.h"
 #include "client/connect/backoff.h"
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/connect/node_pin.h"
-#include "client/connect/resolver.h"
-#include "client/connect/rpc_failure.h"
 #include "client/connect/server_address.h"
 #include "client/connect/silence_guard.h"
 #include "client/connect/stop_source.h"
@@ -29,31 +26,21 @@ namespace vmeventd::client {
 // The progress interval that each stream requests.
 constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 
-// What `vmevents watch` was asked to do.
+// What to watch.
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
-  std::optional<uint64_t> count;  // ends after that many events, see Counts()
-  bool counts_gaps = true;        // a GAP is one of them
-  bool resume = true;             // continues when the daemon comes back
-  bool wait = false;              // waits for a daemon that is not there yet
+  bool resume = true;  // continues when the daemon, or the fleet's servers, come back
+  bool wait = false;   // waits for those that are not there yet
 };
 
-// Whether an event is one of those that --count counts. A GAP of the node passes every filter, so
-// that it may be delivered without being asked for.
-inline bool Counts(const v1::Event& event, bool counts_gaps) {
-  return counts_gaps || event.type() != v1::EVENT_TYPE_GAP;
-}
-
-// Delivers the events of one node as they arrive, over as many streams as needed; if the address
-// has several nodes, it keeps to the first that answers. Blocks its one thread until done or
-// stopped by the StopSource.
-class WatchLoop {
+// Watches one node. If the address has several nodes, it keeps to the first that answers. One
+// thread.
+class WatchLoop : public WatchSource {
  public:
   // The dependencies. All must outlive the loop.
   struct Environment {
     ServerAddress address;
-    WatchSink* sink = nullptr;
     StopSource* stop = nullptr;
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
@@ -69,14 +56,11 @@ class WatchLoop {
 
   WatchLoop(WatchCommand command, Environment environment);
 
-  // Returns when the count is reached, when stopped, or when the sink ends it quietly: kOk, or
-  // kInterrupted if a count was not reached. Otherwise returns the code of a failure that cannot be
-  // retried, after a note about it.
-  ExitCode Run();
+  ExitCode Run(WatchSink* sink) override;
 
  private:
   // Why the loop stopped reading a stream.
-  enum class StreamEnd { kServer, kCountReached, kSink, kReadAgain };
+  enum class StreamEnd { kServer, kSink, kReadAgain };
 
   std::optional<ExitCode> RunStream();
   std::optional<ExitCode> HandleNoAnswer(const grpc::Status& status);
@@ -86,12 +70,12 @@ class WatchLoop {
   StreamEnd ReadStream(grpc::ClientReaderInterface<v1::WatchEventsResponse>* reader,
                        SilenceGuard* guard);
   std::optional<StreamEnd> Handle(v1::WatchEventsResponse* response);
-  std::optional<StreamEnd> HandleSnapshot(v1::WatchEventsResponse* response);
-  std::optional<StreamEnd> HandleEvents(v1::WatchEventsResponse* response);
+  // False, as of the next two: the sink ends the watch.
+  bool HandleSnapshot(v1::WatchEventsResponse* response);
+  bool HandleEvents(v1::WatchEventsResponse* response);
+  bool ReportPosition();
   void HandleProgress(const v1::Progress& progress);
   bool IsToReadAgain(const v1::WatchEventsResponse& response);
-  std::optional<StreamEnd> Check(absl::Status sink_status);
-  std::optional<StreamEnd> ReportPosition();
 
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
@@ -103,25 +87,22 @@ class WatchLoop {
   void NoteRetry(const grpc::Status& status);
   void NoteOnce(const std::string& why);
   void NoteEstablished();
-  ExitCode StoppedCode() const;
 
   const WatchCommand command_;
   const Environment env_;
+  WatchSink* sink_ = nullptr;  // of Run()
   NodePin pin_;
   ServerAddress address_;  // of the present attempt
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
-  uint64_t delivered_ = 0;             // of those that count
   google::protobuf::RepeatedPtrField<v1::Vm> snapshot_;  // the received part of an incomplete one
-  absl::Status sink_status_;
-  std::optional<WatchPosition> reported_;  // the sink's latest
+  std::optional<WatchPosition> reported_;                // the sink's latest
   Backoff backoff_;
   bool ever_established_ = false;
   bool stream_established_ = false;  // the present stream has sent something
   bool loss_noted_ = false;
   std::string last_reason_;  // last noted, since the last stream
   bool retry_at_once_ = false;
-  bool sink_open_ = false;
 };
 
 }  // namespace vmeventd::client

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/connect/resolver.h"
+#include "client/connect/node_pin.h"
 #include "client/connect/server_address.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"

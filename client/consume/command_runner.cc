@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/output/enum_names.h"
-#include "client/output/format_json.h"
+#include "client/output/format_programs.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

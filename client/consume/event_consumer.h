@@ -7,7 +7,8 @@
 
 namespace vmeventd::client {
 
-// What is done with the events of one or several nodes. One thread. Errors as of WatchSink.
+// What is done with the events of one or several nodes. One thread.
+// CANCELLED: the watch ends quietly; another error ends it with the error's message.
 class EventConsumer {
  public:
   virtual ~EventConsumer() = default;

@@ -1,46 +1,64 @@
 #ifndef VMEVENTD_CLIENT_CONSUME_WATCH_SINK_H_
 #define VMEVENTD_CLIENT_CONSUME_WATCH_SINK_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "google/protobuf/repeated_ptr_field.h"
-#include "vmeventd/v1/vm_events.pb.h"
+#include "client/connect/exit_code.h"
+#include "client/output/formatter.h"
 
 namespace vmeventd::client {
 
 // Where a later watch continues: after `sequence` of that journal.
 struct WatchPosition {
   uint64_t sequence = 0;
-  std::string journal_id;
+  std::string journal_id;  // empty: there is no position yet
 
   bool operator==(const WatchPosition&) const = default;
 };
 
-// Events of one node, in order.
-struct WatchedEvents {
-  google::protobuf::RepeatedPtrField<v1::Event> events;
-  // Of each event: a later watch continues after this sequence once the event and all before it are
-  // done with. It stays before an event that is not durable.
-  std::vector<uint64_t> resume_after;
-  std::string journal_id;  // of these sequences; empty: not known yet
+// The position in what one of the watched servers sends.
+struct ServerPosition {
+  size_t server = 0;  // by its index
+  WatchPosition position;
 };
 
-// Takes what a watch of one node delivers, on the watch's thread. Each call returns when the caller
-// may go on. CANCELLED: the watch ends quietly; another error ends it with the error's message.
+struct WatchedEvents {
+  Formatter::Events events;
+  Formatter::Nodes nodes;  // of each event; empty: all are of the one server that was named
+  // Of each event: a later watch continues there once the event and all before it are done with.
+  // It stays before an event that is not durable.
+  std::vector<ServerPosition> resume_after;
+};
+
+// Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
+// go on; false: the watch ends.
 class WatchSink {
  public:
   virtual ~WatchSink() = default;
 
-  // The stream is open: called once, before the first event, and with a snapshot after it.
-  virtual absl::Status OnOpen() = 0;
+  // A stream is open; with a snapshot, after its VMs.
+  virtual bool OnOpen() = 0;
   // A complete snapshot.
-  virtual absl::Status OnVms(const google::protobuf::RepeatedPtrField<v1::Vm>& vms) = 0;
-  virtual absl::Status OnEvents(WatchedEvents events) = 0;
-  // There is nothing else to do up to this position.
-  virtual absl::Status OnPosition(const WatchPosition& position) = 0;
+  virtual bool OnVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) = 0;
+  virtual bool OnEvents(WatchedEvents events) = 0;
+  // Everything up to this position is done with.
+  virtual bool OnPosition(const ServerPosition& position) = 0;
+  // Whether each event takes long, so that few are to be delivered together.
+  virtual bool one_by_one() const = 0;
+};
+
+// One daemon, several or a fleet: delivers events as they happen, over as many connections as
+// needed.
+class WatchSource {
+ public:
+  virtual ~WatchSource() = default;
+
+  // Blocks its thread. Returns kOk when it was stopped or the sink ended the watch. Otherwise
+  // returns the code of a failure that cannot be retried, after a note about it.
+  virtual ExitCode Run(WatchSink* sink) = 0;
 };
 
 }  // namespace vmeventd::client

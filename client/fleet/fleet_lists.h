@@ -1,50 +1,50 @@
 #ifndef VMEVENTD_CLIENT_FLEET_FLEET_LISTS_H_
 #define VMEVENTD_CLIENT_FLEET_FLEET_LISTS_H_
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
-#include "client/commands/commands.h"
+#include "client/commands/lists.h"
 #include "client/commands/watch_cursor.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_servers.h"
 #include "client/output/formatter.h"
-#include "client/output/output.h"
-
-// The commands that ask a fleet one question. Each prints the answer and returns nothing, or the
-// failure. An output whose reader has gone is no failure.
 
 namespace vmeventd::client {
 
-struct FleetContext {
-  std::string servers;  // for messages
-  FleetConnector connect;
-  std::vector<std::string> nodes;  // globs, as of FleetFilter
-  Formatter* formatter = nullptr;
-  Output* output = nullptr;
-  // Prints a sentence, safe for a terminal, to stderr.
-  std::function<void(const std::string&)> note;
-  std::function<absl::Time()> now = absl::Now;
-};
-
-// The nodes of a fleet.
-struct FleetCommand {};
-
-// In the order of the stream. With `newest_first` the newest kMostEvents, unless it has a limit.
+// The most events of `events --newest-first` without a limit.
 inline constexpr uint64_t kMostEvents = 100'000;
-std::optional<Failure> RunFleet(const EventsCommand& command, const FleetContext& context);
-std::optional<Failure> RunFleet(const VmsCommand& command, const FleetContext& context);
-std::optional<Failure> RunFleet(const VmCommand& command, const FleetContext& context);
-std::optional<Failure> RunFleet(const FleetCommand& command, const FleetContext& context);
 
-// Sets `start` to where a watch begins so that it first delivers the newest `last` events of the
-// filter.
-std::optional<Failure> FindFleetStart(const FleetFilter& filter, uint64_t last,
-                                      const FleetContext& context, WatchStart* start);
+// The lists of a fleet; events are in the order of the stream. One thread; each call makes a
+// connection.
+class FleetLists : public ListSource {
+ public:
+  struct Environment {
+    FleetConnector connect;
+    std::string servers;             // for messages
+    std::vector<std::string> nodes;  // globs, as of FleetFilter
+    // Prints a sentence, safe for a terminal, to stderr.
+    std::function<void(const std::string&)> note;
+  };
+  explicit FleetLists(Environment environment) : env_(std::move(environment)) {}
+
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
+  std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) override;
+  std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override;
+  // The latest heartbeat of each node, by cluster and node.
+  std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;
+  // Sets `start` to where a watch begins so that it first delivers the newest `last` events of the
+  // filter.
+  std::optional<Failure> FindStart(const FleetFilter& filter, uint64_t last,
+                                   WatchStart* start) const;
+
+ private:
+  const Environment env_;
+};
 
 }  // namespace vmeventd::client
 

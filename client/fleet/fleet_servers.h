@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/nats/connection.h"
-#include "client/connect/rpc_failure.h"
+#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 
 namespace vmeventd::client {

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
-#include "client/commands/watch_loop.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -16,14 +15,16 @@ constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // How soon a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-constexpr int kConsumedTogether = 1000;  // events that are consumed together
+constexpr int kMostOfBatch = 1000;
+
+absl::Status SinkEnds() { return absl::CancelledError("the sink ended the watch"); }
 
 }  // namespace
 
-FleetWatch::FleetWatch(FleetWatchCommand command, Environment environment)
+FleetWatch::FleetWatch(WatchCommand command, Environment environment)
     : command_(std::move(command)),
-      filter_(command_.filter),
       env_(std::move(environment)),
+      filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt},
       backoff_(kFirstBackoff, kLongestBackoff) {
   if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
   const auto* from = std::get_if<FromSequence>(&command_.start);
@@ -32,19 +33,15 @@ FleetWatch::FleetWatch(FleetWatchCommand command, Environment environment)
   }
 }
 
-ExitCode FleetWatch::Run() {
+ExitCode FleetWatch::Run(WatchSink* sink) {
+  sink_ = sink;
   while (!env_.stop->stopped()) {
     const absl::Status status = RunConnection();
-    if (code_) return *code_;
-    if (env_.stop->stopped()) break;
+    if (env_.stop->stopped() || absl::IsCancelled(status)) break;
     if (const std::optional<ExitCode> code = HandleLoss(status)) return *code;
     if (env_.wait(backoff_.Next(env_.random()))) break;
   }
-  return StoppedCode();
-}
-
-ExitCode FleetWatch::StoppedCode() const {
-  return command_.count ? ExitCode::kInterrupted : ExitCode::kOk;
+  return ExitCode::kOk;
 }
 
 absl::Status FleetWatch::RunConnection() {
@@ -63,6 +60,7 @@ absl::Status FleetWatch::RunConnection() {
                                              {.note = env_.note, .clock = env_.clock});
   if (!reader.ok()) return reader.status();
   NoteEstablished();
+  if (!sink_->OnOpen()) return SinkEnds();
   return ReadAll(connection->get(), reader->get());
 }
 
@@ -135,9 +133,7 @@ absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamSt
   } else {
     start_ = state.last + 1;
   }
-  absl::Status status = env_.consumer->ConsumeVms(vms, nodes);
-  if (!status.ok()) consumer_status_ = status;
-  return status;
+  return sink_->OnVms(vms, nodes) ? absl::OkStatus() : SinkEnds();
 }
 
 // Whether the VM that was shown has the event already.
@@ -154,7 +150,6 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
   while (!env_.stop->stopped()) {
     const absl::StatusOr<bool> came = TakeBatch(reader, kSlice);
     if (!came.ok()) return came.status();
-    if (code_) return absl::OkStatus();
     if (jumped_after_ && env_.clock() - checked_ >= kProgressInterval) {
       checked_ = env_.clock();
       const auto state = ReadStreamState(connection, std::string(kFleetStream));
@@ -168,19 +163,11 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
 }
 
 absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
-  if (!begun_) {
-    begun_ = true;
-    if (absl::Status status = env_.consumer->Begin(); !status.ok()) {
-      consumer_status_ = status;
-      return status;
-    }
-  }
-  Formatter::Events events;
-  Formatter::Nodes nodes;
-  const int most = env_.consumer->one_by_one() ? 1 : kConsumedTogether;
+  WatchedEvents batch;
+  const int most = sink_->one_by_one() ? 1 : kMostOfBatch;
   std::optional<uint64_t> last;
   absl::Status lost;
-  while (events.size() < most && !env_.stop->stopped()) {
+  while (batch.events.size() < most && !env_.stop->stopped()) {
     auto next = reader->Next(last ? absl::ZeroDuration() : timeout);
     if (!next.ok()) {
       lost = next.status();
@@ -194,31 +181,17 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
     if (before && sequence > *before + 1 && !jumped_after_) jumped_after_ = before;
     last = sequence;
     if ((*next)->event && !IsInSnapshot(*(*next)->event)) {
-      nodes.push_back(NodeOf((*next)->event->origin));
-      if (Counts((*next)->event->event, command_.counts_gaps)) ++delivered_;
-      *events.Add() = std::move((*next)->event->event);
-      if (command_.count && delivered_ >= *command_.count) {
-        code_ = ExitCode::kOk;
-        break;
-      }
+      batch.nodes.push_back(NodeOf((*next)->event->origin));
+      batch.resume_after.push_back({0, {sequence, stream_}});
+      *batch.events.Add() = std::move((*next)->event->event);
     }
   }
   if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
-  if (absl::Status status = Consume(events, nodes); !status.ok()) return status;
+  if (!batch.events.empty() && !sink_->OnEvents(std::move(batch))) return SinkEnds();
   position_ = WatchPosition{*last, stream_};
-  if (absl::Status status = SavePosition(); !status.ok()) return status;
+  if (absl::Status status = ReportPosition(); !status.ok()) return status;
   if (!lost.ok()) return lost;
   return true;
-}
-
-absl::Status FleetWatch::Consume(const Formatter::Events& events, const Formatter::Nodes& nodes) {
-  if (events.empty()) return absl::OkStatus();
-  absl::Status status = env_.consumer->Consume(events, nodes);
-  if (!status.ok()) {
-    code_.reset();
-    consumer_status_ = status;
-  }
-  return status;
 }
 
 absl::Status FleetWatch::MoveOn(FleetEventReader* reader) {
@@ -227,17 +200,11 @@ absl::Status FleetWatch::MoveOn(FleetEventReader* reader) {
   if (!scanned.ok()) return scanned.status();
   if (!scanned->has_value()) return absl::OkStatus();
   if (!position_ || position_->sequence < **scanned) position_ = WatchPosition{**scanned, stream_};
-  return SavePosition();
+  return ReportPosition();
 }
 
-absl::Status FleetWatch::SavePosition() {
-  if (env_.cursor == nullptr || !position_) return absl::OkStatus();
-  absl::Status status = env_.cursor->Save(CursorKey(), *position_);
-  if (!status.ok()) {
-    code_.reset();
-    consumer_status_ = status;
-  }
-  return status;
+absl::Status FleetWatch::ReportPosition() {
+  return !position_ || sink_->OnPosition({0, *position_}) ? absl::OkStatus() : SinkEnds();
 }
 
 void FleetWatch::NoteEstablished() {
@@ -250,11 +217,6 @@ void FleetWatch::NoteEstablished() {
 }
 
 std::optional<ExitCode> FleetWatch::HandleLoss(const absl::Status& status) {
-  if (consumer_status_) {
-    if (absl::IsCancelled(*consumer_status_)) return StoppedCode();
-    env_.note(std::string(consumer_status_->message()));
-    return ExitCode::kFailed;
-  }
   const Failure failure = ExplainFleetFailure(env_.servers, status);
   const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
   if (!may_come || !(ever_established_ ? command_.resume : command_.wait)) {

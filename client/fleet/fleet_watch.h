@@ -15,33 +15,22 @@
 #include "base/nats/consumer.h"
 #include "base/steady_time.h"
 #include "client/commands/watch_cursor.h"
+#include "client/commands/watch_loop.h"
 #include "client/connect/backoff.h"
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/connect/stop_source.h"
-#include "client/consume/cursor_file.h"
-#include "client/consume/event_consumer.h"
-#include "client/fleet/fleet_buckets.h"
-#include "client/fleet/fleet_events.h"
+#include "client/consume/watch_sink.h"
 #include "client/fleet/fleet_filter.h"
+#include "client/fleet/fleet_reader.h"
 #include "client/fleet/fleet_servers.h"
 
 namespace vmeventd::client {
 
-// What `vmevents watch` was asked to do with a fleet.
-struct FleetWatchCommand {
-  WatchStart start;  // a FromSequence is of the stream; without a journal_id of the present one
-  FleetFilter filter;
-  std::optional<uint64_t> count;  // ends after that many events, see Counts()
-  bool counts_gaps = true;        // a GAP is one of them
-  bool resume = true;             // continues when the servers come back
-  bool wait = false;              // waits for servers that are not there yet
-};
-
 // Delivers the events of a fleet's stream as they come, each once and in order, over as many
 // connections as needed. A position is a sequence of the stream and the stream's time of
-// creation, which another stream of the same name does not share. Blocks its one thread until done
-// or stopped.
-class FleetWatch {
+// creation, which another stream of the same name does not share: a FromSequence without a
+// journal_id is of the present one. One thread.
+class FleetWatch : public WatchSource {
  public:
   // How often a watch of rare events asks how far it is.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
@@ -51,9 +40,8 @@ class FleetWatch {
   // The dependencies. All must outlive the watch.
   struct Environment {
     FleetConnector connect;
-    std::string servers;  // for messages
-    EventConsumer* consumer = nullptr;
-    CursorFile* cursor = nullptr;  // null: none is kept
+    std::string servers;             // for messages
+    std::vector<std::string> nodes;  // globs, as of FleetFilter
     StopSource* stop = nullptr;
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
@@ -63,12 +51,9 @@ class FleetWatch {
     std::function<absl::Time()> clock = SteadyNow;
   };
 
-  FleetWatch(FleetWatchCommand command, Environment environment);
+  FleetWatch(WatchCommand command, Environment environment);
 
-  // Returns when the count is reached, when stopped, or when the consumer ends it quietly: kOk, or
-  // kInterrupted if a count was not reached. Otherwise returns the code of a failure that cannot be
-  // retried, after a note about it.
-  ExitCode Run();
+  ExitCode Run(WatchSink* sink) override;
 
   // The key of a fleet's position in a cursor file.
   static std::string CursorKey() { return "fleet"; }
@@ -76,7 +61,7 @@ class FleetWatch {
  private:
   using VmKey = std::tuple<std::string, std::string, std::string>;  // cluster, node, name
 
-  // One connection; returns why it ended. OK: `code_` is set.
+  // One connection; returns why it ended. CANCELLED: the sink ended the watch.
   absl::Status RunConnection();
   absl::Status ReadAll(NatsConnection* connection, FleetEventReader* reader);
   // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
@@ -89,31 +74,26 @@ class FleetWatch {
   bool IsInSnapshot(const FleetEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
   absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
-  absl::Status Consume(const Formatter::Events& events, const Formatter::Nodes& nodes);
   // Moves the position over what the filter leaves out.
   absl::Status MoveOn(FleetEventReader* reader);
-  absl::Status SavePosition();
+  absl::Status ReportPosition();
 
   std::optional<ExitCode> HandleLoss(const absl::Status& status);
   void NoteEstablished();
-  ExitCode StoppedCode() const;
 
-  const FleetWatchCommand command_;
-  FleetFilter filter_;
+  const WatchCommand command_;
   const Environment env_;
+  FleetFilter filter_;
+  WatchSink* sink_ = nullptr;              // of Run()
   ReadStart start_ = uint64_t{1};          // until there is a position
   std::optional<WatchPosition> position_;  // its journal_id is the stream's
   std::string stream_;                     // the present one's time of creation
   bool started_ = false;                   // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
-  uint64_t delivered_ = 0;                                      // of those that count
-  bool begun_ = false;
   absl::Time asked_;    // when it was last asked how far the consumer is
   absl::Time checked_;  // when the stream's oldest message was last compared
   // Behind this message the filter left some out, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
-  std::optional<ExitCode> code_;
-  std::optional<absl::Status> consumer_status_;  // why the consumer ended the watch
   Backoff backoff_;
   bool ever_established_ = false;
   bool loss_noted_ = false;

@@ -13,10 +13,9 @@
 #include "client/commands/commands.h"
 #include "client/commands/top.h"
 #include "client/commands/watch_loop.h"
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/command_runner.h"
-#include "client/fleet/fleet_lists.h"
 #include "client/fleet/fleet_servers.h"
 #include "client/settings/contexts.h"
 
@@ -28,9 +27,11 @@ enum class ColorMode { kAuto, kAlways, kNever };
 // `watch` and `events -f`.
 struct FollowCommand {
   WatchCommand watch;
-  std::optional<uint64_t> last;  // begins with the newest so many events instead
-  std::string cursor_file;       // empty: none
-  std::string exec;              // for /bin/sh; empty: prints the events
+  std::optional<uint64_t> count;  // ends after that many events
+  bool gaps = true;               // a GAP counts, and runs `exec`
+  std::optional<uint64_t> last;   // begins with the newest so many events instead
+  std::string cursor_file;        // empty: none
+  std::string exec;               // for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
 };
 
@@ -47,6 +48,9 @@ struct ContextUseCommand {
 
 // `doctor`, which looks at this node.
 struct DoctorCommand {};
+
+// `fleet`, which shows the nodes.
+struct FleetCommand {};
 
 // The parsed and checked command line.
 struct CommandLine {

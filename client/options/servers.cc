@@ -175,7 +175,7 @@ absl::Status CheckServerCount(const CLI::App& command, const RawOptions& raw,
                               const ServerChoice& choice, const CommandLine& line) {
   const std::string& name = command.get_name();
   if (line.servers.size() <= 1) return absl::OkStatus();
-  if (name == "watch" || name == "events" || name == "vms") {
+  if (name == "watch" || name == "events" || name == "vms" || name == "vm") {
     return CheckNoSequence(raw, "several servers");
   }
   return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", name,

@@ -9,15 +9,15 @@
 
 #include "client/commands/merged_watch.h"
 #include "client/commands/watch_loop.h"
-#include "client/connect/resolver.h"
+#include "client/connect/node_pin.h"
 #include "client/connect/stop_source.h"
 #include "client/consume/command_runner.h"
 #include "client/consume/cursor_file.h"
-#include "client/consume/node_sink.h"
+#include "client/consume/delivery.h"
 #include "client/fleet/fleet_watch.h"
-#include "client/run/notes.h"
 #include "client/run/servers.h"
 #include "client/run/stop_signals.h"
+#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {
@@ -29,7 +29,7 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   CommandRunner::Environment environment;
   environment.command = command.exec;
   environment.on_failure = command.on_failure;
-  environment.gaps = command.watch.counts_gaps;
+  environment.gaps = command.gaps;
   environment.node = server;
   environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
@@ -37,14 +37,12 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   return std::make_unique<CommandRunner>(std::move(environment));
 }
 
-// Opens the cursor file, if there is one.
-absl::StatusOr<std::unique_ptr<CursorFile>> OpenCursor(const FollowCommand& command,
-                                                       const CommandLine& line) {
-  if (command.cursor_file.empty()) return nullptr;
-  std::vector<std::string> names;
-  for (const ServerAddress& server : line.servers) names.push_back(ToText(server));
-  if (line.fleet) names.push_back(FleetWatch::CursorKey());
-  return CursorFile::Open(command.cursor_file, names);
+// The servers' keys in a cursor file.
+std::vector<std::string> CursorKeys(const CommandLine& line) {
+  if (line.fleet) return {FleetWatch::CursorKey()};
+  std::vector<std::string> keys;
+  for (const ServerAddress& server : line.servers) keys.push_back(ToText(server));
+  return keys;
 }
 
 // Sets where the watch of each server begins. A server that does not answer has the failure, and
@@ -70,7 +68,10 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
     if (!command.last) continue;
     Formatter::Events events;
     (*failures)[i] = WithServer(servers[i], nullptr, nullptr, [&](const CommandContext& context) {
-      return ReadLast(list, context, &events);
+      return DaemonLists(context).ReadEvents(list, [&events](EventList* page) {
+        for (v1::Event& event : page->events) events.Add()->Swap(&event);
+        return true;
+      });
     });
     if ((*failures)[i]) {
       watch->start = FromNow{};
@@ -84,92 +85,95 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   for (size_t i = 0; i < listed.size(); ++i) listed[i]->start = std::move(starts[i]);
 }
 
-ExitCode FollowOne(const FollowCommand& command, const ServerAddress& server, CursorFile* cursor,
-                   EventConsumer* consumer, StopSource* stop) {
+using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
+
+MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
+                      const CursorFile* cursor, StopSource* stop) {
   std::vector<WatchCommand> watches = {command.watch};
   std::vector<std::optional<Failure>> failures;
   SetStarts(command, {server}, cursor, &watches, &failures);
-  if (failures[0]) return Fail(*failures[0]);
-  NodeSink sink(consumer, cursor, ToText(server));
+  if (failures[0]) return *failures[0];
   WatchLoop::Environment environment;
   environment.address = server;
-  environment.sink = &sink;
   environment.stop = stop;
   environment.note = PrintNote;
   environment.resolve = StoppableResolver(ResolveHost, stop->token());
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return WatchLoop(std::move(watches[0]), std::move(environment)).Run();
+  return std::make_unique<WatchLoop>(std::move(watches[0]), std::move(environment));
 }
 
-ExitCode FollowSeveral(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-                       CursorFile* cursor, EventConsumer* consumer, StopSource* stop) {
+MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+                      const CursorFile* cursor, StopSource* stop) {
   std::vector<WatchCommand> watches(servers.size(), command.watch);
   std::vector<std::optional<Failure>> failures;
   SetStarts(command, servers, cursor, &watches, &failures);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < servers.size(); ++i) {
     if (failures[i]) PrintNote(failures[i]->sentence);
-    // The merged watch counts; and no node that is down holds up the others.
-    watches[i].count.reset();
-    watches[i].wait = watches[i].resume;
-    nodes.push_back({NodeName(servers[i]), ToText(servers[i]), std::move(watches[i]), servers[i]});
+    watches[i].wait = watches[i].resume;  // no node that is down ends the watch
+    nodes.push_back({NodeName(servers[i]), std::move(watches[i]), servers[i]});
   }
   MergedWatch::Environment environment;
-  environment.consumer = consumer;
-  environment.cursor = cursor;
   environment.stop = stop;
   environment.note = PrintNote;
-  return MergedWatch(std::move(nodes), command.watch.count, std::move(environment)).Run();
+  return std::make_unique<MergedWatch>(std::move(nodes), std::move(environment));
 }
 
-ExitCode FollowFleet(const FollowCommand& command, const CommandLine& line, CursorFile* cursor,
-                     EventConsumer* consumer, StopSource* stop) {
-  FleetWatchCommand watch;
-  watch.start = command.watch.start;
-  watch.filter = {command.watch.filter, line.nodes, std::nullopt, std::nullopt};
-  watch.count = command.watch.count;
-  watch.counts_gaps = command.watch.counts_gaps;
-  watch.resume = command.watch.resume;
-  watch.wait = command.watch.wait;
-  const std::optional<WatchPosition> position =
-      cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
+MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
+                     const CursorFile* cursor, StopSource* stop) {
+  WatchCommand watch = command.watch;
+  const auto position = cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
   if (position) {
     watch.start = FromSequence{position->sequence, position->journal_id};
   } else if (command.last) {
-    FleetFilter filter = watch.filter;
+    FleetFilter filter = {watch.filter, line.nodes, std::nullopt, std::nullopt};
     if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
-    const FleetContext context = FleetContextOf(line, nullptr, nullptr);
-    const auto failure = FindFleetStart(filter, *command.last, context, &watch.start);
-    if (failure) return Fail(*failure);
+    const FleetLists lists = FleetListsOf(line, PrintNote);
+    const auto failure = lists.FindStart(filter, *command.last, &watch.start);
+    if (failure) return *failure;
   }
   FleetWatch::Environment environment;
   environment.connect = ConnectorTo(*line.fleet);
   environment.servers = ToText(*line.fleet);
-  environment.consumer = consumer;
-  environment.cursor = cursor;
+  environment.nodes = line.nodes;
   environment.stop = stop;
   environment.note = PrintNote;
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  return FleetWatch(std::move(watch), std::move(environment)).Run();
+  return std::make_unique<FleetWatch>(std::move(watch), std::move(environment));
+}
+
+MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
+                      const CursorFile* cursor, StopSource* stop) {
+  if (line.fleet) return MakeFleet(command, line, cursor, stop);
+  return line.servers.size() == 1 ? MakeDaemon(command, line.server(), cursor, stop)
+                                  : MakeMerged(command, line.servers, cursor, stop);
 }
 
 }  // namespace
 
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
-  const std::vector<ServerAddress>& servers = line.servers;
   StopSource stop;
   // Before anything that may start a thread.
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
-  const auto cursor = OpenCursor(command, line);
-  if (!cursor.ok()) return Fail(cursor.status());
+  Delivery::Options options = {
+      .servers = CursorKeys(line), .count = command.count, .counts_gaps = command.gaps};
+  std::unique_ptr<CursorFile> cursor;
+  if (!command.cursor_file.empty()) {
+    auto opened = CursorFile::Open(command.cursor_file, options.servers);
+    if (!opened.ok()) return Fail(opened.status());
+    cursor = *std::move(opened);
+  }
   DescriptorOutput output(STDOUT_FILENO);
-  const std::string node = line.fleet ? "" : NodeName(servers[0]);
+  const std::string node = line.fleet ? "" : NodeName(line.server());
   const auto consumer = MakeConsumer(command, node, formatter, &output, &stop);
-  if (line.fleet) return FollowFleet(command, line, cursor->get(), consumer.get(), &stop);
-  return servers.size() == 1
-             ? FollowOne(command, servers[0], cursor->get(), consumer.get(), &stop)
-             : FollowSeveral(command, servers, cursor->get(), consumer.get(), &stop);
+  const MadeSource source = MakeSource(command, line, cursor.get(), &stop);
+  if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
+  options.consumer = consumer.get();
+  options.cursor = cursor.get();
+  Delivery delivery(std::move(options));
+  const ExitCode code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&delivery);
+  return delivery.CodeOf(code, PrintNote);
 }
 
 }  // namespace vmeventd::client

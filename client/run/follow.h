@@ -1,7 +1,7 @@
 #ifndef VMEVENTD_CLIENT_RUN_FOLLOW_H_
 #define VMEVENTD_CLIENT_RUN_FOLLOW_H_
 
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/options/options.h"
 #include "client/output/format_table.h"
 

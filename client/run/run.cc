@@ -10,22 +10,18 @@
 #include <variant>
 
 #include "absl/time/clock.h"
-#include "client/commands/merged_lists.h"
 #include "client/commands/top.h"
 #include "client/connect/stop_source.h"
 #include "client/fleet/fleet_lists.h"
-#include "client/output/format_json.h"
-#include "client/output/format_names.h"
+#include "client/output/format_programs.h"
 #include "client/output/format_table.h"
-#include "client/output/format_yaml.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/contexts.h"
-#include "client/run/diagnose.h"
 #include "client/run/follow.h"
-#include "client/run/notes.h"
+#include "client/run/local_commands.h"
 #include "client/run/servers.h"
 #include "client/run/stop_signals.h"
+#include "client/run/terminal.h"
 #include "client/terminal/pager.h"
 
 namespace vmeventd::client {
@@ -58,21 +54,6 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   // Programs that read the table want every date.
   if (on_terminal) style.now = absl::Now;
   return std::make_unique<TableFormatter>(std::move(style));
-}
-
-// A command that merges the answers of several servers.
-template <typename Command>
-ExitCode RunSeveral(const Command& command, const std::vector<ServerAddress>& servers,
-                    Formatter* formatter, Output* output, LateNotes* notes) {
-  std::vector<AskedNode> nodes;
-  nodes.reserve(servers.size());
-  for (const ServerAddress& server : servers) {
-    nodes.push_back({NodeName(server), [&server](const auto& ask) {
-                       return WithServer(server, nullptr, nullptr, ask);
-                     }});
-  }
-  return RunMerged(command, nodes,
-                   {formatter, output, [notes](const std::string& note) { notes->Add(note); }});
 }
 
 // The pager for a command with a long answer, if there is a terminal and a pager.
@@ -115,7 +96,10 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
   return WithServer(line.server(), formatter, output, [&](const CommandContext& context) {
     const bool for_people =
         line.format == OutputFormat::kTable || line.format == OutputFormat::kWide;
-    if (!for_people) return RunCommand(EventsOf(command), context);
+    if (!for_people) {
+      DaemonLists lists(context);
+      return RunList(EventsOf(command), &lists, formatter, output);
+    }
     TimelineStyle style;
     style.color = HasColor(line, terminal);
     style.zone = line.zone;
@@ -123,14 +107,6 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
     if (columns > 0) style.width = columns;
     return RunTimeline(command, context, style, absl::Now());
   });
-}
-
-template <typename Command>
-std::optional<Failure> RunFleetOf(const Command& command, const CommandLine& line,
-                                  Formatter* formatter, Output* output, LateNotes* notes) {
-  FleetContext context = FleetContextOf(line, formatter, output);
-  context.note = [notes](const std::string& note) { notes->Add(note); };
-  return RunFleet(command, context);
 }
 
 ExitCode Finish(const std::optional<Failure>& failure, LateNotes* notes) {
@@ -143,6 +119,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
                       Output* output, LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
+    const auto note = [notes](const std::string& sentence) { notes->Add(sentence); };
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
       return RunFollow(command, line, formatter);
@@ -157,19 +134,14 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     } else if constexpr (std::is_same_v<Command, ContextUseCommand>) {
       failure = UseContext(command);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
-      failure = RunFleetOf(command, line, formatter, output, notes);
+      Formatter::Heartbeats nodes;
+      failure = FleetListsOf(line, note).ReadNodes(&nodes);
+      if (!failure) failure = PrintText(formatter->FormatFleet(nodes, absl::Now()), output);
+    } else if constexpr (std::is_same_v<Command, EventsCommand> ||
+                         std::is_same_v<Command, VmsCommand> ||
+                         std::is_same_v<Command, VmCommand>) {
+      failure = RunList(command, ListsOf(line, note).get(), formatter, output);
     } else {
-      if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand> ||
-                    std::is_same_v<Command, VmCommand>) {
-        if (line.fleet) {
-          return Finish(RunFleetOf(command, line, formatter, output, notes), notes);
-        }
-      }
-      if constexpr (std::is_same_v<Command, EventsCommand> || std::is_same_v<Command, VmsCommand>) {
-        if (line.servers.size() > 1) {
-          return RunSeveral(command, line.servers, formatter, output, notes);
-        }
-      }
       failure = WithServer(
           line.server(), formatter, output,
           [&command](const CommandContext& context) { return RunCommand(command, context); });

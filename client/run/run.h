@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "client/connect/exit_code.h"
+#include "client/connect/failure.h"
 #include "client/options/options.h"
 #include "client/run/terminal.h"
 

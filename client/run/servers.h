@@ -2,7 +2,9 @@
 #define VMEVENTD_CLIENT_RUN_SERVERS_H_
 
 #include <functional>
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "client/commands/commands.h"
 #include "client/connect/server_address.h"
@@ -20,8 +22,11 @@ std::optional<Failure> WithServer(
     const ServerAddress& server, Formatter* formatter, Output* output,
     const std::function<std::optional<Failure>(const CommandContext&)>& ask);
 
-// For a command line that names a fleet. What is noted is printed at once.
-FleetContext FleetContextOf(const CommandLine& line, Formatter* formatter, Output* output);
+// The lists of the server, of the servers, or of the fleet that the command line names. `note`
+// prints a sentence, safe for a terminal, to stderr; any thread.
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
+                                    std::function<void(const std::string&)> note);
+FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note);
 
 }  // namespace vmeventd::client
 

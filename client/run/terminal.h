@@ -1,10 +1,16 @@
 #ifndef VMEVENTD_CLIENT_RUN_TERMINAL_H_
 #define VMEVENTD_CLIENT_RUN_TERMINAL_H_
 
+#include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "client/connect/failure.h"
 #include "client/options/options.h"
+
+// Colours of standard output, and sentences on standard error.
 
 namespace vmeventd::client {
 
@@ -17,6 +23,23 @@ struct Terminal {
 
 // Whether standard output gets colours.
 bool HasColor(const CommandLine& line, const Terminal& terminal);
+
+// Prints "vmevents: SENTENCE". It must be safe for a terminal. Any thread.
+void PrintNote(const std::string& sentence);
+// Prints why the command failed; what it ends with.
+ExitCode Fail(const Failure& failure);
+ExitCode Fail(const absl::Status& status);
+
+// Keeps sentences until the pager, which would hide them, has ended. Any thread.
+class LateNotes {
+ public:
+  void Add(const std::string& sentence);
+  void Print();
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> sentences_;
+};
 
 }  // namespace vmeventd::client
 

@@ -9,10 +9,8 @@
 #include "base/utf8.h"
 #include "client/consume/event_command.h"
 #include "client/fleet/fleet_message.h"
-#include "client/output/format_json.h"
-#include "client/output/format_names.h"
+#include "client/output/format_programs.h"
 #include "client/output/format_table.h"
-#include "client/output/format_yaml.h"
 #include "nlohmann/json.hpp"
 
 namespace {

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_split.h"
 #include "client/connect/connection.h"
-#include "client/output/format_json.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -31,9 +31,16 @@ class CommandsTest : public testing::Test {
     const auto channel = Connect(server_.address());
     const auto stub = v1::VmEventService::NewStub(*channel);
     const auto health = grpc::health::v1::Health::NewStub(*channel);
-    return RunCommand(
-        command, {server_.address(), stub.get(), health.get(), &formatter_, &output_,
-                  [this](absl::Duration pause) { pauses_.push_back(pause); }, [] { return 1.0; }});
+    const CommandContext context = {
+        server_.address(), stub.get(), health.get(),
+        &formatter_,       &output_,   [this](absl::Duration pause) { pauses_.push_back(pause); },
+        [] { return 1.0; }};
+    if constexpr (requires { RunCommand(command, context); }) {
+      return RunCommand(command, context);
+    } else {
+      DaemonLists lists(context);
+      return RunList(command, &lists, &formatter_, &output_);
+    }
   }
   std::optional<Failure> FindLast(uint64_t last, std::optional<absl::Time> since,
                                   WatchStart* start) {
@@ -46,7 +53,11 @@ class CommandsTest : public testing::Test {
     command.since = since;
     command.last = last;
     std::vector<Formatter::Events> newest(1);
-    std::optional<Failure> failure = ReadLast(command, context, newest.data());
+    std::optional<Failure> failure =
+        DaemonLists(context).ReadEvents(command, [&newest](EventList* page) {
+          for (v1::Event& event : page->events) newest[0].Add()->Swap(&event);
+          return true;
+        });
     *start = StartsOfLast(newest, since, last).front();
     return failure;
   }

@@ -1,12 +1,15 @@
 #include "client/commands/merged_lists.h"
 
 #include <algorithm>
-#include <mutex>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "client/commands/commands.h"
 #include "client/connect/connection.h"
-#include "client/output/format_names.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -49,28 +52,28 @@ class MergedListsTest : public testing::Test {
 
   template <typename Command>
   ExitCode Run(const Command& command) {
-    std::vector<AskedNode> nodes;
+    std::unique_ptr<v1::VmEventService::Stub> stubs[2];
+    CommandContext contexts[2];
+    std::vector<MergedLists::Node> nodes;
     for (size_t i = 0; i < 2; ++i) {
-      nodes.push_back({i == 0 ? "n0" : "n1", [this, i](const auto& ask) {
-                         const auto stub =
-                             v1::VmEventService::NewStub(*Connect(servers_[i].address()));
-                         CommandContext context;
-                         context.address = servers_[i].address();
-                         context.stub = stub.get();
-                         return ask(context);
-                       }});
+      stubs[i] = v1::VmEventService::NewStub(*Connect(servers_[i].address()));
+      contexts[i].address = servers_[i].address();
+      contexts[i].stub = stubs[i].get();
+      nodes.push_back({i == 0 ? "n0" : "n1", std::make_unique<DaemonLists>(contexts[i])});
     }
-    return RunMerged(command, nodes, {&names_, &output_, [this](const std::string& note) {
-                                        const std::lock_guard<std::mutex> lock(mutex_);
-                                        notes_.push_back(note);
-                                      }});
+    MergedLists lists(std::move(nodes),
+                      [this](const std::string& note) { notes_.push_back(note); });
+    const std::optional<Failure> failure = RunList(command, &lists, &names_, &output_);
+    if (!failure) return ExitCode::kOk;
+    notes_.push_back(failure->sentence);
+    return failure->code;
   }
 
   FakeServer servers_[2];
+  v1::VmState states_[2] = {};  // of web1 on each node; unspecified: it is not there
   NameFormatter names_;
   StringOutput output_;
-  std::mutex mutex_;
-  std::vector<std::string> notes_;  // under mutex_
+  std::vector<std::string> notes_;
 };
 
 TEST_F(MergedListsTest, EventsAreMergedByTime) {
@@ -119,6 +122,33 @@ TEST_F(MergedListsTest, VmsAreSortedByNameAndThenByNode) {
   ServeVms(1, {"a", "b"});
   EXPECT_EQ(Run(VmsCommand{}), ExitCode::kOk);
   EXPECT_EQ(output_.text, "n0/a\nn1/a\nn1/b\nn0/c\n");
+}
+
+TEST_F(MergedListsTest, AVmIsFoundOnTheNodeThatHasIt) {
+  for (size_t node = 0; node < 2; ++node) {
+    servers_[node].service().get_vm = [this, node](const v1::GetVmRequest& request,
+                                                   v1::GetVmResponse* response) {
+      if (states_[node] == v1::VM_STATE_UNSPECIFIED) {
+        return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
+      }
+      *response->mutable_vm() = MakeVm(request.name());
+      response->mutable_vm()->set_state(states_[node]);
+      response->mutable_vm()->mutable_state_time()->set_seconds(states_[node]);
+      return grpc::Status::OK;
+    };
+  }
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kNotFound);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("no VM \"web1\" is known on the 2 servers")));
+  states_[1] = v1::VM_STATE_STOPPED;
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n1/web1\n");
+  output_.text.clear();
+  states_[0] = v1::VM_STATE_RUNNING;
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kOk) << "the one that is not stopped";
+  EXPECT_EQ(output_.text, "n0/web1\n");
+  states_[1] = v1::VM_STATE_PAUSED;
+  EXPECT_EQ(Run(VmCommand{"web1", ""}), ExitCode::kFailed);
+  EXPECT_THAT(notes_.back(), HasSubstr("on n0, n1; choose one with --server"));
 }
 
 TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {

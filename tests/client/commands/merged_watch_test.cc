@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "client/commands/event_merger.h"
-#include "client/output/format_names.h"
+#include "client/consume/delivery.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -41,22 +42,22 @@ class MergedWatchTest : public testing::Test {
   ExitCode Run(std::optional<uint64_t> count) {
     std::vector<WatchedNode> nodes;
     for (size_t i = 0; i < 2; ++i) {
-      WatchedNode node = {i == 0 ? "n0" : "n1", i == 0 ? "s0" : "s1", {}, servers_[i].address()};
+      WatchedNode node = {i == 0 ? "n0" : "n1", {}, servers_[i].address()};
       node.command.wait = wait_;
-      node.command.counts_gaps = counts_gaps_;
       nodes.push_back(node);
     }
     Printer printer(&names_, &output_);
     MergedWatch::Environment environment;
-    environment.consumer = &printer;
-    environment.cursor = cursor_.get();
     environment.clock = [this] { return Now(); };
     environment.stop = &stop_;
-    environment.note = [this](const std::string& note) {
+    const auto note = [this](const std::string& sentence) {
       const std::lock_guard<std::mutex> lock(mutex_);
-      notes_.push_back(note);
+      notes_.push_back(sentence);
     };
-    return MergedWatch(std::move(nodes), count, std::move(environment)).Run();
+    environment.note = note;
+    Delivery delivery({&printer, cursor_.get(), {"s0", "s1"}, count, counts_gaps_});
+    return delivery.CodeOf(MergedWatch(std::move(nodes), std::move(environment)).Run(&delivery),
+                           note);
   }
 
   // Any thread. It stands still, so that no event gives up waiting for one of the other node; once

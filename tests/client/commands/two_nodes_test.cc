@@ -31,13 +31,11 @@ class TwoNodesTest : public WatchLoopTest {
     server->service().info.set_journal_id(journal);
   }
 
-  ExitCode Follow(WatchCommand command) {
-    Printer printer(formatter_, &output_);
-    NodeSink sink(&printer, nullptr, "");
+  ExitCode Follow(const CountedWatch& command) {
     WatchLoop::Environment environment =
-        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port), &sink);
+        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port));
     environment.resolve = [this](const ServerAddress&) { return resolved_; };
-    return WatchLoop(std::move(command), std::move(environment)).Run();
+    return Run(command, std::move(environment));
   }
 
   FakeServer other_;
@@ -164,7 +162,7 @@ TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
     resolved_ = std::vector<std::string>{"127.0.0.1"};
     return false;
   };
-  WatchCommand command = Count(1);
+  CountedWatch command = Count(1);
   command.wait = true;
   EXPECT_EQ(Follow(command), ExitCode::kOk);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));

@@ -5,14 +5,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_split.h"
 #include "client/commands/watch_loop.h"
-#include "client/consume/node_sink.h"
-#include "client/output/format_json.h"
+#include "client/consume/delivery.h"
+#include "client/output/format_programs.h"
 #include "client/output/format_table.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
@@ -24,6 +25,17 @@ inline const grpc::Status kGoingDown(grpc::StatusCode::UNAVAILABLE, "the daemon 
 inline const grpc::Status kOutOfRange(
     grpc::StatusCode::OUT_OF_RANGE,
     "after_sequence: 12 is older than the oldest retained event 40");
+
+// A watch that ends after a number of events.
+struct CountedWatch : WatchCommand {
+  std::optional<uint64_t> count;
+  bool counts_gaps = true;
+};
+inline CountedWatch Count(uint64_t count) {
+  CountedWatch command;
+  command.count = count;
+  return command;
+}
 
 // Runs a watch against a scripted server, in one thread: between two attempts the test acts in
 // `on_wait`.
@@ -39,10 +51,9 @@ class WatchLoopTest : public testing::Test {
   }
 
   // Without the random pauses and the silence that tests set.
-  WatchLoop::Environment MakeEnvironment(ServerAddress address, NodeSink* sink) {
+  WatchLoop::Environment MakeEnvironment(ServerAddress address) {
     WatchLoop::Environment environment;
     environment.address = std::move(address);
-    environment.sink = sink;
     environment.stop = &stop_;
     environment.note = [this](const std::string& note) { notes_.push_back(note); };
     environment.wait = [this](absl::Duration duration) {
@@ -52,16 +63,21 @@ class WatchLoopTest : public testing::Test {
     return environment;
   }
 
-  ExitCode Run(WatchCommand command) {
+  // Prints what the loop delivers.
+  ExitCode Run(const CountedWatch& command, WatchLoop::Environment environment) {
     Printer printer(formatter_, &output_);
-    NodeSink sink(&printer, cursor_.get(), "server");
-    WatchLoop::Environment environment = MakeEnvironment(server_.address(), &sink);
+    Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
+    const ExitCode code = WatchLoop(command, std::move(environment)).Run(&delivery);
+    return delivery.CodeOf(code, [this](const std::string& note) { notes_.push_back(note); });
+  }
+  ExitCode Run(const CountedWatch& command) {
+    WatchLoop::Environment environment = MakeEnvironment(server_.address());
     environment.random = [this] { return random_; };
     environment.silence_limit = silence_limit_;
     environment.clock = [this] {
       return absl::UnixEpoch() + absl::Milliseconds(time_ += time_of_a_look_);
     };
-    return WatchLoop(std::move(command), std::move(environment)).Run();
+    return Run(command, std::move(environment));
   }
 
   // The sequences of the JSON lines that were printed.
@@ -97,12 +113,6 @@ class WatchLoopTest : public testing::Test {
   absl::Duration silence_limit_ = absl::Milliseconds(10);
   std::function<bool()> on_wait_ = [] { return false; };
 };
-
-inline WatchCommand Count(uint64_t count) {
-  WatchCommand command;
-  command.count = count;
-  return command;
-}
 
 }  // namespace vmeventd::client
 

@@ -28,7 +28,7 @@ TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
   events.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
   events.mutable_events(0)->clear_vm();
   ServeAndHoldOpen({ProgressMessage(10), events});
-  WatchCommand command = Count(1);
+  CountedWatch command = Count(1);
   command.counts_gaps = false;
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
@@ -36,7 +36,7 @@ TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
 
 TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  WatchCommand command = Count(1);
+  CountedWatch command = Count(1);
   command.filter.add_vm_names("web*");
   command.filter.add_types(v1::EVENT_TYPE_STOPPED);
   command.start = FromOldest{};
@@ -131,7 +131,7 @@ TEST_F(WatchLoopTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
 
 TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
   for (int i = 0; i < 5; ++i) Serve({}, kOutOfRange);
-  WatchCommand command = Count(1);
+  CountedWatch command = Count(1);
   command.start = FromSequence{3, "journal-a"};
   on_wait_ = [this] { return waits_.size() == 4; };
   Run(command);
@@ -142,7 +142,7 @@ TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
 TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
   server_.service().info.set_journal_id("journal-now");
   ServeAndHoldOpen({ProgressMessage(7, "journal-now"), EventsMessage({8})});
-  WatchCommand command = Count(1);
+  CountedWatch command = Count(1);
   command.start = FromSequence{7, ""};
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_EQ(server_.service().WatchRequests()[0].after_sequence(), 7U);
@@ -166,7 +166,7 @@ TEST_F(WatchLoopTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
   v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
   events.mutable_events(1)->set_durable(false);
   ServeAndHoldOpen({ProgressMessage(10), events, ProgressMessage(20)});
-  WatchCommand command = Count(3);
+  CountedWatch command = Count(3);
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_EQ(Kept(), (WatchPosition{11, "journal-a"}));
 }
@@ -221,7 +221,7 @@ TEST_F(WatchLoopTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
   Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
          EventsMessage({12})});
   ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13})});
-  WatchCommand command = Count(2);
+  CountedWatch command = Count(2);
   command.start = FromSnapshot{};
   EXPECT_EQ(Run(command), ExitCode::kOk);
   const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
@@ -258,7 +258,7 @@ TEST_F(WatchLoopTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
     if (waits_.size() == 3) server_.Start();
     return false;
   };
-  WatchCommand command = Count(1);
+  CountedWatch command = Count(1);
   command.wait = true;
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11));
@@ -266,7 +266,7 @@ TEST_F(WatchLoopTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
 
 TEST_F(WatchLoopTest, WithoutResumeEndsWithTheDaemon) {
   Serve({ProgressMessage(10), EventsMessage({11})});
-  WatchCommand command;
+  CountedWatch command;
   command.resume = false;
   EXPECT_EQ(Run(command), ExitCode::kUnreachable);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11));
@@ -274,7 +274,7 @@ TEST_F(WatchLoopTest, WithoutResumeEndsWithTheDaemon) {
 
 TEST_F(WatchLoopTest, WithoutResumeOutOfRangeEndsTheWatch) {
   Serve({}, kOutOfRange);
-  WatchCommand command;
+  CountedWatch command;
   command.resume = false;
   EXPECT_EQ(Run(command), ExitCode::kFailed);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("after_sequence: 12 is older")));
@@ -302,7 +302,7 @@ TEST_F(WatchLoopTest, RetriesWhileTheServerIsFull) {
 
 TEST_F(WatchLoopTest, WithoutResumeAFullServerEndsTheWatch) {
   Serve({}, {grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"});
-  WatchCommand command;
+  CountedWatch command;
   command.resume = false;
   EXPECT_EQ(Run(command), ExitCode::kFailed);
   EXPECT_THAT(waits_, IsEmpty());
@@ -432,7 +432,7 @@ TEST_F(WatchLoopTest, ASlowOutputIsNoSilence) {
 
 TEST_F(WatchLoopTest, WithoutResumeNothingIsReadAgain) {
   Serve({ProgressMessage(10), NotDurableMessage({11}), EventsMessage({12})});
-  WatchCommand command = Count(2);
+  CountedWatch command = Count(2);
   command.resume = false;
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
@@ -447,14 +447,14 @@ TEST(WatchLoopAddress, ASocketPathMayHoldAnyCharacter) {
   StringOutput output;
   StopSource stop;
   Printer printer(&formatter, &output);
-  NodeSink sink(&printer, nullptr, "");
+  Delivery delivery({.consumer = &printer, .count = 1});
   WatchLoop::Environment environment;
   environment.address = server.address();
-  environment.sink = &sink;
   environment.stop = &stop;
   environment.note = [](const std::string& note) { ADD_FAILURE() << note; };
   environment.wait = [](absl::Duration) { return true; };
-  EXPECT_EQ(WatchLoop(Count(1), std::move(environment)).Run(), ExitCode::kOk);
+  const ExitCode code = WatchLoop({}, std::move(environment)).Run(&delivery);
+  EXPECT_EQ(delivery.CodeOf(code, [](const std::string&) {}), ExitCode::kOk);
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include "client/connect/reachability.h"
-
 #include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -11,7 +9,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
-#include "client/connect/rpc_failure.h"
+#include "client/connect/failure.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

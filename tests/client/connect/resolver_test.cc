@@ -1,5 +1,3 @@
-#include "client/connect/resolver.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 #include <memory>
 #include <thread>
 
+#include "client/connect/node_pin.h"
 #include "client/connect/stop_source.h"
 
 namespace vmeventd::client {

@@ -11,8 +11,8 @@
 #include "client/commands/commands.h"
 #include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
-#include "client/consume/node_sink.h"
-#include "client/output/format_json.h"
+#include "client/consume/delivery.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -190,17 +190,15 @@ TEST_F(TlsTest, BadFilesAreReportedBeforeConnecting) {
 class TlsWatchTest : public TlsTest {
  protected:
   ExitCode Watch(uint64_t count) {
-    WatchCommand command;
-    command.count = count;
     Printer printer(&formatter_, &output_);
-    NodeSink sink(&printer, nullptr, "");
+    Delivery delivery({.consumer = &printer, .count = count});
     WatchLoop::Environment environment;
     environment.address = Address();
-    environment.sink = &sink;
     environment.stop = &stop_;
-    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
+    environment.note = note;
     environment.wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
-    return WatchLoop(std::move(command), std::move(environment)).Run();
+    return delivery.CodeOf(WatchLoop({}, std::move(environment)).Run(&delivery), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {
     server_.service().streams.push_back(

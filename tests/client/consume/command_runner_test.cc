@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "client/consume/node_sink.h"
+#include "client/consume/delivery.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -42,17 +42,16 @@ class CommandRunnerTest : public testing::Test {
     environment.random = [] { return 1.0; };
     CommandRunner runner(std::move(environment));
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node1"});
-    NodeSink sink(&runner, cursor->get(), "node1");
+    Delivery delivery({&runner, cursor->get(), {"node1"}});
     WatchedEvents events;
     for (uint64_t sequence = 1; sequence <= newest; ++sequence) {
       *events.events.Add() = MakeEvent(sequence);
       if (type_) events.events.rbegin()->set_type(*type_);
-      events.resume_after.push_back(sequence);
+      events.resume_after.push_back({0, {sequence, "journal-a"}});
     }
-    events.journal_id = "journal-a";
-    absl::Status status = sink.OnEvents(std::move(events));
+    delivery.OnEvents(std::move(events));
     position_ = (*cursor)->Find("node1");
-    return status;
+    return delivery.status();
   }
 
   TemporaryDirectory directory_;

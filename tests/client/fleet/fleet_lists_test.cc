@@ -1,12 +1,12 @@
 #include "client/fleet/fleet_lists.h"
 
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "client/output/format_json.h"
-#include "client/output/format_names.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -51,18 +51,23 @@ class FleetListsTest : public testing::Test {
     nats_.AddVm(node, vm);
   }
 
+  FleetLists::Environment Fleet() {
+    return {[this] { return nats_.Connect(); }, "nats://fake:4222", nodes_,
+            [this](const std::string& note) { notes_.push_back(note); }};
+  }
+  struct FleetCommand {};
+
   template <typename Command>
   std::optional<Failure> Run(const Command& command, Formatter* formatter) {
     output_.written.clear();
-    FleetContext context;
-    context.servers = "nats://fake:4222";
-    context.connect = [this] { return nats_.Connect(); };
-    context.nodes = nodes_;
-    context.formatter = formatter;
-    context.output = &output_;
-    context.note = [this](const std::string& note) { notes_.push_back(note); };
-    context.now = [] { return absl::FromUnixSeconds(1'000); };
-    return RunFleet(command, context);
+    FleetLists lists(Fleet());
+    if constexpr (std::is_same_v<Command, FleetCommand>) {
+      Formatter::Heartbeats nodes;
+      if (auto failure = lists.ReadNodes(&nodes)) return failure;
+      return PrintText(formatter->FormatFleet(nodes, absl::FromUnixSeconds(1'000)), &output_);
+    } else {
+      return RunList(command, &lists, formatter, &output_);
+    }
   }
   // The sequences that are printed.
   std::vector<std::string> Sequences(const EventsCommand& command) {
@@ -121,12 +126,10 @@ TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
 
 TEST_F(FleetListsTest, AWatchBeginsAtTheLast) {
   AddEvents(1, 5);
-  FleetContext context;
-  context.connect = [this] { return nats_.Connect(); };
   WatchStart start = FromNow{};
-  ASSERT_FALSE(FindFleetStart({}, 2, context, &start).has_value());
+  ASSERT_FALSE(FleetLists(Fleet()).FindStart({}, 2, &start).has_value());
   EXPECT_EQ(std::get<FromSequence>(start).sequence, 3u);
-  ASSERT_FALSE(FindFleetStart({}, 9, context, &start).has_value());
+  ASSERT_FALSE(FleetLists(Fleet()).FindStart({}, 9, &start).has_value());
   EXPECT_TRUE(std::holds_alternative<FromOldest>(start));
 }
 

@@ -1,11 +1,13 @@
 #include "client/fleet/fleet_watch.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_join.h"
-#include "client/output/format_names.h"
+#include "client/consume/delivery.h"
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"
@@ -67,7 +69,7 @@ class FleetWatchTest : public testing::Test {
 
   // Until it ends, at the latest where nothing more comes.
   ExitCode Run() {
-    FleetWatchCommand command = command_;
+    WatchCommand command = command_;
     StopSource stop;
     stop_ = &stop;
     std::unique_ptr<CursorFile> cursor;
@@ -79,17 +81,17 @@ class FleetWatchTest : public testing::Test {
     FleetWatch::Environment environment;
     environment.connect = [this] { return nats_.Connect(); };
     environment.servers = "nats://fake:4222";
-    environment.consumer = &memory_;
-    environment.cursor = cursor.get();
     environment.stop = &stop;
-    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
+    environment.note = note;
     environment.wait = [this](absl::Duration /*duration*/) {
       on_wait_();
       return false;
     };
     environment.random = [] { return 0.5; };
     environment.clock = [this] { return nats_.clock; };
-    return FleetWatch(command, std::move(environment)).Run();
+    Delivery delivery({&memory_, cursor.get(), {FleetWatch::CursorKey()}, count_});
+    return delivery.CodeOf(FleetWatch(command, std::move(environment)).Run(&delivery), note);
   }
   std::string notes() const { return absl::StrJoin(notes_, "\n"); }
   uint64_t saved() {
@@ -99,7 +101,8 @@ class FleetWatchTest : public testing::Test {
   }
 
   FakeNats nats_;
-  FleetWatchCommand command_;
+  WatchCommand command_;
+  std::optional<uint64_t> count_;
   Memory memory_;
   StopSource* stop_ = nullptr;  // of the present run
   std::vector<std::string> notes_;
@@ -112,7 +115,7 @@ TEST_F(FleetWatchTest, DeliversEachEventOnceOverLostConnections) {
   AddEvents("n1", 1, 2);
   AddEvents("n2", 1, 3);
   nats_.lose_after = 3;
-  command_.count = 5;
+  count_ = 5;
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n2:1", "n2:2", "n2:3"));
   EXPECT_EQ(nats_.connections, 2);
@@ -143,9 +146,9 @@ TEST_F(FleetWatchTest, BeginsNow) {
 TEST_F(FleetWatchTest, ContinuesBehindTheCursor) {
   with_cursor_ = true;
   AddEvents("n1", 1, 5);
-  command_.count = 2;
+  count_ = 2;
   EXPECT_EQ(Run(), ExitCode::kOk);
-  command_.count.reset();
+  count_.reset();
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
   EXPECT_EQ(saved(), 5u);
@@ -166,7 +169,7 @@ TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
   AddEvents("n1", 1, 9);
   const auto run_at = [this](WatchPosition position) {
     command_.start = FromSequence{position.sequence, position.journal_id};
-    command_.count = 2;
+    count_ = 2;
     memory_.seen.clear();
     notes_.clear();
     return Run();
@@ -222,7 +225,7 @@ TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
 
 TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
   with_cursor_ = true;
-  command_.filter.events.add_types(v1::EVENT_TYPE_GAP);
+  command_.filter.add_types(v1::EVENT_TYPE_GAP);
   AddEvents("n1", 1, 9);
   nats_.on_idle = [this, begin = nats_.clock] {
     // The fake says nothing while it waits, which a watch takes for a loss after 15 s.

@@ -59,7 +59,7 @@ TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
   EXPECT_THAT(watch.filter.sources(), ElementsAre("libvirt:*", "qmp:/run"));
   EXPECT_THAT(watch.filter.types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
   EXPECT_THAT(watch.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER));
-  EXPECT_EQ(watch.count, 5U);
+  EXPECT_EQ(std::get<FollowCommand>(line.command).count, 5U);
   EXPECT_FALSE(watch.resume);
   EXPECT_TRUE(watch.wait);
 }
@@ -70,7 +70,7 @@ TEST(ParseCommandLine, WatchBeginsNowAndResumesByItself) {
   EXPECT_TRUE(std::holds_alternative<FromNow>(watch.start));
   EXPECT_TRUE(watch.resume);
   EXPECT_FALSE(watch.wait);
-  EXPECT_EQ(watch.count, std::nullopt);
+  EXPECT_EQ(std::get<FollowCommand>(line.command).count, std::nullopt);
 }
 
 TEST(ParseCommandLine, EventsTakesAllOfItsOptions) {
@@ -134,7 +134,7 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
 
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   const auto counts = [](const std::vector<std::string>& arguments) {
-    return std::get<FollowCommand>(Parsed(arguments).command).watch.counts_gaps;
+    return std::get<FollowCommand>(Parsed(arguments).command).gaps;
   };
   EXPECT_TRUE(counts({"watch"}));
   EXPECT_TRUE(counts({"watch", "--type", "stopped,gap"}));
@@ -430,8 +430,9 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(line.servers[0].host, "node1");
   EXPECT_EQ(line.servers[1].path, "/s");
   EXPECT_EQ(Parsed({"--server", "node1", "--server", "node1:9555", "vm", "a"}).servers.size(), 1U);
-  EXPECT_THAT(Complaint({"--server", "a", "--server", "b", "vm", "web1"}),
-              HasSubstr("--server: vm asks one server, and these are 2; name one with --server"));
+  EXPECT_EQ(Parsed({"--server", "a", "--server", "b", "vm", "web1"}).servers.size(), 2U);
+  EXPECT_THAT(Complaint({"--server", "a", "--server", "b", "info"}),
+              HasSubstr("--server: info asks one server, and these are 2; name one with --server"));
 }
 
 TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {

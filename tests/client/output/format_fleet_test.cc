@@ -1,7 +1,8 @@
+#include "client/output/format_fleet.h"
+
 #include <string>
 
-#include "client/output/fleet_nodes.h"
-#include "client/output/format_json.h"
+#include "client/output/format_programs.h"
 #include "client/output/format_table.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,7 +1,6 @@
-#include "client/output/format_json.h"
-
 #include <string>
 
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

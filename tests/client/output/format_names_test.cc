@@ -1,5 +1,4 @@
-#include "client/output/format_names.h"
-
+#include "client/output/format_programs.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
 

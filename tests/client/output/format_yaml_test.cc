@@ -1,5 +1,4 @@
-#include "client/output/format_yaml.h"
-
+#include "client/output/format_programs.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,10 +1,12 @@
-#ifndef VMEVENTD_CLIENT_RUN_CONTEXTS_H_
-#define VMEVENTD_CLIENT_RUN_CONTEXTS_H_
+#ifndef VMEVENTD_CLIENT_RUN_LOCAL_COMMANDS_H_
+#define VMEVENTD_CLIENT_RUN_LOCAL_COMMANDS_H_
 
 #include <optional>
 
-#include "client/connect/rpc_failure.h"
+#include "client/connect/failure.h"
 #include "client/options/options.h"
+#include "client/output/output.h"
+#include "client/run/terminal.h"
 #include "client/settings/contexts.h"
 
 namespace vmeventd::client {
@@ -14,6 +16,9 @@ std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine&
 // `context use`: rewrites the configuration file.
 std::optional<Failure> UseContext(const ContextUseCommand& command);
 
+// `doctor`: prints what is wrong on this node, and fails where anything is.
+ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);
+
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_RUN_CONTEXTS_H_
+#endif  // VMEVENTD_CLIENT_RUN_LOCAL_COMMANDS_H_

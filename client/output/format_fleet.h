@@ -1,12 +1,12 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_FLEET_NODES_H_
-#define VMEVENTD_CLIENT_OUTPUT_FLEET_NODES_H_
+#ifndef VMEVENTD_CLIENT_OUTPUT_FORMAT_FLEET_H_
+#define VMEVENTD_CLIENT_OUTPUT_FORMAT_FLEET_H_
 
 #include <cstdint>
 
 #include "absl/time/time.h"
 #include "vmeventd/v1/fleet.pb.h"
 
-// What follows from a node's latest heartbeat. Pure.
+// The state of a fleet's nodes, from their latest heartbeats. Pure.
 
 namespace vmeventd::client {
 
@@ -24,4 +24,4 @@ uint64_t LagOf(const v1::NodeHeartbeat& node);
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_OUTPUT_FLEET_NODES_H_
+#endif  // VMEVENTD_CLIENT_OUTPUT_FORMAT_FLEET_H_

@@ -1,17 +1,40 @@
-#ifndef VMEVENTD_CLIENT_CONNECT_REACHABILITY_H_
-#define VMEVENTD_CLIENT_CONNECT_REACHABILITY_H_
+#ifndef VMEVENTD_CLIENT_CONNECT_FAILURE_H_
+#define VMEVENTD_CLIENT_CONNECT_FAILURE_H_
 
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "client/connect/exit_code.h"
 #include "client/connect/server_address.h"
-#include "client/connect/tls_finding.h"
+#include "client/connect/tls_probe.h"
+#include "grpcpp/support/status.h"
 
-// Explains in a sentence why a server cannot be reached: gRPC's own errors do not distinguish a
-// missing socket from a forbidden one.
+// Why a command failed.
 
 namespace vmeventd::client {
 
-// The result of probing the address.
+// How a failed command ends: the exit code, and one sentence for stderr, safe for a terminal.
+struct Failure {
+  ExitCode code = ExitCode::kFailed;
+  std::string sentence;
+};
+
+// Explains an RPC's status, which must not be OK. If the server could not be reached, it probes
+// the address for the cause, which takes at most 4 s.
+Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
+
+// The failure of a host that could not be resolved; `reason` is the resolver's.
+Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
+
+// The failure of unusable TLS files, from Connect()'s status.
+Failure ExplainBadFiles(const absl::Status& status);
+
+// Whether the same request can succeed later, so that a stream ended with `code` may be retried.
+bool IsWorthRetrying(grpc::StatusCode code);
+
+// The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
+// forbidden one.
 struct ProbeResult {
   enum class Kind {
     kConnected,      // a process listens, perhaps without gRPC; `tls` has the TLS result, if any
@@ -42,4 +65,4 @@ std::string ExplainTlsFault(const ServerAddress& address);
 
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_CONNECT_REACHABILITY_H_
+#endif  // VMEVENTD_CLIENT_CONNECT_FAILURE_H_

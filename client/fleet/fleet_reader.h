@@ -1,11 +1,12 @@
-#ifndef VMEVENTD_CLIENT_FLEET_FLEET_EVENTS_H_
-#define VMEVENTD_CLIENT_FLEET_FLEET_EVENTS_H_
+#ifndef VMEVENTD_CLIENT_FLEET_FLEET_READER_H_
+#define VMEVENTD_CLIENT_FLEET_FLEET_READER_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -15,7 +16,10 @@
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"
+#include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
+
+// Reads a fleet's stream of events, and the last states in its key-value buckets.
 
 namespace vmeventd::client {
 
@@ -65,6 +69,26 @@ class FleetEventReader {
   bool noted_ = false;  // a message that is no event
 };
 
+// How long the servers may send nothing; then a read fails with UNAVAILABLE.
+inline constexpr absl::Duration kPatience = absl::Seconds(5);
+
+struct FleetVm {
+  v1::Vm vm;
+  FleetOrigin origin;
+};
+
+// The VMs that the filter lets through, by name and then by node. NOT_FOUND: there is no such
+// bucket.
+absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(NatsConnection* connection,
+                                                  const FleetFilter& filter,
+                                                  const FleetEventReader::Environment& environment);
+
+// The latest heartbeat of each node that the filter lets through, by cluster and node. Errors
+// as of ReadFleetVms().
+absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
+    NatsConnection* connection, const FleetFilter& filter,
+    const FleetEventReader::Environment& environment);
+
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_FLEET_FLEET_EVENTS_H_
+#endif  // VMEVENTD_CLIENT_FLEET_FLEET_READER_H_

@@ -1,5 +1,5 @@
-#ifndef VMEVENTD_CLIENT_OUTPUT_FORMAT_JSON_H_
-#define VMEVENTD_CLIENT_OUTPUT_FORMAT_JSON_H_
+#ifndef VMEVENTD_CLIENT_OUTPUT_FORMAT_PROGRAMS_H_
+#define VMEVENTD_CLIENT_OUTPUT_FORMAT_PROGRAMS_H_
 
 #include <string>
 
@@ -41,6 +41,32 @@ class JsonFormatter : public Formatter {
   absl::StatusOr<std::string> Each(const Messages& messages, const Nodes& nodes) const;
 };
 
+// The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
+// or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
+std::string YamlOfJson(absl::string_view json);
+
+// One YAML document a message, with the contents of JsonFormatter.
+class YamlFormatter : public JsonFormatter {
+ private:
+  std::string Show(const std::string& json) const override { return "---\n" + YamlOfJson(json); }
+};
+
+// One name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id, the
+// node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME if there
+// are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+class NameFormatter : public Formatter {
+ public:
+  std::string EventHeading() override { return ""; }
+  absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVms(const Vms& vms, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatVm(const v1::Vm& vm, const Nodes& nodes) override;
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
+  absl::StatusOr<std::string> FormatIntents(const Vms& vms) override;
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
+  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
+};
+
 }  // namespace vmeventd::client
 
-#endif  // VMEVENTD_CLIENT_OUTPUT_FORMAT_JSON_H_
+#endif  // VMEVENTD_CLIENT_OUTPUT_FORMAT_PROGRAMS_H_

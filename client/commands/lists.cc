@@ -1,0 +1,119 @@
+#include "client/commands/lists.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+void Append(EventList* page, EventList* list) {
+  for (v1::Event& event : page->events) list->events.Add()->Swap(&event);
+  list->nodes.insert(list->nodes.end(), page->nodes.begin(), page->nodes.end());
+}
+
+// "prod/node1, prod/node2".
+std::string Places(const Formatter::Nodes& nodes) {
+  return absl::StrJoin(nodes, ", ", [](std::string* out, const MessageNode& node) {
+    absl::StrAppend(out, EscapeForTerminal(node.cluster), node.cluster.empty() ? "" : "/",
+                    EscapeForTerminal(node.name));
+  });
+}
+
+void Keep(int index, VmList* vms) {
+  VmList one;
+  one.vms.Add()->Swap(vms->vms.Mutable(index));
+  if (!vms->nodes.empty()) one.nodes.push_back(vms->nodes[static_cast<size_t>(index)]);
+  std::swap(*vms, one);
+}
+
+}  // namespace
+
+std::optional<Failure> FromPrint(const absl::Status& status) {
+  if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
+  return Failure{ExitCode::kFailed, std::string(status.message())};
+}
+
+std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output) {
+  return FromPrint(text.ok() ? output->Write(*text) : text.status());
+}
+
+std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output) {
+  absl::Status printed;
+  bool begun = false;
+  const auto print = [&](EventList* page) {
+    if (!std::exchange(begun, true)) printed = output->Write(formatter->EventHeading());
+    if (!printed.ok()) return false;
+    const absl::StatusOr<std::string> text = formatter->FormatEvents(page->events, page->nodes);
+    printed = text.ok() ? output->Write(*text) : text.status();
+    return printed.ok();
+  };
+  EventList last;
+  const auto keep = [&last](EventList* page) {
+    Append(page, &last);
+    return true;
+  };
+  const std::optional<Failure> failure =
+      source->ReadEvents(command, command.last ? ListSource::Take(keep) : ListSource::Take(print));
+  if (!command.newest_first) {
+    std::reverse(last.events.pointer_begin(), last.events.pointer_end());
+    std::reverse(last.nodes.begin(), last.nodes.end());
+  }
+  if (!last.events.empty() || (!begun && !failure)) print(&last);
+  return printed.ok() ? failure : FromPrint(printed);
+}
+
+std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
+                               Output* output) {
+  // Reads everything before it prints, so that the table's columns fit every row.
+  VmList list;
+  const std::optional<Failure> failure = source->ReadVms(command, &list);
+  if (failure && list.vms.empty()) return failure;
+  const auto printed = PrintText(formatter->FormatVms(list.vms, list.nodes), output);
+  return printed ? printed : failure;
+}
+
+std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
+                               Output* output) {
+  VmList one;
+  if (auto failure = source->ReadVm(command, &one)) return failure;
+  return PrintText(formatter->FormatVm(one.vms[0], one.nodes), output);
+}
+
+std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, VmList* vms) {
+  const std::string name = EscapeForTerminal(command.name);
+  if (vms->vms.empty()) {
+    const std::string run =
+        command.run_id.empty() ? ""
+                               : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id),
+                                              "\" as the latest on its node");
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("no VM \"", name, "\"", run, " is known", where,
+                                "; `vmevents vms --all` lists those that are")};
+  }
+  int latest = 0;
+  std::optional<int> running;
+  Formatter::Nodes places;
+  for (int i = 0; i < vms->vms.size(); ++i) {
+    if (vms->vms[i].state() != v1::VM_STATE_STOPPED) {
+      running = i;
+      places.push_back(vms->nodes[static_cast<size_t>(i)]);
+    }
+    if (FromProto(vms->vms[i].state_time()) > FromProto(vms->vms[latest].state_time())) latest = i;
+  }
+  if (places.size() > 1) {
+    return Failure{
+        ExitCode::kFailed,
+        absl::StrCat("the name \"", name, "\" stands for more than one VM: on ", Places(places),
+                     "; choose one with ", places[0].cluster.empty() ? "--server" : "--node")};
+  }
+  Keep(running.value_or(latest), vms);
+  return std::nullopt;
+}
+
+}  // namespace vmeventd::client

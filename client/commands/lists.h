@@ -1,0 +1,97 @@
+#ifndef VMEVENTD_CLIENT_COMMANDS_LISTS_H_
+#define VMEVENTD_CLIENT_COMMANDS_LISTS_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/connect/failure.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// The commands that list what one daemon, several daemons or a fleet know: each is written once,
+// for a ListSource.
+
+namespace vmeventd::client {
+
+struct EventsCommand {
+  v1::EventFilter filter;
+  std::optional<absl::Time> since;
+  std::optional<absl::Time> until;
+  bool newest_first = false;
+  std::optional<uint64_t> limit;  // at least 1
+  std::optional<uint64_t> last;   // only the newest so many; at least 1, kept in memory
+
+  // The most events of the answer.
+  uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
+  // Whether a source delivers the newest event first.
+  bool reads_newest_first() const { return newest_first || last.has_value(); }
+};
+
+struct VmsCommand {
+  std::vector<std::string> names;    // globs
+  std::vector<std::string> sources;  // likewise
+  std::vector<v1::VmState> states;
+  bool include_stopped = false;
+};
+
+struct VmCommand {
+  std::string name;
+  std::string run_id;  // empty: the one run of that name
+};
+
+// Messages and the node of each; no nodes: all are of the one server that was named.
+struct EventList {
+  Formatter::Events events;
+  Formatter::Nodes nodes;
+};
+struct VmList {
+  Formatter::Vms vms;
+  Formatter::Nodes nodes;
+};
+
+// One daemon, several, or a fleet. Calls block; one thread.
+class ListSource {
+ public:
+  virtual ~ListSource() = default;
+
+  // Returns whether to go on. It may swap the list out.
+  using Take = std::function<bool(EventList*)>;
+  // Reads the command's events in pages, in the order of reads_newest_first(), until there are no
+  // more or `take` returns false. A failure of some nodes comes after the events of the others.
+  virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
+  // Appends the VMs by name and then by node; with a failure, those of the nodes that answered.
+  virtual std::optional<Failure> ReadVms(const VmsCommand& command, VmList* vms) = 0;
+  // Appends exactly one VM, unless it fails.
+  virtual std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) = 0;
+};
+
+// Each prints the answer and returns nothing, or the failure. An output whose reader has gone is no
+// failure.
+std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output);
+std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
+                               Output* output);
+std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
+                               Output* output);
+
+// What a failed output means for a command: nothing if its reader has gone.
+std::optional<Failure> FromPrint(const absl::Status& status);
+// Writes the text. Errors as of FromPrint().
+std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output);
+
+// Chooses among the VMs of one name on several nodes: the one that is not stopped, or else the one
+// that stopped last. The others are removed. `where` completes "is known", such as " in the fleet".
+// Pure.
+std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, VmList* vms);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_COMMANDS_LISTS_H_

@@ -1,0 +1,243 @@
+#include "client/output/format_programs.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/utf8.h"
+#include "client/output/format_fleet.h"
+#include "client/output/terminal_text.h"
+#include "google/protobuf/util/json_util.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd::client {
+
+absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
+                                   const MessageNode& node) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) {
+    return absl::InternalError(
+        absl::StrCat("a ", message.GetDescriptor()->name(),
+                     " of the server cannot be written as JSON: ", std::string(status.message())));
+  }
+  if (node.name.empty()) return json;
+  const auto text = [](const std::string& name) {
+    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
+    return nlohmann::json(name).dump(-1, ' ', false, kReplace);
+  };
+  return absl::StrCat(
+      "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", text(node.cluster), ","),
+      "\"node\":", text(node.name), json == "{}" ? "" : ",", json.substr(1));
+}
+
+std::string JsonFormatter::Show(const std::string& json) const { return json + "\n"; }
+
+template <typename Messages>
+absl::StatusOr<std::string> JsonFormatter::Each(const Messages& messages,
+                                                const Nodes& nodes) const {
+  std::string out;
+  size_t index = 0;
+  for (const auto& message : messages) {
+    const absl::StatusOr<std::string> json =
+        ToJson(message, nodes.empty() ? MessageNode() : nodes[index++]);
+    if (!json.ok()) return json.status();
+    out += Show(*json);
+  }
+  return out;
+}
+
+absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& message,
+                                               const MessageNode& node) const {
+  const absl::StatusOr<std::string> json = ToJson(message, node);
+  if (!json.ok()) return json.status();
+  return Show(*json);
+}
+
+absl::StatusOr<std::string> JsonFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
+  return Each(events, nodes);
+}
+absl::StatusOr<std::string> JsonFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
+  return Each(vms, nodes);
+}
+absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
+  return One(vm, nodes.empty() ? MessageNode() : nodes.front());
+}
+absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
+  return One(intent);
+}
+absl::StatusOr<std::string> JsonFormatter::FormatIntents(const Vms& vms) { return Each(vms, {}); }
+absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
+  return One(info);
+}
+absl::StatusOr<std::string> JsonFormatter::FormatHealth(const Health& health) {
+  return One(health);
+}
+
+absl::StatusOr<std::string> JsonFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
+  std::string out;
+  for (const v1::NodeHeartbeat& node : nodes) {
+    const absl::StatusOr<std::string> json = ToJson(node);
+    if (!json.ok()) return json.status();
+    const absl::string_view members = *json;
+    out += Show(absl::StrCat(members.substr(0, members.size() - 1), ",\"lag\":\"", LagOf(node),
+                             "\",\"state\":\"", StateName(StateOf(node, now)), "\"}"));
+  }
+  return out;
+}
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Whether every YAML reader takes `text` for this text without quotes.
+bool IsPlain(absl::string_view text) {
+  // A word of letters first: no number, date, indicator or blank.
+  if (text.empty() || !(absl::ascii_isalpha(text[0]) || text[0] == '/')) return false;
+  const bool harmless = std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("_-./", c);
+  });
+  constexpr std::array kWords = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
+  return harmless && std::none_of(kWords.begin(), kWords.end(), [text](const char* word) {
+           return absl::EqualsIgnoreCase(text, word);
+         });
+}
+
+std::string EscapeForYaml(uint32_t code_point) {
+  if (code_point <= 0xFF) return absl::StrFormat("\\x%02x", code_point);
+  if (code_point <= 0xFFFF) return absl::StrFormat("\\u%04x", code_point);
+  return absl::StrFormat("\\U%08x", code_point);
+}
+
+// `text` is UTF-8, because it comes from JSON.
+std::string Scalar(absl::string_view text) {
+  if (IsPlain(text)) return std::string(text);
+  std::string out = "\"";
+  while (!text.empty()) {
+    const Utf8Character character = DecodeUtf8(text);
+    const size_t length = std::max<size_t>(character.length, 1);
+    if (text[0] == '\n') {
+      out += "\\n";
+    } else if (text[0] == '"' || text[0] == '\\') {
+      absl::StrAppend(&out, "\\", text.substr(0, 1));
+    } else if (IsHiddenCharacter(character.code_point)) {
+      out += EscapeForYaml(character.code_point);
+    } else {
+      absl::StrAppend(&out, text.substr(0, length));
+    }
+    text.remove_prefix(length);
+  }
+  return absl::StrCat(out, "\"");
+}
+
+void Append(const Json& value, size_t indent, std::string* out);
+
+// What stands after "key:" or "-": a scalar on the same line, or a block below it.
+void AppendValue(const Json& value, size_t indent, std::string* out) {
+  if (value.is_structured() && !value.empty()) {
+    *out += '\n';
+    Append(value, indent, out);
+    return;
+  }
+  const std::string text =
+      value.is_string() ? Scalar(value.get_ref<const std::string&>()) : value.dump();
+  absl::StrAppend(out, " ", text, "\n");
+}
+
+void Append(const Json& value, size_t indent, std::string* out) {
+  const std::string margin(indent, ' ');
+  if (value.is_object() && !value.empty()) {
+    for (const auto& [key, member] : value.items()) {
+      absl::StrAppend(out, margin, Scalar(key), ":");
+      AppendValue(member, indent + 2, out);
+    }
+  } else if (value.is_array() && !value.empty()) {
+    for (const Json& element : value) {
+      if (element.is_structured() && !element.empty()) {
+        const size_t start = out->size();
+        Append(element, indent + 2, out);
+        (*out)[start + indent] = '-';
+      } else {
+        absl::StrAppend(out, margin, "-");
+        AppendValue(element, indent + 2, out);
+      }
+    }
+  } else {
+    absl::StrAppend(out, margin);
+    absl::StrAppend(
+        out, value.is_string() ? Scalar(value.get_ref<const std::string&>()) : value.dump(), "\n");
+  }
+}
+
+}  // namespace
+
+std::string YamlOfJson(absl::string_view json) {
+  std::string out;
+  Append(Json::parse(json), 0, &out);
+  return out;
+}
+
+namespace {
+
+std::string Line(const std::string& name) { return absl::StrCat(EscapeForTerminal(name), "\n"); }
+
+std::string LineOf(const Formatter::Nodes& nodes, int index, const std::string& name) {
+  if (nodes.empty()) return Line(name);
+  const MessageNode& node = nodes[static_cast<size_t>(index)];
+  const std::string cluster =
+      node.cluster.empty() ? "" : absl::StrCat(EscapeForTerminal(node.cluster), "/");
+  return absl::StrCat(cluster, EscapeForTerminal(node.name), "/", Line(name));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> NameFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
+  std::string out;
+  for (int i = 0; i < events.size(); ++i) {
+    if (events[i].has_vm()) out += LineOf(nodes, i, events[i].vm().name());
+  }
+  return out;
+}
+
+absl::StatusOr<std::string> NameFormatter::FormatVms(const Vms& vms, const Nodes& nodes) {
+  std::string out;
+  for (int i = 0; i < vms.size(); ++i) out += LineOf(nodes, i, vms[i].ref().name());
+  return out;
+}
+
+absl::StatusOr<std::string> NameFormatter::FormatVm(const v1::Vm& vm, const Nodes& nodes) {
+  return LineOf(nodes, 0, vm.ref().name());
+}
+absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent) {
+  return Line(intent.intent_id());
+}
+absl::StatusOr<std::string> NameFormatter::FormatIntents(const Vms& vms) {
+  std::string out;
+  for (const v1::Vm& vm : vms) out += Line(vm.intent().intent_id());
+  return out;
+}
+absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
+  return Line(info.node());
+}
+absl::StatusOr<std::string> NameFormatter::FormatHealth(const Health& health) {
+  return Line(Health::ServingStatus_Name(health.status()));
+}
+absl::StatusOr<std::string> NameFormatter::FormatFleet(const Heartbeats& nodes,
+                                                       absl::Time /*now*/) {
+  std::string out;
+  for (const v1::NodeHeartbeat& node : nodes) {
+    out += absl::StrCat(EscapeForTerminal(node.cluster()), "/", Line(node.node()));
+  }
+  return out;
+}
+
+}  // namespace vmeventd::client
