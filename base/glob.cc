@@ -84,7 +84,7 @@ bool Glob::Matches(absl::string_view text, size_t* steps) const {
   if (!Fits(head, text, steps)) return false;
   const Part& tail = parts_.back();
   if (!Fits(tail, text.substr(text.size() - tail.size()), steps)) return false;
-  // What is left for the parts between: all of it fits, for there are enough bytes.
+  // The rest, for the parts between: all of it fits, for there are enough bytes.
   text = text.substr(head.size(), text.size() - head.size() - tail.size());
   for (size_t i = 1; i + 1 < parts_.size(); ++i) {
     const Part& part = parts_[i];

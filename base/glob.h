@@ -21,7 +21,7 @@ class Glob {
 
   // Whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at least one.
   bool Matches(absl::string_view text, size_t* steps) const;
-  // What the pattern costs in memory, about.
+  // Memory of the pattern, about.
   size_t memory() const;
 
  private:

@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 
-// What protects a thread from the descriptors that the peer of a Unix socket passes to it
+// Protects a thread from the descriptors that the peer of a Unix socket passes to it
 // (SCM_RIGHTS). They cannot be ignored: the thread that drops the last reference to one waits for
 // whatever its close waits for, a TCP socket with SO_LINGER for as long as the peer chose. The
 // reference is dropped by the read that meets it as well as by the close of the socket it is in.
@@ -35,7 +35,7 @@ class SocketCloser {
   static constexpr size_t kMaxWaiting = 256;
 
   explicit SocketCloser(absl::Duration patience = absl::Milliseconds(10));
-  // What waits still is closed, and nobody waits for it.
+  // Queued sockets are still closed; nobody waits for that.
   ~SocketCloser();
   SocketCloser(const SocketCloser&) = delete;
   SocketCloser& operator=(const SocketCloser&) = delete;

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// What a token bucket gives: `per_second` in the long run, `burst` at once.
+// Rate and size of a token bucket: `per_second` in the long run, `burst` at once.
 struct TokenRate {
   double per_second;
   double burst;

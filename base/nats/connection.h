@@ -53,7 +53,7 @@ class NatsMessage {
 };
 using NatsMessagePtr = std::unique_ptr<NatsMessage>;
 
-// What is received on a subject, in a queue of limited length. One thread.
+// A subscription to a subject, with a queue of limited length. One thread.
 class NatsSubscription {
  public:
   virtual ~NatsSubscription() = default;
@@ -65,7 +65,7 @@ class NatsSubscription {
 // One connection to one of the servers. It is not made again when it is lost. Any thread.
 class NatsConnection {
  public:
-  // What one server may take to be connected to, and to answer a request.
+  // Time limit to connect to one server, and to get an answer to a request.
   static constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
   static constexpr absl::Duration kRequestTimeout = absl::Seconds(5);
 
@@ -77,7 +77,7 @@ class NatsConnection {
                                                  absl::Duration timeout = kRequestTimeout) = 0;
   // Sends a message, without a word on its arrival.
   virtual absl::Status Publish(const NatsOutgoing& message) = 0;
-  // Receives from now on. The queue holds up to `max_messages`; what exceeds it is dropped. The
+  // Receives from now on. The queue holds up to `max_messages`; further ones are dropped. The
   // connection outlives the subscription.
   virtual absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
                                                                       size_t max_messages) = 0;
@@ -87,7 +87,7 @@ class NatsConnection {
   virtual absl::Status Flush(absl::Duration timeout = kRequestTimeout) = 0;
   // Whether the connection is lost. Does not block.
   virtual bool closed() const = 0;
-  // What the server last complained of on this connection, as that the client may not publish a
+  // Last error of the server on this connection, such as that the client may not publish a
   // subject; empty: of nothing. The server refuses such messages without an answer.
   virtual std::string complaint() const = 0;
 };

@@ -1,4 +1,4 @@
-// What stands for connection.cc where the build leaves NATS out.
+// Replaces connection.cc in builds without NATS.
 
 #include "base/nats/connection.h"
 

@@ -16,7 +16,7 @@
 
 namespace vmeventd {
 
-// What a stream has now.
+// State of a stream.
 struct StreamState {
   std::string created;    // when: another stream of its name was created at another time
   uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
@@ -51,7 +51,7 @@ absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer);
 // consumer says so each `heartbeat`.
 std::string PullRequest(int messages, absl::Duration expires, absl::Duration heartbeat);
 
-// What the reply subject of a consumer's message says.
+// Contents of the reply subject of a consumer's message.
 struct Delivery {
   uint64_t stream_sequence = 0;
   uint64_t number = 0;   // of the consumer's messages: 1, 2, ...

@@ -18,13 +18,13 @@ namespace vmeventd {
 // The header that a stream recognises a repeated message by; its names are of the whole stream.
 inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
 
-// Of a bucket's message that says that its key was deleted: "DEL" or "PURGE".
+// Header of a bucket's message that deletes its key: "DEL" or "PURGE".
 inline constexpr char kKeyOperationHeader[] = "KV-Operation";
 
 // Where a request of the API goes: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
-// What a stream that vmeventd creates keeps; docs/fleet.md has the reasons.
+// Limits of a stream that vmeventd creates; docs/fleet.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
 // A value of a bucket that nobody has written again for so long goes.
 inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);

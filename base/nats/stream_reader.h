@@ -15,7 +15,7 @@
 
 namespace vmeventd {
 
-// What a stream has. NOT_FOUND: there is no such stream.
+// State of a stream. NOT_FOUND: there is no such stream.
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream);
 
 // Reads a stream of JetStream in order, each message once, by a consumer of its own. It asks for
@@ -58,7 +58,7 @@ class StreamReader {
       : connection_(connection), stream_(std::move(stream)), clock_(std::move(clock)) {}
 
   absl::Status Pull();
-  // What the server says of the pull.
+  // Status of the pull, from the server.
   absl::Status TakeStatus(const NatsMessage& message);
 
   NatsConnection* const connection_;

@@ -45,7 +45,7 @@ std::string ToSubject(absl::string_view node_prefix, absl::string_view vm, absl:
 // nullopt: ToSubject never writes it, or a name was cut.
 std::optional<EventSubject> ParseSubject(absl::string_view text);
 
-// What the subjects of a node's events begin with: "vmevents.v1.CLUSTER.NODE.".
+// Prefix of the subjects of a node's events: "vmevents.v1.CLUSTER.NODE.".
 std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node);
 // The subjects of all events of a node: "vmevents.v1.CLUSTER.NODE.>".
 std::string NodeSubjects(absl::string_view cluster, absl::string_view node);

@@ -8,7 +8,7 @@
 namespace vmeventd {
 namespace {
 
-// What the allocator, the slice and the shared pointer add to a block, about.
+// Overhead of the allocator, the slice and the shared pointer of a block, about.
 constexpr size_t kBlockOverhead = 160;
 
 }  // namespace

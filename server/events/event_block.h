@@ -21,7 +21,7 @@ namespace vmeventd {
 // without a lock.
 class EventBlock {
  public:
-  // What a filter and a time range look at. The views live as long as the block.
+  // Fields that a filter and a time range look at. The views live as long as the block.
   struct Entry {
     uint64_t sequence;
     absl::string_view vm_name;  // empty: an event of the node as a whole
@@ -46,7 +46,7 @@ class EventBlock {
   void SetPublished(absl::Duration at) const {
     published_ns_.store(absl::ToInt64Nanoseconds(at), std::memory_order_relaxed);
   }
-  // What the block costs in memory, about.
+  // Memory of the block, about.
   size_t memory() const;
 
   Entry at(size_t index) const;

@@ -45,7 +45,7 @@ EventMatcher::EventMatcher(const v1::EventFilter& filter)
 
 bool EventMatcher::Matches(const EventBlock::Entry& entry, size_t* steps) const {
   ++*steps;
-  if (entry.vm_name.empty()) return true;  // what a GAP of the node says is missing may have passed
+  if (entry.vm_name.empty()) return true;  // an event missing by a GAP of the node may have matched
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
   return MatchesVm(entry.vm_name, entry.source, steps);

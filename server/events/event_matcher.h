@@ -28,7 +28,7 @@ class NameMatcher {
   // The patterns without a wildcard, and the others.
   const absl::flat_hash_set<std::string>& exact() const { return exact_; }
   const std::vector<Glob>& globs() const { return globs_; }
-  // What the list costs in memory, about.
+  // Memory of the list, about.
   size_t memory() const;
 
  private:

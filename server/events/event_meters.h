@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// What the pump counts of the events that it makes public. The pump counts, any thread reads.
+// Counters of published events. The pump counts, any thread reads.
 class EventMeters {
  public:
   static constexpr size_t kTypes = static_cast<size_t>(kLastEventType) + 1;

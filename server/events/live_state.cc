@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-// Of the first events of a stream: what one message holds.
+// Size of a message of the first events of a stream.
 constexpr size_t kFirstBytes = size_t{256} << 10;
 
 }  // namespace

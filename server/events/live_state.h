@@ -24,7 +24,7 @@ namespace vmeventd {
 struct LiveStateOptions {
   EventRingOptions ring;
   size_t max_stopped = 10'000;
-  // What snapshots may take in memory that streams still send, of different moments.
+  // Memory limit of snapshots of different moments that streams still send.
   size_t max_snapshot_bytes = size_t{192} << 20;
 };
 
@@ -41,7 +41,7 @@ struct Since {
 };
 using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence, Since>;
 
-// What a stream begins with: everything up to `cursor` is behind it.
+// Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
   uint64_t cursor = 0;
   // What follows the cursor, where that might be gone from the ring and the journal when it is
@@ -50,19 +50,19 @@ struct StreamBegin {
   // Set: the journal is to say where it begins, which is behind `cursor`. InfinitePast: at the
   // oldest event.
   std::optional<absl::Time> locate;
-  absl::Time since = absl::InfinitePast();  // what was observed before is left out
+  absl::Time since = absl::InfinitePast();  // earlier ones are left out
   VmSnapshotPtr snapshot;                   // as of `cursor`, where it was asked for
 };
 
 // Which journal sequences are of, and of which node that is.
 struct JournalIdentity {
   std::string journal_id;
-  std::string token_key;  // what page tokens are signed with
+  std::string token_key;  // signs page tokens
   std::string node_id;    // empty: not known
 };
 using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
 
-// What the journal retains.
+// Range of the journal.
 struct Retained {
   uint64_t oldest = 1;  // event; the one after the newest if there is none
   // From here on nothing is missing but what a GAP names: `oldest`, or the first of the sequences
@@ -76,7 +76,7 @@ struct Retained {
 // pointers.
 class LiveState {
  public:
-  // What becomes public in one step.
+  // Changes that become public in one step.
   struct Step {
     std::vector<EventBlockPtr> blocks;
     std::vector<VmRecordPtr> vms;  // in order
@@ -91,7 +91,7 @@ class LiveState {
   struct Page {
     std::vector<EventBlockPtr> blocks;
     Range range;
-    uint64_t ring_oldest = 1;  // what is older is in the journal only
+    uint64_t ring_oldest = 1;  // older ones are in the journal only
   };
   struct VmPage {
     std::vector<VmRecordPtr> vms;
@@ -136,14 +136,14 @@ class LiveState {
   // Grows with each change of a VM.
   uint64_t vms_version() const;
   VmCounts vm_counts() const;
-  // What the ring holds.
+  // Contents of the ring.
   struct RingSize {
     uint64_t events = 0;
     size_t bytes = 0;
   };
   RingSize ring_size() const;
   std::vector<WatchedDirectory> directories() const;
-  // Of the snapshots that streams still send.
+  // Memory of the snapshots that streams still send.
   size_t snapshot_bytes() const { return snapshots_.memory(); }
 
  private:

@@ -15,7 +15,7 @@
 
 namespace vmeventd {
 
-// What names an entry, in the order in which VMs are listed. `path` separates entries that
+// Key of an entry, in the order in which VMs are listed. `path` separates entries that
 // have no run_id yet; it is empty otherwise.
 struct VmKey {
   absl::string_view name;
@@ -96,7 +96,7 @@ class VmRegistry {
     bool operator()(const VmRecordPtr& a, const VmKey& b) const { return a->key() < b; }
     bool operator()(const VmKey& a, const VmRecordPtr& b) const { return a < b->key(); }
   };
-  // What stopped first goes first.
+  // First stopped, first out.
   struct StopOrder {
     bool operator()(const VmRecordPtr& a, const VmRecordPtr& b) const;
   };

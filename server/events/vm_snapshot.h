@@ -54,7 +54,7 @@ class SnapshotMaker {
  public:
   // `previous` may be null: nothing is shared then.
   VmSnapshotPtr Make(const std::vector<VmRecordPtr>& vms, const VmSnapshot* previous) const;
-  // What the chunks of all snapshots that still live cost, about.
+  // Memory of the chunks of all live snapshots, about.
   size_t memory() const { return memory_->load(std::memory_order_relaxed); }
 
  private:

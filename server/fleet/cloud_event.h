@@ -78,7 +78,7 @@ std::string VmPayload(const std::string& encoded, FleetFormat format);
 std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
                                                               FleetFormat format);
 
-// What a message's Nats-Msg-Id says: "JOURNAL_ID:SEQUENCE".
+// Parts of a message's Nats-Msg-Id: "JOURNAL_ID:SEQUENCE".
 struct FleetMessageId {
   std::string journal_id;
   uint64_t sequence = 0;

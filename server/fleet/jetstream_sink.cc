@@ -18,7 +18,7 @@ namespace {
 
 // A server that acknowledges nothing of a batch for so long is lost.
 constexpr absl::Duration kAckTimeout = absl::Seconds(15);
-// What the last message may take at a stop.
+// Time limit of the last message at a stop.
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // How soon an Interrupt is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);

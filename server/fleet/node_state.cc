@@ -14,7 +14,7 @@
 namespace vmeventd {
 namespace {
 
-// Of two runs with one name: the one that runs, or else the one with the newest event.
+// Chooses of two runs with one name the one that runs, or else the one with the newest event.
 bool IsNewer(const VmRecord& a, const VmRecord& b) {
   if (a.stopped() != b.stopped()) return b.stopped();
   return a.last_sequence() > b.last_sequence();

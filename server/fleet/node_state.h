@@ -67,7 +67,7 @@ class NodeState {
   void Leave(const FleetPosition& published);
 
  private:
-  // What was written last, and when.
+  // Last written value and its time.
   struct Written {
     VmRecordPtr record;
     absl::Duration at;
@@ -88,7 +88,7 @@ class NodeState {
 
   absl::Status OpenVms();
   absl::Status WriteVms(const FleetPosition& published, size_t* written);
-  // What differs between the VMs and the bucket.
+  // Differences between the VMs and the bucket.
   std::vector<Change> Changes(const FleetPosition& published);
   void AddUnknown(const std::map<std::string, VmRecordPtr>& vms, std::vector<Change>* changes);
   absl::Status WriteHeartbeat(const FleetPosition& published);

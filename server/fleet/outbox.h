@@ -68,7 +68,7 @@ class JournalOutbox : public Outbox {
                                                   size_t max_bytes) override;
 
  private:
-  // What the history thread answers; it may do so after an Interrupt.
+  // Answer of the history thread; it may come after an Interrupt.
   struct Shared {
     Mutex mutex;
     CondVar changed;

@@ -154,7 +154,7 @@ absl::Status FleetPublisher::Compare(const FleetTail& tail) {
     MoveTo(after);
     return absl::OkStatus();
   }
-  // Of the last batch any message may be missing, not only those at its end.
+  // Any message of the last batch may be missing, not only those at its end.
   absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(after, kMaxSearched);
   if (stored.ok()) {
     present_ = *std::move(stored);
@@ -200,7 +200,7 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
 absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
   const uint64_t first = position_.sequence + 1;
   uint64_t last = unbroken_from - 1;
-  // Of what was not acknowledged the stream has a part, which is not missing.
+  // The stream has a part of the unacknowledged events, which is not missing.
   if (!present_.empty()) last = std::min(last, *present_.begin() - 1);
   const absl::Duration wait = Send({encoder().EncodeGap(first, last, clock_->Now().wall)}, last);
   if (connected_) {
@@ -250,7 +250,7 @@ void FleetPublisher::Advance(uint64_t sequence, uint64_t stream_sequence) {
   present_.erase(present_.begin(), present_.upper_bound(sequence));
   while (present_.erase(sequence + 1) > 0) ++sequence;
   reached.sequence = sequence;
-  // What is present stands behind the old place, and perhaps before the new one.
+  // Present events are behind the old place, and perhaps before the new one.
   if (present_.empty()) {
     reached.stream_sequence = std::max({reached.stream_sequence, stream_sequence, searched_});
   }

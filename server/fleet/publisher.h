@@ -45,10 +45,10 @@ struct PublisherOptions {
 // position it was sent: the last one has the position where the file is gone or old.
 class FleetPublisher {
  public:
-  // What one batch holds at the most: so many events may have to be looked for in the stream.
+  // Limit of a batch: so many events may have to be looked for in the stream.
   static constexpr size_t kMaxBatchEvents = 1'024;
   static constexpr size_t kMaxBatchBytes = size_t{256} << 10;
-  // What the first batch of a connection holds. A batch that is acknowledged quickly doubles the
+  // Size of the first batch of a connection. A batch that is acknowledged quickly doubles the
   // next one's limit, a slow one halves it: nodes that return together share the servers.
   static constexpr size_t kFirstBatchEvents = 16;
   static constexpr absl::Duration kQuickBatch = absl::Milliseconds(250);
@@ -78,7 +78,7 @@ class FleetPublisher {
 
   // There are more events. Any thread.
   void Wake();
-  // Ends Run soon, with a last heartbeat: what is not acknowledged is published by the next start.
+  // Ends Run soon, with a last heartbeat: the next start publishes unacknowledged events.
   // Any thread.
   void Stop();
 
@@ -86,7 +86,7 @@ class FleetPublisher {
   const FleetMeters& meters() const { return meters_; }
 
  private:
-  // Of the journal that position_ is of.
+  // Id of the journal of position_.
   FleetEncoder& encoder();
   // Begins with another journal, at the oldest event that it has.
   void Begin(const Outbox::Range& range);
@@ -121,7 +121,7 @@ class FleetPublisher {
   // its stream sequence.
   FleetPosition position_;
   std::optional<FleetEncoder> encoder_;
-  std::set<uint64_t> present_;  // what is later and in the stream already
+  std::set<uint64_t> present_;  // later ones that the stream has already
   uint64_t searched_ = 0;       // all that is present was found up to here in the stream
   bool connected_ = false;
   absl::Duration retry_at_ = absl::ZeroDuration();

@@ -13,7 +13,7 @@ namespace vmeventd {
 // threads start. False: the kernel refused.
 bool DropCapabilities();
 
-// What this process cannot see or do because it lacks privileges, one sentence each.
+// Limits of this process for lack of privileges, one sentence each.
 // `exit_status_source` is the watcher's.
 std::vector<std::string> MissingRights(const std::string& exit_status_source);
 

@@ -15,7 +15,7 @@ namespace vmeventd {
 // creates it, enters each step in turn, and destroys it at the end.
 class StopDeadline {
  public:
-  // What the stop waits for, and the exit code if that hangs.
+  // Names the step that the stop waits for, and the exit code if it hangs.
   struct Step {
     std::string what;
     int exit_code = 1;

@@ -14,7 +14,7 @@ namespace vmeventd {
 static_assert(JournalWriter::kMaxBacklogBytes < EventRingOptions{}.max_bytes);
 namespace {
 
-// What is committed at once at the most, so that a burst is on its way while it lasts.
+// Limit of one commit, so that a burst is on its way while it lasts.
 constexpr size_t kMaxBlocksAStep = 16;
 
 // The same events, marked as not durable.

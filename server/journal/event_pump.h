@@ -103,7 +103,7 @@ class EventPump {
   std::vector<VmUpdate> updates_;  // that were taken from the queue
   size_t handled_ = 0;             // of updates_
 
-  // What was encoded last: the next ones take their memory.
+  // Encoded last; their memory is used again.
   v1::Event event_;
   v1::Vm vm_;
   EventBlockBuilder builder_;

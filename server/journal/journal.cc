@@ -24,7 +24,7 @@ constexpr int64_t kRetainRows = 500;
 // that many rows at a time.
 constexpr size_t kRowsAStatement = 16;
 
-// Of a row of events.
+// Columns of a row of events.
 constexpr int kEventColumns = 9;
 
 // On an error all of the transaction goes: OR FAIL spares SQLite keeping the pages as they were
@@ -215,7 +215,7 @@ absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>
   absl::Status status = begin_->Run();
   if (status.ok()) status = change(&bounds);
   if (status.ok()) status = commit_->Run();
-  // What was committed to files that nobody finds again is not kept.
+  // Commits to files that nobody finds again are not durable.
   if (status.ok()) status = CheckInPlace();
   if (!status.ok()) {
     // Where this fails as well the connection has rolled back by itself.
@@ -236,12 +236,12 @@ absl::Status Journal::Append(const Batch& batch, absl::Time now) {
   });
   if (retained.ok() || absl::IsDataLoss(retained)) return status;
   retention_problem_ = retained;
-  // What is old and cannot be deleted does not keep out what is new.
+  // Old events that cannot be deleted do not keep out new ones.
   return Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
 }
 
 absl::Status Journal::ExtendTo(const JournalEvent& event, JournalBounds* bounds) {
-  // What is missing was given up, and not lost later.
+  // Missing events were given up before, not lost later.
   if (event.sequence != bounds->newest + 1) {
     absl::Status status = insert_hole_->Bind(1, static_cast<int64_t>(bounds->newest + 1))
                               .Bind(2, static_cast<int64_t>(event.sequence) - 1)

@@ -33,7 +33,7 @@ struct JournalOptions {
 // format is in docs/journal.md. This is its one writer; JournalReader reads beside it. One thread.
 class Journal {
  public:
-  // What is written at once, or not at all.
+  // Changes of one transaction.
   struct Batch {
     std::vector<JournalEvent> events;  // ascending, all beyond newest()
     std::vector<JournalSession> sessions;
@@ -49,13 +49,13 @@ class Journal {
   // The runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of them is
   // damaged.
   absl::StatusOr<std::vector<JournalSession>> Sessions();
-  // Of the open runs what can be read.
+  // The readable ones of the open runs.
   std::vector<JournalSession> ReadableSessions();
   absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
 
   // Why the files are a copy of those that were written last; empty: they are not.
   absl::StatusOr<std::string> WhyCopied();
-  // What its JournalBeginning says of that, until it has its first event.
+  // Its JournalBeginning, until it has its first event.
   absl::StatusOr<std::string> WhatItReplaces();
   // Records which files these are, and with `new_identity` gives the journal a new id.
   absl::Status RecordOrigin(bool new_identity);
@@ -117,7 +117,7 @@ class Journal {
   // `statement` takes as many rows.
   absl::Status InsertEvents(absl::Span<const JournalEvent> events, SqliteStatement* statement,
                             JournalBounds* bounds);
-  // What comes before an event's row: a hole, if there is one.
+  // Writes the hole before an event's row, if there is one.
   absl::Status ExtendTo(const JournalEvent& event, JournalBounds* bounds);
 
   const JournalOptions options_;

@@ -79,7 +79,7 @@ std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said)
 
 JournalOrigin OriginWith(const std::string& path, const std::string& generation) {
   std::vector<std::string> generations = GenerationsAt(path);
-  // Those that cannot be removed do not count for ever.
+  // Files that cannot be removed do not count for ever.
   constexpr size_t kMaxKnown = 16;
   if (generations.size() > kMaxKnown) generations.resize(kMaxKnown);
   generations.push_back(generation);

@@ -24,7 +24,7 @@ struct JournalOrigin {
 // Why the journal at `path` is a copy, by what it says itself; empty: it is not.
 std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said);
 
-// What the journal at `path` is to say before `generation` begins.
+// Contents for the journal at `path` before `generation` begins.
 JournalOrigin OriginWith(const std::string& path, const std::string& generation);
 // Leaves the file of `generation` beside the journal, and removes those of others. Where it cannot
 // be made, on a full disk, they stay.

@@ -60,7 +60,7 @@ class JournalReader {
     uint64_t last;
     bool newest_first;
   };
-  // What several calls are to see alike lives as long as this.
+  // Gives several calls one view of the database while it lives.
   ReadSnapshot Snapshot() { return ReadSnapshot(&database_); }
   // The oldest event that is retained; 0 if there is none.
   absl::StatusOr<uint64_t> Oldest() { return Query(oldest_.get()); }

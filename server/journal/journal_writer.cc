@@ -20,13 +20,13 @@ constexpr absl::Duration kRetainInterval = absl::Minutes(10);
 constexpr absl::Duration kFirstRetention = absl::Seconds(1);
 // After how long without a commit its memory is given back.
 constexpr absl::Duration kQuiet = absl::Seconds(5);
-// Of the VMs that stopped while nothing can be written.
+// Limit of stopped VMs that wait while nothing can be written.
 constexpr size_t kMaxWaitingStops = 10'000;
 // What is written at once of what waits: on a small disk there may be no room for all of it twice,
 // in the log and in the database.
 constexpr size_t kMaxTransactionBytes = 1 << 20;
 
-// What one costs in memory, about.
+// Memory of one, about.
 size_t SizeOf(const JournalSession& session) {
   return sizeof(session) + 2 * session.run_id.size() + session.payload.size();
 }
@@ -214,7 +214,7 @@ void JournalWriter::GiveUp(const Waiting& waiting) {
     uint64_t first = block->first_sequence();
     for (size_t i = 0; i < block->size(); ++i) {
       if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
-      // What it says is missing is said by the one that takes its place.
+      // The GAP that takes its place names the same missing events.
       const v1::Event gap = DecodeEventField(block->EncodedView(i));
       if (gap.has_missing()) first = std::min(first, gap.missing().first());
     }
@@ -305,7 +305,7 @@ absl::Time JournalWriter::RetentionTime(Instant now) {
 
 void JournalWriter::SetMark() {
   absl::Status status = mark_->Set({journal_->journal_id(), journal_->newest(), published_});
-  // What the journal does not hold, only this file keeps from being given again.
+  // Numbers beyond the journal's newest are kept from reuse by this file alone.
   if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();
   const bool was_marked = std::exchange(marked_, status.ok());
   if (was_marked && !marked_) {

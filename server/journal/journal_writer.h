@@ -24,17 +24,17 @@
 
 namespace vmeventd {
 
-// Keeps writing to a journal that may fail: what cannot be written waits in memory, in order and
-// within a bound, and is written as soon as it works again. One thread, the pump's.
+// Keeps writing to a journal that may fail: updates that cannot be written wait in memory, in order
+// and within a bound, and is written as soon as it works again. One thread, the pump's.
 class JournalWriter {
  public:
-  // What waits at the most; then the oldest events are given up. Less than the ring holds, so that
-  // what waits can still be read from there.
+  // Backlog limit; beyond it, the oldest events are dropped. Less than the ring holds, so that
+  // waiting events can still be read from there.
   static constexpr size_t kMaxBacklogBytes = 32 << 20;
-  // Of it, what the runs and stops may take whose events were given up.
+  // Part of it for runs and stops whose events were dropped.
   static constexpr size_t kMaxLeftBytes = kMaxBacklogBytes / 2;
 
-  // What becomes durable in one transaction.
+  // Updates of one transaction.
   struct Change {
     std::vector<EventBlockPtr> blocks;
     std::vector<JournalSession> sessions;

@@ -79,7 +79,7 @@ absl::StatusOr<OpenedJournal> TryOpen(
   absl::StatusOr<std::string> copied = (*journal)->WhyCopied();
   if (!copied.ok()) return copied.status();
   const bool is_copy = !copied->empty();
-  // What is known of the files before says nothing of a copy of them.
+  // Knowledge of the files before does not apply to a copy of them.
   const uint64_t must_hold = is_copy ? 0 : newest_durable((*journal)->journal_id());
   if (must_hold > (*journal)->newest()) {
     return absl::DataLossError(absl::StrCat(options.path, ": its newest event is ",

@@ -42,7 +42,7 @@ absl::StatusOr<OpenedJournal> OpenJournal(
       return uint64_t{0};
     });
 
-// What a new journal goes on with.
+// State that a new journal continues.
 struct Replacement {
   uint64_t begins_after = 0;              // its events have later sequences
   Journal* in_use = nullptr;              // the one that was in use; it stays open

@@ -17,14 +17,14 @@
 
 namespace vmeventd {
 
-// What a start finds of the daemon before it.
+// State that a start finds of the daemon before it.
 struct RecoveredState {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<SequenceMark> mark;
   uint64_t newest = 0;  // the newest sequence that was given, in this journal
   std::vector<JournalSession> sessions;
   std::vector<JournalStop> stops;
-  // What is missing, to be published as a GAP each.
+  // Missing events, to be published as a GAP each.
   struct Gap {
     std::string message;
     std::optional<EventPump::Missing> missing;

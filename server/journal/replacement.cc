@@ -17,11 +17,11 @@
 namespace vmeventd {
 namespace {
 
-// What SQLite has beside a database.
+// Suffixes of SQLite's files beside a database.
 constexpr const char* kWithLog[] = {"", "-wal", "-shm"};
 constexpr char kNext[] = ".next-";
 
-// Of the replacement that is under way; empty: none is.
+// Path of the replacement that is under way; empty: none is.
 absl::StatusOr<std::string> NextAt(const std::string& path) {
   const std::filesystem::path file(path);
   const std::string prefix = absl::StrCat(file.filename().string(), kNext);

@@ -54,7 +54,7 @@ absl::Status Retention::DeleteOld(absl::Time now, int64_t max_rows, JournalBound
       absl::StatusOr<bool> row = times_from_->Step();
       if (!row.ok()) return row.status();
       if (!*row) break;
-      until = times_from_->Int(0);  // what stays begins here
+      until = times_from_->Int(0);  // the first that stays
       int64_t time = times_from_->Int(1);
       until_time = absl::FromUnixNanos(time);
       if (time > present) {

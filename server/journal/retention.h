@@ -14,7 +14,7 @@
 
 namespace vmeventd {
 
-// What a journal keeps.
+// Limits of a journal.
 struct RetentionLimits {
   absl::Duration age;
   int64_t events = 0;

@@ -123,7 +123,7 @@ absl::Status AddIndexes(SqliteDatabase* database) {
   const absl::Status status = database->Execute(
       "CREATE INDEX IF NOT EXISTS early_events ON events(observe_time)"
       " WHERE latest_time IS NOT NULL");
-  // On a full disk the start goes on: what the index serves is slower without it.
+  // On a full disk the start goes on: queries that use the index are slower without it.
   return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 

@@ -17,7 +17,7 @@
 
 namespace vmeventd {
 
-// What a new journal begins with.
+// Contents of a new journal.
 struct JournalBeginning {
   uint64_t after = 0;  // its first event's sequence is greater
   absl::Time deleted_until = absl::InfinitePast();

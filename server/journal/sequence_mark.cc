@@ -16,7 +16,7 @@
 namespace vmeventd {
 namespace {
 
-// Of one length whatever the numbers are: written over itself it needs no new room on the disk.
+// Has one length for all numbers: written over itself it needs no new room on the disk.
 std::string TextOf(const SequenceMark::Value& value) {
   return absl::StrFormat("%-36s committed %020d published %020d\n", value.journal_id,
                          value.committed, value.published);

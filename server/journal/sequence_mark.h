@@ -39,7 +39,7 @@ class SequenceMark {
   // The value, if it is of that journal; else zeros.
   Value Of(const std::string& journal_id) const;
   absl::Status Set(const Value& value);
-  // What was set is durable when it returns OK.
+  // The value is durable when it returns OK.
   absl::Status Sync();
 
  private:

@@ -106,7 +106,7 @@ class WalIndex {
 
   const std::string path_;
   std::shared_mutex users_;
-  std::atomic<int64_t> mapped_{0};  // what may be mapped
+  std::atomic<int64_t> mapped_{0};  // limit of mapped memory
 };
 
 SqliteDatabase::SqliteDatabase(std::string path, sqlite3* db)

@@ -45,7 +45,7 @@ class SqliteDatabase {
   // Whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
-  // What `code`, just returned for this connection, means.
+  // Status for `code`, just returned for this connection.
   absl::Status ToStatus(int code, absl::string_view doing) const;
 
  private:
@@ -128,7 +128,7 @@ class ReadSnapshot {
     status_ = database_->Execute("BEGIN");
   }
   ~ReadSnapshot() {
-    // Nothing was written: what fails here has failed before, where it was read.
+    // Nothing was written: a failure here was reported before, where it was read.
     if (database_ != nullptr && status_.ok()) database_->Execute("COMMIT").IgnoreError();
   }
   ReadSnapshot(const ReadSnapshot&) = delete;

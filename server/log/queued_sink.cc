@@ -103,7 +103,7 @@ bool QueuedSink::WaitUntilWritable() {
       const MutexLock lock(&mutex_);
       late = SteadyNow() >= give_up_;
     }
-    // What can be written without waiting is written, however late this thread had its turn.
+    // Lines that fit without waiting are written, however late this thread had its turn.
     pollfd writable = {fd_, POLLOUT, 0};
     const int ready = poll(&writable, 1, late ? 0 : kPollMilliseconds);
     if (ready > 0 || (ready < 0 && errno != EINTR)) return true;

@@ -14,7 +14,7 @@ namespace vmeventd {
 nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);
 
 // The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
-// public: what the log says is then in the journal. Writes nothing if kStopLogger does not exist or
+// public: the journal has then what the log says. Writes nothing if kStopLogger does not exist or
 // leaves the level out. A warning if an operator should look at it (CRASH and UNKNOWN).
 class StopLine {
  public:

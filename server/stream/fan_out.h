@@ -13,7 +13,7 @@
 
 namespace vmeventd {
 
-// What has something to do now and then, for a few milliseconds at the most.
+// Something with work now and then, of a few milliseconds at most.
 class FanOutTask {
  public:
   virtual ~FanOutTask() = default;
@@ -43,7 +43,7 @@ class FanOut {
   bool RunTurn();
 
  private:
-  // What is to be done next. Something waits.
+  // Takes the next task. Something waits.
   struct Work {
     bool all = false;
     std::shared_ptr<FanOutTask> task;  // null: none

@@ -19,7 +19,7 @@ class WatchStream;
 // streams.
 class NameIndex {
  public:
-  // What a name costs in memory, about.
+  // Memory of a name, about.
   static constexpr size_t kBytesOfName = 24;
 
   void Add(WatchStream* stream, const NameMatcher& names) {

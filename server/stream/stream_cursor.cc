@@ -91,7 +91,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
     case Phase::kEvents:
       break;
   }
-  // What comes from here on belongs to another journal: to resume the client needs its id.
+  // The next events belong to another journal: to resume, the client needs its id.
   if (live_state_->identity() != identity_) return ProgressMessage(sequence_, now);
   Batch batch;
   const absl::Status status = Collect(&batch);
@@ -150,7 +150,7 @@ std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
 }
 
 bool StreamCursor::TakeBlock(const EventBlock& block, Batch* batch) {
-  // What is missing before it was given up while the journal could not be written.
+  // Events before it were given up while the journal could not be written.
   sequence_ = std::max(sequence_, block.first_sequence() - 1);
   if (sequence_ >= block.last_sequence()) return true;
   const size_t begin = sequence_ + 1 - block.first_sequence();

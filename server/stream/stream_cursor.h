@@ -35,13 +35,13 @@ struct HistoryAnswer {
 absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
                                                 const HistoryRequest& request, size_t max_bytes);
 
-// What one WatchEvents stream says next: its place in the log, and no more. It queues nothing, so
+// Place of one WatchEvents stream in the log. It queues nothing, so
 // that a slow reader costs what one message costs. Knows nothing of the network. One thread at a
 // time. A call of Next takes some milliseconds at the most, whatever the filter.
 class StreamCursor {
  public:
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
-  // What one HistoryAnswer should hold: it fits into one message, so that nothing of it waits.
+  // Size of a HistoryAnswer: it fits into one message, so that nothing of it waits.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
 
   // `live_state` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
@@ -57,7 +57,7 @@ class StreamCursor {
   bool more() const { return more_; }
   // Whether the last call of Next went as far as there were events.
   bool caught_up() const { return caught_up_; }
-  // What to ask the journal for, and to Supply, before Next is called again.
+  // Request for the journal, whose answer Supply takes before Next is called again.
   std::optional<HistoryRequest> TakeHistoryRequest() {
     return std::exchange(history_request_, std::nullopt);
   }
@@ -66,7 +66,7 @@ class StreamCursor {
   // the others. Only where it has caught up.
   void SkipTo(uint64_t sequence);
 
-  // What the last message of Next holds.
+  // Contents of the last message of Next.
   struct Sent {
     size_t events = 0;
     // When the oldest of them became public (EventBlock::published); InfiniteDuration: not known.

@@ -65,11 +65,12 @@ class StreamHub : public WatchStreamOwner {
   void Stop();
 
   // Nothing more will be published: refuses new streams, and ends each one after its last event.
-  // What has not ended after `timeout` is cut. Returns when no stream is open, or soon after.
+  // Streams that have not ended after `timeout` are cut. Returns when no stream is open, or soon
+  // after.
   void Drain(absl::Duration timeout);
 
   int stream_count() const;
-  // Of the open streams, `newest` being the newest event.
+  // Statistics of the open streams, `newest` being the newest event.
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
 
@@ -84,7 +85,7 @@ class StreamHub : public WatchStreamOwner {
     size_t filter_bytes;
     const FanOut* woken_for_each;  // where it is woken for every event; null: index_ has it
   };
-  // What is counted of one peer.
+  // Counters of one peer.
   struct Peer {
     int streams = 0;
     size_t filter_bytes = 0;

@@ -15,7 +15,7 @@ namespace vmeventd {
 // Why a WatchEvents call ended.
 enum class StreamEnd {
   kClient,          // the client cancelled it or went away
-  kOutOfRange,      // what it asks for is no longer retained
+  kOutOfRange,      // its cursor is no longer retained
   kStalledWrite,    // the client did not read for the write timeout
   kShutdown,        // vmeventd stops
   kLimit,           // refused: too many streams
@@ -31,7 +31,7 @@ inline absl::string_view StreamEndName(StreamEnd end) {
   return kNames[static_cast<size_t>(end)];
 }
 
-// What the streams of one hub count. Any thread.
+// Counters of the streams of one hub. Any thread.
 class StreamMeters {
  public:
   // A call that ended with `status`: one that was open, or one that was refused. `stopping`: while
@@ -48,7 +48,7 @@ class StreamMeters {
 
   Counter opened;
   Counter turns;  // of streams on the fan-out's threads
-  // What was handed over to the network.
+  // Handed over to the network.
   Counter sent_messages;
   Counter sent_events;
   Counter sent_bytes;

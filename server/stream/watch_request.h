@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// What a WatchEventsRequest asks for, beside its filter, once it has been checked.
+// A checked WatchEventsRequest, without its filter.
 struct WatchRequest {
   WatchStart start;
   std::optional<absl::Duration> progress_interval;  // unset: the server's default

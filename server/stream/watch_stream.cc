@@ -113,7 +113,7 @@ bool WatchStream::Advance() {
   const std::optional<HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
-    // What was found while the message was built may be beyond it.
+    // Events found while the message was built may be beyond it.
     at_head_ = searched_ != nullptr && cursor_.caught_up() && wanted_ <= cursor_.sequence();
     if (write) {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();

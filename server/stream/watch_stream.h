@@ -24,11 +24,11 @@ namespace vmeventd {
 struct StreamOptions {
   int max_streams = 4'000;
   int max_streams_per_peer = 2'000;
-  // What all filters may take in memory, and those of one peer half of it.
+  // Memory limit of all filters; one peer may take half of it.
   size_t max_filter_bytes = size_t{64} << 20;
   absl::Duration progress_interval = absl::Seconds(10);  // where the client asks for none
   absl::Duration write_timeout = absl::Seconds(60);      // one write pending for longer ends it
-  // What one answer of the journal may hold while few streams are open.
+  // Size of one answer of the journal while few streams are open.
   size_t history_bytes = StreamCursor::kHistoryBytes;
 };
 
@@ -38,12 +38,12 @@ class WatchStreamOwner {
   virtual ~WatchStreamOwner() = default;
   // The call is done: its last use of the stream. It is the owner's to destroy.
   virtual void StreamDone(class WatchStream* stream) = 0;
-  // What one answer of the journal may hold: less where more streams are open, so that all together
+  // Size of one answer of the journal: less where more streams are open, so that all together
   // stay in bounds though none of their clients reads.
   virtual size_t HistoryBytes() const = 0;
 };
 
-// What a stream works with. The pointers outlive it.
+// Dependencies of a stream. The pointers outlive it.
 struct StreamSurroundings {
   StreamCall* call = nullptr;
   std::string peer;
@@ -73,7 +73,7 @@ class WatchStream : public CallStream,
 
   // There may be something to send. Does no work itself.
   void Wake();
-  // Of the events [first, last], which come in order, any may match. Does no work itself.
+  // Any of the events [first, last], which come in order, may match. Does no work itself.
   void Want(uint64_t first, uint64_t last);
   // The log is complete: send the rest, then end with UNAVAILABLE.
   void Drain();
@@ -83,7 +83,7 @@ class WatchStream : public CallStream,
   // ask again, on the monotonic clock.
   absl::Duration CheckDeadline(absl::Duration now);
 
-  // What is up to this sequence has been handed to the network, or does not match.
+  // Events up to this sequence have been handed to the network, or do not match.
   uint64_t delivered();
   const NameMatcher& names() const { return cursor_.matcher().names(); }
 
