@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -22,12 +23,13 @@
 namespace vmeventd {
 namespace {
 
-constexpr int kVariants = 8;  // of each input
+constexpr size_t kVariants = 500;  // of all inputs of a target together, but one of each at least
 
 struct Target {
   const char* name;
   int (*run)(const uint8_t* data, size_t size);
 };
+void PrintTo(const Target& target, std::ostream* out) { *out << target.name; }
 
 class FuzzCorpusTest : public testing::TestWithParam<Target> {
  protected:
@@ -52,7 +54,7 @@ TEST_P(FuzzCorpusTest, Replays) {
     const std::string input(std::istreambuf_iterator<char>(file), {});
     SCOPED_TRACE(path);
     Run(input);
-    for (int i = 0; i < kVariants && !input.empty(); ++i) {
+    for (size_t i = 0; i <= kVariants / inputs.size() && !input.empty(); ++i) {
       const size_t at = random() % input.size();
       Run(input.substr(0, at));
       std::string changed = input;
