@@ -113,9 +113,9 @@ void SocketCloser::Close(UniqueFd socket) {
   if (start) std::thread([state = state_] { Work(state); }).detach();
 }
 
-bool SocketCloser::full() const {
+size_t SocketCloser::waiting() const {
   const MutexLock lock(&state_->mutex);
-  return state_->waiting.size() >= kMaxWaiting;
+  return state_->waiting.size();
 }
 
 void SocketCloser::Work(const std::shared_ptr<State>& state) {

@@ -43,8 +43,9 @@ class SocketCloser {
   // Shuts the socket down and closes it soon. No epoll instance may watch it any more: epoll_wait
   // takes a reference to what it looks at, and would close the file if that became the last.
   void Close(UniqueFd socket);
-  // Whether kMaxWaiting wait to be closed.
-  bool full() const;
+  // How many wait to be closed, and whether those are kMaxWaiting.
+  size_t waiting() const;
+  bool full() const { return waiting() >= kMaxWaiting; }
 
  private:
   struct State;

@@ -25,6 +25,7 @@
 #include "server/host/stop_deadline.h"
 #include "spdlog/spdlog.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 namespace {
@@ -49,6 +50,7 @@ WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int 
   options.watches = config.watches;
   options.libvirts = config.libvirts;
   options.process_tracking = config.process_tracking;
+  if (config.process_tracking) options.command_lines = std::make_shared<CommandLines>();
   options.session.powerdown_window = config.powerdown_window;
   options.session.shutdown_files = ShutdownFiles::kGaneti;
   options.session.event_limits = tuning.event_limits;
@@ -133,6 +135,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   for (const JournalSession& session : recovered->sessions) {
     watcher_options.saved_runs.push_back(session.payload);
   }
+  watcher_options.ended_runs = recovered->EndedRuns();
 
   const bool publish_runs_again = recovered->replaced;
   std::unique_ptr<Daemon> daemon(

@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/small_file.h"
+#include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {
 namespace {
@@ -99,8 +100,7 @@ bool ReadProcess(const std::string& proc, int64_t pid, NodeProcess* process) {
   if (!stat.ok() || !arguments.ok() || arguments->empty()) return false;
   process->pid = pid;
   if (!ParseStat(*stat, process)) return false;
-  process->arguments =
-      absl::StrSplit(absl::StripSuffix(*arguments, absl::string_view("\0", 1)), '\0');
+  process->arguments = SplitCommandLine(*arguments);
   struct stat owner = {};
   if (::stat(directory.c_str(), &owner) == 0) process->user = UserName(owner.st_uid);
   process->network_namespace = ReadLink(absl::StrCat(directory, "/ns/net"));

@@ -85,6 +85,14 @@ absl::StatusOr<RecoveredState> Recover(const JournalOptions& options, const std:
   return recovered;
 }
 
+std::vector<std::string> RecoveredState::EndedRuns() const {
+  std::vector<std::string> run_ids;
+  for (const JournalStop& stop : stops) {
+    run_ids.push_back(DecodeSnapshotVmField(stop.vm).ref().run_id());
+  }
+  return run_ids;
+}
+
 void PublishRecovered(const RecoveredState& recovered, Retained retained, Instant now,
                       LiveState* live_state, EventPump* pump) {
   LiveState::Step step;

@@ -31,6 +31,9 @@ struct RecoveredState {
   };
   std::vector<Gap> gaps;
   bool replaced = false;  // the journal is new: its events say nothing of the open runs
+
+  // The ids of the runs whose stops it has, in the order in which they ended.
+  std::vector<std::string> EndedRuns() const;
 };
 
 // Opens the journal, or makes it, and finds out what became of what was published. A corrupt

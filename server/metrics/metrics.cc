@@ -272,6 +272,15 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
       {"vmeventd_speakers_left_unread_total",
        "Monitors that were closed because one process more spoke on them than can be followed",
        counters.speakers_left_unread},
+      {"vmeventd_unfinished_lines_given_up_total",
+       "Monitors that were closed because unfinished lines held too much memory",
+       counters.lines_given_up},
+      {"vmeventd_connects_put_off_total",
+       "Connects to monitors that were put off because too many sockets waited to be closed",
+       counters.connects_put_off},
+      {"vmeventd_command_lines_left_out_total",
+       "QEMUs whose command line was not read because too many reads waited",
+       counters.command_lines_left_out},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, static_cast<double>(row.value));
   for (const auto& [limit, value] :
@@ -282,6 +291,9 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
                  "Times that a socket was left out because of a limit", static_cast<double>(value),
                  {{"limit", limit}});
   }
+  out->Gauge("vmeventd_sockets_to_close",
+             "Sockets of monitors that wait to be closed, with descriptors that peers passed",
+             static_cast<double>(counters.sockets_to_close));
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);

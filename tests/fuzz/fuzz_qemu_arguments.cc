@@ -9,7 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/unix_sockets.h"
-#include "client/doctor/qemu_arguments.h"
+#include "watcher/core/qemu_arguments.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   namespace client = vmeventd::client;

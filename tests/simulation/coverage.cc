@@ -116,6 +116,7 @@ constexpr const char* kPoints[] = {
     "bound: the event queue is full",
     "bound: the pump holds events back",
     "the inotify queue overflows",
+    "a QEMU's command line can be read",
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
 #include "tests/simulation/world.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -71,11 +72,13 @@ absl::Status Daemon::Watch(const Options& options) {
   if (!watch.ok()) return watch.status();
   watcher_options.watches = {*std::move(watch)};
   watcher_options.process_tracking = options.process_tracking;
+  if (options.process_tracking) watcher_options.command_lines = std::make_shared<CommandLines>();
   watcher_options.exit_status_source = std::nullopt;
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
   for (const JournalSession& session : recovered_.sessions) {
     watcher_options.saved_runs.push_back(session.payload);
   }
+  watcher_options.ended_runs = recovered_.EndedRuns();
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), kernel_, &queue_);
   if (!watcher.ok()) return watcher.status();

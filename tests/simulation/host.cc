@@ -166,7 +166,7 @@ void Host::AimKill() {
 
 void Host::AimKillAtStart() {
   if (kills_ <= 0 || random_->OneIn(3)) return;
-  if (random_->OneIn(2)) return kernel_->KillAt("rename", "", random_->Below(5));
+  if (!random_->OneIn(4)) return kernel_->KillAt("rename", "", random_->Below(5));
   kernel_->KillAfter(static_cast<uint64_t>(random_->Between(1, 400)));
 }
 

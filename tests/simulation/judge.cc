@@ -161,6 +161,7 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
   }
   journal_id_.clear();
   entries_.clear();
+  known_uuids_.clear();
   missing_.clear();
   unseen_ = true;  // what was public before is in another journal
 }
@@ -188,6 +189,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     }
     journal_id_ = journal_id;
     entries_.clear();
+    known_uuids_.clear();
   }
   if (daemon->live_state().range().newest < newest()) {
     story_->Fail(absl::StrCat("the sequences after ", daemon->live_state().range().newest,
@@ -290,7 +292,34 @@ void Judge::Add(const v1::Event& event, int daemon) {
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() && !event.has_missing()) {
     ++node_gaps_;
   }
+  if (event.has_vm()) CheckRef(event);
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+}
+
+void Judge::CheckRef(const v1::Event& event) {
+  const v1::VmRef& vm = event.vm();
+  const Life* const life = LifeOf(vm.run_id());
+  if (life == nullptr) return;
+  const bool one_of_its_forks = life->fork_daemon != 0;
+  if (vm.name() != life->name || (!vm.uuid().empty() && vm.uuid() != UuidOf(*life)) ||
+      (vm.pid() != 0 && vm.pid() != life->process->pid && !one_of_its_forks)) {
+    story_->Fail(absl::StrCat("the event ", event.sequence(), " of life ", life->number,
+                              " names another VM: ", vm.ShortDebugString()));
+  }
+  // The run state is asked last.
+  const bool asked =
+      std::any_of(life->sayings.begin(), life->sayings.end(), [this](const Saying& saying) {
+        return saying.kind == Saying::Kind::kRunState && saying.daemon == number_ &&
+               saying.was_read();
+      });
+  if (vm.uuid().empty() && asked && event.type() == v1::EVENT_TYPE_STOPPED) {
+    story_->Fail(absl::StrCat("life ", life->number, " has ended without its UUID"));
+  }
+  if (vm.uuid().empty() && known_uuids_.contains(vm.run_id())) {
+    story_->Fail(absl::StrCat("the event ", event.sequence(), " of life ", life->number,
+                              " has lost its UUID"));
+  }
+  if (!vm.uuid().empty() && event.durable()) known_uuids_.insert(vm.run_id());
 }
 
 void Judge::AfterStop() {
@@ -361,12 +390,21 @@ void Judge::TakeMissing(const v1::Event& gap) {
   }
 }
 
+bool Judge::IsWithdrawn(const Life& life) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    const v1::Event& event = entry.second.event;
+    return event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN && event.vm().run_id() == life.run_id;
+  });
+}
+
 void Judge::CheckStop(const v1::Event& event, int daemon) {
   ++stops_;
   const Life* const life = LifeOf(event.vm().run_id());
   for (const Declared& intent : life == nullptr ? std::vector<Declared>() : life->intents) {
-    constexpr absl::Duration kAnswers = absl::Minutes(3);  // a disk that fails does so for a minute
-    if (intent.asked_daemon == number_ && intent.asked_daemon_at + kAnswers < life->gone_at) {
+    // Whatever the disk does, the withdrawal's event stands before that of the end.
+    constexpr absl::Duration kFirstScan = absl::Seconds(20);
+    if (daemon == number_ && intent.asked_daemon == number_ &&
+        intent.asked_daemon_at + kFirstScan < life->gone_at && !IsWithdrawn(*life)) {
       story_->Fail(absl::StrCat("nobody answers who withdraws an intent for life ", life->number));
     }
   }

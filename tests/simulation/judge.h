@@ -75,6 +75,10 @@ class Judge {
   // Marks as lost what the GAP names.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
+  // The event names its VM as that is, and forgets nothing that events before it knew.
+  void CheckRef(const v1::Event& event);
+  // Whether the withdrawal of an intent for it was published.
+  bool IsWithdrawn(const Life& life) const;
   // No VM that is known to run has the shutdown file of an end that was none.
   void CheckFiles(int number);
   bool IsLatest(const Life& life) const;
@@ -95,6 +99,7 @@ class Judge {
   const bool clock_steps_;
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
+  std::set<std::string> known_uuids_;  // by run id: of which a durable event had the UUID
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
   bool damaged_ = false;                                // and no new journal has been seen yet
   std::map<std::string, std::string> open_runs_;        // of the damaged one, as they are saved

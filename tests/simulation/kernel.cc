@@ -253,6 +253,7 @@ std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
     return absl::StrCat("SigPnd:\t", process->killed ? "0000000000000100" : "0000000000000000",
                         "\nShdPnd:\t0000000000000000\n");
   }
+  if (file == "cmdline") return zombie ? "" : process->command_line;
   if (file == "cgroup") return absl::StrCat("0::", process->cgroup, "\n");
   return std::nullopt;
 }

@@ -30,8 +30,9 @@ struct Process {
   uint64_t inode = 0;  // of its pidfd
   State state = State::kLives;
   int wait_status = 0;
-  bool killed = false;  // a SIGKILL waits for it
-  std::string cgroup;   // "/vm-7"
+  bool killed = false;       // a SIGKILL waits for it
+  std::string cgroup;        // "/vm-7"
+  std::string command_line;  // each argument with a zero at its end
 };
 using ProcessPtr = std::shared_ptr<Process>;
 

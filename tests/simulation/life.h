@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "tests/simulation/kernel.h"
 #include "watcher/core/vm_event.h"
@@ -100,6 +101,11 @@ struct Life {
   absl::Duration gone_at = absl::InfiniteDuration();
   bool oom_killed = false;
 };
+
+// Its -uuid.
+inline std::string UuidOf(const Life& life) {
+  return absl::StrFormat("00000000-0000-4000-8000-%012d", life.number);
+}
 
 }  // namespace vmeventd::simulation
 

@@ -90,7 +90,7 @@ MUTATIONS = [
     Mutation("a-withdrawal-does-nothing", "watcher/session/vm_session_intent.cc",
              "if (⟦intent_ != nullptr⟧) CloseIntent(IntentEnd::kWithdrawn, now);", "false"),
     Mutation("a-shutdown-file-is-not-taken-back", "watcher/session/vm_session_end.cc",
-             "if (⟦!file_written_ || evidence_.decided() || !WantsShutdownFile()⟧) return;", "true"),
+             "if (⟦!file_written_ || evidence_.decided() || run_.managed() || !touches⟧) return;", "true"),
     Mutation("a-migration-that-finishes-is-no-doubt", "watcher/session/classification_rules.h",
              "return ⟦in.evidence.finishing_migration⟧;", "false"),
     Mutation("commands-are-not-spaced", "watcher/session/command_pacer.cc",
@@ -114,6 +114,13 @@ MUTATIONS = [
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
              "!same_boot && !OutlivesItsBootId(info)", "false"),
+    # How a VM is named.
+    Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
+             'archive->FieldIf("uuid", session->uuid_);', ";"),
+    Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_arguments.cc",
+             'return ⟦absl::StartsWith(name, "qemu-system-")⟧ ||', "true"),
+    Mutation("a-command-line-is-all-there-is", "watcher/core/qemu_arguments.cc",
+             'reads_more |= ⟦option == "readconfig"⟧;', "false"),
     # Who is followed.
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),

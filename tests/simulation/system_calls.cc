@@ -581,6 +581,11 @@ void __wrap__ZNSt6thread4joinEv(pthread_t* self) {
   Threads::Current()->Join(*self);
   *self = 0;
 }
+void REAL(_ZNSt6thread6detachEv)(pthread_t*);
+void __wrap__ZNSt6thread6detachEv(pthread_t* self) {
+  if (Threads::Current() == nullptr) return REAL(_ZNSt6thread6detachEv)(self);
+  *self = 0;  // it ends with the daemon
+}
 
 }  // extern "C"
 // NOLINTEND(bugprone-reserved-identifier)

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd::simulation {
@@ -49,6 +50,25 @@ void World::In(absl::Duration low, absl::Duration high, Life* life, std::functio
   });
 }
 
+std::string World::CommandLineOf(const Life& life) {
+  std::vector<std::string> arguments = {"qemu-system-x86_64", "-qmp",
+                                        absl::StrCat("unix:", life.socket, ",server=on")};
+  if (random_->OneIn(4)) {
+    arguments[0] = "/usr/bin/a-launcher";
+    arguments.insert(arguments.end(), {"-name", "another", "-uuid", "another"});
+  } else {
+    story_->Reach("a QEMU's command line can be read");
+    if (!random_->OneIn(3)) arguments.insert(arguments.end(), {"-name", life.name});
+    if (!random_->OneIn(3)) {
+      arguments.insert(arguments.end(), {"-uuid", UuidOf(life)});
+    } else {
+      arguments.insert(arguments.end(), {"-readconfig", "its UUID"});
+    }
+  }
+  return absl::StrCat(absl::StrJoin(arguments, absl::string_view("\0", 1)),
+                      absl::string_view("\0", 1));
+}
+
 void World::Begin(const std::string& name) {
   if (begun_ == options_.lives) return;
   lives_.push_back(std::make_unique<Life>());
@@ -63,6 +83,7 @@ void World::Begin(const std::string& name) {
   life->began = now();
   life->process = kernel_->Start(absl::StrCat("/vm-", life->number));
   life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".qmp");
+  life->process->command_line = CommandLineOf(*life);
   life->boot_id = kernel_->boot_id();
   life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
                             .monitor_path = life->socket,
@@ -230,8 +251,7 @@ void World::Answer(Life* life, absl::string_view command) {
                              .end = life->client->sent,
                              .daemon = life->client_daemon});
   } else if (is("query-uuid")) {
-    Send(life, absl::StrFormat("{\"return\": {\"UUID\": \"00000000-0000-4000-8000-%012d\"}}\r\n",
-                               life->number));
+    Send(life, absl::StrCat("{\"return\": {\"UUID\": \"", UuidOf(*life), "\"}}\r\n"));
   } else if (is("query-name")) {
     Send(life, absl::StrCat("{\"return\": {\"name\": \"", life->name, "\"}}\r\n"));
   } else if (is("qom-list") || is("query-chardev")) {

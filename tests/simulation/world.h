@@ -68,6 +68,8 @@ class World {
   absl::Duration now() const { return kernel_->monotonic(); }
   void In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what);
   void Begin(const std::string& name);
+  // Of its process: one that QEMU was started with, or something else's.
+  std::string CommandLineOf(const Life& life);
   void NextStep(Life* life);
   // Serves what waits on its monitor.
   bool HasWork(const Life& life) const;

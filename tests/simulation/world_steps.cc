@@ -84,6 +84,7 @@ void World::AnswerByFork(Life* life) {
   story_->Reach("a fork answers in a QEMU's place");
   CloseClient(life);
   life->fork = kernel_->Start(life->process->cgroup);
+  life->fork->command_line = life->process->command_line;
   life->fork_daemon = daemon_;
   life->fork_spoke = nullptr;
   const ProcessPtr fork = life->fork;

@@ -7,6 +7,7 @@
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/socket_connector.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
@@ -130,6 +131,11 @@ class NodeWatcherImpl : public NodeWatcher {
             .drains_cut_short = meters.drains_cut_short.value(),
             .sockets_over_process_limit = meters.sockets_over_process_limit.value(),
             .speakers_left_unread = meters.speakers_left_unread.value(),
+            .lines_given_up = context_.budget->given_up(),
+            .connects_put_off = meters.connects_put_off.value(),
+            .sockets_to_close = context_.closer.waiting(),
+            .command_lines_left_out =
+                options_.command_lines == nullptr ? 0 : options_.command_lines->left_out(),
             .sockets_over_owner_limit = directories.over_owner_limit,
             .sockets_over_directory_limit = directories.over_directory_limit,
             .libvirt_connects = meters.libvirt_connects.value(),

@@ -20,7 +20,7 @@
 
 namespace vmeventd {
 
-// What the watcher has met, since it was made; each only grows.
+// What the watcher has met, since it was made; each only grows, unless it says "now".
 struct WatcherCounters {
   uint64_t inotify_overflows = 0;
   uint64_t rescans = 0;
@@ -38,6 +38,10 @@ struct WatcherCounters {
   // they may have.
   uint64_t sockets_over_process_limit = 0;
   uint64_t speakers_left_unread = 0;
+  uint64_t lines_given_up = 0;    // connections that were closed, since lines held too much memory
+  uint64_t connects_put_off = 0;  // since too many sockets waited to be closed
+  uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
+  uint64_t command_lines_left_out = 0;
   uint64_t sockets_over_owner_limit = 0;
   uint64_t sockets_over_directory_limit = 0;
   uint64_t libvirt_connects = 0;   // connections to libvirt that were made

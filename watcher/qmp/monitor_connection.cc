@@ -43,10 +43,11 @@ std::string TextMember(const QmpObject* value, const char* name) {
 }  // namespace
 
 MonitorConnection::MonitorConnection(EventLoop* loop, ReceivingSocket socket, OwnerBudget* budget,
-                                     Delegate* delegate)
+                                     CommandLines* command_lines, Delegate* delegate)
     : loop_(loop),
       delegate_(delegate),
       budget_(budget),
+      command_lines_(command_lines),
       socket_(std::move(socket)),
       info_(std::make_unique<MonitorInfo>()) {}
 
@@ -288,6 +289,9 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     phase_ = Phase::kCapabilities;
     pacer_.OnGreeting(loop_->Now().monotonic);
     loop_->CancelTimer(&handshake_timer_);
+    if (command_lines_ != nullptr && speaker_.pid > 0) {
+      command_line_ = command_lines_->Begin(speaker_.pid);
+    }
     delegate_->OnGreeting();
     SendNext();
   } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
@@ -318,11 +322,12 @@ void MonitorConnection::OnReply(const QmpObject* value) {
       return;
     case Phase::kCapabilities:
       phase_ = Phase::kUuid;
+      quiet_start_ends_ = loop_->Now().monotonic + kQuietStart;
       break;
     case Phase::kUuid:
       info_->uuid = TextMember(value, "UUID");
       if (info_->uuid == kNullUuid) info_->uuid.clear();
-      phase_ = Phase::kName;
+      phase_ = name_known_ ? Phase::kStatus : Phase::kName;
       break;
     case Phase::kName:
       info_->qemu_name = TextMember(value, "name");
@@ -368,8 +373,11 @@ void MonitorConnection::SendNext() {
   if (!socket_.valid() || next_command_.serial != 0) return;
   const bool wanted =
       phase_ != Phase::kReady || status_wanted_ || agent_wanted_ || probe_ != nullptr;
-  const absl::Duration at = pacer_.NextAt();
+  absl::Duration at = pacer_.NextAt();
   if (phase_ == Phase::kGreeting || !wanted || at == absl::InfiniteDuration()) return;
+  if (phase_ == Phase::kUuid && command_line_ != nullptr && loop_->Now().monotonic >= at) {
+    at = UseCommandLine();
+  }
   if (loop_->Now().monotonic < at) {
     next_command_ = loop_->AddTimer(at, [this] {
       next_command_ = {};
@@ -380,6 +388,27 @@ void MonitorConnection::SendNext() {
   pacer_.OnSent();
   if (phase_ != Phase::kReady) AwaitReply();
   Send(TakeCommand());
+}
+
+absl::Duration MonitorConnection::UseCommandLine() {
+  const absl::Duration now = loop_->Now().monotonic;
+  if (!command_line_->done() && now < quiet_start_ends_) {
+    return std::min(now + CommandPacer::kQuietTime, quiet_start_ends_);
+  }
+  const QemuArguments* const found = command_line_->done() ? command_line_->found() : nullptr;
+  if (found != nullptr && !found->incoming && now < quiet_start_ends_) return quiet_start_ends_;
+  if (found != nullptr) {
+    if (const auto& name = found->certain_name; name.has_value() && name->size() <= kMaxTextBytes) {
+      info_->qemu_name = *name;
+      name_known_ = true;
+    }
+    if (const auto& uuid = found->certain_uuid; uuid.has_value()) {
+      info_->uuid = *uuid;
+      phase_ = name_known_ ? Phase::kStatus : Phase::kName;
+    }
+  }
+  command_line_.reset();
+  return now;
 }
 
 std::string MonitorConnection::TakeCommand() {

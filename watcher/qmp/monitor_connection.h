@@ -19,6 +19,7 @@
 #include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/owner_budget.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
@@ -28,7 +29,8 @@ namespace vmeventd {
 // query-status) and then reads for ever. The status comes last, so that no event stands between its
 // reply and OnReady. Afterwards it sends what it is asked to ask. It sends no other command: it
 // observes. All commands pass a CommandPacer, which lets one out at a time and none to a QEMU that
-// may be ending.
+// may be ending. Name and UUID are not asked where the speaker's command line has them, and what
+// is asked comes some time after the capabilities (docs/qemu.md).
 //
 // Peers cannot take the loop from each other: what comes is handled at once for kFirstSlice, and
 // the rest when OwnerBudget gives the connection a turn. So is what a peer sends that has used up
@@ -46,6 +48,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   // for the first time.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
   static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
+  // A QEMU is asked nothing for so long after its capabilities, unless its VM comes from elsewhere:
+  // many a VM ends shortly after its start. So long is also waited for its command line.
+  static constexpr absl::Duration kQuietStart = absl::Milliseconds(100);
   // For what a process left behind in its socket.
   static constexpr absl::Duration kMaxDrainTime = absl::Seconds(2);
   static constexpr size_t kMaxDrainBytes = 64 << 20;
@@ -79,9 +84,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
   };
 
-  // `loop`, `delegate` and `budget` outlive it.
+  // All outlive it. Without `command_lines` everything is asked.
   MonitorConnection(EventLoop* loop, ReceivingSocket socket, OwnerBudget* budget,
-                    Delegate* delegate);
+                    CommandLines* command_lines, Delegate* delegate);
   ~MonitorConnection() override;
 
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
@@ -148,6 +153,9 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   void OnReadyReply(const QmpObject* value);
   // Sends the next command that is wanted, now or when the pacer permits it.
   void SendNext();
+  // Goes by what the speaker's command line says, once that is known or given up. Returns when the
+  // next question may be sent.
+  absl::Duration UseCommandLine();
   // The next command; empty: none is wanted.
   std::string TakeCommand();
   void Send(absl::string_view command);
@@ -156,11 +164,16 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   EventLoop* const loop_;
   Delegate* delegate_;
   OwnerBudget* const budget_;
+  CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
   std::string unhandled_;              // that was read
   std::unique_ptr<MonitorInfo> info_;  // during the handshake
-  TimerId handshake_timer_;            // for the greeting, then for the answers
+  // From the greeting until it was gone by, and when that was waited for long enough.
+  std::shared_ptr<const CommandLines::Read> command_line_;
+  absl::Duration quiet_start_ends_;
+  bool name_known_ = false;  // without asking
+  TimerId handshake_timer_;  // for the greeting, then for the answers
   absl::Duration handshake_deadline_ = absl::InfiniteDuration();
   TokenBucket at_once_{kAtOnce};  // time that it may be handled in without waiting for a turn
   bool waits_ = false;            // for a turn: the loop does not watch the socket

@@ -46,8 +46,9 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
   if (process().gone()) return absl::FailedPreconditionError("its process is gone");
   if (connection_ != nullptr) DrainAndClose("its socket was replaced");
   if (over()) return absl::FailedPreconditionError("the run is over");
-  auto connection = std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
-                                                        context_->budget.get(), this);
+  auto connection =
+      std::make_unique<MonitorConnection>(context_->loop, std::move(socket), context_->budget.get(),
+                                          context_->options->command_lines.get(), this);
   connected_ticks_ = file.opened_ticks;
   if (absl::Status status = connection->Start(context_->options->greeting_timeout); !status.ok()) {
     return status;

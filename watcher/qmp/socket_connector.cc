@@ -46,7 +46,9 @@ SocketConnector::SocketConnector(QmpContext* context, RunTable* table, EventSink
       table_(table),
       sink_(sink),
       watches_(context->options->watches),
-      shares_(context->max_vm_descriptors, watches_.size()) {}
+      shares_(context->max_vm_descriptors, watches_.size()) {
+  for (const std::string& run_id : context->options->ended_runs) NoteUsedId(run_id);
+}
 
 void SocketConnector::Start() {
   directories_->Start();
@@ -264,7 +266,10 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, ConnectOutcome outcome,
 }
 
 int SocketConnector::Connect(const SocketFile& file, ReceivingSocket* connection) const {
-  if (context_->closer.full()) return EMFILE;
+  if (context_->closer.full()) {
+    context_->meters.connects_put_off.Add();
+    return EMFILE;
+  }
   UniqueFd socket;
   const int error = ConnectTo(file, &socket);
   if (error == 0) *connection = ReceivingSocket(std::move(socket), &context_->closer);

@@ -146,6 +146,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   std::string RunIdOf(const SocketSlot& slot, const PeerProcess& process) const;
   std::string NewRunId(const SocketSlot& slot, const SocketIdentity& socket,
                        const PeerProcess& peer);
+  void NoteUsedId(const std::string& run_id);
   // Adds `change` to the descriptors of a run's user and directory.
   void CountDescriptors(RunSockets* sockets, int change);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
@@ -170,7 +171,8 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   absl::flat_hash_map<const VmRun*, std::unique_ptr<RunSockets>> sockets_;
   // The run that was attached by each socket last.
   absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
-  // Of runs that ended with another process than their id names, which may live: the last ones.
+  // Of runs that ended with another process than their id names, which may live, and of those that
+  // ended before this daemon: the last ones.
   std::deque<std::string> used_ids_;
   RunShares shares_;
   RunLimiter new_runs_;

@@ -18,8 +18,6 @@ namespace {
 // Sockets of one process beside the one that it is followed by.
 constexpr size_t kMaxWays = 8;
 
-constexpr size_t kMaxUsedIds = 1000;
-
 // Of a run until it is attached.
 constexpr uint32_t kUnknownOwner = ~0U;
 
@@ -224,6 +222,12 @@ std::string SocketConnector::NewRunId(const SocketSlot& slot, const SocketIdenti
                     .first_seen_ns = context_->NewFirstSeen()});
 }
 
+void SocketConnector::NoteUsedId(const std::string& run_id) {
+  constexpr size_t kMaxUsedIds = 1000;
+  if (used_ids_.size() == kMaxUsedIds) used_ids_.pop_front();
+  used_ids_.push_back(run_id);
+}
+
 QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
   QmpRun* const added = run.get();
   auto sockets = std::make_unique<RunSockets>();
@@ -319,8 +323,7 @@ void SocketConnector::OnOver(VmRun* run) {
   const RunInfo& info = run->info();
   if (run->published() && run->tracked() &&
       info.run_id != RunIdOf(*sockets->home, {.pid = info.pid, .start_ticks = info.start_ticks})) {
-    if (used_ids_.size() == kMaxUsedIds) used_ids_.pop_front();
-    used_ids_.push_back(info.run_id);
+    NoteUsedId(info.run_id);
   }
   const bool needs_speaker = sockets->run->needs_speaker();
   SocketSlot* const home = sockets->home;

@@ -23,6 +23,7 @@ struct WatcherMeters {
   Counter libvirt_failures;
   Counter libvirt_overflows;
   Counter speakers_left_unread;
+  Counter connects_put_off;
   LatencyHistogram shutdown_file_times;
 };
 

@@ -14,6 +14,7 @@
 
 namespace vmeventd {
 
+class CommandLines;
 class LibvirtApi;
 
 struct WatcherOptions {
@@ -21,11 +22,15 @@ struct WatcherOptions {
   std::vector<LibvirtSpec> libvirts;
   std::shared_ptr<LibvirtApi> libvirt_api;  // by which they are reached; null: there are none
   bool process_tracking = true;
+  // Of QEMUs; null: what they say is asked. Only with process tracking.
+  std::shared_ptr<CommandLines> command_lines;
   SessionOptions session;
   absl::Duration greeting_timeout = absl::Seconds(3);
   // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
   // of the loop publish of each that it goes on (its status) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
+  // The ids of runs that ended before, the last ones at the end: they are not used again.
+  std::vector<std::string> ended_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
   // The only source of exit statuses to try, for tests. Unset: the best that there is.

@@ -35,7 +35,8 @@ was connected at a SHUTDOWN that counts as the USER's, or left at most the windo
 verdict has the caveat `GUEST_AGENT_CONNECTED` in `shutdown.caveats`, and the evidence says since when.
 Whether one is connected is asked at each attach (the virtio-serial port `org.qemu.guest_agent.0`, and
 whether the guest has it open) and follows VSERPORT_CHANGE afterwards. QEMU sends that event only for
-a port whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`. An agent on another
+a port whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`, as it is where the guest
+shut down before QEMU had answered all of that: up to 0.2 s after an attach. An agent on another
 kind of device (isa-serial) is not recognised. A host that declares an intent before it asks the agent
 leaves no doubt: the stop is then an ADMIN's, without a caveat.
 

@@ -156,6 +156,7 @@ class VmSession {
   // The guest agent's channel, as QEMU reported it last.
   struct GuestAgent {
     GuestAgentInfo info;
+    bool unknown = true;  // it has not reported it yet
     // The ids of further ports over which QEMU was asked once more, at most
     // GuestAgentProbe::kMaxPorts; beyond that it is not.
     std::vector<std::string> asked_about;

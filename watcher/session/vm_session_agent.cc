@@ -33,6 +33,7 @@ Effects VmSession::OnGuestAgent(const GuestAgentInfo& info, Instant now) {
   return Step(now, [&] {
     const bool was_open = agent_.info.open;
     agent_.info = info;
+    agent_.unknown = false;
     agent_.info.open = was_open;
     SetAgentOpen(info.open, now);
   });
@@ -55,7 +56,9 @@ std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
   if (agent_.closed.has_value() && now - agent_.closed->monotonic <= options_->powerdown_window) {
     return ShutdownCaveat::kGuestAgentConnected;
   }
-  if (agent_.info.present && !agent_.info.reported) return ShutdownCaveat::kGuestAgentPossible;
+  if (agent_.unknown || (agent_.info.present && !agent_.info.reported)) {
+    return ShutdownCaveat::kGuestAgentPossible;
+  }
   return std::nullopt;
 }
 
@@ -70,10 +73,11 @@ void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
     return;
   }
   if (caveat == ShutdownCaveat::kGuestAgentPossible) {
-    InsertByTime({attached_at_.wall,
-                  "the VM has a guest agent's port whose device has no id: QEMU does not report "
-                  "whether an agent is connected"},
-                 &detail->evidence);
+    const char* const why =
+        agent_.unknown ? "vmeventd had not learned yet whether a guest agent is connected"
+                       : "the VM has a guest agent's port whose device has no id: QEMU does not "
+                         "report whether an agent is connected";
+    InsertByTime({attached_at_.wall, why}, &detail->evidence);
     return;
   }
   if (agent_.opened.has_value()) {

@@ -150,7 +150,9 @@ bool VmSession::RequestShutdownFile() {
 }
 
 void VmSession::TakeShutdownFileBack() {
-  if (!file_written_ || evidence_.decided() || !WantsShutdownFile()) return;
+  // What an earlier version wrote, or one with other settings, is taken back as well.
+  const bool touches = WantsShutdownFile() || options_->shutdown_files == ShutdownFiles::kGaneti;
+  if (!file_written_ || evidence_.decided() || run_.managed() || !touches) return;
   file_written_ = false;
   effects_.push_back(RemoveShutdownFile{});
 }

@@ -136,7 +136,9 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->ObjectIf("intent", session->intent_, intent_fields);
   archive->ObjectIf("counted_intent", session->counted_intent_, intent_fields);
   auto* const agent = &session->agent_;
-  archive->Object("guest_agent", agent->info.present || agent->opened.has_value(), [&] {
+  const bool agent_matters = agent->unknown || agent->info.present || agent->opened.has_value();
+  archive->Object("guest_agent", agent_matters, [&] {
+    archive->FieldIf("unknown", agent->unknown);
     archive->FieldIf("present", agent->info.present);
     archive->FieldIf("open", agent->info.open);
     archive->FieldIf("reported", agent->info.reported);
@@ -165,6 +167,7 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   auto session = std::make_unique<VmSession>(RunInfo{.process_tracked = false}, options, now);
   session->started_ = true;
   session->away_ = true;
+  session->agent_.unknown = false;  // unless it says so
   session->monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
   ArchiveFields(&archive, session.get());
   if (const absl::string_view wrong = WrongWith(session->run_); !wrong.empty()) {

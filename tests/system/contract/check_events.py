@@ -233,6 +233,11 @@ elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.OnAPortThatQemuDoesNo
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE",
           "The VM has the agent's port, but the port's device has no id: QEMU then reports no "
           "change of it, and an agent may have been connected.")
+elsewhere("tests/watcher/session/vm_session_agent_test.cc:"
+          "VmSessionAgentTest.OneThatIsNotKnownYetMayBeConnected",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE",
+          "Likewise where the guest shut down before vmeventd learned whether the VM has the port, "
+          "in the first moments after an attach.")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnoredPowerdownIsOutOfItsWindow",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_EARLIER",
           "The host had pressed the power button, longer before the guest shut down than "

@@ -118,7 +118,7 @@ class MonitorConnectionTest : public testing::Test, public MonitorConnection::De
     ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
     connection_ = std::make_unique<MonitorConnection>(
-        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, this);
+        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, nullptr, this);
     ASSERT_TRUE(connection_->Start().ok());
   }
   bool Until(const std::function<bool()>& done) {

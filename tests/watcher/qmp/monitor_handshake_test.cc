@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,8 +22,22 @@ namespace {
 
 using testing::Each;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
+
+// Its reads are finished by the test, unless there is one that is finished at once.
+class FakeCommandLines : public CommandLines {
+ public:
+  std::shared_ptr<const Read> Begin(int64_t) override {
+    begun = std::make_shared<Read>();
+    if (at_once.has_value()) begun->Finish(std::make_unique<QemuArguments>(*at_once));
+    return begun;
+  }
+
+  std::optional<QemuArguments> at_once;
+  std::shared_ptr<Read> begun;
+};
 
 class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Delegate {
  protected:
@@ -30,7 +45,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   void OnGreeting() override { ++greetings_; }
   void OnGreetingLate(bool given_up) override { late_greetings_.push_back(given_up); }
   void OnReplyLate(bool given_up) override { late_replies_.push_back(given_up); }
-  void OnReady(const MonitorInfo&) override { ready_ = true; }
+  void OnReady(const MonitorInfo& info) override { ready_ = info; }
   void OnEvent(const QmpEvent&) override { ++events_; }
   void OnRunStateReply(absl::string_view) override { ++states_; }
   void OnGuestAgentReply(const GuestAgentInfo&) override {}
@@ -45,7 +60,7 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
     ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
     ASSERT_EQ(ConnectTo(file, &socket), 0);
     connection_ = std::make_unique<MonitorConnection>(
-        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, this);
+        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, &command_lines_, this);
     ASSERT_TRUE(connection_->Start(greeting_timeout).ok());
   }
   bool Until(const std::function<bool()>& done) {
@@ -69,12 +84,13 @@ class MonitorHandshakeTest : public testing::Test, public MonitorConnection::Del
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   SocketCloser closer_;
+  FakeCommandLines command_lines_;
   OwnerBudget budget_{loop_.get()};
   std::unique_ptr<MonitorConnection> connection_;
   int greetings_ = 0;
   std::vector<bool> late_greetings_;
   std::vector<bool> late_replies_;
-  bool ready_ = false;
+  std::optional<MonitorInfo> ready_;
   int events_ = 0;
   int states_ = 0;
 };
@@ -124,7 +140,7 @@ TEST_F(MonitorHandshakeTest, AMonitorThatAnsweredIsNotLate) {
   Connect({}, absl::Seconds(3));
   ASSERT_TRUE(Until([this] {
     clock_.Advance(CommandPacer::kQuietTime);
-    return ready_;
+    return ready_.has_value();
   }));
   Pass(absl::Minutes(1));
   EXPECT_THAT(late_greetings_, IsEmpty());
@@ -155,6 +171,62 @@ TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTim
   }
 }
 
+TEST_F(MonitorHandshakeTest, WhatTheCommandLineSaysIsNotAsked) {
+  command_lines_.at_once = {.certain_name = "web1", .certain_uuid = "u"};
+  Connect({}, absl::Seconds(3));
+  ASSERT_TRUE(Until([this] {
+    clock_.Advance(CommandPacer::kQuietTime);
+    return ready_.has_value();
+  }));
+  EXPECT_THAT(qemu_.Commands(0),
+              ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-status")));
+  EXPECT_EQ(ready_->qemu_name, "web1");
+  EXPECT_EQ(ready_->uuid, "u");
+}
+
+TEST_F(MonitorHandshakeTest, WhatTheCommandLineLeavesOpenIsAsked) {
+  command_lines_.at_once = {.certain_name = "web1"};
+  Connect({.uuid = "5"}, absl::Seconds(3));
+  ASSERT_TRUE(Until([this] {
+    clock_.Advance(CommandPacer::kQuietTime);
+    return ready_.has_value();
+  }));
+  EXPECT_THAT(qemu_.Commands(0), ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-uuid"),
+                                             HasSubstr("query-status")));
+  EXPECT_EQ(ready_->qemu_name, "web1");
+  EXPECT_EQ(ready_->uuid, "5");
+}
+
+TEST_F(MonitorHandshakeTest, AQemuIsAskedForItsCapabilitiesAloneAtFirst) {
+  command_lines_.at_once = QemuArguments();
+  Connect({}, absl::Seconds(3));
+  ASSERT_TRUE(UntilCommands(1));
+  for (int i = 0; i < 3; ++i) loop_->RunOnce(absl::Milliseconds(10));
+  Pass(MonitorConnection::kQuietStart - absl::Nanoseconds(1));
+  EXPECT_THAT(qemu_.Commands(0), ElementsAre(HasSubstr("qmp_capabilities")));
+  ASSERT_TRUE(UntilCommands(2));
+}
+
+TEST_F(MonitorHandshakeTest, OneWhoseVmComesFromElsewhereIsAskedAtOnce) {
+  command_lines_.at_once = {.incoming = true};
+  Connect({}, absl::Seconds(3));
+  ASSERT_TRUE(UntilCommands(1));
+  const absl::Duration began = clock_.Now().monotonic;
+  ASSERT_TRUE(UntilCommands(2));
+  EXPECT_LT(clock_.Now().monotonic - began, MonitorConnection::kQuietStart);
+}
+
+TEST_F(MonitorHandshakeTest, ACommandLineThatCannotBeReadIsWaitedForNoLongerThanTheQuietStart) {
+  Connect({}, absl::Seconds(3));
+  ASSERT_TRUE(UntilCommands(1));
+  for (int i = 0; i < 3; ++i) loop_->RunOnce(absl::Milliseconds(10));
+  Pass(MonitorConnection::kQuietStart - absl::Nanoseconds(1));
+  EXPECT_THAT(qemu_.Commands(0), ElementsAre(HasSubstr("qmp_capabilities")));
+  ASSERT_TRUE(UntilCommands(4));
+  EXPECT_THAT(qemu_.Commands(0), ElementsAre(HasSubstr("qmp_capabilities"), HasSubstr("query-uuid"),
+                                             HasSubstr("query-name"), HasSubstr("query-status")));
+}
+
 TEST_F(MonitorHandshakeTest, NothingIsAskedAfterAShutdownUntilTheVmLivesOn) {
   Connect({}, absl::Seconds(3));
   ASSERT_TRUE(UntilCommands(2));
@@ -166,7 +238,7 @@ TEST_F(MonitorHandshakeTest, NothingIsAskedAfterAShutdownUntilTheVmLivesOn) {
   qemu_.Send(0, EventLine("RESET"));
   ASSERT_TRUE(Until([this] {
     clock_.Advance(CommandPacer::kQuietTime);
-    return ready_;
+    return ready_.has_value();
   }));
 }
 
@@ -174,7 +246,7 @@ TEST_F(MonitorHandshakeTest, AProbeThatIsUnderWayEndsWithAShutdown) {
   Connect({}, absl::Seconds(3));
   ASSERT_TRUE(Until([this] {
     clock_.Advance(CommandPacer::kQuietTime);
-    return ready_;
+    return ready_.has_value();
   }));
   connection_->RequestGuestAgent();
   connection_->RequestRunState();
@@ -191,7 +263,7 @@ TEST_F(MonitorHandshakeTest, AnAnswerThatNobodyAskedForIsIgnored) {
   for (int i = 0; i < 8; ++i) qemu_.Send(0, "{\"return\": {\"status\": \"running\"}}\r\n");
   qemu_.Send(0, EventLine("STOP"));
   ASSERT_TRUE(Until([this] { return events_ == 1; }));
-  EXPECT_FALSE(ready_);
+  EXPECT_FALSE(ready_.has_value());
 }
 
 TEST(ConnectOutcomeTest, NamesWhatAnAttemptCameTo) {

@@ -40,7 +40,7 @@ class Monitor : public MonitorConnection::Delegate {
     EXPECT_EQ(OpenSocketFile(path, &file), 0);
     EXPECT_EQ(ConnectTo(file, &socket), 0);
     connection_ = std::make_unique<MonitorConnection>(
-        loop, ReceivingSocket(std::move(socket), &closer_), budget, this);
+        loop, ReceivingSocket(std::move(socket), &closer_), budget, nullptr, this);
     EXPECT_TRUE(connection_->Start().ok());
   }
 

@@ -80,6 +80,21 @@ TEST_F(ListenerTest, ItsEndIsNoEndWhileOurConnectionWaitsForAnotherClientsEnd) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
+// A run may have been found by the process that listens, have ended with the QEMU that it listened
+// for, and the next one be found by it as well.
+TEST_F(ListenerTest, TheIdOfARunThatEndedBeforeARestartIsNotUsedAgain) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string ended = RunId("vm1");
+  watcher_.reset();
+  options_.ended_runs = {"another", ended};
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_NE(RunId("vm1"), ended);
+}
+
 TEST_F(ListenerTest, AVmWhoseMonitorAnotherClientHoldsIsListedAtOnce) {
   // No other socket of this host is bound by such a path, relative to a descriptor as it is.
   const std::string vm = absl::StrCat("vm", getpid());

@@ -15,6 +15,7 @@
 #include "tests/support/test_util.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
+#include "watcher/runs/intents.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/oom_watch.h"
 #include "watcher/runs/process.h"
@@ -154,6 +155,29 @@ TEST_F(RunTableTest, ARunThatIsDiscardedLetsGoOfItsProcessAtOnce) {
   listener.Kill(SIGKILL);
   for (int i = 0; i < 20; ++i) loop_->RunOnce(absl::Milliseconds(10));
   EXPECT_EQ(run->process_ends, 0);
+}
+
+// Each makes two events, which no limit of events holds back.
+TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
+  options_.event_limits = false;  // nor one of the run's
+  FakeRun* const run = Add("vm1", "run-1");
+  IntentRequests intents(loop_.get(), &table_, true);
+  const auto declare = [&] {
+    absl::Status said = absl::UnknownError("not called");
+    intents.Declare({"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},
+                    [&said](const absl::StatusOr<Intent>& intent) { said = intent.status(); });
+    intents.Handle();
+    if (run->open_intent() != nullptr) {
+      sink_.entries().back().update.on_public();
+      run->WithdrawIntent([] {});
+    }
+    return said;
+  };
+  for (int i = 0; i < kNodeIntents.burst; ++i) ASSERT_TRUE(declare().ok()) << i;
+  EXPECT_TRUE(absl::IsResourceExhausted(declare()));
+  clock_.Advance(absl::Seconds(1));
+  for (int i = 0; i < kNodeIntents.per_second; ++i) EXPECT_TRUE(declare().ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(declare()));
 }
 
 TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {

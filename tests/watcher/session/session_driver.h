@@ -48,6 +48,7 @@ class SessionDriver {
   }
   void Ready(const std::string& run_state = "running") {
     Apply(session_->OnMonitorReady({"7.2.22", run_state, "uuid-1", "web1"}, now_));
+    if (agent_answer.has_value()) Agent(*agent_answer);
   }
   // An event as QEMU would send it; `data` is JSON.
   void Event(const std::string& name, const std::string& data = "") {
@@ -106,6 +107,12 @@ class SessionDriver {
     session_ = *std::move(restored);
   }
 
+  // The same, and another daemon has other defaults.
+  void Upgrade(const SessionOptions& options) {
+    options_ = options;
+    Restart();
+  }
+
   void SharedUuid(const std::string& problem) { Apply(session_->OnSharedUuid(problem, now_)); }
 
   // What was published, as the names of the event types.
@@ -130,6 +137,7 @@ class SessionDriver {
   std::vector<std::string> log;    // "file+", "file-", "STOPPED": their order
   int queries = 0;                 // how often query-status was asked for
   int agent_queries = 0;
+  std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
   absl::Status file_status;         // what the shutdown file's step answers
   bool file_is_of_another = false;  // the name belongs to a later run
   std::optional<bool> file;         // as it stands; unset: never touched

@@ -153,6 +153,34 @@ TEST(VmSessionAgentTest, APortThatIsNotReportedMayHaveAnAgent) {
   EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("QEMU does not report")));
 }
 
+// QEMU is asked one question after the other, and a guest may be faster than the answers.
+TEST(VmSessionAgentTest, OneThatIsNotKnownYetMayBeConnected) {
+  for (const bool restarted : {false, true}) {
+    SessionDriver vm;
+    vm.agent_answer.reset();
+    vm.Ready();
+    if (restarted) {
+      vm.Restart();
+      vm.Ready();
+    }
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
+    EXPECT_THAT(EvidenceOf(vm), Contains(HasSubstr("not learned yet")));
+  }
+}
+
+TEST(VmSessionAgentTest, ThatThereIsNoneIsKnownAfterARestartToo) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.agent_answer.reset();
+  vm.Restart();
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.End();
+  ExpectUser(vm, false);
+}
+
 TEST(VmSessionAgentTest, AnIntentSettlesIt) {
   SessionDriver vm;
   vm.Ready();

@@ -286,6 +286,33 @@ TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
   EXPECT_FALSE(std::get<Publish>(effects[0]).update.event.has_value());
 }
 
+// Version 0.1.0 wrote shutdown files beside all monitors unless they were off.
+TEST(VmSessionUpgradeTest, AfterItAFileBesideAnotherMonitorIsWrittenOnlyWhenAskedFor) {
+  for (const ShutdownFiles files : {ShutdownFiles::kGaneti, ShutdownFiles::kOn}) {
+    SessionDriver vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
+    vm.Ready();
+    vm.Upgrade({.shutdown_files = files});
+    vm.Ready();
+    vm.Shutdown("guest-shutdown");
+    vm.End();
+    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
+    EXPECT_EQ(vm.file.has_value(), files == ShutdownFiles::kOn);
+    EXPECT_EQ(vm.Stopped().shutdown_file_written, files == ShutdownFiles::kOn);
+  }
+}
+
+TEST(VmSessionUpgradeTest, AFileThatWasWrittenBeforeItIsTakenBackWhenTheVmLivesOn) {
+  SessionDriver vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
+  vm.Ready();
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  ASSERT_EQ(vm.file, true);
+  vm.Upgrade({.shutdown_files = ShutdownFiles::kGaneti});
+  vm.FoundShutdownFile(vm.now().wall);
+  vm.Ready();
+  EXPECT_EQ(vm.file, false);
+}
+
 TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
   SessionDriver vm;
   vm.Ready();

@@ -1,20 +1,26 @@
-#include "client/doctor/qemu_arguments.h"
+#include "watcher/core/qemu_arguments.h"
 
 #include <cstddef>
 #include <map>
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/utf8.h"
 
-namespace vmeventd::client {
+namespace vmeventd {
 namespace {
 
 // QEMU's "first,key=value,flag": what has no "=" has the value "on". A doubled comma is a comma.
 using Options = std::vector<std::pair<std::string, std::string>>;
+
+constexpr size_t kUuidSize = 36;
+constexpr char kNullUuid[] = "00000000-0000-0000-0000-000000000000";
 
 Options ParseOptions(absl::string_view text) {
   Options options;
@@ -73,12 +79,72 @@ std::string CharDeviceOf(const Options& options) {
   return named ? *named : options.front().first;
 }
 
+// The VM's name in the value of -name; empty: it has none.
+std::string NameOf(absl::string_view value, const Options& options) {
+  if (const auto guest = Find(options, "guest")) return *guest;
+  // Without a key it may stand first.
+  return absl::StrContains(value.substr(0, value.find(',')), '=') ? "" : options.front().first;
+}
+
+bool IsUuid(absl::string_view text) {
+  if (text.size() != kUuidSize) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return false;
+  }
+  return true;
+}
+
+// The option that an argument names; empty: none.
+absl::string_view OptionOf(absl::string_view argument) {
+  if (!absl::ConsumePrefix(&argument, "-")) return "";
+  absl::ConsumePrefix(&argument, "-");
+  return argument;
+}
+
+// The value of an option that the command line has once; empty: not at all. Unset where it has it
+// more than once, or what follows is no value. An argument that only looks like the option, as the
+// value of another one may, counts as well: so it raises a doubt, and decides nothing.
+std::optional<std::string> OnlyValue(const std::vector<std::string>& arguments,
+                                     absl::string_view option) {
+  std::string value;
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    if (OptionOf(arguments[i]) != option) continue;
+    const bool has_value = i + 1 < arguments.size() && !arguments[i + 1].empty() &&
+                           !absl::StartsWith(arguments[i + 1], "-");
+    if (!value.empty() || !has_value) return std::nullopt;
+    value = arguments[i + 1];
+  }
+  return value;
+}
+
+// QEMU's own configuration file can name a VM that its command line does not.
+std::optional<std::string> CertainName(const std::vector<std::string>& arguments) {
+  const std::optional<std::string> value = OnlyValue(arguments, "name");
+  if (!value.has_value()) return std::nullopt;
+  const std::string name = NameOf(*value, ParseOptions(*value));
+  return name.empty() || !IsValidUtf8(name) ? std::nullopt : std::optional(name);
+}
+
+std::optional<std::string> CertainUuid(const std::vector<std::string>& arguments) {
+  // -smbios type=1,uuid= sets it too.
+  for (size_t i = 2; i < arguments.size(); ++i) {
+    if (OptionOf(arguments[i - 1]) == "smbios" && absl::StrContains(arguments[i], "uuid=")) {
+      return std::nullopt;
+    }
+  }
+  const std::optional<std::string> value = OnlyValue(arguments, "uuid");
+  if (!value.has_value() || (!value->empty() && !IsUuid(*value))) return std::nullopt;
+  const std::string uuid = absl::AsciiStrToLower(*value);
+  return uuid == kNullUuid ? "" : uuid;
+}
+
 class Reader {
  public:
   void Take(absl::string_view option, const std::string& value) {
     const Options options = ParseOptions(value);
     if (option == "name") {
-      name_ = Find(options, "guest").value_or(options.front().first);
+      name_ = NameOf(value, options);
     } else if (option == "chardev") {
       const auto id = Find(options, "id");
       if (const auto socket = SocketOf(options); id && socket) sockets_[*id] = *socket;
@@ -91,7 +157,7 @@ class Reader {
   }
 
   QemuArguments Finish() && {
-    QemuArguments result{std::move(name_), std::move(direct_)};
+    QemuArguments result{.name = std::move(name_), .monitors = std::move(direct_)};
     for (const std::string& id : used_) {
       if (const auto found = sockets_.find(id); found != sockets_.end()) {
         result.monitors.push_back(found->second);
@@ -125,15 +191,29 @@ bool IsQemu(const std::vector<std::string>& arguments) {
   return absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" || name == "kvm";
 }
 
-QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
-  Reader reader;
-  for (size_t i = 1; i + 1 < arguments.size(); ++i) {
-    absl::string_view option = arguments[i];
-    if (!absl::ConsumePrefix(&option, "-")) continue;
-    absl::ConsumePrefix(&option, "-");
-    reader.Take(option, arguments[i + 1]);
-  }
-  return std::move(reader).Finish();
+std::vector<std::string> SplitCommandLine(absl::string_view text) {
+  absl::ConsumeSuffix(&text, absl::string_view("\0", 1));  // each argument ends with one
+  if (text.empty()) return {};
+  return absl::StrSplit(text, '\0');
 }
 
-}  // namespace vmeventd::client
+QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
+  Reader reader;
+  bool reads_more = false;
+  bool incoming = false;
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    const absl::string_view option = OptionOf(arguments[i]);
+    reads_more |= option == "readconfig";
+    incoming |= option == "incoming";
+    if (!option.empty() && i + 1 < arguments.size()) reader.Take(option, arguments[i + 1]);
+  }
+  QemuArguments result = std::move(reader).Finish();
+  result.incoming = incoming;
+  if (IsQemu(arguments) && !result.monitors.empty() && !reads_more) {
+    result.certain_name = CertainName(arguments);
+    result.certain_uuid = CertainUuid(arguments);
+  }
+  return result;
+}
+
+}  // namespace vmeventd

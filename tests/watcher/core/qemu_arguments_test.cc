@@ -1,0 +1,132 @@
+#include "watcher/core/qemu_arguments.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+TEST(QemuArgumentsTest, AMonitorIsACharacterDeviceInControlMode) {
+  const QemuArguments found = ParseQemuArguments(
+      {"qemu-system-x86_64", "-name", "web1,process=x", "-chardev",
+       "socket,id=ev,path=/run/a,,b.qmp,server=on,wait=off", "-mon", "chardev=ev,mode=control"});
+  EXPECT_EQ(found.name, "web1");
+  ASSERT_EQ(found.monitors.size(), 1);
+  EXPECT_EQ(found.monitors[0].path, "/run/a,b.qmp");
+}
+
+TEST(QemuArgumentsTest, EachFormOfAMonitorIsFound) {
+  const Arguments chardev = {"kvm", "--chardev", "socket,path=/p,server,id=c"};
+  for (const Arguments& form : std::vector<Arguments>{{"-qmp", "chardev:c"},
+                                                      {"-mon", "c,mode=control"},
+                                                      {"-object", "monitor-qmp,id=m,chardev=c"}}) {
+    Arguments all = chardev;
+    all.insert(all.end(), form.begin(), form.end());
+    EXPECT_EQ(ParseQemuArguments(all).monitors.size(), 1) << form[0];
+  }
+  EXPECT_EQ(ParseQemuArguments({"kvm", "-qmp", "unix:/p,server=on,wait=off"}).monitors.size(), 1);
+}
+
+TEST(QemuArgumentsTest, WhatDoesNotListenOrIsNoQmpIsNoMonitor) {
+  for (const Arguments& form : std::vector<Arguments>{
+           {"-qmp", "unix:/p"},
+           {"-qmp", "tcp:localhost:4444,server=on"},
+           {"-monitor", "unix:/p,server=on"},
+           {"-chardev", "socket,id=c,path=/p,server=on", "-mon", "chardev=c,mode=readline"},
+           {"-chardev", "socket,id=c,path=/p,reconnect=1", "-mon", "chardev=c,mode=control"},
+           {"-qmp"}}) {
+    Arguments all = {"kvm"};
+    all.insert(all.end(), form.begin(), form.end());
+    EXPECT_TRUE(ParseQemuArguments(all).monitors.empty()) << form[0] << " " << form.back();
+  }
+}
+
+TEST(QemuArgumentsTest, LibvirtHandsASocketOver) {
+  const QemuArguments found =
+      ParseQemuArguments({"/usr/bin/qemu-system-x86_64", "-name", "guest=vm1,debug-threads=on",
+                          "-chardev", "socket,id=charmonitor,fd=31,server=on,wait=off", "-mon",
+                          "chardev=charmonitor,id=monitor,mode=control"});
+  EXPECT_EQ(found.name, "vm1");
+  ASSERT_EQ(found.monitors.size(), 1);
+  EXPECT_EQ(found.monitors[0].descriptor, 31);
+}
+
+TEST(QemuArgumentsTest, OnlyProgramsThatRunVmsAreQemus) {
+  EXPECT_TRUE(IsQemu({"/usr/bin/qemu-system-aarch64"}));
+  EXPECT_TRUE(IsQemu({"/usr/libexec/qemu-kvm"}));
+  EXPECT_TRUE(IsQemu({"kvm"}));
+  EXPECT_FALSE(IsQemu({"qemu-img"}));
+  EXPECT_FALSE(IsQemu({}));
+}
+
+const Arguments kMonitor = {"qemu-system-x86_64", "-qmp", "unix:/p,server=on,wait=off"};
+constexpr char kUuid[] = "0b5f3b4e-6f1d-4d0a-9c8e-2f6a1b3c4d5e";
+
+QemuArguments ParseWithMonitor(const Arguments& more) {
+  Arguments all = kMonitor;
+  all.insert(all.end(), more.begin(), more.end());
+  return ParseQemuArguments(all);
+}
+
+TEST(QemuArgumentsTest, WhatIsSaidOnceIsWhatQemuAnswers) {
+  for (const Arguments& form : std::vector<Arguments>{
+           {"-name", "web1"},
+           {"-S", "--name", "web1,process=x"},
+           {"-name", "debug-threads=on,guest=web1"},
+       }) {
+    EXPECT_EQ(ParseWithMonitor(form).certain_name, "web1") << form.back();
+  }
+  EXPECT_EQ(ParseWithMonitor({"-uuid", kUuid}).certain_uuid, kUuid);
+  EXPECT_EQ(ParseWithMonitor({"--uuid", "0B5F3B4E-6F1D-4D0A-9C8E-2F6A1B3C4D5E"}).certain_uuid,
+            kUuid);
+  EXPECT_EQ(ParseWithMonitor({"-smbios", "type=1,serial=x"}).certain_uuid, "") << "it has none";
+  EXPECT_EQ(ParseWithMonitor({"-uuid", "00000000-0000-0000-0000-000000000000"}).certain_uuid, "");
+}
+
+TEST(QemuArgumentsTest, WhereThereIsDoubtOnlyQemuKnows) {
+  const Arguments sound = {"-name", "web1", "-uuid", kUuid};
+  for (const Arguments& form : std::vector<Arguments>{
+           {"-readconfig", "/etc/vm"},
+           {"-name", "web2", "-uuid", kUuid},
+           {"-append", "-name", "-append", "-uuid"},
+           {"-name"},
+       }) {
+    Arguments all = sound;
+    all.insert(all.end(), form.begin(), form.end());
+    const QemuArguments found = ParseWithMonitor(all);
+    EXPECT_EQ(found.certain_name, std::nullopt) << form[0];
+    EXPECT_EQ(found.certain_uuid.has_value(), form.size() == 1) << form[0];
+  }
+  EXPECT_EQ(ParseWithMonitor({}).certain_name, std::nullopt) << "its configuration may have one";
+  EXPECT_EQ(ParseWithMonitor({"-name", "debug-threads=on"}).certain_name, std::nullopt);
+  EXPECT_EQ(ParseWithMonitor({"-uuid", "0b5f3b4e"}).certain_uuid, std::nullopt);
+  EXPECT_EQ(ParseWithMonitor({"-smbios", "type=1,uuid=x"}).certain_uuid, std::nullopt);
+}
+
+TEST(QemuArgumentsTest, WhoHasNoMonitorOrIsNoQemuAnswersForItself) {
+  EXPECT_EQ(ParseQemuArguments({"kvm", "-name", "web1"}).certain_name, std::nullopt);
+  EXPECT_EQ(ParseQemuArguments({"/usr/sbin/libvirtd", "-qmp", "unix:/p,server=on", "-name", "web1"})
+                .certain_name,
+            std::nullopt);
+}
+
+TEST(QemuArgumentsTest, AVmThatComesFromElsewhereIsKnown) {
+  EXPECT_TRUE(ParseWithMonitor({"-incoming", "defer"}).incoming);
+  EXPECT_TRUE(ParseWithMonitor({"-incoming"}).incoming);
+  EXPECT_FALSE(ParseWithMonitor({"-append", "incoming"}).incoming);
+}
+
+TEST(QemuArgumentsTest, EachArgumentOfAProcessEndsWithAZero) {
+  EXPECT_EQ(SplitCommandLine(absl::string_view("kvm\0\0-S\0", 8)), (Arguments{"kvm", "", "-S"}));
+  EXPECT_EQ(SplitCommandLine(""), Arguments());
+  EXPECT_EQ(SplitCommandLine("a title"), Arguments{"a title"});
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,40 @@
+#ifndef VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
+#define VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace vmeventd {
+
+// A QMP monitor of a QEMU that listens on a Unix socket: at a path, or as a descriptor that QEMU
+// inherited.
+struct QmpMonitor {
+  std::string path;     // as given; empty with a descriptor
+  int descriptor = -1;  // of the QEMU; -1 with a path
+};
+
+struct QemuArguments {
+  std::string name;  // of -name; may be empty
+  std::vector<QmpMonitor> monitors;
+  // What QEMU would answer to query-name and query-uuid, where its command line leaves no doubt: it
+  // has a QMP monitor and no -readconfig, and the option once. Unset: only QEMU knows.
+  std::optional<std::string> certain_name;
+  std::optional<std::string> certain_uuid;  // in lower case; empty: the VM has none
+  bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
+};
+
+// Whether the command line is of a QEMU that runs a VM.
+bool IsQemu(const std::vector<std::string>& arguments);
+
+// The arguments in the text of /proc/PID/cmdline.
+std::vector<std::string> SplitCommandLine(absl::string_view text);
+
+// Reads the command line of a QEMU. Pure.
+QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_CORE_QEMU_ARGUMENTS_H_
