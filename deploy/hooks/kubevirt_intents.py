@@ -2,20 +2,22 @@
 """Declares intents for KubeVirt's VMs, from what somebody asks the Kubernetes API for.
 
 An example to adapt; it needs Python alone. One runs beside each vmeventd, for the VMs of its node, as a
-container of the DaemonSet's pods or as a service of the node. It watches two kinds of objects:
+container of the DaemonSet's pods or as a service of the node. It watches three kinds of objects:
 
   VirtualMachineInstance  is deleted (kubectl delete, or KubeVirt for a VM that is stopped or restarted)
   VirtualMachine          has a request to stop (virtctl stop, virtctl restart)
+  Pod                     the virt-launcher of a VMI is deleted: an eviction (kubectl drain) of a VMI that
+                          does not migrate, preemption, kubectl delete
 
 and declares each to vmeventd before KubeVirt has shut the guest down, so that a stop through the guest
 agent is an admin's as well. A VMI that has ended by itself is deleted too: no intent is declared for it.
 If the VM has ended first, the intent comes too late and is refused; the verdict is then by the evidence
-alone. An eviction that deletes the pod alone is not seen.
+alone.
 
   kubevirt_intents.py --node NODE [--server unix:/run/vmeventd/vmeventd.sock]
 
 In a pod it finds the API server and its token by itself. Its service account needs, in the API group
-kubevirt.io, get, list and watch of virtualmachineinstances and virtualmachines
+kubevirt.io, get, list and watch of virtualmachineinstances and virtualmachines, and the same of pods
 (/usr/share/doc/vmeventd/managers.md). Elsewhere: --api URL, --ca FILE and --token-file FILE.
 """
 
@@ -35,6 +37,7 @@ import urllib.parse
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 VMIS = "/apis/kubevirt.io/v1/virtualmachineinstances"
 VMS = "/apis/kubevirt.io/v1/virtualmachines"
+PODS = "/api/v1/pods"
 PAGE = 500             # objects of one answer to a list
 MAX_LINE = 8 << 20     # etcd stores no larger objects than 1.5 MiB
 WATCH_SECONDS = 300    # then the server ends a watch, and the next one goes on from there
@@ -146,6 +149,7 @@ class Declarer:
         self._lock = threading.Lock()
         self._vmis = {}        # that run on the node, by namespace and name
         self._requested = {}   # of a VM that is to stop, by the same: the UID of its VMI, and why
+        self._evicted = {}     # likewise, of a VMI whose pod is deleted
         self._declared = {}    # by the same: the UID of the VMI for which that was tried
 
     def list_vmis(self, vmis):
@@ -161,6 +165,12 @@ class Declarer:
             for vm in vms:
                 self._on_vm("MODIFIED", vm)
 
+    def list_pods(self, pods):
+        with self._lock:
+            self._evicted = {}
+            for pod in pods:
+                self._on_pod("MODIFIED", pod)
+
     def on_vmi(self, kind, vmi):
         with self._lock:
             self._on_vmi(kind, vmi)
@@ -168,6 +178,10 @@ class Declarer:
     def on_vm(self, kind, vm):
         with self._lock:
             self._on_vm(kind, vm)
+
+    def on_pod(self, kind, pod):
+        with self._lock:
+            self._on_pod(kind, pod)
 
     def _on_vmi(self, kind, vmi):
         meta, status = vmi["metadata"], vmi.get("status", {})
@@ -194,10 +208,24 @@ class Declarer:
         self._requested[key] = (requests["Stop"].get("uid"), reason)
         self._declare_requested(key)
 
+    def _on_pod(self, kind, pod):
+        meta, status = pod["metadata"], pod.get("status", {})
+        key = (meta["namespace"], meta.get("annotations", {}).get("kubevirt.io/domain"))
+        self._evicted.pop(key, None)
+        over = status.get("phase") in ("Succeeded", "Failed")  # its VMI ended, or has moved
+        if over or kind == "DELETED" or not meta.get("deletionTimestamp"):
+            return
+        conditions = {each.get("type"): each for each in status.get("conditions") or []}
+        disruption = conditions.get("DisruptionTarget", {}).get("reason")  # EvictionByEvictionAPI, ...
+        reason = "its pod is deleted" + (f" ({disruption})" if disruption else "")
+        self._evicted[key] = (meta.get("labels", {}).get("kubevirt.io/created-by"), reason)
+        self._declare_requested(key)
+
     def _declare_requested(self, key):
-        uid, reason = self._requested.get(key, (None, None))
-        if uid and key in self._vmis and self._vmis[key]["metadata"]["uid"] == uid:
-            self._declare(key, reason)
+        for requests in (self._requested, self._evicted):
+            uid, reason = requests.get(key, (None, None))
+            if uid and key in self._vmis and self._vmis[key]["metadata"]["uid"] == uid:
+                self._declare(key, reason)
 
     def _declare(self, key, reason):
         vmi = self._vmis[key]
@@ -244,7 +272,10 @@ def main():
     declarer = Declarer(options.node, options.server)
     watchers = [Watcher(api, VMIS, declarer.list_vmis, declarer.on_vmi,
                         labelSelector=f"kubevirt.io/nodeName={options.node}"),
-                Watcher(api, VMS, declarer.list_vms, declarer.on_vm)]
+                Watcher(api, VMS, declarer.list_vms, declarer.on_vm),
+                Watcher(api, PODS, declarer.list_pods, declarer.on_pod,
+                        labelSelector="kubevirt.io=virt-launcher",
+                        fieldSelector=f"spec.nodeName={options.node}")]
     for watcher in watchers:
         watcher.start()
     for watcher in watchers:

@@ -1,5 +1,5 @@
-"""A Kubernetes API server, as far as lists and watches of custom objects go: resource versions, pages,
-label selectors, bookmarks, watches that end or are cut, and positions that have expired."""
+"""A Kubernetes API server, as far as lists and watches of objects go: resource versions, pages, label
+selectors and that of a pod's node, bookmarks, watches that end or are cut, and positions that have expired."""
 
 import http.server
 import json
@@ -115,7 +115,9 @@ class FakeKubeApi:
     def _matches(body, query):
         wanted = dict(each.split("=") for each in query.get("labelSelector", "").split(",") if each)
         labels = body["metadata"].get("labels", {})
-        return all(labels.get(key) == value for key, value in wanted.items())
+        node = query.get("fieldSelector", "").removeprefix("spec.nodeName=")
+        return (all(labels.get(key) == value for key, value in wanted.items())
+                and (not node or body.get("spec", {}).get("nodeName") == node))
 
     @staticmethod
     def _send(handler, code, body):

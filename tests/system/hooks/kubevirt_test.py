@@ -22,6 +22,7 @@ import world  # noqa: E402
 
 VMIS = "/apis/kubevirt.io/v1/virtualmachineinstances"
 VMS = "/apis/kubevirt.io/v1/virtualmachines"
+PODS = "/api/v1/pods"
 TOKEN = "secret"
 VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
 
@@ -57,7 +58,7 @@ class KubevirtTest(unittest.TestCase):
         self.addCleanup(hook.kill)
 
     def wait_for_watches(self):
-        self.api.wait(lambda api: api.watches == 2)
+        self.api.wait(lambda api: api.watches == 3)
 
     def put_vmi(self, name="web1", node="node1", phase="Running", deleted=False, uid=None, **spec):
         meta = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}
@@ -68,6 +69,14 @@ class KubevirtTest(unittest.TestCase):
         requests = [{"action": action, **({"uid": uid} if action == "Stop" else {})}
                     for action in actions]
         self.api.put(VMS, "tenant", "web1", "uid-of-vm", status={"stateChangeRequests": requests})
+
+    def put_pod(self, node="node1", phase="Running", deleted=False, uid="uid-of-web1", conditions=()):
+        meta = {"annotations": {"kubevirt.io/domain": "web1"}}
+        if deleted:
+            meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        self.api.put(PODS, "tenant", "virt-launcher-web1-abcde", "uid-of-pod",
+                     {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid}, metadata=meta,
+                     spec={"nodeName": node}, status={"phase": phase, "conditions": list(conditions)})
 
     def wait_declared(self):
         return self.stream.wait_event("INTENT_DECLARED", VM)
@@ -119,6 +128,31 @@ class KubevirtTest(unittest.TestCase):
         self.put_vmi(phase="Succeeded", deleted=True)
         self.expect_none()
 
+    def test_an_eviction_is_the_admins(self):
+        self.start()
+        self.put_pod()
+        self.put_pod(deleted=True,
+                     conditions=[{"type": "DisruptionTarget", "reason": "EvictionByEvictionAPI"}])
+        self.assertEqual(self.wait_declared().intent.reason,
+                         "its pod is deleted (EvictionByEvictionAPI), tenant/web1")
+        self.qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        self.qemu.kill(signal.SIGKILL)
+        stopped = self.stream.wait_event("STOPPED", VM)
+        self.assertEqual(world.pb.ShutdownClass.Name(getattr(stopped.shutdown, "class")),
+                         "SHUTDOWN_CLASS_ADMIN")
+
+    def test_a_pod_that_was_evicted_before_the_start_is_declared(self):
+        self.put_pod(deleted=True)
+        self.start()
+        self.assertEqual(self.wait_declared().intent.reason, "its pod is deleted, tenant/web1")
+
+    def test_a_pod_that_is_over_or_anothers_is_none(self):
+        self.start()
+        self.put_pod(phase="Succeeded", deleted=True)
+        self.put_pod(uid="uid-of-an-earlier-one", deleted=True)
+        self.put_pod(node="node2", deleted=True)
+        self.expect_none()
+
     def test_other_nodes_are_theirs(self):
         self.start()
         self.put_vmi(node="node2", deleted=True)
@@ -165,7 +199,7 @@ class KubevirtTest(unittest.TestCase):
     def test_a_token_that_is_replaced_is_read_again(self):
         (self.world.path / "token").write_text("old")
         self.start_hook()
-        self.api.wait(lambda api: len(api.log) >= 2)
+        self.api.wait(lambda api: len(api.log) >= 3)
         (self.world.path / "token").write_text(TOKEN)
         self.wait_for_watches()
 
