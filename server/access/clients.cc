@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
@@ -45,6 +46,11 @@ std::string PeerOfSocket(int fd) {
   return absl::StrCat("user ", user.uid);
 }
 
+bool HasReserve(absl::string_view peer) {
+  static const std::string* const own = new std::string(absl::StrCat("user ", geteuid()));
+  return peer == "user 0" || peer == *own;
+}
+
 void Clients::Add(const std::string& name, Caller caller, std::function<void()> cut) {
   const MutexLock lock(&mutex_);
   if (shares_.size() <= caller.listener) shares_.resize(caller.listener + 1);
@@ -73,7 +79,11 @@ std::string Clients::FindExcess(const std::string& peer, CallKind kind, const Op
   const bool health = kind == CallKind::kHealth;
   const bool other = kind == CallKind::kOther;
   const bool few = of_peer.all + of_peer.health < limits_.few_calls;
-  const auto reached = [few](int open, int limit) { return open >= limit + (few ? limit / 8 : 0); };
+  const bool reserve = HasReserve(peer);
+  const auto reached = [&](int open, int limit) {
+    const int beyond = (few || reserve ? limit / 8 : 0) + (reserve ? limits_.reserved_calls : 0);
+    return open >= limit + beyond;
+  };
   const struct {
     bool reached;
     Refusal reason;
@@ -138,8 +148,10 @@ absl::Status Clients::HoldAnswer(Call* call, size_t bytes) {
   share.all.answer_bytes -= call->answer_bytes_;
   of_peer.answer_bytes -= call->answer_bytes_;
   call->answer_bytes_ = 0;
-  if (of_peer.answer_bytes + bytes > limits_.answer_bytes_of_peer ||
-      share.all.answer_bytes + bytes > limits_.answer_bytes) {
+  const bool always =
+      of_peer.answer_bytes == 0 && (bytes <= limits_.small_answer_bytes || HasReserve(call->peer_));
+  if (!always && (of_peer.answer_bytes + bytes > limits_.answer_bytes_of_peer ||
+                  share.all.answer_bytes + bytes > limits_.answer_bytes)) {
     refusals_->Count(Refusal::kUnread);
     return absl::ResourceExhaustedError(
         "too many answers wait to be read; read them, and try again later");

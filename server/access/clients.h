@@ -27,7 +27,7 @@ enum class CallKind { kStream, kOther, kHealth };
 
 // How many calls of one listener may be open. Where all are taken, a peer with fewer than
 // `few_calls` gets one more, up to an eighth beyond the limit: so two peers do not lock out the
-// others.
+// others. Beyond that is the reserve of those that HasReserve names.
 struct CallLimits {
   int calls = 5'000;  // of all methods together, but for health checks
   int calls_of_peer = 2'500;
@@ -38,6 +38,7 @@ struct CallLimits {
   int health_calls = 200;
   int health_calls_of_peer = 100;
   int few_calls = 8;
+  int reserved_calls = 16;  // of each kind
   // Calls that were refused, or are of no method, and are not done: a client that does not read
   // leaves them with gRPC. Where there are more the connection is cut.
   int refused_calls = 1'000;
@@ -46,6 +47,9 @@ struct CallLimits {
   // Answers that are not sent yet, of calls that are no streams: a client may leave them unread.
   size_t answer_bytes = size_t{48} << 20;
   size_t answer_bytes_of_peer = size_t{16} << 20;
+  // Of a peer none of whose answers wait, an answer of so many bytes is always sent, and of one
+  // with a reserve any.
+  size_t small_answer_bytes = 4'096;
 };
 
 // The open connections and calls. A call gives the name of its connection, this gives the peer
@@ -189,6 +193,10 @@ class Clients {
   std::vector<Share> shares_ ABSL_GUARDED_BY(mutex_);  // by the listener
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+// Whether seats are kept for the peer that others cannot take: root, and the daemon's own user, on
+// a Unix socket. They are who looks after the node, and who probes whether the daemon lives.
+bool HasReserve(absl::string_view peer);
 
 // The peer of the connected socket `fd`: "192.0.2.7", "2001:db8:1:2::/64", "user 1000". Empty: it
 // is not connected any more.

@@ -56,7 +56,7 @@ void Arrivals::MakeRoom(size_t listener) {
   const auto most = std::max_element(
       peers.begin(), peers.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const auto oldest = std::find_if(arrivals_.begin(), arrivals_.end(), [&](const Arrival& arrival) {
-    return arrival.listener == listener && arrival.peer == most->first;
+    return arrival.listener == listener && peers.at(arrival.peer) == most->second;
   });
   refusals_->Count(Refusal::kHandshakes);
   Take(oldest);

@@ -19,7 +19,8 @@
 namespace vmeventd {
 
 struct ArrivalLimits {
-  // Unfinished ones of a listener. Where there are more, the peer with the most loses its oldest.
+  // Unfinished ones of a listener. Where there are more, the oldest goes of the peer, or peers,
+  // with the most.
   size_t at_once = 500;
   absl::Duration time = absl::Seconds(10);
 };
@@ -69,7 +70,7 @@ class Arrivals {
 
   enum class Step { kWaits, kDone, kFailed };
   static Step Advance(Arrival* arrival);
-  // Closes the oldest of the peer that has the most there.
+  // Closes the oldest of the peers that have the most there.
   void MakeRoom(size_t listener);
   Arrival Take(Place place);
 

@@ -229,7 +229,10 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
   const auto found = open.peers.find(peer);
   const int of_peer = found == open.peers.end() ? 0 : found->second;
   if (of_peer >= std::max(1, max_connections_ / 2)) return Refusal::kConnectionsPerPeer;
-  const int limit = max_connections_ + (of_peer < kFewConnections ? max_connections_ / 8 : 0);
+  const bool reserve = HasReserve(peer);
+  const int limit = max_connections_ +
+                    (reserve || of_peer < kFewConnections ? max_connections_ / 8 : 0) +
+                    (reserve ? kReservedConnections : 0);
   if (open.connections >= limit) return Refusal::kConnections;
   return std::nullopt;
 }

@@ -32,7 +32,7 @@ namespace vmeventd {
 //
 // The limit is one listener's, so that a crowd on one leaves the others reachable; one peer (see
 // Clients) may hold half of it; and a peer with few connections gets one more where others have
-// taken all.
+// taken all. Some seats are kept for root and the daemon's own user on a Unix socket.
 //
 // Two threads: one accepts and makes handshakes, whose cost is any stranger's to cause; the other
 // relays, and is not held up by it.
@@ -48,6 +48,8 @@ class ConnectionAcceptor {
   // A peer with fewer connections may have one more where others have taken all, up to an eighth
   // beyond the limit.
   static constexpr int kFewConnections = 4;
+  // And beyond that, for those that HasReserve names.
+  static constexpr int kReservedConnections = 16;
 
   // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. `tick` is
   // called by RunRelay, about every second while a connection is open.

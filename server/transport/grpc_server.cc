@@ -121,7 +121,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("acceptor");
     // Strangers make it work. Linux keeps this for each thread; it fails for no one.
-    setpriority(PRIO_PROCESS, 0, kAcceptorNiceness);
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kAcceptorNiceness);
     acceptor->RunAccepting();
   });
   return out;

@@ -5,7 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "server/transport/frames.h"
+#include "server/transport/named_pair.h"
 #include "server/transport/wire.h"
 
 namespace vmeventd {
@@ -27,12 +27,7 @@ constexpr int kEventsAtOnce = 128;
 // From the client at once: between two such pieces gRPC finds nothing to read, and does what the
 // first one has caused.
 constexpr size_t kPieceIn = 4 << 10;
-constexpr double kLeastPiece = 64;  // not a few bytes at a time where a peer has sent too much
-constexpr absl::Duration kPeerPause = absl::Milliseconds(50);
 constexpr int kPiecesOut = 4;  // of one connection before the next has its turn
-// Between relay and gRPC, in the kernel; it doubles what is asked for, and counts its own overhead.
-constexpr int kPairBufferIn = 4 << 10;
-constexpr int kPairBufferOut = 64 << 10;
 // How long a connection that gRPC has closed may take to read what was sent before, and to close.
 constexpr absl::Duration kLinger = absl::Seconds(10);
 // The same of one that is closed because of what its client sent.
@@ -69,47 +64,15 @@ void Consume(std::string* waiting, size_t sent) {
   }
 }
 
-// Gives the socket a name of the kernel's choice, and returns it as gRPC writes it.
-absl::StatusOr<std::string> BindToUniqueName(int fd) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  socklen_t size = sizeof(address.sun_family);  // no name: the kernel takes a free abstract one
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0) {
-    return ErrnoStatus("a connection", "its socket pair cannot be named", errno);
-  }
-  size = sizeof(address);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
-  }
-  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // behind the zero
-  return absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
-}
-
 }  // namespace
-
-// Those of one address or user, and what they may send together.
-struct Relay::Peer {
-  explicit Peer(const RelayLimits& limits)
-      : bytes(limits.peer), calls(limits.calls_of_peer), frames(limits.frames) {}
-  bool IsFull(absl::Duration now) const {
-    return bytes.IsFull(now) && calls.IsFull(now) && frames.resets.IsFull(now) &&
-           frames.control.IsFull(now);
-  }
-  TokenBucket bytes;
-  TokenBucket calls;
-  PeerFrames frames;
-};
 
 struct Relay::Connection {
   Connection(Id number, ReceivingSocket client_end, UniqueFd server_end,
-             std::shared_ptr<Peer> whose, SslPtr tls, const RelayLimits& limits)
+             const std::shared_ptr<PeerBudget>& peer, SslPtr tls, const RelayLimits& limits)
       : id(number),
         client(std::move(client_end), std::move(tls)),
         server(std::move(server_end)),
-        peer(std::move(whose)),
-        bytes(limits.connection),
-        calls(limits.calls),
-        always(limits.always),
+        budget(limits, peer),
         frames(limits.frames, &peer->frames) {}
 
   bool server_reads() const { return !discards && !server_hung_up && !server_ended; }
@@ -117,13 +80,10 @@ struct Relay::Connection {
   const Id id;
   Wire client;
   const UniqueFd server;
-  const std::shared_ptr<Peer> peer;
-  TokenBucket bytes;  // from the client
-  TokenBucket calls;
-  TokenBucket always;   // bytes that its peer's budget does not cover
-  ClientFrames frames;  // of the client
-  FrameReader answers;  // of the server
-  std::string between;  // frames that go out at the end of the server's present one
+  InboundBudget budget;  // of the client; it keeps the peer's
+  ClientFrames frames;   // of the client
+  FrameReader answers;   // of the server
+  std::string between;   // frames that go out at the end of the server's present one
 
   std::string to_server;  // was read and not yet taken: nothing more is read meanwhile
   std::string to_client;
@@ -151,6 +111,7 @@ Relay::Relay(RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
       breached_(std::move(breached)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      peers_(limits),
       now_(clock->Now().monotonic) {
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kWakeTag}};
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
@@ -158,35 +119,15 @@ Relay::Relay(RelayLimits limits, const Clock* clock, RefusalCounters* refusals,
 
 Relay::~Relay() = default;
 
-std::shared_ptr<Relay::Peer> Relay::FindPeer(const std::string& name) {
-  if (const auto found = peers_.find(name); found != peers_.end()) return found->second;
-  if (peers_.size() >= kMaxPeers) {
-    absl::erase_if(peers_, [this](const auto& entry) {
-      return entry.second.use_count() == 1 && entry.second->IsFull(now_);
-    });
-  }
-  std::shared_ptr<Peer>& peer = peers_[peers_.size() < kMaxPeers ? name : ""];
-  if (peer == nullptr) peer = std::make_shared<Peer>(limits_);
-  return peer;
-}
-
 absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
                                         const std::string& peer) {
-  int pair[2] = {-1, -1};
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
-    return ErrnoStatus("a connection", "no socket pair can be made", errno);
-  }
-  UniqueFd ours(pair[0]);
-  UniqueFd theirs(pair[1]);
-  absl::StatusOr<std::string> name = BindToUniqueName(ours.get());
-  if (!name.ok()) return name.status();
-  setsockopt(ours.get(), SOL_SOCKET, SO_SNDBUF, &kPairBufferIn, sizeof(kPairBufferIn));
-  setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kPairBufferOut, sizeof(kPairBufferOut));
+  absl::StatusOr<NamedPair> pair = NamedPair::Make();
+  if (!pair.ok()) return pair.status();
   const int one = 1;  // fails on a Unix socket, which does not wait anyway
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   const Id id = next_id_++;
-  auto connection = std::make_unique<Connection>(id, std::move(client), std::move(ours),
-                                                 FindPeer(peer), std::move(tls), limits_);
+  auto connection = std::make_unique<Connection>(id, std::move(client), std::move(pair->relay),
+                                                 peers_.Find(peer, now_), std::move(tls), limits_);
   for (const auto& [fd, side] :
        {std::pair(connection->client.fd(), kClient), {connection->server.get(), kServer}}) {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = id * kSides + side}};
@@ -195,7 +136,7 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
     }
   }
   connections_.emplace(id, std::move(connection));
-  return Added{id, std::move(theirs), *std::move(name)};
+  return Added{id, std::move(pair->server), std::move(pair->name)};
 }
 
 void Relay::Wake() {
@@ -293,7 +234,9 @@ void Relay::MoveIn(Connection* connection) {
     // Negative: the server is gone, which the other way finds too.
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
   } else if (connection->read_at <= now_ && !connection->client_ended) {
-    const size_t allowance = Allowance(connection);
+    absl::Duration wait = absl::ZeroDuration();
+    const size_t allowance = connection->budget.Allowance(kPieceIn, now_, &wait);
+    if (allowance == 0) Pause(connection, wait);
     const uint64_t before = connection->client.received();
     const ssize_t size =
         allowance == 0 ? -1 : connection->client.Receive(buffer_.data(), allowance);
@@ -306,7 +249,9 @@ void Relay::MoveIn(Connection* connection) {
       }
     }
     if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
-    Spend(connection, connection->client.received() - before, connection->frames.TakeCalls());
+    wait = connection->budget.Spend(connection->client.received() - before,
+                                    connection->frames.TakeCalls(), now_);
+    if (wait > absl::ZeroDuration()) Pause(connection, wait);
   }
   if (waiting.empty() && connection->read_at <= now_ && !connection->client_ended &&
       connection->client.HasPending()) {
@@ -339,29 +284,6 @@ void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
   if (to_server_.empty()) return;
   const ssize_t sent = SendSome(connection->server.get(), to_server_);
   if (sent >= 0) connection->to_server = to_server_.substr(static_cast<size_t>(sent));
-}
-
-size_t Relay::Allowance(Connection* connection) {
-  Peer& peer = *connection->peer;
-  const absl::Duration debt = std::max(peer.bytes.Charge(0, now_), peer.calls.Charge(0, now_));
-  if (debt == absl::ZeroDuration()) return kPieceIn;
-  const double always = connection->always.Available(now_);
-  if (always >= kLeastPiece) return static_cast<size_t>(std::min<double>(kPieceIn, always));
-  Pause(connection, std::min(debt, kPeerPause));
-  return 0;
-}
-
-void Relay::Spend(Connection* connection, uint64_t bytes, int calls) {
-  const auto amount = static_cast<double>(bytes);
-  if (connection->always.Available(now_) >= amount) {
-    connection->always.Charge(amount, now_);
-  } else {
-    connection->peer->bytes.Charge(amount, now_);
-    connection->peer->calls.Charge(calls, now_);
-  }
-  const absl::Duration wait =
-      std::max(connection->bytes.Charge(amount, now_), connection->calls.Charge(calls, now_));
-  if (wait > absl::ZeroDuration()) Pause(connection, wait);
 }
 
 void Relay::Pause(Connection* connection, absl::Duration wait) {

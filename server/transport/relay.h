@@ -19,29 +19,12 @@
 #include "base/mutex.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
-#include "base/token_bucket.h"
 #include "base/unique_fd.h"
 #include "server/access/refusals.h"
 #include "server/transport/client_frames.h"
+#include "server/transport/inbound_budget.h"
 
 namespace vmeventd {
-
-// What clients may send. Bytes and calls beyond it wait; frames beyond it end the connection.
-struct RelayLimits {
-  // Bytes. What clients need most of is flow control: 26 bytes for each 16 KiB that they read, so
-  // that a reader of 600 MB/s sends 1 MB/s. The burst admits the largest request at once.
-  TokenRate connection = {1 << 20, (1 << 20) + (128 << 10)};
-  // All connections of one peer together; but each may send as much as `always` whatever the others
-  // do, so that a peer's flood on one connection does not silence its other clients.
-  TokenRate peer = {2 << 20, (2 << 20) + (256 << 10)};
-  TokenRate always = {2 << 10, 1 << 10};
-  // Calls: gRPC 1.51 takes them up faster than it gets through them, at 20 KB each.
-  TokenRate calls = {2'500, 500};
-  TokenRate calls_of_peer = {5'000, 1'000};
-  FrameLimits frames;
-  // A client that takes nothing for so long, while something waits for it, is disconnected.
-  absl::Duration unread = absl::Seconds(60);
-};
 
 // Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each:
 // what a client sends is checked frame by frame (ClientFrames), and bounded, before gRPC sees it,
@@ -52,7 +35,6 @@ struct RelayLimits {
 class Relay {
  public:
   using Id = uint64_t;
-  static constexpr size_t kMaxPeers = 16'384;  // with a budget of their own; the rest share one
 
   // `ended` is called on the relay's thread when a connection is gone. `breached`, likewise and
   // before, when one is closed because of what its client sent or did not read. The pointers
@@ -94,7 +76,6 @@ class Relay {
 
  private:
   struct Connection;
-  struct Peer;
   enum Side : uint64_t { kClient, kServer };
 
   void HandleEvent(uint64_t tag, uint32_t events);
@@ -109,10 +90,6 @@ class Relay {
   void TakeIn(Connection* connection, absl::string_view bytes);
   // Takes what the server sent. False: the connection is closed.
   bool TakeOut(Connection* connection, absl::string_view bytes);
-  // How much may be read from the client now. 0: it has to wait, and a timer is set.
-  size_t Allowance(Connection* connection);
-  // Counts what was read.
-  void Spend(Connection* connection, uint64_t bytes, int calls);
   void Pause(Connection* connection, absl::Duration wait);
   // Ends the connection with a GOAWAY, which comes between two frames of the server.
   void SayGoodbye(Connection* connection, const Breach& breach);
@@ -128,7 +105,6 @@ class Relay {
   // Looks at the connection at `when`, or earlier.
   void Arm(Connection* connection, absl::Duration when);
   void OnTimer(Connection* connection);
-  std::shared_ptr<Peer> FindPeer(const std::string& name);
   // What epoll is to look for.
   void UpdateInterest(Connection* connection);
   void Close(Connection* connection);
@@ -143,7 +119,7 @@ class Relay {
   const UniqueFd epoll_;
   const UniqueFd wake_;  // an eventfd
 
-  absl::flat_hash_map<std::string, std::shared_ptr<Peer>> peers_;
+  PeerBudgets peers_;
   Id next_id_ = 0;
   absl::flat_hash_map<Id, std::unique_ptr<Connection>> connections_;
   std::set<std::pair<absl::Duration, Id>> timers_;  // monotonic: when to look at a connection

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -244,6 +245,31 @@ TEST(Limits, StreamsInTotalAndPerPeer) {
   ASSERT_TRUE(Eventually([&server] { return server.hub().stream_count() == 1; }));
   TestStream fourth(stub.get(), {});
   EXPECT_TRUE(fourth.Next().has_progress());
+}
+
+// How a peer is called that lists too often, by this address of the listener.
+std::string PeerThatListsTooOften(const std::string& target) {
+  const auto stub = v1::VmEventService::NewStub(ChannelOfItsOwn(target));
+  for (int i = 0; i < 100; ++i) {
+    grpc::ClientContext context;
+    v1::ListVmsResponse response;
+    const std::string error = stub->ListVms(&context, {}, &response).error_message();
+    if (const size_t from = error.find(" from "); from != std::string::npos) {
+      return error.substr(from + 6, error.find(';') - from - 6);
+    }
+    if (!error.empty()) return error;
+  }
+  return "nobody is refused";
+}
+
+TEST(Ipv6, AListenerOnEveryAddressKnowsNetworksAndIpv4Hosts) {
+  if (!std::filesystem::exists("/proc/net/if_inet6")) GTEST_SKIP() << "the kernel has no IPv6";
+  TestServer server({.addresses = {Address("[::1]:0"), Address("[::]:0")}, .list_rate = 1});
+  const std::vector<ListenAddress> addresses = server.server().addresses();
+  ASSERT_EQ(server.server().listening(), (std::vector<bool>{true, true}));
+  EXPECT_EQ(PeerThatListsTooOften(addresses[0].ToString()), "::/64");
+  EXPECT_EQ(PeerThatListsTooOften(absl::StrCat("[::1]:", addresses[1].port)), "::/64");
+  EXPECT_EQ(PeerThatListsTooOften(absl::StrCat("127.0.0.1:", addresses[1].port)), "127.0.0.1");
 }
 
 // Each method has its own limit, per peer.

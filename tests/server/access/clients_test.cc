@@ -216,6 +216,56 @@ TEST(Clients, TwoPeersDoNotLockOutTheOthers) {
   EXPECT_FALSE(clients.Begin("c", CallKind::kStream).ok());
 }
 
+TEST(Clients, RootAndTheDaemonsUserHaveAReserve) {
+  EXPECT_TRUE(HasReserve("user 0"));
+  EXPECT_TRUE(HasReserve(absl::StrCat("user ", geteuid())));
+  EXPECT_FALSE(HasReserve("user 4000000000"));
+  EXPECT_FALSE(HasReserve("127.0.0.1"));
+  RefusalCounters refusals;
+  Clients clients({.calls = 16,
+                   .calls_of_peer = 8,
+                   .other_calls = 16,
+                   .other_calls_of_peer = 8,
+                   .health_calls = 8,
+                   .health_calls_of_peer = 4,
+                   .answer_bytes = 20'000,
+                   .answer_bytes_of_peer = 10'000},
+                  &refusals);
+  // Others take what they get.
+  std::vector<Clients::Call> open;
+  for (int user = 1; user <= 40; ++user) {
+    const std::string name = absl::StrCat("other ", user);
+    clients.Add(name, {.peer = name}, nullptr);
+    for (int i = 0; i < 9; ++i) {
+      for (const CallKind kind : {CallKind::kOther, CallKind::kHealth}) {
+        if (absl::StatusOr<Clients::Call> call = clients.Begin(name, kind); call.ok()) {
+          open.push_back(*std::move(call));
+          open.back().HoldAnswer(5'000).IgnoreError();
+        }
+      }
+    }
+  }
+  EXPECT_FALSE(clients.Begin("other 40", CallKind::kOther).ok());
+  clients.Add("root", {.peer = "user 0"}, nullptr);
+  for (const CallKind kind : {CallKind::kHealth, CallKind::kOther}) {
+    absl::StatusOr<Clients::Call> call = clients.Begin("root", kind);
+    ASSERT_TRUE(call.ok()) << call.status();
+    EXPECT_TRUE(call->HoldAnswer(1 << 20).ok());
+  }
+}
+
+TEST(Clients, ASmallAnswerIsSentWhereOthersLeaveTheirsUnread) {
+  RefusalCounters refusals;
+  Clients clients({.answer_bytes = 10'000, .answer_bytes_of_peer = 10'000}, &refusals);
+  for (const char* name : {"a", "b"}) clients.Add(name, {.peer = name}, nullptr);
+  Clients::Call unread = *clients.Begin("a", CallKind::kOther);
+  EXPECT_TRUE(unread.HoldAnswer(10'000).ok());
+  Clients::Call small = *clients.Begin("b", CallKind::kOther);
+  EXPECT_TRUE(small.HoldAnswer(4'096).ok());
+  Clients::Call next = *clients.Begin("b", CallKind::kOther);
+  EXPECT_FALSE(next.HoldAnswer(1).ok()) << "one of a peer";
+}
+
 TEST_F(ClientsTest, RefusedCallsAreBoundedUntilTheyAreDone) {
   Add("a", "user 1");
   Add("b", "user 1");

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/config/tls_material.h"
 #include "server/transport/frames.h"
 #include "server/transport/wire.h"
@@ -62,6 +63,23 @@ class ArrivalsTest : public ::testing::Test {
     SSL_set_connect_state(out.get());
     return out;
   }
+  // A connection over TLS that is served, and its client.
+  struct Served {
+    UniqueFd socket;
+    SslPtr client;
+    std::unique_ptr<Wire> wire;
+  };
+  Served Serve(size_t listener = 0) {
+    Open();
+    Served out;
+    out.socket = Connect("a", listener, material_.context.get());
+    out.client = Client(out.socket);
+    Shake(out.client);
+    EXPECT_EQ(arrived_.size(), 1);
+    EXPECT_EQ(arrived_[0].listener, listener);
+    out.wire = std::make_unique<Wire>(std::move(arrived_[0].socket), std::move(arrived_[0].tls));
+    return out;
+  }
   // Both sides go on until nothing more happens.
   void Shake(const SslPtr& client) {
     for (int i = 0; i < 10; ++i) {
@@ -102,6 +120,17 @@ TEST_F(ArrivalsTest, ThePeerWithTheMostLosesItsOldest) {
   EXPECT_EQ(arrived_[0].peer, "honest");
 }
 
+TEST_F(ArrivalsTest, OfManyPeersWithOneEachTheOldestGoes) {
+  Open({.at_once = 4});
+  std::vector<UniqueFd> flood;
+  for (int i = 0; i < 50; ++i) flood.push_back(Connect(absl::StrCat("before ", i)));
+  const UniqueFd honest = Connect("honest");
+  for (int i = 0; i < 3; ++i) flood.push_back(Connect(absl::StrCat("after ", i)));
+  EXPECT_FALSE(Closed(honest));
+  flood.push_back(Connect("last"));
+  EXPECT_TRUE(Closed(honest));
+}
+
 // Else epoll_wait could hold the last reference to it, and would wait for what it holds.
 TEST_F(ArrivalsTest, AClosedArrivalIsNotWatched) {
   Open();
@@ -130,14 +159,9 @@ TEST_F(ArrivalsTest, TheTimeIsLimited) {
 }
 
 TEST_F(ArrivalsTest, AHandshakeThatIsDoneIsServed) {
-  Open();
-  const UniqueFd socket = Connect("a", 1, material_.context.get());
-  const SslPtr client = Client(socket);
-  Shake(client);
-  ASSERT_EQ(arrived_.size(), 1);
-  EXPECT_EQ(arrived_[0].listener, 1);
-  Wire wire(std::move(arrived_[0].socket), std::move(arrived_[0].tls));
-  EXPECT_EQ(SSL_write(client.get(), "hello", 5), 5);
+  const Served served = Serve(1);
+  Wire& wire = *served.wire;
+  EXPECT_EQ(SSL_write(served.client.get(), "hello", 5), 5);
   char bytes[3];
   EXPECT_EQ(wire.Receive(bytes, sizeof(bytes)), 3);
   EXPECT_TRUE(wire.HasPending()) << "OpenSSL has it, the socket has not";
@@ -147,19 +171,15 @@ TEST_F(ArrivalsTest, AHandshakeThatIsDoneIsServed) {
   EXPECT_GT(wire.received(), 5 + 16);
   EXPECT_EQ(wire.Send(std::string(100, 'x')), 100);
   char answer[200];
-  EXPECT_EQ(SSL_read(client.get(), answer, sizeof(answer)), 100);
+  EXPECT_EQ(SSL_read(served.client.get(), answer, sizeof(answer)), 100);
   wire.ShutDown();
-  EXPECT_EQ(SSL_read(client.get(), answer, sizeof(answer)), 0);
-  EXPECT_EQ(SSL_get_error(client.get(), 0), SSL_ERROR_ZERO_RETURN);
+  EXPECT_EQ(SSL_read(served.client.get(), answer, sizeof(answer)), 0);
+  EXPECT_EQ(SSL_get_error(served.client.get(), 0), SSL_ERROR_ZERO_RETURN);
 }
 
 TEST_F(ArrivalsTest, AReaderThatStopsLosesNothingOverTls) {
-  Open();
-  const UniqueFd socket = Connect("a", 0, material_.context.get());
-  const SslPtr client = Client(socket);
-  Shake(client);
-  ASSERT_EQ(arrived_.size(), 1);
-  Wire wire(std::move(arrived_[0].socket), std::move(arrived_[0].tls));
+  const Served served = Serve();
+  Wire& wire = *served.wire;
   std::string sent;
   for (int i = 0; i < 4'000'000; ++i) sent.push_back(static_cast<char>(i % 251));
   size_t at = 0;
@@ -169,7 +189,7 @@ TEST_F(ArrivalsTest, AReaderThatStopsLosesNothingOverTls) {
     const ssize_t taken = wire.Send(absl::string_view(sent).substr(at));
     ASSERT_GE(taken, 0);
     at += static_cast<size_t>(taken);
-    const int size = SSL_read(client.get(), bytes.data(), static_cast<int>(bytes.size()));
+    const int size = SSL_read(served.client.get(), bytes.data(), static_cast<int>(bytes.size()));
     if (size > 0) got.append(bytes.data(), static_cast<size_t>(size));
   }
   EXPECT_EQ(got, sent);
@@ -187,16 +207,12 @@ TEST_F(ArrivalsTest, StrangersAreNotServed) {
 }
 
 TEST_F(ArrivalsTest, TlsMessagesAfterTheHandshakeAreCounted) {
-  Open();
-  const UniqueFd socket = Connect("a", 0, material_.context.get());
-  const SslPtr client = Client(socket);
-  Shake(client);
-  ASSERT_EQ(arrived_.size(), 1);
-  Wire wire(std::move(arrived_[0].socket), std::move(arrived_[0].tls));
+  const Served served = Serve();
+  Wire& wire = *served.wire;
   char byte = 0;
   const auto renew = [&] {
-    EXPECT_EQ(SSL_key_update(client.get(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-    SSL_do_handshake(client.get());
+    EXPECT_EQ(SSL_key_update(served.client.get(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    SSL_do_handshake(served.client.get());
     return wire.Receive(&byte, 1);
   };
   for (int i = 0; i < Wire::kMaxTlsMessages; ++i) ASSERT_LT(renew(), 0);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -463,6 +464,24 @@ TEST_F(HostileNetworkTest, HugeStringsInHeaders) {
       if (!Send(connection, huge.substr(i, i < 100 ? 1 : 500))) return;
     }
   });
+}
+
+// A slow client, or one that wants each piece to cost the daemon something.
+TEST_F(HostileNetworkTest, FramesThatComeByteByByteAreAnswered) {
+  const UniqueFd connection = Connect("127.0.0.9");
+  const int one = 1;
+  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  const std::string bytes = kPreface +
+                            Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/ListVms")) +
+                            Frame(0, 1, 1, std::string(5, '\0'));
+  for (const char byte : bytes) ASSERT_TRUE(Send(connection, std::string(1, byte)));
+  std::string answer;
+  char piece[4096];
+  while (answer.find("grpc-status") == std::string::npos) {
+    const ssize_t size = recv(connection.get(), piece, sizeof(piece), 0);
+    ASSERT_GT(size, 0);
+    answer.append(piece, static_cast<size_t>(size));
+  }
 }
 
 // Calls whose answers are large, or refusals, and none of which is read.

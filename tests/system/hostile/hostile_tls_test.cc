@@ -226,5 +226,30 @@ TEST_F(HostileTlsTest, CallsThatAreResetAtOnce) {
   ExpectHoldsOut(4, [calls, rest](bool first) { return first ? calls : rest; });
 }
 
+// The beginning of a record, and then silence: the peer's oldest are closed, and nobody else's.
+TEST_F(HostileTlsTest, HandshakesThatStopHalfway) {
+  const std::string half("\x16\x03\x01\x02\x00\x01\x00\x01", 8);
+  const size_t before = daemon().ResidentMiB();
+  std::vector<UniqueFd> halves;
+  for (int i = 0; i < 700; ++i) {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    inet_pton(AF_INET, "127.0.0.9", &address.sin_addr);
+    ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port_);
+    ASSERT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(send(fd.get(), half.data(), half.size(), MSG_NOSIGNAL), half.size());
+    halves.push_back(std::move(fd));
+  }
+  char byte = 0;
+  for (int i = 0; i < 200; ++i) {  // beyond the 500 that may be unfinished
+    EXPECT_LE(recv(halves[i].get(), &byte, 1, 0), 0) << i;
+  }
+  EXPECT_TRUE(Answers(NewClient().get()));
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
+}
+
 }  // namespace
 }  // namespace vmeventd::e2e

@@ -1,0 +1,82 @@
+#ifndef VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
+#define VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/token_bucket.h"
+#include "server/transport/client_frames.h"
+
+namespace vmeventd {
+
+// What clients may send. Bytes and calls beyond it wait; frames beyond it end the connection.
+struct RelayLimits {
+  // Bytes. What clients need most of is flow control: 26 bytes for each 16 KiB that they read, so
+  // that a reader of 600 MB/s sends 1 MB/s. The burst admits the largest request at once.
+  TokenRate connection = {1 << 20, (1 << 20) + (128 << 10)};
+  // All connections of one peer together; but each may send as much as `always` whatever the others
+  // do, so that a peer's flood on one connection does not silence its other clients.
+  TokenRate peer = {2 << 20, (2 << 20) + (256 << 10)};
+  TokenRate always = {2 << 10, 1 << 10};
+  // Calls: gRPC 1.51 takes them up faster than it gets through them, at 20 KB each.
+  TokenRate calls = {2'500, 500};
+  TokenRate calls_of_peer = {5'000, 1'000};
+  FrameLimits frames;
+  // A client that takes nothing for so long, while something waits for it, is disconnected.
+  absl::Duration unread = absl::Seconds(60);
+};
+
+// What all connections of one peer may send together.
+struct PeerBudget {
+  explicit PeerBudget(const RelayLimits& limits)
+      : bytes(limits.peer), calls(limits.calls_of_peer), frames(limits.frames) {}
+  bool IsFull(absl::Duration now) const {
+    return bytes.IsFull(now) && calls.IsFull(now) && frames.resets.IsFull(now) &&
+           frames.control.IsFull(now);
+  }
+  TokenBucket bytes;
+  TokenBucket calls;
+  PeerFrames frames;
+};
+
+// The budgets of all peers. One thread; times are monotonic.
+class PeerBudgets {
+ public:
+  static constexpr size_t kMaxPeers = 16'384;  // with a budget of their own; the rest share one
+
+  explicit PeerBudgets(const RelayLimits& limits) : limits_(limits) {}
+  std::shared_ptr<PeerBudget> Find(const std::string& peer, absl::Duration now);
+
+ private:
+  const RelayLimits limits_;
+  absl::flat_hash_map<std::string, std::shared_ptr<PeerBudget>> budgets_;
+};
+
+// What one connection may send. One thread; times are monotonic.
+class InboundBudget {
+ public:
+  InboundBudget(const RelayLimits& limits, std::shared_ptr<PeerBudget> peer)
+      : peer_(std::move(peer)),
+        bytes_(limits.connection),
+        calls_(limits.calls),
+        always_(limits.always) {}
+
+  // How many bytes may be read now, at most `most`. 0: none before `*wait` has passed.
+  size_t Allowance(size_t most, absl::Duration now, absl::Duration* wait);
+  // Counts what was read. Returns for how long nothing may be.
+  absl::Duration Spend(uint64_t bytes, int calls, absl::Duration now);
+
+ private:
+  const std::shared_ptr<PeerBudget> peer_;
+  TokenBucket bytes_;
+  TokenBucket calls_;
+  TokenBucket always_;  // bytes that the peer's budget does not cover
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_TRANSPORT_INBOUND_BUDGET_H_
