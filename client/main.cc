@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   context.read_config = [named = !Variable("VMEVENTS_CONFIG").empty()](const std::string& path) {
     return ReadConfig(path, named);
   };
+  context.user = Variable("SUDO_USER").empty() ? Variable("USER") : Variable("SUDO_USER");
   context.uid = geteuid();
   context.may_exist = MayExist;
   context.now = absl::Now();

@@ -43,14 +43,18 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 }
 
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
-                               Formatter* formatter, Output* output) {
+                               Formatter* formatter, Output* output, const PrintSentence& note) {
   absl::Status printed;
   bool begun = false;
   const auto print = [&](EventList* page) {
-    if (!std::exchange(begun, true)) printed = output->Write(formatter->EventHeading());
-    if (!printed.ok()) return false;
+    if (page->events.empty()) return true;
     const absl::StatusOr<std::string> text = formatter->FormatEvents(page->events, page->nodes);
-    printed = text.ok() ? output->Write(*text) : text.status();
+    printed = text.status();
+    // After the first page's rows, which set the widths of its columns.
+    if (printed.ok() && !std::exchange(begun, true)) {
+      printed = output->Write(formatter->EventHeading());
+    }
+    if (printed.ok()) printed = output->Write(*text);
     return printed.ok();
   };
   EventList last;
@@ -64,16 +68,35 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     std::reverse(last.events.pointer_begin(), last.events.pointer_end());
     std::reverse(last.nodes.begin(), last.nodes.end());
   }
-  if (!last.events.empty() || (!begun && !failure)) print(&last);
-  return printed.ok() ? failure : FromPrint(printed);
+  if (!last.events.empty()) print(&last);
+  if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
+  if (failure) return failure;
+  if (note) note("no events match");
+  return PrintText(formatter->EventHeading(), output);
 }
 
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output) {
+                               Output* output, const PrintSentence& note) {
   // Reads everything before it prints, so that the table's columns fit every row.
+  VmList all;
+  const std::optional<Failure> failure = source->ReadVms(command, &all);
   VmList list;
-  const std::optional<Failure> failure = source->ReadVms(command, &list);
+  for (int i = 0; i < all.vms.size(); ++i) {
+    const v1::Vm& vm = all.vms[i];
+    const auto& classes = command.classes;
+    if (!classes.empty() && (!vm.has_shutdown() || std::count(classes.begin(), classes.end(),
+                                                              vm.shutdown().class_()) == 0)) {
+      continue;
+    }
+    list.vms.Add()->Swap(all.vms.Mutable(i));
+    if (!all.nodes.empty()) list.nodes.push_back(all.nodes[static_cast<size_t>(i)]);
+  }
   if (failure && list.vms.empty()) return failure;
+  if (note && list.vms.empty()) {
+    note(command.is_filtered() ? "no VMs match; --all includes those that have stopped"
+                               : "no VM runs, as far as vmeventd sees; vmevents doctor says what "
+                                 "keeps it from seeing one");
+  }
   const auto printed = PrintText(formatter->FormatVms(list.vms, list.nodes), output);
   return printed ? printed : failure;
 }

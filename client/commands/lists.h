@@ -39,7 +39,12 @@ struct VmsCommand {
   std::vector<std::string> names;    // globs
   std::vector<std::string> sources;  // likewise
   std::vector<v1::VmState> states;
+  std::vector<v1::ShutdownClass> classes;  // of the ends of stopped VMs
   bool include_stopped = false;
+
+  bool is_filtered() const {
+    return !(names.empty() && sources.empty() && states.empty() && classes.empty());
+  }
 };
 
 struct VmCommand {
@@ -73,12 +78,16 @@ class ListSource {
   virtual std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) = 0;
 };
 
+// Prints a sentence, safe for a terminal, to stderr; null: prints none.
+using PrintSentence = std::function<void(const std::string&)>;
+
 // Each prints the answer and returns nothing, or the failure. An output whose reader has gone is no
-// failure.
+// failure. `note` gets what an empty list means.
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
-                               Formatter* formatter, Output* output);
+                               Formatter* formatter, Output* output,
+                               const PrintSentence& note = nullptr);
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output);
+                               Output* output, const PrintSentence& note = nullptr);
 std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
                                Output* output);
 

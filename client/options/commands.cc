@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
@@ -14,8 +16,17 @@ namespace {
 
 absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
 
+// The globs of --vm, and of the arguments that are no options.
+std::vector<std::string> NamesOf(const RawOptions& raw) {
+  std::vector<std::string> names = raw.vms;
+  names.insert(names.end(), raw.names.begin(), raw.names.end());
+  return names;
+}
+
 // Of --last, which keeps its events in memory.
 constexpr uint64_t kMostLast = 100'000;
+// Of --follow where nothing says where to begin.
+constexpr uint64_t kUsualLast = 10;
 
 absl::Status SetCursorFile(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {
   if (app.count("--cursor-file") > 0 && raw.cursor_file.empty()) {
@@ -85,7 +96,7 @@ absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& r
   FollowCommand command;
   const auto start = MakeStart(app, raw, context);
   if (!start.ok()) return start.status();
-  const auto filter = ParseFilter(raw.vms, raw.types, raw.classes, raw.sources);
+  const auto filter = ParseFilter(NamesOf(raw), raw.types, raw.classes, raw.sources);
   if (!filter.ok()) return filter.status();
   const auto count = ParseCount("--count", app.count("--count") > 0, raw.count);
   if (!count.ok()) return count.status();
@@ -103,7 +114,7 @@ absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& r
 
 absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& raw,
                                          const OptionContext& context) {
-  const auto filter = ParseFilter(raw.vms, raw.types, raw.classes, raw.sources);
+  const auto filter = ParseFilter(NamesOf(raw), raw.types, raw.classes, raw.sources);
   if (!filter.ok()) return filter.status();
   const auto since =
       ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
@@ -155,21 +166,26 @@ absl::StatusOr<FollowCommand> MakeFollow(const CLI::App& app, const RawOptions& 
     command.watch.start = FromOldest{};
   }
   command.last = events->last;
+  if (!command.last && !events->since) command.last = kUsualLast;
   return command;
 }
 
 absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
-  const auto globs = ParseFilter(raw.vms, {}, {}, raw.sources);
-  if (!globs.ok()) return globs.status();
+  const auto filter = ParseFilter(NamesOf(raw), {}, raw.classes, raw.sources);
+  if (!filter.ok()) return filter.status();
   const auto states = ParseStates(raw.states);
   if (!states.ok()) return states.status();
   VmsCommand command;
-  command.names = raw.vms;
+  command.names.assign(filter->vm_names().begin(), filter->vm_names().end());
   command.sources = raw.sources;
+  for (const int one : filter->classes()) {
+    command.classes.push_back(static_cast<v1::ShutdownClass>(one));
+  }
   command.states = *states;
   // A request for stopped VMs implies that they are listed.
   command.include_stopped =
-      raw.all || std::find(states->begin(), states->end(), v1::VM_STATE_STOPPED) != states->end();
+      raw.all || !command.classes.empty() ||
+      std::find(states->begin(), states->end(), v1::VM_STATE_STOPPED) != states->end();
   return command;
 }
 
@@ -183,16 +199,19 @@ absl::StatusOr<VmCommand> MakeVm(const CLI::App& app, const RawOptions& raw) {
   return VmCommand{raw.name, raw.run_id};
 }
 
-absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw) {
+absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw,
+                                                       const OptionContext& context) {
   absl::Status status = CheckText("NAME", raw.name);
-  // CLI11's own "required" would name only one of them, without saying what it is for.
-  if (status.ok() && app.count("--actor") == 0) status = Wrong("--actor: say who is about to act");
-  if (status.ok()) status = CheckText("--actor", raw.actor);
+  const std::string& actor = app.count("--actor") == 0 ? context.user : raw.actor;
+  if (status.ok() && app.count("--actor") == 0 && actor.empty()) {
+    status = Wrong("--actor: say who is about to act");
+  }
+  if (status.ok()) status = CheckText("--actor", actor);
   if (status.ok() && app.count("--reason") == 0) status = Wrong("--reason: say why");
   if (status.ok()) status = CheckText("--reason", raw.reason);
   if (status.ok() && app.count("--run") > 0) status = CheckText("--run", raw.run_id);
   if (!status.ok()) return status;
-  DeclareIntentCommand command = {raw.name, raw.run_id, raw.actor, raw.reason, std::nullopt};
+  DeclareIntentCommand command = {raw.name, raw.run_id, actor, raw.reason, std::nullopt};
   if (app.count("--ttl") > 0) {
     const absl::StatusOr<absl::Duration> ttl = ParseDurationText(raw.ttl);
     if (!ttl.ok()) return Wrong(absl::StrCat("--ttl: ", ttl.status().message()));

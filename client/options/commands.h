@@ -19,7 +19,8 @@ absl::StatusOr<FollowCommand> MakeFollow(const CLI::App& app, const RawOptions& 
                                          const OptionContext& context);
 absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw);
 absl::StatusOr<VmCommand> MakeVm(const CLI::App& app, const RawOptions& raw);
-absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw);
+absl::StatusOr<DeclareIntentCommand> MakeDeclareIntent(const CLI::App& app, const RawOptions& raw,
+                                                       const OptionContext& context);
 absl::StatusOr<WithdrawIntentCommand> MakeWithdrawIntent(const RawOptions& raw);
 absl::StatusOr<HealthCommand> MakeHealth(const CLI::App& app, const RawOptions& raw);
 absl::StatusOr<TopCommand> MakeTop(const CLI::App& app, const RawOptions& raw);

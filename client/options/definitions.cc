@@ -38,10 +38,11 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable.)";
 constexpr char kWatchFooter[] =
-    R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), today,
-yesterday, or how long ago: 10m, 2d. It reconnects when the daemon comes back,
-with nothing lost or repeated; if events may be missing, it prints GAP on
-standard error. Ctrl-C ends it with 0, or with 130 if --count was not reached.
+    R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
+12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
+the daemon comes back, with nothing lost or repeated; if events may be missing,
+it prints GAP on standard error. Ctrl-C ends it with 0, or with 130 if --count
+was not reached.
 
 With --exec it prints nothing and runs COMMAND with /bin/sh for each event, one
 at a time: the event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE,
@@ -53,27 +54,29 @@ command ended with 0; after a crash the last ones come again.
 
 Examples:
   vmevents watch --from snapshot          the VMs as they are, then what follows
-  vmevents watch --vm 'web*' --type stopped --class user,admin
+  vmevents watch 'web*' --type stopped --class user,admin
   vmevents watch --since 10m              the last ten minutes, and on
   vmevents watch --vm web1 --type stopped --count 1    until web1 has ended
   vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
       --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
 constexpr char kEventsFooter[] =
-    R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), today,
-yesterday, or how long ago: 10m, 2d. On a terminal the list goes through a
-pager: $VMEVENTS_PAGER, else $PAGER, else less.
+    R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
+12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
+list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less.
 
 Examples:
   vmevents events --since today --type stopped
   vmevents events -n 20                   the newest 20, oldest first
-  vmevents events -n 20 -f                and then what happens
+  vmevents events -f                      the newest 10, and then what happens
+  vmevents events web1 --since '1 hour ago'
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
 constexpr char kVmsFooter[] =
     R"(Examples:
   vmevents vms --all                      include stopped VMs
   vmevents vms --state paused --state unreachable
-  vmevents -o json vms --vm 'web*')";
+  vmevents vms --class crash              those that crashed
+  vmevents -o json vms 'web*' db1)";
 constexpr char kVmFooter[] =
     R"(Examples:
   vmevents vm web1
@@ -168,6 +171,17 @@ constexpr char kContextUseFooter[] =
     R"(Example:
   vmevents context use prod)";
 
+constexpr char kHelpFooter[] =
+    R"(Example:
+  vmevents help intent declare)";
+constexpr char kVersionFooter[] =
+    R"(Example:
+  vmevents version)";
+constexpr char kCompletionFooter[] =
+    R"(Packages install it. Without them:
+  source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
+  vmevents completion fish | source       in ~/.config/fish/config.fish)";
+
 // CLI11 breaks no lines.
 std::string Wrapped(const char* help) {
   return absl::StrJoin(WrapText(help, kHelpWidth - kHelpColumn), "\n");
@@ -202,13 +216,23 @@ void AddSource(CLI::App* command, RawOptions* raw) {
           "only VMs from such a source, as 'libvirt:*'; may be repeated");
 }
 
+void AddNames(CLI::App* command, RawOptions* raw) {
+  command->add_option("NAME", raw->names, "only VMs of such names, as with --vm")->type_name("");
+  AddList(command, "--vm", &raw->vms, "GLOB",
+          "only VMs of such names, separated by commas; may be repeated");
+}
+
+void AddClass(CLI::App* command, RawOptions* raw) {
+  AddList(command, "--class", &raw->classes, "CLASS",
+          "only ends by user, admin, crash or unknown; may be repeated");
+}
+
 void AddFilter(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
+  AddNames(command, raw);
   AddSource(command, raw);
   AddList(command, "--type", &raw->types, "TYPE",
           "only events of this type, as started or stopped; may be repeated");
-  AddList(command, "--class", &raw->classes, "CLASS",
-          "only ends by user, admin, crash or unknown; may be repeated");
+  AddClass(command, raw);
 }
 
 void AddNode(CLI::App* command, RawOptions* raw) {
@@ -231,7 +255,7 @@ void AddWatch(CLI::App* app, RawOptions* raw) {
   AddText(watch, "--since", &raw->since, "TIME", "begin with the events at or after this time");
   AddNode(watch, raw);
   AddFilter(watch, raw);
-  AddText(watch, "--count", &raw->count, "N", "end after N of the events that were asked for");
+  AddText(watch, "-n,--count", &raw->count, "N", "end after N of the events that were asked for");
   AddFlag(watch, "--no-resume", &raw->no_resume, "end when the daemon stops");
   AddFlag(watch, "--wait", &raw->wait, "wait for a daemon that cannot be reached yet");
   AddCursorFile(watch, raw);
@@ -258,8 +282,9 @@ void AddEvents(CLI::App* app, RawOptions* raw) {
 void AddVms(CLI::App* app, RawOptions* raw) {
   CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
   AddNode(vms, raw);
-  AddList(vms, "--vm", &raw->vms, "GLOB", "only VMs of such a name; may be repeated");
+  AddNames(vms, raw);
   AddSource(vms, raw);
+  AddClass(vms, raw);
   AddList(vms, "--state", &raw->states, "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
   AddFlag(vms, "--all", &raw->all, "include stopped VMs");
@@ -275,7 +300,8 @@ void AddIntent(CLI::App* app, RawOptions* raw) {
   intent->require_subcommand(0, 1);
   CLI::App* declare = AddCommand(intent, "declare", "Declare an intent for a VM", kDeclareFooter);
   declare->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
-  AddText(declare, "--actor", &raw->actor, "WHO", "the person or the system that acts");
+  AddText(declare, "--actor", &raw->actor, "WHO",
+          "the person or the system that acts; default $SUDO_USER or $USER");
   AddText(declare, "--reason", &raw->reason, "WHY", "one sentence for people");
   AddText(declare, "--ttl", &raw->ttl, "DURATION",
           "how long it is valid, such as 5m; default 10m, at most 24h");
@@ -328,9 +354,10 @@ void Define(CLI::App* app, RawOptions* raw) {
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
-  AddList(app, "--server", &raw->servers, "ADDR",
-          "where vmeventd listens; watch, events and vms merge several of them. Or nats://, see "
-          "below");
+  AddList(
+      app, "--server", &raw->servers, "ADDR",
+      "where vmeventd listens; watch, events, vms and vm merge several of them. Or nats://, see "
+      "below");
   AddText(app, "--context", &raw->context, "NAME",
           "the TLS files, and without --server the servers, of this context in the configuration "
           "file");
@@ -356,6 +383,12 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddHealth(app, raw);
   AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
   AddContext(app, raw);
+  CLI::App* help = AddCommand(app, "help", "Explain a command", kHelpFooter);
+  help->add_option("COMMAND", raw->names, "the command")->type_name("");
+  AddCommand(app, "version", "Print the version", kVersionFooter);
+  CLI::App* completion =
+      AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
+  completion->add_option("SHELL", raw->name, "bash, zsh or fish")->required()->type_name("");
 }
 
 }  // namespace vmeventd::client

@@ -24,6 +24,7 @@ struct RawOptions {
   bool no_headers = false;
   bool no_pager = false;
   std::vector<std::string> nodes;
+  std::vector<std::string> names;  // of VMs, or the commands of `help`
   std::vector<std::string> vms;
   std::vector<std::string> types;
   std::vector<std::string> classes;

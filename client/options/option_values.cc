@@ -94,10 +94,12 @@ absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& glob
                                             const std::vector<std::string>& classes,
                                             const std::vector<std::string>& sources) {
   v1::EventFilter filter;
-  for (const std::string& glob : globs) {
-    const absl::Status text = CheckText("--vm", glob);
-    if (!text.ok()) return text;
-    filter.add_vm_names(glob);
+  for (const std::string& text : globs) {
+    for (const absl::string_view glob : absl::StrSplit(text, ',')) {
+      const absl::Status checked = CheckText("--vm", glob);
+      if (!checked.ok()) return checked;
+      filter.add_vm_names(std::string(glob));
+    }
   }
   for (const std::string& source : sources) {
     const absl::Status text = CheckText("--source", source);

@@ -29,7 +29,7 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
                                                           absl::string_view text, absl::Time now,
                                                           absl::TimeZone zone);
 
-// --vm, --type, --class and --source. A text may list several types or classes, separated by
+// --vm, --type, --class and --source. Sources apart, a text may list several values, separated by
 // commas.
 absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
                                             const std::vector<std::string>& types,

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "client/options/commands.h"
+#include "client/options/completion.h"
 #include "client/options/definitions.h"
 #include "client/options/option_values.h"
 #include "client/options/servers.h"
@@ -18,7 +19,8 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kCommands[] =
-    "watch, events, vms, vm, top, timeline, fleet, intent, info, health, doctor and context";
+    "watch, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, help, "
+    "version and completion";
 constexpr char kContextCommands[] = "context list and context use";
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
 
@@ -53,7 +55,8 @@ absl::Status Store(absl::StatusOr<Command> command, CommandLine* line) {
   return absl::OkStatus();
 }
 
-absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, CommandLine* line) {
+absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw,
+                           const OptionContext& context, CommandLine* line) {
   if (intent.get_subcommands().empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("intent: no action is given; the actions are ", kIntentCommands));
@@ -61,7 +64,7 @@ absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw, Comman
   const CLI::App& command = *intent.get_subcommands().front();
   if (command.get_name() == "list")
     return Store(absl::StatusOr<IntentsCommand>(IntentsCommand{}), line);
-  if (command.get_name() == "declare") return Store(MakeDeclareIntent(command, raw), line);
+  if (command.get_name() == "declare") return Store(MakeDeclareIntent(command, raw, context), line);
   return Store(MakeWithdrawIntent(raw), line);
 }
 
@@ -112,7 +115,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
   if (command.get_name() == "vm") return Store(MakeVm(command, raw), line);
   if (command.get_name() == "top") return Store(MakeTop(command, raw), line);
   if (command.get_name() == "timeline") return Store(MakeTimeline(command, raw, context), line);
-  if (command.get_name() == "intent") return ConvertIntent(command, raw, line);
+  if (command.get_name() == "intent") return ConvertIntent(command, raw, context, line);
   if (command.get_name() == "health") return Store(MakeHealth(command, raw), line);
   if (command.get_name() == "fleet")
     return Store(absl::StatusOr<FleetCommand>(FleetCommand{}), line);
@@ -138,6 +141,13 @@ std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error)
                       has_command ? "" : absl::StrCat("; the commands are ", kCommands));
 }
 
+// Answers with a script, or a complaint.
+Answered AnswerCompletion(const CLI::App& app, const std::string& shell) {
+  const std::optional<std::string> script = CompletionScript(shell);
+  if (script) return {ExitCode::kOk, *script, ""};
+  return Complain(app, absl::StrCat("\"", shell, "\" is not a known shell; use bash, zsh or fish"));
+}
+
 }  // namespace
 
 std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
@@ -145,6 +155,14 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   RawOptions raw;
   CLI::App app("", "vmevents");
   Define(&app, &raw);
+  if (arguments.empty()) return ParseCommandLine({"--help"}, context);
+  if (arguments.front() == kCompleteCommand) {
+    const Completions found = Complete(app, {arguments.begin() + 1, arguments.end()});
+    if (found.command.empty()) return Answered{ExitCode::kOk, found.lines, ""};
+    auto lister = ParseCommandLine(found.command, context);
+    if (auto* line = std::get_if<CommandLine>(&lister)) line->preface = found.lines;
+    return lister;
+  }
   try {
     // CLI11 takes the arguments in reverse order.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -157,6 +175,18 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   }
   if (app.get_subcommands().empty()) {
     return Complain(app, absl::StrCat("no command is given; the commands are ", kCommands));
+  }
+  const CLI::App& command = *app.get_subcommands().front();
+  if (command.get_name() == "completion") return AnswerCompletion(app, raw.name);
+  if (command.get_name() == "version") return ParseCommandLine({"--version"}, context);
+  if (command.get_name() == "help") {
+    const auto is_named = [&raw](const CLI::App* one) { return one->get_name() == raw.names[0]; };
+    if (!raw.names.empty() && app.get_subcommands(is_named).empty()) {
+      return Complain(app, absl::StrCat("\"", raw.names[0],
+                                        "\" is not a command; the commands are ", kCommands));
+    }
+    raw.names.emplace_back("--help");
+    return ParseCommandLine(raw.names, context);
   }
   CommandLine line;
   const absl::Status status = Convert(app, raw, context, &line);

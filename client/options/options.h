@@ -61,7 +61,8 @@ struct CommandLine {
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool pager = true;  // on a terminal, for long lists
+  bool pager = true;    // on a terminal, for long lists
+  std::string preface;  // printed before the command's output
   const ServerAddress& server() const { return servers.front(); }
   std::variant<FollowCommand, ContextListCommand, ContextUseCommand, TopCommand, TimelineCommand,
                EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
@@ -82,6 +83,7 @@ struct OptionContext {
   TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
   std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
+  std::string user;                  // $SUDO_USER, else $USER
   unsigned uid = 0;
   std::string config_path;  // of the configuration file; empty: there is none
   // Reads the configuration file. NOT_FOUND: it does not exist.

@@ -62,7 +62,8 @@ std::string WhatHappened(const v1::Event& event) {
   if (event.has_shutdown()) return ShutdownSentence(event.shutdown(), event.message());
   std::string detail = EscapeForTerminal(event.message());
   if (detail.empty()) detail = EscapeForTerminal(event.qmp_event());
-  if (event.has_intent()) {
+  // The message of a declaration says it.
+  if (event.has_intent() && !absl::StrContains(event.message(), event.intent().reason())) {
     absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ",
                     EscapeForTerminal(event.intent().actor()), ": ",
                     EscapeForTerminal(event.intent().reason()));
@@ -78,9 +79,12 @@ Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
-std::string VmDetail(const v1::Vm& vm) {
+// The evidence is left to FormatVm() and to wide tables.
+std::string VmDetail(const v1::Vm& vm, bool wide) {
   std::vector<std::string> parts;
-  if (vm.has_shutdown()) parts.push_back(ShutdownSentence(vm.shutdown(), ""));
+  if (vm.has_shutdown()) {
+    parts.push_back(wide ? ShutdownSentence(vm.shutdown(), "") : CauseWords(vm.shutdown().cause()));
+  }
   if (vm.problems_size() > 0) parts.push_back(Problems(vm));
   if (vm.has_intent()) {
     parts.push_back(absl::StrCat("intent of ", EscapeForTerminal(vm.intent().actor()), ": ",
@@ -298,7 +302,7 @@ std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* nod
     row.push_back({vm.ref().uuid().empty() ? "-" : EscapeForTerminal(vm.ref().uuid())});
     row.push_back({EscapeForTerminal(vm.monitor_path())});
   }
-  row.push_back({VmDetail(vm)});
+  row.push_back({VmDetail(vm, style_.wide)});
   return row;
 }
 

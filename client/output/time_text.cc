@@ -1,20 +1,71 @@
 #include "client/output/time_text.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/duration_text.h"
 
 namespace vmeventd::client {
 namespace {
 
+// The unit of a word, as "h" for "hours"; "?": it is none.
+absl::string_view UnitOf(absl::string_view word) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kUnits[] = {
+      {"msec", "ms"}, {"sec", "s"},  {"second", "s"}, {"min", "m"}, {"minute", "m"},
+      {"hr", "h"},    {"hour", "h"}, {"day", "d"},    {"week", "w"}};
+  if (word.size() <= 2 && word != "hr") return word;
+  absl::ConsumeSuffix(&word, "s");
+  for (const auto& [name, unit] : kUnits) {
+    if (word == name) return unit;
+  }
+  return "?";
+}
+
+// Takes "10m", "-10m", "10min", "1 hour ago" and "1h 30min".
 std::optional<absl::Duration> ParseAge(absl::string_view text) {
+  absl::ConsumePrefix(&text, "-");
   absl::ConsumeSuffix(&text, " ago");
-  return ParseDuration(text);
+  std::string plain;
+  for (const absl::string_view part : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    absl::string_view rest = part;
+    while (!rest.empty()) {
+      const size_t word =
+          std::find_if(rest.begin(), rest.end(), absl::ascii_isalpha) - rest.begin();
+      const size_t end =
+          std::find_if_not(rest.begin() + word, rest.end(), absl::ascii_isalpha) - rest.begin();
+      absl::StrAppend(&plain, rest.substr(0, word), UnitOf(rest.substr(word, end - word)));
+      rest.remove_prefix(end);
+    }
+  }
+  return ParseDuration(plain);
+}
+
+// "12:00" or "12:00:30", of the day of `now`.
+std::optional<absl::Time> ParseClock(absl::string_view text, absl::Time now, absl::TimeZone zone) {
+  const std::string day = absl::FormatTime("%Y-%m-%d ", now, zone);
+  absl::Time time;
+  std::string ignored;
+  if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
+  for (const char* format : {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%d %H:%M"}) {
+    if (absl::ParseTime(format, absl::StrCat(day, text), zone, &time, &ignored)) return time;
+  }
+  return std::nullopt;
+}
+
+// "@1782907200", seconds since 1970.
+std::optional<absl::Time> ParseEpoch(absl::string_view text) {
+  if (text.size() < 2 || text[0] != '@' || !absl::ascii_isdigit(text.back())) return std::nullopt;
+  const auto since_epoch = ParseDuration(absl::StrCat(text.substr(1), "s"));
+  if (!since_epoch) return std::nullopt;
+  return absl::UnixEpoch() + *since_epoch;
 }
 
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
@@ -27,8 +78,8 @@ std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone)
   for (const char* format : {"%Y-%m-%d%ET%H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S%Ez"}) {
     if (absl::ParseTime(format, upper, &time, &ignored)) return time;
   }
-  for (const char* format :
-       {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"}) {
+  for (const char* format : {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M",
+                             "%Y-%m-%dT%H:%M", "%Y-%m-%d"}) {
     if (absl::ParseTime(format, upper, zone, &time, &ignored)) return time;
   }
   return std::nullopt;
@@ -51,14 +102,18 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = absl::FromCivil(absl::ToCivilDay(now, zone) - (text == "today" ? 0 : 1), zone);
   } else if (const auto age = ParseAge(text)) {
     time = now - *age;
+  } else if (const auto clock = ParseClock(text, now, zone)) {
+    time = clock;
+  } else if (const auto epoch = ParseEpoch(text)) {
+    time = epoch;
   } else {
     time = ParseDate(text, zone);
   }
   if (!time) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", text,
-                     "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
-                     "time), today, yesterday, or how long ago: 10m, 1h30m, 2d"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text,
+        "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+        "time), 2026-07-01, 12:00, today, yesterday, or how long ago: 10m, 1h30m, 2d"));
   }
   if (!FitsTimestamp(*time)) {
     return absl::InvalidArgumentError(

@@ -56,6 +56,10 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   return std::make_unique<TableFormatter>(std::move(style));
 }
 
+bool IsForPeople(const CommandLine& line) {
+  return line.format == OutputFormat::kTable || line.format == OutputFormat::kWide;
+}
+
 // The pager for a command with a long answer, if there is a terminal and a pager.
 std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& terminal) {
   const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
@@ -94,9 +98,7 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
                                      const Terminal& terminal, Formatter* formatter,
                                      Output* output) {
   return WithServer(line.server(), formatter, output, [&](const CommandContext& context) {
-    const bool for_people =
-        line.format == OutputFormat::kTable || line.format == OutputFormat::kWide;
-    if (!for_people) {
+    if (!IsForPeople(line)) {
       DaemonLists lists(context);
       return RunList(EventsOf(command), &lists, formatter, output);
     }
@@ -140,7 +142,13 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand> ||
                          std::is_same_v<Command, VmCommand>) {
-      failure = RunList(command, ListsOf(line, note).get(), formatter, output);
+      const auto lists = ListsOf(line, note);
+      if constexpr (std::is_same_v<Command, VmCommand>) {
+        failure = RunList(command, lists.get(), formatter, output);
+      } else {
+        failure = RunList(command, lists.get(), formatter, output,
+                          IsForPeople(line) ? PrintSentence(note) : nullptr);
+      }
     } else {
       failure = WithServer(
           line.server(), formatter, output,
@@ -156,6 +164,7 @@ ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
   LateNotes notes;
   std::unique_ptr<Pager> pager = MakePager(line, terminal);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
+  if (const absl::Status written = output.Write(line.preface); !written.ok()) return Fail(written);
   ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(

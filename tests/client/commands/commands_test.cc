@@ -93,6 +93,38 @@ TEST_F(CommandsTest, EventsReadsAllPages) {
   EXPECT_THAT(requests_, SizeIs(3));
 }
 
+TEST_F(CommandsTest, AnEmptyListSaysSo) {
+  ServeEvents(0);
+  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse*) {
+    return grpc::Status::OK;
+  };
+  std::vector<std::string> notes;
+  const auto note = [&notes](const std::string& sentence) { notes.push_back(sentence); };
+  const auto channel = Connect(server_.address());
+  const auto stub = v1::VmEventService::NewStub(*channel);
+  CommandContext context;
+  context.address = server_.address();
+  context.stub = stub.get();
+  DaemonLists lists(context);
+  EXPECT_FALSE(RunList(EventsCommand{}, &lists, &formatter_, &output_, note).has_value());
+  EXPECT_FALSE(RunList(VmsCommand{}, &lists, &formatter_, &output_, note).has_value());
+  EXPECT_FALSE(RunList(VmsCommand{.names = {"a"}}, &lists, &formatter_, &output_, note));
+  EXPECT_THAT(notes, ElementsAre("no events match", HasSubstr("vmevents doctor"),
+                                 HasSubstr("no VMs match")));
+}
+
+TEST_F(CommandsTest, VmsMayBeChosenByTheClassOfTheirEnd) {
+  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse* response) {
+    for (const char* name : {"a", "b", "c"}) *response->add_vms() = MakeVm(name);
+    response->mutable_vms(0)->mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_USER);
+    response->mutable_vms(1)->mutable_shutdown()->set_class_(v1::SHUTDOWN_CLASS_CRASH);
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(VmsCommand{.classes = {v1::SHUTDOWN_CLASS_CRASH}}).has_value());
+  EXPECT_EQ(Lines(), 1U);
+  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"b\""));
+}
+
 TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   ServeEvents(5000);
   EventsCommand command;

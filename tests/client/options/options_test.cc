@@ -11,8 +11,12 @@ namespace vmeventd::client {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::IsSupersetOf;
+using testing::Not;
 using testing::StartsWith;
 
 OptionContext Context() {
@@ -84,6 +88,63 @@ TEST(ParseCommandLine, EventsTakesAllOfItsOptions) {
   EXPECT_EQ(events.limit, 3U);
 }
 
+TEST(ParseCommandLine, NamesStandAloneOrBehindCommas) {
+  const auto watch = std::get<FollowCommand>(Parsed({"watch", "web1", "-n", "3", "db*"}).command);
+  EXPECT_THAT(watch.watch.filter.vm_names(), ElementsAre("web1", "db*"));
+  EXPECT_EQ(watch.count, 3U);
+  EXPECT_THAT(std::get<EventsCommand>(Parsed({"events", "watch"}).command).filter.vm_names(),
+              ElementsAre("watch"));
+  const auto vms =
+      std::get<VmsCommand>(Parsed({"vms", "--vm", "web1,db1", "--class", "crash", "a"}).command);
+  EXPECT_THAT(vms.names, ElementsAre("web1", "db1", "a"));
+  EXPECT_THAT(vms.classes, ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_TRUE(vms.include_stopped) << "only those have a class";
+  EXPECT_THAT(Complaint({"vms", "--vm", "web1,"}), HasSubstr("--vm: the text is empty"));
+}
+
+TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
+  EXPECT_EQ(Answer({}).out, Answer({"--help"}).out);
+  EXPECT_EQ(Answer({}).code, ExitCode::kOk);
+  EXPECT_EQ(Answer({"help"}).out, Answer({"--help"}).out);
+  EXPECT_EQ(Answer({"help", "intent", "declare"}).out, Answer({"intent", "declare", "-h"}).out);
+  EXPECT_EQ(Answer({"version"}).out, Answer({"--version"}).out);
+  EXPECT_THAT(Complaint({"help", "frobnicate"}), HasSubstr("\"frobnicate\""));
+}
+
+std::vector<std::string> Candidates(std::vector<std::string> words) {
+  words.insert(words.begin(), "__complete");
+  std::vector<std::string> candidates;
+  for (const absl::string_view line : absl::StrSplit(Answer(words).out, '\n', absl::SkipEmpty())) {
+    candidates.emplace_back(line.substr(0, line.find('\t')));
+  }
+  return candidates;
+}
+
+TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
+  EXPECT_THAT(Candidates({""}), AllOf(IsSupersetOf({"watch", "--server", "--version", "-o"}),
+                                      Not(Contains("--count"))));
+  EXPECT_THAT(Candidates({"intent", "--utc", ""}),
+              AllOf(IsSupersetOf({"declare", "list", "--server"}), Not(Contains("--version"))));
+  EXPECT_THAT(Candidates({"-o", ""}),
+              ElementsAre("table", "wide", "json", "jsonl", "yaml", "name"));
+  EXPECT_THAT(Candidates({"watch", "--output", "=", "j"}), Contains("json")) << "as bash splits it";
+  EXPECT_THAT(Candidates({"watch", "--output=j"}), Contains("--output=json"));
+  EXPECT_THAT(Candidates({"events", "--class", "user,"}), Contains("user,crash"));
+  EXPECT_THAT(Candidates({"health", ""}), Contains("journal"));
+  EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
+  EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
+  const CommandLine names =
+      Parsed({"__complete", "vm", "--server", "unix:/s", "--utc", "-o", "json", ""});
+  EXPECT_EQ(names.server().path, "/s");
+  EXPECT_EQ(names.format, OutputFormat::kName);
+  EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
+  EXPECT_THAT(names.preface, HasSubstr("--run\t"));
+  EXPECT_TRUE(std::holds_alternative<ContextListCommand>(
+      Parsed({"__complete", "context", "use", ""}).command));
+  EXPECT_THAT(Answer({"completion", "bash"}).out, HasSubstr("complete -o default -F _vmevents"));
+  EXPECT_THAT(Complaint({"completion", "tcsh"}), HasSubstr("use bash, zsh or fish"));
+}
+
 TEST(ParseCommandLine, EventsHasShortOptions) {
   const auto events = std::get<EventsCommand>(Parsed({"events", "-n", "20", "-r"}).command);
   EXPECT_EQ(events.last, 20U);
@@ -95,8 +156,8 @@ TEST(ParseCommandLine, EventsHasShortOptions) {
 
 TEST(ParseCommandLine, EventsMayFollow) {
   const auto all = std::get<FollowCommand>(Parsed({"events", "-f"}).command);
-  EXPECT_TRUE(std::holds_alternative<FromOldest>(all.watch.start));
-  EXPECT_FALSE(all.last.has_value());
+  EXPECT_EQ(all.last, 10U) << "as journalctl";
+  EXPECT_FALSE(std::get<FollowCommand>(Parsed({"events", "-f", "--since", "1h"}).command).last);
   const auto last = std::get<FollowCommand>(
       Parsed({"events", "-f", "-n", "5", "--since", "1h", "--vm", "a", "--cursor-file", "c"})
           .command);
@@ -314,6 +375,10 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_THAT(Complaint({"intent"}), HasSubstr("intent declare, intent list and intent withdraw"));
   EXPECT_THAT(Complaint({"intent", "declare"}), HasSubstr("NAME"));
   EXPECT_THAT(Complaint({"intent", "declare", "web1", "--reason", "r"}), HasSubstr("--actor"));
+  OptionContext context = Context();
+  context.user = "alice";
+  const CommandLine own = Parsed({"intent", "declare", "web1", "--reason", "r"}, context);
+  EXPECT_EQ(std::get<DeclareIntentCommand>(own.command).actor, "alice");
   EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "a"}), HasSubstr("--reason"));
   EXPECT_THAT(Complaint({"intent", "declare", "web1", "--actor", "", "--reason", "r"}),
               HasSubstr("--actor"));
@@ -485,15 +550,15 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 }
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
-  EXPECT_EQ(Complaint({}),
+  EXPECT_EQ(Complaint({"--utc"}),
             "no command is given; the commands are watch, events, vms, vm, top, timeline, fleet, "
-            "intent, "
-            "info, health, doctor and context (see vmevents --help)");
+            "intent, info, health, doctor, context, help, version and completion (see vmevents "
+            "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
               AllOf(HasSubstr("\"--bogus\""), HasSubstr("(see vmevents watch --help)")));
-  EXPECT_THAT(Complaint({"watch", "extra"}), HasSubstr("\"extra\""));
+  EXPECT_THAT(Complaint({"info", "extra"}), HasSubstr("\"extra\""));
   EXPECT_THAT(Complaint({"vm"}), HasSubstr("NAME is required"));
   EXPECT_THAT(Complaint({"vm", ""}), HasSubstr("NAME: "));
   EXPECT_THAT(Complaint({"vm", "a", "b"}), HasSubstr("\"b\""));
@@ -511,7 +576,7 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
 }
 
 TEST(ParseCommandLine, ComplaintsCannotControlTheTerminal) {
-  EXPECT_THAT(Complaint({"watch", "\x1b[2J"}), HasSubstr("\\x1b[2J"));
+  EXPECT_THAT(Complaint({"info", "\x1b[2J"}), HasSubstr("\\x1b[2J"));
 }
 
 TEST(ParseCommandLine, HelpHasExamplesForEachCommand) {

@@ -242,8 +242,10 @@ TEST(TableFormatter, ListsVms) {
   EXPECT_EQ(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatVms(vms, {}),
             "VM             STATE    SINCE                    PID   QEMU    CLASS  DETAIL\n"
             "web1           RUNNING  2026-07-01 12:00:00.000  4711  7.2.22\n"
-            "a-longer-name  STOPPED  -                        -     -       ADMIN  host powerdown "
-            "(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
+            "a-longer-name  STOPPED  -                        -     -       ADMIN  host "
+            "powerdown\n");
+  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone(), .wide = true}).FormatVms(vms, {}),
+              HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
 }
 
 TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {

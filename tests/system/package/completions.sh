@@ -29,14 +29,15 @@ commands_of() {
   sed -n '/^Subcommands:/,/^$/p' | sed -nE 's/^  ([a-z]+) .*/\1/p'
 }
 
+# The program completes its own line. No daemon is asked for the names of VMs.
+export PATH=$bin:$PATH VMEVENTS_SERVER=unix:/nonexistent/vmeventd.sock
+
 # What bash offers after the words, where a word is to be begun or a flag.
 bash_offers() {
   bash -c '
     set -u
     source "$1"; shift
-    # No daemon is asked for the names of VMs.
-    _vmevents_names() { :; }
-    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
     "_$1"
     printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
 }
@@ -51,22 +52,6 @@ zsh_offers() {
     source $source_file' zsh "$@" |
     # (exclusions)*--flag=[text]:... , and -o+
     sed -nE 's/^(\([^)]*\))?\*?(-[-a-z]*[a-z])[=+]*\[.*/\2/p'
-}
-
-# The flags of fish's lines that are for this command, or with "" for the program.
-fish_offers() {
-  { grep '^complete -c vmevents -[a-z]' | grep -vF '__vmevents_is ' || true; } <"$completions/vmevents.fish" |
-    fish_flags
-  grep -F "__vmevents_is ${1:-\"\"}'" "$completions/vmevents.fish" | fish_flags
-}
-fish_flags() {
-  # Quoted texts may hold words like flags.
-  sed -E "s/'[^']*'//g; s/\"[^\"]*\"//g" | grep -oE -- ' -(s|l) [a-z-]+' |
-    sed -E 's/^ -s (.*)/-\1/; s/^ -l (.*)/--\1/' || true
-}
-fish_commands() {
-  grep -F "__vmevents_is ${1:-\"\"}' -a " "$completions/vmevents.fish" |
-    sed -nE "s/.* -a ([a-z]+) .*/\1/p"
 }
 
 # The flags that the manual page lists for a command, or with "" for the program.
@@ -92,13 +77,11 @@ check() {
   commands=$(commands_of <<<"$help")
   [[ -z $commands ]] || same "bash: commands of ${words[*]}" "$commands" \
     "$(bash_offers "$completions/$program.bash" "${words[@]}" '' | grep -E '^[a-z]+$')"
-  if command -v zsh >/dev/null; then
+  if [[ $program == vmeventd ]] && command -v zsh >/dev/null; then
     same "zsh: ${words[*]}" "$flags" "$(zsh_offers "$completions/_$program" "${words[@]}")"
   fi
   if [[ $program == vmevents ]]; then
     local own="${words[*]:1}"
-    same "fish: ${words[*]}" "$flags" "$(fish_offers "$own")"
-    same "fish: commands of ${words[*]}" "$commands" "$(fish_commands "$own")"
     local listed
     listed=$(flags_of <<<"$help")
     # The page lists --help once.
