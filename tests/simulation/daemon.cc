@@ -74,6 +74,12 @@ absl::Status Daemon::Watch(const Options& options) {
   watcher_options.process_tracking = options.process_tracking;
   if (options.process_tracking) watcher_options.command_lines = std::make_shared<CommandLines>();
   watcher_options.exit_status_source = std::nullopt;
+  if (options.libvirt != nullptr) {
+    absl::StatusOr<LibvirtSpec> libvirt = ParseLibvirtUri(kLibvirtUri);
+    if (!libvirt.ok()) return libvirt.status();
+    watcher_options.libvirts = {*std::move(libvirt)};
+    watcher_options.libvirt_api = options.libvirt;
+  }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
   for (const JournalSession& session : recovered_.sessions) {
     watcher_options.saved_runs.push_back(session.payload);
@@ -112,8 +118,10 @@ Daemon::~Daemon() {
 }
 
 bool Daemon::LoopIsDue() const {
-  return !watcher_->first_scan_done() || kernel_->loop_due() <= kernel_->monotonic() ||
-         kernel_->LoopHasInput();
+  // The first look at the directories goes on by itself; one for domains waits for libvirt.
+  constexpr int kFirstTurns = 100;
+  return (loop_turns_ < kFirstTurns && !watcher_->first_scan_done()) ||
+         kernel_->loop_due() <= kernel_->monotonic() || kernel_->LoopHasInput();
 }
 
 absl::Duration Daemon::pump_due() const {

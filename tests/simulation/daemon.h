@@ -67,6 +67,7 @@ class Daemon {
     size_t ring_bytes = 64 << 20;
     size_t history_bytes = StreamCursor::kHistoryBytes;  // of one page
     bool process_tracking = true;
+    std::shared_ptr<LibvirtApi> libvirt;           // null: it follows no domains
     absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
   };
 
@@ -85,7 +86,15 @@ class Daemon {
   // When the pump wants a turn, as far as is known now.
   absl::Duration pump_due() const;
 
-  void LoopTurn() { watcher_->RunOnce(absl::InfiniteDuration()); }
+  void LoopTurn() {
+    ++loop_turns_;
+    watcher_->RunOnce(absl::InfiniteDuration());
+  }
+  // Of its connection to libvirt.
+  bool connected() const {
+    const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
+    return !states.empty() && states.front().connected;
+  }
   void PumpTurn();
   bool HistoryTurn() { return read_queue_.RunTurn(); }
 
@@ -153,6 +162,7 @@ class Daemon {
   EventPump pump_;
   std::unique_ptr<NodeWatcher> watcher_;
   int replacements_ = 0;
+  int loop_turns_ = 0;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;
   std::unique_ptr<FleetPublisher> fleet_;

@@ -62,7 +62,61 @@ const Life* Judge::LifeOf(const std::string& run_id) const {
   for (const auto& life : world_->lives()) {
     if (life->run_id == run_id) return life.get();
   }
-  return nullptr;
+  const auto unseen = unseen_domains_.find(run_id);
+  return unseen == unseen_domains_.end() ? nullptr : unseen->second;
+}
+
+// A run of a domain whose process was not seen when it began: only its UUID says whose it is.
+void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
+  if (LifeOf(vm.run_id()) != nullptr || vm.uuid().empty() || !vm.source().starts_with("libvirt:")) {
+    return;
+  }
+  story_->Reach("a domain whose process is not seen");
+  std::set<std::string> known;
+  for (const auto& [sequence, entry] : entries_) known.insert(entry.event.vm().run_id());
+  for (const auto& life : world_->lives()) {
+    const bool taken = known.contains(life->run_id) ||
+                       std::any_of(unseen_domains_.begin(), unseen_domains_.end(),
+                                   [&](const auto& unseen) { return unseen.second == life.get(); });
+    if (life->uuid == vm.uuid() && !taken) {
+      unseen_domains_[vm.run_id()] = life.get();
+      return;
+    }
+  }
+  story_->Fail(
+      absl::StrCat("a run of ", vm.name(), " of which each life has another: ", vm.run_id()));
+}
+
+void Judge::CheckDomains(const Daemon& daemon) const {
+  constexpr absl::Duration kFollows = absl::Minutes(2);
+  const absl::Duration long_ago = kernel_->monotonic() - kFollows;
+  if (daemon.has_queued() || started_at_ > long_ago || libvirtd_->started_at() > long_ago ||
+      !libvirtd_->runs()) {
+    return;
+  }
+  const std::vector<VmRecordPtr> vms = daemon.live_state().ListVmsAfter(nullptr, 1'000'000).vms;
+  for (const auto& life : world_->lives()) {
+    if (life->uuid.empty() || life->process_gone || life->began > long_ago ||
+        life->sayings.empty() || life->sayings.back().at > long_ago) {
+      continue;
+    }
+    const auto run = std::find_if(vms.begin(), vms.end(), [&](const VmRecordPtr& vm) {
+      return !vm->stopped() && LifeOf(std::string(vm->run_id())) == life.get();
+    });
+    if (run == vms.end()) {
+      story_->Fail(absl::StrCat("life ", life->number, " is a domain that is not followed"));
+      continue;
+    }
+    story_->Reach("a domain is followed");
+    if (life->run_state == "shutdown" || life->run_state == "guest-panicked") continue;
+    v1::VmState state = v1::VM_STATE_PAUSED;
+    if (life->run_state == "running") state = v1::VM_STATE_RUNNING;
+    if (life->run_state == "suspended") state = v1::VM_STATE_SUSPENDED;
+    if ((*run)->state() != state) {
+      story_->Fail(absl::StrCat("life ", life->number, " is ", life->run_state, ", and shown as ",
+                                v1::VmState_Name((*run)->state())));
+    }
+  }
 }
 
 std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
@@ -292,6 +346,7 @@ void Judge::Add(const v1::Event& event, int daemon) {
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() && !event.has_missing()) {
     ++node_gaps_;
   }
+  TakeUnseenDomain(event.vm());
   if (event.has_vm()) CheckRef(event);
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
 }
@@ -339,7 +394,7 @@ void Judge::CheckFiles(int number) {
   constexpr absl::Duration kTakesBack = absl::Seconds(5);
   constexpr absl::Duration kEnds = absl::Seconds(10);  // of a run before it
   for (const auto& life : world_->lives()) {
-    if (life->gone || !IsLatest(*life)) continue;
+    if (life->gone || !life->uuid.empty() || !IsLatest(*life)) continue;
     // What an earlier daemon has written, and was killed before it was kept, is nobody's.
     if (life->daemons != std::set<int>{number}) continue;
     const bool there = kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name,
@@ -434,8 +489,9 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
   // What it said last of all, on its last connection.
   const Saying* const last = life->sayings.empty() ? nullptr : &life->sayings.back();
-  if (last != nullptr && last->kind == Saying::Kind::kShutdown && last->heard_by != nullptr &&
-      last->daemon == number_ && daemon == number_ && !last->was_read() && !last->heard_by->reset) {
+  if (last != nullptr && life->uuid.empty() && last->kind == Saying::Kind::kShutdown &&
+      last->heard_by != nullptr && last->daemon == number_ && daemon == number_ &&
+      !last->was_read() && !last->heard_by->reset) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               " came before its SHUTDOWN was read"));
   }
@@ -489,7 +545,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                                 ", and was reset since"));
     }
   }
-  if (!IsLatest(*life)) return;
+  if (!life->uuid.empty() || !IsLatest(*life)) return;  // a domain has no file
   const bool there = kernel_->disk().Find(
                          absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
   if (event.shutdown().shutdown_file_written() && !there) {

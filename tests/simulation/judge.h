@@ -30,10 +30,11 @@ class Judge {
   };
 
   // `clock_steps`: the wall clock may be set, so that nothing can be said of ages.
-  Judge(Kernel* kernel, const World* world, Story* story, const Daemon::Options& options,
-        bool clock_steps)
+  Judge(Kernel* kernel, const World* world, const Libvirtd* libvirtd, Story* story,
+        const Daemon::Options& options, bool clock_steps)
       : kernel_(kernel),
         world_(world),
+        libvirtd_(libvirtd),
         story_(story),
         options_(options),
         clock_steps_(clock_steps) {}
@@ -54,6 +55,8 @@ class Judge {
   void CheckListed(const Daemon& daemon, int number) const;
   // For a while there are descriptors: what may be followed is.
   void CheckFollowed(int number) const;
+  // From time to time: the domains of libvirt are followed, each as what it is.
+  void CheckDomains(const Daemon& daemon) const;
   // At the end, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
@@ -83,6 +86,7 @@ class Judge {
   void CheckFiles(int number);
   bool IsLatest(const Life& life) const;
   const Life* LifeOf(const std::string& run_id) const;
+  void TakeUnseenDomain(const v1::VmRef& vm);
   // Of what each daemon has read of the life, how much is in the journal for certain: up to the
   // last event that is not lost, since what an event changed is committed with it.
   std::map<int, size_t> KeptSayings(const Life& life) const;
@@ -94,6 +98,7 @@ class Judge {
 
   Kernel* const kernel_;
   const World* const world_;
+  const Libvirtd* const libvirtd_;
   Story* const story_;
   const Daemon::Options options_;
   const bool clock_steps_;
@@ -103,6 +108,7 @@ class Judge {
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // as GAPs said
   bool damaged_ = false;                                // and no new journal has been seen yet
   std::map<std::string, std::string> open_runs_;        // of the damaged one, as they are saved
+  std::map<std::string, const Life*> unseen_domains_;   // by run
   std::set<std::string> stopped_before_;                // runs, in journals before this one
   bool unseen_ = false;     // retention has deleted events before anybody could see them
   bool dropped_ = false;    // the event queue has left events out

@@ -259,6 +259,11 @@ std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
 }
 
 int Kernel::Open(const std::string& path, int flags, mode_t mode) {
+  constexpr absl::string_view kOwn = "/proc/self/fd/";
+  int fd = -1;
+  if (absl::StartsWith(path, kOwn) && absl::SimpleAtoi(path.substr(kOwn.size()), &fd)) {
+    return Open(PathOf(fd), flags, mode);
+  }
   auto descriptor = std::make_shared<Descriptor>();
   descriptor->path = path;
   if (path == "/dev/null") {

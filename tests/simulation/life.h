@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "tests/simulation/kernel.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd::simulation {
 
@@ -25,17 +26,20 @@ struct Saying {
     kWatchdog,
     kHibernate,
     kOther,     // no evidence
-    kRunState,  // an answer to query-status, of which `text` is the state
+    kRunState,  // an answer to query-status, or libvirt's, of which `text` is the state
+    kManager,   // libvirt reports the end
   };
   Kind kind = Kind::kOther;
   std::string text;
   std::optional<bool> guest;  // SHUTDOWN's
-  absl::Duration at;          // monotonic
-  int64_t wall_us = 0;        // as QEMU stamps it; 0: an answer, which has no stamp
+  ManagerEnd manager = ManagerEnd::kShutdown;
+  absl::Duration at;    // monotonic
+  int64_t wall_us = 0;  // as QEMU stamps it; 0: an answer, which has no stamp
   // To whom, and where it ends in what that connection was sent; null: nobody listened.
   ConnectionPtr heard_by;
   uint64_t end = 0;
-  int daemon = 0;  // which of the daemons that was
+  int daemon = 0;       // which of the daemons that was
+  bool unsure = false;  // libvirt said it before its first list, which may be older or newer
 
   // Whether a daemon has read it.
   bool was_read() const {
@@ -59,6 +63,8 @@ struct Life {
   int number = 0;
   std::string name;
   std::string run_id;
+  std::string uuid;       // of a domain of libvirt; empty: it has a monitor of its own
+  int64_t domain_id = 0;  // likewise
   std::string boot_id;
   int major = 7;
   int minor = 2;
@@ -89,6 +95,7 @@ struct Life {
   // What truly ended it; a class is set with the step that decides.
   std::string ending;
   std::optional<ShutdownClass> truth;
+  std::optional<ManagerEnd> reported;  // by libvirt; unset: as it seems
   std::vector<Declared> intents;
 
   // When something last kept daemons from its monitor: it did not listen, hung, or had another
@@ -104,6 +111,7 @@ struct Life {
 
 // Its -uuid.
 inline std::string UuidOf(const Life& life) {
+  if (!life.uuid.empty()) return life.uuid;
   return absl::StrFormat("00000000-0000-4000-8000-%012d", life.number);
 }
 

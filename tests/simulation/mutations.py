@@ -6,7 +6,7 @@ usage: tests/simulation/mutations.py [--check | NAME...]
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
 or for as long as SECONDS says (600). Without the switch nothing may fail. --check: only whether each of the
-pieces is there. The defects of libvirt's source are looked for by its stories (libvirt_stories_test.cc).
+pieces is there.
 """
 
 import os
@@ -37,7 +37,6 @@ class Mutation(NamedTuple):
     file: str
     place: str  # a text that is there once; where it has marks, ⟦what changes⟧ is between them
     after: str  # statements or an expression, as what changes
-    by_stories: bool = False  # looked for by libvirt's stories, not by the simulation
 
 
 MUTATIONS = [
@@ -159,20 +158,30 @@ MUTATIONS = [
     Mutation("a-state-before-its-event", "server/fleet/node_state.cc",
              "record->last_sequence() > published.sequence", "false"),
     # The domains of libvirt.
-    Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_source.cc",
-             "if (⟦process.kind == PeerProcess::Kind::kGone && process.pid == life.pid⟧) {", "true", True),
-    Mutation("an-id-is-a-life", "watcher/libvirt/libvirt_source.cc",
-             "if (⟦run.connected() || (run.followed() && !run.process_ended())⟧) return true;", "true", True),
-    Mutation("a-process-of-the-same-id-is-the-same", "watcher/libvirt/libvirt_source.cc",
-             "return ⟦process->pid == info.pid && process->start_ticks == info.start_ticks⟧;", "true", True),
+    Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_domains.cc",
+             "if (⟦process.kind == PeerProcess::Kind::kGone && process.pid == life.pid⟧) {", "true"),
+    Mutation("an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
+             "if (⟦run.connected() || (run.followed() && !run.process_ended())⟧) return true;", "true"),
+    Mutation("a-process-of-the-same-id-is-the-same", "watcher/libvirt/libvirt_domains.cc",
+             "return ⟦process->pid == info.pid && process->start_ticks == info.start_ticks⟧;", "true"),
     Mutation("events-do-not-wait-for-the-list", "watcher/libvirt/libvirt_inbox.cc",
-             "if (⟦queue->held⟧ || queue->ready", "false", True),
-    Mutation("a-row-of-another-life-is-applied", "watcher/libvirt/libvirt_source.cc",
-             "it == link->rows.end() || ⟦it->second.active.domain.id != domain.id⟧", "false", True),
-    Mutation("an-older-event-takes-the-next-life", "watcher/libvirt/libvirt_source.cc",
-             "AddRun(link, domain, ⟦!link->listing || event != Event::kOther⟧)", "true", True),
-    Mutation("events-around-the-list-are-of-new-lives", "watcher/libvirt/libvirt_source.cc",
-             "const bool may_be_it = ⟦link->listing && event != Event::kStarted⟧;", "false", True),
+             "if (⟦queue->held⟧ || queue->ready", "false"),
+    Mutation("a-row-of-another-life-is-applied", "watcher/libvirt/libvirt_domains.cc",
+             "it == link->rows.end() || ⟦it->second.active.domain.id != domain.id⟧", "false"),
+    Mutation("an-older-event-takes-the-next-life", "watcher/libvirt/libvirt_domains.cc",
+             "AddRun(link, domain, ⟦!link->listing || event != Event::kOther⟧)", "true"),
+    Mutation("events-around-the-list-are-of-new-lives", "watcher/libvirt/libvirt_domains.cc",
+             "const bool may_be_it = ⟦link->listing && event != Event::kStarted⟧;", "false"),
+    Mutation("an-end-of-another-life-is-this-ones", "watcher/libvirt/libvirt_domains.cc",
+             "const bool same = ⟦domain.id <= 0 || domain.id == it->second->info().domain_id⟧;", "true"),
+    Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
+             'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
+    Mutation("a-stop-to-migrate-is-a-pause", "watcher/session/evidence_log.cc",
+             'if (⟦migrating_⟧) SawMigrationState("finish-migrate", "STOP in a migration", now);', "false"),
+    Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
+             "if (⟦!connected_ || reported_⟧) return AwaitEnd();", "true"),
+    Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
+             "if (⟦!run->connected()⟧) absent.push_back(run);", "false"),
 ]
 
 
@@ -221,29 +230,25 @@ def write_if_changed(to: pathlib.Path, content: bytes, like: pathlib.Path | None
         shutil.copymode(like, to)
 
 
-def build(programs: list[str]) -> pathlib.Path:
+def build() -> pathlib.Path:
     environment = dict(os.environ, CCACHE_BASEDIR=str(COPY))
     tree = COPY / "build" / "release"
     if not (tree / "build.ninja").exists():
         subprocess.run(["cmake", "--preset", "release"], cwd=COPY, check=True, env=environment, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", str(tree), *programs], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", str(tree), "simulate"], check=True, env=environment, stdout=subprocess.DEVNULL)
     return tree / "bin"
 
 
-def run(programs: pathlib.Path, name: str, by_stories: bool) -> str:
+def run(programs: pathlib.Path, name: str) -> str:
     """The first line about a seed that fails; empty: none did in time."""
     command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--processes",
                str(os.cpu_count())]
-    if by_stories:
-        command = [programs / "watcher_test", "--gtest_filter=LibvirtStories*"]
-    environment = dict(os.environ, VMEVENTD_MUTATION=name, VMEVENTD_STORIES="1000000" if name else "100")
+    environment = dict(os.environ, VMEVENTD_MUTATION=name)
     try:
         found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
                                timeout=SECONDS, check=False).stdout
     except subprocess.TimeoutExpired:
         return ""
-    if by_stories:
-        found = found.replace(": seed ", "\nseed ")
     return next((line for line in found.splitlines() if line.startswith("seed ")), "")
 
 
@@ -257,15 +262,13 @@ def main() -> int:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     copy_tree()
-    kinds = sorted({mutation.by_stories for mutation in chosen})
-    programs = build(["watcher_test" if by_stories else "simulate" for by_stories in kinds])
-    for by_stories in kinds:
-        if problem := run(programs, "", by_stories):
-            sys.exit(f"without a mutation: {problem}")
+    programs = build()
+    if problem := run(programs, ""):
+        sys.exit(f"without a mutation: {problem}")
     missed = 0
     for mutation in chosen:
         begin = time.monotonic()
-        found = run(programs, mutation.name, mutation.by_stories)
+        found = run(programs, mutation.name)
         missed += not found
         print(f"{'found' if found else 'NOT'}  {time.monotonic() - begin:5.0f} s  {mutation.name:40} {found}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} found")

@@ -26,11 +26,25 @@ struct Facts {
   bool migrated = false;
   bool down_before = false;
   bool finishing = false;  // a migration
+  bool never_ran = false;
+  bool incoming = false;
+  // Of a domain.
+  bool migrating = false;
+  std::optional<ManagerEnd> manager;
 };
+
+void HearMigration(const std::string& status, Facts* facts) {
+  if (status == "setup" || status == "active") facts->migrating = !facts->never_ran;
+  if (status == "failed") facts->migrating = facts->finishing = false;
+  if (status == "completed") {
+    facts->finishing = facts->migrating && facts->paused;
+    facts->migrating = false;
+  }
+}
 
 void Runs(Facts* facts) {
   facts->shutdown = nullptr;
-  facts->finishing = false;
+  facts->finishing = facts->never_ran = facts->incoming = false;
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
 }
 
@@ -49,6 +63,7 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kStop:
       facts->paused = true;
+      facts->finishing = facts->finishing || facts->migrating;
       return;
     case Saying::Kind::kResume:
       return Runs(facts);
@@ -57,6 +72,9 @@ void Hear(const Saying& saying, Facts* facts) {
       *facts = {};
       facts->paused = before.paused;
       facts->finishing = before.finishing;
+      facts->migrating = before.migrating;
+      facts->never_ran = before.never_ran;
+      facts->incoming = before.incoming;
       return;
     }
     case Saying::Kind::kPanic:
@@ -73,15 +91,20 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kRunState:
       if (saying.text == "running" || saying.text == "suspended") Runs(facts);
-      if (saying.text == "paused") facts->paused = true;
+      if (saying.text == "paused" || saying.text == "finish-migrate") facts->paused = true;
+      if (saying.text == "inmigrate" || saying.text == "prelaunch") facts->never_ran = true;
+      if (facts->never_ran) facts->incoming = saying.text == "inmigrate";
       if (saying.text == "postmigrate") facts->migrated = true;
       facts->finishing = saying.text == "finish-migrate";
       if (saying.text == "guest-panicked") facts->panicked = true;
       if (saying.text == "watchdog") facts->watchdog_pause = true;
       if (saying.text == "shutdown" && facts->shutdown == nullptr) facts->down_before = true;
       return;
-    case Saying::Kind::kOther:
+    case Saying::Kind::kManager:
+      facts->manager = saying.manager;
       return;
+    case Saying::Kind::kOther:
+      return HearMigration(saying.text, facts);
   }
 }
 
@@ -110,15 +133,27 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
                       bool status_known) {
   Facts facts;
   for (const size_t i : heard) Hear(life.sayings[i], &facts);
-  if (facts.migrated) return ShutdownClass::kAdmin;
+  if (facts.migrated || facts.manager == ManagerEnd::kMigrated) return ShutdownClass::kAdmin;
   if (facts.panicked || facts.watchdog || facts.watchdog_pause) return ShutdownClass::kCrash;
+  if (facts.manager == ManagerEnd::kSaved) return ShutdownClass::kAdmin;
   if (facts.down_before) return ShutdownClass::kUnknown;
   if (facts.shutdown != nullptr) return OfShutdown(facts);
   const int status = life.process->wait_status;
   const int signal = status_known && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  const bool failed = signal != 0 || (status_known && WEXITSTATUS(status) != 0);
+  if (facts.manager == ManagerEnd::kDestroyed && (!failed || signal == SIGKILL)) {
+    return ShutdownClass::kAdmin;
+  }
+  if (facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kUnknown;
   if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) return ShutdownClass::kAdmin;
-  if (facts.finishing) return ShutdownClass::kUnknown;
-  if (signal != 0 || (status_known && WEXITSTATUS(status) != 0)) return ShutdownClass::kCrash;
+  if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
+  if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
+  if (failed) return ShutdownClass::kCrash;
+  if (facts.manager == ManagerEnd::kShutdown) return ShutdownClass::kUnknown;
+  // What libvirt does not report, or as a failure, may have been a SHUTDOWN that it did not read.
+  if (!life.uuid.empty() && facts.manager.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
+    return ShutdownClass::kUnknown;
+  }
   return monitored ? ShutdownClass::kCrash : ShutdownClass::kUnknown;
 }
 
@@ -133,6 +168,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   bool asked = false;     // the same on the last connection: that one has all
   for (size_t i = 0; i < life.sayings.size(); ++i) {
     const Saying& saying = life.sayings[i];
+    complete = complete && !saying.unsure;
     if (saying.was_read()) {
       attached = attached || saying.kind == Saying::Kind::kRunState;
       asked = asked || (saying.kind == Saying::Kind::kRunState && saying.heard_by == life.attached);

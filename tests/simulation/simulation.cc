@@ -18,6 +18,7 @@
 #include "tests/simulation/host.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
+#include "tests/simulation/libvirtd.h"
 #include "tests/simulation/lister.h"
 #include "tests/simulation/random.h"
 #include "tests/simulation/reader.h"
@@ -37,8 +38,9 @@ Kernel::Features ChooseFeatures(Random* random) {
   return features;
 }
 
-Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
+Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvirtd) {
   Daemon::Options options;
+  if (plan.domains > 0) options.libvirt = {std::shared_ptr<void>(), libvirtd};
   // What waits for a disk that fails must have room in the ring: see kMaxBacklogBytes.
   if (random->OneIn(3) && plan.faults == 0) options.ring_bytes = 4 << 10;
   if (random->OneIn(4))
@@ -52,6 +54,8 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random) {
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
+  // A domain whose process is not followed is known by its UUID alone.
+  if (plan.domains > 0) options.max_vm_descriptors = Daemon::Options().max_vm_descriptors;
   return options;
 }
 
@@ -82,12 +86,15 @@ class Simulation {
         kernel_(&kernel_random_, ChooseFeatures(&kernel_random_)),
         threads_(&kernel_, &thread_random_),
         story_(&kernel_),
-        options_(ChooseOptions(plan, &fault_random_)),
-        world_(&kernel_, &world_random_, &story_,
+        libvirt_random_(plan.seed ^ 0x6c696276),
+        libvirtd_(&kernel_, &libvirt_random_, &story_),
+        options_(ChooseOptions(plan, &fault_random_, &libvirtd_)),
+        world_(&kernel_, &world_random_, &story_, &libvirtd_,
                {.names = static_cast<int>(plan.names),
+                .domains = static_cast<int>(plan.domains),
                 .lives = static_cast<int>(plan.lives),
                 .calm = plan.calm != 0}),
-        judge_(&kernel_, &world_, &story_, options_, plan.clock_steps > 0),
+        judge_(&kernel_, &world_, &libvirtd_, &story_, options_, plan.clock_steps > 0),
         host_(plan, &kernel_, &fault_random_, &story_, &world_,
               {.daemon = [this] { return daemon_.get(); },
                .stop = [this] { StopDaemon(); },
@@ -108,8 +115,8 @@ class Simulation {
                }),
         pump_stalls_one_in_(fault_random_.OneIn(3) ? 6 : 200),
         loop_stalls_one_in_(fault_random_.OneIn(3) ? 10 : 10'000) {
-    for (const char* directory :
-         {"/", "/run", kWatchedDirectory, "/var", "/var/lib", kStateDirectory}) {
+    for (const char* directory : {"/", "/run", kWatchedDirectory, "/run/libvirt", kPidDirectory,
+                                  "/var", "/var/lib", kStateDirectory}) {
       kernel_.disk().Make(directory, S_IFDIR | 0755, kernel_.wall_ns());
     }
     kernel_.disk().Sync(kStateDirectory, nullptr);
@@ -124,6 +131,15 @@ class Simulation {
     for (int64_t i = 0; i < plan.stops; ++i) {
       world_.At(host_.SomeTime(), [this] { StopDaemon(); });
     }
+    for (int64_t i = 0; i < plan.libvirtd_ends; ++i) {
+      world_.At(host_.SomeTime(), [this] {
+        libvirtd_.Stop();
+        const absl::Duration away = libvirt_random_.Between(absl::ZeroDuration(), absl::Minutes(1));
+        world_.At(kernel_.monotonic() + (libvirt_random_.OneIn(2) ? away : away / 1000),
+                  [this] { libvirtd_.Start(); });
+      });
+    }
+    if (plan.domains > 0) CheckDomainsLater();
     for (int64_t i = 0; publishes_ && i < plan.outages; ++i) {
       const absl::Duration how_long =
           fault_random_.Between(absl::Seconds(1), absl::Minutes(fault_random_.OneIn(3) ? 30 : 5));
@@ -179,6 +195,7 @@ class Simulation {
       story_.Say("daemon", absl::StrCat("does not start: ", daemon.status().message()));
       story_.Reach("start fails");
       world_.set_daemon(0);
+      EndThreads();
       kernel_.BuryDaemon();
       restart_at_ = kernel_.monotonic() + absl::Seconds(1);
       return;
@@ -193,6 +210,19 @@ class Simulation {
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
 
+  void CheckDomainsLater() {
+    world_.At(kernel_.monotonic() + absl::Minutes(1), [this] {
+      if (daemon_ != nullptr && host_.disk_is_healthy()) judge_.CheckDomains(*daemon_);
+      CheckDomainsLater();
+    });
+  }
+
+  // The daemon's threads end with it.
+  void EndThreads() {
+    while (threads_.CanTurn()) threads_.Turn();
+    libvirtd_.Forget();
+  }
+
   // As the service manager stops it: all that was observed is written.
   void StopDaemon() {
     if (daemon_ == nullptr) return;
@@ -205,11 +235,13 @@ class Simulation {
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
     daemon_->Stop();
+    libvirtd_.AfterLoopTurn(daemon_->connected());
     judge_.AfterPump(daemon_.get(), number_);
     if (!kernel_.dead()) daemon_->EndStreams();
     if (kernel_.dead()) return Bury();
     world_.set_daemon(0);
     daemon_.reset();  // closes the journal, in which it may die as well
+    EndThreads();
     Disconnect();
     if (kernel_.dead()) return Bury();
     if (host_.disk_is_healthy()) judge_.AfterStop();
@@ -221,6 +253,7 @@ class Simulation {
   void Bury() {
     world_.set_daemon(0);
     daemon_.reset();
+    EndThreads();
     Disconnect();
     if (host_.OnDeath()) position_is_kept_ = false;
     restart_at_ = kernel_.monotonic() +
@@ -235,7 +268,10 @@ class Simulation {
 
   // The main thread waits for a condition; others do what is needed for it, or time passes.
   void WaitForThreads(absl::Duration until) {
-    if (daemon_ == nullptr) return;
+    if (daemon_ == nullptr) {  // its parts end
+      if (threads_.CanTurn()) return threads_.Turn();
+      return kernel_.AdvanceTo(std::min(until, threads_.due()));
+    }
     if (daemon_->HistoryTurn()) return;
     if (threads_.CanTurn()) return threads_.Turn();
     if (!daemon_->stops()) return;
@@ -314,6 +350,7 @@ class Simulation {
     switch (random_.Pick(who)) {
       case Who::kLoop:
         daemon_->LoopTurn();
+        libvirtd_.AfterLoopTurn(!kernel_.dead() && daemon_->connected());
         if (random_.OneIn(loop_stalls_one_in_)) {
           loop_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), kLoopStalls);
@@ -462,6 +499,8 @@ class Simulation {
   Kernel kernel_;
   Threads threads_;
   Story story_;
+  Random libvirt_random_;
+  Libvirtd libvirtd_;
   const Daemon::Options options_;
   World world_;
   Judge judge_;
@@ -514,6 +553,10 @@ Plan PlanOf(uint64_t seed) {
     plan.fleet = plan.listers = 0;
     plan.stops += 2;  // it is found at a start
     plan.kills += 2;
+  }
+  if (plan.shortages == 0 && random.OneIn(2)) {
+    plan.domains = random.Between(1, 4);
+    plan.libvirtd_ends = random.Between(0, 6);
   }
   return plan;
 }

@@ -20,13 +20,15 @@ struct Outcome {
 // found by leaving parts of it out.
 struct Plan {
   uint64_t seed = 0;
-  int64_t names = 0;         // VMs at the same time
-  int64_t lives = 0;         // QEMUs in all
-  int64_t kills = 0;         // of the daemon
-  int64_t power_losses = 0;  // of these, so many are the host's
-  int64_t faults = 0;        // times in which the disk of the state directory fails
-  int64_t stops = 0;         // of the daemon, in order
-  int64_t clock_steps = 0;   // of the wall clock
+  int64_t names = 0;          // VMs at the same time
+  int64_t domains = 0;        // of libvirt, likewise
+  int64_t libvirtd_ends = 0;  // and starts again
+  int64_t lives = 0;          // QEMUs in all
+  int64_t kills = 0;          // of the daemon
+  int64_t power_losses = 0;   // of these, so many are the host's
+  int64_t faults = 0;         // times in which the disk of the state directory fails
+  int64_t stops = 0;          // of the daemon, in order
+  int64_t clock_steps = 0;    // of the wall clock
   int64_t readers = 0;
   int64_t listers = 0;
   int64_t calm = 0;       // 1: no lost monitors, hangs and other clients
@@ -50,6 +52,8 @@ struct Plan {
             {"listers", &listers},
             {"outages", &outages},
             {"fleet", &fleet},
+            {"libvirtd_ends", &libvirtd_ends},
+            {"domains", &domains},
             {"lives", &lives},
             {"names", &names}};
   }

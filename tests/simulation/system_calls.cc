@@ -562,7 +562,7 @@ void __wrap__ZNSt18condition_variable10notify_allEv(void* condition) {
   Threads::Current()->Notify(condition, true);
 }
 
-// std::thread, which holds its number alone: its begin and join.
+// std::thread, which holds its number alone: its begin, join and detach.
 void REAL(_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE)(
     pthread_t*, std::unique_ptr<ThreadState>&, void (*)());
 void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
@@ -584,7 +584,8 @@ void __wrap__ZNSt6thread4joinEv(pthread_t* self) {
 void REAL(_ZNSt6thread6detachEv)(pthread_t*);
 void __wrap__ZNSt6thread6detachEv(pthread_t* self) {
   if (Threads::Current() == nullptr) return REAL(_ZNSt6thread6detachEv)(self);
-  *self = 0;  // it ends with the daemon
+  Threads::Current()->Detach(*self);
+  *self = 0;
 }
 
 }  // extern "C"

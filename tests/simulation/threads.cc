@@ -44,7 +44,10 @@ void Threads::Turn() {
   for (const auto& thread : threads_) {
     if (Can(*thread)) able.push_back(thread.get());
   }
-  if (!able.empty()) SwitchTo(random_->Pick(able));
+  if (able.empty()) return;
+  Thread* const thread = random_->Pick(able);
+  SwitchTo(thread);
+  if (thread->ended && thread->detached) Drop(thread);
 }
 
 void Threads::SwitchTo(Thread* thread) {
@@ -98,6 +101,16 @@ void Threads::Join(uint64_t id) {
     }
     Turn();
   }
+  Drop(thread);
+}
+
+void Threads::Detach(uint64_t id) {
+  for (const auto& thread : threads_) {
+    if (thread->id == id) thread->detached = true;
+  }
+}
+
+void Threads::Drop(Thread* thread) {
   stacks_.push_back(std::move(thread->stack));
   std::erase_if(threads_, [thread](const auto& each) { return each.get() == thread; });
 }

@@ -43,6 +43,7 @@ class Threads {
   // Of any.
   uint64_t Start(std::function<void()> body);
   void Join(uint64_t id);
+  void Detach(uint64_t id);  // nobody joins it
   void BeforeLock();
   void AfterUnlock();
   // Waits without `mutex`, which the caller holds alone. False: it is `until`.
@@ -60,10 +61,12 @@ class Threads {
     const void* condition = nullptr;
     absl::Duration until = absl::InfiniteDuration();
     bool ended = false;
+    bool detached = false;
   };
   static constexpr size_t kStackBytes = size_t{256} << 10;
 
   static void Body();
+  void Drop(Thread* thread);  // that has ended
   bool Wait(const void* condition, absl::Duration until);
   bool Can(const Thread& thread) const;
   void GiveWay();

@@ -20,10 +20,11 @@ constexpr Version kVersions[] = {{1, 4}, {2, 5}, {2, 9}, {2, 10}, {3, 1},
 
 }  // namespace
 
-World::World(Kernel* kernel, Random* random, Story* story, Options options)
-    : kernel_(kernel), random_(random), story_(story), options_(options) {
-  for (int i = 0; i < options_.names; ++i) {
-    const std::string name = absl::StrCat("vm", i + 1);
+World::World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, Options options)
+    : kernel_(kernel), random_(random), story_(story), libvirtd_(libvirtd), options_(options) {
+  for (int i = 0; i < options_.names + options_.domains; ++i) {
+    const std::string name = i < options_.names ? absl::StrCat("vm", i + 1)
+                                                : absl::StrCat("dom", i - options_.names + 1);
     At(now() + random_->Between(absl::ZeroDuration(), absl::Seconds(20)),
        [this, name] { Begin(name); });
   }
@@ -71,6 +72,10 @@ std::string World::CommandLineOf(const Life& life) {
 
 void World::Begin(const std::string& name) {
   if (begun_ == options_.lives) return;
+  const bool is_domain = name.starts_with("dom");
+  if (is_domain && !libvirtd_->runs()) {
+    return At(now() + absl::Seconds(1), [this, name] { Begin(name); });
+  }
   lives_.push_back(std::make_unique<Life>());
   Life* const life = lives_.back().get();
   life->number = ++begun_;
@@ -93,6 +98,12 @@ void World::Begin(const std::string& name) {
                                     life->major, life->minor, life->process->pid,
                                     life->no_shutdown ? ", -no-shutdown" : "",
                                     life->no_reboot ? ", -no-reboot" : ""));
+  if (is_domain) return BeginDomain(life);
+  BeginSocket(life);
+}
+
+void World::BeginSocket(Life* life) {
+  const std::string& name = life->name;
   // As Ganeti does, and others do not.
   if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
   if (random_->OneIn(10)) {
@@ -115,6 +126,7 @@ void World::Begin(const std::string& name) {
 }
 
 void World::NextStep(Life* life) {
+  if (!life->uuid.empty()) return NextDomainStep(life);
   constexpr Step kSteps[] = {&World::Reboot,
                              &World::StopAndContinue,
                              &World::Sleep,
@@ -279,7 +291,9 @@ void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::st
   Saying saying{
       .kind = kind, .text = std::move(text), .at = now(), .wall_us = kernel_->wall_ns() / 1000};
   const bool heard = life->client != nullptr && life->negotiated && !life->client->client_closed;
-  if (heard) {
+  if (!life->uuid.empty()) {
+    libvirtd_->Forward(life, event, data, &saying);
+  } else if (heard) {
     const int64_t wall = kernel_->wall_ns();
     Send(life, absl::StrFormat("{\"timestamp\": {\"seconds\": %d, \"microseconds\": %d}, "
                                "\"event\": \"%s\"%s%s}\r\n",
@@ -289,7 +303,7 @@ void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::st
     saying.end = life->client->sent;
     saying.daemon = life->client_daemon;
   }
-  const absl::string_view to = !heard                     ? "nobody listens"
+  const absl::string_view to = saying.heard_by == nullptr ? "nobody listens"
                                : life->client_daemon == 0 ? "to a manager"
                                                           : "to the daemon";
   story_->Say(life->name, absl::StrCat(event, data.empty() ? "" : " ", data, " (", to, ")"));
@@ -318,6 +332,7 @@ void World::Decide(Life* life, ShutdownClass truth, absl::string_view ending) {
 // The end
 
 void World::CloseSockets(Life* life, bool unlink) {
+  if (!life->uuid.empty()) return;
   if (life->client != nullptr) {
     Kernel::CloseServer(life->client);
     if (life->client_daemon != 0) life->left_daemon_at = now();
@@ -364,6 +379,7 @@ void World::AllAreGone(Life* life) {
   life->gone = true;
   life->gone_at = now();
   ++ended_;
+  if (!life->uuid.empty()) return DomainIsGone(life);
   const std::string name = life->name;
   const bool at_once = random_->OneIn(3);
   At(now() + random_->Between(absl::ZeroDuration(),
@@ -387,6 +403,8 @@ void World::ProcessEnds(Life* life, int wait_status) {
 }
 
 void World::KillAll() {
+  libvirtd_->Stop();
+  At(now() + random_->Between(absl::Minutes(1), absl::Minutes(2)), [this] { libvirtd_->Start(); });
   for (const std::unique_ptr<Life>& life : lives_) {
     if (life->gone) continue;
     Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");

@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "tests/simulation/kernel.h"
+#include "tests/simulation/libvirtd.h"
 #include "tests/simulation/life.h"
 #include "tests/simulation/random.h"
 #include "tests/simulation/story.h"
@@ -28,6 +29,7 @@ class World {
  public:
   struct Options {
     int names = 4;
+    int domains = 0;    // of libvirt, beside these
     int lives = 24;     // in all
     bool calm = false;  // no lost monitors, hangs and other clients
   };
@@ -35,7 +37,7 @@ class World {
   using Declare = std::function<void(Life* life, size_t intent)>;
   using Withdraw = std::function<void(Life* life, size_t intent)>;
 
-  World(Kernel* kernel, Random* random, Story* story, Options options);
+  World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, Options options);
 
   void set_intents(Declare declare, Withdraw withdraw) {
     declare_ = std::move(declare);
@@ -44,7 +46,10 @@ class World {
   // Called a while after the daemon was not notified of a socket.
   void set_after_overflow(std::function<void()> check) { after_overflow_ = std::move(check); }
   // The daemon that connects from now on; 0: none does.
-  void set_daemon(int number) { daemon_ = number; }
+  void set_daemon(int number) {
+    daemon_ = number;
+    libvirtd_->set_daemon(number);
+  }
 
   // When the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
@@ -70,6 +75,8 @@ class World {
   void Begin(const std::string& name);
   // Of its process: one that QEMU was started with, or something else's.
   std::string CommandLineOf(const Life& life);
+  void BeginSocket(Life* life);
+  void BeginDomain(Life* life);
   void NextStep(Life* life);
   // Serves what waits on its monitor.
   bool HasWork(const Life& life) const;
@@ -123,6 +130,21 @@ class World {
   void StaysDown(Life* life);
   void StopQuit(Life* life);
 
+  // Of a domain (world_domains.cc).
+  void NextDomainStep(Life* life);
+  void DomainArrives(Life* life);
+  void DomainIsGone(Life* life);
+  void Migration(Life* life, absl::string_view status);
+  // The VM is stopped while its last pages go out.
+  void StopToMigrate(Life* life);
+  void DomainMigrationFails(Life* life);
+  void DomainMigrates(Life* life);
+  void DomainIsKilledAsItMigrates(Life* life);
+  void DomainIsDestroyed(Life* life);
+  void DomainThatHangsIsDestroyed(Life* life);
+  void DomainIsSaved(Life* life);
+  void DomainIsDumped(Life* life);
+
   // QEMU exits in order, with that status.
   void Leave(Life* life, int code = 0);
   void CloseSockets(Life* life, bool unlink);
@@ -134,6 +156,7 @@ class World {
   Kernel* const kernel_;
   Random* const random_;
   Story* const story_;
+  Libvirtd* const libvirtd_;
   const Options options_;
   Declare declare_;
   Withdraw withdraw_;

@@ -48,13 +48,14 @@ class FakeLibvirt : public LibvirtApi {
   void Qmp(const DomainName& domain, const std::string& event, const std::string& data = "") {
     Current()->OnQmpEvent(domain, event, 1700000000, 5, data);
   }
-  void Started(const DomainName& domain) {
-    Current()->OnLifecycle(domain, {DomainLifecycle::What::kStarted, {}, "started"});
+  void Started(const DomainName& domain, bool incoming = false) {
+    Current()->OnLifecycle(domain, {DomainLifecycle::What::kStarted, {}, "started", incoming});
   }
   // As libvirt does, without the number that the domain had.
   void Stopped(DomainName domain, ManagerEnd end, const std::string& text) {
     domain.id = -1;
-    Current()->OnLifecycle(domain, {DomainLifecycle::What::kStopped, end, text});
+    Current()->OnLifecycle(domain,
+                           {.what = DomainLifecycle::What::kStopped, .end = end, .text = text});
   }
   void Close(const std::string& why) { Current()->OnClosed(why); }
 

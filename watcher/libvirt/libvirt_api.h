@@ -26,7 +26,7 @@ struct DomainName {
 
 struct ActiveDomain {
   DomainName domain;
-  std::string run_state;  // its state in QEMU's words ("running", "paused", "guest-panicked")
+  std::string run_state;  // its state in QEMU's words ("running", "paused", "inmigrate")
 };
 
 // What libvirt says of a domain's life, as far as it is of use beside QEMU's own events.
@@ -35,6 +35,7 @@ struct DomainLifecycle {
   What what = What::kStarted;
   std::optional<ManagerEnd> end;  // with kStopped; unset: it does not say
   std::string text;               // for people: "stopped, destroyed"
+  bool incoming = false;          // with kStarted: it waits for a VM that migrates
 };
 
 class LibvirtApi {

@@ -1,7 +1,6 @@
 #include "watcher/libvirt/libvirt_inbox.h"
 
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -59,11 +58,8 @@ void LibvirtInbox::Release(AttemptId attempt, Queue* queue) {
   ready_.push_back(attempt);
 }
 
-void LibvirtInbox::Wake() {
-  const uint64_t one = 1;
-  // A counter that is full wakes as well.
-  [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof(one));
-}
+// A counter that is full wakes as well.
+void LibvirtInbox::Wake() { eventfd_write(wake_.get(), 1); }
 
 void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
   const MutexLock lock(&mutex_);
@@ -104,8 +100,8 @@ void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains
 std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
   std::vector<Entry> entries;
   const MutexLock lock(&mutex_);
-  uint64_t count = 0;
-  [[maybe_unused]] const ssize_t taken = read(wake_.get(), &count, sizeof(count));
+  eventfd_t ignored;
+  eventfd_read(wake_.get(), &ignored);
   for (size_t turns = ready_.size(); turns > 0; --turns) {
     const AttemptId attempt = ready_.front();
     ready_.pop_front();

@@ -40,6 +40,7 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectUnregisterCloseCallback)  \
   F(virDomainFree)                      \
   F(virDomainGetID)                     \
+  F(virDomainGetJobStats)               \
   F(virDomainGetName)                   \
   F(virDomainGetUUIDString)             \
   F(virDomainGetXMLDesc)                \
@@ -50,7 +51,8 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virEventRunDefaultImpl)             \
   F(virGetLastError)                    \
   F(virInitialize)                      \
-  F(virSetErrorFunc)
+  F(virSetErrorFunc)                    \
+  F(virTypedParamsFree)
 #define VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(F)      \
   F(virConnectDomainQemuMonitorEventDeregister) \
   F(virConnectDomainQemuMonitorEventRegister)
@@ -120,10 +122,28 @@ absl::Status OpenError() {
       absl::StrCat("cannot connect to libvirt: ", text, CureFor(lib.virGetLastError(), text)));
 }
 
-std::string RunStateOf(int state, int reason) {
+// libvirt pauses both sides of a migration for the same reason, and has statistics of it on the
+// source only.
+bool IsMigrationSource(virDomainPtr domain) {
+  int type = VIR_DOMAIN_JOB_NONE;
+  virTypedParameterPtr statistics = nullptr;
+  int count = 0;
+  if (lib.virDomainGetJobStats(domain, &type, &statistics, &count, 0) < 0) return false;
+  lib.virTypedParamsFree(statistics, count);
+  return type != VIR_DOMAIN_JOB_NONE;
+}
+
+std::string RunStateOf(virDomainPtr domain, int state, int reason) {
   switch (state) {
     case VIR_DOMAIN_PAUSED:
       switch (reason) {
+        case VIR_DOMAIN_PAUSED_STARTING_UP:
+          return "prelaunch";
+        case VIR_DOMAIN_PAUSED_MIGRATION:
+          return IsMigrationSource(domain) ? "finish-migrate" : "inmigrate";
+        case VIR_DOMAIN_PAUSED_POSTCOPY:
+        case VIR_DOMAIN_PAUSED_POSTCOPY_FAILED:
+          return "finish-migrate";
         case VIR_DOMAIN_PAUSED_IOERROR:
           return "io-error";
         case VIR_DOMAIN_PAUSED_WATCHDOG:
@@ -203,11 +223,15 @@ std::optional<ManagerEnd> EndOf(int detail) {
 // Unset: it is of no use beside QEMU's own events.
 std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
-    return DomainLifecycle{DomainLifecycle::What::kStarted, std::nullopt, "started"};
+    return DomainLifecycle{.what = DomainLifecycle::What::kStarted,
+                           .end = std::nullopt,
+                           .text = "started",
+                           .incoming = detail == VIR_DOMAIN_EVENT_STARTED_MIGRATED};
   }
   if (event == VIR_DOMAIN_EVENT_STOPPED) {
-    return DomainLifecycle{DomainLifecycle::What::kStopped, EndOf(detail),
-                           std::string(StoppedText(detail))};
+    return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
+                           .end = EndOf(detail),
+                           .text = std::string(StoppedText(detail))};
   }
   return std::nullopt;
 }
@@ -320,7 +344,7 @@ class RealConnection : public LibvirtApi::Connection {
       // One that is being started, or ends, has no state of use: its events follow.
       if (name.id <= 0 || !state.has_value() || *state == VIR_DOMAIN_SHUTOFF) continue;
       const int reason = StatOf(*records[at], "state.reason").value_or(0);
-      active.push_back({std::move(name), RunStateOf(*state, reason)});
+      active.push_back({std::move(name), RunStateOf(records[at]->dom, *state, reason)});
     }
     lib.virDomainStatsRecordListFree(records);
     return active;

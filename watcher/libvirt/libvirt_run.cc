@@ -66,7 +66,9 @@ void LibvirtRun::LeaveProcess() {
 
 void LibvirtRun::OnProcessGone() {
   if (!connected_ || reported_) return AwaitEnd();
-  const absl::Duration wait = CheckIntent().ok() ? kReportWait : kReportWaitDecided;
+  // Of a restore that failed libvirt reports no end.
+  const bool decided = !CheckIntent().ok() || session().incoming();
+  const absl::Duration wait = decided ? kReportWaitDecided : kReportWait;
   report_timer_ = context_->loop->AddTimer(Now().monotonic + wait, [this] {
     report_timer_ = {};
     AwaitEnd();

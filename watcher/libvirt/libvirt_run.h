@@ -17,7 +17,7 @@ class LibvirtRun : public VmRun {
  public:
   // How long libvirt may take to report the end of a process that is gone: it tidies up first.
   static constexpr absl::Duration kReportWait = absl::Seconds(60);
-  // The same where what decides the end was seen already.
+  // The same where what decides the end was seen already, or the VM has not arrived yet.
   static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
 
   // Called from within any method that hands an input to the session, and from the loop.

@@ -3,18 +3,15 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
 #include "watcher/libvirt/domain_process.h"
-#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -25,31 +22,14 @@ constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 constexpr absl::Duration kStable = absl::Seconds(10);
 // An attempt that takes longer is reported, and is not waited for at the start.
 constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
-// When the domains are listed again, after that was done at the connection: a libvirt that was just
-// started finds out by then which of its domains it has.
-constexpr absl::Duration kFirstCheck = absl::Seconds(5);
+// And after that.
 constexpr absl::Duration kCheckInterval = absl::Minutes(1);
 // When threads that could not be started are tried again.
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
-// What steps of the node's clock may make of the time of a process's start.
-constexpr absl::Duration kClockSteps = absl::Seconds(5);
 // What is handed in at a time: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
 // How long a stop waits for calls of libvirt that are under way.
 constexpr absl::Duration kStopWait = absl::Seconds(1);
-
-LibvirtRun* Of(VmRun* run) { return static_cast<LibvirtRun*>(run); }
-
-// The run state of a domain whose first event this is: what comes before it was not missed.
-std::string FirstRunState(const std::string& event) {
-  if (event == "RESUME" || event == "SHUTDOWN" || event == "POWERDOWN") return "running";
-  if (event == "STOP") return "paused";
-  return "prelaunch";
-}
-
-bool IsGuestShutdown(const QmpEvent& event) {
-  return event.name == "SHUTDOWN" && QmpBool(event.data, "guest") == true;
-}
 
 std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
   std::vector<std::string> patterns;
@@ -361,52 +341,6 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   SetProblem(link, "");
 }
 
-void LibvirtSource::Handle(Link* link, DomainListed& message) {
-  auto node = link->rows.extract(message.uuid);
-  if (node.empty()) return;
-  const Row& row = node.mapped();
-  OnActive(link, row.active);
-  if (row.stopped.has_value()) OnStopped(link, row.active.domain, *row.stopped);
-}
-
-void LibvirtSource::Handle(Link* link, DomainsListed&) {
-  link->tried = true;
-  link->listing = false;
-  std::vector<LibvirtRun*> absent;
-  for (const auto& [uuid, run] : link->runs) {
-    if (!run->connected()) absent.push_back(run);
-  }
-  for (LibvirtRun* run : absent) run->OnNotListed();
-  // Of what is not listed no event comes any more.
-  absl::erase_if(link->passed_over,
-                 [link](const auto& entry) { return entry.second.attempt != link->attempt; });
-  CheckLater(link, kFirstCheck);
-  ShowState(*link);
-}
-
-void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
-  if (!link->heard.has_value()) return;
-  const absl::flat_hash_set<std::string> heard = *std::exchange(link->heard, std::nullopt);
-  absl::flat_hash_set<std::string> listed;
-  for (const ActiveDomain& active : message.domains) {
-    listed.insert(active.domain.uuid);
-    // The list is older or newer than what came since it was asked for.
-    if (heard.contains(active.domain.uuid)) continue;
-    LibvirtRun* const run = FindRun(link, active.domain);
-    if (run == nullptr) {
-      OnActive(link, active);
-    } else {
-      TrackIfPossible(link, run);
-    }
-  }
-  std::vector<LibvirtRun*> absent;
-  for (const auto& [uuid, run] : link->runs) {
-    const bool is_absent = !listed.contains(uuid) && !heard.contains(uuid);
-    if (is_absent && !run->tracked()) absent.push_back(run);
-  }
-  for (LibvirtRun* run : absent) run->OnNotListed();
-}
-
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   context_->meters.libvirt_failures.Add();
   if (message.overflow) context_->meters.libvirt_overflows.Add();
@@ -419,335 +353,6 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   } else {
     GiveUp(link);
   }
-}
-
-void LibvirtSource::Handle(Link* link, DomainEvent& message) {
-  Hear(link, message.domain.uuid);
-  ApplyRow(link, message.domain, &message.event);
-  const Event event = message.event.name == "RESUME" ? Event::kResume : Event::kOther;
-  LibvirtRun* const run =
-      FindOrAddRun(link, message.domain, FirstRunState(message.event.name), event);
-  if (run != nullptr) run->OnQmpEvent(message.event);
-}
-
-void LibvirtSource::Handle(Link* link, DomainChanged& message) {
-  Hear(link, message.domain.uuid);
-  switch (message.lifecycle.what) {
-    case DomainLifecycle::What::kStarted:
-      ApplyRow(link, message.domain, nullptr);
-      // QEMU's RESUME came before, unless the domain was started paused.
-      if (LibvirtRun* const run = FindOrAddRun(link, message.domain, "prelaunch", Event::kStarted);
-          run != nullptr) {
-        TrackIfPossible(link, run);
-      }
-      return;
-    case DomainLifecycle::What::kStopped:
-      return OnStopped(link, message.domain, message.lifecycle);
-  }
-}
-
-void LibvirtSource::ApplyRow(Link* link, const DomainName& domain, const QmpEvent* event) {
-  const auto it = link->rows.find(domain.uuid);
-  if (it == link->rows.end() || it->second.active.domain.id != domain.id) return;
-  ActiveDomain active = std::move(it->second.active);
-  link->rows.erase(it);
-  // It comes once: the list was made after it.
-  if (event != nullptr && IsGuestShutdown(*event)) active.run_state = "running";
-  OnActive(link, active);
-}
-
-void LibvirtSource::OnStopped(Link* link, const DomainName& domain,
-                              const DomainLifecycle& lifecycle) {
-  link->passed_over.erase(domain.uuid);
-  const auto row = link->rows.find(domain.uuid);
-  const auto known = link->runs.find(domain.uuid);
-  if (row != link->rows.end()) {
-    const int64_t listed = row->second.active.domain.id;
-    if (known == link->runs.end()) {
-      // Of that life, unless something of it follows: its life before was not known here.
-      row->second.stopped = lifecycle;
-      return;
-    }
-    if (known->second->info().domain_id == listed) {
-      DomainName of_list = domain;
-      of_list.id = listed;
-      ApplyRow(link, of_list, nullptr);
-    }
-  }
-  const auto it = link->runs.find(domain.uuid);
-  if (it == link->runs.end()) return;
-  const bool same = domain.id <= 0 || domain.id == it->second->info().domain_id;
-  if (same) it->second->OnStopped(lifecycle);
-}
-
-void LibvirtSource::Handle(Link* link, AgentKnown& message) {
-  const auto it = link->runs.find(message.uuid);
-  if (it != link->runs.end()) it->second->OnGuestAgent(message.info);
-}
-
-void LibvirtSource::AskGuestAgent(LibvirtRun* run) {
-  const auto it = link_of_.find(run);
-  if (it == link_of_.end() || !it->second->connected) return;
-  it->second->worker->AskGuestAgent(run->uuid());
-}
-
-// Runs
-
-LibvirtRun* LibvirtSource::FindRun(Link* link, const DomainName& domain) {
-  const auto it = link->runs.find(domain.uuid);
-  if (it == link->runs.end()) return nullptr;
-  return it->second->info().domain_id == domain.id ? it->second : nullptr;
-}
-
-bool LibvirtSource::IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
-                               PeerProcess* process) {
-  if (run.info().domain_id != domain.id) return false;
-  // An id is used again by the next libvirtd only.
-  if (run.connected() || (run.followed() && !run.process_ended())) return true;
-  bool out_of_descriptors = false;
-  *process = FindProcess(link, domain, &out_of_descriptors);
-  if (process->kind != PeerProcess::Kind::kTracked) return true;  // nothing says otherwise
-  const RunInfo& info = run.info();
-  if (run.tracked()) {
-    return process->pid == info.pid && process->start_ticks == info.start_ticks;
-  }
-  return ProcessStartTime(process->start_ticks) <= run.attached_at().wall + kClockSteps;
-}
-
-bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
-  const auto it = link->passed_over.find(domain.uuid);
-  if (it == link->passed_over.end()) return false;
-  PassedOver& life = it->second;
-  if (life.domain_id == domain.id && life.pid > 0) {
-    bool out_of_descriptors = false;
-    const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
-    if (process.kind == PeerProcess::Kind::kGone && process.pid == life.pid) {
-      life.attempt = link->attempt;
-      return true;
-    }
-  }
-  link->passed_over.erase(it);
-  return false;
-}
-
-void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
-  link->runs.erase(run->uuid());
-  run->OnNotListed();
-}
-
-void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
-  const DomainName& domain = active.domain;
-  if (domain.id <= 0 || IsPassedOver(link, domain)) return;
-  if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
-    LibvirtRun* const run = it->second;
-    PeerProcess process;
-    if (IsSameLife(*link, *run, domain, &process)) {
-      if (!run->tracked()) TrackInstead(link, run, std::move(process));
-      if (link_of_.contains(run)) run->OnListed(active.run_state);
-      return;
-    }
-    LeaveRun(link, run);
-  }
-  if (LibvirtRun* const run = AddRun(link, domain); run != nullptr) run->OnListed(active.run_state);
-}
-
-LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
-                                        Event event) {
-  if (domain.id <= 0) return nullptr;  // it does not run (any more)
-  if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
-    PeerProcess process;
-    if (IsSameLife(*link, *it->second, domain, &process)) return it->second;
-    LeaveRun(link, it->second);
-  }
-  if (const auto it = link->passed_over.find(domain.uuid); it != link->passed_over.end()) {
-    PassedOver& life = it->second;
-    if (life.domain_id == domain.id) {
-      // An event that is older than the list may be of that life still, of an earlier connection.
-      const bool may_be_it = link->listing && event != Event::kStarted;
-      if (life.attempt == link->attempt || may_be_it) {
-        life.resumed |= event == Event::kResume;
-        return nullptr;
-      }
-      if (life.resumed) run_state = "running";
-    }
-    link->passed_over.erase(it);
-  }
-  LibvirtRun* const run = AddRun(link, domain, !link->listing || event != Event::kOther);
-  if (run == nullptr) return nullptr;
-  run->OnListed(run_state);
-  const auto it = link->runs.find(domain.uuid);
-  return it != link->runs.end() && it->second == run ? run : nullptr;
-}
-
-PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domain,
-                                       bool* out_of_descriptors) {
-  *out_of_descriptors = false;
-  if (!options_->process_tracking) return {};
-  absl::StatusOr<PeerProcess> process = absl::ResourceExhaustedError("pidfd");
-  if (context_->vm_descriptors < context_->max_vm_descriptors) {
-    process = FindDomainProcess(link.pid_directory, domain);
-  }
-  *out_of_descriptors = absl::IsResourceExhausted(process.status());
-  if (*out_of_descriptors) context_->meters.out_of_descriptors.Add();
-  return process.ok() ? *std::move(process) : PeerProcess();
-}
-
-LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool lives) {
-  if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
-    context_->meters.libvirt_overflows.Add();
-    spdlog::warn("--libvirt {}: too many domains began: {} is not followed",
-                 absl::CHexEscape(link->uri), absl::Utf8SafeCHexEscape(domain.name));
-    return nullptr;
-  }
-  bool out_of_descriptors = false;
-  PeerProcess process;
-  if (lives) process = FindProcess(*link, domain, &out_of_descriptors);
-  const bool tracked = process.kind == PeerProcess::Kind::kTracked;
-  if (VmRun* const orphan = FindOrphan(domain, process); orphan != nullptr) {
-    return TakeOver(link, domain, orphan, std::move(process));
-  }
-  VmRun* const other = table_->FindByProcess(process);
-  const auto of = link_of_.find(other);
-  if (of != link_of_.end() && of->second == link && Of(other)->uuid() == domain.uuid) {
-    Of(other)->LeaveProcess();  // that life had ended when its first event was looked at
-  } else if (other != nullptr) {
-    link->passed_over[domain.uuid] = {.domain_id = domain.id, .attempt = link->attempt};
-    return nullptr;
-  }
-  RunInfo info;
-  info.name = EscapeName(domain.name);
-  info.SetRawName(domain.name);
-  info.source = EscapeNonUtf8(DomainSource(link->uri));
-  info.boot_id = context_->boot_id;
-  info.pid_namespace = context_->pid_namespace;
-  info.domain_id = domain.id;
-  info.process_tracked = tracked;
-  if (tracked) info.SetProcess(DescribeProcess(process, *context_->oom_counters));
-  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = info.source};
-  if (info.start_ticks != 0) {
-    identity.pid = info.pid;
-    identity.start_ticks = info.start_ticks;
-  } else {
-    identity.socket_inode = static_cast<uint64_t>(domain.id);
-    identity.first_seen_ns = context_->NewFirstSeen();
-  }
-  info.run_id = MakeRunId(identity);
-  if (table_->Find(info.run_id) != nullptr) return nullptr;
-  LibvirtRun* const added = Adopt(
-      link, domain.uuid, VmSession(std::move(info), &options_->session, context_->loop->Now()));
-  table_->SetUuid(added, domain.uuid);
-  ShowState(*link);
-  if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
-  if (!tracked && lives) link->worker->FindProcess(domain.uuid);
-  if (out_of_descriptors) added->ReportProblem(kOutOfDescriptorsProblem);
-  return added;
-}
-
-void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run) {
-  if (run->tracked()) return;
-  bool out_of_descriptors = false;
-  TrackInstead(link, run,
-               FindProcess(*link, {run->info().raw_name(), run->uuid(), run->info().domain_id},
-                           &out_of_descriptors));
-}
-
-void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, PeerProcess process) {
-  if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(run->uuid());
-  if (table_->FindByProcess(process) != nullptr) return;
-  run->TrackInstead(std::move(process)).IgnoreError();
-}
-
-void LibvirtSource::Handle(Link* link, ProcessFound& message) {
-  const auto it = link->runs.find(message.uuid);
-  if (it == link->runs.end() || it->second->tracked() || it->second->reported()) return;
-  if (context_->vm_descriptors >= context_->max_vm_descriptors) return;
-  TrackInstead(link, it->second, std::move(message.process));
-}
-
-bool LibvirtSource::IsOrphan(const VmRun& run) const {
-  if (run.connected()) return false;
-  const auto link = link_of_.find(&run);
-  if (link != link_of_.end()) return !link->second->reachable();
-  const std::string directory = run.Directory();
-  return std::none_of(
-      options_->watches.begin(), options_->watches.end(),
-      [&directory](const WatchSpec& watch) { return watch.directory == directory; });
-}
-
-VmRun* LibvirtSource::FindOrphan(const DomainName& domain, const PeerProcess& process) {
-  if (VmRun* const run = table_->FindByProcess(process); run != nullptr) {
-    return IsOrphan(*run) ? run : nullptr;
-  }
-  for (const auto& [uri, link] : links_) {
-    if (link->reachable()) continue;
-    const auto it = link->runs.find(domain.uuid);
-    PeerProcess looked_for;
-    if (it == link->runs.end() || it->second->tracked() ||
-        !IsSameLife(*link, *it->second, domain, &looked_for)) {
-      continue;
-    }
-    return it->second;
-  }
-  return nullptr;
-}
-
-LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun* run,
-                                    PeerProcess process) {
-  spdlog::info("{}, which was followed by {}, is followed by libvirt {} now",
-               absl::Utf8SafeCHexEscape(run->info().name), run->info().source,
-               absl::CHexEscape(link->uri));
-  VmSession session = run->GiveAway();
-  session.MoveTo(EscapeNonUtf8(DomainSource(link->uri)), domain.id);
-  LibvirtRun* const added = Adopt(link, domain.uuid, std::move(session));
-  table_->SetUuid(added, domain.uuid);
-  ShowState(*link);
-  if (process.kind != PeerProcess::Kind::kTracked) return added;
-  if (added->tracked()) {
-    if (!added->TrackAgain(std::move(process)).ok()) added->LoseTracking();
-  } else {
-    added->TrackInstead(std::move(process)).IgnoreError();
-  }
-  return added;
-}
-
-void LibvirtSource::EndOrphans() {
-  std::vector<LibvirtRun*> orphans;
-  for (const auto& [run, link] : link_of_) {
-    if (!link->reachable()) orphans.push_back(Of(run));
-  }
-  for (LibvirtRun* run : orphans) run->OnLibvirtGone();
-}
-
-VmRun* LibvirtSource::Restore(std::unique_ptr<VmSession> session) {
-  const std::string uuid = session->Status().ref.uuid;
-  const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
-  return Adopt(LinkAt(uri), uuid, std::move(*session));
-}
-
-LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {
-  auto run = std::make_unique<LibvirtRun>(context_, table_, this, uuid, std::move(session));
-  LibvirtRun* const added = run.get();
-  link->runs[uuid] = added;
-  link_of_[added] = link;
-  table_->Add(this, std::move(run));
-  return added;
-}
-
-void LibvirtSource::OnOver(VmRun* run) {
-  const auto of = link_of_.find(run);
-  Link* const link = of->second;
-  link_of_.erase(of);
-  const auto it = link->runs.find(Of(run)->uuid());
-  if (it != link->runs.end() && it->second == run) {
-    if (!Of(run)->reported()) {
-      link->passed_over[it->first] = {.domain_id = run->info().domain_id,
-                                      .pid = run->info().pid,
-                                      .attempt = link->connected ? link->attempt : 0};
-    }
-    link->runs.erase(it);
-  }
-  if (!link->reachable()) has_unused_links_ = true;
-  ShowState(*link);
 }
 
 }  // namespace vmeventd

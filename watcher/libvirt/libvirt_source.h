@@ -54,11 +54,7 @@ class LibvirtSource : public RunSource,
 
   bool Restores(const RunInfo& info) const override { return info.managed(); }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
-  void OnRestored(VmRun* /*run*/) override {}
-  bool IsServed(const VmRun* /*run*/) override { return false; }
-  void EndUnreachableRuns() override {}
 
-  void OnPublished(VmRun* /*run*/) override {}
   bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
   void OnOver(VmRun* run) override;
 
@@ -69,6 +65,10 @@ class LibvirtSource : public RunSource,
   // Domains that one libvirt may begin: STARTED and STOPPED pass the limits of events.
   static constexpr double kBurst = 20'000;
   static constexpr double kPerSecond = 20;
+
+  // When the domains are listed again, after that was done at the connection: a libvirt that was
+  // just started finds out by then which of its domains it has.
+  static constexpr absl::Duration kFirstCheck = absl::Seconds(5);
 
   // UUIDs that are kept while domains are listed again; of more, that list is not used.
   static constexpr size_t kMaxHeard = 20'000;
@@ -133,6 +133,7 @@ class LibvirtSource : public RunSource,
   void OnSocketPathGone(int spec, const std::string& path) override;
   void OnScanned() override { has_unused_links_ = true; }
 
+  static LibvirtRun* Of(VmRun* run) { return static_cast<LibvirtRun*>(run); }
   Link* LinkAt(const std::string& uri);
   void Want(Link* link, const LibvirtSpec& spec, const std::string& socket);
   void Connect(Link* link);

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
 #include "watcher/qmp/socket_connector.h"
 #include "watcher/qmp/socket_retries.h"
@@ -50,7 +52,8 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
   // The socket is another process's than that of the run it led to, which goes on by its process.
   EndUntrackedRun(slot);
   SetRun(slot, nullptr);
-  if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
+  if (VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
+    if (IsOrphan(*other)) return TakeOver(slot, file, other, std::move(peer));
     // It is no run of this source. The socket leads nowhere else as long as that process lives.
     BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
     ReportProblem(slot, absl::StrCat("its process is followed as ", other->info().name, " of ",
@@ -79,6 +82,33 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
     }
   }
   return AddRun(slot, file.owner, std::move(run));
+}
+
+// An earlier configuration followed it by a libvirt that nothing leads to any more.
+bool SocketConnector::IsOrphan(const VmRun& run) const {
+  const std::vector<LibvirtSpec>& libvirts = context_->options->libvirts;
+  return run.info().managed() && !run.connected() &&
+         std::none_of(libvirts.begin(), libvirts.end(), [&run](const LibvirtSpec& spec) {
+           return spec.has_glob() || DomainSource(spec.Uri()) == run.info().source;
+         });
+}
+
+QmpRun* SocketConnector::TakeOver(SocketSlot* slot, const SocketFile& file, VmRun* run,
+                                  PeerProcess peer) {
+  spdlog::info("{}, which was followed by {}, is followed by {} now",
+               absl::Utf8SafeCHexEscape(run->info().name), run->info().source,
+               absl::CHexEscape(slot->path));
+  const RunInfo place = Describe(*slot, file, peer);
+  VmSession session = run->GiveAway();
+  session.MoveTo(place);
+  QmpRun* const added = AddRun(
+      slot, file.owner, std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
+  if (added->tracked()) {
+    if (!added->TrackAgain(std::move(peer)).ok()) added->LoseTracking();
+  } else {
+    added->TrackInstead(std::move(peer)).IgnoreError();
+  }
+  return added;
 }
 
 RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,

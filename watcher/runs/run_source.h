@@ -28,15 +28,15 @@ class RunSource {
   // Before Start().
   virtual VmRun* Restore(std::unique_ptr<VmSession> session) = 0;
   // A restored run goes on, as far as its process says.
-  virtual void OnRestored(VmRun* run) = 0;
+  virtual void OnRestored(VmRun* /*run*/) {}
   // Whether somebody serves the monitor of a run whose listener is gone and on which nobody has
   // spoken: that process was not QEMU's then.
-  virtual bool IsServed(const VmRun* run) = 0;
+  virtual bool IsServed(const VmRun* /*run*/) { return false; }
   // Ends the untracked runs that no monitor leads back to.
-  virtual void EndUnreachableRuns() = 0;
+  virtual void EndUnreachableRuns() {}
 
   // What the table says of this source's runs. `run` is in the table:
-  virtual void OnPublished(VmRun* run) = 0;
+  virtual void OnPublished(VmRun* /*run*/) {}
   virtual bool OwnsName(const VmRun* run) const = 0;
   // and is not any more.
   virtual void OnOver(VmRun* run) = 0;

@@ -153,6 +153,7 @@ void EvidenceLog::SawStop(Instant now) {
   paused_ = true;
   // After a SHUTDOWN it only says that QEMU stays.
   if (!facts_.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
+  if (migrating_) SawMigrationState("finish-migrate", "STOP in a migration", now);
 }
 
 void EvidenceLog::SawPanic(absl::string_view event, absl::string_view action, Instant now) {
@@ -201,7 +202,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     facts_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
     Saw(std::string(by), now, EvidenceId::kDownBeforeAttach);
   }
-  SawMigrationState(run_state, now);
+  SawMigrationState(run_state, by, now);
 }
 
 void EvidenceLog::SawNoRunState(Instant now) {
@@ -209,17 +210,28 @@ void EvidenceLog::SawNoRunState(Instant now) {
   Saw("monitor closed before QEMU said its run state", now, EvidenceId::kNotRunning);
 }
 
-void EvidenceLog::SawMigrationState(absl::string_view run_state, Instant now) {
+void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_view by,
+                                    Instant now) {
   const bool finishing = run_state == "finish-migrate";
   if (!run_state.empty() && std::exchange(facts_.finishing_migration, finishing) != finishing) {
     std::erase_if(timeline_, [](const EvidenceEntry& entry) {
       return entry.id == EvidenceId::kFinishingMigration;
     });
-    if (finishing) Saw("query-status finish-migrate", now, EvidenceId::kFinishingMigration);
+    if (finishing) Saw(std::string(by), now, EvidenceId::kFinishingMigration);
   }
   if (run_state == "postmigrate" && !std::exchange(facts_.migrated, true)) {
-    Saw("query-status postmigrate", now, EvidenceId::kMigration);
+    Saw(std::string(by), now, EvidenceId::kMigration);
   }
+}
+
+void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
+  migrating_ = !facts_.never_ran && status != "failed" && status != "cancelled";
+  if (!migrating_) {
+    SawMigrationState("paused", "", now);
+  } else if (paused_ && (status == "completed" || status == "device")) {
+    SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
+  }
+  if (status == "completed") migrating_ = false;
 }
 
 void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {

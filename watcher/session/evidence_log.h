@@ -59,7 +59,10 @@ class EvidenceLog {
   // Its monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
   // What of an answer of query-status shows how far an outgoing migration is.
-  void SawMigrationState(absl::string_view run_state, Instant now);
+  void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
+  // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its
+  // end where the VM was paused already, stand for `finish-migrate`.
+  void SawMigration(absl::string_view status, Instant now);
   // `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
@@ -84,6 +87,7 @@ class EvidenceLog {
   std::vector<EvidenceEntry> timeline_;
   std::optional<Instant> powerdown_at_;  // the last one that nothing has cleared
   bool paused_ = false;
+  bool migrating_ = false;  // away, as SawMigration says
   std::optional<absl::Time> shutdown_qemu_time_;
   RareText shutdown_json_;
 };

@@ -81,9 +81,9 @@ class VmSession {
   Effects OnOtherProcesses(std::vector<ProcessId> others, Instant now);
   // RunInfo::oom_kills, read again while the process lives.
   Effects OnOomKills(uint64_t kills);
-  // From now on the run is that domain of libvirt, in the words of RunInfo: what led to it before
-  // does not any more.
-  void MoveTo(std::string source, int64_t domain_id);
+  // From now on the run is followed by the source, the domain or the socket of `place`: what led to
+  // it before does not any more.
+  void MoveTo(const RunInfo& place);
   // The monitor is about to be attached by `socket`.
   Effects OnSocket(const SocketIdentity& socket);
 
@@ -132,6 +132,8 @@ class VmSession {
   // decides the end of the run was seen already; the message says what. RESOURCE_EXHAUSTED: too
   // many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
+  // Its QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
+  bool incoming() const { return evidence_.facts().incoming; }
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
   // Somebody has answered on its monitor as QEMU does.

@@ -189,6 +189,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   const std::string status = QmpText(event.data, "status");
   // `completed` is said on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
+  if (run_.managed()) evidence_.SawMigration(status, now);
   if (status == "failed" && evidence_.facts().incoming) {
     evidence_.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
   }

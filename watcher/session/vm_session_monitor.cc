@@ -37,12 +37,13 @@ std::string ProblemOf(absl::string_view run_state) {
 
 }  // namespace
 
-void VmSession::MoveTo(std::string source, int64_t domain_id) {
-  run_.source = std::move(source);
-  run_.domain_id = domain_id;
-  run_.monitor_path.clear();
-  run_.unescaped_path.clear();
-  run_.socket = {};
+void VmSession::MoveTo(const RunInfo& place) {
+  run_.source = place.source;
+  run_.domain_id = place.domain_id;
+  run_.monitor_path = place.monitor_path;
+  run_.unescaped_path = place.unescaped_path;
+  run_.socket = place.socket;
+  run_.shutdown_file_mark = place.shutdown_file_mark;
 }
 
 Effects VmSession::OnMonitorReady(const MonitorInfo& info, Instant now) {
@@ -185,7 +186,7 @@ void VmSession::SetMonitorProblem(absl::string_view problem, Instant now) {
 Effects VmSession::OnRunState(absl::string_view run_state, Instant now) {
   return Step(now, [&] {
     FollowMigration(run_state, now);
-    evidence_.SawMigrationState(run_state, now);
+    evidence_.SawMigrationState(run_state, StateReport(run_state), now);
     if (run_state != "finish-migrate") run_problem_ = ProblemOf(run_state);
   });
 }

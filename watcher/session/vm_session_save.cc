@@ -119,6 +119,7 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->FieldIf("qemu_version", session->qemu_version_);
   auto* const evidence = &session->evidence_;
   archive->FieldIf("paused", evidence->paused_);
+  archive->FieldIf("migrating", evidence->migrating_);
   archive->FieldIf("powerdown_at", evidence->powerdown_at_);
   archive->FieldIf("exiting_since", session->exiting_since_);
   archive->FieldIf("shutdown_json", evidence->shutdown_json_);

@@ -1,0 +1,182 @@
+#include "tests/simulation/libvirtd.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+std::string PidFile(const Life& life) {
+  return absl::StrCat(kPidDirectory, "/", life.name, ".pid");
+}
+
+DomainName NameOf(const Life& life) { return {life.name, life.uuid, life.domain_id}; }
+
+absl::Status Away() { return absl::UnavailableError("libvirtd is away"); }
+
+}  // namespace
+
+// One connection to it.
+class Libvirtd::Client : public Connection {
+ public:
+  Client(Libvirtd* libvirtd, ConnectionPtr link) : libvirtd_(libvirtd), link_(std::move(link)) {}
+  ~Client() override {
+    if (libvirtd_->link_ == link_) libvirtd_->Forget();
+  }
+  absl::StatusOr<std::vector<ActiveDomain>> ListActive() override { return libvirtd_->List(link_); }
+  absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& /*uuid*/) override {
+    libvirtd_->Take();
+    if (libvirtd_->link_ != link_) return Away();
+    return GuestAgentInfo();
+  }
+
+ private:
+  Libvirtd* const libvirtd_;
+  const ConnectionPtr link_;
+};
+
+void Libvirtd::Take() {
+  if (random_->OneIn(3)) return;
+  const absl::Duration takes = random_->OneIn(8)
+                                   ? random_->Between(absl::ZeroDuration(), absl::Seconds(9))
+                                   : random_->Between(absl::ZeroDuration(), absl::Milliseconds(20));
+  const absl::Duration end = kernel_->monotonic() + takes;
+  const MutexLock lock(&mutex_);
+  while (daemon_ != 0 && !kernel_->dead() && kernel_->monotonic() < end) {
+    ends_.WaitFor(&mutex_, end - kernel_->monotonic());
+  }
+}
+
+absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Libvirtd::Open(
+    const std::string& /*uri*/, std::shared_ptr<Listener> listener) {
+  Take();
+  if (!runs_ || daemon_ == 0) return Away();
+  listener_ = std::move(listener);
+  link_ = std::make_shared<simulation::Connection>();
+  link_->of_daemon = true;
+  listed_ = false;
+  story_->Say("libvirtd", "has a client");
+  return std::make_unique<Client>(this, link_);
+}
+
+absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& link) {
+  Take();
+  if (link_ != link) return Away();
+  std::vector<ActiveDomain> active;
+  for (Life* const life : domains_) {
+    active.push_back({NameOf(*life), life->run_state});
+    SayRunState(life);
+  }
+  story_->Say("libvirtd", absl::StrCat("lists ", active.size(), " domains"));
+  story_->Reach("a list of domains");
+  Take();
+  if (link_ != link) return Away();
+  listed_ = true;
+  return active;
+}
+
+void Libvirtd::Stop() {
+  if (!runs_) return;
+  story_->Say("libvirtd", "ends");
+  story_->Reach("libvirtd ends");
+  runs_ = false;
+  link_ = nullptr;
+  // A thread may take its place meanwhile; likewise below.
+  if (const auto listener = listener_; listener != nullptr) {
+    listener->OnClosed("libvirt closed the connection");
+  }
+}
+
+void Libvirtd::Start() {
+  if (runs_) return;
+  // A domain that ended meanwhile is not known any more, and no end of it is reported.
+  std::erase_if(domains_, [](const Life* life) { return life->process_gone; });
+  last_id_ = 0;
+  for (const Life* const life : domains_) last_id_ = std::max(last_id_, life->domain_id);
+  if (last_id_ == 0) story_->Reach("the ids of domains begin again");
+  story_->Say("libvirtd", absl::StrCat("starts, with ", domains_.size(), " domains"));
+  runs_ = true;
+  started_at_ = kernel_->monotonic();
+}
+
+void Libvirtd::Add(Life* life) {
+  life->domain_id = ++last_id_;
+  const std::string path = PidFile(*life);
+  kernel_->disk().Unlink(path);
+  kernel_->disk().Make(path, S_IFREG | 0644, kernel_->wall_ns())->content =
+      absl::StrCat(life->process->pid, "\n");
+  domains_.push_back(life);
+}
+
+void Libvirtd::Hear(Life* life, Saying* saying) {
+  ++link_->sent;
+  saying->heard_by = link_;
+  saying->end = link_->sent;
+  saying->daemon = daemon_;
+  saying->unsure = !listed_;
+  life->attached = link_;
+  life->client_daemon = daemon_;
+  life->daemons.insert(daemon_);
+}
+
+void Libvirtd::SayRunState(Life* life) {
+  if (!IsListened()) return;
+  life->sayings.push_back(
+      {.kind = Saying::Kind::kRunState, .text = life->run_state, .at = kernel_->monotonic()});
+  Hear(life, &life->sayings.back());
+}
+
+void Libvirtd::Forward(Life* life, absl::string_view event, absl::string_view data,
+                       Saying* saying) {
+  if (!runs_ || !IsListened()) return;
+  Hear(life, saying);
+  const int64_t us = saying->wall_us;
+  const auto listener = listener_;
+  listener->OnQmpEvent(NameOf(*life), std::string(event), us / 1'000'000,
+                       static_cast<uint32_t>(us % 1'000'000), std::string(data));
+}
+
+void Libvirtd::SayStarted(Life* life, bool incoming) {
+  if (!runs_ || !IsListened()) return;
+  const auto listener = listener_;
+  listener->OnLifecycle(NameOf(*life), {.what = DomainLifecycle::What::kStarted,
+                                        .end = std::nullopt,
+                                        .text = "started",
+                                        .incoming = incoming});
+}
+
+void Libvirtd::Remove(Life* life, ManagerEnd end) {
+  if (!runs_ || std::erase(domains_, life) == 0) return;
+  if (kernel_->disk().Find(PidFile(*life)) != nullptr && random_->OneIn(2)) {
+    kernel_->disk().Unlink(PidFile(*life));
+  }
+  if (!IsListened()) return;
+  Saying saying{.kind = Saying::Kind::kManager, .manager = end, .at = kernel_->monotonic()};
+  Hear(life, &saying);
+  life->sayings.push_back(std::move(saying));
+  DomainName name = NameOf(*life);
+  if (random_->OneIn(2)) name.id = -1;  // as of a transient domain
+  const auto listener = listener_;
+  listener->OnLifecycle(name,
+                        {.what = DomainLifecycle::What::kStopped, .end = end, .text = "stopped"});
+}
+
+void Libvirtd::set_daemon(int number) {
+  daemon_ = number;
+  if (number == 0) ends_.NotifyAll();
+}
+
+void Libvirtd::Forget() {
+  listener_ = nullptr;
+  link_ = nullptr;
+}
+
+void Libvirtd::AfterLoopTurn(bool connected) {
+  if (link_ != nullptr && (connected || kernel_->dead())) link_->handed_out = link_->sent;
+}
+
+}  // namespace vmeventd::simulation

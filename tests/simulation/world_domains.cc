@@ -1,0 +1,182 @@
+// What happens to the domains of libvirt: docs/libvirt.md, "Endings".
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "tests/simulation/world.h"
+#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/names.h"
+
+namespace vmeventd::simulation {
+
+void World::BeginDomain(Life* life) {
+  life->uuid = absl::StrCat("475852fa-ea74-4630-8eae-00000000000", life->name.substr(3));
+  constexpr absl::string_view kEnd("\0", 1);
+  life->process->command_line = absl::StrCat("qemu", kEnd, "-uuid", kEnd, life->uuid, kEnd);
+  life->listener = std::make_shared<Listener>();
+  life->socket.clear();
+  life->no_shutdown = true;
+  life->no_reboot = false;
+  life->run_state = "prelaunch";
+  life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
+                            .monitor_path = DomainSource(kLibvirtUri),
+                            .pid = life->process->pid,
+                            .start_ticks = life->process->start_ticks});
+  libvirtd_->Add(life);
+  story_->Say(life->name, absl::StrCat("is a domain, id ", life->domain_id));
+  if (random_->OneIn(5)) return DomainArrives(life);
+  In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
+    life->run_state = "running";
+    libvirtd_->SayRunState(life);
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    libvirtd_->SayStarted(life, /*incoming=*/false);
+    NextStep(life);
+  });
+}
+
+void World::NextDomainStep(Life* life) {
+  constexpr Step kSteps[] = {
+      &World::Reboot,           &World::StopAndContinue,     &World::Sleep,
+      &World::PanicAndReset,    &World::DiskError,           &World::PressIgnored,
+      &World::DownAndUp,        &World::WatchdogPause,       &World::DeclareIntent,
+      &World::HibernatesInVain, &World::DomainMigrationFails};
+  constexpr Step kEndings[] = {&World::GuestPowersOff,
+                               &World::PowerdownObeyed,
+                               &World::Quit,
+                               &World::Signal,
+                               &World::Kill,
+                               &World::Crash,
+                               &World::OutOfMemory,
+                               &World::Panic,
+                               &World::PanicPauseQuit,
+                               &World::WatchdogShutdown,
+                               &World::Hibernate,
+                               &World::HostError,
+                               &World::StopQuit,
+                               &World::DomainMigrates,
+                               &World::DomainIsKilledAsItMigrates,
+                               &World::DomainIsDestroyed,
+                               &World::DomainThatHangsIsDestroyed,
+                               &World::DomainIsDumped,
+                               &World::DomainIsSaved};
+  const Step step = random_->OneIn(3) ? kEndings[random_->Below(std::size(kEndings))]
+                                      : kSteps[random_->Below(std::size(kSteps))];
+  const absl::Duration high = random_->OneIn(6) ? absl::Minutes(15) : absl::Seconds(10);
+  In(absl::ZeroDuration(), high, life, [this, life, step] { (this->*step)(life); });
+}
+
+// libvirt tidies up, and says how it ended; then the domain may start again.
+void World::DomainIsGone(Life* life) {
+  ManagerEnd end = ManagerEnd::kFailed;
+  for (const Saying& saying : life->sayings) {
+    if (saying.kind == Saying::Kind::kShutdown) end = ManagerEnd::kShutdown;
+  }
+  if (life->reported.has_value()) end = *life->reported;
+  const bool late = random_->OneIn(8);
+  At(now() +
+         random_->Between(absl::ZeroDuration(), late ? absl::Seconds(20) : absl::Milliseconds(50)),
+     [this, life, end] {
+       libvirtd_->Remove(life, end);
+       const std::string name = life->name;
+       At(now() + random_->Between(absl::ZeroDuration(),
+                                   random_->OneIn(2) ? absl::Milliseconds(5) : absl::Seconds(60)),
+          [this, name] { Begin(name); });
+     });
+}
+
+// It waits for a VM of another host, which arrives or does not.
+void World::DomainArrives(Life* life) {
+  life->run_state = "inmigrate";
+  libvirtd_->SayRunState(life);
+  Migration(life, "setup");
+  libvirtd_->SayStarted(life, /*incoming=*/true);
+  In(absl::ZeroDuration(), absl::Seconds(20), life, [this, life] {
+    Migration(life, "active");
+    if (random_->OneIn(2)) {
+      Migration(life, "completed");
+      life->run_state = "running";
+      Say(life, Saying::Kind::kResume, "RESUME", "");
+      return NextStep(life);
+    }
+    Decide(life, ShutdownClass::kAdmin, "an incoming migration fails");
+    Migration(life, "failed");
+    ProcessEnds(life, 1 << 8);
+  });
+}
+
+void World::Migration(Life* life, absl::string_view status) {
+  Say(life, Saying::Kind::kOther, "MIGRATION", absl::StrCat("{\"status\": \"", status, "\"}"),
+      std::string(status));
+}
+
+void World::StopToMigrate(Life* life) {
+  Migration(life, "setup");
+  Migration(life, "active");
+  life->run_state = "finish-migrate";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+}
+
+void World::DomainMigrationFails(Life* life) {
+  StopToMigrate(life);
+  In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
+    Migration(life, "failed");
+    life->run_state = "running";
+    Say(life, Saying::Kind::kResume, "RESUME", "");
+    NextStep(life);
+  });
+}
+
+void World::DomainMigrates(Life* life) {
+  StopToMigrate(life);
+  In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
+    Decide(life, ShutdownClass::kAdmin, "a domain migrates");
+    Migration(life, "completed");
+    life->reported = ManagerEnd::kMigrated;
+    Leave(life);
+  });
+}
+
+void World::DomainIsKilledAsItMigrates(Life* life) {
+  StopToMigrate(life);
+  In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
+    Decide(life, ShutdownClass::kUnknown, "SIGKILL while a domain migrates");
+    ProcessEnds(life, SIGKILL);
+  });
+}
+
+void World::DomainIsDestroyed(Life* life) {
+  Decide(life, ShutdownClass::kAdmin, "a domain is destroyed");
+  life->reported = ManagerEnd::kDestroyed;
+  SayShutdown(life, "host-signal");
+  Leave(life);
+}
+
+void World::DomainThatHangsIsDestroyed(Life* life) {
+  Decide(life, ShutdownClass::kAdmin, "a domain that hangs is destroyed");
+  life->reported = ManagerEnd::kDestroyed;
+  ProcessEnds(life, SIGKILL);
+}
+
+void World::DomainIsSaved(Life* life) {
+  life->run_state = "paused";
+  Say(life, Saying::Kind::kStop, "STOP", "");
+  Migration(life, "setup");
+  Migration(life, "active");
+  In(absl::ZeroDuration(), absl::Seconds(5), life, [this, life] {
+    Decide(life, ShutdownClass::kAdmin, "a domain is saved");
+    Migration(life, "completed");
+    life->reported = ManagerEnd::kSaved;
+    Leave(life);
+  });
+}
+
+// `virsh dump --crash`.
+void World::DomainIsDumped(Life* life) {
+  Decide(life, ShutdownClass::kUnknown, "a domain is dumped and ended");
+  life->reported = ManagerEnd::kCrashed;
+  ProcessEnds(life, 0);
+}
+
+}  // namespace vmeventd::simulation

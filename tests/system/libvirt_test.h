@@ -1,0 +1,70 @@
+#ifndef VMEVENTD_TESTS_SYSTEM_LIBVIRT_TEST_H_
+#define VMEVENTD_TESTS_SYSTEM_LIBVIRT_TEST_H_
+
+// The fixture of the tests with a real libvirtd and its domains.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/support/libvirt/libvirtd.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+
+inline DomainOptions LinuxGuest() { return {.linux_guest = true}; }
+
+inline std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
+  std::vector<std::string> what;
+  for (const v1::Evidence& entry : stopped.shutdown().evidence()) what.push_back(entry.what());
+  return what;
+}
+
+class LibvirtTest : public E2eTest {
+ protected:
+  void SetUp() override {
+    if (!CanRunLibvirtd()) GTEST_SKIP() << "needs root and libvirtd";
+    libvirtd_ = std::make_unique<Libvirtd>(dir() / "a");
+  }
+  void TearDown() override { libvirtd_.reset(); }
+
+  DaemonOptions LibvirtOptions(const std::vector<std::string>& uris) const {
+    DaemonOptions options = Options();
+    for (const std::string& uri : uris) {
+      options.arguments.insert(options.arguments.end(), {"--libvirt", uri});
+    }
+    return options;
+  }
+  void Follow(const std::vector<std::string>& uris) {
+    StartDaemon(LibvirtOptions(uris));
+    OpenStream();
+  }
+  void Follow() { Follow({libvirtd().uri()}); }
+  Libvirtd& libvirtd() { return *libvirtd_; }
+  void DropLibvirtd() { libvirtd_.reset(); }
+
+  v1::Event WaitStopped(const std::string& name = "vm1", int nth = 1) {
+    return stream().Wait(name, v1::EVENT_TYPE_STOPPED, nth);
+  }
+  void ExpectOneStopped(const std::string& name = "vm1") {
+    const std::vector<v1::Event> events = stream().EventsOf(name);
+    EXPECT_EQ(std::count_if(
+                  events.begin(), events.end(),
+                  [](const v1::Event& event) { return event.type() == v1::EVENT_TYPE_STOPPED; }),
+              1);
+    EXPECT_EQ(events.front().type(), v1::EVENT_TYPE_STARTED) << TypesOf(events);
+    EXPECT_EQ(events.back().type(), v1::EVENT_TYPE_STOPPED) << TypesOf(events);
+  }
+  bool Connected() {
+    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+    return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected();
+  }
+
+ private:
+  std::unique_ptr<Libvirtd> libvirtd_;
+};
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SYSTEM_LIBVIRT_TEST_H_

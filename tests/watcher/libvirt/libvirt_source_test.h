@@ -1,0 +1,137 @@
+#ifndef VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_SOURCE_TEST_H_
+#define VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_SOURCE_TEST_H_
+
+// The fixtures of the source "libvirt" with domains that the test plays.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_libvirt.h"
+#include "tests/support/test_util.h"
+#include "tests/watcher/libvirt/shifted_clock.h"
+#include "tests/watcher/runs/child.h"
+#include "watcher/core/libvirt_spec.h"
+#include "watcher/node/node_watcher.h"
+
+namespace vmeventd {
+
+inline const DomainName kDomain = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
+inline constexpr char kGuestShutdown[] = R"({"guest":true,"reason":"guest-shutdown"})";
+inline constexpr char kHostSignal[] = R"({"guest":false,"reason":"host-signal"})";
+
+class LibvirtSourceTest : public testing::Test {
+ protected:
+  LibvirtSourceTest() {
+    directory_.MakeDirectory("ctrl");
+    options_.watches = {{directory_.Path("ctrl"), "", ".kvmd"}};
+    options_.libvirts = {
+        ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
+    options_.libvirt_api = libvirt_;
+  }
+  ~LibvirtSourceTest() override { libvirt_->Hang(false); }
+
+  void Start() { watcher_ = NodeWatcher::Create(options_, &clock_, &sink_).value(); }
+  void Restart() {
+    watcher_.reset();
+    options_.saved_runs.clear();
+    for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
+    Start();
+  }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { watcher_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+  // All that is due is handled.
+  void Step() {
+    for (int turn = 0; turn < 10; ++turn) watcher_->RunOnce(absl::ZeroDuration());
+  }
+  bool UntilConnected(bool connected = true) {
+    return Until([&] {
+      const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
+      return states.size() == 1 && states[0].connected == connected;
+    });
+  }
+  bool UntilCount(EventType type, int count = 1) {
+    return Until([&] { return sink_.Count(type) >= count; });
+  }
+  void StartConnected() {
+    Start();
+    ASSERT_TRUE(UntilConnected());
+  }
+  void StartDomain(const DomainName& domain = kDomain) {
+    const int before = sink_.Count(EventType::kStarted);
+    libvirt_->Qmp(domain, "RESUME");
+    libvirt_->Started(domain);
+    ASSERT_TRUE(UntilCount(EventType::kStarted, before + 1));
+  }
+  // What the sink keeps of each open run, by run id.
+  std::map<std::string, std::string> Kept() {
+    std::map<std::string, std::string> kept;
+    for (const RecordingSink::Entry& entry : sink_.entries()) {
+      if (!entry.update.saved_run.has_value()) continue;
+      const std::string& run_id = entry.update.status->ref.run_id;
+      kept[run_id] = *entry.update.saved_run;
+      if (kept[run_id].empty()) kept.erase(run_id);
+    }
+    return kept;
+  }
+  const VmEvent& LastStopped() { return *sink_.Last(EventType::kStopped)->update.event; }
+  std::vector<std::string> LastEvidence() {
+    std::vector<std::string> what;
+    for (const EvidenceEntry& entry : LastStopped().shutdown->evidence) what.push_back(entry.what);
+    return what;
+  }
+
+  TempDir directory_;
+  ShiftedClock clock_;
+  RecordingSink sink_;
+  WatcherOptions options_;
+  std::shared_ptr<FakeLibvirt> libvirt_ = std::make_shared<FakeLibvirt>();
+  std::unique_ptr<NodeWatcher> watcher_;
+};
+
+// A process that looks like the domain's QEMU, with its pid file.
+class LibvirtProcessTest : public LibvirtSourceTest {
+ protected:
+  LibvirtProcessTest() {
+    directory_.MakeDirectory("qemu");
+    StartProcess();
+  }
+
+  // Another one in its place, which has ended.
+  void StartProcess() {
+    process_.reset();
+    // Before its exec it looks like this test.
+    int running[2];
+    EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
+    process_ = std::make_unique<Child>([] {
+      return execl("/bin/sh", "sh", "-c", "while :; do sleep 1; done", "sh", "-uuid",
+                   kDomain.uuid.c_str(), nullptr);
+    });
+    close(running[1]);
+    char byte = 0;
+    EXPECT_EQ(read(running[0], &byte, 1), 0);
+    close(running[0]);
+    std::ofstream(directory_.Path("qemu/web1.pid")) << process_->pid() << "\n";
+  }
+  void LoseLibvirt() {
+    libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
+    libvirt_->Close("libvirt closed the connection");
+    ASSERT_TRUE(UntilConnected(false));
+  }
+
+  std::unique_ptr<Child> process_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_WATCHER_LIBVIRT_LIBVIRT_SOURCE_TEST_H_
