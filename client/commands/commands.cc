@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kLargestPage = 1000;  // of ListEventsRequest.page_size
 
-// How long one page waits for a server that limits the rate of pages: half a minute in total.
+// Pauses of one page while the server limits the rate of pages: half a minute in total.
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(2);
 constexpr absl::Duration kPatience = absl::Seconds(30);

@@ -38,7 +38,7 @@ bool EventMerger::AllHaveOne() const {
 
 std::optional<EventMerger::Item> EventMerger::Take(absl::Time now) {
   for (size_t node = 0; node < queues_.size(); ++node) {
-    // What is no event has no place among the others' events.
+    // Only events are ordered by time.
     if (!queues_[node].empty() && !queues_[node].front().item.event) return Pop(node);
   }
   const std::optional<size_t> oldest = Oldest();

@@ -27,7 +27,7 @@ class EventMerger {
     size_t node = 0;
     std::optional<v1::Event> event;
     std::optional<google::protobuf::RepeatedPtrField<v1::Vm>> vms;
-    // Where the node's watch continues once this and everything before it is done with.
+    // Position at which the node's watch continues once this and everything before it is done with.
     std::optional<WatchPosition> position;
   };
 

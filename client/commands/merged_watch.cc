@@ -15,7 +15,7 @@ namespace {
 
 // The events of one node that may wait; its watch reads no more until some are consumed.
 constexpr size_t kMostWaiting = 10'000;
-// How many are taken together.
+// Limit of items that are taken together.
 constexpr int kTakenTogether = 1000;
 
 }  // namespace
@@ -80,7 +80,7 @@ class MergedWatch::Queue {
   size_t running_;      // under mutex_
 };
 
-// What the watch of one node delivers, on its thread.
+// Takes the deliveries of one node's watch, on its thread.
 class MergedWatch::QueueSink : public WatchSink {
  public:
   QueueSink(Queue* queue, size_t node, std::stop_token stop)

@@ -11,7 +11,7 @@
 namespace vmeventd::client {
 namespace {
 
-// Of a frame and of a timeline, which are kept in memory.
+// Limits of a frame and of a timeline, which are kept in memory.
 constexpr uint64_t kMostEnds = 1000;
 constexpr uint64_t kMostEvents = 100'000;
 

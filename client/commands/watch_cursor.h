@@ -14,7 +14,7 @@
 
 namespace vmeventd::client {
 
-// Where a watch begins.
+// Start of a watch.
 struct FromNow {};
 struct FromOldest {};
 struct FromSnapshot {};
@@ -40,7 +40,7 @@ class WatchCursor {
   // The most events after the position that are remembered as shown, 16 bytes each. Beyond it the
   // position passes the oldest. vmeventd itself keeps fewer events while its journal fails.
   static constexpr size_t kMostHeld = 500'000;
-  // How many streams from one position may check whether an event became durable.
+  // Limit of streams from one position that check whether an event became durable.
   static constexpr int kMostReadings = 5;
 
   // A FromSequence must have its journal_id.

@@ -49,7 +49,7 @@ class WatchLoop : public WatchSource {
     // In [0, 1), for the random part of a pause.
     std::function<double()> random = RandomFraction;
     Resolver resolve = ResolveHost;
-    // How long a stream may be silent: three progress intervals.
+    // Limit of a stream's silence: three progress intervals.
     absl::Duration silence_limit = 3 * kProgressInterval;
     std::function<absl::Time()> clock = SteadyNow;  // which measures the silence; any thread
   };

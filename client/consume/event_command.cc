@@ -29,8 +29,8 @@ absl::Status CannotRun(absl::string_view what, int error) {
   return absl::UnavailableError(absl::StrCat("cannot be run: ", what, ": ", strerror(error)));
 }
 
-// A file without a name that holds `content`, read from its start. Unlike a pipe it needs nobody
-// who writes while the command runs, and a command that does not read it does no harm.
+// A file without a name that holds `content`, read from its start. Unlike a pipe it needs no
+// writer while the command runs, and a command that does not read it does no harm.
 absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
   UniqueFd file(memfd_create("vmevents-event", MFD_CLOEXEC));
   if (!file.valid()) return CannotRun("memfd_create", errno);

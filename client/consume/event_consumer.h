@@ -7,7 +7,7 @@
 
 namespace vmeventd::client {
 
-// What is done with the events of one or several nodes. One thread.
+// Handles the events of one or several nodes. One thread.
 // CANCELLED: the watch ends quietly; another error ends it with the error's message.
 class EventConsumer {
  public:

@@ -11,7 +11,7 @@
 
 namespace vmeventd::client {
 
-// Where a later watch continues: after `sequence` of that journal.
+// Position at which a later watch continues: after `sequence` of that journal.
 struct WatchPosition {
   uint64_t sequence = 0;
   std::string journal_id;  // empty: there is no position yet
@@ -28,8 +28,8 @@ struct ServerPosition {
 struct WatchedEvents {
   Formatter::Events events;
   Formatter::Nodes nodes;  // of each event; empty: all are of the one server that was named
-  // Of each event: a later watch continues there once the event and all before it are done with.
-  // It stays before an event that is not durable.
+  // Position of each event: a later watch continues there once the event and all before it are
+  // done with. It stays before an event that is not durable.
   std::vector<ServerPosition> resume_after;
 };
 

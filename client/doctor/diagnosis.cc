@@ -90,7 +90,7 @@ class SocketIndex {
     return accepted;
   }
 
-  // Null: nobody who can be seen.
+  // Null: no visible process.
   const NodeProcess* Owner(uint32_t inode) const {
     const auto found = owners_.find(inode);
     return found == owners_.end() ? nullptr : found->second;
@@ -395,7 +395,7 @@ class Doctor {
         "systemctl restart vmeventd");
   }
 
-  // What the daemon says and nothing above explains.
+  // Problems from the daemon that no finding above explains.
   void LookAtDaemonsProblems() {
     for (const v1::Vm& vm : facts_.daemon.vms) {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;

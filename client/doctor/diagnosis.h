@@ -13,11 +13,11 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/watch_spec.h"
 
-// What is wrong on a node, decided by what was read there. Pure.
+// Decides what is wrong on a node, from the facts that were read there. Pure.
 
 namespace vmeventd::client {
 
-// What the daemon says; `failure` says why it says nothing.
+// The answer of the daemon, or `failure` if there is none.
 struct DaemonAnswer {
   std::string address;
   std::string failure;  // a sentence; empty: the rest is known

@@ -8,7 +8,7 @@
 
 namespace vmeventd::client {
 
-// What /proc says of a process. What the reader may not see is left out.
+// The facts of a process in /proc, without those that the reader may not see.
 struct NodeProcess {
   int64_t pid = 0;
   std::string program;                 // its name, at most 15 bytes

@@ -15,7 +15,7 @@ namespace vmeventd::client {
 namespace {
 
 constexpr absl::string_view kAny = "*";
-// Of more subjects, one that covers them all is used instead.
+// Limit of subjects; beyond it, one that covers them all is used.
 constexpr size_t kMostSubjects = 50;
 
 bool IsExact(absl::string_view pattern) {
@@ -65,7 +65,7 @@ bool HasClass(v1::EventType type) {
   return type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN;
 }
 
-// What follows the VM in the subjects of events.
+// The tokens after the VM in the subjects of events.
 std::set<std::string> EventTokens(const v1::EventFilter& filter) {
   if (filter.types().empty() && filter.classes().empty()) return {">"};
   std::set<std::string> classes;

@@ -15,7 +15,7 @@ namespace vmeventd::client {
 namespace {
 
 constexpr int kDeliveredTogether = 1000;  // events that are delivered together
-// Of the newest events, so many messages are read first; then, if too few of them matched, more.
+// Messages that are read first to find the newest events; if too few match, more are read.
 constexpr uint64_t kFirstWindow = 10'000;
 constexpr uint64_t kWindowGrowth = 8;
 

@@ -15,9 +15,9 @@
 namespace vmeventd::client {
 namespace {
 
-// The name that a token stands for; of a long name, which has no way back, the token. Whoever may
-// publish chooses it: it is refused if it is not UTF-8, or has characters that a terminal obeys or
-// does not show.
+// The name of a token; a long name has no way back and stays a token. Every publisher may choose
+// it: nullopt for a name that is not UTF-8, or has characters that a terminal obeys or does not
+// show.
 std::optional<std::string> NameOf(absl::string_view token) {
   std::string name = UnescapeToken(token).value_or(std::string(token));
   if (EscapeForTerminal(name) != name) return std::nullopt;

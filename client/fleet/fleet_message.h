@@ -9,7 +9,7 @@
 #include "base/nats/connection.h"
 #include "google/protobuf/message.h"
 
-// What the messages of a fleet say: CloudEvents in binary mode, docs/fleet.md. Pure.
+// Parses the messages of a fleet: CloudEvents in binary mode, docs/fleet.md. Pure.
 
 namespace vmeventd::client {
 

@@ -65,7 +65,7 @@ absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view 
                                          LastOfEachSubject{}, environment.clock);
   if (!reader.ok()) return reader.status();
   Values values;
-  // What is written meanwhile would prolong it for as long as that goes on.
+  // Stops at the number that was pending: later writes could prolong the read without end.
   for (uint64_t left = (*reader)->pending(); left > 0 && (*reader)->pending() > 0; --left) {
     auto next = (*reader)->Next(kPatience);
     if (!next.ok()) return next.status();

@@ -23,7 +23,8 @@
 
 namespace vmeventd::client {
 
-// How long before its time an event may have been stored, by clocks of node and server that differ.
+// Longest time by which an event was stored before its own time: the clocks of node and server
+// differ.
 inline constexpr absl::Duration kMostSkew = absl::Minutes(5);
 
 // An event of the fleet's stream.
@@ -69,7 +70,7 @@ class FleetEventReader {
   bool noted_ = false;  // a message that is no event
 };
 
-// How long the servers may send nothing; then a read fails with UNAVAILABLE.
+// Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
 inline constexpr absl::Duration kPatience = absl::Seconds(5);
 
 struct FleetVm {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
-// How soon a stop is noticed.
+// Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr int kMostOfBatch = 1000;
 

@@ -32,9 +32,9 @@ namespace vmeventd::client {
 // journal_id is of the present one. One thread.
 class FleetWatch : public WatchSource {
  public:
-  // How often a watch of rare events asks how far it is.
+  // Interval at which a watch of rare events asks for its position.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
-  // How long before the snapshot's end events are read that it may not have yet.
+  // Time before the snapshot's end whose events it may not have yet, and which is read again.
   static constexpr absl::Duration kSnapshotOverlap = absl::Minutes(1);
 
   // The dependencies. All must outlive the watch.

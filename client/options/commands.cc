@@ -23,9 +23,9 @@ std::vector<std::string> NamesOf(const RawOptions& raw) {
   return names;
 }
 
-// Of --last, which keeps its events in memory.
+// Limit of --last, which keeps its events in memory.
 constexpr uint64_t kMostLast = 100'000;
-// Of --follow where nothing says where to begin.
+// Events that --follow begins with by default.
 constexpr uint64_t kUsualLast = 10;
 
 absl::Status SetCursorFile(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {

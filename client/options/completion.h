@@ -20,7 +20,7 @@ inline constexpr char kCompleteCommand[] = "__complete";
 // The script for bash, zsh or fish, which asks `vmevents __complete`; none for another shell.
 std::optional<std::string> CompletionScript(absl::string_view shell);
 
-// What may stand at the cursor.
+// Candidates for the word at the cursor.
 struct Completions {
   std::string lines;  // one candidate a line, a tab and its description after it
   // The command whose output lists more, such as the names of VMs; empty: none.

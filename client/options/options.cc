@@ -11,6 +11,7 @@
 #include "client/options/commands.h"
 #include "client/options/completion.h"
 #include "client/options/definitions.h"
+#include "client/options/hints.h"
 #include "client/options/option_values.h"
 #include "client/options/servers.h"
 #include "client/output/terminal_text.h"
@@ -136,9 +137,16 @@ std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error)
   const std::vector<std::string> extras = app.remaining(true);
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
   if (!has_extras || extras.empty()) return error.what();
-  const bool has_command = !app.get_subcommands().empty();
-  return absl::StrCat("\"", extras.front(), "\" is not known here",
-                      has_command ? "" : absl::StrCat("; the commands are ", kCommands));
+  const auto commands = app.get_subcommands();
+  const CLI::App* command = commands.empty() ? &app : commands.front();
+  if (commands.size() == 1 && !command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+  }
+  std::string hint = HintFor(*command, extras.front());
+  if (hint.empty()) hint = HintFor(app, extras.front());  // in "get vms" it stands first
+  return absl::StrCat(
+      "\"", extras.front(), "\" is not known here", hint,
+      commands.empty() && hint.empty() ? absl::StrCat("; the commands are ", kCommands) : "");
 }
 
 // Answers with a script, or a complaint.

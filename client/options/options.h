@@ -64,6 +64,9 @@ struct CommandLine {
   bool pager = true;    // on a terminal, for long lists
   std::string preface;  // printed before the command's output
   const ServerAddress& server() const { return servers.front(); }
+  bool for_people() const {
+    return format == OutputFormat::kTable || format == OutputFormat::kWide;
+  }
   std::variant<FollowCommand, ContextListCommand, ContextUseCommand, TopCommand, TimelineCommand,
                EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
                WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand>
@@ -77,7 +80,7 @@ struct Answered {
   std::string err;  // for standard error: a sentence, safe for a terminal
 };
 
-// What the options depend on besides the arguments.
+// Inputs of the parser besides the arguments.
 struct OptionContext {
   std::string server_variable;       // $VMEVENTS_SERVER, empty: not set
   TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set

@@ -75,7 +75,17 @@ absl::StatusOr<std::string> JsonFormatter::FormatVm(const v1::Vm& vm, const Node
 absl::StatusOr<std::string> JsonFormatter::FormatIntent(const v1::Intent& intent) {
   return One(intent);
 }
-absl::StatusOr<std::string> JsonFormatter::FormatIntents(const Vms& vms) { return Each(vms, {}); }
+absl::StatusOr<std::string> JsonFormatter::FormatIntents(const Vms& vms) {
+  std::string out;
+  for (const v1::Vm& vm : vms) {
+    const absl::StatusOr<std::string> intent = ToJson(vm.intent());
+    const absl::StatusOr<std::string> ref = ToJson(vm.ref());
+    if (!intent.ok()) return intent.status();
+    if (!ref.ok()) return ref.status();
+    out += Show(absl::StrCat("{\"vm\":", *ref, ",", intent->substr(1)));
+  }
+  return out;
+}
 absl::StatusOr<std::string> JsonFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   return One(info);
 }
@@ -141,7 +151,7 @@ std::string Scalar(absl::string_view text) {
 
 void Append(const Json& value, size_t indent, std::string* out);
 
-// What stands after "key:" or "-": a scalar on the same line, or a block below it.
+// Appends the value after "key:" or "-": a scalar on the same line, or a block below it.
 void AppendValue(const Json& value, size_t indent, std::string* out) {
   if (value.is_structured() && !value.empty()) {
     *out += '\n';

@@ -26,6 +26,7 @@
 #include "client/run/servers.h"
 #include "client/run/terminal.h"
 #include "client/terminal/pager.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 namespace {
@@ -34,11 +35,19 @@ namespace {
 absl::StatusOr<std::string> FormatContexts(const Contexts& contexts, const CommandLine& line) {
   ColumnLayout layout({{"CURRENT"}, {"NAME"}, {"SERVERS"}}, Painter(false));
   std::vector<std::vector<Cell>> rows;
+  constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
   std::string text;
   for (const Context& context : contexts.list) {
     const bool current = context.name == contexts.current;
     if (line.format == OutputFormat::kName) {
       absl::StrAppend(&text, EscapeForTerminal(context.name), "\n");
+    }
+    if (!line.for_people()) {
+      const nlohmann::ordered_json json = {
+          {"name", context.name}, {"current", current}, {"servers", context.servers}};
+      const std::string object = json.dump(-1, ' ', false, kReplace);
+      if (line.format == OutputFormat::kJson) absl::StrAppend(&text, object, "\n");
+      if (line.format == OutputFormat::kYaml) absl::StrAppend(&text, "---\n", YamlOfJson(object));
       continue;
     }
     rows.push_back({{current ? "*" : ""},
@@ -46,10 +55,7 @@ absl::StatusOr<std::string> FormatContexts(const Contexts& contexts, const Comma
                     {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
     layout.Fit(rows.back());
   }
-  if (line.format == OutputFormat::kName) return text;
-  if (line.format == OutputFormat::kJson || line.format == OutputFormat::kYaml) {
-    return absl::InvalidArgumentError("context list: has no such form; use -o table or name");
-  }
+  if (!line.for_people()) return text;
   if (line.headings) text = layout.Heading();
   for (const std::vector<Cell>& row : rows) text += layout.Line(row);
   return text;

@@ -56,10 +56,6 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   return std::make_unique<TableFormatter>(std::move(style));
 }
 
-bool IsForPeople(const CommandLine& line) {
-  return line.format == OutputFormat::kTable || line.format == OutputFormat::kWide;
-}
-
 // The pager for a command with a long answer, if there is a terminal and a pager.
 std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& terminal) {
   const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
@@ -98,7 +94,7 @@ std::optional<Failure> RunTimelineOf(const TimelineCommand& command, const Comma
                                      const Terminal& terminal, Formatter* formatter,
                                      Output* output) {
   return WithServer(line.server(), formatter, output, [&](const CommandContext& context) {
-    if (!IsForPeople(line)) {
+    if (!line.for_people()) {
       DaemonLists lists(context);
       return RunList(EventsOf(command), &lists, formatter, output);
     }
@@ -147,7 +143,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
         failure = RunList(command, lists.get(), formatter, output);
       } else {
         failure = RunList(command, lists.get(), formatter, output,
-                          IsForPeople(line) ? PrintSentence(note) : nullptr);
+                          line.for_people() ? PrintSentence(note) : nullptr);
       }
     } else {
       failure = WithServer(

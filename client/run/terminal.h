@@ -14,7 +14,7 @@
 
 namespace vmeventd::client {
 
-// What the environment says of terminals.
+// Settings for terminals, from the environment.
 struct Terminal {
   bool color_allowed = false;               // colour, on a terminal
   std::optional<std::string> own_pager;     // $VMEVENTS_PAGER

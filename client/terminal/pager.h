@@ -24,7 +24,7 @@ std::string ChoosePager(const std::optional<std::string>& own,
 // Whether a directory of $PATH has an executable of that name.
 bool IsInPath(const std::string& program);
 
-// Of the terminal at `descriptor`; 0: it is none, or does not say.
+// Size of the terminal at `descriptor`; 0: it is none, or does not say.
 struct TerminalSize {
   size_t columns = 0;
   size_t rows = 0;

@@ -18,6 +18,7 @@
 namespace vmeventd::client {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
@@ -415,7 +416,8 @@ TEST_F(CommandsTest, ListsTheVmsThatHaveAnOpenIntent) {
   };
   EXPECT_FALSE(Run(IntentsCommand{}).has_value());
   EXPECT_EQ(Lines(), 1U);
-  EXPECT_THAT(output_.text, HasSubstr("intent-2"));
+  EXPECT_THAT(output_.text, AllOf(testing::StartsWith("{\"vm\":{\"name\":\"web2\""),
+                                  HasSubstr("\"intent_id\":\"intent-2\"")));
 }
 
 TEST_F(CommandsTest, WithdrawsAnIntent) {

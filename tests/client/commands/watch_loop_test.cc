@@ -156,7 +156,7 @@ TEST_F(WatchLoopTest, TheCursorFollowsEventsAndProgress) {
   ServeAndHoldOpen(
       {ProgressMessage(10), EventsMessage({11, 12}), ProgressMessage(20), EventsMessage({21})});
   EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
-  // What is printed is not passed yet; the first line is the empty heading.
+  // The cursor stays behind the line being printed; the first is the empty heading.
   EXPECT_THAT(kept, ElementsAre(0, 10, 20));
   EXPECT_EQ(Kept(), (WatchPosition{21, "journal-a"}));
 }

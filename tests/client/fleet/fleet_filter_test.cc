@@ -110,7 +110,7 @@ TEST(FleetMatcher, AGapOfANodePassesButForItsNode) {
   EXPECT_FALSE(FleetMatcher(Filter({"n2"}, {}, {}, {})).Matches(origin, gap));
 }
 
-// What the matcher lets through has one of the subjects.
+// Every event that the matcher lets through has one of the subjects.
 TEST(EventSubjects, CoverWhatMatches) {
   const std::vector<FleetFilter> filters = {
       Filter({"n1"}, {}, {v1::EVENT_TYPE_STOPPED}, {}),

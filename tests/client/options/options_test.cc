@@ -102,6 +102,72 @@ TEST(ParseCommandLine, NamesStandAloneOrBehindCommas) {
   EXPECT_THAT(Complaint({"vms", "--vm", "web1,"}), HasSubstr("--vm: the text is empty"));
 }
 
+// Lines that people who know kubectl, journalctl or virsh try first, half of them from the manuals
+// of those programs, and the answer: empty if the line is understood.
+TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
+  struct Row {
+    const char* line;
+    const char* answer;
+  };
+  const Row rows[] = {
+      {"events", ""},
+      {"events -f", ""},
+      {"events -n 20", ""},
+      {"events -f -n 100", ""},
+      {"events -r", ""},
+      {"events web1", ""},
+      {"events web1 -f", ""},
+      {"events --since today", ""},
+      {"events --since yesterday --until today", ""},
+      {"events --since -1h", ""},
+      {"events --since 10min", ""},
+      {"events --since 2026-06-30", ""},
+      {"events --since 09:00 --until 12:00", ""},
+      {"events --since @1782900000", ""},
+      {"events -o json", ""},
+      {"events --output=json", ""},
+      {"events --utc --no-pager", ""},
+      {"events --lines 20", "did you mean -n?"},
+      {"events --reverse", "did you mean --newest-first?"},
+      {"events -S today", "did you mean --since?"},
+      {"events -U today", "did you mean --until?"},
+      {"events -u web1", "did you mean --vm?"},
+      {"events --after-cursor x", "did you mean --cursor-file?"},
+      {"logs web1", "did you mean events?"},
+      {"vms", ""},
+      {"vms web1", ""},
+      {"vms --all", ""},
+      {"vms -o wide", ""},
+      {"vms -o yaml --vm web1,db1", ""},
+      {"vms -w", "did you mean watch?"},
+      {"vms -A", "did you mean --all?"},
+      {"vms -l app=web", "did you mean --vm?"},
+      {"list --all", "did you mean vms?"},
+      {"get vms", "did you mean vms?"},
+      {"describe vm web1", "did you mean vm NAME?"},
+      {"dominfo web1", "did you mean vm NAME?"},
+      {"-c qemu:///system list", "did you mean --server?"},
+      {"watch web1 -n 1", ""},
+      {"wacth", "did you mean watch?"},
+      {"watch --cuont 3", "did you mean --count?"},
+      {"context lst", "did you mean list?"},
+      {"config use-context prod", "did you mean context?"},
+      {"status", "did you mean info?"},
+      {"help events", ""},
+      {"version", ""},
+      {"completion zsh", ""},
+      {"intent declare web1 --reason moved --actor me", ""},
+  };
+  for (const Row& row : rows) {
+    const std::vector<std::string> words = absl::StrSplit(row.line, ' ');
+    const auto parsed = ParseCommandLine(words, Context());
+    const auto* answered = std::get_if<Answered>(&parsed);
+    const std::string err = answered == nullptr ? "" : answered->err;
+    EXPECT_THAT(err, HasSubstr(row.answer)) << row.line;
+    EXPECT_EQ(err.empty(), *row.answer == 0) << row.line << ": " << err;
+  }
+}
+
 TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_EQ(Answer({}).out, Answer({"--help"}).out);
   EXPECT_EQ(Answer({}).code, ExitCode::kOk);
