@@ -1,21 +1,13 @@
 #include "tests/simulation/reader.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
-// One of the friends by which tests reach what is in a context.
-class grpc::testing::InteropServerContextInspector {
- public:
-  static void SetCall(grpc::ServerContextBase* context, grpc_call* call) {
-    context->set_call(call);
-  }
-};
-
 namespace vmeventd::simulation {
 namespace {
-
-using grpc::testing::InteropServerContextInspector;
 
 // What lies between the daemon's reading of the clock and the network's, at the most.
 constexpr absl::Duration kClocksDiffer = absl::Seconds(1);
@@ -23,20 +15,13 @@ constexpr absl::Duration kClocksDiffer = absl::Seconds(1);
 }  // namespace
 
 // One call, as gRPC would carry it.
-class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
+class Reader::Call : public StreamCall {
  public:
-  explicit Call(const Clock* clock) : clock_(clock) {
-    InteropServerContextInspector::SetCall(&context_, reinterpret_cast<grpc_call*>(this));
-  }
-  ~Call() override { InteropServerContextInspector::SetCall(&context_, nullptr); }
+  Call(const Clock* clock, std::function<void(absl::StatusCode)> on_abort)
+      : clock_(clock), on_abort_(std::move(on_abort)) {}
+  virtual ~Call() = default;
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
-
-  void Bind(grpc::ServerWriteReactor<grpc::ByteBuffer>* stream) {
-    stream_ = stream;
-    BindReactor(stream);
-  }
-  grpc::CallbackServerContext* context() { return &context_; }
 
   // The message that waits to be taken, or null; then the write is done.
   std::optional<std::string> TakeMessage() {
@@ -68,7 +53,7 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
   // The client is gone, or the server has cut it off.
   void Break() {
     broken_ = true;
-    stream_->OnCancel();
+    if (stream_ != nullptr) stream_->OnCancel();
     DropMessage();
   }
   // What is written to a client that is gone. False: nothing is.
@@ -78,26 +63,26 @@ class Reader::Call : public grpc::ServerCallbackWriter<grpc::ByteBuffer> {
     stream_->OnWriteDone(false);
     return true;
   }
-  void Done() { stream_->OnDone(); }
+  void Done() {
+    if (stream_ != nullptr) stream_->OnDone();
+  }
 
-  void Finish(grpc::Status status) override { finished_ = std::move(status); }
-  void SendInitialMetadata() override {}
-  void Write(const grpc::ByteBuffer* message, grpc::WriteOptions) override {
+  void AnswerBy(CallStream* stream) override { stream_ = stream; }
+  void Write(const grpc::ByteBuffer* message) override {
     message_ = message;
     since_ = clock_->Now().monotonic;
   }
-  void WriteAndFinish(const grpc::ByteBuffer*, grpc::WriteOptions, grpc::Status status) override {
-    Finish(std::move(status));
+  void End(const absl::Status& status) override {
+    finished_.emplace(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
   }
+  void Abort(const absl::Status& status) override { on_abort_(status.code()); }
 
  private:
-  grpc::internal::ServerReactor* reactor() override { return stream_; }
-  void CallOnDone() override {}
   bool IsLate() const { return clock_->Now().monotonic >= since_ + kWriteTimeout - kClocksDiffer; }
 
-  grpc::CallbackServerContext context_;
   const Clock* const clock_;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* stream_ = nullptr;  // the hub's
+  const std::function<void(absl::StatusCode)> on_abort_;
+  CallStream* stream_ = nullptr;  // the hub's; null: the call was refused
   const grpc::ByteBuffer* message_ = nullptr;
   absl::Duration since_ = clock_->Now().monotonic;
   absl::Duration taken_late_at_ = -absl::InfiniteDuration();
@@ -183,9 +168,11 @@ void Reader::Connect(Daemon* daemon) {
   v1::EventFilter filter;
   for (const std::string& name : names_) filter.add_vm_names(name);
   if (number_ % 3 == 2) filter.add_vm_names(std::string(1, '*'));
-  call_ = std::make_shared<Call>(kernel_);
-  call_->Bind(daemon->hub().Open(call_->context(), {.start = start, .progress_interval = {}},
-                                 filter, absl::StrCat("peer ", number_)));
+  call_ = std::make_shared<Call>(kernel_, [this](absl::StatusCode why) {
+    Cancel(reinterpret_cast<const grpc_call*>(call_.get()), static_cast<grpc::StatusCode>(why));
+  });
+  daemon->hub().Open(call_.get(), {.start = start, .progress_interval = {}}, filter,
+                     absl::StrCat("peer ", number_));
 }
 
 void Reader::Cancel(const grpc_call* call, grpc::StatusCode why) {
