@@ -18,12 +18,12 @@ namespace vmeventd {
 namespace {
 
 // More than libvirt writes for a large VM. A longer one is not read.
-constexpr size_t kMaxBytes = 256 << 10;
+constexpr size_t kMaxCommandLine = 256 << 10;
 
 std::unique_ptr<const QemuArguments> ReadNow(int64_t pid) {
   const absl::StatusOr<std::string> text =
-      ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxBytes);
-  if (!text.ok() || text->size() == kMaxBytes) return nullptr;
+      ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLine);
+  if (!text.ok() || text->size() == kMaxCommandLine) return nullptr;
   const std::vector<std::string> arguments = SplitCommandLine(*text);
   return IsQemu(arguments) ? std::make_unique<QemuArguments>(ParseQemuArguments(arguments))
                            : nullptr;
