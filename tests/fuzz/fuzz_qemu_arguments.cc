@@ -12,11 +12,10 @@
 #include "watcher/core/qemu_arguments.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  namespace client = vmeventd::client;
   const absl::string_view input(reinterpret_cast<const char*>(data), size);
   const std::vector<std::string> arguments = absl::StrSplit(input, '\0');
-  client::IsQemu(arguments);
-  for (const client::QmpMonitor& monitor : client::ParseQemuArguments(arguments).monitors) {
+  vmeventd::IsQemu(arguments);
+  for (const vmeventd::QmpMonitor& monitor : vmeventd::ParseQemuArguments(arguments).monitors) {
     // A monitor is found by one of the two.
     if (!monitor.path.empty() && monitor.descriptor != -1) std::abort();
   }
