@@ -49,6 +49,7 @@ void LibvirtSource::Handle(Link* link, DomainListed& message) {
 void LibvirtSource::Handle(Link* link, DomainsListed&) {
   link->tried = true;
   link->listing = false;
+  link->newest_ids.clear();
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
     if (!run->connected()) absent.push_back(run);
@@ -113,7 +114,11 @@ void LibvirtSource::Handle(Link* link, DomainChanged& message) {
 
 void LibvirtSource::ApplyRow(Link* link, const DomainName& domain, const QmpEvent* event) {
   const auto it = link->rows.find(domain.uuid);
-  if (it == link->rows.end() || it->second.active.domain.id != domain.id) return;
+  if (it == link->rows.end()) return;
+  if (it->second.active.domain.id != domain.id) {
+    it->second.stopped.reset();  // it was of the life before this one
+    return;
+  }
   ActiveDomain active = std::move(it->second.active);
   link->rows.erase(it);
   // It comes once: the list was made after it.
@@ -169,6 +174,7 @@ bool LibvirtSource::IsSameLife(const Link& link, const LibvirtRun& run, const Do
   if (run.info().domain_id != domain.id) return false;
   // An id is used again by the next libvirtd only.
   if (run.connected() || (run.followed() && !run.process_ended())) return true;
+  if (link.IsOver(domain)) return true;
   bool out_of_descriptors = false;
   *process = FindProcess(link, domain, &out_of_descriptors);
   if (process->kind != PeerProcess::Kind::kTracked) return true;  // nothing says otherwise
@@ -183,6 +189,10 @@ bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
   const auto it = link->passed_over.find(domain.uuid);
   if (it == link->passed_over.end()) return false;
   PassedOver& life = it->second;
+  if (life.domain_id == domain.id && link->IsOver(domain)) {
+    life.attempt = link->attempt;
+    return true;
+  }
   if (life.domain_id == domain.id && life.pid > 0) {
     bool out_of_descriptors = false;
     const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
@@ -247,7 +257,7 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, st
 PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domain,
                                        bool* out_of_descriptors) {
   *out_of_descriptors = false;
-  if (!options_->process_tracking) return {};
+  if (!options_->process_tracking || link.IsOver(domain)) return {};
   absl::StatusOr<PeerProcess> process = absl::ResourceExhaustedError("pidfd");
   if (context_->vm_descriptors < context_->max_vm_descriptors) {
     process = FindDomainProcess(link.pid_directory, domain);
@@ -265,6 +275,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool liv
     return nullptr;
   }
   bool out_of_descriptors = false;
+  lives &= !link->IsOver(domain);
   PeerProcess process;
   if (lives) process = FindProcess(*link, domain, &out_of_descriptors);
   const bool tracked = process.kind == PeerProcess::Kind::kTracked;

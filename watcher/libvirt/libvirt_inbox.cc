@@ -2,6 +2,7 @@
 
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -88,9 +89,22 @@ void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains
     queue->bytes += BytesOf(message);
     queue->messages.push_back(std::move(message));
   };
-  for (const ActiveDomain& domain : domains) add(DomainListed{domain.domain.uuid});
+  LinkOpened opened_link;
+  const auto note = [&opened_link](const DomainName& domain) {
+    int64_t& newest = opened_link.newest_ids[domain.uuid];
+    newest = std::max(newest, domain.id);
+  };
+  for (const LibvirtMessage& message : queue->messages) {
+    if (const auto* const event = std::get_if<DomainEvent>(&message)) note(event->domain);
+    if (const auto* const change = std::get_if<DomainChanged>(&message)) note(change->domain);
+  }
+  for (const ActiveDomain& domain : domains) {
+    note(domain.domain);
+    add(DomainListed{domain.domain.uuid});
+  }
   add(DomainsListed());
-  LibvirtMessage opened = LinkOpened{std::move(domains)};
+  opened_link.domains = std::move(domains);
+  LibvirtMessage opened = std::move(opened_link);
   queue->bytes += BytesOf(opened);
   queue->messages.push_front(std::move(opened));
   queue->held = false;

@@ -26,6 +26,9 @@ namespace vmeventd {
 // Then a DomainListed for each, and DomainsListed.
 struct LinkOpened {
   std::vector<ActiveDomain> domains;
+  // By UUID, the newest id of a domain in the list and in the events before it. A libvirtd counts
+  // its ids upwards: a life with an older one is over.
+  absl::flat_hash_map<std::string, int64_t> newest_ids;
 };
 struct DomainListed {
   std::string uuid;

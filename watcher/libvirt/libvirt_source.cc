@@ -197,6 +197,7 @@ void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   context_->loop->CancelTimer(&link->check);
   link->rows.clear();
+  link->newest_ids.clear();
   link->heard.reset();
   link->listing = false;
   attempts_.erase(std::exchange(link->attempt, 0));
@@ -334,6 +335,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   link->since = now.wall;
   link->connected_at = now.monotonic;
   link->listing = true;
+  link->newest_ids = std::move(message.newest_ids);
   for (ActiveDomain& active : message.domains) {
     std::string uuid = active.domain.uuid;
     link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});

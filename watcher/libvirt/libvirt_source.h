@@ -114,10 +114,16 @@ class LibvirtSource : public RunSource,
     absl::flat_hash_map<std::string, LibvirtRun*> runs;        // by UUID, the latest of each
     absl::flat_hash_map<std::string, PassedOver> passed_over;  // by UUID
     absl::flat_hash_map<std::string, Row> rows;                // by UUID
+    absl::flat_hash_map<std::string, int64_t> newest_ids;      // by UUID, until they are listed
     // While the domains are listed again: the UUIDs of which something came.
     std::optional<absl::flat_hash_set<std::string>> heard;
     TokenBucket new_runs{kBurst, kPerSecond};
 
+    // Whether this life is over: a later one of the domain was heard of or listed.
+    bool IsOver(const DomainName& domain) const {
+      const auto it = newest_ids.find(domain.uuid);
+      return it != newest_ids.end() && domain.id < it->second;
+    }
     // Whether something configured leads there.
     bool reachable() const { return wanted || attempt != 0; }
   };
