@@ -223,7 +223,10 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
     }
     LeaveRun(link, run);
   }
-  if (LibvirtRun* const run = AddRun(link, domain); run != nullptr) run->OnListed(active.run_state);
+  if (LibvirtRun* const run = AddRun(link, domain, /*lives=*/true, /*heard=*/false);
+      run != nullptr) {
+    run->OnListed(active.run_state);
+  }
 }
 
 LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
@@ -247,7 +250,8 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, st
     }
     link->passed_over.erase(it);
   }
-  LibvirtRun* const run = AddRun(link, domain, !link->listing || event != Event::kOther);
+  LibvirtRun* const run =
+      AddRun(link, domain, !link->listing || event != Event::kOther, /*heard=*/true);
   if (run == nullptr) return nullptr;
   run->OnListed(run_state);
   const auto it = link->runs.find(domain.uuid);
@@ -267,7 +271,7 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
   return process.ok() ? *std::move(process) : PeerProcess();
 }
 
-LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool lives) {
+LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool lives, bool heard) {
   if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
     context_->meters.libvirt_overflows.Add();
     spdlog::warn("--libvirt {}: too many domains began: {} is not followed",
@@ -278,6 +282,12 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool liv
   lives &= !link->IsOver(domain);
   PeerProcess process;
   if (lives) process = FindProcess(*link, domain, &out_of_descriptors);
+  if (!heard && process.kind == PeerProcess::Kind::kGone) {
+    // libvirt still tidies up. If this life was followed, its end was published.
+    link->passed_over[domain.uuid] = {
+        .domain_id = domain.id, .pid = process.pid, .attempt = link->attempt};
+    return nullptr;
+  }
   const bool tracked = process.kind == PeerProcess::Kind::kTracked;
   if (VmRun* const orphan = FindOrphan(domain, process); orphan != nullptr) {
     return TakeOver(link, domain, orphan, std::move(process));

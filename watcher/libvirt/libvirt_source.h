@@ -190,8 +190,9 @@ class LibvirtSource : public RunSource,
                            Event event);
   // The domain has a next life: the end of `run` was not reported.
   void LeaveRun(Link* link, LibvirtRun* run);
-  // `lives`: the process that the domain has by now is that life's.
-  LibvirtRun* AddRun(Link* link, const DomainName& domain, bool lives = true);
+  // `lives`: the process that the domain has by now is that life's. `heard`: by an event, and not
+  // from a list alone. Null: it is followed by another source, or not any more.
+  LibvirtRun* AddRun(Link* link, const DomainName& domain, bool lives, bool heard);
   // A run that nothing leads to any more and that is this domain; null: there is none.
   VmRun* FindOrphan(const DomainName& domain, const PeerProcess& process);
   LibvirtRun* TakeOver(Link* link, const DomainName& domain, VmRun* run, PeerProcess process);
