@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "client/options/option_values.h"
 #include "client/output/time_text.h"
 
@@ -29,7 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
   const auto filter = client::ParseFilter(words, {}, {}, {});
-  if (filter.ok() && filter->vm_names_size() != static_cast<int>(words.size())) std::abort();
+  const std::vector<absl::string_view> names = absl::StrSplit(text, absl::ByAnyChar(" ,"));
+  if (filter.ok() && filter->vm_names_size() != static_cast<int>(names.size())) std::abort();
   (void)client::ParseFilter({}, words, {}, {});
   (void)client::ParseFilter({}, {}, words, {});
   (void)client::ParseFilter({}, {}, {}, words);
