@@ -22,6 +22,9 @@ struct DomainName {
   std::string name;
   std::string uuid;  // "475852fa-ea74-4630-8eae-7a6231894c40"
   int64_t id = 0;    // of a running domain, at least 1; of another one not positive
+  // When this was heard, in the kernel's ticks since boot: a process that was started later is of a
+  // later life of the domain. UINT64_MAX: now.
+  uint64_t heard_ticks = UINT64_MAX;
 };
 
 struct ActiveDomain {

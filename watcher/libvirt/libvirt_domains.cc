@@ -42,6 +42,8 @@ void LibvirtSource::Handle(Link* link, DomainListed& message) {
   auto node = link->rows.extract(message.uuid);
   if (node.empty()) return;
   const Row& row = node.mapped();
+  // Its process may be the next life's by now.
+  if (row.stopped.has_value()) link->newest_ids[message.uuid] = row.active.domain.id + 1;
   OnActive(link, row.active);
   if (row.stopped.has_value()) OnStopped(link, row.active.domain, *row.stopped);
 }
@@ -104,7 +106,7 @@ void LibvirtSource::Handle(Link* link, DomainChanged& message) {
               FindOrAddRun(link, message.domain,
                            message.lifecycle.incoming ? "inmigrate" : "prelaunch", Event::kStarted);
           run != nullptr) {
-        TrackIfPossible(link, run);
+        TrackIfPossible(link, run, message.domain.heard_ticks);
       }
       return;
     case DomainLifecycle::What::kStopped:
@@ -120,6 +122,7 @@ void LibvirtSource::ApplyRow(Link* link, const DomainName& domain, const QmpEven
     return;
   }
   ActiveDomain active = std::move(it->second.active);
+  active.domain.heard_ticks = domain.heard_ticks;
   link->rows.erase(it);
   // It comes once: the list was made after it.
   if (event != nullptr && IsGuestShutdown(*event)) active.run_state = "running";
@@ -196,7 +199,7 @@ bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
   if (life.domain_id == domain.id && life.pid > 0) {
     bool out_of_descriptors = false;
     const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
-    if (process.kind == PeerProcess::Kind::kGone && process.pid == life.pid) {
+    if (process.kind == PeerProcess::Kind::kGone && (process.pid == life.pid || process.pid == 0)) {
       life.attempt = link->attempt;
       return true;
     }
@@ -215,6 +218,7 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
   if (domain.id <= 0 || IsPassedOver(link, domain)) return;
   if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
     LibvirtRun* const run = it->second;
+    if (link->IsOver(domain) && run->info().domain_id > domain.id) return;  // its next life's
     PeerProcess process;
     if (IsSameLife(*link, *run, domain, &process)) {
       if (!run->tracked()) TrackInstead(link, run, std::move(process));
@@ -268,7 +272,11 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
   }
   *out_of_descriptors = absl::IsResourceExhausted(process.status());
   if (*out_of_descriptors) context_->meters.out_of_descriptors.Add();
-  return process.ok() ? *std::move(process) : PeerProcess();
+  if (!process.ok()) return {};
+  if (process->kind == PeerProcess::Kind::kTracked && process->start_ticks > domain.heard_ticks) {
+    return {.kind = PeerProcess::Kind::kGone};  // that one is of a later life
+  }
+  return *std::move(process);
 }
 
 LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool lives, bool heard) {
@@ -329,12 +337,13 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool liv
   return added;
 }
 
-void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run) {
+void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks) {
   if (run->tracked()) return;
   bool out_of_descriptors = false;
-  TrackInstead(link, run,
-               FindProcess(*link, {run->info().raw_name(), run->uuid(), run->info().domain_id},
-                           &out_of_descriptors));
+  TrackInstead(
+      link, run,
+      FindProcess(*link, {run->info().raw_name(), run->uuid(), run->info().domain_id, heard_ticks},
+                  &out_of_descriptors));
 }
 
 void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, PeerProcess process) {

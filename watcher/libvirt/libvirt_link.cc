@@ -32,14 +32,19 @@ class Poster : public LibvirtApi::Listener {
     if (!data.empty()) absl::StrAppend(&line, ",\"data\":", data);
     absl::StatusOr<QmpMessage> message = ParseQmpMessage(line + "}");
     if (!message.ok() || !std::holds_alternative<QmpEvent>(*message)) return;
-    inbox_->Post(attempt_, DomainEvent{domain, std::get<QmpEvent>(*std::move(message))});
+    inbox_->Post(attempt_, DomainEvent{Heard(domain), std::get<QmpEvent>(*std::move(message))});
   }
   void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) override {
-    inbox_->Post(attempt_, DomainChanged{domain, lifecycle});
+    inbox_->Post(attempt_, DomainChanged{Heard(domain), lifecycle});
   }
   void OnClosed(const std::string& why) override { inbox_->Post(attempt_, LinkClosed{why}); }
 
  private:
+  static DomainName Heard(DomainName domain) {
+    domain.heard_ticks = TicksSinceBoot();
+    return domain;
+  }
+
   const std::shared_ptr<LibvirtInbox> inbox_;
   const AttemptId attempt_;
 };

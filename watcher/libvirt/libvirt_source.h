@@ -199,9 +199,10 @@ class LibvirtSource : public RunSource,
   bool IsOrphan(const VmRun& run) const;
   void EndOrphans();
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
-  // Follows its process if that was not to be had before.
-  void TrackIfPossible(Link* link, LibvirtRun* run);
+  // Follows its process if that was not to be had before, and if it was there at `heard_ticks`.
+  void TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks = UINT64_MAX);
   void TrackInstead(Link* link, LibvirtRun* run, PeerProcess process);
+  // Of a later life than the one that `domain` names: kGone, without a pid.
   PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);
 
   RunContext* const context_;

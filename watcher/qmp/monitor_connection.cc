@@ -289,9 +289,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     phase_ = Phase::kCapabilities;
     pacer_.OnGreeting(loop_->Now().monotonic);
     loop_->CancelTimer(&handshake_timer_);
-    if (command_lines_ != nullptr && speaker_.pid > 0) {
-      command_line_ = command_lines_->Begin(speaker_.pid);
-    }
+    ReadCommandLine();
     delegate_->OnGreeting();
     SendNext();
   } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
@@ -321,6 +319,7 @@ void MonitorConnection::OnReply(const QmpObject* value) {
     case Phase::kGreeting:
       return;
     case Phase::kCapabilities:
+      ReadCommandLine();
       phase_ = Phase::kUuid;
       quiet_start_ends_ = loop_->Now().monotonic + kQuietStart;
       break;
@@ -388,6 +387,12 @@ void MonitorConnection::SendNext() {
   pacer_.OnSent();
   if (phase_ != Phase::kReady) AwaitReply();
   Send(TakeCommand());
+}
+
+void MonitorConnection::ReadCommandLine() {
+  // A greeting that comes with the connection does not name its sender, but the next answer does.
+  if (command_lines_ == nullptr || command_line_ != nullptr || speaker_.pid <= 0) return;
+  command_line_ = command_lines_->Begin(speaker_.pid);
 }
 
 absl::Duration MonitorConnection::UseCommandLine() {

@@ -153,6 +153,8 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
   void OnReadyReply(const QmpObject* value);
   // Sends the next command that is wanted, now or when the pacer permits it.
   void SendNext();
+  // Begins to, if the speaker is known.
+  void ReadCommandLine();
   // Goes by what the speaker's command line says, once that is known or given up. Returns when the
   // next question may be sent.
   absl::Duration UseCommandLine();

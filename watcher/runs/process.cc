@@ -201,6 +201,14 @@ absl::Time ProcessStartTime(uint64_t start_ticks) {
   return absl::TimeFromTimespec(wall) - absl::DurationFromTimespec(since_boot) + ticks;
 }
 
+uint64_t TicksSinceBoot() {
+  timespec since_boot{};
+  clock_gettime(CLOCK_BOOTTIME, &since_boot);
+  const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  return static_cast<uint64_t>(since_boot.tv_sec) * ticks +
+         static_cast<uint64_t>(since_boot.tv_nsec) * ticks / 1'000'000'000;
+}
+
 uint64_t ReadPidNamespace() {
   struct stat status;
   return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;

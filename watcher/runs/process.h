@@ -83,6 +83,8 @@ std::optional<int> ParseStatExitCode(absl::string_view stat);
 
 // When a process with that start time was started, by the node's clock.
 absl::Time ProcessStartTime(uint64_t start_ticks);
+// The start time that a process would have now.
+uint64_t TicksSinceBoot();
 
 // The kernel's boot id; empty if it cannot be read.
 std::string ReadBootId();
