@@ -152,6 +152,8 @@ void ReceivingSocket::Reset() {
   socket_.Reset();
 }
 
+// `to` is written through the iovec.
+// NOLINTNEXTLINE(readability-non-const-parameter)
 ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
   // No more than the sender fits in.
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;

@@ -62,7 +62,7 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     Append(page, &last);
     return true;
   };
-  const std::optional<Failure> failure =
+  std::optional<Failure> failure =
       source->ReadEvents(command, command.last ? ListSource::Take(keep) : ListSource::Take(print));
   if (!command.newest_first) {
     std::reverse(last.events.pointer_begin(), last.events.pointer_end());
@@ -79,7 +79,7 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
                                Output* output, const PrintSentence& note) {
   // Reads everything before it prints, so that the table's columns fit every row.
   VmList all;
-  const std::optional<Failure> failure = source->ReadVms(command, &all);
+  std::optional<Failure> failure = source->ReadVms(command, &all);
   VmList list;
   for (int i = 0; i < all.vms.size(); ++i) {
     const v1::Vm& vm = all.vms[i];

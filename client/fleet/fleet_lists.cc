@@ -138,8 +138,9 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
       env_.note(absl::StrCat("only the newest ", kMostEvents,
                              " events are shown; see more with --since and --until"));
     }
-    for (auto item = newest->rbegin(); item != newest->rend(); ++item) {
-      if (!batches.Add(*std::move(item->event))) break;
+    std::reverse(newest->begin(), newest->end());
+    for (auto& item : *newest) {
+      if (!batches.Add(*std::move(item.event))) break;
     }
     batches.Flush();
     return absl::OkStatus();
