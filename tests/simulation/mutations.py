@@ -159,7 +159,8 @@ MUTATIONS = [
              "record->last_sequence() > published.sequence", "false"),
     # The domains of libvirt.
     Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦process.kind == PeerProcess::Kind::kGone && process.pid == life.pid⟧) {", "true"),
+             "if (⟦process.kind == PeerProcess::Kind::kGone && (process.pid == life.pid || process.pid == 0)⟧) {",
+             "true"),
     Mutation("an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦run.connected() || (run.followed() && !run.process_ended())⟧) return true;", "true"),
     Mutation("a-process-of-the-same-id-is-the-same", "watcher/libvirt/libvirt_domains.cc",
