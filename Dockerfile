@@ -32,7 +32,7 @@ FROM ${BASE} AS client
 COPY --from=build /image/client-packages /src/deploy/container/install_runtime.sh /tmp/
 # yes: with NATS's client library, for --server nats://.
 ARG NATS=
-RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+libnats3.4}
+RUN /tmp/install_runtime.sh /tmp/client-packages ${NATS:+libnats3.4 ca-certificates}
 COPY --from=build /image/bin/vmevents /usr/bin/
 ARG BASE
 ARG VERSION=0.2.0
@@ -50,7 +50,7 @@ COPY --from=build /image/packages /src/deploy/container/install_runtime.sh /tmp/
 ARG LIBVIRT=
 # yes: with NATS's client library, which --publish loads.
 ARG NATS=
-RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+libnats3.4} && \
+RUN /tmp/install_runtime.sh /tmp/packages ${LIBVIRT:+libvirt0} ${NATS:+libnats3.4 ca-certificates} && \
     install -d -o vmeventd -g vmeventd -m 0750 /run/vmeventd /var/lib/vmeventd
 COPY --from=build /image/bin/ /usr/bin/
 

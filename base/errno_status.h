@@ -9,11 +9,12 @@
 
 namespace vmeventd {
 
+inline std::string ErrnoText(int error) { return std::generic_category().message(error); }
+
 // "OBJECT: what: the errno in words".
 inline absl::Status ErrnoStatus(const std::string& object, const std::string& what, int error) {
-  return absl::Status(
-      absl::ErrnoToStatusCode(error),
-      absl::StrCat(object, ": ", what, ": ", std::generic_category().message(error)));
+  return absl::Status(absl::ErrnoToStatusCode(error),
+                      absl::StrCat(object, ": ", what, ": ", ErrnoText(error)));
 }
 
 }  // namespace vmeventd

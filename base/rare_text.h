@@ -13,6 +13,7 @@ namespace vmeventd {
 class RareText {
  public:
   RareText() = default;
+  explicit RareText(absl::string_view text) { *this = text; }
   RareText(const RareText& other) { *this = other.str(); }
   RareText(RareText&&) = default;
   RareText& operator=(const RareText& other) { return *this = other.str(); }

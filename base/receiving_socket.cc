@@ -9,12 +9,12 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
-#include <deque>
-#include <thread>
+#include <memory>
+#include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "base/mutex.h"
+#include "absl/time/time.h"
 #include "base/thread_name.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {
@@ -77,65 +77,18 @@ void RefusePassedDescriptors(int fd) {
   setsockopt(fd, SOL_SOCKET, kSoPassRights, &off, sizeof(off));
 }
 
-struct SocketCloser::State {
-  explicit State(absl::Duration wait) : patience(wait) {}
-
-  const absl::Duration patience;
-  Mutex mutex;
-  CondVar changed;
-  std::deque<UniqueFd> waiting ABSL_GUARDED_BY(mutex);
-  int threads ABSL_GUARDED_BY(mutex) = 0;
-  int idle ABSL_GUARDED_BY(mutex) = 0;
-  bool ended ABSL_GUARDED_BY(mutex) = false;
-};
-
-SocketCloser::SocketCloser(absl::Duration patience) : state_(std::make_shared<State>(patience)) {}
-
-SocketCloser::~SocketCloser() {
-  {
-    const MutexLock lock(&state_->mutex);
-    state_->ended = true;
-  }
-  state_->changed.NotifyAll();
-}
+SocketCloser::SocketCloser(absl::Duration patience)
+    : patience_(patience), threads_(kMaxThreads, [] { SetThreadName("socket-closer"); }) {}
 
 void SocketCloser::Close(UniqueFd socket) {
   shutdown(socket.get(), SHUT_RDWR);  // the peer learns of it now
-  bool start = false;
-  {
-    const MutexLock lock(&state_->mutex);
-    state_->waiting.push_back(std::move(socket));
-    start =
-        state_->waiting.size() > static_cast<size_t>(state_->idle) && state_->threads < kMaxThreads;
-    if (start) ++state_->threads;
-  }
-  state_->changed.NotifyOne();
-  if (start) std::thread([state = state_] { Work(state); }).detach();
-}
-
-size_t SocketCloser::waiting() const {
-  const MutexLock lock(&state_->mutex);
-  return state_->waiting.size();
-}
-
-void SocketCloser::Work(const std::shared_ptr<State>& state) {
-  SetThreadName("socket-closer");
-  Interrupter interrupter(state->patience);
-  while (true) {
-    UniqueFd socket;
-    {
-      const MutexLock lock(&state->mutex);
-      ++state->idle;
-      while (state->waiting.empty() && !state->ended) state->changed.Wait(&state->mutex);
-      --state->idle;
-      if (state->waiting.empty()) return;
-      socket = std::move(state->waiting.front());
-      state->waiting.pop_front();
-    }
+  // A function's captures must be copyable.
+  threads_.Run([held = std::make_shared<UniqueFd>(std::move(socket)), patience = patience_] {
+    thread_local Interrupter interrupter(patience);
     interrupter.Set(true);
-    socket.Reset();
+    held->Reset();
     interrupter.Set(false);
-  }
+  });
 }
 
 ReceivingSocket::ReceivingSocket(UniqueFd socket, SocketCloser* closer)

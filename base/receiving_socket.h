@@ -5,10 +5,10 @@
 #include <sys/types.h>
 
 #include <cstddef>
-#include <memory>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "base/detached_threads.h"
 #include "base/unique_fd.h"
 
 // Protects a thread from the descriptors that the peer of a Unix socket passes to it
@@ -26,8 +26,9 @@ namespace vmeventd {
 // listening one on all that it accepts. Nothing happens where the kernel cannot.
 void RefusePassedDescriptors(int fd);
 
-// Closes descriptors on threads of its own, which may wait for a close as long as it takes. A wait
-// that signals interrupt, such as that of SO_LINGER, ends after `patience`. Any thread.
+// Closes descriptors on threads of its own, which may wait for a close as long as it takes, even
+// after the closer's end. A wait that signals interrupt, such as that of SO_LINGER, ends after
+// `patience`. Any thread.
 class SocketCloser {
  public:
   static constexpr int kMaxThreads = 4;
@@ -35,23 +36,17 @@ class SocketCloser {
   static constexpr size_t kMaxWaiting = 256;
 
   explicit SocketCloser(absl::Duration patience = absl::Milliseconds(10));
-  // Queued sockets are still closed; nobody waits for that.
-  ~SocketCloser();
-  SocketCloser(const SocketCloser&) = delete;
-  SocketCloser& operator=(const SocketCloser&) = delete;
 
   // Shuts the socket down and closes it soon. No epoll instance may watch it any more: epoll_wait
   // takes a reference to what it looks at, and would close the file if that became the last.
   void Close(UniqueFd socket);
-  // How many wait to be closed, and whether those are kMaxWaiting.
-  size_t waiting() const;
+  // Returns the number of sockets that wait to be closed.
+  size_t waiting() const { return threads_.waiting(); }
   bool full() const { return waiting() >= kMaxWaiting; }
 
  private:
-  struct State;
-  static void Work(const std::shared_ptr<State>& state);
-
-  const std::shared_ptr<State> state_;
+  const absl::Duration patience_;
+  DetachedThreads threads_;
 };
 
 // A connected stream socket, or none, which reads from a peer that nobody trusts. For one thread.
@@ -73,6 +68,8 @@ class ReceivingSocket {
   int get() const { return socket_.get(); }
   bool valid() const { return socket_.valid(); }
   void Reset();
+  // Passes the descriptor to the caller. To close it may wait while others have the socket open.
+  UniqueFd Release() { return std::move(socket_); }
 
   // recv(2), which does not wait. EBADMSG: the peer passes descriptors, and nothing more can be
   // read.

@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -16,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/account_names.h"
 #include "base/small_file.h"
 #include "client/output/terminal_text.h"
 #include "client/run/run.h"
@@ -46,12 +49,14 @@ void OccupyStandardDescriptors() {
 constexpr size_t kMostConfigBytes = 1 << 20;
 
 // Only a file that the user named must be there, and be readable: $HOME may be another user's.
-absl::StatusOr<std::string> ReadConfig(const std::string& path, bool named) {
+absl::StatusOr<std::string> ReadConfig(const std::string& path) {
   if (access(path.c_str(), R_OK) == 0) return vmeventd::ReadSmallFile(path, kMostConfigBytes);
-  if (!named) return absl::NotFoundError(path);
-  return absl::FailedPreconditionError(
+  const int error = errno;
+  const std::string what =
       absl::StrCat("$VMEVENTS_CONFIG: cannot read ", vmeventd::client::EscapeForTerminal(path),
-                   ": ", strerror(errno), "; name a file that is there, or unset it"));
+                   ": ", strerror(error), "; name a file that is there, or unset it");
+  return error == ENOENT || error == ENOTDIR ? absl::NotFoundError(what)
+                                             : absl::PermissionDeniedError(what);
 }
 
 // Abseil does not read POSIX's form, "JST-9": then the offset that the C library has for `now` is
@@ -89,11 +94,14 @@ int main(int argc, char** argv) {
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
   context.config_path = vmeventd::client::ConfigPath(Variable("VMEVENTS_CONFIG"),
                                                      Variable("XDG_CONFIG_HOME"), Variable("HOME"));
-  context.read_config = [named = !Variable("VMEVENTS_CONFIG").empty()](const std::string& path) {
-    return ReadConfig(path, named);
-  };
-  context.user = Variable("SUDO_USER").empty() ? Variable("USER") : Variable("SUDO_USER");
+  context.config_required = !Variable("VMEVENTS_CONFIG").empty();
+  context.read_config = ReadConfig;
+  std::error_code unknown;
+  context.directory = std::filesystem::current_path(unknown);
   context.uid = geteuid();
+  context.user = Variable("SUDO_USER");
+  if (context.user.empty()) context.user = Variable("USER");
+  if (context.user.empty()) context.user = vmeventd::UserName(context.uid);  // as in cron's jobs
   context.may_exist = MayExist;
   context.now = absl::Now();
   context.zone = LocalZone(context.now);

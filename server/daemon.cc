@@ -17,22 +17,24 @@
 #include "server/config/version.h"
 #include "server/fleet/jetstream_sink.h"
 #include "server/fleet/position_file.h"
+#include "server/handover.h"
 #include "server/host/descriptor_limit.h"
 #include "server/host/directories.h"
 #include "server/host/node_id.h"
 #include "server/host/privileges.h"
 #include "server/host/service_manager.h"
 #include "server/host/stop_deadline.h"
+#include "server/transport/connection_acceptor.h"
 #include "spdlog/spdlog.h"
+#include "watcher/host/system_bus.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 namespace {
 
-constexpr size_t kMaxQueuedUpdates = 100'000;
-
-std::string HostName() {
+std::string NodeName(const Config& config) {
+  if (!config.node.empty()) return config.node;
   char name[HOST_NAME_MAX + 1] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
@@ -71,9 +73,7 @@ StreamOptions ToStreamOptions(const Config& config) {
   return options;
 }
 
-int WantedConnections(const Config& config) {
-  return static_cast<int>(config.max_connections * static_cast<int64_t>(config.listens.size()));
-}
+JournalEnd EndOf(const EventLog& log) { return {log.identity()->journal_id, log.range().newest}; }
 
 void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
               const std::string& journal_id) {
@@ -81,15 +81,17 @@ void LogStart(const Config& config, const std::vector<ListenAddress>& addresses,
     absl::StrAppend(out, watch.directory, ":", watch.pattern());
   };
   const auto uri = [](std::string* out, const LibvirtSpec& libvirt) {
-    absl::StrAppend(out, ", libvirt ", libvirt.ToFlag());
+    absl::StrAppend(out, "libvirt ", libvirt.ToFlag());
   };
+  std::vector<std::string> sources;
+  if (!config.watches.empty()) sources.push_back(absl::StrJoin(config.watches, ", ", directory));
+  if (!config.libvirts.empty()) sources.push_back(absl::StrJoin(config.libvirts, ", ", uri));
   const auto address = [](std::string* out, const ListenAddress& listen) {
     absl::StrAppend(out, listen.ToString());
   };
   spdlog::info(
-      "vmeventd {} started, pid {}; watching {}{}; listening on {}; state directory {}; journal {}",
-      kVersion, getpid(), absl::StrJoin(config.watches, ", ", directory),
-      absl::StrJoin(config.libvirts, "", uri), absl::StrJoin(addresses, ", ", address),
+      "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
+      kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(addresses, ", ", address),
       config.state_dir, journal_id);
 }
 
@@ -107,7 +109,9 @@ void GiveUpStop(const StopDeadline::Step& hangs) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
-                                                       const LogMeters* log, const Tuning& tuning) {
+                                                       const LogMeters* meters,
+                                                       const Tuning& tuning,
+                                                       SignalTracing signals) {
   std::shared_ptr<LibvirtApi> libvirt;
   if (!config.libvirts.empty()) {
     absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
@@ -125,54 +129,71 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     if (!opened.ok()) return opened.status();
     tls = *std::move(opened);
   }
-  absl::StatusOr<RecoveredState> recovered =
-      Recover(ToJournalOptions(config), config.state_dir + "/sequence", clock->Now().wall);
-  if (!recovered.ok()) return recovered.status();
-  const DescriptorShares descriptors =
-      ShareDescriptors(RaiseDescriptorLimit(), WantedConnections(config));
+  absl::StatusOr<std::unique_ptr<EventLog>> log = EventLog::Open(
+      {.journal = ToJournalOptions(config), .node_id = NodeIdOrNone(config.state_dir)}, clock);
+  if (!log.ok()) return log.status();
+  const DescriptorShares descriptors = ShareDescriptors(
+      RaiseDescriptorLimit(), config.listens.size(),
+      ConnectionAcceptor::DescriptorsFor(static_cast<int>(config.max_connections)));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
-  for (const JournalSession& session : recovered->sessions) {
-    watcher_options.saved_runs.push_back(session.payload);
+  const std::string no_senders = signals.problem;
+  watcher_options.signals = std::move(signals);
+  absl::StatusOr<std::unique_ptr<HostShutdownSource>> host = ListenOnSystemBus();
+  if (host.ok()) {
+    watcher_options.host_shutdown.source = *std::move(host);
+  } else {
+    watcher_options.host_shutdown.problem = std::string(host.status().message());
   }
-  watcher_options.ended_runs = recovered->EndedRuns();
+  SavedState saved = (*log)->TakeSaved();
+  for (SavedRun& run : saved.runs) watcher_options.saved_runs.push_back(std::move(run.payload));
+  watcher_options.ended_runs = std::move(saved.ended_runs);
 
-  const bool publish_runs_again = recovered->replaced;
+  watcher_options.handed_runs =
+      std::make_shared<std::vector<HandedRun>>(TakeHandover(EndOf(**log)));
+
   std::unique_ptr<Daemon> daemon(
-      new Daemon(config, tuning, clock, *std::move(lock), std::move(tls), *std::move(recovered)));
+      new Daemon(config, tuning, clock, *std::move(lock), std::move(tls), *std::move(log)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(watcher_options), clock, &daemon->queue_);
+      NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_->sink());
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
   daemon->service_.SetWatcher(daemon->watcher_.get());
-  if (publish_runs_again) daemon->watcher_->PublishRunsAgain();
-  status = daemon->StartServer(config, descriptors.connections);
+  if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
+  status = daemon->StartServer(config, descriptors.listener);
   if (!status.ok()) return status;
   if (status = daemon->PrepareFleet(config); !status.ok()) return status;
-  daemon->StartMetrics(config, log);
-  LogStart(config, daemon->server_->addresses(), daemon->live_state_.journal_id());
+  daemon->StartMetrics(config, meters);
+  LogStart(config, daemon->server_->addresses(), daemon->log_->identity()->journal_id);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   const std::string exit_statuses =
       config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
     spdlog::warn("{}", right);
   }
+  // Nobody misses what was switched off.
+  if (!no_senders.empty() && config.process_tracking &&
+      config.signal_senders != SignalSenders::kOff) {
+    spdlog::info("who sends signals to VMs is not seen: {}", no_senders);
+  }
   return daemon;
 }
 
-absl::Status Daemon::StartServer(const Config& config, int max_connections) {
-  if (max_connections < WantedConnections(config)) {
+absl::Status Daemon::StartServer(const Config& config, int descriptors) {
+  const auto wanted = static_cast<int>(config.max_connections);
+  const ConnectionAcceptor::Seats seats = ConnectionAcceptor::SeatsWithin(descriptors, wanted);
+  if (seats.connections < wanted) {
     spdlog::warn(
-        "the limit of open descriptors leaves {} for connections, instead of {}: raise it "
-        "(LimitNOFILE=, ulimit -n)",
-        max_connections, WantedConnections(config));
+        "the limit of open descriptors leaves {} for connections of each listener, instead of {}: "
+        "raise it (LimitNOFILE=, ulimit -n)",
+        seats.connections, wanted);
   }
-  const auto listeners = static_cast<int>(config.listens.size());
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start({.addresses = config.listens,
                          .tls = tls_.get(),
                          .operators = config.tls_operators,
-                         .max_connections = std::max(1, max_connections / listeners),
+                         .max_connections = seats.connections,
+                         .arrivals = {.at_once = seats.arrivals},
                          .max_streams = static_cast<int>(config.max_streams),
                          .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer()),
                          .list_rate = tuning_.list_rate},
@@ -184,15 +205,16 @@ absl::Status Daemon::StartServer(const Config& config, int max_connections) {
 
 absl::Status Daemon::PrepareFleet(const Config& config) {
   if (config.publish.empty()) return absl::OkStatus();
-  const std::string node = HostName();
+  const std::string node = NodeName(config);
   JetStreamOptions options;
   for (const NatsServerAddress& server : config.publish)
     options.nats.servers.push_back(server.ToUrl());
   options.cluster = config.publish_cluster;
   options.node = node;
   options.nats.name = absl::StrCat("vmeventd ", node);
+  options.nats.inbox_prefix =
+      absl::StrCat("_INBOX.vmeventd.", NodeBucketKey(config.publish_cluster, node));
   options.stream = std::string(kFleetStream);
-  options.create_replicas = static_cast<int>(config.publish_create_stream);
   options.nats.credentials = config.publish_credentials;
   options.nats.tls_ca = config.publish_tls_ca;
   options.nats.tls_cert = config.publish_tls_cert;
@@ -204,6 +226,9 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   absl::StatusOr<std::unique_ptr<PositionFile>> position =
       PositionFile::Open(config.state_dir + "/published", target);
   if (!position.ok()) return position.status();
+  // Another one would be that of other messages: what was sent and not acknowledged came twice.
+  absl::StatusOr<std::string> secret = KeptUuid(config.state_dir + "/publish_key", 0600);
+  if (!secret.ok()) return secret.status();
   fleet_sink_ = *std::move(sink);
   fleet_ = std::make_unique<FleetPublisher>(
       PublisherOptions{.cluster = config.publish_cluster,
@@ -213,58 +238,39 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
                                      : FleetFormat::kProtobuf,
                        .events_per_second = tuning_.publish_rate,
                        .version = kVersion,
+                       .secret = *std::move(secret),
                        .heartbeat = tuning_.publish_heartbeat},
       fleet_sink_.get(), &outbox_, *std::move(position), clock_,
       [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
+  log_->Subscribe({.published = [this] { fleet_->Wake(); }});
   return absl::OkStatus();
 }
 
 void Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return;
-  metrics_ = std::make_unique<Metrics>(
-      Metrics::Sources{&live_state_, &pump_, &journal_, &hub_, &queue_, watcher_.get(), &refusals_,
-                       server_.get(), tls_.get(), log, ToJournalOptions(config).path, kVersion,
-                       fleet_ == nullptr ? nullptr : &fleet_->meters()});
+  metrics_ = std::make_unique<Metrics>(Metrics::Sources{
+      log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
+      ToJournalOptions(config).path, kVersion, fleet_ == nullptr ? nullptr : &fleet_->meters()});
   metrics_server_ =
       std::make_unique<MetricsServer>(*config.metrics_listen, metrics_.get(), &refusals_);
 }
 
 Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
                std::unique_ptr<LockFile> state_lock, std::unique_ptr<TlsFiles> tls,
-               RecoveredState recovered)
+               std::unique_ptr<EventLog> log)
     : tuning_(tuning),
       clock_(clock),
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
-      queue_(kMaxQueuedUpdates),
-      live_state_(LiveStateOptions(),
-                  {recovered.journal->journal_id(), recovered.journal->token_key(),
-                   NodeIdOrNone(config.state_dir)},
-                  recovered.journal->retained(), recovered.newest),
-      read_queue_(ToJournalOptions(config).path, &live_state_,
-                  [this](const std::string& journal_id, const absl::Status& found) {
-                    pump_.ReportCorrupt(journal_id, found);
-                  }),
-      hub_(&live_state_, &read_queue_, clock, ToStreamOptions(config), &refusals_),
-      journal_(ToJournalOptions(config), std::move(recovered.journal), std::move(recovered.mark)),
-      outbox_(&live_state_, &read_queue_),
-      pump_(&queue_, &live_state_, &journal_, clock,
-            {[this] { OnPublished(); }, [this](bool writable) { OnJournalWritable(writable); },
-             [this] { watcher_->PublishRunsAgain(); }}),
-      queries_(&live_state_),
-      service_({.version = kVersion, .node = HostName(), .start_time = clock->Now().wall},
-               &live_state_, &queries_, &read_queue_, &hub_, &refusals_) {
-  PublishRecovered(recovered, journal_.journal().retained(), clock_->Now(), &live_state_, &pump_);
-}
-
-void Daemon::OnPublished() {
-  hub_.WakeStreams();
-  if (fleet_ != nullptr) fleet_->Wake();
-}
-
-void Daemon::OnJournalWritable(bool writable) {
-  server_->SetJournalServing(writable);
-  OnPublished();
+      log_(std::move(log)),
+      hub_(log_.get(), clock, ToStreamOptions(config), &refusals_),
+      outbox_(log_.get()),
+      service_({.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
+               log_.get(), &hub_, &refusals_) {
+  log_->Subscribe(
+      {.journal_writable = [this](bool writable) { server_->SetJournalServing(writable); },
+       .journal_replaced = [this] { watcher_->PublishRunsAgain(); },
+       .turn = [this] { OnPumpTurn(); }});
 }
 
 Daemon::~Daemon() {
@@ -275,8 +281,9 @@ Daemon::~Daemon() {
 
 void Daemon::WatcherLoop() {
   SetThreadName("watcher");
-  for (bool scanned = false, stop = false; !stop;) {
+  for (bool scanned = false, open = false, stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
+    if (watcher_->has_open_source() != open) server_->SetSourcesServing(open = !open);
     const MutexLock lock(&mutex_);
     if (!scanned && watcher_->first_scan_done()) {
       scanned = scanned_ = true;
@@ -289,10 +296,11 @@ void Daemon::WatcherLoop() {
 }
 
 std::string Daemon::StatusText() const {
-  return absl::StrCat(
-      "following ", live_state_.vm_count(), " VMs for ", hub_.stream_count(), " streams",
-      live_state_.journal_writable() ? "" : "; the journal cannot be written",
-      AllDirectoriesArePresent() ? "" : "; a watched directory is missing", NotListening());
+  const EventLog::Health health = log_->health();
+  return absl::StrCat("following ", log_->vm_count(), " VMs for ", hub_.stream_count(), " streams",
+                      health.journal_writable ? "" : "; the journal cannot be written",
+                      health.directories_present ? "" : "; a watched directory is missing",
+                      NotListening());
 }
 
 std::string Daemon::NotListening() const {
@@ -305,27 +313,17 @@ std::string Daemon::NotListening() const {
   return out;
 }
 
-bool Daemon::AllDirectoriesArePresent() const {
-  const std::vector<WatchedDirectory> directories = live_state_.directories();
-  return std::all_of(directories.begin(), directories.end(),
-                     [](const WatchedDirectory& directory) { return directory.present; });
-}
-
-void Daemon::PumpLoop() {
-  SetThreadName("pump");
-  for (bool more = true; more;) {
-    more = pump_.RunOnce(absl::InfiniteDuration());
-    if (const bool present = AllDirectoriesArePresent(); present != directories_present_) {
-      directories_present_ = present;
-      server_->SetWatchServing(present);
-    }
-    watchdog_->Answer(Watchdog::kPump);
+void Daemon::OnPumpTurn() {
+  if (const bool present = log_->health().directories_present; present != directories_present_) {
+    directories_present_ = present;
+    server_->SetWatchServing(present);
   }
+  watchdog_->Answer(Watchdog::kPump);
 }
 
 void Daemon::AskThreads() {
   watcher_->Wake();
-  queue_.Wake();
+  log_->Wake();
   server_->Probe([watchdog = watchdog_] { watchdog->Answer(Watchdog::kAcceptor); },
                  [watchdog = watchdog_] { watchdog->Answer(Watchdog::kGrpc); });
 }
@@ -369,7 +367,7 @@ void Daemon::ServeUntilStop() {
       trim_at = absl::InfiniteDuration();
     }
     if (ready && watchdog_->turn() < absl::InfiniteDuration() &&
-        watchdog_->Turn(now, journal_.writing())) {
+        watchdog_->Turn(now, log_->journal_meters().committing)) {
       NotifyAlive(serving ? StatusText() : "the first scan is not done yet");
       AskThreads();
     }
@@ -377,8 +375,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  pump_thread_ = std::thread([this] { PumpLoop(); });
-  history_thread_ = std::thread([this] { read_queue_.Run(); });
+  log_->Start();
   hub_thread_ = std::thread([this] { hub_.Run(); });
   if (fleet_ != nullptr) fleet_thread_ = std::thread([this] { fleet_->Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
@@ -433,11 +430,17 @@ void Daemon::Stop() {
   service_.StopIntents();
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
-  queue_.Close();
+  // From here on nothing is read, and each monitor holds what its QEMU says.
+  std::vector<HandedRun> handed;
+  if (HasServiceManager()) handed = watcher_->HandOver();
   deadline.Enter(
       {"the journal cannot be written, the disk of the state directory does not answer; events "
        "that were observed last are lost"});
-  pump_thread_.join();
+  log_->Close();
+  if (!handed.empty() && log_->health().journal_writable) {
+    deadline.Enter({"the service manager does not answer", 0});
+    StoreHandover(EndOf(*log_), handed);
+  }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
@@ -451,8 +454,7 @@ void Daemon::Stop() {
   }
   // Before the transport's shutdown, which waits for the queries that the history thread answers.
   deadline.Enter({"the journal cannot be read, the disk of the state directory does not answer"});
-  read_queue_.Stop();
-  history_thread_.join();
+  log_->Stop();
   // Everything is in the journal now, and was sent or given up.
   deadline.Enter({"a client holds its connection up", 0});
   server_->Shutdown(kShutdownTime / 2);
@@ -462,11 +464,11 @@ void Daemon::Stop() {
   metrics_server_.reset();
   deadline.Enter({"a client holds its connection up", 0});
   server_.reset();
-  if (!journal_.writable()) {
+  if (!log_->health().journal_writable) {
     spdlog::error(
         "events that were published as not durable are lost: the journal is still not writable");
   }
-  spdlog::info("stopped at sequence {}", live_state_.range().newest);
+  spdlog::info("stopped at sequence {}", log_->range().newest);
 }
 
 }  // namespace vmeventd

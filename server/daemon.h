@@ -13,26 +13,20 @@
 #include "base/mutex.h"
 #include "server/access/refusals.h"
 #include "server/config/config.h"
-#include "server/events/live_state.h"
+#include "server/eventlog/event_log.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
 #include "server/host/lock_file.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
-#include "server/journal/event_pump.h"
-#include "server/journal/journal_writer.h"
-#include "server/journal/read_queue.h"
-#include "server/journal/recovery.h"
-#include "server/log/log_meters.h"
+#include "server/logging/queued_sink.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
-#include "server/rpc/queries.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
-#include "watcher/loop/event_queue.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
@@ -46,9 +40,8 @@ struct Tuning {
   absl::Duration publish_heartbeat = absl::Seconds(30);
 };
 
-// The whole daemon, put together. Its threads: the watcher's loop, the pump (which writes the
-// journal), the history thread (which reads it), the hub's deadlines, the fleet's publisher,
-// and gRPC's own.
+// The whole daemon, put together. Its threads: the watcher's loop, those of the event log, the
+// hub's deadlines, the fleet's publisher, and gRPC's own.
 class Daemon {
  public:
   // From RequestStop to the return of Run.
@@ -59,11 +52,13 @@ class Daemon {
   static constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 
   // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
-  // tried again while the daemon runs. The error names what stands in the way. `log`: for the
-  // metrics; null: the process's log is not counted. The pointers outlive the daemon.
+  // tried again while the daemon runs. The error names what stands in the way. `meters`: of
+  // the log; null: the process's log is not counted. `signals` was begun before any thread. The
+  // pointers outlive the daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
-                                                        const LogMeters* log = nullptr,
-                                                        const Tuning& tuning = Tuning());
+                                                        const LogMeters* meters = nullptr,
+                                                        const Tuning& tuning = Tuning(),
+                                                        SignalTracing signals = {});
   ~Daemon();
 
   // Follows the VMs and serves until RequestStop, then drains: all that was observed is sent on
@@ -77,22 +72,18 @@ class Daemon {
  private:
   Daemon(const Config& config, const Tuning& tuning, const Clock* clock,
          std::unique_ptr<LockFile> state_lock, std::unique_ptr<TlsFiles> tls,
-         RecoveredState recovered);
+         std::unique_ptr<EventLog> log);
 
-  absl::Status StartServer(const Config& config, int max_connections);
+  absl::Status StartServer(const Config& config, int descriptors);
   void StartMetrics(const Config& config, const LogMeters* log);
   absl::Status PrepareFleet(const Config& config);
-  // There is more to read. The pump thread, or before there is one.
-  void OnPublished();
-  void OnJournalWritable(bool writable);
   void WatcherLoop();
-  void PumpLoop();
+  // After each turn of the pump thread, on it.
+  void OnPumpTurn();
   // A line for people.
   std::string StatusText() const;
   // Its part about addresses that cannot be listened on.
   std::string NotListening() const;
-  // Whether each directory of --watch is there.
-  bool AllDirectoriesArePresent() const;
   // Asks the watched threads to answer in their next turns.
   void AskThreads();
   // What ServeUntilStop waits for.
@@ -110,16 +101,11 @@ class Daemon {
   const std::unique_ptr<LockFile> state_lock_;
   const std::unique_ptr<TlsFiles> tls_;  // null: no TLS
   RefusalCounters refusals_;
-  EventQueue queue_;
-  LiveState live_state_;
-  JournalReadQueue read_queue_;
+  const std::unique_ptr<EventLog> log_;
   StreamHub hub_;
-  JournalWriter journal_;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;  // null: nothing is published
   std::unique_ptr<FleetPublisher> fleet_;
-  EventPump pump_;
-  Queries queries_;
   VmEventService service_;
   std::unique_ptr<NodeWatcher> watcher_;
   std::unique_ptr<GrpcServer> server_;
@@ -127,9 +113,7 @@ class Daemon {
   std::unique_ptr<MetricsServer> metrics_server_;
 
   std::thread watcher_thread_;
-  std::thread pump_thread_;
   bool directories_present_ = true;  // as the health service says; the pump thread's
-  std::thread history_thread_;
   std::thread hub_thread_;
   std::thread fleet_thread_;
 

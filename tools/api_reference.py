@@ -142,12 +142,14 @@ def message_section(index, message, comments):
         yield "It has no fields.\n"
         return
     for number, oneof in enumerate(message.oneof_decl):
+        if oneof.name.startswith("_"):  # protoc's own, of a field that is optional
+            continue
         meaning = comments.of((MESSAGE, index, ONEOF, number), f"{message.name}.{oneof.name}")
         yield f"One of *{oneof.name}* at most may be set. {meaning}\n"
     yield "| number | field | type | meaning |\n|---|---|---|---|"
     for number, field in enumerate(message.field):
         meaning = cell(comments.of((MESSAGE, index, FIELD, number), f"{message.name}.{field.name}"))
-        if field.HasField("oneof_index"):
+        if field.HasField("oneof_index") and not field.proto3_optional:
             meaning = f"*{message.oneof_decl[field.oneof_index].name}*: {meaning}"
         yield f"| {field.number} | `{field.name}` | {type_of(field)} | {meaning} |"
     yield ""

@@ -30,7 +30,7 @@ def defined_tests():
 
 
 def exists(path):
-    # `server/log/log_queue.*` and `{h,cc}` are both files of a pair.
+    # `server/logging/log_queue.*` and `{h,cc}` are both files of a pair.
     path = re.sub(r"\{[^}]*\}", "*", path)
     return bool(glob.glob(path))
 

@@ -15,11 +15,12 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
 class Rules:
-    """The table: what each folder may and may not include, and the exceptions."""
+    """The table: what each folder may and may not include and exports, and the exceptions."""
 
     def __init__(self, text):
         self.uses = {}
         self.forbidden = {}
+        self.exports = {}
         self.exceptions = {}
         for number, line in enumerate(text.splitlines(), 1):
             line = line.split("#")[0].strip()
@@ -30,6 +31,8 @@ class Rules:
                 self.exceptions[words[1], words[2]] = number
             elif words[0].endswith(":"):
                 self.uses[words[0][:-1]] = words[1:]
+            elif len(words) > 2 and words[1] == "exports":
+                self.exports[words[0]] = words[2:]
             elif len(words) > 2 and words[1] == "!":
                 self.forbidden[words[0]] = words[2:]
             else:
@@ -63,8 +66,12 @@ class Rules:
             return f"{folder} may not use this"
         allowed = self.may_use(folder)
         if self.is_folder(include) or include.startswith("tests/"):
-            parent = include.rpartition("/")[0]
-            return None if parent in allowed else f"{folder} may not use {parent}"
+            parent, _, header = include.rpartition("/")
+            if parent not in allowed:
+                return f"{folder} may not use {parent}"
+            if parent != folder and header not in self.exports.get(parent, [header]):
+                return f"{parent} exports {', '.join(self.exports[parent])} only"
+            return None
         if GENERATED.fullmatch(include):
             if "generated" not in allowed:
                 return f"{folder} may not use the wire contract"

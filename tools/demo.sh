@@ -120,7 +120,7 @@ act db1 "the host's administrator sends QEMU quit" manager_says quit
 boot db2
 act db2 "SIGTERM to QEMU, as when the host goes down" signal_qemu TERM
 boot mail1
-act mail1 "SIGKILL to QEMU, as from the OOM killer" signal_qemu KILL
+act mail1 "SIGSEGV in QEMU, as of a bug in it" signal_qemu SEGV
 boot mail2 -device pvpanic
 act mail2 "the guest's kernel panics" guest_types "echo c > /proc/sysrq-trigger"
 

@@ -91,7 +91,7 @@ start_node() {
   "${namespace[@]}" sh -c 'hostname "$0" && exec "$@"' "$node" \
     "$bin/vmeventd" --watch "$dir/$node/vms:*.kvmd" --listen "unix:$dir/$node/socket" \
     --state-dir "$dir/$node/state" --log-level warn --publish "$servers" --publish-cluster demo \
-    --publish-create-stream 3 2>"$dir/$node.log" &
+    2>"$dir/$node.log" &
   until_true "$node: vmeventd does not answer" vmevents_of "$node" health >/dev/null 2>&1
 }
 
@@ -134,6 +134,7 @@ say "three NATS servers form a cluster, five nodes publish into its stream"
 for number in 1 2 3; do start_server "$number"; done
 "$tools/relay.py" $((base + 7)) $((base + 1)) &
 relay=$!
+until_true "the fleet's streams are not created" vmevents --server "$fleet" fleet create --replicas 3 2>/dev/null
 for node in "${nodes[@]}"; do
   if [[ $node == node3 ]]; then
     start_node "$node" "nats://127.0.0.1:$((base + 7))"  # by a relay, to be cut off

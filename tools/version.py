@@ -15,10 +15,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBER = r"\d+\.\d+\.\d+"
 # What stands before a version, by file.
 PLACES = {
+    "client/python/pyproject.toml": r'^version = "',
     "Dockerfile": r"^ARG VERSION=",
     "deploy/compose.yaml": r"vmeventd:(?=\d)|:-vmeventd:",
     "deploy/kubernetes/README.md": r"newTag: ",
     "deploy/kubernetes/base/kustomization.yaml": r"newTag: ",
+    "deploy/kubernetes/kubevirt-events/kustomization.yaml": r"newTag: ",
     "docs/containers.md": r"\bvmevent[ds]:",
     "docs/libvirt.md": r"\bvmevent[ds]:",
 }

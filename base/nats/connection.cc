@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/nats/library.h"
+#include "base/random.h"
 
 namespace vmeventd {
 namespace {
@@ -90,7 +91,8 @@ class Subscription : public NatsSubscription {
 
 class Connection : public NatsConnection {
  public:
-  explicit Connection(natsConnection* connection) : connection_(connection) {}
+  Connection(natsConnection* connection, std::string inbox_prefix)
+      : connection_(connection), inbox_prefix_(std::move(inbox_prefix)) {}
 
   absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
                                          absl::Duration timeout) override;
@@ -115,6 +117,7 @@ class Connection : public NatsConnection {
   }
 
   const Owned<natsConnection> connection_;
+  const std::string inbox_prefix_;
 };
 
 absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
@@ -147,6 +150,11 @@ absl::Status Connection::Publish(const NatsOutgoing& message) {
   }
   if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
   if (status == NATS_OK) return absl::OkStatus();
+  if (status == NATS_MAX_PAYLOAD) {
+    return absl::InvalidArgumentError(absl::StrCat(subject, ": the message of ",
+                                                   message.data.size(),
+                                                   " bytes is larger than the server permits"));
+  }
   return Failed(absl::StrCat(subject, " cannot be sent"), status);
 }
 
@@ -165,13 +173,9 @@ absl::StatusOr<std::unique_ptr<NatsSubscription>> Connection::Subscribe(const st
 }
 
 absl::StatusOr<std::string> Connection::NewInbox() {
-  natsInbox* created = nullptr;
-  if (const natsStatus status = Lib().natsInbox_Create(&created); status != NATS_OK) {
-    return Failed("no inbox can be named", status);
-  }
-  std::string inbox = created;
-  Lib().natsInbox_Destroy(created);
-  return inbox;
+  const absl::StatusOr<std::string> unique = RandomUuid();
+  if (!unique.ok()) return unique.status();
+  return absl::StrCat(inbox_prefix_, ".", *unique);
 }
 
 absl::Status Connection::Flush(absl::Duration timeout) {
@@ -199,6 +203,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
       Lib().natsOptions_SetMaxPingsOut(created, kMaxPings),
       Lib().natsOptions_SetErrorHandler(created, IgnoreError, nullptr),
       Lib().natsOptions_SetName(created, options.name.c_str()),
+      Lib().natsOptions_SetCustomInboxPrefix(created, options.inbox_prefix.c_str()),
   });
   if (status != NATS_OK) return absl::InternalError(ErrorText(status));
   // The library does not look at the scheme of an address.
@@ -249,10 +254,19 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
     status = Lib().natsConnection_Connect(&connection, library_options->get());
   } while (status == NATS_CONNECTION_AUTH_FAILED && --left > 0);
   if (status != NATS_OK) {
+    const std::string why = ErrorText(status);
+    // The library has finished its handshake as the server refuses the client's certificate.
+    const bool ended = absl::StrContains(why, "Expected 'PONG', got ''");
     return absl::UnavailableError(absl::StrCat(
-        "no connection to ", absl::StrJoin(options.servers, ","), ": ", ErrorText(status)));
+        "no connection to ", absl::StrJoin(options.servers, ","), ": ",
+        ended ? "the server closed it" : why,
+        !ended                     ? ""
+        : options.tls_cert.empty() ? ": the server may require a certificate of the client; give "
+                                     "one (vmevents: --tls-cert, vmeventd: --publish-tls-cert)"
+                                   : ": it may not accept the client's certificate; compare its "
+                                     "authority with the server's ca_file"));
   }
-  return std::make_unique<Connection>(connection);
+  return std::make_unique<Connection>(connection, options.inbox_prefix);
 }
 
 }  // namespace vmeventd

@@ -27,6 +27,9 @@ struct NatsOptions {
   std::string tls_cert;              // empty: the client shows none
   std::string tls_key;
   std::string tls_server_name;  // in the servers' certificates; empty: the host of each
+  // Of the subjects to which answers come. A client that may subscribe to another's sees its
+  // answers: each has one of its own (docs/fleet.md).
+  std::string inbox_prefix = "_INBOX";
 };
 
 // A message to send.
@@ -75,7 +78,8 @@ class NatsConnection {
   // serves the subject.
   virtual absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
                                                  absl::Duration timeout = kRequestTimeout) = 0;
-  // Sends a message, without a word on its arrival.
+  // Sends a message, without a word on its arrival. INVALID_ARGUMENT: it is larger than the server
+  // permits, and the connection stands; UNAVAILABLE: anything else.
   virtual absl::Status Publish(const NatsOutgoing& message) = 0;
   // Receives from now on. The queue holds up to `max_messages`; further ones are dropped. The
   // connection outlives the subscription.
@@ -88,7 +92,7 @@ class NatsConnection {
   // Whether the connection is lost. Does not block.
   virtual bool closed() const = 0;
   // Last error of the server on this connection, such as that the client may not publish a
-  // subject; empty: of nothing. The server refuses such messages without an answer.
+  // subject; empty if there was none. The server refuses such messages without an answer.
   virtual std::string complaint() const = 0;
 };
 

@@ -11,21 +11,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-// The texts by which JetStream's streams are read: what a stream has, and a consumer that is pulled
-// from, acknowledges nothing and goes away by itself. Pure; any thread.
+// The texts by which JetStream's streams are read: a consumer that is pulled from, acknowledges
+// nothing and goes away by itself. Pure; any thread.
 
 namespace vmeventd {
-
-// State of a stream.
-struct StreamState {
-  std::string created;    // when: another stream of its name was created at another time
-  uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
-  uint64_t last = 0;      // the newest message that it ever had
-  absl::Time first_time;  // when `first` was stored
-  absl::Time last_time;   // when `last` was stored
-};
-// Errors: as CheckAnswer.
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
 
 // Where reading begins: at a place of the stream, at the first message stored at or after a time,
 // or with the last message of each subject.
@@ -56,6 +45,7 @@ struct Delivery {
   uint64_t stream_sequence = 0;
   uint64_t number = 0;   // of the consumer's messages: 1, 2, ...
   uint64_t pending = 0;  // how many match behind it
+  absl::Time time;       // when the stream stored it
 };
 // nullopt: it is no such subject.
 std::optional<Delivery> ParseDelivery(absl::string_view reply);

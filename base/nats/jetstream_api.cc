@@ -1,48 +1,30 @@
 #include "base/nats/jetstream_api.h"
 
 #include <algorithm>
-#include <optional>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
+#include "base/nats/json_text.h"
 #include "base/nats/subject.h"
 #include "base/quote.h"
-#include "nlohmann/json.hpp"
 
 namespace vmeventd {
 namespace {
 
-using nlohmann::json;
+using nats::json;
+using nats::Member;
+using nats::NumberIn;
+using nats::ParseJson;
+using nats::TextIn;
 
-constexpr int64_t kNoMessage = 10037;
-constexpr int64_t kNoStream = 10059;
-
-// A member; null: there is none.
-const json& Member(const json& object, const char* name) {
-  static const auto* const null = new json();
-  if (!object.is_object()) return *null;
-  const auto found = object.find(name);
-  return found == object.end() ? *null : *found;
-}
-
-std::string TextIn(const json& object, const char* name) {
-  const json& member = Member(object, name);
-  return member.is_string() ? member.get<std::string>() : "";
-}
-
-uint64_t NumberIn(const json& object, const char* name) {
-  const json& member = Member(object, name);
-  return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
-}
-
-json Parse(absl::string_view text) {
-  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-}
+constexpr uint64_t kNoMessage = 10037;
+constexpr uint64_t kNoStream = 10059;
+constexpr uint64_t kTooLarge = 10054;
+constexpr uint64_t kOutdated[] = {10071, 10164};  // before 2.11, and since
 
 absl::Status CheckError(const json& answer, absl::string_view text) {
   if (!answer.is_object()) {
@@ -56,30 +38,6 @@ absl::Status CheckError(const json& answer, absl::string_view text) {
       absl::StrCat("JetStream answers ", Quote(TextIn(error, "description")), " (", code, ")");
   if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
   return absl::UnavailableError(message);
-}
-
-// An acknowledgement as the servers write it for a message that is new. Nullopt: another answer.
-// There is one for each message, and the general way takes many times as long. It reads the same.
-std::optional<StreamAck> ParseUsualAck(absl::string_view text) {
-  if (!absl::ConsumePrefix(&text, R"({"stream":")") || !absl::ConsumeSuffix(&text, "}")) {
-    return std::nullopt;
-  }
-  const size_t end = text.find_first_of("\"\\");
-  StreamAck ack;
-  ack.stream = std::string(text.substr(0, end));
-  if (end == text.npos || ack.stream.empty() ||
-      !std::all_of(ack.stream.begin(), ack.stream.end(), absl::ascii_isprint)) {
-    return std::nullopt;
-  }
-  text.remove_prefix(end);
-  if (!absl::ConsumePrefix(&text, "\",")) return std::nullopt;
-  absl::ConsumePrefix(&text, " ");
-  if (!absl::ConsumePrefix(&text, R"("seq":)") || text.empty() || text.front() == '0' ||
-      text.find_first_not_of("0123456789") != text.npos ||
-      !absl::SimpleAtoi(text, &ack.stream_sequence)) {
-    return std::nullopt;
-  }
-  return ack;
 }
 
 }  // namespace
@@ -104,7 +62,7 @@ std::string CreateStreamRequest(absl::string_view stream, int replicas) {
 }
 
 std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
-  // As NATS's own clients create one.
+  // As NATS's own clients create one, but for the rollups.
   return json{{"name", BucketStream(bucket)},
               {"description", "Written by vmeventd"},
               {"subjects", {KeySubject(bucket, ">")}},
@@ -117,10 +75,16 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
               {"max_msgs_per_subject", 1},
               {"num_replicas", replicas},
               {"duplicate_window", absl::ToInt64Nanoseconds(kStreamDuplicateWindow)},
-              {"allow_rollup_hdrs", true},
+              {"allow_rollup_hdrs", false},
               {"deny_delete", true},
               {"allow_direct", true}}
       .dump();
+}
+
+std::string UpdateWithoutRollups(absl::string_view answer) {
+  json config = Member(ParseJson(answer), "config");
+  config["allow_rollup_hdrs"] = false;
+  return config.dump();
 }
 
 std::string StreamInfoRequest(absl::string_view filter) {
@@ -135,27 +99,44 @@ std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_seque
   return json{{"next_by_subj", std::string(subjects)}, {"seq", stream_sequence}}.dump();
 }
 
-absl::Status CheckAnswer(absl::string_view text) { return CheckError(Parse(text), text); }
+std::string MessageRequest(uint64_t stream_sequence) {
+  return json{{"seq", stream_sequence}}.dump();
+}
 
-absl::StatusOr<StreamInfo> ParseStreamInfo(absl::string_view text) {
-  const json answer = Parse(text);
-  if (absl::Status status = CheckError(answer, text); !status.ok()) return status;
-  const json& state = Member(answer, "state");
-  StreamInfo info{TextIn(answer, "created"), NumberIn(state, "last_seq"), {}};
-  if (info.created.empty()) {
+absl::Status CheckAnswer(absl::string_view text) { return CheckError(ParseJson(text), text); }
+
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
+  const json object = ParseJson(answer);
+  if (absl::Status status = CheckError(object, answer); !status.ok()) return status;
+  const json& state = Member(object, "state");
+  StreamState stream;
+  stream.created = TextIn(object, "created");
+  stream.last = NumberIn(state, "last_seq");
+  // A stream that never had a message has the first sequence 0.
+  stream.first = NumberIn(state, "messages") == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
+  std::string ignored;
+  if (stream.created.empty() ||
+      !absl::ParseTime(absl::RFC3339_full, TextIn(state, "first_ts"), &stream.first_time,
+                       &ignored) ||
+      !absl::ParseTime(absl::RFC3339_full, TextIn(state, "last_ts"), &stream.last_time, &ignored)) {
     return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(text), " describes no stream"));
+        absl::StrCat("the server's answer ", Quote(answer), " describes no stream"));
   }
   if (const json& subjects = Member(state, "subjects"); subjects.is_object()) {
-    for (const auto& [subject, count] : subjects.items()) info.subjects.push_back(subject);
+    for (const auto& [subject, count] : subjects.items()) stream.subjects.push_back(subject);
   }
-  return info;
+  stream.rollups = Member(Member(object, "config"), "allow_rollup_hdrs") == true;
+  return stream;
 }
 
 absl::StatusOr<StreamAck> ParseAck(absl::string_view text) {
-  if (std::optional<StreamAck> ack = ParseUsualAck(text)) return *std::move(ack);
-  const json answer = Parse(text);
+  const json answer = ParseJson(text);
   if (absl::Status status = CheckError(answer, text); !status.ok()) {
+    const uint64_t code = NumberIn(Member(answer, "error"), "err_code");
+    if (code == kTooLarge) return absl::InvalidArgumentError(status.message());
+    if (std::find(std::begin(kOutdated), std::end(kOutdated), code) != std::end(kOutdated)) {
+      return absl::AbortedError(status.message());
+    }
     return absl::UnavailableError(status.message());
   }
   StreamAck ack{TextIn(answer, "stream"), NumberIn(answer, "seq"),
@@ -168,7 +149,7 @@ absl::StatusOr<StreamAck> ParseAck(absl::string_view text) {
 }
 
 absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
-  const json answer = Parse(text);
+  const json answer = ParseJson(text);
   if (absl::Status status = CheckError(answer, text); !status.ok()) return status;
   const json& message = Member(answer, "message");
   StoredMessage stored;
@@ -177,6 +158,8 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
     return absl::UnavailableError(
         absl::StrCat("the server's answer ", Quote(text), " is no message of JetStream"));
   }
+  std::string ignored;
+  absl::ParseTime(absl::RFC3339_full, TextIn(message, "time"), &stored.time, &ignored);
   stored.subject = TextIn(message, "subject");
   if (!absl::Base64Unescape(TextIn(message, "hdrs"), &stored.headers) ||
       !absl::Base64Unescape(TextIn(message, "data"), &stored.data)) {

@@ -18,6 +18,9 @@ namespace vmeventd {
 // The header that a stream recognises a repeated message by; its names are of the whole stream.
 inline constexpr char kMessageIdHeader[] = "Nats-Msg-Id";
 
+// Header of a message that is stored only if the last message of its subject is this one.
+inline constexpr char kReplacesHeader[] = "Nats-Expected-Last-Subject-Sequence";
+
 // Header of a bucket's message that deletes its key: "DEL" or "PURGE".
 inline constexpr char kKeyOperationHeader[] = "KV-Operation";
 
@@ -31,29 +34,40 @@ inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);
 inline constexpr absl::Duration kStreamDuplicateWindow = absl::Minutes(2);
 
 // The request that creates the stream of events, or the stream of a key-value bucket, which keeps
-// the last value of each key.
+// the last value of each key. The bucket permits no rollups: a node may publish its own keys, and a
+// rollup of one of them would delete those of all.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
+// The request that turns rollups off, of a stream that an answer to a StreamInfoRequest describes.
+std::string UpdateWithoutRollups(absl::string_view answer);
 // What a stream is and has; `filter`: subjects to list, of which the answer has 100,000 at the
 // most. Empty: none.
 std::string StreamInfoRequest(absl::string_view filter);
-// The last message that matches `subjects`; the next one from a place in the stream on.
+// The last message that matches `subjects`; the next one from a place in the stream on; the one at
+// a place.
 std::string LastMessageRequest(absl::string_view subjects);
 std::string NextMessageRequest(absl::string_view subjects, uint64_t stream_sequence);
+std::string MessageRequest(uint64_t stream_sequence);
 
 // Whether an answer is one: NOT_FOUND: there is no such stream or message. Otherwise its error, for
 // people.
 absl::Status CheckAnswer(absl::string_view text);
 
-// The answer to a StreamInfoRequest. Errors: as CheckAnswer.
-struct StreamInfo {
-  std::string created;  // a time, as text
-  uint64_t last_sequence = 0;
-  std::vector<std::string> subjects;
+// State of a stream.
+struct StreamState {
+  std::string created;    // when, as text: another stream of its name was created at another time
+  uint64_t first = 0;     // its oldest message; `last` + 1: it is empty
+  uint64_t last = 0;      // the newest message that it ever had
+  absl::Time first_time;  // when `first` was stored
+  absl::Time last_time;   // when `last` was stored
+  std::vector<std::string> subjects;  // that were asked for
+  bool rollups = false;  // a message may delete those before it: see CreateBucketRequest
 };
-absl::StatusOr<StreamInfo> ParseStreamInfo(absl::string_view text);
+// The answer to a StreamInfoRequest, or to a request that creates a stream. Errors: as CheckAnswer.
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
 
-// The acknowledgement of a message. UNAVAILABLE: it is an error, or no answer.
+// The acknowledgement of a message. INVALID_ARGUMENT: the stream never takes this message. ABORTED:
+// its subject has another last message than it names. UNAVAILABLE: another error, or no answer.
 struct StreamAck {
   std::string stream;
   uint64_t stream_sequence = 0;
@@ -64,6 +78,7 @@ absl::StatusOr<StreamAck> ParseAck(absl::string_view text);
 // A message that the stream has. Errors: as CheckAnswer.
 struct StoredMessage {
   uint64_t stream_sequence = 0;
+  absl::Time time = absl::InfinitePast();  // when it was stored; the infinite past: not said
   std::string subject;
   std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
   std::string data;

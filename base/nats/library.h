@@ -23,8 +23,6 @@ namespace vmeventd::nats {
   F(natsConnection_PublishMsg)               \
   F(natsConnection_Request)                  \
   F(natsConnection_SubscribeSync)            \
-  F(natsInbox_Create)                        \
-  F(natsInbox_Destroy)                       \
   F(natsMsgHeader_Get)                       \
   F(natsMsgHeader_Set)                       \
   F(natsMsg_Create)                          \
@@ -39,6 +37,7 @@ namespace vmeventd::nats {
   F(natsOptions_LoadCATrustedCertificates)   \
   F(natsOptions_LoadCertificatesChain)       \
   F(natsOptions_SetAllowReconnect)           \
+  F(natsOptions_SetCustomInboxPrefix)        \
   F(natsOptions_SetErrorHandler)             \
   F(natsOptions_SetExpectedHostname)         \
   F(natsOptions_SetMaxPingsOut)              \

@@ -17,6 +17,14 @@ absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const st
   return ParseStreamState(*answer);
 }
 
+absl::StatusOr<StoredMessage> ReadMessageFrom(NatsConnection* connection, const std::string& stream,
+                                              absl::string_view subjects, uint64_t place) {
+  const absl::StatusOr<std::string> answer = AskJetStream(
+      connection, ApiSubject("STREAM.MSG.GET", stream), NextMessageRequest(subjects, place));
+  if (!answer.ok()) return answer.status();
+  return ParseStoredMessage(*answer);
+}
+
 absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
     NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
     const ReadStart& start, std::function<absl::Time()> clock) {
@@ -112,7 +120,7 @@ absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Du
     ++read_;
     --wanted_;
     pending_ = delivery->pending;
-    return Message{std::move(message), delivery->stream_sequence};
+    return Message{std::move(message), delivery->stream_sequence, delivery->time};
   }
 }
 

@@ -9,14 +9,21 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/nats/connection.h"
 #include "base/nats/consumer.h"
+#include "base/nats/jetstream_api.h"
 
 namespace vmeventd {
 
 // State of a stream. NOT_FOUND: there is no such stream.
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, const std::string& stream);
+
+// The message at a place of a stream, or the first behind it that matches `subjects`. NOT_FOUND:
+// there is none, or no such stream.
+absl::StatusOr<StoredMessage> ReadMessageFrom(NatsConnection* connection, const std::string& stream,
+                                              absl::string_view subjects, uint64_t place);
 
 // Reads a stream of JetStream in order, each message once, by a consumer of its own. It asks for
 // kMessages at a time, so that no more wait here. After an error a new reader goes on behind the
@@ -43,6 +50,7 @@ class StreamReader {
   struct Message {
     NatsMessagePtr message;
     uint64_t stream_sequence = 0;
+    absl::Time time;  // when the stream stored it
   };
   // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or the
   // consumer is lost, or messages are.

@@ -33,6 +33,19 @@ void Keep(int index, VmList* vms) {
 
 }  // namespace
 
+bool EventBatches::Add(v1::Event event, MessageNode node) {
+  constexpr int kBatch = 1000;
+  *list_.events.Add() = std::move(event);
+  list_.nodes.push_back(std::move(node));
+  if (list_.events.size() == kBatch) Flush();
+  return wanted_;
+}
+
+void EventBatches::Flush() {
+  if (wanted_ && !list_.events.empty()) wanted_ = take_(&list_);
+  list_ = {};
+}
+
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
   return Failure{ExitCode::kFailed, std::string(status.message())};
@@ -123,9 +136,10 @@ std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view wher
   std::optional<int> running;
   Formatter::Nodes places;
   for (int i = 0; i < vms->vms.size(); ++i) {
-    if (vms->vms[i].state() != v1::VM_STATE_STOPPED) {
+    const MessageNode& node = vms->nodes[static_cast<size_t>(i)];
+    if (vms->vms[i].state() != v1::VM_STATE_STOPPED && !node.stale_since) {
       running = i;
-      places.push_back(vms->nodes[static_cast<size_t>(i)]);
+      places.push_back(node);
     }
     if (FromProto(vms->vms[i].state_time()) > FromProto(vms->vms[latest].state_time())) latest = i;
   }

@@ -31,7 +31,7 @@ struct EventsCommand {
 
   // The most events of the answer.
   uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
-  // Whether a source delivers the newest event first.
+  // Whether a source must deliver the newest event first.
   bool reads_newest_first() const { return newest_first || last.has_value(); }
 };
 
@@ -78,6 +78,20 @@ class ListSource {
   virtual std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) = 0;
 };
 
+// Delivers the events of a merge in batches.
+class EventBatches {
+ public:
+  explicit EventBatches(const ListSource::Take& take) : take_(take) {}
+  // Returns whether to go on.
+  bool Add(v1::Event event, MessageNode node);
+  void Flush();
+
+ private:
+  const ListSource::Take& take_;
+  EventList list_;
+  bool wanted_ = true;
+};
+
 // Prints a sentence, safe for a terminal, to stderr; null: prints none.
 using PrintSentence = std::function<void(const std::string&)>;
 
@@ -91,14 +105,14 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
 std::optional<Failure> RunList(const VmCommand& command, ListSource* source, Formatter* formatter,
                                Output* output);
 
-// What a failed output means for a command: nothing if its reader has gone.
+// The failure of a command whose output failed: none if the output's reader has gone.
 std::optional<Failure> FromPrint(const absl::Status& status);
 // Writes the text. Errors as of FromPrint().
 std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output);
 
-// Chooses among the VMs of one name on several nodes: the one that is not stopped, or else the one
-// that stopped last. The others are removed. `where` completes "is known", such as " in the fleet".
-// Pure.
+// Chooses among the VMs of one name on several nodes: the one that is not stopped, on a node that
+// lives, or else the one whose state is the newest. The others are removed. `where` completes "is
+// known", such as " in the fleet". Pure.
 std::optional<Failure> ChooseVm(const VmCommand& command, absl::string_view where, VmList* vms);
 
 }  // namespace vmeventd::client

@@ -15,7 +15,6 @@ namespace vmeventd::client {
 namespace {
 
 constexpr size_t kMostWaitingOfNode = 2000;  // events of one node that were read and not merged
-constexpr int kDeliveredTogether = 1000;     // events that are delivered together
 
 // The events of one node, from the thread that reads them.
 class EventPipe {
@@ -121,18 +120,12 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
     pipe->End();
     return failure;
   });
-  bool wanted = true;
-  EventList list;
-  for (uint64_t left = command.most(); wanted && left > 0; --left) {
+  EventBatches batches(take);
+  for (uint64_t left = command.most(); left > 0; --left) {
     const std::optional<size_t> node = NextOf(pipes, command.reads_newest_first());
-    if (!node) break;
-    *list.events.Add() = pipes[*node]->Take();
-    list.nodes.push_back({nodes_[*node].name});
-    if (list.events.size() < kDeliveredTogether) continue;
-    wanted = take(&list);
-    list = {};
+    if (!node || !batches.Add(pipes[*node]->Take(), {nodes_[*node].name})) break;
   }
-  if (wanted && !list.events.empty()) take(&list);
+  batches.Flush();
   for (const auto& pipe : pipes) pipe->Abandon();
   return Report(askers.Join());
 }

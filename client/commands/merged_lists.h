@@ -28,7 +28,6 @@ class MergedLists : public ListSource {
   std::optional<Failure> ReadVm(const VmCommand& command, VmList* vm) override;
 
  private:
-  using Ask = std::function<std::optional<Failure>(size_t node)>;
   using Read = std::function<std::optional<Failure>(ListSource* node, VmList* vms)>;
 
   // Notes all failures but the last, which it returns.

@@ -55,6 +55,7 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
                               const TopEnvironment& environment) {
   TopData shown;
   bool any = false;
+  TopSort sort = TopSort::kTime;
   while (true) {
     TopData fresh;
     std::optional<Failure> failure = Read(command, context, environment, &fresh);
@@ -65,11 +66,20 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
       shown = std::move(fresh);
       any = true;
     }
-    const std::string frame = TopFrame(shown, environment.style());
-    const absl::Status written =
-        context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
-    if (!written.ok()) return FromPrint(written);
-    if (!environment.live || environment.wait(command.interval)) return std::nullopt;
+    for (TopWake wake = TopWake::kRedraw; wake != TopWake::kDue;) {
+      if (wake == TopWake::kByTime) sort = TopSort::kTime;
+      if (wake == TopWake::kByVm) sort = TopSort::kVm;
+      if (wake == TopWake::kByClass) sort = TopSort::kClass;
+      TopStyle style = environment.style();
+      style.sort = sort;
+      const std::string frame = TopFrame(shown, style);
+      const absl::Status written =
+          context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
+      if (!written.ok()) return FromPrint(written);
+      if (!environment.live) return std::nullopt;
+      wake = environment.wait(command.interval);
+      if (wake == TopWake::kQuit) return std::nullopt;
+    }
   }
 }
 

@@ -19,11 +19,14 @@ struct TopCommand {
   absl::Duration window = absl::Minutes(15);
 };
 
+// What ends the wait for the next frame.
+enum class TopWake { kDue, kQuit, kRedraw, kByTime, kByVm, kByClass };
+
 struct TopEnvironment {
-  bool live = false;  // draws until stopped; otherwise once
+  bool live = false;  // draws until it is to quit; otherwise once
   std::function<TopStyle()> style;
-  // Waits until the next frame; returns whether to stop instead.
-  std::function<bool(absl::Duration)> wait;
+  // Waits for so long at most. A key or another size of the terminal draws the same data again.
+  std::function<TopWake(absl::Duration)> wait;
   std::function<absl::Time()> now = absl::Now;
 };
 

@@ -21,10 +21,8 @@ struct FromSnapshot {};
 struct FromTime {
   absl::Time time;
 };
-struct FromSequence {
-  uint64_t sequence = 0;   // begins with the first event after it
-  std::string journal_id;  // the journal that the sequence belongs to
-};
+// Begins with the first event after the position.
+using FromSequence = WatchPosition;
 using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, FromSequence>;
 
 // The state machine that continues a watch over any number of streams, with nothing lost or

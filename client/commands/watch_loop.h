@@ -26,7 +26,7 @@ namespace vmeventd::client {
 // The progress interval that each stream requests.
 constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 
-// What to watch.
+// A watch: where it starts, its filter, and how long it goes on.
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;

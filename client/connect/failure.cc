@@ -1,10 +1,8 @@
 #include "client/connect/failure.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <netdb.h>
 #include <poll.h>
-#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,7 +15,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/account_names.h"
 #include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
 
@@ -111,42 +111,8 @@ namespace {
 
 constexpr int kProbeTimeoutMs = 2000;
 
-// 16 KiB hold any realistic entry of the user and group databases; for a larger one the number is
-// shown.
-constexpr size_t kNameBuffer = 16384;
-
-std::string UserName(uid_t uid) {
-  std::string buffer(kNameBuffer, '\0');
-  passwd entry{};
-  passwd* found = nullptr;
-  getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found);
-  return found == nullptr ? absl::StrCat(uid) : found->pw_name;
-}
-
-std::string GroupName(gid_t gid) {
-  std::string buffer(kNameBuffer, '\0');
-  group entry{};
-  group* found = nullptr;
-  getgrgid_r(gid, &entry, buffer.data(), buffer.size(), &found);
-  return found == nullptr ? absl::StrCat(gid) : found->gr_name;
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  const int fd_;
-};
-
-Descriptor NewSocket(const sockaddr* address) {
-  return Descriptor(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+UniqueFd NewSocket(const sockaddr* address) {
+  return UniqueFd(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 // The errno of connect(); 0: connected.
@@ -175,12 +141,32 @@ int DaemonOf(int fd) {
   return name.ok() && *name == "vmeventd\n" ? listener.pid : 0;
 }
 
+std::string OwnerText(const struct stat& info) {
+  return absl::StrFormat("mode %04o, owner %s, group %s", info.st_mode & 07777,
+                         UserName(info.st_uid), GroupName(info.st_gid));
+}
+
+// Names the directory above `path` that may not be passed.
+void FindClosedDirectory(const std::string& path, ProbeResult* result) {
+  for (size_t slash = path.find('/', 1); slash != std::string::npos;
+       slash = path.find('/', slash + 1)) {
+    const std::string directory = path.substr(0, slash);
+    struct stat info {};
+    if (stat(directory.c_str(), &info) != 0) return;
+    if (access(directory.c_str(), X_OK) == 0) continue;
+    result->detail = directory;
+    result->owner = OwnerText(info);
+    return;
+  }
+}
+
 ProbeResult ProbeUnix(const ServerAddress& address) {
   ProbeResult result;
   struct stat info {};
   if (stat(address.path.c_str(), &info) != 0) {
     result.kind = ProbeResult::Kind::kCannotFind;
     result.error = errno;
+    if (result.error == EACCES) FindClosedDirectory(address.path, &result);
     return result;
   }
   if (!S_ISSOCK(info.st_mode)) {
@@ -191,12 +177,11 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
   name.sun_family = AF_UNIX;
   memcpy(name.sun_path, address.path.data(), address.path.size());
   const auto* const target = reinterpret_cast<const sockaddr*>(&name);
-  const Descriptor socket = NewSocket(target);
+  const UniqueFd socket = NewSocket(target);
   result.error = TryConnect(socket.get(), target, sizeof(name));
   if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
   if (result.error == 0) result.daemon = DaemonOf(socket.get());
-  result.owner = absl::StrFormat("mode %04o, owner %s, group %s", info.st_mode & 07777,
-                                 UserName(info.st_uid), GroupName(info.st_gid));
+  result.owner = OwnerText(info);
   return result;
 }
 
@@ -214,7 +199,7 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
   }
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(first, &freeaddrinfo);
   for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
-    const Descriptor socket = NewSocket(one->ai_addr);
+    const UniqueFd socket = NewSocket(one->ai_addr);
     result.error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
     if (result.error != 0) continue;
     if (address.tls) {
@@ -258,8 +243,11 @@ std::string ExplainUnix(const ServerAddress& address, const ProbeResult& result)
                             "--server unix:PATH");
       }
       if (result.error == EACCES) {
-        return absl::StrCat("permission denied on a directory above the socket ", path,
-                            ": run vmevents as root or as a member of the directory's group");
+        return absl::StrCat("permission denied on ", result.detail.empty() ? "a directory" : "",
+                            EscapeForTerminal(result.detail), " above the socket ", path,
+                            result.owner.empty() ? "" : absl::StrCat(" (", result.owner, ")"),
+                            ": run vmevents as root or as a member of the directory's group, or "
+                            "open the directory to the group of the socket");
       }
       return absl::StrCat("cannot examine the socket ", path, ": ", strerror(result.error));
     case ProbeResult::Kind::kNotASocket:

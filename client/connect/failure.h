@@ -45,11 +45,11 @@ struct ProbeResult {
     kOnlyTls,        // the server speaks TLS, and the client does not
   };
   Kind kind = Kind::kConnected;
-  int error = 0;  // an errno
-  std::string detail;
-  std::string owner;  // with EACCES from connect: "mode 0660, owner root, group vmeventd"
-  TlsFinding tls;     // of an address with TLS
-  int daemon = 0;     // the pid of the vmeventd that listens on a Unix socket; 0: not known
+  int error = 0;       // an errno
+  std::string detail;  // with EACCES from stat: the directory that may not be passed
+  std::string owner;   // with EACCES, its or the socket's: "mode 0660, owner root, group vmeventd"
+  TlsFinding tls;      // of an address with TLS
+  int daemon = 0;      // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
 // Probes with stat() and connect(), and for TCP a TLS handshake, each for at most 2 s. The caller

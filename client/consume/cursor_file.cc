@@ -5,6 +5,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "client/output/atomic_file.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
@@ -20,6 +21,13 @@ using Positions = std::map<std::string, WatchPosition>;
 const std::string* TextOf(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
   return found == object.end() ? nullptr : found->get_ptr<const std::string*>();
+}
+
+// Leaves the time as it is where there is none; false: it is no time.
+bool TimeIn(const nlohmann::json& object, const char* name, absl::Time* time) {
+  const std::string* text = TextOf(object, name);
+  std::string ignored;
+  return text == nullptr || absl::ParseTime(absl::RFC3339_full, *text, time, &ignored);
 }
 
 // The positions, or why the content is not a cursor.
@@ -46,6 +54,11 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
     if (sequence == nullptr || !absl::SimpleAtoi(*sequence, &position.sequence)) {
       return wrong("has a position whose \"sequence\" is not a number in quotes");
     }
+    if (const std::string* id = TextOf(entry, "message_id")) position.message_id = *id;
+    if (!TimeIn(entry, "message_time", &position.message_time) ||
+        !TimeIn(entry, "since", &position.since)) {
+      return wrong("has a position with a time that is not of RFC 3339");
+    }
     positions[*server] = std::move(position);
   }
   return positions;
@@ -54,9 +67,17 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
 std::string Print(const Positions& positions) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const auto& [server, position] : positions) {
-    list.push_back({{"server", server},
-                    {"journal_id", position.journal_id},
-                    {"sequence", absl::StrCat(position.sequence)}});
+    nlohmann::ordered_json entry = {{"server", server},
+                                    {"journal_id", position.journal_id},
+                                    {"sequence", absl::StrCat(position.sequence)}};
+    if (!position.message_id.empty()) entry["message_id"] = position.message_id;
+    const auto add_time = [&entry](const char* name, absl::Time time) {
+      if (time == absl::InfinitePast()) return;
+      entry[name] = absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+    };
+    add_time("message_time", position.message_time);
+    add_time("since", position.since);
+    list.push_back(std::move(entry));
   }
   const nlohmann::ordered_json json = {{"vmevents_cursor", kVersion}, {"positions", list}};
   return absl::StrCat(json.dump(), "\n");

@@ -17,6 +17,8 @@ namespace vmeventd::client {
 // after a restart. JSON:
 //   {"vmevents_cursor": 1,
 //    "positions": [{"server": "node1:9555", "journal_id": "...", "sequence": "42"}]}
+// A position in the stream of a fleet has "message_id", "message_time" and "since" as well, where
+// these are known.
 // One thread, one process.
 class CursorFile {
  public:

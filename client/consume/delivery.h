@@ -37,8 +37,8 @@ class Delivery : public WatchSink {
 
   // Why the consumer or the cursor ended the watch; CANCELLED: quietly.
   const absl::Status& status() const { return status_; }
-  // How the watch ends whose source returned `code`: kOk; kInterrupted if it was stopped before
-  // the count; or a failure, after a note about it.
+  // The watch's exit code, where its source returned `code`: kOk; kInterrupted if it was stopped
+  // before the count; or a failure, after a note about it.
   ExitCode CodeOf(ExitCode code, const std::function<void(const std::string&)>& note) const;
 
  private:

@@ -6,15 +6,23 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "client/connect/exit_code.h"
 #include "client/output/formatter.h"
 
 namespace vmeventd::client {
 
-// Position at which a later watch continues: after `sequence` of that journal.
+// Position at which a later watch continues: after `sequence` of that journal, or of that stream of
+// a fleet.
 struct WatchPosition {
   uint64_t sequence = 0;
   std::string journal_id;  // empty: there is no position yet
+  // The id of a fleet's message at `sequence`, and when it was stored: the stream is recognised by
+  // them. Empty, or in the infinite past: not known.
+  std::string message_id;
+  absl::Time message_time = absl::InfinitePast();
+  // Earlier events are left out, after a fleet's stream was replaced by another one.
+  absl::Time since = absl::InfinitePast();
 
   bool operator==(const WatchPosition&) const = default;
 };
@@ -44,9 +52,9 @@ class WatchSink {
   // A complete snapshot.
   virtual bool OnVms(const Formatter::Vms& vms, const Formatter::Nodes& nodes) = 0;
   virtual bool OnEvents(WatchedEvents events) = 0;
-  // Everything up to this position is done with.
+  // Called when everything up to this position has been delivered.
   virtual bool OnPosition(const ServerPosition& position) = 0;
-  // Whether each event takes long, so that few are to be delivered together.
+  // Whether to deliver few events at a time, because each takes long.
   virtual bool one_by_one() const = 0;
 };
 

@@ -114,6 +114,8 @@ class Doctor {
   Diagnosis Finish() && {
     LookAtRights();
     LookAtDaemon();
+    LookAtSignals();
+    LookAtHostShutdown();
     for (const WatchedPlace& place : facts_.watches) LookAtWatch(place);
     for (const NodeProcess& process : facts_.processes) {
       if (IsQemu(process.arguments)) LookAtQemu(process);
@@ -124,10 +126,21 @@ class Doctor {
   }
 
  private:
+  // What has the same cause, so that the same sentences and line answer it, is one finding.
+  // `line_for_several` is the line where it is another one for each subject; empty: it is not.
   void Add(const char* kind, std::string subject, std::string what, std::string line,
-           Place place = Place::kShell) {
-    diagnosis_.findings.push_back(
-        {kind, std::move(subject), std::move(what), place, std::move(line)});
+           Place place = Place::kShell, const std::string& line_for_several = "") {
+    const std::string& cure = line_for_several.empty() ? line : line_for_several;
+    const auto [same, is_new] =
+        by_cause_.emplace(absl::StrCat(kind, "\n", what, "\n", cure), diagnosis_.findings.size());
+    if (is_new) {
+      diagnosis_.findings.push_back(
+          {kind, {std::move(subject)}, std::move(what), place, std::move(line)});
+      return;
+    }
+    Finding& finding = diagnosis_.findings[same->second];
+    finding.subjects.push_back(std::move(subject));
+    finding.line = cure;
   }
 
   // The daemon's user, as far as it is seen.
@@ -147,10 +160,36 @@ class Doctor {
 
   void LookAtDaemon() {
     if (facts_.daemon.reachable()) return;
+    const std::string& failure = facts_.daemon.failure;
+    const bool forbidden = absl::StrContains(failure, "permission denied");
     Add("daemon", facts_.daemon.address,
-        absl::StrCat("vmeventd does not answer, so nobody says what it follows: ",
-                     facts_.daemon.failure, "."),
-        "systemctl enable --now vmeventd && systemctl status vmeventd");
+        absl::StrCat("vmeventd does not answer, so nobody says what it follows: ", failure,
+                     absl::EndsWith(failure, "?") ? "" : "."),
+        forbidden ? "sudo vmevents doctor"
+                  : "systemctl enable --now vmeventd && systemctl status vmeventd");
+  }
+
+  void LookAtSignals() {
+    if (!facts_.daemon.reachable()) return;
+    const std::string& problem = facts_.daemon.info.signal_senders().problem();
+    // Nobody misses what was switched off.
+    if (problem.empty() || absl::StartsWith(problem, "--")) return;
+    Add("senders", facts_.daemon.address,
+        absl::StrCat("Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: ",
+                     problem, "."),
+        "man vmeventd  # --signal-senders");
+  }
+
+  void LookAtHostShutdown() {
+    // Elsewhere there is nobody to say it.
+    if (!facts_.daemon.reachable() || !facts_.has_systemd) return;
+    const std::string& problem = facts_.daemon.info.host_shutdown().problem();
+    if (problem.empty()) return;
+    Add("host", facts_.daemon.address,
+        absl::StrCat("The shutdown of the host is not seen, so a VM that it ends is HOST_SIGNAL, "
+                     "HOST_POWERDOWN or HOST_KILL: ",
+                     problem, "."),
+        "systemctl status dbus systemd-logind");
   }
 
   void LookAtWatch(const WatchedPlace& place) {
@@ -164,7 +203,13 @@ class Doctor {
                                                         : "watch = [\"/run/qemu:*.qmp\"]",
           Place::kConfiguration);
     }
-    if (!place.exists) {
+    if (!place.exists && !facts_.has_ganeti && place.spec.directory == kGanetiControlDirectory) {
+      Add("directory", text,
+          "vmeventd watches Ganeti's directory, as it does by default, and this node has no "
+          "Ganeti. "
+          "Name where your QEMUs have their monitors.",
+          "watch = [\"/run/qemu:*.qmp\"]", Place::kConfiguration);
+    } else if (!place.exists) {
       Add("directory", text,
           absl::StrCat("The directory is missing. vmeventd follows its sockets as soon as somebody "
                        "makes it; check the spelling."),
@@ -266,7 +311,7 @@ class Doctor {
           "no-monitor", subject,
           "This QEMU has no QMP socket, so that nobody can follow it. Give it one at its next "
           "start.",
-          OwnMonitor(arguments.name), Place::kQemu);
+          OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
     }
     std::optional<Finding> finding;
     for (const Monitor& monitor : monitors) {
@@ -274,7 +319,10 @@ class Doctor {
       finding = ProblemOf(subject, qemu, monitor);
       if (!finding) return LookAtFree(vm, qemu);
     }
-    if (finding) return diagnosis_.findings.push_back(*std::move(finding));
+    if (finding) {
+      return Add(finding->kind.c_str(), subject, std::move(finding->what), std::move(finding->line),
+                 finding->place);
+    }
     AddUnwatched(subject, arguments, monitors);
   }
 
@@ -304,55 +352,67 @@ class Doctor {
     }
     if (!holders.empty()) return Held(subject, qemu, monitor, absl::StrJoin(holders, ", "), other);
     if (monitor.listener == nullptr) {
-      return Finding{"no-monitor", subject,
+      return Finding{"no-monitor",
+                     {subject},
                      absl::StrCat("Nobody listens at ", monitor.path,
                                   ", the monitor of this QEMU's arguments."),
-                     Place::kShell, absl::StrCat("ls -l ", InQuotes(monitor.path))};
+                     Place::kShell,
+                     absl::StrCat("ls -l ", InQuotes(monitor.path))};
     }
     if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
       const uint32_t waiting = monitor.listener->pending;
       return Finding{
-          "hung-monitor", subject,
+          "hung-monitor",
+          {subject},
           absl::StrCat("This QEMU hangs: it accepts no connection at ", monitor.path, ", where ",
                        waiting, waiting == 1 ? " client waits" : " clients wait",
                        ". See what its threads do."),
-          Place::kShell, absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", qemu.pid)};
+          Place::kShell,
+          absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", qemu.pid)};
     }
     return std::nullopt;
   }
 
   Finding Held(const std::string& subject, const NodeProcess& qemu, const Monitor& monitor,
                const std::string& holders, const NodeProcess* holder) const {
+    const bool is_kvmd = holder != nullptr && holder->program == kKvmdProgram;
     const std::string what = absl::StrCat(
-        "The monitor ", monitor.path, " is held by ", holders,
-        ". QEMU serves one client a monitor, and vmeventd waits until that one leaves");
+        is_kvmd ? "The monitor" : absl::StrCat("The monitor ", monitor.path), " is held by ",
+        holders, ". QEMU serves one client a monitor, and vmeventd waits until that one leaves");
     if (holder == nullptr) {
-      return {"held-monitor", subject, absl::StrCat(what, "."), Place::kShell,
+      return {"held-monitor",
+              {subject},
+              absl::StrCat(what, "."),
+              Place::kShell,
               absl::StrCat("ss -xp | grep -F ", InQuotes(monitor.path))};
     }
-    if (holder->program == kKvmdProgram) {
-      return {"held-monitor", subject, absl::StrCat(what, "."), Place::kShell,
+    if (is_kvmd) {
+      return {"held-monitor",
+              {subject},
+              absl::StrCat(what, "."),
+              Place::kShell,
               "systemctl disable --now ganeti-kvmd"};
     }
     if (holder->pid == qemu.pid) {
-      return {"held-monitor", subject, absl::StrCat(what, "."), Place::kShell,
+      return {"held-monitor",
+              {subject},
+              absl::StrCat(what, "."),
+              Place::kShell,
               absl::StrCat("ls -l /proc/", qemu.pid, "/fd")};
     }
-    return {"held-monitor", subject,
+    return {"held-monitor",
+            {subject},
             absl::StrCat(what,
                          ". End it if it is not needed; otherwise give it or vmeventd another "
                          "monitor (docs/managers.md)."),
-            Place::kShell, absl::StrCat("kill ", holder->pid)};
+            Place::kShell,
+            absl::StrCat("kill ", holder->pid)};
   }
 
   // It has monitors, of which no --watch takes one.
   void AddUnwatched(const std::string& subject, const QemuArguments& arguments,
                     const std::vector<Monitor>& monitors) {
-    const auto with_path = [](std::string* out, const Monitor& monitor) {
-      absl::StrAppend(out, monitor.path);
-    };
-    const std::string what = absl::StrCat("No --watch takes a monitor of this QEMU: ",
-                                          absl::StrJoin(monitors, ", ", with_path));
+    const char* const what = "No --watch takes a monitor of this QEMU";
     for (const Monitor& monitor : monitors) {
       const WatchSpec spec = SpecOfSocket(monitor.path);
       const auto manager = FindManagerMonitor(spec);
@@ -363,13 +423,15 @@ class Doctor {
       }
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
       if (!monitor.accepted.empty()) continue;  // somebody needs it
-      return Add("unwatched", subject, absl::StrCat(what, "."),
+      return Add("unwatched", subject, absl::StrCat(what, ", which are in ", spec.directory, "."),
                  absl::StrCat("watch = [\"", spec.directory, ":", spec.pattern(), "\"]"),
                  Place::kConfiguration);
     }
     Add("unwatched", subject,
-        absl::StrCat(what, ". That is another program's: give QEMU one more at its next start."),
-        OwnMonitor(arguments.name), Place::kQemu);
+        absl::StrCat(what,
+                     ", and another program needs those that it has: give QEMU one more at its "
+                     "next start."),
+        OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
   }
 
   void LookAtProcess(const NodeProcess& process) {
@@ -401,7 +463,7 @@ class Doctor {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", vm.ref().name(),
           absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; "), "."),
-          absl::StrCat("vmevents vm ", InQuotes(vm.ref().name())));
+          absl::StrCat("vmevents vm ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
       const bool forbidden = absl::StrContains(socket.problem(), "Permission denied");
@@ -412,7 +474,12 @@ class Doctor {
           forbidden
               ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", InQuotes(directory),
                              " && setfacl -m u:", user, ":rw ", InQuotes(socket.path()))
-              : absl::StrCat("ss -xlp | grep -F ", InQuotes(socket.path())));
+              : absl::StrCat("ss -xlp | grep -F ", InQuotes(socket.path())),
+          Place::kShell,
+          forbidden
+              ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", InQuotes(directory),
+                             " && setfacl -m u:", user, ":rw ", InQuotes(directory), "/*")
+              : "ss -xlp");
     }
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;
@@ -425,7 +492,8 @@ class Doctor {
   const NodeFacts& facts_;
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
-  std::set<int64_t> explained_;  // the QEMUs of which a finding says enough, by pid
+  std::map<std::string, size_t> by_cause_;  // the index of the finding
+  std::set<int64_t> explained_;             // the QEMUs of which a finding says enough, by pid
 };
 
 }  // namespace

@@ -40,6 +40,8 @@ struct NodeFacts {
   std::vector<WatchedPlace> watches;
   std::string network_namespace;  // the doctor's own
   bool is_root = false;
+  bool has_ganeti = false;   // it is installed
+  bool has_systemd = false;  // it runs this host
   DaemonAnswer daemon;
 };
 
@@ -47,9 +49,9 @@ struct NodeFacts {
 enum class Place { kShell, kConfiguration, kQemu };
 
 struct Finding {
-  std::string kind;  // one of the words of vmevents(1), for programs
-  std::string subject;
-  std::string what;  // sentences
+  std::string kind;                   // one of the words of vmevents(1), for programs
+  std::vector<std::string> subjects;  // at least one: all that have the same cause
+  std::string what;                   // sentences
   Place place = Place::kShell;
   std::string line;  // to paste there
 };

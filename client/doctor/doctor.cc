@@ -8,6 +8,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 
@@ -52,6 +53,13 @@ const char* PlaceName(Place place) {
   return "shell";
 }
 
+// "39: web1 (pid 1), web2 (pid 2), ...".
+std::string Subjects(const Finding& finding) {
+  const size_t count = finding.subjects.size();
+  return absl::StrCat(count == 1 ? "" : absl::StrCat(count, ": "),
+                      EscapeForTerminal(absl::StrJoin(finding.subjects, ", ")));
+}
+
 const char* Plural(size_t count) { return count == 1 ? "" : "s"; }
 
 }  // namespace
@@ -82,6 +90,8 @@ absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const std::vector<WatchS
                                    const std::function<void(absl::Duration)>& wait) {
   NodeFacts facts;
   facts.is_root = geteuid() == 0;
+  facts.has_ganeti = IsDirectory("/var/lib/ganeti");
+  facts.has_systemd = IsDirectory("/run/systemd/system");
   std::vector<WatchSpec> watches = configured;
   if (daemon.reachable()) {
     watches.clear();
@@ -118,8 +128,11 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   const Painter painter(color);
   std::string text;
   for (const Finding& finding : diagnosis.findings) {
-    absl::StrAppend(&text, painter.Paint(EscapeForTerminal(finding.subject), Color::kBold), "  ",
-                    painter.Paint(finding.kind, Color::kYellow), "\n");
+    for (const std::string& line : WrapText(Subjects(finding), width)) {
+      absl::StrAppend(&text, painter.Paint(line, Color::kBold), "\n");
+    }
+    text.pop_back();
+    absl::StrAppend(&text, "  ", painter.Paint(finding.kind, Color::kYellow), "\n");
     for (const std::string& line : WrapText(EscapeForTerminal(finding.what), width - 4)) {
       absl::StrAppend(&text, "    ", line, "\n");
     }
@@ -138,7 +151,7 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
   for (const Finding& finding : diagnosis.findings) {
     nlohmann::ordered_json object;
     object["finding"] = finding.kind;
-    object["subject"] = finding.subject;
+    object["subjects"] = finding.subjects;
     object["what"] = finding.what;
     object["place"] = PlaceName(finding.place);
     object["line"] = finding.line;
@@ -152,7 +165,9 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
 std::string DiagnosisNames(const Diagnosis& diagnosis) {
   std::string text;
   for (const Finding& finding : diagnosis.findings) {
-    absl::StrAppend(&text, EscapeForTerminal(finding.subject), "\n");
+    for (const std::string& subject : finding.subjects) {
+      absl::StrAppend(&text, EscapeForTerminal(subject), "\n");
+    }
   }
   return text;
 }

@@ -1,7 +1,6 @@
 #include "client/doctor/processes.h"
 
 #include <dirent.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/account_names.h"
 #include "base/small_file.h"
 #include "watcher/core/qemu_arguments.h"
 
@@ -44,16 +44,6 @@ std::string ReadLink(const std::string& path) {
   std::array<char, 256> target;
   const ssize_t size = readlink(path.c_str(), target.data(), target.size());
   return size < 0 ? "" : std::string(target.data(), static_cast<size_t>(size));
-}
-
-std::string UserName(uid_t uid) {
-  std::array<char, 4096> buffer;
-  passwd entry = {};
-  passwd* found = nullptr;
-  if (getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr) {
-    return entry.pw_name;
-  }
-  return absl::StrCat(uid);
 }
 
 // The program and the state of "PID (PROGRAM) STATE ...": the program's name may have ") " in it.

@@ -14,7 +14,6 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr int kDeliveredTogether = 1000;  // events that are delivered together
 // Messages that are read first to find the newest events; if too few match, more are read.
 constexpr uint64_t kFirstWindow = 10'000;
 constexpr uint64_t kWindowGrowth = 8;
@@ -76,38 +75,21 @@ absl::StatusOr<std::deque<Item>> ReadNewest(NatsConnection* connection, const Fl
   }
 }
 
-// Collects events and delivers them in batches.
-class Batches {
- public:
-  explicit Batches(const ListSource::Take& take) : take_(take) {}
-  // False: no more are wanted.
-  bool Add(FleetEvent event) {
-    list_.nodes.push_back(NodeOf(event.origin));
-    *list_.events.Add() = std::move(event.event);
-    if (list_.events.size() == kDeliveredTogether) Flush();
-    return wanted_;
-  }
-  void Flush() {
-    if (wanted_ && !list_.events.empty()) wanted_ = take_(&list_);
-    list_ = {};
-  }
-
- private:
-  const ListSource::Take& take_;
-  EventList list_;
-  bool wanted_ = true;
-};
+bool Add(FleetEvent event, EventBatches* batches) {
+  return batches->Add(std::move(event.event), NodeOf(event.origin));
+}
 
 // Appends the VMs that pass both, by name and then by node.
 template <typename Wanted>
 std::optional<Failure> ReadMatching(const FleetFilter& filter, const FleetLists::Environment& env,
                                     VmList* vms, const Wanted& wanted) {
   return WithFleet(env, [&](NatsConnection* connection) {
-    absl::StatusOr<std::vector<FleetVm>> all = ReadFleetVms(connection, filter, {.note = env.note});
+    absl::StatusOr<std::vector<FleetVm>> all =
+        ReadFleetVms(connection, filter, {.note = env.note, .now = env.now});
     if (!all.ok()) return all.status();
     for (FleetVm& vm : *all) {
       if (!wanted(vm.vm)) continue;
-      vms->nodes.push_back(NodeOf(vm.origin));
+      vms->nodes.push_back(NodeOf(vm));
       *vms->vms.Add() = std::move(vm.vm);
     }
     return absl::OkStatus();
@@ -119,14 +101,14 @@ std::optional<Failure> ReadMatching(const FleetFilter& filter, const FleetLists:
 std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, const Take& take) {
   const FleetFilter filter = {command.filter, env_.nodes, command.since, command.until};
   return WithFleet(env_, [&](NatsConnection* connection) {
-    Batches batches(take);
+    EventBatches batches(take);
     if (!command.reads_newest_first()) {
       const auto state = ReadStreamState(connection, std::string(kFleetStream));
       if (!state.ok()) return state.status();
       uint64_t left = command.most();
       absl::Status status = ReadMessages(
           connection, filter, StartOf(filter, *state), state->last, env_,
-          [&](Item item) { return batches.Add(*std::move(item.event)) && --left > 0; });
+          [&](Item item) { return Add(*std::move(item.event), &batches) && --left > 0; });
       batches.Flush();
       return status;
     }
@@ -140,7 +122,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
     }
     std::reverse(newest->begin(), newest->end());
     for (auto& item : *newest) {
-      if (!batches.Add(*std::move(item.event))) break;
+      if (!Add(*std::move(item.event), &batches)) break;
     }
     batches.Flush();
     return absl::OkStatus();

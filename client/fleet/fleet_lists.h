@@ -29,6 +29,7 @@ class FleetLists : public ListSource {
     std::vector<std::string> nodes;  // globs, as of FleetFilter
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
+    std::function<absl::Time()> now = absl::Now;  // to which heartbeats are compared
   };
   explicit FleetLists(Environment environment) : env_(std::move(environment)) {}
 

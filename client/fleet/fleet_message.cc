@@ -57,6 +57,21 @@ absl::StatusOr<FleetOrigin> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message) {
   absl::StatusOr<FleetOrigin> origin = ParseOrigin(from.header("ce-source"));
   if (!origin.ok()) return origin;
+  // "vmevents.v1.CLUSTER.NODE.VM.EVENT" or "$KV.BUCKET.CLUSTER.NODE..."
+  const std::vector<absl::string_view> tokens =
+      absl::StrSplit(from.subject(), absl::MaxSplits('.', 5));
+  if (tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||
+      NameOf(tokens[3]) != origin->node) {
+    return absl::InvalidArgumentError(absl::StrCat("its header ce-source names the node ",
+                                                   origin->cluster, "/", origin->node,
+                                                   ", whose subject this is not"));
+  }
+  const bool event = absl::StartsWith(from.subject(), kSubjectPrefix);
+  const std::string expected =
+      event && tokens.size() == 6 ? absl::StrCat(kSubjectPrefix, ".", tokens[5]) : std::string();
+  if (from.header("ce-type") != expected) {
+    return absl::InvalidArgumentError("its header ce-type is not that of its subject");
+  }
   if (absl::Status status = ParsePayload(from.data(), message); !status.ok()) return status;
   return origin;
 }

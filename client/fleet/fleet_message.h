@@ -30,7 +30,9 @@ absl::StatusOr<FleetOrigin> ParseOrigin(absl::string_view source);
 // neither.
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message);
 
-// Both, of one message.
+// Both, of one message of the stream or of a bucket. A server permits a node its own subjects only,
+// and headers are what the sender likes: INVALID_ARGUMENT also where ce-source or ce-type are not
+// those of the subject.
 absl::StatusOr<FleetOrigin> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
 

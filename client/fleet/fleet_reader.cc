@@ -8,17 +8,35 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "base/nats/jetstream_api.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
+#include "client/output/format_fleet.h"
 #include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
 
-MessageNode NodeOf(const FleetOrigin& origin) { return {origin.node, origin.cluster}; }
+MessageNode NodeOf(const FleetOrigin& origin) { return {origin.node, origin.cluster, {}}; }
+
+MessageNode NodeOf(const FleetVm& vm) {
+  return {vm.origin.node, vm.origin.cluster, vm.stale_since};
+}
+
+void LeftOut::Add(const NatsMessage& message, const absl::Status& why) {
+  if (++count_ < next_note_) return;
+  next_note_ *= 10;
+  note_(absl::StrCat("the message ", EscapeForTerminal(message.subject()), " of the ", where_,
+                     " is left out: ", EscapeForTerminal(why.message()), " (", count_,
+                     count_ == 1 ? " message" : " messages", " so far)"));
+}
 
 FleetEventReader::FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
                                    Environment environment)
-    : reader_(std::move(reader)), matcher_(filter), env_(std::move(environment)) {}
+    : reader_(std::move(reader)),
+      matcher_(filter),
+      env_(std::move(environment)),
+      left_out_(env_.note, absl::StrCat("stream ", kFleetStream)) {}
 
 absl::StatusOr<std::unique_ptr<FleetEventReader>> FleetEventReader::Open(NatsConnection* connection,
                                                                          const FleetFilter& filter,
@@ -36,16 +54,12 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
   if (!next.ok()) return next.status();
   if (!next->has_value()) return std::nullopt;
   const NatsMessage& message = *(*next)->message;
-  Item item{(*next)->stream_sequence, std::nullopt};
+  Item item{(*next)->stream_sequence, message.header(kMessageIdHeader), (*next)->time,
+            std::nullopt};
   FleetEvent event;
   absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(message, &event.event);
   if (!origin.ok()) {
-    if (!std::exchange(noted_, true)) {
-      env_.note(absl::StrCat("the message ", item.stream_sequence, " (",
-                             EscapeForTerminal(message.subject()), ") of the stream ", kFleetStream,
-                             " is no event of vmeventd: ", origin.status().message(),
-                             "; it and others like it are left out"));
-    }
+    left_out_.Add(message, origin.status());
     return item;
   }
   event.origin = *std::move(origin);
@@ -61,44 +75,53 @@ using Values = std::map<std::string, NatsMessagePtr>;
 absl::StatusOr<Values> ReadBucket(NatsConnection* connection, absl::string_view bucket,
                                   const std::vector<std::string>& subjects,
                                   const FleetEventReader::Environment& environment) {
-  const auto reader = StreamReader::Open(connection, BucketStream(bucket), subjects,
-                                         LastOfEachSubject{}, environment.clock);
-  if (!reader.ok()) return reader.status();
   Values values;
-  // Stops at the number that was pending: later writes could prolong the read without end.
-  for (uint64_t left = (*reader)->pending(); left > 0 && (*reader)->pending() > 0; --left) {
-    auto next = (*reader)->Next(kPatience);
-    if (!next.ok()) return next.status();
-    if (!next->has_value()) {
-      return absl::UnavailableError(absl::StrCat("nothing came from the bucket ", bucket, " for ",
-                                                 absl::FormatDuration(kPatience)));
-    }
-    NatsMessagePtr message = std::move((*next)->message);
-    const std::string subject(message->subject());
-    if (message->header("KV-Operation").empty()) {
-      values[subject] = std::move(message);
-    } else {
-      values.erase(subject);  // the key was deleted
+  // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
+  for (const std::string& one : subjects) {
+    const auto reader = StreamReader::Open(connection, BucketStream(bucket), {one},
+                                           LastOfEachSubject{}, environment.clock);
+    if (!reader.ok()) return reader.status();
+    // Stops at the number that was pending: later writes could prolong the read without end.
+    for (uint64_t left = (*reader)->pending(); left > 0 && (*reader)->pending() > 0; --left) {
+      auto next = (*reader)->Next(kPatience);
+      if (!next.ok()) return next.status();
+      if (!next->has_value()) {
+        return absl::UnavailableError(absl::StrCat("nothing came from the bucket ", bucket, " for ",
+                                                   absl::FormatDuration(kPatience)));
+      }
+      NatsMessagePtr message = std::move((*next)->message);
+      const std::string subject(message->subject());
+      if (message->header("KV-Operation").empty()) {
+        values[subject] = std::move(message);
+      } else {
+        values.erase(subject);  // the key was deleted
+      }
     }
   }
   return values;
 }
 
-// Notes the first value that cannot be read.
-class Unreadable {
- public:
-  explicit Unreadable(const FleetEventReader::Environment& environment) : env_(environment) {}
-  void Note(const NatsMessage& message, const absl::Status& why) {
-    if (std::exchange(noted_, true)) return;
-    env_.note(absl::StrCat("the key ", EscapeForTerminal(message.subject()),
-                           " has no value of vmeventd: ", why.message(),
-                           "; it and others like it are left out"));
+// Sets `stale_since` of the VMs that ran when their node fell silent or stopped.
+absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
+                            const FleetEventReader::Environment& environment,
+                            std::vector<FleetVm>* vms) {
+  if (vms->empty()) return absl::OkStatus();
+  const auto nodes = ReadFleetNodes(connection, filter, environment);
+  if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
+  if (!nodes.ok()) return nodes.status();
+  const absl::Time now = environment.now();
+  std::map<std::pair<std::string, std::string>, absl::Time> stale;
+  for (const v1::NodeHeartbeat& node : *nodes) {
+    if (StateOf(node, now) == NodeState::kUp) continue;
+    stale[{node.cluster(), node.node()}] = FromProto(node.time());
   }
-
- private:
-  const FleetEventReader::Environment& env_;
-  bool noted_ = false;
-};
+  for (FleetVm& vm : *vms) {
+    if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // which does not change any more
+    const auto found = stale.find({vm.origin.cluster, vm.origin.node});
+    if (found != stale.end()) vm.stale_since = found->second;
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -109,13 +132,13 @@ absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(
       ReadBucket(connection, kVmsBucket, VmSubjects(filter), environment);
   if (!values.ok()) return values.status();
   const FleetMatcher matcher(filter);
-  Unreadable unreadable(environment);
+  LeftOut left_out(environment.note, absl::StrCat("bucket ", kVmsBucket));
   std::vector<FleetVm> vms;
   for (const auto& [subject, message] : *values) {
     FleetVm vm;
     absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(*message, &vm.vm);
     if (!origin.ok()) {
-      unreadable.Note(*message, origin.status());
+      left_out.Add(*message, origin.status());
       continue;
     }
     vm.origin = *std::move(origin);
@@ -126,6 +149,9 @@ absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(
   };
   std::sort(vms.begin(), vms.end(),
             [&](const FleetVm& a, const FleetVm& b) { return key(a) < key(b); });
+  if (absl::Status status = JoinHeartbeats(connection, filter, environment, &vms); !status.ok()) {
+    return status;
+  }
   return vms;
 }
 
@@ -136,12 +162,15 @@ absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
       ReadBucket(connection, kNodesBucket, NodeSubjectsOf(filter), environment);
   if (!values.ok()) return values.status();
   const FleetMatcher matcher(filter);
-  Unreadable unreadable(environment);
+  LeftOut left_out(environment.note, absl::StrCat("bucket ", kNodesBucket));
   std::vector<v1::NodeHeartbeat> nodes;
   for (const auto& [subject, message] : *values) {
     v1::NodeHeartbeat node;
-    if (absl::Status parsed = ParsePayload(message->data(), &node); !parsed.ok()) {
-      unreadable.Note(*message, parsed);
+    const absl::StatusOr<FleetOrigin> origin = ParseFleetMessage(*message, &node);
+    if (!origin.ok()) {
+      left_out.Add(*message, origin.status());
+    } else if (node.cluster() != origin->cluster || node.node() != origin->node) {
+      left_out.Add(*message, absl::InvalidArgumentError("its heartbeat names another node"));
     } else if (matcher.MatchesNode(node.cluster(), node.node())) {
       nodes.push_back(std::move(node));
     }

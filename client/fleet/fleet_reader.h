@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -35,6 +36,22 @@ struct FleetEvent {
 
 MessageNode NodeOf(const FleetOrigin& origin);
 
+// Counts the messages that are not what vmeventd writes there, and notes the first, the tenth, the
+// hundredth and so on. One thread.
+class LeftOut {
+ public:
+  // `note` prints a sentence, safe for a terminal; `where` names the stream or bucket.
+  LeftOut(std::function<void(const std::string&)> note, std::string where)
+      : note_(std::move(note)), where_(std::move(where)) {}
+  void Add(const NatsMessage& message, const absl::Status& why);
+
+ private:
+  const std::function<void(const std::string&)> note_;
+  const std::string where_;
+  uint64_t count_ = 0;
+  uint64_t next_note_ = 1;
+};
+
 // Reads the events of the fleet's stream that pass a filter, each once and in order. One thread.
 class FleetEventReader {
  public:
@@ -42,6 +59,7 @@ class FleetEventReader {
     // Prints a sentence, safe for a terminal, to stderr.
     std::function<void(const std::string&)> note;
     std::function<absl::Time()> clock = SteadyNow;
+    std::function<absl::Time()> now = absl::Now;  // to which heartbeats are compared
   };
 
   // Errors as of StreamReader, and NOT_FOUND: there is no such stream. `connection` must outlive
@@ -53,6 +71,8 @@ class FleetEventReader {
 
   struct Item {
     uint64_t stream_sequence = 0;
+    std::string message_id;           // empty: it has none
+    absl::Time time;                  // when it was stored
     std::optional<FleetEvent> event;  // nullopt: the filter leaves it out
   };
   // Of the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
@@ -67,7 +87,7 @@ class FleetEventReader {
   const std::unique_ptr<StreamReader> reader_;
   const FleetMatcher matcher_;
   const Environment env_;
-  bool noted_ = false;  // a message that is no event
+  LeftOut left_out_;
 };
 
 // Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
@@ -76,10 +96,13 @@ inline constexpr absl::Duration kPatience = absl::Seconds(5);
 struct FleetVm {
   v1::Vm vm;
   FleetOrigin origin;
+  // The last heartbeat of a node that fell silent or stopped while the VM ran.
+  std::optional<absl::Time> stale_since;
 };
+MessageNode NodeOf(const FleetVm& vm);
 
 // The VMs that the filter lets through, by name and then by node. NOT_FOUND: there is no such
-// bucket.
+// bucket. A node whose heartbeat is not there counts as living.
 absl::StatusOr<std::vector<FleetVm>> ReadFleetVms(NatsConnection* connection,
                                                   const FleetFilter& filter,
                                                   const FleetEventReader::Environment& environment);

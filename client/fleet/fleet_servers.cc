@@ -19,6 +19,7 @@ FleetConnector ConnectorTo(const FleetAddress& address) {
   NatsOptions options;
   options.servers = address.servers;
   options.name = "vmevents";
+  options.inbox_prefix = "_INBOX.vmevents";
   options.credentials = address.credentials;
   if (address.tls) {
     options.tls_ca = address.tls->ca_file;

@@ -4,9 +4,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/nats/jetstream_api.h"
 #include "base/nats/stream_reader.h"
 #include "base/nats/subject.h"
+#include "client/output/format_fleet.h"
 #include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -16,6 +19,17 @@ constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr int kMostOfBatch = 1000;
+constexpr absl::string_view kEverything = ">";
+
+// The message at a place of the fleet's stream, or the first one behind it; nullopt: there is none.
+absl::StatusOr<std::optional<StoredMessage>> MessageFrom(NatsConnection* connection,
+                                                         uint64_t place) {
+  absl::StatusOr<StoredMessage> message =
+      ReadMessageFrom(connection, std::string(kFleetStream), kEverything, place);
+  if (absl::IsNotFound(message.status())) return std::nullopt;
+  if (!message.ok()) return message.status();
+  return *std::move(message);
+}
 
 absl::Status SinkEnds() { return absl::CancelledError("the sink ended the watch"); }
 
@@ -29,7 +43,9 @@ FleetWatch::FleetWatch(WatchCommand command, Environment environment)
   if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
   const auto* from = std::get_if<FromSequence>(&command_.start);
   if (from != nullptr && !from->journal_id.empty()) {
-    position_ = WatchPosition{from->sequence, from->journal_id};
+    position_ = *from;
+    since_ = from->since;
+    if (since_ > absl::InfinitePast()) filter_.since = since_;
   }
 }
 
@@ -49,7 +65,7 @@ absl::Status FleetWatch::RunConnection() {
   if (!connection.ok()) return connection.status();
   const auto state = ReadStreamState(connection->get(), std::string(kFleetStream));
   if (!state.ok()) return state.status();
-  if (absl::Status status = CheckPosition(*state); !status.ok()) return status;
+  if (absl::Status status = CheckPosition(connection->get(), *state); !status.ok()) return status;
   if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
     absl::Status status = TakeSnapshot(connection->get(), *state);
     if (!status.ok()) return status;
@@ -64,29 +80,31 @@ absl::Status FleetWatch::RunConnection() {
   return ReadAll(connection->get(), reader->get());
 }
 
-absl::Status FleetWatch::CheckPosition(const StreamState& state) {
+absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamState& state) {
   stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-  if (position_ && position_->journal_id == stream_) CheckJump(state);
-  if (position_ && position_->journal_id != stream_) {
-    return Gap(absl::StrCat("the position is of another stream than the ", stream_), state);
-  }
-  if (position_ && position_->sequence > state.last) {
-    return Gap(absl::StrCat("the position ", position_->sequence, " is beyond the last message, ",
-                            state.last, ": the stream was restored from a copy"),
-               state);
-  }
-  if (position_ && position_->sequence + 1 < state.first) {
-    return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
-                            ", its oldest is ", state.first),
-               state);
-  }
-  if (position_ || started_) return absl::OkStatus();
+  if (!position_) return started_ ? absl::OkStatus() : TakeStart(connection, state);
+  const absl::StatusOr<bool> same = IsSame(connection, state);
+  if (!same.ok()) return same.status();
+  if (!*same) return GoOnByTime(state);
+  position_->journal_id = stream_;
+  CheckJump(state);
+  if (position_->sequence + 1 >= state.first) return absl::OkStatus();
+  return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
+                          ", its oldest is ", state.first),
+             state);
+}
+
+absl::Status FleetWatch::TakeStart(NatsConnection* connection, const StreamState& state) {
   if (std::holds_alternative<FromNow>(command_.start)) {
-    position_ = WatchPosition{state.last, stream_};
+    position_ = WatchPosition{state.last, stream_, "", state.last_time};
   } else if (std::holds_alternative<FromOldest>(command_.start)) {
-    position_ = WatchPosition{state.first - 1, stream_};
+    position_ = WatchPosition{state.first - 1, stream_, "", state.first_time};
   } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
     position_ = WatchPosition{from->sequence, stream_};
+    if (from->sequence < state.first || from->sequence > state.last) return absl::OkStatus();
+    absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, from->sequence);
+    if (!known.ok()) return known.status();
+    if (known->has_value()) position_ = **std::move(known);
   } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
     start_ = since->time - kMostSkew;
     if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
@@ -96,12 +114,64 @@ absl::Status FleetWatch::CheckPosition(const StreamState& state) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
+                                        const StreamState& state) const {
+  const WatchPosition& known = *position_;
+  if (known.sequence == 0) return true;  // nothing was read of it
+  if (known.sequence > state.last) return false;
+  // Its time of creation says little: a copy that is restored has the old one.
+  const bool same_name = known.journal_id == stream_;
+  const absl::Time stored = known.message_time;
+  if (known.sequence < state.first) {
+    return same_name && (state.first > state.last || state.first_time >= stored);
+  }
+  const auto found = MessageFrom(connection, known.sequence);
+  if (!found.ok()) return found.status();
+  if (!found->has_value()) return same_name;
+  const StoredMessage& message = **found;
+  if (message.stream_sequence > known.sequence) return same_name && message.time >= stored;
+  // Another stream may have the same event at this place, and others before it.
+  if (stored == absl::InfinitePast()) return same_name;
+  return message.time == stored &&
+         (known.message_id.empty() ||
+          HeaderIn(message.headers, kMessageIdHeader) == known.message_id);
+}
+
+absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnection* connection,
+                                                                    uint64_t sequence) const {
+  const auto message = MessageFrom(connection, sequence);
+  if (!message.ok()) return message.status();
+  if (!message->has_value() || (*message)->stream_sequence != sequence) return std::nullopt;
+  return WatchPosition{sequence, stream_, HeaderIn((*message)->headers, kMessageIdHeader),
+                       (*message)->time, since_};
+}
+
 absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
   const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
   if (!command_.resume) return absl::OutOfRangeError(missing);
   env_.note(absl::StrCat("GAP: ", missing, "; continuing with the oldest event that the stream ",
                          kFleetStream, " at ", env_.servers, " retains"));
-  position_ = WatchPosition{state.first - 1, stream_};
+  position_ = WatchPosition{state.first - 1, stream_, "", state.first_time, since_};
+  jumped_after_.reset();
+  return absl::OkStatus();
+}
+
+absl::Status FleetWatch::GoOnByTime(const StreamState& state) {
+  const std::string why =
+      absl::StrCat("the position ", position_->sequence, " is of another stream than the ", stream_,
+                   ", which was deleted, restored from a copy or rolled back");
+  // The first times of clocks are those of streams without a message.
+  const absl::Time stored = position_->message_time;
+  if (stored <= absl::UnixEpoch()) return Gap(why, state);
+  const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
+  if (!command_.resume) return absl::OutOfRangeError(missing);
+  since_ = stored - kMostSkew;
+  env_.note(absl::StrCat("GAP: ", missing, "; continuing with the events that were observed since ",
+                         Rfc3339Text(since_), ", of which some may come again"));
+  filter_.since = filter_.since ? std::max(*filter_.since, since_) : since_;
+  start_ = since_;
+  started_ = true;
+  position_.reset();
   jumped_after_.reset();
   return absl::OkStatus();
 }
@@ -116,7 +186,7 @@ void FleetWatch::CheckJump(const StreamState& state) {
 
 absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamState& state) {
   absl::StatusOr<std::vector<FleetVm>> all =
-      ReadFleetVms(connection, filter_, {.note = env_.note, .clock = env_.clock});
+      ReadFleetVms(connection, filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
   if (!all.ok()) return all.status();
   Formatter::Vms vms;
   Formatter::Nodes nodes;
@@ -124,16 +194,64 @@ absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamSt
     snapshot_[{vm.origin.cluster, vm.origin.node, vm.vm.ref().name()}] = {vm.origin.journal_id,
                                                                           vm.vm.last_sequence()};
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;
-    nodes.push_back(NodeOf(vm.origin));
+    nodes.push_back(NodeOf(vm));
     *vms.Add() = std::move(vm.vm);
   }
-  // A node writes its VMs' states after their events, so that some of these may come twice.
-  if (state.last >= state.first) {
-    start_ = std::max(state.first_time, state.last_time - kSnapshotOverlap);
-  } else {
-    start_ = state.last + 1;
+  if (!sink_->OnVms(vms, nodes)) return SinkEnds();
+  return FollowSnapshot(connection, state);
+}
+
+absl::Status FleetWatch::FollowSnapshot(NatsConnection* connection, const StreamState& state) {
+  start_ = state.last + 1;
+  if (state.last < state.first) return absl::OkStatus();
+  const auto nodes = ReadFleetNodes(connection, filter_, {.note = env_.note, .clock = env_.clock});
+  if (!nodes.ok() && !absl::IsNotFound(nodes.status())) return nodes.status();
+  // A node writes its VMs' states after their events, so that some of these may come twice. While
+  // it catches up that may be long after.
+  absl::Time start = state.last_time - kSnapshotOverlap;
+  std::vector<std::pair<const v1::NodeHeartbeat*, absl::Time>> gone;
+  if (nodes.ok()) {
+    for (const v1::NodeHeartbeat& node : *nodes) {
+      const absl::Time complete =
+          FromProto(node.has_states_time() ? node.states_time() : node.time()) - kSnapshotOverlap;
+      if (StateOf(node, env_.now()) == NodeState::kUp) {
+        start = std::min(start, complete);
+      } else {
+        gone.emplace_back(&node, complete);
+      }
+    }
   }
-  return sink_->OnVms(vms, nodes) ? absl::OkStatus() : SinkEnds();
+  start = std::max(start, state.first_time);
+  start_ = start;
+  // The last events of these nodes may be old.
+  for (const auto& [node, complete] : gone) {
+    if (complete >= start) continue;
+    absl::Status status = DeliverTail(connection, *node, complete, start);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FleetWatch::DeliverTail(NatsConnection* connection, const v1::NodeHeartbeat& node,
+                                     absl::Time from, absl::Time until) {
+  FleetFilter filter = filter_;
+  filter.nodes = {absl::StrCat(node.cluster(), "/", node.node())};
+  const auto reader =
+      FleetEventReader::Open(connection, filter, from, {.note = env_.note, .clock = env_.clock});
+  if (!reader.ok()) return reader.status();
+  WatchedEvents batch;
+  while ((*reader)->pending() > 0) {
+    auto next = (*reader)->Next(kPatience);
+    if (!next.ok()) return next.status();
+    if (!next->has_value()) return absl::UnavailableError("nothing came from the stream");
+    FleetEventReader::Item item = **std::move(next);
+    if (item.time >= until) break;
+    if (!item.event || IsInSnapshot(*item.event)) continue;
+    batch.nodes.push_back(NodeOf(item.event->origin));
+    batch.resume_after.emplace_back();
+    *batch.events.Add() = std::move(item.event->event);
+  }
+  return batch.events.empty() || sink_->OnEvents(std::move(batch)) ? absl::OkStatus() : SinkEnds();
 }
 
 // Whether the VM that was shown has the event already.
@@ -157,7 +275,7 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
       CheckJump(*state);
     }
     if (*came || env_.clock() - asked_ < kProgressInterval) continue;
-    if (absl::Status status = MoveOn(reader); !status.ok()) return status;
+    if (absl::Status status = MoveOn(connection, reader); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -165,7 +283,7 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
 absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
   WatchedEvents batch;
   const int most = sink_->one_by_one() ? 1 : kMostOfBatch;
-  std::optional<uint64_t> last;
+  std::optional<WatchPosition> last;
   absl::Status lost;
   while (batch.events.size() < most && !env_.stop->stopped()) {
     auto next = reader->Next(last ? absl::ZeroDuration() : timeout);
@@ -175,31 +293,36 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
     }
     if (!next->has_value()) break;
     const uint64_t sequence = (*next)->stream_sequence;
-    const std::optional<uint64_t> before = last        ? last
-                                           : position_ ? std::optional(position_->sequence)
-                                                       : std::nullopt;
-    if (before && sequence > *before + 1 && !jumped_after_) jumped_after_ = before;
-    last = sequence;
+    const std::optional<WatchPosition>& before = last ? last : position_;
+    if (before && sequence > before->sequence + 1 && !jumped_after_) {
+      jumped_after_ = before->sequence;
+    }
+    last = {sequence, stream_, std::move((*next)->message_id), (*next)->time, since_};
     if ((*next)->event && !IsInSnapshot(*(*next)->event)) {
       batch.nodes.push_back(NodeOf((*next)->event->origin));
-      batch.resume_after.push_back({0, {sequence, stream_}});
+      batch.resume_after.push_back({0, *last});
       *batch.events.Add() = std::move((*next)->event->event);
     }
   }
   if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
   if (!batch.events.empty() && !sink_->OnEvents(std::move(batch))) return SinkEnds();
-  position_ = WatchPosition{*last, stream_};
+  position_ = std::move(last);
   if (absl::Status status = ReportPosition(); !status.ok()) return status;
   if (!lost.ok()) return lost;
   return true;
 }
 
-absl::Status FleetWatch::MoveOn(FleetEventReader* reader) {
+absl::Status FleetWatch::MoveOn(NatsConnection* connection, FleetEventReader* reader) {
   asked_ = env_.clock();
   const absl::StatusOr<std::optional<uint64_t>> scanned = reader->AskScanned();
   if (!scanned.ok()) return scanned.status();
-  if (!scanned->has_value()) return absl::OkStatus();
-  if (!position_ || position_->sequence < **scanned) position_ = WatchPosition{**scanned, stream_};
+  if (!scanned->has_value() || **scanned == 0) return absl::OkStatus();
+  if (position_ && position_->sequence >= **scanned) return ReportPosition();
+  absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, **scanned);
+  if (!known.ok()) return known.status();
+  // Without the message the stream could not be recognised there.
+  if (!known->has_value()) return absl::OkStatus();
+  position_ = *std::move(known);
   return ReportPosition();
 }
 

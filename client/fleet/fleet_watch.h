@@ -27,15 +27,17 @@
 namespace vmeventd::client {
 
 // Delivers the events of a fleet's stream as they come, each once and in order, over as many
-// connections as needed. A position is a sequence of the stream and the stream's time of
-// creation, which another stream of the same name does not share: a FromSequence without a
-// journal_id is of the present one. One thread.
+// connections as needed. A position is a sequence of the stream with what is known of the message
+// there, by which it is recognised: the stream may be deleted and created, restored from a copy, or
+// rolled back by a cluster that lost its power, and nodes then publish again what it lacks. The
+// watch goes on by the time of the position's message, and notes that once. A FromSequence without
+// a journal_id is of the present stream. One thread.
 class FleetWatch : public WatchSource {
  public:
   // Interval at which a watch of rare events asks for its position.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
   // Time before the snapshot's end whose events it may not have yet, and which is read again.
-  static constexpr absl::Duration kSnapshotOverlap = absl::Minutes(1);
+  static constexpr absl::Duration kSnapshotOverlap = kMostSkew;
 
   // The dependencies. All must outlive the watch.
   struct Environment {
@@ -49,6 +51,7 @@ class FleetWatch : public WatchSource {
     std::function<bool(absl::Duration)> wait;
     std::function<double()> random = RandomFraction;
     std::function<absl::Time()> clock = SteadyNow;
+    std::function<absl::Time()> now = absl::Now;  // to which heartbeats are compared
   };
 
   FleetWatch(WatchCommand command, Environment environment);
@@ -66,16 +69,32 @@ class FleetWatch : public WatchSource {
   absl::Status ReadAll(NatsConnection* connection, FleetEventReader* reader);
   // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
   // is, and the watch does not resume.
-  absl::Status CheckPosition(const StreamState& state);
+  absl::Status CheckPosition(NatsConnection* connection, const StreamState& state);
+  // The position where the watch begins.
+  absl::Status TakeStart(NatsConnection* connection, const StreamState& state);
+  // A position with what the message at `sequence` says; nullopt: no message has that sequence.
+  absl::StatusOr<std::optional<WatchPosition>> PositionAt(NatsConnection* connection,
+                                                          uint64_t sequence) const;
+  // True: the stream is the one that was read up to the position.
+  absl::StatusOr<bool> IsSame(NatsConnection* connection, const StreamState& state) const;
   absl::Status Gap(const std::string& why, const StreamState& state);
+  // The position is of another stream: goes on with what was observed since then.
+  absl::Status GoOnByTime(const StreamState& state);
   // Notes it if the stream deleted messages before they were read.
   void CheckJump(const StreamState& state);
   absl::Status TakeSnapshot(NatsConnection* connection, const StreamState& state);
+  // Sets where the events begin that the snapshot may lack, and delivers those of nodes that are
+  // silent or stopped.
+  absl::Status FollowSnapshot(NatsConnection* connection, const StreamState& state);
+  // Delivers the events of a node that are stored between the two times and are not in the
+  // snapshot.
+  absl::Status DeliverTail(NatsConnection* connection, const v1::NodeHeartbeat& node,
+                           absl::Time from, absl::Time until);
   bool IsInSnapshot(const FleetEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
   absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
   // Moves the position over what the filter leaves out.
-  absl::Status MoveOn(FleetEventReader* reader);
+  absl::Status MoveOn(NatsConnection* connection, FleetEventReader* reader);
   absl::Status ReportPosition();
 
   std::optional<ExitCode> HandleLoss(const absl::Status& status);
@@ -84,11 +103,12 @@ class FleetWatch : public WatchSource {
   const WatchCommand command_;
   const Environment env_;
   FleetFilter filter_;
-  WatchSink* sink_ = nullptr;              // of Run()
-  ReadStart start_ = uint64_t{1};          // until there is a position
-  std::optional<WatchPosition> position_;  // its journal_id is the stream's
-  std::string stream_;                     // the present one's time of creation
-  bool started_ = false;                   // `start_` counts
+  WatchSink* sink_ = nullptr;                // of Run()
+  ReadStart start_ = uint64_t{1};            // until there is a position
+  std::optional<WatchPosition> position_;    // its journal_id is the stream's
+  absl::Time since_ = absl::InfinitePast();  // as WatchPosition has it
+  std::string stream_;                       // the present one's time of creation
+  bool started_ = false;                     // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
   absl::Time asked_;    // when it was last asked how far the consumer is
   absl::Time checked_;  // when the stream's oldest message was last compared

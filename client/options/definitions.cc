@@ -125,6 +125,14 @@ Examples:
   vmevents --server nats://nats1,nats2 fleet
   vmevents --context fleet -o json fleet --node 'rack7-*')";
 
+constexpr char kFleetCreateFooter[] =
+    R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
+they are missing, as docs/fleet.md describes them, and turns off the rollups of
+buckets that permit them. It needs an account that may create streams.
+
+Example:
+  vmevents --server tls://nats1 --credentials admin.creds fleet create --replicas 3)";
+
 constexpr char kHealthFooter[] =
     R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
 or watch: whether each directory of --watch is there. Without it, the server as
@@ -161,12 +169,20 @@ $XDG_CONFIG_HOME or ~/.config:
   credentials = "ops.creds"
 
 Examples:
+  vmevents context add prod --server node1,node2
   vmevents context list
   vmevents --context prod vms             once
   vmevents context use prod               from now on)";
 constexpr char kContextListFooter[] =
     R"(Example:
   vmevents context list)";
+constexpr char kContextAddFooter[] =
+    R"(Takes --server, which may name several or the servers of a fleet, the TLS files
+and --credentials. Makes the file if there is none; asks no server.
+
+Examples:
+  vmevents context add prod --server node1,node2 --tls-ca /etc/ssl/vm-ca.pem
+  vmevents context add fleet --server tls://nats1,nats2 --credentials ops.creds)";
 constexpr char kContextUseFooter[] =
     R"(Example:
   vmevents context use prod)";
@@ -301,7 +317,7 @@ void AddIntent(CLI::App* app, RawOptions* raw) {
   CLI::App* declare = AddCommand(intent, "declare", "Declare an intent for a VM", kDeclareFooter);
   declare->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
   AddText(declare, "--actor", &raw->actor, "WHO",
-          "the person or the system that acts; default $SUDO_USER or $USER");
+          "the person or the system that acts; default $SUDO_USER, $USER or the user's name");
   AddText(declare, "--reason", &raw->reason, "WHY", "one sentence for people");
   AddText(declare, "--ttl", &raw->ttl, "DURATION",
           "how long it is valid, such as 5m; default 10m, at most 24h");
@@ -312,6 +328,15 @@ void AddIntent(CLI::App* app, RawOptions* raw) {
   withdraw->add_option("INTENT_ID", raw->intent_id, "as printed by declare")
       ->required()
       ->type_name("");
+}
+
+void AddFleet(CLI::App* app, RawOptions* raw) {
+  CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
+  fleet->require_subcommand(0, 1);
+  AddNode(fleet, raw);
+  CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
+  AddText(create, "--replicas", &raw->replicas, "N",
+          "how many servers keep each stream, 1 to 5; default 1");
 }
 
 void AddPictures(CLI::App* app, RawOptions* raw) {
@@ -335,6 +360,9 @@ void AddContext(CLI::App* app, RawOptions* raw) {
   CLI::App* context = AddCommand(app, "context", "Choose among named servers", kContextFooter);
   context->require_subcommand(0, 1);
   AddCommand(context, "list", "List the contexts of the configuration file", kContextListFooter);
+  CLI::App* add =
+      AddCommand(context, "add", "Add a context to the configuration file", kContextAddFooter);
+  add->add_option("NAME", raw->name, "a context")->required()->type_name("");
   CLI::App* use = AddCommand(context, "use", "Make a context the current one", kContextUseFooter);
   use->add_option("NAME", raw->name, "a context")->required()->type_name("");
 }
@@ -377,7 +405,7 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddEvents(app, raw);
   AddVms(app, raw);
   AddPictures(app, raw);
-  AddNode(AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter), raw);
+  AddFleet(app, raw);
   AddIntent(app, raw);
   AddCommand(app, "info", "Show vmeventd's own state", kInfoFooter);
   AddHealth(app, raw);

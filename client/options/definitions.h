@@ -39,6 +39,7 @@ struct RawOptions {
   std::string until;
   bool newest_first = false;
   std::string limit;
+  std::string replicas;
   std::string last;
   bool follow = false;
   std::string cursor_file;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/nearest_name.h"
 
 namespace vmeventd::client {
 namespace {
@@ -81,21 +82,6 @@ constexpr Pair kOptionWords[] = {{"--lines", "-n"},
                                  {"-b", "--since"},
                                  {"--boot", "--since"}};
 
-// Counts the letters to change, add or remove.
-size_t Distance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 void AddOptions(const CLI::App& app, std::vector<std::string>* names) {
   for (const CLI::Option* option : app.get_options()) {
     if (!option->nonpositional()) continue;
@@ -107,9 +93,7 @@ void AddOptions(const CLI::App& app, std::vector<std::string>* names) {
 }  // namespace
 
 std::string HintFor(const CLI::App& command, absl::string_view typed) {
-  constexpr size_t kLongestName = 40;  // a longer word is no name that was misspelled
   typed = typed.substr(0, typed.find('='));
-  if (typed.size() > kLongestName) return "";
   const bool is_option = absl::StartsWith(typed, "-");
   const CLI::App* const parent = command.get_parent();
   std::vector<std::string> names;
@@ -129,14 +113,7 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   if (known != end && (is_option || parent == nullptr)) {
     return absl::StrCat("; did you mean ", known->second, "?");
   }
-  std::string nearest;
-  size_t least = typed.size() > 4 ? 3 : 2;
-  for (const std::string& name : names) {
-    const size_t distance = Distance(typed, name);
-    if (distance >= least) continue;
-    least = distance;
-    nearest = name;
-  }
+  const std::string nearest = NearestName(typed, names);
   return nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?");
 }
 

@@ -7,7 +7,11 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/quote.h"
 #include "client/options/commands.h"
 #include "client/options/completion.h"
 #include "client/options/definitions.h"
@@ -22,7 +26,7 @@ namespace {
 constexpr char kCommands[] =
     "watch, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, help, "
     "version and completion";
-constexpr char kContextCommands[] = "context list and context use";
+constexpr char kContextCommands[] = "context list, context add and context use";
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
 
 absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
@@ -69,11 +73,72 @@ absl::Status ConvertIntent(const CLI::App& intent, const RawOptions& raw,
   return Store(MakeWithdrawIntent(raw), line);
 }
 
-absl::Status ConvertContext(const CLI::App& parent, const RawOptions& raw,
+absl::Status ConvertFleet(const CLI::App& fleet, const RawOptions& raw, CommandLine* line) {
+  if (fleet.get_subcommands().empty()) {
+    return Store(absl::StatusOr<FleetCommand>(FleetCommand{}), line);
+  }
+  constexpr int kMaxReplicas = 5;  // JetStream's limit
+  FleetCreateCommand create;
+  if (!raw.replicas.empty() && (!absl::SimpleAtoi(raw.replicas, &create.replicas) ||
+                                create.replicas < 1 || create.replicas > kMaxReplicas)) {
+    return absl::InvalidArgumentError(absl::StrCat("--replicas: ", Quote(raw.replicas),
+                                                   " is not a number from 1 to ", kMaxReplicas));
+  }
+  return Store(absl::StatusOr<FleetCreateCommand>(create), line);
+}
+
+// A file as the configuration file must name it, which may be in another directory.
+std::string Absolute(const std::string& file, const OptionContext& context) {
+  return file.empty() || absl::StartsWith(file, "/") ? file
+                                                     : absl::StrCat(context.directory, "/", file);
+}
+
+absl::StatusOr<ContextWriteCommand> MakeContextAdd(const CLI::App& app, const RawOptions& raw,
+                                                   OptionContext context) {
+  const absl::Status name = CheckText("NAME", raw.name);
+  if (!name.ok()) return name;
+  if (app.count("--server") == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context add: no server is given; write `vmevents context add ", raw.name,
+                     " --server ADDR`"));
+  }
+  if (context.config_path.empty()) {
+    return absl::InvalidArgumentError(
+        "context add: there is no place for a configuration file; set $VMEVENTS_CONFIG or $HOME");
+  }
+  context.config_required = false;  // it is made
+  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+  if (!contexts.ok()) return contexts.status();
+  if (contexts->Find(raw.name) != nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("there is a context \"", raw.name,
+                                                   "\" already; choose another name, or edit ",
+                                                   context.config_path));
+  }
+  CommandLine asked;
+  absl::Status status = ConvertServers(app, raw, context, &asked);
+  if (!status.ok()) return status;
+  Context added = {raw.name, {}, raw.tls, Absolute(raw.credentials, context)};
+  for (const std::string& server : raw.servers) {
+    for (const absl::string_view one : absl::StrSplit(server, ',')) added.servers.emplace_back(one);
+  }
+  for (std::string* file : {&added.tls.ca_file, &added.tls.cert_file, &added.tls.key_file}) {
+    *file = Absolute(*file, context);
+  }
+  const absl::StatusOr<std::string> present = context.read_config(context.config_path);
+  if (!present.ok() && !absl::IsNotFound(present.status())) return present.status();
+  auto content = WithContext(present.ok() ? *present : "", added, context.config_path);
+  if (!content.ok()) return content.status();
+  return ContextWriteCommand{context.config_path, *std::move(content)};
+}
+
+absl::Status ConvertContext(const CLI::App& app, const CLI::App& parent, const RawOptions& raw,
                             const OptionContext& context, CommandLine* line) {
   if (parent.get_subcommands().empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("context: no action is given; the actions are ", kContextCommands));
+  }
+  if (parent.get_subcommands().front()->get_name() == "add") {
+    return Store(MakeContextAdd(app, raw, context), line);
   }
   const absl::StatusOr<Contexts> contexts = ReadContexts(context);
   if (!contexts.ok()) return contexts.status();
@@ -84,7 +149,7 @@ absl::Status ConvertContext(const CLI::App& parent, const RawOptions& raw,
   if (contexts->Find(raw.name) == nullptr) return NoSuchContext(raw.name, *contexts, context);
   const absl::StatusOr<std::string> content = context.read_config(context.config_path);
   if (!content.ok()) return content.status();
-  line->command = ContextUseCommand{context.config_path, WithCurrent(*content, raw.name)};
+  line->command = ContextWriteCommand{context.config_path, WithCurrent(*content, raw.name)};
   return absl::OkStatus();
 }
 
@@ -95,7 +160,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
   absl::Status status = SetStyle(raw, line);
   if (!status.ok()) return status;
   const CLI::App& command = *app.get_subcommands().front();
-  if (command.get_name() == "context") return ConvertContext(command, raw, context, line);
+  if (command.get_name() == "context") return ConvertContext(app, command, raw, context, line);
   if (command.get_name() == "doctor") {
     line->command = DoctorCommand{};
     return ConvertOwnServer(app, raw, context, line);
@@ -118,8 +183,7 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
   if (command.get_name() == "timeline") return Store(MakeTimeline(command, raw, context), line);
   if (command.get_name() == "intent") return ConvertIntent(command, raw, context, line);
   if (command.get_name() == "health") return Store(MakeHealth(command, raw), line);
-  if (command.get_name() == "fleet")
-    return Store(absl::StatusOr<FleetCommand>(FleetCommand{}), line);
+  if (command.get_name() == "fleet") return ConvertFleet(command, raw, line);
   line->command = InfoCommand{};
   return absl::OkStatus();
 }

@@ -16,6 +16,7 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/command_runner.h"
+#include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_servers.h"
 #include "client/settings/contexts.h"
 
@@ -40,8 +41,8 @@ struct ContextListCommand {
   Contexts contexts;
 };
 
-// `context use`.
-struct ContextUseCommand {
+// `context add` and `context use`.
+struct ContextWriteCommand {
   std::string path;     // of the configuration file
   std::string content;  // its new content
 };
@@ -67,9 +68,10 @@ struct CommandLine {
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
-  std::variant<FollowCommand, ContextListCommand, ContextUseCommand, TopCommand, TimelineCommand,
+  std::variant<FollowCommand, ContextListCommand, ContextWriteCommand, TopCommand, TimelineCommand,
                EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
-               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand>
+               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand,
+               FleetCreateCommand>
       command;
 };
 
@@ -86,10 +88,12 @@ struct OptionContext {
   TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
   std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
-  std::string user;                  // $SUDO_USER, else $USER
+  std::string user;                  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
-  std::string config_path;  // of the configuration file; empty: there is none
-  // Reads the configuration file. NOT_FOUND: it does not exist.
+  std::string directory;         // the working directory
+  std::string config_path;       // of the configuration file; empty: there is none
+  bool config_required = false;  // it was named, so that it must exist
+  // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
   // Whether a path exists, or may exist: see DefaultServerAddress().
   std::function<bool(const std::string& path)> may_exist;

@@ -170,11 +170,11 @@ absl::Status CheckNoSequence(const RawOptions& raw, absl::string_view with) {
                    " use oldest, snapshot, a time, or --cursor-file"));
 }
 
-// Only these commands merge what several servers answer.
+// Only these commands merge what several servers answer; a context may name any number.
 absl::Status CheckServerCount(const CLI::App& command, const RawOptions& raw,
                               const ServerChoice& choice, const CommandLine& line) {
   const std::string& name = command.get_name();
-  if (line.servers.size() <= 1) return absl::OkStatus();
+  if (line.servers.size() <= 1 || name == "context") return absl::OkStatus();
   if (name == "watch" || name == "events" || name == "vms" || name == "vm") {
     return CheckNoSequence(raw, "several servers");
   }
@@ -188,7 +188,9 @@ absl::Status CheckServerCount(const CLI::App& command, const RawOptions& raw,
 absl::StatusOr<Contexts> ReadContexts(const OptionContext& context) {
   if (context.config_path.empty() || context.read_config == nullptr) return Contexts{};
   const absl::StatusOr<std::string> content = context.read_config(context.config_path);
-  if (absl::IsNotFound(content.status())) return Contexts{};
+  const bool missing =
+      absl::IsNotFound(content.status()) || absl::IsPermissionDenied(content.status());
+  if (missing && !context.config_required) return Contexts{};
   if (!content.ok()) return content.status();
   return ParseContexts(*content, context.config_path);
 }

@@ -37,7 +37,8 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
   };
   return absl::StrCat(
       "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", text(node.cluster), ","),
-      "\"node\":", text(node.name), json == "{}" ? "" : ",", json.substr(1));
+      "\"node\":", text(node.name), node.stale_since ? ",\"stale\":true" : "",
+      json == "{}" ? "" : ",", json.substr(1));
 }
 
 std::string JsonFormatter::Show(const std::string& json) const { return json + "\n"; }
@@ -139,7 +140,8 @@ std::string Scalar(absl::string_view text) {
       out += "\\n";
     } else if (text[0] == '"' || text[0] == '\\') {
       absl::StrAppend(&out, "\\", text.substr(0, 1));
-    } else if (IsHiddenCharacter(character.code_point)) {
+    } else if (IsHiddenCharacter(character.code_point) || (character.code_point | 1) == 0xFFFF) {
+      // YAML does not permit U+FFFE and U+FFFF as they are.
       out += EscapeForYaml(character.code_point);
     } else {
       absl::StrAppend(&out, text.substr(0, length));

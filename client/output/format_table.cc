@@ -58,8 +58,30 @@ std::string Problems(const v1::Vm& vm) {
   });
 }
 
-std::string WhatHappened(const v1::Event& event) {
-  if (event.has_shutdown()) return ShutdownSentence(event.shutdown(), event.message());
+std::string SenderName(const v1::SignalSender& sender) {
+  if (sender.kernel()) return "the kernel";
+  return sender.details_known() ? EscapeForTerminal(sender.command())
+                                : absl::StrCat("pid ", sender.pid());
+}
+
+// The cause, and the sender of a signal or the exit status where that says more, such as "host kill
+// by virtqemud" and "qemu crashed, SIGSEGV".
+std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
+  std::string text = CauseWords(shutdown.cause());
+  if (shutdown.has_sender()) {
+    absl::StrAppend(&text, " by ", SenderName(shutdown.sender()));
+  } else if (shutdown.exit_signal() != 0) {
+    absl::StrAppend(&text, ", ", SignalName(shutdown.exit_signal()));
+  } else if (shutdown.exit_code() != 0) {
+    absl::StrAppend(&text, ", exit ", shutdown.exit_code());
+  }
+  return text;
+}
+
+std::string WhatHappened(const v1::Event& event, bool wide) {
+  if (event.has_shutdown()) {
+    return wide ? ShutdownSentence(event.shutdown(), event.message()) : ShortEnd(event.shutdown());
+  }
   std::string detail = EscapeForTerminal(event.message());
   if (detail.empty()) detail = EscapeForTerminal(event.qmp_event());
   // The message of a declaration says it.
@@ -71,19 +93,19 @@ std::string WhatHappened(const v1::Event& event) {
   return detail;
 }
 
-std::string EventDetail(const v1::Event& event) {
-  return absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event));
+std::string EventDetail(const v1::Event& event, bool wide) {
+  return absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event, wide));
 }
 
 Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.class_())};
 }
 
-// The evidence is left to FormatVm() and to wide tables.
+// Evidence is for FormatVm() and for wide tables.
 std::string VmDetail(const v1::Vm& vm, bool wide) {
   std::vector<std::string> parts;
   if (vm.has_shutdown()) {
-    parts.push_back(wide ? ShutdownSentence(vm.shutdown(), "") : CauseWords(vm.shutdown().cause()));
+    parts.push_back(wide ? ShutdownSentence(vm.shutdown(), "") : ShortEnd(vm.shutdown()));
   }
   if (vm.problems_size() > 0) parts.push_back(Problems(vm));
   if (vm.has_intent()) {
@@ -144,6 +166,10 @@ void AddShutdown(const v1::ShutdownDetail& shutdown, absl::TimeZone zone, FactLi
                                          " before the shutdown"));
   }
   facts->Add("exit", ExitWords(shutdown));
+  if (shutdown.has_sender()) {
+    facts->Add("sender", absl::StrCat(SenderName(shutdown.sender()), " sent ",
+                                      SignalName(shutdown.sender().signal())));
+  }
   if (shutdown.has_intent()) {
     facts->Add("intent", absl::StrCat(EscapeForTerminal(shutdown.intent().actor()), ": ",
                                       EscapeForTerminal(shutdown.intent().reason())));
@@ -216,15 +242,26 @@ size_t LongestName(const TableStyle& style) {
   return style.width == 0 || style.wide ? SIZE_MAX : 24;
 }
 
+// So that no later event moves the columns.
+size_t LongestType() {
+  size_t longest = 0;
+  for (int type = v1::EventType_MIN; type <= v1::EventType_MAX; ++type) {
+    longest = std::max(longest, std::string(ShortName(static_cast<v1::EventType>(type))).size());
+  }
+  return longest;
+}
+
 // The widths fit usual rows, so that rows printed one by one are aligned, and leave room for DETAIL
 // to begin within 80 columns.
 std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style) {
   std::vector<ColumnLayout::Column> columns;
   columns.push_back({"TIME", style.now && !style.wide ? kClockWidth : kTimeWidth});
   if (style.nodes) columns.push_back({"NODE", std::max<size_t>(style.node_width, 8)});
-  columns.push_back({"SEQUENCE", 8});
+  if (!style.narrow()) columns.push_back({"SEQUENCE", 8});
   columns.push_back({"VM", 12, LongestName(style)});
-  columns.push_back({"EVENT", 12});
+  // On a terminal a longer one moves only its own row.
+  const size_t type_width = style.width == 0 ? LongestType() : 12;
+  columns.push_back({"EVENT", type_width, type_width});
   columns.push_back({"CLASS", 7});
   if (style.wide) columns.insert(columns.end(), {{"STATE", 11}, {"RUN", 48}});
   columns.push_back({"DETAIL", 0});
@@ -259,8 +296,11 @@ std::string TableFormatter::EventTime(absl::Time time) {
   const bool same_day = !any_shown_ || shown_day_ == day;
   any_shown_ = true;
   shown_day_ = day;
-  const bool today = style_.now && !style_.wide && absl::ToCivilDay(style_.now(), zone_) == day;
-  return today && same_day ? ClockText(time, zone_) : LocalTimeText(time, zone_);
+  const absl::CivilDay today =
+      style_.now ? absl::ToCivilDay(style_.now(), zone_) : absl::CivilDay();
+  if (style_.now && !style_.wide && today == day && same_day) return ClockText(time, zone_);
+  const bool brief = style_.narrow() && style_.now && today.year() == day.year();
+  return brief ? BriefTimeText(time, zone_) : LocalTimeText(time, zone_);
 }
 
 std::string TableFormatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
@@ -275,7 +315,7 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
   std::vector<Cell> row;
   row.push_back({EventTime(FromProto(event.observe_time())), Color::kDim});
   if (style_.nodes) row.push_back(NodeCell(node));
-  row.push_back({absl::StrCat(event.sequence())});
+  if (!style_.narrow()) row.push_back({absl::StrCat(event.sequence())});
   row.push_back({EscapeForTerminal(event.vm().name()), Color::kBold});
   row.push_back({ShortName(event.type()), TypeColor(event.type())});
   row.push_back(event.has_shutdown() ? ClassCell(event.shutdown()) : Cell{});
@@ -284,7 +324,7 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
                    ColorOf(event.state())});
     row.push_back({EscapeForTerminal(event.vm().run_id())});
   }
-  row.push_back({EventDetail(event)});
+  row.push_back({EventDetail(event, style_.wide)});
   return row;
 }
 
@@ -292,7 +332,11 @@ std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* nod
   std::vector<Cell> row;
   if (style_.nodes) row.push_back(NodeCell(node));
   row.push_back({EscapeForTerminal(vm.ref().name()), Color::kBold});
-  row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
+  if (node != nullptr && node->stale_since) {
+    row.push_back({absl::StrCat(ShortName(vm.state()), " (stale)"), Color::kDim});
+  } else {
+    row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
+  }
   row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
   row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
   row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
@@ -382,7 +426,14 @@ absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nod
     facts.Add("node", EscapeForTerminal(nodes.front().name));
     facts.Add("cluster", EscapeForTerminal(nodes.front().cluster));
   }
-  facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
+  if (!nodes.empty() && nodes.front().stale_since) {
+    facts.Add("state",
+              absl::StrCat(ShortName(vm.state()), " (stale: the node's last heartbeat was at ",
+                           LocalTimeText(*nodes.front().stale_since, zone_), ")"),
+              Color::kYellow);
+  } else {
+    facts.Add("state", ShortName(vm.state()), ColorOf(vm.state()));
+  }
   facts.Add("since", TimeOrDash(vm.has_state_time(), vm.state_time(), zone_));
   facts.Add("run", EscapeForTerminal(vm.ref().run_id()));
   facts.Add("uuid", EscapeForTerminal(vm.ref().uuid()));
@@ -429,6 +480,21 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
   facts.Add("VMs", absl::StrCat(info.vms()));
   facts.Add("streams", absl::StrCat(info.streams()));
   facts.Add("exit status", EscapeForTerminal(info.exit_status_source()));
+  if (info.has_signal_senders()) {
+    const v1::SignalSenderWatch& senders = info.signal_senders();
+    facts.Add("signal senders",
+              senders.problem().empty() ? YesNo(senders.active())
+                                        : absl::StrCat(YesNo(senders.active()), "  ",
+                                                       EscapeForTerminal(senders.problem())),
+              senders.problem().empty() ? Color::kNone : Color::kYellow);
+  }
+  if (info.has_host_shutdown()) {
+    const v1::HostShutdownWatch& host = info.host_shutdown();
+    std::string text = absl::StrCat(host.active() ? "seen" : "not seen",
+                                    host.shutting_down() ? ", it shuts down now" : "");
+    if (!host.problem().empty()) absl::StrAppend(&text, "  ", EscapeForTerminal(host.problem()));
+    facts.Add("host shutdown", text, host.shutting_down() ? Color::kYellow : Color::kNone);
+  }
   for (int i = 0; i < info.directories_size(); ++i) {
     const v1::WatchedDirectory& directory = info.directories(i);
     facts.Add(i == 0 ? "watched" : "",

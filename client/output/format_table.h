@@ -24,6 +24,8 @@ struct TableStyle {
   bool wide = false;      // more columns, and no limit to a line
   // The columns of the terminal: where a row does not fit, its DETAIL stands below it. 0: no limit.
   size_t width = 0;
+  // Whether events go without their sequence and with brief dates, to have one line each.
+  bool narrow() const { return width > 0 && width < 100 && !wide; }
   // A clock: a time of its day is shown without the date. Null: every time has its date.
   std::function<absl::Time()> now;
 };

@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
 #define VMEVENTD_CLIENT_OUTPUT_FORMATTER_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ namespace vmeventd::client {
 struct MessageNode {
   std::string name;
   std::string cluster;  // of a fleet; empty: it is of a server that was named
+  // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran: the VM's
+  // state may have changed since.
+  std::optional<absl::Time> stale_since;
 };
 
 // Turns the server's answers into text for standard output. Pure, except that a formatter remembers

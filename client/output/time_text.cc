@@ -136,6 +136,10 @@ std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
 }
 
+std::string BriefTimeText(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%b %d %H:%M:%S", time, zone);
+}
+
 std::string ClockText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%H:%M:%E3S", time, zone);
 }

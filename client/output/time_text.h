@@ -30,6 +30,8 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 
 // "2026-07-01 12:00:00.123" in `zone`.
 std::string LocalTimeText(absl::Time time, absl::TimeZone zone);
+// "Jul 01 12:00:00" in `zone`.
+std::string BriefTimeText(absl::Time time, absl::TimeZone zone);
 // "12:00:00.123" in `zone`.
 std::string ClockText(absl::Time time, absl::TimeZone zone);
 // "2026-07-01T12:00:00.123Z", for programs.

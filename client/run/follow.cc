@@ -61,7 +61,7 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
     WatchCommand* const watch = &(*watches)[i];
     if (cursor != nullptr) {
       if (const auto position = cursor->Find(ToText(servers[i]))) {
-        watch->start = FromSequence{position->sequence, position->journal_id};
+        watch->start = *position;
         continue;
       }
     }
@@ -107,11 +107,12 @@ MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddr
   std::vector<WatchCommand> watches(servers.size(), command.watch);
   std::vector<std::optional<Failure>> failures;
   SetStarts(command, servers, cursor, &watches, &failures);
+  const std::vector<std::string> names = NodeNames(servers);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < servers.size(); ++i) {
     if (failures[i]) PrintNote(failures[i]->sentence);
     watches[i].wait = watches[i].resume;  // no node that is down ends the watch
-    nodes.push_back({NodeName(servers[i]), std::move(watches[i]), servers[i]});
+    nodes.push_back({names[i], std::move(watches[i]), servers[i]});
   }
   MergedWatch::Environment environment;
   environment.stop = stop;
@@ -124,7 +125,7 @@ MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
   WatchCommand watch = command.watch;
   const auto position = cursor == nullptr ? std::nullopt : cursor->Find(FleetWatch::CursorKey());
   if (position) {
-    watch.start = FromSequence{position->sequence, position->journal_id};
+    watch.start = *position;
   } else if (command.last) {
     FleetFilter filter = {watch.filter, line.nodes, std::nullopt, std::nullopt};
     if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;

@@ -31,49 +31,58 @@
 namespace vmeventd::client {
 namespace {
 
-// The name, the servers, and "*" for the current one.
-absl::StatusOr<std::string> FormatContexts(const Contexts& contexts, const CommandLine& line) {
+// One JSON object each, as lines or as YAML documents.
+std::string TextOf(const std::vector<std::string>& objects, OutputFormat format) {
+  std::string text;
+  for (const std::string& object : objects) {
+    if (format == OutputFormat::kJson) absl::StrAppend(&text, object, "\n");
+    if (format == OutputFormat::kYaml) absl::StrAppend(&text, "---\n", YamlOfJson(object));
+  }
+  return text;
+}
+
+std::string TableOf(const Contexts& contexts, bool headings) {
   ColumnLayout layout({{"CURRENT"}, {"NAME"}, {"SERVERS"}}, Painter(false));
   std::vector<std::vector<Cell>> rows;
-  constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
-  std::string text;
   for (const Context& context : contexts.list) {
-    const bool current = context.name == contexts.current;
-    if (line.format == OutputFormat::kName) {
-      absl::StrAppend(&text, EscapeForTerminal(context.name), "\n");
-    }
-    if (!line.for_people()) {
-      const nlohmann::ordered_json json = {
-          {"name", context.name}, {"current", current}, {"servers", context.servers}};
-      const std::string object = json.dump(-1, ' ', false, kReplace);
-      if (line.format == OutputFormat::kJson) absl::StrAppend(&text, object, "\n");
-      if (line.format == OutputFormat::kYaml) absl::StrAppend(&text, "---\n", YamlOfJson(object));
-      continue;
-    }
-    rows.push_back({{current ? "*" : ""},
+    rows.push_back({{context.name == contexts.current ? "*" : ""},
                     {EscapeForTerminal(context.name)},
                     {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
     layout.Fit(rows.back());
   }
-  if (!line.for_people()) return text;
-  if (line.headings) text = layout.Heading();
+  std::string text = headings ? layout.Heading() : "";
   for (const std::vector<Cell>& row : rows) text += layout.Line(row);
   return text;
+}
+
+std::string TextOf(const Contexts& contexts, const CommandLine& line) {
+  if (line.for_people()) return TableOf(contexts, line.headings);
+  std::string names;
+  std::vector<std::string> objects;
+  for (const Context& context : contexts.list) {
+    absl::StrAppend(&names, EscapeForTerminal(context.name), "\n");
+    const nlohmann::ordered_json json = {{"name", context.name},
+                                         {"current", context.name == contexts.current},
+                                         {"servers", context.servers}};
+    constexpr auto kReplace = nlohmann::json::error_handler_t::replace;  // what is not UTF-8
+    objects.push_back(json.dump(-1, ' ', false, kReplace));
+  }
+  return line.format == OutputFormat::kName ? names : TextOf(objects, line.format);
 }
 
 }  // namespace
 
 std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line) {
-  const absl::StatusOr<std::string> text = FormatContexts(contexts, line);
-  if (!text.ok()) return Failure{ExitCode::kUsage, std::string(text.status().message())};
   DescriptorOutput output(STDOUT_FILENO);
-  return PrintText(text, &output);
+  return PrintText(TextOf(contexts, line), &output);
 }
 
 // Writes through links, which people use for such files.
-std::optional<Failure> UseContext(const ContextUseCommand& command) {
+std::optional<Failure> WriteContexts(const ContextWriteCommand& command) {
   std::error_code ignored;
   const std::string path = std::filesystem::weakly_canonical(command.path, ignored);
+  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  std::filesystem::create_directories(directory, ignored);  // a failure shows in the write
   const absl::Status written =
       WriteFileAtomically(path.empty() ? command.path : path, command.content);
   return FromPrint(written);
@@ -108,22 +117,8 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
 }
 
 std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Terminal& terminal) {
-  std::string text;
-  switch (line.format) {
-    case OutputFormat::kJson:
-      for (const std::string& json : DiagnosisJson(diagnosis)) absl::StrAppend(&text, json, "\n");
-      return text;
-    case OutputFormat::kYaml:
-      for (const std::string& json : DiagnosisJson(diagnosis)) {
-        absl::StrAppend(&text, "---\n", YamlOfJson(json));
-      }
-      return text;
-    case OutputFormat::kName:
-      return DiagnosisNames(diagnosis);
-    case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
-  }
+  if (line.format == OutputFormat::kName) return DiagnosisNames(diagnosis);
+  if (!line.for_people()) return TextOf(DiagnosisJson(diagnosis), line.format);
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
   const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;

@@ -14,7 +14,7 @@ namespace vmeventd::client {
 // `context list`: prints the contexts of the configuration file.
 std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line);
 // `context use`: rewrites the configuration file.
-std::optional<Failure> UseContext(const ContextUseCommand& command);
+std::optional<Failure> WriteContexts(const ContextWriteCommand& command);
 
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "client/commands/top.h"
 #include "client/connect/stop_source.h"
+#include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_lists.h"
 #include "client/output/format_programs.h"
 #include "client/output/format_table.h"
@@ -22,6 +23,7 @@
 #include "client/run/servers.h"
 #include "client/run/stop_signals.h"
 #include "client/run/terminal.h"
+#include "client/terminal/live_screen.h"
 #include "client/terminal/pager.h"
 
 namespace vmeventd::client {
@@ -46,6 +48,7 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
   for (const ServerAddress& server : line.servers) {
+    if (!server.path.empty()) continue;  // its node's name is shown
     style.node_width =
         std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
   }
@@ -66,15 +69,39 @@ std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& termin
   return command.empty() ? nullptr : Pager::Start(command);
 }
 
+TopWake WakeOf(int key) {
+  switch (key) {
+    case LiveScreen::kDue:
+      return TopWake::kDue;
+    case LiveScreen::kStopped:
+    case 'q':
+    case 'Q':
+      return TopWake::kQuit;
+    case 't':
+      return TopWake::kByTime;
+    case 'v':
+      return TopWake::kByVm;
+    case 'c':
+      return TopWake::kByClass;
+    default:
+      return TopWake::kRedraw;
+  }
+}
+
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Terminal& terminal,
                   Output* output) {
   StopSource stop;
+  // Before anything that may start a thread.
+  auto screen = LiveScreen::Create(STDIN_FILENO, STDOUT_FILENO);
+  if (!screen.ok()) return Fail(screen.status());
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
   TopEnvironment environment;
   environment.live = isatty(STDOUT_FILENO) == 1;
   environment.style = [&] {
     TopStyle style;
+    style.keys = environment.live && isatty(STDIN_FILENO) == 1;
+    if (environment.live) (*screen)->Enter();
     style.color = HasColor(line, terminal);
     style.zone = line.zone;
     const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
@@ -83,10 +110,13 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
     if (size.rows > 1) style.height = size.rows - 1;
     return style;
   };
-  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
+  environment.wait = [&](absl::Duration duration) {
+    return WakeOf((*screen)->Wait(duration, stop.token()));
+  };
   const auto failure = WithServer(
       line.server(), nullptr, output,
       [&](const CommandContext& context) { return RunTop(command, context, environment); });
+  screen->reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
@@ -129,12 +159,21 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       failure = RunTimelineOf(command, line, terminal, formatter, output);
     } else if constexpr (std::is_same_v<Command, ContextListCommand>) {
       failure = ListContexts(command.contexts, line);
-    } else if constexpr (std::is_same_v<Command, ContextUseCommand>) {
-      failure = UseContext(command);
+    } else if constexpr (std::is_same_v<Command, ContextWriteCommand>) {
+      failure = WriteContexts(command);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
       Formatter::Heartbeats nodes;
       failure = FleetListsOf(line, note).ReadNodes(&nodes);
       if (!failure) failure = PrintText(formatter->FormatFleet(nodes, absl::Now()), output);
+    } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
+      const auto connection = ConnectorTo(*line.fleet)();
+      const absl::StatusOr<std::string> made =
+          connection.ok() ? CreateFleet(connection->get(), command)
+                          : absl::StatusOr<std::string>(connection.status());
+      failure =
+          made.ok()
+              ? PrintText(made, output)
+              : std::optional<Failure>(ExplainFleetFailure(ToText(*line.fleet), made.status()));
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand> ||
                          std::is_same_v<Command, VmCommand>) {

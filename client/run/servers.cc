@@ -1,9 +1,12 @@
 #include "client/run/servers.h"
 
+#include <map>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "client/commands/merged_lists.h"
 #include "client/connect/connection.h"
 #include "client/connect/node_pin.h"
@@ -11,6 +14,9 @@
 
 namespace vmeventd::client {
 namespace {
+
+// Patience for a node's name, which is not worth more.
+constexpr absl::Duration kNameWait = absl::Seconds(2);
 
 // The lists of one daemon, with a connection for each.
 class ServerLists : public ListSource {
@@ -59,6 +65,29 @@ std::optional<Failure> WithServer(
   return ask(context);
 }
 
+std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
+  std::vector<std::string> names(servers.size());
+  std::vector<std::thread> askers;
+  for (size_t i = 0; i < servers.size(); ++i) {
+    askers.emplace_back([&server = servers[i], &name = names[i]] {
+      const auto channel = Connect(server);
+      if (!channel.ok()) return;
+      grpc::ClientContext call;
+      SetRequestDeadline(&call, kNameWait);
+      v1::GetServerInfoResponse info;
+      const auto stub = v1::VmEventService::NewStub(*channel);
+      if (stub->GetServerInfo(&call, {}, &info).ok()) name = info.node();
+    });
+  }
+  for (std::thread& asker : askers) asker.join();
+  std::map<std::string, int> servers_of;
+  for (const std::string& name : names) ++servers_of[name];
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i].empty() || servers_of[names[i]] > 1) names[i] = NodeName(servers[i]);
+  }
+  return names;
+}
+
 FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note) {
   return FleetLists({ConnectorTo(*line.fleet), ToText(*line.fleet), line.nodes, std::move(note)});
 }
@@ -67,9 +96,10 @@ std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
                                     std::function<void(const std::string&)> note) {
   if (line.fleet) return std::make_unique<FleetLists>(FleetListsOf(line, std::move(note)));
   if (line.servers.size() == 1) return std::make_unique<ServerLists>(line.server());
+  const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<MergedLists::Node> nodes;
-  for (const ServerAddress& server : line.servers) {
-    nodes.push_back({NodeName(server), std::make_unique<ServerLists>(server)});
+  for (size_t i = 0; i < names.size(); ++i) {
+    nodes.push_back({names[i], std::make_unique<ServerLists>(line.servers[i])});
   }
   return std::make_unique<MergedLists>(std::move(nodes), std::move(note));
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "client/commands/commands.h"
 #include "client/connect/server_address.h"
@@ -26,6 +27,9 @@ std::optional<Failure> WithServer(
 // prints a sentence, safe for a terminal, to stderr; any thread.
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line,
                                     std::function<void(const std::string&)> note);
+// What each of several servers is called: the name of its node, or its address where it does not
+// say one in time, or one that another has too. Asks all at once.
+std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers);
 FleetLists FleetListsOf(const CommandLine& line, std::function<void(const std::string&)> note);
 
 }  // namespace vmeventd::client

@@ -131,6 +131,20 @@ class Reader {
   Contexts contexts_;
 };
 
+// A basic string of TOML.
+std::string Quoted(absl::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
+      absl::StrAppend(&quoted, "\\u00", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
+      continue;
+    }
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
 }  // namespace
 
 const Context* Contexts::Find(const std::string& name) const {
@@ -150,9 +164,33 @@ absl::StatusOr<Contexts> ParseContexts(const std::string& content, const std::st
   return Reader(path).Read(content);
 }
 
+absl::StatusOr<std::string> WithContext(const std::string& content, const Context& context,
+                                        const std::string& path) {
+  std::string section = absl::StrCat("[contexts.", Quoted(context.name), "]\nservers = [");
+  absl::StrAppend(&section,
+                  absl::StrJoin(context.servers, ", ",
+                                [](std::string* out, const std::string& server) {
+                                  absl::StrAppend(out, Quoted(server));
+                                }),
+                  "]\n");
+  const std::pair<const char*, const std::string&> texts[] = {
+      {"tls-ca", context.tls.ca_file},      {"tls-cert", context.tls.cert_file},
+      {"tls-key", context.tls.key_file},    {"tls-server-name", context.tls.server_name},
+      {"credentials", context.credentials},
+  };
+  for (const auto& [key, text] : texts) {
+    if (!text.empty()) absl::StrAppend(&section, key, " = ", Quoted(text), "\n");
+  }
+  std::string added = content;
+  if (!added.empty()) added += absl::EndsWith(added, "\n") ? "\n" : "\n\n";
+  added += section;
+  const absl::StatusOr<Contexts> parsed = ParseContexts(added, path);
+  if (!parsed.ok()) return parsed.status();
+  return added;
+}
+
 std::string WithCurrent(const std::string& content, const std::string& name) {
-  const std::string text = absl::StrReplaceAll(name, {{"\\", "\\\\"}, {"\"", "\\\""}});
-  const std::string line = absl::StrCat("current = \"", text, "\"");
+  const std::string line = absl::StrCat("current = ", Quoted(name));
   std::vector<std::string> lines = absl::StrSplit(content, '\n');
   for (std::string& present : lines) {
     absl::string_view key = absl::StripLeadingAsciiWhitespace(present);

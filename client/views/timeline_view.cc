@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/civil_time.h"
 #include "client/output/enum_names.h"
 #include "client/output/format_table.h"
 #include "client/output/terminal_text.h"
@@ -85,8 +86,12 @@ std::string States(const TimelineRun& run, const TimelineStyle& style) {
   std::string text;
   const size_t hidden = run.spans.size() - std::min(run.spans.size(), kMostListed);
   if (hidden > 0) absl::StrAppend(&text, "  ", hidden, " earlier states are left out\n");
+  absl::CivilDay day = absl::ToCivilDay(run.spans.front().from, style.zone);  // the heading's
   for (size_t i = hidden; i < run.spans.size(); ++i) {
     const TimelineSpan& span = run.spans[i];
+    const absl::CivilDay begun = absl::ToCivilDay(span.from, style.zone);
+    if (begun != day) absl::StrAppend(&text, "  ", absl::FormatCivilTime(begun), "\n");
+    day = begun;
     absl::StrAppend(&text, "  ",
                     layout.Line({{ClockText(span.from, style.zone), Color::kDim},
                                  {ShortName(span.state), ColorOf(span.state)},

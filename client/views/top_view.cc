@@ -99,6 +99,34 @@ void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Lag", std::move(lag));
 }
 
+std::vector<const v1::Event*> Sorted(const std::vector<v1::Event>& ends, TopSort sort) {
+  std::vector<const v1::Event*> sorted;
+  sorted.reserve(ends.size());
+  for (const v1::Event& end : ends) sorted.push_back(&end);
+  if (sort == TopSort::kVm) {
+    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
+      return a->vm().name() < b->vm().name();
+    });
+  } else if (sort == TopSort::kClass) {
+    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
+      return a->shutdown().class_() < b->shutdown().class_();
+    });
+  }
+  return sorted;
+}
+
+// On the last line of the screen.
+void AddKeys(const TopStyle& style, Screen* screen) {
+  const auto key = [&](const char* text, TopSort sort) {
+    return Cell{text, style.sort == sort ? Color::kBold : Color::kDim};
+  };
+  while (screen->room() > 1) screen->AddLine("");
+  screen->Add("Sort", {key("t time", TopSort::kTime),
+                       key("v VM", TopSort::kVm),
+                       key("c class", TopSort::kClass),
+                       {"q quits", Color::kDim}});
+}
+
 void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   if (data.ends.empty() || screen->room() < 3) return;
   screen->AddLine("");
@@ -110,12 +138,13 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   ColumnLayout layout(columns, Painter(style.color));
   ColumnLayout measure(columns, Painter(false));
   std::vector<std::vector<Cell>> rows;
-  for (const v1::Event& end : data.ends) {
-    if (rows.size() + 1 >= screen->room()) break;
-    const v1::ShutdownDetail& shutdown = end.shutdown();
+  const size_t last_line = style.keys ? 1 : 0;
+  for (const v1::Event* end : Sorted(data.ends, style.sort)) {
+    if (rows.size() + 1 + last_line >= screen->room()) break;
+    const v1::ShutdownDetail& shutdown = end->shutdown();
     rows.push_back(
-        {{ClockText(FromProto(end.observe_time()), style.zone), Color::kDim},
-         {EscapeForTerminal(end.vm().name()), Color::kBold},
+        {{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
+         {EscapeForTerminal(end->vm().name()), Color::kBold},
          {ClassWord(shutdown), ColorOf(shutdown.class_())},
          {absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(shutdown.cause())), {{"_", " "}})}});
     layout.Fit(rows.back());
@@ -164,6 +193,7 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
                             Color::kYellow}});
   }
   AddLatest(data, style, &screen);
+  if (style.keys) AddKeys(style, &screen);
   return screen.Text();
 }
 

@@ -26,11 +26,16 @@ struct TopData {
   std::string failure;          // why all this is no longer current; empty: it is
 };
 
+// The order of the ends: the newest first, or by name or class and then the newest first.
+enum class TopSort { kTime, kVm, kClass };
+
 struct TopStyle {
   bool color = false;
   absl::TimeZone zone;
   size_t width = 80;
   size_t height = 24;
+  TopSort sort = TopSort::kTime;
+  bool keys = false;  // the last line names the keys
 };
 
 // One screen, at most `height` lines of at most `width` columns. Pure.

@@ -25,21 +25,22 @@ _vmeventd() {
       return
       ;;
     --process-tracking) words='auto off' ;;
+    --signal-senders) words='auto off require' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
     --publish-format) words='protobuf json' ;;
     --libvirt | --listen | --metrics-listen | --tls-operator | --powerdown-window | \
       --retention-age | --retention-events | --max-connections | --max-streams | \
-      --publish | --publish-cluster | --publish-create-stream)
+      --publish | --node | --publish-cluster)
       return
       ;;
     *)
       words='-h --help --version --config --check-config --watch --watch-manager-sockets
         --libvirt --listen --metrics-listen --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
-        --process-tracking --tls-cert --tls-key --tls-client-ca --tls-operator
+        --process-tracking --signal-senders --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --log-level --log-format
-        --publish --publish-cluster --publish-credentials --publish-tls-ca --publish-tls-cert
-        --publish-tls-key --publish-format --publish-create-stream'
+        --publish --node --publish-cluster --publish-credentials --publish-tls-ca --publish-tls-cert
+        --publish-tls-key --publish-format'
       ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

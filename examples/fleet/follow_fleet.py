@@ -3,18 +3,20 @@
 
   follow_fleet.py --server nats1:4222 --record crashes.db --subject 'vmevents.v1.*.*.*.stopped.crash'
 
-It speaks NATS's protocol itself and needs no package. What it does is what a program that must miss
-nothing and do nothing twice does with any client of NATS:
+It speaks NATS's protocol itself and needs no package; with --credentials the program openssl signs.
+What it does is what a program that must miss nothing and do nothing twice does with any client of NATS:
 
   * It reads by a durable consumer with a filter: the server keeps its place, also while it is away.
   * It does its own work and notes ce-source and ce-id in one transaction, and acknowledges after that.
     A message that it did not acknowledge comes again; the note shows that the work is done already.
   * It pulls, so that no more comes than it can take.
+  * It believes the subject, which the server permitted, and no header that names another node.
 
 The record is SQLite: sqlite3 crashes.db 'SELECT time, source, vm, type FROM events ORDER BY time'.
 """
 
 import argparse
+import base64
 import json
 import os
 import random
@@ -22,7 +24,9 @@ import signal
 import socket
 import sqlite3
 import ssl
+import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 
@@ -49,7 +53,7 @@ class Connection:
             raise Lost(f"{server}: {error}") from error
         self.server = server
         self.unread = b""
-        self.inbox = f"_INBOX.{random.getrandbits(128):032x}"
+        self.inbox = f"_INBOX.vmevents.{random.SystemRandom().getrandbits(128):032x}"
         info = json.loads(self.line().removeprefix("INFO "))
         if options.tls_ca:
             tls = ssl.create_default_context(cafile=options.tls_ca)
@@ -64,6 +68,8 @@ class Connection:
         login = {"verbose": False, "headers": True, "no_responders": True, "name": "follow_fleet"}
         if options.user:
             login.update(user=options.user, **{"pass": os.environ.get("NATS_PASSWORD", "")})
+        if options.credentials:
+            login.update(credentials_of(options.credentials, info.get("nonce", "")))
         self.send(f"CONNECT {json.dumps(login)}\r\nSUB {self.inbox}.* 1\r\nPING\r\n".encode())
 
     def close(self):
@@ -95,7 +101,7 @@ class Connection:
         return self.read(lambda d: d.find(b"\r\n") + 2 if b"\r\n" in d else None).decode().rstrip()
 
     def message(self):
-        """The next message: the last part of its subject, reply, headers, payload."""
+        """The next message: its subject, reply, headers, payload."""
         while True:
             words = self.line().split(" ")
             if words[0] == "PING":
@@ -107,15 +113,15 @@ class Connection:
                 data = self.read(lambda d, size=size: size + 2 if len(d) >= size + 2 else None)
                 head = int(words[-2]) if words[0] == "HMSG" else 0
                 reply = words[3] if len(words) == (6 if words[0] == "HMSG" else 5) else ""
-                return words[1].rpartition(".")[2], reply, headers_of(data[:head]), data[head:size]
+                return words[1], reply, headers_of(data[:head]), data[head:size]
 
     def request(self, subject, body):
         """JetStream's answer to a request of its API."""
         self.socket.settimeout(ANSWER)
         self.publish(f"$JS.API.{subject}", json.dumps(body).encode(), f"{self.inbox}.api")
         while True:
-            last, _, headers, data = self.message()
-            if last != "api":
+            subject, _, headers, data = self.message()
+            if subject != f"{self.inbox}.api":
                 continue
             if headers.get("Status") == "503":
                 raise Lost(f"{self.server} has no JetStream, or not for this account")
@@ -135,6 +141,33 @@ def headers_of(text):
         if colon:
             headers[name] = urllib.parse.unquote(value.strip())
     return headers
+
+
+def credentials_of(path, nonce):
+    """What logs in by a file of NATS's (.creds): its JWT, and the server's nonce signed by its key."""
+    with open(path, encoding="ascii") as file:
+        lines = [line.strip() for line in file]
+    begins = [at for at, line in enumerate(lines) if line.startswith("-----BEGIN")]
+    jwt, seed = (lines[at + 1] for at in begins)
+    # Two bytes that say what it is, the 32 of an Ed25519 key, and a checksum; openssl reads PKCS #8.
+    raw = base64.b32decode(seed + "=" * (-len(seed) % 8))[2:34]
+    key = bytes.fromhex("302e020100300506032b657004220420") + raw
+    with tempfile.NamedTemporaryFile() as text:
+        text.write(nonce.encode())
+        text.flush()
+        signature = subprocess.run(
+            ["openssl", "pkeyutl", "-sign", "-rawin", "-in", text.name, "-inkey", "/dev/stdin",
+             "-keyform", "DER"],
+            input=key, stdout=subprocess.PIPE, check=True).stdout
+    return {"jwt": jwt, "sig": base64.urlsafe_b64encode(signature).decode().rstrip("=")}
+
+
+def is_of_its_subject(subject, headers):
+    """Whether the message is of the node that the server permitted to publish the subject."""
+    words = subject.split(".")
+    source = headers.get("ce-source", "").split("/")
+    expected = ".".join(["vmevents.v1", *words[5:]])
+    return words[2:4] == source[2:4] and headers.get("ce-type", "") == expected
 
 
 class Record:
@@ -188,14 +221,17 @@ def follow(connection, options, record):
             f"{connection.inbox}.{pulls}",
         )
         for _ in range(batch):
-            pull, reply, headers, payload = connection.message()
+            subject, reply, headers, payload = connection.message()
             if "Status" in headers:
-                if pull != str(pulls):
+                if subject != f"{connection.inbox}.{pulls}":
                     continue
                 if headers["Status"] in ("404", "408"):
                     break  # nothing more came in its time
                 raise Lost(f"{connection.server} gives up the consumer: {headers['Status']}")
-            if record.add(headers, payload):
+            if not is_of_its_subject(subject, headers):
+                print(f"follow_fleet: a message of {subject} is no event of that node: left out",
+                      file=sys.stderr, flush=True)
+            elif record.add(headers, payload):
                 options.count -= 1
                 print(headers["ce-time"], headers["ce-source"].rpartition("/")[0], headers["ce-type"],
                       headers.get("ce-subject", ""), flush=True)
@@ -218,6 +254,7 @@ def parse_arguments():
                         help="where a consumer that is not there yet begins")
     parser.add_argument("--count", type=int, default=sys.maxsize, help="end after so many events")
     parser.add_argument("--user", help="log in by this name and $NATS_PASSWORD")
+    parser.add_argument("--credentials", metavar="FILE", help="log in by this file (NATS's .creds)")
     parser.add_argument("--tls-ca", metavar="FILE", help="use TLS; the servers' authority (PEM)")
     parser.add_argument("--tls-cert", metavar="FILE")
     parser.add_argument("--tls-key", metavar="FILE")

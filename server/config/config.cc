@@ -11,11 +11,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/errno_status.h"
+#include "base/nearest_name.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
 #include "server/config/version.h"
@@ -211,8 +213,20 @@ std::array<std::pair<const char*, const std::string*>, 4> PublishFiles(const Con
            {"--publish-tls-key", &config.publish_tls_key}}};
 }
 
+absl::Status CheckNode(const std::string& node) {
+  constexpr size_t kMaxNode = 253;  // as of a host name in the DNS
+  if (node.size() > kMaxNode) {
+    return Invalid("--node", absl::StrCat(Quote(node), " is longer than ", kMaxNode, " bytes"));
+  }
+  if (!std::all_of(node.begin(), node.end(), absl::ascii_isgraph)) {
+    return Invalid("--node", absl::StrCat(Quote(node), " has bytes that are no visible ASCII"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckPublish(const Config& config) {
   constexpr size_t kMaxCluster = 64;
+  if (absl::Status status = CheckNode(config.node); !status.ok()) return status;
   if (config.publish.empty()) {
     for (const auto& [flag, path] : PublishFiles(config)) {
       if (!path->empty()) return Invalid(flag, "needs --publish");
@@ -326,6 +340,22 @@ std::string Explain(const CLI::ParseError& error) {
   return message;
 }
 
+// What was left over, in the order in which it was typed.
+std::string ExplainExtras(const std::vector<std::string>& extras) {
+  const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
+    return absl::StartsWith(word, "-");
+  });
+  if (flag == extras.end()) {
+    return absl::StrCat(Quote(extras.front()), " is no flag; vmeventd takes no other arguments");
+  }
+  std::vector<std::string> names = {"--config", "--check-config", "--help", "--version"};
+  for (const Flag& known : Flags()) names.push_back(absl::StrCat("--", known.name));
+  const std::string typed = flag->substr(0, flag->find('='));
+  const std::string nearest = NearestName(typed, names);
+  return absl::StrCat(Quote(typed), " is no flag",
+                      nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?"));
+}
+
 }  // namespace
 
 Environment SystemEnvironment() {
@@ -376,6 +406,8 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
     return {std::nullopt, 0, app.help()};
   } catch (const CLI::CallForVersion& version) {
     return {std::nullopt, 0, absl::StrCat(version.what(), "\n")};
+  } catch (const CLI::ExtrasError&) {
+    return UsageError(ExplainExtras(app.remaining()));
   } catch (const CLI::ParseError& error) {
     return UsageError(Explain(error));
   }

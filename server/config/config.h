@@ -20,6 +20,7 @@ namespace vmeventd {
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 enum class PublishFormat { kProtobuf, kJson };
+enum class SignalSenders { kAuto, kOff, kRequire };
 
 // The flags and the configuration file, checked. Each field but the warnings belongs to one
 // flag, which flags.h describes; its initializer is the flag's default.
@@ -41,6 +42,8 @@ struct Config {
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
   bool process_tracking = true;
+  SignalSenders signal_senders = SignalSenders::kAuto;
+  std::string node;  // empty: the host name
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
   std::vector<NatsServerAddress> publish;  // empty: nothing is published
@@ -50,7 +53,6 @@ struct Config {
   std::string publish_tls_cert;
   std::string publish_tls_key;
   PublishFormat publish_format = PublishFormat::kProtobuf;
-  int64_t publish_create_stream = 0;  // replicas; 0: it must exist
 
   // What was given and does no longer exist, each with what to do instead; to be logged.
   std::vector<std::string> warnings;

@@ -199,16 +199,6 @@ absl::Status ReadPublish(const Texts& texts, Config* config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadCreateStream(const Texts& texts, Config* config) {
-  constexpr int64_t kMaxReplicas = 5;  // JetStream's limit
-  int64_t& replicas = config->publish_create_stream;
-  if (absl::SimpleAtoi(texts.front(), &replicas) && replicas > 0 && replicas <= kMaxReplicas) {
-    return absl::OkStatus();
-  }
-  return InvalidText(texts.front(),
-                     absl::StrCat("is not a number of replicas from 1 to ", kMaxReplicas));
-}
-
 absl::Status ReadStateDir(const Texts& texts, Config* config) {
   const std::string& text = texts.front();
   if (text.empty()) return InvalidText(text, "must not be empty");
@@ -324,6 +314,12 @@ std::vector<Flag> MakeFlags() {
                  {{"auto", true}, {"off", false}},
                  "off: a VM counts as ended when its monitor's connection ends, whatever its "
                  "process does"),
+      Word<SignalSenders>("signal-senders", "auto|off|require", &Config::signal_senders,
+                          {{"auto", SignalSenders::kAuto},
+                           {"off", SignalSenders::kOff},
+                           {"require", SignalSenders::kRequire}},
+                          "Whether the kernel's records of signals show who killed a VM; require: "
+                          "do not start without them"),
       Word<LogLevel>("log-level", "LEVEL", &Config::log_level,
                      {{"trace", LogLevel::kTrace},
                       {"debug", LogLevel::kDebug},
@@ -347,6 +343,10 @@ std::vector<Flag> MakeFlags() {
                                           absl::StrAppend(out, server.ToUrl());
                                         })};
            }},
+      Text(
+          "node", "NAME", &Config::node,
+          "The name of this node, in the fleet's stream and in GetServerInfo; the host name if not "
+          "given. In a container give the node's name: the container's own changes"),
       Text("publish-cluster", "NAME", &Config::publish_cluster,
            "The name of this node's cluster in the subjects of its events"),
       Text("publish-credentials", "FILE", &Config::publish_credentials,
@@ -360,17 +360,6 @@ std::vector<Flag> MakeFlags() {
       Word<PublishFormat>("publish-format", "protobuf|json", &Config::publish_format,
                           {{"protobuf", PublishFormat::kProtobuf}, {"json", PublishFormat::kJson}},
                           "What a message's payload is"),
-      {.name = "publish-create-stream",
-       .argument = "REPLICAS",
-       .help = "Create the stream where it is missing, with so many replicas",
-       .kind = Flag::Kind::kNumber,
-       .read = ReadCreateStream,
-       .print =
-           [](const Config& config) {
-             return config.publish_create_stream == 0
-                        ? Texts{}
-                        : Texts{absl::StrCat(config.publish_create_stream)};
-           }},
       Dropped("list-rate", "ListEvents is limited to 200 a second and peer, and so is ListVms"),
       Dropped("max-streams-per-peer", "one peer gets half of --max-streams"),
       Dropped("shutdown-files",
@@ -379,6 +368,8 @@ std::vector<Flag> MakeFlags() {
       Dropped("event-limits", "the events of a VM are always bounded"),
       Dropped("publish-rate", "at most 5,000 events a second are published in the long run"),
       Dropped("publish-heartbeat", "a node says every 30 s that it is there"),
+      Dropped("publish-create-stream",
+              "no stream is created; create what the fleet needs once, by `vmevents fleet create`"),
       {.name = "insecure-publish",
        .kind = Flag::Kind::kSwitch,
        .dropped = "give --insecure-listen, which permits it too",

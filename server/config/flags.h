@@ -11,8 +11,8 @@
 namespace vmeventd {
 
 // One row of the table of flags, the only place that knows a flag: --help, the configuration file
-// and --check-config are generated from it, and tests compare the manual page, docs/operations.md,
-// the example configuration and the completions with it. Defaults are those of Config.
+// and --check-config are generated from it, and tests compare the manual page, the example
+// configuration and the completions with it. Defaults are those of Config.
 struct Flag {
   enum class Kind { kText, kNumber, kSwitch };  // how a configuration file writes it
 

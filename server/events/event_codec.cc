@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
@@ -50,6 +51,8 @@ static_assert(Same(ShutdownCause::kHostSave, v1::SHUTDOWN_CAUSE_HOST_SAVE));
 static_assert(Same(ShutdownCause::kMigrationFailed, v1::SHUTDOWN_CAUSE_MIGRATION_FAILED));
 static_assert(Same(ShutdownCause::kNeverRan, v1::SHUTDOWN_CAUSE_NEVER_RAN));
 static_assert(Same(ShutdownCause::kMigrationUnfinished, v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED));
+static_assert(Same(ShutdownCause::kHostKill, v1::SHUTDOWN_CAUSE_HOST_KILL));
+static_assert(Same(ShutdownCause::kHostShutdown, v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN));
 
 // Arrays are as long as these say.
 static_assert(Same(kLastShutdownClass, v1::ShutdownClass_MAX));
@@ -78,11 +81,13 @@ static_assert(Same(EventType::kIntentWithdrawn, v1::EVENT_TYPE_INTENT_WITHDRAWN)
 static_assert(Same(EventType::kGap, v1::EVENT_TYPE_GAP));
 static_assert(Same(EventType::kStateChanged, v1::EVENT_TYPE_STATE_CHANGED));
 static_assert(Same(EventType::kProblemsChanged, v1::EVENT_TYPE_PROBLEMS_CHANGED));
+static_assert(Same(EventType::kPvshutdownRequested, v1::EVENT_TYPE_PVSHUTDOWN_REQUESTED));
 
 static_assert(Same(ShutdownCaveat::kGuestAgentConnected,
                    v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
 static_assert(Same(ShutdownCaveat::kGuestAgentPossible, v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE));
 static_assert(Same(ShutdownCaveat::kPowerdownEarlier, v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER));
+static_assert(Same(ShutdownCaveat::kHostShuttingDown, v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN));
 
 static_assert(Same(IntentEnd::kWithdrawn, v1::INTENT_END_WITHDRAWN));
 static_assert(Same(IntentEnd::kExpired, v1::INTENT_END_EXPIRED));
@@ -126,6 +131,34 @@ void FillIntent(const Intent& intent, v1::Intent* out) {
   FillTimestamp(intent.expire_time, out->mutable_expire_time());
 }
 
+void FillSender(const SignalSender& sender, v1::SignalSender* out) {
+  out->set_signal(sender.signal);
+  out->set_kernel(sender.by_kernel);
+  out->set_pid(sender.pid);
+  out->set_details_known(sender.uid.has_value());
+  out->set_uid(sender.uid.value_or(0));
+  out->set_command(sender.command.str());
+  out->set_executable(sender.executable.str());
+  out->set_cgroup(sender.cgroup.str());
+  out->set_of_qemu(sender.of_qemu);
+}
+
+void FillPanic(const GuestPanic& panic, v1::GuestPanic* out) {
+  out->set_action(panic.action);
+  if (const auto* hyper_v = std::get_if<HyperVPanic>(&panic.info)) {
+    for (const uint64_t argument : hyper_v->args) out->mutable_hyper_v()->add_args(argument);
+  } else if (const auto* s390 = std::get_if<S390Panic>(&panic.info)) {
+    out->mutable_s390()->set_core(s390->core);
+    out->mutable_s390()->set_psw_mask(s390->psw_mask);
+    out->mutable_s390()->set_psw_addr(s390->psw_addr);
+    out->mutable_s390()->set_reason(s390->reason);
+  } else if (const auto* tdx = std::get_if<TdxPanic>(&panic.info)) {
+    out->mutable_tdx()->set_error_code(tdx->error_code);
+    out->mutable_tdx()->set_message(tdx->message);
+    if (tdx->gpa.has_value()) out->mutable_tdx()->set_gpa(*tdx->gpa);
+  }
+}
+
 void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   out->set_class_(static_cast<v1::ShutdownClass>(detail.shutdown_class));
   out->set_cause(static_cast<v1::ShutdownCause>(detail.cause));
@@ -148,6 +181,8 @@ void FillShutdown(const ShutdownDetail& detail, v1::ShutdownDetail* out) {
   for (const ShutdownCaveat caveat : detail.caveats) {
     out->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
   }
+  if (detail.sender.has_value()) FillSender(*detail.sender, out->mutable_sender());
+  if (detail.panic.has_value()) FillPanic(*detail.panic, out->mutable_panic());
 }
 
 using google::protobuf::io::CodedInputStream;
@@ -214,6 +249,7 @@ void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v
   out->set_detail_json(event.detail_json);
   out->set_message(event.message);
   if (event.intent.has_value()) FillIntent(*event.intent, out->mutable_intent());
+  if (event.panic.has_value()) FillPanic(*event.panic, out->mutable_panic());
   if (event.intent_end.has_value()) {
     out->set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
   }

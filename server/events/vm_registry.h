@@ -2,6 +2,7 @@
 #define VMEVENTD_SERVER_EVENTS_VM_REGISTRY_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
@@ -65,7 +67,7 @@ struct VmCounts {
 };
 
 // The VMs that are known: every one that is not stopped, and the `max_stopped` that stopped last.
-// Not synchronised: its owner is.
+// Not thread-safe; the owner locks.
 class VmRegistry {
  public:
   explicit VmRegistry(size_t max_stopped) : max_stopped_(max_stopped) {}
@@ -108,6 +110,54 @@ class VmRegistry {
   Records records_;
   std::set<VmRecordPtr, StopOrder> stopped_;  // of records_
   VmCounts counts_;
+};
+
+// Some VMs of a snapshot that follow each other, their encodings side by side, so that every stream
+// that sends them shares one piece of memory. Immutable, so that any thread reads it without a
+// lock.
+class SnapshotChunk {
+ public:
+  using Memory = std::shared_ptr<std::atomic<size_t>>;
+
+  // Counts what it costs in `memory` for as long as it lives.
+  SnapshotChunk(std::vector<VmRecordPtr> vms, Memory memory);
+  ~SnapshotChunk();
+  SnapshotChunk(const SnapshotChunk&) = delete;
+  SnapshotChunk& operator=(const SnapshotChunk&) = delete;
+
+  size_t size() const { return vms_.size(); }
+  const std::vector<VmRecordPtr>& vms() const { return vms_; }
+  // The encodings of the VMs [from, to) as `snapshot_vms` fields. Shares the chunk's memory.
+  grpc::Slice Encoded(size_t from, size_t to) const {
+    return bytes_.sub(from == 0 ? 0 : ends_[from - 1], to == 0 ? 0 : ends_[to - 1]);
+  }
+
+ private:
+  const std::vector<VmRecordPtr> vms_;
+  std::vector<uint32_t> ends_;  // of their encodings, in bytes_
+  grpc::Slice bytes_;
+  size_t cost_ = 0;
+  const Memory memory_;
+};
+using SnapshotChunkPtr = std::shared_ptr<const SnapshotChunk>;
+
+// The VMs that run, in order, as they were at one moment. Snapshots of different moments share the
+// chunks in which nothing changed. Immutable.
+struct VmSnapshot {
+  std::vector<SnapshotChunkPtr> chunks;
+};
+using VmSnapshotPtr = std::shared_ptr<const VmSnapshot>;
+
+// Makes snapshots. One thread at a time, but for memory().
+class SnapshotMaker {
+ public:
+  // `previous` may be null: nothing is shared then.
+  VmSnapshotPtr Make(const std::vector<VmRecordPtr>& vms, const VmSnapshot* previous) const;
+  // Memory of the chunks of all live snapshots, about.
+  size_t memory() const { return memory_->load(std::memory_order_relaxed); }
+
+ private:
+  const SnapshotChunk::Memory memory_ = std::make_shared<std::atomic<size_t>>(0);
 };
 
 }  // namespace vmeventd

@@ -1,11 +1,18 @@
 #include "server/fleet/cloud_event.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+
 #include <algorithm>
+#include <array>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/nats/jetstream_api.h"
 #include "base/nats/subject.h"
@@ -30,6 +37,9 @@ std::string PercentEncode(absl::string_view value) {
   }
   return out;
 }
+
+// Of an id's code: enough that nobody guesses one of the few ids to come.
+constexpr size_t kCodeDigits = 16;
 
 // "MONITOR_LOST" as "monitor-lost", without `prefix`.
 std::string Lower(absl::string_view name, absl::string_view prefix) {
@@ -66,70 +76,48 @@ const char* ContentType(FleetFormat format) {
 
 }  // namespace
 
-FleetEncoder::FleetEncoder(const FleetIdentity& identity, FleetFormat format)
+FleetEncoder::FleetEncoder(const FleetIdentity& identity, FleetFormat format, std::string secret)
     : journal_id_(identity.journal_id),
       format_(format),
+      secret_(std::move(secret)),
       source_(SourceOf(identity)),
-      subject_prefix_(NodeSubjectPrefix(identity.cluster, identity.node)),
-      event_(EventToken(type_, shutdown_class_)) {}
+      subject_prefix_(NodeSubjectPrefix(identity.cluster, identity.node)) {}
 
-std::string FleetEncoder::TimeText(absl::Time time) {
-  const int64_t second = absl::ToUnixSeconds(time);
-  if (second != second_) {
-    second_ = second;
-    second_text_ = absl::FormatTime("%Y-%m-%d%ET%H:%M:%S", time, absl::UTCTimeZone());
-  }
-  std::string text = second_text_;
-  if (const int64_t nanos = absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(second));
-      nanos != 0) {
-    constexpr size_t kDigits = 9;
-    const std::string digits = absl::StrCat(nanos);
-    absl::StrAppend(&text, ".", std::string(kDigits - digits.size(), '0'), digits);
-    text.erase(text.find_last_not_of('0') + 1);
-  }
-  return absl::StrCat(text, "+00:00");
-}
-
-FleetMessage FleetEncoder::Envelope(const EventBlock::Entry& entry) {
-  if (entry.type != type_ || entry.shutdown_class != shutdown_class_) {
-    type_ = entry.type;
-    shutdown_class_ = entry.shutdown_class;
-    event_ = EventToken(type_, shutdown_class_);
-  }
+FleetMessage FleetEncoder::Envelope(const EventBlock::Entry& entry) const {
+  const std::string event = EventToken(entry.type, entry.shutdown_class);
   FleetMessage message;
   message.sequence = entry.sequence;
-  message.subject = ToSubject(subject_prefix_, entry.vm_name, event_);
+  message.subject = ToSubject(subject_prefix_, entry.vm_name, event);
   message.headers.reserve(8);
   const auto add = [&message](const char* name, std::string value) {
     message.headers.emplace_back(name, std::move(value));
   };
-  add(kMessageIdHeader, ToMessageId({journal_id_, entry.sequence}));
+  add(kMessageIdHeader, ToMessageId({journal_id_, entry.sequence}, secret_));
   add("ce-specversion", "1.0");
   add("ce-id", absl::StrCat(entry.sequence));
   add("ce-source", source_);
-  add("ce-type", absl::StrCat(kSubjectPrefix, ".", event_));
+  add("ce-type", absl::StrCat(kSubjectPrefix, ".", event));
   if (!entry.vm_name.empty()) add("ce-subject", PercentEncode(entry.vm_name));
-  add("ce-time", TimeText(entry.observe_time));
+  add("ce-time", absl::FormatTime(absl::RFC3339_full, entry.observe_time, absl::UTCTimeZone()));
   add("ce-datacontenttype", ContentType(format_));
   return message;
 }
 
-FleetMessage FleetEncoder::Encode(const EventBlock::Entry& entry, absl::string_view encoded) {
+FleetMessage FleetEncoder::Encode(const EventBlock::Entry& entry, absl::string_view encoded) const {
   FleetMessage message = Envelope(entry);
   message.payload = format_ == FleetFormat::kJson ? JsonOf(DecodeEventField(encoded))
                                                   : std::string(MessageInField(encoded));
   return message;
 }
 
-FleetMessage FleetEncoder::EncodeGap(uint64_t first, uint64_t last, absl::Time now) {
+FleetMessage FleetEncoder::EncodeGap(uint64_t first, uint64_t last, absl::string_view why,
+                                     absl::Time now) const {
   v1::Event event;
   event.set_sequence(last);
   *event.mutable_observe_time() = ToTimestamp(now);
   event.set_type(v1::EVENT_TYPE_GAP);
   event.set_message(
-      absl::StrCat("the events ", first, " to ", last,
-                   " are not in the fleet's stream: the journal's retention deleted them before "
-                   "they were published"));
+      absl::StrCat("the events ", first, " to ", last, " are not in the fleet's stream: ", why));
   event.mutable_missing()->set_first(first);
   event.mutable_missing()->set_last(last);
   EventBlock::Entry entry{};
@@ -168,19 +156,36 @@ std::string EventToken(v1::EventType type, v1::ShutdownClass shutdown_class) {
   return token;
 }
 
-std::string ToMessageId(const FleetMessageId& id) {
-  return absl::StrCat(id.journal_id, ":", id.sequence);
+std::string ToMessageId(const FleetMessageId& id, const std::string& secret) {
+  std::string text = absl::StrCat(id.journal_id, ":", id.sequence);
+  if (secret.empty()) return text;
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> code{};
+  HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), code.data(), nullptr);
+  absl::StrAppend(&text, ":",
+                  absl::BytesToHexString(absl::string_view(
+                      reinterpret_cast<const char*>(code.data()), kCodeDigits / 2)));
+  return text;
 }
 
 std::optional<FleetMessageId> ParseMessageId(absl::string_view text) {
-  const size_t colon = text.rfind(':');
-  if (colon == text.npos || colon == 0) return std::nullopt;
-  FleetMessageId id{std::string(text.substr(0, colon)), 0};
-  if (!absl::SimpleAtoi(text.substr(colon + 1), &id.sequence) || id.sequence == 0 ||
-      ToMessageId(id) != text) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, ':');
+  if (parts.size() < 2 || parts.size() > 3 || parts[0].empty()) return std::nullopt;
+  if (parts.size() == 3 && (parts[2].size() != kCodeDigits ||
+                            !std::all_of(parts[2].begin(), parts[2].end(), absl::ascii_isxdigit))) {
+    return std::nullopt;
+  }
+  FleetMessageId id{std::string(parts[0]), 0};
+  if (!absl::SimpleAtoi(parts[1], &id.sequence) || id.sequence == 0 ||
+      absl::StrCat(id.sequence) != parts[1]) {
     return std::nullopt;
   }
   return id;
+}
+
+std::string JournalOfSource(absl::string_view source) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(source, '/');
+  return parts.size() == 5 && parts[1] == "vmevents" ? std::string(parts[4]) : "";
 }
 
 }  // namespace vmeventd

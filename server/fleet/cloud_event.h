@@ -27,43 +27,40 @@ struct FleetIdentity {
   std::string journal_id;
 };
 
-// One message of the fleet's stream.
+// One message of the fleet's stream, or of a bucket.
 struct FleetMessage {
   uint64_t sequence = 0;  // in the journal
+  // Of a bucket: stored only if the key's last message is at this place; 0: if it has none.
+  std::optional<uint64_t> replaces;
   std::string subject;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string payload;
 };
 
-// Makes the messages of one journal. It keeps what one message has in common with the next. One
-// thread.
+// Makes the messages of one journal. Immutable.
 class FleetEncoder {
  public:
-  FleetEncoder(const FleetIdentity& identity, FleetFormat format);
+  // `secret`: of the node; a message's id can be guessed by nobody else. Empty: the ids have no
+  // code.
+  FleetEncoder(const FleetIdentity& identity, FleetFormat format, std::string secret);
 
   const std::string& journal_id() const { return journal_id_; }
   // `encoded`: the event as one `events` field, as EventBlock has it.
-  FleetMessage Encode(const EventBlock::Entry& entry, absl::string_view encoded);
-  // A GAP of the node for the sequences [first, last], which the journal no longer has. It has the
-  // sequence `last`, as a GAP in the journal would.
-  FleetMessage EncodeGap(uint64_t first, uint64_t last, absl::Time now);
+  FleetMessage Encode(const EventBlock::Entry& entry, absl::string_view encoded) const;
+  // A GAP of the node for the sequences [first, last], which are not in the stream because of
+  // `why`. It has the sequence `last`, as a GAP in the journal would.
+  FleetMessage EncodeGap(uint64_t first, uint64_t last, absl::string_view why,
+                         absl::Time now) const;
 
  private:
   // All but the payload.
-  FleetMessage Envelope(const EventBlock::Entry& entry);
-  // As RFC 3339 has it, in UTC.
-  std::string TimeText(absl::Time time);
+  FleetMessage Envelope(const EventBlock::Entry& entry) const;
 
   const std::string journal_id_;
   const FleetFormat format_;
+  const std::string secret_;
   const std::string source_;
   const std::string subject_prefix_;
-  // The event of the last message, as its subject names it, and the second of its time.
-  v1::EventType type_ = v1::EVENT_TYPE_UNSPECIFIED;
-  v1::ShutdownClass shutdown_class_ = v1::SHUTDOWN_CLASS_UNSPECIFIED;
-  std::string event_;
-  int64_t second_ = INT64_MIN;
-  std::string second_text_;
 };
 
 // The event's part of a subject: its type in lower case, and its class: "monitor-lost",
@@ -78,14 +75,20 @@ std::string VmPayload(const std::string& encoded, FleetFormat format);
 std::vector<std::pair<std::string, std::string>> ValueHeaders(const FleetIdentity& identity,
                                                               FleetFormat format);
 
-// Parts of a message's Nats-Msg-Id: "JOURNAL_ID:SEQUENCE".
+// Parts of a message's Nats-Msg-Id, "JOURNAL_ID:SEQUENCE:CODE". The code, 16 hexadecimal digits, is
+// an HMAC-SHA256 of what stands before it, by the node's secret: the stream drops a message whose
+// id it has seen, whoever sent it, so that another node must not know the next one. Earlier
+// versions wrote none.
 struct FleetMessageId {
   std::string journal_id;
   uint64_t sequence = 0;
 };
-std::string ToMessageId(const FleetMessageId& id);
-// nullopt: it is another program's.
+std::string ToMessageId(const FleetMessageId& id, const std::string& secret);
+// Whatever its code is. nullopt: it is another program's.
 std::optional<FleetMessageId> ParseMessageId(absl::string_view text);
+
+// The journal id of a ce-source; empty: it is none.
+std::string JournalOfSource(absl::string_view source);
 
 }  // namespace vmeventd
 

@@ -14,7 +14,9 @@ struct FleetMeters {
   Counter published_events;   // acknowledged
   Counter repeated_events;    // of these, so many were in the stream already: it kept one of each
   Counter late_events;        // stored behind a later event of the node, after a batch failed
-  Counter lost_events;        // retention deleted them before they were published: a GAP says so
+  Counter lost_events;        // deleted before they were published, or refused: a GAP says so
+  Counter streams_lost;       // streams that were made again, restored or purged
+  Counter name_conflicts;     // other nodes that publish under this node's name
   Counter state_writes;       // values of the VMs' bucket that were written or deleted
   Level state_vms;            // VMs whose state is in the bucket
   Counter heartbeats;         // written

@@ -10,8 +10,8 @@ std::string ToSentAfter(const FleetPosition& position) {
 }
 
 FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view sent_after) {
-  const FleetPosition position{id.journal_id, id.sequence, stream_sequence};
-  FleetPosition after{id.journal_id};
+  const FleetPosition position{id.journal_id, id.sequence, stream_sequence, ""};
+  FleetPosition after = position;
   const size_t colon = sent_after.find(':');
   if (colon == sent_after.npos || !absl::SimpleAtoi(sent_after.substr(0, colon), &after.sequence) ||
       !absl::SimpleAtoi(sent_after.substr(colon + 1), &after.stream_sequence) ||

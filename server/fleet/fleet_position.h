@@ -13,7 +13,11 @@ namespace vmeventd {
 struct FleetPosition {
   std::string journal_id;
   uint64_t sequence = 0;
-  uint64_t stream_sequence = 0;  // 0: not known
+  uint64_t stream_sequence = 0;  // of a message of the node; 0: not known
+  std::string log_id;            // of the stream, as FleetSink::Log has it; empty: not known
+  // The stream had everything up to here, and lost a part of it. Until that is published again,
+  // what its messages say of positions may be of the stream that is gone.
+  uint64_t lost_up_to = 0;
 };
 
 // The node's last message in the stream.

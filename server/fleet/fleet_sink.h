@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -10,52 +11,76 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "server/fleet/cloud_event.h"
 #include "server/fleet/fleet_position.h"
 
 namespace vmeventd {
 
-// The engine that keeps the fleet's stream. FleetPublisher decides what is sent when, so that a
-// sink only sends. Every call but Interrupt is for one thread, and ends within a time that the sink
-// bounds; after an error, Connect is the next.
+// The engine that keeps the fleet's events in a log, and last values by key in two tables. A place
+// is a number that grows with each message of a log or table, from 1. FleetPublisher decides what
+// is sent when, so that a sink only sends. Every call but Interrupt is for one thread, and ends
+// within a time that the sink bounds.
 class FleetSink {
  public:
   virtual ~FleetSink() = default;
 
-  // Gives up the connection that there was, and makes another one. Returns the node's last message
-  // in the stream; nullopt: it has none. FAILED_PRECONDITION: there is no such stream. The error is
-  // for people and has no secrets.
-  virtual absl::StatusOr<std::optional<FleetTail>> Connect() = 0;
+  // A log or table as it is now.
+  struct Log {
+    std::string id;                 // another text: it was made again
+    uint64_t first = 1;             // place of its oldest message; last + 1: it has none
+    uint64_t last = 0;              // place of the newest message that it ever had
+    std::optional<FleetTail> tail;  // the node's last event; nullopt: it has none
+    // Round trip of the network alone, measured as the connection was made.
+    absl::Duration round_trip = absl::ZeroDuration();
+  };
+  // Looks at the log of events, over a new connection if none stands whose messages are all
+  // answered. FAILED_PRECONDITION: there is no such log. The error is for people and has no
+  // secrets.
+  virtual absl::StatusOr<Log> Look() = 0;
 
   // Which events of `after.journal_id` later than `after.sequence` are stored behind
-  // `after.stream_sequence`. OUT_OF_RANGE: more than `limit` messages of the node are.
+  // `after.stream_sequence`. OUT_OF_RANGE: more than `limit` messages under the node's name are.
   virtual absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
                                                          size_t limit) = 0;
 
-  // Sends all messages in order, and returns once each is acknowledged or one of them is not.
-  struct Progress {
-    absl::Status status;           // not OK: not all are acknowledged
-    size_t acknowledged = 0;       // so many of the first messages are
-    uint64_t stream_sequence = 0;  // of the last of these
-    size_t repeated = 0;           // of these, so many were in the stream already
+  enum class Where { kEvents, kVms, kNodes };
+  struct Answer {
+    enum Kind {
+      kNone,      // it may be stored, or not
+      kStored,    // at `place`
+      kRefused,   // not now; another time it may be stored
+      kUnfit,     // never
+      kOutdated,  // its key has another value than FleetMessage.replaces
+    };
+    Kind kind = kNone;
+    uint64_t place = 0;
+    bool repeated = false;  // it was stored already
   };
-  virtual Progress Publish(const std::vector<FleetMessage>& batch) = 0;
+  struct Answers {
+    absl::Status status;       // OK: all are stored. Otherwise why one of them is not
+    std::vector<Answer> each;  // by message
+  };
+  // Sends all messages in order, and returns once each has an answer, or none comes any more.
+  virtual Answers Send(Where where, const std::vector<FleetMessage>& batch) = 0;
 
-  // A key-value bucket. NOT_FOUND or FAILED_PRECONDITION: there is none. After an error of these
-  // three the connection may still stand: see Check.
-  struct BucketInfo {
-    std::string created;                // another text: it was deleted and made again
-    std::vector<std::string> subjects;  // that match the filter and have a message
+  // What a table has of this node.
+  struct Table {
+    std::string id;              // another text: it was made again
+    std::set<std::string> keys;  // the subjects that have a message
+    // The places of those at `since` or later, by subject, up to the place `read_to`.
+    std::map<std::string, uint64_t> later;
+    uint64_t read_to = UINT64_MAX;
   };
-  // Makes the bucket if it is missing and that is configured. `filter`: subjects to list; empty:
-  // none.
-  virtual absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
-                                                absl::string_view filter) = 0;
-  // Whether the last message of a key says that it was deleted.
-  virtual absl::StatusOr<bool> IsDeleted(absl::string_view bucket, const std::string& subject) = 0;
-  // As Publish, of values of a bucket.
-  virtual Progress Put(absl::string_view bucket, const std::vector<FleetMessage>& batch) = 0;
+  // `since`: 0: none are. NOT_FOUND or FAILED_PRECONDITION: there is no such table.
+  virtual absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) = 0;
+  // The last message of a key of a table; nullopt: there is none.
+  struct Value {
+    bool deleted = false;    // it says that the key was deleted
+    std::string journal_id;  // of the node that wrote it; empty: not known
+  };
+  virtual absl::StatusOr<std::optional<Value>> Read(Where where, const std::string& subject) = 0;
+
   // Sends a last message where the connection stands, also after Interrupt, and waits for half a
   // second at the most until the server has read it.
   virtual absl::Status Leave(const FleetMessage& message) = 0;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
+#include <functional>
+#include <map>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -12,59 +14,82 @@
 #include "base/nats/jetstream_api.h"
 #include "base/nats/jetstream_request.h"
 #include "base/nats/subject.h"
+#include "base/steady_time.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
-// A server that acknowledges nothing of a batch for so long is lost.
-constexpr absl::Duration kAckTimeout = absl::Seconds(15);
+// A server that acknowledges nothing of a batch of events for so long is lost; a bucket that takes
+// so long is tried again later, so that it holds no event up.
+constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
+constexpr absl::Duration kTableTimeout = absl::Seconds(2);
 // Time limit of the last message at a stop.
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // How soon an Interrupt is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-// Acknowledgements that wait to be read: of a batch, and of some before it.
-constexpr size_t kMaxAcks = 65'536;
-
-absl::Duration MonotonicNow() {
-  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
+// Answers that wait to be read: of a batch, and of some before it.
+constexpr size_t kMaxAnswers = 65'536;
+// Requests for messages that are under way at once. Nodes that come back together must not fill the
+// servers' queue of requests, which drops all of them at 10,000.
+constexpr size_t kMaxRequests = 32;
+// Foreign messages at the end of a node's own that are passed over.
+constexpr size_t kMaxPassed = 4096;
+// Messages of a table that one look takes.
+constexpr size_t kMaxLater = 4096;
 
 class JetStreamSink : public FleetSink {
  public:
   explicit JetStreamSink(JetStreamOptions options)
       : options_(std::move(options)), subjects_(NodeSubjects(options_.cluster, options_.node)) {}
 
-  absl::StatusOr<std::optional<FleetTail>> Connect() override;
+  absl::StatusOr<Log> Look() override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
-  Progress Publish(const std::vector<FleetMessage>& batch) override {
-    return Send(options_.stream, batch);
-  }
-  absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
-                                        absl::string_view filter) override;
-  absl::StatusOr<bool> IsDeleted(absl::string_view bucket, const std::string& subject) override;
-  Progress Put(absl::string_view bucket, const std::vector<FleetMessage>& batch) override {
-    return Send(BucketStream(bucket), batch);
-  }
+  Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
+  absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override;
+  absl::StatusOr<std::optional<Value>> Read(Where where, const std::string& subject) override;
   absl::Status Leave(const FleetMessage& message) override;
   absl::Status Check() override;
   void Interrupt() override { interrupted_ = true; }
 
  private:
+  using Stored = std::optional<StoredMessage>;  // nullopt: there is no such message
+
   absl::Status Open();
-  // Makes sure that there is a stream; `create`: the request that creates it.
-  absl::StatusOr<StreamInfo> OpenStream(const std::string& stream, absl::string_view filter,
-                                        const std::string& create);
+  std::string StreamOf(Where where) const;
+  // FAILED_PRECONDITION: there is no such stream.
+  absl::StatusOr<StreamState> AskState(const std::string& stream, absl::string_view filter,
+                                       absl::Duration timeout);
   // JetStream's answer to a request of its API about a stream.
   absl::StatusOr<std::string> Request(absl::string_view api, absl::string_view stream,
-                                      const std::string& text);
-  // The answer to a request for a message; nullopt: there is none.
-  absl::StatusOr<std::optional<StoredMessage>> GetMessage(absl::string_view stream,
-                                                          const std::string& request);
-  Progress Send(const std::string& stream, const std::vector<FleetMessage>& batch);
-  // The acknowledgements that come until each of `count` messages has one, or one is refused.
-  Progress CollectAcks(const std::string& stream, size_t count);
-  // The next acknowledgement, and the message that it is for.
-  absl::StatusOr<std::pair<size_t, StreamAck>> NextAck(const std::string& stream);
+                                      const std::string& text, absl::Duration timeout);
+  // The answers to requests for messages, in their order.
+  absl::StatusOr<std::vector<Stored>> GetMessages(const std::string& stream,
+                                                  const std::vector<std::string>& requests,
+                                                  absl::Duration timeout);
+  // The messages of `subjects` in the `count` places from `first` on, and the one behind these, by
+  // place.
+  absl::StatusOr<std::map<uint64_t, StoredMessage>> MessagesFrom(const std::string& stream,
+                                                                 const std::string& subjects,
+                                                                 uint64_t first, size_t count,
+                                                                 absl::Duration timeout);
+  // The node's last event.
+  absl::StatusOr<std::optional<FleetTail>> FindTail(const StreamState& state);
+
+  // Begins a batch of messages whose answers are distinguished from those of others.
+  void BeginBatch() { batch_inbox_ = absl::StrCat(inbox_, ".", ++batches_, "."); }
+  std::string ReplyTo(size_t index) const { return absl::StrCat(batch_inbox_, index); }
+  // The next answer of the batch, and the message that it is for. `refused`: whether the server's
+  // last complaint is about this batch.
+  absl::StatusOr<std::pair<size_t, NatsMessagePtr>> NextAnswer(
+      absl::Duration timeout, const std::function<bool(const std::string&)>& refused);
+  // Gives each message of the batch that has none its answer.
+  absl::Status CollectAnswers(const std::string& stream, const std::vector<FleetMessage>& batch,
+                              absl::Duration timeout, std::vector<Answer>* answers);
+  Answer ToAnswer(const std::string& stream, const NatsMessage& message, absl::Status* why);
+  // Another node may have stored its own message with the id of one of ours.
+  absl::Status CheckRepeated(const std::string& stream, const std::vector<FleetMessage>& batch,
+                             absl::Duration timeout, std::vector<Answer>* answers);
 
   const JetStreamOptions options_;
   const std::string subjects_;  // of the node
@@ -72,15 +97,19 @@ class JetStreamSink : public FleetSink {
 
   // In this order: the subscription goes before its connection.
   std::unique_ptr<NatsConnection> connection_;
-  std::unique_ptr<NatsSubscription> acks_;
-  std::string inbox_;        // where acknowledgements go: INBOX.BATCH.INDEX
+  std::unique_ptr<NatsSubscription> answers_;
+  std::string inbox_;        // where answers go: INBOX.BATCH.INDEX
   std::string batch_inbox_;  // of the batch under way
   uint64_t batches_ = 0;
+  absl::Duration round_trip_;
+  bool in_doubt_ = false;  // events that were sent over this connection have no answer
+  bool noted_rollups_ = false;
 };
 
 absl::Status JetStreamSink::Open() {
-  acks_.reset();
+  answers_.reset();
   connection_.reset();
+  in_doubt_ = false;
   if (interrupted_) return absl::CancelledError("vmeventd is stopping");
   absl::StatusOr<std::unique_ptr<NatsConnection>> connection = ConnectNats(options_.nats);
   if (!connection.ok()) return connection.status();
@@ -88,120 +117,361 @@ absl::Status JetStreamSink::Open() {
   absl::StatusOr<std::string> inbox = connection_->NewInbox();
   if (!inbox.ok()) return inbox.status();
   inbox_ = *std::move(inbox);
-  absl::StatusOr<std::unique_ptr<NatsSubscription>> acks =
-      connection_->Subscribe(absl::StrCat(inbox_, ".>"), kMaxAcks);
-  if (!acks.ok()) return acks.status();
-  acks_ = *std::move(acks);
+  absl::StatusOr<std::unique_ptr<NatsSubscription>> answers =
+      connection_->Subscribe(absl::StrCat(inbox_, ".>"), kMaxAnswers);
+  if (!answers.ok()) return answers.status();
+  answers_ = *std::move(answers);
+  // The server answers a PING at once, however much JetStream has to do.
+  const absl::Time begin = SteadyNow();
+  if (absl::Status status = connection_->Flush(); !status.ok()) return status;
+  round_trip_ = SteadyNow() - begin;
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, absl::string_view stream,
-                                                   const std::string& text) {
-  if (interrupted_) return absl::CancelledError("vmeventd is stopping");
-  return AskJetStream(connection_.get(), ApiSubject(api, stream), text);
-}
-
-absl::StatusOr<StreamInfo> JetStreamSink::OpenStream(const std::string& stream,
-                                                     absl::string_view filter,
-                                                     const std::string& create) {
-  absl::StatusOr<std::string> answer = Request("STREAM.INFO", stream, StreamInfoRequest(filter));
-  if (!answer.ok()) return answer.status();
-  absl::StatusOr<StreamInfo> info = ParseStreamInfo(*answer);
-  if (!absl::IsNotFound(info.status())) return info;
-  if (options_.create_replicas == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("there is no stream ", stream,
-                     ": create it (docs/fleet.md), or give --publish-create-stream"));
+std::string JetStreamSink::StreamOf(Where where) const {
+  switch (where) {
+    case Where::kVms:
+      return BucketStream(kVmsBucket);
+    case Where::kNodes:
+      return BucketStream(kNodesBucket);
+    case Where::kEvents:
+      break;
   }
-  answer = Request("STREAM.CREATE", stream, create);
+  return options_.stream;
+}
+
+absl::StatusOr<std::string> JetStreamSink::Request(absl::string_view api, absl::string_view stream,
+                                                   const std::string& text,
+                                                   absl::Duration timeout) {
+  if (interrupted_) return absl::CancelledError("vmeventd is stopping");
+  if (connection_ == nullptr) return absl::UnavailableError("there is no connection");
+  return AskJetStream(connection_.get(), ApiSubject(api, stream), text, timeout);
+}
+
+absl::StatusOr<StreamState> JetStreamSink::AskState(const std::string& stream,
+                                                    absl::string_view filter,
+                                                    absl::Duration timeout) {
+  const absl::StatusOr<std::string> answer =
+      Request("STREAM.INFO", stream, StreamInfoRequest(filter), timeout);
   if (!answer.ok()) return answer.status();
-  info = ParseStreamInfo(*answer);
-  if (info.ok()) return info;
+  absl::StatusOr<StreamState> state = ParseStreamState(*answer);
+  if (!absl::IsNotFound(state.status())) return state;
+  return absl::FailedPreconditionError(absl::StrCat(
+      "there is no stream ", stream, ": create it by `vmevents fleet create` (docs/fleet.md)"));
+}
+
+absl::StatusOr<std::pair<size_t, NatsMessagePtr>> JetStreamSink::NextAnswer(
+    absl::Duration timeout, const std::function<bool(const std::string&)>& refused) {
+  const absl::Time deadline = SteadyNow() + timeout;
+  while (SteadyNow() < deadline) {
+    if (interrupted_) return absl::CancelledError("vmeventd is stopping");
+    absl::StatusOr<NatsMessagePtr> message = answers_->Next(kSlice);
+    if (!message.ok()) return message.status();
+    if (*message == nullptr) {
+      // The server gives no answer to what is not permitted, but complains at once.
+      if (const std::string complaint = connection_->complaint(); refused(complaint)) {
+        return absl::PermissionDeniedError(absl::StrCat("the server says: ", complaint));
+      }
+      continue;
+    }
+    absl::string_view subject = (*message)->subject();
+    size_t index = 0;
+    if (absl::ConsumePrefix(&subject, batch_inbox_) && absl::SimpleAtoi(subject, &index)) {
+      return std::pair(index, *std::move(message));
+    }
+  }
+  const std::string complaint = connection_->complaint();
   return absl::UnavailableError(
-      absl::StrCat("the stream ", stream, " cannot be created: ", info.status().message()));
+      absl::StrCat("no acknowledgement came for ", absl::FormatDuration(timeout),
+                   complaint.empty() ? "" : "; the server says: ", complaint));
 }
 
-absl::StatusOr<std::optional<StoredMessage>> JetStreamSink::GetMessage(absl::string_view stream,
-                                                                       const std::string& request) {
-  const absl::StatusOr<std::string> answer = Request("STREAM.MSG.GET", stream, request);
-  if (!answer.ok()) return answer.status();
-  absl::StatusOr<StoredMessage> message = ParseStoredMessage(*answer);
-  if (absl::IsNotFound(message.status())) return std::nullopt;
-  if (!message.ok()) return message.status();
-  return *std::move(message);
+absl::StatusOr<std::vector<JetStreamSink::Stored>> JetStreamSink::GetMessages(
+    const std::string& stream, const std::vector<std::string>& requests, absl::Duration timeout) {
+  if (interrupted_) return absl::CancelledError("vmeventd is stopping");
+  const std::string api = ApiSubject("STREAM.MSG.GET", stream);
+  const auto refused = [&api](const std::string& complaint) {
+    return absl::StrContains(complaint, api);
+  };
+  std::vector<Stored> messages(requests.size());
+  for (size_t begin = 0; begin < requests.size(); begin += kMaxRequests) {
+    const size_t end = std::min(begin + kMaxRequests, requests.size());
+    BeginBatch();
+    for (size_t i = begin; i < end; ++i) {
+      absl::Status status =
+          connection_->Publish({.subject = api, .reply = ReplyTo(i), .data = requests[i]});
+      if (!status.ok()) return status;
+    }
+    std::set<size_t> missing;
+    for (size_t i = begin; i < end; ++i) missing.insert(i);
+    while (!missing.empty()) {
+      const auto answer = NextAnswer(timeout, refused);
+      if (!answer.ok()) {
+        return absl::UnavailableError(
+            absl::StrCat("JetStream does not answer ", api, ": ", answer.status().message()));
+      }
+      if (missing.erase(answer->first) == 0) continue;
+      if (answer->second->no_responders()) {
+        return absl::UnavailableError(absl::StrCat("nobody answers ", api));
+      }
+      absl::StatusOr<StoredMessage> message = ParseStoredMessage(answer->second->data());
+      if (message.ok()) {
+        messages[answer->first] = *std::move(message);
+      } else if (!absl::IsNotFound(message.status())) {
+        return message.status();
+      }
+    }
+  }
+  return messages;
 }
 
-// nullopt: another program has sent it.
+absl::StatusOr<std::map<uint64_t, StoredMessage>> JetStreamSink::MessagesFrom(
+    const std::string& stream, const std::string& subjects, uint64_t first, size_t count,
+    absl::Duration timeout) {
+  std::vector<std::string> requests;
+  for (size_t i = 0; i < count; ++i) requests.push_back(NextMessageRequest(subjects, first + i));
+  absl::StatusOr<std::vector<Stored>> found = GetMessages(stream, requests, timeout);
+  if (!found.ok()) return found.status();
+  std::map<uint64_t, StoredMessage> messages;
+  for (Stored& message : *found) {
+    if (!message.has_value()) continue;
+    const uint64_t sequence = message->stream_sequence;
+    messages.emplace(sequence, *std::move(message));
+  }
+  return messages;
+}
+
+// nullopt: another program has sent it, or the server, which writes its answer where a request asks
+// for it.
 std::optional<FleetMessageId> IdOf(const StoredMessage& message) {
   return ParseMessageId(HeaderIn(message.headers, kMessageIdHeader));
 }
 
-absl::StatusOr<std::optional<FleetTail>> JetStreamSink::Connect() {
-  if (absl::Status status = Open(); !status.ok()) return status;
-  if (const auto opened = OpenStream(
-          options_.stream, "", CreateStreamRequest(options_.stream, options_.create_replicas));
-      !opened.ok()) {
-    return opened.status();
-  }
-  const absl::StatusOr<std::optional<StoredMessage>> last =
-      GetMessage(options_.stream, LastMessageRequest(subjects_));
+absl::StatusOr<std::optional<FleetTail>> JetStreamSink::FindTail(const StreamState& state) {
+  const auto tail_of = [](const StoredMessage& message) -> std::optional<FleetTail> {
+    const std::optional<FleetMessageId> id = IdOf(message);
+    if (!id.has_value()) return std::nullopt;
+    return TailOf(*id, message.stream_sequence, HeaderIn(message.headers, kSentAfterHeader));
+  };
+  const auto last = GetMessages(options_.stream, {LastMessageRequest(subjects_)}, kEventsTimeout);
   if (!last.ok()) return last.status();
-  if (!last->has_value()) return std::nullopt;
-  const std::optional<FleetMessageId> id = IdOf(**last);
-  if (!id.has_value()) return std::nullopt;
-  return TailOf(*id, (*last)->stream_sequence, HeaderIn((*last)->headers, kSentAfterHeader));
+  if (!last->front().has_value()) return std::nullopt;
+  std::optional<FleetTail> tail = tail_of(*last->front());
+  // Foreign messages at the end are passed over, in steps that double.
+  uint64_t end = last->front()->stream_sequence;
+  for (size_t step = kMaxRequests; !tail.has_value() && end > state.first; step *= 2) {
+    const uint64_t begin = end - std::min<uint64_t>(step, end - state.first);
+    for (uint64_t next = begin; next < end;) {
+      const auto found =
+          MessagesFrom(options_.stream, subjects_, next, kMaxRequests, kEventsTimeout);
+      if (!found.ok()) return found.status();
+      for (const auto& [place, message] : *found) {
+        if (std::optional<FleetTail> one = tail_of(message); one.has_value()) tail = one;
+      }
+      if (found->empty()) break;
+      next = std::max(next + kMaxRequests, found->rbegin()->first + 1);
+    }
+    if (step >= kMaxPassed) break;
+    end = begin;
+  }
+  return tail;
+}
+
+absl::StatusOr<FleetSink::Log> JetStreamSink::Look() {
+  if (connection_ == nullptr || connection_->closed() || in_doubt_) {
+    if (absl::Status status = Open(); !status.ok()) return status;
+  }
+  const absl::StatusOr<StreamState> state =
+      AskState(options_.stream, "", NatsConnection::kRequestTimeout);
+  if (!state.ok()) return state.status();
+  Log log{state->created, state->first, state->last, std::nullopt, round_trip_};
+  absl::StatusOr<std::optional<FleetTail>> tail = FindTail(*state);
+  if (!tail.ok()) return tail.status();
+  log.tail = *std::move(tail);
+  return log;
 }
 
 absl::StatusOr<std::set<uint64_t>> JetStreamSink::StoredAfter(const FleetPosition& after,
                                                               size_t limit) {
   std::set<uint64_t> found;
   uint64_t next = after.stream_sequence + 1;
-  for (size_t searched = 0;; ++searched) {
-    const absl::StatusOr<std::optional<StoredMessage>> message =
-        GetMessage(options_.stream, NextMessageRequest(subjects_, next));
-    if (!message.ok()) return message.status();
-    if (!message->has_value()) return found;
-    if (searched == limit) {
+  for (size_t searched = 0;;) {
+    const auto messages =
+        MessagesFrom(options_.stream, subjects_, next, kMaxRequests, kEventsTimeout);
+    if (!messages.ok()) return messages.status();
+    if (messages->empty()) return found;
+    searched += messages->size();
+    for (const auto& [place, message] : *messages) {
+      const std::optional<FleetMessageId> id = IdOf(message);
+      if (id.has_value() && id->journal_id == after.journal_id && id->sequence > after.sequence) {
+        found.insert(id->sequence);
+      }
+    }
+    if (searched > limit) {
       return absl::OutOfRangeError(absl::StrCat("more than ", limit, " messages of the node"));
     }
-    const std::optional<FleetMessageId> id = IdOf(**message);
-    if (id.has_value() && id->journal_id == after.journal_id && id->sequence > after.sequence) {
-      found.insert(id->sequence);
-    }
-    next = (*message)->stream_sequence + 1;
+    next = std::max(next + kMaxRequests, messages->rbegin()->first + 1);
   }
 }
 
-FleetSink::Progress JetStreamSink::Send(const std::string& stream,
-                                        const std::vector<FleetMessage>& batch) {
-  batch_inbox_ = absl::StrCat(inbox_, ".", ++batches_, ".");
-  for (size_t i = 0; i < batch.size(); ++i) {
+FleetSink::Answers JetStreamSink::Send(Where where, const std::vector<FleetMessage>& batch) {
+  Answers answers{absl::OkStatus(), std::vector<Answer>(batch.size())};
+  if (connection_ == nullptr) {
+    answers.status = absl::UnavailableError("there is no connection");
+    return answers;
+  }
+  absl::Status why;
+  BeginBatch();
+  for (size_t i = 0; i < batch.size() && answers.status.ok(); ++i) {
     const FleetMessage& message = batch[i];
-    if (absl::Status status = connection_->Publish({.subject = message.subject,
-                                                    .reply = absl::StrCat(batch_inbox_, i),
-                                                    .data = message.payload,
-                                                    .headers = &message.headers});
-        !status.ok()) {
-      return {.status = status};
+    std::vector<std::pair<std::string, std::string>> headers = message.headers;
+    if (message.replaces.has_value()) {
+      headers.emplace_back(kReplacesHeader, absl::StrCat(*message.replaces));
     }
+    const absl::Status status = connection_->Publish({.subject = message.subject,
+                                                      .reply = ReplyTo(i),
+                                                      .data = message.payload,
+                                                      .headers = &headers});
+    if (absl::IsInvalidArgument(status)) {
+      answers.each[i].kind = Answer::kUnfit;
+    } else if (!status.ok()) {
+      answers.status = status;
+    }
+    if (!status.ok()) why = status;
   }
-  return CollectAcks(stream, batch.size());
+  const absl::Duration timeout = where == Where::kEvents ? kEventsTimeout : kTableTimeout;
+  if (answers.status.ok()) {
+    answers.status = CollectAnswers(StreamOf(where), batch, timeout, &answers.each);
+  }
+  if (answers.status.ok()) answers.status = why;
+  const auto is_none = [](const Answer& answer) { return answer.kind == Answer::kNone; };
+  const bool doubt = std::any_of(answers.each.begin(), answers.each.end(), is_none);
+  // What is late of a bucket is recognised by what it replaces.
+  if (doubt && where == Where::kEvents) in_doubt_ = true;
+  return answers;
 }
 
-absl::StatusOr<FleetSink::BucketInfo> JetStreamSink::OpenBucket(absl::string_view bucket,
-                                                                absl::string_view filter) {
-  absl::StatusOr<StreamInfo> info = OpenStream(
-      BucketStream(bucket), filter, CreateBucketRequest(bucket, options_.create_replicas));
-  if (!info.ok()) return info.status();
-  return BucketInfo{std::move(info->created), std::move(info->subjects)};
+FleetSink::Answer JetStreamSink::ToAnswer(const std::string& stream, const NatsMessage& message,
+                                          absl::Status* why) {
+  Answer answer{.kind = Answer::kRefused};
+  if (message.no_responders()) {
+    *why = absl::UnavailableError(
+        absl::StrCat("no stream takes the events: the stream ", stream,
+                     " is gone, has no leader at the moment, or lacks its subjects"));
+    return answer;
+  }
+  const absl::StatusOr<StreamAck> ack = ParseAck(message.data());
+  if (absl::IsInvalidArgument(ack.status())) {
+    answer.kind = Answer::kUnfit;
+  } else if (absl::IsAborted(ack.status())) {
+    answer.kind = Answer::kOutdated;
+  }
+  if (!ack.ok()) {
+    *why = ack.status();
+  } else if (ack->stream != stream) {
+    *why = absl::UnavailableError(absl::StrCat("the events go into the stream ", ack->stream,
+                                               " instead of ", stream,
+                                               ": take their subjects from it"));
+  } else {
+    answer = {Answer::kStored, ack->stream_sequence, ack->repeated};
+  }
+  return answer;
 }
 
-absl::StatusOr<bool> JetStreamSink::IsDeleted(absl::string_view bucket,
-                                              const std::string& subject) {
-  const absl::StatusOr<std::optional<StoredMessage>> last =
-      GetMessage(BucketStream(bucket), LastMessageRequest(subject));
+absl::Status JetStreamSink::CollectAnswers(const std::string& stream,
+                                           const std::vector<FleetMessage>& batch,
+                                           absl::Duration timeout, std::vector<Answer>* answers) {
+  std::set<size_t> missing;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if ((*answers)[i].kind == Answer::kNone) missing.insert(i);
+  }
+  absl::Status first_error;
+  const auto refused = [&](const std::string& complaint) {
+    return std::any_of(missing.begin(), missing.end(), [&](size_t index) {
+      return absl::StrContains(complaint, absl::StrCat("\"", batch[index].subject, "\""));
+    });
+  };
+  while (!missing.empty()) {
+    const auto next = NextAnswer(timeout, refused);
+    if (!next.ok()) return next.status();
+    if (missing.erase(next->first) == 0) continue;
+    (*answers)[next->first] = ToAnswer(stream, *next->second, &first_error);
+  }
+  if (absl::Status status = CheckRepeated(stream, batch, timeout, answers); !status.ok()) {
+    return status;
+  }
+  return first_error;
+}
+
+absl::Status JetStreamSink::CheckRepeated(const std::string& stream,
+                                          const std::vector<FleetMessage>& batch,
+                                          absl::Duration timeout, std::vector<Answer>* answers) {
+  std::vector<size_t> repeated;
+  std::vector<std::string> requests;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (!(*answers)[i].repeated) continue;
+    repeated.push_back(i);
+    requests.push_back(MessageRequest((*answers)[i].place));
+  }
+  const auto messages = GetMessages(stream, requests, timeout);
+  if (!messages.ok()) {
+    for (const size_t index : repeated) (*answers)[index] = {};
+    return messages.status();
+  }
+  absl::Status foreign;
+  for (size_t i = 0; i < repeated.size(); ++i) {
+    const Stored& message = (*messages)[i];
+    if (message.has_value() && message->subject == batch[repeated[i]].subject) continue;
+    Answer& answer = (*answers)[repeated[i]];
+    foreign = absl::UnavailableError(
+        absl::StrCat("the stream counts the event ", batch[repeated[i]].sequence,
+                     " as a repetition of the message ", answer.place,
+                     message.has_value() ? absl::StrCat(" (", message->subject, ")") : "",
+                     ", which is not this node's"));
+    answer = {.kind = Answer::kRefused};
+  }
+  return foreign;
+}
+
+absl::StatusOr<FleetSink::Table> JetStreamSink::LookAtTable(Where where, uint64_t since) {
+  const absl::string_view bucket = where == Where::kVms ? kVmsBucket : kNodesBucket;
+  const std::string node = KeySubject(bucket, NodeBucketKey(options_.cluster, options_.node));
+  const std::string own = where == Where::kVms ? absl::StrCat(node, ".>") : node;
+  const std::string stream = StreamOf(where);
+  absl::StatusOr<StreamState> state = AskState(stream, own, kTableTimeout);
+  if (!state.ok()) return state.status();
+  if (state->rollups && !std::exchange(noted_rollups_, true)) {
+    spdlog::warn(
+        "the bucket {} permits rollups: any node can delete the keys of all others; "
+        "`vmevents fleet create` turns that off",
+        std::string(bucket));
+  }
+  Table table;
+  table.id = state->created;
+  table.keys.insert(state->subjects.begin(), state->subjects.end());
+  if (since == 0) return table;
+  for (uint64_t next = since; table.later.size() < kMaxLater;) {
+    const auto found = MessagesFrom(stream, own, next, kMaxRequests, kTableTimeout);
+    if (!found.ok()) return found.status();
+    if (found->empty()) {
+      table.read_to = UINT64_MAX;
+      return table;
+    }
+    for (const auto& [place, message] : *found) table.later[message.subject] = place;
+    table.read_to = found->rbegin()->first;
+    next = std::max(next + kMaxRequests, table.read_to + 1);
+  }
+  return table;
+}
+
+absl::StatusOr<std::optional<FleetSink::Value>> JetStreamSink::Read(Where where,
+                                                                    const std::string& subject) {
+  const auto last = GetMessages(StreamOf(where), {LastMessageRequest(subject)}, kTableTimeout);
   if (!last.ok()) return last.status();
-  return !last->has_value() || !HeaderIn((*last)->headers, kKeyOperationHeader).empty();
+  const Stored& message = last->front();
+  if (!message.has_value()) return std::nullopt;
+  return Value{!HeaderIn(message->headers, kKeyOperationHeader).empty(),
+               JournalOfSource(HeaderIn(message->headers, "ce-source"))};
 }
 
 absl::Status JetStreamSink::Leave(const FleetMessage& message) {
@@ -219,62 +489,9 @@ absl::Status JetStreamSink::Leave(const FleetMessage& message) {
 }
 
 absl::Status JetStreamSink::Check() {
-  return connection_->closed() ? absl::UnavailableError("the connection is lost")
-                               : absl::OkStatus();
-}
-
-absl::StatusOr<std::pair<size_t, StreamAck>> JetStreamSink::NextAck(const std::string& stream) {
-  const absl::Duration deadline = MonotonicNow() + kAckTimeout;
-  while (MonotonicNow() < deadline) {
-    if (interrupted_) return absl::CancelledError("vmeventd is stopping");
-    const absl::StatusOr<NatsMessagePtr> message = acks_->Next(kSlice);
-    if (!message.ok()) return message.status();
-    if (*message == nullptr) continue;
-    absl::string_view subject = (*message)->subject();
-    size_t index = 0;
-    if (!absl::ConsumePrefix(&subject, batch_inbox_) || !absl::SimpleAtoi(subject, &index)) {
-      continue;  // of a batch before
-    }
-    if ((*message)->no_responders()) {
-      return absl::UnavailableError(
-          absl::StrCat("no stream takes the events: the stream ", stream,
-                       " is gone, has no leader at the moment, or lacks its subjects"));
-    }
-    absl::StatusOr<StreamAck> ack = ParseAck((*message)->data());
-    if (!ack.ok()) return ack.status();
-    if (ack->stream != stream) {
-      return absl::UnavailableError(absl::StrCat("the events go into the stream ", ack->stream,
-                                                 " instead of ", stream,
-                                                 ": take their subjects from it"));
-    }
-    return std::pair(index, *std::move(ack));
-  }
-  const std::string complaint = connection_->complaint();
-  return absl::UnavailableError(
-      absl::StrCat("no acknowledgement came for ", absl::FormatDuration(kAckTimeout),
-                   complaint.empty() ? "" : "; the server says: ", complaint));
-}
-
-FleetSink::Progress JetStreamSink::CollectAcks(const std::string& stream, size_t count) {
-  Progress progress;
-  std::vector<StreamAck> acks(count);  // stream_sequence 0: not yet
-  for (size_t missing = count; missing > 0;) {
-    absl::StatusOr<std::pair<size_t, StreamAck>> ack = NextAck(stream);
-    if (!ack.ok()) {
-      progress.status = ack.status();
-      break;
-    }
-    if (ack->first >= count || acks[ack->first].stream_sequence != 0) continue;
-    acks[ack->first] = std::move(ack->second);
-    --missing;
-  }
-  for (const StreamAck& ack : acks) {
-    if (ack.stream_sequence == 0) break;
-    ++progress.acknowledged;
-    progress.stream_sequence = std::max(progress.stream_sequence, ack.stream_sequence);
-    if (ack.repeated) ++progress.repeated;
-  }
-  return progress;
+  return connection_ == nullptr || connection_->closed()
+             ? absl::UnavailableError("the connection is lost")
+             : absl::OkStatus();
 }
 
 }  // namespace

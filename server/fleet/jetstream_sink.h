@@ -14,8 +14,7 @@ struct JetStreamOptions {
   NatsOptions nats;
   std::string cluster;  // of the fleet, as in the subjects
   std::string node;
-  std::string stream;       // its name
-  int create_replicas = 0;  // of a missing stream, which is then created; 0: that is an error
+  std::string stream;  // its name
 };
 
 // The fleet's stream in NATS JetStream. Loads NATS's client library, once in a process.

@@ -55,6 +55,11 @@ void NodeState::OnConnected() {
 
 NodeState::Step NodeState::Write(const FleetPosition& published) {
   Step step;
+  const absl::Time begin = clock_->Now().wall;
+  if (behind_ && outbox_->newest().sequence == published.sequence) {
+    // The node has caught up; readers should not see for a whole interval that it lags behind.
+    nodes_bucket_.due = std::min(nodes_bucket_.due, heartbeat_at_ + kScanInterval);
+  }
   Use("the nodes' heartbeats", &nodes_bucket_, options_.heartbeat,
       [&] { return WriteHeartbeat(published); });
   Use("the VMs' last states", &vms_bucket_, kScanInterval,
@@ -62,6 +67,7 @@ NodeState::Step NodeState::Write(const FleetPosition& published) {
   const absl::Duration now = clock_->Now().monotonic;
   absl::Duration vms_due = vms_bucket_.due;
   const bool changed = pending_ || outbox_->vms_version() != scanned_version_;
+  if (vms_bucket_.looked_at && !changed) complete_ = begin;
   if (vms_bucket_.retry == absl::ZeroDuration() && !changed) {
     vms_due = std::max(vms_due, std::min(check_at_, refresh_at_));
   }
@@ -92,26 +98,65 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
 }
 
 absl::Status NodeState::OpenVms() {
-  const std::string own =
-      absl::StrCat(KeySubject(kVmsBucket, NodeBucketKey(options_.cluster, options_.node)), ".>");
-  absl::StatusOr<FleetSink::BucketInfo> info =
-      sink_->OpenBucket(kVmsBucket, listed_ ? "" : absl::string_view(own));
-  if (!info.ok()) return info.status();
-  if (!vms_bucket_.created.empty() && vms_bucket_.created != info->created) {
-    spdlog::warn("the bucket {} was lost: writing the states of all VMs again",
-                 std::string(kVmsBucket));
-    written_.clear();
-    pending_ = true;
-  }
-  vms_bucket_.created = info->created;
+  const absl::StatusOr<FleetSink::Table> table =
+      sink_->LookAtTable(FleetSink::Where::kVms, verified_place_);
+  if (!table.ok()) return table.status();
+  TakeLosses(*table);
+  vms_bucket_.created = table->id;
   vms_bucket_.looked_at = true;
   if (!listed_) {
-    unknown_.insert(info->subjects.begin(), info->subjects.end());
+    unknown_ = table->keys;
+    for (const std::string& key : table->keys) places_.emplace(key, std::nullopt);
     listed_ = true;
     pending_ = true;
   }
   check_at_ = clock_->Now().monotonic + kBucketCheck;
   return absl::OkStatus();
+}
+
+void NodeState::TakeLosses(const FleetSink::Table& table) {
+  bool all = !vms_bucket_.created.empty() && vms_bucket_.created != table.id;
+  std::set<std::string> changed;  // by others, or by what a slow connection delivered late
+  for (const auto& [key, place] : table.later) {
+    const auto known = places_.find(key);
+    if (known == places_.end() || known->second != place) changed.insert(key);
+  }
+  for (const auto& [key, place] : places_) {
+    // What was stored and has no message any more was purged, or the bucket is an older one.
+    if (verified_place_ > 0 && place.has_value() && *place >= verified_place_ &&
+        *place <= table.read_to && table.keys.contains(key) && !table.later.contains(key)) {
+      all = true;
+    }
+  }
+  size_t lost = all ? written_.size() : 0;
+  if (all) {
+    written_.clear();
+    places_.clear();
+    for (const std::string& key : table.keys) places_.emplace(key, std::nullopt);
+  } else {
+    std::erase_if(places_, [&](const auto& place) { return !table.keys.contains(place.first); });
+    for (const std::string& key : changed) places_[key] = std::nullopt;
+    lost = std::erase_if(written_, [&](const auto& written) {
+      const std::string key = KeyOf(written.first);
+      return !table.keys.contains(key) || changed.contains(key);
+    });
+    // A key of a VM that is not known may have been deleted by a message that is gone.
+    unknown_.insert(changed.begin(), changed.end());
+  }
+  // Everything up to the last of what is known is as it was written.
+  verified_place_ = 0;
+  for (const auto& [key, place] : places_) {
+    verified_place_ = std::max(verified_place_, std::min(place.value_or(0), table.read_to));
+  }
+  if (!unknown_.empty()) pending_ = true;
+  if (lost == 0) return;
+  spdlog::warn("the bucket {} was changed by others: writing the states of {} VMs again",
+               std::string(kVmsBucket), lost);
+  pending_ = true;
+}
+
+std::string NodeState::KeyOf(const std::string& vm) const {
+  return KeySubject(kVmsBucket, VmBucketKey(options_.cluster, options_.node, vm));
 }
 
 absl::Status NodeState::WriteVms(const FleetPosition& published, size_t* written) {
@@ -129,20 +174,38 @@ absl::Status NodeState::WriteVms(const FleetPosition& published, size_t* written
   std::vector<FleetMessage> batch;
   batch.reserve(changes.size());
   for (const Change& change : changes) batch.push_back(change.message);
-  const FleetSink::Progress progress = sink_->Put(kVmsBucket, batch);
-  for (size_t i = 0; i < progress.acknowledged; ++i) {
-    if (changes[i].record == nullptr) {
-      written_.erase(changes[i].name);
-    } else {
-      written_[changes[i].name] = {changes[i].record, now};
-    }
-    unknown_.erase(changes[i].message.subject);
+  const FleetSink::Answers answers = sink_->Send(FleetSink::Where::kVms, batch);
+  for (size_t i = 0; i < changes.size(); ++i) {
+    TakeAnswer(changes[i], answers.each[i], now);
+    if (answers.each[i].kind == FleetSink::Answer::kStored) ++*written;
   }
-  if (!progress.status.ok()) pending_ = true;
-  *written = progress.acknowledged;
-  meters_->state_writes.Add(progress.acknowledged);
+  if (!answers.status.ok()) pending_ = true;
+  meters_->state_writes.Add(*written);
   meters_->state_vms.Set(written_.size());
-  return progress.status;
+  const bool only_outdated =
+      std::all_of(answers.each.begin(), answers.each.end(), [](const FleetSink::Answer& answer) {
+        return answer.kind == FleetSink::Answer::kStored ||
+               answer.kind == FleetSink::Answer::kOutdated;
+      });
+  return only_outdated ? absl::OkStatus() : answers.status;
+}
+
+void NodeState::TakeAnswer(const Change& change, const FleetSink::Answer& answer,
+                           absl::Duration now) {
+  const std::string& subject = change.message.subject;
+  if (answer.kind != FleetSink::Answer::kStored) {
+    // It may be stored all the same, or another message is: the next one replaces whatever is.
+    if (answer.kind == FleetSink::Answer::kOutdated) places_[subject] = std::nullopt;
+    return;
+  }
+  places_[subject] = answer.place;
+  if (verified_place_ == 0) verified_place_ = answer.place;
+  if (change.record == nullptr) {
+    written_.erase(change.name);
+  } else {
+    written_[change.name] = {change.record, now};
+  }
+  unknown_.erase(subject);
 }
 
 std::vector<NodeState::Change> NodeState::Changes(const FleetPosition& published) {
@@ -152,10 +215,11 @@ std::vector<NodeState::Change> NodeState::Changes(const FleetPosition& published
   const auto add = [&](const std::string& name, VmRecordPtr record) {
     Change change{name, std::move(record), {}};
     change.message = Message(
-        KeySubject(kVmsBucket, VmBucketKey(options_.cluster, options_.node, name)),
-        published.journal_id,
+        KeyOf(name), published.journal_id,
         change.record == nullptr ? "" : VmPayload(change.record->encoded(), options_.format));
     if (change.record == nullptr) change.message.headers.emplace_back(kKeyOperationHeader, "DEL");
+    const auto place = places_.find(change.message.subject);
+    change.message.replaces = place == places_.end() ? uint64_t{0} : place->second;
     changes.push_back(std::move(change));
   };
   for (const auto& [name, record] : vms) {
@@ -192,7 +256,7 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
                            std::vector<Change>* changes) {
   if (unknown_.empty()) return;
   for (const auto& [name, record] : vms) {
-    unknown_.erase(KeySubject(kVmsBucket, VmBucketKey(options_.cluster, options_.node, name)));
+    unknown_.erase(KeyOf(name));
   }
   size_t looked_at = 0;
   for (auto subject = unknown_.begin(); subject != unknown_.end();) {
@@ -201,13 +265,14 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
       return;
     }
     ++looked_at;
-    const absl::StatusOr<bool> deleted = sink_->IsDeleted(kVmsBucket, *subject);
-    if (!deleted.ok()) {
+    const absl::StatusOr<std::optional<FleetSink::Value>> value =
+        sink_->Read(FleetSink::Where::kVms, *subject);
+    if (!value.ok()) {
       // Without an answer the key stays for another time.
       pending_ = true;
       return;
     }
-    if (*deleted) {
+    if (!value->has_value() || (*value)->deleted) {
       subject = unknown_.erase(subject);
       continue;
     }
@@ -221,18 +286,45 @@ void NodeState::AddUnknown(const std::map<std::string, VmRecordPtr>& vms,
 
 absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
   if (!nodes_bucket_.looked_at) {
-    const absl::StatusOr<FleetSink::BucketInfo> info = sink_->OpenBucket(kNodesBucket, "");
-    if (!info.ok()) return info.status();
+    const absl::StatusOr<FleetSink::Table> table = sink_->LookAtTable(FleetSink::Where::kNodes, 0);
+    if (!table.ok()) return table.status();
     nodes_bucket_.looked_at = true;
   }
-  const FleetSink::Progress progress =
-      sink_->Put(kNodesBucket, {Heartbeat(published, options_.heartbeat)});
-  if (progress.status.ok()) meters_->heartbeats.Add();
-  return progress.status;
+  const bool behind = outbox_->newest().sequence > published.sequence;
+  FleetMessage message = Heartbeat(published, options_.heartbeat);
+  message.replaces = heartbeat_place_;
+  FleetSink::Answers answers = sink_->Send(FleetSink::Where::kNodes, {message});
+  if (answers.each[0].kind == FleetSink::Answer::kOutdated) {
+    const auto value = sink_->Read(FleetSink::Where::kNodes, message.subject);
+    if (value.ok() && value->has_value() && !(*value)->journal_id.empty() &&
+        (*value)->journal_id != published.journal_id) {
+      NoteOther((*value)->journal_id, published.journal_id);
+    }
+    message.replaces.reset();
+    answers = sink_->Send(FleetSink::Where::kNodes, {message});
+  }
+  heartbeat_place_.reset();
+  if (!answers.status.ok()) return answers.status;
+  heartbeat_place_ = answers.each[0].place;
+  heartbeat_at_ = clock_->Now().monotonic;
+  behind_ = behind;
+  meters_->heartbeats.Add();
+  return absl::OkStatus();
+}
+
+void NodeState::NoteOther(const std::string& other, const std::string& own) {
+  if (std::exchange(other_, other) == other) return;
+  meters_->name_conflicts.Add();
+  spdlog::error(
+      "another vmeventd publishes as {}/{} (its journal is {}, this one's {}): give one of them "
+      "another name by --node",
+      options_.cluster, options_.node, other, own);
 }
 
 void NodeState::Leave(const FleetPosition& published) {
-  const absl::Status status = sink_->Leave(Heartbeat(published, absl::ZeroDuration()));
+  FleetMessage message = Heartbeat(published, absl::ZeroDuration());
+  message.replaces = heartbeat_place_;
+  const absl::Status status = sink_->Leave(message);
   if (!status.ok()) {
     spdlog::info("the last heartbeat could not be sent: {}", std::string(status.message()));
   }
@@ -255,6 +347,7 @@ FleetMessage NodeState::Heartbeat(const FleetPosition& published, absl::Duration
     *heartbeat.mutable_interval() = ToProtoDuration(interval);
   }
   heartbeat.set_vms(newest.running_vms);
+  if (complete_.has_value()) *heartbeat.mutable_states_time() = ToTimestamp(*complete_);
   return Message(KeySubject(kNodesBucket, NodeBucketKey(options_.cluster, options_.node)),
                  published.journal_id, PayloadOf(heartbeat, options_.format));
 }

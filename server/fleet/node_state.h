@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,7 +32,8 @@ struct NodeStateOptions {
 // What the fleet's key-value buckets say of this node: the last state of each VM, and the node's
 // heartbeat. The state follows the events: a VM's state is written once the stream has the VM's
 // newest event, so a consumer that has seen the state finds in the stream how it came about. What
-// the buckets lose is written again. Events never depend on buckets: where one fails, it is tried
+// the buckets lose, or what others write under this node's keys, is written again within a minute.
+// Events never depend on buckets: where one fails, it is tried
 // again later. One thread, the publisher's.
 class NodeState {
  public:
@@ -41,7 +43,7 @@ class NodeState {
   static constexpr size_t kMaxLookups = 64;
   // How soon a change is looked for again.
   static constexpr absl::Duration kScanInterval = absl::Seconds(1);
-  // How often the bucket is looked at, which somebody may have deleted.
+  // How often the bucket is looked at, which somebody may have deleted or purged.
   static constexpr absl::Duration kBucketCheck = absl::Minutes(1);
   // A state that did not change is written again, before the bucket's age limit takes it.
   static constexpr absl::Duration kRefresh = absl::Hours(24);
@@ -87,11 +89,19 @@ class NodeState {
   };
 
   absl::Status OpenVms();
+  // What becomes of the VMs' values that a look at their bucket has not found as they were written.
+  void TakeLosses(const FleetSink::Table& table);
   absl::Status WriteVms(const FleetPosition& published, size_t* written);
   // Differences between the VMs and the bucket.
   std::vector<Change> Changes(const FleetPosition& published);
   void AddUnknown(const std::map<std::string, VmRecordPtr>& vms, std::vector<Change>* changes);
+  // The message's place is known if nobody else has written its key.
+  void TakeAnswer(const Change& change, const FleetSink::Answer& answer, absl::Duration now);
   absl::Status WriteHeartbeat(const FleetPosition& published);
+  // Somebody has written this node's heartbeat.
+  void NoteOther(const std::string& other, const std::string& own);
+  // The subject of a VM's key.
+  std::string KeyOf(const std::string& vm) const;
   FleetMessage Heartbeat(const FleetPosition& published, absl::Duration interval) const;
   FleetMessage Message(std::string subject, const std::string& journal_id,
                        std::string payload) const;
@@ -112,8 +122,18 @@ class NodeState {
   std::map<std::string, Written> written_;          // by the VM's name
   std::set<std::string> unknown_;  // subjects of the bucket that an earlier daemon wrote
   bool listed_ = false;            // whether these were asked for
-  uint64_t scanned_version_ = 0;   // of the VMs
-  bool pending_ = true;            // something of that version is to be written
+  // Places of the last messages of keys, by subject, so that a late message of a slow connection
+  // replaces none; nullopt: it is not known. A key that is not here has none.
+  std::map<std::string, std::optional<uint64_t>> places_;
+  // All of the node's messages up to here are as they were written; 0: not one is known.
+  uint64_t verified_place_ = 0;
+  std::optional<uint64_t> heartbeat_place_;
+  bool behind_ = false;  // the last heartbeat says that events wait
+  absl::Duration heartbeat_at_ = absl::ZeroDuration();
+  std::string other_;                   // the journal of another node of this name
+  uint64_t scanned_version_ = 0;        // of the VMs
+  bool pending_ = true;                 // something of that version is to be written
+  std::optional<absl::Time> complete_;  // when the bucket last had every state
   absl::Duration refresh_at_ = absl::ZeroDuration();
 };
 

@@ -12,8 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "server/events/live_state.h"
-#include "server/journal/read_queue.h"
+#include "server/eventlog/event_log.h"
 
 namespace vmeventd {
 
@@ -52,17 +51,16 @@ class Outbox {
 };
 
 // The daemon's own journal, read on the history thread, for which the caller waits: it answers
-// every post, and those that come after its stop at once, but not while the disk does not answer.
-// Both outlive the outbox.
+// every question, and those that come after its stop at once, but not while the disk does not
+// answer. The log outlives the outbox.
 class JournalOutbox : public Outbox {
  public:
-  JournalOutbox(const LiveState* live_state, JournalReadQueue* read_queue)
-      : live_state_(live_state), read_queue_(read_queue) {}
+  explicit JournalOutbox(EventLog* log) : log_(log) {}
 
   Range range() const override;
   Newest newest() const override;
   std::vector<VmRecordPtr> vms() const override;
-  uint64_t vms_version() const override { return live_state_->vms_version(); }
+  uint64_t vms_version() const override { return log_->vms_version(); }
   void Interrupt() override;
   absl::StatusOr<std::vector<EventBlockPtr>> Read(const std::string& journal_id, uint64_t first,
                                                   size_t max_bytes) override;
@@ -73,12 +71,11 @@ class JournalOutbox : public Outbox {
     Mutex mutex;
     CondVar changed;
     uint64_t ticket ABSL_GUARDED_BY(mutex) = 0;  // of the Read that waits
-    std::optional<absl::StatusOr<std::vector<EventBlockPtr>>> answer ABSL_GUARDED_BY(mutex);
+    std::optional<absl::StatusOr<HistoryAnswer>> answer ABSL_GUARDED_BY(mutex);
     bool interrupted ABSL_GUARDED_BY(mutex) = false;
   };
 
-  const LiveState* const live_state_;
-  JournalReadQueue* const read_queue_;
+  EventLog* const log_;
   const std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
 };
 

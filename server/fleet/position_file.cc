@@ -24,6 +24,10 @@ constexpr size_t kFileBytes = 1024;
 std::string TextOf(const FleetPosition& value, absl::string_view target) {
   std::string text = absl::StrCat(value.journal_id, " sequence ", value.sequence, " stream ",
                                   value.stream_sequence, " target ", target);
+  if (!value.log_id.empty()) absl::StrAppend(&text, " created ", value.log_id);
+  if (!value.log_id.empty() && value.lost_up_to > 0) {
+    absl::StrAppend(&text, " lost ", value.lost_up_to);
+  }
   text.resize(kFileBytes - 1, ' ');
   text.push_back('\n');
   return text;
@@ -33,9 +37,19 @@ FleetPosition ValueOf(absl::string_view text, absl::string_view target) {
   const std::vector<absl::string_view> words =
       absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
   FleetPosition value;
-  if (words.size() != 7 || words[1] != "sequence" || words[3] != "stream" || words[5] != "target" ||
-      words[6] != target || !absl::SimpleAtoi(words[2], &value.sequence) ||
+  // A file of an earlier version does not say when the stream was created.
+  if (words.size() < 7 || words.size() > 11 || words.size() % 2 == 0 || words[1] != "sequence" ||
+      words[3] != "stream" || words[5] != "target" || words[6] != target ||
+      !absl::SimpleAtoi(words[2], &value.sequence) ||
       !absl::SimpleAtoi(words[4], &value.stream_sequence)) {
+    return {};
+  }
+  if (words.size() >= 9) {
+    if (words[7] != "created") return {};
+    value.log_id = std::string(words[8]);
+  }
+  if (words.size() == 11 &&
+      (words[9] != "lost" || !absl::SimpleAtoi(words[10], &value.lost_up_to))) {
     return {};
   }
   value.journal_id = std::string(words[0]);

@@ -49,7 +49,7 @@ void FleetPublisher::Run() {
     if (stopped_) break;
     woken_ = false;
   }
-  if (node_state_ != nullptr && connected_) node_state_->Leave(position_);
+  if (node_state_ != nullptr) node_state_->Leave(position_);
 }
 
 void FleetPublisher::Wake() {
@@ -75,15 +75,24 @@ absl::Duration FleetPublisher::Step() {
   if (const absl::Duration due = connected_ ? next_batch_at_ : retry_at_; now < due) {
     return due - now;
   }
-  if (!connected_) {
-    if (const absl::Status status = Connect(); !status.ok()) return Fail(status);
+  if (!connected_ || now >= look_at_) {
+    if (const absl::Status status = Look(); !status.ok()) return Fail(status);
   }
   const absl::Duration state_due = WriteState();
   const Outbox::Range range = outbox_->range();
   if (range.journal_id != position_.journal_id) Begin(range);
-  if (position_.sequence + 1 < range.unbroken_from) return PublishGap(range.unbroken_from);
+  const uint64_t first = position_.sequence + 1;
+  if (first < range.unbroken_from) {
+    // The stream has a part of the unacknowledged events, which is not missing.
+    const uint64_t last = range.unbroken_from - 1;
+    return PublishGap(first, present_.empty() ? last : std::min(last, *present_.begin() - 1),
+                      "the journal's retention deleted them before they were published");
+  }
+  if (first == unfit_) {
+    return PublishGap(first, first, absl::StrCat("the stream refuses them: ", unfit_why_));
+  }
   const absl::StatusOr<std::vector<EventBlockPtr>> blocks =
-      outbox_->Read(position_.journal_id, position_.sequence + 1, kMaxBatchBytes);
+      outbox_->Read(position_.journal_id, first, kMaxBatchBytes);
   if (!blocks.ok()) {
     // Retention, or another journal, came in between; or the disk has an error, which the journal's
     // reader reports. All of it shows when it is read again.
@@ -93,7 +102,9 @@ absl::Duration FleetPublisher::Step() {
   }
   if (blocks->empty()) {
     const absl::Status status = sink_->Check();
-    return status.ok() ? std::min(kIdleCheck, state_due) : Fail(status);
+    if (!status.ok()) return Fail(status);
+    retry_wait_ = absl::ZeroDuration();  // every batch is acknowledged
+    return std::min(kIdleCheck, state_due);
   }
   return PublishBatch(*blocks);
 }
@@ -107,74 +118,133 @@ absl::Duration FleetPublisher::WriteState() {
 
 void FleetPublisher::Begin(const Outbox::Range& range) {
   present_.clear();
-  MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence});
+  unfit_ = 0;
+  stored_ = false;
+  MoveTo({range.journal_id, range.unbroken_from - 1, position_.stream_sequence, position_.log_id});
 }
 
-absl::Status FleetPublisher::Connect() {
-  const absl::StatusOr<std::optional<FleetTail>> tail = sink_->Connect();
-  if (!tail.ok()) return tail.status();
-  present_.clear();
-  searched_ = 0;
-  if (tail->has_value()) {
-    if (absl::Status status = Compare(**tail); !status.ok()) return status;
-  }
+absl::Status FleetPublisher::Look() {
+  const absl::StatusOr<FleetSink::Log> log = sink_->Look();
+  if (!log.ok()) return log.status();
+  if (absl::Status status = Compare(*log); !status.ok()) return status;
+  look_at_ = clock_->Now().monotonic + kStreamCheck;
+  if (connected_) return absl::OkStatus();
   connected_ = true;
+  round_trip_ = std::min(log->round_trip, kMaxRoundTrip);
   batch_events_ = kFirstBatchEvents;
   meters_.connected.Set(1);
   meters_.connects.Add();
-  retry_wait_ = absl::ZeroDuration();
-  reported_.clear();
   if (node_state_ != nullptr) node_state_->OnConnected();
   spdlog::info("publishing to the fleet's stream after the sequence {}", position_.sequence);
   return absl::OkStatus();
 }
 
-absl::Status FleetPublisher::Compare(const FleetTail& tail) {
-  const FleetPosition& last = tail.position;
-  if (last.journal_id != position_.journal_id) {
-    // The stream has no message behind the position.
-    position_.stream_sequence = std::max(position_.stream_sequence, last.stream_sequence);
+absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
+  // The stream's message at the position is the node's last one, unless messages came later, or the
+  // stream's limits have deleted all of them.
+  const uint64_t last = log.tail.has_value() ? log.tail->position.stream_sequence : 0;
+  if (!position_.log_id.empty() && position_.log_id != log.id) {
+    return GoBack(log, absl::StrCat("was made again at ", log.id));
+  }
+  if (last < position_.stream_sequence &&
+      (log.tail.has_value() || log.first <= position_.stream_sequence)) {
+    return GoBack(log, "was restored or purged");
+  }
+  position_.log_id = log.id;
+  if (!log.tail.has_value() || (last == position_.stream_sequence && present_.empty())) {
     return absl::OkStatus();
   }
-  const bool restored = last.stream_sequence < position_.stream_sequence;
-  if (restored && last.sequence >= position_.sequence) return absl::OkStatus();
-  if (restored) {
-    spdlog::warn(
-        "the fleet's stream ends with the event {} of this node, and had acknowledged {}: it was "
-        "restored or purged; publishing what follows again",
-        last.sequence, position_.sequence);
+  const bool own = log.tail->position.journal_id == position_.journal_id;
+  if (!own && stored_ && last > position_.stream_sequence) {
+    NoteOther(log.tail->position.journal_id);
   }
-  // Otherwise the file that had the position may be gone, or old, which a message shows that was
-  // sent behind a later position.
-  const bool old =
-      tail.sent_after.sequence > position_.sequence && tail.sent_after.sequence < last.sequence;
-  const bool unknown = restored || old || position_.stream_sequence == 0;
-  const FleetPosition after = unknown ? tail.sent_after : position_;
-  if (last.stream_sequence == after.stream_sequence) {
+  // While it is connected, every message has its answer.
+  if (connected_) return absl::OkStatus();
+  const FleetPosition& after = log.tail->sent_after;
+  const bool says = after.stream_sequence != last;  // not an earlier version's
+  const bool again = position_.sequence < position_.lost_up_to;
+  if (own && !again && (says || position_.stream_sequence == 0)) return Search(after, *log.tail);
+  if (again || position_.stream_sequence > 0) return Search(position_, *log.tail);
+  position_.stream_sequence = last;
+  return absl::OkStatus();
+}
+
+absl::Status FleetPublisher::GoBack(const FleetSink::Log& log, const std::string& why) {
+  const bool same = position_.log_id == log.id || position_.log_id.empty();
+  const uint64_t before = position_.sequence;
+  FleetPosition after{position_.journal_id, 0, 0, log.id};
+  const FleetTail* const tail = log.tail.has_value() ? &*log.tail : nullptr;
+  if (tail != nullptr && same && tail->position.journal_id == position_.journal_id &&
+      tail->sent_after.sequence < tail->position.sequence) {
+    after = tail->sent_after;
+  }
+  after.lost_up_to = std::max(before, position_.lost_up_to);
+  absl::Status status;
+  if (log.tail.has_value()) {
+    // What was acknowledged says nothing any more.
+    const FleetPosition known = std::exchange(position_, after);
+    status = Search(after, *log.tail);
+    if (!status.ok()) position_ = known;
+  } else {
+    present_.clear();
     MoveTo(after);
-    return absl::OkStatus();
   }
+  if (status.ok()) {
+    position_.log_id = log.id;
+    meters_.streams_lost.Add();
+    spdlog::warn(
+        "the fleet's stream {}: it had acknowledged the events up to {}, and now has all up to {}; "
+        "publishing what it lacks",
+        why, before, position_.sequence);
+  }
+  return status;
+}
+
+absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetTail& tail) {
   // Any message of the last batch may be missing, not only those at its end.
   absl::StatusOr<std::set<uint64_t>> stored = sink_->StoredAfter(after, kMaxSearched);
+  const std::string log_id = position_.log_id;
+  const uint64_t lost_up_to = position_.lost_up_to;
   if (stored.ok()) {
     present_ = *std::move(stored);
-    searched_ = last.stream_sequence;
+    searched_ = tail.position.stream_sequence;
     position_ = after;
+    position_.log_id = log_id;
+    position_.lost_up_to = lost_up_to;
     Advance(after.sequence, 0);
     return absl::OkStatus();
   }
   if (!absl::IsOutOfRange(stored.status())) return stored.status();
-  // More than a batch, and the message does not say behind what it was sent.
+  // More than a batch, and no message says behind what it was sent.
   spdlog::info("the fleet's stream is ahead of what was recorded: it ends with the event {}",
-               last.sequence);
-  if (last.sequence > position_.sequence) MoveTo(last);
+               tail.position.sequence);
+  if (tail.position.journal_id != position_.journal_id) {
+    position_.stream_sequence = tail.position.stream_sequence;
+    return absl::OkStatus();
+  }
+  present_.clear();
+  FleetPosition reached = tail.position;
+  reached.sequence = std::max(reached.sequence, position_.sequence);
+  reached.log_id = log_id;
+  reached.lost_up_to = lost_up_to;
+  MoveTo(reached);
   return absl::OkStatus();
+}
+
+void FleetPublisher::NoteOther(const std::string& journal_id) {
+  if (other_ == journal_id) return;
+  other_ = journal_id;
+  meters_.name_conflicts.Add();
+  spdlog::error(
+      "another vmeventd publishes as {}/{} (its journal is {}, this one's {}): give one of them "
+      "another name by --node",
+      options_.cluster, options_.node, journal_id, position_.journal_id);
 }
 
 FleetEncoder& FleetPublisher::encoder() {
   if (!encoder_ || encoder_->journal_id() != position_.journal_id) {
     encoder_.emplace(FleetIdentity{options_.cluster, options_.node, position_.journal_id},
-                     options_.format);
+                     options_.format, options_.secret);
   }
   return *encoder_;
 }
@@ -188,7 +258,7 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
   for (const EventBlockPtr& block : blocks) {
     for (size_t i = 0; i < block->size() && batch.size() < batch_events_; ++i) {
       const EventBlock::Entry entry = block->at(i);
-      if (entry.sequence > last) break;
+      if (entry.sequence > last || entry.sequence == unfit_) break;
       through = entry.sequence;
       if (present_.contains(entry.sequence)) continue;
       batch.push_back(encoder().Encode(entry, block->EncodedView(i)));
@@ -197,18 +267,13 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
   return Send(std::move(batch), through);
 }
 
-absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
-  const uint64_t first = position_.sequence + 1;
-  uint64_t last = unbroken_from - 1;
-  // The stream has a part of the unacknowledged events, which is not missing.
-  if (!present_.empty()) last = std::min(last, *present_.begin() - 1);
-  const absl::Duration wait = Send({encoder().EncodeGap(first, last, clock_->Now().wall)}, last);
-  if (connected_) {
+absl::Duration FleetPublisher::PublishGap(uint64_t first, uint64_t last, absl::string_view why) {
+  const absl::Duration wait =
+      Send({encoder().EncodeGap(first, last, why, clock_->Now().wall)}, last);
+  if (position_.sequence >= last) {
     meters_.lost_events.Add(last - first + 1);
-    spdlog::error(
-        "the events {} to {} are not in the fleet's stream: retention deleted them before they "
-        "could be published; a GAP says so",
-        first, last);
+    spdlog::error("the events {} to {} are not in the fleet's stream: {}; a GAP says so", first,
+                  last, std::string(why));
   }
   return wait;
 }
@@ -216,28 +281,76 @@ absl::Duration FleetPublisher::PublishGap(uint64_t unbroken_from) {
 absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t through) {
   const std::string sent_after = ToSentAfter(position_);
   for (FleetMessage& message : batch) message.headers.emplace_back(kSentAfterHeader, sent_after);
-  FleetSink::Progress progress;
+  FleetSink::Answers answers;
   const absl::Duration begin = clock_->Now().monotonic;
-  if (!batch.empty()) progress = sink_->Publish(batch);
-  meters_.published_events.Add(progress.acknowledged);
-  meters_.repeated_events.Add(progress.repeated);
-  for (size_t i = 0; i < progress.acknowledged && !present_.empty(); ++i) {
-    if (batch[i].sequence < *present_.rbegin()) meters_.late_events.Add();
-  }
-  if (!progress.status.ok()) {
-    if (progress.acknowledged > 0) {
-      Advance(batch[progress.acknowledged - 1].sequence, 0);
+  if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);
+  const uint64_t last_present = present_.empty() ? 0 : *present_.rbegin();
+  uint64_t place = 0;
+  std::set<uint64_t> stored;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const FleetSink::Answer& answer = answers.each[i];
+    if (answer.kind != FleetSink::Answer::kStored) continue;
+    if (answer.place <= position_.stream_sequence && !answer.repeated) {
+      return Fail(absl::UnavailableError(
+          absl::StrCat("it stores an event at the place ", answer.place, ", and had stored one at ",
+                       position_.stream_sequence, ": it is another stream")));
     }
-    return Fail(progress.status);
+    stored_ = true;
+    stored.insert(batch[i].sequence);
+    place = std::max(place, answer.place);
+    meters_.published_events.Add();
+    if (answer.repeated) meters_.repeated_events.Add();
+    if (batch[i].sequence < last_present) meters_.late_events.Add();
   }
-  Advance(through, progress.stream_sequence);
+  if (!answers.status.ok()) {
+    const bool doubt = std::any_of(answers.each.begin(), answers.each.end(), [](const auto& each) {
+      return each.kind == FleetSink::Answer::kNone;
+    });
+    present_.insert(stored.begin(), stored.end());
+    if (!doubt) searched_ = std::max(searched_, place);
+    Advance(position_.sequence, 0);
+    return doubt ? Fail(answers.status) : TakeRefusals(batch, answers);
+  }
+  Advance(through, place);
+  retry_wait_ = absl::ZeroDuration();
+  reported_.clear();
   const absl::Duration now = clock_->Now().monotonic;
   AdjustBatch(now - begin);
   next_batch_at_ = now + rate_.Charge(static_cast<double>(batch.size()), now);
   return next_batch_at_ - now;
 }
 
+absl::Duration FleetPublisher::TakeRefusals(const std::vector<FleetMessage>& batch,
+                                            const FleetSink::Answers& answers) {
+  bool later = false;
+  for (size_t i = batch.size(); i-- > 0;) {
+    switch (answers.each[i].kind) {
+      case FleetSink::Answer::kUnfit:
+        later |= batch[i].sequence == unfit_;  // its GAP is refused too
+        unfit_ = batch[i].sequence;
+        unfit_why_ = std::string(answers.status.message());
+        break;
+      case FleetSink::Answer::kRefused:
+      case FleetSink::Answer::kOutdated:
+        later = true;
+        break;
+      case FleetSink::Answer::kStored:
+      case FleetSink::Answer::kNone:
+        break;
+    }
+  }
+  if (!later) return absl::ZeroDuration();
+  // Every message has an answer, so that there is nothing to look for.
+  const absl::Duration wait = NextRetry(answers.status);
+  next_batch_at_ = clock_->Now().monotonic + wait;
+  // The stream may be gone, and another one in its place by then.
+  look_at_ = std::min(look_at_, next_batch_at_);
+  return wait;
+}
+
 void FleetPublisher::AdjustBatch(absl::Duration took) {
+  // The network's part says nothing of how much the servers have to do.
+  took -= round_trip_;
   if (took <= kQuickBatch) {
     batch_events_ = std::min(batch_events_ * 2, kMaxBatchEvents);
   } else if (took > kSlowBatch) {
@@ -274,6 +387,12 @@ void FleetPublisher::MoveTo(FleetPosition position) {
 absl::Duration FleetPublisher::Fail(const absl::Status& why) {
   connected_ = false;
   meters_.connected.Set(0);
+  const absl::Duration wait = NextRetry(why);
+  retry_at_ = clock_->Now().monotonic + wait;
+  return wait;
+}
+
+absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
   meters_.failures.Add();
   const std::string message(why.message());
   if (message != reported_ && !absl::IsCancelled(why)) {
@@ -281,9 +400,7 @@ absl::Duration FleetPublisher::Fail(const absl::Status& why) {
     reported_ = message;
   }
   retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
-  const absl::Duration wait = retry_wait_ * (0.5 + random_() / 2);
-  retry_at_ = clock_->Now().monotonic + wait;
-  return wait;
+  return retry_wait_ * (0.5 + random_() / 2);
 }
 
 }  // namespace vmeventd

@@ -31,6 +31,7 @@ struct PublisherOptions {
   FleetFormat format = FleetFormat::kProtobuf;
   double events_per_second = 5'000;  // in the long run, while it catches up
   std::string version;               // of vmeventd
+  std::string secret;                // of the node: see FleetEncoder
   // How often the node says that it is there; zero: nothing but events is published.
   absl::Duration heartbeat = absl::ZeroDuration();
 };
@@ -39,29 +40,37 @@ struct PublisherOptions {
 // journal has it. The journal is the queue, so that servers that are away cost no memory.
 //
 // One batch is under way at a time, and the position moves behind it when all of it is
-// acknowledged. After an error the publisher connects again and asks the stream for the node's last
-// message. What lies between the position and that message was sent and not acknowledged: the
-// publisher looks which of it the stream has, and sends the rest. Each message says behind which
-// position it was sent: the last one has the position where the file is gone or old.
+// acknowledged. When messages have no answer, the publisher connects again and asks the stream for
+// the node's last message. What lies between the position and that message was sent and not
+// acknowledged: the publisher looks which of it the stream has, and sends the rest. Each message
+// says behind which position it was sent: the last one has the position where the file is gone or
+// old. A stream that was made again, or restored from a copy, gets what it lacks. What it refuses
+// for good is a GAP.
 class FleetPublisher {
  public:
   // Limit of a batch: so many events may have to be looked for in the stream.
   static constexpr size_t kMaxBatchEvents = 1'024;
   static constexpr size_t kMaxBatchBytes = size_t{256} << 10;
-  // Size of the first batch of a connection. A batch that is acknowledged quickly doubles the
-  // next one's limit, a slow one halves it: nodes that return together share the servers.
+  // Size of the first batch of a connection. A batch that is acknowledged quickly, beyond what the
+  // network takes, doubles the next one's limit, a slow one halves it: nodes that return together
+  // share the servers.
   static constexpr size_t kFirstBatchEvents = 16;
   static constexpr absl::Duration kQuickBatch = absl::Milliseconds(250);
   static constexpr absl::Duration kSlowBatch = absl::Seconds(1);
+  // What is longer is no network, but servers that are slow.
+  static constexpr absl::Duration kMaxRoundTrip = absl::Seconds(1);
   // How many messages of the node are looked at to find these: a batch, and what stands before it
   // when its position could not be recorded.
   static constexpr size_t kMaxSearched = 4 * kMaxBatchEvents;
-  // Attempts to connect: the wait doubles from the first to the last, and a random half of it is
-  // left out, so that the nodes of a fleet do not come back together.
+  // Attempts to connect, and to send what was refused: the wait doubles from the first to the last,
+  // until a batch is acknowledged. A random half of it is left out, so that the nodes of a fleet do
+  // not come back together.
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
   static constexpr absl::Duration kMaxRetry = absl::Minutes(1);
   // How often the connection is looked at while there is nothing to publish.
   static constexpr absl::Duration kIdleCheck = absl::Seconds(10);
+  // How often the stream is looked at, which somebody may have deleted or restored.
+  static constexpr absl::Duration kStreamCheck = absl::Minutes(1);
   // How often the journal is asked again that could not be read.
   static constexpr absl::Duration kReadRetry = absl::Seconds(1);
 
@@ -90,15 +99,25 @@ class FleetPublisher {
   FleetEncoder& encoder();
   // Begins with another journal, at the oldest event that it has.
   void Begin(const Outbox::Range& range);
-  absl::Status Connect();
+  // Looks at the stream, over a new connection where that is needed.
+  absl::Status Look();
   // Finds what the stream has behind the position.
-  absl::Status Compare(const FleetTail& tail);
+  absl::Status Compare(const FleetSink::Log& log);
+  // The stream lacks the message at the position. Goes back to what it has.
+  absl::Status GoBack(const FleetSink::Log& log, const std::string& why);
+  // The stream has what is found behind `after`, and of what is before that lacks nothing.
+  absl::Status Search(const FleetPosition& after, const FleetTail& tail);
+  // Another node publishes under this name.
+  void NoteOther(const std::string& journal_id);
   absl::Duration PublishBatch(const std::vector<EventBlockPtr>& blocks);
   // Writes what the buckets lack; returns when the next of it is due.
   absl::Duration WriteState();
-  absl::Duration PublishGap(uint64_t unbroken_from);
+  absl::Duration PublishGap(uint64_t first, uint64_t last, absl::string_view why);
   // Publishes `batch`; when all of it is acknowledged the position is `through`.
   absl::Duration Send(std::vector<FleetMessage> batch, uint64_t through);
+  // Each of `batch` has an answer, and not all of them are stored.
+  absl::Duration TakeRefusals(const std::vector<FleetMessage>& batch,
+                              const FleetSink::Answers& answers);
   // A batch was acknowledged after `took`.
   void AdjustBatch(absl::Duration took);
   // Everything up to `sequence` is in the stream, and nothing later up to `stream_sequence`; 0: it
@@ -106,8 +125,10 @@ class FleetPublisher {
   void Advance(uint64_t sequence, uint64_t stream_sequence);
   // Sets the position, and records it.
   void MoveTo(FleetPosition position);
-  // Closes the connection, and says when to try again.
+  // Looks at the stream before anything else is sent, and says when.
   absl::Duration Fail(const absl::Status& why);
+  // Reports the problem, and returns the wait until the next attempt.
+  absl::Duration NextRetry(const absl::Status& why);
 
   const PublisherOptions options_;
   FleetSink* const sink_;
@@ -123,10 +144,16 @@ class FleetPublisher {
   std::optional<FleetEncoder> encoder_;
   std::set<uint64_t> present_;  // later ones that the stream has already
   uint64_t searched_ = 0;       // all that is present was found up to here in the stream
+  uint64_t unfit_ = 0;          // the stream refuses this event for good; 0: none
+  std::string unfit_why_;
   bool connected_ = false;
+  absl::Duration look_at_ = absl::ZeroDuration();
+  bool stored_ = false;  // an event of this journal, since the start
+  std::string other_;    // the journal of another node of this name
   absl::Duration retry_at_ = absl::ZeroDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();
   size_t batch_events_ = kFirstBatchEvents;  // the limit of the next batch
+  absl::Duration round_trip_;                // of the connection, as FleetSink::Log has it
   absl::Duration next_batch_at_ = absl::ZeroDuration();
   TokenBucket rate_;
   std::unique_ptr<NodeState> node_state_;  // null: see PublisherOptions.heartbeat

@@ -15,16 +15,14 @@ uint64_t RaiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
-DescriptorShares ShareDescriptors(uint64_t limit, int wanted_connections) {
-  constexpr uint64_t kOwn = 64;           // files, sockets and timers of the daemon itself
-  constexpr uint64_t kPerConnection = 3;  // the client's, and the relay's pair
-  const auto wanted = static_cast<uint64_t>(wanted_connections);
-  const uint64_t reserve =
-      std::min<uint64_t>(wanted * kPerConnection + kOwn, std::max<uint64_t>(limit / 4, 32));
+DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int wanted) {
+  constexpr uint64_t kOwn = 64;  // files, sockets and timers of the daemon itself
+  const uint64_t all_want = listeners * static_cast<uint64_t>(wanted);
+  const uint64_t reserve = std::min<uint64_t>(all_want + kOwn, std::max<uint64_t>(limit / 4, 32));
   const uint64_t vms = limit > reserve ? limit - reserve : 0;
-  const uint64_t connections = (reserve - std::min(kOwn, reserve / 2)) / kPerConnection;
+  const uint64_t each = (reserve - std::min(kOwn, reserve / 2)) / std::max<size_t>(listeners, 1);
   return {.vms = static_cast<int>(std::min<uint64_t>(vms, 1 << 20)),
-          .connections = static_cast<int>(std::min(wanted, connections))};
+          .listener = std::min(wanted, static_cast<int>(each))};
 }
 
 }  // namespace vmeventd

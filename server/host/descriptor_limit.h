@@ -1,6 +1,7 @@
 #ifndef VMEVENTD_SERVER_HOST_DESCRIPTOR_LIMIT_H_
 #define VMEVENTD_SERVER_HOST_DESCRIPTOR_LIMIT_H_
 
+#include <cstddef>
 #include <cstdint>
 
 namespace vmeventd {
@@ -9,13 +10,13 @@ namespace vmeventd {
 // limit then in force.
 uint64_t RaiseDescriptorLimit();
 
-// How `limit` descriptors are shared: VMs get what connections do not need, and at least three
-// quarters, so that a low limit costs connections first.
+// How `limit` descriptors are shared: VMs get what listeners do not need, and at least three
+// quarters, so that a low limit costs connections first. Each of `listeners` wants `wanted`.
 struct DescriptorShares {
   int vms;
-  int connections;
+  int listener;  // of each
 };
-DescriptorShares ShareDescriptors(uint64_t limit, int wanted_connections);
+DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int wanted);
 
 }  // namespace vmeventd
 

@@ -36,12 +36,12 @@ bool IsUuid(absl::string_view text) {
 }
 
 // Creates the file atomically: it exists complete or not at all.
-absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
+absl::StatusOr<std::string> MakeIdFile(const std::string& path, mode_t mode) {
   absl::StatusOr<std::string> id = RandomUuid();
   if (!id.ok()) return id.status();
   const std::string text = absl::StrCat(*id, "\n");
   const std::string made = absl::StrCat(path, ".new");
-  const int fd = open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+  const int fd = open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
   if (fd < 0) return ErrnoStatus(made, "cannot be created", errno);
   errno = ENOSPC;  // a short write means this
   const bool written =
@@ -82,13 +82,16 @@ absl::StatusOr<std::string> NodeId(const std::string& state_dir,
     absl::StatusOr<std::string> id = NodeIdOfMachine(absl::StripAsciiWhitespace(*machine));
     if (id.ok()) return id;
   }
-  const std::string path = state_dir + "/node_id";
+  return KeptUuid(state_dir + "/node_id", 0640);
+}
+
+absl::StatusOr<std::string> KeptUuid(const std::string& path, mode_t mode) {
   const absl::StatusOr<std::string> kept = ReadSmallFile(path);
   if (kept.ok()) {
     const absl::string_view id = absl::StripAsciiWhitespace(*kept);
     if (IsUuid(id)) return std::string(id);
   }
-  return MakeIdFile(path);
+  return MakeIdFile(path, mode);
 }
 
 }  // namespace vmeventd

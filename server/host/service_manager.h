@@ -2,8 +2,11 @@
 #define VMEVENTD_SERVER_HOST_SERVICE_MANAGER_H_
 
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 
 // Notifies systemd if it started this process (sd_notify(3)); otherwise does nothing. Any thread.
 
@@ -18,6 +21,22 @@ void NotifyStopping(const std::string& status);
 void NotifyAlive(const std::string& status);
 // Infinite: there is no watchdog.
 absl::Duration WatchdogInterval();
+
+// One that the service manager has kept, or listens on for this process.
+struct StoredDescriptor {
+  std::string name;
+  UniqueFd fd;
+};
+// All that it passed to this process at its start. To be called once.
+std::vector<StoredDescriptor> TakeStoredDescriptors();
+bool HasServiceManager();
+// Has it keep `fd`, which stays the caller's, as `name`, also where nothing holds its other end,
+// and pass it to the next process of this service. It forgets it without FileDescriptorStoreMax= in
+// the unit, and when the service is stopped and not started again. Waits for at most `timeout`
+// until it has it. An error says why not.
+absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
+// Has it close all that it keeps as `name`.
+void RemoveStoredDescriptors(const std::string& name);
 
 }  // namespace vmeventd
 

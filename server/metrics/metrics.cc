@@ -16,6 +16,10 @@
 namespace vmeventd {
 namespace {
 
+constexpr char kSocketsToClose[] = "vmeventd_sockets_to_close";
+constexpr char kSocketsToCloseHelp[] =
+    "Sockets that wait to be closed, with descriptors that peers passed, by who has them";
+
 double ToSeconds(absl::Time time) { return absl::ToDoubleSeconds(time - absl::UnixEpoch()); }
 
 // "RUNNING"
@@ -74,10 +78,16 @@ void Metrics::CollectInfo(MetricFamilies* out) const {
   out->Gauge("vmeventd_exit_status_source_info",
              "Always 1; the label names the source of QEMU exit statuses", 1,
              {{"source", sources_.watcher->exit_status_source()}});
+  out->Gauge("vmeventd_signal_senders_seen", "1 if the senders of signals are seen",
+             sources_.watcher->signal_senders().active ? 1 : 0);
+  const HostShutdownState host = sources_.watcher->host_shutdown();
+  out->Gauge("vmeventd_host_shutdown_seen", "1 if the shutdown of the host is seen",
+             host.known && host.problem.empty() ? 1 : 0);
+  out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down", host.shutting_down ? 1 : 0);
 }
 
 void Metrics::CollectVms(MetricFamilies* out) const {
-  const VmCounts counts = sources_.live_state->vm_counts();
+  const VmCounts counts = sources_.log->vm_counts();
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge("vmeventd_vms", "VMs that have not stopped, by their state",
                static_cast<double>(counts.by_state[state]), {{"state", StateName(state)}});
@@ -86,7 +96,7 @@ void Metrics::CollectVms(MetricFamilies* out) const {
              static_cast<double>(counts.by_state[v1::VM_STATE_STOPPED]));
   out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem",
              static_cast<double>(counts.with_problems));
-  for (const WatchedDirectory& directory : sources_.live_state->directories()) {
+  for (const WatchedDirectory& directory : sources_.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
     out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
@@ -97,7 +107,7 @@ void Metrics::CollectVms(MetricFamilies* out) const {
 }
 
 void Metrics::CollectEvents(MetricFamilies* out) const {
-  const EventMeters& meters = sources_.pump->meters();
+  const EventMeters& meters = sources_.log->event_meters();
   for (size_t type = 1; type < EventMeters::kTypes; ++type) {
     const auto named = static_cast<EventType>(type);
     out->Counter("vmeventd_events_total", "Events published, by type",
@@ -117,17 +127,18 @@ void Metrics::CollectEvents(MetricFamilies* out) const {
                  {{"leg", "observed_to_durable"}});
   out->Histogram(kLatency, kLatencyHelp, sources_.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
-  const LiveState::RingSize ring = sources_.live_state->ring_size();
+  const EventLog::Health health = sources_.log->health();
   out->Gauge("vmeventd_ring_events", "Newest events kept in memory",
-             static_cast<double>(ring.events));
-  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", static_cast<double>(ring.bytes));
+             static_cast<double>(health.ring_events));
+  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events",
+             static_cast<double>(health.ring_bytes));
 }
 
 void Metrics::CollectJournal(MetricFamilies* out) const {
-  const JournalMeters& meters = sources_.journal->meters();
-  const LiveState::Range range = sources_.live_state->range();
+  const JournalMeters& meters = sources_.log->journal_meters();
+  const EventRange range = sources_.log->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
-             sources_.live_state->journal_writable() ? 1 : 0);
+             sources_.log->health().journal_writable ? 1 : 0);
   for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(sources_.journal_path, suffix)), {{"file", file}});
@@ -154,7 +165,7 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
              static_cast<double>(meters.backlog_bytes.value()));
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog; beyond it the oldest events are given up",
-             static_cast<double>(JournalWriter::kMaxBacklogBytes));
+             static_cast<double>(EventLog::kMaxBacklogBytes));
   out->Counter("vmeventd_journal_given_up_events_total",
                "Published events that will never be in the journal",
                static_cast<double>(meters.given_up_events.value()));
@@ -170,7 +181,7 @@ void Metrics::CollectJournal(MetricFamilies* out) const {
 
 void Metrics::CollectStreams(MetricFamilies* out) const {
   const StreamMeters& meters = sources_.hub->meters();
-  const StreamLag lag = sources_.hub->Lag(sources_.live_state->range().newest);
+  const StreamLag lag = sources_.hub->Lag(sources_.log->range().newest);
   out->Gauge("vmeventd_streams", "Open WatchEvents streams", sources_.hub->stream_count());
   out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
              lag.behind);
@@ -211,6 +222,8 @@ void Metrics::CollectAccess(MetricFamilies* out) const {
                "1 if clients can connect to the address of --listen; 0 while it cannot be opened",
                listening[i] ? 1 : 0, {{"listen", addresses[i].ToString()}});
   }
+  out->Gauge(kSocketsToClose, kSocketsToCloseHelp,
+             static_cast<double>(sources_.server->sockets_to_close()), {{"of", "clients"}});
   if (sources_.tls == nullptr) return;
   const std::shared_ptr<const TlsMaterial> certificate = sources_.tls->Current();
   out->Gauge("vmeventd_tls_certificate_not_before_timestamp_seconds",
@@ -226,13 +239,14 @@ void Metrics::CollectAccess(MetricFamilies* out) const {
 }
 
 void Metrics::CollectQueue(MetricFamilies* out) const {
+  const EventLog::Health health = sources_.log->health();
   out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded",
-             static_cast<double>(sources_.queue->depth()));
+             static_cast<double>(health.queued));
   out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are left out",
-             static_cast<double>(sources_.queue->max_updates()));
+             static_cast<double>(health.max_queued));
   out->Counter("vmeventd_queue_dropped_events_total",
                "Events left out because too many waited to be recorded",
-               static_cast<double>(sources_.queue->dropped_events()));
+               static_cast<double>(health.dropped_events));
 }
 
 void Metrics::CollectWatcher(MetricFamilies* out) const {
@@ -266,6 +280,9 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
        "Open runs of the previous daemon that could not be read", counters.unreadable_runs},
       {"vmeventd_exit_status_overflows_total",
        "Times that the kernel dropped messages about ended processes", counters.exit_statuses_lost},
+      {"vmeventd_signal_records_lost_total",
+       "Records of signals that the kernel dropped because they were not read fast enough",
+       counters.signals_lost},
       {"vmeventd_drains_cut_short_total",
        "Processes whose last messages on their monitors were not all read within 2 s",
        counters.drains_cut_short},
@@ -278,6 +295,11 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
       {"vmeventd_connects_put_off_total",
        "Connects to monitors that were put off because too many sockets waited to be closed",
        counters.connects_put_off},
+      {"vmeventd_handovers_total",
+       "VMs whose monitors were taken over from the daemon before this one", counters.handovers},
+      {"vmeventd_handovers_refused_total",
+       "VMs whose monitors the daemon before this one had left and that were not taken over",
+       counters.handovers_refused},
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
@@ -291,9 +313,8 @@ void Metrics::CollectWatcher(MetricFamilies* out) const {
                  "Times that a socket was left out because of a limit", static_cast<double>(value),
                  {{"limit", limit}});
   }
-  out->Gauge("vmeventd_sockets_to_close",
-             "Sockets of monitors that wait to be closed, with descriptors that peers passed",
-             static_cast<double>(counters.sockets_to_close));
+  out->Gauge(kSocketsToClose, kSocketsToCloseHelp, static_cast<double>(counters.sockets_to_close),
+             {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
@@ -318,7 +339,7 @@ void Metrics::CollectLibvirt(MetricFamilies* out) const {
 void Metrics::CollectFleet(MetricFamilies* out) const {
   if (sources_.fleet == nullptr) return;
   const FleetMeters& meters = *sources_.fleet;
-  const uint64_t newest = sources_.live_state->range().newest;
+  const uint64_t newest = sources_.log->range().newest;
   const uint64_t position = meters.position.value();
   out->Gauge("vmeventd_fleet_connected", "1 if connected to a server that has the fleet's stream",
              static_cast<double>(meters.connected.value()));
@@ -342,6 +363,10 @@ void Metrics::CollectFleet(MetricFamilies* out) const {
        meters.late_events},
       {"vmeventd_fleet_lost_events_total",
        "Events that retention deleted before they were published", meters.lost_events},
+      {"vmeventd_fleet_streams_lost_total",
+       "Streams of the fleet that were made again, restored or purged", meters.streams_lost},
+      {"vmeventd_fleet_name_conflicts_total", "Other nodes that publish under this node's name",
+       meters.name_conflicts},
       {"vmeventd_fleet_state_writes_total", "States of VMs written into the fleet's bucket",
        meters.state_writes},
       {"vmeventd_fleet_heartbeats_total", "Heartbeats written into the fleet's bucket",
@@ -357,9 +382,10 @@ void Metrics::CollectFleet(MetricFamilies* out) const {
 }
 
 void Metrics::CollectLog(MetricFamilies* out) const {
-  if (sources_.log == nullptr) return;
-  for (const auto& [reason, counter] : {std::pair("rate", &sources_.log->rate),
-                                        std::pair("stalled_read", &sources_.log->stalled_read)}) {
+  if (sources_.log_lines == nullptr) return;
+  for (const auto& [reason, counter] :
+       {std::pair("rate", &sources_.log_lines->rate),
+        std::pair("stalled_read", &sources_.log_lines->stalled_read)}) {
     out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason",
                  static_cast<double>(counter->value()), {{"reason", reason}});
   }

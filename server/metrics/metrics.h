@@ -8,38 +8,32 @@
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 #include "server/access/refusals.h"
-#include "server/events/live_state.h"
+#include "server/eventlog/event_log.h"
 #include "server/fleet/fleet_meters.h"
-#include "server/journal/event_pump.h"
-#include "server/journal/journal_writer.h"
-#include "server/log/log_meters.h"
+#include "server/logging/queued_sink.h"
 #include "server/metrics/metric_families.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "server/transport/tls_files.h"
-#include "watcher/loop/event_queue.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 
 // The daemon's Prometheus metrics (docs/metrics.md lists them), read when scraped: counters without
-// a lock; the state of live_state, hub and queue under their locks, held while a few numbers, or
+// a lock; the state of the event log and the hub under their locks, held while a few numbers, or
 // one per open stream, are copied. Any thread.
 class Metrics : public prometheus::Collectable {
  public:
   // All pointers must outlive the metrics.
   struct Sources {
-    const LiveState* live_state;
-    const EventPump* pump;
-    const JournalWriter* journal;
+    const EventLog* log;
     const StreamHub* hub;
-    const EventQueue* queue;
     const NodeWatcher* watcher;
     const RefusalCounters* refusals;
-    GrpcServer* server = nullptr;    // null: nothing listens
-    TlsFiles* tls = nullptr;         // null: no TLS. A scrape checks the files
-    const LogMeters* log = nullptr;  // null: the process's log is not the daemon's
-    std::string journal_path;        // of the database
+    GrpcServer* server = nullptr;          // null: nothing listens
+    TlsFiles* tls = nullptr;               // null: no TLS. A scrape checks the files
+    const LogMeters* log_lines = nullptr;  // null: the process's log is not the daemon's
+    std::string journal_path;              // of the database
     std::string version;
     const FleetMeters* fleet = nullptr;  // null: nothing is published
   };

@@ -16,7 +16,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/receiving_socket.h"
 #include "base/thread_name.h"
 #include "base/unique_fd.h"
 #include "prometheus/text_serializer.h"
@@ -94,7 +93,7 @@ class MetricsServer::Loop {
   // Reads its request, sends the answer, then waits for the client to close: closing first could
   // discard the answer.
   struct Connection {
-    ReceivingSocket fd;
+    UniqueFd fd;
     std::string peer;
     Steady::time_point end;
     std::string request;
@@ -149,11 +148,6 @@ class MetricsServer::Loop {
   }
 
   void Accept() {
-    if (closer_.full()) {
-      refusals_->Count(Refusal::kDescriptors);
-      accept_at_ = Steady::now() + kDescriptorPause;
-      return;
-    }
     const int listener = listener_->socket()->fd();
     UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) {
@@ -172,8 +166,7 @@ class MetricsServer::Loop {
     MakeRoom(peer);
     const auto time =
         std::chrono::duration_cast<Steady::duration>(absl::ToChronoNanoseconds(limits_.time));
-    connections_.push_back(
-        {ReceivingSocket(std::move(fd), &closer_), std::move(peer), Steady::now() + time, "", ""});
+    connections_.push_back({std::move(fd), std::move(peer), Steady::now() + time, "", ""});
   }
 
   // Closes the oldest connection if there are too many.
@@ -201,7 +194,7 @@ class MetricsServer::Loop {
 
   bool Read(Connection* connection) const {
     char bytes[4096];
-    const ssize_t size = connection->fd.Receive(bytes, sizeof(bytes));
+    const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), 0);
     if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
     connection->request.append(bytes, static_cast<size_t>(size));
     if (connection->request.size() > kMaxRequestBytes) {
@@ -225,7 +218,7 @@ class MetricsServer::Loop {
   // Discards what follows the request. False: the client closed or sent too much.
   static bool Drain(Connection* connection) {
     char bytes[4096];
-    const ssize_t size = connection->fd.Receive(bytes, sizeof(bytes));
+    const ssize_t size = recv(connection->fd.get(), bytes, sizeof(bytes), 0);
     if (size <= 0) return size < 0 && (errno == EAGAIN || errno == EINTR);
     connection->drained += static_cast<size_t>(size);
     return connection->drained <= kMaxDrainedBytes;
@@ -236,7 +229,6 @@ class MetricsServer::Loop {
   const prometheus::Collectable* const metrics_;
   RefusalCounters* const refusals_;
   const MetricsServerLimits limits_;
-  SocketCloser closer_;
   std::list<Connection> connections_;  // oldest first
   Steady::time_point accept_at_ = Steady::time_point::min();
 };

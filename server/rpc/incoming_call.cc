@@ -7,7 +7,6 @@
 #include "grpc/grpc.h"
 #include "grpcpp/impl/codegen/server_callback_handlers.h"
 #include "grpcpp/impl/rpc_service_method.h"
-#include "server/stream/grpc_status.h"
 
 namespace vmeventd {
 
@@ -152,7 +151,12 @@ void IncomingCall::AnswerBy(CallStream* stream) {
 
 void IncomingCall::Write(const grpc::ByteBuffer* message) { StartWrite(message); }
 
-void IncomingCall::End(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+void IncomingCall::End(const absl::Status& status) {
+  // The codes have the same numbers.
+  Finish(status.ok() ? grpc::Status::OK
+                     : grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                                    std::string(status.message())));
+}
 
 void IncomingCall::Abort(const absl::Status& status) {
   // As TryCancel does, but with the reason.

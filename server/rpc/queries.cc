@@ -107,12 +107,12 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const 
 std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
     const absl::StatusOr<JournalReader*>& journal) {
   if (!journal.ok()) return journal.status();
-  if (live_state_->identity() != identity_) {
+  if (log_->identity() != identity_) {
     return absl::UnavailableError("the journal was replaced during the query; try again");
   }
   const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
   absl::StatusOr<EventListing> found =
-      ListEventsFrom(*live_state_, *journal, matcher_, bounds_, newest_first_, from_, room);
+      log_->List(*journal, matcher_, bounds_, newest_first_, from_, room);
   if (!found.ok()) return found.status();
   if (events_.empty()) {
     events_ = std::move(found->events);
@@ -138,9 +138,9 @@ std::string EventsQuery::Response() const {
 
 absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
     const v1::ListEventsRequest& request) const {
-  const absl::StatusOr<ListEventsBounds> bounds = CheckListEvents(request);
+  const absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
   if (!bounds.ok()) return bounds.status();
-  JournalIdentityPtr identity = live_state_->identity();
+  JournalIdentityPtr identity = log_->identity();
   std::string question = QuestionOf(*identity, request);
   uint64_t from = 0;
   if (!request.page_token().empty()) {
@@ -150,14 +150,14 @@ absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
     if (!absl::SimpleAtoi(*position, &from)) return absl::InternalError("page_token: unreadable");
   }
   return std::unique_ptr<EventsQuery>(
-      new EventsQuery(live_state_, std::move(identity), std::move(question),
+      new EventsQuery(log_, std::move(identity), std::move(question),
                       EventMatcher(request.filter()), *bounds, request.newest_first(), from));
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
   const absl::StatusOr<int> page_size = CheckListVms(request);
   if (!page_size.ok()) return page_size.status();
-  const JournalIdentityPtr identity = live_state_->identity();
+  const JournalIdentityPtr identity = log_->identity();
   const PageTokens tokens(identity->token_key, identity->journal_id);
   const std::string question = QuestionOf(*identity, request);
   std::string position;
@@ -172,8 +172,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
   }
 
   const VmMatcher matcher(request);
-  const LiveState::VmPage all =
-      live_state_->ListVmsAfter(position.empty() ? nullptr : &after, SIZE_MAX);
+  const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after, SIZE_MAX);
   std::string out;
   v1::ListVmsResponse rest;
   const VmRecord* last = nullptr;
@@ -205,13 +204,12 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
   static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
                 int{v1::ListVmsResponse::kVmsFieldNumber});
   if (!request.run_id().empty()) {
-    const VmRecordPtr vm = live_state_->FindVm({request.name(), request.run_id(), ""});
+    const VmRecordPtr vm = log_->FindVm({request.name(), request.run_id(), ""});
     if (vm != nullptr) return ListedVmField(vm->encoded());
     return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id()),
                                             " of a VM named ", Quote(request.name()), " is known"));
   }
-  const absl::StatusOr<VmRecordPtr> vm =
-      PickVm(live_state_->VmsNamed(request.name()), request.name());
+  const absl::StatusOr<VmRecordPtr> vm = PickVm(log_->VmsNamed(request.name()), request.name());
   if (!vm.ok()) return vm.status();
   return ListedVmField((*vm)->encoded());
 }

@@ -9,10 +9,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
-#include "server/events/live_state.h"
-#include "server/journal/journal_reader.h"
-#include "server/rpc/event_listing.h"
 #include "server/rpc/request_checks.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -25,16 +23,16 @@ class EventsQuery {
   // A page ends after this many turns, so it may be empty though another page follows.
   static constexpr int kMaxTurns = 15;
 
-  // Runs one turn. Returns the bytes of the response; unset: call it again. The read queue's
+  // Runs one turn. Returns the bytes of the response; unset: call it again. The history
   // thread, with its reader.
   std::optional<absl::StatusOr<std::string>> Continue(
       const absl::StatusOr<JournalReader*>& journal);
 
  private:
   friend class Queries;
-  EventsQuery(const LiveState* live_state, JournalIdentityPtr identity, std::string question,
-              EventMatcher matcher, ListEventsBounds bounds, bool newest_first, uint64_t from)
-      : live_state_(live_state),
+  EventsQuery(const EventLog* log, JournalIdentityPtr identity, std::string question,
+              EventMatcher matcher, ListBounds bounds, bool newest_first, uint64_t from)
+      : log_(log),
         identity_(std::move(identity)),
         question_(std::move(question)),
         matcher_(std::move(matcher)),
@@ -44,11 +42,11 @@ class EventsQuery {
 
   std::string Response() const;
 
-  const LiveState* const live_state_;
+  const EventLog* const log_;
   const JournalIdentityPtr identity_;  // of the journal of `from_`
   const std::string question_;
   const EventMatcher matcher_;
-  ListEventsBounds bounds_;  // page_size is what the page still lacks
+  ListBounds bounds_;  // page_size is what the page still lacks
   const bool newest_first_;
   ListFrom from_;
   std::string events_;
@@ -62,8 +60,8 @@ class Queries {
   // The largest response: a page ends early to stay below it.
   static constexpr size_t kMaxResponseBytes = 1 << 20;
 
-  // `live_state` must outlive it.
-  explicit Queries(const LiveState* live_state) : live_state_(live_state) {}
+  // `log` must outlive it.
+  explicit Queries(const EventLog* log) : log_(log) {}
 
   absl::StatusOr<std::unique_ptr<EventsQuery>> ListEvents(
       const v1::ListEventsRequest& request) const;
@@ -71,7 +69,7 @@ class Queries {
   absl::StatusOr<std::string> GetVm(const v1::GetVmRequest& request) const;
 
  private:
-  const LiveState* const live_state_;
+  const EventLog* const log_;
 };
 
 }  // namespace vmeventd

@@ -231,9 +231,9 @@ absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& requ
   return WatchRequest{*start, *interval};
 }
 
-absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& request) {
+absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request) {
   if (absl::Status status = CheckFilter(request.filter()); !status.ok()) return status;
-  ListEventsBounds bounds;
+  ListBounds bounds;
   if (request.has_start_time()) {
     const absl::StatusOr<absl::Time> start = CheckTime("start_time", request.start_time());
     if (!start.ok()) return start.status();

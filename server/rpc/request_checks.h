@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/stream/watch_request.h"
+#include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/node/node_watcher.h"
 
@@ -34,13 +34,7 @@ inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
 
-// The requested times: [start, end).
-struct ListEventsBounds {
-  absl::Time start = absl::InfinitePast();
-  absl::Time end = absl::InfiniteFuture();
-  int page_size = kDefaultPageSize;
-};
-absl::StatusOr<ListEventsBounds> CheckListEvents(const v1::ListEventsRequest& request);
+absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request);
 
 // Returns the page size.
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);

@@ -17,21 +17,16 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "event-problems", "event-source", "event-state",      "intent-end",         "intent-request-id",
-    "missing-ranges", "node-id",      "shutdown-caveats", "unfollowed-sockets",
+    "event-problems", "event-source",     "event-state",       "guest-panic",
+    "host-shutdown",  "intent-end",       "intent-request-id", "missing-ranges",
+    "node-id",        "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
 };
 
 }  // namespace
 
-VmEventService::VmEventService(ServerFacts facts, const LiveState* live_state,
-                               const Queries* queries, JournalReadQueue* read_queue, StreamHub* hub,
+VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
                                RefusalCounters* refusals)
-    : facts_(std::move(facts)),
-      live_state_(live_state),
-      queries_(queries),
-      read_queue_(read_queue),
-      hub_(hub),
-      refusals_(refusals) {}
+    : facts_(std::move(facts)), log_(log), queries_(log), hub_(hub), refusals_(refusals) {}
 
 void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
   using Method = void (VmEventService::*)(IncomingCall*, const AccessPolicy&);
@@ -62,7 +57,7 @@ void VmEventService::SetWatcher(NodeWatcher* watcher) {
 void VmEventService::StopIntents() { SetWatcher(nullptr); }
 
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
-  if (!live_state_->journal_writable()) {
+  if (!log_->health().journal_writable) {
     return absl::UnavailableError(
         "the journal cannot be written now, so a restart of vmeventd would lose the intent; "
         "try again later");
@@ -74,7 +69,7 @@ absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>
 }
 
 absl::Status VmEventService::CheckDurable(absl::string_view what) const {
-  if (live_state_->journal_writable()) return absl::OkStatus();
+  if (log_->health().journal_writable) return absl::OkStatus();
   return absl::UnavailableError(
       absl::StrCat("the journal cannot be written now, so a restart of vmeventd would undo "
                    "this: ",
@@ -112,7 +107,7 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
   absl::Status status = Parse(*call, &request);
   if (status.ok()) status = policy.CheckListRate(*call->context());
   if (!status.ok()) return call->Answer(status);
-  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_->ListEvents(request);
+  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return call->Answer(query.status());
   const auto turn = [this, call, query = *std::move(query)](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
@@ -124,21 +119,20 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
     if (!answer->ok()) return answer->status();
     return true;
   };
-  read_queue_->PostQuery(policy.Peer(*call->context()),
-                         {turn, [call] { return call->cancelled(); }});
+  log_->PostQuery(policy.Peer(*call->context()), {turn, [call] { return call->cancelled(); }});
 }
 
 void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListVmsRequest request;
   absl::Status status = Parse(*call, &request);
   if (status.ok()) status = policy.CheckVmsRate(*call->context());
-  call->Answer(status.ok() ? queries_->ListVms(request) : status);
+  call->Answer(status.ok() ? queries_.ListVms(request) : status);
 }
 
 void VmEventService::GetVm(IncomingCall* call, const AccessPolicy&) {
   v1::GetVmRequest request;
   const absl::Status status = Parse(*call, &request);
-  call->Answer(status.ok() ? queries_->GetVm(request) : status);
+  call->Answer(status.ok() ? queries_.GetVm(request) : status);
 }
 
 void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& policy) {
@@ -196,14 +190,14 @@ v1::GetServerInfoResponse VmEventService::Info() const {
   v1::GetServerInfoResponse info;
   info.set_version(facts_.version);
   info.set_node(facts_.node);
-  const JournalIdentityPtr identity = live_state_->identity();
+  const JournalIdentityPtr identity = log_->identity();
   info.set_journal_id(identity->journal_id);
   info.set_node_id(identity->node_id);
-  const LiveState::Range range = live_state_->range();
+  const EventRange range = log_->range();
   info.set_oldest_sequence(range.oldest);
   info.set_newest_sequence(range.newest);
   *info.mutable_start_time() = ToTimestamp(facts_.start_time);
-  for (const WatchedDirectory& directory : live_state_->directories()) {
+  for (const WatchedDirectory& directory : log_->directories()) {
     v1::WatchedDirectory* out = info.add_directories();
     out->set_path(directory.path);
     out->set_pattern(directory.pattern);
@@ -211,12 +205,20 @@ v1::GetServerInfoResponse VmEventService::Info() const {
     out->set_sockets(directory.sockets);
   }
   for (const char* capability : kCapabilities) info.add_capabilities(capability);
-  info.set_vms(live_state_->vm_count());
+  info.set_vms(log_->vm_count());
   info.set_streams(hub_->stream_count());
-  info.set_journal_writable(live_state_->journal_writable());
+  info.set_journal_writable(log_->health().journal_writable);
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
   if (watcher_ == nullptr) return info;
+  const SignalWatchState senders = watcher_->signal_senders();
+  info.mutable_signal_senders()->set_active(senders.active);
+  info.mutable_signal_senders()->set_problem(senders.problem);
+  info.mutable_signal_senders()->set_lost(watcher_->counters().signals_lost);
+  const HostShutdownState host = watcher_->host_shutdown();
+  info.mutable_host_shutdown()->set_active(host.known && host.problem.empty());
+  info.mutable_host_shutdown()->set_problem(host.problem);
+  info.mutable_host_shutdown()->set_shutting_down(host.shutting_down);
   for (const UnfollowedSocket& socket : watcher_->unfollowed_sockets()) {
     v1::UnfollowedSocket* out = info.add_unfollowed_sockets();
     out->set_path(socket.path);

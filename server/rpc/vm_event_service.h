@@ -11,8 +11,7 @@
 #include "base/mutex.h"
 #include "server/access/access_policy.h"
 #include "server/access/refusals.h"
-#include "server/events/live_state.h"
-#include "server/journal/read_queue.h"
+#include "server/eventlog/event_log.h"
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
@@ -32,8 +31,7 @@ struct ServerFacts {
 class VmEventService {
  public:
   // All pointers must outlive the service.
-  VmEventService(ServerFacts facts, const LiveState* live_state, const Queries* queries,
-                 JournalReadQueue* read_queue, StreamHub* hub, RefusalCounters* refusals);
+  VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub, RefusalCounters* refusals);
 
   // Adds the methods to one listener's, whose policy decides who may call. `policy` outlives it.
   void AddTo(CallService* listener, const AccessPolicy* policy);
@@ -69,9 +67,8 @@ class VmEventService {
   void TakeBackIntent(const std::string& intent_id);
 
   const ServerFacts facts_;
-  const LiveState* const live_state_;
-  const Queries* const queries_;
-  JournalReadQueue* const read_queue_;
+  EventLog* const log_;
+  const Queries queries_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
 

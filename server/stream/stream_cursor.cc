@@ -29,19 +29,6 @@ void FillProgress(uint64_t sequence, const JournalIdentity& identity, absl::Time
 
 }  // namespace
 
-absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
-                                                const HistoryRequest& request, size_t max_bytes) {
-  if (request.locate.has_value()) {
-    absl::StatusOr<JournalReader::Start> start = reader->ReadSince(*request.locate, max_bytes);
-    if (!start.ok()) return start.status();
-    return HistoryAnswer{start->first, std::move(start->page.blocks), start->page.through};
-  }
-  absl::StatusOr<JournalReader::Page> page =
-      reader->ReadShared(request.first, request.last, max_bytes);
-  if (!page.ok()) return page.status();
-  return HistoryAnswer{request.first, std::move(page->blocks), page->through};
-}
-
 struct StreamCursor::Batch {
   std::vector<grpc::Slice> slices;
   size_t events = 0;
@@ -49,15 +36,15 @@ struct StreamCursor::Batch {
   size_t steps = 0;
 };
 
-StreamCursor::StreamCursor(const LiveState* live_state, StreamBegin begin, EventMatcher matcher)
-    : live_state_(live_state),
+StreamCursor::StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher)
+    : log_(log),
       matcher_(std::move(matcher)),
       sequence_(begin.cursor),
       locate_(begin.locate),
       since_(begin.since),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
-      identity_(live_state->identity()),
+      identity_(log->identity()),
       snapshot_(std::move(begin.snapshot)) {
   if (begin.blocks.empty()) return;
   const uint64_t through = begin.blocks.back()->last_sequence();
@@ -70,7 +57,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
   caught_up_ = false;
   switch (phase_) {
     case Phase::kLocating:
-      history_request_ = HistoryRequest{locate_, 0, 0};
+      history_request_ = HistoryRequest{locate_, 0, 0, ""};
       return std::nullopt;
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
@@ -92,7 +79,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
       break;
   }
   // The next events belong to another journal: to resume, the client needs its id.
-  if (live_state_->identity() != identity_) return ProgressMessage(sequence_, now);
+  if (log_->identity() != identity_) return ProgressMessage(sequence_, now);
   Batch batch;
   const absl::Status status = Collect(&batch);
   sent_.events = batch.events;
@@ -113,7 +100,7 @@ void StreamCursor::Supply(HistoryAnswer answer) {
 void StreamCursor::SkipTo(uint64_t sequence) { sequence_ = std::max(sequence_, sequence); }
 
 grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now) {
-  identity_ = live_state_->identity();
+  identity_ = log_->identity();
   v1::WatchEventsResponse response;
   FillProgress(sequence, *identity_, now, response.mutable_progress());
   return ToBuffer(response.SerializeAsString());
@@ -211,25 +198,23 @@ absl::Status StreamCursor::Collect(Batch* batch) {
     if (history_.has_value()) return absl::OkStatus();  // the message is full
   }
   while (batch->steps < kMaxScanSteps) {
-    const LiveState::Page page = live_state_->ReadFrom(sequence_ + 1, kMaxMessageBytes);
-    if (sequence_ + 1 < page.ring_oldest) {
-      if (sequence_ + 1 < page.range.unbroken_from) {
+    ReadResult read = log_->Read(sequence_ + 1, {.max_bytes = kMaxMessageBytes});
+    if (read.history.has_value()) {
+      if (read.out_of_range) {
         return absl::OutOfRangeError(
             absl::StrCat("sequence ", sequence_ + 1,
                          " is no longer retained, the stream was too slow: the oldest retained "
                          "sequence is ",
-                         page.range.oldest));
+                         read.range.oldest));
       }
-      if (batch->slices.empty()) {
-        history_request_ = HistoryRequest{std::nullopt, sequence_ + 1, page.ring_oldest - 1};
-      }
+      if (batch->slices.empty()) history_request_ = std::move(read.history);
       return absl::OkStatus();
     }
-    if (page.blocks.empty()) {
+    if (read.blocks.empty()) {
       caught_up_ = true;
       return absl::OkStatus();
     }
-    for (const EventBlockPtr& block : page.blocks) {
+    for (const EventBlockPtr& block : read.blocks) {
       if (!TakeBlock(*block, batch)) return absl::OkStatus();
     }
   }

@@ -10,30 +10,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/support/byte_buffer.h"
+#include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
-#include "server/events/live_state.h"
-#include "server/journal/journal_reader.h"
 
 namespace vmeventd {
-
-// What a cursor needs of the journal before it can go on: where what it asks for begins, with the
-// first events (see JournalReader::ReadSince), or else the events [first, last], as many of them as
-// make a message.
-struct HistoryRequest {
-  std::optional<absl::Time> locate;
-  uint64_t first = 0;
-  uint64_t last = 0;
-};
-struct HistoryAnswer {
-  uint64_t first = 0;                 // where the blocks begin
-  std::vector<EventBlockPtr> blocks;  // all that is kept of [first, through]
-  uint64_t through = 0;
-};
-
-// What the journal says to a request: about `max_bytes` of events, StreamCursor::kHistoryBytes at
-// the most. For the reader's thread.
-absl::StatusOr<HistoryAnswer> AnswerFromJournal(JournalReader* reader,
-                                                const HistoryRequest& request, size_t max_bytes);
 
 // Place of one WatchEvents stream in the log. It queues nothing, so
 // that a slow reader costs what one message costs. Knows nothing of the network. One thread at a
@@ -44,9 +24,9 @@ class StreamCursor {
   // Size of a HistoryAnswer: it fits into one message, so that nothing of it waits.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
 
-  // `live_state` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
+  // `log` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
   // is set.
-  StreamCursor(const LiveState* live_state, StreamBegin begin, EventMatcher matcher);
+  StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher);
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come. Unset when there is nothing to say, or
@@ -95,7 +75,7 @@ class StreamCursor {
   absl::Status Collect(Batch* batch);
   void TakeHistory(Batch* batch);
 
-  const LiveState* const live_state_;
+  const EventLog* const log_;
   const EventMatcher matcher_;
   uint64_t sequence_;
   Sent sent_;

@@ -22,7 +22,7 @@ void StreamHub::Refuse(StreamCall* call, const absl::Status& status) {
 absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
                                    const v1::EventFilter& filter, const std::string& peer) {
   EventMatcher matcher(filter);
-  const absl::StatusOr<StreamBegin> begin = live_state_->Begin(request.start);
+  const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
   if (absl::IsResourceExhausted(begin.status())) refusals_->Count(Refusal::kSnapshotMemory);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
@@ -30,19 +30,19 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   const size_t filter_bytes =
       matcher.memory() + (by_name ? matcher.names().exact().size() * NameIndex::kBytesOfName : 0);
   FanOut* const fan_out = matcher.has_globs() ? &globs_ : &plain_;
-  StreamSurroundings surroundings = {
+  WatchStreamDeps deps = {
       .call = call,
       .peer = peer,
       .progress_interval = interval,
       .write_timeout = options_.write_timeout,
       .clock = clock_,
       .fan_out = fan_out,
-      .read_queue = read_queue_,
-      .owner = this,
+      .log = log_,
+      .hub = this,
       .meters = &meters_,
   };
-  const auto stream = std::make_shared<WatchStream>(
-      std::move(surroundings), StreamCursor(live_state_, *begin, std::move(matcher)));
+  const auto stream = std::make_shared<WatchStream>(std::move(deps),
+                                                    StreamCursor(log_, *begin, std::move(matcher)));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
   absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
@@ -153,26 +153,28 @@ void StreamHub::WakeEach(const FanOut* fan_out) const {
 void StreamHub::WakeNamed() {
   const MutexLock lock(&index_mutex_);
   uint64_t searched = searched_.load(std::memory_order_relaxed);
-  if (index_.empty()) searched = live_state_->range().newest;
+  if (index_.empty()) searched = log_->range().newest;
   for (;;) {
-    const LiveState::Page page =
-        live_state_->ReadFrom(searched + 1, StreamCursor::kMaxMessageBytes);
-    if (page.blocks.empty() || page.blocks.back()->last_sequence() <= searched) break;
-    if (searched + 1 < page.ring_oldest) {  // the ring was faster: any stream may want these
-      index_.FindAll(
-          [&](WatchStream* stream) { stream->Want(searched + 1, page.ring_oldest - 1); });
-      searched = page.ring_oldest - 1;
+    const ReadResult read = log_->Read(searched + 1, {.max_bytes = StreamCursor::kMaxMessageBytes});
+    if (read.history.has_value()) {  // the ring was faster: any stream may match
+      const uint64_t last = read.history->last;
+      index_.FindAll([&](WatchStream* stream) { stream->MarkPending(searched + 1, last); });
+      searched = last;
+      continue;
     }
-    for (const EventBlockPtr& block : page.blocks) {
+    if (read.blocks.empty() || read.blocks.back()->last_sequence() <= searched) break;
+    for (const EventBlockPtr& block : read.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
         const EventBlock::Entry entry = block->at(i);
         if (entry.sequence <= searched) continue;
         searched = entry.sequence;
-        const auto want = [searched](WatchStream* stream) { stream->Want(searched, searched); };
+        const auto mark = [searched](WatchStream* stream) {
+          stream->MarkPending(searched, searched);
+        };
         if (entry.vm_name.empty()) {  // of the node
-          index_.FindAll(want);
+          index_.FindAll(mark);
         } else {
-          index_.Find(entry.vm_name, want);
+          index_.Find(entry.vm_name, mark);
         }
       }
     }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -14,38 +15,40 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "server/access/refusals.h"
-#include "server/events/live_state.h"
-#include "server/journal/read_queue.h"
+#include "server/eventlog/event_log.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/name_index.h"
 #include "server/stream/stream_call.h"
 #include "server/stream/stream_meters.h"
-#include "server/stream/watch_request.h"
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {
 
+// A checked WatchEventsRequest, without its filter.
+struct WatchRequest {
+  WatchStart start;
+  std::optional<absl::Duration> progress_interval{};  // unset: the server's default
+};
+
 // Every open WatchEvents stream. Owns them; outlives the gRPC server. Methods are for any thread
 // where they do not say otherwise. Calls gRPC without holding its lock.
-class StreamHub : public WatchStreamOwner {
+class StreamHub {
  public:
-  // All outlive the hub.
-  StreamHub(const LiveState* live_state, JournalReadQueue* read_queue, const Clock* clock,
-            StreamOptions options, RefusalCounters* refusals)
-      : live_state_(live_state),
-        read_queue_(read_queue),
+  // All outlive the hub, which subscribes to the log.
+  StreamHub(EventLog* log, const Clock* clock, StreamOptions options, RefusalCounters* refusals)
+      : log_(log),
         clock_(clock),
         options_(options),
         refusals_(refusals),
-        searched_(live_state->range().newest),
+        searched_(log->range().newest),
         plain_(kPlainThreads,
                [this] {
                  WakeNamed();
                  WakeEach(&plain_);
                }),
-        globs_(kGlobThreads, [this] { WakeEach(&globs_); }) {}
-  ~StreamHub() override = default;
-
+        globs_(kGlobThreads, [this] { WakeEach(&globs_); }) {
+    log->Subscribe({.published = [this] { WakeStreams(); }});
+  }
   // Answers one call of `peer`, whose streams are counted together, or refuses it.
   void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
             const std::string& peer);
@@ -74,8 +77,11 @@ class StreamHub : public WatchStreamOwner {
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
 
-  void StreamDone(WatchStream* stream) override;
-  size_t HistoryBytes() const override;
+  // The stream's call is done: its last use of the stream, which is the hub's to destroy.
+  void StreamDone(WatchStream* stream);
+  // Size of one answer of the journal: less where more streams are open, so that all together stay
+  // in bounds though none of their clients reads.
+  size_t HistoryBytes() const;
 
  private:
   struct Entry {
@@ -110,14 +116,13 @@ class StreamHub : public WatchStreamOwner {
   void WakeNamed();
   void WaitUntilEmpty(absl::Duration timeout);
 
-  const LiveState* const live_state_;
-  JournalReadQueue* const read_queue_;
+  EventLog* const log_;
   const Clock* const clock_;
   const StreamOptions options_;
   RefusalCounters* const refusals_;
   StreamMeters meters_;
 
-  // Held until every stream wants what was found for it: no thread searches ahead of another one.
+  // Held until every matching stream is marked: no thread searches ahead of another one.
   Mutex index_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   NameIndex index_ ABSL_GUARDED_BY(index_mutex_);
   // What events up to this one are for has been searched. Written with index_mutex_.

@@ -4,19 +4,20 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/stream/stream_hub.h"
 
 namespace vmeventd {
 
-WatchStream::WatchStream(StreamSurroundings surroundings, StreamCursor cursor)
-    : call_(surroundings.call),
-      peer_(std::move(surroundings.peer)),
-      progress_interval_(surroundings.progress_interval),
-      write_timeout_(surroundings.write_timeout),
-      clock_(surroundings.clock),
-      fan_out_(surroundings.fan_out),
-      read_queue_(surroundings.read_queue),
-      owner_(surroundings.owner),
-      meters_(surroundings.meters),
+WatchStream::WatchStream(WatchStreamDeps deps, StreamCursor cursor)
+    : call_(deps.call),
+      peer_(std::move(deps.peer)),
+      progress_interval_(deps.progress_interval),
+      write_timeout_(deps.write_timeout),
+      clock_(deps.clock),
+      fan_out_(deps.fan_out),
+      log_(deps.log),
+      hub_(deps.hub),
+      meters_(deps.meters),
       opened_at_(clock_->Now().monotonic),
       cursor_(std::move(cursor)),
       since_(opened_at_),
@@ -31,11 +32,11 @@ void WatchStream::Wake() {
   if (!waits_for_turn_.exchange(true)) fan_out_->Add(peer_, shared_from_this());
 }
 
-void WatchStream::Want(uint64_t first, uint64_t last) {
+void WatchStream::MarkPending(uint64_t first, uint64_t last) {
   {
     const MutexLock lock(&mutex_);
     if (at_head_) LeaveHead(first - 1);
-    wanted_ = last;
+    pending_ = last;
   }
   Wake();
 }
@@ -114,7 +115,7 @@ bool WatchStream::Advance() {
   {
     const MutexLock lock(&mutex_);
     // Events found while the message was built may be beyond it.
-    at_head_ = searched_ != nullptr && cursor_.caught_up() && wanted_ <= cursor_.sequence();
+    at_head_ = searched_ != nullptr && cursor_.caught_up() && pending_ <= cursor_.sequence();
     if (write) {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
@@ -144,16 +145,10 @@ bool WatchStream::Advance() {
 }
 
 void WatchStream::AskHistory(const HistoryRequest& request) {
-  read_queue_->PostForStream(
-      peer_,
-      [self = shared_from_this(),
-       request](const absl::StatusOr<JournalReader*>& reader) -> absl::Status {
-        absl::StatusOr<HistoryAnswer> answer =
-            reader.ok() ? AnswerFromJournal(*reader, request, self->owner_->HistoryBytes())
-                        : reader.status();
-        absl::Status status = answer.status();
+  log_->ReadHistory(
+      peer_, request, [self = shared_from_this()] { return self->hub_->HistoryBytes(); },
+      [self = shared_from_this()](absl::StatusOr<HistoryAnswer> answer) {
         self->OnHistory(std::move(answer));
-        return status;
       });
 }
 
@@ -205,7 +200,7 @@ void WatchStream::OnCancel() {
   FinishIfEnded();
 }
 
-void WatchStream::OnDone() { owner_->StreamDone(this); }
+void WatchStream::OnDone() { hub_->StreamDone(this); }
 
 void WatchStream::Cut(const absl::Status& status) {
   {

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "server/journal/read_queue.h"
+#include "server/eventlog/event_log.h"
 #include "server/stream/fan_out.h"
 #include "server/stream/stream_call.h"
 #include "server/stream/stream_cursor.h"
@@ -32,27 +32,18 @@ struct StreamOptions {
   size_t history_bytes = StreamCursor::kHistoryBytes;
 };
 
-// Who owns a stream. Any thread.
-class WatchStreamOwner {
- public:
-  virtual ~WatchStreamOwner() = default;
-  // The call is done: its last use of the stream. It is the owner's to destroy.
-  virtual void StreamDone(class WatchStream* stream) = 0;
-  // Size of one answer of the journal: less where more streams are open, so that all together
-  // stay in bounds though none of their clients reads.
-  virtual size_t HistoryBytes() const = 0;
-};
+class StreamHub;
 
 // Dependencies of a stream. The pointers outlive it.
-struct StreamSurroundings {
+struct WatchStreamDeps {
   StreamCall* call = nullptr;
   std::string peer;
   absl::Duration progress_interval;
   absl::Duration write_timeout;
   const Clock* clock = nullptr;
   FanOut* fan_out = nullptr;  // where it searches what to send
-  JournalReadQueue* read_queue = nullptr;
-  WatchStreamOwner* owner = nullptr;
+  EventLog* log = nullptr;
+  StreamHub* hub = nullptr;
   StreamMeters* meters = nullptr;
 };
 
@@ -64,17 +55,17 @@ class WatchStream : public CallStream,
                     public std::enable_shared_from_this<WatchStream> {
  public:
   // Nothing happens before Wake.
-  WatchStream(StreamSurroundings surroundings, StreamCursor cursor);
-  // From now on the owner searches what is published for the stream: it calls Want for every event
-  // that may match, of those after `*searched`, and only then moves `*searched` past it. A stream
-  // at the head has no other place than that; one that is behind looks at each event itself until
-  // it has caught up. Before the first Wake; `searched` outlives the stream.
+  WatchStream(WatchStreamDeps deps, StreamCursor cursor);
+  // From now on the hub searches what is published for the stream: it calls MarkPending for every
+  // event that may match, of those after `*searched`, and only then moves `*searched` past it. A
+  // stream at the head has no other place than that; one that is behind looks at each event itself
+  // until it has caught up. Before the first Wake; `searched` outlives the stream.
   void SetSearched(const std::atomic<uint64_t>* searched);
 
   // There may be something to send. Does no work itself.
   void Wake();
   // Any of the events [first, last], which come in order, may match. Does no work itself.
-  void Want(uint64_t first, uint64_t last);
+  void MarkPending(uint64_t first, uint64_t last);
   // The log is complete: send the rest, then end with UNAVAILABLE.
   void Drain();
   // Ends at once, whatever is pending. The client gets `status` even if it does not read.
@@ -121,8 +112,8 @@ class WatchStream : public CallStream,
   const absl::Duration write_timeout_;
   const Clock* const clock_;
   FanOut* const fan_out_;
-  JournalReadQueue* const read_queue_;
-  WatchStreamOwner* const owner_;
+  EventLog* const log_;
+  StreamHub* const hub_;
   StreamMeters* const meters_;
   const absl::Duration opened_at_;                   // on the monotonic clock
   const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
@@ -144,7 +135,7 @@ class WatchStream : public CallStream,
   // Nothing after the cursor and up to *searched_ is for the stream. Never while it is built or
   // read.
   bool at_head_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest event that Want was called for
+  uint64_t pending_ ABSL_GUARDED_BY(mutex_) = 0;  // the newest that MarkPending was called for
 };
 
 }  // namespace vmeventd

@@ -18,6 +18,9 @@
 namespace vmeventd {
 namespace {
 
+constexpr int kDescriptorsOfConnection = 3;  // the client's, and the relay's pair
+// The part of its connections that a listener has beyond them, for peers with few.
+constexpr int kExtraPart = 8;
 constexpr int kAcceptsAtOnce = 64;  // of one listener before the next has its turn
 constexpr absl::Duration kLogInterval = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Seconds(1);
@@ -224,6 +227,20 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
   }
 }
 
+int ConnectionAcceptor::DescriptorsFor(int max_connections) {
+  const int seats = max_connections + max_connections / kExtraPart + kReservedConnections;
+  return seats * kDescriptorsOfConnection + static_cast<int>(ArrivalLimits().at_once);
+}
+
+ConnectionAcceptor::Seats ConnectionAcceptor::SeatsWithin(int descriptors, int max_connections) {
+  const size_t at_once = ArrivalLimits().at_once;
+  if (descriptors >= DescriptorsFor(max_connections)) return {max_connections, at_once};
+  const int arrivals = std::min(static_cast<int>(at_once), descriptors / 4);
+  const int seats = (descriptors - arrivals) / kDescriptorsOfConnection - kReservedConnections;
+  return {std::clamp(seats * kExtraPart / (kExtraPart + 1), 1, max_connections),
+          static_cast<size_t>(std::max(arrivals, 1))};
+}
+
 std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
                                                        const std::string& peer) const {
   const auto found = open.peers.find(peer);
@@ -231,7 +248,7 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
   if (of_peer >= std::max(1, max_connections_ / 2)) return Refusal::kConnectionsPerPeer;
   const bool reserve = HasReserve(peer);
   const int limit = max_connections_ +
-                    (reserve || of_peer < kFewConnections ? max_connections_ / 8 : 0) +
+                    (reserve || of_peer < kFewConnections ? max_connections_ / kExtraPart : 0) +
                     (reserve ? kReservedConnections : 0);
   if (open.connections >= limit) return Refusal::kConnections;
   return std::nullopt;

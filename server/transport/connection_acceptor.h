@@ -51,6 +51,16 @@ class ConnectionAcceptor {
   // And beyond that, for those that HasReserve names.
   static constexpr int kReservedConnections = 16;
 
+  // The descriptors that a listener takes at most: three for each connection, those beyond its
+  // limit as well, and one for each that is not served yet.
+  static int DescriptorsFor(int max_connections);
+  // What a listener may have within so many descriptors: `connections` is at least 1.
+  struct Seats {
+    int connections;
+    size_t arrivals;
+  };
+  static Seats SeatsWithin(int descriptors, int max_connections);
+
   // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. `tick` is
   // called by RunRelay, about every second while a connection is open.
   ConnectionAcceptor(
@@ -80,6 +90,8 @@ class ConnectionAcceptor {
   // The connections of each listener that are served now, in the order of the listeners. Any
   // thread.
   std::vector<int> open_connections() const;
+  // Closed connections whose sockets wait to be closed. Any thread.
+  size_t sockets_to_close() const { return closer_.waiting(); }
 
  private:
   struct Connection {

@@ -11,6 +11,7 @@
 #include "grpc/grpc.h"
 #include "server/access/access_policy.h"
 #include "server/transport/listen_attempts.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd {
 namespace {
@@ -109,10 +110,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   }
   out->acceptor_ = std::make_unique<ConnectionAcceptor>(
       std::move(sockets), out->options_.max_connections, out->options_.relay, clock, &out->clients_,
-      refusals, [gate = &out->gate_] { gate->EndOverdue(); });
+      refusals, [gate = &out->gate_] { gate->EndOverdue(); }, out->options_.arrivals);
   out->SetServing(false);
   out->SetJournalServing(true);
   out->SetWatchServing(true);
+  out->SetSourcesServing(false);
   out->ShowListening();
   out->relay_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("relay");
@@ -200,6 +202,8 @@ void GrpcServer::SetServing(bool serving) {
 void GrpcServer::SetJournalServing(bool serving) { health_.Set("journal", serving); }
 
 void GrpcServer::SetWatchServing(bool serving) { health_.Set("watch", serving); }
+
+void GrpcServer::SetSourcesServing(bool serving) { health_.Set("sources", serving); }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {
   if (acceptor_ != nullptr) acceptor_->StopAccepting();

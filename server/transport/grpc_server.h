@@ -32,6 +32,7 @@ struct GrpcServerOptions {
   TlsFiles* tls = nullptr;             // for every TCP address; null: they are plain
   std::vector<std::string> operators;  // names in certificates; see AccessPolicy
   int max_connections = 4'000;         // of each address
+  ArrivalLimits arrivals;              // likewise
   int max_streams = 4'000;             // as the hub has it
   int max_streams_per_peer = 2'000;    // as the hub has it
   double list_rate = 200;              // ListEvents a second and peer; and ListVms
@@ -59,6 +60,8 @@ class GrpcServer {
   void SetJournalServing(bool serving);
   // Whether each directory of --watch is there.
   void SetWatchServing(bool serving);
+  // Of the service "sources": whether there is anything in which VMs can be found.
+  void SetSourcesServing(bool serving);
 
   // Has the acceptor's thread and gRPC's threads call these in one of their next turns. The second
   // may be called after the server is gone.
@@ -74,6 +77,8 @@ class GrpcServer {
   std::vector<bool> listening() const;
   // The open connections of each of them.
   std::vector<int> open_connections() { return acceptor_->open_connections(); }
+  // Closed connections of clients whose sockets wait to be closed.
+  size_t sockets_to_close() const { return acceptor_->sockets_to_close(); }
   // The calls that are open, of all methods.
   int open_calls() const { return clients_.open_calls(); }
 

@@ -37,6 +37,7 @@ class ListenSocket {
  private:
   explicit ListenSocket(ListenAddress address) : address_(std::move(address)) {}
   absl::Status OpenUnix();
+  void WarnOfClosedDirectories() const;
   absl::Status OpenTcp();
   // bind(2), also to an address that this host does not have now.
   int Bind(const sockaddr* name, socklen_t size) const;

@@ -121,6 +121,7 @@ std::string FakeFleet::Name(int vm) { return absl::StrFormat("instance%05d.examp
 
 FakeFleet::FakeFleet(const std::string& directory, int count)
     : directory_(directory),
+      size_(count),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       stop_(eventfd(0, EFD_CLOEXEC)),
       monitors_(count) {

@@ -23,7 +23,7 @@ class FakeFleet {
   FakeFleet& operator=(const FakeFleet&) = delete;
 
   static std::string Name(int vm);
-  int size() const { return static_cast<int>(monitors_.size()); }
+  int size() const { return size_; }
   // How many have a client that has asked for the state of its VM, which is the handshake's end.
   int Attached() const;
   // How many have a client that has left the negotiation of capabilities: ganeti-kvmd asks no more.
@@ -48,6 +48,7 @@ class FakeFleet {
   void Answer(int vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string directory_;
+  const int size_;
   int epoll_ = -1;
   int stop_ = -1;  // eventfd
   mutable Mutex mutex_;

@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "server/eventlog/event_queue.h"
 #include "server/events/event_codec.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/bench/bench_events.h"
@@ -28,7 +29,6 @@
 #include "tests/support/test_events.h"
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/loop/event_queue.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/vm_session.h"
@@ -150,7 +150,7 @@ void CountPublishing() {
   Count("cursor to message, an event", kEvents, [&] {
     StreamBegin begin;
     begin.cursor = newest - kEvents;
-    StreamCursor cursor(&pumped.live_state(), std::move(begin), EventMatcher());
+    StreamCursor cursor(&pumped.log(), std::move(begin), EventMatcher());
     size_t events = 0;
     while (events < kEvents) {
       const auto message = cursor.Next(At(0), false);

@@ -27,7 +27,10 @@
 #include "tests/bench/subscribers.h"
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
+#include "tests/support/files.h"
+#include "tests/support/loopback.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::bench {
@@ -44,7 +47,8 @@ class Node {
     daemon_.reset();
     std::filesystem::remove_all(sockets_);
   }
-  void Start(bool track) {
+  // `tls`: also on a port of loopback, of which tls_address and tls_credentials are.
+  void Start(bool track, bool tls = false) {
     e2e::DaemonOptions options;
     options.watches = {sockets_};
     options.socket = state_ / "s";
@@ -54,6 +58,7 @@ class Node {
     options.arguments = {"--process-tracking", track ? "auto" : "off",
                          "--max-streams",      "8000",
                          "--log-level",        "warn"};
+    if (tls) ListenWithTls(&options.arguments);
     daemon_ = std::make_unique<e2e::Daemon>(options);
   }
   void Stop() {
@@ -69,10 +74,28 @@ class Node {
   }
   const std::string& sockets() const { return sockets_; }
   std::string address() const { return "unix:" + (state_ / "s"); }
+  const std::string& tls_address() const { return tls_address_; }
+  const std::shared_ptr<grpc::ChannelCredentials>& tls_credentials() const {
+    return tls_credentials_;
+  }
   pid_t pid() const { return daemon_->pid(); }
 
  private:
+  void ListenWithTls(std::vector<std::string>* arguments) {
+    const auto authority = MakeCertificateAuthority(state_ / "");
+    const CertificateFiles files = authority->Issue(ServerCertificate());
+    uint16_t port = 0;
+    e2e::ListenOnLoopback(&port).Reset();  // the daemon takes the port
+    tls_address_ = absl::StrCat("127.0.0.1:", port);
+    arguments->insert(arguments->end(), {"--listen", tls_address_, "--tls-cert", files.certificate,
+                                         "--tls-key", files.key});
+    tls_credentials_ =
+        grpc::SslCredentials({.pem_root_certs = e2e::ReadFile(authority->certificate())});
+  }
+
   const std::string sockets_;
+  std::string tls_address_;
+  std::shared_ptr<grpc::ChannelCredentials> tls_credentials_;
   const TemporaryDirectory state_;
   std::unique_ptr<e2e::Daemon> daemon_;
 };
@@ -250,20 +273,21 @@ void MeasureFileFloor(const Plan& plan, Record* record) {
 }
 
 // What a stream costs, of `count` of them.
-void MeasureStreams(const Plan& plan, int count, Record* record) {
-  const std::string to = absl::StrCat(" to ", count, " subscribers");
+void MeasureStreams(const Plan& plan, int count, bool tls, Record* record) {
+  const std::string to = absl::StrCat(" to ", count, " subscribers", tls ? " over TLS" : "");
   const int events = std::min(plan.quick ? 2000 : 20'000, 2'000'000 / count);
   constexpr int kVms = 100;
   const auto million = static_cast<double>(events) * count / 1e6;
   Node node;
   FakeFleet fleet(node.sockets(), kVms);
-  node.Start(false);
+  node.Start(false, tls);
   WaitAttached(fleet);
   Settle(node.pid());
   const double before = AnonymousKib(node.pid());
   const auto n = static_cast<uint64_t>(count);
   uint64_t sent = 0;
-  Subscribers subscribers(node.address(), count);
+  Subscribers subscribers(tls ? node.tls_address() : node.address(), count,
+                          tls ? node.tls_credentials() : grpc::InsecureChannelCredentials());
   Settle(node.pid());
   record->Add("memory a subscriber" + to, (AnonymousKib(node.pid()) - before) / count, "KiB");
   std::vector<absl::Duration> times;
@@ -412,7 +436,8 @@ int Main(const std::vector<std::string>& arguments) {
       if (count == 1 || count == 100 || count == 1000) {
         MeasureGrpcFloor(plan, count, false, &record);
       }
-      MeasureStreams(plan, count, &record);
+      MeasureStreams(plan, count, false, &record);
+      if (count == 100 || count == 1000) MeasureStreams(plan, count, true, &record);
     }
     if (!plan.quick) MeasureGrpcFloor(plan, 1000, true, &record);
   }

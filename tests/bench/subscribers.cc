@@ -33,11 +33,12 @@ struct Subscribers::Stream {
 };
 
 Subscribers::Subscribers(const std::string& address, int count,
-                         const v1::WatchEventsRequest& request)
-    : Subscribers(address, std::vector<v1::WatchEventsRequest>(count, request)) {}
+                         const std::shared_ptr<grpc::ChannelCredentials>& with)
+    : Subscribers(address, std::vector<v1::WatchEventsRequest>(count), with) {}
 
 Subscribers::Subscribers(const std::string& address,
-                         const std::vector<v1::WatchEventsRequest>& requests) {
+                         const std::vector<v1::WatchEventsRequest>& requests,
+                         const std::shared_ptr<grpc::ChannelCredentials>& with) {
   constexpr int kStreamsAConnection = 100;
   const auto count = static_cast<int>(requests.size());
   for (int i = 0; i < count; ++i) {
@@ -46,8 +47,7 @@ Subscribers::Subscribers(const std::string& address,
       grpc::ChannelArguments arguments;
       arguments.SetMaxReceiveMessageSize(-1);
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-      channels_.push_back(
-          grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+      channels_.push_back(grpc::CreateCustomChannel(address, with, arguments));
     }
     auto stream = std::make_unique<Stream>();
     stream->context.set_wait_for_ready(true);

@@ -23,9 +23,13 @@ class Subscribers {
  public:
   // Opens `count` streams, with up to 100 of them on one connection. Returns once each has had its
   // first message.
-  Subscribers(const std::string& address, int count, const v1::WatchEventsRequest& request = {});
+  Subscribers(
+      const std::string& address, int count,
+      const std::shared_ptr<grpc::ChannelCredentials>& with = grpc::InsecureChannelCredentials());
   // One stream a request.
-  Subscribers(const std::string& address, const std::vector<v1::WatchEventsRequest>& requests);
+  Subscribers(
+      const std::string& address, const std::vector<v1::WatchEventsRequest>& requests,
+      const std::shared_ptr<grpc::ChannelCredentials>& with = grpc::InsecureChannelCredentials());
   ~Subscribers();
   Subscribers(const Subscribers&) = delete;
   Subscribers& operator=(const Subscribers&) = delete;

@@ -18,7 +18,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)ParseDelivery(input);
   (void)ParseStreamState(input);
   (void)ParseConsumerState(input);
-  (void)ParseStreamInfo(input);
   (void)ParseAck(input);
   (void)ParseStoredMessage(input);
   (void)HeaderIn(input, kMessageIdHeader);

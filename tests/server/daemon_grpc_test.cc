@@ -82,6 +82,7 @@ class IntentWatcher : public NodeWatcher {
   }
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
+  std::vector<HandedRun> HandOver() override { return {}; }
   void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest request,
                      std::function<void(absl::StatusOr<Intent>)> done) override {
@@ -97,7 +98,11 @@ class IntentWatcher : public NodeWatcher {
     done(answer);
   }
   std::string exit_status_source() const override { return "pidfd"; }
+  SignalWatchState signal_senders() const override { return {true, "processor 9"}; }
+  HostShutdownState host_shutdown() const override { return {true, true, "systemd-logind", ""}; }
   bool first_scan_done() const override { return true; }
+  bool has_open_source() const override { return true; }
+  bool libvirt_waits() const override { return false; }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
   std::vector<LibvirtConnectionState> libvirt_connections() const override { return connections; }
   WatcherCounters counters() const override { return {}; }

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/nats/subject.h"
+#include "tests/simulation/host_shutdown.h"
+#include "tests/simulation/signal_rings.h"
 #include "tests/simulation/world.h"
 #include "watcher/runs/command_lines.h"
 
@@ -14,21 +16,23 @@ namespace {
 // What the clients have to read the rest, of a daemon that stops.
 constexpr absl::Duration kDrain = absl::Seconds(4);
 
-JournalOptions ToJournalOptions(const Daemon::Options& options) {
-  return {.path = kJournalPath,
-          .retention_age = options.retention_age,
-          .retention_events = options.retention_events};
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options,
                                                       std::unique_ptr<FleetSink> sink,
-                                                      std::function<double()> random) {
-  absl::StatusOr<RecoveredState> recovered = Recover(
-      ToJournalOptions(options), std::string(kStateDirectory) + "/sequence", kernel->Now().wall);
-  if (!recovered.ok()) return recovered.status();
-  std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(recovered)));
+                                                      std::function<double()> random,
+                                                      std::function<void()> on_published) {
+  absl::StatusOr<std::unique_ptr<EventLog>> log =
+      EventLog::Open({.journal = {.path = kJournalPath,
+                                  .retention_age = options.retention_age,
+                                  .retention_events = options.retention_events},
+                      .live = {.ring = {.max_bytes = options.ring_bytes}},
+                      .node_id = "node",
+                      .max_queued = options.max_queued},
+                     kernel);
+  if (!log.ok()) return log.status();
+  (*log)->Subscribe({.published = std::move(on_published)});
+  std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
   if (absl::Status status = daemon->Watch(options); !status.ok()) return status;
   if (sink == nullptr) return daemon;
   const absl::Status status = daemon->PrepareFleet(options, std::move(sink), std::move(random));
@@ -36,33 +40,23 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   return daemon;
 }
 
-Daemon::Daemon(Kernel* kernel, const Options& options, RecoveredState recovered)
+Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log)
     : kernel_(kernel),
-      recovered_(std::move(recovered)),
-      queue_(options.max_queued),
-      live_state_({.ring = {.max_bytes = options.ring_bytes}},
-                  {recovered_.journal->journal_id(), recovered_.journal->token_key(), "node"},
-                  recovered_.journal->retained(), recovered_.newest),
-      read_queue_(kJournalPath, &live_state_,
-                  [this](const std::string& journal_id, const absl::Status& found) {
-                    pump_.ReportCorrupt(journal_id, found);
-                  }),
-      queries_(&live_state_),
-      hub_(&live_state_, &read_queue_, kernel,
+      log_(std::move(log)),
+      saved_(log_->TakeSaved()),
+      queries_(log_.get()),
+      hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
             .history_bytes = options.history_bytes},
            &refusals_),
-      journal_(ToJournalOptions(options), std::move(recovered_.journal),
-               std::move(recovered_.mark)),
-      pump_(&queue_, &live_state_, &journal_, kernel,
-            {[this] { OnPublished(); }, [this](bool) { OnPublished(); },
-             [this] {
-               ++replacements_;
-               watcher_->PublishRunsAgain();
-             }}),
-      outbox_(&live_state_, &read_queue_) {
-  PublishRecovered(recovered_, journal_.journal().retained(), kernel_->Now(), &live_state_, &pump_);
+      outbox_(log_.get()) {
+  log_->Subscribe({.published = [this] { fleet_woken_ = true; },
+                   .journal_replaced =
+                       [this] {
+                         ++replacements_;
+                         watcher_->PublishRunsAgain();
+                       }});
   hub_thread_ = std::thread([this] { hub_.Run(); });
 }
 
@@ -74,6 +68,17 @@ absl::Status Daemon::Watch(const Options& options) {
   watcher_options.process_tracking = options.process_tracking;
   if (options.process_tracking) watcher_options.command_lines = std::make_shared<CommandLines>();
   watcher_options.exit_status_source = std::nullopt;
+  if (options.process_tracking && options.signal_senders) {
+    watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
+    // As perf_event_open() that is out of descriptors, under --signal-senders=auto.
+    if (watcher_options.signals.trace->fd() < 0)
+      watcher_options.signals = {nullptr, "no descriptor"};
+  }
+  watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
+  // As epoll_create1() that is out of descriptors.
+  if (watcher_options.host_shutdown.source->fd() < 0) {
+    watcher_options.host_shutdown = {nullptr, "no descriptor"};
+  }
   if (options.libvirt != nullptr) {
     absl::StatusOr<LibvirtSpec> libvirt = ParseLibvirtUri(kLibvirtUri);
     if (!libvirt.ok()) return libvirt.status();
@@ -81,15 +86,13 @@ absl::Status Daemon::Watch(const Options& options) {
     watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
-  for (const JournalSession& session : recovered_.sessions) {
-    watcher_options.saved_runs.push_back(session.payload);
-  }
-  watcher_options.ended_runs = recovered_.EndedRuns();
+  for (const SavedRun& run : saved_.runs) watcher_options.saved_runs.push_back(run.payload);
+  watcher_options.ended_runs = saved_.ended_runs;
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(watcher_options), kernel_, &queue_);
+      NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
   if (!watcher.ok()) return watcher.status();
   watcher_ = *std::move(watcher);
-  if (recovered_.replaced) watcher_->PublishRunsAgain();
+  if (saved_.journal_is_new) watcher_->PublishRunsAgain();
   return absl::OkStatus();
 }
 
@@ -106,12 +109,6 @@ absl::Status Daemon::PrepareFleet(const Options& options, std::unique_ptr<FleetS
   return absl::OkStatus();
 }
 
-void Daemon::OnPublished() {
-  if (on_published_ != nullptr) on_published_();
-  hub_.WakeStreams();
-  fleet_woken_ = true;
-}
-
 Daemon::~Daemon() {
   hub_.Stop();
   hub_thread_.join();
@@ -125,21 +122,15 @@ bool Daemon::LoopIsDue() const {
 }
 
 absl::Duration Daemon::pump_due() const {
-  const bool has_input =
-      queue_.directories_changed() || (queue_.depth() > 0 && !pump_.holds_back());
-  return has_input ? kernel_->monotonic() : journal_.NextTick();
-}
-
-void Daemon::PumpTurn() {
-  queue_.OnPumpTurn();
-  pump_.RunOnce(absl::ZeroDuration());
+  const absl::Duration next = log_->NextStep();
+  return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
 }
 
 void Daemon::Stop() {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
-  queue_.Close();
-  while (pump_.RunOnce(absl::ZeroDuration())) {
+  log_->Close();
+  while (log_->Step()) {
   }
 }
 
@@ -166,7 +157,7 @@ void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
                   std::function<void(const absl::StatusOr<std::string>&)> answer) {
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return answer(query.status());
-  read_queue_.PostQuery(
+  log_->PostQuery(
       peer, {[query = *std::move(query), answer = std::move(answer)](
                  const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
                const std::optional<absl::StatusOr<std::string>> page = query->Continue(journal);

@@ -11,18 +11,13 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/events/live_state.h"
+#include "server/eventlog/event_log_parts.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
-#include "server/journal/event_pump.h"
-#include "server/journal/journal_writer.h"
-#include "server/journal/read_queue.h"
-#include "server/journal/recovery.h"
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
-#include "watcher/loop/event_queue.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd::simulation {
@@ -38,23 +33,8 @@ inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
 inline constexpr char kCluster[] = "cluster";
 inline constexpr char kNode[] = "node";
 
-// The real queue, and whether the directories have changed since the pump's last turn.
-class Queue : public EventQueue {
- public:
-  using EventQueue::EventQueue;
-  void SetDirectories(std::vector<WatchedDirectory> directories) override {
-    directories_changed_ = true;
-    EventQueue::SetDirectories(std::move(directories));
-  }
-  bool directories_changed() const { return directories_changed_; }
-  void OnPumpTurn() { directories_changed_ = false; }
-
- private:
-  bool directories_changed_ = false;
-};
-
-// One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the pump,
-// the history and the fleet's publisher are stepped; the hub and where its streams match have
+// One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
+// pump, its history and the fleet's publisher are stepped; the hub and where its streams match have
 // threads of the simulation (threads.h). Must not outlive the kernel, in which it may die at any
 // call.
 class Daemon {
@@ -67,15 +47,18 @@ class Daemon {
     size_t ring_bytes = 64 << 20;
     size_t history_bytes = StreamCursor::kHistoryBytes;  // of one page
     bool process_tracking = true;
+    bool signal_senders = true;                    // only with process tracking
     std::shared_ptr<LibvirtApi> libvirt;           // null: it follows no domains
     absl::Duration heartbeat = absl::Seconds(30);  // in the fleet; zero: events alone
   };
 
   // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
-  // `random`: numbers from 0 to 1, for the fleet's publisher.
+  // `random`: numbers from 0 to 1, for the fleet's publisher. `on_published` is called with each
+  // step that makes events public, before anybody else is notified of it.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
                                                        std::unique_ptr<FleetSink> sink,
-                                                       std::function<double()> random);
+                                                       std::function<double()> random,
+                                                       std::function<void()> on_published);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
@@ -90,13 +73,13 @@ class Daemon {
     ++loop_turns_;
     watcher_->RunOnce(absl::InfiniteDuration());
   }
-  // Of its connection to libvirt.
-  bool connected() const {
+  // Of its connection to libvirt: it is open, and all that was taken in is handled.
+  bool has_read_libvirt() const {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
-    return !states.empty() && states.front().connected;
+    return !states.empty() && states.front().connected && !watcher_->libvirt_waits();
   }
-  void PumpTurn();
-  bool HistoryTurn() { return read_queue_.RunTurn(); }
+  void PumpTurn() { log_->Step(); }
+  bool HistoryTurn() { return log_->StepHistory(); }
 
   // When the fleet's publisher wants a turn.
   absl::Duration fleet_due() const;
@@ -113,11 +96,6 @@ class Daemon {
   void Stop();
   void EndStreams();
 
-  // Called with each step that makes events public, before anybody is notified of it.
-  void set_on_published(std::function<void()> on_published) {
-    on_published_ = std::move(on_published);
-  }
-
   bool stops() const { return stops_; }
 
   StreamHub& hub() { return hub_; }
@@ -128,45 +106,44 @@ class Daemon {
             std::function<void(const absl::StatusOr<std::string>&)> answer);
 
   NodeWatcher& watcher() { return *watcher_; }
-  const LiveState& live_state() const { return live_state_; }
-  const JournalWriter& journal() const { return journal_; }
-  const RecoveredState& recovered() const { return recovered_; }
-  bool replaced() const { return recovered_.replaced; }
+  EventLog& log() const { return *log_; }
+  const JournalWriter& journal() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return log_->parts()->journal;
+  }
+  // The open runs that it began with.
+  const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
+  bool replaced() const { return saved_.journal_is_new; }
   // A journal was found corrupt while it ran, and replaced.
   int replacements() const { return replacements_; }
   std::vector<UnfollowedSocket> unfollowed_sockets() const {
     return watcher_->unfollowed_sockets();
   }
-  uint64_t dropped_events() const { return queue_.dropped_events(); }
+  uint64_t dropped_events() const { return log_->health().dropped_events; }
   // Whether something waits for the pump.
-  bool has_queued() const { return queue_.depth() > 0; }
+  bool has_queued() const { return log_->health().queued > 0; }
   // Events wait in the pump, as neither the journal nor the sequence mark can be written.
-  bool holds_back() const { return pump_.holds_back(); }
+  bool holds_back() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return log_->parts()->pump.holds_back();
+  }
 
  private:
-  Daemon(Kernel* kernel, const Options& options, RecoveredState recovered);
+  Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
   absl::Status Watch(const Options& options);
   absl::Status PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
                             std::function<double()> random);
-  void OnPublished();
 
   Kernel* const kernel_;
-  RecoveredState recovered_;  // its journal is journal_'s
-  Queue queue_;
-  LiveState live_state_;
-  JournalReadQueue read_queue_;
+  const std::unique_ptr<EventLog> log_;
+  const SavedState saved_;
   Queries queries_;
   RefusalCounters refusals_;
   StreamHub hub_;
-  JournalWriter journal_;
-  EventPump pump_;
   std::unique_ptr<NodeWatcher> watcher_;
   int replacements_ = 0;
   int loop_turns_ = 0;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;
   std::unique_ptr<FleetPublisher> fleet_;
-  std::function<void()> on_published_;
   bool fleet_woken_ = true;
   bool stops_ = false;
   absl::Duration fleet_due_ = absl::ZeroDuration();

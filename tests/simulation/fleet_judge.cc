@@ -14,15 +14,16 @@
 
 namespace vmeventd::simulation {
 
-bool FleetJudge::IsTold(uint64_t sequence) const {
+bool FleetJudge::IsCovered(uint64_t sequence) const {
   if (sequence < begins_ || stored_.contains(sequence) || in_gaps_.contains(sequence)) return true;
   const auto entry = judge_->entries().find(sequence);
   return entry == judge_->entries().end() || entry->second.lost;
 }
 
-uint64_t FleetJudge::FirstUntold(uint64_t last) {
-  while (told_ < last && IsTold(told_ + 1)) ++told_;
-  return told_ < last ? told_ + 1 : 0;
+uint64_t FleetJudge::FirstUncovered(uint64_t last) {
+  while (covered_ < last && (IsCovered(covered_ + 1) || removed_.contains(covered_ + 1)))
+    ++covered_;
+  return covered_ < last ? covered_ + 1 : 0;
 }
 
 void FleetJudge::AfterStart(const Daemon& daemon, bool kept) {
@@ -45,7 +46,7 @@ void FleetJudge::AfterTurn(const Daemon& daemon) {
   const FleetMeters& meters = *daemon.fleet_meters();
   const uint64_t position = meters.position.value();
   // A position that no file has is compared with the stream at the connect.
-  const uint64_t untold = meters.connected.value() == 0 ? 0 : FirstUntold(position);
+  const uint64_t untold = meters.connected.value() == 0 ? 0 : FirstUncovered(position);
   if (untold != 0) {
     story_->Fail(
         absl::StrCat("the fleet's position is ", position, ", and the stream lacks ", untold));
@@ -56,7 +57,7 @@ void FleetJudge::AfterTurn(const Daemon& daemon) {
   position_failures_ = meters.position_failures.value();
 }
 
-void FleetJudge::Stored(const FleetMessage& message, bool late) {
+void FleetJudge::Stored(const FleetMessage& message, uint64_t place, bool late) {
   const std::optional<FleetMessageId> id = ParseMessageId(HeaderOf(message, kMessageIdHeader));
   v1::Event event;
   if (!id.has_value() || !event.ParseFromString(message.payload) ||
@@ -65,10 +66,26 @@ void FleetJudge::Stored(const FleetMessage& message, bool late) {
   }
   // The journal's own ones have a sequence of their own.
   if (event.has_missing() && event.missing().last() == event.sequence()) {
+    messages_.push_back({place, event.missing().first(), event.missing().last()});
     StoredGap(event);
   } else {
+    messages_.push_back({place, event.sequence(), event.sequence()});
     StoredEvent(event, late);
   }
+}
+
+void FleetJudge::LoseAfter(uint64_t place) {
+  for (; !messages_.empty() && messages_.back().place > place; messages_.pop_back()) {
+    for (uint64_t each = messages_.back().first; each <= messages_.back().last; ++each) {
+      stored_.erase(each);
+      in_gaps_.erase(each);
+      late_.erase(each);
+      removed_.insert(each);
+      dropped_.insert(each);
+    }
+  }
+  // Its file may say more than the stream has, or what the daemon has gone back to.
+  position_ = 0;
 }
 
 void FleetJudge::StoredGap(const v1::Event& event) {
@@ -77,7 +94,8 @@ void FleetJudge::StoredGap(const v1::Event& event) {
                                     event.missing().last()));
   for (uint64_t each = event.missing().first(); each <= event.missing().last(); ++each) {
     const auto entry = judge_->entries().find(each);
-    if (entry != judge_->entries().end() && !entry->second.lost && each >= judge_->oldest()) {
+    if (entry != judge_->entries().end() && !entry->second.lost && each >= judge_->oldest() &&
+        !unfit_.contains(each)) {
       story_->Fail(
           absl::StrCat("a GAP of the fleet names the event ", each, ", which the journal has"));
     }
@@ -103,9 +121,9 @@ void FleetJudge::StoredEvent(const v1::Event& event, bool late) {
     return story_->Fail(
         absl::StrCat("the fleet got another event ", sequence, ": ", event.ShortDebugString()));
   }
-  if (const uint64_t untold = FirstUntold(sequence - 1); untold != 0) {
+  if (const uint64_t untold = FirstUncovered(sequence - 1); untold != 0) {
     for (uint64_t each = untold; each < sequence; ++each) {
-      if (IsTold(each) || dropped_.contains(each)) continue;
+      if (IsCovered(each) || dropped_.contains(each)) continue;
       return story_->Fail(
           absl::StrCat("the fleet's stream has the event ", sequence, " before ", each));
     }
@@ -129,7 +147,7 @@ void FleetJudge::Put(const FleetMessage& message) {
   if (!vm.ParseFromString(message.payload)) {
     return story_->Fail(absl::StrCat("a bucket got what is no VM: ", message.subject));
   }
-  if (const uint64_t untold = FirstUntold(vm.last_sequence()); untold != 0) {
+  if (const uint64_t untold = FirstUncovered(vm.last_sequence()); untold != 0) {
     story_->Fail(absl::StrCat("the state of ", vm.ref().name(), " is as of ", vm.last_sequence(),
                               ", and the fleet's stream lacks ", untold));
   }
@@ -139,7 +157,7 @@ void FleetJudge::AtEnd(const Daemon& daemon,
                        const std::map<std::string, FleetMessage>& values) const {
   if (daemon.fleet_meters() == nullptr) return;
   for (const auto& [sequence, entry] : judge_->entries()) {
-    if (!IsTold(sequence)) {
+    if (!IsCovered(sequence)) {
       return story_->Fail(absl::StrCat("the event ", sequence, " is not in the fleet's stream"));
     }
     if (entry.lost && stored_.contains(sequence)) {
@@ -153,7 +171,7 @@ void FleetJudge::AtEnd(const Daemon& daemon,
 void FleetJudge::CheckStates(const Daemon& daemon,
                              const std::map<std::string, FleetMessage>& values) const {
   std::map<std::string, VmRecordPtr> newest;  // by subject
-  for (const VmRecordPtr& vm : daemon.live_state().ListVmsAfter(nullptr, 100'000).vms) {
+  for (const VmRecordPtr& vm : daemon.log().Vms(nullptr, 100'000).vms) {
     VmRecordPtr& at = newest[KeySubject(kVmsBucket, VmBucketKey(kCluster, kNode, vm->name()))];
     if (at == nullptr || vm->last_sequence() > at->last_sequence()) at = vm;
   }

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "server/fleet/cloud_event.h"
 #include "tests/simulation/daemon.h"
@@ -27,8 +28,15 @@ class FleetJudge {
   // After each turn of the daemon's publisher.
   void AfterTurn(const Daemon& daemon);
 
-  // The stream has a message, behind all others. `late`: its connection was dead.
-  void Stored(const FleetMessage& message, bool late);
+  // The stream has a message at a place, behind all others. `late`: its connection was dead.
+  void Stored(const FleetMessage& message, uint64_t place, bool late);
+  // The stream has lost what is behind a place; the daemon has to notice.
+  void LoseAfter(uint64_t place);
+  // The stream never takes an event, whose GAP is to come.
+  void Unfit(uint64_t sequence) {
+    unfit_.insert(sequence);
+    Dropped(sequence);
+  }
   // The servers have dropped an event, and may store those behind it.
   void Dropped(uint64_t sequence) { dropped_.insert(sequence); }
   // A bucket has a value.
@@ -38,12 +46,19 @@ class FleetJudge {
   void AtEnd(const Daemon& daemon, const std::map<std::string, FleetMessage>& values) const;
 
  private:
+  // A message of the stream, and the sequences that it says something of.
+  struct Coverage {
+    uint64_t place;
+    uint64_t first;
+    uint64_t last;
+  };
+
   void StoredGap(const v1::Event& event);
   void StoredEvent(const v1::Event& event, bool late);
   // Whether the stream has what there is to say of a sequence.
-  bool IsTold(uint64_t sequence) const;
-  // Of those up to `last`, the first of which that is not so; 0: there is none.
-  uint64_t FirstUntold(uint64_t last);
+  bool IsCovered(uint64_t sequence) const;
+  // Of those up to `last`, the first of which that is not so, nor ever was; 0: there is none.
+  uint64_t FirstUncovered(uint64_t last);
   void CheckStates(const Daemon& daemon, const std::map<std::string, FleetMessage>& values) const;
 
   const Judge* const judge_;
@@ -53,10 +68,13 @@ class FleetJudge {
   std::set<uint64_t> in_gaps_;  // of the stream's own
   std::set<uint64_t> dropped_;
   std::set<uint64_t> late_;  // of stored_: their connection was dead
-  uint64_t begins_ = 0;      // what is before is not to be published
-  uint64_t told_ = 0;        // the stream lacks none up to this one
-  uint64_t seen_ = 0;        // the position after the last turn
-  uint64_t position_ = 0;    // that was written to its file
+  std::vector<Coverage> messages_;
+  std::set<uint64_t> removed_;  // the stream had them
+  std::set<uint64_t> unfit_;
+  uint64_t begins_ = 0;    // what is before is not to be published
+  uint64_t covered_ = 0;   // the stream lacks none up to this one
+  uint64_t seen_ = 0;      // the position after the last turn
+  uint64_t position_ = 0;  // that was written to its file
   uint64_t position_failures_ = 0;
 };
 

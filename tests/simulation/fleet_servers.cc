@@ -17,6 +17,7 @@ namespace {
 
 // As JetStreamSink has it: a server that acknowledges nothing for so long is lost.
 constexpr absl::Duration kAckTimeout = absl::Seconds(15);
+constexpr absl::Duration kTableTimeout = absl::Seconds(2);
 // What a connection that broke delivers later comes within that; the duplicate window covers it.
 constexpr absl::Duration kLatest = absl::Seconds(45);
 
@@ -32,23 +33,15 @@ class SimulatedSink : public FleetSink {
     if (link_ != nullptr) servers_->Break(link_);
   }
 
-  absl::StatusOr<std::optional<FleetTail>> Connect() override;
+  absl::StatusOr<Log> Look() override;
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after, size_t limit) override;
-  Progress Publish(const std::vector<FleetMessage>& batch) override {
-    if (batch.size() == FleetPublisher::kFirstBatchEvents) {
-      servers_->story_->Reach("bound: a batch of the fleet after a connection");
-    } else if (batch.size() > FleetPublisher::kFirstBatchEvents) {
-      servers_->story_->Reach("bound: a larger batch of the fleet");
-    }
-    return Send(batch);
-  }
-  absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
-                                        absl::string_view filter) override;
-  absl::StatusOr<bool> IsDeleted(absl::string_view bucket, const std::string& subject) override;
-  Progress Put(absl::string_view bucket, const std::vector<FleetMessage>& batch) override;
+  Answers Send(Where where, const std::vector<FleetMessage>& batch) override;
+  absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override;
+  absl::StatusOr<std::optional<Value>> Read(Where where, const std::string& subject) override;
   absl::Status Leave(const FleetMessage& message) override;
   absl::Status Check() override {
-    return link_->broken ? absl::UnavailableError("the connection is lost") : absl::OkStatus();
+    return link_ == nullptr || link_->broken ? absl::UnavailableError("the connection is lost")
+                                             : absl::OkStatus();
   }
   void Interrupt() override { interrupted_ = true; }
 
@@ -57,12 +50,18 @@ class SimulatedSink : public FleetSink {
   absl::Status Status() const;
   // A question and its answer, between which others go on.
   absl::Status RoundTrip(const char* what);
-  Progress Send(const std::vector<FleetMessage>& batch);
+  absl::Status Open();
+  Answers Carry(const std::vector<FleetMessage>& batch, absl::Duration timeout);
 
   FleetServers* const servers_;
   FleetServers::LinkPtr link_;
   bool interrupted_ = false;
+  bool in_doubt_ = false;
 };
+
+std::string BucketOf(FleetSink::Where where) {
+  return std::string(where == FleetSink::Where::kVms ? kVmsBucket : kNodesBucket);
+}
 
 FleetServers::FleetServers(Kernel* kernel, Random* random, Story* story, World* world,
                            FleetJudge* judge, Wait wait)
@@ -92,6 +91,39 @@ void FleetServers::DeleteBucket() {
   std::erase_if(values_, [](const auto& value) {
     return absl::StartsWith(value.first, KeySubject(kVmsBucket, ""));
   });
+  std::erase_if(places_, [](const auto& place) {
+    return absl::StartsWith(place.first, KeySubject(kVmsBucket, ""));
+  });
+}
+
+void FleetServers::LoseStream() {
+  if (settled_) return;
+  size_t kept = 0;
+  if (random_->OneIn(2)) {
+    story_->Say("fleet", "somebody deletes the stream and makes it again");
+    story_->Reach("fleet: another stream");
+    ++streams_made_;
+  } else {
+    kept = random_->Below(stream_.size() + 1);
+    story_->Say("fleet", absl::StrCat("somebody restores the stream with ", kept, " messages"));
+    story_->Reach("fleet: a restored stream");
+    if (link_ != nullptr) Break(link_);
+  }
+  stream_.resize(kept);
+  last_stream_sequence_ = kept == 0 ? 0 : stream_.back().stream_sequence;
+  std::erase_if(window_, [this](const auto& seen) {
+    return seen.second.first.place > last_stream_sequence_;
+  });
+  judge_->LoseAfter(last_stream_sequence_);
+}
+
+void FleetServers::PublishAsOther() {
+  if (settled_) return;
+  story_->Reach("fleet: another node of this name");
+  for (uint64_t left = 1 + random_->Below(3); left > 0; --left) {
+    last_stream_sequence_ += 1 + random_->Below(3);
+    stream_.push_back({{"another-journal", last_stream_sequence_}, last_stream_sequence_, ""});
+  }
 }
 
 absl::Duration FleetServers::Latency() {
@@ -152,8 +184,7 @@ void FleetServers::Break(const LinkPtr& link) {
 void FleetServers::Arrive(const std::shared_ptr<Message>& message, bool delayed) {
   const LinkPtr& link = message->link;
   const bool value = IsValue(message->message);
-  // A value that comes late is lost here: a bucket has no window.
-  if (away() || (link->broken && (now() > link->cut_at || (value && !delayed)))) {
+  if (away() || (link->broken && now() > link->cut_at)) {
     if (!value) story_->Reach("fleet: a connection breaks before the store");
     return;
   }
@@ -177,28 +208,50 @@ void FleetServers::Arrive(const std::shared_ptr<Message>& message, bool delayed)
   if (link->broken || !message->acknowledged) return;
   world_->At(now() + message->ack_takes, [link, message, ack] {
     if (link->broken || link->batch != message->batch) return;
-    if (std::exchange(link->acks[message->index], ack).stream_sequence == 0) ++link->acknowledged;
+    if (std::exchange(link->acks[message->index], ack).kind == Ack::kNone) ++link->acknowledged;
   });
 }
 
 FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
   if (IsValue(message)) {
+    const auto place = places_.find(message.subject);
+    if (message.replaces.has_value() &&
+        *message.replaces != (place == places_.end() ? 0 : place->second)) {
+      story_->Reach(late ? "fleet: a late value is refused" : "fleet: a value is refused");
+      return {.kind = Ack::kOutdated};
+    }
+    if (late) story_->Reach("fleet: a late value");
     judge_->Put(message);
     values_[message.subject] = message;
-    return {++last_stream_sequence_, false};
+    places_[message.subject] = ++last_place_;
+    return {Ack::kStored, last_place_, false};
   }
   const std::string id = HeaderOf(message, kMessageIdHeader);
+  // A GAP is small, and fits.
+  if (!absl::EndsWith(message.subject, ".gap")) {
+    if (Happens(fails_one_in_ * 40)) unfit_.insert(id);
+    if (unfit_.contains(id)) {
+      story_->Reach("fleet: an event that does not fit");
+      judge_->Unfit(message.sequence);
+      return {.kind = Ack::kUnfit};
+    }
+  }
+  if (Happens(fails_one_in_ * 10)) {
+    story_->Reach("fleet: a refusal");
+    judge_->Dropped(message.sequence);
+    return {.kind = Ack::kRefused};
+  }
   auto& [ack, until] = window_[id];
   if (now() < until) {
     story_->Reach("fleet: a repeated message");
-    return {ack.stream_sequence, true};
+    return {Ack::kStored, ack.place, true};
   }
   last_stream_sequence_ += 1 + random_->Below(3);  // other nodes publish too
   until = now() + kStreamDuplicateWindow;
-  ack = {last_stream_sequence_, false};
+  ack = {Ack::kStored, last_stream_sequence_, false};
   stream_.push_back({ParseMessageId(id).value_or(FleetMessageId()), last_stream_sequence_,
                      HeaderOf(message, kSentAfterHeader)});
-  judge_->Stored(message, late);
+  judge_->Stored(message, last_stream_sequence_, late);
   return ack;
 }
 
@@ -219,14 +272,22 @@ absl::Status SimulatedSink::RoundTrip(const char* what) {
   return Status();
 }
 
-absl::StatusOr<std::optional<FleetTail>> SimulatedSink::Connect() {
+absl::Status SimulatedSink::Open() {
+  if (link_ != nullptr && !link_->broken && !in_doubt_) return absl::OkStatus();
   if (link_ != nullptr) servers_->Break(link_);
+  in_doubt_ = false;
   link_ = servers_->link_ = std::make_shared<FleetServers::Link>();
   if (absl::Status status = RoundTrip("connect to the fleet"); !status.ok()) return status;
   if (servers_->away()) {
     servers_->Break(link_);
     return absl::UnavailableError("nobody is there");
   }
+  servers_->story_->Reach("fleet: connected");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FleetSink::Log> SimulatedSink::Look() {
+  if (absl::Status status = Open(); !status.ok()) return status;
   if (servers_->Happens(servers_->fails_one_in_)) {
     servers_->story_->Reach("fleet: there is no stream");
     return absl::FailedPreconditionError("there is no stream");
@@ -235,16 +296,15 @@ absl::StatusOr<std::optional<FleetTail>> SimulatedSink::Connect() {
     servers_->story_->Reach("fleet: no answer");
     return absl::UnavailableError("no answer");
   }
-  std::optional<FleetTail> last;
+  Log log{absl::StrCat("stream-", servers_->streams_made_),
+          servers_->stream_.empty() ? servers_->last_stream_sequence_ + 1 : 1,
+          servers_->last_stream_sequence_, std::nullopt};
   if (!servers_->stream_.empty()) {
     const FleetServers::Stored& stored = servers_->stream_.back();
-    last = TailOf(stored.id, stored.stream_sequence, stored.sent_after);
+    log.tail = TailOf(stored.id, stored.stream_sequence, stored.sent_after);
   }
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
-  servers_->story_->Reach("fleet: connected");
-  servers_->story_->Say("fleet", absl::StrCat("is connected; the stream ends with ",
-                                              last.has_value() ? last->position.sequence : 0));
-  return last;
+  return log;
 }
 
 absl::StatusOr<std::set<uint64_t>> SimulatedSink::StoredAfter(const FleetPosition& after,
@@ -271,69 +331,83 @@ absl::StatusOr<std::set<uint64_t>> SimulatedSink::StoredAfter(const FleetPositio
   return found;
 }
 
-FleetSink::Progress SimulatedSink::Send(const std::vector<FleetMessage>& batch) {
-  Progress progress{.status = Status()};
-  if (!progress.status.ok()) return progress;
+FleetSink::Answers SimulatedSink::Send(Where where, const std::vector<FleetMessage>& batch) {
+  if (where != Where::kEvents) {
+    if (!servers_->buckets_.contains(BucketOf(where))) {
+      const absl::Status status = RoundTrip("answer by the fleet");
+      return {status.ok() ? absl::UnavailableError("no stream takes it") : status,
+              std::vector<Answer>(batch.size(), {.kind = Answer::kRefused})};
+    }
+    return Carry(batch, kTableTimeout);
+  }
+  if (batch.size() == FleetPublisher::kFirstBatchEvents) {
+    servers_->story_->Reach("bound: a batch of the fleet after a connection");
+  } else if (batch.size() > FleetPublisher::kFirstBatchEvents) {
+    servers_->story_->Reach("bound: a larger batch of the fleet");
+  }
+  Answers answers = Carry(batch, kAckTimeout);
+  in_doubt_ |= std::any_of(answers.each.begin(), answers.each.end(),
+                           [](const Answer& answer) { return answer.kind == Answer::kNone; });
+  return answers;
+}
+
+FleetSink::Answers SimulatedSink::Carry(const std::vector<FleetMessage>& batch,
+                                        absl::Duration timeout) {
+  Answers answers{Status(), std::vector<Answer>(batch.size())};
+  if (!answers.status.ok()) return answers;
   servers_->Carry(link_, batch);
-  absl::Duration deadline = servers_->now() + kAckTimeout;
+  absl::Duration deadline = servers_->now() + timeout;
   size_t seen = 0;
   while (link_->acknowledged < batch.size()) {
     servers_->wait_(deadline, [&] { return !Status().ok() || link_->acknowledged != seen; });
     // What has come is read before anything else.
     if (link_->acknowledged != seen) {
       seen = link_->acknowledged;
-      deadline = servers_->now() + kAckTimeout;
+      deadline = servers_->now() + timeout;
       if (servers_->kernel_->Enter("acknowledgement by the fleet", "")) continue;
     }
-    progress.status = Status();
+    answers.status = Status();
     if (interrupted_) servers_->story_->Reach("fleet: a stop between send and acknowledgement");
-    if (!progress.status.ok()) break;
+    if (!answers.status.ok()) break;
     if (servers_->now() >= deadline) {
-      progress.status = absl::UnavailableError("no acknowledgement came for 15s");
+      answers.status = absl::UnavailableError("no acknowledgement came");
       break;
     }
   }
-  for (const FleetServers::Ack& ack : link_->acks) {
-    if (ack.stream_sequence == 0) break;
-    ++progress.acknowledged;
-    progress.stream_sequence = std::max(progress.stream_sequence, ack.stream_sequence);
-    if (ack.repeated) ++progress.repeated;
+  answers.each = link_->acks;
+  for (const Answer& answer : answers.each) {
+    if (answers.status.ok() && answer.kind != Answer::kStored) {
+      answers.status = absl::AbortedError("wrong last sequence");
+    }
   }
-  return progress;
+  return answers;
 }
 
-absl::StatusOr<FleetSink::BucketInfo> SimulatedSink::OpenBucket(absl::string_view bucket,
-                                                                absl::string_view filter) {
+absl::StatusOr<FleetSink::Table> SimulatedSink::LookAtTable(Where where, uint64_t since) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   if (servers_->Happens(servers_->fails_one_in_)) {
     servers_->story_->Reach("fleet: a bucket is not permitted");
     return absl::FailedPreconditionError("not permitted");
   }
-  uint64_t& made = servers_->buckets_[std::string(bucket)];
+  const std::string bucket = BucketOf(where);
+  uint64_t& made = servers_->buckets_[bucket];
   if (made == 0) made = ++servers_->buckets_made_;
-  BucketInfo info{absl::StrCat("made ", made), {}};
-  for (const auto& [subject, value] : servers_->values_) {
-    if (!filter.empty() && absl::StartsWith(subject, absl::StripSuffix(filter, ">"))) {
-      info.subjects.push_back(subject);
-    }
+  Table table{.id = absl::StrCat("made ", made)};
+  for (const auto& [subject, place] : servers_->places_) {
+    if (!absl::StartsWith(subject, KeySubject(bucket, ""))) continue;
+    table.keys.insert(subject);
+    if (since > 0 && place >= since) table.later[subject] = place;
   }
-  return info;
+  return table;
 }
 
-absl::StatusOr<bool> SimulatedSink::IsDeleted(absl::string_view /*bucket*/,
-                                              const std::string& subject) {
+absl::StatusOr<std::optional<FleetSink::Value>> SimulatedSink::Read(Where /*where*/,
+                                                                    const std::string& subject) {
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   const auto value = servers_->values_.find(subject);
-  return value == servers_->values_.end() || value->second.payload.empty();
-}
-
-FleetSink::Progress SimulatedSink::Put(absl::string_view bucket,
-                                       const std::vector<FleetMessage>& batch) {
-  if (!servers_->buckets_.contains(std::string(bucket))) {
-    const absl::Status status = RoundTrip("answer by the fleet");
-    return {.status = status.ok() ? absl::UnavailableError("no stream takes it") : status};
-  }
-  return Send(batch);
+  if (value == servers_->values_.end()) return std::nullopt;
+  return Value{value->second.payload.empty(),
+               JournalOfSource(HeaderOf(value->second, "ce-source"))};
 }
 
 absl::Status SimulatedSink::Leave(const FleetMessage& message) {

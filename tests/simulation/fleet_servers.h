@@ -39,6 +39,10 @@ class FleetServers {
   void GoAway(absl::Duration how_long);
   // Somebody deletes the VMs' bucket.
   void DeleteBucket();
+  // Somebody deletes the stream, which is made again, or restores it from a copy.
+  void LoseStream();
+  // Another node has the name of this one, and publishes.
+  void PublishAsOther();
   // From now on nothing fails any more.
   void Settle() {
     settled_ = true;
@@ -50,10 +54,7 @@ class FleetServers {
  private:
   friend class SimulatedSink;
 
-  struct Ack {
-    uint64_t stream_sequence = 0;  // 0: not yet
-    bool repeated = false;
-  };
+  using Ack = FleetSink::Answer;
   // One connection.
   struct Link {
     bool broken = false;
@@ -103,9 +104,13 @@ class FleetServers {
 
   std::vector<Stored> stream_;
   uint64_t last_stream_sequence_ = 0;
+  uint64_t streams_made_ = 1;
+  std::set<std::string> unfit_;  // ids of the events that the stream never takes
   std::map<std::string, std::pair<Ack, absl::Duration>> window_;  // by id: what, and until when
   std::map<std::string, FleetMessage> values_;                    // of the buckets, by subject
-  std::map<std::string, uint64_t> buckets_;                       // which of those made it is
+  std::map<std::string, uint64_t> places_;                        // of these
+  uint64_t last_place_ = 0;
+  std::map<std::string, uint64_t> buckets_;  // which of those made it is
   uint64_t buckets_made_ = 0;
 };
 

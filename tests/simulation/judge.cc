@@ -7,10 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/eventlog/journal_reader.h"
+#include "server/eventlog/schema.h"
 #include "server/events/event_codec.h"
-#include "server/journal/journal_reader.h"
-#include "server/journal/rows.h"
-#include "server/journal/schema.h"
 #include "tests/simulation/reference.h"
 #include "watcher/session/classification.h"
 
@@ -74,17 +73,76 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
   story_->Reach("a domain whose process is not seen");
   std::set<std::string> known;
   for (const auto& [sequence, entry] : entries_) known.insert(entry.event.vm().run_id());
-  for (const auto& life : world_->lives()) {
-    const bool taken = known.contains(life->run_id) ||
-                       std::any_of(unseen_domains_.begin(), unseen_domains_.end(),
-                                   [&](const auto& unseen) { return unseen.second == life.get(); });
-    if (life->uuid == vm.uuid() && !taken) {
+  // One of which this daemon has heard, or else an earlier one.
+  for (const bool heard : {true, false}) {
+    for (const auto& life : world_->lives()) {
+      const bool taken =
+          known.contains(life->run_id) || stopped_before_.contains(life->run_id) ||
+          std::any_of(unseen_domains_.begin(), unseen_domains_.end(),
+                      [&](const auto& unseen) { return unseen.second == life.get(); });
+      if (life->uuid != vm.uuid() || taken || (heard && !life->daemons.contains(number_))) continue;
       unseen_domains_[vm.run_id()] = life.get();
       return;
     }
   }
   story_->Fail(
       absl::StrCat("a run of ", vm.name(), " of which each life has another: ", vm.run_id()));
+}
+
+// A VM that was listed before its QEMU spoke has the run id of who listened, or of the socket if
+// that had left, and keeps it.
+void Judge::TakeOtherRunId(const v1::VmRef& vm) {
+  if (LifeOf(vm.run_id()) != nullptr) return;
+  for (const auto& life : world_->lives()) {
+    if (!life->second_run_id.empty() && life->second_run_id == vm.run_id()) {
+      TakeRunId(vm.run_id(), life.get());
+      life->listed_as = absl::StrCat(life->name, "-b");
+      return story_->Reach("a VM is found at its other socket");
+    }
+    if (life->launcher == nullptr || life->name != vm.name()) continue;
+    const bool left = life->launcher->state != Process::State::kLives;
+    if (life->launcher_run_id != vm.run_id() && !(left && IsLatest(*life))) continue;
+    story_->Reach(life->launcher_run_id == vm.run_id()
+                      ? "a VM is listed while only its launcher is known"
+                      : "a VM is listed while nobody is known who listens");
+    TakeRunId(vm.run_id(), life.get());
+  }
+}
+
+void Judge::TakeRunId(const std::string& run_id, Life* life) const {
+  const bool has_another = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return !entry.second.lost && entry.second.event.vm().run_id() == life->run_id;
+  });
+  if (has_another) {
+    story_->Fail(absl::StrCat("life ", life->number, " has a second run: ", run_id));
+  }
+  life->run_id = run_id;
+}
+
+// The first SHUTDOWN that was read decides, unless the life had another one; what the host was when
+// it was said and when the process was gone, it was in between.
+void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const {
+  const std::string& rule = event.shutdown().rule();
+  if (rule.starts_with("host-shutdown") &&
+      !kernel_->HostShutDown(life.began, kernel_->monotonic())) {
+    story_->Fail(
+        absl::StrCat("life ", life.number, " ended by ", rule, ", and its host did not shut down"));
+  }
+  const Saying* shutdown = nullptr;
+  for (const Saying& saying : life.sayings) {
+    if (saying.kind != Saying::Kind::kShutdown) continue;
+    if (shutdown != nullptr || !saying.was_read() || saying.daemon != daemon) return;
+    shutdown = &saying;
+  }
+  if (shutdown == nullptr) return;
+  const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
+  if (by_host && kernel_->HostShutDownThroughout(shutdown->at, life.gone_at)) {
+    story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule, " as its host shut down"));
+  }
+  if (rule == "host-shutdown" && !kernel_->HostShutDown(shutdown->at, life.gone_at)) {
+    story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule,
+                              ", and its host did not shut down then"));
+  }
 }
 
 void Judge::CheckDomains(const Daemon& daemon) const {
@@ -94,7 +152,7 @@ void Judge::CheckDomains(const Daemon& daemon) const {
       !libvirtd_->runs()) {
     return;
   }
-  const std::vector<VmRecordPtr> vms = daemon.live_state().ListVmsAfter(nullptr, 1'000'000).vms;
+  const std::vector<VmRecordPtr> vms = daemon.log().Vms(nullptr, 1'000'000).vms;
   for (const auto& life : world_->lives()) {
     if (life->uuid.empty() || life->process_gone || life->began > long_ago ||
         life->sayings.empty() || life->sayings.back().at > long_ago) {
@@ -167,7 +225,7 @@ bool Judge::DamageJournal() {
   if (!database.ok()) return false;
   const absl::StatusOr<int64_t> stops = QueryInt(&*database, "SELECT count(*) FROM stops");
   if (!stops.ok() || *stops == 0) return false;
-  std::vector<JournalSession> sessions;
+  std::vector<SavedRun> sessions;
   absl::Status status = ReadSessions(&*database, &sessions);
   const absl::StatusOr<std::vector<JournalStop>> stopped = ReadStops(&*database);
   if (status.ok()) status = stopped.status();
@@ -181,7 +239,7 @@ bool Judge::DamageJournal() {
     return false;
   }
   open_runs_.clear();
-  for (const JournalSession& session : sessions) open_runs_[session.run_id] = session.payload;
+  for (const SavedRun& session : sessions) open_runs_[session.run_id] = session.payload;
   for (const JournalStop& stop : *stopped) {
     stopped_before_.insert(DecodeSnapshotVmField(stop.vm).ref().run_id());
   }
@@ -193,10 +251,10 @@ bool Judge::DamageJournal() {
 void Judge::TakeNewJournal(const Daemon& daemon) {
   damaged_ = false;
   story_->Reach("a damaged journal is replaced at a start");
-  if (journal_id_ == daemon.live_state().journal_id()) {
+  if (journal_id_ == daemon.log().identity()->journal_id) {
     return story_->Fail("the damage of the journal is not found");
   }
-  for (const JournalSession& session : daemon.recovered().sessions) {
+  for (const SavedRun& session : daemon.saved_runs()) {
     const auto run = open_runs_.find(session.run_id);
     if (run == open_runs_.end() || run->second != session.payload) {
       story_->Fail(absl::StrCat("the run ", session.run_id, " was not open, or otherwise"));
@@ -221,7 +279,7 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
 }
 
 void Judge::CheckVms(const Daemon& daemon) const {
-  const LiveState::VmPage page = daemon.live_state().ListVmsAfter(nullptr, 1'000'000);
+  const EventLog::VmPage page = daemon.log().Vms(nullptr, 1'000'000);
   for (const VmRecordPtr& vm : page.vms) {
     if (vm->last_sequence() <= page.sequence) continue;
     story_->Fail(absl::StrCat(vm->name(), " has the event ", vm->last_sequence(),
@@ -233,7 +291,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
   number_ = number;
-  const std::string journal_id = daemon->live_state().journal_id();
+  const std::string journal_id = daemon->log().identity()->journal_id;
   if (damaged_) TakeNewJournal(*daemon);
   CheckVms(*daemon);
   if (journal_id_ != journal_id) {
@@ -245,8 +303,8 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     entries_.clear();
     known_uuids_.clear();
   }
-  if (daemon->live_state().range().newest < newest()) {
-    story_->Fail(absl::StrCat("the sequences after ", daemon->live_state().range().newest,
+  if (daemon->log().range().newest < newest()) {
+    story_->Fail(absl::StrCat("the sequences after ", daemon->log().range().newest,
                               " are given again: ", newest(), " was public"));
     return;
   }
@@ -302,14 +360,16 @@ void Judge::AfterPump(Daemon* daemon, int number) {
 
 void Judge::Look(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
-  const LiveState& live = daemon->live_state();
-  if (live.journal_id() != journal_id_) {
+  const EventLog& log = daemon->log();
+  if (log.identity()->journal_id != journal_id_) {
     story_->Fail("the journal was found corrupt and replaced");
     return;
   }
   oldest_ = daemon->journal().journal().oldest();
   // A burst may be larger than the ring; what has left it is in the journal.
-  if (const uint64_t ring = live.ReadFrom(newest() + 1, 1).ring_oldest; newest() + 1 < ring) {
+  const ReadResult next = log.Read(newest() + 1, {.max_bytes = 1});
+  const uint64_t ring = next.history.has_value() ? next.history->last + 1 : 1;
+  if (newest() + 1 < ring) {
     // A step that is larger than the ring, and than what is retained. The shipped ring holds any.
     if (newest() + 1 < oldest_ && !std::exchange(unseen_, true)) {
       story_->Reach("retention of what nobody could see");
@@ -320,8 +380,8 @@ void Judge::Look(Daemon* daemon, int number) {
       }
     }
   }
-  while (newest() < live.range().newest) {
-    const LiveState::Page page = live.ReadFrom(newest() + 1, 1 << 20);
+  while (newest() < log.range().newest) {
+    const ReadResult page = log.Read(std::max(newest() + 1, ring), {.max_bytes = 1 << 20});
     bool any = false;
     for (const EventBlockPtr& block : page.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
@@ -347,6 +407,7 @@ void Judge::Add(const v1::Event& event, int daemon) {
     ++node_gaps_;
   }
   TakeUnseenDomain(event.vm());
+  TakeOtherRunId(event.vm());
   if (event.has_vm()) CheckRef(event);
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
 }
@@ -355,8 +416,9 @@ void Judge::CheckRef(const v1::Event& event) {
   const v1::VmRef& vm = event.vm();
   const Life* const life = LifeOf(vm.run_id());
   if (life == nullptr) return;
-  const bool one_of_its_forks = life->fork_daemon != 0;
-  if (vm.name() != life->name || (!vm.uuid().empty() && vm.uuid() != UuidOf(*life)) ||
+  const bool one_of_its_forks =
+      life->fork_daemon != 0 || (life->launcher != nullptr && vm.pid() == life->launcher->pid);
+  if (vm.name() != life->listed_as || (!vm.uuid().empty() && vm.uuid() != UuidOf(*life)) ||
       (vm.pid() != 0 && vm.pid() != life->process->pid && !one_of_its_forks)) {
     story_->Fail(absl::StrCat("the event ", event.sequence(), " of life ", life->number,
                               " names another VM: ", vm.ShortDebugString()));
@@ -471,7 +533,9 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   // A fork of which this daemon has heard is one of the run's processes.
   const bool knows_fork = life->fork_daemon == number_ && life->fork_spoke != nullptr &&
                           life->fork_spoke->handed_out >= life->fork_spoke_end;
-  if (!life->process_gone || (life->fork != nullptr && knows_fork)) {
+  // Who listened for it has left before it spoke, and its monitor's end counts.
+  const bool is_unknown = life->launcher != nullptr && event.vm().pid() == 0;
+  if ((!life->process_gone && !is_unknown) || (life->fork != nullptr && knows_fork)) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               life->process_gone ? ", whose fork lives" : ", whose process lives"));
   }
@@ -495,7 +559,13 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     story_->Fail(absl::StrCat("STOPPED ", event.sequence(), " of life ", life->number,
                               " came before its SHUTDOWN was read"));
   }
-  std::set<ShutdownClass> allowed = AllowedClasses(*life, daemon, KeptSayings(*life));
+  const bool host_shut_down = kernel_->HostShutDown(life->began, life->gone_at);
+  std::set<ShutdownClass> allowed =
+      AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down);
+  if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid)) {
+    allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
+  }
+  CheckHostShutdown(*life, event, daemon);
   bool may_be_intended = false;
   bool must_be_intended = false;
   for (const Declared& intent : life->intents) {
@@ -517,11 +587,18 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
       allowed.insert(intended.begin(), intended.end());
     }
   }
-  if (daemon == number_ && life->boot_id != kernel_->boot_id() && rule != "host-rebooted") {
+  if (daemon == number_ && life->boot_id != kernel_->boot_id() && rule != "host-rebooted" &&
+      rule != "host-shutdown-unseen") {
     story_->Fail(absl::StrCat("life ", life->number, " ended with its host, and not by ", rule));
   }
   if (rule == "host-rebooted") {
     allowed = {ShutdownClass::kUnknown};
+    if (life->boot_id == kernel_->boot_id()) {
+      story_->Fail(absl::StrCat("life ", life->number, " ends by a reboot, and there was none"));
+    }
+  }
+  if (rule == "host-shutdown-unseen") {
+    allowed = {ShutdownClass::kAdmin};
     if (life->boot_id == kernel_->boot_id()) {
       story_->Fail(absl::StrCat("life ", life->number, " ends by a reboot, and there was none"));
     }
@@ -546,6 +623,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     }
   }
   if (!life->uuid.empty() || !IsLatest(*life)) return;  // a domain has no file
+  if (life->listed_as != life->name) return;            // it has the file of its other name
   const bool there = kernel_->disk().Find(
                          absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown")) != nullptr;
   if (event.shutdown().shutdown_file_written() && !there) {
@@ -609,8 +687,8 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
                     [&](const UnfollowedSocket& each) { return each.path == life->socket; });
     // One that was restored has its run; one that is not known is in a directory that cannot be
     // read.
-    const VmRecordPtr run = daemon.live_state().FindVm({life->name, life->run_id, ""});
-    const std::vector<WatchedDirectory> directories = daemon.live_state().directories();
+    const VmRecordPtr run = daemon.log().FindVm({life->listed_as, life->run_id, ""});
+    const std::vector<WatchedDirectory> directories = daemon.log().directories();
     const bool unread = std::any_of(directories.begin(), directories.end(),
                                     [](const auto& each) { return !each.present; });
     if (is_listed) story_->Reach("a VM that gets no descriptor is listed");
@@ -638,6 +716,7 @@ void Judge::CheckFollowed(int number) const {
     // Connected, its STARTED may not be public yet; otherwise it may have one.
     if (!life->gone && (connected || !IsFree(*life, kFollows))) open.insert(life->run_id);
     if (life->fork != nullptr) ++forks;
+    if (life->launcher != nullptr && life->launcher->state == Process::State::kLives) ++forks;
   }
   // The VMs of one user may have three quarters of what there is for all.
   if (2 * open.size() + forks + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {

@@ -70,6 +70,8 @@ class Judge {
   static std::string ContentOf(const v1::Event& event);
 
  private:
+  // HOST_SHUTDOWN is said where the host shut down, and nowhere else.
+  void CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const;
   // What the journal has of these.
   std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last) const;
   // Whether daemons had been kept from its monitor by nothing for so long.
@@ -87,6 +89,8 @@ class Judge {
   bool IsLatest(const Life& life) const;
   const Life* LifeOf(const std::string& run_id) const;
   void TakeUnseenDomain(const v1::VmRef& vm);
+  void TakeOtherRunId(const v1::VmRef& vm);
+  void TakeRunId(const std::string& run_id, Life* life) const;
   // Of what each daemon has read of the life, how much is in the journal for certain: up to the
   // last event that is not lost, since what an event changed is committed with it.
   std::map<int, size_t> KeptSayings(const Life& life) const;

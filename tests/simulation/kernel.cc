@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -91,12 +92,15 @@ void Kernel::BuryDaemon() {
   calls_left_ = 0;
   target_ = {};
   loop_due_ = absl::ZeroDuration();
+  traced_ = -1;
+  signals_.clear();
 }
 
 void Kernel::Reboot() {
   processes_.clear();
   listeners_.clear();
   oom_kills_.clear();
+  host_shutdowns_[monotonic_] = false;
   boot_id_ = NewBootId(random_);
   booted_ = monotonic_ - absl::Seconds(10);  // what a boot takes
 }
@@ -123,6 +127,67 @@ ProcessPtr Kernel::Start(std::string cgroup) {
 void Kernel::Exit(const ProcessPtr& process, int wait_status) {
   process->state = Process::State::kZombie;
   process->wait_status = wait_status;
+}
+
+void Kernel::Record(SignalRecord record) {
+  Descriptor* const rings = traced_ >= 0 ? Find(traced_) : nullptr;
+  if (rings == nullptr) return;
+  record.time = monotonic_ - booted_;
+  signals_.push_back(std::move(record));
+  ++rings->counter;
+}
+
+void Kernel::SendSignal(const ProcessPtr& process, int signal, int64_t sender) {
+  if (process->state != Process::State::kLives) return;
+  Record({.target = process->pid, .signal = signal, .by_kernel = sender == 0, .sender = sender});
+}
+
+void Kernel::NameVictim(const ProcessPtr& process) {
+  if (process->state != Process::State::kLives) return;
+  Record({.kind = SignalRecord::Kind::kOomVictim, .target = process->pid});
+}
+
+int Kernel::TraceSignals() {
+  traced_ = EventFd();
+  return traced_;
+}
+
+void Kernel::ReadSignals(std::vector<SignalRecord>* out) {
+  if (EventFdRead(traced_) != 0) return;
+  out->insert(out->end(), signals_.begin(), signals_.end());
+  signals_.clear();
+}
+
+void Kernel::SetHostShutdown(bool shutting_down) {
+  host_shutdowns_[monotonic_] = shutting_down;
+  Descriptor* const watch = host_watch_ >= 0 ? Find(host_watch_) : nullptr;
+  if (watch != nullptr) ++watch->counter;
+}
+
+int Kernel::WatchHostShutdown() {
+  host_watch_ = EventFd();
+  return host_watch_;
+}
+
+bool Kernel::AskHostShutdown() {
+  EventFdRead(host_watch_);
+  return host_shutdowns_.rbegin()->second;
+}
+
+bool Kernel::HostShutDown(absl::Duration from, absl::Duration to) const {
+  for (auto it = std::prev(host_shutdowns_.upper_bound(from));
+       it != host_shutdowns_.end() && it->first <= to; ++it) {
+    if (it->second) return true;
+  }
+  return false;
+}
+
+bool Kernel::HostShutDownThroughout(absl::Duration from, absl::Duration to) const {
+  for (auto it = std::prev(host_shutdowns_.upper_bound(from));
+       it != host_shutdowns_.end() && it->first <= to; ++it) {
+    if (!it->second) return false;
+  }
+  return true;
 }
 
 void Kernel::Reap(const ProcessPtr& process) {
@@ -243,7 +308,8 @@ std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
   if (file == "stat") {
     const unsigned flags = zombie ? 0x40400cU : 0x400000U;
     const int code = zombie && features_.reads_zombies ? process->wait_status : 0;
-    std::string text = absl::StrCat(pid, " (qemu) ", zombie ? "Z" : "S", " 1 1 1 0 -1 ", flags);
+    std::string text =
+        absl::StrCat(pid, " (", process->program, ") ", zombie ? "Z" : "S", " 1 1 1 0 -1 ", flags);
     for (int field = 10; field < 22; ++field) absl::StrAppend(&text, " 0");
     absl::StrAppend(&text, " ", process->start_ticks);
     for (int field = 23; field < 52; ++field) absl::StrAppend(&text, " 0");

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "tests/simulation/disk.h"
 #include "tests/simulation/random.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd::simulation {
 
@@ -33,6 +34,7 @@ struct Process {
   bool killed = false;       // a SIGKILL waits for it
   std::string cgroup;        // "/vm-7"
   std::string command_line;  // each argument with a zero at its end
+  std::string program = "qemu";
 };
 using ProcessPtr = std::shared_ptr<Process>;
 
@@ -105,6 +107,22 @@ class Kernel : public Clock {
   ProcessPtr Start(std::string cgroup);
   void Exit(const ProcessPtr& process, int wait_status);
   void Reap(const ProcessPtr& process);
+  // A signal is sent to it, and `sender` is gone at once; 0: the kernel sends it.
+  void SendSignal(const ProcessPtr& process, int signal, int64_t sender);
+  // The kernel is about to kill it for its memory.
+  void NameVictim(const ProcessPtr& process);
+  // The daemon's records of these: a descriptor that is readable while there are any.
+  int TraceSignals();
+  void ReadSignals(std::vector<SignalRecord>* out);
+  bool traces_signals() const { return traced_ >= 0; }
+  // The host begins to shut down, or does not any more. A daemon's descriptor that is readable
+  // while it has not asked since.
+  void SetHostShutdown(bool shutting_down);
+  int WatchHostShutdown();
+  bool AskHostShutdown();
+  // Whether it shut down at some time from `from` to `to`, and all of that time.
+  bool HostShutDown(absl::Duration from, absl::Duration to) const;
+  bool HostShutDownThroughout(absl::Duration from, absl::Duration to) const;
   // An OOM kill is counted in the cgroup.
   void CountOomKill(const std::string& cgroup);
 
@@ -239,6 +257,7 @@ class Kernel : public Clock {
   uint32_t Readiness(int fd) const;
   void Notify(const std::string& path, uint32_t mask);
   ProcessPtr Living(int64_t pid) const;
+  void Record(SignalRecord record);
   // The text of a file of /proc or /sys; unset: there is none.
   std::optional<std::string> SystemFile(const std::string& path) const;
 
@@ -255,7 +274,11 @@ class Kernel : public Clock {
   int64_t last_reaped_ = 0;
   uint64_t last_process_inode_ = 1000;
   std::map<std::string, uint64_t> oom_kills_;  // by cgroup
-  std::map<uint64_t, ListenerPtr> listeners_;  // by inode
+  int traced_ = -1;                            // -1: no daemon reads the records
+  std::vector<SignalRecord> signals_;
+  int host_watch_ = -1;  // -1: no daemon asks
+  std::map<absl::Duration, bool> host_shutdowns_ = {{absl::ZeroDuration(), false}};  // from then on
+  std::map<uint64_t, ListenerPtr> listeners_;                                        // by inode
 
   std::vector<DescriptorPtr> descriptors_;  // from kFirst on; null: not open
   size_t open_descriptors_ = 0;

@@ -175,8 +175,8 @@ void Libvirtd::Forget() {
   link_ = nullptr;
 }
 
-void Libvirtd::AfterLoopTurn(bool connected) {
-  if (link_ != nullptr && (connected || kernel_->dead())) link_->handed_out = link_->sent;
+void Libvirtd::AfterLoopTurn(bool has_read) {
+  if (link_ != nullptr && (has_read || kernel_->dead())) link_->handed_out = link_->sent;
 }
 
 }  // namespace vmeventd::simulation

@@ -49,8 +49,8 @@ class Libvirtd : public LibvirtApi {
   void set_daemon(int number);
   // The daemon is gone, with its connection.
   void Forget();
-  // What was sent until now was handled, if the daemon's connection is open.
-  void AfterLoopTurn(bool connected);
+  // What was sent until now was handled, if the daemon says so of its connection.
+  void AfterLoopTurn(bool has_read);
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
                                                    std::shared_ptr<Listener> listener) override;

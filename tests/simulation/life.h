@@ -41,10 +41,9 @@ struct Saying {
   int daemon = 0;       // which of the daemons that was
   bool unsure = false;  // libvirt said it before its first list, which may be older or newer
 
-  // Whether a daemon has read it.
-  bool was_read() const {
-    return heard_by != nullptr && heard_by->of_daemon && heard_by->handed_out >= end;
-  }
+  // Whether it was sent to a daemon, and whether that has read it.
+  bool was_sent() const { return heard_by != nullptr && heard_by->of_daemon; }
+  bool was_read() const { return was_sent() && heard_by->handed_out >= end; }
 };
 
 // An intent for a life, as its declarer knows it.
@@ -72,7 +71,14 @@ struct Life {
   bool no_reboot = false;
 
   ProcessPtr process;
+  // Listens on its monitor for it, and passes the socket on; null: it listens itself. Until
+  // somebody has spoken the run may be this process's.
+  ProcessPtr launcher;
+  std::string launcher_run_id;
   ListenerPtr listener;
+  ListenerPtr second;  // another monitor of it; null: there is none
+  std::string second_run_id;
+  std::string listed_as;  // by the socket at which it was found
   std::string socket;
   ConnectionPtr client;     // that is served
   int client_daemon = 0;    // which daemon that is; 0: a manager
@@ -107,6 +113,9 @@ struct Life {
   bool gone = false;  // the process, and its fork
   absl::Duration gone_at = absl::InfiniteDuration();
   bool oom_killed = false;
+  // Another process killed it, while that daemon read the kernel's records; 0: none.
+  bool killed_by_host = false;
+  int kill_seen_by = 0;
 };
 
 // Its -uuid.

@@ -69,7 +69,7 @@ bool Lister::Turn(Daemon* daemon) {
 void Lister::Flood(Daemon* daemon) {
   story_->Say(name_, "asks for more than a peer may");
   const auto refused = std::make_shared<bool>(false);
-  for (size_t i = 0; i <= JournalReadQueue::kMaxQueriesPerPeer; ++i) {
+  for (size_t i = 0; i <= EventLog::kMaxQueriesPerPeer; ++i) {
     daemon->List(
         question_, name_, [] { return true; },
         [refused](const absl::StatusOr<std::string>& answer) {
@@ -84,7 +84,7 @@ void Lister::Ask(Daemon* daemon) {
   v1::ListEventsRequest request = question_;
   const auto call = std::make_shared<Call>();
   call->newest = judge_->newest();
-  call->unbroken_from = daemon->live_state().range().unbroken_from;
+  call->unbroken_from = daemon->log().range().unbroken_from;
   if (!token_.empty() && random_->OneIn(20)) {
     call->forged = true;
     request.set_newest_first(!request.newest_first());
@@ -147,7 +147,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
       Fail(absl::StrCat("the event ", next, " was deleted, and the list went on without it"));
     }
   }
-  const uint64_t oldest = daemon.live_state().range().oldest;
+  const uint64_t oldest = daemon.log().range().oldest;
   for (const v1::Event& event : page.events()) {
     const uint64_t sequence = event.sequence();
     if (newest_first ? sequence >= done_ : sequence <= done_) {

@@ -201,6 +201,8 @@ int RunFound(Worker* worker, uint64_t seeds) {
       const Result result = Run(worker, plan, false);
       reached = reached || result.reached.contains(found.reaches);
       if (!result.problem.empty()) {
+        for (const std::string& line : Run(worker, plan, true).story)
+          std::printf("%s\n", line.c_str());
         std::printf("%s: seed %" PRIu64 ": %s\n", found.name, seed, result.problem.c_str());
         return 1;
       }

@@ -5,8 +5,8 @@ usage: tests/simulation/mutations.py [--check | NAME...]
 
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
-or for as long as SECONDS says (600). Without the switch nothing may fail. --check: only whether each of the
-pieces is there.
+or for as long as SECONDS says (600). Without the switch nothing may fail. What needs a world that the simulation
+does not have is found by a test of watcher_test instead. --check: only whether each of the pieces is there.
 """
 
 import os
@@ -37,37 +37,38 @@ class Mutation(NamedTuple):
     file: str
     place: str  # a text that is there once; where it has marks, ⟦what changes⟧ is between them
     after: str  # statements or an expression, as what changes
+    test: str = ""  # of watcher_test, where the simulation does not find it
 
 
 MUTATIONS = [
     # What is durable.
-    Mutation("commits-are-not-synced", "server/journal/journal.cc",
+    Mutation("commits-are-not-synced", "server/eventlog/journal.cc",
              '⟦"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "\n'
              '        "4194304;"⟧',
              '"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;"'),
-    Mutation("durable-before-it-is-committed", "server/journal/event_pump.cc",
+    Mutation("durable-before-it-is-committed", "server/eventlog/event_pump.cc",
              "    PublishStep(⟦journal_->writable()⟧);\n  }\n}", "true"),
-    Mutation("mark-is-not-synced", "server/journal/journal_writer.cc",
+    Mutation("mark-is-not-synced", "server/eventlog/journal_writer.cc",
              "if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();", ";"),
-    Mutation("mark-forgets-what-is-not-durable", "server/journal/journal_writer.cc",
+    Mutation("mark-forgets-what-is-not-durable", "server/eventlog/journal_writer.cc",
              "mark_->Set({journal_->journal_id(), journal_->newest(), ⟦published_⟧})", "journal_->newest()"),
-    Mutation("public-without-a-mark", "server/journal/event_pump.cc", "events && !journal_->may_publish()", "false"),
-    Mutation("start-ignores-the-mark", "server/journal/recovery.cc",
+    Mutation("public-without-a-mark", "server/eventlog/event_pump.cc", "events && !journal_->may_publish()", "false"),
+    Mutation("start-ignores-the-mark", "server/eventlog/recovery.cc",
              "std::max(committed, recovered.mark->Of(journal_id).published)", "committed"),
-    Mutation("no-gap-for-what-is-lost", "server/journal/recovery.cc", "recovered.newest > committed", "false"),
-    Mutation("sessions-that-waited-are-not-saved", "server/journal/journal_writer.cc",
+    Mutation("no-gap-for-what-is-lost", "server/eventlog/recovery.cc", "recovered.newest > committed", "false"),
+    Mutation("sessions-that-waited-are-not-saved", "server/eventlog/journal_writer.cc",
              "batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());",
              "if (!waiting_) batch.sessions.insert(batch.sessions.end(), change.sessions.begin(),"
              " change.sessions.end());"),
-    Mutation("a-run-that-ended-stays-open", "server/journal/event_pump.cc",
+    Mutation("a-run-that-ended-stays-open", "server/eventlog/event_pump.cc",
              "if (⟦run.saved.has_value()⟧) change_", "run.saved.has_value() && !run.saved->payload.empty()"),
-    Mutation("retention-deletes-one-more", "server/journal/retention.cc", "rows >= excess", "rows > excess"),
+    Mutation("retention-deletes-one-more", "server/eventlog/retention.cc", "rows >= excess", "rows > excess"),
     # A journal that is replaced.
-    Mutation("a-new-journal-forgets-the-open-runs", "server/journal/schema.cc",
-             "PutSessions(database, ⟦beginning.sessions⟧)", "std::vector<JournalSession>()"),
-    Mutation("runs-keep-sequences-of-the-journal-before", "server/journal/open_journal.cc",
+    Mutation("a-new-journal-forgets-the-open-runs", "server/eventlog/schema.cc",
+             "PutSessions(database, ⟦beginning.sessions⟧)", "std::vector<SavedRun>()"),
+    Mutation("runs-keep-sequences-of-the-journal-before", "server/eventlog/open_journal.cc",
              "session.last_sequence > replacement.begins_after", "false"),
-    Mutation("a-replacement-is-not-finished", "server/journal/open_journal.cc",
+    Mutation("a-replacement-is-not-finished", "server/eventlog/open_journal.cc",
              "// The daemon before this one may have ended in it.\n"
              "  ⟦if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;⟧", ";"),
     # What a run's end means.
@@ -89,12 +90,19 @@ MUTATIONS = [
     Mutation("a-withdrawal-does-nothing", "watcher/session/vm_session_intent.cc",
              "if (⟦intent_ != nullptr⟧) CloseIntent(IntentEnd::kWithdrawn, now);", "false"),
     Mutation("a-shutdown-file-is-not-taken-back", "watcher/session/vm_session_end.cc",
-             "if (⟦!file_written_ || evidence_.decided() || run_.managed() || !touches⟧) return;", "true"),
+             "if (⟦!file_written_ || evidence_.decided() || !ReporterOf(run_).has_shutdown_file⟧) return;", "true"),
+    Mutation("a-kill-of-the-host-is-a-crash", "watcher/session/classification_rules.h",
+             "[](const RuleInput& in) { return ⟦in.killed_by_other_process()⟧; },", "false"),
+    Mutation("a-cancelled-shutdown-of-the-host-goes-on", "watcher/session/evidence_log.cc",
+             "facts_.host_shutdown = ⟦shutting_down⟧;\n  host_shutdown_at_", "true"),
+    Mutation("the-host-is-not-asked-before-a-shutdown-counts", "watcher/runs/vm_run.cc",
+             'if (⟦event.name == "SHUTDOWN"⟧) context_->host->Drain();', "false"),
+    Mutation("the-rings-are-not-read-at-an-end", "watcher/runs/process_watch.cc", "context_->signals->Drain();", ";"),
     Mutation("a-migration-that-finishes-is-no-doubt", "watcher/session/classification_rules.h",
              "return ⟦in.evidence.finishing_migration⟧;", "false"),
     Mutation("commands-are-not-spaced", "watcher/session/command_pacer.cc",
              "  quiet_until_ = ⟦now + kQuietTime⟧;\n  return true;", "now"),
-    Mutation("the-backlog-is-not-tried-at-a-stop", "server/journal/event_pump.cc",
+    Mutation("the-backlog-is-not-tried-at-a-stop", "server/eventlog/event_pump.cc",
              "if (closed) journal_->RetryNow();", ";"),
     Mutation("the-last-shutdown-wins", "watcher/session/vm_session_events.cc",
              "evidence_.facts().shutdown.has_value() || evidence_.facts().shutdown_file_found", "false"),
@@ -103,6 +111,10 @@ MUTATIONS = [
              "if (connection_ != nullptr) RetireConnection();"),
     Mutation("who-spoke-first-is-let-go", "watcher/qmp/qmp_run.cc",
              "AddProcess(*std::move(speaker));", "TrackInstead(*std::move(speaker)).IgnoreError();"),
+    Mutation("who-listens-is-another-vm", "watcher/qmp/socket_runs.cc",
+             "if (slot.run != nullptr && ⟦slot.run->info().socket == socket⟧) return slot.run;",
+             "slot.run->info().socket == socket && !(peer.kind == PeerProcess::Kind::kTracked && "
+             "slot.run->tracked() && slot.run->followed())"),
     Mutation("the-rest-is-forgotten-at-the-end-of-one", "watcher/runs/vm_run.cc",
              "if (⟦others_.empty()⟧) return Next::kNone;", "true"),
     Mutation("no-file-at-the-end-of-the-process", "watcher/session/vm_session_end.cc",
@@ -126,55 +138,57 @@ MUTATIONS = [
     Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
              "for (UniqueFd& spare : spares_) spare.Reset();", ";"),
     # Streams.
-    Mutation("history-begins-one-late", "server/stream/stream_cursor.cc",
-             "HistoryRequest{std::nullopt, ⟦sequence_ + 1⟧, page.ring_oldest - 1}", "sequence_ + 2"),
-    Mutation("a-stream-behind-the-ring-jumps", "server/stream/stream_cursor.cc",
-             "if (⟦sequence_ + 1 < page.ring_oldest⟧) {", "false"),
+    Mutation("history-begins-one-late", "server/eventlog/live_state.cc",
+             "in_journal(⟦sequence⟧, ring_.oldest() - 1);", "sequence + 1"),
+    Mutation("a-stream-behind-the-ring-jumps", "server/eventlog/live_state.cc",
+             "} else if (⟦sequence < ring_.oldest()⟧) {", "false"),
     Mutation("a-wake-is-lost-in-a-turn", "server/stream/watch_stream.cc",
              "waits_for_turn_ = false;\n  meters_->turns.Add();\n  if (Advance()) Wake();",
              "const bool more = Advance(); waits_for_turn_ = false; if (more) Wake();"),
     Mutation("a-wake-is-lost-on-a-busy-stream", "server/stream/watch_stream.cc",
              "again_ = ⟦again_ || cursor_.more()⟧;", "cursor_.more()"),
     Mutation("a-stream-in-history-is-at-the-head", "server/stream/watch_stream.cc",
-             "searched_ != nullptr && ⟦cursor_.caught_up()⟧ && wanted_ <= cursor_", "true"),
+             "searched_ != nullptr && ⟦cursor_.caught_up()⟧ && pending_ <= cursor_", "true"),
     Mutation("a-stream-at-the-head-jumps-over-what-it-is-woken-for", "server/stream/watch_stream.cc",
              "if (at_head_) LeaveHead(⟦first - 1⟧);", "first"),
-    Mutation("history-before-the-newest-is-left-out", "server/events/live_state.cc",
+    Mutation("history-before-the-newest-is-left-out", "server/eventlog/live_state.cc",
              "begin->cursor = ⟦oldest - 1⟧;", "ring_.newest()"),
     Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
              "if (⟦now < since_ + write_timeout_⟧) {", "true"),
     Mutation("the-hub-sleeps-through-a-new-stream", "server/stream/stream_hub.cc",
              "if (⟦first == due_.begin()⟧) changed_", "false"),
-    Mutation("a-list-goes-on-one-late", "server/rpc/event_listing.cc",
+    Mutation("a-list-goes-on-one-late", "server/eventlog/event_listing.cc",
              "⟦from.sequence⟧, *oldest, uint64_t{1}})", "from.sequence + 1"),
     # The fleet.
     Mutation("position-before-the-acknowledgement", "server/fleet/publisher.cc",
-             "if (!batch.empty()) progress = sink_->Publish(batch);",
-             "Advance(through, 0); if (!batch.empty()) progress = sink_->Publish(batch);"),
+             "if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);",
+             "Advance(through, 0); if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);"),
     Mutation("the-stream-is-not-asked-what-it-has", "server/fleet/publisher.cc",
-             "if (⟦tail->has_value()⟧) {", "false"),
+             "if (absl::Status status = ⟦Compare(*log)⟧; !status.ok()) return status;", "absl::OkStatus()"),
     Mutation("no-gap-in-the-fleets-stream", "server/fleet/publisher.cc",
-             "if (⟦position_.sequence + 1 < range.unbroken_from⟧) return PublishGap", "false"),
+             "if (⟦first < range.unbroken_from⟧) {", "false"),
     Mutation("a-state-before-its-event", "server/fleet/node_state.cc",
              "record->last_sequence() > published.sequence", "false"),
     # The domains of libvirt.
     Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦process.kind == PeerProcess::Kind::kGone && (process.pid == life.pid || process.pid == 0)⟧) {",
-             "true"),
+             "if (⟦link->processes.HasNoPidFile(domain.uuid) ||\n"
+             "        (process.kind == PeerProcess::Kind::kGone &&\n"
+             "         (process.pid == life.pid || process.pid == 0))⟧) {",
+             "true",
+             "LibvirtProcessTest.ADomainThatHasItsOldIdAgainAfterALostConnectionIsFollowed"),
     Mutation("an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦run.connected() || (run.followed() && !run.process_ended())⟧) return true;", "true"),
-    Mutation("a-process-of-the-same-id-is-the-same", "watcher/libvirt/libvirt_domains.cc",
-             "return ⟦process->pid == info.pid && process->start_ticks == info.start_ticks⟧;", "true"),
+             "if (⟦IsPlainlySameLife(run, domain)⟧) return true;", "true",
+             "LibvirtProcessTest.AProcessThatStartedLaterIsTheNextLife"),
     Mutation("events-do-not-wait-for-the-list", "watcher/libvirt/libvirt_inbox.cc",
-             "if (⟦queue->held⟧ || queue->ready", "false"),
+             "if (⟦queue->held⟧ || queue->paused", "false",
+             "LibvirtSourceTest.ADomainThatRunsIsNotPausedByAnEventBeforeTheList"),
     Mutation("a-row-of-another-life-is-applied", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦it->second.active.domain.id != domain.id⟧) {", "false"),
-    Mutation("an-older-event-takes-the-next-life", "watcher/libvirt/libvirt_domains.cc",
-             "AddRun(link, domain, ⟦!link->listing || event != Event::kOther⟧, /*heard=*/true)", "true"),
     Mutation("events-around-the-list-are-of-new-lives", "watcher/libvirt/libvirt_domains.cc",
              "const bool may_be_it = ⟦link->listing && event != Event::kStarted⟧;", "false"),
     Mutation("an-end-of-another-life-is-this-ones", "watcher/libvirt/libvirt_domains.cc",
-             "const bool same = ⟦domain.id <= 0 || domain.id == it->second->info().domain_id⟧;", "true"),
+             "const bool same = ⟦domain.id <= 0 || domain.id == it->second->info().domain_id⟧;", "true",
+             "LibvirtSourceTest.AnEndThatNamesAnotherIdIsNotThisLifes"),
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
     Mutation("a-stop-to-migrate-is-a-pause", "watcher/session/evidence_log.cc",
@@ -182,7 +196,8 @@ MUTATIONS = [
     Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
              "if (⟦!connected_ || reported_⟧) return AwaitEnd();", "true"),
     Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦!run->connected()⟧) absent.push_back(run);", "false"),
+             "if (⟦!run->connected()⟧) absent.push_back(run);", "false",
+             "LibvirtProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem"),
 ]
 
 
@@ -231,45 +246,57 @@ def write_if_changed(to: pathlib.Path, content: bytes, like: pathlib.Path | None
         shutil.copymode(like, to)
 
 
-def build() -> pathlib.Path:
+def build(targets: list[str]) -> pathlib.Path:
     environment = dict(os.environ, CCACHE_BASEDIR=str(COPY))
     tree = COPY / "build" / "release"
     if not (tree / "build.ninja").exists():
         subprocess.run(["cmake", "--preset", "release"], cwd=COPY, check=True, env=environment, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", str(tree), "simulate"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", str(tree), *targets], check=True, env=environment, stdout=subprocess.DEVNULL)
     return tree / "bin"
 
 
-def run(programs: pathlib.Path, name: str) -> str:
-    """The first line about a seed that fails; empty: none did in time."""
+def run(programs: pathlib.Path, name: str, test: str = "") -> str:
+    """The first line about a seed or the test that fails; empty: none did in time."""
     command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--processes",
                str(os.cpu_count())]
+    if test:
+        command = [programs / "watcher_test", "--gtest_filter=" + test]
     environment = dict(os.environ, VMEVENTD_MUTATION=name)
     try:
         found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
                                timeout=SECONDS, check=False).stdout
     except subprocess.TimeoutExpired:
         return ""
-    return next((line for line in found.splitlines() if line.startswith("seed ")), "")
+    return next((line for line in found.splitlines() if line.startswith(("seed ", "[  FAILED  ]"))), "")
+
+
+def missing_tests() -> list[str]:
+    texts = "".join(path.read_text() for path in (ROOT / "tests" / "watcher").rglob("*.cc"))
+    tests = {mutation.test for mutation in MUTATIONS if mutation.test}
+    return sorted(test for test in tests if f"({test.replace('.', ', ')})" not in texts)
 
 
 def main() -> int:
     names = sys.argv[1:]
     if names == ["--check"]:
         mutated_texts()
+        if missing := missing_tests():
+            sys.exit(f"watcher_test has no {', '.join(missing)}")
         return 0
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     copy_tree()
-    programs = build()
-    if problem := run(programs, ""):
-        sys.exit(f"without a mutation: {problem}")
+    tests = sorted({mutation.test for mutation in chosen if mutation.test})
+    programs = build(["simulate", "watcher_test"] if tests else ["simulate"])
+    for test in ["", *tests]:
+        if problem := run(programs, "", test):
+            sys.exit(f"without a mutation: {problem}")
     missed = 0
     for mutation in chosen:
         begin = time.monotonic()
-        found = run(programs, mutation.name)
+        found = run(programs, mutation.name, mutation.test)
         missed += not found
         print(f"{'found' if found else 'NOT'}  {time.monotonic() - begin:5.0f} s  {mutation.name:40} {found}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} found")

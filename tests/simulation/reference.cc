@@ -130,7 +130,7 @@ ShutdownClass OfShutdown(const Facts& facts) {
 }  // namespace
 
 ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool monitored,
-                      bool status_known) {
+                      bool status_known, bool killer_seen) {
   Facts facts;
   for (const size_t i : heard) Hear(life.sayings[i], &facts);
   if (facts.migrated || facts.manager == ManagerEnd::kMigrated) return ShutdownClass::kAdmin;
@@ -139,7 +139,8 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
   if (facts.down_before) return ShutdownClass::kUnknown;
   if (facts.shutdown != nullptr) return OfShutdown(facts);
   const int status = life.process->wait_status;
-  const int signal = status_known && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  int signal = status_known && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (killer_seen) signal = SIGKILL;
   const bool failed = signal != 0 || (status_known && WEXITSTATUS(status) != 0);
   if (facts.manager == ManagerEnd::kDestroyed && (!failed || signal == SIGKILL)) {
     return ShutdownClass::kAdmin;
@@ -148,6 +149,7 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
   if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) return ShutdownClass::kAdmin;
   if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
   if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
+  if (killer_seen) return ShutdownClass::kAdmin;
   if (failed) return ShutdownClass::kCrash;
   if (facts.manager == ManagerEnd::kShutdown) return ShutdownClass::kUnknown;
   // What libvirt does not report, or as a failure, may have been a SHUTDOWN that it did not read.
@@ -158,7 +160,8 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
 }
 
 std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
-                                       const std::map<int, size_t>& certainly_kept) {
+                                       const std::map<int, size_t>& certainly_kept,
+                                       bool host_shut_down) {
   // From what the last daemon has read nothing is missing; of what earlier ones have read each may
   // have lost what came last.
   std::vector<size_t> certain;
@@ -166,10 +169,12 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   bool complete = true;
   bool attached = false;  // a state was asked for, so that what came before matters no more
   bool asked = false;     // the same on the last connection: that one has all
+  size_t last_read = 0;
   for (size_t i = 0; i < life.sayings.size(); ++i) {
     const Saying& saying = life.sayings[i];
     complete = complete && !saying.unsure;
     if (saying.was_read()) {
+      last_read = i;
       attached = attached || saying.kind == Saying::Kind::kRunState;
       asked = asked || (saying.kind == Saying::Kind::kRunState && saying.heard_by == life.attached);
       if (saying.daemon != last_daemon) {
@@ -186,6 +191,10 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   // A monitor that closed so long before the process was gone was lost.
   constexpr absl::Duration kGrace = absl::Milliseconds(900);
   const bool followed = complete && life.gone_at - life.left_daemon_at < kGrace;
+  // The kernel's record of a kill is there before the process is gone. Of several processes none
+  // counts.
+  const bool killer_is_known = complete && life.kill_seen_by != 0 &&
+                               life.kill_seen_by == last_daemon && life.fork == nullptr;
   // Every combination of what earlier daemons kept.
   std::vector<std::pair<int, size_t>> kept;  // daemon, how many
   kept.reserve(uncertain.size());
@@ -193,14 +202,25 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   std::set<ShutdownClass> allowed;
   const auto add = [&](const std::vector<size_t>& heard) {
     for (const bool known : {true, false}) {
-      allowed.insert(ClassBy(life, heard, true, known));
-      if (!followed) allowed.insert(ClassBy(life, heard, false, known));
+      for (const bool seen : {true, false}) {
+        if (seen && !life.killed_by_host) continue;
+        // Without the exit status the process may not have been followed yet when it was killed.
+        if (!seen && known && killer_is_known) continue;
+        allowed.insert(ClassBy(life, heard, true, known, seen));
+        if (!followed) allowed.insert(ClassBy(life, heard, false, known, seen));
+      }
     }
   };
   for (int combinations = 0; combinations < 2000; ++combinations) {
     std::vector<size_t> heard;
     for (size_t i = 0; i < life.sayings.size(); ++i) {
-      if (!life.sayings[i].was_read()) continue;
+      if (!life.sayings[i].was_read()) {
+        // What was sent since may have been handled while later messages of that libvirt wait.
+        if (life.uuid.empty() || !life.sayings[i].was_sent() || i < last_read) continue;
+        add(heard);
+        heard.push_back(i);
+        continue;
+      }
       bool is_kept = true;
       for (const auto& [daemon, count] : kept) {
         const std::vector<size_t>& places = uncertain[daemon];
@@ -222,6 +242,11 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
     --kept[digit].second;
   }
   if (life.truth.has_value()) allowed.insert(*life.truth);
+  // A kill by whom is not known, or an end that nobody saw, may be the host's.
+  if (host_shut_down && (allowed.contains(ShutdownClass::kCrash) ||
+                         allowed.contains(ShutdownClass::kUnknown) || !complete)) {
+    allowed.insert(ShutdownClass::kAdmin);
+  }
   if (!complete) allowed.insert(ShutdownClass::kUnknown);
   return allowed;
 }

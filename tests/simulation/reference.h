@@ -14,13 +14,15 @@ namespace vmeventd::simulation {
 
 // The class by the sayings with the given places in `life.sayings`, in order. `monitored`: the
 // monitor was followed to the end. `status_known`: the kernel reported how the process ended.
+// `killer_seen`: and that another process of the host had killed it.
 ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool monitored,
-                      bool status_known);
+                      bool status_known, bool killer_seen);
 
 // The classes that a truthful daemon may give, whatever the intents. `last_daemon` published the
-// end. `kept`: of what these daemons have read so much outlived them for certain.
+// end. `kept`: of what these daemons have read so much outlived them for certain. `host_shut_down`:
+// at some time of its life its host was shutting down.
 std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
-                                       const std::map<int, size_t>& kept);
+                                       const std::map<int, size_t>& kept, bool host_shut_down);
 
 }  // namespace vmeventd::simulation
 

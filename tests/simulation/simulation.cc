@@ -145,6 +145,8 @@ class Simulation {
           fault_random_.Between(absl::Seconds(1), absl::Minutes(fault_random_.OneIn(3) ? 30 : 5));
       world_.At(host_.SomeTime(), [this, how_long] { fleet_.GoAway(how_long); });
       if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.DeleteBucket(); });
+      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.LoseStream(); });
+      if (fault_random_.OneIn(4)) world_.At(host_.SomeTime(), [this] { fleet_.PublishAsOther(); });
     }
     world_.set_after_overflow([this] {
       if (daemon_ != nullptr && host_.has_descriptors()) judge_.CheckFollowed(number_);
@@ -172,6 +174,8 @@ class Simulation {
  private:
   // By then the daemon has looked for events past their age.
   static constexpr absl::Duration kSettles = absl::Minutes(12);
+  // A heartbeat is due each 30 s.
+  static constexpr absl::Duration kHeartbeatFollows = absl::Seconds(40);
   static constexpr absl::Duration kLoopStalls = absl::Milliseconds(200);
   static constexpr int kMaxSteps = 2'000'000;  // a simulation takes some ten thousand
 
@@ -184,9 +188,10 @@ class Simulation {
       --damages_;
       host_.AimKillAtStart();
     }
-    absl::StatusOr<std::unique_ptr<Daemon>> daemon =
-        Daemon::Start(&kernel_, options_, publishes_ ? fleet_.NewSink() : nullptr,
-                      [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; });
+    absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(
+        &kernel_, options_, publishes_ ? fleet_.NewSink() : nullptr,
+        [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; },
+        [this] { judge_.Look(daemon_.get(), number_); });
     if (kernel_.dead()) {
       if (daemon.ok()) daemon_ = *std::move(daemon);
       return Bury();
@@ -206,7 +211,6 @@ class Simulation {
     }
     daemon_ = *std::move(daemon);
     judge_.AfterStart(daemon_.get(), number_);
-    daemon_->set_on_published([this] { judge_.Look(daemon_.get(), number_); });
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
 
@@ -235,7 +239,7 @@ class Simulation {
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
     daemon_->Stop();
-    libvirtd_.AfterLoopTurn(daemon_->connected());
+    libvirtd_.AfterLoopTurn(daemon_->has_read_libvirt());
     judge_.AfterPump(daemon_.get(), number_);
     if (!kernel_.dead()) daemon_->EndStreams();
     if (kernel_.dead()) return Bury();
@@ -287,7 +291,7 @@ class Simulation {
 
   void Declare(Life* life, size_t index) {
     if (daemon_ == nullptr) return;
-    IntentRequest request{.vm_name = life->name,
+    IntentRequest request{.vm_name = life->listed_as,
                           .run_id = life->run_id,
                           .intent_id = absl::StrCat("intent-", life->number, "-", index),
                           .actor = "somebody",
@@ -297,7 +301,7 @@ class Simulation {
                                      [this, life, index](const absl::StatusOr<Intent>& intent) {
                                        if (!intent.ok() || kernel_.dead()) return;
                                        // The caller is refused then, as the intent may be lost.
-                                       if (!daemon_->live_state().journal_writable()) return;
+                                       if (!daemon_->log().health().journal_writable) return;
                                        story_.Say(life->name, "the intent is declared");
                                        story_.Reach("intent declared");
                                        life->intents[index].answered = kernel_.monotonic();
@@ -314,7 +318,7 @@ class Simulation {
                                         if (!status.ok() || kernel_.dead()) return;
                                         // The caller is refused then, as a restart may bring the
                                         // intent back.
-                                        if (!daemon_->live_state().journal_writable()) return;
+                                        if (!daemon_->log().health().journal_writable) return;
                                         story_.Reach("intent withdrawn");
                                         life->intents[index].withdrawn_at = kernel_.monotonic();
                                       });
@@ -350,7 +354,7 @@ class Simulation {
     switch (random_.Pick(who)) {
       case Who::kLoop:
         daemon_->LoopTurn();
-        libvirtd_.AfterLoopTurn(!kernel_.dead() && daemon_->connected());
+        libvirtd_.AfterLoopTurn(!kernel_.dead() && daemon_->has_read_libvirt());
         if (random_.OneIn(loop_stalls_one_in_)) {
           loop_stalls_until_ =
               kernel_.monotonic() + random_.Between(absl::Milliseconds(1), kLoopStalls);
@@ -462,14 +466,17 @@ class Simulation {
     idle_ = 0;
   }
 
-  // Everything has happened: the daemon comes to rest, and each reader has all there is.
+  // Everything has happened, but that a libvirtd may still end and start: the daemon comes to rest,
+  // and each reader has all there is.
   void Settle() {
     host_.Settle();
     fleet_.Settle();
-    const absl::Duration end = kernel_.monotonic() + kSettles;
+    absl::Duration end = kernel_.monotonic() + kSettles;
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
       if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
+      const uint64_t newest = judge_.newest();
       Step();
+      if (judge_.newest() != newest) end = std::max(end, kernel_.monotonic() + kHeartbeatFollows);
     }
     if (story_.failed()) return;
     for (const auto& reader : readers_) reader->Hurry();

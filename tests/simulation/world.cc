@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -88,6 +89,7 @@ void World::Begin(const std::string& name) {
   life->began = now();
   life->process = kernel_->Start(absl::StrCat("/vm-", life->number));
   life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".qmp");
+  life->listed_as = name;
   life->process->command_line = CommandLineOf(*life);
   life->boot_id = kernel_->boot_id();
   life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
@@ -113,7 +115,10 @@ void World::BeginSocket(Life* life) {
     At(now() + kFollowsAgain + absl::Seconds(1), [this] { after_overflow_(); });
   }
   kernel_->Unlink(life->socket);
-  life->listener = kernel_->Bind(life->socket, life->process);
+  kernel_->Unlink(SecondSocketOf(*life));
+  if (!options_.calm && random_->OneIn(6)) BeginLauncher(life);
+  life->listener =
+      kernel_->Bind(life->socket, life->launcher == nullptr ? life->process : life->launcher);
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
     life->listener->listening = true;
     life->kept_at = now();
@@ -123,6 +128,29 @@ void World::BeginSocket(Life* life) {
     Say(life, Saying::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
+}
+
+void World::BeginLauncher(Life* life) {
+  const ProcessPtr launcher = kernel_->Start("/launcher");
+  launcher->program = "libvirtd";
+  life->launcher = launcher;
+  life->launcher_run_id = MakeRunId({.boot_id = kernel_->boot_id(),
+                                     .monitor_path = life->socket,
+                                     .pid = launcher->pid,
+                                     .start_ticks = launcher->start_ticks});
+  const bool leaves = random_->OneIn(2);
+  story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " listens for it, and ",
+                                       leaves ? "leaves" : "stays"));
+  story_->Reach(leaves ? "a launcher listens and leaves" : "a launcher listens and stays");
+  At(now() + random_->Between(absl::ZeroDuration(),
+                              leaves ? absl::Milliseconds(20) : absl::Seconds(100)),
+     [this, life, launcher] {
+       if (launcher->state != Process::State::kLives) return;
+       story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " is gone"));
+       if (!life->gone && life->daemons.empty())
+         story_->Reach("a launcher goes before its QEMU has spoken");
+       EndHelper(launcher);
+     });
 }
 
 void World::NextStep(Life* life) {
@@ -137,18 +165,21 @@ void World::NextStep(Life* life) {
                              &World::WatchdogPause,
                              &World::DeclareIntent,
                              &World::MigrationFails,
+                             &World::HostBeginsToShutDown,
                              &World::HibernatesInVain,
                              &World::DownAndUpUnseen,
                              &World::LoseMonitor,
                              &World::Hang,
                              &World::ManagerConnects,
-                             &World::AnswerByFork};
-  constexpr size_t kCalm = 4;  // the last ones are left out of a calm world
+                             &World::AnswerByFork,
+                             &World::AddSocket};
+  constexpr size_t kCalm = 5;  // the last ones are left out of a calm world
   constexpr Step kEndings[] = {&World::GuestPowersOff,
                                &World::PowerdownObeyed,
                                &World::Quit,
                                &World::Signal,
                                &World::Kill,
+                               &World::EndsWithHost,
                                &World::Crash,
                                &World::OutOfMemory,
                                &World::Panic,
@@ -173,15 +204,31 @@ void World::NextStep(Life* life) {
 
 // The monitor
 
+std::string World::SecondSocketOf(const Life& life) {
+  return absl::StrCat(kWatchedDirectory, "/", life.name, "-b.qmp");
+}
+
+// Null: nobody waits. A client of one of two sockets has the other one wait.
+std::deque<ConnectionPtr>* World::WaitingAt(const Life& life) {
+  for (const ListenerPtr& listener : {life.listener, life.second}) {
+    if (listener == nullptr || !listener->listening) continue;
+    if (!listener->waiting.empty()) return &listener->waiting;
+  }
+  return nullptr;
+}
+
 bool World::HasWork(const Life& life) const {
   if (life.hangs || life.process_gone || !life.listener->listening) return false;
-  if (life.client == nullptr) return !life.listener->waiting.empty();
+  if (life.client == nullptr) return WaitingAt(life) != nullptr;
   return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
 }
 
 bool World::QemuTurn() {
   std::vector<Life*> ready;
   for (const std::unique_ptr<Life>& life : lives_) {
+    if (life->second != nullptr && !life->hangs) {
+      std::erase_if(life->second->waiting, [](const auto& each) { return each->client_closed; });
+    }
     if (HasWork(*life)) ready.push_back(life.get());
   }
   if (ready.empty()) return false;
@@ -191,8 +238,10 @@ bool World::QemuTurn() {
 
 void World::Serve(Life* life) {
   if (life->client == nullptr) {
-    life->client = life->listener->waiting.front();
-    life->listener->waiting.pop_front();
+    std::deque<ConnectionPtr>* const waiting = WaitingAt(*life);
+    if (waiting != &life->listener->waiting) story_->Reach("a QEMU is reached by its other socket");
+    life->client = waiting->front();
+    waiting->pop_front();
     life->negotiated = false;
     if (life->client->client_closed) {
       life->client = nullptr;
@@ -339,9 +388,11 @@ void World::CloseSockets(Life* life, bool unlink) {
   }
   life->client = nullptr;
   life->negotiated = false;
-  kernel_->CloseListener(life->listener);
-  if (unlink && kernel_->disk().Find(life->socket) == life->listener->file) {
-    kernel_->Unlink(life->socket);
+  for (const ListenerPtr& listener : {life->listener, life->second}) {
+    if (listener == nullptr) continue;
+    const std::string path = listener == life->listener ? life->socket : SecondSocketOf(*life);
+    kernel_->CloseListener(listener);
+    if (unlink && kernel_->disk().Find(path) == listener->file) kernel_->Unlink(path);
   }
 }
 
@@ -362,6 +413,12 @@ void World::CloseClient(Life* life) {
   life->client = nullptr;
   life->negotiated = false;
   life->fork_serves = false;
+}
+
+void World::EndHelper(const ProcessPtr& process) {
+  if (process->state != Process::State::kLives) return;
+  kernel_->Exit(process, 0);
+  kernel_->Reap(process);
 }
 
 void World::ForkEnds(Life* life) {
@@ -389,6 +446,14 @@ void World::AllAreGone(Life* life) {
 
 void World::ProcessEnds(Life* life, int wait_status) {
   if (life->process_gone) return;
+  // Without SO_PEERPIDFD who listened may be taken for a later process of the same id.
+  const bool listens = life->second != nullptr && life->second->listening;
+  if (listens && kernel_->features().peer_pidfd && random_->OneIn(3)) {
+    story_->Say(life->name, "a child of it keeps its other monitor");
+    story_->Reach("a child keeps a QEMU's other socket");
+    At(now() + random_->Between(absl::ZeroDuration(), absl::Seconds(10)),
+       [this, kept = std::exchange(life->second, nullptr)] { kernel_->CloseListener(kept); });
+  }
   CloseSockets(life, false);
   kernel_->Exit(life->process, wait_status);
   life->process_gone = true;
@@ -406,6 +471,7 @@ void World::KillAll() {
   libvirtd_->Stop();
   At(now() + random_->Between(absl::Minutes(1), absl::Minutes(2)), [this] { libvirtd_->Start(); });
   for (const std::unique_ptr<Life>& life : lives_) {
+    if (life->launcher != nullptr) EndHelper(life->launcher);
     if (life->gone) continue;
     Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");
     life->truth = ShutdownClass::kUnknown;

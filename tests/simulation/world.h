@@ -2,6 +2,7 @@
 #define VMEVENTD_TESTS_SIMULATION_WORLD_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -76,9 +77,12 @@ class World {
   // Of its process: one that QEMU was started with, or something else's.
   std::string CommandLineOf(const Life& life);
   void BeginSocket(Life* life);
+  void BeginLauncher(Life* life);
+  static std::string SecondSocketOf(const Life& life);
   void BeginDomain(Life* life);
   void NextStep(Life* life);
   // Serves what waits on its monitor.
+  static std::deque<ConnectionPtr>* WaitingAt(const Life& life);
   bool HasWork(const Life& life) const;
   void Serve(Life* life);
   void Answer(Life* life, absl::string_view command);
@@ -99,6 +103,7 @@ class World {
   void PressIgnored(Life* life);
   void LoseMonitor(Life* life);
   void AnswerByFork(Life* life);
+  void AddSocket(Life* life);
   void Hang(Life* life);
   void ManagerConnects(Life* life);
   void DownAndUp(Life* life);
@@ -107,6 +112,9 @@ class World {
   void WatchdogPause(Life* life);
   void DeclareIntent(Life* life);
   void MigrationFails(Life* life);
+  // The host begins to shut down, and cancels that some time later.
+  void ShutHostDown();
+  void HostBeginsToShutDown(Life* life);
 
   // How it ends.
   void GuestPowersOff(Life* life);
@@ -114,6 +122,7 @@ class World {
   void Quit(Life* life);
   void Signal(Life* life);
   void Kill(Life* life);
+  void EndsWithHost(Life* life);
   void Crash(Life* life);
   void OutOfMemory(Life* life);
   void Panic(Life* life);
@@ -150,6 +159,8 @@ class World {
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
   void ForkEnds(Life* life);
+  // A process that is no VM's.
+  void EndHelper(const ProcessPtr& process);
   void AllAreGone(Life* life);
   void CloseClient(Life* life);
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
+#include "watcher/core/names.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -92,6 +93,22 @@ void World::AnswerByFork(Life* life) {
     if (life->fork == fork) ForkEnds(life);
   });
   In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] { NextStep(life); });
+}
+
+void World::AddSocket(Life* life) {
+  // Until its QEMU has spoken a daemon cannot know that two sockets lead to it.
+  const bool known = life->launcher == nullptr && life->client != nullptr &&
+                     life->client_daemon != 0 && life->negotiated;
+  if (!known || life->second != nullptr || life->fork != nullptr) return NextStep(life);
+  story_->Say(life->name, "listens on another socket, too");
+  story_->Reach("a QEMU has two sockets");
+  life->second_run_id = MakeRunId({.boot_id = kernel_->boot_id(),
+                                   .monitor_path = SecondSocketOf(*life),
+                                   .pid = life->process->pid,
+                                   .start_ticks = life->process->start_ticks});
+  life->second = kernel_->Bind(SecondSocketOf(*life), life->process);
+  life->second->listening = true;
+  NextStep(life);
 }
 
 void World::Hang(Life* life) {
@@ -199,6 +216,23 @@ void World::MigrationFails(Life* life) {
   });
 }
 
+void World::ShutHostDown() {
+  if (kernel_->HostShutDown(now(), now())) return;
+  story_->Say("host", "begins to shut down");
+  story_->Reach("the host begins to shut down");
+  kernel_->SetHostShutdown(true);
+  At(now() + random_->Between(absl::Milliseconds(1), absl::Seconds(60)), [this] {
+    if (!kernel_->HostShutDown(now(), now())) return;  // it was rebooted since
+    story_->Say("host", "cancels its shutdown");
+    kernel_->SetHostShutdown(false);
+  });
+}
+
+void World::HostBeginsToShutDown(Life* life) {
+  if (random_->OneIn(4)) ShutHostDown();
+  NextStep(life);
+}
+
 // Endings
 
 void World::GuestPowersOff(Life* life) {
@@ -258,8 +292,29 @@ void World::Signal(Life* life) {
 }
 
 void World::Kill(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "SIGKILL");
+  constexpr int64_t kGoneAtOnce = 299;
+  if (random_->OneIn(2)) {
+    Decide(life, ShutdownClass::kAdmin, "SIGKILL of the host's");
+    life->killed_by_host = true;
+    if (kernel_->traces_signals()) life->kill_seen_by = daemon_;
+    kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
+  } else if (random_->OneIn(2)) {
+    Decide(life, ShutdownClass::kCrash, "SIGKILL of its own");
+    kernel_->SendSignal(life->process, SIGKILL, life->process->pid);
+  } else {
+    Decide(life, ShutdownClass::kCrash, "SIGKILL of the kernel's");
+    kernel_->SendSignal(life->process, SIGKILL, 0);
+  }
   ProcessEnds(life, SIGKILL);
+}
+
+// At once: nothing but the order of what is said shows that one came before the other.
+void World::EndsWithHost(Life* life) {
+  ShutHostDown();
+  Decide(life, ShutdownClass::kAdmin, "the host shuts down");
+  if (random_->OneIn(4)) return ProcessEnds(life, SIGKILL);
+  SayShutdown(life, "host-signal");
+  Leave(life);
 }
 
 void World::Crash(Life* life) {
@@ -271,6 +326,8 @@ void World::OutOfMemory(Life* life) {
   Decide(life, ShutdownClass::kCrash, "out of memory");
   life->oom_killed = true;
   life->process->killed = true;
+  kernel_->SendSignal(life->process, SIGKILL, 0);
+  kernel_->NameVictim(life->process);
   kernel_->CountOomKill(life->process->cgroup);
   In(kNow, absl::Milliseconds(50), life, [this, life] { ProcessEnds(life, SIGKILL); });
 }

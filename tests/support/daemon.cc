@@ -49,7 +49,8 @@ ChildOptions DaemonCommand(const DaemonOptions& options) {
     child.arguments.insert(child.arguments.end(), options.tuning.begin(), options.tuning.end());
   }
   child.arguments.insert(child.arguments.end(),
-                         {"--listen", "unix:" + options.socket, "--state-dir", options.state_dir});
+                         {"--listen", "unix:" + options.socket, "--state-dir", options.state_dir,
+                          "--signal-senders", options.signal_senders});
   for (const std::string& watch : options.watches) {
     child.arguments.insert(child.arguments.end(), {"--watch", watch});
   }

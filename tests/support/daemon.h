@@ -25,7 +25,10 @@ struct DaemonOptions {
   std::string state_dir;             // --state-dir
   std::string log_file;
   std::vector<std::string> arguments;  // in addition
-  std::vector<std::string> wrapper;    // a command that runs the daemon: setpriv and its options
+  // --signal-senders. Off: that tests kill VMs is no fact to be found out, whatever the machine
+  // permits.
+  std::string signal_senders = "off";
+  std::vector<std::string> wrapper;  // a command that runs the daemon: setpriv and its options
   std::optional<unsigned> max_descriptors;
   std::string program = VMEVENTD_BINARY;
   // What no flag sets, as tests/support/tuned_vmeventd.cc takes it; empty: `program` runs.

@@ -36,17 +36,23 @@ class FakeSink : public FleetSink {
     FleetMessage message;
   };
 
-  absl::StatusOr<std::optional<FleetTail>> Connect() override {
-    ++connects;
+  absl::StatusOr<Log> Look() override {
+    if (!connected) ++connects;
     if (!connect_error.ok()) return connect_error;
     connected = true;
-    if (stream.empty()) return std::nullopt;
+    Log log{absl::StrCat("created-", streams_created),
+            stream.empty() ? first_of_others.value_or(last_stream_sequence + 1)
+                           : stream.front().stream_sequence,
+            last_stream_sequence, std::nullopt, round_trip};
+    if (stream.empty()) return log;
     const Stored& last = stream.back();
-    return TailOf(last.id, last.stream_sequence, HeaderOf(last.message, kSentAfterHeader));
+    log.tail = TailOf(last.id, last.stream_sequence, HeaderOf(last.message, kSentAfterHeader));
+    return log;
   }
 
   absl::StatusOr<std::set<uint64_t>> StoredAfter(const FleetPosition& after,
                                                  size_t limit) override {
+    ++searches;
     std::set<uint64_t> found;
     size_t searched = 0;
     for (const Stored& stored : stream) {
@@ -59,65 +65,31 @@ class FakeSink : public FleetSink {
     return found;
   }
 
-  Progress Publish(const std::vector<FleetMessage>& batch) override {
-    EXPECT_TRUE(connected) << "only while it is connected";
-    EXPECT_LE(batch.size(), FleetPublisher::kMaxBatchEvents);
-    batches.push_back(batch.size());
-    if (on_publish) on_publish();
-    Progress progress;
-    for (size_t i = 0; i < batch.size(); ++i) {
-      if (lost.contains(i)) {
-        progress.status = absl::UnavailableError("no acknowledgement came");
-        continue;
-      }
-      Store(batch[i]);
-      if (i >= acknowledge_only) progress.status = absl::UnavailableError("the connection is lost");
-      if (!progress.status.ok()) continue;
-      ++progress.acknowledged;
-      progress.stream_sequence = stream.back().stream_sequence;
-    }
-    if (!progress.status.ok()) connected = false;
-    lost.clear();
-    acknowledge_only = std::numeric_limits<size_t>::max();
-    return progress;
+  Answers Send(Where where, const std::vector<FleetMessage>& batch) override {
+    return where == Where::kEvents ? Publish(batch) : Put(where, batch);
   }
 
-  absl::StatusOr<BucketInfo> OpenBucket(absl::string_view bucket,
-                                        absl::string_view filter) override {
+  absl::StatusOr<Table> LookAtTable(Where where, uint64_t since) override {
     if (!bucket_error.ok()) return bucket_error;
-    BucketInfo info{absl::StrCat("created ", buckets_created), {}};
-    for (const auto& [subject, message] : values) {
-      if (!filter.empty() && absl::StartsWith(subject, absl::StripSuffix(filter, ">"))) {
-        info.subjects.push_back(subject);
-      }
+    Table table{.id = absl::StrCat("created ", buckets_created)};
+    const std::string own = KeySubject(NameOf(where), NodeBucketKey("c", "n"));
+    for (const auto& [subject, value] : values) {
+      if (subject != own && !absl::StartsWith(subject, own + ".")) continue;
+      table.keys.insert(subject);
+      const uint64_t place = places.at(subject);
+      if (since > 0 && place >= since) table.later[subject] = place;
     }
-    EXPECT_TRUE(bucket == kVmsBucket || bucket == kNodesBucket) << bucket;
-    return info;
+    return table;
   }
-  absl::StatusOr<bool> IsDeleted(absl::string_view /*bucket*/,
-                                 const std::string& subject) override {
-    return !Has(subject);
-  }
-  Progress Put(absl::string_view bucket, const std::vector<FleetMessage>& batch) override {
-    Progress progress;
-    progress.status = bucket_error;
-    if (!bucket_error.ok()) return progress;
-    for (const FleetMessage& message : batch) {
-      if (progress.acknowledged == put_only) {
-        progress.status = absl::UnavailableError("no acknowledgement came");
-        break;
-      }
-      EXPECT_TRUE(absl::StartsWith(message.subject, KeySubject(bucket, "")));
-      values[message.subject] = message;
-      ++puts;
-      ++progress.acknowledged;
-    }
-    put_only = std::numeric_limits<size_t>::max();
-    return progress;
+  absl::StatusOr<std::optional<Value>> Read(Where /*where*/, const std::string& subject) override {
+    const auto found = values.find(subject);
+    if (found == values.end()) return std::nullopt;
+    return Value{found->second.payload.empty(),
+                 JournalOfSource(HeaderOf(found->second, "ce-source"))};
   }
   absl::Status Leave(const FleetMessage& message) override {
-    values[message.subject] = message;
-    return absl::OkStatus();
+    if (left_error.ok()) Write(message);
+    return left_error;
   }
   absl::Status Check() override { return check; }
   void Interrupt() override { interrupted = true; }
@@ -132,9 +104,21 @@ class FakeSink : public FleetSink {
     return out;
   }
 
+  // Somebody deletes the stream, and makes it again.
+  void LoseStream() {
+    stream.clear();
+    last_stream_sequence = 0;
+    ++streams_created;
+  }
+  // A value of a key, whoever writes it.
+  void Write(const FleetMessage& message) {
+    values[message.subject] = message;
+    places[message.subject] = ++last_place;
+  }
   // Somebody deletes the buckets.
   void LoseBuckets() {
     values.clear();
+    places.clear();
     ++buckets_created;
   }
   // Whether a key has a value.
@@ -159,12 +143,21 @@ class FakeSink : public FleetSink {
     return out;
   }
 
+  int streams_created = 1;
+  std::optional<uint64_t> first_of_others;  // place of the oldest message of other nodes
+  int searches = 0;
+  // Messages that the stream refuses, by their sequence: what it answers.
+  std::map<uint64_t, Answer::Kind> refused;
+  std::map<std::string, uint64_t> places;  // of values
+  uint64_t last_place = 0;
+  absl::Status left_error;
   absl::Status bucket_error;
   size_t put_only = std::numeric_limits<size_t>::max();  // values of the next batch
   std::map<std::string, FleetMessage> values;            // of both buckets, by subject
   size_t puts = 0;
   int buckets_created = 1;
 
+  absl::Duration round_trip;
   absl::Status connect_error;
   absl::Status check;
   std::set<size_t> lost;  // messages of the next batch, by their index
@@ -176,6 +169,66 @@ class FakeSink : public FleetSink {
   int connects = 0;
   bool connected = false;
   bool interrupted = false;
+
+ private:
+  static absl::string_view NameOf(Where where) {
+    return where == Where::kVms ? kVmsBucket : kNodesBucket;
+  }
+
+  Answers Publish(const std::vector<FleetMessage>& batch) {
+    EXPECT_TRUE(connected) << "only while it is connected";
+    EXPECT_LE(batch.size(), FleetPublisher::kMaxBatchEvents);
+    batches.push_back(batch.size());
+    if (on_publish) on_publish();
+    Answers answers{absl::OkStatus(), std::vector<Answer>(batch.size())};
+    for (size_t i = 0; i < batch.size(); ++i) {
+      if (const auto kind = refused.find(batch[i].sequence); kind != refused.end()) {
+        answers.each[i].kind = kind->second;
+        answers.status = absl::UnavailableError("JetStream answers \"no\"");
+        continue;
+      }
+      if (lost.contains(i)) {
+        answers.status = absl::UnavailableError("no acknowledgement came");
+        connected = false;
+        continue;
+      }
+      Store(batch[i]);
+      if (i >= acknowledge_only) {
+        answers.status = absl::UnavailableError("the connection is lost");
+        connected = false;
+        continue;
+      }
+      answers.each[i] = {Answer::kStored, stream.back().stream_sequence, false};
+    }
+    lost.clear();
+    acknowledge_only = std::numeric_limits<size_t>::max();
+    return answers;
+  }
+
+  Answers Put(Where where, const std::vector<FleetMessage>& batch) {
+    Answers answers{bucket_error, std::vector<Answer>(batch.size())};
+    if (!bucket_error.ok()) return answers;
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const FleetMessage& message = batch[i];
+      if (i == put_only) {
+        answers.status = absl::UnavailableError("no acknowledgement came");
+        break;
+      }
+      EXPECT_TRUE(absl::StartsWith(message.subject, KeySubject(NameOf(where), "")));
+      const auto place = places.find(message.subject);
+      if (message.replaces.has_value() &&
+          *message.replaces != (place == places.end() ? 0 : place->second)) {
+        answers.each[i].kind = Answer::kOutdated;
+        answers.status = absl::AbortedError("wrong last sequence");
+        continue;
+      }
+      Write(message);
+      ++puts;
+      answers.each[i] = {Answer::kStored, last_place, false};
+    }
+    put_only = std::numeric_limits<size_t>::max();
+    return answers;
+  }
 };
 
 // Reads the pumped journal, as the history thread would.

@@ -51,9 +51,12 @@ class FakeLibvirt : public LibvirtApi {
   void Started(const DomainName& domain, bool incoming = false) {
     Current()->OnLifecycle(domain, {DomainLifecycle::What::kStarted, {}, "started", incoming});
   }
-  // As libvirt does, without the number that the domain had.
+  // As libvirt does of a transient domain, without the number that it had.
   void Stopped(DomainName domain, ManagerEnd end, const std::string& text) {
     domain.id = -1;
+    StoppedWithId(domain, end, text);
+  }
+  void StoppedWithId(const DomainName& domain, ManagerEnd end, const std::string& text) {
     Current()->OnLifecycle(domain,
                            {.what = DomainLifecycle::What::kStopped, .end = end, .text = text});
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -105,7 +106,8 @@ class FakeSubscription : public NatsSubscription {
     if (nats_->lose_after) --*nats_->lose_after;
     return std::make_unique<FakeMessage>(
         message, absl::StrCat("$JS.ACK.", consumer_->stream, ".c.1.", message.sequence, ".",
-                              consumer_->delivered, ".0.", waiting.size() - 1));
+                              consumer_->delivered, ".", absl::ToUnixNanos(message.time), ".",
+                              waiting.size() - 1));
   }
 
  private:
@@ -121,10 +123,12 @@ class FakeConnection : public NatsConnection {
                                          absl::Duration /*timeout*/) override {
     if (!nats_->reachable) return absl::UnavailableError("no answer");
     const std::vector<std::string> words = absl::StrSplit(subject, '.');  // $JS.API.X.Y.STREAM
-    const auto found = nats_->streams.find(words.at(4));
+    const bool of_message = absl::StartsWith(subject, "$JS.API.STREAM.MSG.GET.");
+    const auto found = nats_->streams.find(words.at(of_message ? 5 : 4));
     if (found == nats_->streams.end()) {
       return Answer({{"error", {{"err_code", 10059}, {"description", "stream not found"}}}});
     }
+    if (of_message) return Answer(MessageFrom(found->second, json::parse(data).at("seq")));
     if (words[2] == "STREAM") return Answer(StateOf(found->second));
     if (words[3] == "CREATE") Create(words[4], json::parse(data));
     uint64_t scanned = consumer_->next - 1;
@@ -162,6 +166,25 @@ class FakeConnection : public NatsConnection {
               {"last_seq", stream.last},
               {"first_ts", TimeText(messages.empty() ? none : messages.begin()->second.time)},
               {"last_ts", TimeText(messages.empty() ? none : messages.rbegin()->second.time)}}}};
+  }
+
+  // The message at a place, or the next one; any subject.
+  static json MessageFrom(const FakeNats::Stream& stream, uint64_t place) {
+    const auto found = stream.messages.lower_bound(place);
+    if (found == stream.messages.end()) {
+      return {{"error", {{"err_code", 10037}, {"description", "no message found"}}}};
+    }
+    const FakeNats::Message& message = found->second;
+    std::string headers = "NATS/1.0\r\n";
+    for (const auto& [name, value] : message.headers) {
+      absl::StrAppend(&headers, name, ": ", value, "\r\n");
+    }
+    return {{"message",
+             {{"subject", message.subject},
+              {"seq", message.sequence},
+              {"hdrs", absl::Base64Escape(absl::StrCat(headers, "\r\n"))},
+              {"data", absl::Base64Escape(message.data)},
+              {"time", TimeText(message.time)}}}};
   }
 
   void Create(const std::string& stream, const json& request) {
@@ -219,7 +242,9 @@ void FakeNats::Add(const std::string& stream, const std::string& subject,
 void FakeNats::AddEvent(const std::string& node, const v1::Event& event, const std::string& word) {
   Add("VMEVENTS", ToSubject({"prod", node, event.vm().name(), word}),
       {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)},
-       {"ce-id", absl::StrCat(event.sequence())}},
+       {"ce-id", absl::StrCat(event.sequence())},
+       {"Nats-Msg-Id", absl::StrCat("journal-", node, ":", event.sequence(), ":code")},
+       {"ce-type", absl::StrCat(kSubjectPrefix, ".", word)}},
       event.SerializeAsString());
 }
 
@@ -230,7 +255,9 @@ void FakeNats::AddVm(const std::string& node, const v1::Vm& vm) {
 }
 
 void FakeNats::AddNode(const v1::NodeHeartbeat& node) {
-  Add("KV_VMEVENTS_NODES", KeySubject(kNodesBucket, NodeBucketKey(node.cluster(), node.node())), {},
+  Add("KV_VMEVENTS_NODES", KeySubject(kNodesBucket, NodeBucketKey(node.cluster(), node.node())),
+      {{"ce-source", absl::StrCat("/vmevents/", EscapeToken(node.cluster()), "/",
+                                  EscapeToken(node.node()), "/j")}},
       node.SerializeAsString());
 }
 

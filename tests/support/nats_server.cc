@@ -15,6 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/nats/jetstream_api.h"
+#include "base/nats/subject.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
@@ -173,14 +175,29 @@ void NatsServer::DeleteStream(const std::string& stream) {
   if (answer.contains("error")) Fail("the stream cannot be deleted: " + answer.dump());
 }
 
+void NatsServer::CreateStream(const std::string& stream, const nlohmann::json& settings) {
+  const auto answer = NatsClient(port_).Request(ApiSubject("STREAM.CREATE", stream), settings);
+  if (answer.contains("error")) Fail("the stream cannot be created: " + answer.dump());
+}
+
+void NatsServer::CreateFleet() {
+  const std::string stream(kFleetStream);
+  CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  CreateBuckets();
+}
+
+void NatsServer::CreateBuckets() {
+  for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
+    CreateStream(BucketStream(bucket), nlohmann::json::parse(CreateBucketRequest(bucket, 1)));
+  }
+}
+
 void NatsServer::CreateStreamWithoutWindow() {
   constexpr int64_t kShortest = 100'000'000;  // JetStream's shortest, in nanoseconds
-  const auto answer = NatsClient(port_).Request("$JS.API.STREAM.CREATE.VMEVENTS",
-                                                {{"name", "VMEVENTS"},
-                                                 {"subjects", {"vmevents.v1.>"}},
-                                                 {"storage", "file"},
-                                                 {"duplicate_window", kShortest}});
-  if (answer.contains("error")) Fail("the stream cannot be created: " + answer.dump());
+  CreateStream("VMEVENTS", {{"name", "VMEVENTS"},
+                            {"subjects", {"vmevents.v1.>"}},
+                            {"storage", "file"},
+                            {"duplicate_window", kShortest}});
 }
 
 AnswerDropper::AnswerDropper(uint16_t server_port)

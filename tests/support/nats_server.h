@@ -66,10 +66,15 @@ class NatsServer {
   std::optional<StreamMessage> Last(const std::string& stream, const std::string& subject);
   void DeleteStream(const std::string& stream);
   std::vector<StreamMessage> Messages();
+  // What `vmevents fleet create` makes.
+  void CreateFleet();
+  void CreateBuckets();
   // With a window, in which it recognises repeated messages, that is over at once.
   void CreateStreamWithoutWindow();
 
  private:
+  void CreateStream(const std::string& stream, const nlohmann::json& settings);
+
   const std::string directory_;
   const std::string configuration_;
   uint16_t port_ = 0;  // 0: the server chooses

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/journal/open_journal.h"
+#include "server/eventlog/open_journal.h"
 
 namespace vmeventd {
 
@@ -54,29 +54,27 @@ JournalOptions PumpedState::WithPath(JournalOptions options, const std::string& 
   return options;
 }
 
-std::unique_ptr<Journal> PumpedState::MakeJournal(const JournalOptions& options) {
+std::unique_ptr<EventLog> PumpedState::OpenLog(const LiveStateOptions& live,
+                                               const JournalOptions& options, const Clock* clock) {
   OpenJournal(options, At(0)).value();
   SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE)
       ->Execute(absl::StrCat("UPDATE meta SET value = CAST('", kJournal,
                              "' AS BLOB) WHERE key = 'journal_id'"))
       .IgnoreError();
-  return OpenJournal(options, At(0)).value().journal;
+  return EventLog::Open({.journal = options, .live = live, .node_id = kNode}, clock).value();
 }
 
 PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
     : options_(WithPath(std::move(journal), directory_ / "journal.db")),
-      journal_(options_, MakeJournal(options_),
-               SequenceMark::Open(directory_ / "sequence").value()),
-      reader_(JournalReader::Open(options_.path).value()),
-      live_state_(options, {journal_.journal().journal_id(), "a secret key", kNode},
-                  journal_.journal().retained(), 0),
-      pump_(&queue_, &live_state_, &journal_, &clock_,
-            {[this] { published_(); }, [this](bool writable) { reported_writable_ = writable; },
-             [this] { ++reported_replaced_; }}) {}
+      log_(OpenLog(options, options_, &clock_)),
+      reader_(JournalReader::Open(options_.path).value()) {
+  log_->Subscribe({.journal_writable = [this](bool writable) { reported_writable_ = writable; },
+                   .journal_replaced = [this] { ++reported_replaced_; }});
+}
 
 void PumpedState::Push(std::vector<VmUpdate> updates) {
-  for (VmUpdate& update : updates) queue_.Push(std::move(update));
-  pump_.RunOnce(absl::ZeroDuration());
+  for (VmUpdate& update : updates) log_->sink()->Push(std::move(update));
+  log_->Step();
 }
 
 void PumpedState::PushEach(const std::string& name, int count) {

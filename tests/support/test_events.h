@@ -10,14 +10,11 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/events/live_state.h"
-#include "server/journal/event_pump.h"
-#include "server/journal/journal_reader.h"
-#include "server/journal/journal_writer.h"
+#include "server/eventlog/event_log_parts.h"
+#include "server/eventlog/journal_reader.h"
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/loop/event_queue.h"
 
 namespace vmeventd {
 
@@ -53,7 +50,7 @@ class FakeClock : public Clock {
   Instant now_ ABSL_GUARDED_BY(mutex_) = {At(0), absl::Seconds(1000)};
 };
 
-// A queue, a pump, a journal and the live state; the test acts as the watcher.
+// An event log in a directory of its own; the test acts as the watcher and as the log's threads.
 class PumpedState {
  public:
   explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {});
@@ -63,36 +60,34 @@ class PumpedState {
   // Pushes and pumps `count` events of `name`, each in its own block.
   void PushEach(const std::string& name, int count);
 
-  EventQueue& queue() { return queue_; }
-  EventPump& pump() { return pump_; }
-  LiveState& live_state() { return live_state_; }
-  JournalWriter& journal() { return journal_; }
+  EventLog& log() { return *log_; }
+  // Parts of the log: what the pump thread owns, and what is not public.
+  EventQueue& queue() { return log_->parts()->queue; }
+  EventPump& pump() ABSL_NO_THREAD_SAFETY_ANALYSIS { return log_->parts()->pump; }
+  LiveState& live_state() { return log_->parts()->live_state; }
+  JournalWriter& journal() ABSL_NO_THREAD_SAFETY_ANALYSIS { return log_->parts()->journal; }
   JournalReader* reader() { return reader_.get(); }
   // Makes reader() read the journal that replaced the first.
   void ReadReplaced() { reader_ = JournalReader::Open(options_.path).value(); }
   FakeClock& clock() { return clock_; }
   const JournalOptions& journal_options() const { return options_; }
-  void set_published(std::function<void()> published) { published_ = std::move(published); }
   // What the pump last reported about the journal.
   bool reported_writable() const { return reported_writable_; }
   int reported_replaced() const { return reported_replaced_; }
 
  private:
   static JournalOptions WithPath(JournalOptions options, const std::string& path);
-  // A new journal, with the id kJournal.
-  static std::unique_ptr<Journal> MakeJournal(const JournalOptions& options);
+  // Makes a journal with the id kJournal, and opens it as the daemon does.
+  static std::unique_ptr<EventLog> OpenLog(const LiveStateOptions& live,
+                                           const JournalOptions& options, const Clock* clock);
 
   const TemporaryDirectory directory_;
   const JournalOptions options_;
   FakeClock clock_;
-  EventQueue queue_{100'000};
-  JournalWriter journal_;
+  const std::unique_ptr<EventLog> log_;
   std::unique_ptr<JournalReader> reader_;
-  LiveState live_state_;
-  std::function<void()> published_ = [] {};
   bool reported_writable_ = true;
   int reported_replaced_ = 0;
-  EventPump pump_;
 };
 
 }  // namespace vmeventd

@@ -27,15 +27,10 @@ TestServer::TestServer(GrpcServerOptions listeners)
 TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
                        GrpcServerOptions listeners)
     : pumped_(events, std::move(journal)),
-      read_queue_(pumped_.journal_options().path, &pumped_.live_state(),
-                  [this](const std::string& journal_id, const absl::Status& found) {
-                    pumped_.pump().ReportCorrupt(journal_id, found);
-                  }),
-      hub_(&pumped_.live_state(), &read_queue_, &pumped_.clock(), streams, &refusals_),
-      service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.live_state(),
-               &queries_, &read_queue_, &hub_, &refusals_),
-      history_thread_([this] { read_queue_.Run(); }) {
-  pumped_.set_published([this] { hub_.WakeStreams(); });
+      hub_(&pumped_.log(), &pumped_.clock(), streams, &refusals_),
+      service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.log(), &hub_,
+               &refusals_) {
+  pumped_.log().Start(EventLog::Threads::kHistory);
   if (listeners.addresses.empty()) {
     listeners.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value()};
   }
@@ -55,8 +50,7 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
 
 TestServer::~TestServer() {
   server_.reset();
-  read_queue_.Stop();
-  history_thread_.join();
+  pumped_.log().Stop();
 }
 
 void TestServer::Pass(absl::Duration time) {

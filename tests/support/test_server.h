@@ -4,11 +4,9 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "grpcpp/grpcpp.h"
-#include "server/rpc/queries.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
@@ -36,7 +34,6 @@ class TestServer {
   FakeClock& clock() { return pumped_.clock(); }
   PumpedState& pumped() { return pumped_; }
   StreamHub& hub() { return hub_; }
-  JournalReadQueue& read_queue() { return read_queue_; }
   GrpcServer& server() { return *server_; }
   VmEventService& service() { return service_; }
   RefusalCounters& refusals() { return refusals_; }
@@ -51,12 +48,9 @@ class TestServer {
 
   TemporaryDirectory directory_;
   PumpedState pumped_;
-  JournalReadQueue read_queue_;
   RefusalCounters refusals_;
   StreamHub hub_;
-  Queries queries_{&pumped_.live_state()};
   VmEventService service_;
-  std::thread history_thread_;
   std::unique_ptr<GrpcServer> server_;
 };
 

@@ -43,6 +43,7 @@ class FleetClientTest : public JournalTestBase {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "gives daemons a host name, which takes root";
     nats().CreateStreamWithoutWindow();
+    nats().CreateBuckets();
     for (const char* const node : {"n1", "n2"}) StartNode(node);
   }
 
@@ -56,8 +57,7 @@ class FleetClientTest : public JournalTestBase {
     options.log_file = home + "/log";
     options.tuning = {"publish-heartbeat=1", "publish-rate=100000"};
     options.wrapper = {"unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", node};
-    options.arguments = {
-        "--publish", nats().url(), "--publish-cluster", "prod", "--publish-create-stream", "1"};
+    options.arguments = {"--publish", nats().url(), "--publish-cluster", "prod"};
     daemons_[node] = std::make_unique<Daemon>(options);
   }
   std::string Watched(const std::string& node) const { return dir() / node + "/vms"; }
@@ -156,12 +156,83 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the stream no longer has"));
   EXPECT_EQ(Lines(result.output).at(0)["sequence"], "14");
+  // With the events of the last 5 minutes, which are all.
   nats().DeleteStream("VMEVENTS");
+  nats().CreateStreamWithoutWindow();
   vm.Speak(1);
   result = watch("1");
   for (int tries = 0; result.exit_code == 3 && tries < 1000; ++tries) result = watch("1");
   EXPECT_EQ(result.exit_code, 0) << result.error;
-  EXPECT_THAT(result.error, HasSubstr("the position is of another stream"));
+  EXPECT_THAT(result.error, HasSubstr("the position 14 is of another stream"));
+}
+
+TEST_F(FleetClientTest, AReaderOfAStreamThatWasRestoredFromACopyMissesNothing) {
+  const std::string cursor = dir() / "cursor";
+  const auto watch = [&](const std::string& count) {
+    return RunCommand(
+        Command({"watch", "--from", "oldest", "--cursor-file", cursor, "--count", count}));
+  };
+  ChattyVm vm(Watched("n1"), "web1");
+  vm.Speak(4);
+  WaitPublished(5);
+  nats().Kill();
+  fs::copy(dir() / "nats/js", dir() / "copy", fs::copy_options::recursive);
+  nats().Start();
+  vm.Speak(5);
+  WaitPublished(10);
+  EXPECT_THAT(Lines(watch("10").output), SizeIs(10));
+  nats().Kill();
+  fs::remove_all(dir() / "nats/js");
+  fs::rename(dir() / "copy", dir() / "nats/js");
+  // The other node comes first, so that other messages take the places that were read.
+  ChattyVm other(Watched("n2"), "db1");
+  other.Speak(9);
+  node("n1").Signal(SIGSTOP);
+  nats().Start();
+  WaitPublished(15);
+  node("n1").Signal(SIGCONT);
+  WaitPublished(20);
+  // All were observed within the 5 minutes that come again.
+  const CommandResult result = watch("20");
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  ExpectEachOnceInOrder(Lines(result.output));
+  EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the position 10 is of another"));
+  EXPECT_THAT(result.error, HasSubstr("with the events that were observed since"));
+  vm.Speak(1);
+  const CommandResult next = watch("1");
+  EXPECT_EQ(Lines(next.output).at(0)["sequence"], "11");
+  EXPECT_THAT(next.error, testing::Not(HasSubstr("GAP")));
+}
+
+// A server before 2.10 knows one subject for each consumer.
+TEST_F(FleetClientTest, SeveralNodesAndNames) {
+  ChattyVm one(Watched("n1"), "web1");
+  ChattyVm two(Watched("n2"), "db1");
+  ChattyVm three(Watched("n2"), "db2");
+  for (ChattyVm* const vm : {&one, &two, &three}) vm->Speak(2);
+  WaitPublished(9);
+  WaitUntil("the VMs are in the bucket", [&] { return Ask({"vms"}).size() == 3; });
+  EXPECT_THAT(Ask({"events", "--node", "n1", "--node", "n2"}), SizeIs(9));
+  EXPECT_THAT(Ask({"events", "--node", "prod/n1", "--node", "n2", "--vm", "web1,db2"}), SizeIs(6));
+  EXPECT_THAT(Ask({"vms", "--node", "n1", "--node", "n2"}), SizeIs(3));
+  EXPECT_THAT(Ask({"vms", "web1", "db1"}), SizeIs(2));
+  EXPECT_THAT(Ask({"fleet", "--node", "n1", "--node", "n2"}), SizeIs(2));
+  EXPECT_THAT(Ask({"watch", "--from", "oldest", "--node", "n1", "--node", "n2", "--count", "9"}),
+              SizeIs(9));
+}
+
+TEST_F(FleetClientTest, AVmOfADeadNodeIsStale) {
+  auto vm = std::make_unique<ChattyVm>(Watched("n1"), "web1");
+  vm->Speak(1);
+  WaitUntil("its state is in the bucket", [&] { return Ask({"vms"}).size() == 1; });
+  EXPECT_FALSE(Ask({"vm", "web1"}).at(0).contains("stale"));
+  KillNode("n1");
+  WaitUntil("it is stale", [&] { return Ask({"vm", "web1"}).at(0).contains("stale"); });
+  ChattyVm again(Watched("n2"), "web1");
+  again.Speak(1);
+  WaitUntil("it runs elsewhere", [&] { return Ask({"vms"}).size() == 2; });
+  EXPECT_EQ(Ask({"vm", "web1"}).at(0)["node"], "n2");
+  EXPECT_FALSE(Ask({"vm", "web1"}).at(0).contains("stale"));
 }
 
 TEST_F(FleetClientTest, ListsAndFilters) {

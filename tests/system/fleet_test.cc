@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "base/nats/subject.h"
 #include "gmock/gmock.h"
+#include "server/fleet/jetstream_sink.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/network_namespace.h"
 #include "tests/support/wait.h"
@@ -71,8 +72,8 @@ class FleetTest : public JournalTestBase {
       v1::Event event;
       ASSERT_TRUE(event.ParseFromString(messages[i].data));
       ASSERT_EQ(event.SerializeAsString(), events[i].SerializeAsString()) << i;
-      ASSERT_EQ(messages[i].header("Nats-Msg-Id"),
-                absl::StrCat(journal_id, ":", events[i].sequence()));
+      ASSERT_TRUE(absl::StartsWith(messages[i].header("Nats-Msg-Id"),
+                                   absl::StrCat(journal_id, ":", events[i].sequence(), ":")));
     }
   }
 
@@ -81,7 +82,8 @@ class FleetTest : public JournalTestBase {
 };
 
 TEST_F(FleetTest, EveryEventIsInTheStreamOnce) {
-  StartDaemon(PublishTo(nats().url(), {"--publish-create-stream", "1"}));
+  nats().CreateFleet();
+  StartDaemon(PublishTo(nats().url()));
   ChattyVm vm(watch_dir(), "web.1");
   for (int round = 1; round <= 5; ++round) {
     vm.Speak(kBurst);
@@ -98,8 +100,8 @@ TEST_F(FleetTest, EveryEventIsInTheStreamOnce) {
 }
 
 TEST_F(FleetTest, ThePayloadMayBeJson) {
-  StartDaemon(
-      PublishTo(nats().url(), {"--publish-create-stream", "1", "--publish-format", "json"}));
+  nats().CreateFleet();
+  StartDaemon(PublishTo(nats().url(), {"--publish-format", "json"}));
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(1);
   WaitRecorded(2);
@@ -110,7 +112,8 @@ TEST_F(FleetTest, ThePayloadMayBeJson) {
 }
 
 TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
-  const DaemonOptions options = PublishTo(nats().url(), {"--publish-create-stream", "1"});
+  nats().CreateFleet();
+  const DaemonOptions options = PublishTo(nats().url());
   StartDaemon(options);
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
   const auto class_of = [&] {
@@ -129,13 +132,15 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
               HasSubstr(daemon().GetServerInfo().journal_id()));
   StopDaemon();
   nats().DeleteStream("KV_VMEVENTS_VMS");
+  nats().CreateBuckets();
   StartDaemon(options);
   WaitUntil("the bucket has the crash again",
             [&] { return class_of() == v1::SHUTDOWN_CLASS_CRASH; });
 }
 
 TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
-  DaemonOptions options = PublishTo(nats().url(), {"--publish-create-stream", "1"});
+  nats().CreateFleet();
+  DaemonOptions options = PublishTo(nats().url());
   options.tuning = {"publish-heartbeat=1"};
   StartDaemon(options);
   const std::string node = NodeName();
@@ -161,17 +166,91 @@ TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
   EXPECT_FALSE(heartbeat().has_interval()) << "it says that it stopped";
 }
 
+TEST_F(FleetTest, ANodeHasTheNameThatItIsGiven) {
+  nats().CreateFleet();
+  StartDaemon(PublishTo(nats().url(), {"--node", "node7.example"}));
+  EXPECT_EQ(NodeName(), "node7.example");
+  ChattyVm vm(watch_dir(), "vm1");
+  vm.Speak(1);
+  WaitRecorded(2);
+  ExpectEachOnce();
+  EXPECT_TRUE(
+      absl::StartsWith(nats().Messages().front().subject, "vmevents.v1.test.node7=2Eexample.vm1."));
+}
+
+TEST_F(FleetTest, TwoNodesOfOneNameSaySo) {
+  nats().CreateFleet();
+  DaemonOptions options = PublishTo(nats().url(), {"--node", "twin"});
+  options.tuning = {"publish-heartbeat=1"};
+  StartDaemon(options);
+  const std::string key = KeySubject(kNodesBucket, NodeBucketKey("test", "twin"));
+  const auto journal_of_heartbeat = [&]() -> std::string {
+    const std::optional<StreamMessage> last = nats().Last("KV_VMEVENTS_NODES", key);
+    v1::NodeHeartbeat out;
+    if (last.has_value()) out.ParseFromString(last->data);
+    return out.journal_id();
+  };
+  WaitUntil("it has a heartbeat", [&] { return !journal_of_heartbeat().empty(); });
+  const std::string first = journal_of_heartbeat();
+  DaemonOptions twin = options;
+  twin.log_file = dir() / "twin.log";
+  twin.state_dir = dir() / "twin-state";
+  twin.socket = dir() / "twin.sock";
+  const Daemon other(twin);
+  const std::string said = "another vmeventd publishes as test/twin";
+  WaitUntil("both say so", [&] {
+    return absl::StrContains(ReadFile(options.log_file), said) &&
+           absl::StrContains(ReadFile(twin.log_file), said);
+  });
+}
+
 TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
-  StartDaemon(PublishTo(nats().url()));
+  StartDaemon(PublishTo(nats().url(), {"--publish-create-stream", "1"}));  // only warns
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
   WaitUntil("the log says so", [&] {
     return absl::StrContains(ReadFile(Options().log_file), "there is no stream VMEVENTS");
   });
+  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("--publish-create-stream was dropped"));
   EXPECT_EQ(nats().last_sequence(), 0u);
   nats().CreateStreamWithoutWindow();
   WaitRecorded(11);
   ExpectEachOnce();
+}
+
+// An id that the stream has seen is no proof that the event is there: anybody may have sent it.
+TEST_F(FleetTest, ARepetitionCountsUnderTheNodesOwnSubjectOnly) {
+  nats().CreateFleet();
+  const auto sink_of = [&](const std::string& node) {
+    return *MakeJetStreamSink({.nats = {.servers = {nats().url()}, .name = "a test"},
+                               .cluster = "test",
+                               .node = node,
+                               .stream = std::string(kFleetStream)});
+  };
+  const auto send = [](FleetSink* sink, const std::string& subject, uint64_t sequence) {
+    return sink->Send(FleetSink::Where::kEvents,
+                      {{.sequence = sequence,
+                        .replaces = std::nullopt,
+                        .subject = subject,
+                        .headers = {{"Nats-Msg-Id", absl::StrCat("j:", sequence, ":code")}},
+                        .payload = "x"}});
+  };
+  const std::unique_ptr<FleetSink> a = sink_of("a");
+  const std::unique_ptr<FleetSink> b = sink_of("b");
+  ASSERT_TRUE(a->Look().ok());
+  ASSERT_TRUE(b->Look().ok());
+  const std::string subject = "vmevents.v1.test.a.vm.reset";
+  ASSERT_TRUE(send(a.get(), subject, 1).status.ok());
+  FleetSink::Answers again = send(a.get(), subject, 1);
+  EXPECT_TRUE(again.status.ok()) << again.status;
+  EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kStored);
+  EXPECT_TRUE(again.each[0].repeated);
+  EXPECT_EQ(again.each[0].place, 1u);
+  ASSERT_TRUE(send(b.get(), "vmevents.v1.test.b.vm.reset", 2).status.ok());
+  again = send(a.get(), subject, 2);
+  EXPECT_EQ(again.each[0].kind, FleetSink::Answer::kRefused);
+  EXPECT_THAT(std::string(again.status.message()),
+              HasSubstr("(vmevents.v1.test.b.vm.reset), which is not this node's"));
 }
 
 TEST_F(FleetTest, AServerThatIsAwayLosesAndRepeatsNothing) {

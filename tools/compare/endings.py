@@ -46,6 +46,12 @@ def destroy_hung(domain):
     domain.virsh("destroy")
 
 
+def fill_its_cgroup(domain):
+    with domain.limited_memory(16 << 20):
+        domain.type("dd if=/dev/zero of=/file bs=1M count=60")
+        domain.wait_gone()
+
+
 def quit_qemu(domain):
     try:
         domain.virsh("qemu-monitor-command", '{"execute":"quit"}')
@@ -95,8 +101,8 @@ ENDINGS = [
     Ending("sigterm", "SIGTERM to QEMU", "ADMIN", kill(signal.SIGTERM)),
     Ending("panic", "the guest's kernel panics (on_crash=destroy)", "CRASH",
            lambda domain: domain.type("echo c > /proc/sysrq-trigger")),
-    Ending("sigkill", "SIGKILL to QEMU, as by the kernel where memory runs out", "CRASH",
-           kill(signal.SIGKILL)),
+    Ending("sigkill", "kill -9 of QEMU, by hand", "ADMIN", kill(signal.SIGKILL)),
+    Ending("oom", "QEMU's memory cgroup is full, and the kernel kills it", "CRASH", fill_its_cgroup),
     Ending("sigsegv", "SIGSEGV in QEMU", "CRASH", kill(signal.SIGSEGV)),
     Ending("restart-poweroff", "the observer is killed and started; later the guest powers itself off",
            "USER", poweroff, observers_restart=True),

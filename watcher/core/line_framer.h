@@ -25,6 +25,8 @@ class LineFramer {
 
   // The memory that an incomplete line takes; 0 without one.
   size_t held() const { return partial_.empty() ? 0 : partial_.capacity(); }
+  // An incomplete line, as far as it has come.
+  absl::string_view partial() const { return partial_; }
 
  private:
   std::string partial_;

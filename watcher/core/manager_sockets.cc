@@ -80,6 +80,14 @@ bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
 
 }  // namespace
 
+std::string CureForManagersDirectory(absl::string_view directory) {
+  for (const Manager& manager : kManagers) {
+    if (!DirectoryMatches(manager.directory, directory)) continue;
+    return absl::StrCat("the monitors in there are ", manager.owner, "'s: ", manager.cure);
+  }
+  return "";
+}
+
 std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch) {
   for (const Manager& manager : kManagers) {
     if (!DirectoryMatches(manager.directory, watch.directory)) continue;

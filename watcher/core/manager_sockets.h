@@ -16,6 +16,10 @@ struct ManagerMonitor {
   std::string cure;    // what to write instead, as an imperative
 };
 
+// What to do instead of a watch of the directory, which may contain "*" and is a manager's. Empty:
+// no known manager has such a directory.
+std::string CureForManagersDirectory(absl::string_view directory);
+
 // The first known manager's monitor that `watch` matches, judged by the paths alone:
 // docs/managers.md lists them. Makes no system call.
 std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);

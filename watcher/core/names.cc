@@ -47,6 +47,28 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
   }
 }
 
+std::string OneLine(absl::string_view bytes) {
+  std::string out;
+  for (const char byte : bytes) {
+    const auto code = static_cast<unsigned char>(byte);
+    if (code < 0x20 || code == 0x7f || byte == '\\') {
+      absl::StrAppendFormat(&out, "\\x%02x", code);
+    } else {
+      out += byte;
+    }
+  }
+  // U+0080 to U+009F are control characters as well: C2 80 to C2 9F.
+  for (size_t at = 0; (at = out.find('\xc2', at)) != std::string::npos;) {
+    const auto next = at + 1 < out.size() ? static_cast<unsigned char>(out[at + 1]) : 0;
+    if (next < 0x80 || next > 0x9f) {
+      ++at;
+      continue;
+    }
+    out.replace(at, 2, absl::StrFormat("\\xc2\\x%02x", next));
+  }
+  return EscapeNonUtf8(out);
+}
+
 std::string EscapeName(absl::string_view bytes) {
   const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
   std::string unambiguous;

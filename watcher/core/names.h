@@ -9,6 +9,9 @@
 
 namespace vmeventd {
 
+// One line of UTF-8: a control character, a backslash, and a byte that is not UTF-8 become "\xNN".
+std::string OneLine(absl::string_view bytes);
+
 // `bytes` as UTF-8: each byte that is part of no valid sequence becomes the text "\xNN".
 std::string EscapeNonUtf8(absl::string_view bytes);
 

@@ -20,7 +20,6 @@ namespace {
 using Options = std::vector<std::pair<std::string, std::string>>;
 
 constexpr size_t kUuidSize = 36;
-constexpr char kNullUuid[] = "00000000-0000-0000-0000-000000000000";
 
 Options ParseOptions(absl::string_view text) {
   Options options;
@@ -135,8 +134,7 @@ std::optional<std::string> CertainUuid(const std::vector<std::string>& arguments
   }
   const std::optional<std::string> value = OnlyValue(arguments, "uuid");
   if (!value.has_value() || (!value->empty() && !IsUuid(*value))) return std::nullopt;
-  const std::string uuid = absl::AsciiStrToLower(*value);
-  return uuid == kNullUuid ? "" : uuid;
+  return WithoutNullUuid(absl::AsciiStrToLower(*value));
 }
 
 class Reader {
@@ -195,6 +193,18 @@ std::vector<std::string> SplitCommandLine(absl::string_view text) {
   absl::ConsumeSuffix(&text, absl::string_view("\0", 1));  // each argument ends with one
   if (text.empty()) return {};
   return absl::StrSplit(text, '\0');
+}
+
+std::string WithoutNullUuid(std::string uuid) {
+  if (uuid == "00000000-0000-0000-0000-000000000000") uuid.clear();
+  return uuid;
+}
+
+std::string GivenUuid(const std::vector<std::string>& arguments) {
+  for (size_t at = 1; at < arguments.size(); ++at) {
+    if (arguments[at - 1] == "-uuid") return arguments[at];
+  }
+  return "";
 }
 
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {

@@ -32,6 +32,12 @@ bool IsQemu(const std::vector<std::string>& arguments);
 // The arguments in the text of /proc/PID/cmdline.
 std::vector<std::string> SplitCommandLine(absl::string_view text);
 
+// `uuid`, or nothing for the one of zeros, by which QEMU says that the VM has none.
+std::string WithoutNullUuid(std::string uuid);
+
+// What follows the first -uuid, as it stands there; empty: there is none.
+std::string GivenUuid(const std::vector<std::string>& arguments);
+
 // Reads the command line of a QEMU. Pure.
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
 

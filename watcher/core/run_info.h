@@ -107,6 +107,17 @@ struct RunInfo {
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
+  // Why nobody saw who sent its SIGKILL; empty: that is known, or was not looked for.
+  std::string sender_unknown = {};
+  bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run
+};
+
+// What the kernel says of a process that it kills because memory ran out; in KiB. Unset: this
+// kernel does not say it.
+struct OomVictim {
+  std::optional<int64_t> total_vm;
+  std::optional<int64_t> anon_rss;
+  std::optional<int64_t> oom_score_adj;
 };
 
 // What QEMU answered in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did

@@ -1,13 +1,16 @@
 #ifndef VMEVENTD_WATCHER_CORE_VM_EVENT_H_
 #define VMEVENTD_WATCHER_CORE_VM_EVENT_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/rare_text.h"
 
 // What the watcher says of VMs. These types mirror the messages of vm_events.proto, whose comments
 // explain each value; the numbers are the same, and the server checks that at compile time. All
@@ -43,14 +46,17 @@ enum class ShutdownCause {
   kMigrationFailed = 22,
   kNeverRan = 23,
   kMigrationUnfinished = 24,
+  kHostKill = 25,
+  kHostShutdown = 26,
 };
-inline constexpr ShutdownCause kLastShutdownCause = ShutdownCause::kMigrationUnfinished;
+inline constexpr ShutdownCause kLastShutdownCause = ShutdownCause::kHostShutdown;
 
 // What a verdict cannot exclude.
 enum class ShutdownCaveat {
   kGuestAgentConnected = 1,
   kGuestAgentPossible = 2,
   kPowerdownEarlier = 3,
+  kHostShuttingDown = 4,
 };
 
 enum class EventType {
@@ -76,8 +82,9 @@ enum class EventType {
   kGap = 20,
   kStateChanged = 21,
   kProblemsChanged = 22,
+  kPvshutdownRequested = 23,
 };
-inline constexpr EventType kLastEventType = EventType::kProblemsChanged;
+inline constexpr EventType kLastEventType = EventType::kPvshutdownRequested;
 
 // How an intent came to its end before the run did.
 enum class IntentEnd {
@@ -119,8 +126,10 @@ enum class EvidenceId {
   kShutdownFile = 10,
   kNotRunning = 11,
   kFinishingMigration = 12,
+  kSignalSent = 13,
+  kHostShutdown = 14,
 };
-inline constexpr EvidenceId kLastEvidenceId = EvidenceId::kFinishingMigration;
+inline constexpr EvidenceId kLastEvidenceId = EvidenceId::kHostShutdown;
 
 // One thing that was seen, as a person would say it.
 struct EvidenceEntry {
@@ -144,6 +153,40 @@ struct ExitStatus {
   int signal = 0;  // that ended it; 0: none
 };
 
+// The process that sent a signal to QEMU's, or the kernel. Text is UTF-8 without control
+// characters.
+struct SignalSender {
+  int signal = 0;
+  bool by_kernel = false;  // what follows is then empty
+  int64_t pid = 0;
+  std::optional<uint32_t> uid;  // the real one; unset: it was gone before more of it was read
+  RareText command;             // its comm
+  RareText executable;
+  RareText cgroup;
+  bool of_qemu = false;  // QEMU itself, or it may descend from it
+};
+
+// What a guest's kernel said as it panicked (qapi/run-state.json, GuestPanicInformation): all of it
+// is the guest's word, and bounded.
+struct HyperVPanic {
+  std::array<uint64_t, 5> args{};
+};
+struct S390Panic {
+  uint32_t core = 0;
+  uint64_t psw_mask = 0;
+  uint64_t psw_addr = 0;
+  std::string reason;
+};
+struct TdxPanic {
+  uint32_t error_code = 0;
+  std::string message;  // one line
+  std::optional<uint64_t> gpa;
+};
+struct GuestPanic {
+  std::string action;  // QEMU's
+  std::variant<std::monostate, HyperVPanic, S390Panic, TdxPanic> info;
+};
+
 struct ShutdownDetail {
   ShutdownClass shutdown_class = ShutdownClass::kUnknown;
   ShutdownCause cause = ShutdownCause::kUnobserved;
@@ -154,6 +197,8 @@ struct ShutdownDetail {
   std::optional<ExitStatus> exit_status;  // unset: not known
   std::optional<Intent> intent;           // that was open when the run ended
   std::vector<ShutdownCaveat> caveats;
+  std::optional<SignalSender> sender;  // of the signal that ended it; unset: none, or not known
+  std::optional<GuestPanic> panic;     // that stands
 };
 
 struct VmEvent {
@@ -166,6 +211,7 @@ struct VmEvent {
   std::string message;
   std::optional<Intent> intent;         // with INTENT_*
   std::optional<IntentEnd> intent_end;  // with INTENT_WITHDRAWN
+  std::optional<GuestPanic> panic;      // with GUEST_PANICKED
   // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
   // known.
   std::optional<absl::Duration> observe_monotonic;

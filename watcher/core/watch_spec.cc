@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "watcher/core/manager_sockets.h"
 
 namespace vmeventd {
 namespace {
@@ -31,7 +32,9 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   // The pattern has no slash, so a colon in a directory's name does no harm unless it is in the
   // last component: "DIR/:*.kvmd" says what is meant there.
   const size_t colon = text.rfind(':');
-  if (colon != absl::string_view::npos && !absl::StrContains(text.substr(colon), '/')) {
+  const bool has_pattern =
+      colon != absl::string_view::npos && !absl::StrContains(text.substr(colon), '/');
+  if (has_pattern) {
     directory = text.substr(0, colon);
     pattern = text.substr(colon + 1);
   }
@@ -41,11 +44,15 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   if (absl::StrContains(directory, '*')) {
     const size_t slash = directory.rfind('/');
     const bool in_name = directory.find('*') > slash;
+    const std::string cure = CureForManagersDirectory(directory);
+    if (!cure.empty()) return Invalid(text, cure);
     return Invalid(
-        text, in_name ? absl::StrCat("a colon stands before the pattern: write \"",
-                                     slash == 0 ? "/" : directory.substr(0, slash), ":",
-                                     directory.substr(slash + 1), "\"")
-                      : "the directory must not contain '*': give --watch once for each directory");
+        text, in_name && !has_pattern
+                  ? absl::StrCat("a colon stands before the pattern: write \"",
+                                 slash == 0 ? "/" : directory.substr(0, slash), ":",
+                                 directory.substr(slash + 1), "\"")
+                  : "a directory takes no '*', only the file's name behind the colon does: give "
+                    "--watch once for each directory");
   }
   const std::vector<absl::string_view> halves = absl::StrSplit(pattern, '*');
   if (halves.size() != 2) {

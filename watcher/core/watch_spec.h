@@ -30,7 +30,7 @@ inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hyperviso
 enum class ShutdownFiles {
   kOff,
   kGaneti,  // beside sockets whose names end with .kvmd
-  kOn,      // beside every socket
+  kOn,      // beside every socket, as version 0.1.0 did; tests play it by this
 };
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.

@@ -9,22 +9,28 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {
 
-// QEMU's arguments: libvirt's command lines have some dozens of KiB at the most.
-constexpr size_t kMaxCommandLine = 1 << 20;
 constexpr size_t kMaxPidFile = 64;
+// How long a process may take to give its command line. Most take some microseconds.
+constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
+// How often a look at all processes sees whether that has come, and how many it asks at once.
+constexpr absl::Duration kReadInterval = absl::Milliseconds(1);
+constexpr size_t kReadsAtOnce = 256;
+static_assert(kReadsAtOnce < CommandLines::kMaxWaiting);
 
 std::string UserRuntimeDirectory() {
   if (const char* const directory = std::getenv("XDG_RUNTIME_DIR"); directory != nullptr) {
@@ -47,23 +53,43 @@ absl::StatusOr<std::string> ReadRegularFile(const std::string& path) {
 
 PeerProcess Gone(int64_t pid) { return {.kind = PeerProcess::Kind::kGone, .pid = pid}; }
 
-// What QEMU was started with as -uuid; "" without it.
-absl::StatusOr<std::string> UuidOf(int64_t pid) {
-  const absl::StatusOr<std::string> command_line =
-      ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLine);
-  if (absl::IsResourceExhausted(command_line.status())) return command_line.status();
-  if (!command_line.ok()) return "";
-  const std::vector<absl::string_view> words = absl::StrSplit(*command_line, '\0');
-  for (size_t at = 1; at < words.size(); ++at) {
-    if (words[at - 1] == "-uuid") return std::string(words[at]);
-  }
-  return "";
-}
-
 // 0: it cannot be read.
 uint64_t PidNamespaceOf(int64_t pid) {
   struct stat status {};
   return stat(absl::StrCat("/proc/", pid, "/ns/pid").c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+std::vector<int64_t> PidsOf(uint64_t pid_namespace) {
+  std::vector<int64_t> pids;
+  DIR* const list = opendir("/proc");
+  if (list == nullptr) return pids;
+  while (const dirent* const entry = readdir(list)) {
+    int64_t pid = 0;
+    if (absl::SimpleAtoi(entry->d_name, &pid) && PidNamespaceOf(pid) == pid_namespace) {
+      pids.push_back(pid);
+    }
+  }
+  closedir(list);
+  return pids;
+}
+
+// What each process was started with as -uuid, of those that say so within kMaxWait of being asked,
+// kReadsAtOnce at a time.
+absl::flat_hash_map<int64_t, std::string> ReadUuids(const std::vector<int64_t>& pids,
+                                                    CommandLines* command_lines) {
+  absl::flat_hash_map<int64_t, std::string> uuids;
+  for (size_t next = 0; next < pids.size();) {
+    std::vector<std::pair<int64_t, std::shared_ptr<const CommandLines::Read>>> reads;
+    for (; next < pids.size() && reads.size() < kReadsAtOnce; ++next) {
+      reads.emplace_back(pids[next], command_lines->Begin(pids[next]));
+    }
+    int64_t looks = kMaxWait / kReadInterval;
+    for (const auto& [pid, read] : reads) {
+      for (; !read->done() && looks > 0; --looks) absl::SleepFor(kReadInterval);
+      if (read->done() && !read->uuid().empty()) uuids[pid] = read->uuid();
+    }
+  }
+  return uuids;
 }
 
 }  // namespace
@@ -74,12 +100,55 @@ std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket) {
   return absl::StrCat(base, spec.session ? "/qemu/run" : "/qemu");
 }
 
-absl::StatusOr<PeerProcess> FindDomainProcess(const std::string& directory,
-                                              const DomainName& domain) {
+void DomainProcesses::Begin(const DomainName& domain, bool has_descriptors, absl::Duration now) {
+  if (looks_.contains(domain.uuid)) return;
+  Look& look = looks_[domain.uuid];
+  if (has_descriptors) {
+    look.process = ProcessOfPidFile(domain, &look.no_pid_file);
+  } else {
+    look.process = absl::ResourceExhaustedError("pidfd");
+  }
+  if (!look.process.ok() || look.process->kind != PeerProcess::Kind::kTracked) return;
+  look.command_line = command_lines_->Begin(look.process->pid);
+  look.not_after = now + kMaxWait;
+}
+
+bool DomainProcesses::Waits(const std::string& uuid, absl::Duration now) const {
+  const auto it = looks_.find(uuid);
+  if (it == looks_.end() || it->second.command_line == nullptr) return false;
+  return !it->second.command_line->done() && now < it->second.not_after;
+}
+
+bool DomainProcesses::HasNoPidFile(const std::string& uuid) const {
+  const auto it = looks_.find(uuid);
+  return it != looks_.end() && it->second.no_pid_file;
+}
+
+absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) const {
+  const auto it = looks_.find(domain.uuid);
+  if (it == looks_.end()) return PeerProcess();
+  const Look& look = it->second;
+  if (!look.process.ok()) return look.process.status();
+  const int64_t pid = look.process->pid;
+  if (look.process->kind == PeerProcess::Kind::kGone) return Gone(pid);
+  if (look.process->kind == PeerProcess::Kind::kUntracked) return PeerProcess();
+  if (HasEnded(look.process->pidfd.get())) return Gone(pid);
+  if (!look.command_line->done() || look.command_line->uuid() != domain.uuid) return PeerProcess();
+  absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
+  if (absl::IsResourceExhausted(process.status())) return process.status();
+  // The number was still that process's when the second descriptor was made.
+  if (HasEnded(look.process->pidfd.get())) return Gone(pid);
+  if (!process.ok()) return PeerProcess();
+  return process;
+}
+
+absl::StatusOr<PeerProcess> DomainProcesses::ProcessOfPidFile(const DomainName& domain,
+                                                              bool* no_pid_file) const {
   if (absl::StrContains(domain.name, '/')) return PeerProcess();
   absl::StatusOr<std::string> text =
-      ReadRegularFile(absl::StrCat(directory, "/", domain.name, ".pid"));
+      ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"));
   if (absl::IsResourceExhausted(text.status())) return text.status();
+  *no_pid_file = absl::IsNotFound(text.status());
   int64_t pid = 0;
   if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid) || pid <= 0) {
     return PeerProcess();
@@ -87,12 +156,8 @@ absl::StatusOr<PeerProcess> FindDomainProcess(const std::string& directory,
   // The descriptor first: what is read then is of the process that it holds.
   absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
   if (absl::IsResourceExhausted(process.status())) return process.status();
-  if (!process.ok() || process->kind == PeerProcess::Kind::kUntracked) return PeerProcess();
+  if (!process.ok()) return PeerProcess();
   if (process->kind == PeerProcess::Kind::kGone) return Gone(pid);
-  const absl::StatusOr<std::string> uuid = UuidOf(pid);
-  if (!uuid.ok()) return uuid.status();
-  if (HasEnded(process->pidfd.get())) return Gone(pid);
-  if (*uuid != domain.uuid) return PeerProcess();
   return process;
 }
 
@@ -114,29 +179,24 @@ uint64_t PidNamespaceBehind(const std::string& path) {
 }
 
 absl::flat_hash_map<std::string, PeerProcess> FindProcessesInNamespace(
-    uint64_t pid_namespace, const absl::flat_hash_set<std::string>& uuids) {
+    uint64_t pid_namespace, const absl::flat_hash_set<std::string>& uuids,
+    CommandLines* command_lines) {
   absl::flat_hash_map<std::string, PeerProcess> found;
-  DIR* const list = opendir("/proc");
-  if (list == nullptr) return found;
-  std::vector<int64_t> pids;
-  while (const dirent* const entry = readdir(list)) {
-    int64_t pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);
+  std::vector<std::pair<int64_t, std::string>> candidates;
+  for (auto& [pid, uuid] : ReadUuids(PidsOf(pid_namespace), command_lines)) {
+    if (uuids.contains(uuid)) candidates.emplace_back(pid, uuid);
   }
-  closedir(list);
-  for (const int64_t pid : pids) {
-    if (PidNamespaceOf(pid) != pid_namespace) continue;
-    const absl::StatusOr<std::string> uuid = UuidOf(pid);
-    if (!uuid.ok() || !uuids.contains(*uuid)) continue;
+  for (const auto& [pid, uuid] : candidates) {
     absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
     if (!process.ok() || process->kind != PeerProcess::Kind::kTracked) continue;
     // Once more, now that the descriptor holds the process: another may have taken the number.
-    const absl::StatusOr<std::string> again = UuidOf(pid);
-    if (!again.ok() || *again != *uuid || PidNamespaceOf(pid) != pid_namespace ||
+    const absl::flat_hash_map<int64_t, std::string> again = ReadUuids({pid}, command_lines);
+    const auto it = again.find(pid);
+    if (it == again.end() || it->second != uuid || PidNamespaceOf(pid) != pid_namespace ||
         HasEnded(process->pidfd.get())) {
       continue;
     }
-    found.try_emplace(*uuid, *std::move(process));
+    found.try_emplace(uuid, *std::move(process));
   }
   return found;
 }

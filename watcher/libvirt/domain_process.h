@@ -2,13 +2,17 @@
 #define VMEVENTD_WATCHER_LIBVIRT_DOMAIN_PROCESS_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -17,23 +21,58 @@ namespace vmeventd {
 // its domains.
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
-// The QEMU of a running domain, by the pid file NAME.pid in `directory`. The number is only
-// believed where that process was started with the domain's UUID: a libvirt in a container counts
-// other pids than we do. A link is not followed there, nor a name that leads elsewhere. Of kind
-// kUntracked if there is no such process here, kGone with the pid if the file has one that nobody
-// has (any more). RESOURCE_EXHAUSTED: no descriptor left.
-absl::StatusOr<PeerProcess> FindDomainProcess(const std::string& directory,
-                                              const DomainName& domain);
+// Finds the QEMUs of one libvirt's running domains, by the pid files NAME.pid in a directory. Such
+// a number is only believed where that process was started with the domain's UUID: a libvirt in a
+// container counts other pids than we do. A link is not followed there, nor a name that leads
+// elsewhere. A look begins, waits for the process's command line, has its result, and is forgotten.
+// Loop thread; never waits.
+class DomainProcesses {
+ public:
+  // Null `command_lines`: no process is found.
+  explicit DomainProcesses(CommandLines* command_lines) : command_lines_(command_lines) {}
+  void set_directory(std::string directory) { directory_ = std::move(directory); }
+  bool can_look() const { return command_lines_ != nullptr && !directory_.empty(); }
+
+  // Begins a look, unless there is one. Without `has_descriptors` its result is an error.
+  void Begin(const DomainName& domain, bool has_descriptors, absl::Duration now);
+  // Whether the look for that domain waits still: for 100 ms at the most.
+  bool Waits(const std::string& uuid, absl::Duration now) const;
+  // Of kind kUntracked if there is no such process here, its command line does not come, or no look
+  // began; kGone with the pid if the file has one that nobody has (any more). RESOURCE_EXHAUSTED:
+  // no descriptor left.
+  absl::StatusOr<PeerProcess> Find(const DomainName& domain) const;
+  // Whether a look found that libvirt has removed the pid file, or has not made one.
+  bool HasNoPidFile(const std::string& uuid) const;
+  void Forget(const std::string& uuid) { looks_.erase(uuid); }
+  void Clear() { looks_.clear(); }
+
+ private:
+  struct Look {
+    absl::StatusOr<PeerProcess> process;  // that the pid file has; it keeps its number
+    std::shared_ptr<const CommandLines::Read> command_line;
+    absl::Duration not_after;
+    bool no_pid_file = false;
+  };
+
+  // Whatever it was started with.
+  absl::StatusOr<PeerProcess> ProcessOfPidFile(const DomainName& domain, bool* no_pid_file) const;
+
+  CommandLines* const command_lines_;
+  std::string directory_;
+  absl::flat_hash_map<std::string, Look> looks_;  // by UUID
+};
 
 // The PID namespace of the process that serves the Unix socket `path`: of a libvirt in a container,
 // its own. 0: it is not to be had, or this process's own. Never waits.
 uint64_t PidNamespaceBehind(const std::string& path);
 
 // The processes of a PID namespace that were started with one of these domains' UUIDs, by UUID: a
-// look at all processes of /proc, which takes some milliseconds. A pod can have processes in no
-// namespace but its own.
+// look at all processes of /proc, which takes some milliseconds. A process that keeps its command
+// line to itself is left out after 100 ms, and holds a thread of `command_lines`, which are of this
+// namespace alone: a pod can have processes in no namespace but its own.
 absl::flat_hash_map<std::string, PeerProcess> FindProcessesInNamespace(
-    uint64_t pid_namespace, const absl::flat_hash_set<std::string>& uuids);
+    uint64_t pid_namespace, const absl::flat_hash_set<std::string>& uuids,
+    CommandLines* command_lines);
 
 }  // namespace vmeventd
 

@@ -12,7 +12,6 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
-#include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"
 
@@ -35,6 +34,60 @@ bool IsGuestShutdown(const QmpEvent& event) {
 }
 
 }  // namespace
+
+// Looks at processes, whose command lines come when they like
+
+bool LibvirtSource::NeedsLook(const Link& link, const DomainName& domain, bool event) const {
+  if (!link.processes.can_look() || domain.id <= 0 || link.IsOver(domain)) return false;
+  const auto run = link.runs.find(domain.uuid);
+  if (run != link.runs.end() && IsPlainlySameLife(*run->second, domain)) return false;
+  const auto passed_over = link.passed_over.find(domain.uuid);
+  return !event || passed_over == link.passed_over.end() ||
+         !passed_over->second.Is(domain, link.attempt);
+}
+
+std::vector<DomainName> LibvirtSource::LooksFor(const Link& link,
+                                                const LibvirtMessage& message) const {
+  std::vector<DomainName> domains;
+  const auto add = [&](const DomainName& domain, bool event) {
+    if (NeedsLook(link, domain, event)) domains.push_back(domain);
+  };
+  const auto add_row = [&](const std::string& uuid) {
+    const auto row = link.rows.find(uuid);
+    if (row != link.rows.end()) add(row->second.active.domain, /*event=*/false);
+  };
+  const auto untracked = [&link](const DomainName& domain) {
+    const LibvirtRun* const run = FindRun(link, domain);
+    return run != nullptr && !run->tracked();
+  };
+  if (const auto* const listed = std::get_if<DomainListed>(&message)) {
+    add_row(listed->uuid);
+  } else if (const auto* const event = std::get_if<DomainEvent>(&message)) {
+    add_row(event->domain.uuid);
+    if (domains.empty()) add(event->domain, /*event=*/true);
+  } else if (const auto* const change = std::get_if<DomainChanged>(&message)) {
+    add_row(change->domain.uuid);
+    if (change->lifecycle.what == DomainLifecycle::What::kStopped || !domains.empty()) {
+      return domains;
+    }
+    add(change->domain, /*event=*/true);
+    if (domains.empty() && link.processes.can_look() && untracked(change->domain)) {
+      domains.push_back(change->domain);
+    }
+  } else if (const auto* const again = std::get_if<DomainsListedAgain>(&message);
+             again != nullptr && link.heard.has_value()) {
+    for (const ActiveDomain& active : again->domains) {
+      const DomainName& domain = active.domain;
+      if (link.heard->contains(domain.uuid)) continue;
+      if (link.processes.can_look() && untracked(domain)) {
+        domains.push_back(domain);
+      } else if (FindRun(link, domain) == nullptr) {
+        add(domain, /*event=*/false);
+      }
+    }
+  }
+  return domains;
+}
 
 // What libvirt says
 
@@ -72,11 +125,11 @@ void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
     listed.insert(active.domain.uuid);
     // The list is older or newer than what came since it was asked for.
     if (heard.contains(active.domain.uuid)) continue;
-    LibvirtRun* const run = FindRun(link, active.domain);
+    LibvirtRun* const run = FindRun(*link, active.domain);
     if (run == nullptr) {
       OnActive(link, active);
     } else {
-      TrackIfPossible(link, run);
+      TrackIfPossible(link, run, active.domain.heard_ticks);
     }
   }
   std::vector<LibvirtRun*> absent;
@@ -131,16 +184,23 @@ void LibvirtSource::ApplyRow(Link* link, const DomainName& domain, const QmpEven
 
 void LibvirtSource::OnStopped(Link* link, const DomainName& domain,
                               const DomainLifecycle& lifecycle) {
-  link->passed_over.erase(domain.uuid);
   const auto row = link->rows.find(domain.uuid);
   const auto known = link->runs.find(domain.uuid);
+  if (row != link->rows.end() && known == link->runs.end()) {
+    const int64_t listed = row->second.active.domain.id;
+    const auto ended = link->passed_over.find(domain.uuid);
+    // An end without an id is of the life that has ended here unreported, if that is another one.
+    const bool is_ended_lifes =
+        domain.id <= 0 && ended != link->passed_over.end() && ended->second.domain_id != listed;
+    if (is_ended_lifes) link->passed_over.erase(ended);
+    if (is_ended_lifes || (domain.id > 0 && domain.id != listed)) return;
+    // Of that life, unless something of it follows: its life before was not known here.
+    row->second.stopped = lifecycle;
+    return;
+  }
+  link->passed_over.erase(domain.uuid);
   if (row != link->rows.end()) {
     const int64_t listed = row->second.active.domain.id;
-    if (known == link->runs.end()) {
-      // Of that life, unless something of it follows: its life before was not known here.
-      row->second.stopped = lifecycle;
-      return;
-    }
     if (known->second->info().domain_id == listed) {
       DomainName of_list = domain;
       of_list.id = listed;
@@ -166,18 +226,22 @@ void LibvirtSource::AskGuestAgent(LibvirtRun* run) {
 
 // Runs
 
-LibvirtRun* LibvirtSource::FindRun(Link* link, const DomainName& domain) {
-  const auto it = link->runs.find(domain.uuid);
-  if (it == link->runs.end()) return nullptr;
+LibvirtRun* LibvirtSource::FindRun(const Link& link, const DomainName& domain) {
+  const auto it = link.runs.find(domain.uuid);
+  if (it == link.runs.end()) return nullptr;
   return it->second->info().domain_id == domain.id ? it->second : nullptr;
+}
+
+// An id is used again by the next libvirtd only.
+bool LibvirtSource::IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain) {
+  return run.info().domain_id == domain.id &&
+         (run.connected() || (run.followed() && !run.process_ended()));
 }
 
 bool LibvirtSource::IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
                                PeerProcess* process) {
   if (run.info().domain_id != domain.id) return false;
-  // An id is used again by the next libvirtd only.
-  if (run.connected() || (run.followed() && !run.process_ended())) return true;
-  if (link.IsOver(domain)) return true;
+  if (IsPlainlySameLife(run, domain)) return true;
   bool out_of_descriptors = false;
   *process = FindProcess(link, domain, &out_of_descriptors);
   if (process->kind != PeerProcess::Kind::kTracked) return true;  // nothing says otherwise
@@ -199,7 +263,10 @@ bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
   if (life.domain_id == domain.id && life.pid > 0) {
     bool out_of_descriptors = false;
     const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
-    if (process.kind == PeerProcess::Kind::kGone && (process.pid == life.pid || process.pid == 0)) {
+    // libvirt removes the pid file of an end before it reports that.
+    if (link->processes.HasNoPidFile(domain.uuid) ||
+        (process.kind == PeerProcess::Kind::kGone &&
+         (process.pid == life.pid || process.pid == 0))) {
       life.attempt = link->attempt;
       return true;
     }
@@ -227,8 +294,7 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
     }
     LeaveRun(link, run);
   }
-  if (LibvirtRun* const run = AddRun(link, domain, /*lives=*/true, /*heard=*/false);
-      run != nullptr) {
+  if (LibvirtRun* const run = AddRun(link, domain, /*heard=*/false); run != nullptr) {
     run->OnListed(active.run_state);
   }
 }
@@ -254,8 +320,7 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, st
     }
     link->passed_over.erase(it);
   }
-  LibvirtRun* const run =
-      AddRun(link, domain, !link->listing || event != Event::kOther, /*heard=*/true);
+  LibvirtRun* const run = AddRun(link, domain, /*heard=*/true);
   if (run == nullptr) return nullptr;
   run->OnListed(run_state);
   const auto it = link->runs.find(domain.uuid);
@@ -268,7 +333,7 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
   if (!options_->process_tracking || link.IsOver(domain)) return {};
   absl::StatusOr<PeerProcess> process = absl::ResourceExhaustedError("pidfd");
   if (context_->vm_descriptors < context_->max_vm_descriptors) {
-    process = FindDomainProcess(link.pid_directory, domain);
+    process = link.processes.Find(domain);
   }
   *out_of_descriptors = absl::IsResourceExhausted(process.status());
   if (*out_of_descriptors) context_->meters.out_of_descriptors.Add();
@@ -279,7 +344,7 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
   return *std::move(process);
 }
 
-LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool lives, bool heard) {
+LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool heard) {
   if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
     context_->meters.libvirt_overflows.Add();
     spdlog::warn("--libvirt {}: too many domains began: {} is not followed",
@@ -287,9 +352,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool liv
     return nullptr;
   }
   bool out_of_descriptors = false;
-  lives &= !link->IsOver(domain);
-  PeerProcess process;
-  if (lives) process = FindProcess(*link, domain, &out_of_descriptors);
+  PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
   if (!heard && process.kind == PeerProcess::Kind::kGone) {
     // libvirt still tidies up. If this life was followed, its end was published.
     link->passed_over[domain.uuid] = {
@@ -332,7 +395,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool liv
   table_->SetUuid(added, domain.uuid);
   ShowState(*link);
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
-  if (!tracked && lives) link->worker->FindProcess(domain.uuid);
+  if (!tracked && !link->IsOver(domain)) link->worker->FindProcess(domain.uuid);
   if (out_of_descriptors) added->ReportProblem(kOutOfDescriptorsProblem);
   return added;
 }
@@ -399,12 +462,7 @@ LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun*
   LibvirtRun* const added = Adopt(link, domain.uuid, std::move(session));
   table_->SetUuid(added, domain.uuid);
   ShowState(*link);
-  if (process.kind != PeerProcess::Kind::kTracked) return added;
-  if (added->tracked()) {
-    if (!added->TrackAgain(std::move(process)).ok()) added->LoseTracking();
-  } else {
-    added->TrackInstead(std::move(process)).IgnoreError();
-  }
+  if (process.kind == PeerProcess::Kind::kTracked) added->TrackOn(std::move(process));
   return added;
 }
 
@@ -437,7 +495,8 @@ void LibvirtSource::OnOver(VmRun* run) {
   link_of_.erase(of);
   const auto it = link->runs.find(Of(run)->uuid());
   if (it != link->runs.end() && it->second == run) {
-    if (!Of(run)->reported()) {
+    // No libvirt names a life of an earlier boot.
+    if (!Of(run)->reported() && run->info().boot_id == context_->boot_id) {
       link->passed_over[it->first] = {.domain_id = run->info().domain_id,
                                       .pid = run->info().pid,
                                       .attempt = link->connected ? link->attempt : 0};

@@ -52,7 +52,7 @@ LibvirtInbox::Queue* LibvirtInbox::Find(AttemptId attempt) {
 }
 
 void LibvirtInbox::Release(AttemptId attempt, Queue* queue) {
-  if (queue->held || queue->ready || queue->messages.empty()) return;
+  if (queue->held || queue->paused || queue->ready || queue->messages.empty()) return;
   // Take wakes itself again while something is left.
   if (ready_.empty()) Wake();
   queue->ready = true;
@@ -89,9 +89,9 @@ void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains
     queue->bytes += BytesOf(message);
     queue->messages.push_back(std::move(message));
   };
-  LinkOpened opened_link;
-  const auto note = [&opened_link](const DomainName& domain) {
-    int64_t& newest = opened_link.newest_ids[domain.uuid];
+  LinkOpened opened;
+  const auto note = [&opened](const DomainName& domain) {
+    int64_t& newest = opened.newest_ids[domain.uuid];
     newest = std::max(newest, domain.id);
   };
   for (const LibvirtMessage& message : queue->messages) {
@@ -103,12 +103,20 @@ void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains
     add(DomainListed{domain.domain.uuid});
   }
   add(DomainsListed());
-  opened_link.domains = std::move(domains);
-  LibvirtMessage opened = std::move(opened_link);
-  queue->bytes += BytesOf(opened);
-  queue->messages.push_front(std::move(opened));
+  opened.domains = std::move(domains);
+  LibvirtMessage first = std::move(opened);
+  queue->bytes += BytesOf(first);
+  queue->messages.push_front(std::move(first));
   queue->held = false;
   Release(attempt, queue);
+}
+
+void LibvirtInbox::SetPaused(AttemptId attempt, bool paused) {
+  const MutexLock lock(&mutex_);
+  const auto it = queues_.find(attempt);
+  if (it == queues_.end()) return;
+  it->second.paused = paused;
+  Release(attempt, &it->second);
 }
 
 std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
@@ -123,6 +131,7 @@ std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
     if (it == queues_.end()) continue;
     Queue* const queue = &it->second;
     queue->ready = false;
+    if (queue->paused) continue;
     for (size_t taken_of_it = 0; taken_of_it < kBatch && !queue->messages.empty(); ++taken_of_it) {
       queue->bytes -= BytesOf(queue->messages.front());
       entries.push_back({attempt, std::move(queue->messages.front())});

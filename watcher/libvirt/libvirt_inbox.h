@@ -83,6 +83,9 @@ class LibvirtInbox {
   // Posts the first list of an attempt, as the messages above.
   void PostList(AttemptId attempt, std::vector<ActiveDomain> domains);
 
+  // A paused attempt is handed out again once it goes on; it is still bounded.
+  void SetPaused(AttemptId attempt, bool paused);
+
   struct Entry {
     AttemptId attempt;
     LibvirtMessage message;
@@ -97,6 +100,7 @@ class LibvirtInbox {
     std::deque<LibvirtMessage> messages;
     size_t bytes = 0;
     bool held = true;     // until its first list is there
+    bool paused = false;  // by who takes
     bool ready = false;   // it is in ready_
     bool closed = false;  // LinkClosed is its last message
   };

@@ -11,6 +11,7 @@
 #include "nlohmann/json.hpp"
 #include "watcher/core/qmp_message.h"
 #include "watcher/libvirt/domain_process.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -41,13 +42,22 @@ class Poster : public LibvirtApi::Listener {
 
  private:
   static DomainName Heard(DomainName domain) {
-    domain.heard_ticks = TicksSinceBoot();
+    domain.heard_ticks = StartTicksNow();
     return domain;
   }
 
   const std::shared_ptr<LibvirtInbox> inbox_;
   const AttemptId attempt_;
 };
+
+// The domains that run. A process that is started after that is none of theirs.
+absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connection) {
+  absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
+  if (!domains.ok()) return domains;
+  const uint64_t now = StartTicksNow();
+  for (ActiveDomain& active : *domains) active.domain.heard_ticks = now;
+  return domains;
+}
 
 }  // namespace
 
@@ -71,6 +81,7 @@ struct LibvirtLink::Shared {
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   AttemptId attempt = 0;                               // of it
   uint64_t pid_namespace = 0;                          // of its libvirt; 0: ours, or not known
+  CommandLines command_lines;                          // of processes of that namespace
 
   void OpenNow(AttemptId next) {
     connection.reset();
@@ -82,7 +93,7 @@ struct LibvirtLink::Shared {
     }
     connection = *std::move(opened);
     pid_namespace = PidNamespaceBehind(socket);
-    absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
+    absl::StatusOr<std::vector<ActiveDomain>> domains = List(connection.get());
     if (!domains.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
     }
@@ -143,7 +154,7 @@ void LibvirtLink::ListAgain() {
       shared->list_asked = false;
     }
     if (shared->connection == nullptr) return;
-    absl::StatusOr<std::vector<ActiveDomain>> domains = shared->connection->ListActive();
+    absl::StatusOr<std::vector<ActiveDomain>> domains = List(shared->connection.get());
     if (!domains.ok()) return;
     shared->inbox->Post(shared->attempt, DomainsListedAgain{*std::move(domains)});
   });
@@ -163,7 +174,8 @@ void LibvirtLink::FindProcess(const std::string& uuid) {
       uuids = std::exchange(shared->processes_asked, {});
     }
     if (shared->connection == nullptr || shared->pid_namespace == 0) return;
-    for (auto& [found, process] : FindProcessesInNamespace(shared->pid_namespace, uuids)) {
+    for (auto& [found, process] :
+         FindProcessesInNamespace(shared->pid_namespace, uuids, &shared->command_lines)) {
       shared->inbox->Post(shared->attempt, ProcessFound{found, std::move(process)});
     }
   });

@@ -32,7 +32,7 @@ void LibvirtRun::OnNotListed() {
   ReportProblem("libvirt does not list the domain, and its QEMU still runs");
 }
 
-void LibvirtRun::OnQmpEvent(const QmpEvent& event) { Apply(session().OnQmpEvent(event, Now())); }
+void LibvirtRun::OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
 
 void LibvirtRun::OnGuestAgent(const GuestAgentInfo& info) {
   Apply(session().OnGuestAgent(info, Now()));

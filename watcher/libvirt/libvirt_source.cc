@@ -11,7 +11,6 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/names.h"
-#include "watcher/libvirt/domain_process.h"
 
 namespace vmeventd {
 namespace {
@@ -28,6 +27,8 @@ constexpr absl::Duration kCheckInterval = absl::Minutes(1);
 constexpr absl::Duration kThreadRetry = absl::Seconds(1);
 // What is handed in at a time: the sockets of other QEMUs are read in between.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
+// How often a link looks whether a process's command line has come.
+constexpr absl::Duration kLookInterval = absl::Milliseconds(1);
 // How long a stop waits for calls of libvirt that are under way.
 constexpr absl::Duration kStopWait = absl::Seconds(1);
 
@@ -72,6 +73,7 @@ LibvirtSource::~LibvirtSource() {
     context_->loop->CancelTimer(&link->retry);
     context_->loop->CancelTimer(&link->slow);
     context_->loop->CancelTimer(&link->check);
+    context_->loop->CancelTimer(&link->look);
     link->worker.reset();
   }
   if (!workers_->WaitForNone(kStopWait)) {
@@ -116,7 +118,8 @@ void LibvirtSource::EndTurn() {
 LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
   std::unique_ptr<Link>& link = links_[uri];
   if (link == nullptr) {
-    link = std::make_unique<Link>();
+    link = std::make_unique<Link>(options_->process_tracking ? options_->command_lines.get()
+                                                             : nullptr);
     link->uri = uri;
     link->since = context_->loop->Now().wall;
   }
@@ -125,7 +128,7 @@ LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
 
 void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string& socket) {
   if (link->worker == nullptr) {
-    link->pid_directory = PidDirectory(spec, socket);
+    link->processes.set_directory(PidDirectory(spec, socket));
     link->worker = std::make_unique<LibvirtLink>(
         api_, inbox_, workers_, link->uri, options_->process_tracking ? socket : std::string());
   }
@@ -196,6 +199,9 @@ void LibvirtSource::RetryLater(Link* link) {
 void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   context_->loop->CancelTimer(&link->check);
+  context_->loop->CancelTimer(&link->look);
+  link->waiting.clear();
+  link->processes.Clear();
   link->rows.clear();
   link->newest_ids.clear();
   link->heard.reset();
@@ -283,6 +289,16 @@ void LibvirtSource::ShowState(const Link& link) {
                        .domains = static_cast<int>(link.runs.size())};
 }
 
+bool LibvirtSource::is_open() const {
+  const auto is_wanted = [](const auto& entry) { return entry.second->wanted; };
+  const auto is_connected = [](const auto& entry) { return entry.second->connected; };
+  if (std::any_of(links_.begin(), links_.end(), is_wanted)) {
+    return std::any_of(links_.begin(), links_.end(), is_connected);
+  }
+  return std::any_of(options_->libvirts.begin(), options_->libvirts.end(),
+                     [](const LibvirtSpec& spec) { return spec.has_glob(); });
+}
+
 std::vector<LibvirtConnectionState> LibvirtSource::connections() const {
   const MutexLock lock(&mutex_);
   std::vector<LibvirtConnectionState> states;
@@ -319,10 +335,58 @@ void LibvirtSource::ReadNow(absl::Duration limit) {
       const auto it = attempts_.find(entry.attempt);
       if (it == attempts_.end()) continue;  // it was closed meanwhile
       Link* const link = it->second;
-      std::visit([this, link](auto& message) { Handle(link, message); }, entry.message);
+      const bool first = link->waiting.empty();
+      // All of a batch wait together.
+      if (Look(link, entry.message) && first) {
+        HandleNow(link, entry.message);
+        continue;
+      }
+      link->waiting.push_back(std::move(entry.message));
+      if (first) LookLater(link);
     }
   } while (context_->loop->Now().monotonic < deadline);
   reading_ = false;
+}
+
+void LibvirtSource::HandleNow(Link* link, LibvirtMessage& message) {
+  const std::vector<DomainName> looked_for = LooksFor(*link, message);
+  std::visit([this, link](auto& known) { Handle(link, known); }, message);
+  for (const DomainName& domain : looked_for) link->processes.Forget(domain.uuid);
+}
+
+bool LibvirtSource::Look(Link* link, const LibvirtMessage& message) {
+  const absl::Duration now = context_->loop->Now().monotonic;
+  bool ready = true;
+  for (const DomainName& domain : LooksFor(*link, message)) {
+    link->processes.Begin(domain, context_->vm_descriptors < context_->max_vm_descriptors, now);
+    ready &= !link->processes.Waits(domain.uuid, now);
+  }
+  return ready;
+}
+
+bool LibvirtSource::waits() const {
+  return std::any_of(links_.begin(), links_.end(),
+                     [](const auto& entry) { return !entry.second->waiting.empty(); });
+}
+
+void LibvirtSource::LookLater(Link* link) {
+  inbox_->SetPaused(link->attempt, true);
+  link->look = context_->loop->AddTimer(context_->loop->Now().monotonic + kLookInterval,
+                                        [this, link] { OnLook(link); });
+}
+
+void LibvirtSource::OnLook(Link* link) {
+  link->look = {};
+  reading_ = true;
+  while (!link->waiting.empty() && Look(link, link->waiting.front())) {
+    LibvirtMessage message = std::move(link->waiting.front());
+    link->waiting.pop_front();
+    HandleNow(link, message);
+  }
+  reading_ = false;
+  if (!link->waiting.empty()) return LookLater(link);
+  link->processes.Clear();
+  inbox_->SetPaused(link->attempt, false);
 }
 
 void LibvirtSource::Handle(Link* link, LinkOpened& message) {

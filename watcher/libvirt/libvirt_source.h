@@ -2,6 +2,7 @@
 #define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_SOURCE_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_link.h"
@@ -58,6 +60,12 @@ class LibvirtSource : public RunSource,
   bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
   void OnOver(VmRun* run) override;
 
+  // Whether messages that were taken in wait for a look at a process.
+  bool waits() const;
+
+  // Whether a libvirt is connected, or there is none to connect to and a glob that may match one.
+  bool is_open() const;
+
   // Any thread.
   std::vector<LibvirtConnectionState> connections() const;
 
@@ -89,12 +97,22 @@ class LibvirtSource : public RunSource,
     int64_t pid = 0;        // that it had; 0: not known
     AttemptId attempt = 0;  // whose events are meant: ids are used again by the next libvirtd
     bool resumed = false;   // a RESUME came since, of this life or of the next one
+
+    bool Is(const DomainName& domain, AttemptId now) const {
+      return domain_id == domain.id && attempt == now;
+    }
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
   struct Link {
+    explicit Link(CommandLines* command_lines) : processes(command_lines) {}
+
     std::string uri;
-    std::string pid_directory;
+    DomainProcesses processes;
+    // Messages that wait for a look at a process, from the first such one on: at most one batch of
+    // the inbox, which keeps the rest.
+    std::deque<LibvirtMessage> waiting;
+    TimerId look;                         // whether that has its result
     std::unique_ptr<LibvirtLink> worker;  // null: nothing configured leads there
     bool wanted = false;                  // to be connected
     bool connected = false;
@@ -160,6 +178,16 @@ class LibvirtSource : public RunSource,
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
 
+  void HandleNow(Link* link, LibvirtMessage& message);
+  // Begins the looks that the message needs. Whether they have their results.
+  bool Look(Link* link, const LibvirtMessage& message);
+  // Whether what the message says of the domain may need one.
+  bool NeedsLook(const Link& link, const DomainName& domain, bool event) const;
+  // The domains of which the message needs one.
+  std::vector<DomainName> LooksFor(const Link& link, const LibvirtMessage& message) const;
+  void LookLater(Link* link);
+  void OnLook(Link* link);
+
   void Handle(Link* link, LinkOpened& message);
   void Handle(Link* link, DomainListed& message);
   void Handle(Link* link, DomainsListed& message);
@@ -179,20 +207,22 @@ class LibvirtSource : public RunSource,
   // Whether a list still has a life that has ended.
   bool IsPassedOver(Link* link, const DomainName& domain);
   // The run of the domain by its UUID and id; null: none is followed.
-  static LibvirtRun* FindRun(Link* link, const DomainName& domain);
+  static LibvirtRun* FindRun(const Link& link, const DomainName& domain);
   // Whether the domain that libvirt has since the connection was made is the life that `run` is, by
   // its id and its process, which is `process` where it had to be looked for.
   bool IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
                   PeerProcess* process);
+  // The same, where that needs no look.
+  static bool IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain);
   // The run of the life of which an event came, made if need be; null: another source follows its
   // process, or it is over.
   LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
                            Event event);
   // The domain has a next life: the end of `run` was not reported.
   void LeaveRun(Link* link, LibvirtRun* run);
-  // `lives`: the process that the domain has by now is that life's. `heard`: by an event, and not
-  // from a list alone. Null: it is followed by another source, or not any more.
-  LibvirtRun* AddRun(Link* link, const DomainName& domain, bool lives, bool heard);
+  // `heard`: by an event, and not from a list alone. Null: it is followed by another source, or not
+  // any more.
+  LibvirtRun* AddRun(Link* link, const DomainName& domain, bool heard);
   // A run that nothing leads to any more and that is this domain; null: there is none.
   VmRun* FindOrphan(const DomainName& domain, const PeerProcess& process);
   LibvirtRun* TakeOver(Link* link, const DomainName& domain, VmRun* run, PeerProcess process);
@@ -200,7 +230,7 @@ class LibvirtSource : public RunSource,
   void EndOrphans();
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
   // Follows its process if that was not to be had before, and if it was there at `heard_ticks`.
-  void TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks = UINT64_MAX);
+  void TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks);
   void TrackInstead(Link* link, LibvirtRun* run, PeerProcess process);
   // Of a later life than the one that `domain` names: kGone, without a pid.
   PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);

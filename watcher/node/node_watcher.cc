@@ -34,6 +34,8 @@ class NodeWatcherImpl : public NodeWatcher {
             loop_.get(), options_.process_tracking ? options_.exit_status_source
                                                    : std::optional(ExitStatusSource::kNone))),
         oom_watch_(std::move(oom_watch)),
+        signals_(loop_.get(), options_.signals.trace, options_.signals.problem),
+        host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
         sink_(sink),
         table_(sink, &context_.meters),
         intents_(loop_.get(), &table_, options_.session.event_limits) {
@@ -41,6 +43,10 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
     context_.oom_watch = oom_watch_.get();
+    context_.signals = &signals_;
+    context_.host = &host_;
+    host_.OnChange([this](const HostShutdownState& state) { table_.SetHostShutdown(state); });
+    host_.Drain();  // that there is nobody to ask is known at once
     context_.boot_id = ReadBootId();
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
@@ -48,7 +54,8 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.budget = std::make_unique<OwnerBudget>(loop_.get());
   }
 
-  absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs) {
+  absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs,
+                          std::vector<HandedRun> handed_runs) {
     absl::StatusOr<std::unique_ptr<SocketConnector>> sockets =
         SocketConnector::Create(&context_, &table_, sink);
     if (!sockets.ok()) return sockets.status();
@@ -57,14 +64,16 @@ class NodeWatcherImpl : public NodeWatcher {
         LibvirtSource::Create(&context_, &options_, &table_, sink, options_.libvirt_api);
     if (!libvirt.ok()) return libvirt.status();
     libvirt_ = *std::move(libvirt);
-    restorer_ = std::make_unique<RunRestorer>(
-        &context_, &options_.session, &table_,
-        std::vector<RunSource*>{sockets_.get(), libvirt_.get()}, std::move(saved_runs));
+    restorer_ =
+        std::make_unique<RunRestorer>(&context_, &options_.session, &table_,
+                                      std::vector<RunSource*>{sockets_.get(), libvirt_.get()},
+                                      std::move(saved_runs), std::move(handed_runs));
     return absl::OkStatus();
   }
 
   void RunOnce(absl::Duration timeout) override {
-    if (!started_) {
+    // What ended while vmeventd was away is judged by whether the host shuts down.
+    if (!started_ && host_.settled()) {
       timeout = absl::ZeroDuration();
       // The runs come first, so that what is found in the directories is known for theirs.
       if (restorer_->RestoreSome()) {
@@ -88,6 +97,12 @@ class NodeWatcherImpl : public NodeWatcher {
 
   void Wake() override { loop_->Wake(); }
 
+  std::vector<HandedRun> HandOver() override {
+    std::vector<HandedRun> handed = sockets_->HandOver();
+    sink_->EndTurn();
+    return handed;
+  }
+
   void PublishRunsAgain() override {
     publish_runs_again_ = true;
     Wake();
@@ -104,12 +119,16 @@ class NodeWatcherImpl : public NodeWatcher {
   std::string exit_status_source() const override {
     return ExitStatusSourceName(exit_statuses_->source());
   }
+  SignalWatchState signal_senders() const override { return signals_.state(); }
+  HostShutdownState host_shutdown() const override { return host_.state(); }
   bool first_scan_done() const override {
     return sockets_->first_scan_done() && libvirt_->first_scan_done();
   }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override {
     return sockets_->unfollowed_sockets();
   }
+  bool libvirt_waits() const override { return libvirt_->waits(); }
+  bool has_open_source() const override { return sockets_->is_open() || libvirt_->is_open(); }
   std::vector<LibvirtConnectionState> libvirt_connections() const override {
     return libvirt_->connections();
   }
@@ -138,6 +157,9 @@ class NodeWatcherImpl : public NodeWatcher {
                 options_.command_lines == nullptr ? 0 : options_.command_lines->left_out(),
             .sockets_over_owner_limit = directories.over_owner_limit,
             .sockets_over_directory_limit = directories.over_directory_limit,
+            .handovers = meters.handovers.value(),
+            .handovers_refused = meters.handovers_refused.value(),
+            .signals_lost = signals_.lost(),
             .libvirt_connects = meters.libvirt_connects.value(),
             .libvirt_failures = meters.libvirt_failures.value(),
             .libvirt_overflows = meters.libvirt_overflows.value(),
@@ -151,6 +173,8 @@ class NodeWatcherImpl : public NodeWatcher {
   const OomCounters oom_counters_;
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
   const std::unique_ptr<OomWatch> oom_watch_;
+  SignalWatch signals_;
+  HostWatch host_;
   EventSink* const sink_;
   QmpContext context_;
   RunTable table_;  // its runs call no source when they are destroyed
@@ -172,9 +196,13 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
   absl::StatusOr<std::unique_ptr<OomWatch>> oom_watch = OomWatch::Create(loop->get());
   if (!oom_watch.ok()) return oom_watch.status();
   std::vector<std::string> saved_runs = std::exchange(options.saved_runs, {});
+  std::vector<HandedRun> handed_runs;
+  if (options.handed_runs != nullptr) handed_runs = std::move(*options.handed_runs);
   auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop),
                                                    *std::move(oom_watch));
-  if (absl::Status status = watcher->AddSources(sink, std::move(saved_runs)); !status.ok()) {
+  if (absl::Status status =
+          watcher->AddSources(sink, std::move(saved_runs), std::move(handed_runs));
+      !status.ok()) {
     return status;
   }
   return watcher;

@@ -13,10 +13,13 @@
 #include "base/latency_histogram.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/host/host_shutdown_source.h"
 #include "watcher/qmp/unfollowed_sockets.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/intents.h"
 #include "watcher/runs/libvirt_connection_state.h"
 #include "watcher/runs/watcher_options.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
@@ -44,6 +47,9 @@ struct WatcherCounters {
   uint64_t command_lines_left_out = 0;
   uint64_t sockets_over_owner_limit = 0;
   uint64_t sockets_over_directory_limit = 0;
+  uint64_t handovers = 0;          // runs that went on with what the daemon before handed over
+  uint64_t handovers_refused = 0;  // that were handed over and could not
+  uint64_t signals_lost = 0;       // records of signals that the kernel threw away
   uint64_t libvirt_connects = 0;   // connections to libvirt that were made
   uint64_t libvirt_failures = 0;   // that could not be made, or were lost
   uint64_t libvirt_overflows = 0;  // of those, cut because more came than is taken in
@@ -70,6 +76,11 @@ class NodeWatcher {
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
 
+  // Hands the monitors and the processes of open runs over, for a daemon that goes on where this
+  // one stops; publishes first what is to be kept of them. Runs that cannot be handed over are left
+  // out. The last call, after the last RunOnce. Loop thread.
+  virtual std::vector<HandedRun> HandOver() = 0;
+
   // Has the loop push every open run's status with its saved_run once more, for a sink that lost
   // what it kept. Any thread.
   virtual void PublishRunsAgain() = 0;
@@ -91,12 +102,23 @@ class NodeWatcher {
   // "none", as always where processes are not tracked. Any thread.
   virtual std::string exit_status_source() const = 0;
 
+  // Whether the senders of signals are seen. Any thread.
+  virtual SignalWatchState signal_senders() const = 0;
+
+  // Whether the host shuts down, and why nobody says it. Any thread.
+  virtual HostShutdownState host_shutdown() const = 0;
+
   // Every saved run was restored or has ended, and every socket that was there was tried.
   virtual bool first_scan_done() const = 0;
   // Any thread.
   virtual WatcherCounters counters() const = 0;
   // By path, the first 1,000. Any thread.
   virtual std::vector<UnfollowedSocket> unfollowed_sockets() const = 0;
+  // Whether something that a libvirt said waits for a process's command line. Loop thread.
+  virtual bool libvirt_waits() const = 0;
+  // Whether VMs can be found at all: a watched directory is there, a libvirt is connected, or a
+  // glob matches no libvirt's socket so far. Loop thread.
+  virtual bool has_open_source() const = 0;
   // By URI. Any thread.
   virtual std::vector<LibvirtConnectionState> libvirt_connections() const = 0;
 };

@@ -390,6 +390,11 @@ void DirectoryWatcher::ArmRetry() {
   });
 }
 
+bool DirectoryWatcher::any_present() const {
+  return std::any_of(specs_.begin(), specs_.end(),
+                     [](const Spec& spec) { return spec.directory_watch >= 0; });
+}
+
 void DirectoryWatcher::ReportDirectories() {
   std::vector<WatchedDirectory> now;
   for (const Spec& spec : specs_) {

@@ -74,6 +74,8 @@ class DirectoryWatcher {
     return {overflows_.value(), rescans_.value(), over_owner_limit_.value(),
             over_directory_limit_.value()};
   }
+  // Whether a directory of the specs is there. Loop thread.
+  bool any_present() const;
   // How many inotify watches are held.
   int watch_count() const { return static_cast<int>(uses_.size()); }
 

@@ -28,8 +28,6 @@ constexpr char kCapabilitiesCommand[] = "{\"execute\":\"qmp_capabilities\"}\n";
 constexpr char kUuidCommand[] = "{\"execute\":\"query-uuid\"}\n";
 constexpr char kNameCommand[] = "{\"execute\":\"query-name\"}\n";
 
-constexpr char kNullUuid[] = "00000000-0000-0000-0000-000000000000";
-
 // The text member `name` of a reply; empty if there is none or it is of an unlikely length, or the
 // reply was an error.
 std::string TextMember(const QmpObject* value, const char* name) {
@@ -63,6 +61,41 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
     ArmGreetingTimer(std::min(now + kSilence, handshake_deadline_));
   }
   return status;
+}
+
+absl::Status MonitorConnection::GoOn(const HandedMonitor& handed) {
+  if (absl::Status status = Start(); !status.ok()) return status;
+  phase_ = Phase::kReady;
+  info_.reset();
+  unhandled_ = handed.unhandled.str();
+  speaker_.pid = static_cast<pid_t>(handed.speaker_pid);
+  speaker_.uid = handed.speaker_uid;
+  status_wanted_ = handed.status_wanted;
+  agent_wanted_ = handed.agent_wanted;
+  pacer_.GoOn(handed.answer_due, handed.ending, loop_->Now().monotonic);
+  SendNext();
+  return absl::OkStatus();
+}
+
+std::optional<HandedMonitor> MonitorConnection::HandOver(UniqueFd* socket) {
+  if (!ready() || !open()) return std::nullopt;
+  const absl::string_view begun = framer_.partial();
+  if (begun.size() + unhandled_.size() > HandedMonitor::kMaxUnhandled) return std::nullopt;
+  HandedMonitor handed{.unhandled = RareText(absl::StrCat(begun, unhandled_)),
+                       .speaker_pid = speaker_.pid,
+                       .speaker_uid = speaker_.uid,
+                       .answer_due = pacer_.outstanding(),
+                       .ending = pacer_.ending(),
+                       .status_wanted = status_wanted_,
+                       .agent_wanted = agent_wanted_ || probe_ != nullptr};
+  // The next daemon does not know what the answer is to.
+  if (pacer_.outstanding() && asked_ == Query::kStatus) handed.status_wanted = true;
+  loop_->CancelTimer(&next_command_);
+  loop_->CancelTimer(&line_timer_);
+  budget_->Forget(this);
+  loop_->Remove(socket_.get());
+  *socket = socket_.Release();
+  return handed;
 }
 
 void MonitorConnection::ArmGreetingTimer(absl::Duration due) {
@@ -324,8 +357,7 @@ void MonitorConnection::OnReply(const QmpObject* value) {
       quiet_start_ends_ = loop_->Now().monotonic + kQuietStart;
       break;
     case Phase::kUuid:
-      info_->uuid = TextMember(value, "UUID");
-      if (info_->uuid == kNullUuid) info_->uuid.clear();
+      info_->uuid = WithoutNullUuid(TextMember(value, "UUID"));
       phase_ = name_known_ ? Phase::kStatus : Phase::kName;
       break;
     case Phase::kName:
@@ -346,6 +378,7 @@ void MonitorConnection::OnReply(const QmpObject* value) {
 }
 
 void MonitorConnection::OnReadyReply(const QmpObject* value) {
+  if (asked_ == Query::kNone) return;  // the daemon before this one asked, and it is asked again
   if (asked_ == Query::kStatus) {
     if (value != nullptr) delegate_->OnRunStateReply(TextMember(value, "status"));
     return;

@@ -20,6 +20,7 @@
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/owner_budget.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
 
@@ -91,6 +92,13 @@ class MonitorConnection : public FdHandler, public OwnerBudget::Client {
 
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
   absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
+  // In place of Start, goes on where the connection of the daemon before this one stopped. Nothing
+  // is handled before the loop's next turn or Drain. An error as above.
+  absl::Status GoOn(const HandedMonitor& handed);
+  // Stops at this very point of what the peer says, of a connection that is ready, and passes its
+  // socket to the caller: it is closed without OnClosed, and the peer does not notice. Unset, and
+  // nothing is done: more waits to be handled than can be handed over.
+  std::optional<HandedMonitor> HandOver(UniqueFd* socket);
   // Who is called from now on.
   void SetDelegate(Delegate* delegate) { delegate_ = delegate; }
   Delegate* delegate() const { return delegate_; }

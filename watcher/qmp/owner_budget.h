@@ -32,7 +32,7 @@ class OwnerBudget {
  public:
   static constexpr absl::Duration kSlice = absl::Milliseconds(2);
   static constexpr int kPausePerWork = 3;
-  static constexpr size_t kMaxHeldBytes = 32 << 20;
+  static constexpr size_t kMaxHeldBytes = 16 << 20;
 
   // A monitor.
   class Client {

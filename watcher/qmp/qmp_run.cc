@@ -59,6 +59,51 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketFile& file) {
   return absl::OkStatus();
 }
 
+std::optional<HandedRun> QmpRun::HandOver() {
+  if (over() || connection_ == nullptr || !session().CanBeHandedOver()) return std::nullopt;
+  // How several processes end takes more than one descriptor.
+  if (!others().empty() || info().several_processes || needs_speaker_) return std::nullopt;
+  if (tracked() && (!followed() || info().pid == 0)) return std::nullopt;
+  HandedRun handed;
+  std::optional<HandedMonitor> monitor = connection_->HandOver(&handed.connection);
+  if (!monitor.has_value()) return std::nullopt;
+  RetireConnection();
+  Apply(session().OnHandOver(Now()));
+  handed.run_id = info().run_id;
+  handed.saved = FingerprintOf(Save());
+  handed.session = session().Handed();
+  handed.monitor = *std::move(monitor);
+  if (tracked()) handed.process = TakeProcess().pidfd;
+  return handed;
+}
+
+bool QmpRun::GoOn(HandedRun* handed) {
+  if (!away() || !spoken_ || tracked() != handed->process.valid()) return false;
+  if (tracked()) {
+    if (!IsPidfdOf(handed->process.get(), {.pidfd_inode = info().pidfd_inode,
+                                           .pid = info().pid,
+                                           .start_ticks = info().start_ticks}) ||
+        !TrackHanded(std::move(handed->process)).ok()) {
+      return false;
+    }
+  }
+  auto connection = std::make_unique<MonitorConnection>(
+      context_->loop, ReceivingSocket(std::move(handed->connection), &context_->closer),
+      context_->budget.get(), context_->options->command_lines.get(), this);
+  if (!connection->GoOn(handed->monitor).ok()) {
+    if (tracked()) TakeProcess();
+    return false;
+  }
+  connection_ = std::move(connection);
+  ++context_->vm_descriptors;
+  answered_ = true;
+  ready_since_ = Now().monotonic;
+  session().GoOn(handed->session);
+  return true;
+}
+
+void QmpRun::CatchUp() { ReadNow(kMaxDrain); }
+
 std::unique_ptr<MonitorConnection> QmpRun::TakeConnection() {
   --context_->vm_descriptors;
   return std::move(connection_);
@@ -218,7 +263,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   Apply(session().OnMonitorReady(info, now));
 }
 
-void QmpRun::OnEvent(const QmpEvent& event) { Apply(session().OnQmpEvent(event, Now())); }
+void QmpRun::OnEvent(const QmpEvent& event) { HearEvent(event); }
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
   if (run_state == "postmigrate") {

@@ -17,6 +17,7 @@
 #include "watcher/qmp/owner_budget.h"
 #include "watcher/qmp/silent_monitors.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
@@ -27,7 +28,6 @@ namespace vmeventd {
 struct QmpContext : RunContext {
   const WatcherOptions* options = nullptr;
   std::unique_ptr<OwnerBudget> budget;
-  SocketCloser closer;
   SilentMonitors silent_monitors;
   // What may still be on the call stack; emptied after each turn of the loop.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
@@ -73,6 +73,14 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // Gives its connection away, and takes one that has just greeted over.
   std::unique_ptr<MonitorConnection> TakeConnection();
   void Adopt(std::unique_ptr<MonitorConnection> connection, const SocketIdentity& identity);
+  // Hands its connection and its process to the next daemon, if both can be: the last use of the
+  // run, with what it publishes. `socket_owner` is left to the caller.
+  std::optional<HandedRun> HandOver();
+  // A restored run goes on with what the daemon before this one has handed over. False: it cannot,
+  // and is as before; descriptors that are left in `handed` are the caller's.
+  bool GoOn(HandedRun* handed);
+  // Reads what QEMU has said meanwhile.
+  void CatchUp();
   // The process that listened is gone: what greets is another one, and without a greeting there is
   // no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }

@@ -45,6 +45,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
 
   bool Restores(const RunInfo& info) const override { return !info.managed(); }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
   bool IsServed(const VmRun* run) override;
   void EndUnreachableRuns() override;
@@ -52,6 +53,12 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnPublished(VmRun* run) override;
   bool OwnsName(const VmRun* run) const override;
   void OnOver(VmRun* run) override;
+
+  // Whether a watched directory is there.
+  bool is_open() const { return directories_->any_present(); }
+  // Hands over what the next daemon can go on with. The last call, when the loop takes no more
+  // turns.
+  std::vector<HandedRun> HandOver();
 
   // Any thread.
   DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }

@@ -103,11 +103,7 @@ QmpRun* SocketConnector::TakeOver(SocketSlot* slot, const SocketFile& file, VmRu
   session.MoveTo(place);
   QmpRun* const added = AddRun(
       slot, file.owner, std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
-  if (added->tracked()) {
-    if (!added->TrackAgain(std::move(peer)).ok()) added->LoseTracking();
-  } else {
-    added->TrackInstead(std::move(peer)).IgnoreError();
-  }
+  added->TrackOn(std::move(peer));
   return added;
 }
 
@@ -133,13 +129,10 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
 
 QmpRun* SocketConnector::FindRun(const SocketSlot& slot, const SocketIdentity& socket,
                                  const PeerProcess& peer) {
-  const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
+  // The peer is who listened, which may be the launcher of the QEMU that has spoken there; and
+  // before Linux 6.5, where that is gone, another process that has its id.
+  if (slot.run != nullptr && slot.run->info().socket == socket) return slot.run;
   if (QmpRun* const known = Own(table_->FindByProcess(peer)); known != nullptr) return known;
-  if (slot.run != nullptr) {
-    // What one of the two does not know of the process, the socket says.
-    const bool both_followed = tracked && slot.run->tracked() && slot.run->followed();
-    if (!both_followed && slot.run->info().socket == socket) return slot.run;
-  }
   if (peer.start_ticks == 0) return nullptr;
   QmpRun* const same_id = Own(table_->Find(RunIdOf(slot, peer)));
   return same_id != nullptr && IsProcessOf(*same_id, peer) ? same_id : nullptr;
@@ -292,6 +285,32 @@ VmRun* SocketConnector::Restore(std::unique_ptr<VmSession> session) {
   return run;
 }
 
+bool SocketConnector::GoOn(VmRun* run, HandedRun* handed) {
+  QmpRun* const own = Own(run);
+  SocketSlot* const slot = SocketsOf(run).home;
+  // A socket that is watched no longer is left to others.
+  if (slot->run != own || slot->spec < 0) return false;
+  if (!context_->options->process_tracking && run->tracked()) return false;
+  if (context_->vm_descriptors + RunShares::kDescriptorsOfRun > context_->max_vm_descriptors) {
+    return false;
+  }
+  const uint32_t owner = handed->socket_owner;
+  if (!own->GoOn(handed)) return false;
+  NoteSocket(own, slot, {UniqueFd(), run->info().socket, owner});
+  return true;
+}
+
+std::vector<HandedRun> SocketConnector::HandOver() {
+  std::vector<HandedRun> all;
+  for (const auto& [key, sockets] : sockets_) {
+    std::optional<HandedRun> handed = sockets->run->HandOver();
+    if (!handed.has_value()) continue;
+    handed->socket_owner = sockets->owner;
+    all.push_back(*std::move(handed));
+  }
+  return all;
+}
+
 bool SocketConnector::IsAt(const SocketSlot& slot, const VmRun& run) {
   SocketIdentity there;
   return IdentifySocket(slot.path, &there) == 0 && IsSocketOf(run, slot, there);
@@ -303,6 +322,7 @@ void SocketConnector::OnRestored(VmRun* run) {
   if (slot->run == run && slot->spec >= 0 && IsAt(*slot, *run)) {
     ClaimInode(slot, run->info().socket);
   }
+  if (run->connected()) SocketsOf(run).run->CatchUp();
 }
 
 void SocketConnector::EndUnreachableRuns() {

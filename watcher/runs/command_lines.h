@@ -5,9 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "base/counter.h"
+#include "base/detached_threads.h"
+#include "base/mutex.h"
 #include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd {
@@ -15,7 +20,7 @@ namespace vmeventd {
 // Reads the command lines of processes. Such a read takes pages of the process, which decides how
 // long that takes: a page of a file system that it serves itself may never come. So threads of its
 // own read, of which each such process can hold one for ever; where all are held, or none can be
-// started, nothing is read any more and its callers do without. Loop thread.
+// started, nothing is read any more and its callers do without. A thread at a time.
 class CommandLines {
  public:
   static constexpr int kMaxThreads = 4;
@@ -27,35 +32,42 @@ class CommandLines {
     bool done() const { return done_; }
     // Once done. Null: it is no QEMU's, or could not be read.
     const QemuArguments* found() const { return found_.get(); }
-    // By who reads, once, on any thread.
-    void Finish(std::unique_ptr<const QemuArguments> found) {
+    // Once done: what the process was given as -uuid, whatever its program is called. Empty:
+    // nothing, or it could not be read.
+    const std::string& uuid() const { return uuid_; }
+    // Called once, by the thread that reads.
+    void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "") {
       found_ = std::move(found);
+      uuid_ = std::move(uuid);
       done_ = true;
     }
 
    private:
     std::unique_ptr<const QemuArguments> found_;
-    std::atomic<bool> done_ = false;  // then `found_` does not change
+    std::string uuid_;
+    std::atomic<bool> done_ = false;  // then the others do not change
   };
 
   CommandLines();
-  // What is being read still is of no use to anybody, and nobody waits for it.
-  virtual ~CommandLines();
+  virtual ~CommandLines() = default;
   CommandLines(const CommandLines&) = delete;
   CommandLines& operator=(const CommandLines&) = delete;
 
-  // Begins to read that of the process `pid`.
+  // Begins to read that of the process `pid`, unless that is being read.
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
   // How many were not begun, since too many waited. Any thread.
   uint64_t left_out() const { return left_out_.value(); }
 
  private:
-  struct State;
-  void StartThread();
-  static void Work(const std::shared_ptr<State>& state);
+  // Those that wait, or are being read, by pid: a process holds one thread at the most.
+  struct UnderWay {
+    Mutex mutex;
+    absl::flat_hash_map<int64_t, std::shared_ptr<Read>> reads ABSL_GUARDED_BY(mutex);
+  };
 
-  const std::shared_ptr<State> state_;
+  const std::shared_ptr<UnderWay> under_way_ = std::make_shared<UnderWay>();
+  DetachedThreads threads_;
   Counter left_out_;
 };
 

@@ -141,6 +141,25 @@ std::optional<ProcessKey> KeyOf(const PeerProcess& process) {
   return ProcessKey{.pid = process.pid, .start_ticks = process.start_ticks};
 }
 
+bool IsPidfdOf(int pidfd, const ProcessKey& process) {
+  struct statfs file_system {};
+  struct stat status {};
+  if (fstatfs(pidfd, &file_system) != 0 || fstat(pidfd, &status) != 0) return false;
+  if (static_cast<unsigned long>(file_system.f_type) == kPidFsMagic) {
+    return process.pidfd_inode != 0 && status.st_ino == process.pidfd_inode;
+  }
+  const absl::StatusOr<std::string> info = ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", pidfd));
+  if (!info.ok()) return false;
+  for (absl::string_view line : absl::StrSplit(*info, '\n')) {
+    if (!absl::ConsumePrefix(&line, "Pid:\t")) continue;
+    int64_t pid = 0;
+    if (!absl::SimpleAtoi(line, &pid)) return false;
+    if (pid == -1) return true;  // it was reaped: nothing more can be said of it
+    return pid == process.pid && ReadStartTicks(pid).value_or(0) == process.start_ticks;
+  }
+  return false;
+}
+
 bool IsDying(int64_t pid) {
   const std::string directory = absl::StrCat("/proc/", pid);
   const absl::StatusOr<std::string> stat = ReadSmallFile(directory + "/stat");
@@ -199,14 +218,6 @@ absl::Time ProcessStartTime(uint64_t start_ticks) {
   const absl::Duration ticks =
       absl::Seconds(static_cast<double>(start_ticks)) / static_cast<double>(sysconf(_SC_CLK_TCK));
   return absl::TimeFromTimespec(wall) - absl::DurationFromTimespec(since_boot) + ticks;
-}
-
-uint64_t TicksSinceBoot() {
-  timespec since_boot{};
-  clock_gettime(CLOCK_BOOTTIME, &since_boot);
-  const auto ticks = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
-  return static_cast<uint64_t>(since_boot.tv_sec) * ticks +
-         static_cast<uint64_t>(since_boot.tv_nsec) * ticks / 1'000'000'000;
 }
 
 uint64_t ReadPidNamespace() {

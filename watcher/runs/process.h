@@ -56,6 +56,10 @@ absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 // known. Errors as above.
 absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
 
+// Whether `pidfd`, which another process opened, is that of `process`, which lived then, under this
+// boot and in this PID namespace. Never blocks.
+bool IsPidfdOf(int pidfd, const ProcessKey& process);
+
 // Now, as the start of a process that is started now would be.
 uint64_t StartTicksNow();
 
@@ -83,8 +87,6 @@ std::optional<int> ParseStatExitCode(absl::string_view stat);
 
 // When a process with that start time was started, by the node's clock.
 absl::Time ProcessStartTime(uint64_t start_ticks);
-// The start time that a process would have now.
-uint64_t TicksSinceBoot();
 
 // The kernel's boot id; empty if it cannot be read.
 std::string ReadBootId();

@@ -52,12 +52,15 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   ++context_->vm_descriptors;
   context_->exit_statuses->Follow(info_.pid);
   if (!info_.oom_file.empty()) context_->oom_watch->Follow(info_.oom_file, this);
+  context_->signals->Follow(info_.pid, info_.start_ticks, this);
   return absl::OkStatus();
 }
 
+void ProcessWatch::NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(info_.pid); }
+
 void ProcessWatch::Reset(ProcessInfo info) {
   Release();
-  gone_ = false;
+  gone_ = end_unseen_ = false;
   info_ = std::move(info);
   oom_kills_ = info_.oom_kills;
 }
@@ -75,15 +78,29 @@ UniqueFd ProcessWatch::Release() {
   --context_->vm_descriptors;
   context_->exit_statuses->Unfollow(info_.pid);
   if (!info_.oom_file.empty()) context_->oom_watch->Unfollow(info_.oom_file, this);
+  context_->signals->Unfollow(info_.pid, this);
   delegate_->OnReleased();
   key_.reset();
   return pidfd;
 }
 
 void ProcessWatch::OnFdReady(uint32_t) {
+  // The kernel records a signal before it delivers it; the host says that it shuts down before it
+  // ends anything for that.
+  context_->signals->Drain();
+  context_->host->Drain();
   context_->loop->Remove(pidfd_.get());
   gone_ = true;
   delegate_->OnProcessGone();
+}
+
+// The number of one that is gone may be used again.
+void ProcessWatch::OnSignal(const SignalSender& sender) {
+  if (!gone_) delegate_->OnSignal(sender);
+}
+
+void ProcessWatch::OnOomVictim(const OomVictim& victim) {
+  if (!gone_) delegate_->OnOomVictim(victim);
 }
 
 void ProcessWatch::OnOomCountChanged() {
@@ -146,8 +163,11 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() {
 }
 
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
-  ProcessEnd end{status, false};
-  if (!status.has_value() || status->signal != SIGKILL || info_.oom_file.empty()) return end;
+  ProcessEnd end{.status = status, .unseen = end_unseen_};
+  if (!status.has_value() || status->signal != SIGKILL) return end;
+  end.sender_unknown = end_unseen_ ? "vmeventd was being restarted when it was sent"
+                                   : context_->signals->WhyUnknown();
+  if (info_.oom_file.empty()) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
   if (end.oom_killed) delegate_->OnOomKilled(*kills);

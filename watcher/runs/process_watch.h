@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "watcher/host/host_watch.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_counters.h"
@@ -15,6 +16,7 @@
 #include "watcher/runs/process.h"
 #include "watcher/runs/spare_descriptors.h"
 #include "watcher/session/vm_session.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
@@ -24,6 +26,8 @@ struct ProcessContext {
   ExitStatusReader* exit_statuses = nullptr;
   const OomCounters* oom_counters = nullptr;
   OomWatch* oom_watch = nullptr;
+  SignalWatch* signals = nullptr;
+  HostWatch* host = nullptr;
   SpareDescriptors spares;
   int vm_descriptors = 0;  // that runs hold
 };
@@ -32,8 +36,8 @@ struct ProcessContext {
 ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters& oom_counters);
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
-// kernel killed it because its cgroup was out of memory. Loop thread.
-class ProcessWatch : public FdHandler, public OomWatch::User {
+// kernel killed it because its cgroup was out of memory; and who sent it signals. Loop thread.
+class ProcessWatch : public FdHandler, public OomWatch::User, public SignalWatch::User {
  public:
   // Called from the loop, and OnProcessEnd from within AwaitEnd as well. Each may destroy nothing.
   class Delegate {
@@ -47,6 +51,10 @@ class ProcessWatch : public FdHandler, public OomWatch::User {
     virtual void OnOomKillsOfOthers(uint64_t kills) = 0;
     // One of the `kills` that the cgroup counts was this process, and so no other one there.
     virtual void OnOomKilled(uint64_t kills) = 0;
+    // The process, which has not ended as far as the loop knows, was sent a signal that may end it,
+    // or the kernel is about to kill it for its memory.
+    virtual void OnSignal(const SignalSender& sender) = 0;
+    virtual void OnOomVictim(const OomVictim& victim) = 0;
     // The watch is about to let go of the process.
     virtual void OnReleased() = 0;
   };
@@ -59,6 +67,9 @@ class ProcessWatch : public FdHandler, public OomWatch::User {
   // Begins to wait for the end of `process`, which is tracked and is that of `info`. An error names
   // the system call that failed; nothing is followed then.
   absl::Status Follow(PeerProcess process);
+  // If the process, which is followed, has ended or is about to: nobody watched then.
+  void NoteUnseenEnd();
+  bool end_unseen() const { return end_unseen_; }
   // Lets go of the process, and takes another one's facts in its place.
   void Reset(ProcessInfo info);
   // Lets go of the process, which is followed, and gives it away.
@@ -83,6 +94,8 @@ class ProcessWatch : public FdHandler, public OomWatch::User {
   const std::optional<ProcessKey>& key() const { return key_; }
 
   void OnFdReady(uint32_t events) override;
+  void OnSignal(const SignalSender& sender) override;
+  void OnOomVictim(const OomVictim& victim) override;
 
  private:
   UniqueFd Release();
@@ -99,6 +112,7 @@ class ProcessWatch : public FdHandler, public OomWatch::User {
   UniqueFd pidfd_;
   std::optional<ProcessKey> key_;  // of pidfd_
   bool gone_ = false;
+  bool end_unseen_ = false;
   TimerId status_timer_;
   absl::Duration status_deadline_ = absl::InfiniteDuration();
   absl::Duration status_backoff_;

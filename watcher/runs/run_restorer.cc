@@ -35,17 +35,23 @@ bool OutlivesItsBootId(const RunInfo& info) {
 
 RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_options,
                          RunTable* table, std::vector<RunSource*> sources,
-                         std::vector<std::string> saved_runs)
+                         std::vector<std::string> saved_runs, std::vector<HandedRun> handed_runs)
     : context_(context),
       session_options_(session_options),
       table_(table),
       sources_(std::move(sources)),
-      saved_runs_(std::move(saved_runs)) {}
+      saved_runs_(std::move(saved_runs)) {
+  for (HandedRun& handed : handed_runs) {
+    std::string run_id = handed.run_id;
+    const auto [it, is_new] = handed_runs_.try_emplace(std::move(run_id), std::move(handed));
+    if (!is_new) Close(std::move(handed));
+  }
+}
 
 RunRestorer::~RunRestorer() { context_->loop->CancelTimer(&retry_); }
 
 bool RunRestorer::RestoreSome() {
-  if (!saved_runs_.empty()) ReadSavedRuns();
+  if (!std::exchange(saved_runs_are_read_, true)) ReadSavedRuns();
   const size_t end = std::min(resolved_ + kRunsATurn, unresolved_.size());
   for (; resolved_ < end; ++resolved_) {
     VmRun* const run = table_->Find(unresolved_[resolved_]);
@@ -59,10 +65,16 @@ bool RunRestorer::RestoreSome() {
 
 void RunRestorer::ReadSavedRuns() {
   std::vector<std::unique_ptr<VmSession>> sessions;
+  absl::flat_hash_map<std::string, HandedRun> handed_runs = std::exchange(handed_runs_, {});
   for (const std::string& text : std::exchange(saved_runs_, {})) {
     absl::StatusOr<std::unique_ptr<VmSession>> session =
         VmSession::Restore(text, session_options_, context_->loop->Now());
     if (session.ok()) {
+      // What was handed over continues this very text.
+      const auto handed = handed_runs.find((*session)->run().run_id);
+      if (handed != handed_runs.end() && handed->second.saved == FingerprintOf(text)) {
+        handed_runs_.insert(handed_runs.extract(handed));
+      }
       sessions.push_back(*std::move(session));
     } else {
       Refuse(session.status().message(), text);
@@ -83,6 +95,27 @@ void RunRestorer::ReadSavedRuns() {
     });
     (*source)->Restore(std::move(session));
   }
+  for (auto& [run_id, handed] : handed_runs) Close(std::move(handed));
+}
+
+void RunRestorer::Close(HandedRun handed) {
+  context_->meters.handovers_refused.Add();
+  // At once: QEMU serves one client, and its run may be connected to again.
+  if (handed.connection.valid()) context_->closer.Close(std::move(handed.connection));
+}
+
+bool RunRestorer::GoesOn(VmRun* run) {
+  const auto it = handed_runs_.find(run->info().run_id);
+  if (it == handed_runs_.end()) return false;
+  HandedRun handed = std::move(it->second);
+  handed_runs_.erase(it);
+  const bool same_namespace = run->info().pid_namespace == context_->pid_namespace;
+  if (same_namespace && table_->SourceOf(run)->GoOn(run, &handed)) {
+    context_->meters.handovers.Add();
+    return true;
+  }
+  Close(std::move(handed));
+  return false;
 }
 
 void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
@@ -95,6 +128,7 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
   const bool same_boot = !context_->boot_id.empty() && info.boot_id == context_->boot_id;
+  if (same_boot && GoesOn(run)) return Resume(run);
   if (!same_boot && !OutlivesItsBootId(info)) return run->EndWithHost();
   // Of this very run: a file of another one, renamed or not, has another mark.
   const std::optional<absl::Time> written =
@@ -176,6 +210,8 @@ void RunRestorer::FindProcesses() {
 
 void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
+  // What the host says now says nothing of a run that ended before.
+  table_->ApplyHostShutdown(run);
   run->Resume();
   table_->SourceOf(run)->OnRestored(run);
 }

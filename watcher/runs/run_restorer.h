@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "watcher/loop/event_loop.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/session/vm_session.h"
@@ -18,10 +20,11 @@ namespace vmeventd {
 // ended. Loop thread.
 class RunRestorer {
  public:
-  // `saved_runs` are texts of VmSession::Save(). A run is given to the first of `sources` that
-  // takes it. The rest outlives the restorer.
+  // `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run
+  // is given to the first of `sources` that takes it. The rest outlives the restorer.
   RunRestorer(RunContext* context, const SessionOptions* session_options, RunTable* table,
-              std::vector<RunSource*> sources, std::vector<std::string> saved_runs);
+              std::vector<RunSource*> sources, std::vector<std::string> saved_runs,
+              std::vector<HandedRun> handed_runs);
   ~RunRestorer();
 
   // Restores some of them, all texts at the first call. Returns whether all are done.
@@ -30,6 +33,10 @@ class RunRestorer {
  private:
   void ReadSavedRuns();
   void Refuse(absl::string_view why, absl::string_view text);
+  // Closes what was handed over and is not used.
+  void Close(HandedRun handed);
+  // Whether `run` goes on with what was handed over.
+  bool GoesOn(VmRun* run);
   // Finds out whether `run` goes on.
   void ResolveRestored(VmRun* run);
   // Looks for its process; false if that takes a descriptor and there is none.
@@ -46,7 +53,9 @@ class RunRestorer {
 
   // What is still to be restored: texts, then the run ids that they hold, oldest first.
   std::vector<std::string> saved_runs_;
+  bool saved_runs_are_read_ = false;
   std::vector<std::string> unresolved_;
+  absl::flat_hash_map<std::string, HandedRun> handed_runs_;  // by run id
   size_t resolved_ = 0;
   // Runs whose processes are looked for again: no descriptor was left.
   std::vector<std::string> without_process_;

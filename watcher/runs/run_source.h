@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/session/vm_session.h"
 
@@ -27,6 +28,10 @@ class RunSource {
   // Makes a run of the session, which a daemon before this one left, and adds it to the table.
   // Before Start().
   virtual VmRun* Restore(std::unique_ptr<VmSession> session) = 0;
+  // A restored run of this source goes on where the daemon before this one stopped, with what that
+  // has handed over. False: it cannot, and is as before; descriptors that are left in `handed` are
+  // the caller's.
+  virtual bool GoOn(VmRun* /*run*/, HandedRun* /*handed*/) { return false; }
   // A restored run goes on, as far as its process says.
   virtual void OnRestored(VmRun* /*run*/) {}
   // Whether somebody serves the monitor of a run whose listener is gone and on which nobody has

@@ -16,7 +16,17 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   if (const Intent* intent = added->open_intent(); intent != nullptr) {
     intents_[intent->intent_id] = added;
   }
+  if (!added->away()) ApplyHostShutdown(added);
   return added;
+}
+
+void RunTable::SetHostShutdown(const HostShutdownState& state) {
+  host_ = state;
+  for (auto& [run_id, entry] : runs_) ApplyHostShutdown(entry.run.get());
+}
+
+void RunTable::ApplyHostShutdown(VmRun* run) const {
+  if (host_.has_value()) run->NoteHostShutdown(host_->shutting_down, host_->by);
 }
 
 RunSource* RunTable::SourceOf(const VmRun* run) const {

@@ -46,6 +46,11 @@ class RunTable : public VmRun::Owner {
   // Reports from now on which runs share a UUID. Before, others of a UUID may still be missing.
   void ReportSharedUuids();
 
+  // Whether the host shuts down, for all runs and those that come. One that is restored waits for
+  // ApplyHostShutdown: it may have ended before what the host says now.
+  void SetHostShutdown(const HostShutdownState& state);
+  void ApplyHostShutdown(VmRun* run) const;
+
   // Pushes every open run's status and what is kept of it once more.
   void PublishAll();
   void EndTurn() { ended_.clear(); }
@@ -71,6 +76,7 @@ class RunTable : public VmRun::Owner {
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
+  std::optional<HostShutdownState> host_;  // unset: it has not said
   UuidIndex uuids_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
   absl::flat_hash_map<std::string, VmRun*> intents_;  // by the id of a run's open intent

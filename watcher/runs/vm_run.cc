@@ -49,6 +49,16 @@ absl::Status VmRun::TrackAgain(PeerProcess process) {
   return absl::OkStatus();
 }
 
+absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
+  if (absl::Status status = TrackAgain(
+          {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});
+      !status.ok()) {
+    return status;
+  }
+  process_.NoteUnseenEnd();
+  return absl::OkStatus();
+}
+
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, *context_->oom_counters);
   process_.Reset(info);
@@ -56,6 +66,11 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
+}
+
+void VmRun::TrackOn(PeerProcess process) {
+  if (!tracked()) return TrackInstead(std::move(process)).IgnoreError();
+  if (!TrackAgain(std::move(process)).ok()) LoseTracking();
 }
 
 bool VmRun::Follows(int64_t pid) const {
@@ -134,11 +149,23 @@ void VmRun::OnOomKillsOfOthers(uint64_t kills) { Apply(session_.OnOomKills(kills
 
 void VmRun::OnOomKilled(uint64_t kills) { owner_->OnOomKill(this, kills); }
 
+void VmRun::OnSignal(const SignalSender& sender) {
+  if (!over_) Apply(session_.OnSignal(sender, Now()));
+}
+
+void VmRun::OnOomVictim(const OomVictim& victim) {
+  if (!over_) Apply(session_.OnOomVictim(victim, Now()));
+}
+
 void VmRun::OnReleased() {
   if (process_.key().has_value()) owner_->OnUnfollowed(this, *process_.key());
 }
 
-void VmRun::OnProcessEnd(const ProcessEnd& end) { End(end); }
+void VmRun::OnProcessEnd(const ProcessEnd& end) {
+  // What a kernel before 6.15 reported when it ended, nobody has read.
+  if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
+  End(end);
+}
 
 // A run's course
 
@@ -176,6 +203,15 @@ void VmRun::NoteShutdownFile(absl::Time written) {
 
 void VmRun::SetUuidProblem(absl::string_view problem) {
   Apply(session_.OnSharedUuid(problem, Now()));
+}
+
+void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
+  if (!over_) Apply(session_.OnHostShutdown(shutting_down, by, Now()));
+}
+
+void VmRun::HearEvent(const QmpEvent& event) {
+  if (event.name == "SHUTDOWN") context_->host->Drain();
+  Apply(session_.OnQmpEvent(event, Now()));
 }
 
 void VmRun::ReportHeld(absl::string_view why) { Apply(session_.OnMonitorHeld(Now(), why)); }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/receiving_socket.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/other_processes.h"
 #include "watcher/runs/process.h"
@@ -25,6 +26,7 @@ struct RunContext : ProcessContext {
   std::string boot_id;         // of the kernel; empty: not known
   uint64_t pid_namespace = 0;  // of this process; 0: not known
   int max_vm_descriptors = 0;  // that runs may hold together
+  SocketCloser closer;         // of connections to monitors
 
   // When a run whose process is not known is first seen: no two of them have the same. Unix time in
   // nanoseconds.
@@ -69,8 +71,12 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   absl::Status Track(PeerProcess process);
   // The same for a restored run, whose process lives.
   absl::Status TrackAgain(PeerProcess process);
+  // The same for one that the daemon before this one has handed over, which may have ended since.
+  absl::Status TrackHanded(UniqueFd pidfd);
   // The same in place of the process that it followed, if any.
   absl::Status TrackInstead(PeerProcess process);
+  // The same for a run that another source has given away: again, where that followed it.
+  void TrackOn(PeerProcess process);
   // `process`, which is tracked, speaks on the run's monitor as well, or may: the run does not end
   // before it.
   void AddProcess(PeerProcess process);
@@ -99,6 +105,9 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
 
   // Which other run has the same UUID, as a problem; empty: none.
   void SetUuidProblem(absl::string_view problem);
+
+  // Whether the host shuts down, as `by` says.
+  void NoteHostShutdown(bool shutting_down, absl::string_view by);
 
   // The monitor cannot be had for now, and why.
   void ReportHeld(absl::string_view why = VmSession::kNoGreeting);
@@ -161,6 +170,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
 
+  // Hands in what QEMU said.
+  void HearEvent(const QmpEvent& event);
   // Lets go of the process: another one serves the monitor, and is not known.
   void GoOnUntracked();
   // Whether `pid` is a process that it follows, and lives.
@@ -184,6 +195,8 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   void OnProcessEnd(const ProcessEnd& end) override;
   void OnOomKillsOfOthers(uint64_t kills) override;
   void OnOomKilled(uint64_t kills) override;
+  void OnSignal(const SignalSender& sender) override;
+  void OnOomVictim(const OomVictim& victim) override;
   void OnReleased() override;
   void OnOtherFollowed(const std::optional<ProcessKey>& key) override;
   void OnOtherUnfollowed(const std::optional<ProcessKey>& key) override;

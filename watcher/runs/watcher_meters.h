@@ -24,6 +24,8 @@ struct WatcherMeters {
   Counter libvirt_overflows;
   Counter speakers_left_unread;
   Counter connects_put_off;
+  Counter handovers;
+  Counter handovers_refused;
   LatencyHistogram shutdown_file_times;
 };
 

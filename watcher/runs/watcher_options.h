@@ -9,13 +9,16 @@
 #include "absl/time/time.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/watch_spec.h"
+#include "watcher/host/host_shutdown_source.h"
 #include "watcher/runs/exit_status_source.h"
 #include "watcher/session/vm_session.h"
+#include "watcher/signals/perf_trace.h"
 
 namespace vmeventd {
 
 class CommandLines;
 class LibvirtApi;
+struct HandedRun;
 
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
@@ -24,11 +27,21 @@ struct WatcherOptions {
   bool process_tracking = true;
   // Of QEMUs; null: what they say is asked. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
+  SignalTracing signals;  // only with process tracking
+  // Who says that the host shuts down, or for people why nobody is asked; both empty: nobody wanted
+  // it.
+  struct HostShutdown {
+    std::shared_ptr<HostShutdownSource> source;
+    std::string problem;
+  } host_shutdown;
   SessionOptions session;
   absl::Duration greeting_timeout = absl::Seconds(3);
   // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
   // of the loop publish of each that it goes on (its status) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
+  // What the daemon before this one has handed over of them; null: nothing. Taken by
+  // NodeWatcher::Create.
+  std::shared_ptr<std::vector<HandedRun>> handed_runs;
   // The ids of runs that ended before, the last ones at the end: they are not used again.
   std::vector<std::string> ended_runs;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.

@@ -1,5 +1,6 @@
 #include "watcher/session/classification.h"
 
+#include <csignal>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -44,6 +45,12 @@ Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const Rule* rule = kClassificationRules;
   while (!rule->holds(input)) ++rule;  // the last one always holds
   return {evidence.intended ? rule->intended_class : rule->shutdown_class, rule->cause, rule->id};
+}
+
+bool EndsTheHost(const SignalSender& sender) {
+  // Of systemd and of sysvinit; the kernel cuts a comm at 15 bytes.
+  return sender.uid == 0 && !sender.of_qemu &&
+         (sender.command.str() == "systemd-shutdow" || sender.command.str() == "killall5");
 }
 
 bool IsDecided(const Evidence& evidence) {
@@ -92,8 +99,7 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kHostError, "HOST_ERROR", "QEMU met an error on the host"},
     {ShutdownCause::kQemuKilled, "QEMU_KILLED", "QEMU was killed (SIGKILL), by whom is not known"},
     {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or gave up with an error"},
-    {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY",
-     "the kernel killed QEMU because its memory ran out"},
+    {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY", "QEMU was killed because memory ran out"},
     {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU went without a word"},
     {ShutdownCause::kUnobserved, "UNOBSERVED", "it ended without being seen"},
     {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
@@ -106,6 +112,8 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kNeverRan, "NEVER_RAN", "QEMU ended before its VM was seen running"},
     {ShutdownCause::kMigrationUnfinished, "MIGRATION_UNFINISHED",
      "QEMU ended while it finished a migration: the VM may live on elsewhere"},
+    {ShutdownCause::kHostKill, "HOST_KILL", "a process of the host killed QEMU (SIGKILL)"},
+    {ShutdownCause::kHostShutdown, "HOST_SHUTDOWN", "the VM ended because its host shut down"},
 };
 
 constexpr bool EachCauseIsAtItsPlace() {
@@ -127,9 +135,25 @@ absl::string_view CauseSentence(ShutdownCause cause) { return TextOf(cause).sent
 
 std::string DescribeExit(const ExitStatus& status) {
   if (status.signal == 0) return absl::StrCat("exit code ", status.code);
-  const char* const name = sigabbrev_np(status.signal);
   const std::string text = absl::StrCat("exit signal ", status.signal);
-  return name == nullptr ? text : absl::StrCat(text, " (SIG", name, ")");
+  if (sigabbrev_np(status.signal) == nullptr) return text;
+  return absl::StrCat(text, " (", SignalName(status.signal), ")");
+}
+
+std::string SignalName(int signal) {
+  const char* const name = sigabbrev_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
+}
+
+std::string DescribeSender(const SignalSender& sender) {
+  if (sender.by_kernel) return "the kernel";
+  if (!sender.uid.has_value()) {
+    return absl::StrCat(sender.of_qemu ? "QEMU itself" : "a process that is gone", " (pid ",
+                        sender.pid, ")");
+  }
+  return absl::StrCat(sender.command.str(), " (pid ", sender.pid, ", uid ", *sender.uid,
+                      sender.cgroup.empty() ? "" : ", ", sender.cgroup.str(),
+                      sender.of_qemu ? ", of QEMU's own" : "", ")");
 }
 
 }  // namespace vmeventd

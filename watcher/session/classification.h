@@ -34,6 +34,8 @@ struct ShutdownFact {
   std::optional<bool> guest;                    // unset: QEMU before 2.10
   std::optional<absl::Duration> powerdown_age;  // of the last uncleared POWERDOWN; unset if none
   bool while_paused = false;                    // a STOP stood uncleared when it came
+  bool host_shutdown = false;                   // the host was shutting down when it came
+  bool powerdown_in_host_shutdown = false;      // and when the last uncleared POWERDOWN came
   // What a guest agent that was connected then leaves open: a host that asks through the agent
   // leaves no trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
@@ -67,14 +69,23 @@ struct Evidence {
   // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
   bool shutdown_file_found = false;
   bool host_rebooted = false;             // since the run was seen last
+  bool host_shutdown = false;             // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
   // How the process ended, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
+  bool end_unseen = false;  // no vmeventd ran when it ended, so nobody recorded who sent signals
   bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
+  bool oom_victim = false;  // the kernel has named it as its victim
+  // Who sent the SIGKILL, and who the newest of the other signals that end a process.
+  std::optional<SignalSender> killer;
+  std::optional<SignalSender> signaller;
   // Somebody had declared the intent to end the run: when what decides it was seen, or, where
   // nothing but the end of the process decides, then.
   bool intended = false;
 };
+
+// The rule whose verdict rests on a guest agent that was connected.
+inline constexpr char kHostShutdownAgentRule[] = "host-shutdown-agent";
 
 struct Verdict {
   ShutdownClass shutdown_class;
@@ -85,6 +96,9 @@ struct Verdict {
 // The one table of classification_rules.h: the first row that matches. `powerdown_window` is how
 // old a POWERDOWN may be to count as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
+
+// Whether a process of that name ends what is left as a host shuts down: its signal shows that.
+bool EndsTheHost(const SignalSender& sender);
 
 // Whether the class is known before the process is gone: later evidence cannot change it, unless
 // the VM comes to life again.
@@ -101,6 +115,12 @@ absl::string_view CauseSentence(ShutdownCause cause);
 
 // "exit code 1", "exit signal 9 (SIGKILL)".
 std::string DescribeExit(const ExitStatus& status);
+
+// "SIGKILL".
+std::string SignalName(int signal);
+
+// "virtqemud (pid 812, uid 0, /system.slice/virtqemud.service)".
+std::string DescribeSender(const SignalSender& sender);
 
 }  // namespace vmeventd
 

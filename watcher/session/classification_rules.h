@@ -11,6 +11,17 @@
 
 namespace vmeventd {
 
+// Whether it kills because memory runs out, as its name says.
+inline bool IsMemoryKiller(const SignalSender& sender) {
+  const absl::string_view program = sender.executable.str();
+  for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
+    if (sender.command.str() == killer || program.substr(program.rfind('/') + 1) == killer) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // What the conditions are over: the evidence, and whether a POWERDOWN was young enough.
 struct RuleInput {
   const Evidence& evidence;
@@ -33,10 +44,57 @@ struct RuleInput {
   int exit_signal() const {
     return evidence.exit_status.has_value() ? evidence.exit_status->signal : 0;
   }
-  bool killed() const { return exit_signal() == SIGKILL; }
+  // A SIGKILL that the kernel showed needs no exit status.
+  bool killed() const {
+    return exit_signal() == SIGKILL ||
+           (!evidence.exit_status.has_value() && evidence.killer.has_value());
+  }
+  bool killed_by_other_process() const {
+    return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
+           !evidence.killer->of_qemu;
+  }
+  // Of several OOM kills in a cgroup the count does not say whose each was: where a process is
+  // known to have sent the signal, it was another's.
+  bool out_of_memory() const {
+    if (!killed()) return false;
+    if (killed_by_other_process()) return IsMemoryKiller(*evidence.killer);
+    return evidence.oom_victim || evidence.oom_killed;
+  }
   bool failed() const {
     return exit_signal() != 0 ||
            (evidence.exit_status.has_value() && evidence.exit_status->code != 0);
+  }
+  bool exit_by_request() const {
+    const int signal = exit_signal();
+    return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+  }
+
+  // A SHUTDOWN that came as the host shut down, and that the host asked for.
+  bool down_with_host() const {
+    if (!down() || !evidence.shutdown->host_shutdown) return false;
+    if (reason_is(ShutdownReason::kHostSignal) || reason_is(ShutdownReason::kHostQmpQuit) ||
+        reason_is(ShutdownReason::kHostUi) || unexplained_from_host()) {
+      return true;
+    }
+    return from_guest() && powerdown_in_window && evidence.shutdown->powerdown_in_host_shutdown;
+  }
+  // A SHUTDOWN by which a guest powered itself off.
+  bool from_guest() const { return reason_is(ShutdownReason::kGuestShutdown) || unexplained(); }
+  // A process that the host ended as it shut down, or of which nothing says that it ended by
+  // itself.
+  bool ended_with_host() const {
+    if (down() || !evidence.host_shutdown || evidence.shutdown_file_found || evidence.never_ran ||
+        evidence.finishing_migration || manager_says(ManagerEnd::kCrashed)) {
+      return false;
+    }
+    if (killed()) {
+      return !out_of_memory() && (!evidence.killer.has_value() || killed_by_other_process());
+    }
+    // A monitor that was lost before may have been lost with QEMU, long before the host shut down:
+    // what ended by now may be its launcher.
+    if (!evidence.exit_status.has_value()) return evidence.monitored;
+    return exit_by_request() ||
+           (!failed() && !evidence.monitored && evidence.signaller.has_value());
   }
 };
 
@@ -51,6 +109,14 @@ struct Rule {
 
 inline constexpr Rule kClassificationRules[] = {
     // What decides whatever else was said.
+    {"host-shutdown-unseen",
+     "the host was rebooted while the run was open, it was shutting down when vmeventd stopped, "
+     "and nothing had decided the run's end before",
+     [](const RuleInput& in) {
+       return in.evidence.host_rebooted && in.evidence.host_shutdown && !IsDecided(in.evidence) &&
+              !in.evidence.never_ran && !in.evidence.finishing_migration;
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
     {"host-rebooted", "the host was rebooted while the run was open: its end was not seen",
      [](const RuleInput& in) { return in.evidence.host_rebooted; },  //
      ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
@@ -61,9 +127,8 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
     {"watchdog",
-     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET since, nor, after a pause, "
-     "a "
-     "RESUME",
+     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET since, nor, after a "
+     "pause, a RESUME",
      [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kWatchdog},
     {"manager-saved", "libvirt saved the VM's memory and ended it",
@@ -80,6 +145,28 @@ inline constexpr Rule kClassificationRules[] = {
     {"shutdown-host-error", "SHUTDOWN reason=host-error",
      [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostError); },
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
+    {"host-shutdown",
+     "SHUTDOWN reason=host-signal, host-qmp-quit or host-ui, or guest=false without a known "
+     "reason, or reason=guest-shutdown or none after a POWERDOWN within the window, no RESET "
+     "between; and the host was shutting down when both came",
+     [](const RuleInput& in) { return in.down_with_host(); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
+    {kHostShutdownAgentRule,
+     "SHUTDOWN reason=guest-shutdown or none, not after SUSPEND_DISK or a POWERDOWN within the "
+     "window, while the host was shutting down and a guest agent was connected",
+     [](const RuleInput& in) {
+       return in.from_guest() && in.evidence.shutdown->host_shutdown && !in.evidence.hibernating &&
+              !in.powerdown_in_window &&
+              in.evidence.shutdown->caveat == ShutdownCaveat::kGuestAgentConnected;
+     },
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
+    {"host-shutdown-end",
+     "no SHUTDOWN while the host was shutting down, the VM was seen running, and the exit was by "
+     "SIGTERM, SIGINT or SIGHUP, by SIGKILL that no memory killer sent nor the kernel, QEMU "
+     "itself or what may descend from it, is not known how of a VM that was followed to its end, "
+     "or was with 0 after such a signal, while another client held the monitor",
+     [](const RuleInput& in) { return in.ended_with_host(); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
     {"powerdown-obeyed",
      "SHUTDOWN reason=guest-shutdown, a POWERDOWN within the window before it, no RESET between",
      [](const RuleInput& in) {
@@ -109,7 +196,7 @@ inline constexpr Rule kClassificationRules[] = {
      [](const RuleInput& in) {
        if (!in.manager_says(ManagerEnd::kDestroyed)) return false;
        if (in.down()) return in.reason_is(ShutdownReason::kHostSignal);
-       return in.killed() ? !in.evidence.oom_killed : !in.failed();
+       return in.killed() ? !in.out_of_memory() : !in.failed();
      },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostDestroy},
     {"host-signal", "SHUTDOWN reason=host-signal (SIGTERM, SIGINT or SIGHUP)",
@@ -152,20 +239,16 @@ inline constexpr Rule kClassificationRules[] = {
     // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
     // says.
     {"manager-crashed",
-     "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no GUEST_PANICKED "
-     "was seen (`virsh dump --crash` looks the same)",
+     "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no "
+     "GUEST_PANICKED was seen (`virsh dump --crash` looks the same)",
      [](const RuleInput& in) { return in.manager_says(ManagerEnd::kCrashed); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"host-signal-exit", "no SHUTDOWN, exit by SIGTERM, SIGINT or SIGHUP",
-     [](const RuleInput& in) {
-       const int signal = in.exit_signal();
-       return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
-     },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+     [](const RuleInput& in) { return in.exit_by_request(); }, ShutdownClass::kAdmin,
+     ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
     {"incoming-failed",
      "no SHUTDOWN, exit not with 0, and the VM was not seen running: its run state was "
-     "`inmigrate`, "
-     "no RESUME since",
+     "`inmigrate`, no RESUME since",
      [](const RuleInput& in) {
        return in.evidence.incoming && in.failed() && in.exit_signal() == 0;
      },
@@ -177,14 +260,30 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kNeverRan},
     {"migration-unfinished",
      "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
-     "RESUME "
-     "since",
+     "RESUME since",
      [](const RuleInput& in) { return in.evidence.finishing_migration; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kMigrationUnfinished},
-    {"out-of-memory", "no SHUTDOWN, exit by SIGKILL, and the OOM kills of its cgroup rose",
-     [](const RuleInput& in) { return in.killed() && in.evidence.oom_killed; },
+    {"out-of-memory",
+     "no SHUTDOWN, exit by SIGKILL, and the kernel named it as its OOM victim, or the OOM kills "
+     "of its cgroup rose and no process is known to have sent the signal, or systemd-oomd, "
+     "earlyoom, nohang or oomd sent it",
+     [](const RuleInput& in) { return in.out_of_memory(); },  //
      ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
-    {"qemu-killed", "no SHUTDOWN, exit by SIGKILL", [](const RuleInput& in) { return in.killed(); },
+    {"killed-by-host",
+     "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed",
+     [](const RuleInput& in) { return in.killed_by_other_process(); },  //
+     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
+    {"killed-unseen",
+     "no SHUTDOWN, exit by SIGKILL while vmeventd was restarted, so that nobody recorded who "
+     "sent it",
+     [](const RuleInput& in) {
+       return in.killed() && in.evidence.end_unseen && !in.evidence.killer.has_value();
+     },
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+    {"qemu-killed",
+     "no SHUTDOWN, exit by SIGKILL: nobody saw who sent it, or the kernel did, QEMU itself, or "
+     "what may descend from it",
+     [](const RuleInput& in) { return in.killed(); },  //
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kQemuKilled},
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
@@ -199,8 +298,7 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
     {"unobserved",
      "the monitor gave no greeting, went to another client or was lost, or libvirt was: nobody "
-     "here "
-     "saw the end, and the exit status says nothing",
+     "here saw the end, and the exit status says nothing",
      [](const RuleInput&) { return true; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 };

@@ -26,6 +26,13 @@ class CommandPacer {
   absl::Duration NextAt() const {
     return outstanding_ || ending_ ? absl::InfiniteDuration() : quiet_until_;
   }
+  // Goes on where another one stopped: an answer is due, a SHUTDOWN stands.
+  void GoOn(bool outstanding, bool ending, absl::Duration now) {
+    outstanding_ = outstanding;
+    ending_ = ending;
+    quiet_until_ = now + kQuietTime;
+  }
+  bool outstanding() const { return outstanding_; }
   // A SHUTDOWN stands.
   bool ending() const { return ending_; }
 

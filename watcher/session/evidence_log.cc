@@ -1,10 +1,13 @@
 #include "watcher/session/evidence_log.h"
 
 #include <algorithm>
+#include <csignal>
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "watcher/core/guest_panic.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {
@@ -46,7 +49,10 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      EvidenceId::kPanic,
      /*by_reset=*/true,
      /*by_running=*/false, [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
-     [](EvidenceLog* log) { log->facts_.guest_panicked = false; }},
+     [](EvidenceLog* log) {
+       log->facts_.guest_panicked = false;
+       log->panic_.reset();
+     }},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
      /*by_reset=*/true,
      /*by_running=*/true, [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
@@ -100,6 +106,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
       });
   // A reset is a new life, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
+    if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
     if (clearing == Clearing::kReset) return leaves_trace;
     return std::any_of(std::begin(kClearables), std::end(kClearables), [&](const Clearable& row) {
       return row.id == entry.id && is_cleared(row) && (leaves_trace || row.stands == nullptr);
@@ -143,6 +150,9 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
                               Instant now) {
   fact.while_paused = paused_;
   if (powerdown_at_.has_value()) fact.powerdown_age = now.monotonic - powerdown_at_->monotonic;
+  fact.host_shutdown = host_shutdown_at_.has_value();
+  fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at_.has_value() &&
+                                    powerdown_at_->monotonic >= host_shutdown_at_->monotonic;
   facts_.shutdown = fact;
   shutdown_qemu_time_ = event.time;
   shutdown_json_ = event.detail_json;
@@ -156,9 +166,15 @@ void EvidenceLog::SawStop(Instant now) {
   if (migrating_) SawMigrationState("finish-migrate", "STOP in a migration", now);
 }
 
-void EvidenceLog::SawPanic(absl::string_view event, absl::string_view action, Instant now) {
+void EvidenceLog::SawPanic(absl::string_view event, GuestPanic panic, Instant now) {
   facts_.guest_panicked = true;
-  Saw(absl::StrCat(event, action.empty() ? "" : " action=", action), now, EvidenceId::kPanic);
+  const std::string said = DescribePanic(panic);
+  Saw(absl::StrCat(event, panic.action.empty() ? "" : " action=", panic.action,
+                   said.empty() ? "" : ", the guest said ", said),
+      now, EvidenceId::kPanic);
+  // A crash kernel that was loaded says less than the panic before it.
+  const bool says_more = panic_ == nullptr || !said.empty();
+  if (says_more) panic_ = std::make_unique<GuestPanic>(std::move(panic));
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
@@ -228,7 +244,8 @@ void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
   migrating_ = !facts_.never_ran && status != "failed" && status != "cancelled";
   if (!migrating_) {
     SawMigrationState("paused", "", now);
-  } else if (paused_ && (status == "completed" || status == "device")) {
+  } else if (paused_ &&
+             (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }
   if (status == "completed") migrating_ = false;
@@ -247,16 +264,77 @@ void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
       {written, now.monotonic}, EvidenceId::kShutdownFile);
 }
 
+void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
+  std::optional<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
+  // What was read of a sender before it was gone stays.
+  if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
+      known->uid.has_value() && !sender.uid.has_value()) {
+    return;
+  }
+  known = sender;
+  const std::string sent = absl::StrCat(SignalName(sender.signal), " sent by ");
+  std::erase_if(timeline_, [&](const EvidenceEntry& entry) {
+    return entry.id == EvidenceId::kSignalSent && absl::StartsWith(entry.what, sent);
+  });
+  Saw(absl::StrCat(sent, DescribeSender(sender)), now, EvidenceId::kSignalSent);
+  if (EndsTheHost(sender)) SawHostShutdown(true, sender.command.str(), now);
+}
+
+void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Instant now) {
+  if (shutting_down == facts_.host_shutdown) return;
+  facts_.host_shutdown = shutting_down;
+  host_shutdown_at_ = shutting_down ? std::optional(now) : std::nullopt;
+  Saw(absl::StrCat(
+          shutting_down ? "the host began to shut down" : "the host's shutdown was cancelled",
+          ", said by ", by),
+      now, EvidenceId::kHostShutdown);
+}
+
+void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
+  facts_.oom_victim = true;
+  std::string what = "the kernel named it as its OOM victim";
+  const char* separator = ": ";
+  const auto add = [&](absl::string_view name, const std::optional<int64_t>& number,
+                       absl::string_view unit) {
+    if (!number.has_value()) return;
+    absl::StrAppend(&what, std::exchange(separator, ", "), name, " ", *number, unit);
+  };
+  add("total-vm", victim.total_vm, " KiB");
+  add("anon-rss", victim.anon_rss, " KiB");
+  add("oom_score_adj", victim.oom_score_adj, "");
+  Saw(std::move(what), now, EvidenceId::kSignalSent);
+}
+
+const SignalSender* EvidenceLog::SenderOfEnd() const {
+  const auto known = [](const std::optional<SignalSender>& sender) {
+    return sender.has_value() ? &*sender : nullptr;
+  };
+  if (facts_.shutdown.has_value()) {
+    return facts_.shutdown->reason == ShutdownReason::kHostSignal ? known(facts_.signaller)
+                                                                  : nullptr;
+  }
+  if (!facts_.exit_status.has_value() || facts_.exit_status->signal == SIGKILL) {
+    return known(facts_.killer);
+  }
+  const bool by_it =
+      facts_.signaller.has_value() && facts_.signaller->signal == facts_.exit_status->signal;
+  return by_it ? known(facts_.signaller) : nullptr;
+}
+
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
   Saw("process gone", now);
   facts_.exit_status = end.status;
   facts_.oom_killed = end.oom_killed;
+  facts_.end_unseen = end.unseen;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {
     Saw("exit status not known", now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
+  if (!end.sender_unknown.empty() && !facts_.killer.has_value()) {
+    Saw(absl::StrCat("who sent SIGKILL is not known: ", end.sender_unknown), now);
+  }
 }
 
 void EvidenceLog::SawHostReboot(Instant now) {

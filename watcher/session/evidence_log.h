@@ -2,6 +2,7 @@
 #define VMEVENTD_WATCHER_SESSION_EVIDENCE_LOG_H_
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,10 @@ class EvidenceLog {
   // Of the first SHUTDOWN that counts: QEMU's time and its data, for STOPPED.
   const std::optional<absl::Time>& shutdown_qemu_time() const { return shutdown_qemu_time_; }
   const std::string& shutdown_json() const { return shutdown_json_.str(); }
+  // Of the last panic, if that stands and its event was seen; null: none.
+  const GuestPanic* panic() const { return panic_.get(); }
+  // Of the signal that the run ended by, as far as is known now; null: none, or nobody saw it.
+  const SignalSender* SenderOfEnd() const;
 
   // Adds to the timeline. A repetition of the last entry only renews its time.
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
@@ -49,7 +54,7 @@ class EvidenceLog {
   // For the first one only. `what` is its entry; what came before it is added to `fact`.
   void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant now);
   void SawStop(Instant now);
-  void SawPanic(absl::string_view event, absl::string_view action, Instant now);
+  void SawPanic(absl::string_view event, GuestPanic panic, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
   void SawHibernation(Instant now);
   void SawReset(Instant now);
@@ -66,6 +71,14 @@ class EvidenceLog {
   // `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
+
+  // Signals to its process. `sender` takes the place of who sent the same signal before.
+  void SawSignal(const SignalSender& sender, Instant now);
+  void SawOomVictim(const OomVictim& victim, Instant now);
+
+  // Whether the host shuts down; `by` says so. What came before it began or after it was cancelled
+  // did not come as the host shut down.
+  void SawHostShutdown(bool shutting_down, absl::string_view by, Instant now);
 
   // The end.
   void SawProcessEnd(const ProcessEnd& end, Instant now);
@@ -85,7 +98,9 @@ class EvidenceLog {
 
   Evidence facts_;
   std::vector<EvidenceEntry> timeline_;
-  std::optional<Instant> powerdown_at_;  // the last one that nothing has cleared
+  std::optional<Instant> powerdown_at_;      // the last one that nothing has cleared
+  std::unique_ptr<GuestPanic> panic_;        // null for nearly all runs
+  std::optional<Instant> host_shutdown_at_;  // since when the host shuts down
   bool paused_ = false;
   bool migrating_ = false;  // away, as SawMigration says
   std::optional<absl::Time> shutdown_qemu_time_;

@@ -77,6 +77,21 @@ Effects VmSession::OnOomKills(uint64_t kills) {
   return KeptAtOnce();
 }
 
+Effects VmSession::OnSignal(const SignalSender& sender, Instant now) {
+  if (gone_ || run_.several_processes) return {};
+  return Step(now, [&] { evidence_.SawSignal(sender, now); });
+}
+
+Effects VmSession::OnOomVictim(const OomVictim& victim, Instant now) {
+  if (gone_ || run_.several_processes) return {};
+  return Step(now, [&] { evidence_.SawOomVictim(victim, now); });
+}
+
+Effects VmSession::OnHostShutdown(bool shutting_down, absl::string_view by, Instant now) {
+  if (gone_) return {};
+  return Step(now, [&] { evidence_.SawHostShutdown(shutting_down, by, now); });
+}
+
 Effects VmSession::OnSocket(const SocketIdentity& socket) {
   run_.socket = socket;
   return KeptAtOnce();

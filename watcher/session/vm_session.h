@@ -34,6 +34,13 @@ struct SessionOptions {
   NodeEventLimiter* node_events = nullptr;  // shared by all sessions; null: no bound of the node
 };
 
+// What Save() does not keep, of a run whose monitor the next daemon goes on with.
+struct HandedSession {
+  absl::Duration poll_at = absl::InfiniteDuration();
+  absl::Duration last_reset = -absl::InfiniteDuration();
+  bool file_written = false;
+};
+
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
 // It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
@@ -64,6 +71,17 @@ class VmSession {
   // STOPPED: there is no open run then.
   std::string Save() const;
 
+  // Whether Save() and Handed() say all of the run: it is followed by its monitor, which answers.
+  bool CanBeHandedOver() const;
+  // The daemon stops, and hands the run's monitor to the next one: publishes what a limit has held
+  // back, and what is to be kept. The last input.
+  Effects OnHandOver(Instant now);
+  HandedSession Handed() const { return {poll_at_, last_reset_, file_written_}; }
+  // The restored run goes on as if no time had passed: nothing of what its monitor says was missed.
+  void GoOn(const HandedSession& handed);
+  // Nobody saw the end that follows: that no SHUTDOWN came says nothing.
+  void LoseSight() { evidence_.SetMonitored(false); }
+
   // The shutdown file is there and vmeventd wrote it, at `written`, during this restored run.
   Effects OnShutdownFileFound(absl::Time written, Instant now);
   // The run was restored under another kernel than it ran under: that is its end.
@@ -81,6 +99,14 @@ class VmSession {
   Effects OnOtherProcesses(std::vector<ProcessId> others, Instant now);
   // RunInfo::oom_kills, read again while the process lives.
   Effects OnOomKills(uint64_t kills);
+  // A signal that may end it was sent to the process, or the kernel is about to kill it because
+  // memory ran out. Nothing of a run that had several processes: which of them was QEMU's is not
+  // known.
+  Effects OnSignal(const SignalSender& sender, Instant now);
+  Effects OnOomVictim(const OomVictim& victim, Instant now);
+  // The host begins to shut down, or does not any more, as `by` says. May be called again with what
+  // is known.
+  Effects OnHostShutdown(bool shutting_down, absl::string_view by, Instant now);
   // From now on the run is followed by the source, the domain or the socket of `place`: what led to
   // it before does not any more.
   void MoveTo(const RunInfo& place);
@@ -193,13 +219,15 @@ class VmSession {
   using Handler = void (VmSession::*)(const QmpEvent&, Instant);
   static Handler HandlerOf(absl::string_view event);
   // Publishes a QMP event.
-  void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now);
+  void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
+              std::optional<GuestPanic> panic = std::nullopt);
   void OnShutdown(const QmpEvent& event, Instant now);
   void OnPowerdown(const QmpEvent& event, Instant now);
   void OnReset(const QmpEvent& event, Instant now);
   void OnStop(const QmpEvent& event, Instant now);
   void OnResume(const QmpEvent& event, Instant now);
   void OnPanic(const QmpEvent& event, Instant now);
+  void OnPvshutdown(const QmpEvent& event, Instant now);
   void OnWatchdog(const QmpEvent& event, Instant now);
   void OnSuspend(const QmpEvent& event, Instant now);
   void OnWakeup(const QmpEvent& event, Instant now);

@@ -63,6 +63,7 @@ std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
 }
 
 void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+  if (caveat == ShutdownCaveat::kHostShuttingDown) return;  // the timeline has it
   if (caveat == ShutdownCaveat::kPowerdownEarlier) {
     detail->evidence.push_back(
         {state_time_,

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -18,12 +19,14 @@ namespace {
 // A monitor attached this long after its process started may have missed something worth knowing.
 constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
-// The end of a cause's sentence that does not hold where somebody had declared an intent.
+// The end of a cause's sentence that does not hold where somebody had declared an intent, or the
+// sender is known.
 constexpr absl::string_view kByWhom = ", by whom is not known";
 
 // What happened, for STOPPED. An intent answers what the sentence of the cause leaves open.
 std::string HowItEnded(const ShutdownDetail& detail) {
-  const absl::string_view cause = CauseSentence(detail.cause);
+  absl::string_view cause = CauseSentence(detail.cause);
+  if (detail.sender.has_value()) cause = absl::StripSuffix(cause, kByWhom);
   if (!detail.intent.has_value() || detail.shutdown_class != ShutdownClass::kAdmin) {
     return std::string(cause);
   }
@@ -53,21 +56,15 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
     // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
     // after a quit, resets that connection, and takes along what it had sent (docs/libvirt.md).
     const std::optional<ManagerEnd>& manager_end = evidence_.facts().manager_end;
-    if (run_.managed() && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
+    const Reporter& reporter = ReporterOf(run_);
+    if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
       evidence_.SetMonitored(false);
     }
-    if (!run_.process_tracked && run_.managed()) {
-      evidence_.Saw(evidence_.facts().manager_end.has_value()
-                        ? "the process cannot be seen, so libvirt's report is taken as its end"
-                        : "libvirt does not list it any more, and its process cannot be seen",
-                    now);
-    } else if (!run_.process_tracked) {
-      evidence_.Saw("monitor closed; the process is not tracked, so this is taken as its end", now);
+    if (!run_.process_tracked) {
+      const bool reported = manager_end.has_value();
+      evidence_.Saw(std::string(reported ? reporter.reported_end : reporter.end), now);
     } else {
-      if (monitor_ == Monitor::kClosed) {
-        evidence_.Saw(run_.managed() ? "connection to libvirt ended" : "monitor closed",
-                      closed_at_);
-      }
+      if (monitor_ == Monitor::kClosed) evidence_.Saw(std::string(reporter.closed), closed_at_);
       evidence_.SawProcessEnd(end, now);
     }
     if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
@@ -124,7 +121,7 @@ Verdict VmSession::CurrentVerdict() const {
 }
 
 bool VmSession::WantsShutdownFile() const {
-  if (run_.managed()) return false;
+  if (!ReporterOf(run_).has_shutdown_file) return false;
   switch (options_->shutdown_files) {
     case ShutdownFiles::kOff:
       return false;
@@ -151,8 +148,8 @@ bool VmSession::RequestShutdownFile() {
 
 void VmSession::TakeShutdownFileBack() {
   // What an earlier version wrote, or one with other settings, is taken back as well.
-  const bool touches = WantsShutdownFile() || options_->shutdown_files == ShutdownFiles::kGaneti;
-  if (!file_written_ || evidence_.decided() || run_.managed() || !touches) return;
+  if (!file_written_ || evidence_.decided() || !ReporterOf(run_).has_shutdown_file) return;
+  if (options_->shutdown_files == ShutdownFiles::kOff) return;
   file_written_ = false;
   effects_.push_back(RemoveShutdownFile{});
 }
@@ -195,6 +192,9 @@ ShutdownDetail VmSession::MakeDetail() const {
     const std::optional<ShutdownCaveat> caveat =
         facts.shutdown.has_value() ? facts.shutdown->caveat : AgentCaveat(closed_at_.monotonic);
     if (caveat.has_value()) detail.caveats.push_back(*caveat);
+    if (facts.shutdown.has_value() && facts.shutdown->host_shutdown) {
+      detail.caveats.push_back(ShutdownCaveat::kHostShuttingDown);
+    }
     // A reboot obeys no power button.
     if (detail.powerdown_age > options_->powerdown_window &&
         verdict.cause != ShutdownCause::kGuestRebootExit) {
@@ -216,7 +216,14 @@ ShutdownDetail VmSession::MakeDetail() const {
                  &detail.evidence);
   }
   for (const ShutdownCaveat caveat : detail.caveats) Describe(caveat, &detail);
+  if (detail.rule == kHostShutdownAgentRule) {
+    Describe(ShutdownCaveat::kGuestAgentConnected, &detail);
+  }
   detail.exit_status = facts.exit_status;
+  if (const SignalSender* sender = evidence_.SenderOfEnd(); sender != nullptr) {
+    detail.sender = *sender;
+  }
+  if (evidence_.panic() != nullptr) detail.panic = *evidence_.panic();
   detail.shutdown_file_written = file_written_;
   return detail;
 }

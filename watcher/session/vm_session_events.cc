@@ -6,6 +6,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "watcher/core/guest_panic.h"
+#include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -29,6 +31,7 @@ VmSession::Handler VmSession::HandlerOf(absl::string_view event) {
       {"RESUME", &VmSession::OnResume},
       {"GUEST_PANICKED", &VmSession::OnPanic},
       {"GUEST_CRASHLOADED", &VmSession::OnPanic},
+      {"GUEST_PVSHUTDOWN", &VmSession::OnPvshutdown},
       {"WATCHDOG", &VmSession::OnWatchdog},
       {"SUSPEND", &VmSession::OnSuspend},
       {"WAKEUP", &VmSession::OnWakeup},
@@ -58,13 +61,14 @@ Effects VmSession::OnQmpEvent(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
-                       Instant now) {
+                       Instant now, std::optional<GuestPanic> panic) {
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   VmEvent out = MakeEvent(type, std::string(message), now);
   out.qemu_time = event.time;
   out.qmp_event = event.name;
   out.detail_json = event.detail_json;
+  out.panic = std::move(panic);
   if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
   PublishEvent(std::move(out));
 }
@@ -142,10 +146,15 @@ void VmSession::OnResume(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnPanic(const QmpEvent& event, Instant now) {
-  const std::string action = QmpText(event.data, "action");
-  evidence_.SawPanic(event.name, action, now);
-  if (action == "pause" || action == "poweroff") SetState(VmState::kGuestDown, now);
-  Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now);
+  GuestPanic panic = ParseGuestPanic(event.data);
+  if (panic.action == "pause" || panic.action == "poweroff") SetState(VmState::kGuestDown, now);
+  evidence_.SawPanic(event.name, panic, now);
+  Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(panic));
+}
+
+void VmSession::OnPvshutdown(const QmpEvent& event, Instant now) {
+  Report(EventType::kPvshutdownRequested, "the guest asked its pvpanic device for its shutdown",
+         event, now);
 }
 
 void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
@@ -189,7 +198,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   const std::string status = QmpText(event.data, "status");
   // `completed` is said on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
-  if (run_.managed()) evidence_.SawMigration(status, now);
+  if (ReporterOf(run_).is_manager) evidence_.SawMigration(status, now);
   if (status == "failed" && evidence_.facts().incoming) {
     evidence_.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
   }

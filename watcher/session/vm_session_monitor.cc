@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/session/command_pacer.h"
+#include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -69,7 +70,7 @@ void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
 void VmSession::AskSoon(Instant now) { AskIn(CommandPacer::kQuietTime, now); }
 
 void VmSession::AskIn(absl::Duration wait, Instant now) {
-  if (run_.managed()) return;  // a manager reports how a migration ended
+  if (!ReporterOf(run_).can_be_asked) return;
   poll_at_ = now.monotonic + wait;
 }
 
@@ -113,7 +114,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
 }
 
 std::string VmSession::StateReport(absl::string_view run_state) const {
-  return absl::StrCat(run_.managed() ? "libvirt: state " : "query-status ", run_state);
+  return absl::StrCat(ReporterOf(run_).state, run_state);
 }
 
 void VmSession::Regain(absl::string_view run_state, Instant now) {
@@ -123,12 +124,10 @@ void VmSession::Regain(absl::string_view run_state, Instant now) {
   ApplyRunState(run_state, StateReport(run_state), now);
   ReopenShutdownFile();
   Emit(MakeEvent(EventType::kMonitorRestored,
-                 absl::StrCat(run_.managed() ? "libvirt is reached again" : "the monitor is ours",
-                              "; the VM is ", StateText(state_)),
-                 now),
+                 absl::StrCat(ReporterOf(run_).regained, "; the VM is ", StateText(state_)), now),
        now);
   if (before != VmState::kUnreachable && before != state_) {
-    PublishUnseenChange(before, run_.managed() ? "libvirt was lost" : "its monitor was lost", now);
+    PublishUnseenChange(before, ReporterOf(run_).was_lost, now);
   }
 }
 
@@ -218,40 +217,17 @@ absl::Duration VmSession::LostGrace() const {
 
 void VmSession::DeclareLost(Instant now) {
   evidence_.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
-  if (run_.managed()) {
-    evidence_.Saw(absl::StrCat("libvirt lost (", close_reason_.str(), ")"), closed_at_);
-    if (monitor_problem_.empty()) {
-      monitor_problem_ = absl::StrCat("libvirt lost: ", close_reason_.str());
-    }
-    return LoseMonitor(absl::StrCat("the connection to libvirt ended (", close_reason_.str(),
-                                    "): this is no end of the VM"),
-                       now);
-  }
-  evidence_.Saw(absl::StrCat("monitor closed (", close_reason_.str(), ") while the process lives"),
-                closed_at_);
-  if (monitor_problem_.empty()) {
-    monitor_problem_ = absl::StrCat("monitor lost: ", close_reason_.str());
-  }
-  LoseMonitor(absl::StrCat("the monitor closed (", close_reason_.str(),
-                           ") and QEMU's process lives on: this is no end"),
-              now);
+  const Reporter& reporter = ReporterOf(run_);
+  const std::string why = close_reason_.str();
+  evidence_.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
+  if (monitor_problem_.empty()) monitor_problem_ = absl::StrCat(reporter.lost_problem, why);
+  LoseMonitor(absl::StrCat(reporter.lost_message, why, reporter.lost_message_end), now);
 }
 
 void VmSession::DeclareAway(Instant now) {
-  if (run_.managed()) {
-    if (monitor_problem_.empty()) {
-      monitor_problem_ = "libvirt not reached again since vmeventd was started";
-    }
-    return LoseMonitor(
-        "vmeventd was started again and does not reach libvirt: this is no end of the VM", now);
-  }
-  if (monitor_problem_.empty()) {
-    monitor_problem_ = "monitor not reached again since vmeventd was started";
-  }
-  LoseMonitor(
-      "vmeventd was started again and does not reach the monitor; QEMU's process lives on: this is "
-      "no end",
-      now);
+  const Reporter& reporter = ReporterOf(run_);
+  if (monitor_problem_.empty()) monitor_problem_ = std::string(reporter.away_problem);
+  LoseMonitor(std::string(reporter.away_message), now);
 }
 
 void VmSession::LoseMonitor(std::string message, Instant now) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
@@ -50,6 +51,8 @@ void FactFields(Archive* archive, Facts* facts) {
     shutdown->FlagIf("guest", fact->guest);
     shutdown->FieldIf("powerdown_age", fact->powerdown_age);
     shutdown->FieldIf("while_paused", fact->while_paused);
+    shutdown->FieldIf("host_shutdown", fact->host_shutdown);
+    shutdown->FieldIf("powerdown_in_host_shutdown", fact->powerdown_in_host_shutdown);
     shutdown->EnumIf("caveat", fact->caveat, ShutdownCaveat::kGuestAgentConnected,
                      ShutdownCaveat::kGuestAgentPossible);
   });
@@ -64,7 +67,49 @@ void FactFields(Archive* archive, Facts* facts) {
   archive->FieldIf("down_before_attach", facts->down_before_attach);
   archive->FieldIf("shutdown_file_found", facts->shutdown_file_found);
   archive->FieldIf("intended", facts->intended);
+  archive->FieldIf("host_shutdown", facts->host_shutdown);
+  archive->FieldIf("oom_victim", facts->oom_victim);
+  const auto sender_fields = [](auto* json, auto* sender) {
+    json->Field("signal", sender->signal);
+    json->FieldIf("by_kernel", sender->by_kernel);
+    json->FieldIf("pid", sender->pid);
+    json->FieldIf("uid", sender->uid);
+    json->FieldIf("command", sender->command);
+    json->FieldIf("executable", sender->executable);
+    json->FieldIf("cgroup", sender->cgroup);
+    json->FieldIf("of_qemu", sender->of_qemu);
+  };
+  archive->ObjectIf("killer", facts->killer, sender_fields);
+  archive->ObjectIf("signaller", facts->signaller, sender_fields);
   archive->EnumIf("manager_end", facts->manager_end, ManagerEnd::kShutdown, ManagerEnd::kCrashed);
+}
+
+template <typename Archive, typename Panic>
+void PanicFields(Archive* archive, Panic* panic) {
+  archive->FieldIf("action", panic->action);
+  const auto info = [&](const char* key, auto known, auto fields) {
+    using Info = decltype(known);
+    if constexpr (Archive::kReads) {
+      if (archive->Has(key)) panic->info = Info{};
+    }
+    auto* const value = std::get_if<Info>(&panic->info);
+    archive->Object(key, value != nullptr, [&] { fields(value); });
+  };
+  info("hyper_v", HyperVPanic{}, [&](auto* hyper_v) {
+    archive->Numbers("args", hyper_v->args[0], hyper_v->args[1], hyper_v->args[2], hyper_v->args[3],
+                     hyper_v->args[4]);
+  });
+  info("s390", S390Panic{}, [&](auto* s390) {
+    archive->FieldIf("core", s390->core);
+    archive->FieldIf("psw_mask", s390->psw_mask);
+    archive->FieldIf("psw_addr", s390->psw_addr);
+    archive->FieldIf("reason", s390->reason);
+  });
+  info("tdx", TdxPanic{}, [&](auto* tdx) {
+    archive->FieldIf("error_code", tdx->error_code);
+    archive->FieldIf("message", tdx->message);
+    archive->FieldIf("gpa", tdx->gpa);
+  });
 }
 
 // What of a run would lead the watcher to somewhere else than to that run; "" if nothing.
@@ -121,10 +166,13 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->FieldIf("paused", evidence->paused_);
   archive->FieldIf("migrating", evidence->migrating_);
   archive->FieldIf("powerdown_at", evidence->powerdown_at_);
+  archive->FieldIf("host_shutdown_at", evidence->host_shutdown_at_);
   archive->FieldIf("exiting_since", session->exiting_since_);
   archive->FieldIf("shutdown_json", evidence->shutdown_json_);
   archive->FieldIf("shutdown_qemu_time", evidence->shutdown_qemu_time_);
   archive->Object("evidence", true, [&] { FactFields(archive, &evidence->facts_); });
+  archive->ObjectIf("panic", evidence->panic_,
+                    [](auto* json, auto* panic) { PanicFields(json, panic); });
   const auto intent_fields = [](auto* json, auto* declared) {
     json->Field("intent_id", declared->intent.intent_id);
     json->Field("actor", declared->intent.actor);
@@ -156,6 +204,27 @@ std::string VmSession::Save() const {
   archive.Field("format", kFormat);
   ArchiveFields(&archive, this);
   return std::move(archive).Take();
+}
+
+bool VmSession::CanBeHandedOver() const {
+  return started_ && !gone_ && !away_ && monitor_ == Monitor::kReady &&
+         file_step_ == FileStep::kUndone;
+}
+
+Effects VmSession::OnHandOver(Instant now) {
+  return Step(now, [&] {
+    FlushDropped(now);
+    KeepNow();
+  });
+}
+
+void VmSession::GoOn(const HandedSession& handed) {
+  away_ = false;
+  monitor_ = Monitor::kReady;
+  evidence_.SetMonitored(true);
+  poll_at_ = handed.poll_at;
+  last_reset_ = handed.last_reset;
+  file_written_ = handed.file_written;
 }
 
 absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view saved,

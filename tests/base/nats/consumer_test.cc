@@ -6,34 +6,6 @@
 namespace vmeventd {
 namespace {
 
-TEST(ParseStreamState, TakesTheServersAnswer) {
-  const auto state = ParseStreamState(
-      R"({"created":"2026-07-01T12:00:00.5Z","state":{"messages":2,"first_seq":3,"last_seq":9,)"
-      R"("first_ts":"2026-07-01T13:00:00Z","last_ts":"2026-07-01T14:00:00Z"}})");
-  ASSERT_TRUE(state.ok()) << state.status();
-  EXPECT_EQ(state->created, "2026-07-01T12:00:00.5Z");
-  EXPECT_EQ(state->first, 3u);
-  EXPECT_EQ(state->last, 9u);
-  EXPECT_EQ(state->last_time - state->first_time, absl::Hours(1));
-}
-
-TEST(ParseStreamState, AnEmptyStreamBeginsBehindItsLast) {
-  const auto state =
-      ParseStreamState(R"({"created":"x","state":{"messages":0,"first_seq":0,"last_seq":0,)"
-                       R"("first_ts":"0001-01-01T00:00:00Z","last_ts":"0001-01-01T00:00:00Z"}})");
-  ASSERT_TRUE(state.ok()) << state.status();
-  EXPECT_EQ(state->first, 1u);
-}
-
-TEST(ParseStreamState, WhatIsNoStreamIsAnError) {
-  EXPECT_TRUE(absl::IsNotFound(
-      ParseStreamState(R"({"error":{"err_code":10059,"description":"stream not found"}})")
-          .status()));
-  for (const char* text : {"", "[]", "{}", R"({"created":"x"})", R"({"created":1,"state":[]})"}) {
-    EXPECT_TRUE(absl::IsUnavailable(ParseStreamState(text).status())) << text;
-  }
-}
-
 TEST(CreateConsumerRequest, SaysWhereToBegin) {
   const auto config = [](const std::vector<std::string>& subjects, const ReadStart& start) {
     return nlohmann::json::parse(CreateConsumerRequest("S", subjects, start))["config"];

@@ -31,30 +31,20 @@ TEST(JetStreamApi, AnAcknowledgementHasThePlaceInTheStream) {
   EXPECT_TRUE(ParseAck(R"({"stream":"VMEVENTS","seq":3,"duplicate":true})")->repeated);
 }
 
-// Close to the way in which servers write it.
-TEST(JetStreamApi, AnAcknowledgementMayBeWrittenInOtherWays) {
-  for (const char* const text :
-       {R"({"stream":"S","seq":3})", R"({"stream":"S", "seq":3})", R"( {"stream":"S","seq":3} )",
-        R"({"stream":"\u0053","seq":3})", R"({"seq":3,"stream":"S"})",
-        R"({"stream":"S","seq":3,"domain":"hub"})", R"({"stream":"S","seq": 3})"}) {
-    const auto ack = ParseAck(text);
-    ASSERT_TRUE(ack.ok()) << text << ack.status();
-    EXPECT_EQ(ack->stream, "S") << text;
-    EXPECT_EQ(ack->stream_sequence, 3u) << text;
-  }
-  for (const char* const text :
-       {R"({"stream":"S","seq":03})", R"({"stream":"S","seq":})", R"({"stream":"S""seq":3})",
-        R"({"stream":"","seq":3})", R"({"stream":"S","seq":99999999999999999999})",
-        R"({"stream":"S","seq":0})", "{\"stream\":\"S\n\",\"seq\":3}"}) {
-    EXPECT_FALSE(ParseAck(text).ok()) << text;
-  }
-}
-
 TEST(JetStreamApi, ARefusalSaysWhy) {
   const auto ack = ParseAck(
       R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0})");
   EXPECT_EQ(ack.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(ack.status().message()), HasSubstr("maximum bytes exceeded"));
+  const auto code_of = [](int code) {
+    return ParseAck(absl::StrCat(R"({"error":{"err_code":)", code, R"(,"description":"x"}})"))
+        .status()
+        .code();
+  };
+  EXPECT_EQ(code_of(10054), absl::StatusCode::kInvalidArgument) << "too large for the stream";
+  EXPECT_EQ(code_of(10071), absl::StatusCode::kAborted) << "another last message";
+  EXPECT_EQ(code_of(10164), absl::StatusCode::kAborted);
+  EXPECT_EQ(code_of(10059), absl::StatusCode::kUnavailable);
 }
 
 TEST(JetStreamApi, WhatIsNoAnswerIsAnError) {
@@ -93,17 +83,44 @@ TEST(JetStreamApi, AStoredMessageMayHaveNoHeaders) {
   EXPECT_FALSE(ParseStoredMessage(R"({"message":{"seq":7,"data":"%"}})").ok());
 }
 
-TEST(JetStreamApi, AStreamSaysWhenItWasMadeAndWhichSubjectsItHas) {
+TEST(JetStreamApi, AStreamSaysWhichSubjectsItHas) {
   EXPECT_EQ(StreamInfoRequest(""), "");
   EXPECT_EQ(nlohmann::json::parse(StreamInfoRequest("a.>"))["subjects_filter"], "a.>");
-  const auto info = ParseStreamInfo(
-      R"({"created":"2026-11-21T06:51:46Z","state":{"last_seq":9,"subjects":{"a.b":1,"a.c":2}}})");
-  ASSERT_TRUE(info.ok()) << info.status();
-  EXPECT_EQ(info->created, "2026-11-21T06:51:46Z");
-  EXPECT_EQ(info->last_sequence, 9u);
-  EXPECT_THAT(info->subjects, testing::UnorderedElementsAre("a.b", "a.c"));
-  EXPECT_TRUE(absl::IsNotFound(ParseStreamInfo(kNoStream).status()));
-  EXPECT_TRUE(absl::IsUnavailable(ParseStreamInfo("{}").status()));
+  const auto state =
+      ParseStreamState(R"({"created":"2026-11-21T06:51:46Z","config":{"allow_rollup_hdrs":true},)"
+                       R"("state":{"last_seq":9,"first_ts":"0001-01-01T00:00:00Z",)"
+                       R"("last_ts":"0001-01-01T00:00:00Z","subjects":{"a.b":1,"a.c":2}}})");
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_THAT(state->subjects, testing::UnorderedElementsAre("a.b", "a.c"));
+  EXPECT_TRUE(state->rollups);
+}
+
+TEST(ParseStreamState, TakesTheServersAnswer) {
+  const auto state = ParseStreamState(
+      R"({"created":"2026-07-01T12:00:00.5Z","state":{"messages":2,"first_seq":3,"last_seq":9,)"
+      R"("first_ts":"2026-07-01T13:00:00Z","last_ts":"2026-07-01T14:00:00Z"}})");
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->created, "2026-07-01T12:00:00.5Z");
+  EXPECT_EQ(state->first, 3u);
+  EXPECT_EQ(state->last, 9u);
+  EXPECT_EQ(state->last_time - state->first_time, absl::Hours(1));
+}
+
+TEST(ParseStreamState, AnEmptyStreamBeginsBehindItsLast) {
+  const auto state =
+      ParseStreamState(R"({"created":"x","state":{"messages":0,"first_seq":0,"last_seq":0,)"
+                       R"("first_ts":"0001-01-01T00:00:00Z","last_ts":"0001-01-01T00:00:00Z"}})");
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->first, 1u);
+}
+
+TEST(ParseStreamState, WhatIsNoStreamIsAnError) {
+  EXPECT_TRUE(absl::IsNotFound(
+      ParseStreamState(R"({"error":{"err_code":10059,"description":"stream not found"}})")
+          .status()));
+  for (const char* text : {"", "[]", "{}", R"({"created":"x"})", R"({"created":1,"state":[]})"}) {
+    EXPECT_TRUE(absl::IsUnavailable(ParseStreamState(text).status())) << text;
+  }
 }
 
 TEST(JetStreamApi, ABucketKeepsTheLastValueOfEachKey) {
@@ -111,6 +128,7 @@ TEST(JetStreamApi, ABucketKeepsTheLastValueOfEachKey) {
   EXPECT_EQ(create["name"], "KV_B");
   EXPECT_EQ(create["subjects"], nlohmann::json::array({"$KV.B.>"}));
   EXPECT_EQ(create["max_msgs_per_subject"], 1);
+  EXPECT_EQ(create["allow_rollup_hdrs"], false) << "of one key it would delete all others";
   EXPECT_EQ(create["num_replicas"], 3);
 }
 

@@ -48,7 +48,8 @@ class TopTest : public testing::Test {
     environment.wait = [this, frames](absl::Duration pause) {
       pauses_.push_back(pause);
       on_wait_();
-      return static_cast<int>(pauses_.size()) == frames;
+      if (static_cast<int>(pauses_.size()) == frames) return TopWake::kQuit;
+      return pauses_.size() <= wakes_.size() ? wakes_[pauses_.size() - 1] : TopWake::kDue;
     };
     environment.now = [] { return absl::FromUnixSeconds(1782907200); };
     return With([&](const CommandContext& context) { return RunTop({}, context, environment); });
@@ -66,6 +67,7 @@ class TopTest : public testing::Test {
   std::vector<v1::Event> events_;
   v1::ListEventsRequest request_;
   std::vector<absl::Duration> pauses_;
+  std::vector<TopWake> wakes_;  // the first waits
   std::function<void()> on_wait_ = [] {};
 };
 
@@ -81,6 +83,19 @@ TEST_F(TopTest, OnATerminalItIsDrawnAgain) {
   EXPECT_FALSE(Top(true, 2).has_value());
   EXPECT_THAT(output_.text, HasSubstr("\x1b[H\x1b[Jnode1  vmeventd"));
   EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(2), absl::Seconds(2)));
+}
+
+TEST_F(TopTest, AKeySortsWhatIsShownWithoutAskingAgain) {
+  events_ = {MakeEvent(2, "web2"), MakeEvent(1, "db1")};
+  wakes_ = {TopWake::kByVm, TopWake::kByTime};
+  std::vector<bool> db_is_first;
+  on_wait_ = [&] {
+    db_is_first.push_back(output_.text.find("db1") < output_.text.find("web2"));
+    output_.text.clear();
+    events_.clear();
+  };
+  EXPECT_FALSE(Top(true, 3).has_value());
+  EXPECT_THAT(db_is_first, ElementsAre(false, true, false));
 }
 
 TEST_F(TopTest, AServerThatFailsLaterIsShownAndAskedAgain) {

@@ -107,6 +107,11 @@ TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnTheSocketWithItsOwner) {
 TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnADirectory) {
   const ProbeResult denied = {Kind::kCannotFind, EACCES, "", ""};
   EXPECT_THAT(ExplainProbe(address_, denied), HasSubstr("permission denied on a directory above"));
+  const ProbeResult named = {Kind::kCannotFind, EACCES, "/run/vmeventd",
+                             "mode 0750, owner root, group root"};
+  EXPECT_THAT(ExplainProbe(address_, named),
+              HasSubstr("permission denied on /run/vmeventd above the socket " + address_.path +
+                        " (mode 0750, owner root, group root): run vmevents as root"));
 }
 
 TEST_F(ReachabilityTest, ExplainsARefusedPort) {

@@ -74,7 +74,7 @@ TEST(DiagnosisTest, AHeldMonitorNamesItsHolder) {
   NodeFacts facts = HealthyNode();
   Connect(&facts, Process(8, "socat", {"socat"}));
   const Finding finding = Only(facts, "held-monitor");
-  EXPECT_EQ(finding.subject, "web1 (pid 7)");
+  EXPECT_THAT(finding.subjects, testing::ElementsAre("web1 (pid 7)"));
   EXPECT_TRUE(absl::StrContains(finding.what, "/run/qemu/web1.qmp is held by socat (pid 8)"));
   EXPECT_EQ(finding.line, "kill 8");
   EXPECT_EQ(Diagnose(facts).usable, 0);
@@ -131,6 +131,53 @@ TEST(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
   EXPECT_EQ(Only(facts, "unwatched").line, "libvirt = [\"qemu:///system\"]");
 }
 
+TEST(DiagnosisTest, ANodeWithoutGanetiNeedsNoDirectoryOfGanetis) {
+  NodeFacts facts;
+  facts.is_root = true;
+  facts.watches = {{*ParseWatchSpec(kGanetiControlDirectory), false}};
+  EXPECT_EQ(Only(facts, "directory").line, "watch = [\"/run/qemu:*.qmp\"]");
+  facts.has_ganeti = true;
+  EXPECT_THAT(Only(facts, "directory").line, testing::HasSubstr("install -d"));
+}
+
+TEST(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
+  NodeFacts facts = HealthyNode();
+  facts.daemon.failure = "permission denied on the socket /run/vmeventd/vmeventd.sock";
+  EXPECT_EQ(Only(facts, "daemon").line, "sudo vmevents doctor");
+  facts.daemon.failure = "nobody listens: is vmeventd running there?";
+  EXPECT_THAT(Only(facts, "daemon").what, testing::EndsWith("running there?"));
+}
+
+TEST(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
+  NodeFacts facts = HealthyNode();
+  facts.daemon.info.mutable_host_shutdown()->set_problem(
+      "no system bus: No such file or directory");
+  EXPECT_TRUE(Diagnose(facts).findings.empty());
+  facts.has_systemd = true;
+  EXPECT_THAT(Only(facts, "host").what,
+              testing::EndsWith("no system bus: No such file or directory."));
+}
+
+TEST(DiagnosisTest, OneCauseOfManyIsOneFinding) {
+  NodeFacts facts = HealthyNode();
+  facts.processes.clear();
+  facts.sockets.clear();
+  for (int64_t pid = 1; pid <= 39; ++pid) {
+    facts.processes.push_back(Process(
+        pid, "qemu-system-x86",
+        {"kvm", "-name", absl::StrCat("web", pid), "-qmp",
+         absl::StrCat("unix:/var/lib/libvirt/qemu/domain-", pid, "/monitor.sock,server=on")}));
+  }
+  const Finding libvirt = Only(facts, "unwatched");
+  EXPECT_THAT(libvirt.subjects, testing::SizeIs(39));
+  EXPECT_EQ(libvirt.subjects.back(), "web39 (pid 39)");
+  EXPECT_EQ(libvirt.line, "libvirt = [\"qemu:///system\"]");
+  for (NodeProcess& process : facts.processes) process.arguments.resize(3);
+  const Finding none = Only(facts, "no-monitor");
+  EXPECT_THAT(none.subjects, testing::SizeIs(39));
+  EXPECT_THAT(none.line, testing::HasSubstr("path=/run/qemu/NAME.qmp,"));
+}
+
 TEST(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
   NodeFacts facts;
   facts.is_root = true;
@@ -179,7 +226,7 @@ TEST(DiagnosisTest, AnUnreachableDaemonIsAFinding) {
 
 TEST(DiagnosisTest, ForeignBytesHarmNoOutput) {
   Diagnosis diagnosis;
-  diagnosis.findings.push_back({"problem", "a\x1b[2J\xff", "b\nc", Place::kShell, "d\x07"});
+  diagnosis.findings.push_back({"problem", {"a\x1b[2J\xff"}, "b\nc", Place::kShell, "d\x07"});
   const std::string text = DiagnosisText(diagnosis, 80, false);
   EXPECT_FALSE(absl::StrContains(text, "\x1b"));
   EXPECT_FALSE(absl::StrContains(text, "\x07"));

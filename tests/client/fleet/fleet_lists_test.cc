@@ -1,12 +1,15 @@
 #include "client/fleet/fleet_lists.h"
 
+#include <map>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/output/format_programs.h"
+#include "client/output/format_table.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -53,7 +56,7 @@ class FleetListsTest : public testing::Test {
 
   FleetLists::Environment Fleet() {
     return {[this] { return nats_.Connect(); }, "nats://fake:4222", nodes_,
-            [this](const std::string& note) { notes_.push_back(note); }};
+            [this](const std::string& note) { notes_.push_back(note); }, [this] { return now_; }};
   }
   struct FleetCommand {};
 
@@ -86,6 +89,16 @@ class FleetListsTest : public testing::Test {
     return failure ? failure->sentence : output_.written;
   }
 
+  void AddHeartbeat(const std::string& node, int64_t time, bool stopped = false) {
+    v1::NodeHeartbeat heartbeat;
+    heartbeat.set_cluster("prod");
+    heartbeat.set_node(node);
+    heartbeat.mutable_time()->set_seconds(time);
+    if (!stopped) heartbeat.mutable_interval()->set_seconds(30);
+    nats_.AddNode(heartbeat);
+  }
+
+  absl::Time now_ = absl::FromUnixSeconds(1'000);
   FakeNats nats_;
   TextOutput output_;
   std::vector<std::string> nodes_;
@@ -180,6 +193,79 @@ TEST_F(FleetListsTest, Nodes) {
   EXPECT_EQ(Names(FleetCommand{}), "prod/n1\nprod/n2\n");
   nodes_ = {"prod/*2"};
   EXPECT_EQ(Names(FleetCommand{}), "prod/n2\n");
+}
+
+TEST_F(FleetListsTest, AValueUnderTheKeyOfAnotherNodeIsLeftOut) {
+  v1::NodeHeartbeat node;
+  node.set_cluster("prod");
+  node.set_node("n2");
+  const std::map<std::string, std::string> of_n1 = {{"ce-source", "/vmevents/prod/n1/j"}};
+  const std::string vm = "$KV.VMEVENTS_VMS.prod.n2.web1";
+  const std::string heartbeat = "$KV.VMEVENTS_NODES.prod.n1";
+  nats_.Add("KV_VMEVENTS_VMS", vm, of_n1, v1::Vm().SerializeAsString());
+  nats_.Add("KV_VMEVENTS_NODES", heartbeat, of_n1, node.SerializeAsString());
+  EXPECT_EQ(Names(VmsCommand{.include_stopped = true}), "");
+  EXPECT_EQ(Names(FleetCommand{}), "");
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("whose subject this is not"),
+                                  HasSubstr("its heartbeat names another node")));
+  // As the server writes it that acknowledges a message whose reply subject is a key.
+  nats_.Add("KV_VMEVENTS_VMS", vm, {}, R"({"stream":"VMEVENTS","seq":7})");
+  nats_.Add("KV_VMEVENTS_NODES", heartbeat, {}, R"({"stream":"VMEVENTS","seq":7})");
+  EXPECT_EQ(Names(VmsCommand{.include_stopped = true}), "");
+  EXPECT_EQ(Names(FleetCommand{}), "");
+}
+
+// HA has started it elsewhere; the dead node's last word stays in the bucket for 30 days.
+TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
+  AddVm("n1", "web1", v1::VM_STATE_RUNNING, 100);
+  AddVm("n1", "gone", v1::VM_STATE_STOPPED, 100);
+  AddVm("n2", "web1", v1::VM_STATE_RUNNING, 50);
+  AddVm("n3", "db1", v1::VM_STATE_PAUSED, 100);
+  AddHeartbeat("n1", 800);
+  AddHeartbeat("n2", 990);
+  AddHeartbeat("n3", 995, /*stopped=*/true);
+  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n2/web1\n");
+  const auto stale = [&](const VmsCommand& command) {
+    JsonFormatter formatter;
+    EXPECT_FALSE(Run(command, &formatter).has_value());
+    std::map<std::string, bool> found;
+    for (const absl::string_view line : absl::StrSplit(output_.written, '\n', absl::SkipEmpty())) {
+      const auto vm = nlohmann::json::parse(std::string(line));
+      found[absl::StrCat(std::string(vm["node"]), "/", std::string(vm["ref"]["name"]))] =
+          vm.value("stale", false);
+    }
+    return found;
+  };
+  EXPECT_EQ(stale({.include_stopped = true}),
+            (std::map<std::string, bool>{
+                {"n1/web1", true}, {"n1/gone", false}, {"n2/web1", false}, {"n3/db1", true}}));
+  TableFormatter table({.nodes = true});
+  EXPECT_FALSE(Run(VmsCommand{.names = {"web1"}}, &table).has_value());
+  EXPECT_THAT(output_.written, HasSubstr("RUNNING (stale)"));
+  // Nobody else has it: its last state is all there is.
+  EXPECT_FALSE(Run(VmCommand{.name = "db1"}, &table).has_value());
+  EXPECT_THAT(output_.written,
+              HasSubstr("PAUSED (stale: the node's last heartbeat was at 1970-01-01 00:16:35"));
+  // It ended on the living node, and later ran on the dead one.
+  AddVm("n2", "web1", v1::VM_STATE_STOPPED, 60);
+  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n1/web1\n");
+  AddVm("n2", "web1", v1::VM_STATE_STOPPED, 900);
+  EXPECT_EQ(Names(VmCommand{.name = "web1"}), "prod/n2/web1\n");
+  // Two that live are two VMs.
+  AddVm("n2", "web1", v1::VM_STATE_RUNNING, 901);
+  AddVm("n4", "web1", v1::VM_STATE_RUNNING, 902);
+  EXPECT_THAT(Names(VmCommand{.name = "web1"}), HasSubstr("on prod/n2, prod/n4; choose one"));
+}
+
+// A consumer of a server before 2.10 has one filter at the most.
+TEST_F(FleetListsTest, SeveralNamesAreReadByOneFilterEach) {
+  for (const char* name : {"a", "b", "c"}) AddVm("n1", name, v1::VM_STATE_RUNNING);
+  EXPECT_EQ(Names(VmsCommand{.names = {"a", "b"}}), "prod/n1/a\nprod/n1/b\n");
+  ASSERT_EQ(nats_.consumers.size(), 3u);
+  nats_.consumers.pop_back();  // of the heartbeats
+  for (const std::string& consumer : nats_.consumers) {
+    EXPECT_THAT(consumer, AllOf(HasSubstr("\"filter_subject\""), HasSubstr("last_per_subject")));
+  }
 }
 
 TEST_F(FleetListsTest, FailuresHaveCodes) {

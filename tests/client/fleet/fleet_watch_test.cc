@@ -1,5 +1,6 @@
 #include "client/fleet/fleet_watch.h"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -76,7 +77,7 @@ class FleetWatchTest : public testing::Test {
     if (with_cursor_) {
       cursor = *CursorFile::Open(directory_ / "cursor", {FleetWatch::CursorKey()});
       const auto position = cursor->Find(FleetWatch::CursorKey());
-      if (position) command.start = FromSequence{position->sequence, position->journal_id};
+      if (position) command.start = *position;
     }
     FleetWatch::Environment environment;
     environment.connect = [this] { return nats_.Connect(); };
@@ -90,6 +91,7 @@ class FleetWatchTest : public testing::Test {
     };
     environment.random = [] { return 0.5; };
     environment.clock = [this] { return nats_.clock; };
+    environment.now = [] { return absl::FromUnixSeconds(1'782'907'200); };
     Delivery delivery({&memory_, cursor.get(), {FleetWatch::CursorKey()}, count_});
     return delivery.CodeOf(FleetWatch(command, std::move(environment)).Run(&delivery), note);
   }
@@ -184,9 +186,10 @@ TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
   EXPECT_THAT(notes(), AllOf(HasSubstr("GAP: "), HasSubstr("after 3, its oldest is 5")));
   EXPECT_THAT(memory_.seen, ElementsAre("n1:5", "n1:6"));
   EXPECT_EQ(run_at({10, stream}), ExitCode::kOk);
-  EXPECT_THAT(notes(), HasSubstr("GAP: events may be missing: the position 10 is beyond"));
+  EXPECT_THAT(notes(), HasSubstr("GAP: events may be missing: the position 10 is of another"));
   EXPECT_EQ(run_at({7, "VMEVENTS of another time"}), ExitCode::kOk);
-  EXPECT_THAT(notes(), HasSubstr("GAP: events may be missing: the position is of another stream"));
+  EXPECT_THAT(notes(),
+              HasSubstr("GAP: events may be missing: the position 7 is of another stream"));
   EXPECT_THAT(memory_.seen, ElementsAre("n1:5", "n1:6"));
   command_.resume = false;
   EXPECT_EQ(run_at({3, stream}), ExitCode::kFailed);
@@ -203,6 +206,96 @@ TEST_F(FleetWatchTest, AStreamThatIsCreatedAgainUnderTheWatchIsAGap) {
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3"));
   EXPECT_THAT(notes(), HasSubstr("GAP: "));
+}
+
+// What nodes publish again after the loss of a stream was observed long before it is stored.
+TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderGoesOnByTimeWithOneNotice) {
+  const absl::Time begin = nats_.stored;
+  const auto at = [&](absl::Duration after, uint64_t sequence) {
+    v1::Event event = Event(sequence);
+    event.mutable_observe_time()->set_seconds(absl::ToUnixSeconds(begin + after));
+    nats_.AddEvent("n1", event);
+  };
+  const auto publish = [&](uint64_t first, uint64_t last) {
+    for (uint64_t sequence = first; sequence <= last; ++sequence) {
+      nats_.stored += absl::Minutes(1);
+      at(absl::Hours(sequence), sequence);
+    }
+  };
+  with_cursor_ = true;
+  for (uint64_t sequence = 1; sequence <= 5; ++sequence) {
+    nats_.stored = begin + absl::Hours(sequence);
+    at(absl::Hours(sequence), sequence);
+  }
+  const FakeNats::Stream read = nats_.events();
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
+  const auto overwrite = std::filesystem::copy_options::overwrite_existing;
+  std::filesystem::copy_file(directory_ / "cursor", directory_ / "kept");
+  const auto expect_after = [&](const char* what, auto reset, auto matcher, bool noted) {
+    std::filesystem::copy_file(directory_ / "kept", directory_ / "cursor", overwrite);
+    nats_.events() = read;
+    nats_.stored = begin + absl::Hours(9);
+    reset();
+    memory_.seen.clear();
+    notes_.clear();
+    EXPECT_EQ(Run(), ExitCode::kOk) << what;
+    EXPECT_THAT(memory_.seen, matcher) << what;
+    if (noted) {
+      EXPECT_THAT(notes_, ElementsAre(AllOf(HasSubstr("GAP: "), HasSubstr("observed since"))))
+          << what;
+    } else {
+      EXPECT_THAT(notes_, IsEmpty()) << what;
+    }
+    memory_.seen.clear();
+    notes_.clear();
+    EXPECT_EQ(Run(), ExitCode::kOk) << what;
+    EXPECT_THAT(memory_.seen, IsEmpty()) << what;
+    EXPECT_THAT(notes_, IsEmpty()) << what;
+  };
+  expect_after(
+      "nothing happened", [&] { publish(6, 6); }, ElementsAre("n1:6"), false);
+  expect_after(
+      "created again, and the node publishes its journal",
+      [&] {
+        nats_.events() = {.created = "2026-07-02T12:00:00Z"};
+        publish(1, 7);
+      },
+      ElementsAre("n1:5", "n1:6", "n1:7"), true);
+  expect_after(
+      "rolled back, and more came than before",
+      [&] {
+        nats_.events().messages.erase(4);
+        nats_.events().messages.erase(5);
+        nats_.events().last = 3;
+        nats_.AddEvent("n2", Event(1));
+        publish(4, 7);
+      },
+      ElementsAre("n1:5", "n1:6", "n1:7"), true);
+  expect_after(
+      "rolled back behind the position",
+      [&] {
+        nats_.events().messages.erase(5);
+        nats_.events().last = 4;
+        publish(7, 7);
+      },
+      ElementsAre("n1:7"), true);
+  expect_after(
+      "restored with all of its messages under another time of creation",
+      [&] {
+        nats_.events().created = "2026-07-02T12:00:00Z";
+        publish(6, 6);
+      },
+      ElementsAre("n1:6"), false);
+  // A node that was away publishes its journal later: not all of it again.
+  nats_.events() = {.created = "2026-07-03T12:00:00Z"};
+  publish(9, 9);
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:9"));
+  memory_.seen.clear();
+  publish(1, 10);
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n1:9", "n1:10"));
 }
 
 TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
@@ -255,6 +348,41 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByWhatItDoesNotHave) {
   EXPECT_THAT(memory_.seen, ElementsAre("vm n1/web1", "n1:3", "n1:4"));
 }
 
+// A node that catches up writes its VMs' states long after their events.
+TEST_F(FleetWatchTest, ASnapshotIsFollowedByOldEventsThatItLacks) {
+  command_.start = FromSnapshot{};
+  const absl::Time now = nats_.stored;
+  const auto store = [&](absl::Duration ago, const std::string& node, uint64_t sequence) {
+    nats_.stored = now - ago;
+    nats_.AddEvent(node, Event(sequence));
+  };
+  const auto beat = [&](const std::string& node, absl::Duration ago, absl::Duration complete) {
+    v1::NodeHeartbeat heartbeat;
+    heartbeat.set_cluster("prod");
+    heartbeat.set_node(node);
+    heartbeat.mutable_time()->set_seconds(absl::ToUnixSeconds(now - ago));
+    heartbeat.mutable_states_time()->set_seconds(absl::ToUnixSeconds(now - complete));
+    heartbeat.mutable_interval()->set_seconds(30);
+    nats_.AddNode(heartbeat);
+  };
+  v1::Vm vm;
+  vm.mutable_ref()->set_name("web1");
+  vm.set_state(v1::VM_STATE_RUNNING);
+  vm.set_last_sequence(1);
+  for (const char* const node : {"up", "behind", "dead"}) nats_.AddVm(node, vm);
+  for (const char* const node : {"up", "behind", "dead"}) store(absl::Hours(50), node, 1);
+  store(absl::Hours(48), "dead", 2);
+  store(absl::Hours(47), "up", 7);  // its state is not there; nobody looks back so far
+  store(absl::Hours(1), "behind", 2);
+  store(absl::ZeroDuration(), "up", 8);
+  beat("up", absl::Seconds(20), absl::Seconds(21));
+  beat("behind", absl::Seconds(10), absl::Hours(2));
+  beat("dead", absl::Hours(49), absl::Hours(49));
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("vm behind/web1", "vm dead/web1", "vm up/web1", "dead:2",
+                                        "behind:2", "up:8"));
+}
+
 TEST_F(FleetWatchTest, BeginsAtATime) {
   v1::Event early = Event(1);
   early.mutable_observe_time()->set_seconds(1'782'907'100);
@@ -272,7 +400,28 @@ TEST_F(FleetWatchTest, AMessageOfAnotherProgramIsLeftOut) {
   AddEvents("n1", 3, 3);
   EXPECT_EQ(Run(), ExitCode::kOk);
   EXPECT_THAT(memory_.seen, ElementsAre("n1:3"));
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("is no event of vmeventd")));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("is left out: its header ce-source")));
+}
+
+// The server permits a node its own subjects; headers are what the node likes.
+TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCounted) {
+  const auto add = [this](const std::string& source, const std::string& type) {
+    nats_.Add("VMEVENTS", "vmevents.v1.prod.n2.web1.paused",
+              {{"ce-source", source}, {"ce-id", "1"}, {"ce-type", type}},
+              Event(1).SerializeAsString());
+  };
+  for (int i = 0; i < 9; ++i) add("/vmevents/prod/n1/j", "vmevents.v1.paused");
+  add("/vmevents/other/n2/j", "vmevents.v1.paused");
+  add("/vmevents/prod/n2/j", "vmevents.v1.stopped.crash");
+  add("/vmevents/prod/n2/j", "");  // as a value of a bucket
+  AddEvents("n2", 3, 3);
+  EXPECT_EQ(Run(), ExitCode::kOk);
+  EXPECT_THAT(memory_.seen, ElementsAre("n2:3"));
+  EXPECT_THAT(
+      notes_,
+      ElementsAre(AllOf(HasSubstr("names the node prod/n1, whose subject this is not"),
+                        HasSubstr("(1 message so far)")),
+                  AllOf(HasSubstr("names the node other/n2"), HasSubstr("(10 messages so far)"))));
 }
 
 TEST_F(FleetWatchTest, ServersThatAreNotThere) {

@@ -592,7 +592,35 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
               HasSubstr("context \"prod\": info asks one server, and these are 2"));
   EXPECT_THAT(Answer({"vms"}, Configured("x = 1\n")).err, HasSubstr("/c/config.toml: \"x\""));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
-  EXPECT_THAT(Complaint({"context"}), HasSubstr("context list and context use"));
+  EXPECT_THAT(Complaint({"context"}), HasSubstr("context list, context add and context use"));
+}
+
+TEST(ParseCommandLine, AContextIsAdded) {
+  OptionContext context = Configured(kConfig);
+  context.directory = "/home/me";
+  const CommandLine line =
+      Parsed({"context", "add", "new", "--server", "node1,node2", "--tls-ca", "ca.pem"}, context);
+  const auto& add = std::get<ContextWriteCommand>(line.command);
+  EXPECT_EQ(add.path, "/c/config.toml");
+  EXPECT_EQ(add.content, absl::StrCat(kConfig,
+                                      "\n[contexts.\"new\"]\nservers = [\"node1\", \"node2\"]\n"
+                                      "tls-ca = \"/home/me/ca.pem\"\n"));
+  EXPECT_THAT(Answer({"context", "add", "lab", "--server", "node1"}, context).err,
+              HasSubstr("there is a context \"lab\" already"));
+  EXPECT_THAT(Answer({"context", "add", "new"}, context).err, HasSubstr("--server ADDR"));
+  EXPECT_THAT(Answer({"context", "add", "new", "--server", "/x"}, context).err,
+              HasSubstr("--server"));
+}
+
+TEST(ParseCommandLine, TheFirstContextMakesTheFile) {
+  OptionContext context = Configured("");
+  context.read_config = [](const std::string&) { return absl::NotFoundError("no such file"); };
+  context.config_required = true;
+  EXPECT_THAT(Answer({"context", "list"}, context).err, HasSubstr("no such file"));
+  const CommandLine line = Parsed(
+      {"context", "add", "a\"b", "--server", "tls://n1", "--credentials", "/x.creds"}, context);
+  EXPECT_EQ(std::get<ContextWriteCommand>(line.command).content,
+            "[contexts.\"a\\\"b\"]\nservers = [\"tls://n1\"]\ncredentials = \"/x.creds\"\n");
 }
 
 TEST(ParseCommandLine, AContextBecomesTheCurrentOne) {
@@ -601,7 +629,7 @@ TEST(ParseCommandLine, AContextBecomesTheCurrentOne) {
       std::get<ContextListCommand>(Parsed({"context", "list"}, context).command).contexts.current,
       "lab");
   const CommandLine line = Parsed({"context", "use", "prod"}, context);
-  const auto& use = std::get<ContextUseCommand>(line.command);
+  const auto& use = std::get<ContextWriteCommand>(line.command);
   EXPECT_EQ(use.path, "/c/config.toml");
   EXPECT_THAT(use.content, StartsWith("current = \"prod\"\n[contexts.lab]\n"));
   EXPECT_THAT(Answer({"context", "use", "x"}, context).err, HasSubstr("no context \"x\""));

@@ -38,17 +38,38 @@ v1::Event StoppedEvent() {
   return event;
 }
 
-std::string EventLine(const v1::Event& event, bool color = false) {
+std::string EventLine(const v1::Event& event, bool color = false, bool wide = false) {
   Formatter::Events events;
   *events.Add() = event;
-  return *TableFormatter({.color = color, .zone = absl::UTCTimeZone()}).FormatEvents(events, {});
+  return *TableFormatter({.color = color, .zone = absl::UTCTimeZone(), .wide = wide})
+              .FormatEvents(events, {});
 }
 
-TEST(TableFormatter, AStoppedRowShowsClassCauseAndEvidenceInASentence) {
+TEST(TableFormatter, AStoppedRowIsOneLineAndAWideOneHasTheEvidenceInASentence) {
   EXPECT_EQ(EventLine(StoppedEvent()),
-            "2026-07-01 12:00:00.123  42        web1          STOPPED       ADMIN    "
-            "host powerdown: the host pressed the power button and the guest obeyed (seen: "
-            "POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
+            "2026-07-01 12:00:00.123  42        web1          STOPPED               ADMIN    "
+            "host powerdown\n");
+  EXPECT_THAT(EventLine(StoppedEvent(), false, true),
+              testing::EndsWith("  host powerdown: the host pressed the power button and the guest "
+                                "obeyed (seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n"));
+}
+
+TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
+  v1::Event event = StoppedEvent();
+  event.mutable_shutdown()->set_exit_status_known(true);
+  EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown\n"));
+  event.mutable_shutdown()->set_exit_code(3);
+  EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown, exit 3\n"));
+  event.mutable_shutdown()->set_exit_signal(11);
+  EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown, SIGSEGV\n"));
+  v1::SignalSender* const sender = event.mutable_shutdown()->mutable_sender();
+  sender->set_signal(9);
+  sender->set_pid(7);
+  event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
+  EXPECT_THAT(EventLine(event), testing::EndsWith("  host kill by pid 7\n"));
+  sender->set_details_known(true);
+  sender->set_command("virtqemud");
+  EXPECT_THAT(EventLine(event), testing::EndsWith("  host kill by virtqemud\n"));
 }
 
 // Where an admin may have asked the guest's agent.
@@ -71,12 +92,33 @@ TEST(TableFormatter, DetailBeginsWithin80Columns) {
 
 TEST(TableFormatter, ADetailWithoutRoomStandsBelowWrapped) {
   Formatter::Events events;
+  *events.Add() = MakeEvent(1);
+  events[0].set_message("a problem that takes more words than the line has room for them here");
   *events.Add() = StoppedEvent();
   TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
   EXPECT_EQ(*formatter.FormatEvents(events, {}),
-            "12:00:00.123  42        web1          STOPPED       ADMIN\n"
-            "    host powerdown: the host pressed the power button and the guest obeyed\n"
-            "    (seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n");
+            "12:00:00.123  web1          STARTED\n"
+            "    a problem that takes more words than the line has room for them here\n"
+            "12:00:00.123  web1          STOPPED       ADMIN    host powerdown\n");
+}
+
+TEST(TableFormatter, OnANarrowTerminalEachEndOfTheYearHasOneLine) {
+  Formatter::Events events;
+  for (int cause = v1::ShutdownCause_MIN; cause <= v1::ShutdownCause_MAX; ++cause) {
+    if (!v1::ShutdownCause_IsValid(cause)) continue;
+    *events.Add() = StoppedEvent();
+    v1::Event* const event = &events[events.size() - 1];
+    event->mutable_observe_time()->set_seconds(1782907200 - 86400);
+    event->mutable_vm()->set_name("webserver-12");
+    event->mutable_shutdown()->set_cause(static_cast<v1::ShutdownCause>(cause));
+  }
+  events[0].mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_CRASHED);
+  events[0].mutable_shutdown()->set_exit_signal(11);
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
+  const std::string text = *formatter.FormatEvents(events, {});
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), events.size()) << text;
+  EXPECT_THAT(text, testing::StartsWith("Jun 30 12:00:00  webserver-12  STOPPED       ADMIN    "
+                                        "qemu crashed, SIGSEGV\n"));
 }
 
 TEST(TableFormatter, ADetailWithRoomStandsBeside) {
@@ -85,7 +127,7 @@ TEST(TableFormatter, ADetailWithRoomStandsBeside) {
   events[0].set_message("pid 4711");
   TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
   EXPECT_EQ(*formatter.FormatEvents(events, {}),
-            "12:00:00.123  1         web1          STARTED                pid 4711\n");
+            "12:00:00.123  web1          STARTED                pid 4711\n");
 }
 
 TEST(TableFormatter, ATimeOfAnotherDayHasItsDate) {
@@ -146,7 +188,7 @@ TEST(TableFormatter, AnEventThatIsNotDurableIsMarked) {
   v1::Event event = StoppedEvent();
   EXPECT_THAT(EventLine(event), Not(HasSubstr("not durable")));
   event.set_durable(false);
-  EXPECT_THAT(EventLine(event), HasSubstr("ADMIN    (not durable) host powerdown: "));
+  EXPECT_THAT(EventLine(event), HasSubstr("ADMIN    (not durable) host powerdown\n"));
 }
 
 TEST(TableFormatter, RowsStandUnderTheirHeadings) {
@@ -219,8 +261,8 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
 TEST(TableFormatter, TheClassAndTheEvidenceAreShownOnce) {
   v1::Event event = StoppedEvent();
   event.set_message("ADMIN: the guest obeyed. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown.");
-  EXPECT_THAT(EventLine(event),
-              testing::EndsWith("ADMIN    host powerdown: the guest obeyed. Seen: POWERDOWN, "
+  EXPECT_THAT(EventLine(event, false, true),
+              testing::EndsWith("  host powerdown: the guest obeyed. Seen: POWERDOWN, "
                                 "SHUTDOWN reason=guest-shutdown.\n"));
 }
 

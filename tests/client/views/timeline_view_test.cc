@@ -87,6 +87,17 @@ TEST_F(TimelineTest, TheBarsHaveOneScale) {
             "\u2588 RUNNING  \u2592 PAUSED\n");
 }
 
+TEST_F(TimelineTest, AChangeOfDayHasItsDate) {
+  Add(0, v1::EVENT_TYPE_STARTED, v1::VM_STATE_RUNNING);
+  Add(24 * 60, v1::EVENT_TYPE_PAUSED, v1::VM_STATE_PAUSED);
+  Add(25 * 60, v1::EVENT_TYPE_RESUMED, v1::VM_STATE_RUNNING);
+  EXPECT_THAT(TimelineText("web1", Runs(26 * 60), {.zone = absl::UTCTimeZone()}),
+              HasSubstr("  12:00:00.000  RUNNING      1d        STARTED\n"
+                        "  2026-07-02\n"
+                        "  12:00:00.000  PAUSED       1h        PAUSED\n"
+                        "  13:00:00.000  RUNNING      1h        RESUMED\n"));
+}
+
 TEST_F(TimelineTest, FitsTheWidth) {
   Add(0, v1::EVENT_TYPE_STARTED, v1::VM_STATE_RUNNING);
   Add(500, v1::EVENT_TYPE_STOPPED, v1::VM_STATE_STOPPED);

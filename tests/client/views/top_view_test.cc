@@ -52,6 +52,15 @@ TEST(TopFrame, AClassWithACaveatHasAQuestionMark) {
   EXPECT_THAT(TopFrame(data, Style()), testing::HasSubstr("web1  USER?  guest poweroff\n"));
 }
 
+TEST(TopFrame, TheLastLineNamesTheKeys) {
+  TopStyle style = Style();
+  style.keys = true;
+  style.height = 12;
+  const std::vector<std::string> lines = absl::StrSplit(TopFrame(Data(), style), '\n');
+  ASSERT_THAT(lines, testing::SizeIs(13));
+  EXPECT_EQ(lines[11], "Sort      t time  v VM  c class  q quits");
+}
+
 TEST(TopFrame, ShowsTheNodeAtOneLook) {
   EXPECT_EQ(TopFrame(Data(), Style()),
             "node1  vmeventd 0.1.0  2026-07-01 12:00:00.000\n"

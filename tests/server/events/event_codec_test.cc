@@ -27,6 +27,13 @@ VmEvent FullEvent() {
   detail.powerdown_age = absl::Milliseconds(1500);
   detail.evidence = {{At(1), "POWERDOWN"}, {At(2), "SHUTDOWN reason=guest-shutdown"}};
   detail.shutdown_file_written = true;
+  detail.sender = SignalSender{.signal = 15,
+                               .pid = 812,
+                               .uid = 0,
+                               .command = RareText("virtqemud"),
+                               .executable = RareText("/usr/sbin/virtqemud"),
+                               .cgroup = RareText("/system.slice/virtqemud.service"),
+                               .of_qemu = true};
   event.shutdown = detail;
   return event;
 }
@@ -58,6 +65,16 @@ TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
   ASSERT_EQ(event.shutdown().evidence_size(), 2);
   EXPECT_EQ(event.shutdown().evidence(0).what(), "POWERDOWN");
   EXPECT_TRUE(event.shutdown().shutdown_file_written());
+  const v1::SignalSender& sender = event.shutdown().sender();
+  EXPECT_EQ(sender.signal(), 15);
+  EXPECT_FALSE(sender.kernel());
+  EXPECT_EQ(sender.pid(), 812);
+  EXPECT_TRUE(sender.details_known());
+  EXPECT_EQ(sender.uid(), 0U);
+  EXPECT_EQ(sender.command(), "virtqemud");
+  EXPECT_EQ(sender.executable(), "/usr/sbin/virtqemud");
+  EXPECT_EQ(sender.cgroup(), "/system.slice/virtqemud.service");
+  EXPECT_TRUE(sender.of_qemu());
 }
 
 TEST(EventCodec, LeavesUnsetWhatIsNotKnown) {

@@ -40,7 +40,7 @@ EventBlockPtr BlockOf(const std::string& vm, v1::EventType type, v1::ShutdownCla
 }
 
 FleetMessage MessageOf(const EventBlockPtr& block, FleetFormat format = FleetFormat::kProtobuf) {
-  return FleetEncoder(kIdentity, format).Encode(block->at(0), block->EncodedView(0));
+  return FleetEncoder(kIdentity, format, "").Encode(block->at(0), block->EncodedView(0));
 }
 
 std::map<std::string, std::string> HeadersOf(const FleetMessage& message) {
@@ -101,23 +101,8 @@ TEST(CloudEvent, HeadersArePercentEncoded) {
   EXPECT_THAT(HeadersOf(message), Contains(Pair("ce-subject", "a%20b%22%25%0D%0AX:%20%C3%A9")));
 }
 
-TEST(CloudEvent, TimesAreAsAbseilWritesThem) {
-  FleetEncoder encoder(kIdentity, FleetFormat::kProtobuf);
-  const EventBlockPtr block =
-      BlockOf("web1", v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED);
-  EventBlock::Entry entry = block->at(0);
-  for (const int64_t nanos : {int64_t{0}, int64_t{1}, int64_t{999'999'999}, int64_t{1'000'000'000},
-                              int64_t{1'120'000'000}, int64_t{1'700'000'000'000'050'000},
-                              int64_t{1'700'000'000'123'456'789}, int64_t{-1}}) {
-    entry.observe_time = absl::FromUnixNanos(nanos);
-    EXPECT_THAT(HeadersOf(encoder.Encode(entry, block->EncodedView(0))),
-                Contains(Pair("ce-time", absl::FormatTime(absl::RFC3339_full, entry.observe_time,
-                                                          absl::UTCTimeZone()))));
-  }
-}
-
 TEST(CloudEvent, AMessageIsThatOfItsOwnEvent) {
-  FleetEncoder encoder(kIdentity, FleetFormat::kProtobuf);
+  const FleetEncoder encoder(kIdentity, FleetFormat::kProtobuf, "");
   for (const auto& [type, shutdown_class, event] :
        {std::tuple(v1::EVENT_TYPE_STARTED, v1::SHUTDOWN_CLASS_UNSPECIFIED, "started"),
         std::tuple(v1::EVENT_TYPE_STOPPED, v1::SHUTDOWN_CLASS_USER, "stopped.user"),
@@ -139,7 +124,7 @@ TEST(CloudEvent, AnEventOfTheNodeHasNoSubjectAttribute) {
 
 TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
   const FleetMessage message =
-      FleetEncoder(kIdentity, FleetFormat::kProtobuf).EncodeGap(5, 9, At(0));
+      FleetEncoder(kIdentity, FleetFormat::kProtobuf, "").EncodeGap(5, 9, "a test", At(0));
   EXPECT_EQ(message.sequence, 9u);
   EXPECT_THAT(HeadersOf(message), Contains(Pair(kMessageIdHeader, std::string(kJournal) + ":9")));
   v1::Event event;
@@ -150,13 +135,26 @@ TEST(CloudEvent, AGapNamesWhatIsMissingAndTakesTheLastOfItsSequences) {
 }
 
 TEST(CloudEvent, AMessageIdIsReadAsItWasWritten) {
-  const auto id = ParseMessageId(ToMessageId({kJournal, 18}));
-  ASSERT_TRUE(id.has_value());
-  EXPECT_EQ(id->journal_id, kJournal);
-  EXPECT_EQ(id->sequence, 18u);
-  for (const char* const text : {"", "j", ":1", "j:", "j:0", "j:01", "j:-1", "j:x"}) {
+  for (const char* const secret : {"", "s"}) {
+    const auto id = ParseMessageId(ToMessageId({kJournal, 18}, secret));
+    ASSERT_TRUE(id.has_value());
+    EXPECT_EQ(id->journal_id, kJournal);
+    EXPECT_EQ(id->sequence, 18u);
+  }
+  for (const char* const text :
+       {"", "j", ":1", "j:", "j:0", "j:01", "j:-1", "j:x", "j:1:", "j:1:0123456789abcde",
+        "j:1:0123456789abcdeg", "j:1:0123456789abcdef:1"}) {
     EXPECT_FALSE(ParseMessageId(text).has_value()) << text;
   }
+}
+
+// The stream drops a message whose id it has seen, whichever node sent it.
+TEST(CloudEvent, AnIdCannotBeGuessedWithoutTheSecret) {
+  const FleetMessageId id{kJournal, 18};
+  EXPECT_EQ(ToMessageId(id, "s"), ToMessageId(id, "s")) << "a repetition has the same";
+  EXPECT_NE(ToMessageId(id, "s"), ToMessageId(id, "t"));
+  EXPECT_NE(ToMessageId(id, "s").substr(ToMessageId(id, "").size()),
+            ToMessageId({kJournal, 19}, "s").substr(ToMessageId(id, "").size()));
 }
 
 TEST(CloudEvent, EventsAreNamedAfterTheirTypeAndClass) {

@@ -1,5 +1,6 @@
 #include "server/fleet/fleet_position.h"
 
+#include <fstream>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -12,7 +13,7 @@ namespace vmeventd {
 namespace {
 
 TEST(FleetPosition, AMessageSaysBehindWhichPositionItWasSent) {
-  const FleetTail tail = TailOf({kJournal, 12}, 30, ToSentAfter({kJournal, 7, 25}));
+  const FleetTail tail = TailOf({kJournal, 12}, 30, ToSentAfter({kJournal, 7, 25, ""}));
   EXPECT_EQ(tail.position.journal_id, kJournal);
   EXPECT_EQ(tail.position.sequence, 12u);
   EXPECT_EQ(tail.position.stream_sequence, 30u);
@@ -35,14 +36,23 @@ TEST(PositionFile, KeepsThePositionOfItsTarget) {
   {
     const auto file = PositionFile::Open(directory / "fleet", "a").value();
     EXPECT_EQ(file->value().journal_id, "");
-    ASSERT_TRUE(file->Set({kJournal, 1000, 5000}).ok());
-    ASSERT_TRUE(file->Set({kJournal, 7, 30}).ok());
+    ASSERT_TRUE(file->Set({kJournal, 1000, 5000, ""}).ok());
+    ASSERT_TRUE(file->Set({kJournal, 7, 30, "2026-07-01T12:00:00Z"}).ok());
   }
   const auto file = PositionFile::Open(directory / "fleet", "a").value();
   EXPECT_EQ(file->value().journal_id, kJournal);
   EXPECT_EQ(file->value().sequence, 7u);
   EXPECT_EQ(file->value().stream_sequence, 30u);
+  EXPECT_EQ(file->value().log_id, "2026-07-01T12:00:00Z");
   EXPECT_EQ(PositionFile::Open(directory / "fleet", "b").value()->value().journal_id, "");
+}
+
+TEST(PositionFile, ReadsThatOfAVersionThatDidNotKnowTheStream) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "fleet") << kJournal << " sequence 7 stream 30 target a  \n";
+  const auto file = PositionFile::Open(directory / "fleet", "a").value();
+  EXPECT_EQ(file->value().sequence, 7u);
+  EXPECT_EQ(file->value().log_id, "");
 }
 
 TEST(PositionFile, SaysWhatIsWrong) {

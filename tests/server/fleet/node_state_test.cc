@@ -28,7 +28,7 @@ class NodeStateTest : public testing::Test {
   void Settle() { SettleAt(state_.live_state().range().newest); }
   void SettleAt(uint64_t published) {
     for (int i = 0; i < 100; ++i) {
-      const NodeState::Step step = node_->Write({kJournal, published, 1});
+      const NodeState::Step step = node_->Write({kJournal, published, 1, ""});
       if (step.next > NodeState::kScanInterval) return;
       state_.clock().Advance(step.next);
       if (step.next == NodeState::kScanInterval && step.written == 0 && i > 3) return;
@@ -36,6 +36,19 @@ class NodeStateTest : public testing::Test {
     FAIL() << "it never comes to rest";
   }
   void Push(const VmUpdate& update) { state_.Push({update}); }
+  static FleetMessage Value(const std::string& subject, const std::string& payload) {
+    FleetMessage message;
+    message.subject = subject;
+    message.payload = payload;
+    return message;
+  }
+  static std::string KeyOf(const std::string& vm) {
+    return KeySubject(kVmsBucket, VmBucketKey("c", "n", vm));
+  }
+  void LookAgain() {
+    state_.clock().Advance(NodeState::kBucketCheck);
+    Settle();
+  }
 
   PumpedState state_;
   FakeSink sink_;
@@ -101,11 +114,132 @@ TEST_F(NodeStateTest, ABucketThatWasLostIsWrittenAgain) {
   EXPECT_EQ(sink_.Heartbeat().node(), "n");
 }
 
+// As by `nats kv purge`, or by a rollup of another node: the bucket is the same one.
+TEST_F(NodeStateTest, WhatSomebodyPurgesIsWrittenAgainWithinAMinute) {
+  Push(Update("vm1", EventType::kStarted));
+  Push(Update("vm2", EventType::kStarted));
+  Settle();
+  sink_.values.erase(KeyOf("vm1"));
+  sink_.places.erase(KeyOf("vm1"));
+  LookAgain();
+  EXPECT_TRUE(sink_.HasVm("vm1"));
+  sink_.values.clear();
+  sink_.places.clear();
+  LookAgain();
+  EXPECT_TRUE(sink_.HasVm("vm1"));
+  EXPECT_TRUE(sink_.HasVm("vm2"));
+}
+
+// As the server writes its acknowledgement of a message whose reply subject is that key.
+TEST_F(NodeStateTest, WhatSomebodyOverwritesIsWrittenAgainWithinAMinute) {
+  Push(Update("vm1", EventType::kStarted));
+  Push(Update("vm2", EventType::kStarted));
+  Settle();
+  const uint64_t puts = meters_.state_writes.value();
+  sink_.Write(Value(KeyOf("vm1"), "{\"stream\":\"VMEVENTS\",\"seq\":5}"));
+  sink_.Write(Value(KeyOf("unknown"), "{\"stream\":\"VMEVENTS\",\"seq\":6}"));
+  LookAgain();
+  EXPECT_EQ(sink_.Vm("vm1").last_sequence(), 1u);
+  EXPECT_FALSE(sink_.Has(KeyOf("unknown")));
+  EXPECT_EQ(sink_.Vm("vm2").last_sequence(), 2u);
+  EXPECT_LE(meters_.state_writes.value(), puts + 3);
+}
+
+TEST_F(NodeStateTest, WhatSomebodyOverwritesBeforeTheNextValueIsWrittenAgainToo) {
+  Push(Update("vm1", EventType::kStarted));
+  Push(Update("vm2", EventType::kStarted));
+  Settle();
+  sink_.Write(Value(KeyOf("vm1"), "a late value"));
+  Push(Update("vm2", EventType::kPaused));
+  Settle();
+  LookAgain();
+  EXPECT_EQ(sink_.Vm("vm1").last_sequence(), 1u);
+  EXPECT_EQ(sink_.Vm("vm2").last_sequence(), 3u);
+}
+
+TEST_F(NodeStateTest, ABucketThatWasRestoredIsWrittenAgain) {
+  Push(Update("vm1", EventType::kStarted));
+  Settle();
+  const auto values = sink_.values;
+  const auto places = sink_.places;
+  const uint64_t last_place = sink_.last_place;
+  Push(Update("vm1", EventType::kPaused));
+  Settle();
+  sink_.values = values;
+  sink_.places = places;
+  sink_.last_place = last_place;
+  LookAgain();
+  EXPECT_EQ(sink_.Vm("vm1").last_sequence(), 2u);
+}
+
+TEST_F(NodeStateTest, AValueReplacesTheOneThatItIsMeantFor) {
+  Push(Update("vm1", EventType::kStarted));
+  Settle();
+  FleetMessage late = sink_.values.at(KeyOf("vm1"));
+  EXPECT_EQ(late.replaces, 0u) << "the key was not there";
+  const uint64_t first = sink_.places.at(KeyOf("vm1"));
+  Push(Update("vm1", EventType::kPaused));
+  Settle();
+  EXPECT_EQ(sink_.values.at(KeyOf("vm1")).replaces, first);
+}
+
+TEST_F(NodeStateTest, AValueThatIsRefusedBecauseOfAnotherIsWrittenAtOnce) {
+  Push(Update("vm1", EventType::kStarted));
+  Settle();
+  sink_.Write(Value(KeyOf("vm1"), "a late value"));
+  Push(Update("vm1", EventType::kPaused));
+  Settle();
+  EXPECT_EQ(sink_.Vm("vm1").last_sequence(), 2u);
+  EXPECT_EQ(meters_.bucket_failures.value(), 0u);
+}
+
+TEST_F(NodeStateTest, ANodeOfTheSameNameIsNoticedByItsHeartbeat) {
+  Settle();
+  FleetMessage other = sink_.values.at(KeySubject(kNodesBucket, NodeBucketKey("c", "n")));
+  other.headers = ValueHeaders({"c", "n", "another"}, FleetFormat::kProtobuf);
+  for (int i = 0; i < 3; ++i) {
+    sink_.Write(other);
+    state_.clock().Advance(absl::Seconds(30));
+    Settle();
+  }
+  EXPECT_EQ(meters_.name_conflicts.value(), 1u);
+  EXPECT_EQ(sink_.Heartbeat().journal_id(), kJournal);
+}
+
+TEST_F(NodeStateTest, ANodeThatHasCaughtUpSaysSoAtOnce) {
+  Push(Update("vm1", EventType::kStarted));
+  SettleAt(0);
+  EXPECT_EQ(sink_.Heartbeat().published_sequence(), 0u);
+  state_.clock().Advance(NodeState::kScanInterval);
+  node_->Write({kJournal, 1, 1, ""});
+  EXPECT_EQ(sink_.Heartbeat().published_sequence(), 1u);
+}
+
+TEST_F(NodeStateTest, AHeartbeatSaysUntilWhenTheStatesAreComplete) {
+  const auto states_time = [&](uint64_t published) {
+    SettleAt(published);
+    state_.clock().Advance(absl::Seconds(30));
+    SettleAt(published);
+    return sink_.Heartbeat().states_time().seconds();
+  };
+  Push(Update("vm1", EventType::kStarted));
+  EXPECT_EQ(states_time(0), 0) << "it is not known";
+  const int64_t complete = states_time(1);
+  EXPECT_GT(complete, 0);
+  EXPECT_GT(states_time(1), complete);
+  // Its events are published one by one; its state is that before both until the last is there.
+  Push(Update("vm1", EventType::kPaused));
+  Push(Update("vm1", EventType::kResumed));
+  const int64_t behind = states_time(2);
+  EXPECT_EQ(states_time(2), behind);
+  EXPECT_GT(states_time(3), behind + 30);
+}
+
 TEST_F(NodeStateTest, ANewDaemonDeletesTheKeysOfVmsThatItDoesNotKnow) {
   const std::string gone = KeySubject(kVmsBucket, VmBucketKey("c", "n", "gone"));
   const std::string other = KeySubject(kVmsBucket, VmBucketKey("c", "other", "vm"));
-  sink_.values[gone] = FleetMessage{0, gone, {}, "an earlier daemon's"};
-  sink_.values[other] = FleetMessage{0, other, {}, "another node's"};
+  sink_.Write(Value(gone, "an earlier daemon's"));
+  sink_.Write(Value(other, "another node's"));
   Push(Update("vm1", EventType::kStarted));
   Settle();
   EXPECT_FALSE(sink_.Has(gone));
@@ -122,7 +256,7 @@ TEST_F(NodeStateTest, ManyVmsAreWrittenInBatches) {
   for (size_t i = 0; i < count; ++i) {
     Push(Update(absl::StrCat("vm", i), EventType::kStarted));
   }
-  EXPECT_EQ(node_->Write({kJournal, count, 1}).written, NodeState::kMaxBatch);
+  EXPECT_EQ(node_->Write({kJournal, count, 1, ""}).written, NodeState::kMaxBatch);
   Settle();
   EXPECT_EQ(meters_.state_vms.value(), count);
 }
@@ -130,7 +264,7 @@ TEST_F(NodeStateTest, ManyVmsAreWrittenInBatches) {
 TEST_F(NodeStateTest, WhatIsNotAcknowledgedIsWrittenAgain) {
   Push(Update("vm1", EventType::kStarted));
   Push(Update("vm2", EventType::kStarted));
-  node_->Write({kJournal, 0, 1});  // the heartbeat
+  node_->Write({kJournal, 0, 1, ""});  // the heartbeat
   state_.clock().Advance(NodeState::kScanInterval);
   sink_.put_only = 1;
   SettleAt(2);
@@ -170,17 +304,17 @@ TEST_F(NodeStateTest, AHeartbeatSaysHowFarTheNodeIs) {
 
 TEST_F(NodeStateTest, AttemptsToUseABucketThatFailsAreSpreadOut) {
   sink_.bucket_error = absl::UnavailableError("not permitted");
-  node_->Write({kJournal, 0, 1});
+  node_->Write({kJournal, 0, 1, ""});
   EXPECT_EQ(meters_.bucket_failures.value(), 2u) << "of each bucket one";
   node_->OnConnected();
-  node_->Write({kJournal, 0, 1});
+  node_->Write({kJournal, 0, 1, ""});
   EXPECT_EQ(meters_.bucket_failures.value(), 2u);
   for (int i = 0; i < 20; ++i) {
-    const NodeState::Step step = node_->Write({kJournal, 0, 1});
+    const NodeState::Step step = node_->Write({kJournal, 0, 1, ""});
     EXPECT_LE(step.next, NodeState::kMaxRetry);
     state_.clock().Advance(step.next);
   }
-  EXPECT_EQ(node_->Write({kJournal, 0, 1}).next, NodeState::kMaxRetry);
+  EXPECT_EQ(node_->Write({kJournal, 0, 1, ""}).next, NodeState::kMaxRetry);
   sink_.bucket_error = absl::OkStatus();
   state_.clock().Advance(NodeState::kMaxRetry);
   Settle();

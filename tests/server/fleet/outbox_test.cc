@@ -16,33 +16,29 @@ class JournalOutboxTest : public testing::Test {
   }
 
   PumpedState state_;
-  JournalReadQueue queue_{state_.journal_options().path, &state_.live_state(),
-                          [](const std::string&, const absl::Status&) {}};
-  JournalOutbox outbox_{&state_.live_state(), &queue_};
-  const std::string journal_ = state_.live_state().journal_id();
+  JournalOutbox outbox_{&state_.log()};
+  const std::string journal_ = state_.log().identity()->journal_id;
 };
 
 TEST_F(JournalOutboxTest, ReadsOnTheHistoryThread) {
-  std::thread history([this] { queue_.Run(); });
+  state_.log().Start(EventLog::Threads::kHistory);
   const auto blocks = outbox_.Read(journal_, 1, 1 << 20);
   ASSERT_TRUE(blocks.ok()) << blocks.status();
   EXPECT_EQ(blocks->front()->first_sequence(), 1u);
   EXPECT_TRUE(outbox_.Read(journal_, 3, 1 << 20)->empty());
   EXPECT_TRUE(absl::IsUnavailable(outbox_.Read("another", 1, 1 << 20).status()));
-  queue_.Stop();
-  history.join();
 }
 
 TEST_F(JournalOutboxTest, AStoppedHistoryThreadAnswers) {
-  queue_.Stop();
+  state_.log().Stop();
   EXPECT_TRUE(absl::IsUnavailable(outbox_.Read(journal_, 1, 1 << 20).status()));
 }
 
 TEST_F(JournalOutboxTest, WhatWaitsWhenTheHistoryThreadStopsIsAnswered) {
   absl::Status status;
   std::thread reader([&] { status = outbox_.Read(journal_, 1, 1 << 20).status(); });
-  queue_.Stop();
-  queue_.Run();  // answers what was posted before the stop
+  state_.log().Stop();
+  state_.log().Start(EventLog::Threads::kHistory);  // answers what was posted before the stop
   reader.join();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
 }
@@ -55,7 +51,7 @@ TEST_F(JournalOutboxTest, AnInterruptEndsARead) {
   reader.join();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   // The answer comes after all, and later reads end at once.
-  queue_.RunTurn();
+  state_.log().StepHistory();
   EXPECT_TRUE(absl::IsCancelled(outbox_.Read(journal_, 1, 1 << 20).status()));
 }
 

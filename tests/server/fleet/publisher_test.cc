@@ -101,6 +101,29 @@ TEST_F(FleetPublisherTest, ABatchHasABound) {
   EXPECT_GE(sink_.batches.size(), 3u);
 }
 
+// Somebody has copied the messages of a backup into a new stream: they have other places.
+TEST_F(FleetPublisherTest, ALongCopyOfTheStreamGetsWhatItLacks) {
+  Push(5'000);
+  Start();
+  Settle();
+  ASSERT_EQ(sink_.sequences(), UpTo(5'000));
+  sink_.stream.resize(4'500);
+  ++sink_.streams_created;
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(5'000));
+}
+
+// A long way is no overload: at 16 events a batch they would be 50 a second.
+TEST_F(FleetPublisherTest, BatchesGrowOverALongNetwork) {
+  Push(200);
+  sink_.round_trip = absl::Milliseconds(300);
+  sink_.on_publish = [this] { state_.clock().Advance(absl::Milliseconds(310)); };
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.batches, ElementsAre(16, 32, 64, 88));
+}
+
 TEST_F(FleetPublisherTest, BatchesGrowWhileTheServersAreQuickAndShrinkWhileTheyAreSlow) {
   Push(3000);
   Start();
@@ -294,6 +317,187 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItLacks) {
   EXPECT_EQ(sink_.sequences(), UpTo(10));
 }
 
+// The stream's message at the position is gone, and others follow.
+TEST_F(FleetPublisherTest, AStreamThatWasRestoredWithoutTheNodeGetsEverything) {
+  Push(5);
+  Start();
+  Settle();
+  sink_.stream.clear();
+  sink_.first_of_others = 2;
+  sink_.last_stream_sequence = 20;
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(5));
+}
+
+// The message that shows that the stream is another one says a position of the one that is gone.
+TEST_F(FleetPublisherTest, AConnectionThatIsLostWhileItPublishesAgainLosesNothing) {
+  for (const uint64_t restarts : {0, 1}) {
+    const uint64_t last = 101 * (restarts + 1);
+    Push(100);
+    Start();
+    Settle();
+    sink_.LoseStream();
+    Push(1);
+    publisher_->Step();
+    ASSERT_EQ(sink_.sequences(), std::vector<uint64_t>{last});
+    const int connects = sink_.connects;
+    sink_.on_publish = [this] {
+      for (size_t i = 0; i < FleetPublisher::kFirstBatchEvents; ++i) sink_.lost.insert(i);
+    };
+    while (sink_.connects < connects + 2) state_.clock().Advance(publisher_->Step());
+    sink_.on_publish = nullptr;
+    if (restarts > 0) Start();
+    Settle();
+    std::vector<uint64_t> sequences = sink_.sequences();
+    std::sort(sequences.begin(), sequences.end());
+    EXPECT_EQ(sequences, UpTo(last));
+  }
+}
+
+TEST_F(FleetPublisherTest, AnIdleNodeNoticesAStreamThatWasMadeAgain) {
+  Push(10);
+  Start();
+  Settle();
+  sink_.LoseStream();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), std::vector<uint64_t>()) << "it looks once a minute";
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+  EXPECT_EQ(publisher_->meters().streams_lost.value(), 1u);
+  EXPECT_EQ(sink_.connects, 1);
+}
+
+TEST_F(FleetPublisherTest, ADaemonThatWasAwayNoticesAStreamThatWasMadeAgain) {
+  Push(10);
+  Start();
+  Settle();
+  sink_.LoseStream();
+  // Other nodes publish; the place alone says nothing.
+  sink_.last_stream_sequence = 1'000;
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+}
+
+TEST_F(FleetPublisherTest, AnAcknowledgementBelowThePositionMeansAnotherStream) {
+  Push(10);
+  Start();
+  Settle();
+  sink_.LoseStream();
+  Push(3);
+  Settle();
+  // The first batch comes before it is noticed.
+  std::vector<uint64_t> expected = {11, 12, 13};
+  for (const uint64_t sequence : UpTo(10)) expected.push_back(sequence);
+  EXPECT_EQ(sink_.sequences(), expected);
+  EXPECT_EQ(publisher_->meters().position.value(), 13u);
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), expected);
+}
+
+TEST_F(FleetPublisherTest, WhatAnOperatorPurgesIsNotPublishedAgain) {
+  Push(10);
+  Start();
+  Settle();
+  sink_.stream.clear();
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Push(1);
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(11));
+}
+
+TEST_F(FleetPublisherTest, WhatTheStreamRefusesForGoodIsAGap) {
+  Push(10);
+  Start();
+  sink_.refused[4] = FleetSink::Answer::kUnfit;
+  sink_.refused[7] = FleetSink::Answer::kUnfit;
+  publisher_->Step();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 5, 6, 8, 9, 10));
+  sink_.refused.clear();  // a GAP is small
+  Push(1);
+  sink_.refused[7] = FleetSink::Answer::kUnfit;
+  publisher_->Step();
+  sink_.refused.clear();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 5, 6, 8, 9, 10, 4, 7, 11));
+  v1::Event gap;
+  ASSERT_TRUE(gap.ParseFromString(sink_.stream[8].message.payload));
+  EXPECT_EQ(gap.type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(gap.missing().first(), 4u);
+  EXPECT_EQ(gap.missing().last(), 4u);
+  EXPECT_EQ(sink_.connects, 1) << "the connection is kept";
+}
+
+TEST_F(FleetPublisherTest, WhatIsRefusedForNowIsTriedAgainLaterAndLater) {
+  Push(10);
+  Start();
+  for (uint64_t sequence = 6; sequence <= 10; ++sequence) {
+    sink_.refused[sequence] = FleetSink::Answer::kRefused;
+  }
+  for (int i = 0; i < 10; ++i) {
+    const absl::Duration wait = publisher_->Step();
+    EXPECT_EQ(wait, std::min(FleetPublisher::kFirstRetry * (1 << i), FleetPublisher::kMaxRetry));
+    state_.clock().Advance(wait);
+  }
+  EXPECT_EQ(sink_.sequences(), UpTo(5));
+  EXPECT_EQ(publisher_->meters().position.value(), 5u);
+  EXPECT_EQ(sink_.connects, 1) << "the connection is kept";
+  EXPECT_EQ(sink_.searches, 0) << "every message has an answer";
+  sink_.refused.clear();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+}
+
+// A connection that stands says nothing of the batches that fail on it.
+TEST_F(FleetPublisherTest, AnAcknowledgedBatchAloneEndsTheWaits) {
+  Push(1);
+  Start();
+  for (int i = 0; i < 5; ++i) {
+    sink_.lost = {0};
+    EXPECT_EQ(publisher_->Step(), FleetPublisher::kFirstRetry * (1 << i));
+    state_.clock().Advance(FleetPublisher::kMaxRetry);
+  }
+  Settle();
+  Push(1);
+  sink_.lost = {0};
+  EXPECT_EQ(publisher_->Step(), FleetPublisher::kFirstRetry);
+}
+
+TEST_F(FleetPublisherTest, ANodeOfTheSameNameIsNoticed) {
+  Push(2);
+  Start();
+  Settle();
+  const auto publish_other = [this](uint64_t sequence) {
+    sink_.stream.push_back({{"another", sequence}, ++sink_.last_stream_sequence, {}});
+    state_.clock().Advance(FleetPublisher::kStreamCheck);
+    Settle();
+  };
+  publish_other(7);
+  publish_other(8);
+  EXPECT_EQ(publisher_->meters().name_conflicts.value(), 1u);
+  Push(1);
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 7, 8, 3));
+}
+
+// What was sent and not acknowledged is found behind the messages of the other one.
+TEST_F(FleetPublisherTest, ANodeOfTheSameNameLosesNothing) {
+  Push(2);
+  Start();
+  Settle();
+  Push(4);
+  sink_.lost = {1};
+  sink_.acknowledge_only = 0;
+  publisher_->Step();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 5, 6));
+  sink_.stream.push_back({{"another", 7}, ++sink_.last_stream_sequence, {}});
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 5, 6, 7, 4));
+}
+
 TEST_F(FleetPublisherTest, AnotherTargetIsAnotherPosition) {
   Push(3);
   Start();
@@ -451,6 +655,19 @@ TEST_F(FleetRetentionTest, WithoutItsFileAGapNamesWhatTheLastBatchLacksToo) {
   EXPECT_THAT(Gaps(), ElementsAre(Pair(6, 6), Pair(8, 8), Pair(10, oldest - 1)));
 }
 
+TEST_F(FleetRetentionTest, AStreamThatWasMadeAgainGetsAGapForWhatTheJournalNoLongerHas) {
+  for (int i = 0; i < 100; ++i) Push(1);
+  Start();
+  Settle();
+  const uint64_t oldest = state_.live_state().range().oldest;
+  sink_.LoseStream();
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  EXPECT_THAT(Gaps(), ElementsAre(Pair(1, oldest - 1)));
+  EXPECT_EQ(sink_.sequences().back(), 100u);
+  EXPECT_EQ(sink_.sequences().size(), 100 - oldest + 2);
+}
+
 TEST_F(FleetRetentionTest, WhatWasDeletedBeforeTheFirstStartIsNone) {
   for (int i = 0; i < 100; ++i) Push(1);
   Start();
@@ -479,6 +696,16 @@ TEST_F(FleetPublisherTest, AStopSaysSoInALastHeartbeat) {
   heartbeat = sink_.Heartbeat();
   EXPECT_FALSE(heartbeat.has_interval());
   EXPECT_EQ(heartbeat.published_sequence(), 3u);
+}
+
+TEST_F(FleetPublisherTest, AStopInTheMiddleOfABatchSaysSoToo) {
+  Push(3);
+  Start(1e9, absl::Seconds(30));
+  sink_.acknowledge_only = 0;
+  publisher_->Step();
+  publisher_->Stop();
+  publisher_->Run();
+  EXPECT_FALSE(sink_.Heartbeat().has_interval());
 }
 
 TEST_F(FleetPublisherTest, BucketsThatFailHoldNoEventUp) {

@@ -222,21 +222,23 @@ TEST(ListenAttempts, OpenTheSocketOnceWhatIsInTheWayIsGone) {
 TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {
   const struct {
     uint64_t limit;
+    size_t listeners;
     int wanted;
     int vms;
-    int connections;
+    int listener;
   } rows[] = {
-      {16, 4000, 0, 5},
-      {64, 4000, 32, 5},
-      {1024, 4000, 768, 64},
-      {1024, 10, 930, 10},
-      {1'048'576, 4000, 1'048'576 - 12'064, 4000},
-      {UINT64_MAX, 4000, 1 << 20, 4000},
+      {16, 1, 12'000, 0, 16},
+      {64, 1, 12'000, 32, 16},
+      {1024, 1, 12'000, 768, 192},
+      {1024, 2, 12'000, 768, 96},
+      {1024, 2, 30, 900, 30},
+      {1'048'576, 1, 12'000, 1'048'576 - 12'064, 12'000},
+      {UINT64_MAX, 3, 12'000, 1 << 20, 12'000},
   };
   for (const auto& row : rows) {
-    const DescriptorShares shares = ShareDescriptors(row.limit, row.wanted);
+    const DescriptorShares shares = ShareDescriptors(row.limit, row.listeners, row.wanted);
     EXPECT_EQ(shares.vms, row.vms) << row.limit;
-    EXPECT_EQ(shares.connections, row.connections) << row.limit;
+    EXPECT_EQ(shares.listener, row.listener) << row.limit;
   }
 }
 

@@ -37,11 +37,16 @@ class CountingWatcher : public NodeWatcher {
  public:
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
+  std::vector<HandedRun> HandOver() override { return {}; }
   void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
   std::string exit_status_source() const override { return "pidfd"; }
+  SignalWatchState signal_senders() const override { return {true, "processor 9"}; }
+  HostShutdownState host_shutdown() const override { return {true, true, "systemd-logind", ""}; }
   bool first_scan_done() const override { return true; }
+  bool has_open_source() const override { return true; }
+  bool libvirt_waits() const override { return false; }
   std::vector<UnfollowedSocket> unfollowed_sockets() const override { return unfollowed_; }
   std::vector<LibvirtConnectionState> libvirt_connections() const override { return libvirts; }
   WatcherCounters counters() const override { return counted; }
@@ -58,16 +63,11 @@ class MetricsTest : public testing::Test {
 
   FaultyDisk disk_;  // before any database is opened
   PumpedState pumped_;
-  JournalReadQueue read_queue_{pumped_.journal_options().path, &pumped_.live_state(),
-                               [](const std::string&, const absl::Status&) {}};
   RefusalCounters refusals_;
-  StreamHub hub_{&pumped_.live_state(), &read_queue_, &pumped_.clock(), {}, &refusals_};
+  StreamHub hub_{&pumped_.log(), &pumped_.clock(), {}, &refusals_};
   CountingWatcher watcher_;
-  Metrics metrics_{{.live_state = &pumped_.live_state(),
-                    .pump = &pumped_.pump(),
-                    .journal = &pumped_.journal(),
+  Metrics metrics_{{.log = &pumped_.log(),
                     .hub = &hub_,
-                    .queue = &pumped_.queue(),
                     .watcher = &watcher_,
                     .refusals = &refusals_,
                     .journal_path = pumped_.journal_options().path,

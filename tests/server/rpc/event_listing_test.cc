@@ -1,5 +1,3 @@
-#include "server/rpc/event_listing.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -129,11 +127,11 @@ TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
     other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
     EXPECT_TRUE(refused(other)) << i;
   }
-  const LiveState other_key({}, JournalIdentity{kJournal, "another key", kNode}, {}, 0);
-  EXPECT_TRUE(
-      absl::IsInvalidArgument(List(Queries(&other_key), request, pumped_.reader()).status()));
-  const LiveState other_id({}, JournalIdentity{"another", "a secret key", kNode}, {}, 0);
-  EXPECT_TRUE(absl::IsOutOfRange(List(Queries(&other_id), request, pumped_.reader()).status()));
+  const std::string key = pumped_.log().identity()->token_key;
+  pumped_.live_state().ChangeJournal({kJournal, "another key", kNode});
+  EXPECT_TRUE(refused(request));
+  pumped_.live_state().ChangeJournal({"another", key, kNode});
+  EXPECT_TRUE(absl::IsOutOfRange(List(queries_, request, pumped_.reader()).status()));
 }
 
 TEST_F(QueriesTest, AnUnsetFilterAndAnEmptyOneAreTheSameQuestion) {
@@ -371,9 +369,8 @@ TEST_F(QueriesTest, ACostlyFilterIsSearchedInTurnsThatEachAdvance) {
   uint64_t from = 1;
   int turns = 0;
   while (from != 0) {
-    const absl::StatusOr<EventListing> turn =
-        ListEventsFrom(pumped_.live_state(), pumped_.reader(), matcher, {}, false, {from, true},
-                       Queries::kMaxResponseBytes);
+    const absl::StatusOr<EventListing> turn = pumped_.log().List(
+        pumped_.reader(), matcher, {}, false, {from, true}, Queries::kMaxResponseBytes);
     ASSERT_TRUE(turn.ok()) << turn.status();
     EXPECT_EQ(turn->count, 0);
     EXPECT_EQ(turn->in_turn, turn->next == 0);
@@ -394,9 +391,8 @@ TEST_F(QueriesTest, CostlySourcesAreSearchedInTurnsToo) {
   v1::ListEventsRequest request;
   for (const std::string& pattern : CostlyPatterns())
     request.mutable_filter()->add_sources(pattern);
-  const auto turn =
-      ListEventsFrom(pumped_.live_state(), pumped_.reader(), EventMatcher(request.filter()), {},
-                     false, {1, true}, Queries::kMaxResponseBytes);
+  const auto turn = pumped_.log().List(pumped_.reader(), EventMatcher(request.filter()), {}, false,
+                                       {1, true}, Queries::kMaxResponseBytes);
   ASSERT_TRUE(turn.ok()) << turn.status();
   EXPECT_FALSE(turn->in_turn);
   EXPECT_GT(turn->next, 1u);

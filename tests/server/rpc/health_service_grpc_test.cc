@@ -58,6 +58,12 @@ TEST(HealthService, AWatchReportsEachChange) {
   EXPECT_EQ(watch.Next(), HealthCheckResponse::SERVING);
   server.server().SetWatchServing(false);
   EXPECT_EQ(watch.Next(), HealthCheckResponse::NOT_SERVING);
+  HealthWatch sources(server, "sources");
+  EXPECT_EQ(sources.Next(), HealthCheckResponse::NOT_SERVING);
+  server.server().SetSourcesServing(true);
+  EXPECT_EQ(sources.Next(), HealthCheckResponse::SERVING);
+  sources.Cancel();
+  EXPECT_EQ(sources.End().error_code(), grpc::CANCELLED);
   watch.Cancel();
   other.Cancel();
   EXPECT_EQ(other.End().error_code(), grpc::CANCELLED);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/event_listing.h"
+#include "server/eventlog/event_log.h"
 #include "server/rpc/queries.h"
 #include "tests/support/test_events.h"
 
@@ -64,7 +64,7 @@ class QueriesTest : public ::testing::Test {
   }
 
   PumpedState pumped_;
-  Queries queries_{&pumped_.live_state()};
+  Queries queries_{&pumped_.log()};
 };
 
 inline std::vector<std::string> Names(const v1::ListVmsResponse& response) {

@@ -112,12 +112,12 @@ TEST(NamedStreams, BeatWithTheNewestSequence) {
 class HeldHistory {
  public:
   explicit HeldHistory(TestServer* server) {
-    server->read_queue().PostForStream("test",
-                                       [gate = gate_](const absl::StatusOr<JournalReader*>&) {
-                                         gate->held.Notify();
-                                         gate->released.WaitForNotification();
-                                         return absl::OkStatus();
-                                       });
+    server->pumped().log().parts()->read_queue.PostForStream(
+        "test", [gate = gate_](const absl::StatusOr<JournalReader*>&) {
+          gate->held.Notify();
+          gate->released.WaitForNotification();
+          return absl::OkStatus();
+        });
     gate_->held.WaitForNotification();
   }
   ~HeldHistory() { gate_->released.Notify(); }

@@ -17,9 +17,9 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-StreamCursor Cursor(const LiveState& live_state, const WatchStart& start,
+StreamCursor Cursor(const EventLog& log, const WatchStart& start,
                     const v1::EventFilter& filter = {}) {
-  return StreamCursor(&live_state, live_state.Begin(start).value(), EventMatcher(filter));
+  return StreamCursor(&log, log.Begin(start).value(), EventMatcher(filter));
 }
 
 v1::WatchEventsResponse Next(StreamCursor* cursor, bool beat = false) {
@@ -47,7 +47,7 @@ std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {
 TEST(StreamCursor, OpensWithItsPlace) {
   PumpedState pumped;
   pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   const v1::WatchEventsResponse first = Next(&cursor);
   EXPECT_EQ(first.progress().sequence(), 3);
   EXPECT_EQ(first.progress().journal_id(), kJournal);
@@ -57,7 +57,7 @@ TEST(StreamCursor, OpensWithItsPlace) {
 
 TEST(StreamCursor, SaysWhatIsNewInOneMessage) {
   PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);
   pumped.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
   pumped.PushEach("b", 2);
@@ -70,14 +70,14 @@ TEST(StreamCursor, ResumesInTheMiddleOfABlock) {
   PumpedState pumped;
   pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
                Update("a", EventType::kReset)});
-  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{1, kJournal});
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{1, kJournal});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 1);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 3));
 }
 
 TEST(StreamCursor, BeatsOnlyWhenAsked) {
   PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);
   EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_TRUE(Next(&cursor, true).has_progress());
@@ -87,7 +87,7 @@ TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
   PumpedState pumped;
   v1::EventFilter filter;
   filter.add_vm_names("web*");
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{}, filter);
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{}, filter);
   Next(&cursor);
   pumped.PushEach("db", 5);
   EXPECT_TRUE(SaysNothing(&cursor));
@@ -105,7 +105,7 @@ TEST(StreamCursor, KeepsMessagesBelowTheirLimit) {
     updates.back().event->detail_json = std::string(3000, 'x');
   }
   pumped.Push(std::move(updates));
-  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
   Next(&cursor);
   uint64_t expected = 1;
   while (expected <= 500) {
@@ -130,7 +130,7 @@ TEST(StreamCursor, AnEventLargerThanAMessageIsSentAlone) {
   v1::EventFilter filter;
   filter.add_vm_names("a");
   for (const v1::EventFilter& filtered : {v1::EventFilter(), filter}) {
-    StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{}, filtered);
+    StreamCursor cursor = Cursor(pumped.log(), FromOldest{}, filtered);
     Next(&cursor);
     EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1));
     EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2));
@@ -146,7 +146,7 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
     updates.back().status->problems = {std::string(200, 'p')};
   }
   pumped.Push(std::move(updates));
-  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{});
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
   pumped.PushEach("late", 1);
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   int vms = 0;
@@ -166,10 +166,10 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
 TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
   PumpedState pumped(LiveStateOptions{}, {.retention_events = 3});
   pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{});
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
   const v1::WatchEventsResponse first = Next(&cursor);
   const AfterSequence position{first.progress().sequence(), first.progress().journal_id()};
-  StreamCursor again = Cursor(pumped.live_state(), position);
+  StreamCursor again = Cursor(pumped.log(), position);
   Next(&again);
   EXPECT_THAT(Sequences(Next(&again)), ElementsAre(1, 2, 3));
   pumped.PushEach("a", 1);
@@ -178,7 +178,7 @@ TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
 
 TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
   PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{});
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
   EXPECT_TRUE(Next(&cursor).has_progress());
   EXPECT_TRUE(Next(&cursor).has_snapshot_done());
   EXPECT_TRUE(SaysNothing(&cursor));
@@ -195,7 +195,7 @@ void Ask(PumpedState* pumped, StreamCursor* cursor) {
   const std::optional<HistoryRequest> request = cursor->TakeHistoryRequest();
   ASSERT_TRUE(request.has_value());
   absl::StatusOr<HistoryAnswer> answer =
-      AnswerFromJournal(pumped->reader(), *request, StreamCursor::kHistoryBytes);
+      pumped->reader()->Answer(*request, StreamCursor::kHistoryBytes);
   ASSERT_TRUE(answer.ok()) << answer.status();
   cursor->Supply(*std::move(answer));
 }
@@ -203,7 +203,7 @@ void Ask(PumpedState* pumped, StreamCursor* cursor) {
 TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
   PumpedState pumped(RingOf(3));
   pumped.PushEach("a", 10);
-  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal});
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
   pumped.PushEach("a", 2);  // the ring moves on meanwhile
@@ -219,7 +219,7 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
 TEST(StreamCursor, TheOldestEventIsFoundWhereItIsRead) {
   PumpedState pumped(RingOf(3), {.retention_events = 8});
   pumped.PushEach("a", 10);
-  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
   EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
   pumped.PushEach("a", 5);  // retention moves on meanwhile
   Ask(&pumped, &cursor);
@@ -231,7 +231,7 @@ TEST(StreamCursor, TheOldestEventIsFoundWhereItIsRead) {
 TEST(StreamCursor, TheOldestEventOfTheRingIsThereWhateverRetentionDoes) {
   PumpedState pumped(RingOf(3), {.retention_events = 3});
   pumped.PushEach("a", 5);
-  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 2);
   pumped.PushEach("a", 2);
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(3, 4, 5, 6, 7));
@@ -242,7 +242,7 @@ TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
   for (int i = 0; i < 30; ++i) pumped.Push(std::vector<VmUpdate>(20, large));
-  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal});
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal});
   Next(&cursor);
   uint64_t seen = 0;
   while (seen < 600) {
@@ -261,7 +261,7 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   pumped.PushEach("a", 10);
   v1::EventFilter filter;
   filter.add_vm_names("b");
-  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal}, filter);
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, filter);
   Next(&cursor);
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
@@ -278,7 +278,7 @@ TEST(StreamCursor, LeavesOutOtherSourcesInTheRingAndInTheJournal) {
   pumped.PushEach("web1", 2);  // the ring holds these
   v1::EventFilter filter;
   filter.add_sources("qmp:/run/vms");
-  StreamCursor cursor = Cursor(pumped.live_state(), AfterSequence{0, kJournal}, filter);
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, filter);
   Next(&cursor);
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
@@ -287,7 +287,7 @@ TEST(StreamCursor, LeavesOutOtherSourcesInTheRingAndInTheJournal) {
 
 // Where a stream since `time` begins, and what it is sent of what is there now.
 std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
-  StreamCursor cursor = Cursor(pumped->live_state(), Since{time});
+  StreamCursor cursor = Cursor(pumped->log(), Since{time});
   EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
   Ask(pumped, &cursor);
   EXPECT_TRUE(Next(&cursor).has_progress());
@@ -304,10 +304,10 @@ std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
 
 // Why there is no such stream.
 absl::Status WhyNotSince(PumpedState* pumped, absl::Time time) {
-  StreamCursor cursor = Cursor(pumped->live_state(), Since{time});
+  StreamCursor cursor = Cursor(pumped->log(), Since{time});
   EXPECT_TRUE(SaysNothing(&cursor));
-  return AnswerFromJournal(pumped->reader(), *cursor.TakeHistoryRequest(),
-                           StreamCursor::kHistoryBytes)
+  return pumped->reader()
+      ->Answer(*cursor.TakeHistoryRequest(), StreamCursor::kHistoryBytes)
       .status();
 }
 
@@ -324,7 +324,7 @@ TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
 TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
   PumpedState pumped;
   pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.live_state(), Since{At(3600)});
+  StreamCursor cursor = Cursor(pumped.log(), Since{At(3600)});
   EXPECT_TRUE(SaysNothing(&cursor));
   Ask(&pumped, &cursor);
   EXPECT_EQ(Next(&cursor).progress().sequence(), 3);
@@ -369,9 +369,9 @@ TEST(StreamCursor, GoesOverWhatWasGivenUpToItsGap) {
   gap.set_type(v1::EVENT_TYPE_GAP);
   EventBlockBuilder builder;
   builder.Add(gap);
-  StreamCursor at_start = Cursor(pumped.live_state(), AfterSequence{0, kJournal});
-  StreamCursor within = Cursor(pumped.live_state(), AfterSequence{2, kJournal});
-  StreamCursor behind = Cursor(pumped.live_state(), AfterSequence{4, kJournal});
+  StreamCursor at_start = Cursor(pumped.log(), AfterSequence{0, kJournal});
+  StreamCursor within = Cursor(pumped.log(), AfterSequence{2, kJournal});
+  StreamCursor behind = Cursor(pumped.log(), AfterSequence{4, kJournal});
   pumped.live_state().PutGap(2, builder.Finish());
   for (StreamCursor* cursor : {&at_start, &within, &behind}) Next(cursor);
   EXPECT_THAT(Sequences(Next(&at_start)), ElementsAre(1, 4, 5, 6));
@@ -396,7 +396,7 @@ v1::WatchEventsResponse NextAfterAsking(PumpedState* pumped, StreamCursor* curso
 // Every position from `first` on is continued with `gap` and what follows it.
 void ExpectGapAfter(PumpedState* pumped, uint64_t first, uint64_t gap) {
   for (uint64_t sequence = first; sequence < gap; ++sequence) {
-    StreamCursor cursor = Cursor(pumped->live_state(), AfterSequence{sequence, kJournal});
+    StreamCursor cursor = Cursor(pumped->log(), AfterSequence{sequence, kJournal});
     Next(&cursor);
     const v1::WatchEventsResponse message = NextAfterAsking(pumped, &cursor);
     ASSERT_GT(message.events_size(), 0);
@@ -426,7 +426,7 @@ TEST(StreamCursor, APositionAmongWhatWasGivenUpIsContinuedWithItsGap) {
 TEST(StreamCursor, AStreamThatWasSentWhatIsGivenUpThenGoesOnWithItsGap) {
   FaultyDisk disk;
   PumpedState pumped(RingOf(4), {.retention_events = 4});
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);
   disk.Fail(SQLITE_FULL);
   pumped.PushEach("a", 2);
@@ -446,7 +446,7 @@ TEST(StreamCursor, AStreamThatWasSentWhatIsGivenUpThenGoesOnWithItsGap) {
 TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
   PumpedState pumped;
   pumped.PushEach("a", 2);
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);
   pumped.pump().ReportCorrupt(pumped.journal().journal().journal_id(),
                               absl::DataLossError("a flipped bit"));
@@ -463,7 +463,7 @@ TEST(StreamCursor, TellsTheNewJournalBeforeWhatIsInIt) {
 
 TEST(StreamCursor, SaysWhenRetentionHasMovedPastIt) {
   PumpedState pumped(RingOf(4), {.retention_events = 4});
-  StreamCursor cursor = Cursor(pumped.live_state(), FromNow{});
+  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);
   pumped.PushEach("a", 10);
   const absl::Status status = cursor.Next(At(0), false).status();
@@ -483,7 +483,7 @@ v1::EventFilter CostlyFilter() {
 TEST(StreamCursor, ReportsProgressWhileItSearchesALongLog) {
   PumpedState pumped;
   pumped.Push(std::vector<VmUpdate>(100, Update(std::string(240, 'a'), EventType::kReset)));
-  StreamCursor cursor = Cursor(pumped.live_state(), FromOldest{}, CostlyFilter());
+  StreamCursor cursor = Cursor(pumped.log(), FromOldest{}, CostlyFilter());
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
   uint64_t between = Next(&cursor).progress().sequence();
   EXPECT_GT(between, 0);
@@ -504,7 +504,7 @@ TEST(StreamCursor, SearchesASnapshotInTurns) {
   }
   updates.push_back(Update(std::string(240, 'a') + "b", EventType::kStarted));
   pumped.Push(std::move(updates));
-  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{}, CostlyFilter());
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{}, CostlyFilter());
   EXPECT_TRUE(Next(&cursor).has_progress());
   int turns = 0;
   while (SaysNothing(&cursor)) {
@@ -523,7 +523,7 @@ TEST(StreamCursor, SourcesSelectTheVmsOfASnapshot) {
   v1::EventFilter filter;
   filter.add_sources("libvirt:*");
   filter.add_vm_names("[ac]");
-  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{}, filter);
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{}, filter);
   EXPECT_TRUE(Next(&cursor).has_progress());
   const v1::WatchEventsResponse vms = Next(&cursor);
   ASSERT_EQ(vms.snapshot_vms_size(), 1);
@@ -536,7 +536,7 @@ TEST(StreamCursor, FindsInASnapshotWhatMatches) {
   for (const char* name : {"a", "b", "c", "d"}) pumped.Push({Update(name, EventType::kStarted)});
   v1::EventFilter filter;
   filter.add_vm_names("[bd]");
-  StreamCursor cursor = Cursor(pumped.live_state(), FromSnapshot{}, filter);
+  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{}, filter);
   EXPECT_TRUE(Next(&cursor).has_progress());
   const v1::WatchEventsResponse vms = Next(&cursor);
   ASSERT_EQ(vms.snapshot_vms_size(), 2);

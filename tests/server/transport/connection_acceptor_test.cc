@@ -344,5 +344,24 @@ TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
   EXPECT_TRUE(UntilClosed(first));
 }
 
+// So many connections with all seats, and so many that are not served yet, fit into the
+// descriptors.
+TEST(ListenerSeats, FitIntoTheirDescriptors) {
+  EXPECT_EQ(ConnectionAcceptor::DescriptorsFor(4000), 3 * (4000 + 500 + 16) + 500);
+  for (const int wanted : {1, 10, 4000}) {
+    const int all = ConnectionAcceptor::DescriptorsFor(wanted);
+    EXPECT_EQ(ConnectionAcceptor::SeatsWithin(all, wanted).connections, wanted);
+    EXPECT_EQ(ConnectionAcceptor::SeatsWithin(all, wanted).arrivals, ArrivalLimits().at_once);
+    EXPECT_GE(ConnectionAcceptor::SeatsWithin(0, wanted).connections, 1);
+    EXPECT_GE(ConnectionAcceptor::SeatsWithin(0, wanted).arrivals, 1);
+    for (int descriptors = 100; descriptors < all; descriptors += 7) {
+      const ConnectionAcceptor::Seats seats = ConnectionAcceptor::SeatsWithin(descriptors, wanted);
+      const int taken = ConnectionAcceptor::DescriptorsFor(seats.connections) -
+                        static_cast<int>(ArrivalLimits().at_once - seats.arrivals);
+      EXPECT_LE(taken, descriptors) << seats.connections;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vmeventd

@@ -1,10 +1,14 @@
 """A Kubernetes API server, as far as lists and watches of objects go: resource versions, pages, label
-selectors and that of a pod's node, bookmarks, watches that end or are cut, and positions that have expired."""
+selectors and that of a pod's node, bookmarks, watches that end or are cut, and positions that have expired;
+and as far as one object is read or made."""
 
 import http.server
 import json
+import re
 import threading
 import urllib.parse
+
+import local_http
 
 
 class FakeKubeApi:
@@ -22,6 +26,7 @@ class FakeKubeApi:
         self._token = token
         self.page = None     # objects of a page; None: as many as are asked for
         self.log = []
+        self.faults = []     # statuses of the next answers
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -30,13 +35,13 @@ class FakeKubeApi:
             def do_GET(self):  # pylint: disable=invalid-name
                 api.answer(self)
 
+            def do_POST(self):  # pylint: disable=invalid-name
+                api.answer(self)
+
             def log_message(self, *_):  # pylint: disable=arguments-differ
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server, self.url = local_http.serve(Handler)
 
     def close(self):
         with self._changed:
@@ -107,6 +112,13 @@ class FakeKubeApi:
             self._changed.notify_all()
         if self._token and handler.headers.get("Authorization") != f"Bearer {self._token}":
             return self._fail(handler, 401, "Unauthorized")
+        with self._changed:
+            fault = self.faults.pop(0) if self.faults else None
+        if fault:
+            return self._fail(handler, fault, "by order")
+        one = re.fullmatch(r"(/apis?/.*)/namespaces/([^/]+)/([^/]+)(?:/([^/]+))?", url.path)
+        if one:
+            return self._serve_one(handler, f"{one[1]}/{one[3]}", one[2], one[4])
         if query.get("watch") == "1":
             return self._serve_watch(handler, url.path, query)
         return self._serve_list(handler, url.path, query)
@@ -130,6 +142,26 @@ class FakeKubeApi:
 
     def _fail(self, handler, code, message):
         self._send(handler, code, {"kind": "Status", "code": code, "message": message})
+
+    def _serve_one(self, handler, path, namespace, name):
+        if handler.command == "POST":
+            body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+            assert body["metadata"]["namespace"] == namespace and not name
+            name = body["metadata"]["name"]
+            assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name), name
+            with self._changed:
+                if (namespace, name) in self._objects.get(path, {}):
+                    return self._fail(handler, 409, f'{path} "{name}" already exists')
+                self._change(path, "ADDED", body)
+            return self._send(handler, 201, body)
+        with self._changed:
+            body = self._objects.get(path, {}).get((namespace, name))
+        return self._send(handler, 200, body) if body else self._fail(handler, 404, "not found")
+
+    def objects(self, path):
+        """All of a kind, oldest first."""
+        with self._changed:
+            return list(self._objects.get(path, {}).values())
 
     def _serve_list(self, handler, path, query):
         with self._changed:

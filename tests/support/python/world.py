@@ -25,11 +25,10 @@ STUBS = tempfile.TemporaryDirectory()
 
 
 def _make_stubs():
-    subprocess.run(
-        ["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}",
-         f"--grpc_python_out={STUBS.name}",
-         f"--plugin=protoc-gen-grpc_python={shutil.which('grpc_python_plugin')}",
-         "vmeventd/v1/vm_events.proto", "grpc/health/v1/health.proto"], check=True)
+    """The Python package vmeventd, which has the contract's stubs, and health_pb2."""
+    subprocess.run([ROOT / "client/python/stubs.py", STUBS.name], check=True)
+    subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={STUBS.name}",
+                    "grpc/health/v1/health.proto"], check=True)
     # grpc/health would hide the package grpc: its module is loaded by itself.
     os.rename(f"{STUBS.name}/grpc/health/v1/health_pb2.py", f"{STUBS.name}/health_pb2.py")
     shutil.rmtree(f"{STUBS.name}/grpc")
@@ -166,6 +165,8 @@ class World:
         self.arguments = list(arguments)
         program = [PROGRAMS["vmeventd"] + "_tuned", *tuning] if tuning else [PROGRAMS["vmeventd"]]
         command = [*program, "--state-dir", str(self.state)]
+        if "--signal-senders" not in arguments:
+            command += ["--signal-senders", "off"]
         for watch in self.watches:
             command += ["--watch", watch]
         if "--listen" not in arguments:

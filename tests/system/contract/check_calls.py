@@ -303,6 +303,36 @@ def expiry(world):
 @promise("GetServerInfoResponse.node", "the host's name")
 @promise("GetServerInfoResponse.start_time", "when the daemon started")
 @promise("GetServerInfoResponse.journal_writable", "false: events are not durable now")
+@promise("GetServerInfoResponse.signal_senders", "whether the senders of signals to VMs are seen")
+@promise("SignalSenderWatch.active", "whether they are read")
+@promise("SignalSenderWatch.problem",
+         "for people: why not, or not of all processors; empty: all is well")
+@promise("SignalSenderWatch.lost", "records that the kernel dropped since the daemon started")
+def signal_senders(world):
+    world.start("--signal-senders", "off")
+    senders = world.info().signal_senders
+    assert not senders.active and senders.problem == "--signal-senders is off", senders
+    assert senders.lost == 0, senders
+    world.stop()
+    world.start("--signal-senders", "auto")
+    senders = world.info().signal_senders
+    assert senders.active or senders.problem, senders
+
+
+@promise("GetServerInfoResponse.host_shutdown", "whether the host's shutdown is seen")
+@promise("HostShutdownWatch.active", "whether one of them can be heard")
+@promise("HostShutdownWatch.problem", "for people: why not; empty: all is well")
+def host_shutdown(world):
+    world.start()
+    host = world.info().host_shutdown
+    assert host.active == (not host.problem) and not host.shutting_down, host
+
+
+headline("HostShutdownWatch", "What systemd-logind and systemd say on the host's system bus.")
+elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatTheHostShutsDownAndThatItDoesNot",
+          "HostShutdownWatch.shutting_down", "whether the host shuts down now, as far as was heard last")
+
+
 @promise("GetServerInfoResponse.exit_status_source", "\"pidfd\", \"proc-connector\" or \"none\"")
 @promise("GetServerInfoResponse.directories", "one per --watch")
 @promise("WatchedDirectory.path", "as given to --watch")
@@ -457,12 +487,16 @@ def unavailable(world):
 @promise("VmEventService",
          "The standard service grpc.health.v1.Health reports whether the daemon has made its "
          "first scan and is not shutting down, for the services \"\" and "
-         "\"vmeventd.v1.VmEventService\"; and for the service \"journal\" whether new events are "
-         "kept durably.")
+         "\"vmeventd.v1.VmEventService\"; for the service \"journal\" whether new events are "
+         "kept durably; and for the service \"sources\" whether VMs can be found at all: NOT_SERVING "
+         "while no watched directory is there and no libvirt is connected.")
 def health(world):
     world.start()
-    for service in ("", "vmeventd.v1.VmEventService", "journal"):
+    for service in ("", "vmeventd.v1.VmEventService", "journal", "sources"):
         assert world.health(service) == "SERVING", service
+    world.monitors.rename(world.path / "elsewhere")
+    wait_until("nothing can be found", lambda: world.health("sources") == "NOT_SERVING")
+    assert world.health("") == "SERVING"
     assert world.health("no service") == "NOT_FOUND"
 
 
@@ -471,11 +505,14 @@ CAPABILITIES = {
     "event-state": ("Event", "state"),
     "event-problems": ("Event", "problems"),
     "event-source": ("VmRef", "source"),
+    "guest-panic": ("ShutdownDetail", "panic"),
+    "host-shutdown": ("GetServerInfoResponse", "host_shutdown"),
     "intent-end": ("Event", "intent_end"),
     "intent-request-id": ("DeclareIntentRequest", "request_id"),
     "missing-ranges": ("Event", "missing"),
     "node-id": ("GetServerInfoResponse", "node_id"),
     "shutdown-caveats": ("ShutdownDetail", "caveats"),
+    "signal-sender": ("ShutdownDetail", "sender"),
     "unfollowed-sockets": ("GetServerInfoResponse", "unfollowed_sockets"),
 }
 

@@ -38,7 +38,96 @@ headline("ShutdownDetail", "How a VM ended, who ended it, and how that is known.
 headline("Evidence", "One fact behind a verdict.")
 elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY",
-          "SIGKILL while the cgroup's oom_kill count rose")
+          "SIGKILL because memory ran out: the kernel named it as its victim, or sent it while the "
+          "cgroup's oom_kill count rose, or a memory killer did (systemd-oomd, earlyoom, nohang, oomd)")
+SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
+elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL",
+          "SIGKILL from another process of the host, as the kernel shows: `sender` names it")
+elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownDetail.sender",
+          "Who sent the signal that ended the VM.")
+elsewhere(f"{SENDERS}.WhyNobodySawTheSenderIsSaid", "ShutdownDetail.sender",
+          "Unset: no signal did, or nobody saw its sender, for which the evidence has the reason.")
+for field, sentence in (
+        ("signal", "its number, as 9"),
+        ("pid", "as the host numbers its processes"),
+        ("uid", "the real user's id; valid if details_known"),
+        ("executable", "the path of its program; empty: it cannot be read"),
+        ("cgroup", "as \"/system.slice/virtqemud.service\"; at most 512 bytes; empty: it cannot be read"),
+        ("command", "The name that the process has given itself, at most 15 bytes."),
+        ("command", "Here and below a byte that is a control character, a backslash or not UTF-8 becomes "
+                    "the text \\\\xNN.")):
+    elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", f"SignalSender.{field}", sentence)
+elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
+          "SignalSender.details_known",
+          "Whether more than its pid could be read of the process.",
+          "If not, it was gone too soon, and user, command, executable and cgroup are empty.")
+elsewhere(f"{SENDERS}.ASigkillOfTheKernelIsACrashAndSaysSo", "SignalSender.kernel",
+          "the kernel itself sent it: the fields below are empty")
+elsewhere(f"{SENDERS}.ASigkillOfQemusOwnIsACrash", "SignalSender.of_qemu",
+          "it is QEMU, or may have been started by it")
+HOST = "tests/watcher/session/vm_session_host_test.cc:VmSessionHostTest"
+elsewhere(f"{HOST}.WhatTheHostEndsAsItShutsDownEndsByThat", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN",
+          "the host powered off, rebooted or began another kernel, and ended the VM for that, or asked its guest "
+          "to shut down and it did")
+elsewhere(f"{HOST}.AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithACaveat",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN",
+          "The host was shutting down when the guest shut itself down: somebody on the host may have asked it by a "
+          "way that leaves no trace on the monitor, as a command over SSH.")
+PANIC = "tests/watcher/session/vm_session_panic_test.cc:VmSessionPanicTest"
+headline("GuestPanic", "A panic of a guest's kernel, as QEMU reported it.",
+         "All of it but `action` is the guest's own word.")
+headline("HyperVPanic", "A guest with Hyper-V's crash registers, as Windows and Linux have them.")
+headline("S390Panic", "An s390x guest that stopped.")
+headline("TdxPanic", "A confidential guest of Intel TDX (QEMU 10.1 and later).")
+for test, field, *sentences in (
+        ("OfAnS390GuestTheProgramStatusWordIsKept", "S390Panic.core", "the CPU"),
+        ("OfAnS390GuestTheProgramStatusWordIsKept", "S390Panic.psw_mask", "its program status word"),
+        ("OfAnS390GuestTheProgramStatusWordIsKept", "S390Panic.psw_addr", "likewise"),
+        ("OfAnS390GuestTheProgramStatusWordIsKept", "S390Panic.reason", "as \"disabled-wait\"; at most 64 bytes"),
+        ("HyperVsArgumentsAreKeptToTheEnd", "GuestPanic.hyper_v", "as Windows gives it"),
+        ("OfAnS390GuestTheProgramStatusWordIsKept", "GuestPanic.s390", "of s390x"),
+        ("ATdxGuestsMessageIsOneLineAndCut", "GuestPanic.tdx", "of Intel TDX"),
+        ("ATdxGuestsMessageIsOneLineAndCut", "TdxPanic.error_code", "the guest's"),
+        ("ATdxGuestsMessageIsOneLineAndCut", "TdxPanic.message",
+         "One line: a byte that is a control character, a backslash or not UTF-8 becomes the text \\\\xNN.",
+         "At most 256 bytes."),
+        ("ATdxGuestsMessageIsOneLineAndCut", "TdxPanic.gpa",
+         "the guest's address where it left more; unset: it left nothing")):
+    elsewhere(f"{PANIC}.{test}", field, *sentences)
+
+
+@promise("Event.panic", "with GUEST_PANICKED")
+@promise("ShutdownDetail.panic", "What the guest's kernel said as it panicked.",
+         "Unset: it did not, or was reset since.")
+@promise("GuestPanic.action", "What QEMU did: \"pause\", \"poweroff\" or \"run\"; empty: it did not say.")
+@promise("GuestPanic.info",
+         "What the guest gave beside it; unset: nothing, or what this version does not know: see detail_json.")
+@promise("HyperVPanic.args", "five: on Windows the bug check's code and its four parameters")
+def guest_panic(world):
+    world.start()
+    stream = world.oldest()
+    info = {"type": "hyper-v", **{f"arg{i}": 2**64 - i for i in range(1, 6)}}
+    windows = world.started_vm(stream, "windows")
+    silent = world.started_vm(stream, "silent")
+    reset = world.started_vm(stream, "reset")
+    windows.send(qmp("GUEST_PANICKED", {"action": "poweroff", "info": info}))
+    silent.send(qmp("GUEST_PANICKED", {"action": "run", "info": {"type": "newer"}}))
+    reset.send(qmp("GUEST_PANICKED", {"action": "run", "info": info}) + qmp("RESET"))
+    panicked = stream.wait_event("GUEST_PANICKED", "windows")
+    for qemu in (windows, silent, reset):
+        qemu.send(shutdown(True, "guest-shutdown"))
+        qemu.exit()
+    stopped = {name: stream.wait_event("STOPPED", name).shutdown for name in ("windows", "silent", "reset")}
+    assert panicked.panic == stopped["windows"].panic, panicked
+    assert list(panicked.panic.hyper_v.args) == [2**64 - i for i in range(1, 6)], panicked
+    assert panicked.panic.action == "poweroff"
+    assert stopped["silent"].panic.action == "run" and not stopped["silent"].panic.WhichOneof("info")
+    assert not stopped["reset"].HasField("panic")
+
+
+headline("SignalSenderWatch",
+         "The kernel's records of signals, from which ShutdownDetail.sender comes.")
+headline("SignalSender", "The sender of a signal, as the kernel showed it when the signal was sent.")
 
 
 for cause, sentence in (
@@ -118,7 +207,7 @@ def host_error(world):
     expect(end(world, shutdown(False, "host-error")), CRASH, "HOST_ERROR")
 
 
-@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED", "SIGKILL from an unknown sender")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED", "SIGKILL: from an unknown sender, from the kernel, or from QEMU itself or what it started")
 @promise("ShutdownDetail.exit_signal", "what killed the process; 0 if it exited")
 def qemu_killed(world):
     stopped = end(world, number=signal.SIGKILL)

@@ -418,7 +418,7 @@ def batches(world):
 headline("VmEventService",
          "Events of different VMs are in the order in which the daemon observed them, which does "
          "not show which happened first.")
-elsewhere("tests/server/journal/journal_test.cc:"
+elsewhere("tests/server/eventlog/journal_test.cc:"
           "JournalTest.FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp", "VmEventService",
           "Every time is by the node's wall clock, which may be set forward or back: only "
           "sequences order events.")

@@ -18,6 +18,7 @@ void Sightings::Add(const v1::Event& event) {
     case v1::EVENT_TYPE_PAUSED:
     case v1::EVENT_TYPE_RESUMED:
     case v1::EVENT_TYPE_POWERDOWN_REQUESTED:
+      if (event.state() == v1::VM_STATE_UNREACHABLE) return;  // in the handshake: no run state yet
       seen.heard_of =
           std::max(seen.heard_of, absl::FromUnixSeconds(event.observe_time().seconds()) +
                                       absl::Nanoseconds(event.observe_time().nanos()));

@@ -20,7 +20,8 @@ class Sightings {
 
   bool started(const std::string& name, int64_t pid) const;
   bool stopped(const std::string& name, int64_t pid) const;
-  // When the daemon last observed something that came through the VM's monitor.
+  // When the daemon last observed something that came through the VM's monitor and knew its run
+  // state. An end in the handshake, before QEMU has said one, is UNKNOWN.
   absl::Time heard_of(const std::string& name, int64_t pid) const;
 
   // False: it did not arrive within `patience`.

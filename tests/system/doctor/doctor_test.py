@@ -71,7 +71,7 @@ class DoctorTest(unittest.TestCase):
         done = self.doctor("-o", "json")
         findings = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual(done.returncode, 1 if findings else 0, done.stderr)
-        return [finding for finding in findings if subject in finding["subject"]]
+        return [finding for finding in findings if any(subject in one for one in finding["subjects"])]
 
     def only(self, subject, kind):
         findings = self.findings(subject)
@@ -148,6 +148,17 @@ class DoctorTest(unittest.TestCase):
         subprocess.run(finding["line"], shell=True, check=True)
         world.wait_until("health says so", lambda: self.world.health("watch") == "SERVING")
         self.assertEqual(self.findings(str(missing)), [])
+
+    def test_a_node_on_which_nothing_can_be_followed(self):
+        missing = self.world.path / "missing"
+        self.world.watches = [f"{missing}:*.qmp"]
+        uri = f"qemu+unix:///system?socket={self.world.path}/no-libvirt-sock"
+        self.world.start("--libvirt", uri)
+        self.assertEqual(self.world.health(""), "SERVING")
+        self.assertEqual(self.world.health("sources"), "NOT_SERVING")
+        self.only(uri, "libvirt")
+        subprocess.run(self.only(str(missing), "directory")["line"], shell=True, check=True)
+        world.wait_until("health says so", lambda: self.world.health("sources") == "SERVING")
 
     def test_another_node_is_refused(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7", "doctor"], check=False,

@@ -16,7 +16,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
-#include "tests/support/fake_server.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
@@ -276,26 +275,6 @@ TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   WaitUntil("all is published", [this] { return daemon().GetServerInfo().newest_sequence() > 10; });
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
-}
-
-// A server whose event 11 never becomes durable, though 12 is.
-TEST_F(FollowVmsTest, AnEventThatNeverBecomesDurableIsNotReadForever) {
-  client::FakeServer server;
-  v1::WatchEventsResponse lost = client::EventsMessage({11});
-  lost.mutable_events(0)->set_durable(false);
-  const client::StreamScript in_vain = {
-      {client::ProgressMessage(10), lost, client::EventsMessage({12})}, grpc::Status::OK, true};
-  for (int i = 0; i < 6; ++i) server.service().streams.push_back(in_vain);
-  server.service().streams.push_back(
-      {{client::ProgressMessage(12), client::EventsMessage({13})}, grpc::Status::OK, true});
-  server.Start();
-  StartFollower({"--start", "oldest"}, "unix:" + server.address().path);
-  WaitUntil("it continues",
-            [this] { return Query("SELECT sequence FROM position") == Rows{{"13"}}; });
-  EXPECT_EQ(Query("SELECT sequence FROM events ORDER BY sequence"), (Rows{{"12"}, {"13"}}));
-  EXPECT_THAT(Gaps(), ElementsAre(ElementsAre(HasSubstr("after 10 is not kept"))));
-  EXPECT_EQ(server.service().WatchRequests().back().after_sequence(), 12u);
-  KillFollower();
 }
 
 // The state directory on a small file system.

@@ -79,8 +79,7 @@ class RealNode {
     options_.state_dir = own + "/state";
     options_.log_file = own + "/log";
     options_.tuning = {"event-limits=off", "publish-heartbeat=5"};
-    options_.arguments = {
-        "--publish", urls, "--publish-cluster", cluster_name_, "--publish-create-stream", "3"};
+    options_.arguments = {"--publish", urls, "--publish-cluster", cluster_name_};
     daemon_ = std::make_unique<Daemon>(options_);
     vm_ = std::make_unique<ChattyVm>(own + "/ctrl", "vm");
   }
@@ -166,10 +165,9 @@ class Reader {
         if (!message.ok() || *message == nullptr) Fail("the stream cannot be read");
         const std::string id = (*message)->header(kMessageIdHeader);
         if (id.empty()) break;  // no more of this batch
-        const size_t colon = id.rfind(':');
-        uint64_t sequence = 0;
-        if (!absl::SimpleAtoi(id.substr(colon + 1), &sequence)) Fail("a foreign message: " + id);
-        sequences[id.substr(0, colon)].push_back(sequence);
+        const std::optional<FleetMessageId> parsed = ParseMessageId(id);
+        if (!parsed.has_value()) Fail("a foreign message: " + id);
+        sequences[parsed->journal_id].push_back(parsed->sequence);
         --left;
       }
     }

@@ -70,7 +70,6 @@ SimulatedNode::SimulatedNode(int number, const std::vector<std::string>& servers
   options.cluster = kSimulatedCluster;
   options.node = name_;
   options.stream = std::string(kFleetStream);
-  options.create_replicas = static_cast<int>(servers.size());
   auto sink = MakeJetStreamSink(std::move(options));
   if (!sink.ok()) Fail(std::string(sink.status().message()));
   sink_ = *std::move(sink);

@@ -62,6 +62,10 @@ class ManagersTest(unittest.TestCase):
     def test_plain_qemu_under_systemd(self):
         command = shlex.split(setting("ExecStart").replace("%i", "web1").replace(
             "/run/qemu/", f"{self.sockets}/").replace("-m 1024", "-m 32"))
+        disk = self.world.path / "web1.disk"
+        disk.write_bytes(bytes(1 << 20))
+        command = [part.replace("/var/lib/qemu/web1.qcow2,format=qcow2", f"{disk},format=raw")
+                   for part in command]
         qemu = self.start(command, "web1")
         # What ExecStop does: it presses the button, and then comes systemd's SIGTERM.
         self.assertIn("echo system_powerdown | socat - UNIX-CONNECT:/run/qemu/%i.hmp",

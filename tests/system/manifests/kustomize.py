@@ -7,7 +7,7 @@ import pathlib
 import strict_yaml
 
 FIELDS = {'apiVersion', 'kind', 'namespace', 'resources', 'configMapGenerator', 'images', 'patches'}
-CLUSTER_WIDE = {'Namespace'}
+CLUSTER_WIDE = {'ClusterRole', 'ClusterRoleBinding', 'Namespace'}
 
 
 def build(directory):

@@ -21,6 +21,8 @@ import sys
 KINDS = {
     'apps/v1 DaemonSet': 'apps/v1/DaemonSet',
     'networking.k8s.io/v1 NetworkPolicy': 'networking.k8s.io/v1/NetworkPolicy',
+    'rbac.authorization.k8s.io/v1 ClusterRole': 'rbac.authorization.k8s.io/v1/ClusterRole',
+    'rbac.authorization.k8s.io/v1 ClusterRoleBinding': 'rbac.authorization.k8s.io/v1/ClusterRoleBinding',
     'v1 ConfigMap': 'v1/ConfigMap',
     'v1 Namespace': 'v1/Namespace',
     'v1 Service': 'v1/Service',

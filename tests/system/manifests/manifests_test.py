@@ -27,9 +27,10 @@ ROOT = HERE.parents[2]
 KUBERNETES = ROOT / 'deploy/kubernetes'
 OVERLAYS = sorted((KUBERNETES / 'overlays').iterdir())
 VARIANTS = ['base', *(f'overlays/{path.name}' for path in OVERLAYS)]
+EVENTS = KUBERNETES / 'kubevirt-events'
 PROGRAMS = {}
 # The capabilities that may be requested: each is explained where it is added.
-CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'NET_ADMIN'}
+CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'PERFMON', 'NET_ADMIN'}
 
 
 def run(*command):
@@ -89,7 +90,7 @@ class Kubernetes(unittest.TestCase):
         self.assertNotEqual(kubernetes_schema.errors(manifest), [])
 
     def test_every_file_is_used(self):
-        used = {KUBERNETES / variant / 'kustomization.yaml' for variant in VARIANTS}
+        used = {KUBERNETES / variant / 'kustomization.yaml' for variant in [*VARIANTS, EVENTS.name]}
         for path in list(used):
             settings = strict_yaml.load(path)
             used |= {path.parent / name for name in settings['resources']}
@@ -132,14 +133,22 @@ class Kubernetes(unittest.TestCase):
             self.assertIn(f':{ports["metrics"]}"',
                           re.search(r'^metrics-listen = .*', config, re.M)[0])
 
-    def test_only_named_peers_come_in_and_nothing_goes_out(self):
-        for manifests in self.each():
-            policy = manifests['NetworkPolicy']['spec']
+    def test_only_named_peers_come_in_and_nothing_goes_out_but_to_the_fleets_servers(self):
+        for variant in VARIANTS:
+            policy = built(variant)['NetworkPolicy']['spec']
             self.assertEqual(policy['policyTypes'], ['Ingress', 'Egress'])
-            self.assertEqual(policy['egress'], [])
+            ports = {port['port'] for rule in policy['egress'] for port in rule['ports']}
+            self.assertEqual(ports, {4222, 53} if variant == 'overlays/fleet' else set())
             for rule in policy['ingress']:
                 for peer in rule['from']:
                     self.assertTrue(peer['podSelector']['matchLabels'])
+
+    def test_the_daemon_has_the_nodes_name_and_not_the_pods(self):
+        for manifests in self.each():
+            container = manifests['DaemonSet']['spec']['template']['spec']['containers'][0]
+            self.assertIn('--node=$(NODE_NAME)', container['args'])
+            name, = (env for env in container['env'] if env['name'] == 'NODE_NAME')
+            self.assertEqual(name['valueFrom']['fieldRef']['fieldPath'], 'spec.nodeName')
 
     def test_the_configuration_is_valid(self):
         config = built('base')['ConfigMap']['data']['vmeventd.conf']
@@ -221,8 +230,8 @@ class Kubernetes(unittest.TestCase):
         self.assertIn(' mem_limit: 1g\n', compose)
         pod = (KUBERNETES / 'base/daemonset.yaml').read_text(encoding='utf-8')
         self.assertRegex(pod, r'limits:\n\s+memory: 1Gi\n')
-        operations = (ROOT / 'docs/operations.md').read_text(encoding='utf-8')
-        self.assertIn("`MemoryMax=1G` in the unit, and 1 GiB as the containers' limit", operations)
+        limits = (ROOT / 'docs/limits.md').read_text(encoding='utf-8')
+        self.assertIn("`MemoryMax=1G` in the unit, and 1 GiB as the containers' limit", limits)
 
     def test_the_version_is_ours(self):
         image = pod_of(built('base'))['containers'][0]['image']
@@ -260,7 +269,8 @@ class Compose(unittest.TestCase):
 
     def test_the_volumes_are_there(self):
         targets = {volume['target'] for volume in self.service['volumes']}
-        self.assertEqual(targets, {'/run/qemu', '/run/vmeventd', '/var/lib/vmeventd'})
+        self.assertEqual(targets, {'/run/qemu', '/run/vmeventd', '/sys/kernel/tracing',
+                                   '/var/lib/vmeventd'})
         # A named volume would belong to the image's user, and this runs as root.
         self.assertEqual({volume['type'] for volume in self.service['volumes']}, {'bind'})
 
@@ -282,7 +292,8 @@ class Image(unittest.TestCase):
         control = (ROOT / 'debian/control').read_text(encoding='utf-8')
         needed = re.search(r'^Build-Depends:\n((?: .*\n)+)', control, re.M)[1]
         names = {line.split(' ')[1].rstrip(',') for line in needed.splitlines()}
-        self.assertEqual({name for name in names if not name.startswith(('debhelper', 'dh-'))},
+        # An image has no Python package.
+        self.assertEqual({name for name in names if not name.startswith(('debhelper', 'dh-', 'python3'))},
                          # build-essential has g++, and ccache is for developers.
                          set(install.split()) - {'ccache', 'g++'})
 
@@ -294,6 +305,40 @@ class Image(unittest.TestCase):
     def test_no_address_is_in_it(self):
         for path in (ROOT / 'Dockerfile', ROOT / 'tools/test_image.sh'):
             self.assertNotRegex(path.read_text(encoding='utf-8'), r'https?://')
+
+
+class KubevirtEvents(unittest.TestCase):
+    """What writes Events has an account of its own."""
+
+    def setUp(self):
+        self.manifests = {manifest['kind']: manifest for manifest in kustomize.build(EVENTS)}
+
+    def test_manifests_are_valid(self):
+        for kind, manifest in self.manifests.items():
+            with self.subTest(kind):
+                self.assertEqual(kubernetes_schema.errors(manifest), [])
+
+    def test_the_account_may_do_what_the_hook_does_and_no_more(self):
+        rules = {(rule['apiGroups'][0], resource): rule['verbs']
+                 for rule in self.manifests['ClusterRole']['rules'] for resource in rule['resources']}
+        self.assertEqual(rules, {('kubevirt.io', 'virtualmachineinstances'): ['get'], ('', 'pods'): ['list'],
+                                 ('', 'events'): ['create']})
+        account = self.manifests['ServiceAccount']['metadata']
+        binding = self.manifests['ClusterRoleBinding']
+        self.assertEqual(binding['subjects'], [{'kind': 'ServiceAccount', **account}])
+        self.assertEqual(binding['roleRef']['name'], self.manifests['ClusterRole']['metadata']['name'])
+        self.assertEqual(pod_of(self.manifests)['serviceAccountName'], account['name'])
+        self.assertEqual(pod_of(built('base'))['automountServiceAccountToken'], False)
+
+    def test_the_container_has_no_more_than_it_needs(self):
+        (container,) = pod_of(self.manifests)['containers']
+        self.assertEqual(container['securityContext']['capabilities'], {'drop': ['ALL']})
+        self.assertEqual({mount['mountPath'] for mount in container['volumeMounts']},
+                         {'/run/vmeventd', '/var/lib/vmeventd-events'})
+        (command,) = container['command']
+        hook = (ROOT / 'deploy/hooks' / pathlib.Path(command).name).read_text(encoding='utf-8')
+        for argument in container['args']:
+            self.assertIn(f'"{argument.partition("=")[0]}"', hook)
 
 
 class Kustomize(unittest.TestCase):

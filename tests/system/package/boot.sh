@@ -144,11 +144,12 @@ check_service() {
   wait_for "the service is up" systemctl is-active vmeventd.service
   vmevents info >/dev/null
   same "the user" "$(stat -c %U "/proc/$(service MainPID)")" vmeventd
-  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN.
+  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN; CAP_PERFMON was given up.
   local set
-  for set in CapPrm CapEff CapBnd; do
+  for set in CapPrm CapEff; do
     same "$set" "$(status_line "$set")" 0000000000001002
   done
+  same CapBnd "$(status_line CapBnd)" 0000004000001002
   same "a system call filter" "$(status_line Seccomp)" 2
   same "no new privileges" "$(status_line NoNewPrivs)" 1
 }
@@ -187,6 +188,41 @@ check_signals() {
   systemctl stop vmeventd.service
   same "how it stopped" "$(service Result) $(service ExecMainStatus)" "success 0"
   systemctl start vmeventd.service
+}
+
+# end_before_start SIGNAL PID: the service's next start begins with the end of that process.
+end_before_start() {
+  printf '[Service]\nExecStartPre=+/bin/sh -c "kill -%s %s; tail --pid=%s -f /dev/null"\n' "$1" "$2" "$2" \
+    >/etc/systemd/system/vmeventd.service.d/end.conf
+  systemctl daemon-reload
+}
+
+check_restart_misses_nothing() {
+  step "VMs that end while it is restarted"
+  start_qemu /run/vms web3
+  wait_for "the VM is followed" vm_says web3 RUNNING
+  end_before_start USR1 "$qemu"
+  systemctl restart vmeventd.service
+  wait_for "the verdict" vm_says web3 USER
+  wait_for "the shutdown file" test -f /run/vms/web3.shutdown
+  daemon_log | grep -q 'going on with' || fail "it has not gone on with what it had"
+  same "the store" "$(service NFileDescriptorStore)" 0
+  start_qemu /run/vms web4
+  wait_for "the VM is followed" vm_says web4 RUNNING
+  end_before_start KILL "$qemu"
+  systemctl restart vmeventd.service
+  wait_for "the verdict" vm_says web4 UNKNOWN
+  step "one that ends while it is stopped"
+  rm /etc/systemd/system/vmeventd.service.d/end.conf
+  systemctl daemon-reload
+  start_qemu /run/vms web5
+  wait_for "the VM is followed" vm_says web5 RUNNING
+  systemctl stop vmeventd.service
+  same "the store" "$(service NFileDescriptorStore)" 0
+  kill -KILL "$qemu"
+  wait "$qemu" || true
+  systemctl start vmeventd.service
+  wait_for "the verdict" vm_says web5 STOPPED
 }
 
 has_stopped() { [[ $(service ActiveState) == inactive ]]; }
@@ -295,7 +331,7 @@ check_schemas() {
   wait_for "the service is up" systemctl is-active vmeventd.service
   same "the events" "$(events)" "$old"
   step "an upgrade to a newer schema, and back"
-  follow 1 operations.md
+  follow 1 install.md
   systemctl start vmeventd.service
   make_newer
   install "${newer[@]}"
@@ -305,7 +341,7 @@ check_schemas() {
   install "${debs[@]}"
   wait_for "the older version refuses it" \
     bash -c 'journalctl -q -u vmeventd.service | grep "journal has schema version 2"'
-  follow 2 operations.md
+  follow 2 install.md
   wait_for "the service is up" systemctl is-active vmeventd.service
   # A journal that was restored says so by an event.
   new=$(events)
@@ -319,13 +355,60 @@ check_guests() {
   tests/guest || fail "tests/guest"
 }
 
+# Real domains that libvirt-guests shuts down, in one transaction with vmeventd, libvirtd and the domains' slice, as
+# at the host's shutdown.
+check_shutdown_of_the_host_with_libvirt() {
+  step "an orderly shutdown of the host, with domains of libvirt"
+  install libvirt-daemon-system libvirt-clients
+  printf '%s\n' 'cgroup_controllers = [ ]' 'namespaces = [ ]' 'security_driver = "none"' 'user = "root"' \
+    'group = "root"' >/etc/libvirt/qemu.conf
+  printf 'ON_SHUTDOWN=shutdown\nSHUTDOWN_TIMEOUT=120\n' >/etc/default/libvirt-guests
+  follow 1 libvirt.md
+  printf '[Unit]\nDescription=stand-in\n' >/etc/systemd/system/host.target
+  local of units=(libvirt-guests.service virt-guest-shutdown.target libvirtd.service libvirtd.socket
+    libvirtd-ro.socket libvirtd-admin.socket machine.slice vmeventd.service)
+  for of in "${units[@]}"; do
+    mkdir -p "/etc/systemd/system/$of.d"
+    printf '[Unit]\nPartOf=host.target\n' >"/etc/systemd/system/$of.d/host.conf"
+  done
+  usermod --append --groups libvirt vmeventd
+  echo 'libvirt = ["qemu:///system"]' >/etc/vmeventd/vmeventd.conf
+  systemctl daemon-reload
+  systemctl restart libvirtd.service vmeventd.service
+  cat >domain.xml <<'XML'
+<domain type='qemu'><name>domain</name><memory unit='MiB'>192</memory>
+<os><type arch='x86_64' machine='pc'>hvm</type><kernel>/root/guest/vmlinux</kernel><initrd>/root/guest/initrd</initrd>
+<cmdline>console=ttyS0 quiet nokaslr mitigations=off no_timer_check</cmdline></os><features><acpi/></features>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='file'><source path='/root/serial'/></serial>
+<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>
+XML
+  virsh -q define domain.xml
+  virsh -q start domain
+  wait_for "the domain is followed" vm_says domain RUNNING
+  wait_for "its guest hears the power button" grep -q GUEST-READY serial
+  systemctl start host.target libvirt-guests.service
+  systemctl stop host.target  # waits for the target alone
+  wait_for "vmeventd has stopped" has_stopped
+  for of in "${units[@]}"; do rm "/etc/systemd/system/$of.d/host.conf"; done
+  rm /etc/systemd/system/host.target
+  systemctl daemon-reload
+  systemctl start vmeventd.service
+  wait_for "the end of the domain was seen" vm_says domain 'host powerdown'
+}
+
 check_upgrade_and_purge() {
-  step "upgrade"
+  step "upgrade, while a VM ends"
+  start_qemu /run/vms web6
+  wait_for "the VM is followed" vm_says web6 RUNNING
+  end_before_start USR1 "$qemu"
   local pid
   pid=$(service MainPID)
   make_newer
   install "${newer[@]}"
   systemctl is-active --quiet vmeventd.service
+  wait_for "the verdict" vm_says web6 USER
+  rm /etc/systemd/system/vmeventd.service.d/end.conf
+  systemctl daemon-reload
   [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
   step "purge"
   pid=$(service MainPID)
@@ -344,10 +427,12 @@ check_service
 check_shutdown_file
 check_drop_in
 check_signals
+check_restart_misses_nothing
 check_shutdown_of_the_host
 check_user_instance
 check_watchdog
 check_guests
+check_shutdown_of_the_host_with_libvirt
 check_schemas
 check_upgrade_and_purge
 step "all well"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The packages in a clean Debian: lifecycle.sh in a chroot, boot.sh in a system that systemd-nspawn boots, or
-# apparmor.sh in a virtual machine, whose kernel has AppArmor.
+# The packages in a clean Debian: lifecycle.sh in a chroot, boot.sh or shutdown.sh in a system that systemd-nspawn
+# boots, or apparmor.sh in a virtual machine, whose kernel has AppArmor.
 #
-#   chroot.sh lifecycle|boot|apparmor PACKAGE_DIR CACHE_DIR GUEST_DIR
+#   chroot.sh lifecycle|boot|shutdown|apparmor PACKAGE_DIR CACHE_DIR GUEST_DIR
 #
 # GUEST_DIR has Debian's kernel (tests/support/guest/make_guest.sh).
 # CACHE_DIR keeps the bare system and the packages that were downloaded. All mounts are of a mount
@@ -70,10 +70,10 @@ unpack_base() {
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   ! [[ -f /etc/hosts ]] || cp /etc/hosts "$root/etc/hosts"
   local package
-  for package in vmeventd vmevents vmeventd-doc; do
+  for package in vmeventd vmevents vmeventd-doc python3-vmeventd; do
     cp "$package_dir/$package"_*.deb "$root/root/$package.deb"
   done
-  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,apparmor.sh,fake_qemu.pl,fake_kvmd.pl,v0.1.0-1} "$root/root/"
+  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,apparmor.sh,fake_qemu.pl,fake_kvmd.pl,v0.1.0-1} "$root/root/"
   cp -r "$source/debian/tests" "$root/root/"
   mkdir "$root/root/state"
   tar -x -f "$source/tests/system/upgrade/v0.1.0/state.tar.xz" -C "$root/root/state" --no-same-owner
@@ -111,17 +111,13 @@ UNIT
   ln -s ../boot-checks.service "$root/etc/systemd/system/multi-user.target.wants/"
 }
 
-# Boots the system as a container.
-boot() {
-  command -v systemd-nspawn >/dev/null || skip "there is no systemd-nspawn (systemd-container) here"
-  prepare boot.sh
-  umount "$root/proc"
-  # What it leaves there is left here.
-  mount -t tmpfs none /run
+# Boots the system as a container, until it powers itself off.
+boot_container() {
   local before cgroup
   before=$(nspawn_cgroups)
   timeout --signal=KILL 600 systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
-    --bind="$cache/archives:/var/cache/apt/archives" --capability=all --console=pipe \
+    --bind="$cache/archives:/var/cache/apt/archives" --bind-ro="$guest:/root/guest" --capability=all \
+    --console=pipe \
     /lib/systemd/systemd </dev/null >"$cache/boot.log" 2>&1 || true
   for cgroup in $(comm -13 <(echo "$before") <(nspawn_cgroups)); do
     find "$cgroup" -depth -type d -exec rmdir {} + || true
@@ -130,6 +126,43 @@ boot() {
     cat "$cache/boot.log"
     skip "systemd-nspawn boots no system on this machine"
   fi
+}
+
+needs_nspawn() {
+  command -v systemd-nspawn >/dev/null || skip "there is no systemd-nspawn (systemd-container) here"
+}
+
+# What systemd-nspawn leaves in these is left here.
+hide_from_nspawn() {
+  umount "$root/proc"
+  mount -t tmpfs none /run
+}
+
+boot() {
+  needs_nspawn
+  prepare boot.sh
+  hide_from_nspawn
+  boot_container
+  cat "$root/root/output"
+  [[ -f $root/root/passed ]]
+}
+
+# Two boots, of which the first ends as systemd-logind ends it.
+boot_and_power_off() {
+  local checks=$root/etc/systemd/system/boot-checks.service
+  needs_nspawn
+  prepare "shutdown.sh begin" dbus systemd qemu-system-x86 socat
+  hide_from_nspawn
+  sed -i '/^ExecStopPost=/d' "$checks"
+  boot_container
+  if [[ ! -f $root/root/passed ]]; then
+    cat "$root/root/output"
+    return 1
+  fi
+  rm "$root/root/passed"
+  # shellcheck disable=SC2016  # sed's last line
+  sed -i 's|shutdown.sh begin|shutdown.sh check|; $aExecStopPost=/bin/systemctl --force poweroff' "$checks"
+  boot_container
   cat "$root/root/output"
   [[ -f $root/root/passed ]]
 }
@@ -171,5 +204,6 @@ unpack_base
 case $what in
   lifecycle) in_chroot /root/lifecycle.sh ;;
   boot) boot ;;
+  shutdown) boot_and_power_off ;;
   apparmor) boot_machine ;;
 esac

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""docs/tutorial.md: pastes its blocks into one shell, in order, and compares what each prints with the block
-that follows it. Only `./dev demo`, which built what is tested, is not run.
+"""docs/tutorial.md, or a section of another page: pastes its blocks into one shell, in order, and compares what each
+prints with the block that follows it. Only `./dev demo`, which built what is tested, is not run.
 
-  tutorial_test.py --bin DIR --guest DIR
+  tutorial_test.py --bin DIR --guest DIR [--page PAGE --section HEADING]
 """
 
 import argparse
@@ -15,7 +15,6 @@ import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PAGE = ROOT / "docs/tutorial.md"
 PATIENCE = 180  # seconds, for any one block
 
 
@@ -78,9 +77,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, type=pathlib.Path)
     parser.add_argument("--guest", required=True, type=pathlib.Path)
+    parser.add_argument("--page", default="docs/tutorial.md", help="in the repository")
+    parser.add_argument("--section", metavar="HEADING", help="only this one")
     options = parser.parse_args()
-    pairs = blocks_of(PAGE.read_text(encoding="utf-8"))
-    assert len(pairs) > 8, "the page's blocks are not found"
+    page = (ROOT / options.page).read_text(encoding="utf-8")
+    if options.section:
+        page = re.split(r"^##", page.split(f"\n{options.section}\n", 1)[1], flags=re.MULTILINE)[0]
+    pairs = blocks_of(page)
+    assert len(pairs) >= 5, "the page's blocks are not found"
     with tempfile.TemporaryDirectory(prefix="vmt-") as directory:
         home = pathlib.Path(directory) / "home"
         clone = pathlib.Path(directory) / "clone"
@@ -88,6 +92,7 @@ def main():
         (clone / "build/release").mkdir(parents=True)
         (clone / "build/release/bin").symlink_to(options.bin.resolve())
         (clone / "build/guest").symlink_to(options.guest.resolve())
+        (clone / "examples").symlink_to(ROOT / "examples")
         shell = Shell(clone, home)
         try:
             for block, expected in pairs:
@@ -95,8 +100,8 @@ def main():
                 print(block, printed, sep="\n", flush=True)
                 assert expected is None or printed == expected, (
                     f"the page says:\n{expected}\nbut it printed:\n{printed}\nlogs:\n" + "".join(
-                        path.read_text(errors="replace") for path in home.glob("vmeventd-lab/*.log")))
-            assert not (home / "vmeventd-lab").exists(), "the page left ~/vmeventd-lab behind"
+                        path.read_text(errors="replace") for path in home.glob("*-lab/*.log")))
+            assert not list(home.glob("*-lab")), "the page left its directory behind"
         finally:
             end_what_is_left(home)
             shell.process.kill()

@@ -6,22 +6,39 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
+#include "tests/watcher/runs/child.h"
+#include "watcher/runs/command_lines.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
 
-const DomainName kWeb1 = {"web1", "475852fa-ea74-4630-8eae-7a6231894c40", 3};
+// A UUID of its own: tests that run beside have processes with theirs.
+const DomainName kWeb1 = {"web1", absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
 
 class DomainProcessTest : public testing::Test {
  protected:
-  PeerProcess Find() { return FindDomainProcess(directory_.Path(""), kWeb1).value(); }
+  DomainProcessTest() { processes_.set_directory(directory_.Path("")); }
+  PeerProcess Find() {
+    processes_.Forget(kWeb1.uuid);
+    processes_.Begin(kWeb1, /*has_descriptors=*/true, absl::ZeroDuration());
+    EXPECT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                          [&] { return !processes_.Waits(kWeb1.uuid, absl::ZeroDuration()); }));
+    return processes_.Find(kWeb1).value();
+  }
   // Whether Find() opens the file `path` for reading.
   bool FindOpens(const std::string& path) {
     const UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
@@ -32,6 +49,8 @@ class DomainProcessTest : public testing::Test {
   }
 
   TempDir directory_;
+  CommandLines command_lines_;
+  DomainProcesses processes_{&command_lines_};
   const std::string pid_file_ = directory_.Path("web1.pid");
 };
 
@@ -56,6 +75,39 @@ TEST_F(DomainProcessTest, APidThatNobodyHasIsGone) {
   const PeerProcess found = Find();
   EXPECT_EQ(found.kind, PeerProcess::Kind::kGone);
   EXPECT_EQ(found.pid, 4194304);
+}
+
+// A QEMU of the domain, as far as its arguments say so.
+int RunAsQemu() {
+  return execl("/bin/sh", "sh", "-c", "kill -STOP $$", "sh", "-uuid", kWeb1.uuid.c_str(), nullptr);
+}
+
+// One process keeps its command line to itself.
+class HeldCommandLines : public CommandLines {
+ public:
+  std::shared_ptr<const Read> Begin(int64_t pid) override {
+    if (pid != held) return CommandLines::Begin(pid);
+    asked = true;
+    return std::make_shared<Read>();
+  }
+
+  int64_t held = 0;
+  bool asked = false;
+};
+
+TEST(ProcessesInNamespaceTest, ACommandLineThatNeverComesHidesNoOtherProcess) {
+  const Child hostile(Sleep);  // the first in the list
+  const Child qemu(RunAsQemu);
+  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return IsStopped(qemu.pid()); }));
+  HeldCommandLines command_lines;
+  command_lines.held = hostile.pid();
+  absl::flat_hash_map<std::string, PeerProcess> found;
+  ASSERT_TRUE(StepUntil(
+      [&] { found = FindProcessesInNamespace(ReadPidNamespace(), {kWeb1.uuid}, &command_lines); },
+      [&] { return !found.empty(); }));
+  EXPECT_TRUE(command_lines.asked);
+  EXPECT_EQ(found.at(kWeb1.uuid).pid, qemu.pid());
 }
 
 }  // namespace

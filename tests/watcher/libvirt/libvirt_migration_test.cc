@@ -73,6 +73,15 @@ TEST_F(LibvirtMigrationTest, APausedSourceThatFailsAfterItsMigrationMayLiveOn) {
   EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
 }
 
+TEST_F(LibvirtMigrationTest, ASourceThatIsFoundWhileItMigratesMayLiveOn) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->Qmp(kDomain, "STOP");
+  Migration("pre-switchover");
+  EXPECT_EQ(RuleOfAFailure(), "migration-unfinished");
+}
+
 TEST_F(LibvirtMigrationTest, ASourceThatIsFoundInItsLastPassMayLiveOn) {
   libvirt_->SetActive({{kDomain, "finish-migrate"}});
   StartConnected();

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -27,8 +28,11 @@
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/libvirt/libvirt_inbox.h"
+#include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/libvirt_workers.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -119,10 +123,11 @@ TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
 
 TEST_F(LibvirtSourceTest, ADomainThatEndsAfterTheListWasMadeEndsOnce) {
   libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->AroundNextList({}, [&] {
-    libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
-    libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
-  });
+  libvirt_->AroundNextList([] {},
+                           [&] {
+                             libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+                             libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+                           });
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
@@ -142,10 +147,11 @@ TEST_F(LibvirtSourceTest, ADomainThatIsDestroyedAfterTheListWasMadeEndsOnce) {
 }
 
 TEST_F(LibvirtSourceTest, ADomainThatStartsWhileTheListIsMadeIsFollowed) {
-  libvirt_->AroundNextList({}, [&] {
-    libvirt_->Qmp(kDomain, "RESUME");
-    libvirt_->Started(kDomain);
-  });
+  libvirt_->AroundNextList([] {},
+                           [&] {
+                             libvirt_->Qmp(kDomain, "RESUME");
+                             libvirt_->Started(kDomain);
+                           });
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -217,10 +223,11 @@ TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
   libvirt_->SetActive({{other, "running"}});
   StartConnected();
   ASSERT_TRUE(UntilCount(EventType::kStarted));
-  libvirt_->AroundNextList({}, [&] {
-    libvirt_->Qmp(kDomain, "RESUME");
-    libvirt_->Started(kDomain);
-  });
+  libvirt_->AroundNextList([] {},
+                           [&] {
+                             libvirt_->Qmp(kDomain, "RESUME");
+                             libvirt_->Started(kDomain);
+                           });
   ASSERT_TRUE(Until([&] {
     clock_.Advance(absl::Seconds(1));
     return sink_.Count(EventType::kStarted) == 2;
@@ -263,6 +270,34 @@ TEST_F(LibvirtSourceTest, ADomainThatEndedWhileTheConnectionWasLostIsUnknown) {
   EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
   EXPECT_THAT(LastEvidence(),
               Contains("libvirt does not list it any more, and its process cannot be seen"));
+}
+
+// It ended while the connection was lost, and another one of that name began and ended before the
+// list.
+TEST_F(LibvirtSourceTest, AnEndThatNamesAnotherIdIsNotThisLifes) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  libvirt_->SetActive({});
+  DomainName other = kDomain;
+  other.id = 1;
+  libvirt_->AroundNextList(
+      [&] { libvirt_->StoppedWithId(other, ManagerEnd::kDestroyed, "stopped, destroyed"); }, {});
+  libvirt_->Close("libvirt closed the connection");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+}
+
+TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(Until([&] {
+    return sink_.Latest("web1")->problems ==
+           std::vector<std::string>{"libvirt does not list the domain, and its QEMU still runs"};
+  }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
 TEST_F(LibvirtProcessTest, TheRunEndsWithItsProcessOnceLibvirtHasReported) {
@@ -334,6 +369,75 @@ TEST_F(LibvirtProcessTest, AnEndDoesNotWaitForALibvirtThatIsLost) {
   ASSERT_TRUE(UntilCount(EventType::kStopped));
 }
 
+// The command lines of processes come when the test says so.
+class SlowCommandLines : public CommandLines {
+ public:
+  std::shared_ptr<const Read> Begin(int64_t pid) override {
+    std::shared_ptr<Read>& read = reads[pid];
+    if (read == nullptr) read = std::make_shared<Read>();
+    return read;
+  }
+
+  std::map<int64_t, std::shared_ptr<Read>> reads;
+};
+
+class LibvirtCommandLineTest : public LibvirtProcessTest {
+ protected:
+  LibvirtCommandLineTest() { options_.command_lines = command_lines_; }
+  // The loop has begun to look at the process.
+  bool UntilAsked() {
+    return Until([&] { return command_lines_->reads.contains(process_->pid()); });
+  }
+
+  const std::shared_ptr<SlowCommandLines> command_lines_ = std::make_shared<SlowCommandLines>();
+};
+
+// A process decides when the pages come that its arguments are on.
+TEST_F(LibvirtCommandLineTest, ACommandLineThatNeverComesHoldsUpNothing) {
+  StartConnected();
+  libvirt_->Qmp(kDomain, "RESUME");
+  libvirt_->Started(kDomain);
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  ASSERT_TRUE(UntilAsked());
+  Step();
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+  clock_.Advance(absl::Milliseconds(100));
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0) << "libvirt's word is the end of the run";
+  libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
+  clock_.Advance(absl::Milliseconds(100));
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+}
+
+TEST_F(LibvirtCommandLineTest, WhatComesMeanwhileWaitsForTheCommandLineInItsOrder) {
+  const DomainName other = {"other", "475852fa-0000-4630-8eae-7a6231894c40", 9};
+  libvirt_->SetActive({{kDomain, "running"}, {other, "running"}});
+  Start();
+  ASSERT_TRUE(UntilAsked());
+  for (int event = 0; event < 40; ++event) libvirt_->Qmp(other, "RTC_CHANGE");
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  Step();
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+  EXPECT_TRUE(watcher_->libvirt_waits());
+  command_lines_->reads[process_->pid()]->Finish(nullptr, kDomain.uuid);
+  ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_FALSE(watcher_->libvirt_waits());
+}
+
+TEST_F(LibvirtCommandLineTest, AConnectionThatIsLostWhileACommandLineIsReadIsMadeAgain) {
+  libvirt_->SetActive({{kDomain, "running"}});
+  Start();
+  ASSERT_TRUE(UntilAsked());
+  libvirt_->Close("libvirt closed the connection");
+  clock_.Advance(absl::Milliseconds(100));
+  ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_connects == 2; }));
+  command_lines_->reads[process_->pid()]->Finish(nullptr, kDomain.uuid);
+  ASSERT_TRUE(UntilConnected());
+}
+
 // libvirt counts ids from 1 again where no domain runs when it starts.
 TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARestartIsFollowed) {
   StartConnected();
@@ -383,6 +487,93 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+}
+
+// Its end was published by its process, and libvirt reports it later.
+TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->AroundNextList([] {},
+                           [&] {
+                             std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+                             libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
+                           });
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilConnected());
+  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
+  ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+}
+
+// A new libvirtd reports the end of that life, then starts the next one, then makes its list.
+TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  DomainName next = kDomain;
+  next.id = 4;
+  libvirt_->AroundNextList(
+      [&] {
+        libvirt_->Qmp(kDomain, "SHUTDOWN", kHostSignal);
+        libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
+        StartProcess();
+        libvirt_->SetActive({{next, "running"}});
+      },
+      {});
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+  libvirt_->Stopped(next, ManagerEnd::kDestroyed, "stopped, destroyed");
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << "that one is its own";
+}
+
+TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidFileIsGoneAndThatIsListedLateBeginsNoRun) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->AroundNextList([] {}, [&] { libvirt_->Qmp(kDomain, "RESUME"); });
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilConnected());
+  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
+  ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
+  StartProcess();
+  DomainName next = kDomain;
+  next.id = 4;
+  libvirt_->Qmp(next, "RESUME");
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 3));
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+}
+
+// What is handled late says nothing of processes that began meanwhile.
+TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
+  const auto libvirt = std::make_shared<FakeLibvirt>();
+  libvirt->SetActive({{kDomain, "running"}});
+  const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
+  const std::shared_ptr<LibvirtWorkers> workers = LibvirtWorkers::Create();
+  LibvirtLink link(libvirt, inbox, workers, "qemu:///system", "");
+  link.Open(1);
+  ASSERT_TRUE(workers->WaitForNone(absl::InfiniteDuration()));
+  const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
+  ASSERT_FALSE(entries.empty());
+  const auto& opened = std::get<LinkOpened>(entries.front().message);
+  EXPECT_LE(opened.domains.at(0).domain.heard_ticks, StartTicksNow());
+  link.Close();
+  workers->WaitForNone(absl::InfiniteDuration());
 }
 
 // The process of the life before could not be seen, nor its end.
@@ -623,6 +814,30 @@ TEST_F(LibvirtPodsTest, BeyondTheLimitOfThreadsALibvirtWaitsForItsTurn) {
       return state.connected && state.uri.ends_with("good/sock");
     });
   }));
+}
+
+TEST_F(LibvirtSourceTest, WithoutDirectoriesNothingIsOpenUntilALibvirtIsConnected) {
+  options_.watches.clear();
+  libvirt_->SetOpenError(absl::UnavailableError("no such socket"));
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_FALSE(watcher_->has_open_source());
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(Until([&] {
+    clock_.Advance(absl::Seconds(1));
+    return watcher_->has_open_source();
+  }));
+}
+
+TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
+  options_.watches.clear();
+  libvirt_->SetOpenError(absl::UnavailableError("broken"));
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
+  EXPECT_TRUE(watcher_->has_open_source());
+  MakePod("broken");
+  ASSERT_TRUE(UntilConnections(1));
+  EXPECT_FALSE(watcher_->has_open_source());
 }
 
 TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {

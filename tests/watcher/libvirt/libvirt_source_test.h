@@ -22,6 +22,7 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 
@@ -37,6 +38,7 @@ class LibvirtSourceTest : public testing::Test {
     options_.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
+    options_.command_lines = std::make_shared<CommandLines>();
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 

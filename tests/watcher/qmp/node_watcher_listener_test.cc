@@ -183,6 +183,50 @@ TEST_F(ListenerTest, ItsEndWhileTheDaemonIsDownIsNoEndOfTheQemu) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
+// The listener of a socket is its launcher, also where the monitor was lost.
+TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu.HandOver(true);
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(UntilPid(real));
+  const std::string run_id = RunId("vm1");
+  FakeMonitor silent;
+  silent.greet = false;
+  qemu.SetBehavior(0, silent);
+  qemu.CloseClient(0);
+  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  qemu.SetBehavior(0, FakeMonitor());
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_EQ(RunId("vm1"), run_id);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"));
+  const pid_t real = qemu.HandOver(true);
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  const std::string run_id = RunId("vm1");
+  const pid_t fork = qemu.ForkServer(0);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  kill(fork, SIGKILL);
+  ASSERT_TRUE(StepUntil([] {}, [&] { return kill(fork, 0) != 0; }));
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
+}
+
 // Beside QEMU's own socket, a process that forks a child for each connection.
 class ProxyTest : public ListenerTest {
  protected:

@@ -28,6 +28,8 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
     context_.oom_watch = oom_watch_.get();
+    context_.signals = &signals_;
+    context_.host = &host_;
     context_.budget = std::make_unique<OwnerBudget>(loop_.get());
   }
   ~QmpRunTest() override {
@@ -119,6 +121,8 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
       ExitStatusReader::Create(loop_.get(), std::nullopt);
   OomCounters oom_counters_{root_.path()};
   std::unique_ptr<OomWatch> oom_watch_ = OomWatch::Create(loop_.get(), root_.path()).value();
+  SignalWatch signals_{loop_.get(), nullptr, ""};
+  HostWatch host_{loop_.get(), nullptr, ""};
   QmpContext context_;
   std::unique_ptr<QmpRun> run_;
 };

@@ -58,6 +58,8 @@ class RunTableTest : public testing::Test, public RunSource {
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
     context_.oom_watch = oom_watch_.get();
+    context_.signals = &signals_;
+    context_.host = &host_;
     context_.boot_id = "boot-1";
     context_.max_vm_descriptors = 100;
   }
@@ -95,7 +97,7 @@ class RunTableTest : public testing::Test, public RunSource {
   }
   void Restore(std::vector<std::string> saved) {
     RunRestorer restorer(&context_, &options_, &table_, std::vector<RunSource*>{this},
-                         std::move(saved));
+                         std::move(saved), {});
     while (!restorer.RestoreSome()) {
     }
   }
@@ -109,6 +111,8 @@ class RunTableTest : public testing::Test, public RunSource {
       ExitStatusReader::Create(loop_.get(), ExitStatusSource::kNone);
   OomCounters oom_counters_{directory_.path()};
   std::unique_ptr<OomWatch> oom_watch_ = OomWatch::Create(loop_.get(), directory_.path()).value();
+  SignalWatch signals_{loop_.get(), nullptr, ""};
+  HostWatch host_{loop_.get(), nullptr, ""};
   RunContext context_;
   RunTable table_{&sink_, &context_.meters};
   std::vector<std::string> restored_;

@@ -50,6 +50,12 @@ Dimension Reasons() {
   return values;
 }
 
+void SetKiller(Evidence* evidence, SignalSender sender) {
+  evidence->exit_status = {0, SIGKILL};
+  sender.signal = SIGKILL;
+  evidence->killer = std::move(sender);
+}
+
 // Sets a part of the SHUTDOWN, where there is one.
 Value OfShutdown(std::string name, std::function<void(ShutdownFact*)> set) {
   return {std::move(name), [set = std::move(set)](Evidence* evidence) {
@@ -104,6 +110,26 @@ std::vector<Dimension> OtherDimensions() {
         [](Evidence* e) {
           e->exit_status = {0, SIGKILL};
           e->oom_killed = true;
+        }},
+       {"exit:SIGKILL-host", [](Evidence* e) { SetKiller(e, {.pid = 812}); }},
+       {"exit:SIGKILL-host-oom",
+        [](Evidence* e) {
+          SetKiller(e, {.pid = 812});
+          e->oom_killed = true;
+        }},
+       {"exit:SIGKILL-earlyoom",
+        [](Evidence* e) { SetKiller(e, {.pid = 812, .command = RareText("earlyoom")}); }},
+       {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
+       {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
+       {"exit:SIGKILL-kernel-victim",
+        [](Evidence* e) {
+          SetKiller(e, {.by_kernel = true});
+          e->oom_victim = true;
+        }},
+       {"exit:-host",
+        [](Evidence* e) {
+          SetKiller(e, {.pid = 812});
+          e->exit_status.reset();
         }},
        {"exit:SIGABRT",
         [](Evidence* e) {
@@ -281,6 +307,30 @@ TEST(ClassificationTest, AnExitIsDescribedForPeople) {
   EXPECT_EQ(DescribeExit({3, 0}), "exit code 3");
   EXPECT_EQ(DescribeExit({0, SIGKILL}), "exit signal 9 (SIGKILL)");
   EXPECT_EQ(DescribeExit({0, 34}), "exit signal 34");
+}
+
+TEST(ClassificationTest, ASenderIsDescribedForPeople) {
+  EXPECT_EQ(DescribeSender({.by_kernel = true}), "the kernel");
+  EXPECT_EQ(DescribeSender({.pid = 812}), "a process that is gone (pid 812)");
+  EXPECT_EQ(DescribeSender({.pid = 812, .of_qemu = true}), "QEMU itself (pid 812)");
+  EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = RareText("bash")}),
+            "bash (pid 812, uid 0)");
+  EXPECT_EQ(DescribeSender({.pid = 812,
+                            .uid = 107,
+                            .command = RareText("virtqemud"),
+                            .cgroup = RareText("/system.slice/virtqemud.service"),
+                            .of_qemu = true}),
+            "virtqemud (pid 812, uid 107, /system.slice/virtqemud.service, of QEMU's own)");
+}
+
+TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
+  for (const char* name : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
+    EXPECT_TRUE(IsMemoryKiller({.command = RareText(name)})) << name;
+    EXPECT_TRUE(IsMemoryKiller({.executable = RareText(absl::StrCat("/usr/bin/", name))})) << name;
+  }
+  for (const char* name : {"", "zoomd", "earlyoom2", "oom", "kill"}) {
+    EXPECT_FALSE(IsMemoryKiller({.command = RareText(name), .executable = RareText(name)})) << name;
+  }
 }
 
 TEST(ClassificationTest, RuleIdsAreUnique) {

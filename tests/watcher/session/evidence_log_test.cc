@@ -46,7 +46,7 @@ TEST_F(EvidenceLogTest, AShutdownKnowsWhatStoodBeforeIt) {
 
 TEST_F(EvidenceLogTest, AResetClearsAllAndSaysWhat) {
   log_.SawPowerdown(now_);
-  log_.SawPanic("GUEST_PANICKED", "pause", now_);
+  log_.SawPanic("GUEST_PANICKED", {.action = "pause"}, now_);
   log_.SawStop(now_);
   log_.SawReset(now_);
   EXPECT_FALSE(log_.decided());
@@ -99,7 +99,7 @@ TEST_F(EvidenceLogTest, ARunStateBeforeTheVmRanLeavesNoTraceOfItself) {
 }
 
 TEST_F(EvidenceLogTest, AResumeHealsNoPanic) {
-  log_.SawPanic("GUEST_CRASHLOADED", "", now_);
+  log_.SawPanic("GUEST_CRASHLOADED", {}, now_);
   log_.SawRunState("running", "RESUME", now_);
   EXPECT_TRUE(log_.facts().guest_panicked);
   EXPECT_THAT(Timeline(), ElementsAre("GUEST_CRASHLOADED"));

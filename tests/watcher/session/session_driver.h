@@ -86,6 +86,11 @@ class SessionDriver {
   }
   void Withdraw() { Apply(session_->OnIntentWithdrawn(now_)); }
   void OomKills(uint64_t kills) { Apply(session_->OnOomKills(kills)); }
+  void Sent(const SignalSender& sender) { Apply(session_->OnSignal(sender, now_)); }
+  void Host(bool shutting_down, const std::string& by) {
+    Apply(session_->OnHostShutdown(shutting_down, by, now_));
+  }
+  void NamedOomVictim(const OomVictim& victim) { Apply(session_->OnOomVictim(victim, now_)); }
   // The node's clock is set.
   void StepClock(absl::Duration step) { now_.wall += step; }
 
@@ -198,6 +203,13 @@ class SessionDriver {
   VmState published_state_ = VmState::kUnreachable;
   std::vector<std::string> published_problems_;
 };
+
+// What was seen, each followed by "; ".
+inline std::string EvidenceOf(const ShutdownDetail& detail) {
+  std::string text;
+  for (const EvidenceEntry& entry : detail.evidence) absl::StrAppend(&text, entry.what, "; ");
+  return text;
+}
 
 inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
                           ShutdownCause cause) {

@@ -19,12 +19,6 @@ using testing::Not;
 
 ProcessEnd Code(int code) { return {ExitStatus{code, 0}, false}; }
 
-std::string EvidenceOf(const ShutdownDetail& detail) {
-  std::string text;
-  for (const EvidenceEntry& entry : detail.evidence) absl::StrAppend(&text, entry.what, "; ");
-  return text;
-}
-
 TEST(VmSessionExitTest, TheSignalSaysWhatBecameOfQemu) {
   const struct {
     int signal;

@@ -1,0 +1,29 @@
+#ifndef VMEVENTD_BASE_PASSED_DESCRIPTORS_H_
+#define VMEVENTD_BASE_PASSED_DESCRIPTORS_H_
+
+#include <sys/socket.h>
+
+#include <cstring>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace vmeventd {
+
+// The descriptors that came with a message of a Unix socket (SCM_RIGHTS), as recvmsg(2) has filled
+// it: to be called once, as they are the caller's from then on.
+inline std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
+  std::vector<UniqueFd> descriptors;
+  for (cmsghdr* header = CMSG_FIRSTHDR(message); header != nullptr;
+       header = CMSG_NXTHDR(message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    std::vector<int> numbers((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    std::memcpy(numbers.data(), CMSG_DATA(header), numbers.size() * sizeof(int));
+    for (const int number : numbers) descriptors.emplace_back(number);
+  }
+  return descriptors;
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_BASE_PASSED_DESCRIPTORS_H_

@@ -1,0 +1,64 @@
+#include "client/fleet/fleet_create.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/nats/jetstream_api.h"
+#include "base/nats/jetstream_request.h"
+#include "base/nats/subject.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The state of a stream after a request about it.
+absl::StatusOr<StreamState> Ask(NatsConnection* connection, absl::string_view api,
+                                const std::string& stream, const std::string& request) {
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection, ApiSubject(api, stream), request);
+  if (!answer.ok()) return answer.status();
+  return ParseStreamState(*answer);
+}
+
+absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::string& stream,
+                                      const std::string& request) {
+  absl::StatusOr<StreamState> state = Ask(connection, "STREAM.INFO", stream, "");
+  if (absl::IsNotFound(state.status())) {
+    state = Ask(connection, "STREAM.CREATE", stream, request);
+    if (!state.ok()) {
+      return absl::UnavailableError(
+          absl::StrCat("the stream ", stream, " cannot be created: ", state.status().message()));
+    }
+    return absl::StrCat(stream, ": created\n");
+  }
+  if (!state.ok()) return state.status();
+  if (!state->rollups) return absl::StrCat(stream, ": is there\n");
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection, ApiSubject("STREAM.INFO", stream), "");
+  if (!answer.ok()) return answer.status();
+  state = Ask(connection, "STREAM.UPDATE", stream, UpdateWithoutRollups(*answer));
+  if (!state.ok() || state->rollups) {
+    return absl::UnavailableError(absl::StrCat(
+        "the stream ", stream, " permits rollups, by which a node can delete the keys of all, and ",
+        "that cannot be turned off: ", state.status().message()));
+  }
+  return absl::StrCat(stream, ": no longer permits rollups\n");
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
+                                        const FleetCreateCommand& command) {
+  std::string lines;
+  const std::string events(kFleetStream);
+  absl::StatusOr<std::string> line =
+      CreateOne(connection, events, CreateStreamRequest(events, command.replicas));
+  if (!line.ok()) return line;
+  lines += *line;
+  for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
+    line =
+        CreateOne(connection, BucketStream(bucket), CreateBucketRequest(bucket, command.replicas));
+    if (!line.ok()) return line;
+    lines += *line;
+  }
+  return lines;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,262 @@
+"""The rules of the wire contract for a client that must lose nothing and do nothing twice.
+
+No connections, threads or clocks are here. The numbers in comments are those of the contract's list."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import random
+from typing import List, Optional, Sequence, Tuple, Union
+
+import grpc
+
+from .v1 import vm_events_pb2 as pb
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds
+MOST_READINGS = 5  # streams from one position that check whether an event became durable
+CALL_TIMEOUT = 10.0  # seconds, of a unary call; a stream has no deadline
+
+# Retrying these is useless. All other errors are retried.
+FINAL = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+Start = Union[str, datetime.datetime]
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """Where to resume: after this sequence of this journal. str() and parse() are for files."""
+
+    journal_id: str
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.journal_id}:{self.sequence}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Raises ValueError if the text is no position."""
+        journal_id, _, sequence = text.strip().rpartition(":")
+        if not journal_id or not (sequence.isascii() and sequence.isdigit()):
+            raise ValueError(f"not JOURNAL_ID:SEQUENCE: {text!r}")
+        return cls(journal_id, int(sequence))
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """What follow() delivers. Store `position` together with the item's work; None: there is none now, and
+    a stored one is of no use any more."""
+
+    position: Optional[Position]
+
+
+@dataclasses.dataclass(frozen=True)
+class NewEvent(Item):
+    """An event. With provisional=True it may have durable = false: a Rewind may take it back."""
+
+    event: pb.Event
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot(Item):
+    """All VMs as they are; events follow. It replaces what is known of the VMs."""
+
+    vms: Sequence[pb.Vm]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress(Item):
+    """Nothing happened, or nothing that passes the filter: only the position moves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap(Item):
+    """Events may be missing here. The server's own gaps are events, of the type GAP."""
+
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewind(Item):
+    """Only with provisional=True: events after `position` are taken back. Those that are kept come again."""
+
+
+class Refused(Exception):
+    """The server refuses what was asked for; another attempt would be refused too."""
+
+    def __init__(self, code: grpc.StatusCode, details: str):
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+
+
+class Rules:
+    """Which streams to ask for, and what their messages mean. For each stream call begin(), then take() for
+    each message, then ended() if the server ended it."""
+
+    def __init__(self, event_filter: Optional[pb.EventFilter], position: Optional[Position], start: Start,
+                 provisional: bool, progress_interval: float):
+        if not (isinstance(start, datetime.datetime) or start in ("oldest", "snapshot", "now")):
+            raise ValueError(f'start: neither "oldest", "snapshot", "now" nor a datetime: {start!r}')
+        if isinstance(start, datetime.datetime) and start.tzinfo is None:
+            raise ValueError(f"start: it has no time zone: {start}")
+        if progress_interval < 1:
+            raise ValueError(f"progress_interval: below 1 s: {progress_interval}")
+        self._filter = event_filter
+        self._position = position
+        self._start = start
+        self._provisional = provisional
+        self._progress_interval = progress_interval
+        self.silence_limit = 3 * progress_interval
+        self._last_pause = 0.0
+        self._readings = 0          # streams that ended to read again from _read_from
+        self._read_from: Optional[Position] = None
+        self._doubtful = 0          # the newest event that was not durable in the last of them
+        self._lost_to = 0           # what is still not durable up to here is lost
+        self._rewinds = False       # events after the position were delivered
+        # Of the present stream:
+        self._journal_id = ""
+        self._vms: List[pb.Vm] = []
+        self._awaits_snapshot = False
+        self._held = False          # the position stays before an event that is not durable
+        self._received = 0          # the newest event
+        self.asks_journal = False   # after take(): GetServerInfo says whether reading again is of use
+        self.reads_again = False    # after take(): end the stream, and read again from the position
+
+    def begin(self) -> Tuple[pb.WatchEventsRequest, List[Item]]:
+        """The request of the next stream, and what to deliver before it."""
+        request = pb.WatchEventsRequest()
+        if self._filter is not None:
+            request.filter.CopyFrom(self._filter)
+        request.progress_interval.FromNanoseconds(int(self._progress_interval * 1e9))
+        self._vms = []
+        self._awaits_snapshot = False
+        if self._position is not None:  # (1)
+            request.after_sequence = self._position.sequence
+            request.journal_id = self._position.journal_id
+        elif isinstance(self._start, datetime.datetime):
+            request.since.FromDatetime(self._start.astimezone(datetime.timezone.utc).replace(tzinfo=None))
+        elif self._start == "snapshot":
+            request.snapshot = True
+            self._awaits_snapshot = True
+        elif self._start == "oldest":
+            request.from_oldest = True
+        self._journal_id = request.journal_id
+        self._held = self.asks_journal = self.reads_again = False
+        in_vain = self._readings >= MOST_READINGS and self._read_from == self._position
+        self._lost_to = self._doubtful if in_vain else 0
+        self._doubtful = 0
+        self._received = request.after_sequence
+        items: List[Item] = []
+        self._take_back(items)
+        return request, items
+
+    def _take_back(self, items: List[Item]) -> None:
+        if self._rewinds:
+            items.append(Rewind(self._position))
+        self._rewinds = False
+
+    def take(self, response: pb.WatchEventsResponse) -> List[Item]:
+        """What a message delivers."""
+        self._last_pause = 0.0
+        items: List[Item] = []
+        if response.HasField("progress") and not self._journal_id:
+            self._journal_id = response.progress.journal_id
+        self._vms.extend(response.snapshot_vms)
+        if response.HasField("snapshot_done"):
+            self._awaits_snapshot = False
+            self._journal_id = response.snapshot_done.journal_id
+            self._move(response.snapshot_done.sequence)
+            items.append(Snapshot(self._position, self._vms))
+            self._vms = []
+        for event in response.events:
+            self._take_event(event, items)
+        if response.HasField("progress"):
+            self._take_progress(response.progress, items)
+        # A node without events says nothing else of its journal.
+        self.asks_journal = self._held and not self.reads_again and not response.events
+        return items
+
+    def _take_event(self, event: pb.Event, items: List[Item]) -> None:
+        if event.sequence <= self._received:
+            return  # received before
+        self._received = event.sequence
+        if not event.durable:
+            if event.sequence <= self._lost_to and not self._held:
+                before = self._position
+                self._move(event.sequence)
+                if before == self._read_from:
+                    items.append(Gap(self._position, f"events from {event.sequence} on are not kept in the journal"))
+                return
+            self._held = True  # (3)
+            self._doubtful = event.sequence
+        elif self._held:
+            # The journal writes waiting events before new ones: they are durable now, or lost.
+            self._read_again()
+        if self._held and not self._provisional:
+            return
+        self._rewinds = self._rewinds or self._held
+        self._move(event.sequence)
+        items.append(NewEvent(self._position, event))
+
+    def _take_progress(self, progress: pb.Progress, items: List[Item]) -> None:
+        if progress.journal_id != self._journal_id:  # (4)
+            self._journal_id = progress.journal_id
+            self._held = False  # what was not durable went with the old journal
+            self._take_back(items)
+            self._received = progress.sequence
+            self._position = Position(progress.journal_id, progress.sequence)
+            items.append(Gap(self._position, f"the journal was replaced by {progress.journal_id}"))
+            return
+        before = self._position
+        # The first Progress of a snapshot is no position: a crash now would leave VMs out.
+        if not self._awaits_snapshot:
+            self._move(progress.sequence)  # (2)
+        if self._position != before:
+            items.append(Progress(self._position))
+
+    def _move(self, sequence: int) -> None:
+        if self._held or self._awaits_snapshot:
+            return  # (3)
+        if self._position is not None and self._position.journal_id == self._journal_id:
+            sequence = max(sequence, self._position.sequence)
+        self._position = Position(self._journal_id, sequence)
+        self._received = max(self._received, sequence)
+
+    def journal_state(self, writable: bool) -> None:
+        """GetServerInfo's answer, if asks_journal."""
+        self.asks_journal = False
+        if writable:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        if self.reads_again:
+            return
+        self.reads_again = True
+        self._readings = self._readings + 1 if self._read_from == self._position else 1
+        self._read_from = self._position
+
+    def ended(self, code: grpc.StatusCode, details: str) -> List[Item]:
+        """What the end of a stream delivers. Raises Refused if no other attempt is of use."""
+        if code in FINAL:
+            raise Refused(code, details)
+        if code != grpc.StatusCode.OUT_OF_RANGE:
+            return []
+        # (5) Without a position it is retention that deletes faster than the first messages come.
+        items: List[Item] = []
+        self._take_back(items)
+        self._position = None
+        if self._start != "snapshot":
+            self._start = "oldest"
+        items.append(Gap(None, details))
+        return items
+
+    def pause(self) -> float:
+        """Seconds until the next attempt (6). All clients of a restarted daemon reconnect, but not all at
+        the same moment."""
+        self._last_pause = min(2 * self._last_pause, LONGEST_PAUSE) or FIRST_PAUSE
+        return self._last_pause * random.uniform(0.5, 1)

@@ -1,0 +1,286 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_
+#define VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/events/event_block.h"
+#include "server/events/event_matcher.h"
+#include "server/events/event_meters.h"
+#include "server/events/vm_registry.h"
+#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_event.h"
+
+// The node's event log: the only header of this folder that others include.
+
+namespace vmeventd {
+
+class JournalReader;  // the history thread's, for one turn of a query
+
+struct JournalOptions {
+  std::string path;  // of the database; its directory exists
+  absl::Duration retention_age = absl::Hours(24 * 30);
+  int64_t retention_events = 1'000'000;
+};
+
+struct EventRingOptions {
+  size_t max_bytes = 64 << 20;
+  size_t max_events = 1'000'000;
+};
+
+struct LiveStateOptions {
+  EventRingOptions ring;
+  size_t max_stopped = 10'000;
+  // Memory limit of snapshots of different moments that streams still send.
+  size_t max_snapshot_bytes = size_t{192} << 20;
+};
+
+struct EventLogOptions {
+  JournalOptions journal;  // the sequence mark is the file `sequence` beside it
+  LiveStateOptions live{};
+  std::string node_id{};        // empty: not known
+  size_t max_queued = 100'000;  // updates of VMs
+};
+
+// One open run as it is kept; an empty payload says that it is over.
+struct SavedRun {
+  std::string run_id;
+  std::string payload;
+  uint64_t last_sequence = 0;  // the run's newest event
+};
+
+// State that the daemon before this one left, for the watcher.
+struct SavedState {
+  std::vector<SavedRun> runs;           // that were open
+  std::vector<std::string> ended_runs;  // ids of stopped runs, in the order in which they ended
+  bool journal_is_new = false;          // its events say nothing of the open runs
+};
+
+// Where a stream or a listing begins.
+struct FromNow {};
+struct FromOldest {};
+struct FromSnapshot {};
+struct AfterSequence {
+  uint64_t sequence = 0;
+  std::string journal_id;
+};
+struct Since {
+  absl::Time time;
+};
+using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence, Since>;
+
+// Start of a stream: everything up to `cursor` is behind it.
+struct StreamBegin {
+  uint64_t cursor = 0;
+  // What follows the cursor, where that might be gone from the ring and the journal when it is
+  // asked for next.
+  std::vector<EventBlockPtr> blocks;
+  // Set: the journal is to say where it begins, which is behind `cursor`. InfinitePast: at the
+  // oldest event.
+  std::optional<absl::Time> locate;
+  absl::Time since = absl::InfinitePast();  // earlier ones are left out
+  VmSnapshotPtr snapshot;                   // as of `cursor`, where it was asked for
+};
+
+// Which journal sequences are of, and of which node that is.
+struct JournalIdentity {
+  std::string journal_id;
+  std::string token_key;  // signs page tokens
+  std::string node_id;    // empty: not known
+};
+using JournalIdentityPtr = std::shared_ptr<const JournalIdentity>;
+
+// The bounds of what is retained, in the ring or in the journal.
+struct EventRange {
+  uint64_t oldest = 1;  // newest + 1 if nothing is retained
+  uint64_t newest = 0;
+  // From here on nothing is missing but what a GAP names: `oldest`, or the first of the sequences
+  // that were given up just before it. A stream may begin with any of them.
+  uint64_t unbroken_from = 1;
+};
+
+// What the journal alone holds: where the events since `locate` begin, with the first of them, or
+// else the events [first, last].
+struct HistoryRequest {
+  std::optional<absl::Time> locate;
+  uint64_t first = 0;
+  uint64_t last = 0;
+  std::string journal_id;  // another one is in use: UNAVAILABLE; empty, as by Read: any
+};
+struct HistoryAnswer {
+  uint64_t first = 0;                 // where the blocks begin
+  std::vector<EventBlockPtr> blocks;  // all that is kept of [first, through]
+  uint64_t through = 0;
+};
+
+struct ReadOptions {
+  size_t max_bytes = 0;   // of blocks, about; one at least
+  bool backward = false;  // to older events, and from the newest where there is no such sequence
+  bool journal_only = false;  // what a kill cannot undo
+};
+// Neither blocks nor history: there is nothing yet.
+struct ReadResult {
+  std::vector<EventBlockPtr> blocks;      // from the one that holds the sequence on
+  std::optional<HistoryRequest> history;  // set: that comes first, and the journal alone has it
+  bool out_of_range = false;  // retention has passed the sequence; the ring may hold it yet
+  EventRange range;
+};
+
+// A question for the history thread that may take several turns. Each gets the journal's reader, or
+// why there is none, takes some milliseconds at the most, and returns whether it was the last.
+struct HistoryQuery {
+  std::function<absl::StatusOr<bool>(absl::StatusOr<JournalReader*>)> turn;
+  // Whether nobody waits for the answer any longer; then the next turn gets CANCELLED.
+  std::function<bool()> cancelled;
+};
+
+// A listing: the events that pass `matcher` and were observed in [start, end).
+struct ListBounds {
+  absl::Time start = absl::InfinitePast();
+  absl::Time end = absl::InfiniteFuture();
+  int page_size = 100;
+};
+// Where a turn of a listing starts.
+struct ListFrom {
+  uint64_t sequence = 0;  // 0: where the order begins
+  // A client named it, and must learn if retention has passed it. Otherwise the listing continues
+  // with what is left.
+  bool named = false;
+};
+// The result of one turn of a listing.
+struct EventListing {
+  std::string events;   // encoded, as `events` fields
+  int count = 0;        // of events
+  uint64_t next = 0;    // where to continue; 0: there are no more
+  bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
+};
+
+// Takes what the watcher saw, gives each event its sequence, keeps it durably and then makes it
+// public; answers for events and VMs. Its threads: the pump, which writes, and the history thread,
+// which reads the journal, so that nobody else waits for the disk. Any thread where nothing else is
+// said. No call but Close and Stop blocks for longer than it takes to copy pointers.
+class EventLog {
+ public:
+  // Who hears of it, on the pump thread. Each function may be empty, and may call gRPC.
+  struct Subscriber {
+    std::function<void()> published{};             // there is more to read, or to read as durable
+    std::function<void(bool)> journal_writable{};  // whether it can be written has changed
+    std::function<void()> journal_replaced{};      // a new one knows nothing of the open runs
+    std::function<void()> turn{};                  // a turn of the pump is over
+  };
+  struct Health {
+    bool journal_writable = true;     // as of what is public
+    bool directories_present = true;  // each one of --watch
+    size_t queued = 0;                // updates that wait for the pump
+    size_t max_queued = 0;
+    uint64_t dropped_events = 0;  // of a full queue
+    uint64_t ring_events = 0;
+    size_t ring_bytes = 0;
+  };
+  // Limit of what waits while the journal cannot be written; beyond it, the oldest events are
+  // dropped. Less than the ring holds, so that waiting events can still be read from there.
+  static constexpr size_t kMaxBacklogBytes = 32 << 20;
+  struct VmPage {
+    std::vector<VmRecordPtr> vms;
+    uint64_t sequence = 0;  // which they are as of
+  };
+
+  // Opens the journal, or makes it, finds out what became of what was published, and publishes the
+  // VMs that it knows and a GAP for what is lost. A corrupt journal is replaced. Errors name what
+  // stands in the way. `clock` outlives the log.
+  static absl::StatusOr<std::unique_ptr<EventLog>> Open(EventLogOptions options,
+                                                        const Clock* clock);
+  // Its threads have ended by then, or end.
+  ~EventLog();
+
+  // What Open found; once.
+  SavedState TakeSaved();
+  // The watcher's thread pushes; never waits.
+  EventSink* sink();
+  // Before Start.
+  void Subscribe(Subscriber subscriber);
+
+  // Which threads run; the other's work is done by Step and StepHistory.
+  enum class Threads { kAll, kHistory };
+  void Start(Threads threads = Threads::kAll);
+  // Makes the pump take a turn.
+  void Wake();
+  // Nothing will be pushed any more: returns when all is public and, where the journal can be
+  // written, durable.
+  void Close();
+  // Ends the history thread after what waits; later questions get UNAVAILABLE.
+  void Stop();
+  // One turn of the pump, after waiting for something to do at most `timeout`. False: the sink is
+  // closed and all of it is public or lost. For tests and the simulation, instead of the thread.
+  bool Step(absl::Duration timeout = absl::ZeroDuration());
+  // When Step has something to do, on the monotonic clock; zero: now.
+  absl::Duration NextStep() const;
+  // One turn of the history thread; false: nothing waits.
+  bool StepHistory();
+
+  // OUT_OF_RANGE names what is retained. RESOURCE_EXHAUSTED: streams that read slowly hold so many
+  // different snapshots that there is no memory for one more.
+  absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
+  // The events from `sequence` on: the newest are in the ring, older ones in the journal.
+  ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
+  // Answers what a Read or a StreamBegin leaves to the journal, with about `max_bytes()`, which is
+  // asked when it is read. `done` is called on the history thread, or at once after Stop. Peers
+  // alternate.
+  void ReadHistory(const std::string& peer, HistoryRequest request,
+                   std::function<size_t()> max_bytes,
+                   std::function<void(absl::StatusOr<HistoryAnswer>)> done);
+  // Questions that may wait: in all, and of one peer.
+  static constexpr size_t kMaxQueries = 1'000;
+  static constexpr size_t kMaxQueriesPerPeer = 500;
+  // Where all places are taken the peer with the most loses its latest query to a peer with fewer.
+  // A query that finds no place gets RESOURCE_EXHAUSTED, on the caller's thread.
+  void PostQuery(const std::string& peer, HistoryQuery query);
+  // Lists from `from`: newer events from the ring, older ones from the journal. Searches for at
+  // most some milliseconds, whatever the filter, and advances by at least one event. OUT_OF_RANGE:
+  // `from` was named and is no longer retained. Within a turn of a HistoryQuery.
+  absl::StatusOr<EventListing> List(JournalReader* journal, const EventMatcher& matcher,
+                                    const ListBounds& bounds, bool newest_first, ListFrom from,
+                                    size_t max_bytes) const;
+
+  // See VmRegistry.
+  VmPage Vms(const VmKey* after, size_t limit) const;
+  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
+  VmRecordPtr FindVm(const VmKey& key) const;
+  int vm_count() const;
+  VmCounts vm_counts() const;
+  // Grows with each change of a VM.
+  uint64_t vms_version() const;
+  std::vector<WatchedDirectory> directories() const;
+
+  JournalIdentityPtr identity() const;
+  EventRange range() const;
+  Health health() const;
+  const EventMeters& event_meters() const;
+  const JournalMeters& journal_meters() const;
+
+  struct Parts;
+  // For tests alone.
+  Parts* parts() const { return parts_.get(); }
+
+ private:
+  explicit EventLog(std::unique_ptr<Parts> parts);
+
+  void RunPump();
+
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_LOG_H_

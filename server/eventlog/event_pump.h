@@ -1,0 +1,129 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_
+#define VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "server/eventlog/event_queue.h"
+#include "server/eventlog/journal_writer.h"
+#include "server/eventlog/live_state.h"
+#include "server/events/event_meters.h"
+#include "server/logging/stop_log.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+
+// Takes what the watcher saw from the queue, gives each event its sequence, encodes it, commits it
+// to the journal together with the runs that it changed, publishes it in the live state, and then
+// says so. What waits together is committed together. Where the journal cannot be written the
+// events are public all the same, as not durable; where the sequence mark cannot be written either,
+// they are held back and the rest waits in the queue, within its bound. Every method but
+// ReportCorrupt is for one thread, the pump thread, which is the only writer of the live state and
+// the journal.
+class EventPump {
+ public:
+  using Subscriber = EventLog::Subscriber;
+  // All outlive the pump. Sequences go on where the live state is.
+  EventPump(EventQueue* queue, LiveState* live_state, JournalWriter* journal, const Clock* clock,
+            const std::vector<Subscriber>* subscribers)
+      : queue_(queue),
+        live_state_(live_state),
+        journal_(journal),
+        clock_(clock),
+        subscribers_(subscribers),
+        newest_(live_state->range().newest) {}
+
+  // Calls that function of each subscriber that has one.
+  template <typename Function, typename... Arguments>
+  void Tell(Function Subscriber::*function, Arguments... arguments) const {
+    for (const Subscriber& subscriber : *subscribers_) {
+      if (subscriber.*function) (subscriber.*function)(arguments...);
+    }
+  }
+
+  // Handles what waits, after waiting for it at most `timeout`. False: the queue was closed, and
+  // all of it is public or cannot be: then it is lost, which is logged.
+  bool RunOnce(absl::Duration timeout);
+  // Whether events have a sequence and may not be published yet: see JournalWriter::may_publish.
+  bool holds_back() const { return held_blocks_ > 0; }
+
+  // Publishes a GAP of the node as a whole. Pump thread, or before there is one. `missing`: the
+  // sequences that are lost, where they are known.
+  struct Missing {
+    uint64_t first;
+    uint64_t last;
+  };
+  void PublishGap(const std::string& message, std::optional<Missing> missing = std::nullopt);
+
+  // A reader has found that journal corrupt, or could not read it (see IsReadError). Any thread.
+  void ReportCorrupt(const std::string& journal_id, const absl::Status& found);
+  // Any thread.
+  const EventMeters& meters() const { return meters_; }
+
+ private:
+  // `update` lives until the next Flush.
+  void Take(VmUpdate* update);
+  // Adds to step_ and change_ what the updates that were taken leave: of each run the last.
+  void EncodeStatuses();
+  void AddEvent(const VmEvent& event, const VmStatus* vm,
+                std::optional<Missing> missing = std::nullopt);
+  // Commits step_ and publishes it, or holds it back.
+  void Flush();
+  void PublishStep(bool durable);
+  void TendJournal();
+  void ReplaceCorruptJournal();
+  // Puts a GAP in the place of what the journal's writer has just given up, if anything.
+  void PutGap();
+
+  EventQueue* const queue_;
+  LiveState* const live_state_;
+  JournalWriter* const journal_;
+  const Clock* const clock_;
+  const std::vector<Subscriber>* const subscribers_;
+  uint64_t newest_;
+  bool reported_writable_ = true;
+
+  // A VM after an update that was taken; null: a later one has taken its place.
+  struct TakenStatus {
+    const VmStatus* vm;
+    uint64_t last_sequence;  // the newest event of its run, 0 if it has none
+  };
+  struct OfRun {
+    size_t status = 0;  // in statuses_
+    uint64_t last_sequence = 0;
+    std::optional<SavedRun> saved;
+  };
+
+  std::vector<VmUpdate> updates_;  // that were taken from the queue
+  size_t handled_ = 0;             // of updates_
+
+  // Encoded last; their memory is used again.
+  v1::Event event_;
+  v1::Vm vm_;
+  EventBlockBuilder builder_;
+  LiveState::Step step_;
+  size_t held_blocks_ = 0;             // of step_: they are with the journal's writer already
+  JournalWriter::Change change_;       // of step_
+  std::vector<TakenStatus> statuses_;  // of step_
+  absl::flat_hash_map<std::string, OfRun> runs_;  // of step_
+  std::vector<std::function<void()>> on_public_;  // of step_
+  std::vector<StopLine> stop_lines_;              // of step_
+  std::vector<absl::Duration> observed_;          // when the events of step_ were observed
+  EventMeters meters_;
+
+  Mutex mutex_;
+  std::pair<std::string, absl::Status> found_corrupt_ ABSL_GUARDED_BY(mutex_);  // by a reader
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_EVENT_PUMP_H_

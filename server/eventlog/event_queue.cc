@@ -1,0 +1,260 @@
+#include "server/eventlog/event_queue.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/wait_until.h"
+
+namespace vmeventd {
+namespace {
+
+// The events that are kept whatever happens: each run has one of each, or somebody asked for it.
+bool MustKeep(const VmEvent& event) {
+  return event.type == EventType::kStarted || event.type == EventType::kStopped ||
+         event.type == EventType::kIntentDeclared || event.type == EventType::kIntentWithdrawn;
+}
+
+bool IsEvent(const VmUpdate& update, EventType type) {
+  return update.event.has_value() && update.event->type == type;
+}
+
+// What is left of an update that was dropped later.
+bool WasDropped(const VmUpdate& update) {
+  return !update.status.has_value() && !update.event.has_value() && update.on_public == nullptr;
+}
+
+size_t SizeOf(const Intent& intent) {
+  return intent.intent_id.size() + intent.actor.size() + intent.reason.size();
+}
+
+size_t SizeOf(const std::optional<ShutdownDetail>& detail) {
+  if (!detail.has_value()) return 0;
+  size_t size = detail->rule.size();
+  for (const EvidenceEntry& entry : detail->evidence) size += sizeof(entry) + entry.what.size();
+  if (detail->intent.has_value()) size += SizeOf(*detail->intent);
+  return size;
+}
+
+// About the memory that it takes.
+size_t SizeOf(const VmUpdate& update) {
+  size_t size = sizeof(update);
+  if (const auto& status = update.status; status.has_value()) {
+    size += status->ref.name.size() + status->ref.run_id.size() + status->ref.uuid.size() +
+            status->ref.source.size() + status->qemu_version.size() + status->monitor_path.size() +
+            SizeOf(status->shutdown);
+    for (const std::string& problem : status->problems)
+      size += sizeof(std::string) + problem.size();
+    if (status->intent.has_value()) size += SizeOf(*status->intent);
+  }
+  if (const auto& event = update.event; event.has_value()) {
+    size += event->qmp_event.size() + event->detail_json.size() + event->message.size() +
+            SizeOf(event->shutdown);
+    if (event->intent.has_value()) size += SizeOf(*event->intent);
+  }
+  if (update.saved_run.has_value()) size += update.saved_run->size();
+  return size;
+}
+
+// A VM without a run_id is known by its monitor_path, as VmUpdate says.
+const std::string& KeyOf(const VmStatus& status) {
+  return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
+}
+
+}  // namespace
+
+void EventQueue::Push(VmUpdate update) {
+  {
+    const MutexLock lock(&mutex_);
+    PushLocked(std::move(update));
+    if (++held_back_ < kMaxHeldBack) return;
+    held_back_ = 0;
+  }
+  changed_.NotifyOne();
+}
+
+void EventQueue::EndTurn() {
+  {
+    const MutexLock lock(&mutex_);
+    if (std::exchange(held_back_, 0) == 0) return;
+  }
+  changed_.NotifyOne();
+}
+
+void EventQueue::PushLocked(VmUpdate&& update) {
+  if (FullLocked()) return PushWhenFull(std::move(update));
+  Append(std::move(update));
+}
+
+void EventQueue::Append(VmUpdate&& update) {
+  if (update.status.has_value() && !update.status->ref.run_id.empty()) {
+    const std::string& run_id = update.status->ref.run_id;
+    if (IsEvent(update, EventType::kStarted)) new_runs_[run_id].clear();
+    const auto run = new_runs_.find(run_id);
+    if (run != new_runs_.end()) run->second.push_back(updates_.size());
+  }
+  bytes_ += SizeOf(update);
+  updates_.push_back(std::move(update));
+}
+
+void EventQueue::CountDropped(const VmEvent& event) {
+  ++dropped_;
+  ++dropped_unreported_;
+  last_drop_time_ = event.observe_time;
+}
+
+bool EventQueue::DropWholeRun(const VmUpdate& stopped) {
+  const auto run = new_runs_.find(stopped.status->ref.run_id);
+  if (run == new_runs_.end()) return false;
+  for (const size_t at : run->second) {
+    if (updates_[at].on_public != nullptr) return false;  // somebody waits for it
+  }
+  for (const size_t at : run->second) {
+    if (updates_[at].event.has_value()) CountDropped(*updates_[at].event);
+    bytes_ -= SizeOf(updates_[at]);
+    updates_[at] = VmUpdate();
+    bytes_ += SizeOf(updates_[at]);
+  }
+  CountDropped(*stopped.event);
+  empty_ += run->second.size();
+  waiting_status_.erase(KeyOf(*stopped.status));
+  new_runs_.erase(run);
+  if (empty_ > updates_.size() / 2) Compact();
+  return true;
+}
+
+void EventQueue::Compact() {
+  std::vector<VmUpdate> left;
+  std::vector<size_t> places(updates_.size());  // of each update, in `left`
+  for (size_t at = 0; at < updates_.size(); ++at) {
+    places[at] = left.size();
+    if (!WasDropped(updates_[at])) left.push_back(std::move(updates_[at]));
+  }
+  for (auto& [key, at] : waiting_status_) at = places[at];
+  for (auto& [run_id, all] : new_runs_) {
+    for (size_t& at : all) at = places[at];
+  }
+  bytes_ -= empty_ * SizeOf(VmUpdate());
+  empty_ = 0;
+  updates_ = std::move(left);
+}
+
+void EventQueue::PushWhenFull(VmUpdate&& update) {
+  if (IsEvent(update, EventType::kStopped) && update.status.has_value() &&
+      update.on_public == nullptr && DropWholeRun(update)) {
+    return;
+  }
+  const bool keep =
+      update.on_public != nullptr || (update.event.has_value() && MustKeep(*update.event));
+  if (update.event.has_value() && !keep) {
+    CountDropped(*update.event);
+    update.event.reset();
+  }
+  if (!update.status.has_value()) {
+    if (keep) Append(std::move(update));
+    return;
+  }
+  // Of statuses alone the newest says all: it takes the place of the one that waits already, so
+  // that a VM that changes for ever fills one place. After a kept update it needs another place.
+  const std::string key = KeyOf(*update.status);
+  if (keep) {
+    waiting_status_.erase(key);
+  } else if (const auto [it, added] = waiting_status_.try_emplace(key, updates_.size()); !added) {
+    VmUpdate& waiting = updates_[it->second];
+    if (!update.saved_run.has_value()) update.saved_run = std::move(waiting.saved_run);
+    bytes_ -= SizeOf(waiting);
+    waiting = std::move(update);
+    bytes_ += SizeOf(waiting);
+    return;
+  }
+  Append(std::move(update));
+}
+
+void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
+  {
+    const MutexLock lock(&mutex_);
+    directories_ = std::move(directories);
+    directories_changed_ = true;
+  }
+  changed_.NotifyOne();
+}
+
+EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
+  const MutexLock lock(&mutex_);
+  WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !updates_.empty() || directories_changed_ || closed_ || woken_;
+  });
+  Batch batch;
+  batch.updates.swap(updates_);
+  bytes_ = 0;
+  empty_ = 0;
+  waiting_status_.clear();
+  new_runs_.clear();
+  std::erase_if(batch.updates, WasDropped);
+  if (dropped_unreported_ > 0) {
+    VmEvent gap;
+    gap.type = EventType::kGap;
+    gap.observe_time = last_drop_time_;
+    gap.message =
+        absl::StrCat(dropped_unreported_, " events of VMs were left out: more than ", max_updates_,
+                     " updates or ", max_bytes_ >> 20, " MiB of them waited to be recorded");
+    batch.updates.push_back({std::nullopt, std::move(gap)});
+    dropped_unreported_ = 0;
+  }
+  TakeRest(&batch);
+  return batch;
+}
+
+EventQueue::Batch EventQueue::PopDirectories(absl::Duration timeout) {
+  const MutexLock lock(&mutex_);
+  WaitUntil(&changed_, &mutex_, timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return directories_changed_ || closed_ || woken_;
+  });
+  Batch batch;
+  TakeRest(&batch);
+  return batch;
+}
+
+void EventQueue::TakeRest(Batch* batch) {
+  batch->directories = directories_;
+  batch->closed = closed_;
+  directories_changed_ = false;
+  woken_ = false;
+}
+
+void EventQueue::Close() {
+  {
+    const MutexLock lock(&mutex_);
+    closed_ = true;
+  }
+  changed_.NotifyAll();
+}
+
+void EventQueue::Wake() {
+  {
+    const MutexLock lock(&mutex_);
+    woken_ = true;
+  }
+  changed_.NotifyAll();
+}
+
+bool EventQueue::directories_changed() const {
+  const MutexLock lock(&mutex_);
+  return directories_changed_;
+}
+
+size_t EventQueue::depth() const {
+  MutexLock lock(&mutex_);
+  return updates_.size() - empty_;
+}
+
+size_t EventQueue::bytes() const {
+  MutexLock lock(&mutex_);
+  return bytes_;
+}
+
+uint64_t EventQueue::dropped_events() const {
+  MutexLock lock(&mutex_);
+  return dropped_;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,326 @@
+#include "server/eventlog/journal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/errno_status.h"
+#include "base/random.h"
+#include "server/eventlog/unreadable.h"
+
+namespace vmeventd {
+namespace {
+
+// One step of retention: short enough to come between two appends unnoticed.
+constexpr int64_t kRetainRows = 500;
+
+// Most of what an INSERT takes it takes once, whatever the number of its rows: a burst is written
+// that many rows at a time.
+constexpr size_t kRowsAStatement = 16;
+
+// Columns of a row of events.
+constexpr int kEventColumns = 9;
+
+// On an error all of the transaction goes: OR FAIL spares SQLite keeping the pages as they were
+// before the statement.
+std::string InsertEventsSql(size_t rows) {
+  const std::string row =
+      absl::StrCat("(", absl::StrJoin(std::vector<std::string>(kEventColumns, "?"), ", "), ")");
+  return absl::StrCat(
+      "INSERT OR FAIL INTO events(sequence, observe_time, vm_name, run_id, type, class, payload,"
+      " checksum, latest_time) VALUES",
+      absl::StrJoin(std::vector<std::string>(rows, row), ", "));
+}
+
+// How many of the VMs that stopped last are kept for the answers about VMs.
+constexpr int64_t kMaxStops = 10'000;
+
+// SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
+absl::Status CreateFile(const std::string& path) {
+  const int fd =
+      open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+  if (fd < 0) {
+    return absl::UnavailableError(ErrnoStatus(path, "cannot open the journal", errno).message());
+  }
+  struct stat info {};
+  const bool known = fstat(fd, &info) == 0;
+  close(fd);
+  if (!known || !S_ISREG(info.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": this is no regular file; move it away"));
+  }
+  if (info.st_uid != geteuid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": belongs to the user with the id ", info.st_uid, ", and vmeventd runs as ",
+        geteuid(), ": give it to that user, or run vmeventd as its owner"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& options,
+                                                       const JournalBeginning& beginning) {
+  if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
+  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(
+      options.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW);
+  if (!database.ok()) return database.status();
+  std::unique_ptr<Journal> journal(new Journal(options, *std::move(database)));
+  // `cell_size_check` finds more corruption, `trusted_schema` runs nothing that a foreign file
+  // brings along. The limit keeps the log small after a burst. Nothing is changed in a file that is
+  // not ours.
+  absl::Status status = journal->database_.Execute(
+      "PRAGMA busy_timeout = 500; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;");
+  if (status.ok()) status = CheckSchema(&journal->database_, options.path);
+  if (status.ok()) {
+    status = journal->database_.Execute(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = "
+        "4194304;");
+  }
+  if (status.ok()) status = journal->database_.KeepLogFile();
+  if (status.ok()) status = CreateSchemaIfNew(&journal->database_, beginning);
+  if (status.ok()) status = AddIndexes(&journal->database_);
+  if (status.ok()) status = MigrateSessionsTable(&journal->database_);
+  if (status.ok()) status = journal->PrepareStatements();
+  if (status.ok()) status = journal->LoadIdentity();
+  if (status.ok()) {
+    absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options.path);
+    if (bounds.ok()) journal->bounds_ = *bounds;
+    status = bounds.status();
+  }
+  // The identity is ours and the version is known: a table or column that is not there was lost.
+  if (absl::IsInternal(status)) return absl::DataLossError(status.message());
+  if (!status.ok()) return status;
+  journal->file_ = FileKeyOf(options.path);
+  journal->log_ = FileKeyOf(options.path + "-wal");
+  return journal;
+}
+
+absl::StatusOr<std::string> Journal::WhyCopied() {
+  absl::StatusOr<std::optional<std::string>> file = QueryMeta(&database_, "file");
+  if (!file.ok()) return file.status();
+  absl::StatusOr<std::optional<std::string>> generations = QueryMeta(&database_, "generations");
+  if (!generations.ok()) return generations.status();
+  return WhyJournalIsCopy(options_.path, {file->value_or(""), generations->value_or("")});
+}
+
+absl::StatusOr<std::string> Journal::WhatItReplaces() {
+  if (bounds_.oldest <= bounds_.newest) return "";
+  absl::StatusOr<std::optional<std::string>> replaces = QueryMeta(&database_, "replaces");
+  if (!replaces.ok()) return replaces.status();
+  return replaces->value_or("");
+}
+
+absl::Status Journal::RecordOrigin(bool new_identity) {
+  const absl::StatusOr<std::string> generation = RandomUuid();
+  if (!generation.ok()) return generation.status();
+  const JournalOrigin origin = OriginWith(options_.path, *generation);
+  std::string journal_id = journal_id_;
+  std::string token_key = token_key_;
+  if (new_identity) {
+    absl::StatusOr<std::string> id = RandomUuid();
+    if (!id.ok()) return id.status();
+    absl::StatusOr<std::string> key = RandomBytes(32);
+    if (!key.ok()) return key.status();
+    journal_id = *std::move(id);
+    token_key = *std::move(key);
+  }
+  const absl::Status status = Transact([&](JournalBounds*) {
+    absl::Status put = PutMeta(&database_, "file", origin.file);
+    if (put.ok()) put = PutMeta(&database_, "generations", origin.generations);
+    if (put.ok()) put = PutMeta(&database_, "journal_id", journal_id);
+    if (put.ok()) put = PutMeta(&database_, "token_key", token_key);
+    return put;
+  });
+  // On a full disk what was recorded before still holds; but a copy must not go on as it was.
+  if (!status.ok()) return absl::IsUnavailable(status) && !new_identity ? absl::OkStatus() : status;
+  journal_id_ = journal_id;
+  token_key_ = token_key;
+  BeginGeneration(options_.path, *generation);
+  return absl::OkStatus();
+}
+
+absl::Status Journal::SetDeletedUntil(absl::Time time) {
+  return Transact([&](JournalBounds* bounds) {
+    bounds->deleted_until = time;
+    return PutMeta(&database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(time)));
+  });
+}
+
+absl::Status Journal::CheckInPlace() const {
+  for (const auto& [path, key] :
+       {std::pair(options_.path, file_), std::pair(options_.path + "-wal", log_)}) {
+    if (IsOtherFile(key, FileKeyOf(path))) {
+      return absl::DataLossError(
+          absl::StrCat(path, ": this file was moved, removed or replaced while vmeventd uses it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Journal::LoadIdentity() {
+  for (const auto& [key, value] :
+       {std::pair("journal_id", &journal_id_), std::pair("token_key", &token_key_)}) {
+    absl::StatusOr<std::optional<std::string>> found = QueryMeta(&database_, key);
+    if (!found.ok()) return found.status();
+    if (!found->has_value()) {
+      return absl::DataLossError(absl::StrCat(options_.path, ": meta has no ", key));
+    }
+    *value = **std::move(found);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Journal::PrepareStatements() {
+  const StatementToPrepare statements[] = {
+      {"BEGIN IMMEDIATE", &begin_},
+      {"COMMIT", &commit_},
+      {InsertEventsSql(1), &insert_event_},
+      {InsertEventsSql(kRowsAStatement), &insert_events_},
+      {kPutSession, &put_session_},
+      {"DELETE FROM sessions WHERE run_id = ?", &delete_session_},
+      {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},
+      {"DELETE FROM stops WHERE sequence = (SELECT min(sequence) FROM stops)", &delete_stop_},
+      {"INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)", &insert_hole_},
+  };
+  if (absl::Status status = PrepareAll(&database_, statements); !status.ok()) return status;
+  absl::StatusOr<Retention> retention =
+      Retention::Create(&database_, {options_.retention_age, options_.retention_events});
+  if (!retention.ok()) return retention.status();
+  retention_.emplace(*std::move(retention));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<SavedRun>> Journal::Sessions() {
+  std::vector<SavedRun> sessions;
+  if (absl::Status status = ReadSessions(&database_, &sessions); !status.ok()) return status;
+  return sessions;
+}
+
+std::vector<SavedRun> Journal::ReadableSessions() {
+  std::vector<SavedRun> sessions;
+  ReadSessions(&database_, &sessions).IgnoreError();
+  return sessions;
+}
+
+absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>& change) {
+  const DatabaseUse use(&database_);
+  JournalBounds bounds = bounds_;
+  absl::Status status = begin_->Run();
+  if (status.ok()) status = change(&bounds);
+  if (status.ok()) status = commit_->Run();
+  // Commits to files that nobody finds again are not durable.
+  if (status.ok()) status = CheckInPlace();
+  if (!status.ok()) {
+    // Where this fails as well the connection has rolled back by itself.
+    if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
+    return status;
+  }
+  bounds_ = bounds;
+  return absl::OkStatus();
+}
+
+absl::Status Journal::Append(const Batch& batch, absl::Time now) {
+  absl::Status retained;
+  absl::Status status = Transact([&](JournalBounds* bounds) {
+    absl::Status inserted = Insert(batch, bounds);
+    if (!inserted.ok() || !retention_problem_.ok()) return inserted;
+    retained = retention_->DeleteOld(now, 2 * static_cast<int64_t>(batch.events.size()), bounds);
+    return retained;
+  });
+  if (retained.ok() || absl::IsDataLoss(retained)) return status;
+  retention_problem_ = retained;
+  // Old events that cannot be deleted do not keep out new ones.
+  return Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
+}
+
+absl::Status Journal::ExtendTo(const JournalEvent& event, JournalBounds* bounds) {
+  // Missing events were given up before, not lost later.
+  if (event.sequence != bounds->newest + 1) {
+    absl::Status status = insert_hole_->Bind(1, static_cast<int64_t>(bounds->newest + 1))
+                              .Bind(2, static_cast<int64_t>(event.sequence) - 1)
+                              .Run();
+    if (!status.ok()) return status;
+    if (bounds->newest >= bounds->oldest) {
+      bounds->missing += static_cast<int64_t>(event.sequence - bounds->newest - 1);
+    }
+  }
+  if (bounds->newest < bounds->oldest) {
+    bounds->oldest = event.sequence;  // unbroken_from is newest + 1 still
+    bounds->oldest_time = event.observe_time;
+  }
+  bounds->newest = event.sequence;
+  bounds->latest_time = std::max(bounds->latest_time, event.observe_time);
+  return absl::OkStatus();
+}
+
+absl::Status Journal::InsertEvents(absl::Span<const JournalEvent> events,
+                                   SqliteStatement* statement, JournalBounds* bounds) {
+  int columns = 0;  // of the rows before
+  for (const JournalEvent& event : events) {
+    if (absl::Status status = ExtendTo(event, bounds); !status.ok()) {
+      statement->Reset();
+      return status;
+    }
+    statement->Bind(columns + 1, static_cast<int64_t>(event.sequence))
+        .Bind(columns + 2, absl::ToUnixNanos(event.observe_time))
+        .BindText(columns + 3, event.vm_name)
+        .BindText(columns + 4, event.run_id)
+        .Bind(columns + 5, event.type)
+        .Bind(columns + 6, event.shutdown_class)
+        .BindBlob(columns + 7, event.payload)
+        .Bind(columns + 8, Checksum(event));
+    if (event.observe_time < bounds->latest_time) {  // else it says the same, and takes no room
+      statement->Bind(columns + 9, absl::ToUnixNanos(bounds->latest_time));
+    }
+    columns += kEventColumns;
+  }
+  return statement->Run();
+}
+
+absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
+  for (absl::Span<const JournalEvent> left = batch.events; !left.empty();) {
+    const bool many = left.size() >= kRowsAStatement;
+    const absl::Span<const JournalEvent> rows = left.subspan(0, many ? kRowsAStatement : 1);
+    SqliteStatement* const statement = many ? insert_events_.get() : insert_event_.get();
+    if (absl::Status status = InsertEvents(rows, statement, bounds); !status.ok()) return status;
+    left.remove_prefix(rows.size());
+  }
+  for (const SavedRun& session : batch.sessions) {
+    absl::Status status = session.payload.empty()
+                              ? delete_session_->BindText(1, session.run_id).Run()
+                              : BindSession(session, put_session_.get()).Run();
+    if (!status.ok()) return status;
+  }
+  for (const JournalStop& stop : batch.stops) {
+    absl::Status status = insert_stop_->Bind(1, static_cast<int64_t>(stop.sequence))
+                              .BindBlob(2, stop.vm)
+                              .Bind(3, Checksum(stop))
+                              .Run();
+    if (status.ok() && ++bounds->stops > kMaxStops) {
+      --bounds->stops;
+      status = delete_stop_->Run();
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
+  const uint64_t before = bounds_.oldest;
+  retention_problem_ = Transact(
+      [&](JournalBounds* bounds) { return retention_->DeleteOld(now, kRetainRows, bounds); });
+  if (!retention_problem_.ok()) {
+    SetReadErrorPlace(absl::StrCat("event ", before), &retention_problem_);
+    return retention_problem_;
+  }
+  return bounds_.oldest >= before + kRetainRows;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,137 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_
+#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "server/eventlog/journal_origin.h"
+#include "server/eventlog/live_state.h"
+#include "server/eventlog/retention.h"
+#include "server/eventlog/schema.h"
+#include "server/eventlog/sqlite.h"
+
+namespace vmeventd {
+
+// The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose
+// format is in docs/journal.md. This is its one writer; JournalReader reads beside it. One thread.
+class Journal {
+ public:
+  // Changes of one transaction.
+  struct Batch {
+    std::vector<JournalEvent> events;  // ascending, all beyond newest()
+    std::vector<SavedRun> sessions;
+    std::vector<JournalStop> stops;
+  };
+
+  // Opens the database, or makes it, with `beginning`. DATA_LOSS: it is corrupt.
+  // FAILED_PRECONDITION: it was written by a newer version, or is somebody else's. Else see
+  // SqliteDatabase. OpenJournal (open_journal.h) replaces one that is corrupt.
+  static absl::StatusOr<std::unique_ptr<Journal>> Open(const JournalOptions& options,
+                                                       const JournalBeginning& beginning = {});
+
+  // The runs that were open, and the VMs that stopped last, oldest first. DATA_LOSS: one of them is
+  // damaged.
+  absl::StatusOr<std::vector<SavedRun>> Sessions();
+  // The readable ones of the open runs.
+  std::vector<SavedRun> ReadableSessions();
+  absl::StatusOr<std::vector<JournalStop>> Stops() { return ReadStops(&database_); }
+
+  // Why the files are a copy of those that were written last; empty: they are not.
+  absl::StatusOr<std::string> WhyCopied();
+  // Its JournalBeginning, until it has its first event.
+  absl::StatusOr<std::string> WhatItReplaces();
+  // Records which files these are, and with `new_identity` gives the journal a new id.
+  absl::Status RecordOrigin(bool new_identity);
+  // DATA_LOSS: the files that are open are no longer in their place.
+  absl::Status CheckInPlace() const;
+  // Writes the write-ahead log into the database, wherever that is now.
+  absl::Status MergeLog() { return database_.Execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
+
+  // Gives back the memory of what was read and written, up to 2 MiB of pages: they are read again
+  // where they are needed.
+  void ReleaseMemory() { database_.Execute("PRAGMA shrink_memory").IgnoreError(); }
+
+  // Records that events up to `time` are not here: they were in a journal that is gone.
+  absl::Status SetDeletedUntil(absl::Time time);
+
+  // Which journal this is: sequences mean something only together with it.
+  const std::string& journal_id() const { return journal_id_; }
+  // The key that page tokens are signed with: they outlive a restart.
+  const std::string& token_key() const { return token_key_; }
+  // The newest sequence ever written, or after which it begins. It stays while retention deletes.
+  uint64_t newest() const { return bounds_.newest; }
+  // The oldest that is kept; newest() + 1 if none is.
+  uint64_t oldest() const { return bounds_.oldest; }
+  // From here on nothing is missing but what a GAP names: oldest(), or the first of the sequences
+  // that were given up just before it.
+  uint64_t unbroken_from() const { return bounds_.unbroken_from; }
+  Retained retained() const { return {bounds_.oldest, bounds_.unbroken_from}; }
+  // When that one was observed; InfiniteFuture if none is.
+  absl::Time oldest_time() const {
+    return bounds_.newest < bounds_.oldest ? absl::InfiniteFuture() : bounds_.oldest_time;
+  }
+  // The latest observe_time up to the newest event; InfinitePast if there is none.
+  absl::Time latest_time() const { return bounds_.latest_time; }
+  // The newest observe_time that retention has deleted, or that a journal before this one may hold;
+  // InfinitePast if there is none.
+  absl::Time deleted_until() const { return bounds_.deleted_until; }
+
+  // Durable when it returns OK. Otherwise nothing of the batch counts as written and the same batch
+  // may be tried again. DATA_LOSS: the journal is corrupt, or its files are no longer in their
+  // place. Deletes about as much as it writes of what is too old or too many; where that fails it
+  // writes all the same, and deletes nothing more until RetainStep succeeds.
+  absl::Status Append(const Batch& batch, absl::Time now);
+
+  // Deletes some of what is too old or too many (see Retention); a few milliseconds of work. True:
+  // there is more to delete.
+  absl::StatusOr<bool> RetainStep(absl::Time now);
+  // Why nothing is deleted at present; OK: that works.
+  const absl::Status& retention_problem() const { return retention_problem_; }
+
+ private:
+  Journal(JournalOptions options, SqliteDatabase database)
+      : options_(std::move(options)), database_(std::move(database)) {}
+
+  absl::Status LoadIdentity();
+  absl::Status PrepareStatements();
+  // Runs `change` in a transaction: all of it or nothing.
+  absl::Status Transact(const std::function<absl::Status(JournalBounds*)>& change);
+  absl::Status Insert(const Batch& batch, JournalBounds* bounds);
+  // `statement` takes as many rows.
+  absl::Status InsertEvents(absl::Span<const JournalEvent> events, SqliteStatement* statement,
+                            JournalBounds* bounds);
+  // Writes the hole before an event's row, if there is one.
+  absl::Status ExtendTo(const JournalEvent& event, JournalBounds* bounds);
+
+  const JournalOptions options_;
+  SqliteDatabase database_;
+  std::unique_ptr<SqliteStatement> begin_;
+  std::unique_ptr<SqliteStatement> commit_;
+  std::unique_ptr<SqliteStatement> insert_event_;
+  std::unique_ptr<SqliteStatement> insert_events_;  // kRowsAStatement at once
+  std::unique_ptr<SqliteStatement> put_session_;
+  std::unique_ptr<SqliteStatement> delete_session_;
+  std::unique_ptr<SqliteStatement> insert_stop_;
+  std::unique_ptr<SqliteStatement> delete_stop_;
+  std::unique_ptr<SqliteStatement> insert_hole_;
+  std::optional<Retention> retention_;
+  absl::Status retention_problem_;
+  FileKey file_;  // of the database and of its log, when they were opened
+  FileKey log_;
+  std::string journal_id_;
+  std::string token_key_;
+  JournalBounds bounds_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_H_

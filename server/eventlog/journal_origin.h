@@ -1,0 +1,46 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_
+#define VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_
+
+#include <sys/types.h>
+
+#include <string>
+
+// Detects whether the journal's files are a copy that was put in their place: a restored back-up,
+// which has forgotten sequences that clients have seen. Two traces are compared with what
+// the journal itself says. A file that was made again has another inode or another time of birth.
+// And each start leaves an empty file beside the journal, PATH.generation-UUID, in the place of the
+// one before: what was copied over the files in place meets one that it does not know. A whole file
+// system that was rolled back leaves no trace.
+
+namespace vmeventd {
+
+// What a journal says of its files: two values of its table `meta`. Empty: nothing, as one of an
+// earlier version.
+struct JournalOrigin {
+  std::string file;         // inode and time of birth
+  std::string generations;  // the generations that may be found, separated by spaces
+};
+
+// Why the journal at `path` is a copy, by what it says itself; empty: it is not.
+std::string WhyJournalIsCopy(const std::string& path, const JournalOrigin& said);
+
+// Contents for the journal at `path` before `generation` begins.
+JournalOrigin OriginWith(const std::string& path, const std::string& generation);
+// Leaves the file of `generation` beside the journal, and removes those of others. Where it cannot
+// be made, on a full disk, they stay.
+void BeginGeneration(const std::string& path, const std::string& generation);
+
+// Which file a path names.
+struct FileKey {
+  bool known = false;  // false: it cannot be found out
+  dev_t device = 0;
+  ino_t inode = 0;  // 0: there is none
+};
+FileKey FileKeyOf(const std::string& path);
+// Whether the path that gave `now` names another file than the one that gave `before`, or none. Not
+// where that is not known, or there was none before.
+bool IsOtherFile(const FileKey& before, const FileKey& now);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_JOURNAL_ORIGIN_H_

@@ -1,0 +1,371 @@
+#include "server/eventlog/journal_writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "server/eventlog/open_journal.h"
+#include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
+constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+// How often to look for events past their age while nothing happens.
+constexpr absl::Duration kRetainInterval = absl::Minutes(10);
+// When to try again first where that failed; then after twice as long each time.
+constexpr absl::Duration kFirstRetention = absl::Seconds(1);
+// After how long without a commit its memory is given back.
+constexpr absl::Duration kQuiet = absl::Seconds(5);
+// Limit of stopped VMs that wait while nothing can be written.
+constexpr size_t kMaxWaitingStops = 10'000;
+// What is written at once of what waits: on a small disk there may be no room for all of it twice,
+// in the log and in the database.
+constexpr size_t kMaxTransactionBytes = 1 << 20;
+
+// Memory of one, about.
+size_t SizeOf(const SavedRun& session) {
+  return sizeof(session) + 2 * session.run_id.size() + session.payload.size();
+}
+size_t SizeOf(const JournalStop& stop) { return sizeof(stop) + stop.vm.size(); }
+
+void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
+  for (size_t i = 0; i < block.size(); ++i) {
+    const EventBlock::Entry entry = block.at(i);
+    rows->push_back({.sequence = entry.sequence,
+                     .observe_time = entry.observe_time,
+                     .vm_name = entry.vm_name,
+                     .run_id = entry.run_id,
+                     .type = entry.type,
+                     .shutdown_class = entry.shutdown_class,
+                     .payload = block.EncodedView(i)});
+  }
+}
+
+}  // namespace
+
+void JournalWriter::Append(Change change, Instant now) {
+  Waiting waiting{std::move(change)};
+  for (const EventBlockPtr& block : waiting.change.blocks) {
+    published_ = block->last_sequence();
+    waiting.bytes += block->memory();
+    waiting.events += block->size();
+  }
+  for (const SavedRun& session : waiting.change.sessions) waiting.bytes += SizeOf(session);
+  for (const JournalStop& stop : waiting.change.stops) waiting.bytes += SizeOf(stop);
+  backlog_bytes_ += waiting.bytes;
+  backlog_events_ += waiting.events;
+  backlog_.push_back(std::move(waiting));
+  if (waiting_ || !WriteWaiting(now)) {
+    waiting_ = true;
+    GiveUpBeyondBound();
+  }
+  MeasureBacklog();
+  SetMark();
+  release_at_ = now.monotonic + kQuiet;
+}
+
+void JournalWriter::Tick(Instant now) {
+  if (!may_publish() && now.monotonic >= retry_at_) SetMark();
+  if (corrupt_) return;
+  if (waiting_ && now.monotonic >= retry_at_) {
+    if (WriteWaiting(now)) {
+      waiting_ = false;
+      spdlog::info("the journal is written again and has caught up");
+    }
+    MeasureBacklog();
+    SetMark();
+  }
+  if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
+  if (now.monotonic >= release_at_) {
+    journal_->ReleaseMemory();
+    release_at_ = absl::InfiniteDuration();
+  }
+}
+
+absl::Duration JournalWriter::NextTick() const {
+  return writable() ? std::min(retain_at_, release_at_) : retry_at_;
+}
+
+bool JournalWriter::WriteWaiting(Instant now) {
+  const absl::Status status =
+      corrupt_ ? absl::DataLossError(problem_) : AppendWaiting(RetentionTime(now));
+  const bool retains = journal_->retention_problem().ok() || retain_wait_ > absl::ZeroDuration();
+  if (!retains) RetainLater(now);
+  if (status.ok()) {
+    retry_wait_ = absl::ZeroDuration();
+    return true;
+  }
+  if (!IsReadError(status)) unreadable_.Clear();  // the disk fails as a whole
+  ReportFound(status, now);
+  if (corrupt_) return false;
+  if (!waiting_) {
+    spdlog::error("{}; events are kept in memory and tried again", std::string(status.message()));
+  }
+  RetryLater(now);
+  return false;
+}
+
+void JournalWriter::RetryLater(Instant now) {
+  retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
+  retry_at_ = now.monotonic + retry_wait_;
+}
+
+absl::Status JournalWriter::AppendWaiting(absl::Time now) {
+  while (!backlog_.empty()) {
+    size_t count = 0;
+    for (size_t bytes = 0; count < backlog_.size() && bytes < kMaxTransactionBytes; ++count) {
+      bytes += backlog_[count].bytes;
+    }
+    if (absl::Status status = AppendOldest(count, now); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
+  Journal::Batch batch;
+  for (auto& [run_id, session] : left_sessions_) batch.sessions.push_back(std::move(session));
+  std::move(left_stops_.begin(), left_stops_.end(), std::back_inserter(batch.stops));
+  const size_t left_stops = left_stops_.size();
+  const size_t left_sessions = left_sessions_.size();
+  for (size_t i = 0; i < count; ++i) {
+    const Change& change = backlog_[i].change;
+    for (const EventBlockPtr& block : change.blocks) AddRows(*block, &batch.events);
+    batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
+    batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
+  }
+  if (absl::Status status = Commit(batch, now); !status.ok()) {
+    for (size_t i = 0; i < left_sessions; ++i) {
+      left_sessions_[batch.sessions[i].run_id] = std::move(batch.sessions[i]);
+    }
+    std::move(batch.stops.begin(), batch.stops.begin() + static_cast<ptrdiff_t>(left_stops),
+              left_stops_.begin());
+    return status;
+  }
+  ForgetLeft();
+  for (; count > 0; --count) {
+    Waiting& written = backlog_.front();
+    Forget(written);
+    if (written.is_gap) given_up_ = {};
+    if (waiting_) {
+      std::move(written.change.blocks.begin(), written.change.blocks.end(),
+                std::back_inserter(late_));
+    }
+    backlog_.pop_front();
+  }
+  return absl::OkStatus();
+}
+
+void JournalWriter::GiveUpBeyondBound() {
+  if (backlog_bytes_ + left_bytes_ <= kMaxBacklogBytes) return;
+  // More than is needed, so that it is done once for many events; never the newest.
+  while (backlog_bytes_ + left_bytes_ > kMaxBacklogBytes / 4 * 3 && backlog_.size() > 1) {
+    Waiting& oldest = backlog_.front();
+    GiveUp(oldest);
+    Forget(oldest);
+    Leave(std::move(oldest.change));
+    backlog_.pop_front();
+  }
+  if (given_up_.last != 0) newly_given_up_ = given_up_;
+}
+
+void JournalWriter::Leave(Change change) {
+  for (SavedRun& session : change.sessions) {
+    const auto [found, is_new] = left_sessions_.try_emplace(session.run_id);
+    if (!is_new) left_bytes_ -= SizeOf(found->second);
+    left_bytes_ += SizeOf(session);
+    found->second = std::move(session);
+  }
+  for (JournalStop& stop : change.stops) {
+    left_bytes_ += SizeOf(stop);
+    left_stops_.push_back(std::move(stop));
+  }
+  while (!left_stops_.empty() &&
+         (left_bytes_ > kMaxLeftBytes || left_stops_.size() > kMaxWaitingStops)) {
+    left_bytes_ -= SizeOf(left_stops_.front());
+    left_stops_.pop_front();
+  }
+  GiveUpLeftSessions([](const SavedRun& session) { return !session.payload.empty(); });
+  GiveUpLeftSessions([](const SavedRun&) { return true; });
+}
+
+void JournalWriter::GiveUpLeftSessions(bool (*may_go)(const SavedRun&)) {
+  if (left_bytes_ <= kMaxLeftBytes) return;
+  // More than is needed, as above.
+  absl::erase_if(left_sessions_, [&](const auto& left) {
+    if (left_bytes_ <= kMaxLeftBytes / 4 * 3 || !may_go(left.second)) return false;
+    left_bytes_ -= SizeOf(left.second);
+    meters_.given_up_runs.Add();
+    return true;
+  });
+}
+
+void JournalWriter::ForgetLeft() {
+  left_sessions_.clear();
+  left_stops_.clear();
+  left_bytes_ = 0;
+}
+
+void JournalWriter::GiveUp(const Waiting& waiting) {
+  for (const EventBlockPtr& block : waiting.change.blocks) {
+    uint64_t first = block->first_sequence();
+    for (size_t i = 0; i < block->size(); ++i) {
+      if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
+      // The GAP that takes its place names the same missing events.
+      const v1::Event gap = DecodeEventField(block->EncodedView(i));
+      if (gap.has_missing()) first = std::min(first, gap.missing().first());
+    }
+    given_up_.first = given_up_.first == 0 ? first : std::min(given_up_.first, first);
+    given_up_.last = block->last_sequence();
+    given_up_.time = block->at(block->size() - 1).observe_time;
+  }
+  if (waiting.is_gap) return;
+  given_up_.events += waiting.events;
+  meters_.given_up_events.Add(waiting.events);
+}
+
+void JournalWriter::PutGap(EventBlockPtr gap) {
+  Waiting waiting;
+  waiting.is_gap = true;
+  waiting.bytes = gap->memory();
+  waiting.events = gap->size();
+  waiting.change.blocks.push_back(std::move(gap));
+  backlog_bytes_ += waiting.bytes;
+  backlog_events_ += waiting.events;
+  backlog_.push_front(std::move(waiting));
+  MeasureBacklog();
+}
+
+void JournalWriter::Retain(Instant now) {
+  const absl::StatusOr<bool> more = journal_->RetainStep(RetentionTime(now));
+  MeasureOldest();
+  if (!more.ok()) return RetainLater(now);
+  if (std::exchange(retain_wait_, absl::ZeroDuration()) > absl::ZeroDuration()) {
+    spdlog::info("old events are deleted again");
+  }
+  retain_at_ = now.monotonic + (*more ? absl::ZeroDuration() : kRetainInterval);
+}
+
+void JournalWriter::RetainLater(Instant now) {
+  const absl::Status& why = journal_->retention_problem();
+  meters_.retention_errors.Add();
+  if (retain_wait_ == absl::ZeroDuration()) {
+    spdlog::warn("{}; old events are kept until they can be deleted", std::string(why.message()));
+  }
+  retain_wait_ = std::clamp(retain_wait_ * 2, kFirstRetention, kRetainInterval);
+  retain_at_ = now.monotonic + retain_wait_;
+  ReportFound(why, now);
+}
+
+absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) {
+  // Time that passes in earnest: `now` stands still for the whole of a step.
+  using Steady = std::chrono::steady_clock;
+  const Steady::time_point begin = Steady::now();
+  meters_.committing = true;
+  absl::Status status = journal_->Append(batch, now);
+  meters_.committing = false;
+  if (status.ok()) {
+    meters_.commits.Observe(absl::FromChrono(Steady::now() - begin));
+    MeasureOldest();
+  } else {
+    meters_.write_errors.Add();
+  }
+  return status;
+}
+
+void JournalWriter::Forget(const Waiting& oldest) {
+  backlog_bytes_ -= oldest.bytes;
+  backlog_events_ -= oldest.events;
+}
+
+void JournalWriter::MeasureBacklog() {
+  meters_.backlog_bytes.Set(backlog_bytes_ + left_bytes_);
+  meters_.backlog_events.Set(backlog_events_);
+}
+
+void JournalWriter::MeasureOldest() {
+  const absl::Time time = journal_->oldest_time();
+  meters_.oldest_event_ns.Set(
+      time == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(time)));
+}
+
+absl::Time JournalWriter::RetentionTime(Instant now) {
+  const absl::Time time = retention_clock_.Read(now);
+  if (const auto step = retention_clock_.TakeStep(); step.has_value()) {
+    spdlog::warn(
+        "the clock went ahead by {}: for {} events are deleted by age as if it had not; set it "
+        "right if it is wrong",
+        absl::FormatDuration(*step), absl::FormatDuration(RetentionClock::kHold));
+  }
+  return time;
+}
+
+void JournalWriter::SetMark() {
+  absl::Status status = mark_->Set({journal_->journal_id(), journal_->newest(), published_});
+  // Numbers beyond the journal's newest are kept from reuse by this file alone.
+  if (status.ok() && published_ > journal_->newest()) status = mark_->Sync();
+  const bool was_marked = std::exchange(marked_, status.ok());
+  if (was_marked && !marked_) {
+    spdlog::error("{}{}", std::string(status.message()),
+                  may_publish() ? ""
+                                : "; events wait unpublished until it or the journal can be "
+                                  "written, so that no sequence is given twice");
+  } else if (!was_marked && marked_) {
+    spdlog::info("the sequence mark is written again");
+  }
+}
+
+void JournalWriter::ReportFound(const absl::Status& found, Instant now) {
+  const bool unreadable =
+      IsReadError(found) && unreadable_.Fail(ReadErrorPlace(found), now.monotonic);
+  if (corrupt_ || !(unreadable || absl::IsDataLoss(found))) return;
+  corrupt_ = true;
+  only_unreadable_ = unreadable;
+  problem_ = std::string(found.message());
+  retry_at_ = absl::ZeroDuration();
+}
+
+std::vector<SavedRun> JournalWriter::WaitingSessions() const {
+  std::vector<SavedRun> sessions;
+  for (const auto& [run_id, session] : left_sessions_) sessions.push_back(session);
+  for (const Waiting& waiting : backlog_) {
+    sessions.insert(sessions.end(), waiting.change.sessions.begin(), waiting.change.sessions.end());
+  }
+  return sessions;
+}
+
+absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now) {
+  // The old one stays open until there is a new one: this object is never without.
+  absl::StatusOr<OpenedJournal> opened =
+      ReplaceJournal(options_, problem_, now.wall, {newest, journal_.get(), WaitingSessions()});
+  if (!opened.ok()) {
+    RetryLater(now);
+    if (std::exchange(only_unreadable_, false)) {
+      corrupt_ = false;
+      unreadable_.Clear();
+    }
+    return opened.status();
+  }
+  journal_ = std::move(opened->journal);
+  meters_.replacements.Add();
+  meters_.given_up_events.Add(backlog_events_);
+  MeasureOldest();
+  backlog_.clear();
+  backlog_bytes_ = backlog_events_ = 0;
+  MeasureBacklog();
+  ForgetLeft();
+  unreadable_.Clear();
+  retain_wait_ = absl::ZeroDuration();
+  given_up_ = {};
+  newly_given_up_.reset();
+  corrupt_ = waiting_ = only_unreadable_ = false;
+  retry_wait_ = absl::ZeroDuration();
+  published_ = newest;
+  SetMark();
+  return opened->moved_to;
+}
+
+}  // namespace vmeventd

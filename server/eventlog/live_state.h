@@ -1,0 +1,152 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_LIVE_STATE_H_
+#define VMEVENTD_SERVER_EVENTLOG_LIVE_STATE_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "server/eventlog/event_log.h"
+#include "server/events/event_block.h"
+#include "server/events/vm_registry.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// The ring over the newest events, as blocks, in order; between two of them there may be sequences
+// that were given up. Bounded by `options`: the oldest blocks go first, the newest always stays.
+// Not thread-safe; the owner locks.
+class EventRing {
+ public:
+  // Begins empty, after the sequence `newest`.
+  explicit EventRing(EventRingOptions options, uint64_t newest = 0)
+      : options_(options), newest_(newest) {}
+
+  // `block` begins at newest() + 1.
+  void Append(EventBlockPtr block);
+  // Puts `block` in the place of the one with the same sequences, if that is still here.
+  void Replace(EventBlockPtr block);
+  // Puts `gap`, a block of one event, in the place of all blocks from `first` on up to its own
+  // sequence: they hold nothing else. What is left of them in the ring goes.
+  void PutGap(uint64_t first, EventBlockPtr gap);
+
+  // The newest sequence ever appended, or what it began after; and the oldest that is still here,
+  // newest() + 1 if none is.
+  uint64_t newest() const { return newest_; }
+  uint64_t oldest() const {
+    return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
+  }
+  size_t memory() const { return memory_; }
+
+  // Blocks in order from the one that holds `sequence` or, where that is gone, the oldest: as many
+  // as hold `max_bytes` (at least one), none past the newest.
+  std::vector<EventBlockPtr> BlocksFrom(uint64_t sequence, size_t max_bytes) const;
+  // Likewise backwards: from the one that holds `sequence` (or the newest) to older ones.
+  std::vector<EventBlockPtr> BlocksBackFrom(uint64_t sequence, size_t max_bytes) const;
+
+ private:
+  // The index of the block that holds `sequence`, clamped to what is here.
+  size_t IndexOf(uint64_t sequence) const;
+
+  const EventRingOptions options_;
+  std::deque<EventBlockPtr> blocks_;
+  uint64_t newest_;
+  size_t memory_ = 0;
+};
+
+// Range of the journal.
+struct Retained {
+  uint64_t oldest = 1;  // event; the one after the newest if there is none
+  // From here on nothing is missing but what a GAP names: `oldest`, or the first of the sequences
+  // that were given up just before it. A stream may begin with any of them.
+  uint64_t unbroken_from = 1;
+};
+
+// The events and VMs that are public: the newest events in a ring, and the registry, under one
+// lock, so that an answer about VMs is as of one sequence. What the ring no longer holds is in the
+// journal. The pump writes, every thread reads. No call blocks for longer than it takes to copy
+// pointers.
+class LiveState {
+ public:
+  // Changes that become public in one step.
+  struct Step {
+    std::vector<EventBlockPtr> blocks;
+    std::vector<VmRecordPtr> vms;  // in order
+    Retained retained;
+  };
+  // Sequences go on after `newest`.
+  LiveState(LiveStateOptions options, JournalIdentity identity, Retained retained, uint64_t newest);
+
+  // Pump thread.
+  void Publish(Step step);
+  void SetDirectories(std::vector<WatchedDirectory> directories);
+  // The same events as before, durable now.
+  void Replace(std::vector<EventBlockPtr> blocks);
+  // See EventRing::PutGap.
+  void PutGap(uint64_t first, EventBlockPtr gap);
+  // What follows is kept in another journal, and what was before it is no longer retained.
+  void ChangeJournal(JournalIdentity identity);
+  void SetJournalWritable(bool writable);
+  void SetRetained(Retained retained);
+
+  JournalIdentityPtr identity() const;
+  std::string journal_id() const { return identity()->journal_id; }
+
+  // See EventLog.
+  absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
+  ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
+  EventLog::Health health() const;  // but for what waits in the queue
+  EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const;
+  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
+  VmRecordPtr FindVm(const VmKey& key) const;
+
+  EventRange range() const;
+  int vm_count() const;
+  uint64_t vms_version() const;
+  VmCounts vm_counts() const;
+  std::vector<WatchedDirectory> directories() const;
+  // Memory of the snapshots that streams still send.
+  size_t snapshot_bytes() const { return snapshots_.memory(); }
+
+ private:
+  // The VMs that run, as of `begin->cursor`, which it sets.
+  absl::Status BeginSnapshot(StreamBegin* begin) const;
+
+  absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginOldest(StreamBegin* begin) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const uint64_t after_newest = ring_.newest() + 1;
+    return {std::min(retained_.oldest, after_newest), ring_.newest(),
+            std::min(retained_.unbroken_from, after_newest)};
+  }
+
+  const size_t max_snapshot_bytes_;
+
+  // One snapshot is made at a time, so that streams that come together share it.
+  mutable Mutex snapshot_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  const SnapshotMaker snapshots_;
+  mutable std::weak_ptr<const VmSnapshot> snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);  // the latest
+  mutable uint64_t snapshot_version_ ABSL_GUARDED_BY(snapshot_mutex_) = 0;             // of vms_
+
+  mutable Mutex mutex_;
+  JournalIdentityPtr identity_ ABSL_GUARDED_BY(mutex_);
+  Retained retained_ ABSL_GUARDED_BY(mutex_);
+  bool journal_writable_ ABSL_GUARDED_BY(mutex_) = true;
+  EventRing ring_ ABSL_GUARDED_BY(mutex_);
+  VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
+  uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
+  std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_LIVE_STATE_H_

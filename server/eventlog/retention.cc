@@ -1,0 +1,104 @@
+#include "server/eventlog/retention.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd {
+
+absl::StatusOr<Retention> Retention::Create(SqliteDatabase* database, RetentionLimits limits) {
+  Retention retention(database, limits);
+  const StatementToPrepare statements[] = {
+      {"SELECT sequence, observe_time FROM events WHERE sequence >= ? ORDER BY sequence",
+       &retention.times_from_},
+      {"SELECT sequence, observe_time FROM events WHERE latest_time IS NOT NULL AND sequence > ?"
+       " AND observe_time <= ? ORDER BY sequence LIMIT 1",
+       &retention.next_in_past_},
+      {"INSERT OR REPLACE INTO meta(key, value) VALUES('deleted_until', ?)",
+       &retention.put_deleted_until_},
+      {"DELETE FROM events WHERE sequence < ?", &retention.delete_events_},
+      {"SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE first > ? AND last < ?",
+       &retention.missing_between_},
+      {"DELETE FROM holes WHERE last < ?", &retention.delete_holes_},
+  };
+  if (absl::Status status = PrepareAll(database, statements); !status.ok()) return status;
+  return retention;
+}
+
+absl::StatusOr<std::optional<std::pair<int64_t, int64_t>>> Retention::NextInPast(int64_t sequence,
+                                                                                 int64_t now) {
+  const StatementUse use(next_in_past_.get());
+  next_in_past_->Bind(1, sequence).Bind(2, now);
+  absl::StatusOr<bool> row = next_in_past_->Step();
+  if (!row.ok()) return row.status();
+  if (!*row) return std::nullopt;
+  return std::pair(next_in_past_->Int(0), next_in_past_->Int(1));
+}
+
+absl::Status Retention::DeleteOld(absl::Time now, int64_t max_rows, JournalBounds* bounds) {
+  const int64_t present = absl::ToUnixNanos(now);
+  const int64_t cutoff = absl::ToUnixNanos(now - limits_.age);
+  const auto newest = static_cast<int64_t>(bounds->newest);
+  const auto oldest = static_cast<int64_t>(bounds->oldest);
+  const int64_t excess = newest - oldest + 1 - bounds->missing - limits_.events;
+
+  // The clock may have been set back, so only old events at the beginning go.
+  int64_t until = oldest;
+  absl::Time latest = bounds->deleted_until;
+  absl::Time until_time = bounds->oldest_time;
+  std::optional<std::pair<int64_t, int64_t>> in_past = std::pair(oldest - 1, present);
+  {
+    const StatementUse use(times_from_.get());
+    times_from_->Bind(1, until);
+    for (int64_t rows = 0;; ++rows) {
+      absl::StatusOr<bool> row = times_from_->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) break;
+      until = times_from_->Int(0);  // the first that stays
+      int64_t time = times_from_->Int(1);
+      until_time = absl::FromUnixNanos(time);
+      if (time > present) {
+        if (in_past.has_value() && in_past->first < until) {
+          auto next = NextInPast(until, present);
+          if (!next.ok()) return next.status();
+          in_past = *next;
+        }
+        if (in_past.has_value()) time = in_past->second;
+      }
+      if (rows == max_rows || until == newest || (rows >= excess && time >= cutoff)) break;
+      latest = std::max(latest, absl::FromUnixNanos(time));
+    }
+  }
+  if (until == oldest) return absl::OkStatus();
+
+  absl::Status status =
+      put_deleted_until_->BindText(1, absl::StrCat(absl::ToUnixNanos(latest))).Run();
+  if (status.ok()) status = delete_events_->Bind(1, until).Run();
+  if (status.ok()) status = DeleteHolesBefore(static_cast<uint64_t>(until), bounds);
+  bounds->oldest = static_cast<uint64_t>(until);
+  bounds->oldest_time = until_time;
+  bounds->deleted_until = latest;
+  return status;
+}
+
+absl::Status Retention::DeleteHolesBefore(uint64_t oldest, JournalBounds* bounds) {
+  if (bounds->missing == 0 && bounds->unbroken_from == bounds->oldest) {
+    bounds->unbroken_from = oldest;
+    return absl::OkStatus();
+  }
+  {
+    // The hole that ends before the oldest event does not count as missing.
+    const StatementUse use(missing_between_.get());
+    missing_between_->Bind(1, static_cast<int64_t>(bounds->oldest))
+        .Bind(2, static_cast<int64_t>(oldest));
+    absl::StatusOr<bool> row = missing_between_->Step();
+    if (!row.ok()) return row.status();
+    bounds->missing -= missing_between_->Int(0);
+  }
+  const absl::StatusOr<uint64_t> begin = BeginOfHoleBefore(database_, oldest);
+  if (!begin.ok()) return begin.status();
+  bounds->unbroken_from = *begin;
+  return delete_holes_->Bind(1, static_cast<int64_t>(*begin)).Run();
+}
+
+}  // namespace vmeventd

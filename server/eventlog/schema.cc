@@ -1,0 +1,334 @@
+#include "server/eventlog/schema.h"
+
+#include <endian.h>
+#include <libdeflate.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/container/fixed_array.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/random.h"
+
+namespace vmeventd {
+namespace {
+
+// CRC-32, as zlib has it, but by the processor's carry-less multiplication. Numbers as 8 bytes,
+// little endian; texts behind their length. What is added is put together first: one long piece
+// takes a fraction of the time of many short ones.
+class Crc {
+ public:
+  explicit Crc(size_t text_bytes) : bytes_(text_bytes + kMaxNumbers * sizeof(uint64_t)) {}
+  Crc& Add(uint64_t number) {
+    const uint64_t little_endian = htole64(number);
+    std::memcpy(end_, &little_endian, sizeof(little_endian));
+    end_ += sizeof(little_endian);
+    return *this;
+  }
+  Crc& Add(absl::string_view text) {
+    Add(text.size());
+    end_ = std::copy(text.begin(), text.end(), end_);
+    return *this;
+  }
+  uint32_t value() const {
+    return libdeflate_crc32(0, bytes_.data(), static_cast<size_t>(end_ - bytes_.data()));
+  }
+
+ private:
+  static constexpr size_t kMaxNumbers = 16;  // the lengths of texts among them
+  static constexpr size_t kUsualBytes = 1024;
+
+  absl::FixedArray<char, kUsualBytes> bytes_;
+  char* end_ = bytes_.data();
+};
+
+constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
+constexpr int64_t kSchemaVersion = 1;
+
+// With a rowid: a row without one must not take more than a quarter of a page, or it takes a page
+// of its own beside, and most runs do.
+constexpr char kSessions[] = R"sql(
+  CREATE TABLE sessions(
+    run_id TEXT PRIMARY KEY,
+    payload BLOB NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    checksum INTEGER NOT NULL);
+)sql";
+
+constexpr char kSchema[] = R"sql(
+  CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+  CREATE TABLE events(
+    sequence INTEGER PRIMARY KEY,
+    observe_time INTEGER NOT NULL,
+    vm_name TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    type INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    latest_time INTEGER);
+  CREATE INDEX events_by_vm ON events(vm_name);
+  CREATE INDEX clock_steps ON events(sequence) WHERE latest_time IS NOT NULL;
+  CREATE INDEX early_events ON events(observe_time) WHERE latest_time IS NOT NULL;
+  CREATE TABLE holes(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+  CREATE TABLE stops(
+    sequence INTEGER PRIMARY KEY,
+    vm BLOB NOT NULL,
+    checksum INTEGER NOT NULL);
+)sql";
+
+absl::Status PutSessions(SqliteDatabase* database, const std::vector<SavedRun>& sessions) {
+  absl::StatusOr<SqliteStatement> statement = database->Prepare(kPutSession);
+  if (!statement.ok()) return statement.status();
+  for (const SavedRun& session : sessions) {
+    if (absl::Status status = BindSession(session, &*statement).Run(); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+uint32_t Checksum(const JournalEvent& event) {
+  return Crc(event.vm_name.size() + event.run_id.size() + event.payload.size())
+      .Add(event.sequence)
+      .Add(static_cast<uint64_t>(absl::ToUnixNanos(event.observe_time)))
+      .Add(event.vm_name)
+      .Add(event.run_id)
+      .Add(static_cast<uint64_t>(event.type))
+      .Add(static_cast<uint64_t>(event.shutdown_class))
+      .Add(event.payload)
+      .value();
+}
+
+uint32_t Checksum(const SavedRun& session) {
+  return Crc(session.run_id.size() + session.payload.size())
+      .Add(session.run_id)
+      .Add(session.payload)
+      .Add(session.last_sequence)
+      .value();
+}
+
+uint32_t Checksum(const JournalStop& stop) {
+  return Crc(stop.vm.size()).Add(stop.sequence).Add(stop.vm).value();
+}
+
+SqliteStatement& BindSession(const SavedRun& session, SqliteStatement* statement) {
+  return statement->BindText(1, session.run_id)
+      .BindBlob(2, session.payload)
+      .Bind(3, static_cast<int64_t>(session.last_sequence))
+      .Bind(4, Checksum(session));
+}
+
+absl::Status ReadSessions(SqliteDatabase* database, std::vector<SavedRun>* sessions) {
+  absl::StatusOr<SqliteStatement> statement = database->Prepare(
+      "SELECT run_id, payload, last_sequence, checksum FROM sessions ORDER BY run_id");
+  if (!statement.ok()) return statement.status();
+  while (true) {
+    absl::StatusOr<bool> row = statement->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+    SavedRun session{std::string(statement->Bytes(0)), std::string(statement->Bytes(1)),
+                     static_cast<uint64_t>(statement->Int(2))};
+    if (Checksum(session) != statement->Int(3)) {
+      return absl::DataLossError(
+          absl::StrCat("the journal's checksum of session ", session.run_id, " is wrong"));
+    }
+    sessions->push_back(std::move(session));
+  }
+}
+
+absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database) {
+  absl::StatusOr<SqliteStatement> statement =
+      database->Prepare("SELECT sequence, vm, checksum FROM stops ORDER BY sequence");
+  if (!statement.ok()) return statement.status();
+  std::vector<JournalStop> stops;
+  while (true) {
+    absl::StatusOr<bool> row = statement->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return stops;
+    JournalStop stop{static_cast<uint64_t>(statement->Int(0)), std::string(statement->Bytes(1))};
+    if (Checksum(stop) != statement->Int(2)) {
+      return absl::DataLossError(
+          absl::StrCat("the journal's checksum of stop ", stop.sequence, " is wrong"));
+    }
+    stops.push_back(std::move(stop));
+  }
+}
+
+absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::string& path) {
+  JournalBounds bounds;
+  absl::StatusOr<std::optional<std::string>> deleted = QueryMeta(database, "deleted_until");
+  if (!deleted.ok()) return deleted.status();
+  int64_t deleted_ns = 0;
+  if (deleted->has_value() && absl::SimpleAtoi(**deleted, &deleted_ns)) {
+    bounds.deleted_until = absl::FromUnixNanos(deleted_ns);
+  }
+  absl::StatusOr<std::optional<std::string>> after = QueryMeta(database, "begins_after");
+  if (!after.ok()) return after.status();
+  uint64_t begins_after = 0;
+  if (after->has_value() && !absl::SimpleAtoi(**after, &begins_after)) {
+    return absl::DataLossError(absl::StrCat(path, ": meta's begins_after is no number"));
+  }
+  const absl::StatusOr<int64_t> newest =
+      QueryInt(database, "SELECT coalesce(max(sequence), 0) FROM events");
+  if (!newest.ok()) return newest.status();
+  const absl::StatusOr<int64_t> oldest =
+      QueryInt(database, "SELECT coalesce(min(sequence), 0) FROM events");
+  if (!oldest.ok()) return oldest.status();
+  const absl::StatusOr<int64_t> missing =
+      QueryInt(database,
+               "SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE first > (SELECT "
+               "min(sequence) FROM events)");
+  if (!missing.ok()) return missing.status();
+  const absl::StatusOr<int64_t> oldest_time =
+      QueryInt(database, "SELECT observe_time FROM events ORDER BY sequence LIMIT 1");
+  if (!oldest_time.ok()) return oldest_time.status();
+  const absl::StatusOr<int64_t> latest = QueryInt(
+      database, "SELECT coalesce(latest_time, observe_time) FROM events ORDER BY sequence DESC");
+  if (!latest.ok()) return latest.status();
+  if (*newest != 0) bounds.latest_time = absl::FromUnixNanos(*latest);
+  const absl::StatusOr<int64_t> stops = QueryInt(database, "SELECT count(*) FROM stops");
+  if (!stops.ok()) return stops.status();
+  bounds.stops = *stops;
+  bounds.newest = std::max(static_cast<uint64_t>(*newest), begins_after);
+  bounds.oldest = *oldest == 0 ? bounds.newest + 1 : static_cast<uint64_t>(*oldest);
+  const absl::StatusOr<uint64_t> unbroken_from = BeginOfHoleBefore(database, bounds.oldest);
+  if (!unbroken_from.ok()) return unbroken_from.status();
+  bounds.unbroken_from = *unbroken_from;
+  bounds.missing = *missing;
+  bounds.oldest_time = absl::FromUnixNanos(*oldest_time);
+  return bounds;
+}
+
+absl::StatusOr<uint64_t> BeginOfHoleBefore(SqliteDatabase* database, uint64_t sequence) {
+  absl::StatusOr<SqliteStatement> hole =
+      database->Prepare("SELECT first FROM holes WHERE last = ?");
+  if (!hole.ok()) return hole.status();
+  hole->Bind(1, static_cast<int64_t>(sequence) - 1);
+  absl::StatusOr<bool> row = hole->Step();
+  if (!row.ok()) return row.status();
+  return *row ? static_cast<uint64_t>(hole->Int(0)) : sequence;
+}
+
+absl::StatusOr<bool> IsEmpty(SqliteDatabase* database) {
+  const absl::StatusOr<int64_t> tables = QueryInt(database, "SELECT count(*) FROM sqlite_schema");
+  if (!tables.ok()) return tables.status();
+  return *tables == 0;
+}
+
+absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
+  const absl::StatusOr<bool> empty = IsEmpty(database);
+  if (!empty.ok()) return empty.status();
+  if (*empty) return absl::OkStatus();
+  const absl::StatusOr<int64_t> version = QueryInt(database, "PRAGMA user_version");
+  if (!version.ok()) return version.status();
+  const absl::StatusOr<int64_t> application = QueryInt(database, "PRAGMA application_id");
+  if (!application.ok()) return application.status();
+  const absl::StatusOr<int64_t> ours =
+      QueryInt(database,
+               "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('meta', "
+               "'events', 'sessions', 'holes', 'stops')");
+  if (!ours.ok()) return ours.status();
+  if (*application != kApplicationId && *ours < 5) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path,
+                     ": this is a database, but not vmeventd's; move it away, or name another "
+                     "--state-dir"));
+  }
+  if (*application != kApplicationId || *version < kSchemaVersion) {
+    return absl::DataLossError(absl::StrCat(path, ": the file's header says application_id ",
+                                            *application, " and user_version ", *version,
+                                            ", which no vmeventd has written"));
+  }
+  if (*version > kSchemaVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": the journal has schema version ", *version,
+                     ", this vmeventd knows versions up to ", kSchemaVersion,
+                     "; run the newer vmeventd that wrote it, or name another --state-dir"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning) {
+  const absl::StatusOr<bool> empty = IsEmpty(database);
+  if (!empty.ok()) return empty.status();
+  if (!*empty) return absl::OkStatus();
+  const absl::StatusOr<std::string> journal_id = RandomUuid();
+  if (!journal_id.ok()) return journal_id.status();
+  const absl::StatusOr<std::string> token_key = RandomBytes(32);
+  if (!token_key.ok()) return token_key.status();
+  absl::Status status = database->Execute(
+      absl::StrCat("BEGIN IMMEDIATE;", kSchema, kSessions, "PRAGMA user_version = ", kSchemaVersion,
+                   "; PRAGMA application_id = ", kApplicationId, ";"));
+  if (status.ok()) status = PutMeta(database, "journal_id", *journal_id);
+  if (status.ok()) status = PutMeta(database, "token_key", *token_key);
+  if (status.ok() && beginning.after != 0) {
+    status = PutMeta(database, "begins_after", absl::StrCat(beginning.after));
+  }
+  if (status.ok() && beginning.deleted_until != absl::InfinitePast()) {
+    status = PutMeta(database, "deleted_until",
+                     absl::StrCat(absl::ToUnixNanos(beginning.deleted_until)));
+  }
+  if (status.ok() && !beginning.replaces.empty()) {
+    status = PutMeta(database, "replaces", beginning.replaces);
+  }
+  if (status.ok()) status = PutSessions(database, beginning.sessions);
+  if (status.ok()) status = database->Execute("COMMIT");
+  return status;
+}
+
+absl::Status AddIndexes(SqliteDatabase* database) {
+  const absl::Status status = database->Execute(
+      "CREATE INDEX IF NOT EXISTS early_events ON events(observe_time)"
+      " WHERE latest_time IS NOT NULL");
+  // On a full disk the start goes on: queries that use the index are slower without it.
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+absl::Status MigrateSessionsTable(SqliteDatabase* database) {
+  const absl::StatusOr<int64_t> without = QueryInt(
+      database,
+      "SELECT count(*) FROM sqlite_schema WHERE name = 'sessions' AND sql LIKE '%WITHOUT ROWID%'");
+  if (!without.ok()) return without.status();
+  if (*without == 0) return absl::OkStatus();
+  absl::Status status = database->Execute(absl::StrCat(
+      "BEGIN IMMEDIATE; ALTER TABLE sessions RENAME TO sessions_before;", kSessions,
+      "INSERT INTO sessions SELECT run_id, payload, last_sequence, checksum FROM sessions_before;"
+      "DROP TABLE sessions_before; COMMIT"));
+  if (!status.ok() && database->in_transaction()) database->Execute("ROLLBACK").IgnoreError();
+  // On a full disk the start goes on: a run takes longer to write with the table as it is.
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql) {
+  absl::StatusOr<SqliteStatement> statement = database->Prepare(sql);
+  if (!statement.ok()) return statement.status();
+  absl::StatusOr<bool> row = statement->Step();
+  if (!row.ok()) return row.status();
+  return *row ? statement->Int(0) : 0;
+}
+
+absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
+                                                     absl::string_view key) {
+  absl::StatusOr<SqliteStatement> statement =
+      database->Prepare("SELECT value FROM meta WHERE key = ?");
+  if (!statement.ok()) return statement.status();
+  statement->BindText(1, key);
+  absl::StatusOr<bool> row = statement->Step();
+  if (!row.ok()) return row.status();
+  if (!*row) return std::optional<std::string>();
+  return std::optional<std::string>(std::string(statement->Bytes(0)));
+}
+
+absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
+  absl::StatusOr<SqliteStatement> statement =
+      database->Prepare("INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)");
+  if (!statement.ok()) return statement.status();
+  return statement->BindText(1, key).BindBlob(2, value).Run();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,105 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
+#define VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/eventlog/event_log.h"
+#include "server/eventlog/sqlite.h"
+
+// The journal's tables as docs/journal.md describes them: version, rows and bounds.
+
+namespace vmeventd {
+
+// One event as it is kept. The views live for the call.
+struct JournalEvent {
+  uint64_t sequence = 0;
+  absl::Time observe_time;
+  absl::string_view vm_name;
+  absl::string_view run_id;
+  int type = 0;
+  int shutdown_class = 0;
+  absl::string_view payload;  // the bytes of one `events` field of WatchEventsResponse
+};
+
+// A VM that has stopped, for the answers about VMs after a restart.
+struct JournalStop {
+  uint64_t sequence = 0;  // of its STOPPED
+  std::string vm;         // one `snapshot_vms` field of WatchEventsResponse
+};
+
+// What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
+// of the row's other columns, docs/journal.md.
+uint32_t Checksum(const JournalEvent& event);
+uint32_t Checksum(const SavedRun& session);
+uint32_t Checksum(const JournalStop& stop);
+
+// Puts a row of `sessions`, in its place: with the same length, which is usual, nothing else in the
+// page moves.
+inline constexpr char kPutSession[] =
+    "INSERT INTO sessions(run_id, payload, last_sequence, checksum) VALUES(?, ?, ?, ?)"
+    " ON CONFLICT(run_id) DO UPDATE SET payload = excluded.payload,"
+    " last_sequence = excluded.last_sequence, checksum = excluded.checksum";
+SqliteStatement& BindSession(const SavedRun& session, SqliteStatement* statement);
+
+// Appends the open runs to `sessions`, up to the first that cannot be read. DATA_LOSS: a checksum
+// is wrong.
+absl::Status ReadSessions(SqliteDatabase* database, std::vector<SavedRun>* sessions);
+// The VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
+absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database);
+
+// From where to where a journal reaches, as one transaction changes it.
+struct JournalBounds {
+  uint64_t newest = 0;  // sequence ever written, or after which the journal begins
+  uint64_t oldest = 1;  // that is kept; newest + 1 if none is
+  // `oldest`, or the first of the sequences that were given up just before it.
+  uint64_t unbroken_from = 1;
+  absl::Time oldest_time;                         // of the event `oldest`, where there is one
+  absl::Time latest_time = absl::InfinitePast();  // of all events up to `newest`
+  absl::Time deleted_until = absl::InfinitePast();
+  int64_t missing = 0;  // sequences from `oldest` to `newest` without an event
+  int64_t stops = 0;    // rows
+};
+
+// Reads them. DATA_LOSS: they are not what a journal writes; `path` is for the error.
+absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::string& path);
+
+// The first sequence of the hole that ends before `sequence`; `sequence` if none does.
+absl::StatusOr<uint64_t> BeginOfHoleBefore(SqliteDatabase* database, uint64_t sequence);
+
+// Contents of a new journal.
+struct JournalBeginning {
+  uint64_t after = 0;  // its first event's sequence is greater
+  absl::Time deleted_until = absl::InfinitePast();
+  std::vector<SavedRun> sessions;
+  std::string replaces;  // where the one is now whose place it took, a line feed, and why; or empty
+};
+
+// Whether the database has no tables yet: a new journal gets them a moment after its file.
+absl::StatusOr<bool> IsEmpty(SqliteDatabase* database);
+// FAILED_PRECONDITION: the database at `path` is another program's, or a newer version's.
+// DATA_LOSS: its header says what no vmeventd has written. An empty database is fine.
+absl::Status CheckSchema(SqliteDatabase* database, const std::string& path);
+// Makes the tables of an empty database; another one is left as it is.
+absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning);
+// Adds the indexes that a journal of an earlier version lacks.
+absl::Status AddIndexes(SqliteDatabase* database);
+// Makes the table `sessions` of an earlier version as it is now, with its rows.
+absl::Status MigrateSessionsTable(SqliteDatabase* database);
+
+// The number that the first row of `sql` begins with; 0 if there is no row.
+absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql);
+// A value of the table `meta`.
+absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
+                                                     absl::string_view key);
+absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_SCHEMA_H_

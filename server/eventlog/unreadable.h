@@ -1,0 +1,50 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_
+#define VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_
+
+#include <cstddef>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace vmeventd {
+
+// Whether the disk did not give what it holds: an I/O error of a read (SqliteDatabase marks them).
+bool IsReadError(const absl::Status& status);
+void MarkReadError(absl::Status* status);
+// Where that was, for UnreadablePlaces; another status is left as it is.
+void SetReadErrorPlace(absl::string_view place, absl::Status* status);
+std::string ReadErrorPlace(const absl::Status& status);
+
+// Decides when a part of the journal that cannot be read counts as damage. A disk that fails for a
+// while fails for everything. One sector that is lost fails each time, while all else works. Pure;
+// one thread.
+class UnreadablePlaces {
+ public:
+  // It is damage where so many reads of one place failed, the first and the last so far apart.
+  static constexpr int kTries = 3;
+  static constexpr absl::Duration kLasts = absl::Minutes(2);
+  // Places that are remembered; the one that failed longest ago goes.
+  static constexpr size_t kMaxPlaces = 64;
+
+  // A read of `place` failed at `now`, on the monotonic clock. True: it is damage.
+  bool Fail(const std::string& place, absl::Duration now);
+  // The disk fails as a whole, or works again: what was seen says nothing of one place.
+  void Clear() { places_.clear(); }
+  void Clear(const std::string& place) { places_.erase(place); }
+
+ private:
+  struct Failures {
+    absl::Duration first;
+    absl::Duration last;
+    int tries = 0;
+  };
+
+  absl::flat_hash_map<std::string, Failures> places_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_UNREADABLE_H_

@@ -1,0 +1,142 @@
+#include "server/handover.h"
+
+#include <sys/socket.h>
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "server/host/parcel.h"
+#include "server/host/service_manager.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr char kStoreName[] = "vmeventd-runs";
+// How long the service manager may take to answer.
+constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
+
+// The text of the parcel: this, the journal's id and its newest sequence; then a line a run, its
+// socket's cookie and what WriteHandedRun() makes of it.
+constexpr char kFormat[] = "vmeventd-handover 1";
+
+std::string FirstLine(const JournalEnd& journal) {
+  return absl::StrCat(kFormat, " ", journal.journal_id, " ", journal.newest);
+}
+
+// Names one socket for as long as the kernel runs; 0: no socket.
+uint64_t CookieOf(int socket) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  return getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+absl::StatusOr<HandedRun> ReadRun(absl::string_view line, std::vector<UniqueFd>* descriptors,
+                                  size_t* next) {
+  const std::pair<absl::string_view, absl::string_view> cookie =
+      absl::StrSplit(line, absl::MaxSplits(' ', 1));
+  const std::pair<absl::string_view, absl::string_view> tracked =
+      absl::StrSplit(cookie.second, absl::MaxSplits(' ', 1));
+  absl::StatusOr<HandedRun> run = ReadHandedRun(tracked.second);
+  if (!run.ok()) return run;
+  const size_t count = tracked.first == "1" ? 2 : 1;
+  uint64_t expected = 0;
+  if (*next + count > descriptors->size() || !absl::SimpleAtoi(cookie.first, &expected) ||
+      expected == 0 || expected != CookieOf((*descriptors)[*next].get())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the connection of ", run->run_id, " is another one"));
+  }
+  run->connection = std::move((*descriptors)[(*next)++]);
+  if (count == 2) run->process = std::move((*descriptors)[(*next)++]);
+  return run;
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
+                                      const std::vector<HandedRun>& runs) {
+  std::string text = absl::StrCat(FirstLine(journal), "\n");
+  std::vector<int> descriptors;
+  for (const HandedRun& run : runs) {
+    const bool tracked = run.process.valid();
+    absl::StrAppend(&text, CookieOf(run.connection.get()), " ", tracked ? 1 : 0, " ",
+                    WriteHandedRun(run), "\n");
+    descriptors.push_back(run.connection.get());
+    if (tracked) descriptors.push_back(run.process.get());
+  }
+  return PackParcel(text, descriptors);
+}
+
+absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal) {
+  absl::StatusOr<Parcel> opened = OpenParcel(std::move(parcel));
+  if (!opened.ok()) return opened.status();
+  std::vector<absl::string_view> lines = absl::StrSplit(opened->text, '\n');
+  if (!lines.back().empty()) return absl::InvalidArgumentError("its last line has no end");
+  lines.pop_back();
+  if (lines.empty() || !absl::StartsWith(lines[0], absl::StrCat(kFormat, " "))) {
+    return absl::InvalidArgumentError("another version of vmeventd made it");
+  }
+  Handover handover;
+  size_t next = 0;
+  for (size_t i = 1; i < lines.size(); ++i) {
+    absl::StatusOr<HandedRun> run = ReadRun(lines[i], &opened->descriptors, &next);
+    if (!run.ok()) return run.status();
+    handover.runs.push_back(*std::move(run));
+  }
+  if (next != opened->descriptors.size()) {
+    return absl::InvalidArgumentError("it has descriptors of no run");
+  }
+  if (lines[0] != FirstLine(journal)) {
+    handover.problem = "the journal is not as the daemon before this one left it";
+    for (HandedRun& run : handover.runs) run.run_id.clear();
+  }
+  return handover;
+}
+
+std::vector<HandedRun> TakeHandover(const JournalEnd& journal) {
+  std::vector<HandedRun> runs;
+  std::set<std::string> names;
+  for (StoredDescriptor& stored : TakeStoredDescriptors()) {
+    names.insert(stored.name);
+    if (stored.name != kStoreName) {
+      spdlog::warn("the service manager passes a descriptor named {}, which is closed: not known",
+                   stored.name);
+      continue;
+    }
+    absl::StatusOr<Handover> handover = OpenHandover(std::move(stored.fd), journal);
+    const std::string problem =
+        handover.ok() ? handover->problem : std::string(handover.status().message());
+    if (!problem.empty()) {
+      spdlog::warn(
+          "the monitors that the daemon before this one handed over are closed, and connected to "
+          "again: {}",
+          problem);
+    }
+    if (!handover.ok()) continue;
+    for (HandedRun& run : handover->runs) runs.push_back(std::move(run));
+  }
+  for (const std::string& name : names) RemoveStoredDescriptors(name);
+  if (!runs.empty()) {
+    spdlog::info("going on with {} VMs of the daemon before this one", runs.size());
+  }
+  return runs;
+}
+
+void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs) {
+  absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs);
+  const absl::Status status =
+      parcel.ok() ? StoreDescriptor(kStoreName, parcel->get(), kStoreTimeout) : parcel.status();
+  if (status.ok()) {
+    spdlog::info("the monitors of {} VMs are left to the service manager, for the next start",
+                 runs.size());
+  } else {
+    spdlog::warn("the monitors of {} VMs cannot be left to the service manager: {}", runs.size(),
+                 std::string(status.message()));
+  }
+}
+
+}  // namespace vmeventd

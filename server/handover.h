@@ -1,0 +1,43 @@
+#ifndef VMEVENTD_SERVER_HANDOVER_H_
+#define VMEVENTD_SERVER_HANDOVER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "watcher/runs/handed_run.h"
+
+namespace vmeventd {
+
+// What a journal ends with. A daemon that stops notes it once everything that it read is committed;
+// a journal that ends elsewhere has other runs than it handed over.
+struct JournalEnd {
+  std::string journal_id;
+  uint64_t newest = 0;  // sequence
+};
+
+// Runs with their descriptors, as one descriptor.
+absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal,
+                                      const std::vector<HandedRun>& runs);
+
+struct Handover {
+  std::vector<HandedRun> runs;
+  // Why none of them can be used; empty: they can. Then they have no run ids, and their descriptors
+  // are still to be closed.
+  std::string problem;
+};
+// What a daemon before this one has packed, where `journal` is as it left it. An error: nothing can
+// be had of it.
+absl::StatusOr<Handover> OpenHandover(UniqueFd parcel, const JournalEnd& journal);
+
+// Takes what the service manager has kept since the daemon before this one, and has it keep it no
+// longer. What is not of use is logged and closed.
+std::vector<HandedRun> TakeHandover(const JournalEnd& journal);
+// Has the service manager keep `runs` for the next daemon. Logs why that cannot be done.
+void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_HANDOVER_H_

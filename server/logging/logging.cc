@@ -1,0 +1,328 @@
+#include "server/logging/logging.h"
+
+#include <grpc/support/log.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "base/thread_name.h"
+#include "base/utf8.h"
+#include "google/protobuf/stubs/logging.h"
+#include "nlohmann/json.hpp"
+#include "spdlog/sinks/null_sink.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+// Backslashes are escaped too: else one at the end of a value would take the quote that ends it,
+// and what follows would be read as more fields.
+std::string Quoted(const std::string& value) {
+  std::string clean = OnOneLine(value);
+  if (!clean.empty() && clean.find_first_of(" =\"\\") == std::string::npos) return clean;
+  const std::string escaped = absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}});
+  return absl::StrCat("\"", OnOneLine(escaped), "\"");
+}
+
+std::string AsText(const nlohmann::ordered_json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return value.dump();
+  return absl::StrJoin(value, "; ", [](std::string* out, const nlohmann::ordered_json& entry) {
+    absl::StrAppend(out, AsText(entry));
+  });
+}
+
+constexpr absl::Duration kSecond = absl::Seconds(1);
+
+constexpr char kGrpcLogger[] = "grpc";
+
+absl::string_view LevelName(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+      return "trace";
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::info:
+      return "info";
+    case spdlog::level::warn:
+      return "warn";
+    default:
+      return "error";
+  }
+}
+
+absl::string_view View(const spdlog::string_view_t& text) { return {text.data(), text.size()}; }
+
+bool HasFields(const spdlog::details::log_msg& msg) {
+  return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
+}
+
+// The priorities of syslog, as sd-daemon(3) describes.
+absl::string_view PriorityPrefix(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+      return "<7>";
+    case spdlog::level::info:
+      return "<6>";
+    case spdlog::level::warn:
+      return "<4>";
+    default:
+      return "<3>";
+  }
+}
+
+class LineFormatter : public spdlog::formatter {
+ public:
+  LineFormatter(LogFormat format, LogReader reader) : format_(format), reader_(reader) {}
+
+  void format(const spdlog::details::log_msg& msg, spdlog::memory_buf_t& dest) override {
+    const std::string time =
+        absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
+    nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
+    if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
+    std::string line(reader_ == LogReader::kJournald ? PriorityPrefix(msg.level) : "");
+    if (format_ == LogFormat::kJson) {
+      nlohmann::ordered_json object = {{"time", time},
+                                       {"level", std::string(LevelName(msg.level))}};
+      object.update(fields);
+      // In ASCII, so that it cannot affect a terminal.
+      line += object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    } else {
+      if (reader_ != LogReader::kJournald) absl::StrAppend(&line, time, " ");
+      absl::StrAppendFormat(&line, "%-5s %s%s", LevelName(msg.level),
+                            OnOneLine(fields["message"].get_ref<const std::string&>()),
+                            FieldsAsText(fields));
+    }
+    line += '\n';
+    dest.append(line.data(), line.data() + line.size());
+  }
+
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<LineFormatter>(format_, reader_);
+  }
+
+ private:
+  const LogFormat format_;
+  const LogReader reader_;
+};
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kTrace:
+      return spdlog::level::trace;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+void LogOfGrpc(gpr_log_func_args* args) {
+  const auto level = args->severity == GPR_LOG_SEVERITY_ERROR  ? spdlog::level::warn
+                     : args->severity == GPR_LOG_SEVERITY_INFO ? spdlog::level::debug
+                                                               : spdlog::level::trace;
+  const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
+  if (logger == nullptr) return;
+  logger->log(level, "gRPC: {}", args->message);
+  // gRPC then aborts the process, and with it the queued lines.
+  if (absl::StartsWith(args->message, "assertion failed")) logger->flush();
+}
+
+// Replaces protobuf's own handler, which writes to stderr.
+void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
+  if (logger != nullptr) logger->warn("protobuf: {}", message);
+}
+
+// "info", "stop warn"
+std::string KindOf(const spdlog::details::log_msg& msg) {
+  const absl::string_view logger = View(msg.logger_name);
+  return absl::StrCat(logger, logger.empty() ? "" : " ", LevelName(msg.level));
+}
+
+uint64_t LinesASecond(absl::string_view logger) {
+  if (logger == kStopLogger) return LimitedSink::kStopLinesASecond;
+  return logger == kGrpcLogger ? LimitedSink::kGrpcLinesASecond : LimitedSink::kLinesASecond;
+}
+
+}  // namespace
+
+std::string OnOneLine(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const Utf8Character character = DecodeUtf8(text);
+    const size_t length = std::max<size_t>(character.length, 1);
+    if (character.length != 0 && !IsHiddenCharacter(character.code_point)) {
+      out.append(text.data(), length);
+    } else {
+      for (const char c : text.substr(0, length)) {
+        absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(c));
+      }
+    }
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string FieldsAsText(const nlohmann::ordered_json& fields) {
+  std::string out;
+  for (const auto& [key, value] : fields.items()) {
+    if (key != "message") absl::StrAppend(&out, " ", key, "=", Quoted(AsText(value)));
+  }
+  return out;
+}
+
+bool LogLimiter::Admit(absl::string_view kind, uint64_t per_second, absl::Duration now) {
+  Second& second = seconds_[std::string(kind)];
+  if (now >= second.begin + kSecond) {
+    second.begin = now;
+    second.lines = 0;
+  }
+  if (second.lines < per_second) {
+    ++second.lines;
+    return true;
+  }
+  if (second.left_out++ == 0) second.take_at = second.begin + kSecond;
+  return false;
+}
+
+std::vector<LogLimiter::LeftOut> LogLimiter::Take(absl::Duration now) {
+  std::vector<LeftOut> out;
+  for (auto& [kind, second] : seconds_) {
+    if (second.left_out == 0 || now < second.take_at) continue;
+    out.push_back({kind, std::exchange(second.left_out, 0)});
+  }
+  return out;
+}
+
+absl::Duration LogLimiter::NextTake() const {
+  absl::Duration next = absl::InfiniteDuration();
+  for (const auto& [kind, second] : seconds_) {
+    if (second.left_out > 0) next = std::min(next, second.take_at);
+  }
+  return next;
+}
+
+LogReader ReaderOf(int fd, const char* journal_stream) {
+  struct stat status {};
+  const bool is_journal = journal_stream != nullptr && fstat(fd, &status) == 0 &&
+                          absl::StrCat(status.st_dev, ":", status.st_ino) == journal_stream;
+  return is_journal ? LogReader::kJournald : LogReader::kAnybody;
+}
+
+std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader) {
+  return std::make_unique<LineFormatter>(format, reader);
+}
+
+LimitedSink::LimitedSink(std::shared_ptr<spdlog::sinks::sink> out, LogFormat format,
+                         LogReader reader, const Clock* clock, LogMeters* meters)
+    : out_(std::move(out)), clock_(clock), meters_(meters) {
+  out_->set_formatter(MakeLogFormatter(format, reader));
+}
+
+void LimitedSink::log(const spdlog::details::log_msg& msg) {
+  {
+    const MutexLock lock(&mutex_);
+    if (!limiter_.Admit(KindOf(msg), LinesASecond(View(msg.logger_name)),
+                        clock_->Now().monotonic)) {
+      meters_->rate.Add();
+      changed_.NotifyAll();
+      return;
+    }
+  }
+  out_->log(msg);
+}
+
+void LimitedSink::Report(const std::vector<LogLimiter::LeftOut>& left_out) {
+  for (const LogLimiter::LeftOut& kind : left_out) {
+    const std::string payload =
+        nlohmann::ordered_json({{"message", "log lines were left out: too many at once"},
+                                {"kind", kind.kind},
+                                {"lines", kind.lines}})
+            .dump();
+    out_->log(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload));
+  }
+}
+
+void LimitedSink::Report() {
+  std::vector<LogLimiter::LeftOut> left_out;
+  {
+    const MutexLock lock(&mutex_);
+    left_out = limiter_.Take(clock_->Now().monotonic);
+  }
+  Report(left_out);
+}
+
+void LimitedSink::Run() {
+  SetThreadName("log");
+  for (bool stopped = false; !stopped;) {
+    Report();
+    const MutexLock lock(&mutex_);
+    const absl::Duration wait = limiter_.NextTake() - clock_->Now().monotonic;
+    if (!stopped_ && wait > absl::ZeroDuration()) changed_.WaitFor(&mutex_, wait);
+    stopped = stopped_;
+  }
+  std::vector<LogLimiter::LeftOut> left_out;
+  {
+    const MutexLock lock(&mutex_);
+    left_out = limiter_.TakeAll();
+  }
+  Report(left_out);
+}
+
+void LimitedSink::Stop() {
+  const MutexLock lock(&mutex_);
+  stopped_ = true;
+  changed_.NotifyAll();
+}
+
+Logging::Logging(LogLevel level, LogFormat format, const Clock* clock)
+    : out_(std::make_shared<QueuedSink>(STDERR_FILENO, &meters_)),
+      sink_(std::make_shared<LimitedSink>(
+          out_, format, ReaderOf(STDERR_FILENO, std::getenv("JOURNAL_STREAM")), clock, &meters_)),
+      thread_([this] { sink_->Run(); }) {
+  spdlog::drop_all();
+  for (const char* name : {kStopLogger, kGrpcLogger}) {
+    auto logger = std::make_shared<spdlog::logger>(name, sink_);
+    logger->set_level(ToSpdlog(level));
+    spdlog::register_logger(std::move(logger));
+  }
+  auto logger = std::make_shared<spdlog::logger>("", sink_);
+  logger->set_level(ToSpdlog(level));
+  spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(LogOfGrpc);
+  google::protobuf::SetLogHandler(LogOfProtobuf);
+  // gRPC does not format messages that nobody wants.
+  if (level == LogLevel::kDebug) gpr_set_log_verbosity(GPR_LOG_SEVERITY_INFO);
+  if (level == LogLevel::kTrace) gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
+}
+
+Logging::~Logging() {
+  // gRPC's threads may outlive it.
+  gpr_set_log_function(nullptr);
+  google::protobuf::SetLogHandler(nullptr);
+  spdlog::drop_all();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::null_sink_mt>()));
+  sink_->Stop();
+  thread_.join();
+  out_->Stop();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,72 @@
+#include "server/handover.h"
+
+#include <sys/socket.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "server/host/parcel.h"
+
+namespace vmeventd {
+namespace {
+
+UniqueFd Socket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
+
+std::vector<HandedRun> Runs(int count) {
+  std::vector<HandedRun> runs(count);
+  for (int i = 0; i < count; ++i) {
+    runs[i].run_id = absl::StrCat("run ", i);
+    runs[i].connection = Socket();
+    if (i % 2 == 0) runs[i].process = Socket();
+  }
+  return runs;
+}
+
+absl::StatusOr<Handover> Open(absl::StatusOr<UniqueFd> parcel, const JournalEnd& journal) {
+  EXPECT_TRUE(parcel.ok()) << parcel.status();
+  return OpenHandover(*std::move(parcel), journal);
+}
+
+TEST(HandoverTest, RunsComeWithTheirDescriptors) {
+  const std::vector<HandedRun> runs = Runs(3);
+  const absl::StatusOr<Handover> handover =
+      Open(PackHandover({"journal", 7}, runs), {"journal", 7});
+  ASSERT_TRUE(handover.ok()) << handover.status();
+  EXPECT_EQ(handover->problem, "");
+  ASSERT_EQ(handover->runs.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(handover->runs[i].run_id, runs[i].run_id);
+    EXPECT_TRUE(handover->runs[i].connection.valid());
+    EXPECT_EQ(handover->runs[i].process.valid(), runs[i].process.valid());
+  }
+}
+
+TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
+  for (const JournalEnd& journal : {JournalEnd{"other", 7}, JournalEnd{"journal", 6}}) {
+    const absl::StatusOr<Handover> handover = Open(PackHandover({"journal", 7}, Runs(1)), journal);
+    ASSERT_TRUE(handover.ok()) << handover.status();
+    EXPECT_NE(handover->problem, "");
+    ASSERT_EQ(handover->runs.size(), 1u);
+    EXPECT_EQ(handover->runs[0].run_id, "");
+    EXPECT_TRUE(handover->runs[0].connection.valid());
+  }
+}
+
+TEST(HandoverTest, DescriptorsThatAreNotItsOwnMakeItUseless) {
+  const UniqueFd socket = Socket();
+  const std::string run = WriteHandedRun({});
+  for (const std::string& text :
+       {std::string(), std::string("vmeventd-handover 2 journal 7\n"),
+        std::string("vmeventd-handover 1 journal 7\n"),
+        absl::StrCat("vmeventd-handover 1 journal 7\n12345 0 ", run, "\n"),
+        absl::StrCat("vmeventd-handover 1 journal 7\n12345 1 ", run, "\n"),
+        absl::StrCat("vmeventd-handover 1 journal 7\n0 0 ", run, "\n"),
+        std::string("vmeventd-handover 1 journal 7\nx")}) {
+    EXPECT_FALSE(Open(PackParcel(text, {socket.get()}), {"journal", 7}).ok()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,46 @@
+#include <gmock/gmock.h>
+#include <grpc/grpc.h>
+#include <grpc/support/log.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "server/logging/logging.h"
+#include "spdlog/spdlog.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+TEST(Logging, GrpcErrorsAreWarningsAndItsInfoIsNotLogged) {
+  grpc_init();  // sets gRPC's verbosity
+  const auto before = spdlog::default_logger();
+  FakeClock clock;
+  testing::internal::CaptureStderr();
+  {
+    const Logging logging(LogLevel::kInfo, LogFormat::kText, &clock);
+    gpr_log(GPR_INFO, "chatter");
+    for (int i = 0; i < 20; ++i) gpr_log(GPR_ERROR, "a handshake\nfailed");
+    spdlog::info("ours");
+  }
+  gpr_set_log_function(nullptr);
+  spdlog::drop_all();  // they use the clock
+  spdlog::set_default_logger(before);
+  grpc_shutdown();
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(text, HasSubstr(" warn  gRPC: a handshake\\x0afailed\n"));
+  EXPECT_THAT(text, HasSubstr("kind=\"grpc warn\" lines=15\n"));
+  EXPECT_THAT(text, HasSubstr(" info  ours\n"));
+  EXPECT_THAT(text, Not(HasSubstr("chatter")));
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
+  EXPECT_THAT(lines, SizeIs(7));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,262 @@
+#include "server/logging/logging.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/unique_fd.h"
+#include "nlohmann/json.hpp"
+#include "server/logging/stop_log.h"
+#include "spdlog/details/log_msg.h"
+#include "spdlog/logger.h"
+#include "spdlog/sinks/ostream_sink.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+std::string Line(LogFormat format, const std::string& message, const std::string& logger = "",
+                 LogReader reader = LogReader::kAnybody) {
+  const spdlog::details::log_msg msg(
+      spdlog::log_clock::time_point(std::chrono::milliseconds(1'769'860'800'123)),
+      spdlog::source_loc(), logger, spdlog::level::warn, message);
+  spdlog::memory_buf_t out;
+  MakeLogFormatter(format, reader)->format(msg, out);
+  return std::string(out.data(), out.size());
+}
+
+TEST(Logging, WritesTextOnOneLine) {
+  EXPECT_EQ(Line(LogFormat::kText, "a\nb"), "2026-01-31T12:00:00.123Z warn  a\\x0ab\n");
+}
+
+TEST(Logging, WritesOneObjectALineForAnyMessage) {
+  const std::string line = Line(LogFormat::kJson, "a\n\"b\"\x01 \xff {}");
+  EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
+  const nlohmann::json object = nlohmann::json::parse(line);
+  EXPECT_EQ(object["time"], "2026-01-31T12:00:00.123Z");
+  EXPECT_EQ(object["level"], "warn");
+  EXPECT_EQ(object["message"], "a\n\"b\"\x01 \xef\xbf\xbd {}");
+}
+
+TEST(Logging, FieldsAreFieldsInJsonAndPairsInText) {
+  const std::string payload =
+      R"({"message":"VM stopped","vm":"web 1","sequence":7,"evidence":["a=1","b"]})";
+  EXPECT_EQ(Line(LogFormat::kText, payload, kStopLogger),
+            "2026-01-31T12:00:00.123Z warn  VM stopped vm=\"web 1\" sequence=7 "
+            "evidence=\"a=1; b\"\n");
+  const nlohmann::json object = nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger));
+  EXPECT_EQ(object["message"], "VM stopped");
+  EXPECT_EQ(object["vm"], "web 1");
+  EXPECT_EQ(object["sequence"], 7);
+  EXPECT_THAT(object["evidence"], ElementsAre("a=1", "b"));
+}
+
+TEST(Logging, NoTextControlsATerminal) {
+  const std::string hostile[] = {"\x1b[31m",     "\r",           "\x7f",         "\xc2\x9b",
+                                 "\xe2\x80\xae", "\xe2\x80\xa8", "\xe2\x81\xa6", "\xef\xbb\xbf",
+                                 "\xd8\x9c",     "\xff"};
+  for (const std::string& text : hostile) {
+    EXPECT_THAT(OnOneLine(text), HasSubstr("\\x")) << text;
+    for (const char c : OnOneLine(text) + Line(LogFormat::kJson, text)) {
+      EXPECT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f));
+    }
+  }
+  EXPECT_EQ(OnOneLine("gr\xc3\xb6\xc3\x9f"
+                      "e \xe6\xbc\xa2"),
+            "gr\xc3\xb6\xc3\x9f"
+            "e \xe6\xbc\xa2");
+}
+
+TEST(Logging, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
+  EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", LogReader::kJournald), "<4>warn  a\\x0ab\n");
+  const std::string json = Line(LogFormat::kJson, "a", "", LogReader::kJournald);
+  ASSERT_EQ(json.substr(0, 3), "<4>");
+  EXPECT_EQ(nlohmann::json::parse(json.substr(3))["message"], "a");
+}
+
+TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd out(ends[0]);
+  const UniqueFd in(ends[1]);
+  struct stat status {};
+  ASSERT_EQ(fstat(in.get(), &status), 0);
+  const std::string name = absl::StrCat(status.st_dev, ":", status.st_ino);
+  EXPECT_EQ(ReaderOf(in.get(), name.c_str()), LogReader::kJournald);
+  EXPECT_EQ(ReaderOf(in.get(), (name + "0").c_str()), LogReader::kAnybody);
+  EXPECT_EQ(ReaderOf(in.get(), ""), LogReader::kAnybody);
+  EXPECT_EQ(ReaderOf(in.get(), nullptr), LogReader::kAnybody);
+}
+
+VmEvent StoppedBySignal() {
+  VmEvent event = *Stopped("vm", "run", ShutdownClass::kCrash).event;
+  event.shutdown->cause = ShutdownCause::kQemuKilled;
+  event.shutdown->rule = "qemu-killed";
+  event.shutdown->exit_status = ExitStatus{0, 9};
+  event.shutdown->evidence = {{At(0), "process gone"}, {At(1), "exit signal 9 (SIGKILL)"}};
+  return event;
+}
+
+TEST(StopLog, LogsTheVerdictAndItsEvidence) {
+  const VmRef vm{.name = "web1", .run_id = "r1", .uuid = "", .pid = 42, .source = "qmp:/run/qemu"};
+  const nlohmann::ordered_json fields = StopFields(StoppedBySignal(), vm, 7);
+  EXPECT_EQ(fields["vm"], "web1");
+  EXPECT_EQ(fields["run_id"], "r1");
+  EXPECT_EQ(fields["pid"], 42);
+  EXPECT_EQ(fields["source"], "qmp:/run/qemu");
+  EXPECT_EQ(fields["class"], "CRASH");
+  EXPECT_EQ(fields["cause"], "QEMU_KILLED");
+  EXPECT_EQ(fields["rule"], "qemu-killed");
+  EXPECT_EQ(fields["sequence"], 7);
+  EXPECT_EQ(fields["exit_signal"], 9);
+  EXPECT_FALSE(fields.contains("exit_code"));
+  EXPECT_THAT(fields["evidence"], ElementsAre("process gone", "exit signal 9 (SIGKILL)"));
+}
+
+TEST(StopLog, ANameForgesNeitherALineNorAField) {
+  const VmRef vm{.name = "x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K"};
+  const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
+  const std::string text = Line(LogFormat::kText, payload, kStopLogger);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+  EXPECT_THAT(text, HasSubstr(" vm=\"x\\x0a2026"));
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+  EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"], vm.name);
+}
+
+// The fields of a line as a reader takes them apart: bare words, and quoted values in which a
+// backslash escapes the byte after it.
+std::map<std::string, std::string> FieldsOf(const std::string& line) {
+  std::map<std::string, std::string> out;
+  size_t at = line.find(" vm=");
+  while (at < line.size() && line[at] == ' ') {
+    const size_t equals = line.find('=', at);
+    const std::string key = line.substr(at + 1, equals - at - 1);
+    std::string value;
+    at = equals + 1;
+    if (line[at] == '"') {
+      for (++at; line[at] != '"'; ++at) {
+        if (line[at] == '\\') ++at;
+        value += line[at];
+      }
+      ++at;
+    } else {
+      while (line[at] != ' ' && line[at] != '\n') value += line[at++];
+    }
+    EXPECT_TRUE(out.emplace(key, value).second) << "twice: " << key;
+  }
+  EXPECT_EQ(line.substr(at), "\n");
+  return out;
+}
+
+TEST(StopLog, NoValueEndsItsQuotesEarly) {
+  for (const std::string name : {R"(x\" class=USER cause=GUEST_POWEROFF y=\")", R"(x\)", R"(a b\)",
+                                 R"(\\" vm=web1)", R"(")", R"(\")", R"(a=b)", R"(\x0a)"}) {
+    const VmRef vm{.name = name};
+    const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
+    std::map<std::string, std::string> fields =
+        FieldsOf(Line(LogFormat::kText, payload, kStopLogger));
+    EXPECT_EQ(fields["vm"], name);
+    EXPECT_EQ(fields["class"], "CRASH");
+    EXPECT_EQ(fields.size(), StopFields(StoppedBySignal(), vm, 7).size() - 1) << name;
+  }
+  const auto vm_of = [](const std::string& name) {
+    const VmRef vm{.name = name};
+    return FieldsOf(
+        Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
+  };
+  EXPECT_NE(vm_of("a\nb"), vm_of("a\\x0ab")) << "an escaped byte and its text differ";
+}
+
+// A log whose time the test controls.
+class LimitedSinkTest : public testing::Test {
+ protected:
+  std::vector<std::string> Lines() const {
+    return absl::StrSplit(out_.str(), '\n', absl::SkipEmpty());
+  }
+  int Count(const std::string& text) const {
+    int count = 0;
+    for (const std::string& line : Lines()) count += line.find(text) != std::string::npos ? 1 : 0;
+    return count;
+  }
+
+  std::ostringstream out_;
+  FakeClock clock_;
+  LogMeters meters_;
+  std::shared_ptr<LimitedSink> sink_ =
+      std::make_shared<LimitedSink>(std::make_shared<spdlog::sinks::ostream_sink_mt>(out_),
+                                    LogFormat::kText, LogReader::kAnybody, &clock_, &meters_);
+  spdlog::logger logger_{"", sink_};
+  spdlog::logger stops_{kStopLogger, sink_};
+};
+
+TEST_F(LimitedSinkTest, AStormOfStopsIsLimitedAndCounted) {
+  const VmRef vm{.name = "a"};
+  const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
+  for (int i = 0; i < 9000; ++i) stops_.warn(payload);
+  EXPECT_EQ(Count("VM stopped"), 100);
+  EXPECT_EQ(meters_.rate.value(), 8900u);
+  sink_->Report();
+  EXPECT_THAT(Lines(), SizeIs(100)) << "the second is not over";
+  clock_.Advance(absl::Seconds(1));
+  sink_->Report();
+  sink_->Report();
+  EXPECT_THAT(Lines(), SizeIs(101));
+  EXPECT_THAT(Lines().back(), HasSubstr("kind=\"stop warn\" lines=8900"));
+  stops_.warn(payload);
+  EXPECT_EQ(Count("VM stopped"), 101);
+}
+
+TEST_F(LimitedSinkTest, NoKindCrowdsOutAnother) {
+  for (int i = 0; i < 1000; ++i) logger_.info("chatter");
+  for (int i = 0; i < 1000; ++i) logger_.warn("flapping");
+  logger_.error("the disk is full");
+  EXPECT_EQ(Count("chatter"), 50);
+  EXPECT_EQ(Count("flapping"), 50);
+  EXPECT_EQ(Count("the disk is full"), 1);
+}
+
+TEST_F(LimitedSinkTest, ALongStormIsReportedEverySecond) {
+  for (int second = 0; second < 3; ++second) {
+    for (int i = 0; i < 60; ++i) logger_.info("chatter");
+    clock_.Advance(absl::Seconds(1));
+    sink_->Report();
+  }
+  EXPECT_EQ(Count("chatter"), 150);
+  EXPECT_EQ(Count("kind=info lines=10"), 3);
+}
+
+TEST_F(LimitedSinkTest, TheEndReportsTheRest) {
+  for (int i = 0; i < 51; ++i) logger_.info("chatter");
+  sink_->Stop();
+  sink_->Run();
+  EXPECT_EQ(Count("kind=info lines=1"), 1);
+}
+
+TEST(LogLimiter, DoesNotWakeUpWhileNothingIsLeftOut) {
+  LogLimiter limiter;
+  EXPECT_TRUE(limiter.Admit("a", 1, absl::Seconds(5)));
+  EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());
+  EXPECT_FALSE(limiter.Admit("a", 1, absl::Milliseconds(5900)));
+  EXPECT_EQ(limiter.NextTake(), absl::Seconds(6));
+  EXPECT_TRUE(limiter.Admit("a", 1, absl::Milliseconds(6100)));
+  EXPECT_THAT(limiter.Take(absl::Milliseconds(6100)), SizeIs(1));
+  EXPECT_EQ(limiter.NextTake(), absl::InfiniteDuration());
+}
+
+}  // namespace
+}  // namespace vmeventd

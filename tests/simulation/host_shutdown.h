@@ -1,0 +1,27 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_HOST_SHUTDOWN_H_
+#define VMEVENTD_TESTS_SIMULATION_HOST_SHUTDOWN_H_
+
+#include "tests/simulation/kernel.h"
+#include "watcher/host/host_shutdown_source.h"
+
+namespace vmeventd::simulation {
+
+// What one daemon hears of the shutdown of the simulated host. `kernel` outlives it.
+class HostShutdown : public HostShutdownSource {
+ public:
+  explicit HostShutdown(Kernel* kernel) : kernel_(kernel), fd_(kernel->WatchHostShutdown()) {}
+  ~HostShutdown() override { kernel_->Close(fd_); }
+
+  int fd() const override { return fd_; }
+  HostShutdownState Read() override {
+    return {.known = true, .shutting_down = kernel_->AskHostShutdown(), .by = "systemd-logind"};
+  }
+
+ private:
+  Kernel* const kernel_;
+  const int fd_;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_HOST_SHUTDOWN_H_

@@ -1,0 +1,31 @@
+#ifndef VMEVENTD_TESTS_SIMULATION_SIGNAL_RINGS_H_
+#define VMEVENTD_TESTS_SIMULATION_SIGNAL_RINGS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/simulation/kernel.h"
+#include "watcher/signals/signal_trace.h"
+
+namespace vmeventd::simulation {
+
+// The records of signals that the simulated kernel has for one daemon. `kernel` outlives it.
+class SignalRings : public SignalTrace {
+ public:
+  explicit SignalRings(Kernel* kernel) : kernel_(kernel), fd_(kernel->TraceSignals()) {}
+  ~SignalRings() override { kernel_->Close(fd_); }
+
+  int fd() const override { return fd_; }
+  void Read(std::vector<SignalRecord>* out) override { kernel_->ReadSignals(out); }
+  uint64_t lost() const override { return 0; }
+  std::string FollowProcessors() override { return ""; }
+
+ private:
+  Kernel* const kernel_;
+  const int fd_;
+};
+
+}  // namespace vmeventd::simulation
+
+#endif  // VMEVENTD_TESTS_SIMULATION_SIGNAL_RINGS_H_

@@ -1,0 +1,36 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_HOST_SHUTDOWN_H_
+#define VMEVENTD_TESTS_SUPPORT_FAKE_HOST_SHUTDOWN_H_
+
+#include <sys/eventfd.h>
+
+#include <utility>
+
+#include "base/unique_fd.h"
+#include "watcher/host/host_shutdown_source.h"
+
+namespace vmeventd {
+
+// A HostShutdownSource that says what a test has it say. One thread.
+class FakeHostShutdown : public HostShutdownSource {
+ public:
+  // The loop wakes for it, unless `silent`.
+  void Say(HostShutdownState state, bool silent = false) {
+    state_ = std::move(state);
+    if (!silent) eventfd_write(fd_.get(), 1);
+  }
+
+  int fd() const override { return fd_.get(); }
+  HostShutdownState Read() override {
+    eventfd_t ignored = 0;
+    eventfd_read(fd_.get(), &ignored);
+    return state_;
+  }
+
+ private:
+  UniqueFd fd_{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+  HostShutdownState state_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_HOST_SHUTDOWN_H_

@@ -1,0 +1,54 @@
+#ifndef VMEVENTD_TESTS_SUPPORT_FAKE_SERVICE_MANAGER_H_
+#define VMEVENTD_TESTS_SUPPORT_FAKE_SERVICE_MANAGER_H_
+
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace vmeventd::e2e {
+
+// The service manager's side of sd_notify(3), on a socket of its own, with systemd's store of file
+// descriptors: FDSTORE=1 keeps those that come with it, FDSTOREREMOVE=1 closes those of a name, and
+// what comes with BARRIER=1 is closed when all before it is done. Any thread.
+class FakeServiceManager {
+ public:
+  // `max_stored` is FileDescriptorStoreMax=.
+  explicit FakeServiceManager(const std::string& socket, size_t max_stored = 16);
+  ~FakeServiceManager();
+  FakeServiceManager(const FakeServiceManager&) = delete;
+  FakeServiceManager& operator=(const FakeServiceManager&) = delete;
+
+  // The variables of a process that it starts, as arguments of env(1), with the descriptors of a
+  // store that it passes; LISTEN_PID is the process's own to set.
+  std::vector<std::string> Environment() const;
+  // How many descriptors it keeps.
+  size_t stored() const;
+  // The one that it keeps; -1: none. It stays the manager's.
+  int descriptor() const;
+  // As systemd when the service is stopped.
+  void Drop();
+  // How often it was notified with a text that begins so.
+  int Count(const std::string& begin) const;
+
+ private:
+  void Run();
+  void Handle(const std::string& text, std::vector<UniqueFd> descriptors);
+
+  const std::string path_;
+  const size_t max_stored_;
+  const UniqueFd socket_;
+  const UniqueFd stop_;
+  mutable std::mutex mutex_;
+  std::multimap<std::string, UniqueFd> store_;  // by name; guarded by mutex_
+  std::vector<std::string> texts_;              // guarded by mutex_
+  std::thread thread_;                          // last: it uses the rest
+};
+
+}  // namespace vmeventd::e2e
+
+#endif  // VMEVENTD_TESTS_SUPPORT_FAKE_SERVICE_MANAGER_H_

@@ -1,0 +1,150 @@
+// A daemon that stops leaves its monitors and processes to the service manager, and the next one
+// goes on as if nothing had happened.
+
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/fake_service_manager.h"
+#include "tests/support/wait.h"
+#include "tests/system/e2e_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class HandoverTest : public E2eTest {
+ protected:
+  void Begin() {
+    DaemonOptions options = Options();
+    options.wrapper = {"/usr/bin/env"};
+    for (const std::string& variable : manager_->Environment()) options.wrapper.push_back(variable);
+    // What LISTEN_PID is to be is known in the process alone. The copy is passed on: it has no
+    // FD_CLOEXEC.
+    const UniqueFd stored(manager_->descriptor() < 0 ? -1 : dup(manager_->descriptor()));
+    options.wrapper.insert(
+        options.wrapper.end(),
+        {"/bin/bash", "-c",
+         stored.valid() ? absl::StrCat("exec 3<&", stored.get(), "; LISTEN_PID=$$ exec \"$@\"")
+                        : "exec \"$@\"",
+         "bash"});
+    StartDaemon(options);
+    OpenStream();
+  }
+  void End(int signal = SIGTERM) {
+    daemon().Signal(signal);
+    daemon().WaitExit();
+    StopDaemon();
+  }
+  v1::Event WaitStopped(const std::string& name) {
+    v1::Event stopped = stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+    for (const v1::Evidence& entry : stopped.shutdown().evidence()) {
+      EXPECT_THAT(entry.what(), Not(HasSubstr("started again"))) << stopped.message();
+    }
+    EXPECT_EQ(TypesOf(stream().EventsOf(name)).find("GAP"), std::string::npos);
+    return stopped;
+  }
+
+  std::unique_ptr<FakeServiceManager> manager_ =
+      std::make_unique<FakeServiceManager>(dir() / "notify");
+};
+
+TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
+  Begin();
+  GuestOptions options;
+  const auto user = StartGuest(options);
+  options.name = "vm4";
+  const auto powerdown = StartGuest(options);
+  const auto quit = StartEmptyGuest("vm2");
+  const auto killed = StartEmptyGuest("vm3");
+  for (const char* name : {"vm1", "vm2", "vm3", "vm4"}) {
+    stream().Wait(name, v1::EVENT_TYPE_STARTED);
+    WaitUntilAttached(daemon(), name);
+  }
+  End();
+  ASSERT_EQ(manager_->stored(), 1u);
+  user->Type("poweroff -f");
+  powerdown->manager().Execute("system_powerdown");
+  quit->manager().Execute("quit");
+  killed->Signal(SIGKILL);
+  for (Guest* guest : {user.get(), quit.get(), killed.get(), powerdown.get()}) guest->WaitExit();
+  Begin();
+  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 4 VMs"));
+  EXPECT_EQ(WaitStopped("vm1").shutdown().class_(), v1::SHUTDOWN_CLASS_USER);
+  EXPECT_TRUE(FileAtStop("vm1"));
+  EXPECT_EQ(WaitStopped("vm2").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  const v1::Event kill = WaitStopped("vm3");
+  EXPECT_EQ(kill.shutdown().class_(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
+  EXPECT_EQ(WaitStopped("vm4").shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+  WaitUntil("the store is empty", [&] { return manager_->stored() == 0; });
+}
+
+TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
+  Begin();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  const std::vector<std::string> asked = qemu.Commands(monitor);
+  End();
+  Begin();
+  EXPECT_THAT(daemon().Log(), HasSubstr("going on with 1 VMs"));
+  // A STOP would be followed by a question of its own.
+  qemu.Send(monitor,
+            "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 0}, \"event\": \"BLOCK_IO_ERROR\", "
+            "\"data\": {\"device\": \"disk0\", \"action\": \"report\"}}\r\n");
+  stream().Wait("vm1", v1::EVENT_TYPE_IO_ERROR);
+  EXPECT_EQ(qemu.Commands(monitor), asked);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
+}
+
+TEST_F(HandoverTest, AKilledDaemonLeavesNothing) {
+  Begin();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  End(SIGKILL);
+  EXPECT_EQ(manager_->stored(), 0u);
+  Begin();
+  guest->manager().Execute("stop");
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+}
+
+TEST_F(HandoverTest, AStopDropsTheMonitors) {
+  Begin();
+  FakeQemu qemu(VMEVENTD_FAKE_QEMU);
+  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  End();
+  ASSERT_EQ(manager_->stored(), 1u);
+  EXPECT_TRUE(qemu.HasClient(monitor));
+  manager_->Drop();
+  WaitUntil("QEMU notices", [&] { return !qemu.HasClient(monitor); });
+}
+
+TEST_F(HandoverTest, AManagerThatKeepsNothingChangesNothing) {
+  manager_.reset();
+  manager_ = std::make_unique<FakeServiceManager>(dir() / "notify2", 0);
+  Begin();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  End();
+  EXPECT_EQ(manager_->stored(), 0u);
+  Begin();
+  guest->manager().Execute("stop");
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

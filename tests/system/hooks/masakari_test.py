@@ -1,0 +1,320 @@
+#!/usr/bin/python3
+"""deploy/hooks/masakari_notifier.py with the real vmeventd, against masakari's API.
+
+  masakari_test.py [--real] --vmeventd FILE --vmevents FILE --fake-qemu FILE
+
+With --real the API is masakari-api itself, of the package of that name, on SQLite; without it
+tests/support/python/fake_openstack.py stands for it. Keystone is of that file in both.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+HOOK = ROOT / "deploy/hooks/masakari_notifier.py"
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import fake_openstack  # noqa: E402
+import world  # noqa: E402
+
+REAL = "--real" in sys.argv
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+OTHER_UUID = "550e8400-e29b-41d4-a716-446655440001"
+HOST = "compute1"
+CONFIGURATION = """
+[DEFAULT]
+auth_strategy = keystone
+masakari_api_listen = 127.0.0.1
+masakari_api_listen_port = {port}
+masakari_api_workers = 1
+transport_url = fake:/
+log_file = {directory}/api.log
+state_path = {directory}
+[database]
+connection = sqlite:///{directory}/masakari.sqlite
+[wsgi]
+api_paste_config = /etc/masakari/api-paste.ini
+[coordination]
+backend_url = file://{directory}/locks
+[oslo_messaging_notifications]
+driver = noop
+[keystone_authtoken]
+auth_type = password
+auth_url = {keystone}
+www_authenticate_uri = {keystone}
+username = {user}
+password = {password}
+project_name = service
+user_domain_name = Default
+project_domain_name = Default
+token_cache_time = -1
+"""
+
+
+# Debian 12's masakari fails with every oslo.messaging that has the fix of its copied contexts: it refuses
+# the context that it gets back (read_deleted is None).
+API = """
+import sys
+import masakari.context
+setter = masakari.context.RequestContext._set_read_deleted
+masakari.context.RequestContext.read_deleted = property(
+    masakari.context.RequestContext._get_read_deleted, lambda self, value: setter(self, value or "no"),
+    masakari.context.RequestContext._del_read_deleted)
+from masakari.cmd.api import main
+sys.exit(main())
+"""
+
+
+class RealMasakari:
+    """masakari-api with one segment, which has the host."""
+
+    def __init__(self, keystone):
+        self._keystone = keystone
+        self._directory = tempfile.TemporaryDirectory()
+        port = world.free_port()
+        self.endpoint = f"http://127.0.0.1:{port}/v1"
+        configuration = pathlib.Path(self._directory.name, "masakari.conf")
+        configuration.write_text(CONFIGURATION.format(
+            port=port, directory=self._directory.name, keystone=keystone.url, user=fake_openstack.USER,
+            password=fake_openstack.PASSWORD))
+        arguments = ["--config-file", configuration]
+        subprocess.run(["masakari-manage", *arguments, "db", "sync"], check=True,
+                       stderr=subprocess.DEVNULL)
+        self._output = open(pathlib.Path(self._directory.name, "output"), "wb")
+        self._api = subprocess.Popen(["/usr/bin/python3", "-c", API, *arguments], stdout=self._output,
+                                     stderr=self._output)
+        world.wait_until("masakari-api answers", self._answers)
+        segment = self._call("segments", {"segment": {
+            "name": "s", "recovery_method": "auto", "service_type": "compute"}})["segment"]["uuid"]
+        # Not by the API: it asks nova whether it has such a host.
+        self._query(
+            "INSERT INTO hosts (uuid, name, reserved, type, control_attributes, on_maintenance,"
+            " failover_segment_id, deleted) VALUES (?, ?, 0, 'COMPUTE', 'SSH', 0, ?, 0)",
+            (OTHER_UUID, HOST, segment))
+
+    def _answers(self):
+        if self._api.poll() is not None:
+            raise AssertionError(pathlib.Path(self._output.name).read_text())
+        try:
+            self._call("segments")
+            return True
+        except OSError:
+            return False
+
+    def _call(self, path, body=None):
+        request = urllib.request.Request(
+            f"{self.endpoint}/{path}", json.dumps(body).encode() if body else None,
+            headers={"Content-Type": "application/json", "X-Auth-Token": self._keystone.give()})
+        with urllib.request.urlopen(request, timeout=world.PATIENCE) as answer:
+            return json.load(answer)
+
+    def notifications(self):
+        """The payloads of the accepted ones, in order; not by the API, which may have to fail."""
+        return [json.loads(row[0]) for row in self._query(
+            "SELECT payload FROM notifications WHERE type = 'VM' ORDER BY id")]
+
+    def _query(self, *arguments):
+        with contextlib.closing(sqlite3.connect(f"{self._directory.name}/masakari.sqlite",
+                                                timeout=world.PATIENCE)) as database, database:
+            return database.execute(*arguments).fetchall()
+
+    def close(self):
+        self._api.terminate()
+        self._api.wait()
+        self._output.close()
+        self._directory.cleanup()
+
+
+def payload(instance=UUID):
+    """What masakari's engine acts on (masakari/engine/instance_events.py)."""
+    return {"event": "LIFECYCLE", "vir_domain_event": "STOPPED_FAILED", "instance_uuid": instance}
+
+
+class MasakariTest(unittest.TestCase):
+    """Each test has a daemon, the instance vm1 and the API."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.keystone = fake_openstack.Keystone()
+        cls.addClassCleanup(cls.keystone.close)
+        if REAL:
+            cls.masakari = RealMasakari(cls.keystone)
+            cls.addClassCleanup(cls.masakari.close)
+
+    def setUp(self):
+        if not REAL:
+            self.masakari = fake_openstack.Masakari(self.keystone, HOST)
+            self.addCleanup(self.masakari.close)
+        self.keystone.masakari = self.masakari.endpoint
+        self.before = self.masakari.notifications()
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.hook = None
+        # masakari takes the same twice within three minutes for one: each test has another instance.
+        self.uuid = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
+
+    @property
+    def log(self):
+        return (self.world.path / "hook.log").read_text()
+
+    def start(self, *arguments, password=fake_openstack.PASSWORD):
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": world.STUBS.name, "PYTHONDONTWRITEBYTECODE": "1",
+                       "OS_AUTH_URL": self.keystone.url, "OS_USERNAME": fake_openstack.USER,
+                       "OS_PASSWORD": password, "OS_PROJECT_NAME": "service"}
+        with open(self.world.path / "hook.log", "ab") as log:
+            self.hook = subprocess.Popen(
+                ["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--cursor",
+                 self.world.path / "cursor", "--hostname", HOST, *arguments], stderr=log, env=environment)
+        self.addCleanup(self.stop, self.hook)
+        cursor = self.world.path / "cursor"
+        world.wait_until("the hook follows", lambda: cursor.exists() and (
+            self.world.info().streams == 2 or self.hook.poll() is not None))
+
+    @staticmethod
+    def stop(hook):
+        hook.kill()
+        hook.wait()
+
+    def crash(self, name="vm1", uuid=None):
+        qemu = self.world.started_vm(self.stream, name, uuid=uuid or self.uuid)
+        qemu.kill(signal.SIGKILL)
+        self.stream.wait_event("STOPPED", name)
+
+    def new(self):
+        return self.masakari.notifications()[len(self.before):]
+
+    def wait_notified(self, *payloads):
+        world.wait_until(f"masakari has {payloads}; the log: {self.log}",
+                         lambda: len(self.new()) >= len(payloads))
+        self.assertEqual(self.new(), list(payloads))
+
+    def wait_log(self, text):
+        world.wait_until(f"the log has {text!r}: {self.log}", lambda: text in self.log)
+
+    def expect_only(self, *payloads):
+        """What was to come before the next crash is there by then."""
+        last = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
+        self.crash("last", last)
+        self.wait_notified(*payloads, payload(last))
+
+    def test_a_crash_is_notified_and_other_ends_are_not(self):
+        self.start()
+        users = self.world.started_vm(self.stream, "users", uuid=OTHER_UUID)
+        users.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        users.exit()
+        self.stream.wait_event("STOPPED", "users")
+        self.crash()
+        self.expect_only(payload(self.uuid))
+        self.assertIn("notified: ", self.log)
+
+    def test_a_panic_is_notified_once(self):
+        self.start()
+        qemu = self.world.started_vm(self.stream, uuid=self.uuid)
+        qemu.behave(status="guest-panicked")
+        qemu.send(world.qmp("GUEST_PANICKED", {"action": "pause"})
+                  + world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-panic"}) + world.qmp("STOP"))
+        self.stream.wait_event("GUEST_SHUTDOWN")  # 5 s later
+        self.wait_notified(payload(self.uuid))
+        qemu.exit()
+        self.stream.wait_event("STOPPED")
+        self.wait_log("its end was notified")
+        self.expect_only(payload(self.uuid))
+
+    def test_an_outage_loses_nothing(self):
+        self.start()
+        self.stop(self.hook)
+        self.crash()
+        self.world.restart(signal.SIGKILL)
+        self.stream = self.world.oldest()
+        self.start()
+        self.wait_notified(payload(self.uuid))
+        self.stop(self.hook)
+        self.start()
+        self.expect_only(payload(self.uuid))
+
+    def test_keystone_is_away_and_a_token_expires(self):
+        self.start()
+        self.keystone.faults = [503, 500]
+        self.crash()
+        self.wait_notified(payload(self.uuid))
+        self.keystone.revoke()
+        logins = self.keystone.logins
+        self.expect_only(payload(self.uuid))
+        self.assertGreater(self.keystone.logins, logins)
+
+    def test_a_duplicate_is_settled(self):
+        self.start()
+        self.crash()
+        self.wait_notified(payload(self.uuid))
+        self.stop(self.hook)
+        (self.world.path / "cursor").write_text(
+            json.dumps({"position": f"{self.world.info().journal_id}:0", "notified": []}))
+        self.start()
+        self.wait_log("masakari ignores it")
+        self.expect_only(payload(self.uuid))
+
+    def test_a_host_of_no_segment_is_reported(self):
+        self.start("--hostname", "elsewhere")
+        self.crash()
+        self.wait_log("masakari refuses it")
+        self.assertEqual(self.new(), [])
+
+    def test_what_runs_again_is_not_stopped(self):
+        self.start()
+        self.stop(self.hook)
+        self.crash()
+        self.world.started_vm(self.stream, uuid=self.uuid)
+        self.start()
+        self.wait_log("not notified: it runs again")
+        self.expect_only()
+
+    def test_what_is_old_or_no_instance_is_not_notified(self):
+        self.start("--max-age", "0")
+        self.crash()
+        self.wait_log("longer than --max-age")
+        self.crash("vm2", "00000000-0000-0000-0000-000000000000")
+        self.wait_log("it is no instance")
+        self.assertEqual(self.new(), [])
+
+    def test_a_dry_run_posts_nothing(self):
+        self.start("--dry-run")
+        self.crash()
+        self.wait_log("would notify: ")
+        self.assertEqual(self.new(), [])
+
+    @unittest.skipIf(REAL, "the fake fails by order")
+    def test_masakari_is_away(self):
+        self.start()
+        self.masakari.faults = [503, 502]
+        self.crash()
+        self.wait_notified(payload(self.uuid))
+
+    @unittest.skipIf(REAL, "it is the hook's own")
+    def test_the_unit_is_one(self):
+        unit = self.world.path / "masakari-vmeventd.service"
+        text = (HOOK.parent / unit.name).read_text()
+        self.assertIn("ExecStart=/usr/local/bin/masakari_notifier.py ", text)
+        unit.write_text(text.replace("/usr/local/bin/", f"{HOOK.parent}/"))
+        done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+
+if __name__ == "__main__":
+    if REAL:
+        sys.argv.remove("--real")
+        if not pathlib.Path("/usr/bin/masakari-api").exists():
+            print("the package masakari-api is not installed")
+            sys.exit(77)
+    world.run_tests(__doc__)

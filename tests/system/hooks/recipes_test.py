@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""The pages that act on stops do what they say: docs/audit.md, docs/paging.md and the table of docs/restart.md, with
+the real vmeventd and vmevents.
+
+  recipes_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+"""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import world  # noqa: E402
+
+
+def page(name):
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def blocks(name, kind):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
+    return [text for each, text in found if each == kind]
+
+
+class RecipesTest(unittest.TestCase):
+    """Each test has a daemon with a VM that alice stopped, one that its user shut down, and one that crashed."""
+
+    def setUp(self):
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.world.start()
+        stream = self.world.oldest()
+        qemu = self.world.started_vm(stream, "admins")
+        self.world.declare("admins", actor="alice", reason="maintenance")
+        qemu.kill(signal.SIGKILL)
+        qemu = self.world.started_vm(stream, "users")
+        qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        qemu.exit()
+        self.world.started_vm(stream, "=crash()").kill(signal.SIGKILL)
+        for name in ("admins", "users", "=crash()"):
+            stream.wait_event("STOPPED", name)
+        programs = self.world.path / "bin"
+        programs.mkdir()
+        (programs / "vmevents").symlink_to(world.PROGRAMS["vmevents"])
+        self.environment = {**os.environ, "PATH": f"{programs}:{ROOT}/examples/audit:/usr/bin:/bin",
+                            "VMEVENTS_SERVER": f"unix:{self.world.socket}"}
+
+    def run_block(self, text):
+        """What a block that is pasted prints."""
+        done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", text], check=False, capture_output=True,
+                              text=True, cwd=self.world.path, env=self.environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), text)
+        return done.stdout
+
+    def test_the_audit_of_a_month(self):
+        month, daily = blocks("audit.md", "sh")
+        # That the node's events are of this month is not said.
+        self.run_block(month.replace("2026-06-01", "2001-01-01").replace("2026-07-01", "2999-01-01"))
+        with open(self.world.path / "stops.csv", encoding="utf-8", newline="") as file:
+            rows = {row["vm"]: row for row in csv.DictReader(file)}
+        self.assertEqual(set(rows), {"admins", "users", "'=crash()"})
+        self.assertEqual([rows["admins"][name] for name in ("class", "cause", "who", "why")],
+                         ["ADMIN", "QEMU_KILLED", "alice", "maintenance"])
+        self.assertEqual([rows["users"][name] for name in ("class", "who")], ["USER", "the guest"])
+        self.assertIn("exit signal 9", rows["'=crash()"]["evidence"])
+        for _ in range(2):  # each stop once
+            self.run_block(daily)
+        with contextlib.closing(sqlite3.connect(self.world.path / "audit.db")) as database:
+            answers = [database.execute(query).fetchall() for query in blocks("audit.md", "sql")]
+        self.assertEqual([row[2:] for row in answers[0]], [("admins", "alice", "maintenance", "QEMU_KILLED")])
+        self.assertEqual([row[:3] for row in answers[1]], [("=crash()", "QEMU_KILLED", 1)])
+        self.assertEqual(answers[2:], [[], []])
+
+    def test_the_audit_names_gaps_and_senders(self):
+        def stopped(number, **shutdown):
+            return {"type": "EVENT_TYPE_STOPPED", "observe_time": "2026-06-02T00:00:00Z", "node": "n1",
+                    "sequence": str(number), "vm": {"name": f"vm{number}", "run_id": f"run{number}"},
+                    "shutdown": {"class": "SHUTDOWN_CLASS_ADMIN", "cause": "SHUTDOWN_CAUSE_HOST_KILL",
+                                 "rule": "killed-by-host", **shutdown}}
+        events = [stopped(1, sender={"details_known": True, "command": "virtqemud", "uid": 0}),
+                  stopped(2, sender={"kernel": True}), stopped(3),
+                  {"type": "EVENT_TYPE_GAP", "observe_time": "2026-06-01T00:00:00Z", "node": "n1",
+                   "sequence": "4", "message": "10 events were given up"}]
+        done = subprocess.run([ROOT / "examples/audit/audit_stops.py", "--database", self.world.path / "a.db"],
+                              input="".join(json.dumps(each) + "\n" for each in events), check=True, text=True,
+                              stderr=subprocess.PIPE)
+        self.assertEqual(done.stderr, "audit_stops: stops may be missing before 2026-06-01T00:00:00Z n1: "
+                                      "10 events were given up\n")
+        with contextlib.closing(sqlite3.connect(self.world.path / "a.db")) as database:
+            self.assertEqual(database.execute("SELECT who FROM stops ORDER BY vm").fetchall(),
+                             [("virtqemud (uid 0)",), ("the kernel",), ("the host",)])
+            self.assertEqual(database.execute("SELECT count(*) FROM gaps").fetchall(), [(1,)])
+
+    def test_who_is_paged(self):
+        (script,) = blocks("paging.md", "sh")
+        pager = self.world.path / "page-for-stop"
+        pager.write_text(script)
+        pager.chmod(0o755)
+        (watch,) = [block for block in blocks("paging.md", "") if "vmevents watch" in block]
+        watch = watch.replace("/usr/local/bin/page-for-stop", str(pager)).replace(
+            "/var/lib/page-for-stop/cursor", "cursor").replace(" watch ", " watch --from oldest --count 1 ")
+        self.assertRegex(self.run_block(watch), r"^hypervisor team: =crash\(\): CRASH: QEMU was killed")
+        for verdict, paged in (("USER/GUEST_POWEROFF", ""), ("ADMIN/HOST_QUIT", ""),
+                               ("CRASH/GUEST_PANIC", "owner of web1: m\n"), ("CRASH/WATCHDOG", "owner of web1: m\n"),
+                               ("CRASH/OUT_OF_MEMORY", "hypervisor team: web1: m\n"),
+                               ("UNKNOWN/UNOBSERVED", "hypervisor team, ticket: web1: m\n")):
+            with self.subTest(verdict):
+                shutdown_class, cause = verdict.split("/")
+                done = subprocess.run([pager], check=True, capture_output=True, text=True, env={
+                    "VMEVENTS_CLASS": shutdown_class, "VMEVENTS_CAUSE": cause, "VMEVENTS_VM": "web1",
+                    "VMEVENTS_MESSAGE": "m"})
+                self.assertEqual(done.stdout, paged)
+
+    def test_the_causes_that_page_are_causes(self):
+        known = {name.removeprefix("SHUTDOWN_CAUSE_") for name in world.pb.ShutdownCause.keys()}
+        rows = re.findall(r"^\| CRASH, ([A-Z_, ]+) \|", page("paging.md"), re.MULTILINE)
+        self.assertEqual(len(rows), 4)
+        self.assertLessEqual({cause for row in rows for cause in row.split(", ")}, known)
+
+    def test_the_managers_are_those_of_the_hook(self):
+        hook = (ROOT / "deploy/hooks/restart_crashed.py").read_text(encoding="utf-8")
+        commands = dict(re.findall(r'^    "(\w+)": "(.*)",$', hook, re.MULTILINE))
+        listed = re.findall(r"^\| [^|]+ \| `(.*?)` \|", page("restart.md"), re.MULTILINE)
+        self.assertEqual({command.replace("MASTER", "{master}") for command in listed}, set(commands.values()))
+
+
+if __name__ == "__main__":
+    world.run_tests(__doc__)

@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+"""deploy/hooks/restart_crashed.py with the real vmeventd; the managers' programs write down how they are called.
+
+  restart_crashed_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+HOOK = ROOT / "deploy/hooks/restart_crashed.py"
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import world  # noqa: E402
+
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+PROGRAM = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+[ ! -e "$CALLS.fail" ]
+"""
+
+
+def kill(hook):
+    hook.kill()
+    hook.wait()
+
+
+class RestartCrashedTest(unittest.TestCase):
+    """Each test has a daemon, and managers' programs in PATH."""
+
+    def setUp(self):
+        self.world = world.World()
+        self.addCleanup(self.world.close)
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.calls_file = self.world.path / "calls"
+        programs = self.world.path / "bin"
+        programs.mkdir()
+        for name in ("systemctl", "virsh", "qm", "onevm", "cmk", "ssh", "page"):
+            (programs / name).write_text(PROGRAM)
+            (programs / name).chmod(0o755)
+        self.environment = {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": str(self.calls_file),
+                            "PYTHONPATH": world.STUBS.name, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self, *arguments, manager="proxmox"):
+        hook = self.launch(*arguments, manager=manager)
+        world.wait_until("the hook follows", lambda: (self.world.path / "state.json").exists()
+                         and self.world.info().streams == 2)
+        return hook
+
+    def launch(self, *arguments, manager="proxmox"):
+        with open(self.world.path / "hook.log", "ab") as log:
+            hook = subprocess.Popen(
+                ["/usr/bin/python3", HOOK, "--server", f"unix:{self.world.socket}", "--state",
+                 self.world.path / "state.json", "--first-delay", "0.01",
+                 *(["--manager", manager] if manager else []), *arguments],
+                stderr=log, env=self.environment)
+        self.addCleanup(hook.wait)
+        self.addCleanup(hook.kill)
+        return hook
+
+    @property
+    def log(self):
+        return (self.world.path / "hook.log").read_text()
+
+    @property
+    def calls(self):
+        return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+
+    def wait_calls(self, *calls):
+        world.wait_until(f"it calls {calls}; it called {self.calls}; its log: {self.log}",
+                         lambda: len(self.calls) >= len(calls))
+        self.assertEqual(self.calls, list(calls))
+
+    def wait_log(self, text):
+        world.wait_until(f"its log has {text!r}: {self.log}", lambda: text in self.log)
+
+    def plan_and_kill(self):
+        """Has a start planned, which the hook does not live to make."""
+        hook = self.start("--first-delay", "1000", "--longest-delay", "1000")
+        self.crash()
+        world.wait_until("it is planned", lambda: json.loads(
+            (self.world.path / "state.json").read_text())["pending"])
+        kill(hook)
+
+    def crash(self, name="101", **behavior):
+        self.world.started_vm(self.stream, name, **behavior).kill(signal.SIGKILL)
+
+    def test_a_crash_is_started_and_other_ends_are_not(self):
+        self.start()
+        users = self.world.started_vm(self.stream, "100")
+        users.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        users.exit()
+        self.stream.wait_event("STOPPED", "100")
+        self.crash()
+        self.wait_calls("qm start 101")
+        self.wait_log("101: done: qm start 101")
+
+    def test_each_manager_is_called_as_it_wants(self):
+        master = self.world.path / "master"
+        master.write_text("node1.example\n")
+        for manager, name, call in (
+                ("systemd", "web1", "systemctl start qemu@web1.service"),
+                ("libvirt", "web2", "virsh -c qemu:///system start web2"),
+                ("opennebula", "one-42", "onevm resume 42"),
+                ("cloudstack", "i-2-10-VM", f"cmk start virtualmachine id={UUID}"),
+                ("ganeti", "web3", "ssh node1.example gnt-instance startup web3")):
+            with self.subTest(manager):
+                hook = self.start("--ganeti-master", str(master), manager=manager)
+                self.crash(name, uuid=UUID)
+                self.wait_log(f"{name}: done")
+                self.assertEqual(self.calls[-1], call)
+                hook.kill()
+                hook.wait()
+                (self.world.path / "state.json").unlink()
+                world.wait_until("its stream has ended", lambda: self.world.info().streams == 1)
+
+    def test_a_crash_loop_is_slowed_down_and_given_up(self):
+        self.start("--most", "3", "--gave-up", "page {vm}")
+        for number, delay in ((1, "0.01"), (2, "0.02"), (3, "0.04")):
+            self.crash()
+            self.wait_log(f"101: start {number} of 3, in {delay} s")
+            self.wait_calls(*["qm start 101"] * number)
+        self.crash()
+        self.wait_calls(*["qm start 101"] * 3, "page 101")
+        self.assertIn("101: gave up after 4 crashes in 3600 s", self.log)
+        self.crash("102")  # another VM has a count of its own
+        self.wait_calls(*["qm start 101"] * 3, "page 101", "qm start 102")
+
+    def test_a_start_that_fails_counts(self):
+        (self.world.path / "calls.fail").touch()
+        self.start("--most", "2", "--gave-up", "page {vm}")
+        self.crash()
+        self.wait_calls("qm start 101", "qm start 101", "page 101")
+        self.assertIn("qm start 101: exit 1", self.log)
+
+    def test_a_master_that_is_not_known_is_a_start_that_fails(self):
+        self.start("--most", "1", "--gave-up", "page {vm}", "--ganeti-master", "/nowhere", manager="ganeti")
+        self.crash()
+        self.wait_calls("page 101")
+        self.assertIn("'/nowhere'", self.log)
+
+    def test_a_dry_run_runs_nothing(self):
+        self.start("--dry-run")
+        self.crash()
+        self.wait_log("would run: qm start 101")
+        self.assertEqual(self.calls, [])
+
+    def test_what_crashed_in_an_outage_is_started_once(self):
+        hook = self.start()
+        kill(hook)
+        self.crash()
+        self.stream.wait_event("STOPPED", "101")
+        self.world.restart(signal.SIGKILL)
+        self.stream = self.world.oldest()
+        hook = self.start()
+        self.wait_calls("qm start 101")
+        self.wait_log("101: done")
+        world.wait_until("that is stored", lambda: not json.loads(
+            (self.world.path / "state.json").read_text())["pending"])
+        kill(hook)
+        self.start()
+        self.crash("102")
+        self.wait_calls("qm start 101", "qm start 102")
+
+    def test_a_start_that_was_planned_outlives_the_hook(self):
+        self.plan_and_kill()
+        self.start("--longest-delay", "0.01")
+        self.wait_calls("qm start 101")
+
+    def test_a_start_waits_for_vmeventd(self):
+        self.plan_and_kill()
+        self.world.stop()
+        self.launch("--longest-delay", "0.01")
+        self.wait_log("101: vmeventd does not answer")
+        self.world.start()
+        self.wait_calls("qm start 101")
+
+    def test_the_past_is_left_alone(self):
+        self.start("--max-age", "0")
+        self.crash()
+        self.wait_log("longer than --max-age")
+        self.assertEqual(self.calls, [])
+
+    def test_what_runs_again_is_left_alone(self):
+        hook = self.start()
+        kill(hook)
+        self.crash()
+        self.stream.wait_event("STOPPED", "101")
+        self.world.started_vm(self.stream, "101")
+        self.start()
+        self.wait_log("101: left alone: it runs again")
+        self.assertEqual(self.calls, [])
+
+    def test_a_name_is_no_command(self):
+        self.start("--start", "qm start {vm}", manager=None)
+        name = "a; touch b $(c)"
+        self.crash(name)
+        self.wait_calls(f"qm start {name}")
+
+    def test_wrong_commands_are_refused(self):
+        done = subprocess.run(["/usr/bin/python3", HOOK, "--state", "/nowhere", "--start", "x {name}"],
+                              check=False, capture_output=True, text=True, env=self.environment)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("{name}", done.stderr)
+
+    def test_the_unit_is_one(self):
+        unit = self.world.path / "restart-crashed.service"
+        text = (HOOK.parent / unit.name).read_text()
+        self.assertIn("ExecStart=/usr/local/sbin/restart_crashed.py ", text)
+        unit.write_text(text.replace("/usr/local/sbin/", f"{HOOK.parent}/"))
+        done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True,
+                              env=os.environ)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+
+if __name__ == "__main__":
+    world.run_tests(__doc__)

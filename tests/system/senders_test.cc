@@ -1,0 +1,219 @@
+// Who sent the signal that ended a QEMU, by the kernel's own records.
+
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "tests/support/child_process.h"
+#include "tests/system/e2e_test.h"
+#include "tests/watcher/runs/child.h"
+#include "tests/watcher/runs/memory_cgroup.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::HasSubstr;
+
+std::string EvidenceOf(const v1::Event& event) {
+  return absl::StrJoin(
+      event.shutdown().evidence(), "; ",
+      [](std::string* out, const v1::Evidence& entry) { absl::StrAppend(out, entry.what()); });
+}
+
+class SendersTest : public E2eTest {
+ protected:
+  // The daemon has tracefs, in a mount namespace of its own if the machine does not mount it.
+  void StartWatching() {
+    DaemonOptions options = Options();
+    options.signal_senders = "auto";
+    options.wrapper = {"unshare",
+                       "--mount",
+                       "sh",
+                       "-c",
+                       "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs "
+                       "/sys/kernel/tracing; exec \"$@\"",
+                       "sh"};
+    StartDaemon(options);
+    OpenStream();
+    const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
+    if (!senders.active()) GTEST_SKIP() << senders.problem();
+  }
+  void SetUp() override {
+    if (getuid() != 0) GTEST_SKIP() << "needs root";
+    StartWatching();
+  }
+
+  // The end of an empty QEMU by `end`, which is given its pid.
+  template <typename End>
+  v1::Event StoppedBy(const std::string& name, End end) {
+    const auto guest = StartEmptyGuest(name);
+    WaitUntilAttached(daemon(), name);
+    end(guest->pid());
+    return stream().Wait(name, v1::EVENT_TYPE_STOPPED);
+  }
+};
+
+TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
+  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGKILL); });
+  const v1::ShutdownDetail& end = stopped.shutdown();
+  EXPECT_EQ(end.class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  EXPECT_EQ(end.cause(), v1::SHUTDOWN_CAUSE_HOST_KILL);
+  EXPECT_EQ(end.rule(), "killed-by-host");
+  EXPECT_EQ(end.sender().signal(), SIGKILL);
+  EXPECT_EQ(end.sender().pid(), getpid());
+  EXPECT_TRUE(end.sender().details_known());
+  EXPECT_EQ(end.sender().uid(), getuid());
+  EXPECT_EQ(end.sender().command(), "senders_e2e_tes");
+  EXPECT_EQ(end.sender().executable(), std::filesystem::read_symlink("/proc/self/exe").string());
+  EXPECT_FALSE(end.sender().of_qemu());
+  EXPECT_THAT(EvidenceOf(stopped), HasSubstr(absl::StrCat("SIGKILL sent by senders_e2e_tes (pid ",
+                                                          getpid(), ", uid 0")));
+  EXPECT_EQ(daemon().GetServerInfo().signal_senders().lost(), 0U);
+}
+
+TEST_F(SendersTest, ASignalThatQemuObeysHasItsSender) {
+  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGTERM); });
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_SIGNAL) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().sender().signal(), SIGTERM);
+  EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
+}
+
+TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
+  const struct {
+    const char* name;
+    const char* shown;
+    v1::ShutdownCause cause;
+  } kCases[] = {{"virtqemud", "virtqemud", v1::SHUTDOWN_CAUSE_HOST_KILL},
+                {"a\nb) c", "a\\x0ab) c", v1::SHUTDOWN_CAUSE_HOST_KILL},
+                {"earlyoom", "earlyoom", v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY},
+                {"systemd-oomd", "systemd-oomd", v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY}};
+  int number = 0;
+  for (const auto& killer : kCases) {
+    const v1::Event stopped = StoppedBy(absl::StrCat("vm", ++number), [&](pid_t pid) {
+      // It lives until the test is done with it: a sender that is gone cannot be read.
+      static std::unique_ptr<Child> child;
+      child = std::make_unique<Child>([&] {
+        prctl(PR_SET_NAME, killer.name);
+        kill(pid, SIGKILL);
+        return Sleep();
+      });
+    });
+    EXPECT_EQ(stopped.shutdown().cause(), killer.cause) << stopped.message();
+    EXPECT_EQ(stopped.shutdown().sender().command(), killer.shown);
+  }
+}
+
+TEST_F(SendersTest, ASenderThatIsGoneIsAProcessOfTheHost) {
+  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) {
+    Child killer([pid] {
+      kill(pid, SIGKILL);
+      return 0;
+    });
+    killer.AwaitEnd();
+  });
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+  EXPECT_GT(stopped.shutdown().sender().pid(), 0);
+}
+
+TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
+  const auto guest = StartEmptyGuest("vm1");
+  WaitUntilAttached(daemon(), "vm1");
+  const std::string helper = dir() / "helper";
+  std::ofstream(helper) << "#!/bin/sh\nkill -KILL $PPID\nexec sleep 1000\n";
+  std::filesystem::permissions(helper, std::filesystem::perms::owner_all);
+  // QEMU ends within the command.
+  EXPECT_ANY_THROW(guest->manager().Execute(
+      "netdev_add", {{"type", "bridge"}, {"id", "net0"}, {"br", "br0"}, {"helper", helper}}));
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  EXPECT_TRUE(stopped.shutdown().sender().of_qemu());
+  kill(static_cast<pid_t>(stopped.shutdown().sender().pid()), SIGKILL);
+}
+
+TEST_F(SendersTest, AFloodOfSignalsToOthersHidesNoKill) {
+  Child deaf([] {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGHUP, &action, nullptr);
+    while (true) {
+      for (int i = 0; i < 10; ++i) kill(getpid(), SIGHUP);
+      usleep(1000);  // 10,000 signals a second at most
+    }
+    return 0;
+  });
+  for (int i = 0; i < 5; ++i) {
+    const v1::Event stopped =
+        StoppedBy(absl::StrCat("vm", i), [](pid_t pid) { kill(pid, SIGKILL); });
+    EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_KILL) << stopped.message();
+  }
+}
+
+TEST_F(SendersTest, AVmWhoseMemoryCgroupIsFullIsTheKernelsVictim) {
+  constexpr size_t kLimit = size_t{16} << 20;  // of what it takes from then on
+  const MemoryCgroup cgroup(kLimit);
+  if (!cgroup.made()) GTEST_SKIP() << "no memory cgroup can be made here";
+  GuestOptions options;
+  const auto guest = StartGuest(options);
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntilAttached(daemon(), "vm1");
+  ASSERT_TRUE(cgroup.Add(guest->pid()));
+  guest->Type("dd if=/dev/zero of=/file bs=1M count=60");
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_CRASH) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY) << stopped.message();
+  EXPECT_TRUE(stopped.shutdown().sender().kernel());
+  EXPECT_THAT(EvidenceOf(stopped), HasSubstr("the kernel named it as its OOM victim"));
+}
+
+TEST_F(SendersTest, TheRightIsGivenUpAtOnce) {
+  const std::string status = ReadFile(absl::StrCat("/proc/", daemon().pid(), "/status"));
+  constexpr uint64_t kPerfmon = uint64_t{1} << 38;
+  for (const char* set : {"CapEff:", "CapPrm:", "CapInh:", "CapAmb:"}) {
+    const uint64_t held = std::stoull(status.substr(status.find(set) + 8), nullptr, 16);
+    EXPECT_EQ(held & kPerfmon, 0U) << set;
+  }
+  for (const auto& task :
+       std::filesystem::directory_iterator(absl::StrCat("/proc/", daemon().pid(), "/task"))) {
+    const std::string text = ReadFile(task.path().string() + "/status");
+    EXPECT_EQ(std::stoull(text.substr(text.find("CapPrm:") + 8), nullptr, 16) & kPerfmon, 0U);
+  }
+}
+
+class UnwatchedSendersTest : public E2eTest {};
+
+TEST_F(UnwatchedSendersTest, AKillThatNobodyWatchedSaysSo) {
+  StartDaemonAndStream();
+  const auto guest = StartEmptyGuest("vm1");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  guest->Signal(SIGKILL);
+  const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_QEMU_KILLED) << stopped.message();
+  EXPECT_FALSE(stopped.shutdown().has_sender());
+  EXPECT_THAT(EvidenceOf(stopped),
+              HasSubstr("who sent SIGKILL is not known: --signal-senders is off"));
+}
+
+TEST_F(UnwatchedSendersTest, WhereSendersAreRequiredTheDaemonDoesNotStartWithoutThem) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root";
+  DaemonOptions options = Options();
+  options.signal_senders = "require";
+  // Without the right, whatever the machine has.
+  options.wrapper = {"setpriv", "--bounding-set", "-perfmon,-sys_admin", "--inh-caps",
+                     "-perfmon,-sys_admin"};
+  const ChildOptions command = DaemonCommand(options);
+  const auto result = RunCommand(command);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.error, HasSubstr("--signal-senders=require: "));
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,103 @@
+#include "watcher/host/host_watch.h"
+
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_host_shutdown.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class SetClock : public Clock {
+ public:
+  Instant Now() const override { return now; }
+  Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+};
+
+class HostWatchTest : public testing::Test {
+ protected:
+  HostWatchTest() {
+    watch_.OnChange(
+        [this](const HostShutdownState& state) { said_.push_back(state.shutting_down); });
+  }
+  void Turn() { loop_->RunOnce(absl::ZeroDuration()); }
+  static HostShutdownState Says(bool shutting_down) {
+    return {.known = true, .shutting_down = shutting_down, .by = "systemd-logind"};
+  }
+
+  SetClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::shared_ptr<FakeHostShutdown> source_ = std::make_shared<FakeHostShutdown>();
+  HostWatch watch_{loop_.get(), source_, ""};
+  std::vector<bool> said_;
+};
+
+TEST_F(HostWatchTest, TheFirstAnswerAndEachChangeAreHandedOut) {
+  EXPECT_FALSE(watch_.settled());
+  source_->Say(Says(false));
+  Turn();
+  EXPECT_TRUE(watch_.settled());
+  source_->Say(Says(false));
+  Turn();
+  source_->Say(Says(true));
+  Turn();
+  source_->Say(Says(false));
+  Turn();
+  EXPECT_THAT(said_, ElementsAre(false, true, false));
+}
+
+TEST_F(HostWatchTest, WhatWasSaidIsTakenInWithoutATurnOfTheLoop) {
+  source_->Say(Says(true), /*silent=*/true);
+  watch_.Drain();
+  EXPECT_THAT(said_, ElementsAre(true));
+  EXPECT_TRUE(watch_.state().shutting_down);
+}
+
+TEST_F(HostWatchTest, WhereNobodyAnswersNothingIsHandedOutAndTheStartGoesOn) {
+  source_->Say({.known = true, .problem = "no system bus"});
+  Turn();
+  EXPECT_TRUE(watch_.settled());
+  EXPECT_THAT(said_, IsEmpty());
+  EXPECT_EQ(watch_.state().problem, "no system bus");
+}
+
+TEST_F(HostWatchTest, AnAnswerThatDoesNotComeIsNotWaitedForLonger) {
+  clock_.now.monotonic += HostWatch::kFirstAnswer - absl::Milliseconds(1);
+  Turn();
+  EXPECT_FALSE(watch_.settled());
+  clock_.now.monotonic += absl::Milliseconds(1);
+  Turn();
+  EXPECT_TRUE(watch_.settled());
+  source_->Say(Says(true));
+  Turn();
+  EXPECT_THAT(said_, ElementsAre(true));
+}
+
+TEST_F(HostWatchTest, AShutdownGoesOnWhereTheBusIsGone) {
+  source_->Say(Says(true));
+  Turn();
+  HostShutdownState gone = Says(true);
+  gone.problem = "the system bus is gone";
+  source_->Say(gone);
+  Turn();
+  EXPECT_THAT(said_, ElementsAre(true));
+  EXPECT_TRUE(watch_.state().shutting_down);
+}
+
+TEST(HostWatchWithoutASourceTest, IsSettled) {
+  const SetClock clock;
+  const auto loop = EventLoop::Create(&clock).value();
+  HostWatch watch(loop.get(), nullptr, "nobody wanted it");
+  watch.Drain();
+  EXPECT_TRUE(watch.settled());
+  EXPECT_EQ(watch.state().problem, "nobody wanted it");
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,277 @@
+#include <csignal>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/qmp/restart_fixture.h"
+#include "watcher/runs/handed_run.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+
+// A daemon that stops, and another one that goes on with what it hands over.
+class HandoverTest : public RestartTest {
+ protected:
+  // Starts a daemon that follows vm1.
+  int Follow(FakeQemu* qemu, const FakeMonitor& monitor = {}) {
+    const int number = qemu->AddMonitor(Socket("vm1"), monitor);
+    Start();
+    EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+    // Its last questions, about the guest agent, are answered then.
+    EXPECT_TRUE(Until([&] {
+      const auto kept = Kept();
+      return !kept.empty() && !absl::StrContains(kept.begin()->second, "\"unknown\":true");
+    }));
+    return number;
+  }
+  void Stop() {
+    handed_ = watcher_->HandOver();
+    Die();
+  }
+  void GoOn() {
+    options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
+    Restart();
+    EXPECT_TRUE(UntilScanned());
+  }
+  // Of all that was published of it.
+  std::vector<EventType> Types() const {
+    std::vector<EventType> types;
+    for (const RecordingSink::Entry& entry : sink_.entries()) {
+      if (entry.update.event.has_value()) types.push_back(entry.update.event->type);
+    }
+    return types;
+  }
+
+  std::vector<HandedRun> handed_;
+};
+
+TEST_F(HandoverTest, TheNextDaemonGoesOnWithoutACommand) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const std::vector<std::string> asked = qemu.Commands(monitor);
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  EXPECT_TRUE(qemu.HasClient(monitor));
+  GoOn();
+  EXPECT_EQ(watcher_->counters().handovers, 1u);
+  EXPECT_EQ(watcher_->counters().handovers_refused, 0u);
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  EXPECT_EQ(qemu.Commands(monitor), asked);
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused));
+}
+
+TEST_F(HandoverTest, WhatItSaidMeanwhileIsReadOnce) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  qemu.Send(monitor, EventLine("STOP"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  Stop();
+  qemu.Send(monitor, EventLine("RESUME"));
+  GoOn();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
+}
+
+TEST_F(HandoverTest, AnEndMeanwhileHasItsClass) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Stop();
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  qemu.Reap();
+  GoOn();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUser);
+  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+  EXPECT_THAT(EvidenceText(), Not(HasSubstr("started again")));
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+}
+
+TEST_F(HandoverTest, AQuitMeanwhileIsTheAdmins) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Stop();
+  qemu.SendAndExit(monitor, kQuitLine);
+  GoOn();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+}
+
+TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
+  FakeQemu qemu;
+  Follow(&qemu);
+  Stop();
+  qemu.Kill(SIGKILL);
+  GoOn();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
+  EXPECT_THAT(EvidenceText(), Not(HasSubstr("started again")));
+  if (watcher_->exit_status_source() != "none") {
+    EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was being restarted when it was sent"));
+  }
+}
+
+TEST_F(HandoverTest, ALineIsReadInTwoParts) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const std::string line = EventLine("STOP");
+  qemu.Send(monitor, line);
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  qemu.Send(monitor, EventLine("RESUME") + line.substr(0, 30));
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  EXPECT_EQ(handed_[0].monitor.unhandled.str(), line.substr(0, 30));
+  qemu.Send(monitor, line.substr(30));
+  GoOn();
+  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+}
+
+TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  const std::vector<std::string> asked = qemu.Commands(monitor);
+  for (int i = 0; i < 2; ++i) {
+    Stop();
+    ASSERT_THAT(handed_, SizeIs(1)) << i;
+    GoOn();
+    EXPECT_EQ(watcher_->counters().handovers, 1u) << i;
+  }
+  EXPECT_EQ(qemu.Commands(monitor), asked);
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  qemu.Send(monitor, kQuitLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  EXPECT_TRUE(handed_[0].monitor.ending);
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  GoOn();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
+}
+
+TEST_F(HandoverTest, AJournalThatSaysSomethingElseIsFollowedAsBefore) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  ++handed_[0].saved;
+  qemu.Send(monitor, EventLine("STOP"));
+  qemu.SetBehavior(monitor, {.status = "paused"});
+  GoOn();
+  EXPECT_EQ(watcher_->counters().handovers, 0u);
+  EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  EXPECT_THAT(Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
+}
+
+TEST_F(HandoverTest, ARunThatNobodyKnowsIsClosed) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Stop();
+  options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
+  StartWith({});
+  ASSERT_TRUE(UntilScanned());
+  EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
+  // QEMU serves the new connection, as the old one has ended.
+  EXPECT_TRUE(Until([&] { return qemu.Commands(monitor).size() > 1; }));
+}
+
+TEST_F(HandoverTest, TheProcessOfAnotherVmIsNotTaken) {
+  FakeQemu qemu;
+  FakeQemu other;
+  Follow(&qemu);
+  other.AddMonitor(Socket("vm2"));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(2));
+  std::swap(handed_[0].process, handed_[1].process);
+  GoOn();
+  EXPECT_EQ(watcher_->counters().handovers, 0u);
+  EXPECT_EQ(watcher_->counters().handovers_refused, 2u);
+}
+
+TEST_F(HandoverTest, ASocketThatIsWatchedNoLongerIsLeftToOthers) {
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Stop();
+  directory_.MakeDirectory("elsewhere");
+  options_.watches = {Spec("elsewhere")};
+  GoOn();
+  EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
+  EXPECT_TRUE(Until([&] { return !qemu.HasClient(monitor); }));
+}
+
+TEST_F(HandoverTest, AnUntrackedRunGoesOn) {
+  options_.process_tracking = false;
+  FakeQemu qemu;
+  const int monitor = Follow(&qemu);
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  EXPECT_FALSE(handed_[0].process.valid());
+  qemu.SendAndExit(monitor, kGuestShutdownLine);
+  GoOn();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
+}
+
+TEST_F(HandoverTest, AMonitorInItsHandshakeIsNotHandedOver) {
+  FakeQemu qemu;
+  qemu.AddMonitor(Socket("vm1"), {.greeting = ""});
+  options_.greeting_timeout = absl::Milliseconds(1);
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
+  Stop();
+  EXPECT_TRUE(handed_.empty());
+}
+
+TEST(HandedRunTest, IsReadAsItWasWritten) {
+  HandedRun run;
+  run.run_id = "run";
+  run.saved = ~uint64_t{0};
+  run.session.poll_at = absl::Seconds(3);
+  run.session.file_written = true;
+  run.monitor = {.unhandled = RareText(absl::string_view("\xff\0{", 3)),
+                 .speaker_pid = 7,
+                 .speaker_uid = 1000,
+                 .answer_due = true,
+                 .ending = true,
+                 .status_wanted = true,
+                 .agent_wanted = true};
+  run.socket_owner = ~0U;
+  const std::string text = WriteHandedRun(run);
+  const absl::StatusOr<HandedRun> read = ReadHandedRun(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->monitor.unhandled.str(), run.monitor.unhandled.str());
+  EXPECT_EQ(read->session.last_reset, -absl::InfiniteDuration());
+  EXPECT_EQ(WriteHandedRun(*read), text);
+}
+
+TEST(HandedRunTest, AnythingElseIsRefused) {
+  for (const char* text : {"", "{}", "[]", "{\"run_id\":1}"}) {
+    EXPECT_FALSE(ReadHandedRun(text).ok()) << text;
+  }
+  HandedRun run;
+  run.monitor.unhandled = std::string(HandedMonitor::kMaxUnhandled + 1, 'x');
+  EXPECT_FALSE(ReadHandedRun(WriteHandedRun(run)).ok());
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,224 @@
+// Who sent the signal that ended a run.
+
+#include <csignal>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+SignalSender Process(int signal, absl::string_view command = "virtqemud") {
+  return {.signal = signal,
+          .pid = 812,
+          .uid = 0,
+          .command = RareText(command),
+          .executable = RareText(absl::StrCat("/usr/sbin/", command)),
+          .cgroup = RareText("/system.slice/virtqemud.service")};
+}
+
+TEST(VmSessionSenderTest, ASigkillOfAnotherProcessIsTheHosts) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGKILL));
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  EXPECT_EQ(vm.Stopped().rule, "killed-by-host");
+  ASSERT_TRUE(vm.Stopped().sender.has_value());
+  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_EQ(vm.Stopped().sender->signal, SIGKILL);
+  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("SIGKILL sent by virtqemud (pid 812, uid 0, "
+                                                  "/system.slice/virtqemud.service); "));
+}
+
+TEST(VmSessionSenderTest, WhatWasReadOfASenderBeforeItWasGoneStays) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGKILL));
+  vm.Sent({.signal = SIGKILL, .pid = 812});
+  vm.End(Signal(SIGKILL));
+  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
+}
+
+TEST(VmSessionSenderTest, ASigkillThatNobodyCouldRecordIsUnknown) {
+  ProcessEnd end = Signal(SIGKILL);
+  end.unseen = true;
+  SessionDriver vm;
+  vm.Ready();
+  vm.End(end);
+  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+  EXPECT_EQ(vm.Stopped().rule, "killed-unseen");
+  end.oom_killed = true;
+  SessionDriver full;
+  full.Ready();
+  full.End(end);
+  ExpectVerdict(full, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+}
+
+TEST(VmSessionSenderTest, ASigkillOfQemusOwnIsACrash) {
+  SessionDriver vm;
+  vm.Ready();
+  SignalSender own = Process(SIGKILL, "qemu-system-x86");
+  own.of_qemu = true;
+  vm.Sent(own);
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_EQ(vm.Stopped().sender->pid, 812);
+  EXPECT_THAT(vm.Last().message, Not(HasSubstr("by whom is not known")));
+}
+
+TEST(VmSessionSenderTest, ASigkillOfTheKernelIsACrashAndSaysSo) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent({.signal = SIGKILL, .by_kernel = true});
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("SIGKILL sent by the kernel; "));
+  EXPECT_TRUE(vm.Stopped().sender->by_kernel);
+}
+
+TEST(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent({.signal = SIGKILL, .by_kernel = true});
+  vm.NamedOomVictim({.total_vm = 5242880, .anon_rss = 4194304, .oom_score_adj = -200});
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+              HasSubstr("the kernel named it as its OOM victim: total-vm 5242880 KiB, anon-rss "
+                        "4194304 KiB, oom_score_adj -200; "));
+}
+
+TEST(VmSessionSenderTest, AVictimOfAKernelThatGivesNoNumbersIsOne) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.NamedOomVictim({});
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("the kernel named it as its OOM victim; "));
+}
+
+TEST(VmSessionSenderTest, AMemoryKillerRunsOutOfMemory) {
+  for (const char* killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Sent(Process(SIGKILL, killer));
+    vm.End(Signal(SIGKILL));
+    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  }
+}
+
+TEST(VmSessionSenderTest, AnOomKillOfANeighbourDoesNotHideWhoKilledThisOne) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGKILL));
+  vm.End({ExitStatus{0, SIGKILL}, true});
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+}
+
+TEST(VmSessionSenderTest, TheHostsSignalHasItsSender) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGTERM));
+  vm.Shutdown("host-signal");
+  // It hung in its exit.
+  vm.Sent(Process(SIGKILL, "bash"));
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+  EXPECT_EQ(vm.Stopped().sender->command.str(), "virtqemud");
+  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+              AllOf(HasSubstr("SIGTERM sent by virtqemud"), HasSubstr("SIGKILL sent by bash")));
+}
+
+TEST(VmSessionSenderTest, ASignalThatDidNotEndItIsNoSender) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGTERM));
+  vm.Shutdown("guest-shutdown");
+  vm.End({ExitStatus{0, 0}, false});
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_FALSE(vm.Stopped().sender.has_value());
+}
+
+TEST(VmSessionSenderTest, AnExitBySignalHasTheSenderOfThatSignalOnly) {
+  for (const int sent : {SIGTERM, SIGHUP}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Sent(Process(sent));
+    vm.End(Signal(SIGTERM));
+    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+    EXPECT_EQ(vm.Stopped().sender.has_value(), sent == SIGTERM);
+  }
+}
+
+TEST(VmSessionSenderTest, AKillThatWasSeenNeedsNoExitStatus) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Sent(Process(SIGKILL));
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+}
+
+TEST(VmSessionSenderTest, WhyNobodySawTheSenderIsSaid) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.End({ExitStatus{0, SIGKILL}, false, "--signal-senders is off"});
+  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  EXPECT_FALSE(vm.Stopped().sender.has_value());
+  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+              HasSubstr("who sent SIGKILL is not known: --signal-senders is off; "));
+}
+
+TEST(VmSessionSenderTest, AnIntentIsTheAdmins) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Declare();
+  vm.Sent(Process(SIGKILL));
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  EXPECT_THAT(vm.Last().message, HasSubstr("as ops intended"));
+}
+
+TEST(VmSessionSenderTest, ManySignalsLeaveRoomForOtherEvidence) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("POWERDOWN");
+  for (int i = 0; i < 100; ++i) vm.Sent(Process(SIGTERM, i % 2 == 0 ? "one" : "two"));
+  vm.Sent(Process(SIGKILL));
+  vm.End(Signal(SIGKILL));
+  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+              AllOf(HasSubstr("POWERDOWN"), HasSubstr("SIGTERM sent by two"),
+                    Not(HasSubstr("SIGTERM sent by one"))));
+}
+
+TEST(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
+  SessionDriver vm;
+  vm.Ready();
+  SignalSender sender = Process(SIGKILL);
+  sender.uid = 4294967295U;
+  vm.Sent(sender);
+  vm.Sent(Process(SIGTERM, "kill"));
+  vm.NamedOomVictim({.total_vm = 1});
+  vm.Restart(absl::ZeroDuration());
+  vm.Event("POWERDOWN");
+  vm.Event("RESET");
+  vm.End(Signal(SIGKILL));
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
+  const SignalSender& kept = *vm.Stopped().sender;
+  EXPECT_EQ(kept.pid, 812);
+  EXPECT_EQ(kept.uid, sender.uid);
+  EXPECT_EQ(kept.executable.str(), "/usr/sbin/virtqemud");
+  EXPECT_EQ(kept.cgroup.str(), "/system.slice/virtqemud.service");
+  EXPECT_THAT(EvidenceOf(vm.Stopped()),
+              AllOf(HasSubstr("SIGKILL sent by"), HasSubstr("SIGTERM sent by kill")));
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,163 @@
+#include "watcher/signals/sender.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr int64_t kQemu = 4711;
+constexpr uint64_t kQemuStart = 5000;
+
+struct FakeProcess {
+  int64_t pid = 0;
+  int64_t parent = 1;
+  uint64_t start_ticks = 0;
+  uint32_t uid = 0;
+  std::string comm = "bash";
+  std::string cgroup = "0::/user.slice/session-3.scope\n";
+  std::string executable = "/usr/bin/bash";
+};
+
+class SenderTest : public testing::Test {
+ protected:
+  SenderTest() {
+    Write({.pid = kQemu,
+           .start_ticks = kQemuStart,
+           .uid = 107,
+           .comm = "qemu",
+           .cgroup = "0::/machine.slice/qemu-1.scope\n"});
+  }
+
+  void Write(const FakeProcess& process) {
+    const std::string directory = root_.MakeDirectory(absl::StrCat("proc/", process.pid));
+    std::string rest;
+    for (int field = 5; field < 22; ++field) absl::StrAppend(&rest, " 0");
+    std::ofstream(directory + "/stat")
+        << process.pid << " (" << process.comm << ") S " << process.parent << rest << " "
+        << process.start_ticks << " 0 0\n";
+    std::ofstream(directory + "/comm") << process.comm << "\n";
+    std::ofstream(directory + "/cgroup") << process.cgroup;
+    std::ofstream(directory + "/status")
+        << "Name:\tx\nTgid:\t" << process.pid << "\nUid:\t" << process.uid << "\t1\t2\t3\n";
+    std::filesystem::remove(directory + "/exe");
+    std::filesystem::create_symlink(process.executable, directory + "/exe");
+  }
+
+  // Of a signal sent at the start of a process with `ticks`.
+  SignalSender Sender(int64_t pid, uint64_t ticks = 9000) {
+    const SignalRecord record{
+        .time = StartOf(ticks), .target = kQemu, .signal = SIGKILL, .sender = pid};
+    return reader_.SenderOf(record, reader_.OriginOf(kQemu, kQemuStart));
+  }
+
+  TemporaryDirectory root_;
+  ProcessReader reader_{root_.path()};
+};
+
+TEST_F(SenderTest, IsReadWhileItLives) {
+  Write({.pid = 812,
+         .start_ticks = 100,
+         .uid = 0,
+         .comm = "virtqemud",
+         .cgroup = "0::/system.slice/virtqemud.service\n",
+         .executable = "/usr/sbin/virtqemud"});
+  const SignalSender sender = Sender(812);
+  EXPECT_EQ(sender.signal, SIGKILL);
+  EXPECT_EQ(sender.pid, 812);
+  EXPECT_EQ(sender.uid, 0U);
+  EXPECT_EQ(sender.command.str(), "virtqemud");
+  EXPECT_EQ(sender.executable.str(), "/usr/sbin/virtqemud");
+  EXPECT_EQ(sender.cgroup.str(), "/system.slice/virtqemud.service");
+  EXPECT_FALSE(sender.of_qemu);
+  EXPECT_FALSE(sender.by_kernel);
+}
+
+TEST_F(SenderTest, OneThatIsGoneHasItsNumberOnly) {
+  const SignalSender sender = Sender(812);
+  EXPECT_EQ(sender.pid, 812);
+  EXPECT_FALSE(sender.uid.has_value());
+  EXPECT_TRUE(sender.command.empty() && sender.executable.empty() && sender.cgroup.empty());
+  EXPECT_FALSE(sender.of_qemu);
+}
+
+TEST_F(SenderTest, ANumberThatIsUsedAgainIsAnotherProcess) {
+  Write({.pid = 812, .start_ticks = 9001});
+  EXPECT_FALSE(Sender(812, 9000).uid.has_value());
+  EXPECT_TRUE(Sender(812, 9001).uid.has_value());
+}
+
+TEST_F(SenderTest, ANameHoldsNoLineAndNothingThatIsNotText) {
+  Write({.pid = 812, .start_ticks = 100, .comm = "a\nb) R 1 \\\x01\xff\xc2\x85"});
+  const SignalSender sender = Sender(812);
+  EXPECT_EQ(sender.command.str(), "a\\x0ab) R 1 \\x5c\\x01\\xff\\xc2\\x85");
+  EXPECT_EQ(sender.uid, 0U);
+}
+
+TEST_F(SenderTest, ACgroupIsBounded) {
+  Write({.pid = 812, .start_ticks = 100, .cgroup = "0::/" + std::string(3000, 'x') + "\n"});
+  EXPECT_EQ(Sender(812).cgroup.str().size(), 512U);
+}
+
+TEST_F(SenderTest, SystemdsOwnHierarchyStandsForAnEmptyUnifiedOne) {
+  Write({.pid = 812,
+         .start_ticks = 100,
+         .cgroup = "4:memory:/\n1:name=systemd:/system.slice/x.service\n0::/\n"});
+  EXPECT_EQ(Sender(812).cgroup.str(), "/system.slice/x.service");
+  Write({.pid = 813, .start_ticks = 100, .cgroup = "4:memory:/x\n0::/\n"});
+  EXPECT_EQ(Sender(813).cgroup.str(), "/");
+}
+
+TEST_F(SenderTest, QemuItselfIsItsOwn) {
+  EXPECT_TRUE(Sender(kQemu).of_qemu);
+  std::filesystem::remove_all(root_ / "proc");
+  EXPECT_TRUE(Sender(kQemu).of_qemu);
+}
+
+TEST_F(SenderTest, ADescendantIsItsOwn) {
+  Write({.pid = 4800, .parent = kQemu, .start_ticks = 6000});
+  Write({.pid = 4801, .parent = 4800, .start_ticks = 6001});
+  EXPECT_TRUE(Sender(4800).of_qemu);
+  EXPECT_TRUE(Sender(4801).of_qemu);
+}
+
+TEST_F(SenderTest, AnOrphanOfItsCgroupAndUserMayBeItsOwn) {
+  const std::string cgroup = "0::/machine.slice/qemu-1.scope\n";
+  Write({.pid = 4800, .start_ticks = 6000, .uid = 107, .cgroup = cgroup});
+  EXPECT_TRUE(Sender(4800).of_qemu);
+  Write({.pid = 4801, .start_ticks = 6000, .uid = 0, .cgroup = cgroup});
+  EXPECT_FALSE(Sender(4801).of_qemu) << "another user";
+  Write({.pid = 4802, .start_ticks = 6000, .uid = 107});
+  EXPECT_FALSE(Sender(4802).of_qemu) << "another cgroup";
+}
+
+TEST_F(SenderTest, WhatIsOlderThanQemuDoesNotDescendFromIt) {
+  const std::string cgroup = "0::/machine.slice/qemu-1.scope\n";
+  Write({.pid = 4600, .start_ticks = 4000, .uid = 107, .cgroup = cgroup});
+  EXPECT_FALSE(Sender(4600).of_qemu) << "it is older";
+  Write({.pid = 4800, .parent = 4600, .start_ticks = 6000, .uid = 107, .cgroup = cgroup});
+  EXPECT_FALSE(Sender(4800).of_qemu) << "its parent is";
+}
+
+TEST_F(SenderTest, ThreadsOfTheKernelAreTheKernel) {
+  Write({.pid = 77, .parent = 2, .start_ticks = 1, .comm = "kworker/0:1"});
+  EXPECT_TRUE(Sender(77).by_kernel);
+  EXPECT_EQ(Sender(77).pid, 0);
+}
+
+TEST_F(SenderTest, AThreadLeadsToItsProcess) {
+  EXPECT_EQ(reader_.ProcessOf(kQemu), kQemu);
+  EXPECT_EQ(reader_.ProcessOf(99), std::nullopt);
+}
+
+}  // namespace
+}  // namespace vmeventd

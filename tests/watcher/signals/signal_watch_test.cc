@@ -1,0 +1,162 @@
+#include "watcher/signals/signal_watch.h"
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_signal_trace.h"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::HasSubstr;
+
+class Hearer : public SignalWatch::User {
+ public:
+  void OnSignal(const SignalSender& sender) override { signals.push_back(sender); }
+  void OnOomVictim(const OomVictim& victim) override { victims.push_back(victim); }
+
+  std::vector<SignalSender> signals;
+  std::vector<OomVictim> victims;
+};
+
+class SetClock : public Clock {
+ public:
+  Instant Now() const override { return now; }
+  Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+};
+
+class SignalWatchTest : public testing::Test {
+ protected:
+  void Turn() { loop_->RunOnce(absl::ZeroDuration()); }
+  void Advance(absl::Duration time) {
+    clock_.now.monotonic += time;
+    Turn();
+  }
+  static SignalRecord Signal(int64_t target, int signal = SIGKILL, int64_t sender = 812) {
+    return {.time = absl::Hours(1), .target = target, .signal = signal, .sender = sender};
+  }
+
+  SetClock clock_;
+  TemporaryDirectory root_;  // where no process is found
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  std::shared_ptr<FakeSignalTrace> trace_ = std::make_shared<FakeSignalTrace>();
+  SignalWatch watch_{loop_.get(), trace_, "", ProcessReader(root_.path())};
+  Hearer qemu_;
+};
+
+TEST_F(SignalWatchTest, SignalsToAFollowedProcessAreHandedOut) {
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record(Signal(99));
+  trace_->Record(Signal(4711, SIGTERM));
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_EQ(qemu_.signals[0].signal, SIGTERM);
+  EXPECT_EQ(qemu_.signals[0].pid, 812);
+}
+
+TEST_F(SignalWatchTest, WhatWasRecordedIsThereOnceTheProcessHasEnded) {
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record(Signal(4711), /*silent=*/true);
+  watch_.Drain();
+  EXPECT_EQ(qemu_.signals.size(), 1U);
+}
+
+TEST_F(SignalWatchTest, AVictimIsNamed) {
+  watch_.Follow(4711, 5000, &qemu_);
+  trace_->Record({.kind = SignalRecord::Kind::kOomVictim,
+                  .time = absl::Hours(1),
+                  .target = 4711,
+                  .victim = {.total_vm = 5}});
+  Turn();
+  ASSERT_EQ(qemu_.victims.size(), 1U);
+  EXPECT_EQ(qemu_.victims[0].total_vm, 5);
+}
+
+TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne) {
+  watch_.Follow(4711, 5000, &qemu_);
+  SignalRecord earlier = Signal(4711);
+  earlier.time = StartOf(5000) - absl::Nanoseconds(1);
+  trace_->Record(earlier);
+  Turn();
+  EXPECT_TRUE(qemu_.signals.empty());
+  earlier.time = StartOf(5000);
+  trace_->Record(earlier);
+  Turn();
+  EXPECT_EQ(qemu_.signals.size(), 1U);
+}
+
+TEST_F(SignalWatchTest, NobodyHearsAfterUnfollow) {
+  Hearer other;
+  watch_.Follow(4711, 5000, &qemu_);
+  watch_.Unfollow(4711, &other);
+  trace_->Record(Signal(4711));
+  Turn();
+  EXPECT_EQ(qemu_.signals.size(), 1U) << "it was another's to give up";
+  watch_.Unfollow(4711, &qemu_);
+  trace_->Record(Signal(4711));
+  Turn();
+  EXPECT_EQ(qemu_.signals.size(), 1U);
+}
+
+TEST_F(SignalWatchTest, AFloodWakesTheLoopNoMoreThanItMay) {
+  watch_.Follow(4711, 5000, &qemu_);
+  const int before = trace_->reads;
+  // One second, in steps of a millisecond.
+  for (int i = 0; i < 1000; ++i) {
+    for (int k = 0; k < 10; ++k) trace_->Record(Signal(99));
+    Advance(absl::Milliseconds(1));
+  }
+  EXPECT_LE(trace_->reads - before, 200 + 100 + 2 * 100);
+  // None is missed.
+  trace_->Record(Signal(4711));
+  Advance(absl::Milliseconds(20));
+  EXPECT_EQ(qemu_.signals.size(), 1U);
+  // Afterwards it wakes at once again.
+  Advance(absl::Minutes(1));
+  trace_->Record(Signal(4711));
+  Turn();
+  EXPECT_EQ(qemu_.signals.size(), 2U);
+}
+
+TEST_F(SignalWatchTest, AFloodToAFollowedProcessIsHandedOutWithThePidAlone) {
+  watch_.Follow(4711, 5000, &qemu_);
+  for (int i = 0; i < 5000; ++i) trace_->Record(Signal(4711, SIGHUP, 4711));
+  Turn();
+  ASSERT_EQ(qemu_.signals.size(), 5000U);
+  EXPECT_EQ(qemu_.signals.back().pid, 4711);
+  EXPECT_TRUE(qemu_.signals.back().of_qemu);
+}
+
+TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
+  EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
+  trace_->Lose(7);
+  watch_.Drain();
+  EXPECT_EQ(watch_.lost(), 7U);
+  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 7 away"));
+  const SignalWatch none(loop_.get(), nullptr, "no tracefs");
+  EXPECT_EQ(none.WhyUnknown(), "no tracefs");
+  EXPECT_FALSE(none.state().active);
+  EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
+}
+
+TEST_F(SignalWatchTest, ProcessorsThatComeLaterAreFollowed) {
+  EXPECT_EQ(trace_->looks, 1);
+  EXPECT_EQ(watch_.state().problem, "");
+  trace_->processors_problem = "processor 9";
+  Advance(SignalWatch::kProcessorInterval);
+  EXPECT_EQ(trace_->looks, 2);
+  EXPECT_EQ(watch_.state().problem, "processor 9");
+  EXPECT_EQ(watch_.WhyUnknown(), "processor 9");
+  trace_->processors_problem = "";
+  Advance(SignalWatch::kProcessorInterval);
+  EXPECT_EQ(watch_.state().problem, "");
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,55 @@
+#ifndef VMEVENTD_WATCHER_HOST_HOST_WATCH_H_
+#define VMEVENTD_WATCHER_HOST_HOST_WATCH_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "watcher/host/host_shutdown_source.h"
+#include "watcher/loop/event_loop.h"
+
+namespace vmeventd {
+
+// Follows on the loop whether the host shuts down. Loop thread.
+class HostWatch : public FdHandler {
+ public:
+  // How long the start may wait for the first answer.
+  static constexpr absl::Duration kFirstAnswer = absl::Milliseconds(500);
+
+  // `source` is null where nobody is asked, for which `problem` is the reason. `loop` outlives the
+  // watch.
+  HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownSource> source, std::string problem);
+  ~HostWatch() override;
+
+  // Called with each change, and once with the first answer.
+  void OnChange(std::function<void(const HostShutdownState&)> on_change) {
+    on_change_ = std::move(on_change);
+  }
+
+  // Takes in what was said by now. systemd-logind says that the host shuts down before anything is
+  // ended for that.
+  void Drain();
+  // Whether what was said first is known, or has been waited for.
+  bool settled() const { return settled_; }
+
+  // Any thread.
+  HostShutdownState state() const;
+
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  EventLoop* const loop_;
+  const std::shared_ptr<HostShutdownSource> source_;
+  std::function<void(const HostShutdownState&)> on_change_;
+  bool settled_ = false;
+  bool said_ = false;  // the first answer was handed out
+  TimerId patience_;
+  mutable Mutex mutex_;
+  HostShutdownState state_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_HOST_HOST_WATCH_H_

@@ -1,0 +1,52 @@
+#ifndef VMEVENTD_WATCHER_RUNS_HANDED_RUN_H_
+#define VMEVENTD_WATCHER_RUNS_HANDED_RUN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/rare_text.h"
+#include "base/unique_fd.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+
+// Where a monitor's connection stopped.
+struct HandedMonitor {
+  static constexpr size_t kMaxUnhandled = 64 << 10;
+
+  RareText unhandled;  // that was read, and is not handled: whole lines, then the begin of one
+  int64_t speaker_pid = 0;
+  uint32_t speaker_uid = 0;
+  bool answer_due = false;  // QEMU was asked, and has not answered
+  bool ending = false;      // a SHUTDOWN stands: nothing is asked
+  bool status_wanted = false;
+  bool agent_wanted = false;
+};
+
+// An open run as a daemon that stops hands it to the next one, beside what the journal keeps of it:
+// with the connection to its monitor and the pidfd of its process, nobody has read from the one
+// since.
+struct HandedRun {
+  std::string run_id;
+  uint64_t saved = 0;  // FingerprintOf() the text that the journal keeps
+  HandedSession session;
+  HandedMonitor monitor;
+  uint32_t socket_owner = 0;  // the user whose socket it was found at
+  UniqueFd connection;
+  UniqueFd process;  // none: the process is not tracked
+};
+
+// All but the descriptors, as one line of JSON.
+std::string WriteHandedRun(const HandedRun& run);
+// INVALID_ARGUMENT: not such a text.
+absl::StatusOr<HandedRun> ReadHandedRun(absl::string_view text);
+
+// The same in every version of the daemon.
+uint64_t FingerprintOf(absl::string_view text);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_RUNS_HANDED_RUN_H_

@@ -1,0 +1,76 @@
+#ifndef VMEVENTD_WATCHER_SESSION_REPORTER_H_
+#define VMEVENTD_WATCHER_SESSION_REPORTER_H_
+
+#include "absl/strings/string_view.h"
+#include "watcher/core/run_info.h"
+
+namespace vmeventd {
+
+// Who passes on what QEMU says of a run: its own monitor or libvirt. What a session does otherwise
+// for the one than for the other, and how its texts name it.
+struct Reporter {
+  bool is_manager;          // it has the monitor, reports the end, and may have lost what QEMU said
+  bool can_be_asked;        // for the run state
+  bool has_shutdown_file;   // the VM has one
+  absl::string_view state;  // before a run state that it gave
+  absl::string_view closed;
+  absl::string_view end;           // of a run whose process is not seen
+  absl::string_view reported_end;  // the same, where it has reported one
+  absl::string_view regained;
+  absl::string_view was_lost;
+  // Around the reason.
+  absl::string_view lost, lost_end;
+  absl::string_view lost_message, lost_message_end;
+  absl::string_view lost_problem;  // before it
+  absl::string_view away_problem;
+  absl::string_view away_message;
+};
+
+inline constexpr Reporter kMonitorReporter = {
+    .is_manager = false,
+    .can_be_asked = true,
+    .has_shutdown_file = true,
+    .state = "query-status ",
+    .closed = "monitor closed",
+    .end = "monitor closed; the process is not tracked, so this is taken as its end",
+    .reported_end = "",
+    .regained = "the monitor is ours",
+    .was_lost = "its monitor was lost",
+    .lost = "monitor closed (",
+    .lost_end = ") while the process lives",
+    .lost_message = "the monitor closed (",
+    .lost_message_end = ") and QEMU's process lives on: this is no end",
+    .lost_problem = "monitor lost: ",
+    .away_problem = "monitor not reached again since vmeventd was started",
+    .away_message =
+        "vmeventd was started again and does not reach the monitor; QEMU's process "
+        "lives on: this is no end",
+};
+
+inline constexpr Reporter kLibvirtReporter = {
+    .is_manager = true,
+    .can_be_asked = false,  // it reports what the answer would say
+    .has_shutdown_file = false,
+    .state = "libvirt: state ",
+    .closed = "connection to libvirt ended",
+    .end = "libvirt does not list it any more, and its process cannot be seen",
+    .reported_end = "the process cannot be seen, so libvirt's report is taken as its end",
+    .regained = "libvirt is reached again",
+    .was_lost = "libvirt was lost",
+    .lost = "libvirt lost (",
+    .lost_end = ")",
+    .lost_message = "the connection to libvirt ended (",
+    .lost_message_end = "): this is no end of the VM",
+    .lost_problem = "libvirt lost: ",
+    .away_problem = "libvirt not reached again since vmeventd was started",
+    .away_message =
+        "vmeventd was started again and does not reach libvirt: this is no end of the VM",
+};
+
+inline const Reporter& ReporterOf(const RunInfo& run) {
+  return run.managed() ? kLibvirtReporter : kMonitorReporter;
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SESSION_REPORTER_H_

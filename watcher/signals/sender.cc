@@ -1,0 +1,152 @@
+#include "watcher/signals/sender.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/small_file.h"
+#include "watcher/core/names.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr size_t kMaxCgroupBytes = 512;
+constexpr int kMaxAncestors = 64;
+constexpr int64_t kInit = 1;
+constexpr int64_t kKernelThreads = 2;  // kthreadd: the parent of all others
+
+// The text after "NAME:" in a file of lines, without the space around it; empty: there is none.
+absl::string_view ValueOf(absl::string_view text, absl::string_view name) {
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, name)) return absl::StripAsciiWhitespace(line);
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::Duration StartOf(uint64_t start_ticks) {
+  static const auto kTicksPerSecond = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  return absl::Seconds(static_cast<int64_t>(start_ticks / kTicksPerSecond)) +
+         absl::Seconds(1) * static_cast<int64_t>(start_ticks % kTicksPerSecond) /
+             static_cast<int64_t>(kTicksPerSecond);
+}
+
+std::string ProcessReader::Read(int64_t pid, absl::string_view file) const {
+  return ReadSmallFile(absl::StrCat(root_, "/proc/", pid, "/", file)).value_or("");
+}
+
+std::optional<ProcessReader::Stat> ProcessReader::ReadStat(int64_t pid) const {
+  const std::string text = Read(pid, "stat");
+  // The command name in parentheses may hold anything.
+  const size_t end = text.rfind(") ");
+  if (end == std::string::npos) return std::nullopt;
+  const std::vector<absl::string_view> fields =
+      absl::StrSplit(absl::string_view(text).substr(end + 2), ' ');
+  // Fields 4 and 22; the first one here is field 3.
+  constexpr size_t kParent = 1;
+  constexpr size_t kStart = 19;
+  Stat stat;
+  if (fields.size() <= kStart || !absl::SimpleAtoi(fields[kParent], &stat.parent) ||
+      !absl::SimpleAtoi(fields[kStart], &stat.start_ticks)) {
+    return std::nullopt;
+  }
+  return stat;
+}
+
+std::optional<uint32_t> ProcessReader::ReadUid(int64_t pid) const {
+  const std::string status = Read(pid, "status");
+  const absl::string_view real =
+      *absl::StrSplit(ValueOf(status, "Uid:"), absl::ByAnyChar("\t ")).begin();
+  uint32_t uid = 0;
+  return absl::SimpleAtoi(real, &uid) ? std::optional(uid) : std::nullopt;
+}
+
+std::string ProcessReader::ReadCgroup(int64_t pid) const {
+  const std::string text = Read(pid, "cgroup");
+  // Of v2, or of systemd's own hierarchy where v2 has no part in it.
+  std::string unified(ValueOf(text, "0::"));
+  if (unified.size() > 1) return unified;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
+    if (parts.size() == 3 && parts[1] == "name=systemd" && parts[2].size() > 1) {
+      return std::string(parts[2]);
+    }
+  }
+  return unified;
+}
+
+std::string ProcessReader::ReadExecutable(int64_t pid) const {
+  std::array<char, PATH_MAX> target;
+  const ssize_t size =
+      readlink(absl::StrCat(root_, "/proc/", pid, "/exe").c_str(), target.data(), target.size());
+  return size > 0 ? std::string(target.data(), static_cast<size_t>(size)) : "";
+}
+
+std::optional<int64_t> ProcessReader::ProcessOf(int64_t pid) const {
+  const std::string status = Read(pid, "status");
+  int64_t process = 0;
+  return absl::SimpleAtoi(ValueOf(status, "Tgid:"), &process) ? std::optional(process)
+                                                              : std::nullopt;
+}
+
+ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
+  return {.pid = pid, .start_ticks = start_ticks, .uid = ReadUid(pid), .cgroup = ReadCgroup(pid)};
+}
+
+bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, int64_t pid, const Stat& stat,
+                                   uint32_t uid, absl::string_view cgroup) const {
+  // What was left by its parent has init as its parent, or another process that takes such on. In
+  // QEMU's cgroup and of its user it may be QEMU's then, unless something on the way up is older
+  // than QEMU.
+  bool older = stat.start_ticks < target.start_ticks;
+  Stat at = stat;
+  for (int step = 0; step < kMaxAncestors && at.parent > kInit; ++step) {
+    if (at.parent == target.pid) return true;
+    pid = at.parent;
+    const std::optional<Stat> parent = ReadStat(pid);
+    if (!parent.has_value()) break;
+    at = *parent;
+    older = older || at.start_ticks < target.start_ticks;
+  }
+  return !older && target.uid == uid && target.cgroup == cgroup;
+}
+
+SignalSender ProcessReader::SenderOf(const SignalRecord& record,
+                                     const ProcessOrigin& target) const {
+  SignalSender sender{.signal = record.signal, .by_kernel = record.by_kernel};
+  if (record.by_kernel) return sender;
+  sender.pid = record.sender;
+  sender.of_qemu = record.sender == target.pid;
+  const auto is_it = [&](const std::optional<Stat>& stat) {
+    return stat.has_value() && StartOf(stat->start_ticks) <= record.time;
+  };
+  const std::optional<Stat> stat = ReadStat(sender.pid);
+  if (!is_it(stat)) return sender;
+  if (sender.pid == kKernelThreads || stat->parent == kKernelThreads) {
+    return {.signal = record.signal, .by_kernel = true};
+  }
+  const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
+  const std::string executable = ReadExecutable(sender.pid);
+  const std::string cgroup = ReadCgroup(sender.pid);
+  const std::optional<uint32_t> uid = ReadUid(sender.pid);
+  // It may have gone meanwhile, and its number to another one.
+  const std::optional<Stat> after = ReadStat(sender.pid);
+  if (!uid.has_value() || !is_it(after) || after->start_ticks != stat->start_ticks) return sender;
+  sender.uid = uid;
+  sender.command = OneLine(command);
+  sender.executable = OneLine(executable);
+  sender.cgroup = Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes);
+  sender.of_qemu = sender.of_qemu || MayDescendFrom(target, sender.pid, *stat, *uid, cgroup);
+  return sender;
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,59 @@
+#ifndef VMEVENTD_WATCHER_SIGNALS_SENDER_H_
+#define VMEVENTD_WATCHER_SIGNALS_SENDER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/signals/signal_trace.h"
+
+namespace vmeventd {
+
+// What of a process shows whether another may descend from it.
+struct ProcessOrigin {
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;     // field 22 of /proc/PID/stat; 0: not known
+  std::optional<uint32_t> uid;  // the real one
+  std::string cgroup;
+};
+
+// Reads processes as they are now. `root` stands before every path, for tests.
+class ProcessReader {
+ public:
+  explicit ProcessReader(std::string root = "") : root_(std::move(root)) {}
+
+  // Of `pid`, which lives.
+  ProcessOrigin OriginOf(int64_t pid, uint64_t start_ticks) const;
+
+  // The sender of `record`, a signal to `target`. A process that began after the signal has the
+  // number of one that is gone, and is not it.
+  SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target) const;
+
+  // The process of which `pid` is a thread; unset: there is none.
+  std::optional<int64_t> ProcessOf(int64_t pid) const;
+
+ private:
+  struct Stat {
+    int64_t parent = 0;
+    uint64_t start_ticks = 0;
+  };
+  std::string Read(int64_t pid, absl::string_view file) const;
+  std::optional<Stat> ReadStat(int64_t pid) const;
+  std::optional<uint32_t> ReadUid(int64_t pid) const;
+  std::string ReadCgroup(int64_t pid) const;
+  std::string ReadExecutable(int64_t pid) const;
+  bool MayDescendFrom(const ProcessOrigin& target, int64_t pid, const Stat& stat, uint32_t uid,
+                      absl::string_view cgroup) const;
+
+  const std::string root_;
+};
+
+// When a process of that start began, at the earliest, by the clock of SignalRecord::time.
+absl::Duration StartOf(uint64_t start_ticks);
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SIGNALS_SENDER_H_

@@ -1,0 +1,43 @@
+#ifndef VMEVENTD_WATCHER_SIGNALS_SIGNAL_TRACE_H_
+#define VMEVENTD_WATCHER_SIGNALS_SIGNAL_TRACE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "watcher/core/run_info.h"
+
+namespace vmeventd {
+
+// What the kernel recorded as it happened. pids are the host's.
+struct SignalRecord {
+  enum class Kind { kSignal, kOomVictim };
+  Kind kind = Kind::kSignal;
+  absl::Duration time;  // since the boot, the time that the host slept included
+  int64_t target = 0;   // the thread that the signal was sent to, or that was named
+  int signal = 0;       // kSignal, like the next two
+  bool by_kernel = false;
+  int64_t sender = 0;  // the process that ran
+  OomVictim victim;    // kOomVictim
+};
+
+// The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL
+// and SIGTERM, to all processes) and of its OOM victims: the border to the outside of this folder,
+// of which tests have a fake. A record is there before the process has ended. Loop thread.
+class SignalTrace {
+ public:
+  virtual ~SignalTrace() = default;
+  // Readable, level-triggered, after a record came; not before Read().
+  virtual int fd() const = 0;
+  // Appends what was recorded since the last call. Those of one processor are in their order.
+  virtual void Read(std::vector<SignalRecord>* out) = 0;
+  // How many records the kernel has thrown away so far, because they were not read fast enough.
+  virtual uint64_t lost() const = 0;
+  // Begins to record on processors that came since. Why some are not recorded; empty: all are.
+  virtual std::string FollowProcessors() = 0;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SIGNALS_SIGNAL_TRACE_H_

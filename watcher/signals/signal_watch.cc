@@ -1,0 +1,122 @@
+#include "watcher/signals/signal_watch.h"
+
+#include <sys/epoll.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kRest = absl::Milliseconds(10);
+
+}  // namespace
+
+SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
+                         ProcessReader reader)
+    : loop_(loop),
+      trace_(std::move(trace)),
+      reader_(std::move(reader)),
+      problem_(std::move(problem)) {
+  if (trace_ == nullptr) return;
+  Rest();
+  FollowProcessors();
+}
+
+SignalWatch::~SignalWatch() {
+  loop_->CancelTimer(&rest_);
+  loop_->CancelTimer(&processors_);
+  if (trace_ != nullptr) loop_->Remove(trace_->fd());
+}
+
+void SignalWatch::Follow(int64_t pid, uint64_t start_ticks, User* user) {
+  if (trace_ == nullptr || pid == 0) return;
+  followed_[pid] = {user, reader_.OriginOf(pid, start_ticks)};
+}
+
+void SignalWatch::Unfollow(int64_t pid, User* user) {
+  const auto it = followed_.find(pid);
+  if (it != followed_.end() && it->second.user == user) followed_.erase(it);
+}
+
+void SignalWatch::OnFdReady(uint32_t) {
+  Drain();
+  if (wakes_.Take(loop_->Now().monotonic)) return;
+  loop_->Remove(trace_->fd());
+  rest_ = loop_->AddTimer(loop_->Now().monotonic + kRest, [this] { Rest(); });
+}
+
+// What comes from now on wakes the loop; what came before is looked at.
+void SignalWatch::Rest() {
+  rest_ = {};
+  if (!loop_->Add(trace_->fd(), EPOLLIN, this).ok()) {
+    rest_ = loop_->AddTimer(loop_->Now().monotonic + kRest, [this] { Rest(); });
+  }
+  Drain();
+}
+
+void SignalWatch::FollowProcessors() {
+  std::string problem = trace_->FollowProcessors();
+  if (!problem.empty() && problem != state().problem) {
+    spdlog::warn("signals are not seen on all processors: {}", problem);
+  }
+  {
+    const MutexLock lock(&mutex_);
+    problem_ = std::move(problem);
+  }
+  processors_ =
+      loop_->AddTimer(loop_->Now().monotonic + kProcessorInterval, [this] { FollowProcessors(); });
+}
+
+SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
+  auto it = followed_.find(record.target);
+  if (it == followed_.end() && !followed_.empty() && lookups_.Take(loop_->Now().monotonic)) {
+    // A signal to a thread of a process is one to the process.
+    const std::optional<int64_t> process = reader_.ProcessOf(record.target);
+    if (process.has_value()) it = followed_.find(*process);
+  }
+  if (it == followed_.end()) return nullptr;
+  // Of a process that had the number before, if it is older.
+  const uint64_t start = it->second.origin.start_ticks;
+  return record.time < StartOf(start) ? nullptr : &it->second;
+}
+
+void SignalWatch::Drain() {
+  if (trace_ == nullptr) return;
+  records_.clear();
+  trace_->Read(&records_);
+  lost_.Add(trace_->lost() - lost_.value());
+  for (const SignalRecord& record : records_) {
+    const Followed* const followed = Find(record);
+    if (followed == nullptr) continue;
+    if (record.kind == SignalRecord::Kind::kOomVictim) {
+      followed->user->OnOomVictim(record.victim);
+    } else if (reads_.Take(loop_->Now().monotonic)) {
+      followed->user->OnSignal(reader_.SenderOf(record, followed->origin));
+    } else {
+      followed->user->OnSignal(
+          {.signal = record.signal,
+           .by_kernel = record.by_kernel,
+           .pid = record.sender,
+           .of_qemu = !record.by_kernel && record.sender == followed->origin.pid});
+    }
+  }
+}
+
+SignalWatchState SignalWatch::state() const {
+  const MutexLock lock(&mutex_);
+  return {trace_ != nullptr, problem_};
+}
+
+std::string SignalWatch::WhyUnknown() const {
+  const SignalWatchState now = state();
+  if (!now.active || !now.problem.empty()) return now.problem;
+  if (lost() > 0) {
+    return absl::StrCat("the kernel has no record of it, and has thrown ", lost(), " away");
+  }
+  return "the kernel has no record of it";
+}
+
+}  // namespace vmeventd

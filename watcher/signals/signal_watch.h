@@ -1,0 +1,101 @@
+#ifndef VMEVENTD_WATCHER_SIGNALS_SIGNAL_WATCH_H_
+#define VMEVENTD_WATCHER_SIGNALS_SIGNAL_WATCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/counter.h"
+#include "base/mutex.h"
+#include "base/token_bucket.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/loop/event_loop.h"
+#include "watcher/signals/sender.h"
+#include "watcher/signals/signal_trace.h"
+
+namespace vmeventd {
+
+struct SignalWatchState {
+  bool active = false;
+  std::string problem;  // for people; empty: all is well
+};
+
+// Finds in a trace of all processes' signals those to the processes that are followed, and reads at
+// once who sent them. Loop thread.
+//
+// A flood of signals to other processes wakes the loop kWakes times a second at the most; what
+// came meanwhile waits in the trace's memory, or is lost there and counted. kReads of their targets
+// a second are looked up, since a thread of a followed process may be one. Of a flood to processes
+// that are followed kReads senders a second are read, of the others the pid is known.
+class SignalWatch : public FdHandler {
+ public:
+  static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
+  static constexpr TokenRate kReads{.per_second = 200, .burst = 200};
+  // Between two looks for processors that came.
+  static constexpr absl::Duration kProcessorInterval = absl::Seconds(30);
+
+  class User {
+   public:
+    virtual ~User() = default;
+    // May follow and unfollow nothing.
+    virtual void OnSignal(const SignalSender& sender) = 0;
+    virtual void OnOomVictim(const OomVictim& victim) = 0;
+  };
+
+  // `trace` is null where nothing is recorded, for which `problem` is the reason. `loop` outlives
+  // the watch.
+  SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
+              ProcessReader reader = ProcessReader());
+  ~SignalWatch() override;
+
+  // `user` hears of the signals to `pid`, which lives and began at `start_ticks`, and lives until
+  // Unfollow. Once for each user; one user a process.
+  void Follow(int64_t pid, uint64_t start_ticks, User* user);
+  // Nothing happens if it does not follow it.
+  void Unfollow(int64_t pid, User* user);
+
+  // Hands out what was recorded by now: of a process that has ended, all.
+  void Drain();
+
+  // Why the sender of a signal may not be known, of which Drain() handed out nothing; empty: there
+  // is no reason to name.
+  std::string WhyUnknown() const;
+
+  // Whether anything is recorded, and why not, or not on all processors. Any thread.
+  SignalWatchState state() const;
+  // How many records were lost. Any thread.
+  uint64_t lost() const { return lost_.value(); }
+
+  void OnFdReady(uint32_t events) override;
+
+ private:
+  struct Followed {
+    User* user = nullptr;
+    ProcessOrigin origin;
+  };
+  void Rest();
+  void FollowProcessors();
+  // Whose record it is; null: nobody's.
+  Followed* Find(const SignalRecord& record);
+
+  EventLoop* const loop_;
+  const std::shared_ptr<SignalTrace> trace_;
+  const ProcessReader reader_;
+  mutable Mutex mutex_;
+  std::string problem_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<int64_t, Followed> followed_;  // by pid
+  std::vector<SignalRecord> records_;
+  TokenBucket wakes_{kWakes};
+  TokenBucket lookups_{kReads};
+  TokenBucket reads_{kReads};
+  TimerId rest_;
+  TimerId processors_;
+  Counter lost_;
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_WATCHER_SIGNALS_SIGNAL_WATCH_H_
