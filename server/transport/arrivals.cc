@@ -46,20 +46,33 @@ void Arrivals::Add(size_t listener, ReceivingSocket socket, std::string peer, SS
   Listener& of = listeners_[listener];
   ++of.arrivals;
   ++of.peers[peer];
-  by_id_[id] =
-      arrivals_.insert(arrivals_.end(), {id, listener, std::move(socket), std::move(tls),
-                                         std::move(peer), clock_->Now().monotonic + limits_.time});
+  by_id_[id] = arrivals_.insert(arrivals_.end(),
+                                {id, listener, std::move(socket), std::move(tls), std::move(peer),
+                                 clock_->Now().monotonic + limits_.time, false});
 }
 
 void Arrivals::MakeRoom(size_t listener) {
   const auto& peers = listeners_[listener].peers;
   const auto most = std::max_element(
       peers.begin(), peers.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  const auto oldest = std::find_if(arrivals_.begin(), arrivals_.end(), [&](const Arrival& arrival) {
-    return arrival.listener == listener && peers.at(arrival.peer) == most->second;
-  });
+  auto oldest = arrivals_.end();
+  for (auto it = arrivals_.begin(); it != arrivals_.end(); ++it) {
+    if (it->listener != listener || peers.at(it->peer) != most->second) continue;
+    const bool silent = !HasSpoken(&*it);
+    if (silent || oldest == arrivals_.end()) oldest = it;
+    if (silent) break;
+  }
   refusals_->Count(Refusal::kHandshakes);
   Take(oldest);
+}
+
+bool Arrivals::HasSpoken(Arrival* arrival) {
+  char byte = 0;
+  // What has come since it was looked at counts too.
+  if (!arrival->spoke) {
+    arrival->spoke = recv(arrival->socket.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+  }
+  return arrival->spoke;
 }
 
 Arrivals::Arrival Arrivals::Take(Place place) {
@@ -110,6 +123,7 @@ void Arrivals::RunOnce() {
     const auto found = by_id_.find(id);
     if (found == by_id_.end()) continue;  // closed in this turn
     const Place place = found->second;
+    place->spoke |= (events[i].events & EPOLLIN) != 0;
     const Step step = Advance(&*place);
     if (step == Step::kWaits) continue;
     Arrival arrival = Take(place);

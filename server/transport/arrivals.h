@@ -19,8 +19,8 @@
 namespace vmeventd {
 
 struct ArrivalLimits {
-  // Unfinished ones of a listener. Where there are more, the oldest goes of the peer, or peers,
-  // with the most.
+  // Unfinished ones of a listener. Where there are more, one goes of the peer, or peers, with the
+  // most: the oldest that has sent nothing, else the oldest.
   size_t at_once = 500;
   absl::Duration time = absl::Seconds(10);
 };
@@ -65,12 +65,14 @@ class Arrivals {
     SslPtr tls;
     std::string peer;
     absl::Duration until;
+    bool spoke;  // has been seen to send something
   };
   using Place = std::list<Arrival>::iterator;
 
   enum class Step { kWaits, kDone, kFailed };
   static Step Advance(Arrival* arrival);
-  // Closes the oldest of the peers that have the most there.
+  static bool HasSpoken(Arrival* arrival);
+  // Closes one of the peers that have the most there.
   void MakeRoom(size_t listener);
   Arrival Take(Place place);
 

@@ -36,9 +36,13 @@ Subscribers::Subscribers(const std::string& address, int count,
                          const std::shared_ptr<grpc::ChannelCredentials>& with)
     : Subscribers(address, std::vector<v1::WatchEventsRequest>(count), with) {}
 
+Subscribers::Subscribers() : thread_([this] { Run(); }) {}
+
+// An object that another constructor has made is destroyed where this one fails.
 Subscribers::Subscribers(const std::string& address,
                          const std::vector<v1::WatchEventsRequest>& requests,
-                         const std::shared_ptr<grpc::ChannelCredentials>& with) {
+                         const std::shared_ptr<grpc::ChannelCredentials>& with)
+    : Subscribers() {
   constexpr int kStreamsAConnection = 100;
   const auto count = static_cast<int>(requests.size());
   for (int i = 0; i < count; ++i) {
@@ -58,7 +62,6 @@ Subscribers::Subscribers(const std::string& address,
     stream->call->StartCall(stream.get());
     streams_.push_back(std::move(stream));
   }
-  thread_ = std::thread([this] { Run(); });
   e2e::WaitUntil(absl::StrCat(count, " streams are open"), [&] {
     const MutexLock lock(&mutex_);
     if (failed_ > 0) e2e::Fail("a stream was refused");

@@ -22,7 +22,7 @@ uint64_t CountEvents(const grpc::ByteBuffer& message);
 class Subscribers {
  public:
   // Opens `count` streams, with up to 100 of them on one connection. Returns once each has had its
-  // first message.
+  // first message; throws where one is refused.
   Subscribers(
       const std::string& address, int count,
       const std::shared_ptr<grpc::ChannelCredentials>& with = grpc::InsecureChannelCredentials());
@@ -41,6 +41,7 @@ class Subscribers {
 
  private:
   struct Stream;
+  Subscribers();
   void Run();
   void OnMessage(Stream* stream);
 

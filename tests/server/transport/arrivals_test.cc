@@ -131,6 +131,41 @@ TEST_F(ArrivalsTest, OfManyPeersWithOneEachTheOldestGoes) {
   EXPECT_TRUE(Closed(honest));
 }
 
+TEST_F(ArrivalsTest, WhoHasSpokenOutlivesWhoIsSilent) {
+  Open({.at_once = 4});
+  const UniqueFd shakes = Connect("in its handshake", 0, material_.context.get());
+  const SslPtr client = Client(shakes);
+  SSL_do_handshake(client.get());
+  arrivals_->RunOnce();  // has answered
+  const UniqueFd speaks = Connect("begins");
+  EXPECT_EQ(send(speaks.get(), kHttp2Preface.data(), 3, 0), 3);  // and was not looked at
+  std::vector<UniqueFd> flood;
+  int pair[2] = {-1, -1};
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    flood.emplace_back(pair[1]);
+    arrivals_->Add(0, ReceivingSocket(UniqueFd(pair[0]), &closer_), absl::StrCat("silent ", i),
+                   nullptr);
+  }
+  EXPECT_FALSE(Closed(speaks));
+  Shake(client);
+  ASSERT_EQ(arrived_.size(), 1);
+  EXPECT_EQ(arrived_[0].peer, "in its handshake");
+  EXPECT_TRUE(Closed(flood[47]));
+  EXPECT_FALSE(Closed(flood[49]));
+}
+
+TEST_F(ArrivalsTest, WhereAllHaveSpokenTheOldestGoes) {
+  Open({.at_once = 4});
+  std::vector<UniqueFd> peers;
+  for (int i = 0; i < 5; ++i) {
+    peers.push_back(Connect(absl::StrCat("peer ", i)));
+    EXPECT_EQ(send(peers.back().get(), kHttp2Preface.data(), 3, 0), 3);
+  }
+  EXPECT_TRUE(Closed(peers[0]));
+  EXPECT_FALSE(Closed(peers[1]));
+}
+
 // Else epoll_wait could hold the last reference to it, and would wait for what it holds.
 TEST_F(ArrivalsTest, AClosedArrivalIsNotWatched) {
   Open();
