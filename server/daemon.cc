@@ -15,6 +15,7 @@
 #include "base/thread_name.h"
 #include "base/wait_until.h"
 #include "server/config/version.h"
+#include "server/events/event_codec.h"
 #include "server/fleet/jetstream_sink.h"
 #include "server/fleet/position_file.h"
 #include "server/handover.h"
@@ -243,6 +244,15 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
       fleet_sink_.get(), &outbox_, *std::move(position), clock_,
       [] { return absl::Uniform(absl::BitGen(), 0.0, 1.0); });
   log_->Subscribe({.published = [this] { fleet_->Wake(); }});
+  service_.SetPublishing([this] {
+    const PublishingState state = fleet_->state();
+    v1::Publishing out;
+    out.set_connected(state.connected);
+    out.set_problem(state.problem);
+    *out.mutable_since() = ToTimestamp(state.since);
+    out.set_sequence(state.sequence);
+    return out;
+  });
   return absl::OkStatus();
 }
 

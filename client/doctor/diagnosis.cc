@@ -116,6 +116,7 @@ class Doctor {
     LookAtDaemon();
     LookAtSignals();
     LookAtHostShutdown();
+    LookAtPublishing();
     for (const WatchedPlace& place : facts_.watches) LookAtWatch(place);
     for (const NodeProcess& process : facts_.processes) {
       if (IsQemu(process.arguments)) LookAtQemu(process);
@@ -190,6 +191,17 @@ class Doctor {
                      "HOST_POWERDOWN or HOST_KILL: ",
                      problem, "."),
         "systemctl status dbus systemd-logind");
+  }
+
+  void LookAtPublishing() {
+    if (!facts_.daemon.reachable() || !facts_.daemon.info.has_publishing()) return;
+    const v1::Publishing& publishing = facts_.daemon.info.publishing();
+    if (publishing.problem().empty()) return;
+    Add("publishing", facts_.daemon.address,
+        absl::StrCat(publishing.connected() ? "Publishing to the fleet has a problem: "
+                                            : "Nothing is published to the fleet now: ",
+                     publishing.problem(), ". Events wait in the journal."),
+        "journalctl -u vmeventd | grep -i publish");
   }
 
   void LookAtWatch(const WatchedPlace& place) {

@@ -36,13 +36,26 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
 
 }  // namespace
 
+void ReportOtherNode(const std::string& cluster, const std::string& node,
+                     const std::string& journal_id, absl::Time now, PublishingProblems* problems,
+                     FleetMeters* meters) {
+  if (!problems->SetOtherNode(journal_id, now)) return;
+  meters->name_conflicts.Add();
+  spdlog::error(
+      "another vmeventd publishes as {}/{} (its journal is {}): give one of them another name by "
+      "--node",
+      cluster, node, journal_id);
+}
+
 NodeState::NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
-                     FleetMeters* meters, std::function<double()> random)
+                     FleetMeters* meters, PublishingProblems* problems,
+                     std::function<double()> random)
     : options_(std::move(options)),
       sink_(sink),
       outbox_(outbox),
       clock_(clock),
       meters_(meters),
+      problems_(problems),
       random_(std::move(random)) {}
 
 void NodeState::OnConnected() {
@@ -82,7 +95,7 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   const absl::Duration now = clock_->Now().monotonic;
   if (status.ok()) {
     bucket->retry = absl::ZeroDuration();
-    bucket->reported.clear();
+    problems_->Clear(bucket->problem);
     bucket->due = now + interval;
     return;
   }
@@ -91,10 +104,10 @@ void NodeState::Use(const char* what, Bucket* bucket, absl::Duration interval,
   bucket->looked_at = false;
   bucket->retry = std::clamp(bucket->retry * 2, kFirstRetry, kMaxRetry);
   bucket->due = now + bucket->retry * (0.5 + random_() / 2);
-  const std::string message(status.message());
-  if (message == bucket->reported) return;
-  spdlog::warn("cannot write {}: {}; events are published all the same", what, message);
-  bucket->reported = message;
+  const std::string problem = absl::StrCat("cannot write ", what, ": ", status.message());
+  if (problems_->Set(bucket->problem, problem)) {
+    spdlog::warn("{}; events are published all the same", problem);
+  }
 }
 
 absl::Status NodeState::OpenVms() {
@@ -298,7 +311,8 @@ absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
     const auto value = sink_->Read(FleetSink::Where::kNodes, message.subject);
     if (value.ok() && value->has_value() && !(*value)->journal_id.empty() &&
         (*value)->journal_id != published.journal_id) {
-      NoteOther((*value)->journal_id, published.journal_id);
+      ReportOtherNode(options_.cluster, options_.node, (*value)->journal_id, clock_->Now().wall,
+                      problems_, meters_);
     }
     message.replaces.reset();
     answers = sink_->Send(FleetSink::Where::kNodes, {message});
@@ -310,15 +324,6 @@ absl::Status NodeState::WriteHeartbeat(const FleetPosition& published) {
   behind_ = behind;
   meters_->heartbeats.Add();
   return absl::OkStatus();
-}
-
-void NodeState::NoteOther(const std::string& other, const std::string& own) {
-  if (std::exchange(other_, other) == other) return;
-  meters_->name_conflicts.Add();
-  spdlog::error(
-      "another vmeventd publishes as {}/{} (its journal is {}, this one's {}): give one of them "
-      "another name by --node",
-      options_.cluster, options_.node, other, own);
 }
 
 void NodeState::Leave(const FleetPosition& published) {

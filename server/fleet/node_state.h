@@ -18,6 +18,7 @@
 #include "server/fleet/fleet_meters.h"
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
+#include "server/fleet/publishing_problems.h"
 
 namespace vmeventd {
 
@@ -28,6 +29,11 @@ struct NodeStateOptions {
   FleetFormat format = FleetFormat::kProtobuf;
   absl::Duration heartbeat = absl::Seconds(30);
 };
+
+// Another node, with this journal, publishes under the same name: logs and counts it once.
+void ReportOtherNode(const std::string& cluster, const std::string& node,
+                     const std::string& journal_id, absl::Time now, PublishingProblems* problems,
+                     FleetMeters* meters);
 
 // What the fleet's key-value buckets say of this node: the last state of each VM, and the node's
 // heartbeat. The state follows the events: a VM's state is written once the stream has the VM's
@@ -53,7 +59,7 @@ class NodeState {
 
   // All outlive the object. `random`: numbers from 0 to 1.
   NodeState(NodeStateOptions options, FleetSink* sink, Outbox* outbox, const Clock* clock,
-            FleetMeters* meters, std::function<double()> random);
+            FleetMeters* meters, PublishingProblems* problems, std::function<double()> random);
 
   // The sink has another connection: both buckets are looked at, and a heartbeat is due.
   void OnConnected();
@@ -74,13 +80,13 @@ class NodeState {
     VmRecordPtr record;
     absl::Duration at;
   };
-  // A bucket's use: when it may be tried again, and what was logged of it.
+  // A bucket's use: when it may be tried again.
   struct Bucket {
+    PublishingProblems::Of problem;
     std::string created;     // another text: it was deleted and made again
     bool looked_at = false;  // since it failed
     absl::Duration due = absl::ZeroDuration();
     absl::Duration retry = absl::ZeroDuration();
-    std::string reported;
   };
   struct Change {
     std::string name;    // of the VM
@@ -98,8 +104,6 @@ class NodeState {
   // The message's place is known if nobody else has written its key.
   void TakeAnswer(const Change& change, const FleetSink::Answer& answer, absl::Duration now);
   absl::Status WriteHeartbeat(const FleetPosition& published);
-  // Somebody has written this node's heartbeat.
-  void NoteOther(const std::string& other, const std::string& own);
   // The subject of a VM's key.
   std::string KeyOf(const std::string& vm) const;
   FleetMessage Heartbeat(const FleetPosition& published, absl::Duration interval) const;
@@ -114,10 +118,11 @@ class NodeState {
   Outbox* const outbox_;
   const Clock* const clock_;
   FleetMeters* const meters_;
+  PublishingProblems* const problems_;
   const std::function<double()> random_;
 
-  Bucket vms_bucket_;
-  Bucket nodes_bucket_;
+  Bucket vms_bucket_{PublishingProblems::kVmsBucket};
+  Bucket nodes_bucket_{PublishingProblems::kNodesBucket};
   absl::Duration check_at_ = absl::ZeroDuration();  // of the VMs' bucket
   std::map<std::string, Written> written_;          // by the VM's name
   std::set<std::string> unknown_;  // subjects of the bucket that an earlier daemon wrote
@@ -130,7 +135,6 @@ class NodeState {
   std::optional<uint64_t> heartbeat_place_;
   bool behind_ = false;  // the last heartbeat says that events wait
   absl::Duration heartbeat_at_ = absl::ZeroDuration();
-  std::string other_;                   // the journal of another node of this name
   uint64_t scanned_version_ = 0;        // of the VMs
   bool pending_ = true;                 // something of that version is to be written
   std::optional<absl::Time> complete_;  // when the bucket last had every state

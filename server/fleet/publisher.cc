@@ -22,16 +22,19 @@ FleetPublisher::FleetPublisher(PublisherOptions options, FleetSink* sink, Outbox
       random_(std::move(random)),
       position_(file_->value()),
       rate_(std::max(static_cast<double>(kMaxBatchEvents), options_.events_per_second),
-            options_.events_per_second) {
+            options_.events_per_second),
+      since_(clock_->Now().wall) {
+  problems_.Set(PublishingProblems::kStream, "no server has answered yet");
   // A journal that was never published is published from its oldest event on. From here on what
   // retention deletes is missing.
   if (options_.heartbeat > absl::ZeroDuration()) {
-    node_state_ = std::make_unique<NodeState>(NodeStateOptions{.cluster = options_.cluster,
-                                                               .node = options_.node,
-                                                               .version = options_.version,
-                                                               .format = options_.format,
-                                                               .heartbeat = options_.heartbeat},
-                                              sink_, outbox_, clock_, &meters_, random_);
+    node_state_ =
+        std::make_unique<NodeState>(NodeStateOptions{.cluster = options_.cluster,
+                                                     .node = options_.node,
+                                                     .version = options_.version,
+                                                     .format = options_.format,
+                                                     .heartbeat = options_.heartbeat},
+                                    sink_, outbox_, clock_, &meters_, &problems_, random_);
   }
   if (const Outbox::Range range = outbox_->range(); range.journal_id != position_.journal_id) {
     Begin(range);
@@ -103,7 +106,7 @@ absl::Duration FleetPublisher::Step() {
   if (blocks->empty()) {
     const absl::Status status = sink_->Check();
     if (!status.ok()) return Fail(status);
-    retry_wait_ = absl::ZeroDuration();  // every batch is acknowledged
+    EndRetries();
     return std::min(kIdleCheck, state_due);
   }
   return PublishBatch(*blocks);
@@ -129,10 +132,9 @@ absl::Status FleetPublisher::Look() {
   if (absl::Status status = Compare(*log); !status.ok()) return status;
   look_at_ = clock_->Now().monotonic + kStreamCheck;
   if (connected_) return absl::OkStatus();
-  connected_ = true;
+  SetConnected(true);
   round_trip_ = std::min(log->round_trip, kMaxRoundTrip);
   batch_events_ = kFirstBatchEvents;
-  meters_.connected.Set(1);
   meters_.connects.Add();
   if (node_state_ != nullptr) node_state_->OnConnected();
   spdlog::info("publishing to the fleet's stream after the sequence {}", position_.sequence);
@@ -156,7 +158,8 @@ absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
   }
   const bool own = log.tail->position.journal_id == position_.journal_id;
   if (!own && stored_ && last > position_.stream_sequence) {
-    NoteOther(log.tail->position.journal_id);
+    ReportOtherNode(options_.cluster, options_.node, log.tail->position.journal_id,
+                    clock_->Now().wall, &problems_, &meters_);
   }
   // While it is connected, every message has its answer.
   if (connected_) return absl::OkStatus();
@@ -231,16 +234,6 @@ absl::Status FleetPublisher::Search(const FleetPosition& after, const FleetTail&
   return absl::OkStatus();
 }
 
-void FleetPublisher::NoteOther(const std::string& journal_id) {
-  if (other_ == journal_id) return;
-  other_ = journal_id;
-  meters_.name_conflicts.Add();
-  spdlog::error(
-      "another vmeventd publishes as {}/{} (its journal is {}, this one's {}): give one of them "
-      "another name by --node",
-      options_.cluster, options_.node, journal_id, position_.journal_id);
-}
-
 FleetEncoder& FleetPublisher::encoder() {
   if (!encoder_ || encoder_->journal_id() != position_.journal_id) {
     encoder_.emplace(FleetIdentity{options_.cluster, options_.node, position_.journal_id},
@@ -312,8 +305,7 @@ absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t th
     return doubt ? Fail(answers.status) : TakeRefusals(batch, answers);
   }
   Advance(through, place);
-  retry_wait_ = absl::ZeroDuration();
-  reported_.clear();
+  EndRetries();
   const absl::Duration now = clock_->Now().monotonic;
   AdjustBatch(now - begin);
   next_batch_at_ = now + rate_.Charge(static_cast<double>(batch.size()), now);
@@ -385,8 +377,7 @@ void FleetPublisher::MoveTo(FleetPosition position) {
 }
 
 absl::Duration FleetPublisher::Fail(const absl::Status& why) {
-  connected_ = false;
-  meters_.connected.Set(0);
+  SetConnected(false);
   const absl::Duration wait = NextRetry(why);
   retry_at_ = clock_->Now().monotonic + wait;
   return wait;
@@ -395,12 +386,28 @@ absl::Duration FleetPublisher::Fail(const absl::Status& why) {
 absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
   meters_.failures.Add();
   const std::string message(why.message());
-  if (message != reported_ && !absl::IsCancelled(why)) {
+  if (!absl::IsCancelled(why) && problems_.Set(PublishingProblems::kStream, message)) {
     spdlog::warn("cannot publish to the fleet's stream: {}; events wait in the journal", message);
-    reported_ = message;
   }
   retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
   return retry_wait_ * (0.5 + random_() / 2);
+}
+
+void FleetPublisher::EndRetries() {
+  retry_wait_ = absl::ZeroDuration();
+  problems_.Clear(PublishingProblems::kStream);
+}
+
+void FleetPublisher::SetConnected(bool connected) {
+  if (std::exchange(connected_, connected) == connected) return;
+  meters_.connected.Set(connected ? 1 : 0);
+  const MutexLock lock(&mutex_);
+  since_ = clock_->Now().wall;
+}
+
+PublishingState FleetPublisher::state() const {
+  const MutexLock lock(&mutex_);
+  return {meters_.connected.value() != 0, problems_.text(), since_, meters_.position.value()};
 }
 
 }  // namespace vmeventd

@@ -22,8 +22,17 @@
 #include "server/fleet/node_state.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/position_file.h"
+#include "server/fleet/publishing_problems.h"
 
 namespace vmeventd {
+
+// How publishing goes.
+struct PublishingState {
+  bool connected = false;  // to a server that has the stream
+  std::string problem;     // for people; empty: all is well
+  absl::Time since;        // when `connected` last changed
+  uint64_t sequence = 0;   // everything up to it is in the stream
+};
 
 struct PublisherOptions {
   std::string cluster;
@@ -93,6 +102,7 @@ class FleetPublisher {
 
   // Any thread.
   const FleetMeters& meters() const { return meters_; }
+  PublishingState state() const;
 
  private:
   // Id of the journal of position_.
@@ -107,8 +117,7 @@ class FleetPublisher {
   absl::Status GoBack(const FleetSink::Log& log, const std::string& why);
   // The stream has what is found behind `after`, and of what is before that lacks nothing.
   absl::Status Search(const FleetPosition& after, const FleetTail& tail);
-  // Another node publishes under this name.
-  void NoteOther(const std::string& journal_id);
+  void SetConnected(bool connected);
   absl::Duration PublishBatch(const std::vector<EventBlockPtr>& blocks);
   // Writes what the buckets lack; returns when the next of it is due.
   absl::Duration WriteState();
@@ -129,6 +138,8 @@ class FleetPublisher {
   absl::Duration Fail(const absl::Status& why);
   // Reports the problem, and returns the wait until the next attempt.
   absl::Duration NextRetry(const absl::Status& why);
+  // Everything that was sent is acknowledged.
+  void EndRetries();
 
   const PublisherOptions options_;
   FleetSink* const sink_;
@@ -137,6 +148,7 @@ class FleetPublisher {
   const Clock* const clock_;
   const std::function<double()> random_;
   FleetMeters meters_;
+  PublishingProblems problems_;
 
   // Everything up to its sequence is in the stream, and nothing later is but what is stored behind
   // its stream sequence.
@@ -146,10 +158,9 @@ class FleetPublisher {
   uint64_t searched_ = 0;       // all that is present was found up to here in the stream
   uint64_t unfit_ = 0;          // the stream refuses this event for good; 0: none
   std::string unfit_why_;
-  bool connected_ = false;
+  bool connected_ = false;  // changed by SetConnected
   absl::Duration look_at_ = absl::ZeroDuration();
   bool stored_ = false;  // an event of this journal, since the start
-  std::string other_;    // the journal of another node of this name
   absl::Duration retry_at_ = absl::ZeroDuration();
   absl::Duration retry_wait_ = absl::ZeroDuration();
   size_t batch_events_ = kFirstBatchEvents;  // the limit of the next batch
@@ -157,10 +168,10 @@ class FleetPublisher {
   absl::Duration next_batch_at_ = absl::ZeroDuration();
   TokenBucket rate_;
   std::unique_ptr<NodeState> node_state_;  // null: see PublisherOptions.heartbeat
-  std::string reported_;                   // the problem that was logged last
   bool position_failed_ = false;
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
+  absl::Time since_ ABSL_GUARDED_BY(mutex_);  // it is connected, or is not
   CondVar changed_;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

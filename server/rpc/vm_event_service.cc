@@ -17,9 +17,9 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "event-problems", "event-source",     "event-state",       "guest-panic",
-    "host-shutdown",  "intent-end",       "intent-request-id", "missing-ranges",
-    "node-id",        "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
+    "event-problems",   "event-source",      "event-state",        "guest-panic", "host-shutdown",
+    "intent-end",       "intent-request-id", "missing-ranges",     "node-id",     "publishing",
+    "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
 };
 
 }  // namespace
@@ -208,6 +208,7 @@ v1::GetServerInfoResponse VmEventService::Info() const {
   info.set_vms(log_->vm_count());
   info.set_streams(hub_->stream_count());
   info.set_journal_writable(log_->health().journal_writable);
+  if (publishing_) *info.mutable_publishing() = publishing_();
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
   if (watcher_ == nullptr) return info;

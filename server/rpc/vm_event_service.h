@@ -39,6 +39,10 @@ class VmEventService {
   // From now on, intents go to `watcher`, which must outlive the service unless StopIntents is
   // called first.
   void SetWatcher(NodeWatcher* watcher);
+  // What GetServerInfo says of publishing, from any thread. Once, before the first call.
+  void SetPublishing(std::function<v1::Publishing()> publishing) {
+    publishing_ = std::move(publishing);
+  }
   // Refuses intents from now on. The watcher still answers those it already has.
   void StopIntents();
 
@@ -71,6 +75,7 @@ class VmEventService {
   const Queries queries_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
+  std::function<v1::Publishing()> publishing_;  // empty: nothing is published
 
   mutable Mutex mutex_;
   NodeWatcher* watcher_ ABSL_GUARDED_BY(mutex_) = nullptr;

@@ -202,6 +202,8 @@ TEST_F(FleetTest, TwoNodesOfOneNameSaySo) {
     return absl::StrContains(ReadFile(options.log_file), said) &&
            absl::StrContains(ReadFile(twin.log_file), said);
   });
+  EXPECT_THAT(daemon().GetServerInfo().publishing().problem(),
+              HasSubstr("another vmeventd published under this node's name"));
 }
 
 TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
@@ -212,10 +214,18 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
     return absl::StrContains(ReadFile(Options().log_file), "there is no stream VMEVENTS");
   });
   EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("--publish-create-stream was dropped"));
+  const v1::Publishing without = daemon().GetServerInfo().publishing();
+  EXPECT_FALSE(without.connected());
+  EXPECT_THAT(without.problem(), HasSubstr("there is no stream VMEVENTS"));
+  EXPECT_EQ(without.sequence(), 0u);
   EXPECT_EQ(nats().last_sequence(), 0u);
   nats().CreateStreamWithoutWindow();
   WaitRecorded(11);
   ExpectEachOnce();
+  WaitUntil("the position is behind them", [&] {
+    const v1::Publishing with = daemon().GetServerInfo().publishing();
+    return with.connected() && with.sequence() == newest();
+  });
 }
 
 // An id that the stream has seen is no proof that the event is there: anybody may have sent it.

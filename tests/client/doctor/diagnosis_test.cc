@@ -158,6 +158,21 @@ TEST(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
               testing::EndsWith("no system bus: No such file or directory."));
 }
 
+TEST(DiagnosisTest, ANodeThatCannotPublish) {
+  NodeFacts facts = HealthyNode();
+  v1::Publishing* publishing = facts.daemon.info.mutable_publishing();
+  publishing->set_connected(true);
+  EXPECT_TRUE(Diagnose(facts).findings.empty());
+  publishing->set_problem("cannot write the VMs' last states: no right");
+  EXPECT_EQ(Only(facts, "publishing").what,
+            "Publishing to the fleet has a problem: cannot write the VMs' last states: no right. "
+            "Events wait in the journal.");
+  publishing->set_connected(false);
+  publishing->set_problem("there is no stream VMEVENTS");
+  EXPECT_THAT(Only(facts, "publishing").what,
+              testing::StartsWith("Nothing is published to the fleet now: there is no stream"));
+}
+
 TEST(DiagnosisTest, OneCauseOfManyIsOneFinding) {
   NodeFacts facts = HealthyNode();
   facts.processes.clear();

@@ -249,6 +249,7 @@ TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
   info.mutable_directories(0)->set_pattern(evil);
   info.add_libvirt_connections()->set_uri(evil);
   info.mutable_libvirt_connections(0)->set_problem(evil);
+  info.mutable_publishing()->set_problem(evil);
   TableFormatter formatter({.zone = absl::UTCTimeZone()});
   const std::string all = EventLine(event) + *formatter.FormatVms(vms, {}) +
                           *formatter.FormatVm(vm, {}) + *formatter.FormatInfo(info);
@@ -372,6 +373,26 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   present->set_sockets(1);
   EXPECT_THAT(*TableFormatter({.color = false, .zone = absl::UTCTimeZone()}).FormatInfo(info),
               HasSubstr("*.kvmd  1 socket\n"));
+}
+
+TEST(TableFormatter, ShowsHowPublishingGoes) {
+  const auto text = [](const v1::GetServerInfoResponse& info) {
+    return *TableFormatter({.zone = absl::UTCTimeZone()}).FormatInfo(info);
+  };
+  v1::GetServerInfoResponse info;
+  info.set_newest_sequence(12);
+  EXPECT_THAT(text(info), Not(HasSubstr("publishing")));
+  v1::Publishing* publishing = info.mutable_publishing();
+  publishing->set_connected(true);
+  publishing->mutable_since()->set_seconds(1782907200);
+  publishing->set_sequence(12);
+  EXPECT_THAT(text(info), HasSubstr("publishing      connected since 2026-07-01 12:00:00.000\n"));
+  publishing->set_connected(false);
+  publishing->set_problem("Connection refused");
+  publishing->set_sequence(2);
+  EXPECT_THAT(text(info),
+              HasSubstr("publishing      not connected since 2026-07-01 12:00:00.000, 10 "
+                        "events waiting: Connection refused\n"));
 }
 
 TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_fleet.h"
 #include "tests/support/test_events.h"
@@ -21,7 +22,7 @@ class NodeStateTest : public testing::Test {
   void Start() {
     node_ = std::make_unique<NodeState>(
         NodeStateOptions{.cluster = "c", .node = "n", .version = "1.2"}, &sink_, &outbox_,
-        &state_.clock(), &meters_, [] { return 1.0; });
+        &state_.clock(), &meters_, &problems_, [] { return 1.0; });
     node_->OnConnected();
   }
   // Everything up to now is published; what that permits is written.
@@ -54,6 +55,7 @@ class NodeStateTest : public testing::Test {
   FakeSink sink_;
   DirectOutbox outbox_{&state_};
   FleetMeters meters_;
+  PublishingProblems problems_;
   std::unique_ptr<NodeState> node_;
 };
 
@@ -306,6 +308,8 @@ TEST_F(NodeStateTest, AttemptsToUseABucketThatFailsAreSpreadOut) {
   sink_.bucket_error = absl::UnavailableError("not permitted");
   node_->Write({kJournal, 0, 1, ""});
   EXPECT_EQ(meters_.bucket_failures.value(), 2u) << "of each bucket one";
+  EXPECT_THAT(problems_.text(), testing::StartsWith("cannot write the nodes' heartbeats: "));
+  EXPECT_THAT(problems_.text(), testing::HasSubstr("; cannot write the VMs' last states: "));
   node_->OnConnected();
   node_->Write({kJournal, 0, 1, ""});
   EXPECT_EQ(meters_.bucket_failures.value(), 2u);

@@ -478,6 +478,7 @@ TEST_F(FleetPublisherTest, ANodeOfTheSameNameIsNoticed) {
   publish_other(7);
   publish_other(8);
   EXPECT_EQ(publisher_->meters().name_conflicts.value(), 1u);
+  EXPECT_TRUE(absl::StrContains(publisher_->state().problem, "(its journal is another)"));
   Push(1);
   Settle();
   EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 7, 8, 3));
@@ -537,6 +538,27 @@ TEST_F(FleetPublisherTest, AConnectionThatIsLostIsNoticedWithoutAnEvent) {
   state_.clock().Advance(FleetPublisher::kMaxRetry);
   Settle();
   EXPECT_EQ(publisher_->meters().connected.value(), 1u);
+}
+
+TEST_F(FleetPublisherTest, TheStateSaysHowPublishingGoes) {
+  Push(3);
+  const absl::Time begin = state_.clock().Now().wall;
+  Start();
+  EXPECT_FALSE(publisher_->state().connected);
+  EXPECT_EQ(publisher_->state().problem, "no server has answered yet");
+  EXPECT_EQ(publisher_->state().since, begin);
+  state_.clock().Advance(absl::Seconds(1));
+  Settle();
+  EXPECT_TRUE(publisher_->state().connected);
+  EXPECT_EQ(publisher_->state().problem, "");
+  EXPECT_EQ(publisher_->state().since, begin + absl::Seconds(1));
+  EXPECT_EQ(publisher_->state().sequence, 3u);
+  sink_.check = absl::UnavailableError("the connection is lost");
+  state_.clock().Advance(absl::Seconds(1));
+  publisher_->Step();
+  EXPECT_FALSE(publisher_->state().connected);
+  EXPECT_EQ(publisher_->state().problem, "the connection is lost");
+  EXPECT_EQ(publisher_->state().since, begin + absl::Seconds(2));
 }
 
 TEST_F(FleetPublisherTest, CatchesUpAtABoundedRate) {

@@ -1,0 +1,37 @@
+#ifndef VMEVENTD_SERVER_FLEET_PUBLISHING_PROBLEMS_H_
+#define VMEVENTD_SERVER_FLEET_PUBLISHING_PROBLEMS_H_
+
+#include <array>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+
+namespace vmeventd {
+
+// What stands in the way of publishing, in words. Any thread.
+class PublishingProblems {
+ public:
+  enum Of { kStream, kNodesBucket, kVmsBucket };
+
+  // False: this was the problem already.
+  bool Set(Of of, const std::string& problem);
+  void Clear(Of of);
+  // Somebody else, with this journal, publishes under the node's name. False: that was known. It
+  // stays: nothing shows that the other one has ended.
+  bool SetOtherNode(const std::string& journal_id, absl::Time now);
+
+  // All of them, on one line; empty: there is none.
+  std::string text() const;
+
+ private:
+  mutable Mutex mutex_;
+  std::array<std::string, 3> problems_ ABSL_GUARDED_BY(mutex_);
+  std::string other_journal_id_ ABSL_GUARDED_BY(mutex_);
+  absl::Time other_seen_ ABSL_GUARDED_BY(mutex_);  // last
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_FLEET_PUBLISHING_PROBLEMS_H_
