@@ -27,7 +27,7 @@ inline constexpr char kKeyOperationHeader[] = "KV-Operation";
 // Where a request of the API goes: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
-// Limits of a stream that vmeventd creates; docs/fleet.md has the reasons.
+// Limits of a stream that vmeventd creates; docs/fleet-servers.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
 // A value of a bucket that nobody has written again for so long goes.
 inline constexpr absl::Duration kBucketMaxAge = absl::Hours(24 * 30);

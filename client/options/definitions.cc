@@ -127,7 +127,7 @@ Examples:
 
 constexpr char kFleetCreateFooter[] =
     R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
-they are missing, as docs/fleet.md describes them, and turns off the rollups of
+they are missing, as docs/fleet-servers.md describes them, and turns off the rollups of
 buckets that permit them. It needs an account that may create streams.
 
 Example:

@@ -156,8 +156,9 @@ absl::StatusOr<StreamState> JetStreamSink::AskState(const std::string& stream,
   if (!answer.ok()) return answer.status();
   absl::StatusOr<StreamState> state = ParseStreamState(*answer);
   if (!absl::IsNotFound(state.status())) return state;
-  return absl::FailedPreconditionError(absl::StrCat(
-      "there is no stream ", stream, ": create it by `vmevents fleet create` (docs/fleet.md)"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("there is no stream ", stream,
+                   ": create it by `vmevents fleet create` (docs/fleet-servers.md)"));
 }
 
 absl::StatusOr<std::pair<size_t, NatsMessagePtr>> JetStreamSink::NextAnswer(

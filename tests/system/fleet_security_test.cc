@@ -50,12 +50,13 @@ std::vector<std::string> QuotedBetween(absl::string_view text, absl::string_view
   return quoted;
 }
 
-// The permissions that docs/fleet.md has behind a heading, as they are written there.
+// The permissions that the fleet's pages have behind a heading, as they are written there.
 NatsPermissions DocumentedBehind(const std::string& heading) {
-  const std::string document = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/fleet.md"));
-  const size_t at = document.find(absl::StrCat("\n", heading, "\n"));
-  if (at == document.npos) Fail("docs/fleet.md has no " + heading);
-  const std::string text = document.substr(document.find("permissions: {", at));
+  const std::string docs = absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/");
+  const std::string pages = ReadFile(docs + "fleet.md") + ReadFile(docs + "fleet-servers.md");
+  const size_t at = pages.find(absl::StrCat("\n", heading, "\n"));
+  if (at == pages.npos) Fail("the fleet's pages have no " + heading);
+  const std::string text = pages.substr(pages.find("permissions: {", at));
   return {QuotedBetween(text, "publish:", "]"), QuotedBetween(text, "subscribe:", "]")};
 }
 
