@@ -260,7 +260,8 @@ void Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return;
   metrics_ = std::make_unique<Metrics>(Metrics::Sources{
       log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
-      ToJournalOptions(config).path, kVersion, fleet_ == nullptr ? nullptr : &fleet_->meters()});
+      ToJournalOptions(config).path, kVersion, fleet_ == nullptr ? nullptr : &fleet_->meters(),
+      static_cast<size_t>(config.metrics_vms)});
   metrics_server_ =
       std::make_unique<MetricsServer>(*config.metrics_listen, metrics_.get(), &refusals_);
 }

@@ -30,6 +30,7 @@ struct Config {
   std::vector<LibvirtSpec> libvirts;
   std::vector<ListenAddress> listens;
   std::optional<ListenAddress> metrics_listen;
+  int64_t metrics_vms = 0;
   std::string tls_cert;
   std::string tls_key;
   std::string tls_client_ca;

@@ -20,6 +20,7 @@ namespace {
 using Texts = std::vector<std::string>;
 
 constexpr int64_t kMaxClients = 100'000;
+constexpr int64_t kMaxMetricsVms = 1'000;
 constexpr int64_t kMaxEvents = 1'000'000'000'000;
 
 absl::Status CheckDirectory(const std::string& path) {
@@ -43,18 +44,20 @@ Flag Switch(std::string name, bool Config::*field, std::string help) {
       .print = [field](const Config& config) { return config.*field ? Texts{"true"} : Texts{}; }};
 }
 
-Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string help) {
+Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string help,
+            int64_t min = 1) {
   return {.name = std::move(name),
           .argument = "NUMBER",
           .help = std::move(help),
           .kind = Flag::Kind::kNumber,
           .read =
-              [field, max](const Texts& texts, Config* config) {
+              [field, min, max](const Texts& texts, Config* config) {
                 int64_t& out = config->*field;
-                if (absl::SimpleAtoi(texts.front(), &out) && out > 0 && out <= max) {
+                if (absl::SimpleAtoi(texts.front(), &out) && out >= min && out <= max) {
                   return absl::OkStatus();
                 }
-                return InvalidText(texts.front(), absl::StrCat("is not a number from 1 to ", max));
+                return InvalidText(texts.front(),
+                                   absl::StrCat("is not a number from ", min, " to ", max));
               },
           .print = [field](const Config& config) { return Texts{absl::StrCat(config.*field)}; }};
 }
@@ -298,6 +301,11 @@ std::vector<Flag> MakeFlags() {
              return config.metrics_listen.has_value() ? Texts{config.metrics_listen->ToString()}
                                                       : Texts{};
            }},
+      Number(
+          "metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
+          "Name the VMs of so many of the last stops in the metrics, for alerts that say which VM "
+          "crashed; 0: no VM is named",
+          0),
       {.name = "state-dir",
        .argument = "DIR",
        .help = "The daemon's own directory, which holds the journal",

@@ -128,6 +128,9 @@ std::vector<VmRecordPtr> EventLog::VmsNamed(absl::string_view name) const {
 }
 
 VmRecordPtr EventLog::FindVm(const VmKey& key) const { return parts_->live_state.FindVm(key); }
+std::vector<VmRecordPtr> EventLog::LastStoppedVms(size_t limit) const {
+  return parts_->live_state.LastStoppedVms(limit);
+}
 int EventLog::vm_count() const { return parts_->live_state.vm_count(); }
 VmCounts EventLog::vm_counts() const { return parts_->live_state.vm_counts(); }
 uint64_t EventLog::vms_version() const { return parts_->live_state.vms_version(); }

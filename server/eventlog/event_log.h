@@ -257,6 +257,7 @@ class EventLog {
   VmPage Vms(const VmKey* after, size_t limit) const;
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
   VmRecordPtr FindVm(const VmKey& key) const;
+  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const;
   int vm_count() const;
   VmCounts vm_counts() const;
   // Grows with each change of a VM.

@@ -243,6 +243,11 @@ VmRecordPtr LiveState::FindVm(const VmKey& key) const {
   return vms_.Find(key);
 }
 
+std::vector<VmRecordPtr> LiveState::LastStoppedVms(size_t limit) const {
+  const MutexLock lock(&mutex_);
+  return vms_.LastStopped(limit);
+}
+
 EventRange LiveState::range() const {
   const MutexLock lock(&mutex_);
   return RangeLocked();

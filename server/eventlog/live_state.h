@@ -107,6 +107,7 @@ class LiveState {
   EventLog::VmPage ListVmsAfter(const VmKey* after, size_t limit) const;
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
   VmRecordPtr FindVm(const VmKey& key) const;
+  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const;
 
   EventRange range() const;
   int vm_count() const;

@@ -95,6 +95,14 @@ std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after, size_t limit)
   return out;
 }
 
+std::vector<VmRecordPtr> VmRegistry::LastStopped(size_t limit) const {
+  std::vector<VmRecordPtr> out;
+  for (auto it = stopped_.rbegin(); it != stopped_.rend() && out.size() < limit; ++it) {
+    out.push_back(*it);
+  }
+  return out;
+}
+
 std::vector<VmRecordPtr> VmRegistry::Running() const {
   std::vector<VmRecordPtr> out;
   out.reserve(running_count());

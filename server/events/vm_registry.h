@@ -84,6 +84,8 @@ class VmRegistry {
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
   // At most `limit` entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
+  // At most `limit` of those that stopped, the last first.
+  std::vector<VmRecordPtr> LastStopped(size_t limit) const;
   // Every VM that is not stopped, in order.
   std::vector<VmRecordPtr> Running() const;
   size_t running_count() const { return records_.size() - stopped_.size(); }

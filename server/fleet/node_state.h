@@ -121,8 +121,8 @@ class NodeState {
   PublishingProblems* const problems_;
   const std::function<double()> random_;
 
-  Bucket vms_bucket_{PublishingProblems::kVmsBucket};
-  Bucket nodes_bucket_{PublishingProblems::kNodesBucket};
+  Bucket vms_bucket_{PublishingProblems::kStates};
+  Bucket nodes_bucket_{PublishingProblems::kHeartbeats};
   absl::Duration check_at_ = absl::ZeroDuration();  // of the VMs' bucket
   std::map<std::string, Written> written_;          // by the VM's name
   std::set<std::string> unknown_;  // subjects of the bucket that an earlier daemon wrote

@@ -24,7 +24,7 @@ FleetPublisher::FleetPublisher(PublisherOptions options, FleetSink* sink, Outbox
       rate_(std::max(static_cast<double>(kMaxBatchEvents), options_.events_per_second),
             options_.events_per_second),
       since_(clock_->Now().wall) {
-  problems_.Set(PublishingProblems::kStream, "no server has answered yet");
+  problems_.Set(PublishingProblems::kEvents, "no server has answered yet");
   // A journal that was never published is published from its oldest event on. From here on what
   // retention deletes is missing.
   if (options_.heartbeat > absl::ZeroDuration()) {
@@ -386,7 +386,7 @@ absl::Duration FleetPublisher::Fail(const absl::Status& why) {
 absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
   meters_.failures.Add();
   const std::string message(why.message());
-  if (!absl::IsCancelled(why) && problems_.Set(PublishingProblems::kStream, message)) {
+  if (!absl::IsCancelled(why) && problems_.Set(PublishingProblems::kEvents, message)) {
     spdlog::warn("cannot publish to the fleet's stream: {}; events wait in the journal", message);
   }
   retry_wait_ = std::clamp(retry_wait_ * 2, kFirstRetry, kMaxRetry);
@@ -395,7 +395,7 @@ absl::Duration FleetPublisher::NextRetry(const absl::Status& why) {
 
 void FleetPublisher::EndRetries() {
   retry_wait_ = absl::ZeroDuration();
-  problems_.Clear(PublishingProblems::kStream);
+  problems_.Clear(PublishingProblems::kEvents);
 }
 
 void FleetPublisher::SetConnected(bool connected) {

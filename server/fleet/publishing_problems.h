@@ -13,7 +13,7 @@ namespace vmeventd {
 // What stands in the way of publishing, in words. Any thread.
 class PublishingProblems {
  public:
-  enum Of { kStream, kNodesBucket, kVmsBucket };
+  enum Of { kEvents, kHeartbeats, kStates };
 
   // False: this was the problem already.
   bool Set(Of of, const std::string& problem);

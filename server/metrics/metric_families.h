@@ -12,7 +12,7 @@ namespace vmeventd {
 
 // Collects the answer to one scrape. Families keep the order in which they were first added; the
 // values of one family, which differ in their labels, may come in any order. Labels never hold
-// names of VMs or clients, so their number is bounded.
+// names of clients, nor those of more VMs than --metrics-vms says, so their number is bounded.
 class MetricFamilies {
  public:
   using Labels = std::vector<prometheus::ClientMetric::Label>;

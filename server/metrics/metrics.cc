@@ -34,6 +34,16 @@ std::string TypeName(EventType type) {
       absl::StripPrefix(v1::EventType_Name(static_cast<v1::EventType>(type)), "EVENT_TYPE_"));
 }
 
+// "CRASH"
+std::string ClassName(v1::ShutdownClass of) {
+  return std::string(absl::StripPrefix(v1::ShutdownClass_Name(of), "SHUTDOWN_CLASS_"));
+}
+
+// "QEMU_KILLED"
+std::string CauseName(v1::ShutdownCause of) {
+  return std::string(absl::StripPrefix(v1::ShutdownCause_Name(of), "SHUTDOWN_CAUSE_"));
+}
+
 // Every class with every cause that a verdict may have.
 std::set<std::pair<ShutdownClass, ShutdownCause>> PossibleVerdicts() {
   std::set<std::pair<ShutdownClass, ShutdownCause>> out;
@@ -59,6 +69,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   MetricFamilies out;
   CollectInfo(&out);
   CollectVms(&out);
+  CollectStops(&out);
   CollectEvents(&out);
   CollectJournal(&out);
   CollectStreams(&out);
@@ -103,6 +114,24 @@ void Metrics::CollectVms(MetricFamilies* out) const {
                directory.present ? 1 : 0, labels);
     out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
                directory.sockets, labels);
+  }
+}
+
+void Metrics::CollectStops(MetricFamilies* out) const {
+  if (sources_.named_vms == 0) return;
+  std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
+  for (const VmRecordPtr& record : sources_.log->LastStoppedVms(sources_.named_vms)) {
+    v1::WatchEventsResponse encoded;
+    if (!encoded.ParseFromString(record->encoded()) || encoded.snapshot_vms().empty()) continue;
+    const v1::Vm& vm = encoded.snapshot_vms(0);
+    if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
+    out->Gauge("vmeventd_vm_last_stop_timestamp_seconds",
+               "When a VM stopped last, of the VMs that --metrics-vms permits to be named",
+               static_cast<double>(vm.state_time().seconds()) + vm.state_time().nanos() * 1e-9,
+               {{"vm", vm.ref().name()},
+                {"uuid", vm.ref().uuid()},
+                {"class", ClassName(vm.shutdown().class_())},
+                {"cause", CauseName(vm.shutdown().cause())}});
   }
 }
 

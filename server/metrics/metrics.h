@@ -36,6 +36,7 @@ class Metrics : public prometheus::Collectable {
     std::string journal_path;              // of the database
     std::string version;
     const FleetMeters* fleet = nullptr;  // null: nothing is published
+    size_t named_vms = 0;                // how many of the last stops have the name of their VM
   };
 
   explicit Metrics(Sources sources);
@@ -45,6 +46,7 @@ class Metrics : public prometheus::Collectable {
  private:
   void CollectInfo(MetricFamilies* out) const;
   void CollectVms(MetricFamilies* out) const;
+  void CollectStops(MetricFamilies* out) const;
   void CollectEvents(MetricFamilies* out) const;
   void CollectJournal(MetricFamilies* out) const;
   void CollectStreams(MetricFamilies* out) const;

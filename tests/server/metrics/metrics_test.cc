@@ -112,6 +112,25 @@ TEST_F(MetricsTest, NoNameOfAVmIsALabel) {
   EXPECT_THAT(Text(), Not(HasSubstr("a-name-to-find")));
 }
 
+TEST_F(MetricsTest, TheLastStopsNameTheirVmsWhereThatIsAskedFor) {
+  const Metrics metrics({.log = &pumped_.log(),
+                         .hub = &hub_,
+                         .watcher = &watcher_,
+                         .refusals = &refusals_,
+                         .named_vms = 2});
+  const auto text = [&] { return prometheus::TextSerializer().Serialize(metrics.Collect()); };
+  EXPECT_THAT(text(), Not(HasSubstr("vm_last_stop")));
+  VmUpdate first = Stopped("old", "run-1", ShutdownClass::kUser);
+  VmUpdate second = Stopped("a\"b", "run-2", ShutdownClass::kAdmin);
+  VmUpdate third = Stopped("a\"b", "run-3", ShutdownClass::kCrash);
+  third.status->state_time = At(70);
+  pumped_.Push({first, second, third});
+  EXPECT_THAT(text(), HasSubstr("vm_last_stop_timestamp_seconds{vm=\"a\\\"b\",uuid=\"\",class="
+                                "\"CRASH\",cause=\"GUEST_POWEROFF\"} 1800000070\n"));
+  EXPECT_THAT(text(), Not(HasSubstr("class=\"ADMIN\",cause=\"GUEST_POWEROFF\"} 18")));
+  EXPECT_THAT(text(), Not(HasSubstr("vm=\"old\"")));
+}
+
 TEST_F(MetricsTest, MeasuresTheStagesOfAnEvent) {
   VmUpdate update = Update("a", EventType::kReset, At(10));
   update.event->qemu_time = At(10) - absl::Milliseconds(3);

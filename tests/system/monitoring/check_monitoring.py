@@ -12,9 +12,11 @@ import argparse
 import json
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -25,8 +27,21 @@ SUFFIXES = ("_bucket", "_count", "_sum")
 NO_METRICS = {"process_tracking"}
 
 
+def end_after_handshake(listener):
+    """A QEMU that ends once it has answered that it runs."""
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as lines:
+        connection.sendall(b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}}}\n')
+        for line in lines:
+            asked = json.loads(line)["execute"]
+            connection.sendall(b'{"return": {"status": "running", "running": true}}\n')
+            if asked == "query-status":
+                break
+    listener.close()
+
+
 class Daemon:
-    """A vmeventd with every part that has metrics, including TLS."""
+    """A vmeventd with every part that has metrics, including TLS, and a VM that stopped."""
 
     def __init__(self, binary):
         self.directory = tempfile.TemporaryDirectory(prefix="vme-", dir="/tmp")
@@ -41,6 +56,10 @@ class Daemon:
         (path / "state").mkdir(mode=0o700)
         (path / "state/journal.db").write_text("no database", encoding="utf-8")
         (path / "state/journal.db").chmod(0o600)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path / "vms/web1.qmp"))
+        listener.listen()
+        threading.Thread(target=end_after_handshake, args=(listener,), daemon=True).start()
         self.log = path / "log"
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
@@ -48,7 +67,7 @@ class Daemon:
                  f"qemu+unix:///system?socket={path}/no-libvirt-sock",
                  "--listen", f"unix:{path}/run/s.sock", "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
                  f"{path}/key.pem", "--tls-client-ca", f"{path}/cert.pem",
-                 "--metrics-listen", "127.0.0.1:0", "--state-dir",
+                 "--metrics-listen", "127.0.0.1:0", "--metrics-vms", "10", "--process-tracking", "off", "--state-dir",
                  f"{path}/state", "--publish", "nats://127.0.0.1:1", "--publish-cluster", "test"],
                 stderr=log, stdout=log)
 
@@ -61,7 +80,7 @@ class Daemon:
         self.directory.cleanup()
 
     def scrape(self):
-        """Scrapes once the first scan is done and the event is in the journal."""
+        """Scrapes once the first scan is done, the event is in the journal and the VM has stopped."""
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             text = self.log.read_text(encoding="utf-8")
@@ -69,7 +88,8 @@ class Daemon:
             if found and "the first scan is done" in text:
                 with urllib.request.urlopen(found[1], timeout=180) as answer:
                     metrics = answer.read().decode()
-                if "vmeventd_journal_oldest_event_timestamp_seconds" in metrics:
+                if ("vmeventd_journal_oldest_event_timestamp_seconds" in metrics and
+                        "vmeventd_vm_last_stop_timestamp_seconds" in metrics):
                     return metrics
             if self.process.poll() is not None:
                 break
