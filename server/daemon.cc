@@ -216,6 +216,7 @@ absl::Status Daemon::PrepareFleet(const Config& config) {
   options.nats.inbox_prefix =
       absl::StrCat("_INBOX.vmeventd.", NodeBucketKey(config.publish_cluster, node));
   options.stream = std::string(kFleetStream);
+  options.nats.domain = config.publish_domain;
   options.nats.credentials = config.publish_credentials;
   options.nats.tls_ca = config.publish_tls_ca;
   options.nats.tls_cert = config.publish_tls_cert;

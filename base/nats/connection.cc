@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/nats/jetstream_api.h"
 #include "base/nats/library.h"
 #include "base/random.h"
 
@@ -91,8 +92,10 @@ class Subscription : public NatsSubscription {
 
 class Connection : public NatsConnection {
  public:
-  Connection(natsConnection* connection, std::string inbox_prefix)
-      : connection_(connection), inbox_prefix_(std::move(inbox_prefix)) {}
+  Connection(natsConnection* connection, std::string inbox_prefix, std::string domain)
+      : connection_(connection),
+        inbox_prefix_(std::move(inbox_prefix)),
+        domain_(std::move(domain)) {}
 
   absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
                                          absl::Duration timeout) override;
@@ -118,10 +121,12 @@ class Connection : public NatsConnection {
 
   const Owned<natsConnection> connection_;
   const std::string inbox_prefix_;
+  const std::string domain_;
 };
 
-absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
-                                                   absl::string_view data, absl::Duration timeout) {
+absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& asked, absl::string_view data,
+                                                   absl::Duration timeout) {
+  const std::string subject = InDomain(domain_, asked);
   natsMsg* answer = nullptr;
   const natsStatus status = Lib().natsConnection_Request(
       &answer, connection_.get(), subject.c_str(), data.data(), static_cast<int>(data.size()),
@@ -135,7 +140,7 @@ absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
 
 absl::Status Connection::Publish(const NatsOutgoing& message) {
   natsMsg* created = nullptr;
-  const std::string subject(message.subject);
+  const std::string subject = InDomain(domain_, message.subject);
   const std::string reply(message.reply);
   natsStatus status =
       Lib().natsMsg_Create(&created, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
@@ -266,7 +271,7 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
                                    : ": it may not accept the client's certificate; compare its "
                                      "authority with the server's ca_file"));
   }
-  return std::make_unique<Connection>(connection, options.inbox_prefix);
+  return std::make_unique<Connection>(connection, options.inbox_prefix, options.domain);
 }
 
 }  // namespace vmeventd

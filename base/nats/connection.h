@@ -27,6 +27,8 @@ struct NatsOptions {
   std::string tls_cert;              // empty: the client shows none
   std::string tls_key;
   std::string tls_server_name;  // in the servers' certificates; empty: the host of each
+  // Of the JetStream that is meant: see InDomain(). Empty: the servers' own.
+  std::string domain;
   // Of the subjects to which answers come. A client that may subscribe to another's sees its
   // answers: each has one of its own (docs/fleet.md).
   std::string inbox_prefix = "_INBOX";

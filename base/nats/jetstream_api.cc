@@ -42,6 +42,22 @@ absl::Status CheckError(const json& answer, absl::string_view text) {
 
 }  // namespace
 
+std::string InDomain(absl::string_view domain, absl::string_view subject) {
+  absl::string_view rest = subject;
+  const bool moves = absl::ConsumePrefix(&rest, "$JS.API.") || absl::StartsWith(subject, "$KV.");
+  if (domain.empty() || !moves) return std::string(subject);
+  return absl::StrCat("$JS.", domain, ".API.", rest);
+}
+
+absl::Status CheckDomain(absl::string_view domain) {
+  const bool fits = !domain.empty() && std::all_of(domain.begin(), domain.end(), [](char c) {
+    return absl::ascii_isgraph(c) && c != '.' && c != '*' && c != '>';
+  });
+  if (fits) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "is no domain of JetStream: visible ASCII without \".\", \"*\" and \">\"");
+}
+
 std::string ApiSubject(absl::string_view request, absl::string_view stream) {
   return absl::StrCat("$JS.API.", request, ".", stream);
 }

@@ -27,6 +27,13 @@ inline constexpr char kKeyOperationHeader[] = "KV-Operation";
 // Where a request of the API goes: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
+// Where a message for `subject` goes that is for the JetStream of another domain, as behind a leaf
+// node: "$JS.DOMAIN.API.STREAM.INFO.VMEVENTS", "$JS.DOMAIN.API.$KV.BUCKET.KEY". Other subjects, and
+// all of them without a domain, stay as they are.
+std::string InDomain(absl::string_view domain, absl::string_view subject);
+// OK: it can be part of a subject. The error says what a domain is.
+absl::Status CheckDomain(absl::string_view domain);
+
 // Limits of a stream that vmeventd creates; docs/fleet-servers.md has the reasons.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
 // A value of a bucket that nobody has written again for so long goes.

@@ -21,6 +21,7 @@ FleetConnector ConnectorTo(const FleetAddress& address) {
   options.name = "vmevents";
   options.inbox_prefix = "_INBOX.vmevents";
   options.credentials = address.credentials;
+  options.domain = address.domain;
   if (address.tls) {
     options.tls_ca = address.tls->ca_file;
     options.tls_cert = address.tls->cert_file;

@@ -19,6 +19,7 @@ namespace vmeventd::client {
 struct FleetAddress {
   std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT
   std::string credentials;           // a file; empty: none
+  std::string domain;                // of JetStream; empty: the servers' own
   std::optional<TlsOptions> tls;
 };
 

@@ -392,6 +392,10 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddTls(app, &raw->tls);
   AddText(app, "--credentials", &raw->credentials, "FILE",
           "log in to the NATS servers of a fleet by this file (NATS's .creds)");
+  AddText(
+      app, "--nats-domain", &raw->nats_domain, "NAME",
+      "the domain of the JetStream that has the fleet's stream, where the NATS servers are leaf "
+      "nodes of others");
   AddText(app, "-o,--output", &raw->output, "FORMAT",
           "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
           "table");

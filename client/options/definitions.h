@@ -18,6 +18,7 @@ struct RawOptions {
   std::string context;
   TlsOptions tls;
   std::string credentials;
+  std::string nats_domain;
   std::string output = "table";
   std::string color = "auto";
   bool utc = false;

@@ -117,7 +117,7 @@ absl::StatusOr<ContextWriteCommand> MakeContextAdd(const CLI::App& app, const Ra
   CommandLine asked;
   absl::Status status = ConvertServers(app, raw, context, &asked);
   if (!status.ok()) return status;
-  Context added = {raw.name, {}, raw.tls, Absolute(raw.credentials, context)};
+  Context added = {raw.name, {}, raw.tls, Absolute(raw.credentials, context), raw.nats_domain};
   for (const std::string& server : raw.servers) {
     for (const absl::string_view one : absl::StrSplit(server, ',')) added.servers.emplace_back(one);
   }

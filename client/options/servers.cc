@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/nats/jetstream_api.h"
 #include "base/nats/server_address.h"
 
 namespace vmeventd::client {
@@ -143,22 +144,37 @@ absl::Status SetTls(const CLI::App& app, const RawOptions& raw, const OptionCont
   return absl::OkStatus();
 }
 
-// Uses the option, else the context's file if there is a context, else the variable.
-absl::Status SetCredentials(const CLI::App& app, const RawOptions& raw,
-                            const OptionContext& context, const ServerChoice& choice,
-                            CommandLine* line) {
-  const bool given = app.count("--credentials") > 0;
-  if (given && raw.credentials.empty())
-    return absl::InvalidArgumentError("--credentials: the text is empty");
-  if (given && !line->fleet) {
-    return absl::InvalidArgumentError(
-        "--credentials: only NATS servers take them; name some with --server nats://HOST");
+// The options for NATS servers. --credentials, else the context's file if there is a context, else
+// the variable; --nats-domain, else the context's.
+absl::Status SetFleetOptions(const CLI::App& app, const RawOptions& raw,
+                             const OptionContext& context, const ServerChoice& choice,
+                             CommandLine* line) {
+  const std::pair<const char*, const std::string&> options[] = {{"--credentials", raw.credentials},
+                                                                {"--nats-domain", raw.nats_domain}};
+  for (const auto& [option, text] : options) {
+    if (app.count(option) == 0) continue;
+    if (text.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(option, ": the text is empty"));
+    }
+    if (!line->fleet) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(option, ": only NATS servers take it; name some with --server nats://HOST"));
+    }
   }
   if (!line->fleet) return absl::OkStatus();
-  line->fleet->credentials = given            ? raw.credentials
-                             : choice.context ? choice.context->credentials
-                                              : context.credentials_variable;
-  return absl::OkStatus();
+  line->fleet->credentials = !raw.credentials.empty() ? raw.credentials
+                             : choice.context         ? choice.context->credentials
+                                                      : context.credentials_variable;
+  if (!raw.nats_domain.empty()) {
+    line->fleet->domain = raw.nats_domain;
+  } else if (choice.context) {
+    line->fleet->domain = choice.context->nats_domain;
+  }
+  if (line->fleet->domain.empty()) return absl::OkStatus();
+  const absl::Status status = CheckDomain(line->fleet->domain);
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--nats-domain: \"", line->fleet->domain, "\" ", status.message()));
 }
 
 absl::Status CheckNoSequence(const RawOptions& raw, absl::string_view with) {
@@ -213,7 +229,7 @@ absl::Status ConvertServers(const CLI::App& app, const RawOptions& raw,
   if (!choice.ok()) return choice.status();
   absl::Status status = SetServers(*choice, context, line);
   if (status.ok()) status = SetTls(app, raw, context, *choice, line);
-  if (status.ok()) status = SetCredentials(app, raw, context, *choice, line);
+  if (status.ok()) status = SetFleetOptions(app, raw, context, *choice, line);
   if (!status.ok()) return status;
   return CheckServerCount(*app.get_subcommands().front(), raw, *choice, *line);
 }

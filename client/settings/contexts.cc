@@ -20,7 +20,8 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr char kKeys[] = "servers, tls-ca, tls-cert, tls-key, tls-server-name and credentials";
+constexpr char kKeys[] =
+    "servers, tls-ca, tls-cert, tls-key, tls-server-name, credentials and nats-domain";
 
 // Reads one file.
 class Reader {
@@ -100,6 +101,7 @@ class Reader {
     if (key == "tls-cert") return TakeFile(key, value, &context->tls.cert_file);
     if (key == "tls-key") return TakeFile(key, value, &context->tls.key_file);
     if (key == "credentials") return TakeFile(key, value, &context->credentials);
+    if (key == "nats-domain") return TakeText(key, value, &context->nats_domain);
     if (key == "tls-server-name") return TakeText(key, value, &context->tls.server_name);
     return Wrong(absl::StrCat("\"", key, "\" of the context \"", context->name,
                               "\" is not known; the keys are ", kKeys));
@@ -176,7 +178,7 @@ absl::StatusOr<std::string> WithContext(const std::string& content, const Contex
   const std::pair<const char*, const std::string&> texts[] = {
       {"tls-ca", context.tls.ca_file},      {"tls-cert", context.tls.cert_file},
       {"tls-key", context.tls.key_file},    {"tls-server-name", context.tls.server_name},
-      {"credentials", context.credentials},
+      {"credentials", context.credentials}, {"nats-domain", context.nats_domain},
   };
   for (const auto& [key, text] : texts) {
     if (!text.empty()) absl::StrAppend(&section, key, " = ", Quoted(text), "\n");

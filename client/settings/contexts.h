@@ -29,6 +29,7 @@ struct Context {
   std::vector<std::string> servers;  // as --server takes them; at least one
   TlsOptions tls;                    // all empty: none
   std::string credentials;           // a file, for the NATS servers of a fleet; empty: none
+  std::string nats_domain;           // of their JetStream; empty: their own
 };
 
 struct Contexts {

@@ -31,7 +31,7 @@ _vmeventd() {
     --publish-format) words='protobuf json' ;;
     --libvirt | --listen | --metrics-listen | --metrics-vms | --tls-operator | --powerdown-window | \
       --retention-age | --retention-events | --max-connections | --max-streams | \
-      --publish | --node | --publish-cluster)
+      --publish | --node | --publish-cluster | --publish-domain)
       return
       ;;
     *)
@@ -39,7 +39,7 @@ _vmeventd() {
         --libvirt --listen --metrics-listen --metrics-vms --insecure-listen --state-dir --powerdown-window --retention-age --retention-events
         --process-tracking --signal-senders --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --log-level --log-format
-        --publish --node --publish-cluster --publish-credentials --publish-tls-ca --publish-tls-cert
+        --publish --node --publish-cluster --publish-domain --publish-credentials --publish-tls-ca --publish-tls-cert
         --publish-tls-key --publish-format'
       ;;
   esac

@@ -53,6 +53,7 @@ class Connection:
             raise Lost(f"{server}: {error}") from error
         self.server = server
         self.unread = b""
+        self.api = f"$JS.{options.domain}.API" if options.domain else "$JS.API"
         self.inbox = f"_INBOX.vmevents.{random.SystemRandom().getrandbits(128):032x}"
         info = json.loads(self.line().removeprefix("INFO "))
         if options.tls_ca:
@@ -118,7 +119,7 @@ class Connection:
     def request(self, subject, body):
         """JetStream's answer to a request of its API."""
         self.socket.settimeout(ANSWER)
-        self.publish(f"$JS.API.{subject}", json.dumps(body).encode(), f"{self.inbox}.api")
+        self.publish(f"{self.api}.{subject}", json.dumps(body).encode(), f"{self.inbox}.api")
         while True:
             subject, _, headers, data = self.message()
             if subject != f"{self.inbox}.api":
@@ -216,7 +217,7 @@ def follow(connection, options, record):
         # What is pulled and not acknowledged comes again only after ack_wait.
         batch = min(BATCH, options.count)
         connection.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{options.durable}",
+            f"{connection.api}.CONSUMER.MSG.NEXT.{STREAM}.{options.durable}",
             json.dumps({"batch": batch, "expires": EXPIRES * 10**9}).encode(),
             f"{connection.inbox}.{pulls}",
         )
@@ -254,6 +255,7 @@ def parse_arguments():
                         help="where a consumer that is not there yet begins")
     parser.add_argument("--count", type=int, default=sys.maxsize, help="end after so many events")
     parser.add_argument("--user", help="log in by this name and $NATS_PASSWORD")
+    parser.add_argument("--domain", metavar="NAME", help="of the JetStream that has the stream, behind leaf nodes")
     parser.add_argument("--credentials", metavar="FILE", help="log in by this file (NATS's .creds)")
     parser.add_argument("--tls-ca", metavar="FILE", help="use TLS; the servers' authority (PEM)")
     parser.add_argument("--tls-cert", metavar="FILE")

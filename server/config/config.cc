@@ -17,6 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/errno_status.h"
+#include "base/nats/jetstream_api.h"
 #include "base/nearest_name.h"
 #include "base/quote.h"
 #include "server/config/flags.h"
@@ -231,8 +232,17 @@ absl::Status CheckPublish(const Config& config) {
     for (const auto& [flag, path] : PublishFiles(config)) {
       if (!path->empty()) return Invalid(flag, "needs --publish");
     }
-    return config.publish_cluster.empty() ? absl::OkStatus()
-                                          : Invalid("--publish-cluster", "needs --publish");
+    for (const auto& [flag, text] : {std::pair("--publish-cluster", &config.publish_cluster),
+                                     std::pair("--publish-domain", &config.publish_domain)}) {
+      if (!text->empty()) return Invalid(flag, "needs --publish");
+    }
+    return absl::OkStatus();
+  }
+  if (!config.publish_domain.empty()) {
+    if (const absl::Status status = CheckDomain(config.publish_domain); !status.ok()) {
+      return Invalid("--publish-domain",
+                     absl::StrCat(Quote(config.publish_domain), " ", status.message()));
+    }
   }
   if (config.publish_cluster.empty()) {
     return Invalid("--publish", "needs --publish-cluster, which names this node's cluster");

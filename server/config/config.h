@@ -49,6 +49,7 @@ struct Config {
   LogFormat log_format = LogFormat::kText;
   std::vector<NatsServerAddress> publish;  // empty: nothing is published
   std::string publish_cluster;
+  std::string publish_domain;  // empty: the servers' own
   std::string publish_credentials;
   std::string publish_tls_ca;
   std::string publish_tls_cert;

@@ -357,6 +357,9 @@ std::vector<Flag> MakeFlags() {
           "given. In a container give the node's name: the container's own changes"),
       Text("publish-cluster", "NAME", &Config::publish_cluster,
            "The name of this node's cluster in the subjects of its events"),
+      Text("publish-domain", "NAME", &Config::publish_domain,
+           "The domain of the JetStream that has the fleet's stream, where the servers are leaf "
+           "nodes of others"),
       Text("publish-credentials", "FILE", &Config::publish_credentials,
            "Log in to the servers of --publish by this file (NATS's .creds)"),
       Text("publish-tls-ca", "FILE", &Config::publish_tls_ca,

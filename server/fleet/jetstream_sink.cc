@@ -191,8 +191,10 @@ absl::StatusOr<std::vector<JetStreamSink::Stored>> JetStreamSink::GetMessages(
     const std::string& stream, const std::vector<std::string>& requests, absl::Duration timeout) {
   if (interrupted_) return absl::CancelledError("vmeventd is stopping");
   const std::string api = ApiSubject("STREAM.MSG.GET", stream);
-  const auto refused = [&api](const std::string& complaint) {
-    return absl::StrContains(complaint, api);
+  // The server names the subject with its domain.
+  const std::string asked = absl::StrCat("STREAM.MSG.GET.", stream);
+  const auto refused = [&asked](const std::string& complaint) {
+    return absl::StrContains(complaint, asked);
   };
   std::vector<Stored> messages(requests.size());
   for (size_t begin = 0; begin < requests.size(); begin += kMaxRequests) {

@@ -6,9 +6,12 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <regex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
@@ -349,6 +352,81 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   vm.Speak(1);
   repeated.ReadUntil("powerdown-requested");
   EXPECT_EQ(repeated.Wait(), 0);
+}
+
+// Servers at the node that are leaf nodes of those with the stream.
+class LeafNodeTest : public JournalTestBase {
+ protected:
+  // `configuration`: of the leaf node's JetStream.
+  void Begin(const std::string& jetstream) {
+    const std::string log = hub_.log();
+    std::smatch found;
+    ASSERT_TRUE(
+        std::regex_search(log, found, std::regex(R"(leafnode connections on 127\.0\.0\.1:(\d+))")))
+        << log;
+    leaf_ = std::make_unique<NatsServer>(
+        dir() / "leaf",
+        absl::StrCat(jetstream, "\nleafnodes { remotes: [{ url: \"nats://127.0.0.1:",
+                     found[1].str(), "\" }] }\n"));
+    hub_.CreateFleet();
+  }
+  CommandResult Ask(std::vector<std::string> arguments) {
+    std::vector<std::string> all = {VMEVENTS_BINARY, "--server", leaf_->url()};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    ChildOptions child;
+    child.arguments = std::move(all);
+    return RunCommand(child);
+  }
+  void PublishesAndReads() {
+    DaemonOptions options = Options();
+    options.arguments = {"--publish", leaf_->url(),       "--publish-cluster",
+                         "test",      "--publish-domain", "hub"};
+    StartDaemon(options);
+    {
+      ChattyVm vm(watch_dir(), "web1");
+      vm.Speak(10);
+      WaitUntil("all is recorded",
+                [&] { return daemon().GetServerInfo().newest_sequence() == 11; });
+    }
+    WaitUntil("the hub has the events", [&] { return hub_.last_sequence() == 12; });
+    WaitUntil("the hub has the VM's state", [&] {
+      const CommandResult vms = Ask({"--nats-domain", "hub", "vms", "--all", "-o", "json"});
+      return vms.exit_code == 0 && absl::StrContains(vms.output, "SHUTDOWN_CLASS_CRASH");
+    });
+    const CommandResult events =
+        Ask({"--nats-domain", "hub", "watch", "--from", "oldest", "--count", "12", "-o", "name"});
+    EXPECT_EQ(events.exit_code, 0) << events.error;
+    EXPECT_THAT(std::vector<std::string>(absl::StrSplit(events.output, '\n', absl::SkipEmpty())),
+                SizeIs(12));
+    EXPECT_NE(Ask({"fleet"}).exit_code, 0) << "of its own it has no stream";
+    ChildOptions example;
+    example.arguments = {
+        "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),
+        "--server",         absl::StrCat("127.0.0.1:", leaf_->port()),
+        "--domain",         "hub",
+        "--record",         dir() / "record.db",
+        "--count",          "12"};
+    const CommandResult followed = RunCommand(example);
+    EXPECT_EQ(followed.exit_code, 0) << followed.error;
+    EXPECT_THAT(std::vector<std::string>(absl::StrSplit(followed.output, '\n', absl::SkipEmpty())),
+                SizeIs(12));
+  }
+
+ private:
+  NatsServer hub_{dir() / "hub",
+                  absl::StrCat("jetstream { store_dir: \"", dir() / "hub/js",
+                               "\", domain: hub }\nleafnodes { host: 127.0.0.1, port: -1 }\n")};
+  std::unique_ptr<NatsServer> leaf_;
+};
+
+TEST_F(LeafNodeTest, WithoutJetStreamOfItsOwn) {
+  Begin("jetstream: false");
+  PublishesAndReads();
+}
+
+TEST_F(LeafNodeTest, WithJetStreamOfItsOwn) {
+  Begin(absl::StrCat("jetstream { store_dir: \"", dir() / "leaf/js", "\", domain: rack }"));
+  PublishesAndReads();
 }
 
 }  // namespace

@@ -134,6 +134,15 @@ TEST(JetStreamApi, ABucketKeepsTheLastValueOfEachKey) {
 
 TEST(JetStreamApi, RequestsAreJson) {
   EXPECT_EQ(ApiSubject("STREAM.INFO", "VMEVENTS"), "$JS.API.STREAM.INFO.VMEVENTS");
+  EXPECT_EQ(InDomain("hub", "$JS.API.STREAM.INFO.VMEVENTS"), "$JS.hub.API.STREAM.INFO.VMEVENTS");
+  EXPECT_EQ(InDomain("hub", "$KV.B.k"), "$JS.hub.API.$KV.B.k");
+  EXPECT_EQ(InDomain("hub", "vmevents.v1.c.n.vm.stopped"), "vmevents.v1.c.n.vm.stopped");
+  EXPECT_EQ(InDomain("hub", "$JS.ACK.a.b"), "$JS.ACK.a.b");
+  EXPECT_EQ(InDomain("", "$KV.B.k"), "$KV.B.k");
+  EXPECT_TRUE(CheckDomain("site-1").ok());
+  for (const char* const bad : {"", "a.b", "*", ">", "a b", "\xc3\xa4"}) {
+    EXPECT_FALSE(CheckDomain(bad).ok()) << bad;
+  }
   const auto create = nlohmann::json::parse(CreateStreamRequest("VMEVENTS", 3));
   EXPECT_EQ(create["name"], "VMEVENTS");
   EXPECT_EQ(create["subjects"], nlohmann::json::array({"vmevents.v1.>"}));
