@@ -171,7 +171,7 @@ absl::Status SetFleetOptions(const CLI::App& app, const RawOptions& raw,
     line->fleet->domain = choice.context->nats_domain;
   }
   if (line->fleet->domain.empty()) return absl::OkStatus();
-  const absl::Status status = CheckDomain(line->fleet->domain);
+  absl::Status status = CheckDomain(line->fleet->domain);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(
       absl::StrCat("--nats-domain: \"", line->fleet->domain, "\" ", status.message()));
