@@ -101,7 +101,7 @@ def endings(directory, image):
     Guest(directory, image, "web2").manager(b"system_powerdown")
     Guest(directory, image, "db1").manager(b"quit")
     guest = Guest(directory, image, "mail1")
-    guest.process.send_signal(signal.SIGKILL)
+    guest.process.send_signal(signal.SIGSEGV)
     guest.process.wait(PATIENCE)
 
 
