@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/process_fixture.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_file.h"
@@ -225,6 +226,31 @@ TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
   kill(real, SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
+}
+
+// The kernel knows who listened by its id alone, before Linux 6.5.
+TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
+  FakeQemu launcher;
+  launcher.AddMonitor(Socket("vm1"));
+  FakeQemu other;
+  const int others = other.AddMonitor(Socket("vm2"));
+  const pid_t real = launcher.HandOver();
+  const ReusedPeerPid reused(launcher.pid(), 0);  // nobody has it yet
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  ASSERT_TRUE(UntilPid(real));
+  const ReusedPeerPid again(launcher.pid(), other.pid());
+  other.CloseListener(others);
+  other.CloseClient(others);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
+  launcher.CloseClient(0);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_EQ(sink_.Last(EventType::kMonitorRestored)->update.status->ref.name, "vm1");
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.name, "vm1");
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
 // Beside QEMU's own socket, a process that forks a child for each connection.
