@@ -212,6 +212,8 @@ void QmpRun::OnSpeaker(int64_t pid) {
 }
 
 void QmpRun::OnFirstSpeaker(PeerProcess speaker) {
+  const bool has_room = followed() || context_->vm_descriptors < context_->max_vm_descriptors;
+  if (published() && !has_room) return LeaveSpeakerUnread(speaker.pid);
   std::optional<PeerProcess> listener;
   if (MayBeItsProxy(speaker)) listener = TakeProcess();
   if (!published()) return source_->OnSpeaker(this, std::move(speaker), std::move(listener));

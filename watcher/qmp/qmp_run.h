@@ -85,6 +85,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }
   bool needs_speaker() const { return needs_speaker_; }
+  // Nobody has spoken on its monitor so far: who does is to be followed.
+  bool awaits_speaker() const { return !spoken_ && context_->options->process_tracking; }
 
   bool connected() const override { return connection_ != nullptr; }
 

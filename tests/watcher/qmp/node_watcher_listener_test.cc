@@ -253,6 +253,34 @@ TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
+// A run whose listener has left holds one descriptor, until somebody speaks.
+TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu launcher;
+  const int monitor = launcher.AddMonitor(Socket("vm1"));
+  FakeQemu neighbor;
+  neighbor.AddMonitor(Socket("vm2"));
+  UniqueFd other = HoldMonitor(&launcher, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  const pid_t real = launcher.HandOver();
+  ASSERT_TRUE(UntilPid(0));
+  Die();
+  options_.max_vm_descriptors = 3;
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  other.Reset();
+  ASSERT_TRUE(Until([&] {
+    return HasProblem("vm1", "LimitNOFILE") || sink_.Latest("vm1")->ref.pid == real;
+  }));
+  EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE")) << "the VMs hold more than they may";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  neighbor.Kill(SIGKILL);
+  ASSERT_TRUE(UntilPid(real));
+}
+
 // Beside QEMU's own socket, a process that forks a child for each connection.
 class ProxyTest : public ListenerTest {
  protected:
