@@ -297,6 +297,9 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   if (listener_gone) {
     if (slot->run != nullptr && slot->run->process_ended()) return OnListenerGone(slot);
     peer = PeerProcess();
+  } else if (peer.pid != 0 && !HasNameOfQemu(peer.pid)) {
+    // A launcher, which may listen for many, or a proxy: who speaks will show which VM it is.
+    peer = PeerProcess();
   }
   QmpRun* const run = FindOrMakeRun(slot, file, std::move(peer));
   if (run == nullptr) return;

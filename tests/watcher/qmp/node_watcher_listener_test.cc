@@ -272,13 +272,63 @@ TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
   ASSERT_TRUE(UntilScanned());
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   other.Reset();
-  ASSERT_TRUE(Until([&] {
-    return HasProblem("vm1", "LimitNOFILE") || sink_.Latest("vm1")->ref.pid == real;
-  }));
+  ASSERT_TRUE(Until(
+      [&] { return HasProblem("vm1", "LimitNOFILE") || sink_.Latest("vm1")->ref.pid == real; }));
   EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE")) << "the VMs hold more than they may";
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   neighbor.Kill(SIGKILL);
   ASSERT_TRUE(UntilPid(real));
+}
+
+// One that is no QEMU says nothing of the VMs that it listens for.
+class LauncherTest : public ListenerTest {
+ protected:
+  LauncherTest() {
+    options_.greeting_timeout = absl::Milliseconds(30);
+    launcher_.Rename("libvirtd");
+  }
+
+  FakeQemu launcher_;
+};
+
+TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
+  const int first = launcher_.AddMonitor(Socket("vm1"));
+  const int second = launcher_.AddMonitor(Socket("vm2"));
+  UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
+  const UniqueFd of_second = HoldMonitor(&launcher_, second, "vm2");
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(UntilProblem("vm2", "held by another client"));
+  of_first.Reset();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
+  const int first = launcher_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&launcher_, first);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const std::string run_id = RunId("vm1");
+  launcher_.CloseClient(first);
+  launcher_.CloseListener(first);
+  launcher_.Unlink(first);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+  launcher_.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_NE(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
+  const int monitor = launcher_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&launcher_, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  launcher_.Kill(SIGTERM);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
 
 // Beside QEMU's own socket, a process that forks a child for each connection.
@@ -287,6 +337,7 @@ class ProxyTest : public ListenerTest {
   ProxyTest() { behavior_.proxy = true; }
   // Follows `proxy` as "vm1". Returns the child that serves the connection.
   pid_t Follow(FakeQemu* proxy) {
+    proxy->Rename("socat");
     proxy->AddMonitor(Socket("vm1"), behavior_);
     Start();
     EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
