@@ -196,7 +196,10 @@ void World::BeginLauncher(Life* life) {
        story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " is gone"));
        if (!life->gone && life->daemons.empty())
          story_->Reach("a launcher goes before its QEMU has spoken");
-       EndHelper(launcher);
+       // Without SO_PEERPIDFD it is known by its id alone, which nobody else has meanwhile.
+       if (kernel_->features().peer_pidfd) return EndHelper(launcher);
+       kernel_->Exit(launcher, 0);
+       ReapLauncher(launcher);
      });
 }
 
@@ -495,9 +498,17 @@ void World::ForkEnds(Life* life) {
   if (life->process_gone) AllAreGone(life);
 }
 
+void World::ReapLauncher(const ProcessPtr& launcher) {
+  const bool is_known = std::any_of(lives_.begin(), lives_.end(), [&](const auto& life) {
+    return life->launcher == launcher && !life->gone;
+  });
+  if (launcher->state == Process::State::kZombie && !is_known) kernel_->Reap(launcher);
+}
+
 void World::AllAreGone(Life* life) {
   life->gone = true;
   life->gone_at = now();
+  if (life->launcher != nullptr) ReapLauncher(life->launcher);
   ++ended_;
   if (!life->uuid.empty()) return DomainIsGone(life);
   const std::string name = life->name;

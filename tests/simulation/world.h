@@ -81,6 +81,8 @@ class World {
   std::string CommandLineOf(const Life& life);
   void BeginSocket(Life* life);
   void BeginLauncher(Life* life);
+  // Once it has ended, and no VM has been listened for by it.
+  void ReapLauncher(const ProcessPtr& launcher);
   void BeginProxy(Life* life);
   // A process of its proxy, as which it may be known.
   void NoteProxied(Life* life, const Process& process) const;
