@@ -147,8 +147,7 @@ absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
     return GoBack(log, absl::StrCat("was made again at ", log.id));
   }
   // While a hole is in the acknowledged ones, the position stands before it.
-  const uint64_t seen =
-      present_.empty() ? position_.stream_sequence : std::max(position_.stream_sequence, searched_);
+  const uint64_t seen = std::max(position_.stream_sequence, position_.seen);
   if (last < seen && (log.tail.has_value() || log.first <= seen)) {
     return GoBack(log, "was restored or purged");
   }
@@ -371,6 +370,8 @@ void FleetPublisher::Advance(uint64_t sequence, uint64_t stream_sequence) {
   // Present events are behind the old place, and perhaps before the new one.
   if (present_.empty()) {
     reached.stream_sequence = std::max({reached.stream_sequence, stream_sequence, searched_});
+  } else {
+    reached.seen = std::max({reached.seen, stream_sequence, searched_});
   }
   MoveTo(std::move(reached));
 }

@@ -286,17 +286,29 @@ def build(targets: list[str]) -> pathlib.Path:
 
 def run(programs: pathlib.Path, name: str, test: str = "") -> str:
     """The first line about a seed or the test that fails; empty: none did in time."""
-    command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--processes",
-               str(len(os.sched_getaffinity(0)))]
-    if test:
-        command = [programs / "watcher_test", "--gtest_filter=" + test]
+    end = time.monotonic() + SECONDS
     environment = dict(os.environ, VMEVENTD_MUTATION=name)
-    try:
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
-                               timeout=SECONDS, check=False).stdout
-    except subprocess.TimeoutExpired:
-        return ""
-    return next((line for line in found.splitlines() if line.startswith(("seed ", "[  FAILED  ]"))), "")
+    first = 1
+    while (left := end - time.monotonic()) > 0:
+        command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--first",
+                   str(first), "--processes", str(len(os.sched_getaffinity(0)))]
+        if test:
+            command = [programs / "watcher_test", "--gtest_filter=" + test]
+        try:
+            found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
+                                   timeout=left, check=False).stdout
+        except subprocess.TimeoutExpired:
+            break
+        line = next((line for line in found.splitlines() if line.startswith(("seed ", "[  FAILED  ]"))), "")
+        if not line.startswith("seed ") or not name:
+            return line
+        seed = line.split()[1].rstrip(":")
+        # One that fails without the defect as well has not found it.
+        plain = subprocess.run([programs / "simulate", "--seed", seed], stdout=subprocess.DEVNULL, check=False)
+        if plain.returncode == 0:
+            return line
+        first = int(seed) + 1
+    return ""
 
 
 def missing_tests() -> list[str]:

@@ -474,6 +474,23 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacks) {
   EXPECT_EQ(sink_.sequences(), UpTo(10));
 }
 
+// Likewise where nobody looks before the next start.
+TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacksFromTheNextDaemon) {
+  Push(10);
+  Start();
+  Settle();
+  Push(10);
+  sink_.refused[18] = FleetSink::Answer::kRefused;
+  publisher_->Step();
+  ASSERT_EQ(sink_.sequences().size(), 19u);
+  sink_.stream.resize(15);
+  sink_.last_stream_sequence = 15;
+  sink_.refused.clear();
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(20));
+}
+
 TEST_F(FleetPublisherTest, WhatIsRefusedForNowIsTriedAgainLaterAndLater) {
   Push(10);
   Start();
