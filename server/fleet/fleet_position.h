@@ -18,6 +18,8 @@ struct FleetPosition {
   // The stream had everything up to here, and lost a part of it. Until that is published again,
   // what its messages say of positions may be of the stream that is gone.
   uint64_t lost_up_to = 0;
+  // The last place at which an event was acknowledged, where a hole keeps `stream_sequence` behind.
+  uint64_t seen = 0;
 };
 
 // The node's last message in the stream.

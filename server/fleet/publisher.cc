@@ -148,8 +148,9 @@ absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
   if (!position_.log_id.empty() && position_.log_id != log.id) {
     return GoBack(log, absl::StrCat("was made again at ", log.id));
   }
-  if (last < position_.stream_sequence &&
-      (log.tail.has_value() || log.first <= position_.stream_sequence)) {
+  // While a hole is in the acknowledged ones, the position stands before it.
+  const uint64_t seen = std::max(position_.stream_sequence, position_.seen);
+  if (last < seen && (log.tail.has_value() || log.first <= seen)) {
     return GoBack(log, "was restored or purged");
   }
   position_.log_id = log.id;
@@ -167,15 +168,16 @@ absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
   const bool says = after.stream_sequence != last;  // not an earlier version's
   const bool again = position_.sequence < position_.lost_up_to;
   if (own && !again && (says || position_.stream_sequence == 0)) return Search(after, *log.tail);
-  if (again || position_.stream_sequence > 0) return Search(position_, *log.tail);
-  position_.stream_sequence = last;
-  return absl::OkStatus();
+  // Without a place, as where the position's file was lost, another node's message may hide its
+  // own.
+  return Search(position_, *log.tail);
 }
 
 absl::Status FleetPublisher::GoBack(const FleetSink::Log& log, const std::string& why) {
   const bool same = position_.log_id == log.id || position_.log_id.empty();
   const uint64_t before = position_.sequence;
   FleetPosition after{position_.journal_id, 0, 0, log.id};
+  unfit_ = 0;  // another stream may take it
   const FleetTail* const tail = log.tail.has_value() ? &*log.tail : nullptr;
   if (tail != nullptr && same && tail->position.journal_id == position_.journal_id &&
       tail->sent_after.sequence < tail->position.sequence) {
@@ -190,6 +192,7 @@ absl::Status FleetPublisher::GoBack(const FleetSink::Log& log, const std::string
     if (!status.ok()) position_ = known;
   } else {
     present_.clear();
+    searched_ = 0;
     MoveTo(after);
   }
   if (status.ok()) {
@@ -247,11 +250,12 @@ absl::Duration FleetPublisher::PublishBatch(const std::vector<EventBlockPtr>& bl
   uint64_t through = position_.sequence;
   // What is missing among these comes first and alone, so that there is no more to look for if it
   // fails again.
-  const uint64_t last = present_.empty() ? UINT64_MAX : *present_.rbegin();
+  uint64_t last = present_.empty() ? UINT64_MAX : *present_.rbegin();
+  if (unfit_ > position_.sequence) last = std::min(last, unfit_ - 1);
   for (const EventBlockPtr& block : blocks) {
     for (size_t i = 0; i < block->size() && batch.size() < batch_events_; ++i) {
       const EventBlock::Entry entry = block->at(i);
-      if (entry.sequence > last || entry.sequence == unfit_) break;
+      if (entry.sequence > last) break;
       through = entry.sequence;
       if (present_.contains(entry.sequence)) continue;
       batch.push_back(encoder().Encode(entry, block->EncodedView(i)));
@@ -358,6 +362,8 @@ void FleetPublisher::Advance(uint64_t sequence, uint64_t stream_sequence) {
   // Present events are behind the old place, and perhaps before the new one.
   if (present_.empty()) {
     reached.stream_sequence = std::max({reached.stream_sequence, stream_sequence, searched_});
+  } else {
+    reached.seen = std::max({reached.seen, stream_sequence, searched_});
   }
   MoveTo(std::move(reached));
 }

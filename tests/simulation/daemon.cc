@@ -19,7 +19,7 @@ constexpr absl::Duration kDrain = absl::Seconds(4);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options,
-                                                      std::unique_ptr<FleetSink> sink,
+                                                      Store* store, std::unique_ptr<FleetSink> sink,
                                                       std::function<double()> random,
                                                       std::function<void()> on_published) {
   absl::StatusOr<std::unique_ptr<EventLog>> log =
@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   if (!log.ok()) return log.status();
   (*log)->Subscribe({.published = std::move(on_published)});
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
-  if (absl::Status status = daemon->Watch(options); !status.ok()) return status;
+  if (absl::Status status = daemon->Watch(options, store); !status.ok()) return status;
   if (sink == nullptr) return daemon;
   const absl::Status status = daemon->PrepareFleet(options, std::move(sink), std::move(random));
   if (!status.ok()) return status;
@@ -60,7 +60,40 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
   hub_thread_ = std::thread([this] { hub_.Run(); });
 }
 
-absl::Status Daemon::Watch(const Options& options) {
+absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
+  const JournalEnd end = EndOfLog();
+  const bool fits =
+      end.journal_id == store->journal.journal_id && end.newest == store->journal.newest;
+  std::vector<HandedRun> runs;
+  absl::Status status;
+  for (const Store::Run& stored : std::exchange(store->runs, {})) {
+    HandedRun run;
+    absl::StatusOr<HandedRun> read = ReadHandedRun(stored.text);
+    if (read.ok()) run = *std::move(read);
+    status.Update(read.status());
+    run.connection = UniqueFd(stored.connection);
+    run.process = UniqueFd(stored.process);
+    for (const int fd : {stored.connection, stored.process}) {
+      if (fd >= 0) kernel_->PassKept(fd);
+    }
+    if (!fits) run.run_id.clear();
+    runs.push_back(std::move(run));
+  }
+  if (!status.ok()) return status;
+  if (fits) handed_ = runs.size();
+  return runs;
+}
+
+void Daemon::StoreRuns(std::vector<HandedRun> runs, Store* store) {
+  store->journal = EndOfLog();
+  for (HandedRun& run : runs) {
+    store->runs.push_back({WriteHandedRun(run), run.connection.Release(), run.process.Release()});
+    kernel_->Keep(store->runs.back().connection);
+    if (store->runs.back().process >= 0) kernel_->Keep(store->runs.back().process);
+  }
+}
+
+absl::Status Daemon::Watch(const Options& options, Store* store) {
   WatcherOptions watcher_options;
   absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.qmp");
   if (!watch.ok()) return watch.status();
@@ -88,6 +121,9 @@ absl::Status Daemon::Watch(const Options& options) {
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
   for (const SavedRun& run : saved_.runs) watcher_options.saved_runs.push_back(run.payload);
   watcher_options.ended_runs = saved_.ended_runs;
+  absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
+  if (!handed.ok()) return handed.status();
+  watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
   if (!watcher.ok()) return watcher.status();
@@ -126,12 +162,16 @@ absl::Duration Daemon::pump_due() const {
   return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
 }
 
-void Daemon::Stop() {
+void Daemon::Stop(Store* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
+  std::vector<HandedRun> handed;
+  if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();
   while (log_->Step()) {
   }
+  if (handed.empty() || kernel_->dead() || !log_->health().journal_writable) return;
+  StoreRuns(std::move(handed), store);
 }
 
 void Daemon::EndStreams() {

@@ -15,6 +15,7 @@
 #include "server/fleet/fleet_sink.h"
 #include "server/fleet/outbox.h"
 #include "server/fleet/publisher.h"
+#include "server/handover.h"
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
@@ -32,6 +33,19 @@ inline constexpr char kPositionPath[] = "/var/lib/vmeventd/published";
 // The names by which it publishes.
 inline constexpr char kCluster[] = "cluster";
 inline constexpr char kNode[] = "node";
+
+// What the service manager keeps of a daemon that has stopped, as server/handover.h has it: runs as
+// texts, and their descriptors.
+struct Store {
+  struct Run {
+    std::string text;
+    int connection = -1;
+    int process = -1;  // -1: it is not tracked
+  };
+  JournalEnd journal;
+  std::vector<Run> runs;
+  int daemon = 0;  // whose they were
+};
 
 // One run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
 // pump, its history and the fleet's publisher are stepped; the hub and where its streams match have
@@ -54,8 +68,10 @@ class Daemon {
 
   // An error that Daemon::Create would return. `sink`: of the fleet; null: it publishes nothing.
   // `random`: numbers from 0 to 1, for the fleet's publisher. `on_published` is called with each
-  // step that makes events public, before anybody else is notified of it.
+  // step that makes events public, before anybody else is notified of it. `store` is empty then,
+  // unless the start ends before it is asked for.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
+                                                       Store* store,
                                                        std::unique_ptr<FleetSink> sink,
                                                        std::function<double()> random,
                                                        std::function<void()> on_published);
@@ -91,9 +107,10 @@ class Daemon {
     return fleet_ == nullptr ? nullptr : &fleet_->meters();
   }
 
-  // Stops in two steps: handles what has come until now, and writes all of it; then ends each
-  // stream after its last event, and the fleet's publisher.
-  void Stop();
+  // Stops in two steps: handles what has come until now, writes all of it, and leaves what can be
+  // handed over in `store`, unless that is null; then ends each stream after its last event, and
+  // the fleet's publisher.
+  void Stop(Store* store);
   void EndStreams();
 
   bool stops() const { return stops_; }
@@ -119,6 +136,10 @@ class Daemon {
     return watcher_->unfollowed_sockets();
   }
   uint64_t dropped_events() const { return log_->health().dropped_events; }
+  // Runs that were handed over to it, and those of them that it goes on with.
+  size_t handed() const { return handed_; }
+  uint64_t handovers() const { return watcher_->counters().handovers; }
+  uint64_t handovers_refused() const { return watcher_->counters().handovers_refused; }
   // Whether something waits for the pump.
   bool has_queued() const { return log_->health().queued > 0; }
   // Events wait in the pump, as neither the journal nor the sequence mark can be written.
@@ -128,7 +149,11 @@ class Daemon {
 
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
-  absl::Status Watch(const Options& options);
+  absl::Status Watch(const Options& options, Store* store);
+  // As TakeHandover() and StoreHandover().
+  absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
+  void StoreRuns(std::vector<HandedRun> runs, Store* store);
+  JournalEnd EndOfLog() const { return {log_->identity()->journal_id, log_->range().newest}; }
   absl::Status PrepareFleet(const Options& options, std::unique_ptr<FleetSink> sink,
                             std::function<double()> random);
 
@@ -140,6 +165,7 @@ class Daemon {
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
   int replacements_ = 0;
+  size_t handed_ = 0;
   int loop_turns_ = 0;
   JournalOutbox outbox_;
   std::unique_ptr<FleetSink> fleet_sink_;

@@ -194,6 +194,7 @@ void FleetServers::Arrive(const std::shared_ptr<Message>& message, bool delayed)
   }
   if (message->dropped) {
     if (!value) {
+      story_->Say("fleet", absl::StrCat("drops the message ", message->message.sequence));
       story_->Reach("fleet: a message is dropped");
       judge_->Dropped(message->message.sequence);
     }
@@ -232,11 +233,13 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
     if (Happens(fails_one_in_ * 40)) unfit_.insert(id);
     if (unfit_.contains(id)) {
       story_->Reach("fleet: an event that does not fit");
+      story_->Say("fleet", absl::StrCat("does not take the event ", message.sequence));
       judge_->Unfit(message.sequence);
       return {.kind = Ack::kUnfit};
     }
   }
   if (Happens(fails_one_in_ * 10)) {
+    story_->Say("fleet", absl::StrCat("refuses the event ", message.sequence, " for now"));
     story_->Reach("fleet: a refusal");
     judge_->Dropped(message.sequence);
     return {.kind = Ack::kRefused};
@@ -244,6 +247,7 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
   auto& [ack, until] = window_[id];
   if (now() < until) {
     story_->Reach("fleet: a repeated message");
+    story_->Say("fleet", absl::StrCat("has the message of ", message.sequence, " already"));
     return {Ack::kStored, ack.place, true};
   }
   last_stream_sequence_ += 1 + random_->Below(3);  // other nodes publish too

@@ -49,6 +49,7 @@ class Host {
 
   // Whether something is wrong by which a daemon may not start.
   bool start_may_fail() const { return disk_.active() || shortages_.active(); }
+  bool short_of_descriptors() const { return shortages_.active(); }
   bool disk_is_healthy() const {
     return !disk_.active() && !shortages_.active() && disk_hangs_until_ <= kernel_->monotonic();
   }

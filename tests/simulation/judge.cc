@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/eventlog/journal_reader.h"
@@ -89,8 +90,8 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
       absl::StrCat("a run of ", vm.name(), " of which each life has another: ", vm.run_id()));
 }
 
-// A VM that was listed before its QEMU spoke has the run id of who listened, or of the socket if
-// that had left, and keeps it.
+// A VM that was listed before its QEMU spoke, and whose listener is none, has a run id by its
+// socket, and keeps it.
 void Judge::TakeOtherRunId(const v1::VmRef& vm) {
   if (LifeOf(vm.run_id()) != nullptr) return;
   for (const auto& life : world_->lives()) {
@@ -99,12 +100,10 @@ void Judge::TakeOtherRunId(const v1::VmRef& vm) {
       life->listed_as = absl::StrCat(life->name, "-b");
       return story_->Reach("a VM is found at its other socket");
     }
-    if (life->launcher == nullptr || life->name != vm.name()) continue;
-    const bool left = life->launcher->state != Process::State::kLives;
-    if (life->launcher_run_id != vm.run_id() && !(left && IsLatest(*life))) continue;
-    story_->Reach(life->launcher_run_id == vm.run_id()
-                      ? "a VM is listed while only its launcher is known"
-                      : "a VM is listed while nobody is known who listens");
+    if (life->proxy_run_ids.contains(vm.run_id())) return TakeRunId(vm.run_id(), life.get());
+    if (life->launcher == nullptr && life->proxy == nullptr) continue;
+    if (!absl::StrContains(vm.run_id(), absl::StrCat("-s", life->socket_inode, "-"))) continue;
+    story_->Reach("a VM is listed while nobody is known who listens");
     TakeRunId(vm.run_id(), life.get());
   }
 }
@@ -352,6 +351,13 @@ void Judge::AfterPump(Daemon* daemon, int number) {
     story_->Reach("bound: the event queue is full");
   }
   if (daemon->holds_back()) story_->Reach("bound: the pump holds events back");
+  if (daemon->handovers() > 0) story_->Reach("a VM goes on over a restart");
+  // The bound of the VMs' descriptors may have been reached by then.
+  if (daemon->handed() > 0 && daemon->handovers_refused() > 0 && !short_of_descriptors_ &&
+      options_.max_vm_descriptors == Daemon::Options().max_vm_descriptors) {
+    story_->Fail(absl::StrCat(daemon->handovers_refused(), " of ", daemon->handed(),
+                              " VMs do not go on with what was handed over"));
+  }
   const auto max = static_cast<size_t>(options_.max_vm_descriptors);
   if (const size_t are = kernel_->vm_descriptors(); are > max) {
     story_->Fail(absl::StrCat("VMs have ", are, " descriptors, and may have ", max));
@@ -409,15 +415,26 @@ void Judge::Add(const v1::Event& event, int daemon) {
   TakeUnseenDomain(event.vm());
   TakeOtherRunId(event.vm());
   if (event.has_vm()) CheckRef(event);
+  CheckGap(event, daemon);
   if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+}
+
+// What was handed over has no GAP.
+void Judge::CheckGap(const v1::Event& event, int daemon) const {
+  if (event.type() != v1::EVENT_TYPE_GAP || !event.has_vm()) return;
+  const Life* const life = LifeOf(event.vm().run_id());
+  if (life == nullptr || life->handed_to != daemon) return;
+  if (event.message().find("when vmeventd stopped") == std::string::npos) return;
+  story_->Fail(
+      absl::StrCat("life ", life->number, " was handed over, and has a GAP: ", event.message()));
 }
 
 void Judge::CheckRef(const v1::Event& event) {
   const v1::VmRef& vm = event.vm();
   const Life* const life = LifeOf(vm.run_id());
   if (life == nullptr) return;
-  const bool one_of_its_forks =
-      life->fork_daemon != 0 || (life->launcher != nullptr && vm.pid() == life->launcher->pid);
+  const bool one_of_its_forks = life->fork_daemon != 0 || life->proxy_pids.contains(vm.pid()) ||
+                                (life->launcher != nullptr && vm.pid() == life->launcher->pid);
   if (vm.name() != life->listed_as || (!vm.uuid().empty() && vm.uuid() != UuidOf(*life)) ||
       (vm.pid() != 0 && vm.pid() != life->process->pid && !one_of_its_forks)) {
     story_->Fail(absl::StrCat("the event ", event.sequence(), " of life ", life->number,
@@ -562,7 +579,10 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const bool host_shut_down = kernel_->HostShutDown(life->began, life->gone_at);
   std::set<ShutdownClass> allowed =
       AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down);
-  if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid)) {
+  const bool has_spoken = std::any_of(life->sayings.begin(), life->sayings.end(),
+                                      [](const Saying& saying) { return saying.was_read(); });
+  if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid) ||
+      (life->proxy != nullptr && !has_spoken)) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
@@ -716,6 +736,7 @@ void Judge::CheckFollowed(int number) const {
     // Connected, its STARTED may not be public yet; otherwise it may have one.
     if (!life->gone && (connected || !IsFree(*life, kFollows))) open.insert(life->run_id);
     if (life->fork != nullptr) ++forks;
+    if (life->proxy != nullptr && !life->gone) ++forks;
     if (life->launcher != nullptr && life->launcher->state == Process::State::kLives) ++forks;
   }
   // The VMs of one user may have three quarters of what there is for all.

@@ -51,6 +51,8 @@ class Judge {
   // After a stop in order while nothing was wrong with the disk: the journal has all that is
   // public.
   void AfterStop();
+  // The daemon that runs began with few descriptors, or not.
+  void set_short_of_descriptors(bool is) { short_of_descriptors_ = is; }
   // For a while there were no descriptors: what is not followed is listed.
   void CheckListed(const Daemon& daemon, int number) const;
   // For a while there are descriptors: what may be followed is.
@@ -82,6 +84,7 @@ class Judge {
   void CheckStop(const v1::Event& event, int daemon);
   // The event names its VM as that is, and forgets nothing that events before it knew.
   void CheckRef(const v1::Event& event);
+  void CheckGap(const v1::Event& event, int daemon) const;
   // Whether the withdrawal of an intent for it was published.
   bool IsWithdrawn(const Life& life) const;
   // No VM that is known to run has the shutdown file of an end that was none.
@@ -114,8 +117,9 @@ class Judge {
   std::map<std::string, std::string> open_runs_;        // of the damaged one, as they are saved
   std::map<std::string, const Life*> unseen_domains_;   // by run
   std::set<std::string> stopped_before_;                // runs, in journals before this one
-  bool unseen_ = false;     // retention has deleted events before anybody could see them
-  bool dropped_ = false;    // the event queue has left events out
+  bool unseen_ = false;   // retention has deleted events before anybody could see them
+  bool dropped_ = false;  // the event queue has left events out
+  bool short_of_descriptors_ = false;
   uint64_t node_gaps_ = 0;  // that name no sequences
   uint64_t newest_of_turn_ = 0;
   uint64_t stops_ = 0;

@@ -81,13 +81,17 @@ void Kernel::Kill(absl::string_view where) {
 }
 
 void Kernel::BuryDaemon() {
-  for (const DescriptorPtr& descriptor : descriptors_) {
-    if (descriptor != nullptr && descriptor->connection != nullptr) {
-      descriptor->connection->client_closed = true;
-    }
-  }
-  descriptors_.clear();
   open_descriptors_ = 0;
+  for (DescriptorPtr& descriptor : descriptors_) {
+    if (descriptor == nullptr) continue;
+    if (descriptor->kept) {
+      ++open_descriptors_;
+      continue;
+    }
+    if (descriptor->connection != nullptr) descriptor->connection->client_closed = true;
+    descriptor = nullptr;
+  }
+  while (!descriptors_.empty() && descriptors_.back() == nullptr) descriptors_.pop_back();
   dead_ = false;
   calls_left_ = 0;
   target_ = {};
@@ -96,7 +100,22 @@ void Kernel::BuryDaemon() {
   signals_.clear();
 }
 
+void Kernel::Keep(int fd) {
+  Descriptor* const descriptor = Find(fd);
+  descriptor->kept = true;
+  if (descriptor->connection != nullptr) descriptor->connection->kept = true;
+}
+
+void Kernel::PassKept(int fd) { Find(fd)->kept = false; }
+
+void Kernel::DropKept() {
+  for (size_t i = 0; i < descriptors_.size(); ++i) {
+    if (descriptors_[i] != nullptr && descriptors_[i]->kept) Close(kFirst + static_cast<int>(i));
+  }
+}
+
 void Kernel::Reboot() {
+  DropKept();
   processes_.clear();
   listeners_.clear();
   oom_kills_.clear();
@@ -113,7 +132,7 @@ ProcessPtr Kernel::Start(std::string cgroup) {
     process->pid = last_reaped_;
   } else {
     do {  // few numbers, so that they are used again soon
-      last_pid_ = last_pid_ >= 340 ? 301 : last_pid_ + 1;
+      last_pid_ = last_pid_ >= 350 ? 301 : last_pid_ + 1;
     } while (processes_.contains(last_pid_));
     process->pid = last_pid_;
   }
@@ -296,6 +315,13 @@ std::optional<std::string> Kernel::SystemFile(const std::string& path) const {
     return absl::StrCat("low 0\noom_kill ", it == oom_kills_.end() ? 0 : it->second, "\n");
   }
   if (!absl::ConsumePrefix(&rest, "/proc/")) return std::nullopt;
+  if (absl::ConsumePrefix(&rest, "self/fdinfo/")) {
+    int fd = -1;
+    const Descriptor* const pidfd = absl::SimpleAtoi(rest, &fd) ? Find(fd) : nullptr;
+    if (pidfd == nullptr || pidfd->process == nullptr) return std::nullopt;
+    const bool reaped = pidfd->process->state == Process::State::kReaped;
+    return absl::StrCat("pos:\t0\nPid:\t", reaped ? -1 : pidfd->process->pid, "\n");
+  }
   const size_t slash = rest.find('/');
   int64_t pid = 0;
   if (slash == absl::string_view::npos || !absl::SimpleAtoi(rest.substr(0, slash), &pid)) {

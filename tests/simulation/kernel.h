@@ -50,6 +50,7 @@ struct Connection {
   bool server_closed = false;
   bool client_closed = false;
   bool reset = false;                // the server closed with input unread
+  bool kept = false;                 // a daemon that stopped has handed it over
   uint64_t handed_out = 0;           // bytes that the client has read
   uint64_t read_before_sending = 0;  // of them, when it sent last
   uint64_t sent = 0;                 // bytes that the server has written
@@ -149,8 +150,14 @@ class Kernel : public Clock {
     target_ = {std::move(call), std::move(path_end), later};
   }
   const std::string& killed_in() const { return killed_in_; }
-  // Its descriptors are closed; the next one may begin.
+  // Its descriptors are closed, but for those that the service manager keeps; the next one may
+  // begin.
   void BuryDaemon();
+  // The service manager has the daemon's descriptor from now on; it passes it to a daemon; it
+  // closes all that it has.
+  void Keep(int fd);
+  void PassKept(int fd);
+  void DropKept();
   uint64_t calls() const { return calls_; }
   size_t descriptors() const { return open_descriptors_; }
   size_t vm_descriptors() const;  // connections to monitors, and pidfds
@@ -226,6 +233,7 @@ class Kernel : public Clock {
   int64_t WaitFor(int64_t pid);
   bool IsReadable(int fd) const;
   uint64_t PidfdInode(int fd) const;
+  bool IsPidfd(int fd) const { return Get(fd, Descriptor::Kind::kPidfd) != nullptr; }
 
  private:
   struct Descriptor {
@@ -244,6 +252,7 @@ class Kernel : public Clock {
     std::map<int, std::string> watches;  // kInotify: paths by watch
     std::deque<std::string> events;      // kInotify: encoded records
     bool queue_full = false;             // kInotify
+    bool kept = false;                   // by the service manager
     int last_watch = 0;
   };
   using DescriptorPtr = std::shared_ptr<Descriptor>;

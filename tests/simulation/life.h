@@ -74,12 +74,17 @@ struct Life {
   // Listens on its monitor for it, and passes the socket on; null: it listens itself. Until
   // somebody has spoken the run may be this process's.
   ProcessPtr launcher;
-  std::string launcher_run_id;
+  // Listens in its place, beside its own socket, and forks a child for each client; null: nobody.
+  ProcessPtr proxy;
+  ProcessPtr proxy_child;               // who serves `client`
+  std::set<int64_t> proxy_pids;         // of these, so far
+  std::set<std::string> proxy_run_ids;  // by who listened or spoke
   ListenerPtr listener;
   ListenerPtr second;  // another monitor of it; null: there is none
   std::string second_run_id;
   std::string listed_as;  // by the socket at which it was found
   std::string socket;
+  uint64_t socket_inode = 0;
   ConnectionPtr client;     // that is served
   int client_daemon = 0;    // which daemon that is; 0: a manager
   ConnectionPtr attached;   // the newest one of a daemon
@@ -110,12 +115,14 @@ struct Life {
   // When its last client's connection was closed, if that was a daemon's.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
   bool process_gone = false;
-  bool gone = false;  // the process, and its fork
+  bool gone = false;  // the process, its fork and its proxy
   absl::Duration gone_at = absl::InfiniteDuration();
   bool oom_killed = false;
   // Another process killed it, while that daemon read the kernel's records; 0: none.
   bool killed_by_host = false;
   int kill_seen_by = 0;
+  bool ended_unattended = false;  // its process, while no daemon ran
+  int handed_to = 0;              // the last daemon to which its monitor was handed over
 };
 
 // Its -uuid.

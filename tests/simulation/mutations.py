@@ -135,6 +135,35 @@ MUTATIONS = [
     # Who is followed.
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
+    Mutation("a-launcher-is-a-qemu", "watcher/qmp/socket_connector.cc",
+             "} else if (⟦peer.pid != 0 && !HasNameOfQemu(peer.pid)⟧) {", "false"),
+    Mutation("a-proxy-is-not-followed", "watcher/qmp/socket_runs.cc",
+             "if (listener.has_value()) real->AddProcess(*std::move(listener));", ";"),
+    Mutation("one-of-several-processes-decides", "watcher/runs/vm_run.cc",
+             "⟦info().several_processes⟧ ? ProcessEnd{} : end", "false"),
+    Mutation("who-speaks-needs-no-descriptor", "watcher/qmp/qmp_run.cc",
+             "if (published() && ⟦!has_room⟧) return", "false"),
+    Mutation("a-socket-that-refuses-ends-nothing", "watcher/qmp/socket_connector.cc",
+             "context_->meters.connect_retries.Add();\n      ⟦EndUntrackedRun(slot);⟧", ";"),
+    Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
+             "unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),\n"
+             "                               .name = EscapeName(RawVmName(*slot)),\n"
+             "                               .problem = problem,\n"
+             "                               .since = context_->loop->Now().wall});", ";"),
+    Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
+             "slot->backoff = absl::ZeroDuration();\n        ⟦BackOff(slot, kFirstReconnect, kMaxRetry);⟧", ";"),
+    Mutation("a-replaced-socket-is-the-same", "watcher/qmp/socket_connector.cc",
+             "if (slot->run == nullptr || ⟦IsSocketOf(*slot->run, *slot, socket)⟧) return;\n  EndUntrackedRun", "true"),
+    # What one daemon hands over to the next.
+    Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
+             "if (same_boot && ⟦GoesOn(run)⟧) return Resume(run);", "false"),
+    Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
+             "phase_ = Phase::kReady;\n  info_.reset();\n  ⟦unhandled_ = handed.unhandled.str();⟧",
+             "phase_ = Phase::kUuid; info_ = std::make_unique<MonitorInfo>();"),
+    Mutation("a-handed-monitor-was-not-followed", "watcher/session/vm_session_save.cc",
+             "monitor_ = Monitor::kReady;\n  ⟦evidence_.SetMonitored(true);⟧", ";"),
+    Mutation("who-killed-while-nobody-ran-is-known", "watcher/runs/vm_run.cc",
+             "process_.NoteUnseenEnd();", ";"),
     Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
              "for (UniqueFd& spare : spares_) spare.Reset();", ";"),
     # Streams.
@@ -210,7 +239,7 @@ def mutated(text: str, mutation: Mutation) -> str:
     begin = begin if mark else ""
     switch = f'::vmeventd::Mutated("{mutation.name}")'
     if before.endswith(";"):
-        return text.replace(place, f"if ({switch}) {{ {mutation.after} }} else {{ {before} }}")
+        return text.replace(place, f"{begin}if ({switch}) {{ {mutation.after} }} else {{ {before} }}{end}")
     return text.replace(place, f"{begin}({switch} ? ({mutation.after}) : ({before})){end}")
 
 
@@ -257,17 +286,29 @@ def build(targets: list[str]) -> pathlib.Path:
 
 def run(programs: pathlib.Path, name: str, test: str = "") -> str:
     """The first line about a seed or the test that fails; empty: none did in time."""
-    command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--processes",
-               str(os.cpu_count())]
-    if test:
-        command = [programs / "watcher_test", "--gtest_filter=" + test]
+    end = time.monotonic() + SECONDS
     environment = dict(os.environ, VMEVENTD_MUTATION=name)
-    try:
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
-                               timeout=SECONDS, check=False).stdout
-    except subprocess.TimeoutExpired:
-        return ""
-    return next((line for line in found.splitlines() if line.startswith(("seed ", "[  FAILED  ]"))), "")
+    first = 1
+    while (left := end - time.monotonic()) > 0:
+        command = [programs / "simulate", "--lives", "100000000" if name else "3000", "--failures", "1", "--first",
+                   str(first), "--processes", str(len(os.sched_getaffinity(0)))]
+        if test:
+            command = [programs / "watcher_test", "--gtest_filter=" + test]
+        try:
+            found = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
+                                   timeout=left, check=False).stdout
+        except subprocess.TimeoutExpired:
+            break
+        line = next((line for line in found.splitlines() if line.startswith(("seed ", "[  FAILED  ]"))), "")
+        if not line.startswith("seed ") or not name:
+            return line
+        seed = line.split()[1].rstrip(":")
+        # One that fails without the defect as well has not found it.
+        plain = subprocess.run([programs / "simulate", "--seed", seed], stdout=subprocess.DEVNULL, check=False)
+        if plain.returncode == 0:
+            return line
+        first = int(seed) + 1
+    return ""
 
 
 def missing_tests() -> list[str]:

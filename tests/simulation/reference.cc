@@ -129,8 +129,8 @@ ShutdownClass OfShutdown(const Facts& facts) {
 
 }  // namespace
 
-ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool monitored,
-                      bool status_known, bool killer_seen) {
+ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const Seen& seen) {
+  const auto [monitored, status_known, killer_seen, end_unseen] = seen;
   Facts facts;
   for (const size_t i : heard) Hear(life.sayings[i], &facts);
   if (facts.migrated || facts.manager == ManagerEnd::kMigrated) return ShutdownClass::kAdmin;
@@ -150,6 +150,8 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool m
   if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
   if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
   if (killer_seen) return ShutdownClass::kAdmin;
+  // A daemon goes on with what it was handed, and the process had ended before.
+  if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;
   if (facts.manager == ManagerEnd::kShutdown) return ShutdownClass::kUnknown;
   // What libvirt does not report, or as a failure, may have been a SHUTDOWN that it did not read.
@@ -200,14 +202,21 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   kept.reserve(uncertain.size());
   for (const auto& [daemon, places] : uncertain) kept.emplace_back(daemon, places.size());
   std::set<ShutdownClass> allowed;
+  const bool handed = life.handed_to != 0 && life.handed_to == last_daemon;
   const auto add = [&](const std::vector<size_t>& heard) {
     for (const bool known : {true, false}) {
-      for (const bool seen : {true, false}) {
-        if (seen && !life.killed_by_host) continue;
+      for (const bool killer : {true, false}) {
+        if (killer && !life.killed_by_host) continue;
+        // How one of several processes ended says nothing.
+        if ((killer || known) && life.proxy != nullptr) continue;
         // Without the exit status the process may not have been followed yet when it was killed.
-        if (!seen && known && killer_is_known) continue;
-        allowed.insert(ClassBy(life, heard, true, known, seen));
-        if (!followed) allowed.insert(ClassBy(life, heard, false, known, seen));
+        if (!killer && known && killer_is_known) continue;
+        for (const bool unseen : {true, false}) {
+          if (unseen && !handed) continue;
+          if (!unseen && handed && life.ended_unattended) continue;
+          allowed.insert(ClassBy(life, heard, {true, known, killer, unseen}));
+          if (!followed) allowed.insert(ClassBy(life, heard, {false, known, killer, unseen}));
+        }
       }
     }
   };

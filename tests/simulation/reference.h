@@ -12,11 +12,15 @@ namespace vmeventd::simulation {
 // What docs/classification.md makes of a life, written down a second time: by what was said, and
 // how the process ended. `powerdown_window` as the daemon has it.
 
-// The class by the sayings with the given places in `life.sayings`, in order. `monitored`: the
-// monitor was followed to the end. `status_known`: the kernel reported how the process ended.
-// `killer_seen`: and that another process of the host had killed it.
-ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, bool monitored,
-                      bool status_known, bool killer_seen);
+// What a daemon has seen of an end, beside what was said.
+struct Seen {
+  bool monitored = false;     // the monitor was followed to the end
+  bool status_known = false;  // the kernel reported how the process ended
+  bool killer = false;        // and that another process of the host had killed it
+  bool end_unseen = false;    // it had ended before the daemon went on with what it was handed
+};
+// The class by the sayings with the given places in `life.sayings`, in order.
+ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const Seen& seen);
 
 // The classes that a truthful daemon may give, whatever the intents. `last_daemon` published the
 // end. `kept`: of what these daemons have read so much outlived them for certain. `host_shut_down`:

@@ -108,6 +108,7 @@ class Simulation {
                    }}),
         damages_(plan.damages),
         publishes_(plan.fleet != 0),
+        hands_over_(plan.handover != 0),
         fleet_judge_(&judge_, &story_, options_.heartbeat > absl::ZeroDuration()),
         fleet_(&kernel_, &fleet_random_, &story_, &world_, &fleet_judge_,
                [this](absl::Duration until, const std::function<bool()>& done) {
@@ -189,7 +190,7 @@ class Simulation {
       host_.AimKillAtStart();
     }
     absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(
-        &kernel_, options_, publishes_ ? fleet_.NewSink() : nullptr,
+        &kernel_, options_, &store_, publishes_ ? fleet_.NewSink() : nullptr,
         [this] { return static_cast<double>(fleet_random_.Below(1001)) / 1000; },
         [this] { judge_.Look(daemon_.get(), number_); });
     if (kernel_.dead()) {
@@ -210,6 +211,8 @@ class Simulation {
       return;
     }
     daemon_ = *std::move(daemon);
+    judge_.set_short_of_descriptors(host_.short_of_descriptors());
+    if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
     judge_.AfterStart(daemon_.get(), number_);
     fleet_judge_.AfterStart(*daemon_, std::exchange(position_is_kept_, true));
   }
@@ -238,7 +241,9 @@ class Simulation {
     host_.KeepPower();
     story_.Say("daemon", "is stopped");
     story_.Reach("stop");
-    daemon_->Stop();
+    daemon_->Stop(hands_over_ ? &store_ : nullptr);
+    store_.daemon = number_;
+    if (kernel_random_.OneIn(8)) DropStore();  // as where it is not started again at once
     libvirtd_.AfterLoopTurn(daemon_->has_read_libvirt());
     judge_.AfterPump(daemon_.get(), number_);
     if (!kernel_.dead()) daemon_->EndStreams();
@@ -253,13 +258,21 @@ class Simulation {
     restart_at_ = kernel_.monotonic() + random_.Between(absl::ZeroDuration(), absl::Seconds(5));
   }
 
+  void DropStore() {
+    kernel_.DropKept();
+    store_ = {};
+  }
+
   // The daemon is dead.
   void Bury() {
     world_.set_daemon(0);
     daemon_.reset();
     EndThreads();
     Disconnect();
-    if (host_.OnDeath()) position_is_kept_ = false;
+    if (host_.OnDeath()) {
+      position_is_kept_ = false;
+      store_ = {};
+    }
     restart_at_ = kernel_.monotonic() +
                   random_.Between(absl::ZeroDuration(),
                                   random_.OneIn(3) ? absl::Minutes(2) : absl::Seconds(2));
@@ -514,6 +527,8 @@ class Simulation {
   Host host_;
   int64_t damages_;  // to come
   const bool publishes_;
+  const bool hands_over_;
+  Store store_;
   FleetJudge fleet_judge_;
   FleetServers fleet_;
   const uint64_t pump_stalls_one_in_;  // turns; a slow disk has often, and for seconds
@@ -565,6 +580,7 @@ Plan PlanOf(uint64_t seed) {
     plan.domains = random.Between(1, 4);
     plan.libvirtd_ends = random.Between(0, 6);
   }
+  plan.handover = random.OneIn(2) ? 1 : 0;
   return plan;
 }
 

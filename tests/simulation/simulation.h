@@ -36,6 +36,7 @@ struct Plan {
   int64_t outages = 0;    // times in which the fleet's servers are away
   int64_t shortages = 0;  // times in which there are no descriptors
   int64_t damages = 0;    // of the journal, while no daemon runs
+  int64_t handover = 0;   // 1: a service manager keeps what a daemon leaves that stops
 
   int64_t retention = 0;  // events that are kept, with a small ring; 0: the seed chooses
 
@@ -46,6 +47,7 @@ struct Plan {
             {"shortages", &shortages},
             {"damages", &damages},
             {"clock_steps", &clock_steps},
+            {"handover", &handover},
             {"stops", &stops},
             {"kills", &kills},
             {"readers", &readers},

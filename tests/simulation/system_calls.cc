@@ -182,9 +182,10 @@ int __wrap_stat(const char* path, struct stat* status) {
 }
 int __wrap_fstat(int fd, struct stat* status) {
   if (!Simulated(fd)) return REAL(fstat)(fd, status);
-  if (const uint64_t inode = Kernel::Current().PidfdInode(fd); inode != 0) {
+  if (Kernel::Current().IsPidfd(fd)) {
+    const uint64_t inode = Kernel::Current().PidfdInode(fd);
     *status = {};
-    status->st_ino = inode;
+    status->st_ino = inode != 0 ? inode : 1;  // all of a kernel without pidfs have one inode
     return 0;
   }
   return Fill(Kernel::Current().Look(fd, ""), status);

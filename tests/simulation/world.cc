@@ -116,9 +116,16 @@ void World::BeginSocket(Life* life) {
   }
   kernel_->Unlink(life->socket);
   kernel_->Unlink(SecondSocketOf(*life));
-  if (!options_.calm && random_->OneIn(6)) BeginLauncher(life);
-  life->listener =
-      kernel_->Bind(life->socket, life->launcher == nullptr ? life->process : life->launcher);
+  if (!options_.calm && random_->OneIn(6)) {
+    BeginLauncher(life);
+  } else if (!options_.calm && random_->OneIn(8)) {
+    BeginProxy(life);
+  }
+  ProcessPtr listens = life->process;
+  if (life->launcher != nullptr) listens = life->launcher;
+  if (life->proxy != nullptr) listens = life->proxy;
+  life->listener = kernel_->Bind(life->socket, listens);
+  life->socket_inode = life->listener->file->inode;
   In(absl::ZeroDuration(), absl::Milliseconds(2), life, [this, life] {
     life->listener->listening = true;
     life->kept_at = now();
@@ -130,15 +137,55 @@ void World::BeginSocket(Life* life) {
   });
 }
 
+void World::BeginProxy(Life* life) {
+  life->proxy = kernel_->Start("/proxy");
+  life->proxy->program = "socat";
+  life->proxy->command_line = std::string("socat\0UNIX-LISTEN:", 18);
+  NoteProxied(life, *life->proxy);
+  story_->Say(life->name, absl::StrCat("a proxy ", life->proxy->pid, " listens in front of it"));
+  story_->Reach("a proxy that forks");
+}
+
+void World::NoteProxied(Life* life, const Process& process) const {
+  life->proxy_pids.insert(process.pid);
+  life->proxy_run_ids.insert(MakeRunId({.boot_id = kernel_->boot_id(),
+                                        .monitor_path = life->socket,
+                                        .pid = process.pid,
+                                        .start_ticks = process.start_ticks}));
+}
+
+void World::EndProxyChild(Life* life) {
+  if (life->proxy_child != nullptr) EndHelper(std::exchange(life->proxy_child, nullptr));
+}
+
+void World::ProxyEnds(Life* life) {
+  if (life->proxy->state != Process::State::kLives) return;
+  story_->Say(life->name, absl::StrCat("its proxy ", life->proxy->pid, " is gone"));
+  if (life->client != nullptr) CloseClient(life);
+  kernel_->CloseListener(life->listener);
+  if (random_->OneIn(2) && kernel_->disk().Find(life->socket) == life->listener->file) {
+    kernel_->Unlink(life->socket);
+  }
+  // As a service manager stops it, or by itself.
+  kernel_->Exit(life->proxy, random_->OneIn(2) ? SIGTERM : 0);
+  kernel_->Reap(life->proxy);
+  AllAreGone(life);
+}
+
 void World::BeginLauncher(Life* life) {
+  std::erase_if(launchers_,
+                [](const ProcessPtr& each) { return each->state != Process::State::kLives; });
+  if (!launchers_.empty() && random_->OneIn(2)) {
+    life->launcher = random_->Pick(launchers_);
+    story_->Say(life->name,
+                absl::StrCat("the launcher ", life->launcher->pid, " of others listens for it"));
+    return story_->Reach("a launcher listens for several QEMUs");
+  }
   const ProcessPtr launcher = kernel_->Start("/launcher");
   launcher->program = "libvirtd";
   life->launcher = launcher;
-  life->launcher_run_id = MakeRunId({.boot_id = kernel_->boot_id(),
-                                     .monitor_path = life->socket,
-                                     .pid = launcher->pid,
-                                     .start_ticks = launcher->start_ticks});
   const bool leaves = random_->OneIn(2);
+  if (!leaves) launchers_.push_back(launcher);
   story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " listens for it, and ",
                                        leaves ? "leaves" : "stays"));
   story_->Reach(leaves ? "a launcher listens and leaves" : "a launcher listens and stays");
@@ -149,7 +196,10 @@ void World::BeginLauncher(Life* life) {
        story_->Say(life->name, absl::StrCat("its launcher ", launcher->pid, " is gone"));
        if (!life->gone && life->daemons.empty())
          story_->Reach("a launcher goes before its QEMU has spoken");
-       EndHelper(launcher);
+       // Without SO_PEERPIDFD it is known by its id alone, which nobody else has meanwhile.
+       if (kernel_->features().peer_pidfd) return EndHelper(launcher);
+       kernel_->Exit(launcher, 0);
+       ReapLauncher(launcher);
      });
 }
 
@@ -218,6 +268,8 @@ std::deque<ConnectionPtr>* World::WaitingAt(const Life& life) {
 }
 
 bool World::HasWork(const Life& life) const {
+  if (life.proxy != nullptr && life.process_gone && !life.gone)
+    return !life.listener->waiting.empty();
   if (life.hangs || life.process_gone || !life.listener->listening) return false;
   if (life.client == nullptr) return WaitingAt(life) != nullptr;
   return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
@@ -249,6 +301,16 @@ void World::Serve(Life* life) {
     }
     life->client_daemon = life->client->of_daemon ? daemon_ : 0;
     life->fork_serves = life->fork != nullptr && life->client_daemon == life->fork_daemon;
+    if (life->proxy != nullptr) {
+      life->proxy_child = kernel_->Start(life->proxy->cgroup);
+      life->proxy_child->program = life->proxy->program;
+      life->proxy_child->command_line = life->proxy->command_line;
+      NoteProxied(life, *life->proxy_child);
+      if (life->process_gone) {  // there is nothing to connect it to
+        story_->Reach("a proxy outlives its QEMU");
+        return CloseClient(life);
+      }
+    }
     if (life->client_daemon != 0) {
       life->daemons.insert(life->client_daemon);
       life->attached = life->client;
@@ -263,7 +325,7 @@ void World::Serve(Life* life) {
     Kernel::CloseServer(life->client);
     life->client = nullptr;
     life->negotiated = false;
-    return;
+    return EndProxyChild(life);
   }
   if (life->client_daemon != 0) CheckPace(*life);
   const size_t end = life->client->to_server.find('\n');
@@ -297,6 +359,7 @@ void World::Answer(Life* life, absl::string_view command) {
     return command.find(absl::StrCat("\"", name, "\"")) != absl::string_view::npos;
   };
   if (is("qmp_capabilities")) {
+    if (life->negotiated) story_->Fail("the daemon shakes hands once more");
     life->negotiated = true;
     Send(life, "{\"return\": {}}\r\n");
     // An event may come before the answers to what is asked next.
@@ -324,7 +387,8 @@ void World::Answer(Life* life, absl::string_view command) {
 
 void World::Send(Life* life, const std::string& bytes) {
   const size_t cut = random_->OneIn(4) ? random_->Below(bytes.size()) : bytes.size();
-  const ProcessPtr& sender = life->fork_serves ? life->fork : life->process;
+  ProcessPtr sender = life->proxy == nullptr ? life->process : life->proxy_child;
+  if (life->fork_serves) sender = life->fork;
   Kernel::Send(life->client, absl::string_view(bytes).substr(0, cut), sender->pid);
   if (cut < bytes.size()) {
     Kernel::Send(life->client, absl::string_view(bytes).substr(cut), sender->pid);
@@ -388,6 +452,7 @@ void World::CloseSockets(Life* life, bool unlink) {
   }
   life->client = nullptr;
   life->negotiated = false;
+  if (life->proxy != nullptr) return EndProxyChild(life);  // its socket is not QEMU's
   for (const ListenerPtr& listener : {life->listener, life->second}) {
     if (listener == nullptr) continue;
     const std::string path = listener == life->listener ? life->socket : SecondSocketOf(*life);
@@ -413,6 +478,7 @@ void World::CloseClient(Life* life) {
   life->client = nullptr;
   life->negotiated = false;
   life->fork_serves = false;
+  EndProxyChild(life);
 }
 
 void World::EndHelper(const ProcessPtr& process) {
@@ -432,9 +498,17 @@ void World::ForkEnds(Life* life) {
   if (life->process_gone) AllAreGone(life);
 }
 
+void World::ReapLauncher(const ProcessPtr& launcher) {
+  const bool is_known = std::any_of(lives_.begin(), lives_.end(), [&](const auto& life) {
+    return life->launcher == launcher && !life->gone;
+  });
+  if (launcher->state == Process::State::kZombie && !is_known) kernel_->Reap(launcher);
+}
+
 void World::AllAreGone(Life* life) {
   life->gone = true;
   life->gone_at = now();
+  if (life->launcher != nullptr) ReapLauncher(life->launcher);
   ++ended_;
   if (!life->uuid.empty()) return DomainIsGone(life);
   const std::string name = life->name;
@@ -457,14 +531,38 @@ void World::ProcessEnds(Life* life, int wait_status) {
   CloseSockets(life, false);
   kernel_->Exit(life->process, wait_status);
   life->process_gone = true;
+  life->ended_unattended = daemon_ == 0;
   life->gone_at = now();
   story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
                                           life->process->pid, wait_status));
   const bool late = random_->OneIn(5);
   At(now() + random_->Between(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3)),
      [this, life] { kernel_->Reap(life->process); });
+  if (life->proxy != nullptr) {
+    const bool stays = random_->OneIn(2);
+    At(now() + random_->Between(absl::ZeroDuration(),
+                                stays ? absl::Seconds(20) : absl::Milliseconds(5)),
+       [this, life] { ProxyEnds(life); });
+    return;
+  }
   if (life->fork == nullptr) return AllAreGone(life);
   story_->Reach("a fork outlives its QEMU");
+}
+
+void World::GoOn(int from, int to) {
+  for (const std::unique_ptr<Life>& life : lives_) {
+    if (life->attached == nullptr || !life->attached->kept || life->attached->client_closed)
+      continue;
+    if (!life->daemons.contains(from)) continue;
+    life->handed_to = to;
+    life->daemons.insert(to);
+    if (life->client_daemon == from) life->client_daemon = to;
+    if (life->fork_daemon == from) life->fork_daemon = to;
+    if (life->kill_seen_by == from) life->kill_seen_by = to;
+    for (Saying& saying : life->sayings) {
+      if (saying.daemon == from) saying.daemon = to;
+    }
+  }
 }
 
 void World::KillAll() {
@@ -476,6 +574,7 @@ void World::KillAll() {
     Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");
     life->truth = ShutdownClass::kUnknown;
     ProcessEnds(life.get(), 9);
+    if (life->proxy != nullptr) ProxyEnds(life.get());
     if (life->fork != nullptr) ForkEnds(life.get());
   }
 }

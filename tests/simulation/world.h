@@ -52,6 +52,9 @@ class World {
     libvirtd_->set_daemon(number);
   }
 
+  // The daemon `to` goes on with what `from` handed over: has all that it has read.
+  void GoOn(int from, int to);
+
   // When the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
   // Does what is due.
@@ -78,6 +81,13 @@ class World {
   std::string CommandLineOf(const Life& life);
   void BeginSocket(Life* life);
   void BeginLauncher(Life* life);
+  // Once it has ended, and no VM has been listened for by it.
+  void ReapLauncher(const ProcessPtr& launcher);
+  void BeginProxy(Life* life);
+  // A process of its proxy, as which it may be known.
+  void NoteProxied(Life* life, const Process& process) const;
+  void EndProxyChild(Life* life);
+  void ProxyEnds(Life* life);
   static std::string SecondSocketOf(const Life& life);
   void BeginDomain(Life* life);
   void NextStep(Life* life);
@@ -178,6 +188,7 @@ class World {
   uint64_t serial_ = 0;
   std::map<std::pair<absl::Duration, uint64_t>, std::function<void()>> agenda_;
   std::vector<std::unique_ptr<Life>> lives_;
+  std::vector<ProcessPtr> launchers_;  // that stay for a while
 };
 
 }  // namespace vmeventd::simulation

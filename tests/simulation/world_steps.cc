@@ -80,7 +80,7 @@ void World::LoseMonitor(Life* life) {
 
 void World::AnswerByFork(Life* life) {
   const bool known = life->client != nullptr && life->client_daemon != 0 && life->negotiated;
-  if (!known || life->fork != nullptr) return NextStep(life);
+  if (!known || life->fork != nullptr || life->proxy != nullptr) return NextStep(life);
   story_->Say(life->name, "is compromised: a fork answers in its place");
   story_->Reach("a fork answers in a QEMU's place");
   CloseClient(life);
@@ -99,7 +99,9 @@ void World::AddSocket(Life* life) {
   // Until its QEMU has spoken a daemon cannot know that two sockets lead to it.
   const bool known = life->launcher == nullptr && life->client != nullptr &&
                      life->client_daemon != 0 && life->negotiated;
-  if (!known || life->second != nullptr || life->fork != nullptr) return NextStep(life);
+  if (!known || life->second != nullptr || life->fork != nullptr || life->proxy != nullptr) {
+    return NextStep(life);
+  }
   story_->Say(life->name, "listens on another socket, too");
   story_->Reach("a QEMU has two sockets");
   life->second_run_id = MakeRunId({.boot_id = kernel_->boot_id(),
@@ -160,6 +162,7 @@ void World::DownAndUpUnseen(Life* life) {
     Kernel::CloseServer(life->client);
     life->client = nullptr;
     life->negotiated = false;
+    EndProxyChild(life);
   }
   In(absl::Milliseconds(10), absl::Seconds(30), life, [this, life] {
     life->run_state = "paused";
@@ -296,7 +299,8 @@ void World::Kill(Life* life) {
   if (random_->OneIn(2)) {
     Decide(life, ShutdownClass::kAdmin, "SIGKILL of the host's");
     life->killed_by_host = true;
-    if (kernel_->traces_signals()) life->kill_seen_by = daemon_;
+    // Of a proxy's QEMU no daemon knows the process.
+    if (kernel_->traces_signals() && life->proxy == nullptr) life->kill_seen_by = daemon_;
     kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
   } else if (random_->OneIn(2)) {
     Decide(life, ShutdownClass::kCrash, "SIGKILL of its own");

@@ -289,6 +289,10 @@ class Server {
     const std::string& what = request.at("do").get_ref<const std::string&>();
     if (what == "exit") _exit(0);
     if (what == "fork") return Fork();
+    if (what == "rename") {
+      prctl(PR_SET_NAME, request.at("name").get<std::string>().c_str());
+      return json::object();
+    }
     if (what == "hand over") return HandOver(request.at("stay").get<bool>());
     if (what == "add") {
       monitors_.emplace_back(request.at("path").get<std::string>(),
@@ -392,6 +396,7 @@ void FakeQemu::Start(const char* program) {
   Check(pid_ >= 0, "fork");
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "qemu-fake");
     if (getppid() != parent) _exit(0);
     // Close the test's other descriptors here, whose peers wait for their end. First move both
     // out of the way, so that neither overwrites the other.
@@ -502,6 +507,8 @@ pid_t FakeQemu::ForkServer(int monitor) {
 pid_t FakeQemu::HandOver(bool stay) {
   return Request({{"do", "hand over"}, {"stay", stay}}).get<pid_t>();
 }
+
+void FakeQemu::Rename(const std::string& name) { Request({{"do", "rename"}, {"name", name}}); }
 
 void FakeQemu::Exit() { SendRequest({{"do", "exit"}}); }
 

@@ -86,6 +86,9 @@ class FakeQemu {
   // Closes the client, and forks a child that serves the socket alone until Listen().
   pid_t ForkServer(int monitor);
 
+  // Gives the process another name than a QEMU's, as a launcher's or a proxy's.
+  void Rename(const std::string& name);
+
   // Moves the whole service to a child and returns its pid, like a launcher that listens and passes
   // its sockets to QEMU. The launcher exits; with `stay` it runs on as another program, and keeps
   // the sockets open.

@@ -14,6 +14,10 @@ namespace {
 thread_local int entries_left = -1;
 thread_local int peer_error = 0;
 thread_local int poll_error = 0;
+thread_local pid_t gone_peer = 0;
+thread_local pid_t reused_by = 0;
+
+constexpr int kSoPeerPidfd = 77;
 
 template <typename Function>
 Function Next(const char* name) {
@@ -38,7 +42,17 @@ extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* s
     errno = peer_error;
     return -1;
   }
-  return next(fd, level, name, value, size);
+  if (gone_peer == 0 || level != SOL_SOCKET) return next(fd, level, name, value, size);
+  if (name == kSoPeerPidfd) {
+    errno = ENOPROTOOPT;
+    return -1;
+  }
+  const int result = next(fd, level, name, value, size);
+  if (result == 0 && name == SO_PEERCRED) {
+    auto* const credentials = static_cast<ucred*>(value);
+    if (credentials->pid == gone_peer) credentials->pid = reused_by;
+  }
+  return result;
 }
 
 extern "C" int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
@@ -58,6 +72,11 @@ FaultyReaddir::FaultyReaddir(int entries) { entries_left = entries; }
 FaultyReaddir::~FaultyReaddir() { entries_left = -1; }
 FaultyPeerCredentials::FaultyPeerCredentials(int error) { peer_error = error; }
 FaultyPeerCredentials::~FaultyPeerCredentials() { peer_error = 0; }
+ReusedPeerPid::ReusedPeerPid(pid_t gone, pid_t now) {
+  gone_peer = gone;
+  reused_by = now;
+}
+ReusedPeerPid::~ReusedPeerPid() { gone_peer = 0; }
 FaultySocketPoll::FaultySocketPoll(int error) { poll_error = error; }
 FaultySocketPoll::~FaultySocketPoll() { poll_error = 0; }
 

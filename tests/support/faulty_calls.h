@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_
 #define VMEVENTD_TESTS_SUPPORT_FAULTY_CALLS_H_
 
+#include <sys/types.h>
+
 namespace vmeventd {
 
 // System calls of this process that fail while one of these objects exists, as a disk or a security
@@ -22,6 +24,16 @@ class FaultyPeerCredentials {
   ~FaultyPeerCredentials();
   FaultyPeerCredentials(const FaultyPeerCredentials&) = delete;
   FaultyPeerCredentials& operator=(const FaultyPeerCredentials&) = delete;
+};
+
+// As on a kernel without SO_PEERPIDFD, before Linux 6.5, where the process `gone` has ended and
+// `now` has its id: getsockopt(2) names that one.
+class ReusedPeerPid {
+ public:
+  ReusedPeerPid(pid_t gone, pid_t now);
+  ~ReusedPeerPid();
+  ReusedPeerPid(const ReusedPeerPid&) = delete;
+  ReusedPeerPid& operator=(const ReusedPeerPid&) = delete;
 };
 
 // epoll_ctl(2) fails with `error` where it would add a socket.

@@ -212,18 +212,33 @@ void QmpRun::OnSpeaker(int64_t pid) {
 }
 
 void QmpRun::OnFirstSpeaker(PeerProcess speaker) {
-  std::optional<PeerProcess> listener;
-  if (MayBeItsProxy(speaker)) listener = TakeProcess();
+  const bool has_room = followed() || context_->vm_descriptors < context_->max_vm_descriptors;
+  if (published() && !has_room) return LeaveSpeakerUnread(speaker.pid);
+  absl::StatusOr<std::optional<PeerProcess>> proxy = TakeItsProxy(speaker);
+  if (!proxy.ok()) return LeaveSpeakerUnread(speaker.pid);
+  std::optional<PeerProcess> listener = *std::move(proxy);
   if (!published()) return source_->OnSpeaker(this, std::move(speaker), std::move(listener));
   spoken_ = true;
   TrackInstead(std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
   if (listener.has_value() && tracked()) AddProcess(*std::move(listener));
 }
 
-bool QmpRun::MayBeItsProxy(const PeerProcess& speaker) {
-  if (!followed() || process_ended() || info().pid == 0) return false;
+absl::StatusOr<std::optional<PeerProcess>> QmpRun::TakeItsProxy(const PeerProcess& speaker) {
   const bool younger = speaker.start_ticks == 0 || speaker.start_ticks >= connected_ticks_;
-  return younger && RunSameProgram(info().pid, speaker.pid);
+  if (!younger) return std::nullopt;
+  if (tracked()) {
+    if (!followed() || process_ended() || info().pid == 0) return std::nullopt;
+    if (!RunSameProgram(info().pid, speaker.pid)) return std::nullopt;
+    return TakeProcess();
+  }
+  // One that has not the name of a QEMU is not followed by itself.
+  absl::StatusOr<PeerProcess> listener = IdentifyPeer(connection_->descriptor());
+  if (absl::IsResourceExhausted(listener.status())) return listener.status();
+  if (!listener.ok() || listener->kind != PeerProcess::Kind::kTracked || listener->pid == 0 ||
+      listener->pid == speaker.pid || !RunSameProgram(listener->pid, speaker.pid)) {
+    return std::nullopt;
+  }
+  return *std::move(listener);
 }
 
 void QmpRun::LeaveSpeakerUnread(int64_t pid) {

@@ -85,6 +85,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // no run.
   void ExpectSpeaker() { needs_speaker_ = !published(); }
   bool needs_speaker() const { return needs_speaker_; }
+  // Nobody has spoken on its monitor so far: who does is to be followed.
+  bool awaits_speaker() const { return !spoken_ && context_->options->process_tracking; }
 
   bool connected() const override { return connection_ != nullptr; }
 
@@ -111,9 +113,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 
   // The first process that speaks is not the one that listens.
   void OnFirstSpeaker(PeerProcess speaker);
-  // Whether the process that listens, which the run is followed by, may be a proxy that has forked
-  // `speaker` for the connection: then QEMU may outlive that one.
-  bool MayBeItsProxy(const PeerProcess& speaker);
+  // The process that listens, if it may be a proxy that has forked `speaker` for the connection:
+  // then QEMU may outlive that one. RESOURCE_EXHAUSTED: no descriptor is left to find out.
+  absl::StatusOr<std::optional<PeerProcess>> TakeItsProxy(const PeerProcess& speaker);
   // `pid` has spoken too, and cannot be followed now: closes the connection, so that no further one
   // can.
   void LeaveSpeakerUnread(int64_t pid);

@@ -191,8 +191,11 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
 const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
   // A run counts for its user and directory already.
   if (slot.run == nullptr && !shares_.HasRoom(file.owner, slot.spec)) return kOutOfShare;
-  // One that was restored may still lack the descriptor of its process.
-  const bool has_process = slot.run != nullptr && (slot.run->followed() || !slot.run->tracked());
+  // One that was restored may still lack the descriptor of its process, and one whose listener has
+  // left that of who will speak.
+  const bool has_process =
+      slot.run != nullptr &&
+      (slot.run->followed() || (!slot.run->tracked() && !slot.run->awaits_speaker()));
   const int needed = has_process ? 1 : RunShares::kDescriptorsOfRun;
   const bool has_room = context_->vm_descriptors + needed <= context_->max_vm_descriptors;
   return has_room ? nullptr : kOutOfDescriptorsProblem;
@@ -293,6 +296,9 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   const bool listener_gone = peer.kind == PeerProcess::Kind::kGone;
   if (listener_gone) {
     if (slot->run != nullptr && slot->run->process_ended()) return OnListenerGone(slot);
+    peer = PeerProcess();
+  } else if (peer.pid != 0 && !HasNameOfQemu(peer.pid)) {
+    // A launcher, which may listen for many, or a proxy: who speaks will show which VM it is.
     peer = PeerProcess();
   }
   QmpRun* const run = FindOrMakeRun(slot, file, std::move(peer));

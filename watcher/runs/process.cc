@@ -198,6 +198,14 @@ bool RunSameProgram(int64_t pid, int64_t other_pid) {
   return !stat.ok() || !other.ok() || NameIn(*stat) == NameIn(*other);
 }
 
+bool HasNameOfQemu(int64_t pid) {
+  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
+  if (!stat.ok()) return true;
+  absl::string_view name = NameIn(*stat);
+  absl::ConsumePrefix(&name, "(");
+  return name.empty() || absl::StartsWith(name, "qemu") || name == "kvm";
+}
+
 bool HasEnded(int pidfd) {
   pollfd poll_pidfd{pidfd, POLLIN, 0};
   return poll(&poll_pidfd, 1, 0) == 1;

@@ -67,6 +67,10 @@ uint64_t StartTicksNow();
 // where that cannot be read.
 bool RunSameProgram(int64_t pid, int64_t other_pid);
 
+// Whether its name is one of a QEMU's, which it may have given itself; true as well where that
+// cannot be read.
+bool HasNameOfQemu(int64_t pid);
+
 // Whether the process of `pidfd` has ended; a zombie has.
 bool HasEnded(int pidfd);
 

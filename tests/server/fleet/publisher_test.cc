@@ -431,6 +431,66 @@ TEST_F(FleetPublisherTest, WhatTheStreamRefusesForGoodIsAGap) {
   EXPECT_EQ(sink_.connects, 1) << "the connection is kept";
 }
 
+// Of a stream that was made again everything before it is published once more, in several blocks.
+TEST_F(FleetPublisherTest, WhatTheStreamRefusedForGoodHidesNothingFromTheNextStream) {
+  constexpr int kEvents = 1000;
+  Push(10);
+  Start();
+  sink_.refused[4] = FleetSink::Answer::kUnfit;
+  publisher_->Step();
+  sink_.refused.clear();  // a GAP is small
+  Push(kEvents - 10);
+  Settle();
+  sink_.LoseStream();
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(kEvents));
+}
+
+TEST_F(FleetPublisherTest, WithoutItsFileItFindsItsOwnBeforeAnotherNodesOfItsName) {
+  Push(5);
+  Start();
+  Settle();
+  sink_.stream.push_back({{"another-journal", 9}, ++sink_.last_stream_sequence, {}});
+  publisher_.reset();
+  std::filesystem::remove(directory_ / "fleet");
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 5, 9));
+}
+
+// What follows a hole is acknowledged, and the position stands before the hole.
+TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacks) {
+  Push(10);
+  Start();
+  sink_.refused[8] = FleetSink::Answer::kRefused;
+  publisher_->Step();
+  ASSERT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 5, 6, 7, 9, 10));
+  sink_.stream.resize(5);
+  sink_.last_stream_sequence = 5;
+  sink_.refused.clear();
+  state_.clock().Advance(FleetPublisher::kStreamCheck);
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(10));
+}
+
+// Likewise where nobody looks before the next start.
+TEST_F(FleetPublisherTest, AStreamThatWasRestoredBehindAHoleGetsWhatItLacksFromTheNextDaemon) {
+  Push(10);
+  Start();
+  Settle();
+  Push(10);
+  sink_.refused[18] = FleetSink::Answer::kRefused;
+  publisher_->Step();
+  ASSERT_EQ(sink_.sequences().size(), 19u);
+  sink_.stream.resize(15);
+  sink_.last_stream_sequence = 15;
+  sink_.refused.clear();
+  Start();
+  Settle();
+  EXPECT_EQ(sink_.sequences(), UpTo(20));
+}
+
 TEST_F(FleetPublisherTest, WhatIsRefusedForNowIsTriedAgainLaterAndLater) {
   Push(10);
   Start();

@@ -1,6 +1,7 @@
 // How runs end by what becomes of their processes.
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -252,6 +253,7 @@ TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
 
 // A process with a socket, where nobody answers, that takes memory on command.
 int TakeMemory(const std::string& path, int go) {
+  prctl(PR_SET_NAME, "qemu-fake");
   const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/process_fixture.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_file.h"
@@ -227,12 +228,116 @@ TEST_F(ListenerTest, TheEndOfAForkThatAnswersIsNoEndOfAQemuWhoseLauncherStays) {
   EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
 }
 
+// The kernel knows who listened by its id alone, before Linux 6.5.
+TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
+  FakeQemu launcher;
+  launcher.AddMonitor(Socket("vm1"));
+  FakeQemu other;
+  const int others = other.AddMonitor(Socket("vm2"));
+  const pid_t real = launcher.HandOver();
+  const ReusedPeerPid reused(launcher.pid(), 0);  // nobody has it yet
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  ASSERT_TRUE(UntilPid(real));
+  const ReusedPeerPid again(launcher.pid(), other.pid());
+  other.CloseListener(others);
+  other.CloseClient(others);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
+  launcher.CloseClient(0);
+  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
+  EXPECT_EQ(sink_.Last(EventType::kMonitorRestored)->update.status->ref.name, "vm1");
+  kill(real, SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.name, "vm1");
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+// A run whose listener has left holds one descriptor, until somebody speaks.
+TEST_F(ListenerTest, WithoutADescriptorForWhoSpeaksAVmWaits) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  FakeQemu launcher;
+  const int monitor = launcher.AddMonitor(Socket("vm1"));
+  FakeQemu neighbor;
+  neighbor.AddMonitor(Socket("vm2"));
+  UniqueFd other = HoldMonitor(&launcher, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  const pid_t real = launcher.HandOver();
+  ASSERT_TRUE(UntilPid(0));
+  Die();
+  options_.max_vm_descriptors = 3;
+  Restart();
+  ASSERT_TRUE(UntilScanned());
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  other.Reset();
+  ASSERT_TRUE(Until(
+      [&] { return HasProblem("vm1", "LimitNOFILE") || sink_.Latest("vm1")->ref.pid == real; }));
+  EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE")) << "the VMs hold more than they may";
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  neighbor.Kill(SIGKILL);
+  ASSERT_TRUE(UntilPid(real));
+}
+
+// One that is no QEMU says nothing of the VMs that it listens for.
+class LauncherTest : public ListenerTest {
+ protected:
+  LauncherTest() {
+    options_.greeting_timeout = absl::Milliseconds(30);
+    launcher_.Rename("libvirtd");
+  }
+
+  FakeQemu launcher_;
+};
+
+TEST_F(LauncherTest, EachVmThatItListensForIsListed) {
+  const int first = launcher_.AddMonitor(Socket("vm1"));
+  const int second = launcher_.AddMonitor(Socket("vm2"));
+  UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
+  const UniqueFd of_second = HoldMonitor(&launcher_, second, "vm2");
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(UntilProblem("vm2", "held by another client"));
+  of_first.Reset();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
+  const int first = launcher_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&launcher_, first);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  const std::string run_id = RunId("vm1");
+  launcher_.CloseClient(first);
+  launcher_.CloseListener(first);
+  launcher_.Unlink(first);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+  launcher_.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_NE(RunId("vm1"), run_id);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
+  const int monitor = launcher_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&launcher_, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  launcher_.Kill(SIGTERM);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+}
+
 // Beside QEMU's own socket, a process that forks a child for each connection.
 class ProxyTest : public ListenerTest {
  protected:
   ProxyTest() { behavior_.proxy = true; }
   // Follows `proxy` as "vm1". Returns the child that serves the connection.
   pid_t Follow(FakeQemu* proxy) {
+    proxy->Rename("socat");
     proxy->AddMonitor(Socket("vm1"), behavior_);
     Start();
     EXPECT_TRUE(UntilState("vm1", VmState::kRunning));

@@ -1,0 +1,38 @@
+// A run that was handed over by arbitrary bytes is refused, or it is written as it is read, holds
+// no more than may wait, and a saved run goes on with it.
+
+#include <cstdint>
+#include <cstdlib>
+
+#include "watcher/runs/handed_run.h"
+#include "watcher/session/vm_session.h"
+
+namespace {
+
+constexpr char kSaved[] =
+    R"({"format":1,"run":{"name":"web1","run_id":"boot-1-2-3","monitor_path":"/run/web1.kvmd",)"
+    R"("process_tracked":true,"pid":4711,"start_ticks":0,"pid_namespace":0,"boot_id":"boot",)"
+    R"("socket":[0,0,0]},"attached_at":[1795157000000000000,1000000000000],"state":1,)"
+    R"("state_time":1795157000000000000,"qemu_version":"7.2.22","evidence":{},"timeline":[]})";
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using vmeventd::HandedMonitor;
+  const auto run = vmeventd::ReadHandedRun({reinterpret_cast<const char*>(data), size});
+  if (!run.ok()) return 0;
+  if (run->monitor.unhandled.str().size() > HandedMonitor::kMaxUnhandled) std::abort();
+  const std::string written = vmeventd::WriteHandedRun(*run);
+  const auto again = vmeventd::ReadHandedRun(written);
+  if (!again.ok() || vmeventd::WriteHandedRun(*again) != written) std::abort();
+  // The parcel has a line a run.
+  if (written.find('\n') != std::string::npos) std::abort();
+  const vmeventd::SessionOptions options;
+  const vmeventd::Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const auto session = vmeventd::VmSession::Restore(kSaved, &options, now);
+  if (!session.ok()) std::abort();
+  (*session)->GoOn(run->session);
+  (*session)->OnTick(now);
+  (*session)->OnProcessGone(now, {vmeventd::ExitStatus{0, 9}, true});
+  return 0;
+}
