@@ -168,6 +168,10 @@ bool WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
     if (!cursor_->OnEvent(event)) continue;
     *fresh.events.Add() = std::move(event);
     fresh.resume_after.push_back({0, cursor_->position().value_or(WatchPosition{})});
+    if (!command_.identify) continue;
+    fresh.nodes.push_back(node_);
+    // The journal may have been replaced under the stream.
+    if (cursor_->position()) fresh.nodes.back().journal_id = cursor_->position()->journal_id;
   }
   return fresh.events.empty() || sink_->OnEvents(std::move(fresh));
 }
@@ -185,8 +189,11 @@ void WatchLoop::HandleProgress(const v1::Progress& progress) {
                          " has begun the new journal ", EscapeForTerminal(progress.journal_id())));
 }
 
-// Only a host needs the question which node answers: a socket's path belongs to one daemon.
-bool WatchLoop::NeedsServerInfo() const { return !cursor_ || !address_.is_unix(); }
+// Otherwise only a host needs the question which node answers: a socket's path belongs to one
+// daemon.
+bool WatchLoop::NeedsServerInfo() const {
+  return !cursor_ || !address_.is_unix() || command_.identify;
+}
 
 grpc::Status WatchLoop::GetServerInfo(v1::GetServerInfoResponse* info) {
   const auto context = std::make_shared<grpc::ClientContext>();
@@ -206,8 +213,9 @@ std::optional<ExitCode> WatchLoop::HandleNoAnswer(const grpc::Status& status) {
 // Sets `follow` to whether the server is the node of this watch.
 std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse& info,
                                                 bool* follow) {
+  if (command_.identify) node_ = {info.node(), "", {}, info.journal_id()};
   const bool first = !pin_.node().has_value();
-  *follow = pin_.OnAnswer(IdentityOf(info));
+  *follow = (cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info));
   if (*follow) {
     if (first && pin_.is_ambiguous()) {
       env_.note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",

@@ -32,6 +32,8 @@ struct WatchCommand {
   v1::EventFilter filter;
   bool resume = true;  // continues when the daemon, or the fleet's servers, come back
   bool wait = false;   // waits for those that are not there yet
+  // Delivers each event with its node's own name and journal, for which the daemon is asked.
+  bool identify = false;
 };
 
 // Watches one node. If the address has several nodes, it keeps to the first that answers. One
@@ -102,6 +104,7 @@ class WatchLoop : public WatchSource {
   bool stream_established_ = false;  // the present stream has sent something
   bool loss_noted_ = false;
   std::string last_reason_;  // last noted, since the last stream
+  MessageNode node_;         // with `identify`: the present server's
   bool retry_at_once_ = false;
 };
 

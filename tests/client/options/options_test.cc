@@ -645,7 +645,7 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({"--utc"}),
-            "no command is given; the commands are watch, events, vms, vm, top, timeline, fleet, "
+            "no command is given; the commands are watch, push, events, vms, vm, top, timeline, fleet, "
             "intent, info, health, doctor, context, help, version and completion (see vmevents "
             "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),

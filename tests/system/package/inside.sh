@@ -3,6 +3,7 @@
 set -euo pipefail
 
 readonly unit=/lib/systemd/system/vmeventd.service
+readonly push_unit=/lib/systemd/system/vmevents-push@.service
 # shellcheck disable=SC2034  # those who source this use it
 readonly monitors=/run/ganeti/kvm-hypervisor/ctrl
 readonly nobody=65534
