@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/terminal_text.h"
@@ -30,6 +31,18 @@ class CallRegistration {
 };
 
 }  // namespace
+
+WatchedEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
+  WatchedEvents gap;
+  v1::Event* event = gap.events.Add();
+  event->set_type(v1::EVENT_TYPE_GAP);
+  *event->mutable_observe_time() = ToProto(absl::Now());
+  event->mutable_missing()->set_first(behind.sequence + 1);
+  event->set_message(why);
+  gap.nodes.push_back(std::move(node));
+  gap.resume_after.push_back({0, behind});
+  return gap;
+}
 
 WatchLoop::WatchLoop(WatchCommand command, Environment environment)
     : command_(std::move(command)),
@@ -184,9 +197,21 @@ bool WatchLoop::ReportPosition() {
 }
 
 void WatchLoop::HandleProgress(const v1::Progress& progress) {
+  const std::optional<WatchPosition> before = cursor_->position();
   if (cursor_->OnProgress(progress)) return;
-  env_.note(absl::StrCat("GAP: events may be missing: vmeventd at ", ToText(address_),
-                         " has begun the new journal ", EscapeForTerminal(progress.journal_id())));
+  NoteGap(absl::StrCat("vmeventd at ", ToText(address_), " has begun the new journal ",
+                       EscapeForTerminal(progress.journal_id())),
+          before);
+}
+
+void WatchLoop::NoteGap(const std::string& why, const std::optional<WatchPosition>& behind) {
+  const std::string sentence = absl::StrCat("events may be missing: ", why);
+  env_.note(absl::StrCat("GAP: ", sentence));
+  if (!command_.identify || !behind) return;
+  MessageNode node = node_;
+  node.journal_id = behind->journal_id;
+  // A sink that ends the watch says so again at the next event.
+  static_cast<void>(sink_->OnEvents(MakeGap(std::move(node), *behind, sentence)));
 }
 
 // Otherwise only a host needs the question which node answers: a socket's path belongs to one
@@ -316,10 +341,12 @@ std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
 }
 
 void WatchLoop::HandleOutOfRange(const grpc::Status& status) {
+  const std::optional<WatchPosition> before = cursor_->position();
   if (!cursor_->OnOutOfRange()) return;
-  env_.note(absl::StrCat("GAP: events may be missing: ", EscapeForTerminal(status.error_message()),
-                         "; continuing with the oldest event that vmeventd at ", ToText(address_),
-                         " retains"));
+  NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()),
+                       "; continuing with the oldest event that vmeventd at ", ToText(address_),
+                       " retains"),
+          before);
   retry_at_once_ = true;
 }
 

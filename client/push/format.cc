@@ -44,7 +44,7 @@ absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode
   const absl::StatusOr<std::string> data = ToJson(event);
   if (!data.ok()) return data.status();
   Json json = {{"specversion", "1.0"},
-               {"id", absl::StrCat(event.sequence())},
+               {"id", IdOf(event)},
                {"source", SourceOf(node)},
                {"type", absl::StrCat(kSubjectPrefix, ".", SubjectWords(event))}};
   if (!event.vm().name().empty()) json["subject"] = event.vm().name();
@@ -56,6 +56,7 @@ absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode
 }
 
 std::string Place(const MessageNode& node) {
+  if (node.name.empty()) return "the fleet";
   return absl::StrCat(node.cluster.empty() ? "" : absl::StrCat(node.cluster, "/"), node.name);
 }
 
@@ -114,7 +115,7 @@ constexpr AlertName kMissing = {"VmEventsMissing", "warning"};
 Json Alert(const AlertName& name, const v1::Event& event, const MessageNode& node) {
   Json labels = {{"alertname", name.name}, {"severity", name.severity}};
   if (!node.cluster.empty()) labels["cluster"] = EscapeForTerminal(node.cluster);
-  labels["node"] = EscapeForTerminal(node.name);
+  if (!node.name.empty()) labels["node"] = EscapeForTerminal(node.name);
   if (!event.vm().name().empty()) labels["vm"] = EscapeForTerminal(event.vm().name());
   return {{"labels", std::move(labels)}};
 }
@@ -122,9 +123,8 @@ Json Alert(const AlertName& name, const v1::Event& event, const MessageNode& nod
 Json Firing(const AlertName& name, const v1::Event& event, const MessageNode& node,
             absl::Duration alert_for) {
   Json alert = Alert(name, event, node);
-  Json annotations = {
-      {"summary", EscapeForTerminal(Sentence(event, node))},
-      {"event", EscapeForTerminal(absl::StrCat(SourceOf(node), "#", event.sequence()))}};
+  Json annotations = {{"summary", EscapeForTerminal(Sentence(event, node))},
+                      {"event", EscapeForTerminal(absl::StrCat(SourceOf(node), "#", IdOf(event)))}};
   if (event.has_shutdown()) {
     annotations["class"] = ShortName(event.shutdown().class_());
     annotations["cause"] = ShortName(event.shutdown().cause());
@@ -195,6 +195,11 @@ absl::string_view NameOf(PushFormat format) {
 
 int MostEventsOf(PushFormat format) {
   return format == PushFormat::kSlack ? kMostOfSlack : kMostOfOthers;
+}
+
+std::string IdOf(const v1::Event& event) {
+  return event.sequence() > 0 ? absl::StrCat(event.sequence())
+                              : absl::StrCat("gap-after-", event.missing().first() - 1);
 }
 
 std::string SourceOf(const MessageNode& node) {

@@ -42,8 +42,11 @@ struct PushBody {
 absl::StatusOr<PushBody> BodyOf(PushFormat format, const EventRange& range,
                                 absl::Duration alert_for);
 
-// The CloudEvents attribute "source", as the fleet's messages have it; with the sequence, the id,
-// it is unique forever. A node that is read directly has the empty cluster.
+// The CloudEvents attribute "id": the sequence, or of a GAP that no journal has
+// "gap-after-SEQUENCE".
+std::string IdOf(const v1::Event& event);
+// The CloudEvents attribute "source", as the fleet's messages have it; with the id it is unique
+// forever. A node that is read directly has the empty cluster.
 std::string SourceOf(const MessageNode& node);
 
 // One JSON object: the event as -o json prints it of several nodes, and before that the journal_id.

@@ -97,7 +97,7 @@ absl::Status Pusher::SetAside(const EventRange& range, const std::string& reason
                                          {"target", state_.target},
                                          {"reason", reason},
                                          {"source", SourceOf(range.node(i))},
-                                         {"id", absl::StrCat(range.event(i).sequence())}};
+                                         {"id", IdOf(range.event(i))}};
     constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
     const std::string text = head.dump(-1, ' ', false, kReplace);
     absl::StrAppend(&lines, absl::string_view(text).substr(0, text.size() - 1),

@@ -74,6 +74,12 @@ TEST_F(PushFormatTest, SeveralCloudEventsAreABatch) {
   EXPECT_FALSE(json[1].contains("subject")) << "the event is of the whole node";
 }
 
+TEST_F(PushFormatTest, AGapOfNoJournalHasAnIdOfItsOwn) {
+  v1::Event* gap = Add(0, v1::EVENT_TYPE_GAP, "");
+  gap->mutable_missing()->set_first(43);
+  EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kCloudEvents).text)["id"], "gap-after-42");
+}
+
 TEST_F(PushFormatTest, TypesOfLaterVersionsHaveNames) {
   Add(1, static_cast<v1::EventType>(99), "web1")
       ->mutable_shutdown()

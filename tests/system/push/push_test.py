@@ -495,6 +495,31 @@ class PushTest(unittest.TestCase):
         world.wait_until("its start resolves it", lambda: ("VmCrashed", "vm1") not in alerts())
         self.assertEqual(self.status()["set_aside_events"], 0)
 
+    # Gaps.
+
+    def test_a_journal_that_was_lost_is_a_gap(self):
+        self.crash()
+        push = self.start()
+        before = self.expected()
+        self.wait_delivered(before)
+        world.wait_until("the cursor is there", lambda: self.sequence() == before[-1][1])
+        self.end(push)
+        self.world.stop()
+        for file in self.world.state.glob("*"):
+            file.unlink()
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.crash("vm2")
+        self.start()
+        self.receiver.wait("the new journal's events come", lambda: b"vm2" in b"".join(
+            request.body for request in self.receiver.accepted))
+        bodies = [json.loads(request.body) for request in self.receiver.accepted]
+        gaps = [event for body in bodies for event in (body if isinstance(body, list) else [body])
+                if event["id"].startswith("gap")]
+        self.assertEqual([(gap["source"], gap["id"], gap["type"]) for gap in gaps],
+                         [(before[0][0], f"gap-after-{before[-1][1]}", "vmevents.v1.gap")])
+        self.assertIn("events may be missing", gaps[0]["data"]["message"])
+
     # Several nodes, and a fleet.
 
     def test_several_nodes(self):
