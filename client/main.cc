@@ -92,6 +92,10 @@ int main(int argc, char** argv) {
                            Variable("VMEVENTS_TLS_KEY"), Variable("VMEVENTS_TLS_SERVER_NAME")};
   context.credentials_variable = Variable("VMEVENTS_CREDENTIALS");
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
+  context.state_home = Variable("XDG_STATE_HOME");
+  if (context.state_home.empty() && !Variable("HOME").empty()) {
+    context.state_home = Variable("HOME") + "/.local/state";
+  }
   context.config_path = vmeventd::client::ConfigPath(Variable("VMEVENTS_CONFIG"),
                                                      Variable("XDG_CONFIG_HOME"), Variable("HOME"));
   context.config_required = !Variable("VMEVENTS_CONFIG").empty();

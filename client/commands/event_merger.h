@@ -26,6 +26,7 @@ class EventMerger {
   struct Item {
     size_t node = 0;
     std::optional<v1::Event> event;
+    std::optional<MessageNode> from;  // of the event, where its watch identifies it
     std::optional<google::protobuf::RepeatedPtrField<v1::Vm>> vms;
     // Position at which the node's watch continues once this and everything before it is done with.
     std::optional<WatchPosition> position;

@@ -94,6 +94,7 @@ class MergedWatch::QueueSink : public WatchSink {
     for (int i = 0; i < events.events.size(); ++i) {
       EventMerger::Item item;
       item.event.emplace().Swap(&events.events[i]);
+      if (!events.nodes.empty()) item.from = std::move(events.nodes[static_cast<size_t>(i)]);
       item.position = std::move(events.resume_after[static_cast<size_t>(i)].position);
       if (!Add(std::move(item))) return false;
     }
@@ -178,7 +179,7 @@ bool MergedWatch::Deliver(std::vector<EventMerger::Item> items, WatchSink* sink)
     if (item.position) positions[item.node] = *item.position;
     if (!item.event) continue;
     events.events.Add()->Swap(&*item.event);
-    events.nodes.push_back(node);
+    events.nodes.push_back(item.from ? *std::move(item.from) : node);
     events.resume_after.push_back({item.node, *std::move(item.position)});
   }
   if (!events.events.empty() && !sink->OnEvents(std::move(events))) return false;

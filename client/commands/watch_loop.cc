@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/terminal_text.h"
@@ -30,6 +31,18 @@ class CallRegistration {
 };
 
 }  // namespace
+
+WatchedEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
+  WatchedEvents gap;
+  v1::Event* event = gap.events.Add();
+  event->set_type(v1::EVENT_TYPE_GAP);
+  *event->mutable_observe_time() = ToProto(absl::Now());
+  event->mutable_missing()->set_first(behind.sequence + 1);
+  event->set_message(why);
+  gap.nodes.push_back(std::move(node));
+  gap.resume_after.push_back({0, behind});
+  return gap;
+}
 
 WatchLoop::WatchLoop(WatchCommand command, Environment environment)
     : command_(std::move(command)),
@@ -168,6 +181,10 @@ bool WatchLoop::HandleEvents(v1::WatchEventsResponse* response) {
     if (!cursor_->OnEvent(event)) continue;
     *fresh.events.Add() = std::move(event);
     fresh.resume_after.push_back({0, cursor_->position().value_or(WatchPosition{})});
+    if (!command_.identify) continue;
+    fresh.nodes.push_back(node_);
+    // The journal may have been replaced under the stream.
+    if (cursor_->position()) fresh.nodes.back().journal_id = cursor_->position()->journal_id;
   }
   return fresh.events.empty() || sink_->OnEvents(std::move(fresh));
 }
@@ -180,13 +197,28 @@ bool WatchLoop::ReportPosition() {
 }
 
 void WatchLoop::HandleProgress(const v1::Progress& progress) {
+  const std::optional<WatchPosition> before = cursor_->position();
   if (cursor_->OnProgress(progress)) return;
-  env_.note(absl::StrCat("GAP: events may be missing: vmeventd at ", ToText(address_),
-                         " has begun the new journal ", EscapeForTerminal(progress.journal_id())));
+  NoteGap(absl::StrCat("vmeventd at ", ToText(address_), " has begun the new journal ",
+                       EscapeForTerminal(progress.journal_id())),
+          before);
 }
 
-// Only a host needs the question which node answers: a socket's path belongs to one daemon.
-bool WatchLoop::NeedsServerInfo() const { return !cursor_ || !address_.is_unix(); }
+void WatchLoop::NoteGap(const std::string& why, const std::optional<WatchPosition>& behind) {
+  const std::string sentence = absl::StrCat("events may be missing: ", why);
+  env_.note(absl::StrCat("GAP: ", sentence));
+  if (!command_.identify || !behind) return;
+  MessageNode node = node_;
+  node.journal_id = behind->journal_id;
+  // A sink that ends the watch says so again at the next event.
+  static_cast<void>(sink_->OnEvents(MakeGap(std::move(node), *behind, sentence)));
+}
+
+// Otherwise only a host needs the question which node answers: a socket's path belongs to one
+// daemon.
+bool WatchLoop::NeedsServerInfo() const {
+  return !cursor_ || !address_.is_unix() || command_.identify;
+}
 
 grpc::Status WatchLoop::GetServerInfo(v1::GetServerInfoResponse* info) {
   const auto context = std::make_shared<grpc::ClientContext>();
@@ -206,8 +238,9 @@ std::optional<ExitCode> WatchLoop::HandleNoAnswer(const grpc::Status& status) {
 // Sets `follow` to whether the server is the node of this watch.
 std::optional<ExitCode> WatchLoop::HandleAnswer(const v1::GetServerInfoResponse& info,
                                                 bool* follow) {
+  if (command_.identify) node_ = {info.node(), "", {}, info.journal_id()};
   const bool first = !pin_.node().has_value();
-  *follow = pin_.OnAnswer(IdentityOf(info));
+  *follow = (cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info));
   if (*follow) {
     if (first && pin_.is_ambiguous()) {
       env_.note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
@@ -308,10 +341,12 @@ std::optional<ExitCode> WatchLoop::HandleBadFiles(const absl::Status& status) {
 }
 
 void WatchLoop::HandleOutOfRange(const grpc::Status& status) {
+  const std::optional<WatchPosition> before = cursor_->position();
   if (!cursor_->OnOutOfRange()) return;
-  env_.note(absl::StrCat("GAP: events may be missing: ", EscapeForTerminal(status.error_message()),
-                         "; continuing with the oldest event that vmeventd at ", ToText(address_),
-                         " retains"));
+  NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()),
+                       "; continuing with the oldest event that vmeventd at ", ToText(address_),
+                       " retains"),
+          before);
   retry_at_once_ = true;
 }
 

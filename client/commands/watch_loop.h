@@ -32,7 +32,14 @@ struct WatchCommand {
   v1::EventFilter filter;
   bool resume = true;  // continues when the daemon, or the fleet's servers, come back
   bool wait = false;   // waits for those that are not there yet
+  // For consumers that are no people: delivers each event with its node's own name and journal, for
+  // which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
+  bool identify = false;
 };
+
+// A GAP that no journal has: it has no sequence, and `missing` begins behind the position and has
+// no end. The position does not move.
+WatchedEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
 
 // Watches one node. If the address has several nodes, it keeps to the first that answers. One
 // thread.
@@ -77,6 +84,7 @@ class WatchLoop : public WatchSource {
   void HandleProgress(const v1::Progress& progress);
   bool IsToReadAgain(const v1::WatchEventsResponse& response);
 
+  void NoteGap(const std::string& why, const std::optional<WatchPosition>& behind);
   std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
   std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
@@ -102,6 +110,7 @@ class WatchLoop : public WatchSource {
   bool stream_established_ = false;  // the present stream has sent something
   bool loss_noted_ = false;
   std::string last_reason_;  // last noted, since the last stream
+  MessageNode node_;         // with `identify`: the present server's
   bool retry_at_once_ = false;
 };
 

@@ -10,6 +10,7 @@ enum class ExitCode {
   kUsage = 2,
   kNotFound = 3,
   kUnreachable = 4,
+  kGone = 5,           // `push`: the receiver answered 410
   kInterrupted = 130,  // `watch --count N`, interrupted before N events arrived
 };
 

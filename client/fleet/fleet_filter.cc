@@ -4,9 +4,7 @@
 #include <cstddef>
 #include <set>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "base/nats/subject.h"
 #include "client/output/enum_names.h"
 #include "client/output/time_text.h"
@@ -56,11 +54,6 @@ std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::str
   return tokens;
 }
 
-// "MONITOR_LOST" as "monitor-lost", as subjects have it.
-std::string WordOf(absl::string_view name) {
-  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
-}
-
 bool HasClass(v1::EventType type) {
   return type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN;
 }
@@ -70,12 +63,12 @@ std::set<std::string> EventTokens(const v1::EventFilter& filter) {
   if (filter.types().empty() && filter.classes().empty()) return {">"};
   std::set<std::string> classes;
   for (const int one : filter.classes()) {
-    classes.insert(WordOf(ShortName(static_cast<v1::ShutdownClass>(one))));
+    classes.insert(SubjectWord(ShortName(static_cast<v1::ShutdownClass>(one))));
   }
   std::set<std::string> tokens;
   for (const int number : filter.types()) {
     const auto type = static_cast<v1::EventType>(number);
-    const std::string word = WordOf(ShortName(type));
+    const std::string word = SubjectWord(ShortName(type));
     if (!HasClass(type)) {
       if (classes.empty()) tokens.insert(word);
     } else if (classes.empty()) {

@@ -17,10 +17,12 @@
 
 namespace vmeventd::client {
 
-MessageNode NodeOf(const FleetOrigin& origin) { return {origin.node, origin.cluster, {}}; }
+MessageNode NodeOf(const FleetOrigin& origin) {
+  return {origin.node, origin.cluster, {}, origin.journal_id};
+}
 
 MessageNode NodeOf(const FleetVm& vm) {
-  return {vm.origin.node, vm.origin.cluster, vm.stale_since};
+  return {vm.origin.node, vm.origin.cluster, vm.stale_since, {}};
 }
 
 void LeftOut::Add(const NatsMessage& message, const absl::Status& why) {

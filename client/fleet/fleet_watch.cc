@@ -146,11 +146,20 @@ absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnecti
                        (*message)->time, since_};
 }
 
+// The stream's own GAP is of no node.
+void FleetWatch::NoteGap(const std::string& sentence) {
+  env_.note(absl::StrCat("GAP: ", sentence));
+  if (!command_.identify || !position_) return;
+  // A sink that ends the watch says so again at the next event.
+  static_cast<void>(sink_->OnEvents(
+      MakeGap({"", "", {}, EscapeToken(position_->journal_id)}, *position_, sentence)));
+}
+
 absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
   const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
   if (!command_.resume) return absl::OutOfRangeError(missing);
-  env_.note(absl::StrCat("GAP: ", missing, "; continuing with the oldest event that the stream ",
-                         kFleetStream, " at ", env_.servers, " retains"));
+  NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ", kFleetStream,
+                       " at ", env_.servers, " retains"));
   position_ = WatchPosition{state.first - 1, stream_, "", state.first_time, since_};
   jumped_after_.reset();
   return absl::OkStatus();
@@ -166,8 +175,8 @@ absl::Status FleetWatch::GoOnByTime(const StreamState& state) {
   const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
   if (!command_.resume) return absl::OutOfRangeError(missing);
   since_ = stored - kMostSkew;
-  env_.note(absl::StrCat("GAP: ", missing, "; continuing with the events that were observed since ",
-                         Rfc3339Text(since_), ", of which some may come again"));
+  NoteGap(absl::StrCat(missing, "; continuing with the events that were observed since ",
+                       Rfc3339Text(since_), ", of which some may come again"));
   filter_.since = filter_.since ? std::max(*filter_.since, since_) : since_;
   start_ = since_;
   started_ = true;
@@ -179,9 +188,9 @@ absl::Status FleetWatch::GoOnByTime(const StreamState& state) {
 void FleetWatch::CheckJump(const StreamState& state) {
   const std::optional<uint64_t> after = std::exchange(jumped_after_, std::nullopt);
   if (!after || state.first <= *after + 1) return;
-  env_.note(absl::StrCat("GAP: events may be missing: the stream ", kFleetStream, " at ",
-                         env_.servers, " deleted messages after ", *after,
-                         " before they were read; its oldest is ", state.first));
+  NoteGap(absl::StrCat("events may be missing: the stream ", kFleetStream, " at ", env_.servers,
+                       " deleted messages after ", *after, " before they were read; its oldest is ",
+                       state.first));
 }
 
 absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamState& state) {

@@ -78,6 +78,7 @@ class FleetWatch : public WatchSource {
   // True: the stream is the one that was read up to the position.
   absl::StatusOr<bool> IsSame(NatsConnection* connection, const StreamState& state) const;
   absl::Status Gap(const std::string& why, const StreamState& state);
+  void NoteGap(const std::string& sentence);
   // The position is of another stream: goes on with what was observed since then.
   absl::Status GoOnByTime(const StreamState& state);
   // Notes it if the stream deleted messages before they were read.

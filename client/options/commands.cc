@@ -4,12 +4,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <variant>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "client/options/option_values.h"
 #include "client/output/time_text.h"
+#include "client/push/target.h"
 
 namespace vmeventd::client {
 namespace {
@@ -27,6 +30,9 @@ std::vector<std::string> NamesOf(const RawOptions& raw) {
 constexpr uint64_t kMostLast = 100'000;
 // Events that --follow begins with by default.
 constexpr uint64_t kUsualLast = 10;
+// Limit of --batch, and its default.
+constexpr uint64_t kMostBatch = 1000;
+constexpr uint64_t kUsualBatch = 100;
 
 absl::Status SetCursorFile(const CLI::App& app, const RawOptions& raw, FollowCommand* command) {
   if (app.count("--cursor-file") > 0 && raw.cursor_file.empty()) {
@@ -89,7 +95,93 @@ absl::StatusOr<WatchStart> MakeStart(const CLI::App& app, const RawOptions& raw,
   return FromTime{**since};
 }
 
+absl::Status CheckPushTexts(const CLI::App& app) {
+  for (const char* option : {"--url-file", "--secret-file", "--header-file", "--push-ca",
+                             "--push-cert", "--push-key", "--state-dir", "--metrics-file"}) {
+    if (app.count(option) > 0 && app.get_option(option)->as<std::string>().empty()) {
+      return Wrong(absl::StrCat(option, ": the text is empty; name a file or directory"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::StatusOr<PushCommand> MakePush(const CLI::App& app, const RawOptions& raw,
+                                     const OptionContext& context) {
+  PushCommand command;
+  absl::Status status = CheckPushTexts(app);
+  if (!status.ok()) return status;
+  const auto format = ParsePushFormat(raw.format);
+  if (!format.ok()) return Wrong(absl::StrCat("--format: ", format.status().message()));
+  const auto start = MakeStart(app, raw, context);
+  if (!start.ok()) return start.status();
+  if (std::holds_alternative<FromSnapshot>(*start)) {
+    return Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
+  }
+  const auto filter = ParseFilter(raw.vms, raw.types, raw.classes, raw.sources);
+  if (!filter.ok()) return filter.status();
+  const auto batch = ParseCount("--batch", app.count("--batch") > 0, raw.batch);
+  if (!batch.ok()) return batch.status();
+  if (*batch && **batch > kMostBatch) {
+    return Wrong(absl::StrCat("--batch: ", **batch, " is too large; give at most ", kMostBatch));
+  }
+  command.batch.events = static_cast<size_t>(batch->value_or(kUsualBatch));
+  command.batch.time = absl::Seconds(1);
+  for (const auto& [option, text, least, most, value] :
+       {std::tuple("--batch-time", &raw.batch_time, absl::Milliseconds(1), absl::Minutes(1),
+                   &command.batch.time),
+        std::tuple("--timeout", &raw.timeout, absl::Seconds(1), absl::Minutes(10),
+                   &command.timeout),
+        std::tuple("--alert-for", &raw.alert_for, absl::Minutes(1), absl::Hours(24 * 7),
+                   &command.alert_for)}) {
+    if (app.count(option) == 0) continue;
+    const absl::StatusOr<absl::Duration> duration = ParseDurationText(*text);
+    if (!duration.ok()) return Wrong(absl::StrCat(option, ": ", duration.status().message()));
+    if (*duration < least || *duration > most) {
+      return Wrong(absl::StrCat(option, ": ", *text, " is not between ", DurationText(least),
+                                " and ", DurationText(most)));
+    }
+    *value = *duration;
+  }
+  if (app.count("--alert-for") > 0 && *format != PushFormat::kAlertmanager) {
+    return Wrong("--alert-for: only alerts have an end; use it with --format alertmanager");
+  }
+  if (raw.push_tls.cert_file.empty() != raw.push_tls.key_file.empty()) {
+    return Wrong(raw.push_tls.key_file.empty()
+                     ? "--push-cert: its private key is missing: give --push-key FILE"
+                     : "--push-key: its certificate is missing: give --push-cert FILE");
+  }
+  if (!raw.url.empty() && !raw.url_file.empty()) {
+    return Wrong("--url-file: the command line has a URL as well; use one of them");
+  }
+  const bool named = !raw.url.empty() || !raw.url_file.empty();
+  if (!named && !(raw.status && !raw.state_dir.empty())) {
+    return Wrong(raw.status
+                     ? "push --status: which push? Give its URL, --url-file or --state-dir"
+                     : "push: where to? Write `vmevents push https://HOST/PATH`, or --url-file");
+  }
+  if (!raw.url.empty()) {
+    const auto target = ParsePushTarget(raw.url, *format, raw.insecure_http || raw.status);
+    if (!target.ok()) return target.status();
+  }
+  command.follow.watch.start = *start;
+  command.follow.watch.filter = *filter;
+  command.follow.watch.wait = true;
+  command.follow.watch.identify = true;
+  command.url = raw.url;
+  command.url_file = raw.url_file;
+  command.format = *format;
+  command.secret_file = raw.secret_file;
+  command.header_file = raw.header_file;
+  command.tls = raw.push_tls;
+  command.insecure_http = raw.insecure_http;
+  command.state_dir = raw.state_dir;
+  command.state_home = context.state_home;
+  command.metrics_file = raw.metrics_file;
+  command.status = raw.status;
+  return command;
+}
 
 absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& raw,
                                         const OptionContext& context) {

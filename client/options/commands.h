@@ -12,6 +12,8 @@ namespace vmeventd::client {
 
 absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& raw,
                                         const OptionContext& context);
+absl::StatusOr<PushCommand> MakePush(const CLI::App& app, const RawOptions& raw,
+                                     const OptionContext& context);
 absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& raw,
                                          const OptionContext& context);
 // `events -f`: the history that `events` has, and what follows.

@@ -26,7 +26,8 @@ option is given, the context's files count, or without a context
 $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
 
 nats://HOST:PORT[,HOST:PORT...], or tls:// likewise, names the NATS servers of a
-fleet of nodes that publish there: watch, events, vms, vm and fleet read it.
+fleet of nodes that publish there: watch, push, events, vms, vm and fleet read
+it.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -36,7 +37,8 @@ Examples:
   vmevents -o json watch --from oldest    one JSON object a line, for programs
   vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable.)";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
+5 push: the receiver wants no more.)";
 constexpr char kWatchFooter[] =
     R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
@@ -60,6 +62,23 @@ Examples:
   vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
       --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
+constexpr char kPushFooter[] =
+    R"(It follows as watch does, for ever, and keeps its position once the receiver has
+answered 2xx: each event is delivered at least once, those of a node in order, and
+with the same id each time. It repeats what fails, after 1s to 5m or as long as
+Retry-After says, up to 1h; an answer of 410 ends it. What is answered by another
+4xx, but for 408, 425 and 429, goes into the file set-aside.jsonl of its state
+directory. docs/push.md has the formats and a receiver's check of the signature.
+
+Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or in
+~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
+--url-file: every user of the host sees the command line.
+
+Examples:
+  vmevents push https://events.example/vms --secret-file secret
+  vmevents push --format slack --url-file slack.url --type stopped --class crash
+  vmevents push --format alertmanager http://localhost:9093
+  vmevents push --status https://events.example/vms)";
 constexpr char kEventsFooter[] =
     R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
@@ -232,10 +251,14 @@ void AddSource(CLI::App* command, RawOptions* raw) {
           "only VMs from such a source, as 'libvirt:*'; may be repeated");
 }
 
-void AddNames(CLI::App* command, RawOptions* raw) {
-  command->add_option("NAME", raw->names, "only VMs of such names, as with --vm")->type_name("");
+void AddVm(CLI::App* command, RawOptions* raw) {
   AddList(command, "--vm", &raw->vms, "GLOB",
           "only VMs of such names, separated by commas; may be repeated");
+}
+
+void AddNames(CLI::App* command, RawOptions* raw) {
+  command->add_option("NAME", raw->names, "only VMs of such names, as with --vm")->type_name("");
+  AddVm(command, raw);
 }
 
 void AddClass(CLI::App* command, RawOptions* raw) {
@@ -243,8 +266,8 @@ void AddClass(CLI::App* command, RawOptions* raw) {
           "only ends by user, admin, crash or unknown; may be repeated");
 }
 
+// All but the names.
 void AddFilter(CLI::App* command, RawOptions* raw) {
-  AddNames(command, raw);
   AddSource(command, raw);
   AddList(command, "--type", &raw->types, "TYPE",
           "only events of this type, as started or stopped; may be repeated");
@@ -262,14 +285,19 @@ void AddCursorFile(CLI::App* command, RawOptions* raw) {
       "keep the position here, and continue from it; at first from where the other options say");
 }
 
+void AddStart(CLI::App* command, RawOptions* raw, const char* from) {
+  AddText(command, "--from", &raw->from, "START", from);
+  AddText(command, "--journal", &raw->journal, "ID",
+          "the journal of that sequence number; default the server's present one");
+  AddText(command, "--since", &raw->since, "TIME", "begin with the events at or after this time");
+  AddNode(command, raw);
+}
+
 void AddWatch(CLI::App* app, RawOptions* raw) {
   CLI::App* watch = AddCommand(app, "watch", "Follow events as they happen", kWatchFooter);
-  AddText(watch, "--from", &raw->from, "START",
-          "begin after a sequence number, or at oldest, snapshot or a time; default now");
-  AddText(watch, "--journal", &raw->journal, "ID",
-          "the journal of that sequence number; default the server's present one");
-  AddText(watch, "--since", &raw->since, "TIME", "begin with the events at or after this time");
-  AddNode(watch, raw);
+  AddStart(watch, raw,
+           "begin after a sequence number, or at oldest, snapshot or a time; default now");
+  AddNames(watch, raw);
   AddFilter(watch, raw);
   AddText(watch, "-n,--count", &raw->count, "N", "end after N of the events that were asked for");
   AddFlag(watch, "--no-resume", &raw->no_resume, "end when the daemon stops");
@@ -282,11 +310,47 @@ void AddWatch(CLI::App* app, RawOptions* raw) {
           "run COMMAND for each GAP too, which may have no VM");
 }
 
+void AddPush(CLI::App* app, RawOptions* raw) {
+  CLI::App* push = AddCommand(app, "push", "POST events to a URL as they happen", kPushFooter);
+  push->add_option("URL", raw->url, "where to; http:// only to this host")->type_name("");
+  AddText(push, "--url-file", &raw->url_file, "FILE", "the URL is the first line of this file");
+  AddText(push, "--format", &raw->format, "FORMAT",
+          "cloudevents, slack, alertmanager or json; default cloudevents");
+  AddStart(push, raw,
+           "at first begin after a sequence number, or at oldest or a time; default now");
+  AddVm(push, raw);
+  AddFilter(push, raw);
+  AddText(push, "--batch", &raw->batch, "N", "at most N events in a request; default 100");
+  AddText(push, "--batch-time", &raw->batch_time, "DURATION",
+          "how long an event waits for others, 1ms to 1m; default 1s");
+  AddText(push, "--timeout", &raw->timeout, "DURATION", "of a request, 1s to 10m; default 30s");
+  AddText(push, "--secret-file", &raw->secret_file, "FILE",
+          "sign each request by the secret in this file; two lines while it is replaced");
+  AddText(push, "--header-file", &raw->header_file, "FILE",
+          "send these headers too, as \"Authorization: Bearer ...\", one a line");
+  AddText(push, "--push-ca", &raw->push_tls.ca_file, "FILE",
+          "the CA of the receiver's certificate, PEM; default the system's");
+  AddText(push, "--push-cert", &raw->push_tls.cert_file, "FILE",
+          "the certificate to show the receiver, PEM");
+  AddText(push, "--push-key", &raw->push_tls.key_file, "FILE",
+          "that certificate's private key, PEM");
+  AddFlag(push, "--insecure-http", &raw->insecure_http,
+          "permit http:// beyond this host: anyone on the way reads the events");
+  AddText(push, "--alert-for", &raw->alert_for, "DURATION",
+          "how long an alert lasts that nothing resolves; default 4h");
+  AddText(push, "--state-dir", &raw->state_dir, "DIR",
+          "the directory of this push: its position, state and what was set aside");
+  AddText(push, "--metrics-file", &raw->metrics_file, "FILE",
+          "write metrics here, NAME.prom for the node exporter");
+  AddFlag(push, "--status", &raw->status, "show what this push last did, without a network");
+}
+
 void AddEvents(CLI::App* app, RawOptions* raw) {
   CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
   AddText(events, "--since", &raw->since, "TIME", "only events at or after this time");
   AddText(events, "--until", &raw->until, "TIME", "only events before this time");
   AddNode(events, raw);
+  AddNames(events, raw);
   AddFilter(events, raw);
   AddFlag(events, "-r,--newest-first", &raw->newest_first, "the newest at the top");
   AddText(events, "-n,--last", &raw->last, "N", "only the newest N events");
@@ -382,10 +446,10 @@ void Define(CLI::App* app, RawOptions* raw) {
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
-  AddList(
-      app, "--server", &raw->servers, "ADDR",
-      "where vmeventd listens; watch, events, vms and vm merge several of them. Or nats://, see "
-      "below");
+  AddList(app, "--server", &raw->servers, "ADDR",
+          "where vmeventd listens; watch, push, events, vms and vm merge several of them. Or "
+          "nats://, see "
+          "below");
   AddText(app, "--context", &raw->context, "NAME",
           "the TLS files, and without --server the servers, of this context in the configuration "
           "file");
@@ -406,6 +470,7 @@ void Define(CLI::App* app, RawOptions* raw) {
   AddFlag(app, "--no-pager", &raw->no_pager, "no pager for the lists of events and vms");
   app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
   AddWatch(app, raw);
+  AddPush(app, raw);
   AddEvents(app, raw);
   AddVms(app, raw);
   AddPictures(app, raw);

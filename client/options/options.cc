@@ -24,7 +24,8 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kCommands[] =
-    "watch, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, help, "
+    "watch, push, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, "
+    "help, "
     "version and completion";
 constexpr char kContextCommands[] = "context list, context add and context use";
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
@@ -165,9 +166,13 @@ absl::Status Convert(const CLI::App& app, const RawOptions& raw, OptionContext c
     line->command = DoctorCommand{};
     return ConvertOwnServer(app, raw, context, line);
   }
+  if (command.get_name() == "push" && raw.status) {  // no server is asked
+    return Store(MakePush(command, raw, context), line);
+  }
   status = ConvertServers(app, raw, context, line);
   if (status.ok()) status = CheckFleetOptions(command, raw, line);
   if (!status.ok()) return status;
+  if (command.get_name() == "push") return Store(MakePush(command, raw, context), line);
   if (command.get_name() == "watch") return Store(MakeWatch(command, raw, context), line);
   if (command.get_name() == "events") {
     if (raw.follow) return Store(MakeFollow(command, raw, context), line);

@@ -18,6 +18,8 @@
 #include "client/consume/command_runner.h"
 #include "client/fleet/fleet_create.h"
 #include "client/fleet/fleet_servers.h"
+#include "client/push/batcher.h"
+#include "client/push/format.h"
 #include "client/settings/contexts.h"
 
 namespace vmeventd::client {
@@ -34,6 +36,25 @@ struct FollowCommand {
   std::string cursor_file;        // empty: none
   std::string exec;               // for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
+};
+
+// `push`.
+struct PushCommand {
+  FollowCommand follow;  // where it begins, and the filter
+  std::string url;       // empty: the first line of `url_file` has it
+  std::string url_file;
+  PushFormat format = PushFormat::kCloudEvents;
+  Batcher::Limits batch;
+  absl::Duration timeout = absl::Seconds(30);  // of a request
+  absl::Duration alert_for = absl::Hours(4);
+  std::string secret_file;  // empty: requests have no signature
+  std::string header_file;  // more headers; empty: none
+  TlsOptions tls;           // of the target
+  bool insecure_http = false;
+  std::string state_dir;   // empty: below `state_home`, by the target
+  std::string state_home;  // empty: there is none
+  std::string metrics_file;
+  bool status = false;  // shows what the push last did
 };
 
 // `context list`.
@@ -68,10 +89,10 @@ struct CommandLine {
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
-  std::variant<FollowCommand, ContextListCommand, ContextWriteCommand, TopCommand, TimelineCommand,
-               EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand, IntentsCommand,
-               WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand, FleetCommand,
-               FleetCreateCommand>
+  std::variant<FollowCommand, PushCommand, ContextListCommand, ContextWriteCommand, TopCommand,
+               TimelineCommand, EventsCommand, VmsCommand, VmCommand, DeclareIntentCommand,
+               IntentsCommand, WithdrawIntentCommand, InfoCommand, HealthCommand, DoctorCommand,
+               FleetCommand, FleetCreateCommand>
       command;
 };
 
@@ -88,6 +109,7 @@ struct OptionContext {
   TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
   std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
   std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
+  std::string state_home;            // $XDG_STATE_HOME, else ~/.local/state; empty: there is none
   std::string user;                  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
   std::string directory;         // the working directory

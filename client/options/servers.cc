@@ -191,7 +191,7 @@ absl::Status CheckServerCount(const CLI::App& command, const RawOptions& raw,
                               const ServerChoice& choice, const CommandLine& line) {
   const std::string& name = command.get_name();
   if (line.servers.size() <= 1 || name == "context") return absl::OkStatus();
-  if (name == "watch" || name == "events" || name == "vms" || name == "vm") {
+  if (name == "watch" || name == "push" || name == "events" || name == "vms" || name == "vm") {
     return CheckNoSequence(raw, "several servers");
   }
   return absl::InvalidArgumentError(absl::StrCat(choice.origin, ": ", name,
@@ -248,7 +248,7 @@ absl::Status ConvertOwnServer(const CLI::App& app, const RawOptions& raw,
 }
 
 absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, CommandLine* line) {
-  static constexpr std::array kOfFleets = {"watch", "events", "vms", "vm", "fleet"};
+  static constexpr std::array kOfFleets = {"watch", "push", "events", "vms", "vm", "fleet"};
   const std::string& name = command.get_name();
   if (!line->fleet) {
     if (name == "fleet") {
@@ -268,7 +268,7 @@ absl::Status CheckFleetOptions(const CLI::App& command, const RawOptions& raw, C
     if (node.empty()) return absl::InvalidArgumentError("--node: the text is empty; give one");
   }
   line->nodes = raw.nodes;
-  if (name == "watch" && command.count("--journal") > 0) {
+  if ((name == "watch" || name == "push") && command.count("--journal") > 0) {
     return absl::InvalidArgumentError(
         "--journal: names the journal of one node; a fleet's stream has all of them");
   }

@@ -42,14 +42,13 @@ absl::Status WriteAll(int descriptor, absl::string_view content, const std::stri
 
 }  // namespace
 
-absl::Status WriteFileAtomically(const std::string& path, absl::string_view content) {
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view content, mode_t mode) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "."
                                 : slash == 0               ? "/"
                                                            : path.substr(0, slash);
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   const std::string fresh = absl::StrCat(directory, "/.", name, ".new");
-  mode_t mode = 0600;
   struct stat found {};
   if (lstat(path.c_str(), &found) == 0) {
     if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;

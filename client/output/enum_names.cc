@@ -83,4 +83,20 @@ std::string ShortName(v1::VmState state) {
   return ShortNameOf(*v1::VmState_descriptor(), state, kStateText);
 }
 
+std::string SubjectWord(absl::string_view name) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
+}
+
+std::string SubjectWords(const v1::Event& event) {
+  const auto word = [](const auto value, absl::string_view kind) {
+    const std::string name = ShortName(value);
+    return absl::ascii_isdigit(name[0]) ? absl::StrCat(kind, "-", name) : SubjectWord(name);
+  };
+  const v1::ShutdownClass shutdown_class = event.shutdown().class_();
+  return absl::StrCat(word(event.type(), "type"),
+                      shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED
+                          ? ""
+                          : absl::StrCat(".", word(shutdown_class, "class")));
+}
+
 }  // namespace vmeventd::client

@@ -25,6 +25,12 @@ std::string ClassWord(const v1::ShutdownDetail& shutdown);
 std::string ShortName(v1::ShutdownCause cause);
 std::string ShortName(v1::VmState state);
 
+// "MONITOR_LOST" as "monitor-lost", as the fleet's subjects have it.
+std::string SubjectWord(absl::string_view name);
+// The end of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
+// "stopped.crash".
+std::string SubjectWords(const v1::Event& event);
+
 }  // namespace vmeventd::client
 
 #endif  // VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_

@@ -21,6 +21,7 @@ struct MessageNode {
   // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran: the VM's
   // state may have changed since.
   std::optional<absl::Time> stale_since;
+  std::string journal_id;  // of an event, where its source knows it; shown nowhere
 };
 
 // Turns the server's answers into text for standard output. Pure, except that a formatter remembers

@@ -37,14 +37,6 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   return std::make_unique<CommandRunner>(std::move(environment));
 }
 
-// The servers' keys in a cursor file.
-std::vector<std::string> CursorKeys(const CommandLine& line) {
-  if (line.fleet) return {FleetWatch::CursorKey()};
-  std::vector<std::string> keys;
-  for (const ServerAddress& server : line.servers) keys.push_back(ToText(server));
-  return keys;
-}
-
 // Sets where the watch of each server begins. A server that does not answer has the failure, and
 // begins now: its history is not worth more than that of the others.
 void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& servers,
@@ -84,8 +76,6 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   std::vector<WatchStart> starts = StartsOfLast(newest, list.since, *command.last);
   for (size_t i = 0; i < listed.size(); ++i) listed[i]->start = std::move(starts[i]);
 }
-
-using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
 
 MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
                       const CursorFile* cursor, StopSource* stop) {
@@ -143,14 +133,21 @@ MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
   return std::make_unique<FleetWatch>(std::move(watch), std::move(environment));
 }
 
+}  // namespace
+
+std::vector<std::string> CursorKeys(const CommandLine& line) {
+  if (line.fleet) return {FleetWatch::CursorKey()};
+  std::vector<std::string> keys;
+  for (const ServerAddress& server : line.servers) keys.push_back(ToText(server));
+  return keys;
+}
+
 MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
                       const CursorFile* cursor, StopSource* stop) {
   if (line.fleet) return MakeFleet(command, line, cursor, stop);
   return line.servers.size() == 1 ? MakeDaemon(command, line.server(), cursor, stop)
                                   : MakeMerged(command, line.servers, cursor, stop);
 }
-
-}  // namespace
 
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
   StopSource stop;

@@ -20,6 +20,7 @@
 #include "client/output/terminal_text.h"
 #include "client/run/follow.h"
 #include "client/run/local_commands.h"
+#include "client/run/push.h"
 #include "client/run/servers.h"
 #include "client/run/stop_signals.h"
 #include "client/run/terminal.h"
@@ -151,6 +152,8 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
       return RunFollow(command, line, formatter);
+    } else if constexpr (std::is_same_v<Command, PushCommand>) {
+      return RunPush(command, line, output);
     } else if constexpr (std::is_same_v<Command, TopCommand>) {
       return RunTopOf(command, line, terminal, output);
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {

@@ -11,6 +11,8 @@
 namespace vmeventd::client {
 namespace {
 
+using testing::AllOf;
+using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -32,6 +34,20 @@ TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
   command.counts_gaps = false;
   EXPECT_EQ(Run(command), ExitCode::kOk);
   EXPECT_THAT(PrintedSequences(), ElementsAre(11, 12));
+}
+
+TEST_F(WatchLoopTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
+  server_.service().info.set_node("node7");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(20), EventsMessage({21})});
+  CountedWatch command = Count(3);
+  command.identify = true;
+  EXPECT_EQ(Run(command), ExitCode::kOk);
+  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
+  EXPECT_THAT(lines, Each(testing::StartsWith(R"({"node":"node7",)")));
+  EXPECT_THAT(output_.text, AllOf(HasSubstr(R"("type":"EVENT_TYPE_GAP")"),
+                                  HasSubstr(R"("missing":{"first":"12","last":"0"})")));
 }
 
 TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {

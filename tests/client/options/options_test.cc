@@ -274,6 +274,44 @@ TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   EXPECT_THAT(Complaint({"watch", "--exec-gaps"}), HasSubstr("use it with --exec COMMAND"));
 }
 
+TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
+  const CommandLine line = Parsed(
+      {"--server",     "a,b",  "push",      "https://x/y", "--format",    "slack",   "--since",
+       "@17",          "--vm", "web*",      "--class",     "crash",       "--batch", "7",
+       "--batch-time", "2s",   "--timeout", "1m",          "--state-dir", "/s"});
+  EXPECT_EQ(line.servers.size(), 2U);
+  const auto& push = std::get<PushCommand>(line.command);
+  EXPECT_EQ(push.url, "https://x/y");
+  EXPECT_EQ(push.format, PushFormat::kSlack);
+  EXPECT_TRUE(std::holds_alternative<FromTime>(push.follow.watch.start));
+  EXPECT_TRUE(push.follow.watch.resume && push.follow.watch.wait && push.follow.watch.identify);
+  EXPECT_THAT(push.follow.watch.filter.vm_names(), ElementsAre("web*"));
+  EXPECT_EQ(push.batch.events, 7U);
+  EXPECT_EQ(push.batch.time, absl::Seconds(2));
+  EXPECT_EQ(push.timeout, absl::Minutes(1));
+  EXPECT_EQ(push.state_dir, "/s");
+  EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).fleet);
+}
+
+TEST(ParseCommandLine, APushSaysWhatIsWrong) {
+  EXPECT_THAT(Complaint({"push"}), HasSubstr("vmevents push https://HOST/PATH"));
+  EXPECT_THAT(Complaint({"push", "--status"}), HasSubstr("which push?"));
+  EXPECT_THAT(Complaint({"push", "http://x"}), HasSubstr("--insecure-http"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--url-file", "f"}), HasSubstr("use one of them"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--format", "teams"}),
+              HasSubstr("cloudevents, slack"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--from", "snapshot"}), HasSubstr("no events"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--batch", "1001"}), HasSubstr("at most 1000"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--timeout", "1h"}), HasSubstr("not between 1s and"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--push-cert", "c"}), HasSubstr("--push-key FILE"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--push-key", "k"}), HasSubstr("--push-cert FILE"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--alert-for", "1h"}), HasSubstr("alertmanager"));
+  EXPECT_THAT(Complaint({"push", "https://x", "--secret-file", ""}), HasSubstr("name a file"));
+  EXPECT_THAT(
+      Complaint({"--server", "nats://a", "push", "https://x", "--from", "7", "--journal", "j"}),
+      HasSubstr("--journal: names the journal of one node"));
+}
+
 TEST(ParseCommandLine, ServersMayBeListedInOneText) {
   const CommandLine line = Parsed({"--server", "unix:/a.sock,unix:/b.sock,node1", "vms"});
   ASSERT_EQ(line.servers.size(), 3U);
@@ -644,10 +682,11 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 }
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
-  EXPECT_EQ(Complaint({"--utc"}),
-            "no command is given; the commands are watch, events, vms, vm, top, timeline, fleet, "
-            "intent, info, health, doctor, context, help, version and completion (see vmevents "
-            "--help)");
+  EXPECT_EQ(
+      Complaint({"--utc"}),
+      "no command is given; the commands are watch, push, events, vms, vm, top, timeline, fleet, "
+      "intent, info, health, doctor, context, help, version and completion (see vmevents "
+      "--help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),

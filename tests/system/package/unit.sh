@@ -34,6 +34,12 @@ sed "s|/usr/bin/vmevents|${daemon%/*}/vmevents|" "$examples/vm-policy.service" >
 complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vm-policy.service" 2>&1)
 [[ -z $complaints ]] || { printf 'vm-policy.service:\n%s\n' "$complaints" >&2; exit 1; }
 
+push=$scratch/vmevents-push@ops.service
+sed "s|/usr/bin/vmevents|${daemon%/*}/vmevents|" "$units/vmevents-push@.service" >"$push"
+complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$push" 2>&1)
+[[ -z $complaints ]] || { printf 'vmevents-push@.service:\n%s\n' "$complaints" >&2; exit 1; }
+systemd-analyze security --offline=yes --no-pager --threshold=11 "$push" | tail -n 1
+
 # perf_event_open, for who sends signals, counts 0.2.
 systemd-analyze security --offline=yes --no-pager --threshold=22 "$scratch/vmeventd.service" |
   tail -n 1

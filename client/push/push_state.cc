@@ -1,0 +1,202 @@
+#include "client/push/push_state.h"
+
+#include <array>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd::client {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+
+// The members of each kind, by their names in the file.
+constexpr std::array<std::pair<const char*, uint64_t PushState::*>, 6> kCounts = {
+    {{"requests", &PushState::requests},
+     {"delivered_events", &PushState::delivered},
+     {"left_out_events", &PushState::left_out},
+     {"set_aside_events", &PushState::set_aside},
+     {"failures", &PushState::failures},
+     {"gaps", &PushState::gaps}}};
+constexpr std::array<std::pair<const char*, absl::Time PushState::*>, 5> kTimes = {
+    {{"last_success", &PushState::last_success},
+     {"last_error", &PushState::last_error},
+     {"failing_since", &PushState::failing_since},
+     {"observed_until", &PushState::observed_until},
+     {"waiting_since", &PushState::waiting_since}}};
+constexpr std::array<std::pair<const char*, std::string PushState::*>, 4> kTexts = {
+    {{"target", &PushState::target},
+     {"format", &PushState::format},
+     {"error", &PushState::error},
+     {"ended", &PushState::ended}}};
+
+bool IsSet(absl::Time time) { return time != absl::InfinitePast(); }
+
+Json JsonOf(const PushState& state) {
+  Json json;
+  for (const auto& [name, member] : kTexts) json[name] = state.*member;
+  for (const auto& [name, member] : kCounts) json[name] = state.*member;
+  for (const auto& [name, member] : kTimes) {
+    if (IsSet(state.*member)) {
+      json[name] = absl::FormatTime(absl::RFC3339_full, state.*member, absl::UTCTimeZone());
+    }
+  }
+  return json;
+}
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+double Seconds(absl::Time time) {
+  return IsSet(time) ? absl::ToDoubleSeconds(time - absl::UnixEpoch()) : 0;
+}
+
+// "2026-07-01 12:00:00.123 (3m 5s ago)"
+std::string TimeAndAge(absl::Time time, absl::Time now, absl::TimeZone zone) {
+  if (!IsSet(time)) return "never";
+  return absl::StrCat(LocalTimeText(time, zone), " (", DurationText(now - time), " ago)");
+}
+
+std::string StateWord(const PushStatus& status) {
+  if (status.running) return IsSet(status.state.failing_since) ? "failing" : "running";
+  return status.state.ended.empty() ? "stopped" : "ended";
+}
+
+Json PositionsOf(const PushStatus& status) {
+  const Json cursor = Json::parse(status.positions, nullptr, /*allow_exceptions=*/false);
+  const auto found = cursor.is_object() ? cursor.find("positions") : cursor.end();
+  return cursor.is_object() && found != cursor.end() && found->is_array() ? *found : Json::array();
+}
+
+}  // namespace
+
+std::string ToJson(const PushState& state) {
+  Json json = {{"vmevents_push", kVersion}};
+  json.update(JsonOf(state));
+  return absl::StrCat(Dump(json), "\n");
+}
+
+absl::StatusOr<PushState> ParsePushState(absl::string_view text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || json.value("vmevents_push", Json()) != Json(kVersion)) {
+    return absl::InvalidArgumentError("is not the state of a push, or is of a later version");
+  }
+  PushState state;
+  for (const auto& [name, member] : kTexts) {
+    const auto found = json.find(name);
+    if (found != json.end() && found->is_string()) state.*member = found->get<std::string>();
+  }
+  for (const auto& [name, member] : kCounts) {
+    const auto found = json.find(name);
+    if (found != json.end() && found->is_number_unsigned()) state.*member = found->get<uint64_t>();
+  }
+  for (const auto& [name, member] : kTimes) {
+    const auto found = json.find(name);
+    if (found == json.end()) continue;
+    std::string ignored;
+    if (!found->is_string() || !absl::ParseTime(absl::RFC3339_full, found->get<std::string>(),
+                                                &(state.*member), &ignored)) {
+      return absl::InvalidArgumentError(absl::StrCat("has no time in \"", name, "\""));
+    }
+  }
+  return state;
+}
+
+std::string MetricsOf(const PushState& state, absl::string_view name) {
+  const std::string labels = absl::StrCat(
+      "{push=\"", absl::StrReplaceAll(name, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
+      "\"}");
+  std::string text;
+  const auto add = [&](const char* metric, const char* type, const char* help, double value) {
+    absl::StrAppend(&text, "# HELP vmevents_push_", metric, " ", help, "\n# TYPE vmevents_push_",
+                    metric, " ", type, "\nvmevents_push_", metric, labels, " ",
+                    absl::StrFormat("%.17g", value), "\n");
+  };
+  const auto count = [&](const char* metric, const char* help, uint64_t value) {
+    add(metric, "counter", help, static_cast<double>(value));
+  };
+  const auto time = [&](const char* metric, const char* help, absl::Time value) {
+    add(metric, "gauge", help, Seconds(value));
+  };
+  count("requests_total", "Requests that were answered 2xx.", state.requests);
+  count("delivered_events_total", "Events in these requests.", state.delivered);
+  count("left_out_events_total", "Events of which the format says nothing.", state.left_out);
+  count("set_aside_events_total", "Events that the receiver will never take.", state.set_aside);
+  count("failures_total", "Requests that were not delivered.", state.failures);
+  count("gaps_total", "GAPs among the events.", state.gaps);
+  time("last_success_timestamp_seconds", "When a request was last answered 2xx; 0: never.",
+       state.last_success);
+  time("failing_since_timestamp_seconds", "Since when none is delivered; 0: it is not so.",
+       state.failing_since);
+  time("observed_until_timestamp_seconds",
+       "When the newest event that is done with was observed; 0: there is none.",
+       state.observed_until);
+  time("waiting_since_timestamp_seconds",
+       "When the oldest event that waits was observed; 0: none waits.", state.waiting_since);
+  return text;
+}
+
+std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone) {
+  const PushState& state = status.state;
+  std::string text;
+  const auto add = [&text](const char* name, const std::string& value) {
+    absl::StrAppend(&text, absl::StrFormat("%-14s", name), value, "\n");
+  };
+  add("push", EscapeForTerminal(status.name));
+  add("target", EscapeForTerminal(absl::StrCat(state.target, " (", state.format, ")")));
+  std::string word = StateWord(status);
+  if (word == "failing") {
+    absl::StrAppend(&word, " for ", DurationText(now - state.failing_since), ": ", state.error);
+  } else if (word == "ended") {
+    absl::StrAppend(&word, ": ", state.ended);
+  }
+  add("state", EscapeForTerminal(word));
+  for (const Json& position : PositionsOf(status)) {
+    if (!position.is_object()) continue;
+    const auto value = [&position](const char* name) {
+      const auto found = position.find(name);
+      return found != position.end() && found->is_string() ? found->get<std::string>() : "?";
+    };
+    add("position", EscapeForTerminal(absl::StrCat(value("sequence"), " of ", value("journal_id"),
+                                                   ", ", value("server"))));
+  }
+  add("last success", TimeAndAge(state.last_success, now, zone));
+  add("last error",
+      TimeAndAge(state.last_error, now, zone) +
+          (state.error.empty() ? "" : absl::StrCat(": ", EscapeForTerminal(state.error))));
+  add("delivered", absl::StrCat(state.delivered, " events in ", state.requests, " requests"));
+  add("set aside", state.set_aside == 0 ? "none"
+                                        : absl::StrCat(state.set_aside, " events in ",
+                                                       EscapeForTerminal(status.set_aside_file)));
+  if (state.gaps > 0) add("gaps", absl::StrCat(state.gaps));
+  add("lag",
+      IsSet(state.waiting_since)
+          ? absl::StrCat("an event of ", TimeAndAge(state.waiting_since, now, zone), " waits")
+      : status.running ? "none"
+                       : "not known while it is stopped");
+  return text;
+}
+
+std::string StatusJson(const PushStatus& status, absl::Time now) {
+  Json json = {{"push", status.name}, {"state", StateWord(status)}};
+  json.update(JsonOf(status.state));
+  json["positions"] = PositionsOf(status);
+  json["set_aside_file"] = status.set_aside_file;
+  if (IsSet(status.state.waiting_since)) {
+    json["lag_seconds"] = absl::ToInt64Seconds(now - status.state.waiting_since);
+  } else if (status.running) {
+    json["lag_seconds"] = 0;
+  }
+  return Dump(json);
+}
+
+}  // namespace vmeventd::client

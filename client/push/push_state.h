@@ -1,0 +1,59 @@
+#ifndef VMEVENTD_CLIENT_PUSH_PUSH_STATE_H_
+#define VMEVENTD_CLIENT_PUSH_PUSH_STATE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+// What a push last did, as its state file, its metrics and `--status` have it. Pure.
+
+namespace vmeventd::client {
+
+struct PushState {
+  std::string target;  // PushTarget::shown
+  std::string format;
+  // Of all times.
+  uint64_t requests = 0;   // that were answered 2xx
+  uint64_t delivered = 0;  // events in them
+  uint64_t left_out = 0;   // events of which the format says nothing
+  uint64_t set_aside = 0;  // events
+  uint64_t failures = 0;   // requests that were not delivered
+  uint64_t gaps = 0;       // GAPs among the events
+  // InfinitePast: never.
+  absl::Time last_success = absl::InfinitePast();
+  absl::Time last_error = absl::InfinitePast();
+  std::string error;                                 // the last
+  absl::Time failing_since = absl::InfinitePast();   // unset by a success
+  absl::Time observed_until = absl::InfinitePast();  // the newest event that is done with
+  absl::Time waiting_since = absl::InfinitePast();   // when the oldest that waits was observed
+  std::string ended;                                 // why it ended by itself; empty: it did not
+
+  bool operator==(const PushState&) const = default;
+};
+
+// The state file's content.
+std::string ToJson(const PushState& state);
+// INVALID_ARGUMENT: it is none, or of a later version.
+absl::StatusOr<PushState> ParsePushState(absl::string_view json);
+
+// For the node exporter's textfile collector. `name` distinguishes the pushes of a host.
+std::string MetricsOf(const PushState& state, absl::string_view name);
+
+// What `--status` shows beside it.
+struct PushStatus {
+  PushState state;
+  std::string name;
+  bool running = false;
+  std::string positions;  // the cursor file's content
+  std::string set_aside_file;
+};
+std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone);
+// One JSON object, without a newline.
+std::string StatusJson(const PushStatus& status, absl::Time now);
+
+}  // namespace vmeventd::client
+
+#endif  // VMEVENTD_CLIENT_PUSH_PUSH_STATE_H_

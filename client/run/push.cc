@@ -1,0 +1,316 @@
+#include "client/run/push.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
+#include "client/connect/stop_source.h"
+#include "client/consume/cursor_file.h"
+#include "client/consume/delivery.h"
+#include "client/output/atomic_file.h"
+#include "client/output/format_programs.h"
+#include "client/output/terminal_text.h"
+#include "client/push/http_client.h"
+#include "client/push/push_state.h"
+#include "client/push/pusher.h"
+#include "client/push/set_aside_file.h"
+#include "client/push/signature.h"
+#include "client/push/target.h"
+#include "client/run/follow.h"
+#include "client/run/stop_signals.h"
+#include "client/run/terminal.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr size_t kMostOfFile = 16 << 10;  // of a secret, a URL or headers
+constexpr size_t kMostState = 64 << 10;
+constexpr size_t kMostCursor = 1 << 20;
+constexpr mode_t kForAll = 0644;
+
+// The files of a push.
+struct Places {
+  std::string directory;
+  std::string cursor() const { return directory + "/cursor.json"; }
+  std::string state() const { return directory + "/state.json"; }
+  std::string lock() const { return directory + "/lock"; }
+  std::string set_aside() const { return directory + "/set-aside.jsonl"; }
+  std::string name() const { return std::filesystem::path(directory).filename(); }
+};
+
+// The content of a file that must have something in it, of which no other user may read a secret.
+absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path, bool secret) {
+  const auto failed = [&](absl::string_view what) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(option, ": ", EscapeForTerminal(path), " ", what));
+  };
+  struct stat found {};
+  if (stat(path.c_str(), &found) != 0)
+    return failed(absl::StrCat("cannot be read: ", strerror(errno)));
+  if (secret && (found.st_mode & S_IRWXO) != 0) {
+    return failed("may be read by every user of the host; chmod o-rwx it");
+  }
+  absl::StatusOr<std::string> content = ReadSmallFile(path, kMostOfFile + 1);
+  if (!content.ok()) return failed(absl::StrCat("cannot be read: ", content.status().message()));
+  if (content->size() > kMostOfFile)
+    return failed(absl::StrCat("has more than ", kMostOfFile, " bytes"));
+  if (absl::StripAsciiWhitespace(*content).empty()) return failed("is empty");
+  return content;
+}
+
+absl::StatusOr<std::string> UrlOf(const PushCommand& command) {
+  if (command.url_file.empty()) return command.url;
+  const absl::StatusOr<std::string> content = ReadOption("--url-file", command.url_file, true);
+  if (!content.ok()) return content.status();
+  const std::vector<absl::string_view> lines =
+      absl::StrSplit(absl::StripAsciiWhitespace(*content), '\n');
+  return std::string(absl::StripAsciiWhitespace(lines.front()));
+}
+
+absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
+  std::vector<std::string> headers = {"User-Agent: vmevents", "Expect:"};
+  if (command.header_file.empty()) return headers;
+  const absl::StatusOr<std::string> content =
+      ReadOption("--header-file", command.header_file, true);
+  if (!content.ok()) return content.status();
+  constexpr int kMostHeaders = 32;
+  for (absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipWhitespace())) {
+    line = absl::StripAsciiWhitespace(line);
+    const size_t colon = line.find(':');
+    const bool clean = std::none_of(line.begin(), line.end(), absl::ascii_iscntrl);
+    const bool named =
+        colon != line.npos && colon > 0 && colon + 1 < line.size() &&
+        std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon),
+                    [](char c) { return absl::ascii_isalnum(c) || absl::StrContains("-_", c); });
+    if (!clean || !named) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--header-file: ", EscapeForTerminal(command.header_file),
+                       " has a line that is no header; write NAME: VALUE"));
+    }
+    headers.emplace_back(line);
+  }
+  if (headers.size() > kMostHeaders) {
+    return absl::InvalidArgumentError("--header-file: has too many headers; write at most 30");
+  }
+  return headers;
+}
+
+absl::StatusOr<std::vector<std::string>> SecretsOf(const PushCommand& command) {
+  if (command.secret_file.empty()) return std::vector<std::string>();
+  const absl::StatusOr<std::string> content =
+      ReadOption("--secret-file", command.secret_file, true);
+  if (!content.ok()) return content.status();
+  auto secrets = ParseSecrets(*content);
+  if (secrets.ok()) return secrets;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--secret-file: ", EscapeForTerminal(command.secret_file), " ", secrets.status().message()));
+}
+
+// libcurl names them only as it connects.
+absl::Status CheckTlsFiles(const TlsOptions& tls) {
+  for (const auto& [option, path] :
+       {std::pair("--push-ca", &tls.ca_file), std::pair("--push-cert", &tls.cert_file),
+        std::pair("--push-key", &tls.key_file)}) {
+    if (path->empty() || access(path->c_str(), R_OK) == 0) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(option, ": cannot read ", EscapeForTerminal(*path), ": ", strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Places> PlacesOf(const PushCommand& command, const std::string& key) {
+  if (!command.state_dir.empty()) {
+    return Places{std::filesystem::path(command.state_dir + "/").parent_path()};
+  }
+  if (!command.state_home.empty()) {
+    return Places{absl::StrCat(command.state_home, "/vmevents/push/", key)};
+  }
+  return absl::InvalidArgumentError(
+      "push: there is no place for its position; give --state-dir, or set $HOME");
+}
+
+// The lock of a push that runs. FAILED_PRECONDITION: another one has it.
+absl::StatusOr<UniqueFd> Lock(const Places& places) {
+  UniqueFd lock(open(places.lock().c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const auto failed = [&places](int error) {
+    return absl::StrCat("cannot lock ", EscapeForTerminal(places.lock()), ": ", strerror(error));
+  };
+  if (!lock.valid()) return absl::UnavailableError(failed(errno));
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return absl::UnavailableError(failed(errno));
+  return absl::FailedPreconditionError(absl::StrCat("another vmevents push runs in ",
+                                                    EscapeForTerminal(places.directory),
+                                                    "; give this one a --state-dir of its own"));
+}
+
+absl::StatusOr<PushState> ReadState(const Places& places) {
+  const absl::StatusOr<std::string> content = ReadPlainFile(places.state(), kMostState);
+  if (!content.ok()) return content.status();
+  absl::StatusOr<PushState> state = ParsePushState(*content);
+  if (state.ok()) return state;
+  return absl::FailedPreconditionError(
+      absl::StrCat(EscapeForTerminal(places.state()), " ", state.status().message()));
+}
+
+bool Runs(const Places& places) {
+  const UniqueFd lock(open(places.lock().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  return lock.valid() && flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* output) {
+  auto state = ReadState(places);
+  if (absl::IsNotFound(state.status())) {
+    return Fail(Failure{ExitCode::kNotFound,
+                        absl::StrCat("no push has run in ", EscapeForTerminal(places.directory))});
+  }
+  if (!state.ok()) return Fail(state.status());
+  PushStatus status = {*std::move(state), places.name(), Runs(places), "", places.set_aside()};
+  if (auto cursor = ReadPlainFile(places.cursor(), kMostCursor); cursor.ok()) {
+    status.positions = *std::move(cursor);
+  }
+  const absl::Time now = absl::Now();
+  const std::string json = StatusJson(status, now);
+  const std::string text = line.for_people() ? StatusText(status, now, line.zone)
+                           : line.format == OutputFormat::kName
+                               ? EscapeForTerminal(status.name) + "\n"
+                           : line.format == OutputFormat::kYaml ? "---\n" + YamlOfJson(json)
+                                                                : json + "\n";
+  const absl::Status written = output->Write(text);
+  return written.ok() || absl::IsCancelled(written) ? ExitCode::kOk : Fail(written);
+}
+
+// Writes the state and the metrics. A fault of theirs stops no delivery; it is noted once.
+class Reporter {
+ public:
+  Reporter(const Places& places, std::string metrics_file)
+      : places_(places), metrics_file_(std::move(metrics_file)) {}
+
+  void Report(const PushState& state) {
+    absl::Status status = WriteFileAtomically(places_.state(), ToJson(state));
+    if (status.ok() && !metrics_file_.empty()) {
+      status = WriteFileAtomically(metrics_file_, MetricsOf(state, places_.name()), kForAll);
+    }
+    if (!status.ok() && status != noted_) PrintNote(std::string(status.message()));
+    noted_ = status;
+  }
+
+ private:
+  const Places places_;
+  const std::string metrics_file_;
+  absl::Status noted_;
+};
+
+}  // namespace
+
+ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* output) {
+  const auto wrong = [](const absl::Status& status) {
+    return Fail(Failure{ExitCode::kUsage, std::string(status.message())});
+  };
+  PushTarget target;
+  if (!command.url.empty() || !command.url_file.empty()) {
+    const auto url = UrlOf(command);
+    if (!url.ok()) return wrong(url.status());
+    auto parsed = ParsePushTarget(*url, command.format, command.insecure_http || command.status);
+    if (!parsed.ok()) return wrong(parsed.status());
+    target = *std::move(parsed);
+  }
+  const auto places = PlacesOf(command, target.key);
+  if (!places.ok()) return wrong(places.status());
+  if (command.status) return ShowStatus(*places, line, output);
+
+  const auto headers = HeadersOf(command);
+  if (!headers.ok()) return wrong(headers.status());
+  const auto secrets = SecretsOf(command);
+  if (!secrets.ok()) return wrong(secrets.status());
+  if (absl::Status files = CheckTlsFiles(command.tls); !files.ok()) return wrong(files);
+
+  StopSource stop;
+  // Before anything that may start a thread. Nothing is printed on standard output.
+  constexpr int kNoOutput = -1;
+  const auto signals = StopSignals::Create(&stop, kNoOutput);
+  if (!signals.ok()) return Fail(signals.status());
+  std::error_code unknown;
+  std::filesystem::create_directories(std::filesystem::path(places->directory).parent_path(),
+                                      unknown);
+  if (mkdir(places->directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
+    return Fail(absl::UnavailableError(absl::StrCat(
+        "cannot create ", EscapeForTerminal(places->directory), ": ", strerror(errno))));
+  }
+  const auto lock = Lock(*places);
+  if (!lock.ok()) return Fail(lock.status());
+  auto state = ReadState(*places);
+  if (!state.ok() && !absl::IsNotFound(state.status())) return Fail(state.status());
+  PushState begin = state.ok() ? *std::move(state) : PushState();
+  begin.target = target.shown;
+  begin.format = std::string(NameOf(command.format));
+  begin.ended.clear();
+  begin.failing_since = begin.waiting_since = absl::InfinitePast();
+
+  Delivery::Options options;
+  options.servers = CursorKeys(line);
+  const auto cursor = CursorFile::Open(places->cursor(), options.servers);
+  if (!cursor.ok()) return Fail(cursor.status());
+  const auto client = HttpClient::Create({target.url, command.tls, command.timeout});
+  if (!client.ok()) return Fail(client.status());
+  const SetAsideFile set_aside(places->set_aside());
+  Reporter reporter(*places, command.metrics_file);
+
+  Pusher::Environment environment;
+  environment.format = command.format;
+  environment.alert_for = command.alert_for;
+  environment.headers = *headers;
+  environment.secrets = *secrets;
+  environment.post = [&](const std::string& body, const std::vector<std::string>& lines) {
+    return (*client)->Post(body, lines, stop.token());
+  };
+  environment.set_aside = [&](const std::string& lines) { return set_aside.Append(lines); };
+  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
+  environment.report = [&reporter](const PushState& changed) { reporter.Report(changed); };
+  environment.note = PrintNote;
+  environment.now = absl::Now;
+  Pusher pusher(std::move(begin), std::move(environment));
+  reporter.Report(pusher.state());
+
+  const MadeSource source = MakeSource(command.follow, line, cursor->get(), &stop);
+  if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
+  options.consumer = &pusher;
+  options.cursor = cursor->get();
+  Delivery delivery(std::move(options));
+  Batcher::Limits limits = command.batch;
+  limits.events = std::min(limits.events, static_cast<size_t>(MostEventsOf(command.format)));
+  Batcher batcher(limits, stop.token());
+  ExitCode code = ExitCode::kOk;
+  std::thread follower([&] {
+    code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&batcher);
+    batcher.Close();
+  });
+  batcher.Run(&delivery);
+  stop.Stop();
+  follower.join();
+  code = delivery.CodeOf(code, PrintNote);
+  return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : code;
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,340 @@
+// The parts that keep events: the pusher, the batches, the file of what is set aside, the state.
+
+#include "client/push/pusher.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <deque>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/small_file.h"
+#include "client/consume/cursor_file.h"
+#include "client/consume/delivery.h"
+#include "client/output/time_text.h"
+#include "client/push/batcher.h"
+#include "client/push/set_aside_file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/temporary_directory.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+const absl::Time kPushedAt = absl::FromUnixSeconds(1'782'907'200);
+
+WatchedEvents PausedEvents(uint64_t first, uint64_t last, size_t server = 0) {
+  WatchedEvents events;
+  for (uint64_t sequence = first; sequence <= last; ++sequence) {
+    v1::Event* event = events.events.Add();
+    event->set_sequence(sequence);
+    event->set_type(v1::EVENT_TYPE_PAUSED);
+    *event->mutable_observe_time() = ToProto(kPushedAt + absl::Seconds(sequence));
+    event->mutable_vm()->set_name("web1");
+    events.nodes.push_back({"node7", "", {}, "journal-a"});
+    events.resume_after.push_back({server, {sequence, "journal-a"}});
+  }
+  return events;
+}
+
+class PusherTest : public testing::Test {
+ protected:
+  // Delivers the events 1 to `newest` at once; `answers` in turn, then 200.
+  absl::Status Run(uint64_t newest, std::deque<HttpAnswer> answers) {
+    Pusher::Environment environment;
+    environment.format = PushFormat::kJson;
+    environment.post = [this, answers](const std::string& body, const auto& /*headers*/) mutable {
+      std::vector<int> sequences;
+      for (const auto& event : nlohmann::json::parse(body)) {
+        sequences.push_back(std::stoi(event["sequence"].get<std::string>()));
+      }
+      requests_.push_back(sequences);
+      if (answers.empty()) return HttpAnswer{.status = 200};
+      HttpAnswer answer = answers.front();
+      answers.pop_front();
+      return answer;
+    };
+    environment.set_aside = [this](const std::string& lines) {
+      if (!set_aside_fault_.empty()) {
+        const absl::Status fault = set_aside_fault_.front();
+        set_aside_fault_.pop_front();
+        return fault;
+      }
+      aside_ += lines;
+      return absl::OkStatus();
+    };
+    environment.wait = [this](absl::Duration pause) {
+      pauses_.push_back(pause);
+      return stop_;
+    };
+    environment.report = [this](const PushState& state) { state_ = state; };
+    environment.note = [this](const std::string& note) { notes_.push_back(note); };
+    environment.now = [] { return kPushedAt; };
+    environment.random = [] { return 1.0; };
+    PushState begin;
+    begin.target = "https://x";
+    Pusher pusher(begin, std::move(environment));
+    auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
+    Delivery delivery({&pusher, cursor->get(), {"node7"}});
+    delivery.OnEvents(PausedEvents(1, newest));
+    position_ = (*cursor)->Find("node7");
+    return delivery.status();
+  }
+
+  TemporaryDirectory directory_;
+  std::vector<std::vector<int>> requests_;
+  std::string aside_;
+  std::deque<absl::Status> set_aside_fault_;
+  std::vector<absl::Duration> pauses_;
+  bool stop_ = false;
+  PushState state_;
+  std::vector<std::string> notes_;
+  std::optional<WatchPosition> position_;
+};
+
+TEST_F(PusherTest, TheCursorMovesBehindWhatWasAcknowledged) {
+  EXPECT_TRUE(Run(3, {}).ok());
+  EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3)));
+  EXPECT_EQ(position_->sequence, 3);
+  EXPECT_EQ(state_.delivered, 3);
+  EXPECT_EQ(state_.observed_until, kPushedAt + absl::Seconds(3));
+}
+
+TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
+  std::deque<HttpAnswer> answers(10, {.status = 500});
+  answers.push_front({.status = 429, .retry_after = "100"});
+  answers.push_back({.status = 429, .retry_after = "1"});
+  EXPECT_TRUE(Run(1, answers).ok());
+  EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(100), absl::Seconds(2), absl::Seconds(4),
+                                   absl::Seconds(8), absl::Seconds(16), absl::Seconds(32),
+                                   absl::Seconds(64), absl::Seconds(128), absl::Seconds(256),
+                                   absl::Minutes(5), absl::Minutes(5), absl::Minutes(5)));
+  EXPECT_EQ(position_->sequence, 1);
+  EXPECT_EQ(state_.failures, 12);
+  EXPECT_EQ(state_.failing_since, absl::InfinitePast()) << "it does not fail any more";
+  EXPECT_THAT(notes_, SizeIs(4)) << "each reason once, and its end";
+}
+
+TEST_F(PusherTest, AStopLeavesTheCursor) {
+  stop_ = true;
+  EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = 500}})));
+  EXPECT_EQ(position_, std::nullopt);
+  EXPECT_EQ(state_.failing_since, kPushedAt);
+  EXPECT_EQ(state_.waiting_since, kPushedAt + absl::Seconds(1));
+}
+
+TEST_F(PusherTest, ARequestThatWasBrokenOffLeavesTheCursor) {
+  EXPECT_TRUE(absl::IsCancelled(Run(2, {{.stopped = true}})));
+  EXPECT_EQ(position_, std::nullopt);
+}
+
+TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
+  const HttpAnswer bad = {.status = 400, .body = "bad"};
+  EXPECT_TRUE(Run(4, {bad, bad, bad}).ok());
+  EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3, 4), ElementsAre(1, 2), ElementsAre(1),
+                                     ElementsAre(2), ElementsAre(3, 4)));
+  const auto line = nlohmann::json::parse(aside_);
+  EXPECT_EQ(line["id"], "1");
+  EXPECT_EQ(line["source"], "/vmevents/=/node7/journal-a");
+  EXPECT_EQ(line["reason"], "it answers 400: bad");
+  EXPECT_EQ(line["event"]["vm"]["name"], "web1");
+  EXPECT_EQ(position_->sequence, 4);
+  EXPECT_EQ(state_.set_aside, 1);
+  EXPECT_EQ(state_.delivered, 3);
+}
+
+TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
+  set_aside_fault_ = {absl::UnavailableError("no space left")};
+  EXPECT_TRUE(Run(1, {{.status = 404}, {.status = 404}}).ok());
+  EXPECT_THAT(pauses_, SizeIs(1));
+  EXPECT_THAT(notes_.front(), HasSubstr("the events cannot be set aside: no space left"));
+  EXPECT_EQ(state_.set_aside, 1);
+}
+
+TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
+  const absl::Status status = Run(1, {{.status = 410}});
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_EQ(position_, std::nullopt);
+  EXPECT_THAT(state_.ended, HasSubstr("410"));
+}
+
+TEST(PushStateTest, IsReadAsItWasWritten) {
+  PushState state;
+  state.target = "https://x";
+  state.error = "a \"quoted\" \x1b thing";
+  state.delivered = 12;
+  state.last_success = kPushedAt;
+  EXPECT_EQ(ParsePushState(ToJson(state)).value(), state);
+  EXPECT_EQ(ParsePushState(ToJson(PushState())).value(), PushState());
+  for (const char* wrong : {"", "[]", "{}", R"({"vmevents_push":2})", R"({"vmevents_push":"1"})",
+                            R"({"vmevents_push":1,"last_error":"x"})"}) {
+    EXPECT_FALSE(ParsePushState(wrong).ok()) << wrong;
+  }
+}
+
+TEST(PushStateTest, ALabelIsEscaped) {
+  EXPECT_THAT(MetricsOf(PushState(), "a\"b\\c\n"), HasSubstr(R"({push="a\"b\\c\n"} 0)"));
+}
+
+TEST(PushStateTest, AStatusIsSafeForATerminal) {
+  PushState state;
+  state.failing_since = state.last_error = state.waiting_since = kPushedAt - absl::Minutes(5);
+  state.error = "evil \x1b[31m";
+  const PushStatus status = {state, "push", true,
+                             R"({"positions":[{"server":"s\u001b","sequence":"4"},7]})", "/x"};
+  const std::string text = StatusText(status, kPushedAt, absl::UTCTimeZone());
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(text, HasSubstr("state         failing for 5m: evil \\x1b[31m\n"));
+  EXPECT_THAT(text, HasSubstr("position      4 of ?, s\\x1b\n"));
+  EXPECT_THAT(text, HasSubstr("(5m ago) waits\n"));
+}
+
+// Notes the batches, as sequences; a position alone is noted as negative.
+class Batches : public WatchSink {
+ public:
+  bool OnOpen() override { return true; }
+  bool OnVms(const Formatter::Vms& /*vms*/, const Formatter::Nodes& /*nodes*/) override {
+    return true;
+  }
+  bool OnEvents(WatchedEvents events) override {
+    batches.emplace_back();
+    for (const v1::Event& event : events.events) {
+      batches.back().push_back(static_cast<int>(event.sequence()));
+    }
+    return true;
+  }
+  bool OnPosition(const ServerPosition& position) override {
+    positions[position.server] = position.position.sequence;
+    return true;
+  }
+  bool one_by_one() const override { return false; }
+
+  std::vector<std::vector<int>> batches;
+  std::map<size_t, uint64_t> positions;
+};
+
+TEST(BatcherTest, ABatchHasALimitOfEventsAndOfBytes) {
+  const size_t bytes = PausedEvents(1, 1).events[0].ByteSizeLong();
+  for (const Batcher::Limits& limits :
+       {Batcher::Limits{.events = 2, .time = absl::InfiniteDuration()},
+        Batcher::Limits{.bytes = 2 * bytes, .time = absl::InfiniteDuration()}}) {
+    std::stop_source stop;
+    Batcher batcher(limits, stop.get_token());
+    EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 5)));
+    batcher.Close();
+    Batches batches;
+    batcher.Run(&batches);
+    EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4), ElementsAre(5)));
+    EXPECT_EQ(batches.positions[0], 5);
+  }
+}
+
+TEST(BatcherTest, AnEventThatIsAloneGoesAfterItsTime) {
+  std::stop_source stop;
+  Batcher batcher({.events = 100, .time = absl::Milliseconds(1)}, stop.get_token());
+  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1)));
+  class First : public Batches {
+   public:
+    explicit First(std::stop_source* stop) : stop_(stop) {}
+    bool OnEvents(WatchedEvents events) override {
+      stop_->request_stop();
+      return Batches::OnEvents(std::move(events));
+    }
+
+   private:
+    std::stop_source* const stop_;
+  } first(&stop);
+  batcher.Run(&first);
+  EXPECT_THAT(first.batches, ElementsAre(ElementsAre(1)));
+}
+
+TEST(BatcherTest, PositionsOfManyServersTakeNoRoom) {
+  std::stop_source stop;
+  Batcher batcher({.events = 10, .time = absl::InfiniteDuration()}, stop.get_token());
+  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1, 1)));
+  for (uint64_t sequence = 10; sequence < 1000; ++sequence) {
+    batcher.OnPosition({sequence % 3, {sequence, "journal-a"}});
+  }
+  batcher.Close();
+  Batches batches;
+  batcher.Run(&batches);
+  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1)));
+  EXPECT_THAT(batches.positions,
+              ElementsAre(testing::Pair(0, 999), testing::Pair(1, 997), testing::Pair(2, 998)));
+}
+
+TEST(BatcherTest, ASourceThatIsTooFastWaitsUntilTheStop) {
+  std::stop_source stop;
+  Batcher batcher({.waiting = 2}, stop.get_token());
+  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 2)));
+  std::thread stopper([&stop] { stop.request_stop(); });
+  EXPECT_FALSE(batcher.OnEvents(PausedEvents(3, 3)));
+  stopper.join();
+}
+
+class SetAsideTest : public testing::Test {
+ protected:
+  std::string Path() const { return directory_ / "aside"; }
+  absl::Status Append(const std::string& lines) { return SetAsideFile(Path(), 20).Append(lines); }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(SetAsideTest, LinesAreAddedForTheOwnerAlone) {
+  EXPECT_TRUE(Append("a\n").ok());
+  EXPECT_TRUE(Append("b\nc\n").ok());
+  EXPECT_EQ(ReadSmallFile(Path()).value(), "a\nb\nc\n");
+  struct stat found {};
+  ASSERT_EQ(stat(Path().c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777, 0600);
+}
+
+TEST_F(SetAsideTest, ATornLineStandsAlone) {
+  ASSERT_TRUE(Append("a\n").ok());
+  std::ofstream(Path(), std::ios::app) << "to";
+  EXPECT_TRUE(Append("b\n").ok());
+  EXPECT_EQ(ReadSmallFile(Path()).value(), "a\nto\nb\n");
+}
+
+TEST_F(SetAsideTest, HasALimit) {
+  EXPECT_TRUE(Append("0123456789\n").ok());
+  const absl::Status full = Append("0123456789\n");
+  EXPECT_TRUE(absl::IsResourceExhausted(full));
+  EXPECT_THAT(std::string(full.message()), HasSubstr("move it away"));
+  EXPECT_EQ(ReadSmallFile(Path()).value(), "0123456789\n");
+}
+
+TEST_F(SetAsideTest, ALinkIsNotFollowedAndAnotherKindOfFileIsRefused) {
+  const std::string other = directory_ / "other";
+  std::ofstream(other) << "mine";
+  ASSERT_EQ(symlink(other.c_str(), Path().c_str()), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Append("a\n")));
+  ASSERT_EQ(unlink(Path().c_str()), 0);
+  ASSERT_EQ(chmod(other.c_str(), 0600), 0);
+  ASSERT_EQ(link(other.c_str(), Path().c_str()), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Append("a\n")));
+  EXPECT_EQ(ReadSmallFile(other).value(), "mine");
+  ASSERT_EQ(unlink(Path().c_str()), 0);
+  ASSERT_EQ(mkfifo(Path().c_str(), 0600), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Append("a\n")));
+  ASSERT_EQ(unlink(Path().c_str()), 0);
+  std::ofstream(Path()) << "b\n";
+  ASSERT_EQ(chmod(Path().c_str(), 0644), 0);
+  EXPECT_THAT(std::string(Append("a\n").message()), HasSubstr("may be read by others"));
+}
+
+}  // namespace
+}  // namespace vmeventd::client

@@ -1,0 +1,603 @@
+#!/usr/bin/python3
+"""vmevents push with the real vmeventd and a real HTTP server that has faults.
+
+  push_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+"""
+
+import datetime
+import email.utils
+import json
+import pathlib
+import random
+import re
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import unittest
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import http_receiver  # noqa: E402
+import world  # noqa: E402
+from http_receiver import Answer  # noqa: E402
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def document_code(marker):
+    """The block of docs/push.md that has the text."""
+    text = (ROOT / "docs/push.md").read_text(encoding="utf-8")
+    return next(block for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) if marker in block)
+
+
+def events_of(request):
+    """The (source, id, type, subject) of each CloudEvent of a request."""
+    body = json.loads(request.body)
+    return [(event["source"], int(event["id"]), event["type"], event.get("subject"))
+            for event in (body if isinstance(body, list) else [body])]
+
+
+class PushTest(unittest.TestCase):
+    """Each test has a daemon with the VM "vm1" and a receiver."""
+
+    def setUp(self):
+        self.world = self.make_world()
+        self.stream = self.world.oldest()
+        self.path = self.world.path
+        self.receiver = self.make_receiver()
+
+    def make_world(self, *arguments):
+        made = world.World()
+        self.addCleanup(made.close)
+        return made.start(*arguments)
+
+    def make_receiver(self, tls=None):
+        receiver = http_receiver.Receiver(tls)
+        self.addCleanup(receiver.close)
+        return receiver
+
+    # The push.
+
+    def command(self, *arguments, url=None, server=None, state="push"):
+        return [world.PROGRAMS["vmevents"], "--server", server or f"unix:{self.world.socket}", "push",
+                *([] if "--url-file" in arguments else [url or self.receiver.url + "/hook"]),
+                "--state-dir", self.path / state, *arguments]
+
+    def start(self, *arguments, since="oldest", **options):
+        with open(self.path / "push.log", "ab") as log:
+            push = subprocess.Popen(self.command("--from", since, "--batch-time", "1ms", *arguments, **options),
+                                    stderr=log, stdout=log)
+        self.addCleanup(self.end, push, signal.SIGKILL)
+        return push
+
+    def end(self, push, number=signal.SIGTERM):
+        if push.poll() is None:
+            push.send_signal(number)
+        return push.wait(world.PATIENCE)
+
+    @property
+    def log(self):
+        return (self.path / "push.log").read_text()
+
+    def wait_log(self, text):
+        world.wait_until(f"its log has {text!r}: {self.log}", lambda: text in self.log)
+
+    def status(self):
+        done = subprocess.run([world.PROGRAMS["vmevents"], "-o", "json", "push", "--status", "--state-dir",
+                               self.path / "push"], check=True, capture_output=True, text=True)
+        return json.loads(done.stdout)
+
+    def sequence(self):
+        """Of the cursor; 0: there is none."""
+        positions = self.status()["positions"]
+        return int(positions[0]["sequence"]) if positions else 0
+
+    def expected(self, of=None):
+        """(source, id, type, subject) of each event of the journal."""
+        of = of or self.world
+        info = of.info()
+        prefix = f"/vmevents/=/{info.node.replace('.', '=2E')}/{info.journal_id}"
+        return [(prefix, event.sequence, "vmevents.v1." + self.type_of(event), event.vm.name or None)
+                for event in of.events()]
+
+    @staticmethod
+    def type_of(event):
+        words = [world.type_name(event)]
+        if event.HasField("shutdown"):
+            words.append(world.pb.ShutdownClass.Name(getattr(event.shutdown, "class")).removeprefix("SHUTDOWN_CLASS_"))
+        return ".".join(words).lower().replace("_", "-")
+
+    def delivered(self, receiver=None):
+        receiver = receiver or self.receiver
+        return [event for request in receiver.accepted for event in events_of(request)]
+
+    def wait_delivered(self, expected, receiver=None):
+        receiver = receiver or self.receiver
+        receiver.wait(f"{expected} were delivered; its log: {self.log}",
+                      lambda: set(expected) <= set(self.delivered(receiver)))
+
+    # The VMs.
+
+    def crash(self, name="vm1"):
+        self.world.started_vm(self.stream, name).kill(signal.SIGKILL)
+        self.stream.wait_event("STOPPED", name)
+
+    def events(self, count, name="vm1"):
+        """A VM with so many events after STARTED."""
+        qemu = self.world.started_vm(self.stream, name)
+        for number in range(count):
+            qemu.send(world.qmp("STOP" if number % 2 == 0 else "RESUME"))
+        self.stream.wait("its events are published", lambda: len(
+            [kind for kind in self.stream.types(name) if kind in ("PAUSED", "RESUMED")]) >= count)
+        return qemu
+
+    # Formats.
+
+    def test_one_event_is_structured_and_several_are_a_batch(self):
+        self.crash()
+        self.start("--batch", "1")
+        self.wait_delivered(self.expected())
+        self.assertEqual(self.delivered(), self.expected())
+        for request in self.receiver.accepted:
+            self.assertEqual(request.headers["Content-Type"], "application/cloudevents+json; charset=utf-8")
+        stopped = json.loads(self.receiver.accepted[-1].body)
+        self.assertEqual(stopped["type"], "vmevents.v1.stopped.crash")
+        self.assertEqual((stopped["specversion"], stopped["subject"]), ("1.0", "vm1"))
+        self.assertEqual(stopped["data"]["vm"]["name"], "vm1")
+        other = self.make_receiver()
+        self.start(url=other.url, state="other")
+        self.wait_delivered(self.expected(), other)
+        self.assertEqual(len(other.accepted), 1)
+        self.assertEqual(other.accepted[0].headers["Content-Type"],
+                         "application/cloudevents-batch+json; charset=utf-8")
+
+    def test_json_is_what_o_json_prints(self):
+        self.crash()
+        self.start("--format", "json")
+        self.receiver.wait("it is delivered", lambda: self.receiver.accepted)
+        printed = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{self.world.socket}", "-o", "json",
+                                  "events"], check=True, capture_output=True, text=True).stdout
+        info = self.world.info()
+        self.assertEqual(json.loads(self.receiver.accepted[0].body),
+                         [{"journal_id": info.journal_id, "node": info.node, **json.loads(line)}
+                          for line in printed.splitlines()])
+
+    def test_slack_has_one_text(self):
+        self.crash()
+        self.start("--format", "slack", "--type", "stopped")
+        self.receiver.wait("it is delivered", lambda: self.receiver.accepted)
+        message = json.loads(self.receiver.accepted[0].body)
+        self.assertRegex(message["text"], r"^\S+ \S+ vm1 on \S+: STOPPED, CRASH \(QEMU_KILLED\): ")
+        self.assertFalse(message["mrkdwn"])
+
+    def test_filters_are_those_of_watch(self):
+        self.crash("web1")
+        self.crash("db1")
+        self.start("--vm", "web*", "--type", "stopped", "--class", "crash")
+        self.crash("web2")
+        wanted = [event for event in self.expected()
+                  if event[3].startswith("web") and event[2] == "vmevents.v1.stopped.crash"]
+        self.wait_delivered(wanted)
+        self.assertEqual(self.delivered(), wanted)
+        # The position passes what the filter leaves out too.
+        last = self.expected()[-1][1]
+        world.wait_until("the cursor is at the end", lambda: self.sequence() >= last)
+
+    # The signature.
+
+    def test_the_receivers_check_of_the_page(self):
+        check = {}
+        exec(document_code("def verified("), check)  # pylint: disable=exec-used
+        secret = self.path / "secret"
+        secret.write_text(SECRET + "\n" + SECRET[::-1] + "\n")
+        secret.chmod(0o600)
+        self.crash()
+        self.start("--secret-file", secret)
+        self.receiver.wait("it is delivered", lambda: self.receiver.accepted)
+        request = self.receiver.accepted[0]
+        header = request.headers["Vmevents-Signature"]
+        verified = check["verified"]
+        now = int(re.match(r"t=(\d+)", header)[1])
+        for right in (SECRET, SECRET[::-1]):
+            self.assertTrue(verified(right, header, request.body, now=now + 299))
+        self.assertFalse(verified("another secret 0", header, request.body, now=now))
+        self.assertFalse(verified(SECRET, header, request.body + b" ", now=now))
+        self.assertFalse(verified(SECRET, header.replace(f"t={now}", f"t={now + 1}"), request.body, now=now))
+        self.assertFalse(verified(SECRET, header, request.body, now=now + 301), "it is too old")
+        self.assertFalse(verified(SECRET, header, request.body, now=now - 301), "it is of the future")
+        self.assertFalse(verified(SECRET, "", request.body, now=now))
+        self.assertFalse(verified(SECRET, "t=x,v1=", request.body, now=now))
+
+    def test_no_secret_is_seen(self):
+        for name, text in (("url", self.receiver.url + "/T0/secret-of-the-path\n"), ("secret", SECRET),
+                           ("headers", "Authorization: Bearer token-of-mine\nX-Team: ops\n")):
+            (self.path / name).write_text(text)
+            (self.path / name).chmod(0o600)
+        self.crash()
+        self.receiver.answers = [Answer(500), Answer(404)]
+        push = self.start("--url-file", self.path / "url", "--secret-file", self.path / "secret",
+                          "--header-file", self.path / "headers", "--metrics-file", self.path / "push.prom", "--batch", "1")
+        self.receiver.wait("it is delivered", lambda: self.receiver.accepted)
+        request = self.receiver.accepted[0]
+        self.assertEqual(request.path, "/T0/secret-of-the-path")
+        self.assertEqual((request.headers["Authorization"], request.headers["X-Team"]), ("Bearer token-of-mine", "ops"))
+        self.end(push)
+        told = self.log + json.dumps(self.status()) + (self.path / "push.prom").read_text() + \
+            "".join(file.read_text() for file in (self.path / "push").iterdir())
+        for hidden in ("secret-of-the-path", SECRET, "token-of-mine"):
+            self.assertNotIn(hidden, told)
+        self.assertIn("http://127.0.0.1:", told)
+        for name, option in (("url", "--url-file"), ("secret", "--secret-file"), ("headers", "--header-file")):
+            (self.path / name).chmod(0o644)
+            done = subprocess.run(self.command(option, self.path / name), check=False, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"{option}: ", done.stderr)
+            self.assertIn("may be read by every user of the host", done.stderr)
+            (self.path / name).chmod(0o600)
+
+    # Faults that pass.
+
+    def check_after(self, *faults, arguments=()):
+        self.events(5)
+        self.receiver.answers = list(faults)
+        self.start("--batch", "2", *arguments)
+        self.wait_delivered(self.expected())
+        self.assertEqual(self.delivered(), self.expected(), "each once, in order")
+        self.assertEqual(self.status()["set_aside_events"], 0)
+
+    def test_what_fails_comes_again(self):
+        self.check_after(Answer(503, b"try \x1b[31mlater"), Answer(408), Answer(425))
+        self.assertIn("it answers 503: try \\x1b[31mlater (trying again)", self.log)
+        self.assertIn("takes events again", self.log)
+
+    def test_connections_that_are_reset(self):
+        self.check_after(Answer(reset="before"), Answer(reset="middle"))
+
+    def test_a_receiver_that_hangs(self):
+        released = threading.Event()
+        self.addCleanup(released.set)
+        self.check_after(Answer(before=lambda: released.wait(world.PATIENCE), status=500),
+                         arguments=("--timeout", "1s"))
+        self.assertIn("(trying again)", self.log)
+
+    def test_retry_after_in_seconds_and_as_a_date(self):
+        soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+        self.check_after(Answer(429, headers={"Retry-After": "1"}),
+                         Answer(503, headers={"Retry-After": email.utils.format_datetime(soon, usegmt=True)}),
+                         Answer(429, headers={"Retry-After": "x\t;"}))
+
+    def test_a_redirection_is_not_followed(self):
+        other = self.make_receiver()
+        self.check_after(Answer(307, headers={"Location": other.url}), Answer(302, headers={"Location": other.url}))
+        self.assertEqual(other.requests, [])
+        self.assertIn("307, a redirection, which is not followed", self.log)
+
+    def test_answers_without_end(self):
+        self.check_after(Answer(500, b"x" * (1 << 20)), Answer(500, headers={f"X-{n}": "y" * 900 for n in range(90)}))
+        self.assertLess(len(json.dumps(self.status())), 4000)
+
+    # Faults that stay.
+
+    def test_what_is_refused_is_set_aside_and_the_rest_goes_on(self):
+        self.events(7)
+        expected = self.expected()
+        bad = expected[3]
+        self.receiver.decide = lambda request: Answer(422 if bad in events_of(request) else 200, b"no such thing")
+        self.start()
+        self.wait_delivered([event for event in expected if event != bad])
+        self.assertEqual(self.delivered(), [event for event in expected if event != bad])
+        world.wait_until("the cursor passes it", lambda: self.sequence() == expected[-1][1])
+        file = self.path / "push/set-aside.jsonl"
+        self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o600)
+        aside = [json.loads(line) for line in file.read_text().splitlines()]
+        self.assertEqual([(line["source"], int(line["id"])) for line in aside], [bad[:2]])
+        self.assertEqual(aside[0]["reason"], "it answers 422: no such thing")
+        self.assertEqual(int(aside[0]["event"]["sequence"]), bad[1])
+        self.assertEqual(self.status()["set_aside_events"], 1)
+
+    def test_a_batch_that_is_too_large_is_halved(self):
+        self.events(10)
+        self.receiver.decide = lambda request: Answer(413 if len(events_of(request)) > 3 else 200)
+        self.start()
+        self.wait_delivered(self.expected())
+        self.assertEqual(self.delivered(), self.expected())
+
+    def test_a_set_aside_file_that_cannot_be_written_holds_the_cursor(self):
+        self.crash()
+        (self.path / "push").mkdir(mode=0o700)
+        link = self.path / "push/set-aside.jsonl"
+        link.symlink_to(self.path / "elsewhere")
+        self.receiver.decide = lambda request: Answer(404)
+        self.start()
+        self.wait_log("set-aside.jsonl is a symbolic link; move it away (trying again)")
+        self.assertEqual(self.sequence(), 0)
+        self.assertFalse((self.path / "elsewhere").exists())
+        link.unlink()
+        world.wait_until("the events are set aside", lambda: self.sequence() == self.expected()[-1][1])
+        self.assertEqual(len(link.read_text().splitlines()), len(self.expected()))
+
+    def test_gone_ends_it(self):
+        self.crash()
+        self.receiver.decide = lambda request: Answer(410)
+        push = self.start()
+        self.assertEqual(push.wait(world.PATIENCE), 5)
+        self.assertEqual(len(self.receiver.requests), 1)
+        self.assertIn("it answers 410 (Gone): it wants no more events", self.log)
+        self.assertEqual(self.sequence(), 0)
+        self.assertEqual(self.status()["state"], "ended")
+
+    # TLS.
+
+    def certificates(self):
+        """A CA, and certificates for 127.0.0.1, for another name and of a client."""
+        def run(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self.path)
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        run("req", "-x509", *key, "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+        for name, names in (("right", "IP:127.0.0.1"), ("wrong", "DNS:other.example"), ("client", "DNS:node7")):
+            run("req", *key, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")
+            run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-copy_extensions", "copy", "-out", f"{name}.pem")
+
+    def tls_receiver(self, name, client=False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path / f"{name}.pem", self.path / f"{name}.key")
+        if client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.path / "ca.pem")
+        return self.make_receiver(context)
+
+    def test_tls(self):
+        self.certificates()
+        self.crash()
+        ca = ("--push-ca", self.path / "ca.pem")
+        wrong = self.tls_receiver("wrong")
+        push = self.start(*ca, url=wrong.url)
+        self.wait_log("SSL: no alternative certificate subject name matches target host name '127.0.0.1'")
+        self.end(push)
+        right = self.tls_receiver("right")
+        push = self.start(url=right.url)  # whose CA is not the system's
+        self.wait_log("SSL certificate problem")
+        self.end(push)
+        self.assertEqual(wrong.requests + right.requests, [])
+        self.start(*ca, url=right.url)
+        self.wait_delivered(self.expected(), right)
+
+    def test_mutual_tls(self):
+        self.certificates()
+        self.crash()
+        receiver = self.tls_receiver("right", client=True)
+        ca = ("--push-ca", self.path / "ca.pem")
+        push = self.start(*ca, url=receiver.url)
+        self.wait_log("(trying again)")
+        self.end(push)
+        self.assertEqual(receiver.requests, [])
+        self.start(*ca, "--push-cert", self.path / "client.pem", "--push-key", self.path / "client.key",
+                   url=receiver.url)
+        self.wait_delivered(self.expected(), receiver)
+
+    # Stops and kills.
+
+    def test_a_kill_loses_nothing_and_repeats_the_same(self):
+        dice = random.Random(1)
+        pushes = []
+        lock = threading.Lock()
+
+        def kill():
+            with lock:
+                if pushes:
+                    pushes[-1].kill()
+
+        def decide(_):
+            if dice.random() < 0.6:
+                return Answer()
+            return Answer(**{dice.choice(("before", "after")): kill})
+
+        self.receiver.decide = decide
+        qemu = self.world.started_vm(self.stream)
+        for number in range(12):
+            qemu.send(world.qmp("STOP" if number % 2 == 0 else "RESUME"))
+            with lock:
+                if not pushes or pushes[-1].poll() is not None:
+                    pushes.append(self.start("--batch", "2"))
+            last = self.expected()[-1]
+            self.receiver.wait("it is delivered, or killed",
+                               lambda last=last: last in self.delivered() or pushes[-1].poll() is not None)
+        self.receiver.decide = lambda _: Answer()
+        self.end(pushes[-1], signal.SIGKILL)
+        self.start("--batch", "2")
+        self.stream.wait("its events are published", lambda: len(self.stream.types()) >= 13)
+        expected = self.expected()
+        self.wait_delivered(expected)
+        self.assertGreater(len(pushes), 1, "none was killed")
+        bodies = {}
+        for request in self.receiver.requests:
+            body = json.loads(request.body)
+            for event in body if isinstance(body, list) else [body]:
+                self.assertEqual(bodies.setdefault((event["source"], event["id"]), event), event)
+        firsts = list(dict.fromkeys(self.delivered()))
+        self.assertEqual(firsts, expected, "in order, none left out")
+
+    def test_a_stop_while_it_waits(self):
+        self.crash()
+        self.receiver.decide = lambda _: Answer(503, headers={"Retry-After": "3000"})
+        push = self.start()
+        self.wait_log("it answers 503")
+        self.assertEqual(self.end(push), 0)
+        self.assertEqual(self.sequence(), 0)
+
+    def test_a_stop_lets_a_request_end(self):
+        self.crash()
+        released = threading.Event()
+        self.addCleanup(released.set)
+        self.receiver.answers = [Answer(before=lambda: released.wait(world.PATIENCE))]
+        push = self.start()
+        self.receiver.wait("the request is there", lambda: self.receiver.requests)
+        push.send_signal(signal.SIGTERM)
+        released.set()
+        self.assertEqual(push.wait(world.PATIENCE), 0)
+        self.assertEqual(self.sequence(), self.expected()[-1][1])
+
+    def test_the_daemon_comes_later_and_is_restarted(self):
+        self.world.stop()
+        self.start()
+        self.wait_log("(waiting)")
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.crash()
+        self.wait_delivered(self.expected())
+        self.world.restart(signal.SIGKILL)
+        self.stream = self.world.oldest()
+        self.crash("vm2")
+        self.wait_delivered(self.expected())
+        self.assertEqual(self.delivered(), self.expected())
+
+    # The real Alertmanager.
+
+    def test_alertmanager(self):
+        port = world.free_port()
+        (self.path / "am.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
+        with open(self.path / "am.log", "wb") as log:
+            manager = subprocess.Popen(
+                ["/usr/bin/prometheus-alertmanager", f"--config.file={self.path}/am.yml", f"--storage.path={self.path}/am",
+                 f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="], stderr=log, stdout=log)
+        self.addCleanup(manager.wait)
+        self.addCleanup(manager.terminate)
+        url = f"http://127.0.0.1:{port}"
+
+        def alerts():
+            try:
+                with urllib.request.urlopen(f"{url}/api/v2/alerts", timeout=world.PATIENCE) as answer:
+                    return {(one["labels"]["alertname"], one["labels"].get("vm")): one for one in json.load(answer)}
+            except OSError:
+                return None
+
+        world.wait_until("the Alertmanager serves", lambda: alerts() is not None)
+        self.crash()
+        user = self.world.started_vm(self.stream, "vm2")
+        user.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+        user.exit()
+        self.start("--format", "alertmanager", url=url)
+        world.wait_until(f"the alert is there: {self.log}", alerts)
+        world.wait_until("all is delivered", lambda: self.sequence() == self.expected()[-1][1])
+        self.assertEqual(list(alerts()), [("VmCrashed", "vm1")], "the user's stop is none")
+        alert = alerts()["VmCrashed", "vm1"]
+        self.assertEqual((alert["status"]["state"], alert["labels"]["node"]), ("active", self.world.info().node))
+        self.assertEqual(alert["annotations"]["cause"], "QEMU_KILLED")
+        self.world.started_vm(self.stream)
+        world.wait_until("its start resolves it", lambda: ("VmCrashed", "vm1") not in alerts())
+        self.assertEqual(self.status()["set_aside_events"], 0)
+
+    # Gaps.
+
+    def test_a_journal_that_was_lost_is_a_gap(self):
+        self.crash()
+        push = self.start()
+        before = self.expected()
+        self.wait_delivered(before)
+        world.wait_until("the cursor is there", lambda: self.sequence() == before[-1][1])
+        self.end(push)
+        self.world.stop()
+        for file in self.world.state.glob("*"):
+            file.unlink()
+        self.world.start()
+        self.stream = self.world.oldest()
+        self.crash("vm2")
+        self.start()
+        self.receiver.wait("the new journal's events come", lambda: b"vm2" in b"".join(
+            request.body for request in self.receiver.accepted))
+        bodies = [json.loads(request.body) for request in self.receiver.accepted]
+        gaps = [event for body in bodies for event in (body if isinstance(body, list) else [body])
+                if event["id"].startswith("gap")]
+        self.assertEqual([(gap["source"], gap["id"], gap["type"]) for gap in gaps],
+                         [(before[0][0], f"gap-after-{before[-1][1]}", "vmevents.v1.gap")])
+        self.assertIn("events may be missing", gaps[0]["data"]["message"])
+
+    # Several nodes, and a fleet.
+
+    def test_several_nodes(self):
+        other = self.make_world("--node", "node2")
+        self.crash()
+        qemu = other.vm("far1")
+        stream = other.oldest()
+        stream.wait_event("STARTED", "far1")
+        servers = f"unix:{self.world.socket},unix:{other.socket}"
+        push = self.start(server=servers)
+        self.wait_delivered(self.expected() + self.expected(other))
+        self.end(push, signal.SIGKILL)
+        qemu.kill()
+        stream.wait_event("STOPPED", "far1")
+        self.crash("vm2")
+        self.start(server=servers)
+        for of in (self.world, other):
+            expected = self.expected(of)
+            self.wait_delivered(expected)
+            firsts = dict.fromkeys(event for event in self.delivered() if event[0] == expected[0][0])
+            self.assertEqual(list(firsts), expected)
+
+    def test_a_fleet(self):
+        port = world.free_port()
+        nats = subprocess.Popen(["/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd",
+                                 self.path / "js"], stderr=subprocess.DEVNULL)
+        self.addCleanup(nats.wait)
+        self.addCleanup(nats.terminate)
+        url = f"nats://127.0.0.1:{port}"
+        world.wait_until("the stream is made", lambda: subprocess.run(
+            [world.PROGRAMS["vmevents"], "--server", url, "fleet", "create"], check=False,
+            capture_output=True).returncode == 0)
+        node = self.make_world("--publish", url, "--publish-cluster", "prod", "--node", "n1.example")
+        stream = node.oldest()
+        node.started_vm(stream).kill(signal.SIGKILL)
+        stream.wait_event("STOPPED")
+        self.start(server=url)
+        expected = [(source.replace("/=/", "/prod/"), *rest) for source, *rest in self.expected(node)]
+        self.wait_delivered(expected)
+        self.assertEqual(self.delivered(), expected)
+
+    # What it says of itself.
+
+    def test_status_and_metrics(self):
+        metrics = self.path / "push.prom"
+        done = subprocess.run(self.command("--status"), check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("no push has run in", done.stderr)
+        self.crash()
+        self.receiver.answers = [Answer(500, b"broken")]
+        push = self.start("--metrics-file", metrics)
+        self.wait_delivered(self.expected())
+        last = self.expected()[-1][1]
+        world.wait_until("the cursor is written", lambda: self.sequence() == last)
+        status = self.status()
+        self.assertEqual((status["state"], status["lag_seconds"], status["failures"]), ("running", 0, 1))
+        self.assertEqual(status["delivered_events"], len(self.expected()))
+        self.assertEqual(status["error"], "it answers 500: broken")
+        self.end(push)
+        self.assertEqual(self.status()["state"], "stopped")
+        text = subprocess.run(self.command("--status"), check=True, capture_output=True, text=True).stdout
+        self.assertRegex(text, rf"(?m)^position +{last} of ")
+        self.assertRegex(text, r"(?m)^last error +\d.* ago\): it answers 500: broken$")
+        self.assertEqual(stat.S_IMODE(metrics.stat().st_mode), 0o644)
+        values = dict(re.findall(r'(?m)^(\w+)\{push="push"\} (\S+)$', metrics.read_text()))
+        self.assertEqual(float(values["vmevents_push_delivered_events_total"]), len(self.expected()))
+        self.assertEqual(float(values["vmevents_push_failures_total"]), 1)
+        self.assertGreater(float(values["vmevents_push_last_success_timestamp_seconds"]), 1.7e9)
+        page = (ROOT / "docs/push.md").read_text(encoding="utf-8")
+        self.assertEqual(set(re.findall(r"\| `(vmevents_push_\w+)` \|", page)), set(values))
+
+    def test_a_directory_has_one_push(self):
+        self.start()
+        world.wait_until("it runs", lambda: (self.path / "push/state.json").exists())
+        done = subprocess.run(self.command(), check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("another vmevents push runs in", done.stderr)
+
+
+if __name__ == "__main__":
+    world.run_tests(__doc__)
