@@ -141,10 +141,6 @@ MUTATIONS = [
              "if (listener.has_value()) real->AddProcess(*std::move(listener));", ";"),
     Mutation("one-of-several-processes-decides", "watcher/runs/vm_run.cc",
              "⟦info().several_processes⟧ ? ProcessEnd{} : end", "false"),
-    Mutation("who-speaks-needs-no-descriptor", "watcher/qmp/qmp_run.cc",
-             "if (published() && ⟦!has_room⟧) return", "false"),
-    Mutation("a-socket-that-refuses-ends-nothing", "watcher/qmp/socket_connector.cc",
-             "context_->meters.connect_retries.Add();\n      ⟦EndUntrackedRun(slot);⟧", ";"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
              "unfollowed_.Set(slot->path, {.path = EscapeNonUtf8(slot->path),\n"
              "                               .name = EscapeName(RawVmName(*slot)),\n"
@@ -152,18 +148,12 @@ MUTATIONS = [
              "                               .since = context_->loop->Now().wall});", ";"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
              "slot->backoff = absl::ZeroDuration();\n        ⟦BackOff(slot, kFirstReconnect, kMaxRetry);⟧", ";"),
-    Mutation("a-replaced-socket-is-the-same", "watcher/qmp/socket_connector.cc",
-             "if (slot->run == nullptr || ⟦IsSocketOf(*slot->run, *slot, socket)⟧) return;\n  EndUntrackedRun", "true"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
              "if (same_boot && ⟦GoesOn(run)⟧) return Resume(run);", "false"),
     Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  info_.reset();\n  ⟦unhandled_ = handed.unhandled.str();⟧",
              "phase_ = Phase::kUuid; info_ = std::make_unique<MonitorInfo>();"),
-    Mutation("a-handed-monitor-was-not-followed", "watcher/session/vm_session_save.cc",
-             "monitor_ = Monitor::kReady;\n  ⟦evidence_.SetMonitored(true);⟧", ";"),
-    Mutation("who-killed-while-nobody-ran-is-known", "watcher/runs/vm_run.cc",
-             "process_.NoteUnseenEnd();", ";"),
     Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
              "for (UniqueFd& spare : spares_) spare.Reset();", ";"),
     # Streams.
