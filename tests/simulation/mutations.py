@@ -217,6 +217,12 @@ MUTATIONS = [
     Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦!run->connected()⟧) absent.push_back(run);", "false",
              "LibvirtProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem"),
+    Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/libvirt_domains.cc",
+             "if (⟦message.process.start_ticks > message.domain.heard_ticks⟧) return;", "false",
+             "LibvirtPodProcessTest.AProcessThatALookFindsMayBeTheNextLifes"),
+    Mutation("without-a-descriptor-an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
+             "return ⟦run != link.runs.end() && run->second->tracked() && !run->second->followed()⟧;", "false",
+             "LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
 ]
 
 

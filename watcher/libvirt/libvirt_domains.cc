@@ -238,6 +238,14 @@ bool LibvirtSource::IsPlainlySameLife(const LibvirtRun& run, const DomainName& d
          (run.connected() || (run.followed() && !run.process_ended()));
 }
 
+bool LibvirtSource::HasRoomFor(const Link& link, const DomainName& domain) const {
+  if (context_->vm_descriptors < context_->max_vm_descriptors) return true;
+  // A run whose process is known, and not followed, would pass for any life of that id. The look
+  // gives its descriptor back.
+  const auto run = link.runs.find(domain.uuid);
+  return run != link.runs.end() && run->second->tracked() && !run->second->followed();
+}
+
 bool LibvirtSource::IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
                                PeerProcess* process) {
   if (run.info().domain_id != domain.id) return false;
@@ -288,7 +296,7 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
     if (link->IsOver(domain) && run->info().domain_id > domain.id) return;  // its next life's
     PeerProcess process;
     if (IsSameLife(*link, *run, domain, &process)) {
-      if (!run->tracked()) TrackInstead(link, run, std::move(process));
+      if (!run->tracked()) TrackInstead(link, run, domain, std::move(process));
       if (link_of_.contains(run)) run->OnListed(active.run_state);
       return;
     }
@@ -332,9 +340,7 @@ PeerProcess LibvirtSource::FindProcess(const Link& link, const DomainName& domai
   *out_of_descriptors = false;
   if (!options_->process_tracking || link.IsOver(domain)) return {};
   absl::StatusOr<PeerProcess> process = absl::ResourceExhaustedError("pidfd");
-  if (context_->vm_descriptors < context_->max_vm_descriptors) {
-    process = link.processes.Find(domain);
-  }
+  if (HasRoomFor(link, domain)) process = link.processes.Find(domain);
   *out_of_descriptors = absl::IsResourceExhausted(process.status());
   if (*out_of_descriptors) context_->meters.out_of_descriptors.Add();
   if (!process.ok()) return {};
@@ -395,7 +401,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
   table_->SetUuid(added, domain.uuid);
   ShowState(*link);
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
-  if (!tracked && !link->IsOver(domain)) link->worker->FindProcess(domain.uuid);
+  if (!tracked && !link->IsOver(domain)) link->worker->FindProcess(domain);
   if (out_of_descriptors) added->ReportProblem(kOutOfDescriptorsProblem);
   return added;
 }
@@ -403,23 +409,25 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
 void LibvirtSource::TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks) {
   if (run->tracked()) return;
   bool out_of_descriptors = false;
-  TrackInstead(
-      link, run,
-      FindProcess(*link, {run->info().raw_name(), run->uuid(), run->info().domain_id, heard_ticks},
-                  &out_of_descriptors));
+  const DomainName domain = {run->info().raw_name(), run->uuid(), run->info().domain_id,
+                             heard_ticks};
+  TrackInstead(link, run, domain, FindProcess(*link, domain, &out_of_descriptors));
 }
 
-void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, PeerProcess process) {
-  if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(run->uuid());
+void LibvirtSource::TrackInstead(Link* link, LibvirtRun* run, const DomainName& domain,
+                                 PeerProcess process) {
+  if (process.kind != PeerProcess::Kind::kTracked) return link->worker->FindProcess(domain);
   if (table_->FindByProcess(process) != nullptr) return;
   run->TrackInstead(std::move(process)).IgnoreError();
 }
 
 void LibvirtSource::Handle(Link* link, ProcessFound& message) {
-  const auto it = link->runs.find(message.uuid);
-  if (it == link->runs.end() || it->second->tracked() || it->second->reported()) return;
+  LibvirtRun* const run = FindRun(*link, message.domain);
+  if (run == nullptr || run->tracked() || run->reported()) return;
+  // The next life may have its process before libvirt's report of this one's end is here.
+  if (message.process.start_ticks > message.domain.heard_ticks) return;
   if (context_->vm_descriptors >= context_->max_vm_descriptors) return;
-  TrackInstead(link, it->second, std::move(message.process));
+  TrackInstead(link, run, message.domain, std::move(message.process));
 }
 
 bool LibvirtSource::IsOrphan(const VmRun& run) const {

@@ -53,8 +53,8 @@ struct AgentKnown {
   std::string uuid;
   GuestAgentInfo info;
 };
-struct ProcessFound {  // of a domain, in the PID namespace of its libvirt
-  std::string uuid;
+struct ProcessFound {  // in the PID namespace of its libvirt, with the domain's UUID
+  DomainName domain;   // as it was asked for
   PeerProcess process;
 };
 using LibvirtMessage =

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -73,7 +74,7 @@ struct LibvirtLink::Shared {
   // A task at a time is under way; bounded by the domains, each of which is asked about twice.
   std::deque<std::function<void(Shared*)>> tasks ABSL_GUARDED_BY(mutex);
   absl::flat_hash_set<std::string> agents_asked ABSL_GUARDED_BY(mutex);
-  absl::flat_hash_set<std::string> processes_asked ABSL_GUARDED_BY(mutex);
+  absl::flat_hash_map<std::string, DomainName> processes_asked ABSL_GUARDED_BY(mutex);  // by UUID
   bool list_asked ABSL_GUARDED_BY(mutex) = false;
   bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
@@ -160,23 +161,25 @@ void LibvirtLink::ListAgain() {
   });
 }
 
-void LibvirtLink::FindProcess(const std::string& uuid) {
+void LibvirtLink::FindProcess(const DomainName& domain) {
   if (shared_->socket.empty()) return;
   {
     const MutexLock lock(&shared_->mutex);
-    shared_->processes_asked.insert(uuid);
+    shared_->processes_asked.insert_or_assign(domain.uuid, domain);
     if (shared_->processes_asked.size() > 1) return;
   }
   Do([](Shared* shared) {
-    absl::flat_hash_set<std::string> uuids;
+    absl::flat_hash_map<std::string, DomainName> asked;
     {
       const MutexLock lock(&shared->mutex);
-      uuids = std::exchange(shared->processes_asked, {});
+      asked = std::exchange(shared->processes_asked, {});
     }
     if (shared->connection == nullptr || shared->pid_namespace == 0) return;
-    for (auto& [found, process] :
+    absl::flat_hash_set<std::string> uuids;
+    for (const auto& [uuid, name] : asked) uuids.insert(uuid);
+    for (auto& [uuid, process] :
          FindProcessesInNamespace(shared->pid_namespace, uuids, &shared->command_lines)) {
-      shared->inbox->Post(shared->attempt, ProcessFound{found, std::move(process)});
+      shared->inbox->Post(shared->attempt, ProcessFound{asked[uuid], std::move(process)});
     }
   });
 }

@@ -32,8 +32,9 @@ class LibvirtLink {
   // AgentKnown follows, unless the domain is gone by then.
   void AskGuestAgent(const std::string& uuid);
 
-  // ProcessFound follows where libvirt has PIDs of its own, and the domain's process is seen here.
-  void FindProcess(const std::string& uuid);
+  // ProcessFound follows where libvirt has PIDs of its own, and a process of the domain is seen
+  // here: at the time of the look, so it may be a later life's.
+  void FindProcess(const DomainName& domain);
 
   // Whether calls are under way, or wait for a thread.
   bool busy() const;

@@ -29,7 +29,8 @@ void LibvirtRun::OnNotListed() {
   // Its process shows when the end comes, if it can be seen.
   if (!tracked()) return End();
   if (process().gone()) return AwaitEnd();
-  ReportProblem("libvirt does not list the domain, and its QEMU still runs");
+  // Without a descriptor nobody knows yet.
+  if (followed()) ReportProblem("libvirt does not list the domain, and its QEMU still runs");
 }
 
 void LibvirtRun::OnQmpEvent(const QmpEvent& event) { HearEvent(event); }

@@ -358,7 +358,7 @@ bool LibvirtSource::Look(Link* link, const LibvirtMessage& message) {
   const absl::Duration now = context_->loop->Now().monotonic;
   bool ready = true;
   for (const DomainName& domain : LooksFor(*link, message)) {
-    link->processes.Begin(domain, context_->vm_descriptors < context_->max_vm_descriptors, now);
+    link->processes.Begin(domain, HasRoomFor(*link, domain), now);
     ready &= !link->processes.Waits(domain.uuid, now);
   }
   return ready;

@@ -208,6 +208,8 @@ class LibvirtSource : public RunSource,
   bool IsPassedOver(Link* link, const DomainName& domain);
   // The run of the domain by its UUID and id; null: none is followed.
   static LibvirtRun* FindRun(const Link& link, const DomainName& domain);
+  // Whether a descriptor may be taken to look at the domain's process.
+  bool HasRoomFor(const Link& link, const DomainName& domain) const;
   // Whether the domain that libvirt has since the connection was made is the life that `run` is, by
   // its id and its process, which is `process` where it had to be looked for.
   bool IsSameLife(const Link& link, const LibvirtRun& run, const DomainName& domain,
@@ -231,7 +233,8 @@ class LibvirtSource : public RunSource,
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
   // Follows its process if that was not to be had before, and if it was there at `heard_ticks`.
   void TrackIfPossible(Link* link, LibvirtRun* run, uint64_t heard_ticks);
-  void TrackInstead(Link* link, LibvirtRun* run, PeerProcess process);
+  // By `process`; if that is not seen here, it is looked for where the libvirt of `domain` has it.
+  void TrackInstead(Link* link, LibvirtRun* run, const DomainName& domain, PeerProcess process);
   // Of a later life than the one that `domain` names: kGone, without a pid.
   PeerProcess FindProcess(const Link& link, const DomainName& domain, bool* out_of_descriptors);
 
