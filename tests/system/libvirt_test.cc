@@ -92,6 +92,15 @@ std::vector<Ending> Endings() {
        "libvirt: stopped, saved"},
       {"ManagedSave", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE,
        virsh({"managedsave", "vm1"})},
+      {"DumpThatCrashes",
+       v1::SHUTDOWN_CLASS_UNKNOWN,
+       v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh(
+             {"dump", "vm1", libvirtd.directory() + "/vm1.dump", "--crash", "--memory-only"});
+       },
+       {},
+       "libvirt: stopped, crashed"},
       {"PanicDestroy", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC, Panic,
        PanickingGuest("destroy"), "libvirt: stopped, crashed"},
       {"PanicPreserveThenDestroy", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC,
