@@ -85,23 +85,25 @@ std::string ToJson(const PushState& state) {
   return absl::StrCat(Dump(json), "\n");
 }
 
-absl::StatusOr<PushState> ParsePushState(absl::string_view text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || json.value("vmevents_push", Json()) != Json(kVersion)) {
+absl::StatusOr<PushState> ParsePushState(absl::string_view json) {
+  const Json object = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object() || object.value("vmevents_push", Json()) != Json(kVersion)) {
     return absl::InvalidArgumentError("is not the state of a push, or is of a later version");
   }
   PushState state;
   for (const auto& [name, member] : kTexts) {
-    const auto found = json.find(name);
-    if (found != json.end() && found->is_string()) state.*member = found->get<std::string>();
+    const auto found = object.find(name);
+    if (found != object.end() && found->is_string()) state.*member = found->get<std::string>();
   }
   for (const auto& [name, member] : kCounts) {
-    const auto found = json.find(name);
-    if (found != json.end() && found->is_number_unsigned()) state.*member = found->get<uint64_t>();
+    const auto found = object.find(name);
+    if (found != object.end() && found->is_number_unsigned()) {
+      state.*member = found->get<uint64_t>();
+    }
   }
   for (const auto& [name, member] : kTimes) {
-    const auto found = json.find(name);
-    if (found == json.end()) continue;
+    const auto found = object.find(name);
+    if (found == object.end()) continue;
     std::string ignored;
     if (!found->is_string() || !absl::ParseTime(absl::RFC3339_full, found->get<std::string>(),
                                                 &(state.*member), &ignored)) {

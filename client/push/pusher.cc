@@ -54,7 +54,7 @@ absl::Status Pusher::Send(const EventRange& range) {
           absl::StrCat(state_.target, ": ", state_.ended, "; nothing is delivered from here on"));
     }
     if (verdict == Verdict::kSetAside) {
-      const absl::Status status = SetAside(range, reason);
+      absl::Status status = SetAside(range, reason);
       if (status.ok()) return status;
       absl::StrAppend(&reason, ", and the events cannot be set aside: ", status.message());
       state_.error = reason;

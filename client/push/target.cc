@@ -50,35 +50,35 @@ std::string HashOf(absl::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view text, PushFormat format,
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, PushFormat format,
                                            bool insecure) {
   const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
   constexpr char kForm[] = "write https://HOST/PATH";
-  if (text.empty() || text.size() > kMostUrlBytes) {
+  if (url.empty() || url.size() > kMostUrlBytes) {
     return wrong(
-        absl::StrCat("URL: the text is ", text.empty() ? "empty" : "too long", "; ", kForm));
+        absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
   }
-  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> url(curl_url(), curl_url_cleanup);
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), curl_url_cleanup);
   const bool clean =
-      std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isgraph(c); });
-  if (!clean || !absl::StrContains(text, "://") ||
-      curl_url_set(url.get(), CURLUPART_URL, std::string(text).c_str(), CURLU_NON_SUPPORT_SCHEME) !=
-          CURLUE_OK) {
+      std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
+  if (!clean || !absl::StrContains(url, "://") ||
+      curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                   CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
     return wrong(absl::StrCat("URL: the text is no URL; ", kForm));
   }
-  const std::string scheme = PartOf(url.get(), CURLUPART_SCHEME);
-  const std::string host = PartOf(url.get(), CURLUPART_HOST);
-  const std::string port = PartOf(url.get(), CURLUPART_PORT);
+  const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
+  const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
+  const std::string port = PartOf(parsed.get(), CURLUPART_PORT);
   if (scheme != "https" && scheme != "http") {
     return wrong(absl::StrCat("URL: ", EscapeForTerminal(scheme), " is not HTTP; ", kForm));
   }
-  if (!PartOf(url.get(), CURLUPART_USER).empty() ||
-      !PartOf(url.get(), CURLUPART_PASSWORD).empty()) {
+  if (!PartOf(parsed.get(), CURLUPART_USER).empty() ||
+      !PartOf(parsed.get(), CURLUPART_PASSWORD).empty()) {
     return wrong(
         "URL: a password there is seen by every user of the host; write the header Authorization "
         "into a file for --header-file");
   }
-  if (!PartOf(url.get(), CURLUPART_FRAGMENT).empty()) {
+  if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
     return wrong("URL: what follows # is never sent; leave it out");
   }
   PushTarget target;
@@ -89,10 +89,10 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view text, PushFormat fo
                               " would get the events as plain text; write https://, or allow it "
                               "with --insecure-http"));
   }
-  if (format == PushFormat::kAlertmanager && PartOf(url.get(), CURLUPART_PATH) == "/") {
-    curl_url_set(url.get(), CURLUPART_PATH, kAlertsPath, 0);
+  if (format == PushFormat::kAlertmanager && PartOf(parsed.get(), CURLUPART_PATH) == "/") {
+    curl_url_set(parsed.get(), CURLUPART_PATH, kAlertsPath, 0);
   }
-  target.url = PartOf(url.get(), CURLUPART_URL);
+  target.url = PartOf(parsed.get(), CURLUPART_URL);
   std::string name = host;
   std::replace_if(
       name.begin(), name.end(),
