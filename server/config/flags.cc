@@ -317,7 +317,7 @@ std::vector<Flag> MakeFlags() {
       Time("retention-age", &Config::retention_age,
            "Keep events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,
-             "Keep at most this many events in the journal"),
+             "Keep this many events in the journal; a hundredth more may wait to be deleted"),
       Word<bool>("process-tracking", "auto|off", &Config::process_tracking,
                  {{"auto", true}, {"off", false}},
                  "off: a VM counts as ended when its monitor's connection ends, whatever its "

@@ -42,6 +42,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
     if (!held_back) updates_ = std::move(batch.updates);
     closed = batch.closed;
   }
+  const bool idle = updates_.empty();
   while (handled_ < updates_.size() && !holds_back()) {
     Take(&updates_[handled_++]);
     if (step_.blocks.size() >= kMaxBlocksAStep) Flush();
@@ -52,7 +53,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
     handled_ = 0;
   }
   if (closed) journal_->RetryNow();  // there is no later
-  TendJournal();
+  TendJournal(idle);
   if (!closed) return true;
   if (holds_back()) {
     spdlog::error(
@@ -202,7 +203,7 @@ void EventPump::PublishStep(bool durable) {
   for (const StopLine& line : std::exchange(stop_lines_, {})) line.Log();
 }
 
-void EventPump::TendJournal() {
+void EventPump::TendJournal(bool idle) {
   {
     const MutexLock lock(&mutex_);
     const auto [journal_id, found] = std::exchange(found_corrupt_, {});
@@ -211,7 +212,7 @@ void EventPump::TendJournal() {
       journal_->ReportFound(found, clock_->Now());
     }
   }
-  journal_->Tick(clock_->Now());
+  journal_->Tick(clock_->Now(), idle);
   if (holds_back() && journal_->may_publish()) PublishStep(journal_->writable());
   live_state_->Replace(journal_->TakeLate());
   if (journal_->replace_due(clock_->Now())) ReplaceCorruptJournal();

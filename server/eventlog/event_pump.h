@@ -79,7 +79,7 @@ class EventPump {
   // Commits step_ and publishes it, or holds it back.
   void Flush();
   void PublishStep(bool durable);
-  void TendJournal();
+  void TendJournal(bool idle);
   void ReplaceCorruptJournal();
   // Puts a GAP in the place of what the journal's writer has just given up, if anything.
   void PutGap();

@@ -190,8 +190,7 @@ absl::Status Journal::PrepareStatements() {
       {"INSERT OR REPLACE INTO holes(first, last) VALUES(?, ?)", &insert_hole_},
   };
   if (absl::Status status = PrepareAll(&database_, statements); !status.ok()) return status;
-  absl::StatusOr<Retention> retention =
-      Retention::Create(&database_, {options_.retention_age, options_.retention_events});
+  absl::StatusOr<Retention> retention = Retention::Create(&database_, Limits());
   if (!retention.ok()) return retention.status();
   retention_.emplace(*std::move(retention));
   return absl::OkStatus();
@@ -230,7 +229,8 @@ absl::Status Journal::Append(const Batch& batch, absl::Time now) {
   absl::Status retained;
   absl::Status status = Transact([&](JournalBounds* bounds) {
     absl::Status inserted = Insert(batch, bounds);
-    if (!inserted.ok() || !retention_problem_.ok()) return inserted;
+    const bool deletes = retention_problem_.ok() && retention_->Excess(*bounds) > slack();
+    if (!inserted.ok() || !deletes) return inserted;
     retained = retention_->DeleteOld(now, 2 * static_cast<int64_t>(batch.events.size()), bounds);
     return retained;
   });

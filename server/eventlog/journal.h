@@ -87,13 +87,17 @@ class Journal {
 
   // Durable when it returns OK. Otherwise nothing of the batch counts as written and the same batch
   // may be tried again. DATA_LOSS: the journal is corrupt, or its files are no longer in their
-  // place. Deletes about as much as it writes of what is too old or too many; where that fails it
-  // writes all the same, and deletes nothing more until RetainStep succeeds.
+  // place. Leaves what is too old or too many to RetainStep; only where more than slack() events
+  // are beyond the limit it deletes about twice as much as it writes. Where that fails it writes
+  // all the same, and deletes nothing more until RetainStep succeeds.
   absl::Status Append(const Batch& batch, absl::Time now);
 
   // Deletes some of what is too old or too many (see Retention); a few milliseconds of work. True:
   // there is more to delete.
   absl::StatusOr<bool> RetainStep(absl::Time now);
+  // How many events there are beyond the limit, and how many of them Append leaves to RetainStep.
+  int64_t excess() const { return retention_->Excess(bounds_); }
+  int64_t slack() const { return Limits().slack(); }
   // Why nothing is deleted at present; OK: that works.
   const absl::Status& retention_problem() const { return retention_problem_; }
 
@@ -101,6 +105,7 @@ class Journal {
   Journal(JournalOptions options, SqliteDatabase database)
       : options_(std::move(options)), database_(std::move(database)) {}
 
+  RetentionLimits Limits() const { return {options_.retention_age, options_.retention_events}; }
   absl::Status LoadIdentity();
   absl::Status PrepareStatements();
   // Runs `change` in a transaction: all of it or nothing.

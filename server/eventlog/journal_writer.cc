@@ -14,11 +14,12 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-// How often to look for events past their age while nothing happens.
+// How often to look for events past their age; more often where a hundredth of that is less.
 constexpr absl::Duration kRetainInterval = absl::Minutes(10);
+constexpr absl::Duration kMinRetainInterval = absl::Seconds(1);
 // When to try again first where that failed; then after twice as long each time.
 constexpr absl::Duration kFirstRetention = absl::Seconds(1);
-// After how long without a commit its memory is given back.
+// After how long without a commit the last old events are deleted and its memory is given back.
 constexpr absl::Duration kQuiet = absl::Seconds(5);
 // Limit of stopped VMs that wait while nothing can be written.
 constexpr size_t kMaxWaitingStops = 10'000;
@@ -68,7 +69,7 @@ void JournalWriter::Append(Change change, Instant now) {
   release_at_ = now.monotonic + kQuiet;
 }
 
-void JournalWriter::Tick(Instant now) {
+void JournalWriter::Tick(Instant now, bool idle) {
   if (!may_publish() && now.monotonic >= retry_at_) SetMark();
   if (corrupt_) return;
   if (waiting_ && now.monotonic >= retry_at_) {
@@ -79,15 +80,21 @@ void JournalWriter::Tick(Instant now) {
     MeasureBacklog();
     SetMark();
   }
-  if (!waiting_ && !corrupt_ && now.monotonic >= retain_at_) Retain(now);
-  if (now.monotonic >= release_at_) {
+  const bool retains = now.monotonic >= retain_at_ || (idle && retain_when_idle_);
+  if (!waiting_ && !corrupt_ && retains) Retain(now);
+  if (now.monotonic < release_at_) return;
+  if (writable() && journal_->retention_problem().ok() && journal_->excess() > 0) {
+    retain_when_idle_ = true;
+    release_at_ = now.monotonic + kQuiet;
+  } else {
     journal_->ReleaseMemory();
     release_at_ = absl::InfiniteDuration();
   }
 }
 
 absl::Duration JournalWriter::NextTick() const {
-  return writable() ? std::min(retain_at_, release_at_) : retry_at_;
+  if (!writable()) return retry_at_;
+  return retain_when_idle_ ? absl::ZeroDuration() : std::min(retain_at_, release_at_);
 }
 
 bool JournalWriter::WriteWaiting(Instant now) {
@@ -242,11 +249,13 @@ void JournalWriter::PutGap(EventBlockPtr gap) {
 void JournalWriter::Retain(Instant now) {
   const absl::StatusOr<bool> more = journal_->RetainStep(RetentionTime(now));
   MeasureOldest();
+  retain_when_idle_ = more.ok() && *more;
   if (!more.ok()) return RetainLater(now);
   if (std::exchange(retain_wait_, absl::ZeroDuration()) > absl::ZeroDuration()) {
     spdlog::info("old events are deleted again");
   }
-  retain_at_ = now.monotonic + (*more ? absl::ZeroDuration() : kRetainInterval);
+  retain_at_ =
+      now.monotonic + std::clamp(options_.retention_age / 100, kMinRetainInterval, kRetainInterval);
 }
 
 void JournalWriter::RetainLater(Instant now) {
@@ -270,6 +279,9 @@ absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) 
   if (status.ok()) {
     meters_.commits.Observe(absl::FromChrono(Steady::now() - begin));
     MeasureOldest();
+    // Half of what an Append leaves: one step deletes what many commits brought.
+    const bool many = journal_->excess() > journal_->slack() / 2;
+    if (many && journal_->retention_problem().ok()) retain_when_idle_ = true;
   } else {
     meters_.write_errors.Add();
   }
@@ -359,6 +371,7 @@ absl::StatusOr<std::string> JournalWriter::Replace(uint64_t newest, Instant now)
   ForgetLeft();
   unreadable_.Clear();
   retain_wait_ = absl::ZeroDuration();
+  retain_when_idle_ = false;
   given_up_ = {};
   newly_given_up_.reset();
   corrupt_ = waiting_ = only_unreadable_ = false;

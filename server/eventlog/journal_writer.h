@@ -61,8 +61,9 @@ class JournalWriter {
   bool may_publish() const { return marked_ || published_ <= journal_->newest(); }
 
   // Tries again what waits, deletes what is older than the retention, and gives back the memory
-  // that the last commits took, where any of that is due.
-  void Tick(Instant now);
+  // that the last commits took, where any of that is due. `idle`: nothing is to be written, so that
+  // old events can be deleted before they keep up a commit.
+  void Tick(Instant now, bool idle);
   // Makes the next try of what waits due, the last one before the daemon stops.
   void RetryNow() { retry_at_ = absl::ZeroDuration(); }
   // When Tick is due, on the monotonic clock.
@@ -156,6 +157,7 @@ class JournalWriter {
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration retain_at_ = absl::ZeroDuration();
+  bool retain_when_idle_ = false;  // there is more to delete than an Append should
   absl::Duration retain_wait_ = absl::ZeroDuration();  // while it cannot be done
   absl::Duration release_at_ = absl::ZeroDuration();
   std::vector<EventBlockPtr> late_;

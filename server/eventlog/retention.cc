@@ -35,12 +35,18 @@ absl::StatusOr<std::optional<std::pair<int64_t, int64_t>>> Retention::NextInPast
   return std::pair(next_in_past_->Int(0), next_in_past_->Int(1));
 }
 
+int64_t Retention::Excess(const JournalBounds& bounds) const {
+  // The newest is one before the oldest where there is none.
+  return static_cast<int64_t>(bounds.newest) - static_cast<int64_t>(bounds.oldest) + 1 -
+         bounds.missing - limits_.events;
+}
+
 absl::Status Retention::DeleteOld(absl::Time now, int64_t max_rows, JournalBounds* bounds) {
   const int64_t present = absl::ToUnixNanos(now);
   const int64_t cutoff = absl::ToUnixNanos(now - limits_.age);
   const auto newest = static_cast<int64_t>(bounds->newest);
   const auto oldest = static_cast<int64_t>(bounds->oldest);
-  const int64_t excess = newest - oldest + 1 - bounds->missing - limits_.events;
+  const int64_t excess = Excess(*bounds);
 
   // The clock may have been set back, so only old events at the beginning go.
   int64_t until = oldest;

@@ -60,6 +60,8 @@ class RetentionClock {
 struct RetentionLimits {
   absl::Duration age;
   int64_t events = 0;
+  // What Append leaves to idle steps.
+  int64_t slack() const { return events / 100; }
 };
 
 // Deletes a journal's oldest events, within a transaction of its writer. An event whose time is in
@@ -69,6 +71,9 @@ class Retention {
  public:
   // `database` outlives it.
   static absl::StatusOr<Retention> Create(SqliteDatabase* database, RetentionLimits limits);
+
+  // Events beyond the limit of their number.
+  int64_t Excess(const JournalBounds& bounds) const;
 
   // Deletes at most `max_rows` events, and moves `bounds` on.
   absl::Status DeleteOld(absl::Time now, int64_t max_rows, JournalBounds* bounds);

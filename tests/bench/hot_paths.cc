@@ -1,8 +1,8 @@
 // Runs each path that an event takes once under callgrind, which counts its instructions: the
 // commands of hot_paths.py. A dump is named after the path and the number of times that it was
-// taken. With --system-calls it does nothing but 20 commits of one event each, and then 20 stops,
-// each between two marks, for a count of their system calls. Alone it only shows that the paths
-// work.
+// taken. With --system-calls it does nothing but 20 commits of one event each, the same to a
+// journal at its limit, and then 20 stops, each between two marks, for a count of their system
+// calls. Alone it only shows that the paths work.
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -187,6 +187,35 @@ void CountCommits() {
   Count("commit one event", 100, [&] { Commit(&pumped, session.get(), 100); });
 }
 
+// A journal that has as many events as it may, a hundredth of which is more than
+// kFullCommits, and half of that less.
+constexpr int kFullEvents = 20'000;
+constexpr int kFullCommits = 150;
+
+std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
+  auto pumped = std::make_unique<PumpedState>(LiveStateOptions{},
+                                              JournalOptions{.retention_events = kFullEvents});
+  for (int events = 0; events < kFullEvents; events += kEvents) {
+    // All of one time, as the commits will be: behind later ones they would need two more indexes.
+    std::vector<VmUpdate> updates;
+    for (int i = 0; i < kEvents; ++i) updates.push_back(std::move(Updates(session, 1).front()));
+    pumped->Push(std::move(updates));
+  }
+  pumped->Push({});
+  if (pumped->live_state().range().newest < kFullEvents) Fail("the journal is not full");
+  return pumped;
+}
+
+void CountCommitsToAFullJournal() {
+  const SessionOptions options{.event_limits = false};
+  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<PumpedState> pumped = FullJournal(session.get());
+  Count("commit one event to a full journal, and delete one", kFullCommits, [&] {
+    Commit(pumped.get(), session.get(), kFullCommits);
+    pumped->Push({});  // idle
+  });
+}
+
 // However slow the machine is, no monitor has had its share of the loop's time.
 class SteppedClock : public Clock {
  public:
@@ -299,6 +328,7 @@ void CountAll() {
   CountSteps();
   CountPublishing();
   CountCommits();
+  CountCommitsToAFullJournal();
   CountSavedRuns();
   CountAttaching();
   CountStops();
@@ -313,6 +343,16 @@ void CommitBetweenMarks() {
   VALGRIND_PRINTF("commits begin\n");
   Commit(&pumped, session.get(), kTraced);
   VALGRIND_PRINTF("commits end\n");
+}
+
+void CommitToAFullJournalBetweenMarks() {
+  const SessionOptions options{.event_limits = false};
+  const std::unique_ptr<VmSession> session = Session(&options);
+  const std::unique_ptr<PumpedState> pumped = FullJournal(session.get());
+  Commit(pumped.get(), session.get(), kTraced);
+  VALGRIND_PRINTF("full commits begin\n");
+  Commit(pumped.get(), session.get(), kTraced);
+  VALGRIND_PRINTF("full commits end\n");
 }
 
 void StopBetweenMarks() {
@@ -330,6 +370,7 @@ int main(int argc, char** argv) {
   try {
     if (argc > 1 && std::strcmp(argv[1], "--system-calls") == 0) {
       vmeventd::bench::CommitBetweenMarks();
+      vmeventd::bench::CommitToAFullJournalBetweenMarks();
       vmeventd::bench::StopBetweenMarks();
     } else {
       vmeventd::bench::CountAll();

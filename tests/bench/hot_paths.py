@@ -17,7 +17,8 @@ import tempfile
 BOUNDS = pathlib.Path(__file__).with_suffix(".json")
 # C libraries choose their string functions by the processor, and hash seeds differ.
 INSTRUCTIONS_MARGIN = 1.10
-TRACED = {"commits": "20 commits of one event", "stops": "20 stops"}
+TRACED = {"commits": "20 commits of one event", "full commits": "20 commits of one event to a full journal",
+          "stops": "20 stops"}
 TIMES = 20
 
 
@@ -49,7 +50,7 @@ def count_system_calls(program):
     log = run(["valgrind", "--tool=none", "--trace-syscalls=yes", program, "--system-calls"])
     calls = {}
     for mark, what in TRACED.items():
-        between = log.split(f"{mark} begin")[1].split(f"{mark} end")[0]
+        between = log.split(f"* {mark} begin")[1].split(f"* {mark} end")[0]
         names = re.findall(r"SYSCALL\[[^]]*\]\([^)]*\) (?:sys_)?(\w+)", between)
         calls[what] = dict(collections.Counter(names).most_common())
     return calls

@@ -89,6 +89,7 @@ constexpr const char* kPoints[] = {
     "stream ends with 11",  // OUT_OF_RANGE
     "retention of a STOPPED that the same turn published",
     "retention of what the same turn published",
+    "old events wait for an idle moment",
     "a fork answers in a QEMU's place",
     "a fork outlives its QEMU",
     "a VM goes on over a restart",

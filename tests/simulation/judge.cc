@@ -373,7 +373,9 @@ void Judge::Look(Daemon* daemon, int number) {
     story_->Fail("the journal was found corrupt and replaced");
     return;
   }
-  oldest_ = daemon->journal().journal().oldest();
+  const Journal& journal = daemon->journal().journal();
+  oldest_ = journal.oldest();
+  CheckExcess(journal);
   // A burst may be larger than the ring; what has left it is in the journal.
   const ReadResult next = log.Read(newest() + 1, {.max_bytes = 1});
   const uint64_t ring = next.history.has_value() ? next.history->last + 1 : 1;
@@ -662,6 +664,15 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
 }
 
+void Judge::CheckExcess(const Journal& journal) {
+  const int64_t before = std::exchange(excess_, journal.excess());
+  if (excess_ > 0) story_->Reach("old events wait for an idle moment");
+  // An error may have kept more.
+  if (excess_ > journal.slack() && excess_ > before && journal.retention_problem().ok()) {
+    story_->Fail(absl::StrCat("the journal has grown to ", excess_, " events beyond its limit"));
+  }
+}
+
 void Judge::CheckRetention(const Daemon& daemon) {
   const uint64_t oldest = daemon.journal().journal().oldest();
   const absl::Time now = kernel_->Now().wall;
@@ -671,7 +682,8 @@ void Judge::CheckRetention(const Daemon& daemon) {
   for (auto it = entries_.end(); it != entries_.begin();) {
     const auto& [sequence, entry] = *--it;
     if (entry.lost) continue;
-    const bool many = later++ >= options_.retention_events;
+    const int64_t number = ++later;
+    const bool many = number > options_.retention_events;
     if (sequence == newest()) continue;
     const auto& time = entry.event.observe_time();
     const absl::Duration age =
@@ -683,7 +695,8 @@ void Judge::CheckRetention(const Daemon& daemon) {
       if (age >= options_.retention_age) continue;
       return story_->Fail(absl::StrCat("the event ", sequence, " was deleted too early"));
     }
-    if (many || (!clock_steps_ && age > options_.retention_age + kLate)) {
+    const bool too_many = number > options_.retention_events + options_.retention_events / 100;
+    if (too_many || (!clock_steps_ && age > options_.retention_age + kLate)) {
       return story_->Fail(absl::StrCat("the event ", sequence, " is kept too long"));
     }
   }

@@ -98,6 +98,7 @@ class Judge {
   // last event that is not lost, since what an event changed is committed with it.
   std::map<int, size_t> KeptSayings(const Life& life) const;
 
+  void CheckExcess(const Journal& journal);
   void CheckRetention(const Daemon& daemon);
   // After a start with a journal that has taken the damaged one's place.
   void TakeNewJournal(const Daemon& daemon);
@@ -124,6 +125,7 @@ class Judge {
   uint64_t newest_of_turn_ = 0;
   uint64_t stops_ = 0;
   uint64_t oldest_ = 0;
+  int64_t excess_ = 0;         // of the journal's events, beyond their limit
   absl::Duration started_at_;  // of the daemon that runs, which is this one
   int number_ = 0;
   std::set<int> bare_;  // lives that had no shutdown file when none before them could write one

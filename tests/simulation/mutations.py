@@ -63,6 +63,8 @@ MUTATIONS = [
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_pump.cc",
              "if (⟦run.saved.has_value()⟧) change_", "run.saved.has_value() && !run.saved->payload.empty()"),
     Mutation("retention-deletes-one-more", "server/eventlog/retention.cc", "rows >= excess", "rows > excess"),
+    Mutation("appends-leave-all-to-idle-moments", "server/eventlog/journal.cc",
+             "retention_->Excess(*bounds) > ⟦slack()⟧", "INT64_MAX"),
     # A journal that is replaced.
     Mutation("a-new-journal-forgets-the-open-runs", "server/eventlog/schema.cc",
              "PutSessions(database, ⟦beginning.sessions⟧)", "std::vector<SavedRun>()"),

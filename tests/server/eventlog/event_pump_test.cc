@@ -185,6 +185,63 @@ TEST(EventPump, WhatWaitsIsWrittenAtTheStopWithoutWaitingForTheNextTry) {
   EXPECT_THAT(Public(pumped), AllOf(SizeIs(3), Each(IsDurable(true))));
 }
 
+TEST(EventPump, OldEventsAreDeletedWhileNothingElseHappens) {
+  PumpedState pumped({}, {.retention_events = 1000});
+  const Journal& journal = pumped.journal().journal();
+  pumped.PushEach("a", 1006);
+  EXPECT_EQ(journal.oldest(), 1u) << "no commit waits for it";
+  EXPECT_LE(pumped.journal().NextTick(), pumped.clock().Now().monotonic);
+  pumped.Push({});
+  EXPECT_EQ(journal.oldest(), 7u);
+  EXPECT_EQ(pumped.live_state().range().oldest, 7u);
+  EXPECT_GT(pumped.journal().NextTick(), pumped.clock().Now().monotonic) << "it does not spin";
+}
+
+TEST(EventPump, TheLastOldEventsAreDeletedAWhileAfterTheLastCommit) {
+  PumpedState pumped({}, {.retention_events = 1000});
+  const Journal& journal = pumped.journal().journal();
+  pumped.PushEach("a", 1003);
+  pumped.Push({});
+  EXPECT_EQ(journal.oldest(), 1u) << "a few wait for more";
+  pumped.clock().Advance(absl::Seconds(5));
+  pumped.Push({});
+  EXPECT_LE(pumped.journal().NextTick(), pumped.clock().Now().monotonic);
+  pumped.Push({});
+  EXPECT_EQ(journal.oldest(), 4u);
+}
+
+TEST(EventPump, AShortAgeIsLookedAtMoreOften) {
+  PumpedState pumped({}, {.retention_age = absl::Minutes(10)});
+  const Journal& journal = pumped.journal().journal();
+  pumped.PushEach("a", 1);
+  pumped.clock().Advance(absl::Minutes(10) + absl::Seconds(1));
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(journal.oldest(), 2u);
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(journal.oldest(), 2u) << "not due";
+  pumped.clock().Advance(absl::Seconds(6));
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(journal.oldest(), 4u);
+}
+
+TEST(EventPump, ManyOldEventsAreDeletedStepByStep) {
+  PumpedState pumped({}, {.retention_events = 1000});
+  const Journal& journal = pumped.journal().journal();
+  const auto burst = [&](int events) {
+    std::vector<VmUpdate> updates;
+    for (int i = 0; i < events; ++i) updates.push_back(Update("a", EventType::kReset));
+    pumped.Push(std::move(updates));
+  };
+  burst(1000);
+  pumped.clock().Advance(absl::Hours(24 * 31));
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(journal.oldest(), 501u) << "the ten minutes are over";
+  pumped.PushEach("a", 1);
+  EXPECT_EQ(journal.oldest(), 501u) << "not idle";
+  pumped.Push({});
+  EXPECT_EQ(journal.oldest(), 1001u);
+}
+
 TEST(EventPump, TheMemoryOfCommitsIsGivenBackAWhileAfterThem) {
   PumpedState pumped;
   pumped.PushEach("a", 200);

@@ -217,6 +217,32 @@ TEST_F(JournalTest, RetentionByCountGoesInSmallStepsAndKeepsTheNewest) {
   EXPECT_TRUE(absl::IsOutOfRange(Read(1900, 2000).status()));
 }
 
+TEST_F(JournalTest, AnAppendLeavesAHundredthBeyondTheLimitToIdleSteps) {
+  options_.retention_events = 1000;
+  const OpenedJournal opened = Open();
+  Fill(opened.journal.get(), 1, 1000);
+  EXPECT_EQ(opened.journal->excess(), 0);
+  EXPECT_EQ(opened.journal->slack(), 10);
+  Fill(opened.journal.get(), 1001, 10);
+  EXPECT_EQ(opened.journal->excess(), 10);
+  EXPECT_EQ(opened.journal->oldest(), 1u);
+  Fill(opened.journal.get(), 1011, 1);
+  EXPECT_EQ(opened.journal->oldest(), 3u) << "twice as much as it wrote";
+  EXPECT_FALSE(*opened.journal->RetainStep(kNow));
+  EXPECT_EQ(opened.journal->oldest(), 12u);
+  EXPECT_EQ(opened.journal->excess(), 0);
+}
+
+TEST_F(JournalTest, AnAppendDeletesNothingForItsAge) {
+  options_.retention_age = absl::Hours(1);
+  const OpenedJournal opened = Open();
+  Fill(opened.journal.get(), 1, 10);
+  Fill(opened.journal.get(), 11, 1, kNow + absl::Hours(24));
+  EXPECT_EQ(opened.journal->oldest(), 1u);
+  EXPECT_FALSE(*opened.journal->RetainStep(kNow + absl::Hours(24)));
+  EXPECT_EQ(opened.journal->oldest(), 11u);
+}
+
 TEST_F(JournalTest, RetentionByAgeNeverDeletesTheNewest) {
   options_.retention_age = absl::Hours(1);
   {
@@ -581,18 +607,18 @@ class LostSectorTest : public JournalTest {
 
 TEST_F(LostSectorTest, KeepsNoNewEventFromTheJournal) {
   const OpenedJournal opened = OpenWithLostSector();
-  Fill(opened.journal.get(), 1001, 3);
-  EXPECT_EQ(opened.journal->newest(), 1003u);
+  Fill(opened.journal.get(), 1001, 13);
+  EXPECT_EQ(opened.journal->newest(), 1013u);
   EXPECT_EQ(opened.journal->oldest(), 1u);
   EXPECT_TRUE(IsReadError(opened.journal->retention_problem()));
   EXPECT_TRUE(IsReadError(opened.journal->RetainStep(kNow).status()));
-  Fill(opened.journal.get(), 1004, 1);
+  Fill(opened.journal.get(), 1014, 1);
 
   disk_.FailReadsAt(-1);
   EXPECT_TRUE(opened.journal->RetainStep(kNow).ok());
-  EXPECT_EQ(opened.journal->oldest(), 5u);
-  Fill(opened.journal.get(), 1005, 1);
-  EXPECT_EQ(opened.journal->oldest(), 6u);
+  EXPECT_EQ(opened.journal->oldest(), 15u);
+  Fill(opened.journal.get(), 1015, 11);
+  EXPECT_EQ(opened.journal->oldest(), 26u) << "an Append deletes again";
 }
 
 TEST_F(LostSectorTest, IsNamedByAReplay) {
