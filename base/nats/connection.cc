@@ -124,17 +124,17 @@ class Connection : public NatsConnection {
   const std::string domain_;
 };
 
-absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& asked, absl::string_view data,
-                                                   absl::Duration timeout) {
-  const std::string subject = InDomain(domain_, asked);
+absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
+                                                   absl::string_view data, absl::Duration timeout) {
+  const std::string to = InDomain(domain_, subject);
   natsMsg* answer = nullptr;
-  const natsStatus status = Lib().natsConnection_Request(
-      &answer, connection_.get(), subject.c_str(), data.data(), static_cast<int>(data.size()),
-      absl::ToInt64Milliseconds(timeout));
+  const natsStatus status = Lib().natsConnection_Request(&answer, connection_.get(), to.c_str(),
+                                                         data.data(), static_cast<int>(data.size()),
+                                                         absl::ToInt64Milliseconds(timeout));
   if (status == NATS_NO_RESPONDERS) {
-    return absl::NotFoundError(absl::StrCat("nobody answers ", subject));
+    return absl::NotFoundError(absl::StrCat("nobody answers ", to));
   }
-  if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", subject), status);
+  if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", to), status);
   return std::make_unique<Message>(answer);
 }
 
