@@ -28,7 +28,7 @@ EventLog::Parts::Parts(const EventLogOptions& options, const Clock* clock, Recov
   saved.journal_is_new = recovered.replaced;
 }
 
-absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(EventLogOptions options,
+absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
                                                          const Clock* clock) {
   const std::string& path = options.journal.path;
   absl::StatusOr<RecoveredState> recovered =

@@ -199,7 +199,7 @@ class EventLog {
   // Opens the journal, or makes it, finds out what became of what was published, and publishes the
   // VMs that it knows and a GAP for what is lost. A corrupt journal is replaced. Errors name what
   // stands in the way. `clock` outlives the log.
-  static absl::StatusOr<std::unique_ptr<EventLog>> Open(EventLogOptions options,
+  static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
                                                         const Clock* clock);
   // Its threads have ended by then, or end.
   ~EventLog();

@@ -396,7 +396,6 @@ void FakeQemu::Start(const char* program) {
   Check(pid_ >= 0, "fork");
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NAME, "qemu-fake");
     if (getppid() != parent) _exit(0);
     // Close the test's other descriptors here, whose peers wait for their end. First move both
     // out of the way, so that neither overwrites the other.
@@ -525,6 +524,10 @@ void FakeQemu::Reap() {
   pid_ = -1;
 }
 
-[[noreturn]] void RunFakeQemu() { Server(kChannel).Run(); }
+[[noreturn]] void RunFakeQemu() {
+  // vmeventd knows a QEMU by its name until it speaks.
+  prctl(PR_SET_NAME, "qemu-fake");
+  Server(kChannel).Run();
+}
 
 }  // namespace vmeventd
