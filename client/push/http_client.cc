@@ -116,13 +116,13 @@ std::optional<CURLcode> CurlClient::Perform(const std::stop_token& stop) {
   curl_multi_add_handle(multi, easy_.get());
   std::optional<CURLcode> code;
   for (int running = 1; running > 0;) {
-    constexpr int kPollMilliseconds = 1000;
+    constexpr absl::Duration kPoll = absl::Seconds(1);
     if (curl_multi_perform(multi, &running) != CURLM_OK) code = CURLE_FAILED_INIT;
     if (running == 0 || code) break;
     if (stop.stop_requested()) end = std::min(end, SteadyNow() + kStopGrace);
     const absl::Duration left = end - SteadyNow();
     if (left <= absl::ZeroDuration()) break;
-    const auto wait = std::min<int64_t>(kPollMilliseconds, absl::ToInt64Milliseconds(left) + 1);
+    const int64_t wait = absl::ToInt64Milliseconds(std::min(left, kPoll)) + 1;
     curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait), nullptr);
   }
   int messages = 0;
