@@ -47,8 +47,9 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
   meters_.opened.Add();
+  // Since it is registered, events may wake it: it takes no turn before its call is answered by it.
   call->AnswerBy(stream.get());
-  stream->Wake();
+  stream->Begin();
   return absl::OkStatus();
 }
 

@@ -28,6 +28,8 @@ void WatchStream::SetSearched(const std::atomic<uint64_t>* searched) {
   searched_ = searched;
 }
 
+void WatchStream::Begin() { fan_out_->Add(peer_, shared_from_this()); }
+
 void WatchStream::Wake() {
   if (!waits_for_turn_.exchange(true)) fan_out_->Add(peer_, shared_from_this());
 }

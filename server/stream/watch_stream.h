@@ -54,14 +54,16 @@ class WatchStream : public CallStream,
                     public FanOutTask,
                     public std::enable_shared_from_this<WatchStream> {
  public:
-  // Nothing happens before Wake.
+  // Nothing happens before Begin.
   WatchStream(WatchStreamDeps deps, StreamCursor cursor);
   // From now on the hub searches what is published for the stream: it calls MarkPending for every
   // event that may match, of those after `*searched`, and only then moves `*searched` past it. A
   // stream at the head has no other place than that; one that is behind looks at each event itself
-  // until it has caught up. Before the first Wake; `searched` outlives the stream.
+  // until it has caught up. Before Begin; `searched` outlives the stream.
   void SetSearched(const std::atomic<uint64_t>* searched);
 
+  // Begins, once its call is answered by it: a write before that would have nobody to report to.
+  void Begin();
   // There may be something to send. Does no work itself.
   void Wake();
   // Any of the events [first, last], which come in order, may match. Does no work itself.
@@ -117,7 +119,7 @@ class WatchStream : public CallStream,
   StreamMeters* const meters_;
   const absl::Duration opened_at_;                   // on the monotonic clock
   const std::atomic<uint64_t>* searched_ = nullptr;  // null: it looks at every event itself
-  std::atomic<bool> waits_for_turn_{false};
+  std::atomic<bool> waits_for_turn_{true};           // the first turn is Begin's
 
   StreamCursor cursor_;       // of the thread that made the state kBuilding; else of mutex_
   grpc::ByteBuffer message_;  // in flight

@@ -1,0 +1,88 @@
+#include "server/stream/stream_hub.h"
+
+#include <functional>
+
+#include "base/mutex.h"
+#include "gtest/gtest.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+// A call whose client reads at once.
+class Call final : public StreamCall {
+ public:
+  explicit Call(std::function<void()> before_answer = [] {})
+      : before_answer_(std::move(before_answer)) {}
+
+  void AnswerBy(CallStream* stream) override {
+    before_answer_();
+    const MutexLock lock(&mutex_);
+    stream_ = stream;
+  }
+  void Write(const grpc::ByteBuffer*) override {
+    CallStream* answered_by = nullptr;
+    {
+      const MutexLock lock(&mutex_);
+      ++writes_;
+      answered_by = stream_;
+      if (answered_by == nullptr) ++lost_;
+      changed_.NotifyAll();
+    }
+    if (answered_by != nullptr) answered_by->OnWriteDone(true);
+  }
+  void End(const absl::Status&) override { stream_->OnDone(); }
+  void Abort(const absl::Status&) override {}
+
+  void Cancel() { stream_->OnCancel(); }
+  int writes() const {
+    const MutexLock lock(&mutex_);
+    return writes_;
+  }
+  // Until there are more than `before`.
+  void WaitForMore(int before) {
+    const MutexLock lock(&mutex_);
+    while (writes_ <= before) changed_.Wait(&mutex_);
+  }
+  int lost() const {
+    const MutexLock lock(&mutex_);
+    return lost_;
+  }
+
+ private:
+  const std::function<void()> before_answer_;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  CallStream* stream_ = nullptr;
+  int writes_ = 0;
+  int lost_ = 0;  // whose end nobody would hear of
+};
+
+// A write whose end gets lost would be the stream's last.
+TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnsweredByIt) {
+  PumpedState pumped;
+  RefusalCounters refusals;
+  StreamHub hub(&pumped.log(), &pumped.clock(), {}, &refusals);
+  v1::EventFilter named;
+  named.add_vm_names("vm1");
+  for (const v1::EventFilter& filter : {named, v1::EventFilter()}) {
+    Call witness;
+    hub.Open(&witness, {}, filter, "a");
+    witness.WaitForMore(0);
+    Call call([&] {
+      for (int i = 0; i < 5; ++i) {
+        const int before = witness.writes();
+        pumped.PushEach("vm1", 1);
+        witness.WaitForMore(before);
+      }
+    });
+    hub.Open(&call, {}, filter, "b");
+    call.WaitForMore(0);
+    EXPECT_EQ(call.lost(), 0);
+    witness.Cancel();
+    call.Cancel();
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd
