@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <memory>
 #include <string>
@@ -41,7 +42,9 @@ class ArrivalsTest : public ::testing::Test {
   }
   static bool Closed(const UniqueFd& fd) {
     char byte = 0;
-    return recv(fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+    const ssize_t size = recv(fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    // Reset: what it had sent was not read.
+    return size == 0 || (size < 0 && errno == ECONNRESET);
   }
 
   // A client of TLS on `fd`.
