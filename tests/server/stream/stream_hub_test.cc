@@ -31,10 +31,20 @@ class Call final : public StreamCall {
     }
     if (answered_by != nullptr) answered_by->OnWriteDone(true);
   }
-  void End(const absl::Status&) override { stream_->OnDone(); }
+  void End(const absl::Status&) override {
+    stream_->OnDone();
+    const MutexLock lock(&mutex_);
+    ended_ = true;
+    changed_.NotifyAll();
+  }
   void Abort(const absl::Status&) override {}
 
-  void Cancel() { stream_->OnCancel(); }
+  // Returns once the stream is gone: until then it writes.
+  void Cancel() {
+    stream_->OnCancel();
+    const MutexLock lock(&mutex_);
+    while (!ended_) changed_.Wait(&mutex_);
+  }
   int writes() const {
     const MutexLock lock(&mutex_);
     return writes_;
@@ -56,6 +66,7 @@ class Call final : public StreamCall {
   CallStream* stream_ = nullptr;
   int writes_ = 0;
   int lost_ = 0;  // whose end nobody would hear of
+  bool ended_ = false;
 };
 
 // A write whose end gets lost would be the stream's last.
