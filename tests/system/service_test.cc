@@ -199,8 +199,8 @@ TEST_F(ServiceTest, EveryThreadHasAName) {
     EXPECT_EQ(main, name == "vmeventd\n") << name;
     names.push_back(name);
   }
-  for (const char* name : {"watcher\n", "pump\n", "history\n", "hub\n", "fan-out\n", "signals\n",
-                           "log\n", "log-writer\n"}) {
+  for (const char* name :
+       {"watcher\n", "pump\n", "history\n", "hub\n", "fan-out\n", "signals\n", "log\n"}) {
     EXPECT_THAT(names, testing::Contains(name));
   }
 }
