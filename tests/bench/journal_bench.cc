@@ -101,11 +101,7 @@ double Fill(Journal* journal, int count, int batch_size) {
   for (int done = 0; done < count; done += batch_size) {
     const EventBlockPtr block = NextEvents(std::min(batch_size, count - done), &sequence);
     Journal::Batch batch;
-    for (size_t i = 0; i < block->size(); ++i) {
-      const EventBlock::Entry entry = block->at(i);
-      batch.events.push_back({entry.sequence, entry.observe_time, entry.vm_name, entry.run_id,
-                              entry.type, entry.shutdown_class, block->EncodedView(i)});
-    }
+    batch.blocks.push_back(block);
     const double before = SecondsNow();
     if (const absl::Status status = journal->Append(batch, absl::Now()); !status.ok()) {
       e2e::Fail(std::string(status.message()));
