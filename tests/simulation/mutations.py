@@ -217,7 +217,7 @@ MUTATIONS = [
     Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
              "if (⟦!connected_ || reported_⟧) return AwaitEnd();", "true"),
     Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦!run->connected()⟧) absent.push_back(run);", "false",
+             "} else if (⟦!run->connected()⟧) {\n      absent.push_back(run);", "false",
              "LibvirtProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem"),
     Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦message.process.start_ticks > message.domain.heard_ticks⟧) return;", "false",

@@ -31,6 +31,7 @@ struct Facts {
   // Of a domain.
   bool migrating = false;
   std::optional<ManagerEnd> manager;
+  bool kept = false;  // it was said when libvirt was asked, after the end
 };
 
 void HearMigration(const std::string& status, Facts* facts) {
@@ -102,6 +103,7 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kManager:
       facts->manager = saying.manager;
+      facts->kept = saying.kept;
       return;
     case Saying::Kind::kOther:
       return HearMigration(saying.text, facts);
@@ -145,11 +147,12 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
   if (facts.manager == ManagerEnd::kDestroyed && (!failed || signal == SIGKILL)) {
     return ShutdownClass::kAdmin;
   }
-  if (facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kUnknown;
+  if (facts.manager == ManagerEnd::kCrashed && !facts.kept) return ShutdownClass::kUnknown;
   if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) return ShutdownClass::kAdmin;
   if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
   if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
   if (killer_seen) return ShutdownClass::kAdmin;
+  if (facts.kept && facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kCrash;
   // A daemon goes on with what it was handed, and the process had ended before.
   if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;

@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/small_file.h"
@@ -25,6 +26,10 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxPidFile = 64;
+// virtlogd begins a new file at 2 MiB. Of a longer one nothing is known.
+constexpr size_t kMaxLog = 4 << 20;
+// libvirt notes a start before it starts the process, which may take a while.
+constexpr absl::Duration kMaxStart = absl::Seconds(10);
 // How long a process may take to give its command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
 // How often a look at all processes sees whether that has come, and how many it asks at once.
@@ -42,13 +47,13 @@ std::string UserRuntimeDirectory() {
 
 // The file is written by libvirt, in a directory that a container may own: whatever has the name by
 // now, only a regular file is opened for reading. (open() acts on a device or a FIFO.)
-absl::StatusOr<std::string> ReadRegularFile(const std::string& path) {
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes) {
   const UniqueFd there(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!there.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat status {};
   if (fstat(there.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
   if (!S_ISREG(status.st_mode)) return absl::FailedPreconditionError("no regular file");
-  return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), kMaxPidFile);
+  return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), max_bytes);
 }
 
 PeerProcess Gone(int64_t pid) { return {.kind = PeerProcess::Kind::kGone, .pid = pid}; }
@@ -97,7 +102,42 @@ absl::flat_hash_map<int64_t, std::string> ReadUuids(const std::vector<int64_t>& 
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket) {
   std::string base = spec.session ? UserRuntimeDirectory() + "/libvirt" : "/run/libvirt";
   if (!socket.empty()) base = socket.substr(0, socket.rfind('/'));
+  if (spec.containers) return absl::StrCat(base, "/lxc");
   return absl::StrCat(base, spec.session ? "/qemu/run" : "/qemu");
+}
+
+int64_t LibvirtdBegan(const std::string& pid_directory) {
+  struct stat status {};
+  if (stat(absl::StrCat(pid_directory, "/driver.pid").c_str(), &status) != 0) return 0;
+  return absl::ToUnixNanos(absl::TimeFromTimespec(status.st_mtim));
+}
+
+std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory) {
+  if (spec.session) return "";
+  return absl::StrCat(directory, spec.containers ? "/lxc" : "/qemu");
+}
+
+bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
+                absl::Time seen) {
+  if (log_directory.empty() || absl::StrContains(name, '/')) return false;
+  const absl::StatusOr<std::string> log =
+      ReadRegularFile(absl::StrCat(log_directory, "/", name, ".log"), kMaxLog);
+  if (!log.ok() || log->size() == kMaxLog) return false;
+  bool found = false;
+  for (const absl::string_view line : absl::StrSplit(*log, '\n')) {
+    // "2026-01-31 12:00:00.000+0000: starting up libvirt version: 9.0.0, ..."
+    const size_t mark = line.find(": starting up");
+    absl::Time start;
+    if (mark == absl::string_view::npos ||
+        !absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", line.substr(0, mark), &start, nullptr)) {
+      continue;
+    }
+    // QEMU writes there as well, and clocks are set: what stands after it is later, whatever its
+    // time.
+    if (found || start > seen) return false;
+    found = start >= process_start - kMaxStart;
+  }
+  return found;
 }
 
 void DomainProcesses::Begin(const DomainName& domain, bool has_descriptors, absl::Duration now) {
@@ -133,7 +173,13 @@ absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) cons
   if (look.process->kind == PeerProcess::Kind::kGone) return Gone(pid);
   if (look.process->kind == PeerProcess::Kind::kUntracked) return PeerProcess();
   if (HasEnded(look.process->pidfd.get())) return Gone(pid);
-  if (!look.command_line->done() || look.command_line->uuid() != domain.uuid) return PeerProcess();
+  const CommandLines::Read& read = *look.command_line;
+  if (!read.done()) return PeerProcess();
+  if (containers_ ? read.container() != domain.name : read.uuid() != domain.uuid) {
+    return PeerProcess();
+  }
+  // The id of a container is its process's number: that one is of a later life.
+  if (containers_ && pid != domain.id) return Gone(0);
   absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
   if (absl::IsResourceExhausted(process.status())) return process.status();
   // The number was still that process's when the second descriptor was made.
@@ -146,7 +192,7 @@ absl::StatusOr<PeerProcess> DomainProcesses::ProcessOfPidFile(const DomainName& 
                                                               bool* no_pid_file) const {
   if (absl::StrContains(domain.name, '/')) return PeerProcess();
   absl::StatusOr<std::string> text =
-      ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"));
+      ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"), kMaxPidFile);
   if (absl::IsResourceExhausted(text.status())) return text.status();
   *no_pid_file = absl::IsNotFound(text.status());
   int64_t pid = 0;

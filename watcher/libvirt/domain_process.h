@@ -21,15 +21,29 @@ namespace vmeventd {
 // its domains.
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
-// Finds the QEMUs of one libvirt's running domains, by the pid files NAME.pid in a directory. Such
-// a number is only believed where that process was started with the domain's UUID: a libvirt in a
-// container counts other pids than we do. A link is not followed there, nor a name that leads
-// elsewhere. A look begins, waits for the process's command line, has its result, and is forgotten.
-// Loop thread; never waits.
+// When the libvirtd began that has that directory of pid files, in Unix nanoseconds: no two have
+// the same. 0: not known.
+int64_t LibvirtdBegan(const std::string& pid_directory);
+
+// Where libvirt keeps the logs of its domains; empty: not known. `directory` is that of its logs.
+std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
+
+// Whether a domain has not begun again since its life that began at `process_start` was `seen`:
+// libvirt notes each start in the domain's log NAME.log, and that one's must be the newest. False
+// where the log does not show it.
+bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
+                absl::Time seen);
+
+// Finds the processes of one libvirt's running domains, by the pid files NAME.pid in a directory.
+// Such a number is only believed where that process is a QEMU that was started with the domain's
+// UUID, or the libvirt_lxc of the container: a libvirt in a container counts other pids than we do.
+// A link is not followed there, nor a name that leads elsewhere. A look begins, waits for the
+// process's command line, has its result, and is forgotten. Loop thread; never waits.
 class DomainProcesses {
  public:
   // Null `command_lines`: no process is found.
-  explicit DomainProcesses(CommandLines* command_lines) : command_lines_(command_lines) {}
+  explicit DomainProcesses(CommandLines* command_lines, bool containers = false)
+      : command_lines_(command_lines), containers_(containers) {}
   void set_directory(std::string directory) { directory_ = std::move(directory); }
   bool can_look() const { return command_lines_ != nullptr && !directory_.empty(); }
 
@@ -58,6 +72,7 @@ class DomainProcesses {
   absl::StatusOr<PeerProcess> ProcessOfPidFile(const DomainName& domain, bool* no_pid_file) const;
 
   CommandLines* const command_lines_;
+  const bool containers_;
   std::string directory_;
   absl::flat_hash_map<std::string, Look> looks_;  // by UUID
 };

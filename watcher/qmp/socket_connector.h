@@ -43,7 +43,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
-  bool Restores(const RunInfo& info) const override { return !info.managed(); }
+  bool Restores(const RunInfo& info) const override {
+    return info.reported_by == ReportedBy::kMonitor;
+  }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;

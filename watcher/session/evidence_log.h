@@ -70,6 +70,8 @@ class EvidenceLog {
   void SawMigration(absl::string_view status, Instant now);
   // `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
+  // The same, which it has kept and said when it was asked; unset: nothing of use, as `what` says.
+  void SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
 
   // Signals to its process. `sender` takes the place of who sent the same signal before.
