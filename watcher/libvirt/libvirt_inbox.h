@@ -29,6 +29,7 @@ struct LinkOpened {
   // By UUID, the newest id of a domain in the list and in the events before it. A libvirtd counts
   // its ids upwards: a life with an older one is over.
   absl::flat_hash_map<std::string, int64_t> newest_ids;
+  bool foreign_pids = false;  // the libvirt counts other PIDs than we do
 };
 struct DomainListed {
   std::string uuid;
@@ -81,7 +82,7 @@ class LibvirtInbox {
   // What comes before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
   // Posts the first list of an attempt, as the messages above.
-  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains);
+  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids);
 
   // A paused attempt is handed out again once it goes on; it is still bounded.
   void SetPaused(AttemptId attempt, bool paused);

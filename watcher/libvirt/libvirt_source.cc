@@ -400,6 +400,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   link->connected_at = now.monotonic;
   link->listing = true;
   link->newest_ids = std::move(message.newest_ids);
+  link->processes.set_foreign(message.foreign_pids);
   for (ActiveDomain& active : message.domains) {
     std::string uuid = active.domain.uuid;
     link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});
