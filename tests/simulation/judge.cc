@@ -740,10 +740,14 @@ void Judge::CheckFollowed(int number) const {
   std::set<std::string> open;
   size_t forks = 0;
   for (const auto& [sequence, entry] : entries_) {
-    if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(entry.event.vm().run_id());
-    if (entry.event.type() == v1::EVENT_TYPE_STOPPED &&
-        entry.taken_at + kFollows <= kernel_->monotonic()) {
-      open.erase(entry.event.vm().run_id());
+    const std::string& run_id = entry.event.vm().run_id();
+    if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(run_id);
+    if (entry.event.type() != v1::EVENT_TYPE_STOPPED) continue;
+    // Its STARTED may be in a journal that was replaced.
+    if (entry.taken_at + kFollows > kernel_->monotonic()) {
+      open.insert(run_id);
+    } else {
+      open.erase(run_id);
     }
   }
   for (const auto& life : world_->lives()) {
