@@ -163,7 +163,8 @@ MUTATIONS = [
              "phase_ = Phase::kReady;\n  info_.reset();\n  ⟦unhandled_ = handed.unhandled.str();⟧",
              "phase_ = Phase::kUuid; info_ = std::make_unique<MonitorInfo>();"),
     Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
-             "for (UniqueFd& spare : spares_) spare.Reset();", ";"),
+             "for (UniqueFd& spare : spares_) spare.Reset();", ";",
+             "SpareDescriptorsTest.LetAShutdownFileBeWrittenWhileTheTableIsFull"),
     # Streams.
     Mutation("history-begins-one-late", "server/eventlog/live_state.cc",
              "in_journal(⟦sequence⟧, ring_.oldest() - 1);", "sequence + 1"),
@@ -201,8 +202,9 @@ MUTATIONS = [
     # The domains of libvirt.
     Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦link->processes.HasNoPidFile(domain.uuid) ||\n"
-             "        (process.kind == PeerProcess::Kind::kGone &&\n"
-             "         (process.pid == life.pid || process.pid == 0))⟧) {",
+             "        (process.kind == PeerProcess::Kind::kGone && process.pid == 0) ||\n"
+             "        (process.kind != PeerProcess::Kind::kTracked &&\n"
+             "         link->processes.PidInFile(domain.uuid) == life.pid)⟧) {",
              "true",
              "LibvirtProcessTest.ADomainThatHasItsOldIdAgainAfterALostConnectionIsFollowed"),
     Mutation("an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
