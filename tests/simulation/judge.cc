@@ -590,16 +590,18 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
+  // The end of a VM whose process is not known is its socket's, shortly before the process's.
+  const absl::Duration decided_at = std::min(DecidedAt(*life), kernel_->monotonic());
   bool may_be_intended = false;
   bool must_be_intended = false;
   for (const Declared& intent : life->intents) {
     // A daemon may have accepted it and ended before its answer.
     const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
-    if (accepted + intent.ttl < DecidedAt(*life)) continue;
-    if (intent.withdrawn_at < DecidedAt(*life)) continue;
+    if (accepted + intent.ttl < decided_at) continue;
+    if (intent.withdrawn_at < decided_at) continue;
     may_be_intended = true;
     must_be_intended =
-        must_be_intended || (intent.answered < DecidedAt(*life) &&
+        must_be_intended || (intent.answered < decided_at &&
                              intent.asked + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
   }
   if (may_be_intended) {
