@@ -191,8 +191,6 @@ MUTATIONS = [
     Mutation("position-before-the-acknowledgement", "server/fleet/publisher.cc",
              "if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);",
              "Advance(through, 0); if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);"),
-    Mutation("a-message-for-another-stream-is-believed", "server/fleet/fleet_position.cc",
-             "if (⟦elsewhere || after.stream_sequence >= stream_sequence⟧) return", "false"),
     Mutation("the-stream-is-not-asked-what-it-has", "server/fleet/publisher.cc",
              "if (absl::Status status = ⟦Compare(*log)⟧; !status.ok()) return status;", "absl::OkStatus()"),
     Mutation("no-gap-in-the-fleets-stream", "server/fleet/publisher.cc",

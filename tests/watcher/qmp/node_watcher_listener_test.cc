@@ -365,7 +365,7 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   const UniqueFd other = HoldMonitor(&qemu_, monitor);
   Start();
   ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
+  ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
   qemu_.CloseListener(monitor);
   const uint64_t refused = watcher_->counters().connect_retries;
