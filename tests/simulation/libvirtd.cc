@@ -72,6 +72,10 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
   std::vector<ActiveDomain> active;
   for (Life* const life : domains_) {
     active.push_back({NameOf(*life), life->run_state});
+    if (const ProcessPtr other = kernel_->Living(life->process->pid);
+        other != nullptr && other != life->process) {
+      story_->Reach("a list has a domain whose number another process has");
+    }
     SayRunState(life);
   }
   story_->Say("libvirtd", absl::StrCat("lists ", active.size(), " domains"));

@@ -279,10 +279,12 @@ bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
   if (life.domain_id == domain.id && life.pid > 0) {
     bool out_of_descriptors = false;
     const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
-    // libvirt removes the pid file of an end before it reports that.
+    // libvirt removes the pid file of an end before it reports that. Until then the file is that
+    // life's, whoever has the number by now, unless it leads to a process of this domain.
     if (link->processes.HasNoPidFile(domain.uuid) ||
-        (process.kind == PeerProcess::Kind::kGone &&
-         (process.pid == life.pid || process.pid == 0))) {
+        (process.kind == PeerProcess::Kind::kGone && process.pid == 0) ||
+        (process.kind != PeerProcess::Kind::kTracked &&
+         link->processes.PidInFile(domain.uuid) == life.pid)) {
       life.attempt = link->attempt;
       return true;
     }

@@ -31,6 +31,7 @@ struct LinkOpened {
   // its ids upwards: a life with an older one is over.
   absl::flat_hash_map<std::string, int64_t> newest_ids;
   int64_t libvirtd_began_ns = 0;  // as RunInfo has it
+  bool foreign_pids = false;      // the libvirt counts other PIDs than we do
 };
 struct DomainListed {
   std::string uuid;
@@ -88,7 +89,7 @@ class LibvirtInbox {
   // What comes before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
   // Posts the first list of an attempt, as the messages above.
-  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains,
+  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids = false,
                 int64_t libvirtd_began_ns = 0);
 
   // A paused attempt is handed out again once it goes on; it is still bounded.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -82,7 +83,7 @@ struct LibvirtLink::Shared {
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   AttemptId attempt = 0;                               // of it
   int64_t libvirtd_began_ns = 0;                       // of its libvirt
-  uint64_t pid_namespace = 0;                          // of its libvirt; 0: ours, or not known
+  std::optional<uint64_t> pid_namespace;               // of its libvirt, if that is not ours
   CommandLines command_lines;                          // of processes of that namespace
 
   void OpenNow(AttemptId next) {
@@ -95,14 +96,14 @@ struct LibvirtLink::Shared {
       return inbox->Post(attempt, LinkClosed{std::string(opened.status().message())});
     }
     connection = *std::move(opened);
-    pid_namespace = PidNamespaceBehind(place.socket);
+    pid_namespace = ForeignPidNamespaceBehind(place.socket);
     absl::StatusOr<std::vector<ActiveDomain>> domains = List(connection.get());
     if (!domains.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
     }
     const bool same = LibvirtdBegan(place.pid_directory) == began_ns;
     libvirtd_began_ns = same ? began_ns : 0;
-    inbox->PostList(attempt, *std::move(domains), libvirtd_began_ns);
+    inbox->PostList(attempt, *std::move(domains), pid_namespace.has_value(), libvirtd_began_ns);
   }
 
   // What libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
@@ -205,11 +206,13 @@ void LibvirtLink::FindProcess(const DomainName& domain) {
       const MutexLock lock(&shared->mutex);
       asked = std::exchange(shared->processes_asked, {});
     }
-    if (shared->connection == nullptr || shared->pid_namespace == 0) return;
+    if (shared->connection == nullptr || shared->pid_namespace.value_or(0) == 0) {
+      return;
+    }
     absl::flat_hash_set<std::string> uuids;
     for (const auto& [uuid, name] : asked) uuids.insert(uuid);
     for (auto& [uuid, process] :
-         FindProcessesInNamespace(shared->pid_namespace, uuids, &shared->command_lines)) {
+         FindProcessesInNamespace(*shared->pid_namespace, uuids, &shared->command_lines)) {
       shared->inbox->Post(shared->attempt, ProcessFound{asked[uuid], std::move(process)});
     }
   });

@@ -403,6 +403,7 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   link->listing = true;
   link->libvirtd_began_ns = message.libvirtd_began_ns;
   if (!link->containers) link->newest_ids = std::move(message.newest_ids);
+  link->processes.set_foreign(message.foreign_pids);
   for (ActiveDomain& active : message.domains) {
     std::string uuid = active.domain.uuid;
     link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});

@@ -30,6 +30,11 @@ namespace {
 // A UUID of its own: tests that run beside have processes with theirs.
 const DomainName kWeb1 = {"web1", absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
 
+// A QEMU of the domain, as far as its arguments say so.
+int RunAsQemu() {
+  return execl("/bin/sh", "sh", "-c", "kill -STOP $$", "sh", "-uuid", kWeb1.uuid.c_str(), nullptr);
+}
+
 class DomainProcessTest : public testing::Test {
  protected:
   DomainProcessTest() { processes_.set_directory(directory_.Path("")); }
@@ -47,6 +52,12 @@ class DomainProcessTest : public testing::Test {
     EXPECT_NE(Find().kind, PeerProcess::Kind::kTracked);
     std::array<char, 4096> events;
     return read(inotify.get(), events.data(), events.size()) > 0;
+  }
+
+  // It was written an hour earlier.
+  static void MakeOlder(const std::string& path) {
+    std::filesystem::last_write_time(
+        path, std::filesystem::last_write_time(path) - std::chrono::hours(1));
   }
 
   TempDir directory_;
@@ -78,9 +89,32 @@ TEST_F(DomainProcessTest, APidThatNobodyHasIsGone) {
   EXPECT_EQ(found.pid, 4194304);
 }
 
-// A QEMU of the domain, as far as its arguments say so.
-int RunAsQemu() {
-  return execl("/bin/sh", "sh", "-c", "kill -STOP $$", "sh", "-uuid", kWeb1.uuid.c_str(), nullptr);
+// libvirt writes the file once the process is there: a younger one has taken the number since.
+TEST_F(DomainProcessTest, APidThatOnlyAYoungerProcessHasIsGone) {
+  const Child stranger(Sleep);
+  std::ofstream(pid_file_) << stranger.pid() << "\n";
+  EXPECT_EQ(Find().kind, PeerProcess::Kind::kUntracked) << "it may be QEMU before its exec";
+  MakeOlder(pid_file_);
+  const PeerProcess found = Find();
+  EXPECT_EQ(found.kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(found.pid, stranger.pid());
+}
+
+// As after a step of the node's clock: a process with the domain's UUID is the domain's.
+TEST_F(DomainProcessTest, AYoungerProcessOfTheDomainIsNotGone) {
+  const Child qemu(RunAsQemu);
+  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return IsStopped(qemu.pid()); }));
+  std::ofstream(pid_file_) << qemu.pid() << "\n";
+  MakeOlder(pid_file_);
+  EXPECT_EQ(Find().kind, PeerProcess::Kind::kTracked);
+}
+
+// Its libvirt counts other PIDs than we do.
+TEST_F(DomainProcessTest, ANumberOfAnotherPidNamespaceSaysNothing) {
+  std::ofstream(pid_file_) << "4194304\n";
+  processes_.set_foreign(true);
+  EXPECT_FALSE(processes_.can_look());
 }
 
 // One process keeps its command line to itself.
