@@ -69,7 +69,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& opt
   if (status.ok()) status = journal->PrepareStatements();
   if (status.ok()) status = journal->LoadIdentity();
   if (status.ok()) {
-    absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options.path);
+    absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options);
     if (bounds.ok()) journal->bounds_ = *bounds;
     status = bounds.status();
   }
@@ -253,7 +253,7 @@ absl::Status Journal::InsertRow(JournalBounds* bounds) {
                                                        ? INT64_MIN
                                                        : absl::ToUnixNanos(bounds->latest_time));
   bounds->latest_time = absl::FromUnixNanos(columns.latest_ns);
-  if (bounds->unmerged_bytes == 0 && bytes >= BlockRowBuilder::kFullBytes / 2) {
+  if (bounds->unmerged_bytes == 0 && bytes >= options_.row_bytes / 2) {
     bounds->merged_to = columns.last;
   } else {
     bounds->unmerged_bytes += bytes;
@@ -262,7 +262,7 @@ absl::Status Journal::InsertRow(JournalBounds* bounds) {
 }
 
 absl::Status Journal::MergeRows(JournalBounds* bounds) {
-  if (bounds->unmerged_bytes < BlockRowBuilder::kFullBytes) return absl::OkStatus();
+  if (bounds->unmerged_bytes < options_.row_bytes) return absl::OkStatus();
   BlockRowBuilder merged;
   int rows = 0;
   bool full = false;  // or nothing more fits
@@ -277,14 +277,14 @@ absl::Status Journal::MergeRows(JournalBounds* bounds) {
       const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
       if (!block.ok()) return block.status();
       full = !merged.empty() && (block->first() != merged.last() + 1 ||
-                                 merged.bytes() + block->bytes() > BlockRowBuilder::kFullBytes);
+                                 merged.bytes() + block->bytes() > options_.row_bytes);
       if (full) break;
       EventBlockBuilder events;
       block->AppendTo(&events, block->first(), block->last(), SIZE_MAX);
       merged.Add(*events.Finish());
       latest_ns = block->latest_ns();
       ++rows;
-      full = merged.bytes() >= BlockRowBuilder::kFullBytes;
+      full = merged.bytes() >= options_.row_bytes;
     }
   }
   if (!full) {  // retention has deleted others

@@ -174,7 +174,8 @@ SqliteStatement& BindBlock(const StoredBlock::Columns& columns, SqliteStatement*
       .BindBlob(7, columns.data);
 }
 
-absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::string& path) {
+absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const JournalOptions& options) {
+  const std::string& path = options.path;
   JournalBounds bounds;
   absl::StatusOr<std::optional<std::string>> deleted = QueryMeta(database, "deleted_until");
   if (!deleted.ok()) return deleted.status();
@@ -216,10 +217,9 @@ absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::st
     bounds.latest_time = absl::FromUnixNanos(*latest);
     // The small ones at the end; what is small before them stays so.
     const absl::StatusOr<int64_t> large = QueryInt(
-        database,
-        absl::StrCat("SELECT coalesce(max(last), 0) FROM (SELECT last, length(data) AS"
-                     " size FROM blocks ORDER BY last DESC LIMIT ",
-                     kMaxSmallBlocks, ") WHERE size >= ", BlockRowBuilder::kFullBytes / 2));
+        database, absl::StrCat("SELECT coalesce(max(last), 0) FROM (SELECT last, length(data) AS"
+                               " size FROM blocks ORDER BY last DESC LIMIT ",
+                               kMaxSmallBlocks, ") WHERE size >= ", options.row_bytes / 2));
     if (!large.ok()) return large.status();
     bounds.merged_to = static_cast<uint64_t>(*large);
     const absl::StatusOr<int64_t> small =

@@ -89,7 +89,7 @@ struct JournalBounds {
 };
 
 // Reads them. DATA_LOSS: they are not what a journal writes; `path` is for the error.
-absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::string& path);
+absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const JournalOptions& options);
 
 // The first sequence of the hole that ends before `sequence`; `sequence` if none does.
 absl::StatusOr<uint64_t> BeginOfHoleBefore(SqliteDatabase* database, uint64_t sequence);
