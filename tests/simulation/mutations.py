@@ -227,6 +227,8 @@ MUTATIONS = [
     Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
              "} else if (⟦!run->connected()⟧) {\n      absent.push_back(run);", "false",
              "LibvirtProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem"),
+    Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
+             "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
     Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦message.process.start_ticks > message.domain.heard_ticks⟧) return;", "false",
              "LibvirtPodProcessTest.AProcessThatALookFindsMayBeTheNextLifes"),

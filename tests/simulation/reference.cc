@@ -49,6 +49,11 @@ void Runs(Facts* facts) {
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
 }
 
+bool IsDown(const Facts& facts) {
+  return facts.down_before ||
+         (facts.shutdown != nullptr && facts.shutdown->guest == true && !facts.while_paused);
+}
+
 void Hear(const Saying& saying, Facts* facts) {
   switch (saying.kind) {
     case Saying::Kind::kPowerdown:
@@ -92,6 +97,8 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kRunState:
       if (saying.text == "running" || saying.text == "suspended") Runs(facts);
+      // What was down was reset, and ran.
+      if (saying.text == "paused" && IsDown(*facts)) Runs(facts);
       if (saying.text == "paused" || saying.text == "finish-migrate") facts->paused = true;
       if (saying.text == "inmigrate" || saying.text == "prelaunch") facts->never_ran = true;
       if (facts->never_ran) facts->incoming = saying.text == "inmigrate";

@@ -60,7 +60,12 @@ class EvidenceLog {
   void SawReset(Instant now);
 
   // `run_state` as `by` says: a RESUME, the answer to a query-status, libvirt.
+  // One that only a reset leads to from `shutdown` ends what a guest's SHUTDOWN says, as RESUME
+  // does.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
+  // The same where the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is
+  // paused then was so before.
+  void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Its monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
   // What of an answer of query-status shows how far an outgoing migration is.

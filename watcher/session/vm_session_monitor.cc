@@ -92,7 +92,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   // SHUTDOWN.
   if (std::exchange(down_in_handshake_, false) && evidence_.facts().shutdown.has_value()) {
     if (!GuestGoesOn(StateOf(run_state))) {
-      evidence_.SawRunState(run_state, StateReport(run_state), now);
+      evidence_.SawRunStateInShutdown(run_state, StateReport(run_state), now);
     }
     run_state.clear();
     SetState(VmState::kGuestDown, now);
