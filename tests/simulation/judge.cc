@@ -406,7 +406,10 @@ void Judge::Look(Daemon* daemon, int number) {
 }
 
 void Judge::Add(const v1::Event& event, int daemon) {
-  story_->Say("daemon", absl::StrCat("published ", Describe(event)));
+  const bool says_why = event.type() == v1::EVENT_TYPE_PROBLEMS_CHANGED ||
+                        event.type() == v1::EVENT_TYPE_MONITOR_LOST;
+  story_->Say("daemon", absl::StrCat("published ", Describe(event), says_why ? ": " : "",
+                                     says_why ? event.message() : ""));
   story_->Reach(absl::StrCat("event ", v1::EventType_Name(event.type()).substr(11)));
   entries_[event.sequence()] = {.event = event,
                                 .content = ContentOf(event),

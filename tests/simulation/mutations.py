@@ -227,6 +227,8 @@ MUTATIONS = [
     Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
              "} else if (⟦!run->connected()⟧) {\n      absent.push_back(run);", "false",
              "LibvirtProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem"),
+    Mutation("a-speaker-left-unread-is-a-run", "watcher/qmp/qmp_run.cc",
+             "if (⟦!tracked() && !published()⟧) return source_->OnSpeakerUnread(this);", "false"),
     Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
              "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
     Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/libvirt_domains.cc",

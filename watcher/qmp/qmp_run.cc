@@ -242,9 +242,10 @@ absl::StatusOr<std::optional<PeerProcess>> QmpRun::TakeItsProxy(const PeerProces
 }
 
 void QmpRun::LeaveSpeakerUnread(int64_t pid) {
+  context_->meters.speakers_left_unread.Add();
+  if (!tracked() && !published()) return source_->OnSpeakerUnread(this);
   const bool crowded = spoken_ && others().full();
   RetireConnection();
-  context_->meters.speakers_left_unread.Add();
   absl::StatusOr<PeerProcess> speaker = absl::UnknownError("not looked at");
   context_->spares
       .Do([&] {

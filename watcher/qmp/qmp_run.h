@@ -56,6 +56,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // closed. `listener`, if it is set, may be a proxy that forked the speaker, and is that run's.
     virtual void OnSpeaker(QmpRun* run, PeerProcess speaker,
                            std::optional<PeerProcess> listener) = 0;
+    // Somebody has spoken on the monitor of `run`, of which nothing was published and no process is
+    // known, and no descriptor is left to follow who it is: the run is over, and tried again later.
+    virtual void OnSpeakerUnread(QmpRun* run) = 0;
     // Whether a socket of `run` is listened on: asked where its listener is gone and nobody has
     // spoken.
     virtual bool IsServed(const VmRun* run) = 0;

@@ -91,6 +91,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
   void OnSpeaker(QmpRun* run, PeerProcess speaker, std::optional<PeerProcess> listener) override;
+  void OnSpeakerUnread(QmpRun* run) override;
   bool ListensAsQemu(const QmpRun* run) const override;
   int DescriptorsLeft(const QmpRun* run) const override;
   void OnDescriptors(const QmpRun* run, int change) override;

@@ -223,6 +223,16 @@ void SocketConnector::OnSpeaker(QmpRun* run, PeerProcess speaker,
   if (listener.has_value()) real->AddProcess(*std::move(listener));
 }
 
+void SocketConnector::OnSpeakerUnread(QmpRun* run) {
+  const RunSockets& sockets = SocketsOf(run);
+  SocketSlot* const slot = sockets.attached_by != nullptr ? sockets.attached_by : sockets.home;
+  ++slot->runs;  // it outlives the run that is discarded
+  run->Discard();
+  --slot->runs;
+  if (slot->present) AwaitDescriptors(slot, kOutOfDescriptorsProblem);
+  DropSlotIfUnused(slot);
+}
+
 std::string SocketConnector::RunIdOf(const SocketSlot& slot, const PeerProcess& process) const {
   return MakeRunId({.boot_id = context_->boot_id,
                     .monitor_path = slot.path,
