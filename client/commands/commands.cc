@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "base/uuid.h"
 #include "client/connect/backoff.h"
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
@@ -45,6 +46,28 @@ grpc::Status ListPage(const CommandContext& context, const v1::ListEventsRequest
 }
 
 // For a call that names a VM. `known` completes the sentence, such as "is known".
+// Asks by the name and, where no VM has it, by the UUID that it is.
+template <typename Ask>
+grpc::Status AskByNameOrUuid(const std::string& name, const Ask& ask) {
+  grpc::Status status = ask(/*by_uuid=*/false);
+  if (status.error_code() != grpc::StatusCode::NOT_FOUND || !ParseUuid(name)) return status;
+  grpc::Status by_uuid = ask(/*by_uuid=*/true);
+  // A daemon of an earlier version knows names alone.
+  return by_uuid.error_code() == grpc::StatusCode::INVALID_ARGUMENT ? status : by_uuid;
+}
+
+grpc::Status GetVm(const CommandContext& context, const std::string& name,
+                   const std::string& run_id, v1::GetVmResponse* response) {
+  return AskByNameOrUuid(name, [&](bool by_uuid) {
+    v1::GetVmRequest request;
+    by_uuid ? request.set_uuid(name) : request.set_name(name);
+    request.set_run_id(run_id);
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    return context.stub->GetVm(&call, request, response);
+  });
+}
+
 Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
                          absl::string_view known, absl::string_view list,
                          const CommandContext& context, const grpc::Status& status) {
@@ -119,6 +142,7 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* v
   v1::ListVmsRequest request;
   for (const std::string& name : command.names) request.add_vm_names(name);
   for (const std::string& source : command.sources) request.add_sources(source);
+  for (const std::string& uuid : command.uuids) request.add_uuids(uuid);
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
   Formatter::Vms all;
@@ -136,13 +160,8 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* v
 }
 
 std::optional<Failure> DaemonLists::ReadVm(const VmCommand& command, VmList* vm) {
-  v1::GetVmRequest request;
-  request.set_name(command.name);
-  request.set_run_id(command.run_id);
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
   v1::GetVmResponse response;
-  const grpc::Status status = context_.stub->GetVm(&call, request, &response);
+  const grpc::Status status = GetVm(context_, command.name, command.run_id, &response);
   if (!status.ok()) {
     return ExplainVmFailure(command.name, command.run_id, "is known", "vmevents vms --all",
                             context_, status);
@@ -167,14 +186,9 @@ namespace {
 // Names the intent that is in the way, its end, and the command that removes it.
 Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandContext& context,
                           const grpc::Status& status) {
-  v1::GetVmRequest request;
-  request.set_name(command.name);
-  request.set_run_id(command.run_id);
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
   v1::GetVmResponse response;
   const bool known =
-      context.stub->GetVm(&call, request, &response).ok() && response.vm().has_intent();
+      GetVm(context, command.name, command.run_id, &response).ok() && response.vm().has_intent();
   if (!known) {
     return {ExitCode::kFailed, absl::StrCat(EscapeForTerminal(status.error_message()),
                                             "; `vmevents intent list` shows it")};
@@ -197,15 +211,18 @@ Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandCont
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context) {
   v1::DeclareIntentRequest request;
-  request.set_vm_name(command.name);
   request.set_run_id(command.run_id);
   request.set_actor(command.actor);
   request.set_reason(command.reason);
   if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
   v1::DeclareIntentResponse response;
-  const grpc::Status status = context.stub->DeclareIntent(&call, request, &response);
+  const grpc::Status status = AskByNameOrUuid(command.name, [&](bool by_uuid) {
+    request.set_vm_name(by_uuid ? "" : command.name);
+    if (by_uuid) request.set_uuid(command.name);
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    return context.stub->DeclareIntent(&call, request, &response);
+  });
   if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
     return ExplainOpenIntent(command, context, status);
   }

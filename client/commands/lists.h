@@ -38,17 +38,19 @@ struct EventsCommand {
 struct VmsCommand {
   std::vector<std::string> names;    // globs
   std::vector<std::string> sources;  // likewise
+  std::vector<std::string> uuids;
   std::vector<v1::VmState> states;
   std::vector<v1::ShutdownClass> classes;  // of the ends of stopped VMs
   bool include_stopped = false;
 
   bool is_filtered() const {
-    return !(names.empty() && sources.empty() && states.empty() && classes.empty());
+    return !(names.empty() && sources.empty() && uuids.empty() && states.empty() &&
+             classes.empty());
   }
 };
 
 struct VmCommand {
-  std::string name;
+  std::string name;    // or its UUID, where no VM has that name
   std::string run_id;  // empty: the one run of that name
 };
 

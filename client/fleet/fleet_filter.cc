@@ -54,6 +54,12 @@ std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::str
   return tokens;
 }
 
+// Whether `value` is in a list, or there is none.
+template <typename List, typename Value>
+bool Has(const List& list, const Value& value) {
+  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+}
+
 bool HasClass(v1::EventType type) {
   return type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN;
 }
@@ -139,6 +145,9 @@ FleetMatcher::FleetMatcher(FleetFilter filter)
     : filter_(std::move(filter)),
       names_(Compile(filter_.events.vm_names())),
       sources_(Compile(filter_.events.sources())) {
+  for (const std::string& uuid : filter_.events.uuids()) {
+    if (const std::optional<Uuid> parsed = ParseUuid(uuid)) uuids_.push_back(*parsed);
+  }
   for (const std::string& pattern : filter_.nodes) {
     nodes_.emplace_back(pattern.find('/') != std::string::npos, Glob(pattern));
   }
@@ -155,7 +164,8 @@ bool FleetMatcher::MatchesNode(absl::string_view cluster, absl::string_view node
 
 bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::VmRef& vm) const {
   return MatchesNode(origin.cluster, origin.node) && AnyMatches(names_, vm.name()) &&
-         AnyMatches(sources_, vm.source());
+         AnyMatches(sources_, vm.source()) && Has(filter_.events.run_ids(), vm.run_id()) &&
+         Has(uuids_, ParseUuid(vm.uuid()));
 }
 
 bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::Event& event) const {
@@ -165,12 +175,11 @@ bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::Event& event) co
   if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) {
     return MatchesNode(origin.cluster, origin.node);
   }
-  const auto has = [](const auto& list, int value) {
-    return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
-  };
-  if (!has(filter_.events.types(), event.type())) return false;
-  if (!filter_.events.classes().empty() &&
-      (!event.has_shutdown() || !has(filter_.events.classes(), event.shutdown().class_()))) {
+  if (!Has(filter_.events.types(), event.type())) return false;
+  const bool of_end = !filter_.events.classes().empty() || !filter_.events.causes().empty();
+  if (of_end &&
+      (!event.has_shutdown() || !Has(filter_.events.classes(), event.shutdown().class_()) ||
+       !Has(filter_.events.causes(), event.shutdown().cause()))) {
     return false;
   }
   return Matches(origin, event.vm());

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/glob.h"
+#include "base/uuid.h"
 #include "client/fleet/fleet_message.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -38,7 +39,7 @@ class FleetMatcher {
   // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
   // matched.
   bool Matches(const FleetOrigin& origin, const v1::Event& event) const;
-  // By its node, name and source.
+  // By its node, name, source, UUID and run.
   bool Matches(const FleetOrigin& origin, const v1::VmRef& vm) const;
   bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
 
@@ -51,6 +52,7 @@ class FleetMatcher {
   const FleetFilter filter_;
   const Globs names_;
   const Globs sources_;
+  std::vector<Uuid> uuids_;
   std::vector<std::pair<bool, Glob>> nodes_;  // whether the cluster is part of it
 };
 

@@ -149,6 +149,7 @@ std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, VmList* vm
   FleetFilter filter{.nodes = env_.nodes};
   filter.events.mutable_vm_names()->Add(command.names.begin(), command.names.end());
   filter.events.mutable_sources()->Add(command.sources.begin(), command.sources.end());
+  filter.events.mutable_uuids()->Add(command.uuids.begin(), command.uuids.end());
   return ReadMatching(filter, env_, vms, [&](const v1::Vm& vm) {
     const bool wanted =
         command.states.empty() ||
@@ -163,10 +164,17 @@ std::optional<Failure> FleetLists::ReadVm(const VmCommand& command, VmList* vm) 
   if (command.name.find_first_of("*?[") == std::string::npos) {
     filter.events.add_vm_names(command.name);
   }
+  const auto of_run = [&](const v1::Vm& found) {
+    return command.run_id.empty() || found.ref().run_id() == command.run_id;
+  };
   auto failure = ReadMatching(filter, env_, vm, [&](const v1::Vm& found) {
-    return found.ref().name() == command.name &&
-           (command.run_id.empty() || found.ref().run_id() == command.run_id);
+    return found.ref().name() == command.name && of_run(found);
   });
+  if (!failure && vm->vms.empty() && ParseUuid(command.name)) {
+    filter.events.clear_vm_names();
+    filter.events.add_uuids(command.name);
+    failure = ReadMatching(filter, env_, vm, of_run);
+  }
   return failure ? failure : ChooseVm(command, " in the fleet", vm);
 }
 

@@ -20,10 +20,11 @@ namespace {
 absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
 
 // The globs of --vm, and of the arguments that are no options.
-std::vector<std::string> NamesOf(const RawOptions& raw) {
-  std::vector<std::string> names = raw.vms;
-  names.insert(names.end(), raw.names.begin(), raw.names.end());
-  return names;
+// What the options select, and the names on the command line.
+absl::StatusOr<v1::EventFilter> FilterOf(const RawOptions& raw) {
+  FilterTexts texts = raw.filter;
+  texts.vms.insert(texts.vms.end(), raw.names.begin(), raw.names.end());
+  return ParseFilter(texts);
 }
 
 // Limit of --last, which keeps its events in memory.
@@ -119,7 +120,7 @@ absl::StatusOr<PushCommand> MakePush(const CLI::App& app, const RawOptions& raw,
   if (std::holds_alternative<FromSnapshot>(*start)) {
     return Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
   }
-  const auto filter = ParseFilter(raw.vms, raw.types, raw.classes, raw.sources);
+  const auto filter = ParseFilter(raw.filter);
   if (!filter.ok()) return filter.status();
   const auto batch = ParseCount("--batch", app.count("--batch") > 0, raw.batch);
   if (!batch.ok()) return batch.status();
@@ -188,7 +189,7 @@ absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& r
   FollowCommand command;
   const auto start = MakeStart(app, raw, context);
   if (!start.ok()) return start.status();
-  const auto filter = ParseFilter(NamesOf(raw), raw.types, raw.classes, raw.sources);
+  const auto filter = FilterOf(raw);
   if (!filter.ok()) return filter.status();
   const auto count = ParseCount("--count", app.count("--count") > 0, raw.count);
   if (!count.ok()) return count.status();
@@ -206,7 +207,7 @@ absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& r
 
 absl::StatusOr<EventsCommand> MakeEvents(const CLI::App& app, const RawOptions& raw,
                                          const OptionContext& context) {
-  const auto filter = ParseFilter(NamesOf(raw), raw.types, raw.classes, raw.sources);
+  const auto filter = FilterOf(raw);
   if (!filter.ok()) return filter.status();
   const auto since =
       ParseTimeOption("--since", app.count("--since") > 0, raw.since, context.now, context.zone);
@@ -263,13 +264,14 @@ absl::StatusOr<FollowCommand> MakeFollow(const CLI::App& app, const RawOptions& 
 }
 
 absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
-  const auto filter = ParseFilter(NamesOf(raw), {}, raw.classes, raw.sources);
+  const auto filter = FilterOf(raw);
   if (!filter.ok()) return filter.status();
   const auto states = ParseStates(raw.states);
   if (!states.ok()) return states.status();
   VmsCommand command;
   command.names.assign(filter->vm_names().begin(), filter->vm_names().end());
-  command.sources = raw.sources;
+  command.sources = raw.filter.sources;
+  command.uuids.assign(filter->uuids().begin(), filter->uuids().end());
   for (const int one : filter->classes()) {
     command.classes.push_back(static_cast<v1::ShutdownClass>(one));
   }

@@ -247,13 +247,19 @@ CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const ch
 }
 
 void AddSource(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--source", &raw->sources, "GLOB",
+  AddList(command, "--source", &raw->filter.sources, "GLOB",
           "only VMs from such a source, as 'libvirt:*'; may be repeated");
 }
 
+void AddUuid(CLI::App* command, RawOptions* raw) {
+  AddList(command, "--uuid", &raw->filter.uuids, "UUID",
+          "only VMs of such UUIDs, separated by commas; may be repeated");
+}
+
 void AddVm(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--vm", &raw->vms, "GLOB",
+  AddList(command, "--vm", &raw->filter.vms, "GLOB",
           "only VMs of such names, separated by commas; may be repeated");
+  AddUuid(command, raw);
 }
 
 void AddNames(CLI::App* command, RawOptions* raw) {
@@ -262,16 +268,19 @@ void AddNames(CLI::App* command, RawOptions* raw) {
 }
 
 void AddClass(CLI::App* command, RawOptions* raw) {
-  AddList(command, "--class", &raw->classes, "CLASS",
+  AddList(command, "--class", &raw->filter.classes, "CLASS",
           "only ends by user, admin, crash or unknown; may be repeated");
 }
 
 // All but the names.
 void AddFilter(CLI::App* command, RawOptions* raw) {
   AddSource(command, raw);
-  AddList(command, "--type", &raw->types, "TYPE",
+  AddList(command, "--type", &raw->filter.types, "TYPE",
           "only events of this type, as started or stopped; may be repeated");
   AddClass(command, raw);
+  AddList(command, "--cause", &raw->filter.causes, "CAUSE",
+          "only ends of this cause, as guest-panic or host-kill; may be repeated");
+  AddList(command, "--run", &raw->filter.runs, "RUN_ID", "only this run of a VM; may be repeated");
 }
 
 void AddNode(CLI::App* command, RawOptions* raw) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "client/connect/server_address.h"
+#include "client/options/option_values.h"
 
 namespace CLI {
 class App;
@@ -26,10 +27,7 @@ struct RawOptions {
   bool no_pager = false;
   std::vector<std::string> nodes;
   std::vector<std::string> names;  // of VMs, or the commands of `help`
-  std::vector<std::string> vms;
-  std::vector<std::string> types;
-  std::vector<std::string> classes;
-  std::vector<std::string> sources;
+  FilterTexts filter;
   std::vector<std::string> states;
   std::string from;
   std::string journal;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/utf8.h"
+#include "base/uuid.h"
 #include "client/output/enum_names.h"
 #include "client/output/time_text.h"
 
@@ -31,6 +32,19 @@ absl::Status ForEachName(absl::string_view option, const std::vector<std::string
       const auto value = parse(name);
       if (!value.ok()) return Wrong(option, value.status().message());
       add(*value);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Adds each of the comma-separated `texts`.
+absl::Status ForEachText(absl::string_view option, const std::vector<std::string>& texts,
+                         google::protobuf::RepeatedPtrField<std::string>* values) {
+  for (const std::string& text : texts) {
+    for (const absl::string_view value : absl::StrSplit(text, ',')) {
+      const absl::Status checked = CheckText(option, value);
+      if (!checked.ok()) return checked;
+      values->Add(std::string(value));
     }
   }
   return absl::OkStatus();
@@ -89,28 +103,31 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
   return std::optional<absl::Time>(*time);
 }
 
-absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
-                                            const std::vector<std::string>& types,
-                                            const std::vector<std::string>& classes,
-                                            const std::vector<std::string>& sources) {
+absl::StatusOr<v1::EventFilter> ParseFilter(const FilterTexts& texts) {
   v1::EventFilter filter;
-  for (const std::string& text : globs) {
-    for (const absl::string_view glob : absl::StrSplit(text, ',')) {
-      const absl::Status checked = CheckText("--vm", glob);
-      if (!checked.ok()) return checked;
-      filter.add_vm_names(std::string(glob));
-    }
+  absl::Status status = ForEachText("--vm", texts.vms, filter.mutable_vm_names());
+  if (status.ok()) status = ForEachText("--uuid", texts.uuids, filter.mutable_uuids());
+  if (status.ok()) status = ForEachText("--run", texts.runs, filter.mutable_run_ids());
+  if (!status.ok()) return status;
+  for (const std::string& uuid : filter.uuids()) {
+    if (ParseUuid(uuid).has_value()) continue;
+    return Wrong("--uuid", absl::StrCat("\"", uuid,
+                                        "\" is no UUID; write it as "
+                                        "550e8400-e29b-41d4-a716-446655440000"));
   }
-  for (const std::string& source : sources) {
-    const absl::Status text = CheckText("--source", source);
-    if (!text.ok()) return text;
+  for (const std::string& source : texts.sources) {
+    status = CheckText("--source", source);
+    if (!status.ok()) return status;
     filter.add_sources(source);
   }
-  absl::Status status = ForEachName("--type", types, ParseEventType,
-                                    [&filter](v1::EventType type) { filter.add_types(type); });
+  status = ForEachName("--type", texts.types, ParseEventType,
+                       [&filter](v1::EventType type) { filter.add_types(type); });
   if (!status.ok()) return status;
-  status = ForEachName("--class", classes, ParseShutdownClass,
+  status = ForEachName("--class", texts.classes, ParseShutdownClass,
                        [&filter](v1::ShutdownClass one) { filter.add_classes(one); });
+  if (!status.ok()) return status;
+  status = ForEachName("--cause", texts.causes, ParseShutdownCause,
+                       [&filter](v1::ShutdownCause cause) { filter.add_causes(cause); });
   if (!status.ok()) return status;
   return filter;
 }

@@ -29,12 +29,18 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
                                                           absl::string_view text, absl::Time now,
                                                           absl::TimeZone zone);
 
-// --vm, --type, --class and --source. Sources apart, a text may list several values, separated by
-// commas.
-absl::StatusOr<v1::EventFilter> ParseFilter(const std::vector<std::string>& globs,
-                                            const std::vector<std::string>& types,
-                                            const std::vector<std::string>& classes,
-                                            const std::vector<std::string>& sources);
+// What --vm, --type, --class, --cause, --source, --uuid and --run say. Sources apart, a text may
+// list several values, separated by commas.
+struct FilterTexts {
+  std::vector<std::string> vms;
+  std::vector<std::string> types;
+  std::vector<std::string> classes;
+  std::vector<std::string> causes;
+  std::vector<std::string> sources;
+  std::vector<std::string> uuids;
+  std::vector<std::string> runs;
+};
+absl::StatusOr<v1::EventFilter> ParseFilter(const FilterTexts& texts);
 
 absl::StatusOr<std::vector<v1::VmState>> ParseStates(const std::vector<std::string>& states);
 

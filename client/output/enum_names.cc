@@ -61,6 +61,12 @@ absl::StatusOr<v1::ShutdownClass> ParseShutdownClass(absl::string_view name) {
   return static_cast<v1::ShutdownClass>(*number);
 }
 
+absl::StatusOr<v1::ShutdownCause> ParseShutdownCause(absl::string_view name) {
+  const absl::StatusOr<int> number = ParseName(*v1::ShutdownCause_descriptor(), name, kCauseText);
+  if (!number.ok()) return number.status();
+  return static_cast<v1::ShutdownCause>(*number);
+}
+
 absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name) {
   const absl::StatusOr<int> number = ParseName(*v1::VmState_descriptor(), name, kStateText);
   if (!number.ok()) return number.status();

@@ -15,6 +15,7 @@ namespace vmeventd::client {
 // names, which do not include UNSPECIFIED.
 absl::StatusOr<v1::EventType> ParseEventType(absl::string_view name);
 absl::StatusOr<v1::ShutdownClass> ParseShutdownClass(absl::string_view name);
+absl::StatusOr<v1::ShutdownCause> ParseShutdownCause(absl::string_view name);
 absl::StatusOr<v1::VmState> ParseVmState(absl::string_view name);
 
 // A value that this client does not know is shown as its number.

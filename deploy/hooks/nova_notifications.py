@@ -16,7 +16,6 @@ The notification and the stop are sent at the same time. If the VM has ended fir
 late and is refused; the verdict is then by the evidence alone.
 """
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -50,15 +49,6 @@ def vmevents(host, *arguments):
     return done.stdout
 
 
-def name_of(host, uuid):
-    """The VM's name on its node: nova's notifications have the UUID alone."""
-    for line in (vmevents(host, "-o", "jsonl", "vms") or "").splitlines():
-        vm = json.loads(line).get("ref", {})
-        if vm.get("uuid") == uuid:
-            return vm.get("name")
-    return None
-
-
 class Endpoint:
     """Called by oslo.messaging for each notification of the priority INFO."""
 
@@ -70,11 +60,9 @@ class Endpoint:
         host, uuid = instance.get("host"), instance.get("uuid")
         if not host or not uuid:
             return  # it is on no node
-        name = name_of(host, uuid)
-        if name is not None:
-            who = instance.get("action_initiator_user") or "unknown"
-            vmevents(host, "intent", "declare", name, "--actor", "nova",
-                     "--reason", f"{operation} by user {who}", "--ttl", "10m")
+        who = instance.get("action_initiator_user") or "unknown"
+        vmevents(host, "intent", "declare", uuid, "--actor", "nova",
+                 "--reason", f"{operation} by user {who}", "--ttl", "10m")
 
 
 def url_of(arguments):

@@ -30,7 +30,7 @@ class Lister {
     if (steps_ >= kTurnSteps) return EndTurn(entry.sequence);
     steps_ += kRowSteps;
     if (entry.observe_time < bounds_.start || entry.observe_time >= bounds_.end ||
-        !matcher_.Matches(entry, &steps_)) {
+        !matcher_.Matches(entry, encoded, &steps_)) {
       return true;
     }
     const bool room = turn_.count == 0 || turn_.events.size() + encoded.size() <= max_bytes_;

@@ -203,6 +203,56 @@ std::optional<uint32_t> EnterField(int number, CodedInputStream* in) {
   return std::nullopt;
 }
 
+CodedInputStream StreamOf(absl::string_view bytes) {
+  return CodedInputStream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
+}
+
+// Goes into the field `inner` of the field `outer`: what is left to read are its bytes. False:
+// there is none.
+bool Enter(int outer, int inner, CodedInputStream* in) {
+  for (const int number : {outer, inner}) {
+    const std::optional<uint32_t> size = EnterField(number, in);
+    if (!size.has_value()) return false;
+    in->PushLimit(static_cast<int>(*size));
+  }
+  return true;
+}
+
+VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
+  CodedInputStream in = StreamOf(bytes);
+  if (!Enter(outer, inner, &in)) return {};
+  VmRefView vm;
+  while (const uint32_t tag = in.ReadTag()) {
+    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      if (!WireFormatLite::SkipField(&in, tag)) break;
+      continue;
+    }
+    uint32_t size = 0;
+    if (!in.ReadVarint32(&size)) break;
+    const auto begin = static_cast<size_t>(in.CurrentPosition());
+    if (!in.Skip(static_cast<int>(size))) break;
+    const absl::string_view text = bytes.substr(begin, size);
+    switch (WireFormatLite::GetTagFieldNumber(tag)) {
+      case v1::VmRef::kNameFieldNumber:
+        vm.name = text;
+        break;
+      case v1::VmRef::kRunIdFieldNumber:
+        vm.run_id = text;
+        break;
+      case v1::VmRef::kUuidFieldNumber:
+        vm.uuid = text;
+        break;
+      case v1::VmRef::kSourceFieldNumber:
+        vm.source = text;
+        break;
+      default:
+        break;
+    }
+  }
+  return vm;
+}
+
 void AppendField(int number, const google::protobuf::MessageLite& message, std::string* out) {
   using google::protobuf::io::CodedOutputStream;
   const uint32_t tag = WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
@@ -306,41 +356,27 @@ v1::Event DecodeEventField(absl::string_view event_field) {
 }
 
 VmRefView VmInEventField(absl::string_view event_field) {
-  const auto whole = static_cast<int>(event_field.size());
-  CodedInputStream in(reinterpret_cast<const uint8_t*>(event_field.data()), whole);
-  in.PushLimit(whole);
-  for (const int number :
-       {int{v1::WatchEventsResponse::kEventsFieldNumber}, int{v1::Event::kVmFieldNumber}}) {
-    const std::optional<uint32_t> size = EnterField(number, &in);
-    if (!size.has_value()) return {};
-    in.PushLimit(static_cast<int>(*size));
+  return VmRefIn(v1::WatchEventsResponse::kEventsFieldNumber, v1::Event::kVmFieldNumber,
+                 event_field);
+}
+
+VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field) {
+  return VmRefIn(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, v1::Vm::kRefFieldNumber,
+                 snapshot_vm_field);
+}
+
+v1::ShutdownCause CauseInEventField(absl::string_view event_field) {
+  CodedInputStream in = StreamOf(event_field);
+  if (!Enter(v1::WatchEventsResponse::kEventsFieldNumber, v1::Event::kShutdownFieldNumber, &in)) {
+    return v1::SHUTDOWN_CAUSE_UNSPECIFIED;
   }
-  VmRefView vm;
+  constexpr uint32_t kCause = WireFormatLite::MakeTag(v1::ShutdownDetail::kCauseFieldNumber,
+                                                      WireFormatLite::WIRETYPE_VARINT);
+  uint32_t cause = 0;
   while (const uint32_t tag = in.ReadTag()) {
-    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      if (!WireFormatLite::SkipField(&in, tag)) break;
-      continue;
-    }
-    uint32_t size = 0;
-    if (!in.ReadVarint32(&size)) break;
-    const auto begin = static_cast<size_t>(in.CurrentPosition());
-    if (!in.Skip(static_cast<int>(size))) break;
-    const absl::string_view text = event_field.substr(begin, size);
-    switch (WireFormatLite::GetTagFieldNumber(tag)) {
-      case v1::VmRef::kNameFieldNumber:
-        vm.name = text;
-        break;
-      case v1::VmRef::kRunIdFieldNumber:
-        vm.run_id = text;
-        break;
-      case v1::VmRef::kSourceFieldNumber:
-        vm.source = text;
-        break;
-      default:
-        break;
-    }
+    if (tag == kCause ? !in.ReadVarint32(&cause) : !WireFormatLite::SkipField(&in, tag)) break;
   }
-  return vm;
+  return static_cast<v1::ShutdownCause>(cause);
 }
 
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {

@@ -38,9 +38,15 @@ v1::Event DecodeEventField(absl::string_view event_field);
 struct VmRefView {
   absl::string_view name;
   absl::string_view run_id;
+  absl::string_view uuid;
   absl::string_view source;
 };
 VmRefView VmInEventField(absl::string_view event_field);
+// The same of EncodeSnapshotVmField's bytes.
+VmRefView VmInSnapshotVmField(absl::string_view snapshot_vm_field);
+
+// What DecodeEventField(event_field).shutdown().cause() says.
+v1::ShutdownCause CauseInEventField(absl::string_view event_field);
 
 // The bytes of one `snapshot_vms` field of WatchEventsResponse.
 std::string EncodeSnapshotVmField(const v1::Vm& vm);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/quote.h"
+#include "base/uuid.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/events/event_codec.h"
@@ -49,6 +50,7 @@ class VmMatcher {
   explicit VmMatcher(const v1::ListVmsRequest& request)
       : names_(request.vm_names()),
         sources_(request.sources()),
+        uuids_(request.uuids()),
         stopped_(request.include_stopped()) {
     for (const int state : request.states()) states_ |= 1u << state;
     if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
@@ -57,12 +59,14 @@ class VmMatcher {
   bool Matches(const VmRecord& vm, size_t* steps) const {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
-    return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps);
+    return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps) &&
+           uuids_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
   }
 
  private:
   const NameMatcher names_;
   const NameMatcher sources_;
+  const UuidMatcher uuids_;
   bool stopped_;
   unsigned states_ = 0;  // a bit a value; 0: all
 };
@@ -73,8 +77,18 @@ std::string PositionOf(const VmRecord& vm) {
   return absl::StrJoin({key.name, key.run_id, key.path}, absl::string_view("\0", 1));
 }
 
-// Picks the entry that a name without a run id means.
-absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const std::string& name) {
+// What a request names a VM by, for errors: its field, and "named "web1"" or "with the UUID ...".
+std::pair<std::string, std::string> Described(const v1::GetVmRequest& request) {
+  if (request.uuid().empty()) return {"name", absl::StrCat("named ", Quote(request.name()))};
+  const std::string uuid = absl::StrCat("with the UUID ", request.uuid());
+  if (request.name().empty()) return {"uuid", uuid};
+  return {"uuid", absl::StrCat("named ", Quote(request.name()), " and ", uuid)};
+}
+
+// Picks the entry that a name, or a UUID, without a run id means.
+absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
+                                   const v1::GetVmRequest& request) {
+  const auto [field, described] = Described(request);
   std::vector<VmRecordPtr> running;
   VmRecordPtr unseen;   // a socket whose process was not seen yet
   VmRecordPtr stopped;  // the newest
@@ -93,13 +107,13 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named, const 
     const size_t listed = std::min(running.size(), kMaxListed);
     std::vector<absl::string_view> ids;
     for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id());
-    return absl::FailedPreconditionError(absl::StrCat(
-        "name: ", running.size(), " VMs named ", Quote(name), " run; set run_id to one of ",
-        absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : ""));
+    return absl::FailedPreconditionError(
+        absl::StrCat(field, ": ", running.size(), " VMs ", described, " run; set run_id to one of ",
+                     absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : ""));
   }
   if (unseen != nullptr) return unseen;
   if (stopped != nullptr) return stopped;
-  return absl::NotFoundError(absl::StrCat("name: no VM named ", Quote(name), " is known"));
+  return absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " is known"));
 }
 
 }  // namespace
@@ -203,13 +217,18 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
   if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
   static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
                 int{v1::ListVmsResponse::kVmsFieldNumber});
-  if (!request.run_id().empty()) {
-    const VmRecordPtr vm = log_->FindVm({request.name(), request.run_id(), ""});
-    if (vm != nullptr) return ListedVmField(vm->encoded());
-    return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id()),
-                                            " of a VM named ", Quote(request.name()), " is known"));
+  std::vector<VmRecordPtr> vms =
+      request.name().empty() ? log_->Vms(nullptr, SIZE_MAX).vms : log_->VmsNamed(request.name());
+  const std::optional<Uuid> uuid = ParseUuid(request.uuid());
+  std::erase_if(vms, [&](const VmRecordPtr& vm) {
+    return (uuid.has_value() && ParseUuid(VmInSnapshotVmField(vm->encoded()).uuid) != uuid) ||
+           (!request.run_id().empty() && vm->run_id() != request.run_id());
+  });
+  if (vms.empty() && !request.run_id().empty()) {
+    return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id()), " of a VM ",
+                                            Described(request).second, " is known"));
   }
-  const absl::StatusOr<VmRecordPtr> vm = PickVm(log_->VmsNamed(request.name()), request.name());
+  const absl::StatusOr<VmRecordPtr> vm = PickVm(vms, request);
   if (!vm.ok()) return vm.status();
   return ListedVmField((*vm)->encoded());
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/quote.h"
+#include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
 
@@ -40,6 +41,19 @@ absl::Status CheckName(const std::string& field, const std::string& name) {
   return absl::OkStatus();
 }
 
+// Checks a value that names something and may be empty.
+absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
+  if (value.size() <= max_bytes) return absl::OkStatus();
+  return Invalid(field, Quote(value),
+                 absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
+}
+
+absl::Status CheckBytes(const std::string& field, size_t bytes) {
+  if (bytes <= kMaxPatternBytes) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(bytes, " bytes together"),
+                 absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+}
+
 absl::Status CheckNames(const std::string& field,
                         const google::protobuf::RepeatedPtrField<std::string>& names) {
   if (absl::Status status = CheckCount(field, names.size()); !status.ok()) return status;
@@ -54,11 +68,32 @@ absl::Status CheckNames(const std::string& field,
     return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
                    absl::StrCat("are too many, at most ", kMaxGlobs, " are allowed"));
   }
-  if (bytes > kMaxPatternBytes) {
-    return Invalid(field, absl::StrCat(bytes, " bytes together"),
-                   absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+  return CheckBytes(field, bytes);
+}
+
+absl::Status CheckExact(const std::string& field,
+                        const google::protobuf::RepeatedPtrField<std::string>& names) {
+  absl::Status status = CheckCount(field, names.size());
+  size_t bytes = 0;
+  for (int i = 0; status.ok() && i < names.size(); ++i) {
+    status = CheckName(Element(field, i), names[i]);
+    bytes += names[i].size();
   }
-  return absl::OkStatus();
+  return status.ok() ? CheckBytes(field, bytes) : status;
+}
+
+absl::Status CheckUuid(const std::string& field, const std::string& text) {
+  if (ParseUuid(text).has_value()) return absl::OkStatus();
+  return Invalid(field, Quote(text), "is no UUID: write 550e8400-e29b-41d4-a716-446655440000");
+}
+
+absl::Status CheckUuids(const std::string& field,
+                        const google::protobuf::RepeatedPtrField<std::string>& uuids) {
+  absl::Status status = CheckCount(field, uuids.size());
+  for (int i = 0; status.ok() && i < uuids.size(); ++i) {
+    status = CheckUuid(Element(field, i), uuids[i]);
+  }
+  return status;
 }
 
 // `is_valid` is the enum's generated check; 0 is UNSPECIFIED in every enum.
@@ -86,7 +121,22 @@ absl::Status CheckFilter(const v1::EventFilter& filter) {
         CheckEnums("filter.classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass");
   }
   if (status.ok()) status = CheckNames("filter.sources", filter.sources());
+  if (status.ok()) status = CheckUuids("filter.uuids", filter.uuids());
+  if (status.ok()) {
+    status =
+        CheckEnums("filter.causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause");
+  }
+  if (status.ok()) status = CheckExact("filter.run_ids", filter.run_ids());
   return status;
+}
+
+// Checks what names a VM: by its name, its UUID or both.
+absl::Status CheckVm(const std::string& field, const std::string& name, const std::string& run_id,
+                     const std::string& uuid) {
+  absl::Status status = absl::OkStatus();
+  if (!name.empty() || uuid.empty()) status = CheckName(field, name);
+  if (status.ok() && !uuid.empty()) status = CheckUuid("uuid", uuid);
+  return status.ok() ? CheckLength("run_id", run_id, kMaxNameBytes) : status;
 }
 
 absl::StatusOr<absl::Time> CheckTime(const std::string& field,
@@ -131,13 +181,6 @@ absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
                    "must be 0 (the default) or at least 1 s");
   }
   return *interval;
-}
-
-// Checks a value that names something and may be empty.
-absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
-  if (value.size() <= max_bytes) return absl::OkStatus();
-  return Invalid(field, Quote(value),
-                 absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
 }
 
 // Whether a UTF-8 text contains a control character (C0, DEL, C1) or a line separator.
@@ -262,14 +305,14 @@ absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
   absl::Status status = CheckNames("vm_names", request.vm_names());
   if (status.ok()) status = CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState");
   if (status.ok()) status = CheckNames("sources", request.sources());
+  if (status.ok()) status = CheckUuids("uuids", request.uuids());
   if (status.ok()) status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
   if (!status.ok()) return status;
   return CheckPageSize(request.page_size());
 }
 
 absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request) {
-  absl::Status status = CheckName("vm_name", request.vm_name());
-  if (status.ok()) status = CheckLength("run_id", request.run_id(), kMaxNameBytes);
+  absl::Status status = CheckVm("vm_name", request.vm_name(), request.run_id(), request.uuid());
   if (status.ok()) status = CheckText("actor", request.actor(), kMaxActorBytes);
   if (status.ok()) status = CheckText("reason", request.reason(), kMaxReasonBytes);
   if (!status.ok()) return status;
@@ -285,7 +328,8 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
                        .actor = request.actor(),
                        .reason = request.reason(),
                        .ttl = *ttl,
-                       .request_id = request.request_id()};
+                       .request_id = request.request_id(),
+                       .uuid = ParseUuid(request.uuid())};
 }
 
 absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {
@@ -293,8 +337,7 @@ absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {
 }
 
 absl::Status CheckGetVm(const v1::GetVmRequest& request) {
-  absl::Status status = CheckName("name", request.name());
-  return status.ok() ? CheckLength("run_id", request.run_id(), kMaxNameBytes) : status;
+  return CheckVm("name", request.name(), request.run_id(), request.uuid());
 }
 
 }  // namespace vmeventd

@@ -17,9 +17,10 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "event-problems",   "event-source",      "event-state",        "guest-panic", "host-shutdown",
-    "intent-end",       "intent-request-id", "missing-ranges",     "node-id",     "publishing",
-    "shutdown-caveats", "signal-sender",     "unfollowed-sockets",
+    "event-problems", "event-source",      "event-state",    "filter-by-cause",
+    "filter-by-run",  "filter-by-uuid",    "guest-panic",    "host-shutdown",
+    "intent-end",     "intent-request-id", "missing-ranges", "node-id",
+    "publishing",     "shutdown-caveats",  "signal-sender",  "unfollowed-sockets",
 };
 
 }  // namespace
@@ -129,9 +130,11 @@ void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
   call->Answer(status.ok() ? queries_.ListVms(request) : status);
 }
 
-void VmEventService::GetVm(IncomingCall* call, const AccessPolicy&) {
+void VmEventService::GetVm(IncomingCall* call, const AccessPolicy& policy) {
   v1::GetVmRequest request;
-  const absl::Status status = Parse(*call, &request);
+  absl::Status status = Parse(*call, &request);
+  // A UUID alone is looked for among all VMs, as ListVms does.
+  if (status.ok() && request.name().empty()) status = policy.CheckVmsRate(*call->context());
   call->Answer(status.ok() ? queries_.GetVm(request) : status);
 }
 

@@ -121,7 +121,7 @@ std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
       more_ = steps >= kMaxScanSteps;
       room = bytes == 0 || bytes + vm.encoded().size() <= kMaxMessageBytes;
       if (more_ || !room) break;
-      if (matcher_.MatchesVm(vm.name(), vm.source(), &steps)) {
+      if (matcher_.MatchesVm(vm, &steps)) {
         bytes += vm.encoded().size();
       } else {
         if (run < i) slices.push_back(chunk.Encoded(run, i));
@@ -170,7 +170,8 @@ size_t StreamCursor::TakeMatching(const EventBlock& block, size_t begin, Batch* 
     const EventBlock::Entry entry = block.at(i);
     if (batch->steps >= kMaxScanSteps) break;
     if (entry.observe_time < since_) ++batch->steps;
-    if (entry.observe_time < since_ || !matcher_.Matches(entry, &batch->steps)) {
+    if (entry.observe_time < since_ ||
+        !matcher_.Matches(entry, block.EncodedView(i), &batch->steps)) {
       if (run < i) batch->slices.push_back(block.Encoded(run, i));
       run = i + 1;
       continue;

@@ -29,7 +29,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   const bool by_name = !matcher.has_globs() && !matcher.names().matches_all();
   const size_t filter_bytes =
       matcher.memory() + (by_name ? matcher.names().exact().size() * NameIndex::kBytesOfName : 0);
-  FanOut* const fan_out = matcher.has_globs() ? &globs_ : &plain_;
+  FanOut* const fan_out = matcher.is_slow() ? &slow_ : &plain_;
   WatchStreamDeps deps = {
       .call = call,
       .peer = peer,
@@ -137,7 +137,7 @@ std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
 
 void StreamHub::WakeStreams() {
   plain_.AddAll();
-  globs_.AddAll();
+  slow_.AddAll();
 }
 
 void StreamHub::WakeEach(const FanOut* fan_out) const {

@@ -46,7 +46,7 @@ class StreamHub {
                  WakeNamed();
                  WakeEach(&plain_);
                }),
-        globs_(kGlobThreads, [this] { WakeEach(&globs_); }) {
+        slow_(kSlowThreads, [this] { WakeEach(&slow_); }) {
     log->Subscribe({.published = [this] { WakeStreams(); }});
   }
   // Answers one call of `peer`, whose streams are counted together, or refuses it.
@@ -99,7 +99,7 @@ class StreamHub {
   // Where streams match their filters: those with patterns that have wildcards hold up only
   // each other.
   static constexpr int kPlainThreads = 2;
-  static constexpr int kGlobThreads = 1;
+  static constexpr int kSlowThreads = 1;
   // A peer with fewer gets one more where others have taken all, up to an eighth beyond the limit.
   static constexpr int kFewStreams = 8;
 
@@ -140,7 +140,7 @@ class StreamHub {
 
   // Last: their threads use the rest.
   FanOut plain_;
-  FanOut globs_;
+  FanOut slow_;
 };
 
 }  // namespace vmeventd

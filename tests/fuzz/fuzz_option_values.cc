@@ -29,12 +29,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (duration.ok() && client::DurationText(*duration).empty()) std::abort();
 
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
-  const auto filter = client::ParseFilter(words, {}, {}, {});
+  const auto filter = client::ParseFilter({.vms = words});
   const std::vector<absl::string_view> names = absl::StrSplit(text, absl::ByAnyChar(" ,"));
   if (filter.ok() && filter->vm_names_size() != static_cast<int>(names.size())) std::abort();
-  (void)client::ParseFilter({}, words, {}, {});
-  (void)client::ParseFilter({}, {}, words, {});
-  (void)client::ParseFilter({}, {}, {}, words);
+  (void)client::ParseFilter({.types = words});
+  (void)client::ParseFilter({.classes = words, .causes = words});
+  (void)client::ParseFilter({.sources = words, .uuids = words, .runs = words});
   (void)client::ParseStates(words);
   (void)client::ParseCount("--count", true, text);
   (void)client::ParseWatchStart(words.front(), words.back(), now, zone);

@@ -17,15 +17,23 @@ std::string Quote(absl::string_view value) {
                       value.size() > kMaxBytes ? "...\"" : "\"");
 }
 
-absl::Status Ambiguous(const std::string& name, const std::vector<VmRun*>& runs) {
+// What a request names a VM by, for errors: its field, and "named "web1"" or "with that UUID".
+std::pair<std::string, std::string> Described(const IntentRequest& request) {
+  if (!request.uuid.has_value()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name))};
+  if (request.vm_name.empty()) return {"uuid", "with that UUID"};
+  return {"uuid", absl::StrCat("named ", Quote(request.vm_name), " with that UUID")};
+}
+
+absl::Status Ambiguous(const IntentRequest& request, const std::vector<VmRun*>& runs) {
+  const auto [field, described] = Described(request);
   constexpr size_t kMaxListed = 10;
   std::vector<absl::string_view> ids;
   for (const VmRun* run : runs) {
     if (ids.size() < kMaxListed) ids.emplace_back(run->info().run_id);
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "vm_name: ", runs.size(), " VMs named ", Quote(name), " run; set run_id to one of ",
-      absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : ""));
+  return absl::FailedPreconditionError(
+      absl::StrCat(field, ": ", runs.size(), " VMs ", described, " run; set run_id to one of ",
+                   absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : ""));
 }
 
 }  // namespace
@@ -81,18 +89,21 @@ void IntentRequests::Handle() {
 absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
   std::vector<VmRun*> runs;
   // Lives() may end a run, and with it its entry in the table.
-  for (VmRun* run : runs_->Named(request.vm_name)) {
-    const bool meant = request.run_id.empty() || run->info().run_id == request.run_id;
+  std::vector<VmRun*> named =
+      request.uuid.has_value() ? runs_->WithUuid(*request.uuid) : runs_->Named(request.vm_name);
+  for (VmRun* run : named) {
+    const bool meant = (request.run_id.empty() || run->info().run_id == request.run_id) &&
+                       (request.vm_name.empty() || run->info().name == request.vm_name);
     if (meant && run->Lives() && run->published()) runs.push_back(run);
   }
   if (runs.size() == 1) return runs.front();
-  if (runs.size() > 1) return Ambiguous(request.vm_name, runs);
+  if (runs.size() > 1) return Ambiguous(request, runs);
+  const auto [field, described] = Described(request);
   if (request.run_id.empty()) {
-    return absl::NotFoundError(
-        absl::StrCat("vm_name: no VM named ", Quote(request.vm_name), " runs"));
+    return absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " runs"));
   }
-  return absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id),
-                                          " of a VM named ", Quote(request.vm_name), " is open"));
+  return absl::NotFoundError(
+      absl::StrCat("run_id: no run ", Quote(request.run_id), " of a VM ", described, " is open"));
 }
 
 void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
+#include "base/uuid.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/runs/run_table.h"
@@ -29,13 +30,14 @@ inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 
 // What DeclareIntent takes. Texts are UTF-8 and within their limits.
 struct IntentRequest {
-  std::string vm_name;
-  std::string run_id;  // empty: the one run of that name
+  std::string vm_name;  // or `uuid`, or both
+  std::string run_id;   // empty: the one run of that name
   std::string intent_id;
   std::string actor;
   std::string reason;
   absl::Duration ttl;
   std::string request_id;  // empty: a retry is another declaration
+  std::optional<Uuid> uuid;
 };
 
 // What somebody intends with the runs: requests that come from other threads, and are carried out

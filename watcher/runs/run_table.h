@@ -41,6 +41,8 @@ class RunTable : public VmRun::Owner {
   // The runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
 
+  std::vector<VmRun*> WithUuid(const Uuid& uuid) const { return uuids_.UsersOf(uuid); }
+
   // The UUID that QEMU reported; "" or another text that is none: it has none.
   void SetUuid(VmRun* run, absl::string_view uuid);
   // Reports from now on which runs share a UUID. Before, others of a UUID may still be missing.

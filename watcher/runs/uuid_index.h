@@ -1,23 +1,16 @@
 #ifndef VMEVENTD_WATCHER_RUNS_UUID_INDEX_H_
 #define VMEVENTD_WATCHER_RUNS_UUID_INDEX_H_
 
-#include <cstdint>
-#include <optional>
-#include <utility>
+#include <cstddef>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/string_view.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 
 class VmRun;
-
-using Uuid = std::pair<uint64_t, uint64_t>;
-
-// Reads "550e8400-e29b-41d4-a716-446655440000"; unset for anything else.
-std::optional<Uuid> ParseUuid(absl::string_view text);
 
 // Which live runs use a UUID, to find those that share one. Each step takes constant time,
 // whatever the number of runs that share it. Loop thread.
@@ -29,6 +22,7 @@ class UuidIndex {
   std::vector<VmRun*> Remove(const Uuid& uuid, VmRun* run);
 
   size_t UserCount(const Uuid& uuid) const;
+  std::vector<VmRun*> UsersOf(const Uuid& uuid) const;
   // The other one, where there are two.
   VmRun* OtherUser(const Uuid& uuid, const VmRun* run) const;
 

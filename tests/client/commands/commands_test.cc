@@ -229,6 +229,31 @@ TEST_F(CommandsTest, VmAsksForTheRun) {
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
 }
 
+TEST_F(CommandsTest, AVmIsFoundByItsUuid) {
+  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
+  server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse* response) {
+    if (request.uuid().empty()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
+    EXPECT_EQ(request.uuid(), uuid);
+    EXPECT_EQ(request.name(), "");
+    *response->mutable_vm() = MakeVm("web1");
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(VmCommand{uuid, ""}).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"web1\""));
+  const auto failure = Run(VmCommand{"web2", ""});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+
+  server_.service().get_vm = [&](const v1::GetVmRequest& request, v1::GetVmResponse*) {
+    return request.name().empty()
+               ? grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "name: must not be empty")
+               : grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");
+  };
+  const auto older = Run(VmCommand{uuid, ""});
+  ASSERT_TRUE(older.has_value());
+  EXPECT_EQ(older->code, ExitCode::kNotFound) << "a daemon that knows names alone";
+}
+
 TEST_F(CommandsTest, AnUnknownVmIsNotFound) {
   server_.service().get_vm = [](const v1::GetVmRequest&, v1::GetVmResponse*) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "name: no VM");

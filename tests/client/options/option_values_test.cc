@@ -45,27 +45,41 @@ TEST(ParseCount, TakesWholeNumbersFromOne) {
   }
 }
 
+constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
+
 TEST(ParseFilter, TakesShortAndFullNamesInAnyCase) {
-  const auto filter = ParseFilter({"web*", "db[12]"}, {"stopped", "EVENT_TYPE_Gap,monitor-lost"},
-                                  {"User", "SHUTDOWN_CLASS_CRASH"}, {"libvirt:*", "qmp:/run"});
+  const auto filter = ParseFilter({.vms = {"web*", "db[12]"},
+                                   .types = {"stopped", "EVENT_TYPE_Gap,monitor-lost"},
+                                   .classes = {"User", "SHUTDOWN_CLASS_CRASH"},
+                                   .causes = {"host-kill,GUEST_PANIC"},
+                                   .sources = {"libvirt:*", "qmp:/run"},
+                                   .uuids = {kUuid},
+                                   .runs = {"r1,r2"}});
   ASSERT_TRUE(filter.ok());
   EXPECT_THAT(filter->vm_names(), ElementsAre("web*", "db[12]"));
   EXPECT_THAT(filter->sources(), ElementsAre("libvirt:*", "qmp:/run"));
   EXPECT_THAT(filter->types(),
               ElementsAre(v1::EVENT_TYPE_STOPPED, v1::EVENT_TYPE_GAP, v1::EVENT_TYPE_MONITOR_LOST));
   EXPECT_THAT(filter->classes(), ElementsAre(v1::SHUTDOWN_CLASS_USER, v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_THAT(filter->causes(),
+              ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_GUEST_PANIC));
+  EXPECT_THAT(filter->uuids(), ElementsAre(kUuid));
+  EXPECT_THAT(filter->run_ids(), ElementsAre("r1", "r2"));
 }
 
 TEST(ParseFilter, NamesTheOptionAndTheChoices) {
   EXPECT_EQ(
-      ParseFilter({}, {}, {"root"}, {}).status().message(),
+      ParseFilter({.classes = {"root"}}).status().message(),
       "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN");
-  EXPECT_FALSE(ParseFilter({}, {""}, {}, {}).ok());
-  EXPECT_FALSE(ParseFilter({}, {"unspecified"}, {}, {}).ok());
-  EXPECT_FALSE(ParseFilter({""}, {}, {}, {}).ok());
-  EXPECT_FALSE(ParseFilter({"\xff"}, {}, {}, {}).ok());
-  EXPECT_EQ(ParseFilter({}, {}, {}, {""}).status().message(),
+  EXPECT_FALSE(ParseFilter({.types = {""}}).ok());
+  EXPECT_FALSE(ParseFilter({.types = {"unspecified"}}).ok());
+  EXPECT_FALSE(ParseFilter({.vms = {""}}).ok());
+  EXPECT_FALSE(ParseFilter({.vms = {"\xff"}}).ok());
+  EXPECT_EQ(ParseFilter({.sources = {""}}).status().message(),
             "--source: the text is empty; give one");
+  EXPECT_EQ(ParseFilter({.uuids = {"web1"}}).status().message(),
+            "--uuid: \"web1\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000");
+  EXPECT_FALSE(ParseFilter({.causes = {"bad-luck"}}).ok());
 }
 
 TEST(ParseStates, TakesNames) {

@@ -308,7 +308,8 @@ TEST(EventMatcher, PassesWhatMatchesEveryList) {
     size_t steps = 0;
     std::vector<uint64_t> out;
     for (size_t i = 0; i < block->size(); ++i) {
-      if (matcher.Matches(block->at(i), &steps)) out.push_back(block->at(i).sequence);
+      if (matcher.Matches(block->at(i), block->EncodedView(i), &steps))
+        out.push_back(block->at(i).sequence);
     }
     return out;
   };
@@ -341,7 +342,8 @@ TEST(EventMatcher, FiltersBySourcesLikeByNames) {
     size_t steps = 0;
     std::vector<uint64_t> out;
     for (size_t i = 0; i < block->size(); ++i) {
-      if (matcher.Matches(block->at(i), &steps)) out.push_back(block->at(i).sequence);
+      if (matcher.Matches(block->at(i), block->EncodedView(i), &steps))
+        out.push_back(block->at(i).sequence);
     }
     return out;
   };
@@ -360,6 +362,44 @@ TEST(EventMatcher, FiltersBySourcesLikeByNames) {
   EXPECT_THAT(matched(filter), ElementsAre(1, 2, 4));
 }
 
+TEST(EventMatcher, FiltersByUuidCauseAndRun) {
+  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
+  PumpedState pumped;
+  VmUpdate known = Update("web1", EventType::kReset);
+  known.status->ref.uuid = uuid;
+  VmUpdate other = Stopped("web1", "r2", ShutdownClass::kUser);
+  other.status->ref.uuid = "00000000-e29b-41d4-a716-446655440000";
+  pumped.Push({Update("web1", EventType::kReset), known, other});
+  const EventBlockPtr block = pumped.log().Read(1, {.max_bytes = 1}).blocks[0];
+  const auto matched = [&](const v1::EventFilter& filter) {
+    const EventMatcher matcher(filter);
+    EXPECT_FALSE(matcher.matches_all());
+    size_t steps = 0;
+    std::vector<uint64_t> out;
+    for (size_t i = 0; i < block->size(); ++i) {
+      const bool matches = matcher.Matches(block->at(i), block->EncodedView(i), &steps);
+      if (matches) out.push_back(block->at(i).sequence);
+    }
+    return out;
+  };
+  v1::EventFilter uuids;
+  uuids.add_uuids("550E8400-e29b-41D4-a716-446655440000");
+  EXPECT_THAT(matched(uuids), ElementsAre(2));
+  uuids.add_uuids(other.status->ref.uuid);
+  EXPECT_THAT(matched(uuids), ElementsAre(2, 3));
+  EXPECT_TRUE(EventMatcher(uuids).is_slow());
+  v1::EventFilter causes;
+  causes.add_causes(v1::SHUTDOWN_CAUSE_HOST_KILL);
+  EXPECT_THAT(matched(causes), IsEmpty());
+  causes.add_causes(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+  EXPECT_THAT(matched(causes), ElementsAre(3));
+  v1::EventFilter runs;
+  runs.add_run_ids("run-web1");
+  EXPECT_THAT(matched(runs), ElementsAre(1, 2));
+  runs.add_uuids(uuid);
+  EXPECT_THAT(matched(runs), ElementsAre(2));
+}
+
 TEST(EventMatcher, CountsWhatItsSourcesCost) {
   v1::EventFilter filter;
   const size_t empty = EventMatcher(filter).memory();
@@ -369,10 +409,10 @@ TEST(EventMatcher, CountsWhatItsSourcesCost) {
   const std::string source(240, 'a');
   const EventBlock::Entry entry = {.vm_name = "web1", .source = source};
   size_t plain_steps = 0;
-  EventMatcher().Matches(entry, &plain_steps);
+  EventMatcher().Matches(entry, "", &plain_steps);
   filter.add_sources("*" + std::string(100, 'a') + "b*");
   size_t steps = 0;
-  EXPECT_FALSE(EventMatcher(filter).Matches(entry, &steps));
+  EXPECT_FALSE(EventMatcher(filter).Matches(entry, "", &steps));
   EXPECT_GT(steps, plain_steps + 1000) << "a comparison is charged by the byte";
 }
 
@@ -389,8 +429,11 @@ TEST(EventMatcher, AGapOfTheNodePassesEveryFilter) {
   filter.add_types(v1::EVENT_TYPE_STOPPED);
   filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
   size_t steps = 0;
-  EXPECT_TRUE(EventMatcher(filter).Matches(pumped.log().Read(1, {.max_bytes = 1}).blocks[0]->at(0),
-                                           &steps));
+  filter.add_uuids("550e8400-e29b-41d4-a716-446655440000");
+  filter.add_causes(v1::SHUTDOWN_CAUSE_HOST_KILL);
+  filter.add_run_ids("r");
+  const EventBlockPtr block = pumped.log().Read(1, {.max_bytes = 1}).blocks[0];
+  EXPECT_TRUE(EventMatcher(filter).Matches(block->at(0), block->EncodedView(0), &steps));
 }
 
 }  // namespace

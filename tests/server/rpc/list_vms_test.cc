@@ -79,6 +79,37 @@ TEST_F(QueriesTest, ListsVmsOfASource) {
       << "the token is of another question";
 }
 
+constexpr char kUuid[] = "550e8400-e29b-41d4-a716-446655440000";
+
+TEST_F(QueriesTest, FindsVmsByTheirUuid) {
+  VmUpdate a = Update("a", EventType::kStarted);
+  a.status->ref.uuid = kUuid;
+  pumped_.Push({a, Update("b", EventType::kStarted)});
+  v1::ListVmsRequest list;
+  list.add_uuids("550E8400-E29B-41D4-A716-446655440000");
+  EXPECT_THAT(Names(Vms(list)), ElementsAre("a/run-a"));
+  list.add_vm_names("b");
+  EXPECT_THAT(Names(Vms(list)), IsEmpty());
+
+  v1::GetVmRequest get;
+  get.set_uuid(kUuid);
+  EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(get)).vm().ref().name(), "a");
+  get.set_name("b");
+  const absl::Status other = queries_.GetVm(get).status();
+  EXPECT_TRUE(absl::IsNotFound(other));
+  EXPECT_EQ(other.message(),
+            absl::StrCat("uuid: no VM named \"b\" and with the UUID ", kUuid, " is known"));
+  VmUpdate copy = Update("copy", EventType::kStarted);
+  copy.status->ref.uuid = kUuid;
+  pumped_.Push({copy});
+  get.clear_name();
+  const absl::Status both = queries_.GetVm(get).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(both));
+  EXPECT_THAT(std::string(both.message()), HasSubstr("run-a, run-copy"));
+  get.set_run_id("run-copy");
+  EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(get)).vm().ref().name(), "copy");
+}
+
 TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
   for (const char* name : {"a", "c", "e"}) pumped_.Push({Update(name, EventType::kStarted)});
   v1::ListVmsRequest request;

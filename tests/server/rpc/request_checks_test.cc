@@ -161,6 +161,7 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
       {"page_size: -5", "page_size", "-5", "to 1000"},
       {"sources: ''", "sources[0]", "\"\"", "not be empty"},
       {Repeated("sources: 'a*' ", 33), "sources", "33 entries with a wildcard", "at most 32"},
+      {"uuids: 'web1'", "uuids[0]", "\"web1\"", "is no UUID"},
   };
   for (const Bad& row : list) {
     ExpectRefused(CheckListVms(FromText<v1::ListVmsRequest>(row.request)).status(), row);
@@ -170,6 +171,12 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
   get.set_name("web1");
   get.set_run_id(std::string(1025, 'x'));
   ExpectRefused(CheckGetVm(get), {"", "run_id", "1025 bytes", "at most 1024"});
+  get.clear_name();
+  get.clear_run_id();
+  get.set_uuid("550e8400");
+  ExpectRefused(CheckGetVm(get), {"", "uuid", "\"550e8400\"", "is no UUID"});
+  get.set_uuid("550e8400-e29b-41d4-a716-446655440000");
+  EXPECT_TRUE(CheckGetVm(get).ok()) << "it needs no name";
 }
 
 TEST(RequestChecks, IntentsNameFieldValueAndRule) {

@@ -67,6 +67,31 @@ class NodeWatcherIntentTest : public RestartTest {
   size_t told_ = 0;
 };
 
+TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
+  FakeQemu qemu;
+  FakeMonitor monitor;
+  monitor.uuid = "550e8400-e29b-41d4-a716-446655440000";
+  qemu.AddMonitor(Socket("vm1"), monitor);
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(UntilScanned());
+  const auto declare = [&](const std::string& name, const std::string& uuid) {
+    Outcome outcome;
+    IntentRequest request = {name, "", "id-1", "ops", "upgrade", absl::Minutes(10), ""};
+    request.uuid = ParseUuid(uuid);
+    watcher_->DeclareIntent(
+        request, [&](absl::StatusOr<Intent> intent) { outcome.intent = std::move(intent); });
+    Turn();
+    TellAll();
+    return outcome.intent;
+  };
+  EXPECT_EQ(declare("", "00000000-e29b-41d4-a716-446655440000").status().message(),
+            "uuid: no VM with that UUID runs");
+  EXPECT_EQ(declare("vm2", monitor.uuid).status().message(),
+            "uuid: no VM named \"vm2\" with that UUID runs");
+  EXPECT_TRUE(declare("", monitor.uuid).ok());
+}
+
 TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   FakeQemu qemu;
   StartOne(&qemu);
