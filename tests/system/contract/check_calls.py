@@ -31,7 +31,8 @@ def two_of_one_name(world):
 
 
 @promise("GetVm", "NOT_FOUND: no VM of that name is known.")
-@promise("GetVmRequest.name", "exact, not a pattern; at most 1 KiB")
+@promise("GetVmRequest.name",
+         "exact, not a pattern; at most 1 KiB; may be left out where uuid is set")
 def get_vm_by_name(world):
     world.start()
     world.started_vm(world.oldest())
@@ -54,7 +55,30 @@ def get_vm_of_two(world):
     world.refused("INVALID_ARGUMENT", "GetVm", name="vm1", run_id="x" * 1025)
 
 
-@promise("GetVmResponse.vm", "the live run of that name, else the one that stopped last")
+@promise("GetVmRequest.uuid", "as in EventFilter; with a name, both must be the VM's")
+@promise("DeclareIntentRequest.vm_name", "exact, not a pattern; at most 1 KiB; or uuid")
+@promise("DeclareIntentRequest.uuid", "instead of vm_name, or besides it, as in GetVmRequest")
+def a_vm_by_its_uuid(world):
+    uuid = "550e8400-e29b-41d4-a716-446655440000"
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream, "a", uuid=uuid)
+    world.started_vm(stream, "b")
+    for given in (uuid, uuid.upper()):
+        assert world.get("", uuid=given).ref.name == "a"
+        assert world.get("a", uuid=given).ref.name == "a"
+        world.refused("NOT_FOUND", "GetVm", name="b", uuid=given)
+        world.refused("NOT_FOUND", "DeclareIntent", vm_name="b", uuid=given, actor="a", reason="r")
+    other = "0" + uuid[1:]
+    for method, fields in (("GetVm", {}), ("DeclareIntent", {"actor": "a", "reason": "r"})):
+        world.refused("NOT_FOUND", method, uuid=other, **fields)
+        assert "uuid" in world.refused("INVALID_ARGUMENT", method, uuid="a", **fields)
+        world.refused("INVALID_ARGUMENT", method, **fields)
+    intent = world.declare("", uuid=uuid)
+    assert world.get("a").intent.intent_id == intent.intent_id
+
+
+@promise("GetVmResponse.vm", "the live run of that name or UUID, else the one that stopped last")
 def get_vm_prefers_what_runs(world):
     world.start()
     stream = world.oldest()
@@ -170,7 +194,6 @@ def a_retry_finds_its_own_intent(world):
 
 
 @promise("DeclareIntent", "NOT_FOUND: no running VM has that name.")
-@promise("DeclareIntentRequest.vm_name", "exact, not a pattern; at most 1 KiB")
 def an_intent_takes_a_running_vm(world):
     world.start()
     stream = world.oldest()
@@ -520,6 +543,9 @@ CAPABILITIES = {
     "event-state": ("Event", "state"),
     "event-problems": ("Event", "problems"),
     "event-source": ("VmRef", "source"),
+    "filter-by-cause": ("EventFilter", "causes"),
+    "filter-by-run": ("EventFilter", "run_ids"),
+    "filter-by-uuid": ("EventFilter", "uuids"),
     "guest-panic": ("ShutdownDetail", "panic"),
     "host-shutdown": ("GetServerInfoResponse", "host_shutdown"),
     "intent-end": ("Event", "intent_end"),

@@ -262,3 +262,42 @@ def patterns_of_sources(world):
         world.refused("INVALID_ARGUMENT", "ListVms", sources=sources)
         message = world.refused("INVALID_ARGUMENT", "ListEvents", filter={"sources": sources})
         assert "filter.sources" in message, message
+
+
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+OTHER_UUID = "00000000-e29b-41d4-a716-446655440000"
+
+
+@promise("EventFilter.uuids",
+         "As 550e8400-e29b-41d4-a716-446655440000, in either case; at most 1000.",
+         "A VM's first event, STARTED, may be of before QEMU has said its UUID: it does not pass "
+         "then.")
+@promise("EventFilter.causes", "passes events with such a ShutdownDetail; at most 1000")
+@promise("EventFilter.run_ids", "exact; at most 1000, of 1 KiB each")
+@promise("ListVmsRequest.uuids", "as in EventFilter")
+def uuids_causes_and_runs(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream, "a", uuid=UUID)
+    world.started_vm(stream, "b").kill()
+    run = stream.wait_event("STOPPED", "b").vm.run_id
+    killed, panicked = pb.SHUTDOWN_CAUSE_QEMU_KILLED, pb.SHUTDOWN_CAUSE_GUEST_PANIC
+    for uuids, expected in (([UUID], ["a"]), ([UUID.upper()], ["a"]), ([OTHER_UUID], []),
+                            ([OTHER_UUID, UUID], ["a"])):
+        listed = [vm.ref.name for vm in world.call("ListVms", uuids=uuids).vms]
+        assert listed == expected, (uuids, listed)
+        with_uuid = [e.sequence for e in world.events() if e.vm.uuid.upper() in [u.upper() for u in uuids]]
+        assert [e.sequence for e in world.events(filter={"uuids": uuids})] == with_uuid, uuids
+    ends = [e.sequence for e in world.events() if e.shutdown.cause == killed]
+    assert ends and [e.sequence for e in world.events(filter={"causes": [killed]})] == ends
+    assert not world.events(filter={"causes": [panicked]})
+    of_run = [e.sequence for e in world.events() if e.vm.run_id == run]
+    assert of_run and [e.sequence for e in world.events(filter={"run_ids": [run, "x"]})] == of_run
+    assert not world.events(filter={"run_ids": [run[:-1] + "*"]})
+    later = world.oldest(filter={"causes": [killed, panicked], "run_ids": [run]})
+    assert later.wait_event("STOPPED", "b").vm.run_id == run
+    for field, values in (("uuids", ["web1"]), ("uuids", [UUID] * 1001), ("causes", [killed] * 1001),
+                          ("causes", [0]), ("run_ids", ["x"] * 1001), ("run_ids", ["x" * 1025])):
+        message = world.refused("INVALID_ARGUMENT", "ListEvents", filter={field: values})
+        assert f"filter.{field}" in message, message
+    assert "uuids[0]" in world.refused("INVALID_ARGUMENT", "ListVms", uuids=[UUID[:-1]])

@@ -115,7 +115,7 @@ TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRu
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Count(EventType::kMonitorRestored), 0);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, after.pid());
+  EXPECT_EQ(sink_.Last(EventType::kStarted)->update.status->ref.pid, after.pid());
 }
 
 TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
