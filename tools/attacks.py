@@ -231,6 +231,16 @@ def huge_strings(target, _number):
             drain(connection)
 
 
+def many_fields(target, _number):
+    """Calls of 16,000 references to one field, by a client that never acknowledges the daemon's SETTINGS."""
+    connection = started(target)
+    begin = call_headers(SERVICE + "GetVm") + b"\x40\x01x\x01y"
+    for stream in range(1, 800, 2):
+        connection.sendall(frame(HEADERS, END_HEADERS, stream, begin + b"\xbe" * (16384 - len(begin))))
+        drain(connection)
+    time.sleep(5)
+
+
 def headers_in_pieces(target, _number):
     """One frame of headers whose bytes come one by one, of many calls."""
     connection, stream = started(target), 1
@@ -443,6 +453,7 @@ ATTACKS = {
     "continuation-tls": Attack(continuation, 2, tls=True),
     "continuation-that-ends": Attack(continuation_that_ends, 2),
     "huge-strings": Attack(huge_strings, 2),
+    "many-fields": Attack(many_fields, 2),
     "headers-in-pieces": Attack(headers_in_pieces, 2),
     "every-byte": Attack(every_byte, 2),
     "every-byte-tls": Attack(every_byte, 2, tls=True),
