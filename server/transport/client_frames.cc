@@ -60,6 +60,13 @@ std::optional<Breach> ClientFrames::Read(absl::string_view bytes, absl::Duration
       out->append(part->bytes.data(), part->bytes.size());
     }
     if (!part->ends_frame) continue;
+    if (!std::exchange(acknowledged_, true)) {
+      absl::StrAppend(
+          to_server,
+          EncodeFrame(
+              {.type = FrameType::kSettings, .flags = FrameHeader::kAck, .length = 0, .stream = 0},
+              ""));
+    }
     if (header.type == FrameType::kHeaders) to_server->append(std::exchange(headers_, ""));
     if (std::exchange(resets_after_, false)) {
       absl::StrAppend(to_server, ResetStreamFrame(header.stream, Http2Error::kCancel));

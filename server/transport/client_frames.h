@@ -63,9 +63,12 @@ class ClientFrames {
   // `peer` outlives it.
   ClientFrames(const FrameLimits& limits, PeerFrames* peer);
 
-  // Takes what the client sent. Appends to `to_server` what the server may read: headers once they
-  // are complete, other frames as they come; and to `to_client` whole frames, which may go out
-  // between any two of the server's. A breach: nothing after it may pass. `now` is monotonic.
+  // Takes what the client sent, once the server has sent its SETTINGS. Appends to `to_server` what
+  // the server may read: headers once they are complete, other frames as they come; and to
+  // `to_client` whole frames, which may go out between any two of the server's. After the client's
+  // first frame the server's SETTINGS are acknowledged in its name: gRPC 1.51 keeps none of its
+  // bounds before, neither that on a call's fields nor that on open calls, and a client need never
+  // do it. A breach: nothing after it may pass. `now` is monotonic.
   std::optional<Breach> Read(absl::string_view bytes, absl::Duration now, std::string* to_server,
                              std::string* to_client);
   // The server sends a frame.
@@ -108,6 +111,7 @@ class ClientFrames {
 
   size_t preface_bytes_ = 0;
   bool started_ = false;
+  bool acknowledged_ = false;  // the server's SETTINGS
   FrameReader reader_;
   bool drops_ = false;         // the frame that is read
   bool resets_after_ = false;  // the stream of the frame that is read, once it is complete

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstddef>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -91,14 +92,14 @@ struct Relay::Connection {
   absl::Duration took_at = absl::ZeroDuration();       // the client, when to_client was not empty
   absl::Duration close_at = absl::InfiniteDuration();
   absl::Duration timer = absl::InfiniteDuration();  // in timers_
-  bool answered = false;                            // the server has sent something
+  bool answered = false;  // the server has sent its SETTINGS: before, its bounds do not hold
   bool ends_after_between = false;
   bool client_ended = false;    // it sends no more
   bool discards = false;        // what it sends
   bool server_hung_up = false;  // it is closed; what it has sent can still be read
   bool server_ended = false;    // and has been read, or does not count any more
   bool finished = false;        // the client has been sent all, and the end
-  uint32_t client_interest = EPOLLIN;
+  uint32_t client_interest = 0;
   uint32_t server_interest = EPOLLIN;
 };
 
@@ -128,9 +129,10 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
   const Id id = next_id_++;
   auto connection = std::make_unique<Connection>(id, std::move(client), std::move(pair->relay),
                                                  peers_.Find(peer, now_), std::move(tls), limits_);
-  for (const auto& [fd, side] :
-       {std::pair(connection->client.fd(), kClient), {connection->server.get(), kServer}}) {
-    epoll_event event{.events = EPOLLIN, .data = {.u64 = id * kSides + side}};
+  for (const auto& [fd, side, interest] :
+       {std::tuple(connection->client.fd(), kClient, connection->client_interest),
+        {connection->server.get(), kServer, connection->server_interest}}) {
+    epoll_event event{.events = interest, .data = {.u64 = id * kSides + side}};
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
       return ErrnoStatus("a connection", "it cannot be watched", errno);
     }
@@ -277,8 +279,7 @@ void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
     SayGoodbye(connection, *breach);
     return;
   }
-  // The server's SETTINGS come first.
-  if (connection->answered && connection->answers.between_frames()) {
+  if (connection->answers.between_frames()) {
     Push(connection, std::exchange(connection->between, ""));
   }
   if (to_server_.empty()) return;
@@ -297,11 +298,6 @@ void Relay::SayGoodbye(Connection* connection, const Breach& breach) {
   breached_(connection->id, breach);
   connection->discards = true;
   if (breach.is_http2) {
-    // The server's SETTINGS come first.
-    if (!connection->answered) {
-      connection->between +=
-          EncodeFrame({.type = FrameType::kSettings, .flags = 0, .length = 0, .stream = 0}, "");
-    }
     connection->between +=
         GoAwayFrame(connection->frames.last_stream(), Http2Error::kEnhanceYourCalm, breach.what);
   }
@@ -361,13 +357,12 @@ void Relay::MoveOut(Connection* connection) {
 }
 
 bool Relay::TakeOut(Connection* connection, absl::string_view bytes) {
-  connection->answered = true;
   absl::string_view rest = bytes;
   while (const std::optional<FrameReader::Part> part = connection->answers.Next(&rest)) {
     if (part->is_header) connection->frames.OnAnswer(connection->answers.header());
-    if (!part->ends_frame || (connection->between.empty() && !connection->ends_after_between)) {
-      continue;
-    }
+    if (!part->ends_frame) continue;
+    connection->answered = true;
+    if (connection->between.empty() && !connection->ends_after_between) continue;
     Push(connection, bytes.substr(0, bytes.size() - rest.size()));
     if (connection->ends_after_between) {
       EndAfterBetween(connection);
@@ -448,7 +443,10 @@ void Relay::UpdateInterest(Connection* connection) {
   const bool in_waits = !connection->to_server.empty();
   const bool out_waits = !connection->to_client.empty();
   uint32_t client = 0;
-  if (!in_waits && !connection->client_ended && connection->read_at <= now_) client |= EPOLLIN;
+  if (connection->answered && !in_waits && !connection->client_ended &&
+      connection->read_at <= now_) {
+    client |= EPOLLIN;
+  }
   // A server that has hung up is not watched: its rest is read as fast as the client takes it.
   if (out_waits || (connection->server_hung_up && !connection->finished)) client |= EPOLLOUT;
   update(connection->client.fd(), kClient, client, &connection->client_interest);

@@ -29,6 +29,7 @@ namespace vmeventd {
 // Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each:
 // what a client sends is checked frame by frame (ClientFrames), and bounded, before gRPC sees it,
 // because gRPC 1.51 aborts where a connection always has more to read (docs/adr/0012-a-relay.md).
+// Nothing of a client is read before the server has sent its SETTINGS.
 // No more than 64 KiB of a connection are held here; who does not read holds up the other end.
 //
 // One thread, but for Cut.

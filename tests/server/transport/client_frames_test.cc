@@ -28,6 +28,7 @@ std::string Prefix(uint32_t size, bool compressed = false) {
   return out;
 }
 const std::string kStart = absl::StrCat(kHttp2Preface, Frame(FrameType::kSettings, 0, 0));
+const std::string kAck = Frame(FrameType::kSettings, FrameHeader::kAck, 0);
 const std::string kPing = Frame(FrameType::kPing, 0, 0, "12345678");
 
 class ClientFramesTest : public ::testing::Test {
@@ -66,7 +67,7 @@ TEST_F(ClientFramesTest, AnHonestCallPassesHoweverItIsSplit) {
     for (size_t at = 0; at < call.size(); at += piece) {
       EXPECT_EQ(Read(&frames, call.substr(at, piece)), "");
     }
-    EXPECT_EQ(to_server_, call);
+    EXPECT_EQ(to_server_, absl::StrCat(kStart, kAck, call.substr(kStart.size())));
     EXPECT_EQ(frames.TakeCalls(), 1);
     EXPECT_EQ(frames.TakeCalls(), 0);
   }
@@ -82,6 +83,14 @@ TEST_F(ClientFramesTest, TheServerSeesHeadersOnceTheyAreComplete) {
   EXPECT_EQ(to_server_, "");
   EXPECT_EQ(Read(headers.substr(headers.size() - 1)), "");
   EXPECT_EQ(to_server_, headers);
+}
+
+// gRPC 1.51 holds a client to its SETTINGS from then on only.
+TEST_F(ClientFramesTest, TheServersSettingsAreAcknowledgedBeforeAnyCall) {
+  EXPECT_EQ(Read(kStart), "");
+  EXPECT_EQ(to_server_, kStart + kAck);
+  EXPECT_EQ(Read(Headers(1) + kAck), "");
+  EXPECT_EQ(to_server_, kStart + kAck + Headers(1) + kAck) << "and by the client, as it likes";
 }
 
 TEST_F(ClientFramesTest, NothingButHttp2Passes) {

@@ -453,6 +453,25 @@ TEST_F(HostileNetworkTest, HeadersThatNeverEnd) {
   ExpectServes("vm1");
 }
 
+// gRPC 1.51 bounds the fields of a call once the client has acknowledged its SETTINGS, which this
+// one never does: 16,000 references to one field are a megabyte in memory.
+TEST_F(HostileNetworkTest, FieldsOfAClientThatAcknowledgesNothing) {
+  const size_t before = daemon().ResidentMiB();
+  const std::string first =
+      CallHeaders("/vmeventd.v1.VmEventService/GetVm") + std::string("\x40\1x\1y", 5);
+  for (const bool by_unix : {false, true}) {
+    const UniqueFd connection = by_unix ? ConnectToUnixSocket() : Connect("127.0.0.9");
+    ASSERT_TRUE(Send(connection, kPreface));
+    const std::string more(16'384 - first.size(), '\xbe');
+    for (uint32_t stream = 1; stream < 400 && Send(connection, Frame(1, 4, stream, first + more));
+         stream += 2) {
+    }
+    EXPECT_THAT(ReadToTheEnd(connection), testing::HasSubstr("metadata size exceeds limit"));
+  }
+  EXPECT_LE(daemon().ResidentMiB(), before + 64);
+  ExpectServes("vm1");
+}
+
 // A string of which 16 MiB are announced, a byte at a time.
 TEST_F(HostileNetworkTest, HugeStringsInHeaders) {
   const std::string huge =
