@@ -2,32 +2,20 @@
 
 #include "tests/system/libvirt_test.h"
 
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <string>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
 #include "gmock/gmock.h"
-#include "tests/support/child_process.h"
 #include "tests/support/files.h"
 #include "tests/support/libvirt/libvirtd.h"
-#include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -421,73 +409,6 @@ TEST_F(LibvirtTest, TwoLibvirtsWithTheSameName) {
   EXPECT_EQ(WaitStopped().vm().source(), other.source());
   libvirtd().Virsh({"destroy", "vm1"});
   EXPECT_EQ(WaitStopped("vm1", 2).vm().source(), libvirtd().source());
-}
-
-// Stands between a client, one, and a libvirt.
-class LibvirtRelay {
- public:
-  LibvirtRelay(const std::string& path, std::string libvirt)
-      : libvirt_(std::move(libvirt)), listener_(ListenUnix(path)), thread_([this] { Run(); }) {}
-  ~LibvirtRelay() {
-    stopped_ = true;
-    shutdown(listener_.get(), SHUT_RDWR);
-    thread_.join();
-  }
-  LibvirtRelay(const LibvirtRelay&) = delete;
-  LibvirtRelay& operator=(const LibvirtRelay&) = delete;
-
-  // Sends the client a descriptor whose close takes an hour, of which nobody else has a copy.
-  // Returns the errno as a line.
-  std::string PassLingering() {
-    passer_ = std::make_unique<ChildProcess>(
-        ChildOptions{.arguments = {VMEVENTD_PASS_LINGERING, "?"}, .descriptor = client_.get()});
-    return passer_->ReadUntil("\n");
-  }
-
- private:
-  void Run() {
-    client_ = UniqueFd(accept(listener_.get(), nullptr, nullptr));
-    if (!client_.valid()) return;
-    const UniqueFd server(ConnectUnix(libvirt_));
-    pollfd ends[] = {{client_.get(), POLLIN, 0}, {server.get(), POLLIN, 0}};
-    char bytes[4096];
-    constexpr int kLookMs = 20;  // for the end of the test
-    while (!stopped_) {
-      if (poll(ends, 2, kLookMs) <= 0) continue;
-      for (int from : {0, 1}) {
-        if (ends[from].revents == 0) continue;
-        const ssize_t size = read(ends[from].fd, bytes, sizeof(bytes));
-        if (size <= 0 || write(ends[1 - from].fd, bytes, static_cast<size_t>(size)) != size) return;
-      }
-    }
-  }
-
-  const std::string libvirt_;
-  const UniqueFd listener_;
-  UniqueFd client_;
-  std::atomic<bool> stopped_{false};
-  std::unique_ptr<ChildProcess> passer_;
-  std::thread thread_;
-};
-
-TEST_F(LibvirtTest, ADescriptorThatALibvirtPassesDelaysNoOther) {
-  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  constexpr int kSoPassRights = 83;
-  const int off = 0;
-  if (setsockopt(probe.get(), SOL_SOCKET, kSoPassRights, &off, sizeof(off)) != 0) {
-    GTEST_SKIP() << "SO_PASSRIGHTS came with Linux 6.16";
-  }
-  Libvirtd hostile(dir() / "b");
-  LibvirtRelay relay(dir() / "relay", hostile.socket());
-  Follow({libvirtd().uri(), absl::StrCat("qemu+unix:///system?socket=", dir() / "relay")});
-  WaitUntil("both are connected", [&] {
-    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
-    return info.libvirt_connections_size() == 2 && info.libvirt_connections(0).connected() &&
-           info.libvirt_connections(1).connected();
-  });
-  EXPECT_EQ(relay.PassLingering(), absl::StrCat(EPERM, "\n")) << "the kernel refuses it";
-  libvirtd().Create({});
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
 }
 
 TEST_F(LibvirtTest, SocketsThatMatchAGlobComeAndGo) {

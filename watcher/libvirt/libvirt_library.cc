@@ -19,7 +19,6 @@
 #include "base/thread_name.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/domain_xml.h"
-#include "watcher/libvirt/library_sockets.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {
@@ -487,10 +486,7 @@ class RealLibvirt : public LibvirtApi {
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
                                                    std::shared_ptr<Listener> listener) override {
-    const virConnectPtr opened = [&] {
-      const LibrarySocketsRefuseDescriptors refuse;
-      return lib.virConnectOpen(uri.c_str());
-    }();
+    const virConnectPtr opened = lib.virConnectOpen(uri.c_str());
     if (opened == nullptr) return OpenError();
     const bool containers = IsContainerUri(uri);
     auto connection = std::make_unique<RealConnection>(opened, containers);
