@@ -20,7 +20,7 @@
 #include "server/host/lock_file.h"
 #include "server/host/service_manager.h"
 #include "server/host/watchdog.h"
-#include "server/logging/queued_sink.h"
+#include "server/logging/log_sink.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
 #include "server/rpc/vm_event_service.h"

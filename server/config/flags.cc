@@ -244,9 +244,9 @@ std::vector<Flag> MakeFlags() {
              "Incus): the manager can no longer control its VMs"),
       {.name = "libvirt",
        .argument = "URI",
-       .help = "Follow the domains of this libvirt: qemu:///system, qemu:///session, or "
-               "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]); "
-               "repeatable. Needs the package libvirt0",
+       .help = "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
+               "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
+               "lxc:///system, its containers; repeatable. Needs the package libvirt0",
        .repeatable = true,
        .read = ReadLibvirts,
        .print =

@@ -15,7 +15,7 @@ constexpr size_t kReadBytes = size_t{256} << 10;
 constexpr size_t kTurnSteps = 1'000'000;
 constexpr size_t kRowSteps = 10;
 // ... and after this many windows of the journal's sequences. Each window is one statement, in
-// which SQLite skips what does not match; that takes a few milliseconds.
+// which blocks and events that do not match are skipped; that takes a few milliseconds.
 constexpr uint64_t kWindow = 10'000;
 constexpr int kTurnWindows = 2;
 

@@ -32,6 +32,8 @@ struct JournalOptions {
   std::string path;  // of the database; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
+  // Small rows are joined up to this size of their events' encodings. Less is for tests.
+  size_t row_bytes = size_t{64} << 10;
 };
 
 struct EventRingOptions {

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/errno_status.h"
 #include "base/random.h"
 #include "server/eventlog/unreadable.h"
@@ -17,26 +16,8 @@
 namespace vmeventd {
 namespace {
 
-// One step of retention: short enough to come between two appends unnoticed.
+// Events that a step of retention deletes: short enough to come between two appends unnoticed.
 constexpr int64_t kRetainRows = 500;
-
-// Most of what an INSERT takes it takes once, whatever the number of its rows: a burst is written
-// that many rows at a time.
-constexpr size_t kRowsAStatement = 16;
-
-// Columns of a row of events.
-constexpr int kEventColumns = 9;
-
-// On an error all of the transaction goes: OR FAIL spares SQLite keeping the pages as they were
-// before the statement.
-std::string InsertEventsSql(size_t rows) {
-  const std::string row =
-      absl::StrCat("(", absl::StrJoin(std::vector<std::string>(kEventColumns, "?"), ", "), ")");
-  return absl::StrCat(
-      "INSERT OR FAIL INTO events(sequence, observe_time, vm_name, run_id, type, class, payload,"
-      " checksum, latest_time) VALUES",
-      absl::StrJoin(std::vector<std::string>(rows, row), ", "));
-}
 
 // How many of the VMs that stopped last are kept for the answers about VMs.
 constexpr int64_t kMaxStops = 10'000;
@@ -85,12 +66,10 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalOptions& opt
   }
   if (status.ok()) status = journal->database_.KeepLogFile();
   if (status.ok()) status = CreateSchemaIfNew(&journal->database_, beginning);
-  if (status.ok()) status = AddIndexes(&journal->database_);
-  if (status.ok()) status = MigrateSessionsTable(&journal->database_);
   if (status.ok()) status = journal->PrepareStatements();
   if (status.ok()) status = journal->LoadIdentity();
   if (status.ok()) {
-    absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options.path);
+    absl::StatusOr<JournalBounds> bounds = ReadBounds(&journal->database_, options);
     if (bounds.ok()) journal->bounds_ = *bounds;
     status = bounds.status();
   }
@@ -181,8 +160,9 @@ absl::Status Journal::PrepareStatements() {
   const StatementToPrepare statements[] = {
       {"BEGIN IMMEDIATE", &begin_},
       {"COMMIT", &commit_},
-      {InsertEventsSql(1), &insert_event_},
-      {InsertEventsSql(kRowsAStatement), &insert_events_},
+      {kInsertBlock, &insert_block_},
+      {absl::StrCat(kSelectBlocks, "WHERE last > ? ORDER BY last"), &blocks_from_},
+      {"DELETE FROM blocks WHERE last BETWEEN ? AND ?", &delete_blocks_},
       {kPutSession, &put_session_},
       {"DELETE FROM sessions WHERE run_id = ?", &delete_session_},
       {"INSERT OR REPLACE INTO stops(sequence, vm, checksum) VALUES(?, ?, ?)", &insert_stop_},
@@ -209,7 +189,6 @@ std::vector<SavedRun> Journal::ReadableSessions() {
 }
 
 absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>& change) {
-  const DatabaseUse use(&database_);
   JournalBounds bounds = bounds_;
   absl::Status status = begin_->Run();
   if (status.ok()) status = change(&bounds);
@@ -227,11 +206,13 @@ absl::Status Journal::Transact(const std::function<absl::Status(JournalBounds*)>
 
 absl::Status Journal::Append(const Batch& batch, absl::Time now) {
   absl::Status retained;
+  int64_t written = 0;
+  for (const EventBlockPtr& block : batch.blocks) written += static_cast<int64_t>(block->size());
   absl::Status status = Transact([&](JournalBounds* bounds) {
     absl::Status inserted = Insert(batch, bounds);
     const bool deletes = retention_problem_.ok() && retention_->Excess(*bounds) > slack();
     if (!inserted.ok() || !deletes) return inserted;
-    retained = retention_->DeleteOld(now, 2 * static_cast<int64_t>(batch.events.size()), bounds);
+    retained = retention_->DeleteOld(now, 2 * written, bounds);
     return retained;
   });
   if (retained.ok() || absl::IsDataLoss(retained)) return status;
@@ -240,58 +221,97 @@ absl::Status Journal::Append(const Batch& batch, absl::Time now) {
   return Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
 }
 
-absl::Status Journal::ExtendTo(const JournalEvent& event, JournalBounds* bounds) {
+absl::Status Journal::ExtendTo(const EventBlock& block, JournalBounds* bounds) {
+  const uint64_t first = block.first_sequence();
+  if (first <= bounds->newest) {
+    return absl::InternalError(
+        absl::StrCat(options_.path, ": event ", first,
+                     " is given to the journal again, which has events up to ", bounds->newest));
+  }
   // Missing events were given up before, not lost later.
-  if (event.sequence != bounds->newest + 1) {
+  if (first != bounds->newest + 1) {
     absl::Status status = insert_hole_->Bind(1, static_cast<int64_t>(bounds->newest + 1))
-                              .Bind(2, static_cast<int64_t>(event.sequence) - 1)
+                              .Bind(2, static_cast<int64_t>(first) - 1)
                               .Run();
     if (!status.ok()) return status;
     if (bounds->newest >= bounds->oldest) {
-      bounds->missing += static_cast<int64_t>(event.sequence - bounds->newest - 1);
+      bounds->missing += static_cast<int64_t>(first - bounds->newest - 1);
     }
   }
   if (bounds->newest < bounds->oldest) {
-    bounds->oldest = event.sequence;  // unbroken_from is newest + 1 still
-    bounds->oldest_time = event.observe_time;
+    bounds->oldest = first;  // unbroken_from is newest + 1 still
+    bounds->oldest_time = block.at(0).observe_time;
   }
-  bounds->newest = event.sequence;
-  bounds->latest_time = std::max(bounds->latest_time, event.observe_time);
+  bounds->newest = block.last_sequence();
   return absl::OkStatus();
 }
 
-absl::Status Journal::InsertEvents(absl::Span<const JournalEvent> events,
-                                   SqliteStatement* statement, JournalBounds* bounds) {
-  int columns = 0;  // of the rows before
-  for (const JournalEvent& event : events) {
-    if (absl::Status status = ExtendTo(event, bounds); !status.ok()) {
-      statement->Reset();
-      return status;
-    }
-    statement->Bind(columns + 1, static_cast<int64_t>(event.sequence))
-        .Bind(columns + 2, absl::ToUnixNanos(event.observe_time))
-        .BindText(columns + 3, event.vm_name)
-        .BindText(columns + 4, event.run_id)
-        .Bind(columns + 5, event.type)
-        .Bind(columns + 6, event.shutdown_class)
-        .BindBlob(columns + 7, event.payload)
-        .Bind(columns + 8, Checksum(event));
-    if (event.observe_time < bounds->latest_time) {  // else it says the same, and takes no room
-      statement->Bind(columns + 9, absl::ToUnixNanos(bounds->latest_time));
-    }
-    columns += kEventColumns;
+absl::Status Journal::InsertRow(JournalBounds* bounds) {
+  if (row_.empty()) return absl::OkStatus();
+  const size_t bytes = row_.bytes();
+  const StoredBlock::Columns columns = row_.Finish(bounds->latest_time == absl::InfinitePast()
+                                                       ? INT64_MIN
+                                                       : absl::ToUnixNanos(bounds->latest_time));
+  bounds->latest_time = absl::FromUnixNanos(columns.latest_ns);
+  if (bounds->unmerged_bytes == 0 && bytes >= options_.row_bytes / 2) {
+    bounds->merged_to = columns.last;
+  } else {
+    bounds->unmerged_bytes += bytes;
   }
-  return statement->Run();
+  return BindBlock(columns, insert_block_.get()).Run();
+}
+
+absl::Status Journal::MergeRows(JournalBounds* bounds) {
+  if (bounds->unmerged_bytes < options_.row_bytes) return absl::OkStatus();
+  BlockRowBuilder merged;
+  int rows = 0;
+  bool full = false;  // or nothing more fits
+  int64_t latest_ns = INT64_MIN;
+  {
+    const StatementUse use(blocks_from_.get());
+    blocks_from_->Bind(1, static_cast<int64_t>(bounds->merged_to));
+    while (!full) {
+      absl::StatusOr<bool> row = blocks_from_->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) break;
+      const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
+      if (!block.ok()) return block.status();
+      full = !merged.empty() && (block->first() != merged.last() + 1 ||
+                                 merged.bytes() + block->bytes() > options_.row_bytes);
+      if (full) break;
+      EventBlockBuilder events;
+      block->AppendTo(&events, block->first(), block->last(), SIZE_MAX);
+      merged.Add(*events.Finish());
+      latest_ns = block->latest_ns();
+      ++rows;
+      full = merged.bytes() >= options_.row_bytes;
+    }
+  }
+  if (!full) {  // retention has deleted others
+    bounds->unmerged_bytes = merged.bytes();
+    return absl::OkStatus();
+  }
+  bounds->merged_to = merged.last();
+  bounds->unmerged_bytes -= std::min(bounds->unmerged_bytes, merged.bytes());
+  if (rows == 1) return absl::OkStatus();
+  absl::Status status = delete_blocks_->Bind(1, static_cast<int64_t>(merged.first()))
+                            .Bind(2, static_cast<int64_t>(merged.last()))
+                            .Run();
+  if (!status.ok()) return status;
+  return BindBlock(merged.Finish(latest_ns), insert_block_.get()).Run();
 }
 
 absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  for (absl::Span<const JournalEvent> left = batch.events; !left.empty();) {
-    const bool many = left.size() >= kRowsAStatement;
-    const absl::Span<const JournalEvent> rows = left.subspan(0, many ? kRowsAStatement : 1);
-    SqliteStatement* const statement = many ? insert_events_.get() : insert_event_.get();
-    if (absl::Status status = InsertEvents(rows, statement, bounds); !status.ok()) return status;
-    left.remove_prefix(rows.size());
+  row_.Clear();
+  for (const EventBlockPtr& block : batch.blocks) {
+    const bool fits = block->first_sequence() == row_.last() + 1 &&
+                      row_.bytes() + block->encodings().size() <= BlockRowBuilder::kFullBytes;
+    absl::Status status = fits ? absl::OkStatus() : InsertRow(bounds);
+    if (status.ok()) status = ExtendTo(*block, bounds);
+    if (!status.ok()) return status;
+    row_.Add(*block);
   }
+  if (absl::Status status = InsertRow(bounds); !status.ok()) return status;
   for (const SavedRun& session : batch.sessions) {
     absl::Status status = session.payload.empty()
                               ? delete_session_->BindText(1, session.run_id).Run()
@@ -314,13 +334,15 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 
 absl::StatusOr<bool> Journal::RetainStep(absl::Time now) {
   const uint64_t before = bounds_.oldest;
-  retention_problem_ = Transact(
-      [&](JournalBounds* bounds) { return retention_->DeleteOld(now, kRetainRows, bounds); });
+  retention_problem_ = Transact([&](JournalBounds* bounds) {
+    absl::Status status = retention_->DeleteOld(now, kRetainRows, bounds);
+    return status.ok() ? MergeRows(bounds) : status;
+  });
   if (!retention_problem_.ok()) {
     SetReadErrorPlace(absl::StrCat("event ", before), &retention_problem_);
     return retention_problem_;
   }
-  return bounds_.oldest >= before + kRetainRows;
+  return bounds_.oldest >= before + kRetainRows || has_small_rows();
 }
 
 }  // namespace vmeventd

@@ -12,12 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
+#include "server/eventlog/block_row.h"
 #include "server/eventlog/journal_origin.h"
 #include "server/eventlog/live_state.h"
 #include "server/eventlog/retention.h"
 #include "server/eventlog/schema.h"
 #include "server/eventlog/sqlite.h"
+#include "server/events/event_block.h"
 
 namespace vmeventd {
 
@@ -27,7 +28,7 @@ class Journal {
  public:
   // Changes of one transaction.
   struct Batch {
-    std::vector<JournalEvent> events;  // ascending, all beyond newest()
+    std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest()
     std::vector<SavedRun> sessions;
     std::vector<JournalStop> stops;
   };
@@ -58,7 +59,10 @@ class Journal {
 
   // Gives back the memory of what was read and written, up to 2 MiB of pages: they are read again
   // where they are needed.
-  void ReleaseMemory() { database_.Execute("PRAGMA shrink_memory").IgnoreError(); }
+  void ReleaseMemory() {
+    row_ = {};
+    database_.Execute("PRAGMA shrink_memory").IgnoreError();
+  }
 
   // Records that events up to `time` are not here: they were in a journal that is gone.
   absl::Status SetDeletedUntil(absl::Time time);
@@ -92,9 +96,11 @@ class Journal {
   // all the same, and deletes nothing more until RetainStep succeeds.
   absl::Status Append(const Batch& batch, absl::Time now);
 
-  // Deletes some of what is too old or too many (see Retention); a few milliseconds of work. True:
-  // there is more to delete.
+  // Deletes some of what is too old or too many (see Retention), and joins small rows of the newest
+  // events; a few milliseconds of work. True: there is more to do.
   absl::StatusOr<bool> RetainStep(absl::Time now);
+  // Whether there are rows to join.
+  bool has_small_rows() const { return bounds_.unmerged_bytes >= options_.row_bytes; }
   // How many events there are beyond the limit, and how many of them Append leaves to RetainStep.
   int64_t excess() const { return retention_->Excess(bounds_); }
   int64_t slack() const { return Limits().slack(); }
@@ -111,18 +117,20 @@ class Journal {
   // Runs `change` in a transaction: all of it or nothing.
   absl::Status Transact(const std::function<absl::Status(JournalBounds*)>& change);
   absl::Status Insert(const Batch& batch, JournalBounds* bounds);
-  // `statement` takes as many rows.
-  absl::Status InsertEvents(absl::Span<const JournalEvent> events, SqliteStatement* statement,
-                            JournalBounds* bounds);
-  // Writes the hole before an event's row, if there is one.
-  absl::Status ExtendTo(const JournalEvent& event, JournalBounds* bounds);
+  // Writes the hole before a block, if there is one.
+  absl::Status ExtendTo(const EventBlock& block, JournalBounds* bounds);
+  // Writes the row of `row_`, if it has events.
+  absl::Status InsertRow(JournalBounds* bounds);
+  // Makes one row of the first small ones, if they fill it or what follows does not fit.
+  absl::Status MergeRows(JournalBounds* bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
   std::unique_ptr<SqliteStatement> begin_;
   std::unique_ptr<SqliteStatement> commit_;
-  std::unique_ptr<SqliteStatement> insert_event_;
-  std::unique_ptr<SqliteStatement> insert_events_;  // kRowsAStatement at once
+  std::unique_ptr<SqliteStatement> insert_block_;
+  std::unique_ptr<SqliteStatement> blocks_from_;
+  std::unique_ptr<SqliteStatement> delete_blocks_;
   std::unique_ptr<SqliteStatement> put_session_;
   std::unique_ptr<SqliteStatement> delete_session_;
   std::unique_ptr<SqliteStatement> insert_stop_;
@@ -135,6 +143,7 @@ class Journal {
   std::string journal_id_;
   std::string token_key_;
   JournalBounds bounds_;
+  BlockRowBuilder row_;  // keeps its memory
 };
 
 }  // namespace vmeventd

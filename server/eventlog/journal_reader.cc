@@ -1,9 +1,10 @@
 #include "server/eventlog/journal_reader.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/eventlog/schema.h"
 #include "server/eventlog/unreadable.h"
 #include "server/events/event_codec.h"
@@ -13,59 +14,31 @@ namespace {
 
 constexpr size_t kSharedPages = 16;
 
-constexpr char kColumns[] =
-    "SELECT sequence, observe_time, vm_name, run_id, type, class, payload, checksum FROM events";
-
-// The row that `statement` stands at; its views live until the next step.
-absl::StatusOr<JournalEvent> ReadRow(const SqliteStatement& statement) {
-  const JournalEvent event = {.sequence = static_cast<uint64_t>(statement.Int(0)),
-                              .observe_time = absl::FromUnixNanos(statement.Int(1)),
-                              .vm_name = statement.Bytes(2),
-                              .run_id = statement.Bytes(3),
-                              .type = static_cast<int>(statement.Int(4)),
-                              .shutdown_class = static_cast<int>(statement.Int(5)),
-                              .payload = statement.Bytes(6)};
-  if (Checksum(event) != statement.Int(7)) {
-    return absl::DataLossError(
-        absl::StrCat("the journal's checksum of event ", event.sequence, " is wrong"));
-  }
-  return event;
-}
-
-// Without its VM.
-EventBlock::Entry KeyOf(const JournalEvent& event) {
-  return {.sequence = event.sequence,
-          .type = static_cast<v1::EventType>(event.type),
-          .shutdown_class = static_cast<v1::ShutdownClass>(event.shutdown_class),
-          .observe_time = event.observe_time,
-          .bytes = event.payload.size()};
-}
-
-EventBlock::Entry EntryOf(const JournalEvent& event) {
-  EventBlock::Entry entry = KeyOf(event);
-  entry.vm_name = event.vm_name;
-  entry.run_id = event.run_id;
-  entry.source = VmInEventField(event.payload).source;
+EventBlock::Entry WithVm(EventBlock::Entry entry, absl::string_view encoded) {
+  const VmRefView vm = VmInEventField(encoded);
+  entry.vm_name = vm.name;
+  entry.run_id = vm.run_id;
+  entry.source = vm.source;
   return entry;
 }
 
-// The text of a selection. ?1 to ?6: the bounds of sequence and time, the bits of types and
-// classes; the names follow.
+// The text of a selection of blocks that may have what is looked for. ?1 to ?4: the bounds of
+// sequence and time; the hashes of names follow.
 std::string SelectSql(const JournalReader::Selection& selection) {
   const NameMatcher& names = selection.matcher->names();
-  std::string sql = absl::StrCat(kColumns, " WHERE sequence BETWEEN ?1 AND ?2");
-  // Their bounds have been made bounds of the sequence: this is for where the clock stepped.
-  absl::StrAppend(&sql, " AND observe_time >= ?3 AND observe_time < ?4");
-  // An event of the node as a whole, which has no name, passes every filter.
-  absl::StrAppend(&sql,
-                  " AND (vm_name = '' OR ((?5 = 0 OR (1 << type) & ?5)"
-                  " AND (?6 = 0 OR (1 << class) & ?6)))");
+  std::string sql = absl::StrCat(kSelectBlocks,
+                                 "WHERE last >= ?1 AND last <= coalesce((SELECT min(last) FROM"
+                                 " blocks WHERE last >= ?2), ?2)");
+  absl::StrAppend(&sql, " AND earliest_time < ?3 AND latest_time >= ?4");
   if (names.globs().empty() && !names.exact().empty()) {
-    absl::StrAppend(&sql, " AND vm_name IN (''");
-    for (size_t i = 0; i < names.exact().size(); ++i) absl::StrAppend(&sql, ",?", 7 + i);
+    // Events of the node as a whole pass every filter. What is found across two hashes is harmless.
+    absl::StrAppend(&sql, " AND (instr(names, x'00000000') > 0");
+    for (size_t i = 0; i < names.exact().size(); ++i) {
+      absl::StrAppend(&sql, " OR instr(names, ?", 5 + i, ") > 0");
+    }
     absl::StrAppend(&sql, ")");
   }
-  return absl::StrCat(sql, " ORDER BY sequence", selection.newest_first ? " DESC" : "");
+  return absl::StrCat(sql, " ORDER BY last", selection.newest_first ? " DESC" : "");
 }
 
 }  // namespace
@@ -84,27 +57,25 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
     return absl::UnavailableError(absl::StrCat(path, ": the journal is being made; try again"));
   }
   const StatementToPrepare statements[] = {
-      {absl::StrCat(kColumns, " WHERE sequence BETWEEN ? AND ? ORDER BY sequence"),
-       &reader->read_from_},
-      {"SELECT min(sequence) FROM events", &reader->oldest_},
-      {"SELECT coalesce((SELECT first FROM holes WHERE last = oldest - 1), oldest)"
-       " FROM (SELECT min(sequence) AS oldest FROM events)",
+      {absl::StrCat(kSelectBlocks, "WHERE last >= ? ORDER BY last"), &reader->blocks_from_},
+      {kSelectOldest, &reader->oldest_},
+      {absl::StrCat("SELECT coalesce((SELECT first FROM holes WHERE last = oldest - 1), oldest)"
+                    " FROM (",
+                    kSelectOldest, ")"),
        &reader->unbroken_from_},
       // A new journal that goes on after another one's sequences may be empty yet.
-      {"SELECT max(coalesce((SELECT max(sequence) FROM events), 0), coalesce((SELECT CAST(value AS"
+      {"SELECT max(coalesce((SELECT max(last) FROM blocks), 0), coalesce((SELECT CAST(value AS"
        " INTEGER) FROM meta WHERE key = 'begins_after'), 0))",
        &reader->newest_},
       {"SELECT max(last) FROM holes WHERE first <= ?", &reader->hole_to_},
-      {"SELECT sequence, coalesce(latest_time, observe_time) FROM events WHERE sequence >= ?"
-       " ORDER BY sequence LIMIT 1",
+      {"SELECT last, latest_time FROM blocks WHERE last >= ? ORDER BY last LIMIT 1",
        &reader->time_at_},
-      {"SELECT sequence FROM events WHERE latest_time IS NOT NULL AND sequence >= ? LIMIT 1",
-       &reader->step_after_},
-      // The newest time that was deleted; the earliest that is retained.
-      {"SELECT (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until'),"
-       " min(coalesce((SELECT observe_time FROM events ORDER BY sequence LIMIT 1), ?1),"
-       " coalesce((SELECT min(observe_time) FROM events WHERE latest_time IS NOT NULL), ?1))",
-       &reader->bounds_in_time_},
+      {"SELECT last FROM blocks WHERE last >= ? AND earliest_time < ? ORDER BY last DESC LIMIT 1",
+       &reader->last_early_},
+      {"SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until'",
+       &reader->deleted_until_},
+      {"SELECT coalesce(min(earliest_time), ?1) FROM blocks WHERE last > ?2",
+       &reader->earliest_behind_},
   };
   if (absl::Status prepared = PrepareAll(&reader->database_, statements); !prepared.ok()) {
     return prepared;
@@ -125,33 +96,44 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   HistoryAnswer page;
   page.first = first;
   page.through = first - 1;
+  const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
+  if (!oldest.ok()) return oldest.status();
   EventBlockBuilder builder;
   size_t bytes = 0;
-  const StatementUse use(read_from_.get());
-  read_from_->Bind(1, static_cast<int64_t>(first)).Bind(2, static_cast<int64_t>(last));
-  while (bytes < max_bytes) {
-    absl::StatusOr<bool> row = read_from_->Step();
+  bool full = false;
+  const StatementUse use(blocks_from_.get());
+  blocks_from_->Bind(1, static_cast<int64_t>(std::max(first, *oldest)));
+  while (!full && page.through < last) {
+    absl::StatusOr<bool> row = blocks_from_->Step();
     if (!row.ok()) {
       absl::Status status = row.status();
       SetReadErrorPlace(absl::StrCat("event ", page.through + 1), &status);
       return status;
     }
     if (!*row) break;
-    const absl::StatusOr<JournalEvent> event = ReadRow(*read_from_);
-    if (!event.ok()) return event.status();
-    const bool follows = event->sequence == page.through + 1;
+    const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
+    if (!block.ok()) return block.status();
+    const uint64_t from = std::max({block->first(), page.through + 1, *oldest});
+    if (from > last) break;
+    // All of it is read again where it does not fit: so a page ends before it, if that has others.
+    full = bytes > 0 && bytes + block->bytes() > max_bytes;
+    if (full) break;
+    const bool follows = from == page.through + 1;
     if (!follows) {
-      absl::Status status = CheckMissing(page.through + 1, event->sequence - 1);
+      absl::Status status = CheckMissing(page.through + 1, from - 1);
       if (!status.ok()) return status;
     }
     // A block holds consecutive sequences.
-    if (!builder.empty() && (builder.full() || !follows)) page.blocks.push_back(builder.Finish());
-    builder.AddEncoded(KeyOf(*event), event->payload);
-    bytes += event->payload.size();
-    page.through = event->sequence;
+    const bool fits = builder.bytes() + block->bytes() <= EventBlockBuilder::kFullBytes;
+    if (!builder.empty() && !(fits && follows)) page.blocks.push_back(builder.Finish());
+    const size_t before = builder.bytes();
+    page.through =
+        block->AppendTo(&builder, from, std::min(block->last(), last), max_bytes - bytes);
+    bytes += builder.bytes() - before;
+    full = bytes >= max_bytes;
   }
   if (!builder.empty()) page.blocks.push_back(builder.Finish());
-  if (bytes >= max_bytes) return page;
+  if (full) return page;
   if (page.through < last) {
     if (absl::Status status = CheckMissing(page.through + 1, last); !status.ok()) return status;
   }
@@ -176,21 +158,49 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadSince(absl::Time time, size_t m
 }
 
 absl::Status JournalReader::CheckReaches(absl::Time time) {
-  const StatementUse use(bounds_in_time_.get());
-  bounds_in_time_->Bind(1, INT64_MAX);
-  absl::StatusOr<bool> row = bounds_in_time_->Step();
-  if (!row.ok()) return row.status();
   const int64_t since = absl::ToUnixNanos(time);
-  const bool all_there = !*row || bounds_in_time_->IsNull(0) || since > bounds_in_time_->Int(0);
+  {
+    const StatementUse use(deleted_until_.get());
+    absl::StatusOr<bool> row = deleted_until_->Step();
+    if (!row.ok()) return row.status();
+    const bool all_there = !*row || since > deleted_until_->Int(0);
+    if (all_there) return absl::OkStatus();
+  }
   // The clock may have been set back: an event that is retained is later than one that was deleted,
   // whatever their times say.
-  if (all_there || since >= bounds_in_time_->Int(1)) return absl::OkStatus();
   const absl::StatusOr<uint64_t> oldest = Query(oldest_.get());
   if (!oldest.ok()) return oldest.status();
+  const absl::StatusOr<int64_t> earliest = EarliestFrom(*oldest);
+  if (!earliest.ok()) return earliest.status();
+  if (since >= *earliest) return absl::OkStatus();
   return absl::OutOfRangeError(absl::StrCat(
       "since: ", absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone()), " is too old: ",
       *oldest == 0 ? std::string("no event is retained")
                    : absl::StrCat("the oldest retained sequence is ", *oldest)));
+}
+
+absl::StatusOr<int64_t> JournalReader::EarliestFrom(uint64_t oldest) {
+  int64_t earliest = INT64_MAX;
+  uint64_t last = 0;
+  {
+    // Of the first block only what is retained counts.
+    const StatementUse use(blocks_from_.get());
+    blocks_from_->Bind(1, static_cast<int64_t>(oldest));
+    absl::StatusOr<bool> row = blocks_from_->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return earliest;
+    const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
+    if (!block.ok()) return block.status();
+    last = block->last();
+    for (uint64_t at = std::max(oldest, block->first()); at <= last; ++at) {
+      earliest = std::min(earliest, absl::ToUnixNanos(block->TimeOf(at)));
+    }
+  }
+  const StatementUse use(earliest_behind_.get());
+  earliest_behind_->Bind(1, INT64_MAX).Bind(2, static_cast<int64_t>(last));
+  absl::StatusOr<bool> row = earliest_behind_->Step();
+  if (!row.ok()) return row.status();
+  return std::min(earliest, earliest_behind_->Int(0));
 }
 
 absl::StatusOr<HistoryAnswer> JournalReader::ReadShared(uint64_t first, uint64_t last,
@@ -249,16 +259,18 @@ absl::Status JournalReader::Select(const Selection& selection, const Take& take)
   if (!statement.ok()) return statement.status();
   statement->Bind(1, static_cast<int64_t>(selection.first))
       .Bind(2, static_cast<int64_t>(selection.last))
-      .Bind(3, absl::ToUnixNanos(selection.start))
-      .Bind(4, absl::ToUnixNanos(selection.end))
-      .Bind(5, static_cast<int64_t>(selection.matcher->types()))
-      .Bind(6, static_cast<int64_t>(selection.matcher->classes()));
+      .Bind(3, absl::ToUnixNanos(selection.end))
+      .Bind(4, absl::ToUnixNanos(selection.start));
+  std::vector<std::string> hashes;
   if (selection.matcher->names().globs().empty()) {
-    int index = 7;
     for (const std::string& name : selection.matcher->names().exact()) {
-      statement->BindText(index++, name);
+      hashes.push_back(NameHash(name));
     }
   }
+  for (size_t i = 0; i < hashes.size(); ++i)
+    statement->BindBlob(static_cast<int>(5 + i), hashes[i]);
+  const uint64_t types = selection.matcher->types();
+  const uint64_t classes = selection.matcher->classes();
   // Where all is asked for, all must come.
   const bool all = selection.matcher->matches_all() && selection.start == absl::InfinitePast() &&
                    selection.end == absl::InfiniteFuture();
@@ -267,15 +279,27 @@ absl::Status JournalReader::Select(const Selection& selection, const Take& take)
     absl::StatusOr<bool> row = statement->Step();
     if (!row.ok()) return row.status();
     if (!*row) break;
-    const absl::StatusOr<JournalEvent> event = ReadRow(*statement);
-    if (!event.ok()) return event.status();
-    if (all && event->sequence != expected) {
-      absl::Status status = selection.newest_first ? CheckMissing(event->sequence + 1, expected)
-                                                   : CheckMissing(expected, event->sequence - 1);
+    const absl::StatusOr<StoredBlock> block = ReadBlock(*statement);
+    if (!block.ok()) return block.status();
+    const uint64_t from = std::max(block->first(), selection.first);
+    const uint64_t to = std::min(block->last(), selection.last);
+    if (from > to) continue;
+    const uint64_t next = selection.newest_first ? to : from;
+    if (all && next != expected) {
+      absl::Status status = selection.newest_first ? CheckMissing(next + 1, expected)
+                                                   : CheckMissing(expected, next - 1);
       if (!status.ok()) return status;
     }
-    if (!take(EntryOf(*event), event->payload)) return absl::OkStatus();
-    expected = selection.newest_first ? event->sequence - 1 : event->sequence + 1;
+    const bool has_node_events = block->has_node_events();
+    const bool more = block->ForEach(
+        from, to, selection.newest_first,
+        [&](const EventBlock::Entry& key, absl::string_view encoded) {
+          const bool passes = (types == 0 || ((types >> (key.type & 63)) & 1) != 0) &&
+                              (classes == 0 || ((classes >> (key.shutdown_class & 63)) & 1) != 0);
+          return (!passes && !has_node_events) || take(WithVm(key, encoded), encoded);
+        });
+    if (!more) return absl::OkStatus();
+    expected = selection.newest_first ? from - 1 : to + 1;
   }
   if (all && !selection.newest_first && expected <= selection.last) {
     return CheckMissing(expected, selection.last);
@@ -298,8 +322,8 @@ absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
   if (!oldest.ok()) return oldest.status();
   const absl::StatusOr<uint64_t> newest = Query(newest_.get());
   if (!newest.ok()) return newest.status();
-  // The latest time up to each event never falls, and rises to `time` just where the first event
-  // since then stands. All before `low` is earlier; `found` is not, if there is one.
+  // The latest time up to each block never falls, and rises to `time` just in that of the first
+  // event since then. All blocks before `low` end earlier; `found` does not, if there is one.
   uint64_t low = *oldest;
   uint64_t found = 0;
   for (uint64_t high = *newest + 1; low < high && *newest != 0;) {
@@ -315,7 +339,18 @@ absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
       low = static_cast<uint64_t>(time_at_->Int(0)) + 1;
     }
   }
-  return found;
+  if (found == 0) return 0;
+  const StatementUse use(blocks_from_.get());
+  blocks_from_->Bind(1, static_cast<int64_t>(found));
+  absl::StatusOr<bool> row = blocks_from_->Step();
+  if (!row.ok()) return row.status();
+  if (!*row) return 0;
+  const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
+  if (!block.ok()) return block.status();
+  for (uint64_t at = block->first(); at <= block->last(); ++at) {
+    if (block->TimeOf(at) >= time) return std::max(at, *oldest);
+  }
+  return std::max(block->first(), *oldest);  // what was deleted before it was as late
 }
 
 absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
@@ -323,11 +358,12 @@ absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
   if (!newest.ok()) return newest.status();
   const absl::StatusOr<uint64_t> since = FirstSince(time);
   if (!since.ok() || *since == 0) return since.ok() ? *newest : since;
-  step_after_->Bind(1, static_cast<int64_t>(*since));
-  const absl::StatusOr<uint64_t> step = Query(step_after_.get());
-  if (!step.ok()) return step.status();
-  return *step == 0 ? *since - 1
-                    : *newest;  // where the clock stepped back earlier times may follow
+  const StatementUse use(last_early_.get());
+  last_early_->Bind(1, static_cast<int64_t>(*since)).Bind(2, absl::ToUnixNanos(time));
+  const absl::StatusOr<uint64_t> early = Query(last_early_.get());
+  if (!early.ok()) return early.status();
+  // Where the clock stepped back earlier times may follow in a block, and so they may in the first.
+  return std::max(*early, *since - 1);
 }
 
 }  // namespace vmeventd

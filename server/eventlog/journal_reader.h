@@ -45,10 +45,10 @@ class JournalReader {
   // What a Read left to the journal: about `max_bytes` of events.
   absl::StatusOr<HistoryAnswer> Answer(const HistoryRequest& request, size_t max_bytes);
 
-  // The events of the sequences [first, last] that pass `matcher` and were observed in
-  // [start, end), in either order. `take` gets each, with its encoding, until it returns false.
-  // Sources are left to `take`, and names too where the matcher has patterns of them with
-  // wildcards: what they cost is bounded there.
+  // The events of the sequences [first, last], which are retained, in either order, without those
+  // of which the block, or the type and class, say that they do not pass `matcher` or were not
+  // observed in [start, end). `take` gets each, with its encoding, until it returns false, and
+  // looks at the rest: what that costs is bounded there.
   struct Selection {
     const EventMatcher* matcher;
     absl::Time start;
@@ -78,6 +78,8 @@ class JournalReader {
 
   // OUT_OF_RANGE: see ReadSince.
   absl::Status CheckReaches(absl::Time time);
+  // The earliest observe_time, in nanoseconds, of the events from `oldest` on.
+  absl::StatusOr<int64_t> EarliestFrom(uint64_t oldest);
   // The number that `statement` gives, 0 for none.
   static absl::StatusOr<uint64_t> Query(SqliteStatement* statement);
   // For events [first, last] that were not found: OK where they were given up, or are yet to come;
@@ -93,14 +95,15 @@ class JournalReader {
 
   SqliteDatabase database_;
   std::string journal_id_;
-  std::unique_ptr<SqliteStatement> read_from_;
+  std::unique_ptr<SqliteStatement> blocks_from_;
   std::unique_ptr<SqliteStatement> oldest_;
   std::unique_ptr<SqliteStatement> unbroken_from_;
   std::unique_ptr<SqliteStatement> newest_;
   std::unique_ptr<SqliteStatement> hole_to_;
   std::unique_ptr<SqliteStatement> time_at_;
-  std::unique_ptr<SqliteStatement> step_after_;
-  std::unique_ptr<SqliteStatement> bounds_in_time_;
+  std::unique_ptr<SqliteStatement> last_early_;
+  std::unique_ptr<SqliteStatement> deleted_until_;
+  std::unique_ptr<SqliteStatement> earliest_behind_;
 };
 
 }  // namespace vmeventd

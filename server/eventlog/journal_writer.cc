@@ -33,19 +33,6 @@ size_t SizeOf(const SavedRun& session) {
 }
 size_t SizeOf(const JournalStop& stop) { return sizeof(stop) + stop.vm.size(); }
 
-void AddRows(const EventBlock& block, std::vector<JournalEvent>* rows) {
-  for (size_t i = 0; i < block.size(); ++i) {
-    const EventBlock::Entry entry = block.at(i);
-    rows->push_back({.sequence = entry.sequence,
-                     .observe_time = entry.observe_time,
-                     .vm_name = entry.vm_name,
-                     .run_id = entry.run_id,
-                     .type = entry.type,
-                     .shutdown_class = entry.shutdown_class,
-                     .payload = block.EncodedView(i)});
-  }
-}
-
 }  // namespace
 
 void JournalWriter::Append(Change change, Instant now) {
@@ -140,7 +127,7 @@ absl::Status JournalWriter::AppendOldest(size_t count, absl::Time now) {
   const size_t left_sessions = left_sessions_.size();
   for (size_t i = 0; i < count; ++i) {
     const Change& change = backlog_[i].change;
-    for (const EventBlockPtr& block : change.blocks) AddRows(*block, &batch.events);
+    batch.blocks.insert(batch.blocks.end(), change.blocks.begin(), change.blocks.end());
     batch.sessions.insert(batch.sessions.end(), change.sessions.begin(), change.sessions.end());
     batch.stops.insert(batch.stops.end(), change.stops.begin(), change.stops.end());
   }
@@ -280,7 +267,7 @@ absl::Status JournalWriter::Commit(const Journal::Batch& batch, absl::Time now) 
     meters_.commits.Observe(absl::FromChrono(Steady::now() - begin));
     MeasureOldest();
     // Half of what an Append leaves: one step deletes what many commits brought.
-    const bool many = journal_->excess() > journal_->slack() / 2;
+    const bool many = journal_->excess() > journal_->slack() / 2 || journal_->has_small_rows();
     if (many && journal_->retention_problem().ok()) retain_when_idle_ = true;
   } else {
     meters_.write_errors.Add();

@@ -157,7 +157,7 @@ class JournalWriter {
   absl::Duration retry_at_ = absl::ZeroDuration();  // while it cannot be written
   absl::Duration retry_wait_ = absl::ZeroDuration();
   absl::Duration retain_at_ = absl::ZeroDuration();
-  bool retain_when_idle_ = false;  // there is more to delete than an Append should
+  bool retain_when_idle_ = false;  // there is more to delete than an Append should, or to merge
   absl::Duration retain_wait_ = absl::ZeroDuration();  // while it cannot be done
   absl::Duration release_at_ = absl::ZeroDuration();
   std::vector<EventBlockPtr> late_;

@@ -20,6 +20,7 @@
 #include "base/errno_status.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
+#include "server/eventlog/convert_journal.h"
 #include "server/eventlog/sequence_mark.h"
 #include "server/eventlog/unreadable.h"
 
@@ -197,6 +198,10 @@ absl::StatusOr<OpenedJournal> OpenJournal(
   // The daemon before this one may have ended in it.
   if (absl::Status status = FinishReplacement(options.path); !status.ok()) return status;
   absl::StatusOr<OpenedJournal> opened = TryOpen(options, newest_durable);
+  if (absl::IsUnimplemented(opened.status())) {  // of an earlier version
+    const absl::Status converted = ConvertJournal(options.path);
+    opened = converted.ok() ? TryOpen(options, newest_durable) : converted;
+  }
   const std::string unreadable = options.path + ".unreadable";
   if (opened.ok()) unlink(unreadable.c_str());
   const bool lasts = IsReadError(opened.status()) && HasFailedForLong(unreadable, now);

@@ -9,14 +9,14 @@ namespace vmeventd {
 absl::StatusOr<Retention> Retention::Create(SqliteDatabase* database, RetentionLimits limits) {
   Retention retention(database, limits);
   const StatementToPrepare statements[] = {
-      {"SELECT sequence, observe_time FROM events WHERE sequence >= ? ORDER BY sequence",
-       &retention.times_from_},
-      {"SELECT sequence, observe_time FROM events WHERE latest_time IS NOT NULL AND sequence > ?"
-       " AND observe_time <= ? ORDER BY sequence LIMIT 1",
+      {absl::StrCat(kSelectBlocks, "WHERE last >= ? ORDER BY last"), &retention.blocks_from_},
+      {absl::StrCat(kSelectBlocks, "WHERE last > ? AND earliest_time <= ? ORDER BY last"),
        &retention.next_in_past_},
       {"INSERT OR REPLACE INTO meta(key, value) VALUES('deleted_until', ?)",
        &retention.put_deleted_until_},
-      {"DELETE FROM events WHERE sequence < ?", &retention.delete_events_},
+      {"INSERT OR REPLACE INTO meta(key, value) VALUES('retained_from', ?)",
+       &retention.put_retained_from_},
+      {"DELETE FROM blocks WHERE last < ?", &retention.delete_blocks_},
       {"SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE first > ? AND last < ?",
        &retention.missing_between_},
       {"DELETE FROM holes WHERE last < ?", &retention.delete_holes_},
@@ -29,10 +29,18 @@ absl::StatusOr<std::optional<std::pair<int64_t, int64_t>>> Retention::NextInPast
                                                                                  int64_t now) {
   const StatementUse use(next_in_past_.get());
   next_in_past_->Bind(1, sequence).Bind(2, now);
-  absl::StatusOr<bool> row = next_in_past_->Step();
-  if (!row.ok()) return row.status();
-  if (!*row) return std::nullopt;
-  return std::pair(next_in_past_->Int(0), next_in_past_->Int(1));
+  while (true) {
+    absl::StatusOr<bool> row = next_in_past_->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return std::nullopt;
+    const absl::StatusOr<StoredBlock> block = ReadBlock(*next_in_past_);
+    if (!block.ok()) return block.status();
+    for (uint64_t at = std::max(block->first(), static_cast<uint64_t>(sequence) + 1);
+         at <= block->last(); ++at) {
+      const int64_t time = absl::ToUnixNanos(block->TimeOf(at));
+      if (time <= now) return std::pair(static_cast<int64_t>(at), time);
+    }
+  }
 }
 
 int64_t Retention::Excess(const JournalBounds& bounds) const {
@@ -54,32 +62,40 @@ absl::Status Retention::DeleteOld(absl::Time now, int64_t max_rows, JournalBound
   absl::Time until_time = bounds->oldest_time;
   std::optional<std::pair<int64_t, int64_t>> in_past = std::pair(oldest - 1, present);
   {
-    const StatementUse use(times_from_.get());
-    times_from_->Bind(1, until);
-    for (int64_t rows = 0;; ++rows) {
-      absl::StatusOr<bool> row = times_from_->Step();
+    const StatementUse use(blocks_from_.get());
+    blocks_from_->Bind(1, oldest);
+    bool found = false;
+    for (int64_t rows = 0; !found;) {
+      absl::StatusOr<bool> row = blocks_from_->Step();
       if (!row.ok()) return row.status();
       if (!*row) break;
-      until = times_from_->Int(0);  // the first that stays
-      int64_t time = times_from_->Int(1);
-      until_time = absl::FromUnixNanos(time);
-      if (time > present) {
-        if (in_past.has_value() && in_past->first < until) {
-          auto next = NextInPast(until, present);
-          if (!next.ok()) return next.status();
-          in_past = *next;
+      const absl::StatusOr<StoredBlock> block = ReadBlock(*blocks_from_);
+      if (!block.ok()) return block.status();
+      for (uint64_t at = std::max(block->first(), bounds->oldest); at <= block->last(); ++at) {
+        until = static_cast<int64_t>(at);  // the first that stays
+        int64_t time = absl::ToUnixNanos(block->TimeOf(at));
+        until_time = absl::FromUnixNanos(time);
+        if (time > present) {
+          if (in_past.has_value() && in_past->first < until) {
+            auto next = NextInPast(until, present);
+            if (!next.ok()) return next.status();
+            in_past = *next;
+          }
+          if (in_past.has_value()) time = in_past->second;
         }
-        if (in_past.has_value()) time = in_past->second;
+        found = rows == max_rows || until == newest || (rows >= excess && time >= cutoff);
+        if (found) break;
+        latest = std::max(latest, absl::FromUnixNanos(time));
+        ++rows;
       }
-      if (rows == max_rows || until == newest || (rows >= excess && time >= cutoff)) break;
-      latest = std::max(latest, absl::FromUnixNanos(time));
     }
   }
   if (until == oldest) return absl::OkStatus();
 
   absl::Status status =
       put_deleted_until_->BindText(1, absl::StrCat(absl::ToUnixNanos(latest))).Run();
-  if (status.ok()) status = delete_events_->Bind(1, until).Run();
+  if (status.ok()) status = put_retained_from_->BindText(1, absl::StrCat(until)).Run();
+  if (status.ok()) status = delete_blocks_->Bind(1, until).Run();
   if (status.ok()) status = DeleteHolesBefore(static_cast<uint64_t>(until), bounds);
   bounds->oldest = static_cast<uint64_t>(until);
   bounds->oldest_time = until_time;

@@ -64,7 +64,8 @@ struct RetentionLimits {
   int64_t slack() const { return events / 100; }
 };
 
-// Deletes a journal's oldest events, within a transaction of its writer. An event whose time is in
+// Deletes a journal's oldest events, within a transaction of its writer: a block goes when all of
+// its events are deleted; until then `retained_from` says which are left. An event whose time is in
 // the future was given it by a clock that was ahead: it is as old as the first event behind it that
 // is not. The newest event stays. The writer's thread.
 class Retention {
@@ -92,10 +93,11 @@ class Retention {
 
   SqliteDatabase* database_;
   RetentionLimits limits_;
-  std::unique_ptr<SqliteStatement> times_from_;
+  std::unique_ptr<SqliteStatement> blocks_from_;
   std::unique_ptr<SqliteStatement> next_in_past_;
   std::unique_ptr<SqliteStatement> put_deleted_until_;
-  std::unique_ptr<SqliteStatement> delete_events_;
+  std::unique_ptr<SqliteStatement> put_retained_from_;
+  std::unique_ptr<SqliteStatement> delete_blocks_;
   std::unique_ptr<SqliteStatement> missing_between_;
   std::unique_ptr<SqliteStatement> delete_holes_;
 };

@@ -47,33 +47,28 @@ class Crc {
 };
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
-constexpr int64_t kSchemaVersion = 1;
 
-// With a rowid: a row without one must not take more than a quarter of a page, or it takes a page
-// of its own beside, and most runs do.
-constexpr char kSessions[] = R"sql(
+// How many blocks at the end a start looks at for small ones.
+constexpr int64_t kMaxSmallBlocks = 10'000;
+
+// The payloads of sessions stand in a table with rowids: a row without one must not take more than
+// a quarter of a page, or it takes a page of its own beside, and most runs do. What a search of
+// blocks looks at stands before `data`, which fills pages of its own.
+constexpr char kSchema[] = R"sql(
+  CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+  CREATE TABLE blocks(
+    last INTEGER PRIMARY KEY,
+    first INTEGER NOT NULL,
+    earliest_time INTEGER NOT NULL,
+    latest_time INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    names BLOB NOT NULL,
+    data BLOB NOT NULL);
   CREATE TABLE sessions(
     run_id TEXT PRIMARY KEY,
     payload BLOB NOT NULL,
     last_sequence INTEGER NOT NULL,
     checksum INTEGER NOT NULL);
-)sql";
-
-constexpr char kSchema[] = R"sql(
-  CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-  CREATE TABLE events(
-    sequence INTEGER PRIMARY KEY,
-    observe_time INTEGER NOT NULL,
-    vm_name TEXT NOT NULL,
-    run_id TEXT NOT NULL,
-    type INTEGER NOT NULL,
-    class INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    checksum INTEGER NOT NULL,
-    latest_time INTEGER);
-  CREATE INDEX events_by_vm ON events(vm_name);
-  CREATE INDEX clock_steps ON events(sequence) WHERE latest_time IS NOT NULL;
-  CREATE INDEX early_events ON events(observe_time) WHERE latest_time IS NOT NULL;
   CREATE TABLE holes(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
   CREATE TABLE stops(
     sequence INTEGER PRIMARY KEY,
@@ -92,14 +87,14 @@ absl::Status PutSessions(SqliteDatabase* database, const std::vector<SavedRun>& 
 
 }  // namespace
 
-uint32_t Checksum(const JournalEvent& event) {
+uint32_t ChecksumOfEvent(const EventRow& event) {
   return Crc(event.vm_name.size() + event.run_id.size() + event.payload.size())
       .Add(event.sequence)
-      .Add(static_cast<uint64_t>(absl::ToUnixNanos(event.observe_time)))
+      .Add(static_cast<uint64_t>(event.observe_ns))
       .Add(event.vm_name)
       .Add(event.run_id)
-      .Add(static_cast<uint64_t>(event.type))
-      .Add(static_cast<uint64_t>(event.shutdown_class))
+      .Add(event.type)
+      .Add(event.shutdown_class)
       .Add(event.payload)
       .value();
 }
@@ -159,7 +154,28 @@ absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database) {
   }
 }
 
-absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::string& path) {
+absl::StatusOr<StoredBlock> ReadBlock(const SqliteStatement& statement) {
+  return StoredBlock::Make({.first = static_cast<uint64_t>(statement.Int(0)),
+                            .last = static_cast<uint64_t>(statement.Int(1)),
+                            .earliest_ns = statement.Int(2),
+                            .latest_ns = statement.Int(3),
+                            .checksum = statement.Int(4),
+                            .names = statement.Bytes(5),
+                            .data = statement.Bytes(6)});
+}
+
+SqliteStatement& BindBlock(const StoredBlock::Columns& columns, SqliteStatement* statement) {
+  return statement->Bind(1, static_cast<int64_t>(columns.first))
+      .Bind(2, static_cast<int64_t>(columns.last))
+      .Bind(3, columns.earliest_ns)
+      .Bind(4, columns.latest_ns)
+      .Bind(5, columns.checksum)
+      .BindBlob(6, columns.names)
+      .BindBlob(7, columns.data);
+}
+
+absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const JournalOptions& options) {
+  const std::string& path = options.path;
   JournalBounds bounds;
   absl::StatusOr<std::optional<std::string>> deleted = QueryMeta(database, "deleted_until");
   if (!deleted.ok()) return deleted.status();
@@ -174,23 +190,45 @@ absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::st
     return absl::DataLossError(absl::StrCat(path, ": meta's begins_after is no number"));
   }
   const absl::StatusOr<int64_t> newest =
-      QueryInt(database, "SELECT coalesce(max(sequence), 0) FROM events");
+      QueryInt(database, "SELECT coalesce(max(last), 0) FROM blocks");
   if (!newest.ok()) return newest.status();
-  const absl::StatusOr<int64_t> oldest =
-      QueryInt(database, "SELECT coalesce(min(sequence), 0) FROM events");
+  const absl::StatusOr<int64_t> oldest = QueryInt(database, kSelectOldest);
   if (!oldest.ok()) return oldest.status();
   const absl::StatusOr<int64_t> missing =
-      QueryInt(database,
-               "SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE first > (SELECT "
-               "min(sequence) FROM events)");
+      QueryInt(database, absl::StrCat("SELECT coalesce(sum(last - first + 1), 0) FROM holes WHERE"
+                                      " first > ",
+                                      *oldest));
   if (!missing.ok()) return missing.status();
-  const absl::StatusOr<int64_t> oldest_time =
-      QueryInt(database, "SELECT observe_time FROM events ORDER BY sequence LIMIT 1");
-  if (!oldest_time.ok()) return oldest_time.status();
-  const absl::StatusOr<int64_t> latest = QueryInt(
-      database, "SELECT coalesce(latest_time, observe_time) FROM events ORDER BY sequence DESC");
-  if (!latest.ok()) return latest.status();
-  if (*newest != 0) bounds.latest_time = absl::FromUnixNanos(*latest);
+  if (*oldest != 0) {
+    absl::StatusOr<SqliteStatement> first =
+        database->Prepare(absl::StrCat(kSelectBlocks, "ORDER BY last LIMIT 1"));
+    if (!first.ok()) return first.status();
+    absl::StatusOr<bool> row = first->Step();
+    if (!row.ok()) return row.status();
+    const absl::StatusOr<StoredBlock> block = ReadBlock(*first);
+    if (!block.ok()) return block.status();
+    if (static_cast<uint64_t>(*oldest) > block->last()) {
+      return absl::DataLossError(absl::StrCat(path, ": meta's retained_from is no event's"));
+    }
+    bounds.oldest_time = block->TimeOf(static_cast<uint64_t>(*oldest));
+    const absl::StatusOr<int64_t> latest =
+        QueryInt(database, "SELECT latest_time FROM blocks ORDER BY last DESC LIMIT 1");
+    if (!latest.ok()) return latest.status();
+    bounds.latest_time = absl::FromUnixNanos(*latest);
+    // The small ones at the end; what is small before them stays so.
+    const absl::StatusOr<int64_t> large = QueryInt(
+        database, absl::StrCat("SELECT coalesce(max(last), 0) FROM (SELECT last, length(data) AS"
+                               " size FROM blocks ORDER BY last DESC LIMIT ",
+                               kMaxSmallBlocks, ") WHERE size >= ", options.row_bytes / 2));
+    if (!large.ok()) return large.status();
+    bounds.merged_to = static_cast<uint64_t>(*large);
+    const absl::StatusOr<int64_t> small =
+        QueryInt(database, absl::StrCat("SELECT coalesce(sum(length(data)), 0) FROM blocks WHERE"
+                                        " last > ",
+                                        *large));
+    if (!small.ok()) return small.status();
+    bounds.unmerged_bytes = static_cast<size_t>(*small);
+  }
   const absl::StatusOr<int64_t> stops = QueryInt(database, "SELECT count(*) FROM stops");
   if (!stops.ok()) return stops.status();
   bounds.stops = *stops;
@@ -200,7 +238,6 @@ absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::st
   if (!unbroken_from.ok()) return unbroken_from.status();
   bounds.unbroken_from = *unbroken_from;
   bounds.missing = *missing;
-  bounds.oldest_time = absl::FromUnixNanos(*oldest_time);
   return bounds;
 }
 
@@ -231,7 +268,7 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   const absl::StatusOr<int64_t> ours =
       QueryInt(database,
                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('meta', "
-               "'events', 'sessions', 'holes', 'stops')");
+               "'events', 'blocks', 'sessions', 'holes', 'stops')");
   if (!ours.ok()) return ours.status();
   if (*application != kApplicationId && *ours < 5) {
     return absl::FailedPreconditionError(
@@ -239,10 +276,13 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
                      ": this is a database, but not vmeventd's; move it away, or name another "
                      "--state-dir"));
   }
-  if (*application != kApplicationId || *version < kSchemaVersion) {
+  if (*application != kApplicationId || *version < kRowAnEventVersion) {
     return absl::DataLossError(absl::StrCat(path, ": the file's header says application_id ",
                                             *application, " and user_version ", *version,
                                             ", which no vmeventd has written"));
+  }
+  if (*version == kRowAnEventVersion) {
+    return absl::UnimplementedError(absl::StrCat(path, ": this journal is of schema version 1"));
   }
   if (*version > kSchemaVersion) {
     return absl::FailedPreconditionError(
@@ -253,6 +293,11 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::Status CreateTables(SqliteDatabase* database) {
+  return database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                                        "; PRAGMA application_id = ", kApplicationId, ";"));
+}
+
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning) {
   const absl::StatusOr<bool> empty = IsEmpty(database);
   if (!empty.ok()) return empty.status();
@@ -261,9 +306,8 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
   if (!journal_id.ok()) return journal_id.status();
   const absl::StatusOr<std::string> token_key = RandomBytes(32);
   if (!token_key.ok()) return token_key.status();
-  absl::Status status = database->Execute(
-      absl::StrCat("BEGIN IMMEDIATE;", kSchema, kSessions, "PRAGMA user_version = ", kSchemaVersion,
-                   "; PRAGMA application_id = ", kApplicationId, ";"));
+  absl::Status status = database->Execute("BEGIN IMMEDIATE");
+  if (status.ok()) status = CreateTables(database);
   if (status.ok()) status = PutMeta(database, "journal_id", *journal_id);
   if (status.ok()) status = PutMeta(database, "token_key", *token_key);
   if (status.ok() && beginning.after != 0) {
@@ -279,29 +323,6 @@ absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning&
   if (status.ok()) status = PutSessions(database, beginning.sessions);
   if (status.ok()) status = database->Execute("COMMIT");
   return status;
-}
-
-absl::Status AddIndexes(SqliteDatabase* database) {
-  const absl::Status status = database->Execute(
-      "CREATE INDEX IF NOT EXISTS early_events ON events(observe_time)"
-      " WHERE latest_time IS NOT NULL");
-  // On a full disk the start goes on: queries that use the index are slower without it.
-  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
-}
-
-absl::Status MigrateSessionsTable(SqliteDatabase* database) {
-  const absl::StatusOr<int64_t> without = QueryInt(
-      database,
-      "SELECT count(*) FROM sqlite_schema WHERE name = 'sessions' AND sql LIKE '%WITHOUT ROWID%'");
-  if (!without.ok()) return without.status();
-  if (*without == 0) return absl::OkStatus();
-  absl::Status status = database->Execute(absl::StrCat(
-      "BEGIN IMMEDIATE; ALTER TABLE sessions RENAME TO sessions_before;", kSessions,
-      "INSERT INTO sessions SELECT run_id, payload, last_sequence, checksum FROM sessions_before;"
-      "DROP TABLE sessions_before; COMMIT"));
-  if (!status.ok() && database->in_transaction()) database->Execute("ROLLBACK").IgnoreError();
-  // On a full disk the start goes on: a run takes longer to write with the table as it is.
-  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 
 absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql) {

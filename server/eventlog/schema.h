@@ -10,23 +10,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/eventlog/block_row.h"
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/sqlite.h"
 
 // The journal's tables as docs/journal.md describes them: version, rows and bounds.
 
 namespace vmeventd {
-
-// One event as it is kept. The views live for the call.
-struct JournalEvent {
-  uint64_t sequence = 0;
-  absl::Time observe_time;
-  absl::string_view vm_name;
-  absl::string_view run_id;
-  int type = 0;
-  int shutdown_class = 0;
-  absl::string_view payload;  // the bytes of one `events` field of WatchEventsResponse
-};
 
 // A VM that has stopped, for the answers about VMs after a restart.
 struct JournalStop {
@@ -36,9 +26,20 @@ struct JournalStop {
 
 // What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
 // of the row's other columns, docs/journal.md.
-uint32_t Checksum(const JournalEvent& event);
 uint32_t Checksum(const SavedRun& session);
 uint32_t Checksum(const JournalStop& stop);
+
+// A row an event, as schema version 1 had it, and its checksum.
+struct EventRow {
+  uint64_t sequence = 0;
+  int64_t observe_ns = 0;
+  absl::string_view vm_name;
+  absl::string_view run_id;
+  uint64_t type = 0;
+  uint64_t shutdown_class = 0;
+  absl::string_view payload;
+};
+uint32_t ChecksumOfEvent(const EventRow& event);
 
 // Puts a row of `sessions`, in its place: with the same length, which is usual, nothing else in the
 // page moves.
@@ -54,6 +55,22 @@ absl::Status ReadSessions(SqliteDatabase* database, std::vector<SavedRun>* sessi
 // The VMs that stopped last, oldest first. DATA_LOSS: a checksum is wrong.
 absl::StatusOr<std::vector<JournalStop>> ReadStops(SqliteDatabase* database);
 
+// Begins a selection of blocks; the columns are as ReadBlock takes them.
+inline constexpr char kSelectBlocks[] =
+    "SELECT first, last, earliest_time, latest_time, checksum, names, data FROM blocks ";
+// The row that `statement` stands at; its views live until the next step. DATA_LOSS: it is damaged.
+absl::StatusOr<StoredBlock> ReadBlock(const SqliteStatement& statement);
+// Puts a row of `blocks`.
+inline constexpr char kInsertBlock[] =
+    "INSERT INTO blocks(first, last, earliest_time, latest_time, checksum, names, data)"
+    " VALUES(?, ?, ?, ?, ?, ?, ?)";
+SqliteStatement& BindBlock(const StoredBlock::Columns& columns, SqliteStatement* statement);
+
+// The oldest event: retention has deleted what is before it in its block. No row: there is none.
+inline constexpr char kSelectOldest[] =
+    "SELECT max(first, coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key ="
+    " 'retained_from'), 0)) AS oldest FROM blocks WHERE last = (SELECT min(last) FROM blocks)";
+
 // From where to where a journal reaches, as one transaction changes it.
 struct JournalBounds {
   uint64_t newest = 0;  // sequence ever written, or after which the journal begins
@@ -65,10 +82,14 @@ struct JournalBounds {
   absl::Time deleted_until = absl::InfinitePast();
   int64_t missing = 0;  // sequences from `oldest` to `newest` without an event
   int64_t stops = 0;    // rows
+  // Blocks up to here are as large as they become, or stand alone; and the encodings' bytes of
+  // those behind.
+  uint64_t merged_to = 0;
+  size_t unmerged_bytes = 0;
 };
 
 // Reads them. DATA_LOSS: they are not what a journal writes; `path` is for the error.
-absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const std::string& path);
+absl::StatusOr<JournalBounds> ReadBounds(SqliteDatabase* database, const JournalOptions& options);
 
 // The first sequence of the hole that ends before `sequence`; `sequence` if none does.
 absl::StatusOr<uint64_t> BeginOfHoleBefore(SqliteDatabase* database, uint64_t sequence);
@@ -81,17 +102,20 @@ struct JournalBeginning {
   std::string replaces;  // where the one is now whose place it took, a line feed, and why; or empty
 };
 
+// Version of the schema, and an earlier one (ConvertJournal).
+inline constexpr int64_t kSchemaVersion = 2;
+inline constexpr int64_t kRowAnEventVersion = 1;
+
 // Whether the database has no tables yet: a new journal gets them a moment after its file.
 absl::StatusOr<bool> IsEmpty(SqliteDatabase* database);
 // FAILED_PRECONDITION: the database at `path` is another program's, or a newer version's.
-// DATA_LOSS: its header says what no vmeventd has written. An empty database is fine.
+// DATA_LOSS: its header says what no vmeventd has written. UNIMPLEMENTED: an earlier version's, to
+// be converted. An empty database is fine.
 absl::Status CheckSchema(SqliteDatabase* database, const std::string& path);
-// Makes the tables of an empty database; another one is left as it is.
+// Makes the tables of an empty database, without rows. Within a transaction.
+absl::Status CreateTables(SqliteDatabase* database);
+// Makes them and their first rows; another database is left as it is.
 absl::Status CreateSchemaIfNew(SqliteDatabase* database, const JournalBeginning& beginning);
-// Adds the indexes that a journal of an earlier version lacks.
-absl::Status AddIndexes(SqliteDatabase* database);
-// Makes the table `sessions` of an earlier version as it is now, with its rows.
-absl::Status MigrateSessionsTable(SqliteDatabase* database);
 
 // The number that the first row of `sql` begins with; 0 if there is no row.
 absl::StatusOr<int64_t> QueryInt(SqliteDatabase* database, absl::string_view sql);

@@ -5,19 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <map>
-#include <mutex>
-#include <shared_mutex>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "server/eventlog/unreadable.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -53,67 +45,6 @@ absl::Status StatusOf(int code, const char* said, const std::string& path,
 }
 
 }  // namespace
-
-// The index of one database's log, of all connections of this process.
-class WalIndex {
- public:
-  explicit WalIndex(const std::string& database) : path_(database + "-shm") {}
-
-  static std::shared_ptr<WalIndex> Of(const std::string& database) {
-    static Mutex mutex;
-    static auto* const all = new std::map<std::string, std::weak_ptr<WalIndex>>();
-    const MutexLock lock(&mutex);
-    std::shared_ptr<WalIndex> index = (*all)[database].lock();
-    if (index == nullptr) (*all)[database] = index = std::make_shared<WalIndex>(database);
-    return index;
-  }
-
-  void BeginUse() {
-    users_.lock_shared();
-    if (!IsShort()) return;
-    users_.unlock_shared();
-    Remake();
-    users_.lock_shared();
-  }
-  void EndUse() {
-    const int64_t size = Size();
-    if (size > mapped_) mapped_ = size;
-    users_.unlock_shared();
-  }
-
- private:
-  // -1: there is none, or none that can be looked at.
-  int64_t Size() const {
-    struct stat info {};
-    return stat(path_.c_str(), &info) == 0 ? info.st_size : -1;
-  }
-  bool IsShort() const {
-    const int64_t size = Size();
-    return size >= 0 && size < mapped_;
-  }
-  void Remake() {
-    const std::unique_lock<std::shared_mutex> alone(users_);
-    if (!IsShort()) return;
-    // By its path: to open and close it would drop the locks that SQLite has on it. Empty first, so
-    // that nothing of the old index is taken for the new one.
-    if (truncate(path_.c_str(), 0) != 0 || truncate(path_.c_str(), mapped_) != 0) {
-      spdlog::error("{}: it was truncated in use and cannot be made again: {}", path_,
-                    std::generic_category().message(errno));
-      return;
-    }
-    spdlog::warn("{}: it was truncated in use, and is made again", path_);
-  }
-
-  const std::string path_;
-  std::shared_mutex users_;
-  std::atomic<int64_t> mapped_{0};  // limit of mapped memory
-};
-
-SqliteDatabase::SqliteDatabase(std::string path, sqlite3* db)
-    : path_(std::move(path)), index_(WalIndex::Of(path_)), db_(db) {}
-
-void SqliteDatabase::BeginUse() { index_->BeginUse(); }
-void SqliteDatabase::EndUse() { index_->EndUse(); }
 
 absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int flags) {
   sqlite3* db = nullptr;

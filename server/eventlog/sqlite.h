@@ -5,8 +5,8 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,7 +16,6 @@
 namespace vmeventd {
 
 class SqliteStatement;
-class WalIndex;
 
 // One connection to one database file. Errors name the file and what SQLite says of it:
 //   DATA_LOSS          the file is corrupt, or no database
@@ -39,9 +38,6 @@ class SqliteDatabase {
   absl::Status KeepLogFile();
   // Leaves the files as they are when the connection is closed.
   void LeaveFilesAlone();
-  // A transaction begins, or has ended: see WalIndex. Use DatabaseUse.
-  void BeginUse();
-  void EndUse();
   // Whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
 
@@ -53,10 +49,9 @@ class SqliteDatabase {
     std::string kept_log;  // its path; empty: none is kept
     void operator()(sqlite3* db) const;
   };
-  SqliteDatabase(std::string path, sqlite3* db);
+  SqliteDatabase(std::string path, sqlite3* db) : path_(std::move(path)), db_(db) {}
 
   std::string path_;
-  std::shared_ptr<WalIndex> index_;
   std::unique_ptr<sqlite3, Close> db_;
 };
 
@@ -101,22 +96,6 @@ struct StatementToPrepare {
 };
 absl::Status PrepareAll(SqliteDatabase* database, absl::Span<const StatementToPrepare> statements);
 
-// Goes round a transaction. SQLite maps the index of its write-ahead log, FILE-shm, into memory: if
-// somebody truncates that file, the next access ends the process. So its size is looked at before
-// each transaction, and where the file is too short it is made again, empty, while no connection of
-// this process is within a transaction: SQLite then builds the index again from the log. What is
-// truncated within a transaction is not caught.
-class DatabaseUse {
- public:
-  explicit DatabaseUse(SqliteDatabase* database) : database_(database) { database_->BeginUse(); }
-  ~DatabaseUse() { database_->EndUse(); }
-  DatabaseUse(const DatabaseUse&) = delete;
-  DatabaseUse& operator=(const DatabaseUse&) = delete;
-
- private:
-  SqliteDatabase* const database_;
-};
-
 // One view of the database for all that is read while this lives, whatever is committed meanwhile.
 // Within another one it adds nothing.
 class ReadSnapshot {
@@ -124,7 +103,6 @@ class ReadSnapshot {
   explicit ReadSnapshot(SqliteDatabase* database)
       : database_(database->in_transaction() ? nullptr : database) {
     if (database_ == nullptr) return;
-    use_.emplace(database_);
     status_ = database_->Execute("BEGIN");
   }
   ~ReadSnapshot() {
@@ -138,7 +116,6 @@ class ReadSnapshot {
 
  private:
   SqliteDatabase* const database_;  // null: within another one
-  std::optional<DatabaseUse> use_;
   absl::Status status_;
 };
 

@@ -56,6 +56,10 @@ class EventBlock {
   grpc::Slice Encoded(size_t from, size_t to) const;
   // The same of one event; lives as long as the block.
   absl::string_view EncodedView(size_t index) const;
+  // The same of all.
+  absl::string_view encodings() const {
+    return {reinterpret_cast<const char*>(bytes_.begin()), bytes_.size()};
+  }
 
  private:
   friend class EventBlockBuilder;
@@ -98,6 +102,7 @@ class EventBlockBuilder {
 
   bool empty() const { return block_->keys_.empty(); }
   bool full() const { return bytes_.size() >= kFullBytes; }
+  size_t bytes() const { return bytes_.size(); }
 
   // `event.sequence` is one more than that of the event before.
   void Add(const v1::Event& event);

@@ -30,13 +30,17 @@ struct FleetTail {
   FleetPosition sent_after;
 };
 
-// Each message says so, in this header: "SEQUENCE:STREAM_SEQUENCE".
+// Each message says so, in the first of these headers: "SEQUENCE:STREAM_SEQUENCE". The second one
+// has the id of the stream that it was sent to.
 inline constexpr char kSentAfterHeader[] = "Vmevents-After";
+inline constexpr char kSentToHeader[] = "Vmevents-Stream";
 std::string ToSentAfter(const FleetPosition& position);
 
-// `sent_after`: the header's value. What cannot be true of this message counts as nothing: another
-// stream's numbers, after messages were copied from one stream into another.
-FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view sent_after);
+// Of a message at the place `stream_sequence` of the stream `log_id`, by the values of its headers.
+// What was sent to another stream, or to this one before it was restored, and came late says
+// nothing of what stands before it: `sent_after` is the journal's beginning then.
+FleetTail TailOf(const FleetMessageId& id, uint64_t stream_sequence, absl::string_view log_id,
+                 absl::string_view sent_after, absl::string_view sent_to);
 
 }  // namespace vmeventd
 

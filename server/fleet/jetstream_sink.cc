@@ -251,10 +251,12 @@ std::optional<FleetMessageId> IdOf(const StoredMessage& message) {
 }
 
 absl::StatusOr<std::optional<FleetTail>> JetStreamSink::FindTail(const StreamState& state) {
-  const auto tail_of = [](const StoredMessage& message) -> std::optional<FleetTail> {
+  const auto tail_of = [&state](const StoredMessage& message) -> std::optional<FleetTail> {
     const std::optional<FleetMessageId> id = IdOf(message);
     if (!id.has_value()) return std::nullopt;
-    return TailOf(*id, message.stream_sequence, HeaderIn(message.headers, kSentAfterHeader));
+    return TailOf(*id, message.stream_sequence, state.created,
+                  HeaderIn(message.headers, kSentAfterHeader),
+                  HeaderIn(message.headers, kSentToHeader));
   };
   const auto last = GetMessages(options_.stream, {LastMessageRequest(subjects_)}, kEventsTimeout);
   if (!last.ok()) return last.status();

@@ -165,7 +165,8 @@ absl::Status FleetPublisher::Compare(const FleetSink::Log& log) {
   // While it is connected, every message has its answer.
   if (connected_) return absl::OkStatus();
   const FleetPosition& after = log.tail->sent_after;
-  const bool says = after.stream_sequence != last;  // not an earlier version's
+  // Not an earlier version's, nor one that was sent to another stream.
+  const bool says = after.stream_sequence != last && after.stream_sequence > 0;
   const bool again = position_.sequence < position_.lost_up_to;
   if (own && !again && (says || position_.stream_sequence == 0)) return Search(after, *log.tail);
   // Without a place, as where the position's file was lost, another node's message may hide its
@@ -277,7 +278,10 @@ absl::Duration FleetPublisher::PublishGap(uint64_t first, uint64_t last, absl::s
 
 absl::Duration FleetPublisher::Send(std::vector<FleetMessage> batch, uint64_t through) {
   const std::string sent_after = ToSentAfter(position_);
-  for (FleetMessage& message : batch) message.headers.emplace_back(kSentAfterHeader, sent_after);
+  for (FleetMessage& message : batch) {
+    message.headers.emplace_back(kSentAfterHeader, sent_after);
+    message.headers.emplace_back(kSentToHeader, position_.log_id);
+  }
   FleetSink::Answers answers;
   const absl::Duration begin = clock_->Now().monotonic;
   if (!batch.empty()) answers = sink_->Send(FleetSink::Where::kEvents, batch);

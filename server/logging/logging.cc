@@ -14,7 +14,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "base/thread_name.h"
 #include "base/utf8.h"
 #include "google/protobuf/stubs/logging.h"
 #include "nlohmann/json.hpp"
@@ -40,27 +39,6 @@ std::string AsText(const nlohmann::ordered_json& value) {
     absl::StrAppend(out, AsText(entry));
   });
 }
-
-constexpr absl::Duration kSecond = absl::Seconds(1);
-
-constexpr char kGrpcLogger[] = "grpc";
-
-absl::string_view LevelName(spdlog::level::level_enum level) {
-  switch (level) {
-    case spdlog::level::trace:
-      return "trace";
-    case spdlog::level::debug:
-      return "debug";
-    case spdlog::level::info:
-      return "info";
-    case spdlog::level::warn:
-      return "warn";
-    default:
-      return "error";
-  }
-}
-
-absl::string_view View(const spdlog::string_view_t& text) { return {text.data(), text.size()}; }
 
 bool HasFields(const spdlog::details::log_msg& msg) {
   return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
@@ -93,13 +71,13 @@ class LineFormatter : public spdlog::formatter {
     std::string line(reader_ == LogReader::kJournald ? PriorityPrefix(msg.level) : "");
     if (format_ == LogFormat::kJson) {
       nlohmann::ordered_json object = {{"time", time},
-                                       {"level", std::string(LevelName(msg.level))}};
+                                       {"level", std::string(LogLevelName(msg.level))}};
       object.update(fields);
       // In ASCII, so that it cannot affect a terminal.
       line += object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     } else {
       if (reader_ != LogReader::kJournald) absl::StrAppend(&line, time, " ");
-      absl::StrAppendFormat(&line, "%-5s %s%s", LevelName(msg.level),
+      absl::StrAppendFormat(&line, "%-5s %s%s", LogLevelName(msg.level),
                             OnOneLine(fields["message"].get_ref<const std::string&>()),
                             FieldsAsText(fields));
     }
@@ -149,18 +127,22 @@ void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::stri
   if (logger != nullptr) logger->warn("protobuf: {}", message);
 }
 
-// "info", "stop warn"
-std::string KindOf(const spdlog::details::log_msg& msg) {
-  const absl::string_view logger = View(msg.logger_name);
-  return absl::StrCat(logger, logger.empty() ? "" : " ", LevelName(msg.level));
-}
-
-uint64_t LinesASecond(absl::string_view logger) {
-  if (logger == kStopLogger) return LimitedSink::kStopLinesASecond;
-  return logger == kGrpcLogger ? LimitedSink::kGrpcLinesASecond : LimitedSink::kLinesASecond;
-}
-
 }  // namespace
+
+absl::string_view LogLevelName(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+      return "trace";
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::info:
+      return "info";
+    case spdlog::level::warn:
+      return "warn";
+    default:
+      return "error";
+  }
+}
 
 std::string OnOneLine(absl::string_view text) {
   std::string out;
@@ -188,37 +170,6 @@ std::string FieldsAsText(const nlohmann::ordered_json& fields) {
   return out;
 }
 
-bool LogLimiter::Admit(absl::string_view kind, uint64_t per_second, absl::Duration now) {
-  Second& second = seconds_[std::string(kind)];
-  if (now >= second.begin + kSecond) {
-    second.begin = now;
-    second.lines = 0;
-  }
-  if (second.lines < per_second) {
-    ++second.lines;
-    return true;
-  }
-  if (second.left_out++ == 0) second.take_at = second.begin + kSecond;
-  return false;
-}
-
-std::vector<LogLimiter::LeftOut> LogLimiter::Take(absl::Duration now) {
-  std::vector<LeftOut> out;
-  for (auto& [kind, second] : seconds_) {
-    if (second.left_out == 0 || now < second.take_at) continue;
-    out.push_back({kind, std::exchange(second.left_out, 0)});
-  }
-  return out;
-}
-
-absl::Duration LogLimiter::NextTake() const {
-  absl::Duration next = absl::InfiniteDuration();
-  for (const auto& [kind, second] : seconds_) {
-    if (second.left_out > 0) next = std::min(next, second.take_at);
-  }
-  return next;
-}
-
 LogReader ReaderOf(int fd, const char* journal_stream) {
   struct stat status {};
   const bool is_journal = journal_stream != nullptr && fstat(fd, &status) == 0 &&
@@ -230,73 +181,11 @@ std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader 
   return std::make_unique<LineFormatter>(format, reader);
 }
 
-LimitedSink::LimitedSink(std::shared_ptr<spdlog::sinks::sink> out, LogFormat format,
-                         LogReader reader, const Clock* clock, LogMeters* meters)
-    : out_(std::move(out)), clock_(clock), meters_(meters) {
-  out_->set_formatter(MakeLogFormatter(format, reader));
-}
-
-void LimitedSink::log(const spdlog::details::log_msg& msg) {
-  {
-    const MutexLock lock(&mutex_);
-    if (!limiter_.Admit(KindOf(msg), LinesASecond(View(msg.logger_name)),
-                        clock_->Now().monotonic)) {
-      meters_->rate.Add();
-      changed_.NotifyAll();
-      return;
-    }
-  }
-  out_->log(msg);
-}
-
-void LimitedSink::Report(const std::vector<LogLimiter::LeftOut>& left_out) {
-  for (const LogLimiter::LeftOut& kind : left_out) {
-    const std::string payload =
-        nlohmann::ordered_json({{"message", "log lines were left out: too many at once"},
-                                {"kind", kind.kind},
-                                {"lines", kind.lines}})
-            .dump();
-    out_->log(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload));
-  }
-}
-
-void LimitedSink::Report() {
-  std::vector<LogLimiter::LeftOut> left_out;
-  {
-    const MutexLock lock(&mutex_);
-    left_out = limiter_.Take(clock_->Now().monotonic);
-  }
-  Report(left_out);
-}
-
-void LimitedSink::Run() {
-  SetThreadName("log");
-  for (bool stopped = false; !stopped;) {
-    Report();
-    const MutexLock lock(&mutex_);
-    const absl::Duration wait = limiter_.NextTake() - clock_->Now().monotonic;
-    if (!stopped_ && wait > absl::ZeroDuration()) changed_.WaitFor(&mutex_, wait);
-    stopped = stopped_;
-  }
-  std::vector<LogLimiter::LeftOut> left_out;
-  {
-    const MutexLock lock(&mutex_);
-    left_out = limiter_.TakeAll();
-  }
-  Report(left_out);
-}
-
-void LimitedSink::Stop() {
-  const MutexLock lock(&mutex_);
-  stopped_ = true;
-  changed_.NotifyAll();
-}
-
 Logging::Logging(LogLevel level, LogFormat format, const Clock* clock)
-    : out_(std::make_shared<QueuedSink>(STDERR_FILENO, &meters_)),
-      sink_(std::make_shared<LimitedSink>(
-          out_, format, ReaderOf(STDERR_FILENO, std::getenv("JOURNAL_STREAM")), clock, &meters_)),
-      thread_([this] { sink_->Run(); }) {
+    : sink_(std::make_shared<LogSink>(
+          STDERR_FILENO,
+          MakeLogFormatter(format, ReaderOf(STDERR_FILENO, std::getenv("JOURNAL_STREAM"))), clock,
+          &meters_)) {
   spdlog::drop_all();
   for (const char* name : {kStopLogger, kGrpcLogger}) {
     auto logger = std::make_shared<spdlog::logger>(name, sink_);
@@ -321,8 +210,6 @@ Logging::~Logging() {
   spdlog::set_default_logger(
       std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::null_sink_mt>()));
   sink_->Stop();
-  thread_.join();
-  out_->Stop();
 }
 
 }  // namespace vmeventd

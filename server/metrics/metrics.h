@@ -10,7 +10,7 @@
 #include "server/access/refusals.h"
 #include "server/eventlog/event_log.h"
 #include "server/fleet/fleet_meters.h"
-#include "server/logging/queued_sink.h"
+#include "server/logging/log_sink.h"
 #include "server/metrics/metric_families.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"

@@ -54,7 +54,7 @@ IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind
   auto* const call = new IncomingCall(context, handler, gate);  // OnDone deletes it
   absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer(), kind);
   if (counted.ok()) {
-    call->counted_.emplace(*std::move(counted));
+    call->counted_.emplace<Clients::Call>(*std::move(counted));
     call->ReadRequest();
   } else {
     call->Reject(counted.status());
@@ -71,7 +71,7 @@ IncomingCall* IncomingCall::StartUnknown(grpc::CallbackServerContext* context, C
 void IncomingCall::Reject(const absl::Status& status) {
   if (std::optional<Clients::RefusedCall> counted =
           gate_->clients_->BeginRefused(context_->peer())) {
-    refused_.emplace(*std::move(counted));
+    counted_.emplace<Clients::RefusedCall>(*std::move(counted));
   }
   End(status);
 }
@@ -109,7 +109,7 @@ bool IncomingCall::TakeWhileReading() {
 void IncomingCall::OnReadDone(bool ok) {
   gate_->Remove(place_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
-  counted_->SetRead();
+  std::get<Clients::Call>(counted_).SetRead();
   if (ok) {
     (*handler_)(this);
   } else {
@@ -118,7 +118,8 @@ void IncomingCall::OnReadDone(bool ok) {
 }
 
 absl::Status IncomingCall::SetResponse(const std::string& response) {
-  if (absl::Status held = counted_->HoldAnswer(response.size()); !held.ok()) return held;
+  auto& call = std::get<Clients::Call>(counted_);
+  if (absl::Status held = call.HoldAnswer(response.size()); !held.ok()) return held;
   const grpc::Slice slice(response);
   response_ = grpc::ByteBuffer(&slice, 1);
   return absl::OkStatus();

@@ -3,8 +3,8 @@
 
 #include <functional>
 #include <list>
-#include <optional>
 #include <string>
+#include <variant>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -114,8 +114,8 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::CallbackServerContext* const context_;
   const Handler* const handler_;
   CallGate* const gate_;
-  std::optional<Clients::Call> counted_;  // while it is open
-  std::optional<Clients::RefusedCall> refused_;
+  // While it is open; monostate until Clients has been asked.
+  std::variant<std::monostate, Clients::Call, Clients::RefusedCall> counted_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
   CallGate::Place place_;    // while it reads

@@ -48,7 +48,8 @@ StreamCursor::StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher 
       snapshot_(std::move(begin.snapshot)) {
   if (begin.blocks.empty()) return;
   const uint64_t through = begin.blocks.back()->last_sequence();
-  history_ = HistoryAnswer{sequence_ + 1, std::move(begin.blocks), through};
+  history_ = std::make_unique<HistoryAnswer>(
+      HistoryAnswer{sequence_ + 1, std::move(begin.blocks), through});
 }
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time now, bool beat) {
@@ -57,7 +58,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
   caught_up_ = false;
   switch (phase_) {
     case Phase::kLocating:
-      history_request_ = HistoryRequest{locate_, 0, 0, ""};
+      history_request_ = std::make_unique<HistoryRequest>(HistoryRequest{locate_, 0, 0, ""});
       return std::nullopt;
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
@@ -85,7 +86,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
   sent_.events = batch.events;
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
-  if (beat || !(caught_up_ || history_request_.has_value())) return ProgressMessage(sequence_, now);
+  if (beat || !(caught_up_ || history_request_ != nullptr)) return ProgressMessage(sequence_, now);
   return std::nullopt;
 }
 
@@ -94,7 +95,7 @@ void StreamCursor::Supply(HistoryAnswer answer) {
     sequence_ = std::max(sequence_, answer.first - 1);
     phase_ = Phase::kOpening;
   }
-  history_ = std::move(answer);
+  history_ = std::make_unique<HistoryAnswer>(std::move(answer));
 }
 
 void StreamCursor::SkipTo(uint64_t sequence) { sequence_ = std::max(sequence_, sequence); }
@@ -193,9 +194,9 @@ void StreamCursor::TakeHistory(Batch* batch) {
 }
 
 absl::Status StreamCursor::Collect(Batch* batch) {
-  if (history_.has_value()) {
+  if (history_ != nullptr) {
     TakeHistory(batch);
-    if (history_.has_value()) return absl::OkStatus();  // the message is full
+    if (history_ != nullptr) return absl::OkStatus();  // the message is full
   }
   while (batch->steps < kMaxScanSteps) {
     ReadResult read = log_->Read(sequence_ + 1, {.max_bytes = kMaxMessageBytes});
@@ -207,7 +208,9 @@ absl::Status StreamCursor::Collect(Batch* batch) {
                          "sequence is ",
                          read.range.oldest));
       }
-      if (batch->slices.empty()) history_request_ = std::move(read.history);
+      if (batch->slices.empty()) {
+        history_request_ = std::make_unique<HistoryRequest>(*std::move(read.history));
+      }
       return absl::OkStatus();
     }
     if (read.blocks.empty()) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -38,9 +39,7 @@ class StreamCursor {
   // Whether the last call of Next went as far as there were events.
   bool caught_up() const { return caught_up_; }
   // Request for the journal, whose answer Supply takes before Next is called again.
-  std::optional<HistoryRequest> TakeHistoryRequest() {
-    return std::exchange(history_request_, std::nullopt);
-  }
+  std::unique_ptr<const HistoryRequest> TakeHistoryRequest() { return std::move(history_request_); }
   void Supply(HistoryAnswer answer);
   // No event up to this sequence matches, beyond those that Next has looked at: it need not look at
   // the others. Only where it has caught up.
@@ -83,8 +82,9 @@ class StreamCursor {
   absl::Time since_;
   const bool takes_all_;  // without looking at each event
   Phase phase_;
-  std::optional<HistoryRequest> history_request_;
-  std::optional<HistoryAnswer> history_;
+  // Pointers, since a stream has them for a moment of its life.
+  std::unique_ptr<const HistoryRequest> history_request_;
+  std::unique_ptr<HistoryAnswer> history_;
   JournalIdentityPtr identity_;  // as last sent to the client
   VmSnapshotPtr snapshot_;       // until it is sent; null: none is to be sent
   size_t snapshot_chunk_ = 0;    // where it goes on: this chunk, this VM in it

@@ -91,7 +91,7 @@ void WatchStream::FinishIfEnded() {
 bool WatchStream::Advance() {
   FinishIfEnded();
   bool beat = false;
-  std::optional<absl::StatusOr<HistoryAnswer>> answer;
+  std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer;
   const uint64_t searched = Searched();  // before at_head_, which what was found until then ends
   {
     const MutexLock lock(&mutex_);
@@ -100,20 +100,20 @@ bool WatchStream::Advance() {
     again_ = false;
     state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
-    answer = std::exchange(answer_, std::nullopt);
+    answer = std::move(answer_);
     if (at_head_) LeaveHead(searched);
   }
 
   const Instant now = clock_->Now();
   absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
-  if (answer.has_value() && !answer->ok()) next = answer->status();
+  if (answer != nullptr && !answer->ok()) next = answer->status();
   if (next.ok()) {
-    if (answer.has_value()) cursor_.Supply(**std::move(answer));
+    if (answer != nullptr) cursor_.Supply(**std::move(answer));
     next = cursor_.Next(now.wall, beat);
   }
   const bool write = next.ok() && next->has_value();
   if (write) message_ = *std::move(*next);
-  const std::optional<HistoryRequest> request = cursor_.TakeHistoryRequest();
+  const std::unique_ptr<const HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
     // Events found while the message was built may be beyond it.
@@ -122,7 +122,7 @@ bool WatchStream::Advance() {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
       since_ = now.monotonic;
-    } else if (request.has_value()) {
+    } else if (request != nullptr) {
       state_ = State::kReading;
     } else {
       state_ = State::kIdle;
@@ -163,7 +163,7 @@ void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
   {
     const MutexLock lock(&mutex_);
     if (state_ != State::kReading) return;  // it has ended
-    answer_ = std::move(answer);
+    answer_ = std::make_unique<absl::StatusOr<HistoryAnswer>>(std::move(answer));
     state_ = State::kIdle;
   }
   Wake();

@@ -128,7 +128,7 @@ class WatchStream : public CallStream,
   State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
   bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
   bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
-  std::optional<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that abort the call: no End meanwhile
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);

@@ -25,7 +25,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = {.path = kJournalPath,
                                   .retention_age = options.retention_age,
-                                  .retention_events = options.retention_events},
+                                  .retention_events = options.retention_events,
+                                  .row_bytes = size_t{4} << 10},
                       .live = {.ring = {.max_bytes = options.ring_bytes}},
                       .node_id = "node",
                       .max_queued = options.max_queued},

@@ -122,7 +122,7 @@ void FleetServers::PublishAsOther() {
   story_->Reach("fleet: another node of this name");
   for (uint64_t left = 1 + random_->Below(3); left > 0; --left) {
     last_stream_sequence_ += 1 + random_->Below(3);
-    stream_.push_back({{"another-journal", last_stream_sequence_}, last_stream_sequence_, ""});
+    stream_.push_back({{"another-journal", last_stream_sequence_}, last_stream_sequence_, "", ""});
   }
 }
 
@@ -250,11 +250,14 @@ FleetServers::Ack FleetServers::Store(const FleetMessage& message, bool late) {
     story_->Say("fleet", absl::StrCat("has the message of ", message.sequence, " already"));
     return {Ack::kStored, ack.place, true};
   }
+  if (HeaderOf(message, kSentToHeader) != LogId()) {
+    story_->Reach("fleet: a message for another stream");
+  }
   last_stream_sequence_ += 1 + random_->Below(3);  // other nodes publish too
   until = now() + kStreamDuplicateWindow;
   ack = {Ack::kStored, last_stream_sequence_, false};
   stream_.push_back({ParseMessageId(id).value_or(FleetMessageId()), last_stream_sequence_,
-                     HeaderOf(message, kSentAfterHeader)});
+                     HeaderOf(message, kSentAfterHeader), HeaderOf(message, kSentToHeader)});
   judge_->Stored(message, last_stream_sequence_, late);
   return ack;
 }
@@ -300,12 +303,11 @@ absl::StatusOr<FleetSink::Log> SimulatedSink::Look() {
     servers_->story_->Reach("fleet: no answer");
     return absl::UnavailableError("no answer");
   }
-  Log log{absl::StrCat("stream-", servers_->streams_made_),
-          servers_->stream_.empty() ? servers_->last_stream_sequence_ + 1 : 1,
+  Log log{servers_->LogId(), servers_->stream_.empty() ? servers_->last_stream_sequence_ + 1 : 1,
           servers_->last_stream_sequence_, std::nullopt};
   if (!servers_->stream_.empty()) {
     const FleetServers::Stored& stored = servers_->stream_.back();
-    log.tail = TailOf(stored.id, stored.stream_sequence, stored.sent_after);
+    log.tail = TailOf(stored.id, stored.stream_sequence, log.id, stored.sent_after, stored.sent_to);
   }
   if (absl::Status status = RoundTrip("answer by the fleet"); !status.ok()) return status;
   return log;

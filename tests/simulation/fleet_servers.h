@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "server/fleet/fleet_sink.h"
 #include "tests/simulation/fleet_judge.h"
@@ -68,7 +69,8 @@ class FleetServers {
   struct Stored {
     FleetMessageId id;
     uint64_t stream_sequence = 0;
-    std::string sent_after;  // its header
+    std::string sent_after;  // its headers
+    std::string sent_to;
   };
   // A message on its way.
   struct Message {
@@ -83,6 +85,7 @@ class FleetServers {
 
   absl::Duration now() const { return kernel_->monotonic(); }
   bool away() const { return now() < away_until_; }
+  std::string LogId() const { return absl::StrCat("stream-", streams_made_); }
   // What a message takes, there or back.
   absl::Duration Latency();
   bool Happens(uint64_t one_in) { return !settled_ && random_->OneIn(one_in); }

@@ -598,16 +598,18 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     story_->Reach(is == ShutdownClass::kUnknown ? "an end over a clean stop is UNKNOWN"
                                                 : "an end over a clean stop has its class");
   }
+  // The end of a VM whose process is not known is its socket's, shortly before the process's.
+  const absl::Duration decided_at = std::min(DecidedAt(*life), kernel_->monotonic());
   bool may_be_intended = false;
   bool must_be_intended = false;
   for (const Declared& intent : life->intents) {
     // A daemon may have accepted it and ended before its answer.
     const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
-    if (accepted + intent.ttl < DecidedAt(*life)) continue;
-    if (intent.withdrawn_at < DecidedAt(*life)) continue;
+    if (accepted + intent.ttl < decided_at) continue;
+    if (intent.withdrawn_at < decided_at) continue;
     may_be_intended = true;
     must_be_intended =
-        must_be_intended || (intent.answered < DecidedAt(*life) &&
+        must_be_intended || (intent.answered < decided_at &&
                              intent.asked + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
   }
   if (may_be_intended) {
@@ -748,10 +750,14 @@ void Judge::CheckFollowed(int number) const {
   std::set<std::string> open;
   size_t forks = 0;
   for (const auto& [sequence, entry] : entries_) {
-    if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(entry.event.vm().run_id());
-    if (entry.event.type() == v1::EVENT_TYPE_STOPPED &&
-        entry.taken_at + kFollows <= kernel_->monotonic()) {
-      open.erase(entry.event.vm().run_id());
+    const std::string& run_id = entry.event.vm().run_id();
+    if (entry.event.type() == v1::EVENT_TYPE_STARTED) open.insert(run_id);
+    if (entry.event.type() != v1::EVENT_TYPE_STOPPED) continue;
+    // Its STARTED may be in a journal that was replaced.
+    if (entry.taken_at + kFollows > kernel_->monotonic()) {
+      open.insert(run_id);
+    } else {
+      open.erase(run_id);
     }
   }
   for (const auto& life : world_->lives()) {

@@ -106,6 +106,8 @@ class Kernel : public Clock {
 
   // Processes.
   ProcessPtr Start(std::string cgroup);
+  // The one that has the number now; null: nobody has.
+  ProcessPtr Living(int64_t pid) const;
   void Exit(const ProcessPtr& process, int wait_status);
   void Reap(const ProcessPtr& process);
   // A signal is sent to it, and `sender` is gone at once; 0: the kernel sends it.
@@ -265,7 +267,6 @@ class Kernel : public Clock {
   Descriptor* Get(int fd, Descriptor::Kind kind) const;
   uint32_t Readiness(int fd) const;
   void Notify(const std::string& path, uint32_t mask);
-  ProcessPtr Living(int64_t pid) const;
   void Record(SignalRecord record);
   // The text of a file of /proc or /sys; unset: there is none.
   std::optional<std::string> SystemFile(const std::string& path) const;

@@ -2,6 +2,7 @@
 #define VMEVENTD_TESTS_SIMULATION_LIBVIRTD_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ namespace vmeventd::simulation {
 
 inline constexpr char kLibvirtUri[] = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock";
 inline constexpr char kPidDirectory[] = "/run/libvirt/qemu";
+inline constexpr char kLogDirectory[] = "/var/log/libvirt/qemu";
 
 // The node's libvirtd at the border of its client library, as docs/libvirt.md has measured it: its
 // events come while its calls are under way, a list may be late, and its ids begin again. The calls
@@ -27,7 +29,9 @@ inline constexpr char kPidDirectory[] = "/run/libvirt/qemu";
 class Libvirtd : public LibvirtApi {
  public:
   Libvirtd(Kernel* kernel, Random* random, Story* story)
-      : kernel_(kernel), random_(random), story_(story) {}
+      : kernel_(kernel), random_(random), story_(story) {
+    WritePidFile();
+  }
 
   bool runs() const { return runs_; }
   absl::Duration started_at() const { return started_at_; }
@@ -61,6 +65,10 @@ class Libvirtd : public LibvirtApi {
   // The next thing that the connection is sent is `saying`.
   void Hear(Life* life, Saying* saying);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
+  absl::StatusOr<DomainLifecycle> LastEnd(const ConnectionPtr& link, const std::string& uuid);
+  void WritePidFile();
+  // Notes in the domain's log that it starts.
+  void Log(const Life& life);
   // A call takes its time, in which all else goes on.
   void Take();
 
@@ -71,6 +79,12 @@ class Libvirtd : public LibvirtApi {
   absl::Duration started_at_ = absl::ZeroDuration();
   int64_t last_id_ = 0;
   std::vector<Life*> domains_;  // that it knows as running
+  // What it has kept of the last end of each domain, by UUID.
+  struct KeptEnd {
+    Life* life = nullptr;  // null: it is a guess of a libvirtd that was not there
+    ManagerEnd end = ManagerEnd::kShutdown;
+  };
+  std::map<std::string, KeptEnd> kept_ends_;
   int daemon_ = 0;
   std::shared_ptr<Listener> listener_;
   ConnectionPtr link_;   // `listener_`'s; null: it has lost it

@@ -33,6 +33,7 @@ struct Saying {
   std::string text;
   std::optional<bool> guest;  // SHUTDOWN's
   ManagerEnd manager = ManagerEnd::kShutdown;
+  bool kept = false;    // with kManager: libvirt was asked, after the end
   absl::Duration at;    // monotonic
   int64_t wall_us = 0;  // as QEMU stamps it; 0: an answer, which has no stamp
   // To whom, and where it ends in what that connection was sent; null: nobody listened.

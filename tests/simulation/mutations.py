@@ -138,7 +138,13 @@ MUTATIONS = [
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
     Mutation("a-launcher-is-a-qemu", "watcher/qmp/socket_connector.cc",
-             "} else if (⟦peer.pid != 0 && !HasNameOfQemu(peer.pid)⟧) {", "false"),
+             "} else if (⟦peer.pid != 0 && !IsQemuAt(slot, peer)⟧) {", "false"),
+    Mutation("a-qemu-of-another-name-is-a-launcher", "watcher/qmp/socket_connector.cc",
+             "  return ⟦SaysQemu(*slot)⟧;\n}\n\nbool", "false",
+             "RenamedTest.ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor"),
+    Mutation("who-has-a-domains-number-may-be-it", "watcher/libvirt/domain_process.cc",
+             "return ⟦look.younger_than_file⟧ ? Gone(pid) : PeerProcess();", "false",
+             "LibvirtProcessTest.AnEndedLifeWhosePidAStrangerHasBeginsNoRun"),
     Mutation("a-proxy-is-not-followed", "watcher/qmp/socket_runs.cc",
              "if (listener.has_value()) real->AddProcess(*std::move(listener));", ";"),
     Mutation("one-of-several-processes-decides", "watcher/runs/vm_run.cc",
@@ -157,7 +163,8 @@ MUTATIONS = [
              "phase_ = Phase::kReady;\n  info_.reset();\n  ⟦unhandled_ = handed.unhandled.str();⟧",
              "phase_ = Phase::kUuid; info_ = std::make_unique<MonitorInfo>();"),
     Mutation("no-spare-descriptors", "watcher/runs/spare_descriptors.h",
-             "for (UniqueFd& spare : spares_) spare.Reset();", ";"),
+             "for (UniqueFd& spare : spares_) spare.Reset();", ";",
+             "SpareDescriptorsTest.LetAShutdownFileBeWrittenWhileTheTableIsFull"),
     # Streams.
     Mutation("history-begins-one-late", "server/eventlog/live_state.cc",
              "in_journal(⟦sequence⟧, ring_.oldest() - 1);", "sequence + 1"),
@@ -193,8 +200,9 @@ MUTATIONS = [
     # The domains of libvirt.
     Mutation("ended-lives-outlive-their-connection", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦link->processes.HasNoPidFile(domain.uuid) ||\n"
-             "        (process.kind == PeerProcess::Kind::kGone &&\n"
-             "         (process.pid == life.pid || process.pid == 0))⟧) {",
+             "        (process.kind == PeerProcess::Kind::kGone && process.pid == 0) ||\n"
+             "        (process.kind != PeerProcess::Kind::kTracked &&\n"
+             "         link->processes.PidInFile(domain.uuid) == life.pid)⟧) {",
              "true",
              "LibvirtProcessTest.ADomainThatHasItsOldIdAgainAfterALostConnectionIsFollowed"),
     Mutation("an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
@@ -217,8 +225,10 @@ MUTATIONS = [
     Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
              "if (⟦!connected_ || reported_⟧) return AwaitEnd();", "true"),
     Mutation("what-is-not-listed-lives", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦!run->connected()⟧) absent.push_back(run);", "false",
+             "} else if (⟦!run->connected()⟧) {\n      absent.push_back(run);", "false",
              "LibvirtProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem"),
+    Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
+             "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
     Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦message.process.start_ticks > message.domain.heard_ticks⟧) return;", "false",
              "LibvirtPodProcessTest.AProcessThatALookFindsMayBeTheNextLifes"),

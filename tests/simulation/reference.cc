@@ -31,6 +31,7 @@ struct Facts {
   // Of a domain.
   bool migrating = false;
   std::optional<ManagerEnd> manager;
+  bool kept = false;  // it was said when libvirt was asked, after the end
 };
 
 void HearMigration(const std::string& status, Facts* facts) {
@@ -46,6 +47,11 @@ void Runs(Facts* facts) {
   facts->shutdown = nullptr;
   facts->finishing = facts->never_ran = facts->incoming = false;
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
+}
+
+bool IsDown(const Facts& facts) {
+  return facts.down_before ||
+         (facts.shutdown != nullptr && facts.shutdown->guest == true && !facts.while_paused);
 }
 
 void Hear(const Saying& saying, Facts* facts) {
@@ -91,6 +97,8 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kRunState:
       if (saying.text == "running" || saying.text == "suspended") Runs(facts);
+      // What was down was reset, and ran.
+      if (saying.text == "paused" && IsDown(*facts)) Runs(facts);
       if (saying.text == "paused" || saying.text == "finish-migrate") facts->paused = true;
       if (saying.text == "inmigrate" || saying.text == "prelaunch") facts->never_ran = true;
       if (facts->never_ran) facts->incoming = saying.text == "inmigrate";
@@ -102,6 +110,7 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kManager:
       facts->manager = saying.manager;
+      facts->kept = saying.kept;
       return;
     case Saying::Kind::kOther:
       return HearMigration(saying.text, facts);
@@ -145,11 +154,12 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
   if (facts.manager == ManagerEnd::kDestroyed && (!failed || signal == SIGKILL)) {
     return ShutdownClass::kAdmin;
   }
-  if (facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kUnknown;
+  if (facts.manager == ManagerEnd::kCrashed && !facts.kept) return ShutdownClass::kUnknown;
   if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP) return ShutdownClass::kAdmin;
   if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
   if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
   if (killer_seen) return ShutdownClass::kAdmin;
+  if (facts.kept && facts.manager == ManagerEnd::kCrashed) return ShutdownClass::kCrash;
   // A daemon goes on with what it was handed, and the process had ended before.
   if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;

@@ -91,6 +91,10 @@ void World::Begin(const std::string& name) {
   life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".qmp");
   life->listed_as = name;
   life->process->command_line = CommandLineOf(*life);
+  if (life->process->command_line.starts_with("qemu") && random_->OneIn(8)) {
+    story_->Reach("a QEMU has another name");  // -name process=
+    life->process->program = name;
+  }
   life->boot_id = kernel_->boot_id();
   life->run_id = MakeRunId({.boot_id = kernel_->boot_id(),
                             .monitor_path = life->socket,

@@ -117,6 +117,7 @@ class World {
   void Hang(Life* life);
   void ManagerConnects(Life* life);
   void DownAndUp(Life* life);
+  void ComesUp(Life* life);
   void DownAndUpUnseen(Life* life);
   void HibernatesInVain(Life* life);
   void WatchdogPause(Life* life);

@@ -141,11 +141,24 @@ void World::DownAndUp(Life* life) {
   SayShutdown(life, "guest-shutdown");
   life->run_state = "shutdown";
   Say(life, Saying::Kind::kStop, "STOP", "");
-  In(kNow, absl::Seconds(30), life, [this, life] {
+  In(kNow, absl::Seconds(30), life, [this, life] { ComesUp(life); });
+}
+
+// By a reset; then it may be paused, which shows that it was not down any more.
+void World::ComesUp(Life* life) {
+  life->run_state = "prelaunch";
+  Say(life, Saying::Kind::kReset, "RESET", "");
+  life->run_state = "running";
+  Say(life, Saying::Kind::kResume, "RESUME", "");
+  const bool paused = random_->OneIn(2);
+  if (paused) {
     life->run_state = "paused";
-    Say(life, Saying::Kind::kReset, "RESET", "");
+    Say(life, Saying::Kind::kStop, "STOP", "");
+  }
+  In(absl::Seconds(1), absl::Seconds(30), life, [this, life, paused] {
+    if (paused && random_->OneIn(2)) return Quit(life);
     life->run_state = "running";
-    Say(life, Saying::Kind::kResume, "RESUME", "");
+    if (paused) Say(life, Saying::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
 }
@@ -164,13 +177,9 @@ void World::DownAndUpUnseen(Life* life) {
     life->negotiated = false;
     EndProxyChild(life);
   }
-  In(absl::Milliseconds(10), absl::Seconds(30), life, [this, life] {
-    life->run_state = "paused";
-    Say(life, Saying::Kind::kReset, "RESET", "");
-    life->run_state = "running";
-    Say(life, Saying::Kind::kResume, "RESUME", "");
-    In(absl::Seconds(1), absl::Seconds(30), life, [this, life] { NextStep(life); });
-  });
+  // Before anybody has connected again, or later.
+  In(absl::Milliseconds(10), random_->OneIn(2) ? absl::Milliseconds(500) : absl::Seconds(30), life,
+     [this, life] { ComesUp(life); });
 }
 
 // The host resets it before it is down.

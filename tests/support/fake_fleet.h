@@ -46,7 +46,9 @@ class FakeSink : public FleetSink {
             last_stream_sequence, std::nullopt, round_trip};
     if (stream.empty()) return log;
     const Stored& last = stream.back();
-    log.tail = TailOf(last.id, last.stream_sequence, HeaderOf(last.message, kSentAfterHeader));
+    log.tail =
+        TailOf(last.id, last.stream_sequence, log.id, HeaderOf(last.message, kSentAfterHeader),
+               HeaderOf(last.message, kSentToHeader));
     return log;
   }
 

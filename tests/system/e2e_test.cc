@@ -4,8 +4,11 @@
 #include <iostream>
 #include <regex>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
@@ -83,9 +86,12 @@ v1::WatchEventsRequest FromOldest() {
   return request;
 }
 
-void WaitUntilAttached(const Daemon& daemon, const std::string& name) {
-  WaitUntil(name + " has answered everything",
-            [&] { return absl::StrContains(daemon.Log(), name + " has answered everything"); });
+void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times) {
+  const std::string line = " " + name + " has answered everything";
+  WaitUntil(absl::StrCat(name, " has answered everything, ", times, " times"), [&] {
+    const std::vector<std::string> parts = absl::StrSplit(daemon.Log(), line);
+    return parts.size() > static_cast<size_t>(times);
+  });
 }
 
 void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {

@@ -62,8 +62,8 @@ class E2eTest : public testing::Test {
 v1::WatchEventsRequest FromOldest();
 
 // Waits until the daemon has no command under way, which its log says: QEMU 7.2 may hang if it is
-// ended over one (docs/qemu.md).
-void WaitUntilAttached(const Daemon& daemon, const std::string& name);
+// ended over one (docs/qemu.md). `times`: how often the VM was attached, over restarts.
+void WaitUntilAttached(const Daemon& daemon, const std::string& name, int times = 1);
 
 // Waits until the daemon has seen that the VM was migrated away, which its log says. QEMU's own
 // `completed` is too early: a QEMU that is ended at once may not have answered the daemon yet.

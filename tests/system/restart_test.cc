@@ -37,12 +37,11 @@ class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
     EndDaemon();
     Begin();
   }
-  // Makes the VM send an event that the daemon receives only through its monitor.
-  void WaitAttached(Guest* guest, int nth) {
-    guest->manager().Execute("stop");
-    stream().Wait(guest->name(), v1::EVENT_TYPE_PAUSED, nth);
-    guest->manager().Execute("cont");
-    stream().Wait(guest->name(), v1::EVENT_TYPE_RESUMED, nth);
+  // Between two questions: QEMU 7.2 may hang in its exit over one (docs/qemu.md).
+  void RestartWhileAttached(const Guest& guest) {
+    WaitUntilAttached(daemon(), guest.name());
+    Restart();
+    WaitUntilAttached(daemon(), guest.name(), 2);
   }
   static std::vector<std::string> RunIds(const std::vector<v1::Event>& events) {
     std::vector<std::string> ids;
@@ -81,8 +80,7 @@ TEST_P(RestartTest, PowerdownBeforeItAndStopAfterItIsAdmin) {
   const auto guest = StartGuest(options);
   guest->manager().Execute("system_powerdown");
   stream().Wait("vm1", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
-  Restart();
-  WaitAttached(guest.get(), 1);
+  RestartWhileAttached(*guest);
   guest->Type("poweroff -f");
   const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
@@ -95,8 +93,7 @@ TEST_P(RestartTest, PoweroffAfterItIsTheUsers) {
   Begin();
   const auto guest = StartGuest({});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  Restart();
-  WaitAttached(guest.get(), 1);
+  RestartWhileAttached(*guest);
   guest->Type("poweroff -f");
   const v1::Event stopped = stream().Wait("vm1", v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_USER) << stopped.message();

@@ -10,8 +10,8 @@ namespace vmeventd {
 namespace {
 
 constexpr char kForms[] =
-    "it must be qemu:///system, qemu:///session, qemu+unix:///system?socket=PATH or "
-    "qemu+unix:///session?socket=PATH";
+    "it must be qemu:///system, qemu:///session, qemu+unix:///system?socket=PATH, "
+    "qemu+unix:///session?socket=PATH, lxc:///system or lxc+unix:///system?socket=PATH";
 
 absl::Status Wrong(absl::string_view uri, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("\"", uri, "\": ", why));
@@ -40,6 +40,9 @@ std::string PercentEncode(absl::string_view path) {
   return text;
 }
 
+absl::string_view Driver(const LibvirtSpec& spec) { return spec.containers ? "lxc" : "qemu"; }
+absl::string_view Kind(const LibvirtSpec& spec) { return spec.session ? "session" : "system"; }
+
 }  // namespace
 
 bool HasWildcard(absl::string_view pattern) {
@@ -49,29 +52,26 @@ bool HasWildcard(absl::string_view pattern) {
 bool LibvirtSpec::has_glob() const { return HasWildcard(socket); }
 
 std::string LibvirtSpec::UriAt(absl::string_view path) const {
-  return absl::StrCat("qemu+unix:///", session ? "session" : "system",
-                      "?socket=", PercentEncode(path));
+  return absl::StrCat(Driver(*this), "+unix:///", Kind(*this), "?socket=", PercentEncode(path));
 }
 
-std::string LibvirtSpec::Uri() const {
-  if (socket.empty()) return session ? "qemu:///session" : "qemu:///system";
-  return UriAt(socket);
-}
+std::string LibvirtSpec::Uri() const { return socket.empty() ? ToFlag() : UriAt(socket); }
 
 std::string LibvirtSpec::ToFlag() const {
-  const absl::string_view kind = session ? "session" : "system";
-  if (socket.empty()) return absl::StrCat("qemu:///", kind);
-  return absl::StrCat("qemu+unix:///", kind, "?socket=", socket);
+  if (socket.empty()) return absl::StrCat(Driver(*this), ":///", Kind(*this));
+  return absl::StrCat(Driver(*this), "+unix:///", Kind(*this), "?socket=", socket);
 }
 
 absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   if (!IsValidUtf8(uri)) return absl::InvalidArgumentError("a libvirt URI that is not UTF-8");
   LibvirtSpec spec;
   absl::string_view rest = uri;
-  const bool by_socket = absl::ConsumePrefix(&rest, "qemu+unix://");
-  if (!by_socket && !absl::ConsumePrefix(&rest, "qemu://")) {
+  spec.containers = absl::ConsumePrefix(&rest, "lxc");
+  if (!spec.containers && !absl::ConsumePrefix(&rest, "qemu")) {
     return Wrong(uri, absl::StrCat("vmeventd follows the QEMUs of this node: ", kForms));
   }
+  const bool by_socket = absl::ConsumePrefix(&rest, "+unix");
+  if (!absl::ConsumePrefix(&rest, "://")) return Wrong(uri, kForms);
   if (!absl::StartsWith(rest, "/")) {
     return Wrong(uri, absl::StrCat("another host's libvirt cannot be followed: ", kForms));
   }
@@ -83,6 +83,9 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   }
   if (path != "/system" && path != "/session") return Wrong(uri, kForms);
   spec.session = path == "/session";
+  if (spec.session && spec.containers) {
+    return Wrong(uri, "libvirt runs containers for the whole system alone: lxc:///system");
+  }
   if (query.empty()) return spec;
   if (!by_socket || !absl::ConsumePrefix(&query, "socket=") || absl::StrContains(query, '&')) {
     return Wrong(uri, kForms);
@@ -99,6 +102,8 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   spec.socket = std::string(query);
   return spec;
 }
+
+bool IsContainerUri(absl::string_view uri) { return absl::StartsWith(uri, "lxc"); }
 
 std::string DomainSource(absl::string_view uri) { return absl::StrCat("libvirt:", uri); }
 

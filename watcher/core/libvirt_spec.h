@@ -10,7 +10,8 @@ namespace vmeventd {
 
 // One --libvirt: the libvirts of this node that a URI names.
 struct LibvirtSpec {
-  bool session = false;  // qemu:///session: a user's libvirt, not the system's
+  bool session = false;     // qemu:///session: a user's libvirt, not the system's
+  bool containers = false;  // lxc:///system: its driver of containers, not that of QEMUs
   // Of libvirt's Unix socket, absolute: each part between slashes is a name or a glob pattern (* ?
   // [a-z]), which no slash and no leading dot matches. Empty: where libvirt itself looks for it.
   std::string socket;
@@ -31,8 +32,11 @@ bool HasWildcard(absl::string_view pattern);
 
 // INVALID_ARGUMENT says what is wrong and what would be right. Accepted:
 //   qemu:///system  qemu:///session  qemu+unix:///system?socket=PATH
-//   qemu+unix:///session?socket=PATH
+//   qemu+unix:///session?socket=PATH  lxc:///system  lxc+unix:///system?socket=PATH
 absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
+
+// Whether a URI of these is of libvirt's driver of containers.
+bool IsContainerUri(absl::string_view uri);
 
 // What VmRef::source says of a domain that was found at `uri`.
 std::string DomainSource(absl::string_view uri);

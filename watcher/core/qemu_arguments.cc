@@ -207,6 +207,16 @@ std::string GivenUuid(const std::vector<std::string>& arguments) {
   return "";
 }
 
+std::string GivenContainer(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) return "";
+  const absl::string_view program = arguments.front();
+  if (program.substr(program.rfind('/') + 1) != "libvirt_lxc") return "";
+  for (size_t at = 2; at < arguments.size(); ++at) {
+    if (arguments[at - 1] == "--name") return arguments[at];
+  }
+  return "";
+}
+
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
   Reader reader;
   bool reads_more = false;

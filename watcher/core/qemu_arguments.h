@@ -38,6 +38,9 @@ std::string WithoutNullUuid(std::string uuid);
 // What follows the first -uuid, as it stands there; empty: there is none.
 std::string GivenUuid(const std::vector<std::string>& arguments);
 
+// The container that a libvirt_lxc has, by its name; empty: it is none.
+std::string GivenContainer(const std::vector<std::string>& arguments);
+
 // Reads the command line of a QEMU. Pure.
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
 

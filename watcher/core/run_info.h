@@ -43,6 +43,13 @@ struct ProcessInfo {
   uint64_t oom_kills = 0;
 };
 
+// Who says what happens to a run.
+enum class ReportedBy {
+  kMonitor,           // its QEMU, on a monitor that is ours
+  kLibvirt,           // libvirt, which has QEMU's monitor and passes on what that says
+  kContainerLibvirt,  // libvirt, of a container: the run's process is its libvirt_lxc
+};
+
 // How many processes a run follows beside the one that RunInfo describes. One more may be known.
 inline constexpr size_t kMaxOtherProcesses = 7;
 
@@ -66,7 +73,11 @@ struct RunInfo {
   // Further ones that speak on its monitor, or may: the run ends when all have.
   std::vector<ProcessId> others;
   bool several_processes = false;  // there were some: which one was QEMU's is not known
-  int64_t domain_id = 0;           // libvirt's number of the running domain; 0: not libvirt's
+  ReportedBy reported_by = ReportedBy::kMonitor;
+  int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
+  // Which libvirtd had it when libvirt was connected last: when that began, as its driver.pid says,
+  // in Unix nanoseconds; 0: not known.
+  int64_t libvirtd_began_ns = 0;
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
   // The file that counts the OOM kills in the process's cgroup, and what it said while the process
   // lived. Empty: not known.
@@ -86,10 +97,6 @@ struct RunInfo {
   // For the escaped text that the run has already.
   void SetRawPath(absl::string_view raw) { unescaped_path = raw == monitor_path ? "" : raw; }
   void SetRawName(absl::string_view raw) { unescaped_name = raw == name ? "" : raw; }
-
-  // A manager has its monitor, and passes on what QEMU says: a connection to the manager that ends
-  // says nothing of the run.
-  bool managed() const { return domain_id != 0; }
 
   // From now on this is its process, which is tracked.
   void SetProcess(const ProcessInfo& process) {
@@ -124,9 +131,10 @@ struct OomVictim {
 // not say.
 struct MonitorInfo {
   std::string qemu_version;
-  std::string run_state;  // query-status
-  std::string uuid;       // query-uuid; the null UUID is given as ""
-  std::string qemu_name;  // query-name
+  std::string run_state;          // query-status
+  std::string uuid;               // query-uuid; the null UUID is given as ""
+  std::string qemu_name;          // query-name
+  int64_t libvirtd_began_ns = 0;  // RunInfo's
 };
 
 }  // namespace vmeventd

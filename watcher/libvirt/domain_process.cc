@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/small_file.h"
@@ -25,6 +27,10 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxPidFile = 64;
+// virtlogd begins a new file at 2 MiB. Of a longer one nothing is known.
+constexpr size_t kMaxLog = 4 << 20;
+// libvirt notes a start before it starts the process, which may take a while.
+constexpr absl::Duration kMaxStart = absl::Seconds(10);
 // How long a process may take to give its command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
 // How often a look at all processes sees whether that has come, and how many it asks at once.
@@ -42,13 +48,15 @@ std::string UserRuntimeDirectory() {
 
 // The file is written by libvirt, in a directory that a container may own: whatever has the name by
 // now, only a regular file is opened for reading. (open() acts on a device or a FIFO.)
-absl::StatusOr<std::string> ReadRegularFile(const std::string& path) {
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes,
+                                            absl::Time* written) {
   const UniqueFd there(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!there.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat status {};
   if (fstat(there.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
   if (!S_ISREG(status.st_mode)) return absl::FailedPreconditionError("no regular file");
-  return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), kMaxPidFile);
+  if (written != nullptr) *written = absl::TimeFromTimespec(status.st_mtim);
+  return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), max_bytes);
 }
 
 PeerProcess Gone(int64_t pid) { return {.kind = PeerProcess::Kind::kGone, .pid = pid}; }
@@ -97,17 +105,49 @@ absl::flat_hash_map<int64_t, std::string> ReadUuids(const std::vector<int64_t>& 
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket) {
   std::string base = spec.session ? UserRuntimeDirectory() + "/libvirt" : "/run/libvirt";
   if (!socket.empty()) base = socket.substr(0, socket.rfind('/'));
+  if (spec.containers) return absl::StrCat(base, "/lxc");
   return absl::StrCat(base, spec.session ? "/qemu/run" : "/qemu");
+}
+
+int64_t LibvirtdBegan(const std::string& pid_directory) {
+  struct stat status {};
+  if (stat(absl::StrCat(pid_directory, "/driver.pid").c_str(), &status) != 0) return 0;
+  return absl::ToUnixNanos(absl::TimeFromTimespec(status.st_mtim));
+}
+
+std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory) {
+  if (spec.session) return "";
+  return absl::StrCat(directory, spec.containers ? "/lxc" : "/qemu");
+}
+
+bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
+                absl::Time seen) {
+  if (log_directory.empty() || absl::StrContains(name, '/')) return false;
+  const absl::StatusOr<std::string> log =
+      ReadRegularFile(absl::StrCat(log_directory, "/", name, ".log"), kMaxLog, nullptr);
+  if (!log.ok() || log->size() == kMaxLog) return false;
+  bool found = false;
+  for (const absl::string_view line : absl::StrSplit(*log, '\n')) {
+    // "2026-01-31 12:00:00.000+0000: starting up libvirt version: 9.0.0, ..."
+    const size_t mark = line.find(": starting up");
+    absl::Time start;
+    if (mark == absl::string_view::npos ||
+        !absl::ParseTime("%Y-%m-%d %H:%M:%E*S%z", line.substr(0, mark), &start, nullptr)) {
+      continue;
+    }
+    // QEMU writes there as well, and clocks are set: what stands after it is later, whatever its
+    // time.
+    if (found || start > seen) return false;
+    found = start >= process_start - kMaxStart;
+  }
+  return found;
 }
 
 void DomainProcesses::Begin(const DomainName& domain, bool has_descriptors, absl::Duration now) {
   if (looks_.contains(domain.uuid)) return;
   Look& look = looks_[domain.uuid];
-  if (has_descriptors) {
-    look.process = ProcessOfPidFile(domain, &look.no_pid_file);
-  } else {
-    look.process = absl::ResourceExhaustedError("pidfd");
-  }
+  look.process = absl::ResourceExhaustedError("pidfd");
+  if (has_descriptors) ReadPidFile(domain, &look);
   if (!look.process.ok() || look.process->kind != PeerProcess::Kind::kTracked) return;
   look.command_line = command_lines_->Begin(look.process->pid);
   look.not_after = now + kMaxWait;
@@ -124,6 +164,11 @@ bool DomainProcesses::HasNoPidFile(const std::string& uuid) const {
   return it != looks_.end() && it->second.no_pid_file;
 }
 
+int64_t DomainProcesses::PidInFile(const std::string& uuid) const {
+  const auto it = looks_.find(uuid);
+  return it == looks_.end() ? 0 : it->second.pid_in_file;
+}
+
 absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) const {
   const auto it = looks_.find(domain.uuid);
   if (it == looks_.end()) return PeerProcess();
@@ -133,7 +178,13 @@ absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) cons
   if (look.process->kind == PeerProcess::Kind::kGone) return Gone(pid);
   if (look.process->kind == PeerProcess::Kind::kUntracked) return PeerProcess();
   if (HasEnded(look.process->pidfd.get())) return Gone(pid);
-  if (!look.command_line->done() || look.command_line->uuid() != domain.uuid) return PeerProcess();
+  const CommandLines::Read& read = *look.command_line;
+  if (!read.done() ||
+      (containers_ ? read.container() != domain.name : read.uuid() != domain.uuid)) {
+    return look.younger_than_file ? Gone(pid) : PeerProcess();
+  }
+  // The id of a container is its process's number: that one is of a later life.
+  if (containers_ && pid != domain.id) return Gone(0);
   absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
   if (absl::IsResourceExhausted(process.status())) return process.status();
   // The number was still that process's when the second descriptor was made.
@@ -142,40 +193,46 @@ absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) cons
   return process;
 }
 
-absl::StatusOr<PeerProcess> DomainProcesses::ProcessOfPidFile(const DomainName& domain,
-                                                              bool* no_pid_file) const {
-  if (absl::StrContains(domain.name, '/')) return PeerProcess();
-  absl::StatusOr<std::string> text =
-      ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"));
-  if (absl::IsResourceExhausted(text.status())) return text.status();
-  *no_pid_file = absl::IsNotFound(text.status());
-  int64_t pid = 0;
-  if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid) || pid <= 0) {
-    return PeerProcess();
+void DomainProcesses::ReadPidFile(const DomainName& domain, Look* look) const {
+  look->process = PeerProcess();
+  if (absl::StrContains(domain.name, '/')) return;
+  absl::Time written;
+  const absl::StatusOr<std::string> text =
+      ReadRegularFile(absl::StrCat(directory_, "/", domain.name, ".pid"), kMaxPidFile, &written);
+  if (absl::IsResourceExhausted(text.status())) {
+    look->process = text.status();
+    return;
   }
+  look->no_pid_file = absl::IsNotFound(text.status());
+  int64_t pid = 0;
+  if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid) || pid <= 0) return;
+  look->pid_in_file = pid;
   // The descriptor first: what is read then is of the process that it holds.
   absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
-  if (absl::IsResourceExhausted(process.status())) return process.status();
-  if (!process.ok()) return PeerProcess();
-  if (process->kind == PeerProcess::Kind::kGone) return Gone(pid);
-  return process;
+  if (!process.ok() && !absl::IsResourceExhausted(process.status())) return;
+  // libvirt writes the file once the process is there.
+  look->younger_than_file =
+      process.ok() && process->start_ticks != 0 && ProcessStartTime(process->start_ticks) > written;
+  look->process = std::move(process);
 }
 
-uint64_t PidNamespaceBehind(const std::string& path) {
+std::optional<uint64_t> ForeignPidNamespaceBehind(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) return 0;
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) return std::nullopt;
   path.copy(address.sun_path, path.size());
   const UniqueFd socket_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ucred peer{};
   socklen_t size = sizeof(peer);
   if (!socket_fd.valid() ||
       connect(socket_fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      getsockopt(socket_fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
-    return 0;
+      getsockopt(socket_fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    return std::nullopt;
   }
+  if (peer.pid <= 0) return 0;
   const uint64_t pid_namespace = PidNamespaceOf(peer.pid);
-  return pid_namespace == ReadPidNamespace() ? 0 : pid_namespace;
+  if (pid_namespace == 0 || pid_namespace == ReadPidNamespace()) return std::nullopt;
+  return pid_namespace;
 }
 
 absl::flat_hash_map<std::string, PeerProcess> FindProcessesInNamespace(

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -21,28 +22,47 @@ namespace vmeventd {
 // its domains.
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
-// Finds the QEMUs of one libvirt's running domains, by the pid files NAME.pid in a directory. Such
-// a number is only believed where that process was started with the domain's UUID: a libvirt in a
-// container counts other pids than we do. A link is not followed there, nor a name that leads
-// elsewhere. A look begins, waits for the process's command line, has its result, and is forgotten.
-// Loop thread; never waits.
+// When the libvirtd began that has that directory of pid files, in Unix nanoseconds: no two have
+// the same. 0: not known.
+int64_t LibvirtdBegan(const std::string& pid_directory);
+
+// Where libvirt keeps the logs of its domains; empty: not known. `directory` is that of its logs.
+std::string LogDirectory(const LibvirtSpec& spec, const std::string& directory);
+
+// Whether a domain has not begun again since its life that began at `process_start` was `seen`:
+// libvirt notes each start in the domain's log NAME.log, and that one's must be the newest. False
+// where the log does not show it.
+bool IsLastLife(const std::string& log_directory, const std::string& name, absl::Time process_start,
+                absl::Time seen);
+
+// Finds the processes of one libvirt's running domains, by the pid files NAME.pid in a directory.
+// Such a number is only believed where that process is a QEMU that was started with the domain's
+// UUID, or the libvirt_lxc of the container: a libvirt in a container counts other pids than we do.
+// A link is not followed there, nor a name that leads elsewhere. A look begins, waits for the
+// process's command line, has its result, and is forgotten. Loop thread; never waits.
 class DomainProcesses {
  public:
   // Null `command_lines`: no process is found.
-  explicit DomainProcesses(CommandLines* command_lines) : command_lines_(command_lines) {}
+  explicit DomainProcesses(CommandLines* command_lines, bool containers = false)
+      : command_lines_(command_lines), containers_(containers) {}
   void set_directory(std::string directory) { directory_ = std::move(directory); }
-  bool can_look() const { return command_lines_ != nullptr && !directory_.empty(); }
+  // The numbers in the files are of another PID namespace, and say nothing here: nothing is looked
+  // for.
+  void set_foreign(bool foreign) { foreign_ = foreign; }
+  bool can_look() const { return command_lines_ != nullptr && !directory_.empty() && !foreign_; }
 
   // Begins a look, unless there is one. Without `has_descriptors` its result is an error.
   void Begin(const DomainName& domain, bool has_descriptors, absl::Duration now);
   // Whether the look for that domain waits still: for 100 ms at the most.
   bool Waits(const std::string& uuid, absl::Duration now) const;
   // Of kind kUntracked if there is no such process here, its command line does not come, or no look
-  // began; kGone with the pid if the file has one that nobody has (any more). RESOURCE_EXHAUSTED:
-  // no descriptor left.
+  // began; kGone with the pid if the file has one that nobody has (any more), or only a process
+  // that began after the file was written. RESOURCE_EXHAUSTED: no descriptor left.
   absl::StatusOr<PeerProcess> Find(const DomainName& domain) const;
   // Whether a look found that libvirt has removed the pid file, or has not made one.
   bool HasNoPidFile(const std::string& uuid) const;
+  // The number that a look found in the pid file; 0: none.
+  int64_t PidInFile(const std::string& uuid) const;
   void Forget(const std::string& uuid) { looks_.erase(uuid); }
   void Clear() { looks_.clear(); }
 
@@ -52,19 +72,24 @@ class DomainProcesses {
     std::shared_ptr<const CommandLines::Read> command_line;
     absl::Duration not_after;
     bool no_pid_file = false;
+    int64_t pid_in_file = 0;
+    bool younger_than_file = false;  // the process
   };
 
-  // Whatever it was started with.
-  absl::StatusOr<PeerProcess> ProcessOfPidFile(const DomainName& domain, bool* no_pid_file) const;
+  // Sets the look's process, whatever it was started with, and what the pid file says.
+  void ReadPidFile(const DomainName& domain, Look* look) const;
 
   CommandLines* const command_lines_;
+  const bool containers_;
   std::string directory_;
+  bool foreign_ = false;
   absl::flat_hash_map<std::string, Look> looks_;  // by UUID
 };
 
-// The PID namespace of the process that serves the Unix socket `path`: of a libvirt in a container,
-// its own. 0: it is not to be had, or this process's own. Never waits.
-uint64_t PidNamespaceBehind(const std::string& path);
+// The PID namespace of the process that serves the Unix socket `path`, if that is not this
+// process's own: of a libvirt in a container. 0: it cannot be seen from here. Unset: this process's
+// own, or the socket cannot be connected to. Never waits.
+std::optional<uint64_t> ForeignPidNamespaceBehind(const std::string& path);
 
 // The processes of a PID namespace that were started with one of these domains' UUIDs, by UUID: a
 // look at all processes of /proc, which takes some milliseconds. A process that keeps its command

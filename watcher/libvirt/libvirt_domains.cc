@@ -23,7 +23,9 @@ constexpr absl::Duration kClockSteps = absl::Seconds(5);
 
 // The run state of a domain whose first event this is: what comes before it was not missed.
 std::string FirstRunState(const std::string& event) {
-  if (event == "RESUME" || event == "SHUTDOWN" || event == "POWERDOWN") return "running";
+  if (event == "RESUME" || event == "SHUTDOWN" || event == "POWERDOWN" || event == "RESET") {
+    return "running";
+  }
   if (event == "STOP") return "paused";
   if (event == "MIGRATION") return "inmigrate";  // a source has begun long before
   return "prelaunch";
@@ -96,7 +98,8 @@ void LibvirtSource::Handle(Link* link, DomainListed& message) {
   if (node.empty()) return;
   const Row& row = node.mapped();
   // Its process may be the next life's by now.
-  if (row.stopped.has_value()) link->newest_ids[message.uuid] = row.active.domain.id + 1;
+  if (row.stopped.has_value() && !link->containers)
+    link->newest_ids[message.uuid] = row.active.domain.id + 1;
   OnActive(link, row.active);
   if (row.stopped.has_value()) OnStopped(link, row.active.domain, *row.stopped);
 }
@@ -107,7 +110,11 @@ void LibvirtSource::Handle(Link* link, DomainsListed&) {
   link->newest_ids.clear();
   std::vector<LibvirtRun*> absent;
   for (const auto& [uuid, run] : link->runs) {
-    if (!run->connected()) absent.push_back(run);
+    if (run->awaits_kept_end()) {
+      link->worker->AskEnd({run->info().raw_name(), uuid, 0}, run->info(), run->attached_at().wall);
+    } else if (!run->connected()) {
+      absent.push_back(run);
+    }
   }
   for (LibvirtRun* run : absent) run->OnNotListed();
   // Of what is not listed no event comes any more.
@@ -143,7 +150,8 @@ void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   Hear(link, message.domain.uuid);
   ApplyRow(link, message.domain, &message.event);
-  const Event event = message.event.name == "RESUME" ? Event::kResume : Event::kOther;
+  Event event = message.event.name == "RESUME" ? Event::kResume : Event::kOther;
+  if (message.event.name == "RESET") event = Event::kReset;
   LibvirtRun* const run =
       FindOrAddRun(link, message.domain, FirstRunState(message.event.name), event);
   if (run != nullptr) run->OnQmpEvent(message.event);
@@ -271,16 +279,29 @@ bool LibvirtSource::IsPassedOver(Link* link, const DomainName& domain) {
   if (life.domain_id == domain.id && life.pid > 0) {
     bool out_of_descriptors = false;
     const PeerProcess process = FindProcess(*link, domain, &out_of_descriptors);
-    // libvirt removes the pid file of an end before it reports that.
+    // libvirt removes the pid file of an end before it reports that. Until then the file is that
+    // life's, whoever has the number by now, unless it leads to a process of this domain.
     if (link->processes.HasNoPidFile(domain.uuid) ||
-        (process.kind == PeerProcess::Kind::kGone &&
-         (process.pid == life.pid || process.pid == 0))) {
+        (process.kind == PeerProcess::Kind::kGone && process.pid == 0) ||
+        (process.kind != PeerProcess::Kind::kTracked &&
+         link->processes.PidInFile(domain.uuid) == life.pid)) {
       life.attempt = link->attempt;
       return true;
     }
   }
   link->passed_over.erase(it);
   return false;
+}
+
+void LibvirtSource::Handle(Link* link, EndKept& message) {
+  const auto it = link->runs.find(message.uuid);
+  if (it == link->runs.end() || !it->second->awaits_kept_end()) return;
+  it->second->OnKeptEnd(message.end, message.what);
+}
+
+void LibvirtSource::EndAwaited(Link* link, const DomainName& domain) {
+  const auto it = link->runs.find(domain.uuid);
+  if (it != link->runs.end() && it->second->awaits_kept_end()) it->second->OnNotListed();
 }
 
 void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
@@ -290,6 +311,7 @@ void LibvirtSource::LeaveRun(Link* link, LibvirtRun* run) {
 
 void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
   const DomainName& domain = active.domain;
+  EndAwaited(link, domain);
   if (domain.id <= 0 || IsPassedOver(link, domain)) return;
   if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
     LibvirtRun* const run = it->second;
@@ -297,22 +319,28 @@ void LibvirtSource::OnActive(Link* link, const ActiveDomain& active) {
     PeerProcess process;
     if (IsSameLife(*link, *run, domain, &process)) {
       if (!run->tracked()) TrackInstead(link, run, domain, std::move(process));
-      if (link_of_.contains(run)) run->OnListed(active.run_state);
+      if (link_of_.contains(run)) run->OnListed(active.run_state, link->libvirtd_began_ns);
       return;
     }
     LeaveRun(link, run);
   }
   if (LibvirtRun* const run = AddRun(link, domain, /*heard=*/false); run != nullptr) {
-    run->OnListed(active.run_state);
+    run->OnListed(active.run_state, link->libvirtd_began_ns);
   }
 }
 
 LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
                                         Event event) {
   if (domain.id <= 0) return nullptr;  // it does not run (any more)
+  EndAwaited(link, domain);
   if (const auto it = link->runs.find(domain.uuid); it != link->runs.end()) {
     PeerProcess process;
     if (IsSameLife(*link, *it->second, domain, &process)) return it->second;
+    if (link->containers && event == Event::kReset) {
+      bool out_of_descriptors = false;
+      it->second->OnRebooted(domain.id, FindProcess(*link, domain, &out_of_descriptors));
+      return it->second;
+    }
     LeaveRun(link, it->second);
   }
   if (const auto it = link->passed_over.find(domain.uuid); it != link->passed_over.end()) {
@@ -330,7 +358,7 @@ LibvirtRun* LibvirtSource::FindOrAddRun(Link* link, const DomainName& domain, st
   }
   LibvirtRun* const run = AddRun(link, domain, /*heard=*/true);
   if (run == nullptr) return nullptr;
-  run->OnListed(run_state);
+  run->OnListed(run_state, link->libvirtd_began_ns);
   const auto it = link->runs.find(domain.uuid);
   return it != link->runs.end() && it->second == run ? run : nullptr;
 }
@@ -381,6 +409,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, const DomainName& domain, bool hea
   info.name = EscapeName(domain.name);
   info.SetRawName(domain.name);
   info.source = EscapeNonUtf8(DomainSource(link->uri));
+  info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
@@ -465,6 +494,7 @@ LibvirtRun* LibvirtSource::TakeOver(Link* link, const DomainName& domain, VmRun*
   VmSession session = run->GiveAway();
   RunInfo place;
   place.source = EscapeNonUtf8(DomainSource(link->uri));
+  place.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   place.domain_id = domain.id;
   session.MoveTo(place);
   LibvirtRun* const added = Adopt(link, domain.uuid, std::move(session));

@@ -81,7 +81,8 @@ void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
   Release(attempt, queue);
 }
 
-void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains) {
+void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids,
+                            int64_t libvirtd_began_ns) {
   const MutexLock lock(&mutex_);
   Queue* const queue = Find(attempt);
   if (queue == nullptr) return;  // nobody wants it
@@ -104,6 +105,8 @@ void LibvirtInbox::PostList(AttemptId attempt, std::vector<ActiveDomain> domains
   }
   add(DomainsListed());
   opened.domains = std::move(domains);
+  opened.libvirtd_began_ns = libvirtd_began_ns;
+  opened.foreign_pids = foreign_pids;
   LibvirtMessage first = std::move(opened);
   queue->bytes += BytesOf(first);
   queue->messages.push_front(std::move(first));

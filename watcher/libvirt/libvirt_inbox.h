@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -29,6 +30,8 @@ struct LinkOpened {
   // By UUID, the newest id of a domain in the list and in the events before it. A libvirtd counts
   // its ids upwards: a life with an older one is over.
   absl::flat_hash_map<std::string, int64_t> newest_ids;
+  int64_t libvirtd_began_ns = 0;  // as RunInfo has it
+  bool foreign_pids = false;      // the libvirt counts other PIDs than we do
 };
 struct DomainListed {
   std::string uuid;
@@ -53,13 +56,18 @@ struct AgentKnown {
   std::string uuid;
   GuestAgentInfo info;
 };
+struct EndKept {  // of a life that ended while vmeventd was away
+  std::string uuid;
+  std::optional<ManagerEnd> end;  // unset: libvirt's word is of no use
+  std::string what;               // for people
+};
 struct ProcessFound {  // in the PID namespace of its libvirt, with the domain's UUID
   DomainName domain;   // as it was asked for
   PeerProcess process;
 };
 using LibvirtMessage =
     std::variant<LinkOpened, DomainListed, DomainsListed, DomainsListedAgain, LinkClosed,
-                 DomainEvent, DomainChanged, AgentKnown, ProcessFound>;
+                 DomainEvent, DomainChanged, AgentKnown, EndKept, ProcessFound>;
 
 // One attempt to connect a link, and the connection that it led to. No two have the same number.
 using AttemptId = uint64_t;
@@ -81,7 +89,8 @@ class LibvirtInbox {
   // What comes before PostList waits for it, and is dropped if LinkClosed comes instead.
   void Post(AttemptId attempt, LibvirtMessage message);
   // Posts the first list of an attempt, as the messages above.
-  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains);
+  void PostList(AttemptId attempt, std::vector<ActiveDomain> domains, bool foreign_pids = false,
+                int64_t libvirtd_began_ns = 0);
 
   // A paused attempt is handed out again once it goes on; it is still bounded.
   void SetPaused(AttemptId attempt, bool paused);

@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
 
@@ -34,6 +35,7 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectDomainEventRegisterAny)   \
   F(virConnectGetAllDomainStats)        \
   F(virConnectGetType)                  \
+  F(virConnectListAllDomains)           \
   F(virConnectOpen)                     \
   F(virConnectRegisterCloseCallback)    \
   F(virConnectSetKeepAlive)             \
@@ -42,6 +44,7 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virDomainGetID)                     \
   F(virDomainGetJobStats)               \
   F(virDomainGetName)                   \
+  F(virDomainGetState)                  \
   F(virDomainGetUUIDString)             \
   F(virDomainGetXMLDesc)                \
   F(virDomainLookupByUUIDString)        \
@@ -220,6 +223,31 @@ std::optional<ManagerEnd> EndOf(int detail) {
   }
 }
 
+// What a domain that does not run has as the reason of that. The texts are virsh's.
+DomainLifecycle KeptEnd(int reason) {
+  const auto end = [](std::optional<ManagerEnd> known, absl::string_view text) {
+    return DomainLifecycle{.what = DomainLifecycle::What::kStopped,
+                           .end = known,
+                           .text = absl::StrCat("shut off, ", text)};
+  };
+  switch (reason) {
+    case VIR_DOMAIN_SHUTOFF_SHUTDOWN:
+      return end(ManagerEnd::kShutdown, "shutdown");
+    case VIR_DOMAIN_SHUTOFF_DESTROYED:
+      return end(ManagerEnd::kDestroyed, "destroyed");
+    case VIR_DOMAIN_SHUTOFF_CRASHED:
+      return end(ManagerEnd::kCrashed, "crashed");
+    case VIR_DOMAIN_SHUTOFF_MIGRATED:
+      return end(ManagerEnd::kMigrated, "migrated");
+    case VIR_DOMAIN_SHUTOFF_SAVED:
+      return end(ManagerEnd::kSaved, "saved");
+    case VIR_DOMAIN_SHUTOFF_FAILED:
+      return end(ManagerEnd::kFailed, "failed");
+    default:
+      return end(std::nullopt, "unknown");
+  }
+}
+
 // Unset: it is of no use beside QEMU's own events.
 std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
@@ -265,6 +293,24 @@ int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, 
   return 0;
 }
 
+// What the driver of containers says, in QEMU's words: there is no QEMU that would say them.
+void SayOfContainer(virDomainPtr domain, const char* event, void* opaque) {
+  Of(opaque)->OnQmpEvent(NameOf(domain), event, /*seconds=*/-1, /*microseconds=*/UINT32_MAX, "");
+}
+
+int OnContainerLifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
+                         void* opaque) {
+  if (event == VIR_DOMAIN_EVENT_SUSPENDED) SayOfContainer(domain, "STOP", opaque);
+  if (event == VIR_DOMAIN_EVENT_STARTED || event == VIR_DOMAIN_EVENT_RESUMED) {
+    SayOfContainer(domain, "RESUME", opaque);
+  }
+  return OnLifecycleEvent(connection, domain, event, detail, opaque);
+}
+
+void OnContainerReboot(virConnectPtr, virDomainPtr domain, void* opaque) {
+  SayOfContainer(domain, "RESET", opaque);
+}
+
 void OnClose(virConnectPtr, int reason, void* opaque) {
   Of(opaque)->OnClosed(std::string(CloseReason(reason)));
 }
@@ -296,11 +342,12 @@ class Domain {
 
 class RealConnection : public LibvirtApi::Connection {
  public:
-  explicit RealConnection(virConnectPtr connection) : connection_(connection) {}
+  RealConnection(virConnectPtr connection, bool containers)
+      : connection_(connection), containers_(containers) {}
   // Each callback holds a reference to the connection, which stays open as long as there is one.
   ~RealConnection() override {
-    if (lifecycle_events_ >= 0) {
-      lib.virConnectDomainEventDeregisterAny(connection_, lifecycle_events_);
+    for (const int events : {lifecycle_events_, reboots_}) {
+      if (events >= 0) lib.virConnectDomainEventDeregisterAny(connection_, events);
     }
     if (qemu_events_ >= 0) {
       lib.virConnectDomainQemuMonitorEventDeregister(connection_, qemu_events_);
@@ -315,16 +362,20 @@ class RealConnection : public LibvirtApi::Connection {
           return lib.virConnectRegisterCloseCallback(connection_, OnClose, opaque, FreeListener);
         }) >= 0;
     if (!close_registered_) return OpenError();
-    qemu_events_ = Register(listener, [&](void* opaque) {
-      return lib.virConnectDomainQemuMonitorEventRegister(connection_, nullptr, nullptr,
-                                                          OnQemuEvent, opaque, FreeListener, 0);
-    });
-    if (qemu_events_ < 0) return OpenError();
-    lifecycle_events_ = Register(listener, [&](void* opaque) {
-      return lib.virConnectDomainEventRegisterAny(
-          connection_, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-          VIR_DOMAIN_EVENT_CALLBACK(OnLifecycleEvent), opaque, FreeListener);
-    });
+    if (containers_) {
+      reboots_ = RegisterEvents(listener, VIR_DOMAIN_EVENT_ID_REBOOT,
+                                VIR_DOMAIN_EVENT_CALLBACK(OnContainerReboot));
+      if (reboots_ < 0) return OpenError();
+    } else {
+      qemu_events_ = Register(listener, [&](void* opaque) {
+        return lib.virConnectDomainQemuMonitorEventRegister(connection_, nullptr, nullptr,
+                                                            OnQemuEvent, opaque, FreeListener, 0);
+      });
+      if (qemu_events_ < 0) return OpenError();
+    }
+    lifecycle_events_ = RegisterEvents(
+        listener, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        VIR_DOMAIN_EVENT_CALLBACK(containers_ ? OnContainerLifecycle : OnLifecycleEvent));
     if (lifecycle_events_ < 0 ||
         lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
       return OpenError();
@@ -333,6 +384,34 @@ class RealConnection : public LibvirtApi::Connection {
   }
 
   absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
+    return containers_ ? ListContainers() : ListQemus();
+  }
+
+  absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) override {
+    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
+    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
+    int state = VIR_DOMAIN_NOSTATE;
+    int reason = 0;
+    if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) {
+      return absl::UnavailableError(LastErrorText());
+    }
+    if (state != VIR_DOMAIN_SHUTOFF) return absl::FailedPreconditionError("it runs");
+    return KeptEnd(reason);
+  }
+
+  absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) override {
+    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
+    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
+    char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
+    if (xml == nullptr) return absl::UnavailableError(LastErrorText());
+    GuestAgentInfo info = GuestAgentOf(xml);
+    free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
+    return info;
+  }
+
+ private:
+  // One call, whatever their number. The driver of containers has none like it.
+  absl::StatusOr<std::vector<ActiveDomain>> ListQemus() {
     virDomainStatsRecordPtr* records = nullptr;
     const int count = lib.virConnectGetAllDomainStats(connection_, VIR_DOMAIN_STATS_STATE, &records,
                                                       VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE);
@@ -350,17 +429,34 @@ class RealConnection : public LibvirtApi::Connection {
     return active;
   }
 
-  absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) override {
-    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
-    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
-    char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
-    if (xml == nullptr) return absl::UnavailableError(LastErrorText());
-    GuestAgentInfo info = GuestAgentOf(xml);
-    free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
-    return info;
+  absl::StatusOr<std::vector<ActiveDomain>> ListContainers() {
+    virDomainPtr* domains = nullptr;
+    const int count =
+        lib.virConnectListAllDomains(connection_, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    if (count < 0) return OpenError();
+    std::vector<ActiveDomain> active;
+    for (int at = 0; at < count; ++at) {
+      const Domain domain(domains[at]);
+      int state = VIR_DOMAIN_NOSTATE;
+      int reason = 0;
+      // One that ends meanwhile has its event.
+      if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) continue;
+      DomainName name = NameOf(domain.get());
+      if (name.id <= 0 || state == VIR_DOMAIN_SHUTOFF) continue;
+      active.push_back({std::move(name), RunStateOf(domain.get(), state, reason)});
+    }
+    free(domains);  // NOLINT(cppcoreguidelines-no-malloc): as virConnectListAllDomains demands
+    return active;
   }
 
- private:
+  int RegisterEvents(const ListenerHandle& listener, int id,
+                     virConnectDomainEventGenericCallback callback) {
+    return Register(listener, [&](void* opaque) {
+      return lib.virConnectDomainEventRegisterAny(connection_, nullptr, id, callback, opaque,
+                                                  FreeListener);
+    });
+  }
+
   template <typename Call>
   static int Register(const ListenerHandle& listener, Call call) {
     auto handle = std::make_unique<ListenerHandle>(listener);
@@ -370,8 +466,10 @@ class RealConnection : public LibvirtApi::Connection {
   }
 
   const virConnectPtr connection_;
+  const bool containers_;
   bool close_registered_ = false;
   int qemu_events_ = -1;
+  int reboots_ = -1;
   int lifecycle_events_ = -1;
 };
 
@@ -390,10 +488,12 @@ class RealLibvirt : public LibvirtApi {
                                                    std::shared_ptr<Listener> listener) override {
     const virConnectPtr opened = lib.virConnectOpen(uri.c_str());
     if (opened == nullptr) return OpenError();
-    auto connection = std::make_unique<RealConnection>(opened);
+    const bool containers = IsContainerUri(uri);
+    auto connection = std::make_unique<RealConnection>(opened, containers);
     const char* const type = lib.virConnectGetType(opened);
-    if (type == nullptr || absl::string_view(type) != "QEMU") {
-      return absl::UnavailableError("it is a libvirt, but not of QEMU");
+    if (type == nullptr || absl::string_view(type) != (containers ? "LXC" : "QEMU")) {
+      return absl::UnavailableError(
+          absl::StrCat("it is a libvirt, but not of ", containers ? "containers" : "QEMU"));
     }
     if (absl::Status status = connection->Listen(listener); !status.ok()) return status;
     return connection;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -68,7 +69,7 @@ struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtInbox> inbox;
   std::shared_ptr<LibvirtWorkers> workers;
   std::string uri;
-  std::string socket;
+  Place place;
 
   Mutex mutex;
   // A task at a time is under way; bounded by the domains, each of which is asked about twice.
@@ -81,36 +82,60 @@ struct LibvirtLink::Shared {
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   AttemptId attempt = 0;                               // of it
-  uint64_t pid_namespace = 0;                          // of its libvirt; 0: ours, or not known
+  int64_t libvirtd_began_ns = 0;                       // of its libvirt
+  std::optional<uint64_t> pid_namespace;               // of its libvirt, if that is not ours
   CommandLines command_lines;                          // of processes of that namespace
 
   void OpenNow(AttemptId next) {
     connection.reset();
     attempt = next;
+    const int64_t began_ns = LibvirtdBegan(place.pid_directory);
     absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened =
         api->Open(uri, std::make_shared<Poster>(inbox, attempt));
     if (!opened.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(opened.status().message())});
     }
     connection = *std::move(opened);
-    pid_namespace = PidNamespaceBehind(socket);
+    pid_namespace = ForeignPidNamespaceBehind(place.socket);
     absl::StatusOr<std::vector<ActiveDomain>> domains = List(connection.get());
     if (!domains.ok()) {
       return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
     }
-    inbox->PostList(attempt, *std::move(domains));
+    const bool same = LibvirtdBegan(place.pid_directory) == began_ns;
+    libvirtd_began_ns = same ? began_ns : 0;
+    inbox->PostList(attempt, *std::move(domains), pid_namespace.has_value(), libvirtd_began_ns);
+  }
+
+  // What libvirt has kept of the end of `domain`, if that is of the life `run` for certain: no
+  // other libvirtd has followed it, and the domain has not begun again since it was `seen`.
+  EndKept AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) const {
+    EndKept kept{.uuid = domain.uuid, .end = std::nullopt, .what = ""};
+    absl::StatusOr<DomainLifecycle> last = connection->LastEnd(domain.uuid);
+    if (!last.ok()) {
+      kept.what = "libvirt has kept nothing of its end";
+      return kept;
+    }
+    kept.what = absl::StrCat("libvirt, asked afterwards: ", last->text);
+    if (!last->end.has_value()) return kept;
+    if (run.libvirtd_began_ns == 0 || run.libvirtd_began_ns != libvirtd_began_ns) {
+      kept.what += ", by a libvirt that may have been restarted meanwhile";
+    } else if (!IsLastLife(place.log_directory, domain.name, run.process_start, seen)) {
+      kept.what += ", of this or of a later life of the domain, as its log does not say";
+    } else {
+      kept.end = last->end;
+    }
+    return kept;
   }
 };
 
 LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-                         std::shared_ptr<LibvirtWorkers> workers, std::string uri,
-                         std::string socket)
+                         std::shared_ptr<LibvirtWorkers> workers, std::string uri, Place place)
     : shared_(std::make_shared<Shared>()) {
   shared_->api = std::move(api);
   shared_->inbox = std::move(inbox);
   shared_->workers = std::move(workers);
   shared_->uri = std::move(uri);
-  shared_->socket = std::move(socket);
+  shared_->place = std::move(place);
 }
 
 LibvirtLink::~LibvirtLink() { Close(); }
@@ -161,8 +186,15 @@ void LibvirtLink::ListAgain() {
   });
 }
 
+void LibvirtLink::AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen) {
+  Do([domain, run, seen](Shared* shared) {
+    if (shared->connection == nullptr) return;
+    shared->inbox->Post(shared->attempt, shared->AskEnd(domain, run, seen));
+  });
+}
+
 void LibvirtLink::FindProcess(const DomainName& domain) {
-  if (shared_->socket.empty()) return;
+  if (shared_->place.socket.empty()) return;
   {
     const MutexLock lock(&shared_->mutex);
     shared_->processes_asked.insert_or_assign(domain.uuid, domain);
@@ -174,11 +206,13 @@ void LibvirtLink::FindProcess(const DomainName& domain) {
       const MutexLock lock(&shared->mutex);
       asked = std::exchange(shared->processes_asked, {});
     }
-    if (shared->connection == nullptr || shared->pid_namespace == 0) return;
+    if (shared->connection == nullptr || shared->pid_namespace.value_or(0) == 0) {
+      return;
+    }
     absl::flat_hash_set<std::string> uuids;
     for (const auto& [uuid, name] : asked) uuids.insert(uuid);
     for (auto& [uuid, process] :
-         FindProcessesInNamespace(shared->pid_namespace, uuids, &shared->command_lines)) {
+         FindProcessesInNamespace(*shared->pid_namespace, uuids, &shared->command_lines)) {
       shared->inbox->Post(shared->attempt, ProcessFound{asked[uuid], std::move(process)});
     }
   });

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "watcher/core/run_info.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
 #include "watcher/libvirt/libvirt_workers.h"
@@ -16,9 +17,13 @@ namespace vmeventd {
 // alone. What comes of the calls is posted to the inbox. Loop thread.
 class LibvirtLink {
  public:
-  // `socket` is the path behind the URI; empty: it is not known, and no process is looked for.
+  struct Place {
+    std::string socket;         // behind the URI; empty: not known, and no process is looked for
+    std::string pid_directory;  // of its domains and of itself
+    std::string log_directory;  // of its domains
+  };
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
-              std::shared_ptr<LibvirtWorkers> workers, std::string uri, std::string socket);
+              std::shared_ptr<LibvirtWorkers> workers, std::string uri, Place place);
   // Closes the connection, behind the caller's back.
   ~LibvirtLink();
 
@@ -31,6 +36,9 @@ class LibvirtLink {
   void ListAgain();
   // AgentKnown follows, unless the domain is gone by then.
   void AskGuestAgent(const std::string& uuid);
+
+  // EndKept follows, of the domain's life that `run` was, unless the connection ends before that.
+  void AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen);
 
   // ProcessFound follows where libvirt has PIDs of its own, and a process of the domain is seen
   // here: at the time of the look, so it may be a later life's.

@@ -17,17 +17,18 @@ LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
 void LibvirtRun::Disconnect() { context_->loop->CancelTimer(&report_timer_); }
 
-void LibvirtRun::OnListed(const std::string& run_state) {
+void LibvirtRun::OnListed(const std::string& run_state, int64_t libvirtd_began_ns) {
   connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
   info.uuid = uuid_;
+  info.libvirtd_began_ns = libvirtd_began_ns;
   Apply(session().OnMonitorReady(info, Now()));
 }
 
 void LibvirtRun::OnNotListed() {
   // Its process shows when the end comes, if it can be seen.
-  if (!tracked()) return End();
+  if (!tracked() || awaits_kept_end_) return End();
   if (process().gone()) return AwaitEnd();
   // Without a descriptor nobody knows yet.
   if (followed()) ReportProblem("libvirt does not list the domain, and its QEMU still runs");
@@ -40,23 +41,51 @@ void LibvirtRun::OnGuestAgent(const GuestAgentInfo& info) {
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
+  if (awaits_kept_end_) return End();  // of it, or of the domain's next life
   reported_ = true;
   if (lifecycle.end.has_value()) {
     Apply(session().OnManagerEnd(*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text), Now()));
   }
   if (over()) return;
+  if (lifecycle.end == ManagerEnd::kFailed && info().reported_by == ReportedBy::kContainerLibvirt) {
+    return AwaitReport(kReportWaitFailed);
+  }
   if (!tracked()) return End();
   if (process().gone()) AwaitEnd();
 }
 
+void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
+  context_->loop->CancelTimer(&report_timer_);
+  Apply(session().OnNextId(domain_id));
+  if (next.kind == PeerProcess::Kind::kTracked) return TrackInstead(std::move(next)).IgnoreError();
+  if (!tracked()) return;
+  process().Reset({});
+  LoseTracking();
+}
+
+void LibvirtRun::AwaitKeptEnd() {
+  if (session().decided()) return End();
+  awaits_kept_end_ = true;
+  report_timer_ = context_->loop->AddTimer(Now().monotonic + kKeptEndWait, [this] {
+    report_timer_ = {};
+    End();
+  });
+}
+
+void LibvirtRun::OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what) {
+  Apply(session().OnKeptEnd(end, what, Now()));
+  if (!over()) End();
+}
+
 void LibvirtRun::OnLost(absl::string_view why) {
+  if (awaits_kept_end_) return End();
   if (!std::exchange(connected_, false)) return;
   Apply(session().OnMonitorClosed(why, Now()));
   if (!over() && process().gone()) AwaitEnd();
 }
 
 void LibvirtRun::OnLibvirtGone() {
-  if (!tracked()) End();
+  if (!tracked() || awaits_kept_end_) End();
 }
 
 void LibvirtRun::LeaveProcess() {
@@ -66,13 +95,19 @@ void LibvirtRun::LeaveProcess() {
 }
 
 void LibvirtRun::OnProcessGone() {
+  if (report_timer_.serial != 0) return;  // it has failed, and more may follow
   if (!connected_ || reported_) return AwaitEnd();
   // Of a restore that failed libvirt reports no end.
   const bool decided = !CheckIntent().ok() || session().incoming();
-  const absl::Duration wait = decided ? kReportWaitDecided : kReportWait;
+  AwaitReport(decided ? kReportWaitDecided : kReportWait);
+}
+
+void LibvirtRun::AwaitReport(absl::Duration wait) {
+  context_->loop->CancelTimer(&report_timer_);
   report_timer_ = context_->loop->AddTimer(Now().monotonic + wait, [this] {
     report_timer_ = {};
-    AwaitEnd();
+    if (!tracked()) return End();
+    if (process().gone()) AwaitEnd();
   });
 }
 

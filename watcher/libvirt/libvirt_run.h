@@ -1,6 +1,8 @@
 #ifndef VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_
 #define VMEVENTD_WATCHER_LIBVIRT_LIBVIRT_RUN_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -19,6 +21,10 @@ class LibvirtRun : public VmRun {
   static constexpr absl::Duration kReportWait = absl::Seconds(60);
   // The same where what decides the end was seen already, or the VM has not arrived yet.
   static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
+  // The same where libvirt has said that a container failed: that it was destroyed may follow.
+  static constexpr absl::Duration kReportWaitFailed = absl::Seconds(1);
+  // How long a libvirt may take to be connected and say how an earlier life ended.
+  static constexpr absl::Duration kKeptEndWait = absl::Seconds(5);
 
   // Called from within any method that hands an input to the session, and from the loop.
   class Source {
@@ -35,12 +41,18 @@ class LibvirtRun : public VmRun {
   ~LibvirtRun() override;
 
   // libvirt is connected and lists the domain, in that run state.
-  void OnListed(const std::string& run_state);
+  void OnListed(const std::string& run_state, int64_t libvirtd_began_ns);
   // libvirt is connected, and the domain does not run.
   void OnNotListed();
   void OnQmpEvent(const QmpEvent& event);
   void OnStopped(const DomainLifecycle& lifecycle);
+  // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
+  void OnRebooted(int64_t domain_id, PeerProcess next);
   void OnGuestAgent(const GuestAgentInfo& info);
+  // Restored, and its process is gone: libvirt may have kept how it ended.
+  void AwaitKeptEnd();
+  bool awaits_kept_end() const { return awaits_kept_end_; }
+  void OnKeptEnd(const std::optional<ManagerEnd>& end, absl::string_view what);
   // The connection to libvirt ended; or its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
@@ -51,6 +63,7 @@ class LibvirtRun : public VmRun {
   // Whether libvirt has said that it stopped.
   bool reported() const { return reported_; }
   bool connected() const override { return connected_; }
+  bool process_ended() const override { return awaits_kept_end_ || VmRun::process_ended(); }
 
  private:
   void OnProcessGone() override;
@@ -59,6 +72,8 @@ class LibvirtRun : public VmRun {
   void ReadNow(absl::Duration limit) override;
   void Disconnect() override;
 
+  // The process is gone, and libvirt may have something to say yet.
+  void AwaitReport(absl::Duration wait);
   // The process is gone, and libvirt has said what it has to say.
   void AwaitEnd();
 
@@ -68,6 +83,7 @@ class LibvirtRun : public VmRun {
   bool connected_ = false;
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;
+  bool awaits_kept_end_ = false;
   TimerId report_timer_;
 };
 

@@ -118,9 +118,8 @@ void LibvirtSource::EndTurn() {
 LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
   std::unique_ptr<Link>& link = links_[uri];
   if (link == nullptr) {
-    link = std::make_unique<Link>(options_->process_tracking ? options_->command_lines.get()
-                                                             : nullptr);
-    link->uri = uri;
+    link = std::make_unique<Link>(
+        uri, options_->process_tracking ? options_->command_lines.get() : nullptr);
     link->since = context_->loop->Now().wall;
   }
   return link.get();
@@ -130,7 +129,10 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
   if (link->worker == nullptr) {
     link->processes.set_directory(PidDirectory(spec, socket));
     link->worker = std::make_unique<LibvirtLink>(
-        api_, inbox_, workers_, link->uri, options_->process_tracking ? socket : std::string());
+        api_, inbox_, workers_, link->uri,
+        LibvirtLink::Place{.socket = options_->process_tracking ? socket : std::string(),
+                           .pid_directory = PidDirectory(spec, socket),
+                           .log_directory = LogDirectory(spec, options_->libvirt_logs)});
   }
   link->wanted = true;
   if (link->attempt != 0 || link->retry.serial != 0) return;
@@ -399,7 +401,9 @@ void LibvirtSource::Handle(Link* link, LinkOpened& message) {
   link->since = now.wall;
   link->connected_at = now.monotonic;
   link->listing = true;
-  link->newest_ids = std::move(message.newest_ids);
+  link->libvirtd_began_ns = message.libvirtd_began_ns;
+  if (!link->containers) link->newest_ids = std::move(message.newest_ids);
+  link->processes.set_foreign(message.foreign_pids);
   for (ActiveDomain& active : message.domains) {
     std::string uuid = active.domain.uuid;
     link->rows.insert_or_assign(std::move(uuid), Row{std::move(active), std::nullopt});

@@ -54,8 +54,11 @@ class LibvirtSource : public RunSource,
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
-  bool Restores(const RunInfo& info) const override { return info.managed(); }
+  bool Restores(const RunInfo& info) const override {
+    return info.reported_by != ReportedBy::kMonitor;
+  }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
+  void EndRestored(VmRun* run) override { Of(run)->AwaitKeptEnd(); }
 
   bool OwnsName(const VmRun* /*run*/) const override { return false; }  // it has no shutdown file
   void OnOver(VmRun* run) override;
@@ -84,7 +87,7 @@ class LibvirtSource : public RunSource,
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
   // What an event says of the life that it is of.
-  enum class Event { kStarted, kResume, kOther };
+  enum class Event { kStarted, kResume, kReset, kOther };
   // A domain of a list that was not looked at yet.
   struct Row {
     ActiveDomain active;
@@ -105,9 +108,11 @@ class LibvirtSource : public RunSource,
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
   struct Link {
-    explicit Link(CommandLines* command_lines) : processes(command_lines) {}
+    Link(const std::string& link_uri, CommandLines* command_lines)
+        : uri(link_uri), containers(IsContainerUri(uri)), processes(command_lines, containers) {}
 
-    std::string uri;
+    const std::string uri;
+    const bool containers;  // its domains are containers, whose ids are their processes' numbers
     DomainProcesses processes;
     // Messages that wait for a look at a process, from the first such one on: at most one batch of
     // the inbox, which keeps the rest.
@@ -116,10 +121,11 @@ class LibvirtSource : public RunSource,
     std::unique_ptr<LibvirtLink> worker;  // null: nothing configured leads there
     bool wanted = false;                  // to be connected
     bool connected = false;
-    bool listing = false;        // events come that may be older than the first list
-    bool tried = false;          // the first attempt has ended, or takes long
-    bool was_connected = false;  // at some time
-    AttemptId attempt = 0;       // that is under way or led to the connection; 0: none
+    int64_t libvirtd_began_ns = 0;  // as RunInfo has it
+    bool listing = false;           // events come that may be older than the first list
+    bool tried = false;             // the first attempt has ended, or takes long
+    bool was_connected = false;     // at some time
+    AttemptId attempt = 0;          // that is under way or led to the connection; 0: none
     TimerId retry;
     TimerId slow;   // of an attempt that takes long
     TimerId check;  // of the runs whose processes are not seen
@@ -196,6 +202,7 @@ class LibvirtSource : public RunSource,
   void Handle(Link* link, DomainEvent& message);
   void Handle(Link* link, DomainChanged& message);
   void Handle(Link* link, AgentKnown& message);
+  void Handle(Link* link, EndKept& message);
   void Handle(Link* link, ProcessFound& message);
 
   // What the link's first list says of the domain, if that was not handed in yet. `event` is of
@@ -220,6 +227,9 @@ class LibvirtSource : public RunSource,
   // process, or it is over.
   LibvirtRun* FindOrAddRun(Link* link, const DomainName& domain, std::string run_state,
                            Event event);
+  // Ends the run of the domain whose process had ended before the connection was made: libvirt
+  // names the domain now, so what it has kept is no more to be had.
+  static void EndAwaited(Link* link, const DomainName& domain);
   // The domain has a next life: the end of `run` was not reported.
   void LeaveRun(Link* link, LibvirtRun* run);
   // `heard`: by an event, and not from a list alone. Null: it is followed by another source, or not

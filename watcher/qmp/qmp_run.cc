@@ -321,6 +321,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
 }
 
 void QmpRun::OnGreetingLate(bool given_up) {
+  if (!tracked() && !published() && source_->ListensAsQemu(this)) return Discard();
   const bool unknown = needs_speaker_ && !published();
   if (given_up && unknown) return Discard();
   // Before the time is over a VM is listed that is not yet; the others are reported with it.

@@ -59,6 +59,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
     // Whether a socket of `run` is listened on: asked where its listener is gone and nobody has
     // spoken.
     virtual bool IsServed(const VmRun* run) = 0;
+    // Whether who listens on the monitor of `run`, whose process is not known, turned out to be a
+    // QEMU: a new connection will have its process.
+    virtual bool ListensAsQemu(const QmpRun* run) const = 0;
     // The user of the run has so many descriptors left; `change` more are taken for the run.
     virtual int DescriptorsLeft(const QmpRun* run) const = 0;
     virtual void OnDescriptors(const QmpRun* run, int change) = 0;

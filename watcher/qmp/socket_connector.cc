@@ -13,6 +13,7 @@
 #include "watcher/core/names.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/qmp/socket_retries.h"
+#include "watcher/runs/command_lines.h"
 
 // Slots and connections; socket_runs.cc has the runs behind them.
 
@@ -27,6 +28,12 @@ constexpr char kRefusedProblem[] =
 constexpr char kOutOfShare[] =
     "the VMs of this socket's user or directory have three quarters of the file descriptors: the "
     "VM is not followed; raise LimitNOFILE of the service";
+
+// Whether the command line of who listens there has been read, and is a QEMU's.
+bool SaysQemu(const SocketSlot& slot) {
+  const CommandLines::Read* const read = slot.listener_command_line.get();
+  return read != nullptr && read->done() && read->found() != nullptr;
+}
 
 }  // namespace
 
@@ -297,7 +304,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   if (listener_gone) {
     if (slot->run != nullptr && slot->run->process_ended()) return OnListenerGone(slot);
     peer = PeerProcess();
-  } else if (peer.pid != 0 && !HasNameOfQemu(peer.pid)) {
+  } else if (peer.pid != 0 && !IsQemuAt(slot, peer)) {
     // A launcher, which may listen for many, or a proxy: who speaks will show which VM it is.
     peer = PeerProcess();
   }
@@ -314,6 +321,23 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   }
   NoteSocket(run, slot, file);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
+}
+
+bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const {
+  if (HasNameOfQemu(peer.pid)) return true;
+  CommandLines* const command_lines = context_->options->command_lines.get();
+  if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
+  const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
+  if (slot->listener_command_line == nullptr || slot->listener != listener) {
+    slot->listener = listener;
+    slot->listener_command_line = command_lines->Begin(peer.pid);
+  }
+  return SaysQemu(*slot);
+}
+
+bool SocketConnector::ListensAsQemu(const QmpRun* run) const {
+  const SocketSlot* const slot = SocketsOf(run).attached_by;
+  return slot != nullptr && SaysQemu(*slot);
 }
 
 void SocketConnector::ReportRefused(SocketSlot* slot) {

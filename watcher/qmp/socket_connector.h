@@ -43,7 +43,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
-  bool Restores(const RunInfo& info) const override { return !info.managed(); }
+  bool Restores(const RunInfo& info) const override {
+    return info.reported_by == ReportedBy::kMonitor;
+  }
   VmRun* Restore(std::unique_ptr<VmSession> session) override;
   bool GoOn(VmRun* run, HandedRun* handed) override;
   void OnRestored(VmRun* run) override;
@@ -89,6 +91,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnMonitorReady(QmpRun* run, const std::string& uuid) override;
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for) override;
   void OnSpeaker(QmpRun* run, PeerProcess speaker, std::optional<PeerProcess> listener) override;
+  bool ListensAsQemu(const QmpRun* run) const override;
   int DescriptorsLeft(const QmpRun* run) const override;
   void OnDescriptors(const QmpRun* run, int change) override;
 
@@ -130,6 +133,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate, pub
   void OnNotConnected(SocketSlot* slot, ConnectOutcome outcome, absl::string_view why = "");
   void OnNotConnected(SocketSlot* slot, int error);
   void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
+  // Whether `peer`, who listens, is a QEMU: by its name or, where it was given another one, by its
+  // command line, which is read for the next attempt.
+  bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
   // Connects without waiting; 0 or the errno.
   int Connect(const SocketFile& file, ReceivingSocket* connection) const;
   // Lists a socket that nobody listens on, after a while: one that a QEMU binds refuses, too.

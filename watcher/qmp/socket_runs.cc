@@ -87,7 +87,7 @@ QmpRun* SocketConnector::FindOrMakeRun(SocketSlot* slot, const SocketFile& file,
 // An earlier configuration followed it by a libvirt that nothing leads to any more.
 bool SocketConnector::IsOrphan(const VmRun& run) const {
   const std::vector<LibvirtSpec>& libvirts = context_->options->libvirts;
-  return run.info().managed() && !run.connected() &&
+  return run.info().reported_by != ReportedBy::kMonitor && !run.connected() &&
          std::none_of(libvirts.begin(), libvirts.end(), [&run](const LibvirtSpec& spec) {
            return spec.has_glob() || DomainSource(spec.Uri()) == run.info().source;
          });

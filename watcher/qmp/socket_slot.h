@@ -1,12 +1,15 @@
 #ifndef VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
 #define VMEVENTD_WATCHER_QMP_SOCKET_SLOT_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/time/time.h"
 #include "base/rare_text.h"
+#include "watcher/core/run_info.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 
@@ -32,6 +35,10 @@ struct SocketSlot {
   InodeKey inode;
   bool claims_inode = false;
   bool awaits_inode = false;
+
+  // Who listened, where its name is not a QEMU's: what its command line says, once that is read.
+  ProcessId listener;
+  std::shared_ptr<const CommandLines::Read> listener_command_line;
 
   RareText problem;  // while no run is seen behind the socket; as it was reported
 };

@@ -46,7 +46,7 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
       const MutexLock done(&under_way->mutex);
       under_way->reads.erase(pid);
     }
-    begun->Finish(std::move(found), GivenUuid(arguments));
+    begun->Finish(std::move(found), GivenUuid(arguments), GivenContainer(arguments));
   });
   return begun;
 }

@@ -35,16 +35,21 @@ class CommandLines {
     // Once done: what the process was given as -uuid, whatever its program is called. Empty:
     // nothing, or it could not be read.
     const std::string& uuid() const { return uuid_; }
+    // Once done: the container whose libvirt_lxc it is. Empty: it is none, or could not be read.
+    const std::string& container() const { return container_; }
     // Called once, by the thread that reads.
-    void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "") {
+    void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "",
+                std::string container = "") {
       found_ = std::move(found);
       uuid_ = std::move(uuid);
+      container_ = std::move(container);
       done_ = true;
     }
 
    private:
     std::unique_ptr<const QemuArguments> found_;
     std::string uuid_;
+    std::string container_;
     std::atomic<bool> done_ = false;  // then the others do not change
   };
 

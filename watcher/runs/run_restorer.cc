@@ -132,7 +132,7 @@ void RunRestorer::ResolveRestored(VmRun* run) {
   if (!same_boot && !OutlivesItsBootId(info)) return run->EndWithHost();
   // Of this very run: a file of another one, renamed or not, has another mark.
   const std::optional<absl::Time> written =
-      info.managed()
+      info.reported_by != ReportedBy::kMonitor
           ? std::nullopt
           : OwnShutdownFileTime(run->Directory(), info.raw_name(), info.shutdown_file_mark);
   if (written.has_value()) run->NoteShutdownFile(*written);
@@ -178,7 +178,7 @@ bool RunRestorer::FindProcess(VmRun* run) {
                  found->start_ticks == run->info().start_ticks) {
         run->EndWithZombie(*found);
       } else {
-        run->End();
+        table_->SourceOf(run)->EndRestored(run);
       }
       return true;
   }

@@ -34,6 +34,9 @@ class RunSource {
   virtual bool GoOn(VmRun* /*run*/, HandedRun* /*handed*/) { return false; }
   // A restored run goes on, as far as its process says.
   virtual void OnRestored(VmRun* /*run*/) {}
+  // A restored run of this source whose process is gone, and of which nothing is left: ends it, at
+  // once or when it is known how.
+  virtual void EndRestored(VmRun* run) { run->End(); }
   // Whether somebody serves the monitor of a run whose listener is gone and on which nobody has
   // spoken: that process was not QEMU's then.
   virtual bool IsServed(const VmRun* /*run*/) { return false; }

@@ -148,9 +148,10 @@ std::string RunTable::UuidProblem(const VmRun* run) const {
   if (!uuid.has_value() || uuids_.UserCount(*uuid) < 2) return "";
   const VmRun* const other = uuids_.OtherUser(*uuid, run);
   if (other == nullptr) return "its UUID is used by several other running VMs as well";
-  return absl::StrCat("its UUID is used by the running VM ", other->info().name, " (",
-                      other->info().managed() ? other->info().source : other->info().monitor_path,
-                      ") as well");
+  return absl::StrCat(
+      "its UUID is used by the running VM ", other->info().name, " (",
+      other->info().monitor_path.empty() ? other->info().source : other->info().monitor_path,
+      ") as well");
 }
 
 void RunTable::UpdateUuidProblems(const std::vector<VmRun*>& runs) {

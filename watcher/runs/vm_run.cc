@@ -235,7 +235,7 @@ std::string VmRun::Directory() const {
 
 bool VmRun::Lives() {
   ReadNow(kMaxDrain);
-  return !over_ && !process_.ended();
+  return !over_ && !process_ended();
 }
 
 void VmRun::Confirm(std::function<void()> done) {

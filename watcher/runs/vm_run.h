@@ -148,7 +148,7 @@ class VmRun : public ProcessWatch::Delegate, public OtherProcesses::Delegate {
   bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Whether the process that it follows has ended.
-  bool process_ended() const { return process_.ended(); }
+  virtual bool process_ended() const { return process_.ended(); }
   // Whether the sink knows of it.
   bool published() const { return published_; }
 

@@ -23,6 +23,7 @@ struct HandedRun;
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;
+  std::string libvirt_logs = "/var/log/libvirt";
   std::shared_ptr<LibvirtApi> libvirt_api;  // by which they are reached; null: there are none
   bool process_tracking = true;
   // Of QEMUs; null: what they say is asked. Only with process tracking.

@@ -71,6 +71,7 @@ struct Evidence {
   bool host_rebooted = false;             // since the run was seen last
   bool host_shutdown = false;             // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
+  bool manager_end_kept = false;          // it said that when it was asked, after the end
   // How the process ended, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool end_unseen = false;  // no vmeventd ran when it ended, so nobody recorded who sent signals

@@ -66,7 +66,8 @@ constexpr absl::string_view kClearingsHead = R"(
 ## What clears evidence
 
 RESET is a guest's new life, of which nothing was seen yet. RESUME stands for a VM that runs again,
-and so does an answer of `query-status` that says so after the monitor was away. A guest that panicked
+and so does an answer of `query-status` that says so after the monitor was away, or that the VM is
+paused where a guest's SHUTDOWN stood: only a reset takes a QEMU out of `shutdown`. A guest that panicked
 is not healed by a RESUME, and neither is one whose watchdog pressed the power button (action
 shutdown).
 

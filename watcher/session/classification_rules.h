@@ -241,7 +241,9 @@ inline constexpr Rule kClassificationRules[] = {
     {"manager-crashed",
      "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no "
      "GUEST_PANICKED was seen (`virsh dump --crash` looks the same)",
-     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kCrashed); },  //
+     [](const RuleInput& in) {
+       return in.manager_says(ManagerEnd::kCrashed) && !in.evidence.manager_end_kept;
+     },
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"host-signal-exit", "no SHUTDOWN, exit by SIGTERM, SIGINT or SIGHUP",
      [](const RuleInput& in) { return in.exit_by_request(); }, ShutdownClass::kAdmin,
@@ -273,6 +275,14 @@ inline constexpr Rule kClassificationRules[] = {
      "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed",
      [](const RuleInput& in) { return in.killed_by_other_process(); },  //
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
+    {"manager-kept-crash",
+     "no SHUTDOWN seen here, the process ended while vmeventd was away, and libvirt has kept that "
+     "the domain crashed or failed",
+     [](const RuleInput& in) {
+       return in.evidence.manager_end_kept &&
+              (in.manager_says(ManagerEnd::kCrashed) || in.manager_says(ManagerEnd::kFailed));
+     },
+     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL while vmeventd was restarted, so that nobody recorded who "
      "sent it",

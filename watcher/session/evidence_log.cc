@@ -5,12 +5,23 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/guest_panic.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {
+namespace {
+
+// Whether only a reset takes a QEMU from `shutdown` to it.
+bool NeedsReset(absl::string_view run_state) {
+  constexpr absl::string_view kStates[] = {"paused", "prelaunch", "io-error", "internal-error",
+                                           "watchdog"};
+  return absl::c_linear_search(kStates, run_state);
+}
+
+}  // namespace
 
 // A fact that a VM's new life makes void.
 struct EvidenceLog::Clearable {
@@ -195,8 +206,21 @@ void EvidenceLog::SawHibernation(Instant now) {
 
 void EvidenceLog::SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
 
+void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,
+                                        Instant now) {
+  if (NeedsReset(run_state)) facts_.shutdown->while_paused = true;
+  SawRunState(run_state, by, now);
+}
+
 void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by, Instant now) {
+  const std::optional<ShutdownFact>& shutdown = facts_.shutdown;
+  const bool was_down =
+      facts_.down_before_attach || facts_.shutdown_file_found ||
+      (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
+  const bool went_on = was_down && NeedsReset(run_state);
+  if (went_on) Clear(Clearing::kRunning, by, now);
   paused_ = !run_state.empty();
+  if (run_state == "prelaunch" && went_on) return;  // by a reset; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
     // one whose watchdog has pressed the power button: it runs until it obeys.
@@ -254,6 +278,12 @@ void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
 void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
   facts_.manager_end = end;
   if (end == ManagerEnd::kMigrated) facts_.migrated = true;
+  Saw(std::move(what), now);
+}
+
+void EvidenceLog::SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now) {
+  facts_.manager_end_kept = true;
+  if (end.has_value()) return SawManagerEnd(*end, std::move(what), now);
   Saw(std::move(what), now);
 }
 

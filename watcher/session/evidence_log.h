@@ -60,7 +60,12 @@ class EvidenceLog {
   void SawReset(Instant now);
 
   // `run_state` as `by` says: a RESUME, the answer to a query-status, libvirt.
+  // One that only a reset leads to from `shutdown` ends what a guest's SHUTDOWN says, as RESUME
+  // does.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
+  // The same where the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is
+  // paused then was so before.
+  void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Its monitor closed before anything showed a run state.
   void SawNoRunState(Instant now);
   // What of an answer of query-status shows how far an outgoing migration is.
@@ -70,6 +75,8 @@ class EvidenceLog {
   void SawMigration(absl::string_view status, Instant now);
   // `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
+  // The same, which it has kept and said when it was asked; unset: nothing of use, as `what` says.
+  void SawKeptEnd(std::optional<ManagerEnd> end, std::string what, Instant now);
   void SawShutdownFile(absl::Time written, Instant now);
 
   // Signals to its process. `sender` takes the place of who sent the same signal before.

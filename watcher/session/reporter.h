@@ -6,9 +6,10 @@
 
 namespace vmeventd {
 
-// Who passes on what QEMU says of a run: its own monitor or libvirt. What a session does otherwise
-// for the one than for the other, and how its texts name it.
+// Who says what happens to a run (RunInfo::reported_by). What a session does otherwise for the one
+// than for the other, and how its texts name it.
 struct Reporter {
+  bool has_qemu;            // what it says are QEMU's own events
   bool is_manager;          // it has the monitor, reports the end, and may have lost what QEMU said
   bool can_be_asked;        // for the run state
   bool has_shutdown_file;   // the VM has one
@@ -27,6 +28,7 @@ struct Reporter {
 };
 
 inline constexpr Reporter kMonitorReporter = {
+    .has_qemu = true,
     .is_manager = false,
     .can_be_asked = true,
     .has_shutdown_file = true,
@@ -48,6 +50,7 @@ inline constexpr Reporter kMonitorReporter = {
 };
 
 inline constexpr Reporter kLibvirtReporter = {
+    .has_qemu = true,
     .is_manager = true,
     .can_be_asked = false,  // it reports what the answer would say
     .has_shutdown_file = false,
@@ -67,8 +70,22 @@ inline constexpr Reporter kLibvirtReporter = {
         "vmeventd was started again and does not reach libvirt: this is no end of the VM",
 };
 
+inline constexpr Reporter kContainerReporter = [] {
+  Reporter reporter = kLibvirtReporter;
+  reporter.has_qemu = false;
+  return reporter;
+}();
+
 inline const Reporter& ReporterOf(const RunInfo& run) {
-  return run.managed() ? kLibvirtReporter : kMonitorReporter;
+  switch (run.reported_by) {
+    case ReportedBy::kMonitor:
+      return kMonitorReporter;
+    case ReportedBy::kLibvirt:
+      return kLibvirtReporter;
+    case ReportedBy::kContainerLibvirt:
+      return kContainerReporter;
+  }
+  return kMonitorReporter;
 }
 
 }  // namespace vmeventd

@@ -92,6 +92,11 @@ Effects VmSession::OnHostShutdown(bool shutting_down, absl::string_view by, Inst
   return Step(now, [&] { evidence_.SawHostShutdown(shutting_down, by, now); });
 }
 
+Effects VmSession::OnNextId(int64_t domain_id) {
+  run_.domain_id = domain_id;
+  return KeptAtOnce();
+}
+
 Effects VmSession::OnSocket(const SocketIdentity& socket) {
   run_.socket = socket;
   return KeptAtOnce();

@@ -110,6 +110,8 @@ class VmSession {
   // From now on the run is followed by the source, the domain or the socket of `place`: what led to
   // it before does not any more.
   void MoveTo(const RunInfo& place);
+  // A container was rebooted: it has a next id, and process, and is the same run.
+  Effects OnNextId(int64_t domain_id);
   // The monitor is about to be attached by `socket`.
   Effects OnSocket(const SocketIdentity& socket);
 
@@ -125,9 +127,12 @@ class VmSession {
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
   // The connection ended; `why` is for people ("EOF", "a line of more than 1 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
-  // A managed run: how the manager says that it ended. OnProcessGone follows, once the process is
+  // A run of libvirt: how that says that it ended. OnProcessGone follows, once the process is
   // gone where it can be seen. `what` is for people ("libvirt: stopped, destroyed").
   Effects OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now);
+  // A restored run of libvirt whose process is gone: what libvirt has kept of its end; unset:
+  // nothing of use. `what` is for people. OnProcessGone follows.
+  Effects OnKeptEnd(std::optional<ManagerEnd> end, absl::string_view what, Instant now);
   // The process is gone. All that the monitor still had to say has been handed in before.
   Effects OnProcessGone(Instant now, const ProcessEnd& end = {});
   Effects OnShutdownFileDone(const absl::Status& status, Instant now);
@@ -162,6 +167,8 @@ class VmSession {
   bool incoming() const { return evidence_.facts().incoming; }
   // Restored, and its monitor was not attached since.
   bool away() const { return away_; }
+  // Whether the class of its end is known, whatever else is heard of that.
+  bool decided() const { return evidence_.decided(); }
   // Somebody has answered on its monitor as QEMU does.
   bool answered() const { return !qemu_version_.empty(); }
   // How many events the rate limit has left out so far.
@@ -276,7 +283,7 @@ class VmSession {
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
   // Whether the end of the connection to the monitor is not the end of the run.
-  bool OutlivesMonitor() const { return run_.process_tracked || run_.managed(); }
+  bool OutlivesMonitor() const;
   // "query-status paused", "libvirt: state paused".
   std::string StateReport(absl::string_view run_state) const;
 

@@ -65,7 +65,10 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
       evidence_.Saw(std::string(reported ? reporter.reported_end : reporter.end), now);
     } else {
       if (monitor_ == Monitor::kClosed) evidence_.Saw(std::string(reporter.closed), closed_at_);
-      evidence_.SawProcessEnd(end, now);
+      // libvirt ends the libvirt_lxc of a container that has stopped: how that ended says nothing.
+      const bool by_libvirt =
+          !reporter.has_qemu && manager_end.has_value() && *manager_end != ManagerEnd::kFailed;
+      evidence_.SawProcessEnd(by_libvirt ? ProcessEnd{} : end, now);
     }
     if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
     if (file_step_ != FileStep::kRequested) Finish(now);
@@ -75,6 +78,11 @@ Effects VmSession::OnProcessGone(Instant now, const ProcessEnd& end) {
 Effects VmSession::OnManagerEnd(ManagerEnd end, absl::string_view what, Instant now) {
   if (gone_) return {};
   return Step(now, [&] { evidence_.SawManagerEnd(end, std::string(what), now); });
+}
+
+Effects VmSession::OnKeptEnd(std::optional<ManagerEnd> end, absl::string_view what, Instant now) {
+  if (gone_) return {};
+  return Step(now, [&] { evidence_.SawKeptEnd(end, std::string(what), now); });
 }
 
 Effects VmSession::OnHostRebooted(Instant now) {

@@ -65,9 +65,11 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   VmEvent out = MakeEvent(type, std::string(message), now);
-  out.qemu_time = event.time;
-  out.qmp_event = event.name;
-  out.detail_json = event.detail_json;
+  if (ReporterOf(run_).has_qemu) {
+    out.qemu_time = event.time;
+    out.qmp_event = event.name;
+    out.detail_json = event.detail_json;
+  }
   out.panic = std::move(panic);
   if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
   PublishEvent(std::move(out));

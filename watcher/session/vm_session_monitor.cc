@@ -40,6 +40,7 @@ std::string ProblemOf(absl::string_view run_state) {
 
 void VmSession::MoveTo(const RunInfo& place) {
   run_.source = place.source;
+  run_.reported_by = place.reported_by;
   run_.domain_id = place.domain_id;
   run_.monitor_path = place.monitor_path;
   run_.unescaped_path = place.unescaped_path;
@@ -83,6 +84,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   uuid_ = info.uuid;
   qemu_version_ = info.qemu_version;
   qemu_name_ = info.qemu_name;
+  run_.libvirtd_began_ns = info.libvirtd_began_ns;
   monitor_problem_ = info.run_state.empty() ? "QEMU did not answer query-status" : "";
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
@@ -90,7 +92,7 @@ void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
   // SHUTDOWN.
   if (std::exchange(down_in_handshake_, false) && evidence_.facts().shutdown.has_value()) {
     if (!GuestGoesOn(StateOf(run_state))) {
-      evidence_.SawRunState(run_state, StateReport(run_state), now);
+      evidence_.SawRunStateInShutdown(run_state, StateReport(run_state), now);
     }
     run_state.clear();
     SetState(VmState::kGuestDown, now);
@@ -209,6 +211,10 @@ Effects VmSession::OnMonitorClosed(absl::string_view why, Instant now) {
     // in its handshake the connection ended.
     if (evidence_.decided() && file_step_ == FileStep::kUndone) RequestShutdownFile();
   });
+}
+
+bool VmSession::OutlivesMonitor() const {
+  return run_.process_tracked || ReporterOf(run_).is_manager;
 }
 
 absl::Duration VmSession::LostGrace() const {

@@ -25,6 +25,9 @@ void RunFields(Archive* archive, Run* run) {
   archive->Field("run_id", run->run_id);
   archive->FieldIf("source", run->source);
   archive->FieldIf("domain_id", run->domain_id);
+  archive->FieldIf("libvirtd_began_ns", run->libvirtd_began_ns);
+  archive->EnumIf("reported_by", run->reported_by, ReportedBy::kMonitor,
+                  ReportedBy::kContainerLibvirt, run->reported_by == ReportedBy::kContainerLibvirt);
   archive->Field("monitor_path", run->monitor_path);
   archive->RawBytes("raw_path", run->unescaped_path);
   archive->RawBytes("raw_name", run->unescaped_name);
@@ -116,7 +119,7 @@ void PanicFields(Archive* archive, Panic* panic) {
 absl::string_view WrongWith(const RunInfo& run) {
   if (run.run_id.empty()) return "it has no run_id";
   if (run.domain_id < 0) return "its domain_id is no libvirt's";
-  if (!run.managed()) {
+  if (run.reported_by == ReportedBy::kMonitor) {
     if (run.raw_path().empty() || run.raw_path().front() != '/')
       return "its monitor_path is no path";
     if (run.raw_path().find('\0') != std::string::npos) return "its monitor_path is no path";
@@ -240,6 +243,9 @@ absl::StatusOr<std::unique_ptr<VmSession>> VmSession::Restore(absl::string_view 
   session->agent_.unknown = false;  // unless it says so
   session->monitor_ = archive.Has("state_before_loss") ? Monitor::kLost : Monitor::kUnseen;
   ArchiveFields(&archive, session.get());
+  if (session->run_.domain_id != 0 && session->run_.reported_by == ReportedBy::kMonitor) {
+    session->run_.reported_by = ReportedBy::kLibvirt;
+  }
   if (const absl::string_view wrong = WrongWith(session->run_); !wrong.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("not a saved run: ", wrong));
   }

@@ -41,20 +41,15 @@ class JournalTest : public ::testing::Test {
 
   // Appends events [first, first + count), a minute apart, with "payload N" in each.
   void Fill(Journal* journal, uint64_t first, int count, absl::Time start = kNow) {
-    std::vector<std::string> payloads;
-    payloads.reserve(static_cast<size_t>(count));
-    for (int i = 0; i < count; ++i) payloads.push_back(absl::StrCat("web1 payload ", first + i));
-    Journal::Batch batch;
+    EventBlockBuilder events;
     for (int i = 0; i < count; ++i) {
-      batch.events.push_back({.sequence = first + i,
-                              .observe_time = start + absl::Minutes(i),
-                              .vm_name = "web1",
-                              .run_id = "run-1",
-                              .type = 2,
-                              .shutdown_class = 1,
-                              .payload = payloads[i]});
+      events.AddEncoded({.sequence = first + i,
+                         .type = v1::EVENT_TYPE_STOPPED,
+                         .shutdown_class = v1::SHUTDOWN_CLASS_USER,
+                         .observe_time = start + absl::Minutes(i)},
+                        absl::StrCat("web1 payload ", first + i));
     }
-    ASSERT_TRUE(journal->Append(batch, kNow).ok());
+    ASSERT_TRUE(journal->Append({{events.Finish()}, {}, {}}, kNow).ok());
   }
 
   absl::StatusOr<std::vector<std::string>> Read(uint64_t from, uint64_t last,
@@ -149,50 +144,15 @@ TEST_F(JournalTest, SessionsAreWrittenWithTheirEventsAndGoWithThem) {
   EXPECT_EQ(again.sessions[0].payload, "one more");
 }
 
-TEST_F(JournalTest, TheSessionsOfAnEarlierVersionAreTakenOver) {
-  const std::string large(3000, 'x');
-  {
-    const OpenedJournal opened = Open();
-    ASSERT_TRUE(opened.journal->Append({{}, {{"run-1", large}, {"run-2", "two"}}, {}}, kNow).ok());
-    absl::StatusOr<SqliteDatabase> database =
-        SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-    ASSERT_TRUE(database.ok()) << database.status();
-    const absl::Status earlier = database->Execute(
-        "BEGIN; ALTER TABLE sessions RENAME TO later; CREATE TABLE sessions(run_id TEXT PRIMARY "
-        "KEY,"
-        " payload BLOB NOT NULL, last_sequence INTEGER NOT NULL, checksum INTEGER NOT NULL)"
-        " WITHOUT ROWID; INSERT INTO sessions SELECT * FROM later; DROP TABLE later; COMMIT");
-    ASSERT_TRUE(earlier.ok()) << earlier;
-  }
-  {
-    const OpenedJournal opened = Open();
-    ASSERT_THAT(opened.sessions, SizeIs(2));
-    EXPECT_EQ(opened.sessions[0].payload, large);
-    EXPECT_EQ(opened.sessions[1].payload, "two");
-    absl::StatusOr<SqliteDatabase> database =
-        SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-    ASSERT_TRUE(database.ok()) << database.status();
-    const auto count = QueryInt(&*database,
-                                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql"
-                                " LIKE 'CREATE TABLE %sessions%' AND sql NOT LIKE '%ROWID%'");
-    ASSERT_TRUE(count.ok()) << count.status();
-    EXPECT_EQ(*count, 1);
-    ASSERT_TRUE(opened.journal
-                    ->Append({{}, {{"run-1", "one"}, {"run-2", ""}, {"run-3", "three"}}, {}}, kNow)
-                    .ok());
-  }
-  const OpenedJournal again = Open();
-  ASSERT_THAT(again.sessions, SizeIs(2));
-  EXPECT_EQ(again.sessions[0].payload, "one");
-  EXPECT_EQ(again.sessions[1].payload, "three");
-}
-
 TEST_F(JournalTest, ABatchIsWrittenAsAWholeOrNotAtAll) {
   const OpenedJournal opened = Open();
   Fill(opened.journal.get(), 1, 1);
+  EventBlockBuilder events;
   Journal::Batch batch;
-  batch.events.push_back({.sequence = 2, .observe_time = kNow, .payload = "new"});
-  batch.events.push_back({.sequence = 1, .observe_time = kNow, .payload = "taken already"});
+  for (const uint64_t sequence : {2, 1}) {  // the second is taken already
+    events.AddEncoded({.sequence = sequence, .observe_time = kNow}, "new");
+    batch.blocks.push_back(events.Finish());
+  }
   EXPECT_FALSE(opened.journal->Append(batch, kNow).ok());
   EXPECT_EQ(opened.journal->newest(), 1u);
   EXPECT_THAT(*Read(1, 10), SizeIs(1));
@@ -375,7 +335,7 @@ TEST_F(JournalTest, OneOfAnEarlierVersionIsNotTakenForACopy) {
     auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
     ASSERT_TRUE(database
                     ->Execute("DELETE FROM meta WHERE key IN ('file', 'generations');"
-                              "DROP INDEX early_events; PRAGMA wal_checkpoint(TRUNCATE)")
+                              "PRAGMA wal_checkpoint(TRUNCATE)")
                     .ok());
   }
   const std::string copy = options_.path + "2";
@@ -387,6 +347,82 @@ TEST_F(JournalTest, OneOfAnEarlierVersionIsNotTakenForACopy) {
     EXPECT_EQ(again.journal->journal_id(), id);
     EXPECT_EQ(again.journal->newest(), 5u);
   }
+}
+
+// Rows of the table.
+int64_t RowsIn(const std::string& path) {
+  auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READONLY);
+  return QueryInt(&*database, "SELECT count(*) FROM blocks").value();
+}
+
+TEST_F(JournalTest, SmallRowsAreJoinedWhereTheyFillOne) {
+  {
+    const OpenedJournal opened = Open();
+    Journal* const journal = opened.journal.get();
+    uint64_t next = 1;
+    while (!journal->has_small_rows()) {
+      Fill(journal, next, 10);
+      next += 10;
+    }
+    const uint64_t joined = next - 1;
+    Fill(journal, next, 10);
+    const int64_t rows = RowsIn(options_.path);
+    EXPECT_EQ(rows, static_cast<int64_t>(joined / 10) + 1);
+    EXPECT_FALSE(*journal->RetainStep(kNow));
+    EXPECT_LE(RowsIn(options_.path), 3);
+    EXPECT_THAT(*Read(1, next + 9), SizeIs(next + 9));
+    EXPECT_THAT(*Read(joined - 1, joined + 2), SizeIs(4)) << "across two rows";
+    EXPECT_EQ(journal->newest(), next + 9);
+  }
+  const OpenedJournal again = Open();
+  const uint64_t newest = again.journal->newest();
+  EXPECT_THAT(*Read(1, newest), SizeIs(newest));
+  const auto reader = JournalReader::Open(options_.path);
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(5)), 6u) << "times are as they were";
+}
+
+TEST_F(JournalTest, RowsAreNotJoinedOverAHole) {
+  const OpenedJournal opened = Open();
+  Journal* const journal = opened.journal.get();
+  uint64_t next = 1;
+  while (!journal->has_small_rows()) {
+    Fill(journal, next, 10);
+    next += next == 11 ? 20 : 10;
+  }
+  while (*journal->RetainStep(kNow)) {
+  }
+  EXPECT_EQ(RowsIn(options_.path), 2 + static_cast<int64_t>((next - 31) / 10) - 1)
+      << "the first two are one, the others do not fill one";
+  EXPECT_THAT(*Read(1, 40), SizeIs(30));
+}
+
+TEST_F(JournalTest, ABlockIsDeletedWithTheLastOfItsEvents) {
+  options_.retention_events = 100;
+  {
+    const OpenedJournal opened = Open();
+    Fill(opened.journal.get(), 1, 90);
+    Fill(opened.journal.get(), 91, 10, kNow + absl::Minutes(90));
+    Fill(opened.journal.get(), 101, 20, kNow + absl::Minutes(100));
+    while (*opened.journal->RetainStep(kNow)) {
+    }
+    EXPECT_EQ(opened.journal->oldest(), 21u);
+    EXPECT_EQ(RowsIn(options_.path), 3);
+  }
+  const OpenedJournal opened = Open();
+  EXPECT_EQ(opened.journal->oldest(), 21u);
+  EXPECT_EQ(opened.journal->oldest_time(), kNow + absl::Minutes(20));
+  EXPECT_EQ(opened.journal->excess(), 0);
+  EXPECT_TRUE(absl::IsOutOfRange(Read(20, 30).status()));
+  EXPECT_THAT(*Read(21, 120), SizeIs(100));
+  const auto reader = JournalReader::Open(options_.path);
+  EXPECT_EQ(*(*reader)->Oldest(), 21u);
+  EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(3)), 21u);
+  EXPECT_EQ((*reader)->ReadSince(absl::InfinitePast(), 1 << 20)->first, 21u);
+  EXPECT_TRUE(absl::IsOutOfRange((*reader)->ReadSince(kNow + absl::Minutes(3), 1).status()))
+      << "an event since then is deleted, though its block is here";
+  Fill(opened.journal.get(), 121, 72, kNow + absl::Minutes(120));
+  EXPECT_EQ(opened.journal->oldest(), 93u);
+  EXPECT_EQ(RowsIn(options_.path), 3) << "the first block is gone";
 }
 
 TEST_F(JournalTest, FindsTheFirstEventSinceATime) {
@@ -412,8 +448,9 @@ TEST_F(JournalTest, FindsTimesWhereTheClockWasSetBackAndEventsWereGivenUp) {
   EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(8)), 9u);
   EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Seconds(9 * 60 + 1)), 27u);
   EXPECT_EQ(*(*reader)->FirstSince(kNow + absl::Minutes(14)), 0u);
-  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(5)), 30u) << "some come after the step";
-  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(12)), 28u);
+  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(5)), 25u) << "some come after the step";
+  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(9)), 25u);
+  EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(12)), 30u) << "as far as the block goes";
   EXPECT_EQ(*(*reader)->LastBefore(kNow + absl::Minutes(99)), 30u);
 }
 
@@ -569,7 +606,7 @@ TEST_F(JournalTest, AStopKeepsTheRoomOfTheLogForTheNextStart) {
     const OpenedJournal opened = Open();
     Fill(opened.journal.get(), 1, 2000);
     size = std::filesystem::file_size(log);
-    EXPECT_GT(size, 100'000u);
+    EXPECT_GT(size, 50'000u);
   }
   EXPECT_EQ(std::filesystem::file_size(log), size);
   const OpenedJournal again = Open();
@@ -691,7 +728,7 @@ TEST_F(JournalTest, TwoCorruptOnesOfOneSecondAreBothKept) {
 TEST_F(JournalTest, AFlippedBitInAnEventIsFoundWhenItIsRead) {
   {
     const OpenedJournal opened = Open();
-    Fill(opened.journal.get(), 1, 3);
+    for (uint64_t sequence : {1, 2, 3}) Fill(opened.journal.get(), sequence, 1);
   }
   FlipIn("payload 2");
   const OpenedJournal again = Open();
@@ -714,7 +751,7 @@ TEST_F(JournalTest, AFlippedBitInASessionIsFoundAtOnce) {
 TEST_F(JournalTest, ANewerSchemaIsRefused) {
   Open();
   auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READWRITE);
-  ASSERT_TRUE(database->Execute("PRAGMA user_version = 2").ok());
+  ASSERT_TRUE(database->Execute("PRAGMA user_version = 3").ok());
   const auto opened = OpenJournal(options_, kNow);
   EXPECT_TRUE(absl::IsFailedPrecondition(opened.status())) << opened.status();
   EXPECT_THAT(std::string(opened.status().message()), HasSubstr("newer vmeventd"));
@@ -753,7 +790,7 @@ TEST_F(JournalTest, CanBeReadByTheSqliteShellMeanwhile) {
   Fill(opened.journal.get(), 1, 3);
   auto database = SqliteDatabase::Open(options_.path, SQLITE_OPEN_READONLY);
   ASSERT_TRUE(database.ok()) << database.status();
-  auto count = database->Prepare("SELECT count(*) FROM events");
+  auto count = database->Prepare("SELECT sum(last - first + 1) FROM blocks");
   ASSERT_TRUE(*count->Step());
   EXPECT_EQ(count->Int(0), 3);
 }

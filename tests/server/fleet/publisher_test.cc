@@ -54,6 +54,13 @@ class FleetPublisherTest : public testing::Test {
     sink_.lost = {0, 3};
     publisher_->Step();
   }
+  // Sends three events that nobody acknowledges; returns their messages.
+  std::vector<FakeSink::Stored> SendThree() {
+    Push(3);
+    sink_.acknowledge_only = 0;
+    publisher_->Step();
+    return {sink_.stream.end() - 3, sink_.stream.end()};
+  }
   // The sequences of the stream once these two have come late, after `last` others.
   static std::vector<uint64_t> WithHolesFilledAfter(uint64_t last) {
     std::vector<uint64_t> out = UpTo(last);
@@ -281,7 +288,11 @@ TEST_F(FleetPublisherTest, AMessageThatDoesNotSayWhereItWasSentOutranksNoFile) {
   Start();
   Settle();
   PushWithHoles();
-  for (FakeSink::Stored& stored : sink_.stream) stored.message.headers.pop_back();
+  for (FakeSink::Stored& stored : sink_.stream) {
+    std::erase_if(stored.message.headers, [](const auto& header) {
+      return header.first == kSentAfterHeader || header.first == kSentToHeader;
+    });
+  }
   ASSERT_EQ(HeaderOf(sink_.stream.back().message, kSentAfterHeader), "");
   Start();
   Settle();
@@ -315,6 +326,35 @@ TEST_F(FleetPublisherTest, AStreamThatWasRestoredGetsWhatItLacks) {
   Start();
   Settle();
   EXPECT_EQ(sink_.sequences(), UpTo(10));
+}
+
+// They came late into the stream that was made again, whose file is gone too.
+TEST_F(FleetPublisherTest, MessagesForAnotherStreamSayNothingOfWhatIsBeforeThem) {
+  Push(10);
+  Start();
+  Settle();
+  const std::vector<FakeSink::Stored> late = SendThree();
+  sink_.LoseStream();
+  sink_.last_stream_sequence = 100;  // other nodes publish too
+  for (const FakeSink::Stored& stored : late) sink_.Store(stored.message);
+  std::filesystem::remove(directory_ / "fleet");
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(11, 12, 13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
+}
+
+TEST_F(FleetPublisherTest, MessagesForAStreamBeforeItWasRestoredSayNothingEither) {
+  Push(10);
+  Start();
+  Settle();
+  const std::vector<FakeSink::Stored> late = SendThree();
+  sink_.stream.resize(4);
+  sink_.last_stream_sequence = 4;
+  for (const FakeSink::Stored& stored : late) sink_.Store(stored.message);
+  std::filesystem::remove(directory_ / "fleet");
+  Start();
+  Settle();
+  EXPECT_THAT(sink_.sequences(), ElementsAre(1, 2, 3, 4, 11, 12, 13, 5, 6, 7, 8, 9, 10));
 }
 
 // The stream's message at the position is gone, and others follow.

@@ -19,7 +19,6 @@
 #include "server/logging/stop_log.h"
 #include "spdlog/details/log_msg.h"
 #include "spdlog/logger.h"
-#include "spdlog/sinks/ostream_sink.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -180,71 +179,6 @@ TEST(StopLog, NoValueEndsItsQuotesEarly) {
         Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
   };
   EXPECT_NE(vm_of("a\nb"), vm_of("a\\x0ab")) << "an escaped byte and its text differ";
-}
-
-// A log whose time the test controls.
-class LimitedSinkTest : public testing::Test {
- protected:
-  std::vector<std::string> Lines() const {
-    return absl::StrSplit(out_.str(), '\n', absl::SkipEmpty());
-  }
-  int Count(const std::string& text) const {
-    int count = 0;
-    for (const std::string& line : Lines()) count += line.find(text) != std::string::npos ? 1 : 0;
-    return count;
-  }
-
-  std::ostringstream out_;
-  FakeClock clock_;
-  LogMeters meters_;
-  std::shared_ptr<LimitedSink> sink_ =
-      std::make_shared<LimitedSink>(std::make_shared<spdlog::sinks::ostream_sink_mt>(out_),
-                                    LogFormat::kText, LogReader::kAnybody, &clock_, &meters_);
-  spdlog::logger logger_{"", sink_};
-  spdlog::logger stops_{kStopLogger, sink_};
-};
-
-TEST_F(LimitedSinkTest, AStormOfStopsIsLimitedAndCounted) {
-  const VmRef vm{.name = "a"};
-  const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
-  for (int i = 0; i < 9000; ++i) stops_.warn(payload);
-  EXPECT_EQ(Count("VM stopped"), 100);
-  EXPECT_EQ(meters_.rate.value(), 8900u);
-  sink_->Report();
-  EXPECT_THAT(Lines(), SizeIs(100)) << "the second is not over";
-  clock_.Advance(absl::Seconds(1));
-  sink_->Report();
-  sink_->Report();
-  EXPECT_THAT(Lines(), SizeIs(101));
-  EXPECT_THAT(Lines().back(), HasSubstr("kind=\"stop warn\" lines=8900"));
-  stops_.warn(payload);
-  EXPECT_EQ(Count("VM stopped"), 101);
-}
-
-TEST_F(LimitedSinkTest, NoKindCrowdsOutAnother) {
-  for (int i = 0; i < 1000; ++i) logger_.info("chatter");
-  for (int i = 0; i < 1000; ++i) logger_.warn("flapping");
-  logger_.error("the disk is full");
-  EXPECT_EQ(Count("chatter"), 50);
-  EXPECT_EQ(Count("flapping"), 50);
-  EXPECT_EQ(Count("the disk is full"), 1);
-}
-
-TEST_F(LimitedSinkTest, ALongStormIsReportedEverySecond) {
-  for (int second = 0; second < 3; ++second) {
-    for (int i = 0; i < 60; ++i) logger_.info("chatter");
-    clock_.Advance(absl::Seconds(1));
-    sink_->Report();
-  }
-  EXPECT_EQ(Count("chatter"), 150);
-  EXPECT_EQ(Count("kind=info lines=10"), 3);
-}
-
-TEST_F(LimitedSinkTest, TheEndReportsTheRest) {
-  for (int i = 0; i < 51; ++i) logger_.info("chatter");
-  sink_->Stop();
-  sink_->Run();
-  EXPECT_EQ(Count("kind=info lines=1"), 1);
 }
 
 TEST(LogLimiter, DoesNotWakeUpWhileNothingIsLeftOut) {

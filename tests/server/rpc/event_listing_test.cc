@@ -305,7 +305,7 @@ TEST_F(SmallRingQueriesTest, RetentionNotYetPublishedRefusesNothing) {
   pumped_.PushEach("a", 40);
   // The state between a commit and the publication of its bounds.
   auto database = SqliteDatabase::Open(pumped_.journal_options().path, SQLITE_OPEN_READWRITE);
-  ASSERT_TRUE(database->Execute("DELETE FROM events WHERE sequence <= 30").ok());
+  ASSERT_TRUE(database->Execute("DELETE FROM blocks WHERE last <= 30").ok());
   ASSERT_EQ(pumped_.live_state().range().oldest, 1);
   v1::ListEventsRequest request;
   request.set_page_size(3);

@@ -319,7 +319,7 @@ TEST(WatchEvents, ACorruptEventEndsItsReplayAndTheLiveStreamGoesOn) {
   {
     auto database =
         SqliteDatabase::Open(server.pumped().journal_options().path, SQLITE_OPEN_READWRITE);
-    ASSERT_TRUE(database->Execute("UPDATE events SET class = 3 WHERE sequence = 2").ok());
+    ASSERT_TRUE(database->Execute("UPDATE blocks SET latest_time = 3 WHERE last = 2").ok());
   }
   const auto stub = server.NewStub();
   TestStream live(stub.get(), Live());

@@ -1,10 +1,12 @@
 #include "tests/support/libvirt/libvirtd.h"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -50,6 +52,12 @@ bool ReadUntil(int fd, const std::string& text) {
 
 bool CanRunLibvirtd() { return geteuid() == 0 && Exists("/usr/sbin/libvirtd"); }
 
+bool HasContainerDriver() {
+  const char* const directory = std::getenv("LIBVIRT_DRIVER_DIR");
+  return Exists(absl::StrCat(directory != nullptr ? directory : VMEVENTD_LIBVIRT_DRIVERS,
+                             "/libvirt_driver_lxc.so"));
+}
+
 Libvirtd::Libvirtd(std::string directory, Kind kind)
     : directory_(std::move(directory)), kind_(kind) {
   std::filesystem::create_directories(directory_);
@@ -65,6 +73,7 @@ void Libvirtd::Start() {
   ChildOptions child;
   child.arguments = {VMEVENTD_START_LIBVIRTD, directory_, VMEVENTD_LIBVIRT_CACHE};
   if (kind_ == Kind::kPod) child.arguments.emplace_back("pod");
+  if (kind_ == Kind::kContainers) child.arguments.emplace_back("containers");
   child.error_file = directory_ + "/stderr";
   process_ = std::make_unique<ChildProcess>(child);
   WaitUntil("libvirtd answers", [this] {
@@ -82,7 +91,7 @@ void Libvirtd::Stop(int signal) {
 void Libvirtd::KillDomains() {
   if (kind_ == Kind::kPod) return;  // they are dead, and their numbers are others' here
   std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_ + "/run/qemu", none)) {
+  for (const auto& entry : std::filesystem::directory_iterator(PidDirectory(), none)) {
     if (entry.path().extension() != ".pid" || entry.path().stem() == "driver") continue;
     const pid_t pid = Pid(entry.path().stem());
     if (pid > 0) kill(pid, SIGKILL);
@@ -102,6 +111,14 @@ std::string Libvirtd::Virsh(const std::vector<std::string>& arguments) {
     Fail(absl::StrCat("virsh ", arguments.front(), ": ", result.output, result.error));
   }
   return result.output;
+}
+
+std::string Libvirtd::PidDirectory() const {
+  return directory_ + (kind_ == Kind::kContainers ? "/run/lxc" : "/run/qemu");
+}
+
+std::string Libvirtd::FifoPath(const std::string& name) const {
+  return absl::StrCat(directory_, "/", name, ".fifo");
 }
 
 std::string Libvirtd::SerialPath(const std::string& name) const {
@@ -158,13 +175,32 @@ void Libvirtd::DefineAndStart(const DomainOptions& options) {
   if (options.linux_guest) WaitReady(options.name);
 }
 
+std::string Libvirtd::TryDefineAndStartContainer(const std::string& name) {
+  const std::string fifo = FifoPath(name);
+  if (mkfifo(fifo.c_str(), 0600) != 0 && errno != EEXIST) FailErrno("mkfifo");
+  const std::string path = absl::StrCat(directory_, "/", name, ".xml");
+  std::ofstream(path) << "<domain type='lxc'><name>" << name
+                      << "</name><memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type>exe</type>"
+                         "<init>/bin/sh</init><initarg>-c</initarg><initarg>"
+                         "trap 'exit 0' TERM; while :; do if read -r line &lt;"
+                      << fifo << "; then eval \"$line\"; fi; done</initarg></os>"
+                      << "<devices><console type='pty'/></devices></domain>\n";
+  Virsh({"define", path});
+  const CommandResult started = TryVirsh({"start", name});
+  return started.exit_code == 0 ? "" : started.error;
+}
+
 pid_t Libvirtd::Pid(const std::string& name) const {
   int pid = 0;
-  const std::string text = ReadFile(absl::StrCat(directory_, "/run/qemu/", name, ".pid"));
+  const std::string text = ReadFile(absl::StrCat(PidDirectory(), "/", name, ".pid"));
   return absl::SimpleAtoi(absl::StripAsciiWhitespace(text), &pid) ? pid : 0;
 }
 
 void Libvirtd::Type(const std::string& name, const std::string& command) const {
+  if (kind_ == Kind::kContainers) {
+    std::ofstream(FifoPath(name)) << command << "\n";  // waits for its init to open it
+    return;
+  }
   // The guest acknowledges it: what QEMU or the guest's terminal has not read is lost when the
   // connection ends.
   WaitUntil("the guest's shell runs what was typed",

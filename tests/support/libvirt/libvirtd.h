@@ -26,7 +26,8 @@ struct DomainOptions {
 class Libvirtd {
  public:
   // kPod: it and its QEMUs have PIDs of their own, and all are killed at once, by Stop(SIGKILL).
-  enum class Kind { kPlain, kPod };
+  // kContainers: it is asked for its driver of containers.
+  enum class Kind { kPlain, kPod, kContainers };
   explicit Libvirtd(std::string directory, Kind kind = Kind::kPlain);
   ~Libvirtd();
 
@@ -39,7 +40,9 @@ class Libvirtd {
   void KillDomains();
 
   std::string socket() const { return directory_ + "/run/libvirt-sock"; }
-  std::string uri() const { return "qemu+unix:///system?socket=" + socket(); }
+  std::string uri() const {
+    return (kind_ == Kind::kContainers ? "lxc" : "qemu") + ("+unix:///system?socket=" + socket());
+  }
   // What VmRef::source says.
   std::string source() const { return "libvirt:" + uri(); }
   const std::string& directory() const { return directory_; }
@@ -52,14 +55,19 @@ class Libvirtd {
   void Create(const DomainOptions& options);
   // The same of a persistent one.
   void DefineAndStart(const DomainOptions& options);
+  // Defines and starts a container, which has the host's files, and whose init runs the lines that
+  // it is typed. Where libvirt cannot start one here, what it says; empty: it runs.
+  std::string TryDefineAndStartContainer(const std::string& name);
   // As the libvirtd sees it.
   pid_t Pid(const std::string& name) const;
-  // Runs a command line in the guest's shell.
+  // Runs a command line in the guest's shell, or in a container's.
   void Type(const std::string& name, const std::string& command) const;
   void WaitReady(const std::string& name) const;
 
  private:
   std::string WriteXml(const DomainOptions& options) const;
+  std::string PidDirectory() const;
+  std::string FifoPath(const std::string& name) const;
   std::string SerialPath(const std::string& name) const;
   // Types a line; whether the shell answered it within half a second.
   bool TryType(const std::string& name, const std::string& line, const std::string& answer) const;
@@ -69,8 +77,10 @@ class Libvirtd {
   std::unique_ptr<ChildProcess> process_;
 };
 
-// Whether the machine has what that takes: root, and the programs.
+// Whether the machine has what that takes: root, and the programs; and libvirt's driver of
+// containers.
 bool CanRunLibvirtd();
+bool HasContainerDriver();
 
 }  // namespace vmeventd::e2e
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# start_libvirtd.sh DIR CACHE [pod]: runs a libvirtd in the foreground that knows nothing of the
+# start_libvirtd.sh DIR CACHE [pod|containers]: runs a libvirtd in the foreground that knows nothing of the
 # machine's own: its configuration, sockets, state and logs are in DIR, what it finds out about the
 # QEMU of this machine in CACHE. Its socket is DIR/run/libvirt-sock. Needs root, for a mount
 # namespace. "pod": it and its QEMUs have PIDs of their own as well, and all end with this process.
+# "containers": its driver of containers finds one kind of cgroups alone, as it needs.
 set -euo pipefail
 dir=$1 cache=$2
 namespaces=(--mount)
@@ -46,7 +47,10 @@ exec unshare "${namespaces[@]}" --propagation private bash -euc '
   mount --bind "$cache" /var/cache/libvirt
   mount --bind "$dir/passwd" /etc/passwd
   mount --bind "$dir/group" /etc/group
+  if [[ $2 == containers ]] && mountpoint -q /sys/fs/cgroup/unified; then
+    umount /sys/fs/cgroup/unified
+  fi
   if [[ $$ != 1 ]]; then exec libvirtd --pid-file "$dir/libvirtd.pid"; fi
   # As the first process of a pod it reaps what QEMU leaves.
   libvirtd --pid-file "$dir/libvirtd.pid" &
-  wait' "$dir" "$cache"
+  wait' "$dir" "$cache" "${3-}"

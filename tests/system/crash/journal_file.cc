@@ -45,17 +45,30 @@ void ReadJournalFile(const std::string& path, History* history) {
   const Database database = Open(path);
   ForEachRow(database.get(), "SELECT value FROM meta WHERE key = 'journal_id'",
              [&](sqlite3_stmt* row) { history->journal_id = Bytes(row, 0); });
-  ForEachRow(
-      database.get(), "SELECT sequence, payload FROM events ORDER BY sequence",
-      [&](sqlite3_stmt* row) {
-        v1::WatchEventsResponse response;
-        if (!response.ParseFromString(Bytes(row, 1)) || response.events_size() != 1 ||
-            response.events(0).sequence() != static_cast<uint64_t>(sqlite3_column_int64(row, 0))) {
-          e2e::Fail("the journal's row " + std::to_string(sqlite3_column_int64(row, 0)) +
-                    " is not one encoded event");
-        }
-        history->journal.push_back(response.events(0));
-      });
+  int64_t retained_from = 0;
+  ForEachRow(database.get(), "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'retained_from'",
+             [&](sqlite3_stmt* row) { retained_from = sqlite3_column_int64(row, 0); });
+  ForEachRow(database.get(), "SELECT first, last, data FROM blocks ORDER BY last",
+             [&](sqlite3_stmt* row) {
+               const int64_t first = sqlite3_column_int64(row, 0);
+               const auto count = static_cast<size_t>(sqlite3_column_int64(row, 1) - first + 1);
+               const std::string data = Bytes(row, 2);
+               constexpr size_t kKeyBytes = 14;  // docs/journal.md
+               v1::WatchEventsResponse response;
+               bool good = data.size() > count * kKeyBytes &&
+                           response.ParseFromString(data.substr(count * kKeyBytes)) &&
+                           static_cast<size_t>(response.events_size()) == count;
+               for (size_t i = 0; good && i < count; ++i) {
+                 const v1::Event& event = response.events(static_cast<int>(i));
+                 const auto sequence = static_cast<int64_t>(event.sequence());
+                 good = sequence == first + static_cast<int64_t>(i);
+                 if (sequence >= retained_from) history->journal.push_back(event);
+               }
+               if (!good) {
+                 e2e::Fail("the journal's block from " + std::to_string(first) +
+                           " on is not its encoded events");
+               }
+             });
 }
 
 }  // namespace vmeventd::crash

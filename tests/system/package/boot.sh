@@ -359,11 +359,11 @@ check_schemas() {
   make_newer
   install "${newer[@]}"
   systemctl stop vmeventd.service
-  # SQLite's user_version.
-  printf '\0\0\0\2' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
+  # SQLite's user_version; ours is 2.
+  printf '\0\0\0\3' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
   install "${debs[@]}"
   wait_for "the older version refuses it" \
-    bash -c 'journalctl -q -u vmeventd.service | grep "journal has schema version 2"'
+    bash -c 'journalctl -q -u vmeventd.service | grep "journal has schema version 3"'
   follow 2 install.md
   wait_for "the service is up" systemctl is-active vmeventd.service
   # A journal that was restored says so by an event.

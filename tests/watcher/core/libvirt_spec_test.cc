@@ -11,14 +11,18 @@ namespace {
 using testing::HasSubstr;
 
 TEST(LibvirtSpecTest, UrisOfThisNode) {
-  for (const char* uri : {"qemu:///system", "qemu:///session",
-                          "qemu+unix:///system?socket=/run/libvirt/virtqemud-sock",
-                          "qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock"}) {
+  for (const char* uri :
+       {"qemu:///system", "qemu:///session",
+        "qemu+unix:///system?socket=/run/libvirt/virtqemud-sock",
+        "qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", "lxc:///system",
+        "lxc+unix:///system?socket=/run/libvirt/virtlxcd-sock"}) {
     const absl::StatusOr<LibvirtSpec> spec = ParseLibvirtUri(uri);
     ASSERT_TRUE(spec.ok()) << spec.status();
     EXPECT_EQ(spec->Uri(), uri);
     EXPECT_EQ(spec->ToFlag(), uri);
     EXPECT_FALSE(spec->has_glob());
+    EXPECT_EQ(spec->containers, uri[0] == 'l');
+    EXPECT_EQ(IsContainerUri(spec->Uri()), spec->containers);
   }
   EXPECT_EQ(ParseLibvirtUri("qemu+unix:///system")->Uri(), "qemu:///system");
 }
@@ -39,7 +43,8 @@ TEST(LibvirtSpecTest, OtherUrisAreRefusedAndTheErrorSaysWhatWouldBeRight) {
         "qemu+ssh://host/system", "qemu+tcp:///system", "qemu+unix:///system?socket=run/sock",
         "qemu+unix:///system?socket=/run/../sock", "qemu+unix:///system?socket=/run//sock",
         "qemu:///system?socket=/run/sock", "qemu+unix:///system?mode=legacy",
-        "qemu+unix:///system?socket=/run/sock&mode=direct"}) {
+        "qemu+unix:///system?socket=/run/sock&mode=direct", "lxc:///session", "lxc:///", "lxcs",
+        "lxc+ssh:///system", "lxc:///system?socket=/run/sock"}) {
     const absl::StatusOr<LibvirtSpec> spec = ParseLibvirtUri(uri);
     ASSERT_FALSE(spec.ok()) << uri;
     EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);

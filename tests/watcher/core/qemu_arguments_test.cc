@@ -128,5 +128,14 @@ TEST(QemuArgumentsTest, EachArgumentOfAProcessEndsWithAZero) {
   EXPECT_EQ(SplitCommandLine("a title"), Arguments{"a title"});
 }
 
+TEST(GivenContainerTest, IsThatOfALibvirtLxcAlone) {
+  EXPECT_EQ(GivenContainer({"/usr/lib/libvirt/libvirt_lxc", "--name", "web 1", "--console", "26"}),
+            "web 1");
+  EXPECT_EQ(GivenContainer({"/usr/lib/libvirt/libvirt_lxc", "--console", "26"}), "");
+  EXPECT_EQ(GivenContainer({"libvirt_lxc", "--name"}), "");
+  EXPECT_EQ(GivenContainer({"qemu-system-x86_64", "--name", "web1"}), "");
+  EXPECT_EQ(GivenContainer({}), "");
+}
+
 }  // namespace
 }  // namespace vmeventd

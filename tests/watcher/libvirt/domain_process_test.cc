@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -29,6 +30,11 @@ namespace {
 // A UUID of its own: tests that run beside have processes with theirs.
 const DomainName kWeb1 = {"web1", absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
 
+// A QEMU of the domain, as far as its arguments say so.
+int RunAsQemu() {
+  return execl("/bin/sh", "sh", "-c", "kill -STOP $$", "sh", "-uuid", kWeb1.uuid.c_str(), nullptr);
+}
+
 class DomainProcessTest : public testing::Test {
  protected:
   DomainProcessTest() { processes_.set_directory(directory_.Path("")); }
@@ -46,6 +52,12 @@ class DomainProcessTest : public testing::Test {
     EXPECT_NE(Find().kind, PeerProcess::Kind::kTracked);
     std::array<char, 4096> events;
     return read(inotify.get(), events.data(), events.size()) > 0;
+  }
+
+  // It was written an hour earlier.
+  static void MakeOlder(const std::string& path) {
+    std::filesystem::last_write_time(
+        path, std::filesystem::last_write_time(path) - std::chrono::hours(1));
   }
 
   TempDir directory_;
@@ -77,9 +89,32 @@ TEST_F(DomainProcessTest, APidThatNobodyHasIsGone) {
   EXPECT_EQ(found.pid, 4194304);
 }
 
-// A QEMU of the domain, as far as its arguments say so.
-int RunAsQemu() {
-  return execl("/bin/sh", "sh", "-c", "kill -STOP $$", "sh", "-uuid", kWeb1.uuid.c_str(), nullptr);
+// libvirt writes the file once the process is there: a younger one has taken the number since.
+TEST_F(DomainProcessTest, APidThatOnlyAYoungerProcessHasIsGone) {
+  const Child stranger(Sleep);
+  std::ofstream(pid_file_) << stranger.pid() << "\n";
+  EXPECT_EQ(Find().kind, PeerProcess::Kind::kUntracked) << "it may be QEMU before its exec";
+  MakeOlder(pid_file_);
+  const PeerProcess found = Find();
+  EXPECT_EQ(found.kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(found.pid, stranger.pid());
+}
+
+// As after a step of the node's clock: a process with the domain's UUID is the domain's.
+TEST_F(DomainProcessTest, AYoungerProcessOfTheDomainIsNotGone) {
+  const Child qemu(RunAsQemu);
+  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return IsStopped(qemu.pid()); }));
+  std::ofstream(pid_file_) << qemu.pid() << "\n";
+  MakeOlder(pid_file_);
+  EXPECT_EQ(Find().kind, PeerProcess::Kind::kTracked);
+}
+
+// Its libvirt counts other PIDs than we do.
+TEST_F(DomainProcessTest, ANumberOfAnotherPidNamespaceSaysNothing) {
+  std::ofstream(pid_file_) << "4194304\n";
+  processes_.set_foreign(true);
+  EXPECT_FALSE(processes_.can_look());
 }
 
 // One process keeps its command line to itself.
@@ -108,6 +143,61 @@ TEST(ProcessesInNamespaceTest, ACommandLineThatNeverComesHidesNoOtherProcess) {
       [&] { return !found.empty(); }));
   EXPECT_TRUE(command_lines.asked);
   EXPECT_EQ(found.at(kWeb1.uuid).pid, qemu.pid());
+}
+
+// The newest start that libvirt has noted must be that of the life.
+class LastLifeTest : public testing::Test {
+ protected:
+  bool IsLast(const std::string& log) {
+    std::ofstream(directory_.Path("web1.log")) << log;
+    return IsLastLife(directory_.Path(""), "web1", begun_ + absl::Milliseconds(700),
+                      begun_ + absl::Seconds(2));
+  }
+  static std::string Start(absl::Time time) {
+    return absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z: starting up libvirt version: 9.0.0\n", time,
+                            absl::UTCTimeZone());
+  }
+
+  TempDir directory_;
+  const absl::Time begun_ = absl::FromUnixSeconds(1'700'000'000);
+};
+
+TEST_F(LastLifeTest, IsTheOneWhoseStartIsTheNewest) {
+  EXPECT_TRUE(IsLast(Start(begun_)));
+  EXPECT_TRUE(IsLast(Start(begun_ - absl::Hours(1)) + Start(begun_) +
+                     "qemu: what it says\n2023-11-14 22:13:30.000+0000: shutting down\n"));
+}
+
+TEST_F(LastLifeTest, IsNotWhereTheDomainBeganAgain) {
+  EXPECT_FALSE(IsLast(Start(begun_) + Start(begun_ + absl::Seconds(60))));
+  // Whatever QEMU, which writes there too, adds.
+  EXPECT_FALSE(IsLast(Start(begun_) + Start(begun_ + absl::Seconds(60)) + Start(begun_)));
+}
+
+TEST_F(LastLifeTest, IsNotKnownWhereItsStartIsNotThere) {
+  EXPECT_FALSE(IsLast(""));
+  EXPECT_FALSE(IsLast("starting up\nfoo: starting up\n"));
+  EXPECT_FALSE(IsLast(Start(begun_ - absl::Hours(1))));
+  EXPECT_FALSE(IsLastLife(directory_.Path("none"), "web1", begun_, begun_));
+  EXPECT_FALSE(IsLastLife("", "web1", begun_, begun_));
+  EXPECT_FALSE(IsLastLife(directory_.Path(""), "../web1", begun_, begun_));
+}
+
+TEST_F(LastLifeTest, IsNotKnownOfALogThatIsTooLong) {
+  EXPECT_FALSE(IsLast(Start(begun_) + std::string(4 << 20, 'x')));
+}
+
+TEST(LibvirtdBeganTest, IsWhenItsPidFileWasWritten) {
+  const TempDir directory;
+  EXPECT_EQ(LibvirtdBegan(directory.Path("")), 0);
+  std::ofstream(directory.Path("driver.pid")) << 1;
+  const int64_t first = LibvirtdBegan(directory.Path(""));
+  EXPECT_NE(first, 0);
+  EXPECT_EQ(LibvirtdBegan(directory.Path("")), first);
+  std::filesystem::last_write_time(
+      directory.Path("driver.pid"),
+      std::filesystem::file_time_type::clock::now() + std::chrono::seconds(1));
+  EXPECT_NE(LibvirtdBegan(directory.Path("")), first);
 }
 
 }  // namespace

@@ -5,8 +5,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 
@@ -88,6 +91,17 @@ TEST_F(LibvirtPodProcessTest, AProcessInAPodIsFound) {
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
 }
 
+// Its pid file has a number of the pod's, which nobody has here.
+TEST_F(LibvirtPodProcessTest, ADomainThatIsListedFirstIsFollowed) {
+  StartQemu();
+  directory_.MakeDirectory("qemu");
+  std::ofstream(directory_.Path("qemu/web1.pid")) << "4194304\n";
+  libvirt_->SetActive({{kDomain, "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
+}
+
 // libvirt reports the end of the life before when the next one has its process already.
 TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
   libvirt_->SetAgent({.present = true, .open = true, .reported = true, .port = "channel0"});
@@ -138,6 +152,28 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
   EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+}
+
+// Its end was published, libvirt tidies up, and another process has the number in the pid file when
+// the next daemon starts.
+TEST_F(LibvirtProcessTest, AnEndedLifeWhosePidAStrangerHasBeginsNoRun) {
+  StartConnected();
+  StartDomain();
+  LoseLibvirt();
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  const Child stranger(Sleep);
+  const std::string pid_file = directory_.Path("qemu/web1.pid");
+  const auto written = std::filesystem::last_write_time(pid_file);
+  std::ofstream(pid_file) << stranger.pid() << "\n";
+  std::filesystem::last_write_time(pid_file, written - std::chrono::hours(1));
+  libvirt_->SetActive({{kDomain, "running"}});
+  libvirt_->SetOpenError(absl::OkStatus());
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  libvirt_->Qmp({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9}, "RESUME");
+  ASSERT_TRUE(Until([&] { return sink_.Latest("other") != nullptr; }));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 
 }  // namespace

@@ -565,7 +565,7 @@ TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
   libvirt->SetActive({{kDomain, "running"}});
   const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
   const std::shared_ptr<LibvirtWorkers> workers = LibvirtWorkers::Create();
-  LibvirtLink link(libvirt, inbox, workers, "qemu:///system", "");
+  LibvirtLink link(libvirt, inbox, workers, "qemu:///system", LibvirtLink::Place());
   link.Open(1);
   ASSERT_TRUE(workers->WaitForNone(absl::InfiniteDuration()));
   const std::vector<LibvirtInbox::Entry> entries = inbox->Take();

@@ -19,6 +19,7 @@ namespace vmeventd {
 namespace {
 
 using testing::Contains;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,8 +13,10 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/process_fixture.h"
+#include "watcher/core/qemu_arguments.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 namespace {
@@ -329,6 +333,56 @@ TEST_F(LauncherTest, ItsEndSaysNothingOfAVmThatWasNeverHeardOf) {
   launcher_.Kill(SIGTERM);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+}
+
+// Each process has the command line of a QEMU, or one that never comes.
+class FakeCommandLines : public CommandLines {
+ public:
+  std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
+    auto read = std::make_shared<Read>();
+    if (come) read->Finish(std::make_unique<const QemuArguments>());
+    return read;
+  }
+
+  bool come = true;
+};
+
+// A QEMU that was given another name: -name process=.
+class RenamedTest : public ListenerTest {
+ protected:
+  RenamedTest() {
+    options_.greeting_timeout = absl::Milliseconds(30);
+    options_.command_lines = command_lines_;
+    qemu_.Rename("web1");
+  }
+
+  const std::shared_ptr<FakeCommandLines> command_lines_ = std::make_shared<FakeCommandLines>();
+  FakeQemu qemu_;
+};
+
+TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&qemu_, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
+  EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
+  qemu_.CloseListener(monitor);
+  const uint64_t refused = watcher_->counters().connect_retries;
+  ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries > refused; }));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  qemu_.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(RenamedTest, WithoutItsCommandLineItMayBeALauncher) {
+  command_lines_->come = false;
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&qemu_, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
 }
 
 // Beside QEMU's own socket, a process that forks a child for each connection.

@@ -46,6 +46,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Sou
   void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
   void OnSpeaker(QmpRun*, PeerProcess, std::optional<PeerProcess>) override {}
   bool IsServed(const VmRun*) override { return false; }
+  bool ListensAsQemu(const QmpRun*) const override { return false; }
   int DescriptorsLeft(const QmpRun*) const override { return 0; }
   void OnDescriptors(const QmpRun*, int) override {}
   void OnFollowed(VmRun*, const ProcessKey&) override {}

@@ -110,6 +110,7 @@ TEST(VmSessionMigrationTest, AVmOfAManagerIsAskedNothing) {
   RunInfo run;
   run.name = "web1";
   run.domain_id = 7;
+  run.reported_by = ReportedBy::kLibvirt;
   const SessionOptions options;
   const Instant now{absl::UnixEpoch(), absl::Seconds(1)};
   VmSession session(run, &options, now);

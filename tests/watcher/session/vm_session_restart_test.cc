@@ -122,6 +122,61 @@ TEST(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
   ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+// Nobody saw the reset after its shutdown.
+TEST(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
+  for (const char* run_state : {"paused", "prelaunch", "io-error", "internal-error"}) {
+    SessionDriver vm;
+    vm.Ready();
+    vm.Shutdown("guest-shutdown");
+    vm.Event("STOP");
+    vm.Restart();
+    vm.Ready(run_state);
+    EXPECT_EQ(vm.Last().type, EventType::kPaused) << run_state;
+    vm.Shutdown("host-qmp-quit");
+    vm.End();
+    ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+    EXPECT_THAT(vm.Last().message, HasSubstr("(clears: SHUTDOWN reason=guest-shutdown"));
+  }
+}
+
+TEST(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
+  SessionDriver vm;
+  vm.Ready("shutdown");
+  vm.Restart();
+  vm.Ready("paused");
+  vm.Shutdown("host-qmp-quit");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+
+  SessionDriver by_file;
+  by_file.Ready();
+  by_file.Restart();
+  by_file.FoundShutdownFile(absl::UnixEpoch());
+  by_file.Ready("paused");
+  by_file.Shutdown("host-qmp-quit");
+  by_file.End();
+  ExpectVerdict(by_file, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+TEST(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
+  SessionDriver vm;
+  vm.Ready();
+  vm.Event("STOP");
+  vm.Shutdown("guest-shutdown");
+  vm.Restart();
+  vm.Ready("paused");
+  vm.End();
+  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+
+  SessionDriver asked;  // when its SHUTDOWN came
+  asked.Shutdown("guest-shutdown");
+  asked.Ready("paused");
+  asked.Restart();
+  asked.Ready("paused");
+  asked.End();
+  ExpectVerdict(asked, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
 TEST(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
   SessionDriver vm;
   vm.Ready("");

@@ -1,0 +1,116 @@
+#ifndef VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_
+#define VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/events/event_block.h"
+
+// Rows of the journal's table `blocks`, as docs/journal.md describes them. Pure.
+
+namespace vmeventd {
+
+// A row that was read: events with consecutive sequences. Its views live as long as what it was
+// made of.
+class StoredBlock {
+ public:
+  // Values of the row's columns.
+  struct Columns {
+    uint64_t first = 0;  // sequences
+    uint64_t last = 0;
+    int64_t earliest_ns = 0;  // observe_time of these events
+    int64_t latest_ns = 0;    // the same of these and all before
+    int64_t checksum = 0;
+    absl::string_view names;  // NameHash of each VM, ascending
+    absl::string_view data;
+  };
+  // DATA_LOSS: the checksum is wrong, or the columns contradict each other.
+  static absl::StatusOr<StoredBlock> Make(const Columns& columns);
+
+  uint64_t first() const { return columns_.first; }
+  uint64_t last() const { return columns_.last; }
+  int64_t latest_ns() const { return columns_.latest_ns; }
+  // Of all encodings.
+  size_t bytes() const { return encodings_.size(); }
+  // Of one event in it.
+  absl::Time TimeOf(uint64_t sequence) const;
+  // Whether it has events of the node as a whole.
+  bool has_node_events() const;
+
+  // Calls `take` with the key (without its VM) and the encoding of each event of [from, to], in
+  // that order or backwards, until it returns false. False: it did.
+  template <typename Take>
+  bool ForEach(uint64_t from, uint64_t to, bool backward, Take take) const;
+  // Appends the events [from, to] to a block, as far as `max_bytes` reaches, one at the least.
+  // Returns the last one.
+  uint64_t AppendTo(EventBlockBuilder* block, uint64_t from, uint64_t to, size_t max_bytes) const;
+
+ private:
+  explicit StoredBlock(const Columns& columns) : columns_(columns) {}
+
+  EventBlock::Entry Key(uint64_t sequence) const;
+
+  Columns columns_;
+  absl::string_view encodings_;
+  std::vector<uint32_t> ends_;  // of each encoding
+};
+
+// What protects a row against a flipped bit: SQLite checks its structure, not its content. CRC-32
+// of the numbers but itself and of the size of `names`, 8 bytes each, then of both texts.
+uint32_t BlockChecksum(const StoredBlock::Columns& columns);
+
+// Collects events for one row. One thread.
+class BlockRowBuilder {
+ public:
+  // A row takes no more events once their encodings have this many bytes.
+  static constexpr size_t kFullBytes = EventBlockBuilder::kFullBytes;
+
+  bool empty() const { return finished_ || keys_.empty(); }
+  size_t bytes() const { return empty() ? 0 : encodings_.size(); }
+  uint64_t first() const { return first_; }
+  uint64_t last() const { return last_; }
+
+  // Forgets what was added.
+  void Clear() { finished_ = true; }
+  // `block` begins behind last().
+  void Add(const EventBlock& block);
+  // The columns' values, whose views live until the next Add; the builder begins anew with that.
+  // `latest_ns`: of all events before.
+  StoredBlock::Columns Finish(int64_t latest_ns);
+
+ private:
+  uint64_t first_ = 0;
+  uint64_t last_ = 0;
+  int64_t earliest_ns_ = 0;
+  int64_t latest_ns_ = 0;
+  bool finished_ = false;
+  std::string keys_;
+  std::string encodings_;
+  std::vector<uint32_t> hashes_;
+  std::string names_;
+  std::string data_;
+};
+
+// CRC-32 of a VM's name, as `names` holds it: 4 bytes, little endian. Zeros stand for events of the
+// node as a whole.
+std::string NameHash(absl::string_view name);
+
+template <typename Take>
+bool StoredBlock::ForEach(uint64_t from, uint64_t to, bool backward, Take take) const {
+  for (uint64_t done = 0; done <= to - from; ++done) {
+    const uint64_t sequence = backward ? to - done : from + done;
+    const size_t index = sequence - columns_.first;
+    const size_t begin = index == 0 ? 0 : ends_[index - 1];
+    if (!take(Key(sequence), encodings_.substr(begin, ends_[index] - begin))) return false;
+  }
+  return true;
+}
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_EVENTLOG_BLOCK_ROW_H_

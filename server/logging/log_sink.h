@@ -1,0 +1,133 @@
+#ifndef VMEVENTD_SERVER_LOGGING_LOG_SINK_H_
+#define VMEVENTD_SERVER_LOGGING_LOG_SINK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/counter.h"
+#include "base/mutex.h"
+#include "nlohmann/json.hpp"
+#include "spdlog/formatter.h"
+#include "spdlog/sinks/sink.h"
+
+namespace vmeventd {
+
+// A text of spdlog's.
+inline absl::string_view View(const spdlog::string_view_t& text) {
+  return {text.data(), text.size()};
+}
+
+// Counts of log lines that were left out, by reason. Any thread.
+struct LogMeters {
+  Counter rate;          // too many of one kind in a second
+  Counter stalled_read;  // the reader of the log did not keep up
+};
+
+// Bounds how many lines of each kind are written per second, so that no burst fills the log's disk
+// or blocks a thread, and no kind crowds out another. Times are on the monotonic clock. Not
+// thread-safe; the caller locks.
+class LogLimiter {
+ public:
+  // How many lines of one kind were left out, in one second or since the last Take.
+  struct LeftOut {
+    std::string kind;
+    uint64_t lines = 0;
+  };
+
+  // Whether another line of `kind` may be written; its limit is `per_second`. A refused line is
+  // counted.
+  bool Admit(absl::string_view kind, uint64_t per_second, absl::Duration now);
+
+  // The lines left out in the seconds that are over; reports each once.
+  std::vector<LeftOut> Take(absl::Duration now);
+  // The same for every second, including the current one.
+  std::vector<LeftOut> TakeAll() { return Take(absl::InfiniteDuration()); }
+  // When Take next has something to return; InfiniteDuration: never, as things stand.
+  absl::Duration NextTake() const;
+
+ private:
+  struct Second {
+    absl::Duration begin = -absl::InfiniteDuration();
+    uint64_t lines = 0;
+    uint64_t left_out = 0;   // not yet taken
+    absl::Duration take_at;  // if any
+  };
+
+  std::map<std::string, Second, std::less<>> seconds_;  // by kind
+};
+
+struct LogSinkOptions {
+  size_t max_bytes = size_t{1} << 20;          // of queued lines
+  absl::Duration patience = absl::Seconds(1);  // a flush and a stop wait so long for the reader
+  // Limits of each kind of line, a second.
+  uint64_t lines = 50;
+  uint64_t stop_lines = 100;
+  uint64_t grpc_lines = 5;
+};
+
+// Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
+// Leaves out lines beyond a limit per second and kind, which is a logger and a level, and lines
+// that the queue has no room for; counts and reports both. Any thread.
+class LogSink : public spdlog::sinks::sink {
+ public:
+  // `fd`, `clock` and `meters` must outlive the sink.
+  LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
+          LogMeters* meters, LogSinkOptions options = {});
+  // As Stop.
+  ~LogSink() override;
+
+  // Never blocks.
+  void log(const spdlog::details::log_msg& msg) override;
+  // Returns when all earlier lines are written, or after the patience.
+  void flush() override;
+  void set_pattern(const std::string&) override {}  // only the constructor's formatter is used
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+
+  // Reports what was left out and writes the queued lines; waits for their reader for at most the
+  // patience. Later lines are left out.
+  void Stop();
+
+ private:
+  uint64_t LinesASecond(absl::string_view logger) const;
+  void Run();
+  // Takes the lines to write next, followed by reports of those left out. False: the sink ends.
+  bool Take(std::string* lines);
+  // Until the limiter has something to report.
+  absl::Duration UntilReport() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendReport(const nlohmann::ordered_json& fields, std::string* lines);
+  // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
+  bool Write(const std::string& lines);
+  // Returns when the descriptor accepts more. False: the sink ends first.
+  bool WaitUntilWritable();
+
+  const int fd_;
+  const bool is_socket_;
+  const std::unique_ptr<spdlog::formatter> formatter_;
+  const Clock* const clock_;
+  LogMeters* const meters_;
+  const LogSinkOptions options_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  LogLimiter limiter_ ABSL_GUARDED_BY(mutex_);
+  std::string waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;     // bytes taken by the thread
+  uint64_t left_out_ ABSL_GUARDED_BY(mutex_) = 0;  // for want of room, since last reported
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time give_up_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // after Stop
+  std::thread thread_;                                                   // last: it uses the rest
+};
+
+}  // namespace vmeventd
+
+#endif  // VMEVENTD_SERVER_LOGGING_LOG_SINK_H_

@@ -1,0 +1,236 @@
+#include "server/logging/log_sink.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <limits>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/unique_fd.h"
+#include "server/logging/logging.h"
+#include "spdlog/logger.h"
+#include "tests/support/test_events.h"
+
+namespace vmeventd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// A log that the test reads.
+class LogSinkTest : public ::testing::Test {
+ protected:
+  void SetUp() override { BeginWithPipe(absl::Hours(1)); }
+  void BeginWithPipe(absl::Duration patience, bool limited = false) {
+    End();
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    Begin(UniqueFd(ends[0]), UniqueFd(ends[1]), patience, limited);
+  }
+  // The reader is slow where the test says so, and nowhere else.
+  void Begin(UniqueFd out, UniqueFd in, absl::Duration patience = absl::Hours(1),
+             bool limited = false) {
+    out_ = std::move(out);
+    in_ = std::move(in);
+    LogSinkOptions options = {.max_bytes = kBytes, .patience = patience};
+    if (!limited) options.lines = std::numeric_limits<uint64_t>::max();
+    sink_ = std::make_shared<LogSink>(in_.get(),
+                                      MakeLogFormatter(LogFormat::kText, LogReader::kAnybody),
+                                      &clock_, &meters_, options);
+    logger_ = std::make_unique<spdlog::logger>("", sink_);
+  }
+  // Everything until the sink's end is closed.
+  std::vector<std::string> ReadAll() {
+    std::string text;
+    char bytes[4096];
+    for (ssize_t size = 0; (size = read(out_.get(), bytes, sizeof(bytes))) > 0;) {
+      text.append(bytes, static_cast<size_t>(size));
+    }
+    return absl::StrSplit(text, '\n', absl::SkipEmpty());
+  }
+  void End() {
+    logger_.reset();
+    sink_.reset();
+    in_.Reset();
+  }
+
+  static constexpr size_t kBytes = 200'000;
+  FakeClock clock_;  // set while no line is on its way
+  LogMeters meters_;
+  UniqueFd out_;
+  UniqueFd in_;
+  std::shared_ptr<LogSink> sink_;
+  std::unique_ptr<spdlog::logger> logger_;
+};
+
+TEST_F(LogSinkTest, WritesLinesInOrder) {
+  for (int i = 0; i < 100; ++i) logger_->info("line {}", i);
+  End();
+  const std::vector<std::string> lines = ReadAll();
+  ASSERT_THAT(lines, SizeIs(100));
+  for (int i = 0; i < 100; ++i) EXPECT_THAT(lines[i], HasSubstr(absl::StrCat("line ", i)));
+}
+
+TEST_F(LogSinkTest, AFlushReturnsWhenAllIsWritten) {
+  logger_->info("a line");
+  logger_->flush();
+  char bytes[100];
+  ASSERT_EQ(fcntl(out_.get(), F_SETFL, O_NONBLOCK), 0);
+  EXPECT_GT(read(out_.get(), bytes, sizeof(bytes)), 0);
+}
+
+// Logs more than pipe and queue hold, which must return without a reader; then reads everything.
+TEST_F(LogSinkTest, AStalledReaderBlocksNoCallerAndGetsAReportOfLostLines) {
+  constexpr int kLines = 10'000;
+  const std::string text(100, 'x');
+  for (int i = 0; i < kLines; ++i) logger_->info("{}", text);
+  const uint64_t left_out = meters_.stalled_read.value();
+  EXPECT_GT(left_out, 0u);
+  std::vector<std::string> lines;
+  std::thread reader([&] { lines = ReadAll(); });
+  logger_->flush();  // there is room again
+  logger_->info("more text");
+  End();
+  reader.join();
+  // Usually one report; another one if the first left-out line was reported at once.
+  uint64_t reported = 0;
+  size_t summaries = 0;
+  for (const std::string& line : lines) {
+    if (line.find("its reader is too slow") == std::string::npos) continue;
+    ++summaries;
+    reported += std::stoull(line.substr(line.find("lines=") + 6));
+  }
+  EXPECT_EQ(reported, left_out);
+  EXPECT_LE(summaries, 2u);
+  EXPECT_EQ(lines.size(), kLines - left_out + summaries + 1);
+  EXPECT_THAT(lines.back(), HasSubstr("more text"));
+}
+
+TEST_F(LogSinkTest, EndsWithAStalledReader) {
+  BeginWithPipe(absl::Milliseconds(50));
+  for (int i = 0; i < 10'000; ++i) logger_->info("{}", std::string(100, 'x'));
+  logger_->flush();
+  sink_->Stop();
+  logger_->info("too late");
+  EXPECT_GT(meters_.stalled_read.value(), 0u);
+}
+
+TEST_F(LogSinkTest, AnEndWithoutPatienceWritesWhatThereIsRoomFor) {
+  BeginWithPipe(absl::ZeroDuration());
+  for (int i = 0; i < 100; ++i) logger_->info("line {}", i);
+  End();
+  EXPECT_THAT(ReadAll(), SizeIs(100));
+}
+
+TEST_F(LogSinkTest, WritesToASocketAsWell) {
+  End();
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  Begin(UniqueFd(ends[0]), UniqueFd(ends[1]));
+  std::vector<std::string> lines;
+  std::thread reader([&] { lines = ReadAll(); });
+  for (int i = 0; i < 1000; ++i) logger_->info("{}", std::string(100, 'x'));
+  End();
+  reader.join();
+  EXPECT_THAT(lines, SizeIs(1000));
+}
+
+TEST_F(LogSinkTest, AClosedReaderBlocksNoCaller) {
+  signal(SIGPIPE, SIG_IGN);
+  out_.Reset();
+  logger_->info("nobody");
+  logger_->flush();
+  EXPECT_EQ(meters_.stalled_read.value(), 0u);
+}
+
+class LogLimitTest : public LogSinkTest {
+ protected:
+  void SetUp() override {
+    BeginWithPipe(absl::Hours(1), /*limited=*/true);
+    stops_ = std::make_unique<spdlog::logger>(kStopLogger, sink_);
+  }
+  // Everything that was written until the sink's end.
+  std::vector<std::string> Lines() {
+    stops_.reset();
+    End();
+    return ReadAll();
+  }
+  static int Count(const std::vector<std::string>& lines, const std::string& text) {
+    return static_cast<int>(std::count_if(lines.begin(), lines.end(), [&](const auto& line) {
+      return absl::StrContains(line, text);
+    }));
+  }
+
+  std::unique_ptr<spdlog::logger> stops_;
+};
+
+TEST_F(LogLimitTest, AStormOfStopsIsLimitedAndCounted) {
+  const std::string payload = R"({"message":"VM stopped","vm":"a"})";
+  for (int i = 0; i < 9000; ++i) stops_->warn(payload);
+  EXPECT_EQ(meters_.rate.value(), 8900u);
+  const std::vector<std::string> lines = Lines();
+  EXPECT_EQ(Count(lines, "VM stopped"), 100);
+  ASSERT_THAT(lines, SizeIs(101));
+  EXPECT_THAT(lines.back(), HasSubstr("kind=\"stop warn\" lines=8900"));
+}
+
+TEST_F(LogLimitTest, NoKindCrowdsOutAnother) {
+  for (int i = 0; i < 1000; ++i) logger_->info("chatter");
+  for (int i = 0; i < 1000; ++i) logger_->warn("flapping");
+  logger_->error("the disk is full");
+  const std::vector<std::string> lines = Lines();
+  EXPECT_EQ(Count(lines, "chatter"), 50);
+  EXPECT_EQ(Count(lines, "flapping"), 50);
+  EXPECT_EQ(Count(lines, "the disk is full"), 1);
+}
+
+TEST(LogLimiter, ReportsWhatWasLeftOutOnceTheSecondIsOver) {
+  LogLimiter limiter;
+  absl::Duration now = absl::Seconds(5);
+  for (int second = 0; second < 3; ++second) {
+    for (int i = 0; i < 60; ++i) EXPECT_EQ(limiter.Admit("a", 50, now), i < 50);
+    EXPECT_THAT(limiter.Take(now), IsEmpty()) << "the second is not over";
+    now += absl::Seconds(1);
+    const std::vector<LogLimiter::LeftOut> left_out = limiter.Take(now);
+    ASSERT_THAT(left_out, SizeIs(1));
+    EXPECT_EQ(left_out[0].lines, 10u);
+    EXPECT_THAT(limiter.Take(now), IsEmpty());
+  }
+}
+
+// The writer waits for the time itself: nothing else wakes it.
+TEST(LogSink, ReportsInTimeWithoutAnotherLine) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd out(ends[0]);
+  const UniqueFd in(ends[1]);
+  const SystemClock clock;
+  LogMeters meters;
+  const auto sink =
+      std::make_shared<LogSink>(in.get(), MakeLogFormatter(LogFormat::kText, LogReader::kAnybody),
+                                &clock, &meters, LogSinkOptions{.lines = 1});
+  spdlog::logger logger("", sink);
+  for (int i = 0; i < 3; ++i) logger.info("chatter");
+  std::string text;
+  char bytes[4096];
+  while (!absl::StrContains(text, "kind=info lines=")) {
+    const ssize_t size = read(out.get(), bytes, sizeof(bytes));
+    ASSERT_GT(size, 0);
+    text.append(bytes, static_cast<size_t>(size));
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,190 @@
+// The containers of a real libvirtd (its LXC driver).
+
+#include <csignal>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/support/wait.h"
+#include "tests/system/libvirt_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Contains;
+
+class LibvirtContainerTest : public LibvirtTest {
+ protected:
+  void SetUp() override {
+    LibvirtTest::SetUp();
+    if (IsSkipped()) return;
+    if (!HasContainerDriver()) GTEST_SKIP() << "needs libvirt's driver of containers";
+    DropLibvirtd();
+    containers_ = std::make_unique<Libvirtd>(dir() / "containers", Libvirtd::Kind::kContainers);
+    const std::string error = containers().TryDefineAndStartContainer("probe");
+    if (!error.empty()) GTEST_SKIP() << "libvirt cannot start a container here: " << error;
+    containers().Virsh({"destroy", "probe"});
+  }
+  void TearDown() override {
+    containers_.reset();
+    LibvirtTest::TearDown();
+  }
+  Libvirtd& containers() { return *containers_; }
+
+  // Starts vm1 and follows it.
+  v1::Event Begin() {
+    Follow({containers().uri()});
+    EXPECT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
+    v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    EXPECT_EQ(started.vm().source(), containers().source());
+    EXPECT_EQ(started.vm().pid(), containers().Pid("vm1"));
+    return started;
+  }
+  void ExpectNoQmp() {
+    for (const v1::Event& event : stream().EventsOf("vm1")) EXPECT_EQ(event.qmp_event(), "");
+  }
+
+ private:
+  std::unique_ptr<Libvirtd> containers_;
+};
+
+struct ContainerEnding {
+  std::string name;
+  v1::ShutdownClass shutdown_class;
+  v1::ShutdownCause cause;
+  std::string evidence;  // that it must name
+  std::function<void(Libvirtd&)> act;
+};
+
+std::vector<ContainerEnding> ContainerEndings() {
+  const auto type = [](const std::string& line) {
+    return [line](Libvirtd& libvirtd) { libvirtd.Type("vm1", line); };
+  };
+  const auto virsh = [](const std::vector<std::string>& arguments) {
+    return [arguments](Libvirtd& libvirtd) { libvirtd.Virsh(arguments); };
+  };
+  const auto kill_controller = [](int signal) {
+    return [signal](Libvirtd& libvirtd) { kill(libvirtd.Pid("vm1"), signal); };
+  };
+  const std::string orderly = "libvirt: stopped, shutdown";
+  const std::string failed = "libvirt: stopped, failed";
+  return {
+      // Who ended these, the driver does not say.
+      {"InitExits", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
+       type("exit 0")},
+      {"InitFails", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
+       type("exit 3")},
+      {"Poweroff", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
+       type("busybox poweroff -f")},
+      {"VirshShutdown", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, orderly,
+       virsh({"shutdown", "vm1", "--mode", "signal"})},
+      {"VirshDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       "libvirt: stopped, destroyed", virsh({"destroy", "vm1"})},
+      {"SuspendThenDestroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY,
+       "libvirt: stopped, destroyed",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"suspend", "vm1"});
+         libvirtd.Virsh({"destroy", "vm1"});
+       }},
+      {"ControllerIsKilled", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_KILLED, failed,
+       kill_controller(SIGKILL)},
+      {"ControllerIsTerminated", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SIGNAL, failed,
+       kill_controller(SIGTERM)},
+      {"ControllerCrashes", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_CRASHED, failed,
+       kill_controller(SIGSEGV)},
+  };
+}
+
+class LibvirtContainerEndingTest : public LibvirtContainerTest,
+                                   public testing::WithParamInterface<ContainerEnding> {};
+
+INSTANTIATE_TEST_SUITE_P(Of, LibvirtContainerEndingTest, testing::ValuesIn(ContainerEndings()),
+                         [](const testing::TestParamInfo<ContainerEnding>& ending) {
+                           return ending.param.name;
+                         });
+
+TEST_P(LibvirtContainerEndingTest, IsClassifiedAndPublishedOnce) {
+  const ContainerEnding& ending = GetParam();
+  Begin();
+  ending.act(containers());
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
+  EXPECT_THAT(EvidenceOf(stopped), Contains(ending.evidence)) << stopped.message();
+  ExpectOneStopped();
+  ExpectNoQmp();
+}
+
+TEST_F(LibvirtContainerTest, AnIntentSettlesWhoEndedIt) {
+  Begin();
+  v1::DeclareIntentRequest request;
+  request.set_vm_name("vm1");
+  request.set_actor("orchestrator");
+  request.set_reason("makes room");
+  request.mutable_ttl()->set_seconds(300);
+  grpc::ClientContext context;
+  v1::DeclareIntentResponse response;
+  const grpc::Status declared = daemon().stub().DeclareIntent(&context, request, &response);
+  ASSERT_TRUE(declared.ok()) << declared.error_message();
+  containers().Virsh({"shutdown", "vm1", "--mode", "signal"});
+  EXPECT_EQ(WaitStopped().shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN);
+}
+
+// libvirt gives it another libvirt_lxc, and so another id.
+TEST_F(LibvirtContainerTest, ARebootIsNoEnd) {
+  const v1::Event started = Begin();
+  const pid_t before = containers().Pid("vm1");
+  containers().Type("vm1", "busybox reboot -f");
+  stream().Wait("vm1", v1::EVENT_TYPE_RESET);
+  const v1::Vm vm = daemon().GetVm("vm1");
+  EXPECT_EQ(vm.state(), v1::VM_STATE_RUNNING);
+  EXPECT_NE(vm.ref().pid(), before);
+  EXPECT_EQ(vm.ref().pid(), containers().Pid("vm1"));
+  containers().Virsh({"destroy", "vm1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.shutdown().cause(), v1::SHUTDOWN_CAUSE_HOST_DESTROY) << stopped.message();
+  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  ExpectOneStopped();
+}
+
+TEST_F(LibvirtContainerTest, OneThatRanBeforeIsFoundAndPausesAndGoesOnAfterRestarts) {
+  ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
+  Follow({containers().uri()});
+  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  EXPECT_EQ(started.vm().pid(), containers().Pid("vm1"));
+  containers().Virsh({"suspend", "vm1"});
+  stream().Wait("vm1", v1::EVENT_TYPE_PAUSED);
+  StopDaemon();
+  containers().Virsh({"resume", "vm1"});
+  Follow({containers().uri()});
+  stream().Wait("vm1", v1::EVENT_TYPE_RESUMED);
+  containers().Stop(SIGKILL);
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_LOST);
+  containers().Start();
+  stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED);
+  containers().Virsh({"destroy", "vm1"});
+  const v1::Event stopped = WaitStopped();
+  EXPECT_EQ(stopped.vm().run_id(), started.vm().run_id());
+  EXPECT_EQ(stopped.shutdown().class_(), v1::SHUTDOWN_CLASS_ADMIN) << stopped.message();
+  ExpectOneStopped();
+}
+
+// The driver of QEMUs and that of containers are asked by URIs of their own.
+TEST_F(LibvirtContainerTest, ALibvirtIsFollowedForItsQemusAndItsContainers) {
+  const std::string qemus = "qemu+unix:///system?socket=" + containers().socket();
+  Follow({containers().uri(), qemus});
+  ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  WaitUntil("both are connected", [&] {
+    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
+    return info.libvirt_connections_size() == 2 && info.libvirt_connections(0).connected() &&
+           info.libvirt_connections(1).connected();
+  });
+  containers().Virsh({"destroy", "vm1"});
+  WaitStopped();
+  ExpectOneStopped();
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

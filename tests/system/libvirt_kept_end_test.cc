@@ -1,0 +1,126 @@
+// Ends of a real libvirt's domains while vmeventd is away: what libvirt has kept of them.
+
+#include <csignal>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "tests/support/wait.h"
+#include "tests/system/libvirt_test.h"
+
+namespace vmeventd::e2e {
+namespace {
+
+using testing::Contains;
+
+class LibvirtKeptEndTest : public LibvirtTest {
+ protected:
+  // Beside its libvirtd, so that the logs of that are where a vmeventd looks for them.
+  void FollowBeside() {
+    DaemonOptions options = LibvirtOptions({libvirtd().uri()});
+    options.wrapper = {"nsenter", absl::StrCat("--mount=/proc/", libvirtd().pid(), "/ns/mnt")};
+    StartDaemon(options);
+    OpenStream();
+  }
+  // Follows a defined domain, has it end while vmeventd is away, and returns its STOPPED.
+  v1::Event EndUnseen(const DomainOptions& domain, const std::function<void(Libvirtd&)>& end) {
+    FollowBeside();
+    libvirtd().DefineAndStart(domain);
+    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+    WaitUntil("it runs", [&] { return daemon().GetVm("vm1").state() == v1::VM_STATE_RUNNING; });
+    StopDaemon();
+    end(libvirtd());
+    WaitUntil("libvirt has seen that it is gone", [&] {
+      return libvirtd().Virsh({"domstate", "vm1"}).find("shut off") != std::string::npos;
+    });
+    FollowBeside();
+    v1::Event stopped = WaitStopped();
+    ExpectOneStopped();
+    return stopped;
+  }
+};
+
+struct UnseenEnding {
+  std::string name;
+  v1::ShutdownClass shutdown_class;
+  v1::ShutdownCause cause;
+  std::string evidence;
+  std::function<void(Libvirtd&)> act;
+  DomainOptions domain{};
+};
+
+std::vector<UnseenEnding> UnseenEndings() {
+  const auto kill_qemu = [](int signal) {
+    return [signal](Libvirtd& libvirtd) { kill(libvirtd.Pid("vm1"), signal); };
+  };
+  return {
+      {"Destroy", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY, "destroyed",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"destroy", "vm1"});
+       }},
+      {"Save", v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE, "saved",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"managedsave", "vm1"});
+       }},
+      {"Sigkill", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED, "crashed",
+       kill_qemu(SIGKILL)},
+      {"Segfault", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED, "crashed",
+       kill_qemu(SIGSEGV)},
+      {"Panic", v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_UNOBSERVED, "crashed",
+       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "echo c > /proc/sysrq-trigger"); },
+       LinuxGuest()},
+      {"Sigterm", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, "shutdown",
+       kill_qemu(SIGTERM)},
+      {"GuestPoweroff", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED, "shutdown",
+       [](Libvirtd& libvirtd) { libvirtd.Type("vm1", "poweroff -f"); }, LinuxGuest()},
+      {"DestroyThenRestartOfLibvirt", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "unknown",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Virsh({"destroy", "vm1"});
+         libvirtd.Stop(SIGTERM);
+         libvirtd.Start();
+       }},
+      // It takes what it does not find any more for a crash.
+      {"SigtermWhileLibvirtIsAwayToo", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "crashed, by a libvirt that may have been restarted meanwhile",
+       [](Libvirtd& libvirtd) {
+         libvirtd.Stop(SIGKILL);
+         const pid_t pid = libvirtd.Pid("vm1");
+         kill(pid, SIGTERM);
+         WaitUntil("it is gone", [pid] { return kill(pid, 0) != 0; });
+         libvirtd.Start();
+       }},
+      {"DestroyOfALaterLife", v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED,
+       "destroyed, of this or of a later life of the domain, as its log does not say",
+       [](Libvirtd& libvirtd) {
+         kill(libvirtd.Pid("vm1"), SIGKILL);
+         WaitUntil("libvirt starts it again", [&] {
+           return libvirtd.TryVirsh({"start", "vm1"}).exit_code == 0;
+         });
+         libvirtd.Virsh({"destroy", "vm1"});
+       }},
+  };
+}
+
+class LibvirtKeptEndEndingTest : public LibvirtKeptEndTest,
+                                 public testing::WithParamInterface<UnseenEnding> {};
+
+INSTANTIATE_TEST_SUITE_P(Of, LibvirtKeptEndEndingTest, testing::ValuesIn(UnseenEndings()),
+                         [](const testing::TestParamInfo<UnseenEnding>& ending) {
+                           return ending.param.name;
+                         });
+
+TEST_P(LibvirtKeptEndEndingTest, IsWhatLibvirtHasKept) {
+  const UnseenEnding& ending = GetParam();
+  const v1::Event stopped = EndUnseen(ending.domain, ending.act);
+  EXPECT_EQ(stopped.shutdown().class_(), ending.shutdown_class) << stopped.message();
+  EXPECT_EQ(stopped.shutdown().cause(), ending.cause) << stopped.message();
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains(absl::StrCat("libvirt, asked afterwards: shut off, ", ending.evidence)))
+      << stopped.message();
+}
+
+}  // namespace
+}  // namespace vmeventd::e2e

@@ -1,0 +1,138 @@
+// libvirt's driver of containers: it reports no events of a QEMU, and a container's id is the
+// number of its libvirt_lxc.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_libvirt.h"
+#include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "watcher/libvirt/libvirt_run.h"
+
+namespace vmeventd {
+namespace {
+
+class LibvirtContainersTest : public LibvirtSourceTest {
+ protected:
+  LibvirtContainersTest() {
+    directory_.MakeDirectory("lxc");
+    options_.libvirts = {
+        ParseLibvirtUri("lxc+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
+    StartController();
+  }
+  // Its libvirt_lxc, with its pid file, in place of the one before, which has ended.
+  void StartController(const std::string& name = "web1") {
+    controller_.reset();
+    int running[2];
+    EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
+    controller_ = std::make_unique<Child>([&name] {
+      return execl("/bin/sh", "libvirt_lxc", "-c", "while :; do sleep 1; done", "libvirt_lxc",
+                   "--name", name.c_str(), nullptr);
+    });
+    close(running[1]);
+    char byte = 0;
+    EXPECT_EQ(read(running[0], &byte, 1), 0);
+    close(running[0]);
+    std::ofstream(directory_.Path("lxc/web1.pid")) << controller_->pid() << "\n";
+  }
+  DomainName Container() const { return {kDomain.name, kDomain.uuid, controller_->pid()}; }
+
+  std::unique_ptr<Child> controller_;
+};
+
+TEST_F(LibvirtContainersTest, StartsAndStops) {
+  StartConnected();
+  StartDomain(Container());
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, controller_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  const DomainName container = Container();
+  controller_.reset();
+  libvirt_->Stopped(container, ManagerEnd::kShutdown, "stopped, shutdown");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+}
+
+TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
+  StartController("web2");
+  libvirt_->SetActive({{Container(), "running"}});
+  StartConnected();
+  ASSERT_TRUE(UntilCount(EventType::kStarted));
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
+}
+
+// virtlxcd reports the end of the process first, and then that it was its own doing.
+TEST_F(LibvirtContainersTest, AFailureMayBeADestroy) {
+  StartConnected();
+  StartDomain(Container());
+  const DomainName container = Container();
+  libvirt_->StoppedWithId(container, ManagerEnd::kFailed, "stopped, failed");
+  controller_.reset();
+  Step();
+  libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << LastStopped().message;
+}
+
+TEST_F(LibvirtContainersTest, AFailureAloneIsWhatTheKernelSays) {
+  StartConnected();
+  StartDomain(Container());
+  const DomainName container = Container();
+  controller_.reset();  // by SIGKILL
+  libvirt_->StoppedWithId(container, ManagerEnd::kFailed, "stopped, failed");
+  Step();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  clock_.Advance(LibvirtRun::kReportWaitFailed);
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kQemuKilled) << LastStopped().message;
+}
+
+TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
+  StartConnected();
+  StartDomain(Container());
+  const std::string run_id = sink_.Latest("web1")->ref.run_id;
+  StartController();
+  Step();
+  libvirt_->Qmp(Container(), "RESET");
+  ASSERT_TRUE(UntilCount(EventType::kReset));
+  EXPECT_EQ(sink_.Last(EventType::kReset)->update.event->qmp_event, "");
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, controller_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
+  // What is kept leads to the next process.
+  libvirt_->SetActive({{Container(), "running"}});
+  Restart();
+  ASSERT_TRUE(UntilConnected());
+  const DomainName container = Container();
+  controller_.reset();
+  libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+// The kernel gives a smaller number.
+TEST_F(LibvirtContainersTest, ALaterLifeMayHaveASmallerId) {
+  DomainName before = Container();
+  before.id += 1'000'000;
+  libvirt_->AroundNextList(
+      [&] {
+        libvirt_->Qmp(before, "STOP");
+        libvirt_->StoppedWithId(before, ManagerEnd::kDestroyed, "stopped, destroyed");
+      },
+      nullptr);
+  libvirt_->SetActive({{Container(), "running"}});
+  StartConnected();
+  ASSERT_TRUE(Until([&] {
+    const VmStatus* const latest = sink_.Latest("web1");
+    return latest != nullptr && latest->ref.pid == controller_->pid();
+  }));
+  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+}
+
+}  // namespace
+}  // namespace vmeventd

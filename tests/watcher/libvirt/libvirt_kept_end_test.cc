@@ -1,0 +1,182 @@
+// What libvirt has kept of an end that came while vmeventd was away.
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_libvirt.h"
+#include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "watcher/libvirt/libvirt_run.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+class LibvirtKeptEndTest : public LibvirtProcessTest {
+ protected:
+  LibvirtKeptEndTest() {
+    directory_.MakeDirectory("logs");
+    directory_.MakeDirectory("logs/qemu");
+    options_.libvirt_logs = directory_.Path("logs");
+    std::ofstream(directory_.Path("qemu/driver.pid")) << 1;
+    LogStart(absl::Now());
+  }
+  void LogStart(absl::Time time) {
+    std::ofstream(directory_.Path("logs/qemu/web1.log"), std::ios::app) << absl::FormatTime(
+        "%Y-%m-%d %H:%M:%E3S%z: starting up libvirt version: 9.0.0\n", time, absl::UTCTimeZone());
+  }
+  void RestartLibvirtd() {
+    std::filesystem::last_write_time(
+        directory_.Path("qemu/driver.pid"),
+        std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  }
+  static DomainLifecycle KeptAs(std::optional<ManagerEnd> end, const std::string& text) {
+    return {.what = DomainLifecycle::What::kStopped, .end = end, .text = text};
+  }
+  // A daemon that has followed the domain stops.
+  void FollowAndStop() {
+    StartConnected();
+    StartDomain();
+    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+    watcher_.reset();
+  }
+  // The domain ends, and the next daemon begins.
+  void EndAndRestart() {
+    process_.reset();
+    std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+    libvirt_->SetActive({});
+    Restart();
+  }
+  void ExpectStopped(ShutdownClass shutdown_class, ShutdownCause cause) {
+    ASSERT_TRUE(UntilCount(EventType::kStopped));
+    EXPECT_EQ(LastStopped().shutdown->shutdown_class, shutdown_class) << LastStopped().message;
+    EXPECT_EQ(LastStopped().shutdown->cause, cause) << LastStopped().message;
+    Step();
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
+    EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  }
+  void ExpectUnknown(const std::string& why) {
+    ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+    EXPECT_THAT(LastEvidence(), Contains(HasSubstr(why)));
+  }
+};
+
+struct KeptEnd {
+  std::string name;
+  std::optional<ManagerEnd> end;
+  ShutdownClass shutdown_class;
+  ShutdownCause cause;
+};
+
+class LibvirtKeptEndOfKindTest : public LibvirtKeptEndTest,
+                                 public testing::WithParamInterface<KeptEnd> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, LibvirtKeptEndOfKindTest,
+    testing::Values(
+        KeptEnd{"Destroyed", ManagerEnd::kDestroyed, ShutdownClass::kAdmin,
+                ShutdownCause::kHostDestroy},
+        KeptEnd{"Saved", ManagerEnd::kSaved, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
+        KeptEnd{"Migrated", ManagerEnd::kMigrated, ShutdownClass::kAdmin,
+                ShutdownCause::kMigratedAway},
+        KeptEnd{"Crashed", ManagerEnd::kCrashed, ShutdownClass::kCrash, ShutdownCause::kUnobserved},
+        KeptEnd{"Failed", ManagerEnd::kFailed, ShutdownClass::kCrash, ShutdownCause::kUnobserved},
+        KeptEnd{"Shutdown", ManagerEnd::kShutdown, ShutdownClass::kUnknown,
+                ShutdownCause::kUnobserved},
+        KeptEnd{"Unknown", std::nullopt, ShutdownClass::kUnknown, ShutdownCause::kUnobserved}),
+    [](const testing::TestParamInfo<KeptEnd>& kept) { return kept.param.name; });
+
+TEST_P(LibvirtKeptEndOfKindTest, IsEvidence) {
+  FollowAndStop();
+  libvirt_->SetLastEnd(KeptAs(GetParam().end, "shut off, so"));
+  EndAndRestart();
+  ExpectStopped(GetParam().shutdown_class, GetParam().cause);
+  EXPECT_THAT(LastEvidence(), Contains("libvirt, asked afterwards: shut off, so"));
+}
+
+TEST_F(LibvirtKeptEndTest, WhatWasSeenBeforeDecides) {
+  StartConnected();
+  StartDomain();
+  libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
+  ASSERT_TRUE(Until([&] {
+    const auto kept = Kept();
+    return !kept.empty() && absl::StrContains(kept.begin()->second, "guest-shutdown");
+  }));
+  watcher_.reset();
+  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
+  EndAndRestart();
+  ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+TEST_F(LibvirtKeptEndTest, OfALibvirtThatWasRestartedSaysNothing) {
+  FollowAndStop();
+  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kCrashed, "shut off, crashed"));
+  RestartLibvirtd();
+  EndAndRestart();
+  ExpectUnknown("by a libvirt that may have been restarted meanwhile");
+}
+
+TEST_F(LibvirtKeptEndTest, OfADomainThatBeganAgainSaysNothing) {
+  FollowAndStop();
+  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
+  LogStart(absl::Now() + absl::Seconds(5));
+  EndAndRestart();
+  ExpectUnknown("of this or of a later life of the domain");
+}
+
+TEST_F(LibvirtKeptEndTest, WithoutALogSaysNothing) {
+  FollowAndStop();
+  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
+  std::filesystem::remove(directory_.Path("logs/qemu/web1.log"));
+  EndAndRestart();
+  ExpectUnknown("of this or of a later life of the domain");
+}
+
+TEST_F(LibvirtKeptEndTest, OfATransientDomainThereIsNone) {
+  FollowAndStop();
+  EndAndRestart();
+  ExpectUnknown("libvirt has kept nothing of its end");
+}
+
+TEST_F(LibvirtKeptEndTest, OfADomainThatRunsAgainIsGone) {
+  FollowAndStop();
+  libvirt_->SetLastEnd(KeptAs(ManagerEnd::kDestroyed, "shut off, destroyed"));
+  StartProcess();
+  libvirt_->SetActive({{{kDomain.name, kDomain.uuid, kDomain.id + 1}, "running"}});
+  Restart();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
+  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+}
+
+TEST_F(LibvirtKeptEndTest, IsNotWaitedForWhereLibvirtIsAway) {
+  FollowAndStop();
+  libvirt_->SetOpenError(absl::UnavailableError("it is away"));
+  EndAndRestart();
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+TEST_F(LibvirtKeptEndTest, IsNotWaitedForLongWhereLibvirtHangs) {
+  FollowAndStop();
+  libvirt_->Hang(true);
+  EndAndRestart();
+  Step();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  clock_.Advance(LibvirtRun::kKeptEndWait);
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
+}  // namespace
+}  // namespace vmeventd
