@@ -56,6 +56,7 @@ void Write(int fd, std::string_view text) {
 struct Asked {
   bool capabilities = false;  // the first command
   bool status = false;        // the last one of vmeventd's handshake
+  uint64_t commands = 0;
 };
 
 // The reply to one command.
@@ -83,6 +84,7 @@ Asked AnswerLines(int fd, int vm, std::string* unread) {
   for (size_t end = unread->find('\n'); end != std::string::npos; end = unread->find('\n')) {
     Write(fd, Reply(absl::string_view(*unread).substr(0, end), vm, &asked));
     unread->erase(0, end + 1);
+    ++asked.commands;
   }
   return asked;
 }
@@ -155,6 +157,11 @@ int FakeFleet::Attached() const {
   return attached;
 }
 
+uint64_t FakeFleet::commands() const {
+  const MutexLock lock(&mutex_);
+  return commands_;
+}
+
 int FakeFleet::Negotiated() const {
   const MutexLock lock(&mutex_);
   int negotiated = 0;
@@ -223,6 +230,7 @@ void FakeFleet::Answer(int vm) {
   const Asked asked = AnswerLines(monitor.client, vm, &monitor.unread);
   monitor.negotiated |= asked.capabilities;
   monitor.attached |= asked.status;
+  commands_ += asked.commands;
 }
 
 FakeProcesses::FakeProcesses(const std::string& directory, int count) {

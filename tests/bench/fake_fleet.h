@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -28,6 +29,8 @@ class FakeFleet {
   int Attached() const;
   // How many have a client that has left the negotiation of capabilities: ganeti-kvmd asks no more.
   int Negotiated() const;
+  // How many lines all clients have sent: commands.
+  uint64_t commands() const;
 
   // Any thread. What a VM's client does not read is lost.
   void Send(int vm, std::string_view lines);
@@ -53,6 +56,7 @@ class FakeFleet {
   int stop_ = -1;  // eventfd
   mutable Mutex mutex_;
   std::vector<Monitor> monitors_ ABSL_GUARDED_BY(mutex_);
+  uint64_t commands_ ABSL_GUARDED_BY(mutex_) = 0;
   std::thread thread_;
 };
 

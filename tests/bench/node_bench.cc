@@ -2,7 +2,7 @@
 // the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
 // processor time, which a loaded machine changes less than the clock.
 //
-//   node_bench [--quick] [--json FILE] [--only vms|streams|named|tracked|others] [--vms N]
+//   node_bench [--quick] [--json FILE] [--only vms|restart|streams|named|tracked|others] [--vms N]
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -15,10 +15,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/unique_fd.h"
 #include "tests/bench/bench_events.h"
 #include "tests/bench/fake_fleet.h"
 #include "tests/bench/floors.h"
@@ -27,6 +29,7 @@
 #include "tests/bench/subscribers.h"
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
+#include "tests/support/fake_service_manager.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/temporary_directory.h"
@@ -47,6 +50,11 @@ class Node {
     daemon_.reset();
     std::filesystem::remove_all(sockets_);
   }
+  // From here on a service manager keeps what a daemon leaves that stops.
+  void HaveServiceManager() {
+    manager_ = std::make_unique<e2e::FakeServiceManager>(state_ / "notify");
+  }
+  size_t stored() const { return manager_->stored(); }
   // `tls`: also on a port of loopback, of which tls_address and tls_credentials are.
   void Start(bool track, bool tls = false) {
     e2e::DaemonOptions options;
@@ -59,6 +67,8 @@ class Node {
                          "--max-streams",      "8000",
                          "--log-level",        "warn"};
     if (tls) ListenWithTls(&options.arguments);
+    UniqueFd stored;
+    if (manager_ != nullptr) stored = PassWhatIsStored(&options.wrapper);
     daemon_ = std::make_unique<e2e::Daemon>(options);
   }
   void Stop() {
@@ -81,6 +91,19 @@ class Node {
   pid_t pid() const { return daemon_->pid(); }
 
  private:
+  // A copy that has no FD_CLOEXEC. What LISTEN_PID is to be is known in the process alone.
+  UniqueFd PassWhatIsStored(std::vector<std::string>* wrapper) const {
+    *wrapper = {"/usr/bin/env"};
+    for (std::string& variable : manager_->Environment()) wrapper->push_back(std::move(variable));
+    UniqueFd stored(manager_->descriptor() < 0 ? -1 : dup(manager_->descriptor()));
+    wrapper->insert(wrapper->end(),
+                    {"/bin/bash", "-c",
+                     stored.valid() ? absl::StrCat("exec 3<&", stored.get(), " ", stored.get(),
+                                                   "<&-; LISTEN_PID=$$ exec \"$@\"")
+                                    : "exec \"$@\"",
+                     "bash"});
+    return stored;
+  }
   void ListenWithTls(std::vector<std::string>* arguments) {
     const auto authority = MakeCertificateAuthority(state_ / "");
     const CertificateFiles files = authority->Issue(ServerCertificate());
@@ -97,6 +120,7 @@ class Node {
   std::string tls_address_;
   std::shared_ptr<grpc::ChannelCredentials> tls_credentials_;
   const TemporaryDirectory state_;
+  std::unique_ptr<e2e::FakeServiceManager> manager_;
   std::unique_ptr<e2e::Daemon> daemon_;
 };
 
@@ -248,6 +272,53 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
               (FileCalls(node.pid()) - calls) / left, "");
   record->Add("all stop at once, CPU a stop" + of,
               absl::ToDoubleMicroseconds(CpuOf(node.pid()) - cpu) / left, "us");
+}
+
+// A restart that hands `vms` VMs over, through a stand-in for the service manager. A daemon serves
+// once it goes on with them; that it follows each shows as all of them stop.
+void MeasureRestart(int vms, Record* record) {
+  const std::string of = absl::StrCat(" of ", vms, " VMs that are handed over");
+  Node node;
+  FakeFleet fleet(node.sockets(), vms);
+  node.HaveServiceManager();
+  node.Start(false);
+  WaitAttached(fleet);
+  Settle(node.pid());
+  const uint64_t commands = fleet.commands();
+  absl::Time begin = absl::Now();
+  node.Stop();
+  record->Add("stop" + of, absl::ToDoubleSeconds(absl::Now() - begin), "s");
+  if (node.stored() != 1) e2e::Fail("the daemon has left nothing to the service manager");
+  begin = absl::Now();
+  node.Start(false);
+  record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
+              "s");
+  Settle(node.pid());
+  record->Add("restart, CPU a VM" + of, absl::ToDoubleMicroseconds(CpuOf(node.pid())) / vms, "us");
+  record->Add("restart, commands to QEMU" + of, static_cast<double>(fleet.commands() - commands),
+              "");
+  FileCounter files(node.sockets());
+  for (int vm = 0; vm < vms; ++vm) fleet.Stop(vm);
+  files.Wait(vms);
+}
+
+// The same with a process for each VM, and so two descriptors.
+void MeasureTrackedRestart(int vms, Record* record) {
+  const std::string of = absl::StrCat(" of ", vms, " tracked processes that are handed over");
+  Node node;
+  FakeProcesses processes(node.sockets(), vms);
+  node.HaveServiceManager();
+  node.Start(true);
+  Settle(node.pid());
+  node.Stop();
+  if (node.stored() != 1) e2e::Fail("the daemon has left nothing to the service manager");
+  const absl::Time begin = absl::Now();
+  node.Start(true);
+  record->Add("restart until all are followed" + of, absl::ToDoubleSeconds(absl::Now() - begin),
+              "s");
+  FileCounter files(node.sockets());
+  processes.StopAll();
+  files.Wait(vms);
 }
 
 // The floor of the files.
@@ -408,10 +479,10 @@ int Main(const std::vector<std::string>& arguments) {
     } else if (arguments[i] == "--only" && i + 1 < arguments.size()) {
       only = arguments[++i];
     } else {
-      std::fprintf(
-          stderr,
-          "usage: node_bench [--quick] [--json FILE] [--only vms|streams|named|tracked|others] "
-          "[--vms N]\n");
+      std::fprintf(stderr,
+                   "usage: node_bench [--quick] [--json FILE] [--only "
+                   "vms|restart|streams|named|tracked|others] "
+                   "[--vms N]\n");
       return 2;
     }
   }
@@ -419,6 +490,11 @@ int Main(const std::vector<std::string>& arguments) {
   const auto wanted = [&](const char* part) { return only.empty() || only == part; };
   if (wanted("tracked") && (!plan.quick || !only.empty())) {
     MeasureTracked(plan.quick ? 500 : 4000, &record);
+  }
+  if (wanted("restart")) {
+    // Forks first: while the program has one thread.
+    MeasureTrackedRestart(plan.vms(), &record);
+    MeasureRestart(plan.vms(), &record);
   }
   if (wanted("vms")) {
     MeasureFileFloor(plan, &record);

@@ -94,6 +94,8 @@ constexpr const char* kPoints[] = {
     "a fork answers in a QEMU's place",
     "a fork outlives its QEMU",
     "a VM goes on over a restart",
+    "an end over a clean stop has its class",
+    "an end over a clean stop is UNKNOWN",
     "a VM is listed while nobody is known who listens",
     "a launcher goes before its QEMU has spoken",
     "a launcher listens and leaves",

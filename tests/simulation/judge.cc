@@ -135,7 +135,10 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
   }
   if (shutdown == nullptr) return;
   const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
-  if (by_host && kernel_->HostShutDownThroughout(shutdown->at, life.gone_at)) {
+  // Of one that was cancelled while no daemon ran, none knows.
+  const absl::Duration until =
+      life.ended_unattended ? std::max(life.gone_at, started_at_) : life.gone_at;
+  if (by_host && kernel_->HostShutDownThroughout(shutdown->at, until)) {
     story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule, " as its host shut down"));
   }
   if (rule == "host-shutdown" && !kernel_->HostShutDown(shutdown->at, life.gone_at)) {
@@ -593,6 +596,11 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
+  // By the last daemon, whose stop was a clean one.
+  if (life->ended_unattended && life->handed_to == daemon && daemon == number_) {
+    story_->Reach(is == ShutdownClass::kUnknown ? "an end over a clean stop is UNKNOWN"
+                                                : "an end over a clean stop has its class");
+  }
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
   const absl::Duration decided_at = std::min(DecidedAt(*life), kernel_->monotonic());
   bool may_be_intended = false;

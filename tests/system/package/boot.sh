@@ -225,6 +225,29 @@ check_restart_misses_nothing() {
   wait_for "the verdict" vm_says web5 STOPPED
 }
 
+is_another() { [[ $(service ActiveState) == active && $(service MainPID) != "$1" ]]; }
+
+# A kill leaves nothing to systemd: the next daemon connects again, and goes on with the run.
+check_kill() {
+  step "VMs over a kill of the daemon"
+  start_qemu /run/vms web7
+  local stays=$qemu pid
+  start_qemu /run/vms web8
+  wait_for "a VM is followed" vm_says web7 RUNNING
+  wait_for "the other is followed" vm_says web8 RUNNING
+  pid=$(service MainPID)
+  kill -STOP "$pid"  # so that it sees nothing of the end
+  kill -USR1 "$qemu"
+  wait "$qemu" || true
+  kill -KILL "$pid"
+  wait_for "systemd starts another" is_another "$pid"
+  same "the store" "$(service NFileDescriptorStore)" 0
+  wait_for "an end that nobody read is UNKNOWN" vm_says web8 UNKNOWN
+  wait_for "the VM that goes on is followed" vm_says web7 RUNNING
+  kill -USR1 "$stays"
+  wait_for "its verdict" vm_says web7 USER
+}
+
 has_stopped() { [[ $(service ActiveState) == inactive ]]; }
 
 # A stand-in for a manager's unit, whose VM powers off as the unit is stopped, and a VM in machine.slice. Both
@@ -428,6 +451,7 @@ check_shutdown_file
 check_drop_in
 check_signals
 check_restart_misses_nothing
+check_kill
 check_shutdown_of_the_host
 check_user_instance
 check_watchdog
