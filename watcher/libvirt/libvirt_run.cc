@@ -18,7 +18,7 @@ LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 void LibvirtRun::Disconnect() { context_->loop->CancelTimer(&report_timer_); }
 
 void LibvirtRun::OnListed(const std::string& run_state, int64_t libvirtd_began_ns) {
-  connected_ = true;
+  connected_ = was_connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
   info.uuid = uuid_;
@@ -96,6 +96,8 @@ void LibvirtRun::LeaveProcess() {
 
 void LibvirtRun::OnProcessGone() {
   if (report_timer_.serial != 0) return;  // it has failed, and more may follow
+  // A daemon that was started again has not heard yet what libvirt does.
+  if (!was_connected_) process().NoteUnseenEnd();
   if (!connected_ || reported_) return AwaitEnd();
   // Of a restore that failed libvirt reports no end.
   const bool decided = !CheckIntent().ok() || session().incoming();

@@ -81,6 +81,7 @@ class LibvirtRun : public VmRun {
   Source* const source_;
   const std::string uuid_;
   bool connected_ = false;
+  bool was_connected_ = false;
   bool reported_ = false;  // libvirt has said that it stopped
   bool awaits_end_ = false;
   bool awaits_kept_end_ = false;

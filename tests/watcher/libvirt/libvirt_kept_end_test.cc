@@ -168,6 +168,17 @@ TEST_F(LibvirtKeptEndTest, IsNotWaitedForWhereLibvirtIsAway) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
+// It may have been libvirt, which nobody here heard yet.
+TEST_F(LibvirtKeptEndTest, AKillBeforeTheListIsNobodysCrash) {
+  FollowAndStop();
+  libvirt_->SetOpenError(absl::UnavailableError("it is away"));
+  Restart();
+  Step();
+  ASSERT_EQ(sink_.Count(EventType::kStopped), 0);
+  process_.reset();
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+}
+
 TEST_F(LibvirtKeptEndTest, IsNotWaitedForLongWhereLibvirtHangs) {
   FollowAndStop();
   libvirt_->Hang(true);
