@@ -210,10 +210,11 @@ void RunRestorer::FindProcesses() {
 
 void RunRestorer::Resume(VmRun* run) {
   table_->SetUuid(run, run->Status().ref.uuid);
-  // What the host says now says nothing of a run that ended before.
-  table_->ApplyHostShutdown(run);
+  const std::string run_id = run->info().run_id;
   run->Resume();
   table_->SourceOf(run)->OnRestored(run);
+  // What the host says now says nothing of what was said before, nor of a run that ended before.
+  if (table_->Find(run_id) == run && !run->process_ended()) table_->ApplyHostShutdown(run);
 }
 
 }  // namespace vmeventd
