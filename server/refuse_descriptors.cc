@@ -9,6 +9,7 @@
 
 #include "base/receiving_socket.h"
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's have underscores
 extern "C" __attribute__((visibility("default"))) int connect(int fd, const sockaddr* address,
                                                               socklen_t size) {
   if (address != nullptr && size >= sizeof(sa_family_t) && address->sa_family == AF_UNIX) {

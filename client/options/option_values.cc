@@ -42,7 +42,7 @@ absl::Status ForEachText(absl::string_view option, const std::vector<std::string
                          google::protobuf::RepeatedPtrField<std::string>* values) {
   for (const std::string& text : texts) {
     for (const absl::string_view value : absl::StrSplit(text, ',')) {
-      const absl::Status checked = CheckText(option, value);
+      absl::Status checked = CheckText(option, value);
       if (!checked.ok()) return checked;
       values->Add(std::string(value));
     }
