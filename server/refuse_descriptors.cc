@@ -9,7 +9,8 @@
 
 #include "base/receiving_socket.h"
 
-// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's have underscores
+// The C library's parameters have underscores.
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 extern "C" __attribute__((visibility("default"))) int connect(int fd, const sockaddr* address,
                                                               socklen_t size) {
   if (address != nullptr && size >= sizeof(sa_family_t) && address->sa_family == AF_UNIX) {
