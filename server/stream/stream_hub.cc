@@ -58,8 +58,9 @@ absl::Status StreamHub::CheckLimits(const std::string& peer, size_t filter_bytes
   const auto found = peers_.find(peer);
   const Peer of_peer = found == peers_.end() ? Peer() : found->second;
   // So two peers do not lock out the others.
-  const int reserve = of_peer.streams < kFewStreams ? options_.max_streams / 8 : 0;
-  if (streams_.size() >= static_cast<size_t>(options_.max_streams + reserve)) {
+  const auto limit = static_cast<size_t>(options_.max_streams);
+  const size_t reserve = of_peer.streams < kFewStreams ? limit / 8 : 0;
+  if (streams_.size() >= limit + reserve) {
     refusals_->Count(Refusal::kStreams);
     return absl::ResourceExhaustedError(
         absl::StrCat("too many streams: at most ", options_.max_streams, " may be open"));

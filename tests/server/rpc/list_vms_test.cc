@@ -16,7 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 TEST_F(QueriesTest, ACostlyListOfVmsComesInPages) {
   std::vector<VmUpdate> updates;
