@@ -135,10 +135,9 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
   }
   if (shutdown == nullptr) return;
   const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
-  // Of one that was cancelled while no daemon ran, none knows.
-  const absl::Duration until =
-      life.ended_unattended ? std::max(life.gone_at, started_at_) : life.gone_at;
-  if (by_host && kernel_->HostShutDownThroughout(shutdown->at, until)) {
+  // When the host began is not known to a daemon that began later.
+  if (by_host && shutdown->at >= started_at_ &&
+      kernel_->HostShutDownThroughout(shutdown->at, life.gone_at)) {
     story_->Fail(absl::StrCat("life ", life.number, " ended by ", rule, " as its host shut down"));
   }
   if (rule == "host-shutdown" && !kernel_->HostShutDown(shutdown->at, life.gone_at)) {

@@ -31,6 +31,9 @@ constexpr size_t kMaxPidFile = 64;
 constexpr size_t kMaxLog = 4 << 20;
 // libvirt notes a start before it starts the process, which may take a while.
 constexpr absl::Duration kMaxStart = absl::Seconds(10);
+// By which a process may seem to have begun later than it did: its start is kept in ticks of 10 ms
+// since the boot, which itself is known by the clock of now.
+constexpr absl::Duration kStartError = absl::Seconds(1);
 // How long a process may take to give its command line. Most take some microseconds.
 constexpr absl::Duration kMaxWait = absl::Milliseconds(100);
 // How often a look at all processes sees whether that has come, and how many it asks at once.
@@ -211,8 +214,8 @@ void DomainProcesses::ReadPidFile(const DomainName& domain, Look* look) const {
   absl::StatusOr<PeerProcess> process = IdentifyByPid(pid);
   if (!process.ok() && !absl::IsResourceExhausted(process.status())) return;
   // libvirt writes the file once the process is there.
-  look->younger_than_file =
-      process.ok() && process->start_ticks != 0 && ProcessStartTime(process->start_ticks) > written;
+  look->younger_than_file = process.ok() && process->start_ticks != 0 &&
+                            ProcessStartTime(process->start_ticks) > written + kStartError;
   look->process = std::move(process);
 }
 
