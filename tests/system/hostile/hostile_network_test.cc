@@ -367,21 +367,26 @@ TEST_F(HostileNetworkTest, CountlessOpenCalls) {
   const std::string headers = CallHeaders("/grpc.health.v1.Health/Watch");
   const std::string message("\0\0\0\0\0", 5);
   std::vector<UniqueFd> connections;
-  for (int i = 0; i < 42; ++i) {
+  const auto watch = [&](uint32_t calls) {
     connections.push_back(Connect("127.0.0.9"));
     std::string bytes = kPreface;
-    for (uint32_t stream = 1; stream < 4'000; stream += 2) {
+    for (uint32_t stream = 1; stream < 2 * calls; stream += 2) {
       bytes += Frame(1, 4, stream, headers) + Frame(0, 1, stream, message);
     }
     Send(connections.back(), bytes);
+  };
+  // Those that hold every call of the peer, 500, and are refused few: for more they would be cut.
+  for (int i = 0; i < 5; ++i) watch(110);
+  WaitUntil("the peer has no call left",
+            [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
+  for (int i = 0; i < 37; ++i) {
+    watch(2'000);
     EXPECT_LE(daemon().ResidentMiB(), before + 64);
   }
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
-  // The peer's bytes are read at a bounded rate.
-  WaitUntil("the peer has no call left",
-            [&] { return AnswerTo("127.0.0.9") == grpc::RESOURCE_EXHAUSTED; });
+  EXPECT_EQ(AnswerTo("127.0.0.9"), grpc::RESOURCE_EXHAUSTED);
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
   connections.clear();
   WaitUntil("the peer may call again", [&] { return AnswerTo("127.0.0.9") == grpc::OK; });
