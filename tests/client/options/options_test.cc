@@ -141,7 +141,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms -o yaml --vm web1,db1", ""},
       {"vms -w", "did you mean watch?"},
       {"vms -A", "did you mean --all?"},
-      {"vms -l app=web", "did you mean --vm?"},
+      {"vms -l app=web", ""},
       {"list --all", "did you mean vms?"},
       {"get vms", "did you mean vms?"},
       {"describe vm web1", "did you mean vm NAME?"},
