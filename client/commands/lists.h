@@ -41,11 +41,13 @@ struct VmsCommand {
   std::vector<std::string> uuids;
   std::vector<v1::VmState> states;
   std::vector<v1::ShutdownClass> classes;  // of the ends of stopped VMs
+  std::vector<v1::ShutdownCause> causes;   // likewise
+  std::vector<std::string> runs;
   bool include_stopped = false;
 
   bool is_filtered() const {
     return !(names.empty() && sources.empty() && uuids.empty() && states.empty() &&
-             classes.empty());
+             classes.empty() && causes.empty() && runs.empty());
   }
 };
 
