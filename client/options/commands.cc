@@ -211,10 +211,10 @@ absl::StatusOr<PushCommand> MakePush(const CLI::App& app, const RawOptions& raw,
 absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& raw,
                                         const OptionContext& context) {
   FollowCommand command;
-  const auto start = MakeStart(app, raw, context);
-  if (!start.ok()) return start.status();
   const auto filter = FilterOf(raw);
   if (!filter.ok()) return filter.status();
+  const auto start = MakeStart(app, raw, context);
+  if (!start.ok()) return start.status();
   const auto count = ParseCount("--count", app.count("--count") > 0, raw.count);
   if (!count.ok()) return count.status();
   absl::Status status = SetCursorFile(app, raw, &command);

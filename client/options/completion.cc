@@ -195,7 +195,7 @@ std::vector<std::string> ValuesOf(const std::string& name) {
       {"--exec-on-failure", {"stop", "retry", "skip"}},
       {"--from", {"now", "oldest", "snapshot"}},
       {"TIME", {"today", "yesterday"}},
-      {"SERVICE", {"journal", "watch", "sources", "vmeventd.v1.VmEventService"}},
+      {"SERVICE", {"journal", "watch", "sources", "listen", "vmeventd.v1.VmEventService"}},
       {"SHELL", {"bash", "zsh", "fish"}},
       {"--class", NamesOf(*v1::ShutdownClass_descriptor())},
       {"--cause", NamesOf(*v1::ShutdownCause_descriptor())},

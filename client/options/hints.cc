@@ -33,13 +33,13 @@ constexpr absl::string_view kStopsNothing =
     "declare` says beforehand who does it";
 
 constexpr Words kCommandWords[] = {
-    {"", "get list ls ps list-units images", "vms"},
+    {"", "get list ls ps list-units", "vms"},
     {"", "logs log history journal", "events"},
     {"", "event", "events, or watch for what happens"},
     {"", "tail", "events -f"},
     {"", "follow monitor subscribe qemu-monitor-event stream", "watch"},
     {"", "wait", "watch NAME --type stopped --count 1"},
-    {"", "describe show inspect why explain-vm", "vm NAME"},
+    {"", "describe show inspect why", "vm NAME"},
     {"", "dominfo domstate domjobinfo domid domuuid domcontrol domblkerror", "vm NAME"},
     {"", "status", "info, or vm NAME"},
     {"", "nodeinfo hostname uri cluster-info system", "info"},

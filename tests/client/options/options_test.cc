@@ -199,6 +199,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"events --since 2026-06-30 12:00:00", "put the time into quotes: '2026-06-30 12:00:00'"},
       {"events --since 1 hour ago", "put the time into quotes: '1 hour ago'"},
       {"events --since tomorrow", "is not a time"},
+      {"watch --since 10 min ago", "put the time into quotes: '10 min ago'"},
       {"events -b", "did you mean --since?"},
       {"events -p err", "did you mean --class?"},
       {"events -t qemu", "did you mean --type?"},
@@ -297,7 +298,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"watch", "--output", "=", "j"}), Contains("json")) << "as bash splits it";
   EXPECT_THAT(Candidates({"watch", "--output=j"}), Contains("--output=json"));
   EXPECT_THAT(Candidates({"events", "--class", "user,"}), Contains("user,crash"));
-  EXPECT_THAT(Candidates({"health", ""}), IsSupersetOf({"journal", "watch", "sources"}));
+  EXPECT_THAT(Candidates({"health", ""}), IsSupersetOf({"journal", "watch", "sources", "listen"}));
   EXPECT_THAT(Candidates({"vms", "--cause", ""}), IsSupersetOf({"host-kill", "guest-panic"}));
   EXPECT_THAT(Candidates({"push", "--format", ""}),
               ElementsAre("cloudevents", "slack", "alertmanager", "json"));
