@@ -278,7 +278,8 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
                                 EscapeForTerminal(command.service), "\": leave it out, or name ",
-                                v1::VmEventService::service_full_name(), ", journal or watch")};
+                                v1::VmEventService::service_full_name(),
+                                ", journal, watch, sources or listen")};
   }
   if (!status.ok()) return ExplainFailure(context.address, status);
   std::optional<Failure> failure =
@@ -291,6 +292,12 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
     why = " cannot write its journal, so that events are not durable; see its log";
   } else if (command.service == "watch") {
     why = " misses a directory of --watch; `vmevents info` names it";
+  } else if (command.service == "listen") {
+    why = " does not listen at one of its addresses, and tries again; its log has the reason";
+  } else if (command.service == "sources") {
+    why =
+        " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
+        "connected; `vmevents doctor` on the node says more";
   }
   return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
 }

@@ -88,6 +88,24 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
   return PrintText(formatter->EventHeading(), output);
 }
 
+namespace {
+
+// Whether `value` is in a list, or there is none.
+template <typename Value>
+bool Has(const std::vector<Value>& list, const Value& value) {
+  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+}
+
+// What the request of a list cannot ask for.
+bool PassesEnds(const v1::Vm& vm, const VmsCommand& command) {
+  const bool of_end = !command.classes.empty() || !command.causes.empty();
+  if (of_end && !vm.has_shutdown()) return false;
+  return Has(command.classes, vm.shutdown().class_()) &&
+         Has(command.causes, vm.shutdown().cause()) && Has(command.runs, vm.ref().run_id());
+}
+
+}  // namespace
+
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, const PrintSentence& note) {
   // Reads everything before it prints, so that the table's columns fit every row.
@@ -96,11 +114,7 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   VmList list;
   for (int i = 0; i < all.vms.size(); ++i) {
     const v1::Vm& vm = all.vms[i];
-    const auto& classes = command.classes;
-    if (!classes.empty() && (!vm.has_shutdown() || std::count(classes.begin(), classes.end(),
-                                                              vm.shutdown().class_()) == 0)) {
-      continue;
-    }
+    if (!PassesEnds(vm, command)) continue;
     list.vms.Add()->Swap(all.vms.Mutable(i));
     if (!all.nodes.empty()) list.nodes.push_back(all.nodes[static_cast<size_t>(i)]);
   }

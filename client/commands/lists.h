@@ -42,11 +42,13 @@ struct VmsCommand {
   std::vector<std::string> labels;  // selectors
   std::vector<v1::VmState> states;
   std::vector<v1::ShutdownClass> classes;  // of the ends of stopped VMs
+  std::vector<v1::ShutdownCause> causes;   // likewise
+  std::vector<std::string> runs;
   bool include_stopped = false;
 
   bool is_filtered() const {
     return !(names.empty() && sources.empty() && uuids.empty() && labels.empty() &&
-             states.empty() && classes.empty());
+             states.empty() && classes.empty() && causes.empty() && runs.empty());
   }
 };
 

@@ -146,6 +146,11 @@ std::string OwnerText(const struct stat& info) {
                          UserName(info.st_uid), GroupName(info.st_gid));
 }
 
+// The group whose members have this right of the group; that of root is for no user.
+std::string GroupWith(mode_t right, const struct stat& info) {
+  return (info.st_mode & right) == 0 || info.st_gid == 0 ? "" : GroupName(info.st_gid);
+}
+
 // Names the directory above `path` that may not be passed.
 void FindClosedDirectory(const std::string& path, ProbeResult* result) {
   for (size_t slash = path.find('/', 1); slash != std::string::npos;
@@ -156,6 +161,7 @@ void FindClosedDirectory(const std::string& path, ProbeResult* result) {
     if (access(directory.c_str(), X_OK) == 0) continue;
     result->detail = directory;
     result->owner = OwnerText(info);
+    result->group = GroupWith(S_IXGRP, info);
     return;
   }
 }
@@ -182,6 +188,7 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
   if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
   if (result.error == 0) result.daemon = DaemonOf(socket.get());
   result.owner = OwnerText(info);
+  if (result.error == EACCES) result.group = GroupWith(S_IWGRP, info);
   return result;
 }
 

@@ -48,6 +48,7 @@ struct ProbeResult {
   int error = 0;       // an errno
   std::string detail;  // with EACCES from stat: the directory that may not be passed
   std::string owner;   // with EACCES, its or the socket's: "mode 0660, owner root, group vmeventd"
+  std::string group;   // with EACCES: its members may pass there; empty: nobody but root and owner
   TlsFinding tls;      // of an address with TLS
   int daemon = 0;      // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };

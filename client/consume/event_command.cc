@@ -4,7 +4,6 @@
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -97,9 +97,37 @@ absl::StatusOr<pid_t> Start(const CommandCall& call, int input) {
   return pid;
 }
 
-// Waits until the process has ended; true: or until `event` is readable or `limit` is over.
-bool WaitForEnd(int process, int event, absl::Duration limit) {
-  pollfd watched[] = {{process, POLLIN, 0}, {event, POLLIN, 0}};
+std::string SignalText(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
+}
+
+// Wakes who polls the eventfd, which always accepts its first write.
+void Wake(int event) {
+  const uint64_t one = 1;
+  (void)!write(event, &one, sizeof(one));
+}
+
+// Waits for the end of the child, and leaves its status for waitpid(): nobody else gets its id
+// meanwhile. A suspended command would hold up all events without a word.
+void FollowChild(pid_t pid, const std::function<void(const std::string&)>& note) {
+  const auto id = static_cast<id_t>(pid);
+  while (true) {
+    siginfo_t change{};
+    if (waitid(P_PID, id, &change, WEXITED | WSTOPPED | WNOWAIT) != 0) {
+      if (errno == EINTR) continue;
+      return;
+    }
+    if (change.si_code != CLD_STOPPED) return;
+    waitid(P_PID, id, &change, WSTOPPED | WNOHANG);  // takes this change
+    note(absl::StrCat("the command (pid ", pid, ") is suspended by ", SignalText(change.si_status),
+                      ", and the events wait; `kill -CONT ", pid, "` continues it"));
+  }
+}
+
+// Waits until `ended` is readable; true: or until `event` is or `limit` is over.
+bool WaitForEnd(int ended, int event, absl::Duration limit) {
+  pollfd watched[] = {{ended, POLLIN, 0}, {event, POLLIN, 0}};
   const int timeout =
       limit == absl::InfiniteDuration() ? -1 : static_cast<int>(absl::ToInt64Milliseconds(limit));
   while (poll(watched, std::size(watched), timeout) < 0 && errno == EINTR) {
@@ -110,10 +138,7 @@ bool WaitForEnd(int process, int event, absl::Duration limit) {
 absl::Status Explain(int status) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   if (WIFSIGNALED(status)) {
-    const char* name = sigabbrev_np(WTERMSIG(status));
-    return absl::AbortedError(
-        absl::StrCat("was killed by ", name == nullptr ? "" : "SIG",
-                     name == nullptr ? absl::StrCat("signal ", WTERMSIG(status)) : name));
+    return absl::AbortedError(absl::StrCat("was killed by ", SignalText(WTERMSIG(status))));
   }
   return absl::AbortedError(absl::StrCat("ended with exit code ", WEXITSTATUS(status)));
 }
@@ -153,27 +178,29 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
 }
 
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
+                            const std::function<void(const std::string&)>& note,
                             absl::Duration grace) {
   const absl::StatusOr<UniqueFd> input = FileWith(call.input);
   if (!input.ok()) return input.status();
   const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
-  if (!stopped.valid()) return CannotRun("eventfd", errno);
+  const UniqueFd ended(eventfd(0, EFD_CLOEXEC));
+  if (!stopped.valid() || !ended.valid()) return CannotRun("eventfd", errno);
   const absl::StatusOr<pid_t> pid = Start(call, input->get());
   if (!pid.ok()) return pid.status();
-  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
-  const std::stop_callback on_stop(stop, [&stopped] {
-    const uint64_t one = 1;
-    // An eventfd always accepts its first write.
-    (void)!write(stopped.get(), &one, sizeof(one));
+  std::thread follower([&] {
+    FollowChild(*pid, note);
+    Wake(ended.get());
   });
+  const std::stop_callback on_stop(stop, [&stopped] { Wake(stopped.get()); });
   bool was_stopped = false;
-  // Without a pidfd (a kernel before 5.3) a stop waits for the command.
-  if (process.valid() && WaitForEnd(process.get(), stopped.get(), absl::InfiniteDuration())) {
+  if (WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
     was_stopped = true;
     kill(-*pid, SIGTERM);
+    kill(-*pid, SIGCONT);  // what is suspended could not act on it
     // poll() ignores a descriptor of -1.
-    if (WaitForEnd(process.get(), -1, grace)) kill(-*pid, SIGKILL);
+    if (WaitForEnd(ended.get(), -1, grace)) kill(-*pid, SIGKILL);
   }
+  follower.join();
   int status = 0;
   while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
   }

@@ -128,20 +128,25 @@ class Doctor {
 
  private:
   // What has the same cause, so that the same sentences and line answer it, is one finding.
-  // `line_for_several` is the line where it is another one for each subject; empty: it is not.
+  // `line_for_several` and `what_for_several` stand in it where they are others for each subject;
+  // empty: they are not.
   void Add(const char* kind, std::string subject, std::string what, std::string line,
-           Place place = Place::kShell, const std::string& line_for_several = "") {
+           Place place = Place::kShell, const std::string& line_for_several = "",
+           const std::string& what_for_several = "") {
     const std::string& cure = line_for_several.empty() ? line : line_for_several;
+    const std::string& cause = what_for_several.empty() ? what : what_for_several;
     const auto [same, is_new] =
-        by_cause_.emplace(absl::StrCat(kind, "\n", what, "\n", cure), diagnosis_.findings.size());
+        by_cause_.emplace(absl::StrCat(kind, "\n", cause, "\n", cure), diagnosis_.findings.size());
+    added_ = same->second;
     if (is_new) {
       diagnosis_.findings.push_back(
           {kind, {std::move(subject)}, std::move(what), place, std::move(line)});
       return;
     }
-    Finding& finding = diagnosis_.findings[same->second];
+    Finding& finding = diagnosis_.findings[added_];
     finding.subjects.push_back(std::move(subject));
     finding.line = cure;
+    finding.what = cause;
   }
 
   // The daemon's user, as far as it is seen.
@@ -161,13 +166,21 @@ class Doctor {
 
   void LookAtDaemon() {
     if (facts_.daemon.reachable()) return;
-    const std::string& failure = facts_.daemon.failure;
-    const bool forbidden = absl::StrContains(failure, "permission denied");
-    Add("daemon", facts_.daemon.address,
-        absl::StrCat("vmeventd does not answer, so nobody says what it follows: ", failure,
-                     absl::EndsWith(failure, "?") ? "" : "."),
-        forbidden ? "sudo vmevents doctor"
-                  : "systemctl enable --now vmeventd && systemctl status vmeventd");
+    const DaemonAnswer& daemon = facts_.daemon;
+    if (!daemon.forbidden) {
+      return Add("daemon", daemon.address,
+                 absl::StrCat("vmeventd does not answer, so nobody says what it follows: ",
+                              daemon.failure, absl::EndsWith(daemon.failure, "?") ? "" : "."),
+                 "systemctl enable --now vmeventd && systemctl status vmeventd");
+    }
+    const std::string what = absl::StrCat("You may not ask vmeventd: ", daemon.failure, ".");
+    if (daemon.group.empty()) {
+      return Add("daemon", daemon.address, what, "sudo vmevents doctor");
+    }
+    Add("daemon", daemon.address,
+        absl::StrCat(what, " Members of the group ", daemon.group,
+                     " may, from their next login on."),
+        absl::StrCat("sudo usermod -aG ", InQuotes(daemon.group), " \"$USER\""));
   }
 
   void LookAtSignals() {
@@ -315,7 +328,8 @@ class Doctor {
       return Add(
           "namespace", subject,
           "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
-          absl::StrCat("nsenter -t ", qemu.pid, " -n vmevents doctor"));
+          absl::StrCat("nsenter -t ", qemu.pid, " -n vmevents doctor"), Place::kShell,
+          "nsenter -t PID -n vmevents doctor  # for each of these pids");
     }
     const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments);
     if (monitors.empty()) {
@@ -325,15 +339,15 @@ class Doctor {
           "start.",
           OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
     }
-    std::optional<Finding> finding;
+    std::optional<Problem> problem;
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
-      finding = ProblemOf(subject, qemu, monitor);
-      if (!finding) return LookAtFree(vm, qemu);
+      problem = ProblemOf(qemu, monitor);
+      if (!problem) return LookAtFree(vm, qemu);
     }
-    if (finding) {
-      return Add(finding->kind.c_str(), subject, std::move(finding->what), std::move(finding->line),
-                 finding->place);
+    if (problem) {
+      return Add(problem->kind, subject, std::move(problem->what), std::move(problem->line),
+                 Place::kShell, problem->line_for_several, problem->what_for_several);
     }
     AddUnwatched(subject, arguments, monitors);
   }
@@ -345,14 +359,24 @@ class Doctor {
   }
 
   void AddStopped(const std::string& subject, const NodeProcess& qemu) {
+    absl::StrAppend(&continue_, continue_.empty() ? "kill -CONT " : " ", qemu.pid);
     Add("hung-monitor", subject,
         "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
-        absl::StrCat("kill -CONT ", qemu.pid));
+        "kill -CONT PID...");
+    diagnosis_.findings[added_].line = continue_;
   }
 
-  // What keeps vmeventd from this monitor; unset: nothing.
-  std::optional<Finding> ProblemOf(const std::string& subject, const NodeProcess& qemu,
-                                   const Monitor& monitor) const {
+  // What keeps vmeventd from a monitor; the texts are as of Add().
+  struct Problem {
+    const char* kind;
+    std::string what;
+    std::string line;
+    std::string what_for_several;
+    std::string line_for_several;
+  };
+
+  // Unset: nothing.
+  std::optional<Problem> ProblemOf(const NodeProcess& qemu, const Monitor& monitor) const {
     std::vector<std::string> holders;
     const NodeProcess* other = nullptr;
     for (const UnixSocket* connection : monitor.accepted) {
@@ -362,63 +386,54 @@ class Doctor {
       holders.push_back(holder == nullptr ? "a process that cannot be seen from here"
                                           : DescribeProcess(*holder));
     }
-    if (!holders.empty()) return Held(subject, qemu, monitor, absl::StrJoin(holders, ", "), other);
+    const std::string directory = monitor.path.substr(0, monitor.path.rfind('/'));
+    if (!holders.empty()) return Held(qemu, monitor, absl::StrJoin(holders, ", "), other);
     if (monitor.listener == nullptr) {
-      return Finding{"no-monitor",
-                     {subject},
+      return Problem{"no-monitor",
                      absl::StrCat("Nobody listens at ", monitor.path,
                                   ", the monitor of this QEMU's arguments."),
-                     Place::kShell,
-                     absl::StrCat("ls -l ", InQuotes(monitor.path))};
+                     absl::StrCat("ls -l ", InQuotes(monitor.path)),
+                     absl::StrCat("Nobody listens at the monitors of these QEMUs' arguments in ",
+                                  directory, "."),
+                     absl::StrCat("ls -l ", InQuotes(directory))};
     }
     if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
       const uint32_t waiting = monitor.listener->pending;
-      return Finding{
+      return Problem{
           "hung-monitor",
-          {subject},
           absl::StrCat("This QEMU hangs: it accepts no connection at ", monitor.path, ", where ",
                        waiting, waiting == 1 ? " client waits" : " clients wait",
                        ". See what its threads do."),
-          Place::kShell,
-          absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", qemu.pid)};
+          absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", qemu.pid), "", ""};
     }
     return std::nullopt;
   }
 
-  Finding Held(const std::string& subject, const NodeProcess& qemu, const Monitor& monitor,
-               const std::string& holders, const NodeProcess* holder) const {
-    const bool is_kvmd = holder != nullptr && holder->program == kKvmdProgram;
-    const std::string what = absl::StrCat(
-        is_kvmd ? "The monitor" : absl::StrCat("The monitor ", monitor.path), " is held by ",
-        holders, ". QEMU serves one client a monitor, and vmeventd waits until that one leaves");
+  static Problem Held(const NodeProcess& qemu, const Monitor& monitor, const std::string& holders,
+                      const NodeProcess* holder) {
+    const std::string by = absl::StrCat(
+        " held by ", holders,
+        ". QEMU serves one client a monitor, and vmeventd waits until that one leaves");
+    const std::string what = absl::StrCat("The monitor ", monitor.path, " is", by);
+    const std::string whats = absl::StrCat("Their monitors are", by);
     if (holder == nullptr) {
-      return {"held-monitor",
-              {subject},
-              absl::StrCat(what, "."),
-              Place::kShell,
-              absl::StrCat("ss -xp | grep -F ", InQuotes(monitor.path))};
+      return {"held-monitor", absl::StrCat(what, "."),
+              absl::StrCat("ss -xp | grep -F ", InQuotes(monitor.path)), absl::StrCat(whats, "."),
+              "ss -xp"};
     }
-    if (is_kvmd) {
-      return {"held-monitor",
-              {subject},
-              absl::StrCat(what, "."),
-              Place::kShell,
-              "systemctl disable --now ganeti-kvmd"};
+    if (holder->program == kKvmdProgram) {
+      return {"held-monitor", absl::StrCat(what, "."), "systemctl disable --now ganeti-kvmd",
+              absl::StrCat(whats, "."), ""};
     }
     if (holder->pid == qemu.pid) {
-      return {"held-monitor",
-              {subject},
-              absl::StrCat(what, "."),
-              Place::kShell,
-              absl::StrCat("ls -l /proc/", qemu.pid, "/fd")};
+      return {"held-monitor", absl::StrCat(what, "."),
+              absl::StrCat("ls -l /proc/", qemu.pid, "/fd"), "", ""};
     }
-    return {"held-monitor",
-            {subject},
-            absl::StrCat(what,
-                         ". End it if it is not needed; otherwise give it or vmeventd another "
-                         "monitor (docs/managers.md)."),
-            Place::kShell,
-            absl::StrCat("kill ", holder->pid)};
+    constexpr char kCure[] =
+        ". End it if it is not needed; otherwise give it or vmeventd another monitor "
+        "(docs/managers.md).";
+    return {"held-monitor", absl::StrCat(what, kCure), absl::StrCat("kill ", holder->pid),
+            absl::StrCat(whats, kCure), ""};
   }
 
   // It has monitors, of which no --watch takes one.
@@ -505,6 +520,8 @@ class Doctor {
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
   std::map<std::string, size_t> by_cause_;  // the index of the finding
+  size_t added_ = 0;                        // that of the last Add()
+  std::string continue_;                    // the line for all QEMUs that a signal stopped
   std::set<int64_t> explained_;             // the QEMUs of which a finding says enough, by pid
 };
 

@@ -20,7 +20,9 @@ namespace vmeventd::client {
 // The answer of the daemon, or `failure` if there is none.
 struct DaemonAnswer {
   std::string address;
-  std::string failure;  // a sentence; empty: the rest is known
+  std::string failure;     // a sentence; empty: the rest is known
+  bool forbidden = false;  // that is for want of a right
+  std::string group;       // whose members have it; empty: only root has, or it is not known
   v1::GetServerInfoResponse info;
   std::vector<v1::Vm> vms;  // that have not stopped
   bool reachable() const { return failure.empty(); }

@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <sstream>
 #include <utility>
 
@@ -53,11 +55,19 @@ const char* PlaceName(Place place) {
   return "shell";
 }
 
+// Subjects that people read; programs get all.
+constexpr size_t kMostNamed = 40;
+
 // "39: web1 (pid 1), web2 (pid 2), ...".
 std::string Subjects(const Finding& finding) {
   const size_t count = finding.subjects.size();
+  const auto begin = finding.subjects.begin();
+  const auto end = begin + static_cast<ptrdiff_t>(std::min(count, kMostNamed));
   return absl::StrCat(count == 1 ? "" : absl::StrCat(count, ": "),
-                      EscapeForTerminal(absl::StrJoin(finding.subjects, ", ")));
+                      EscapeForTerminal(absl::StrJoin(begin, end, ", ")),
+                      count > kMostNamed
+                          ? absl::StrCat(" and ", count - kMostNamed, " more (-o name lists them)")
+                          : "");
 }
 
 const char* Plural(size_t count) { return count == 1 ? "" : "s"; }

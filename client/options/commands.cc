@@ -1,6 +1,7 @@
 #include "client/options/commands.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,7 +10,11 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/options/hints.h"
 #include "client/options/option_values.h"
 #include "client/output/time_text.h"
 #include "client/push/target.h"
@@ -19,10 +24,28 @@ namespace {
 
 absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
 
-// The globs of --vm, and of the arguments that are no options.
+// Whether it looks like the rest of a time that stands without quotes: 12:00:00, hour, ago.
+bool IsPartOfTime(absl::string_view word) {
+  static constexpr std::array kWords = {"ago", "s",       "sec",  "seconds", "m",
+                                        "min", "minutes", "h",    "hour",    "hours",
+                                        "d",   "day",     "days", "week",    "weeks"};
+  if (std::find(kWords.begin(), kWords.end(), word) != kWords.end()) return true;
+  return absl::StrContains(word, ':') && std::all_of(word.begin(), word.end(), [](char c) {
+           return absl::ascii_isdigit(c) || c == ':' || c == '.';
+         });
+}
+
 // What the options select, and the names on the command line.
 absl::StatusOr<v1::EventFilter> FilterOf(const RawOptions& raw) {
   FilterTexts texts = raw.filter;
+  for (const std::string& since : {raw.since, raw.until, raw.from}) {
+    if (since.empty() || raw.names.empty() || !IsPartOfTime(raw.names[0])) continue;
+    return Wrong(absl::StrCat("\"", raw.names[0],
+                              "\" stands beside a time; put the time into "
+                              "quotes: '",
+                              since, " ", absl::StrJoin(raw.names, " "),
+                              "' (a VM of that name is chosen with --vm)"));
+  }
   texts.vms.insert(texts.vms.end(), raw.names.begin(), raw.names.end());
   return ParseFilter(texts);
 }
@@ -61,8 +84,9 @@ absl::Status SetExec(const CLI::App& app, const RawOptions& raw, FollowCommand* 
   } else if (raw.on_failure == "skip") {
     command->on_failure = OnFailure::kSkip;
   } else if (raw.on_failure != "stop") {
-    return absl::InvalidArgumentError(absl::StrCat("--exec-on-failure: \"", raw.on_failure,
-                                                   "\" is not an action; use stop, retry or skip"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--exec-on-failure: \"", raw.on_failure, "\" is not an action; use stop, retry or skip",
+        HintForValue("--exec-on-failure", raw.on_failure)));
   }
   return absl::OkStatus();
 }
@@ -187,10 +211,10 @@ absl::StatusOr<PushCommand> MakePush(const CLI::App& app, const RawOptions& raw,
 absl::StatusOr<FollowCommand> MakeWatch(const CLI::App& app, const RawOptions& raw,
                                         const OptionContext& context) {
   FollowCommand command;
-  const auto start = MakeStart(app, raw, context);
-  if (!start.ok()) return start.status();
   const auto filter = FilterOf(raw);
   if (!filter.ok()) return filter.status();
+  const auto start = MakeStart(app, raw, context);
+  if (!start.ok()) return start.status();
   const auto count = ParseCount("--count", app.count("--count") > 0, raw.count);
   if (!count.ok()) return count.status();
   absl::Status status = SetCursorFile(app, raw, &command);
@@ -276,10 +300,14 @@ absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
   for (const int one : filter->classes()) {
     command.classes.push_back(static_cast<v1::ShutdownClass>(one));
   }
+  for (const int one : filter->causes()) {
+    command.causes.push_back(static_cast<v1::ShutdownCause>(one));
+  }
+  command.runs.assign(filter->run_ids().begin(), filter->run_ids().end());
   command.states = *states;
   // A request for stopped VMs implies that they are listed.
   command.include_stopped =
-      raw.all || !command.classes.empty() ||
+      raw.all || !command.classes.empty() || !command.causes.empty() || !command.runs.empty() ||
       std::find(states->begin(), states->end(), v1::VM_STATE_STOPPED) != states->end();
   return command;
 }

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <map>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/output/enum_names.h"
 #include "google/protobuf/descriptor.h"
 
@@ -57,33 +58,14 @@ end
 complete -c vmevents -f -a '(__vmevents_complete)'
 )sh";
 
-// "guest-down" for GUEST_DOWN, of an enum of the contract.
-std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor& descriptor,
-                                 absl::string_view prefix) {
+// "guest-down" for VM_STATE_GUEST_DOWN, of an enum of the contract.
+std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor& descriptor) {
+  const absl::string_view prefix = absl::StripSuffix(descriptor.value(0)->name(), "UNSPECIFIED");
   std::vector<std::string> names;
   for (int i = 1; i < descriptor.value_count(); ++i) {
-    absl::string_view name = descriptor.value(i)->name();
-    absl::ConsumePrefix(&name, prefix);
-    names.push_back(absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}}));
+    names.push_back(SubjectWord(absl::StripPrefix(descriptor.value(i)->name(), prefix)));
   }
   return names;
-}
-
-// The values of an option or an argument, by the name that its help gives them.
-std::vector<std::string> ValuesOf(const std::string& kind) {
-  static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
-      {"FORMAT", {"table", "wide", "json", "jsonl", "yaml", "name"}},
-      {"WHEN", {"auto", "always", "never"}},
-      {"ACTION", {"stop", "retry", "skip"}},
-      {"START", {"now", "oldest", "snapshot"}},
-      {"TIME", {"today", "yesterday"}},
-      {"SERVICE", {"journal", "watch", "vmeventd.v1.VmEventService"}},
-      {"SHELL", {"bash", "zsh", "fish"}},
-      {"CLASS", NamesOf(*v1::ShutdownClass_descriptor(), "SHUTDOWN_CLASS_")},
-      {"TYPE", NamesOf(*v1::EventType_descriptor(), "EVENT_TYPE_")},
-      {"STATE", NamesOf(*v1::VmState_descriptor(), "VM_STATE_")}};
-  const auto found = kValues->find(kind);
-  return found == kValues->end() ? std::vector<std::string>() : found->second;
 }
 
 // Follows the words before the cursor.
@@ -164,20 +146,29 @@ class Line {
     Completions out;
     const std::string name = option.get_name();
     const bool positional = !option.nonpositional();
-    const bool contexts =
-        name == "--context" || (positional && name == "NAME" && command_->get_name() == "use");
-    if (contexts) {
-      out.command = {"-o", "name", "context", "list"};
-    } else if (name == "--vm" || (positional && name == "NAME")) {
+    const auto ask = [&](std::initializer_list<const char*> command) {
       out.command = server_;
-      out.command.insert(out.command.end(), {"-o", "name", "--no-pager", "vms", "--all"});
+      out.command.insert(out.command.end(), command.begin(), command.end());
+    };
+    const std::string& command = command_->get_name();
+    const bool of_context = positional && (command == "use" || command == "delete");
+    if (name == "--context" || of_context) {
+      out.command = {"-o", "name", "context", "list"};
+    } else if (name == "--vm" || (positional && name == "NAME" && command != "add")) {
+      ask({"-o", "name", "--no-pager", "vms", "--all"});
+    } else if (positional && name == "INTENT_ID") {
+      ask({"-o", "name", "intent", "list"});
+    } else if (positional && name == "COMMAND") {  // of `help`
+      for (const CLI::App* one : root_.get_subcommands({})) {
+        absl::StrAppend(&out.lines, one->get_name(), "\t", one->get_description(), "\n");
+      }
     }
     // A list may have several, separated by commas.
     const size_t comma = current.rfind(',');
     if (comma != current.npos) absl::StrAppend(&before, current.substr(0, comma + 1));
-    for (const std::string& value : ValuesOf(positional ? name : option.get_type_name())) {
-      absl::StrAppend(&out.lines, before, value, "\n");
-    }
+    std::vector<std::string> values = ValuesOf(name);
+    if (values.empty()) values = ValuesOf(option.get_type_name());
+    for (const std::string& value : values) absl::StrAppend(&out.lines, before, value, "\n");
     return out;
   }
 
@@ -194,6 +185,24 @@ std::optional<std::string> CompletionScript(absl::string_view shell) {
   if (shell == "zsh") return kZsh;
   if (shell == "fish") return kFish;
   return std::nullopt;
+}
+
+std::vector<std::string> ValuesOf(const std::string& name) {
+  static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
+      {"--output", {"table", "wide", "json", "jsonl", "yaml", "name"}},
+      {"--format", {"cloudevents", "slack", "alertmanager", "json"}},
+      {"--color", {"auto", "always", "never"}},
+      {"--exec-on-failure", {"stop", "retry", "skip"}},
+      {"--from", {"now", "oldest", "snapshot"}},
+      {"TIME", {"today", "yesterday"}},
+      {"SERVICE", {"journal", "watch", "sources", "listen", "vmeventd.v1.VmEventService"}},
+      {"SHELL", {"bash", "zsh", "fish"}},
+      {"--class", NamesOf(*v1::ShutdownClass_descriptor())},
+      {"--cause", NamesOf(*v1::ShutdownCause_descriptor())},
+      {"--type", NamesOf(*v1::EventType_descriptor())},
+      {"--state", NamesOf(*v1::VmState_descriptor())}};
+  const auto found = kValues->find(name);
+  return found == kValues->end() ? std::vector<std::string>() : found->second;
 }
 
 Completions Complete(const CLI::App& app, const std::vector<std::string>& words) {

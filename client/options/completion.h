@@ -20,6 +20,10 @@ inline constexpr char kCompleteCommand[] = "__complete";
 // The script for bash, zsh or fish, which asks `vmevents __complete`; none for another shell.
 std::optional<std::string> CompletionScript(absl::string_view shell);
 
+// The values of an option or an argument, as typed: "guest-down". `name` is that of the option, or
+// the name that the help gives its value. Empty: any text.
+std::vector<std::string> ValuesOf(const std::string& name);
+
 // Candidates for the word at the cursor.
 struct Completions {
   std::string lines;  // one candidate a line, a tab and its description after it

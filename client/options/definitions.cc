@@ -32,7 +32,8 @@ it.
 Examples:
   vmevents watch                          what happens from now on
   vmevents vms                            the VMs that run
-  vmevents vm web1                        one VM, with the verdict on its end
+  vmevents vm web1                        why web1 ended, with the evidence
+  vmevents events web1 --type stopped     each end of web1, the earlier ones too
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
   vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
@@ -95,6 +96,7 @@ constexpr char kVmsFooter[] =
   vmevents vms --all                      include stopped VMs
   vmevents vms --state paused --state unreachable
   vmevents vms --class crash              those that crashed
+  vmevents vms --cause host-kill          those that somebody killed
   vmevents -o json vms 'web*' db1)";
 constexpr char kVmFooter[] =
     R"(Examples:
@@ -102,7 +104,8 @@ constexpr char kVmFooter[] =
   vmevents vm web1 --run RUN_ID           an earlier run, or one of two)";
 constexpr char kTopFooter[] =
     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
-how late events are. Ctrl-C ends it. Without a terminal it prints one frame.
+how late events are. The keys t, v and c sort the latest ends by time, VM or
+class; q ends it. Without a terminal it prints one frame.
 
 Example:
   vmevents top --window 1h)";
@@ -154,9 +157,10 @@ Example:
 
 constexpr char kHealthFooter[] =
     R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
-or watch: whether each directory of --watch is there. Without it, the server as
-a whole. Exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such
-service, 4 if the server is not reachable.
+or watch: whether each directory of --watch is there, or sources: whether there
+is anything in which VMs can be found, or listen: whether each --listen is open.
+Without it, the server as a whole. Exits with 0 if it is SERVING, 1 if it is
+not, 3 if there is no such service, 4 if the server is not reachable.
 
 Examples:
   vmevents health
@@ -191,7 +195,8 @@ Examples:
   vmevents context add prod --server node1,node2
   vmevents context list
   vmevents --context prod vms             once
-  vmevents context use prod               from now on)";
+  vmevents context use prod               from now on
+  vmevents context delete prod)";
 constexpr char kContextListFooter[] =
     R"(Example:
   vmevents context list)";
@@ -205,6 +210,12 @@ Examples:
 constexpr char kContextUseFooter[] =
     R"(Example:
   vmevents context use prod)";
+constexpr char kContextDeleteFooter[] =
+    R"(Deletes its section; the rest of the file stays as it is. If it was the current
+one, there is none afterwards.
+
+Example:
+  vmevents context delete prod)";
 
 constexpr char kHelpFooter[] =
     R"(Example:
@@ -273,9 +284,13 @@ void AddNames(CLI::App* command, RawOptions* raw) {
   AddVm(command, raw);
 }
 
-void AddClass(CLI::App* command, RawOptions* raw) {
+// Of the runs of VMs and their ends.
+void AddEnds(CLI::App* command, RawOptions* raw) {
   AddList(command, "--class", &raw->filter.classes, "CLASS",
           "only ends by user, admin, crash or unknown; may be repeated");
+  AddList(command, "--cause", &raw->filter.causes, "CAUSE",
+          "only ends of this cause, as guest-panic or host-kill; may be repeated");
+  AddList(command, "--run", &raw->filter.runs, "RUN_ID", "only this run of a VM; may be repeated");
 }
 
 // All but the names.
@@ -283,10 +298,7 @@ void AddFilter(CLI::App* command, RawOptions* raw) {
   AddSource(command, raw);
   AddList(command, "--type", &raw->filter.types, "TYPE",
           "only events of this type, as started or stopped; may be repeated");
-  AddClass(command, raw);
-  AddList(command, "--cause", &raw->filter.causes, "CAUSE",
-          "only ends of this cause, as guest-panic or host-kill; may be repeated");
-  AddList(command, "--run", &raw->filter.runs, "RUN_ID", "only this run of a VM; may be repeated");
+  AddEnds(command, raw);
 }
 
 void AddNode(CLI::App* command, RawOptions* raw) {
@@ -379,10 +391,10 @@ void AddVms(CLI::App* app, RawOptions* raw) {
   AddNode(vms, raw);
   AddNames(vms, raw);
   AddSource(vms, raw);
-  AddClass(vms, raw);
+  AddEnds(vms, raw);
   AddList(vms, "--state", &raw->states, "STATE",
           "only VMs in this state, as running or stopped; may be repeated");
-  AddFlag(vms, "--all", &raw->all, "include stopped VMs");
+  AddFlag(vms, "-a,--all", &raw->all, "include stopped VMs");
   CLI::App* vm = AddCommand(app, "vm", "Show one VM in full", kVmFooter);
   vm->add_option("NAME", raw->name, "the VM's name")->required()->type_name("");
   AddNode(vm, raw);
@@ -444,6 +456,9 @@ void AddContext(CLI::App* app, RawOptions* raw) {
   add->add_option("NAME", raw->name, "a context")->required()->type_name("");
   CLI::App* use = AddCommand(context, "use", "Make a context the current one", kContextUseFooter);
   use->add_option("NAME", raw->name, "a context")->required()->type_name("");
+  CLI::App* remove = AddCommand(context, "delete", "Delete a context from the configuration file",
+                                kContextDeleteFooter);
+  remove->add_option("NAME", raw->name, "a context")->required()->type_name("");
 }
 
 void AddTls(CLI::App* app, TlsOptions* tls) {

@@ -2,119 +2,289 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/nearest_name.h"
+#include "client/options/completion.h"
 
 namespace vmeventd::client {
 namespace {
 
-using Pair = std::pair<absl::string_view, absl::string_view>;
+// Words of other programs, separated by blanks, and what they are here: a name, or with "; " before
+// it a sentence.
+struct Words {
+  absl::string_view scope;  // a command or an option; empty: any
+  absl::string_view typed;
+  absl::string_view answer;
+};
 
-// Names in other programs, and what they are here.
-constexpr Pair kCommandWords[] = {{"get", "vms"},
-                                  {"list", "vms"},
-                                  {"ls", "vms"},
-                                  {"ps", "vms"},
-                                  {"logs", "events"},
-                                  {"log", "events"},
-                                  {"history", "events"},
-                                  {"event", "events"},
-                                  {"tail", "events -f"},
-                                  {"follow", "watch"},
-                                  {"monitor", "watch"},
-                                  {"describe", "vm NAME"},
-                                  {"show", "vm NAME"},
-                                  {"inspect", "vm NAME"},
-                                  {"dominfo", "vm NAME"},
-                                  {"domstate", "vm NAME"},
-                                  {"domjobinfo", "vm NAME"},
-                                  {"why", "vm NAME"},
-                                  {"status", "info"},
-                                  {"ping", "health"},
-                                  {"check", "doctor"},
-                                  {"nodes", "fleet"},
-                                  {"config", "context"},
-                                  {"contexts", "context list"},
-                                  {"intents", "intent list"},
-                                  {"declare", "intent declare"},
-                                  {"withdraw", "intent withdraw"}};
-constexpr Pair kOptionWords[] = {{"--lines", "-n"},
-                                 {"--tail", "-n"},
-                                 {"--reverse", "--newest-first"},
-                                 {"-S", "--since"},
-                                 {"--since-time", "--since"},
-                                 {"-U", "--until"},
-                                 {"--grep", "--type"},
-                                 {"-g", "--type"},
-                                 {"-p", "--class"},
-                                 {"--priority", "--class"},
-                                 {"-u", "--vm"},
-                                 {"--unit", "--vm"},
-                                 {"--domain", "--vm"},
-                                 {"-l", "--vm"},
-                                 {"--selector", "--vm"},
-                                 {"--field-selector", "--vm"},
-                                 {"-A", "--all"},
-                                 {"-a", "--all"},
-                                 {"--all-namespaces", "--all"},
-                                 {"--inactive", "--all"},
-                                 {"-c", "--server"},
-                                 {"--connect", "--server"},
-                                 {"-H", "--server"},
-                                 {"--host", "--server"},
-                                 {"-M", "--server"},
-                                 {"--kubeconfig", "--context"},
-                                 {"--cluster", "--context"},
-                                 {"--format", "-o"},
-                                 {"--template", "-o"},
-                                 {"-w", "watch"},
-                                 {"--watch", "watch"},
-                                 {"--after-cursor", "--cursor-file"},
-                                 {"--cursor", "--cursor-file"},
-                                 {"--previous", "--run"},
-                                 {"-b", "--since"},
-                                 {"--boot", "--since"}};
+constexpr absl::string_view kStopsNothing =
+    "; vmevents starts, stops and changes no VM: that is for virsh, qm or systemctl, and `intent "
+    "declare` says beforehand who does it";
 
-void AddOptions(const CLI::App& app, std::vector<std::string>* names) {
+constexpr Words kCommandWords[] = {
+    {"", "get list ls ps list-units", "vms"},
+    {"", "logs log history journal", "events"},
+    {"", "event", "events, or watch for what happens"},
+    {"", "tail", "events -f"},
+    {"", "follow monitor subscribe qemu-monitor-event stream", "watch"},
+    {"", "wait", "watch NAME --type stopped --count 1"},
+    {"", "describe show inspect why", "vm NAME"},
+    {"", "dominfo domstate domjobinfo domid domuuid domcontrol domblkerror", "vm NAME"},
+    {"", "status", "info, or vm NAME"},
+    {"", "nodeinfo hostname uri cluster-info system", "info"},
+    {"", "stats stat domstats", "top"},
+    {"", "ping healthz is-active", "health"},
+    {"", "check diagnose debug", "doctor"},
+    {"", "nodes node hosts", "fleet"},
+    {"", "config", "context"},
+    {"", "contexts get-contexts current-context", "context list"},
+    {"", "use use-context connect", "context use"},
+    {"", "set-context", "context add"},
+    {"", "delete-context", "context delete"},
+    {"", "intents", "intent list"},
+    {"", "declare", "intent declare"},
+    {"", "withdraw", "intent withdraw"},
+    {"", "explain man usage", "help"},
+    {"", "completions", "completion"},
+    {"", "webhook post notify", "push"},
+    {"",
+     "start stop restart shutdown destroy reboot reset kill rm delete run create apply edit pause "
+     "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
+     "poweroff exec attach console",
+     kStopsNothing},
+    {"context", "get ls get-contexts show inspect current current-context view", "list"},
+    {"context", "create set set-context new", "add"},
+    {"context", "rm remove del unset delete-context", "delete"},
+    {"context", "switch select use-context set-current", "use"},
+    {"intent", "get ls show", "list"},
+    {"intent", "add create new set", "declare"},
+    {"intent", "rm remove del delete cancel abort", "withdraw"},
+    {"fleet", "list ls get status nodes", "fleet alone"},
+    {"fleet", "init make new", "create"},
+    {"vm", "", "vms NAME..., for several"},
+    {"info", "", "vm NAME"},
+    {"doctor", "", "vm NAME; doctor looks at the whole node"},
+    {"top", "", "vm NAME; top shows the whole node"},
+};
+
+constexpr Words kOptionWords[] = {
+    {"", "--lines --tail --pager-end -e", "-n"},
+    {"", "--max --max-count --head", "--limit"},
+    {"", "--reverse", "--newest-first"},
+    {"", "-S --since-time --start --start-time --begin --after -b --boot", "--since"},
+    {"", "-U --until-time --end --end-time --before", "--until"},
+    {"", "--grep -g --event --events --kind -t", "--type"},
+    {"", "-p --priority --severity --level", "--class"},
+    {"", "--reason", "--cause"},
+    {"", "--filter", "--vm, --type, --class, --cause or --source"},
+    {"", "-u --unit --domain --selector -l --field-selector --name-filter", "--vm"},
+    {"", "--namespace -N", "--vm; VMs have no namespaces"},
+    {"vms", "-n", "--vm; VMs have no namespaces"},
+    {"", "-A --all-namespaces --inactive --persistent", "--all"},
+    {"", "--state-running --running --active", "--state running"},
+    {"", "--state-paused --paused", "--state paused"},
+    {"", "--state-shutoff --stopped --exited", "--state stopped"},
+    {"", "-c --connect -H --host -M --machine -s --uri --address --addr --socket --endpoint",
+     "--server"},
+    {"", "-m --merge", "--server HOST,HOST"},
+    {"", "--kubeconfig --cluster", "--context"},
+    {"", "--certificate-authority --tlscacert --cacert --tls --tlsverify", "--tls-ca"},
+    {"", "--client-certificate --tlscert --cert", "--tls-cert"},
+    {"", "--client-key --tlskey --key", "--tls-key"},
+    {"", "--json -j", "-o json"},
+    {"", "--yaml", "-o yaml"},
+    {"", "--wide --full --details --no-trunc --long -x --catalog", "-o wide"},
+    {"", "--name --quiet -q --names", "-o name"},
+    {"", "--format --template --output-fields", "-o"},
+    {"", "--sort-by --sort", "-o json, and sort with jq"},
+    {"", "--no-legend --noheadings --noheader --no-header", "--no-headers"},
+    {"", "--tz --timezone", "--utc, or set TZ"},
+    {"", "-w --watch --watch-only", "watch"},
+    {"", "--loop", "; it goes on until Ctrl-C, or until --count"},
+    {"", "--timestamp --timestamps", "; each event is shown with its time"},
+    {"", "--after-cursor --cursor --show-cursor", "--cursor-file"},
+    {"", "--previous", "--run"},
+    {"", "-d --delay", "--interval"},
+    {"", "-v -V", "--version"},
+    {"", "-?", "--help"},
+};
+
+constexpr Words kValueWords[] = {
+    {"--output",
+     "short short-iso short-iso-precise short-precise short-full short-unix short-monotonic text "
+     "plain pretty human cat",
+     "table"},
+    {"--output", "verbose long full with-unit", "wide"},
+    {"--output", "json-pretty json-seq json-sse export ndjson", "json"},
+    {"--output", "jsonpath jsonpath-as-json go-template custom-columns jsonpath-file csv tsv",
+     "json, and choose with jq"},
+    {"--output", "yml", "yaml"},
+    {"--output", "id ids names uuid", "name"},
+    {"--color", "yes on true 1 force", "always"},
+    {"--color", "no off false 0 none", "never"},
+    {"--color", "tty if-tty", "auto"},
+    {"--type",
+     "stop shutdown shutoff shut-off die died dead exit exited end ended destroy destroyed kill "
+     "killed poweroff crashed lifecycle undefined",
+     "stopped"},
+    {"--type", "create created boot booted add added", "started"},
+    {"--type", "unpause continue continued", "resumed"},
+    {"--type", "reboot rebooted restart restarted", "reset"},
+    {"--type", "wakeup", "woken"},
+    {"--type", "block-io-error disk-error", "io-error"},
+    {"--type", "watchdog", "watchdog-expired"},
+    {"--type", "panic oops", "guest-panicked"},
+    {"--type", "button acpi", "powerdown-requested"},
+    {"--type", "lost missed", "gap"},
+    {"--class", "failed fail failure err error errors abnormal crit", "crash"},
+    {"--class", "oom oom-kill", "crash, with --cause out-of-memory"},
+    {"--class", "guest owner tenant normal", "user"},
+    {"--class", "host administrator operator manager", "admin"},
+    {"--cause", "oom oom-kill oomkilled memory", "out-of-memory"},
+    {"--cause", "panic panicked", "guest-panic"},
+    {"--cause", "poweroff", "guest-poweroff"},
+    {"--cause", "kill killed sigkill", "host-kill, or qemu-killed where nobody saw who"},
+    {"--cause", "sigterm terminated", "host-signal"},
+    {"--cause", "segfault sigsegv sigabrt abort", "qemu-crashed"},
+    {"--cause", "destroyed destroy", "host-destroy"},
+    {"--cause", "migrated migration", "migrated-away"},
+    {"--cause", "reboot", "host-shutdown"},
+    {"--state", "up active on alive started", "running"},
+    {"--state",
+     "down off shutoff shut-off inactive exited dead ended died terminated completed "
+     "succeeded",
+     "stopped"},
+    {"--state", "failed", "stopped, with --class crash"},
+    {"--state", "crashed", "stopped, with --class crash"},
+    {"--state", "in-shutdown shutdown", "guest-down"},
+    {"--state", "pmsuspended", "suspended"},
+    {"--state", "lost not-responding", "unreachable"},
+    {"--from", "start begin beginning earliest first", "oldest"},
+    {"--from", "end latest last newest live", "now"},
+    {"--exec-on-failure", "ignore continue", "skip"},
+    {"--exec-on-failure", "abort fail exit", "stop"},
+    {"--exec-on-failure", "again restart repeat", "retry"},
+};
+
+std::string DidYouMean(absl::string_view answer) {
+  const size_t end = std::min(answer.find(';'), answer.size());
+  if (end == 0) return std::string(answer);
+  return absl::StrCat("; did you mean ", answer.substr(0, end), "?", answer.substr(end));
+}
+
+std::vector<std::string> OptionsOf(const CLI::App& app) {
+  std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
     if (!option->nonpositional()) continue;
     const std::vector<std::string> own = absl::StrSplit(option->get_name(false, true), ',');
-    names->insert(names->end(), own.begin(), own.end());
+    names.insert(names.end(), own.begin(), own.end());
   }
+  return names;
+}
+
+bool Has(const std::vector<std::string>& names, absl::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The answer of the first row of that scope that has the word and that `fits`; empty: none.
+template <size_t kSize, typename Fits>
+absl::string_view Answer(const Words (&rows)[kSize], absl::string_view scope,
+                         absl::string_view typed, const Fits& fits) {
+  for (const Words& row : rows) {
+    const std::vector<absl::string_view> words = absl::StrSplit(row.typed, ' ');
+    const bool any_word = row.typed.empty();
+    if (row.scope == scope && fits(row.answer) &&
+        (any_word || std::find(words.begin(), words.end(), typed) != words.end())) {
+      return row.answer;
+    }
+  }
+  return "";
+}
+
+// "--since is an option of watch, events and timeline".
+std::string Elsewhere(const CLI::App& program, absl::string_view option) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : program.get_subcommands({})) {
+    if (Has(OptionsOf(*command), option)) commands.push_back(command->get_name());
+  }
+  if (commands.empty()) return "";
+  const std::string last = std::move(commands.back());
+  commands.pop_back();
+  return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "),
+                      commands.empty() ? "" : " and ", last);
+}
+
+std::string HintForOption(const CLI::App& command, absl::string_view typed) {
+  std::vector<std::string> names = OptionsOf(command);
+  const CLI::App* program = &command;
+  while (program->get_parent() != nullptr) program = program->get_parent();
+  if (program != &command) {
+    const std::vector<std::string> general = OptionsOf(*program);
+    names.insert(names.end(), general.begin(), general.end());
+  }
+  // An answer that is an option must be one here.
+  const auto fits = [&](absl::string_view answer) {
+    if (!absl::StartsWith(answer, "-")) return true;
+    const size_t end = answer.find_first_of(" ,;");
+    return Has(names, answer.substr(0, end));
+  };
+  for (const absl::string_view scope :
+       {absl::string_view(command.get_name()), absl::string_view()}) {
+    const absl::string_view answer = Answer(kOptionWords, scope, typed, fits);
+    if (!answer.empty()) return DidYouMean(answer);
+  }
+  if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
+  const std::string nearest = NearestName(typed, names);
+  return nearest.empty() ? "" : DidYouMean(nearest);
 }
 
 }  // namespace
 
 std::string HintFor(const CLI::App& command, absl::string_view typed) {
   typed = typed.substr(0, typed.find('='));
-  const bool is_option = absl::StartsWith(typed, "-");
-  const CLI::App* const parent = command.get_parent();
+  if (absl::StartsWith(typed, "-")) return HintForOption(command, typed);
+  const bool in_program = command.get_parent() == nullptr;
+  const absl::string_view scope = in_program ? "" : absl::string_view(command.get_name());
+  const auto fits = [](absl::string_view) { return true; };
+  const absl::string_view answer = Answer(kCommandWords, scope, typed, fits);
+  // After "get" and its like the command itself is named.
+  const auto given = command.get_subcommands();
+  if (in_program && answer == "vms" && !given.empty()) return DidYouMean(given[0]->get_name());
+  if (!answer.empty()) return DidYouMean(answer);
   std::vector<std::string> names;
-  if (is_option) {
-    AddOptions(command, &names);
-    if (parent != nullptr) AddOptions(*parent, &names);
-  } else {
-    for (const CLI::App* one : command.get_subcommands({})) names.push_back(one->get_name());
-  }
-  const auto is_here = [&](absl::string_view name) {
-    return !absl::StartsWith(name, "-") || std::count(names.begin(), names.end(), name) > 0;
-  };
-  const Pair* const begin = is_option ? std::begin(kOptionWords) : std::begin(kCommandWords);
-  const Pair* const end = is_option ? std::end(kOptionWords) : std::end(kCommandWords);
-  const Pair* const known = std::find_if(
-      begin, end, [&](const Pair& pair) { return pair.first == typed && is_here(pair.second); });
-  if (known != end && (is_option || parent == nullptr)) {
-    return absl::StrCat("; did you mean ", known->second, "?");
-  }
+  for (const CLI::App* one : command.get_subcommands({})) names.push_back(one->get_name());
   const std::string nearest = NearestName(typed, names);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?");
+  return nearest.empty() ? "" : DidYouMean(nearest);
+}
+
+std::string HintForValue(const std::string& option, absl::string_view typed) {
+  absl::ConsumePrefix(&typed, "=");  // of "-o=json"
+  std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
+  std::replace_if(
+      word.begin(), word.end(), [](char c) { return c == '_' || c == ' '; }, '-');
+  const auto fits = [](absl::string_view) { return true; };
+  const absl::string_view answer = Answer(kValueWords, option, word, fits);
+  if (!answer.empty()) return DidYouMean(answer);
+  const std::vector<std::string> values = ValuesOf(option);
+  const std::string nearest = Has(values, word) ? word : NearestName(word, values);
+  if (!nearest.empty()) return DidYouMean(nearest);
+  std::vector<absl::string_view> others;
+  for (const char* other : {"--type", "--class", "--cause", "--state"}) {
+    if (Has(ValuesOf(other), word)) others.emplace_back(other);
+  }
+  if (others.empty()) return "";
+  return absl::StrCat("; it is a value of ", absl::StrJoin(others, " and "));
 }
 
 }  // namespace vmeventd::client

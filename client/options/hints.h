@@ -11,9 +11,14 @@ class App;
 
 namespace vmeventd::client {
 
-// "; did you mean --since?" for a word that `command` does not know: its own name for what kubectl,
-// journalctl and virsh call so, or a name that is spelled alike. Empty: nothing comes close. Pure.
+// Both complete a complaint, as "; did you mean --since?" does: with this program's name for what
+// kubectl, journalctl, virsh and docker call so, or with one that is spelled alike. Empty: nothing
+// comes close. Pure.
+
+// For a word that `command` does not know.
 std::string HintFor(const CLI::App& command, absl::string_view typed);
+// For a value that the option does not take.
+std::string HintForValue(const std::string& option, absl::string_view typed);
 
 }  // namespace vmeventd::client
 

@@ -10,6 +10,7 @@
 #include "base/label_selector.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
+#include "client/options/hints.h"
 #include "client/output/enum_names.h"
 #include "client/output/time_text.h"
 
@@ -31,7 +32,10 @@ absl::Status ForEachName(absl::string_view option, const std::vector<std::string
   for (const std::string& text : texts) {
     for (const absl::string_view name : absl::StrSplit(text, ',')) {
       const auto value = parse(name);
-      if (!value.ok()) return Wrong(option, value.status().message());
+      if (!value.ok()) {
+        return Wrong(option, absl::StrCat(value.status().message(),
+                                          HintForValue(std::string(option), name)));
+      }
       add(*value);
     }
   }
@@ -62,8 +66,9 @@ absl::StatusOr<WatchStart> ParseFrom(const std::string& from, absl::Time now, ab
   }
   const absl::StatusOr<absl::Time> time = ParseTimeText(from, now, zone);
   if (!time.ok()) {
-    return Wrong("--from", absl::StrCat(time.status().message(),
-                                        "; or a sequence number, oldest or snapshot"));
+    return Wrong("--from",
+                 absl::StrCat(time.status().message(), "; or a sequence number, oldest or snapshot",
+                              HintForValue("--from", from)));
   }
   return FromTime{*time};
 }

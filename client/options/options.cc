@@ -1,5 +1,6 @@
 #include "client/options/options.h"
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 #include <utility>
@@ -25,9 +26,8 @@ namespace {
 
 constexpr char kCommands[] =
     "watch, push, events, vms, vm, top, timeline, fleet, intent, info, health, doctor, context, "
-    "help, "
-    "version and completion";
-constexpr char kContextCommands[] = "context list, context add and context use";
+    "help, version and completion";
+constexpr char kContextCommands[] = "context list, context add, context use and context delete";
 constexpr char kIntentCommands[] = "intent declare, intent list and intent withdraw";
 
 absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
@@ -38,7 +38,8 @@ absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
   const auto format = kFormats->find(raw.output);
   if (format == kFormats->end()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "-o: \"", raw.output, "\" is not a format; use table, wide, json, jsonl, yaml or name"));
+        "-o: \"", raw.output, "\" is not a format; use table, wide, json, jsonl, yaml or name",
+        HintForValue("--output", raw.output)));
   }
   line->format = format->second;
   if (raw.color == "always") {
@@ -46,8 +47,9 @@ absl::Status SetStyle(const RawOptions& raw, CommandLine* line) {
   } else if (raw.color == "never") {
     line->color = ColorMode::kNever;
   } else if (raw.color != "auto") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--color: \"", raw.color, "\" is not a choice; use auto, always or never"));
+    return absl::InvalidArgumentError(absl::StrCat("--color: \"", raw.color,
+                                                   "\" is not a choice; use auto, always or never",
+                                                   HintForValue("--color", raw.color)));
   }
   line->headings = !raw.no_headers;
   line->pager = !raw.no_pager;
@@ -143,14 +145,27 @@ absl::Status ConvertContext(const CLI::App& app, const CLI::App& parent, const R
   }
   const absl::StatusOr<Contexts> contexts = ReadContexts(context);
   if (!contexts.ok()) return contexts.status();
-  if (parent.get_subcommands().front()->get_name() == "list") {
+  const std::string& action = parent.get_subcommands().front()->get_name();
+  if (action == "list") {
     line->command = ContextListCommand{*contexts};
     return absl::OkStatus();
   }
   if (contexts->Find(raw.name) == nullptr) return NoSuchContext(raw.name, *contexts, context);
   const absl::StatusOr<std::string> content = context.read_config(context.config_path);
   if (!content.ok()) return content.status();
-  line->command = ContextWriteCommand{context.config_path, WithCurrent(*content, raw.name)};
+  if (action == "use") {
+    line->command = ContextWriteCommand{context.config_path, WithCurrent(*content, raw.name)};
+    return absl::OkStatus();
+  }
+  auto without = WithoutContext(*content, raw.name, context.config_path);
+  if (!without.ok()) return without.status();
+  const bool was_current = contexts->current == raw.name;
+  line->command = ContextWriteCommand{
+      context.config_path, *std::move(without),
+      was_current ? absl::StrCat("\"", EscapeForTerminal(raw.name),
+                                 "\" was the current context; there is none now, so that "
+                                 "without --server this node's vmeventd is asked")
+                  : ""};
   return absl::OkStatus();
 }
 
@@ -202,7 +217,8 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
 }
 
 // Uses CLI11's own message if it is good enough.
-std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
+std::string ExplainParseError(const CLI::App& app, const std::vector<std::string>& arguments,
+                              const CLI::ParseError& error) {
   const std::vector<std::string> extras = app.remaining(true);
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
   if (!has_extras || extras.empty()) return error.what();
@@ -211,8 +227,13 @@ std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error)
   if (commands.size() == 1 && !command->get_subcommands().empty()) {
     command = command->get_subcommands().front();
   }
-  std::string hint = HintFor(*command, extras.front());
-  if (hint.empty()) hint = HintFor(app, extras.front());  // in "get vms" it stands first
+  // In "get vms" the word stands before the command.
+  const auto at = [&](const std::string& word) {
+    return std::find(arguments.begin(), arguments.end(), word);
+  };
+  const bool is_word = !absl::StartsWith(extras.front(), "-");
+  const bool is_before = !commands.empty() && at(extras.front()) < at(commands[0]->get_name());
+  const std::string hint = HintFor(is_word && is_before ? app : *command, extras.front());
   return absl::StrCat(
       "\"", extras.front(), "\" is not known here", hint,
       commands.empty() && hint.empty() ? absl::StrCat("; the commands are ", kCommands) : "");
@@ -244,7 +265,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     // CLI11 takes the arguments in reverse order.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, error));
+    if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, arguments, error));
     std::ostringstream out;
     std::ostringstream ignored;
     app.exit(error, out, ignored);
@@ -259,8 +280,10 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   if (command.get_name() == "help") {
     const auto is_named = [&raw](const CLI::App* one) { return one->get_name() == raw.names[0]; };
     if (!raw.names.empty() && app.get_subcommands(is_named).empty()) {
-      return Complain(app, absl::StrCat("\"", raw.names[0],
-                                        "\" is not a command; the commands are ", kCommands));
+      const std::string hint = HintFor(app, raw.names[0]);
+      return Complain(
+          app, absl::StrCat("\"", raw.names[0], "\" is not a command",
+                            hint.empty() ? absl::StrCat("; the commands are ", kCommands) : hint));
     }
     raw.names.emplace_back("--help");
     return ParseCommandLine(raw.names, context);

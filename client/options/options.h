@@ -62,10 +62,11 @@ struct ContextListCommand {
   Contexts contexts;
 };
 
-// `context add` and `context use`.
+// `context add`, `context use` and `context delete`.
 struct ContextWriteCommand {
   std::string path;     // of the configuration file
   std::string content;  // its new content
+  std::string note;     // what else follows, for standard error; empty: nothing
 };
 
 // `doctor`, which looks at this node.

@@ -265,20 +265,22 @@ size_t LongestType() {
   return longest;
 }
 
-// The widths fit usual rows, so that rows printed one by one are aligned, and leave room for DETAIL
-// to begin within 80 columns.
-std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style) {
+// With `reserve` the widths fit usual rows, so that rows printed one by one are aligned, and leave
+// room for DETAIL to begin within 80 columns. Without it the rows at hand widen the columns.
+std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style, bool reserve) {
+  const auto least = [reserve](size_t width) { return reserve ? width : 0; };
   std::vector<ColumnLayout::Column> columns;
-  columns.push_back({"TIME", style.now && !style.wide ? kClockWidth : kTimeWidth});
-  if (style.nodes) columns.push_back({"NODE", std::max<size_t>(style.node_width, 8)});
-  if (!style.narrow()) columns.push_back({"SEQUENCE", 8});
-  columns.push_back({"VM", 12, LongestName(style)});
+  columns.push_back({"TIME", least(style.is_brief() ? kClockWidth : kTimeWidth)});
+  if (style.nodes) columns.push_back({"NODE", least(std::max<size_t>(style.node_width, 8))});
+  if (!style.narrow()) columns.push_back({"SEQUENCE"});
+  columns.push_back({"VM", least(12), LongestName(style)});
   // On a terminal a longer one moves only its own row.
   const size_t type_width = style.width == 0 ? LongestType() : 12;
-  columns.push_back({"EVENT", type_width, type_width});
-  columns.push_back({"CLASS", 7});
-  if (style.wide) columns.insert(columns.end(), {{"STATE", 11}, {"RUN", 48}, {"LABELS", 8}});
-  columns.push_back({"DETAIL", 0});
+  columns.push_back({"EVENT", least(type_width), type_width});
+  columns.push_back({"CLASS", least(7)});
+  if (style.wide)
+    columns.insert(columns.end(), {{"STATE", least(11)}, {"RUN", least(48)}, {"LABELS", least(8)}});
+  columns.push_back({"DETAIL"});
   return columns;
 }
 
@@ -291,7 +293,8 @@ std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
   if (style.nodes) columns.push_back({"NODE"});
   columns.push_back({"VM", 0, LongestName(style)});
   columns.push_back({"STATE"});
-  columns.push_back({"SINCE"});
+  if (!style.narrow()) columns.push_back({"SINCE"});
+  if (style.now) columns.push_back({"AGE"});
   columns.push_back({"PID"});
   columns.push_back({"QEMU"});
   columns.push_back({"CLASS"});
@@ -303,10 +306,7 @@ std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
 }  // namespace
 
 TableFormatter::TableFormatter(TableStyle style)
-    : style_(std::move(style)),
-      painter_(style_.color),
-      zone_(style_.zone),
-      event_layout_(EventColumns(style_), painter_) {}
+    : style_(std::move(style)), painter_(style_.color), zone_(style_.zone) {}
 
 // Without the date if it is today's, unless the row before has another day.
 std::string TableFormatter::EventTime(absl::Time time) {
@@ -314,19 +314,25 @@ std::string TableFormatter::EventTime(absl::Time time) {
   const bool same_day = !any_shown_ || shown_day_ == day;
   any_shown_ = true;
   shown_day_ = day;
-  const absl::CivilDay today =
-      style_.now ? absl::ToCivilDay(style_.now(), zone_) : absl::CivilDay();
-  if (style_.now && !style_.wide && today == day && same_day) return ClockText(time, zone_);
-  const bool brief = style_.narrow() && style_.now && today.year() == day.year();
-  return brief ? BriefTimeText(time, zone_) : LocalTimeText(time, zone_);
+  if (!style_.is_brief()) return LocalTimeText(time, zone_);
+  const absl::CivilDay today = absl::ToCivilDay(style_.now(), zone_);
+  if (today == day && same_day) return ClockText(time, zone_);
+  const bool without_year = style_.narrow() && today.year() == day.year();
+  return without_year ? BriefTimeText(time, zone_) : LocalTimeText(time, zone_);
 }
 
 std::string TableFormatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
   if (!known) return "-";
   const absl::Time since = FromProto(time);
-  const bool today = style_.now && !style_.wide &&
-                     absl::ToCivilDay(style_.now(), zone_) == absl::ToCivilDay(since, zone_);
+  const bool today =
+      style_.is_brief() && absl::ToCivilDay(style_.now(), zone_) == absl::ToCivilDay(since, zone_);
   return today ? ClockText(since, zone_) : LocalTimeText(since, zone_);
+}
+
+// How long it is in its state.
+std::string TableFormatter::AgeText(const v1::Vm& vm) const {
+  if (!vm.has_state_time()) return "-";
+  return ShortDurationText(style_.now() - FromProto(vm.state_time()));
 }
 
 std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const MessageNode* node) {
@@ -356,7 +362,8 @@ std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* nod
   } else {
     row.push_back({ShortName(vm.state()), ColorOf(vm.state())});
   }
-  row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
+  if (!style_.narrow()) row.push_back({SinceText(vm.has_state_time(), vm.state_time())});
+  if (style_.now) row.push_back({AgeText(vm)});
   row.push_back({vm.ref().pid() == 0 ? "-" : absl::StrCat(vm.ref().pid())});
   row.push_back({vm.qemu_version().empty() ? "-" : EscapeForTerminal(vm.qemu_version())});
   row.push_back(vm.has_shutdown() ? ClassCell(vm.shutdown()) : Cell{});
@@ -371,8 +378,9 @@ std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* nod
 }
 
 std::string TableFormatter::EventHeading() {
+  if (!event_layout_) event_layout_.emplace(EventColumns(style_, /*reserve=*/true), painter_);
   if (!style_.headings) return "";
-  return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_.Heading());
+  return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading());
 }
 
 void TableFormatter::NoteClusters(const Nodes& nodes) {
@@ -390,14 +398,15 @@ Cell TableFormatter::NodeCell(const MessageNode* node) const {
 
 absl::StatusOr<std::string> TableFormatter::FormatEvents(const Events& events, const Nodes& nodes) {
   NoteClusters(nodes);
+  if (!event_layout_) event_layout_.emplace(EventColumns(style_, /*reserve=*/false), painter_);
   std::vector<std::vector<Cell>> rows;
   rows.reserve(static_cast<size_t>(events.size()));
   for (const v1::Event& event : events) {
     rows.push_back(EventRow(event, nodes.empty() ? nullptr : &nodes[rows.size()]));
-    event_layout_.Fit(rows.back());
+    event_layout_->Fit(rows.back());
   }
   std::string text;
-  for (std::vector<Cell>& row : rows) text += event_layout_.Lines(std::move(row), LineLimit());
+  for (std::vector<Cell>& row : rows) text += event_layout_->Lines(std::move(row), LineLimit());
   return text;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ struct TableStyle {
   size_t width = 0;
   // Whether events go without their sequence and with brief dates, to have one line each.
   bool narrow() const { return width > 0 && width < 100 && !wide; }
-  // A clock: a time of its day is shown without the date. Null: every time has its date.
+  bool brief = false;  // a time of today is shown without its date
+  // A clock. Null: no ages are shown, and every time has its date.
   std::function<absl::Time()> now;
+  bool is_brief() const { return brief && now && !wide; }
 };
 
 // Tables for people: aligned columns, times in the style's zone, optional colour. Escapes all text
@@ -50,6 +53,7 @@ class TableFormatter : public Formatter {
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   std::string EventTime(absl::Time time);
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
+  std::string AgeText(const v1::Vm& vm) const;
   std::vector<Cell> EventRow(const v1::Event& event, const MessageNode* node);
   std::vector<Cell> VmRow(const v1::Vm& vm, const MessageNode* node) const;
   // Whether the nodes' names need their clusters' from now on.
@@ -59,7 +63,8 @@ class TableFormatter : public Formatter {
   const TableStyle style_;
   Painter painter_;
   absl::TimeZone zone_;
-  ColumnLayout event_layout_;
+  // Of the rows that come one by one, or of a list's first page.
+  std::optional<ColumnLayout> event_layout_;
   absl::CivilDay shown_day_;  // of the last event's row
   bool any_shown_ = false;
   std::string cluster_;  // the first that was shown

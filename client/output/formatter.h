@@ -38,7 +38,8 @@ class Formatter {
   using Nodes = std::vector<MessageNode>;
   using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
 
-  // The heading above events: requested once, before the first event.
+  // The heading above events: requested once, before the first event if they come one by one, and
+  // for a list after its first page, whose widths it then has.
   virtual std::string EventHeading() = 0;
   // Called repeatedly as events arrive, in order.
   virtual absl::StatusOr<std::string> FormatEvents(const Events& events, const Nodes& nodes) = 0;

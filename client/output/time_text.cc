@@ -164,6 +164,28 @@ std::string DurationText(absl::Duration duration) {
   return two(seconds / 86400, "d", seconds / 3600 % 24, "h");
 }
 
+std::string ShortDurationText(absl::Duration duration) {
+  // Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well.
+  static constexpr struct {
+    int64_t fine, limit, unit, part;
+    const char* name;
+    const char* part_name;
+  } kForms[] = {{0, 120, 1, 1, "s", ""},
+                {600, 3 * 3600, 60, 1, "m", "s"},
+                {8 * 3600, 48 * 3600, 3600, 60, "h", "m"},
+                {8 * 86400, 730 * 86400, 86400, 3600, "d", "h"},
+                {0, INT64_MAX, 365 * 86400, 1, "y", ""}};
+  // A clock that was set back.
+  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
+  for (const auto& form : kForms) {
+    if (seconds >= form.limit) continue;
+    const int64_t rest = seconds % form.unit / form.part;
+    return absl::StrCat(seconds / form.unit, form.name,
+                        seconds < form.fine && rest > 0 ? absl::StrCat(rest, form.part_name) : "");
+  }
+  return "";
+}
+
 absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
 }

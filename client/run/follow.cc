@@ -31,7 +31,9 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   environment.on_failure = command.on_failure;
   environment.gaps = command.gaps;
   environment.node = server;
-  environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
+  environment.run = [stop](const CommandCall& call) {
+    return RunCommandCall(call, stop->token(), PrintNote);
+  };
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
   environment.note = PrintNote;
   return std::make_unique<CommandRunner>(std::move(environment));

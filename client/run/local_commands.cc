@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -17,6 +18,7 @@
 #include "base/small_file.h"
 #include "client/commands/commands.h"
 #include "client/commands/lists.h"
+#include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
 #include "client/output/atomic_file.h"
 #include "client/output/format_programs.h"
@@ -85,6 +87,7 @@ std::optional<Failure> WriteContexts(const ContextWriteCommand& command) {
   std::filesystem::create_directories(directory, ignored);  // a failure shows in the write
   const absl::Status written =
       WriteFileAtomically(path.empty() ? command.path : path, command.content);
+  if (written.ok() && !command.note.empty()) PrintNote(command.note);
   return FromPrint(written);
 }
 
@@ -112,7 +115,12 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
     answer.vms.assign(all.vms.begin(), all.vms.end());
     return failed;
   });
-  if (failure) answer.failure = failure->sentence;
+  if (failure) {
+    const ProbeResult probe = Probe(server);
+    answer.failure = failure->sentence;
+    answer.forbidden = probe.error == EACCES;
+    answer.group = probe.group;
+  }
   return answer;
 }
 

@@ -55,8 +55,8 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   }
   style.wide = line.format == OutputFormat::kWide;
   style.width = SizeOfTerminal(STDOUT_FILENO).columns;
-  // Programs that read the table want every date.
-  if (on_terminal) style.now = absl::Now;
+  style.brief = on_terminal;  // programs that read the table want every date
+  style.now = absl::Now;
   return std::make_unique<TableFormatter>(std::move(style));
 }
 

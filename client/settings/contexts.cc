@@ -1,6 +1,9 @@
 #include "client/settings/contexts.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -191,18 +194,92 @@ absl::StatusOr<std::string> WithContext(const std::string& content, const Contex
   return added;
 }
 
+namespace {
+
+// The line of "current = NAME".
+std::vector<std::string>::iterator FindCurrent(std::vector<std::string>* lines) {
+  for (auto line = lines->begin(); line != lines->end(); ++line) {
+    absl::string_view key = absl::StripLeadingAsciiWhitespace(*line);
+    if (absl::StartsWith(key, "[")) break;  // the keys before the first section are over
+    if (!absl::ConsumePrefix(&key, "current")) continue;
+    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(key), "=")) return line;
+  }
+  return lines->end();
+}
+
+// Adds the lines, counted from 0, on which the sections below `table` begin; `section` is that of
+// the context.
+void FindSections(const toml::table& table, const std::string& prefix, const std::string& name,
+                  std::set<size_t>* begins, std::optional<size_t>* section) {
+  for (const auto& [key, value] : table) {
+    const toml::table* const child = value.as_table();
+    if (child == nullptr) continue;
+    const std::string path = absl::StrCat(prefix, std::string(key.str()));
+    const size_t line = child->source().begin.line;
+    if (line > 0) begins->insert(line - 1);
+    if (line > 0 && path == name) *section = line - 1;
+    FindSections(*child, absl::StrCat(path, "."), name, begins, section);
+  }
+}
+
+bool IsComment(const std::string& line) {
+  return absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "#");
+}
+
+// Where a section begins: with the comments right above its heading.
+size_t BeginOf(size_t heading, const std::vector<std::string>& lines) {
+  while (heading > 0 && IsComment(lines[heading - 1])) --heading;
+  return heading;
+}
+
+}  // namespace
+
 std::string WithCurrent(const std::string& content, const std::string& name) {
   const std::string line = absl::StrCat("current = ", Quoted(name));
   std::vector<std::string> lines = absl::StrSplit(content, '\n');
-  for (std::string& present : lines) {
-    absl::string_view key = absl::StripLeadingAsciiWhitespace(present);
-    if (absl::StartsWith(key, "[")) break;  // the keys before the first section are over
-    if (!absl::ConsumePrefix(&key, "current")) continue;
-    if (!absl::StartsWith(absl::StripLeadingAsciiWhitespace(key), "=")) continue;
-    present = line;
-    return absl::StrJoin(lines, "\n");
+  const auto present = FindCurrent(&lines);
+  if (present == lines.end()) return absl::StrCat(line, "\n", content);
+  *present = line;
+  return absl::StrJoin(lines, "\n");
+}
+
+absl::StatusOr<std::string> WithoutContext(const std::string& content, const std::string& name,
+                                           const std::string& path) {
+  const absl::Status by_hand = absl::InvalidArgumentError(
+      absl::StrCat(path, ": the context \"", name, "\" has no section [contexts.", Quoted(name),
+                   "] of its own; delete it with an editor"));
+  const toml::parse_result file = toml::parse(content, path);
+  const absl::StatusOr<Contexts> before = ParseContexts(content, path);
+  if (!before.ok()) return before.status();
+  std::set<size_t> begins;
+  std::optional<size_t> section;
+  for (const auto& [key, value] : file.table()) {
+    if (key.str() == "contexts" && value.is_table()) {
+      FindSections(*value.as_table(), "", name, &begins, &section);
+    }
   }
-  return absl::StrCat(line, "\n", content);
+  std::vector<std::string> lines = absl::StrSplit(content, '\n');
+  if (!section || *section >= lines.size()) return by_hand;
+  const auto next = begins.upper_bound(*section);
+  const size_t end = next == begins.end() ? lines.size() : BeginOf(*next, lines);
+  lines.erase(lines.begin() + static_cast<ptrdiff_t>(BeginOf(*section, lines)),
+              lines.begin() + static_cast<ptrdiff_t>(end));
+  if (next == begins.end()) {
+    while (!lines.empty() && lines.back().empty()) lines.pop_back();
+    if (!lines.empty()) lines.emplace_back();  // the last line ends
+  }
+  if (before->current == name) {
+    const auto current = FindCurrent(&lines);
+    if (current != lines.end()) lines.erase(current);
+  }
+  std::string without = absl::StrJoin(lines, "\n");
+  // A file may be written in other ways than in sections.
+  const absl::StatusOr<Contexts> after = ParseContexts(without, path);
+  if (!after.ok() || after->Find(name) != nullptr ||
+      after->list.size() + 1 != before->list.size()) {
+    return by_hand;
+  }
+  return without;
 }
 
 }  // namespace vmeventd::client

@@ -55,6 +55,11 @@ absl::StatusOr<std::string> WithContext(const std::string& content, const Contex
 // The content with another current context; everything else stays as it is.
 std::string WithCurrent(const std::string& content, const std::string& name);
 
+// The content without the section of a context that it has, and without `current` if that names it;
+// everything else stays as it is. INVALID_ARGUMENT: the context has no section of its own.
+absl::StatusOr<std::string> WithoutContext(const std::string& content, const std::string& name,
+                                           const std::string& path);
+
 }  // namespace vmeventd::client
 
 #endif  // VMEVENTD_CLIENT_SETTINGS_CONTEXTS_H_

@@ -126,6 +126,25 @@ TEST_F(CommandsTest, VmsMayBeChosenByTheClassOfTheirEnd) {
   EXPECT_THAT(output_.text, HasSubstr("\"name\":\"b\""));
 }
 
+TEST_F(CommandsTest, VmsMayBeChosenByTheCauseOfTheirEndAndByTheirRun) {
+  server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse* response) {
+    for (const char* name : {"a", "b", "c"}) {
+      v1::Vm* const vm = response->add_vms();
+      *vm = MakeVm(name);
+      vm->mutable_ref()->set_run_id(name);
+    }
+    response->mutable_vms(0)->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
+    response->mutable_vms(1)->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_WATCHDOG);
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(VmsCommand{.causes = {v1::SHUTDOWN_CAUSE_WATCHDOG}}).has_value());
+  EXPECT_FALSE(Run(VmsCommand{.runs = {"c"}}).has_value());
+  EXPECT_FALSE(Run(VmsCommand{.causes = {v1::SHUTDOWN_CAUSE_HOST_KILL}, .runs = {"b"}}));
+  EXPECT_EQ(Lines(), 2U);
+  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"b\""));
+  EXPECT_THAT(output_.text, HasSubstr("\"name\":\"c\""));
+}
+
 TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   ServeEvents(5000);
   EventsCommand command;

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -23,8 +24,14 @@ using testing::HasSubstr;
 class EventCommandTest : public testing::Test {
  protected:
   absl::Status Run(const std::string& command, const std::string& input = "") {
-    return RunCommandCall({command, {{"OUT", out()}, {"DIR", directory_.path()}}, input},
-                          stop_.get_token(), absl::Milliseconds(10));
+    return RunCommandCall(
+        {command, {{"OUT", out()}, {"DIR", directory_.path()}}, input}, stop_.get_token(),
+        [this](const std::string& note) { OnNote(note); }, absl::Milliseconds(10));
+  }
+  // Continues the command that wrote its id.
+  void OnNote(const std::string& note) {
+    notes_.push_back(note);
+    kill(std::stoi(Output()), SIGCONT);
   }
   std::string out() const { return directory_ / "out"; }
   std::string Output() const {
@@ -35,6 +42,7 @@ class EventCommandTest : public testing::Test {
 
   TemporaryDirectory directory_;
   std::stop_source stop_;
+  std::vector<std::string> notes_;
 };
 
 TEST_F(EventCommandTest, ReadsItsInputAndItsVariables) {
@@ -54,8 +62,8 @@ TEST_F(EventCommandTest, SaysHowItFailed) {
 }
 
 TEST_F(EventCommandTest, AnEnvironmentThatIsTooLargeIsAFailure) {
-  const absl::Status status =
-      RunCommandCall({"true", {{"HUGE", std::string(1 << 18, 'x')}}, ""}, stop_.get_token());
+  const absl::Status status = RunCommandCall({"true", {{"HUGE", std::string(1 << 18, 'x')}}, ""},
+                                             stop_.get_token(), nullptr);
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("Argument list too long"));
 }
@@ -83,6 +91,14 @@ TEST_F(EventCommandTest, HasASessionOfItsOwnWithoutATerminal) {
   EXPECT_EQ(Output(), "0 0\n");
 }
 
+TEST_F(EventCommandTest, ASuspendedCommandIsReportedWithWhatContinuesIt) {
+  EXPECT_TRUE(Run("echo $$ > \"$OUT\"; kill -STOP $$").ok());
+  const std::string pid = std::to_string(std::stoi(Output()));
+  EXPECT_THAT(notes_,
+              testing::ElementsAre(AllOf(HasSubstr("(pid " + pid + ") is suspended by SIGSTOP"),
+                                         HasSubstr("`kill -CONT " + pid + "`"))));
+}
+
 // Stops the command once it has written to the FIFO.
 class EventCommandStopTest : public EventCommandTest {
  protected:
@@ -105,6 +121,12 @@ TEST_F(EventCommandStopTest, AStopEndsAllThatItStarted) {
 TEST_F(EventCommandStopTest, AStopKillsACommandThatIgnoresIt) {
   EXPECT_TRUE(absl::IsCancelled(
       RunUntilItWrites("trap '' TERM; echo started > \"$OUT\"; while :; do sleep 0.01; done")));
+}
+
+TEST_F(EventCommandStopTest, AStopEndsASuspendedCommand) {
+  EXPECT_TRUE(absl::IsCancelled(RunCommandCall(
+      {"kill -STOP $$", {}, ""}, stop_.get_token(),
+      [this](const std::string&) { stop_.request_stop(); }, absl::Hours(1))));
 }
 
 TEST(EventVariables, DescribeTheEvent) {

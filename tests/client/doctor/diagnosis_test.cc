@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "client/doctor/doctor.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace vmeventd::client {
@@ -143,7 +144,15 @@ TEST(DiagnosisTest, ANodeWithoutGanetiNeedsNoDirectoryOfGanetis) {
 TEST(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
   NodeFacts facts = HealthyNode();
   facts.daemon.failure = "permission denied on the socket /run/vmeventd/vmeventd.sock";
+  facts.daemon.forbidden = true;
   EXPECT_EQ(Only(facts, "daemon").line, "sudo vmevents doctor");
+  facts.daemon.group = "vmeventd";
+  EXPECT_EQ(Only(facts, "daemon").line, "sudo usermod -aG vmeventd \"$USER\"");
+  EXPECT_EQ(Only(facts, "daemon").what,
+            "You may not ask vmeventd: permission denied on the socket "
+            "/run/vmeventd/vmeventd.sock. Members of the group vmeventd may, from their next "
+            "login on.");
+  facts.daemon.forbidden = false;
   facts.daemon.failure = "nobody listens: is vmeventd running there?";
   EXPECT_THAT(Only(facts, "daemon").what, testing::EndsWith("running there?"));
 }
@@ -187,10 +196,72 @@ TEST(DiagnosisTest, OneCauseOfManyIsOneFinding) {
   EXPECT_THAT(libvirt.subjects, testing::SizeIs(39));
   EXPECT_EQ(libvirt.subjects.back(), "web39 (pid 39)");
   EXPECT_EQ(libvirt.line, "libvirt = [\"qemu:///system\"]");
+  const std::string text = DiagnosisText(Diagnose(facts), 80, false);
+  EXPECT_THAT(text, testing::StartsWith("39: web1 (pid 1), web2 (pid 2), "));
+  EXPECT_THAT(text, testing::HasSubstr("web39 (pid 39)  unwatched\n"));
   for (NodeProcess& process : facts.processes) process.arguments.resize(3);
   const Finding none = Only(facts, "no-monitor");
   EXPECT_THAT(none.subjects, testing::SizeIs(39));
   EXPECT_THAT(none.line, testing::HasSubstr("path=/run/qemu/NAME.qmp,"));
+}
+
+// QEMUs with the monitors /run/qemu/1.qmp to 39.qmp, which nobody has.
+NodeFacts ManyQemus() {
+  NodeFacts facts = HealthyNode();
+  facts.processes.clear();
+  facts.sockets.clear();
+  for (uint32_t pid = 1; pid <= 39; ++pid) {
+    const std::string path = absl::StrCat("/run/qemu/", pid, ".qmp");
+    auto qemu = Process(pid, "qemu-system-x86",
+                        {"kvm", "-name", absl::StrCat("web", pid), "-qmp",
+                         absl::StrCat("unix:", path, ",server=on,wait=off")});
+    qemu.sockets = {{9, 1000 + pid}};
+    facts.sockets.push_back({1000 + pid, path, true, 0, 0});
+    facts.processes.push_back(std::move(qemu));
+  }
+  return facts;
+}
+
+TEST(DiagnosisTest, OneThatHoldsManyMonitorsIsOneFinding) {
+  NodeFacts facts = ManyQemus();
+  EXPECT_TRUE(Diagnose(facts).findings.empty());
+  auto holder = Process(99, "socat", {"socat"});
+  for (uint32_t pid = 1; pid <= 39; ++pid) {
+    facts.sockets.push_back(
+        {2000 + pid, absl::StrCat("/run/qemu/", pid, ".qmp"), false, 0, 3000 + pid});
+    facts.sockets.push_back({3000 + pid, "", false, 0, 2000 + pid});
+    facts.processes[pid - 1].sockets[10] = 2000 + pid;
+    holder.sockets[static_cast<int>(pid)] = 3000 + pid;
+  }
+  facts.processes.push_back(std::move(holder));
+  const Finding finding = Only(facts, "held-monitor");
+  EXPECT_THAT(finding.subjects, testing::SizeIs(39));
+  EXPECT_THAT(finding.what, testing::StartsWith("Their monitors are held by socat (pid 99). "));
+  EXPECT_EQ(finding.line, "kill 99");
+}
+
+TEST(DiagnosisTest, QemusThatASignalStoppedAreContinuedByOneLine) {
+  NodeFacts facts = ManyQemus();
+  facts.processes.resize(3);
+  for (NodeProcess& process : facts.processes) process.state = 'T';
+  EXPECT_EQ(Only(facts, "hung-monitor").line, "kill -CONT 1 2 3");
+}
+
+TEST(DiagnosisTest, MonitorsThatAreGoneTogetherAreOneFinding) {
+  NodeFacts facts = ManyQemus();
+  facts.sockets.clear();
+  const Finding finding = Only(facts, "no-monitor");
+  EXPECT_THAT(finding.subjects, testing::SizeIs(39));
+  EXPECT_EQ(finding.line, "ls -l /run/qemu");
+}
+
+TEST(DiagnosisTest, MoreThanPeopleReadIsCounted) {
+  Diagnosis diagnosis;
+  diagnosis.findings.push_back({"problem", std::vector<std::string>(9000, "a"), "b", {}, "c"});
+  const std::string text = DiagnosisText(diagnosis, 80, false);
+  EXPECT_LT(text.size(), 1000);
+  EXPECT_THAT(text, testing::StartsWith("9000: a, a, "));
+  EXPECT_THAT(text, testing::HasSubstr("and 8960 more"));
 }
 
 TEST(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {

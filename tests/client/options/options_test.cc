@@ -99,11 +99,17 @@ TEST(ParseCommandLine, NamesStandAloneOrBehindCommas) {
   EXPECT_THAT(vms.names, ElementsAre("web1", "db1", "a"));
   EXPECT_THAT(vms.classes, ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
   EXPECT_TRUE(vms.include_stopped) << "only those have a class";
+  const auto ends =
+      std::get<VmsCommand>(Parsed({"vms", "--cause", "host-kill,watchdog", "--run", "r"}).command);
+  EXPECT_THAT(ends.causes, ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_WATCHDOG));
+  EXPECT_THAT(ends.runs, ElementsAre("r"));
+  EXPECT_TRUE(ends.include_stopped);
+  EXPECT_TRUE(std::get<VmsCommand>(Parsed({"vms", "--run", "r"}).command).include_stopped);
   EXPECT_THAT(Complaint({"vms", "--vm", "web1,"}), HasSubstr("--vm: the text is empty"));
 }
 
-// Lines that people who know kubectl, journalctl or virsh try first, half of them from the manuals
-// of those programs, and the answer: empty if the line is understood.
+// Lines that people who know kubectl, journalctl, virsh, docker or systemctl try first, half of
+// them from the manuals of those programs, and the answer: empty if the line is understood.
 TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
   struct Row {
     const char* line;
@@ -140,6 +146,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms -o wide", ""},
       {"vms -o yaml --vm web1,db1", ""},
       {"vms -w", "did you mean watch?"},
+      {"vms -a", ""},
       {"vms -A", "did you mean --all?"},
       {"vms -l app=web", ""},
       {"list --all", "did you mean vms?"},
@@ -152,11 +159,106 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"watch --cuont 3", "did you mean --count?"},
       {"context lst", "did you mean list?"},
       {"config use-context prod", "did you mean context?"},
-      {"status", "did you mean info?"},
+      {"status", "did you mean info, or vm NAME?"},
       {"help events", ""},
       {"version", ""},
       {"completion zsh", ""},
       {"intent declare web1 --reason moved --actor me", ""},
+      // kubectl
+      {"vms -owide", ""},
+      {"vms -o=json", "did you mean json?"},
+      {"vms --no-headers", ""},
+      {"vms --since 1h", "--since is an option of watch, push, events and timeline"},
+      {"get vm web1", "did you mean vm?"},
+      {"get events -w", "did you mean events?"},
+      {"get info", "did you mean info?"},
+      {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
+      {"vms --sort-by=.metadata.name", "did you mean -o json, and sort with jq?"},
+      {"vms -o jsonpath={.items[*].name}", "did you mean json, and choose with jq?"},
+      {"vms -o custom-columns=NAME:.ref.name", "did you mean json, and choose with jq?"},
+      {"vms --field-selector status.phase=Running", "did you mean --vm?"},
+      {"events --for web1", "\"--for\" is not known here"},
+      {"events --types=Warning", "did you mean --type?"},
+      {"logs -f web1 --tail=20", "did you mean events?"},
+      {"events web1 --previous", "did you mean --run?"},
+      {"delete vm web1", "vmevents starts, stops and changes no VM"},
+      {"wait --for=delete web1", "did you mean watch NAME --type stopped --count 1?"},
+      {"config get-contexts", "did you mean context?"},
+      {"context get-contexts", "did you mean list?"},
+      {"context use-context prod", "did you mean use?"},
+      {"context delete-context prod", "did you mean delete?"},
+      {"context set-context prod", "did you mean add?"},
+      {"cluster-info", "did you mean info?"},
+      {"explain vms", "did you mean help?"},
+      {"-s node1 vms", "did you mean --server?"},
+      // journalctl
+      {"events -n20", ""},
+      {"events -fn 20", ""},
+      {"events -e", "did you mean -n?"},
+      {"events --since yesterday --until 09:00", ""},
+      {"events --since 2026-06-30 12:00:00", "put the time into quotes: '2026-06-30 12:00:00'"},
+      {"events --since 1 hour ago", "put the time into quotes: '1 hour ago'"},
+      {"events --since tomorrow", "is not a time"},
+      {"watch --since 10 min ago", "put the time into quotes: '10 min ago'"},
+      {"events -b", "did you mean --since?"},
+      {"events -p err", "did you mean --class?"},
+      {"events -t qemu", "did you mean --type?"},
+      {"events -g panic", "did you mean --type?"},
+      {"events -x", "did you mean -o wide?"},
+      {"events -m", "did you mean --server HOST,HOST?"},
+      {"events -o short-iso", "did you mean table?"},
+      {"events -o json-pretty", "did you mean json?"},
+      {"events -o verbose", "did you mean wide?"},
+      {"events --show-cursor", "\"--show-cursor\" is not known here"},
+      {"events --list-boots", "\"--list-boots\" is not known here"},
+      {"watch --cursor x", "did you mean --cursor-file?"},
+      {"--version", ""},
+      {"-V", "did you mean --version?"},
+      // virsh
+      {"list --state-shutoff", "did you mean vms?"},
+      {"vms --state-running", "did you mean --state running?"},
+      {"vms --inactive", "did you mean --all?"},
+      {"vms --name", "did you mean -o name?"},
+      {"vms --state shutoff", "did you mean stopped?"},
+      {"vms --state crashed", "did you mean stopped, with --class crash?"},
+      {"vms --state crash", "it is a value of --class"},
+      {"domstate web1 --reason", "did you mean vm NAME?"},
+      {"event web1 --event lifecycle --loop", "did you mean events, or watch"},
+      {"watch --event lifecycle", "did you mean --type?"},
+      {"watch --type lifecycle", "did you mean stopped?"},
+      {"watch --loop", "it goes on until Ctrl-C"},
+      {"watch --timestamp", "each event is shown with its time"},
+      {"domstats", "did you mean top?"},
+      {"nodeinfo", "did you mean info?"},
+      {"shutdown web1", "vmevents starts, stops and changes no VM"},
+      {"start web1", "vmevents starts, stops and changes no VM"},
+      // docker and systemctl
+      {"ps -a", "did you mean vms?"},
+      {"vms -q", "did you mean -o name?"},
+      {"vms --no-trunc", "did you mean -o wide?"},
+      {"inspect web1", "did you mean vm NAME?"},
+      {"events --filter event=die", "did you mean --vm, --type, --class, --cause or --source?"},
+      {"events --type die", "did you mean stopped?"},
+      {"events --type start", "did you mean started?"},
+      {"events --class oom", "did you mean crash, with --cause out-of-memory?"},
+      {"events --cause oom", "did you mean out-of-memory?"},
+      {"events --type guest-panic", "it is a value of --cause"},
+      {"stats", "did you mean top?"},
+      {"context ls", "did you mean list?"},
+      {"context rm prod", "did you mean delete?"},
+      {"context create prod", "did you mean add?"},
+      {"list-units", "did you mean vms?"},
+      {"stop web1", "vmevents starts, stops and changes no VM"},
+      {"info web1", "did you mean vm NAME?"},
+      {"vm web1 db1", "did you mean vms NAME..., for several?"},
+      {"doctor web1", "did you mean vm NAME? doctor looks at the whole node"},
+      {"intent rm 6a6f", "did you mean withdraw?"},
+      {"intent ls", "did you mean list?"},
+      {"--server nats://n1 fleet list", "did you mean fleet alone?"},
+      {"vms --color=yes", "did you mean always?"},
+      {"watch --from beginning", "did you mean oldest?"},
+      {"watch --exec true --exec-on-failure ignore", "did you mean skip?"},
+      {"help logs", "did you mean events?"},
   };
   for (const Row& row : rows) {
     const std::vector<std::string> words = absl::StrSplit(row.line, ' ');
@@ -196,7 +298,11 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"watch", "--output", "=", "j"}), Contains("json")) << "as bash splits it";
   EXPECT_THAT(Candidates({"watch", "--output=j"}), Contains("--output=json"));
   EXPECT_THAT(Candidates({"events", "--class", "user,"}), Contains("user,crash"));
-  EXPECT_THAT(Candidates({"health", ""}), Contains("journal"));
+  EXPECT_THAT(Candidates({"health", ""}), IsSupersetOf({"journal", "watch", "sources", "listen"}));
+  EXPECT_THAT(Candidates({"vms", "--cause", ""}), IsSupersetOf({"host-kill", "guest-panic"}));
+  EXPECT_THAT(Candidates({"push", "--format", ""}),
+              ElementsAre("cloudevents", "slack", "alertmanager", "json"));
+  EXPECT_THAT(Candidates({"help", ""}), IsSupersetOf({"watch", "doctor"}));
   EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
   EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
   const CommandLine names =
@@ -205,8 +311,13 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_EQ(names.format, OutputFormat::kName);
   EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
   EXPECT_THAT(names.preface, HasSubstr("--run\t"));
-  EXPECT_TRUE(std::holds_alternative<ContextListCommand>(
-      Parsed({"__complete", "context", "use", ""}).command));
+  for (const char* action : {"use", "delete"}) {
+    EXPECT_TRUE(std::holds_alternative<ContextListCommand>(
+        Parsed({"__complete", "context", action, ""}).command));
+  }
+  EXPECT_THAT(Candidates({"context", "add", ""}), Contains("--server")) << "a new name is no VM's";
+  EXPECT_TRUE(std::holds_alternative<IntentsCommand>(
+      Parsed({"__complete", "intent", "withdraw", ""}).command));
   EXPECT_THAT(Answer({"completion", "bash"}).out, HasSubstr("complete -o default -F _vmevents"));
   EXPECT_THAT(Complaint({"completion", "tcsh"}), HasSubstr("use bash, zsh or fish"));
 }
@@ -428,9 +539,17 @@ TEST(ParseCommandLine, NoHelpIsWiderThan80Columns) {
                                              {"top"},
                                              {"timeline"},
                                              {"fleet"},
+                                             {"push"},
+                                             {"fleet", "create"},
+                                             {"doctor"},
+                                             {"help"},
+                                             {"version"},
+                                             {"completion"},
                                              {"context"},
                                              {"context", "list"},
-                                             {"context", "use"}}) {
+                                             {"context", "add"},
+                                             {"context", "use"},
+                                             {"context", "delete"}}) {
     std::vector<std::string> arguments = command;
     arguments.push_back("--help");
     for (const absl::string_view line : absl::StrSplit(Answer(arguments).out, '\n')) {
@@ -630,7 +749,7 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
               HasSubstr("context \"prod\": info asks one server, and these are 2"));
   EXPECT_THAT(Answer({"vms"}, Configured("x = 1\n")).err, HasSubstr("/c/config.toml: \"x\""));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
-  EXPECT_THAT(Complaint({"context"}), HasSubstr("context list, context add and context use"));
+  EXPECT_THAT(Complaint({"context"}), HasSubstr("context add, context use and context delete"));
 }
 
 TEST(ParseCommandLine, AContextIsAdded) {
@@ -671,6 +790,21 @@ TEST(ParseCommandLine, AContextBecomesTheCurrentOne) {
   EXPECT_EQ(use.path, "/c/config.toml");
   EXPECT_THAT(use.content, StartsWith("current = \"prod\"\n[contexts.lab]\n"));
   EXPECT_THAT(Answer({"context", "use", "x"}, context).err, HasSubstr("no context \"x\""));
+}
+
+TEST(ParseCommandLine, AContextIsDeleted) {
+  const OptionContext context = Configured(kConfig);
+  const CommandLine prod = Parsed({"context", "delete", "prod"}, context);
+  const auto& written = std::get<ContextWriteCommand>(prod.command);
+  EXPECT_EQ(written.path, "/c/config.toml");
+  EXPECT_EQ(written.content,
+            "current = \"lab\"\n[contexts.lab]\nservers = \"unix:/run/lab.sock\"\n");
+  EXPECT_EQ(written.note, "");
+  const CommandLine lab = Parsed({"context", "delete", "lab"}, context);
+  const auto& current = std::get<ContextWriteCommand>(lab.command);
+  EXPECT_THAT(current.content, StartsWith("[contexts.prod]\n"));
+  EXPECT_THAT(current.note, HasSubstr("\"lab\" was the current context"));
+  EXPECT_THAT(Answer({"context", "delete", "x"}, context).err, HasSubstr("no context \"x\""));
 }
 
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {

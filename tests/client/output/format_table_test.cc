@@ -38,11 +38,18 @@ v1::Event StoppedEvent() {
   return event;
 }
 
+// The rows of events that come one by one, below a heading.
+std::string Rows(TableFormatter* formatter, const Formatter::Events& events,
+                 const Formatter::Nodes& nodes = {}) {
+  static_cast<void>(formatter->EventHeading());
+  return *formatter->FormatEvents(events, nodes);
+}
+
 std::string EventLine(const v1::Event& event, bool color = false, bool wide = false) {
   Formatter::Events events;
   *events.Add() = event;
-  return *TableFormatter({.color = color, .zone = absl::UTCTimeZone(), .wide = wide})
-              .FormatEvents(events, {});
+  TableFormatter formatter({.color = color, .zone = absl::UTCTimeZone(), .wide = wide});
+  return Rows(&formatter, events);
 }
 
 TEST(TableFormatter, AStoppedRowIsOneLineAndAWideOneHasTheEvidenceInASentence) {
@@ -83,7 +90,8 @@ TEST(TableFormatter, AClassWithACaveatHasAQuestionMark) {
 
 TEST(TableFormatter, DetailBeginsWithin80Columns) {
   for (const bool nodes : {false, true}) {
-    TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = nodes, .now = Noon});
+    TableFormatter formatter(
+        {.zone = absl::UTCTimeZone(), .nodes = nodes, .brief = true, .now = Noon});
     EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U);
   }
   TableFormatter formatter({.zone = absl::UTCTimeZone()});
@@ -95,8 +103,8 @@ TEST(TableFormatter, ADetailWithoutRoomStandsBelowWrapped) {
   *events.Add() = MakeEvent(1);
   events[0].set_message("a problem that takes more words than the line has room for them here");
   *events.Add() = StoppedEvent();
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
-  EXPECT_EQ(*formatter.FormatEvents(events, {}),
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
+  EXPECT_EQ(Rows(&formatter, events),
             "12:00:00.123  web1          STARTED\n"
             "    a problem that takes more words than the line has room for them here\n"
             "12:00:00.123  web1          STOPPED       ADMIN    host powerdown\n");
@@ -114,8 +122,8 @@ TEST(TableFormatter, OnANarrowTerminalEachEndOfTheYearHasOneLine) {
   }
   events[0].mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_QEMU_CRASHED);
   events[0].mutable_shutdown()->set_exit_signal(11);
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
-  const std::string text = *formatter.FormatEvents(events, {});
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
+  const std::string text = Rows(&formatter, events);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), events.size()) << text;
   EXPECT_THAT(text, testing::StartsWith("Jun 30 12:00:00  webserver-12  STOPPED       ADMIN    "
                                         "qemu crashed, SIGSEGV\n"));
@@ -125,8 +133,8 @@ TEST(TableFormatter, ADetailWithRoomStandsBeside) {
   Formatter::Events events;
   *events.Add() = MakeEvent(1);
   events[0].set_message("pid 4711");
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .now = Noon});
-  EXPECT_EQ(*formatter.FormatEvents(events, {}),
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
+  EXPECT_EQ(Rows(&formatter, events),
             "12:00:00.123  web1          STARTED                pid 4711\n");
 }
 
@@ -136,8 +144,8 @@ TEST(TableFormatter, ATimeOfAnotherDayHasItsDate) {
   *events.Add() = MakeEvent(2);
   *events.Add() = MakeEvent(3);
   events[0].mutable_observe_time()->set_seconds(1782907200 - 86400);
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .now = Noon});
-  const std::vector<std::string> lines = absl::StrSplit(*formatter.FormatEvents(events, {}), '\n');
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .brief = true, .now = Noon});
+  const std::vector<std::string> lines = absl::StrSplit(Rows(&formatter, events), '\n');
   EXPECT_THAT(lines[0], testing::StartsWith("2026-06-30 12:00:00.123  1 "));
   EXPECT_THAT(lines[1], testing::StartsWith("2026-07-01 12:00:00.123  2 ")) << "a new day begins";
   EXPECT_THAT(lines[2], testing::StartsWith("12:00:00.123             3 "));
@@ -147,8 +155,9 @@ TEST(TableFormatter, NamesTheNodeOfEachEvent) {
   Formatter::Events events;
   *events.Add() = MakeEvent(1);
   *events.Add() = MakeEvent(2);
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .nodes = true, .now = Noon});
-  const std::string text = *formatter.FormatEvents(events, {{"node1"}, {"node2"}});
+  TableFormatter formatter(
+      {.zone = absl::UTCTimeZone(), .nodes = true, .brief = true, .now = Noon});
+  const std::string text = Rows(&formatter, events, {{"node1"}, {"node2"}});
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node1     1 "));
   EXPECT_THAT(text, HasSubstr("12:00:00.123  node2     2 "));
 }
@@ -158,11 +167,24 @@ TEST(TableFormatter, WideShowsTheRunAndNoLimit) {
   *events.Add() = StoppedEvent();
   events[0].mutable_vm()->set_run_id("run-7");
   events[0].set_state(v1::VM_STATE_STOPPED);
-  TableFormatter formatter({.zone = absl::UTCTimeZone(), .wide = true, .width = 80, .now = Noon});
-  const std::string text = *formatter.FormatEvents(events, {});
+  TableFormatter formatter(
+      {.zone = absl::UTCTimeZone(), .wide = true, .width = 80, .brief = true, .now = Noon});
+  const std::string text = Rows(&formatter, events);
   EXPECT_THAT(text, HasSubstr("2026-07-01 12:00:00.123"));
   EXPECT_THAT(text, HasSubstr("STOPPED      run-7"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+}
+
+TEST(TableFormatter, AListHasTheWidthsOfItsFirstPage) {
+  Formatter::Events events;
+  *events.Add() = MakeEvent(1, "a");
+  *events.Add() = StoppedEvent();
+  TableFormatter formatter({.zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon});
+  const std::string rows = *formatter.FormatEvents(events, {});
+  EXPECT_EQ(formatter.EventHeading() + rows,
+            "TIME          VM    EVENT    CLASS  DETAIL\n"
+            "12:00:00.123  a     STARTED\n"
+            "12:00:00.123  web1  STOPPED  ADMIN  host powerdown\n");
 }
 
 TEST(TableFormatter, HeadingsMayBeLeftOut) {
@@ -204,7 +226,7 @@ TEST(TableFormatter, ALongNameMovesTheRowsThatFollowAsWell) {
   Formatter::Events events;
   *events.Add() = MakeEvent(1, "web1");
   *events.Add() = MakeEvent(2, "a-very-long-name-of-a-vm.example.org");
-  const std::vector<std::string> lines = absl::StrSplit(*formatter.FormatEvents(events, {}), '\n');
+  const std::vector<std::string> lines = absl::StrSplit(Rows(&formatter, events), '\n');
   EXPECT_EQ(lines[0].find("STARTED"), lines[1].find("STARTED"));
 }
 
@@ -212,7 +234,7 @@ TEST(TableFormatter, ShowsTimesInTheZone) {
   Formatter::Events events;
   *events.Add() = MakeEvent(1);
   TableFormatter formatter({.zone = absl::FixedTimeZone(7200)});
-  EXPECT_THAT(*formatter.FormatEvents(events, {}), HasSubstr("2026-07-01 14:00:00.123"));
+  EXPECT_THAT(Rows(&formatter, events), HasSubstr("2026-07-01 14:00:00.123"));
 }
 
 TEST(TableFormatter, ColoursTheClass) {
@@ -289,6 +311,21 @@ TEST(TableFormatter, ListsVms) {
             "powerdown\n");
   EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone(), .wide = true}).FormatVms(vms, {}),
               HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
+}
+
+TEST(TableFormatter, ShowsHowLongAVmIsInItsState) {
+  Formatter::Vms vms;
+  *vms.Add() = MakeVm("web1");
+  vms[0].mutable_state_time()->set_seconds(1782907200 - 200);
+  *vms.Add() = MakeVm("web2");
+  const TableStyle terminal = {
+      .zone = absl::UTCTimeZone(), .width = 80, .brief = true, .now = Noon};
+  EXPECT_EQ(*TableFormatter(terminal).FormatVms(vms, {}),
+            "VM    STATE    AGE    PID  QEMU  CLASS  DETAIL\n"
+            "web1  RUNNING  3m20s  -    -\n"
+            "web2  RUNNING  -      -    -\n");
+  EXPECT_THAT(*TableFormatter({.zone = absl::UTCTimeZone(), .now = Noon}).FormatVms(vms, {}),
+              HasSubstr("web1  RUNNING  2026-07-01 11:56:40.000  3m20s  -"));
 }
 
 TEST(TableFormatter, ShowsTheSourcesOfVmsWhereTheyDiffer) {

@@ -123,6 +123,20 @@ TEST(DurationText, ShowsTwoUnits) {
   EXPECT_EQ(DurationText(-absl::Seconds(5)), "-5s");
 }
 
+TEST(ShortDurationText, IsAsKubectlShowsAges) {
+  EXPECT_EQ(ShortDurationText(absl::Seconds(119)), "119s");
+  EXPECT_EQ(ShortDurationText(absl::Seconds(120)), "2m");
+  EXPECT_EQ(ShortDurationText(absl::Seconds(330)), "5m30s");
+  EXPECT_EQ(ShortDurationText(absl::Seconds(630)), "10m");
+  EXPECT_EQ(ShortDurationText(absl::Minutes(179)), "179m");
+  EXPECT_EQ(ShortDurationText(absl::Minutes(200)), "3h20m");
+  EXPECT_EQ(ShortDurationText(absl::Hours(30)), "30h");
+  EXPECT_EQ(ShortDurationText(absl::Hours(53)), "2d5h");
+  EXPECT_EQ(ShortDurationText(absl::Hours(24 * 700)), "700d");
+  EXPECT_EQ(ShortDurationText(absl::Hours(24 * 800)), "2y");
+  EXPECT_EQ(ShortDurationText(-absl::Hours(1)), "0s") << "a clock that was set back";
+}
+
 TEST(ToProto, GoesThereAndBackBeforeTheEpochToo) {
   for (const absl::Time time :
        {kNow, kNow + absl::Nanoseconds(1), absl::FromUnixSeconds(-5) - absl::Nanoseconds(1)}) {

@@ -67,15 +67,33 @@ class ManagersTest(unittest.TestCase):
         command = [part.replace("/var/lib/qemu/web1.qcow2,format=qcow2", f"{disk},format=raw")
                    for part in command]
         qemu = self.start(command, "web1")
-        # What ExecStop does: it presses the button, and then comes systemd's SIGTERM.
+        # What ExecStop does: it presses the button and waits, and then comes systemd's SIGTERM.
         self.assertIn("echo system_powerdown | socat - UNIX-CONNECT:/run/qemu/%i.hmp",
                       setting("ExecStop"))
+        self.assertIn("tail --pid=$MAINPID -f /dev/null", setting("ExecStop"))
         with socket.socket(socket.AF_UNIX) as console:
             console.connect(str(self.sockets / "web1.hmp"))
             console.sendall(b"system_powerdown\n")
             self.stream.wait_event("POWERDOWN_REQUESTED", "web1")
         qemu.send_signal(signal.SIGTERM)
         self.expect_stopped("web1", "ADMIN", "HOST_SIGNAL")
+
+    def test_the_unit_has_a_disk_and_names_what_it_needs(self):
+        self.assertIn("-drive file=/var/lib/qemu/%i.qcow2,", setting("ExecStart"))
+        for page in (UNIT.read_text(encoding="utf-8"), PAGE.read_text(encoding="utf-8")):
+            self.assertRegex(page, r"package socat")
+            self.assertRegex(page, r"/var/lib/qemu/(web1|NAME)\.qcow2")
+
+    def test_a_stop_soon_gives_up_on_a_guest_that_ignores_the_button(self):
+        self.assertRegex(setting("TimeoutStopSec"), "^[1-3]?[0-9]s$")
+        self.assertIn("in 30 seconds", PAGE.read_text(encoding="utf-8"))
+        # It waits for the guest alone: it is over as soon as that has obeyed.
+        wait = setting("ExecStop").split(";")[1].strip().rstrip("'").replace("$MAINPID", "{}")
+        with subprocess.Popen(["sleep", "infinity"]) as guest:
+            with subprocess.Popen(shlex.split(wait.format(guest.pid))) as waits:
+                guest.kill()
+                guest.wait()
+                self.assertEqual(waits.wait(timeout=60), 0)
 
     def test_the_unit_and_the_directory_are_valid(self):
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", UNIT], check=False,
