@@ -212,6 +212,7 @@ TEST_F(LibvirtTest, LabelsSayWhoseADomainIs) {
   libvirtd().Create({});
   label("web");
   Follow();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const auto labels = [&] { return daemon().GetVm("vm1").ref().labels(); };
   WaitUntil("the label is known", [&] { return labels().contains("app"); });
   EXPECT_EQ(labels().at("app"), "web");

@@ -149,6 +149,8 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms -a", ""},
       {"vms -A", "did you mean --all?"},
       {"vms -l app=web", ""},
+      {"vms --selector app=web", "did you mean --label?"},
+      {"vms --show-labels", "did you mean -o wide?"},
       {"list --all", "did you mean vms?"},
       {"get vms", "did you mean vms?"},
       {"describe vm web1", "did you mean vm NAME?"},
