@@ -120,9 +120,10 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   }
   if (failure && list.vms.empty()) return failure;
   if (note && list.vms.empty()) {
-    note(command.is_filtered() ? "no VMs match; --all includes those that have stopped"
-                               : "no VM runs, as far as vmeventd sees; vmevents doctor says what "
-                                 "keeps it from seeing one");
+    note(command.include_stopped ? "no VMs match"
+         : command.is_filtered() ? "no VMs match; --all includes those that have stopped"
+                                 : "no VM runs, as far as vmeventd sees; vmevents doctor says what "
+                                   "keeps it from seeing one");
   }
   const auto printed = PrintText(formatter->FormatVms(list.vms, list.nodes), output);
   return printed ? printed : failure;

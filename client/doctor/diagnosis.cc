@@ -45,6 +45,9 @@ WatchSpec SpecOfSocket(absl::string_view path) {
   return spec;
 }
 
+// The sentence's end after a text that may be a question already.
+const char* Stop(absl::string_view text) { return absl::EndsWith(text, "?") ? "" : "."; }
+
 std::string DescribeProcess(const NodeProcess& process) {
   return absl::StrCat(process.program, " (pid ", process.pid, ")");
 }
@@ -170,10 +173,11 @@ class Doctor {
     if (!daemon.forbidden) {
       return Add("daemon", daemon.address,
                  absl::StrCat("vmeventd does not answer, so nobody says what it follows: ",
-                              daemon.failure, absl::EndsWith(daemon.failure, "?") ? "" : "."),
+                              daemon.failure, Stop(daemon.failure)),
                  "systemctl enable --now vmeventd && systemctl status vmeventd");
     }
-    const std::string what = absl::StrCat("You may not ask vmeventd: ", daemon.failure, ".");
+    const std::string what =
+        absl::StrCat("You may not ask vmeventd: ", daemon.failure, Stop(daemon.failure));
     if (daemon.group.empty()) {
       return Add("daemon", daemon.address, what, "sudo vmevents doctor");
     }
@@ -511,7 +515,8 @@ class Doctor {
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;
       Add("libvirt", connection.uri(),
-          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem(), "."),
+          absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem(),
+                       Stop(connection.problem())),
           absl::StrCat("virsh -c ", InQuotes(connection.uri()), " list"));
     }
   }

@@ -65,14 +65,15 @@ Examples:
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
 constexpr char kPushFooter[] =
     R"(It follows as watch does, for ever, and keeps its position once the receiver has
-answered 2xx: each event is delivered at least once, those of a node in order, and
-with the same id each time. It repeats what fails, after 1s to 5m or as long as
-Retry-After says, up to 1h; an answer of 410 ends it. What is answered by another
-4xx, but for 408, 425 and 429, goes into the file set-aside.jsonl of its state
-directory. docs/push.md has the formats and a receiver's check of the signature.
+answered 2xx: each event is delivered at least once, those of a node in order,
+and with the same id each time. It repeats what fails, after 1s to 5m or as long
+as Retry-After says, up to 1h; an answer of 410 ends it. What is answered by
+another 4xx, but for 408, 425 and 429, goes into the file set-aside.jsonl of its
+state directory. docs/push.md has the formats and a receiver's check of the
+signature.
 
-Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or in
-~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
+Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or
+in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
 --url-file: every user of the host sees the command line.
 
 Examples:
@@ -149,11 +150,13 @@ Examples:
 
 constexpr char kFleetCreateFooter[] =
     R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
-they are missing, as docs/fleet-servers.md describes them, and turns off the rollups of
-buckets that permit them. It needs an account that may create streams.
+they are missing, as docs/fleet-servers.md describes them, and turns off the
+rollups of buckets that permit them. It needs an account that may create
+streams.
 
 Example:
-  vmevents --server tls://nats1 --credentials admin.creds fleet create --replicas 3)";
+  vmevents --server tls://nats1 --credentials admin.creds fleet create \
+      --replicas 3)";
 
 constexpr char kHealthFooter[] =
     R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
@@ -171,9 +174,9 @@ constexpr char kDoctorFooter[] =
 a monitor that it may take, monitors that another client holds, QEMUs that hang,
 directories that are missing, rights, descriptors, managers on the same socket.
 Each finding comes with a line to paste. It connects to no monitor, changes
-nothing, and asks vmeventd only if it answers: then the --watch flags are its own,
-else those of /etc/vmeventd/vmeventd.conf. Run it as root. Exits with 0 if it
-finds nothing, else with 1.
+nothing, and asks vmeventd only if it answers: then the --watch flags are its
+own, else those of /etc/vmeventd/vmeventd.conf. Run it as root. Exits with 0 if
+it finds nothing, else with 1.
 
 Examples:
   vmevents doctor

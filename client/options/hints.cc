@@ -20,8 +20,8 @@
 namespace vmeventd::client {
 namespace {
 
-// Words of other programs, separated by blanks, and what they are here: a name, or with "; " before
-// it a sentence.
+// Words of other programs, separated by blanks, and what they are here: a name, and behind a
+// semicolon more of a sentence.
 struct Words {
   absl::string_view scope;  // a command or an option; empty: any
   absl::string_view typed;
@@ -166,8 +166,7 @@ constexpr Words kValueWords[] = {
      "down off shutoff shut-off inactive exited dead ended died terminated completed "
      "succeeded",
      "stopped"},
-    {"--state", "failed", "stopped, with --class crash"},
-    {"--state", "crashed", "stopped, with --class crash"},
+    {"--state", "crashed failed", "stopped, with --class crash"},
     {"--state", "in-shutdown shutdown", "guest-down"},
     {"--state", "pmsuspended", "suspended"},
     {"--state", "lost not-responding", "unreachable"},
@@ -181,7 +180,9 @@ constexpr Words kValueWords[] = {
 std::string DidYouMean(absl::string_view answer) {
   const size_t end = std::min(answer.find(';'), answer.size());
   if (end == 0) return std::string(answer);
-  return absl::StrCat("; did you mean ", answer.substr(0, end), "?", answer.substr(end));
+  const absl::string_view rest = answer.substr(end);  // with its semicolon
+  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
+                      rest.empty() ? rest : rest.substr(1));
 }
 
 std::vector<std::string> OptionsOf(const CLI::App& app) {

@@ -259,7 +259,9 @@ absl::StatusOr<std::string> WithoutContext(const std::string& content, const std
     }
   }
   std::vector<std::string> lines = absl::StrSplit(content, '\n');
-  if (!section || *section >= lines.size()) return by_hand;
+  if (!section || !absl::StartsWith(absl::StripLeadingAsciiWhitespace(lines[*section]), "[")) {
+    return by_hand;
+  }
   const auto next = begins.upper_bound(*section);
   const size_t end = next == begins.end() ? lines.size() : BeginOf(*next, lines);
   lines.erase(lines.begin() + static_cast<ptrdiff_t>(BeginOf(*section, lines)),
@@ -273,13 +275,12 @@ absl::StatusOr<std::string> WithoutContext(const std::string& content, const std
     if (current != lines.end()) lines.erase(current);
   }
   std::string without = absl::StrJoin(lines, "\n");
-  // A file may be written in other ways than in sections.
+  // A file may have its other contexts in other ways than in sections.
   const absl::StatusOr<Contexts> after = ParseContexts(without, path);
-  if (!after.ok() || after->Find(name) != nullptr ||
-      after->list.size() + 1 != before->list.size()) {
-    return by_hand;
-  }
-  return without;
+  const std::string current = before->current == name ? "" : before->current;
+  const bool right = after.ok() && after->Find(name) == nullptr && after->current == current &&
+                     after->list.size() + 1 == before->list.size();
+  return right ? absl::StatusOr<std::string>(std::move(without)) : by_hand;
 }
 
 }  // namespace vmeventd::client

@@ -274,8 +274,8 @@ void LibvirtSource::Hear(Link* link, const std::string& uuid) {
 
 void LibvirtSource::SetProblem(Link* link, const std::string& problem) {
   if (link->problem != problem && !problem.empty()) {
-    spdlog::warn("--libvirt {}: {}", absl::CHexEscape(link->uri),
-                 absl::Utf8SafeCHexEscape(problem));
+    // The log escapes for its reader; libvirt's messages have quotes.
+    spdlog::warn("--libvirt {}: {}", EscapeNonUtf8(link->uri), EscapeNonUtf8(problem));
   }
   link->problem = EscapeNonUtf8(problem);
   ShowState(*link);

@@ -110,8 +110,11 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
   EXPECT_FALSE(RunList(EventsCommand{}, &lists, &formatter_, &output_, note).has_value());
   EXPECT_FALSE(RunList(VmsCommand{}, &lists, &formatter_, &output_, note).has_value());
   EXPECT_FALSE(RunList(VmsCommand{.names = {"a"}}, &lists, &formatter_, &output_, note));
-  EXPECT_THAT(notes, ElementsAre("no events match", HasSubstr("vmevents doctor"),
-                                 HasSubstr("no VMs match")));
+  EXPECT_FALSE(RunList(VmsCommand{.names = {"a"}, .include_stopped = true}, &lists, &formatter_,
+                       &output_, note));
+  EXPECT_THAT(notes,
+              ElementsAre("no events match", HasSubstr("vmevents doctor"),
+                          "no VMs match; --all includes those that have stopped", "no VMs match"));
 }
 
 TEST_F(CommandsTest, VmsMayBeChosenByTheClassOfTheirEnd) {

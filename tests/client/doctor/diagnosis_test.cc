@@ -155,6 +155,10 @@ TEST(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
   facts.daemon.forbidden = false;
   facts.daemon.failure = "nobody listens: is vmeventd running there?";
   EXPECT_THAT(Only(facts, "daemon").what, testing::EndsWith("running there?"));
+  facts.daemon.failure.clear();
+  v1::LibvirtConnection* const libvirt = facts.daemon.info.add_libvirt_connections();
+  libvirt->set_problem("no such file; is libvirtd running there?");
+  EXPECT_THAT(Only(facts, "libvirt").what, testing::EndsWith("running there?"));
 }
 
 TEST(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {

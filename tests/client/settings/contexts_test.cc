@@ -110,8 +110,10 @@ TEST(WithoutContext, LeavesTheCommentsOfOthers) {
 }
 
 TEST(WithoutContext, RefusesWhatHasNoSection) {
-  for (const char* file : {"contexts.a.servers = \"x\"\n", "[contexts]\na.servers = \"x\"\n",
-                           "contexts = {a = {servers = \"x\"}}\n"}) {
+  for (const char* file :
+       {"contexts.a.servers = \"x\"\n", "[contexts]\na.servers = \"x\"\n",
+        "contexts = {a = {servers = \"x\"}}\n", "contexts.a.servers = \"x\"\ncurrent = \"a\"\n",
+        "[contexts.a]\nservers = \"x\"\n[contexts]\nb.servers = \"y\"\n"}) {
     ASSERT_TRUE(ParseContexts(file, "f").ok()) << file;
     EXPECT_THAT(std::string(WithoutContext(file, "a", "f").status().message()),
                 HasSubstr("with an editor"))
