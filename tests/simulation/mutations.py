@@ -240,6 +240,18 @@ MUTATIONS = [
     Mutation("without-a-descriptor-an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
              "return ⟦run != link.runs.end() && run->second->tracked() && !run->second->followed()⟧;", "false",
              "LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
+    Mutation("a-restored-run-waits-for-its-descriptor", "watcher/runs/run_restorer.cc",
+             "table_->AwaitProcess(run);", ";",
+             "RunTableTest.ARestoredRunIsFoundByItsProcessWithoutADescriptor"),
+    Mutation("a-command-line-is-read-once", "watcher/qmp/socket_connector.cc",
+             "read != nullptr && read->done() && ⟦read->out_of_descriptors()⟧", "false",
+             "RenamedTest.ACommandLineThatNoDescriptorWasLeftForIsReadAgain"),
+    Mutation("labels-are-not-kept", "watcher/session/vm_session_save.cc",
+             'archive->Labels("labels", session->labels_);', ";",
+             "LibvirtSourceTest.LabelsComeWithTheDetailsAndStandInTheNextEvent"),
+    Mutation("a-change-of-metadata-is-not-heard", "watcher/libvirt/libvirt_domains.cc",
+             "if (⟦link->runs.contains(message.uuid)⟧) link->worker->AskDetails", "false",
+             "LibvirtSourceTest.LabelsComeWithTheDetailsAndStandInTheNextEvent"),
 ]
 
 
