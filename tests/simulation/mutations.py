@@ -116,7 +116,8 @@ MUTATIONS = [
     Mutation("who-listens-is-another-vm", "watcher/qmp/socket_runs.cc",
              "if (slot.run != nullptr && ⟦slot.run->info().socket == socket⟧) return slot.run;",
              "slot.run->info().socket == socket && !(peer.kind == PeerProcess::Kind::kTracked && "
-             "slot.run->tracked() && slot.run->followed())"),
+             "slot.run->tracked() && slot.run->followed())",
+             "ListenerTest.AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt"),
     Mutation("the-rest-is-forgotten-at-the-end-of-one", "watcher/runs/vm_run.cc",
              "if (⟦others_.empty()⟧) return Next::kNone;", "true"),
     Mutation("no-file-at-the-end-of-the-process", "watcher/session/vm_session_end.cc",
