@@ -158,6 +158,7 @@ class DoctorTest(unittest.TestCase):
         self.assertEqual(self.world.health(""), "SERVING")
         self.assertEqual(self.world.health("sources"), "NOT_SERVING")
         self.only(uri, "libvirt")
+        self.assertIn(f"Failed to connect socket to '{self.world.path}/", self.world.log())
         subprocess.run(self.only(str(missing), "directory")["line"], shell=True, check=True)
         world.wait_until("health says so", lambda: self.world.health("sources") == "SERVING")
 
