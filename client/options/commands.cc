@@ -44,7 +44,7 @@ absl::StatusOr<v1::EventFilter> FilterOf(const RawOptions& raw) {
                               "\" stands beside a time; put the time into "
                               "quotes: '",
                               since, " ", absl::StrJoin(raw.names, " "),
-                              "' (a VM of that name is chosen with --vm)"));
+                              "'; a VM of that name is chosen with --vm"));
   }
   texts.vms.insert(texts.vms.end(), raw.names.begin(), raw.names.end());
   return ParseFilter(texts);

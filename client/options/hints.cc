@@ -88,7 +88,7 @@ constexpr Words kOptionWords[] = {
     {"", "-p --priority --severity --level", "--class"},
     {"", "--reason", "--cause"},
     {"", "--filter", "--vm, --type, --class, --cause or --source"},
-    {"", "-u --unit --domain --field-selector --name-filter", "--vm"},
+    {"", "-u --unit --for --domain --field-selector --name-filter", "--vm"},
     {"", "--selector --labels", "--label"},
     {"", "--namespace -N", "--vm; VMs have no namespaces"},
     {"vms", "-n", "--vm; VMs have no namespaces"},

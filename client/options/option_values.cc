@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/label_selector.h"
+#include "base/quote.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
 #include "client/options/hints.h"
@@ -33,8 +34,12 @@ absl::Status ForEachName(absl::string_view option, const std::vector<std::string
     for (const absl::string_view name : absl::StrSplit(text, ',')) {
       const auto value = parse(name);
       if (!value.ok()) {
-        return Wrong(option, absl::StrCat(value.status().message(),
-                                          HintForValue(std::string(option), name)));
+        // One name is more help than the list of all, which may be long.
+        const std::string hint = HintForValue(std::string(option), name);
+        const absl::string_view fault = value.status().message();
+        return Wrong(option, hint.empty()
+                                 ? fault
+                                 : absl::StrCat(fault.substr(0, fault.find("; use one of")), hint));
       }
       add(*value);
     }
@@ -66,9 +71,10 @@ absl::StatusOr<WatchStart> ParseFrom(const std::string& from, absl::Time now, ab
   }
   const absl::StatusOr<absl::Time> time = ParseTimeText(from, now, zone);
   if (!time.ok()) {
-    return Wrong("--from",
-                 absl::StrCat(time.status().message(), "; or a sequence number, oldest or snapshot",
-                              HintForValue("--from", from)));
+    const std::string hint = HintForValue("--from", from);
+    if (!hint.empty()) return Wrong("--from", absl::StrCat(Quote(from), " is no start", hint));
+    return Wrong("--from", absl::StrCat(time.status().message(),
+                                        "; or a sequence number, oldest or snapshot"));
   }
   return FromTime{*time};
 }

@@ -73,6 +73,10 @@ TEST(ParseFilter, NamesTheOptionAndTheChoices) {
   EXPECT_EQ(
       ParseFilter({.classes = {"root"}}).status().message(),
       "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN");
+  EXPECT_EQ(ParseFilter({.types = {"died"}}).status().message(),
+            "--type: \"died\" is not a known event type; did you mean stopped?");
+  EXPECT_EQ(ParseFilter({.classes = {"watchdog"}}).status().message(),
+            "--class: \"watchdog\" is not a known shutdown class; it is a value of --cause");
   EXPECT_FALSE(ParseFilter({.types = {""}}).ok());
   EXPECT_FALSE(ParseFilter({.types = {"unspecified"}}).ok());
   EXPECT_FALSE(ParseFilter({.vms = {""}}).ok());

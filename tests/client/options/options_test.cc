@@ -179,7 +179,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms -o jsonpath={.items[*].name}", "did you mean json, and choose with jq?"},
       {"vms -o custom-columns=NAME:.ref.name", "did you mean json, and choose with jq?"},
       {"vms --field-selector status.phase=Running", "did you mean --vm?"},
-      {"events --for web1", "\"--for\" is not known here"},
+      {"events --for web1", "did you mean --vm?"},
       {"events --types=Warning", "did you mean --type?"},
       {"logs -f web1 --tail=20", "did you mean events?"},
       {"events web1 --previous", "did you mean --run?"},

@@ -8,6 +8,7 @@ Other QEMUs may run here, so that each test looks only at the findings of its ow
 
 import argparse
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -157,8 +158,33 @@ class DoctorTest(unittest.TestCase):
         self.assertEqual(self.world.health(""), "SERVING")
         self.assertEqual(self.world.health("sources"), "NOT_SERVING")
         self.only(uri, "libvirt")
+        self.assertIn(f"Failed to connect socket to '{self.world.path}/", self.world.log())
         subprocess.run(self.only(str(missing), "directory")["line"], shell=True, check=True)
         world.wait_until("health says so", lambda: self.world.health("sources") == "SERVING")
+
+    @unittest.skipUnless(os.geteuid() == 0, "becomes another user")
+    def test_a_user_without_the_group_gets_the_line_that_adds_them(self):
+        self.world.path.chmod(0o755)
+        directory = self.world.path / "serving"
+        socket_of_group = directory / "v.sock"
+        self.world.start("--listen", f"unix:{self.world.socket}",
+                         "--listen", f"unix:{socket_of_group},group=daemon")
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+        def line():
+            done = subprocess.run([*nobody, world.PROGRAMS["vmevents"], "--server",
+                                   f"unix:{socket_of_group}", "-o", "json", "doctor"],
+                                  check=False, capture_output=True, text=True)
+            findings = [json.loads(line) for line in done.stdout.splitlines()]
+            lines = [one["line"] for one in findings if one["finding"] == "daemon"]
+            self.assertEqual(len(lines), 1, done.stdout + done.stderr)
+            return lines[0]
+
+        self.assertEqual(line(), 'sudo usermod -aG daemon "$USER"')
+        directory.chmod(0o755)
+        self.assertEqual(line(), 'sudo usermod -aG daemon "$USER"')
+        socket_of_group.chmod(0o600)
+        self.assertEqual(line(), "sudo vmevents doctor")
 
     def test_another_node_is_refused(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7", "doctor"], check=False,
