@@ -324,7 +324,9 @@ TEST_F(PerfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
   EXPECT_GT(recorded, 0U);
   EXPECT_LT(recorded, 200'000U);
   // The kernel counts them before it says so; what it said is not counted twice.
-  if (KernelCountsLost()) EXPECT_GE(trace_->CountLost(), 200'000U - recorded);
+  if (KernelCountsLost()) {
+    EXPECT_GE(trace_->CountLost(), 200'000U - recorded);
+  }
   // With the next record it says how many are missing before it.
   Child after(Sleep);
   kill(after.pid(), SIGKILL);
