@@ -143,6 +143,7 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, VmList* v
   for (const std::string& name : command.names) request.add_vm_names(name);
   for (const std::string& source : command.sources) request.add_sources(source);
   for (const std::string& uuid : command.uuids) request.add_uuids(uuid);
+  for (const std::string& selector : command.labels) request.add_labels(selector);
   for (const v1::VmState state : command.states) request.add_states(state);
   request.set_include_stopped(command.include_stopped);
   Formatter::Vms all;

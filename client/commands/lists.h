@@ -39,6 +39,7 @@ struct VmsCommand {
   std::vector<std::string> names;    // globs
   std::vector<std::string> sources;  // likewise
   std::vector<std::string> uuids;
+  std::vector<std::string> labels;  // selectors
   std::vector<v1::VmState> states;
   std::vector<v1::ShutdownClass> classes;  // of the ends of stopped VMs
   std::vector<v1::ShutdownCause> causes;   // likewise
@@ -46,8 +47,8 @@ struct VmsCommand {
   bool include_stopped = false;
 
   bool is_filtered() const {
-    return !(names.empty() && sources.empty() && uuids.empty() && states.empty() &&
-             classes.empty() && causes.empty() && runs.empty());
+    return !(names.empty() && sources.empty() && uuids.empty() && labels.empty() &&
+             states.empty() && classes.empty() && causes.empty() && runs.empty());
   }
 };
 

@@ -155,6 +155,7 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_RUN_ID", event.vm().run_id()},
       {"VMEVENTS_UUID", event.vm().uuid()},
       {"VMEVENTS_SOURCE", event.vm().source()},
+      {"VMEVENTS_LABELS", LabelsText(event.vm())},
       {"VMEVENTS_PID", event.vm().pid() == 0 ? "" : absl::StrCat(event.vm().pid())},
       {"VMEVENTS_SEQUENCE", absl::StrCat(event.sequence())},
       {"VMEVENTS_TIME", Rfc3339Text(FromProto(event.observe_time()))},

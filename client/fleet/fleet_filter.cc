@@ -148,6 +148,10 @@ FleetMatcher::FleetMatcher(FleetFilter filter)
   for (const std::string& uuid : filter_.events.uuids()) {
     if (const std::optional<Uuid> parsed = ParseUuid(uuid)) uuids_.push_back(*parsed);
   }
+  for (const std::string& text : filter_.events.labels()) {
+    absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
+    if (selector.ok()) labels_.push_back(*std::move(selector));
+  }
   for (const std::string& pattern : filter_.nodes) {
     nodes_.emplace_back(pattern.find('/') != std::string::npos, Glob(pattern));
   }
@@ -162,10 +166,21 @@ bool FleetMatcher::MatchesNode(absl::string_view cluster, absl::string_view node
          });
 }
 
+bool FleetMatcher::HasLabels(const v1::VmRef& vm) const {
+  const auto value_of = [&vm](absl::string_view key) -> std::optional<absl::string_view> {
+    const auto label = vm.labels().find(std::string(key));
+    return label == vm.labels().end() ? std::nullopt
+                                      : std::optional<absl::string_view>(label->second);
+  };
+  return labels_.empty() ||
+         std::any_of(labels_.begin(), labels_.end(),
+                     [&](const LabelSelector& selector) { return selector.Matches(value_of); });
+}
+
 bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::VmRef& vm) const {
   return MatchesNode(origin.cluster, origin.node) && AnyMatches(names_, vm.name()) &&
          AnyMatches(sources_, vm.source()) && Has(filter_.events.run_ids(), vm.run_id()) &&
-         Has(uuids_, ParseUuid(vm.uuid()));
+         Has(uuids_, ParseUuid(vm.uuid())) && HasLabels(vm);
 }
 
 bool FleetMatcher::Matches(const FleetOrigin& origin, const v1::Event& event) const {

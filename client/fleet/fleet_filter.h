@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/glob.h"
+#include "base/label_selector.h"
 #include "base/uuid.h"
 #include "client/fleet/fleet_message.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -39,7 +40,7 @@ class FleetMatcher {
   // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
   // matched.
   bool Matches(const FleetOrigin& origin, const v1::Event& event) const;
-  // By its node, name, source, UUID and run.
+  // By its node, name, source, UUID, labels and run.
   bool Matches(const FleetOrigin& origin, const v1::VmRef& vm) const;
   bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
 
@@ -47,12 +48,14 @@ class FleetMatcher {
   using Globs = std::vector<Glob>;
 
   static Globs Compile(const google::protobuf::RepeatedPtrField<std::string>& patterns);
+  bool HasLabels(const v1::VmRef& vm) const;
   static bool AnyMatches(const Globs& globs, absl::string_view text);
 
   const FleetFilter filter_;
   const Globs names_;
   const Globs sources_;
   std::vector<Uuid> uuids_;
+  std::vector<LabelSelector> labels_;
   std::vector<std::pair<bool, Glob>> nodes_;  // whether the cluster is part of it
 };
 

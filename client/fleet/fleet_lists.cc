@@ -150,6 +150,7 @@ std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, VmList* vm
   filter.events.mutable_vm_names()->Add(command.names.begin(), command.names.end());
   filter.events.mutable_sources()->Add(command.sources.begin(), command.sources.end());
   filter.events.mutable_uuids()->Add(command.uuids.begin(), command.uuids.end());
+  filter.events.mutable_labels()->Add(command.labels.begin(), command.labels.end());
   return ReadMatching(filter, env_, vms, [&](const v1::Vm& vm) {
     const bool wanted =
         command.states.empty() ||

@@ -296,6 +296,7 @@ absl::StatusOr<VmsCommand> MakeVms(const RawOptions& raw) {
   command.names.assign(filter->vm_names().begin(), filter->vm_names().end());
   command.sources = raw.filter.sources;
   command.uuids.assign(filter->uuids().begin(), filter->uuids().end());
+  command.labels = raw.filter.labels;
   for (const int one : filter->classes()) {
     command.classes.push_back(static_cast<v1::ShutdownClass>(one));
   }

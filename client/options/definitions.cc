@@ -270,10 +270,16 @@ void AddUuid(CLI::App* command, RawOptions* raw) {
           "only VMs of such UUIDs, separated by commas; may be repeated");
 }
 
+void AddLabel(CLI::App* command, RawOptions* raw) {
+  AddList(command, "-l,--label", &raw->filter.labels, "SELECTOR",
+          "only VMs with such labels, as app=web,tier!=db; may be repeated");
+}
+
 void AddVm(CLI::App* command, RawOptions* raw) {
   AddList(command, "--vm", &raw->filter.vms, "GLOB",
           "only VMs of such names, separated by commas; may be repeated");
   AddUuid(command, raw);
+  AddLabel(command, raw);
 }
 
 void AddNames(CLI::App* command, RawOptions* raw) {

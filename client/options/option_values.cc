@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/label_selector.h"
 #include "base/quote.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
@@ -125,6 +126,15 @@ absl::StatusOr<v1::EventFilter> ParseFilter(const FilterTexts& texts) {
     return Wrong("--uuid", absl::StrCat("\"", uuid,
                                         "\" is no UUID; write it as "
                                         "550e8400-e29b-41d4-a716-446655440000"));
+  }
+  for (const std::string& label : texts.labels) {
+    status = CheckText("--label", label);
+    if (!status.ok()) return status;
+    const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(label);
+    if (!selector.ok()) {
+      return Wrong("--label", absl::StrCat("\"", label, "\" ", selector.status().message()));
+    }
+    filter.add_labels(label);
   }
   for (const std::string& source : texts.sources) {
     status = CheckText("--source", source);

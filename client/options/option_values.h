@@ -29,7 +29,8 @@ absl::StatusOr<std::optional<absl::Time>> ParseTimeOption(absl::string_view opti
                                                           absl::string_view text, absl::Time now,
                                                           absl::TimeZone zone);
 
-// What --vm, --type, --class, --cause, --source, --uuid and --run say. Sources apart, a text may
+// What --vm, --type, --class, --cause, --source, --uuid, --run and --label say. Sources and labels
+// apart, a text may
 // list several values, separated by commas.
 struct FilterTexts {
   std::vector<std::string> vms;
@@ -39,6 +40,7 @@ struct FilterTexts {
   std::vector<std::string> sources;
   std::vector<std::string> uuids;
   std::vector<std::string> runs;
+  std::vector<std::string> labels;  // selectors
 };
 absl::StatusOr<v1::EventFilter> ParseFilter(const FilterTexts& texts);
 

@@ -1,5 +1,6 @@
 #include "client/output/enum_names.h"
 
+#include <map>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -103,6 +104,14 @@ std::string SubjectWords(const v1::Event& event) {
                       shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED
                           ? ""
                           : absl::StrCat(".", word(shutdown_class, "class")));
+}
+
+std::string LabelsText(const v1::VmRef& vm) {
+  const std::map<std::string, std::string> labels(vm.labels().begin(), vm.labels().end());
+  return absl::StrJoin(labels, ",", [](std::string* out, const auto& label) {
+    absl::StrAppend(out, label.first, "=",
+                    absl::StrReplaceAll(label.second, {{",", "\\,"}, {"\\", "\\\\"}}));
+  });
 }
 
 }  // namespace vmeventd::client

@@ -32,6 +32,10 @@ std::string SubjectWord(absl::string_view name);
 // "stopped.crash".
 std::string SubjectWords(const v1::Event& event);
 
+// "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
+// before it, as in a selector.
+std::string LabelsText(const v1::VmRef& vm);
+
 }  // namespace vmeventd::client
 
 #endif  // VMEVENTD_CLIENT_OUTPUT_ENUM_NAMES_H_

@@ -278,9 +278,14 @@ std::vector<ColumnLayout::Column> EventColumns(const TableStyle& style, bool res
   const size_t type_width = style.width == 0 ? LongestType() : 12;
   columns.push_back({"EVENT", least(type_width), type_width});
   columns.push_back({"CLASS", least(7)});
-  if (style.wide) columns.insert(columns.end(), {{"STATE", least(11)}, {"RUN", least(48)}});
+  if (style.wide)
+    columns.insert(columns.end(), {{"STATE", least(11)}, {"RUN", least(48)}, {"LABELS", least(8)}});
   columns.push_back({"DETAIL"});
   return columns;
+}
+
+Cell LabelsCell(const v1::VmRef& vm) {
+  return {vm.labels().empty() ? "-" : EscapeForTerminal(LabelsText(vm))};
 }
 
 std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
@@ -293,7 +298,7 @@ std::vector<ColumnLayout::Column> VmColumns(const TableStyle& style) {
   columns.push_back({"PID"});
   columns.push_back({"QEMU"});
   columns.push_back({"CLASS"});
-  if (style.wide) columns.insert(columns.end(), {{"RUN"}, {"UUID"}, {"MONITOR"}});
+  if (style.wide) columns.insert(columns.end(), {{"RUN"}, {"UUID"}, {"LABELS"}, {"MONITOR"}});
   columns.push_back({"DETAIL"});
   return columns;
 }
@@ -342,6 +347,7 @@ std::vector<Cell> TableFormatter::EventRow(const v1::Event& event, const Message
     row.push_back({event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state()),
                    ColorOf(event.state())});
     row.push_back({EscapeForTerminal(event.vm().run_id())});
+    row.push_back(LabelsCell(event.vm()));
   }
   row.push_back({EventDetail(event, style_.wide)});
   return row;
@@ -364,6 +370,7 @@ std::vector<Cell> TableFormatter::VmRow(const v1::Vm& vm, const MessageNode* nod
   if (style_.wide) {
     row.push_back({EscapeForTerminal(vm.ref().run_id())});
     row.push_back({vm.ref().uuid().empty() ? "-" : EscapeForTerminal(vm.ref().uuid())});
+    row.push_back(LabelsCell(vm.ref()));
     row.push_back({EscapeForTerminal(vm.monitor_path())});
   }
   row.push_back({VmDetail(vm, style_.wide)});
@@ -459,6 +466,7 @@ absl::StatusOr<std::string> TableFormatter::FormatVm(const v1::Vm& vm, const Nod
   facts.Add("since", TimeOrDash(vm.has_state_time(), vm.state_time(), zone_));
   facts.Add("run", EscapeForTerminal(vm.ref().run_id()));
   facts.Add("uuid", EscapeForTerminal(vm.ref().uuid()));
+  facts.Add("labels", EscapeForTerminal(LabelsText(vm.ref())));
   facts.Add("pid", vm.ref().pid() == 0 ? "not visible" : absl::StrCat(vm.ref().pid()));
   facts.Add("started", TimeOrDash(vm.has_start_time(), vm.start_time(), zone_));
   facts.Add("qemu", EscapeForTerminal(vm.qemu_version()));

@@ -130,6 +130,9 @@ Json Firing(const AlertName& name, const v1::Event& event, const MessageNode& no
     annotations["cause"] = ShortName(event.shutdown().cause());
   }
   if (!event.vm().uuid().empty()) annotations["uuid"] = EscapeForTerminal(event.vm().uuid());
+  if (!event.vm().labels().empty()) {
+    annotations["labels"] = EscapeForTerminal(LabelsText(event.vm()));
+  }
   if (!event.vm().run_id().empty()) annotations["run_id"] = EscapeForTerminal(event.vm().run_id());
   alert["annotations"] = std::move(annotations);
   alert["startsAt"] = TimeOf(event);

@@ -44,6 +44,8 @@ size_t SizeOf(const VmUpdate& update) {
             SizeOf(status->shutdown);
     for (const std::string& problem : status->problems)
       size += sizeof(std::string) + problem.size();
+    for (const auto& [key, value] : status->ref.labels)
+      size += 2 * sizeof(std::string) + key.size() + value.size();
     if (status->intent.has_value()) size += SizeOf(*status->intent);
   }
   if (const auto& event = update.event; event.has_value()) {

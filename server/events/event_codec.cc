@@ -105,6 +105,8 @@ void FillRef(const VmRef& ref, v1::VmRef* out) {
   out->set_uuid(ref.uuid);
   out->set_pid(ref.pid);
   out->set_source(ref.source);
+  out->clear_labels();
+  for (const auto& [key, value] : ref.labels) (*out->mutable_labels())[key] = value;
 }
 
 void FillTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
@@ -219,6 +221,23 @@ bool Enter(int outer, int inner, CodedInputStream* in) {
   return true;
 }
 
+// An entry of a map of texts.
+std::pair<absl::string_view, absl::string_view> MapEntry(absl::string_view bytes) {
+  CodedInputStream in = StreamOf(bytes);
+  absl::string_view parts[2];  // fields 1 and 2: the key and the value
+  for (uint32_t tag = in.ReadTag(), size = 0; tag != 0; tag = in.ReadTag()) {
+    const int number = WireFormatLite::GetTagFieldNumber(tag);
+    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED ||
+        number > 2 || !in.ReadVarint32(&size)) {
+      break;
+    }
+    const auto begin = static_cast<size_t>(in.CurrentPosition());
+    if (!in.Skip(static_cast<int>(size))) break;
+    parts[number - 1] = bytes.substr(begin, size);
+  }
+  return {parts[0], parts[1]};
+}
+
 VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
   CodedInputStream in = StreamOf(bytes);
   if (!Enter(outer, inner, &in)) return {};
@@ -245,6 +264,9 @@ VmRefView VmRefIn(int outer, int inner, absl::string_view bytes) {
         break;
       case v1::VmRef::kSourceFieldNumber:
         vm.source = text;
+        break;
+      case v1::VmRef::kLabelsFieldNumber:
+        vm.labels.push_back(MapEntry(text));
         break;
       default:
         break;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -40,6 +42,7 @@ struct VmRefView {
   absl::string_view run_id;
   absl::string_view uuid;
   absl::string_view source;
+  std::vector<std::pair<absl::string_view, absl::string_view>> labels;
 };
 VmRefView VmInEventField(absl::string_view event_field);
 // The same of EncodeSnapshotVmField's bytes.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 namespace vmeventd {
 namespace {
@@ -35,18 +36,41 @@ bool NameMatcher::Matches(absl::string_view name, size_t* steps) const {
                      [=](const Glob& glob) { return glob.Matches(name, steps); });
 }
 
-UuidMatcher::UuidMatcher(const google::protobuf::RepeatedPtrField<std::string>& uuids) {
+RefMatcher::RefMatcher(const Texts& uuids, const Texts& labels) {
   for (const std::string& text : uuids) {
     if (const std::optional<Uuid> uuid = ParseUuid(text); uuid.has_value()) uuids_.insert(*uuid);
   }
+  for (const std::string& text : labels) {
+    absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
+    if (selector.ok()) labels_.push_back(*std::move(selector));
+  }
 }
 
-bool UuidMatcher::Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field,
-                          size_t* steps) const {
+bool RefMatcher::Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field,
+                         size_t* steps) const {
   if (matches_all()) return true;
   *steps += kReadSteps;
-  const std::optional<Uuid> uuid = ParseUuid(read(vm_field).uuid);
-  return uuid.has_value() && uuids_.contains(*uuid);
+  const VmRefView vm = read(vm_field);
+  if (!uuids_.empty()) {
+    const std::optional<Uuid> uuid = ParseUuid(vm.uuid);
+    if (!uuid.has_value() || !uuids_.contains(*uuid)) return false;
+  }
+  const auto value_of = [&](absl::string_view key) -> std::optional<absl::string_view> {
+    *steps += 1 + vm.labels.size();
+    const auto label = std::find_if(vm.labels.begin(), vm.labels.end(),
+                                    [&](const auto& one) { return one.first == key; });
+    return label == vm.labels.end() ? std::nullopt : std::optional(label->second);
+  };
+  return labels_.empty() ||
+         std::any_of(labels_.begin(), labels_.end(),
+                     [&](const LabelSelector& selector) { return selector.Matches(value_of); });
+}
+
+size_t RefMatcher::memory() const {
+  size_t bytes =
+      uuids_.capacity() * (sizeof(Uuid) + 1) + labels_.capacity() * sizeof(LabelSelector);
+  for (const LabelSelector& selector : labels_) bytes += selector.memory();
+  return bytes;
 }
 
 size_t NameMatcher::memory() const {
@@ -59,7 +83,7 @@ size_t NameMatcher::memory() const {
 EventMatcher::EventMatcher(const v1::EventFilter& filter)
     : names_(filter.vm_names()),
       sources_(filter.sources()),
-      uuids_(filter.uuids()),
+      refs_(filter.uuids(), filter.labels()),
       run_ids_(filter.run_ids().begin(), filter.run_ids().end()) {
   for (const int type : filter.types()) types_ |= uint64_t{1} << type;
   for (const int shutdown_class : filter.classes()) classes_ |= uint64_t{1} << shutdown_class;
@@ -67,7 +91,7 @@ EventMatcher::EventMatcher(const v1::EventFilter& filter)
 }
 
 size_t EventMatcher::memory() const {
-  size_t bytes = sizeof(*this) + names_.memory() + sources_.memory() + uuids_.memory() +
+  size_t bytes = sizeof(*this) + names_.memory() + sources_.memory() + refs_.memory() +
                  run_ids_.capacity() * (sizeof(std::string) + 1);
   for (const std::string& run_id : run_ids_) bytes += run_id.capacity();
   return bytes;
@@ -87,13 +111,13 @@ bool EventMatcher::Matches(const EventBlock::Entry& entry, absl::string_view enc
     const auto cause = static_cast<uint32_t>(CauseInEventField(encoded));
     if (cause >= 64 || (causes_ >> cause & 1) == 0) return false;
   }
-  return uuids_.Matches(VmInEventField, encoded, steps);
+  return refs_.Matches(VmInEventField, encoded, steps);
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm, size_t* steps) const {
   if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
   return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps) &&
-         uuids_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
+         refs_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
 }
 
 }  // namespace vmeventd

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "base/glob.h"
+#include "base/label_selector.h"
 #include "base/uuid.h"
 #include "server/events/event_block.h"
 #include "server/events/event_codec.h"
@@ -39,20 +40,24 @@ class NameMatcher {
   std::vector<Glob> globs_;
 };
 
-// A list of checked UUIDs. An empty list matches every UUID, and none. Immutable; any thread.
-class UuidMatcher {
+// Lists of checked UUIDs and selectors of labels. An empty list matches every VM. Immutable; any
+// thread.
+class RefMatcher {
  public:
-  UuidMatcher() = default;
-  explicit UuidMatcher(const google::protobuf::RepeatedPtrField<std::string>& uuids);
+  using Texts = google::protobuf::RepeatedPtrField<std::string>;
 
-  // Reads the UUID from the VM in `vm_field`, by `read`, where that is needed.
+  RefMatcher() = default;
+  RefMatcher(const Texts& uuids, const Texts& labels);
+
+  // Reads the VM in `vm_field`, by `read`, where that is needed.
   bool Matches(VmRefView (*read)(absl::string_view), absl::string_view vm_field,
                size_t* steps) const;
-  bool matches_all() const { return uuids_.empty(); }
-  size_t memory() const { return uuids_.capacity() * (sizeof(Uuid) + 1); }
+  bool matches_all() const { return uuids_.empty() && labels_.empty(); }
+  size_t memory() const;
 
  private:
   absl::flat_hash_set<Uuid> uuids_;
+  std::vector<LabelSelector> labels_;
 };
 
 // Whether a name pattern has a wildcard.
@@ -66,8 +71,8 @@ class EventMatcher {
   EventMatcher() = default;
   explicit EventMatcher(const v1::EventFilter& filter);
 
-  // `encoded`: the event's encoding, which UUIDs and causes are read from. See NameMatcher about
-  // `steps`.
+  // `encoded`: the event's encoding, which UUIDs, labels and causes are read from. See NameMatcher
+  // about `steps`.
   bool Matches(const EventBlock::Entry& entry, absl::string_view encoded, size_t* steps) const;
   // Whether a snapshot has such a VM.
   bool MatchesVm(const VmRecord& vm, size_t* steps) const;
@@ -75,20 +80,20 @@ class EventMatcher {
   // Whether any pattern has a wildcard.
   bool has_globs() const { return !names_.globs().empty() || !sources_.globs().empty(); }
   // Whether an event takes long: it is compared with wildcards, or its encoding is read.
-  bool is_slow() const { return has_globs() || !uuids_.matches_all() || causes_ != 0; }
+  bool is_slow() const { return has_globs() || !refs_.matches_all() || causes_ != 0; }
   // A bit a value that passes; 0: all.
   uint64_t types() const { return types_; }
   uint64_t classes() const { return classes_; }
   bool matches_all() const {
     return names_.matches_all() && sources_.matches_all() && types_ == 0 && classes_ == 0 &&
-           uuids_.matches_all() && run_ids_.empty() && causes_ == 0;
+           refs_.matches_all() && run_ids_.empty() && causes_ == 0;
   }
   size_t memory() const;
 
  private:
   NameMatcher names_;
   NameMatcher sources_;
-  UuidMatcher uuids_;
+  RefMatcher refs_;
   absl::flat_hash_set<std::string> run_ids_;
   uint64_t types_ = 0;
   uint64_t classes_ = 0;

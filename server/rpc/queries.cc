@@ -50,7 +50,7 @@ class VmMatcher {
   explicit VmMatcher(const v1::ListVmsRequest& request)
       : names_(request.vm_names()),
         sources_(request.sources()),
-        uuids_(request.uuids()),
+        refs_(request.uuids(), request.labels()),
         stopped_(request.include_stopped()) {
     for (const int state : request.states()) states_ |= 1u << state;
     if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
@@ -60,13 +60,13 @@ class VmMatcher {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
     return names_.Matches(vm.name(), steps) && sources_.Matches(vm.source(), steps) &&
-           uuids_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
+           refs_.Matches(VmInSnapshotVmField, vm.encoded(), steps);
   }
 
  private:
   const NameMatcher names_;
   const NameMatcher sources_;
-  const UuidMatcher uuids_;
+  const RefMatcher refs_;
   bool stopped_;
   unsigned states_ = 0;  // a bit a value; 0: all
 };

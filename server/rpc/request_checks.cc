@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/label_selector.h"
 #include "base/quote.h"
 #include "base/uuid.h"
 #include "server/events/event_codec.h"
@@ -26,10 +27,10 @@ std::string Element(const std::string& field, int index) {
   return absl::StrCat(field, "[", index, "]");
 }
 
-absl::Status CheckCount(const std::string& field, int count) {
-  if (count <= kMaxListEntries) return absl::OkStatus();
+absl::Status CheckCount(const std::string& field, int count, int most = kMaxListEntries) {
+  if (count <= most) return absl::OkStatus();
   return Invalid(field, absl::StrCat(count, " entries"),
-                 absl::StrCat("are too many, at most ", kMaxListEntries, " are allowed"));
+                 absl::StrCat("are too many, at most ", most, " are allowed"));
 }
 
 absl::Status CheckName(const std::string& field, const std::string& name) {
@@ -96,6 +97,21 @@ absl::Status CheckUuids(const std::string& field,
   return status;
 }
 
+absl::Status CheckLabels(const std::string& field,
+                         const google::protobuf::RepeatedPtrField<std::string>& labels) {
+  absl::Status status = CheckCount(field, labels.size(), kMaxSelectors);
+  for (int i = 0; status.ok() && i < labels.size(); ++i) {
+    const std::string element = Element(field, i);
+    status = CheckLength(element, labels[i], kMaxNameBytes);
+    if (!status.ok()) break;
+    const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(labels[i]);
+    if (!selector.ok()) {
+      status = Invalid(element, Quote(labels[i]), std::string(selector.status().message()));
+    }
+  }
+  return status;
+}
+
 // `is_valid` is the enum's generated check; 0 is UNSPECIFIED in every enum.
 absl::Status CheckEnums(const std::string& field,
                         const google::protobuf::RepeatedField<int>& values, bool (*is_valid)(int),
@@ -122,6 +138,7 @@ absl::Status CheckFilter(const v1::EventFilter& filter) {
   }
   if (status.ok()) status = CheckNames("filter.sources", filter.sources());
   if (status.ok()) status = CheckUuids("filter.uuids", filter.uuids());
+  if (status.ok()) status = CheckLabels("filter.labels", filter.labels());
   if (status.ok()) {
     status =
         CheckEnums("filter.causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause");
@@ -306,6 +323,7 @@ absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
   if (status.ok()) status = CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState");
   if (status.ok()) status = CheckNames("sources", request.sources());
   if (status.ok()) status = CheckUuids("uuids", request.uuids());
+  if (status.ok()) status = CheckLabels("labels", request.labels());
   if (status.ok()) status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
   if (!status.ok()) return status;
   return CheckPageSize(request.page_size());
@@ -330,6 +348,10 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
                        .ttl = *ttl,
                        .request_id = request.request_id(),
                        .uuid = ParseUuid(request.uuid())};
+}
+
+absl::Status CheckRequestProgress(const v1::RequestProgressRequest& request) {
+  return CheckName("stream_id", request.stream_id());
 }
 
 absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {

@@ -23,6 +23,7 @@ inline constexpr size_t kMaxNameBytes = 1'024;  // of a name or a pattern
 // while it is open.
 inline constexpr int kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
+inline constexpr int kMaxSelectors = 100;  // of labels
 inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;
 inline constexpr int kDefaultPageSize = 100;
 inline constexpr int kMaxPageSize = 1'000;
@@ -33,6 +34,8 @@ inline constexpr absl::Duration kDefaultIntentTtl = absl::Minutes(10);
 inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
+
+absl::Status CheckRequestProgress(const v1::RequestProgressRequest& request);
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request);
 

@@ -17,10 +17,11 @@ constexpr size_t kMaxRequestBytes = 1 << 20;
 
 // GetServerInfoResponse.capabilities: additions to the contract since 0.1.0, in order.
 constexpr const char* kCapabilities[] = {
-    "event-problems", "event-source",      "event-state",    "filter-by-cause",
-    "filter-by-run",  "filter-by-uuid",    "guest-panic",    "host-shutdown",
-    "intent-end",     "intent-request-id", "missing-ranges", "node-id",
-    "publishing",     "shutdown-caveats",  "signal-sender",  "unfollowed-sockets",
+    "event-problems", "event-source",       "event-state",      "filter-by-cause",
+    "filter-by-run",  "filter-by-uuid",     "guest-panic",      "host-shutdown",
+    "intent-end",     "intent-request-id",  "labels",           "missing-ranges",
+    "node-id",        "publishing",         "request-progress", "shutdown-caveats",
+    "signal-sender",  "unfollowed-sockets",
 };
 
 }  // namespace
@@ -36,6 +37,7 @@ void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
     Method method;
     CallKind kind = CallKind::kOther;
   } methods[] = {{"WatchEvents", &VmEventService::WatchEvents, CallKind::kStream},
+                 {"RequestProgress", &VmEventService::RequestProgress},
                  {"ListEvents", &VmEventService::ListEvents},
                  {"ListVms", &VmEventService::ListVms},
                  {"GetVm", &VmEventService::GetVm},
@@ -101,6 +103,14 @@ void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy)
   const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
   if (!checked.ok()) return hub_->Refuse(call, checked.status());
   hub_->Open(call, *checked, request.filter(), policy.Peer(*call->context()));
+}
+
+void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
+  v1::RequestProgressRequest request;
+  absl::Status status = Parse(*call, &request);
+  if (status.ok()) status = CheckRequestProgress(request);
+  if (status.ok()) status = hub_->RequestProgress(request.stream_id());
+  call->Answer(status.ok() ? absl::StatusOr<std::string>("") : status);
 }
 
 void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {

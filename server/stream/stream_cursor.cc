@@ -36,9 +36,13 @@ struct StreamCursor::Batch {
   size_t steps = 0;
 };
 
-StreamCursor::StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher)
+std::string StreamIdText(uint64_t id) { return absl::StrCat(absl::Hex(id, absl::kZeroPad16)); }
+
+StreamCursor::StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher,
+                           uint64_t id)
     : log_(log),
       matcher_(std::move(matcher)),
+      id_(id),
       sequence_(begin.cursor),
       locate_(begin.locate),
       since_(begin.since),
@@ -63,7 +67,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(absl::Time no
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
       // Who resumed after the snapshot's sequence before having all of it would miss the rest.
-      return ProgressMessage(snapshot_ != nullptr ? 0 : sequence_, now);
+      return ProgressMessage(snapshot_ != nullptr ? 0 : sequence_, now, /*is_first=*/true);
     case Phase::kSnapshot:
       if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
       if (more_) return std::nullopt;
@@ -100,10 +104,11 @@ void StreamCursor::Supply(HistoryAnswer answer) {
 
 void StreamCursor::SkipTo(uint64_t sequence) { sequence_ = std::max(sequence_, sequence); }
 
-grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now) {
+grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, absl::Time now, bool is_first) {
   identity_ = log_->identity();
   v1::WatchEventsResponse response;
   FillProgress(sequence, *identity_, now, response.mutable_progress());
+  if (is_first) response.mutable_progress()->set_stream_id(StreamIdText(id_));
   return ToBuffer(response.SerializeAsString());
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,9 @@
 
 namespace vmeventd {
 
+// Progress.stream_id of a stream.
+std::string StreamIdText(uint64_t id);
+
 // Place of one WatchEvents stream in the log. It queues nothing, so
 // that a slow reader costs what one message costs. Knows nothing of the network. One thread at a
 // time. A call of Next takes some milliseconds at the most, whatever the filter.
@@ -26,8 +30,8 @@ class StreamCursor {
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
 
   // `log` outlives the cursor. The stream begins with what matches of begin.snapshot, if it
-  // is set.
-  StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher);
+  // is set. Its first Progress has the `id`.
+  StreamCursor(const EventLog* log, StreamBegin begin, EventMatcher matcher, uint64_t id = 0);
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come. Unset when there is nothing to say, or
@@ -57,12 +61,13 @@ class StreamCursor {
   uint64_t sequence() const { return sequence_; }
   // Any thread.
   const EventMatcher& matcher() const { return matcher_; }
+  uint64_t id() const { return id_; }
 
  private:
   enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
   struct Batch;
 
-  grpc::ByteBuffer ProgressMessage(uint64_t sequence, absl::Time now);
+  grpc::ByteBuffer ProgressMessage(uint64_t sequence, absl::Time now, bool is_first = false);
   // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
   std::optional<grpc::ByteBuffer> SnapshotMessage();
   // Takes what matches and fits out of one block. False: the message is full.
@@ -76,6 +81,7 @@ class StreamCursor {
 
   const EventLog* const log_;
   const EventMatcher matcher_;
+  const uint64_t id_;
   uint64_t sequence_;
   Sent sent_;
   std::optional<absl::Time> locate_;  // while kLocating

@@ -2,11 +2,23 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/quote.h"
+#include "base/random.h"
 #include "base/thread_name.h"
 #include "base/wait_until.h"
 
 namespace vmeventd {
+namespace {
+
+uint64_t NumberOf(absl::string_view bytes) {
+  uint64_t number = 0;
+  for (const char byte : bytes) number = number << 8 | static_cast<uint8_t>(byte);
+  return number;
+}
+
+}  // namespace
 
 void StreamHub::Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
                      const std::string& peer) {
@@ -41,8 +53,10 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
       .hub = this,
       .meters = &meters_,
   };
-  const auto stream = std::make_shared<WatchStream>(std::move(deps),
-                                                    StreamCursor(log_, *begin, std::move(matcher)));
+  const absl::StatusOr<std::string> id = RandomBytes(sizeof(uint64_t));
+  if (!id.ok()) return id.status();
+  const auto stream = std::make_shared<WatchStream>(
+      std::move(deps), StreamCursor(log_, *begin, std::move(matcher), NumberOf(*id)));
   const absl::Duration due = clock_->Now().monotonic + std::min(interval, options_.write_timeout);
   absl::Status status = Register({stream, due, peer, filter_bytes, by_name ? nullptr : fan_out});
   if (!status.ok()) return status;
@@ -50,6 +64,22 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   // Since it is registered, events may wake it: it takes no turn before its call is answered by it.
   call->AnswerBy(stream.get());
   stream->Begin();
+  return absl::OkStatus();
+}
+
+absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
+  uint64_t id = 0;
+  std::shared_ptr<WatchStream> stream;
+  if (absl::SimpleHexAtoi(stream_id, &id) && StreamIdText(id) == stream_id) {
+    const MutexLock lock(&mutex_);
+    const auto found = ids_.find(id);
+    if (found != ids_.end()) stream = streams_.at(found->second).stream;
+  }
+  if (stream == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("stream_id: no open stream has the id ", Quote(stream_id)));
+  }
+  stream->RequestProgress();
   return absl::OkStatus();
 }
 
@@ -95,6 +125,7 @@ absl::Status StreamHub::Register(Entry entry) {
     key->SetSearched(&searched_);
     index_.Add(key, key->names());
   }
+  ids_[key->id()] = key;
   streams_[key] = std::move(entry);
   const auto first = due_.emplace(due, key).first;  // begin() must not be looked at before this
   if (first == due_.begin()) changed_.NotifyAll();
@@ -108,6 +139,7 @@ void StreamHub::StreamDone(WatchStream* stream) {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return;
   due_.erase({found->second.due, stream});
+  ids_.erase(stream->id());
   if (found->second.woken_for_each == nullptr) index_.Remove(stream, stream->names());
   released = std::move(found->second.stream);
   const size_t filter_bytes = found->second.filter_bytes;

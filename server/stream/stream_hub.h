@@ -52,6 +52,9 @@ class StreamHub {
   // Answers one call of `peer`, whose streams are counted together, or refuses it.
   void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
             const std::string& peer);
+  // Has the stream of that Progress.stream_id send a Progress once it has caught up. NOT_FOUND: no
+  // such stream is open.
+  absl::Status RequestProgress(const std::string& stream_id);
   // Ends a call with `status`, and counts that.
   void Refuse(StreamCall* call, const absl::Status& status);
 
@@ -131,6 +134,7 @@ class StreamHub {
   mutable Mutex mutex_;
   CondVar changed_;
   absl::flat_hash_map<WatchStream*, Entry> streams_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, WatchStream*> ids_ ABSL_GUARDED_BY(mutex_);  // of streams_
   // When each of streams_ is to be checked, soonest first.
   std::set<std::pair<absl::Duration, WatchStream*>> due_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);

@@ -34,6 +34,14 @@ void WatchStream::Wake() {
   if (!waits_for_turn_.exchange(true)) fan_out_->Add(peer_, shared_from_this());
 }
 
+void WatchStream::RequestProgress() {
+  {
+    const MutexLock lock(&mutex_);
+    progress_requested_ = true;
+  }
+  Wake();
+}
+
 void WatchStream::MarkPending(uint64_t first, uint64_t last) {
   {
     const MutexLock lock(&mutex_);
@@ -91,6 +99,7 @@ void WatchStream::FinishIfEnded() {
 bool WatchStream::Advance() {
   FinishIfEnded();
   bool beat = false;
+  bool progress = false;
   std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer;
   const uint64_t searched = Searched();  // before at_head_, which what was found until then ends
   {
@@ -100,6 +109,7 @@ bool WatchStream::Advance() {
     again_ = false;
     state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
+    progress = std::exchange(progress_requested_, false);
     answer = std::move(answer_);
     if (at_head_) LeaveHead(searched);
   }
@@ -110,12 +120,18 @@ bool WatchStream::Advance() {
   if (next.ok()) {
     if (answer != nullptr) cursor_.Supply(**std::move(answer));
     next = cursor_.Next(now.wall, beat);
+    // Progress on demand waits until there is nothing else to send.
+    if (progress && next.ok() && !next->has_value() && cursor_.caught_up()) {
+      next = cursor_.Next(now.wall, /*beat=*/true);
+    }
   }
   const bool write = next.ok() && next->has_value();
+  const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
   if (write) message_ = *std::move(*next);
   const std::unique_ptr<const HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
+    if (progress && !has_progressed) progress_requested_ = true;
     // Events found while the message was built may be beyond it.
     at_head_ = searched_ != nullptr && cursor_.caught_up() && pending_ <= cursor_.sequence();
     if (write) {

@@ -66,6 +66,9 @@ class WatchStream : public CallStream,
   void Begin();
   // There may be something to send. Does no work itself.
   void Wake();
+  // Has it send a Progress once it has sent everything that is published by now. Does no work
+  // itself.
+  void RequestProgress();
   // Any of the events [first, last], which come in order, may match. Does no work itself.
   void MarkPending(uint64_t first, uint64_t last);
   // The log is complete: send the rest, then end with UNAVAILABLE.
@@ -79,6 +82,7 @@ class WatchStream : public CallStream,
   // Events up to this sequence have been handed to the network, or do not match.
   uint64_t delivered();
   const NameMatcher& names() const { return cursor_.matcher().names(); }
+  uint64_t id() const { return cursor_.id(); }
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -128,6 +132,7 @@ class WatchStream : public CallStream,
   State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
   bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
   bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
+  bool progress_requested_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that abort the call: no End meanwhile

@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (filter.ok() && filter->vm_names_size() != static_cast<int>(names.size())) std::abort();
   (void)client::ParseFilter({.types = words});
   (void)client::ParseFilter({.classes = words, .causes = words});
-  (void)client::ParseFilter({.sources = words, .uuids = words, .runs = words});
+  (void)client::ParseFilter({.sources = words, .uuids = words, .runs = words, .labels = words});
   (void)client::ParseStates(words);
   (void)client::ParseCount("--count", true, text);
   (void)client::ParseWatchStart(words.front(), words.back(), now, zone);

@@ -31,10 +31,10 @@ class Libvirtd::Client : public Connection {
   absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) override {
     return libvirtd_->LastEnd(link_, uuid);
   }
-  absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& /*uuid*/) override {
+  absl::StatusOr<DomainDetails> Details(const std::string& /*uuid*/) override {
     libvirtd_->Take();
     if (libvirtd_->link_ != link_) return Away();
-    return GuestAgentInfo();
+    return DomainDetails();
   }
 
  private:

@@ -210,7 +210,7 @@ MUTATIONS = [
              "LibvirtProcessTest.AProcessThatStartedLaterIsTheNextLife"),
     Mutation("events-do-not-wait-for-the-list", "watcher/libvirt/libvirt_inbox.cc",
              "if (⟦queue->held⟧ || queue->paused", "false",
-             "LibvirtSourceTest.ADomainThatRunsIsNotPausedByAnEventBeforeTheList"),
+             "LibvirtInboxTest.WhatComesBeforeTheListWaitsForIt"),
     Mutation("a-row-of-another-life-is-applied", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦it->second.active.domain.id != domain.id⟧) {", "false"),
     Mutation("events-around-the-list-are-of-new-lives", "watcher/libvirt/libvirt_domains.cc",

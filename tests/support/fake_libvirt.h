@@ -46,9 +46,10 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     last_end_ = std::move(end);
   }
-  void SetAgent(GuestAgentInfo info) {
+  // Of each domain.
+  void SetDetails(DomainDetails details) {
     const MutexLock lock(&mutex_);
-    agent_ = std::move(info);
+    details_ = std::move(details);
   }
 
   void Qmp(const DomainName& domain, const std::string& event, const std::string& data = "") {
@@ -66,6 +67,7 @@ class FakeLibvirt : public LibvirtApi {
     Current()->OnLifecycle(domain,
                            {.what = DomainLifecycle::What::kStopped, .end = end, .text = text});
   }
+  void DetailsChanged(const DomainName& domain) { Current()->OnDetailsChanged(domain); }
   void Close(const std::string& why) { Current()->OnClosed(why); }
 
   int opened() const {
@@ -123,10 +125,10 @@ class FakeLibvirt : public LibvirtApi {
       if (!libvirt_->last_end_.has_value()) return absl::NotFoundError("no such domain");
       return *libvirt_->last_end_;
     }
-    absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& /*uuid*/) override {
+    absl::StatusOr<DomainDetails> Details(const std::string& /*uuid*/) override {
       const MutexLock lock(&libvirt_->mutex_);
       libvirt_->Block();
-      return libvirt_->agent_;
+      return libvirt_->details_;
     }
 
    private:
@@ -168,7 +170,7 @@ class FakeLibvirt : public LibvirtApi {
   int lists_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<ActiveDomain> active_ ABSL_GUARDED_BY(mutex_);
   std::optional<DomainLifecycle> last_end_ ABSL_GUARDED_BY(mutex_);
-  GuestAgentInfo agent_ ABSL_GUARDED_BY(mutex_);
+  DomainDetails details_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Listener> listener_ ABSL_GUARDED_BY(mutex_);
   int opened_ ABSL_GUARDED_BY(mutex_) = 0;
   int open_connections_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -203,6 +203,37 @@ TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   ExpectOneStopped();
 }
 
+TEST_F(LibvirtTest, LabelsSayWhoseADomainIs) {
+  const auto label = [&](const std::string& value) {
+    libvirtd().Virsh({"metadata", "vm1", "urn:vmeventd:labels", "--live", "--key", "labels",
+                      "--set",
+                      absl::StrCat("<labels><label key='app' value='", value, "'/></labels>")});
+  };
+  libvirtd().Create({});
+  label("web");
+  Follow();
+  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
+  const auto labels = [&] { return daemon().GetVm("vm1").ref().labels(); };
+  WaitUntil("the label is known", [&] { return labels().contains("app"); });
+  EXPECT_EQ(labels().at("app"), "web");
+  // A change while it runs, as docs/libvirt.md has it.
+  label("mail");
+  WaitUntil("the new label is known", [&] { return labels().at("app") == "mail"; });
+  libvirtd().Virsh({"destroy", "vm1"});
+  EXPECT_EQ(WaitStopped().vm().labels().at("app"), "mail");
+  const auto found = [&](const std::string& selector) {
+    v1::ListEventsRequest request;
+    request.mutable_filter()->add_labels(selector);
+    request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+    grpc::ClientContext call;
+    v1::ListEventsResponse response;
+    EXPECT_TRUE(daemon().stub().ListEvents(&call, request, &response).ok());
+    return response.events_size();
+  };
+  EXPECT_EQ(found("app=mail,!tier"), 1);
+  EXPECT_EQ(found("app=web"), 0);
+}
+
 TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
   Follow();
   libvirtd().Create({});

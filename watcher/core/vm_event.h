@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -101,6 +102,9 @@ enum class VmState {
   kStopped = 6,
 };
 
+// Keys and values, by key; no key twice. What the contract says of VmRef.labels holds.
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
 // One life of one QEMU process.
 struct VmRef {
   std::string name;
@@ -108,6 +112,7 @@ struct VmRef {
   std::string uuid;    // empty if QEMU has none, or it is not known yet
   int64_t pid = 0;     // 0 if it cannot be seen
   std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
+  Labels labels;       // empty if it has none, or they are not known yet
 };
 
 // What an entry of the evidence is about, as far as something may make it void. The numbers stand

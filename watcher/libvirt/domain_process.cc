@@ -182,6 +182,9 @@ absl::StatusOr<PeerProcess> DomainProcesses::Find(const DomainName& domain) cons
   if (look.process->kind == PeerProcess::Kind::kUntracked) return PeerProcess();
   if (HasEnded(look.process->pidfd.get())) return Gone(pid);
   const CommandLines::Read& read = *look.command_line;
+  if (read.done() && read.out_of_descriptors()) {
+    return absl::ResourceExhaustedError("the process's command line");
+  }
   if (!read.done() ||
       (containers_ ? read.container() != domain.name : read.uuid() != domain.uuid)) {
     return look.younger_than_file ? Gone(pid) : PeerProcess();

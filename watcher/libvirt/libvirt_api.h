@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
 
@@ -41,6 +42,12 @@ struct DomainLifecycle {
   bool incoming = false;          // with kStarted: it waits for a VM that migrates
 };
 
+// What a running domain's XML says of it.
+struct DomainDetails {
+  GuestAgentInfo agent;
+  Labels labels;
+};
+
 class LibvirtApi {
  public:
   // Is called on the library's own thread, for one thing after another: must not block, nor call
@@ -53,6 +60,8 @@ class LibvirtApi {
     virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
                             uint32_t microseconds, const std::string& data) = 0;
     virtual void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) = 0;
+    // What Details() says of the domain may be another now.
+    virtual void OnDetailsChanged(const DomainName& domain) = 0;
     // The connection is of no use any more; `why` is for people.
     virtual void OnClosed(const std::string& why) = 0;
   };
@@ -67,8 +76,8 @@ class LibvirtApi {
     // How the last life of a domain that does not run ended, as libvirt has kept it. NOT_FOUND:
     // there is no such domain. FAILED_PRECONDITION: it runs.
     virtual absl::StatusOr<DomainLifecycle> LastEnd(const std::string& uuid) = 0;
-    // Of the domain with that UUID.
-    virtual absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) = 0;
+    // Of the running domain with that UUID.
+    virtual absl::StatusOr<DomainDetails> Details(const std::string& uuid) = 0;
   };
 
   virtual ~LibvirtApi() = default;

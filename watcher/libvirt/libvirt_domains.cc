@@ -221,15 +221,19 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& domain,
   if (same) it->second->OnStopped(lifecycle);
 }
 
-void LibvirtSource::Handle(Link* link, AgentKnown& message) {
+void LibvirtSource::Handle(Link* link, DetailsKnown& message) {
   const auto it = link->runs.find(message.uuid);
-  if (it != link->runs.end()) it->second->OnGuestAgent(message.info);
+  if (it != link->runs.end()) it->second->OnDetails(std::move(message.details));
 }
 
-void LibvirtSource::AskGuestAgent(LibvirtRun* run) {
+void LibvirtSource::Handle(Link* link, DetailsChanged& message) {
+  if (link->runs.contains(message.uuid)) link->worker->AskDetails(message.uuid);
+}
+
+void LibvirtSource::AskDetails(LibvirtRun* run) {
   const auto it = link_of_.find(run);
   if (it == link_of_.end() || !it->second->connected) return;
-  it->second->worker->AskGuestAgent(run->uuid());
+  it->second->worker->AskDetails(run->uuid());
 }
 
 // Runs

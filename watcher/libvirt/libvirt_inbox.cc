@@ -23,6 +23,11 @@ size_t BytesOf(const LibvirtMessage& message) {
       bytes += sizeof(ActiveDomain) + active.domain.name.size() + 64;
     }
   };
+  if (const auto* known = std::get_if<DetailsKnown>(&message); known != nullptr) {
+    for (const auto& [key, value] : known->details.labels) {
+      bytes += 2 * sizeof(std::string) + key.size() + value.size();
+    }
+  }
   if (const auto* opened = std::get_if<LinkOpened>(&message)) add_list(opened->domains);
   if (const auto* again = std::get_if<DomainsListedAgain>(&message)) add_list(again->domains);
   return bytes;

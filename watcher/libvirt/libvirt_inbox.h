@@ -52,9 +52,12 @@ struct DomainChanged {
   DomainName domain;
   DomainLifecycle lifecycle;
 };
-struct AgentKnown {
+struct DetailsKnown {
   std::string uuid;
-  GuestAgentInfo info;
+  DomainDetails details;
+};
+struct DetailsChanged {
+  std::string uuid;
 };
 struct EndKept {  // of a life that ended while vmeventd was away
   std::string uuid;
@@ -67,7 +70,7 @@ struct ProcessFound {  // in the PID namespace of its libvirt, with the domain's
 };
 using LibvirtMessage =
     std::variant<LinkOpened, DomainListed, DomainsListed, DomainsListedAgain, LinkClosed,
-                 DomainEvent, DomainChanged, AgentKnown, EndKept, ProcessFound>;
+                 DomainEvent, DomainChanged, DetailsKnown, DetailsChanged, EndKept, ProcessFound>;
 
 // One attempt to connect a link, and the connection that it led to. No two have the same number.
 using AttemptId = uint64_t;

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/libvirt/domain_labels.h"
 #include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
 
@@ -311,6 +312,10 @@ void OnContainerReboot(virConnectPtr, virDomainPtr domain, void* opaque) {
   SayOfContainer(domain, "RESET", opaque);
 }
 
+void OnMetadataChange(virConnectPtr, virDomainPtr domain, int, const char*, void* opaque) {
+  Of(opaque)->OnDetailsChanged(NameOf(domain));
+}
+
 void OnClose(virConnectPtr, int reason, void* opaque) {
   Of(opaque)->OnClosed(std::string(CloseReason(reason)));
 }
@@ -346,7 +351,7 @@ class RealConnection : public LibvirtApi::Connection {
       : connection_(connection), containers_(containers) {}
   // Each callback holds a reference to the connection, which stays open as long as there is one.
   ~RealConnection() override {
-    for (const int events : {lifecycle_events_, reboots_}) {
+    for (const int events : {lifecycle_events_, reboots_, metadata_changes_}) {
       if (events >= 0) lib.virConnectDomainEventDeregisterAny(connection_, events);
     }
     if (qemu_events_ >= 0) {
@@ -376,7 +381,9 @@ class RealConnection : public LibvirtApi::Connection {
     lifecycle_events_ = RegisterEvents(
         listener, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
         VIR_DOMAIN_EVENT_CALLBACK(containers_ ? OnContainerLifecycle : OnLifecycleEvent));
-    if (lifecycle_events_ < 0 ||
+    metadata_changes_ = RegisterEvents(listener, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+                                       VIR_DOMAIN_EVENT_CALLBACK(OnMetadataChange));
+    if (lifecycle_events_ < 0 || metadata_changes_ < 0 ||
         lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
       return OpenError();
     }
@@ -399,14 +406,14 @@ class RealConnection : public LibvirtApi::Connection {
     return KeptEnd(reason);
   }
 
-  absl::StatusOr<GuestAgentInfo> GuestAgent(const std::string& uuid) override {
+  absl::StatusOr<DomainDetails> Details(const std::string& uuid) override {
     const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
     if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
     char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
     if (xml == nullptr) return absl::UnavailableError(LastErrorText());
-    GuestAgentInfo info = GuestAgentOf(xml);
+    DomainDetails details = {GuestAgentOf(xml), LabelsOf(xml)};
     free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
-    return info;
+    return details;
   }
 
  private:
@@ -470,6 +477,7 @@ class RealConnection : public LibvirtApi::Connection {
   bool close_registered_ = false;
   int qemu_events_ = -1;
   int reboots_ = -1;
+  int metadata_changes_ = -1;
   int lifecycle_events_ = -1;
 };
 

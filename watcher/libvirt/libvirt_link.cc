@@ -40,6 +40,9 @@ class Poster : public LibvirtApi::Listener {
   void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) override {
     inbox_->Post(attempt_, DomainChanged{Heard(domain), lifecycle});
   }
+  void OnDetailsChanged(const DomainName& domain) override {
+    inbox_->Post(attempt_, DetailsChanged{domain.uuid});
+  }
   void OnClosed(const std::string& why) override { inbox_->Post(attempt_, LinkClosed{why}); }
 
  private:
@@ -74,7 +77,7 @@ struct LibvirtLink::Shared {
   Mutex mutex;
   // A task at a time is under way; bounded by the domains, each of which is asked about twice.
   std::deque<std::function<void(Shared*)>> tasks ABSL_GUARDED_BY(mutex);
-  absl::flat_hash_set<std::string> agents_asked ABSL_GUARDED_BY(mutex);
+  absl::flat_hash_set<std::string> details_asked ABSL_GUARDED_BY(mutex);
   absl::flat_hash_map<std::string, DomainName> processes_asked ABSL_GUARDED_BY(mutex);  // by UUID
   bool list_asked ABSL_GUARDED_BY(mutex) = false;
   bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
@@ -153,19 +156,19 @@ void LibvirtLink::Close() {
   DoInstead([](Shared* shared) { shared->connection.reset(); });
 }
 
-void LibvirtLink::AskGuestAgent(const std::string& uuid) {
+void LibvirtLink::AskDetails(const std::string& uuid) {
   {
     const MutexLock lock(&shared_->mutex);
-    if (!shared_->agents_asked.insert(uuid).second) return;
+    if (!shared_->details_asked.insert(uuid).second) return;
   }
   Do([uuid](Shared* shared) {
     {
       const MutexLock lock(&shared->mutex);
-      shared->agents_asked.erase(uuid);
+      shared->details_asked.erase(uuid);
     }
     if (shared->connection == nullptr) return;
-    absl::StatusOr<GuestAgentInfo> info = shared->connection->GuestAgent(uuid);
-    if (info.ok()) shared->inbox->Post(shared->attempt, AgentKnown{uuid, *std::move(info)});
+    absl::StatusOr<DomainDetails> details = shared->connection->Details(uuid);
+    if (details.ok()) shared->inbox->Post(shared->attempt, DetailsKnown{uuid, *std::move(details)});
   });
 }
 
@@ -232,7 +235,7 @@ void LibvirtLink::DoInstead(std::function<void(Shared*)> task) {
   {
     const MutexLock lock(&shared_->mutex);
     shared_->tasks.clear();
-    shared_->agents_asked.clear();
+    shared_->details_asked.clear();
     shared_->processes_asked.clear();
     shared_->list_asked = false;
   }

@@ -34,8 +34,8 @@ class LibvirtLink {
   void Close();
   // DomainsListedAgain follows, or nothing where libvirt cannot list them.
   void ListAgain();
-  // AgentKnown follows, unless the domain is gone by then.
-  void AskGuestAgent(const std::string& uuid);
+  // DetailsKnown follows, unless the domain is gone by then.
+  void AskDetails(const std::string& uuid);
 
   // EndKept follows, of the domain's life that `run` was, unless the connection ends before that.
   void AskEnd(const DomainName& domain, const RunInfo& run, absl::Time seen);

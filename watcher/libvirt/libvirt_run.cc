@@ -36,8 +36,9 @@ void LibvirtRun::OnNotListed() {
 
 void LibvirtRun::OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
 
-void LibvirtRun::OnGuestAgent(const GuestAgentInfo& info) {
-  Apply(session().OnGuestAgent(info, Now()));
+void LibvirtRun::OnDetails(DomainDetails details) {
+  Apply(session().OnLabels(std::move(details.labels), Now()));
+  Apply(session().OnGuestAgent(details.agent, Now()));
 }
 
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
@@ -118,7 +119,7 @@ void LibvirtRun::AwaitEnd() {
   if (!std::exchange(awaits_end_, true)) process().AwaitEnd();
 }
 
-void LibvirtRun::AskGuestAgent() { source_->AskGuestAgent(this); }
+void LibvirtRun::AskGuestAgent() { source_->AskDetails(this); }
 
 void LibvirtRun::ReadNow(absl::Duration limit) { source_->ReadNow(limit); }
 

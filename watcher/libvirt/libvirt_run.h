@@ -30,7 +30,7 @@ class LibvirtRun : public VmRun {
   class Source {
    public:
     virtual ~Source() = default;
-    virtual void AskGuestAgent(LibvirtRun* run) = 0;
+    virtual void AskDetails(LibvirtRun* run) = 0;
     // Hands in what libvirt has said by now, to whatever run, within `limit`.
     virtual void ReadNow(absl::Duration limit) = 0;
   };
@@ -48,7 +48,7 @@ class LibvirtRun : public VmRun {
   void OnStopped(const DomainLifecycle& lifecycle);
   // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
-  void OnGuestAgent(const GuestAgentInfo& info);
+  void OnDetails(DomainDetails details);
   // Restored, and its process is gone: libvirt may have kept how it ended.
   void AwaitKeptEnd();
   bool awaits_kept_end() const { return awaits_kept_end_; }

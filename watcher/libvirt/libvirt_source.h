@@ -157,7 +157,7 @@ class LibvirtSource : public RunSource,
                 std::shared_ptr<LibvirtInbox> inbox);
 
   void OnFdReady(uint32_t events) override;
-  void AskGuestAgent(LibvirtRun* run) override;
+  void AskDetails(LibvirtRun* run) override;
   void ReadNow(absl::Duration limit) override;
   void OnSocketPath(int spec, const std::string& path) override;
   void OnSocketPathGone(int spec, const std::string& path) override;
@@ -201,7 +201,8 @@ class LibvirtSource : public RunSource,
   void Handle(Link* link, LinkClosed& message);
   void Handle(Link* link, DomainEvent& message);
   void Handle(Link* link, DomainChanged& message);
-  void Handle(Link* link, AgentKnown& message);
+  void Handle(Link* link, DetailsKnown& message);
+  void Handle(Link* link, DetailsChanged& message);
   void Handle(Link* link, EndKept& message);
   void Handle(Link* link, ProcessFound& message);
 

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <utility>
 
+#include "base/thread_role.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/loop/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
@@ -45,7 +46,10 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.oom_watch = oom_watch_.get();
     context_.signals = &signals_;
     context_.host = &host_;
-    host_.OnChange([this](const HostShutdownState& state) { table_.SetHostShutdown(state); });
+    host_.OnChange([this](const HostShutdownState& state) {
+      const OnThread here(&loop_role_);
+      table_.SetHostShutdown(state);
+    });
     host_.Drain();  // that there is nobody to ask is known at once
     context_.boot_id = ReadBootId();
     context_.pid_namespace = ReadPidNamespace();
@@ -64,6 +68,7 @@ class NodeWatcherImpl : public NodeWatcher {
         LibvirtSource::Create(&context_, &options_, &table_, sink, options_.libvirt_api);
     if (!libvirt.ok()) return libvirt.status();
     libvirt_ = *std::move(libvirt);
+    const OnThread here(&loop_role_);
     restorer_ =
         std::make_unique<RunRestorer>(&context_, &options_.session, &table_,
                                       std::vector<RunSource*>{sockets_.get(), libvirt_.get()},
@@ -72,6 +77,7 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
   void RunOnce(absl::Duration timeout) override {
+    const OnThread here(&loop_role_);
     // What ended while vmeventd was away is judged by whether the host shuts down.
     if (!started_ && host_.settled()) {
       timeout = absl::ZeroDuration();
@@ -167,6 +173,9 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
  private:
+  // What it guards, and what leads to the runs, is touched by the loop thread alone; what other
+  // threads ask for has locks or atomics of its own.
+  ThreadRole loop_role_;
   NodeEventLimiter node_events_;
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
@@ -177,12 +186,13 @@ class NodeWatcherImpl : public NodeWatcher {
   HostWatch host_;
   EventSink* const sink_;
   QmpContext context_;
-  RunTable table_;  // its runs call no source when they are destroyed
+  // Its runs call no source when they are destroyed.
+  RunTable table_ ABSL_GUARDED_BY(loop_role_);
   std::unique_ptr<SocketConnector> sockets_;
   std::unique_ptr<LibvirtSource> libvirt_;
-  std::unique_ptr<RunRestorer> restorer_;
+  std::unique_ptr<RunRestorer> restorer_ ABSL_GUARDED_BY(loop_role_);
   IntentRequests intents_;
-  bool started_ = false;
+  bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   std::atomic<bool> publish_runs_again_ = false;
 };
 

@@ -328,7 +328,9 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   CommandLines* const command_lines = context_->options->command_lines.get();
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
   const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
-  if (slot->listener_command_line == nullptr || slot->listener != listener) {
+  const CommandLines::Read* const read = slot->listener_command_line.get();
+  const bool again = read != nullptr && read->done() && read->out_of_descriptors();
+  if (read == nullptr || again || slot->listener != listener) {
     slot->listener = listener;
     slot->listener_command_line = command_lines->Begin(peer.pid);
   }

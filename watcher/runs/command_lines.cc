@@ -15,10 +15,12 @@ namespace {
 // More than libvirt writes for a large VM. A longer one is not read.
 constexpr size_t kMaxCommandLine = 256 << 10;
 
-std::vector<std::string> ReadNow(int64_t pid) {
+// RESOURCE_EXHAUSTED: no descriptor was left. Empty: it cannot be read otherwise.
+absl::StatusOr<std::vector<std::string>> ReadNow(int64_t pid) {
   const absl::StatusOr<std::string> text =
       ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLine);
-  if (!text.ok() || text->size() == kMaxCommandLine) return {};
+  if (absl::IsResourceExhausted(text.status())) return text.status();
+  if (!text.ok() || text->size() == kMaxCommandLine) return std::vector<std::string>();
   return SplitCommandLine(*text);
 }
 
@@ -39,14 +41,15 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
     return begun;
   }
   threads_.Run([under_way = under_way_, begun, pid] {
-    const std::vector<std::string> arguments = ReadNow(pid);
-    std::unique_ptr<const QemuArguments> found;
-    if (IsQemu(arguments)) found = std::make_unique<QemuArguments>(ParseQemuArguments(arguments));
+    const absl::StatusOr<std::vector<std::string>> arguments = ReadNow(pid);
     {
       const MutexLock done(&under_way->mutex);
       under_way->reads.erase(pid);
     }
-    begun->Finish(std::move(found), GivenUuid(arguments), GivenContainer(arguments));
+    if (!arguments.ok()) return begun->FinishOutOfDescriptors();
+    std::unique_ptr<const QemuArguments> found;
+    if (IsQemu(*arguments)) found = std::make_unique<QemuArguments>(ParseQemuArguments(*arguments));
+    begun->Finish(std::move(found), GivenUuid(*arguments), GivenContainer(*arguments));
   });
   return begun;
 }

@@ -37,7 +37,13 @@ class CommandLines {
     const std::string& uuid() const { return uuid_; }
     // Once done: the container whose libvirt_lxc it is. Empty: it is none, or could not be read.
     const std::string& container() const { return container_; }
-    // Called once, by the thread that reads.
+    // Once done: it could not be read for want of a descriptor; another one may be begun.
+    bool out_of_descriptors() const { return out_of_descriptors_; }
+    // One of them is called once, by the thread that reads.
+    void FinishOutOfDescriptors() {
+      out_of_descriptors_ = true;
+      done_ = true;
+    }
     void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "",
                 std::string container = "") {
       found_ = std::move(found);
@@ -50,6 +56,7 @@ class CommandLines {
     std::unique_ptr<const QemuArguments> found_;
     std::string uuid_;
     std::string container_;
+    bool out_of_descriptors_ = false;
     std::atomic<bool> done_ = false;  // then the others do not change
   };
 

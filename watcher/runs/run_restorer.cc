@@ -152,6 +152,7 @@ void RunRestorer::ResolveRestored(VmRun* run) {
   context_->meters.out_of_descriptors.Add();
   Resume(run);
   run->ReportProblem(kOutOfDescriptorsProblem);
+  table_->AwaitProcess(run);
   without_process_.push_back(run_id);
   FindProcessesLater();
 }

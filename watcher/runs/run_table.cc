@@ -41,7 +41,20 @@ VmRun* RunTable::Find(absl::string_view run_id) const {
 VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
   if (process.kind != PeerProcess::Kind::kTracked) return nullptr;
   const std::optional<ProcessKey> key = KeyOf(process);
-  return key.has_value() ? FindByProcess(*key) : nullptr;
+  if (!key.has_value()) return nullptr;
+  if (VmRun* const run = FindByProcess(*key); run != nullptr) return run;
+  const auto it = awaited_.find({.pid = process.pid, .start_ticks = process.start_ticks});
+  if (it == awaited_.end()) return nullptr;
+  VmRun* const run = Find(it->second);
+  return run != nullptr && run->info().pid == process.pid &&
+                 run->info().start_ticks == process.start_ticks
+             ? run
+             : nullptr;
+}
+
+void RunTable::AwaitProcess(const VmRun* run) {
+  const RunInfo& info = run->info();
+  awaited_[{.pid = info.pid, .start_ticks = info.start_ticks}] = info.run_id;
 }
 
 VmRun* RunTable::FindByProcess(const ProcessKey& key) const {

@@ -35,8 +35,11 @@ class RunTable : public VmRun::Owner {
   // Null without one.
   VmRun* Find(absl::string_view run_id) const;
   VmRun* FindByProcess(const ProcessKey& key) const;
-  // Null as well for a process that is not tracked, or cannot be distinguished from others.
+  // Of a restored run that has no descriptor yet, too (AwaitProcess). Null as well for a process
+  // that is not tracked, or cannot be distinguished from others.
   VmRun* FindByProcess(const PeerProcess& process) const;
+  // From now on a restored run is found by its process, for which no descriptor was left.
+  void AwaitProcess(const VmRun* run);
   VmRun* FindByIntent(const std::string& intent_id) const;
   // The runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
@@ -81,7 +84,8 @@ class RunTable : public VmRun::Owner {
   std::optional<HostShutdownState> host_;  // unset: it has not said
   UuidIndex uuids_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
-  absl::flat_hash_map<std::string, VmRun*> intents_;  // by the id of a run's open intent
+  absl::flat_hash_map<ProcessKey, std::string> awaited_;  // ids of runs, which may be over
+  absl::flat_hash_map<std::string, VmRun*> intents_;      // by the id of a run's open intent
   // Nearly always one.
   using SameName = absl::InlinedVector<VmRun*, 1>;
   absl::flat_hash_map<absl::string_view, SameName> by_name_;  // RunInfo::name

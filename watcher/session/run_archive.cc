@@ -120,6 +120,12 @@ void ArchiveWriter::Processes(absl::string_view key, const std::vector<ProcessId
   Put(']');
 }
 
+void ArchiveWriter::Labels(absl::string_view key, const vmeventd::Labels& labels) {
+  Object(key, !labels.empty(), [&] {
+    for (const auto& [name, value] : labels) Field(name, value);
+  });
+}
+
 void ArchiveReader::Open(absl::string_view object) {
   JsonText text(object);
   bool good = text.Take('{');
@@ -217,6 +223,15 @@ void ArchiveReader::Processes(absl::string_view key, std::vector<ProcessId>& pro
     Read(pair[0], &process.pid);
     Read(pair[1], &process.start_ticks);
   }
+}
+
+void ArchiveReader::Labels(absl::string_view key, vmeventd::Labels& labels) {
+  Object(key, true, [&] {
+    for (const Member& member : members_) {
+      labels.emplace_back(member.key, "");
+      Read(member.value, &labels.back().second);
+    }
+  });
 }
 
 void ArchiveReader::Refuse(const std::string& why) {

@@ -107,8 +107,9 @@ class ArchiveWriter {
     Put(']');
   }
 
-  // A list, unless it is empty.
+  // Lists, unless they are empty.
   void Processes(absl::string_view key, const std::vector<ProcessId>& processes);
+  void Labels(absl::string_view key, const vmeventd::Labels& labels);
 
   template <typename Fields>
   void Object(absl::string_view key, bool condition, Fields fields) {
@@ -250,6 +251,7 @@ class ArchiveReader {
     ((Read(list[index++], &numbers)), ...);
   }
   void Processes(absl::string_view key, std::vector<ProcessId>& processes);
+  void Labels(absl::string_view key, vmeventd::Labels& labels);
   template <typename Fields>
   void Object(absl::string_view key, bool /*condition*/, Fields fields) {
     const auto object = Find(key);

@@ -102,6 +102,10 @@ Effects VmSession::OnSocket(const SocketIdentity& socket) {
   return KeptAtOnce();
 }
 
+Effects VmSession::OnLabels(Labels labels, Instant now) {
+  return Step(now, [&] { labels_ = std::move(labels); });
+}
+
 Effects VmSession::OnSharedUuid(absl::string_view problem, Instant now) {
   return Step(now, [&] { uuid_problem_ = problem; });
 }

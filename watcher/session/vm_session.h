@@ -124,6 +124,8 @@ class VmSession {
   Effects OnMonitorProblem(absl::string_view problem, Instant now);
   Effects OnRunState(absl::string_view run_state, Instant now);
   Effects OnGuestAgent(const GuestAgentInfo& info, Instant now);
+  // What the VM's metadata says of it now.
+  Effects OnLabels(Labels labels, Instant now);
   Effects OnQmpEvent(const QmpEvent& event, Instant now);
   // The connection ended; `why` is for people ("EOF", "a line of more than 1 MiB").
   Effects OnMonitorClosed(absl::string_view why, Instant now);
@@ -340,6 +342,7 @@ class VmSession {
   VmState state_ = VmState::kUnreachable;
   absl::Time state_time_;
   std::string uuid_;
+  Labels labels_;
   std::string qemu_version_;
   std::string qemu_name_;
   RareText monitor_problem_;

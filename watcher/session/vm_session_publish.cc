@@ -181,7 +181,7 @@ std::vector<std::string> VmSession::Problems() const {
 
 VmStatus VmSession::Status() const {
   VmStatus status;
-  status.ref = {run_.name, run_.run_id, uuid_, run_.pid, run_.source};
+  status.ref = {run_.name, run_.run_id, uuid_, run_.pid, run_.source, labels_};
   status.state = published_state_;
   status.state_time = published_state_time_;
   status.start_time = run_.process_start;

@@ -164,6 +164,7 @@ void VmSession::ArchiveFields(Archive* archive, Session* session) {
   archive->EnumIf("state_before_loss", session->state_before_loss_, kFirstState, kLastState,
                   session->monitor_ == Monitor::kLost);
   archive->FieldIf("uuid", session->uuid_);
+  archive->Labels("labels", session->labels_);
   archive->FieldIf("qemu_version", session->qemu_version_);
   auto* const evidence = &session->evidence_;
   archive->FieldIf("paused", evidence->paused_);

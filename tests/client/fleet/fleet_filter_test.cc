@@ -108,6 +108,10 @@ TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
   others.events.set_uuids(0, "00000000-e29b-41d4-a716-446655440000");
   EXPECT_FALSE(matches(others));
   others.events.clear_uuids();
+  others.events.add_labels("app=web");
+  EXPECT_FALSE(matches(others));
+  (*stopped.mutable_vm()->mutable_labels())["app"] = "web";
+  EXPECT_TRUE(matches(others));
   others.events.set_run_ids(0, "r2");
   EXPECT_FALSE(matches(others));
   others.events.clear_run_ids();

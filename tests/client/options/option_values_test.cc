@@ -54,7 +54,8 @@ TEST(ParseFilter, TakesShortAndFullNamesInAnyCase) {
                                    .causes = {"host-kill,GUEST_PANIC"},
                                    .sources = {"libvirt:*", "qmp:/run"},
                                    .uuids = {kUuid},
-                                   .runs = {"r1,r2"}});
+                                   .runs = {"r1,r2"},
+                                   .labels = {"app=web,!canary"}});
   ASSERT_TRUE(filter.ok());
   EXPECT_THAT(filter->vm_names(), ElementsAre("web*", "db[12]"));
   EXPECT_THAT(filter->sources(), ElementsAre("libvirt:*", "qmp:/run"));
@@ -65,6 +66,7 @@ TEST(ParseFilter, TakesShortAndFullNamesInAnyCase) {
               ElementsAre(v1::SHUTDOWN_CAUSE_HOST_KILL, v1::SHUTDOWN_CAUSE_GUEST_PANIC));
   EXPECT_THAT(filter->uuids(), ElementsAre(kUuid));
   EXPECT_THAT(filter->run_ids(), ElementsAre("r1", "r2"));
+  EXPECT_THAT(filter->labels(), ElementsAre("app=web,!canary"));
 }
 
 TEST(ParseFilter, NamesTheOptionAndTheChoices) {
@@ -84,6 +86,9 @@ TEST(ParseFilter, NamesTheOptionAndTheChoices) {
   EXPECT_EQ(ParseFilter({.uuids = {"web1"}}).status().message(),
             "--uuid: \"web1\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000");
   EXPECT_FALSE(ParseFilter({.causes = {"bad-luck"}}).ok());
+  EXPECT_EQ(ParseFilter({.labels = {"app=web,"}}).status().message(),
+            "--label: \"app=web,\" has an empty condition; write conditions as app=web, app!=web, "
+            "app or !app, separated by commas");
 }
 
 TEST(ParseStates, TakesNames) {

@@ -362,13 +362,15 @@ TEST(EventMatcher, FiltersBySourcesLikeByNames) {
   EXPECT_THAT(matched(filter), ElementsAre(1, 2, 4));
 }
 
-TEST(EventMatcher, FiltersByUuidCauseAndRun) {
+TEST(EventMatcher, FiltersByUuidLabelsCauseAndRun) {
   const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
   PumpedState pumped;
   VmUpdate known = Update("web1", EventType::kReset);
   known.status->ref.uuid = uuid;
+  known.status->ref.labels = {{"app", "web"}};
   VmUpdate other = Stopped("web1", "r2", ShutdownClass::kUser);
   other.status->ref.uuid = "00000000-e29b-41d4-a716-446655440000";
+  other.status->ref.labels = {{"app", "mail"}, {"tier", "db"}};
   pumped.Push({Update("web1", EventType::kReset), known, other});
   const EventBlockPtr block = pumped.log().Read(1, {.max_bytes = 1}).blocks[0];
   const auto matched = [&](const v1::EventFilter& filter) {
@@ -388,6 +390,12 @@ TEST(EventMatcher, FiltersByUuidCauseAndRun) {
   uuids.add_uuids(other.status->ref.uuid);
   EXPECT_THAT(matched(uuids), ElementsAre(2, 3));
   EXPECT_TRUE(EventMatcher(uuids).is_slow());
+  v1::EventFilter labels;
+  labels.add_labels("app=web,!tier");
+  EXPECT_THAT(matched(labels), ElementsAre(2));
+  labels.add_labels("app!=web,tier=db");
+  EXPECT_THAT(matched(labels), ElementsAre(2, 3));
+  EXPECT_TRUE(EventMatcher(labels).is_slow());
   v1::EventFilter causes;
   causes.add_causes(v1::SHUTDOWN_CAUSE_HOST_KILL);
   EXPECT_THAT(matched(causes), IsEmpty());

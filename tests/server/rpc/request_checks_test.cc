@@ -162,6 +162,7 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
       {"sources: ''", "sources[0]", "\"\"", "not be empty"},
       {Repeated("sources: 'a*' ", 33), "sources", "33 entries with a wildcard", "at most 32"},
       {"uuids: 'web1'", "uuids[0]", "\"web1\"", "is no UUID"},
+      {"labels: ['app', 'a b=c']", "labels[1]", "\"a b=c\"", "write conditions as app=web"},
   };
   for (const Bad& row : list) {
     ExpectRefused(CheckListVms(FromText<v1::ListVmsRequest>(row.request)).status(), row);

@@ -6,6 +6,7 @@ import time
 from promises import elsewhere, headline, promise
 from world import code, pb, qmp, wait_until
 
+headline("RequestProgressRequest", "Which stream to ask.")
 headline("GetVm", "Shows one VM.")
 headline("GetVmRequest", "Which VM to show.")
 headline("GetVmResponse", "The VM.")
@@ -550,9 +551,11 @@ CAPABILITIES = {
     "host-shutdown": ("GetServerInfoResponse", "host_shutdown"),
     "intent-end": ("Event", "intent_end"),
     "intent-request-id": ("DeclareIntentRequest", "request_id"),
+    "labels": ("VmRef", "labels"),
     "missing-ranges": ("Event", "missing"),
     "node-id": ("GetServerInfoResponse", "node_id"),
     "publishing": ("GetServerInfoResponse", "publishing"),
+    "request-progress": ("Progress", "stream_id"),
     "shutdown-caveats": ("ShutdownDetail", "caveats"),
     "signal-sender": ("ShutdownDetail", "sender"),
     "unfollowed-sockets": ("GetServerInfoResponse", "unfollowed_sockets"),

@@ -264,6 +264,44 @@ def patterns_of_sources(world):
         assert "filter.sources" in message, message
 
 
+elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "VmRef.labels",
+          "What the metadata of its libvirt domain says of its owner, or what was set by hand for it: "
+          "docs/libvirt.md, \"Labels\".")
+elsewhere("tests/watcher/libvirt/domain_labels_test.cc:DomainLabelsTest.WhatPeopleWriteIsBounded",
+          "VmRef.labels", "At most 16.",
+          "A key has at most 63 bytes of letters, digits, \".\", \"_\", \"-\" and \"/\", a value at most 128 "
+          "bytes of one line.")
+elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "EventFilter.labels",
+          "The first events of a VM may be from before libvirt has said its labels: they have none.")
+elsewhere("tests/base/label_selector_test.cc:LabelSelectorTest.EveryConditionMustHold", "EventFilter.labels",
+          "A selector matches if each of its conditions, separated by commas, holds: the label has the value "
+          "(=), it has another or there is no such label (!=), there is such a label (its key alone), there is "
+          "none (\"!\" and the key).",
+          "A backslash before a comma or a backslash of a value takes it as it is.")
+
+
+# With labels: LibvirtTest.LabelsSayWhoseADomainIs.
+@promise("EventFilter.labels",
+         "Selectors of VmRef.labels, as \"app=web,tier!=db,owner,!canary\".",
+         "At most 100 selectors, of 1 KiB and 16 conditions each.")
+@promise("ListVmsRequest.labels", "selectors, as in EventFilter")
+def selectors_of_labels(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream, "a")
+    for labels, expected in ((["!app"], ["a"]), (["app!=web,tier!=db"], ["a"]), (["app"], []), (["app=web"], []),
+                             (["app", "!app"], ["a"]), (["a" * 63 + "!=" + "x" * 959] * 100, ["a"]),
+                             ([",".join(["!a"] * 16)], ["a"])):
+        assert [vm.ref.name for vm in world.call("ListVms", labels=labels).vms] == expected, labels
+        found = {event.vm.name for event in world.events(filter={"labels": labels})}
+        assert sorted(found) == expected, (labels, found)
+    for labels in ([""], ["app in (web)"], ["app=web,"], ["!a"] * 101, [",".join(["!a"] * 17)],
+                   ["a=" + "x" * 1023]):
+        world.refused("INVALID_ARGUMENT", "ListVms", labels=labels)
+        message = world.refused("INVALID_ARGUMENT", "ListEvents", filter={"labels": labels})
+        assert "filter.labels" in message, message
+
+
 UUID = "550e8400-e29b-41d4-a716-446655440000"
 OTHER_UUID = "00000000-e29b-41d4-a716-446655440000"
 

@@ -145,6 +145,53 @@ def a_position_moves_on(world):
     assert len(resumed.events) == 1
 
 
+@promise("RequestProgress",
+         "Has a stream send a Progress at once instead of at its interval, as soon as the stream has sent every "
+         "matching event up to the newest event of the time of this call.",
+         "Requests that arrive before that Progress is sent share it.",
+         "NOT_FOUND: no stream has that stream_id, or it has ended.")
+@promise("Progress.stream_id", "of this stream, for RequestProgress; in its first Progress only")
+@promise("RequestProgressRequest.stream_id", "Progress.stream_id; at most 1 KiB")
+@promise("RequestProgressResponse", "The Progress comes on the stream.")
+def a_progress_on_demand(world):
+    world.start()
+    stream = world.oldest()
+    world.started_vm(stream, "a")
+    hour = {"seconds": 3600}
+    for fields in ({}, {"from_oldest": True}, {"filter": {"vm_names": ["b"]}}, {"filter": {"vm_names": ["b*"]}},
+                   {"filter": {"types": [pb.EVENT_TYPE_STOPPED]}, "from_oldest": True}):
+        asked = world.watch(progress_interval=hour, **fields)
+        asked.wait("its first Progress", lambda s=asked: s.messages)
+        stream_id = asked.messages[0].progress.stream_id
+        assert stream_id
+        for _ in range(3):
+            newest = world.info().newest_sequence
+            progresses = len(progresses_of(asked))
+            world.call("RequestProgress", stream_id=stream_id)
+            asked.wait("the Progress", lambda s=asked, n=progresses: len(progresses_of(s)) > n)
+            assert progresses_of(asked)[-1].sequence >= newest
+        for _ in range(20):
+            world.call("RequestProgress", stream_id=stream_id)
+        asked.wait("one that all share", lambda s=asked, n=progresses: len(progresses_of(s)) > n + 1)
+        assert len(progresses_of(asked)) <= progresses + 21
+        assert not any(p.stream_id for p in progresses_of(asked)[1:])
+        asked.close()
+        wait_until("the stream has ended", lambda i=stream_id: ended(world, i))
+    for unknown in ("x", "0" * 16, "0" * 1024):
+        world.refused("NOT_FOUND", "RequestProgress", stream_id=unknown)
+    for wrong in ("", "0" * 1025):
+        world.refused("INVALID_ARGUMENT", "RequestProgress", stream_id=wrong)
+
+
+def progresses_of(stream):
+    return [message.progress for message in stream.messages if message.HasField("progress")]
+
+
+def ended(world, stream_id):
+    answer = world.call("RequestProgress", stream_id=stream_id)
+    return isinstance(answer, grpc.RpcError) and answer.code() == grpc.StatusCode.NOT_FOUND
+
+
 @promise("WatchEvents",
          "The first message is a Progress, and an idle stream delivers another at each interval.")
 @promise("WatchEventsRequest.(oneof)", "none: from now on")

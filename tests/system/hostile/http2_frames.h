@@ -44,11 +44,12 @@ inline std::string CallHeaders(const std::string& path) {
   return out;
 }
 
-// How long a flood lasts: long enough to kill a daemon without a relay; a minute or more for a
-// soak.
+// How long a flood lasts: long enough to kill a daemon without a relay, which took half a GiB a
+// second.
+// `./dev attacks` is for minutes.
 inline std::chrono::seconds FloodTime() {
   const char* seconds = std::getenv("VMEVENTD_FLOOD_SECONDS");
-  return std::chrono::seconds(seconds == nullptr ? 15 : std::atoi(seconds));
+  return std::chrono::seconds(seconds == nullptr ? 5 : std::atoi(seconds));
 }
 
 // Frames that are cheap to send and ask for nothing, sent at full speed.

@@ -248,6 +248,36 @@ check_kill() {
   wait_for "its verdict" vm_says web7 USER
 }
 
+posted() { grep -c '"name":"web10"' posted || true; }
+
+# The page's commands, as far as a receiver on this host goes: its user is made by systemd and may use the socket.
+check_push() {
+  step "a push to a receiver"
+  ./fake_receiver.pl 8099 posted &
+  local receiver=$!
+  command install -d -m 0700 /etc/vmevents/push/ops
+  printf 'whsec_dGhpcyBpcyBhIHNlY3JldA==\n' | command install -m 0600 /dev/stdin /etc/vmevents/push/ops/secret
+  printf '%s\n' 'PUSH_OPTIONS=http://127.0.0.1:8099/ --type stopped --secret-file push_secret' \
+    'VMEVENTS_SERVER=unix:/run/vmeventd/vmeventd.sock' >/etc/vmevents/push/ops/options
+  systemctl enable --now vmevents-push@ops
+  start_qemu /run/vms web10
+  wait_for "the VM is followed" vm_says web10 RUNNING
+  kill -USR1 "$qemu"
+  wait_for "its end is posted" grep -q '"name":"web10"' posted
+  [[ $(stat -c %u "/proc/$(systemctl show --value -p MainPID vmevents-push@ops)") -ge 61184 ]] ||
+    fail "it has no user of its own"
+  vmevents push --status --state-dir /var/lib/private/vmevents-push/ops
+  systemctl restart vmevents-push@ops
+  start_qemu /run/vms web11
+  wait_for "the VM is followed" vm_says web11 RUNNING
+  kill -USR1 "$qemu"
+  wait_for "the next end is posted" grep -q '"name":"web11"' posted
+  same "the posts of the end before" "$(posted)" 1
+  systemctl disable --now vmevents-push@ops
+  kill "$receiver"
+  rm -r /etc/vmevents /var/lib/private/vmevents-push
+}
+
 has_stopped() { [[ $(service ActiveState) == inactive ]]; }
 
 # A stand-in for a manager's unit, whose VM powers off as the unit is stopped, and a VM in machine.slice. Both
@@ -452,6 +482,7 @@ check_drop_in
 check_signals
 check_restart_misses_nothing
 check_kill
+check_push
 check_shutdown_of_the_host
 check_user_instance
 check_watchdog

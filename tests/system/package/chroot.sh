@@ -73,7 +73,7 @@ unpack_base() {
   for package in vmeventd vmevents vmeventd-doc python3-vmeventd; do
     cp "$package_dir/$package"_*.deb "$root/root/$package.deb"
   done
-  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,apparmor.sh,fake_qemu.pl,fake_kvmd.pl,v0.1.0-1} "$root/root/"
+  cp -r "$here"/{inside.sh,lifecycle.sh,boot.sh,shutdown.sh,apparmor.sh,fake_qemu.pl,fake_kvmd.pl,fake_receiver.pl,v0.1.0-1} "$root/root/"
   cp -r "$source/debian/tests" "$root/root/"
   mkdir "$root/root/state"
   tar -x -f "$source/tests/system/upgrade/v0.1.0/state.tar.xz" -C "$root/root/state" --no-same-owner

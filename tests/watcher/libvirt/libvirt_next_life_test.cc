@@ -104,7 +104,8 @@ TEST_F(LibvirtPodProcessTest, ADomainThatIsListedFirstIsFollowed) {
 
 // libvirt reports the end of the life before when the next one has its process already.
 TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
-  libvirt_->SetAgent({.present = true, .open = true, .reported = true, .port = "channel0"});
+  libvirt_->SetDetails(
+      {{.present = true, .open = true, .reported = true, .port = "channel0"}, /*labels=*/{}});
   StartConnected();
   libvirt_->Hang(true);
   StartDomain({"other", "475852fa-0000-4630-8eae-7a6231894c40", 9});

@@ -841,7 +841,8 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
 }
 
 TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {
-  libvirt_->SetAgent({.present = true, .open = true, .reported = true, .port = "channel0"});
+  libvirt_->SetDetails(
+      {{.present = true, .open = true, .reported = true, .port = "channel0"}, /*labels=*/{}});
   StartConnected();
   StartDomain();
   ASSERT_TRUE(Until([&] {
@@ -851,6 +852,23 @@ TEST_F(LibvirtSourceTest, AGuestAgentIsACaveat) {
   libvirt_->Stopped(kDomain, ManagerEnd::kShutdown, "stopped, shutdown");
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_THAT(LastStopped().shutdown->caveats, Contains(ShutdownCaveat::kGuestAgentConnected));
+}
+
+TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {
+  libvirt_->SetDetails({.agent = {}, .labels = {{"app", "web"}, {"tier", "db"}}});
+  StartConnected();
+  StartDomain();
+  ASSERT_TRUE(Until([&] {
+    return sink_.Latest("web1") != nullptr && sink_.Latest("web1")->ref.labels.size() == 2;
+  }));
+  EXPECT_THAT(Kept().begin()->second, HasSubstr(R"("labels":{"app":"web","tier":"db"})"));
+  libvirt_->SetDetails({.agent = {}, .labels = {{"app", "mail"}}});
+  libvirt_->DetailsChanged(kDomain);
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.labels.front().second == "mail"; }));
+  EXPECT_THAT(sink_.Latest("web1")->ref.labels, testing::ElementsAre(testing::Pair("app", "mail")));
+  libvirt_->Stopped(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_THAT(sink_.Latest("web1")->ref.labels, testing::ElementsAre(testing::Pair("app", "mail")));
 }
 
 TEST_F(LibvirtSourceTest, AFloodOfOneLibvirtIsCutAndItsDomainsListedAgain) {

@@ -340,11 +340,16 @@ class FakeCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
     auto read = std::make_shared<Read>();
-    if (come) read->Finish(std::make_unique<const QemuArguments>());
+    if (std::exchange(out_of_descriptors, false)) {
+      read->FinishOutOfDescriptors();
+    } else if (come) {
+      read->Finish(std::make_unique<const QemuArguments>());
+    }
     return read;
   }
 
   bool come = true;
+  bool out_of_descriptors = false;  // the next time
 };
 
 // A QEMU that was given another name: -name process=.
@@ -374,6 +379,16 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   qemu_.Kill(SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(RenamedTest, ACommandLineThatNoDescriptorWasLeftForIsReadAgain) {
+  command_lines_->out_of_descriptors = true;
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const UniqueFd other = HoldMonitor(&qemu_, monitor);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  ASSERT_TRUE(Until([&] { return sink_.Latest("vm1")->ref.pid == qemu_.pid(); }));
+  EXPECT_FALSE(command_lines_->out_of_descriptors);
 }
 
 TEST_F(RenamedTest, WithoutItsCommandLineItMayBeALauncher) {

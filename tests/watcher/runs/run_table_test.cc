@@ -78,13 +78,19 @@ class RunTableTest : public testing::Test, public RunSource {
   bool OwnsName(const VmRun*) const override { return true; }
   void OnOver(VmRun* run) override { over_.push_back(run->info().name); }
 
-  FakeRun* Add(const std::string& name, const std::string& run_id) {
+  RunInfo Info(const std::string& name, const std::string& run_id) const {
     RunInfo info;
     info.name = name;
     info.run_id = run_id;
     info.monitor_path = directory_.Path(name + ".sock");
     info.boot_id = "boot-1";
     info.process_tracked = false;
+    return info;
+  }
+  FakeRun* Add(const std::string& name, const std::string& run_id) {
+    return Add(Info(name, run_id));
+  }
+  FakeRun* Add(RunInfo info) {
     auto run = std::make_unique<FakeRun>(&context_, &table_,
                                          VmSession(std::move(info), &options_, clock_.Now()));
     FakeRun* const added = run.get();
@@ -182,6 +188,28 @@ TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
   clock_.Advance(absl::Seconds(1));
   for (int i = 0; i < kNodeIntents.per_second; ++i) EXPECT_TRUE(declare().ok());
   EXPECT_TRUE(absl::IsResourceExhausted(declare()));
+}
+
+// Its QEMU may come to another socket meanwhile.
+TEST_F(RunTableTest, ARestoredRunIsFoundByItsProcessWithoutADescriptor) {
+  FakeQemu qemu;
+  const PeerProcess process = IdentifyByPid(qemu.pid()).value();
+  RunInfo info = Info("vm1", "run-1");
+  info.process_tracked = true;
+  info.SetProcess(DescribeProcess(process, oom_counters_));
+  info.pidfd_inode = 0;  // as before Linux 6.9, where a descriptor names no process for good
+  FakeRun* const run = Add(std::move(info));
+  const std::string saved = run->Save();
+  run->Discard();
+  table_.EndTurn();
+  context_.max_vm_descriptors = 0;
+  Restore({saved});
+  VmRun* const restored = table_.Find("run-1");
+  ASSERT_NE(restored, nullptr);
+  ASSERT_FALSE(restored->followed());
+  EXPECT_EQ(table_.FindByProcess(process), restored);
+  const FakeQemu other;
+  EXPECT_EQ(table_.FindByProcess(IdentifyByPid(other.pid()).value()), nullptr);
 }
 
 TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {
