@@ -170,4 +170,17 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
   }
 }
 
+std::shared_ptr<KeptRuns> StoreKeptRuns() {
+  if (!HasServiceManager()) return nullptr;
+  absl::StatusOr<std::unique_ptr<KeptRuns>> kept = KeptRuns::Create();
+  // Nobody waits for its answer: what it does not keep is as without it.
+  const absl::Status status =
+      kept.ok() ? StoreDescriptor(kKeptName, (*kept)->descriptor(), absl::ZeroDuration())
+                : kept.status();
+  if (status.ok()) return *std::move(kept);
+  spdlog::warn("after a crash of vmeventd VMs will be connected to again: {}",
+               std::string(status.message()));
+  return nullptr;
+}
+
 }  // namespace vmeventd
